@@ -1,0 +1,105 @@
+"""Every error this library raises on purpose.
+
+::
+
+    BrainTumorError
+    |-- ConfigurationError        a setting, recipe, or rule file is missing or wrong
+    |   |-- RecipeError
+    |   `-- GateRulesError
+    |-- ObjectStoreError          S3 answered with something unexpected
+    |   |-- ObjectStoreUnreachableError
+    |   |-- BucketMissingError
+    |   |-- ObjectMissingError
+    |   `-- ObjectChangedError    the object is no longer the version that was listed
+    |-- DatabaseError             Postgres refused
+    |   |-- DatabaseUnreachableError
+    |   `-- MigrationError
+    |-- DatasetError              labelled images that cannot become a snapshot
+    |-- WeightsError              initial weights that cannot be had or do not fit
+    |-- ModelIntegrityError       an artefact that is not what the registry says
+    |-- NoChampionError           nobody has been promoted yet
+    `-- ScoringRunError           a night that cannot go on
+        |-- StaleClaimError       a newer attempt owns this chunk
+        `-- UnbalancedRunError    the rows do not add up to what was seen
+
+A message says what is wrong, what is allowed, what was received, and what to do next. Foreign errors are chained.
+A scan that cannot be scored is not an error but a ``Rejection`` (see ``imaging.rejection``).
+"""
+
+from __future__ import annotations
+
+
+class BrainTumorError(Exception):
+    """Root of the tree: catch this to catch everything above."""
+
+
+class ConfigurationError(BrainTumorError):
+    """A setting or file of rules is missing or wrong."""
+
+
+class RecipeError(ConfigurationError):
+    """A recipe is unknown or has a value out of range."""
+
+
+class GateRulesError(ConfigurationError):
+    """The gate's rule file is missing, has an unknown key, or a value out of range."""
+
+
+class ObjectStoreError(BrainTumorError):
+    """S3 answered with something unexpected."""
+
+
+class ObjectStoreUnreachableError(ObjectStoreError):
+    """No answer from the endpoint, or none that was S3."""
+
+
+class BucketMissingError(ObjectStoreError):
+    """The bucket does not exist or is not visible to these credentials."""
+
+
+class ObjectMissingError(ObjectStoreError):
+    """The key does not exist."""
+
+
+class ObjectChangedError(ObjectStoreError):
+    """The object was overwritten since it was listed."""
+
+
+class DatabaseError(BrainTumorError):
+    """Postgres refused a statement."""
+
+
+class DatabaseUnreachableError(DatabaseError):
+    """No connection to Postgres."""
+
+
+class MigrationError(DatabaseError):
+    """The schema is not in a state that this version can work with."""
+
+
+class DatasetError(BrainTumorError):
+    """Labelled images that cannot become a snapshot."""
+
+
+class WeightsError(BrainTumorError):
+    """Initial weights that cannot be had or do not fit the backbone."""
+
+
+class ModelIntegrityError(BrainTumorError):
+    """A model's files are missing or are not what its record says."""
+
+
+class NoChampionError(BrainTumorError):
+    """Nobody has been promoted yet."""
+
+
+class ScoringRunError(BrainTumorError):
+    """A scoring run that cannot go on."""
+
+
+class StaleClaimError(ScoringRunError):
+    """A newer attempt owns this chunk: this one must write nothing."""
+
+
+class UnbalancedRunError(ScoringRunError):
+    """Seen is not the sum of its parts."""
