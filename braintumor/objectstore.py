@@ -1,0 +1,229 @@
+"""S3 through boto3: streamed listings, conditional reads, whole-or-nothing writes.
+
+>>> store = ObjectStore.connect(Settings.from_environment())
+>>> for entry in store.list(S3Uri.parse("s3://hospital/scans/")): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from braintumor.errors import (
+    BucketMissingError,
+    ConfigurationError,
+    ObjectChangedError,
+    ObjectMissingError,
+    ObjectStoreError,
+    ObjectStoreUnreachableError,
+)
+from braintumor.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_READERS = 8
+"""Concurrent requests of one process: enough to hide a round trip, few enough for a small server."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Uri:
+    """A bucket and a key or prefix."""
+
+    bucket: str
+    key: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """``s3://bucket/some/key`` -> its two parts.
+
+        Raises:
+            ConfigurationError: the text has no scheme ``s3://`` or no bucket.
+        """
+        scheme, _, rest = text.partition("://")
+        bucket, _, key = rest.partition("/")
+        if scheme != "s3" or not bucket:
+            raise ConfigurationError(f"An S3 address looks like s3://bucket/prefix/. Received: {text!r}.")
+        return cls(bucket=bucket, key=key)
+
+    @classmethod
+    def parse_prefix(cls, text: str) -> Self:
+        """Like ``parse``, with the closing slash that keeps ``scans`` from matching ``scans_old``."""
+        uri = cls.parse(text)
+        return uri if not uri.key or uri.key.endswith("/") else uri / ""
+
+    def __truediv__(self, name: str) -> Self:
+        """The address of ``name`` under this prefix."""
+        base = self.key if not self.key or self.key.endswith("/") else f"{self.key}/"
+        return type(self)(bucket=self.bucket, key=base + name)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectEntry:
+    """One line of a listing. ``etag`` carries no quotes."""
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    modified_at: datetime
+
+
+class ObjectStore:
+    """The one way to S3. Safe to share between threads, not between processes."""
+
+    def __init__(self, client: S3Client, *, endpoint: str) -> None:
+        self._client = client
+        self._endpoint = endpoint
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """A client for the endpoint of the settings; nothing is sent yet."""
+        client = boto3.client(
+            "s3",
+            endpoint_url=settings.s3_endpoint,
+            aws_access_key_id=settings.s3_access_key,
+            aws_secret_access_key=settings.s3_secret_key,
+            region_name=settings.s3_region,
+            config=Config(
+                connect_timeout=5,
+                read_timeout=60,
+                retries={"mode": "standard", "max_attempts": 3},
+                max_pool_connections=2 * _READERS,
+                s3={"addressing_style": "path"} if settings.s3_endpoint else {},
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        )
+        return cls(client, endpoint=settings.s3_endpoint or "AWS S3")
+
+    def list(self, prefix: S3Uri) -> Iterator[ObjectEntry]:
+        """Every object under a prefix, a page in memory at a time, in key order.
+
+        Raises:
+            BucketMissingError: there is no such bucket.
+            ObjectStoreUnreachableError: nobody answers at the endpoint.
+        """
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key)
+        with self._translated(prefix):
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield ObjectEntry(
+                        bucket=prefix.bucket,
+                        key=item["Key"],
+                        etag=item["ETag"].strip('"'),
+                        size=item["Size"],
+                        modified_at=item["LastModified"],
+                    )
+
+    def read(self, uri: S3Uri, *, etag: str | None = None, max_bytes: int | None = None) -> bytes:
+        """The object's bytes; with ``max_bytes`` at most one byte more, so that the caller sees the excess.
+
+        With ``etag`` the read is conditional, and the answer's own ETag is compared too: some servers ignore the
+        condition.
+
+        Raises:
+            ObjectChangedError: the object is no longer the version ``etag``.
+            ObjectMissingError: there is no such key.
+        """
+        condition = {"IfMatch": f'"{etag}"'} if etag else {}
+        with self._translated(uri):
+            answer = self._client.get_object(Bucket=uri.bucket, Key=uri.key, **condition)  # type: ignore[arg-type]
+            with answer["Body"] as body:
+                if etag and answer["ETag"].strip('"') != etag:
+                    raise ObjectChangedError(f"The object changed since it was listed as etag {etag}.")
+                return body.read() if max_bytes is None else body.read(max_bytes + 1)
+
+    def write(self, uri: S3Uri, data: bytes, *, content_type: str = "application/octet-stream") -> None:
+        """Store an object: S3 shows all of it or nothing."""
+        with self._translated(uri):
+            self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=data, ContentType=content_type)
+
+    def upload_folder(self, folder: Path, prefix: S3Uri) -> dict[str, str]:
+        """Store every file below ``folder`` under ``prefix``; returns relative path -> sha256."""
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+
+        def put(path: Path) -> tuple[str, str]:
+            name, data = path.relative_to(folder).as_posix(), path.read_bytes()
+            self.write(prefix / name, data)
+            return name, sha256(data).hexdigest()
+
+        return dict(self.concurrently(put, files))
+
+    def ensure_bucket(self, bucket: str) -> None:
+        """Make the bucket if it is missing."""
+        with self._translated(S3Uri(bucket=bucket, key="")):
+            known = {item["Name"] for item in self._client.list_buckets()["Buckets"]}
+            if bucket not in known:
+                self._client.create_bucket(Bucket=bucket)
+
+    def require_bucket(self, bucket: str) -> None:
+        """Check early that a bucket answers.
+
+        Raises:
+            BucketMissingError: there is no such bucket.
+        """
+        with self._translated(S3Uri(bucket=bucket, key="")):
+            self._client.head_bucket(Bucket=bucket)
+
+    def concurrently(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """``map`` over threads that each wait for S3, in order, with a bounded number in flight."""
+        source = iter(items)
+        with ThreadPoolExecutor(_READERS) as pool:
+            waiting = [pool.submit(work, item) for item in islice(source, 2 * _READERS)]
+            try:
+                while waiting:
+                    yield waiting.pop(0).result()
+                    waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    @contextmanager
+    def _translated(self, uri: S3Uri) -> Iterator[None]:
+        """Turn boto3's errors into ours. Keys can identify patients, so only the bucket is named."""
+        try:
+            yield
+        except ClientError as exc:
+            raise self._client_error(exc, uri) from exc
+        except BotoCoreError as exc:
+            raise ObjectStoreUnreachableError(
+                f"No usable answer from the S3 endpoint {self._endpoint} ({type(exc).__name__}). "
+                "Check that it runs and that BRAINTUMOR_S3_ENDPOINT or the Airflow connection braintumor_s3 names it."
+            ) from exc
+
+    def _client_error(self, exc: ClientError, uri: S3Uri) -> ObjectStoreError:
+        error = exc.response.get("Error", {})
+        code, status = error.get("Code", ""), exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        missing_bucket = code == "NoSuchBucket" or (not uri.key and status == 404)  # noqa: PLR2004
+        if missing_bucket:
+            return BucketMissingError(
+                f"Bucket {uri.bucket!r} does not exist at {self._endpoint}. Create it, or correct the s3:// address."
+            )
+        if code in {"NoSuchKey", "404"}:
+            return ObjectMissingError(f"The object is not in bucket {uri.bucket!r} any more.")
+        if code in {"PreconditionFailed", "412"}:
+            return ObjectChangedError("The object changed since it was listed.")
+        if status is not None and status >= 500:  # noqa: PLR2004
+            return ObjectStoreUnreachableError(f"S3 at {self._endpoint} answered {status} {code}. Try again later.")
+        return ObjectStoreError(
+            f"S3 at {self._endpoint} refused {exc.operation_name} on bucket {uri.bucket!r}: {status} {code}. "
+            "Check the credentials and their policy."
+        )

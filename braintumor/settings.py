@@ -1,0 +1,87 @@
+"""Every setting of the library: one frozen object, read from the environment where a program starts.
+
+Nothing below the command line and the DAGs reads the environment: they are handed a ``Settings``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Self
+
+from braintumor.errors import ConfigurationError
+
+_PREFIX = "BRAINTUMOR_"
+
+
+def _setting(doc: str, default: str | None = None, *, secret: bool = False) -> str | None:
+    """A field that is read from ``BRAINTUMOR_<NAME>``; ``doc`` says what it means."""
+    result: str | None = field(default=default, repr=not secret, metadata={"doc": doc, "secret": secret})
+    return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Where things are and which secrets open them; its repr shows no secret."""
+
+    database_url: str | None = _setting("Postgres of the predictions: postgresql://user:password@host/db", secret=True)
+    s3_endpoint: str | None = _setting("URL of the S3 API; unset means AWS itself")
+    s3_access_key: str | None = _setting("S3 access key; unset means boto3's own credential chain", secret=True)
+    s3_secret_key: str | None = _setting("S3 secret key", secret=True)
+    s3_region: str | None = _setting("S3 region", "us-east-1")
+    pseudonym_key: str | None = _setting("secret that keys the pseudonyms of study, series and patient", secret=True)
+    dataset_uri: str | None = _setting("S3 prefix of the labelled images", "s3://braintumor/dataset/")
+    scans_uri: str | None = _setting("S3 prefix where new scans arrive", "s3://braintumor/scans/")
+    models_uri: str | None = _setting("S3 prefix of model artefacts", "s3://braintumor/models/")
+    weights_uri: str | None = _setting("S3 prefix mirroring initial weights", "s3://braintumor/weights/")
+    gate_rules: str | None = _setting("path of a gate rule file; unset means the packaged rules")
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
+        """Read ``BRAINTUMOR_*``; an empty value counts as unset."""
+        given = {f.name: environment.get(f.name_in_environment) for f in setting_fields()}
+        return cls(**{name: value for name, value in given.items() if value})
+
+    def to_environment(self) -> dict[str, str]:
+        """The variables that ``from_environment`` reads back into an equal object, for a subprocess."""
+        values = {f.name_in_environment: getattr(self, f.name) for f in setting_fields()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def require(self, name: str) -> str:
+        """The value of a setting that the work at hand cannot do without.
+
+        Raises:
+            ConfigurationError: it is unset.
+        """
+        value: str | None = getattr(self, name)
+        if value:
+            return value
+        described = next(f for f in setting_fields() if f.name == name)
+        raise ConfigurationError(
+            f"{described.name_in_environment} is not set ({described.doc}). "
+            "Set it in the environment, or in Airflow through the connections braintumor_db and braintumor_s3."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingField:
+    """One setting as documentation shows it."""
+
+    name: str
+    default: str | None
+    doc: str
+    is_secret: bool
+
+    @property
+    def name_in_environment(self) -> str:
+        """``database_url`` -> ``BRAINTUMOR_DATABASE_URL``."""
+        return _PREFIX + self.name.upper()
+
+
+def setting_fields() -> list[SettingField]:
+    """Every setting, in the order of their declaration."""
+    return [
+        SettingField(name=f.name, default=f.default, doc=f.metadata["doc"], is_secret=f.metadata["secret"])  # type: ignore[arg-type]
+        for f in fields(Settings)
+    ]

@@ -1,0 +1,42 @@
+-- latest_prediction: one row per frame, its newest answer. Example: what did we say of scan 17?
+create view latest_prediction as
+with newest as (
+    select distinct on (scan_id, frame_index)
+        scan_id,
+        frame_index,
+        model_version_id,
+        scoring_run_id,
+        predicted_class,
+        confidence,
+        margin,
+        probability_glioma,
+        probability_meningioma,
+        probability_normal,
+        probability_pituitary,
+        review_reasons,
+        scored_at
+    from prediction
+    order by scan_id, frame_index, scored_at desc
+)
+select
+    newest.scan_id,
+    newest.frame_index,
+    newest.scoring_run_id,
+    scan.study_pseudonym,
+    scan.series_pseudonym,
+    scan.patient_pseudonym,
+    scan.format,
+    newest.predicted_class,
+    newest.confidence,
+    newest.margin,
+    newest.probability_glioma,
+    newest.probability_meningioma,
+    newest.probability_normal,
+    newest.probability_pituitary,
+    newest.review_reasons,
+    model_version.model_name,
+    scan.arrived_at,
+    newest.scored_at
+from newest
+join scan using (scan_id)
+join model_version using (model_version_id);

@@ -1,0 +1,44 @@
+-- sighting_outcome: one row per object that a run saw. Example: which scans did last night leave unaccounted?
+create view sighting_outcome as
+with evidence as (
+    select
+        sighting.scoring_run_id,
+        sighting.scan_id,
+        scan.state,
+        scan.scoring_run_id = sighting.scoring_run_id as is_of_this_run,
+        scan.chunk_number is not null as is_planned,
+        exists (select from rejection where rejection.scan_id = scan.scan_id) as has_rejection,
+        (select count(distinct prediction.frame_index) from prediction where prediction.scan_id = scan.scan_id)
+            = scan.count_frame as has_every_frame
+    from sighting
+    join scan using (scan_id)
+)
+select
+    scoring_run_id,
+    scan_id,
+    case
+        when state = 'pending' and is_of_this_run and is_planned then 'unaccounted'
+        when state = 'pending' then 'deferred'
+        when state = 'scored' and has_every_frame is not true then 'unaccounted'
+        when state = 'rejected' and not has_rejection then 'unaccounted'
+        when is_of_this_run then state::text
+        else 'known'
+    end as outcome
+from evidence;
+
+-- scoring_run_balance: one row per run, counted afresh from the rows. Example: does every night still balance?
+create view scoring_run_balance as
+select
+    scoring_run.scoring_run_id,
+    scoring_run.run_key,
+    scoring_run.count_seen,
+    count(*) filter (where outcome = 'scored') as count_scored,
+    count(*) filter (where outcome = 'known') as count_known,
+    count(*) filter (where outcome = 'rejected') as count_rejected,
+    count(*) filter (where outcome = 'ignored') as count_ignored,
+    count(*) filter (where outcome = 'deferred') as count_deferred,
+    count(*) filter (where outcome = 'superseded') as count_superseded,
+    scoring_run.count_seen - count(*) filter (where outcome <> 'unaccounted') as count_unaccounted
+from scoring_run
+left join sighting_outcome using (scoring_run_id)
+group by scoring_run.scoring_run_id;

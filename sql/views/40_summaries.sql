@@ -1,0 +1,46 @@
+-- daily_summary: one row per day (UTC), model and class. Example: how many gliomas did we flag yesterday?
+create view daily_summary as
+select
+    (prediction.scored_at at time zone 'utc')::date as scored_date,
+    model_version.model_name,
+    prediction.predicted_class,
+    count(*) as count_frame,
+    count(*) filter (where cardinality(prediction.review_reasons) > 0) as count_for_review,
+    avg(prediction.confidence) as mean_confidence
+from prediction
+join model_version using (model_version_id)
+group by scored_date, model_version.model_name, prediction.predicted_class;
+
+-- rejection_summary: one row per day (UTC) and reason. Example: what kept files from being scored this week?
+create view rejection_summary as
+select
+    (rejected_at at time zone 'utc')::date as rejected_date,
+    reason,
+    count(*) as count_scan
+from rejection
+group by rejected_date, reason;
+
+-- model_leaderboard: one row per model version, snapshot and split. Example: which model does best on test?
+create view model_leaderboard as
+select
+    model_version.model_name,
+    model_version.backbone,
+    training_run.recipe_name,
+    training_run.initialisation,
+    evaluation.snapshot_id,
+    evaluation.split,
+    evaluation.count_image,
+    evaluation.accuracy,
+    evaluation.accuracy_low,
+    evaluation.accuracy_high,
+    evaluation.macro_precision,
+    evaluation.macro_recall,
+    evaluation.macro_f1,
+    evaluation.tumor_sensitivity,
+    evaluation.expected_calibration_error,
+    evaluation.count_look,
+    model_version.model_version_id is not distinct from (select model_version_id from champion) as is_champion,
+    evaluation.evaluated_at
+from evaluation
+join model_version using (model_version_id)
+join training_run using (training_run_id);
