@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, exc
@@ -70,11 +70,14 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
     writer.writerows(["\\N" if value is None else value for value in row] for row in rows)
     buffer.seek(0)
     statement = f"copy {table} ({', '.join(columns)}) from stdin with (format csv, null '\\N')"
-    cursor = connection.connection.cursor()
-    try:
-        cursor.copy_expert(statement, buffer)  # type: ignore[attr-defined]
-    finally:
-        cursor.close()
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.copy_expert(statement, buffer)
+
+
+def run_script(connection: Connection, sql: str) -> None:
+    """Run a file of several statements as it is: no parameters, so a ``%`` means itself."""
+    with closing(connection.connection.cursor()) as cursor:
+        cursor.execute(sql)
 
 
 def _address(engine: Engine) -> str:

@@ -16,7 +16,7 @@ class TumorClass(StrEnum):
     PITUITARY = "pituitary"
 
     @property
-    def index(self) -> int:
+    def position(self) -> int:
         """Position in a probability vector."""
         return CLASSES.index(self)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
-from braintumor.database import SCHEMA, transaction
+from braintumor.database import SCHEMA, run_script, transaction
 from braintumor.errors import MigrationError
 
 _LOCK = 7_203_611
@@ -73,7 +73,7 @@ def migrate(engine: Engine) -> list[Migration]:
         for migration in pending:
             _apply(connection, migration)
         for view in sorted((sql_folder() / "views").glob("*.sql")):
-            connection.exec_driver_sql(view.read_text())
+            run_script(connection, view.read_text())
     return pending
 
 
@@ -90,7 +90,7 @@ def require_current(engine: Engine) -> None:
 
 
 def _apply(connection: Connection, migration: Migration) -> None:
-    connection.exec_driver_sql(migration.sql)
+    run_script(connection, migration.sql)
     connection.execute(
         text("insert into migration (migration_name, checksum) values (:name, :checksum)"),
         {"name": migration.name, "checksum": migration.checksum},

@@ -181,6 +181,7 @@ create table scoring_run (
     engine             text not null,
     state              run_state not null default 'running',
     count_seen         integer,
+    count_new          integer,
     count_scored       integer,
     count_known        integer,
     count_rejected     integer,
@@ -194,6 +195,7 @@ create table scoring_run (
 );
 comment on table scoring_run is 'One row per night (or manual run): the pinned champion and the balance.';
 comment on column scoring_run.count_seen is 'Objects under the prefix, counted by the lister and stored before any work.';
+comment on column scoring_run.count_new is 'Of these, object versions that the ledger had not seen before.';
 comment on column scoring_run.count_unaccounted is 'Objects seen whose rows do not say what became of them; more than 0 is red.';
 
 create table scoring_chunk (

@@ -1,0 +1,57 @@
+"""A split of a snapshot as arrays: what a model is trained on or judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braintumor.dataset.snapshot import Snapshot, SnapshotImage
+from braintumor.dataset.split import Split
+from braintumor.errors import DatasetError
+from braintumor.imaging.frames import decode
+from braintumor.imaging.preprocess import prepare
+from braintumor.imaging.rejection import Rejection
+from braintumor.objectstore import ObjectStore, S3Uri
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSet:
+    """The images of one split, in snapshot order.
+
+    Attributes:
+        frames: uint8 (N, S, S, 3).
+        labels: int64 (N,), positions in ``CLASSES``.
+        images: the N records behind them.
+    """
+
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    images: tuple[SnapshotImage, ...]
+
+
+def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: int) -> FrameSet:
+    """Read, check and resize every image of a split to ``size`` x ``size`` pixels.
+
+    Raises:
+        DatasetError: an image is not the one that the snapshot recorded.
+    """
+    images = snapshot.of_split(split)
+    frames = np.empty((len(images), size, size, 3), np.uint8)
+    for index, frame in enumerate(store.concurrently(lambda image: _read(store, image, size), images)):
+        frames[index] = frame
+    labels = np.array([image.label.position for image in images], np.int64)
+    return FrameSet(frames=frames, labels=labels, images=tuple(images))
+
+
+def _read(store: ObjectStore, image: SnapshotImage, size: int) -> NDArray[np.uint8]:
+    data = store.read(S3Uri.parse(image.image_uri))
+    decoded = decode(data)
+    if sha256(data).hexdigest() != image.image_sha256 or isinstance(decoded, Rejection):
+        raise DatasetError(
+            f"{image.image_uri} was overwritten since the snapshot recorded it as {image.image_sha256[:12]}.... "
+            "Restore the object, or take a new snapshot."
+        )
+    return prepare(decoded.frames[0].pixels, size=size)

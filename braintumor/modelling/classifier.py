@@ -1,0 +1,88 @@
+"""Backbone and head as one graph: uint8 frames in, probabilities, activation map and embedding out.
+
+The head is global average pooling and one Dense layer. Applied at every place of the last feature map, the same Dense
+*is* the class activation map (Zhou et al. 2016), and its mean is the logit: every answer carries its explanation for
+no extra pass.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braintumor.errors import ModelIntegrityError
+from braintumor.labels import CLASSES
+from braintumor.modelling.backbone import BACKBONES, KerasModel
+from braintumor.modelling.recipe import Recipe
+from braintumor.serving.artefact import GRAPH
+from braintumor.serving.engine import Engine
+
+_PARITY = 2e-3
+"""Largest difference of a probability between Keras and the exported graph; 5e-5 is usual."""
+
+
+class Classifier:
+    """A network under training, and its export."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        """Build with random weights from the recipe's seed."""
+        import keras
+
+        keras.utils.set_random_seed(recipe.seed)
+        size = recipe.image_size
+        backbone = BACKBONES[recipe.backbone]
+        self.network: KerasModel = backbone.build(size)
+        self.head: KerasModel = keras.layers.Dense(len(CLASSES), name="head")
+        image = keras.Input((size, size, 3), dtype="uint8", name="image")
+        features = self.network(backbone.preprocess(keras.ops.cast(image, "float32")))  # (B, S/32, S/32, d)
+        self._image, self._features = image, features
+        self._embedding = keras.ops.mean(features, axis=(1, 2))  # (B, d)
+        self._activation_map = self.head(features)  # (B, S/32, S/32, 4)
+        self.embedder: KerasModel = keras.Model(image, {"embedding": self._embedding}, name="embedder")
+
+    @property
+    def count_parameter(self) -> int:
+        """Weights of backbone and head."""
+        return int(self.network.count_params() + self.head.count_params())
+
+    def set_head(self, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        """Put a trained head in place: kernel (d, 4), bias (4,)."""
+        self.head.set_weights([kernel, bias])
+
+    def serving_model(self, temperature: float) -> KerasModel:
+        """The whole graph, with ``probability = softmax(mean(activation_map) / temperature)``."""
+        import keras
+
+        logits = keras.ops.mean(self._activation_map, axis=(1, 2))  # (B, 4)
+        outputs = {
+            "probability": keras.ops.softmax(logits / temperature),
+            "activation_map": self._activation_map,
+            "embedding": self._embedding,
+        }
+        named = {name: keras.layers.Identity(name=name)(tensor) for name, tensor in outputs.items()}
+        return keras.Model(self._image, named, name="classifier")
+
+    def export(self, folder: Path, *, temperature: float, probe: NDArray[np.uint8]) -> None:
+        """Write the OpenVINO graph, and refuse it unless it says on ``probe`` (N, S, S, 3) what Keras says.
+
+        Raises:
+            ModelIntegrityError: the exported graph disagrees with Keras, or answers NaN.
+        """
+        model = self.serving_model(temperature)
+        export_graph(model, folder / GRAPH)
+        expected: NDArray[Any] = np.asarray(model.predict(probe, verbose=0)["probability"])
+        received = Engine(folder / GRAPH).run(probe)["probability"]
+        difference = float(np.abs(expected - received).max())
+        if not difference <= _PARITY:  # NaN must not pass
+            raise ModelIntegrityError(
+                f"The exported graph disagrees with Keras by {difference:.2g} in a probability; {_PARITY} is allowed. "
+                "Nothing was registered. Look for NaN weights, or an operation that OpenVINO converts differently."
+            )
+
+
+def export_graph(model: KerasModel, path: Path) -> None:
+    """Write ``model`` as an OpenVINO graph whose outputs carry the names of the model's output dict."""
+    model.export(str(path), format="openvino", verbose=False)

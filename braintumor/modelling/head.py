@@ -1,0 +1,103 @@
+"""Fit the head on cached features: dropout, softmax, Adam, early stopping on the best validation loss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braintumor.labels import CLASSES
+from braintumor.modelling.recipe import Recipe
+
+_SAY_EVERY = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedHead:
+    """The weights of the best epoch.
+
+    Attributes:
+        kernel: float32 (d, 4), for features as the backbone gives them.
+        bias: float32 (4,).
+        validation_logits: float32 (N, 4).
+        history: metric name -> one value per epoch.
+        best_epoch: counted from 1.
+    """
+
+    kernel: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    validation_logits: NDArray[np.float32]
+    history: dict[str, list[float]]
+    best_epoch: int
+
+
+def fit_head(
+    recipe: Recipe,
+    *,
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    validation_features: NDArray[np.float32],
+    validation_labels: NDArray[np.int64],
+    say: Callable[[str], None] = lambda _: None,
+) -> FittedHead:
+    """Fit on features (M, d) with labels (M,); the epoch with the lowest validation loss wins.
+
+    The features are standardised while fitting, since one learning rate cannot suit channels whose scales differ by
+    orders of magnitude; the standardisation is then folded into kernel and bias, so the graph carries none.
+    """
+    import keras
+
+    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    model = _head_model(recipe, dim=features.shape[1])
+    callbacks = [
+        keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.patience, restore_best_weights=True),
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _say_epoch(say, epoch, logs or {})),
+    ]
+    record = model.fit(
+        (features - mean) / scale,
+        labels,
+        validation_data=((validation_features - mean) / scale, validation_labels),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    weights, bias = model.get_layer("head").get_weights()
+    kernel = (weights / scale[:, None]).astype(np.float32)
+    folded_bias = (bias - mean @ (weights / scale[:, None])).astype(np.float32)
+    return FittedHead(
+        kernel=kernel,
+        bias=folded_bias,
+        validation_logits=validation_features @ kernel + folded_bias,
+        history={name: [float(v) for v in values] for name, values in record.history.items()},
+        best_epoch=int(np.argmin(record.history["val_loss"])) + 1,
+    )
+
+
+def _head_model(recipe: Recipe, *, dim: int) -> Any:
+    import keras
+
+    model = keras.Sequential(
+        [
+            keras.Input((dim,)),
+            keras.layers.Dropout(recipe.dropout, seed=recipe.seed),
+            keras.layers.Dense(len(CLASSES), name="head"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.Adam(recipe.learning_rate),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _say_epoch(say: Callable[[str], None], epoch: int, logs: dict[str, float]) -> None:
+    if epoch % _SAY_EVERY == 0:
+        say(
+            f"epoch {epoch + 1}: loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.3f}, "
+            f"validation loss {logs['val_loss']:.3f}, accuracy {logs['val_accuracy']:.3f}"
+        )

@@ -1,0 +1,254 @@
+"""Claim a chunk, keep the claim alive, and settle it: the two transactions between which all work happens.
+
+A claim raises the chunk's attempt, which is its fencing token: only the newest attempt may settle, so a worker that
+was thought dead and comes back writes nothing. Leases use the database's clock.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine, text
+
+from braintumor.database import copy_rows, transaction
+from braintumor.errors import StaleClaimError
+from braintumor.imaging.rejection import Rejection
+from braintumor.objectstore import S3Uri
+from braintumor.scoring.run import ScoringRun
+from braintumor.serving.answer import Answer
+from braintumor.serving.engine import ENGINE
+
+LEASE_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimedScan:
+    """A scan to score, and where it lies. Its key can identify a patient: name a scan by its id."""
+
+    scan_id: int
+    location: S3Uri
+    etag: str
+    size_byte: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """The right to settle one chunk, as long as nobody claims it again."""
+
+    run: ScoringRun
+    chunk_number: int
+    attempt: int
+    scans: tuple[ClaimedScan, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanFacts:
+    """What reading a scan found out about it, beside its frames. Pseudonyms are keyed, never raw identifiers."""
+
+    format: str
+    content_sha256: str
+    pixel_sha256: str
+    study_pseudonym: str | None
+    series_pseudonym: str | None
+    patient_pseudonym: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A scan with one answer per frame."""
+
+    scan_id: int
+    facts: ScanFacts
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejected:
+    """A scan that cannot be scored."""
+
+    scan_id: int
+    rejection: Rejection
+
+
+@dataclass(frozen=True, kw_only=True)
+class Superseded:
+    """A scan whose object was overwritten or removed after it was listed: the next run finds what is there now."""
+
+    scan_id: int
+
+
+Outcome = Scored | Rejected | Superseded
+
+
+def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
+    """Take a chunk from whoever had it; ``None`` when it is settled already."""
+    with transaction(engine) as connection:
+        attempt = connection.execute(
+            text("""
+            update scoring_chunk
+            set attempt = attempt + 1, lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
+            where scoring_run_id = :run and chunk_number = :chunk and finished_at is null
+            returning attempt"""),
+            {"run": run.scoring_run_id, "chunk": chunk_number, "lease": LEASE_SECONDS},
+        ).scalar_one_or_none()
+        if attempt is None:
+            return None
+        rows = connection.execute(
+            text("""
+            update scan set count_attempt = count_attempt + 1
+            from scan_location
+            where scan_location.scan_id = scan.scan_id
+              and scan.scoring_run_id = :run and scan.chunk_number = :chunk and scan.state = 'pending'
+            returning scan.scan_id, bucket, key, etag, size_byte"""),
+            {"run": run.scoring_run_id, "chunk": chunk_number},
+        ).all()
+    scans = [
+        ClaimedScan(
+            scan_id=row.scan_id,
+            location=S3Uri(bucket=row.bucket, key=row.key),
+            etag=row.etag,
+            size_byte=row.size_byte,
+        )
+        for row in rows
+    ]
+    ordered = tuple(sorted(scans, key=lambda scan: scan.scan_id))
+    return Claim(run=run, chunk_number=chunk_number, attempt=attempt, scans=ordered)
+
+
+def renew(engine: Engine, held: Claim) -> None:
+    """Prolong the lease.
+
+    Raises:
+        StaleClaimError: somebody claimed the chunk since.
+    """
+    with transaction(engine) as connection:
+        _fence(connection, held)
+        connection.execute(
+            text("""
+            update scoring_chunk set lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
+            where scoring_run_id = :run and chunk_number = :chunk"""),
+            {"run": held.run.scoring_run_id, "chunk": held.chunk_number, "lease": LEASE_SECONDS},
+        )
+
+
+def settle(engine: Engine, held: Claim, outcomes: Sequence[Outcome], *, stage_seconds: dict[str, float]) -> None:
+    """Write every outcome of a chunk and close it, in one transaction.
+
+    Raises:
+        StaleClaimError: somebody claimed the chunk, or planned its scans again, since; nothing was written.
+    """
+    scored = [outcome for outcome in outcomes if isinstance(outcome, Scored)]
+    rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
+    superseded = [outcome for outcome in outcomes if isinstance(outcome, Superseded)]
+    with transaction(engine) as connection:
+        _fence(connection, held)
+        _settle_scored(connection, held, scored)
+        _settle_without_answer(connection, held, "rejected", [outcome.scan_id for outcome in rejected])
+        _settle_without_answer(connection, held, "superseded", [outcome.scan_id for outcome in superseded])
+        copy_rows(
+            connection,
+            "rejection",
+            ["scan_id", "scoring_run_id", "reason", "detail"],
+            ((r.scan_id, held.run.scoring_run_id, r.rejection.reason, r.rejection.detail) for r in rejected),
+        )
+        connection.execute(
+            text("""
+            update scoring_chunk
+            set finished_at = clock_timestamp(), lease_expires_at = null, stage_seconds = cast(:seconds as jsonb)
+            where scoring_run_id = :run and chunk_number = :chunk"""),
+            {
+                "run": held.run.scoring_run_id,
+                "chunk": held.chunk_number,
+                "seconds": json.dumps({stage: round(value, 3) for stage, value in stage_seconds.items()}),
+            },
+        )
+
+
+def _fence(connection: Connection, held: Claim) -> None:
+    newest = connection.execute(
+        text("""
+        select attempt from scoring_chunk
+        where scoring_run_id = :run and chunk_number = :chunk and finished_at is null
+        for update"""),
+        {"run": held.run.scoring_run_id, "chunk": held.chunk_number},
+    ).scalar_one_or_none()
+    if newest != held.attempt:
+        raise StaleClaimError(
+            f"Chunk {held.chunk_number} of run {held.run.scoring_run_id} was claimed again (attempt {newest}) while "
+            f"attempt {held.attempt} worked on it. The newer attempt writes; nothing to do."
+        )
+
+
+def _settle_scored(connection: Connection, held: Claim, scored: Sequence[Scored]) -> None:
+    connection.execute(
+        text("""
+        create temporary table settled (
+            scan_id bigint, count_frame integer, format text, content_sha256 text, pixel_sha256 text,
+            study_pseudonym text, series_pseudonym text, patient_pseudonym text
+        ) on commit drop""")
+    )
+    columns = ["format", "content_sha256", "pixel_sha256", "study_pseudonym", "series_pseudonym", "patient_pseudonym"]
+    copy_rows(
+        connection,
+        "settled",
+        ["scan_id", "count_frame", *columns],
+        ((s.scan_id, len(s.answers), *(getattr(s.facts, name) for name in columns)) for s in scored),
+    )
+    updated = connection.execute(
+        text(f"""
+        update scan
+        set state = 'scored', settled_at = clock_timestamp(), count_frame = settled.count_frame,
+            {", ".join(f"{name} = settled.{name}" for name in columns)}
+        from settled
+        where settled.scan_id = scan.scan_id and state = 'pending' and scoring_run_id = :run and chunk_number = :chunk
+        """),  # noqa: S608 - the names are constants above
+        {"run": held.run.scoring_run_id, "chunk": held.chunk_number},
+    )
+    _require_all(updated.rowcount, len(scored), held)
+    copy_rows(connection, "prediction", _PREDICTION_COLUMNS, _prediction_rows(held.run, scored))
+
+
+def _settle_without_answer(connection: Connection, held: Claim, state: str, scan_ids: list[int]) -> None:
+    updated = connection.execute(
+        text("""
+        update scan set state = cast(:state as scan_state), settled_at = clock_timestamp()
+        where scan_id = any(:ids) and state = 'pending' and scoring_run_id = :run and chunk_number = :chunk"""),
+        {"state": state, "ids": scan_ids, "run": held.run.scoring_run_id, "chunk": held.chunk_number},
+    )
+    _require_all(updated.rowcount, len(scan_ids), held)
+
+
+def _require_all(updated: int, expected: int, held: Claim) -> None:
+    if updated != expected:
+        raise StaleClaimError(
+            f"{expected - updated} scans of chunk {held.chunk_number} of run {held.run.scoring_run_id} were planned "
+            "again by another run. That run scores them; nothing was written here."
+        )
+
+
+_PREDICTION_COLUMNS = (
+    "scan_id", "frame_index", "model_version_id", "scoring_run_id", "predicted_class", "confidence", "margin",
+    "probability_glioma", "probability_meningioma", "probability_normal", "probability_pituitary",
+    "review_reasons", "activation_map", "engine", "preprocessing",
+)  # fmt: skip
+
+
+def _prediction_rows(run: ScoringRun, scored: Sequence[Scored]) -> Iterable[Sequence[object]]:
+    for scan in scored:
+        for frame_index, answer in enumerate(scan.answers):
+            yield (
+                scan.scan_id,
+                frame_index,
+                run.model.model_version_id,
+                run.scoring_run_id,
+                answer.predicted_class,
+                answer.confidence,
+                answer.margin,
+                *answer.probabilities,
+                "{" + ",".join(answer.review_reasons) + "}",
+                "\\x" + answer.activation_map.astype("<f2").tobytes().hex(),
+                ENGINE,
+                run.model.preprocessing,
+            )

@@ -1,0 +1,112 @@
+"""A model folder: the exported graph, its weights, and a manifest that says what they are.
+
+::
+
+    model.json          this module's ``Manifest``
+    model.xml, .bin     the OpenVINO graph, preprocessing and temperature inside
+    model.weights.h5    Keras weights, for evaluation and fine-tuning
+    history.csv         one line per epoch
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from hashlib import file_digest
+from pathlib import Path
+from typing import Any, Self
+
+from braintumor.errors import ModelIntegrityError
+from braintumor.labels import CLASSES
+
+MANIFEST = "model.json"
+GRAPH = "model.xml"
+GRAPH_WEIGHTS = "model.bin"
+KERAS_WEIGHTS = "model.weights.h5"
+SERVING_FILES = (MANIFEST, GRAPH, GRAPH_WEIGHTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a model is, in its own folder, so that it can answer without a database.
+
+    ``temperature`` is already folded into the graph. ``sha256s`` covers every other file of the folder that is needed
+    to run or retrain it.
+    """
+
+    recipe: str
+    backbone: str
+    initialisation: str
+    snapshot_id: str
+    trained_at: str
+    precision: str
+    image_size: int
+    preprocessing: str
+    classes: tuple[str, ...]
+    count_parameter: int
+    temperature: float
+    low_confidence_below: float
+    near_tie_below: float
+    sha256s: dict[str, str]
+
+    @property
+    def name(self) -> str:
+        """A unique, readable name: recipe, time of training (UTC), first digits of the graph weights' sha256."""
+        return f"{self.recipe}-{self.trained_at}-{self.sha256s[GRAPH_WEIGHTS][:6]}"
+
+    def write(self, folder: Path) -> None:
+        """Save as ``model.json``."""
+        (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Load and validate ``model.json``.
+
+        Raises:
+            ModelIntegrityError: it is missing, not JSON, lacks a field, or lists other classes in another order.
+        """
+        try:
+            values: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
+            manifest = cls(**{**values, "classes": tuple(values["classes"])})
+        except FileNotFoundError as exc:
+            raise ModelIntegrityError(
+                f"{folder} is no model folder: it has no {MANIFEST}. Give the folder that `braintumor train` wrote."
+            ) from exc
+        except (ValueError, KeyError, TypeError) as exc:
+            allowed = ", ".join(f.name for f in fields(cls))
+            raise ModelIntegrityError(f"{folder / MANIFEST} is not a manifest ({exc}). Its fields: {allowed}.") from exc
+        if manifest.classes != CLASSES:
+            raise ModelIntegrityError(
+                f"{folder / MANIFEST} lists the classes {list(manifest.classes)}; this version scores "
+                f"{list(CLASSES)} in this order. Train the model again."
+            )
+        return manifest
+
+
+def sha256_of(path: Path) -> str:
+    """Hex sha256 of a file, read in blocks."""
+    with path.open("rb") as stream:
+        return file_digest(stream, "sha256").hexdigest()
+
+
+def verify(folder: Path, sha256s: dict[str, str]) -> None:
+    """Check files before anything parses them.
+
+    Raises:
+        ModelIntegrityError: a file is missing or differs.
+    """
+    for name, expected in sha256s.items():
+        path = folder / name
+        if not path.is_file():
+            raise ModelIntegrityError(f"{path} is missing. Copy the whole model folder, or train the model again.")
+        received = sha256_of(path)
+        if received != expected:
+            raise ModelIntegrityError(
+                f"{path} is not the file that was registered: sha256 {received[:12]}..., expected {expected[:12]}.... "
+                "It was damaged or changed: restore it from a copy, or train the model again."
+            )
+
+
+def serving_sha256s(sha256s: dict[str, str]) -> dict[str, str]:
+    """Only the files that scoring needs."""
+    return {name: digest for name, digest in sha256s.items() if name in SERVING_FILES}
