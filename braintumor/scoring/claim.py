@@ -203,7 +203,7 @@ def _settle_scored(connection: Connection, held: Claim, scored: Sequence[Scored]
             {", ".join(f"{name} = settled.{name}" for name in columns)}
         from settled
         where settled.scan_id = scan.scan_id and state = 'pending' and scoring_run_id = :run and chunk_number = :chunk
-        """),  # noqa: S608 - the names are constants above
+        """),
         {"run": held.run.scoring_run_id, "chunk": held.chunk_number},
     )
     _require_all(updated.rowcount, len(scored), held)

@@ -59,7 +59,7 @@ def _count(engine: Engine, run: ScoringRun) -> Balance:
     columns = ", ".join(Balance.__dataclass_fields__)
     with transaction(engine) as connection:
         row = connection.execute(
-            text(f"select {columns} from scoring_run_balance where scoring_run_id = :run"),  # noqa: S608 - our names
+            text(f"select {columns} from scoring_run_balance where scoring_run_id = :run"),
             {"run": run.scoring_run_id},
         ).one()
     if row.count_seen is None:
@@ -76,7 +76,7 @@ def _record(engine: Engine, run: ScoringRun, balance: Balance) -> None:
         connection.execute(
             text(f"""
             update scoring_run set {assignments}, finished_at = now(), state = cast(:state as run_state)
-            where scoring_run_id = :run"""),  # noqa: S608 - our names
+            where scoring_run_id = :run"""),
             {
                 **asdict(balance),
                 "state": "balanced" if balance.is_balanced else "unbalanced",

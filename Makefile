@@ -1,0 +1,59 @@
+# Two commands: `make demo` and `make test`. Everything else is for people who stay.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+# The lock names no index: pip's own configuration decides where packages come from.
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: help setup demo up down test soak lint bench lock clean
+
+help:  ## Show this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.installed  ## Install everything into .venv (about 2.7 GB)
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), "Python 3.11, 3.12 or 3.13 is needed; this is " + sys.version.split()[0]'
+	@echo "Installing into $(VENV): a few minutes the first time"
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
+		|| $(PIP) install --quiet --require-hashes -r requirements.lock
+	$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: setup  ## Retrain, promote, score a night, query it: the main job on real parts
+	$(BIN)/python -m embedded demo
+
+up: setup  ## Start the embedded stack and leave it running, both DAGs on their schedules
+	$(BIN)/python -m embedded up
+
+down: setup  ## Stop the embedded stack; what it stored stays in .embedded
+	$(BIN)/python -m embedded down
+
+test: setup  ## Run the tests (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest -m "not soak"
+
+soak: setup  ## Run the long tests: kills, load, browser
+	$(BIN)/python -m pytest -m soak
+
+lint: setup  ## Check style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup  ## Measure every speed claim beside what it is compared to
+	$(BIN)/python -m benchmarks
+
+lock:  ## Resolve requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra airflow --extra dev --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+
+clean:  ## Stop the stack and remove everything that make made
+	test ! -x $(BIN)/python || $(BIN)/python -m embedded down
+	rm -rf .embedded $(VENV) .pytest_cache .mypy_cache .ruff_cache

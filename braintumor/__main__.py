@@ -1,0 +1,5 @@
+"""``python -m braintumor``."""
+
+from braintumor.cli import main
+
+main()

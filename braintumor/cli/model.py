@@ -1,0 +1,64 @@
+"""``braintumor model``."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import click
+
+from braintumor.cli.show import as_json, print_json, print_table
+from braintumor.settings import Settings
+
+
+@click.group()
+def model() -> None:
+    """Model versions: what there is, and which one answers."""
+
+
+@model.command(name="list", epilog="Example: braintumor model list --json")
+@as_json
+def list_(is_json: bool) -> None:
+    """Every model version, newest first; the champion is marked."""
+    from braintumor import database
+    from braintumor.registry import list_models
+
+    models = list_models(database.connect(Settings.from_environment()))
+    if is_json:
+        print_json([asdict(item) for item in models])
+        return
+    print_table(
+        ["champion", "model", "backbone", "weights", "size", "snapshot", "created"],
+        [
+            ["*" if m.is_champion else "", m.model_name, m.backbone, m.initialisation, m.image_size, m.snapshot_id,
+             f"{m.created_at:%Y-%m-%d %H:%M}"]
+            for m in models
+        ],
+    )  # fmt: skip
+
+
+@model.command(epilog='Example: braintumor model promote 3 --override --reason "gate floor is wrong for this site"')
+@click.argument("name")
+@click.option("--reason", required=True, help="Why, for the ledger.")
+@click.option("--override", "is_override", is_flag=True, help="Promote although the gate refused, or never saw it.")
+def promote(name: str, reason: str, is_override: bool) -> None:
+    """Make NAME the champion. What the gate did not pass needs --override, which the ledger keeps."""
+    from braintumor import database
+    from braintumor.evaluation.selection import passed_verdict
+    from braintumor.registry import find_model
+    from braintumor.registry import promote as promote_model
+
+    engine = database.connect(Settings.from_environment())
+    found = find_model(engine, name)
+    verdict_id = None if is_override else passed_verdict(engine, found)
+    promote_model(
+        engine,
+        found,
+        request_key=f"command {datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+        actor=getpass.getuser(),
+        reason=reason,
+        gate_verdict_id=verdict_id,
+        is_override=is_override,
+    )
+    click.echo(f"{found.model_name} is the champion")

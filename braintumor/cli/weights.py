@@ -1,0 +1,23 @@
+"""``braintumor weights``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from braintumor.settings import Settings
+
+
+@click.group()
+def weights() -> None:
+    """Initial weights in the S3 mirror, for machines that cannot download them."""
+
+
+@weights.command(epilog="Example: braintumor weights add mobilenet_v2_imagenet_notop.weights.h5")
+@click.argument("file", type=click.Path(path_type=Path))
+def add(file: Path) -> None:
+    """Find out which backbone FILE belongs to, and store it in the mirror (BRAINTUMOR_WEIGHTS_URI)."""
+    from braintumor.modelling.retrain import mirror_weights
+
+    click.echo(mirror_weights(Settings.from_environment(), file))

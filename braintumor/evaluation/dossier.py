@@ -1,0 +1,96 @@
+"""All that is known of one model, gathered from Postgres into a ``ModelReport``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from braintumor.database import transaction
+from braintumor.dataset.split import Split
+from braintumor.errors import ModelIntegrityError
+from braintumor.evaluation.gate import Verdict
+from braintumor.evaluation.metrics import Evaluation
+from braintumor.evaluation.record import load_evaluation
+from braintumor.evaluation.report import ModelPictures, ModelReport
+from braintumor.registry import ModelVersion
+
+_INITIALISATION = {
+    "imagenet": "ImageNet weights",
+    "random": "random weights (no pretraining; not a model for patients)",
+}
+
+
+def dossier(
+    engine: Engine,
+    model: ModelVersion,
+    *,
+    pictures: ModelPictures | None = None,
+    verdict: Verdict | None = None,
+    artefact_bytes: int = 0,
+) -> ModelReport:
+    """Gather one model's facts and figures.
+
+    Raises:
+        ModelIntegrityError: the model has not been evaluated on the snapshot that it was trained on.
+    """
+    validation, test = (_evaluation(engine, model, split) for split in (Split.VALIDATION, Split.TEST))
+    training = _training(engine, model)
+    return ModelReport(
+        name=model.model_name,
+        role="champion" if model.is_champion else "candidate",
+        backbone=model.backbone,
+        recipe=f"{model.recipe_name} (version {training['recipe']['version']})",
+        image_size=model.image_size,
+        initialisation=_INITIALISATION.get(model.initialisation, model.initialisation),
+        dataset=training["source_uri"],
+        snapshot_id=model.snapshot_id,
+        images_per_split=training["images_per_split"],
+        has_patient_identifiers=False,
+        training_seconds=training["seconds"],
+        device=training["device"],
+        parameters=training["count_parameter"],
+        artefact_bytes=artefact_bytes,
+        seeds=(training["recipe"]["seed"],),
+        commit=training["code_version"],
+        library_versions=training["library_versions"],
+        created=f"{model.created_at:%Y-%m-%d %H:%M} UTC",
+        validation=validation,
+        test=test,
+        history=training["history"],
+        verdict=verdict,
+        temperature=training["temperature"],
+        pictures=pictures or ModelPictures(),
+    )
+
+
+def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation:
+    with transaction(engine) as connection:
+        found = load_evaluation(connection, model, model.snapshot_id, split)
+    if found is None:
+        raise ModelIntegrityError(
+            f"{model.model_name} was never evaluated on {split} of snapshot {model.snapshot_id}. "
+            f"Run `braintumor model evaluate {model.model_name}`."
+        )
+    return found
+
+
+def _training(engine: Engine, model: ModelVersion) -> dict[str, Any]:
+    with transaction(engine) as connection:
+        row = connection.execute(
+            text("""
+            select
+                training_run.recipe, training_run.history, training_run.code_version, training_run.library_versions,
+                training_run.device, training_run.seconds, model_version.count_parameter, model_version.temperature,
+                snapshot.source_uri
+            from model_version
+            join training_run using (training_run_id)
+            join snapshot using (snapshot_id)
+            where model_version_id = :id"""),
+            {"id": model.model_version_id},
+        ).one()
+        counts = connection.execute(
+            text("select split::text, count(*) as n from snapshot_image where snapshot_id = :id group by split"),
+            {"id": model.snapshot_id},
+        ).all()
+    return {**row._mapping, "images_per_split": {item.split: item.n for item in counts}}

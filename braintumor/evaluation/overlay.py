@@ -1,0 +1,95 @@
+"""A class activation map laid over the frame it explains.
+
+Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016: with global average pooling
+before the last Dense, that Dense applied to each location of the last feature map is the map.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from braintumor.evaluation.metrics import EvaluationError
+from braintumor.labels import TumorClass
+
+_COLORMAP = "inferno"
+"""Perceptually even, readable with any colour vision and in grey."""
+_STRONGEST = 0.65
+"""Opacity of the marked region: the anatomy must stay visible through it."""
+_FADE = 1.5
+"""Above 1, weak evidence leaves the frame untinted."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sample:
+    """One classified frame, ready to be shown.
+
+    Attributes:
+        name: what to call it, such as a file name or scan id.
+        frame: uint8 (H, W, 3).
+        truth: its label.
+        predicted: the class with the highest probability.
+        confidence: that probability.
+        activation_map: float (h, w), logits of the predicted class; ``None`` where there is none.
+    """
+
+    name: str
+    frame: NDArray[np.uint8]
+    truth: TumorClass
+    predicted: TumorClass
+    confidence: float
+    activation_map: NDArray[np.floating] | None = None
+
+    def __post_init__(self) -> None:
+        _check_frame(self.frame)
+
+    @property
+    def is_correct(self) -> bool:
+        """Whether the prediction is the label."""
+        return self.truth is self.predicted
+
+
+def upsample(activation_map: NDArray[np.floating], *, height: int, width: int) -> NDArray[np.float32]:
+    """Bilinear enlargement (h, w) -> (height, width), scaled so that its own least is 0 and its greatest 1.
+
+    A flat map comes back as zeros: it marks nothing.
+
+    Raises:
+        EvaluationError: the map is not two-dimensional or not finite.
+    """
+    given = np.asarray(activation_map, dtype=np.float32)
+    if given.ndim != 2 or given.size == 0 or not np.isfinite(given).all():  # noqa: PLR2004
+        raise EvaluationError(
+            "An activation map must be finite numbers of shape (h, w). "
+            f"Received: shape {given.shape}, finite: {bool(np.isfinite(given).all())}. Pass one class of one frame."
+        )
+    large = np.asarray(Image.fromarray(given).resize((width, height), Image.Resampling.BILINEAR))  # (height, width)
+    span = float(large.max() - large.min())
+    scaled = (large - large.min()) / span if span > 0 else np.zeros_like(large)
+    return scaled.astype(np.float32)
+
+
+def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """The frame (H, W, 3) with the map over it: the brighter and the more opaque, the stronger the evidence.
+
+    Raises:
+        EvaluationError: the frame is not uint8 (H, W, 3), or the map not finite (h, w).
+    """
+    _check_frame(frame)
+    strength = upsample(activation_map, height=frame.shape[0], width=frame.shape[1])  # (H, W)
+    colour = matplotlib.colormaps[_COLORMAP](strength)[..., :3] * 255  # (H, W, 3)
+    opacity = (_STRONGEST * strength**_FADE)[..., np.newaxis]  # (H, W, 1)
+    blended: NDArray[np.uint8] = np.rint(frame * (1 - opacity) + colour * opacity).astype(np.uint8)
+    return blended
+
+
+def _check_frame(frame: NDArray[np.uint8]) -> None:
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3 or frame.size == 0:  # noqa: PLR2004
+        raise EvaluationError(
+            f"A frame must be uint8 of shape (H, W, 3). Received: {frame.dtype} of shape {frame.shape}. "
+            "Decode it with braintumor.imaging."
+        )

@@ -1,0 +1,119 @@
+"""Evaluations in Postgres: written once per model, snapshot and split, with every look counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, text
+
+from braintumor.database import copy_rows
+from braintumor.dataset.frameset import FrameSet
+from braintumor.evaluation.metrics import ClassMetrics, Evaluation
+from braintumor.labels import CLASSES, TumorClass
+from braintumor.registry import ModelVersion
+
+_FIGURES = (
+    "accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "tumor_sensitivity",
+    "expected_calibration_error", "log_loss",
+)  # fmt: skip
+_CLASS_FIGURES = ("precision", "recall", "specificity", "f1", "auroc", "support")
+
+
+def record_evaluation(
+    connection: Connection,
+    model: ModelVersion,
+    snapshot_id: str,
+    evaluation: Evaluation,
+    *,
+    frames: FrameSet,
+    probabilities: NDArray[np.float32],
+) -> int:
+    """Write an evaluation with its classes, confusion matrix and per-image answers.
+
+    Done again, it replaces the figures and counts one more look. Returns how many looks there have been.
+    """
+    row = connection.execute(
+        text(f"""
+        insert into evaluation (model_version_id, snapshot_id, split, count_image, {", ".join(_FIGURES)})
+        values (:model, :snapshot, cast(:split as split), :count_image, {", ".join(f":{name}" for name in _FIGURES)})
+        on conflict (model_version_id, snapshot_id, split) do update
+        set count_look = evaluation.count_look + 1, evaluated_at = now(), count_image = excluded.count_image,
+            {", ".join(f"{name} = excluded.{name}" for name in _FIGURES)}
+        returning evaluation_id, count_look"""),
+        {
+            "model": model.model_version_id,
+            "snapshot": snapshot_id,
+            "split": evaluation.split,
+            "count_image": evaluation.count,
+            **{name: getattr(evaluation, name) for name in _FIGURES},
+        },
+    ).one()
+    for table in ("evaluation_class", "confusion_cell", "test_prediction"):
+        connection.execute(text(f"delete from {table} where evaluation_id = :id"), {"id": row.evaluation_id})
+    _copy_details(connection, row.evaluation_id, evaluation)
+    _copy_predictions(connection, row.evaluation_id, frames, probabilities)
+    looks: int = row.count_look
+    return looks
+
+
+def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Evaluation | None:
+    """Read an evaluation back, or ``None`` where the model was never judged on that split."""
+    head = connection.execute(
+        text(f"""
+        select evaluation_id, count_image, {", ".join(_FIGURES)} from evaluation
+        where model_version_id = :model and snapshot_id = :snapshot and split = cast(:split as split)"""),
+        {"model": model.model_version_id, "snapshot": snapshot_id, "split": split},
+    ).one_or_none()
+    if head is None:
+        return None
+    classes = connection.execute(
+        text(f"""
+        select label::text, {", ".join(_CLASS_FIGURES)} from evaluation_class
+        where evaluation_id = :id order by label"""),
+        {"id": head.evaluation_id},
+    ).all()
+    cells = connection.scalars(
+        text("select count_image from confusion_cell where evaluation_id = :id order by label, predicted_class"),
+        {"id": head.evaluation_id},
+    ).all()
+    return Evaluation(
+        split=split,
+        count=head.count_image,
+        **{name: getattr(head, name) for name in _FIGURES},
+        per_class=tuple(ClassMetrics(**{**row._mapping, "label": TumorClass(row.label)}) for row in classes),
+        confusion=tuple(tuple(cells[i : i + len(CLASSES)]) for i in range(0, len(cells), len(CLASSES))),
+    )
+
+
+def _copy_details(connection: Connection, evaluation_id: int, evaluation: Evaluation) -> None:
+    classes = [asdict(item) for item in evaluation.per_class]
+    copy_rows(
+        connection,
+        "evaluation_class",
+        ["evaluation_id", "label", *_CLASS_FIGURES],
+        ([evaluation_id, item["label"], *(item[name] for name in _CLASS_FIGURES)] for item in classes),
+    )
+    copy_rows(
+        connection,
+        "confusion_cell",
+        ["evaluation_id", "label", "predicted_class", "count_image"],
+        (
+            (evaluation_id, truth, predicted, count)
+            for truth, row in zip(CLASSES, evaluation.confusion, strict=True)
+            for predicted, count in zip(CLASSES, row, strict=True)
+        ),
+    )
+
+
+def _copy_predictions(
+    connection: Connection, evaluation_id: int, frames: FrameSet, probabilities: NDArray[np.float32]
+) -> None:
+    rows: Sequence[Sequence[object]] = [
+        (evaluation_id, image.image_sha256, image.label, CLASSES[int(chances.argmax())], *map(float, chances))
+        for image, chances in zip(frames.images, probabilities, strict=True)
+    ]
+    columns = ["evaluation_id", "image_sha256", "label", "predicted_class", *(f"probability_{c}" for c in CLASSES)]
+    copy_rows(connection, "test_prediction", columns, rows)

@@ -1,0 +1,324 @@
+"""Synthetic labelled axial brain slices ("phantoms"): enough anatomy to train, test and demonstrate on, no patient.
+
+A phantom imitates a contrast-enhanced T1-weighted slice at the level of the suprasellar cistern, the one level at which
+all three tumours can be seen. Three independent random streams, all derived from the phantom's seed, make the anatomy,
+the lesion and the noise; so a tumour phantom and its normal twin of the same seed are equal outside the lesion's mask.
+
+Lengths are in head units: 1 is half the head's long axis, about 7 to 9 px of every 20 px of canvas. ``x`` grows to the
+right, ``y`` to the back of the head, both from the centre of the head and turned with it. Signal is 0 (air) to about 1.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from braintumor.errors import DatasetError
+from braintumor.labels import CLASSES, TumorClass
+
+Field: TypeAlias = NDArray[np.float32]
+Mask: TypeAlias = NDArray[np.bool_]
+
+_ANATOMY, _LESION, _NOISE, _ORDER, _CLASS = range(5)
+SEEDS_PER_SET = 1_000_000
+"""Every base seed owns this many phantom seeds: the lower half for labelled sets, the upper for unlabelled ones."""
+_BLOCK = 20
+_EXTENSIONS = ("dcm", *("png",) * 6, *("jpg",) * 13)
+_WINDOW = (2040.5, 4081.0)  # centre and width that take a stored value of 16 * p back to the 8-bit p
+
+
+@dataclass(frozen=True, kw_only=True)
+class Phantom:
+    """One synthetic slice.
+
+    Attributes:
+        label: What it shows.
+        seed: The number that, with the label, draws it again.
+        pixels: Grey values, uint8 (H, W).
+        mask: True where the lesion, its oedema included, may have changed a pixel, bool (H, W). Empty for a normal slice.
+    """
+
+    label: TumorClass
+    seed: int
+    pixels: NDArray[np.uint8]
+    mask: Mask
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Head:
+    """The slice before lesion and noise; every field has the canvas's shape (H, W)."""
+
+    x: Field
+    y: Field
+    depth: Field  # 0 at the centre, 1 at the inner table of the skull
+    signal: Field
+    white: Field  # 0..1, share of white matter
+    gain: Field  # receive-coil bias times scanner gain
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """What a lesion paints: ``signal`` with opacity ``alpha`` (exactly 0 outside the mask), both (H, W)."""
+
+    signal: Field
+    alpha: Field
+
+
+def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
+    """Draw one phantom, always the same for the same arguments.
+
+    Args:
+        label: What the slice shows.
+        seed: Any non-negative integer; fixes anatomy, lesion, noise and the canvas's aspect.
+        size: Nominal side in px. Two in five canvases are square, the others have sides of 0.85 to 1.2 times ``size``.
+    """
+    head = _draw_head(np.random.default_rng([seed, _ANATOMY]), size)
+    signal, mask = head.signal, np.zeros(head.signal.shape, np.bool_)
+    for layer in _lesion(label, np.random.default_rng([seed, _LESION]), head):
+        signal = signal + layer.alpha * (layer.signal - signal)
+        mask |= layer.alpha > 0
+    return Phantom(label=label, seed=seed, pixels=_acquire(signal, head, seed), mask=mask)
+
+
+def redraw(label: TumorClass, name: str) -> Phantom:
+    """Draw again the phantom that a file name or object key carries: ``redraw(label, "mri/phantom-000001000012.png")``.
+
+    Raises:
+        DatasetError: the name carries no seed.
+    """
+    found = re.search(r"-(\d+)$", PurePosixPath(name).stem)
+    if found is None:
+        raise DatasetError(
+            f"{name!r} is not the name of a phantom. Allowed: names that end in a dash, the seed and an extension, like "
+            "phantom-000001000012.png. Pass a name that write_dataset or write_unlabelled gave."
+        )
+    return draw(label, seed=int(found.group(1)))
+
+
+# --- small numerics -------------------------------------------------------------------------------------------------
+
+
+def _spline_basis(length: int, cells: int) -> Field:
+    """Values of the ``cells + 3`` uniform cubic B-splines at ``length`` evenly spaced places, (length, cells + 3)."""
+    place = np.linspace(0, cells, length, dtype=np.float32)[:, None] - np.arange(-1, cells + 2, dtype=np.float32)
+    d = np.abs(place)
+    return np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.maximum(2 - d, 0) ** 3 / 6).astype(np.float32)
+
+
+def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> Field:
+    """Smooth random field of about unit variance whose bumps are 1/``cells`` of the canvas wide, (H, W)."""
+    knots = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32)
+    field = _spline_basis(shape[0], cells) @ knots @ _spline_basis(shape[1], cells).T
+    return np.asarray(field * np.float32(2.1), np.float32)
+
+
+def _ramp(value: Field, start: float, stop: float) -> Field:
+    """0 up to ``start``, 1 from ``stop`` on, linear between; falls where ``start > stop``."""
+    return np.clip((value - np.float32(start)) * np.float32(1 / (stop - start)), 0, 1)
+
+
+def _blob(x: Field, y: Field, at: tuple[float, float], radii: tuple[float, float], tilt: float = 0.0) -> Field:
+    """Elliptic distance from ``at``: below 1 inside an ellipse of these radii whose first axis is tilted (radians)."""
+    c, s = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
+    u, v = x - np.float32(at[0]), y - np.float32(at[1])
+    return np.hypot((c * u + s * v) / np.float32(radii[0]), (c * v - s * u) / np.float32(radii[1]))
+
+
+def _ripple(rng: np.random.Generator, x: Field, y: Field, amounts: tuple[float, ...]) -> Field:
+    """1 plus a random sum of the harmonics 2, 3, ... of the angle around (0, 0), with these amplitudes, (H, W)."""
+    unit = (x + 1j * y) / (np.hypot(x, y) + np.float32(1e-6))
+    power, total = unit, np.ones(x.shape, np.float32)
+    for amount in amounts:
+        power = power * unit
+        phase = np.exp(1j * rng.uniform(0, 2 * np.pi)).astype(np.complex64)
+        total += np.float32(amount * rng.uniform(0.5, 1)) * (power * phase).real
+    return total
+
+
+# --- anatomy --------------------------------------------------------------------------------------------------------
+
+
+def _grid(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
+    """Head coordinates of every pixel for a random canvas, position, size and rotation of the head."""
+    square = rng.random() < 0.4  # noqa: PLR2004
+    sides = np.rint(size * rng.uniform(0.85, 1.15) * rng.uniform((0.95, 0.85), (1.0, 1.0))).astype(int)
+    height, width = (size, size) if square else (int(sides[0]), int(sides[1]))
+    unit = max(height, width) * rng.uniform(0.425, 0.47)
+    centre = np.array([width, height]) / 2 + rng.normal(0, 0.008 * size, 2)
+    turn = rng.normal(0, 0.10)
+    px = ((np.arange(width) - centre[0]) / unit).astype(np.float32)[None, :]
+    py = ((np.arange(height) - centre[1]) / unit).astype(np.float32)[:, None]
+    c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    return c * px + s * py, c * py - s * px
+
+
+def _draw_head(rng: np.random.Generator, size: int) -> _Head:
+    """Anatomy, contrast and coil of one slice."""
+    x, y = _grid(rng, size)
+    narrow = np.float32(rng.uniform(0.76, 0.86))
+    radius = np.hypot(x / narrow, y) / _ripple(rng, x, y, (0.02, 0.012, 0.008))
+    depth = radius / np.float32(rng.uniform(0.85, 0.89))
+    csf, grey, white_level = rng.uniform(0.08, 0.16), rng.uniform(0.34, 0.42), rng.uniform(0.50, 0.60)
+    white, fluid = _tissue(rng, x, y, depth)
+    texture = 1 + np.float32(0.035) * _smooth_noise(rng, x.shape, 60)
+    brain = (grey + white * (white_level - grey)) * texture
+    brain = brain + fluid * (csf - brain)
+    brain = _vessels(rng, np.abs(x), y, brain)
+    bone = _skull(rng, x, radius)
+    signal = bone + _ramp(depth, 1.01, 0.99) * (brain - bone)
+    bias = np.exp(np.float32(rng.uniform(0.04, 0.12)) * _smooth_noise(rng, x.shape, 2))
+    gain = bias * np.float32(rng.uniform(200, 240))
+    return _Head(x=x, y=y, depth=depth, signal=signal.astype(np.float32), white=white, gain=gain)
+
+
+def _tissue(rng: np.random.Generator, x: Field, y: Field, depth: Field) -> tuple[Field, Field]:
+    """Shares of white matter and of fluid: folded cortex, fissures, ventricles, cisterns, deep grey, midbrain."""
+    folds = np.abs(_smooth_noise(rng, x.shape, int(rng.integers(24, 30))))
+    belt = _ramp(depth, 0.42, 0.70)
+    grey = np.maximum(belt * _ramp(folds, 1.0, 0.5), _ramp(depth, 0.90, 0.94))
+    fluid = np.maximum(_ramp(depth, 0.5, 0.8) * _ramp(folds, 0.28, 0.08), _ramp(depth, 0.965, 0.985))
+    bend = x - np.float32(0.02) * _smooth_noise(rng, x.shape, 5)
+    side = np.abs(bend)
+    grey = np.maximum(grey, _deep_grey(rng, side, y))
+    fluid = np.maximum(fluid, _fissures(rng, side, y))
+    fluid = np.maximum(fluid, _cavities(rng, side, bend, y))
+    return 1 - grey, fluid
+
+
+def _deep_grey(rng: np.random.Generator, side: Field, y: Field) -> Field:
+    """Share of grey matter in caudate, lentiform nucleus, insula and midbrain."""
+    caudate = _blob(side, y, (0.15, -0.26), (0.06, 0.10), 0.3)
+    lentiform = _blob(side, y, (0.29, -0.10), (0.09, 0.16), 0.25)
+    midbrain = _blob(side, y, (0.0, rng.uniform(0.23, 0.27)), (0.19, 0.14))
+    return 0.85 * _ramp(np.minimum(np.minimum(caudate, lentiform), midbrain), 1.1, 0.85)
+
+
+def _fissures(rng: np.random.Generator, side: Field, y: Field) -> Field:
+    """Share of fluid in the interhemispheric and the Sylvian fissures."""
+    half = rng.uniform(0.010, 0.020)
+    middle = _ramp(side, 2 * half, half) * np.maximum(_ramp(y, -0.36, -0.46), _ramp(y, 0.46, 0.56))
+    line = np.abs(y + np.float32(0.06) + np.float32(rng.uniform(0.1, 0.4)) * (side - np.float32(0.5)))
+    sylvian = _ramp(line, 0.045, 0.02) * _ramp(side, 0.40, 0.46)
+    return np.maximum(middle, sylvian)
+
+
+def _cavities(rng: np.random.Generator, side: Field, bend: Field, y: Field) -> Field:
+    """Share of fluid in frontal and temporal horns, suprasellar and ambient cistern and aqueduct."""
+    wide = rng.uniform(0.8, 1.5)
+    frontal = _blob(side, y, (0.085, -0.27), (0.028 * wide, 0.12), rng.uniform(-0.35, -0.15))
+    temporal = _blob(side, y, (0.38, 0.20), (0.016 * wide, 0.07), 0.5)
+    star = _blob(side, y, (0.0, 0.03), (rng.uniform(0.10, 0.14),) * 2) / _ripple(rng, bend, y, (0.0, 0.0, 0.0, 0.22))
+    ambient = np.abs(_blob(side, y, (0.0, 0.25), (0.22, 0.17)) - 1) * 10
+    aqueduct = _blob(side, y, (0.0, 0.32), (0.02, 0.025))
+    nearest = np.minimum(np.minimum(np.minimum(frontal, temporal), np.minimum(star, aqueduct)), ambient)
+    return _ramp(nearest, 1.15, 0.85)
+
+
+def _vessels(rng: np.random.Generator, side: Field, y: Field, brain: Field) -> Field:
+    """Paint enhancing vessels: both carotids and a few cortical ones."""
+    carotid = _ramp(_blob(side, y, (0.10, rng.normal(0, 0.01)), (0.02, 0.02)), 1.3, 0.7)
+    spots = np.maximum(carotid, _ramp(_smooth_noise(rng, y.shape, 36), 2.5, 3.1))
+    return brain + spots * (np.float32(rng.uniform(0.55, 0.85)) - brain)
+
+
+def _skull(rng: np.random.Generator, x: Field, radius: Field) -> Field:
+    """Signal outside the brain: air, scalp fat, dark tables, brighter marrow, (H, W)."""
+    scalp = np.float32(rng.uniform(0.6, 0.9)) * (1 + np.float32(0.08) * _smooth_noise(rng, x.shape, 24))
+    bone, marrow = np.float32(rng.uniform(0.05, 0.10)), np.float32(rng.uniform(0.15, 0.4))
+    outer = _ramp(radius, 1.01, 0.99) * _ramp(radius, 0.935, 0.955)
+    diploe = _ramp(np.abs(radius - np.float32(0.917)), 0.018, 0.006)
+    inside = bone + diploe * (marrow - bone)
+    return np.where(radius < 1.02, inside + outer * (scalp - inside), 0) * _ramp(radius, 1.01, 0.99)  # noqa: PLR2004
+
+
+# --- lesions --------------------------------------------------------------------------------------------------------
+
+
+def _lesion(label: TumorClass, rng: np.random.Generator, head: _Head) -> list[_Layer]:
+    """The layers that a class adds to its normal twin, bottom first."""
+    painters = {TumorClass.GLIOMA: _glioma, TumorClass.MENINGIOMA: _meningioma, TumorClass.PITUITARY: _pituitary}
+    return painters[label](rng, head) if label in painters else []
+
+
+def _glioma(rng: np.random.Generator, head: _Head) -> list[_Layer]:
+    """Irregular intra-axial lesion: necrotic core, broken enhancing ring, oedema spreading along white matter."""
+    angle, far = rng.uniform(-1.1, 1.1) + rng.choice([0, np.pi]), rng.uniform(0.40, 0.58)
+    u, v = head.x - np.float32(0.75 * far * np.cos(angle)), head.y - np.float32(far * np.sin(angle))
+    size = rng.uniform(0.23, 0.34)
+    rough = _smooth_noise(rng, u.shape, 14)
+    rho = np.hypot(u, v) / np.float32(size) / _ripple(rng, u, v, (0.14, 0.12, 0.10, 0.08)) + np.float32(0.07) * rough
+    inside = _ramp(head.depth, 0.97, 0.94)
+    spread = rng.uniform(1.5, 1.9)
+    oedema = _ramp(rho, spread, 1.1) * inside * (0.35 + 0.65 * head.white) * np.float32(rng.uniform(0.6, 0.9))
+    mottle = _smooth_noise(rng, u.shape, 40)
+    core = np.float32(rng.uniform(0.14, 0.26)) + np.float32(0.06) * mottle
+    thick = rng.uniform(0.22, 0.38)
+    ring = _ramp(rho, 1.0, 0.92) * _ramp(rho, 0.92 - thick, 1.0 - thick) * _ramp(rough, -2.2, -1.2)
+    rim = np.float32(rng.uniform(0.75, 1.0)) + np.float32(0.10) * mottle
+    swollen = np.full_like(rho, rng.uniform(0.24, 0.30))
+    solid = _ramp(rho, 1.0, 0.9) * inside
+    return [_Layer(signal=swollen, alpha=oedema), _Layer(signal=core + ring * (rim - core), alpha=solid)]
+
+
+def _meningioma(rng: np.random.Generator, head: _Head) -> list[_Layer]:
+    """Smooth, evenly bright mass with a broad base on convexity or falx, a fluid cleft and a dural tail."""
+    size, flat = rng.uniform(0.24, 0.34), rng.uniform(0.65, 0.9)
+    on_falx = rng.random() < 0.3  # noqa: PLR2004
+    if on_falx:
+        at = (rng.choice([-1, 1]) * size * 0.45, rng.choice([-1, 1]) * rng.uniform(0.52, 0.66))
+        tilt, dura = np.pi / 2, np.abs(head.x)
+    else:
+        angle = rng.uniform(0, 2 * np.pi)
+        at = (0.70 * (1 - 0.45 * size) * np.cos(angle), 0.86 * (1 - 0.45 * size) * np.sin(angle))
+        tilt, dura = angle + np.pi / 2, np.abs(head.depth - 0.97)
+    rho = _blob(head.x, head.y, (float(at[0]), float(at[1])), (size, size * flat), float(tilt))
+    rho = rho / _ripple(rng, head.x - np.float32(at[0]), head.y - np.float32(at[1]), (0.04, 0.03))
+    inside = _ramp(head.depth, 1.0, 0.98)
+    even = np.float32(rng.uniform(0.72, 0.92)) * (1 + np.float32(0.02) * _smooth_noise(rng, rho.shape, 30))
+    cleft = _ramp(rho, 1.25, 1.12) * inside * np.float32(rng.uniform(0.5, 0.9))
+    tail = _ramp(dura, 0.035, 0.015) * _ramp(rho, 1.9, 1.5) * inside
+    fluid = np.full_like(rho, rng.uniform(0.10, 0.18))
+    oedema = _ramp(rho, rng.uniform(1.5, 1.9), 1.2) * _ramp(head.depth, 0.97, 0.94) * (0.3 + 0.7 * head.white)
+    return [
+        _Layer(signal=np.full_like(rho, rng.uniform(0.22, 0.30)), alpha=oedema * np.float32(rng.uniform(0.6, 0.95))),
+        _Layer(signal=fluid, alpha=cleft),
+        _Layer(signal=even, alpha=np.maximum(tail, _ramp(rho, 1.04, 0.96) * inside)),
+    ]
+
+
+def _pituitary(rng: np.random.Generator, head: _Head) -> list[_Layer]:
+    """Lobulated midline mass at the sella: grainy, part cystic, between dark carotid flow voids."""
+    size = rng.uniform(0.17, 0.25)
+    u, v = head.x - np.float32(rng.normal(0, 0.015)), head.y - np.float32(rng.normal(0.03, 0.02))
+    body = _blob(u, v, (0.0, 0.3 * size), (size, 0.8 * size))
+    knob = _blob(u, v, (0.0, -0.55 * size), (0.75 * size, 0.65 * size))
+    rho = np.minimum(body, knob) / _ripple(rng, u, v, (0.0, 0.04, 0.04))
+    grain = _smooth_noise(rng, u.shape, 48)
+    level, depth = rng.uniform(0.34, 0.50), rng.uniform(0.16, 0.24)
+    voids = np.minimum(
+        _blob(u, v, (-1.15 * size, 0.1 * size), (0.045, 0.05)), _blob(u, v, (1.15 * size, 0.1 * size), (0.045, 0.05))
+    )
+    rim = _ramp(rho, 1.3, 1.15) * np.float32(rng.uniform(0.6, 0.9))
+    return [
+        _Layer(signal=np.full_like(rho, 0.12), alpha=rim),
+        _Layer(signal=np.float32(level) + np.float32(depth) * grain, alpha=_ramp(rho, 1.04, 0.94)),
+        _Layer(signal=np.full_like(rho, 0.05), alpha=_ramp(voids, 1.2, 0.8)),
+    ]
+
+
+# --- acquisition and files ------------------------------------------------------------------------------------------
+
+
+def _acquire(signal: Field, head: _Head, seed: int) -> NDArray[np.uint8]:
+    """Apply the coil and Rician noise (Gudbjartsson and Patz, 1995) and quantise, uint8 (H, W)."""
+    rng = np.random.default_rng([seed, _NOISE])
+    sigma = np.float32(rng.uniform(2.5, 7.0))
+    real, imaginary = sigma * rng.standard_normal((2, *signal.shape), dtype=np.float32)
+    return np.clip(np.rint(np.hypot(signal * head.gain + real, imaginary)), 0, 255).astype(np.uint8)

@@ -1,0 +1,167 @@
+"""
+### Weekly retrain
+
+Snapshots the labelled images, trains the chosen recipes on the queue and pool `gpu`, evaluates every model on the
+held-out test split, and puts the one that validation picks before the gate.
+
+What passes is promoted according to the policy: `ask` waits for a person's approval, `auto` promotes, `never` only
+records. A model that the gate refuses is never promoted here. Reports lie beside the models in S3.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import pendulum
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.sdk import Param, chain, dag, get_current_context, task
+from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY
+
+from braintumor.modelling.recipe import recipe_names
+
+_RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
+
+
+@dag(
+    dag_id="weekly_retrain",
+    schedule=os.environ.get("BRAINTUMOR_WEEKLY_SCHEDULE", "0 3 * * 0"),
+    start_date=pendulum.datetime(2026, 1, 1, tz=os.environ.get("BRAINTUMOR_TIMEZONE", "UTC")),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "owner": OWNER,
+        "retries": RETRIES,
+        "retry_delay": RETRY_DELAY,
+        "retry_policy": RETRY_POLICY,
+        "execution_timeout": timedelta(hours=12),
+    },
+    tags=["braintumor", "training"],
+    doc_md=__doc__,
+    params={
+        "recipes": Param(
+            _RECIPES,
+            type="array",
+            items={"type": "string", "enum": recipe_names()},
+            examples=recipe_names(),
+            minItems=1,
+            uniqueItems=True,
+            title="Recipes",
+            description="One model is trained for each.",
+        ),
+        "epochs": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=1000,
+            title="Epochs",
+            description="At most so many, for every recipe. Empty: each recipe's own number.",
+        ),
+        "policy": Param(
+            "ask",
+            type="string",
+            enum=["ask", "auto", "never"],
+            title="Promotion policy",
+            description="What happens to a model that passes the gate: ask a person, promote it, or only record it.",
+        ),
+        "dataset_uri": Param(
+            None,
+            type=["null", "string"],
+            pattern="^s3://.+",
+            title="S3 prefix of the labelled images",
+            description="Empty: the setting BRAINTUMOR_DATASET_URI.",
+        ),
+    },
+)
+def weekly_retrain() -> None:
+    """Wire snapshot -> train (mapped) -> evaluate (mapped) -> gate -> approve or not -> promote."""
+
+    @task
+    def snapshot() -> str:
+        """Record the labelled images with their splits."""
+        from wiring import settings
+
+        from braintumor.dataset.job import snapshot_dataset
+
+        return snapshot_dataset(settings(), get_current_context()["params"]["dataset_uri"], say=print)
+
+    @task
+    def recipes() -> list[str]:
+        """The recipes of this run, checked before hours are spent."""
+        from braintumor.modelling.recipe import Recipe
+
+        return [Recipe.load(name).name for name in get_current_context()["params"]["recipes"]]
+
+    @task(queue="gpu", pool="gpu", map_index_template="{{ recipe }}")
+    def train(recipe: str, snapshot_id: str) -> str:
+        """Train one recipe in an interpreter of its own; returns the model's name."""
+        import json
+
+        from wiring import run_command
+
+        context = get_current_context()
+        context["recipe"] = recipe
+        epochs = context["params"]["epochs"]
+        arguments = ["train", "--json", "--recipe", recipe, "--snapshot", snapshot_id, "--run-key", context["run_id"]]
+        printed = run_command([*arguments, *(["--epochs", str(epochs)] if epochs else [])])
+        return str(json.loads(printed)["model_name"])
+
+    @task(map_index_template="{{ model_name }}")
+    def evaluate(model_name: str) -> str:
+        """Judge one model on the validation and test splits, with the engine that will serve it."""
+        from wiring import settings
+
+        from braintumor.evaluation.job import evaluate_model
+
+        get_current_context()["model_name"] = model_name
+        return evaluate_model(settings(), model_name, say=print)
+
+    @task(trigger_rule="all_done")
+    def gate() -> dict[str, Any]:
+        """Validation picks the candidate; the gate's rules pass or refuse it on test."""
+        from wiring import settings
+
+        from braintumor.evaluation.selection import judge_run
+
+        verdict = judge_run(settings(), get_current_context()["run_id"])
+        print(verdict["markdown"])
+        return verdict
+
+    @task.branch
+    def route(verdict: dict[str, Any]) -> str | None:
+        """Where the verdict leads under this run's policy."""
+        if not verdict["is_passed"]:
+            return None
+        return {"ask": "approve", "auto": "promote", "never": None}[get_current_context()["params"]["policy"]]
+
+    @task(trigger_rule="none_failed_min_one_success")
+    def promote(verdict: dict[str, Any]) -> bool:
+        """Make the candidate the champion; a retry changes nothing."""
+        from wiring import settings
+
+        from braintumor.evaluation.selection import promote_candidate
+
+        context = get_current_context()
+        approval = context["ti"].xcom_pull(task_ids="approve")
+        return promote_candidate(settings(), verdict["gate_verdict_id"], approval=approval)
+
+    approve = ApprovalOperator(
+        task_id="approve",
+        subject="Promote {{ ti.xcom_pull(task_ids='gate')['model_name'] }}?",
+        body="{{ ti.xcom_pull(task_ids='gate')['markdown'] }}",
+        defaults="Reject",
+        response_timeout=timedelta(days=3),
+        fail_on_reject=False,
+    )
+
+    verdict = gate()
+    trained = train.partial(snapshot_id=snapshot()).expand(recipe=recipes())
+    evaluated = evaluate.expand(model_name=trained)
+    routed = route(verdict)
+    promoted = promote(verdict)
+    chain(evaluated, verdict, routed, [approve, promoted])
+    approve >> promoted
+
+
+weekly_retrain()

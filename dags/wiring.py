@@ -1,0 +1,89 @@
+"""What the DAG files share: settings from Airflow's connections, and the rules for retries. No logic."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from airflow.sdk import Connection, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk.exceptions import AirflowRuntimeError
+
+if TYPE_CHECKING:
+    from braintumor.settings import Settings
+
+OWNER = "braintumor"
+DATABASE_CONNECTION = "braintumor_db"
+S3_CONNECTION = "braintumor_s3"
+
+RETRIES = 2
+RETRY_DELAY = timedelta(minutes=1)
+RETRY_POLICY = ExceptionRetryPolicy(
+    rules=[
+        RetryRule(
+            exception=[
+                "braintumor.errors.ObjectStoreUnreachableError",
+                "braintumor.errors.DatabaseUnreachableError",
+            ],
+            action=RetryAction.RETRY,
+            reason="S3 or Postgres did not answer; they may again",
+        ),
+        RetryRule(
+            exception="braintumor.errors.BrainTumorError",
+            action=RetryAction.FAIL,
+            reason="the same input would fail in the same way",
+        ),
+    ]
+)
+
+
+def settings() -> Settings:
+    """The environment's settings, with Postgres and S3 from Airflow's connections where they are defined."""
+    from braintumor.settings import Settings
+
+    found = Settings.from_environment()
+    if database := _connection(DATABASE_CONNECTION):
+        found = replace(found, database_url=database.get_uri().replace("postgres://", "postgresql://", 1))
+    if s3 := _connection(S3_CONNECTION):
+        extra = s3.extra_dejson
+        found = replace(
+            found,
+            s3_access_key=s3.login,
+            s3_secret_key=s3.password,
+            s3_endpoint=extra.get("endpoint_url"),
+            s3_region=extra.get("region_name", found.s3_region),
+        )
+    return found
+
+
+def _connection(name: str) -> Connection | None:
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    try:
+        return Connection.get(name)
+    except (AirflowNotFoundException, AirflowRuntimeError):
+        return None
+
+
+def run_command(arguments: list[str]) -> str:
+    """Run ``braintumor`` in an interpreter of its own, its progress in the task's log; returns what it printed.
+
+    TensorFlow in a forked task can hang, and keeps GPU memory until its process ends: so it gets a process that ends.
+    """
+    from braintumor.errors import BrainTumorError
+
+    done = subprocess.run(
+        [sys.executable, "-m", "braintumor", *arguments],
+        env={**os.environ, **settings().to_environment()},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise BrainTumorError(
+            f"`braintumor {' '.join(arguments[:1])}` ended with exit code {done.returncode}; its own words are above."
+        )
+    return done.stdout
