@@ -15,6 +15,7 @@
     |   |-- DatabaseUnreachableError
     |   `-- MigrationError
     |-- DatasetError              labelled images that cannot become a snapshot
+    |-- EvaluationError           figures that cannot be computed or compared
     |-- WeightsError              initial weights that cannot be had or do not fit
     |-- ModelIntegrityError       an artefact that is not what the registry says
     |-- NoChampionError           nobody has been promoted yet
@@ -79,6 +80,10 @@ class MigrationError(DatabaseError):
 
 class DatasetError(BrainTumorError):
     """Labelled images that cannot become a snapshot."""
+
+
+class EvaluationError(BrainTumorError):
+    """Figures that cannot be computed or compared."""
 
 
 class WeightsError(BrainTumorError):

@@ -38,6 +38,15 @@ def list_(is_json: bool) -> None:
     )  # fmt: skip
 
 
+@model.command(epilog="Example: braintumor model evaluate resnet50-20261123T030000Z-3f2a9c")
+@click.argument("name")
+def evaluate(name: str) -> None:
+    """Judge NAME on the validation and test splits of its snapshot, and write its report. Each look is counted."""
+    from braintumor.evaluation.job import evaluate_model
+
+    evaluate_model(Settings.from_environment(), name, say=click.echo)
+
+
 @model.command(epilog='Example: braintumor model promote 3 --override --reason "gate floor is wrong for this site"')
 @click.argument("name")
 @click.option("--reason", required=True, help="Why, for the ledger.")

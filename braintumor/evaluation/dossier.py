@@ -38,7 +38,7 @@ def dossier(
     training = _training(engine, model)
     return ModelReport(
         name=model.model_name,
-        role="champion" if model.is_champion else "candidate",
+        role="champion" if model.is_champion else "candidate" if verdict else "trained",
         backbone=model.backbone,
         recipe=f"{model.recipe_name} (version {training['recipe']['version']})",
         image_size=model.image_size,

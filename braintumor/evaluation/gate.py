@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
-from braintumor.errors import GateRulesError
-from braintumor.evaluation.metrics import Evaluation, EvaluationError
+from braintumor.errors import EvaluationError, GateRulesError
+from braintumor.evaluation.metrics import Evaluation
 from braintumor.labels import CLASSES, TUMORS, TumorClass
 
 _PACKAGED = Path(__file__).with_name("gate.toml")
@@ -276,7 +276,7 @@ def _loss(name: str, words: str, ours: float | None, theirs: float | None, *, bo
     size, limit = _apart(abs(change), bound)
     moved = f"a gain of {size}" if change > 0 else "no change" if change == 0 else f"a loss of {size}"
     verb = "within" if passed else "above"
-    reason = f"{words} {ours:.3f} against the champion's {theirs:.3f}: {moved}, {verb} the allowed loss of {limit}"
+    reason = f"{words} {ours:.3f} against the champion's {theirs:.3f}: {moved}, {verb} the allowed {limit}"
     return _outcome(name, reason, change, -bound, passed)
 
 

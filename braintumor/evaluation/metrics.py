@@ -18,16 +18,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 
-from braintumor.errors import BrainTumorError
+from braintumor.errors import EvaluationError
 from braintumor.evaluation.calibration import calibration_bins, expected_calibration_error
 from braintumor.labels import CLASSES, TUMORS, TumorClass
 
 _SUM_TOLERANCE = 1e-3
 """How far a row may be from 1: float16 outputs of four classes stay within it."""
-
-
-class EvaluationError(BrainTumorError):
-    """Labels, probabilities or figures that no metric can be computed from."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +160,7 @@ def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating]
     hits = int(np.trace(confusion))
     low, high = wilson_interval(hits, len(truth))
     return Evaluation(
-        split=split,
+        split=str(split),  # a StrEnum is welcome; a plain string is kept
         count=len(truth),
         accuracy=hits / len(truth),
         accuracy_low=low,
@@ -196,7 +192,8 @@ def wilson_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, 
     share, spread = hits / count, z * z / count
     centre = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # The formula holds the share; rounding at 0 and 1 must not push it out.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def checked(

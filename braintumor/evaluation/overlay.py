@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.evaluation.metrics import EvaluationError
+from braintumor.errors import EvaluationError
 from braintumor.labels import TumorClass
 
 _COLORMAP = "inferno"

@@ -17,8 +17,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 from sklearn.metrics import roc_auc_score, roc_curve
 
+from braintumor.errors import EvaluationError
 from braintumor.evaluation.calibration import calibration_bins, expected_calibration_error
-from braintumor.evaluation.metrics import Evaluation, EvaluationError, checked
+from braintumor.evaluation.metrics import Evaluation, checked
 from braintumor.evaluation.overlay import Sample, overlay
 from braintumor.labels import CLASSES, TumorClass
 
@@ -174,7 +175,7 @@ def accuracy_plot(evaluations: Mapping[str, Sequence[Evaluation]]) -> bytes:
         named.add(evaluation.split)
         style: dict[str, Any] = {"color": color, "markersize": 7, "capsize": 3, "linewidth": 2}
         axes.errorbar(evaluation.accuracy, row + shift, xerr=[[low], [high]], fmt=mark, label=name, **style)
-    axes.set_yticks(range(len(evaluations)), list(evaluations))
+    axes.set_yticks(range(len(evaluations)), [_shorten(name, 40) for name in evaluations])
     axes.set_ylim(len(evaluations) - 0.5, -0.5)
     _dress(axes, title="Accuracy with its 95% interval", x="Accuracy")
     axes.legend(fontsize=_TICK, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -191,7 +192,7 @@ def sample_grid(samples: Sequence[Sample]) -> bytes:
         raise EvaluationError("A grid needs samples. Received: none. Leave the grid out where there are none.")
     columns = min(_PAIRS_PER_ROW, len(samples))
     rows = -(-len(samples) // columns)
-    figure = _figure(4.1 * columns, 2.75 * rows, pad=0.03)
+    figure = _figure(4.1 * columns, 2.75 * rows, pad=0.05)
     for part in figure.subfigures(rows, columns, squeeze=False, wspace=0.03).flat[: len(samples)]:
         part.subplots(1, 2, gridspec_kw={"wspace": 0.02})
     for part, sample in zip(figure.subfigs, samples, strict=False):
@@ -217,9 +218,8 @@ def _show(axes: Axes, picture: NDArray[np.uint8] | None) -> None:
 
 
 def _shorten(name: str, most: int = 26) -> str:
-    # A dollar sign would start mathematical text.
     short = name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 :]}"
-    return short.replace("$", r"\$")
+    return short.replace("$", r"\$")  # a dollar sign would start mathematical text
 
 
 def _dress(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: bool = True) -> None:

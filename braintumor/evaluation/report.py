@@ -21,9 +21,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 
+from braintumor.errors import EvaluationError
 from braintumor.evaluation import plots
 from braintumor.evaluation.gate import Verdict
-from braintumor.evaluation.metrics import Evaluation, EvaluationError
+from braintumor.evaluation.metrics import Evaluation
 from braintumor.evaluation.overlay import Sample
 
 Role = Literal["candidate", "champion", "trained"]
@@ -100,7 +101,7 @@ class ModelReport:
         training_seconds: wall time; 0 where nothing was trained.
         device: that trained it.
         parameters: number of weights.
-        artefact_bytes: size of the exported model.
+        artefact_bytes: size of the exported model; 0 where not recorded.
         seeds: of initialisation, order and augmentation.
         commit: of the code.
         library_versions: library -> version.
@@ -233,6 +234,8 @@ def duration(seconds: float) -> str:
 
 def size(count: int) -> str:
     """Bytes for people, in powers of ten: ``size(58_900_000) == "58.9 MB"``."""
+    if count <= 0:
+        return "not recorded"
     number, units = float(count), ["B", "kB", "MB", "GB"]
     while number >= 999.95 and len(units) > 1:  # noqa: PLR2004  # would be shown as 1000.0
         number /= 1000

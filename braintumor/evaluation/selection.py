@@ -10,11 +10,12 @@ from sqlalchemy import Connection, Engine, text
 from braintumor import database, registry
 from braintumor.database import transaction
 from braintumor.dataset.split import Split
-from braintumor.errors import BrainTumorError, ModelIntegrityError, NoChampionError
+from braintumor.errors import EvaluationError, ModelIntegrityError, NoChampionError
 from braintumor.evaluation.dossier import dossier
 from braintumor.evaluation.gate import GateRules, Verdict, judge
 from braintumor.evaluation.job import judge_split
 from braintumor.evaluation.metrics import Evaluation
+from braintumor.evaluation.publish import HTML, artefact_bytes, publish_report
 from braintumor.evaluation.record import load_evaluation
 from braintumor.evaluation.report import ModelReport, comparison_report
 from braintumor.objectstore import ObjectStore, S3Uri
@@ -23,28 +24,30 @@ from braintumor.settings import Settings
 
 
 def judge_run(settings: Settings, run_key: str) -> dict[str, Any]:
-    """Pick the candidate of a retrain run and put it before the gate.
+    """Pick the candidate of a retrain run, put it before the gate, and report; a retry reads the first verdict back.
 
     Returns a small summary: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``markdown``, ``report_uri``.
 
     Raises:
-        BrainTumorError: no recipe of the run came to a model that was evaluated.
+        EvaluationError: no recipe of the run came to a model that was evaluated.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    reports = _evaluated(engine, run_key)
-    candidate, report = min(reports, key=lambda item: _order(item[1]))
+    models = _evaluated(engine, run_key)
+    candidate = min(models, key=lambda model: _order(dossier(engine, model)))
     champion = _champion(engine)
     rival = None if champion is None else _on_same_images(engine, store, settings, champion, candidate.snapshot_id)
-    verdict = judge(report.test, GateRules.load(settings.gate_rules), rival)
-    page = comparison_report([item for _, item in reports], title=f"Retrain {run_key}")
-    address = S3Uri.parse_prefix(settings.require("models_uri")) / f"runs/{_safe(run_key)}/comparison.html"
-    store.write(address, page.encode(), content_type="text/html; charset=utf-8")
+    fresh = judge(dossier(engine, candidate).test, GateRules.load(settings.gate_rules), rival)
+    verdict_id, verdict = _record(engine, run_key, candidate, champion, fresh)
+    publish_report(engine, store, candidate, verdict=verdict)
+    comparison = _publish_comparison(
+        engine, store, settings, run_key=run_key, models=models, candidate=candidate, verdict=verdict
+    )
     return {
-        "gate_verdict_id": _record(engine, run_key, candidate, champion, verdict),
+        "gate_verdict_id": verdict_id,
         "model_name": candidate.model_name,
         "is_passed": verdict.passed,
         "markdown": f"Candidate **{candidate.model_name}**, picked by validation.\n\n{verdict.to_markdown()}",
-        "report_uri": str(address),
+        "report_uri": str(comparison),
     }
 
 
@@ -98,18 +101,40 @@ def passed_verdict(engine: Engine, model: ModelVersion) -> int:
     return found
 
 
-def _evaluated(engine: Engine, run_key: str) -> list[tuple[ModelVersion, ModelReport]]:
+def _evaluated(engine: Engine, run_key: str) -> list[ModelVersion]:
     models = registry.trained_in(engine, run_key)
-    reports: list[tuple[ModelVersion, ModelReport]] = []
     with transaction(engine) as connection:
         judged = [model for model in models if _is_judged(connection, model)]
-    for model in judged:
-        reports.append((model, dossier(engine, model)))
-    if not reports:
-        raise BrainTumorError(
+    if not judged:
+        raise EvaluationError(
             f"No recipe of the run {run_key!r} came to an evaluated model. See the logs of `train` and `evaluate`."
         )
-    return reports
+    return judged
+
+
+def _publish_comparison(
+    engine: Engine,
+    store: ObjectStore,
+    settings: Settings,
+    *,
+    run_key: str,
+    models: list[ModelVersion],
+    candidate: ModelVersion,
+    verdict: Verdict,
+) -> S3Uri:
+    """One page that sets the run's models beside each other."""
+    reports = [
+        dossier(
+            engine,
+            model,
+            verdict=verdict if model == candidate else None,
+            artefact_bytes=artefact_bytes(store, model),
+        )
+        for model in models
+    ]
+    address = S3Uri.parse_prefix(settings.require("models_uri")) / f"runs/{_safe(run_key)}/comparison.html"
+    store.write(address, comparison_report(reports, title=f"Retrain {run_key}").encode(), content_type=HTML)
+    return address
 
 
 def _is_judged(connection: Connection, model: ModelVersion) -> bool:
@@ -142,8 +167,8 @@ def _on_same_images(
 
 def _record(
     engine: Engine, run_key: str, candidate: ModelVersion, champion: ModelVersion | None, verdict: Verdict
-) -> int:
-    """Keep the first verdict of a run: a retry reads it back."""
+) -> tuple[int, Verdict]:
+    """Keep the first verdict of a run, and return the one that is kept."""
     with transaction(engine) as connection:
         connection.execute(
             text("""
@@ -159,10 +184,10 @@ def _record(
                 "summary": verdict.summary,
             },
         )
-        found: int = connection.execute(
-            text("select gate_verdict_id from gate_verdict where run_key = :run_key"), {"run_key": run_key}
-        ).scalar_one()
-        return found
+        row = connection.execute(
+            text("select gate_verdict_id, rules from gate_verdict where run_key = :run_key"), {"run_key": run_key}
+        ).one()
+        return row.gate_verdict_id, Verdict.from_dict(row.rules)
 
 
 def _safe(run_key: str) -> str:

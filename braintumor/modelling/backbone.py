@@ -5,6 +5,7 @@ To add one of ``keras.applications``: an entry here and its name in ``recipe.Bac
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,18 +64,29 @@ class Backbone:
 
 
 def load_weights(network: KerasModel, path: Path) -> None:
-    """Load a ``.weights.h5`` file into a network of the same architecture.
+    """Load a ``.weights.h5`` file into a network of the same architecture, all of it.
 
     Raises:
-        WeightsError: the file is not a weights file, or its shapes belong to another architecture.
+        WeightsError: the file is not a weights file, its shapes belong to another architecture, or it leaves kernels
+            as they were.
     """
+    before = network.get_weights()
     try:
-        network.load_weights(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # keras warns of containers that repeat the layers; the check below decides
+            network.load_weights(path)
     except (OSError, ValueError, KeyError) as exc:
         raise WeightsError(
             f"{path.name} does not fit this backbone: {str(exc).splitlines()[0][:200]}. "
             "Give the weights file of the same architecture, without its top."
         ) from exc
+    kernels = [(old, new) for old, new in zip(before, network.get_weights(), strict=True) if old.ndim > 1]
+    untouched = sum(bool((old == new).all()) for old, new in kernels)
+    if untouched:
+        raise WeightsError(
+            f"{path.name} has no values for {untouched} of the {len(kernels)} kernels of this backbone. "
+            "Give the weights file of the same architecture, without its top."
+        )
 
 
 def _caffe(x: Tensor) -> Tensor:

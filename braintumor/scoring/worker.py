@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,7 +76,9 @@ def score_chunk(
     held = claim(engine, run, chunk_number)
     if held is None:
         return Counter()
-    reader = _Reader(store, size=model.manifest.image_size, pseudonym_key=pseudonym_key, limits=limits or Limits())
+    reader = _Reader(
+        store=store, size=model.manifest.image_size, pseudonym_key=pseudonym_key, limits=limits or Limits()
+    )
     seconds = {"read": 0.0, "infer": 0.0}
     outcomes: list[Outcome] = []
     readings = store.concurrently(reader.read, held.scans)
@@ -115,11 +118,13 @@ class _Reader:
             format=decoded.format,
             content_sha256=sha256(data).hexdigest(),
             pixel_sha256=decoded.pixel_sha256,
-            study_pseudonym=identity and pseudonym(identity.study_instance_uid, kind="study", key=self.pseudonym_key),
-            series_pseudonym=identity
-            and pseudonym(identity.series_instance_uid, kind="series", key=self.pseudonym_key),
-            patient_pseudonym=identity and pseudonym(identity.patient_id, kind="patient", key=self.pseudonym_key),
+            study_pseudonym=self._pseudonym("study", identity.study_instance_uid if identity else None),
+            series_pseudonym=self._pseudonym("series", identity.series_instance_uid if identity else None),
+            patient_pseudonym=self._pseudonym("patient", identity.patient_id if identity else None),
         )
+
+    def _pseudonym(self, kind: Literal["study", "series", "patient"], value: str | None) -> str | None:
+        return None if value is None else pseudonym(value, kind=kind, key=self.pseudonym_key)
 
 
 def _steps(readings: Iterator[_Reading], seconds: dict[str, float]) -> Iterator[list[_Reading]]:

@@ -1,0 +1,25 @@
+# syntax=docker/dockerfile:1
+# Two targets: `scoring` (Airflow services and CPU workers, no TensorFlow) and `training` (adds the train extra).
+FROM python:3.12-slim-bookworm AS base
+ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 AIRFLOW_HOME=/opt/airflow PYTHONPATH=/opt/airflow/dags
+RUN useradd --uid 50000 --gid 0 --create-home --home-dir /opt/airflow airflow
+WORKDIR /opt/braintumor
+COPY pyproject.toml requirements.lock README.md ./
+COPY braintumor ./braintumor
+COPY sql ./sql
+
+FROM base AS scoring
+# The lock pins versions as a constraint; only what the scoring path and Airflow need is installed.
+RUN sed -e '/--hash/d' -e 's/ \\$//' requirements.lock > /tmp/constraints.txt \
+    && pip install -c /tmp/constraints.txt ".[airflow]" && rm /tmp/constraints.txt
+COPY --chown=airflow:0 dags /opt/airflow/dags
+COPY --chown=airflow:0 plugins /opt/airflow/plugins
+USER airflow
+WORKDIR /opt/airflow
+
+FROM scoring AS training
+USER root
+ARG EXTRA=train
+RUN cd /opt/braintumor && sed -e '/--hash/d' -e 's/ \\$//' requirements.lock > /tmp/constraints.txt \
+    && pip install -c /tmp/constraints.txt ".[${EXTRA}]" && rm /tmp/constraints.txt
+USER airflow

@@ -1,0 +1,99 @@
+"""Reports and pictures in S3, beside the files of the model that they speak of."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine
+
+from braintumor.dataset.frameset import FrameSet
+from braintumor.errors import ObjectMissingError
+from braintumor.evaluation.dossier import dossier
+from braintumor.evaluation.gate import Verdict
+from braintumor.evaluation.metrics import Evaluation
+from braintumor.evaluation.overlay import Sample
+from braintumor.evaluation.report import ModelPictures, model_report
+from braintumor.labels import CLASSES
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.registry import ModelVersion
+from braintumor.serving.engine import Outputs
+
+HTML = "text/html; charset=utf-8"
+_SAMPLES = 12
+_WORST = 8
+
+
+def publish_pictures(
+    engine: Engine, store: ObjectStore, model: ModelVersion, *, frames: FrameSet, outputs: Outputs, test: Evaluation
+) -> None:
+    """Draw the plots of a model's answers on the test split, and store each as a PNG."""
+    pictures = ModelPictures.draw(
+        history=dossier(engine, model).history,
+        test=test,
+        labels=frames.labels,
+        probabilities=outputs.probability,
+        samples=[_sample(frames, outputs, index) for index in _spread(frames.labels)],
+        worst_errors=[_sample(frames, outputs, index) for index in _worst(frames, outputs)],
+    )
+    for name in ModelPictures.__dataclass_fields__:
+        picture: bytes | None = getattr(pictures, name)
+        if picture is not None:
+            store.write(_picture(model, name), picture, content_type="image/png")
+
+
+def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, verdict: Verdict | None = None) -> S3Uri:
+    """Write a model's page from its facts and stored pictures; returns the page's address."""
+    pictures = ModelPictures(
+        **{name: _stored(store, _picture(model, name)) for name in ModelPictures.__dataclass_fields__}
+    )
+    page = model_report(
+        dossier(engine, model, pictures=pictures, verdict=verdict, artefact_bytes=artefact_bytes(store, model))
+    )
+    address = S3Uri.parse(model.artefact_uri) / "report.html"
+    store.write(address, page.encode(), content_type=HTML)
+    return address
+
+
+def artefact_bytes(store: ObjectStore, model: ModelVersion) -> int:
+    """Size of the model's registered files; reports and pictures beside them do not count."""
+    folder = S3Uri.parse(model.artefact_uri)
+    return sum(
+        entry.size for entry in store.list(folder) if entry.key.removeprefix(folder.key) in model.artefact_sha256s
+    )
+
+
+def _picture(model: ModelVersion, name: str) -> S3Uri:
+    return S3Uri.parse(model.artefact_uri) / f"plots/{name}.png"
+
+
+def _stored(store: ObjectStore, uri: S3Uri) -> bytes | None:
+    try:
+        return store.read(uri)
+    except ObjectMissingError:
+        return None
+
+
+def _sample(frames: FrameSet, outputs: Outputs, index: np.intp) -> Sample:
+    chances = outputs.probability[index]
+    best = int(chances.argmax())
+    return Sample(
+        name=frames.images[index].image_sha256[:8],
+        frame=frames.frames[index],
+        truth=CLASSES[frames.labels[index]],
+        predicted=CLASSES[best],
+        confidence=float(chances[best]),
+        activation_map=outputs.activation_map[index, :, :, best],
+    )
+
+
+def _spread(labels: NDArray[np.int64]) -> NDArray[np.intp]:
+    """The first images of each class: in the order of their hashes, not by what looks good."""
+    by_class = [np.flatnonzero(labels == label)[: _SAMPLES // len(CLASSES)] for label in range(len(CLASSES))]
+    return np.concatenate(by_class)
+
+
+def _worst(frames: FrameSet, outputs: Outputs) -> NDArray[np.intp]:
+    """Wrong answers, the most confident first."""
+    wrong = np.flatnonzero(outputs.probability.argmax(axis=1) != frames.labels)
+    order: NDArray[np.intp] = wrong[np.argsort(-outputs.probability[wrong].max(axis=1), kind="stable")][:_WORST]
+    return order

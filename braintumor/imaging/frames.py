@@ -1,0 +1,109 @@
+"""Decode a file's bytes into frames, or say why not. Never raises for bad data, whatever the bytes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from braintumor.imaging.rejection import Rejection, RejectionReason
+from braintumor.imaging.sniff import sniff
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """Checked before anything is decoded."""
+
+    max_bytes: int = 64 * 1024 * 1024
+    max_pixels: int = 50_000_000
+    min_side: int = 32
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Frame:
+    """One 2-D slice: uint8 (H, W), or (H, W, 3) where the file has colour."""
+
+    index: int
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DicomIdentity:
+    """Raw identifiers of a DICOM object; its repr shows none of them. Only pseudonyms may leave the scorer."""
+
+    study_instance_uid: str = field(repr=False)
+    series_instance_uid: str = field(repr=False)
+    sop_instance_uid: str = field(repr=False)
+    patient_id: str = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoded:
+    """A file's frames. ``pixel_sha256`` is equal for files that show the same grey pixels in the same shape."""
+
+    format: str
+    frames: tuple[Frame, ...]
+    dicom: DicomIdentity | None = None
+
+    @property
+    def pixel_sha256(self) -> str:
+        """sha256 over shape and grey pixels of every frame."""
+        digest = sha256()
+        for frame in self.frames:
+            grey = frame.pixels if frame.pixels.ndim == 2 else np.asarray(Image.fromarray(frame.pixels).convert("L"))  # noqa: PLR2004
+            digest.update(str(grey.shape).encode() + np.ascontiguousarray(grey).tobytes())
+        return digest.hexdigest()
+
+
+def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
+    """Bytes of a JPEG, PNG or single-frame MR DICOM -> frames, by content."""
+    limits = limits or Limits()
+    if not data:
+        return Rejection(reason=RejectionReason.EMPTY_FILE, detail="0 bytes")
+    if len(data) > limits.max_bytes:
+        return Rejection(
+            reason=RejectionReason.TOO_MANY_BYTES, detail=f"more than the limit of {limits.max_bytes:,} bytes"
+        )
+    found = sniff(data)
+    try:
+        decoded = _decode_as(found, data, limits)
+    except Exception as exc:  # decoders raise anything on bad bytes; the class alone cannot name a patient
+        return Rejection(reason=RejectionReason.CORRUPT, detail=f"{found} decoder failed with {type(exc).__name__}")
+    return decoded if isinstance(decoded, Rejection) else _without_blank(decoded)
+
+
+def _decode_as(found: str | None, data: bytes, limits: Limits) -> Decoded | Rejection:
+    if found in {"jpeg", "png"}:
+        from braintumor.imaging.raster import decode_raster
+
+        return decode_raster(data, found, limits)
+    if found == "dicom":
+        from braintumor.imaging.dicom import decode_dicom
+
+        return decode_dicom(data, limits)
+    what = "content of no known format" if found is None else f"content is {found}"
+    return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=f"{what}; JPEG, PNG and DICOM are scored")
+
+
+def check_size(width: int, height: int, limits: Limits) -> Rejection | None:
+    """Refuse an image by the size in its header."""
+    if width * height > limits.max_pixels:
+        return Rejection(
+            reason=RejectionReason.TOO_MANY_PIXELS,
+            detail=f"{width} x {height} pixels; the limit is {limits.max_pixels:,} in all",
+        )
+    if min(width, height) < limits.min_side:
+        return Rejection(
+            reason=RejectionReason.TOO_SMALL,
+            detail=f"{width} x {height} pixels; each side must have {limits.min_side} or more",
+        )
+    return None
+
+
+def _without_blank(decoded: Decoded) -> Decoded | Rejection:
+    if any(frame.pixels.min() == frame.pixels.max() for frame in decoded.frames):
+        return Rejection(reason=RejectionReason.BLANK_IMAGE, detail="every pixel has the same value")
+    return decoded
