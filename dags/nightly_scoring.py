@@ -18,6 +18,7 @@ from datetime import timedelta
 
 import pendulum
 from airflow.sdk import Param, dag, get_current_context, task
+
 from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY
 
 
@@ -55,9 +56,8 @@ def nightly_scoring() -> None:
     @task
     def discover() -> int:
         """Pin the champion, list the prefix, enter what is new into the ledger."""
-        from wiring import settings
-
         from braintumor.scoring.night import Night
+        from wiring import settings
 
         context = get_current_context()
         run, discovery = Night.open(settings()).begin(
@@ -69,9 +69,8 @@ def nightly_scoring() -> None:
     @task
     def plan(scoring_run_id: int) -> list[int]:
         """Divide the pending scans into chunks."""
-        from wiring import settings
-
         from braintumor.scoring.night import Night
+        from wiring import settings
 
         chunk_size = get_current_context()["params"]["chunk_size"]
         return Night.open(settings()).plan(scoring_run_id, chunk_size=chunk_size)
@@ -79,9 +78,8 @@ def nightly_scoring() -> None:
     @task(pool="score", map_index_template="chunk {{ chunk_number }}")
     def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
         """Read, decode, infer and settle one chunk."""
-        from wiring import settings
-
         from braintumor.scoring.night import Night
+        from wiring import settings
 
         get_current_context()["chunk_number"] = chunk_number
         return Night.open(settings()).score(scoring_run_id, chunk_number)
@@ -89,10 +87,9 @@ def nightly_scoring() -> None:
     @task(trigger_rule="all_done")
     def reconcile(scoring_run_id: int | None) -> str:
         """Prove that the night balances."""
-        from wiring import settings
-
         from braintumor.errors import ScoringRunError
         from braintumor.scoring.night import Night
+        from wiring import settings
 
         if scoring_run_id is None:
             raise ScoringRunError("Discovery failed, so there is no run to balance. See the log of `discover`.")

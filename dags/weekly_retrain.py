@@ -16,10 +16,10 @@ from typing import Any
 
 import pendulum
 from airflow.providers.standard.operators.hitl import ApprovalOperator
-from airflow.sdk import Param, chain, dag, get_current_context, task
-from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY
+from airflow.sdk import Param, chain, dag, get_current_context, task, task_group
 
 from braintumor.modelling.recipe import recipe_names
+from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY
 
 _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
 
@@ -80,11 +80,14 @@ def weekly_retrain() -> None:
     @task
     def snapshot() -> str:
         """Record the labelled images with their splits."""
+        from braintumor.dataset.snapshot import snapshot_of
         from wiring import settings
 
-        from braintumor.dataset.job import snapshot_dataset
-
-        return snapshot_dataset(settings(), get_current_context()["params"]["dataset_uri"], say=print)
+        taken = snapshot_of(settings(), get_current_context()["params"]["dataset_uri"])
+        print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} copies folded")
+        for item in taken.left_out:
+            print(f"left out: {item.image_uri}: {item.reason}")
+        return taken.snapshot_id
 
     @task
     def recipes() -> list[str]:
@@ -96,33 +99,33 @@ def weekly_retrain() -> None:
     @task(queue="gpu", pool="gpu", map_index_template="{{ recipe }}")
     def train(recipe: str, snapshot_id: str) -> str:
         """Train one recipe in an interpreter of its own; returns the model's name."""
-        import json
-
-        from wiring import run_command
+        from wiring import train_in_subprocess
 
         context = get_current_context()
         context["recipe"] = recipe
-        epochs = context["params"]["epochs"]
-        arguments = ["train", "--json", "--recipe", recipe, "--snapshot", snapshot_id, "--run-key", context["run_id"]]
-        printed = run_command([*arguments, *(["--epochs", str(epochs)] if epochs else [])])
-        return str(json.loads(printed)["model_name"])
+        return train_in_subprocess(
+            recipe, snapshot_id=snapshot_id, run_key=context["run_id"], epochs=context["params"]["epochs"]
+        )
 
     @task(map_index_template="{{ model_name }}")
     def evaluate(model_name: str) -> str:
         """Judge one model on the validation and test splits, with the engine that will serve it."""
-        from wiring import settings
-
         from braintumor.evaluation.job import evaluate_model
+        from wiring import settings
 
         get_current_context()["model_name"] = model_name
         return evaluate_model(settings(), model_name, say=print)
 
+    @task_group
+    def candidate(recipe: str, snapshot_id: str) -> None:
+        """One recipe by itself: its failure leaves the others alone."""
+        evaluate(train(recipe, snapshot_id))
+
     @task(trigger_rule="all_done")
     def gate() -> dict[str, Any]:
         """Validation picks the candidate; the gate's rules pass or refuse it on test."""
-        from wiring import settings
-
         from braintumor.evaluation.selection import judge_run
+        from wiring import settings
 
         verdict = judge_run(settings(), get_current_context()["run_id"])
         print(verdict["markdown"])
@@ -138,9 +141,8 @@ def weekly_retrain() -> None:
     @task(trigger_rule="none_failed_min_one_success")
     def promote(verdict: dict[str, Any]) -> bool:
         """Make the candidate the champion; a retry changes nothing."""
-        from wiring import settings
-
         from braintumor.evaluation.selection import promote_candidate
+        from wiring import settings
 
         context = get_current_context()
         approval = context["ti"].xcom_pull(task_ids="approve")
@@ -156,11 +158,9 @@ def weekly_retrain() -> None:
     )
 
     verdict = gate()
-    trained = train.partial(snapshot_id=snapshot()).expand(recipe=recipes())
-    evaluated = evaluate.expand(model_name=trained)
-    routed = route(verdict)
+    candidates = candidate.partial(snapshot_id=snapshot()).expand(recipe=recipes())
     promoted = promote(verdict)
-    chain(evaluated, verdict, routed, [approve, promoted])
+    chain(candidates, verdict, route(verdict), [approve, promoted])
     approve >> promoted
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -68,22 +69,22 @@ def _connection(name: str) -> Connection | None:
         return None
 
 
-def run_command(arguments: list[str]) -> str:
-    """Run ``braintumor`` in an interpreter of its own, its progress in the task's log; returns what it printed.
+def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, epochs: int | None) -> str:
+    """Run ``braintumor train`` in an interpreter of its own, its progress in the task's log; returns the model's name.
 
     TensorFlow in a forked task can hang, and keeps GPU memory until its process ends: so it gets a process that ends.
     """
     from braintumor.errors import BrainTumorError
 
+    arguments = ["--recipe", recipe, "--snapshot", snapshot_id, "--run-key", run_key]
+    arguments += ["--epochs", str(epochs)] if epochs else []
     done = subprocess.run(
-        [sys.executable, "-m", "braintumor", *arguments],
+        [sys.executable, "-m", "braintumor", "train", "--json", *arguments],
         env={**os.environ, **settings().to_environment()},
         stdout=subprocess.PIPE,
         text=True,
         check=False,
     )
     if done.returncode != 0:
-        raise BrainTumorError(
-            f"`braintumor {' '.join(arguments[:1])}` ended with exit code {done.returncode}; its own words are above."
-        )
-    return done.stdout
+        raise BrainTumorError(f"Training {recipe} ended with exit code {done.returncode}; its own words are above.")
+    return str(json.loads(done.stdout)["model_name"])

@@ -36,13 +36,9 @@ def upload(folder: Path, prefix: str) -> None:
 @as_json
 def snapshot(prefix: str | None, is_json: bool) -> None:
     """Record the labelled images under the S3 PREFIX (default: BRAINTUMOR_DATASET_URI) with their splits."""
-    from braintumor import database
-    from braintumor.dataset.snapshot import take_snapshot
-    from braintumor.objectstore import ObjectStore, S3Uri
+    from braintumor.dataset.snapshot import snapshot_of
 
-    settings = Settings.from_environment()
-    source = S3Uri.parse_prefix(prefix or settings.require("dataset_uri"))
-    taken = take_snapshot(database.connect(settings), ObjectStore.connect(settings), source)
+    taken = snapshot_of(Settings.from_environment(), prefix)
     counts = taken.counts()
     if is_json:
         print_json({"snapshot_id": taken.snapshot_id, "images": counts, "copies": taken.count_copy,

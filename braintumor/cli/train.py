@@ -19,23 +19,18 @@ from braintumor.settings import Settings
 @as_json
 def train(recipe_name: str, snapshot_id: str | None, epochs: int | None, run_key: str | None, is_json: bool) -> None:
     """Train one recipe on the labelled images in S3, and register the model. Promotes nothing."""
-    from braintumor import database
-    from braintumor.dataset.snapshot import take_snapshot
+    from braintumor.dataset.snapshot import snapshot_of
     from braintumor.modelling.recipe import Recipe
     from braintumor.modelling.retrain import retrain
-    from braintumor.objectstore import ObjectStore, S3Uri
 
     recipe = Recipe.load(recipe_name)
     if epochs is not None:
         recipe = recipe.override(epochs=epochs)
     settings = Settings.from_environment()
-    if snapshot_id is None:
-        source = S3Uri.parse_prefix(settings.require("dataset_uri"))
-        snapshot_id = take_snapshot(database.connect(settings), ObjectStore.connect(settings), source).snapshot_id
     model = retrain(
         settings,
         recipe,
-        snapshot_id=snapshot_id,
+        snapshot_id=snapshot_id or snapshot_of(settings).snapshot_id,
         run_key=run_key or f"command {datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
         say=lambda words: click.echo(words, err=True),
     )

@@ -15,6 +15,7 @@ from hashlib import sha256
 import pandas as pd
 from sqlalchemy import Connection, Engine, text
 
+from braintumor import database
 from braintumor.database import copy_rows, transaction
 from braintumor.dataset.folder import require_every_class
 from braintumor.dataset.split import Split, assign
@@ -23,6 +24,7 @@ from braintumor.imaging.frames import decode
 from braintumor.imaging.rejection import Rejection
 from braintumor.labels import CLASSES, TumorClass, parse_class
 from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
+from braintumor.settings import Settings
 
 MINIMUM_PER_CLASS = 10
 """Fewer distinct images of a class than this leave a split without any: 15% of 10 is 1.5."""
@@ -96,6 +98,12 @@ def take_snapshot(
         snapshot = _build(source, chosen, splits, left_out + conflicts, count_copy=len(candidates) - len(chosen))
         _record(connection, snapshot)
     return snapshot
+
+
+def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
+    """Take a snapshot of an S3 prefix, by default the one of the settings."""
+    source = S3Uri.parse_prefix(prefix or settings.require("dataset_uri"))
+    return take_snapshot(database.connect(settings), ObjectStore.connect(settings), source)
 
 
 def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
@@ -26,6 +26,7 @@ from braintumor.labels import CLASSES, TumorClass
 
 Field: TypeAlias = NDArray[np.float32]
 Mask: TypeAlias = NDArray[np.bool_]
+Layer: TypeAlias = tuple[Field | np.float32, Field]  # signal to paint, opacity: exactly 0 outside the mask
 
 _ANATOMY, _LESION, _NOISE, _ORDER, _CLASS = range(5)
 SEEDS_PER_SET = 1_000_000
@@ -43,7 +44,7 @@ class Phantom:
         label: What it shows.
         seed: The number that, with the label, draws it again.
         pixels: Grey values, uint8 (H, W).
-        mask: True where the lesion, its oedema included, may have changed a pixel, bool (H, W). Empty for a normal slice.
+        mask: True where the lesion, its oedema included, may have changed a pixel, bool (H, W). Empty if normal.
     """
 
     label: TumorClass
@@ -64,14 +65,6 @@ class _Head:
     gain: Field  # receive-coil bias times scanner gain
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layer:
-    """What a lesion paints: ``signal`` with opacity ``alpha`` (exactly 0 outside the mask), both (H, W)."""
-
-    signal: Field
-    alpha: Field
-
-
 def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
     """Draw one phantom, always the same for the same arguments.
 
@@ -82,48 +75,50 @@ def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
     """
     head = _draw_head(np.random.default_rng([seed, _ANATOMY]), size)
     signal, mask = head.signal, np.zeros(head.signal.shape, np.bool_)
-    for layer in _lesion(label, np.random.default_rng([seed, _LESION]), head):
-        signal = signal + layer.alpha * (layer.signal - signal)
-        mask |= layer.alpha > 0
+    for paint, opacity in _lesion(label, np.random.default_rng([seed, _LESION]), head):
+        signal = signal + opacity * (paint - signal)
+        mask |= opacity > 0
     return Phantom(label=label, seed=seed, pixels=_acquire(signal, head, seed), mask=mask)
 
 
 def redraw(label: TumorClass, name: str) -> Phantom:
-    """Draw again the phantom that a file name or object key carries: ``redraw(label, "mri/phantom-000001000012.png")``.
+    """Draw again the phantom that a file name or object key carries: ``redraw(label, "mri/phantom-0001000012.png")``.
 
     Raises:
         DatasetError: the name carries no seed.
     """
+    return draw(label, seed=_seed_of(name))
+
+
+def _seed_of(name: str) -> int:
+    """The phantom's seed in a file name or object key."""
     found = re.search(r"-(\d+)$", PurePosixPath(name).stem)
     if found is None:
         raise DatasetError(
-            f"{name!r} is not the name of a phantom. Allowed: names that end in a dash, the seed and an extension, like "
-            "phantom-000001000012.png. Pass a name that write_dataset or write_unlabelled gave."
+            f"{name!r} is not the name of a phantom. Allowed: names like phantom-0001000012.png, the seed after the last "
+            "dash. Pass a name that write_dataset or write_unlabelled gave."
         )
-    return draw(label, seed=int(found.group(1)))
-
-
-# --- small numerics -------------------------------------------------------------------------------------------------
+    return int(found.group(1))
 
 
 def _length(x: Field, y: Field) -> Field:
-    """Length of the vector (x, y); several times faster than ``np.hypot``, whose guard against overflow is not needed."""
-    return np.sqrt(x * x + y * y)
+    """Length of the vector (x, y); several times faster than ``np.hypot``, whose overflow guard is not needed."""
+    return np.asarray(np.sqrt(x * x + y * y), np.float32)
 
 
-@lru_cache(maxsize=256)
-def _spline_basis(length: int, cells: int) -> Field:
-    """Values of the ``cells + 3`` uniform cubic B-splines at ``length`` evenly spaced places, (length, cells + 3)."""
-    place = np.linspace(0, cells, length, dtype=np.float32)[:, None] - np.arange(-1, cells + 2, dtype=np.float32)
-    d = np.abs(place)
-    return np.where(d < 1, 2 / 3 - d**2 + d**3 / 2, np.maximum(2 - d, 0) ** 3 / 6).astype(np.float32)
+def _interpolate(knots: Field, length: int) -> Field:
+    """Uniform cubic B-spline along the first axis, (cells + 3, N) to (length, N). No BLAS: same bits on any machine."""
+    place = np.linspace(0, len(knots) - 3, length, endpoint=False)
+    cell = place.astype(np.intp)
+    t = (place - cell).astype(np.float32)[:, None]
+    weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (t - t**3 + t**2) + 1, t**3)
+    return sum((w * knots[cell + k] for k, w in enumerate(weights)), np.float32(0)) / np.float32(6)
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> Field:
     """Smooth random field of about unit variance whose bumps are 1/``cells`` of the canvas wide, (H, W)."""
-    knots = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32)
-    field = _spline_basis(shape[0], cells) @ knots @ _spline_basis(shape[1], cells).T
-    return np.asarray(field * np.float32(2.1), np.float32)
+    knots = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32) * np.float32(2.1)
+    return _interpolate(np.ascontiguousarray(_interpolate(knots.T, shape[1]).T), shape[0])
 
 
 def _ramp(value: Field, start: float, stop: float) -> Field:
@@ -150,9 +145,6 @@ def _ripple(rng: np.random.Generator, x: Field, y: Field, amounts: tuple[float, 
         if amount:
             total += np.float32(size * np.cos(phase)) * cos_k - np.float32(size * np.sin(phase)) * sin_k
     return total
-
-
-# --- anatomy --------------------------------------------------------------------------------------------------------
 
 
 def _grid(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
@@ -207,7 +199,7 @@ def _deep_grey(rng: np.random.Generator, side: Field, y: Field) -> Field:
     caudate = _blob(side, y, (0.15, -0.26), (0.06, 0.10), 0.3)
     lentiform = _blob(side, y, (0.29, -0.10), (0.09, 0.16), 0.25)
     midbrain = _blob(side, y, (0.0, rng.uniform(0.23, 0.27)), (0.19, 0.14))
-    return 0.85 * _ramp(np.minimum(np.minimum(caudate, lentiform), midbrain), 1.1, 0.85)
+    return np.float32(0.85) * _ramp(np.minimum(np.minimum(caudate, lentiform), midbrain), 1.1, 0.85)
 
 
 def _fissures(rng: np.random.Generator, side: Field, y: Field) -> Field:
@@ -248,16 +240,13 @@ def _skull(rng: np.random.Generator, x: Field, radius: Field) -> Field:
     return np.where(radius < 1.02, inside + outer * (scalp - inside), 0) * _ramp(radius, 1.01, 0.99)  # noqa: PLR2004
 
 
-# --- lesions --------------------------------------------------------------------------------------------------------
-
-
-def _lesion(label: TumorClass, rng: np.random.Generator, head: _Head) -> list[_Layer]:
+def _lesion(label: TumorClass, rng: np.random.Generator, head: _Head) -> list[Layer]:
     """The layers that a class adds to its normal twin, bottom first."""
     painters = {TumorClass.GLIOMA: _glioma, TumorClass.MENINGIOMA: _meningioma, TumorClass.PITUITARY: _pituitary}
     return painters[label](rng, head) if label in painters else []
 
 
-def _glioma(rng: np.random.Generator, head: _Head) -> list[_Layer]:
+def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
     """Irregular intra-axial lesion: necrotic core, broken enhancing ring, oedema spreading along white matter."""
     angle, far = rng.uniform(-1.1, 1.1) + rng.choice([0, np.pi]), rng.uniform(0.40, 0.58)
     u, v = head.x - np.float32(0.75 * far * np.cos(angle)), head.y - np.float32(far * np.sin(angle))
@@ -272,12 +261,11 @@ def _glioma(rng: np.random.Generator, head: _Head) -> list[_Layer]:
     thick = rng.uniform(0.22, 0.38)
     ring = _ramp(rho, 1.0, 0.92) * _ramp(rho, 0.92 - thick, 1.0 - thick) * _ramp(rough, -2.2, -1.2)
     rim = np.float32(rng.uniform(0.80, 1.05)) + np.float32(0.10) * mottle
-    swollen = np.full_like(rho, rng.uniform(0.24, 0.30))
     solid = _ramp(rho, 1.0, 0.9) * inside
-    return [_Layer(signal=swollen, alpha=oedema), _Layer(signal=core + ring * (rim - core), alpha=solid)]
+    return [(np.float32(rng.uniform(0.24, 0.30)), oedema), (core + ring * (rim - core), solid)]
 
 
-def _meningioma(rng: np.random.Generator, head: _Head) -> list[_Layer]:
+def _meningioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
     """Smooth, evenly bright mass with a broad base on convexity or falx, a fluid cleft and a dural tail."""
     size, flat = rng.uniform(0.21, 0.29), rng.uniform(0.65, 0.9)
     on_falx = rng.random() < 0.3  # noqa: PLR2004
@@ -294,16 +282,15 @@ def _meningioma(rng: np.random.Generator, head: _Head) -> list[_Layer]:
     even = np.float32(rng.uniform(0.74, 0.94)) * (1 + np.float32(0.02) * _smooth_noise(rng, rho.shape, 30))
     cleft = _ramp(rho, 1.25, 1.12) * inside * np.float32(rng.uniform(0.5, 0.9))
     tail = _ramp(dura, 0.035, 0.015) * _ramp(rho, 1.9, 1.5) * inside
-    fluid = np.full_like(rho, rng.uniform(0.10, 0.18))
-    oedema = _ramp(rho, rng.uniform(1.7, 2.1), 1.35) * _ramp(head.depth, 0.97, 0.94) * (0.3 + 0.7 * head.white)
+    swollen = _ramp(rho, rng.uniform(1.7, 2.1), 1.35) * _ramp(head.depth, 0.97, 0.94) * (0.3 + 0.7 * head.white)
     return [
-        _Layer(signal=np.full_like(rho, rng.uniform(0.20, 0.27)), alpha=oedema * np.float32(rng.uniform(0.8, 1.0))),
-        _Layer(signal=fluid, alpha=cleft),
-        _Layer(signal=even, alpha=np.maximum(tail, _ramp(rho, 1.04, 0.96) * inside)),
+        (np.float32(rng.uniform(0.20, 0.27)), swollen * np.float32(rng.uniform(0.8, 1.0))),
+        (np.float32(rng.uniform(0.10, 0.18)), cleft),
+        (even, np.maximum(tail, _ramp(rho, 1.04, 0.96) * inside)),
     ]
 
 
-def _pituitary(rng: np.random.Generator, head: _Head) -> list[_Layer]:
+def _pituitary(rng: np.random.Generator, head: _Head) -> list[Layer]:
     """Lobulated midline mass at the sella: grainy, part cystic, between dark carotid flow voids."""
     size = rng.uniform(0.17, 0.25)
     u, v = head.x - np.float32(rng.normal(0, 0.015)), head.y - np.float32(rng.normal(0.03, 0.02))
@@ -312,18 +299,13 @@ def _pituitary(rng: np.random.Generator, head: _Head) -> list[_Layer]:
     rho = np.minimum(body, knob) / _ripple(rng, u, v, (0.0, 0.04, 0.04))
     grain = _smooth_noise(rng, u.shape, 48)
     level, depth = rng.uniform(0.34, 0.50), rng.uniform(0.20, 0.28)
-    voids = np.minimum(
-        _blob(u, v, (-1.15 * size, 0.1 * size), (0.045, 0.05)), _blob(u, v, (1.15 * size, 0.1 * size), (0.045, 0.05))
-    )
+    voids = _blob(np.abs(u), v, (1.15 * size, 0.1 * size), (0.045, 0.05))
     rim = _ramp(rho, 1.3, 1.15) * np.float32(rng.uniform(0.6, 0.9))
     return [
-        _Layer(signal=np.full_like(rho, 0.12), alpha=rim),
-        _Layer(signal=np.float32(level) + np.float32(depth) * grain, alpha=_ramp(rho, 1.04, 0.94)),
-        _Layer(signal=np.full_like(rho, 0.05), alpha=_ramp(voids, 1.2, 0.8)),
+        (np.float32(0.12), rim),
+        (np.float32(level) + np.float32(depth) * grain, _ramp(rho, 1.04, 0.94)),
+        (np.float32(0.05), _ramp(voids, 1.2, 0.8)),
     ]
-
-
-# --- acquisition and files ------------------------------------------------------------------------------------------
 
 
 def _acquire(signal: Field, head: _Head, seed: int) -> NDArray[np.uint8]:
@@ -332,3 +314,116 @@ def _acquire(signal: Field, head: _Head, seed: int) -> NDArray[np.uint8]:
     sigma = np.float32(rng.uniform(2.5, 7.0))
     real, imaginary = sigma * rng.standard_normal((2, *signal.shape), dtype=np.float32)
     return np.clip(np.rint(_length(signal * head.gain + real, imaginary)), 0, 255).astype(np.uint8)
+
+
+def write_dataset(
+    folder: Path, *, per_class: int, seed: int, progress: Callable[[int], None] | None = None
+) -> list[Path]:
+    """Write a labelled set as ``FOLDER/<class>/phantom-<seed>.{jpg,png,dcm}``, byte for byte the same each time.
+
+    The i-th phantom of every class has the same format and colour mode, so neither says anything about the class.
+
+    Args:
+        folder: Made if missing; files of the same name are replaced.
+        per_class: Phantoms of each class.
+        seed: Base seed; no two base seeds share a phantom.
+        progress: Called after each file with the number of files written so far.
+
+    Raises:
+        DatasetError: ``per_class`` or ``seed`` is out of range.
+    """
+    _check("per_class", per_class, seed, most=SEEDS_PER_SET // 2 // len(CLASSES))
+    paths = []
+    for i in range(per_class):
+        for label in CLASSES:
+            phantom = draw(label, seed=seed * SEEDS_PER_SET + len(CLASSES) * i + label.position)
+            paths.append(_write(phantom, folder / label.value / f"phantom-{phantom.seed:010d}", (seed, i)))
+            if progress is not None:
+                progress(len(paths))
+    return paths
+
+
+def write_unlabelled(folder: Path, *, count: int, seed: int) -> list[Path]:
+    """Write a night of scans of mixed classes as ``FOLDER/scan-<seed>.{jpg,png,dcm}``; no name tells the class.
+
+    Shares no phantom with a labelled set, whatever their base seeds. ``night_label`` tells what a file shows.
+
+    Raises:
+        DatasetError: ``count`` or ``seed`` is out of range.
+    """
+    _check("count", count, seed, most=SEEDS_PER_SET // 2)
+    first = seed * SEEDS_PER_SET + SEEDS_PER_SET // 2
+    night = (draw(_shown(first + i), seed=first + i) for i in range(count))
+    return [_write(scan, folder / f"scan-{scan.seed:010d}", (seed, i)) for i, scan in enumerate(night)]
+
+
+def night_label(name: str) -> TumorClass:
+    """What a file of ``write_unlabelled`` shows: ``night_label("scan-0001500000.jpg")``. Means nothing for other files."""
+    return _shown(_seed_of(name))
+
+
+def _shown(seed: int) -> TumorClass:
+    """The class that an unlabelled phantom was given."""
+    return CLASSES[int(np.random.default_rng([seed, _CLASS]).integers(len(CLASSES)))]
+
+
+def _check(what: str, count: int, seed: int, *, most: int) -> None:
+    """Refuse a number of files or a base seed that cannot be served."""
+    if not 1 <= count <= most or seed < 0:
+        raise DatasetError(
+            f"No such set of phantoms. Allowed: {what} from 1 to {most} and a base seed from 0 on. "
+            f"Received: {what} {count}, base seed {seed}. Ask for at least one file."
+        )
+
+
+def _write(phantom: Phantom, stem: Path, place: tuple[int, int]) -> Path:
+    """Write one file whose format and mode depend only on its place (base seed, number); return its path."""
+    seed, number = place
+    order = np.random.default_rng([seed, number // _BLOCK, _ORDER]).permutation(_BLOCK)
+    extension = _EXTENSIONS[order[number % _BLOCK]]
+    colour = np.random.default_rng([seed, number, _ORDER]).random() < 0.5  # noqa: PLR2004
+    content = _dicom(phantom) if extension == "dcm" else _picture(phantom, extension, colour=colour)
+    path = stem.with_name(f"{stem.name}.{extension}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    part.write_bytes(content)
+    part.replace(path)
+    return path
+
+
+def _picture(phantom: Phantom, extension: str, *, colour: bool) -> bytes:
+    """The phantom as a PNG or JPEG, in mode RGB or L."""
+    image = Image.fromarray(phantom.pixels)
+    buffer = BytesIO()
+    (image.convert("RGB") if colour else image).save(buffer, "PNG" if extension == "png" else "JPEG", quality=92)
+    return buffer.getvalue()
+
+
+def _dicom(phantom: Phantom) -> bytes:
+    """The phantom as a single-frame MR image, Explicit VR Little Endian, 12 of 16 bits, a study of its own."""
+    import pydicom
+    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
+
+    def uid(what: str) -> str:
+        return str(generate_uid(entropy_srcs=["braintumor phantom", what, str(phantom.seed)]))
+
+    scan = pydicom.Dataset()
+    scan.file_meta = pydicom.dataset.FileMetaDataset()
+    scan.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    scan.SOPClassUID, scan.SOPInstanceUID = MRImageStorage, uid("instance")
+    scan.StudyInstanceUID, scan.SeriesInstanceUID = uid("study"), uid("series")
+    scan.FrameOfReferenceUID = uid("frame")
+    scan.Modality, scan.Manufacturer, scan.ImageType = "MR", "braintumor phantom", ["DERIVED", "SECONDARY", "OTHER"]
+    scan.PatientID, scan.PatientName = f"PHANTOM-{phantom.seed:010d}", "Phantom^Synthetic"
+    scan.PatientBirthDate = scan.PatientSex = scan.StudyDate = scan.StudyTime = scan.StudyID = ""
+    scan.AccessionNumber = scan.ReferringPhysicianName = scan.PositionReferenceIndicator = ""
+    scan.SeriesDescription, scan.SeriesNumber, scan.InstanceNumber = "T1 post contrast, synthetic", 1, 1
+    scan.ScanningSequence, scan.SequenceVariant, scan.ScanOptions = "SE", "NONE", ""
+    scan.MRAcquisitionType, scan.EchoTime, scan.RepetitionTime, scan.EchoTrainLength = "2D", 10.0, 500.0, 1
+    scan.PixelSpacing, scan.SliceThickness = [0.9, 0.9], 5.0
+    scan.ImagePositionPatient, scan.ImageOrientationPatient = [0.0, 0.0, 0.0], [1, 0, 0, 0, 1, 0]
+    scan.WindowCenter, scan.WindowWidth = _WINDOW
+    scan.set_pixel_data(phantom.pixels.astype(np.uint16) * 16, "MONOCHROME2", 12, generate_instance_uid=False)
+    buffer = BytesIO()
+    scan.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
