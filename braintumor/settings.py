@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Self
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Protocol, Self
 
 from braintumor.errors import ConfigurationError
 
@@ -19,6 +19,20 @@ def _setting(doc: str, default: str | None = None, *, secret: bool = False) -> s
     """A field that is read from ``BRAINTUMOR_<NAME>``; ``doc`` says what it means."""
     result: str | None = field(default=default, repr=not secret, metadata={"doc": doc, "secret": secret})
     return result
+
+
+class Connection(Protocol):
+    """What this library reads of an Airflow connection, without knowing Airflow."""
+
+    login: str | None
+    password: str | None
+
+    def get_uri(self) -> str:
+        """The connection as a URI."""
+
+    @property
+    def extra_dejson(self) -> dict[str, Any]:
+        """Its extra fields."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +57,21 @@ class Settings:
         """Read ``BRAINTUMOR_*``; an empty value counts as unset."""
         given = {f.name: environment.get(f.name_in_environment) for f in setting_fields()}
         return cls(**{name: value for name, value in given.items() if value})
+
+    def with_connections(self, *, database: Connection | None, s3: Connection | None) -> Self:
+        """The same settings, with Postgres and S3 as Airflow's connections name them; ``None`` changes nothing."""
+        result = self
+        if database is not None:
+            result = replace(result, database_url=database.get_uri().replace("postgres://", "postgresql://", 1))
+        if s3 is not None:
+            result = replace(
+                result,
+                s3_access_key=s3.login,
+                s3_secret_key=s3.password,
+                s3_endpoint=s3.extra_dejson.get("endpoint_url"),
+                s3_region=s3.extra_dejson.get("region_name", self.s3_region),
+            )
+        return result
 
     def to_environment(self) -> dict[str, str]:
         """The variables that ``from_environment`` reads back into an equal object, for a subprocess."""

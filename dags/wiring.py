@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
     from braintumor.settings import Settings
 
 OWNER = "braintumor"
-DATABASE_CONNECTION = "braintumor_db"
-S3_CONNECTION = "braintumor_s3"
 
 RETRIES = 2
 RETRY_DELAY = timedelta(minutes=1)
@@ -45,19 +42,9 @@ def settings() -> Settings:
     """The environment's settings, with Postgres and S3 from Airflow's connections where they are defined."""
     from braintumor.settings import Settings
 
-    found = Settings.from_environment()
-    if database := _connection(DATABASE_CONNECTION):
-        found = replace(found, database_url=database.get_uri().replace("postgres://", "postgresql://", 1))
-    if s3 := _connection(S3_CONNECTION):
-        extra = s3.extra_dejson
-        found = replace(
-            found,
-            s3_access_key=s3.login,
-            s3_secret_key=s3.password,
-            s3_endpoint=extra.get("endpoint_url"),
-            s3_region=extra.get("region_name", found.s3_region),
-        )
-    return found
+    return Settings.from_environment().with_connections(
+        database=_connection("braintumor_db"), s3=_connection("braintumor_s3")
+    )
 
 
 def _connection(name: str) -> Connection | None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,8 +95,8 @@ def _seed_of(name: str) -> int:
     found = re.search(r"-(\d+)$", PurePosixPath(name).stem)
     if found is None:
         raise DatasetError(
-            f"{name!r} is not the name of a phantom. Allowed: names like phantom-0001000012.png, the seed after the last "
-            "dash. Pass a name that write_dataset or write_unlabelled gave."
+            f"{name!r} is not the name of a phantom. Allowed: names like phantom-0001000012.png, with the seed after "
+            "the last dash. Pass a name that write_dataset or write_unlabelled gave."
         )
     return int(found.group(1))
 
@@ -112,7 +112,8 @@ def _interpolate(knots: Field, length: int) -> Field:
     cell = place.astype(np.intp)
     t = (place - cell).astype(np.float32)[:, None]
     weights = ((1 - t) ** 3, 3 * t**3 - 6 * t**2 + 4, 3 * (t - t**3 + t**2) + 1, t**3)
-    return sum((w * knots[cell + k] for k, w in enumerate(weights)), np.float32(0)) / np.float32(6)
+    total = np.sum([w * knots[cell + k] for k, w in enumerate(weights)], axis=0)
+    return np.asarray(total / np.float32(6), np.float32)
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> Field:
@@ -121,9 +122,9 @@ def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) 
     return _interpolate(np.ascontiguousarray(_interpolate(knots.T, shape[1]).T), shape[0])
 
 
-def _ramp(value: Field, start: float, stop: float) -> Field:
+def _ramp(value: NDArray[np.floating[Any]], start: float, stop: float) -> Field:
     """0 up to ``start``, 1 from ``stop`` on, linear between; falls where ``start > stop``."""
-    return np.clip((value - np.float32(start)) * np.float32(1 / (stop - start)), 0, 1)
+    return np.asarray(np.clip((value - np.float32(start)) * np.float32(1 / (stop - start)), 0, 1), np.float32)
 
 
 def _blob(x: Field, y: Field, at: tuple[float, float], radii: tuple[float, float], tilt: float = 0.0) -> Field:
@@ -175,7 +176,7 @@ def _draw_head(rng: np.random.Generator, size: int) -> _Head:
     brain = _vessels(rng, np.abs(x), y, brain)
     bone = _skull(rng, x, radius)
     signal = bone + _ramp(depth, 1.01, 0.99) * (brain - bone)
-    bias = np.exp(np.float32(rng.uniform(0.06, 0.16)) * _smooth_noise(rng, x.shape, 2))
+    bias = np.exp(np.float32(rng.uniform(0.05, 0.14)) * _smooth_noise(rng, x.shape, 2))
     gain = bias * np.float32(rng.uniform(200, 240))
     return _Head(x=x, y=y, depth=depth, signal=signal.astype(np.float32), white=white, gain=gain)
 
@@ -199,7 +200,7 @@ def _deep_grey(rng: np.random.Generator, side: Field, y: Field) -> Field:
     caudate = _blob(side, y, (0.15, -0.26), (0.06, 0.10), 0.3)
     lentiform = _blob(side, y, (0.29, -0.10), (0.09, 0.16), 0.25)
     midbrain = _blob(side, y, (0.0, rng.uniform(0.23, 0.27)), (0.19, 0.14))
-    return np.float32(0.85) * _ramp(np.minimum(np.minimum(caudate, lentiform), midbrain), 1.1, 0.85)
+    return np.float32(0.85) * _ramp(np.minimum.reduce([caudate, lentiform, midbrain]), 1.1, 0.85)
 
 
 def _fissures(rng: np.random.Generator, side: Field, y: Field) -> Field:
@@ -208,7 +209,7 @@ def _fissures(rng: np.random.Generator, side: Field, y: Field) -> Field:
     middle = _ramp(side, 2 * half, half) * np.maximum(_ramp(y, -0.36, -0.46), _ramp(y, 0.46, 0.56))
     line = np.abs(y + np.float32(0.06) + np.float32(rng.uniform(0.1, 0.4)) * (side - np.float32(0.5)))
     sylvian = _ramp(line, 0.045, 0.02) * _ramp(side, 0.40, 0.46)
-    return np.maximum(middle, sylvian)
+    return np.asarray(np.maximum(middle, sylvian), np.float32)
 
 
 def _cavities(rng: np.random.Generator, side: Field, bend: Field, y: Field) -> Field:
@@ -219,8 +220,7 @@ def _cavities(rng: np.random.Generator, side: Field, bend: Field, y: Field) -> F
     star = _blob(side, y, (0.0, 0.03), (rng.uniform(0.10, 0.14),) * 2) / _ripple(rng, bend, y, (0.0, 0.0, 0.0, 0.22))
     ambient = np.abs(_blob(side, y, (0.0, 0.25), (0.22, 0.17)) - 1) * 10
     aqueduct = _blob(side, y, (0.0, 0.32), (0.02, 0.025))
-    nearest = np.minimum(np.minimum(np.minimum(frontal, temporal), np.minimum(star, aqueduct)), ambient)
-    return _ramp(nearest, 1.15, 0.85)
+    return _ramp(np.minimum.reduce([frontal, temporal, star, ambient, aqueduct]), 1.15, 0.85)
 
 
 def _vessels(rng: np.random.Generator, side: Field, y: Field, brain: Field) -> Field:
@@ -267,7 +267,7 @@ def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
 
 def _meningioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
     """Smooth, evenly bright mass with a broad base on convexity or falx, a fluid cleft and a dural tail."""
-    size, flat = rng.uniform(0.21, 0.29), rng.uniform(0.65, 0.9)
+    size, flat = rng.uniform(0.22, 0.30), rng.uniform(0.65, 0.9)
     on_falx = rng.random() < 0.3  # noqa: PLR2004
     if on_falx:
         at = (rng.choice([-1, 1]) * size * 0.45, rng.choice([-1, 1]) * rng.uniform(0.52, 0.66))
@@ -279,7 +279,7 @@ def _meningioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
     rho = _blob(head.x, head.y, (float(at[0]), float(at[1])), (size, size * flat), float(tilt))
     rho = rho / _ripple(rng, head.x - np.float32(at[0]), head.y - np.float32(at[1]), (0.04, 0.03))
     inside = _ramp(head.depth, 1.0, 0.98)
-    even = np.float32(rng.uniform(0.74, 0.94)) * (1 + np.float32(0.02) * _smooth_noise(rng, rho.shape, 30))
+    even = np.float32(rng.uniform(0.76, 0.98)) * (1 + np.float32(0.02) * _smooth_noise(rng, rho.shape, 30))
     cleft = _ramp(rho, 1.25, 1.12) * inside * np.float32(rng.uniform(0.5, 0.9))
     tail = _ramp(dura, 0.035, 0.015) * _ramp(rho, 1.9, 1.5) * inside
     swollen = _ramp(rho, rng.uniform(1.7, 2.1), 1.35) * _ramp(head.depth, 0.97, 0.94) * (0.3 + 0.7 * head.white)
@@ -358,7 +358,7 @@ def write_unlabelled(folder: Path, *, count: int, seed: int) -> list[Path]:
 
 
 def night_label(name: str) -> TumorClass:
-    """What a file of ``write_unlabelled`` shows: ``night_label("scan-0001500000.jpg")``. Means nothing for other files."""
+    """What a file of ``write_unlabelled`` shows: ``night_label("scan-0001500000.jpg")``; of no use for others."""
     return _shown(_seed_of(name))
 
 

@@ -1,0 +1,8 @@
+"""The embedded stack: Postgres, an S3 server and Airflow as plain processes in one folder. No Docker, nothing installed.
+
+``python -m embedded up`` starts it and leaves it running; ``Stack`` does the same from Python.
+"""
+
+from embedded.stack import Stack
+
+__all__ = ["Stack"]

@@ -1,0 +1,97 @@
+"""``python -m embedded``: start, stop and look at the embedded stack."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from braintumor.errors import BrainTumorError
+from embedded.objectserver import external_endpoint
+from embedded.postgres import program
+from embedded.stack import Stack
+from embedded.state import DEFAULT_FOLDER, PROJECT, State
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options, rest = _parser().parse_known_args(arguments)
+    if rest and options.command != "psql":
+        _parser().error(f"unknown arguments: {' '.join(rest)}")
+    try:
+        return int(options.run(options, rest))
+    except BrainTumorError as exc:
+        print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+        return 1
+
+
+def up(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Start everything and leave it running."""
+    began = time.monotonic()
+    stack = _stack(options).up()
+    print(f"Up in {time.monotonic() - began:.0f} s. To stop: python -m embedded down")
+    if options.airflow:
+        secrets = stack.state.secrets
+        print(f"Airflow: {stack.airflow.url}")
+        print(f"  admin  / {secrets.admin_password}")
+        print(f"  viewer / {secrets.viewer_password}")
+    print('The library\'s settings for this shell: eval "$(python -m embedded env)"')
+    return 0
+
+
+def down(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Stop everything; what was stored stays."""
+    _stack(options).down()
+    return 0
+
+
+def status(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Show each service; exit code 1 when one does not run."""
+    services = _stack(options).status()
+    for service in services:
+        print(f"{service.name:14} {service.pid or 'stopped':>8} {service.memory_mb:6} MB  {service.log}")
+    return 0 if all(service.pid for service in services) else 1
+
+
+def psql(options: argparse.Namespace, rest: list[str]) -> int:
+    """Become psql, connected to the predictions."""
+    state = State(options.state_dir)
+    stack = _stack(options)
+    password = state.secrets.library_database_password
+    url = stack.postgres.url().replace(f":{password}@", "@")
+    os.execve(program("psql"), ["psql", url, *rest], {**os.environ, "PGPASSWORD": password})
+
+
+def env(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Print the library's settings as lines for a shell."""
+    for name, value in _stack(options).library_env().items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def _stack(options: argparse.Namespace) -> Stack:
+    external = external_endpoint(os.environ, State(options.state_dir))
+    return Stack(
+        options.state_dir, airflow=options.airflow, dags_folder=options.dags_folder, external_s3=external, say=print
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m embedded", description=__doc__)
+    parser.add_argument("--state-dir", type=Path, default=DEFAULT_FOLDER, help="default: %(default)s")
+    parser.add_argument("--dags-folder", type=Path, default=PROJECT / "dags", help="default: %(default)s")
+    parser.add_argument(
+        "--no-airflow", dest="airflow", action="store_false", help="only Postgres and the object server"
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for run in (up, down, status, psql, env):
+        command = commands.add_parser(run.__name__, help=run.__doc__, add_help=run is not psql)
+        command.set_defaults(run=run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,108 @@
+"""The reports of the retrain DAG, in Airflow's navigation: for who may see that DAG's runs, and for nobody else.
+
+The pages lie in S3 beside the models. They are streamed through these routes and never served as files.
+"""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag
+from airflow.plugins_manager import AirflowPlugin
+from fastapi import Depends, FastAPI, HTTPException
+from fastapi.responses import HTMLResponse
+
+if TYPE_CHECKING:
+    from braintumor.settings import Settings
+
+_PREFIX = "/braintumor/reports"
+_may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="weekly_retrain"))
+_LOCKED = {
+    "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "private, no-store",
+}
+
+app = FastAPI(title="Brain-tumour model reports", docs_url=None, redoc_url=None, openapi_url=None)
+
+
+@app.get("/", dependencies=[_may_read])
+def models() -> HTMLResponse:
+    """Every model version, with its report."""
+    from braintumor import database
+    from braintumor.registry import list_models
+
+    rows = [
+        f"<tr><td>{'champion' if model.is_champion else ''}</td>"
+        f'<td><a href="{_PREFIX}/model/{escape(model.model_name)}">{escape(model.model_name)}</a></td>'
+        f"<td>{escape(model.backbone)}</td><td>{escape(model.initialisation)}</td>"
+        f"<td>{model.created_at:%Y-%m-%d %H:%M}</td></tr>"
+        for model in list_models(database.connect(_settings()))
+    ]
+    return HTMLResponse(_PAGE.format(rows="\n".join(rows) or _NOTHING), headers=_LOCKED)
+
+
+@app.get("/model/{name}", dependencies=[_may_read])
+def report(name: str) -> HTMLResponse:
+    """One model's report."""
+    from braintumor import database
+    from braintumor.errors import ModelIntegrityError, ObjectMissingError
+    from braintumor.objectstore import ObjectStore, S3Uri
+    from braintumor.registry import find_model
+
+    settings = _settings()
+    try:
+        model = find_model(database.connect(settings), name)
+        page = ObjectStore.connect(settings).read(S3Uri.parse(model.artefact_uri) / "report.html")
+    except (ModelIntegrityError, ObjectMissingError) as error:
+        raise HTTPException(
+            404, "There is no report of this model yet: it is written by the task `evaluate`."
+        ) from error
+    return HTMLResponse(page, headers=_LOCKED)
+
+
+def _settings() -> Settings:
+    from airflow.models.connection import Connection
+    from airflow.sdk.exceptions import AirflowNotFoundException
+
+    from braintumor.settings import Settings
+
+    def find(name: str) -> Connection | None:
+        try:
+            return Connection.get_connection_from_secrets(name)
+        except AirflowNotFoundException:
+            return None
+
+    return Settings.from_environment().with_connections(database=find("braintumor_db"), s3=find("braintumor_s3"))
+
+
+_NOTHING = "<tr><td colspan=5>No model has been trained yet: trigger the DAG weekly_retrain.</td></tr>"
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Brain-tumour models</title>
+<style>
+:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }}
+body {{ max-width: 70rem; margin: 2rem auto; padding: 0 1rem }}
+table {{ border-collapse: collapse; width: 100% }}
+td, th {{ text-align: left; padding: .4rem .8rem; border-bottom: 1px solid #8886 }}
+</style></head><body>
+<h1>Brain-tumour models</h1>
+<p>Reports of the retrain DAG. For review, not for diagnosis.</p>
+<table><tr><th></th><th>Model</th><th>Backbone</th><th>Initial weights</th><th>Trained (UTC)</th></tr>
+{rows}</table></body></html>"""
+
+
+class BrainTumorReports(AirflowPlugin):
+    """Mounts the app and puts it into the navigation."""
+
+    name = "braintumor_reports"
+    fastapi_apps = [{"app": app, "url_prefix": _PREFIX, "name": "Brain-tumour reports"}]  # noqa: RUF012
+    external_views = [  # noqa: RUF012
+        {
+            "name": "Brain-tumour models",
+            "href": f"{_PREFIX}/",
+            "url_route": "braintumor-reports",
+            "destination": "nav",
+            "category": "browse",
+        }
+    ]

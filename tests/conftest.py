@@ -1,0 +1,141 @@
+"""Real parts, shared: one Postgres and one S3 server a session, one small trained model, a fresh database a test."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from braintumor import database, migrations, registry
+from braintumor.dataset.folder import labelled_files, upload
+from braintumor.imaging.phantom import write_dataset
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.settings import Settings
+from embedded.stack import Stack
+
+TINY_RECIPE = Path(__file__).with_name("tiny.toml")
+NO_DATASET = "no BRAINTUMOR_DATASET"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Postgres and an S3 server of this session's own."""
+    with Stack(tmp_path_factory.mktemp("stack"), airflow=False) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 30 labelled phantoms a class."""
+    folder = tmp_path_factory.mktemp("phantoms")
+    write_dataset(folder, per_class=30, seed=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def seeded(stack: Stack, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A database with one trained, promoted model: the template of every test's own."""
+    stack.postgres.create_database("seeded")
+    settings = replace(
+        Settings.from_environment(stack.library_env()),
+        database_url=stack.postgres.url("seeded"),
+        cache_folder=str(tmp_path_factory.mktemp("cache")),
+    )
+    engine = database.connect(settings)
+    migrations.migrate(engine)
+    upload(ObjectStore.connect(settings), labelled_files(phantoms), S3Uri.parse(settings.require("dataset_uri")))
+    run_braintumor(settings, "train", "--recipe", str(TINY_RECIPE), "--run-key", "seed")
+    model = registry.list_models(engine)[0]
+    registry.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
+    engine.dispose()
+    return settings
+
+
+@pytest.fixture
+def settings(stack: Stack, seeded: Settings) -> Iterator[Settings]:
+    """A database of the test's own with a champion in it, and an empty scans prefix."""
+    with _cloned(stack, "seeded") as url:
+        yield replace(seeded, database_url=url, scans_uri=f"s3://braintumor/scans-{uuid.uuid4().hex}/")
+
+
+@pytest.fixture
+def empty_settings(stack: Stack, tmp_path: Path) -> Iterator[Settings]:
+    """A migrated database with nothing in it, and empty prefixes."""
+    base = Settings.from_environment(stack.library_env())
+    own = uuid.uuid4().hex
+    with _cloned(stack, "template1") as url:
+        made = replace(
+            base,
+            database_url=url,
+            cache_folder=str(tmp_path / "cache"),
+            **{f"{name}_uri": f"s3://braintumor/{name}-{own}/" for name in ("dataset", "scans", "models", "weights")},
+        )
+        engine = database.connect(made)
+        migrations.migrate(engine)
+        engine.dispose()
+        yield made
+
+
+class _cloned:  # noqa: N801 - used as a function
+    """A copy of a database, dropped at the end."""
+
+    def __init__(self, stack: Stack, template: str) -> None:
+        self._stack, self._template, self._name = stack, template, f"test_{uuid.uuid4().hex}"
+
+    def __enter__(self) -> str:
+        self._run(f'create database {self._name} template "{self._template}" owner braintumor')
+        return self._stack.postgres.url(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        self._run(f"drop database {self._name} with (force)")
+
+    def _run(self, statement: str) -> None:
+        with closing(psycopg2.connect(self._stack.postgres.url("postgres", owner="postgres"))) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+
+
+def run_braintumor(settings: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Run the command as a person would, in a process of its own."""
+    environment = {**os.environ, **settings.to_environment(), "TF_CPP_MIN_LOG_LEVEL": "2"}
+    command = [sys.executable, "-m", "braintumor", *arguments]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+@pytest.fixture
+def put(settings: Settings) -> Callable[[str, bytes], None]:
+    """Drop an object into the scans prefix."""
+    store = ObjectStore.connect(settings)
+    prefix = S3Uri.parse(settings.require("scans_uri"))
+
+    def write(name: str, data: bytes) -> None:
+        store.write(prefix / name, data)
+
+    return write
+
+
+_skips: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Remember what was skipped, but for tests that need data which only a developer has."""
+    if report.skipped and NO_DATASET not in str(report.longrepr):
+        _skips.append(report.nodeid)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where nothing may be skipped (CI), a skip is a failure."""
+    if _skips and os.environ.get("BRAINTUMOR_NO_SKIPS"):
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print("skipped, which is not allowed here:", *_skips, sep="\n  ")

@@ -1,0 +1,169 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from braintumor import database
+from braintumor.dataset.folder import labelled_files, upload
+from braintumor.dataset.frameset import load_frames
+from braintumor.dataset.snapshot import load_snapshot, snapshot_of
+from braintumor.dataset.split import Split
+from braintumor.errors import BucketMissingError, DatasetError
+from braintumor.imaging.phantom import draw
+from braintumor.labels import CLASSES, TumorClass
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.settings import Settings
+
+PutLabelled = Callable[[str, bytes], None]
+
+
+def encoded(label: TumorClass, seed: int, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(draw(label, seed=seed, size=96).pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def put(empty_settings: Settings) -> PutLabelled:
+    store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
+    return lambda name, data: store.write(prefix / name, data)
+
+
+@pytest.fixture
+def twelve_each(put: PutLabelled) -> None:
+    for label in CLASSES:
+        for seed in range(12):
+            put(f"{label}/{seed}.png", encoded(label, seed))
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_identical_images_enter_once_so_none_crosses_splits(empty_settings: Settings, put: PutLabelled) -> None:
+    for number in range(5):
+        put(f"glioma/copy-{number}.png", encoded(TumorClass.GLIOMA, 0))
+    grey = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
+    buffer = io.BytesIO()
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(buffer, "PNG")
+    put("glioma/same pixels in colour.png", buffer.getvalue())
+    snapshot = snapshot_of(empty_settings)
+    assert (len(snapshot.images), snapshot.count_copy) == (48, 6)
+    assert len({image.group_key for image in snapshot.images}) == 48
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_identical_images_with_different_labels_stay_out_and_are_named(
+    empty_settings: Settings, put: PutLabelled
+) -> None:
+    put("normal/wrong.png", encoded(TumorClass.GLIOMA, 3))
+    left_out = snapshot_of(empty_settings).left_out
+    assert sorted(item.image_uri.rpartition("/")[2] for item in left_out) == ["3.png", "wrong.png"]
+    assert all(item.reason == "identical images are labelled glioma and normal" for item in left_out)
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_what_is_no_image_or_has_no_class_stays_out_and_is_named(empty_settings: Settings, put: PutLabelled) -> None:
+    put("glioma/notes.png", b"not an image")
+    put("manifest.csv", b"a,b")
+    reasons = {item.image_uri.rpartition("/")[2]: item.reason for item in snapshot_of(empty_settings).left_out}
+    assert reasons["manifest.csv"] == "not in a class folder"
+    assert reasons["notes.png"].startswith("unsupported_format")
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_the_same_images_are_the_same_snapshot_and_new_ones_move_nothing(
+    empty_settings: Settings, put: PutLabelled
+) -> None:
+    first = snapshot_of(empty_settings)
+    assert snapshot_of(empty_settings) == first
+    for seed in range(100, 110):
+        put(f"normal/{seed}.png", encoded(TumorClass.NORMAL, seed))
+    second = snapshot_of(empty_settings)
+    before = {image.image_sha256: image.split for image in first.images}
+    assert second.snapshot_id != first.snapshot_id
+    assert all(before.get(image.image_sha256, image.split) is image.split for image in second.images)
+    assert load_snapshot(database.connect(empty_settings), first.snapshot_id) == first
+    assert len(first.to_frame()) == 48
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_an_image_overwritten_after_the_snapshot_is_not_trained_on(empty_settings: Settings, put: PutLabelled) -> None:
+    snapshot = snapshot_of(empty_settings)
+    store = ObjectStore.connect(empty_settings)
+    frames = load_frames(store, snapshot, Split.TEST, size=64)
+    assert frames.frames.shape == (8, 64, 64, 3)
+    image = frames.images[0]
+    store.write(S3Uri.parse(image.image_uri), encoded(image.label, 999))
+    with pytest.raises(DatasetError, match="overwritten since the snapshot"):
+        load_frames(store, snapshot, Split.TEST, size=64)
+
+
+def test_a_missing_class_is_named(empty_settings: Settings, put: PutLabelled) -> None:
+    put("glioma/1.png", encoded(TumorClass.GLIOMA, 1))
+    with pytest.raises(DatasetError, match="No images of meningioma, normal, pituitary"):
+        snapshot_of(empty_settings)
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_too_few_images_of_a_class_are_refused_before_training(empty_settings: Settings) -> None:
+    other = "s3://braintumor/three-" + empty_settings.require("dataset_uri").rpartition("dataset-")[2]
+    store = ObjectStore.connect(empty_settings)
+    for label in CLASSES:
+        for seed in range(3 if label is TumorClass.NORMAL else 10):
+            store.write(S3Uri.parse(other) / f"{label}/{seed}.png", encoded(label, seed))
+    with pytest.raises(DatasetError, match=r"\{'normal': 3\}"):
+        snapshot_of(empty_settings, other)
+
+
+def test_a_missing_bucket_is_named(empty_settings: Settings) -> None:
+    with pytest.raises(BucketMissingError, match="'nowhere'"):
+        snapshot_of(empty_settings, "s3://nowhere/dataset/")
+
+
+def test_an_unknown_snapshot_is_named(empty_settings: Settings) -> None:
+    with pytest.raises(DatasetError, match="'feed'"):
+        load_snapshot(database.connect(empty_settings), "feed")
+
+
+class TestFolder:
+    @pytest.fixture
+    def kaggle(self, tmp_path: Path) -> Path:
+        for part in ("Training", "Testing"):
+            for name in ("glioma_tumor", "meningioma_tumor", "no_tumor", "pituitary_tumor"):
+                (tmp_path / part / name).mkdir(parents=True)
+                (tmp_path / part / name / "image(1).jpg").write_bytes(encoded(TumorClass.NORMAL, 1, "JPEG"))
+        return tmp_path
+
+    def test_kaggle_layouts_become_class_prefixes_without_collisions(self, kaggle: Path) -> None:
+        keys = [file.key for file in labelled_files(kaggle)]
+        assert len(set(keys)) == 8
+        assert "normal/Training/image(1).jpg" in keys and "normal/Testing/image(1).jpg" in keys
+
+    def test_an_upload_arrives_and_is_counted_by_bytes(self, kaggle: Path, empty_settings: Settings) -> None:
+        store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
+        sizes: list[int] = []
+        upload(store, labelled_files(kaggle), prefix, on_uploaded=sizes.append)
+        assert sum(sizes) == sum(entry.size for entry in store.list(prefix))
+
+    def test_a_missing_or_empty_class_folder_is_named(self, kaggle: Path) -> None:
+        for part in ("Training", "Testing"):
+            (kaggle / part / "no_tumor" / "image(1).jpg").unlink()
+        with pytest.raises(DatasetError, match="No images of normal"):
+            labelled_files(kaggle)
+
+    def test_a_folder_of_another_name_is_named(self, kaggle: Path) -> None:
+        (kaggle / "Training" / "no_tumor").rename(kaggle / "Training" / "cats")
+        with pytest.raises(DatasetError, match="'cats' is not a class name"):
+            labelled_files(kaggle)
+
+    def test_an_image_outside_a_class_folder_is_named(self, kaggle: Path) -> None:
+        (kaggle / "stray.png").write_bytes(b"x")
+        with pytest.raises(DatasetError, match=r"stray\.png lies outside a class folder"):
+            labelled_files(kaggle)
+
+    def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(DatasetError, match="nowhere is not a folder"):
+            labelled_files(tmp_path / "nowhere")

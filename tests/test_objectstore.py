@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from braintumor.errors import (
+    BucketMissingError,
+    ConfigurationError,
+    ObjectChangedError,
+    ObjectMissingError,
+    ObjectStoreError,
+)
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.settings import Settings
+from embedded.stack import Stack
+
+
+@pytest.fixture
+def library(stack: Stack) -> Settings:
+    return Settings.from_environment(stack.library_env())
+
+
+@pytest.fixture
+def store(library: Settings) -> ObjectStore:
+    return ObjectStore.connect(library)
+
+
+@pytest.mark.parametrize("text", ["scans/", "https://bucket/key", "s3://", "s3:///key"])
+def test_what_is_no_s3_address_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match="s3://bucket/prefix/"):
+        S3Uri.parse(text)
+
+
+def test_a_prefix_ends_in_a_slash() -> None:
+    assert str(S3Uri.parse_prefix("s3://b/scans")) == "s3://b/scans/"
+    assert str(S3Uri.parse_prefix("s3://b")) == "s3://b/"
+    assert str(S3Uri.parse("s3://b/scans") / "a.png") == "s3://b/scans/a.png"
+
+
+def test_a_listing_of_several_pages_is_whole(store: ObjectStore) -> None:
+    prefix = S3Uri.parse("s3://braintumor/pages/")
+    names = [f"{number:04}" for number in range(1_100)]
+    assert len(list(store.concurrently(lambda name: store.write(prefix / name, b"x"), names))) == 1_100
+    assert [entry.key.removeprefix("pages/") for entry in store.list(prefix)] == names
+
+
+def test_a_read_is_of_the_version_that_was_listed(store: ObjectStore) -> None:
+    uri = S3Uri.parse("s3://braintumor/changing/a")
+    store.write(uri, b"old")
+    (listed,) = store.list(uri)
+    assert store.read(uri, etag=listed.etag) == b"old"
+    store.write(uri, b"new")
+    with pytest.raises(ObjectChangedError):
+        store.read(uri, etag=listed.etag)
+
+
+def test_a_read_stops_one_byte_past_its_limit(store: ObjectStore) -> None:
+    uri = S3Uri.parse("s3://braintumor/large/a")
+    store.write(uri, b"x" * 100)
+    assert len(store.read(uri, max_bytes=10)) == 11
+
+
+def test_missing_things_are_named_but_keys_are_not(store: ObjectStore) -> None:
+    with pytest.raises(ObjectMissingError) as missing:
+        store.read(S3Uri.parse("s3://braintumor/Jane_Doe"))
+    assert "Doe" not in str(missing.value)
+    with pytest.raises(BucketMissingError, match="'nowhere'"):
+        store.require_bucket("nowhere")
+
+
+def test_wrong_credentials_are_said_plainly(library: Settings) -> None:
+    stranger = ObjectStore.connect(replace(library, s3_secret_key="wrong"))
+    with pytest.raises(ObjectStoreError, match="credentials"):
+        stranger.read(S3Uri.parse("s3://braintumor/a"))
+
+
+def test_a_failing_reader_stops_the_others(store: ObjectStore) -> None:
+    def work(number: int) -> int:
+        if number == 3:
+            raise ValueError("three")
+        return number
+
+    with pytest.raises(ValueError, match="three"):
+        list(store.concurrently(work, range(1_000)))

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from braintumor.errors import ConfigurationError
+from braintumor.settings import Settings, setting_fields
+
+
+def test_settings_survive_the_way_through_an_environment() -> None:
+    made = Settings(database_url="postgresql://x", s3_secret_key="s", scans_uri="s3://a/b/")
+    assert Settings.from_environment(made.to_environment()) == made
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    assert Settings.from_environment({"BRAINTUMOR_SCANS_URI": ""}).scans_uri == "s3://braintumor/scans/"
+
+
+def test_secrets_do_not_show() -> None:
+    shown = repr(Settings(database_url="postgresql://u:hunter2@h/d", s3_secret_key="hunter2", pseudonym_key="hunter2"))
+    assert "hunter2" not in shown
+
+
+def test_a_missing_setting_is_named_with_its_meaning() -> None:
+    with pytest.raises(ConfigurationError, match=r"BRAINTUMOR_DATABASE_URL is not set \(Postgres"):
+        Settings().require("database_url")
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert all(field.doc and field.name_in_environment.startswith("BRAINTUMOR_") for field in setting_fields())
+
+
+class _Connection:
+    login: str | None = "key"
+    password: str | None = "secret"
+    extra_dejson: dict[str, Any] = {"endpoint_url": "http://s3"}  # noqa: RUF012
+
+    def get_uri(self) -> str:
+        return "postgres://u:p@host:5432/db"
+
+
+def test_airflow_connections_replace_the_environment() -> None:
+    made = Settings(s3_region="eu-west-1").with_connections(database=_Connection(), s3=_Connection())
+    assert made.database_url == "postgresql://u:p@host:5432/db"
+    assert (made.s3_access_key, made.s3_endpoint, made.s3_region) == ("key", "http://s3", "eu-west-1")
+    assert made.with_connections(database=None, s3=None) == made
