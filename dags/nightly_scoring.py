@@ -13,19 +13,16 @@ Clearing any task is safe: a scan is settled exactly once.
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 
-import pendulum
 from airflow.sdk import Param, dag, get_current_context, task
 
-from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY
+from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY, schedule
 
 
 @dag(
     dag_id="nightly_scoring",
-    schedule=os.environ.get("BRAINTUMOR_NIGHTLY_SCHEDULE", "0 1 * * *"),
-    start_date=pendulum.datetime(2026, 1, 1, tz=os.environ.get("BRAINTUMOR_TIMEZONE", "UTC")),
+    schedule=schedule("BRAINTUMOR_NIGHTLY_SCHEDULE", default="0 1 * * *"),
     catchup=False,
     max_active_runs=1,
     default_args={

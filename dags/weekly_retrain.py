@@ -14,20 +14,18 @@ import os
 from datetime import timedelta
 from typing import Any
 
-import pendulum
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, chain, dag, get_current_context, task, task_group
 
 from braintumor.modelling.recipe import recipe_names
-from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY
+from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY, schedule
 
 _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
 
 
 @dag(
     dag_id="weekly_retrain",
-    schedule=os.environ.get("BRAINTUMOR_WEEKLY_SCHEDULE", "0 3 * * 0"),
-    start_date=pendulum.datetime(2026, 1, 1, tz=os.environ.get("BRAINTUMOR_TIMEZONE", "UTC")),
+    schedule=schedule("BRAINTUMOR_WEEKLY_SCHEDULE", default="0 3 * * 0"),
     catchup=False,
     max_active_runs=1,
     default_args={

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from airflow.sdk import Connection, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import Connection, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowRuntimeError
 
 if TYPE_CHECKING:
@@ -38,6 +37,19 @@ RETRY_POLICY = ExceptionRetryPolicy(
 )
 
 
+def schedule(variable: str, *, default: str) -> CronTriggerTimetable:
+    """A cron schedule in the timezone BRAINTUMOR_TIMEZONE (UTC).
+
+    The DAGs have no start date, and nothing runs at once: otherwise unpausing one would start the run of a time that
+    has passed already.
+    """
+    return CronTriggerTimetable(
+        os.environ.get(variable, default),
+        timezone=os.environ.get("BRAINTUMOR_TIMEZONE", "UTC"),
+        run_immediately=timedelta(0),
+    )
+
+
 def settings() -> Settings:
     """The environment's settings, with Postgres and S3 from Airflow's connections where they are defined."""
     from braintumor.settings import Settings
@@ -61,17 +73,21 @@ def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, epochs: 
 
     TensorFlow in a forked task can hang, and keeps GPU memory until its process ends: so it gets a process that ends.
     """
+    from braintumor import database
     from braintumor.errors import BrainTumorError
+    from braintumor.registry import trained_in
 
+    found = settings()
     arguments = ["--recipe", recipe, "--snapshot", snapshot_id, "--run-key", run_key]
     arguments += ["--epochs", str(epochs)] if epochs else []
-    done = subprocess.run(
-        [sys.executable, "-m", "braintumor", "train", "--json", *arguments],
-        env={**os.environ, **settings().to_environment()},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0:
-        raise BrainTumorError(f"Training {recipe} ended with exit code {done.returncode}; its own words are above.")
-    return str(json.loads(done.stdout)["model_name"])
+    command = [sys.executable, "-m", "braintumor", "train", *arguments]
+    environment = {**os.environ, **found.to_environment()}
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        for line in process.stdout or ():
+            print(line, end="")
+    if process.returncode != 0:
+        raise BrainTumorError(f"Training {recipe} ended with exit code {process.returncode}; its own words are above.")
+    models = trained_in(database.connect(found), run_key)
+    return next(model.model_name for model in models if model.recipe_name == recipe)

@@ -72,6 +72,14 @@ def env(options: argparse.Namespace, _rest: list[str]) -> int:
     return 0
 
 
+def demo(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Retrain, promote, score a night and query it; then stop what was started."""
+    from embedded.demo import run_demo
+
+    run_demo(options.state_dir, dags_folder=options.dags_folder)
+    return 0
+
+
 def _stack(options: argparse.Namespace) -> Stack:
     external = external_endpoint(os.environ, State(options.state_dir))
     return Stack(
@@ -87,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-airflow", dest="airflow", action="store_false", help="only Postgres and the object server"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for run in (up, down, status, psql, env):
+    for run in (up, down, status, psql, env, demo):
         command = commands.add_parser(run.__name__, help=run.__doc__, add_help=run is not psql)
         command.set_defaults(run=run)
     return parser

@@ -33,9 +33,9 @@ class Airflow:
         self.state = state
         self.home = state.folder / "airflow"
         self._dags_folder = dags_folder.resolve()
-        self.api_server = Service(state, "api-server", stop_signal=signal.SIGINT, grace_s=8)
-        self.scheduler = Service(state, "scheduler", stop_signal=signal.SIGTERM, grace_s=8)
-        self.dag_processor = Service(state, "dag-processor", stop_signal=signal.SIGINT, grace_s=8)
+        self.api_server = Service(state, "api-server", stop_signal=signal.SIGINT, grace_s=3)
+        self.scheduler = Service(state, "scheduler", stop_signal=signal.SIGTERM, grace_s=5)
+        self.dag_processor = Service(state, "dag-processor", stop_signal=signal.SIGINT, grace_s=3)
         self.services = [self.api_server, self.dag_processor, self.scheduler]
 
     @property

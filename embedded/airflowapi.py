@@ -63,12 +63,12 @@ class AirflowClient:
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
         """Make a pool, or set its slots."""
-        pool = {"name": name, "slots": slots, "description": description, "include_deferred": False}
+        pool = {"slots": slots, "description": description, "include_deferred": False}
         known = {known["name"] for known in self.request("GET", "/pools", params={"limit": 100})["pools"]}
         if name in known:
             self.request("PATCH", f"/pools/{name}", json={"pool": name, **pool})
         else:
-            self.request("POST", "/pools", json=pool)
+            self.request("POST", "/pools", json={"name": name, **pool})
 
     def wait_for_dag(self, dag_id: str, *, timeout_s: float = 120) -> None:
         """Wait until the dag-processor has read a DAG.
@@ -208,5 +208,6 @@ def _log_line(event: Any) -> str:
 
 
 def _error_text(detail: dict[str, Any]) -> str:
-    frames = [f'  File "{f["filename"]}", line {f["lineno"]}, in {f["name"]}' for f in detail.get("frames", [])]
+    own = [frame for frame in detail.get("frames", []) if "/site-packages/airflow/" not in frame["filename"]]
+    frames = [f'  File "{frame["filename"]}", line {frame["lineno"]}, in {frame["name"]}' for frame in own]
     return "\n".join([*frames, f"{detail.get('exc_type', '')}: {detail.get('exc_value', '')}"])

@@ -21,6 +21,7 @@ from embedded.errors import ServiceFailedError
 from embedded.state import State, loopback_environment
 
 MARK: Final = "BRAINTUMOR_STACK_MARK"
+KEEP_MARK: Final = {"SPT_NOENV": "1"}  # Airflow's process titles would be written over the environment
 SAME_START_S: Final = 2.0  # the kernel's start time is exact; reading it back moves when the clock is set
 
 
@@ -84,10 +85,16 @@ class Service:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End the process and every process below it; kills what is left after the grace time."""
+        """End the process and every process below it.
+
+        After the grace time its children are killed, which lets a parent that waits for them end in order (Airflow's
+        scheduler does, and then takes its tasks up again when it next starts), and at last the process itself.
+        """
         if process := self.process():
             family = _children(process)
-            end(process, self._stop_signal, self._grace_s)
+            if not end(process, self._stop_signal, self._grace_s):
+                kill([*family, *_children(process)])
+                psutil.wait_procs([process], timeout=self._grace_s)
             kill([process, *family])
         kill(self._orphans())
         if self._popen is not None:
@@ -103,7 +110,7 @@ class Service:
     def _spawn(
         self, command: Sequence[str], environment: Mapping[str, str], user: str | None, cwd: Path | None
     ) -> subprocess.Popen[bytes]:
-        complete = {**loopback_environment(), **environment, MARK: self._mark}
+        complete = {**loopback_environment(), **environment, MARK: self._mark, **KEEP_MARK}
         with self.log.open("ab") as log:
             return subprocess.Popen(
                 command,
@@ -152,20 +159,17 @@ def same_process(pid: int, create_time: float) -> psutil.Process | None:
         return None
 
 
-def end(process: psutil.Process, first_signal: signal.Signals, grace_s: float) -> None:
-    """Ask a process to end, and wait for it."""
+def end(process: psutil.Process, first_signal: signal.Signals, grace_s: float) -> bool:
+    """Ask a process to end; returns whether it did within the grace time."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(first_signal)
-    psutil.wait_procs([process], timeout=grace_s)
+    _, alive = psutil.wait_procs([process], timeout=grace_s)
+    return not alive
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """SIGTERM, a second, SIGKILL: for what is left. psutil compares start times before it signals."""
+    """SIGKILL for what is left of these; psutil compares start times before it signals."""
     left = [process for process in processes if process.is_running()]
-    for process in left:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, left = psutil.wait_procs(left, timeout=1)
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()

@@ -144,10 +144,13 @@ class Stack:
 
     def _stop(self, services: list[Service]) -> None:
         with self.state.lock():
-            for service in reversed(services):
-                if service.process():
-                    self._say(f"{service.name}: stopping")
-                service.stop()
+            # Not Postgres and Airflow at once: what still runs writes down how it ended.
+            for step in (self.airflow.services, [self.objects.service], [self.postgres.service]):
+                running = [service for service in services if service in step]
+                if any(service.process() for service in running):
+                    self._say(f"Stopping {', '.join(service.name for service in running)}")
+                with ThreadPoolExecutor() as executor:
+                    list(executor.map(Service.stop, running))
 
 
 def _ready(part: Postgres | ObjectServer) -> None:

@@ -59,6 +59,18 @@ def seeded(stack: Stack, phantoms: Path, tmp_path_factory: pytest.TempPathFactor
     return settings
 
 
+@pytest.fixture(scope="session")
+def tiny_model_folder(seeded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained model's files, as `predict --model FOLDER` reads them."""
+    folder = tmp_path_factory.mktemp("model")
+    engine, store = database.connect(seeded), ObjectStore.connect(seeded)
+    model = registry.champion(engine)
+    engine.dispose()
+    for name in model.artefact_sha256s:
+        (folder / name).write_bytes(store.read(S3Uri.parse(model.artefact_uri) / name))
+    return folder
+
+
 @pytest.fixture
 def settings(stack: Stack, seeded: Settings) -> Iterator[Settings]:
     """A database of the test's own with a champion in it, and an empty scans prefix."""

@@ -19,5 +19,5 @@ def phantom(folder: Path, per_class: int, seed: int) -> None:
     from braintumor.imaging.phantom import write_dataset
 
     with progress("Drawing", per_class * len(CLASSES)) as advance:
-        paths = write_dataset(folder, per_class=per_class, seed=seed, progress=advance)
+        paths = write_dataset(folder, per_class=per_class, seed=seed, progress=lambda _written: advance(1))
     click.echo(f"{len(paths)} images in {folder}")

@@ -4,7 +4,7 @@ A phantom imitates a contrast-enhanced T1-weighted slice at the level of the sup
 all three tumours can be seen. Three independent random streams, all derived from the phantom's seed, make the anatomy,
 the lesion and the noise; so a tumour phantom and its normal twin of the same seed are equal outside the lesion's mask.
 
-Lengths are in head units: 1 is half the head's long axis, about 7 to 9 px of every 20 px of canvas. ``x`` grows to the
+Lengths are in head units: 1 is half the head's long axis, 0.42 to 0.46 of the canvas's longer side. ``x`` grows to the
 right, ``y`` to the back of the head, both from the centre of the head and turned with it. Signal is 0 (air) to about 1.
 """
 
@@ -13,13 +13,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeAlias
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
 from braintumor.errors import DatasetError
 from braintumor.labels import CLASSES, TumorClass
@@ -31,26 +32,18 @@ Layer: TypeAlias = tuple[Field | np.float32, Field]  # signal to paint, opacity:
 _ANATOMY, _LESION, _NOISE, _ORDER, _CLASS = range(5)
 SEEDS_PER_SET = 1_000_000
 """Every base seed owns this many phantom seeds: the lower half for labelled sets, the upper for unlabelled ones."""
-_BLOCK = 20
 _EXTENSIONS = ("dcm", *("png",) * 6, *("jpg",) * 13)
 _WINDOW = (2040.5, 4081.0)  # centre and width that take a stored value of 16 * p back to the 8-bit p
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phantom:
-    """One synthetic slice.
-
-    Attributes:
-        label: What it shows.
-        seed: The number that, with the label, draws it again.
-        pixels: Grey values, uint8 (H, W).
-        mask: True where the lesion, its oedema included, may have changed a pixel, bool (H, W). Empty if normal.
-    """
+    """One synthetic slice; ``label`` and ``seed`` are enough to draw it again."""
 
     label: TumorClass
     seed: int
-    pixels: NDArray[np.uint8]
-    mask: Mask
+    pixels: NDArray[np.uint8]  # (H, W)
+    mask: Mask  # (H, W), True where the lesion, its oedema included, may have changed a pixel; empty if normal
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +64,7 @@ def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
     Args:
         label: What the slice shows.
         seed: Any non-negative integer; fixes anatomy, lesion, noise and the canvas's aspect.
-        size: Nominal side in px. Two in five canvases are square, the others have sides of 0.85 to 1.2 times ``size``.
+        size: Nominal side in px. Two in five canvases are square, the others have sides of 0.72 to 1.15 times ``size``.
     """
     head = _draw_head(np.random.default_rng([seed, _ANATOMY]), size)
     signal, mask = head.signal, np.zeros(head.signal.shape, np.bool_)
@@ -190,9 +183,7 @@ def _tissue(rng: np.random.Generator, x: Field, y: Field, depth: Field) -> tuple
     bend = x - np.float32(0.02) * _smooth_noise(rng, x.shape, 5)
     side = np.abs(bend)
     grey = np.maximum(grey, _deep_grey(rng, side, y))
-    fluid = np.maximum(fluid, _fissures(rng, side, y))
-    fluid = np.maximum(fluid, _cavities(rng, side, bend, y))
-    return 1 - grey, fluid
+    return 1 - grey, np.maximum.reduce([fluid, _fissures(rng, side, y), _cavities(rng, side, bend, y)])
 
 
 def _deep_grey(rng: np.random.Generator, side: Field, y: Field) -> Field:
@@ -226,7 +217,7 @@ def _cavities(rng: np.random.Generator, side: Field, bend: Field, y: Field) -> F
 def _vessels(rng: np.random.Generator, side: Field, y: Field, brain: Field) -> Field:
     """Paint enhancing vessels: both carotids and a few cortical ones."""
     carotid = _ramp(_blob(side, y, (0.10, rng.normal(0, 0.01)), (0.02, 0.02)), 1.3, 0.7)
-    spots = np.maximum(carotid, _ramp(_smooth_noise(rng, y.shape, 36), 2.5, 3.1))
+    spots: Field = np.maximum(carotid, _ramp(_smooth_noise(rng, y.shape, 36), 2.5, 3.1))
     return brain + spots * (np.float32(rng.uniform(0.55, 0.85)) - brain)
 
 
@@ -254,8 +245,9 @@ def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
     rough = _smooth_noise(rng, u.shape, 14)
     rho = _length(u, v) / np.float32(size) / _ripple(rng, u, v, (0.14, 0.12, 0.10, 0.08)) + np.float32(0.07) * rough
     inside = _ramp(head.depth, 0.97, 0.94)
-    spread = rng.uniform(1.5, 1.9)
-    oedema = _ramp(rho, spread, 1.1) * inside * (0.35 + 0.65 * head.white) * np.float32(rng.uniform(0.6, 0.9))
+    oedema = (
+        _ramp(rho, rng.uniform(1.5, 1.9), 1.1) * inside * (0.35 + 0.65 * head.white) * np.float32(rng.uniform(0.6, 0.9))
+    )
     mottle = _smooth_noise(rng, u.shape, 40)
     core = np.float32(rng.uniform(0.10, 0.20)) + np.float32(0.05) * mottle
     thick = rng.uniform(0.22, 0.38)
@@ -294,18 +286,15 @@ def _pituitary(rng: np.random.Generator, head: _Head) -> list[Layer]:
     """Lobulated midline mass at the sella: grainy, part cystic, between dark carotid flow voids."""
     size = rng.uniform(0.17, 0.25)
     u, v = head.x - np.float32(rng.normal(0, 0.015)), head.y - np.float32(rng.normal(0.03, 0.02))
-    body = _blob(u, v, (0.0, 0.3 * size), (size, 0.8 * size))
+    lobe = _blob(u, v, (0.0, 0.3 * size), (size, 0.8 * size))
     knob = _blob(u, v, (0.0, -0.55 * size), (0.75 * size, 0.65 * size))
-    rho = np.minimum(body, knob) / _ripple(rng, u, v, (0.0, 0.04, 0.04))
+    rho = np.minimum(lobe, knob) / _ripple(rng, u, v, (0.0, 0.04, 0.04))
     grain = _smooth_noise(rng, u.shape, 48)
-    level, depth = rng.uniform(0.34, 0.50), rng.uniform(0.20, 0.28)
+    level, depth = np.float32(rng.uniform(0.34, 0.50)), np.float32(rng.uniform(0.20, 0.28))
     voids = _blob(np.abs(u), v, (1.15 * size, 0.1 * size), (0.045, 0.05))
     rim = _ramp(rho, 1.3, 1.15) * np.float32(rng.uniform(0.6, 0.9))
-    return [
-        (np.float32(0.12), rim),
-        (np.float32(level) + np.float32(depth) * grain, _ramp(rho, 1.04, 0.94)),
-        (np.float32(0.05), _ramp(voids, 1.2, 0.8)),
-    ]
+    body = (level + depth * grain, _ramp(rho, 1.04, 0.94))
+    return [(np.float32(0.12), rim), body, (np.float32(0.05), _ramp(voids, 1.2, 0.8))]
 
 
 def _acquire(signal: Field, head: _Head, seed: int) -> NDArray[np.uint8]:
@@ -325,7 +314,7 @@ def write_dataset(
 
     Args:
         folder: Made if missing; files of the same name are replaced.
-        per_class: Phantoms of each class.
+        per_class: Phantoms of each class, at most 125,000.
         seed: Base seed; no two base seeds share a phantom.
         progress: Called after each file with the number of files written so far.
 
@@ -333,13 +322,13 @@ def write_dataset(
         DatasetError: ``per_class`` or ``seed`` is out of range.
     """
     _check("per_class", per_class, seed, most=SEEDS_PER_SET // 2 // len(CLASSES))
-    paths = []
-    for i in range(per_class):
-        for label in CLASSES:
-            phantom = draw(label, seed=seed * SEEDS_PER_SET + len(CLASSES) * i + label.position)
-            paths.append(_write(phantom, folder / label.value / f"phantom-{phantom.seed:010d}", (seed, i)))
-            if progress is not None:
-                progress(len(paths))
+    paths: list[Path] = []
+    for n in range(per_class * len(CLASSES)):
+        phantom = draw(CLASSES[n % len(CLASSES)], seed=seed * SEEDS_PER_SET + n)
+        stem = folder / phantom.label.value / f"phantom-{phantom.seed:010d}"
+        paths.append(_write(phantom, stem, (seed, n // len(CLASSES))))
+        if progress is not None:
+            progress(len(paths))
     return paths
 
 
@@ -353,18 +342,13 @@ def write_unlabelled(folder: Path, *, count: int, seed: int) -> list[Path]:
     """
     _check("count", count, seed, most=SEEDS_PER_SET // 2)
     first = seed * SEEDS_PER_SET + SEEDS_PER_SET // 2
-    night = (draw(_shown(first + i), seed=first + i) for i in range(count))
-    return [_write(scan, folder / f"scan-{scan.seed:010d}", (seed, i)) for i, scan in enumerate(night)]
+    names = [f"scan-{first + i:010d}" for i in range(count)]
+    return [_write(redraw(night_label(name), name), folder / name, (seed, i)) for i, name in enumerate(names)]
 
 
 def night_label(name: str) -> TumorClass:
     """What a file of ``write_unlabelled`` shows: ``night_label("scan-0001500000.jpg")``; of no use for others."""
-    return _shown(_seed_of(name))
-
-
-def _shown(seed: int) -> TumorClass:
-    """The class that an unlabelled phantom was given."""
-    return CLASSES[int(np.random.default_rng([seed, _CLASS]).integers(len(CLASSES)))]
+    return CLASSES[int(np.random.default_rng([_seed_of(name), _CLASS]).integers(len(CLASSES)))]
 
 
 def _check(what: str, count: int, seed: int, *, most: int) -> None:
@@ -379,30 +363,22 @@ def _check(what: str, count: int, seed: int, *, most: int) -> None:
 def _write(phantom: Phantom, stem: Path, place: tuple[int, int]) -> Path:
     """Write one file whose format and mode depend only on its place (base seed, number); return its path."""
     seed, number = place
-    order = np.random.default_rng([seed, number // _BLOCK, _ORDER]).permutation(_BLOCK)
-    extension = _EXTENSIONS[order[number % _BLOCK]]
+    order = np.random.default_rng([seed, number // len(_EXTENSIONS), _ORDER]).permutation(len(_EXTENSIONS))
+    extension = _EXTENSIONS[order[number % len(_EXTENSIONS)]]
     colour = np.random.default_rng([seed, number, _ORDER]).random() < 0.5  # noqa: PLR2004
-    content = _dicom(phantom) if extension == "dcm" else _picture(phantom, extension, colour=colour)
     path = stem.with_name(f"{stem.name}.{extension}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
-    part.write_bytes(content)
-    part.replace(path)
-    return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if extension == "dcm":
+        _dicom(phantom).save_as(part, enforce_file_format=True)
+    else:
+        picture = Image.fromarray(phantom.pixels).convert("RGB" if colour else "L")
+        picture.save(part, "PNG" if extension == "png" else "JPEG", quality=92)
+    return part.replace(path)
 
 
-def _picture(phantom: Phantom, extension: str, *, colour: bool) -> bytes:
-    """The phantom as a PNG or JPEG, in mode RGB or L."""
-    image = Image.fromarray(phantom.pixels)
-    buffer = BytesIO()
-    (image.convert("RGB") if colour else image).save(buffer, "PNG" if extension == "png" else "JPEG", quality=92)
-    return buffer.getvalue()
-
-
-def _dicom(phantom: Phantom) -> bytes:
+def _dicom(phantom: Phantom) -> pydicom.Dataset:
     """The phantom as a single-frame MR image, Explicit VR Little Endian, 12 of 16 bits, a study of its own."""
-    import pydicom
-    from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 
     def uid(what: str) -> str:
         return str(generate_uid(entropy_srcs=["braintumor phantom", what, str(phantom.seed)]))
@@ -410,9 +386,8 @@ def _dicom(phantom: Phantom) -> bytes:
     scan = pydicom.Dataset()
     scan.file_meta = pydicom.dataset.FileMetaDataset()
     scan.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    scan.SOPClassUID, scan.SOPInstanceUID = MRImageStorage, uid("instance")
+    scan.SOPClassUID, scan.SOPInstanceUID, scan.FrameOfReferenceUID = MRImageStorage, uid("instance"), uid("frame")
     scan.StudyInstanceUID, scan.SeriesInstanceUID = uid("study"), uid("series")
-    scan.FrameOfReferenceUID = uid("frame")
     scan.Modality, scan.Manufacturer, scan.ImageType = "MR", "braintumor phantom", ["DERIVED", "SECONDARY", "OTHER"]
     scan.PatientID, scan.PatientName = f"PHANTOM-{phantom.seed:010d}", "Phantom^Synthetic"
     scan.PatientBirthDate = scan.PatientSex = scan.StudyDate = scan.StudyTime = scan.StudyID = ""
@@ -424,6 +399,4 @@ def _dicom(phantom: Phantom) -> bytes:
     scan.ImagePositionPatient, scan.ImageOrientationPatient = [0.0, 0.0, 0.0], [1, 0, 0, 0, 1, 0]
     scan.WindowCenter, scan.WindowWidth = _WINDOW
     scan.set_pixel_data(phantom.pixels.astype(np.uint16) * 16, "MONOCHROME2", 12, generate_instance_uid=False)
-    buffer = BytesIO()
-    scan.save_as(buffer, enforce_file_format=True)
-    return buffer.getvalue()
+    return scan

@@ -43,7 +43,7 @@ def reconcile(engine: Engine, run: ScoringRun) -> Balance:
         UnbalancedRunError: some object's rows do not say what became of it; the counts are recorded all the same.
         ScoringRunError: the run never got as far as storing a listing.
     """
-    balance = _count(engine, run)
+    balance = count_balance(engine, run)
     _record(engine, run, balance)
     if not balance.is_balanced:
         raise UnbalancedRunError(
@@ -55,7 +55,12 @@ def reconcile(engine: Engine, run: ScoringRun) -> Balance:
     return balance
 
 
-def _count(engine: Engine, run: ScoringRun) -> Balance:
+def count_balance(engine: Engine, run: ScoringRun) -> Balance:
+    """Count a run's balance from the rows, as they are now.
+
+    Raises:
+        ScoringRunError: the run never got as far as storing a listing.
+    """
     columns = ", ".join(Balance.__dataclass_fields__)
     with transaction(engine) as connection:
         row = connection.execute(

@@ -1,0 +1,206 @@
+"""``python -m embedded demo``: the main job once, on real parts, with every figure said aloud.
+
+Environment: BRAINTUMOR_DATASET (a labelled folder instead of phantoms), BRAINTUMOR_WEIGHTS (pretrained weights of the
+backbone that they belong to), BRAINTUMOR_NIGHT (a folder of scans instead of phantoms for the night).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from braintumor import database, migrations, registry
+from braintumor.dataset.folder import labelled_files, upload
+from braintumor.dataset.frameset import load_frames
+from braintumor.dataset.snapshot import load_snapshot
+from braintumor.dataset.split import Split
+from braintumor.errors import BrainTumorError
+from braintumor.imaging.phantom import write_dataset
+from braintumor.modelling.retrain import mirror_weights
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.reconcile import count_balance
+from braintumor.scoring.run import load_run
+from braintumor.settings import Settings
+from embedded.airflowapi import AirflowClient, TaskState
+from embedded.figures import map_hits, thumbnail_probe
+from embedded.night import drop_night
+from embedded.show import show_confusion, show_leaderboard, show_predictions, show_rejections
+from embedded.stack import Stack
+
+SMALL_RECIPES = ("resnet50_small", "vgg16_small")
+PER_CLASS = 600
+_SEED = 0
+
+
+class DemoError(BrainTumorError):
+    """The demo did not reach its end; the message says which step, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """What the demo is run on, from its environment."""
+
+    dataset: Path | None
+    weights: Path | None
+    night: Path | None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Choice:
+        """Read the three variables, and refuse a path that is not there."""
+        found = {name: environment.get(f"BRAINTUMOR_{name.upper()}") for name in ("dataset", "weights", "night")}
+        paths = {name: Path(value) if value else None for name, value in found.items()}
+        for name, path in paths.items():
+            if path is not None and not path.exists():
+                raise DemoError(f"BRAINTUMOR_{name.upper()} names {path}, which is not there. Correct or unset it.")
+        return cls(**paths)
+
+    def describe(self) -> str:
+        """The demo's first line: what is trained, from which weights, on which images."""
+        images = f"the images of {self.dataset}" if self.dataset else "synthetic phantoms"
+        heads = "Trains a head on frozen VGG16 and ResNet50 with RANDOM initial weights at a small image size"
+        also = f", and on the backbone of {self.weights.name}" if self.weights else ""
+        return f"{heads}{also}, on {images}. Not models for patients."
+
+
+class Demo:
+    """One run of the demo on a running stack."""
+
+    def __init__(self, stack: Stack, choice: Choice, say: Callable[[str], None]) -> None:
+        self._stack, self._choice, self._say = stack, choice, say
+        cache = str(stack.state.folder / "cache")
+        self.settings = Settings.from_environment({**stack.library_env(), "BRAINTUMOR_CACHE_FOLDER": cache})
+        self.engine: Engine = database.connect(self.settings)
+        self.store = ObjectStore.connect(self.settings)
+        self.client: AirflowClient = stack.client()
+
+    def run(self) -> dict[str, Any]:
+        """Retrain, promote, score a night, score again; returns the figures that it printed."""
+        migrations.migrate(self.engine)
+        recipes = [*SMALL_RECIPES, *self._mirror_weights()]
+        self._upload_images()
+        conf = {"recipes": recipes, "policy": "auto"}
+        run_id = self._dag("weekly_retrain", conf)
+        figures = self._show_models(run_id)
+        drop_night(
+            self.store, S3Uri.parse(self.settings.require("scans_uri")), self._stack.state.folder, self._choice.night
+        )
+        self._dag("nightly_scoring", {})
+        self._show_night()
+        self._say("\nThe same night again: nothing is new, and nothing is written twice.")
+        self._dag("nightly_scoring", {})
+        figures["nights"] = self._balances(2)
+        self._say(f"  {figures['nights'][0]}")
+        return figures
+
+    def _mirror_weights(self) -> list[str]:
+        if self._choice.weights is None:
+            return []
+        backbone = mirror_weights(self.settings, self._choice.weights)
+        self._say(f"{self._choice.weights.name} holds the weights of {backbone}")
+        return [backbone]
+
+    def _upload_images(self) -> None:
+        folder = self._choice.dataset or self._stack.state.folder / "phantoms"
+        if self._choice.dataset is None:
+            self._say(f"Drawing {4 * PER_CLASS} phantoms")
+            write_dataset(folder, per_class=PER_CLASS, seed=_SEED)
+        files = labelled_files(folder)
+        prefix = S3Uri.parse_prefix(self.settings.require("dataset_uri"))
+        upload(self.store, files, prefix)
+        self._say(f"{len(files)} labelled images in {prefix}")
+
+    def _dag(self, dag_id: str, conf: dict[str, Any]) -> str:
+        """Trigger a DAG through the REST API and wait for it, with its tasks as they go."""
+        self._say(f"\n{dag_id}: triggered {conf or ''}")
+        started = time.monotonic()
+        run_id = self.client.trigger(dag_id, conf)
+        state = self.client.wait(dag_id, run_id, on_change=self._show_task, timeout_s=3600)
+        if state != "success":
+            logs = self.client.failure_logs(dag_id, run_id)
+            ends = "\n".join(f"--- {label}\n" + "\n".join(log.splitlines()[-15:]) for label, log in logs.items())
+            raise DemoError(f"{dag_id} ended as {state!r}. The end of each failed task's log:\n{ends}")
+        self._say(f"{dag_id}: {state} in {time.monotonic() - started:.0f} s")
+        return run_id
+
+    def _show_task(self, task: TaskState) -> None:
+        if task.state in {"running", "success", "failed", "upstream_failed", "skipped", "up_for_retry"}:
+            self._say(f"  {time.strftime('%H:%M:%S')}  {task.label:24} {task.state}")
+
+    def _show_models(self, run_id: str) -> dict[str, Any]:
+        models = registry.trained_in(self.engine, run_id)
+        self._say("\nThe models of this run (validation picks the candidate, test passes or refuses it):")
+        self._say(show_leaderboard(self.engine, models))
+        champion = self._champion(run_id)
+        figures: dict[str, Any] = {"champion": champion.model_name, **self._honest_figures(champion)}
+        self._say(f"\nChampion: {champion.model_name}. Confusion matrix on the test split:")
+        self._say(show_confusion(self.engine, champion))
+        for model in models:
+            page = self._stack.state.folder / "s3" / model.artefact_uri.removeprefix("s3://") / "report.html"
+            self._say(f"Report and plots of {model.model_name}:\n  {page}")
+        return figures
+
+    def _champion(self, run_id: str) -> registry.ModelVersion:
+        champion = registry.champion(self.engine)
+        with database.transaction(self.engine) as connection:
+            summary = connection.scalar(text("select summary from gate_verdict where run_key = :key"), {"key": run_id})
+        self._say(f"Gate: {summary}")
+        return champion
+
+    def _honest_figures(self, champion: registry.ModelVersion) -> dict[str, Any]:
+        """The champion beside a probe that cannot see shape, and, on phantoms, its maps beside the true lesions."""
+        snapshot = load_snapshot(self.engine, champion.snapshot_id)
+        training, test = (
+            load_frames(self.store, snapshot, split, size=champion.image_size) for split in (Split.TRAIN, Split.TEST)
+        )
+        outputs = registry.load_model(self.store, self.settings, champion).predict(test.frames)
+        accuracy = float((outputs.probability.argmax(axis=1) == test.labels).mean())
+        probe = thumbnail_probe(training, test)
+        self._say(f"Test accuracy of the champion {accuracy:.3f}; of logistic regression on 8x8 thumbnails {probe:.3f}")
+        figures: dict[str, Any] = {"accuracy": accuracy, "probe": probe}
+        if self._choice.dataset is None:
+            hits = map_hits(test, outputs)
+            self._say(
+                f"The activation map's strongest cell touches the lesion in {hits.share:.0%} of {hits.count} correct "
+                "tumour answers"
+            )
+            figures["map_hits"] = hits.share
+        return figures
+
+    def _show_night(self) -> None:
+        self._say(f"\nThe night: {self._balances(1)[0]}")
+        self._say(show_predictions(self.engine, limit=12))
+        self._say(show_rejections(self.engine))
+
+    def _balances(self, count: int) -> list[str]:
+        """The newest runs' balances, in words, the newest first."""
+        with database.transaction(self.engine) as connection:
+            ids = connection.scalars(
+                text("select scoring_run_id from scoring_run order by 1 desc limit :count"), {"count": count}
+            ).all()
+        return [str(count_balance(self.engine, load_run(self.engine, number))) for number in ids]
+
+
+def run_demo(folder: Path, *, dags_folder: Path, say: Callable[[str], None] = print) -> None:
+    """Start what does not run, do the main job, stop what was started, and say how long it took."""
+    started = time.monotonic()
+    choice = Choice.from_environment()
+    say(choice.describe())
+    extra = {"BRAINTUMOR_RECIPES": ",".join(SMALL_RECIPES)}
+    with Stack(folder, dags_folder=dags_folder, extra_env=extra, say=say) as stack:
+        say(f"Airflow: {stack.airflow.url}  (admin / {stack.state.secrets.admin_password})")
+        demo = Demo(stack, choice, say)
+        figures = demo.run()
+        demo.engine.dispose()
+        stack.state.write("demo", {**figures, "seconds": round(time.monotonic() - started)})
+        say(json.dumps(stack.state.read("demo")))
+    say(
+        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes, and stopped what it had started. "
+        "`make up` starts the same again and keeps it running."
+    )

@@ -1,0 +1,26 @@
+"""A night of new files for the demo: good ones, and the rubbish that real nights bring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from braintumor.imaging.phantom import write_unlabelled
+from braintumor.objectstore import ObjectStore, S3Uri
+
+_COUNT = 40
+
+
+def drop_night(store: ObjectStore, scans: S3Uri, scratch: Path, given: Path | None) -> None:
+    """Put a night's files under ``scans``: phantoms never used for training, or the files of a folder, and rubbish."""
+    night = sum(1 for entry in store.list(scans) if entry.key.endswith("/words.jpg")) + 1
+    arriving = scans / f"night-{night:04}/"
+    if given is None:
+        files = write_unlabelled(scratch / "night", count=_COUNT, seed=night)
+    else:
+        files = sorted(path for path in given.rglob("*") if path.is_file())
+    for path in files:
+        store.write(arriving / path.name, path.read_bytes())
+    whole = next((path for path in files if path.suffix == ".jpg"), files[0]).read_bytes()
+    store.write(arriving / "duplicate.jpg", whole)
+    store.write(arriving / "truncated.jpg", whole[: len(whole) // 2])
+    store.write(arriving / "words.jpg", f"night {night}: this is text, whatever its name says\n".encode())

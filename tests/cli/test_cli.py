@@ -1,0 +1,147 @@
+"""The command as people and scripts use it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import click
+import pytest
+
+from braintumor import database, registry
+from braintumor.cli import command
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.settings import Settings
+from tests.conftest import run_braintumor
+
+
+def every_command(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    if not isinstance(group, click.Group):
+        return [(path, group)]
+    context = click.Context(group)
+    found = []
+    for name in group.list_commands(context):
+        inner = group.get_command(context, name)
+        assert inner is not None
+        found += every_command(inner, (*path, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "leaf"), every_command(command), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_every_command_has_help_with_an_example(path: tuple[str, ...], leaf: click.Command) -> None:
+    assert leaf.help
+    assert leaf.epilog and leaf.epilog.startswith(f"Example: braintumor {' '.join(path)}")
+
+
+def test_predict_answers_or_rejects_each_file_without_servers(
+    tiny_model_folder: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    good = next(phantoms.rglob("*.png"))
+    words = tmp_path / "words.jpg"
+    words.write_text("not an image")
+    done = run_braintumor(Settings(), "predict", str(good), str(words), "--model", str(tiny_model_folder), "--json")
+    answer, rejection = json.loads(done.stdout)
+    assert set(answer) == {"path", "predicted_class", "confidence", "probabilities", "model_version"}
+    assert list(answer["probabilities"]) == ["glioma", "meningioma", "normal", "pituitary"]
+    assert answer["confidence"] == max(answer["probabilities"].values())
+    assert rejection == {"path": str(words), "rejected": "unsupported_format", "detail": rejection["detail"]}
+
+
+def test_predict_takes_the_champion_by_default(settings: Settings, phantoms: Path) -> None:
+    done = run_braintumor(settings, "predict", str(next(phantoms.rglob("*.dcm"))), "--json")
+    assert json.loads(done.stdout)[0]["model_version"] == registry.champion(database.connect(settings)).model_name
+
+
+def test_predict_names_a_file_that_is_not_there(tiny_model_folder: Path) -> None:
+    done = run_braintumor(Settings(), "predict", "/nowhere.png", "--model", str(tiny_model_folder), check=False)
+    assert done.returncode == 2
+    assert "'/nowhere.png' does not exist" in done.stderr
+
+
+def test_predict_refuses_a_folder_that_is_no_model(tmp_path: Path, phantoms: Path) -> None:
+    done = run_braintumor(
+        Settings(), "predict", str(next(phantoms.rglob("*.png"))), "--model", str(tmp_path), check=False
+    )
+    assert done.returncode == 1
+    assert "is no model folder" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_predict_refuses_a_damaged_model(tiny_model_folder: Path, tmp_path: Path, phantoms: Path) -> None:
+    for path in tiny_model_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    graph = tmp_path / "model.bin"
+    graph.write_bytes(graph.read_bytes()[:1000])
+    done = run_braintumor(
+        Settings(), "predict", str(next(phantoms.rglob("*.png"))), "--model", str(tmp_path), check=False
+    )
+    assert done.returncode == 1
+    assert "model.bin is not the file that was registered" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["score"], "BRAINTUMOR_PSEUDONYM_KEY is not set"),
+        (["migrate"], "BRAINTUMOR_DATABASE_URL is not set"),
+        (["train", "--recipe", "vgg99"], "There is no recipe 'vgg99'"),
+        (["dataset", "upload", "/nowhere", "s3://b/d/"], "/nowhere is not a folder"),
+        (["dataset", "upload", "/tmp", "bucket/d"], "s3://bucket/prefix/"),
+    ],
+)
+def test_an_error_is_one_clear_line_and_exit_code_one(arguments: list[str], words: str) -> None:
+    done = run_braintumor(Settings(), *arguments, check=False)
+    assert done.returncode == 1
+    assert words in done.stderr and done.stderr.startswith("braintumor: ") and "Traceback" not in done.stderr
+
+
+def test_score_prints_its_balance(settings: Settings, phantoms: Path) -> None:
+    prefix = S3Uri.parse(settings.require("scans_uri"))
+    ObjectStore.connect(settings).write(prefix / "a.png", next(phantoms.rglob("*.png")).read_bytes())
+    balance = json.loads(run_braintumor(settings, "score", "--json").stdout)
+    assert (balance["count_seen"], balance["count_scored"], balance["count_unaccounted"]) == (1, 1, 0)
+
+
+def test_score_without_a_champion_says_what_to_do(empty_settings: Settings) -> None:
+    done = run_braintumor(empty_settings, "score", check=False)
+    assert done.returncode == 1
+    assert "There is no champion yet" in done.stderr and "weekly_retrain" in done.stderr
+
+
+def test_models_are_listed_evaluated_and_promoted_by_name(settings: Settings) -> None:
+    (model,) = json.loads(run_braintumor(settings, "model", "list", "--json").stdout)
+    assert model["is_champion"]
+    name = model["model_name"]
+    assert "on test: accuracy" in run_braintumor(settings, "model", "evaluate", name).stdout
+    refused = run_braintumor(settings, "model", "promote", name, "--reason", "because", check=False)
+    assert refused.returncode == 1 and "--override" in refused.stderr
+    run_braintumor(settings, "model", "promote", name, "--override", "--reason", "because")
+    assert "because" in str(registry_reasons(settings))
+
+
+def registry_reasons(settings: Settings) -> list[str]:
+    from sqlalchemy import text
+
+    with database.transaction(database.connect(settings)) as connection:
+        return list(connection.scalars(text("select reason from promotion")))
+
+
+def test_migrate_plans_and_applies(empty_settings: Settings) -> None:
+    assert "nothing to apply" in run_braintumor(empty_settings, "migrate", "--plan").stdout
+    assert "nothing to apply" in run_braintumor(empty_settings, "migrate").stdout
+
+
+def test_phantoms_are_drawn_uploaded_and_taken_as_a_snapshot(empty_settings: Settings, tmp_path: Path) -> None:
+    run_braintumor(Settings(), "phantom", str(tmp_path / "p"), "--per-class", "12", "--seed", "4")
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["glioma", "meningioma", "normal", "pituitary"]
+    run_braintumor(empty_settings, "dataset", "upload", str(tmp_path / "p"), empty_settings.require("dataset_uri"))
+    taken = json.loads(run_braintumor(empty_settings, "dataset", "snapshot", "--json").stdout)
+    assert taken["images"]["test"] == {"glioma": 2, "meningioma": 2, "normal": 2, "pituitary": 2}
+
+
+def test_a_missing_s3_is_said_plainly(empty_settings: Settings) -> None:
+    done = run_braintumor(replace(empty_settings, s3_endpoint="http://127.0.0.1:9"), "dataset", "snapshot", check=False)
+    assert done.returncode == 1
+    assert "No usable answer from the S3 endpoint http://127.0.0.1:9" in done.stderr

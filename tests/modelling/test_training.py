@@ -1,0 +1,143 @@
+"""Training in processes of its own, as people and the DAG start it; its result through the serving engine."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sqlalchemy import text
+
+from braintumor import database, registry
+from braintumor.dataset.frameset import load_frames
+from braintumor.dataset.snapshot import load_snapshot
+from braintumor.dataset.split import Split
+from braintumor.objectstore import ObjectStore
+from braintumor.serving.artefact import Manifest
+from braintumor.serving.engine import LoadedModel
+from braintumor.settings import Settings
+from tests.conftest import TINY_RECIPE, run_braintumor
+
+
+def test_the_map_explains_the_answer_exactly(seeded: Settings, tiny_model_folder: Path) -> None:
+    engine = database.connect(seeded)
+    model = LoadedModel.load(tiny_model_folder)
+    snapshot = load_snapshot(engine, model.manifest.snapshot_id)
+    engine.dispose()
+    test = load_frames(ObjectStore.connect(seeded), snapshot, Split.TEST, size=64)
+    outputs = model.predict(test.frames)
+    logits = outputs.activation_map.mean(axis=(1, 2))
+    np.testing.assert_allclose(softmax(logits / model.manifest.temperature, axis=1), outputs.probability, atol=1e-5)
+    assert outputs.activation_map.shape[1:] == (2, 2, 4)
+    assert outputs.embedding.shape == (len(test.labels), 512)
+
+
+def test_a_training_leaves_a_whole_record(seeded: Settings, tiny_model_folder: Path) -> None:
+    engine = database.connect(seeded)
+    with database.transaction(engine) as connection:
+        run = connection.execute(text("select * from training_run")).one()
+    model = registry.champion(engine)
+    engine.dispose()
+    epochs = len(run.history["loss"])
+    assert set(run.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+    assert 1 <= epochs <= run.recipe["epochs"] == 15
+    assert len((tiny_model_folder / "history.csv").read_text().splitlines()) == epochs + 1
+    assert (run.initialisation, run.recipe["backbone"]) == ("random", "vgg16")
+    assert {"keras", "openvino", "numpy"} <= set(run.library_versions)
+    assert set(model.artefact_sha256s) == {"model.json", "model.xml", "model.bin", "model.weights.h5", "history.csv"}
+    assert Manifest.read(tiny_model_folder).name == model.model_name
+
+
+def test_a_retry_finds_the_model_and_trains_nothing(settings: Settings) -> None:
+    snapshot = registry.list_models(database.connect(settings))[0].snapshot_id
+    done = run_braintumor(
+        settings, "train", "--recipe", str(TINY_RECIPE), "--snapshot", snapshot, "--run-key", "seed", "--json"
+    )
+    assert "already trained in this run" in done.stderr
+    models = registry.list_models(database.connect(settings))
+    assert [model.model_name for model in models] == [json.loads(done.stdout)["model_name"]]
+
+
+def test_one_seed_on_one_device_gives_one_model(settings: Settings, tiny_model_folder: Path) -> None:
+    snapshot = Manifest.read(tiny_model_folder).snapshot_id
+    run_braintumor(settings, "train", "--recipe", str(TINY_RECIPE), "--snapshot", snapshot, "--run-key", "again")
+    again, first = registry.list_models(database.connect(settings))
+    assert again.model_version_id != first.model_version_id
+    assert again.artefact_sha256s["model.bin"] == first.artefact_sha256s["model.bin"]
+
+
+def test_missing_weights_are_said_before_training_with_three_remedies(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # an empty cache
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # and no way out
+    snapshot = registry.list_models(database.connect(settings))[0].snapshot_id
+    done = run_braintumor(settings, "train", "--recipe", "mobilenet_v2", "--snapshot", snapshot, check=False)
+    assert done.returncode == 1
+    assert "ImageNet weights of MobileNetV2 cannot be had" in done.stderr
+    assert "braintumor weights add FILE" in done.stderr
+    assert len(registry.list_models(database.connect(settings))) == 1
+
+
+def run_python(code: str, *arguments: str) -> str:
+    """Run code that loads TensorFlow, outside the tests' own process."""
+    script = textwrap.dedent(code)
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_weights_find_their_backbone_and_no_other(tmp_path: Path) -> None:
+    printed = run_python(
+        """
+        import sys
+        from pathlib import Path
+        from braintumor.errors import WeightsError
+        from braintumor.modelling.backbone import BACKBONES, load_weights
+        path = Path(sys.argv[1]) / "w.weights.h5"
+        source = BACKBONES["mobilenet_v2"].build(64)
+        source.save_weights(path)
+        target = BACKBONES["mobilenet_v2"].build(96)
+        load_weights(target, path)
+        print(all((a == b).all() for a, b in zip(source.get_weights(), target.get_weights())))
+        for name, file in (("vgg16", path), ("vgg16", Path(__import__("os").devnull))):
+            try:
+                load_weights(BACKBONES[name].build(64), file)
+            except WeightsError as error:
+                print("refused:", error)
+        """,
+        str(tmp_path),
+    )
+    first, *refusals = printed.splitlines()
+    assert first == "True"
+    assert len(refusals) == 2 and all("does not fit this backbone" in line for line in refusals)
+
+
+def test_a_graph_that_disagrees_with_keras_is_refused(tmp_path: Path) -> None:
+    printed = run_python(
+        f"""
+        import sys
+        from pathlib import Path
+        import numpy as np
+        from braintumor.errors import ModelIntegrityError
+        from braintumor.modelling.classifier import Classifier
+        from braintumor.modelling.recipe import Recipe
+        classifier = Classifier(Recipe.load({str(TINY_RECIPE)!r}))
+        probe = np.zeros((2, 64, 64, 3), np.uint8)
+        classifier.export(Path(sys.argv[1]), temperature=1.0, probe=probe)
+        classifier.set_head(np.full((512, 4), np.nan, np.float32), np.zeros(4, np.float32))
+        try:
+            classifier.export(Path(sys.argv[1]), temperature=1.0, probe=probe)
+        except ModelIntegrityError as error:
+            print("refused:", error)
+        """,
+        str(tmp_path),
+    )
+    assert "refused: The exported graph disagrees with Keras by nan" in printed

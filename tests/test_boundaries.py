@@ -1,0 +1,100 @@
+"""The house's rules, checked: imports point one way, and scoring never loads TensorFlow."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+PACKAGE = PROJECT / "braintumor"
+
+FLOORS = [
+    {"labels", "errors", "settings"},
+    {"objectstore", "database"},
+    {"migrations", "imaging"},
+    {"serving"},
+    {"dataset", "registry"},
+    {"scoring", "modelling", "evaluation"},
+    {"cli", "__main__"},
+]
+
+
+def floor(module: str) -> int:
+    room = module.split(".")[1]
+    return next(number for number, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return found
+
+
+def modules() -> list[Path]:
+    return [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_point_down(path: Path) -> None:
+    own = ".".join(path.relative_to(PROJECT).with_suffix("").parts)
+    for name in imports(path):
+        if name.startswith("braintumor."):
+            assert floor(name) <= floor(own), f"{own} imports {name}, which is above it"
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_the_library_knows_neither_airflow_nor_the_demo(path: Path) -> None:
+    roots = {name.partition(".")[0] for name in imports(path)}
+    assert not roots & {"airflow", "embedded", "wiring"}
+    if "modelling" not in path.parts:
+        assert not roots & {"keras", "tensorflow"}
+
+
+def loaded_modules(code: str) -> str:
+    environment = {
+        **os.environ,
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "dags")]),
+    }
+    script = f"{code}\nimport sys\nprint(*sorted(sys.modules), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import runpy; runpy.run_path('dags/nightly_scoring.py')",
+        "import runpy; runpy.run_path('dags/weekly_retrain.py')",
+        "import braintumor.scoring.night, braintumor.scoring.external, braintumor.evaluation.selection",
+        "import braintumor.modelling.recipe, braintumor.modelling.retrain",
+    ],
+    ids=["nightly_scoring", "weekly_retrain", "scoring", "modelling"],
+)
+def test_tensorflow_is_not_loaded_by(code: str) -> None:
+    loaded = loaded_modules(code).splitlines()
+    assert "braintumor" in loaded
+    assert not {"tensorflow", "keras"} & set(loaded)
+
+
+def test_scoring_a_file_never_loads_tensorflow(tiny_model_folder: Path, phantoms: Path) -> None:
+    image = next(phantoms.rglob("*.png"))
+    loaded = loaded_modules(
+        f"""
+from pathlib import Path
+from braintumor.scoring.external import predict_files
+from braintumor.serving.engine import LoadedModel
+print([r.to_values() for r in predict_files(LoadedModel.load(Path({str(tiny_model_folder)!r})), [Path({str(image)!r})])])"""
+    )
+    assert "predicted_class" in loaded
+    assert not {"tensorflow", "keras"} & set(loaded.splitlines())
