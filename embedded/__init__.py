@@ -1,4 +1,4 @@
-"""The embedded stack: Postgres, an S3 server and Airflow as plain processes in one folder. No Docker, nothing installed.
+"""The embedded stack: Postgres, an S3 server and Airflow as plain processes in one folder, without Docker.
 
 ``python -m embedded up`` starts it and leaves it running; ``Stack`` does the same from Python.
 """

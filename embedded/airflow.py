@@ -77,12 +77,12 @@ class Airflow:
             ServiceFailedError: one of them ended, or did not become healthy in time.
         """
         say(f"Airflow: starting on {self.url}")
-        self.api_server.wait(lambda: bool(self._health()), timeout_s=READY_TIMEOUT_S)
+        self.api_server.wait(lambda: bool(self._health()), timeout_s=READY_TIMEOUT_S, poll_s=0.5)
         client = self.client()
         for name, (slots, description) in POOLS.items():
             client.set_pool(name, slots, description)
-        self.dag_processor.wait(lambda: self._beats("dag_processor"), timeout_s=READY_TIMEOUT_S)
-        self.scheduler.wait(lambda: self._beats("scheduler"), timeout_s=READY_TIMEOUT_S)
+        self.dag_processor.wait(lambda: self._beats("dag_processor"), timeout_s=READY_TIMEOUT_S, poll_s=0.5)
+        self.scheduler.wait(lambda: self._beats("scheduler"), timeout_s=READY_TIMEOUT_S, poll_s=0.5)
 
     def environment(self, postgres: Postgres) -> dict[str, str]:
         """Airflow's own settings, for its services and for its command line."""
@@ -142,6 +142,7 @@ FIXED_SETTINGS: Final = {
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
     "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",
 }

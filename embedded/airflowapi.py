@@ -50,7 +50,7 @@ class AirflowClient:
 
     def health(self) -> dict[str, Any]:
         """What the api-server says of itself and of the other services; needs no login."""
-        return dict(self._send("GET", "/api/v2/monitor/health", login=False).json())
+        return dict(self.send("GET", "/api/v2/monitor/health", login=False).json())
 
     def request(self, method: str, path: str, **options: Any) -> Any:
         """Call the REST API and return the JSON of its answer.
@@ -58,7 +58,7 @@ class AirflowClient:
         Raises:
             AirflowAnswerError: it refused, or did not answer.
         """
-        answer = self._send(method, f"/api/v2{path}", **options)
+        answer = self.send(method, f"/api/v2{path}", **options)
         return answer.json() if answer.content else None
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
@@ -161,12 +161,17 @@ class AirflowClient:
         return {task.label: self.task_log(dag_id, run_id, task) for task in tasks if task.state == "failed"}
 
     def _has_dag(self, dag_id: str) -> bool:
-        answer = self._send("GET", f"/api/v2/dags/{dag_id}", allow=(NOT_FOUND,))
+        answer = self.send("GET", f"/api/v2/dags/{dag_id}", allow=(NOT_FOUND,))
         return answer.status_code != NOT_FOUND
 
-    def _send(
+    def send(
         self, method: str, path: str, *, login: bool = True, allow: tuple[int, ...] = (), **options: Any
     ) -> requests.Response:
+        """One request to any path of the api-server, logged in unless told otherwise.
+
+        Raises:
+            AirflowAnswerError: the answer is an error whose status is not in ``allow``, or there is none.
+        """
         answer = self._once(method, path, login, options)
         if login and answer.status_code == UNAUTHORISED:  # the token is a day old, or the secret is new
             self._token = None
@@ -185,7 +190,7 @@ class AirflowClient:
                 raise AirflowAnswerError(f"Airflow at {self.url} did not answer {method} {path}: {exc}") from exc
 
     def _new_token(self) -> str:
-        answer = self._send("POST", "/auth/token", login=False, json=self._login)
+        answer = self.send("POST", "/auth/token", login=False, json=self._login)
         self._token = str(answer.json()["access_token"])
         return self._token
 

@@ -24,7 +24,7 @@ import psycopg2
 from psycopg2 import sql
 
 from embedded.errors import ServiceFailedError, StackError
-from embedded.service import Service
+from embedded.service import Service, is_alive
 from embedded.state import State
 
 LIBRARY_DATABASE: Final = "braintumor"
@@ -139,7 +139,7 @@ class Postgres:
             if user:
                 _give(Path(password.name), user)
             command = [program("initdb"), "-D", str(self.data), "-U", "postgres", f"--pwfile={password.name}"]
-            command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--data-checksums"]
+            command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
             command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
             self._run_initdb(command, user)
 
@@ -153,12 +153,19 @@ class Postgres:
             raise ServiceFailedError(f"initdb ended with exit code {done.returncode}. {self.service.log_tail()}")
 
     def _drop_stale_lock(self) -> None:
-        """Remove ``postmaster.pid`` where its pid is not a Postgres: Postgres would take any process for itself."""
+        """Remove a killed server's ``postmaster.pid``: Postgres would take any process of that pid for the server."""
         lock = self.data / "postmaster.pid"
-        with suppress(FileNotFoundError, ValueError, IndexError, psutil.Error):
-            pid = int(lock.read_text().splitlines()[0])
-            if not psutil.pid_exists(pid) or psutil.Process(pid).name() != "postgres":
+        with suppress(FileNotFoundError, ValueError, IndexError):
+            if not _serves(int(lock.read_text().splitlines()[0]), self.data):
                 lock.unlink()
+
+
+def _serves(pid: int, data: Path) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return is_alive(process) and str(data) in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def program(name: str) -> str:

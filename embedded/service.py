@@ -70,7 +70,7 @@ class Service:
         record = self._record()
         return same_process(record["pid"], record["create_time"]) if record else None
 
-    def wait(self, ready: Callable[[], bool], *, timeout_s: float) -> None:
+    def wait(self, ready: Callable[[], bool], *, timeout_s: float, poll_s: float = 0.1) -> None:
         """Wait until ``ready()``.
 
         Raises:
@@ -82,7 +82,7 @@ class Service:
                 raise ServiceFailedError(f"{self.name} ended before it was ready. {self.log_tail()}")
             if time.monotonic() > deadline:
                 raise ServiceFailedError(f"{self.name} was not ready after {timeout_s:.0f} s. {self.log_tail()}")
-            time.sleep(0.1)
+            time.sleep(poll_s)
 
     def stop(self) -> None:
         """End the process and every process below it.
@@ -94,7 +94,7 @@ class Service:
             family = _children(process)
             if not end(process, self._stop_signal, self._grace_s):
                 kill([*family, *_children(process)])
-                psutil.wait_procs([process], timeout=self._grace_s)
+                wait_gone([process], self._grace_s)
             kill([process, *family])
         kill(self._orphans())
         if self._popen is not None:
@@ -154,7 +154,7 @@ def same_process(pid: int, create_time: float) -> psutil.Process | None:
     try:
         process = psutil.Process(pid)
         is_same = abs(process.create_time() - create_time) < SAME_START_S
-        return process if is_same and process.status() != psutil.STATUS_ZOMBIE else None
+        return process if is_same and is_alive(process) else None
     except psutil.NoSuchProcess:
         return None
 
@@ -163,17 +163,34 @@ def end(process: psutil.Process, first_signal: signal.Signals, grace_s: float) -
     """Ask a process to end; returns whether it did within the grace time."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(first_signal)
-    _, alive = psutil.wait_procs([process], timeout=grace_s)
-    return not alive
+    return wait_gone([process], grace_s)
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
     """SIGKILL for what is left of these; psutil compares start times before it signals."""
-    left = [process for process in processes if process.is_running()]
+    left = [process for process in processes if is_alive(process)]
     for process in left:
         with suppress(psutil.NoSuchProcess):
             process.kill()
-    psutil.wait_procs(left, timeout=5)
+    wait_gone(left, 5)
+
+
+def wait_gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
+    """Wait for processes to end; returns whether all did."""
+    deadline = time.monotonic() + timeout_s
+    while any(is_alive(process) for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still runs: one that ended counts as gone also where nobody has collected its exit code yet."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _has_mark(process: psutil.Process, mark: str) -> bool:

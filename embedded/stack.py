@@ -121,7 +121,8 @@ class Stack:
 
     def status(self) -> list[ServiceStatus]:
         """Each service, whether it runs and what memory it holds with its children."""
-        return [_status(service) for service in self._services()]
+        stores = [self.postgres.service, self.objects.service]
+        return [_status(service) for service in (self._services() if self._with_airflow else stores)]
 
     def _services(self) -> list[Service]:
         return [self.postgres.service, self.objects.service, *self.airflow.services]

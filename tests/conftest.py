@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from sqlalchemy import text
 
 from braintumor import database, migrations, registry
 from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_dataset
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.serving.artefact import Manifest
 from braintumor.settings import Settings
 from embedded.stack import Stack
 
@@ -94,6 +97,40 @@ def empty_settings(stack: Stack, tmp_path: Path) -> Iterator[Settings]:
         migrations.migrate(engine)
         engine.dispose()
         yield made
+
+
+def move_champion(source: Settings, target: Settings, folder: Path) -> None:
+    """Bring the tests' model to another, empty stack, files and record, and make it the champion there."""
+    engine, store = database.connect(target), ObjectStore.connect(target)
+    migrations.migrate(engine)
+    manifest = Manifest.read(folder)
+    with closing(psycopg2.connect(source.require("database_url"))) as connection, connection.cursor() as cursor:
+        cursor.execute("select row_to_json(s) from braintumor.snapshot s")
+        ((snapshot,),) = cursor.fetchall()
+    with database.transaction(engine) as connection:
+        connection.execute(
+            text("insert into snapshot select * from json_populate_record(null::snapshot, cast(:row as json))"),
+            {"row": json.dumps(snapshot)},
+        )
+    record = registry.TrainingRecord(
+        run_key="seed",
+        recipe={"version": 1},
+        history={},
+        code_version="tests",
+        library_versions={},
+        device="cpu",
+        seconds=1,
+    )
+    model = registry.register(
+        engine,
+        store,
+        folder=folder,
+        manifest=manifest,
+        training=record,
+        models_uri=S3Uri.parse(target.require("models_uri")),
+    )
+    registry.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
+    engine.dispose()
 
 
 class _cloned:  # noqa: N801 - used as a function

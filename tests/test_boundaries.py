@@ -94,7 +94,8 @@ def test_scoring_a_file_never_loads_tensorflow(tiny_model_folder: Path, phantoms
 from pathlib import Path
 from braintumor.scoring.external import predict_files
 from braintumor.serving.engine import LoadedModel
-print([r.to_values() for r in predict_files(LoadedModel.load(Path({str(tiny_model_folder)!r})), [Path({str(image)!r})])])"""
+model = LoadedModel.load(Path({str(tiny_model_folder)!r}))
+print([result.to_values() for result in predict_files(model, [Path({str(image)!r})])])"""
     )
     assert "predicted_class" in loaded
     assert not {"tensorflow", "keras"} & set(loaded.splitlines())

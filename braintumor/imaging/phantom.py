@@ -245,9 +245,8 @@ def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
     rough = _smooth_noise(rng, u.shape, 14)
     rho = _length(u, v) / np.float32(size) / _ripple(rng, u, v, (0.14, 0.12, 0.10, 0.08)) + np.float32(0.07) * rough
     inside = _ramp(head.depth, 0.97, 0.94)
-    oedema = (
-        _ramp(rho, rng.uniform(1.5, 1.9), 1.1) * inside * (0.35 + 0.65 * head.white) * np.float32(rng.uniform(0.6, 0.9))
-    )
+    reach = _ramp(rho, rng.uniform(1.5, 1.9), 1.1) * np.float32(rng.uniform(0.6, 0.9))
+    oedema = reach * inside * (0.35 + 0.65 * head.white)
     mottle = _smooth_noise(rng, u.shape, 40)
     core = np.float32(rng.uniform(0.10, 0.20)) + np.float32(0.05) * mottle
     thick = rng.uniform(0.22, 0.38)
@@ -260,8 +259,7 @@ def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
 def _meningioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
     """Smooth, evenly bright mass with a broad base on convexity or falx, a fluid cleft and a dural tail."""
     size, flat = rng.uniform(0.22, 0.30), rng.uniform(0.65, 0.9)
-    on_falx = rng.random() < 0.3  # noqa: PLR2004
-    if on_falx:
+    if rng.random() < 0.3:  # noqa: PLR2004
         at = (rng.choice([-1, 1]) * size * 0.45, rng.choice([-1, 1]) * rng.uniform(0.52, 0.66))
         tilt, dura = np.pi / 2, np.abs(head.x)
     else:
@@ -300,8 +298,7 @@ def _pituitary(rng: np.random.Generator, head: _Head) -> list[Layer]:
 def _acquire(signal: Field, head: _Head, seed: int) -> NDArray[np.uint8]:
     """Apply the coil and Rician noise (Gudbjartsson and Patz, 1995) and quantise, uint8 (H, W)."""
     rng = np.random.default_rng([seed, _NOISE])
-    sigma = np.float32(rng.uniform(2.5, 7.0))
-    real, imaginary = sigma * rng.standard_normal((2, *signal.shape), dtype=np.float32)
+    real, imaginary = np.float32(rng.uniform(2.5, 7.0)) * rng.standard_normal((2, *signal.shape), dtype=np.float32)
     return np.clip(np.rint(_length(signal * head.gain + real, imaginary)), 0, 255).astype(np.uint8)
 
 

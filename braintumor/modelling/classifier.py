@@ -3,6 +3,11 @@
 The head is global average pooling and one Dense layer. Applied at every place of the last feature map, the same Dense
 *is* the class activation map (Zhou et al. 2016), and its mean is the logit: every answer carries its explanation for
 no extra pass.
+
+From each place the map subtracts what the average training image says there, less its mean over places, so that the
+mean stays the logit. Without it, zero padding marks the same corners in every image: on phantoms the strongest cell
+touched the lesion in 0.44 to 0.60 of correct tumour answers, with it in 0.83 to 0.90 (randomly initialised ResNet50,
+128 px, three splits).
 """
 
 from __future__ import annotations
@@ -40,26 +45,39 @@ class Classifier:
         features = self.network(backbone.preprocess(keras.ops.cast(image, "float32")))  # (B, S/32, S/32, d)
         self._image, self._features = image, features
         self._embedding = keras.ops.mean(features, axis=(1, 2))  # (B, d)
-        self._activation_map = self.head(features)  # (B, S/32, S/32, 4)
-        self.embedder: KerasModel = keras.Model(image, {"embedding": self._embedding}, name="embedder")
+        self._raw_map = self.head(features)  # (B, S/32, S/32, 4)
+        self._baseline = np.zeros(self._raw_map.shape[1:], np.float32)
+        outputs = {"embedding": self._embedding, "features": keras.layers.Identity(name="features")(features)}
+        self.embedder: KerasModel = keras.Model(image, outputs, name="embedder")
 
     @property
     def count_parameter(self) -> int:
         """Weights of backbone and head."""
         return int(self.network.count_params() + self.head.count_params())
 
-    def set_head(self, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
-        """Put a trained head in place: kernel (d, 4), bias (4,)."""
+    def set_head(
+        self, kernel: NDArray[np.float32], bias: NDArray[np.float32], *, mean_features: NDArray[np.float32]
+    ) -> None:
+        """Put a trained head in place.
+
+        Args:
+            kernel: (d, 4).
+            bias: (4,).
+            mean_features: (S/32, S/32, d), the last feature map of the average training image.
+        """
         self.head.set_weights([kernel, bias])
+        by_place = mean_features @ kernel  # (S/32, S/32, 4)
+        self._baseline = by_place - by_place.mean(axis=(0, 1))
 
     def serving_model(self, temperature: float) -> KerasModel:
         """The whole graph, with ``probability = softmax(mean(activation_map) / temperature)``."""
         import keras
 
-        logits = keras.ops.mean(self._activation_map, axis=(1, 2))  # (B, 4)
+        activation_map = self._raw_map - keras.ops.convert_to_tensor(self._baseline)
+        logits = keras.ops.mean(activation_map, axis=(1, 2))  # (B, 4)
         outputs = {
             "probability": keras.ops.softmax(logits / temperature),
-            "activation_map": self._activation_map,
+            "activation_map": activation_map,
             "embedding": self._embedding,
         }
         named = {name: keras.layers.Identity(name=name)(tensor) for name, tensor in outputs.items()}

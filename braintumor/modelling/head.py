@@ -13,6 +13,8 @@ from braintumor.labels import CLASSES
 from braintumor.modelling.recipe import Recipe
 
 _SAY_EVERY = 10
+_FLOOR = 1e-3
+"""Of the mean deviation: keeps a channel that is nearly always 0 from being blown up."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,8 @@ def fit_head(
     """
     import keras
 
-    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    scale = deviation + _FLOOR * deviation.mean()
     model = _head_model(recipe, dim=features.shape[1])
     callbacks = [
         keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.patience, restore_best_weights=True),
@@ -84,7 +87,7 @@ def _head_model(recipe: Recipe, *, dim: int) -> Any:
         [
             keras.Input((dim,)),
             keras.layers.Dropout(recipe.dropout, seed=recipe.seed),
-            keras.layers.Dense(len(CLASSES), name="head"),
+            keras.layers.Dense(len(CLASSES), kernel_regularizer=keras.regularizers.L2(recipe.l2), name="head"),
         ]
     )
     model.compile(

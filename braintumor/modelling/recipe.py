@@ -29,6 +29,7 @@ class Recipe:
         initial_weights: ``imagenet``, or ``random`` where a recipe says so.
         image_size: side S of the square input in pixels, a multiple of 32.
         dropout: rate on the pooled features.
+        l2: weight of the L2 penalty on the head's kernel.
         epochs: upper bound; early stopping may end sooner.
         batch_size: images per step.
         learning_rate: of Adam.
@@ -43,6 +44,7 @@ class Recipe:
     initial_weights: InitialWeights
     image_size: int
     dropout: float
+    l2: float
     epochs: int
     batch_size: int
     learning_rate: float
@@ -136,6 +138,7 @@ _RULES = (
         holds=lambda v: _is_int(v) and v % _STRIDE == 0 and 2 * _STRIDE <= v <= 1024,  # noqa: PLR2004
     ),
     _between("dropout", 0.0, 1.0),
+    _between("l2", 0.0, 1.0),
     _at_least("epochs", 1),
     _at_least("batch_size", 1),
     _between("learning_rate", 1e-7, 1.0),

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,11 +21,11 @@ from braintumor.imaging.preprocess import PREPROCESSING
 from braintumor.labels import CLASSES
 from braintumor.modelling.backbone import BACKBONES
 from braintumor.modelling.calibration import fit_temperature
-from braintumor.modelling.classifier import Classifier, export_graph
+from braintumor.modelling.classifier import Classifier
+from braintumor.modelling.features import FeatureExtractor
 from braintumor.modelling.head import fit_head
 from braintumor.modelling.recipe import Recipe
 from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, Manifest, sha256_of
-from braintumor.serving.engine import Engine
 
 HISTORY = "history.csv"
 _PROBES = 8
@@ -81,16 +80,17 @@ def train(
     if recipe.initial_weights == "imagenet":
         BACKBONES[recipe.backbone].load_imagenet(classifier.network, weights)
     say(f"{recipe.name}: {recipe.backbone}, {recipe.initial_weights} weights, {len(training.labels)} training images")
-    embed = _embedder(classifier)
+    extractor = FeatureExtractor(classifier)
+    features, mean_features = _training_features(recipe, training, extractor, say)
     fitted = fit_head(
         recipe,
-        features=_training_features(recipe, training, embed, say),
+        features=features,
         labels=np.tile(training.labels, 2 if recipe.flip_views else 1),
-        validation_features=embed(validation.frames),
+        validation_features=extractor.pooled(validation.frames),
         validation_labels=validation.labels,
         say=say,
     )
-    classifier.set_head(fitted.kernel, fitted.bias)
+    classifier.set_head(fitted.kernel, fitted.bias, mean_features=mean_features)
     temperature = fit_temperature(fitted.validation_logits, validation.labels)
     say(f"best epoch {fitted.best_epoch}, temperature {temperature:.3f}; exporting")
     _write_history(folder / HISTORY, fitted.history)
@@ -102,25 +102,16 @@ def train(
     )
 
 
-def _embedder(classifier: Classifier) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Frames -> pooled features, through the engine that will serve them: about twice as fast as Keras on a CPU."""
-    with TemporaryDirectory() as scratch:
-        export_graph(classifier.embedder, Path(scratch) / GRAPH)
-        engine = Engine(Path(scratch) / GRAPH)
-    return lambda frames: engine.run(frames)["embedding"]
-
-
 def _training_features(
-    recipe: Recipe,
-    training: FrameSet,
-    embed: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-    say: Callable[[str], None],
-) -> NDArray[np.float32]:
+    recipe: Recipe, training: FrameSet, extractor: FeatureExtractor, say: Callable[[str], None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Pooled features of every view, and the mean feature map of the images as they are."""
     started = time.monotonic()
-    views = [training.frames, training.frames[:, :, ::-1]] if recipe.flip_views else [training.frames]
-    features = np.concatenate([embed(np.ascontiguousarray(view)) for view in views])
+    features, mean_features = extractor.pooled_and_mean(training.frames)
+    if recipe.flip_views:
+        features = np.concatenate([features, extractor.pooled(training.frames[:, :, ::-1])])
     say(f"features of {len(features)} views in {time.monotonic() - started:.0f} s")
-    return features
+    return features, mean_features
 
 
 def _export(

@@ -1,0 +1,63 @@
+"""An Airflow of this session's own: its metadata in the session's Postgres, its DAGs the project's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from braintumor.settings import Settings
+from embedded.stack import Stack
+
+PROJECT = Path(__file__).parent.parent.parent
+
+
+@dataclass(frozen=True)
+class DagRunner:
+    """Runs a DAG with ``dag.test()`` in an interpreter of its own, as `airflow dags test` does."""
+
+    environment: dict[str, str]
+
+    def run(self, dag_id: str, settings: Settings, **conf: object) -> str:
+        """The state in which the run ended; its log is printed, for a failing test."""
+        code = (
+            "from airflow.dag_processing.dagbag import DagBag\n"
+            f"run = DagBag({str(PROJECT / 'dags')!r}).dags[{dag_id!r}].test("
+            f"run_conf={conf!r}, mark_success_pattern='approve')\n"
+            "print('ended as', run.state)"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**self.environment, **settings.to_environment()},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=400,
+        )
+        print(done.stdout[-20_000:], done.stderr[-5_000:])
+        return done.stdout.rpartition("ended as ")[2].strip().removeprefix("DagRunState.").lower()
+
+
+@pytest.fixture(scope="session")
+def dag_runner(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> DagRunner:
+    """Airflow's tables made, its pools set."""
+    url = stack.postgres.create_database("airflow_tests").replace("postgresql://", "postgresql+psycopg2://")
+    environment = {
+        **os.environ,
+        "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
+        "BRAINTUMOR_RECIPES": "resnet50_small",
+        "PYTHONPATH": str(PROJECT),
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+    }
+    for command in (["db", "migrate"], ["pools", "set", "gpu", "1", "gpu"], ["pools", "set", "score", "2", "score"]):
+        subprocess.run(
+            [sys.executable, "-m", "airflow", *command], env=environment, check=True, capture_output=True, timeout=200
+        )
+    return DagRunner(environment)

@@ -1,0 +1,76 @@
+"""The DAG files by themselves: they parse, say what they are, and wire what the README says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.dags.conftest import DagRunner
+
+PROJECT = Path(__file__).parent.parent.parent
+
+_DUMP = """
+import json
+from airflow.dag_processing.dagbag import DagBag
+bag = DagBag({folder!r})
+assert not bag.import_errors, bag.import_errors
+print("JSON" + json.dumps({{
+    dag.dag_id: dict(
+        owner=dag.owner, tags=sorted(dag.tags), doc=dag.doc_md,
+        catchup=dag.catchup, max_active_runs=dag.max_active_runs,
+        cron=dag.timetable.expression, timezone=str(dag.timetable.timezone), start=str(dag.start_date),
+        params={{name: dag.params.get_param(name).schema for name in dag.params}},
+        defaults=dag.params.dump(),
+        tasks={{t.task_id: dict(pool=t.pool, queue=t.queue, retries=t.retries, after=sorted(t.upstream_task_ids))
+               for t in dag.tasks}},
+    ) for dag in bag.dags.values()
+}}))
+"""
+
+
+@pytest.fixture(scope="session")
+def dags(dag_runner: DagRunner) -> dict[str, Any]:
+    code = _DUMP.format(folder=str(PROJECT / "dags"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=dag_runner.environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.rpartition("JSON")[2])
+    return found
+
+
+def test_there_are_two_dags_and_each_says_who_and_what(dags: dict[str, Any]) -> None:
+    assert set(dags) == {"nightly_scoring", "weekly_retrain"}
+    for dag in dags.values():
+        assert dag["owner"] == "braintumor" and "braintumor" in dag["tags"] and len(dag["doc"]) > 200
+
+
+def test_they_run_on_their_schedules_one_at_a_time_and_never_for_times_that_passed(dags: dict[str, Any]) -> None:
+    assert (dags["nightly_scoring"]["cron"], dags["weekly_retrain"]["cron"]) == ("0 1 * * *", "0 3 * * 0")
+    for dag in dags.values():
+        assert (dag["catchup"], dag["max_active_runs"], dag["start"]) == (False, 1, "None")
+
+
+def test_training_waits_in_the_gpu_pool_and_scoring_in_its_own(dags: dict[str, Any]) -> None:
+    train = dags["weekly_retrain"]["tasks"]["candidate.train"]
+    assert (train["pool"], train["queue"]) == ("gpu", "gpu")
+    assert dags["nightly_scoring"]["tasks"]["score"]["pool"] == "score"
+
+
+def test_the_retrain_form_offers_recipes_epochs_and_policy(dags: dict[str, Any]) -> None:
+    dag = dags["weekly_retrain"]
+    assert {"vgg16", "resnet50"} <= set(dag["params"]["recipes"]["items"]["enum"])
+    assert dag["params"]["policy"]["enum"] == ["ask", "auto", "never"]
+    assert dag["defaults"]["policy"] == "ask" and dag["defaults"]["epochs"] is None
+    assert all(param["title"] and param["description"] for param in dag["params"].values())
+
+
+def test_every_task_retries(dags: dict[str, Any]) -> None:
+    assert all(
+        task["retries"] == 2 for dag in dags.values() for name, task in dag["tasks"].items() if name != "approve"
+    )

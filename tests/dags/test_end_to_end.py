@@ -1,0 +1,90 @@
+"""Both DAGs with ``dag.test()``, on real Postgres, real S3 and a real, small training."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from braintumor import database, registry
+from braintumor.dataset.folder import labelled_files, upload
+from braintumor.imaging.phantom import write_unlabelled
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.settings import Settings
+from tests.dags.conftest import DagRunner
+
+
+@pytest.fixture
+def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Settings:
+    """Labelled phantoms in S3, and gate rules that so small a set can pass."""
+    prefix = S3Uri.parse(empty_settings.require("dataset_uri"))
+    upload(ObjectStore.connect(empty_settings), labelled_files(phantoms), prefix)
+    rules = tmp_path / "gate.toml"
+    rules.write_text(
+        """
+        version = 1
+        minimum_accuracy = 0.2
+        minimum_macro_recall = 0.1
+        minimum_class_sensitivity = 0.0
+        minimum_tumor_sensitivity = 0.1
+        maximum_calibration_error = 1.0
+        minimum_images_per_class = 1
+        maximum_accuracy_loss = 1.0
+        maximum_class_recall_loss = 1.0
+        """
+    )
+    return replace(empty_settings, gate_rules=str(rules))
+
+
+def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
+    dag_runner: DagRunner, lenient: Settings, tmp_path: Path
+) -> None:
+    assert dag_runner.run("weekly_retrain", lenient, policy="auto", epochs=3) == "success"
+    engine = database.connect(lenient)
+    champion = registry.champion(engine)
+    assert (champion.recipe_name, champion.initialisation) == ("resnet50_small", "random")
+    store, artefacts = ObjectStore.connect(lenient), S3Uri.parse(champion.artefact_uri)
+    stored = {entry.key.removeprefix(artefacts.key) for entry in store.list(artefacts)}
+    assert {"model.xml", "model.bin", "model.weights.h5", "report.html", "plots/confusion.png"} <= stored
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("select count(*) from model_leaderboard")) == 2
+        assert connection.scalar(text("select is_passed from gate_verdict"))
+        assert connection.scalar(text("select actor from promotion")) == "policy auto"
+
+    scans = S3Uri.parse(lenient.require("scans_uri"))
+    for path in write_unlabelled(tmp_path, count=5, seed=1):
+        store.write(scans / path.name, path.read_bytes())
+    store.write(scans / "words.jpg", b"words")
+    assert dag_runner.run("nightly_scoring", lenient, chunk_size=2) == "success"
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("select count(*) from latest_prediction")) == 5
+        assert connection.scalar(text("select count(*) from scoring_chunk")) == 3
+    assert dag_runner.run("nightly_scoring", lenient) == "success"
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("select count(*) from prediction")) == 5
+        connection.execute(text("delete from prediction where scan_id = 1"))
+    assert dag_runner.run("nightly_scoring", lenient) == "failed"
+    engine.dispose()
+
+
+def test_a_retrain_that_may_not_promote_only_records(dag_runner: DagRunner, lenient: Settings) -> None:
+    assert dag_runner.run("weekly_retrain", lenient, policy="never", epochs=1) == "success"
+    engine = database.connect(lenient)
+    assert len(registry.list_models(engine)) == 1
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("select count(*) from gate_verdict")) == 1
+        assert connection.scalar(text("select count(*) from promotion")) == 0
+    engine.dispose()
+
+
+def test_a_night_without_a_champion_is_red(dag_runner: DagRunner, empty_settings: Settings) -> None:
+    assert dag_runner.run("nightly_scoring", empty_settings) == "failed"
+
+
+def test_a_retrain_without_images_is_red_and_records_nothing(dag_runner: DagRunner, empty_settings: Settings) -> None:
+    assert dag_runner.run("weekly_retrain", empty_settings, policy="auto") == "failed"
+    engine = database.connect(empty_settings)
+    assert registry.list_models(engine) == []
+    engine.dispose()

@@ -1,0 +1,71 @@
+"""One night under Airflow's own scheduler, triggered through its REST API; and who may see the reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import requests
+from sqlalchemy import text
+
+from braintumor import database, registry
+from braintumor.imaging.phantom import write_unlabelled
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.settings import Settings
+from embedded.airflowapi import AirflowClient
+from embedded.stack import Stack
+from tests.conftest import move_champion
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory, seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
+    """A whole stack with the tests' model as its champion."""
+    with Stack(tmp_path_factory.mktemp("live"), extra_env={"BRAINTUMOR_RECIPES": "resnet50_small"}) as stack:
+        move_champion(seeded, library(stack), tiny_model_folder)
+        yield stack
+
+
+def library(stack: Stack) -> Settings:
+    cache = str(stack.state.folder / "cache")
+    return replace(Settings.from_environment(stack.library_env()), cache_folder=cache)
+
+
+def test_a_night_runs_under_the_live_scheduler_and_the_next_finds_nothing_new(live: Stack, tmp_path: Path) -> None:
+    settings = library(live)
+    store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
+    for path in write_unlabelled(tmp_path, count=6, seed=3):
+        store.write(scans / path.name, path.read_bytes())
+    client = live.client()
+    for expected_known in (0, 6):
+        run_id = client.trigger("nightly_scoring", {"chunk_size": 2})
+        state = client.wait("nightly_scoring", run_id, timeout_s=240)
+        assert state == "success", client.failure_logs("nightly_scoring", run_id)
+        engine = database.connect(settings)
+        with database.transaction(engine) as connection:
+            balance = connection.execute(
+                text("select * from scoring_run_balance order by scoring_run_id desc limit 1")
+            ).one()
+            assert connection.scalar(text("select count(*) from prediction")) == 6
+        engine.dispose()
+        assert (balance.count_known, balance.count_unaccounted) == (expected_known, 0)
+
+
+def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None:
+    client = live.client()
+    client.wait_for_dag("weekly_retrain")
+    client.unpause("weekly_retrain")
+    runs = client.request("GET", "/dags/~/dagRuns", params={"limit": 100})["dag_runs"]
+    assert {run["run_type"] for run in runs} <= {"manual"}
+
+
+def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
+    address = f"{live.airflow.url}/braintumor/reports/"
+    assert requests.get(address, timeout=30).status_code == 401
+    assert requests.get(f"{address}model/x", timeout=30).status_code == 401
+    viewer = AirflowClient(live.airflow.url, "viewer", live.state.secrets.viewer_password)
+    answer = viewer.send("GET", "/braintumor/reports/")
+    name = registry.champion(database.connect(library(live))).model_name
+    assert name in answer.text and "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert requests.get(f"{live.airflow.url}/braintumor/reports/openapi.json", timeout=30).status_code in {401, 404}

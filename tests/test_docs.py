@@ -1,0 +1,72 @@
+"""What the documents say, tried."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from braintumor import database
+from braintumor.imaging.phantom import write_unlabelled
+from braintumor.imaging.rejection import RejectionReason
+from braintumor.modelling.recipe import Recipe, recipe_names
+from braintumor.scoring.night import score_night
+from braintumor.settings import Settings
+
+PROJECT = Path(__file__).parent.parent
+PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+
+
+def blocks(path: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
+def test_links_inside_the_project_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), target
+
+
+def test_every_query_of_the_documents_runs_and_finds_rows(
+    settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
+) -> None:
+    for path in write_unlabelled(tmp_path, count=12, seed=2):
+        put(path.name, path.read_bytes())
+    put("copy.png", path.read_bytes())
+    put("words.jpg", b"words")
+    score_night(settings, run_key="night")
+    engine = database.connect(settings)
+    queries = [query for page in PAGES for query in blocks(page, "sql")]
+    assert len(queries) >= 7
+    with database.transaction(engine) as connection:
+        connection.execute(text("update prediction set predicted_class = 'glioma' where scan_id % 2 = 0"))
+        connection.execute(text(_EVALUATION))
+        for query in queries:
+            assert connection.execute(text(query)).all(), query
+    engine.dispose()
+
+
+_EVALUATION = """
+insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low, accuracy_high,
+    macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss)
+select 1, snapshot_id, 'test', 1, 1, 0, 1, 1, 1, 1, 0, 0 from snapshot"""
+
+
+def test_every_reason_code_is_documented_and_explained() -> None:
+    page = (PROJECT / "docs" / "operator.md").read_text()
+    for reason in RejectionReason:
+        assert f"`{reason}`" in page
+        assert reason.explanation.endswith(".") and reason.remedy.endswith(".")
+
+
+def test_every_recipe_is_in_the_table_with_its_size_and_weights() -> None:
+    page = (PROJECT / "docs" / "ml-engineer.md").read_text()
+    for name in recipe_names():
+        (line,) = [row for row in page.splitlines() if row.startswith("|") and f"`{name}`" in row]
+        recipe = Recipe.load(name)
+        assert line.endswith(f"| {recipe.image_size} |")
+        assert {"imagenet": "ImageNet", "random": "random"}[recipe.initial_weights] in line
