@@ -108,8 +108,6 @@ class ObjectStore:
                 retries={"mode": "standard", "max_attempts": 3},
                 max_pool_connections=2 * _READERS,
                 s3={"addressing_style": "path"} if settings.s3_endpoint else {},
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
             ),
         )
         return cls(client, endpoint=settings.s3_endpoint or "AWS S3")

@@ -34,7 +34,7 @@ class Airflow:
         self.home = state.folder / "airflow"
         self._dags_folder = dags_folder.resolve()
         self.api_server = Service(state, "api-server", stop_signal=signal.SIGINT, grace_s=3)
-        self.scheduler = Service(state, "scheduler", stop_signal=signal.SIGTERM, grace_s=5)
+        self.scheduler = Service(state, "scheduler", stop_signal=signal.SIGTERM, grace_s=3)
         self.dag_processor = Service(state, "dag-processor", stop_signal=signal.SIGINT, grace_s=3)
         self.services = [self.api_server, self.dag_processor, self.scheduler]
 
@@ -142,6 +142,7 @@ FIXED_SETTINGS: Final = {
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
     "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False",
+    "AIRFLOW__SCHEDULER__ORPHANED_TASKS_CHECK_INTERVAL": "30",  # after a killed scheduler
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
     "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "30",

@@ -22,6 +22,7 @@ from embedded.state import State, loopback_environment
 
 MARK: Final = "BRAINTUMOR_STACK_MARK"
 KEEP_MARK: Final = {"SPT_NOENV": "1"}  # Airflow's process titles would be written over the environment
+ORDERLY_END_S: Final = 10  # Airflow's scheduler takes 3 to 6 s to end once its tasks are gone
 SAME_START_S: Final = 2.0  # the kernel's start time is exact; reading it back moves when the clock is set
 
 
@@ -65,8 +66,8 @@ class Service:
 
     def process(self) -> psutil.Process | None:
         """The running process, or None when it ended or its pid belongs to another one now."""
-        if self._popen is not None:
-            self._popen.poll()  # reaps it
+        if self._popen is not None and self._popen.poll() is None:
+            return psutil.Process(self._popen.pid)  # a child of this process: nobody else can have its pid
         record = self._record()
         return same_process(record["pid"], record["create_time"]) if record else None
 
@@ -92,9 +93,10 @@ class Service:
         """
         if process := self.process():
             family = _children(process)
-            if not end(process, self._stop_signal, self._grace_s):
+            has_ended = end(process, self._stop_signal, self._grace_s)
+            if not has_ended and family:
                 kill([*family, *_children(process)])
-                wait_gone([process], self._grace_s)
+                wait_gone([process], ORDERLY_END_S)
             kill([process, *family])
         kill(self._orphans())
         if self._popen is not None:

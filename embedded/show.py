@@ -26,7 +26,9 @@ def show_leaderboard(engine: Engine, models: Sequence[ModelVersion]) -> str:
 
 def show_confusion(engine: Engine, model: ModelVersion) -> str:
     """Rows are the truth, columns the answers."""
-    columns = ", ".join(f"sum(confusion_cell.count_image) filter (where predicted_class = '{c}') as {c}" for c in CLASSES)
+    columns = ", ".join(
+        f"sum(confusion_cell.count_image) filter (where predicted_class = '{c}') as {c}" for c in CLASSES
+    )
     return _query(
         engine,
         f"""

@@ -21,7 +21,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +106,13 @@ class State:
             yield
 
     def _secrets(self) -> Secrets:
+        stored = self.read("secrets")
+        if set(stored) == {entry.name for entry in fields(Secrets)}:
+            return Secrets(**stored)  # without the lock: looking must not wait for a start that takes its time
         with self.lock():
-            stored = self.read("secrets")
-            merged = Secrets(**stored)
-            if asdict(merged) != stored:
-                self.write("secrets", asdict(merged))
-            return merged
+            complete = Secrets(**self.read("secrets"))
+            self.write("secrets", asdict(complete))
+            return complete
 
 
 def write_private(path: Path, text: str) -> None:

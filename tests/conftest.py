@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -29,10 +30,17 @@ NO_DATASET = "no BRAINTUMOR_DATASET"
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def stack() -> Iterator[Stack]:
     """Postgres and an S3 server of this session's own."""
-    with Stack(tmp_path_factory.mktemp("stack"), airflow=False) as running:
+    with state_folder() as folder, Stack(folder, airflow=False) as running:
         yield running
+
+
+@contextmanager
+def state_folder() -> Iterator[Path]:
+    """A folder for a stack. Not pytest's: each session of pytest shuts that to Postgres' own user."""
+    with tempfile.TemporaryDirectory(prefix="braintumor-tests-") as folder:
+        yield Path(folder) / "stack"
 
 
 @pytest.fixture(scope="session")

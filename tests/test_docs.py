@@ -34,7 +34,7 @@ def test_links_inside_the_project_lead_somewhere(path: Path) -> None:
 def test_every_query_of_the_documents_runs_and_finds_rows(
     settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
-    for path in write_unlabelled(tmp_path, count=12, seed=2):
+    for path in write_unlabelled(tmp_path, count=20, seed=2):
         put(path.name, path.read_bytes())
     put("copy.png", path.read_bytes())
     put("words.jpg", b"words")

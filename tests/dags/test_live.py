@@ -16,13 +16,14 @@ from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
-from tests.conftest import move_champion
+from tests.conftest import move_champion, state_folder
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory: pytest.TempPathFactory, seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
+def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
     """A whole stack with the tests' model as its champion."""
-    with Stack(tmp_path_factory.mktemp("live"), extra_env={"BRAINTUMOR_RECIPES": "resnet50_small"}) as stack:
+    extra = {"BRAINTUMOR_RECIPES": "resnet50_small"}
+    with state_folder() as folder, Stack(folder, extra_env=extra) as stack:
         move_champion(seeded, library(stack), tiny_model_folder)
         yield stack
 
