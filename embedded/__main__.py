@@ -9,11 +9,16 @@ import sys
 import time
 from pathlib import Path
 
+from braintumor import database, migrations
 from braintumor.errors import BrainTumorError
+from braintumor.settings import Settings
+from embedded.demo import SMALL_RECIPES, run_demo
 from embedded.objectserver import external_endpoint
 from embedded.postgres import program
 from embedded.stack import Stack
-from embedded.state import DEFAULT_FOLDER, PROJECT, State
+from embedded.state import DEFAULT_FOLDER, PROJECT, Secrets, State
+
+PROJECT_DAGS = ("nightly_scoring", "weekly_retrain")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -29,16 +34,23 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def up(options: argparse.Namespace, _rest: list[str]) -> int:
-    """Start everything and leave it running."""
+    """Start everything and leave it running, both DAGs on their schedules."""
     began = time.monotonic()
     stack = _stack(options).up()
-    print(f"Up in {time.monotonic() - began:.0f} s. To stop: python -m embedded down")
+    engine = database.connect(Settings.from_environment(stack.library_env()))
+    migrations.migrate(engine)
+    engine.dispose()
+    if options.airflow:
+        for dag_id in PROJECT_DAGS if options.dags_folder == PROJECT / "dags" else ():
+            stack.client().wait_for_dag(dag_id)
+            stack.client().unpause(dag_id)
+    print(f"Up in {time.monotonic() - began:.0f} s. To stop: make down")
     if options.airflow:
         secrets = stack.state.secrets
         print(f"Airflow: {stack.airflow.url}")
         print(f"  admin  / {secrets.admin_password}")
         print(f"  viewer / {secrets.viewer_password}")
-    print('The library\'s settings for this shell: eval "$(python -m embedded env)"')
+    print('The library\'s settings for this shell: eval "$(.venv/bin/python -m embedded env)"')
     return 0
 
 
@@ -74,16 +86,37 @@ def env(options: argparse.Namespace, _rest: list[str]) -> int:
 
 def demo(options: argparse.Namespace, _rest: list[str]) -> int:
     """Retrain, promote, score a night and query it; then stop what was started."""
-    from embedded.demo import run_demo
+    run_demo(_stack(options))
+    return 0
 
-    run_demo(options.state_dir, dags_folder=options.dags_folder)
+
+def secrets(_options: argparse.Namespace, _rest: list[str]) -> int:
+    """Print an .env file for docker-compose.yaml: every password and key random, none kept here."""
+    fresh = Secrets()
+    for name, value in {
+        "POSTGRES_PASSWORD": fresh.postgres_password,
+        "AIRFLOW_DB_PASSWORD": fresh.airflow_database_password,
+        "BRAINTUMOR_DB_PASSWORD": fresh.library_database_password,
+        "REDIS_PASSWORD": fresh.api_secret_key,
+        "S3_ACCESS_KEY": fresh.s3_access_key,
+        "S3_SECRET_KEY": fresh.s3_secret_key,
+        "AIRFLOW_FERNET_KEY": fresh.fernet_key,
+        "AIRFLOW_JWT_SECRET": fresh.jwt_secret,
+        "BRAINTUMOR_PSEUDONYM_KEY": fresh.pseudonym_key,
+    }.items():
+        print(f"{name}={value}")
     return 0
 
 
 def _stack(options: argparse.Namespace) -> Stack:
     external = external_endpoint(os.environ, State(options.state_dir))
     return Stack(
-        options.state_dir, airflow=options.airflow, dags_folder=options.dags_folder, external_s3=external, say=print
+        options.state_dir,
+        airflow=options.airflow,
+        dags_folder=options.dags_folder,
+        extra_env={"BRAINTUMOR_RECIPES": os.environ.get("BRAINTUMOR_RECIPES", ",".join(SMALL_RECIPES))},
+        external_s3=external,
+        say=print,
     )
 
 
@@ -95,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
         "--no-airflow", dest="airflow", action="store_false", help="only Postgres and the object server"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for run in (up, down, status, psql, env, demo):
+    for run in (up, down, status, psql, env, demo, secrets):
         command = commands.add_parser(run.__name__, help=run.__doc__, add_help=run is not psql)
         command.set_defaults(run=run)
     return parser

@@ -6,7 +6,6 @@ backbone that they belong to), BRAINTUMOR_NIGHT (a folder of scans instead of ph
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -35,6 +34,7 @@ from embedded.show import show_confusion, show_leaderboard, show_predictions, sh
 from embedded.stack import Stack
 
 SMALL_RECIPES = ("resnet50_small", "vgg16_small")
+"""What a machine can train without downloaded weights."""
 PER_CLASS = 600
 _SEED = 0
 
@@ -187,19 +187,17 @@ class Demo:
         return [str(count_balance(self.engine, load_run(self.engine, number))) for number in ids]
 
 
-def run_demo(folder: Path, *, dags_folder: Path, say: Callable[[str], None] = print) -> None:
+def run_demo(stack: Stack, *, say: Callable[[str], None] = print) -> None:
     """Start what does not run, do the main job, stop what was started, and say how long it took."""
     started = time.monotonic()
     choice = Choice.from_environment()
     say(choice.describe())
-    extra = {"BRAINTUMOR_RECIPES": ",".join(SMALL_RECIPES)}
-    with Stack(folder, dags_folder=dags_folder, extra_env=extra, say=say) as stack:
+    with stack:
         say(f"Airflow: {stack.airflow.url}  (admin / {stack.state.secrets.admin_password})")
         demo = Demo(stack, choice, say)
         figures = demo.run()
         demo.engine.dispose()
         stack.state.write("demo", {**figures, "seconds": round(time.monotonic() - started)})
-        say(json.dumps(stack.state.read("demo")))
     say(
         f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes, and stopped what it had started. "
         "`make up` starts the same again and keeps it running."

@@ -53,7 +53,7 @@ def dag_runner(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> DagRun
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
         "BRAINTUMOR_RECIPES": "resnet50_small",
-        "PYTHONPATH": str(PROJECT),
+        "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "dags")]),  # as a DAG bundle does
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
     for command in (["db", "migrate"], ["pools", "set", "gpu", "1", "gpu"], ["pools", "set", "score", "2", "score"]):

@@ -24,7 +24,8 @@ print("JSON" + json.dumps({{
         owner=dag.owner, tags=sorted(dag.tags), doc=dag.doc_md,
         catchup=dag.catchup, max_active_runs=dag.max_active_runs,
         cron=dag.timetable.expression, timezone=str(dag.timetable.timezone), start=str(dag.start_date),
-        params={{name: dag.params.get_param(name).schema for name in dag.params}},
+        params={{name: dict(dag.params.get_param(name).schema, description=dag.params.get_param(name).description)
+                for name in dag.params}},
         defaults=dag.params.dump(),
         tasks={{t.task_id: dict(pool=t.pool, queue=t.queue, retries=t.retries, after=sorted(t.upstream_task_ids))
                for t in dag.tasks}},
