@@ -1,7 +1,8 @@
 """Pseudonyms: identifiers that join rows and name nobody.
 
-Keyed (HMAC-SHA256), because patient and study identifiers are guessable: an unkeyed hash of every possible number is
-quickly made (DICOM PS3.15 E.3.9 asks for the same of replaced UIDs).
+Keyed (HMAC-SHA256, RFC 2104), because patient and study identifiers are guessable: a table of the unkeyed hashes of
+every possible hospital number is quickly made. DICOM asks the same of replaced identifiers (PS3.15 E.1.1: consistent
+within a set, and not to be undone without the key).
 """
 
 from __future__ import annotations
@@ -10,11 +11,15 @@ import hmac
 from typing import Literal
 
 _LENGTH = 32
+"""Hex digits: 128 bits, far beyond an accidental collision."""
 
 
 def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: bytes) -> str | None:
-    """32 hex digits that stand for ``value``; ``None`` for an empty one. Kinds do not share pseudonyms."""
-    stripped = value.strip()
+    """32 hex digits that stand for ``value``; ``None`` for an empty one. Kinds do not share pseudonyms.
+
+    Blanks and NULs around the value are DICOM's padding to even length, and do not count.
+    """
+    stripped = value.strip(" \t\r\n\0")
     if not stripped:
         return None
     return hmac.new(key, f"{kind}\0{stripped}".encode(), "sha256").hexdigest()[:_LENGTH]

@@ -1,90 +1,132 @@
-"""Single-frame MR DICOM through pydicom: rescale, window, photometric interpretation -> uint8."""
+"""Single-frame MR DICOM through pydicom. Importing this module imports pydicom."""
 
 from __future__ import annotations
 
 import io
-import warnings
+import struct
 from typing import Any
 
 import numpy as np
+import pydicom
 from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.dataelem import RawDataElement
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import apply_color_lut
 
+from braintumor.imaging.display import colour_to_uint8, grey_to_uint8
 from braintumor.imaging.frames import Decoded, DicomIdentity, Frame, Limits, check_size
 from braintumor.imaging.rejection import Rejection, RejectionReason
+from braintumor.imaging.transfer_syntax import check_encoding, check_inflated, syntax_of
 
-_PERCENTILES = (0.5, 99.5)
-"""Displayed range where the object names no window."""
-_COLOUR_SAMPLES = 3
+_NAMED_MODALITIES = frozenset(
+    {"CR", "CT", "DX", "ECG", "ES", "KO", "MG", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN"}
+    | {"RTSTRUCT", "SC", "SEG", "SM", "SR", "US", "XA"}
+)
+"""Modalities (PS3.3 C.7.3.1.1.1) that a rejection names; whatever else stands in the tag is not repeated."""
+_PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_ALLOCATED_BITS = (8, 16, 32)
 
 
 def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
     """One frame of an MR object; everything that can be refused by its header is refused before decoding."""
-    import pydicom
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom warns about odd values, and quotes them
-        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
-        refused = _refused(dataset, limits)
+    try:
+        refused = check_inflated(data, limits)
         if refused is not None:
             return refused
-        stored = _stored_values(dataset)
-        if isinstance(stored, Rejection):
-            return stored
-        pixels = _displayed(dataset, stored)
+        dataset = pydicom.dcmread(io.BytesIO(data), force=True)
+    except (EOFError, struct.error):  # the reader wanted more bytes than there are
+        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends inside an element of its header")
+    refused = _refused(dataset, data, limits) or check_encoding(dataset)
+    if refused is not None:
+        return refused
     identity = DicomIdentity(
-        study_instance_uid=str(dataset.get("StudyInstanceUID", "")),
-        series_instance_uid=str(dataset.get("SeriesInstanceUID", "")),
-        sop_instance_uid=str(dataset.get("SOPInstanceUID", "")),
-        patient_id=str(dataset.get("PatientID", "")),
+        study_instance_uid=_text(dataset, "StudyInstanceUID"),
+        series_instance_uid=_text(dataset, "SeriesInstanceUID"),
+        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        patient_id=_text(dataset, "PatientID"),
     )
-    return Decoded(format="dicom", frames=(Frame(index=0, pixels=pixels),), dicom=identity)
+    return Decoded(format="dicom", frames=(Frame(index=0, pixels=_pixels(dataset)),), dicom=identity)
 
 
-def _refused(dataset: Any, limits: Limits) -> Rejection | None:
-    modality = str(dataset.get("Modality", "missing"))
-    if modality != "MR":
-        known = modality if modality.isalpha() and len(modality) == 2 else "not MR"  # noqa: PLR2004
-        return Rejection(reason=RejectionReason.NOT_MR, detail=f"Modality is {known}")
-    if "PixelData" not in dataset or "Rows" not in dataset or "Columns" not in dataset:
-        return Rejection(reason=RejectionReason.NO_PIXELS, detail="no PixelData, Rows or Columns")
-    if str(dataset.get("BurnedInAnnotation", "NO")).upper() == "YES":
+def _text(dataset: Any, keyword: str) -> str:
+    return str(dataset.get(keyword) or "")
+
+
+def _refused(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
+    """What the header alone forbids."""
+    return (
+        _check_modality(dataset, data)
+        or _check_presence(dataset, data)
+        or _check_frame(dataset)
+        or check_size(int(dataset.Columns), int(dataset.Rows), limits)
+    )
+
+
+def _check_modality(dataset: Any, data: bytes) -> Rejection | None:
+    modality = _text(dataset, "Modality")
+    if modality == "MR":
+        return None
+    if not modality and _is_cut(dataset, data):
+        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its data set does")
+    if not modality:
+        return Rejection(reason=RejectionReason.NOT_MR, detail="the object has no Modality")
+    named = modality if modality in _NAMED_MODALITIES else "not MR"
+    return Rejection(reason=RejectionReason.NOT_MR, detail=f"Modality is {named}")
+
+
+def _check_presence(dataset: Any, data: bytes) -> Rejection | None:
+    if "PixelData" in dataset:
+        missing = [name for name in ("Rows", "Columns", "BitsAllocated") if not dataset.get(name)]
+        detail = f"pixel data without {', '.join(missing)}"
+        return Rejection(reason=RejectionReason.CORRUPT, detail=detail) if missing else None
+    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+        return Rejection(reason=RejectionReason.NO_PIXELS, detail="the pixels are floating-point numbers")
+    if _is_cut(dataset, data) or _PIXEL_DATA_TAG in data:
+        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its pixel data does")
+    return Rejection(reason=RejectionReason.NO_PIXELS, detail="no PixelData")
+
+
+def _is_cut(dataset: Any, data: bytes) -> bool:
+    """Whether the file ends where no element does: pydicom reads to the last byte without a word."""
+    if not len(dataset):
+        return True
+    if dataset.file_meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
+        return False  # it was inflated to its end, and positions are those of the inflated bytes
+    last = dataset.get_item(max(dataset.keys()))
+    if not isinstance(last, RawDataElement) or last.length == _UNDEFINED_LENGTH:
+        return False
+    return last.value_tell + last.length != len(data)
+
+
+def _check_frame(dataset: Any) -> Rejection | None:
+    if _text(dataset, "BurnedInAnnotation").upper() == "YES":
         return Rejection(reason=RejectionReason.BURNED_IN_ANNOTATION, detail="BurnedInAnnotation is YES")
-    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         return Rejection(reason=RejectionReason.MULTI_FRAME, detail=f"{frames} frames; single frames are scored")
-    return check_size(int(dataset.Columns), int(dataset.Rows), limits)
+    if dataset.BitsAllocated not in _ALLOCATED_BITS:
+        detail = f"{dataset.BitsAllocated} bits allocated; 8, 16 and 32 are read"
+        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+    return None
 
 
-def _stored_values(dataset: Any) -> NDArray[Any] | Rejection:
-    try:
-        return np.asarray(dataset.pixel_array)
-    except (AttributeError, NotImplementedError, RuntimeError, ValueError) as exc:
-        expected = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("BitsAllocated", 8)) // 8
-        syntax = getattr(getattr(dataset, "file_meta", None), "TransferSyntaxUID", None)
-        if syntax is not None and syntax.is_compressed and "decod" in str(exc).lower():
-            return Rejection(
-                reason=RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX, detail=f"transfer syntax {syntax.name}"
-            )
-        if len(dataset.PixelData) < expected:
-            detail = f"{len(dataset.PixelData):,} bytes of pixel data, {expected:,} expected"
-            return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
-        raise
+def _pixels(dataset: Any) -> NDArray[np.uint8]:
+    """Decoded and displayed: uint8 (H, W), or (H, W, 3) where the object has colour."""
+    stored, properties = _stored(dataset)
+    photometric = str(properties["photometric_interpretation"])  # after decoding: YBR has become RGB
+    if photometric == "PALETTE COLOR":
+        colour = apply_color_lut(stored, dataset)
+        return colour_to_uint8(colour[..., :3], bits=colour.dtype.itemsize * 8)
+    if stored.ndim == 3:  # noqa: PLR2004 - (H, W, 3)
+        return colour_to_uint8(stored, bits=int(properties["bits_stored"]))
+    return grey_to_uint8(stored, dataset, is_inverted=photometric == "MONOCHROME1")
 
 
-def _displayed(dataset: Any, stored: NDArray[Any]) -> NDArray[np.uint8]:
-    """Stored values -> what a viewer shows (DICOM PS3.3 C.11.1 modality LUT, C.11.2 VOI LUT), 0..255."""
-    from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut, convert_color_space
-
-    if int(dataset.get("SamplesPerPixel", 1)) == _COLOUR_SAMPLES:
-        photometric = str(dataset.PhotometricInterpretation)
-        rgb = convert_color_space(stored, photometric, "RGB") if photometric.startswith("YBR") else stored
-        return np.asarray(rgb, np.uint8)
-    values = np.asarray(apply_modality_lut(stored, dataset), np.float64)
-    has_window = "WindowCenter" in dataset or "VOILUTSequence" in dataset
-    if has_window:
-        values = np.asarray(apply_voi_lut(values, dataset, index=0), np.float64)
-    low, high = (values.min(), values.max()) if has_window else np.percentile(values, _PERCENTILES)
-    shown = np.clip((values - low) / max(float(high - low), 1e-12), 0, 1)
-    if str(dataset.get("PhotometricInterpretation", "MONOCHROME2")) == "MONOCHROME1":
-        shown = 1 - shown
-    return np.asarray(np.rint(shown * 255), np.uint8)
+def _stored(dataset: Any) -> tuple[NDArray[Any], dict[str, Any]]:
+    syntax = syntax_of(dataset)
+    decoder = get_decoder(str(syntax))
+    # pydicom would take its own RLE decoder first, in Python: 15 times slower
+    is_fast = syntax == uid.RLELossless and "pylibjpeg" in decoder.available_plugins
+    return decoder.as_array(dataset, index=0, decoding_plugin="pylibjpeg" if is_fast else "")

@@ -1,21 +1,34 @@
-"""Decode a file's bytes into frames, or say why not. Never raises for bad data, whatever the bytes."""
+"""Decode a file's bytes into frames, or say why not. Never raises for bad data, whatever the bytes.
+
+::
+
+    result = decode(data)
+    if isinstance(result, Rejection):
+        print(result.reason, result.detail, result.reason.remedy)
+    else:
+        square = prepare(result.frames[0].pixels, size=224)
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from braintumor.imaging.muted import MUTED
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.sniff import sniff
+
+Format = Literal["jpeg", "png", "dicom"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Checked before anything is decoded."""
+    """Checked before anything is decoded. ``max_bytes`` bounds a deflated DICOM once inflated, too."""
 
     max_bytes: int = 64 * 1024 * 1024
     max_pixels: int = 50_000_000
@@ -24,10 +37,10 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One 2-D slice: uint8 (H, W), or (H, W, 3) where the file has colour."""
+    """One 2-D slice: uint8 (H, W), or (H, W, 3) where the file has colour. Three equal channels are grey."""
 
     index: int
-    pixels: NDArray[np.uint8]
+    pixels: NDArray[np.uint8] = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,24 +55,29 @@ class DicomIdentity:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """A file's frames. ``pixel_sha256`` is equal for files that show the same grey pixels in the same shape."""
+    """A file's frames."""
 
-    format: str
+    format: Format
     frames: tuple[Frame, ...]
     dicom: DicomIdentity | None = None
 
     @property
     def pixel_sha256(self) -> str:
-        """sha256 over shape and grey pixels of every frame."""
+        """sha256 over shape and grey pixels of every frame: equal for files that show the same, in any format."""
         digest = sha256()
         for frame in self.frames:
-            grey = frame.pixels if frame.pixels.ndim == 2 else np.asarray(Image.fromarray(frame.pixels).convert("L"))  # noqa: PLR2004
-            digest.update(str(grey.shape).encode() + np.ascontiguousarray(grey).tobytes())
+            grey = np.asarray(Image.fromarray(frame.pixels).convert("L"))
+            digest.update(str(grey.shape).encode())
+            digest.update(grey.tobytes())
         return digest.hexdigest()
 
 
 def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
-    """Bytes of a JPEG, PNG or single-frame MR DICOM -> frames, by content."""
+    """Bytes of a JPEG, PNG or single-frame MR DICOM -> frames, by content. Safe to call from threads.
+
+    Raises:
+        MemoryError: the machine is short of memory. Sizes were checked before, so that is no fault of the file.
+    """
     limits = limits or Limits()
     if not data:
         return Rejection(reason=RejectionReason.EMPTY_FILE, detail="0 bytes")
@@ -69,9 +87,12 @@ def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
         )
     found = sniff(data)
     try:
-        decoded = _decode_as(found, data, limits)
+        with MUTED:
+            decoded = _decode_as(found, data, limits)
+    except MemoryError:
+        raise
     except Exception as exc:  # decoders raise anything on bad bytes; the class alone cannot name a patient
-        return Rejection(reason=RejectionReason.CORRUPT, detail=f"{found} decoder failed with {type(exc).__name__}")
+        return Rejection(reason=RejectionReason.CORRUPT, detail=f"{found} decoder failed with {_class_name(exc)}")
     return decoded if isinstance(decoded, Rejection) else _without_blank(decoded)
 
 
@@ -79,13 +100,18 @@ def _decode_as(found: str | None, data: bytes, limits: Limits) -> Decoded | Reje
     if found in {"jpeg", "png"}:
         from braintumor.imaging.raster import decode_raster
 
-        return decode_raster(data, found, limits)
+        return decode_raster(data, "jpeg" if found == "jpeg" else "png", limits)
     if found == "dicom":
-        from braintumor.imaging.dicom import decode_dicom
+        from braintumor.imaging.dicom import decode_dicom  # imports pydicom: half a second, so only where it is needed
 
         return decode_dicom(data, limits)
     what = "content of no known format" if found is None else f"content is {found}"
     return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=f"{what}; JPEG, PNG and DICOM are scored")
+
+
+def _class_name(exc: Exception) -> str:
+    kind = type(exc)
+    return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
 def check_size(width: int, height: int, limits: Limits) -> Rejection | None:
@@ -104,6 +130,6 @@ def check_size(width: int, height: int, limits: Limits) -> Rejection | None:
 
 
 def _without_blank(decoded: Decoded) -> Decoded | Rejection:
-    if any(frame.pixels.min() == frame.pixels.max() for frame in decoded.frames):
-        return Rejection(reason=RejectionReason.BLANK_IMAGE, detail="every pixel has the same value")
+    if any((frame.pixels == frame.pixels[0, 0]).all() for frame in decoded.frames):
+        return Rejection(reason=RejectionReason.BLANK_IMAGE, detail="every pixel shows the same value")
     return decoded

@@ -9,19 +9,43 @@ from PIL import Image
 PREPROCESSING = "letterbox-bilinear-1"
 """Fingerprint of ``prepare``; goes with every model and every prediction. Change it with any change of the pixels."""
 
+_GREY = 2
+"""Dimensions of a grey image: (H, W)."""
+
 
 def prepare(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
     """Fit an image into a black square: (H, W) or (H, W, 3) -> (size, size, 3), proportions kept, centred.
 
-    Bilinear with antialiasing, as Pillow does it: the filter widens with the reduction.
+    Bilinear with antialiasing, as Pillow does it: the filter widens with the reduction. The image is resized before
+    the black is added, so that black never bleeds into anatomy at the edge. Integer arithmetic throughout: the same
+    pixels come out on every machine. Grey is repeated to three channels, and equals its RGB copy.
     """
-    height, width = pixels.shape[:2]
-    scale = size / max(height, width)
-    shape = max(1, round(width * scale)), max(1, round(height * scale))
-    small = np.asarray(Image.fromarray(pixels).resize(shape, Image.Resampling.BILINEAR))
-    if small.ndim == 2:  # noqa: PLR2004
+    small = np.asarray(Image.fromarray(pixels).resize(_fitted(pixels.shape, size), Image.Resampling.BILINEAR))
+    if small.ndim == _GREY:
         small = np.repeat(small[..., None], 3, axis=2)
-    square = np.zeros((size, size, 3), np.uint8)
-    top, left = (size - small.shape[0]) // 2, (size - small.shape[1]) // 2
-    square[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return _centred(small, size)
+
+
+def letterbox_mask(mask: NDArray[np.bool_], *, size: int) -> NDArray[np.bool_]:
+    """Fit a mask (H, W) where ``prepare`` puts its image: (size, size), ``False`` beside the image.
+
+    Nearest neighbour: a mask has no values between yes and no.
+    """
+    image = Image.fromarray(mask.astype(np.uint8))
+    small = np.asarray(image.resize(_fitted(mask.shape, size), Image.Resampling.NEAREST))
+    return _centred(small, size).astype(bool)
+
+
+def _fitted(shape: tuple[int, ...], size: int) -> tuple[int, int]:
+    """Width and height of the image inside the square."""
+    height, width = shape[:2]
+    scale = size / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def _centred(small: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    height, width = small.shape[:2]
+    square = np.zeros((size, size, *small.shape[2:]), np.uint8)
+    top, left = (size - height) // 2, (size - width) // 2
+    square[top : top + height, left : left + width] = small
     return square

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class RejectionReason(StrEnum):
-    """Reason codes, as they stand in ``rejection.reason``."""
+    """Reason codes, as they stand in ``rejection.reason``. Add one here, in ``_TEXTS`` and in the operator's page."""
 
     EMPTY_FILE = "empty_file"
     UNSUPPORTED_FORMAT = "unsupported_format"
@@ -42,13 +42,22 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
     ),
     RejectionReason.TRUNCATED: ("The file ends before its image does.", "Send the whole file again."),
     RejectionReason.CORRUPT: ("The image data cannot be decoded.", "Export the image again from its source."),
-    RejectionReason.TOO_MANY_BYTES: ("The file is larger than the limit.", "Send single slices, or raise the limit."),
+    RejectionReason.TOO_MANY_BYTES: (
+        "The file, as sent or once inflated, is larger than the limit.",
+        "Send single slices, or raise the limit.",
+    ),
     RejectionReason.TOO_MANY_PIXELS: ("The image has more pixels than the limit.", "Send it at its scanned size."),
     RejectionReason.TOO_SMALL: ("The image is too small to show anatomy.", "Send the image, not its thumbnail."),
-    RejectionReason.BLANK_IMAGE: ("Every pixel has the same value.", "Check the export: the slice is empty."),
+    RejectionReason.BLANK_IMAGE: (
+        "Every pixel has the same value, or its window shows one value only.",
+        "Check the export: the slice is empty.",
+    ),
     RejectionReason.NOT_MR: ("The DICOM object is not of Modality MR.", "Route only MR series to this prefix."),
-    RejectionReason.NO_PIXELS: ("The DICOM object holds no pixel data.", "Route only image objects to this prefix."),
-    RejectionReason.MULTI_FRAME: ("The DICOM object holds several frames.", "Send its slices as single frames."),
+    RejectionReason.NO_PIXELS: (
+        "The DICOM object holds no pixel data of whole numbers.",
+        "Route only image objects to this prefix.",
+    ),
+    RejectionReason.MULTI_FRAME: ("The file holds several frames.", "Send its slices as single frames."),
     RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX: (
         "The DICOM pixel data is compressed in a way that no installed decoder reads.",
         "Send it uncompressed, RLE, or as JPEG 2000.",

@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
+import struct
+
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\xd8\xff", "jpeg"),
     (0, b"\x89PNG\r\n\x1a\n", "png"),
-    (128, b"DICM", "dicom"),
-    (0, b"\x1f\x8b", "gzip"),
+    (128, b"DICM", "dicom"),  # before TIFF: a DICOM preamble may be a TIFF header (PS3.10 7.1)
     (344, b"n+1\0", "nifti"),
     (344, b"ni1\0", "nifti"),
+    (4, b"n+2\0", "nifti"),
+    (4, b"ni2\0", "nifti"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"PK\x03\x04", "zip"),
     (0, b"II*\0", "tiff"),
     (0, b"MM\0*", "tiff"),
     (0, b"GIF8", "gif"),
+    (8, b"WEBP", "webp"),
+    (0, b"\0\0\0\x0cjP  ", "jpeg 2000"),
+    (0, b"NRRD", "nrrd"),
     (0, b"BM", "bmp"),
     (0, b"%PDF", "pdf"),
 )
-_BARE_DICOM = (b"\x08\x00", b"\x02\x00")
-"""Little-endian group numbers with which a DICOM file without preamble begins."""
+"""Those that are not scored are here to be named in the rejection."""
+_BARE_GROUPS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
+"""Groups 0008 and 0002 in little endian, 0008 in big endian: how a DICOM file without preamble begins."""
+_LONGEST_FIRST_ELEMENT = 1024
+"""Bytes. Group length, character set, image type: what stands first is short."""
 
 
 def sniff(data: bytes) -> str | None:
@@ -24,5 +35,15 @@ def sniff(data: bytes) -> str | None:
     for offset, magic, name in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
             return name
-    is_bare_dicom = data[:2] in _BARE_DICOM and data[4:6].isalpha() and data[4:6].isupper()
-    return "dicom" if is_bare_dicom else None
+    return "dicom" if _is_bare_dicom(data) else None
+
+
+def _is_bare_dicom(data: bytes) -> bool:
+    """Whether the first element is DICOM's: a known group, then a VR or (implicit) a short, even length."""
+    if data[:2] not in _BARE_GROUPS or len(data) < 8:  # noqa: PLR2004 - an element's header
+        return False
+    vr = data[4:6]
+    if vr.isalpha() and vr.isupper():
+        return True
+    (length,) = struct.unpack_from("<I", data, 4)
+    return data[:2] == b"\x08\x00" and length % 2 == 0 and 0 < length <= _LONGEST_FIRST_ELEMENT

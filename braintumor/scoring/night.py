@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sqlalchemy import Engine
 
@@ -11,12 +11,13 @@ from braintumor import database
 from braintumor.errors import ConfigurationError
 from braintumor.migrations import require_current
 from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.registry import load_model
+from braintumor.registry import ModelVersion, load_model
 from braintumor.scoring.discovery import Discovery, discover
 from braintumor.scoring.plan import CHUNK_SIZE, plan
 from braintumor.scoring.reconcile import Balance, reconcile
 from braintumor.scoring.run import ScoringRun, load_run, open_run
 from braintumor.scoring.worker import score_chunk
+from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
 
 
@@ -27,6 +28,7 @@ class Night:
     settings: Settings
     engine: Engine
     store: ObjectStore
+    _models: dict[str, LoadedModel] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def open(cls, settings: Settings) -> Night:
@@ -59,9 +61,16 @@ class Night:
     def score(self, scoring_run_id: int, chunk_number: int) -> dict[str, int]:
         """Score one chunk with the run's pinned model; returns counts of outcomes."""
         run = load_run(self.engine, scoring_run_id)
-        model = load_model(self.store, self.settings, run.model)
         key = self.settings.require("pseudonym_key").encode()
+        model = self._loaded(run.model)
         return dict(score_chunk(self.engine, self.store, model, run, chunk_number, pseudonym_key=key))
+
+    def _loaded(self, model: ModelVersion) -> LoadedModel:
+        """The model, checked and compiled once for all chunks of this process."""
+        if model.model_name not in self._models:
+            self._models.clear()
+            self._models[model.model_name] = load_model(self.store, self.settings, model)
+        return self._models[model.model_name]
 
     def reconcile(self, scoring_run_id: int) -> Balance:
         """Prove that the run balances."""

@@ -57,22 +57,28 @@ class Engine:
         starts = range(0, len(frames), _BATCH)
         results: list[dict[str, NDArray[np.float32]]] = [{} for _ in starts]
         failures: list[Exception] = []
+        outputs = self._compiled.outputs
 
         def keep(request: Any, index: int) -> None:
             try:
-                results[index] = {
-                    output.any_name: request.get_tensor(output).data.copy() for output in self._compiled.outputs
-                }
+                results[index] = {output.any_name: request.get_tensor(output).data.copy() for output in outputs}
             except RuntimeError as exc:  # an exception in a callback would abort the process
                 failures.append(exc)
 
         self._queue.set_callback(keep)
-        for index, start in enumerate(starts):
-            self._queue.start_async({0: frames[start : start + _BATCH]}, index)
-        self._queue.wait_all()
+        try:
+            for index, start in enumerate(starts):
+                self._queue.start_async({0: frames[start : start + _BATCH]}, index)
+        finally:
+            self._queue.wait_all()
+            self._queue.set_callback(_forget)  # the queue would hold the results, where no garbage collector looks
         if failures:
             raise failures[0]
         return {name: np.concatenate([part[name] for part in results]) for name in results[0]}
+
+
+def _forget(_request: Any, _index: int) -> None:
+    """A callback that holds on to nothing."""
 
 
 class LoadedModel:

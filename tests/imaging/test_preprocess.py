@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from braintumor.imaging.deidentify import pseudonym
+from braintumor.imaging.preprocess import prepare
+
+KEY = b"k" * 32
+
+
+@pytest.mark.parametrize(("shape", "filled"), [((100, 200), (32, 64)), ((200, 100), (64, 32)), ((90, 90), (64, 64))])
+def test_anatomy_keeps_its_proportions_and_sits_in_the_middle(shape: tuple[int, int], filled: tuple[int, int]) -> None:
+    square = prepare(np.full(shape, 200, np.uint8), size=64)
+    assert square.shape == (64, 64, 3)
+    rows, columns = np.flatnonzero(square.any(axis=(1, 2))), np.flatnonzero(square.any(axis=(0, 2)))
+    assert (len(rows), len(columns)) == filled
+    assert abs(rows[0] - (63 - rows[-1])) <= 1 and abs(columns[0] - (63 - columns[-1])) <= 1
+
+
+def test_grey_is_repeated_and_colour_is_kept() -> None:
+    grey = np.random.default_rng(0).integers(0, 255, (80, 80), dtype=np.uint8)
+    assert (prepare(grey, size=64)[..., 0] == prepare(grey, size=64)[..., 2]).all()
+    np.testing.assert_array_equal(prepare(np.repeat(grey[..., None], 3, axis=2), size=64), prepare(grey, size=64))
+
+
+def test_an_extremely_narrow_image_still_becomes_a_square() -> None:
+    assert prepare(np.full((2000, 1), 9, np.uint8), size=64).shape == (64, 64, 3)
+
+
+def test_a_large_image_is_averaged_not_sampled() -> None:
+    checkers = (np.indices((512, 512)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    assert np.abs(prepare(checkers, size=64).astype(int) - 128).max() < 10
+
+
+def test_pseudonyms_join_what_is_equal_and_nothing_else() -> None:
+    one = pseudonym("1.2.3", kind="study", key=KEY)
+    assert one == pseudonym(" 1.2.3 ", kind="study", key=KEY)
+    assert one is not None and len(one) == 32
+    assert one != pseudonym("1.2.3", kind="series", key=KEY)
+    assert one != pseudonym("1.2.3", kind="study", key=b"another key of the same length..")
+    assert pseudonym("  ", kind="patient", key=KEY) is None

@@ -1,0 +1,55 @@
+"""A larger night: memory does not grow with the number of scans."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.settings import Settings
+
+pytestmark = pytest.mark.soak
+
+_CODE = """
+import resource, sys
+from braintumor.scoring.night import score_night
+from braintumor.settings import Settings
+balance = score_night(Settings.from_environment(), run_key=sys.argv[1], scans_uri=sys.argv[2])
+print(balance.count_scored, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def peak_megabytes(settings: Settings, prefix: str, expected: int) -> int:
+    done = subprocess.run(
+        [sys.executable, "-c", _CODE, prefix, prefix],
+        env={**os.environ, **settings.to_environment()},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=500,
+    )
+    scored, peak = map(int, done.stdout.split())
+    assert scored == expected
+    return peak
+
+
+def test_ten_times_the_scans_take_no_more_memory(settings: Settings) -> None:
+    store, base = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
+    rng = np.random.default_rng(0)
+
+    def put(name: str) -> None:
+        buffer = io.BytesIO()
+        Image.fromarray(rng.integers(0, 255, (400, 400), dtype=np.uint8)).save(buffer, "PNG")
+        store.write(base / name, buffer.getvalue())
+
+    names = [f"few/{n}.png" for n in range(300)] + [f"many/{n}.png" for n in range(3000)]
+    assert len(list(store.concurrently(put, names))) == 3300
+    few = peak_megabytes(settings, str(base / "few/"), 300)
+    many = peak_megabytes(settings, str(base / "many/"), 3000)
+    assert many < few * 1.2 + 50, f"{few} MB for 300 scans, {many} MB for 3000"
