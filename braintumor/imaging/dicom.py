@@ -125,8 +125,14 @@ def _pixels(dataset: Any) -> NDArray[np.uint8]:
 
 
 def _stored(dataset: Any) -> tuple[NDArray[Any], dict[str, Any]]:
+    """Stored values (H, W) or (H, W, 3), and the pixel attributes that hold after decoding."""
     syntax = syntax_of(dataset)
-    decoder = get_decoder(str(syntax))
-    # pydicom would take its own RLE decoder first, in Python: 15 times slower
-    is_fast = syntax == uid.RLELossless and "pylibjpeg" in decoder.available_plugins
-    return decoder.as_array(dataset, index=0, decoding_plugin="pylibjpeg" if is_fast else "")
+    # pydicom's own RLE decoder, in Python, is 15 times slower and expands a bomb before it looks at the size
+    plugin = "pylibjpeg" if syntax == uid.RLELossless else ""
+    try:
+        return get_decoder(str(syntax)).as_array(dataset, index=0, decoding_plugin=plugin)
+    except BaseException as exc:
+        if type(exc).__name__ != "PanicException":
+            raise
+        # pylibjpeg-rle is Rust, whose panic on bad bytes is no Exception: it would end the worker
+        raise ValueError("the RLE decoder gave up") from exc

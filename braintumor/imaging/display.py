@@ -1,0 +1,133 @@
+"""Stored values -> what a viewer shows, 0 to 255.
+
+DICOM's chain is: modality LUT (PS3.3 C.11.1: rescale to the scanner's units), VOI LUT (C.11.2: window or table),
+presentation (C.7.6.3.1.2: MONOCHROME1 shows its lowest value white).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_PERCENTILES = (0.5, 99.5)
+"""Displayed range where nobody names one: a few hot pixels do not darken the brain."""
+_WHITE = 255
+_BITS_SHOWN = 8
+
+
+def without_equal_channels(
+    red: NDArray[np.uint8], green: NDArray[np.uint8], blue: NDArray[np.uint8]
+) -> NDArray[np.uint8]:
+    """Three channels (H, W) -> (H, W) where they are all the same, else (H, W, 3)."""
+    if np.array_equal(red, green) and np.array_equal(red, blue):
+        return red
+    return np.stack([red, green, blue], axis=2)
+
+
+def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Grey of more than 8 bits without a stated range, as in a 16-bit PNG: (H, W) -> uint8 (H, W).
+
+    An 8-bit image that was widened (v -> 257 v, or 256 v) comes back exactly; anything else is shown by percentiles.
+    """
+    high, low = values >> _BITS_SHOWN, values & _WHITE
+    if values.max() > _WHITE and (np.array_equal(low, high) or not low.any()):
+        return high.astype(np.uint8)
+    return _to_uint8(_scaled(values.astype(np.float64), *displayed_range(values)))
+
+
+def displayed_range(values: NDArray[Any]) -> tuple[float, float]:
+    """The 0.5th and 99.5th percentile; lowest and highest where those two are the same."""
+    low, high = np.percentile(values, _PERCENTILES)
+    return (float(low), float(high)) if low < high else (float(values.min()), float(values.max()))
+
+
+def colour_to_uint8(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+    """RGB (H, W, 3) of so many bits a sample -> uint8, grey where its channels are equal."""
+    shown = values if bits == _BITS_SHOWN else _to_uint8(values / (2**bits - 1))
+    red, green, blue = (np.ascontiguousarray(shown[..., channel], np.uint8) for channel in range(3))
+    return without_equal_channels(red, green, blue)
+
+
+def grey_to_uint8(stored: NDArray[Any], dataset: Any, *, is_inverted: bool) -> NDArray[np.uint8]:
+    """DICOM's stored values (H, W) -> uint8 (H, W), by the rescale and window that its ``dataset`` states."""
+    transformation = functional_group(dataset, "PixelValueTransformationSequence")
+    slope, intercept = _number(transformation, "RescaleSlope"), _number(transformation, "RescaleIntercept")
+    values = stored.astype(np.float64)
+    values *= 1.0 if slope is None else slope
+    values += intercept or 0.0
+    shown = _voi(values, dataset, padding=stored == dataset.get("PixelPaddingValue"))
+    return _to_uint8(1 - shown if is_inverted else shown)
+
+
+def functional_group(dataset: Any, name: str) -> Any:
+    """Where an attribute stands: in a functional group of an enhanced object (C.7.6.16), else in ``dataset`` itself."""
+    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
+        for group in dataset.get(groups) or ():
+            if group.get(name):
+                return group.get(name)[0]
+    return dataset
+
+
+def window(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.float64]:
+    """Values -> 0..1 (black to white) through a window (C.11.2.1.2 and C.11.2.1.3).
+
+    Args:
+        values: rescaled values, of any shape.
+        center: the window's middle, in the values' unit.
+        width: the window's width; at least 1 for ``LINEAR``.
+        function: ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``.
+    """
+    if function == "SIGMOID":
+        with np.errstate(over="ignore"):  # exp of a far value is infinite, and its share of white is 0
+            exponential: NDArray[np.float64] = np.exp(-4 * (values - center) / width)
+        return np.asarray(1 / (1 + exponential), np.float64)
+    if function == "LINEAR_EXACT":
+        return _scaled(values, center - width / 2, center + width / 2)
+    # DICOM's half-pixel convention: center 127.5 and width 256 show 0..255 as they are
+    return _scaled(values, center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
+
+
+def _voi(values: NDArray[np.float64], dataset: Any, padding: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """0..1 by the object's table, else its first window, else percentiles of what is no padding."""
+    voi = functional_group(dataset, "FrameVOILUTSequence")
+    if dataset.get("VOILUTSequence"):
+        return _table(values, dataset)
+    center, width = _number(voi, "WindowCenter"), _number(voi, "WindowWidth")
+    function = str(voi.get("VOILUTFunction") or "LINEAR").upper()
+    if center is not None and width is not None and width >= (1 if function == "LINEAR" else 1e-9):
+        return window(values, center, width, function)
+    scanned = values if padding.all() else values[~padding]
+    return _scaled(values, *displayed_range(scanned))
+
+
+def _table(values: NDArray[np.float64], dataset: Any) -> NDArray[np.float64]:
+    """Values through the first VOI LUT (C.11.2.1.1), whose entries have the bits that its descriptor says."""
+    from pydicom.pixels.processing import apply_voi
+
+    bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
+    entries: NDArray[np.uint16] = apply_voi(np.rint(values).astype(np.int64), dataset)
+    return _scaled(entries.astype(np.float64), 0, 2**bits - 1)
+
+
+def _scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+    """``low`` and below -> 0, ``high`` and above -> 1. A range of no width is a step."""
+    if high <= low:
+        return (values > low).astype(np.float64)
+    return np.clip((values - low) / (high - low), 0, 1)
+
+
+def _to_uint8(shown: NDArray[np.float64]) -> NDArray[np.uint8]:
+    return np.asarray(np.rint(shown * _WHITE), np.uint8)
+
+
+def _number(dataset: Any, keyword: str) -> float | None:
+    """The attribute's first value; ``None`` where it is absent, empty, infinite or no number."""
+    value = dataset.get(keyword)
+    first = value[0] if value and not isinstance(value, str | int | float) and hasattr(value, "__getitem__") else value
+    if first is None or first == "":
+        return None
+    number = float(first)
+    return number if math.isfinite(number) else None

@@ -1,0 +1,124 @@
+"""How a DICOM object's pixels are encoded, and what to refuse before any decoder runs."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from typing import Any
+
+from pydicom import uid
+from pydicom.encaps import get_frame
+from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.pixels.decoders.base import get_decoder
+
+from braintumor.imaging.frames import Limits
+from braintumor.imaging.rejection import Rejection, RejectionReason
+
+_TAIL = 16
+"""Bytes at a codestream's end in which its end marker stands; the rest is padding."""
+_END_OF_CODESTREAM = b"\xff\xd9"
+_BITS_A_JPEG_DECODER_READS = 8
+_EXPANSION_OF_RLE = 1.05
+"""RLE grows by 1/128 at worst, then headers (PS3.5 G.3.1)."""
+
+
+def check_inflated(data: bytes, limits: Limits) -> Rejection | None:
+    """Refuse a deflated object that is cut, or larger than the limit once inflated: pydicom inflates without bound."""
+    stream = io.BytesIO(data)
+    read_preamble(stream, force=True)
+    if _read_file_meta_info(stream).get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+        return None
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = len(inflater.decompress(data[stream.tell() :], limits.max_bytes + 1))
+    if inflated > limits.max_bytes:
+        return Rejection(
+            reason=RejectionReason.TOO_MANY_BYTES, detail=f"inflates to more than {limits.max_bytes:,} bytes"
+        )
+    if not inflater.eof:
+        return Rejection(reason=RejectionReason.TRUNCATED, detail=f"deflated data ends early, at {inflated:,} bytes")
+    return None
+
+
+def syntax_of(dataset: Any) -> uid.UID | None:
+    """The transfer syntax: as the file says, else as it was found to be encoded; ``None`` where nobody can tell."""
+    stated = dataset.file_meta.get("TransferSyntaxUID")
+    if stated:
+        return uid.UID(str(stated))
+    if dataset["PixelData"].is_undefined_length:
+        return None
+    is_implicit, is_little = dataset.original_encoding
+    if not is_little:
+        return uid.ExplicitVRBigEndian
+    return uid.ImplicitVRLittleEndian if is_implicit else uid.ExplicitVRLittleEndian
+
+
+def check_encoding(dataset: Any) -> Rejection | None:
+    """Refuse pixels that no decoder reads, that end early, or that are not of the size that the header says."""
+    syntax = syntax_of(dataset)
+    if syntax is None or not _is_readable(syntax, int(dataset.get("BitsStored", 8))):
+        return _unsupported(syntax)
+    if not syntax.is_encapsulated:
+        return _check_length(len(dataset.PixelData), _expected_bytes(dataset))
+    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
+    if syntax == uid.RLELossless:
+        return _check_rle(len(frame), _expected_bytes(dataset))
+    return _check_codestream(frame, (int(dataset.Columns), int(dataset.Rows)))
+
+
+def _is_readable(syntax: uid.UID, bits: int) -> bool:
+    if syntax == uid.JPEGExtended12Bit and bits > _BITS_A_JPEG_DECODER_READS:
+        return False
+    try:
+        return bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+def _unsupported(syntax: uid.UID | None) -> Rejection:
+    is_known = syntax is not None and syntax.name != str(syntax)  # pydicom's name of an unknown one is itself
+    name = syntax.name if syntax is not None and is_known else "private or unknown"
+    return Rejection(
+        reason=RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX, detail=f"no decoder here for transfer syntax: {name}"
+    )
+
+
+def _expected_bytes(dataset: Any) -> int:
+    """Size of one frame as it is stored uncompressed."""
+    samples = int(dataset.get("SamplesPerPixel", 1))
+    bits = int(dataset.Rows) * int(dataset.Columns) * samples * int(dataset.BitsAllocated)
+    is_subsampled = dataset.get("PhotometricInterpretation") == "YBR_FULL_422"
+    return bits // 8 * 2 // 3 if is_subsampled else bits // 8
+
+
+def _check_length(found: int, expected: int) -> Rejection | None:
+    if found >= expected:
+        return None
+    detail = f"{found:,} bytes of pixel data, {expected:,} expected"
+    return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+
+
+def _check_rle(found: int, expected: int) -> Rejection | None:
+    most = int(expected * _EXPANSION_OF_RLE) + 1024
+    if found <= most:
+        return None
+    detail = f"{found:,} bytes of RLE data, at most {most:,} expected"
+    return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+
+
+def _check_codestream(frame: bytes, expected: tuple[int, int]) -> Rejection | None:
+    """Refuse a JPEG or JPEG 2000 stream that has no end, or another size than the object's: decoders allocate by it."""
+    from PIL import Image
+
+    if _END_OF_CODESTREAM not in frame[-_TAIL:]:
+        detail = f"the compressed pixel data has no end marker in {len(frame):,} bytes"
+        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+    try:
+        with Image.open(io.BytesIO(frame), formats=["JPEG", "JPEG2000"]) as image:
+            found = image.size
+    except Image.DecompressionBombError:
+        detail = "the compressed pixel data claims more pixels than any limit"
+        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+    if found == expected:
+        return None
+    detail = f"the compressed pixel data is {found[0]} x {found[1]}, the header says {expected[0]} x {expected[1]}"
+    return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
