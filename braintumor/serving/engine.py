@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.errors import ModelIntegrityError
+from braintumor.imaging.preprocess import PREPROCESSING
 from braintumor.serving.artefact import GRAPH, Manifest, serving_sha256s, verify
 
 ENGINE = "openvino-cpu"
@@ -99,6 +100,11 @@ class LoadedModel:
             verify(folder, serving_sha256s(sha256s))
         manifest = Manifest.read(folder)
         verify(folder, serving_sha256s(manifest.sha256s))
+        if manifest.preprocessing != PREPROCESSING:
+            raise ModelIntegrityError(
+                f"Model {manifest.name} was trained on frames prepared as {manifest.preprocessing!r}; this version "
+                f"prepares them as {PREPROCESSING!r}. Train the model again with this version."
+            )
         return cls(manifest, Engine(folder / GRAPH))
 
     def predict(self, frames: NDArray[np.uint8]) -> Outputs:
