@@ -86,7 +86,7 @@ def window(values: NDArray[np.float64], center: float, width: float, function: s
         return np.asarray(1 / (1 + exponential), np.float64)
     if function == "LINEAR_EXACT":
         return _scaled(values, center - width / 2, center + width / 2)
-    # DICOM's half-pixel convention: center 127.5 and width 256 show 0..255 as they are
+    # DICOM's half-pixel convention: center 128 and width 256 show 0..255 as they are
     return _scaled(values, center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
 
 

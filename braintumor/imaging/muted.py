@@ -1,12 +1,18 @@
-"""Silence around the decoders: what they warn about, they quote, and a quoted tag can name a patient.
+"""Silence around the decoders: what they warn about and log, they quote, and a quoted tag can name a patient.
 
 ::
 
     with MUTED:
         pydicom.dcmread(...)
 
-``warnings.catch_warnings`` alone is not enough: it swaps the process's filters, and threads that enter and leave it in
-turn leave the wrong ones behind. Here the first thread in mutes and the last one out restores.
+``warnings.catch_warnings`` is not for threads: it swaps the process's list of filters, so threads that leave it in
+another order than they entered put the wrong list back, and whatever others set meanwhile is lost. Setting filters on
+import would be a side effect. Here one filter, for the decoders' modules alone, is added by whoever enters and removed
+by the last one out; the list itself is never swapped. pydicom's own switch (``reading_validation_mode``) is no way
+round: it is the process's as well, and silences validation only, not what is said of encodings and character sets.
+
+What remains: a thread that leaves a ``catch_warnings`` of its own during a decoding takes the filter away until the
+next decoding. Nothing on the scoring path has one.
 """
 
 from __future__ import annotations
@@ -14,12 +20,24 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from contextlib import ExitStack
 from types import TracebackType
+from typing import Any, cast
 
 _SOURCES = r"(pydicom|PIL|pylibjpeg|openjpeg|rle|numpy|braintumor\.imaging)(\.|$)"
 """Modules that a decoder's warning is attributed to: only theirs are muted, other threads' are not."""
-_LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "pydicom.pixels.utils", "pylibjpeg.utils", "openjpeg.utils")
+_LOGGERS = (
+    "PIL.ImageFile",
+    "PIL.PngImagePlugin",
+    "PIL.TiffImagePlugin",  # EXIF: every tag with its value
+    "openjpeg",
+    "openjpeg.utils",
+    "pydicom",
+    "pydicom.pixels.decoders.base",
+    "pydicom.pixels.utils",
+    "pylibjpeg",
+    "pylibjpeg.utils",
+)
+"""Each by name: a logger's filter does not hold for its children."""
 
 
 def _drop(_record: logging.LogRecord) -> bool:
@@ -32,13 +50,13 @@ class _Muted:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._inside = 0
-        self._undo = ExitStack()
 
     def __enter__(self) -> None:
         with self._lock:
             self._inside += 1
-            if self._inside == 1:
-                self._mute()
+            warnings.filterwarnings("ignore", module=_SOURCES)  # moved to the front where it is there already
+            for name in _LOGGERS:
+                logging.getLogger(name).addFilter(_drop)
 
     def __exit__(
         self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
@@ -46,14 +64,14 @@ class _Muted:
         with self._lock:
             self._inside -= 1
             if self._inside == 0:
-                self._undo.close()
+                self._unmute()
 
-    def _mute(self) -> None:
-        self._undo.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", module=_SOURCES)
-        for logger in map(logging.getLogger, _LOGGERS):
-            logger.addFilter(_drop)
-            self._undo.callback(logger.removeFilter, _drop)
+    def _unmute(self) -> None:
+        filters = cast(list[tuple[Any, ...]], warnings.filters)
+        for own in [each for each in filters if getattr(each[3], "pattern", None) == _SOURCES]:
+            filters.remove(own)
+        for name in _LOGGERS:
+            logging.getLogger(name).removeFilter(_drop)
 
 
 MUTED = _Muted()

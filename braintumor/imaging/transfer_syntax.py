@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
+from itertools import pairwise
 from typing import Any
 
 from pydicom import uid
 from pydicom.encaps import get_frame
-from pydicom.filereader import _read_file_meta_info, read_preamble
+from pydicom.filereader import _read_command_set_elements, _read_file_meta_info, read_preamble
 from pydicom.pixels.decoders.base import get_decoder
 
 from braintumor.imaging.frames import Limits
@@ -18,8 +20,8 @@ _TAIL = 16
 """Bytes at a codestream's end in which its end marker stands; the rest is padding."""
 _END_OF_CODESTREAM = b"\xff\xd9"
 _BITS_A_JPEG_DECODER_READS = 8
-_EXPANSION_OF_RLE = 1.05
-"""RLE grows by 1/128 at worst, then headers (PS3.5 G.3.1)."""
+_RLE_HEADER = struct.Struct("<16L")  # number of segments, then where each begins (PS3.5 G.5)
+_RLE_NO_OP = 128
 
 
 def check_inflated(data: bytes, limits: Limits) -> Rejection | None:
@@ -28,6 +30,7 @@ def check_inflated(data: bytes, limits: Limits) -> Rejection | None:
     read_preamble(stream, force=True)
     if _read_file_meta_info(stream).get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         return None
+    _read_command_set_elements(stream)  # none in a file; pydicom would pass over them before it inflates
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = len(inflater.decompress(data[stream.tell() :], limits.max_bytes + 1))
     if inflated > limits.max_bytes:
@@ -61,7 +64,7 @@ def check_encoding(dataset: Any) -> Rejection | None:
         return _check_length(len(dataset.PixelData), _expected_bytes(dataset))
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     if syntax == uid.RLELossless:
-        return _check_rle(len(frame), _expected_bytes(dataset))
+        return _check_rle(frame, dataset)
     return _check_codestream(frame, (int(dataset.Columns), int(dataset.Rows)))
 
 
@@ -97,12 +100,36 @@ def _check_length(found: int, expected: int) -> Rejection | None:
     return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
 
 
-def _check_rle(found: int, expected: int) -> Rejection | None:
-    most = int(expected * _EXPANSION_OF_RLE) + 1024
-    if found <= most:
-        return None
-    detail = f"{found:,} bytes of RLE data, at most {most:,} expected"
-    return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+def _check_rle(frame: bytes, dataset: Any) -> Rejection | None:
+    """Refuse run lengths that do not fill the image exactly: pylibjpeg panics on them, pydicom expands unbounded."""
+    pixels = int(dataset.Rows) * int(dataset.Columns)
+    expected = int(dataset.get("SamplesPerPixel", 1)) * int(dataset.BitsAllocated) // 8
+    if len(frame) < _RLE_HEADER.size:
+        return Rejection(reason=RejectionReason.TRUNCATED, detail="the RLE data ends inside its header")
+    count, *offsets = _RLE_HEADER.unpack_from(frame)
+    if count != expected or count > len(offsets):
+        return Rejection(reason=RejectionReason.CORRUPT, detail=f"{count} RLE segments, {expected} expected")
+    bounds = [*offsets[:count], len(frame)]
+    for start, end in pairwise(bounds):
+        if not _RLE_HEADER.size <= start <= end <= len(frame) or not _fills(frame, start, end, pixels):
+            return Rejection(
+                reason=RejectionReason.CORRUPT, detail=f"an RLE segment does not decode to {pixels:,} bytes"
+            )
+    return None
+
+
+def _fills(frame: bytes, start: int, end: int, pixels: int) -> bool:
+    """Whether the runs from ``start`` to ``end`` (PS3.5 G.3.1) make so many bytes; one byte behind them is padding."""
+    at, made = start, 0
+    while at < end and made < pixels:
+        run = frame[at]
+        if run < _RLE_NO_OP:  # run + 1 bytes as they stand
+            at, made = at + run + 2, made + run + 1
+        elif run > _RLE_NO_OP:  # the next byte, 257 - run times
+            at, made = at + 2, made + 257 - run
+        else:
+            at += 1
+    return made == pixels and end - 1 <= at <= end
 
 
 def _check_codestream(frame: bytes, expected: tuple[int, int]) -> Rejection | None:

@@ -9,7 +9,7 @@ import tracemalloc
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pydicom
@@ -46,7 +46,7 @@ def changed(name: str = "MR_small.dcm", **tags: Any) -> bytes:
     dataset = pydicom.dcmread(io.BytesIO(shipped(name)))
     for keyword, value in tags.items():
         if value is None:
-            delattr(dataset, keyword)
+            dataset.pop(keyword, None)
         else:
             setattr(dataset, keyword, value)
     return written(dataset)
@@ -66,7 +66,7 @@ def mr_of(pixels: NDArray[Any], **tags: Any) -> bytes:
         "SamplesPerPixel": 1 if is_grey else 3,
         "PhotometricInterpretation": "MONOCHROME2" if is_grey else "RGB",
         "PlanarConfiguration": 0,
-        "WindowCenter": 2 ** (bits - 1) - 0.5,
+        "WindowCenter": 2 ** (bits - 1),  # with this width: every value as it is
         "WindowWidth": 2**bits,
         "PixelPaddingValue": None,
         "SmallestImagePixelValue": None,
@@ -130,12 +130,9 @@ class TestEncodings:
         shown = frame(changed(name, Modality="MR"))
         assert np.abs(shown - stored / np.iinfo(stored.dtype).max * 255).max() <= 0.5
 
-    @pytest.mark.parametrize("start", [0, 128, 132], ids=["preamble", "DICM first", "file meta first"])
-    def test_a_bare_file_without_preamble_is_recognised(self, start: int) -> None:
+    def test_a_bare_file_without_preamble_is_recognised(self) -> None:
         data = shipped("MR_small.dcm")
-        if start == 128:
-            return  # "DICM" at the very start is no form that the standard or pydicom knows
-        np.testing.assert_array_equal(frame(data[start:]), frame(data))
+        np.testing.assert_array_equal(frame(data[132:]), frame(data))
 
     @pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm"])
     def test_a_data_set_without_any_file_meta_is_recognised(self, name: str) -> None:
@@ -199,7 +196,7 @@ class TestDisplay:
 
     def test_signed_values_keep_their_order(self) -> None:
         signed = RAMP.astype(np.int16) - 128
-        shown = frame(mr_of(signed, WindowCenter=-0.5, WindowWidth=256))
+        shown = frame(mr_of(signed, WindowCenter=0, WindowWidth=256))
         assert np.abs(shown.astype(int) - RAMP).max() <= 1
 
     def test_colour_stays_and_grey_stored_as_colour_becomes_grey(self) -> None:
@@ -232,9 +229,7 @@ class TestReasons:
             (lambda: shipped("MR_small_jp2klossless.dcm")[:-2000], RejectionReason.TRUNCATED),
         ],
     )
-    def test_what_cannot_be_scored_gets_its_reason(
-        self, make: Callable[[], bytes], reason: RejectionReason
-    ) -> None:
+    def test_what_cannot_be_scored_gets_its_reason(self, make: Callable[[], bytes], reason: RejectionReason) -> None:
         assert rejected(make()).reason is reason
 
     @pytest.mark.parametrize("share", [0.02, 0.1, 0.3, 0.8])
@@ -269,13 +264,14 @@ class TestBombs:
         assert peak < 3 * Limits().max_bytes
 
     def test_a_bomb_behind_a_command_set_is_refused_too(self) -> None:
-        # an empty stored block reads as the first element of a command set, which pydicom skips before it inflates
-        dataset = self.deflated_bomb(200_000_000)
+        # this reads as an element of a command set, which pydicom passes over before it inflates what follows; and as a
+        # whole deflated stream: two empty stored blocks and an empty last one
+        dataset = self.deflated_bomb(500_000_000)
         meta = dataset[: self.meta_end(dataset)]
-        command = b"\0\0\xff\xff" + (8).to_bytes(4, "little") + b"\x03\0" + bytes(6)
+        command = b"\0\0\0\xff" + (255).to_bytes(4, "little") + b"\xff\xff\x03\0" + bytes(251)
         data = meta + command + dataset[len(meta) :]
         assert peak_bytes(lambda: decode(data)) < 3 * Limits().max_bytes
-        rejected(data)
+        assert rejected(data).reason is RejectionReason.TOO_MANY_BYTES
 
     def test_a_deflated_file_that_is_cut_is_truncated(self) -> None:
         dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small.dcm")))
@@ -306,6 +302,17 @@ class TestBombs:
         }
         assert capfd.readouterr().err == ""
 
+    def test_millions_of_empty_elements_are_refused_before_they_fill_the_memory(self) -> None:
+        data = shipped("MR_small_implicit.dcm")
+        numbers = np.arange(2_000_000, dtype=np.uint32)
+        elements = np.zeros((len(numbers), 4), "<u2")  # group, element, and a length of 0
+        elements[:, 0], elements[:, 1] = 9 + 2 * (numbers >> 16), numbers & 0xFFFF
+        flood = data[: self.meta_end(data)] + elements.tobytes()
+        started = time.perf_counter()
+        assert peak_bytes(lambda: decode(flood)) < 60_000_000
+        assert time.perf_counter() - started < 5
+        assert rejected(flood).reason is RejectionReason.CORRUPT
+
     def test_sequences_nested_ten_thousand_deep_are_refused(self) -> None:
         opened = b"\x40\x00\x75\x02SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
         data = shipped("MR_small.dcm")
@@ -326,23 +333,28 @@ class TestBombs:
         return 132 + stream.tell()
 
     def deflated_bomb(self, size: int) -> bytes:
-        """An MR object whose PixelData inflates to so many zeros: made piecewise, so that the test stays small."""
+        """An MR object whose PixelData inflates to so many zeros: one compressed piece, repeated."""
         dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small.dcm")))
         del dataset.PixelData
         plain = written(dataset)
         start = self.meta_end(plain)
         deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
         parts = [deflater.compress(plain[start:] + b"\xe0\x7f\x10\x00OW\0\0" + size.to_bytes(4, "little"))]
-        piece = bytes(10_000_000)
-        parts += [deflater.compress(piece) for _ in range(size // len(piece))]
-        body = b"".join([*parts, deflater.flush()])
+        parts.append(deflater.flush(zlib.Z_FULL_FLUSH))  # what follows refers to nothing before it, at a byte's edge
+        piece = deflater.compress(bytes(10_000_000)) + deflater.flush(zlib.Z_FULL_FLUSH)
+        body = b"".join([*parts, piece * (size // 10_000_000), deflater.flush()])
         dataset.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian
         deflated = written(dataset)
         return deflated[: self.meta_end(deflated)] + body
 
 
 class TestIdentity:
-    TAGS = {"PatientName": NAME, "PatientID": PATIENT, "StudyInstanceUID": STUDY, "SeriesInstanceUID": f"{STUDY}.1"}
+    TAGS: ClassVar = {
+        "PatientName": NAME,
+        "PatientID": PATIENT,
+        "StudyInstanceUID": STUDY,
+        "SeriesInstanceUID": f"{STUDY}.1",
+    }
     SECRETS = ("Jane", "Doe", "4711", STUDY)
 
     def test_the_raw_identifiers_are_there_for_the_pseudonyms(self) -> None:
@@ -369,6 +381,7 @@ class TestIdentity:
         assert isinstance(decoded, Decoded)
         self.assert_clean(repr(decoded), str(decoded), repr(decoded.dicom), repr(decoded.frames))
 
+    @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")  # of pydicom, when it writes such a file
     @pytest.mark.parametrize("modality", ["JD", "Jane^Doe", "PAT-4711", ["MR", "JD"], "DO"])
     def test_a_modality_that_is_none_is_not_repeated(self, modality: Any) -> None:
         rejection = rejected(changed(**self.TAGS, Modality=modality))
@@ -380,7 +393,13 @@ class TestIdentity:
 
     @pytest.mark.parametrize(
         "element",
-        [b"\x28\x00\x00\x01US", b"\x28\x00\x10\x00US", b"\x28\x00\x11\x00US", b"\x28\x00\x01\x01US", b"\x28\x00\x02\x00US"],
+        [
+            b"\x28\x00\x00\x01US",
+            b"\x28\x00\x10\x00US",
+            b"\x28\x00\x11\x00US",
+            b"\x28\x00\x01\x01US",
+            b"\x28\x00\x02\x00US",
+        ],
         ids=["BitsAllocated", "Rows", "Columns", "BitsStored", "SamplesPerPixel"],
     )
     def test_text_in_place_of_a_number_is_not_repeated(self, element: bytes) -> None:
@@ -407,11 +426,13 @@ class TestIdentity:
         data = changed(**self.TAGS)
         odd = [
             patched(data, STUDY.encode(), b"Jane^Doe".ljust(len(STUDY), b"x")),
-            patched(data, b"ISO_IR 100", b"Jane^Doe  "),
+            changed(**self.TAGS, SpecificCharacterSet="Jane^Doe"),
             patched(data, b"\x10\x00\x30\x00DA", b"\x10\x00\x30\x00QQ"),
             *(data[:cut] for cut in range(600, 1400, 50)),
         ]
         caplog.set_level(logging.DEBUG)
+        caplog.clear()  # of what writing them said
+        recwarn.clear()
         self.assert_clean(*(str(decode(each)) for each in odd))
         assert not caplog.records and not recwarn.list
         assert capfd.readouterr() == ("", "")

@@ -11,7 +11,7 @@ from braintumor.imaging.preprocess import PREPROCESSING, letterbox_mask, prepare
 
 
 def test_the_pixels_behind_the_fingerprint_never_change() -> None:
-    """Where this fails the resize has changed: give ``PREPROCESSING`` a new name, for models trained before must know."""
+    """Where this fails the resize has changed: give ``PREPROCESSING`` a new name with it."""
     image = np.random.default_rng(0).integers(0, 256, (301, 203), dtype=np.uint8)
     digest = sha256(prepare(image, size=224).tobytes()).hexdigest()[:16]
     assert (PREPROCESSING, digest) == ("letterbox-bilinear-1", "5202abe7299010b9")

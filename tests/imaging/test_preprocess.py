@@ -40,3 +40,35 @@ def test_pseudonyms_join_what_is_equal_and_nothing_else() -> None:
     assert one != pseudonym("1.2.3", kind="series", key=KEY)
     assert one != pseudonym("1.2.3", kind="study", key=b"another key of the same length..")
     assert pseudonym("  ", kind="patient", key=KEY) is None
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 3000), (3000, 3), (32, 20_000)])
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
+def test_elongated_images_show_as_a_line_in_the_middle(shape: tuple[int, int], channels: tuple[int, ...]) -> None:
+    square = prepare(np.full((*shape, *channels), 200, np.uint8), size=64)
+    rows, columns = np.flatnonzero(square.any(axis=(1, 2))), np.flatnonzero(square.any(axis=(0, 2)))
+    assert square.shape == (64, 64, 3) and square.dtype == np.uint8
+    assert max(len(rows), len(columns)) == 64
+    assert set(np.unique(square)) <= {0, 200}  # black beside the image never bleeds into it
+    assert abs(rows.mean() - 31.5) <= 0.5 and abs(columns.mean() - 31.5) <= 0.5
+
+
+def test_the_same_pixels_give_the_same_square_every_time_and_are_not_changed() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (120, 75), dtype=np.uint8)
+    before = pixels.copy()
+    first = prepare(pixels, size=96)
+    np.testing.assert_array_equal(prepare(np.asfortranarray(pixels), size=96), first)
+    np.testing.assert_array_equal(prepare(np.dstack([pixels] * 3), size=96), first)
+    np.testing.assert_array_equal(pixels, before)
+
+
+def test_a_circle_stays_a_circle() -> None:
+    y, x = np.indices((300, 500))
+    circle = (np.hypot(y - 150, x - 250) < 100).astype(np.uint8) * np.uint8(255)
+    shown = prepare(circle, size=100)[..., 0] > 127
+    assert abs(int(shown.any(axis=0).sum()) - int(shown.any(axis=1).sum())) <= 1
+
+
+def test_an_image_of_the_models_own_size_is_not_touched() -> None:
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(prepare(pixels, size=64), pixels)
