@@ -1,0 +1,27 @@
+"""Real images, where a developer has some: BRAINTUMOR_DATASET names a labelled folder."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from braintumor.dataset.folder import labelled_files
+from braintumor.imaging.frames import Decoded, decode
+from braintumor.labels import CLASSES
+from tests.conftest import NO_DATASET
+
+_EVERY = 25
+
+
+def test_a_labelled_folder_of_real_images_is_understood_and_decodes() -> None:
+    folder = os.environ.get("BRAINTUMOR_DATASET")
+    if not folder:
+        pytest.skip(NO_DATASET)
+    files = labelled_files(Path(folder))
+    assert set(Counter(file.label for file in files)) == set(CLASSES)
+    for file in files[::_EVERY]:
+        decoded = decode(file.path.read_bytes())
+        assert isinstance(decoded, Decoded), f"{file.path}: {decoded}"
