@@ -17,7 +17,7 @@ from datetime import timedelta
 
 from airflow.sdk import Param, dag, get_current_context, task
 
-from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY, schedule
+from wiring import DEFAULT_ARGS, schedule
 
 
 @dag(
@@ -25,13 +25,7 @@ from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY, schedule
     schedule=schedule("BRAINTUMOR_NIGHTLY_SCHEDULE", default="0 1 * * *"),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": OWNER,
-        "retries": RETRIES,
-        "retry_delay": RETRY_DELAY,
-        "retry_policy": RETRY_POLICY,
-        "execution_timeout": timedelta(hours=6),
-    },
+    default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=6)},
     tags=["braintumor", "scoring"],
     doc_md=__doc__,
     params={

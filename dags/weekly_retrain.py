@@ -18,7 +18,7 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, chain, dag, get_current_context, task, task_group
 
 from braintumor.modelling.recipe import recipe_names
-from wiring import OWNER, RETRIES, RETRY_DELAY, RETRY_POLICY, schedule
+from wiring import DEFAULT_ARGS, schedule
 
 _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
 
@@ -28,13 +28,7 @@ _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
     schedule=schedule("BRAINTUMOR_WEEKLY_SCHEDULE", default="0 3 * * 0"),
     catchup=False,
     max_active_runs=1,
-    default_args={
-        "owner": OWNER,
-        "retries": RETRIES,
-        "retry_delay": RETRY_DELAY,
-        "retry_policy": RETRY_POLICY,
-        "execution_timeout": timedelta(hours=12),
-    },
+    default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=12)},
     tags=["braintumor", "training"],
     doc_md=__doc__,
     params={

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Connection, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.exceptions import AirflowRuntimeError
@@ -14,11 +14,7 @@ from airflow.sdk.exceptions import AirflowRuntimeError
 if TYPE_CHECKING:
     from braintumor.settings import Settings
 
-OWNER = "braintumor"
-
-RETRIES = 2
-RETRY_DELAY = timedelta(minutes=1)
-RETRY_POLICY = ExceptionRetryPolicy(
+_RETRY_POLICY = ExceptionRetryPolicy(
     rules=[
         RetryRule(
             exception=[
@@ -35,6 +31,14 @@ RETRY_POLICY = ExceptionRetryPolicy(
         ),
     ]
 )
+
+
+DEFAULT_ARGS: dict[str, Any] = {
+    "owner": "braintumor",
+    "retries": 2,
+    "retry_delay": timedelta(minutes=1),
+    "retry_policy": _RETRY_POLICY,
+}
 
 
 def schedule(variable: str, *, default: str) -> CronTriggerTimetable:
@@ -74,7 +78,6 @@ def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, epochs: 
     TensorFlow in a forked task can hang, and keeps GPU memory until its process ends: so it gets a process that ends.
     """
     from braintumor import database
-    from braintumor.errors import BrainTumorError
     from braintumor.registry import trained_in
 
     found = settings()
@@ -88,6 +91,7 @@ def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, epochs: 
         for line in process.stdout or ():
             print(line, end="")
     if process.returncode != 0:
-        raise BrainTumorError(f"Training {recipe} ended with exit code {process.returncode}; its own words are above.")
+        # no BrainTumorError: S3 may have been away, so this is retried
+        raise RuntimeError(f"Training {recipe} ended with exit code {process.returncode}; its own words are above.")
     models = trained_in(database.connect(found), run_key)
     return next(model.model_name for model in models if model.recipe_name == recipe)
