@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
+import psycopg2
 from sqlalchemy import Connection, Engine, create_engine, event, exc
 from sqlalchemy.engine import URL, make_url
 
@@ -19,7 +20,8 @@ SCHEMA = "braintumor"
 
 def connect(settings: Settings) -> Engine:
     """An engine whose connections find the schema ``braintumor`` first; nothing is sent yet."""
-    engine = create_engine(_url(settings.require("database_url")), connect_args={"connect_timeout": 10})
+    url = _url(settings.require("database_url"))
+    engine = create_engine(url, connect_args={"connect_timeout": 10}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def set_search_path(connection: Any, _record: Any) -> None:
@@ -46,6 +48,8 @@ def _url(text: str) -> URL:
 def transaction(engine: Engine) -> Iterator[Connection]:
     """One transaction: all of it or nothing.
 
+    Postgres' own error is not chained: its details quote rows, and a row can hold an object key.
+
     Raises:
         DatabaseUnreachableError: nobody answers at the address, or the connection broke.
         DatabaseError: Postgres refused a statement.
@@ -53,14 +57,10 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     try:
         with engine.begin() as connection:
             yield connection
-    except exc.OperationalError as error:
-        raise DatabaseUnreachableError(
-            f"No usable connection to Postgres at {_address(engine)}: {_first_line(error)}. "
-            "Check that it runs and that BRAINTUMOR_DATABASE_URL or the Airflow connection braintumor_db names it."
-        ) from error
     except exc.DBAPIError as error:
-        hint = " Run `braintumor migrate` first." if "does not exist" in str(error.orig) else ""
-        raise DatabaseError(f"Postgres at {_address(engine)} refused: {_first_line(error)}.{hint}") from error
+        raise _translated(engine, error.orig) from None
+    except psycopg2.Error as error:  # of `copy_rows` and `run_script`, which SQLAlchemy does not see
+        raise _translated(engine, error) from None
 
 
 def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -84,5 +84,12 @@ def _address(engine: Engine) -> str:
     return f"{engine.url.host or 'a local socket'}:{engine.url.port or 5432}/{engine.url.database}"
 
 
-def _first_line(error: exc.DBAPIError) -> str:
-    return str(error.orig).strip().split("\n", maxsplit=1)[0].rstrip(".")
+def _translated(engine: Engine, error: BaseException | None) -> DatabaseError:
+    first_line = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")  # what follows may quote a row
+    if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return DatabaseUnreachableError(
+            f"No usable connection to Postgres at {_address(engine)}: {first_line}. "
+            "Check that it runs and that BRAINTUMOR_DATABASE_URL or the Airflow connection braintumor_db names it."
+        )
+    hint = " Run `braintumor migrate` first." if "does not exist" in first_line else ""
+    return DatabaseError(f"Postgres at {_address(engine)} refused: {first_line}.{hint}")

@@ -10,6 +10,7 @@
     |   |-- ObjectStoreUnreachableError
     |   |-- BucketMissingError
     |   |-- ObjectMissingError
+    |   |-- ObjectRefusedError    S3 refuses this one object
     |   `-- ObjectChangedError    the object is no longer the version that was listed
     |-- DatabaseError             Postgres refused
     |   |-- DatabaseUnreachableError
@@ -17,13 +18,16 @@
     |-- DatasetError              labelled images that cannot become a snapshot
     |-- EvaluationError           figures that cannot be computed or compared
     |-- WeightsError              initial weights that cannot be had or do not fit
+    |-- TrainingError             a training that came to no model
     |-- ModelIntegrityError       an artefact that is not what the registry says
+    |-- PromotionError            a promotion that the ledger refuses
     |-- NoChampionError           nobody has been promoted yet
     `-- ScoringRunError           a night that cannot go on
         |-- StaleClaimError       a newer attempt owns this chunk
         `-- UnbalancedRunError    the rows do not add up to what was seen
 
-A message says what is wrong, what is allowed, what was received, and what to do next. Foreign errors are chained.
+A message says what is wrong, what is allowed, what was received, and what to do next. Foreign errors are chained, but
+for those of S3 and Postgres: their texts hold addresses and rows, and so can name a patient in a log.
 A scan that cannot be scored is not an error but a ``Rejection`` (see ``imaging.rejection``).
 """
 
@@ -62,6 +66,10 @@ class ObjectMissingError(ObjectStoreError):
     """The key does not exist."""
 
 
+class ObjectRefusedError(ObjectStoreError):
+    """S3 refuses this object: its policy, its encryption, or an archive it was moved to."""
+
+
 class ObjectChangedError(ObjectStoreError):
     """The object was overwritten since it was listed."""
 
@@ -90,8 +98,16 @@ class WeightsError(BrainTumorError):
     """Initial weights that cannot be had or do not fit the backbone."""
 
 
+class TrainingError(BrainTumorError):
+    """A training that came to no model, and would not the next time."""
+
+
 class ModelIntegrityError(BrainTumorError):
     """A model's files are missing or are not what its record says."""
+
+
+class PromotionError(BrainTumorError):
+    """The ledger refuses a promotion: no verdict passes it, or not against today's champion."""
 
 
 class NoChampionError(BrainTumorError):

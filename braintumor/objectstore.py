@@ -14,7 +14,7 @@ from datetime import datetime
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import boto3
 from botocore.config import Config
@@ -25,6 +25,7 @@ from braintumor.errors import (
     ConfigurationError,
     ObjectChangedError,
     ObjectMissingError,
+    ObjectRefusedError,
     ObjectStoreError,
     ObjectStoreUnreachableError,
 )
@@ -35,6 +36,12 @@ if TYPE_CHECKING:
 
 _READERS = 8
 """Concurrent requests of one process: enough to hide a round trip, few enough for a small server."""
+
+_OF_THE_CALLER = {
+    "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId",
+    "InvalidSecurity", "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
+}  # fmt: skip
+"""Refusals that any object would meet: they speak of credentials or the clock, not of one object."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -140,6 +147,7 @@ class ObjectStore:
         Raises:
             ObjectChangedError: the object is no longer the version ``etag``.
             ObjectMissingError: there is no such key.
+            ObjectRefusedError: S3 refuses this one object.
         """
         condition = {"IfMatch": f'"{etag}"'} if etag else {}
         with self._translated(uri):
@@ -165,12 +173,17 @@ class ObjectStore:
 
         return dict(self.concurrently(put, files))
 
-    def ensure_bucket(self, bucket: str) -> None:
-        """Make the bucket if it is missing."""
-        with self._translated(S3Uri(bucket=bucket, key="")):
-            known = {item["Name"] for item in self._client.list_buckets()["Buckets"]}
-            if bucket not in known:
-                self._client.create_bucket(Bucket=bucket)
+    def ensure_bucket(self, bucket: str) -> bool:
+        """Make the bucket if it is missing; returns whether it was."""
+        try:
+            self.require_bucket(bucket)
+        except BucketMissingError:
+            region = self._client.meta.region_name
+            place: Any = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            with self._translated(S3Uri(bucket=bucket, key="")):
+                self._client.create_bucket(Bucket=bucket, **place)
+            return True
+        return False
 
     def require_bucket(self, bucket: str) -> None:
         """Check early that a bucket answers.
@@ -196,16 +209,16 @@ class ObjectStore:
 
     @contextmanager
     def _translated(self, uri: S3Uri) -> Iterator[None]:
-        """Turn boto3's errors into ours. Keys can identify patients, so only the bucket is named."""
+        """Turn boto3's errors into ours. Keys can identify patients: only the bucket is named, and nothing chained."""
         try:
             yield
         except ClientError as exc:
-            raise self._client_error(exc, uri) from exc
+            raise self._client_error(exc, uri) from None
         except BotoCoreError as exc:
             raise ObjectStoreUnreachableError(
                 f"No usable answer from the S3 endpoint {self._endpoint} ({type(exc).__name__}). "
                 "Check that it runs and that BRAINTUMOR_S3_ENDPOINT or the Airflow connection braintumor_s3 names it."
-            ) from exc
+            ) from None
 
     def _client_error(self, exc: ClientError, uri: S3Uri) -> ObjectStoreError:
         error = exc.response.get("Error", {})
@@ -219,9 +232,10 @@ class ObjectStore:
             return ObjectMissingError(f"The object is not in bucket {uri.bucket!r} any more.")
         if code in {"PreconditionFailed", "412"}:
             return ObjectChangedError("The object changed since it was listed.")
-        if status is not None and status >= 500:  # noqa: PLR2004
+        if status is not None and (status >= 500 or status == 429):  # noqa: PLR2004
             return ObjectStoreUnreachableError(f"S3 at {self._endpoint} answered {status} {code}. Try again later.")
-        return ObjectStoreError(
+        is_of_one_object = exc.operation_name == "GetObject" and code not in _OF_THE_CALLER
+        return (ObjectRefusedError if is_of_one_object else ObjectStoreError)(
             f"S3 at {self._endpoint} refused {exc.operation_name} on bucket {uri.bucket!r}: {status} {code}. "
             "Check the credentials and their policy."
         )

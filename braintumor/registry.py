@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor.database import transaction
-from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectMissingError
+from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectMissingError, PromotionError
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.serving.artefact import Manifest, serving_sha256s, sha256_of, verify
 from braintumor.serving.engine import LoadedModel
@@ -179,13 +179,20 @@ def promote(
     """Add a row to the ledger: from its commit on, ``model`` is the champion.
 
     The same ``request_key`` adds no second row, so a retry changes nothing. Returns whether a row was added.
+
+    Raises:
+        PromotionError: the verdict was passed against somebody who is champion no longer.
     """
     with transaction(engine) as connection:
-        added = connection.execute(
+        connection.execute(text("lock table promotion in share row exclusive mode"))  # the champion stays who it is
+        if connection.scalar(text("select exists (select from promotion where request_key = :k)"), {"k": request_key}):
+            return False
+        if gate_verdict_id is not None:
+            _require_judged_champion(connection, gate_verdict_id)
+        connection.execute(
             text("""
             insert into promotion (request_key, action, model_version_id, gate_verdict_id, is_override, actor, reason)
-            values (:request_key, 'promote', :model, :verdict, :is_override, :actor, :reason)
-            on conflict (request_key) do nothing"""),
+            values (:request_key, 'promote', :model, :verdict, :is_override, :actor, :reason)"""),
             {
                 "request_key": request_key,
                 "model": model.model_version_id,
@@ -195,7 +202,24 @@ def promote(
                 "reason": reason,
             },
         )
-        return added.rowcount == 1
+        return True
+
+
+def _require_judged_champion(connection: Connection, gate_verdict_id: int) -> None:
+    judged_against, now = connection.execute(
+        text("""
+        select judged.model_name, (select model_name from champion)
+        from gate_verdict
+        left join model_version as judged on judged.model_version_id = champion_model_version_id
+        where gate_verdict_id = :id"""),
+        {"id": gate_verdict_id},
+    ).one()
+    if judged_against != now:
+        raise PromotionError(
+            f"The gate compared this candidate with {judged_against or 'no champion'}, but the champion is now "
+            f"{now or 'nobody'}. Clear the task `gate` of its run, which judges it again, or promote it with "
+            "`braintumor model promote NAME --override --reason ...`."
+        )
 
 
 def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> LoadedModel:

@@ -6,7 +6,7 @@ Nothing below the command line and the DAGs reads the environment: they are hand
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Protocol, Self
 
@@ -58,25 +58,38 @@ class Settings:
         given = {f.name: environment.get(f.name_in_environment) for f in setting_fields()}
         return cls(**{name: value for name, value in given.items() if value})
 
-    def with_connections(self, *, database: Connection | None, s3: Connection | None) -> Self:
-        """The same settings, with Postgres and S3 as Airflow's connections name them; ``None`` changes nothing."""
+    def completed(self, connection: Callable[[str], Connection]) -> Self:
+        """The same settings, with Postgres and S3 from Airflow's connections where the environment names neither.
+
+        What the environment names is never asked for, and what is asked for must be there: so an Airflow that does
+        not answer for a moment cannot send a task to another database or another S3.
+
+        Args:
+            connection: finds ``braintumor_db`` and ``braintumor_s3``, and raises where it cannot.
+        """
         result = self
-        if database is not None:
-            result = replace(result, database_url=database.get_uri().replace("postgres://", "postgresql://", 1))
-        if s3 is not None:
+        if not self.database_url:
+            url = connection("braintumor_db").get_uri()
+            result = replace(result, database_url=url.replace("postgres://", "postgresql://", 1))
+        if not (self.s3_endpoint or self.s3_access_key):
+            s3 = connection("braintumor_s3")
             result = replace(
                 result,
-                s3_access_key=s3.login,
-                s3_secret_key=s3.password,
+                s3_access_key=s3.login or None,
+                s3_secret_key=s3.password or None,
                 s3_endpoint=s3.extra_dejson.get("endpoint_url"),
                 s3_region=s3.extra_dejson.get("region_name", self.s3_region),
             )
         return result
 
-    def to_environment(self) -> dict[str, str]:
-        """The variables that ``from_environment`` reads back into an equal object, for a subprocess."""
+    def to_environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
+        """The variables that ``from_environment`` reads back into an equal object, for a subprocess.
+
+        With ``base`` they are set in a copy of it, and what is unset here is removed there.
+        """
         values = {f.name_in_environment: getattr(self, f.name) for f in setting_fields()}
-        return {name: value for name, value in values.items() if value is not None}
+        kept = {name: value for name, value in (base or {}).items() if name not in values}
+        return kept | {name: value for name, value in values.items() if value is not None}
 
     def require(self, name: str) -> str:
         """The value of a setting that the work at hand cannot do without.

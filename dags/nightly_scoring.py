@@ -66,7 +66,7 @@ def nightly_scoring() -> None:
         chunk_size = get_current_context()["params"]["chunk_size"]
         return Night.open(settings()).plan(scoring_run_id, chunk_size=chunk_size)
 
-    @task(pool="score", map_index_template="chunk {{ chunk_number }}")
+    @task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five find a scan that kills workers
     def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
         """Read, decode, infer and settle one chunk."""
         from braintumor.scoring.night import Night

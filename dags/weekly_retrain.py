@@ -6,6 +6,8 @@ held-out test split, and puts the one that validation picks before the gate.
 
 What passes is promoted according to the policy: `ask` waits for a person's approval, `auto` promotes, `never` only
 records. A model that the gate refuses is never promoted here. Reports lie beside the models in S3.
+
+A recipe that fails leaves the others alone: they are judged, and `reconcile` ends the run red, naming it.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
     },
 )
 def weekly_retrain() -> None:
-    """Wire snapshot -> train (mapped) -> evaluate (mapped) -> gate -> approve or not -> promote."""
+    """Wire snapshot -> train (mapped) -> evaluate (mapped) -> gate -> approve or not -> promote; and reconcile."""
 
     @task
     def snapshot() -> str:
@@ -77,8 +79,10 @@ def weekly_retrain() -> None:
 
         taken = snapshot_of(settings(), get_current_context()["params"]["dataset_uri"])
         print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} copies folded")
-        for item in taken.left_out:
-            print(f"left out: {item.image_uri}: {item.reason}")
+        for reason, count in taken.left_out_by_reason().items():  # addresses can name patients: they stay in Postgres
+            print(f"left out: {count} images: {reason}")
+        if taken.left_out:
+            print(f"which: select left_out from braintumor.snapshot where snapshot_id = '{taken.snapshot_id}'")
         return taken.snapshot_id
 
     @task
@@ -105,8 +109,9 @@ def weekly_retrain() -> None:
         from braintumor.evaluation.job import evaluate_model
         from wiring import settings
 
-        get_current_context()["model_name"] = model_name
-        return evaluate_model(settings(), model_name, say=print)
+        context = get_current_context()
+        context["model_name"] = model_name
+        return evaluate_model(settings(), model_name, look_key=context["run_id"], say=print)
 
     @task_group
     def candidate(recipe: str, snapshot_id: str) -> None:
@@ -114,12 +119,12 @@ def weekly_retrain() -> None:
         evaluate(train(recipe, snapshot_id))
 
     @task(trigger_rule="all_done")
-    def gate() -> dict[str, Any]:
+    def gate(recipes: list[str] | None) -> dict[str, Any]:
         """Validation picks the candidate; the gate's rules pass or refuse it on test."""
         from braintumor.evaluation.selection import judge_run
         from wiring import settings
 
-        verdict = judge_run(settings(), get_current_context()["run_id"])
+        verdict = judge_run(settings(), get_current_context()["run_id"], recipes or [])
         print(verdict["markdown"])
         return verdict
 
@@ -133,12 +138,21 @@ def weekly_retrain() -> None:
     @task(trigger_rule="none_failed_min_one_success")
     def promote(verdict: dict[str, Any]) -> bool:
         """Make the candidate the champion; a retry changes nothing."""
-        from braintumor.evaluation.selection import promote_candidate
+        from braintumor.evaluation.promotion import promote_candidate
         from wiring import settings
 
         context = get_current_context()
         approval = context["ti"].xcom_pull(task_ids="approve")
         return promote_candidate(settings(), verdict["gate_verdict_id"], approval=approval)
+
+    @task(trigger_rule="all_done")
+    def reconcile(recipes: list[str] | None) -> str:
+        """Prove that every recipe came to an evaluated model."""
+        from braintumor.evaluation.selection import require_every_model
+        from wiring import settings
+
+        count = require_every_model(settings(), get_current_context()["run_id"], recipes or [])
+        return f"{count} of {count} recipes came to an evaluated model"
 
     approve = ApprovalOperator(
         task_id="approve",
@@ -149,11 +163,13 @@ def weekly_retrain() -> None:
         fail_on_reject=False,
     )
 
-    verdict = gate()
-    candidates = candidate.partial(snapshot_id=snapshot()).expand(recipe=recipes())
+    wanted = recipes()
+    candidates = candidate.partial(snapshot_id=snapshot()).expand(recipe=wanted)
+    verdict = gate(wanted)
     promoted = promote(verdict)
     chain(candidates, verdict, route(verdict), [approve, promoted])
     approve >> promoted
+    candidates >> reconcile(wanted)
 
 
 weekly_retrain()

@@ -9,7 +9,6 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Connection, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
-from airflow.sdk.exceptions import AirflowRuntimeError
 
 if TYPE_CHECKING:
     from braintumor.settings import Settings
@@ -55,21 +54,23 @@ def schedule(variable: str, *, default: str) -> CronTriggerTimetable:
 
 
 def settings() -> Settings:
-    """The environment's settings, with Postgres and S3 from Airflow's connections where they are defined."""
+    """The environment's settings, with Postgres and S3 from Airflow's connections where it names neither."""
     from braintumor.settings import Settings
 
-    return Settings.from_environment().with_connections(
-        database=_connection("braintumor_db"), s3=_connection("braintumor_s3")
-    )
+    return Settings.from_environment().completed(_connection)
 
 
-def _connection(name: str) -> Connection | None:
+def _connection(name: str) -> Connection:
+    """Find a connection. Airflow says "not defined" too when it could not be asked: no BrainTumorError, so retried."""
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
         return Connection.get(name)
-    except (AirflowNotFoundException, AirflowRuntimeError):
-        return None
+    except AirflowNotFoundException as error:
+        raise AirflowNotFoundException(
+            f"Airflow knows no connection {name!r}, or could not be asked. Define it, or set BRAINTUMOR_DATABASE_URL "
+            "and BRAINTUMOR_S3_ENDPOINT (for AWS itself: a connection of type aws without an endpoint_url)."
+        ) from error
 
 
 def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, epochs: int | None) -> str:
@@ -78,20 +79,31 @@ def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, epochs: 
     TensorFlow in a forked task can hang, and keeps GPU memory until its process ends: so it gets a process that ends.
     """
     from braintumor import database
+    from braintumor.errors import TrainingError
     from braintumor.registry import trained_in
 
     found = settings()
     arguments = ["--recipe", recipe, "--snapshot", snapshot_id, "--run-key", run_key]
     arguments += ["--epochs", str(epochs)] if epochs else []
     command = [sys.executable, "-m", "braintumor", "train", *arguments]
-    environment = {**os.environ, **found.to_environment()}
+    exit_code = run_to_its_end(command, found.to_environment(os.environ))
+    if exit_code == 1:  # an error that would come again, and so is not retried; any other is
+        raise TrainingError(f"{recipe} came to no model, for the reason above. Mend it, and clear this task.")
+    if exit_code != 0:
+        raise RuntimeError(f"Training {recipe} ended with exit code {exit_code}; its own words are above.")
+    models = trained_in(database.connect(found), run_key)
+    return next(model.model_name for model in models if model.recipe_name == recipe)
+
+
+def run_to_its_end(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command with its output in this task's log; it ends with the task, whatever ends that. Returns its code."""
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
-        for line in process.stdout or ():
-            print(line, end="")
-    if process.returncode != 0:
-        # no BrainTumorError: S3 may have been away, so this is retried
-        raise RuntimeError(f"Training {recipe} ended with exit code {process.returncode}; its own words are above.")
-    models = trained_in(database.connect(found), run_key)
-    return next(model.model_name for model in models if model.recipe_name == recipe)
+        try:
+            for line in process.stdout or ():
+                print(line, end="")
+            return process.wait()
+        except BaseException:  # Airflow's time-out is no Exception
+            process.kill()  # nothing is half-written: a model is registered last, in one transaction
+            raise

@@ -97,6 +97,7 @@ def secrets(_options: argparse.Namespace, _rest: list[str]) -> int:
         "POSTGRES_PASSWORD": fresh.postgres_password,
         "AIRFLOW_DB_PASSWORD": fresh.airflow_database_password,
         "BRAINTUMOR_DB_PASSWORD": fresh.library_database_password,
+        "AIRFLOW_ADMIN_PASSWORD": fresh.admin_password,
         "REDIS_PASSWORD": fresh.api_secret_key,
         "S3_ACCESS_KEY": fresh.s3_access_key,
         "S3_SECRET_KEY": fresh.s3_secret_key,

@@ -149,6 +149,12 @@ FIXED_SETTINGS: Final = {
 }
 
 
+def through_connections(library_env: Mapping[str, str]) -> dict[str, str]:
+    """The library's variables with those empty that ``connections`` stand for: tasks find these as a hospital's do."""
+    blank = {name: "" for name in library_env if name.startswith(("BRAINTUMOR_DATABASE_URL", "BRAINTUMOR_S3_"))}
+    return {**library_env, **blank}
+
+
 def connections(postgres: Postgres, s3: Endpoint) -> dict[str, str]:
     """The two connections that the DAGs use, as Airflow reads them from the environment."""
     secrets = postgres.state.secrets

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from braintumor.dataset.folder import labelled_files, upload
 from braintumor.dataset.frameset import load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
-from braintumor.errors import BrainTumorError
+from braintumor.errors import BrainTumorError, NoChampionError
+from braintumor.evaluation.selection import Judgement, find_judgement
 from braintumor.imaging.phantom import write_dataset
 from braintumor.modelling.retrain import mirror_weights
 from braintumor.objectstore import ObjectStore, S3Uri
@@ -84,8 +86,7 @@ class Demo:
         """Retrain, promote, score a night, score again; returns the figures that it printed."""
         migrations.migrate(self.engine)
         recipes = [*SMALL_RECIPES, *self._mirror_weights()]
-        self._upload_images()
-        conf = {"recipes": recipes, "policy": "auto"}
+        conf = {"recipes": recipes, "policy": "auto", "dataset_uri": str(self._upload_images())}
         run_id = self._dag("weekly_retrain", conf)
         figures = self._show_models(run_id)
         drop_night(
@@ -106,15 +107,20 @@ class Demo:
         self._say(f"{self._choice.weights.name} holds the weights of {backbone}")
         return [backbone]
 
-    def _upload_images(self) -> None:
+    def _upload_images(self) -> S3Uri:
+        """Phantoms go to the dataset's prefix, each folder of somebody's to one of its own: sets never mix."""
         folder = self._choice.dataset or self._stack.state.folder / "phantoms"
         if self._choice.dataset is None:
             self._say(f"Drawing {4 * PER_CLASS} phantoms")
             write_dataset(folder, per_class=PER_CLASS, seed=_SEED)
         files = labelled_files(folder)
         prefix = S3Uri.parse_prefix(self.settings.require("dataset_uri"))
+        if self._choice.dataset is not None:
+            own = sha256(str(self._choice.dataset.resolve()).encode()).hexdigest()[:8]
+            prefix = S3Uri(bucket=prefix.bucket, key=f"datasets/{self._choice.dataset.resolve().name}-{own}/")
         upload(self.store, files, prefix)
         self._say(f"{len(files)} labelled images in {prefix}")
+        return prefix
 
     def _dag(self, dag_id: str, conf: dict[str, Any]) -> str:
         """Trigger a DAG through the REST API and wait for it, with its tasks as they go."""
@@ -137,32 +143,37 @@ class Demo:
         models = registry.trained_in(self.engine, run_id)
         self._say("\nThe models of this run (validation picks the candidate, test passes or refuses it):")
         self._say(show_leaderboard(self.engine, models))
-        champion = self._champion(run_id)
-        figures: dict[str, Any] = {"champion": champion.model_name, **self._honest_figures(champion)}
-        self._say(f"\nChampion: {champion.model_name}. Confusion matrix on the test split:")
-        self._say(show_confusion(self.engine, champion))
         for model in models:
             page = self._stack.state.folder / "s3" / model.artefact_uri.removeprefix("s3://") / "report.html"
             self._say(f"Report and plots of {model.model_name}:\n  {page}")
+        judgement = find_judgement(self.engine, run_id, self._champion())
+        if judgement is None:
+            raise DemoError(f"The run {run_id} has no verdict. See the log of its task `gate`.")
+        candidate = judgement.candidate
+        figures: dict[str, Any] = {"candidate": candidate.model_name, **self._honest_figures(candidate)}
+        self._say(f"\nCandidate: {candidate.model_name}. Confusion matrix on the test split:")
+        self._say(show_confusion(self.engine, candidate))
+        say_verdict(judgement, self._champion(), self._say)
         return figures
 
-    def _champion(self, run_id: str) -> registry.ModelVersion:
-        champion = registry.champion(self.engine)
-        with database.transaction(self.engine) as connection:
-            summary = connection.scalar(text("select summary from gate_verdict where run_key = :key"), {"key": run_id})
-        self._say(f"Gate: {summary}")
-        return champion
+    def _champion(self) -> registry.ModelVersion | None:
+        try:
+            return registry.champion(self.engine)
+        except NoChampionError:
+            return None
 
-    def _honest_figures(self, champion: registry.ModelVersion) -> dict[str, Any]:
-        """The champion beside a probe that cannot see shape, and, on phantoms, its maps beside the true lesions."""
-        snapshot = load_snapshot(self.engine, champion.snapshot_id)
+    def _honest_figures(self, candidate: registry.ModelVersion) -> dict[str, Any]:
+        """The candidate beside a probe that cannot see shape, and, on phantoms, its maps beside the true lesions."""
+        snapshot = load_snapshot(self.engine, candidate.snapshot_id)
         training, test = (
-            load_frames(self.store, snapshot, split, size=champion.image_size) for split in (Split.TRAIN, Split.TEST)
+            load_frames(self.store, snapshot, split, size=candidate.image_size) for split in (Split.TRAIN, Split.TEST)
         )
-        outputs = registry.load_model(self.store, self.settings, champion).predict(test.frames)
+        outputs = registry.load_model(self.store, self.settings, candidate).predict(test.frames)
         accuracy = float((outputs.probability.argmax(axis=1) == test.labels).mean())
         probe = thumbnail_probe(training, test)
-        self._say(f"Test accuracy of the champion {accuracy:.3f}; of logistic regression on 8x8 thumbnails {probe:.3f}")
+        self._say(
+            f"\nTest accuracy of the candidate {accuracy:.3f}; of logistic regression on 8x8 thumbnails {probe:.3f}"
+        )
         figures: dict[str, Any] = {"accuracy": accuracy, "probe": probe}
         if self._choice.dataset is None:
             hits = map_hits(test, outputs)
@@ -185,6 +196,23 @@ class Demo:
                 text("select scoring_run_id from scoring_run order by 1 desc limit :count"), {"count": count}
             ).all()
         return [str(count_balance(self.engine, load_run(self.engine, number))) for number in ids]
+
+
+def say_verdict(judgement: Judgement, champion: registry.ModelVersion | None, say: Callable[[str], None]) -> None:
+    """Why the gate passed or refused the candidate, and who scores the night.
+
+    Raises:
+        DemoError: nobody does: the gate refused the candidate and there is no earlier champion.
+    """
+    say(f"Gate: {judgement.verdict.summary}")
+    for rule in judgement.verdict.failed:
+        say(f"  {rule.name}: {rule.reason}")
+    if champion is None:
+        raise DemoError(
+            "The gate refused the candidate, for the reasons above, and there is no earlier champion: no night is "
+            "scored. Random weights rarely pass on real images: name a file of pretrained ones in BRAINTUMOR_WEIGHTS."
+        )
+    say(f"Champion: {champion.model_name}" + ("" if judgement.verdict.passed else ", of an earlier run"))
 
 
 def run_demo(stack: Stack, *, say: Callable[[str], None] = print) -> None:

@@ -17,7 +17,7 @@ from typing import Final, Self
 
 import psutil
 
-from embedded.airflow import Airflow
+from embedded.airflow import Airflow, through_connections
 from embedded.airflowapi import AirflowClient
 from embedded.errors import StackError
 from embedded.objectserver import BUCKET, Endpoint, ObjectServer
@@ -136,7 +136,7 @@ class Stack:
                 self.airflow.prepare(self.postgres, self._say)
             objects_ready.result()
         if self._with_airflow:
-            environment = {**self.library_env(), **self._extra_env}
+            environment = {**through_connections(self.library_env()), **self._extra_env}
             self.airflow.start(self.postgres, self.objects.endpoint, environment)
             self.airflow.wait(self._say)
 

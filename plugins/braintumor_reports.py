@@ -64,17 +64,10 @@ def report(name: str) -> HTMLResponse:
 
 def _settings() -> Settings:
     from airflow.models.connection import Connection
-    from airflow.sdk.exceptions import AirflowNotFoundException
 
     from braintumor.settings import Settings
 
-    def find(name: str) -> Connection | None:
-        try:
-            return Connection.get_connection_from_secrets(name)
-        except AirflowNotFoundException:
-            return None
-
-    return Settings.from_environment().with_connections(database=find("braintumor_db"), s3=find("braintumor_s3"))
+    return Settings.from_environment().completed(Connection.get_connection_from_secrets)
 
 
 _NOTHING = "<tr><td colspan=5>No model has been trained yet: trigger the DAG weekly_retrain.</td></tr>"

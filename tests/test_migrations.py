@@ -35,6 +35,42 @@ def test_from_empty_everything_is_applied_once(engine: Engine) -> None:
     assert migrations.plan(engine) == migrations.migrate(engine) == []
 
 
+def test_looks_and_splits_survive_the_second_migration(engine: Engine, folder: Path) -> None:
+    later = [path for path in (folder / "migrations").glob("*.sql") if path.stem > "0001_main_job"]
+    views = list((folder / "views").glob("*.sql"))
+    texts = {path: path.read_text() for path in later + views}
+    for path in texts:
+        path.unlink()
+    with database.transaction(engine) as connection:
+        connection.execute(text("drop schema braintumor cascade"))
+    migrations.migrate(engine)
+    with database.transaction(engine) as connection:
+        database.run_script(connection, _AS_OF_0001)
+    for path, sql in texts.items():
+        path.write_text(sql)
+    assert [m.name for m in migrations.migrate(engine)] == sorted(path.stem for path in later)
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("select count_look from model_leaderboard")) == 3
+        rows = connection.execute(text("select image_sha256, pixel_sha256, split::text from split_assignment")).all()
+    assert [tuple(row) for row in rows] == [("i", "g", "test")]
+
+
+_AS_OF_0001 = """
+insert into snapshot values ('s', 's3://b/', 1, 0, '[]');
+insert into split_assignment values ('g', 'test');
+insert into snapshot_image values ('s', 'i', 'g', 'glioma', 'test', 's3://b/i');
+insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+                          library_versions, device, seconds)
+values ('r', 'vgg16', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
+insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
+    count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, 0, 0);
+insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low, accuracy_high,
+    macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss, count_look)
+values (1, 's', 'test', 1, 1, 1, 1, 1, 1, 1, 0, 0, 3);
+"""
+
+
 def test_views_are_made_again_and_keep_nothing_old(engine: Engine, folder: Path) -> None:
     view = folder / "views" / "99_extra.sql"
     view.write_text("create view extra as select 1 as one;")

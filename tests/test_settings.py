@@ -40,8 +40,26 @@ class _Connection:
         return "postgres://u:p@host:5432/db"
 
 
-def test_airflow_connections_replace_the_environment() -> None:
-    made = Settings(s3_region="eu-west-1").with_connections(database=_Connection(), s3=_Connection())
+def test_airflow_connections_name_what_the_environment_does_not() -> None:
+    made = Settings(s3_region="eu-west-1").completed(lambda _name: _Connection())
     assert made.database_url == "postgresql://u:p@host:5432/db"
     assert (made.s3_access_key, made.s3_endpoint, made.s3_region) == ("key", "http://s3", "eu-west-1")
-    assert made.with_connections(database=None, s3=None) == made
+
+
+def test_what_the_environment_names_is_not_asked_for_and_what_is_asked_for_must_be_there() -> None:
+    def nobody_answers(name: str) -> _Connection:
+        raise LookupError(name)
+
+    whole = Settings(database_url="postgresql://x", s3_endpoint="http://s3")
+    assert whole.completed(nobody_answers) == whole
+    with pytest.raises(LookupError, match="braintumor_s3"):
+        Settings(database_url="postgresql://x").completed(nobody_answers)
+    with pytest.raises(LookupError, match="braintumor_db"):
+        Settings(s3_access_key="key").completed(nobody_answers)
+
+
+def test_a_variable_left_over_in_the_environment_does_not_reach_a_subprocess() -> None:
+    base = {"PATH": "/bin", "BRAINTUMOR_S3_ENDPOINT": "http://left-over", "BRAINTUMOR_RECIPES": "vgg16"}
+    made = Settings(database_url="postgresql://x").to_environment(base)
+    assert Settings.from_environment(made) == Settings(database_url="postgresql://x")
+    assert (made["PATH"], made["BRAINTUMOR_RECIPES"]) == ("/bin", "vgg16")

@@ -1,19 +1,26 @@
 """The command ``braintumor``: a noun, then a verb. JSON with ``--json``, tables for people, exit codes for scripts.
 
-Exit codes: 0 done; 1 an error of ``braintumor.errors``, said on stderr; 2 the command was typed wrongly.
+Exit codes: 0 done; 1 an error of ``braintumor.errors``, said on stderr; 2 the command was typed wrongly; 70 a fault of
+this program; 75 S3 or Postgres did not answer: try again.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from typing import Any
 
 import click
 
-from braintumor.errors import BrainTumorError
+from braintumor.errors import BrainTumorError, DatabaseUnreachableError, ObjectStoreUnreachableError
+
+SOFTWARE_FAULT = 70
+TRY_AGAIN = 75
+"""As in sysexits.h."""
 
 _COMMANDS = {
+    "bucket": "braintumor.cli.bucket:bucket",
     "dataset": "braintumor.cli.dataset:dataset",
     "migrate": "braintumor.cli.migrate:migrate",
     "model": "braintumor.cli.model:model",
@@ -49,9 +56,12 @@ def command() -> None:
 
 
 def main() -> None:
-    """Run the command; a ``BrainTumorError`` becomes one clear line on stderr and exit code 1."""
+    """Run the command; a ``BrainTumorError`` becomes one clear line on stderr and an exit code."""
     try:
         command()
     except BrainTumorError as error:
         click.echo(f"braintumor: {error}", err=True)
-        sys.exit(1)
+        sys.exit(TRY_AGAIN if isinstance(error, ObjectStoreUnreachableError | DatabaseUnreachableError) else 1)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(SOFTWARE_FAULT)

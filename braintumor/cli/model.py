@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 
-from braintumor.cli.show import as_json, print_json, print_table
+from braintumor.cli.show import as_json, command_key, print_json, print_table
 from braintumor.settings import Settings
 
 
@@ -44,7 +43,7 @@ def evaluate(name: str) -> None:
     """Judge NAME on the validation and test splits of its snapshot, and write its report. Each look is counted."""
     from braintumor.evaluation.job import evaluate_model
 
-    evaluate_model(Settings.from_environment(), name, say=click.echo)
+    evaluate_model(Settings.from_environment(), name, look_key=command_key(), say=click.echo)
 
 
 @model.command(epilog='Example: braintumor model promote 3 --override --reason "gate floor is wrong for this site"')
@@ -54,7 +53,7 @@ def evaluate(name: str) -> None:
 def promote(name: str, reason: str, is_override: bool) -> None:
     """Make NAME the champion. What the gate did not pass needs --override, which the ledger keeps."""
     from braintumor import database
-    from braintumor.evaluation.selection import passed_verdict
+    from braintumor.evaluation.promotion import passed_verdict
     from braintumor.registry import find_model
     from braintumor.registry import promote as promote_model
 
@@ -64,7 +63,7 @@ def promote(name: str, reason: str, is_override: bool) -> None:
     promote_model(
         engine,
         found,
-        request_key=f"command {datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+        request_key=command_key(),
         actor=getpass.getuser(),
         reason=reason,
         gate_verdict_id=verdict_id,

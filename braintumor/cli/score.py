@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 
-from braintumor.cli.show import as_json, print_json
+from braintumor.cli.show import as_json, command_key, print_json
 from braintumor.settings import Settings
 
 
@@ -21,7 +20,7 @@ def score(prefix: str | None, run_key: str | None, is_json: bool) -> None:
 
     balance = score_night(
         Settings.from_environment(),
-        run_key=run_key or f"command {datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+        run_key=run_key or command_key(),
         scans_uri=prefix,
         say=lambda words: click.echo(words, err=True),
         on_chunk=lambda done, total: click.echo(f"chunk {done} of {total}", err=True),

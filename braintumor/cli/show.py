@@ -6,11 +6,17 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, for scripts.")
+
+
+def command_key() -> str:
+    """Names what one call of a command does, where a DAG run has its id."""
+    return f"command {datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def print_json(value: Any) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from datetime import UTC, datetime
 
 import click
 
-from braintumor.cli.show import as_json, print_json
+from braintumor.cli.show import as_json, command_key, print_json
 from braintumor.settings import Settings
 
 
@@ -31,7 +30,7 @@ def train(recipe_name: str, snapshot_id: str | None, epochs: int | None, run_key
         settings,
         recipe,
         snapshot_id=snapshot_id or snapshot_of(settings).snapshot_id,
-        run_key=run_key or f"command {datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}",
+        run_key=run_key or command_key(),
         say=lambda words: click.echo(words, err=True),
     )
     if is_json:

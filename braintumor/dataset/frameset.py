@@ -51,7 +51,8 @@ def _read(store: ObjectStore, image: SnapshotImage, size: int) -> NDArray[np.uin
     decoded = decode(data)
     if sha256(data).hexdigest() != image.image_sha256 or isinstance(decoded, Rejection):
         raise DatasetError(
-            f"{image.image_uri} was overwritten since the snapshot recorded it as {image.image_sha256[:12]}.... "
-            "Restore the object, or take a new snapshot."
+            f"Image {image.image_sha256[:12]}... was overwritten since the snapshot recorded it. Restore the object "
+            "(its address: select image_uri from braintumor.snapshot_image where image_sha256 like "
+            f"'{image.image_sha256[:12]}%'), or take a new snapshot."
         )
     return prepare(decoded.frames[0].pixels, size=size)

@@ -148,10 +148,17 @@ class Verdict:
         return "\n".join([f"**{self.summary}** (gate rules version {self.rules_version})", "", *head, *rows, ""])
 
 
-def judge(candidate: Evaluation, rules: GateRules, champion: Evaluation | None = None) -> Verdict:
+def judge(
+    candidate: Evaluation,
+    rules: GateRules,
+    champion: Evaluation | None = None,
+    *,
+    without_champion: str = "no champion",
+) -> Verdict:
     """Pass or refuse a candidate on the test split.
 
-    The change rules are judged only where there is a champion, which must be evaluated on the same images.
+    The change rules are judged only where there is a champion, which must be evaluated on the same images; else the
+    verdict says why not, in the words of ``without_champion``.
     A figure that is not a number fails every rule that reads it, and a rule of its own.
 
     Raises:
@@ -170,7 +177,7 @@ def judge(candidate: Evaluation, rules: GateRules, champion: Evaluation | None =
         passed=passed,
         rules_version=rules.version,
         rules=tuple(outcomes),
-        summary=_summary(outcomes, has_champion=champion is not None),
+        summary=_summary(outcomes, without_champion=None if champion else without_champion),
     )
 
 
@@ -302,9 +309,10 @@ def _apart(value: float, bound: float) -> tuple[str, str]:
     return shown, limit
 
 
-def _summary(outcomes: list[RuleOutcome], *, has_champion: bool) -> str:
+def _summary(outcomes: list[RuleOutcome], *, without_champion: str | None) -> str:
     failed = [outcome.name for outcome in outcomes if not outcome.passed]
-    against = "compared with the champion" if has_champion else "no champion: absolute rules alone decide"
+    alone = f"{without_champion}: absolute rules alone decide"
+    against = "compared with the champion" if without_champion is None else alone
     if failed:
         return f"Refused: {len(failed)} of {len(outcomes)} rules failed ({', '.join(failed)}); {against}"
     return f"Passed: all {len(outcomes)} rules hold; {against}"

@@ -31,13 +31,18 @@ class Judged:
     count_look: int
 
 
-def evaluate_model(settings: Settings, name: str, *, say: Callable[[str], None] = lambda _: None) -> str:
-    """Judge a model on validation and test, record it, and put its report beside its files; returns its name."""
+def evaluate_model(settings: Settings, name: str, *, look_key: str, say: Callable[[str], None] = lambda _: None) -> str:
+    """Judge a model on validation and test, record it, and put its report beside its files; returns its name.
+
+    ``look_key`` names the look: a retry under the same key is no second one.
+    """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = find_model(engine, name)
     loaded = load_model(store, settings, model)
     for split in (Split.VALIDATION, Split.TEST):
-        judged = judge_split(engine, store, model, loaded, snapshot_id=model.snapshot_id, split=split)
+        judged = judge_split(
+            engine, store, model, loaded, snapshot_id=model.snapshot_id, split=split, look_key=look_key
+        )
         figures = judged.evaluation
         say(
             f"{name} on {split}: accuracy {figures.accuracy:.3f} ({figures.accuracy_low:.3f} to "
@@ -50,7 +55,14 @@ def evaluate_model(settings: Settings, name: str, *, say: Callable[[str], None] 
 
 
 def judge_split(
-    engine: Engine, store: ObjectStore, model: ModelVersion, loaded: LoadedModel, *, snapshot_id: str, split: Split
+    engine: Engine,
+    store: ObjectStore,
+    model: ModelVersion,
+    loaded: LoadedModel,
+    *,
+    snapshot_id: str,
+    split: Split,
+    look_key: str,
 ) -> Judged:
     """Score every image of a split, and record the figures and each answer."""
     frames = load_frames(store, load_snapshot(engine, snapshot_id), split, size=model.image_size)
@@ -58,6 +70,12 @@ def judge_split(
     evaluation = evaluate(labels=frames.labels, probabilities=outputs.probability, split=split)
     with transaction(engine) as connection:
         looks = record_evaluation(
-            connection, model, snapshot_id, evaluation, frames=frames, probabilities=outputs.probability
+            connection,
+            model,
+            snapshot_id,
+            evaluation,
+            frames=frames,
+            probabilities=outputs.probability,
+            look_key=look_key,
         )
     return Judged(frames=frames, outputs=outputs, evaluation=evaluation, count_look=looks)

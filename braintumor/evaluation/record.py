@@ -30,19 +30,21 @@ def record_evaluation(
     *,
     frames: FrameSet,
     probabilities: NDArray[np.float32],
+    look_key: str,
 ) -> int:
     """Write an evaluation with its classes, confusion matrix and per-image answers.
 
-    Done again, it replaces the figures and counts one more look. Returns how many looks there have been.
+    Done again, it replaces the figures and counts one more look, unless ``look_key`` says that it is a retry of one.
+    Returns how many looks there have been.
     """
-    row = connection.execute(
+    evaluation_id: int = connection.execute(
         text(f"""
         insert into evaluation (model_version_id, snapshot_id, split, count_image, {", ".join(_FIGURES)})
         values (:model, :snapshot, cast(:split as split), :count_image, {", ".join(f":{name}" for name in _FIGURES)})
         on conflict (model_version_id, snapshot_id, split) do update
-        set count_look = evaluation.count_look + 1, evaluated_at = now(), count_image = excluded.count_image,
+        set evaluated_at = now(), count_image = excluded.count_image,
             {", ".join(f"{name} = excluded.{name}" for name in _FIGURES)}
-        returning evaluation_id, count_look"""),
+        returning evaluation_id"""),
         {
             "model": model.model_version_id,
             "snapshot": snapshot_id,
@@ -50,12 +52,22 @@ def record_evaluation(
             "count_image": evaluation.count,
             **{name: getattr(evaluation, name) for name in _FIGURES},
         },
-    ).one()
+    ).scalar_one()
     for table in ("evaluation_class", "confusion_cell", "test_prediction"):
-        connection.execute(text(f"delete from {table} where evaluation_id = :id"), {"id": row.evaluation_id})
-    _copy_details(connection, row.evaluation_id, evaluation)
-    _copy_predictions(connection, row.evaluation_id, frames, probabilities)
-    looks: int = row.count_look
+        connection.execute(text(f"delete from {table} where evaluation_id = :id"), {"id": evaluation_id})
+    _copy_details(connection, evaluation_id, evaluation)
+    _copy_predictions(connection, evaluation_id, frames, probabilities)
+    return _count_look(connection, evaluation_id, look_key)
+
+
+def _count_look(connection: Connection, evaluation_id: int, look_key: str) -> int:
+    values = {"id": evaluation_id, "key": look_key}
+    connection.execute(
+        text("insert into evaluation_look (evaluation_id, look_key) values (:id, :key) on conflict do nothing"), values
+    )
+    looks: int = connection.execute(
+        text("select count(*) from evaluation_look where evaluation_id = :id"), values
+    ).scalar_one()
     return looks
 
 

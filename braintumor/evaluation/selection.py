@@ -1,8 +1,14 @@
-"""Choice before judgement: validation picks the one candidate of a run, then the gate passes or refuses it on test."""
+"""Choice before judgement: validation picks the one candidate of a run, then the gate passes or refuses it on test.
+
+A run has one candidate for ever. Its verdict holds against the champion of the moment: asked again, the gate answers
+with the stored verdict as long as the champion is the same, and judges the same candidate anew when it is not.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
@@ -23,82 +29,75 @@ from braintumor.registry import ModelVersion
 from braintumor.settings import Settings
 
 
-def judge_run(settings: Settings, run_key: str) -> dict[str, Any]:
-    """Pick the candidate of a retrain run, put it before the gate, and report; a retry reads the first verdict back.
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A stored verdict and the candidate that it is on."""
 
-    Returns a small summary: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``markdown``, ``report_uri``.
+    gate_verdict_id: int
+    candidate: ModelVersion
+    verdict: Verdict
+
+
+def judge_run(settings: Settings, run_key: str, recipes: Sequence[str] = ()) -> dict[str, Any]:
+    """Pick the candidate of a retrain run, put it before the gate, and report.
+
+    Returns a small summary: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``markdown``, ``report_uri``. Those of
+    ``recipes`` that came to no evaluated model are named in its words.
 
     Raises:
         EvaluationError: no recipe of the run came to a model that was evaluated.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     models = _evaluated(engine, run_key)
-    candidate = min(models, key=lambda model: _order(dossier(engine, model)))
     champion = _champion(engine)
-    rival = None if champion is None else _on_same_images(engine, store, settings, champion, candidate.snapshot_id)
-    fresh = judge(dossier(engine, candidate).test, GateRules.load(settings.gate_rules), rival)
-    verdict_id, verdict = _record(engine, run_key, candidate, champion, fresh)
-    publish_report(engine, store, candidate, verdict=verdict)
-    comparison = _publish_comparison(
-        engine, store, settings, run_key=run_key, models=models, candidate=candidate, verdict=verdict
-    )
+    judgement = find_judgement(engine, run_key, champion)
+    if judgement is None:
+        candidate = _candidate(engine, run_key, models)
+        verdict = _judge(engine, store, settings, candidate, champion, run_key=run_key)
+        judgement = _record(engine, run_key, candidate, champion, verdict)
+    publish_report(engine, store, judgement.candidate, verdict=judgement.verdict)
+    comparison = _publish_comparison(engine, store, settings, run_key=run_key, models=models, judgement=judgement)
     return {
-        "gate_verdict_id": verdict_id,
-        "model_name": candidate.model_name,
-        "is_passed": verdict.passed,
-        "markdown": f"Candidate **{candidate.model_name}**, picked by validation.\n\n{verdict.to_markdown()}",
+        "gate_verdict_id": judgement.gate_verdict_id,
+        "model_name": judgement.candidate.model_name,
+        "is_passed": judgement.verdict.passed,
+        "markdown": _markdown(judgement, _missing(models, recipes)),
         "report_uri": str(comparison),
     }
 
 
-def promote_candidate(settings: Settings, gate_verdict_id: int, *, approval: dict[str, Any] | None = None) -> bool:
-    """Promote what passed the gate; ``approval`` is the answer of Airflow's approval task, if a person was asked.
-
-    Returns whether the champion changed: a retry changes nothing.
+def require_every_model(settings: Settings, run_key: str, recipes: Sequence[str]) -> int:
+    """Check at a run's end that each of its recipes came to an evaluated model; returns how many did.
 
     Raises:
-        ModelIntegrityError: the gate refused the candidate.
+        EvaluationError: naming the recipes that did not.
     """
-    engine = database.connect(settings)
-    with transaction(engine) as connection:
-        row = connection.execute(
-            text("select run_key, model_version_id, is_passed, summary from gate_verdict where gate_verdict_id = :id"),
-            {"id": gate_verdict_id},
-        ).one()
-    if not row.is_passed:
-        raise ModelIntegrityError(f"The gate refused this candidate, so it stays one: {row.summary}")
-    user = (approval or {}).get("responded_by_user") or {}
-    return registry.promote(
-        engine,
-        registry.find_model(engine, str(row.model_version_id)),
-        request_key=f"retrain {row.run_key}",
-        actor=user.get("name") or "policy auto",
-        reason=row.summary,
-        gate_verdict_id=gate_verdict_id,
-    )
+    models = _evaluated(database.connect(settings), run_key)
+    missing = _missing(models, recipes)
+    if missing:
+        raise EvaluationError(
+            f"These recipes came to no evaluated model: {', '.join(missing)}. See the logs of their tasks `train` and "
+            "`evaluate`, mend the cause, and clear them. What the other recipes came to is judged all the same."
+        )
+    return len(models)
 
 
-def passed_verdict(engine: Engine, model: ModelVersion) -> int:
-    """The newest verdict that passed a model.
-
-    Raises:
-        ModelIntegrityError: the gate never passed it.
-    """
+def find_judgement(engine: Engine, run_key: str, champion: ModelVersion | None) -> Judgement | None:
+    """The run's stored verdict against ``champion``, or the one that made its candidate the champion."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
-            select gate_verdict_id, is_passed, summary from gate_verdict
-            where model_version_id = :id order by gate_verdict_id desc limit 1"""),
-            {"id": model.model_version_id},
+            select gate_verdict_id, model_version_id, rules from gate_verdict
+            where run_key = :run_key
+              and (champion_model_version_id is not distinct from :champion or model_version_id = :champion)
+            order by gate_verdict_id desc
+            limit 1"""),
+            {"run_key": run_key, "champion": champion and champion.model_version_id},
         ).one_or_none()
-    if row is None or not row.is_passed:
-        why = "It was never before the gate" if row is None else f"The gate refused it: {row.summary}"
-        raise ModelIntegrityError(
-            f"{model.model_name} may not be promoted. {why}. To promote it all the same, add --override; the ledger "
-            "keeps that with your reason."
-        )
-    found: int = row.gate_verdict_id
-    return found
+    if row is None:
+        return None
+    candidate = registry.find_model(engine, str(row.model_version_id))
+    return Judgement(gate_verdict_id=row.gate_verdict_id, candidate=candidate, verdict=Verdict.from_dict(row.rules))
 
 
 def _evaluated(engine: Engine, run_key: str) -> list[ModelVersion]:
@@ -112,33 +111,25 @@ def _evaluated(engine: Engine, run_key: str) -> list[ModelVersion]:
     return judged
 
 
-def _publish_comparison(
-    engine: Engine,
-    store: ObjectStore,
-    settings: Settings,
-    *,
-    run_key: str,
-    models: list[ModelVersion],
-    candidate: ModelVersion,
-    verdict: Verdict,
-) -> S3Uri:
-    """One page that sets the run's models beside each other."""
-    reports = [
-        dossier(
-            engine,
-            model,
-            verdict=verdict if model == candidate else None,
-            artefact_bytes=artefact_bytes(store, model),
-        )
-        for model in models
-    ]
-    address = S3Uri.parse_prefix(settings.require("models_uri")) / f"runs/{_safe(run_key)}/comparison.html"
-    store.write(address, comparison_report(reports, title=f"Retrain {run_key}").encode(), content_type=HTML)
-    return address
-
-
 def _is_judged(connection: Connection, model: ModelVersion) -> bool:
     return load_evaluation(connection, model, model.snapshot_id, Split.TEST) is not None
+
+
+def _missing(models: Sequence[ModelVersion], recipes: Sequence[str]) -> list[str]:
+    return sorted(set(recipes) - {model.recipe_name for model in models})
+
+
+def _candidate(engine: Engine, run_key: str, models: Sequence[ModelVersion]) -> ModelVersion:
+    """Whom the run's first verdict was on; before there is one, the best on validation."""
+    with transaction(engine) as connection:
+        chosen = connection.scalar(
+            text("""
+            select model_version_id from gate_verdict where run_key = :run_key order by gate_verdict_id limit 1"""),
+            {"run_key": run_key},
+        )
+    if chosen is not None:
+        return registry.find_model(engine, str(chosen))
+    return min(models, key=lambda model: _order(dossier(engine, model)))
 
 
 def _order(report: ModelReport) -> tuple[float, float, str]:
@@ -153,8 +144,27 @@ def _champion(engine: Engine) -> ModelVersion | None:
         return None
 
 
+def _judge(
+    engine: Engine,
+    store: ObjectStore,
+    settings: Settings,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+    *,
+    run_key: str,
+) -> Verdict:
+    test, rules = dossier(engine, candidate).test, GateRules.load(settings.gate_rules)
+    if champion is None:
+        return judge(test, rules)
+    try:
+        rival = _on_same_images(engine, store, settings, champion, candidate.snapshot_id, run_key=run_key)
+    except ModelIntegrityError as error:  # such a champion scores no night either: it must not stand in the way
+        return judge(test, rules, without_champion=f"the champion {champion.model_name} cannot be judged ({error})")
+    return judge(test, rules, rival)
+
+
 def _on_same_images(
-    engine: Engine, store: ObjectStore, settings: Settings, champion: ModelVersion, snapshot_id: str
+    engine: Engine, store: ObjectStore, settings: Settings, champion: ModelVersion, snapshot_id: str, *, run_key: str
 ) -> Evaluation:
     """The champion's figures on the candidate's test images, judged now if they never were."""
     with transaction(engine) as connection:
@@ -162,19 +172,21 @@ def _on_same_images(
     if known is not None:
         return known
     loaded = registry.load_model(store, settings, champion)
-    return judge_split(engine, store, champion, loaded, snapshot_id=snapshot_id, split=Split.TEST).evaluation
+    return judge_split(
+        engine, store, champion, loaded, snapshot_id=snapshot_id, split=Split.TEST, look_key=f"gate of {run_key}"
+    ).evaluation
 
 
 def _record(
     engine: Engine, run_key: str, candidate: ModelVersion, champion: ModelVersion | None, verdict: Verdict
-) -> tuple[int, Verdict]:
-    """Keep the first verdict of a run, and return the one that is kept."""
+) -> Judgement:
+    """Keep a verdict, and return the one that is kept: a gate that ran beside this one may have been first."""
     with transaction(engine) as connection:
         connection.execute(
             text("""
             insert into gate_verdict (run_key, model_version_id, champion_model_version_id, is_passed, rules, summary)
             values (:run_key, :model, :champion, :is_passed, cast(:rules as jsonb), :summary)
-            on conflict (run_key) do nothing"""),
+            on conflict (run_key, champion_model_version_id) do nothing"""),
             {
                 "run_key": run_key,
                 "model": candidate.model_version_id,
@@ -184,10 +196,41 @@ def _record(
                 "summary": verdict.summary,
             },
         )
-        row = connection.execute(
-            text("select gate_verdict_id, rules from gate_verdict where run_key = :run_key"), {"run_key": run_key}
-        ).one()
-        return row.gate_verdict_id, Verdict.from_dict(row.rules)
+    kept = find_judgement(engine, run_key, champion)
+    if kept is None:
+        raise EvaluationError(f"The verdict on {candidate.model_name} was not kept. Clear the task `gate`.")
+    return kept
+
+
+def _publish_comparison(
+    engine: Engine,
+    store: ObjectStore,
+    settings: Settings,
+    *,
+    run_key: str,
+    models: Sequence[ModelVersion],
+    judgement: Judgement,
+) -> S3Uri:
+    """One page that sets the run's models beside each other."""
+    reports = [
+        dossier(
+            engine,
+            model,
+            verdict=judgement.verdict if model.model_name == judgement.candidate.model_name else None,
+            artefact_bytes=artefact_bytes(store, model),
+        )
+        for model in models
+    ]
+    address = S3Uri.parse_prefix(settings.require("models_uri")) / f"runs/{_safe(run_key)}/comparison.html"
+    store.write(address, comparison_report(reports, title=f"Retrain {run_key}").encode(), content_type=HTML)
+    return address
+
+
+def _markdown(judgement: Judgement, missing: Sequence[str]) -> str:
+    """What the task log and the person who is asked to approve read."""
+    absent = f"**Came to no evaluated model: {', '.join(missing)}.**\n\n" if missing else ""
+    head = f"Candidate **{judgement.candidate.model_name}**, picked by validation."
+    return f"{absent}{head}\n\n{judgement.verdict.to_markdown()}"
 
 
 def _safe(run_key: str) -> str:

@@ -22,6 +22,8 @@ class RejectionReason(StrEnum):
     MULTI_FRAME = "multi_frame"
     UNSUPPORTED_TRANSFER_SYNTAX = "unsupported_transfer_syntax"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
+    ACCESS_DENIED = "access_denied"
+    PROCESSING_FAILED = "processing_failed"
 
     @property
     def explanation(self) -> str:
@@ -65,6 +67,14 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
     RejectionReason.BURNED_IN_ANNOTATION: (
         "The DICOM object says that text is burned into its pixels, which may name the patient.",
         "Send the image without its overlay.",
+    ),
+    RejectionReason.ACCESS_DENIED: (
+        "S3 lists the object but refuses to hand it out.",
+        "Mend its policy, key or storage class; each night tries it again.",
+    ),
+    RejectionReason.PROCESSING_FAILED: (
+        "Three workers died, each while it was alone with this file.",
+        "Export the image again, or send the file to whoever maintains the decoders.",
     ),
 }
 

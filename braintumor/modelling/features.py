@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,16 +15,25 @@ from braintumor.serving.engine import Engine
 
 _SLICE = 256
 """Frames whose whole feature maps are in memory at a time."""
+_GPU_BATCH = 64
+
+Embed = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
+"""Frames (N, S, S, 3) -> ``embedding`` (N, d) and ``features`` (N, S/32, S/32, d)."""
 
 
 class FeatureExtractor:
-    """A frozen backbone in the engine that will serve it: about twice as fast as Keras on a CPU."""
+    """A frozen backbone where it is fastest: Keras on a GPU, else the engine that will serve it, on the CPU.
+
+    On a CPU that engine is about twice as fast as Keras. ``device`` says which it was.
+    """
 
     def __init__(self, classifier: Classifier) -> None:
-        """Export the backbone and compile it."""
-        with TemporaryDirectory() as scratch:
-            export_graph(classifier.embedder, Path(scratch) / GRAPH)
-            self._engine = Engine(Path(scratch) / GRAPH)
+        """Take the first GPU that Keras sees, if there is one."""
+        import keras
+
+        gpus = keras.distribution.list_devices("gpu")
+        self._embed = through_keras(classifier) if gpus else through_openvino(classifier)
+        self.device = f"{gpus[0]} (Keras on {keras.backend.backend()})" if gpus else "cpu (OpenVINO)"
 
     def pooled(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Frames (N, S, S, 3) -> pooled features (N, d)."""
@@ -41,4 +50,21 @@ class FeatureExtractor:
 
     def _run(self, frames: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
         for start in range(0, len(frames), _SLICE):
-            yield self._engine.run(np.ascontiguousarray(frames[start : start + _SLICE]))
+            yield self._embed(np.ascontiguousarray(frames[start : start + _SLICE]))
+
+
+def through_keras(classifier: Classifier) -> Embed:
+    """The backbone as Keras runs it, on the device that Keras prefers."""
+
+    def embed(frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        outputs = classifier.embedder.predict(frames, batch_size=_GPU_BATCH, verbose=0)
+        return {name: np.asarray(values) for name, values in outputs.items()}
+
+    return embed
+
+
+def through_openvino(classifier: Classifier) -> Embed:
+    """The backbone exported and compiled for the CPU."""
+    with TemporaryDirectory() as scratch:
+        export_graph(classifier.embedder, Path(scratch) / GRAPH)
+        return Engine(Path(scratch) / GRAPH).run

@@ -98,7 +98,7 @@ def train(
         classifier, recipe, folder, temperature=temperature, probe=validation.frames[:_PROBES], snapshot_id=snapshot_id
     )
     return TrainedModel(
-        manifest=manifest, history=fitted.history, seconds=time.monotonic() - started, device="cpu (OpenVINO features)"
+        manifest=manifest, history=fitted.history, seconds=time.monotonic() - started, device=extractor.device
     )
 
 

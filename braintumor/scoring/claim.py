@@ -1,13 +1,15 @@
-"""Claim a chunk, keep the claim alive, and settle it: the two transactions between which all work happens.
+"""Claim a chunk, keep the claim alive, and settle it: the transactions between which all work happens.
 
 A claim raises the chunk's attempt, which is its fencing token: only the newest attempt may settle, so a worker that
-was thought dead and comes back writes nothing. Leases use the database's clock.
+was thought dead and comes back writes nothing. Leases use the database's clock. A worker that fails in order gives its
+lease back; one that dies leaves it, and so the next one knows.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, text
@@ -22,24 +24,40 @@ from braintumor.serving.engine import ENGINE
 
 LEASE_SECONDS = 120
 
+IS_AT_WORK = """exists (
+    select from scoring_chunk
+    where scoring_chunk.scoring_run_id = scan.scoring_run_id
+      and scoring_chunk.chunk_number = scan.chunk_number
+      and scoring_chunk.finished_at is null
+      and scoring_chunk.lease_expires_at > now())"""
+"""SQL: whether a worker is at the row of ``scan`` right now."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedScan:
-    """A scan to score, and where it lies. Its key can identify a patient: name a scan by its id."""
+    """A scan to score, and where it lies. Its key can identify a patient: name a scan by its id.
+
+    ``count_alone``: how often a worker took it up alone without coming to an end.
+    """
 
     scan_id: int
     location: S3Uri
     etag: str
     size_byte: int
+    count_alone: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The right to settle one chunk, as long as nobody claims it again."""
+    """The right to settle one chunk, as long as nobody claims it again.
+
+    ``after_death``: the attempt before this one left its lease behind, so one of the scans may have killed it.
+    """
 
     run: ScoringRun
     chunk_number: int
     attempt: int
+    after_death: bool
     scans: tuple[ClaimedScan, ...]
 
 
@@ -85,15 +103,21 @@ Outcome = Scored | Rejected | Superseded
 def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
     """Take a chunk from whoever had it; ``None`` when it is settled already."""
     with transaction(engine) as connection:
-        attempt = connection.execute(
+        chunk = connection.execute(
             text("""
+            with before as (
+                select lease_expires_at is not null as after_death from scoring_chunk
+                where scoring_run_id = :run and chunk_number = :chunk and finished_at is null
+                for update
+            )
             update scoring_chunk
             set attempt = attempt + 1, lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
-            where scoring_run_id = :run and chunk_number = :chunk and finished_at is null
-            returning attempt"""),
+            from before
+            where scoring_run_id = :run and chunk_number = :chunk
+            returning attempt, after_death"""),
             {"run": run.scoring_run_id, "chunk": chunk_number, "lease": LEASE_SECONDS},
-        ).scalar_one_or_none()
-        if attempt is None:
+        ).one_or_none()
+        if chunk is None:
             return None
         rows = connection.execute(
             text("""
@@ -101,7 +125,7 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
             from scan_location
             where scan_location.scan_id = scan.scan_id
               and scan.scoring_run_id = :run and scan.chunk_number = :chunk and scan.state = 'pending'
-            returning scan.scan_id, bucket, key, etag, size_byte"""),
+            returning scan.scan_id, bucket, key, etag, size_byte, count_alone"""),
             {"run": run.scoring_run_id, "chunk": chunk_number},
         ).all()
     scans = [
@@ -110,11 +134,14 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
             location=S3Uri(bucket=row.bucket, key=row.key),
             etag=row.etag,
             size_byte=row.size_byte,
+            count_alone=row.count_alone,
         )
         for row in rows
     ]
     ordered = tuple(sorted(scans, key=lambda scan: scan.scan_id))
-    return Claim(run=run, chunk_number=chunk_number, attempt=attempt, scans=ordered)
+    return Claim(
+        run=run, chunk_number=chunk_number, attempt=chunk.attempt, after_death=chunk.after_death, scans=ordered
+    )
 
 
 def renew(engine: Engine, held: Claim) -> None:
@@ -133,8 +160,45 @@ def renew(engine: Engine, held: Claim) -> None:
         )
 
 
-def settle(engine: Engine, held: Claim, outcomes: Sequence[Outcome], *, stage_seconds: dict[str, float]) -> None:
-    """Write every outcome of a chunk and close it, in one transaction.
+def release(engine: Engine, held: Claim) -> None:
+    """Give the lease back after a failure in good order; somebody else's lease is left alone."""
+    with transaction(engine) as connection:
+        connection.execute(
+            text("""
+            update scoring_chunk set lease_expires_at = null
+            where scoring_run_id = :run and chunk_number = :chunk and attempt = :attempt and finished_at is null"""),
+            {"run": held.run.scoring_run_id, "chunk": held.chunk_number, "attempt": held.attempt},
+        )
+
+
+@contextmanager
+def alone(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
+    """Work on one scan that may kill its worker: counted before, and not counted after a failure in good order.
+
+    Raises:
+        StaleClaimError: somebody claimed the chunk since.
+    """
+    _count_alone(engine, held, scan, 1)
+    try:
+        yield
+    except BaseException:
+        _count_alone(engine, held, scan, -1)
+        raise
+
+
+def _count_alone(engine: Engine, held: Claim, scan: ClaimedScan, change: int) -> None:
+    with transaction(engine) as connection:
+        _fence(connection, held)
+        connection.execute(
+            text("update scan set count_alone = count_alone + :change where scan_id = :scan"),
+            {"change": change, "scan": scan.scan_id},
+        )
+
+
+def settle(
+    engine: Engine, held: Claim, outcomes: Sequence[Outcome], *, stage_seconds: Mapping[str, float] | None = None
+) -> None:
+    """Write the outcomes of scans of a chunk, and with ``stage_seconds`` close it, in one transaction.
 
     Raises:
         StaleClaimError: somebody claimed the chunk, or planned its scans again, since; nothing was written.
@@ -153,17 +217,22 @@ def settle(engine: Engine, held: Claim, outcomes: Sequence[Outcome], *, stage_se
             ["scan_id", "scoring_run_id", "reason", "detail"],
             ((r.scan_id, held.run.scoring_run_id, r.rejection.reason, r.rejection.detail) for r in rejected),
         )
-        connection.execute(
-            text("""
-            update scoring_chunk
-            set finished_at = clock_timestamp(), lease_expires_at = null, stage_seconds = cast(:seconds as jsonb)
-            where scoring_run_id = :run and chunk_number = :chunk"""),
-            {
-                "run": held.run.scoring_run_id,
-                "chunk": held.chunk_number,
-                "seconds": json.dumps({stage: round(value, 3) for stage, value in stage_seconds.items()}),
-            },
-        )
+        if stage_seconds is not None:
+            _close(connection, held, stage_seconds)
+
+
+def _close(connection: Connection, held: Claim, stage_seconds: Mapping[str, float]) -> None:
+    connection.execute(
+        text("""
+        update scoring_chunk
+        set finished_at = clock_timestamp(), lease_expires_at = null, stage_seconds = cast(:seconds as jsonb)
+        where scoring_run_id = :run and chunk_number = :chunk"""),
+        {
+            "run": held.run.scoring_run_id,
+            "chunk": held.chunk_number,
+            "seconds": json.dumps({stage: round(value, 3) for stage, value in stage_seconds.items()}),
+        },
+    )
 
 
 def _fence(connection: Connection, held: Claim) -> None:

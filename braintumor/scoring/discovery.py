@@ -13,7 +13,9 @@ from pathlib import PurePosixPath
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import copy_rows, transaction
+from braintumor.imaging.rejection import RejectionReason
 from braintumor.objectstore import ObjectEntry, ObjectStore
+from braintumor.scoring.claim import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
 _BATCH = 5_000
@@ -25,7 +27,7 @@ _NOT_SCANS = {".ds_store", "thumbs.db", "desktop.ini", "dicomdir"}
 
 @dataclass(frozen=True, kw_only=True)
 class Discovery:
-    """What a run saw."""
+    """What a run saw, and how much of it is to be settled: never seen, or back after it was superseded or refused."""
 
     count_seen: int
     count_new: int
@@ -52,7 +54,10 @@ def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
             ) on commit drop""")
         )
         count_seen = _copy_listing(connection, store.list(run.scans))
-        discovery = Discovery(count_seen=count_seen, count_new=_enter_new(connection, run))
+        connection.execute(text("lock table scan_location in share row exclusive mode"))  # one run at a time enters
+        count_new = _enter_new(connection, run) + _reopen(connection, run)
+        _close_vanished(connection, run)
+        discovery = Discovery(count_seen=count_seen, count_new=count_new)
         _record(connection, run, discovery)
         return discovery
 
@@ -86,7 +91,6 @@ def _stored(connection: Connection, run: ScoringRun) -> Discovery | None:
 
 def _enter_new(connection: Connection, run: ScoringRun) -> int:
     """One ledger row and one location per object version that the ledger has not seen."""
-    connection.execute(text("lock table scan_location in share row exclusive mode"))  # one run at a time enters
     return connection.execute(
         text("""
         with fresh as (
@@ -110,6 +114,45 @@ def _enter_new(connection: Connection, run: ScoringRun) -> int:
         select scan_id, bucket, key, etag from fresh"""),
         {"run": run.scoring_run_id},
     ).rowcount
+
+
+def _reopen(connection: Connection, run: ScoringRun) -> int:
+    """What was superseded and lies there again, and what S3 refused: to be tried once more. Returns how many."""
+    return connection.execute(
+        text("""
+        update scan
+        set state = 'pending', settled_at = null, scoring_run_id = :run, chunk_number = null
+        from listing
+        join scan_location using (bucket, key, etag)
+        where scan.scan_id = scan_location.scan_id
+          and (scan.state = 'superseded' or scan.state = 'rejected' and exists (
+                select from rejection
+                where rejection.scan_id = scan.scan_id
+                  and rejection.scoring_run_id = scan.scoring_run_id
+                  and rejection.reason = :refused))"""),
+        {"run": run.scoring_run_id, "refused": RejectionReason.ACCESS_DENIED},
+    ).rowcount
+
+
+def _close_vanished(connection: Connection, run: ScoringRun) -> None:
+    """Scans that still wait but whose object lies there no more; one that a worker is at right now is left to it."""
+    connection.execute(
+        text(f"""
+        update scan
+        set state = 'superseded', settled_at = clock_timestamp(), scoring_run_id = :run, chunk_number = null
+        from scan_location
+        where scan_location.scan_id = scan.scan_id
+          and scan.state = 'pending'
+          and scan_location.bucket = :bucket
+          and starts_with(scan_location.key, :prefix)
+          and not exists (
+            select from listing
+            where listing.bucket = scan_location.bucket
+              and listing.key = scan_location.key
+              and listing.etag = scan_location.etag)
+          and not {IS_AT_WORK}"""),
+        {"run": run.scoring_run_id, "bucket": run.scans.bucket, "prefix": run.scans.key},
+    )
 
 
 def _record(connection: Connection, run: ScoringRun, discovery: Discovery) -> None:

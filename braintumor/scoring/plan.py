@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import transaction
+from braintumor.scoring.claim import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
 CHUNK_SIZE = 200
@@ -21,14 +22,17 @@ def plan(engine: Engine, run: ScoringRun, *, chunk_size: int = CHUNK_SIZE, max_c
     not expired.
     """
     with transaction(engine) as connection:
-        connection.execute(
-            text("select from scoring_run where scoring_run_id = :run for update"), {"run": run.scoring_run_id}
+        is_planned = connection.scalar(
+            text("select planned_at is not null from scoring_run where scoring_run_id = :run for update"),
+            {"run": run.scoring_run_id},
         )
-        numbers = _numbers(connection, run)
-        if not numbers:
+        if not is_planned:
             _divide(connection, run, chunk_size=chunk_size, limit=chunk_size * max_chunks)
-            numbers = _numbers(connection, run)
-    return numbers
+            connection.execute(
+                text("update scoring_run set planned_at = now() where scoring_run_id = :run"),
+                {"run": run.scoring_run_id},
+            )
+        return _numbers(connection, run)
 
 
 def _numbers(connection: Connection, run: ScoringRun) -> list[int]:
@@ -42,19 +46,13 @@ def _numbers(connection: Connection, run: ScoringRun) -> list[int]:
 def _divide(connection: Connection, run: ScoringRun, *, chunk_size: int, limit: int) -> None:
     values = {"run": run.scoring_run_id, "chunk_size": chunk_size, "limit": limit}
     connection.execute(
-        text("""
+        text(f"""
         create temporary table planned on commit drop as
         with free as (
             select scan.scan_id
             from scan
             join sighting on sighting.scan_id = scan.scan_id and sighting.scoring_run_id = :run
-            where scan.state = 'pending'
-              and not exists (
-                select from scoring_chunk
-                where scoring_chunk.scoring_run_id = scan.scoring_run_id
-                  and scoring_chunk.chunk_number = scan.chunk_number
-                  and scoring_chunk.finished_at is null
-                  and scoring_chunk.lease_expires_at > now())
+            where scan.state = 'pending' and not {IS_AT_WORK}
             order by scan.scan_id
             limit :limit
             for update of scan skip locked

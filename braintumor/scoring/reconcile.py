@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 
 from braintumor.database import transaction
 from braintumor.errors import ScoringRunError, UnbalancedRunError
+from braintumor.imaging.rejection import RejectionReason
 from braintumor.scoring.run import ScoringRun
 
 
@@ -41,10 +42,11 @@ def reconcile(engine: Engine, run: ScoringRun) -> Balance:
 
     Raises:
         UnbalancedRunError: some object's rows do not say what became of it; the counts are recorded all the same.
-        ScoringRunError: the run never got as far as storing a listing.
+        ScoringRunError: the run stored no listing, was never planned, or could read none of its objects.
     """
     balance = count_balance(engine, run)
     _record(engine, run, balance)
+    _require_work_done(engine, run, balance)
     if not balance.is_balanced:
         raise UnbalancedRunError(
             f"Run {run.scoring_run_id} does not balance: {balance}. Look at them: select scan_id from "
@@ -75,16 +77,40 @@ def count_balance(engine: Engine, run: ScoringRun) -> Balance:
     return Balance(**row._mapping)
 
 
+def _require_work_done(engine: Engine, run: ScoringRun, balance: Balance) -> None:
+    """Refuse a run that only looks like one: never planned, or refused by S3 at every object."""
+    with transaction(engine) as connection:
+        row = connection.execute(
+            text("""
+            select
+                planned_at is not null as is_planned,
+                (select count(*) from rejection
+                 where rejection.scoring_run_id = scoring_run.scoring_run_id and reason = :refused) as count_refused
+            from scoring_run
+            where scoring_run_id = :run"""),
+            {"run": run.scoring_run_id, "refused": RejectionReason.ACCESS_DENIED},
+        ).one()
+    if not row.is_planned:
+        raise ScoringRunError(
+            f"Run {run.scoring_run_id} was never planned, so none of its scans was worked on: {balance}. See the log "
+            "of the task `plan`, mend the cause, and clear it."
+        )
+    if row.count_refused and row.count_refused == balance.count_rejected and not balance.count_scored:
+        raise ScoringRunError(
+            f"S3 refused every object that run {run.scoring_run_id} asked for ({row.count_refused}). Check the policy "
+            "of the credentials (s3:GetObject, kms:Decrypt); the next run tries them again."
+        )
+
+
 def _record(engine: Engine, run: ScoringRun, balance: Balance) -> None:
     assignments = ", ".join(f"{name} = :{name}" for name in asdict(balance))
     with transaction(engine) as connection:
         connection.execute(
             text(f"""
-            update scoring_run set {assignments}, finished_at = now(), state = cast(:state as run_state)
+            update scoring_run
+            set {assignments}, finished_at = now(),
+                state = cast(case when :balanced and planned_at is not null then 'balanced' else 'unbalanced' end
+                             as run_state)
             where scoring_run_id = :run"""),
-            {
-                **asdict(balance),
-                "state": "balanced" if balance.is_balanced else "unbalanced",
-                "run": run.scoring_run_id,
-            },
+            {**asdict(balance), "balanced": balance.is_balanced, "run": run.scoring_run_id},
         )

@@ -1,7 +1,8 @@
 """Score one chunk: read, decode, infer, settle.
 
 Reading and decoding run ahead in threads while the engine works, a bounded number of scans at a time, so memory does
-not grow with the chunk.
+not grow with the chunk. No scan stops the others: what S3 does not hand out just now is left for the task's retry, and
+after a worker has died on a chunk its scans are worked on one by one, so that the next death has a name.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from hashlib import sha256
 from itertools import islice
 from typing import Literal
@@ -18,20 +20,30 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
-from braintumor.errors import ObjectChangedError, ObjectMissingError
+from braintumor.errors import (
+    DatabaseError,
+    ObjectChangedError,
+    ObjectMissingError,
+    ObjectRefusedError,
+    ObjectStoreUnreachableError,
+    StaleClaimError,
+)
 from braintumor.imaging.deidentify import pseudonym
 from braintumor.imaging.frames import Decoded, Limits, decode
 from braintumor.imaging.preprocess import prepare
-from braintumor.imaging.rejection import Rejection
+from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.objectstore import ObjectStore
 from braintumor.scoring.claim import (
+    Claim,
     ClaimedScan,
     Outcome,
     Rejected,
     ScanFacts,
     Scored,
     Superseded,
+    alone,
     claim,
+    release,
     renew,
     settle,
 )
@@ -41,6 +53,12 @@ from braintumor.serving.engine import LoadedModel
 
 _SCANS_A_STEP = 32
 """Scans decoded and inferred together."""
+
+_DEATHS_ALONE = 3
+"""So many workers may die alone with a scan before it is rejected."""
+
+_UNREAD_IN_A_ROW = 16
+"""After so many reads without an answer it is S3 that is away, not an object."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +70,14 @@ class _Readable:
     frames: NDArray[np.uint8]
 
 
-_Reading = _Readable | Rejected | Superseded
+@dataclass(frozen=True, kw_only=True)
+class _Unread:
+    """A scan that S3 did not hand out just now: it stays pending."""
+
+    error: ObjectStoreUnreachableError
+
+
+_Reading = _Readable | Rejected | Superseded | _Unread
 
 
 def score_chunk(
@@ -70,8 +95,8 @@ def score_chunk(
     A chunk that is settled already is left alone, and counts nothing.
 
     Raises:
-        StaleClaimError: a newer attempt owns the chunk; nothing was written.
-        ObjectStoreUnreachableError: S3 does not answer; nothing was written, the scans stay pending.
+        StaleClaimError: a newer attempt owns the chunk; nothing was written since it does.
+        ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, the others are settled.
     """
     held = claim(engine, run, chunk_number)
     if held is None:
@@ -79,16 +104,79 @@ def score_chunk(
     reader = _Reader(
         store=store, size=model.manifest.image_size, pseudonym_key=pseudonym_key, limits=limits or Limits()
     )
-    seconds = {"read": 0.0, "infer": 0.0}
-    outcomes: list[Outcome] = []
-    readings = store.concurrently(reader.read, held.scans)
-    for step in _steps(readings, seconds):
-        started = time.monotonic()
-        outcomes += _infer(model, step)
-        seconds["infer"] += time.monotonic() - started
-        renew(engine, held)
-    settle(engine, held, outcomes, stage_seconds=dict(seconds))
-    return Counter(type(outcome).__name__.lower() for outcome in outcomes)
+    try:
+        return _Work(engine=engine, model=model, held=held, reader=reader).finish()
+    except StaleClaimError:
+        raise
+    except BaseException:
+        with suppress(DatabaseError):
+            release(engine, held)
+        raise
+
+
+@dataclass(kw_only=True)
+class _Work:
+    """One claim being worked off."""
+
+    engine: Engine
+    model: LoadedModel
+    held: Claim
+    reader: _Reader
+    seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "infer": 0.0})
+    counts: Counter[str] = field(default_factory=Counter)
+    unread: list[_Unread] = field(default_factory=list)
+
+    def finish(self) -> Counter[str]:
+        """Settle every scan that can be, those that may kill a worker last and alone, and close the chunk."""
+        is_suspect = {scan: self.held.after_death or scan.count_alone > 0 for scan in self.held.scans}
+        outcomes = self._score([scan for scan in self.held.scans if not is_suspect[scan]])
+        suspects = [scan for scan in self.held.scans if is_suspect[scan]]
+        for scan in sorted(suspects, key=lambda scan: scan.count_alone):
+            self._settle(outcomes)
+            outcomes = self._score_alone(scan)
+        self._settle(outcomes, is_last=not self.unread)
+        if self.unread:
+            raise ObjectStoreUnreachableError(
+                f"{len(self.unread)} scans of chunk {self.held.chunk_number} could not be read and stay pending; "
+                f"the others are settled. The last answer: {self.unread[-1].error}"
+            )
+        return self.counts
+
+    def _score_alone(self, scan: ClaimedScan) -> list[Outcome]:
+        if scan.count_alone >= _DEATHS_ALONE:
+            detail = f"{scan.count_alone} workers died while they were alone with it"
+            rejection = Rejection(reason=RejectionReason.PROCESSING_FAILED, detail=detail)
+            return [Rejected(scan_id=scan.scan_id, rejection=rejection)]
+        try:
+            with alone(self.engine, self.held, scan):
+                outcomes = self._score([scan])
+                if not outcomes:
+                    raise self.unread[-1].error  # S3's failure is not counted as the scan's
+                return outcomes
+        except ObjectStoreUnreachableError:
+            return []
+
+    def _score(self, scans: list[ClaimedScan]) -> list[Outcome]:
+        outcomes: list[Outcome] = []
+        readings = self.reader.store.concurrently(self.reader.read, scans)
+        for step in _steps(readings, self.seconds):
+            started = time.monotonic()
+            self._note_unread(step)
+            outcomes += _infer(self.model, step)
+            self.seconds["infer"] += time.monotonic() - started
+            renew(self.engine, self.held)
+        return outcomes
+
+    def _note_unread(self, step: list[_Reading]) -> None:
+        unread = [reading for reading in step if isinstance(reading, _Unread)]
+        self.unread += unread
+        if len(unread) == len(step) >= _UNREAD_IN_A_ROW:
+            raise unread[-1].error
+
+    def _settle(self, outcomes: list[Outcome], *, is_last: bool = False) -> None:
+        if outcomes or is_last:
+            settle(self.engine, self.held, outcomes, stage_seconds=self.seconds if is_last else None)
+        self.counts.update(type(outcome).__name__.lower() for outcome in outcomes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,12 +188,17 @@ class _Reader:
     pseudonym_key: bytes
     limits: Limits
 
-    def read(self, scan: ClaimedScan) -> _Readable | Rejected | Superseded:
+    def read(self, scan: ClaimedScan) -> _Reading:
         """Bytes of the listed version -> frames, or why there are none."""
         try:
             data = self.store.read(scan.location, etag=scan.etag, max_bytes=self.limits.max_bytes)
         except (ObjectChangedError, ObjectMissingError):
             return Superseded(scan_id=scan.scan_id)
+        except ObjectRefusedError as error:
+            refusal = Rejection(reason=RejectionReason.ACCESS_DENIED, detail=str(error))
+            return Rejected(scan_id=scan.scan_id, rejection=refusal)
+        except ObjectStoreUnreachableError as error:
+            return _Unread(error=error)
         decoded = decode(data, limits=self.limits)
         if isinstance(decoded, Rejection):
             return Rejected(scan_id=scan.scan_id, rejection=decoded)
@@ -141,7 +234,7 @@ def _steps(readings: Iterator[_Reading], seconds: dict[str, float]) -> Iterator[
 def _infer(model: LoadedModel, step: list[_Reading]) -> list[Outcome]:
     """Score the readable scans of a step in one go, and pass the others through."""
     readable = [reading for reading in step if isinstance(reading, _Readable)]
-    outcomes: list[Outcome] = [reading for reading in step if not isinstance(reading, _Readable)]
+    outcomes: list[Outcome] = [reading for reading in step if isinstance(reading, Rejected | Superseded)]
     if readable:
         outputs = model.predict(np.concatenate([scan.frames for scan in readable]))
         stream = answers(outputs, model.manifest)

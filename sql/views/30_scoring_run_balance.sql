@@ -7,16 +7,19 @@ with evidence as (
         scan.state,
         scan.scoring_run_id = sighting.scoring_run_id as is_of_this_run,
         scan.chunk_number is not null as is_planned,
+        scoring_run.planned_at is not null as is_run_planned,
         exists (select from rejection where rejection.scan_id = scan.scan_id) as has_rejection,
         (select count(distinct prediction.frame_index) from prediction where prediction.scan_id = scan.scan_id)
             = scan.count_frame as has_every_frame
     from sighting
+    join scoring_run using (scoring_run_id)
     join scan using (scan_id)
 )
 select
     scoring_run_id,
     scan_id,
     case
+        when state = 'pending' and not is_run_planned then 'unaccounted'
         when state = 'pending' and is_of_this_run and is_planned then 'unaccounted'
         when state = 'pending' then 'deferred'
         when state = 'scored' and has_every_frame is not true then 'unaccounted'

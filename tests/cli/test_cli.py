@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import uuid
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,5 +146,18 @@ def test_phantoms_are_drawn_uploaded_and_taken_as_a_snapshot(empty_settings: Set
 
 def test_a_missing_s3_is_said_plainly(empty_settings: Settings) -> None:
     done = run_braintumor(replace(empty_settings, s3_endpoint="http://127.0.0.1:9"), "dataset", "snapshot", check=False)
-    assert done.returncode == 1
+    assert done.returncode == 75, "a script may try again"
     assert "No usable answer from the S3 endpoint http://127.0.0.1:9" in done.stderr
+
+
+def test_a_fault_of_the_program_is_no_error_of_its_user() -> None:
+    fault = "import braintumor.cli; braintumor.cli.command = lambda: 1 / 0; braintumor.cli.main()"
+    done = subprocess.run([sys.executable, "-c", fault], capture_output=True, text=True, check=False)
+    assert done.returncode == 70 and "ZeroDivisionError" in done.stderr
+
+
+def test_buckets_are_made_once(empty_settings: Settings) -> None:
+    own = f"made-{uuid.uuid4().hex}"
+    settings = replace(empty_settings, scans_uri=f"s3://{own}/scans/")
+    assert run_braintumor(settings, "bucket", "create").stdout.splitlines() == ["braintumor: is there", f"{own}: made"]
+    assert run_braintumor(settings, "bucket", "create").stdout.splitlines()[1] == f"{own}: is there"

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from sqlalchemy import text
 
 from braintumor import database
 from braintumor.dataset.folder import labelled_files, upload
@@ -97,8 +99,86 @@ def test_an_image_overwritten_after_the_snapshot_is_not_trained_on(empty_setting
     assert frames.frames.shape == (8, 64, 64, 3)
     image = frames.images[0]
     store.write(S3Uri.parse(image.image_uri), encoded(image.label, 999))
-    with pytest.raises(DatasetError, match="overwritten since the snapshot"):
+    with pytest.raises(DatasetError, match="overwritten since the snapshot") as caught:
         load_frames(store, snapshot, Split.TEST, size=64)
+    assert image.image_uri not in str(caught.value)
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_images_that_moved_are_the_same_snapshot_and_are_found_where_they_lie_now(empty_settings: Settings) -> None:
+    first = snapshot_of(empty_settings)
+    elsewhere = S3Uri.parse(empty_settings.require("dataset_uri").replace("dataset-", "moved-"))
+    store = ObjectStore.connect(empty_settings)
+    for image in first.images:
+        uri = S3Uri.parse(image.image_uri)
+        store.write(elsewhere / uri.key.partition("/")[2], store.read(uri))
+        store.write(uri, b"gone")
+    second = snapshot_of(empty_settings, str(elsewhere))
+    assert second.snapshot_id == first.snapshot_id
+    loaded = load_snapshot(database.connect(empty_settings), first.snapshot_id)
+    assert loaded == second and loaded.source_uri == str(elsewhere)
+    assert len(load_frames(store, loaded, Split.TRAIN, size=64).images) == 32
+
+
+def change(settings: Settings, sql: str) -> None:
+    engine = database.connect(settings)
+    with database.transaction(engine) as connection:
+        connection.execute(text(sql))
+    engine.dispose()
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_another_decoders_pixels_move_no_image(empty_settings: Settings) -> None:
+    first = snapshot_of(empty_settings)
+    change(empty_settings, "update split_assignment set pixel_sha256 = 'as decoded last year ' || pixel_sha256")
+    assert snapshot_of(empty_settings) == first
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_the_same_image_in_another_file_keeps_its_split_when_the_first_is_gone(
+    empty_settings: Settings, put: PutLabelled
+) -> None:
+    first = snapshot_of(empty_settings)
+    for label in CLASSES:
+        for seed in range(12):
+            buffer = io.BytesIO()
+            Image.open(io.BytesIO(encoded(label, seed))).save(buffer, "PNG", compress_level=1)
+            put(f"{label}/{seed}.png", buffer.getvalue())
+    second = snapshot_of(empty_settings)
+    assert not {image.image_sha256 for image in first.images} & {image.image_sha256 for image in second.images}
+    before = {image.group_key: image.split for image in first.images}
+    assert all(before[image.group_key] is image.split for image in second.images)
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_a_group_whose_images_were_in_two_splits_stays_out_and_is_named(
+    empty_settings: Settings, put: PutLabelled
+) -> None:
+    grey = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
+    buffer = io.BytesIO()
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(buffer, "PNG")
+    put("glioma/1 in colour.png", buffer.getvalue())
+    (split,) = {image.split for image in snapshot_of(empty_settings).images if image.image_uri.endswith("glioma/1.png")
+                or image.image_uri.endswith("colour.png")}  # fmt: skip
+    other = Split.TRAIN if split is not Split.TRAIN else Split.TEST
+    change(
+        empty_settings,
+        f"""
+        update split_assignment set split = '{other}', pixel_sha256 = 'as decoded last year'
+        where image_sha256 = '{sha256(buffer.getvalue()).hexdigest()}'""",
+    )
+    snapshot = snapshot_of(empty_settings)
+    assert sorted(item.image_uri.rpartition("/")[2] for item in snapshot.left_out) == ["1 in colour.png", "1.png"]
+    assert snapshot.left_out_by_reason() == {f"identical images were in {' and '.join(sorted([split, other]))}": 2}
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_a_split_that_lost_a_class_is_named(empty_settings: Settings, put: PutLabelled) -> None:
+    for image in snapshot_of(empty_settings).of_split(Split.TEST):
+        if image.label is TumorClass.NORMAL:
+            put(image.image_uri.rpartition("dataset-")[2].partition("/")[2], b"gone")
+    with pytest.raises(DatasetError, match="no images of normal in test"):
+        snapshot_of(empty_settings)
 
 
 def test_a_missing_class_is_named(empty_settings: Settings, put: PutLabelled) -> None:

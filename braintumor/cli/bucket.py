@@ -1,0 +1,24 @@
+"""``braintumor bucket``."""
+
+from __future__ import annotations
+
+import click
+
+from braintumor.settings import Settings
+
+
+@click.group()
+def bucket() -> None:
+    """The S3 buckets that the settings name."""
+
+
+@bucket.command(epilog="Example: braintumor bucket create")
+def create() -> None:
+    """Make each bucket of the settings (BRAINTUMOR_DATASET_URI, _SCANS_, _MODELS_, _WEIGHTS_) that is missing."""
+    from braintumor.objectstore import ObjectStore, S3Uri
+
+    settings = Settings.from_environment()
+    store = ObjectStore.connect(settings)
+    addresses = [settings.require(f"{name}_uri") for name in ("dataset", "scans", "models", "weights")]
+    for name in sorted({S3Uri.parse(address).bucket for address in addresses}):
+        click.echo(f"{name}: {'made' if store.ensure_bucket(name) else 'is there'}")

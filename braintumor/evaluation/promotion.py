@@ -1,0 +1,63 @@
+"""From a verdict to the ledger: only what the gate passed is promoted without an override."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from braintumor import database, registry
+from braintumor.database import transaction
+from braintumor.errors import PromotionError
+from braintumor.registry import ModelVersion
+from braintumor.settings import Settings
+
+
+def promote_candidate(settings: Settings, gate_verdict_id: int, *, approval: dict[str, Any] | None = None) -> bool:
+    """Promote what passed the gate; ``approval`` is the answer of Airflow's approval task, if a person was asked.
+
+    Returns whether the champion changed: a retry changes nothing.
+
+    Raises:
+        PromotionError: the gate refused the candidate, or compared it with somebody who is champion no longer.
+    """
+    engine = database.connect(settings)
+    with transaction(engine) as connection:
+        row = connection.execute(
+            text("select run_key, model_version_id, is_passed, summary from gate_verdict where gate_verdict_id = :id"),
+            {"id": gate_verdict_id},
+        ).one()
+    if not row.is_passed:
+        raise PromotionError(f"The gate refused this candidate, so it stays one: {row.summary}")
+    user = (approval or {}).get("responded_by_user") or {}
+    return registry.promote(
+        engine,
+        registry.find_model(engine, str(row.model_version_id)),
+        request_key=f"retrain {row.run_key} verdict {gate_verdict_id}",
+        actor=user.get("name") or "policy auto",
+        reason=row.summary,
+        gate_verdict_id=gate_verdict_id,
+    )
+
+
+def passed_verdict(engine: Engine, model: ModelVersion) -> int:
+    """The newest verdict on a model, which must have passed it.
+
+    Raises:
+        PromotionError: the gate never saw it, or refused it.
+    """
+    with transaction(engine) as connection:
+        row = connection.execute(
+            text("""
+            select gate_verdict_id, is_passed, summary from gate_verdict
+            where model_version_id = :id order by gate_verdict_id desc limit 1"""),
+            {"id": model.model_version_id},
+        ).one_or_none()
+    if row is None or not row.is_passed:
+        why = "It was never before the gate" if row is None else f"The gate refused it: {row.summary}"
+        raise PromotionError(
+            f"{model.model_name} may not be promoted. {why}. To promote it all the same, add --override; the ledger "
+            "keeps that with your reason."
+        )
+    found: int = row.gate_verdict_id
+    return found

@@ -1,0 +1,76 @@
+"""What the DAG files share, in an interpreter with Airflow, outside any DAG run."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import psutil
+
+from tests.dags.conftest import DagRunner
+
+
+def in_airflow(dag_runner: DagRunner, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    base = {name: value for name, value in dag_runner.environment.items() if not name.startswith("BRAINTUMOR_")}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**base, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def test_a_connection_that_is_not_there_is_named_and_the_task_is_retried(dag_runner: DagRunner) -> None:
+    done = in_airflow(
+        dag_runner,
+        """
+        from braintumor.errors import BrainTumorError
+        from wiring import settings
+        try:
+            settings()
+        except BrainTumorError:
+            raise SystemExit("the retry policy would give up")
+        """,
+    )
+    assert "Airflow knows no connection 'braintumor_db', or could not be asked" in done.stderr
+
+
+def test_connections_are_used_where_the_environment_names_nothing(dag_runner: DagRunner) -> None:
+    done = in_airflow(
+        dag_runner,
+        """
+        from wiring import settings
+        found = settings()
+        print(found.database_url, found.s3_endpoint, found.s3_access_key)
+        """,
+        AIRFLOW_CONN_BRAINTUMOR_DB="postgres://u:p@db:5432/braintumor",
+        AIRFLOW_CONN_BRAINTUMOR_S3='{"conn_type": "aws", "login": "key", "extra": {"endpoint_url": "http://s3"}}',
+    )
+    assert done.stdout.splitlines()[-1] == "postgresql://u:p@db:5432/braintumor http://s3 key", done.stderr
+
+
+def test_a_task_that_is_timed_out_takes_its_training_along(dag_runner: DagRunner) -> None:
+    done = in_airflow(
+        dag_runner,
+        """
+        import os, signal, sys
+        from wiring import run_to_its_end
+
+        class TimedOut(BaseException): ...
+        def ring(*_):
+            raise TimedOut
+        signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, 3)
+        child = "import os, time; print('child', os.getpid(), flush=True); time.sleep(600)"
+        try:
+            run_to_its_end([sys.executable, "-c", child], dict(os.environ))
+        except TimedOut:
+            print("timed out", flush=True)
+        """,
+    )
+    child, timed_out = done.stdout.splitlines()[-2:]
+    assert timed_out == "timed out", done.stderr
+    assert not psutil.pid_exists(int(child.split()[1]))

@@ -1,0 +1,178 @@
+"""Who is the candidate of a run, what its verdict holds against, and when it may become the champion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from braintumor import database, registry
+from braintumor.errors import EvaluationError, PromotionError
+from braintumor.evaluation.job import evaluate_model
+from braintumor.evaluation.promotion import passed_verdict, promote_candidate
+from braintumor.evaluation.selection import judge_run, require_every_model
+from braintumor.settings import Settings
+
+RUN = "manual__run"
+LENIENT = """
+version = 1
+minimum_accuracy = 0.0
+minimum_macro_recall = 0.0
+minimum_class_sensitivity = 0.0
+minimum_tumor_sensitivity = 0.0
+maximum_calibration_error = 1.0
+minimum_images_per_class = 1
+maximum_accuracy_loss = 1.0
+maximum_class_recall_loss = 1.0
+"""
+
+
+@pytest.fixture
+def lenient(settings: Settings, tmp_path: Path) -> Settings:
+    rules = tmp_path / "gate.toml"
+    rules.write_text(LENIENT)
+    return replace(settings, gate_rules=str(rules))
+
+
+@pytest.fixture
+def two(lenient: Settings) -> Settings:
+    """A run with two evaluated models, `first` better on validation than `second`, beside the tests' champion."""
+    for name, accuracy in (("first", 0.9), ("second", 0.8)):
+        add_model(lenient, name)
+        evaluate_model(lenient, name, look_key=RUN)
+        set_validation(lenient, name, accuracy)
+    return lenient
+
+
+def run_sql(settings: Settings, sql: str, **values: object) -> list[Any]:
+    engine = database.connect(settings)
+    with database.transaction(engine) as connection:
+        result = connection.execute(text(sql), values)
+        found = list(result) if result.returns_rows else []
+    engine.dispose()
+    return found
+
+
+def add_model(settings: Settings, name: str) -> None:
+    """The champion's files under another name, as if trained in another run."""
+    run_sql(
+        settings,
+        """
+        with trained as (
+            insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+                                      library_versions, device, seconds)
+            select :run, :name, recipe, snapshot_id, initialisation, history, code_version, library_versions, device,
+                   seconds
+            from training_run where run_key = 'seed'
+            returning training_run_id
+        )
+        insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
+            count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+        select :name, trained.training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
+               artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below
+        from model_version, trained where model_version_id = 1""",
+        name=name,
+        run=RUN,
+    )
+
+
+def set_validation(settings: Settings, name: str, accuracy: float) -> None:
+    run_sql(
+        settings,
+        """
+        update evaluation set accuracy = :accuracy from model_version
+        where model_version.model_version_id = evaluation.model_version_id and model_name = :name
+          and split = 'validation'""",
+        name=name,
+        accuracy=accuracy,
+    )
+
+
+def promote_by_hand(settings: Settings, name: str) -> None:
+    engine = database.connect(settings)
+    model = registry.find_model(engine, name)
+    registry.promote(engine, model, request_key=f"hand {name}", actor="tests", reason="because", is_override=True)
+    engine.dispose()
+
+
+def champion(settings: Settings) -> str:
+    return registry.champion(database.connect(settings)).model_name
+
+
+def test_a_cleared_gate_shows_and_promotes_the_candidate_that_it_judged_first(two: Settings) -> None:
+    first = judge_run(two, RUN)
+    set_validation(two, "second", 0.99)
+    again = judge_run(two, RUN)
+    assert (again["model_name"], again["gate_verdict_id"]) == (first["model_name"], first["gate_verdict_id"])
+    assert first["model_name"] == "first" and "**first**" in again["markdown"]
+    assert promote_candidate(two, again["gate_verdict_id"])
+    assert champion(two) == "first"
+
+
+def test_a_verdict_promotes_nothing_once_another_model_is_champion(two: Settings) -> None:
+    verdict = judge_run(two, RUN)
+    promote_by_hand(two, "second")
+    with pytest.raises(PromotionError, match="but the champion is now second"):
+        promote_candidate(two, verdict["gate_verdict_id"])
+    fresh = judge_run(two, RUN)
+    assert fresh["gate_verdict_id"] != verdict["gate_verdict_id"] and fresh["model_name"] == "first"
+    assert promote_candidate(two, fresh["gate_verdict_id"])
+    assert champion(two) == "first"
+
+
+def test_a_retry_after_the_promotion_changes_nothing(two: Settings) -> None:
+    verdict = judge_run(two, RUN)
+    assert promote_candidate(two, verdict["gate_verdict_id"])
+    assert not promote_candidate(two, verdict["gate_verdict_id"])
+    assert judge_run(two, RUN)["gate_verdict_id"] == verdict["gate_verdict_id"]
+    promote_by_hand(two, "second")
+    assert not promote_candidate(two, verdict["gate_verdict_id"]), "a late retry must not undo what a person did since"
+    assert champion(two) == "second"
+    assert promote_candidate(two, judge_run(two, RUN)["gate_verdict_id"]), "judged anew, it may be promoted anew"
+
+
+def test_a_champion_that_cannot_be_loaded_stands_in_nobodys_way_and_is_named(two: Settings, tmp_path: Path) -> None:
+    fresh_cache = replace(two, cache_folder=str(tmp_path / "cache"))
+    lost = champion(two)
+    run_sql(two, "update model_version set artefact_uri = 's3://braintumor/models/gone/' where model_version_id = 1")
+    verdict = judge_run(fresh_cache, RUN)
+    assert verdict["is_passed"]
+    assert f"the champion {lost} cannot be judged" in verdict["markdown"]
+    assert "absolute rules alone decide" in verdict["markdown"]
+    assert promote_candidate(two, verdict["gate_verdict_id"])
+
+
+def test_what_the_gate_refused_is_not_promoted(two: Settings, tmp_path: Path) -> None:
+    strict = tmp_path / "strict.toml"
+    strict.write_text(LENIENT.replace("minimum_accuracy = 0.0", "minimum_accuracy = 1.0"))
+    verdict = judge_run(replace(two, gate_rules=str(strict)), RUN)
+    assert not verdict["is_passed"]
+    with pytest.raises(PromotionError, match="The gate refused"):
+        promote_candidate(two, verdict["gate_verdict_id"])
+    engine = database.connect(two)
+    with pytest.raises(PromotionError, match="--override"):
+        passed_verdict(engine, registry.find_model(engine, "first"))
+
+
+def test_a_recipe_that_came_to_no_model_is_named_and_makes_the_run_red(two: Settings) -> None:
+    recipes = ["first", "second", "vgg16"]
+    assert "Came to no evaluated model: vgg16." in judge_run(two, RUN, recipes)["markdown"]
+    with pytest.raises(EvaluationError, match="came to no evaluated model: vgg16"):
+        require_every_model(two, RUN, recipes)
+    assert require_every_model(two, RUN, ["first", "second"]) == 2
+
+
+def test_a_run_without_any_model_is_refused(lenient: Settings) -> None:
+    with pytest.raises(EvaluationError, match="No recipe of the run"):
+        judge_run(lenient, RUN)
+
+
+def test_a_retried_evaluation_is_one_look_and_another_is_two(lenient: Settings) -> None:
+    add_model(lenient, "first")
+    looks = "select max(count_look) from model_leaderboard where model_name = 'first'"
+    for key, expected in ((RUN, 1), (RUN, 1), ("by hand", 2)):
+        evaluate_model(lenient, "first", look_key=key)
+        assert run_sql(lenient, looks) == [(expected,)]

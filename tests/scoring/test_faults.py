@@ -1,0 +1,255 @@
+"""What goes wrong in a night beside bad files: nothing is lost, blocks its neighbours, or passes as green."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import boto3
+import pytest
+
+from braintumor.errors import (
+    BrainTumorError,
+    ObjectStoreError,
+    ObjectStoreUnreachableError,
+    ScoringRunError,
+    UnbalancedRunError,
+)
+from braintumor.objectstore import S3Uri
+from braintumor.scoring.claim import claim
+from braintumor.scoring.night import Night, score_night
+from braintumor.settings import Settings
+from tests.faulty_s3 import FaultyS3, faulty_s3
+from tests.scoring.test_night import change, png, rows
+
+Put = Callable[[str, bytes], None]
+
+
+@pytest.fixture
+def door(settings: Settings) -> Iterator[FaultyS3]:
+    with faulty_s3(settings.require("s3_endpoint")) as server:
+        yield server
+
+
+@pytest.fixture
+def through(settings: Settings, door: FaultyS3) -> Settings:
+    """The same world, its S3 seen through the door."""
+    return replace(settings, s3_endpoint=door.url)
+
+
+def remove(settings: Settings, name: str) -> None:
+    prefix = S3Uri.parse(settings.require("scans_uri"))
+    client = boto3.client(
+        "s3",
+        endpoint_url=settings.s3_endpoint,
+        aws_access_key_id=settings.s3_access_key,
+        aws_secret_access_key=settings.s3_secret_key,
+        region_name="us-east-1",
+    )
+    client.delete_object(Bucket=prefix.bucket, Key=prefix.key + name)
+
+
+def states(settings: Settings) -> list[str]:
+    return [str(state) for (state,) in rows(settings, "select state::text from scan order by scan_id")]
+
+
+class TestARunThatWasNeverPlanned:
+    def test_is_red_though_every_scan_could_wait(self, settings: Settings, put: Put) -> None:
+        put("a.png", png())
+        night = Night.open(settings)
+        run, _ = night.begin(run_key="night")
+        with pytest.raises(ScoringRunError, match=r"never planned.*`plan`"):
+            night.reconcile(run.scoring_run_id)
+        assert rows(settings, "select state::text, count_unaccounted from scoring_run") == [("unbalanced", 1)]
+
+    def test_is_red_though_nothing_was_new(self, settings: Settings, put: Put) -> None:
+        put("a.png", png())
+        score_night(settings, run_key="first")
+        night = Night.open(settings)
+        run, _ = night.begin(run_key="second")
+        with pytest.raises(ScoringRunError, match="never planned"):
+            night.reconcile(run.scoring_run_id)
+        night.plan(run.scoring_run_id)
+        assert night.reconcile(run.scoring_run_id).count_known == 1
+
+
+class TestWhatS3Refuses:
+    def test_stops_nobody_else_and_is_tried_again_each_night(
+        self, settings: Settings, through: Settings, door: FaultyS3, put: Put
+    ) -> None:
+        for number in range(3):
+            put(f"{number}.png", png(seed=number))
+        door.faults["1.png"] = (403, "AccessDenied")
+        balance = score_night(through, run_key="first")
+        assert (balance.count_scored, balance.count_rejected) == (2, 1)
+        put("new.png", png(seed=9))
+        balance = score_night(through, run_key="second")
+        assert (balance.count_known, balance.count_scored, balance.count_rejected) == (2, 1, 1)
+        door.faults.clear()
+        balance = score_night(through, run_key="third")
+        assert (balance.count_known, balance.count_scored) == (3, 1)
+        assert rows(settings, "select reason, count(*) from rejection group by 1") == [("access_denied", 2)]
+        assert states(settings) == ["scored"] * 4
+
+    def test_at_every_object_makes_the_night_red(self, through: Settings, door: FaultyS3, put: Put) -> None:
+        put("a.png", png())
+        door.faults["a.png"] = (403, "AccessDenied")
+        with pytest.raises(ScoringRunError, match=r"refused every object.*\(1\).*s3:GetObject"):
+            score_night(through, run_key="night")
+
+    def test_for_the_credentials_is_nobodys_rejection(self, through: Settings, door: FaultyS3, put: Put) -> None:
+        put("a.png", png())
+        door.faults["a.png"] = (403, "ExpiredToken")
+        with pytest.raises(ObjectStoreError, match="credentials"):
+            score_night(through, run_key="night")
+        assert states(through) == ["pending"]
+
+
+def test_an_object_that_s3_cannot_deliver_leaves_the_others_scored(through: Settings, door: FaultyS3, put: Put) -> None:
+    for number in range(3):
+        put(f"{number}.png", png(seed=number))
+    door.faults["1.png"] = (500, "InternalError")
+    night = Night.open(through)
+    run, _ = night.begin(run_key="night")
+    (chunk,) = night.plan(run.scoring_run_id)
+    with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0 could not be read"):
+        night.score(run.scoring_run_id, chunk)
+    assert states(through) == ["scored", "pending", "scored"]
+    with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
+        night.reconcile(run.scoring_run_id)
+    door.faults.clear()
+    assert night.score(run.scoring_run_id, chunk) == {"scored": 1}
+    assert night.reconcile(run.scoring_run_id).count_scored == 3
+
+
+def test_a_worker_that_failed_in_order_gives_its_scans_back_at_once(
+    settings: Settings, through: Settings, door: FaultyS3, put: Put
+) -> None:
+    put("a.png", png())
+    door.faults["a.png"] = (500, "InternalError")
+    with pytest.raises(ObjectStoreUnreachableError):
+        score_night(through, run_key="first")
+    assert score_night(settings, run_key="second").count_scored == 1
+    assert rows(settings, "select count_alone from scan") == [(0,)]
+
+
+class TestWhatCameAndWent:
+    def test_the_same_bytes_back_at_the_same_key_are_scored(self, settings: Settings, put: Put) -> None:
+        put("a.png", png(seed=1))
+        night = Night.open(settings)
+        run, _ = night.begin(run_key="first")
+        (chunk,) = night.plan(run.scoring_run_id)
+        put("a.png", png(seed=2))
+        assert night.score(run.scoring_run_id, chunk) == {"superseded": 1}
+        put("a.png", png(seed=1))
+        assert score_night(settings, run_key="second").count_scored == 1
+        assert states(settings) == ["scored"]
+        assert night.reconcile(run.scoring_run_id).is_balanced
+
+    def test_a_scan_whose_object_vanished_waits_no_longer(self, settings: Settings, put: Put) -> None:
+        put("a.png", png(seed=1))
+        put("b.png", png(seed=2))
+        night = Night.open(settings)
+        dead, _ = night.begin(run_key="dead")
+        remove(settings, "a.png")
+        balance = score_night(settings, run_key="next")
+        assert (balance.count_seen, balance.count_scored) == (1, 1)
+        assert states(settings) == ["superseded", "scored"]
+        night.plan(dead.scoring_run_id)
+        assert night.reconcile(dead.scoring_run_id).count_known == 2
+
+    def test_a_scan_that_a_worker_is_at_is_left_to_it(self, settings: Settings, put: Put) -> None:
+        put("a.png", png())
+        night = Night.open(settings)
+        run, _ = night.begin(run_key="first")
+        (chunk,) = night.plan(run.scoring_run_id)
+        assert claim(night.engine, run, chunk) is not None
+        remove(settings, "a.png")
+        score_night(settings, run_key="second")
+        assert states(settings) == ["pending"]
+        change(settings, "update scoring_chunk set lease_expires_at = now()")
+        score_night(settings, run_key="third")
+        assert states(settings) == ["superseded"]
+
+    def test_other_prefixes_are_not_touched(self, settings: Settings, put: Put) -> None:
+        put("one/a.png", png())
+        night = Night.open(settings)
+        night.begin(run_key="first", scans_uri=settings.require("scans_uri") + "one/")
+        remove(settings, "one/a.png")
+        put("one_more/b.png", png())
+        score_night(settings, run_key="second", scans_uri=settings.require("scans_uri") + "one_more/")
+        assert states(settings) == ["pending", "scored"]
+
+
+_WORKER_THAT_DIES_OF_A_MARK = """
+import os, sys
+from braintumor.scoring import worker
+from braintumor.scoring.night import Night
+from braintumor.settings import Settings
+decode = worker.decode
+worker.decode = lambda data, **more: os._exit(9) if data.endswith(b"poison") else decode(data, **more)
+print(Night.open(Settings.from_environment()).score(1, 0))
+"""
+
+
+def test_a_scan_that_kills_every_worker_is_set_aside_and_the_others_are_scored(settings: Settings, put: Put) -> None:
+    for number in range(5):
+        put(f"{number}.png", png(seed=number) + (b"poison" if number == 2 else b""))
+    night = Night.open(settings)
+    run, _ = night.begin(run_key="night")
+    assert night.plan(run.scoring_run_id) == [0]
+    deaths = 0
+    while _die_or_finish(settings) != 0:
+        deaths += 1
+        assert deaths <= 5, "the task's five retries would not have sufficed"
+        scored = states(settings).count("scored")
+        assert scored == (0 if deaths == 1 else 4), "once a worker has died, the others come first"
+    assert deaths == 4
+    assert states(settings) == ["scored", "scored", "rejected", "scored", "scored"]
+    assert rows(settings, "select reason, detail from rejection") == [
+        ("processing_failed", "3 workers died while they were alone with it")
+    ]
+    assert night.reconcile(run.scoring_run_id).is_balanced
+
+
+def _die_or_finish(settings: Settings) -> int:
+    command = [sys.executable, "-c", _WORKER_THAT_DIES_OF_A_MARK]
+    done = subprocess.run(command, env=settings.to_environment(os.environ), capture_output=True, text=True, check=False)
+    assert done.returncode in {0, 9}, done.stderr
+    return done.returncode
+
+
+class TestNoObjectKeyReachesALog:
+    """Airflow writes a failed task's whole traceback, with what is chained to it, into the log."""
+
+    def said(self, work: Callable[[], object]) -> str:
+        with pytest.raises(BrainTumorError) as caught:
+            work()
+        return "".join(traceback.format_exception(caught.value))
+
+    @pytest.mark.parametrize("fault", [(500, "InternalError"), (403, "ExpiredToken")])
+    def test_when_s3_fails(self, through: Settings, door: FaultyS3, put: Put, fault: tuple[int, str]) -> None:
+        put("Jane_Doe.png", png())
+        door.faults["Jane_Doe"] = fault
+        said = self.said(lambda: score_night(through, run_key="night"))
+        assert "Traceback" in said and "Doe" not in said
+
+    def test_when_s3_is_away(self, settings: Settings, put: Put) -> None:
+        put("Jane_Doe.png", png())
+        night = Night.open(settings)
+        run, _ = night.begin(run_key="night")
+        night.plan(run.scoring_run_id)
+        dead = Night.open(replace(settings, s3_endpoint="http://127.0.0.1:9"))
+        dead._models.update(night._models or {run.model.model_name: night._loaded(run.model)})
+        said = self.said(lambda: dead.score(run.scoring_run_id, 0))
+        assert "could not be read" in said and "Doe" not in said
+
+    def test_when_postgres_refuses_a_row(self, settings: Settings, put: Put) -> None:
+        put("Jane_Doe.png", png())
+        change(settings, "alter table scan_location add check (key not like '%Doe%')")
+        said = self.said(lambda: score_night(settings, run_key="night"))
+        assert "violates check constraint" in said and "Doe" not in said
