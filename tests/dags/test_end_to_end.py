@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,4 +88,28 @@ def test_a_retrain_without_images_is_red_and_records_nothing(dag_runner: DagRunn
     assert dag_runner.run("weekly_retrain", empty_settings, policy="auto") == "failed"
     engine = database.connect(empty_settings)
     assert registry.list_models(engine) == []
+    engine.dispose()
+
+
+def test_a_night_whose_plan_fails_is_red(
+    dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
+) -> None:
+    put("words.jpg", b"words")
+    engine = database.connect(settings)
+    with database.transaction(engine) as connection:
+        connection.execute(
+            text("""
+            create trigger broken before insert on scoring_chunk for each statement execute function refuse_change()""")
+        )
+    assert dag_runner.run("nightly_scoring", settings) == "failed"
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("select state::text from scoring_run")) == "unbalanced"
+    engine.dispose()
+
+
+def test_a_recipe_that_fails_leaves_the_other_judged_and_the_run_red(dag_runner: DagRunner, lenient: Settings) -> None:
+    recipes = ["mobilenet_v2", "resnet50_small"]  # no weights of the first can be had here
+    assert dag_runner.run("weekly_retrain", lenient, policy="auto", epochs=1, recipes=recipes) == "failed"
+    engine = database.connect(lenient)
+    assert registry.champion(engine).recipe_name == "resnet50_small"
     engine.dispose()

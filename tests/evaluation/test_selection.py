@@ -83,7 +83,7 @@ def set_validation(settings: Settings, name: str, accuracy: float) -> None:
     run_sql(
         settings,
         """
-        update evaluation set accuracy = :accuracy from model_version
+        update evaluation set accuracy = :accuracy, accuracy_low = 0, accuracy_high = 1 from model_version
         where model_version.model_version_id = evaluation.model_version_id and model_name = :name
           and split = 'validation'""",
         name=name,
