@@ -72,6 +72,6 @@ def test_the_retrain_form_offers_recipes_epochs_and_policy(dags: dict[str, Any])
 
 
 def test_every_task_retries(dags: dict[str, Any]) -> None:
-    assert all(
-        task["retries"] == 2 for dag in dags.values() for name, task in dag["tasks"].items() if name != "approve"
-    )
+    retries = {name: task["retries"] for dag in dags.values() for name, task in dag["tasks"].items()}
+    assert retries.pop("score") == 5, "so many find a scan that kills its workers"
+    assert {count for name, count in retries.items() if name != "approve"} == {2}

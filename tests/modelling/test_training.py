@@ -39,19 +39,21 @@ def test_the_map_explains_the_answer_exactly(seeded: Settings, tiny_model_folder
 
 def test_features_are_the_same_through_keras_and_through_openvino() -> None:
     code = """
+        import sys
         import numpy as np
         from braintumor.modelling.classifier import Classifier
         from braintumor.modelling.features import FeatureExtractor, through_keras, through_openvino
         from braintumor.modelling.recipe import Recipe
-        classifier = Classifier(Recipe.load("resnet50_small"))
-        frames = np.random.default_rng(0).integers(0, 255, (5, 128, 128, 3), dtype=np.uint8)
+        classifier = Classifier(Recipe.load(sys.argv[1]))
+        frames = np.random.default_rng(0).integers(0, 255, (5, 64, 64, 3), dtype=np.uint8)
         ours, theirs = through_keras(classifier)(frames), through_openvino(classifier)(frames)
         for name in ("embedding", "features"):
             np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-2, atol=1e-3 * np.abs(ours[name]).max())
         print(ours["embedding"].shape, ours["features"].shape, FeatureExtractor(classifier).device)
         """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
-    assert "(5, 2048) (5, 4, 4, 2048)" in done.stdout, done.stderr
+    command = [sys.executable, "-c", textwrap.dedent(code), str(TINY_RECIPE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "(5, 512) (5, 2, 2, 512) cpu (OpenVINO)" in done.stdout, done.stderr
 
 
 def test_a_training_leaves_a_whole_record(seeded: Settings, tiny_model_folder: Path) -> None:
