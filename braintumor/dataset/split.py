@@ -1,11 +1,11 @@
-"""Which split each group of identical images belongs to: stratified, 70/15/15, and never changed again."""
+"""Which split each group of images belongs to: stratified, 70/15/15, and never changed again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
-from itertools import islice
 
 from braintumor.labels import CLASSES, TumorClass
 
@@ -21,28 +21,39 @@ class Split(StrEnum):
 SHARES: Mapping[Split, float] = {Split.TRAIN: 0.70, Split.VALIDATION: 0.15, Split.TEST: 0.15}
 
 
-def assign(groups: Mapping[str, TumorClass], known: Mapping[str, Split]) -> dict[str, Split]:
+@dataclass(frozen=True, kw_only=True)
+class SplitGroup:
+    """A group as far as its split goes: its class, and how many images it holds."""
+
+    label: TumorClass
+    count: int = 1
+
+
+def assign(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict[str, Split]:
     """A split for every group key.
 
     A group that is in ``known`` keeps its split for ever. New groups fill test and validation of their class up to
-    their shares, in an order that is random but fixed (by hash); the rest train. So a class whose data grows keeps
-    its proportions without moving anything.
+    their shares of its images, in an order that is random but fixed (by hash), and none goes beyond a share; the rest
+    train. So a class whose data grows keeps its proportions without moving anything.
     """
     result: dict[str, Split] = {}
     for label in CLASSES:
-        members = sorted((key for key, of in groups.items() if of is label), key=_shuffled)
+        members = {key: group.count for key, group in groups.items() if group.label is label}
         result.update(_assign_class(members, known))
     return result
 
 
-def _assign_class(members: list[str], known: Mapping[str, Split]) -> dict[str, Split]:
-    result = {key: known[key] for key in members if key in known}
-    fresh = (key for key in members if key not in known)
+def _assign_class(counts: Mapping[str, int], known: Mapping[str, Split]) -> dict[str, Split]:
+    result = {key: known[key] for key in counts if key in known}
+    fresh = sorted(counts.keys() - result.keys(), key=_shuffled)
     for split in (Split.TEST, Split.VALIDATION):
-        wanted = round(SHARES[split] * len(members)) - sum(held is split for held in result.values())
-        result.update(dict.fromkeys(islice(fresh, max(wanted, 0)), split))
-    result.update(dict.fromkeys(fresh, Split.TRAIN))
-    return result
+        wanted = round(SHARES[split] * sum(counts.values()))
+        held = sum(counts[key] for key, of in result.items() if of is split)
+        for key in fresh:
+            if key not in result and held + counts[key] <= wanted:
+                result[key] = split
+                held += counts[key]
+    return {key: result.get(key, Split.TRAIN) for key in counts}
 
 
 def _shuffled(key: str) -> str:
