@@ -37,7 +37,7 @@ down: setup  ## Stop the embedded stack; what it stored stays in .embedded
 	$(BIN)/python -m embedded down
 
 test: setup  ## Run the tests (under 15 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not soak"
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
 
 soak: setup  ## Run the long tests: kills, load, browser
 	$(BIN)/python -m pytest -m soak
