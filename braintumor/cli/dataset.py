@@ -7,7 +7,11 @@ from pathlib import Path
 import click
 
 from braintumor.cli.show import as_json, print_json, print_table, progress
+from braintumor.errors import DatasetError
 from braintumor.settings import Settings
+
+_SHOWN = 20
+"""Paths of each kind that a person is shown; --json gives all."""
 
 
 @click.group()
@@ -44,7 +48,54 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
         print_json({"snapshot_id": taken.snapshot_id, "images": counts, "copies": taken.count_copy,
                     "left_out": [vars(item) for item in taken.left_out]})  # fmt: skip
         return
-    click.echo(f"snapshot {taken.snapshot_id}: {len(taken.images)} images, {taken.count_copy} copies folded")
+    click.echo(
+        f"snapshot {taken.snapshot_id}: {len(taken.images)} images in {taken.count_group} groups, "
+        f"{taken.count_copy} copies folded"
+    )
     print_table(["split", *counts["train"]], [[split, *by_class.values()] for split, by_class in counts.items()])
     for item in taken.left_out:
         click.echo(f"left out: {item.image_uri}: {item.reason}", err=True)
+
+
+@dataset.command(epilog="Example: braintumor dataset verify ~/clean_brain_tumor --manifest manifest.csv")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytes.")
+@as_json
+def verify(folder: Path, manifest: Path, is_json: bool) -> None:
+    """Check that FOLDER holds every file of a manifest, whole and unchanged. Exit 1 when it does not."""
+    from braintumor.dataset.verify import read_manifest, verify_folder
+
+    entries = read_manifest(manifest)
+    with progress("Checking", len(entries)) as advance:
+        found = verify_folder(folder, entries, on_checked=advance)
+    lists = {name: getattr(found, name) for name in ("missing", "truncated", "changed", "unlisted")}
+    if is_json:
+        print_json({"ok": found.count_ok, "is_whole": found.is_whole, **lists})
+    else:
+        click.echo(f"{found.count_ok} of {len(entries)} files are there and unchanged")
+        for name, paths in lists.items():
+            for path in paths[:_SHOWN]:
+                click.echo(f"{name}: {path}", err=True)
+            if len(paths) > _SHOWN:
+                click.echo(f"{name}: and {len(paths) - _SHOWN} more", err=True)
+    if not found.is_whole:
+        raise DatasetError(f"{folder} is not the data set of {manifest}. Download it again, or what is named above.")
+
+
+@dataset.command(epilog="Example: braintumor dataset diff 3f2a9c0d1e4b5a69 8b7c6d5e4f3a2b10")
+@click.argument("before")
+@click.argument("after")
+@as_json
+def diff(before: str, after: str, is_json: bool) -> None:
+    """What changed from snapshot BEFORE to snapshot AFTER: images added, removed, relabelled. Splits never change."""
+    from braintumor import database
+    from braintumor.dataset.difference import difference
+
+    changes = difference(database.connect(Settings.from_environment()), before, after)
+    if is_json:
+        print_json([vars(change) for change in changes])
+        return
+    columns = ["change", "split", "was", "is", "images"]
+    print_table(
+        columns, [[c.change, c.split, c.label_before or "", c.label_after or "", c.count_image] for c in changes]
+    )

@@ -99,6 +99,11 @@ def _minus_one_to_one(x: Tensor) -> Tensor:
     return x / 127.5 - 1.0
 
 
+def to_unit(x: Tensor) -> Tensor:
+    """0..255 to 0..1, as the paper did whatever its weights were trained on."""
+    return x / 255.0
+
+
 BACKBONES: dict[BackboneName, Backbone] = {
     "vgg16": Backbone(application="VGG16", preprocess=_caffe),
     "resnet50": Backbone(application="ResNet50", preprocess=_caffe),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from braintumor.errors import ModelIntegrityError
 from braintumor.labels import CLASSES
-from braintumor.modelling.backbone import BACKBONES, KerasModel
+from braintumor.modelling.backbone import BACKBONES, KerasModel, to_unit
 from braintumor.modelling.recipe import Recipe
 from braintumor.serving.artefact import GRAPH
 from braintumor.serving.engine import Engine
@@ -41,8 +41,9 @@ class Classifier:
         backbone = BACKBONES[recipe.backbone]
         self.network: KerasModel = backbone.build(size)
         self.head: KerasModel = keras.layers.Dense(len(CLASSES), name="head")
+        self.preprocess = to_unit if recipe.scaling == "unit" else backbone.preprocess
         image = keras.Input((size, size, 3), dtype="uint8", name="image")
-        features = self.network(backbone.preprocess(keras.ops.cast(image, "float32")))  # (B, S/32, S/32, d)
+        features = self.network(self.preprocess(keras.ops.cast(image, "float32")))  # (B, S/32, S/32, d)
         self._image, self._features = image, features
         self._embedding = keras.ops.mean(features, axis=(1, 2))  # (B, d)
         self._raw_map = self.head(features)  # (B, S/32, S/32, 4)
@@ -50,23 +51,23 @@ class Classifier:
         outputs = {"embedding": self._embedding, "features": keras.layers.Identity(name="features")(features)}
         self.embedder: KerasModel = keras.Model(image, outputs, name="embedder")
 
+    def head_weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Kernel (d, 4) and bias (4,) of the head."""
+        kernel, bias = self.head.get_weights()
+        return kernel, bias
+
     @property
     def count_parameter(self) -> int:
         """Weights of backbone and head."""
         return int(self.network.count_params() + self.head.count_params())
 
-    def set_head(
-        self, kernel: NDArray[np.float32], bias: NDArray[np.float32], *, mean_features: NDArray[np.float32]
-    ) -> None:
-        """Put a trained head in place.
-
-        Args:
-            kernel: (d, 4).
-            bias: (4,).
-            mean_features: (S/32, S/32, d), the last feature map of the average training image.
-        """
+    def set_head(self, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
+        """Put a trained head in place: kernel (d, 4), bias (4,)."""
         self.head.set_weights([kernel, bias])
-        by_place = mean_features @ kernel  # (S/32, S/32, 4)
+
+    def set_baseline(self, mean_features: NDArray[np.float32]) -> None:
+        """Take what maps subtract, for the head in place, from the mean feature map of training (S/32, S/32, d)."""
+        by_place = mean_features @ self.head_weights()[0]  # (S/32, S/32, 4)
         self._baseline = by_place - by_place.mean(axis=(0, 1))
 
     def serving_model(self, temperature: float) -> KerasModel:

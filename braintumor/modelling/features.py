@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,6 +22,19 @@ Embed = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
 """Frames (N, S, S, 3) -> ``embedding`` (N, d) and ``features`` (N, S/32, S/32, d)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """What the head is fitted on.
+
+    Attributes:
+        pooled: float32 (N, d).
+        mean_map: float32 (S/32, S/32, d), the mean of the N last feature maps.
+    """
+
+    pooled: NDArray[np.float32]
+    mean_map: NDArray[np.float32]
+
+
 class FeatureExtractor:
     """A frozen backbone where it is fastest: Keras on a GPU, else the engine that will serve it, on the CPU.
 
@@ -35,18 +49,14 @@ class FeatureExtractor:
         self._embed = through_keras(classifier) if gpus else through_openvino(classifier)
         self.device = f"{gpus[0]} (Keras on {keras.backend.backend()})" if gpus else "cpu (OpenVINO)"
 
-    def pooled(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Frames (N, S, S, 3) -> pooled features (N, d)."""
-        return np.concatenate([part["embedding"] for part in self._run(frames)])
-
-    def pooled_and_mean(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Pooled features (N, d), and the mean feature map of all N frames (S/32, S/32, d)."""
+    def extract(self, frames: NDArray[np.uint8]) -> Features:
+        """Features of frames (N, S, S, 3), N >= 1."""
         pooled: list[NDArray[np.float32]] = []
         total: NDArray[np.float64] | float = 0.0
         for part in self._run(frames):
             pooled.append(part["embedding"])
             total = total + part["features"].sum(axis=0, dtype=np.float64)
-        return np.concatenate(pooled), np.asarray(total / len(frames), np.float32)
+        return Features(pooled=np.concatenate(pooled), mean_map=np.asarray(total / len(frames), np.float32))
 
     def _run(self, frames: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
         for start in range(0, len(frames), _SLICE):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,14 +24,12 @@ class FittedHead:
     Attributes:
         kernel: float32 (d, 4), for features as the backbone gives them.
         bias: float32 (4,).
-        validation_logits: float32 (N, 4).
         history: metric name -> one value per epoch.
         best_epoch: counted from 1.
     """
 
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
-    validation_logits: NDArray[np.float32]
     history: dict[str, list[float]]
     best_epoch: int
 
@@ -39,42 +37,50 @@ class FittedHead:
 def fit_head(
     recipe: Recipe,
     *,
-    features: NDArray[np.float32],
+    views: Sequence[NDArray[np.float32]],
     labels: NDArray[np.int64],
     validation_features: NDArray[np.float32],
     validation_labels: NDArray[np.int64],
     say: Callable[[str], None] = lambda _: None,
 ) -> FittedHead:
-    """Fit on features (M, d) with labels (M,); the epoch with the lowest validation loss wins.
+    """Fit on views (M, d) of the same M images with labels (M,); the epoch with the lowest validation loss wins.
 
-    The features are standardised while fitting, since one learning rate cannot suit channels whose scales differ by
-    orders of magnitude; the standardisation is then folded into kernel and bias, so the graph carries none.
+    Each epoch takes the next view. The features are standardised while fitting, since one learning rate cannot suit
+    channels whose scales differ by orders of magnitude; the standardisation is then folded into kernel and bias, so the
+    graph carries none.
     """
     import keras
 
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    from braintumor.modelling.batches import Batches, class_weights, targets
+
+    mean, deviation = views[0].mean(axis=0), views[0].std(axis=0)
     scale = deviation + _FLOOR * deviation.mean()
-    model = _head_model(recipe, dim=features.shape[1])
-    callbacks = [
-        keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.patience, restore_best_weights=True),
-        keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _say_epoch(say, epoch, logs or {})),
-    ]
-    record = model.fit(
-        (features - mean) / scale,
-        labels,
-        validation_data=((validation_features - mean) / scale, validation_labels),
-        epochs=recipe.epochs,
+    model = _head_model(recipe, dim=views[0].shape[1])
+    smoothing = recipe.label_smoothing
+    batches = Batches(
+        [(view - mean) / scale for view in views],
+        targets(labels, smoothing=smoothing, is_training=True),
         batch_size=recipe.batch_size,
-        callbacks=callbacks,
+        seed=recipe.seed,
+    )
+    known = targets(validation_labels, smoothing=smoothing, is_training=False)
+    record = model.fit(
+        batches,
+        validation_data=((validation_features - mean) / scale, known),
+        epochs=recipe.epochs,
+        class_weight=class_weights(labels) if recipe.class_weights else None,
+        callbacks=[
+            batches.follow(),
+            keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.patience, restore_best_weights=True),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _say_epoch(say, epoch, logs or {})),
+        ],
         verbose=0,
     )
     weights, bias = model.get_layer("head").get_weights()
     kernel = (weights / scale[:, None]).astype(np.float32)
-    folded_bias = (bias - mean @ (weights / scale[:, None])).astype(np.float32)
     return FittedHead(
         kernel=kernel,
-        bias=folded_bias,
-        validation_logits=validation_features @ kernel + folded_bias,
+        bias=(bias - mean @ (weights / scale[:, None])).astype(np.float32),
         history={name: [float(v) for v in values] for name, values in record.history.items()},
         best_epoch=int(np.argmin(record.history["val_loss"])) + 1,
     )
@@ -82,6 +88,8 @@ def fit_head(
 
 def _head_model(recipe: Recipe, *, dim: int) -> Any:
     import keras
+
+    from braintumor.modelling.batches import loss
 
     model = keras.Sequential(
         [
@@ -92,7 +100,7 @@ def _head_model(recipe: Recipe, *, dim: int) -> Any:
     )
     model.compile(
         optimizer=keras.optimizers.Adam(recipe.learning_rate),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        loss=loss(smoothing=recipe.label_smoothing),
         metrics=["accuracy"],
     )
     return model

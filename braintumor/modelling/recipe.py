@@ -1,10 +1,14 @@
-"""A recipe: a named, versioned set of hyperparameters, one TOML file each. Importing this needs no keras."""
+"""A recipe: a named, versioned set of hyperparameters, one TOML file each. Importing this needs no keras.
+
+A training has two stages. The frozen stage fits the head on cached features; a table ``[fine_tuning]`` adds one that
+trains the backbone too. A table ``[augmentation]`` changes training images at random in both.
+"""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_type_hints
 
@@ -12,10 +16,60 @@ from braintumor.errors import RecipeError
 
 BackboneName = Literal["vgg16", "resnet50", "mobilenet_v2"]
 InitialWeights = Literal["imagenet", "random"]
+Scaling = Literal["backbone", "unit"]
+Schedule = Literal["cosine", "plateau", "constant"]
 
 _FOLDER = Path(__file__).with_name("recipes")
 _STRIDE = 32
 """Every backbone here halves its input five times."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes of training images; a 0 leaves one out.
+
+    Attributes:
+        views: passes over the training images that the frozen stage caches, beside the images as they are. Epoch by
+            epoch it takes the next one, so as many views as epochs are what training on images would see.
+        rotation: at most so many degrees, either way.
+        horizontal_flip: left and right at random.
+        width_shift: at most this share of the width, either way.
+        height_shift: at most this share of the height, either way.
+        shear: at most this much, horizontally, as a share of the width.
+        zoom: at most this share, in or out.
+    """
+
+    views: int = 1
+    rotation: float = 0.0
+    horizontal_flip: bool = False
+    width_shift: float = 0.0
+    height_shift: float = 0.0
+    shear: float = 0.0
+    zoom: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """The second stage: AdamW on backbone and head, from the head that the first stage found.
+
+    Attributes:
+        epochs: upper bound.
+        learning_rate: its peak.
+        schedule: ``cosine`` warms up over a tenth of the steps and falls to zero, ``plateau`` divides by 5 after 2
+            epochs without a better validation loss, ``constant`` stays.
+        weight_decay: of AdamW.
+        patience: epochs without a better validation loss before stopping.
+        from_layer: the first layer of the backbone that is trained, by its Keras name; empty trains all.
+        freeze_batch_norm: leave the averages of batch normalisation as they came.
+    """
+
+    epochs: int
+    learning_rate: float
+    schedule: Schedule = "cosine"
+    weight_decay: float = 1e-4
+    patience: int = 5
+    from_layer: str = ""
+    freeze_batch_norm: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +82,19 @@ class Recipe:
         backbone: a key of ``backbones.BACKBONES``.
         initial_weights: ``imagenet``, or ``random`` where a recipe says so.
         image_size: side S of the square input in pixels, a multiple of 32.
+        scaling: of pixels: ``backbone``, as its weights were trained, or ``unit``, 1/255 as in the paper.
         dropout: rate on the pooled features.
-        l2: weight of the L2 penalty on the head's kernel.
-        epochs: upper bound; early stopping may end sooner.
+        l2: weight of the L2 penalty on the head's kernel, in the frozen stage.
+        label_smoothing: share of each label that is spread over all classes.
+        class_weights: weigh each class by the inverse of its frequency.
+        epochs: upper bound of the frozen stage; early stopping may end sooner.
         batch_size: images per step.
-        learning_rate: of Adam.
+        learning_rate: of Adam in the frozen stage.
         patience: epochs without a better validation loss before stopping.
-        flip_views: also train on the left-right mirrored image of every training image.
-        seed: of the initialisation and of the order of the batches.
+        flip_views: the frozen stage also trains on the left-right mirrored image of every training image.
+        seed: of the initialisation, of the order of the batches and of the augmentation.
+        augmentation: random changes of training images, if any.
+        fine_tuning: the second stage, if any.
     """
 
     name: str
@@ -49,8 +108,13 @@ class Recipe:
     batch_size: int
     learning_rate: float
     patience: int
-    flip_views: bool
     seed: int
+    scaling: Scaling = "backbone"
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    flip_views: bool = False
+    augmentation: Augmentation | None = None
+    fine_tuning: FineTuning | None = None
 
     @classmethod
     def load(cls, name: str) -> Self:
@@ -69,15 +133,15 @@ class Recipe:
         return cls.from_values({"name": path.stem, **values})
 
     @classmethod
-    def from_values(cls, values: dict[str, Any]) -> Self:
+    def from_values(cls, values: Mapping[str, Any]) -> Self:
         """Build from plain values, all of them checked."""
-        known = {f.name for f in fields(cls)}
-        if values.keys() != known:
-            raise RecipeError(
-                f"Recipe {values.get('name')!r}: unknown keys {sorted(values.keys() - known)}, "
-                f"missing keys {sorted(known - values.keys())}. Allowed: {', '.join(sorted(known))}."
-            )
-        return cls(**values)._checked()
+        where = f"Recipe {values.get('name')!r}"
+        found = {**values}
+        for key, section in _SECTIONS.items():
+            if found.get(key) is not None:
+                found[key] = _built(section, found[key], where=f"{where}, table {key}")
+        made: Self = _built(cls, found, where=where)
+        return made._checked()
 
     def override(self, **values: Any) -> Self:
         """The same recipe with some values replaced, checked again."""
@@ -88,10 +152,16 @@ class Recipe:
         return asdict(self)
 
     def _checked(self) -> Self:
-        for rule in _RULES:
-            value = getattr(self, rule.key)
-            if not rule.holds(value):
-                raise RecipeError(f"Recipe {self.name!r}: {rule.key} must be {rule.allowed}. Received: {value!r}.")
+        _check(self, _RULES, where=f"Recipe {self.name!r}: ")
+        for key in _SECTIONS:
+            section = getattr(self, key)
+            if section is not None:
+                _check(section, _SECTION_RULES[key], where=f"Recipe {self.name!r}: {key}.")
+        if self.flip_views and self.augmentation is not None:
+            raise RecipeError(
+                f"Recipe {self.name!r}: flip_views is for recipes without augmentation. Received both. Remove one; "
+                "augmentation has horizontal_flip."
+            )
         return self
 
 
@@ -100,11 +170,33 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
+_SECTIONS: dict[str, type[Augmentation] | type[FineTuning]] = {"augmentation": Augmentation, "fine_tuning": FineTuning}
+
+
+def _built(kind: Any, values: Any, *, where: str) -> Any:
+    known = {f.name for f in fields(kind)}
+    required = {f.name for f in fields(kind) if f.default is MISSING}
+    if not isinstance(values, Mapping) or values.keys() - known or required - values.keys():
+        given = values.keys() if isinstance(values, Mapping) else {repr(values)}
+        raise RecipeError(
+            f"{where}: unknown keys {sorted(given - known)}, missing keys {sorted(required - given)}. "
+            f"Allowed: {', '.join(sorted(known))}."
+        )
+    return kind(**values)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Rule:
     key: str
     allowed: str
     holds: Callable[[Any], bool]
+
+
+def _check(values: object, rules: tuple[_Rule, ...], *, where: str) -> None:
+    for rule in rules:
+        value = getattr(values, rule.key)
+        if not rule.holds(value):
+            raise RecipeError(f"{where}{rule.key} must be {rule.allowed}. Received: {value!r}.")
 
 
 def _is_int(value: object) -> bool:
@@ -123,15 +215,20 @@ def _between(key: str, low: float, high: float) -> _Rule:
     )
 
 
-def _one_of(key: str) -> _Rule:
-    allowed = get_args(get_type_hints(Recipe)[key])
+def _yes_or_no(key: str) -> _Rule:
+    return _Rule(key=key, allowed="true or false", holds=lambda v: isinstance(v, bool))
+
+
+def _one_of(kind: Any, key: str) -> _Rule:
+    allowed = get_args(get_type_hints(kind)[key])
     return _Rule(key=key, allowed=f"one of {', '.join(allowed)}", holds=lambda v: v in allowed)
 
 
 _RULES = (
     _at_least("version", 1),
-    _one_of("backbone"),
-    _one_of("initial_weights"),
+    _one_of(Recipe, "backbone"),
+    _one_of(Recipe, "initial_weights"),
+    _one_of(Recipe, "scaling"),
     _Rule(
         key="image_size",
         allowed=f"a multiple of {_STRIDE}, from {2 * _STRIDE} to 1024",
@@ -139,10 +236,29 @@ _RULES = (
     ),
     _between("dropout", 0.0, 1.0),
     _between("l2", 0.0, 1.0),
+    _between("label_smoothing", 0.0, 1.0),
+    _yes_or_no("class_weights"),
     _at_least("epochs", 1),
     _at_least("batch_size", 1),
     _between("learning_rate", 1e-7, 1.0),
     _at_least("patience", 1),
-    _Rule(key="flip_views", allowed="true or false", holds=lambda v: isinstance(v, bool)),
+    _yes_or_no("flip_views"),
     _at_least("seed", 0),
 )
+_SECTION_RULES = {
+    "augmentation": (
+        _at_least("views", 1),
+        _between("rotation", 0.0, 180.0),
+        _yes_or_no("horizontal_flip"),
+        *(_between(key, 0.0, 1.0) for key in ("width_shift", "height_shift", "shear", "zoom")),
+    ),
+    "fine_tuning": (
+        _at_least("epochs", 1),
+        _between("learning_rate", 1e-7, 1.0),
+        _one_of(FineTuning, "schedule"),
+        _between("weight_decay", 0.0, 1.0),
+        _at_least("patience", 1),
+        _Rule(key="from_layer", allowed="a layer's name, or empty", holds=lambda v: isinstance(v, str)),
+        _yes_or_no("freeze_batch_norm"),
+    ),
+}

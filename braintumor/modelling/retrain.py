@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -42,6 +45,7 @@ def retrain(
             say(f"{recipe.name}: already trained in this run as {model.model_name}")
             return model
     snapshot = load_snapshot(engine, snapshot_id)
+    checkpoints = _checkpoints(settings, recipe, snapshot_id=snapshot_id, run_key=run_key)
     with TemporaryDirectory() as scratch, _mirrored_weights(settings, store, recipe) as weights:
         folder = Path(scratch) / "model"
         folder.mkdir()
@@ -52,6 +56,7 @@ def retrain(
             snapshot_id=snapshot_id,
             weights=weights,
             folder=folder,
+            checkpoints=checkpoints,
             say=say,
         )
         record = TrainingRecord(
@@ -71,6 +76,7 @@ def retrain(
             training=record,
             models_uri=S3Uri.parse_prefix(settings.require("models_uri")),
         )
+    shutil.rmtree(checkpoints, ignore_errors=True)
     say(f"registered {model.model_name}")
     return model
 
@@ -107,6 +113,13 @@ def _recognise(path: Path) -> BackboneName:
     raise WeightsError(
         f"{path} fits none of {', '.join(BACKBONES)}. Give a .weights.h5 file of one of them, without its top."
     )
+
+
+def _checkpoints(settings: Settings, recipe: Recipe, *, snapshot_id: str, run_key: str) -> Path:
+    """Where this training's epochs are kept: the same for a retry, another for any other recipe, data or run."""
+    what = json.dumps([run_key, snapshot_id, recipe.to_values()], sort_keys=True)
+    name = f"{recipe.name}-{sha256(what.encode()).hexdigest()[:12]}"
+    return Path(settings.require("cache_folder")).expanduser() / "training" / name
 
 
 @contextmanager

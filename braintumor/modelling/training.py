@@ -1,7 +1,7 @@
 """Train one recipe: frames in, a model folder out.
 
-The backbone stays frozen, so one pass over each view of each image computes what every epoch would compute again; the
-head is then trained on these cached features.
+While the backbone is frozen, one pass over each view of each image computes what every epoch would compute again, and
+the head is trained on these cached features. A recipe may then fine-tune the backbone too.
 """
 
 from __future__ import annotations
@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from braintumor.dataset.frameset import FrameSet
 from braintumor.imaging.preprocess import PREPROCESSING
 from braintumor.labels import CLASSES
+from braintumor.modelling.augmentation import augmented_views
 from braintumor.modelling.backbone import BACKBONES
 from braintumor.modelling.calibration import fit_temperature
 from braintumor.modelling.classifier import Classifier
 from braintumor.modelling.features import FeatureExtractor
+from braintumor.modelling.finetuning import fine_tune, first_layer
 from braintumor.modelling.head import fit_head
 from braintumor.modelling.recipe import Recipe
 from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, Manifest, sha256_of
@@ -58,6 +60,7 @@ def train(
     snapshot_id: str,
     weights: Path | None,
     folder: Path,
+    checkpoints: Path,
     say: Callable[[str], None] = lambda _: None,
 ) -> TrainedModel:
     """Train ``recipe`` and write a model folder.
@@ -69,49 +72,111 @@ def train(
         snapshot_id: goes into the manifest.
         weights: a file with the backbone's ImageNet weights, where a mirror has one.
         folder: an empty folder for the result.
+        checkpoints: a folder that outlives a killed process, for the epochs of a fine-tuning.
         say: is told in words what goes on.
 
     Raises:
+        RecipeError: the backbone has no layer of the name that fine-tuning is to begin with.
         WeightsError: the initial weights cannot be had or do not fit.
+        TrainingError: an epoch cannot be kept.
         ModelIntegrityError: the exported graph disagrees with Keras.
     """
     started = time.monotonic()
     classifier = Classifier(recipe)
+    if recipe.fine_tuning is not None:
+        first_layer(classifier.network, recipe.fine_tuning)  # said now, not after the frozen stage
     if recipe.initial_weights == "imagenet":
         BACKBONES[recipe.backbone].load_imagenet(classifier.network, weights)
     say(f"{recipe.name}: {recipe.backbone}, {recipe.initial_weights} weights, {len(training.labels)} training images")
-    extractor = FeatureExtractor(classifier)
-    features, mean_features = _training_features(recipe, training, extractor, say)
-    fitted = fit_head(
-        recipe,
-        features=features,
-        labels=np.tile(training.labels, 2 if recipe.flip_views else 1),
-        validation_features=extractor.pooled(validation.frames),
-        validation_labels=validation.labels,
-        say=say,
-    )
-    classifier.set_head(fitted.kernel, fitted.bias, mean_features=mean_features)
-    temperature = fit_temperature(fitted.validation_logits, validation.labels)
-    say(f"best epoch {fitted.best_epoch}, temperature {temperature:.3f}; exporting")
-    _write_history(folder / HISTORY, fitted.history)
+    stage = _frozen_stage(recipe, classifier, training=training, validation=validation, say=say)
+    if recipe.fine_tuning is not None:
+        history = fine_tune(
+            recipe,
+            recipe.fine_tuning,
+            classifier,
+            training=training,
+            validation=validation,
+            folder=checkpoints,
+            say=say,
+        )
+        stage = _fine_tuned(classifier, history, training=training, validation=validation)
+    classifier.set_baseline(stage.mean_map)
+    kernel, bias = classifier.head_weights()
+    temperature = fit_temperature(stage.validation_features @ kernel + bias, validation.labels)
+    say(f"best epoch {int(np.argmin(stage.history['val_loss'])) + 1}, temperature {temperature:.3f}; exporting")
+    _write_history(folder / HISTORY, stage.history)
     manifest = _export(
         classifier, recipe, folder, temperature=temperature, probe=validation.frames[:_PROBES], snapshot_id=snapshot_id
     )
     return TrainedModel(
-        manifest=manifest, history=fitted.history, seconds=time.monotonic() - started, device=extractor.device
+        manifest=manifest, history=stage.history, seconds=time.monotonic() - started, device=stage.device
     )
 
 
-def _training_features(
-    recipe: Recipe, training: FrameSet, extractor: FeatureExtractor, say: Callable[[str], None]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Pooled features of every view, and the mean feature map of the images as they are."""
+@dataclass(frozen=True, kw_only=True)
+class _Stage:
+    """What a stage leaves beside the weights that it put in place.
+
+    Attributes:
+        history: metric name -> one value per epoch.
+        mean_map: (S/32, S/32, d), of the training images as they are.
+        validation_features: (N, d).
+        device: what the backbone ran on.
+    """
+
+    history: dict[str, list[float]]
+    mean_map: NDArray[np.float32]
+    validation_features: NDArray[np.float32]
+    device: str
+
+
+def _frozen_stage(
+    recipe: Recipe,
+    classifier: Classifier,
+    *,
+    training: FrameSet,
+    validation: FrameSet,
+    say: Callable[[str], None],
+) -> _Stage:
+    """Fit the head on features of the frozen backbone, and put it in place."""
+    extractor = FeatureExtractor(classifier)
     started = time.monotonic()
-    features, mean_features = extractor.pooled_and_mean(training.frames)
+    plain = extractor.extract(training.frames)
+    views = [plain.pooled]
     if recipe.flip_views:
-        features = np.concatenate([features, extractor.pooled(training.frames[:, :, ::-1])])
-    say(f"features of {len(features)} views in {time.monotonic() - started:.0f} s")
-    return features, mean_features
+        views = [np.concatenate([plain.pooled, extractor.extract(training.frames[:, :, ::-1]).pooled])]
+    elif recipe.augmentation is not None:
+        changed = augmented_views(training.frames, recipe.augmentation, seed=recipe.seed)
+        views += [extractor.extract(view).pooled for view in changed]
+    say(f"features of {sum(map(len, views))} views in {time.monotonic() - started:.0f} s")
+    validation_features = extractor.extract(validation.frames).pooled
+    fitted = fit_head(
+        recipe,
+        views=views,
+        labels=np.tile(training.labels, 2 if recipe.flip_views else 1),
+        validation_features=validation_features,
+        validation_labels=validation.labels,
+        say=say,
+    )
+    classifier.set_head(fitted.kernel, fitted.bias)
+    return _Stage(
+        history=fitted.history,
+        mean_map=plain.mean_map,
+        validation_features=validation_features,
+        device=extractor.device,
+    )
+
+
+def _fine_tuned(
+    classifier: Classifier, history: dict[str, list[float]], *, training: FrameSet, validation: FrameSet
+) -> _Stage:
+    extractor = FeatureExtractor(classifier)
+    return _Stage(
+        history=history,
+        mean_map=extractor.extract(training.frames).mean_map,
+        validation_features=extractor.extract(validation.frames).pooled,
+        device=extractor.device,
+    )
 
 
 def _export(

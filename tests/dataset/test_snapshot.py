@@ -11,6 +11,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from braintumor import database
+from braintumor.dataset.difference import difference
 from braintumor.dataset.folder import labelled_files, upload
 from braintumor.dataset.frameset import load_frames
 from braintumor.dataset.snapshot import load_snapshot, snapshot_of
@@ -90,6 +91,38 @@ def test_the_same_images_are_the_same_snapshot_and_new_ones_move_nothing(
     assert all(before.get(image.image_sha256, image.split) is image.split for image in second.images)
     assert load_snapshot(database.connect(empty_settings), first.snapshot_id) == first
     assert len(first.to_frame()) == 48
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_two_snapshots_differ_by_what_was_added_removed_and_relabelled(
+    empty_settings: Settings, put: PutLabelled
+) -> None:
+    first = snapshot_of(empty_settings)
+    put("glioma/new.png", encoded(TumorClass.GLIOMA, 77))
+    relabelled = next(i for i in first.of_split(Split.TRAIN) if i.label is TumorClass.NORMAL)
+    name = relabelled.image_uri.rpartition("/")[2]
+    data = ObjectStore.connect(empty_settings).read(S3Uri.parse(relabelled.image_uri))
+    put(f"normal/{name}", b"gone")
+    put(f"pituitary/was {name}", data)
+    second = snapshot_of(empty_settings)
+    changes = difference(database.connect(empty_settings), first.snapshot_id, second.snapshot_id)
+    assert {(c.change, c.label_before, c.label_after, c.count_image) for c in changes} == {
+        ("added", None, "glioma", 1),
+        ("relabelled", "normal", "pituitary", 1),
+    }
+    assert next(c.split for c in changes if c.change == "relabelled") == "train"
+    assert difference(database.connect(empty_settings), first.snapshot_id, first.snapshot_id) == []
+    with pytest.raises(DatasetError, match="no snapshot 'feed'"):
+        difference(database.connect(empty_settings), first.snapshot_id, "feed")
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_a_manifest_of_the_snapshot_lies_beside_the_models(empty_settings: Settings) -> None:
+    snapshot = snapshot_of(empty_settings)
+    address = S3Uri.parse(empty_settings.require("models_uri")) / f"snapshots/{snapshot.snapshot_id}.csv"
+    header, *lines = ObjectStore.connect(empty_settings).read(address).decode().splitlines()
+    assert header == "image_sha256,pixel_sha256,label,split,group_key" and len(lines) == len(snapshot.images)
+    assert "s3://" not in lines[0] and str(snapshot.images[0].image_sha256) in lines[0]
 
 
 @pytest.mark.usefixtures("twelve_each")

@@ -40,11 +40,70 @@ def test_an_unknown_recipe_is_named_with_what_there_is() -> None:
         ("initial_weights", "last week's"),
         ("flip_views", 1),
         ("seed", -1),
+        ("scaling", "whitened"),
+        ("label_smoothing", 1.0),
+        ("class_weights", "yes"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_what_is_allowed(key: str, value: Any) -> None:
     with pytest.raises(RecipeError, match=f"{key} must be .*Received: {value!r}"):
         Recipe.load("vgg16").override(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("augmentation", "rotation", 360),
+        ("augmentation", "views", 0),
+        ("augmentation", "horizontal_flip", 1),
+        ("augmentation", "zoom", 1.0),
+        ("fine_tuning", "epochs", 0),
+        ("fine_tuning", "schedule", "stairs"),
+        ("fine_tuning", "learning_rate", 2.0),
+    ],
+)
+def test_a_value_of_a_table_out_of_range_is_named_with_its_table(table: str, key: str, value: Any) -> None:
+    values = Recipe.load("resnet50").to_values()
+    values[table] = {**values[table], key: value}
+    with pytest.raises(RecipeError, match=rf"{table}\.{key} must be .*Received: {value!r}"):
+        Recipe.from_values(values)
+
+
+def test_an_unknown_key_of_a_table_is_named_with_what_is_allowed() -> None:
+    values = Recipe.load("resnet50").to_values()
+    with pytest.raises(RecipeError, match=r"table augmentation: unknown keys \['tilt'\].*Allowed: .*rotation"):
+        Recipe.from_values({**values, "augmentation": {"tilt": 20}})
+    with pytest.raises(RecipeError, match=r"table fine_tuning: .*missing keys \['epochs', 'learning_rate'\]"):
+        Recipe.from_values({**values, "fine_tuning": {}})
+    with pytest.raises(RecipeError, match="table fine_tuning: unknown keys"):
+        Recipe.from_values({**values, "fine_tuning": 3})
+
+
+def test_mirrored_copies_and_random_flips_are_not_asked_for_at_once() -> None:
+    with pytest.raises(RecipeError, match="flip_views is for recipes without augmentation"):
+        Recipe.load("resnet50").override(flip_views=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "dropout", "epochs", "is_augmented"),
+    [
+        ("paper_vgg16", "vgg16", 0.5, 10, False),
+        ("paper_vgg16_augmented", "vgg16", 0.5, 12, True),
+        ("paper_resnet_dropout_01", "resnet50", 0.1, 10, False),
+        ("paper_resnet_dropout_08_8_epochs", "resnet50", 0.8, 8, False),
+        ("paper_resnet_dropout_08_15_epochs", "resnet50", 0.8, 15, False),
+    ],
+)
+def test_the_papers_rows_are_as_it_gives_them(
+    name: str, backbone: str, dropout: float, epochs: int, is_augmented: bool
+) -> None:
+    recipe = Recipe.load(name)
+    assert (recipe.backbone, recipe.dropout, recipe.epochs) == (backbone, dropout, epochs)
+    assert (recipe.batch_size, recipe.image_size, recipe.patience, recipe.scaling) == (32, 224, 5, "unit")
+    assert (recipe.augmentation is not None) == is_augmented and recipe.fine_tuning is None
+    if recipe.augmentation is not None:
+        assert (recipe.augmentation.rotation, recipe.augmentation.zoom) == (36, 0.1)
+        assert recipe.augmentation.views + 1 == epochs, "a view of its own for every epoch"
 
 
 def test_unknown_and_missing_keys_are_named() -> None:

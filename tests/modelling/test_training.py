@@ -152,7 +152,7 @@ def test_a_graph_that_disagrees_with_keras_is_refused(tmp_path: Path) -> None:
         probe = np.zeros((2, 64, 64, 3), np.uint8)
         classifier.export(Path(sys.argv[1]), temperature=1.0, probe=probe)
         nan = np.full((512, 4), np.nan, np.float32)
-        classifier.set_head(nan, np.zeros(4, np.float32), mean_features=np.zeros((2, 2, 512), np.float32))
+        classifier.set_head(nan, np.zeros(4, np.float32))
         try:
             classifier.export(Path(sys.argv[1]), temperature=1.0, probe=probe)
         except ModelIntegrityError as error:
