@@ -56,6 +56,7 @@ class TrainingRecord:
     library_versions: dict[str, str]
     device: str
     seconds: float
+    naive_accuracy: float | None = None
 
 
 _SELECT = """
@@ -264,10 +265,10 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
         text("""
         insert into training_run (
             run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version, library_versions,
-            device, seconds)
+            device, seconds, naive_accuracy)
         values (
             :run_key, :recipe_name, cast(:recipe as jsonb), :snapshot_id, :initialisation, cast(:history as jsonb),
-            :code_version, cast(:library_versions as jsonb), :device, :seconds)
+            :code_version, cast(:library_versions as jsonb), :device, :seconds, :naive_accuracy)
         on conflict (run_key, recipe_name) do nothing"""),
         {
             "run_key": training.run_key,
@@ -280,6 +281,7 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
             "library_versions": json.dumps(training.library_versions),
             "device": training.device,
             "seconds": training.seconds,
+            "naive_accuracy": training.naive_accuracy,
         },
     )
     found: int = connection.execute(

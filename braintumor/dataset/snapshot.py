@@ -46,6 +46,7 @@ class SnapshotImage:
         split: its split.
         image_uri: where it lies.
         attributes: what answers can be sliced by.
+        count_file: how many files show it.
     """
 
     image_sha256: str
@@ -56,6 +57,7 @@ class SnapshotImage:
     split: Split
     image_uri: str
     attributes: Mapping[str, str] = field(hash=False)
+    count_file: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,7 +160,7 @@ def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
         rows = connection.execute(
             text("""
             select image_sha256, pixel_sha256, perceptual_hash, group_key, label::text, split::text, image_uri,
-                   attributes
+                   attributes, count_file
             from snapshot_image where snapshot_id = :id order by image_sha256"""),
             {"id": snapshot_id},
         ).mappings()
@@ -224,6 +226,7 @@ def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unrea
                     split=splits[group_key(group)],
                     image_uri=picture.image.image_uri,
                     attributes=picture.image.attributes,
+                    count_file=len(picture.files),
                 )
                 for group in grouping.groups
                 for picture in group
@@ -236,7 +239,7 @@ def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unrea
         snapshot_id=sha256(lines.encode()).hexdigest()[:16],
         source_uri=str(source),
         images=images,
-        count_copy=sum(len(picture.files) - 1 for group in grouping.groups for picture in group),
+        count_copy=sum(image.count_file - 1 for image in images),
         left_out=tuple(sorted([*unreadable, *grouping.left_out], key=lambda item: (item.image_uri, item.reason))),
     )
 
@@ -285,13 +288,22 @@ def _record(connection: Connection, snapshot: Snapshot) -> None:
 
 
 _IDENTITY = ("snapshot_id", "image_sha256", "label", "split")
-_FACTS = ("pixel_sha256", "perceptual_hash", "group_key", "image_uri", "attributes")
+_FACTS = ("pixel_sha256", "perceptual_hash", "group_key", "image_uri", "attributes", "count_file")
 
 
 def _row(snapshot_id: str, image: SnapshotImage) -> tuple[object, ...]:
-    identity = (snapshot_id, image.image_sha256, image.label, image.split)
-    coded = "\\x" + image.perceptual_hash.hex()
-    return (*identity, image.pixel_sha256, coded, image.group_key, image.image_uri, json.dumps(image.attributes))
+    return (
+        snapshot_id,
+        image.image_sha256,
+        image.label,
+        image.split,
+        image.pixel_sha256,
+        "\\x" + image.perceptual_hash.hex(),
+        image.group_key,
+        image.image_uri,
+        json.dumps(image.attributes),
+        image.count_file,
+    )
 
 
 def _keep_manifest(store: ObjectStore, models: S3Uri, snapshot: Snapshot) -> None:

@@ -26,6 +26,7 @@ from braintumor.modelling.classifier import Classifier
 from braintumor.modelling.features import FeatureExtractor
 from braintumor.modelling.finetuning import fine_tune, first_layer
 from braintumor.modelling.head import fit_head
+from braintumor.modelling.naive import naive_accuracy
 from braintumor.modelling.recipe import Recipe
 from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, Manifest, sha256_of
 
@@ -42,14 +43,16 @@ class TrainedModel:
     Attributes:
         manifest: of the folder's model.
         history: metric name -> one value per epoch.
-        seconds: wall time from frames to folder.
+        seconds: wall time from frames to the weights of the best epoch.
         device: what the backbone ran on.
+        naive_accuracy: what the frozen stage reaches on a random split of the files of train and validation.
     """
 
     manifest: Manifest
     history: dict[str, list[float]]
     seconds: float
     device: str
+    naive_accuracy: float
 
 
 def train(
@@ -82,13 +85,17 @@ def train(
         ModelIntegrityError: the exported graph disagrees with Keras.
     """
     started = time.monotonic()
-    classifier = Classifier(recipe)
-    if recipe.fine_tuning is not None:
-        first_layer(classifier.network, recipe.fine_tuning)  # said now, not after the frozen stage
-    if recipe.initial_weights == "imagenet":
-        BACKBONES[recipe.backbone].load_imagenet(classifier.network, weights)
+    classifier = _initial(recipe, weights)
     say(f"{recipe.name}: {recipe.backbone}, {recipe.initial_weights} weights, {len(training.labels)} training images")
     stage = _frozen_stage(recipe, classifier, training=training, validation=validation, say=say)
+    naive = naive_accuracy(
+        recipe,
+        training=training,
+        validation=validation,
+        training_features=stage.training_features,
+        validation_features=stage.validation_features,
+    )
+    say(f"frozen stage: accuracy {max(stage.history['val_accuracy']):.3f} at best here, {naive:.3f} on a naive split")
     if recipe.fine_tuning is not None:
         history = fine_tune(
             recipe,
@@ -99,18 +106,23 @@ def train(
             folder=checkpoints,
             say=say,
         )
-        stage = _fine_tuned(classifier, history, training=training, validation=validation)
-    classifier.set_baseline(stage.mean_map)
-    kernel, bias = classifier.head_weights()
-    temperature = fit_temperature(stage.validation_features @ kernel + bias, validation.labels)
-    say(f"best epoch {int(np.argmin(stage.history['val_loss'])) + 1}, temperature {temperature:.3f}; exporting")
-    _write_history(folder / HISTORY, stage.history)
-    manifest = _export(
-        classifier, recipe, folder, temperature=temperature, probe=validation.frames[:_PROBES], snapshot_id=snapshot_id
+        stage = _stage_of(FeatureExtractor(classifier), history, training=training, validation=validation)
+    seconds = time.monotonic() - started
+    manifest = _finish(
+        recipe, classifier, stage, validation=validation, folder=folder, snapshot_id=snapshot_id, say=say
     )
     return TrainedModel(
-        manifest=manifest, history=stage.history, seconds=time.monotonic() - started, device=stage.device
+        manifest=manifest, history=stage.history, seconds=seconds, device=stage.device, naive_accuracy=naive
     )
+
+
+def _initial(recipe: Recipe, weights: Path | None) -> Classifier:
+    classifier = Classifier(recipe)
+    if recipe.fine_tuning is not None:
+        first_layer(classifier.network, recipe.fine_tuning)  # said now, not after the frozen stage
+    if recipe.initial_weights == "imagenet":
+        BACKBONES[recipe.backbone].load_imagenet(classifier.network, weights)
+    return classifier
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,12 +132,14 @@ class _Stage:
     Attributes:
         history: metric name -> one value per epoch.
         mean_map: (S/32, S/32, d), of the training images as they are.
-        validation_features: (N, d).
+        training_features: (N, d), of the training images as they are.
+        validation_features: (V, d).
         device: what the backbone ran on.
     """
 
     history: dict[str, list[float]]
     mean_map: NDArray[np.float32]
+    training_features: NDArray[np.float32]
     validation_features: NDArray[np.float32]
     device: str
 
@@ -162,20 +176,43 @@ def _frozen_stage(
     return _Stage(
         history=fitted.history,
         mean_map=plain.mean_map,
+        training_features=plain.pooled,
         validation_features=validation_features,
         device=extractor.device,
     )
 
 
-def _fine_tuned(
-    classifier: Classifier, history: dict[str, list[float]], *, training: FrameSet, validation: FrameSet
+def _stage_of(
+    extractor: FeatureExtractor, history: dict[str, list[float]], *, training: FrameSet, validation: FrameSet
 ) -> _Stage:
-    extractor = FeatureExtractor(classifier)
+    plain = extractor.extract(training.frames)
     return _Stage(
         history=history,
-        mean_map=extractor.extract(training.frames).mean_map,
+        mean_map=plain.mean_map,
+        training_features=plain.pooled,
         validation_features=extractor.extract(validation.frames).pooled,
         device=extractor.device,
+    )
+
+
+def _finish(
+    recipe: Recipe,
+    classifier: Classifier,
+    stage: _Stage,
+    *,
+    validation: FrameSet,
+    folder: Path,
+    snapshot_id: str,
+    say: Callable[[str], None],
+) -> Manifest:
+    """Calibrate on validation and export."""
+    classifier.set_baseline(stage.mean_map)
+    kernel, bias = classifier.head_weights()
+    temperature = fit_temperature(stage.validation_features @ kernel + bias, validation.labels)
+    say(f"best epoch {int(np.argmin(stage.history['val_loss'])) + 1}, temperature {temperature:.3f}; exporting")
+    _write_history(folder / HISTORY, stage.history)
+    return _export(
+        classifier, recipe, folder, temperature=temperature, probe=validation.frames[:_PROBES], snapshot_id=snapshot_id
     )
 
 

@@ -15,6 +15,8 @@ import json, os, sys
 from pathlib import Path
 import numpy as np
 from braintumor.dataset.frameset import FrameSet
+from braintumor.dataset.snapshot import SnapshotImage
+from braintumor.dataset.split import Split
 from braintumor.errors import TrainingError
 from braintumor.imaging.phantom import draw
 from braintumor.imaging.preprocess import prepare
@@ -26,7 +28,9 @@ from braintumor.serving.artefact import sha256_of
 def frames(count, first):
     labels = np.arange(count) % 4
     drawn = [prepare(draw(CLASSES[l], seed=first + i, size=96).pixels, size=64) for i, l in enumerate(labels)]
-    return FrameSet(frames=np.stack(drawn), labels=labels.astype(np.int64), images=())
+    images = tuple(SnapshotImage(image_sha256=str(i), pixel_sha256=str(i), perceptual_hash=b"", group_key=str(i),
+        label=CLASSES[l], split=Split.TRAIN, image_uri="", attributes={}) for i, l in enumerate(labels))
+    return FrameSet(frames=np.stack(drawn), labels=labels.astype(np.int64), images=images)
 
 recipe = Recipe.load("mobilenet_v2").override(
     initial_weights="random", image_size=64, epochs=2, flip_views=False, label_smoothing=0.05, class_weights=True)
