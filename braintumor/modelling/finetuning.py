@@ -79,7 +79,7 @@ def fine_tune(
             callbacks=[batches.follow(), *_schedule_callbacks(plan), keeper],
             verbose=0,
         )
-    model.load_weights(checkpoints.best)
+    checkpoints.restore_best(model)
     return checkpoints.history()
 
 
