@@ -1,8 +1,8 @@
 """The leak receipt: how near each test image is to what the model was trained on, and whether answers hang on it.
 
 Near-duplicates are kept out of the test split by construction (``dataset.grouping``); this shows what is left. Where a
-model is right mostly on test images that resemble a training image, its accuracy speaks of memory. Beside it stands what
-the same frozen stage would have claimed on a naive split (``modelling.naive``).
+model is right mostly on test images that resemble a training image, its accuracy speaks of memory. Beside it stands
+what the same frozen stage would have claimed on a naive split (``modelling.naive``).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from braintumor.dataset.fingerprint import NEAR, nearest
 from braintumor.dataset.snapshot import Snapshot, SnapshotImage
@@ -79,5 +80,5 @@ def _band(lowest: int, highest: int, answers: Sequence[bool]) -> DistanceBand:
     )
 
 
-def _hashes(images: Sequence[SnapshotImage]) -> np.ndarray:
+def _hashes(images: Sequence[SnapshotImage]) -> NDArray[np.uint64]:
     return np.stack([np.frombuffer(image.perceptual_hash, np.uint64).reshape(8, 4) for image in images])

@@ -77,6 +77,7 @@ def fine_tune(
             epochs=plan.epochs,
             class_weight=class_weights(training.labels) if recipe.class_weights else None,
             callbacks=[batches.follow(), *_schedule_callbacks(plan), keeper],
+            shuffle=False,  # each epoch's batches have their order already
             verbose=0,
         )
     checkpoints.restore_best(model)
