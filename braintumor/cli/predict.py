@@ -61,9 +61,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise click.BadParameter(
-            f"{folder} cannot be made: {exc.strerror}. Name a folder that you may write to.", param_hint="--overlay"
-        ) from exc
+        raise _unwritable(folder, "made", exc) from exc
 
 
 def _draw(result: FileResult, folder: Path) -> Path | None:
@@ -88,7 +86,14 @@ def _write_new(folder: Path, name: str, data: bytes) -> Path:
                 stream.write(data)
         except FileExistsError:
             continue
+        except OSError as exc:
+            raise _unwritable(path, "written", exc) from exc
         return path
+
+
+def _unwritable(path: Path, what: str, fault: OSError) -> click.BadParameter:
+    words = f"{path} cannot be {what}: {fault.strerror}. Name a folder that you may write to."
+    return click.BadParameter(words, param_hint="--overlay")
 
 
 def _row(result: dict[str, Any]) -> list[str]:

@@ -80,14 +80,18 @@ def test_predict_draws_each_answered_file_and_overwrites_nothing(
     assert Path(again[0]["overlay"]).name == "scan.png-3.overlay.png" and pictures[0].read_bytes() == before
 
 
-def test_predict_says_when_it_cannot_make_the_folder_of_overlays(
-    tiny_model_folder: Path, phantoms: Path, tmp_path: Path
-) -> None:
+def test_predict_says_when_it_cannot_write_overlays(tiny_model_folder: Path, phantoms: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     command = ["predict", str(next(phantoms.rglob("*.png"))), "--model", str(tiny_model_folder)]
     done = run_braintumor(Settings(), *command, "--overlay", str(tmp_path / "file" / "maps"), check=False)
     assert done.returncode == 2
     assert "cannot be made: Not a directory" in done.stderr and "Traceback" not in done.stderr
+    long = tmp_path / f"{'x' * 250}.png"
+    long.write_bytes(next(phantoms.rglob("*.png")).read_bytes())
+    command[1] = str(long)
+    done = run_braintumor(Settings(), *command, "--overlay", str(tmp_path), check=False)
+    assert done.returncode == 2
+    assert "cannot be written: File name too long" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_predict_takes_the_champion_by_default(settings: Settings, phantoms: Path) -> None:
