@@ -56,6 +56,7 @@ class TrainingRecord:
     library_versions: dict[str, str]
     device: str
     seconds: float
+    grouped_accuracy: float | None = None
     naive_accuracy: float | None = None
 
 
@@ -265,10 +266,11 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
         text("""
         insert into training_run (
             run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version, library_versions,
-            device, seconds, naive_accuracy)
+            device, seconds, grouped_accuracy, naive_accuracy)
         values (
             :run_key, :recipe_name, cast(:recipe as jsonb), :snapshot_id, :initialisation, cast(:history as jsonb),
-            :code_version, cast(:library_versions as jsonb), :device, :seconds, :naive_accuracy)
+            :code_version, cast(:library_versions as jsonb), :device, :seconds,
+            :grouped_accuracy, :naive_accuracy)
         on conflict (run_key, recipe_name) do nothing"""),
         {
             "run_key": training.run_key,
@@ -281,6 +283,7 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
             "library_versions": json.dumps(training.library_versions),
             "device": training.device,
             "seconds": training.seconds,
+            "grouped_accuracy": training.grouped_accuracy,
             "naive_accuracy": training.naive_accuracy,
         },
     )

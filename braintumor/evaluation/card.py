@@ -126,7 +126,10 @@ def _limits(report: ModelReport) -> Iterator[str]:
         yield f"Not assessed, having fewer than {MINIMUM_IMAGES} test images: {markdown(', '.join(small))}."
     yield "What is not among the groups above, such as age, sex, scanner, field strength or sequence, is not assessed."
     yield "Test images come from the same source as training images; other sites and scanners were not tried."
-    yield "Splits keep identical images together; near-duplicates that differ in a pixel may sit on both sides."
+    yield (
+        "Splits keep near-duplicates together, mirrored and turned ones too, as far as a perceptual hash sees them; "
+        "other slices of one head may still sit on both sides."
+    )
     yield "An image of anything else gets one of the four answers, too, possibly with high confidence."
 
 

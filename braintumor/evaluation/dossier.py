@@ -13,8 +13,10 @@ from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.facts import ModelPictures, ModelReport
 from braintumor.evaluation.findings import Findings
 from braintumor.evaluation.gate import Verdict
+from braintumor.evaluation.leakage import leak_table
 from braintumor.evaluation.metrics import Evaluation
-from braintumor.evaluation.record import load_evaluation, load_findings
+from braintumor.evaluation.record import load_distance_bands, load_evaluation, load_findings
+from braintumor.evaluation.table import ReportTable
 from braintumor.registry import ModelVersion
 
 _INITIALISATION = {
@@ -68,9 +70,18 @@ def dossier(
         uncalibrated_error=findings.uncalibrated_error,
         occlusion=findings.occlusion,
         slices=findings.slices,
+        tables=_leak_receipt(engine, model, training),
         artefact_sha256s=model.artefact_sha256s,
         pictures=pictures or ModelPictures(),
     )
+
+
+def _leak_receipt(engine: Engine, model: ModelVersion, training: dict[str, Any]) -> tuple[ReportTable, ...]:
+    with transaction(engine) as connection:
+        bands = load_distance_bands(connection, model, model.snapshot_id)
+    accuracies = {name: training[name] for name in ("grouped_accuracy", "naive_accuracy")}
+    table = leak_table(bands, **accuracies)
+    return () if table is None else (table,)
 
 
 def newest_verdict(engine: Engine, model: ModelVersion) -> Verdict | None:
@@ -107,7 +118,8 @@ def _training(engine: Engine, model: ModelVersion) -> dict[str, Any]:
             text("""
             select
                 training_run.recipe, training_run.history, training_run.code_version, training_run.library_versions,
-                training_run.device, training_run.seconds, model_version.count_parameter, model_version.temperature,
+                training_run.device, training_run.seconds, training_run.grouped_accuracy, training_run.naive_accuracy,
+                model_version.count_parameter, model_version.temperature,
                 snapshot.source_uri
             from model_version
             join training_run using (training_run_id)

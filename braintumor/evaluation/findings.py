@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from braintumor.dataset.frameset import FrameSet
+from braintumor.dataset.snapshot import Snapshot
 from braintumor.dataset.split import Split
 from braintumor.errors import EvaluationError
-from braintumor.evaluation.attributes import Attributes
 from braintumor.evaluation.calibration import calibration_bins, expected_calibration_error, uncalibrated_probabilities
+from braintumor.evaluation.leakage import Neighbour, nearest_in_training
 from braintumor.evaluation.occlusion import Occlusion, occlude
 from braintumor.evaluation.slices import SliceResult, slices
 from braintumor.evaluation.throughput import Throughput
@@ -29,41 +30,47 @@ class Findings:
         throughput: speed of the served graph over these images.
         occlusion: what hiding the marked place does, on test.
         slices: accuracy of groups of images, on test.
+        neighbours: the training image that each test image resembles most; only while judging, then with its answer.
     """
 
     uncalibrated_error: float | None = None
     throughput: Throughput | None = None
     occlusion: Occlusion | None = None
     slices: tuple[SliceResult, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
 
 
 def find(
     model: LoadedModel,
     *,
+    snapshot: Snapshot,
     split: Split,
     frames: FrameSet,
     outputs: Outputs,
     throughput: Throughput,
-    attributes: Attributes,
 ) -> Findings:
-    """Look at a model's ``outputs`` of ``frames``; hiding and groups on the test split only."""
+    """Look at a model's ``outputs`` of ``frames``; hiding, groups and neighbours on the test split only."""
     chances = uncalibrated_probabilities(outputs.activation_map)
-    is_test = split is Split.TEST
-    return Findings(
-        uncalibrated_error=expected_calibration_error(calibration_bins(frames.labels, chances)),
-        throughput=throughput,
-        occlusion=occlude(model, frames=frames.frames, labels=frames.labels, outputs=outputs) if is_test else None,
-        slices=tuple(slices(answers_frame(frames, outputs.probability, attributes))) if is_test else (),
+    found = Findings(
+        uncalibrated_error=expected_calibration_error(calibration_bins(frames.labels, chances)), throughput=throughput
+    )
+    if split is not Split.TEST:
+        return found
+    return replace(
+        found,
+        occlusion=occlude(model, frames=frames.frames, labels=frames.labels, outputs=outputs),
+        slices=tuple(slices(answers_frame(frames, outputs.probability))),
+        neighbours=tuple(nearest_in_training(snapshot)),
     )
 
 
-def answers_frame(frames: FrameSet, probabilities: NDArray[np.floating], attributes: Attributes) -> pd.DataFrame:
+def answers_frame(frames: FrameSet, probabilities: NDArray[np.floating]) -> pd.DataFrame:
     """One row per image, indexed by its sha256: ``label``, ``predicted``, then every attribute that any image has.
 
     Raises:
         EvaluationError: an attribute is called ``label`` or ``predicted``.
     """
-    known = [attributes.get(image.image_sha256, {}) for image in frames.images]
+    known = [image.attributes for image in frames.images]
     names = dict.fromkeys(name for values in known for name in values)
     if {"label", "predicted"} & names.keys():
         raise EvaluationError(

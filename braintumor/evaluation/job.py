@@ -12,7 +12,6 @@ from braintumor.database import transaction
 from braintumor.dataset.frameset import FrameSet, load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
-from braintumor.evaluation.attributes import Attributes, read_attributes
 from braintumor.evaluation.findings import find
 from braintumor.evaluation.metrics import Evaluation, evaluate
 from braintumor.evaluation.publish import publish_pictures, publish_report
@@ -39,13 +38,11 @@ def evaluate_model(
     name: str,
     *,
     look_key: str,
-    attributes: Attributes | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
     """Judge a model on validation and test, record it, and put its report beside its files; returns its name.
 
-    ``look_key`` names the look: a retry under the same key is no second one. ``attributes`` says more of images than
-    their files do, such as their source: test images are grouped by these, too.
+    ``look_key`` names the look: a retry under the same key is no second one.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = find_model(engine, name)
@@ -59,7 +56,6 @@ def evaluate_model(
             snapshot_id=model.snapshot_id,
             split=split,
             look_key=look_key,
-            attributes=attributes,
         )
         figures = judged.evaluation
         say(
@@ -81,13 +77,12 @@ def judge_split(
     snapshot_id: str,
     split: Split,
     look_key: str,
-    attributes: Attributes | None = None,
 ) -> Judged:
     """Score every image of a split, and record the figures, the findings and each answer."""
-    frames = load_frames(store, load_snapshot(engine, snapshot_id), split, size=model.image_size)
+    snapshot = load_snapshot(engine, snapshot_id)
+    frames = load_frames(store, snapshot, split, size=model.image_size)
     outputs, throughput = timed_predict(loaded, frames.frames)
-    known = _merged(read_attributes(store, frames.images), attributes or {}) if split is Split.TEST else {}
-    findings = find(loaded, split=split, frames=frames, outputs=outputs, throughput=throughput, attributes=known)
+    findings = find(loaded, snapshot=snapshot, split=split, frames=frames, outputs=outputs, throughput=throughput)
     evaluation = evaluate(labels=frames.labels, probabilities=outputs.probability, split=split)
     with transaction(engine) as connection:
         looks = record_evaluation(
@@ -101,8 +96,3 @@ def judge_split(
             look_key=look_key,
         )
     return Judged(frames=frames, outputs=outputs, evaluation=evaluation, count_look=looks)
-
-
-def _merged(ours: Attributes, theirs: Attributes) -> dict[str, dict[str, str]]:
-    """What files say of images, and what is known beside it, which wins."""
-    return {image: {**values, **theirs.get(image, {})} for image, values in ours.items()}

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, text
 from braintumor.database import copy_rows
 from braintumor.dataset.frameset import FrameSet
 from braintumor.evaluation.findings import Findings
+from braintumor.evaluation.leakage import DistanceBand, Neighbour, accuracy_by_distance
 from braintumor.evaluation.metrics import ClassMetrics, Evaluation
 from braintumor.evaluation.occlusion import HidingEffect, Occlusion
 from braintumor.evaluation.slices import SliceResult
@@ -62,7 +63,7 @@ def record_evaluation(
     for table in _DETAILS:
         connection.execute(text(f"delete from {table} where evaluation_id = :id"), {"id": evaluation_id})
     _copy_details(connection, evaluation_id, evaluation)
-    _copy_predictions(connection, evaluation_id, frames, probabilities)
+    _copy_predictions(connection, evaluation_id, frames, probabilities, findings.neighbours)
     _record_findings(connection, evaluation_id, findings)
     return _count_look(connection, evaluation_id, look_key)
 
@@ -126,6 +127,20 @@ def load_findings(connection: Connection, model: ModelVersion, snapshot_id: str,
         occlusion=_load_occlusion(connection, head.evaluation_id),
         slices=_load_slices(connection, head.evaluation_id),
     )
+
+
+def load_distance_bands(connection: Connection, model: ModelVersion, snapshot_id: str) -> list[DistanceBand]:
+    """Accuracy on test by the distance to the nearest training image; empty where that was not kept."""
+    rows = connection.execute(
+        text("""
+        select nearest_distance, label = predicted_class as is_correct
+        from test_prediction
+        join evaluation using (evaluation_id)
+        where model_version_id = :model and snapshot_id = :snapshot and split = 'test'
+          and nearest_distance is not null"""),
+        {"model": model.model_version_id, "snapshot": snapshot_id},
+    ).all()
+    return accuracy_by_distance([(row.nearest_distance, row.is_correct) for row in rows]) if rows else []
 
 
 def _load_occlusion(connection: Connection, evaluation_id: int) -> Occlusion | None:
@@ -204,11 +219,23 @@ def _copy_details(connection: Connection, evaluation_id: int, evaluation: Evalua
 
 
 def _copy_predictions(
-    connection: Connection, evaluation_id: int, frames: FrameSet, probabilities: NDArray[np.float32]
+    connection: Connection,
+    evaluation_id: int,
+    frames: FrameSet,
+    probabilities: NDArray[np.float32],
+    neighbours: Sequence[Neighbour],
 ) -> None:
+    nearest = {n.image_sha256: (n.neighbour_sha256, n.distance) for n in neighbours}
     rows: Sequence[Sequence[object]] = [
-        (evaluation_id, image.image_sha256, image.label, CLASSES[int(chances.argmax())], *map(float, chances))
+        (
+            evaluation_id,
+            image.image_sha256,
+            image.label,
+            CLASSES[int(chances.argmax())],
+            *map(float, chances),
+            *nearest.get(image.image_sha256, (None, None)),
+        )
         for image, chances in zip(frames.images, probabilities, strict=True)
     ]
     columns = ["evaluation_id", "image_sha256", "label", "predicted_class", *(f"probability_{c}" for c in CLASSES)]
-    copy_rows(connection, "test_prediction", columns, rows)
+    copy_rows(connection, "test_prediction", [*columns, "nearest_training_sha256", "nearest_distance"], rows)

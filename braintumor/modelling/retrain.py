@@ -67,6 +67,7 @@ def retrain(
             library_versions=_versions(),
             device=trained.device,
             seconds=trained.seconds,
+            grouped_accuracy=trained.grouped_accuracy,
             naive_accuracy=trained.naive_accuracy,
         )
         model = register(

@@ -45,13 +45,15 @@ class TrainedModel:
         history: metric name -> one value per epoch.
         seconds: wall time from frames to the weights of the best epoch.
         device: what the backbone ran on.
-        naive_accuracy: what the frozen stage reaches on a random split of the files of train and validation.
+        grouped_accuracy: what the frozen stage reaches on the validation split.
+        naive_accuracy: what it reaches on a random split of the files of train and validation.
     """
 
     manifest: Manifest
     history: dict[str, list[float]]
     seconds: float
     device: str
+    grouped_accuracy: float
     naive_accuracy: float
 
 
@@ -95,7 +97,8 @@ def train(
         training_features=stage.training_features,
         validation_features=stage.validation_features,
     )
-    say(f"frozen stage: accuracy {max(stage.history['val_accuracy']):.3f} at best here, {naive:.3f} on a naive split")
+    grouped = stage.history["val_accuracy"][int(np.argmin(stage.history["val_loss"]))]
+    say(f"frozen stage: validation accuracy {grouped:.3f}; {naive:.3f} if the files were split at random")
     if recipe.fine_tuning is not None:
         if recipe.initial_weights == "random":
             classifier.reset_head()
@@ -114,7 +117,12 @@ def train(
         recipe, classifier, stage, validation=validation, folder=folder, snapshot_id=snapshot_id, say=say
     )
     return TrainedModel(
-        manifest=manifest, history=stage.history, seconds=seconds, device=stage.device, naive_accuracy=naive
+        manifest=manifest,
+        history=stage.history,
+        seconds=seconds,
+        device=stage.device,
+        grouped_accuracy=grouped,
+        naive_accuracy=naive,
     )
 
 

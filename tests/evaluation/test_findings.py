@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from sqlalchemy import text
 
 from braintumor import database, registry
 from braintumor.database import transaction
-from braintumor.dataset.frameset import load_frames
+from braintumor.dataset.fingerprint import NEAR
+from braintumor.dataset.frameset import FrameSet, load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
 from braintumor.errors import EvaluationError
-from braintumor.evaluation.attributes import file_attributes
 from braintumor.evaluation.calibration import uncalibrated_probabilities
 from braintumor.evaluation.dossier import dossier
 from braintumor.evaluation.findings import Findings, answers_frame
@@ -21,7 +23,6 @@ from braintumor.evaluation.metrics import evaluate
 from braintumor.evaluation.occlusion import occlude
 from braintumor.evaluation.record import load_findings
 from braintumor.evaluation.slices import slices
-from braintumor.imaging.frames import Decoded, Frame
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.registry import load_model
 from braintumor.serving.engine import LoadedModel
@@ -84,18 +85,22 @@ def test_validation_is_timed_and_calibrated_but_neither_hidden_nor_sliced(settin
     assert (found.occlusion, found.slices) == (None, ())
 
 
-def test_a_second_look_replaces_the_first_ones_groups_and_adds_those_it_is_told_of(settings: Settings) -> None:
+def test_a_second_look_replaces_the_first_ones_groups(settings: Settings) -> None:
     evaluate_model(settings, "1", look_key="once")
     engine = database.connect(settings)
     images = load_snapshot(engine, registry.champion(engine).snapshot_id).of_split(Split.TEST)
-    evaluate_model(
-        settings, "1", look_key="twice", attributes={i.image_sha256: {"source": "north"} for i in images[1:]}
-    )
+    with transaction(engine) as connection:
+        connection.execute(
+            text("""
+            update snapshot_image set attributes = attributes || '{"scanner": "A"}' where image_sha256 <> :first"""),
+            {"first": images[0].image_sha256},
+        )
+    evaluate_model(settings, "1", look_key="twice")
     found = stored(settings, Split.TEST).slices
     engine.dispose()
-    assert {s.attribute for s in found} == {"format", "colour", "long side", "source"}
-    by_source = {s.value: s.count for s in found if s.attribute == "source"}
-    assert by_source == {"north": len(images) - 1, "not recorded": 1}
+    assert {s.attribute for s in found} == {"format", "colour", "long_side", "scanner", "source"}
+    by_scanner = {s.value: s.count for s in found if s.attribute == "scanner"}
+    assert by_scanner == {"A": len(images) - 1, "not recorded": 1}
     assert sum(s.count for s in found if s.attribute == "format") == len(images)
 
 
@@ -109,7 +114,14 @@ def test_the_report_and_the_leaderboard_show_what_was_found(settings: Settings) 
         speed = connection.scalar(text("select images_per_second from model_leaderboard where split = 'test'"))
     engine.dispose()
     assert report.throughput is not None and report.throughput.images_per_second == speed
-    for words in (report.throughput.measured_on, report.calibration, "the marked place", "long side", "model_card.md"):
+    for words in (
+        report.throughput.measured_on,
+        report.calibration,
+        "the marked place",
+        "long_side",
+        "model_card.md",
+        "Leak receipt",
+    ):
         assert words in page
     assert report.images_per_split == {split.value: len(snapshot.of_split(split)) for split in Split}
 
@@ -133,23 +145,37 @@ def test_an_attribute_may_not_pass_for_the_answer(settings: Settings) -> None:
     frames = load_frames(ObjectStore.connect(settings), snapshot, Split.TEST, size=64)
     engine.dispose()
     chances = np.tile(np.float32([0.7, 0.1, 0.1, 0.1]), (len(frames.images), 1))
-    first = frames.images[0].image_sha256
+    plain = [replace(image, attributes={}) for image in frames.images]
+
+    def with_first(attributes: dict[str, str]) -> FrameSet:
+        return replace(frames, images=(replace(plain[0], attributes=attributes), *plain[1:]))
+
     with pytest.raises(EvaluationError, match="Received: label"):
-        answers_frame(frames, chances, {first: {"label": "glioma"}})
-    table = answers_frame(frames, chances, {first: {"scanner": "A"}})
+        answers_frame(with_first({"label": "glioma"}), chances)
+    table = answers_frame(with_first({"scanner": "A"}), chances)
     assert list(table.columns) == ["label", "predicted", "scanner"]
     assert [s.value for s in slices(table)] == ["A", "not recorded"]
 
 
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        ((100, 256), {"colour": "grey", "long side": "256 px or less"}),
-        ((257, 100, 3), {"colour": "colour", "long side": "257 to 512 px"}),
-        ((512, 512), {"colour": "grey", "long side": "257 to 512 px"}),
-        ((513, 40), {"colour": "grey", "long side": "513 px or more"}),
-    ],
-)
-def test_a_file_says_its_format_colour_and_size(shape: tuple[int, ...], expected: dict[str, str]) -> None:
-    decoded = Decoded(format="png", frames=(Frame(index=0, pixels=np.zeros(shape, np.uint8)),))
-    assert file_attributes(decoded) == {"format": "png", **expected}
+def test_each_test_image_has_its_nearest_training_image_and_a_receipt_is_written(settings: Settings) -> None:
+    evaluate_model(settings, "1", look_key="once")
+    engine = database.connect(settings)
+    model = registry.champion(engine)
+    snapshot = load_snapshot(engine, model.snapshot_id)
+    with transaction(engine) as connection:
+        rows = connection.execute(
+            text("""
+            select image_sha256, nearest_training_sha256, nearest_distance from test_prediction
+            join evaluation using (evaluation_id) where split = 'test'""")
+        ).all()
+    (table,) = dossier(engine, model).tables
+    engine.dispose()
+    training = {image.image_sha256 for image in snapshot.of_split(Split.TRAIN)}
+    assert {row.image_sha256 for row in rows} == {image.image_sha256 for image in snapshot.of_split(Split.TEST)}
+    assert all(row.nearest_training_sha256 in training and row.nearest_distance > NEAR for row in rows)
+    counts = [int(count) for _, count, _ in table.rows if count]
+    assert counts[0] == 0 and sum(counts) == len(rows)
+    assert [name for name, _, _ in table.rows[-2:]] == [
+        "frozen stage, validation split as it is",
+        "frozen stage, files split at random",
+    ]
