@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
@@ -152,10 +152,15 @@ class ObjectStore:
         condition = {"IfMatch": f'"{etag}"'} if etag else {}
         with self._translated(uri):
             answer = self._client.get_object(Bucket=uri.bucket, Key=uri.key, **condition)  # type: ignore[arg-type]
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:  # not `with body`: that is the stream beneath, unchecked
                 if etag and answer["ETag"].strip('"') != etag:
                     raise ObjectChangedError(f"The object changed since it was listed as etag {etag}.")
-                return body.read() if max_bytes is None else body.read(max_bytes + 1)
+                if max_bytes is None:
+                    return body.read()
+                data = body.read(max_bytes + 1)
+                if len(data) <= max_bytes:
+                    body.read(1)  # at its end boto3 compares length and checksum
+                return data
 
     def write(self, uri: S3Uri, data: bytes, *, content_type: str = "application/octet-stream") -> None:
         """Store an object: S3 shows all of it or nothing."""

@@ -7,7 +7,7 @@ held-out test split, and puts the one that validation picks before the gate.
 What passes is promoted according to the policy: `ask` waits for a person's approval, `auto` promotes, `never` only
 records. A model that the gate refuses is never promoted here. Reports lie beside the models in S3.
 
-A recipe that fails leaves the others alone: they are judged, and `reconcile` ends the run red, naming it.
+A recipe that fails leaves the others alone: they are judged, the gate's words name it, and the run ends red.
 """
 
 from __future__ import annotations
@@ -142,16 +142,20 @@ def weekly_retrain() -> None:
         from wiring import settings
 
         context = get_current_context()
-        approval = context["ti"].xcom_pull(task_ids="approve")
-        return promote_candidate(settings(), verdict["gate_verdict_id"], approval=approval)
+        return promote_candidate(
+            settings(),
+            verdict["gate_verdict_id"],
+            approval=context["ti"].xcom_pull(task_ids="approve"),
+            must_be_approved=context["params"]["policy"] == "ask",
+        )
 
-    @task(trigger_rule="all_done")
-    def reconcile(recipes: list[str] | None) -> str:
+    @task
+    def reconcile(recipes: list[str]) -> str:
         """Prove that every recipe came to an evaluated model."""
         from braintumor.evaluation.selection import require_every_model
         from wiring import settings
 
-        count = require_every_model(settings(), get_current_context()["run_id"], recipes or [])
+        count = require_every_model(settings(), get_current_context()["run_id"], recipes)
         return f"{count} of {count} recipes came to an evaluated model"
 
     approve = ApprovalOperator(

@@ -9,13 +9,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import urlsplit
 
+CUT = (0, "cut")
 _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>not today</Message></Error>"
 
 
 class FaultyS3(ThreadingHTTPServer):
     """Forwards every request as it is, but answers reads of some objects with an error.
 
-    ``faults`` maps a part of the object's path to (HTTP status, S3 error code).
+    ``faults`` maps a part of the object's path to (HTTP status, S3 error code), or to ``CUT``: the connection breaks
+    in the middle of the object.
     """
 
     daemon_threads = True
@@ -36,8 +38,8 @@ class _Door(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         fault = next((fault for part, fault in self.server.faults.items() if part in urlsplit(self.path).path), None)
-        if fault is None:
-            self._forward()
+        if fault is None or fault == CUT:
+            self._forward(cut=fault == CUT)
         else:
             self._answer(fault[0], {"Content-Type": "application/xml"}, _ERROR.format(code=fault[1]).encode())
 
@@ -50,16 +52,16 @@ class _Door(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass
 
-    def _forward(self) -> None:
+    def _forward(self, *, cut: bool = False) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         connection = http.client.HTTPConnection(self.server.target, timeout=30)
         connection.request(self.command, self.path, body, dict(self.headers))  # the signed Host goes along
         answer = connection.getresponse()
         kept = {name: value for name, value in answer.getheaders() if name.lower() != "transfer-encoding"}
-        self._answer(answer.status, kept, answer.read())
+        self._answer(answer.status, kept, answer.read(), cut=cut)
         connection.close()
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
+    def _answer(self, status: int, headers: dict[str, str], body: bytes, *, cut: bool = False) -> None:
         self.send_response(status)
         for name, value in headers.items():
             if name.lower() not in {"content-length", "date", "server"}:
@@ -67,7 +69,8 @@ class _Door(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body)
+            self.wfile.write(body[: len(body) // 2] if cut else body)
+        self.close_connection = self.close_connection or cut
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -124,7 +124,7 @@ def _of_one_patient(pictures: Sequence[Picture]) -> list[Link]:
     for position, picture in enumerate(pictures):
         for identifier in {one for file in picture.files for one in file.patient}:
             held[identifier].append(position)
-    return [link for positions in held.values() for link in pairwise(positions)]
+    return [link for positions in held.values() for link in combinations(positions, 2)]  # not a chain: links can go
 
 
 @dataclass(kw_only=True)

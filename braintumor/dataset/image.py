@@ -15,6 +15,8 @@ from braintumor.imaging.rejection import Rejection
 from braintumor.labels import TumorClass, parse_class
 from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
 
+_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImage:
@@ -70,9 +72,14 @@ def read_image(store: ObjectStore, source: S3Uri, entry: ObjectEntry) -> Labelle
         perceptual_hash=perceptual_hashes(decoded.frames[0].pixels).tobytes(),
         label=label,
         image_uri=str(uri),
-        attributes={"source": "/".join(inner[:-1]) or "-", **_attributes(decoded)},
+        attributes={"source": _source(inner[:-1]), **_attributes(decoded)},
         patient=_patient(decoded),
     )
+
+
+def _source(folders: list[str]) -> str:
+    """The part of a public set that an image came in. Any other folder may be named after a patient: it is not kept."""
+    return next((folder for folder in folders if folder.lower() in _PARTS), "-")
 
 
 def _attributes(decoded: Decoded) -> dict[str, str]:

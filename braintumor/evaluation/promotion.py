@@ -13,14 +13,26 @@ from braintumor.registry import ModelVersion
 from braintumor.settings import Settings
 
 
-def promote_candidate(settings: Settings, gate_verdict_id: int, *, approval: dict[str, Any] | None = None) -> bool:
+def promote_candidate(
+    settings: Settings,
+    gate_verdict_id: int,
+    *,
+    approval: dict[str, Any] | None = None,
+    must_be_approved: bool = False,
+) -> bool:
     """Promote what passed the gate; ``approval`` is the answer of Airflow's approval task, if a person was asked.
 
     Returns whether the champion changed: a retry changes nothing.
 
     Raises:
-        PromotionError: the gate refused the candidate, or compared it with somebody who is champion no longer.
+        PromotionError: a person was to be asked and did not approve, the gate refused the candidate, or it compared it
+            with somebody who is champion no longer.
     """
+    if must_be_approved and (approval or {}).get("chosen_options") != ["Approve"]:
+        raise PromotionError(
+            "The policy is `ask`, and nobody approved this candidate: a task marked as successful is no answer. Clear "
+            "the task `approve` and answer it, or promote with `braintumor model promote NAME --reason ...`."
+        )
     engine = database.connect(settings)
     with transaction(engine) as connection:
         row = connection.execute(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from braintumor.dataset.frameset import FrameSet
-from braintumor.errors import RecipeError
+from braintumor.errors import RecipeError, TrainingError
 from braintumor.modelling.augmentation import augmentation_layers
 from braintumor.modelling.backbone import KerasModel
 from braintumor.modelling.checkpoints import Checkpoints, History
@@ -46,7 +46,7 @@ def fine_tune(
 
     Raises:
         RecipeError: the backbone has no layer ``from_layer``.
-        TrainingError: a checkpoint cannot be written.
+        TrainingError: it diverged, or a checkpoint cannot be written.
     """
     from braintumor.modelling.batches import Batches, class_weights, targets
 
@@ -163,6 +163,7 @@ def _keeper(checkpoints: Checkpoints, *, patience: int, say: Callable[[str], Non
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             history = _longer(checkpoints.history(), logs or {})
+            _require_finite(history, epoch)
             checkpoints.keep(self.model, history, is_best=int(np.argmin(history["val_loss"])) == epoch)
             words = ", ".join(f"{name} {values[-1]:.3f}" for name, values in history.items() if name in _SAID)
             say(f"fine-tuning epoch {epoch + 1}: {words}, {time.monotonic() - self._started:.0f} s")
@@ -170,6 +171,16 @@ def _keeper(checkpoints: Checkpoints, *, patience: int, say: Callable[[str], Non
                 self.model.stop_training = True
 
     return Keeper()
+
+
+def _require_finite(history: History, epoch: int) -> None:
+    """Refuse an epoch that diverged before it is kept: it would pass for the best, and a retry would begin with it."""
+    broken = [name for name, values in history.items() if not np.isfinite(values[-1])]
+    if broken:
+        raise TrainingError(
+            f"Fine-tuning diverged in epoch {epoch + 1}: {', '.join(broken)} is not a number. Lower its learning_rate. "
+            "The epochs before are kept, and nothing was registered."
+        )
 
 
 _SAID = ("loss", "accuracy", "val_loss", "val_accuracy")

@@ -143,6 +143,7 @@ def _close_vanished(connection: Connection, run: ScoringRun) -> None:
         from scan_location
         where scan_location.scan_id = scan.scan_id
           and scan.state = 'pending'
+          and scan.discovered_at < now()  -- not entered by another run while this one was listing
           and scan_location.bucket = :bucket
           and starts_with(scan_location.key, :prefix)
           and not exists (

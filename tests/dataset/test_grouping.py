@@ -117,6 +117,23 @@ def test_images_of_one_patient_are_one_group_whatever_they_show() -> None:
     assert names(grouping) == [["a", "c"], ["b"]]
 
 
+def test_a_patient_stays_together_though_an_image_between_stays_out() -> None:
+    a, b, c = (image(picture, name, patient="p") for picture, name in zip(_far(3), "abc", strict=True))
+    by_sha = sorted((a, b, c), key=lambda item: item.image_sha256)
+    middle = by_sha[1]
+    twin = LabelledImage(
+        **{**vars(middle), "pixel_sha256": "other", "image_sha256": "f" * 64, "image_uri": "twin",
+           "label": TumorClass.NORMAL, "patient": frozenset()}
+    )  # fmt: skip
+    assert len(names(form_groups([a, b, c, twin], {}))) == 1
+    remembered = {
+        by_sha[0].image_sha256: Split.TRAIN,
+        middle.image_sha256: Split.TRAIN,
+        by_sha[2].image_sha256: Split.TEST,
+    }
+    assert names(form_groups([a, b, c], remembered)) == [[by_sha[2].image_uri]]
+
+
 def test_near_images_with_different_labels_stay_out_and_are_named() -> None:
     one = drawn(1)
     paler = ImageEnhance.Contrast(one).enhance(0.9)

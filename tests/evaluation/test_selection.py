@@ -158,6 +158,16 @@ def test_what_the_gate_refused_is_not_promoted(two: Settings, tmp_path: Path) ->
         passed_verdict(engine, registry.find_model(engine, "first"))
 
 
+@pytest.mark.parametrize("approval", [None, {}, {"chosen_options": ["Reject"]}])
+def test_where_a_person_is_asked_nothing_is_promoted_without_an_approval(two: Settings, approval: Any) -> None:
+    verdict_id = judge_run(two, RUN)["gate_verdict_id"]
+    with pytest.raises(PromotionError, match="nobody approved"):
+        promote_candidate(two, verdict_id, approval=approval, must_be_approved=True)
+    answer = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
+    assert promote_candidate(two, verdict_id, approval=answer, must_be_approved=True)
+    assert run_sql(two, "select actor from promotion order by promotion_id desc limit 1") == [("Dr. Who",)]
+
+
 def test_a_recipe_that_came_to_no_model_is_named_and_makes_the_run_red(two: Settings) -> None:
     recipes = ["first", "second", "vgg16"]
     assert "Came to no evaluated model: vgg16." in judge_run(two, RUN, recipes)["markdown"]

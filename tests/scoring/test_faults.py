@@ -23,7 +23,7 @@ from braintumor.objectstore import S3Uri
 from braintumor.scoring.claim import claim
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
-from tests.faulty_s3 import FaultyS3, faulty_s3
+from tests.faulty_s3 import CUT, FaultyS3, faulty_s3
 from tests.scoring.test_night import change, png, rows
 
 Put = Callable[[str, bytes], None]
@@ -109,10 +109,13 @@ class TestWhatS3Refuses:
         assert states(through) == ["pending"]
 
 
-def test_an_object_that_s3_cannot_deliver_leaves_the_others_scored(through: Settings, door: FaultyS3, put: Put) -> None:
+@pytest.mark.parametrize("fault", [(500, "InternalError"), CUT], ids=["error", "cut"])
+def test_an_object_that_s3_cannot_deliver_leaves_the_others_scored(
+    through: Settings, door: FaultyS3, put: Put, fault: tuple[int, str]
+) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))
-    door.faults["1.png"] = (500, "InternalError")
+    door.faults["1.png"] = fault
     night = Night.open(through)
     run, _ = night.begin(run_key="night")
     (chunk,) = night.plan(run.scoring_run_id)
