@@ -101,22 +101,28 @@ def find_model(engine: Engine, name: str) -> ModelVersion:
     return _version(row)
 
 
+def find_champion(engine: Engine) -> ModelVersion | None:
+    """The model that answers now, or ``None`` before the first promotion."""
+    with transaction(engine) as connection:
+        row = connection.execute(
+            text(_SELECT + "where model_version_id = (select model_version_id from champion)")
+        ).one_or_none()
+    return None if row is None else _version(row)
+
+
 def champion(engine: Engine) -> ModelVersion:
     """The model that answers now.
 
     Raises:
         NoChampionError: nobody has been promoted yet.
     """
-    with transaction(engine) as connection:
-        row = connection.execute(
-            text(_SELECT + "where model_version_id = (select model_version_id from champion)")
-        ).one_or_none()
-    if row is None:
+    found = find_champion(engine)
+    if found is None:
         raise NoChampionError(
             "There is no champion yet, so nothing can be scored. Trigger the DAG weekly_retrain, or promote a trained "
             "model: `braintumor model promote NAME --reason ...`."
         )
-    return _version(row)
+    return found
 
 
 def trained_in(engine: Engine, run_key: str) -> list[ModelVersion]:

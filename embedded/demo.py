@@ -21,7 +21,7 @@ from braintumor.dataset.folder import labelled_files, upload
 from braintumor.dataset.frameset import load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
-from braintumor.errors import BrainTumorError, NoChampionError
+from braintumor.errors import BrainTumorError
 from braintumor.evaluation.selection import Judgement, find_judgement
 from braintumor.imaging.phantom import write_dataset
 from braintumor.modelling.retrain import mirror_weights
@@ -146,21 +146,15 @@ class Demo:
         for model in models:
             page = self._stack.state.folder / "s3" / model.artefact_uri.removeprefix("s3://") / "report.html"
             self._say(f"Report and plots of {model.model_name}:\n  {page}")
-        judgement = find_judgement(self.engine, run_id, self._champion())
+        judgement = find_judgement(self.engine, run_id, registry.find_champion(self.engine))
         if judgement is None:
             raise DemoError(f"The run {run_id} has no verdict. See the log of its task `gate`.")
         candidate = judgement.candidate
         figures: dict[str, Any] = {"candidate": candidate.model_name, **self._honest_figures(candidate)}
         self._say(f"\nCandidate: {candidate.model_name}. Confusion matrix on the test split:")
         self._say(show_confusion(self.engine, candidate))
-        say_verdict(judgement, self._champion(), self._say)
+        say_verdict(judgement, registry.find_champion(self.engine), self._say)
         return figures
-
-    def _champion(self) -> registry.ModelVersion | None:
-        try:
-            return registry.champion(self.engine)
-        except NoChampionError:
-            return None
 
     def _honest_figures(self, candidate: registry.ModelVersion) -> dict[str, Any]:
         """The candidate beside a probe that cannot see shape, and, on phantoms, its maps beside the true lesions."""

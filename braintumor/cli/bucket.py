@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from braintumor.settings import Settings
+from braintumor.settings import Settings, setting_fields
 
 
 @click.group()
@@ -19,6 +19,6 @@ def create() -> None:
 
     settings = Settings.from_environment()
     store = ObjectStore.connect(settings)
-    addresses = [settings.require(f"{name}_uri") for name in ("dataset", "scans", "models", "weights")]
+    addresses = [settings.require(field.name) for field in setting_fields() if field.name.endswith("_uri")]
     for name in sorted({S3Uri.parse(address).bucket for address in addresses}):
         click.echo(f"{name}: {'made' if store.ensure_bucket(name) else 'is there'}")

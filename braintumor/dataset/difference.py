@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 from braintumor.database import transaction
-from braintumor.dataset.snapshot import load_snapshot
+from braintumor.dataset.snapshot import snapshot_head
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,9 +27,9 @@ def difference(engine: Engine, before: str, after: str) -> list[Change]:
     Raises:
         DatasetError: there is no such snapshot.
     """
-    for snapshot_id in (before, after):
-        load_snapshot(engine, snapshot_id)
     with transaction(engine) as connection:
+        for snapshot_id in (before, after):
+            snapshot_head(connection, snapshot_id)
         rows = connection.execute(
             text("""
             select change, split::text, label_before::text, label_after::text, count(*) as count_image

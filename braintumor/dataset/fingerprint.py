@@ -50,6 +50,11 @@ def perceptual_hashes(pixels: NDArray[np.uint8]) -> Hashes:
     return np.packbits(np.stack(bits), axis=1).view(np.uint64)
 
 
+def from_bytes(stored: bytes) -> Hashes:
+    """Read back ``perceptual_hashes(...).tobytes()``."""
+    return np.frombuffer(stored, np.uint64).reshape(len(_TURNS), -1)
+
+
 def near_pairs(hashes: NDArray[np.uint64], *, limit: int = NEAR) -> Iterator[tuple[int, int, int]]:
     """Every pair of images at most ``limit`` apart, as (i, j, distance) with i < j, for hashes (N, 8, 4)."""
     for start, distances in _distances(hashes[:, 0], hashes):

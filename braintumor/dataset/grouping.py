@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from braintumor.dataset.fingerprint import near_pairs
+from braintumor.dataset.fingerprint import from_bytes, near_pairs
 from braintumor.dataset.image import LabelledImage, LeftOut
 from braintumor.dataset.split import Split, SplitGroup
 from braintumor.labels import TumorClass
@@ -115,7 +115,7 @@ def _splits(picture: Picture, remembered: Mapping[str, Split]) -> set[Split]:
 def _near(pictures: Sequence[Picture]) -> Iterable[Link]:
     if not pictures:
         return []
-    hashes = np.stack([picture.image.hashes for picture in pictures])  # (N, 8, 4)
+    hashes = np.stack([from_bytes(picture.image.perceptual_hash) for picture in pictures])  # (N, 8, 4)
     return ((i, j) for i, j, _ in near_pairs(hashes))
 
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-import numpy as np
-
-from braintumor.dataset.fingerprint import Hashes, perceptual_hashes
+from braintumor.dataset.fingerprint import perceptual_hashes
 from braintumor.errors import DatasetError
 from braintumor.imaging.frames import Decoded, decode
 from braintumor.imaging.rejection import Rejection
@@ -39,11 +37,6 @@ class LabelledImage:
     image_uri: str
     attributes: Mapping[str, str] = field(hash=False)
     patient: frozenset[str] = field(default=frozenset(), repr=False)
-
-    @property
-    def hashes(self) -> Hashes:
-        """The perceptual hash as ``fingerprint`` computes with it: uint64 (8, 4)."""
-        return np.frombuffer(self.perceptual_hash, np.uint64).reshape(8, 4)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,10 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor import database
 from braintumor.database import copy_rows, transaction
@@ -152,11 +153,7 @@ def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
         DatasetError: there is none of that id.
     """
     with transaction(engine) as connection:
-        head = connection.execute(
-            text("select source_uri, count_copy, left_out from snapshot where snapshot_id = :id"), {"id": snapshot_id}
-        ).one_or_none()
-        if head is None:
-            raise DatasetError(f"There is no snapshot {snapshot_id!r}. Take one first: `braintumor dataset snapshot`.")
+        head = snapshot_head(connection, snapshot_id)
         rows = connection.execute(
             text("""
             select image_sha256, pixel_sha256, perceptual_hash, group_key, label::text, split::text, image_uri,
@@ -182,6 +179,20 @@ def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
         count_copy=head.count_copy,
         left_out=tuple(LeftOut(**item) for item in head.left_out),
     )
+
+
+def snapshot_head(connection: Connection, snapshot_id: str) -> Row[Any]:
+    """A snapshot's own row, without its images: ``source_uri``, ``count_copy``, ``left_out``.
+
+    Raises:
+        DatasetError: there is none of that id.
+    """
+    head = connection.execute(
+        text("select source_uri, count_copy, left_out from snapshot where snapshot_id = :id"), {"id": snapshot_id}
+    ).one_or_none()
+    if head is None:
+        raise DatasetError(f"There is no snapshot {snapshot_id!r}. Take one first: `braintumor dataset snapshot`.")
+    return head
 
 
 def _remembered(connection: Connection) -> dict[str, Split]:

@@ -14,12 +14,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.dataset.fingerprint import NEAR, nearest
+from braintumor.dataset.fingerprint import NEAR, from_bytes, nearest
 from braintumor.dataset.snapshot import Snapshot, SnapshotImage
 from braintumor.dataset.split import Split
-from braintumor.evaluation.metrics import wilson_interval
 from braintumor.evaluation.table import ReportTable
-from braintumor.evaluation.words import figure, interval
+from braintumor.evaluation.words import figure, share
 
 _BITS = 256
 _BANDS = (NEAR + 1, 48, 64, 80, 96, _BITS + 1)
@@ -49,9 +48,7 @@ class DistanceBand:
     lowest: int
     highest: int
     count: int
-    accuracy: float | None
-    accuracy_low: float | None
-    accuracy_high: float | None
+    count_correct: int
 
 
 def nearest_in_training(snapshot: Snapshot) -> list[Neighbour]:
@@ -67,11 +64,12 @@ def nearest_in_training(snapshot: Snapshot) -> list[Neighbour]:
 
 
 def accuracy_by_distance(answers: Sequence[tuple[int, bool]]) -> list[DistanceBand]:
-    """Accuracy in bands of the distance, with 95% Wilson intervals, of answers as (distance, whether it was right)."""
-    return [
-        _band(lowest, after - 1, [is_correct for distance, is_correct in answers if lowest <= distance < after])
-        for lowest, after in pairwise((0, *_BANDS))
-    ]
+    """Bands of the distance, of answers as (distance, whether it was right)."""
+    bands = []
+    for lowest, after in pairwise((0, *_BANDS)):
+        inside = [is_correct for distance, is_correct in answers if lowest <= distance < after]
+        bands.append(DistanceBand(lowest=lowest, highest=after - 1, count=len(inside), count_correct=sum(inside)))
+    return bands
 
 
 def leak_table(
@@ -85,7 +83,11 @@ def leak_table(
         naive_accuracy: of the same on a random split of the files of train and validation.
     """
     rows = [
-        (f"{band.lowest} to {min(band.highest, _BITS)} of {_BITS} bits", str(band.count), _accuracy(band))
+        (
+            f"{band.lowest} to {band.highest} of {_BITS} bits",
+            str(band.count),
+            share(band.count_correct, band.count) if band.count else "no images",
+        )
         for band in bands
     ]
     if grouped_accuracy is not None and naive_accuracy is not None:
@@ -99,27 +101,5 @@ def leak_table(
                        rows=tuple(rows))  # fmt: skip
 
 
-def _accuracy(band: DistanceBand) -> str:
-    if band.accuracy is None or band.accuracy_low is None or band.accuracy_high is None:
-        return "no images"
-    return interval(band.accuracy, band.accuracy_low, band.accuracy_high)
-
-
-def _band(lowest: int, highest: int, answers: Sequence[bool]) -> DistanceBand:
-    if not answers:
-        return DistanceBand(
-            lowest=lowest, highest=highest, count=0, accuracy=None, accuracy_low=None, accuracy_high=None
-        )
-    low, high = wilson_interval(sum(answers), len(answers))
-    return DistanceBand(
-        lowest=lowest,
-        highest=highest,
-        count=len(answers),
-        accuracy=sum(answers) / len(answers),
-        accuracy_low=low,
-        accuracy_high=high,
-    )
-
-
 def _hashes(images: Sequence[SnapshotImage]) -> NDArray[np.uint64]:
-    return np.stack([np.frombuffer(image.perceptual_hash, np.uint64).reshape(8, 4) for image in images])
+    return np.stack([from_bytes(image.perceptual_hash) for image in images])

@@ -17,9 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.errors import EvaluationError
-from braintumor.evaluation.metrics import wilson_interval
 from braintumor.evaluation.table import ReportTable
-from braintumor.evaluation.words import figure, interval
+from braintumor.evaluation.words import figure, share
 from braintumor.labels import TUMORS
 from braintumor.serving.engine import Outputs
 
@@ -145,8 +144,7 @@ def occlusion_table(found: Occlusion | None, *, image_size: int) -> ReportTable:
 
 
 def _row(name: str, effect: HidingEffect) -> tuple[str, ...]:
-    low, high = wilson_interval(effect.count_changed, effect.count)
-    return name, str(effect.count), figure(effect.mean_drop), interval(effect.share_changed, low, high)
+    return name, str(effect.count), figure(effect.mean_drop), share(effect.count_changed, effect.count)
 
 
 def _effect(model: Model, before: NDArray[np.floating], hidden: Sequence[NDArray[np.uint8]]) -> HidingEffect:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, text
 from braintumor import database, registry
 from braintumor.database import transaction
 from braintumor.dataset.split import Split
-from braintumor.errors import EvaluationError, ModelIntegrityError, NoChampionError
+from braintumor.errors import EvaluationError, ModelIntegrityError
 from braintumor.evaluation.dossier import dossier
 from braintumor.evaluation.facts import ModelReport
 from braintumor.evaluation.gate import GateRules, Verdict, judge
@@ -51,7 +51,7 @@ def judge_run(settings: Settings, run_key: str, recipes: Sequence[str] = ()) -> 
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     models = _evaluated(engine, run_key)
-    champion = _champion(engine)
+    champion = registry.find_champion(engine)
     judgement = find_judgement(engine, run_key, champion)
     if judgement is None:
         candidate = _candidate(engine, run_key, models)
@@ -137,13 +137,6 @@ def _candidate(engine: Engine, run_key: str, models: Sequence[ModelVersion]) -> 
 def _order(report: ModelReport) -> tuple[float, float, str]:
     """Best validation accuracy first, then the lower loss; the name breaks ties. Nothing of the test split."""
     return (-report.validation.accuracy, report.validation.log_loss, report.name)
-
-
-def _champion(engine: Engine) -> ModelVersion | None:
-    try:
-        return registry.champion(engine)
-    except NoChampionError:
-        return None
 
 
 def _judge(

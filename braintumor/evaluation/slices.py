@@ -14,7 +14,7 @@ import pandas as pd
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics import wilson_interval
 from braintumor.evaluation.table import ReportTable
-from braintumor.evaluation.words import interval
+from braintumor.evaluation.words import share
 
 MINIMUM_IMAGES = 20
 """Below it an interval is wider than any difference that could be acted on: 18 of 19 is 0.75 to 0.99."""
@@ -111,6 +111,4 @@ def _by(attribute: str, values: pd.Series, is_correct: pd.Series) -> list[SliceR
 
 
 def _accuracy(result: SliceResult) -> str:
-    if result.accuracy is None or result.accuracy_interval is None:
-        return "not assessed"
-    return interval(result.accuracy, *result.accuracy_interval)
+    return share(result.count_correct, result.count) if result.is_assessed else "not assessed"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from braintumor.evaluation.metrics import wilson_interval
+
 _MARKED = re.compile(r"([\\`*|<>\[\]])")
 """What Markdown would read as markup inside a line. An underscore inside a word is none."""
 
@@ -16,6 +18,11 @@ def figure(value: float | None, digits: int = 3) -> str:
 def interval(value: float, low: float, high: float) -> str:
     """A share with its interval: ``interval(0.915, 0.868, 0.946) == "0.915 (0.868 to 0.946)"``."""
     return f"{figure(value)} ({figure(low)} to {figure(high)})"
+
+
+def share(hits: int, count: int) -> str:
+    """A share of a number of images, 1 or more, with its 95% Wilson interval."""
+    return interval(hits / count, *wilson_interval(hits, count))
 
 
 def duration(seconds: float) -> str:
