@@ -1,4 +1,4 @@
-"""Training data in batches whose order hangs on the seed and the epoch alone, so that a training can be resumed.
+"""One ``fit`` for both stages, on batches whose order hangs on seed and epoch alone: so a training can be resumed.
 
 Imports keras: import this where it is used, inside a function.
 """
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.labels import CLASSES
+from braintumor.modelling.recipe import Recipe
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
@@ -29,12 +30,21 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         self._batch_size, self._seed = batch_size, seed
         self.epoch = 0
 
+    @property
+    def epoch(self) -> int:
+        """Counted from 0; setting it draws the epoch's order."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, number: int) -> None:
+        self._epoch = number
+        self._order = np.random.default_rng([self._seed, number]).permutation(len(self._labels))
+
     def __len__(self) -> int:
         return ceil(len(self._labels) / self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
-        order = np.random.default_rng([self._seed, self.epoch]).permutation(len(self._labels))
-        chosen = order[index * self._batch_size : (index + 1) * self._batch_size]
+        chosen = self._order[index * self._batch_size : (index + 1) * self._batch_size]
         return self._views[self.epoch % len(self._views)][chosen], self._labels[chosen]
 
     def follow(self) -> Any:
@@ -44,6 +54,51 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
             self.epoch = epoch
 
         return keras.callbacks.LambdaCallback(on_epoch_begin=begin)
+
+
+def fit(
+    model: Any,
+    recipe: Recipe,
+    *,
+    views: Sequence[NDArray[Any]],
+    labels: NDArray[np.int64],
+    validation: tuple[NDArray[Any], NDArray[np.int64]],
+    epochs: int,
+    initial_epoch: int = 0,
+    callbacks: Sequence[Any] = (),
+) -> dict[str, list[float]]:
+    """Fit a model that was compiled with ``loss``; returns metric name -> one value per epoch.
+
+    Args:
+        model: from what the views hold to logits (N, 4).
+        recipe: says batch size, seed, label smoothing and whether classes are weighed.
+        views: arrays (N, ...) of the same N images; each epoch takes the next one.
+        labels: (N,) positions in ``CLASSES``.
+        validation: the same of the validation split, one view and its labels.
+        epochs: upper bound, counted from the very first one.
+        initial_epoch: how many are done.
+        callbacks: of Keras.
+    """
+    inputs, known = validation
+    smoothing = recipe.label_smoothing
+    batches = Batches(
+        views,
+        targets(labels, smoothing=smoothing, is_training=True),
+        batch_size=recipe.batch_size,
+        seed=recipe.seed,
+    )
+    record = model.fit(
+        batches,
+        validation_data=(inputs, targets(known, smoothing=smoothing, is_training=False)),
+        validation_batch_size=recipe.batch_size,
+        initial_epoch=initial_epoch,
+        epochs=epochs,
+        class_weight=class_weights(labels) if recipe.class_weights else None,
+        callbacks=[batches.follow(), *callbacks],
+        shuffle=False,  # each epoch's batches have their order already
+        verbose=0,
+    )
+    return {name: [float(value) for value in values] for name, values in record.history.items()}
 
 
 def targets(labels: NDArray[np.int64], *, smoothing: float, is_training: bool) -> NDArray[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -48,37 +49,25 @@ def fine_tune(
         RecipeError: the backbone has no layer ``from_layer``.
         TrainingError: it diverged, or a checkpoint cannot be written.
     """
-    from braintumor.modelling.batches import Batches, class_weights, targets
+    from braintumor.modelling.batches import fit
 
-    smoothing = recipe.label_smoothing
-    batches = Batches(
-        [training.frames],
-        targets(training.labels, smoothing=smoothing, is_training=True),
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-    )
     thaw(classifier.network, plan)
     model = _training_model(recipe, classifier)
-    _compile(model, recipe, plan, steps=plan.epochs * len(batches))
+    _compile(model, recipe, plan, steps=plan.epochs * ceil(len(training.labels) / recipe.batch_size))
     checkpoints = Checkpoints(folder)
     done = checkpoints.restore(model)
     if done:
         say(f"going on after epoch {done} of a training that was interrupted")
-    keeper = _keeper(checkpoints, patience=plan.patience, say=say)
     if done < plan.epochs and not _is_stale(checkpoints.history(), plan.patience):
-        model.fit(
-            batches,
-            validation_data=(
-                validation.frames,
-                targets(validation.labels, smoothing=smoothing, is_training=False),
-            ),
-            validation_batch_size=recipe.batch_size,
+        fit(
+            model,
+            recipe,
+            views=[training.frames],
+            labels=training.labels,
+            validation=(validation.frames, validation.labels),
             initial_epoch=done,
             epochs=plan.epochs,
-            class_weight=class_weights(training.labels) if recipe.class_weights else None,
-            callbacks=[batches.follow(), *_schedule_callbacks(plan), keeper],
-            shuffle=False,  # each epoch's batches have their order already
-            verbose=0,
+            callbacks=[*_schedule_callbacks(plan), _keeper(checkpoints, patience=plan.patience, say=say)],
         )
     checkpoints.restore_best(model)
     return checkpoints.history()

@@ -25,13 +25,11 @@ class FittedHead:
         kernel: float32 (d, 4), for features as the backbone gives them.
         bias: float32 (4,).
         history: metric name -> one value per epoch.
-        best_epoch: counted from 1.
     """
 
     kernel: NDArray[np.float32]
     bias: NDArray[np.float32]
     history: dict[str, list[float]]
-    best_epoch: int
 
 
 def fit_head(
@@ -51,39 +49,29 @@ def fit_head(
     """
     import keras
 
-    from braintumor.modelling.batches import Batches, class_weights, targets
+    from braintumor.modelling.batches import fit
 
     mean, deviation = views[0].mean(axis=0), views[0].std(axis=0)
     scale = deviation + _FLOOR * deviation.mean()
     model = _head_model(recipe, dim=views[0].shape[1])
-    smoothing = recipe.label_smoothing
-    batches = Batches(
-        [(view - mean) / scale for view in views],
-        targets(labels, smoothing=smoothing, is_training=True),
-        batch_size=recipe.batch_size,
-        seed=recipe.seed,
-    )
-    known = targets(validation_labels, smoothing=smoothing, is_training=False)
-    record = model.fit(
-        batches,
-        validation_data=((validation_features - mean) / scale, known),
+    history = fit(
+        model,
+        recipe,
+        views=[(view - mean) / scale for view in views],
+        labels=labels,
+        validation=((validation_features - mean) / scale, validation_labels),
         epochs=recipe.epochs,
-        class_weight=class_weights(labels) if recipe.class_weights else None,
         callbacks=[
-            batches.follow(),
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.patience, restore_best_weights=True),
             keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _say_epoch(say, epoch, logs or {})),
         ],
-        shuffle=False,  # each epoch's batches have their order already
-        verbose=0,
     )
     weights, bias = model.get_layer("head").get_weights()
     kernel = (weights / scale[:, None]).astype(np.float32)
     return FittedHead(
         kernel=kernel,
         bias=(bias - mean @ (weights / scale[:, None])).astype(np.float32),
-        history={name: [float(v) for v in values] for name, values in record.history.items()},
-        best_epoch=int(np.argmin(record.history["val_loss"])) + 1,
+        history=history,
     )
 
 
