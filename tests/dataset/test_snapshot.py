@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import text
 
 from braintumor import database
 from braintumor.dataset.difference import difference
@@ -21,6 +20,7 @@ from braintumor.imaging.phantom import draw
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
+from tests.sql import change
 
 PutLabelled = Callable[[str, bytes], None]
 
@@ -152,13 +152,6 @@ def test_images_that_moved_are_the_same_snapshot_and_are_found_where_they_lie_no
     loaded = load_snapshot(database.connect(empty_settings), first.snapshot_id)
     assert loaded == second and loaded.source_uri == str(elsewhere)
     assert len(load_frames(store, loaded, Split.TRAIN, size=64).images) == 32
-
-
-def change(settings: Settings, sql: str) -> None:
-    engine = database.connect(settings)
-    with database.transaction(engine) as connection:
-        connection.execute(text(sql))
-    engine.dispose()
 
 
 @pytest.mark.usefixtures("twelve_each")

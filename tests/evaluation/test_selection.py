@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
 from braintumor import database, registry
 from braintumor.errors import EvaluationError, PromotionError
@@ -16,6 +15,7 @@ from braintumor.evaluation.promotion import passed_verdict, promote_candidate
 from braintumor.evaluation.selection import judge_run, require_every_model
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
+from tests.sql import rows
 
 RUN = "manual__run"
 LENIENT = """
@@ -48,18 +48,9 @@ def two(lenient: Settings) -> Settings:
     return lenient
 
 
-def run_sql(settings: Settings, sql: str, **values: object) -> list[Any]:
-    engine = database.connect(settings)
-    with database.transaction(engine) as connection:
-        result = connection.execute(text(sql), values)
-        found = list(result) if result.returns_rows else []
-    engine.dispose()
-    return found
-
-
 def add_model(settings: Settings, name: str) -> None:
     """The champion's files under another name, as if trained in another run."""
-    run_sql(
+    rows(
         settings,
         """
         with trained as (
@@ -81,7 +72,7 @@ def add_model(settings: Settings, name: str) -> None:
 
 
 def set_validation(settings: Settings, name: str, accuracy: float) -> None:
-    run_sql(
+    rows(
         settings,
         """
         update evaluation set accuracy = :accuracy, accuracy_low = 0, accuracy_high = 1 from model_version
@@ -138,7 +129,7 @@ def test_a_retry_after_the_promotion_changes_nothing(two: Settings) -> None:
 def test_a_champion_that_cannot_be_loaded_stands_in_nobodys_way_and_is_named(two: Settings, tmp_path: Path) -> None:
     fresh_cache = replace(two, cache_folder=str(tmp_path / "cache"))
     lost = champion(two)
-    run_sql(two, "update model_version set artefact_uri = 's3://braintumor/models/gone/' where model_version_id = 1")
+    rows(two, "update model_version set artefact_uri = 's3://braintumor/models/gone/' where model_version_id = 1")
     verdict = judge_run(fresh_cache, RUN)
     assert verdict["is_passed"]
     assert f"the champion {lost} cannot be judged" in verdict["markdown"]
@@ -165,7 +156,7 @@ def test_where_a_person_is_asked_nothing_is_promoted_without_an_approval(two: Se
         promote_candidate(two, verdict_id, approval=approval, must_be_approved=True)
     answer = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
     assert promote_candidate(two, verdict_id, approval=answer, must_be_approved=True)
-    assert run_sql(two, "select actor from promotion order by promotion_id desc limit 1") == [("Dr. Who",)]
+    assert rows(two, "select actor from promotion order by promotion_id desc limit 1") == [("Dr. Who",)]
 
 
 def test_a_recipe_that_came_to_no_model_is_named_and_makes_the_run_red(two: Settings) -> None:
@@ -186,7 +177,7 @@ def test_a_retried_evaluation_is_one_look_and_another_is_two(lenient: Settings) 
     looks = "select max(count_look) from model_leaderboard where model_name = 'first'"
     for key, expected in ((RUN, 1), (RUN, 1), ("by hand", 2)):
         evaluate_model(lenient, "first", look_key=key)
-        assert run_sql(lenient, looks) == [(expected,)]
+        assert rows(lenient, looks) == [(expected,)]
 
 
 def test_a_candidate_that_is_evaluated_again_keeps_its_verdict_in_report_and_card(two: Settings) -> None:
@@ -203,7 +194,7 @@ def test_a_candidate_that_is_evaluated_again_keeps_its_verdict_in_report_and_car
 
 
 def test_the_comparison_sets_the_papers_figures_beside_ours(two: Settings) -> None:
-    run_sql(two, "update training_run set recipe_name = 'paper_vgg16' where recipe_name = 'first'")
+    rows(two, "update training_run set recipe_name = 'paper_vgg16' where recipe_name = 'first'")
     uri = judge_run(two, RUN)["report_uri"]
     page = ObjectStore.connect(two).read(S3Uri.parse(uri)).decode()
     row = page[page.index("<td>paper_vgg16</td>") :].partition("</tr>")[0]

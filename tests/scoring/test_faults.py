@@ -24,7 +24,8 @@ from braintumor.scoring.claim import claim
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
 from tests.faulty_s3 import CUT, FaultyS3, faulty_s3
-from tests.scoring.test_night import change, png, rows
+from tests.scoring.test_night import png
+from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
 

@@ -10,9 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sqlalchemy import text
 
-from braintumor import database
 from braintumor.errors import (
     BucketMissingError,
     ConfigurationError,
@@ -28,6 +26,7 @@ from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.claim import claim, settle
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
+from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
 
@@ -36,22 +35,6 @@ def png(label: TumorClass = TumorClass.GLIOMA, *, seed: int = 5) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(draw(label, seed=seed).pixels).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def rows(settings: Settings, sql: str) -> list[tuple[object, ...]]:
-    engine = database.connect(settings)
-    try:
-        with database.transaction(engine) as connection:
-            return [tuple(row) for row in connection.execute(text(sql))]
-    finally:
-        engine.dispose()
-
-
-def change(settings: Settings, sql: str) -> None:
-    engine = database.connect(settings)
-    with database.transaction(engine) as connection:
-        connection.execute(text(sql))
-    engine.dispose()
 
 
 def test_a_night_scores_what_is_good_and_says_why_of_what_is_bad(settings: Settings, put: Put) -> None:

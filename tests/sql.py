@@ -1,0 +1,25 @@
+"""Straight to the rows: what a test asks of a database, and what it does to one behind the library's back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import text
+
+from braintumor import database
+from braintumor.settings import Settings
+
+
+def rows(settings: Settings, sql: str, **values: object) -> list[tuple[Any, ...]]:
+    """Run one statement; its rows, or none where it returns none."""
+    engine = database.connect(settings)
+    try:
+        with database.transaction(engine) as connection:
+            result = connection.execute(text(sql), values)
+            return [tuple(row) for row in result] if result.returns_rows else []
+    finally:
+        engine.dispose()
+
+
+change = rows
+"""The same, where it is run for what it does."""
