@@ -9,7 +9,6 @@ Every text is escaped: file names and labels come from outside.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,8 +16,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 from numpy.typing import NDArray
 
 from braintumor.errors import EvaluationError
@@ -26,6 +24,7 @@ from braintumor.evaluation import plots
 from braintumor.evaluation.gate import Verdict
 from braintumor.evaluation.metrics import Evaluation
 from braintumor.evaluation.overlay import Sample
+from braintumor.pages.environment import page_environment
 
 Role = Literal["candidate", "champion", "trained"]
 _SPLITS = ("train", "validation", "test")
@@ -275,21 +274,10 @@ def _warnings(models: Sequence[ModelReport]) -> list[str]:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": _figure, "png": _png, "duration": duration, "size": size}
+    environment = page_environment(Path(__file__).with_name("templates"))
+    environment.filters |= {"figure": _figure, "duration": duration, "size": size}
     return environment
 
 
 def _figure(value: float | None, digits: int = 3) -> str:
     return "not defined" if value is None else f"{value:.{digits}f}"
-
-
-def _png(data: bytes) -> Markup:
-    """A data URI: base64 holds nothing that would need escaping."""
-    return Markup(f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}")
