@@ -18,11 +18,13 @@ from braintumor.imaging.preprocess import prepare
 SIDE = 64
 """Of the thumbnail, in pixels."""
 
-MOST_COLOURFUL = 5.0
-"""Colourfulness of 0 is grey; a coloured mark on a grey slice stays below this, photographs reach 8 to 120."""
+MOST_COLOURED = 0.08
+"""Share of the image that may be coloured: a mark that somebody drew on a slice, no photograph."""
 LEAST_DARK_BORDER = 0.30
 """Share of the border that must be dark; see docs/decisions/0012 for what was tried."""
 
+_COLOURED = 16
+"""A pixel whose channels differ by more, of 255, is coloured: less is what JPEG does to grey."""
 _DARK = 0.10
 """Up to here, from the 1st to the 99th percentile of an image's grey, is dark."""
 _BORDER = 3
@@ -35,12 +37,12 @@ class Appearance:
 
     Attributes:
         thumbnail: grey (64, 64) uint8, letterboxed, row by row.
-        colourfulness: 0 for grey; Hasler and Süsstrunk, "Measuring colourfulness in natural images", 2003.
+        coloured: share of the image that is coloured, 0 to 1.
         dark_border: share of the border that is dark, 0 to 1, of the image without any letterbox.
     """
 
     thumbnail: bytes = field(repr=False)
-    colourfulness: float
+    coloured: float
     dark_border: float
 
     @property
@@ -51,7 +53,7 @@ class Appearance:
     @property
     def why_not_mri(self) -> str | None:
         """What an MRI slice does not look like, in words, or ``None`` where it looks like one."""
-        if self.colourfulness > MOST_COLOURFUL:
+        if self.coloured > MOST_COLOURED:
             return "in colour"
         return "no dark background" if self.dark_border < LEAST_DARK_BORDER else None
 
@@ -61,16 +63,9 @@ def appearance_of(pixels: NDArray[np.uint8]) -> Appearance:
     small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR).convert("RGB")
     return Appearance(
         thumbnail=Image.fromarray(prepare(pixels, size=SIDE)).convert("L").tobytes(),
-        colourfulness=_colourfulness(np.asarray(small, np.float64)),
+        coloured=float(np.mean(np.ptp(np.asarray(small), axis=2) > _COLOURED)),
         dark_border=_dark_border(np.asarray(small.convert("L"), np.float64)),
     )
-
-
-def _colourfulness(pixels: NDArray[np.float64]) -> float:
-    red, green, blue = np.moveaxis(pixels, 2, 0)
-    red_green, yellow_blue = red - green, (red + green) / 2 - blue
-    spread = np.hypot(red_green.std(), yellow_blue.std())
-    return float(spread + 0.3 * np.hypot(red_green.mean(), yellow_blue.mean()))
 
 
 def _dark_border(grey: NDArray[np.float64]) -> float:

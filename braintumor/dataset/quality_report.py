@@ -33,8 +33,8 @@ from braintumor.dataset.split import Split, assign
 from braintumor.labels import CLASSES
 from braintumor.pages.environment import page_environment
 
-_PER_CLASS = 11
-_IN_STRIP = 33
+_PER_CLASS = 10
+_IN_STRIP = 30
 
 _ATTRIBUTES = {"format": "Format", "colour": "Mode", "long_side": "Longer side, pixels"}
 _ORDER = {"up to 255": 0, "256 to 511": 1, "512": 2, "above 512": 3}
