@@ -165,117 +165,105 @@ def unreadable(left_out: Iterable[LeftOut]) -> list[LeftOut]:
 
 def _unreadable(images: Sequence[LabelledImage], left_out: Sequence[LeftOut], check: Check) -> Finding:
     found = unreadable(left_out)
-    whole = len(images) + len(found)
-    reasons = Counter(item.reason.partition(":")[0] for item in found)
-    said = f" ({', '.join(f'{reason} {count}' for reason, count in sorted(reasons.items()))})" if reasons else ""
-    reason = (
-        f"{_of(len(found), whole)} files in class folders cannot be read{said}; {_percent(check.bound)} are allowed. "
-        "Replace or remove them."
-    )
-    return _finding(
-        "unreadable", check, share=_share(len(found), whole), reason=reason, count=len(found), examples=found
-    )
+    reasons = _listed(item.reason.partition(":")[0] for item in found)
+    what = f"files in class folders cannot be read{reasons}"
+    return _finding("unreadable", check, found, len(images) + len(found), what=what, remedy="Replace or remove them.")
 
 
 def _outside(images: Sequence[LabelledImage], left_out: Sequence[LeftOut], check: Check) -> Finding:
     found = [item for item in left_out if item.reason == OUTSIDE]
-    whole = len(images) + len(left_out)
-    reason = (
-        f"{_of(len(found), whole)} files lie outside class folders and are not read; {_percent(check.bound)} are "
-        "allowed. Move images into the folder of their class, anything else elsewhere."
-    )
-    return _finding("outside", check, share=_share(len(found), whole), reason=reason, count=len(found))
+    what = "files lie outside class folders and are not read"
+    remedy = "Move images into the folder of their class, anything else elsewhere."
+    return _finding("outside", check, found, len(images) + len(left_out), what=what, remedy=remedy)
 
 
 def _copies(images: Sequence[LabelledImage], check: Check) -> Finding:
-    found = copies_of(images)
-    reason = (
-        f"{_of(len(found), len(images))} images repeat the pixels of another; {_percent(check.bound)} are allowed. "
-        "Each picture counts once whatever its copies; compare no figure with one that counted them."
-    )
-    return _finding(
-        "copies", check, share=_share(len(found), len(images)), reason=reason, count=len(found), examples=found
-    )
+    remedy = "Each picture counts once whatever its copies; compare no figure with one that counted them."
+    what = "images repeat the pixels of another"
+    return _finding("copies", check, copies_of(images), len(images), what=what, remedy=remedy)
 
 
 def _contradictions(images: Sequence[LabelledImage], grouping: Grouping, check: Check) -> Finding:
     found = grouping.left_out  # without remembered splits nothing else is left out
-    pairs = Counter(item.reason.partition(" are labelled ")[2] for item in found)
-    said = f" ({', '.join(f'{pair}: {count}' for pair, count in sorted(pairs.items()))})" if pairs else ""
-    reason = (
-        f"{_of(len(found), len(images))} images are identical or near-identical to one with another label{said}; "
-        f"{_percent(check.bound)} are allowed. They stay out; find which label is right and remove the other."
-    )
-    return _finding(
-        "contradictions", check, share=_share(len(found), len(images)), reason=reason, count=len(found), examples=found
-    )
+    pairs = _listed(item.reason.partition(" are labelled ")[2] for item in found)
+    what = f"images are identical or near-identical to one with another label{pairs}"
+    remedy = "They stay out; find which label is right and remove the other."
+    return _finding("contradictions", check, found, len(images), what=what, remedy=remedy)
 
 
 def _imbalance(images: Sequence[LabelledImage], check: Check) -> Finding:
     counts = counts_by_class(images)
     small, large = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     few, many = counts[small], counts[large]
-    reason = (
-        f"the smallest class, {small}, has {few:,} images, the largest, {large}, {many:,}: {_share(few, many):.2f}; "
-        f"at least {check.bound:.2f} is wanted. Where it is less, add images of {small}."
-    )
     is_beyond = many > 0 and few / many < check.bound
+    remedy = f" Add images of {small}." if is_beyond else ""
     return Finding(
         code="imbalance",
         level=check.level,
         is_beyond=is_beyond and check.level is not Level.OFF,
-        reason=reason,
+        reason=f"the smallest class, {small}, has {few:,} images, the largest, {large}, {many:,}: "
+        f"{_share(few, many):.2f}; at least {check.bound:.2f} is wanted.{remedy}",
         count=few,
     )
 
 
 def _not_mri(images: Sequence[LabelledImage], check: Check) -> Finding:
-    found, counts = not_mri(images), counts_by_class(images)
-    strange = counts_by_class(found)
+    counts, strange = counts_by_class(images), counts_by_class(not_mri(images))
     beyond = [label for label in CLASSES if _share(strange[label], counts[label]) > check.bound]
-    said = ", ".join(f"{_of(strange[label], counts[label])} images of {label}" for label in beyond or CLASSES)
-    why = Counter(image.appearance.why_not_mri for image in found if image.label in (beyond or CLASSES))
-    reasons = f" ({', '.join(f'{reason}: {count}' for reason, count in sorted(why.items(), key=str))})" if why else ""
-    remedy = f"Take out of {' and '.join(beyond)} what is not MRI" if beyond else "Look at them"
-    reason = (
-        f"{said} do not look like MRI, which is grey on dark air{reasons}; {_percent(check.bound)} of a class are "
-        f"allowed. {remedy}."
+    found = [image for image in not_mri(images) if image.label in (beyond or CLASSES)]
+    shares = ", ".join(f"{_of(strange[label], counts[label])} images of {label}" for label in beyond or CLASSES)
+    why = _listed(str(image.appearance.why_not_mri) for image in found)
+    remedy = f" Take out of {' and '.join(beyond)} what is not MRI." if beyond else ""
+    return Finding(
+        code="not_mri",
+        level=check.level,
+        is_beyond=bool(beyond) and check.level is not Level.OFF,
+        reason=f"{shares} do not look like MRI, which is grey on dark air{why}; {_percent(check.bound)} of a class "
+        f"are allowed.{remedy}",
+        count=len(found),
+        examples=_examples(found),
     )
-    share = max((_share(strange[label], counts[label]) for label in CLASSES), default=0.0)
-    shown = [image for image in found if not beyond or image.label in beyond]
-    return _finding("not_mri", check, share=share, reason=reason, count=len(found), examples=shown)
 
 
 def _label_errors(review: LabelReview, check: Check) -> Finding:
     found = [candidate.image for candidate in review.candidates]
-    reason = (
-        f"{_of(len(found), review.count_image)} distinct images resemble another class than their label says; "
-        f"{_percent(check.bound)} are allowed. They are candidates for a person to look at, no more: a cheap model "
-        "chose them, and most may be right."
-    )
     if review.skipped:
-        reason = f"not looked for: {review.skipped}."
-    return _finding(
-        "label_errors",
-        check,
-        share=_share(len(found), review.count_image),
-        reason=reason,
-        count=len(found),
-        examples=found,
-    )
+        return Finding(
+            code="label_errors",
+            level=check.level,
+            is_beyond=False,
+            reason=f"not looked for: {review.skipped}.",
+            count=0,
+        )
+    what = "distinct images resemble another class than their label says"
+    remedy = "They are candidates for a person to look at, no more: a cheap model chose them, and many may be right."
+    return _finding("label_errors", check, found, review.count_image, what=what, remedy=remedy)
 
 
 def _finding(
-    code: str, check: Check, *, share: float, reason: str, count: int, examples: Sequence[LabelledImage | LeftOut] = ()
+    code: str, check: Check, found: Sequence[LabelledImage | LeftOut], whole: int, *, what: str, remedy: str
 ) -> Finding:
+    """A share of files or images, with a remedy where there are any."""
+    allowed = f"{_of(len(found), whole)} {what}; {_percent(check.bound)} are allowed."
     return Finding(
         code=code,
         level=check.level,
-        is_beyond=share > check.bound and check.level is not Level.OFF,
-        reason=reason,
-        count=count,
-        examples=tuple(dict.fromkeys(short_name(item.image_sha256) for item in examples))[:_EXAMPLES],
+        is_beyond=_share(len(found), whole) > check.bound and check.level is not Level.OFF,
+        reason=f"{allowed} {remedy}" if found else allowed,
+        count=len(found),
+        examples=_examples(found),
     )
+
+
+def _examples(found: Sequence[LabelledImage | LeftOut]) -> tuple[str, ...]:
+    names = dict.fromkeys(short_name(item.image_sha256) for item in found if item.image_sha256)
+    return tuple(names)[:_EXAMPLES]
+
+
+def _listed(reasons: Iterable[str]) -> str:
+    """How often each reason occurs, in brackets: `` (corrupt: 2, empty_file: 1)``; nothing where there are none."""
+    held = Counter(reasons)
+    return f" ({', '.join(f'{reason}: {count}' for reason, count in sorted(held.items()))})" if held else ""
 
 
 def _share(count: int, whole: int) -> float:
