@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
 from fastapi import Depends, FastAPI, HTTPException
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 if TYPE_CHECKING:
     from braintumor.settings import Settings
@@ -35,7 +35,7 @@ def models() -> HTMLResponse:
 
     rows = [
         f"<tr><td>{'champion' if model.is_champion else ''}</td>"
-        f'<td><a href="{_PREFIX}/model/{escape(model.model_name)}">{escape(model.model_name)}</a></td>'
+        f'<td><a href="{_PREFIX}/model/{escape(model.model_name)}/report.html">{escape(model.model_name)}</a></td>'
         f"<td>{escape(model.backbone)}</td><td>{escape(model.initialisation)}</td>"
         f"<td>{model.created_at:%Y-%m-%d %H:%M}</td></tr>"
         for model in list_models(database.connect(_settings()))
@@ -43,9 +43,24 @@ def models() -> HTMLResponse:
     return HTMLResponse(_PAGE.format(rows="\n".join(rows) or _NOTHING), headers=_LOCKED)
 
 
-@app.get("/model/{name}", dependencies=[_may_read])
-def report(name: str) -> HTMLResponse:
+@app.get("/model/{name}/report.html", dependencies=[_may_read])
+def report(name: str) -> Response:
     """One model's report."""
+    return HTMLResponse(_beside(name, "report.html"), headers=_LOCKED)
+
+
+@app.get("/model/{name}/model_card.md", dependencies=[_may_read])
+def card(name: str) -> Response:
+    """One model's card, where its report links to it."""
+    return PlainTextResponse(_beside(name, "model_card.md"), headers=_LOCKED)
+
+
+def _beside(name: str, file: str) -> bytes:
+    """A page that lies beside a model's files.
+
+    Raises:
+        HTTPException: 404, there is no such model or page.
+    """
     from braintumor import database
     from braintumor.errors import ModelIntegrityError, ObjectMissingError
     from braintumor.objectstore import ObjectStore, S3Uri
@@ -54,12 +69,11 @@ def report(name: str) -> HTMLResponse:
     settings = _settings()
     try:
         model = find_model(database.connect(settings), name)
-        page = ObjectStore.connect(settings).read(S3Uri.parse(model.artefact_uri) / "report.html")
+        return ObjectStore.connect(settings).read(S3Uri.parse(model.artefact_uri) / file)
     except (ModelIntegrityError, ObjectMissingError) as error:
         raise HTTPException(
             404, "There is no report of this model yet: it is written by the task `evaluate`."
         ) from error
-    return HTMLResponse(page, headers=_LOCKED)
 
 
 def _settings() -> Settings:

@@ -46,6 +46,20 @@ def evaluate(name: str) -> None:
     evaluate_model(Settings.from_environment(), name, look_key=command_key(), say=click.echo)
 
 
+@model.command(epilog="Example: braintumor model card resnet50-20261123T030000Z-3f2a9c > model_card.md")
+@click.argument("name")
+def card(name: str) -> None:
+    """Print the model card of NAME in Markdown: use, data, figures, limits, versions, files."""
+    from braintumor import database
+    from braintumor.evaluation.publish import card_of
+    from braintumor.objectstore import ObjectStore
+    from braintumor.registry import find_model
+
+    settings = Settings.from_environment()
+    engine = database.connect(settings)
+    click.echo(card_of(engine, ObjectStore.connect(settings), find_model(engine, name)), nl=False)
+
+
 @model.command(epilog='Example: braintumor model promote 3 --override --reason "gate floor is wrong for this site"')
 @click.argument("name")
 @click.option("--reason", required=True, help="Why, for the ledger.")

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+from itertools import chain, count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from braintumor.cli.show import as_json, print_json, print_table
 from braintumor.settings import Settings
 
+if TYPE_CHECKING:
+    from braintumor.scoring.external import FileResult
+
 
 @click.command(epilog="Example: braintumor predict scan.jpg --model ./resnet50 --json")
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--model", "folder", type=click.Path(path_type=Path), help="A model folder; without it, the champion.")
+@click.option(
+    "--overlay",
+    "overlays",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Put a PNG of each answered file here, the activation map over it. Nothing that is there is overwritten.",
+)
 @as_json
-def predict(files: tuple[Path, ...], folder: Path | None, is_json: bool) -> None:
+def predict(files: tuple[Path, ...], folder: Path | None, overlays: Path | None, is_json: bool) -> None:
     """Say what FILES show. For review, not for diagnosis. Exit 0 when each got an answer or a reason."""
     from braintumor.scoring.external import predict_files
 
-    results = [result.to_values() for result in predict_files(_model(folder), files)]
+    if overlays is not None:
+        _make(overlays)
+    results = []
+    for result in predict_files(_model(folder), files):
+        drawn = None if overlays is None else _draw(result, overlays)
+        results.append(result.to_values() | ({} if drawn is None else {"overlay": str(drawn)}))
     if is_json:
         print_json(results)
         return
     print_table(["file", "answer", "confidence", "all"], [_row(result) for result in results])
+    if overlays is not None:
+        click.echo(f"activation maps in {overlays}", err=True)
     click.echo("For review, not for diagnosis.", err=True)
 
 
@@ -38,6 +55,45 @@ def _model(folder: Path | None) -> Any:
 
     settings = Settings.from_environment()
     return load_model(ObjectStore.connect(settings), settings, champion(database.connect(settings)))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as exc:
+        raise _unwritable(folder, "made", exc) from exc
+
+
+def _draw(result: FileResult, folder: Path) -> Path | None:
+    """Write an answered file's picture; returns where, or ``None`` for a rejected file."""
+    from braintumor.evaluation.overlay import overlay_png
+    from braintumor.imaging.rejection import Rejection
+
+    answer = result.result
+    if isinstance(answer, Rejection) or result.frame is None:
+        return None
+    caption = f"{answer.predicted_class}, confidence {answer.confidence:.3f}"
+    return _write_new(folder, result.path.name, overlay_png(result.frame, answer.activation_map, caption=caption))
+
+
+def _write_new(folder: Path, name: str, data: bytes) -> Path:
+    """Write under the first name that is free: inputs of one name, and runs, never overwrite each other's pictures."""
+    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    while True:
+        path = folder / f"{next(names)}.overlay.png"
+        try:
+            with path.open("xb") as stream:
+                stream.write(data)
+        except FileExistsError:
+            continue
+        except OSError as exc:
+            raise _unwritable(path, "written", exc) from exc
+        return path
+
+
+def _unwritable(path: Path, what: str, fault: OSError) -> click.BadParameter:
+    words = f"{path} cannot be {what}: {fault.strerror}. Name a folder that you may write to."
+    return click.BadParameter(words, param_hint="--overlay")
 
 
 def _row(result: dict[str, Any]) -> list[str]:

@@ -9,6 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import softmax
+
+from braintumor.errors import EvaluationError
+from braintumor.labels import CLASSES
 
 DEFAULT_BINS = 15
 """As in Guo et al."""
@@ -54,3 +58,21 @@ def expected_calibration_error(bins: tuple[CalibrationBin, ...]) -> float:
     """Mean distance between confidence and accuracy, each bin weighted by its images; 0 is perfect."""
     total = sum(b.count for b in bins)
     return sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / total
+
+
+def uncalibrated_probabilities(activation_map: NDArray[np.floating]) -> NDArray[np.float64]:
+    """What a model would say without its temperature: (N, 4), rows sum to 1.
+
+    Args:
+        activation_map: (N, h, w, 4) of the served graph, logits before temperature; its mean over places is the logit.
+
+    Raises:
+        EvaluationError: another shape.
+    """
+    if activation_map.ndim != 4 or activation_map.shape[-1] != len(CLASSES):  # noqa: PLR2004
+        raise EvaluationError(
+            f"Activation maps must have the shape (N, h, w, {len(CLASSES)}). Received: {activation_map.shape}. "
+            "Pass the served graph's output activation_map."
+        )
+    chances: NDArray[np.float64] = softmax(activation_map.mean(axis=(1, 2), dtype=np.float64), axis=1)
+    return chances

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from sqlalchemy import Engine, text
@@ -9,10 +10,11 @@ from sqlalchemy import Engine, text
 from braintumor.database import transaction
 from braintumor.dataset.split import Split
 from braintumor.errors import ModelIntegrityError
+from braintumor.evaluation.facts import ModelPictures, ModelReport
+from braintumor.evaluation.findings import Findings
 from braintumor.evaluation.gate import Verdict
 from braintumor.evaluation.metrics import Evaluation
-from braintumor.evaluation.record import load_evaluation
-from braintumor.evaluation.report import ModelPictures, ModelReport
+from braintumor.evaluation.record import load_evaluation, load_findings
 from braintumor.registry import ModelVersion
 
 _INITIALISATION = {
@@ -29,23 +31,25 @@ def dossier(
     verdict: Verdict | None = None,
     artefact_bytes: int = 0,
 ) -> ModelReport:
-    """Gather one model's facts and figures.
+    """Gather one model's facts and figures; without ``verdict``, the newest that the gate passed on it, if any.
 
     Raises:
         ModelIntegrityError: the model has not been evaluated on the snapshot that it was trained on.
     """
     validation, test = (_evaluation(engine, model, split) for split in (Split.VALIDATION, Split.TEST))
-    training = _training(engine, model)
+    training, findings = _training(engine, model), _findings(engine, model)
+    verdict = verdict or newest_verdict(engine, model)
     return ModelReport(
         name=model.model_name,
         role="champion" if model.is_champion else "candidate" if verdict else "trained",
         backbone=model.backbone,
         recipe=f"{model.recipe_name} (version {training['recipe']['version']})",
+        recipe_name=model.recipe_name,
         image_size=model.image_size,
         initialisation=_INITIALISATION.get(model.initialisation, model.initialisation),
         dataset=training["source_uri"],
         snapshot_id=model.snapshot_id,
-        images_per_split=training["images_per_split"],
+        images_per_class=training["images_per_class"],
         has_patient_identifiers=False,
         training_seconds=training["seconds"],
         device=training["device"],
@@ -59,9 +63,31 @@ def dossier(
         test=test,
         history=training["history"],
         verdict=verdict,
+        throughput=findings.throughput,
         temperature=training["temperature"],
+        uncalibrated_error=findings.uncalibrated_error,
+        occlusion=findings.occlusion,
+        slices=findings.slices,
+        artefact_sha256s=model.artefact_sha256s,
         pictures=pictures or ModelPictures(),
     )
+
+
+def newest_verdict(engine: Engine, model: ModelVersion) -> Verdict | None:
+    """What the gate last said of a model, or ``None`` where it never was before it."""
+    with transaction(engine) as connection:
+        rules = connection.scalar(
+            text("""
+            select rules from gate_verdict
+            where model_version_id = :id order by gate_verdict_id desc limit 1"""),
+            {"id": model.model_version_id},
+        )
+    return None if rules is None else Verdict.from_dict(rules)
+
+
+def _findings(engine: Engine, model: ModelVersion) -> Findings:
+    with transaction(engine) as connection:
+        return load_findings(connection, model, model.snapshot_id, Split.TEST)
 
 
 def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation:
@@ -90,7 +116,12 @@ def _training(engine: Engine, model: ModelVersion) -> dict[str, Any]:
             {"id": model.model_version_id},
         ).one()
         counts = connection.execute(
-            text("select split::text, count(*) as n from snapshot_image where snapshot_id = :id group by split"),
+            text("""
+            select split::text, label::text, count(*) as n from snapshot_image
+            where snapshot_id = :id group by split, label order by split, label"""),
             {"id": model.snapshot_id},
         ).all()
-    return {**row._mapping, "images_per_split": {item.split: item.n for item in counts}}
+    per_class: defaultdict[str, dict[str, int]] = defaultdict(dict)
+    for item in counts:
+        per_class[item.split][item.label] = item.n
+    return {**row._mapping, "images_per_class": per_class}

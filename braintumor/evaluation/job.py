@@ -12,9 +12,12 @@ from braintumor.database import transaction
 from braintumor.dataset.frameset import FrameSet, load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
+from braintumor.evaluation.attributes import Attributes, read_attributes
+from braintumor.evaluation.findings import find
 from braintumor.evaluation.metrics import Evaluation, evaluate
 from braintumor.evaluation.publish import publish_pictures, publish_report
 from braintumor.evaluation.record import record_evaluation
+from braintumor.evaluation.throughput import timed_predict
 from braintumor.objectstore import ObjectStore
 from braintumor.registry import ModelVersion, find_model, load_model
 from braintumor.serving.engine import LoadedModel, Outputs
@@ -31,17 +34,32 @@ class Judged:
     count_look: int
 
 
-def evaluate_model(settings: Settings, name: str, *, look_key: str, say: Callable[[str], None] = lambda _: None) -> str:
+def evaluate_model(
+    settings: Settings,
+    name: str,
+    *,
+    look_key: str,
+    attributes: Attributes | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> str:
     """Judge a model on validation and test, record it, and put its report beside its files; returns its name.
 
-    ``look_key`` names the look: a retry under the same key is no second one.
+    ``look_key`` names the look: a retry under the same key is no second one. ``attributes`` says more of images than
+    their files do, such as their source: test images are grouped by these, too.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = find_model(engine, name)
     loaded = load_model(store, settings, model)
     for split in (Split.VALIDATION, Split.TEST):
         judged = judge_split(
-            engine, store, model, loaded, snapshot_id=model.snapshot_id, split=split, look_key=look_key
+            engine,
+            store,
+            model,
+            loaded,
+            snapshot_id=model.snapshot_id,
+            split=split,
+            look_key=look_key,
+            attributes=attributes,
         )
         figures = judged.evaluation
         say(
@@ -63,10 +81,13 @@ def judge_split(
     snapshot_id: str,
     split: Split,
     look_key: str,
+    attributes: Attributes | None = None,
 ) -> Judged:
-    """Score every image of a split, and record the figures and each answer."""
+    """Score every image of a split, and record the figures, the findings and each answer."""
     frames = load_frames(store, load_snapshot(engine, snapshot_id), split, size=model.image_size)
-    outputs = loaded.predict(frames.frames)
+    outputs, throughput = timed_predict(loaded, frames.frames)
+    known = _merged(read_attributes(store, frames.images), attributes or {}) if split is Split.TEST else {}
+    findings = find(loaded, split=split, frames=frames, outputs=outputs, throughput=throughput, attributes=known)
     evaluation = evaluate(labels=frames.labels, probabilities=outputs.probability, split=split)
     with transaction(engine) as connection:
         looks = record_evaluation(
@@ -76,6 +97,12 @@ def judge_split(
             evaluation,
             frames=frames,
             probabilities=outputs.probability,
+            findings=findings,
             look_key=look_key,
         )
     return Judged(frames=frames, outputs=outputs, evaluation=evaluation, count_look=looks)
+
+
+def _merged(ours: Attributes, theirs: Attributes) -> dict[str, dict[str, str]]:
+    """What files say of images, and what is known beside it, which wins."""
+    return {image: {**values, **theirs.get(image, {})} for image, values in ours.items()}

@@ -6,12 +6,13 @@ before the last Dense, that Dense applied to each location of the last feature m
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 
 import matplotlib
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from braintumor.errors import EvaluationError
 from braintumor.labels import TumorClass
@@ -22,6 +23,10 @@ _STRONGEST = 0.65
 """Opacity of the marked region: the anatomy must stay visible through it."""
 _FADE = 1.5
 """Above 1, weak evidence leaves the frame untinted."""
+_SHOWN = 448
+"""Least width of a picture in pixels: room for a caption's words."""
+_CAPTION, _MARGIN, _LETTERS = 56, 8, 16
+"""Height of the caption, its margin and its letters, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +90,24 @@ def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> N
     opacity = (_STRONGEST * strength**_FADE)[..., np.newaxis]  # (H, W, 1)
     blended: NDArray[np.uint8] = np.rint(frame * (1 - opacity) + colour * opacity).astype(np.uint8)
     return blended
+
+
+def overlay_png(frame: NDArray[np.uint8], activation_map: NDArray[np.floating], *, caption: str) -> bytes:
+    """The overlay as a PNG to keep or send: enlarged, with ``caption`` and its purpose below it.
+
+    Raises:
+        EvaluationError: the frame is not uint8 (H, W, 3), or the map not finite (h, w).
+    """
+    picture = Image.fromarray(overlay(frame, activation_map))
+    factor = max(1, -(-_SHOWN // picture.width))
+    width, height = picture.width * factor, picture.height * factor
+    page = Image.new("RGB", (width, height + _CAPTION))
+    page.paste(picture.resize((width, height), Image.Resampling.BICUBIC))
+    words = f"{caption}\nFor review, not for diagnosis"
+    ImageDraw.Draw(page).text((_MARGIN, height + _MARGIN), words, fill="white", font=ImageFont.load_default(_LETTERS))
+    buffer = io.BytesIO()
+    page.save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def _check_frame(frame: NDArray[np.uint8]) -> None:

@@ -8,17 +8,20 @@ from sqlalchemy import Engine
 
 from braintumor.dataset.frameset import FrameSet
 from braintumor.errors import ObjectMissingError
+from braintumor.evaluation.card import model_card
 from braintumor.evaluation.dossier import dossier
+from braintumor.evaluation.facts import ModelPictures
 from braintumor.evaluation.gate import Verdict
 from braintumor.evaluation.metrics import Evaluation
 from braintumor.evaluation.overlay import Sample
-from braintumor.evaluation.report import ModelPictures, model_report
+from braintumor.evaluation.report import CARD, model_report
 from braintumor.labels import CLASSES
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.registry import ModelVersion
 from braintumor.serving.engine import Outputs
 
 HTML = "text/html; charset=utf-8"
+MARKDOWN = "text/markdown; charset=utf-8"
 _SAMPLES = 12
 _WORST = 8
 
@@ -42,16 +45,24 @@ def publish_pictures(
 
 
 def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, verdict: Verdict | None = None) -> S3Uri:
-    """Write a model's page from its facts and stored pictures; returns the page's address."""
+    """Write a model's page and card from its facts and stored pictures; returns the page's address."""
     pictures = ModelPictures(
         **{name: _stored(store, _picture(model, name)) for name in ModelPictures.__dataclass_fields__}
     )
-    page = model_report(
-        dossier(engine, model, pictures=pictures, verdict=verdict, artefact_bytes=artefact_bytes(store, model))
-    )
-    address = S3Uri.parse(model.artefact_uri) / "report.html"
-    store.write(address, page.encode(), content_type=HTML)
-    return address
+    report = dossier(engine, model, pictures=pictures, verdict=verdict, artefact_bytes=artefact_bytes(store, model))
+    folder = S3Uri.parse(model.artefact_uri)
+    store.write(folder / CARD, model_card(report).encode(), content_type=MARKDOWN)
+    store.write(folder / "report.html", model_report(report).encode(), content_type=HTML)
+    return folder / "report.html"
+
+
+def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
+    """A model's card as its facts are now.
+
+    Raises:
+        ModelIntegrityError: the model has not been evaluated.
+    """
+    return model_card(dossier(engine, model, artefact_bytes=artefact_bytes(store, model)))
 
 
 def artefact_bytes(store: ObjectStore, model: ModelVersion) -> int:

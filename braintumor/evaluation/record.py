@@ -1,4 +1,4 @@
-"""Evaluations in Postgres: written once per model, snapshot and split, with every look counted."""
+"""Evaluations and findings in Postgres: once per model, snapshot and split, with every look counted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from sqlalchemy import Connection, text
 
 from braintumor.database import copy_rows
 from braintumor.dataset.frameset import FrameSet
+from braintumor.evaluation.findings import Findings
 from braintumor.evaluation.metrics import ClassMetrics, Evaluation
+from braintumor.evaluation.occlusion import HidingEffect, Occlusion
+from braintumor.evaluation.slices import SliceResult
+from braintumor.evaluation.throughput import Throughput
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.registry import ModelVersion
 
@@ -19,6 +23,7 @@ _FIGURES = (
     "accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "tumor_sensitivity",
     "expected_calibration_error", "log_loss",
 )  # fmt: skip
+_DETAILS = ("evaluation_class", "confusion_cell", "test_prediction", "evaluation_occlusion", "evaluation_slice")
 _CLASS_FIGURES = ("precision", "recall", "specificity", "f1", "auroc", "support")
 
 
@@ -30,9 +35,10 @@ def record_evaluation(
     *,
     frames: FrameSet,
     probabilities: NDArray[np.float32],
+    findings: Findings,
     look_key: str,
 ) -> int:
-    """Write an evaluation with its classes, confusion matrix and per-image answers.
+    """Write an evaluation with its classes, confusion matrix, per-image answers and findings.
 
     Done again, it replaces the figures and counts one more look, unless ``look_key`` says that it is a retry of one.
     Returns how many looks there have been.
@@ -53,10 +59,11 @@ def record_evaluation(
             **{name: getattr(evaluation, name) for name in _FIGURES},
         },
     ).scalar_one()
-    for table in ("evaluation_class", "confusion_cell", "test_prediction"):
+    for table in _DETAILS:
         connection.execute(text(f"delete from {table} where evaluation_id = :id"), {"id": evaluation_id})
     _copy_details(connection, evaluation_id, evaluation)
     _copy_predictions(connection, evaluation_id, frames, probabilities)
+    _record_findings(connection, evaluation_id, findings)
     return _count_look(connection, evaluation_id, look_key)
 
 
@@ -97,6 +104,82 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
         **{name: getattr(head, name) for name in _FIGURES},
         per_class=tuple(ClassMetrics(**{**row._mapping, "label": TumorClass(row.label)}) for row in classes),
         confusion=tuple(tuple(cells[i : i + len(CLASSES)]) for i in range(0, len(cells), len(CLASSES))),
+    )
+
+
+def load_findings(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Findings:
+    """Read back what was found beside the figures; empty where the model was never judged on that split."""
+    head = connection.execute(
+        text("""
+        select evaluation_id, uncalibrated_error, images_per_second, measured_on from evaluation
+        where model_version_id = :model and snapshot_id = :snapshot and split = cast(:split as split)"""),
+        {"model": model.model_version_id, "snapshot": snapshot_id, "split": split},
+    ).one_or_none()
+    if head is None:
+        return Findings()
+    is_timed = head.images_per_second is not None
+    return Findings(
+        uncalibrated_error=head.uncalibrated_error,
+        throughput=Throughput(images_per_second=head.images_per_second, measured_on=head.measured_on)
+        if is_timed
+        else None,
+        occlusion=_load_occlusion(connection, head.evaluation_id),
+        slices=_load_slices(connection, head.evaluation_id),
+    )
+
+
+def _load_occlusion(connection: Connection, evaluation_id: int) -> Occlusion | None:
+    rows = connection.execute(
+        text("""
+        select hidden, count_image, count_changed, mean_drop from evaluation_occlusion where evaluation_id = :id"""),
+        {"id": evaluation_id},
+    ).all()
+    effects = {
+        row.hidden: HidingEffect(count=row.count_image, count_changed=row.count_changed, mean_drop=row.mean_drop)
+        for row in rows
+    }
+    return Occlusion(**effects) if effects else None
+
+
+def _load_slices(connection: Connection, evaluation_id: int) -> tuple[SliceResult, ...]:
+    rows = connection.execute(
+        text("""
+        select attribute, value, count_image as count, count_correct
+        from evaluation_slice
+        where evaluation_id = :id
+        order by attribute collate "C", value collate "C"
+        """),
+        {"id": evaluation_id},
+    ).all()
+    return tuple(SliceResult(**row._mapping) for row in rows)
+
+
+def _record_findings(connection: Connection, evaluation_id: int, findings: Findings) -> None:
+    speed, occlusion = findings.throughput, findings.occlusion
+    connection.execute(
+        text("""
+        update evaluation
+        set uncalibrated_error = :error, images_per_second = :speed, measured_on = :device
+        where evaluation_id = :id"""),
+        {
+            "id": evaluation_id,
+            "error": findings.uncalibrated_error,
+            "speed": speed and speed.images_per_second,
+            "device": speed and speed.measured_on,
+        },
+    )
+    effects = {} if occlusion is None else {"marked": occlusion.marked, "elsewhere": occlusion.elsewhere}
+    copy_rows(
+        connection,
+        "evaluation_occlusion",
+        ["evaluation_id", "hidden", "count_image", "count_changed", "mean_drop"],
+        ((evaluation_id, hidden, e.count, e.count_changed, e.mean_drop) for hidden, e in effects.items()),
+    )
+    copy_rows(
+        connection,
+        "evaluation_slice",
+        ["evaluation_id", "attribute", "value", "count_image", "count_correct"],
+        ((evaluation_id, s.attribute, s.value, s.count, s.count_correct) for s in findings.slices),
     )
 
 

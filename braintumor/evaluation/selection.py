@@ -18,12 +18,14 @@ from braintumor.database import transaction
 from braintumor.dataset.split import Split
 from braintumor.errors import EvaluationError, ModelIntegrityError, NoChampionError
 from braintumor.evaluation.dossier import dossier
+from braintumor.evaluation.facts import ModelReport
 from braintumor.evaluation.gate import GateRules, Verdict, judge
 from braintumor.evaluation.job import judge_split
 from braintumor.evaluation.metrics import Evaluation
+from braintumor.evaluation.paper import paper_table
 from braintumor.evaluation.publish import HTML, artefact_bytes, publish_report
 from braintumor.evaluation.record import load_evaluation
-from braintumor.evaluation.report import ModelReport, comparison_report
+from braintumor.evaluation.report import comparison_report
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.registry import ModelVersion
 from braintumor.settings import Settings
@@ -222,7 +224,8 @@ def _publish_comparison(
         for model in models
     ]
     address = S3Uri.parse_prefix(settings.require("models_uri")) / f"runs/{_safe(run_key)}/comparison.html"
-    store.write(address, comparison_report(reports, title=f"Retrain {run_key}").encode(), content_type=HTML)
+    page = comparison_report(reports, title=f"Retrain {run_key}", tables=(paper_table(reports),))
+    store.write(address, page.encode(), content_type=HTML)
     return address
 
 

@@ -2,11 +2,12 @@
 
 ::
 
-    epoch-0003.weights.h5    network, head and optimiser after 3 epochs: the newest says where to go on
-    best.weights.h5          network and head of the best epoch so far
-    history.json             metric name -> one value per epoch
+    epoch-0003.npz    every variable after 3 epochs, the optimiser's and the random seeds' too: where to go on
+    best.npz          the same after the best epoch so far
+    history.json      metric name -> one value per epoch
 
-Every file is put in place by renaming, the newest epoch's last, so whenever the process dies the folder is whole.
+Every file is put in place by renaming, the newest epoch's last, so whenever the process dies the folder is whole. NumPy
+writes them, not Keras: its HDF5 library ends the process when the disk is full.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
+
+import numpy as np
 
 from braintumor.errors import TrainingError
 
 _HISTORY = "history.json"
-_BEST = "best.weights.h5"
+_BEST = "best.npz"
 
 History = dict[str, list[float]]
 
@@ -33,12 +36,7 @@ class Checkpoints:
     @property
     def count_epoch(self) -> int:
         """Epochs that are done."""
-        return max((_number(path) for path in self._folder.glob("epoch-*.weights.h5")), default=0)
-
-    @property
-    def best(self) -> Path:
-        """Weights of the best epoch; there once one epoch is done."""
-        return self._folder / _BEST
+        return max((_number(path) for path in self._folder.glob("epoch-*.npz")), default=0)
 
     def history(self) -> History:
         """What the finished epochs measured."""
@@ -52,9 +50,12 @@ class Checkpoints:
         """Bring a compiled model to where the newest epoch left it; returns how many epochs are done."""
         count = self.count_epoch
         if count:
-            model.optimizer.build(model.trainable_variables)
-            model.load_weights(self._epoch(count))
+            _load(model, self._epoch(count))
         return count
+
+    def restore_best(self, model: Any) -> None:
+        """Bring a compiled model to where its best epoch left it; one epoch at least is done."""
+        _load(model, self._folder / _BEST)
 
     def keep(self, model: Any, history: History, *, is_best: bool) -> None:
         """Keep an epoch that has just ended: the last of ``history``.
@@ -66,10 +67,10 @@ class Checkpoints:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if is_best:
-                self._put(self.best, model.save_weights)
-            self._put(self._folder / _HISTORY, lambda path: path.write_text(json.dumps(history)))
-            self._put(self._epoch(count), model.save_weights)
-            for path in self._folder.glob("epoch-*.weights.h5"):
+                self._put(self._folder / _BEST, lambda stream: _save(model, stream))
+            self._put(self._folder / _HISTORY, lambda stream: stream.write(json.dumps(history).encode()))
+            self._put(self._epoch(count), lambda stream: _save(model, stream))
+            for path in self._folder.glob("epoch-*.npz"):
                 if _number(path) != count:
                     path.unlink()
         except OSError as exc:
@@ -79,16 +80,35 @@ class Checkpoints:
             ) from exc
 
     def _epoch(self, count: int) -> Path:
-        return self._folder / f"epoch-{count:04}.weights.h5"
+        return self._folder / f"epoch-{count:04}.npz"
 
-    def _put(self, path: Path, write: Callable[[Path], object]) -> None:
+    def _put(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
         arriving = path.with_name(f"arriving-{path.name}")
         try:
-            write(arriving)
+            with arriving.open("wb") as stream:
+                write(stream)
             arriving.replace(path)
         finally:
             arriving.unlink(missing_ok=True)
 
 
+def _variables(model: Any) -> list[Any]:
+    model.optimizer.build(model.trainable_variables)
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _save(model: Any, stream: IO[bytes]) -> None:
+    import keras
+
+    arrays = [keras.ops.convert_to_numpy(variable) for variable in _variables(model)]
+    np.savez(stream, *arrays)
+
+
+def _load(model: Any, path: Path) -> None:
+    with np.load(path) as kept:
+        for number, variable in enumerate(_variables(model)):
+            variable.assign(kept[f"arr_{number}"])
+
+
 def _number(path: Path) -> int:
-    return int(path.name.removeprefix("epoch-").partition(".")[0])
+    return int(path.stem.removeprefix("epoch-"))

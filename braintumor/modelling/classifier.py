@@ -65,6 +65,14 @@ class Classifier:
         """Put a trained head in place: kernel (d, 4), bias (4,)."""
         self.head.set_weights([kernel, bias])
 
+    def reset_head(self) -> None:
+        """Begin the head anew: one that was fitted on random features has weights too large to train on from."""
+        import keras
+
+        kernel, bias = self.head_weights()
+        fresh = keras.initializers.GlorotUniform(seed=0)(kernel.shape)
+        self.head.set_weights([keras.ops.convert_to_numpy(fresh), np.zeros_like(bias)])
+
     def set_baseline(self, mean_features: NDArray[np.float32]) -> None:
         """Take what maps subtract, for the head in place, from the mean feature map of training (S/32, S/32, d)."""
         by_place = mean_features @ self.head_weights()[0]  # (S/32, S/32, 4)

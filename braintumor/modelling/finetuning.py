@@ -77,9 +77,10 @@ def fine_tune(
             epochs=plan.epochs,
             class_weight=class_weights(training.labels) if recipe.class_weights else None,
             callbacks=[batches.follow(), *_schedule_callbacks(plan), keeper],
+            shuffle=False,  # each epoch's batches have their order already
             verbose=0,
         )
-    model.load_weights(checkpoints.best)
+    checkpoints.restore_best(model)
     return checkpoints.history()
 
 

@@ -74,6 +74,7 @@ def fit_head(
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.patience, restore_best_weights=True),
             keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _say_epoch(say, epoch, logs or {})),
         ],
+        shuffle=False,  # each epoch's batches have their order already
         verbose=0,
     )
     weights, bias = model.get_layer("head").get_weights()

@@ -97,6 +97,8 @@ def train(
     )
     say(f"frozen stage: accuracy {max(stage.history['val_accuracy']):.3f} at best here, {naive:.3f} on a naive split")
     if recipe.fine_tuning is not None:
+        if recipe.initial_weights == "random":
+            classifier.reset_head()
         history = fine_tune(
             recipe,
             recipe.fine_tuning,

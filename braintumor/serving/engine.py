@@ -50,7 +50,14 @@ class Engine:
             raise ModelIntegrityError(f"OpenVINO cannot read {graph}: {str(exc).splitlines()[0]}") from exc
         # f32 is pinned: on processors with native bfloat16 OpenVINO would otherwise change the answers silently.
         pinned = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
-        self._queue = openvino.AsyncInferQueue(core.compile_model(model, "CPU", pinned))
+        compiled = core.compile_model(model, "CPU", pinned)
+        processor, threads = (
+            core.get_property("CPU", "FULL_DEVICE_NAME"),
+            compiled.get_property("INFERENCE_NUM_THREADS"),
+        )
+        self.device = f"{ENGINE}, {processor.strip()}, {threads} {'thread' if threads == 1 else 'threads'}"
+        """Engine, processor and the threads that this process may use of it."""
+        self._queue = openvino.AsyncInferQueue(compiled)
         self._queue.set_callback(_keep)
 
     def run(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
@@ -108,6 +115,11 @@ class LoadedModel:
                 f"prepares them as {PREPROCESSING!r}. Train the model again with this version."
             )
         return cls(manifest, Engine(folder / GRAPH))
+
+    @property
+    def device(self) -> str:
+        """What answers: engine, processor and threads."""
+        return self._engine.device
 
     def predict(self, frames: NDArray[np.uint8]) -> Outputs:
         """Score ``frames`` uint8 (N, S, S, 3) with S the model's own size, N >= 0."""

@@ -38,6 +38,9 @@ select
     evaluation.macro_f1,
     evaluation.tumor_sensitivity,
     evaluation.expected_calibration_error,
+    evaluation.uncalibrated_error,
+    evaluation.images_per_second,
+    evaluation.measured_on,
     (select count(*) from evaluation_look where evaluation_look.evaluation_id = evaluation.evaluation_id) as count_look,
     model_version.model_version_id is not distinct from (select model_version_id from champion) as is_champion,
     evaluation.evaluated_at

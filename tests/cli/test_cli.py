@@ -10,7 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+from PIL import Image
 
 from braintumor import database, registry
 from braintumor.cli import command
@@ -51,6 +53,45 @@ def test_predict_answers_or_rejects_each_file_without_servers(
     assert list(answer["probabilities"]) == ["glioma", "meningioma", "normal", "pituitary"]
     assert answer["confidence"] == max(answer["probabilities"].values())
     assert rejection == {"path": str(words), "rejected": "unsupported_format", "detail": rejection["detail"]}
+
+
+def test_predict_draws_each_answered_file_and_overwrites_nothing(
+    tiny_model_folder: Path, phantoms: Path, tmp_path: Path
+) -> None:
+    first, second = sorted(phantoms.rglob("*.png"))[:2]
+    for name, source in (("a", first), ("b", second)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "scan.png").write_bytes(source.read_bytes())
+    (tmp_path / "words.jpg").write_text("not an image")
+    files = [str(tmp_path / name) for name in ("a/scan.png", "b/scan.png", "words.jpg")]
+    drawn = tmp_path / "new" / "maps"
+    command = ["predict", *files, "--model", str(tiny_model_folder), "--overlay", str(drawn), "--json"]
+    answers = json.loads(run_braintumor(Settings(), *command).stdout)
+    pictures = [Path(answer["overlay"]) for answer in answers[:2]]
+    assert [picture.name for picture in pictures] == ["scan.png.overlay.png", "scan.png-2.overlay.png"]
+    assert "overlay" not in answers[2] and len(list(drawn.iterdir())) == 2
+    with Image.open(pictures[0]) as one, Image.open(pictures[1]) as other:
+        assert one.width == one.height - 56 == 448
+        assert one.tobytes() != other.tobytes()
+        shown = np.asarray(one.convert("RGB"), dtype=int)
+    assert (shown[:448].max(axis=2) - shown[:448].min(axis=2)).max() > 50, "the map is in colour"
+    before = pictures[0].read_bytes()
+    again = json.loads(run_braintumor(Settings(), *command).stdout)
+    assert Path(again[0]["overlay"]).name == "scan.png-3.overlay.png" and pictures[0].read_bytes() == before
+
+
+def test_predict_says_when_it_cannot_write_overlays(tiny_model_folder: Path, phantoms: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    command = ["predict", str(next(phantoms.rglob("*.png"))), "--model", str(tiny_model_folder)]
+    done = run_braintumor(Settings(), *command, "--overlay", str(tmp_path / "file" / "maps"), check=False)
+    assert done.returncode == 2
+    assert "cannot be made: Not a directory" in done.stderr and "Traceback" not in done.stderr
+    long = tmp_path / f"{'x' * 250}.png"
+    long.write_bytes(next(phantoms.rglob("*.png")).read_bytes())
+    command[1] = str(long)
+    done = run_braintumor(Settings(), *command, "--overlay", str(tmp_path), check=False)
+    assert done.returncode == 2
+    assert "cannot be written: File name too long" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_predict_takes_the_champion_by_default(settings: Settings, phantoms: Path) -> None:
@@ -122,6 +163,19 @@ def test_models_are_listed_evaluated_and_promoted_by_name(settings: Settings) ->
     assert refused.returncode == 1 and "--override" in refused.stderr
     run_braintumor(settings, "model", "promote", name, "--override", "--reason", "because")
     assert "because" in str(registry_reasons(settings))
+
+
+def test_the_card_of_an_evaluated_model_is_printed_and_lies_beside_its_report(settings: Settings) -> None:
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    model = registry.champion(engine)
+    refused = run_braintumor(settings, "model", "card", model.model_name, check=False)
+    assert refused.returncode == 1 and f"braintumor model evaluate {model.model_name}" in refused.stderr
+    run_braintumor(settings, "model", "evaluate", model.model_name)
+    printed = run_braintumor(settings, "model", "card", model.model_name).stdout
+    engine.dispose()
+    assert printed.startswith(f"# {model.model_name}\n")
+    assert model.artefact_sha256s["model.bin"] in printed and "For review, not for diagnosis" in printed
+    assert store.read(S3Uri.parse(model.artefact_uri) / "model_card.md").decode() == printed
 
 
 def registry_reasons(settings: Settings) -> list[str]:

@@ -18,6 +18,8 @@ from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
 from tests.conftest import move_champion, state_folder
 
+_PAGES = ("report.html", "model_card.md")
+
 
 @pytest.fixture(scope="module")
 def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
@@ -64,9 +66,16 @@ def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None
 def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
     address = f"{live.airflow.url}/braintumor/reports/"
     assert requests.get(address, timeout=30).status_code == 401
-    assert requests.get(f"{address}model/x", timeout=30).status_code == 401
+    for page in _PAGES:
+        assert requests.get(f"{address}model/x/{page}", timeout=30).status_code == 401
     viewer = AirflowClient(live.airflow.url, "viewer", live.state.secrets.viewer_password)
     answer = viewer.send("GET", "/braintumor/reports/")
-    name = registry.champion(database.connect(library(live))).model_name
-    assert name in answer.text and "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    model = registry.champion(database.connect(library(live)))
+    name, store = model.model_name, ObjectStore.connect(library(live))
+    for page in _PAGES:
+        store.write(S3Uri.parse(model.artefact_uri) / page, page.encode())
+        assert viewer.send("GET", f"/braintumor/reports/model/{name}/{page}").text == page
+    assert (
+        f"model/{name}/report.html" in answer.text and "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    )
     assert requests.get(f"{live.airflow.url}/braintumor/reports/openapi.json", timeout=30).status_code in {401, 404}

@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
+import openvino
 import pytest
+from openvino import opset13 as ops
 
+from braintumor.evaluation.facts import ModelPictures, ModelReport
+from braintumor.evaluation.gate import GateRules, judge
 from braintumor.evaluation.metrics import Evaluation, evaluate
+from braintumor.evaluation.occlusion import HidingEffect, Occlusion
 from braintumor.evaluation.overlay import Sample
+from braintumor.evaluation.slices import SliceResult
+from braintumor.evaluation.table import ReportTable
+from braintumor.evaluation.throughput import Throughput
+from braintumor.imaging.preprocess import PREPROCESSING
 from braintumor.labels import CLASSES
+from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, Manifest, sha256_of
+from braintumor.serving.engine import LoadedModel
 
 Confusion = list[list[int]]
 
@@ -71,3 +83,110 @@ def samples() -> list[Sample]:
         )
         for i in range(5)
     ]
+
+
+@pytest.fixture(scope="session")
+def report(
+    good: Evaluation,
+    history: dict[str, list[float]],
+    answers: tuple[np.ndarray, np.ndarray],
+    samples: list[Sample],
+) -> ModelReport:
+    labels, chances = answers
+    """A candidate with everything that a report can show."""
+    return ModelReport(
+        name="resnet50-2026w47",
+        role="candidate",
+        backbone="ResNet50",
+        recipe="resnet50 v3",
+        recipe_name="resnet50",
+        image_size=224,
+        initialisation="imagenet (keras.applications)",
+        dataset="phantoms, grouped 70/15/15",
+        snapshot_id="snap-9f31",
+        images_per_class={
+            "train": {"glioma": 571, "meningioma": 571, "normal": 571, "pituitary": 572},
+            "validation": {"glioma": 122, "meningioma": 122, "normal": 122, "pituitary": 123},
+            "test": dict.fromkeys(CLASSES, 50),
+        },
+        has_patient_identifiers=False,
+        training_seconds=1630,
+        device="2 CPU cores",
+        parameters=23_595_908,
+        artefact_bytes=94_600_000,
+        seeds=(7, 8),
+        commit="7a592c8",
+        library_versions={"keras": "3.15.0", "numpy": "2.4.6"},
+        created="2026-11-23",
+        validation=replace(good, split="validation"),
+        test=good,
+        history=history,
+        verdict=judge(good, GateRules.load()),
+        throughput=Throughput(images_per_second=37.25, measured_on="openvino-cpu, two old cores, 2 threads"),
+        temperature=1.312,
+        uncalibrated_error=0.131,
+        occlusion=Occlusion(
+            marked=HidingEffect(count=60, count_changed=18, mean_drop=0.312),
+            elsewhere=HidingEffect(count=60, count_changed=3, mean_drop=0.021),
+        ),
+        slices=(
+            SliceResult(attribute="format", value="jpeg", count=181, count_correct=166),
+            SliceResult(attribute="format", value="png", count=19, count_correct=17),
+        ),
+        artefact_sha256s={"model.xml": "ab" * 32, "model.bin": "cd" * 32},
+        pictures=ModelPictures.draw(
+            history=history,
+            test=good,
+            labels=labels,
+            probabilities=chances,
+            samples=samples,
+            worst_errors=samples[-1:],
+        ),
+        tables=(ReportTable(title="Slices", note="Small ones left out.", columns=("slice",), rows=(("grey",),)),),
+    )
+
+
+@pytest.fixture(scope="session")
+def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    """A graph built by hand, in a real model folder: brightness speaks for glioma, where it is bright.
+
+    Each cell of 32 x 32 pixels has a logit of a tenth of its brightness for glioma, 1.8 for normal, 0 for the others;
+    its temperature is 2.
+    """
+    folder = tmp_path_factory.mktemp("brightness")
+    openvino.save_model(_brightness_graph(temperature=2.0), folder / GRAPH, compress_to_fp16=False)
+    manifest = Manifest(
+        recipe="brightness",
+        backbone="none",
+        initialisation="by hand",
+        snapshot_id="none",
+        trained_at="20261123T000000Z",
+        precision="fp32",
+        image_size=128,
+        preprocessing=PREPROCESSING,
+        classes=CLASSES,
+        count_parameter=8,
+        temperature=2.0,
+        low_confidence_below=0.6,
+        near_tie_below=0.1,
+        sha256s={name: sha256_of(folder / name) for name in (GRAPH, GRAPH_WEIGHTS)},
+    )
+    manifest.write(folder)
+    return LoadedModel.load(folder)
+
+
+def _brightness_graph(*, temperature: float) -> openvino.Model:
+    image = ops.parameter([-1, 128, 128, 3], np.uint8, name="image")
+    channels_first = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
+    cells = ops.avg_pool(channels_first, [32, 32], [0, 0], [0, 0], [32, 32], exclude_pad=True)  # (N, 3, 4, 4)
+    grey = ops.transpose(ops.reduce_mean(cells, [1], keep_dims=True), [0, 2, 3, 1])  # (N, 4, 4, 1)
+    maps = ops.add(ops.multiply(grey, np.float32([0.1, 0, 0, 0])), np.float32([0, 0, 1.8, 0]))  # (N, 4, 4, 4)
+    logits = ops.reduce_mean(maps, [1, 2])
+    outputs = {
+        "probability": ops.softmax(ops.divide(logits, np.float32(temperature)), 1),
+        "activation_map": maps,
+        "embedding": ops.reduce_mean(cells, [2, 3]),
+    }
+    for name, node in outputs.items():
+        node.output(0).tensor.set_names({name})
+    return openvino.Model([ops.result(node) for node in outputs.values()], [image])

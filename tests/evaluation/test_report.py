@@ -5,22 +5,15 @@ from collections.abc import Callable
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 
 from braintumor.errors import EvaluationError
+from braintumor.evaluation.facts import ModelPictures, ModelReport
 from braintumor.evaluation.gate import GateRules, judge
 from braintumor.evaluation.metrics import Evaluation
-from braintumor.evaluation.overlay import Sample
-from braintumor.evaluation.report import (
-    ModelPictures,
-    ModelReport,
-    ReportTable,
-    comparison_report,
-    duration,
-    model_report,
-    size,
-)
+from braintumor.evaluation.report import comparison_report, model_report
+from braintumor.evaluation.table import ReportTable
+from braintumor.evaluation.words import duration, size
 
 ATTACK = "<script>alert('x')</script>"
 
@@ -40,6 +33,7 @@ class _Page(HTMLParser):
         self.tags: list[str] = []
         self.open: list[str] = []
         self.sources: list[str] = []
+        self.links: list[str] = []
         self.alts: list[str | None] = []
         self.words: list[str] = []
         self.feed(page)
@@ -49,7 +43,8 @@ class _Page(HTMLParser):
         self.tags.append(tag)
         if tag not in {"meta", "img", "br"}:
             self.open.append(tag)
-        self.sources += [value or "" for name, value in attrs if name in {"src", "href", "srcset"}]
+        self.sources += [value or "" for name, value in attrs if name in {"src", "srcset"}]
+        self.links += [value or "" for name, value in attrs if name == "href"]
         if tag == "img":
             self.alts.append(dict(attrs).get("alt"))
 
@@ -59,52 +54,6 @@ class _Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if "style" not in self.open and "title" not in self.open:
             self.words.append(data)
-
-
-@pytest.fixture(scope="module")
-def report(
-    good: Evaluation,
-    history: dict[str, list[float]],
-    answers: tuple[np.ndarray, np.ndarray],
-    samples: list[Sample],
-) -> ModelReport:
-    labels, chances = answers
-    return ModelReport(
-        name="resnet50-2026w47",
-        role="candidate",
-        backbone="ResNet50",
-        recipe="resnet50 v3",
-        image_size=224,
-        initialisation="imagenet (keras.applications)",
-        dataset="phantoms, grouped 70/15/15",
-        snapshot_id="snap-9f31",
-        images_per_split={"train": 2285, "validation": 489, "test": 200},
-        has_patient_identifiers=False,
-        training_seconds=1630,
-        device="2 CPU cores",
-        parameters=23_595_908,
-        artefact_bytes=94_600_000,
-        seeds=(7, 8),
-        commit="7a592c8",
-        library_versions={"keras": "3.15.0", "numpy": "2.4.6"},
-        created="2026-11-23",
-        validation=replace(good, split="validation"),
-        test=good,
-        history=history,
-        verdict=judge(good, GateRules.load()),
-        images_per_second=37.25,
-        temperature=1.312,
-        uncalibrated_error=0.131,
-        pictures=ModelPictures.draw(
-            history=history,
-            test=good,
-            labels=labels,
-            probabilities=chances,
-            samples=samples,
-            worst_errors=samples[-1:],
-        ),
-        tables=(ReportTable(title="Slices", note="Small ones left out.", columns=("slice",), rows=(("grey",),)),),
-    )
 
 
 def test_the_first_line_says_where_the_figures_come_from(report: ModelReport) -> None:
@@ -136,7 +85,13 @@ def test_the_model_page_holds_the_figures_and_facts(report: ModelReport) -> None
         "27 min",
         "23,595,908",
         "94.6 MB",
-        "37.2 images/s",
+        "37.2 images/s (openvino-cpu, two old cores, 2 threads)",
+        "0.131 before temperature scaling",
+        "the marked place 60 0.312 0.300 (0.199 to 0.425)",
+        "a random place 60 0.021 0.050 (0.017 to 0.137)",
+        "it does not show that the marked place is the tumour",
+        "format jpeg 181 0.917 (0.868 to 0.949)",
+        "format png 19 not assessed",
         "temperature 1.312, fitted on validation; calibration error on test 0.131 before, 0.005 after",
         "7, 8",
         "7a592c8",
@@ -160,7 +115,10 @@ def test_a_report_without_pictures_verdict_or_training_is_whole(report: ModelRep
         verdict=None,
         history={},
         training_seconds=0,
-        images_per_second=None,
+        throughput=None,
+        uncalibrated_error=None,
+        occlusion=None,
+        slices=(),
         temperature=None,
         tables=(),
     )
@@ -188,6 +146,7 @@ def test_pages_are_well_formed_self_contained_and_say_what_they_are_for(report: 
         assert "url(" not in text
         assert page.sources
         assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+        assert set(page.links) <= {"model_card.md"}, "what lies beside the page, and nothing else"
         assert not {"script", "link", "iframe"} & set(page.tags)
         assert all(page.alts)
         assert page.text.startswith("For review, not for diagnosis")
@@ -229,6 +188,7 @@ def test_the_comparison_marks_candidate_and_champion_and_puts_the_best_validatio
     assert "validation 0.850 (0.794 to 0.893)" in text
     assert "test 0.915 (0.868 to 0.946)" in text
     assert text.count("27 min") == 3
+    assert text.count("37.2") == 3 and text.count("on openvino-cpu, two old cores, 2 threads") == 1
 
 
 def test_the_comparison_says_why_a_model_was_refused(report: ModelReport, good: Evaluation) -> None:

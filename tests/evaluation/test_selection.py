@@ -14,6 +14,7 @@ from braintumor.errors import EvaluationError, PromotionError
 from braintumor.evaluation.job import evaluate_model
 from braintumor.evaluation.promotion import passed_verdict, promote_candidate
 from braintumor.evaluation.selection import judge_run, require_every_model
+from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 
 RUN = "manual__run"
@@ -176,3 +177,25 @@ def test_a_retried_evaluation_is_one_look_and_another_is_two(lenient: Settings) 
     for key, expected in ((RUN, 1), (RUN, 1), ("by hand", 2)):
         evaluate_model(lenient, "first", look_key=key)
         assert run_sql(lenient, looks) == [(expected,)]
+
+
+def test_a_candidate_that_is_evaluated_again_keeps_its_verdict_in_report_and_card(two: Settings) -> None:
+    judge_run(two, RUN)
+    evaluate_model(two, "first", look_key="by hand")
+    engine, store = database.connect(two), ObjectStore.connect(two)
+    model = registry.find_model(engine, "first")
+    engine.dispose()
+    page, card = (
+        store.read(S3Uri.parse(model.artefact_uri) / name).decode() for name in ("report.html", "model_card.md")
+    )
+    assert "Gate: passed" in page
+    assert "| finite_figures | passed |" in card
+
+
+def test_the_comparison_sets_the_papers_figures_beside_ours(two: Settings) -> None:
+    run_sql(two, "update training_run set recipe_name = 'paper_vgg16' where recipe_name = 'first'")
+    uri = judge_run(two, RUN)["report_uri"]
+    page = ObjectStore.connect(two).read(S3Uri.parse(uri)).decode()
+    row = page[page.index("<td>paper_vgg16</td>") :].partition("</tr>")[0]
+    assert " to " in row, "our accuracy with its interval"
+    assert page.count("<td>—</td>") == 4

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.soak
+
 _PRELUDE = """
 import json, os, sys
 from pathlib import Path
@@ -82,7 +84,7 @@ def test_every_epoch_is_said_and_kept(whole: tuple[Path, str]) -> None:
     assert {len(values) for values in history(said).values()} == {3}
     assert len((base / "whole" / "history.csv").read_text().splitlines()) == 4
     kept = sorted(path.name for path in (base / "checkpoints" / "whole").iterdir())
-    assert kept == ["best.weights.h5", "epoch-0003.weights.h5", "history.json"]
+    assert kept == ["best.npz", "epoch-0003.npz", "history.json"]
 
 
 def test_a_training_killed_after_an_epoch_goes_on_and_ends_like_one_that_was_not(whole: tuple[Path, str]) -> None:
@@ -93,7 +95,7 @@ def test_a_training_killed_after_an_epoch_goes_on_and_ends_like_one_that_was_not
     assert "going on after epoch 2 of a training that was interrupted" in resumed
     assert "fine-tuning epoch 2" not in resumed
     for name, values in history(said).items():
-        assert history(resumed)[name] == pytest.approx(values, rel=0.05, abs=0.05), name
+        assert history(resumed)[name] == pytest.approx(values, rel=0.02, abs=0.02), name
 
 
 def test_no_room_for_an_epoch_is_said_plainly_and_leaves_nothing_half_written(tmp_path: Path) -> None:
@@ -115,7 +117,7 @@ def test_no_room_for_an_epoch_is_said_plainly_and_leaves_nothing_half_written(tm
     )
     assert "ERROR Epoch 1 cannot be kept" in said and "BRAINTUMOR_CACHE_FOLDER" in said
     folder = tmp_path / "checkpoints" / "full"
-    assert not list(folder.glob("*.h5"))
+    assert list(folder.iterdir()) == []
 
 
 def test_views_are_changed_alike_for_one_seed_and_hold_images_of_the_same_kind(tmp_path: Path) -> None:

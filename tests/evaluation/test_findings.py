@@ -1,0 +1,155 @@
+"""What judging a model finds beside its figures: computed on the served graph, kept, and shown."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sqlalchemy import text
+
+from braintumor import database, registry
+from braintumor.database import transaction
+from braintumor.dataset.frameset import load_frames
+from braintumor.dataset.snapshot import load_snapshot
+from braintumor.dataset.split import Split
+from braintumor.errors import EvaluationError
+from braintumor.evaluation.attributes import file_attributes
+from braintumor.evaluation.calibration import uncalibrated_probabilities
+from braintumor.evaluation.dossier import dossier
+from braintumor.evaluation.findings import Findings, answers_frame
+from braintumor.evaluation.job import evaluate_model
+from braintumor.evaluation.metrics import evaluate
+from braintumor.evaluation.occlusion import occlude
+from braintumor.evaluation.record import load_findings
+from braintumor.evaluation.slices import slices
+from braintumor.imaging.frames import Decoded, Frame
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.registry import load_model
+from braintumor.serving.engine import LoadedModel
+from braintumor.settings import Settings
+
+
+def stored(settings: Settings, split: Split) -> Findings:
+    engine = database.connect(settings)
+    model = registry.champion(engine)
+    with transaction(engine) as connection:
+        found = load_findings(connection, model, model.snapshot_id, split)
+    engine.dispose()
+    return found
+
+
+def test_before_the_temperature_the_model_is_as_sure_as_its_logits(brightness_model: LoadedModel) -> None:
+    frames = np.random.default_rng(2).integers(0, 200, (5, 128, 128, 3), dtype=np.uint8)
+    outputs = brightness_model.predict(frames)
+    before = uncalibrated_probabilities(outputs.activation_map)
+    calibrated = np.sqrt(before) / np.sqrt(before).sum(axis=1, keepdims=True)  # a temperature of 2 halves the logits
+    np.testing.assert_allclose(calibrated, outputs.probability, atol=1e-5)
+    assert (before.max(axis=1) > outputs.probability.max(axis=1)).all()
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 2, 2, 3), (2, 2, 4)])
+def test_what_is_no_activation_map_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(EvaluationError, match=r"shape \(N, h, w, 4\)"):
+        uncalibrated_probabilities(np.zeros(shape, np.float32))
+
+
+def test_a_judged_model_keeps_what_was_found(settings: Settings) -> None:
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    model = registry.champion(engine)
+    assert stored(settings, Split.TEST) == Findings(), "nothing is claimed before anybody looked"
+    evaluate_model(settings, model.model_name, look_key="once")
+    found = stored(settings, Split.TEST)
+    loaded = load_model(store, settings, model)
+    frames = load_frames(store, load_snapshot(engine, model.snapshot_id), Split.TEST, size=model.image_size)
+    outputs = loaded.predict(frames.frames)
+    before = evaluate(
+        labels=frames.labels, probabilities=uncalibrated_probabilities(outputs.activation_map), split="test"
+    )
+    assert found.uncalibrated_error == pytest.approx(before.expected_calibration_error, abs=1e-6)
+    assert found.occlusion is not None
+    again = occlude(loaded, frames=frames.frames, labels=frames.labels, outputs=outputs)
+    assert again is not None and again.marked.count == found.occlusion.marked.count
+    assert again.elsewhere.mean_drop == pytest.approx(found.occlusion.elsewhere.mean_drop, abs=1e-5)
+    assert found.throughput is not None and found.throughput.images_per_second > 1
+    assert found.throughput.measured_on == loaded.device
+    by_format = {s.value: s.count for s in found.slices if s.attribute == "format"}
+    assert set(by_format) <= {"png", "dicom", "jpeg"} and sum(by_format.values()) == len(frames.labels)
+    assert {s.value for s in found.slices if s.attribute == "colour"} == {"grey"}
+    engine.dispose()
+
+
+def test_validation_is_timed_and_calibrated_but_neither_hidden_nor_sliced(settings: Settings) -> None:
+    evaluate_model(settings, "1", look_key="once")
+    found = stored(settings, Split.VALIDATION)
+    assert found.uncalibrated_error is not None and found.throughput is not None
+    assert (found.occlusion, found.slices) == (None, ())
+
+
+def test_a_second_look_replaces_the_first_ones_groups_and_adds_those_it_is_told_of(settings: Settings) -> None:
+    evaluate_model(settings, "1", look_key="once")
+    engine = database.connect(settings)
+    images = load_snapshot(engine, registry.champion(engine).snapshot_id).of_split(Split.TEST)
+    evaluate_model(
+        settings, "1", look_key="twice", attributes={i.image_sha256: {"source": "north"} for i in images[1:]}
+    )
+    found = stored(settings, Split.TEST).slices
+    engine.dispose()
+    assert {s.attribute for s in found} == {"format", "colour", "long side", "source"}
+    by_source = {s.value: s.count for s in found if s.attribute == "source"}
+    assert by_source == {"north": len(images) - 1, "not recorded": 1}
+    assert sum(s.count for s in found if s.attribute == "format") == len(images)
+
+
+def test_the_report_and_the_leaderboard_show_what_was_found(settings: Settings) -> None:
+    evaluate_model(settings, "1", look_key="once")
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    model = registry.champion(engine)
+    page = store.read(S3Uri.parse(model.artefact_uri) / "report.html").decode()
+    report, snapshot = dossier(engine, model), load_snapshot(engine, model.snapshot_id)
+    with transaction(engine) as connection:
+        speed = connection.scalar(text("select images_per_second from model_leaderboard where split = 'test'"))
+    engine.dispose()
+    assert report.throughput is not None and report.throughput.images_per_second == speed
+    for words in (report.throughput.measured_on, report.calibration, "the marked place", "long side", "model_card.md"):
+        assert words in page
+    assert report.images_per_split == {split.value: len(snapshot.of_split(split)) for split in Split}
+
+
+def test_a_model_judged_before_findings_were_kept_is_reported_without_them(settings: Settings) -> None:
+    evaluate_model(settings, "1", look_key="once")
+    engine = database.connect(settings)
+    with transaction(engine) as connection:
+        connection.execute(
+            text("update evaluation set uncalibrated_error = null, images_per_second = null, measured_on = null")
+        )
+        connection.execute(text("truncate evaluation_occlusion, evaluation_slice"))
+    report = dossier(engine, registry.champion(engine))
+    engine.dispose()
+    assert (report.throughput, report.uncalibrated_error, report.occlusion, report.slices) == (None, None, None, ())
+
+
+def test_an_attribute_may_not_pass_for_the_answer(settings: Settings) -> None:
+    engine = database.connect(settings)
+    snapshot = load_snapshot(engine, registry.champion(engine).snapshot_id)
+    frames = load_frames(ObjectStore.connect(settings), snapshot, Split.TEST, size=64)
+    engine.dispose()
+    chances = np.tile(np.float32([0.7, 0.1, 0.1, 0.1]), (len(frames.images), 1))
+    first = frames.images[0].image_sha256
+    with pytest.raises(EvaluationError, match="Received: label"):
+        answers_frame(frames, chances, {first: {"label": "glioma"}})
+    table = answers_frame(frames, chances, {first: {"scanner": "A"}})
+    assert list(table.columns) == ["label", "predicted", "scanner"]
+    assert [s.value for s in slices(table)] == ["A", "not recorded"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [
+        ((100, 256), {"colour": "grey", "long side": "256 px or less"}),
+        ((257, 100, 3), {"colour": "colour", "long side": "257 to 512 px"}),
+        ((512, 512), {"colour": "grey", "long side": "257 to 512 px"}),
+        ((513, 40), {"colour": "grey", "long side": "513 px or more"}),
+    ],
+)
+def test_a_file_says_its_format_colour_and_size(shape: tuple[int, ...], expected: dict[str, str]) -> None:
+    decoded = Decoded(format="png", frames=(Frame(index=0, pixels=np.zeros(shape, np.uint8)),))
+    assert file_attributes(decoded) == {"format": "png", **expected}
