@@ -5,7 +5,8 @@
     BrainTumorError
     |-- ConfigurationError        a setting, recipe, or rule file is missing or wrong
     |   |-- RecipeError
-    |   `-- GateRulesError
+    |   |-- GateRulesError
+    |   `-- QualityRulesError
     |-- ObjectStoreError          S3 answered with something unexpected
     |   |-- ObjectStoreUnreachableError
     |   |-- BucketMissingError
@@ -48,6 +49,10 @@ class RecipeError(ConfigurationError):
 
 class GateRulesError(ConfigurationError):
     """The gate's rule file is missing, has an unknown key, or a value out of range."""
+
+
+class QualityRulesError(ConfigurationError):
+    """The data quality rule file is missing, has an unknown key, or a value out of range."""
 
 
 class ObjectStoreError(BrainTumorError):

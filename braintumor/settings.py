@@ -51,6 +51,7 @@ class Settings:
     weights_uri: str | None = _setting("S3 prefix mirroring initial weights", "s3://braintumor/weights/")
     cache_folder: str | None = _setting("folder for copies of model files", "~/.cache/braintumor")
     gate_rules: str | None = _setting("path of a gate rule file; unset means the packaged rules")
+    quality_rules: str | None = _setting("path of a data quality rule file; unset means the packaged rules")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:

@@ -15,7 +15,7 @@ PACKAGE = PROJECT / "braintumor"
 
 FLOORS = [
     {"labels", "errors", "settings"},
-    {"objectstore", "database"},
+    {"objectstore", "database", "pages"},
     {"migrations", "imaging"},
     {"serving"},
     {"dataset", "registry"},

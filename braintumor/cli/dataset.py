@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from braintumor.cli.show import as_json, print_json, print_table, progress
 from braintumor.errors import DatasetError
 from braintumor.settings import Settings
+
+if TYPE_CHECKING:
+    from braintumor.dataset.image import LabelledImage, LeftOut
 
 _SHOWN = 20
 """Paths of each kind that a person is shown; --json gives all."""
@@ -55,6 +59,51 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
     print_table(["split", *counts["train"]], [[split, *by_class.values()] for split, by_class in counts.items()])
     for item in taken.left_out:
         click.echo(f"left out: {item.image_uri}: {item.reason}", err=True)
+
+
+@dataset.command(epilog="Example: braintumor dataset check ~/sartaj --report quality.html")
+@click.argument("source", metavar="FOLDER_OR_S3_PREFIX")
+@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the HTML report to this file.")
+@as_json
+def check(source: str, report: Path | None, is_json: bool) -> None:
+    """Judge labelled images by the data quality rules and record nothing. Exit 1 when they are refused.
+
+    A local folder needs no servers. The rules are the packaged ones, or those of BRAINTUMOR_QUALITY_RULES.
+    """
+    from braintumor.dataset.quality import assess
+    from braintumor.dataset.quality_gate import refusal, report_now
+    from braintumor.dataset.quality_rules import QualityRules
+
+    settings = Settings.from_environment()
+    rules = QualityRules.load(settings.quality_rules)
+    quality = assess(*_read(settings, source), rules)
+    if report is not None:
+        report.write_text(report_now(quality, source=_shown_source(source)), encoding="utf-8")
+    if is_json:
+        print_json(quality.to_dict())
+    else:
+        click.echo(quality.summary)
+        print_table(["check", "outcome", "found"], [[f.code, f.outcome, f.reason] for f in quality.findings])
+    if quality.blocking:
+        raise DatasetError(refusal(quality, source=source, report=None if report is None else str(report)))
+
+
+def _read(settings: Settings, source: str) -> tuple[list[LabelledImage], list[LeftOut]]:
+    if source.startswith("s3://"):
+        from braintumor.dataset.snapshot import read_images
+        from braintumor.objectstore import ObjectStore, S3Uri
+
+        prefix = S3Uri.parse_prefix(source)
+        return read_images(ObjectStore.connect(settings), prefix)
+    from braintumor.dataset.folder import image_paths, read_folder
+
+    with progress("Reading", len(image_paths(Path(source)))) as advance:
+        return read_folder(Path(source), on_read=advance)
+
+
+def _shown_source(source: str) -> str:
+    """A page for others names a local folder without the way to it."""
+    return source if source.startswith("s3://") else f"folder {Path(source).resolve().name}"
 
 
 @dataset.command(epilog="Example: braintumor dataset verify ~/clean_brain_tumor --manifest manifest.csv")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from braintumor.dataset.image import LabelledImage, LeftOut, understand
 from braintumor.errors import DatasetError
 from braintumor.labels import CLASSES, TumorClass, parse_class
 from braintumor.objectstore import ObjectStore, S3Uri
@@ -33,12 +35,46 @@ def labelled_files(folder: Path) -> list[LabelledFile]:
     Raises:
         DatasetError: the folder is missing, holds images outside class folders, or lacks a class.
     """
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder. Give a folder with one sub-folder per class.")
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in _SUFFIXES)
-    files = [_labelled(path, folder) for path in paths]
+    files = [_labelled(path, folder) for path in image_paths(folder)]
     require_every_class(Counter(file.label for file in files), where=str(folder))
     return files
+
+
+def image_paths(folder: Path) -> list[Path]:
+    """Every file below ``folder`` whose name is that of an image, in path order.
+
+    Raises:
+        DatasetError: the folder is missing.
+    """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is not a folder. Give a folder with one sub-folder per class.")
+    return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in _SUFFIXES)
+
+
+def read_folder(
+    folder: Path, on_read: Callable[[int], None] = lambda _: None
+) -> tuple[list[LabelledImage], list[LeftOut]]:
+    """Every labelled image below ``folder`` that decodes, and what does not; ``on_read`` is told of each.
+
+    Raises:
+        DatasetError: the folder is missing.
+    """
+    images: list[LabelledImage] = []
+    left_out: list[LeftOut] = []
+    with ThreadPoolExecutor() as threads:
+        for item in threads.map(lambda path: _read(path, folder), image_paths(folder)):
+            if isinstance(item, LabelledImage):
+                images.append(item)
+            else:
+                left_out.append(item)
+            on_read(1)
+    return images, left_out
+
+
+def _read(path: Path, folder: Path) -> LabelledImage | LeftOut:
+    inside = path.relative_to(folder)
+    named = inside.parent.name
+    return understand(path.read_bytes, folder=named, address=str(inside), around=inside.parts[:-2])
 
 
 def _labelled(path: Path, folder: Path) -> LabelledFile:

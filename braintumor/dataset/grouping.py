@@ -103,8 +103,12 @@ def _fold(images: Iterable[LabelledImage]) -> tuple[list[Picture], list[LeftOut]
             pictures.append(Picture(files=tuple(sorted(files, key=lambda file: (file.image_sha256, file.image_uri)))))
         else:
             reason = f"identical images are labelled {' and '.join(labels)}"
-            left_out += [LeftOut(image_uri=file.image_uri, reason=reason) for file in files]
+            left_out += [_left_out(file, reason) for file in files]
     return sorted(pictures, key=lambda picture: picture.image.image_sha256), left_out
+
+
+def _left_out(file: LabelledImage, reason: str) -> LeftOut:
+    return LeftOut(image_uri=file.image_uri, reason=reason, image_sha256=file.image_sha256)
 
 
 def _splits(picture: Picture, remembered: Mapping[str, Split]) -> set[Split]:
@@ -188,7 +192,7 @@ class _Work:
     def left_out(self) -> list[LeftOut]:
         """Every file that has to stay out."""
         return [
-            LeftOut(image_uri=file.image_uri, reason=reason)
+            _left_out(file, reason)
             for position, reason in self.reasons.items()
             for file in self.pictures[position].files
         ]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
+from braintumor.dataset.appearance import Appearance, appearance_of
 from braintumor.dataset.fingerprint import perceptual_hashes
 from braintumor.errors import DatasetError
 from braintumor.imaging.frames import Decoded, decode
 from braintumor.imaging.rejection import Rejection
 from braintumor.labels import TumorClass, parse_class
 from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
+
+OUTSIDE = "not in a class folder"
+"""Why a file was left out whose folder names no class."""
 
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
@@ -27,6 +31,7 @@ class LabelledImage:
         label: what its folder says.
         image_uri: its address in S3; may name a patient.
         attributes: what its answers can be sliced by: ``source``, ``format``, ``colour``, ``long_side``.
+        appearance: how it looks.
         patient: raw identifiers of its patient and study, where DICOM gives them; never stored.
     """
 
@@ -36,41 +41,66 @@ class LabelledImage:
     label: TumorClass
     image_uri: str
     attributes: Mapping[str, str] = field(hash=False)
+    appearance: Appearance
     patient: frozenset[str] = field(default=frozenset(), repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:
-    """An image that could not enter a snapshot, and why."""
+    """An image that could not enter a snapshot, and why.
+
+    Attributes:
+        image_uri: its address; may name a patient.
+        reason: why.
+        image_sha256: of the file's bytes; empty where they were not read.
+    """
 
     image_uri: str
     reason: str
+    image_sha256: str = ""
 
 
 def read_image(store: ObjectStore, source: S3Uri, entry: ObjectEntry) -> LabelledImage | LeftOut:
     """Read one object below ``source``, whose first folder names its class."""
     uri = S3Uri(bucket=entry.bucket, key=entry.key)
     folder, *inner = entry.key.removeprefix(source.key).split("/")
+    return understand(lambda: store.read(uri, etag=entry.etag), folder=folder, address=str(uri), around=inner[:-1])
+
+
+def understand(
+    read: Callable[[], bytes], *, folder: str, address: str, around: Sequence[str]
+) -> LabelledImage | LeftOut:
+    """Make a labelled image of a file; nothing is read where its folder names no class.
+
+    Args:
+        read: gives the file's bytes.
+        folder: that names the class.
+        address: where the file lies.
+        around: the folders around it that name no class, such as ``Training``.
+    """
     try:
         label = parse_class(folder)
     except DatasetError:
-        return LeftOut(image_uri=str(uri), reason="not in a class folder")
-    data = store.read(uri, etag=entry.etag)
+        return LeftOut(image_uri=address, reason=OUTSIDE)
+    data = read()
     decoded = decode(data)
+    digest = sha256(data).hexdigest()
     if isinstance(decoded, Rejection):
-        return LeftOut(image_uri=str(uri), reason=f"{decoded.reason}: {decoded.detail}")
+        return LeftOut(image_uri=address, reason=f"{decoded.reason}: {decoded.detail}", image_sha256=digest)
+    pixels = decoded.frames[0].pixels
     return LabelledImage(
-        image_sha256=sha256(data).hexdigest(),
+        image_sha256=digest,
         pixel_sha256=decoded.pixel_sha256,
-        perceptual_hash=perceptual_hashes(decoded.frames[0].pixels).tobytes(),
+        perceptual_hash=perceptual_hashes(pixels).tobytes(),
         label=label,
-        image_uri=str(uri),
-        attributes={"source": _source(inner[:-1]), **_attributes(decoded)},
+        image_uri=address,
+        attributes={"source": _source(around), **_attributes(decoded)},
+        appearance=appearance_of(pixels),
         patient=_patient(decoded),
     )
 
 
-def _source(folders: list[str]) -> str:
+def _source(folders: Sequence[str]) -> str:
     """The part of a public set that an image came in. Any other folder may be named after a patient: it is not kept."""
     return next((folder for folder in folders if folder.lower() in _PARTS), "-")
 

@@ -24,6 +24,9 @@ from braintumor.database import copy_rows, transaction
 from braintumor.dataset.folder import require_every_class
 from braintumor.dataset.grouping import Grouping, form_groups, group_key
 from braintumor.dataset.image import LabelledImage, LeftOut, read_image
+from braintumor.dataset.quality import assess
+from braintumor.dataset.quality_gate import keep_report, require_quality
+from braintumor.dataset.quality_rules import QualityRules
 from braintumor.dataset.split import Split, assign
 from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.labels import CLASSES, TumorClass
@@ -102,23 +105,33 @@ class Snapshot:
 
 
 def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
-    """Take a snapshot of an S3 prefix, by default the one of the settings, and keep its manifest beside the models."""
+    """Take a snapshot of an S3 prefix, by default the one of the settings.
+
+    Its manifest and its quality report lie beside the models, as ``snapshots/<snapshot_id>.csv`` and ``.html``.
+
+    Raises:
+        DatasetError: the images do not pass the data quality gate, and nothing is recorded; or as ``take_snapshot``.
+        QualityRulesError: the settings name a rule file that is none.
+    """
+    rules = QualityRules.load(settings.quality_rules)
     source = S3Uri.parse_prefix(prefix or settings.require("dataset_uri"))
-    store = ObjectStore.connect(settings)
-    snapshot = take_snapshot(database.connect(settings), store, source)
-    _keep_manifest(store, S3Uri.parse_prefix(settings.require("models_uri")), snapshot)
+    models = S3Uri.parse_prefix(settings.require("models_uri"))
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    images, unreadable = read_images(store, source)
+    quality = assess(images, unreadable, rules)
+    require_quality(store, models, quality, source=str(source))
+    snapshot = take_snapshot(engine, source, images, unreadable)
+    _keep_manifest(store, models, snapshot)
+    keep_report(store, models, quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=snapshot.counts())
     return snapshot
 
 
-def take_snapshot(
-    engine: Engine, store: ObjectStore, source: S3Uri, *, on_read: Callable[[int], None] = lambda _: None
-) -> Snapshot:
-    """Read every labelled image under ``source``, group, split and record them; the same images give the same id.
+def take_snapshot(engine: Engine, source: S3Uri, images: list[LabelledImage], unreadable: list[LeftOut]) -> Snapshot:
+    """Group, split and record what was read under ``source``; the same images give the same id.
 
     Raises:
         DatasetError: a class is missing, has fewer than ``MINIMUM_PER_CLASS`` distinct images, or none in a split.
     """
-    images, unreadable = read_images(store, source, on_read)
     with transaction(engine) as connection:
         connection.execute(text("lock table split_assignment in share row exclusive mode"))
         grouping = form_groups(images, _remembered(connection))

@@ -9,13 +9,11 @@ Every text is escaped: file names and labels come from outside.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from jinja2 import Environment
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation import plots
@@ -24,6 +22,7 @@ from braintumor.evaluation.occlusion import occlusion_table
 from braintumor.evaluation.slices import slices_table
 from braintumor.evaluation.table import ReportTable
 from braintumor.evaluation.words import duration, figure, size
+from braintumor.pages.environment import page_environment
 
 CARD = "model_card.md"
 """The model card's name, beside the page that links to it."""
@@ -76,17 +75,6 @@ def _warnings(models: Sequence[ModelReport]) -> list[str]:
 
 @cache
 def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).with_name("templates")),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"figure": figure, "png": _png, "duration": duration, "size": size}
+    environment = page_environment(Path(__file__).with_name("templates"))
+    environment.filters |= {"figure": figure, "duration": duration, "size": size}
     return environment
-
-
-def _png(data: bytes) -> Markup:
-    """A data URI: base64 holds nothing that would need escaping."""
-    return Markup(f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}")

@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+from braintumor.dataset.appearance import appearance_of
 from braintumor.dataset.fingerprint import NEAR, near_pairs, nearest, perceptual_hashes
 from braintumor.dataset.grouping import Grouping, form_groups
 from braintumor.dataset.image import LabelledImage
@@ -35,6 +36,7 @@ def image(
         label=label,
         image_uri=name,
         attributes={},
+        appearance=appearance_of(pixels),
         patient=frozenset() if patient is None else frozenset({patient}),
     )
 

@@ -8,12 +8,21 @@ from pathlib import Path
 
 import pytest
 
-from braintumor.dataset.folder import labelled_files
+from braintumor.dataset.folder import labelled_files, read_folder
+from braintumor.dataset.quality import not_mri
 from braintumor.imaging.frames import Decoded, decode
 from braintumor.labels import CLASSES
 from tests.conftest import NO_DATASET
 
 _EVERY = 25
+
+
+def test_fewer_than_one_in_a_hundred_real_images_do_not_look_like_mri() -> None:
+    folder = os.environ.get("BRAINTUMOR_DATASET")
+    if not folder:
+        pytest.skip(NO_DATASET)
+    images, _ = read_folder(Path(folder))
+    assert len(not_mri(images)) < len(images) / 100
 
 
 def test_a_labelled_folder_of_real_images_is_understood_and_decodes() -> None:

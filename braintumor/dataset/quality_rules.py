@@ -1,0 +1,137 @@
+"""The rule file of the data quality gate: for each check how much is too much, and what follows.
+
+>>> QualityRules.load().not_mri
+Check(level=<Level.BLOCKING: 'blocking'>, bound=0.1)
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Self
+
+from braintumor.errors import QualityRulesError
+
+_PACKAGED = Path(__file__).with_name("quality.toml")
+_WHOLE = ("version", "maximum_images_label_errors")
+
+
+class Level(StrEnum):
+    """What follows when a check finds too much: the data is refused, or a line in the report, or nothing."""
+
+    BLOCKING = "blocking"
+    WARNING = "warning"
+    OFF = "off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One check: its level, and the share from 0 to 1 beyond which it finds something."""
+
+    level: Level
+    bound: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class QualityRules:
+    """The bounds of one rule file; its comments say what each is a share of.
+
+    Attributes:
+        version: raised whenever a value changes.
+        maximum_images_label_errors: number of distinct images, 1 or more, up to which label errors are looked for.
+        unreadable: files that cannot be decoded.
+        outside: files outside class folders.
+        copies: files that repeat another.
+        contradictions: near-identical images with different labels.
+        imbalance: smallest class to largest, a floor.
+        not_mri: images that do not look like MRI, of a class.
+        label_errors: likely label errors.
+    """
+
+    version: int
+    maximum_images_label_errors: int
+    unreadable: Check
+    outside: Check
+    copies: Check
+    contradictions: Check
+    imbalance: Check
+    not_mri: Check
+    label_errors: Check
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> Self:
+        """Read a rule file; ``None`` means the packaged one.
+
+        Raises:
+            QualityRulesError: the file is missing or not TOML, or a key is missing, unknown or out of range.
+        """
+        source = _PACKAGED if path is None else Path(path)
+        try:
+            values = tomllib.loads(source.read_text(encoding="utf-8"))
+        except OSError as exc:
+            raise QualityRulesError(
+                f"The data quality rule file {source} cannot be read: {exc.strerror}. "
+                "Set BRAINTUMOR_QUALITY_RULES to a readable TOML file, or unset it to use the packaged rules."
+            ) from exc
+        except ValueError as exc:  # not TOML, or not UTF-8
+            raise QualityRulesError(
+                f"The data quality rule file {source} is not TOML: {exc}. Correct that line."
+            ) from exc
+        return cls.from_values(values, source=str(source))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], *, source: str = "given values") -> Self:
+        """Build from plain values, all of them checked.
+
+        Raises:
+            QualityRulesError: a key is missing, unknown or out of range.
+        """
+        _require_keys(values, [f.name for f in fields(cls)], where=f"Data quality rules ({source})")
+        checked: dict[str, Any] = {
+            key: (_number if key in _WHOLE else _check)(key, value, source) for key, value in values.items()
+        }
+        return cls(**checked)
+
+
+def _require_keys(values: Mapping[str, Any], known: list[str], *, where: str) -> None:
+    for key in values:
+        if key not in known:
+            raise QualityRulesError(
+                f"{where}: unknown key {key!r}. Allowed: {', '.join(known)}. "
+                f"Received: {key} = {values[key]!r}. Remove it or correct its spelling."
+            )
+    missing = [key for key in known if key not in values]
+    if missing:
+        raise QualityRulesError(
+            f"{where}: missing key {missing[0]!r}. Required: {', '.join(known)}. "
+            f'Received: {", ".join(values) or "nothing"}. Add it: a check is left out by level = "off" only.'
+        )
+
+
+def _number(key: str, value: object, source: str) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+        return value
+    raise QualityRulesError(
+        f"Data quality rules ({source}): {key} must be a whole number, 1 or more. Received: {value!r}. "
+        "Correct this line of the file."
+    )
+
+
+def _check(key: str, value: object, source: str) -> Check:
+    where = f"Data quality rules ({source}): {key}"
+    if not isinstance(value, dict):
+        raise QualityRulesError(f"{where} must be a table with level and bound. Received: {value!r}. Write [{key}].")
+    _require_keys(value, ["level", "bound"], where=where)
+    level, bound = value["level"], value["bound"]
+    if level not in list(Level):
+        raise QualityRulesError(
+            f"{where}.level must be one of {', '.join(Level)}. Received: {level!r}. Correct this line of the file."
+        )
+    if not isinstance(bound, int | float) or isinstance(bound, bool) or not 0 <= bound <= 1:
+        raise QualityRulesError(
+            f"{where}.bound must be a number from 0 to 1. Received: {bound!r}. Correct this line of the file."
+        )
+    return Check(level=Level(level), bound=float(bound))
