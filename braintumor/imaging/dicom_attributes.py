@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from pydicom.dataelem import RawDataElement
@@ -59,7 +60,7 @@ _SCANNING_TERMS = frozenset({"SE", "IR", "GR", "EP", "RM"})
 
 _T1_LONGEST_TR, _LONG_TR = 800.0, 2000.0
 _SHORT_TE, _LONG_TE = 30.0, 80.0
-"""Milliseconds: the customary bounds of a spin echo's weighting. Between them textbooks differ, so nothing is said."""
+"""Milliseconds: what counts as short and long in a spin echo, by decision 0013. Between them nothing is said."""
 
 
 def dicom_attributes(dataset: Any) -> dict[str, str]:
@@ -93,7 +94,7 @@ def _manufacturer(name: str) -> str | None:
     words = re.findall(r"[a-z]+", name.lower())
     if not words:
         return None
-    said = {*words, *(f"{one} {next_one}" for one, next_one in zip(words, words[1:], strict=False))}
+    said = {*words, *map(" ".join, pairwise(words))}
     return next((vendor for vendor, known in _VENDORS.items() if said & known), "other")
 
 
@@ -129,8 +130,8 @@ def _weighting(dataset: Any) -> str | None:
     """Of a spin echo: T1 if TR and TE are short, PD if TR is long and TE short, T2 if both are long.
 
     ``EchoTime`` of a fast spin echo is that of the centre of k-space (PS3.3 C.8.3.1), so the rule holds for it, too. An
-    inversion pulse changes the contrast: with an ``InversionTime`` nothing is said. A gradient echo's weighting hangs on
-    its flip angle and spoiling as well; it is not told.
+    inversion pulse changes the contrast: with an ``InversionTime`` nothing is said. A gradient echo's weighting hangs
+    on its flip angle and spoiling as well; it is not told.
     """
     repetition, echo = _number(dataset, "RepetitionTime"), _number(dataset, "EchoTime")
     if repetition is None or echo is None or min(repetition, echo) <= 0 or _number(dataset, "InversionTime"):

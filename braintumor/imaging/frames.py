@@ -62,7 +62,7 @@ class Decoded:
         format: by content.
         frames: one or more.
         dicom: raw identifiers, of a DICOM object.
-        attributes: of patient and scanner, where DICOM gives them: coarse words of ``dicom_attributes`` that name nobody.
+        attributes: of patient and scanner, where DICOM gives them: the coarse words of ``dicom_attributes``.
     """
 
     format: Format

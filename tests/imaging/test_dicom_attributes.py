@@ -9,8 +9,8 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataelem import RawDataElement
 from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from braintumor.imaging.frames import Decoded, decode
@@ -97,7 +97,25 @@ def test_an_age_of_years_months_weeks_or_days_falls_into_its_band(age: str, band
     assert attributes(holding("PatientAge", age.encode())) == {"age_band": band}
 
 
-@pytest.mark.parametrize("age", ["", "045", "Y", "000Y", "000D", "-45Y", "45 Y", "4.5Y", "0045Y", "131Y", "045J", "19781231", "Jane^Doe", "045Y\\050Y"])  # fmt: skip
+@pytest.mark.parametrize(
+    "age",
+    [
+        "",
+        "045",
+        "Y",
+        "000Y",
+        "000D",
+        "-45Y",
+        "45 Y",
+        "4.5Y",
+        "0045Y",
+        "131Y",
+        "045J",
+        "19781231",
+        "Jane^Doe",
+        "045Y\\050Y",
+    ],
+)
 def test_an_age_that_is_none_gives_no_band(age: str) -> None:
     assert attributes(holding("PatientAge", age.encode())) == {}
 
@@ -162,7 +180,10 @@ def test_a_field_in_tesla_or_gauss_falls_into_its_band(field: str, band: str) ->
     assert attributes(holding("MagneticFieldStrength", field.encode())) == {"field_strength": band}
 
 
-@pytest.mark.parametrize("field", ["", "0", "-3", "nan", "inf", "1e999", "1500", "3000", "300000", "1.5\\3", "1.5T", "Jane^Doe"])  # fmt: skip
+@pytest.mark.parametrize(
+    "field",
+    ["", "0", "-3", "nan", "inf", "1e999", "1500", "3000", "300000", "1.5\\3", "1.5T", "Jane^Doe"],
+)
 def test_a_field_that_is_none_or_in_a_unit_that_cannot_be_told_gives_no_band(field: str) -> None:
     assert attributes(holding("MagneticFieldStrength", field.encode())) == {}
 
