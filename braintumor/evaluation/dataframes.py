@@ -62,8 +62,8 @@ def test_predictions(engine: Engine, model_name: str) -> pd.DataFrame:
         join snapshot_image using (snapshot_id, image_sha256)
         where evaluation.model_version_id = :model and snapshot_id = :snapshot and evaluation.split = 'test'
         order by image_sha256"""
-    values = {"model": model.model_version_id, "snapshot": model.snapshot_id}
+    chosen = text(query).bindparams(model=model.model_version_id, snapshot=model.snapshot_id)
     with transaction(engine) as connection:
-        frame = pd.read_sql(text(query), connection, params=values)
+        frame = pd.read_sql(chosen, connection)
     attributes = pd.DataFrame(list(frame.pop("attributes")), index=frame.index)
     return frame.drop(columns="evaluation_id").join(attributes)
