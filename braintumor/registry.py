@@ -58,6 +58,7 @@ class TrainingRecord:
     seconds: float
     grouped_accuracy: float | None = None
     naive_accuracy: float | None = None
+    initial_weights_sha256: str | None = None
 
 
 _SELECT = """
@@ -272,11 +273,11 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
         text("""
         insert into training_run (
             run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version, library_versions,
-            device, seconds, grouped_accuracy, naive_accuracy)
+            device, seconds, grouped_accuracy, naive_accuracy, initial_weights_sha256)
         values (
             :run_key, :recipe_name, cast(:recipe as jsonb), :snapshot_id, :initialisation, cast(:history as jsonb),
             :code_version, cast(:library_versions as jsonb), :device, :seconds,
-            :grouped_accuracy, :naive_accuracy)
+            :grouped_accuracy, :naive_accuracy, :initial_weights_sha256)
         on conflict (run_key, recipe_name) do nothing"""),
         {
             "run_key": training.run_key,
@@ -291,6 +292,7 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
             "seconds": training.seconds,
             "grouped_accuracy": training.grouped_accuracy,
             "naive_accuracy": training.naive_accuracy,
+            "initial_weights_sha256": training.initial_weights_sha256,
         },
     )
     found: int = connection.execute(
