@@ -23,7 +23,7 @@ from braintumor.modelling.features import Embed, through_keras, through_openvino
 from braintumor.modelling.head import fit_head
 from braintumor.modelling.recipe import Recipe
 
-_TRAINING, _VALIDATION, _TEST = 320, 80, 600
+_TRAINING, _VALIDATION, _TEST = 960, 240, 600
 _SIZE = 224
 
 Array = NDArray[np.float32]
