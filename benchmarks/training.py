@@ -1,7 +1,7 @@
 """Training a head on cached features against the same recipe through ``model.fit`` on images, in one process.
 
-Phantoms, ResNet50 frozen with random weights, 224 x 224, 10 epochs, no augmentation, no early stopping, the best epoch's
-weights. Both see the same batches in the same order, and standardise the features by the same constants, which random
+Phantoms, ResNet50 frozen with random weights, 224 x 224, 10 epochs, no augmentation, no early stopping, the best
+epoch. Both see the same batches in the same order, and standardise the features by the same constants, which random
 features need; plain gets these as a gift, untimed.
 """
 
