@@ -14,7 +14,7 @@ PROJECT = Path(__file__).parent.parent
 PACKAGE = PROJECT / "braintumor"
 
 FLOORS = [
-    {"labels", "errors", "settings"},
+    {"labels", "errors", "settings", "rulefile"},
     {"objectstore", "database", "pages"},
     {"migrations", "imaging"},
     {"serving"},

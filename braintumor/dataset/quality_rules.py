@@ -6,7 +6,6 @@ Check(level=<Level.BLOCKING: 'blocking'>, bound=0.1)
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import StrEnum
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from braintumor.errors import QualityRulesError
+from braintumor.rulefile import read_rules, require_keys
 
 _PACKAGED = Path(__file__).with_name("quality.toml")
 _WHOLE = ("version", "maximum_images_label_errors")
@@ -69,17 +69,9 @@ class QualityRules:
             QualityRulesError: the file is missing or not TOML, or a key is missing, unknown or out of range.
         """
         source = _PACKAGED if path is None else Path(path)
-        try:
-            values = tomllib.loads(source.read_text(encoding="utf-8"))
-        except OSError as exc:
-            raise QualityRulesError(
-                f"The data quality rule file {source} cannot be read: {exc.strerror}. "
-                "Set BRAINTUMOR_QUALITY_RULES to a readable TOML file, or unset it to use the packaged rules."
-            ) from exc
-        except ValueError as exc:  # not TOML, or not UTF-8
-            raise QualityRulesError(
-                f"The data quality rule file {source} is not TOML: {exc}. Correct that line."
-            ) from exc
+        values = read_rules(
+            source, name="The data quality", variable="BRAINTUMOR_QUALITY_RULES", error=QualityRulesError
+        )
         return cls.from_values(values, source=str(source))
 
     @classmethod
@@ -97,18 +89,8 @@ class QualityRules:
 
 
 def _require_keys(values: Mapping[str, Any], known: list[str], *, where: str) -> None:
-    for key in values:
-        if key not in known:
-            raise QualityRulesError(
-                f"{where}: unknown key {key!r}. Allowed: {', '.join(known)}. "
-                f"Received: {key} = {values[key]!r}. Remove it or correct its spelling."
-            )
-    missing = [key for key in known if key not in values]
-    if missing:
-        raise QualityRulesError(
-            f"{where}: missing key {missing[0]!r}. Required: {', '.join(known)}. "
-            f'Received: {", ".join(values) or "nothing"}. Add it: a check is left out by level = "off" only.'
-        )
+    why = 'a check is left out by level = "off" only'
+    require_keys(values, known, where=where, why=why, error=QualityRulesError)
 
 
 def _number(key: str, value: object, source: str) -> int:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any, Self
 from braintumor.errors import EvaluationError, GateRulesError
 from braintumor.evaluation.metrics import Evaluation
 from braintumor.labels import CLASSES, TUMORS, TumorClass
+from braintumor.rulefile import read_rules, require_keys
 
 _PACKAGED = Path(__file__).with_name("gate.toml")
 _ROUNDING = 1e-9
@@ -56,15 +56,7 @@ class GateRules:
             GateRulesError: the file is missing or not TOML, or a key is missing, unknown or out of range.
         """
         source = _PACKAGED if path is None else Path(path)
-        try:
-            values = tomllib.loads(source.read_text(encoding="utf-8"))
-        except OSError as exc:
-            raise GateRulesError(
-                f"The gate's rule file {source} cannot be read: {exc.strerror}. "
-                "Set BRAINTUMOR_GATE_RULES to a readable TOML file, or unset it to use the packaged rules."
-            ) from exc
-        except ValueError as exc:  # not TOML, or not UTF-8
-            raise GateRulesError(f"The gate's rule file {source} is not TOML: {exc}. Correct that line.") from exc
+        values = read_rules(source, name="The gate's", variable="BRAINTUMOR_GATE_RULES", error=GateRulesError)
         return cls.from_values(values, source=str(source))
 
     @classmethod
@@ -75,18 +67,9 @@ class GateRules:
             GateRulesError: a key is missing, unknown or out of range.
         """
         known = [f.name for f in fields(cls)]
-        for key in values:
-            if key not in known:
-                raise GateRulesError(
-                    f"Gate rules ({source}): unknown key {key!r}. Allowed: {', '.join(known)}. "
-                    f"Received: {key} = {values[key]!r}. Remove it or correct its spelling."
-                )
+        why = "leaving a rule out never weakens the gate"
+        require_keys(values, known, where=f"Gate rules ({source})", why=why, error=GateRulesError)
         for key in known:
-            if key not in values:
-                raise GateRulesError(
-                    f"Gate rules ({source}): missing key {key!r}. Required: {', '.join(known)}. "
-                    f"Received: {', '.join(values) or 'nothing'}. Add it: leaving a rule out never weakens the gate."
-                )
             _check_range(key, values[key], source)
         return cls(**values)
 
