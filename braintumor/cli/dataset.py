@@ -95,10 +95,11 @@ def _read(settings: Settings, source: str) -> tuple[list[LabelledImage], list[Le
 
         prefix = S3Uri.parse_prefix(source)
         return read_images(ObjectStore.connect(settings), prefix)
-    from braintumor.dataset.folder import image_paths, read_folder
+    from braintumor.dataset.folder import image_paths, read_files
 
-    with progress("Reading", len(image_paths(Path(source)))) as advance:
-        return read_folder(Path(source), on_read=advance)
+    paths = image_paths(Path(source))
+    with progress("Reading", len(paths)) as advance:
+        return read_files(paths, Path(source), on_read=advance)
 
 
 def _shown_source(source: str) -> str:

@@ -7,12 +7,12 @@ names. In S3 every image lies under ``<prefix><class>/``, whatever its folder wa
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from braintumor.dataset.image import LabelledImage, LeftOut, understand
+from braintumor.dataset.image import LabelledImage, LeftOut, sorted_out, understand
 from braintumor.errors import DatasetError
 from braintumor.labels import CLASSES, TumorClass, parse_class
 from braintumor.objectstore import ObjectStore, S3Uri
@@ -51,24 +51,21 @@ def image_paths(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in _SUFFIXES)
 
 
-def read_folder(
-    folder: Path, on_read: Callable[[int], None] = lambda _: None
-) -> tuple[list[LabelledImage], list[LeftOut]]:
-    """Every labelled image below ``folder`` that decodes, and what does not; ``on_read`` is told of each.
+def read_folder(folder: Path) -> tuple[list[LabelledImage], list[LeftOut]]:
+    """Every labelled image below ``folder`` that decodes, and what does not.
 
     Raises:
         DatasetError: the folder is missing.
     """
-    images: list[LabelledImage] = []
-    left_out: list[LeftOut] = []
+    return read_files(image_paths(folder), folder)
+
+
+def read_files(
+    paths: Sequence[Path], folder: Path, on_read: Callable[[int], None] = lambda _: None
+) -> tuple[list[LabelledImage], list[LeftOut]]:
+    """The same of some ``image_paths`` of ``folder``; ``on_read`` is told of each."""
     with ThreadPoolExecutor() as threads:
-        for item in threads.map(lambda path: _read(path, folder), image_paths(folder)):
-            if isinstance(item, LabelledImage):
-                images.append(item)
-            else:
-                left_out.append(item)
-            on_read(1)
-    return images, left_out
+        return sorted_out(threads.map(lambda path: _read(path, folder), paths), on_read)
 
 
 def _read(path: Path, folder: Path) -> LabelledImage | LeftOut:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -67,6 +67,21 @@ def read_image(store: ObjectStore, source: S3Uri, entry: ObjectEntry) -> Labelle
     uri = S3Uri(bucket=entry.bucket, key=entry.key)
     folder, *inner = entry.key.removeprefix(source.key).split("/")
     return understand(lambda: store.read(uri, etag=entry.etag), folder=folder, address=str(uri), around=inner[:-1])
+
+
+def sorted_out(
+    items: Iterable[LabelledImage | LeftOut], on_read: Callable[[int], None] = lambda _: None
+) -> tuple[list[LabelledImage], list[LeftOut]]:
+    """What decodes, and what does not; ``on_read`` is told of each as it comes."""
+    images: list[LabelledImage] = []
+    left_out: list[LeftOut] = []
+    for item in items:
+        if isinstance(item, LabelledImage):
+            images.append(item)
+        else:
+            left_out.append(item)
+        on_read(1)
+    return images, left_out
 
 
 def understand(

@@ -11,7 +11,7 @@ import csv
 import io
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -24,7 +24,7 @@ from braintumor.database import copy_rows, transaction
 from braintumor.dataset.folder import require_every_class
 from braintumor.dataset.grouping import Grouping, form_groups, group_key
 from braintumor.dataset.identified import Identified
-from braintumor.dataset.image import LabelledImage, LeftOut, read_image
+from braintumor.dataset.image import LabelledImage, LeftOut, read_image, sorted_out
 from braintumor.dataset.quality import assess
 from braintumor.dataset.quality_gate import keep_report, require_quality
 from braintumor.dataset.quality_rules import QualityRules
@@ -146,19 +146,9 @@ def take_snapshot(engine: Engine, source: S3Uri, images: list[LabelledImage], un
     return snapshot
 
 
-def read_images(
-    store: ObjectStore, source: S3Uri, on_read: Callable[[int], None] = lambda _: None
-) -> tuple[list[LabelledImage], list[LeftOut]]:
-    """Every labelled image under ``source`` that decodes, and what does not; ``on_read`` is told of each."""
-    images: list[LabelledImage] = []
-    left_out: list[LeftOut] = []
-    for item in store.concurrently(lambda entry: read_image(store, source, entry), store.list(source)):
-        if isinstance(item, LabelledImage):
-            images.append(item)
-        else:
-            left_out.append(item)
-        on_read(1)
-    return images, left_out
+def read_images(store: ObjectStore, source: S3Uri) -> tuple[list[LabelledImage], list[LeftOut]]:
+    """Every labelled image under ``source`` that decodes, and what does not."""
+    return sorted_out(store.concurrently(lambda entry: read_image(store, source, entry), store.list(source)))
 
 
 def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
