@@ -22,7 +22,7 @@ from braintumor.labels import CLASSES
 from braintumor.modelling.batches import fit
 from braintumor.modelling.classifier import Classifier
 from braintumor.modelling.features import Embed, through_keras, through_openvino
-from braintumor.modelling.head import fit_head
+from braintumor.modelling.head import fit_head, standardisation
 from braintumor.modelling.recipe import Recipe
 
 _TRAINING, _VALIDATION, _TEST = 960, 240, 600
@@ -61,7 +61,7 @@ def compare_training() -> list[str]:
     training, validation, test = (_phantoms(count, seed) for seed, count in enumerate((_TRAINING, _VALIDATION, _TEST)))
     classifier = Classifier(recipe)
     embed = through_openvino(classifier)  # and whoever is first does not pay for the start
-    constants = _constants(embed(training.frames)["embedding"])
+    constants = standardisation(embed(training.frames)["embedding"])
     unseen = embed(test.frames)["embedding"]
     plain = _timed(partial(_plain, recipe, constants), training, validation)
     ways = {"Keras": through_keras, "OpenVINO": through_openvino}
@@ -122,12 +122,6 @@ def _cached(
         validation_labels=validation.labels,
     )
     return fitted.kernel, fitted.bias
-
-
-def _constants(features: Array) -> tuple[Array, Array]:
-    """Mean and scale (d,) of features (N, d), as ``fit_head`` takes them."""
-    deviation = features.std(axis=0)
-    return features.mean(axis=0), deviation + 1e-3 * deviation.mean()
 
 
 def _phantoms(count: int, part: int) -> Images:

@@ -51,8 +51,7 @@ def fit_head(
 
     from braintumor.modelling.batches import fit
 
-    mean, deviation = views[0].mean(axis=0), views[0].std(axis=0)
-    scale = deviation + _FLOOR * deviation.mean()
+    mean, scale = standardisation(views[0])
     model = _head_model(recipe, dim=views[0].shape[1])
     history = fit(
         model,
@@ -73,6 +72,12 @@ def fit_head(
         bias=(bias - mean @ (weights / scale[:, None])).astype(np.float32),
         history=history,
     )
+
+
+def standardisation(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and scale (d,) of features (N, d)."""
+    deviation = features.std(axis=0)
+    return features.mean(axis=0), deviation + _FLOOR * deviation.mean()
 
 
 def _head_model(recipe: Recipe, *, dim: int) -> Any:
