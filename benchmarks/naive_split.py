@@ -23,11 +23,12 @@ from braintumor.dataset.frameset import FrameSet
 from braintumor.dataset.grouping import Picture, form_groups, group_key
 from braintumor.dataset.image import LabelledImage
 from braintumor.dataset.snapshot import SnapshotImage
-from braintumor.dataset.split import Split, assign
+from braintumor.dataset.split import SHARES, Split, assign
 from braintumor.errors import DatasetError
 from braintumor.imaging.frames import decode
 from braintumor.imaging.preprocess import prepare
 from braintumor.imaging.rejection import Rejection
+from braintumor.modelling.naive import deal
 from braintumor.modelling.recipe import Recipe
 from braintumor.modelling.training import train
 
@@ -39,7 +40,11 @@ from braintumor.modelling.training import train
 def main(folder: Path, recipe_name: str, weights: Path | None) -> None:
     """Train RECIPE_NAME on a random split of the files of FOLDER that are not in its test split."""
     recipe = Recipe.load(recipe_name)
-    training, held_out = deal(files_outside_test(folder), seed=recipe.seed)
+    files = files_outside_test(folder)
+    share = SHARES[Split.VALIDATION] / (SHARES[Split.TRAIN] + SHARES[Split.VALIDATION])
+    training, held_out = (
+        [files[i] for i in part] for part in deal(np.arange(len(files)), share=share, seed=recipe.seed)
+    )
     with TemporaryDirectory() as scratch:
         trained = train(
             recipe,
@@ -67,13 +72,6 @@ def files_outside_test(folder: Path) -> list[LabelledImage]:
     return [file for picture in kept for file in picture.files]
 
 
-def deal(files: list[LabelledImage], *, seed: int) -> tuple[list[LabelledImage], list[LabelledImage]]:
-    """A random split of single files with as large a share held out as validation has of train and validation."""
-    order = np.random.default_rng(seed).permutation(len(files))
-    count = round(len(files) * 0.15 / 0.85)
-    return [files[i] for i in order[count:]], [files[i] for i in order[:count]]
-
-
 def _frames(folder: Path, files: list[LabelledImage], size: int) -> FrameSet:
     frames = np.empty((len(files), size, size, 3), np.uint8)
     for index, file in enumerate(files):
@@ -86,16 +84,7 @@ def _frames(folder: Path, files: list[LabelledImage], size: int) -> FrameSet:
 
 
 def _record(file: LabelledImage) -> SnapshotImage:
-    return SnapshotImage(
-        image_sha256=file.image_sha256,
-        pixel_sha256=file.pixel_sha256,
-        perceptual_hash=file.perceptual_hash,
-        group_key=file.pixel_sha256,
-        label=file.label,
-        split=Split.TRAIN,
-        image_uri=file.image_uri,
-        attributes=file.attributes,
-    )
+    return SnapshotImage.of(Picture(files=(file,)), group_key=file.pixel_sha256, split=Split.TRAIN)
 
 
 def _made(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 import pandas as pd
 from sqlalchemy import Connection, Engine, Row, text
@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, Row, text
 from braintumor import database
 from braintumor.database import copy_rows, transaction
 from braintumor.dataset.folder import require_every_class
-from braintumor.dataset.grouping import Grouping, form_groups, group_key
+from braintumor.dataset.grouping import Grouping, Picture, form_groups, group_key
 from braintumor.dataset.identified import Identified
 from braintumor.dataset.image import LabelledImage, LeftOut, read_image, sorted_out
 from braintumor.dataset.quality import assess
@@ -63,6 +63,22 @@ class SnapshotImage:
     image_uri: str
     attributes: Mapping[str, str] = field(hash=False)
     count_file: int = 1
+
+    @classmethod
+    def of(cls, picture: Picture, *, group_key: str, split: Split) -> Self:
+        """A picture as its first file shows it."""
+        image = picture.image
+        return cls(
+            image_sha256=image.image_sha256,
+            pixel_sha256=image.pixel_sha256,
+            perceptual_hash=image.perceptual_hash,
+            group_key=group_key,
+            label=picture.label,
+            split=split,
+            image_uri=image.image_uri,
+            attributes=image.attributes,
+            count_file=len(picture.files),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,17 +264,7 @@ def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unrea
     images = tuple(
         sorted(
             (
-                SnapshotImage(
-                    image_sha256=picture.image.image_sha256,
-                    pixel_sha256=picture.image.pixel_sha256,
-                    perceptual_hash=picture.image.perceptual_hash,
-                    group_key=group_key(group),
-                    label=picture.label,
-                    split=splits[group_key(group)],
-                    image_uri=picture.image.image_uri,
-                    attributes=picture.image.attributes,
-                    count_file=len(picture.files),
-                )
+                SnapshotImage.of(picture, group_key=group_key(group), split=splits[group_key(group)])
                 for group in grouping.groups
                 for picture in group
             ),

@@ -36,8 +36,7 @@ def naive_accuracy(
     of_file = np.repeat(np.arange(len(copies)), copies)  # one entry a file: the position of what it shows
     features = np.concatenate([training_features, validation_features])
     labels = np.concatenate([training.labels, validation.labels])
-    order = np.random.default_rng(recipe.seed).permutation(of_file)
-    held_out, fitted = np.split(order, [round(len(order) * len(validation.labels) / len(labels))])
+    fitted, held_out = deal(of_file, share=len(validation.labels) / len(labels), seed=recipe.seed)
     head = fit_head(
         recipe,
         views=[features[fitted]],
@@ -47,3 +46,10 @@ def naive_accuracy(
     )
     answers = (features[held_out] @ head.kernel + head.bias).argmax(axis=1)
     return float((answers == labels[held_out]).mean())
+
+
+def deal(files: NDArray[np.intp], *, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """A random split of ``files`` (N,), one by one: what is fitted, and ``share`` of them that is held out."""
+    order = np.random.default_rng(seed).permutation(files)
+    held_out, fitted = np.split(order, [round(len(order) * share)])
+    return fitted, held_out
