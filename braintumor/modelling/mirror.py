@@ -9,13 +9,14 @@ writes it::
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Protocol, Self
+from typing import Protocol
 
 from braintumor.errors import ObjectMissingError, WeightsError
 from braintumor.modelling.recipe import BackboneName, Recipe
@@ -73,7 +74,8 @@ def _find(settings: Settings, recipe: Recipe) -> bytes | None:
     if recipe.initial_weights == "random":
         return None
     if recipe.initial_weights == "file":
-        place, name = _place_of(settings, recipe.weights_file)
+        parent, name = posixpath.split(recipe.weights_file)
+        place = _place(settings, parent)
         return _checked(name, place.read(name), recipe.weights_sha256, source=f"recipe {recipe.name!r}")
     place, name = _mirror(settings), mirrored_name(recipe.backbone)
     data = place.read(name)
@@ -126,10 +128,6 @@ class _Prefix:
     store: ObjectStore
     uri: S3Uri
 
-    @classmethod
-    def of(cls, settings: Settings, text: str) -> Self:
-        return cls(store=ObjectStore.connect(settings), uri=S3Uri.parse_prefix(text))
-
     def read(self, name: str) -> bytes | None:
         try:
             return self.store.read(self.uri / name)
@@ -158,17 +156,13 @@ class _Folder:
 
 
 def _mirror(settings: Settings) -> _Place:
-    text = settings.require("weights_uri")
-    return _Prefix.of(settings, text) if text.startswith("s3://") else _Folder(path=Path(text).expanduser())
+    return _place(settings, settings.require("weights_uri"))
 
 
-def _place_of(settings: Settings, address: str) -> tuple[_Place, str]:
-    """The place and the name of one file, in S3 or on this machine."""
+def _place(settings: Settings, address: str) -> _Place:
     if address.startswith("s3://"):
-        parent, _, name = address.rpartition("/")
-        return _Prefix.of(settings, f"{parent}/"), name
-    path = Path(address).expanduser()
-    return _Folder(path=path.parent), path.name
+        return _Prefix(store=ObjectStore.connect(settings), uri=S3Uri.parse_prefix(address))
+    return _Folder(path=Path(address).expanduser())
 
 
 def _recognise(path: Path) -> BackboneName:
