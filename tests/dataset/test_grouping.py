@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import io
-from hashlib import sha256
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from braintumor.dataset.appearance import appearance_of
 from braintumor.dataset.fingerprint import NEAR, near_pairs, nearest, perceptual_hashes
 from braintumor.dataset.grouping import Grouping, form_groups
 from braintumor.dataset.image import LabelledImage
 from braintumor.dataset.split import Split
 from braintumor.imaging.phantom import draw
 from braintumor.labels import TumorClass
+from tests.images import labelled_image
 
 TURNS = list(Image.Transpose)
 
@@ -28,17 +27,8 @@ def drawn(seed: int, label: TumorClass = TumorClass.GLIOMA) -> Image.Image:
 def image(
     picture: Image.Image, name: str, label: TumorClass = TumorClass.GLIOMA, patient: str | None = None
 ) -> LabelledImage:
-    pixels = np.asarray(picture)
-    return LabelledImage(
-        image_sha256=sha256(name.encode()).hexdigest(),
-        pixel_sha256=sha256(pixels.tobytes()).hexdigest(),
-        perceptual_hash=perceptual_hashes(pixels).tobytes(),
-        label=label,
-        image_uri=name,
-        attributes={},
-        appearance=appearance_of(pixels),
-        patient=frozenset() if patient is None else frozenset({patient}),
-    )
+    named = frozenset() if patient is None else frozenset({patient})
+    return labelled_image(np.asarray(picture), name, label, patient=named)
 
 
 def between(one: Image.Image, other: Image.Image) -> int:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 import numpy as np
 
-from braintumor.dataset.appearance import appearance_of
-from braintumor.dataset.fingerprint import perceptual_hashes
 from braintumor.dataset.grouping import Picture
-from braintumor.dataset.image import LabelledImage
 from braintumor.dataset.label_errors import review_labels
 from braintumor.labels import CLASSES, TumorClass
+from tests.images import labelled_image
 
 CORNERS = {label: (64 * (label.position // 2), 64 * (label.position % 2)) for label in CLASSES}
 
@@ -23,20 +19,9 @@ def group(shows: TumorClass, says: TumorClass, name: str, *, files: int = 1) -> 
     top, left = CORNERS[shows]
     base[top : top + 64, left : left + 64] += rng.integers(40, 90)
     return [
-        Picture(files=(_image((base + number).astype(np.uint8), says, f"{name} {number}"),)) for number in range(files)
+        Picture(files=(labelled_image((base + number).astype(np.uint8), f"{name} {number}", says),))
+        for number in range(files)
     ]
-
-
-def _image(pixels: np.ndarray, label: TumorClass, name: str) -> LabelledImage:
-    return LabelledImage(
-        image_sha256=sha256(name.encode()).hexdigest(),
-        pixel_sha256=sha256(pixels.tobytes()).hexdigest(),
-        perceptual_hash=perceptual_hashes(pixels).tobytes(),
-        label=label,
-        image_uri=name,
-        attributes={},
-        appearance=appearance_of(pixels),
-    )
 
 
 def right(per_class: int) -> list[list[Picture]]:
