@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from braintumor import database, registry
+from braintumor import database, ledger, registry
 from braintumor.errors import DatabaseError, ModelIntegrityError, NoChampionError
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
@@ -29,8 +29,8 @@ def fresh(settings: Settings, tmp_path: Path) -> Settings:
 
 def test_the_newest_promotion_is_the_champion_and_a_retry_adds_none(engine: Engine) -> None:
     model = registry.champion(engine)
-    assert registry.promote(engine, model, request_key="again", actor="a", reason="r")
-    assert not registry.promote(engine, model, request_key="again", actor="a", reason="r")
+    assert ledger.promote(engine, model, request_key="again", actor="a", reason="r")
+    assert not ledger.promote(engine, model, request_key="again", actor="a", reason="r")
     with database.transaction(engine) as connection:
         assert connection.scalar(text("select count(*) from promotion")) == 2
 
