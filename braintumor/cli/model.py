@@ -162,7 +162,8 @@ def _print_history(history: ModelHistory) -> None:
         ["snapshot", "split", "images", "accuracy", "95% interval", "recall", "F1", "calibration error", "looks"],
         [
             [e.snapshot_id, e.split, e.count_image, f"{e.accuracy:.3f}",
-             f"{e.accuracy_low:.3f} to {e.accuracy_high:.3f}", f"{e.macro_recall:.3f}", f"{e.macro_f1:.3f}", f"{e.expected_calibration_error:.3f}", e.count_look]
+             f"{e.accuracy_low:.3f} to {e.accuracy_high:.3f}", f"{e.macro_recall:.3f}", f"{e.macro_f1:.3f}",
+             f"{e.expected_calibration_error:.3f}", e.count_look]
             for e in history.evaluations
         ],
     )  # fmt: skip

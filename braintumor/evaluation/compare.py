@@ -109,16 +109,12 @@ def _common_snapshot(connection: Connection, a: ModelVersion, b: ModelVersion) -
         {"a": a.model_version_id, "b": b.model_version_id},
     )
     if found is None:
+        newer = max(a, b, key=lambda model: model.model_version_id)
         raise EvaluationError(
             f"{a.model_name} and {b.model_name} were never judged on the same test images. Judge both on one "
-            f"snapshot's: `braintumor model evaluate NAME --snapshot {max(a, b, key=_age).snapshot_id}`; each is one more "
-            "look at a test split."
+            f"snapshot's, `braintumor model evaluate NAME --snapshot {newer.snapshot_id}`: one more look at test each."
         )
     return found
-
-
-def _age(model: ModelVersion) -> int:
-    return model.model_version_id
 
 
 def _counts(
