@@ -1,8 +1,8 @@
 """Which models' files may go: those of candidates that never answered, are old, and that nobody waits for.
 
-Kept for ever: a champion, a former champion, a model that a run was pinned to or that any answer comes from. Kept for
-a time: what was trained, or passed by the gate, within the last so many days. Reports, cards and pictures always stay,
-and so does the model's row.
+Kept for ever: a champion, a former champion, what one of them is an export of, and a model that a run was pinned to or
+that any answer comes from. Kept for a time: what was trained, or passed by the gate, within the last so many days.
+Reports, cards and pictures always stay, and so does the model's row.
 """
 
 from __future__ import annotations
@@ -36,10 +36,15 @@ _PRUNABLE = """
     select model_version.model_version_id
     from model_version
     join model_standing using (model_version_id)
-    where not is_champion and not has_been_champion and pruned_at is null
+    where not model_standing.has_been_champion and pruned_at is null
       and created_at < now() - make_interval(days => :days)
       and not exists (select from prediction where prediction.model_version_id = model_version.model_version_id)
       and not exists (select from scoring_run where scoring_run.model_version_id = model_version.model_version_id)
+      and not exists (
+          select from model_version as export
+          join model_standing as standing_of_export using (model_version_id)
+          where export.parent_model_version_id = model_version.model_version_id and standing_of_export.has_been_champion
+      )
       and not exists (
           select from gate_verdict
           where gate_verdict.model_version_id = model_version.model_version_id and is_passed
