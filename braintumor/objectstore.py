@@ -167,6 +167,15 @@ class ObjectStore:
         with self._translated(uri):
             self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=data, ContentType=content_type)
 
+    def delete(self, uris: Iterable[S3Uri]) -> int:
+        """Remove objects; one that is gone already is no error. Returns how many were asked for."""
+
+        def remove(uri: S3Uri) -> None:
+            with self._translated(uri):
+                self._client.delete_object(Bucket=uri.bucket, Key=uri.key)
+
+        return sum(1 for _ in self.concurrently(remove, uris))
+
     def upload_folder(self, folder: Path, prefix: S3Uri) -> dict[str, str]:
         """Store every file below ``folder`` under ``prefix``; returns relative path -> sha256."""
         files = sorted(p for p in folder.rglob("*") if p.is_file())

@@ -1,4 +1,4 @@
-"""Model versions and the promotion ledger: which models exist, which one answers, and why.
+"""Model versions: which exist, which one answers, and their files. Who may answer is changed in ``ledger``.
 
 Artefacts lie in S3, facts in Postgres. A model version is registered last, when all its files are stored, so nobody
 can find half a model.
@@ -7,17 +7,17 @@ can find half a model.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor.database import transaction
-from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectMissingError, PromotionError
-from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectMissingError
+from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
 from braintumor.serving.artefact import Manifest, serving_sha256s, sha256_of, verify
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
@@ -25,7 +25,10 @@ from braintumor.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
-    """One immutable trained artefact, as the registry knows it."""
+    """One immutable trained artefact, as the registry knows it, and where it stands in the ledger.
+
+    ``is_override`` says that it last became champion although the gate had not passed it, or although withdrawn.
+    """
 
     model_version_id: int
     model_name: str
@@ -40,6 +43,22 @@ class ModelVersion:
     artefact_sha256s: dict[str, str]
     created_at: datetime
     is_champion: bool
+    has_been_champion: bool
+    is_override: bool
+    withdrawn_at: datetime | None
+    pruned_at: datetime | None
+
+    @property
+    def standing(self) -> str:
+        """Where it stands, for people: such as ``champion, overridden``; empty for one that was never promoted."""
+        words = {
+            "champion": self.is_champion,
+            "former champion": self.has_been_champion and not self.is_champion,
+            "overridden": self.is_override,
+            "withdrawn": self.withdrawn_at is not None,
+            "pruned": self.pruned_at is not None,
+        }
+        return ", ".join(word for word, holds in words.items() if holds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,9 +94,14 @@ _SELECT = """
         model_version.artefact_uri,
         model_version.artefact_sha256s,
         model_version.created_at,
-        model_version.model_version_id is not distinct from (select model_version_id from champion) as is_champion
+        model_standing.is_champion,
+        model_standing.has_been_champion,
+        model_standing.is_override,
+        model_standing.withdrawn_at,
+        model_standing.pruned_at
     from model_version
     join training_run using (training_run_id)
+    join model_standing using (model_version_id)
 """
 
 
@@ -95,7 +119,7 @@ def find_model(engine: Engine, name: str) -> ModelVersion:
     """
     with transaction(engine) as connection:
         row = connection.execute(
-            text(_SELECT + "where model_name = :name or model_version_id::text = :name"), {"name": name}
+            text(_SELECT + "where model_version.model_name = :name or model_version_id::text = :name"), {"name": name}
         ).one_or_none()
     if row is None:
         raise ModelIntegrityError(f"There is no model {name!r}. `braintumor model list` shows what there is.")
@@ -115,15 +139,30 @@ def champion(engine: Engine) -> ModelVersion:
     """The model that answers now.
 
     Raises:
-        NoChampionError: nobody has been promoted yet.
+        NoChampionError: nobody has been promoted yet, or the last one who was is withdrawn.
     """
     found = find_champion(engine)
     if found is None:
-        raise NoChampionError(
-            "There is no champion yet, so nothing can be scored. Trigger the DAG weekly_retrain, or promote a trained "
-            "model: `braintumor model promote NAME --reason ...`."
-        )
+        raise NoChampionError(_no_champion(engine))
     return found
+
+
+def _no_champion(engine: Engine) -> str:
+    with transaction(engine) as connection:
+        withdrawn = connection.execute(
+            text("""
+            select model_name, reason from withdrawn_model
+            where model_version_id = (select model_version_id from promotion order by promotion_id desc limit 1)""")
+        ).one_or_none()
+    if withdrawn is not None:
+        return (
+            f"The champion {withdrawn.model_name} was withdrawn ({withdrawn.reason}), so nothing can be scored. Go "
+            "back to an earlier one with `braintumor model rollback --reason ...`, or promote another model."
+        )
+    return (
+        "There is no champion yet, so nothing can be scored. Trigger the DAG weekly_retrain, or promote a trained "
+        "model: `braintumor model promote NAME --reason ...`."
+    )
 
 
 def trained_in(engine: Engine, run_key: str) -> list[ModelVersion]:
@@ -198,67 +237,11 @@ def register(
         return _version(row)
 
 
-def promote(
-    engine: Engine,
-    model: ModelVersion,
-    *,
-    request_key: str,
-    actor: str,
-    reason: str,
-    gate_verdict_id: int | None = None,
-    is_override: bool = False,
-) -> bool:
-    """Add a row to the ledger: from its commit on, ``model`` is the champion.
-
-    The same ``request_key`` adds no second row, so a retry changes nothing. Returns whether a row was added.
-
-    Raises:
-        PromotionError: the verdict was passed against somebody who is champion no longer.
-    """
-    with transaction(engine) as connection:
-        connection.execute(text("lock table promotion in share row exclusive mode"))  # the champion stays who it is
-        if connection.scalar(text("select exists (select from promotion where request_key = :k)"), {"k": request_key}):
-            return False
-        if gate_verdict_id is not None:
-            _require_judged_champion(connection, gate_verdict_id)
-        connection.execute(
-            text("""
-            insert into promotion (request_key, action, model_version_id, gate_verdict_id, is_override, actor, reason)
-            values (:request_key, 'promote', :model, :verdict, :is_override, :actor, :reason)"""),
-            {
-                "request_key": request_key,
-                "model": model.model_version_id,
-                "verdict": gate_verdict_id,
-                "is_override": is_override,
-                "actor": actor,
-                "reason": reason,
-            },
-        )
-        return True
-
-
-def _require_judged_champion(connection: Connection, gate_verdict_id: int) -> None:
-    judged_against, now = connection.execute(
-        text("""
-        select judged.model_name, (select model_name from champion)
-        from gate_verdict
-        left join model_version as judged on judged.model_version_id = champion_model_version_id
-        where gate_verdict_id = :id"""),
-        {"id": gate_verdict_id},
-    ).one()
-    if judged_against != now:
-        raise PromotionError(
-            f"The gate compared this candidate with {judged_against or 'no champion'}, but the champion is now "
-            f"{now or 'nobody'}. Clear the task `gate` of its run, which judges it again, or promote it with "
-            "`braintumor model promote NAME --override --reason ...`."
-        )
-
-
 def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> LoadedModel:
     """Fetch the files that scoring needs into the cache, check them, compile the graph.
 
     Raises:
-        ModelIntegrityError: a file is missing or is not what the registry says.
+        ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
     """
     return LoadedModel.load(fetch_model(store, settings, model), sha256s=serving_sha256s(model.artefact_sha256s))
 
@@ -267,13 +250,35 @@ def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> 
     """The folder in the cache with the files that scoring needs, checked; what is not there, or not whole, is fetched.
 
     Raises:
-        ModelIntegrityError: a file is missing or is not what the registry says.
+        ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
     """
+    if model.pruned_at is not None:
+        raise ModelIntegrityError(
+            f"The files of {model.model_name} were pruned on {model.pruned_at:%Y-%m-%d}: it never answered, and was "
+            "old. Its facts and report are kept. To have such a model again: "
+            f"`braintumor train --recipe {model.recipe_name}`."
+        )
     folder = Path(settings.require("cache_folder")).expanduser() / model.model_name
     wanted = serving_sha256s(model.artefact_sha256s)
     if not _is_whole(folder, wanted):
         _fetch(store, S3Uri.parse(model.artefact_uri), folder, wanted)
     return folder
+
+
+def require_whole(store: ObjectStore, settings: Settings, model: ModelVersion) -> None:
+    """Fetch the files that scoring needs from S3, whatever the cache holds, and load them.
+
+    Raises:
+        ModelIntegrityError: as of ``load_model``.
+    """
+    with TemporaryDirectory(prefix="braintumor-whole-") as folder:
+        load_model(store, replace(settings, cache_folder=folder), model)
+
+
+def stored_files(store: ObjectStore, model: ModelVersion) -> list[ObjectEntry]:
+    """The model's registered files that are in S3; reports and pictures beside them do not count."""
+    folder = S3Uri.parse(model.artefact_uri)
+    return [entry for entry in store.list(folder) if entry.key.removeprefix(folder.key) in model.artefact_sha256s]
 
 
 def _is_whole(folder: Path, sha256s: dict[str, str]) -> bool:

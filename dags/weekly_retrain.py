@@ -147,6 +147,7 @@ def weekly_retrain() -> None:
             verdict["gate_verdict_id"],
             approval=context["ti"].xcom_pull(task_ids="approve"),
             must_be_approved=context["params"]["policy"] == "ask",
+            say=print,
         )
 
     @task

@@ -34,7 +34,7 @@ def models() -> HTMLResponse:
     from braintumor.registry import list_models
 
     rows = [
-        f"<tr><td>{'champion' if model.is_champion else ''}</td>"
+        f"<tr><td>{model.standing}</td>"
         f'<td><a href="{_PREFIX}/model/{escape(model.model_name)}/report.html">{escape(model.model_name)}</a></td>'
         f"<td>{escape(model.backbone)}</td><td>{escape(model.initialisation)}</td>"
         f"<td>{model.created_at:%Y-%m-%d %H:%M}</td></tr>"

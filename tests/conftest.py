@@ -17,7 +17,7 @@ import psycopg2
 import pytest
 from sqlalchemy import text
 
-from braintumor import database, migrations, registry
+from braintumor import database, ledger, migrations, registry
 from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_dataset
 from braintumor.objectstore import ObjectStore, S3Uri
@@ -65,7 +65,7 @@ def seeded(stack: Stack, phantoms: Path, tmp_path_factory: pytest.TempPathFactor
     upload(ObjectStore.connect(settings), labelled_files(phantoms), S3Uri.parse(settings.require("dataset_uri")))
     run_braintumor(settings, "train", "--recipe", str(TINY_RECIPE), "--run-key", "seed")
     model = registry.list_models(engine)[0]
-    registry.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
+    ledger.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
     engine.dispose()
     return settings
 
@@ -137,7 +137,7 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
         training=record,
         models_uri=S3Uri.parse(target.require("models_uri")),
     )
-    registry.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
+    ledger.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
     engine.dispose()
 
 

@@ -18,7 +18,7 @@ FLOORS = [
     {"objectstore", "database", "pages"},
     {"migrations", "imaging"},
     {"serving"},
-    {"dataset", "registry"},
+    {"dataset", "registry", "ledger", "retention"},
     {"scoring", "modelling", "evaluation"},
     {"cli", "__main__"},
 ]

@@ -1,15 +1,22 @@
-"""``braintumor model``."""
+"""``braintumor model``: what there is and how it does. The verbs that change who answers are in ``cli.ledger``."""
 
 from __future__ import annotations
 
-import getpass
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
+from braintumor.cli import ledger
+from braintumor.cli.model_names import model_argument
 from braintumor.cli.show import as_json, command_key, print_json, print_table
 from braintumor.settings import Settings
+
+if TYPE_CHECKING:
+    from braintumor.evaluation.compare import Comparison
+    from braintumor.evaluation.history import ModelHistory
 
 _SHARE = click.FloatRange(0, 1)
 
@@ -19,38 +26,105 @@ def model() -> None:
     """Model versions: what there is, and which one answers."""
 
 
+for _command in (ledger.promote, ledger.rollback, ledger.withdraw, ledger.prune):
+    model.add_command(_command)
+
+
 @model.command(name="list", epilog="Example: braintumor model list --json")
 @as_json
 def list_(is_json: bool) -> None:
-    """Every model version, newest first; the champion is marked."""
+    """Every model version, newest first, and where it stands: champion, overridden, withdrawn, pruned."""
     from braintumor import database
     from braintumor.registry import list_models
 
     models = list_models(database.connect(Settings.from_environment()))
     if is_json:
-        print_json([asdict(item) for item in models])
+        print_json([asdict(item) | {"standing": item.standing} for item in models])
         return
     print_table(
-        ["champion", "model", "backbone", "weights", "size", "snapshot", "created"],
+        ["champion", "model", "backbone", "weights", "size", "snapshot", "created", "standing"],
         [
             ["*" if m.is_champion else "", m.model_name, m.backbone, m.initialisation, m.image_size, m.snapshot_id,
-             f"{m.created_at:%Y-%m-%d %H:%M}"]
+             f"{m.created_at:%Y-%m-%d %H:%M}", m.standing]
             for m in models
         ],
     )  # fmt: skip
 
 
-@model.command(epilog="Example: braintumor model evaluate resnet50-20261123T030000Z-3f2a9c")
-@click.argument("name")
-def evaluate(name: str) -> None:
-    """Judge NAME on the validation and test splits of its snapshot, and write its report. Each look is counted."""
-    from braintumor.evaluation.job import evaluate_model
+@model.command(epilog="Example: braintumor model show resnet50-20261123T030000Z-3f2a9c")
+@model_argument()
+@as_json
+def show(name: str, is_json: bool) -> None:
+    """Everything on record of NAME: training, figures, looks at test, verdicts with reasons, and the ledger."""
+    from braintumor import database
+    from braintumor.evaluation.history import history_of
+    from braintumor.registry import find_model
 
-    evaluate_model(Settings.from_environment(), name, look_key=command_key(), say=click.echo)
+    engine = database.connect(Settings.from_environment())
+    history = history_of(engine, find_model(engine, name))
+    if is_json:
+        print_json(history.to_dict())
+    else:
+        _print_history(history)
+
+
+@model.command(epilog='Example: braintumor model champion --at "2026-11-23 07:00"')
+@click.option("--at", metavar="TIME", help="ISO 8601, UTC unless it names an offset; without it, now.")
+@as_json
+def champion(at: str | None, is_json: bool) -> None:
+    """Which model answers now, or which one answered at a time. Exit 1 where there was none."""
+    from braintumor import database
+    from braintumor.errors import NoChampionError
+    from braintumor.ledger import champion_at
+    from braintumor.registry import champion as champion_now
+
+    engine = database.connect(Settings.from_environment())
+    found = champion_now(engine) if at is None else champion_at(engine, _time(at))
+    if found is None:
+        raise NoChampionError(f"There was no champion at {at}. `braintumor model list` shows what there is.")
+    if is_json:
+        print_json(asdict(found) | {"standing": found.standing})
+    else:
+        click.echo(f"{found.model_name}" + (f" (now: {found.standing})" if found.standing != "champion" else ""))
+
+
+@model.command(
+    epilog="Example: braintumor model compare vgg16-20261116T030000Z-77aa01 resnet50-20261123T030000Z-3f2a9c"
+)
+@model_argument("a")
+@model_argument("b")
+@as_json
+def compare(a: str, b: str, is_json: bool) -> None:
+    """Set A beside B on the same test images, of the newest snapshot on which both were judged."""
+    from braintumor import database
+    from braintumor.evaluation.compare import compare as compare_models
+    from braintumor.registry import find_model
+
+    engine = database.connect(Settings.from_environment())
+    comparison = compare_models(engine, find_model(engine, a), find_model(engine, b))
+    if is_json:
+        print_json(comparison.to_dict())
+    else:
+        _print_comparison(comparison)
+
+
+@model.command(epilog="Example: braintumor model evaluate resnet50-20261123T030000Z-3f2a9c")
+@model_argument()
+@click.option("--snapshot", help="Judge it on the test split of another snapshot, to compare it; no report is written.")
+def evaluate(name: str, snapshot: str | None) -> None:
+    """Judge NAME on the validation and test splits of its snapshot, and write its report. Each look is counted."""
+    from braintumor.evaluation.job import evaluate_model, evaluate_on
+
+    settings = Settings.from_environment()
+    if snapshot is None:
+        evaluate_model(settings, name, look_key=command_key(), say=click.echo)
+        return
+    judged = evaluate_on(settings, name, snapshot, look_key=command_key())
+    click.echo(f"{name} on test of {snapshot}: accuracy {judged.evaluation.accuracy:.3f}, look {judged.count_look}")
 
 
 @model.command(epilog="Example: braintumor model card resnet50-20261123T030000Z-3f2a9c > model_card.md")
-@click.argument("name")
+@model_argument()
 def card(name: str) -> None:
     """Print the model card of NAME in Markdown: use, data, figures, limits, versions, files."""
     from braintumor import database
@@ -64,7 +138,7 @@ def card(name: str) -> None:
 
 
 @model.command(epilog="Example: braintumor model quantize resnet50-20261123T030000Z-3f2a9c")
-@click.argument("name")
+@model_argument()
 @click.option("--changed", default=0.02, show_default=True, type=_SHARE, help="Validation answers that may differ.")
 @click.option("--lost", default=0.01, show_default=True, type=_SHARE, help="Validation accuracy that may be lost.")
 def quantize(name: str, changed: float, lost: float) -> None:
@@ -87,27 +161,82 @@ def quantize(name: str, changed: float, lost: float) -> None:
         raise PromotionError(f"The gate refuses {made.model_name}, for the reasons above. {name} goes on.")
 
 
-@model.command(epilog='Example: braintumor model promote 3 --override --reason "gate floor is wrong for this site"')
-@click.argument("name")
-@click.option("--reason", required=True, help="Why, for the ledger.")
-@click.option("--override", "is_override", is_flag=True, help="Promote although the gate refused, or never saw it.")
-def promote(name: str, reason: str, is_override: bool) -> None:
-    """Make NAME the champion. What the gate did not pass needs --override, which the ledger keeps."""
-    from braintumor import database
-    from braintumor.evaluation.promotion import passed_verdict
-    from braintumor.registry import find_model
-    from braintumor.registry import promote as promote_model
+def _time(text: str) -> datetime:
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError as exc:
+        words = f"{text!r} is no time. It looks like 2026-11-23, 2026-11-23T07:00 or 2026-11-23T07:00+01:00."
+        raise click.BadParameter(words, param_hint="--at") from exc
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
-    engine = database.connect(Settings.from_environment())
-    found = find_model(engine, name)
-    verdict_id = None if is_override else passed_verdict(engine, found)
-    promote_model(
-        engine,
-        found,
-        request_key=command_key(),
-        actor=getpass.getuser(),
-        reason=reason,
-        gate_verdict_id=verdict_id,
-        is_override=is_override,
+
+def _print_history(history: ModelHistory) -> None:
+    m, training = history.model, history.training
+    facts = {
+        "model": f"{m.model_name} (number {m.model_version_id})",
+        "standing": m.standing or "never promoted",
+        "backbone": f"{m.backbone}, {m.precision}, {m.image_size} x {m.image_size} pixels, {m.preprocessing}",
+        "training": f"recipe {m.recipe_name} from {m.initialisation} weights on snapshot {m.snapshot_id}",
+        "trained": f"{training.finished_at:%Y-%m-%d %H:%M} in {training.seconds:.0f} s on {training.device}",
+        "run": f"{training.run_key}, code {training.code_version}",
+        "files": m.artefact_uri,
+    }
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        click.echo(f"{name:{width}}  {value}")
+    _section(
+        "Figures",
+        ["snapshot", "split", "images", "accuracy", "95% interval", "recall", "F1", "calibration error", "looks"],
+        [
+            [e.snapshot_id, e.split, e.count_image, f"{e.accuracy:.3f}",
+             f"{e.accuracy_low:.3f} to {e.accuracy_high:.3f}", f"{e.macro_recall:.3f}", f"{e.macro_f1:.3f}",
+             f"{e.expected_calibration_error:.3f}", e.count_look]
+            for e in history.evaluations
+        ],
+    )  # fmt: skip
+    _section(
+        "Looks at test",
+        ["when", "snapshot", "asked by"],
+        [[f"{look.looked_at:%Y-%m-%d %H:%M}", look.snapshot_id, look.look_key] for look in history.looks_at_test],
     )
-    click.echo(f"{found.model_name} is the champion")
+    for judged in history.verdicts:
+        click.echo(f"\n{judged.verdict.summary} ({judged.judged_at:%Y-%m-%d %H:%M}, run {judged.run_key}, champion "
+                   f"then: {judged.champion or 'nobody'})")  # fmt: skip
+        print_table(
+            ["rule", "outcome", "reason"],
+            [[rule.name, "passed" if rule.passed else "FAILED", rule.reason] for rule in judged.verdict.rules],
+        )
+    _section(
+        "Ledger",
+        ["when", "act", "by", "overridden", "reason"],
+        [
+            [
+                f"{act.acted_at:%Y-%m-%d %H:%M}",
+                act.action,
+                act.actor,
+                "overridden" if act.is_override else "",
+                act.reason,
+            ]
+            for act in history.ledger
+        ],
+    )
+
+
+def _section(title: str, columns: list[str], rows: list[list[object]]) -> None:
+    click.echo(f"\n{title}" + ("" if rows else ": none"))
+    if rows:
+        print_table(columns, rows)
+
+
+def _print_comparison(c: Comparison) -> None:
+    click.echo(f"{c.all.count} test images of snapshot {c.snapshot_id}")
+    click.echo(f"A  {c.name_a}: accuracy {c.all.a:.3f}")
+    click.echo(f"B  {c.name_b}: accuracy {c.all.b:.3f}, {c.difference:+.3f}")
+    click.echo(f"right: both {c.all.both}, only A {c.all.only_a}, only B {c.all.only_b}, neither {c.all.neither}\n")
+    print_table(
+        ["class", "images", "recall of A", "recall of B", "only A right", "only B right"],
+        [
+            [label, counts.count, f"{counts.a:.3f}", f"{counts.b:.3f}", counts.only_a, counts.only_b]
+            for label, counts in c.by_class.items()
+        ],
+    )

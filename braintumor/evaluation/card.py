@@ -58,6 +58,7 @@ def _data(report: ModelReport) -> str:
 
 def _training(report: ModelReport) -> dict[str, str]:
     return {
+        "Standing": report.standing or "never promoted",
         "Backbone": markdown(report.backbone),
         "Recipe": markdown(report.recipe),
         "Initialisation": markdown(report.initialisation),

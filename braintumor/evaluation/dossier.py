@@ -46,6 +46,7 @@ def dossier(
     return ModelReport(
         name=model.model_name,
         role="champion" if model.is_champion else "candidate" if verdict else "trained",
+        standing=model.standing,
         backbone=model.backbone,
         recipe=f"{model.recipe_name} (version {training['recipe']['version']})",
         recipe_name=model.recipe_name,

@@ -74,6 +74,7 @@ class ModelReport:
     Attributes:
         name: of the model version.
         role: ``candidate`` is the one that validation picked, ``champion`` the one that scores at night.
+        standing: in the ledger, in words such as ``champion, overridden``; empty where it was never promoted.
         backbone: such as ``VGG16``.
         recipe: name and version.
         recipe_name: the name alone.
@@ -128,6 +129,7 @@ class ModelReport:
     test: Evaluation
     history: Mapping[str, Sequence[float]]
     verdict: Verdict | None = None
+    standing: str = ""
     throughput: Throughput | None = None
     temperature: float | None = None
     uncalibrated_error: float | None = None
@@ -144,6 +146,11 @@ class ModelReport:
                 "A report needs an evaluation on 'validation' and one on 'test'. "
                 f"Received: {received}. Evaluate the model on both."
             )
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """What a reader must not overlook in where it stands: overridden, withdrawn, pruned."""
+        return tuple(word for word in ("overridden", "withdrawn", "pruned") if word in self.standing)
 
     @property
     def images_per_split(self) -> dict[str, int]:
@@ -193,6 +200,7 @@ class ModelReport:
         """Fact -> value, in the order of the facts table."""
         return {
             "Role": self.role,
+            "Standing": self.standing or "never promoted",
             "Backbone": self.backbone,
             "Recipe": self.recipe,
             "Image size": f"{self.image_size} x {self.image_size} pixels",

@@ -68,6 +68,17 @@ def evaluate_model(
     return model.model_name
 
 
+def evaluate_on(settings: Settings, name: str, snapshot_id: str, *, look_key: str) -> Judged:
+    """Judge a model on the test split of another snapshot, so that it can be compared with that one's models.
+
+    An image never changes its split, so no test image of any snapshot is one that it was trained on.
+    """
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    model = find_model(engine, name)
+    loaded = load_model(store, settings, model)
+    return judge_split(engine, store, model, loaded, snapshot_id=snapshot_id, split=Split.TEST, look_key=look_key)
+
+
 def judge_split(
     engine: Engine,
     store: ObjectStore,

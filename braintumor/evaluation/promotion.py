@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Engine, text
 
-from braintumor import database, registry
+from braintumor import database, ledger
 from braintumor.database import transaction
 from braintumor.errors import PromotionError
-from braintumor.registry import ModelVersion
+from braintumor.evaluation.publish import refresh_reports
+from braintumor.objectstore import ObjectStore
+from braintumor.registry import ModelVersion, find_champion, find_model
 from braintumor.settings import Settings
 
 
@@ -19,6 +22,7 @@ def promote_candidate(
     *,
     approval: dict[str, Any] | None = None,
     must_be_approved: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> bool:
     """Promote what passed the gate; ``approval`` is the answer of Airflow's approval task, if a person was asked.
 
@@ -42,14 +46,18 @@ def promote_candidate(
     if not row.is_passed:
         raise PromotionError(f"The gate refused this candidate, so it stays one: {row.summary}")
     user = (approval or {}).get("responded_by_user") or {}
-    return registry.promote(
+    before, candidate = find_champion(engine), find_model(engine, str(row.model_version_id))
+    is_changed = ledger.promote(
         engine,
-        registry.find_model(engine, str(row.model_version_id)),
+        candidate,
         request_key=f"retrain {row.run_key} verdict {gate_verdict_id}",
         actor=user.get("name") or "policy auto",
         reason=row.summary,
         gate_verdict_id=gate_verdict_id,
     )
+    for problem in refresh_reports(engine, ObjectStore.connect(settings), [candidate, *([before] if before else [])]):
+        say(problem)
+    return is_changed
 
 
 def passed_verdict(engine: Engine, model: ModelVersion) -> int:

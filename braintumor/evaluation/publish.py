@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
+from braintumor.database import transaction
 from braintumor.dataset.frameset import FrameSet
-from braintumor.errors import ObjectMissingError
+from braintumor.dataset.split import Split
+from braintumor.errors import ModelIntegrityError, ObjectMissingError, ObjectStoreError
 from braintumor.evaluation.card import model_card
 from braintumor.evaluation.dossier import dossier
 from braintumor.evaluation.facts import ModelPictures
 from braintumor.evaluation.gate import Verdict
 from braintumor.evaluation.metrics import Evaluation
 from braintumor.evaluation.overlay import Sample
+from braintumor.evaluation.record import load_evaluation
 from braintumor.evaluation.report import CARD, model_report
 from braintumor.labels import CLASSES
 from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.registry import ModelVersion
+from braintumor.registry import ModelVersion, find_model, stored_files
 from braintumor.serving.engine import Outputs
 
 HTML = "text/html; charset=utf-8"
@@ -56,6 +61,24 @@ def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, v
     return folder / "report.html"
 
 
+def refresh_reports(engine: Engine, store: ObjectStore, models: Iterable[ModelVersion]) -> list[str]:
+    """Write the reports of models anew whose standing has changed; those that were never evaluated have none.
+
+    The ledger has committed by now, so a report that cannot be written is no failure: returns its words for people.
+    """
+    problems = []
+    for name in {model.model_name: None for model in models}:
+        model = find_model(engine, name)
+        with transaction(engine) as connection:
+            is_judged = load_evaluation(connection, model, model.snapshot_id, Split.TEST) is not None
+        try:
+            if is_judged:
+                publish_report(engine, store, model)
+        except (ObjectStoreError, ModelIntegrityError) as error:
+            problems.append(f"The report of {name} still shows how it stood before: {error}")
+    return problems
+
+
 def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
     """A model's card as its facts are now.
 
@@ -67,10 +90,7 @@ def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
 
 def artefact_bytes(store: ObjectStore, model: ModelVersion) -> int:
     """Size of the model's registered files; reports and pictures beside them do not count."""
-    folder = S3Uri.parse(model.artefact_uri)
-    return sum(
-        entry.size for entry in store.list(folder) if entry.key.removeprefix(folder.key) in model.artefact_sha256s
-    )
+    return sum(entry.size for entry in stored_files(store, model))
 
 
 def _picture(model: ModelVersion, name: str) -> S3Uri:

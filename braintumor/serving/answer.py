@@ -15,10 +15,14 @@ from braintumor.serving.engine import Outputs
 
 
 class ReviewReason(StrEnum):
-    """Why a frame belongs on the worklist."""
+    """Why a frame belongs on the worklist.
+
+    ``MODEL_WITHDRAWN`` is in no row: the view ``latest_prediction`` adds it as long as the model is withdrawn.
+    """
 
     LOW_CONFIDENCE = "low_confidence"
     NEAR_TIE = "near_tie"
+    MODEL_WITHDRAWN = "model_withdrawn"
 
 
 @dataclass(frozen=True, kw_only=True)

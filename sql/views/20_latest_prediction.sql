@@ -1,4 +1,5 @@
--- latest_prediction: one row per frame, its newest answer. Example: what did we say of scan 17?
+-- latest_prediction: one row per frame, its newest answer. Example: what did we say of scan 17, and who should look?
+-- The answers of a withdrawn model have the reason model_withdrawn; their rows in prediction stay as they were written.
 create view latest_prediction as
 with newest as (
     select distinct on (scan_id, frame_index)
@@ -33,10 +34,14 @@ select
     newest.probability_meningioma,
     newest.probability_normal,
     newest.probability_pituitary,
-    newest.review_reasons,
+    case
+        when withdrawn_model.model_version_id is null then newest.review_reasons
+        else array_append(newest.review_reasons, 'model_withdrawn')
+    end as review_reasons,
     model_version.model_name,
     scan.arrived_at,
     newest.scored_at
 from newest
 join scan using (scan_id)
-join model_version using (model_version_id);
+join model_version using (model_version_id)
+left join withdrawn_model on withdrawn_model.model_version_id = newest.model_version_id;

@@ -1,14 +1,18 @@
 -- daily_summary: one row per day (UTC), model and class. Example: how many gliomas did we flag yesterday?
+-- Every answer of a model that is withdrawn now counts as one for review.
 create view daily_summary as
 select
     (prediction.scored_at at time zone 'utc')::date as scored_date,
     model_version.model_name,
     prediction.predicted_class,
     count(*) as count_frame,
-    count(*) filter (where cardinality(prediction.review_reasons) > 0) as count_for_review,
+    count(*) filter (
+        where cardinality(prediction.review_reasons) > 0 or withdrawn_model.model_version_id is not null
+    ) as count_for_review,
     avg(prediction.confidence) as mean_confidence
 from prediction
 join model_version using (model_version_id)
+left join withdrawn_model on withdrawn_model.model_version_id = prediction.model_version_id
 group by scored_date, model_version.model_name, prediction.predicted_class;
 
 -- rejection_summary: one row per day (UTC) and reason. Example: what kept files from being scored this week?
@@ -42,8 +46,11 @@ select
     evaluation.images_per_second,
     evaluation.measured_on,
     (select count(*) from evaluation_look where evaluation_look.evaluation_id = evaluation.evaluation_id) as count_look,
-    model_version.model_version_id is not distinct from (select model_version_id from champion) as is_champion,
+    model_standing.is_champion,
+    model_standing.is_override,
+    model_standing.withdrawn_at is not null as is_withdrawn,
     evaluation.evaluated_at
 from evaluation
 join model_version using (model_version_id)
+join model_standing on model_standing.model_version_id = evaluation.model_version_id
 join training_run using (training_run_id);

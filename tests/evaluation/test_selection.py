@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from braintumor import database, registry
+from braintumor import database, ledger, registry
 from braintumor.errors import EvaluationError, PromotionError
 from braintumor.evaluation.job import evaluate_model
 from braintumor.evaluation.promotion import passed_verdict, promote_candidate
@@ -86,7 +86,7 @@ def set_validation(settings: Settings, name: str, accuracy: float) -> None:
 def promote_by_hand(settings: Settings, name: str) -> None:
     engine = database.connect(settings)
     model = registry.find_model(engine, name)
-    registry.promote(engine, model, request_key=f"hand {name}", actor="tests", reason="because", is_override=True)
+    ledger.promote(engine, model, request_key=f"hand {name}", actor="tests", reason="because", is_override=True)
     engine.dispose()
 
 

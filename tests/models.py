@@ -1,0 +1,78 @@
+"""More models beside the tests' own: the same graph under another name, with files of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+
+from braintumor import database, ledger, registry
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.registry import ModelVersion
+from braintumor.settings import Settings
+from tests.sql import change, rows
+
+RUN = "manual__run"
+
+
+def add_model(settings: Settings, name: str, *, days_old: int = 0) -> ModelVersion:
+    """As if trained in a run of recipe ``name``, so many days ago."""
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    seed = registry.find_model(engine, "1")
+    folder = S3Uri.parse(f"s3://braintumor/models-{uuid.uuid4().hex}/{name}/")
+    for file in seed.artefact_sha256s:
+        store.write(folder / file, store.read(S3Uri.parse(seed.artefact_uri) / file))
+    change(settings, _INSERT, name=name, run=RUN, folder=str(folder), days=days_old)
+    found = registry.find_model(engine, name)
+    engine.dispose()
+    return found
+
+
+_INSERT = """
+    with trained as (
+        insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+                                  library_versions, device, seconds)
+        select :run, :name, recipe, snapshot_id, initialisation, history, code_version, library_versions, device,
+               seconds
+        from training_run where run_key = 'seed'
+        returning training_run_id
+    )
+    insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
+        count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below, created_at)
+    select :name, trained.training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
+           :folder, artefact_sha256s, temperature, low_confidence_below, near_tie_below,
+           now() - make_interval(days => :days)
+    from model_version, trained where model_version_id = 1"""
+
+
+def promote(settings: Settings, *names: str) -> None:
+    """Make each of them champion in turn, by an override."""
+    engine = database.connect(settings)
+    for name in names:
+        model = registry.find_model(engine, name)
+        key = f"{name} {uuid.uuid4().hex}"
+        ledger.promote(engine, model, request_key=key, actor="tests", reason=f"{name} it is", is_override=True)
+    engine.dispose()
+
+
+def pass_gate(settings: Settings, name: str, *, days_ago: int = 0, run_key: str = RUN) -> int:
+    """A verdict that passed the model against today's champion; returns its number."""
+    ((number,),) = rows(
+        settings,
+        """
+        insert into gate_verdict (run_key, model_version_id, champion_model_version_id, is_passed, rules, summary,
+                                  judged_at)
+        select :run, model_version_id, (select model_version_id from champion), true,
+               '{"passed": true, "rules_version": 1, "rules": [], "summary": "Passed"}', 'Passed',
+               now() - make_interval(days => :days)
+        from model_version where model_name = :name
+        returning gate_verdict_id""",
+        name=name,
+        run=run_key,
+        days=days_ago,
+    )
+    return int(number)
+
+
+def champions(settings: Settings) -> Sequence[str]:
+    """All rows of the view: one name, or none."""
+    return [name for (name,) in rows(settings, "select model_name from champion")]

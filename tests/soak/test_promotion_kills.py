@@ -1,0 +1,145 @@
+"""Kill a promotion again and again: there is one champion each time, and the ledger is never half-written."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from braintumor import database, ledger, registry
+from braintumor.evaluation.promotion import promote_candidate
+from braintumor.settings import Settings
+from tests.conftest import run_braintumor
+from tests.models import add_model, champions, pass_gate, promote
+from tests.sql import change, rows
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
+
+_KILLS = 50
+_UNTIL_CONNECTED, _UNTIL_THE_END = 1.2, 1.0
+"""Seconds, on a machine that is not busy; a busy one only moves the kills to earlier moments."""
+_NAMES = ("b", "c")
+_KILLED = "to be killed"
+"""How Postgres knows the connections of the processes that are killed."""
+
+_SLOW = """
+create function linger() returns trigger language plpgsql as $$ begin perform pg_sleep(0.2); return null; end $$;
+create trigger slow_insert after insert on promotion for each row execute function linger();
+create constraint trigger slow_commit after insert on promotion deferrable initially deferred
+    for each row execute function linger()"""
+"""Widens what lies between insert and commit, and the commit itself, from under a millisecond to 0.2 s."""
+
+
+def start(settings: Settings, *command: str) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, **settings.to_environment(), "PGAPPNAME": _KILLED}
+    return subprocess.Popen(
+        [sys.executable, *command], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+
+
+def by_command(settings: Settings, name: str, number: int) -> subprocess.Popen[bytes]:
+    return start(settings, "-m", "braintumor", "model", "promote", name, "--override", "--reason", f"kill {number}")
+
+
+def by_gate(settings: Settings, verdict: int) -> subprocess.Popen[bytes]:
+    code = "import sys; from tests.soak.test_promotion_kills import work; work(int(sys.argv[1]))"
+    return start(settings, "-c", code, str(verdict))
+
+
+def work(verdict: int) -> None:
+    """The task `promote` of a retrain, in the process that is to be killed."""
+    promote_candidate(Settings.from_environment(), verdict)
+
+
+def is_connected(engine: Engine) -> bool:
+    with database.transaction(engine) as connection:
+        at_work = text("select count(*) from pg_stat_activity where application_name = :name")
+        return bool(connection.scalar(at_work, {"name": _KILLED}))
+
+
+def wait_until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def kill(engine: Engine, process: subprocess.Popen[bytes], rng: random.Random, number: int) -> bool:
+    """Kill at a moment between start and connection, or, with every second one, between connection and end.
+
+    Returns whether it was still alive to be killed. When it returns, Postgres is done with whatever it had sent.
+    """
+    if number % 4 < 2:
+        time.sleep(rng.uniform(0, _UNTIL_CONNECTED))
+    else:
+        wait_until(lambda: process.poll() is not None or is_connected(engine))
+        time.sleep(rng.uniform(0, _UNTIL_THE_END))
+    process.send_signal(signal.SIGKILL)
+    was_alive = process.wait() == -signal.SIGKILL
+    wait_until(lambda: not is_connected(engine))
+    return was_alive
+
+
+def ledger_rows(settings: Settings) -> list[tuple[Any, ...]]:
+    return rows(
+        settings,
+        """
+        select request_key, model_name, action::text, is_override, gate_verdict_id, actor <> '', reason
+        from promotion join model_version using (model_version_id) order by promotion_id""",
+    )
+
+
+def test_sigkill_anywhere_in_a_promotion_leaves_one_champion_and_a_retry_completes_it(settings: Settings) -> None:
+    for name in _NAMES:
+        add_model(settings, name)
+    promote(settings, *_NAMES)
+    change(settings, _SLOW)
+    engine, rng = database.connect(settings), random.Random(11)
+    count, split = Counter[str](), Counter[bool]()
+    while count["killed"] < _KILLS:
+        number = count.total()
+        assert number < 3 * _KILLS, f"most ended before they were killed: {count}"
+        before, was = ledger_rows(settings), champions(settings)
+        name = next(other for other in _NAMES if [other] != was)
+        verdict = pass_gate(settings, name, run_key=f"run {number}") if number % 2 == 0 else 0
+        process = by_gate(settings, verdict) if verdict else by_command(settings, name, number)
+        count["killed" if kill(engine, process, rng, number) else "ended before"] += 1
+        is_promoted = ledger_rows(settings) != before
+        if is_promoted:
+            check_new_row(settings, before, name, verdict, number)
+        assert champions(settings) == ([name] if is_promoted else was)
+        split[is_promoted] += 1
+        retry(settings, name, verdict, number)
+        assert champions(settings) == [name]
+        if verdict:
+            assert len(ledger_rows(settings)) == len(before) + 1, "killed or not, the gate's promotion is there once"
+        found = ledger.champion_at(engine, datetime.now(UTC))
+        assert found == registry.champion(engine) and found.model_name == name
+    engine.dispose()
+    print(dict(count), "had committed:", dict(split))
+    assert min(split[True], split[False]) >= 5, "the kills missed one side of the commit"
+
+
+def check_new_row(settings: Settings, before: list[tuple[Any, ...]], name: str, verdict: int, number: int) -> None:
+    """One row more than before, all of it there, and no other row changed."""
+    *earlier, (_, promoted, action, is_override, verdict_id, has_actor, reason) = ledger_rows(settings)
+    assert earlier == before
+    assert (promoted, action, has_actor, is_override) == (name, "promote", True, not verdict)
+    assert (verdict_id, reason) == ((verdict, "Passed") if verdict else (None, f"kill {number}"))
+
+
+def retry(settings: Settings, name: str, verdict: int, number: int) -> None:
+    if verdict:
+        promote_candidate(settings, verdict)
+    else:
+        run_braintumor(settings, "model", "promote", name, "--override", "--reason", f"retry {number}")
