@@ -243,6 +243,15 @@ def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> L
     return LoadedModel.load(folder, sha256s=wanted)
 
 
+def fetch_artefact(store: ObjectStore, model: ModelVersion, folder: Path) -> None:
+    """Fetch every registered file of a model as it is stored now into ``folder``, and check them.
+
+    Raises:
+        ModelIntegrityError: a file is missing or is not what the registry says.
+    """
+    _fetch(store, S3Uri.parse(model.artefact_uri), folder, model.artefact_sha256s)
+
+
 def _is_whole(folder: Path, sha256s: dict[str, str]) -> bool:
     return all((folder / name).is_file() and sha256_of(folder / name) == digest for name, digest in sha256s.items())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from dataclasses import asdict
 
 import click
@@ -60,20 +61,43 @@ def card(name: str) -> None:
     click.echo(card_of(engine, ObjectStore.connect(settings), find_model(engine, name)), nl=False)
 
 
+@model.command(epilog="Example: braintumor model verify resnet50-20261123T030000Z-3f2a9c")
+@click.argument("name")
+@click.option("--no-parity", is_flag=True, help="Leave out the comparison with Keras, which needs TensorFlow.")
+@as_json
+def verify(name: str, no_parity: bool, is_json: bool) -> None:
+    """Check that NAME is whole: files, graph, classes, answers, and the same answers from Keras. Exit code 1 if not."""
+    from braintumor.evaluation.soundness import verify_model
+
+    outcomes = verify_model(Settings.from_environment(), name, with_keras=not no_parity)
+    if is_json:
+        print_json([asdict(outcome) for outcome in outcomes])
+    else:
+        rows = [[o.name, "passed" if o.passed else "FAILED", o.reason] for o in outcomes]
+        print_table(["check", "outcome", "reason"], rows)
+    sys.exit(0 if all(outcome.passed for outcome in outcomes) else 1)
+
+
 @model.command(epilog='Example: braintumor model promote 3 --override --reason "gate floor is wrong for this site"')
 @click.argument("name")
 @click.option("--reason", required=True, help="Why, for the ledger.")
 @click.option("--override", "is_override", is_flag=True, help="Promote although the gate refused, or never saw it.")
 def promote(name: str, reason: str, is_override: bool) -> None:
-    """Make NAME the champion. What the gate did not pass needs --override, which the ledger keeps."""
+    """Make NAME the champion. What the gate did not pass needs --override, which the ledger keeps.
+
+    A model that is not whole is refused either way: `braintumor model verify NAME` says why.
+    """
     from braintumor import database
     from braintumor.evaluation.promotion import passed_verdict
+    from braintumor.evaluation.soundness import require_sound
     from braintumor.registry import find_model
     from braintumor.registry import promote as promote_model
 
-    engine = database.connect(Settings.from_environment())
+    settings = Settings.from_environment()
+    engine = database.connect(settings)
     found = find_model(engine, name)
     verdict_id = None if is_override else passed_verdict(engine, found)
+    require_sound(settings, found)
     promote_model(
         engine,
         found,

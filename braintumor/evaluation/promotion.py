@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 from braintumor import database, registry
 from braintumor.database import transaction
 from braintumor.errors import PromotionError
+from braintumor.evaluation.soundness import require_sound
 from braintumor.registry import ModelVersion
 from braintumor.settings import Settings
 
@@ -27,6 +28,7 @@ def promote_candidate(
     Raises:
         PromotionError: a person was to be asked and did not approve, the gate refused the candidate, or it compared it
             with somebody who is champion no longer.
+        ModelIntegrityError: it is not whole, or no longer.
     """
     if must_be_approved and (approval or {}).get("chosen_options") != ["Approve"]:
         raise PromotionError(
@@ -42,9 +44,11 @@ def promote_candidate(
     if not row.is_passed:
         raise PromotionError(f"The gate refused this candidate, so it stays one: {row.summary}")
     user = (approval or {}).get("responded_by_user") or {}
+    candidate = registry.find_model(engine, str(row.model_version_id))
+    require_sound(settings, candidate)  # an approval can take days
     return registry.promote(
         engine,
-        registry.find_model(engine, str(row.model_version_id)),
+        candidate,
         request_key=f"retrain {row.run_key} verdict {gate_verdict_id}",
         actor=user.get("name") or "policy auto",
         reason=row.summary,
