@@ -164,7 +164,6 @@ class _Artefact:
     def _manifest(self) -> str:
         manifest = Manifest.read(self.folder)
         known = {
-            "name": self.model.model_name,
             "image_size": self.model.image_size,
             "precision": self.model.precision,
             "preprocessing": self.model.preprocessing,

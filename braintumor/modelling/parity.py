@@ -51,5 +51,6 @@ def keras_outputs(
     from braintumor.modelling.classifier import Classifier
 
     model = Classifier(Recipe.from_values(recipe)).serving_model(temperature)
+    model.set_weights([np.zeros_like(values) for values in model.get_weights()])  # what the file lacks stays 0: found
     load_weights(model, weights)
     return {name: np.asarray(values) for name, values in model.predict(frames, verbose=0).items()}
