@@ -48,7 +48,7 @@ class Settings:
     dataset_uri: str | None = _setting("S3 prefix of the labelled images", "s3://braintumor/dataset/")
     scans_uri: str | None = _setting("S3 prefix where new scans arrive", "s3://braintumor/scans/")
     models_uri: str | None = _setting("S3 prefix of model artefacts", "s3://braintumor/models/")
-    weights_uri: str | None = _setting("S3 prefix mirroring initial weights", "s3://braintumor/weights/")
+    weights_uri: str | None = _setting("S3 prefix or folder mirroring initial weights", "s3://braintumor/weights/")
     cache_folder: str | None = _setting("folder for copies of model files", "~/.cache/braintumor")
     gate_rules: str | None = _setting("path of a gate rule file; unset means the packaged rules")
     quality_rules: str | None = _setting("path of a data quality rule file; unset means the packaged rules")

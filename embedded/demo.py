@@ -24,7 +24,7 @@ from braintumor.dataset.split import Split
 from braintumor.errors import BrainTumorError
 from braintumor.evaluation.selection import Judgement, find_judgement
 from braintumor.imaging.phantom import write_dataset
-from braintumor.modelling.retrain import mirror_weights
+from braintumor.modelling.mirror import add_weights
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.reconcile import count_balance
 from braintumor.scoring.run import load_run
@@ -85,7 +85,7 @@ class Demo:
     def run(self) -> dict[str, Any]:
         """Retrain, promote, score a night, score again; returns the figures that it printed."""
         migrations.migrate(self.engine)
-        recipes = [*SMALL_RECIPES, *self._mirror_weights()]
+        recipes = [*SMALL_RECIPES, *self._add_weights()]
         conf = {"recipes": recipes, "policy": "auto", "dataset_uri": str(self._upload_images())}
         run_id = self._dag("weekly_retrain", conf)
         figures = self._show_models(run_id)
@@ -100,10 +100,10 @@ class Demo:
         self._say(f"  {figures['nights'][0]}")
         return figures
 
-    def _mirror_weights(self) -> list[str]:
+    def _add_weights(self) -> list[str]:
         if self._choice.weights is None:
             return []
-        backbone = mirror_weights(self.settings, self._choice.weights)
+        backbone = add_weights(self.settings, self._choice.weights)
         self._say(f"{self._choice.weights.name} holds the weights of {backbone}")
         return [backbone]
 

@@ -11,13 +11,13 @@ from braintumor.settings import Settings
 
 @click.group()
 def weights() -> None:
-    """Initial weights in the S3 mirror, for machines that cannot download them."""
+    """Initial weights in the mirror, for machines that cannot download them."""
 
 
 @weights.command(epilog="Example: braintumor weights add mobilenet_v2_imagenet_notop.weights.h5")
 @click.argument("file", type=click.Path(path_type=Path))
 def add(file: Path) -> None:
-    """Find out which backbone FILE belongs to, and store it in the mirror (BRAINTUMOR_WEIGHTS_URI)."""
-    from braintumor.modelling.retrain import mirror_weights
+    """Find out which backbone FILE belongs to, and store it with its sha256 in the mirror (BRAINTUMOR_WEIGHTS_URI)."""
+    from braintumor.modelling.mirror import add_weights
 
-    click.echo(mirror_weights(Settings.from_environment(), file))
+    click.echo(add_weights(Settings.from_environment(), file))

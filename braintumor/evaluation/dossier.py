@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from braintumor.database import transaction
+from braintumor.dataset.snapshot import identified_of
 from braintumor.dataset.split import Split
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.facts import ModelPictures, ModelReport
@@ -21,6 +22,7 @@ from braintumor.registry import ModelVersion
 
 _INITIALISATION = {
     "imagenet": "ImageNet weights",
+    "file": "weights of a file that the recipe names",
     "random": "random weights (no pretraining; not a model for patients)",
 }
 
@@ -48,11 +50,11 @@ def dossier(
         recipe=f"{model.recipe_name} (version {training['recipe']['version']})",
         recipe_name=model.recipe_name,
         image_size=model.image_size,
-        initialisation=_INITIALISATION.get(model.initialisation, model.initialisation),
+        initialisation=_initialisation(model.initialisation, training["initial_weights_sha256"]),
         dataset=training["source_uri"],
         snapshot_id=model.snapshot_id,
         images_per_class=training["images_per_class"],
-        has_patient_identifiers=False,
+        identified=training["identified"],
         training_seconds=training["seconds"],
         device=training["device"],
         parameters=training["count_parameter"],
@@ -96,6 +98,11 @@ def newest_verdict(engine: Engine, model: ModelVersion) -> Verdict | None:
     return None if rules is None else Verdict.from_dict(rules)
 
 
+def _initialisation(kind: str, sha256: str | None) -> str:
+    words = _INITIALISATION.get(kind, kind)
+    return f"{words} (sha256 {sha256[:12]}...)" if sha256 else words
+
+
 def _findings(engine: Engine, model: ModelVersion) -> Findings:
     with transaction(engine) as connection:
         return load_findings(connection, model, model.snapshot_id, Split.TEST)
@@ -119,8 +126,10 @@ def _training(engine: Engine, model: ModelVersion) -> dict[str, Any]:
             select
                 training_run.recipe, training_run.history, training_run.code_version, training_run.library_versions,
                 training_run.device, training_run.seconds, training_run.grouped_accuracy, training_run.naive_accuracy,
+                training_run.initial_weights_sha256,
                 model_version.count_parameter, model_version.temperature,
-                snapshot.source_uri
+                snapshot.source_uri, snapshot.count_image, snapshot.count_identified,
+                snapshot.count_patient_identified
             from model_version
             join training_run using (training_run_id)
             join snapshot using (snapshot_id)
@@ -136,4 +145,4 @@ def _training(engine: Engine, model: ModelVersion) -> dict[str, Any]:
     per_class: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for item in counts:
         per_class[item.split][item.label] = item.n
-    return {**row._mapping, "images_per_class": per_class}
+    return {**row._mapping, "images_per_class": per_class, "identified": identified_of(row)}

@@ -11,7 +11,8 @@
     answers_finite    no NaN, and probabilities that add up to 1, also on a black and on a white frame
     answers_vary      different heads get different answers
     map_explains      softmax(mean(activation map) / temperature) is the probability
-    graph_parity      on the same frames Keras says the same, with the registered weights
+    graph_parity      on the same frames Keras says the same, with the registered weights; an int8 export is compared
+                      with the model that it came from instead
 
 The files come from where they are stored, not from a cache. After a check that fails the later ones would speak of
 nothing and are left out. Run it in a process of its own (``fresh.verify_in_fresh_process``): a graph can end whoever
@@ -53,6 +54,8 @@ _LEAST_SPREAD = 1e-3
 _SUM_TOLERANCE = 1e-3
 _EXPLAINED = 1e-3
 """Between the probability and the one that its map explains; 1e-5 is usual."""
+_INT8 = 0.05
+"""Between an int8 export and its parent; how many answers may change is bounded where it is made."""
 _STRIDE = 32
 
 Outputs = dict[str, NDArray[np.float32]]
@@ -72,7 +75,8 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
     with transaction(engine) as connection:
         record = connection.execute(
             text("""
-            select recipe, temperature from model_version join training_run using (training_run_id)
+            select recipe, temperature, parent_model_version_id as parent
+            from model_version join training_run using (training_run_id)
             where model_version_id = :id"""),
             {"id": model.model_version_id},
         ).one()
@@ -80,6 +84,7 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
         artefact = _Artefact(
             store=store,
             model=model,
+            parent=None if record.parent is None else registry.find_model(engine, str(record.parent)),
             folder=Path(scratch) / "model",
             recipe=record.recipe,
             temperature=record.temperature,
@@ -122,6 +127,7 @@ class _Artefact:
 
     store: ObjectStore
     model: ModelVersion
+    parent: ModelVersion | None
     folder: Path
     recipe: dict[str, Any]
     temperature: float
@@ -141,12 +147,15 @@ class _Artefact:
         yield _said("answers_finite", lambda: _finite(outputs))
         yield _vary(outputs["probability"][:_HEADS])
         yield self._explained(outputs)
-        if with_keras:
+        if self.parent is not None:
+            yield self._parent_parity(self.parent, outputs)
+        elif with_keras:
             yield self._parity(outputs)
 
     def _fetch(self) -> str:
         sha256s = self.model.artefact_sha256s
-        missing = [name for name in (*SERVING_FILES, KERAS_WEIGHTS) if name not in sha256s]
+        needed = SERVING_FILES if self.parent is not None else (*SERVING_FILES, KERAS_WEIGHTS)
+        missing = [name for name in needed if name not in sha256s]
         if missing:
             raise ModelIntegrityError(f"the registry knows no {', '.join(missing)} of it")
         registry.fetch_artefact(self.store, self.model, self.folder)
@@ -210,6 +219,17 @@ class _Artefact:
         explained = softmax(outputs["activation_map"].mean(axis=(1, 2)) / self.temperature, axis=1)
         words = f"between its probabilities and those that its maps explain at temperature {self.temperature:.3f}"
         return _agreement("map_explains", _apart(outputs["probability"], explained), _EXPLAINED, words)
+
+    def _parent_parity(self, parent: ModelVersion, outputs: Outputs) -> RuleOutcome:
+        folder = self.folder.with_name("parent")
+        try:
+            registry.fetch_artefact(self.store, parent, folder)
+            expected = Engine(folder / GRAPH).run(self.frames)["probability"]
+        except ModelIntegrityError as exc:
+            return RuleOutcome(name="graph_parity", passed=False, bound=_INT8, value=None, reason=str(exc))
+        difference = float(np.abs(outputs["probability"] - expected).mean())
+        words = f"of a probability on average between {parent.model_name} and this export, on {len(expected)} frames"
+        return _agreement("graph_parity", difference, _INT8, words)
 
     def _parity(self, outputs: Outputs) -> RuleOutcome:
         bound = PARITY.get(self.model.precision)

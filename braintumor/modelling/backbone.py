@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from braintumor.errors import WeightsError
@@ -40,15 +41,12 @@ class Backbone:
         build = getattr(keras.applications, self.application)
         return build(weights=None, include_top=False, input_shape=(image_size, image_size, 3), name="backbone")
 
-    def load_imagenet(self, network: KerasModel, mirrored: Path | None) -> None:
-        """Load ImageNet weights from a file, or through keras.applications (its cache, then a download).
+    def load_imagenet(self, network: KerasModel) -> None:
+        """Load ImageNet weights through keras.applications: its cache, then a download.
 
         Raises:
-            WeightsError: they cannot be had, or belong to another architecture.
+            WeightsError: they cannot be had.
         """
-        if mirrored is not None:
-            load_weights(network, mirrored)
-            return
         import keras
 
         try:
@@ -57,14 +55,14 @@ class Backbone:
             raise WeightsError(
                 f"ImageNet weights of {self.application} cannot be had: {str(exc).splitlines()[0][:200]}. Three "
                 "remedies: let this machine reach the weights' download address once, so that keras caches them; run "
-                "`braintumor weights add FILE` to put a copy into the S3 mirror (BRAINTUMOR_WEIGHTS_URI); or train a "
+                "`braintumor weights add FILE` to put a copy into the mirror (BRAINTUMOR_WEIGHTS_URI); or train a "
                 "recipe whose initial_weights is random."
             ) from exc
         network.set_weights(source.get_weights())
 
 
 def load_weights(network: KerasModel, path: Path) -> None:
-    """Load a ``.weights.h5`` file into a network of the same architecture, all of it.
+    """Load a ``.weights.h5`` file, or a ``.h5`` of Keras 2, into a network of the same architecture, all of it.
 
     Raises:
         WeightsError: the file is not a weights file, its shapes belong to another architecture, or it leaves kernels
@@ -74,7 +72,7 @@ def load_weights(network: KerasModel, path: Path) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # keras warns of containers that repeat the layers; the check below decides
-            network.load_weights(path)
+            _load(network, path)
     except (OSError, ValueError, KeyError) as exc:
         raise WeightsError(
             f"{path.name} does not fit this backbone: {str(exc).splitlines()[0][:200]}. "
@@ -87,6 +85,18 @@ def load_weights(network: KerasModel, path: Path) -> None:
             f"{path.name} has no values for {untouched} of the {len(kernels)} kernels of this backbone. "
             "Give the weights file of the same architecture, without its top."
         )
+
+
+def _load(network: KerasModel, path: Path) -> None:
+    """Keras tells the two formats by the end of the name; people name files otherwise."""
+    import h5py
+
+    with h5py.File(path) as file:
+        end = ".h5" if "layer_names" in file.attrs else ".weights.h5"
+    with TemporaryDirectory() as scratch:
+        named = Path(scratch) / f"initial{end}"
+        named.symlink_to(path.resolve())
+        network.load_weights(named)
 
 
 def _caffe(x: Tensor) -> Tensor:

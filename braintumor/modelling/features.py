@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.modelling.classifier import Classifier, export_graph
+from braintumor.modelling.device import gpus
 from braintumor.serving.artefact import GRAPH
 from braintumor.serving.engine import Engine
 
@@ -45,9 +46,9 @@ class FeatureExtractor:
         """Take the first GPU that Keras sees, if there is one."""
         import keras
 
-        gpus = keras.distribution.list_devices("gpu")
-        self._embed = through_keras(classifier) if gpus else through_openvino(classifier)
-        self.device = f"{gpus[0]} (Keras on {keras.backend.backend()})" if gpus else "cpu (OpenVINO)"
+        found = gpus()
+        self._embed = through_keras(classifier) if found else through_openvino(classifier)
+        self.device = f"{found[0]} (Keras on {keras.backend.backend()})" if found else "cpu (OpenVINO)"
 
     def extract(self, frames: NDArray[np.uint8]) -> Features:
         """Features of frames (N, S, S, 3), N >= 1."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from braintumor.modelling.augmentation import augmentation_layers
 from braintumor.modelling.backbone import KerasModel
 from braintumor.modelling.checkpoints import Checkpoints, History
 from braintumor.modelling.classifier import Classifier
-from braintumor.modelling.recipe import FineTuning, Recipe
+from braintumor.modelling.device import gpus
+from braintumor.modelling.recipe import FineTuning, Precision, Recipe
 
 _WARM_UP = 0.1
 """Of the steps: AdamW's averages are of little worth before."""
@@ -59,16 +61,17 @@ def fine_tune(
     if done:
         say(f"going on after epoch {done} of a training that was interrupted")
     if done < plan.epochs and not _is_stale(checkpoints.history(), plan.patience):
-        fit(
-            model,
-            recipe,
-            views=[training.frames],
-            labels=training.labels,
-            validation=(validation.frames, validation.labels),
-            initial_epoch=done,
-            epochs=plan.epochs,
-            callbacks=[*_schedule_callbacks(plan), _keeper(checkpoints, patience=plan.patience, say=say)],
-        )
+        with computing_in(classifier.network, plan.precision):
+            fit(
+                model,
+                recipe,
+                views=[training.frames],
+                labels=training.labels,
+                validation=(validation.frames, validation.labels),
+                initial_epoch=done,
+                epochs=plan.epochs,
+                callbacks=[*_schedule_callbacks(plan), _keeper(checkpoints, patience=plan.patience, say=say)],
+            )
     checkpoints.restore_best(model)
     return checkpoints.history()
 
@@ -99,6 +102,19 @@ def thaw(network: KerasModel, plan: FineTuning) -> None:
         layer.trainable = number >= first and not is_frozen
 
 
+@contextmanager
+def computing_in(network: KerasModel, precision: Precision) -> Iterator[None]:
+    """Let the layers of the backbone compute in ``precision``; their weights and the exported graph stay float32."""
+    before = [layer.dtype_policy for layer in network.layers]
+    try:
+        for layer in network.layers:
+            layer.dtype_policy = precision
+        yield
+    finally:
+        for layer, policy in zip(network.layers, before, strict=True):
+            layer.dtype_policy = policy
+
+
 def _training_model(recipe: Recipe, classifier: Classifier) -> KerasModel:
     """Frames to logits, with augmentation and dropout in between; network and head are the classifier's own."""
     import keras
@@ -125,12 +141,11 @@ def _compile(model: KerasModel, recipe: Recipe, plan: FineTuning, *, steps: int)
         rate = keras.optimizers.schedules.CosineDecay(
             plan.learning_rate / 10, decay_steps=steps - warm, warmup_target=plan.learning_rate, warmup_steps=warm
         )
-    has_gpu = bool(keras.distribution.list_devices("gpu"))
     model.compile(
         optimizer=keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay),
         loss=loss(smoothing=recipe.label_smoothing),
         metrics=["accuracy"],
-        jit_compile=has_gpu,  # on a CPU, compiling takes longer than it saves
+        jit_compile=bool(gpus()),  # on a CPU, compiling takes longer than it saves
     )
 
 

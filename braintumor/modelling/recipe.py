@@ -6,6 +6,7 @@ trains the backbone too. A table ``[augmentation]`` changes training images at r
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, replace
@@ -15,9 +16,10 @@ from typing import Any, Literal, Self, get_args, get_type_hints
 from braintumor.errors import RecipeError
 
 BackboneName = Literal["vgg16", "resnet50", "mobilenet_v2"]
-InitialWeights = Literal["imagenet", "random"]
+InitialWeights = Literal["imagenet", "file", "random"]
 Scaling = Literal["backbone", "unit"]
 Schedule = Literal["cosine", "plateau", "constant"]
+Precision = Literal["float32", "mixed_bfloat16"]
 
 _FOLDER = Path(__file__).with_name("recipes")
 _STRIDE = 32
@@ -61,6 +63,8 @@ class FineTuning:
         patience: epochs without a better validation loss before stopping.
         from_layer: the first layer of the backbone that is trained, by its Keras name; empty trains all.
         freeze_batch_norm: leave the averages of batch normalisation as they came.
+        precision: ``float32``, or ``mixed_bfloat16``: the backbone computes in 16 bits where a GPU has units for that,
+            and keeps float32 weights.
     """
 
     epochs: int
@@ -70,6 +74,7 @@ class FineTuning:
     patience: int = 5
     from_layer: str = ""
     freeze_batch_norm: bool = True
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,8 +85,10 @@ class Recipe:
         name: the file's name without ``.toml``.
         version: raised whenever a value changes.
         backbone: a key of ``backbones.BACKBONES``.
-        initial_weights: ``imagenet``, or ``random`` where a recipe says so.
+        initial_weights: ``imagenet``, ``file``, or ``random`` where a recipe says so.
         image_size: side S of the square input in pixels, a multiple of 32.
+        weights_file: with ``file``: its path or ``s3://`` address; a weights file of the backbone, without its top.
+        weights_sha256: what that file must be, needed with ``file``; with ``imagenet`` it pins the mirror's.
         scaling: of pixels: ``backbone``, as its weights were trained, or ``unit``, 1/255 as in the paper.
         dropout: rate on the pooled features.
         l2: weight of the L2 penalty on the head's kernel, in the frozen stage.
@@ -109,6 +116,8 @@ class Recipe:
     learning_rate: float
     patience: int
     seed: int
+    weights_file: str = ""
+    weights_sha256: str = ""
     scaling: Scaling = "backbone"
     label_smoothing: float = 0.0
     class_weights: bool = False
@@ -162,7 +171,19 @@ class Recipe:
                 f"Recipe {self.name!r}: flip_views is for recipes without augmentation. Received both. Remove one; "
                 "augmentation has horizontal_flip."
             )
+        self._check_weights()
         return self
+
+    def _check_weights(self) -> None:
+        is_file = self.initial_weights == "file"
+        if bool(self.weights_file) != is_file or (is_file and not self.weights_sha256):
+            raise RecipeError(
+                f"Recipe {self.name!r}: initial_weights = 'file' needs weights_file and weights_sha256, anything else "
+                f"has no weights_file. Received: initial_weights = {self.initial_weights!r}, weights_file = "
+                f"{self.weights_file!r}, weights_sha256 = {self.weights_sha256!r}."
+            )
+        if self.weights_sha256 and self.initial_weights == "random":
+            raise RecipeError(f"Recipe {self.name!r}: random weights have no weights_sha256. Remove it.")
 
 
 def recipe_names() -> list[str]:
@@ -228,6 +249,12 @@ _RULES = (
     _at_least("version", 1),
     _one_of(Recipe, "backbone"),
     _one_of(Recipe, "initial_weights"),
+    _Rule(key="weights_file", allowed="a path or an s3:// address", holds=lambda v: isinstance(v, str)),
+    _Rule(
+        key="weights_sha256",
+        allowed="64 hexadecimal digits",
+        holds=lambda v: isinstance(v, str) and (v == "" or re.fullmatch("[0-9a-f]{64}", v) is not None),
+    ),
     _one_of(Recipe, "scaling"),
     _Rule(
         key="image_size",
@@ -260,5 +287,6 @@ _SECTION_RULES = {
         _at_least("patience", 1),
         _Rule(key="from_layer", allowed="a layer's name, or empty", holds=lambda v: isinstance(v, str)),
         _yes_or_no("freeze_batch_norm"),
+        _one_of(FineTuning, "precision"),
     ),
 }

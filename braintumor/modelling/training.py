@@ -20,9 +20,10 @@ from braintumor.dataset.frameset import FrameSet
 from braintumor.imaging.preprocess import PREPROCESSING
 from braintumor.labels import CLASSES
 from braintumor.modelling.augmentation import augmented_views
-from braintumor.modelling.backbone import BACKBONES
+from braintumor.modelling.backbone import BACKBONES, load_weights
 from braintumor.modelling.calibration import fit_temperature
 from braintumor.modelling.classifier import Classifier
+from braintumor.modelling.device import share_gpu_memory
 from braintumor.modelling.features import FeatureExtractor
 from braintumor.modelling.finetuning import fine_tune, first_layer
 from braintumor.modelling.head import fit_head
@@ -75,7 +76,7 @@ def train(
         training: the only images that weights are fitted to.
         validation: stops the training, picks the epoch and fits the temperature.
         snapshot_id: goes into the manifest.
-        weights: a file with the backbone's ImageNet weights, where a mirror has one.
+        weights: a file with the backbone's initial weights; without one, keras.applications is asked for ImageNet's.
         folder: an empty folder for the result.
         checkpoints: a folder that outlives a killed process, for the epochs of a fine-tuning.
         say: is told in words what goes on.
@@ -87,6 +88,7 @@ def train(
         ModelIntegrityError: the exported graph disagrees with Keras.
     """
     started = time.monotonic()
+    share_gpu_memory()
     classifier = _initial(recipe, weights)
     say(f"{recipe.name}: {recipe.backbone}, {recipe.initial_weights} weights, {len(training.labels)} training images")
     stage = _frozen_stage(recipe, classifier, training=training, validation=validation, say=say)
@@ -130,8 +132,10 @@ def _initial(recipe: Recipe, weights: Path | None) -> Classifier:
     classifier = Classifier(recipe)
     if recipe.fine_tuning is not None:
         first_layer(classifier.network, recipe.fine_tuning)  # said now, not after the frozen stage
-    if recipe.initial_weights == "imagenet":
-        BACKBONES[recipe.backbone].load_imagenet(classifier.network, weights)
+    if weights is not None:
+        load_weights(classifier.network, weights)
+    elif recipe.initial_weights == "imagenet":
+        BACKBONES[recipe.backbone].load_imagenet(classifier.network)
     return classifier
 
 

@@ -43,6 +43,7 @@ def test_an_unknown_recipe_is_named_with_what_there_is() -> None:
         ("scaling", "whitened"),
         ("label_smoothing", 1.0),
         ("class_weights", "yes"),
+        ("weights_sha256", "abc"),
     ],
 )
 def test_a_value_out_of_range_is_named_with_what_is_allowed(key: str, value: Any) -> None:
@@ -59,6 +60,7 @@ def test_a_value_out_of_range_is_named_with_what_is_allowed(key: str, value: Any
         ("augmentation", "zoom", 1.0),
         ("fine_tuning", "epochs", 0),
         ("fine_tuning", "schedule", "stairs"),
+        ("fine_tuning", "precision", "float16"),
         ("fine_tuning", "learning_rate", 2.0),
     ],
 )
@@ -118,3 +120,17 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     path.write_text("version = = 1")
     with pytest.raises(RecipeError, match=r"broken\.toml is not TOML"):
         Recipe.load(str(path))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"initial_weights": "file"},
+        {"initial_weights": "file", "weights_file": "ours.h5"},
+        {"initial_weights": "imagenet", "weights_file": "ours.h5"},
+        {"initial_weights": "random", "weights_sha256": "0" * 64},
+    ],
+)
+def test_initial_weights_and_the_file_that_they_come_from_must_agree(values: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=r"weights_(file|sha256)"):
+        Recipe.load("vgg16").override(**values)

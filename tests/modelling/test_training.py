@@ -113,6 +113,29 @@ def run_python(code: str, *arguments: str) -> str:
     return done.stdout
 
 
+def test_sixteen_bits_are_for_the_time_of_training_alone() -> None:
+    printed = run_python(
+        """
+        import sys
+        import numpy as np
+        from braintumor.modelling.classifier import Classifier
+        from braintumor.modelling.finetuning import computing_in
+        from braintumor.modelling.recipe import Recipe
+        network = Classifier(Recipe.load(sys.argv[1])).network
+        frames = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype(np.float32)
+        before = np.asarray(network(frames))
+        with computing_in(network, "mixed_bfloat16"):
+            inside = network(frames)
+            print(inside.dtype.name, {str(weight.dtype) for weight in network.weights})
+        after = np.asarray(network(frames))
+        close = np.allclose(np.asarray(inside, np.float32), before, atol=0.05 * np.abs(before).max())
+        print(close, (before == after).all(), after.dtype)
+        """,
+        str(TINY_RECIPE),
+    )
+    assert printed.splitlines() == ["bfloat16 {'float32'}", "True True float32"]
+
+
 def test_weights_find_their_backbone_and_no_other(tmp_path: Path) -> None:
     printed = run_python(
         """

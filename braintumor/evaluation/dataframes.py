@@ -1,0 +1,69 @@
+"""What was trained and judged, as pandas DataFrames for notebooks.
+
+>>> engine = database.connect(Settings.from_environment())
+>>> test_predictions(engine, "resnet50-20261123T030000Z-3f2a9c").query("label != predicted_class")
+
+Snapshots are ``dataset.snapshot.load_snapshot(engine, snapshot_id).to_frame()``.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from sqlalchemy import Engine, text
+
+from braintumor.database import transaction
+from braintumor.registry import find_model
+
+
+def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
+    """One row per epoch, counted from 1: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+
+    Raises:
+        ModelIntegrityError: there is no such model.
+    """
+    model = find_model(engine, model_name)
+    with transaction(engine) as connection:
+        history = connection.execute(
+            text("""
+            select history from model_version join training_run using (training_run_id)
+            where model_version_id = :id"""),
+            {"id": model.model_version_id},
+        ).scalar_one()
+    frame = pd.DataFrame(history)
+    frame.index = pd.RangeIndex(1, len(frame) + 1, name="epoch")
+    return frame
+
+
+def evaluations(engine: Engine) -> pd.DataFrame:
+    """One row per model, snapshot and split: its figures, and how often it was looked at. The newest first."""
+    query = """
+        select model_name, recipe_name, initialisation, evaluation.*,
+            (select count(*) from evaluation_look where evaluation_look.evaluation_id = evaluation.evaluation_id)
+                as count_look
+        from evaluation
+        join model_version using (model_version_id)
+        join training_run using (training_run_id)
+        order by evaluated_at desc"""
+    with transaction(engine) as connection:
+        return pd.read_sql(text(query), connection)
+
+
+def test_predictions(engine: Engine, model_name: str) -> pd.DataFrame:
+    """One row per test image of the model's own snapshot: its label, the answer, four probabilities, what it is of.
+
+    Raises:
+        ModelIntegrityError: there is no such model.
+    """
+    model = find_model(engine, model_name)
+    query = """
+        select test_prediction.*, snapshot_image.group_key, snapshot_image.attributes
+        from test_prediction
+        join evaluation using (evaluation_id)
+        join snapshot_image using (snapshot_id, image_sha256)
+        where evaluation.model_version_id = :model and snapshot_id = :snapshot and evaluation.split = 'test'
+        order by image_sha256"""
+    chosen = text(query).bindparams(model=model.model_version_id, snapshot=model.snapshot_id)
+    with transaction(engine) as connection:
+        frame = pd.read_sql(chosen, connection)
+    attributes = pd.DataFrame(list(frame.pop("attributes")), index=frame.index)
+    return frame.drop(columns="evaluation_id").join(attributes)
