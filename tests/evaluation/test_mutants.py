@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -18,11 +19,12 @@ from braintumor.evaluation.gate_rules import GateRules
 from braintumor.evaluation.job import evaluate_model
 from braintumor.evaluation.promotion import promote_candidate
 from braintumor.evaluation.selection import Verify, judge_run
-from braintumor.evaluation.soundness import fixed_frames, verify_model
+from braintumor.evaluation.soundness import fixed_frames, require_sound, verify_model
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS
 from braintumor.settings import Settings
-from tests.conftest import run_braintumor
+from embedded.stack import Stack
+from tests.conftest import cloned, run_braintumor
 from tests.evaluation.mutants import (
     Mutation,
     nan_weights,
@@ -48,14 +50,30 @@ ANY_FIGURES = {
 }
 
 
+@pytest.fixture(scope="module")
+def judged(
+    stack: Stack, seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The name of a database in which the tests' model stands before the gate under the name `mutant`, still whole."""
+    with cloned(stack, "seeded") as url:
+        cache = str(tmp_path_factory.mktemp("cache"))
+        settings = replace(seeded, database_url=url, cache_folder=cache)
+        register(settings, tiny_model_folder)
+        for name in ("1", "mutant"):
+            run_braintumor(settings, "model", "evaluate", name)  # and leaves no connection to the template behind
+        yield url.rpartition("/")[2].partition("?")[0]
+
+
 @pytest.fixture
-def gated(settings: Settings, tmp_path: Path) -> Settings:
+def gated(stack: Stack, seeded: Settings, judged: str, folder: Path, tmp_path: Path) -> Iterator[Settings]:
     """The packaged change rules; absolute ones that the tests' weak model reaches on its few images."""
     rules = tmp_path / "gate.toml"
-    rules.write_text(
-        "\n".join(f"{name} = {value}" for name, value in {**GateRules.load().to_dict(), **ANY_FIGURES}.items())
-    )
-    return replace(settings, gate_rules=str(rules), cache_folder=str(tmp_path / "cache"))
+    values = {**GateRules.load().to_dict(), **ANY_FIGURES}
+    rules.write_text("\n".join(f"{name} = {value}" for name, value in values.items()))
+    with cloned(stack, judged) as url:
+        settings = replace(seeded, database_url=url, gate_rules=str(rules), cache_folder=str(tmp_path / "cache"))
+        become(settings, folder)
+        yield settings
 
 
 @pytest.fixture
@@ -64,25 +82,26 @@ def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_model_folder, tmp_path / "mutant"))
 
 
+def become(settings: Settings, folder: Path, mutate: Mutation = lambda _: None) -> None:
+    """The mutant's files, and their sha256s on record, become those of the folder after a mutation."""
+    mutate(folder)
+    artefacts = S3Uri.parse(f"s3://braintumor/models/mutant-{uuid4().hex}/")
+    sha256s = ObjectStore.connect(settings).upload_folder(folder, artefacts)
+    rows(
+        settings,
+        """
+        update model_version set artefact_uri = :uri, artefact_sha256s = cast(:sha256s as jsonb)
+        where model_name = 'mutant'""",
+        uri=str(artefacts),
+        sha256s=json.dumps(sha256s),
+    )
+
+
 def damage(settings: Settings, change: Callable[[bytes], bytes], *, file: str) -> None:
     """Change one stored file of the mutant behind the registry's back."""
     ((uri,),) = rows(settings, "select artefact_uri from model_version where model_name = 'mutant'")
     store, address = ObjectStore.connect(settings), S3Uri.parse(uri) / file
     store.write(address, change(store.read(address)))
-
-
-def replaced(settings: Settings, folder: Path, mutate: Mutation) -> None:
-    """Register the model whole and judge it; then its files and their sha256s on record become the mutant's."""
-    register(settings, folder)
-    evaluate_model(settings, "mutant", look_key="mutant")
-    mutate(folder)
-    ((uri,),) = rows(settings, "select artefact_uri from model_version where model_name = 'mutant'")
-    sha256s = ObjectStore.connect(settings).upload_folder(folder, S3Uri.parse(uri))
-    rows(
-        settings,
-        "update model_version set artefact_sha256s = cast(:sha256s as jsonb) where model_name = 'mutant'",
-        sha256s=json.dumps(sha256s),
-    )
 
 
 def refused(settings: Settings, *, verify: Verify = verify_in_fresh_process) -> dict[str, str]:
@@ -112,16 +131,24 @@ def assert_the_champion_answers(settings: Settings) -> None:
 
 
 def not_even_overridden(settings: Settings) -> str:
-    done = run_braintumor(settings, "model", "promote", "mutant", "--override", "--reason", "I say so", check=False)
-    assert done.returncode == 1 and "with or without --override" in done.stderr
-    assert_the_champion_answers(settings)
-    return done.stderr
+    """Why what stands before every promotion refuses it."""
+    engine = database.connect(settings)
+    with pytest.raises(ModelIntegrityError, match="with or without --override, and the champion stays") as caught:
+        require_sound(settings, registry.find_model(engine, "mutant"))
+    engine.dispose()
+    return str(caught.value)
 
 
-def test_the_model_itself_is_refused_by_nothing(gated: Settings, folder: Path) -> None:
+def test_an_override_does_not_promote_what_is_not_whole(gated: Settings, folder: Path) -> None:
+    become(gated, folder, nan_weights)
+    done = run_braintumor(gated, "model", "promote", "mutant", "--override", "--reason", "I say so", check=False)
+    assert done.returncode == 1 and "answers_finite: values that are no finite numbers" in done.stderr
+    assert rows(gated, "select count(*) from promotion") == [(1,)]
+    assert_the_champion_answers(gated)
+
+
+def test_the_model_itself_is_refused_by_nothing(gated: Settings) -> None:
     """What every test below changes one thing of."""
-    register(gated, folder)
-    evaluate_model(gated, "mutant", look_key="mutant")
     verdict = judge_run(gated, "mutant")
     assert verdict["is_passed"], verdict["markdown"]
     assert "| graph_parity | passed |" in verdict["markdown"] and "| unseen_images | passed |" in verdict["markdown"]
@@ -135,9 +162,8 @@ def test_the_model_itself_is_refused_by_nothing(gated: Settings, folder: Path) -
 def test_a_model_that_answers_worse_is_refused_by_its_figures_alone(
     gated: Settings, folder: Path, mutate: Mutation, verify: Verify
 ) -> None:
-    mutate(folder)
-    register(gated, folder)
-    evaluate_model(gated, "mutant", look_key="mutant")
+    become(gated, folder, mutate)
+    evaluate_model(gated, "mutant", look_key="again")
     reasons = refused(gated, verify=verify)
     assert {"accuracy_noninferior", "mcnemar"} <= set(reasons)
     assert "significantly worse" in reasons["mcnemar"]
@@ -156,14 +182,14 @@ def test_a_model_that_answers_worse_is_refused_by_its_figures_alone(
 def test_a_model_that_was_registered_broken_is_refused_and_not_even_overridden(
     gated: Settings, folder: Path, mutate: Mutation, rule: str, words: str
 ) -> None:
-    replaced(gated, folder, mutate)
+    become(gated, folder, mutate)
     reasons = refused(gated)
     assert set(reasons) == {rule} and words in reasons[rule]
     assert rule in not_even_overridden(gated)
 
 
 def test_a_graph_with_other_classes_than_its_weights_is_refused(gated: Settings, folder: Path) -> None:
-    replaced(gated, folder, swapped_outputs)
+    become(gated, folder, swapped_outputs)
     reasons = refused(gated)
     assert set(reasons) == {"graph_parity"} and "between Keras and the graph" in reasons["graph_parity"]
 
@@ -177,10 +203,8 @@ def test_a_graph_with_other_classes_than_its_weights_is_refused(gated: Settings,
     ids=["truncated file", "tampered byte"],
 )
 def test_a_file_that_is_not_the_registered_one_is_refused_and_not_even_overridden(
-    gated: Settings, folder: Path, file: str, change: Callable[[bytes], bytes]
+    gated: Settings, file: str, change: Callable[[bytes], bytes]
 ) -> None:
-    register(gated, folder)
-    evaluate_model(gated, "mutant", look_key="mutant")
     damage(gated, change, file=file)
     reasons = refused(gated)
     assert set(reasons) == {"artefact_whole"}
@@ -188,9 +212,7 @@ def test_a_file_that_is_not_the_registered_one_is_refused_and_not_even_overridde
     assert "artefact_whole" in not_even_overridden(gated)
 
 
-def test_a_model_that_is_damaged_after_it_passed_is_not_promoted(gated: Settings, folder: Path) -> None:
-    register(gated, folder)
-    evaluate_model(gated, "mutant", look_key="mutant")
+def test_a_model_that_is_damaged_after_it_passed_is_not_promoted(gated: Settings) -> None:
     verdict = judge_run(gated, "mutant", verify=WITHOUT_KERAS)
     assert verdict["is_passed"]
     damage(gated, lambda data: data[1:], file=GRAPH_WEIGHTS)
@@ -201,19 +223,14 @@ def test_a_model_that_is_damaged_after_it_passed_is_not_promoted(gated: Settings
     assert_the_champion_answers(gated)
 
 
-def test_a_split_that_leaks_is_refused(gated: Settings, folder: Path) -> None:
-    register(gated, folder)
-    evaluate_model(gated, "mutant", look_key="mutant")
+def test_a_split_that_leaks_is_refused(gated: Settings) -> None:
     rows(gated, "update snapshot_image set split = 'train' where split = 'test' and label = 'glioma'")
     reasons = refused(gated, verify=WITHOUT_KERAS)
     assert "lie in its training split" in reasons.pop("unseen_images")
     assert set(reasons) <= {"same_test_images"}, "the champion is asked about the test split as it is now"
 
 
-def test_a_champion_that_was_judged_on_fewer_images_is_judged_again(gated: Settings, folder: Path) -> None:
-    register(gated, folder)
-    evaluate_model(gated, "mutant", look_key="mutant")
-    evaluate_model(gated, "1", look_key="before")
+def test_a_champion_that_was_judged_on_fewer_images_is_judged_again(gated: Settings) -> None:
     rows(
         gated,
         """
@@ -228,12 +245,10 @@ def test_a_champion_that_was_judged_on_fewer_images_is_judged_again(gated: Setti
         select look_key from evaluation_look join evaluation using (evaluation_id)
         where model_version_id = 1 and split = 'test' order by looked_at""",
     )
-    assert looks == [("before",), ("gate of mutant",)]
+    assert len(looks) == 2 and looks[1] == ("gate of mutant",)
 
 
-def test_where_the_check_cannot_be_made_nothing_is_recorded(gated: Settings, folder: Path) -> None:
-    register(gated, folder)
-    evaluate_model(gated, "mutant", look_key="mutant")
+def test_where_the_check_cannot_be_made_nothing_is_recorded(gated: Settings) -> None:
     rules = rows(gated, "select count(*) from gate_verdict")
     with pytest.raises(ObjectStoreUnreachableError, match="mutant could not be checked"):
         verify_in_fresh_process(replace(gated, s3_endpoint="http://127.0.0.1:9"), "mutant")
