@@ -252,12 +252,7 @@ def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> 
     Raises:
         ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
     """
-    if model.pruned_at is not None:
-        raise ModelIntegrityError(
-            f"The files of {model.model_name} were pruned on {model.pruned_at:%Y-%m-%d}: it never answered, and was "
-            "old. Its facts and report are kept. To have such a model again: "
-            f"`braintumor train --recipe {model.recipe_name}`."
-        )
+    _require_files(model)
     folder = Path(settings.require("cache_folder")).expanduser() / model.model_name
     wanted = serving_sha256s(model.artefact_sha256s)
     if not _is_whole(folder, wanted):
@@ -279,6 +274,25 @@ def stored_files(store: ObjectStore, model: ModelVersion) -> list[ObjectEntry]:
     """The model's registered files that are in S3; reports and pictures beside them do not count."""
     folder = S3Uri.parse(model.artefact_uri)
     return [entry for entry in store.list(folder) if entry.key.removeprefix(folder.key) in model.artefact_sha256s]
+
+
+def fetch_artefact(store: ObjectStore, model: ModelVersion, folder: Path) -> None:
+    """Fetch every registered file of a model as it is stored now into ``folder``, and check them.
+
+    Raises:
+        ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
+    """
+    _require_files(model)
+    _fetch(store, S3Uri.parse(model.artefact_uri), folder, model.artefact_sha256s)
+
+
+def _require_files(model: ModelVersion) -> None:
+    if model.pruned_at is not None:
+        raise ModelIntegrityError(
+            f"The files of {model.model_name} were pruned on {model.pruned_at:%Y-%m-%d}: it never answered, and was "
+            "old. Its facts and report are kept. To have such a model again: "
+            f"`braintumor train --recipe {model.recipe_name}`."
+        )
 
 
 def _is_whole(folder: Path, sha256s: dict[str, str]) -> bool:

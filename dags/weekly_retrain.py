@@ -118,9 +118,9 @@ def weekly_retrain() -> None:
         """One recipe by itself: its failure leaves the others alone."""
         evaluate(train(recipe, snapshot_id))
 
-    @task(trigger_rule="all_done")
+    @task(trigger_rule="all_done", queue="gpu")  # its workers have TensorFlow; the GPU itself is not used
     def gate(recipes: list[str] | None) -> dict[str, Any]:
-        """Validation picks the candidate; the gate's rules pass or refuse it on test."""
+        """Validation picks the candidate; the gate's rules pass or refuse it on test, and ask whether it is whole."""
         from braintumor.evaluation.selection import judge_run
         from wiring import settings
 

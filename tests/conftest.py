@@ -85,7 +85,7 @@ def tiny_model_folder(seeded: Settings, tmp_path_factory: pytest.TempPathFactory
 @pytest.fixture
 def settings(stack: Stack, seeded: Settings) -> Iterator[Settings]:
     """A database of the test's own with a champion in it, and an empty scans prefix."""
-    with _cloned(stack, "seeded") as url:
+    with cloned(stack, "seeded") as url:
         yield replace(seeded, database_url=url, scans_uri=f"s3://braintumor/scans-{uuid.uuid4().hex}/")
 
 
@@ -94,7 +94,7 @@ def empty_settings(stack: Stack, tmp_path: Path) -> Iterator[Settings]:
     """A migrated database with nothing in it, and empty prefixes."""
     base = Settings.from_environment(stack.library_env())
     own = uuid.uuid4().hex
-    with _cloned(stack, "template1") as url:
+    with cloned(stack, "template1") as url:
         made = replace(
             base,
             database_url=url,
@@ -141,7 +141,7 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
     engine.dispose()
 
 
-class _cloned:  # noqa: N801 - used as a function
+class cloned:  # noqa: N801 - used as a function
     """A copy of a database, dropped at the end."""
 
     def __init__(self, stack: Stack, template: str) -> None:

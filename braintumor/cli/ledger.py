@@ -36,15 +36,20 @@ _reason = click.option("--reason", required=True, callback=_said, help="Why, for
 )  # fmt: skip
 @as_json
 def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
-    """Make NAME the champion. What the gate did not pass needs --override, which then shows everywhere."""
+    """Make NAME the champion. What the gate did not pass needs --override, which then shows everywhere.
+
+    A model that is not whole is refused either way: `braintumor model verify NAME` says why.
+    """
     from braintumor import database, ledger
     from braintumor.evaluation.promotion import passed_verdict
+    from braintumor.evaluation.soundness import require_sound
     from braintumor.registry import find_champion, find_model
 
     settings = Settings.from_environment()
     engine = database.connect(settings)
     found, before = find_model(engine, name), find_champion(engine)
     verdict_id = None if is_override else passed_verdict(engine, found)
+    require_sound(settings, found)
     ledger.promote(
         engine,
         found,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import partial
@@ -135,6 +136,23 @@ def card(name: str) -> None:
     settings = Settings.from_environment()
     engine = database.connect(settings)
     click.echo(card_of(engine, ObjectStore.connect(settings), find_model(engine, name)), nl=False)
+
+
+@model.command(epilog="Example: braintumor model verify resnet50-20261123T030000Z-3f2a9c")
+@model_argument()
+@click.option("--no-parity", is_flag=True, help="Leave out the comparison with Keras, which needs TensorFlow.")
+@as_json
+def verify(name: str, no_parity: bool, is_json: bool) -> None:
+    """Check that NAME is whole: files, graph, classes, answers, and the same answers from Keras. Exit code 1 if not."""
+    from braintumor.evaluation.soundness import verify_model
+
+    outcomes = verify_model(Settings.from_environment(), name, with_keras=not no_parity)
+    if is_json:
+        print_json([asdict(outcome) for outcome in outcomes])
+    else:
+        rows = [[o.name, "passed" if o.passed else "FAILED", o.reason] for o in outcomes]
+        print_table(["check", "outcome", "reason"], rows)
+    sys.exit(0 if all(outcome.passed for outcome in outcomes) else 1)
 
 
 @model.command(epilog="Example: braintumor model quantize resnet50-20261123T030000Z-3f2a9c")

@@ -1,81 +1,24 @@
 """The written rules that a candidate must pass, and its verdict with a reason for every rule.
 
->>> verdict = judge(candidate, GateRules.load(None), champion)
+>>> verdict = judge(candidate, GateRules.load(), champion, pair=pair, checks=checks)
 >>> print(verdict.to_markdown())
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any, Self
 
-from braintumor.errors import EvaluationError, GateRulesError
+from braintumor.errors import EvaluationError
+from braintumor.evaluation.gate_rules import GateRules
 from braintumor.evaluation.metrics import Evaluation
+from braintumor.evaluation.paired import RESAMPLES, AnswerPair, Comparison, compare, difference_of_images
 from braintumor.labels import CLASSES, TUMORS, TumorClass
-from braintumor.rulefile import read_rules, require_keys
 
-_PACKAGED = Path(__file__).with_name("gate.toml")
 _ROUNDING = 1e-9
 """A loss of 0.92 - 0.90 is not above a bound of 0.02 because of binary fractions."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateRules:
-    """The bounds of one rule file; its comments say what each means.
-
-    Attributes:
-        version: raised whenever a value changes.
-        minimum_accuracy: 0 to 1.
-        minimum_macro_recall: 0 to 1.
-        minimum_class_sensitivity: 0 to 1, of each class.
-        minimum_tumor_sensitivity: 0 to 1, any tumour called any tumour.
-        maximum_calibration_error: 0 to 1.
-        minimum_images_per_class: number of test images, 1 or more.
-        maximum_accuracy_loss: 0 to 1, against the champion.
-        maximum_class_recall_loss: 0 to 1, of each class against the champion.
-    """
-
-    version: int
-    minimum_accuracy: float
-    minimum_macro_recall: float
-    minimum_class_sensitivity: float
-    minimum_tumor_sensitivity: float
-    maximum_calibration_error: float
-    minimum_images_per_class: int
-    maximum_accuracy_loss: float
-    maximum_class_recall_loss: float
-
-    @classmethod
-    def load(cls, path: Path | str | None = None) -> Self:
-        """Read a rule file; ``None`` means the packaged one.
-
-        Raises:
-            GateRulesError: the file is missing or not TOML, or a key is missing, unknown or out of range.
-        """
-        source = _PACKAGED if path is None else Path(path)
-        values = read_rules(source, name="The gate's", variable="BRAINTUMOR_GATE_RULES", error=GateRulesError)
-        return cls.from_values(values, source=str(source))
-
-    @classmethod
-    def from_values(cls, values: Mapping[str, Any], *, source: str = "given values") -> Self:
-        """Build from plain values, all of them checked.
-
-        Raises:
-            GateRulesError: a key is missing, unknown or out of range.
-        """
-        known = [f.name for f in fields(cls)]
-        why = "leaving a rule out never weakens the gate"
-        require_keys(values, known, where=f"Gate rules ({source})", why=why, error=GateRulesError)
-        for key in known:
-            _check_range(key, values[key], source)
-        return cls(**values)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,13 +79,22 @@ def judge(
     rules: GateRules,
     champion: Evaluation | None = None,
     *,
+    pair: AnswerPair | None = None,
+    checks: Sequence[RuleOutcome] = (),
     without_champion: str = "no champion",
 ) -> Verdict:
     """Pass or refuse a candidate on the test split.
 
-    The change rules are judged only where there is a champion, which must be evaluated on the same images; else the
-    verdict says why not, in the words of ``without_champion``.
-    A figure that is not a number fails every rule that reads it, and a rule of its own.
+    The change rules are judged only where there is a champion; else the verdict says why not, in the words of
+    ``without_champion``. A figure that is not a number fails every rule that reads it, and a rule of its own.
+
+    Args:
+        candidate: its figures.
+        rules: the bounds.
+        champion: its figures on the same images.
+        pair: the answers behind both, which prove that the images are the same; without them that rule fails.
+        checks: what was found of the candidate's artefact and images, to stand with the rules.
+        without_champion: why there is nothing to compare with.
 
     Raises:
         EvaluationError: an evaluation is not of the test split.
@@ -152,9 +104,9 @@ def judge(
             raise EvaluationError(
                 f"The gate judges the split 'test' only. Received: {evaluation.split!r}. Evaluate the model on test."
             )
-    outcomes = [_all_numbers(candidate), *_absolute_rules(candidate, rules)]
+    outcomes = [*checks, _all_numbers(candidate), *_absolute_rules(candidate, rules)]
     if champion is not None:
-        outcomes += _change_rules(candidate, champion, rules)
+        outcomes += _change_rules(candidate, champion, pair, rules)
     passed = all(outcome.passed for outcome in outcomes)
     return Verdict(
         passed=passed,
@@ -174,9 +126,17 @@ def _absolute_rules(candidate: Evaluation, rules: GateRules) -> Iterator[RuleOut
     yield _images_rule(candidate, rules.minimum_images_per_class)
 
 
-def _change_rules(candidate: Evaluation, champion: Evaluation, rules: GateRules) -> Iterator[RuleOutcome]:
-    yield _same_images(candidate, champion)
-    yield _loss("accuracy_change", "accuracy", candidate.accuracy, champion.accuracy, bound=rules.maximum_accuracy_loss)
+def _change_rules(
+    candidate: Evaluation, champion: Evaluation, pair: AnswerPair | None, rules: GateRules
+) -> Iterator[RuleOutcome]:
+    """On other images than the champion's nothing can be compared, so the first of them then stands alone."""
+    same = _same_images(candidate, champion, pair)
+    yield same
+    if pair is None or not same.passed:
+        return
+    comparison = compare(pair)
+    yield _noninferiority(comparison, rules.noninferiority_margin)
+    yield _mcnemar(comparison, rules.significance)
     for label in CLASSES:
         yield _loss(
             f"recall_change_{label}",
@@ -234,16 +194,44 @@ def _images_rule(candidate: Evaluation, bound: int) -> RuleOutcome:
     return _outcome("images_per_class", reason, rarest.support, bound, passed)
 
 
-def _same_images(candidate: Evaluation, champion: Evaluation) -> RuleOutcome:
-    """Counts per class are all that two evaluations tell; equal lists of images are the caller's to prove."""
-    ours, theirs = (tuple(metrics.support for metrics in e.per_class) for e in (candidate, champion))
-    reason = f"candidate and champion have the same number of test images in each class ({sum(ours)} in all)"
-    if ours != theirs:
-        reason = (
-            f"the champion was evaluated on {sum(theirs)} images {theirs}, the candidate on {sum(ours)} {ours}: "
-            "evaluate the champion again on this test split first"
-        )
-    return _outcome("same_test_images", reason, sum(ours), sum(theirs), ours == theirs)
+def _same_images(candidate: Evaluation, champion: Evaluation, pair: AnswerPair | None) -> RuleOutcome:
+    """Proven by the sha256 of each image that both have answered, and as many as their figures speak of."""
+    name, ours, theirs = "same_test_images", candidate.count, champion.count
+    if pair is None:
+        return _outcome(name, "the answers to each test image were not kept: evaluate both again", ours, theirs, False)
+    difference = difference_of_images(pair)
+    if difference:
+        reason = f"not the same test images: {difference}; evaluate the champion again on this test split first"
+        return _outcome(name, reason, ours, theirs, False)
+    if not ours == theirs == len(pair.candidate):
+        reason = f"figures of {ours} and {theirs} images, but answers to {len(pair.candidate)}: evaluate both again"
+        return _outcome(name, reason, ours, theirs, False)
+    reason = f"candidate and champion answered the same {ours} test images, each with the same sha256 and label"
+    return _outcome(name, reason, ours, theirs, True)
+
+
+def _noninferiority(comparison: Comparison, margin: float) -> RuleOutcome:
+    passed = comparison.low >= -margin - _ROUNDING
+    low, limit = _apart(comparison.low, -margin)
+    verb = "reaches" if passed else "is below"
+    reason = (
+        f"{comparison.gained} images gained and {comparison.lost} lost of {comparison.count}, a change of accuracy of "
+        f"{comparison.change:+.3f}; with 95% confidence no worse than {low}, which {verb} the margin {limit} (paired "
+        f"bootstrap, {RESAMPLES:,} resamples of {comparison.count_group} groups; at best {comparison.high:+.3f})"
+    )
+    return _outcome("accuracy_noninferior", reason, comparison.low, -margin, passed)
+
+
+def _mcnemar(comparison: Comparison, significance: float) -> RuleOutcome:
+    passed = comparison.p_worse >= significance - _ROUNDING
+    shown, limit = _apart(comparison.p_worse, significance)
+    differing = comparison.lost + comparison.gained
+    reason = (
+        f"of {differing} images that only one of the two gets right the champion has {comparison.lost}: chance alone "
+        f"gives it so many with p = {shown}, "
+        + (f"not below {limit}: not significantly worse" if passed else f"below {limit}: significantly worse")
+    )
+    return _outcome("mcnemar", f"{reason} (McNemar, exact, one-sided)", comparison.p_worse, significance, passed)
 
 
 def _floor(name: str, words: str, value: float | None, bound: float, detail: str = "") -> RuleOutcome:
@@ -303,14 +291,3 @@ def _summary(outcomes: list[RuleOutcome], *, without_champion: str | None) -> st
 
 def _cell(number: float | None) -> str:
     return "" if number is None else f"{number:.4g}"
-
-
-def _check_range(key: str, value: object, source: str) -> None:
-    whole = key in {"version", "minimum_images_per_class"}
-    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if number and (value >= 1 if whole else 0 <= value <= 1):  # type: ignore[operator]
-        return
-    allowed = "a whole number, 1 or more" if whole else "a number from 0 to 1"
-    raise GateRulesError(
-        f"Gate rules ({source}): {key} must be {allowed}. Received: {value!r}. Correct this line of the file."
-    )

@@ -11,6 +11,7 @@ from braintumor import database, ledger
 from braintumor.database import transaction
 from braintumor.errors import PromotionError
 from braintumor.evaluation.publish import refresh_reports
+from braintumor.evaluation.soundness import require_sound
 from braintumor.objectstore import ObjectStore
 from braintumor.registry import ModelVersion, find_champion, find_model
 from braintumor.settings import Settings
@@ -31,6 +32,7 @@ def promote_candidate(
     Raises:
         PromotionError: a person was to be asked and did not approve, the gate refused the candidate, or it compared it
             with somebody who is champion no longer.
+        ModelIntegrityError: it is not whole, or no longer.
     """
     if must_be_approved and (approval or {}).get("chosen_options") != ["Approve"]:
         raise PromotionError(
@@ -47,6 +49,7 @@ def promote_candidate(
         raise PromotionError(f"The gate refused this candidate, so it stays one: {row.summary}")
     user = (approval or {}).get("responded_by_user") or {}
     before, candidate = find_champion(engine), find_model(engine, str(row.model_version_id))
+    require_sound(settings, candidate)  # an approval can take days
     is_changed = ledger.promote(
         engine,
         candidate,

@@ -15,6 +15,7 @@ from braintumor.evaluation.findings import Findings
 from braintumor.evaluation.leakage import DistanceBand, Neighbour, accuracy_by_distance
 from braintumor.evaluation.metrics import ClassMetrics, Evaluation
 from braintumor.evaluation.occlusion import HidingEffect, Occlusion
+from braintumor.evaluation.paired import Answers, ImageAnswer
 from braintumor.evaluation.slices import SliceResult
 from braintumor.evaluation.throughput import Throughput
 from braintumor.labels import CLASSES, TumorClass
@@ -106,6 +107,30 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
         per_class=tuple(ClassMetrics(**{**row._mapping, "label": TumorClass(row.label)}) for row in classes),
         confusion=tuple(tuple(cells[i : i + len(CLASSES)]) for i in range(0, len(cells), len(CLASSES))),
     )
+
+
+def load_answers(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Answers:
+    """What the model said of each image of a split, by the image's sha256; empty where it was never judged."""
+    rows = connection.execute(
+        text("""
+        select
+            test_prediction.image_sha256,
+            test_prediction.label::text as label,
+            test_prediction.predicted_class::text as predicted,
+            coalesce(snapshot_image.group_key, test_prediction.image_sha256) as group_key
+        from test_prediction
+        join evaluation using (evaluation_id)
+        left join snapshot_image using (snapshot_id, image_sha256)
+        where evaluation.model_version_id = :model and snapshot_id = :snapshot
+          and evaluation.split = cast(:split as split)"""),
+        {"model": model.model_version_id, "snapshot": snapshot_id, "split": split},
+    )
+    return {
+        row.image_sha256: ImageAnswer(
+            label=TumorClass(row.label), predicted=TumorClass(row.predicted), group_key=row.group_key
+        )
+        for row in rows
+    }
 
 
 def load_findings(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Findings:

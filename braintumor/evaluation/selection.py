@@ -7,7 +7,7 @@ with the stored verdict as long as the champion is the same, and judges the same
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,20 +15,28 @@ from sqlalchemy import Connection, Engine, text
 
 from braintumor import database, registry
 from braintumor.database import transaction
+from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
 from braintumor.errors import EvaluationError, ModelIntegrityError
 from braintumor.evaluation.dossier import dossier
 from braintumor.evaluation.facts import ModelReport
-from braintumor.evaluation.gate import GateRules, Verdict, judge
+from braintumor.evaluation.fresh import verify_in_fresh_process
+from braintumor.evaluation.gate import RuleOutcome, Verdict, judge
+from braintumor.evaluation.gate_rules import GateRules
 from braintumor.evaluation.job import judge_split
+from braintumor.evaluation.leakage import unseen_images
 from braintumor.evaluation.metrics import Evaluation
+from braintumor.evaluation.paired import AnswerPair, Answers
 from braintumor.evaluation.paper import paper_table
 from braintumor.evaluation.publish import HTML, artefact_bytes, publish_report
-from braintumor.evaluation.record import load_evaluation
+from braintumor.evaluation.record import load_answers, load_evaluation
 from braintumor.evaluation.report import comparison_report
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.registry import ModelVersion
 from braintumor.settings import Settings
+
+Verify = Callable[[Settings, str], Sequence[RuleOutcome]]
+"""Checks a model by its name, as ``verify_in_fresh_process`` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +48,13 @@ class Judgement:
     verdict: Verdict
 
 
-def judge_run(settings: Settings, run_key: str, recipes: Sequence[str] = ()) -> dict[str, Any]:
+def judge_run(
+    settings: Settings, run_key: str, recipes: Sequence[str] = (), *, verify: Verify = verify_in_fresh_process
+) -> dict[str, Any]:
     """Pick the candidate of a retrain run, put it before the gate, and report.
 
     Returns a small summary: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``markdown``, ``report_uri``. Those of
-    ``recipes`` that came to no evaluated model are named in its words.
+    ``recipes`` that came to no evaluated model are named in its words. ``verify`` checks that its artefact is whole.
 
     Raises:
         EvaluationError: no recipe of the run came to a model that was evaluated.
@@ -55,7 +65,7 @@ def judge_run(settings: Settings, run_key: str, recipes: Sequence[str] = ()) -> 
     judgement = find_judgement(engine, run_key, champion)
     if judgement is None:
         candidate = _candidate(engine, run_key, models)
-        verdict = _judge(engine, store, settings, candidate, champion, run_key=run_key)
+        verdict = _judge(engine, store, settings, candidate, champion, verify=verify, run_key=run_key)
         judgement = _record(engine, run_key, candidate, champion, verdict)
     publish_report(engine, store, judgement.candidate, verdict=judgement.verdict)
     comparison = _publish_comparison(engine, store, settings, run_key=run_key, models=models, judgement=judgement)
@@ -146,25 +156,45 @@ def _judge(
     candidate: ModelVersion,
     champion: ModelVersion | None,
     *,
+    verify: Verify,
     run_key: str,
 ) -> Verdict:
     test, rules = dossier(engine, candidate).test, GateRules.load(settings.gate_rules)
+    answers = _answers(engine, candidate, candidate.snapshot_id)
+    snapshot = load_snapshot(engine, candidate.snapshot_id)
+    checks = [*verify(settings, candidate.model_name), unseen_images(snapshot, answers.keys())]
     if champion is None:
-        return judge(test, rules)
+        return judge(test, rules, checks=checks)
     try:
-        rival = _on_same_images(engine, store, settings, champion, candidate.snapshot_id, run_key=run_key)
+        rival = _on_same_images(
+            engine, store, settings, champion, candidate.snapshot_id, answers=answers, run_key=run_key
+        )
     except ModelIntegrityError as error:  # such a champion scores no night either: it must not stand in the way
-        return judge(test, rules, without_champion=f"the champion {champion.model_name} cannot be judged ({error})")
-    return judge(test, rules, rival)
+        why = f"the champion {champion.model_name} cannot be judged ({error})"
+        return judge(test, rules, checks=checks, without_champion=why)
+    pair = AnswerPair(candidate=answers, champion=_answers(engine, champion, candidate.snapshot_id))
+    return judge(test, rules, rival, pair=pair, checks=checks)
+
+
+def _answers(engine: Engine, model: ModelVersion, snapshot_id: str) -> Answers:
+    with transaction(engine) as connection:
+        return load_answers(connection, model, snapshot_id, Split.TEST)
 
 
 def _on_same_images(
-    engine: Engine, store: ObjectStore, settings: Settings, champion: ModelVersion, snapshot_id: str, *, run_key: str
+    engine: Engine,
+    store: ObjectStore,
+    settings: Settings,
+    champion: ModelVersion,
+    snapshot_id: str,
+    *,
+    answers: Answers,
+    run_key: str,
 ) -> Evaluation:
-    """The champion's figures on the candidate's test images, judged now if they never were."""
+    """The champion's figures on the candidate's test images, judged now if they never were, or not on all of these."""
     with transaction(engine) as connection:
         known = load_evaluation(connection, champion, snapshot_id, Split.TEST)
-    if known is not None:
+    if known is not None and _answers(engine, champion, snapshot_id).keys() == answers.keys():
         return known
     loaded = registry.load_model(store, settings, champion)
     return judge_split(

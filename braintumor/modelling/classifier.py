@@ -21,12 +21,10 @@ from numpy.typing import NDArray
 from braintumor.errors import ModelIntegrityError
 from braintumor.labels import CLASSES
 from braintumor.modelling.backbone import BACKBONES, KerasModel, to_unit
+from braintumor.modelling.parity import PARITY
 from braintumor.modelling.recipe import Recipe
 from braintumor.serving.artefact import GRAPH
 from braintumor.serving.engine import Engine
-
-_PARITY = 2e-3
-"""Largest difference of a probability between Keras and the exported graph; 5e-5 is usual."""
 
 
 class Classifier:
@@ -103,9 +101,10 @@ class Classifier:
         expected: NDArray[Any] = np.asarray(model.predict(probe, verbose=0)["probability"])
         received = Engine(folder / GRAPH).run(probe)["probability"]
         difference = float(np.abs(expected - received).max())
-        if not difference <= _PARITY:  # NaN must not pass
+        bound = PARITY["fp32"]
+        if not difference <= bound:  # NaN must not pass
             raise ModelIntegrityError(
-                f"The exported graph disagrees with Keras by {difference:.2g} in a probability; {_PARITY} is allowed. "
+                f"The exported graph disagrees with Keras by {difference:.2g} in a probability; {bound} is allowed. "
                 "Nothing was registered. Look for NaN weights, or an operation that OpenVINO converts differently."
             )
 

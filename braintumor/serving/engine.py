@@ -57,6 +57,11 @@ class Engine:
         )
         self.device = f"{ENGINE}, {processor.strip()}, {threads} {'thread' if threads == 1 else 'threads'}"
         """Engine, processor and the threads that this process may use of it."""
+        frames = model.input(0)
+        self.input_type: str = frames.get_element_type().get_type_name()
+        """Such as ``u8``."""
+        self.input_shape = tuple(None if side.is_dynamic else side.get_length() for side in frames.get_partial_shape())
+        """``None`` where any length is taken."""
         self._queue = openvino.AsyncInferQueue(compiled)
         self._queue.set_callback(_keep)
 

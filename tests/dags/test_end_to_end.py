@@ -32,7 +32,8 @@ def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Setting
         minimum_tumor_sensitivity = 0.1
         maximum_calibration_error = 1.0
         minimum_images_per_class = 1
-        maximum_accuracy_loss = 1.0
+        noninferiority_margin = 1.0
+        significance = 0.0
         maximum_class_recall_loss = 1.0
         """
     )

@@ -12,7 +12,8 @@ from openvino import opset13 as ops
 
 from braintumor.dataset.identified import Identified
 from braintumor.evaluation.facts import ModelPictures, ModelReport
-from braintumor.evaluation.gate import GateRules, judge
+from braintumor.evaluation.gate import judge
+from braintumor.evaluation.gate_rules import GateRules
 from braintumor.evaluation.metrics import Evaluation, evaluate
 from braintumor.evaluation.occlusion import HidingEffect, Occlusion
 from braintumor.evaluation.overlay import Sample

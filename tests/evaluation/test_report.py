@@ -11,7 +11,8 @@ from braintumor.dataset.identified import Identified
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.card import model_card
 from braintumor.evaluation.facts import ModelPictures, ModelReport
-from braintumor.evaluation.gate import GateRules, judge
+from braintumor.evaluation.gate import judge
+from braintumor.evaluation.gate_rules import GateRules
 from braintumor.evaluation.metrics import Evaluation
 from braintumor.evaluation.report import comparison_report, model_report
 from braintumor.evaluation.table import ReportTable

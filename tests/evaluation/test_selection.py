@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from braintumor.errors import EvaluationError, PromotionError
 from braintumor.evaluation.job import evaluate_model
 from braintumor.evaluation.promotion import passed_verdict, promote_candidate
 from braintumor.evaluation.selection import judge_run, require_every_model
+from braintumor.evaluation.soundness import verify_model
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from tests.sql import rows
@@ -26,7 +29,8 @@ minimum_class_sensitivity = 0.0
 minimum_tumor_sensitivity = 0.0
 maximum_calibration_error = 1.0
 minimum_images_per_class = 1
-maximum_accuracy_loss = 1.0
+noninferiority_margin = 1.0
+significance = 0.0
 maximum_class_recall_loss = 1.0
 """
 
@@ -46,6 +50,11 @@ def two(lenient: Settings) -> Settings:
         evaluate_model(lenient, name, look_key=RUN)
         set_validation(lenient, name, accuracy)
     return lenient
+
+
+def judged(settings: Settings, run_key: str, recipes: Sequence[str] = ()) -> dict[str, Any]:
+    """The gate, its check of the artefact made here and without Keras: `test_mutants` has it as it is."""
+    return judge_run(settings, run_key, recipes, verify=partial(verify_model, with_keras=False))
 
 
 def add_model(settings: Settings, name: str) -> None:
@@ -95,9 +104,9 @@ def champion(settings: Settings) -> str:
 
 
 def test_a_cleared_gate_shows_and_promotes_the_candidate_that_it_judged_first(two: Settings) -> None:
-    first = judge_run(two, RUN)
+    first = judged(two, RUN)
     set_validation(two, "second", 0.99)
-    again = judge_run(two, RUN)
+    again = judged(two, RUN)
     assert (again["model_name"], again["gate_verdict_id"]) == (first["model_name"], first["gate_verdict_id"])
     assert first["model_name"] == "first" and "**first**" in again["markdown"]
     assert promote_candidate(two, again["gate_verdict_id"])
@@ -105,32 +114,32 @@ def test_a_cleared_gate_shows_and_promotes_the_candidate_that_it_judged_first(tw
 
 
 def test_a_verdict_promotes_nothing_once_another_model_is_champion(two: Settings) -> None:
-    verdict = judge_run(two, RUN)
+    verdict = judged(two, RUN)
     promote_by_hand(two, "second")
     with pytest.raises(PromotionError, match="but the champion is now second"):
         promote_candidate(two, verdict["gate_verdict_id"])
-    fresh = judge_run(two, RUN)
+    fresh = judged(two, RUN)
     assert fresh["gate_verdict_id"] != verdict["gate_verdict_id"] and fresh["model_name"] == "first"
     assert promote_candidate(two, fresh["gate_verdict_id"])
     assert champion(two) == "first"
 
 
 def test_a_retry_after_the_promotion_changes_nothing(two: Settings) -> None:
-    verdict = judge_run(two, RUN)
+    verdict = judged(two, RUN)
     assert promote_candidate(two, verdict["gate_verdict_id"])
     assert not promote_candidate(two, verdict["gate_verdict_id"])
-    assert judge_run(two, RUN)["gate_verdict_id"] == verdict["gate_verdict_id"]
+    assert judged(two, RUN)["gate_verdict_id"] == verdict["gate_verdict_id"]
     promote_by_hand(two, "second")
     assert not promote_candidate(two, verdict["gate_verdict_id"]), "a late retry must not undo what a person did since"
     assert champion(two) == "second"
-    assert promote_candidate(two, judge_run(two, RUN)["gate_verdict_id"]), "judged anew, it may be promoted anew"
+    assert promote_candidate(two, judged(two, RUN)["gate_verdict_id"]), "judged anew, it may be promoted anew"
 
 
 def test_a_champion_that_cannot_be_loaded_stands_in_nobodys_way_and_is_named(two: Settings, tmp_path: Path) -> None:
     fresh_cache = replace(two, cache_folder=str(tmp_path / "cache"))
     lost = champion(two)
     rows(two, "update model_version set artefact_uri = 's3://braintumor/models/gone/' where model_version_id = 1")
-    verdict = judge_run(fresh_cache, RUN)
+    verdict = judged(fresh_cache, RUN)
     assert verdict["is_passed"]
     assert f"the champion {lost} cannot be judged" in verdict["markdown"]
     assert "absolute rules alone decide" in verdict["markdown"]
@@ -140,7 +149,7 @@ def test_a_champion_that_cannot_be_loaded_stands_in_nobodys_way_and_is_named(two
 def test_what_the_gate_refused_is_not_promoted(two: Settings, tmp_path: Path) -> None:
     strict = tmp_path / "strict.toml"
     strict.write_text(LENIENT.replace("minimum_accuracy = 0.0", "minimum_accuracy = 1.0"))
-    verdict = judge_run(replace(two, gate_rules=str(strict)), RUN)
+    verdict = judged(replace(two, gate_rules=str(strict)), RUN)
     assert not verdict["is_passed"]
     with pytest.raises(PromotionError, match="The gate refused"):
         promote_candidate(two, verdict["gate_verdict_id"])
@@ -151,7 +160,7 @@ def test_what_the_gate_refused_is_not_promoted(two: Settings, tmp_path: Path) ->
 
 @pytest.mark.parametrize("approval", [None, {}, {"chosen_options": ["Reject"]}])
 def test_where_a_person_is_asked_nothing_is_promoted_without_an_approval(two: Settings, approval: Any) -> None:
-    verdict_id = judge_run(two, RUN)["gate_verdict_id"]
+    verdict_id = judged(two, RUN)["gate_verdict_id"]
     with pytest.raises(PromotionError, match="nobody approved"):
         promote_candidate(two, verdict_id, approval=approval, must_be_approved=True)
     answer = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
@@ -161,7 +170,7 @@ def test_where_a_person_is_asked_nothing_is_promoted_without_an_approval(two: Se
 
 def test_a_recipe_that_came_to_no_model_is_named_and_makes_the_run_red(two: Settings) -> None:
     recipes = ["first", "second", "vgg16"]
-    assert "Came to no evaluated model: vgg16." in judge_run(two, RUN, recipes)["markdown"]
+    assert "Came to no evaluated model: vgg16." in judged(two, RUN, recipes)["markdown"]
     with pytest.raises(EvaluationError, match="came to no evaluated model: vgg16"):
         require_every_model(two, RUN, recipes)
     assert require_every_model(two, RUN, ["first", "second"]) == 2
@@ -169,7 +178,7 @@ def test_a_recipe_that_came_to_no_model_is_named_and_makes_the_run_red(two: Sett
 
 def test_a_run_without_any_model_is_refused(lenient: Settings) -> None:
     with pytest.raises(EvaluationError, match="No recipe of the run"):
-        judge_run(lenient, RUN)
+        judged(lenient, RUN)
 
 
 def test_a_retried_evaluation_is_one_look_and_another_is_two(lenient: Settings) -> None:
@@ -181,7 +190,7 @@ def test_a_retried_evaluation_is_one_look_and_another_is_two(lenient: Settings) 
 
 
 def test_a_candidate_that_is_evaluated_again_keeps_its_verdict_in_report_and_card(two: Settings) -> None:
-    judge_run(two, RUN)
+    judged(two, RUN)
     evaluate_model(two, "first", look_key="by hand")
     engine, store = database.connect(two), ObjectStore.connect(two)
     model = registry.find_model(engine, "first")
@@ -195,7 +204,7 @@ def test_a_candidate_that_is_evaluated_again_keeps_its_verdict_in_report_and_car
 
 def test_the_comparison_sets_the_papers_figures_beside_ours(two: Settings) -> None:
     rows(two, "update training_run set recipe_name = 'paper_vgg16' where recipe_name = 'first'")
-    uri = judge_run(two, RUN)["report_uri"]
+    uri = judged(two, RUN)["report_uri"]
     page = ObjectStore.connect(two).read(S3Uri.parse(uri)).decode()
     row = page[page.index("<td>paper_vgg16</td>") :].partition("</tr>")[0]
     assert " to " in row, "our accuracy with its interval"

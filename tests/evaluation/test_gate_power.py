@@ -1,0 +1,20 @@
+"""What the packaged change rules refuse by chance, and what they let through: nobody changes them unawares."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.gate_power import PHANTOMS, SARTAJ, refusals
+from braintumor.evaluation.gate_rules import GateRules
+
+
+@pytest.mark.parametrize("counts", [SARTAJ, PHANTOMS])
+@pytest.mark.parametrize("discordance", [0.04, 0.08])
+def test_an_equal_candidate_is_seldom_refused_and_a_worse_one_nearly_always(
+    counts: tuple[int, ...], discordance: float
+) -> None:
+    rules = GateRules.load()
+    equal = refusals(rules, counts, discordance=discordance, worse=0.0, trials=400)
+    worse = refusals(rules, counts, discordance=max(discordance, 0.06), worse=0.05, trials=400)
+    assert equal.any < 0.12
+    assert worse.any > 0.90

@@ -1,0 +1,69 @@
+"""What a model may not have been judged on, asked of the snapshot itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from braintumor import database, registry
+from braintumor.dataset.snapshot import Snapshot, SnapshotImage, load_snapshot
+from braintumor.dataset.split import Split
+from braintumor.evaluation.leakage import unseen_images
+from braintumor.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def snapshot(seeded: Settings) -> Snapshot:
+    engine = database.connect(seeded)
+    found = load_snapshot(engine, registry.champion(engine).snapshot_id)
+    engine.dispose()
+    return found
+
+
+def images_of_test(snapshot: Snapshot) -> set[str]:
+    return {image.image_sha256 for image in snapshot.of_split(Split.TEST)}
+
+
+def changed(snapshot: Snapshot, change: Callable[[SnapshotImage, SnapshotImage], SnapshotImage]) -> Snapshot:
+    """The snapshot with its first training image changed, which is told what its first test image is."""
+    seen, test = snapshot.of_split(Split.TRAIN)[0], snapshot.of_split(Split.TEST)[0]
+    images = tuple(change(image, test) if image is seen else image for image in snapshot.images)
+    return replace(snapshot, images=images)
+
+
+def test_a_snapshot_as_it_was_taken_is_apart(snapshot: Snapshot) -> None:
+    outcome = unseen_images(snapshot, images_of_test(snapshot))
+    count = len(images_of_test(snapshot))
+    assert outcome.passed and outcome.value == 0
+    assert outcome.reason == (
+        f"none of the {count} test images lies in the training split, nor within 32 of 256 bits of it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            lambda image, test: replace(image, perceptual_hash=test.perceptual_hash),
+            "1 are within 32 bits of an image of its training split",
+        ),
+        (lambda image, test: replace(image, pixel_sha256=test.pixel_sha256), "1 lie in its training split"),
+        (lambda image, _: replace(image, split=Split.TEST), "1 of its test split were not judged"),
+        (lambda image, _: replace(image, perceptual_hash=b""), "1 carry no perceptual hash"),
+    ],
+    ids=["near-duplicate", "same pixels", "not judged", "no hash"],
+)
+def test_each_way_to_leak_is_found(
+    snapshot: Snapshot, change: Callable[[SnapshotImage, SnapshotImage], SnapshotImage], words: str
+) -> None:
+    outcome = unseen_images(changed(snapshot, change), images_of_test(snapshot))
+    assert not outcome.passed and outcome.value == 1
+    assert words in outcome.reason and "take a new snapshot" in outcome.reason
+
+
+def test_images_of_training_and_of_nowhere_are_found(snapshot: Snapshot) -> None:
+    training = snapshot.of_split(Split.TRAIN)[0].image_sha256
+    outcome = unseen_images(snapshot, images_of_test(snapshot) | {training, "unknown"})
+    assert "1 lie in its training split, 1 are not in its snapshot" in outcome.reason
