@@ -13,7 +13,8 @@ if __name__ == "__main__":
     print("| what | against | ours /s | theirs /s | ratio (median, least to most of pairs) |")
     print("|---|---|---:|---:|---|")
     for backbone in ("resnet50", "vgg16"):
-        print(compare(backbone).row(), flush=True)
+        for comparison in compare(backbone):
+            print(comparison.row(), flush=True)
     print("\n| what | against | ours | theirs | ratio |")
     print("|---|---|---|---|---:|")
     for row in compare_training():

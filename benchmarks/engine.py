@@ -1,4 +1,4 @@
-"""The serving engine against Keras' own ``predict`` on the same graph and frames, pair by pair in one process."""
+"""The serving engine against Keras' own ``predict``, and in 8 bits against itself, pair by pair in one process."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import openvino
 
 from braintumor.modelling.classifier import Classifier, export_graph
+from braintumor.modelling.quantisation import quantised
 from braintumor.modelling.recipe import Recipe
 from braintumor.serving.engine import Engine
 
@@ -24,7 +27,8 @@ _PAIRS = 3
 class Comparison:
     """Frames a second of both sides, a pair a round."""
 
-    name: str
+    ours_name: str
+    theirs_name: str
     ours: list[float]
     theirs: list[float]
 
@@ -33,21 +37,32 @@ class Comparison:
         ratios = [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
         spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
         speeds = f"{statistics.median(self.ours):.1f} | {statistics.median(self.theirs):.1f}"
-        return f"| {self.name}: engine, f32 | Keras predict, batch 32 | {speeds} | {spread} |"
+        return f"| {self.ours_name} | {self.theirs_name} | {speeds} | {spread} |"
 
 
-def compare(backbone: str) -> Comparison:
-    """Score the same frames, 224 x 224, through both, in turn."""
+def compare(backbone: str) -> list[Comparison]:
+    """Score the same frames, 224 x 224, through Keras, the engine, and the engine in 8 bits."""
     recipe = Recipe.load(backbone).override(initial_weights="random")
     model = Classifier(recipe).serving_model(temperature=1.0)
     frames = np.random.default_rng(0).integers(0, 255, (_FRAMES, 224, 224, 3), dtype=np.uint8)
     with TemporaryDirectory() as folder:
-        export_graph(model, Path(folder) / "model.xml")
-        engine = Engine(Path(folder) / "model.xml")
-    ours, theirs = (lambda: engine.run(frames)), (lambda: model.predict(frames, batch_size=32, verbose=0))
+        graph, small = Path(folder) / "model.xml", Path(folder) / "int8.xml"
+        export_graph(model, graph)
+        openvino.save_model(quantised(graph, frames), small, compress_to_fp16=False)
+        engine, in_8_bits = Engine(graph), Engine(small)
+    keras = partial(model.predict, frames, batch_size=32, verbose=0)
+    return [
+        _pairs(f"{backbone}: engine, f32", partial(engine.run, frames), "Keras predict, batch 32", keras),
+        _pairs(f"{backbone}: engine, int8", partial(in_8_bits.run, frames), "engine, f32", partial(engine.run, frames)),
+    ]
+
+
+def _pairs(ours_name: str, ours: Callable[[], Any], theirs_name: str, theirs: Callable[[], Any]) -> Comparison:
     ours(), theirs()  # warm-up
     pairs = [(_speed(ours), _speed(theirs)) for _ in range(_PAIRS)]
-    return Comparison(name=backbone, ours=[a for a, _ in pairs], theirs=[b for _, b in pairs])
+    return Comparison(
+        ours_name=ours_name, theirs_name=theirs_name, ours=[a for a, _ in pairs], theirs=[b for _, b in pairs]
+    )
 
 
 def _speed(run: Callable[[], Any]) -> float:

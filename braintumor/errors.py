@@ -20,6 +20,7 @@
     |-- EvaluationError           figures that cannot be computed or compared
     |-- WeightsError              initial weights that cannot be had or do not fit
     |-- TrainingError             a training that came to no model
+    |-- QuantisationError         an 8-bit export that cannot be made, or strays
     |-- ModelIntegrityError       an artefact that is not what the registry says
     |-- PromotionError            a promotion that the ledger refuses
     |-- NoChampionError           nobody has been promoted yet
@@ -101,6 +102,10 @@ class EvaluationError(BrainTumorError):
 
 class WeightsError(BrainTumorError):
     """Initial weights that cannot be had or do not fit the backbone."""
+
+
+class QuantisationError(BrainTumorError):
+    """A model cannot be exported in 8 bits, or what came of it strays from it."""
 
 
 class TrainingError(BrainTumorError):

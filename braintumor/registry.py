@@ -7,7 +7,7 @@ can find half a model.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from pathlib import Path
 from tempfile import mkdtemp
@@ -136,10 +136,30 @@ def trained_in(engine: Engine, run_key: str) -> list[ModelVersion]:
         return [_version(row) for row in rows]
 
 
+def training_of(engine: Engine, model: ModelVersion) -> TrainingRecord:
+    """The training that a model came from."""
+    columns = ", ".join(f"training_run.{field.name}" for field in fields(TrainingRecord))
+    with transaction(engine) as connection:
+        row = connection.execute(
+            text(f"""
+            select {columns} from model_version join training_run using (training_run_id)
+            where model_version_id = :id"""),
+            {"id": model.model_version_id},
+        ).one()
+    return TrainingRecord(**row._mapping)
+
+
 def register(
-    engine: Engine, store: ObjectStore, *, folder: Path, manifest: Manifest, training: TrainingRecord, models_uri: S3Uri
+    engine: Engine,
+    store: ObjectStore,
+    *,
+    folder: Path,
+    manifest: Manifest,
+    training: TrainingRecord,
+    models_uri: S3Uri,
+    parent: ModelVersion | None = None,
 ) -> ModelVersion:
-    """Store a model folder, then record it with its training in one transaction."""
+    """Store a model folder, then record it with its training, and what it is an export of, in one transaction."""
     artefacts = models_uri / f"{manifest.name}/"
     sha256s = store.upload_folder(folder, artefacts)
     with transaction(engine) as connection:
@@ -148,10 +168,12 @@ def register(
             text("""
             insert into model_version (
                 model_name, training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-                artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+                artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below,
+                parent_model_version_id)
             values (
                 :model_name, :training_run_id, :backbone, :precision, :image_size, :preprocessing, :count_parameter,
-                :artefact_uri, cast(:artefact_sha256s as jsonb), :temperature, :low_confidence_below, :near_tie_below)
+                :artefact_uri, cast(:artefact_sha256s as jsonb), :temperature, :low_confidence_below, :near_tie_below,
+                :parent)
             on conflict (training_run_id, precision) do nothing"""),
             {
                 "model_name": manifest.name,
@@ -166,6 +188,7 @@ def register(
                 "temperature": manifest.temperature,
                 "low_confidence_below": manifest.low_confidence_below,
                 "near_tie_below": manifest.near_tie_below,
+                "parent": parent and parent.model_version_id,
             },
         )
         row = connection.execute(
@@ -237,11 +260,20 @@ def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> L
     Raises:
         ModelIntegrityError: a file is missing or is not what the registry says.
     """
+    return LoadedModel.load(fetch_model(store, settings, model), sha256s=serving_sha256s(model.artefact_sha256s))
+
+
+def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> Path:
+    """The folder in the cache with the files that scoring needs, checked; what is not there, or not whole, is fetched.
+
+    Raises:
+        ModelIntegrityError: a file is missing or is not what the registry says.
+    """
     folder = Path(settings.require("cache_folder")).expanduser() / model.model_name
     wanted = serving_sha256s(model.artefact_sha256s)
     if not _is_whole(folder, wanted):
         _fetch(store, S3Uri.parse(model.artefact_uri), folder, wanted)
-    return LoadedModel.load(folder, sha256s=wanted)
+    return folder
 
 
 def _is_whole(folder: Path, sha256s: dict[str, str]) -> bool:

@@ -14,10 +14,11 @@ _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>not today</Mes
 
 
 class FaultyS3(ThreadingHTTPServer):
-    """Forwards every request as it is, but answers reads of some objects with an error.
+    """Forwards every request as it is, but answers reads or writes of some objects with an error.
 
-    ``faults`` maps a part of the object's path to (HTTP status, S3 error code), or to ``CUT``: the connection breaks
-    in the middle of the object.
+    ``faults`` maps a part of the path of an object that is read to (HTTP status, S3 error code), or to ``CUT``: the
+    connection breaks in the middle of the object. ``unwritable`` holds parts of the paths of objects whose upload
+    breaks in the middle.
     """
 
     daemon_threads = True
@@ -26,6 +27,7 @@ class FaultyS3(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Door)
         self.target = urlsplit(target).netloc
         self.faults: dict[str, tuple[int, str]] = {}
+        self.unwritable: set[str] = set()
 
     @property
     def url(self) -> str:
@@ -47,7 +49,11 @@ class _Door(BaseHTTPRequestHandler):
         self._forward()
 
     def do_PUT(self) -> None:
-        self._forward()
+        if any(part in urlsplit(self.path).path for part in self.server.unwritable):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)) // 2)
+            self.close_connection = True
+        else:
+            self._forward()
 
     def log_message(self, *_: object) -> None:
         pass

@@ -45,6 +45,7 @@ def test_every_query_of_the_documents_runs_and_finds_rows(
     with database.transaction(engine) as connection:
         connection.execute(text("update prediction set predicted_class = 'glioma' where scan_id % 2 = 0"))
         connection.execute(text(_EVALUATION))
+        connection.execute(text("insert into evaluation_slice select evaluation_id, 'sex', 'F', 1, 1 from evaluation"))
         for query in queries:
             assert connection.execute(text(query)).all(), query
     engine.dispose()

@@ -9,9 +9,13 @@ import pytest
 from sqlalchemy import Engine, text
 
 from braintumor import database, registry
-from braintumor.errors import DatabaseError, ModelIntegrityError, NoChampionError
+from braintumor.errors import DatabaseError, ModelIntegrityError, NoChampionError, ObjectStoreUnreachableError
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.registry import ModelVersion, TrainingRecord
+from braintumor.serving.artefact import Manifest
 from braintumor.settings import Settings
+from tests.faulty_s3 import faulty_s3
+from tests.sql import rows
 
 
 @pytest.fixture
@@ -86,3 +90,29 @@ def test_a_model_without_its_files_says_what_to_do(engine: Engine, fresh: Settin
     model = replace(registry.champion(engine), artefact_uri="s3://braintumor/models/gone/")
     with pytest.raises(ModelIntegrityError, match="promote another model"):
         registry.load_model(ObjectStore.connect(fresh), fresh, model)
+
+
+def test_an_upload_that_breaks_off_registers_nothing_and_its_retry_one_model(
+    engine: Engine, settings: Settings, tiny_model_folder: Path
+) -> None:
+    manifest = replace(Manifest.read(tiny_model_folder), trained_at="20990101T000000Z")
+    training = TrainingRecord(
+        run_key="broken", recipe={}, history={}, code_version="1", library_versions={}, device="cpu", seconds=1.0
+    )
+
+    def register(endpoint: str) -> ModelVersion:
+        store = ObjectStore.connect(replace(settings, s3_endpoint=endpoint))
+        models = S3Uri.parse_prefix(settings.require("models_uri"))
+        return registry.register(
+            engine, store, folder=tiny_model_folder, manifest=manifest, training=training, models_uri=models
+        )
+
+    with faulty_s3(settings.require("s3_endpoint")) as door:
+        door.unwritable = {"model.bin"}
+        with pytest.raises(ObjectStoreUnreachableError):
+            register(door.url)
+        assert len(registry.list_models(engine)) == 1
+        assert rows(settings, "select count(*) from training_run where run_key = 'broken'") == [(0,)]
+        door.unwritable = set()
+        assert register(door.url) == register(door.url)
+    assert [model.model_name for model in registry.trained_in(engine, "broken")] == [manifest.name]

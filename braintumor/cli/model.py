@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import asdict
+from functools import partial
 
 import click
 
 from braintumor.cli.show import as_json, command_key, print_json, print_table
 from braintumor.settings import Settings
+
+_SHARE = click.FloatRange(0, 1)
 
 
 @click.group()
@@ -58,6 +61,30 @@ def card(name: str) -> None:
     settings = Settings.from_environment()
     engine = database.connect(settings)
     click.echo(card_of(engine, ObjectStore.connect(settings), find_model(engine, name)), nl=False)
+
+
+@model.command(epilog="Example: braintumor model quantize resnet50-20261123T030000Z-3f2a9c")
+@click.argument("name")
+@click.option("--changed", default=0.02, show_default=True, type=_SHARE, help="Validation answers that may differ.")
+@click.option("--lost", default=0.01, show_default=True, type=_SHARE, help="Validation accuracy that may be lost.")
+def quantize(name: str, changed: float, lost: float) -> None:
+    """Export NAME in 8 bits, judge it, and put it before the gate: a model version of its own, quicker on a CPU.
+
+    Promotes nothing. Exit 1 when the export strays from NAME, or when the gate refuses it.
+    """
+    from braintumor.errors import PromotionError
+    from braintumor.evaluation.job import evaluate_model
+    from braintumor.evaluation.selection import judge_run
+    from braintumor.modelling.quantisation import Bounds, quantise_model
+
+    settings = Settings.from_environment()
+    say = partial(click.echo, err=True)
+    made, run_key = quantise_model(settings, name, bounds=Bounds(changed=changed, lost=lost), say=say)
+    evaluate_model(settings, made.model_name, look_key=run_key, say=say)
+    verdict = judge_run(settings, run_key)
+    click.echo(verdict["markdown"])
+    if not verdict["is_passed"]:
+        raise PromotionError(f"The gate refuses {made.model_name}, for the reasons above. {name} goes on.")
 
 
 @model.command(epilog='Example: braintumor model promote 3 --override --reason "gate floor is wrong for this site"')

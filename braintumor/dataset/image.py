@@ -8,6 +8,7 @@ from hashlib import sha256
 
 from braintumor.dataset.appearance import Appearance, appearance_of
 from braintumor.dataset.fingerprint import perceptual_hashes
+from braintumor.dataset.identified import PATIENT, STUDY
 from braintumor.errors import DatasetError
 from braintumor.imaging.frames import Decoded, decode
 from braintumor.imaging.rejection import Rejection
@@ -30,7 +31,8 @@ class LabelledImage:
         perceptual_hash: 256 bytes, ``Hashes`` (8, 4) of ``fingerprint``.
         label: what its folder says.
         image_uri: its address in S3; may name a patient.
-        attributes: what its answers can be sliced by: ``source``, ``format``, ``colour``, ``long_side``.
+        attributes: what its answers can be sliced by: ``source``, ``format``, ``colour``, ``long_side``, and what DICOM
+            gives of ``age_band``, ``sex``, ``manufacturer``, ``field_strength``, ``sequence``.
         appearance: how it looks.
         patient: raw identifiers of its patient and study, where DICOM gives them; never stored.
     """
@@ -111,12 +113,13 @@ def _attributes(decoded: Decoded) -> dict[str, str]:
     side = max(pixels.shape[:2])
     bands = {"up to 255": 255, "256 to 511": 511, "512": 512}
     band = next((name for name, most in bands.items() if side <= most), "above 512")
-    return {"format": decoded.format, "colour": "grey" if is_grey else "colour", "long_side": band}
+    shape = {"format": decoded.format, "colour": "grey" if is_grey else "colour", "long_side": band}
+    return {**shape, **decoded.attributes}
 
 
 def _patient(decoded: Decoded) -> frozenset[str]:
     identity = decoded.dicom
     if identity is None:
         return frozenset()
-    named = {"patient": identity.patient_id, "study": identity.study_instance_uid}
+    named = {PATIENT: identity.patient_id, STUDY: identity.study_instance_uid}
     return frozenset(f"{kind} {value}" for kind, value in named.items() if value)

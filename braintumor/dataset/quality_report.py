@@ -19,6 +19,7 @@ from jinja2 import Environment
 from PIL import Image
 
 from braintumor.dataset.grouping import group_key
+from braintumor.dataset.identified import Identified
 from braintumor.dataset.image import LabelledImage
 from braintumor.dataset.quality import (
     Quality,
@@ -80,7 +81,7 @@ def quality_report(
             attributes={title: _by_attribute(quality.images, name) for name, title in _ATTRIBUTES.items()},
             reasons=Counter(item.reason.partition(":")[0] for item in unreadable(quality.left_out)),
             contradictions=Counter(item.reason for item in quality.grouping.left_out),
-            patients=patient_sentence(quality.images),
+            patients=Identified.of(image.patient for image in quality.images).claim,
             samples={label: _samples(images) for label, images in by_class(quality.images).items()},
             suspects=_suspects(quality),
             strange=_strange(quality),
@@ -94,22 +95,6 @@ def first_splits(quality: Quality) -> dict[str, dict[str, int]]:
     splits = assign(grouping.to_split(), grouping.known)
     held = Counter((splits[group_key(group)], picture.label) for group in grouping.groups for picture in group)
     return {split.value: {label.value: held[split, label] for label in CLASSES} for split in Split}
-
-
-def patient_sentence(images: Sequence[LabelledImage]) -> str:
-    """What can be claimed about patients, which is nothing where images carry no identifier."""
-    identified = sum(1 for image in images if image.patient)
-    if images and identified == len(images):
-        return "Patients are kept together: every image carries a patient or study identifier."
-    if identified:
-        return (
-            f"Patient independence cannot be verified: only {identified:,} of {len(images):,} images carry a patient "
-            "or study identifier. Those are kept together; of the others, near-duplicates are."
-        )
-    return (
-        "Patient independence cannot be verified: the images carry no patient identifiers. Near-duplicates are kept "
-        "together, which is less."
-    )
 
 
 def _counts(quality: Quality) -> dict[str, list[int]]:

@@ -23,6 +23,7 @@ from braintumor import database
 from braintumor.database import copy_rows, transaction
 from braintumor.dataset.folder import require_every_class
 from braintumor.dataset.grouping import Grouping, form_groups, group_key
+from braintumor.dataset.identified import Identified
 from braintumor.dataset.image import LabelledImage, LeftOut, read_image
 from braintumor.dataset.quality import assess
 from braintumor.dataset.quality_gate import keep_report, require_quality
@@ -69,7 +70,7 @@ class Snapshot:
     """The images of one training, in a fixed order.
 
     ``snapshot_id`` says which images, labels and splits these are; where they lie, and what lay beside them, is as it
-    was when the snapshot was last taken.
+    was when the snapshot was last taken. ``identified`` is ``None`` where that was before it was counted.
     """
 
     snapshot_id: str
@@ -77,6 +78,7 @@ class Snapshot:
     images: tuple[SnapshotImage, ...]
     count_copy: int
     left_out: tuple[LeftOut, ...]
+    identified: Identified | None
 
     def of_split(self, split: Split) -> list[SnapshotImage]:
         """The images of one split, in snapshot order."""
@@ -191,17 +193,32 @@ def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
         images=tuple(images),
         count_copy=head.count_copy,
         left_out=tuple(LeftOut(**item) for item in head.left_out),
+        identified=identified_of(head),
+    )
+
+
+def identified_of(head: Row[Any]) -> Identified | None:
+    """How many images of a snapshot's own row are identified; ``None`` where nobody counted."""
+    if head.count_identified is None:
+        return None
+    return Identified(
+        count_image=head.count_image,
+        count_identified=head.count_identified,
+        count_patient=head.count_patient_identified,
     )
 
 
 def snapshot_head(connection: Connection, snapshot_id: str) -> Row[Any]:
-    """A snapshot's own row, without its images: ``source_uri``, ``count_copy``, ``left_out``.
+    """A snapshot's own row, without its images: ``source_uri``, ``left_out`` and its counts.
 
     Raises:
         DatasetError: there is none of that id.
     """
     head = connection.execute(
-        text("select source_uri, count_copy, left_out from snapshot where snapshot_id = :id"), {"id": snapshot_id}
+        text("""
+        select source_uri, count_image, count_copy, left_out, count_identified, count_patient_identified
+        from snapshot where snapshot_id = :id"""),
+        {"id": snapshot_id},
     ).one_or_none()
     if head is None:
         raise DatasetError(f"There is no snapshot {snapshot_id!r}. Take one first: `braintumor dataset snapshot`.")
@@ -265,6 +282,11 @@ def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unrea
         images=images,
         count_copy=sum(image.count_file - 1 for image in images),
         left_out=tuple(sorted([*unreadable, *grouping.left_out], key=lambda item: (item.image_uri, item.reason))),
+        identified=Identified.of(
+            frozenset().union(*(file.patient for file in picture.files))
+            for group in grouping.groups
+            for picture in group
+        ),
     )
 
 
@@ -287,16 +309,21 @@ def _record(connection: Connection, snapshot: Snapshot) -> None:
     """Write the snapshot; one that is found again is brought up to date in where its images lie now."""
     connection.execute(
         text("""
-        insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out)
-        values (:id, :source, :count_image, :count_copy, cast(:left_out as jsonb))
+        insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out, count_identified,
+            count_patient_identified)
+        values (:id, :source, :count_image, :count_copy, cast(:left_out as jsonb), :count_identified, :count_patient)
         on conflict (snapshot_id) do update
-        set source_uri = excluded.source_uri, count_copy = excluded.count_copy, left_out = excluded.left_out"""),
+        set source_uri = excluded.source_uri, count_copy = excluded.count_copy, left_out = excluded.left_out,
+            count_identified = excluded.count_identified,
+            count_patient_identified = excluded.count_patient_identified"""),
         {
             "id": snapshot.snapshot_id,
             "source": snapshot.source_uri,
             "count_image": len(snapshot.images),
             "count_copy": snapshot.count_copy,
             "left_out": json.dumps([vars(item) for item in snapshot.left_out]),
+            "count_identified": snapshot.identified and snapshot.identified.count_identified,
+            "count_patient": snapshot.identified and snapshot.identified.count_patient,
         },
     )
     connection.execute(text("create temporary table taken (like snapshot_image) on commit drop"))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from braintumor.evaluation.facts import SPLITS, ModelReport
 from braintumor.evaluation.metrics import ClassMetrics, Evaluation
 from braintumor.evaluation.occlusion import occlusion_table
-from braintumor.evaluation.slices import MINIMUM_IMAGES, slices_table
+from braintumor.evaluation.slices import MINIMUM_IMAGES, not_given, slices_table
 from braintumor.evaluation.table import ReportTable
 from braintumor.evaluation.words import duration, figure, interval, markdown, size
 from braintumor.labels import CLASSES
@@ -124,7 +124,9 @@ def _limits(report: ModelReport) -> Iterator[str]:
         yield "Slices are not assessed: nothing is known of the images beside their class."
     elif small:
         yield f"Not assessed, having fewer than {MINIMUM_IMAGES} test images: {markdown(', '.join(small))}."
-    yield "What is not among the groups above, such as age, sex, scanner, field strength or sequence, is not assessed."
+    if missing := not_given(report.slices):
+        yield missing
+    yield "What is not among the groups above is not assessed."
     yield "Test images come from the same source as training images; other sites and scanners were not tried."
     yield (
         "Splits keep near-duplicates together, mirrored and turned ones too, as far as a perceptual hash sees them; "

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from braintumor.database import transaction
+from braintumor.dataset.snapshot import identified_of
 from braintumor.dataset.split import Split
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.facts import ModelPictures, ModelReport
@@ -53,7 +54,7 @@ def dossier(
         dataset=training["source_uri"],
         snapshot_id=model.snapshot_id,
         images_per_class=training["images_per_class"],
-        has_patient_identifiers=False,
+        identified=training["identified"],
         training_seconds=training["seconds"],
         device=training["device"],
         parameters=training["count_parameter"],
@@ -127,7 +128,8 @@ def _training(engine: Engine, model: ModelVersion) -> dict[str, Any]:
                 training_run.device, training_run.seconds, training_run.grouped_accuracy, training_run.naive_accuracy,
                 training_run.initial_weights_sha256,
                 model_version.count_parameter, model_version.temperature,
-                snapshot.source_uri
+                snapshot.source_uri, snapshot.count_image, snapshot.count_identified,
+                snapshot.count_patient_identified
             from model_version
             join training_run using (training_run_id)
             join snapshot using (snapshot_id)
@@ -143,4 +145,4 @@ def _training(engine: Engine, model: ModelVersion) -> dict[str, Any]:
     per_class: defaultdict[str, dict[str, int]] = defaultdict(dict)
     for item in counts:
         per_class[item.split][item.label] = item.n
-    return {**row._mapping, "images_per_class": per_class}
+    return {**row._mapping, "images_per_class": per_class, "identified": identified_of(row)}

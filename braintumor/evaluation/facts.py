@@ -9,6 +9,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from braintumor.dataset.identified import Identified, claim_of_patients
 from braintumor.errors import EvaluationError
 from braintumor.evaluation import plots
 from braintumor.evaluation.gate import Verdict
@@ -81,7 +82,7 @@ class ModelReport:
         dataset: what the images are, in words.
         snapshot_id: of the dataset.
         images_per_class: ``train``, ``validation``, ``test`` -> class -> number of images.
-        has_patient_identifiers: whether the splits were made with patients or studies kept together.
+        identified: how many images say whose they are; ``None`` where nobody counted.
         training_seconds: wall time; 0 where nothing was trained.
         device: that trained it.
         parameters: number of weights.
@@ -114,7 +115,7 @@ class ModelReport:
     dataset: str
     snapshot_id: str
     images_per_class: Mapping[str, Mapping[str, int]]
-    has_patient_identifiers: bool
+    identified: Identified | None
     training_seconds: float
     device: str
     parameters: int
@@ -162,9 +163,7 @@ class ModelReport:
     @property
     def patients(self) -> str:
         """What can be claimed of patients, and what cannot."""
-        if self.has_patient_identifiers:
-            return "Patients are kept together: no patient's images are in two splits."
-        return "Patient independence cannot be verified: the images carry no patient identifiers."
+        return claim_of_patients(self.identified)
 
     @property
     def epochs_run(self) -> int:

@@ -16,6 +16,7 @@ from pydicom.filereader import read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
+from braintumor.imaging.dicom_attributes import dicom_attributes
 from braintumor.imaging.display import colour_to_uint8, grey_to_uint8
 from braintumor.imaging.frames import Decoded, DicomIdentity, Frame, Limits, check_size
 from braintumor.imaging.rejection import Rejection, RejectionReason
@@ -52,7 +53,8 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
         sop_instance_uid=_text(dataset, "SOPInstanceUID"),
         patient_id=_text(dataset, "PatientID"),
     )
-    return Decoded(format="dicom", frames=(Frame(index=0, pixels=_pixels(dataset)),), dicom=identity)
+    frame = Frame(index=0, pixels=_pixels(dataset))
+    return Decoded(format="dicom", frames=(frame,), dicom=identity, attributes=dicom_attributes(dataset))
 
 
 def _element_counter() -> Callable[[Any, str | None, int], bool]:

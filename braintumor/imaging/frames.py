@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
@@ -55,11 +56,19 @@ class DicomIdentity:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """A file's frames."""
+    """A file's frames.
+
+    Attributes:
+        format: by content.
+        frames: one or more.
+        dicom: raw identifiers, of a DICOM object.
+        attributes: of patient and scanner, where DICOM gives them: the coarse words of ``dicom_attributes``.
+    """
 
     format: Format
     frames: tuple[Frame, ...]
     dicom: DicomIdentity | None = None
+    attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def pixel_sha256(self) -> str:

@@ -16,10 +16,12 @@ from braintumor.dataset.quality import Finding, Quality, assess
 from braintumor.dataset.quality_report import quality_report
 from braintumor.dataset.quality_rules import Check, Level, QualityRules
 from braintumor.errors import QualityRulesError
-from braintumor.imaging.phantom import write_dataset
+from braintumor.imaging.phantom import draw, write_dataset
+from braintumor.labels import CLASSES
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
 from tests.dataset.test_appearance import crops
+from tests.imaging.test_dicom import mr_of
 
 RULES = QualityRules.load()
 
@@ -209,6 +211,15 @@ class TestReport:
             if path.suffix == ".dcm":
                 path.unlink()
         assert "the images carry no patient identifiers" in page(judged(folder))
+        for path in folder.rglob("*.*"):
+            if path.suffix != ".dcm":
+                path.unlink()
+        for label in CLASSES:
+            for number in range(10):
+                tags = {"PatientID": f"PAT-{label}-{number}", "StudyInstanceUID": f"1.2.{label.position}.{number}"}
+                pixels = draw(label, seed=number + 1000 * label.position, size=96).pixels
+                (folder / label / f"{number}.dcm").write_bytes(mr_of(pixels, **tags))
+        assert "all 40 images carry a patient identifier" in page(judged(folder))
 
     @pytest.mark.parametrize("is_refused", [True, False])
     def test_the_verdict_is_said_with_the_findings(self, folder: Path, is_refused: bool) -> None:

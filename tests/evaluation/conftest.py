@@ -10,6 +10,7 @@ import openvino
 import pytest
 from openvino import opset13 as ops
 
+from braintumor.dataset.identified import Identified
 from braintumor.evaluation.facts import ModelPictures, ModelReport
 from braintumor.evaluation.gate import GateRules, judge
 from braintumor.evaluation.metrics import Evaluation, evaluate
@@ -109,7 +110,7 @@ def report(
             "validation": {"glioma": 122, "meningioma": 122, "normal": 122, "pituitary": 123},
             "test": dict.fromkeys(CLASSES, 50),
         },
-        has_patient_identifiers=False,
+        identified=Identified(count_image=2974, count_identified=0, count_patient=0),
         training_seconds=1630,
         device="2 CPU cores",
         parameters=23_595_908,

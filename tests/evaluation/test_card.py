@@ -34,6 +34,7 @@ def section(card: str, title: str) -> str:
         ("Groups of test images", "| format | jpeg | 181 | 0.917 (0.868 to 0.949) |"),
         ("Limits", "Patient independence cannot be verified"),
         ("Limits", "Not assessed, having fewer than 20 test images: format png (19)."),
+        ("Limits", "being known of no test image: age, sex, manufacturer, field strength, sequence."),
         ("Versions", "- keras: 3.15.0"),
         ("Files", f"| `model.bin` | `{'cd' * 32}` |"),
     ],

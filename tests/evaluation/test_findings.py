@@ -100,7 +100,7 @@ def test_a_second_look_replaces_the_first_ones_groups(settings: Settings) -> Non
     engine.dispose()
     assert {s.attribute for s in found} == {"format", "colour", "long_side", "scanner", "source"}
     by_scanner = {s.value: s.count for s in found if s.attribute == "scanner"}
-    assert by_scanner == {"A": len(images) - 1, "not recorded": 1}
+    assert by_scanner == {"A": len(images) - 1, "not given": 1}
     assert sum(s.count for s in found if s.attribute == "format") == len(images)
 
 
@@ -154,7 +154,7 @@ def test_an_attribute_may_not_pass_for_the_answer(settings: Settings) -> None:
         answers_frame(with_first({"label": "glioma"}), chances)
     table = answers_frame(with_first({"scanner": "A"}), chances)
     assert list(table.columns) == ["label", "predicted", "scanner"]
-    assert [s.value for s in slices(table)] == ["A", "not recorded"]
+    assert [s.value for s in slices(table)] == ["A", "not given"]
 
 
 def test_each_test_image_has_its_nearest_training_image_and_a_receipt_is_written(settings: Settings) -> None:

@@ -3,10 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from pydicom.dataset import Dataset
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics import wilson_interval
-from braintumor.evaluation.slices import SliceResult, slices, slices_frame, slices_table
+from braintumor.evaluation.slices import OF_DICOM, SliceResult, slices, slices_frame, slices_table
+from braintumor.imaging.dicom_attributes import dicom_attributes
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def test_each_group_of_each_attribute_is_counted(answers: pd.DataFrame) -> None:
     found = [(r.attribute, r.value, r.count, r.count_correct) for r in slices(answers)]
     assert found == [
         ("format", "jpeg", 20, 18),
-        ("format", "not recorded", 21, 0),
+        ("format", "not given", 21, 0),
         ("format", "png", 19, 19),
         ("side", "256", 30, 28),
         ("side", "512", 30, 9),
@@ -64,3 +66,23 @@ def test_a_group_of_nobody_cannot_be(answers: pd.DataFrame) -> None:
     answers["format"] = pd.Categorical(answers["format"], categories=["jpeg", "png", "tiff"])
     assert "tiff" not in {result.value for result in slices(answers)}
     assert all(isinstance(result, SliceResult) and result.count > 0 for result in slices(answers))
+
+
+def test_what_only_dicom_gives_is_one_sentence_where_no_image_has_it_and_rows_where_some_have(
+    answers: pd.DataFrame,
+) -> None:
+    without = slices_table(slices(answers))
+    assert "known of no test image: age, sex, manufacturer, field strength, sequence." in without.note
+    assert {row[0] for row in without.rows} == {"format", "side"}
+    with_sex = slices_table(slices(answers.assign(sex=["F"] * 39 + ["M"] + [None] * 20)))
+    assert "known of no test image: age, manufacturer, field strength, sequence." in with_sex.note
+    rows = {row[1]: row[2:] for row in with_sex.rows if row[0] == "sex"}
+    assert {value: count for value, (count, _) in rows.items()} == {"F": "39", "M": "1", "not given": "20"}
+    assert rows["M"][1] == "not assessed"
+
+
+def test_every_attribute_that_the_decoder_gives_has_its_words() -> None:
+    every = Dataset()
+    every.PatientAge, every.PatientSex, every.Manufacturer = "045Y", "F", "SIEMENS"
+    every.MagneticFieldStrength, every.ScanningSequence = 3, "GR"
+    assert list(dicom_attributes(every)) == list(OF_DICOM)

@@ -1,0 +1,177 @@
+"""What a DICOM header says of patient and scanner, so coarse that it names nobody.
+
+Five attributes, each one of a short list of words written here: no date, no free text and no identifier passes. What is
+missing, malformed or cannot be told is left out; no value is guessed and none is an error. Tags are those of PS3.3.
+
+>>> dicom_attributes(dataset)
+{'age_band': '40 to 59', 'sex': 'F', 'manufacturer': 'siemens', 'field_strength': '3 T', 'sequence': 'gradient echo'}
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+from pydicom.dataelem import RawDataElement
+
+_LONGEST_VALUE = 256
+"""Bytes. The values read here have 64 at most (PS3.5 6.2); converting a crafted one of megabytes costs gigabytes."""
+
+_AGE = re.compile(r"([0-9]{1,3})([DWMY])")
+_PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}
+_OLDEST = 130
+_AGE_BANDS = {18: "under 18", 40: "18 to 39", 60: "40 to 59", 80: "60 to 79", math.inf: "80 and over"}
+"""Ages below the number. An age over 89 can identify (45 CFR 164.514 (b)(2)(i)(C)), so the last band is open."""
+
+_SEXES = frozenset({"M", "F", "O"})
+
+_VENDORS: Mapping[str, frozenset[str]] = {
+    "siemens": frozenset({"siemens"}),
+    "ge": frozenset({"ge", "gems", "gehc"}),
+    "philips": frozenset({"philips"}),
+    "canon/toshiba": frozenset({"canon", "toshiba"}),
+    "hitachi/fujifilm": frozenset({"hitachi", "fujifilm"}),
+    "united imaging": frozenset({"uih", "united imaging"}),
+    "bruker": frozenset({"bruker"}),
+}
+"""Vendor -> words of ``Manufacturer`` that name it. Makers that sold their MRI share a name with the buyer."""
+
+_FIELDS = {1.0: "1 T", 1.5: "1.5 T", 3.0: "3 T", 7.0: "7 T"}
+_FIELD_TOLERANCE = 0.05
+"""Scanners write what they are tuned to: 1.494 and 2.894 T are sold as 1.5 and 3 T."""
+_STRONGEST_TESLA = 25.0
+_LEAST_GAUSS = 10_000.0
+"""From here on a value can only be in gauss. Between, 3000 may be gauss (0.3 T) or millitesla (3 T): it is left out."""
+
+_SEQUENCES: Mapping[frozenset[str], str] = {
+    frozenset({"SE"}): "spin echo",
+    frozenset({"GR"}): "gradient echo",
+    frozenset({"IR"}): "inversion recovery",
+    frozenset({"SE", "IR"}): "inversion recovery",
+    frozenset({"GR", "IR"}): "gradient echo after inversion",
+    frozenset({"SE", "GR"}): "spin and gradient echo",
+    frozenset({"SE", "GR", "IR"}): "spin and gradient echo after inversion",
+}
+"""``ScanningSequence``, of which EP and RM are looked at first."""
+_SCANNING_TERMS = frozenset({"SE", "IR", "GR", "EP", "RM"})
+
+_T1_LONGEST_TR, _LONG_TR = 800.0, 2000.0
+_SHORT_TE, _LONG_TE = 30.0, 80.0
+"""Milliseconds: what counts as short and long in a spin echo, by decision 0013. Between them nothing is said."""
+
+
+def dicom_attributes(dataset: Any) -> dict[str, str]:
+    """Of a pydicom ``Dataset``: attribute -> value, only those that are given and can be told."""
+    found = {
+        "age_band": _age_band(_text(dataset, "PatientAge")),
+        "sex": _sex(_text(dataset, "PatientSex")),
+        "manufacturer": _manufacturer(_text(dataset, "Manufacturer")),
+        "field_strength": _field_strength(_number(dataset, "MagneticFieldStrength")),
+        "sequence": _sequence(dataset),
+    }
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _age_band(age: str) -> str | None:
+    """An Age String (PS3.5 6.2), such as 045Y. An age of 0 is what blanked fields say: not told."""
+    match = _AGE.fullmatch(age)
+    if match is None:
+        return None
+    years = int(match[1]) / _PER_YEAR[match[2]]
+    if not 0 < years <= _OLDEST:
+        return None
+    return next(band for below, band in _AGE_BANDS.items() if years < below)
+
+
+def _sex(sex: str) -> str | None:
+    return sex if sex in _SEXES else None
+
+
+def _manufacturer(name: str) -> str | None:
+    words = re.findall(r"[a-z]+", name.lower())
+    if not words:
+        return None
+    said = {*words, *map(" ".join, pairwise(words))}
+    return next((vendor for vendor, known in _VENDORS.items() if said & known), "other")
+
+
+def _field_strength(value: float | None) -> str | None:
+    """The nominal strength of a field in tesla, which some write in gauss."""
+    if value is None or value <= 0:
+        return None
+    tesla = value / 10_000 if value >= _LEAST_GAUSS else value
+    if tesla > _STRONGEST_TESLA:
+        return None
+    near = (name for nominal, name in _FIELDS.items() if abs(tesla - nominal) <= _FIELD_TOLERANCE * nominal)
+    return next(near, "below 1 T" if tesla < 1 else "other")
+
+
+def _sequence(dataset: Any) -> str | None:
+    """The kind of pulse sequence from ``ScanningSequence`` (PS3.3 C.8.3.1), and of a plain spin echo its weighting.
+
+    Terms outside the standard's five tell nothing. EP is echo planar, whatever echo it reads.
+    """
+    terms = frozenset(_texts(dataset, "ScanningSequence"))
+    if not terms or not terms <= _SCANNING_TERMS:
+        return None
+    if "RM" in terms:
+        return "research mode"
+    if "EP" in terms:
+        return "echo planar"
+    kind = _SEQUENCES[terms]
+    weighting = _weighting(dataset) if terms == {"SE"} else None
+    return f"{weighting}-weighted {kind}" if weighting else kind
+
+
+def _weighting(dataset: Any) -> str | None:
+    """Of a spin echo: T1 if TR and TE are short, PD if TR is long and TE short, T2 if both are long.
+
+    ``EchoTime`` of a fast spin echo is that of the centre of k-space (PS3.3 C.8.3.1), so the rule holds for it, too. An
+    inversion pulse changes the contrast: with an ``InversionTime`` nothing is said. A gradient echo's weighting hangs
+    on its flip angle and spoiling as well; it is not told.
+    """
+    repetition, echo = _number(dataset, "RepetitionTime"), _number(dataset, "EchoTime")
+    if repetition is None or echo is None or min(repetition, echo) <= 0 or _number(dataset, "InversionTime"):
+        return None
+    if echo <= _SHORT_TE:
+        return "T1" if repetition <= _T1_LONGEST_TR else "PD" if repetition >= _LONG_TR else None
+    return "T2" if echo >= _LONG_TE and repetition >= _LONG_TR else None
+
+
+def _number(dataset: Any, keyword: str) -> float | None:
+    try:
+        number = float(_value(dataset, keyword))
+    except (TypeError, ValueError):  # missing, text, or several of them
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _text(dataset: Any, keyword: str) -> str:
+    """The one value of a tag in capitals; empty where there is none or more than one."""
+    texts = _texts(dataset, keyword)
+    return texts[0] if len(texts) == 1 else ""
+
+
+def _texts(dataset: Any, keyword: str) -> list[str]:
+    value = _value(dataset, keyword)
+    values = [value] if isinstance(value, str) else value if value is not None else []
+    try:
+        return [str(one).strip(" \0").upper() for one in values]
+    except TypeError:  # a number
+        return []
+
+
+def _value(dataset: Any, keyword: str) -> Any:
+    """What pydicom makes of a tag; ``None`` where it is missing, too long to be one of these, or beyond pydicom."""
+    try:
+        element = dataset.get_item(keyword)
+        if isinstance(element, RawDataElement) and element.length > _LONGEST_VALUE:
+            return None
+        return dataset.get(keyword)
+    except MemoryError:
+        raise
+    except Exception:  # converting bad bytes raises anything; the image is no worse for it
+        return None

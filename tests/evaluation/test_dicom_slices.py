@@ -1,0 +1,157 @@
+"""DICOM files through snapshot, evaluation, report and card: how each group fares, and what is claimed of patients."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from html import unescape
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from braintumor import database, registry
+from braintumor.dataset.identified import Identified
+from braintumor.dataset.snapshot import Snapshot, load_snapshot, snapshot_of
+from braintumor.dataset.split import Split
+from braintumor.evaluation.job import evaluate_model
+from braintumor.imaging.phantom import draw
+from braintumor.labels import CLASSES, TumorClass
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.settings import Settings
+from tests.imaging.test_dicom import mr_of
+from tests.sql import change, rows
+
+PER_CLASS = 40
+SECRETS = ("PAT-", "Jane", "1.2.826.0.1", "19540321", "20261123", "St. Elsewhere", "045Y", "071Y", "15000")
+
+
+def head(label: TumorClass, number: int) -> NDArray[np.uint8]:
+    return draw(label, seed=50_000 + number + 1000 * label.position, size=96).pixels
+
+
+def dicom(label: TumorClass, number: int) -> bytes:
+    """Two slices a patient; three patients of four are 45 years old, and of one in two sex and scanner are known."""
+    patient = number // 2
+    is_known = patient % 2 == 0
+    study = f"1.2.826.0.1.{label.position}.{patient}"
+    return mr_of(
+        head(label, number),
+        PatientID=f"PAT-{label}-{patient}",
+        PatientName="Jane^Doe",
+        PatientBirthDate="19540321",
+        StudyDate="20261123",
+        InstitutionName="St. Elsewhere",
+        StudyInstanceUID=study,
+        SeriesInstanceUID=f"{study}.1",
+        PatientAge="071Y" if patient % 4 == 3 else "045Y",
+        PatientSex="F" if is_known else "",
+        Manufacturer="Jane^Doe Scanners" if is_known else None,
+        MagneticFieldStrength="15000" if is_known else None,
+        ScanningSequence="SE",
+        RepetitionTime=500,
+        EchoTime=12,
+    )
+
+
+@pytest.fixture
+def dataset(settings: Settings) -> Settings:
+    """The settings with 40 DICOM files of each class, which no split was decided of before."""
+    own = replace(settings, dataset_uri=f"s3://braintumor/dicom-{uuid.uuid4().hex}/")
+    store, prefix = ObjectStore.connect(own), S3Uri.parse(own.require("dataset_uri"))
+    for label in CLASSES:
+        for number in range(PER_CLASS):
+            store.write(prefix / f"{label}/{number}.dcm", dicom(label, number))
+    return own
+
+
+def judged(settings: Settings, snapshot: Snapshot) -> tuple[str, str]:
+    """Report and card of the tests' model, as if it had been trained on this snapshot."""
+    change(settings, "update training_run set snapshot_id = :id", id=snapshot.snapshot_id)
+    evaluate_model(settings, "1", look_key="once")
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    folder = S3Uri.parse(registry.champion(engine).artefact_uri)
+    engine.dispose()
+    return unescape(store.read(folder / "report.html").decode()), store.read(folder / "model_card.md").decode()
+
+
+def test_groups_of_patients_and_scanners_reach_slices_report_and_card_and_no_identity_does(dataset: Settings) -> None:
+    snapshot = snapshot_of(dataset)
+    count = len(snapshot.images)
+    assert snapshot.identified == Identified(count_image=count, count_identified=count, count_patient=count)
+    assert count > 0.9 * 4 * PER_CLASS
+    report, card = judged(dataset, snapshot)
+
+    test = snapshot.of_split(Split.TEST)
+    found = rows(
+        dataset,
+        """
+        select attribute, value, count_image from evaluation_slice
+        where attribute in ('age_band', 'sex', 'manufacturer', 'field_strength', 'sequence')""",
+    )
+    values = {(attribute, value) for attribute, value, _ in found}
+    assert values <= {
+        ("age_band", "40 to 59"),
+        ("age_band", "60 to 79"),
+        ("sex", "F"),
+        ("sex", "not given"),
+        ("manufacturer", "other"),
+        ("manufacturer", "not given"),
+        ("field_strength", "1.5 T"),
+        ("field_strength", "not given"),
+        ("sequence", "T1-weighted spin echo"),
+    }
+    for name in ("age_band", "sex", "manufacturer", "field_strength", "sequence"):
+        assert sum(n for attribute, _, n in found if attribute == name) == len(test), "every image is in one group"
+    women = sum(1 for image in test if image.attributes.get("sex") == "F")
+    assert ("sex", "F", women) in found and 0 < women < 20
+    assert len(test) >= 20
+
+    assert f"| sex | F | {women} | not assessed |" in card
+    assert f"| sequence | T1-weighted spin echo | {len(test)} | 0." in card
+    assert f"field_strength 1.5 T ({women})" in card, "named among what is not assessed"
+    assert "60 to 79" in report and "T1-weighted spin echo" in report
+    for text in (report, card):
+        assert f"all {count} images carry a patient identifier, and no patient's images are in two splits" in text
+        assert "cannot be verified" not in text and "known of no test image" not in text
+
+    kept = rows(dataset, "select to_jsonb(s) - 'left_out', to_jsonb(i) - 'image_uri' from snapshot s join "
+                "snapshot_image i using (snapshot_id) where snapshot_id = :id", id=snapshot.snapshot_id)  # fmt: skip
+    for text in (report, card, str(kept), str(found)):
+        assert not [secret for secret in SECRETS if secret in text]
+
+
+def test_no_patient_is_in_two_splits(dataset: Settings) -> None:
+    start = len(dataset.require("dataset_uri"))
+    split = {image.image_uri[start:]: image.split for image in snapshot_of(dataset).images}
+    pairs = [
+        (split.get(f"{label}/{number}.dcm"), split.get(f"{label}/{number + 1}.dcm"))
+        for label in CLASSES
+        for number in range(0, PER_CLASS, 2)
+    ]
+    whole = [pair for pair in pairs if None not in pair]
+    assert len(whole) > 60 and all(first is second for first, second in whole)
+
+
+def test_where_few_images_say_whose_they_are_it_is_said_of_how_many_and_no_empty_rows_are_shown(
+    settings: Settings,
+) -> None:
+    snapshot = snapshot_of(settings)  # 120 phantoms, of which 4 are DICOM and none of these in test
+    assert snapshot.identified == Identified(count_image=120, count_identified=4, count_patient=4)
+    for text in judged(settings, snapshot):
+        assert "Patient independence cannot be verified: only 4 of 120 images carry a patient or study" in text
+        assert "known of no test image: age, sex, manufacturer, field strength, sequence." in text
+        assert "not given" not in text and "field_strength" not in text
+
+
+def test_a_snapshot_of_before_identifiers_were_counted_claims_nothing_until_it_is_taken_again(
+    settings: Settings,
+) -> None:
+    change(settings, "update snapshot set count_identified = null, count_patient_identified = null")
+    engine = database.connect(settings)
+    ((snapshot_id,),) = rows(settings, "select snapshot_id from snapshot")
+    assert load_snapshot(engine, snapshot_id).identified is None
+    again = snapshot_of(settings)
+    assert again.snapshot_id == snapshot_id and load_snapshot(engine, snapshot_id) == again
+    assert again.identified is not None
+    engine.dispose()
