@@ -40,11 +40,8 @@ class FlipPictures:
     @classmethod
     def draw(cls, flip: Flip, frame: NDArray[np.uint8]) -> FlipPictures:
         """Draw the three; ``frame`` is uint8 (S, S, 3)."""
-        return cls(
-            frame=_jpeg(frame),
-            before=_jpeg(overlay(frame, flip.before_map)),
-            after=_jpeg(overlay(frame, flip.after_map)),
-        )
+        before, after = overlay(frame, flip.before_map), overlay(frame, flip.after_map)
+        return cls(frame=_jpeg(frame), before=_jpeg(before), after=_jpeg(after))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ def _write(engine: Engine, model: ModelVersion, run_key: str, shadows: Iterator[
             "frame": index,
             "model": model.model_version_id,
             "run_key": run_key,
-            "predicted_class": answer.predicted_class,
+            "predicted_class": answer.predicted_class.value,
             "confidence": answer.confidence,
             **dict(zip(("p0", "p1", "p2", "p3"), answer.probabilities, strict=True)),
             "activation_map": answer.activation_map.astype("<f2").tobytes(),
