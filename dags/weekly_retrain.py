@@ -5,9 +5,9 @@ Snapshots the labelled images, trains the chosen recipes on the queue and pool `
 held-out test split, and puts the one that validation picks before the gate.
 
 What passes is previewed: it scores the newest scans of production in the shadow, and a page shows which answers would
-change. Then it is promoted according to the policy: `ask` waits for a person's approval, `auto` promotes, `never`
-only records. A preview that fails fails the run: nothing is promoted then, and nobody asked. A model that the gate refuses
-is never promoted here. Reports lie beside the models in S3.
+change. Then it is promoted according to the policy: `ask` waits for a person's approval, `auto` promotes, `never` only
+records. A preview that fails fails the run: nothing is promoted then, and nobody is asked. A model that the gate
+refuses is never promoted here. Reports lie beside the models in S3.
 
 A recipe that fails leaves the others alone: they are judged, the gate's words name it, and the run ends red.
 """
