@@ -19,5 +19,6 @@ def run_page(settings: Settings, run_key: str, page: str) -> S3Uri:
 
 
 def _safe(run_key: str) -> str:
-    """A run key as one part of an object key or an address."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in run_key).lstrip(".")
+    """A run key as one part of an object key or an address; it never leads upwards."""
+    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in run_key)
+    return f"-{kept[1:]}" if kept.startswith(".") else kept
