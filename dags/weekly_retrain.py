@@ -4,8 +4,10 @@
 Snapshots the labelled images, trains the chosen recipes on the queue and pool `gpu`, evaluates every model on the
 held-out test split, and puts the one that validation picks before the gate.
 
-What passes is promoted according to the policy: `ask` waits for a person's approval, `auto` promotes, `never` only
-records. A model that the gate refuses is never promoted here. Reports lie beside the models in S3.
+What passes is previewed: it scores the newest scans of production in the shadow, and a page shows which answers would
+change. Then it is promoted according to the policy: `ask` waits for a person's approval, `auto` promotes, `never` only
+records. A preview that fails fails the run: nothing is promoted then, and nobody is asked. A model that the gate
+refuses is never promoted here. Reports lie beside the models in S3.
 
 A recipe that fails leaves the others alone: they are judged, the gate's words name it, and the run ends red.
 """
@@ -18,6 +20,7 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, chain, dag, get_current_context, task, task_group
+from airflow.sdk.exceptions import AirflowSkipException
 
 from braintumor.modelling.recipe import recipe_names
 from wiring import DEFAULT_ARGS, schedule
@@ -43,6 +46,7 @@ _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
             uniqueItems=True,
             title="Recipes",
             description="One model is trained for each.",
+            section="Training",
         ),
         "epochs": Param(
             None,
@@ -51,13 +55,7 @@ _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
             maximum=1000,
             title="Epochs",
             description="At most so many, for every recipe. Empty: each recipe's own number.",
-        ),
-        "policy": Param(
-            "ask",
-            type="string",
-            enum=["ask", "auto", "never"],
-            title="Promotion policy",
-            description="What happens to a model that passes the gate: ask a person, promote it, or only record it.",
+            section="Training",
         ),
         "dataset_uri": Param(
             None,
@@ -65,11 +63,30 @@ _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
             pattern="^s3://.+",
             title="S3 prefix of the labelled images",
             description="Empty: the setting BRAINTUMOR_DATASET_URI.",
+            section="Data",
+        ),
+        "policy": Param(
+            "ask",
+            type="string",
+            enum=["ask", "auto", "never"],
+            title="Promotion policy",
+            description="What happens to a model that passes the gate: ask a person, promote it, or only record it.",
+            section="Promotion",
+        ),
+        "preview_scans": Param(
+            500,
+            type="integer",
+            minimum=0,
+            maximum=5000,
+            title="Scans of the flip preview",
+            description="So many of the newest scans that the champion answered are scored by the candidate too, to "
+            "show which answers would change. 0: none.",
+            section="Promotion",
         ),
     },
 )
 def weekly_retrain() -> None:
-    """Wire snapshot -> train (mapped) -> evaluate (mapped) -> gate -> approve or not -> promote; and reconcile."""
+    """Wire snapshot -> train, evaluate (mapped) -> gate -> preview -> approve or not -> promote; and reconcile."""
 
     @task
     def snapshot() -> str:
@@ -128,7 +145,20 @@ def weekly_retrain() -> None:
         print(verdict["markdown"])
         return verdict
 
-    @task.branch
+    @task(pool="score")
+    def preview(verdict: dict[str, Any]) -> dict[str, Any]:
+        """What would the candidate have said of production's newest scans?"""
+        from braintumor.preview.job import preview_candidate
+        from wiring import reports_url, settings
+
+        if not verdict["is_passed"]:
+            raise AirflowSkipException("The gate refused the candidate: there is nothing to ask or to promote.")
+        scans = get_current_context()["params"]["preview_scans"]
+        made = preview_candidate(settings(), verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
+        print(made["markdown"])
+        return made
+
+    @task.branch(trigger_rule="none_failed")  # a refused candidate has no preview
     def route(verdict: dict[str, Any]) -> str | None:
         """Where the verdict leads under this run's policy."""
         if not verdict["is_passed"]:
@@ -151,6 +181,17 @@ def weekly_retrain() -> None:
         )
 
     @task
+    def keep_answer(verdict: dict[str, Any]) -> str:
+        """Put on record who approved or rejected."""
+        from braintumor.evaluation.approval import record_answer
+        from wiring import settings
+
+        approval = get_current_context()["ti"].xcom_pull(task_ids="approve")
+        if approval is None:
+            raise AirflowSkipException("Nobody was asked.")
+        return record_answer(settings(), verdict["gate_verdict_id"], approval)
+
+    @task
     def reconcile(recipes: list[str]) -> str:
         """Prove that every recipe came to an evaluated model."""
         from braintumor.evaluation.selection import require_every_model
@@ -162,7 +203,7 @@ def weekly_retrain() -> None:
     approve = ApprovalOperator(
         task_id="approve",
         subject="Promote {{ ti.xcom_pull(task_ids='gate')['model_name'] }}?",
-        body="{{ ti.xcom_pull(task_ids='gate')['markdown'] }}",
+        body="{{ ti.xcom_pull(task_ids='gate')['markdown'] }}\n\n{{ ti.xcom_pull(task_ids='preview')['markdown'] }}",
         defaults="Reject",
         response_timeout=timedelta(days=3),
         fail_on_reject=False,
@@ -172,8 +213,10 @@ def weekly_retrain() -> None:
     candidates = candidate.partial(snapshot_id=snapshot()).expand(recipe=wanted)
     verdict = gate(wanted)
     promoted = promote(verdict)
-    chain(candidates, verdict, route(verdict), [approve, promoted])
+    chain(candidates, verdict, preview(verdict), route(verdict), [approve, promoted])
     approve >> promoted
+    # A teardown, because a rejection skips every other task below it. Its failure is the run's all the same.
+    approve >> keep_answer(verdict).as_teardown(on_failure_fail_dagrun=True)
     candidates >> reconcile(wanted)
 
 

@@ -53,6 +53,13 @@ def schedule(variable: str, *, default: str) -> CronTriggerTimetable:
     )
 
 
+def reports_url() -> str:
+    """Where the plugin serves its reports: with Airflow's own address before it where this machine knows that."""
+    from airflow.sdk.configuration import conf
+
+    return conf.get("api", "base_url", fallback="").rstrip("/") + "/braintumor/reports"
+
+
 def settings() -> Settings:
     """The environment's settings, with Postgres and S3 from Airflow's connections where it names neither."""
     from braintumor.settings import Settings

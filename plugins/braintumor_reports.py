@@ -1,6 +1,7 @@
 """The reports of the retrain DAG, in Airflow's navigation: for who may see that DAG's runs, and for nobody else.
 
-The pages lie in S3 beside the models. They are streamed through these routes and never served as files.
+A flip preview shows images of production, so it is for who may see the runs of the nightly DAG too. The pages lie in S3
+beside the models. They are streamed through these routes and never served as files.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _PREFIX = "/braintumor/reports"
 _may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="weekly_retrain"))
+_may_see_production = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="nightly_scoring"))
 _LOCKED = {
     "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
@@ -53,6 +55,23 @@ def report(name: str) -> Response:
 def card(name: str) -> Response:
     """One model's card, where its report links to it."""
     return PlainTextResponse(_beside(name, "model_card.md"), headers=_LOCKED)
+
+
+@app.get("/runs/{run}/flip_preview.html", dependencies=[_may_read, _may_see_production])
+def flip_preview(run: str) -> Response:
+    """Which answers of production a run's candidate would change."""
+    from braintumor.errors import ObjectMissingError
+    from braintumor.objectstore import ObjectStore
+    from braintumor.pages.address import FLIP_PREVIEW, run_page
+
+    settings = _settings()
+    try:
+        page = ObjectStore.connect(settings).read(run_page(settings, run, FLIP_PREVIEW))
+    except ObjectMissingError as error:
+        raise HTTPException(
+            404, "There is no flip preview of this run: it is written by the task `preview`, once the gate has passed."
+        ) from error
+    return HTMLResponse(page, headers=_LOCKED)
 
 
 def _beside(name: str, file: str) -> bytes:

@@ -20,6 +20,7 @@ FLOORS = [
     {"serving"},
     {"dataset", "registry", "ledger", "retention"},
     {"scoring", "modelling", "evaluation"},
+    {"preview"},
     {"cli", "__main__"},
 ]
 
@@ -77,9 +78,10 @@ def loaded_modules(code: str) -> str:
         "import runpy; runpy.run_path('dags/nightly_scoring.py')",
         "import runpy; runpy.run_path('dags/weekly_retrain.py')",
         "import braintumor.scoring.night, braintumor.scoring.external, braintumor.evaluation.selection",
+        "import braintumor.preview.job",
         "import braintumor.modelling.recipe, braintumor.modelling.retrain",
     ],
-    ids=["nightly_scoring", "weekly_retrain", "scoring", "modelling"],
+    ids=["nightly_scoring", "weekly_retrain", "scoring", "preview", "modelling"],
 )
 def test_tensorflow_is_not_loaded_by(code: str) -> None:
     loaded = loaded_modules(code).splitlines()

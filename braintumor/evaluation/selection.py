@@ -32,6 +32,7 @@ from braintumor.evaluation.publish import HTML, artefact_bytes, publish_report
 from braintumor.evaluation.record import load_answers, load_evaluation
 from braintumor.evaluation.report import comparison_report
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.pages.address import run_page
 from braintumor.registry import ModelVersion
 from braintumor.settings import Settings
 
@@ -246,7 +247,7 @@ def _publish_comparison(
         )
         for model in models
     ]
-    address = S3Uri.parse_prefix(settings.require("models_uri")) / f"runs/{_safe(run_key)}/comparison.html"
+    address = run_page(settings, run_key, "comparison.html")
     page = comparison_report(reports, title=f"Retrain {run_key}", tables=(paper_table(reports),))
     store.write(address, page.encode(), content_type=HTML)
     return address
@@ -257,8 +258,3 @@ def _markdown(judgement: Judgement, missing: Sequence[str]) -> str:
     absent = f"**Came to no evaluated model: {', '.join(missing)}.**\n\n" if missing else ""
     head = f"Candidate **{judgement.candidate.model_name}**, picked by validation."
     return f"{absent}{head}\n\n{judgement.verdict.to_markdown()}"
-
-
-def _safe(run_key: str) -> str:
-    """A run key as part of an object key."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in run_key)

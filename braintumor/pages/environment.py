@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 
 def page_environment(folder: Path) -> Environment:
-    """An environment for the templates of ``folder``, which may extend ``base.html`` and use the filter ``png``."""
+    """For the templates of ``folder``, which may extend ``base.html`` and use the filters ``png`` and ``jpeg``."""
     environment = Environment(
         loader=FileSystemLoader([folder, Path(__file__).with_name("templates")]),
         autoescape=True,
@@ -21,10 +21,18 @@ def page_environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["png"] = _png
+    environment.filters |= {"png": _png, "jpeg": _jpeg}
     return environment
 
 
 def _png(data: bytes) -> Markup:
-    """A data URI: base64 holds nothing that would need escaping."""
-    return Markup(f"data:image/png;base64,{base64.b64encode(data).decode('ascii')}")
+    return _data_uri("png", data)
+
+
+def _jpeg(data: bytes) -> Markup:
+    return _data_uri("jpeg", data)
+
+
+def _data_uri(kind: str, data: bytes) -> Markup:
+    """A picture in the page itself: base64 holds nothing that would need escaping."""
+    return Markup(f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}")

@@ -61,14 +61,25 @@ def test_training_waits_in_the_gpu_pool_and_scoring_in_its_own(dags: dict[str, A
     train = dags["weekly_retrain"]["tasks"]["candidate.train"]
     assert (train["pool"], train["queue"]) == ("gpu", "gpu")
     assert dags["nightly_scoring"]["tasks"]["score"]["pool"] == "score"
+    assert dags["weekly_retrain"]["tasks"]["preview"]["pool"] == "score"
 
 
-def test_the_retrain_form_offers_recipes_epochs_and_policy(dags: dict[str, Any]) -> None:
+def test_the_retrain_form_offers_its_choices_in_sections(dags: dict[str, Any]) -> None:
     dag = dags["weekly_retrain"]
     assert {"vgg16", "resnet50"} <= set(dag["params"]["recipes"]["items"]["enum"])
     assert dag["params"]["policy"]["enum"] == ["ask", "auto", "never"]
     assert dag["defaults"]["policy"] == "ask" and dag["defaults"]["epochs"] is None
+    scans = dag["params"]["preview_scans"]
+    assert (dag["defaults"]["preview_scans"], scans["minimum"], scans["maximum"]) == (500, 0, 5000)
     assert all(param["title"] and param["description"] for param in dag["params"].values())
+    sections = [param["section"] for param in dag["params"].values()]
+    assert sections == ["Training", "Training", "Data", "Promotion", "Promotion"]
+
+
+def test_a_candidate_is_previewed_before_anybody_is_asked_and_the_answer_is_kept(dags: dict[str, Any]) -> None:
+    after = {name: task["after"] for name, task in dags["weekly_retrain"]["tasks"].items()}
+    assert after["preview"] == ["gate"] and "preview" in after["route"] and "route" in after["approve"]
+    assert "approve" in after["keep_answer"]
 
 
 def test_every_task_retries(dags: dict[str, Any]) -> None:

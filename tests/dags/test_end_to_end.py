@@ -7,14 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from braintumor import database, registry
 from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
-from tests.dags.conftest import DagRunner
+from tests.dags.conftest import LENIENT_RULES, DagRunner
 
 
 @pytest.fixture
@@ -23,20 +23,7 @@ def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Setting
     prefix = S3Uri.parse(empty_settings.require("dataset_uri"))
     upload(ObjectStore.connect(empty_settings), labelled_files(phantoms), prefix)
     rules = tmp_path / "gate.toml"
-    rules.write_text(
-        """
-        version = 1
-        minimum_accuracy = 0.2
-        minimum_macro_recall = 0.1
-        minimum_class_sensitivity = 0.0
-        minimum_tumor_sensitivity = 0.1
-        maximum_calibration_error = 1.0
-        minimum_images_per_class = 1
-        noninferiority_margin = 1.0
-        significance = 0.0
-        maximum_class_recall_loss = 1.0
-        """
-    )
+    rules.write_text(LENIENT_RULES)
     return replace(empty_settings, gate_rules=str(rules))
 
 
@@ -54,6 +41,7 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
         assert connection.scalar(text("select count(*) from model_leaderboard")) == 2
         assert connection.scalar(text("select is_passed from gate_verdict"))
         assert connection.scalar(text("select actor from promotion")) == "policy auto"
+        assert connection.scalar(text("select count(*) from approval_answer")) == 0, "nobody was asked"
 
     scans = S3Uri.parse(lenient.require("scans_uri"))
     for path in write_unlabelled(tmp_path, count=5, seed=1):
@@ -64,11 +52,25 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
         assert connection.scalar(text("select count(*) from latest_prediction")) == 5
         assert connection.scalar(text("select count(*) from scoring_chunk")) == 3
     assert dag_runner.run("nightly_scoring", lenient) == "success"
+    _a_preview_that_fails_promotes_nothing(dag_runner, lenient, engine)
     with database.transaction(engine) as connection:
         assert connection.scalar(text("select count(*) from prediction")) == 5
         connection.execute(text("delete from prediction where scan_id = 1"))
     assert dag_runner.run("nightly_scoring", lenient) == "failed"
     engine.dispose()
+
+
+def _a_preview_that_fails_promotes_nothing(dag_runner: DagRunner, settings: Settings, engine: Engine) -> None:
+    with database.transaction(engine) as connection:
+        connection.execute(
+            text("""
+            create trigger broken before insert on shadow_prediction
+            for each statement execute function refuse_change()""")
+        )
+    assert dag_runner.run("weekly_retrain", settings, policy="auto", epochs=3) == "failed"
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("select count(*) from gate_verdict where is_passed")) == 2
+        assert connection.scalar(text("select count(*) from promotion")) == 1
 
 
 def test_a_retrain_that_may_not_promote_only_records_and_a_recipe_that_fails_makes_it_red(

@@ -1,32 +1,44 @@
-"""One night under Airflow's own scheduler, triggered through its REST API; and who may see the reports."""
+"""A night and an approval under Airflow's own scheduler, through its REST API; and who may see the reports."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import pytest
 import requests
 from sqlalchemy import text
 
 from braintumor import database, registry
+from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
 from tests.conftest import move_champion, state_folder
+from tests.dags.conftest import LENIENT_RULES
+from tests.sql import rows
 
 _PAGES = ("report.html", "model_card.md")
 
 
 @pytest.fixture(scope="module")
-def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
-    """A whole stack with the tests' model as its champion."""
-    extra = {"BRAINTUMOR_RECIPES": "resnet50_small"}
+def live(
+    seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
+) -> Iterator[Stack]:
+    """A whole stack with the tests' model as its champion, labelled images, and a gate that they can pass."""
+    rules = tmp_path_factory.mktemp("rules") / "gate.toml"
+    rules.write_text(LENIENT_RULES)
+    extra = {"BRAINTUMOR_RECIPES": "resnet50_small", "BRAINTUMOR_GATE_RULES": str(rules)}
     with state_folder() as folder, Stack(folder, extra_env=extra) as stack:
-        move_champion(seeded, library(stack), tiny_model_folder)
+        settings = library(stack)
+        move_champion(seeded, settings, tiny_model_folder)
+        upload(ObjectStore.connect(settings), labelled_files(phantoms), S3Uri.parse(settings.require("dataset_uri")))
         yield stack
 
 
@@ -66,12 +78,14 @@ def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None
 def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
     address = f"{live.airflow.url}/braintumor/reports/"
     assert requests.get(address, timeout=30).status_code == 401
-    for page in _PAGES:
-        assert requests.get(f"{address}model/x/{page}", timeout=30).status_code == 401
+    for path in (*(f"model/x/{page}" for page in _PAGES), "runs/x/flip_preview.html"):
+        assert requests.get(f"{address}{path}", timeout=30).status_code == 401
     viewer = AirflowClient(live.airflow.url, "viewer", live.state.secrets.viewer_password)
     answer = viewer.send("GET", "/braintumor/reports/")
     model = registry.champion(database.connect(library(live)))
     name, store = model.model_name, ObjectStore.connect(library(live))
+    for run in ("x", "..", "%2e%2e"):
+        assert viewer.send("GET", f"/braintumor/reports/runs/{run}/flip_preview.html", allow=(404,)).status_code == 404
     for page in _PAGES:
         store.write(S3Uri.parse(model.artefact_uri) / page, page.encode())
         assert viewer.send("GET", f"/braintumor/reports/model/{name}/{page}").text == page
@@ -79,3 +93,57 @@ def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
         f"model/{name}/report.html" in answer.text and "default-src 'none'" in answer.headers["Content-Security-Policy"]
     )
     assert requests.get(f"{live.airflow.url}/braintumor/reports/openapi.json", timeout=30).status_code in {401, 404}
+
+
+def test_whoever_answers_the_question_is_on_record_and_only_approve_promotes(live: Stack) -> None:
+    client, settings = live.client(), library(live)
+    before = registry.champion(database.connect(settings)).model_name
+    run_id = client.trigger("weekly_retrain", {"policy": "ask", "epochs": 1})
+    body = question(client, run_id)["body"]
+    assert "| rule" in body and "### Flip preview" in body
+    assert "6 scans of production, the newest that" in body
+    _the_previews_page_is_behind_the_link(live, body)
+
+    answer(client, run_id, "Reject")
+    assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
+    assert registry.champion(database.connect(settings)).model_name == before
+    assert rows(settings, "select answer, person from approval_answer") == [("reject", "admin")]
+
+    clearing = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["approve"], "include_downstream": True}
+    client.request("POST", "/dags/weekly_retrain/clearTaskInstances", json={**clearing, "only_failed": False})
+    question(client, run_id)
+    answer(client, run_id, "Approve")
+    assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
+    ((champion, actor),) = rows(settings, "select model_name, actor from champion")
+    assert (champion != before, actor) == (True, "admin")
+    answers = rows(settings, "select answer, person from approval_answer order by answered_at")
+    assert answers == [("reject", "admin"), ("approve", "admin")]
+
+
+def question(client: AirflowClient, run_id: str) -> dict[str, Any]:
+    """What a person is asked, once the task waits."""
+    deadline = time.monotonic() + 400
+    while True:
+        states = {task.task_id: task.state for task in client.task_states("weekly_retrain", run_id)}
+        if states.get("approve") == "awaiting_input":
+            found: dict[str, Any] = client.request("GET", _hitl(run_id))
+            return found
+        assert "failed" not in states.values(), client.failure_logs("weekly_retrain", run_id)
+        assert time.monotonic() < deadline, states
+        time.sleep(1)
+
+
+def answer(client: AirflowClient, run_id: str, option: str) -> None:
+    client.request("PATCH", _hitl(run_id), json={"chosen_options": [option], "params_input": {}})
+
+
+def _hitl(run_id: str) -> str:
+    return f"/dags/weekly_retrain/dagRuns/{quote(run_id, safe='')}/taskInstances/approve/-1/hitlDetails"
+
+
+def _the_previews_page_is_behind_the_link(live: Stack, body: str) -> None:
+    link = body.partition("(http")[2].partition(")")[0]
+    assert requests.get(f"http{link}", timeout=30).status_code == 401
+    viewer = AirflowClient(live.airflow.url, "viewer", live.state.secrets.viewer_password)
+    page = viewer.send("GET", urlsplit(f"http{link}").path)
+    assert "What would change" in page.text and "default-src 'none'" in page.headers["Content-Security-Policy"]

@@ -1,0 +1,24 @@
+"""Where a retrain run's pages lie: the same path below the models' prefix in S3 and below the reports in Airflow."""
+
+from __future__ import annotations
+
+from braintumor.objectstore import S3Uri
+from braintumor.settings import Settings
+
+FLIP_PREVIEW = "flip_preview.html"
+
+
+def run_path(run_key: str, page: str) -> str:
+    """``runs/<run>/<page>``, whatever characters the run's key has."""
+    return f"runs/{_safe(run_key)}/{page}"
+
+
+def run_page(settings: Settings, run_key: str, page: str) -> S3Uri:
+    """The page's address in S3."""
+    return S3Uri.parse_prefix(settings.require("models_uri")) / run_path(run_key, page)
+
+
+def _safe(run_key: str) -> str:
+    """A run key as one part of an object key or an address; it never leads upwards."""
+    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in run_key)
+    return f"-{kept[1:]}" if kept.startswith(".") else kept

@@ -1,0 +1,214 @@
+"""Which answers would change: a model's shadow predictions beside the champion's standing answers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection, Engine, text
+
+from braintumor.database import transaction
+from braintumor.labels import TumorClass
+from braintumor.preview.scans import Unread
+from braintumor.registry import ModelVersion
+
+
+class FlipKind(StrEnum):
+    """How an answer would change, the worst first."""
+
+    TO_NORMAL = "tumour to normal"
+    TO_TUMOR = "normal to tumour"
+    TO_OTHER_TUMOR = "tumour to another tumour"
+
+    @staticmethod
+    def of(before: TumorClass, after: TumorClass) -> FlipKind:
+        """The kind of a change between two different classes."""
+        if after is TumorClass.NORMAL:
+            return FlipKind.TO_NORMAL
+        return FlipKind.TO_TUMOR if before is TumorClass.NORMAL else FlipKind.TO_OTHER_TUMOR
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transition:
+    """How many answers would go from one class to another, or stay."""
+
+    before: TumorClass
+    after: TumorClass
+    count: int
+
+    @property
+    def is_flip(self) -> bool:
+        """Whether the answers change."""
+        return self.before is not self.after
+
+    @property
+    def kind(self) -> FlipKind:
+        """How they change, where they do."""
+        return FlipKind.of(self.before, self.after)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Flip:
+    """One frame whose answer would change. Maps are float16 (h, w), logits of the class beside them.
+
+    ``loss`` is by how much the probability of the standing answer's class falls.
+    """
+
+    scan_id: int
+    frame_index: int
+    before: TumorClass
+    before_confidence: float
+    before_map: NDArray[np.float16] = field(repr=False)
+    after: TumorClass
+    after_confidence: float
+    after_map: NDArray[np.float16] = field(repr=False)
+    loss: float
+
+    @property
+    def kind(self) -> FlipKind:
+        """How the answer would change."""
+        return FlipKind.of(self.before, self.after)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlipPreview:
+    """What was compared and what would change.
+
+    Attributes:
+        candidate: name of the model in the shadow.
+        champion: name of the model whose answers stand; empty where there was none.
+        count_scan: scans that were taken up.
+        unread: of these, how many could not be read again, and why.
+        transitions: every pair of classes that occurs, flips first, the worst kinds before the others.
+        flips: the worst ones, at most as many as a page shows.
+        why_nothing: why nothing was compared; empty where something was to be.
+    """
+
+    candidate: str
+    champion: str = ""
+    count_scan: int = 0
+    unread: Mapping[Unread, int] = field(default_factory=Counter)
+    transitions: Sequence[Transition] = ()
+    flips: Sequence[Flip] = ()
+    why_nothing: str = ""
+
+    @property
+    def count_compared(self) -> int:
+        """Answers that were compared: one a frame."""
+        return sum(transition.count for transition in self.transitions)
+
+    @property
+    def changes(self) -> list[Transition]:
+        """The transitions that change an answer."""
+        return [transition for transition in self.transitions if transition.is_flip]
+
+    @property
+    def count_flip(self) -> int:
+        """Answers that would change."""
+        return sum(transition.count for transition in self.changes)
+
+    @property
+    def by_kind(self) -> dict[FlipKind, int]:
+        """Number of flips of each kind, the worst kind first."""
+        counts: Counter[FlipKind] = Counter()
+        for transition in self.changes:
+            counts[transition.kind] += transition.count
+        return {kind: counts[kind] for kind in FlipKind}
+
+
+def compare(
+    engine: Engine, *, champion: ModelVersion, candidate: ModelVersion, scan_ids: Sequence[int], shown: int
+) -> tuple[list[Transition], list[Flip]]:
+    """Every transition, counted, and the ``shown`` worst flips."""
+    values = {
+        "champion": champion.model_version_id,
+        "candidate": candidate.model_version_id,
+        "scans": list(scan_ids),
+    }
+    with transaction(engine) as connection:
+        transitions = _transitions(connection, values)
+        flips = _worst(connection, values | {"shown": shown})
+    return transitions, flips
+
+
+_COMPARED = """
+    with compared as (
+        select
+            scan_id,
+            frame_index,
+            prediction.predicted_class as before,
+            prediction.confidence as before_confidence,
+            prediction.activation_map as before_map,
+            shadow_prediction.predicted_class as after,
+            shadow_prediction.confidence as after_confidence,
+            shadow_prediction.activation_map as after_map,
+            prediction.confidence - case prediction.predicted_class
+                when 'glioma' then shadow_prediction.probability_glioma
+                when 'meningioma' then shadow_prediction.probability_meningioma
+                when 'normal' then shadow_prediction.probability_normal
+                when 'pituitary' then shadow_prediction.probability_pituitary
+            end as loss
+        from prediction
+        join shadow_prediction using (scan_id, frame_index)
+        where prediction.model_version_id = :champion
+          and shadow_prediction.model_version_id = :candidate
+          and scan_id = any(:scans)
+    )"""
+
+_SEVERITY = """
+    case when before = after then 3 when after = 'normal' then 0 when before = 'normal' then 1 else 2 end"""
+
+
+def _transitions(connection: Connection, values: Mapping[str, object]) -> list[Transition]:
+    rows = connection.execute(
+        text(f"""
+        {_COMPARED}
+        select before::text, after::text, count(*) as count_answer
+        from compared
+        group by before, after
+        order by {_SEVERITY}, count_answer desc, before, after"""),
+        values,
+    )
+    return [
+        Transition(before=TumorClass(row.before), after=TumorClass(row.after), count=row.count_answer) for row in rows
+    ]
+
+
+def _worst(connection: Connection, values: Mapping[str, object]) -> list[Flip]:
+    rows = connection.execute(
+        text(f"""
+        {_COMPARED}
+        select
+            scan_id, frame_index, before::text, before_confidence, before_map, after::text, after_confidence, after_map,
+            loss
+        from compared
+        where before <> after
+        order by {_SEVERITY}, loss desc, scan_id, frame_index
+        limit :shown"""),
+        values,
+    )
+    return [
+        Flip(
+            scan_id=row.scan_id,
+            frame_index=row.frame_index,
+            before=TumorClass(row.before),
+            before_confidence=row.before_confidence,
+            before_map=_square(row.before_map),
+            after=TumorClass(row.after),
+            after_confidence=row.after_confidence,
+            after_map=_square(row.after_map),
+            loss=row.loss,
+        )
+        for row in rows
+    ]
+
+
+def _square(stored: bytes | memoryview) -> NDArray[np.float16]:
+    """An activation map as both tables keep it -> (h, w)."""
+    values = np.frombuffer(stored, dtype="<f2").astype(np.float16)
+    side = round(len(values) ** 0.5)
+    return values.reshape(side, side)

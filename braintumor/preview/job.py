@@ -1,0 +1,149 @@
+"""Make a flip preview: score in the shadow, compare, write the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from braintumor import database, registry
+from braintumor.database import transaction
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.pages.address import FLIP_PREVIEW, run_page, run_path
+from braintumor.preview.flips import Flip, FlipPreview, compare
+from braintumor.preview.page import SHOWN_SIZE, FlipPictures, ShownFlip, flip_page, to_markdown
+from braintumor.preview.scans import AnsweredScan, Unread, is_anything_scored, newest_answered, read_frames
+from braintumor.preview.shadow import score_in_shadow
+from braintumor.registry import ModelVersion
+from braintumor.settings import Settings
+
+SCANS = 500
+"""Scans that are compared unless told otherwise."""
+MOST_SCANS = 5000
+_SHOWN = 100
+"""Flips with pictures on a page: 3 MB."""
+_HTML = "text/html; charset=utf-8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Previewed:
+    """A preview that was made, and where its page lies."""
+
+    preview: FlipPreview
+    page: S3Uri
+
+
+def preview_candidate(
+    settings: Settings, gate_verdict_id: int, *, scans: int = SCANS, reports_url: str = ""
+) -> dict[str, Any]:
+    """The preview of the candidate of a verdict, against the champion that the verdict names.
+
+    Returns a small summary: ``markdown``, which links to the page below ``reports_url``, ``page_uri``,
+    ``count_compared``, ``count_flip``.
+    """
+    engine = database.connect(settings)
+    with transaction(engine) as connection:
+        verdict = connection.execute(
+            text("""
+            select run_key, model_version_id, champion_model_version_id
+            from gate_verdict
+            where gate_verdict_id = :id"""),
+            {"id": gate_verdict_id},
+        ).one()
+    champion_id = verdict.champion_model_version_id
+    made = make_preview(
+        engine,
+        settings,
+        candidate=registry.find_model(engine, str(verdict.model_version_id)),
+        champion=None if champion_id is None else registry.find_model(engine, str(champion_id)),
+        scans=scans,
+        run_key=verdict.run_key,
+    )
+    return {
+        "markdown": to_markdown(made.preview, address=f"{reports_url}/{run_path(verdict.run_key, FLIP_PREVIEW)}"),
+        "page_uri": str(made.page),
+        "count_compared": made.preview.count_compared,
+        "count_flip": made.preview.count_flip,
+    }
+
+
+def make_preview(
+    engine: Engine,
+    settings: Settings,
+    *,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+    scans: int,
+    run_key: str,
+) -> Previewed:
+    """Compare ``candidate`` with the answers of ``champion`` to its newest scans, and write the page of the run.
+
+    Raises:
+        ModelIntegrityError: the candidate's files are not what the registry says.
+        ObjectStoreUnreachableError: S3 is away; what was scored is kept.
+    """
+    store = ObjectStore.connect(settings)
+    preview, taken = _preview(engine, store, settings, candidate, champion, scans=scans, run_key=run_key)
+    shown = _shown(store, preview.flips, taken)
+    page = flip_page(preview, shown, run_key=run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+    address = run_page(settings, run_key, FLIP_PREVIEW)
+    store.write(address, page.encode(), content_type=_HTML)
+    return Previewed(preview=preview, page=address)
+
+
+def _preview(
+    engine: Engine,
+    store: ObjectStore,
+    settings: Settings,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+    *,
+    scans: int,
+    run_key: str,
+) -> tuple[FlipPreview, Sequence[AnsweredScan]]:
+    taken = newest_answered(engine, champion, limit=scans) if champion else []
+    if champion is None or not taken:
+        why = _why_nothing(engine, champion, scans)
+        return FlipPreview(candidate=candidate.model_name, champion=_name(champion), why_nothing=why), []
+    loaded = registry.load_model(store, settings, candidate)
+    unread = score_in_shadow(engine, store, candidate, loaded, taken, run_key=run_key)
+    transitions, flips = compare(
+        engine, champion=champion, candidate=candidate, scan_ids=[scan.scan_id for scan in taken], shown=_SHOWN
+    )
+    preview = FlipPreview(
+        candidate=candidate.model_name,
+        champion=champion.model_name,
+        count_scan=len(taken),
+        unread=unread,
+        transitions=transitions,
+        flips=flips,
+    )
+    return preview, taken
+
+
+def _why_nothing(engine: Engine, champion: ModelVersion | None, scans: int) -> str:
+    if scans == 0:
+        return "the preview was asked for no scan"
+    if not is_anything_scored(engine):
+        return "no scan has been scored yet"
+    return f"{champion.model_name} has answered no scan yet" if champion else "there is no champion"
+
+
+def _name(champion: ModelVersion | None) -> str:
+    return champion.model_name if champion else ""
+
+
+def _shown(store: ObjectStore, flips: Sequence[Flip], taken: Sequence[AnsweredScan]) -> Iterator[ShownFlip]:
+    """The flips with their pictures, read again a few at a time."""
+    by_id = {scan.scan_id: scan for scan in taken}
+
+    def draw(flip: Flip) -> ShownFlip:
+        frames = read_frames(store, by_id[flip.scan_id], size=SHOWN_SIZE)
+        if isinstance(frames, Unread):
+            return ShownFlip(flip=flip, pictures=frames)
+        return ShownFlip(flip=flip, pictures=FlipPictures.draw(flip, frames[flip.frame_index]))
+
+    return store.concurrently(draw, flips)

@@ -1,0 +1,85 @@
+"""The newest scans that a model answered, and their frames as they were scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, text
+
+from braintumor.database import transaction
+from braintumor.errors import (
+    ObjectChangedError,
+    ObjectMissingError,
+    ObjectRefusedError,
+    ObjectStoreUnreachableError,
+)
+from braintumor.imaging.frames import Limits, decode
+from braintumor.imaging.preprocess import prepare
+from braintumor.imaging.rejection import Rejection
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.registry import ModelVersion
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnsweredScan:
+    """A scan with an answer, at the version that was scored. Its key can identify a patient: name it by its id."""
+
+    scan_id: int
+    location: S3Uri = field(repr=False)
+    etag: str
+
+
+class Unread(StrEnum):
+    """Why a scan that was scored cannot be scored again. The value is what people read after its number."""
+
+    GONE = "gone or overwritten since"
+    REFUSED = "refused by S3"
+    UNDELIVERED = "not delivered by S3"
+    UNREADABLE = "not readable any more"
+
+
+def newest_answered(engine: Engine, model: ModelVersion, *, limit: int) -> list[AnsweredScan]:
+    """The scans that ``model`` answered, those settled last first, ``limit`` at most."""
+    with transaction(engine) as connection:
+        rows = connection.execute(
+            text("""
+            select scan_id, bucket, key, etag
+            from scan
+            join scan_location using (scan_id)
+            where state = 'scored'
+              and exists (
+                  select from prediction
+                  where prediction.scan_id = scan.scan_id and prediction.model_version_id = :model)
+            order by settled_at desc, scan_id desc
+            limit :limit"""),
+            {"model": model.model_version_id, "limit": limit},
+        ).all()
+    return [
+        AnsweredScan(scan_id=row.scan_id, location=S3Uri(bucket=row.bucket, key=row.key), etag=row.etag) for row in rows
+    ]
+
+
+def is_anything_scored(engine: Engine) -> bool:
+    """Whether production has any scored scan at all."""
+    with transaction(engine) as connection:
+        return bool(connection.scalar(text("select exists (select from scan where state = 'scored')")))
+
+
+def read_frames(store: ObjectStore, scan: AnsweredScan, *, size: int) -> NDArray[np.uint8] | Unread:
+    """The frames of the version that was scored, uint8 (F, size, size, 3), or why there are none. Safe in threads."""
+    limits = Limits()
+    try:
+        data = store.read(scan.location, etag=scan.etag, max_bytes=limits.max_bytes)
+    except (ObjectChangedError, ObjectMissingError):
+        return Unread.GONE
+    except ObjectRefusedError:
+        return Unread.REFUSED
+    except ObjectStoreUnreachableError:
+        return Unread.UNDELIVERED
+    decoded = decode(data, limits=limits)
+    if isinstance(decoded, Rejection):
+        return Unread.UNREADABLE
+    return np.stack([prepare(frame.pixels, size=size) for frame in decoded.frames])

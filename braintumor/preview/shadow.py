@@ -1,0 +1,105 @@
+"""Let a model answer scans in the shadow: rows that no reader of answers ever sees.
+
+A retry scores only what is missing. Reading runs ahead in threads, a bounded number of scans at a time, and each step
+is written in one transaction, so memory does not grow with the number of scans and nothing is lost with a worker.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Engine, text
+
+from braintumor.database import transaction
+from braintumor.errors import ObjectStoreUnreachableError
+from braintumor.objectstore import ObjectStore
+from braintumor.preview.scans import AnsweredScan, Unread, read_frames
+from braintumor.registry import ModelVersion
+from braintumor.serving.answer import Answer, answers
+from braintumor.serving.engine import LoadedModel
+
+_SCANS_A_STEP = 32
+"""Scans decoded and inferred together."""
+
+
+def score_in_shadow(
+    engine: Engine,
+    store: ObjectStore,
+    model: ModelVersion,
+    loaded: LoadedModel,
+    scans: Sequence[AnsweredScan],
+    *,
+    run_key: str,
+) -> Counter[Unread]:
+    """Give every scan of ``scans`` its shadow predictions by ``model``; returns those that could not be read.
+
+    Raises:
+        ObjectStoreUnreachableError: S3 delivered nothing of a whole step, so it is S3 that is away.
+    """
+    missing = _without_shadow(engine, model, scans)
+    size = loaded.manifest.image_size
+    readings = store.concurrently(lambda scan: (scan, read_frames(store, scan, size=size)), missing)
+    unread: Counter[Unread] = Counter()
+    while step := list(islice(readings, _SCANS_A_STEP)):
+        failed = [reading for _, reading in step if isinstance(reading, Unread)]
+        if failed.count(Unread.UNDELIVERED) == len(step):
+            raise ObjectStoreUnreachableError(
+                f"S3 delivered none of {len(step)} scans in a row for the preview of {model.model_name}. What was "
+                "scored is kept: try again when S3 answers."
+            )
+        unread.update(failed)
+        readable = [(scan, reading) for scan, reading in step if not isinstance(reading, Unread)]
+        if readable:
+            _write(engine, model, run_key, _infer(loaded, readable))
+    return unread
+
+
+def _without_shadow(engine: Engine, model: ModelVersion, scans: Sequence[AnsweredScan]) -> list[AnsweredScan]:
+    with transaction(engine) as connection:
+        known = connection.scalars(
+            text("select scan_id from shadow_prediction where model_version_id = :model and scan_id = any(:scans)"),
+            {"model": model.model_version_id, "scans": [scan.scan_id for scan in scans]},
+        )
+        has_shadow = set(known)
+    return [scan for scan in scans if scan.scan_id not in has_shadow]
+
+
+def _infer(
+    loaded: LoadedModel, readable: Sequence[tuple[AnsweredScan, NDArray[np.uint8]]]
+) -> Iterator[tuple[int, int, Answer]]:
+    """Scan id, frame index and answer of every frame, inferred in one go."""
+    stream = answers(loaded.predict(np.concatenate([frames for _, frames in readable])), loaded.manifest)
+    for scan, frames in readable:
+        for index, answer in enumerate(islice(stream, len(frames))):
+            yield scan.scan_id, index, answer
+
+
+def _write(engine: Engine, model: ModelVersion, run_key: str, shadows: Iterator[tuple[int, int, Answer]]) -> None:
+    rows: list[dict[str, Any]] = [
+        {
+            "scan": scan_id,
+            "frame": index,
+            "model": model.model_version_id,
+            "run_key": run_key,
+            "predicted_class": answer.predicted_class.value,
+            "confidence": answer.confidence,
+            **dict(zip(("p0", "p1", "p2", "p3"), answer.probabilities, strict=True)),
+            "activation_map": answer.activation_map.astype("<f2").tobytes(),
+        }
+        for scan_id, index, answer in shadows
+    ]
+    with transaction(engine) as connection:
+        connection.execute(
+            text("""
+            insert into shadow_prediction (
+                scan_id, frame_index, model_version_id, run_key, predicted_class, confidence, probability_glioma,
+                probability_meningioma, probability_normal, probability_pituitary, activation_map)
+            values (:scan, :frame, :model, :run_key, :predicted_class, :confidence, :p0, :p1, :p2, :p3, :activation_map)
+            on conflict do nothing"""),
+            rows,
+        )
