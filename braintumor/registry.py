@@ -7,7 +7,7 @@ can find half a model.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
@@ -34,6 +34,7 @@ class ModelVersion:
     model_name: str
     backbone: str
     recipe_name: str
+    recipe_override: dict[str, Any]
     initialisation: str
     snapshot_id: str
     image_size: int
@@ -78,6 +79,7 @@ class TrainingRecord:
     grouped_accuracy: float | None = None
     naive_accuracy: float | None = None
     initial_weights_sha256: str | None = None
+    recipe_override: dict[str, Any] = field(default_factory=dict)
 
 
 _SELECT = """
@@ -86,6 +88,7 @@ _SELECT = """
         model_version.model_name,
         model_version.backbone,
         training_run.recipe_name,
+        training_run.recipe_override,
         training_run.initialisation,
         training_run.snapshot_id,
         model_version.image_size,
@@ -324,11 +327,11 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
         text("""
         insert into training_run (
             run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version, library_versions,
-            device, seconds, grouped_accuracy, naive_accuracy, initial_weights_sha256)
+            device, seconds, grouped_accuracy, naive_accuracy, initial_weights_sha256, recipe_override)
         values (
             :run_key, :recipe_name, cast(:recipe as jsonb), :snapshot_id, :initialisation, cast(:history as jsonb),
             :code_version, cast(:library_versions as jsonb), :device, :seconds,
-            :grouped_accuracy, :naive_accuracy, :initial_weights_sha256)
+            :grouped_accuracy, :naive_accuracy, :initial_weights_sha256, cast(:recipe_override as jsonb))
         on conflict (run_key, recipe_name) do nothing"""),
         {
             "run_key": training.run_key,
@@ -344,6 +347,7 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
             "grouped_accuracy": training.grouped_accuracy,
             "naive_accuracy": training.naive_accuracy,
             "initial_weights_sha256": training.initial_weights_sha256,
+            "recipe_override": json.dumps(training.recipe_override),
         },
     )
     found: int = connection.execute(

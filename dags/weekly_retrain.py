@@ -48,22 +48,49 @@ _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
             description="One model is trained for each.",
             section="Training",
         ),
-        "epochs": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            maximum=1000,
-            title="Epochs",
-            description="At most so many, for every recipe. Empty: each recipe's own number.",
-            section="Training",
-        ),
         "dataset_uri": Param(
             None,
             type=["null", "string"],
             pattern="^s3://.+",
             title="S3 prefix of the labelled images",
             description="Empty: the setting BRAINTUMOR_DATASET_URI.",
-            section="Data",
+            section="Training",
+        ),
+        "epochs": Param(
+            None,
+            type=["null", "integer"],
+            minimum=1,
+            maximum=1000,
+            title="Epochs",
+            description="At most so many in the frozen stage. Empty: each recipe's own number.",
+            section="Set by hand, for every recipe",
+        ),
+        "dropout": Param(
+            None,
+            type=["null", "number"],
+            minimum=0,
+            exclusiveMaximum=1,
+            title="Dropout",
+            description="Rate on the pooled features. Empty: each recipe's own.",
+            section="Set by hand, for every recipe",
+        ),
+        "learning_rate": Param(
+            None,
+            type=["null", "number"],
+            exclusiveMinimum=0,
+            exclusiveMaximum=1,
+            title="Learning rate",
+            description="Of Adam in the frozen stage. Empty: each recipe's own.",
+            section="Set by hand, for every recipe",
+        ),
+        "overrides": Param(
+            {},
+            type="object",
+            title="Other values",
+            description='Any other value of a recipe, as JSON: {"batch_size": 64, "augmentation": {"zoom": 0.2}}; '
+            '{"augmentation": false} leaves augmentation out. Checked before anything is trained. What is set by hand '
+            "is on record with the model.",
+            section="Set by hand, for every recipe",
         ),
         "policy": Param(
             "ask",
@@ -106,19 +133,20 @@ def weekly_retrain() -> None:
     def recipes() -> list[str]:
         """The recipes of this run, checked before hours are spent."""
         from braintumor.modelling.recipe import Recipe
+        from wiring import set_by_hand
 
-        return [Recipe.load(name).name for name in get_current_context()["params"]["recipes"]]
+        params = get_current_context()["params"]
+        return [Recipe.load(name).override(**set_by_hand(params)).name for name in params["recipes"]]
 
     @task(queue="gpu", pool="gpu", map_index_template="{{ recipe }}")
     def train(recipe: str, snapshot_id: str) -> str:
         """Train one recipe in an interpreter of its own; returns the model's name."""
-        from wiring import train_in_subprocess
+        from wiring import set_by_hand, train_in_subprocess
 
         context = get_current_context()
         context["recipe"] = recipe
-        return train_in_subprocess(
-            recipe, snapshot_id=snapshot_id, run_key=context["run_id"], epochs=context["params"]["epochs"]
-        )
+        overrides = set_by_hand(context["params"])
+        return train_in_subprocess(recipe, snapshot_id=snapshot_id, run_key=context["run_id"], overrides=overrides)
 
     @task(map_index_template="{{ model_name }}")
     def evaluate(model_name: str) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +82,13 @@ def _connection(name: str) -> Connection:
         ) from error
 
 
-def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, epochs: int | None) -> str:
+def set_by_hand(params: Mapping[str, Any]) -> dict[str, Any]:
+    """What the retrain form sets instead of the recipes' own values; a field of its own goes before ``overrides``."""
+    named = {key: params[key] for key in ("epochs", "dropout", "learning_rate") if params[key] is not None}
+    return {**params["overrides"], **named}
+
+
+def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, overrides: Mapping[str, Any]) -> str:
     """Run ``braintumor train`` in an interpreter of its own, its progress in the task's log; returns the model's name.
 
     TensorFlow in a forked task can hang, and keeps GPU memory until its process ends: so it gets a process that ends.
@@ -91,7 +99,8 @@ def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, epochs: 
 
     found = settings()
     arguments = ["--recipe", recipe, "--snapshot", snapshot_id, "--run-key", run_key]
-    arguments += ["--epochs", str(epochs)] if epochs else []
+    for setting in _as_toml(overrides):
+        arguments += ["--set", setting]
     command = [sys.executable, "-m", "braintumor", "train", *arguments]
     exit_code = run_to_its_end(command, found.to_environment(os.environ))
     if exit_code == 1:  # an error that would come again, and so is not retried; any other is
@@ -100,6 +109,15 @@ def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, epochs: 
         raise RuntimeError(f"Training {recipe} ended with exit code {exit_code}; its own words are above.")
     models = trained_in(database.connect(found), run_key)
     return next(model.model_name for model in models if model.recipe_name == recipe)
+
+
+def _as_toml(values: Mapping[str, Any]) -> Iterator[str]:
+    """``key=value`` for each, ``table.key=value`` for those of tables: JSON's plain values are TOML's, but for null."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _as_toml({f"{key}.{name}": inner for name, inner in value.items()})
+        else:
+            yield f"{key}={json.dumps(value if value is not None else False)}"
 
 
 def run_to_its_end(command: list[str], environment: dict[str, str]) -> int:

@@ -6,7 +6,6 @@ beside the models. They are streamed through these routes and never served as fi
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING
 
 from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag
@@ -30,19 +29,12 @@ app = FastAPI(title="Brain-tumour model reports", docs_url=None, redoc_url=None,
 
 
 @app.get("/", dependencies=[_may_read])
-def models() -> HTMLResponse:
-    """Every model version, with its report."""
+def overview() -> HTMLResponse:
+    """Every model, run and snapshot, with links to their pages."""
     from braintumor import database
-    from braintumor.registry import list_models
+    from braintumor.evaluation.overview import overview_page
 
-    rows = [
-        f"<tr><td>{model.standing}</td>"
-        f'<td><a href="{_PREFIX}/model/{escape(model.model_name)}/report.html">{escape(model.model_name)}</a></td>'
-        f"<td>{escape(model.backbone)}</td><td>{escape(model.initialisation)}</td>"
-        f"<td>{model.created_at:%Y-%m-%d %H:%M}</td></tr>"
-        for model in list_models(database.connect(_settings()))
-    ]
-    return HTMLResponse(_PAGE.format(rows="\n".join(rows) or _NOTHING), headers=_LOCKED)
+    return HTMLResponse(overview_page(database.connect(_settings())), headers=_LOCKED)
 
 
 @app.get("/model/{name}/report.html", dependencies=[_may_read])
@@ -57,20 +49,47 @@ def card(name: str) -> Response:
     return PlainTextResponse(_beside(name, "model_card.md"), headers=_LOCKED)
 
 
+@app.get("/runs/{run}/comparison.html", dependencies=[_may_read])
+def comparison(run: str) -> Response:
+    """All models of a run beside each other."""
+    from braintumor.pages.address import RUN_COMPARISON, run_path
+
+    return _page(run_path(run, RUN_COMPARISON), "There is no comparison of this run: the task `gate` writes it.")
+
+
 @app.get("/runs/{run}/flip_preview.html", dependencies=[_may_read, _may_see_production])
 def flip_preview(run: str) -> Response:
     """Which answers of production a run's candidate would change."""
+    from braintumor.pages.address import FLIP_PREVIEW, run_path
+
+    return _page(
+        run_path(run, FLIP_PREVIEW),
+        "There is no flip preview of this run: it is written by the task `preview`, once the gate has passed.",
+    )
+
+
+@app.get("/snapshots/{snapshot}.html", dependencies=[_may_read])
+def quality(snapshot: str) -> Response:
+    """The quality of a snapshot's images."""
+    from braintumor.pages.address import snapshot_path
+
+    return _page(snapshot_path(snapshot), "There is no quality report of this snapshot: the task `snapshot` writes it.")
+
+
+def _page(path: str, why_not: str) -> Response:
+    """A page below the models' prefix in S3.
+
+    Raises:
+        HTTPException: 404, saying ``why_not``.
+    """
     from braintumor.errors import ObjectMissingError
-    from braintumor.objectstore import ObjectStore
-    from braintumor.pages.address import FLIP_PREVIEW, run_page
+    from braintumor.objectstore import ObjectStore, S3Uri
 
     settings = _settings()
     try:
-        page = ObjectStore.connect(settings).read(run_page(settings, run, FLIP_PREVIEW))
+        page = ObjectStore.connect(settings).read(S3Uri.parse_prefix(settings.require("models_uri")) / path)
     except ObjectMissingError as error:
-        raise HTTPException(
-            404, "There is no flip preview of this run: it is written by the task `preview`, once the gate has passed."
-        ) from error
+        raise HTTPException(404, why_not) from error
     return HTMLResponse(page, headers=_LOCKED)
 
 
@@ -101,21 +120,6 @@ def _settings() -> Settings:
     from braintumor.settings import Settings
 
     return Settings.from_environment().completed(Connection.get_connection_from_secrets)
-
-
-_NOTHING = "<tr><td colspan=5>No model has been trained yet: trigger the DAG weekly_retrain.</td></tr>"
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Brain-tumour models</title>
-<style>
-:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }}
-body {{ max-width: 70rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse; width: 100% }}
-td, th {{ text-align: left; padding: .4rem .8rem; border-bottom: 1px solid #8886 }}
-</style></head><body>
-<h1>Brain-tumour models</h1>
-<p>Reports of the retrain DAG. For review, not for diagnosis.</p>
-<table><tr><th></th><th>Model</th><th>Backbone</th><th>Initial weights</th><th>Trained (UTC)</th></tr>
-{rows}</table></body></html>"""
 
 
 class BrainTumorReports(AirflowPlugin):

@@ -189,12 +189,15 @@ def _time(text: str) -> datetime:
 
 
 def _print_history(history: ModelHistory) -> None:
+    from braintumor.evaluation.words import recipe
+
     m, training = history.model, history.training
     facts = {
         "model": f"{m.model_name} (number {m.model_version_id})",
         "standing": m.standing or "never promoted",
         "backbone": f"{m.backbone}, {m.precision}, {m.image_size} x {m.image_size} pixels, {m.preprocessing}",
-        "training": f"recipe {m.recipe_name} from {m.initialisation} weights on snapshot {m.snapshot_id}",
+        "recipe": recipe(m.recipe_name, m.recipe_override),
+        "training": f"from {m.initialisation} weights on snapshot {m.snapshot_id}",
         "trained": f"{training.finished_at:%Y-%m-%d %H:%M} in {training.seconds:.0f} s on {training.device}",
         "run": f"{training.run_key}, code {training.code_version}",
         "files": m.artefact_uri,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tomllib
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -10,25 +12,30 @@ from braintumor.cli.show import as_json, command_key, print_json
 from braintumor.settings import Settings
 
 
-@click.command(epilog="Example: braintumor train --recipe resnet50_small")
+@click.command(epilog="Example: braintumor train --recipe resnet50_small --set dropout=0.3")
 @click.option("--recipe", "recipe_name", required=True, help="A packaged recipe's name, or the path of a .toml file.")
 @click.option("--snapshot", "snapshot_id", help="Train on this snapshot; without it, one is taken first.")
-@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's number.")
+@click.option(
+    "--set", "changes", metavar="KEY=VALUE", multiple=True,
+    help="Instead of the recipe's own value, in TOML: epochs=5, augmentation.zoom=0.2, augmentation=false. Recorded.",
+)  # fmt: skip
 @click.option("--run-key", help="Name of the retrain run: a retry under the same name finds its model.")
 @as_json
-def train(recipe_name: str, snapshot_id: str | None, epochs: int | None, run_key: str | None, is_json: bool) -> None:
+def train(
+    recipe_name: str, snapshot_id: str | None, changes: tuple[str, ...], run_key: str | None, is_json: bool
+) -> None:
     """Train one recipe on the labelled images in S3, and register the model. Promotes nothing."""
     from braintumor.dataset.snapshot import snapshot_of
     from braintumor.modelling.recipe import Recipe
     from braintumor.modelling.retrain import retrain
 
-    recipe = Recipe.load(recipe_name)
-    if epochs is not None:
-        recipe = recipe.override(epochs=epochs)
+    recipe, overrides = Recipe.load(recipe_name), _parsed(changes)
+    recipe.override(**overrides)  # what is wrong is said before a snapshot is taken
     settings = Settings.from_environment()
     model = retrain(
         settings,
         recipe,
+        overrides=overrides,
         snapshot_id=snapshot_id or snapshot_of(settings).snapshot_id,
         run_key=run_key or command_key(),
         say=lambda words: click.echo(words, err=True),
@@ -37,3 +44,15 @@ def train(recipe_name: str, snapshot_id: str | None, epochs: int | None, run_key
         print_json(asdict(model))
     else:
         click.echo(f"{model.model_name} in {model.artefact_uri}")
+
+
+def _parsed(changes: tuple[str, ...]) -> dict[str, Any]:
+    """The values of ``--set``, those of tables in tables."""
+    try:
+        return tomllib.loads("\n".join(changes))
+    except tomllib.TOMLDecodeError as exc:
+        raise click.BadParameter(
+            f"{exc}. It looks like epochs=5, scaling='unit' or augmentation.zoom=0.2, and each key is given once. "
+            f"Received: {', '.join(changes)}.",
+            param_hint="--set",
+        ) from exc

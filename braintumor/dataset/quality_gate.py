@@ -9,6 +9,7 @@ from braintumor.dataset.quality import Quality
 from braintumor.dataset.quality_report import quality_report
 from braintumor.errors import DatasetError
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.pages.address import snapshot_path
 
 
 def require_quality(store: ObjectStore, models: S3Uri, quality: Quality, *, source: str) -> None:
@@ -35,7 +36,7 @@ def keep_report(
 ) -> None:
     """Keep the report of a snapshot; one that is taken again is brought up to date in what lay beside its images."""
     page = report_now(quality, source=source, snapshot_id=snapshot_id, splits=splits)
-    _write(store, models / f"snapshots/{snapshot_id}.html", page)
+    _write(store, models / snapshot_path(snapshot_id), page)
 
 
 def report_now(

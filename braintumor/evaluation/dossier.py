@@ -18,6 +18,7 @@ from braintumor.evaluation.leakage import leak_table
 from braintumor.evaluation.metrics import Evaluation
 from braintumor.evaluation.record import load_distance_bands, load_evaluation, load_findings
 from braintumor.evaluation.table import ReportTable
+from braintumor.evaluation.words import recipe
 from braintumor.registry import ModelVersion
 
 _INITIALISATION = {
@@ -48,7 +49,7 @@ def dossier(
         role="champion" if model.is_champion else "candidate" if verdict else "trained",
         standing=model.standing,
         backbone=model.backbone,
-        recipe=f"{model.recipe_name} (version {training['recipe']['version']})",
+        recipe=recipe(f"{model.recipe_name} (version {training['recipe']['version']})", model.recipe_override),
         recipe_name=model.recipe_name,
         image_size=model.image_size,
         initialisation=_initialisation(model.initialisation, training["initial_weights_sha256"]),

@@ -31,8 +31,9 @@ from braintumor.evaluation.paper import paper_table
 from braintumor.evaluation.publish import HTML, artefact_bytes, publish_report
 from braintumor.evaluation.record import load_answers, load_evaluation
 from braintumor.evaluation.report import comparison_report
+from braintumor.evaluation.words import markdown, recipe
 from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.pages.address import run_page
+from braintumor.pages.address import RUN_COMPARISON, run_page
 from braintumor.registry import ModelVersion
 from braintumor.settings import Settings
 
@@ -247,7 +248,7 @@ def _publish_comparison(
         )
         for model in models
     ]
-    address = run_page(settings, run_key, "comparison.html")
+    address = run_page(settings, run_key, RUN_COMPARISON)
     page = comparison_report(reports, title=f"Retrain {run_key}", tables=(paper_table(reports),))
     store.write(address, page.encode(), content_type=HTML)
     return address
@@ -256,5 +257,7 @@ def _publish_comparison(
 def _markdown(judgement: Judgement, missing: Sequence[str]) -> str:
     """What the task log and the person who is asked to approve read."""
     absent = f"**Came to no evaluated model: {', '.join(missing)}.**\n\n" if missing else ""
-    head = f"Candidate **{judgement.candidate.model_name}**, picked by validation."
+    candidate = judgement.candidate
+    by = markdown(recipe(candidate.recipe_name, candidate.recipe_override))
+    head = f"Candidate **{candidate.model_name}**, picked by validation. Recipe: {by}."
     return f"{absent}{head}\n\n{judgement.verdict.to_markdown()}"

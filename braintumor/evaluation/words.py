@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from braintumor.evaluation.metrics import wilson_interval
 
@@ -44,6 +47,12 @@ def size(count: int) -> str:
         number /= 1000
         units.pop(0)
     return f"{number:.0f} B" if units[0] == "B" else f"{number:.1f} {units[0]}"
+
+
+def recipe(name: str, override: Mapping[str, Any]) -> str:
+    """A recipe and what a run set by hand: ``"vgg16"``, or ``"vgg16, set by hand: dropout = 0.3"``."""
+    values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in override.items())
+    return f"{name}, set by hand: {values}" if values else name
 
 
 def markdown(text: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_type_hints
 
@@ -153,8 +153,24 @@ class Recipe:
         return made._checked()
 
     def override(self, **values: Any) -> Self:
-        """The same recipe with some values replaced, checked again."""
-        return replace(self, **values)._checked()
+        """The same recipe with some values replaced, checked again.
+
+        Of a table only the keys given are replaced; ``None`` or ``False`` leaves the whole table out.
+
+        Raises:
+            RecipeError: a key is unknown, a value is out of range, or it is the name or the version of the file.
+        """
+        if fixed := values.keys() & _FIXED:
+            raise RecipeError(
+                f"Recipe {self.name!r}: {' and '.join(sorted(fixed))} cannot be overridden: they say which file it "
+                "is. Allowed: every other key. Write another recipe file for another name or version."
+            )
+        return self.from_values(_merged(self.to_values(), values))
+
+    def changes_from(self, original: Recipe) -> dict[str, Any]:
+        """The values that ``original`` has not: one of a table as ``table.key``, a table left out as ``None``."""
+        ours, theirs = _flat(self.to_values()), _flat(original.to_values())
+        return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
 
     def to_values(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -191,7 +207,27 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
+_FIXED = {"name", "version"}
 _SECTIONS: dict[str, type[Augmentation] | type[FineTuning]] = {"augmentation": Augmentation, "fine_tuning": FineTuning}
+
+
+def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """``values`` with ``changes``, a table's keys one by one; a table that is ``False`` is none."""
+    merged = {**values}
+    for key, change in changes.items():
+        if key in _SECTIONS and isinstance(change, Mapping):
+            merged[key] = {**(values[key] or {}), **change}
+        else:
+            merged[key] = None if key in _SECTIONS and change is False else change
+    return merged
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of tables under ``table.key``, beside the others."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, Mapping) else {key: value}
+    return flat
 
 
 def _built(kind: Any, values: Any, *, where: str) -> Any:

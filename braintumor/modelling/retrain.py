@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from braintumor import database
 from braintumor.dataset.frameset import load_frames
@@ -30,15 +31,20 @@ def retrain(
     *,
     snapshot_id: str,
     run_key: str,
+    overrides: Mapping[str, Any] | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> ModelVersion:
     """Train ``recipe`` on a snapshot and register the result; a retry of a finished training returns its model.
 
+    Values of ``overrides`` go before the recipe's own. Where they differ from them, that is on record.
+
     Raises:
         DatasetError: there is no such snapshot, or an image of it was overwritten.
+        RecipeError: a value of ``overrides`` is not one that a recipe can have.
         WeightsError: the initial weights cannot be had.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
+    original, recipe = recipe, recipe.override(**overrides or {})
     for model in trained_in(engine, run_key):
         if model.recipe_name == recipe.name:
             say(f"{recipe.name}: already trained in this run as {model.model_name}")
@@ -61,6 +67,7 @@ def retrain(
         record = TrainingRecord(
             run_key=run_key,
             recipe=recipe.to_values(),
+            recipe_override=recipe.changes_from(original),
             history=trained.history,
             code_version=version("braintumor"),
             library_versions=_versions(),

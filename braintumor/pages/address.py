@@ -1,16 +1,22 @@
-"""Where a retrain run's pages lie: the same path below the models' prefix in S3 and below the reports in Airflow."""
+"""Where pages lie: the same path below the models' prefix in S3 and below the reports in Airflow."""
 
 from __future__ import annotations
 
 from braintumor.objectstore import S3Uri
 from braintumor.settings import Settings
 
+RUN_COMPARISON = "comparison.html"
 FLIP_PREVIEW = "flip_preview.html"
 
 
 def run_path(run_key: str, page: str) -> str:
     """``runs/<run>/<page>``, whatever characters the run's key has."""
     return f"runs/{_safe(run_key)}/{page}"
+
+
+def snapshot_path(snapshot_id: str) -> str:
+    """``snapshots/<snapshot>.html``: the report on its data's quality."""
+    return f"snapshots/{snapshot_id}.html"
 
 
 def run_page(settings: Settings, run_key: str, page: str) -> S3Uri:

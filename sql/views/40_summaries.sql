@@ -30,6 +30,7 @@ select
     model_version.model_name,
     model_version.backbone,
     training_run.recipe_name,
+    training_run.recipe_override,
     training_run.initialisation,
     evaluation.snapshot_id,
     evaluation.split,

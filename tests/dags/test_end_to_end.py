@@ -77,9 +77,11 @@ def test_a_retrain_that_may_not_promote_only_records_and_a_recipe_that_fails_mak
     dag_runner: DagRunner, lenient: Settings
 ) -> None:
     recipes = ["mobilenet_v2", "resnet50_small"]  # no weights of the first can be had here
-    assert dag_runner.run("weekly_retrain", lenient, policy="never", epochs=1, recipes=recipes) == "failed"
+    by_hand = {"epochs": 1, "overrides": {"fine_tuning": False, "batch_size": 7}}
+    assert dag_runner.run("weekly_retrain", lenient, policy="never", recipes=recipes, **by_hand) == "failed"
     engine = database.connect(lenient)
-    assert [model.recipe_name for model in registry.list_models(engine)] == ["resnet50_small"]
+    models = registry.list_models(engine)
+    assert [(m.recipe_name, m.recipe_override) for m in models] == [("resnet50_small", {"epochs": 1, "batch_size": 7})]
     with database.transaction(engine) as connection:
         assert connection.scalar(text("select is_passed from gate_verdict"))
         assert connection.scalar(text("select count(*) from promotion")) == 0

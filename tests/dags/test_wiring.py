@@ -52,6 +52,29 @@ def test_connections_are_used_where_the_environment_names_nothing(dag_runner: Da
     assert done.stdout.splitlines()[-1] == "postgresql://u:p@db:5432/braintumor http://s3 key", done.stderr
 
 
+def test_what_the_form_sets_by_hand_reaches_the_command_as_it_was_typed(dag_runner: DagRunner) -> None:
+    done = in_airflow(
+        dag_runner,
+        """
+        import tomllib
+        from wiring import _as_toml, set_by_hand
+        others = {"batch_size": 64, "dropout": 0.9, "augmentation": {"zoom": 1e-05}, "fine_tuning": None, "scaling": "unit"}
+        found = set_by_hand({"epochs": 3, "dropout": 0.25, "learning_rate": None, "overrides": others})
+        print(tomllib.loads("\\n".join(_as_toml(found))))
+        """,
+    )
+    assert done.stdout.splitlines()[-1] == str(
+        {
+            "batch_size": 64,
+            "dropout": 0.25,
+            "scaling": "unit",
+            "augmentation": {"zoom": 1e-05},
+            "fine_tuning": False,
+            "epochs": 3,
+        }
+    ), done.stderr
+
+
 def test_a_task_that_is_timed_out_takes_its_training_along(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,30 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
 def test_initial_weights_and_the_file_that_they_come_from_must_agree(values: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=r"weights_(file|sha256)"):
         Recipe.load("vgg16").override(**values)
+
+
+def test_what_is_set_by_hand_replaces_single_values_and_is_told_apart_from_the_file() -> None:
+    recipe = Recipe.load("paper_vgg16_augmented")
+    changed = recipe.override(dropout=0.3, epochs=recipe.epochs, augmentation={"zoom": 0.2})
+    assert recipe.augmentation and changed.augmentation == replace(recipe.augmentation, zoom=0.2)
+    assert changed.changes_from(recipe) == {"dropout": 0.3, "augmentation.zoom": 0.2}
+    assert recipe.override().changes_from(recipe) == {}
+
+
+@pytest.mark.parametrize("nothing", [None, False])
+def test_a_table_can_be_left_out_by_hand(nothing: object) -> None:
+    recipe = Recipe.load("paper_vgg16_augmented")
+    plain = recipe.override(augmentation=nothing)
+    assert plain.augmentation is None
+    assert plain.changes_from(recipe) == {"augmentation": None}
+
+
+@pytest.mark.parametrize("key", ["name", "version"])
+def test_what_says_which_file_a_recipe_is_cannot_be_set_by_hand(key: str) -> None:
+    with pytest.raises(RecipeError, match=f"{key} cannot be overridden"):
+        Recipe.load("vgg16").override(**{key: 7})
+
+
+def test_a_key_that_no_recipe_has_cannot_be_set_by_hand() -> None:
+    with pytest.raises(RecipeError, match=r"unknown keys \['epoch'\]"):
+        Recipe.load("vgg16").override(epoch=3)
