@@ -37,18 +37,22 @@ class Features:
 
 
 class FeatureExtractor:
-    """A frozen backbone where it is fastest: Keras on a GPU, else the engine that will serve it, on the CPU.
+    """A frozen backbone, run over many frames by slices that fit into memory. ``device`` says where it runs."""
 
-    On a CPU that engine is about twice as fast as Keras. ``device`` says which it was.
-    """
+    def __init__(self, embed: Embed, *, device: str) -> None:
+        """Take the backbone as somebody runs it."""
+        self._embed = embed
+        self.device = device
 
-    def __init__(self, classifier: Classifier) -> None:
-        """Take the first GPU that Keras sees, if there is one."""
+    @classmethod
+    def fastest(cls, classifier: Classifier) -> FeatureExtractor:
+        """Keras on the first GPU that it sees; else the engine that will serve, twice as fast as Keras on a CPU."""
         import keras
 
         found = gpus()
-        self._embed = through_keras(classifier) if found else through_openvino(classifier)
-        self.device = f"{found[0]} (Keras on {keras.backend.backend()})" if found else "cpu (OpenVINO)"
+        if found:
+            return cls(through_keras(classifier), device=f"{found[0]} (Keras on {keras.backend.backend()})")
+        return cls(through_openvino(classifier), device="cpu (OpenVINO)")
 
     def extract(self, frames: NDArray[np.uint8]) -> Features:
         """Features of frames (N, S, S, 3), N >= 1."""

@@ -113,7 +113,7 @@ def train(
             folder=checkpoints,
             say=say,
         )
-        stage = _stage_of(FeatureExtractor(classifier), history, training=training, validation=validation)
+        stage = _stage_of(FeatureExtractor.fastest(classifier), history, training=training, validation=validation)
     seconds = time.monotonic() - started
     manifest = _finish(
         recipe, classifier, stage, validation=validation, folder=folder, snapshot_id=snapshot_id, say=say
@@ -167,7 +167,7 @@ def _frozen_stage(
     say: Callable[[str], None],
 ) -> _Stage:
     """Fit the head on features of the frozen backbone, and put it in place."""
-    extractor = FeatureExtractor(classifier)
+    extractor = FeatureExtractor.fastest(classifier)
     started = time.monotonic()
     plain = extractor.extract(training.frames)
     views = [plain.pooled]
