@@ -58,7 +58,7 @@ def test_what_the_form_sets_by_hand_reaches_the_command_as_it_was_typed(dag_runn
         """
         import tomllib
         from wiring import _as_toml, set_by_hand
-        others = {"batch_size": 64, "dropout": 0.9, "augmentation": {"zoom": 1e-05}, "fine_tuning": None, "scaling": "unit"}
+        others = {"batch_size": 64, "dropout": 0.9, "augmentation": {"zoom": 1e-05}, "fine_tuning": None}
         found = set_by_hand({"epochs": 3, "dropout": 0.25, "learning_rate": None, "overrides": others})
         print(tomllib.loads("\\n".join(_as_toml(found))))
         """,
@@ -67,7 +67,6 @@ def test_what_the_form_sets_by_hand_reaches_the_command_as_it_was_typed(dag_runn
         {
             "batch_size": 64,
             "dropout": 0.25,
-            "scaling": "unit",
             "augmentation": {"zoom": 1e-05},
             "fine_tuning": False,
             "epochs": 3,
