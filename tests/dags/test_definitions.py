@@ -19,7 +19,7 @@ import json
 from airflow.dag_processing.dagbag import DagBag
 bag = DagBag({folder!r})
 assert not bag.import_errors, bag.import_errors
-print("JSON" + json.dumps({{
+print(json.dumps({{
     dag.dag_id: dict(
         owner=dag.owner, tags=sorted(dag.tags), doc=dag.doc_md,
         catchup=dag.catchup, max_active_runs=dag.max_active_runs,
@@ -41,7 +41,7 @@ def dags(dag_runner: DagRunner) -> dict[str, Any]:
         [sys.executable, "-c", code], env=dag_runner.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.rpartition("JSON")[2])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
