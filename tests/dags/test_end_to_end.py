@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from sqlalchemy import Engine, text
 
 from braintumor import database, registry
 from braintumor.dataset.folder import labelled_files, upload
+from braintumor.evaluation.overview import overview_page
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
@@ -42,6 +44,11 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
         assert connection.scalar(text("select is_passed from gate_verdict"))
         assert connection.scalar(text("select actor from promotion")) == "policy auto"
         assert connection.scalar(text("select count(*) from approval_answer")) == 0, "nobody was asked"
+
+    models, overview = S3Uri.parse_prefix(lenient.require("models_uri")), overview_page(engine)
+    for link in re.findall(r'href="((?:runs|snapshots)/[^"]+)"', overview):
+        assert store.read(models / link)
+    assert overview.count("href=") == 4, "a report, a comparison, a flip preview, and the quality of the data"
 
     scans = S3Uri.parse(lenient.require("scans_uri"))
     for path in write_unlabelled(tmp_path, count=5, seed=1):

@@ -17,6 +17,7 @@ from braintumor import database, registry
 from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
@@ -25,6 +26,7 @@ from tests.dags.conftest import LENIENT_RULES
 from tests.sql import rows
 
 _PAGES = ("report.html", "model_card.md")
+_PATHS = ("runs/x/flip_preview.html", "runs/x/comparison.html", "snapshots/x.html")
 
 
 @pytest.fixture(scope="module")
@@ -78,30 +80,38 @@ def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None
 def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
     address = f"{live.airflow.url}/braintumor/reports/"
     assert requests.get(address, timeout=30).status_code == 401
-    for path in (*(f"model/x/{page}" for page in _PAGES), "runs/x/flip_preview.html"):
+    for path in (*(f"model/x/{page}" for page in _PAGES), *_PATHS):
         assert requests.get(f"{address}{path}", timeout=30).status_code == 401
     viewer = AirflowClient(live.airflow.url, "viewer", live.state.secrets.viewer_password)
     answer = viewer.send("GET", "/braintumor/reports/")
     model = registry.champion(database.connect(library(live)))
     name, store = model.model_name, ObjectStore.connect(library(live))
-    for run in ("x", "..", "%2e%2e"):
+    for run in ("..", "%2e%2e"):
         assert viewer.send("GET", f"/braintumor/reports/runs/{run}/flip_preview.html", allow=(404,)).status_code == 404
     for page in _PAGES:
         store.write(S3Uri.parse(model.artefact_uri) / page, page.encode())
         assert viewer.send("GET", f"/braintumor/reports/model/{name}/{page}").text == page
-    assert (
-        f"model/{name}/report.html" in answer.text and "default-src 'none'" in answer.headers["Content-Security-Policy"]
-    )
+    models = S3Uri.parse_prefix(library(live).require("models_uri"))
+    for path in _PATHS:
+        assert viewer.send("GET", f"/braintumor/reports/{path}", allow=(404,)).status_code == 404
+        store.write(models / path, path.encode())
+        assert viewer.send("GET", f"/braintumor/reports/{path}").text == path
+    assert name in answer.text and "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert requests.get(f"{live.airflow.url}/braintumor/reports/openapi.json", timeout=30).status_code in {401, 404}
 
 
-def test_whoever_answers_the_question_is_on_record_and_only_approve_promotes(live: Stack) -> None:
+def test_whoever_answers_the_question_is_on_record_and_only_approve_promotes(live: Stack, tmp_path: Path) -> None:
     client, settings = live.client(), library(live)
+    for path in write_unlabelled(tmp_path, count=2, seed=5):
+        uri = S3Uri.parse(settings.require("scans_uri")) / f"asked/{path.name}"
+        ObjectStore.connect(settings).write(uri, path.read_bytes())
+    score_night(settings, run_key="a night before the question")
+    ((count_scan,),) = rows(settings, "select count(*) from scan where state = 'scored'")
     before = registry.champion(database.connect(settings)).model_name
     run_id = client.trigger("weekly_retrain", {"policy": "ask", "epochs": 1})
     body = question(client, run_id)["body"]
     assert "| rule" in body and "### Flip preview" in body
-    assert "6 scans of production, the newest that" in body
+    assert f"{count_scan} scans of production, the newest that" in body
     _the_previews_page_is_behind_the_link(live, body)
 
     answer(client, run_id, "Reject")
