@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -21,6 +19,7 @@ from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
+from tests.approval import answer, question
 from tests.conftest import move_champion, state_folder
 from tests.dags.conftest import LENIENT_RULES
 from tests.sql import rows
@@ -128,27 +127,6 @@ def test_whoever_answers_the_question_is_on_record_and_only_approve_promotes(liv
     assert (champion != before, actor) == (True, "admin")
     answers = rows(settings, "select answer, person from approval_answer order by answered_at")
     assert answers == [("reject", "admin"), ("approve", "admin")]
-
-
-def question(client: AirflowClient, run_id: str) -> dict[str, Any]:
-    """What a person is asked, once the task waits."""
-    deadline = time.monotonic() + 400
-    while True:
-        states = {task.task_id: task.state for task in client.task_states("weekly_retrain", run_id)}
-        if states.get("approve") == "awaiting_input":
-            found: dict[str, Any] = client.request("GET", _hitl(run_id))
-            return found
-        assert "failed" not in states.values(), client.failure_logs("weekly_retrain", run_id)
-        assert time.monotonic() < deadline, states
-        time.sleep(1)
-
-
-def answer(client: AirflowClient, run_id: str, option: str) -> None:
-    client.request("PATCH", _hitl(run_id), json={"chosen_options": [option], "params_input": {}})
-
-
-def _hitl(run_id: str) -> str:
-    return f"/dags/weekly_retrain/dagRuns/{quote(run_id, safe='')}/taskInstances/approve/-1/hitlDetails"
 
 
 def _the_previews_page_is_behind_the_link(live: Stack, body: str) -> None:

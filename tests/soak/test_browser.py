@@ -1,4 +1,4 @@
-"""Airflow's pages as a person uses them, in real headless Chromium: the trigger form, and the reports."""
+"""Airflow's pages as a person uses them, in real headless Chromium: the trigger form, the question, and the reports."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
+from braintumor import database, registry
+from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from embedded.stack import Stack
+from tests.approval import question
 from tests.conftest import move_champion, state_folder
+from tests.dags.conftest import LENIENT_RULES
+from tests.sql import rows
 
 pytestmark = pytest.mark.soak
 
@@ -32,12 +39,17 @@ _FLAGS = [
 
 
 @pytest.fixture(scope="module")
-def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
-    extra = {"BRAINTUMOR_RECIPES": "resnet50_small,vgg16_small"}
+def live(
+    seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
+) -> Iterator[Stack]:
+    """A whole stack with a champion, new scans, labelled images, and a gate that these can pass."""
+    rules = tmp_path_factory.mktemp("rules") / "gate.toml"
+    rules.write_text(LENIENT_RULES)
+    extra = {"BRAINTUMOR_RECIPES": "resnet50_small,vgg16_small", "BRAINTUMOR_GATE_RULES": str(rules)}
     with state_folder() as folder, Stack(folder, extra_env=extra) as stack:
-        cache = str(stack.state.folder / "cache")
-        settings = replace(Settings.from_environment(stack.library_env()), cache_folder=cache)
+        settings = library(stack)
         move_champion(seeded, settings, tiny_model_folder)
+        upload(ObjectStore.connect(settings), labelled_files(phantoms), S3Uri.parse(settings.require("dataset_uri")))
         for path in write_unlabelled(stack.state.folder / "night", count=3, seed=1):
             uri = S3Uri.parse(settings.require("scans_uri")) / path.name
             ObjectStore.connect(settings).write(uri, path.read_bytes())
@@ -45,6 +57,10 @@ def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
             stack.client().wait_for_dag(dag_id)
             stack.client().unpause(dag_id)
         yield stack
+
+
+def library(stack: Stack) -> Settings:
+    return replace(Settings.from_environment(stack.library_env()), cache_folder=str(stack.state.folder / "cache"))
 
 
 @pytest.fixture
@@ -68,9 +84,20 @@ def page(live: Stack) -> Iterator[Page]:
 def test_the_retrain_form_shows_its_choices_with_their_meaning(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(f"{live.airflow.url}/dags/weekly_retrain")
     page.get_by_role("button", name="Trigger").first.click()
-    for words in ("Recipes", "Epochs", "Promotion policy", "One model is trained for each"):
+    for words in ("Recipes", "One model is trained for each", "Set by hand, for every recipe", "Promotion"):
         expect(page.get_by_text(words).first).to_be_visible()
     expect(page.get_by_text("resnet50_small").first).to_be_visible()
+    page.get_by_text("Set by hand, for every recipe").first.click()
+    page.get_by_role("button", name="Promotion").first.click()
+    for words in (
+        "Epochs",
+        "Dropout",
+        "Learning rate",
+        "Other values",
+        "Promotion policy",
+        "Scans of the flip preview",
+    ):
+        expect(page.get_by_text(words, exact=True).first).to_be_visible()
     page.screenshot(path=tmp_path / "form.png", full_page=True)
     assert (tmp_path / "form.png").stat().st_size > 10_000
 
@@ -87,10 +114,49 @@ def test_a_night_triggered_from_the_page_ends_green(live: Stack, page: Page) -> 
     assert client.wait("nightly_scoring", runs[0]["dag_run_id"], timeout_s=240) == "success"
 
 
-def test_the_models_page_is_in_the_navigation(live: Stack, page: Page) -> None:
+@pytest.mark.parametrize(("policy", "count_promotion"), [("never", 0), ("auto", 1)])
+def test_a_run_that_asks_nobody_does_what_its_policy_says(live: Stack, policy: str, count_promotion: int) -> None:
+    client, settings = live.client(), library(live)
+    before = registry.champion(database.connect(settings))
+    run_id = client.trigger("weekly_retrain", {"policy": policy, "recipes": ["resnet50_small"], "epochs": 1})
+    state = client.wait("weekly_retrain", run_id, timeout_s=400)
+    assert state == "success", client.failure_logs("weekly_retrain", run_id)
+    assert rows(settings, f"select is_passed from gate_verdict where run_key = '{run_id}'") == [(True,)]
+    promoted = rows(settings, "select 1 from promotion where actor = 'policy auto'")
+    after = registry.champion(database.connect(settings))
+    assert (len(promoted), after != before) == (count_promotion, count_promotion == 1)
+
+
+def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
+    live: Stack, page: Page, tmp_path: Path
+) -> None:
+    client, settings = live.client(), library(live)
+    score_night(settings, run_key="a night before the question")
+    run_id = client.trigger("weekly_retrain", {"policy": "ask", "recipes": ["resnet50_small"], "epochs": 2})
+    question(client, run_id)
+    page.goto(f"{live.airflow.url}/dags/weekly_retrain/runs/{quote(run_id, safe='')}/tasks/approve/required_actions")
+    expect(page.get_by_text("picked by validation").first).to_be_visible()
+    expect(page.get_by_role("heading", name="Flip preview")).to_be_visible()
+    page.screenshot(path=tmp_path / "question.png", full_page=True)
+    with page.expect_popup() as opened:
+        page.get_by_role("link", name="The pictures, worst first").click()
+    expect(opened.value.get_by_role("heading", name="What would change")).to_be_visible()
+    opened.value.screenshot(path=tmp_path / "flips.png", full_page=True)
+    opened.value.close()
+    page.get_by_role("button", name="Approve").click()
+    assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
+    assert rows(settings, "select answer, person from approval_answer") == [("approve", "admin")]
+    ((actor,),) = rows(settings, "select actor from champion")
+    assert actor == "admin"
+
+
+def test_the_models_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(f"{live.airflow.url}/braintumor/reports/")
     expect(page.get_by_role("heading", name="Brain-tumour models")).to_be_visible()
-    expect(page.get_by_text("champion")).to_be_visible()
+    expect(page.get_by_text("champion", exact=True)).to_be_visible()
+    page.screenshot(path=tmp_path / "overview.png", full_page=True)
+    page.get_by_role("link", name="comparison").first.click()
+    expect(page.get_by_role("heading", name="Results")).to_be_visible()
     page.goto(live.airflow.url)
     page.get_by_role("button", name="Browse").first.click()
     expect(page.get_by_text("Brain-tumour models").first).to_be_visible()
