@@ -39,7 +39,7 @@ def webhook(*, status: int = 200, hangs_s: float = 0) -> Iterator[Webhook]:
     """A server that answers every POST with ``status``, after ``hangs_s``."""
 
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - http.server's name
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             made.received.append(json.loads(body))
             time.sleep(hangs_s)
