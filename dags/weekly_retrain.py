@@ -21,11 +21,11 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, chain, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 import notifying
+from approval import KeptApproval
 from braintumor.modelling.recipe import recipe_names
 from wiring import DEFAULT_ARGS, schedule
 
@@ -214,7 +214,7 @@ def weekly_retrain() -> None:
         count = require_every_model(settings(), get_current_context()["run_id"], recipes)
         return f"{count} of {count} recipes came to an evaluated model"
 
-    approve = ApprovalOperator(
+    approve = KeptApproval(
         task_id="approve",
         subject="Promote {{ ti.xcom_pull(task_ids='gate')['model_name'] }}?",
         body="{{ ti.xcom_pull(task_ids='gate')['markdown'] }}\n\n{{ ti.xcom_pull(task_ids='preview')['markdown'] }}",

@@ -55,7 +55,7 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_library_knows_neither_airflow_nor_the_demo(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imports(path)}
-    assert not roots & {"airflow", "embedded", "wiring", "notifying", "notifiers"}
+    assert not roots & {"airflow", "embedded", "wiring", "approval", "notifying", "notifiers"}
     if "modelling" not in path.parts:
         assert not roots & {"keras", "tensorflow"}
 

@@ -83,24 +83,24 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     waiting = receiver.wait_for("waiting")
     assert "required_actions" in waiting["link"] and waiting["subject"].startswith("May ")
     answer(client, run_id, "Reject")
-    rejected = receiver.wait_for("rejected")
     assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
+    rejected = receiver.wait_for("rejected", timeout_s=5)
     assert "admin rejected" in rejected["text"]
 
     _clear(client, "weekly_retrain", run_id, "approve")
     receiver.wait_for("waiting", count=2)
     question(client, run_id)
     answer(client, run_id, "Approve")
-    promoted = receiver.wait_for("promoted")
     assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
+    promoted = receiver.wait_for("promoted", timeout_s=5)
     ((champion,),) = rows(settings, "select model_name from champion")
     assert promoted["subject"] == f"{champion} is the champion" and "admin promoted it" in promoted["text"]
     assert promoted["link"] == f"{told.airflow.url}/braintumor/reports/model/{champion}/report.html"
 
     back = client.trigger("roll_back", {"reason": "calls tumours normal", "withdraw": True})
     assert client.wait("roll_back", back, timeout_s=240) == "success", client.failure_logs("roll_back", back)
-    assert receiver.wait_for("rolled_back")["subject"] == f"{before} is the champion again"
-    assert receiver.wait_for("withdrawn")["subject"] == f"Withdrawn: {champion}"
+    assert receiver.wait_for("rolled_back", timeout_s=5)["subject"] == f"{before} is the champion again"
+    assert receiver.wait_for("withdrawn", timeout_s=5)["subject"] == f"Withdrawn: {champion}"
     acts = rows(settings, "select action, model_name, actor, reason from model_ledger where actor <> 'tests'")
     assert acts[-2:] == [
         ("rollback", before, "admin", "calls tumours normal"),
