@@ -8,7 +8,7 @@ Postgres. For review, not for diagnosis.
 chunk; `reconcile` proves that every object seen is scored, already known, rejected, ignored, deferred or superseded,
 and fails the run otherwise.
 
-Clearing any task is safe: a scan is settled exactly once.
+Clearing any task is safe: a scan is settled exactly once. Whom `BRAINTUMOR_NOTIFIERS` names is told of a red night.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from airflow.sdk import Param, dag, get_current_context, task
 
+import notifying
 from wiring import DEFAULT_ARGS, schedule
 
 
@@ -28,6 +29,7 @@ from wiring import DEFAULT_ARGS, schedule
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=6)},
     tags=["braintumor", "scoring"],
     doc_md=__doc__,
+    on_failure_callback=notifying.failed,
     params={
         "scans_uri": Param(
             None,

@@ -10,6 +10,9 @@ records. A preview that fails fails the run: nothing is promoted then, and nobod
 refuses is never promoted here. Reports lie beside the models in S3.
 
 A recipe that fails leaves the others alone: they are judged, the gate's words name it, and the run ends red.
+
+People are told of a refusal, a question, a rejection, a promotion, a red run, and of a run that comes neither to its
+end nor to its question within the deadline: `BRAINTUMOR_NOTIFIERS` names who.
 """
 
 from __future__ import annotations
@@ -18,13 +21,15 @@ import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.sdk import Param, chain, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
+import notifying
+from approval import KeptApproval
 from braintumor.modelling.recipe import recipe_names
 from wiring import DEFAULT_ARGS, schedule
 
+_POLICY = "ask"
 _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
 
 
@@ -36,6 +41,8 @@ _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=12)},
     tags=["braintumor", "training"],
     doc_md=__doc__,
+    on_failure_callback=notifying.failed,
+    deadline=notifying.retrain_deadline(policy=_POLICY),
     params={
         "recipes": Param(
             _RECIPES,
@@ -93,7 +100,7 @@ _RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
             section="Set by hand, for every recipe",
         ),
         "policy": Param(
-            "ask",
+            _POLICY,
             type="string",
             enum=["ask", "auto", "never"],
             title="Promotion policy",
@@ -169,8 +176,10 @@ def weekly_retrain() -> None:
         from braintumor.evaluation.selection import judge_run
         from wiring import settings
 
-        verdict = judge_run(settings(), get_current_context()["run_id"], recipes or [])
+        context = get_current_context()
+        verdict = judge_run(settings(), context["run_id"], recipes or [])
         print(verdict["markdown"])
+        notifying.refused(context, verdict)
         return verdict
 
     @task(pool="score")
@@ -200,13 +209,15 @@ def weekly_retrain() -> None:
         from wiring import settings
 
         context = get_current_context()
-        return promote_candidate(
+        is_new = promote_candidate(
             settings(),
             verdict["gate_verdict_id"],
             approval=context["ti"].xcom_pull(task_ids="approve"),
             must_be_approved=context["params"]["policy"] == "ask",
             say=print,
         )
+        notifying.promoted(context, verdict, is_new=is_new)
+        return is_new
 
     @task
     def keep_answer(verdict: dict[str, Any]) -> str:
@@ -214,10 +225,13 @@ def weekly_retrain() -> None:
         from braintumor.evaluation.approval import record_answer
         from wiring import settings
 
-        approval = get_current_context()["ti"].xcom_pull(task_ids="approve")
+        context = get_current_context()
+        approval = context["ti"].xcom_pull(task_ids="approve")
         if approval is None:
             raise AirflowSkipException("Nobody was asked.")
-        return record_answer(settings(), verdict["gate_verdict_id"], approval)
+        answer = record_answer(settings(), verdict["gate_verdict_id"], approval)
+        notifying.rejected(context, verdict, answer)
+        return str(answer)
 
     @task
     def reconcile(recipes: list[str]) -> str:
@@ -228,12 +242,13 @@ def weekly_retrain() -> None:
         count = require_every_model(settings(), get_current_context()["run_id"], recipes)
         return f"{count} of {count} recipes came to an evaluated model"
 
-    approve = ApprovalOperator(
+    approve = KeptApproval(
         task_id="approve",
         subject="Promote {{ ti.xcom_pull(task_ids='gate')['model_name'] }}?",
         body="{{ ti.xcom_pull(task_ids='gate')['markdown'] }}\n\n{{ ti.xcom_pull(task_ids='preview')['markdown'] }}",
         defaults="Reject",
         response_timeout=timedelta(days=3),
+        notifiers=[notifying.Waiting()],
         fail_on_reject=False,
     )
 

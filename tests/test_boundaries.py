@@ -55,7 +55,7 @@ def test_imports_point_down(path: Path) -> None:
 @pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_library_knows_neither_airflow_nor_the_demo(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imports(path)}
-    assert not roots & {"airflow", "embedded", "wiring"}
+    assert not roots & {"airflow", "embedded", "wiring", "approval", "notifying", "notifiers"}
     if "modelling" not in path.parts:
         assert not roots & {"keras", "tensorflow"}
 
@@ -77,16 +77,26 @@ def loaded_modules(code: str) -> str:
     [
         "import runpy; runpy.run_path('dags/nightly_scoring.py')",
         "import runpy; runpy.run_path('dags/weekly_retrain.py')",
+        "import runpy; runpy.run_path('dags/roll_back.py')",
         "import braintumor.scoring.night, braintumor.scoring.external, braintumor.evaluation.selection",
         "import braintumor.preview.job",
         "import braintumor.modelling.recipe, braintumor.modelling.retrain",
     ],
-    ids=["nightly_scoring", "weekly_retrain", "scoring", "preview", "modelling"],
+    ids=["nightly_scoring", "weekly_retrain", "roll_back", "scoring", "preview", "modelling"],
 )
 def test_tensorflow_is_not_loaded_by(code: str) -> None:
     loaded = loaded_modules(code).splitlines()
     assert "braintumor" in loaded
     assert not {"tensorflow", "keras"} & set(loaded)
+
+
+@pytest.mark.parametrize("dag", ["nightly_scoring", "weekly_retrain", "roll_back"])
+def test_parsing_a_dag_loads_no_notifier_and_nothing_that_only_tasks_need(dag: str) -> None:
+    loaded = set(loaded_modules(f"import runpy; runpy.run_path('dags/{dag}.py')").splitlines())
+    assert {"notifying", "notifiers"} <= loaded
+    providers = {"airflow.providers.http.notifications", "airflow.providers.smtp.notifications", "aiohttp", "requests"}
+    library = {"braintumor.database", "braintumor.ledger", "braintumor.objectstore", "boto3", "numpy", "openvino"}
+    assert not (providers | library) & loaded
 
 
 def test_scoring_a_file_never_loads_tensorflow(tiny_model_folder: Path, phantoms: Path) -> None:

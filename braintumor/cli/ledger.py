@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from dataclasses import asdict
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from braintumor.registry import ModelVersion
+
+_NOBODY_TOLD = (
+    "This command tells nobody. The DAG roll_back tells people: it rolls back, and withdraws today's champion if asked"
+)
 
 
 def _said(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -77,21 +82,18 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
 
     Its files are fetched and loaded first; where they are gone or damaged, nothing is changed.
     """
-    from braintumor import database, ledger
-    from braintumor.objectstore import ObjectStore
-    from braintumor.registry import find_model
+    from braintumor import database
+    from braintumor.evaluation.promotion import roll_back
 
     settings = Settings.from_environment()
-    engine = database.connect(settings)
-    done = ledger.rollback(
-        engine,
-        ObjectStore.connect(settings),
+    done = roll_back(
         settings,
+        to=to_name,
         request_key=command_key(),
         actor=getpass.getuser(),
         reason=reason,
-        to=None if to_name is None else find_model(engine, to_name),
         with_withdrawal=with_withdrawal,
+        say=partial(click.echo, err=True),
     )
     name = done.champion.model_name
     if done.replaced is None:
@@ -105,10 +107,9 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
     }
     lines = [f"{name} is the champion again, after {done.replaced.model_name}"]
     if with_withdrawal:
-        told = _withdrawn(engine, done.replaced)
+        told = _withdrawn(database.connect(settings), done.replaced)
         values, lines = values | told[0], lines + told[1]
-    _say(is_json, values, lines)
-    _refresh(settings, engine, done.champion, done.replaced)
+    _say(is_json, values, [*lines, _NOBODY_TOLD])
 
 
 @click.command(epilog='Example: braintumor model withdraw 3 --reason "trained on mislabelled images"')
@@ -134,7 +135,7 @@ def withdraw(name: str, reason: str, is_json: bool) -> None:
         lines.append(
             "It was the champion, so nobody is: no night is scored until `braintumor model rollback` or `promote`"
         )
-    _say(is_json, values, lines)
+    _say(is_json, values, [*lines, _NOBODY_TOLD] if added else lines)
     _refresh(settings, engine, found)
 
 

@@ -3,31 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import text
 
 from braintumor import database
 from braintumor.database import transaction
+from braintumor.objectstore import ObjectStore
+from braintumor.pages.address import FLIP_PREVIEW, run_page
 from braintumor.settings import Settings
 
 NOBODY = "nobody"
 """Who answered where the time ran out: that is a rejection."""
 
 
-def record_answer(settings: Settings, gate_verdict_id: int, approval: Mapping[str, Any]) -> str:
-    """Keep the answer of Airflow's approval task; a retry adds no second row. Returns it in words."""
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a person said; ``is_new`` where it was not on record before."""
+
+    answer: str
+    person: str
+    is_new: bool
+
+    def __str__(self) -> str:
+        return f"{self.person} answered: {self.answer}"
+
+
+def record_answer(settings: Settings, gate_verdict_id: int, approval: Mapping[str, Any]) -> Answer:
+    """Keep the answer of Airflow's approval task; a retry adds no second row."""
     answer = "approve" if approval["chosen_options"] == ["Approve"] else "reject"
     person = person_of(approval) or NOBODY
     with transaction(database.connect(settings)) as connection:
-        connection.execute(
+        added = connection.execute(
             text("""
             insert into approval_answer (gate_verdict_id, answered_at, answer, person)
             values (:verdict, :at, :answer, :person)
             on conflict do nothing"""),
             {"verdict": gate_verdict_id, "at": approval["responded_at"], "answer": answer, "person": person},
         )
-    return f"{person} answered: {answer}"
+    return Answer(answer=answer, person=person, is_new=added.rowcount == 1)
+
+
+def awaits_answer(settings: Settings, run_key: str) -> bool:
+    """Whether a retrain run that asks a person has come to its question, and nobody has answered yet.
+
+    The question comes when the gate has passed the candidate and the page of its flip preview lies in S3.
+    """
+    with transaction(database.connect(settings)) as connection:
+        is_open = connection.scalar(
+            text("""
+            select is_passed and not exists (select from approval_answer where gate_verdict_id = v.gate_verdict_id)
+            from gate_verdict as v where run_key = :run_key order by gate_verdict_id desc limit 1"""),
+            {"run_key": run_key},
+        )
+    return bool(is_open) and any(ObjectStore.connect(settings).list(run_page(settings, run_key, FLIP_PREVIEW)))
 
 
 def person_of(approval: Mapping[str, Any]) -> str | None:

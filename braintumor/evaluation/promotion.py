@@ -12,6 +12,7 @@ from braintumor.database import transaction
 from braintumor.errors import PromotionError
 from braintumor.evaluation.publish import refresh_reports
 from braintumor.evaluation.soundness import require_sound
+from braintumor.ledger import Rollback
 from braintumor.objectstore import ObjectStore
 from braintumor.registry import ModelVersion, find_champion, find_model
 from braintumor.settings import Settings
@@ -61,6 +62,39 @@ def promote_candidate(
     for problem in refresh_reports(engine, ObjectStore.connect(settings), [candidate, *([before] if before else [])]):
         say(problem)
     return is_changed
+
+
+def roll_back(
+    settings: Settings,
+    *,
+    to: str | None,
+    request_key: str,
+    actor: str,
+    reason: str,
+    with_withdrawal: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Rollback:
+    """``ledger.rollback`` to the model that ``to`` names, and the reports of both written anew.
+
+    Raises:
+        PromotionError: as ``ledger.rollback``; then nothing was changed.
+        ModelIntegrityError: there is no such model.
+    """
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    done = ledger.rollback(
+        engine,
+        store,
+        settings,
+        request_key=request_key,
+        actor=actor,
+        reason=reason,
+        to=None if to is None else find_model(engine, to),
+        with_withdrawal=with_withdrawal,
+    )
+    if done.replaced is not None:
+        for problem in refresh_reports(engine, store, [done.champion, done.replaced]):
+            say(problem)
+    return done
 
 
 def passed_verdict(engine: Engine, model: ModelVersion) -> int:

@@ -55,8 +55,9 @@ def judge_run(
 ) -> dict[str, Any]:
     """Pick the candidate of a retrain run, put it before the gate, and report.
 
-    Returns a small summary: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``markdown``, ``report_uri``. Those of
-    ``recipes`` that came to no evaluated model are named in its words. ``verify`` checks that its artefact is whole.
+    Returns a small summary: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``is_new`` (judged just now),
+    ``reasons`` (of the rules that do not hold), ``markdown``, ``report_uri``. Those of ``recipes`` that came to no
+    evaluated model are named in its words. ``verify`` checks that its artefact is whole.
 
     Raises:
         EvaluationError: no recipe of the run came to a model that was evaluated.
@@ -65,6 +66,7 @@ def judge_run(
     models = _evaluated(engine, run_key)
     champion = registry.find_champion(engine)
     judgement = find_judgement(engine, run_key, champion)
+    is_new = judgement is None
     if judgement is None:
         candidate = _candidate(engine, run_key, models)
         verdict = _judge(engine, store, settings, candidate, champion, verify=verify, run_key=run_key)
@@ -75,6 +77,8 @@ def judge_run(
         "gate_verdict_id": judgement.gate_verdict_id,
         "model_name": judgement.candidate.model_name,
         "is_passed": judgement.verdict.passed,
+        "is_new": is_new,
+        "reasons": [rule.reason for rule in judgement.verdict.failed],
         "markdown": _markdown(judgement, _missing(models, recipes)),
         "report_uri": str(comparison),
     }

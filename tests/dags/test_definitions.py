@@ -23,14 +23,17 @@ print(json.dumps({{
     dag.dag_id: dict(
         owner=dag.owner, tags=sorted(dag.tags), doc=dag.doc_md,
         catchup=dag.catchup, max_active_runs=dag.max_active_runs,
-        cron=dag.timetable.expression, timezone=str(dag.timetable.timezone), start=str(dag.start_date),
+        cron=getattr(dag.timetable, "expression", None), start=str(dag.start_date),
+        deadlines=[(type(alert.reference).__name__, alert.interval.total_seconds(), type(alert.callback).__name__,
+                    alert.callback.path, alert.callback.kwargs) for alert in dag.deadline or []],
+        on_failure=getattr(dag.on_failure_callback, "__name__", None), is_paused=dag.is_paused_upon_creation,
         params={{name: dict(dag.params.get_param(name).schema, description=dag.params.get_param(name).description)
                 for name in dag.params}},
         defaults=dag.params.dump(),
         tasks={{t.task_id: dict(pool=t.pool, queue=t.queue, retries=t.retries, after=sorted(t.upstream_task_ids))
                for t in dag.tasks}},
     ) for dag in bag.dags.values()
-}}))
+}}, default=str))
 """
 
 
@@ -45,16 +48,34 @@ def dags(dag_runner: DagRunner) -> dict[str, Any]:
     return found
 
 
-def test_there_are_two_dags_and_each_says_who_and_what(dags: dict[str, Any]) -> None:
-    assert set(dags) == {"nightly_scoring", "weekly_retrain"}
+def test_each_dag_says_who_and_what_and_tells_people_when_it_fails(dags: dict[str, Any]) -> None:
+    assert set(dags) == {"nightly_scoring", "weekly_retrain", "roll_back"}
     for dag in dags.values():
         assert dag["owner"] == "braintumor" and "braintumor" in dag["tags"] and len(dag["doc"]) > 200
+        assert dag["on_failure"] == "failed"
 
 
 def test_they_run_on_their_schedules_one_at_a_time_and_never_for_times_that_passed(dags: dict[str, Any]) -> None:
     assert (dags["nightly_scoring"]["cron"], dags["weekly_retrain"]["cron"]) == ("0 1 * * *", "0 3 * * 0")
     for dag in dags.values():
         assert (dag["catchup"], dag["max_active_runs"], dag["start"]) == (False, 1, "None")
+    assert dags["roll_back"]["cron"] is None and dags["roll_back"]["is_paused"] is False
+
+
+def test_a_retrain_has_a_deadline_of_a_day_that_needs_no_triggerer(dags: dict[str, Any]) -> None:
+    kwargs = {"hours": 24.0, "policy": "ask"}
+    assert dags["weekly_retrain"]["deadlines"] == [
+        ["DagRunQueuedAtDeadline", 24 * 3600, "SyncCallback", "notifying.late", kwargs]
+    ]
+    assert dags["nightly_scoring"]["deadlines"] == dags["roll_back"]["deadlines"] == []
+
+
+def test_the_form_of_the_way_back_asks_for_a_reason_and_for_nothing_else(dags: dict[str, Any]) -> None:
+    dag = dags["roll_back"]
+    assert (dag["defaults"]["to"], dag["defaults"]["withdraw"]) == (None, False)
+    assert dag["params"]["reason"]["minLength"] == 5 and dag["defaults"]["reason"] not in (None, "")
+    assert all(param["title"] and param["description"] for param in dag["params"].values())
+    assert [param["section"] for param in dag["params"].values()] == ["Models", "Models", "On record"]
 
 
 def test_training_waits_in_the_gpu_pool_and_scoring_in_its_own(dags: dict[str, Any]) -> None:

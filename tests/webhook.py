@@ -1,0 +1,60 @@
+"""A real HTTP server on loopback that keeps what is posted to it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Webhook:
+    """What arrived, in its order."""
+
+    def __init__(self, server: ThreadingHTTPServer) -> None:
+        self._server = server
+        self.received: list[dict[str, Any]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [news for news in self.received if news["event"] == event]
+
+    def wait_for(self, event: str, *, count: int = 1, timeout_s: float = 240) -> dict[str, Any]:
+        """The newest news of an event, once there are so many."""
+        deadline = time.monotonic() + timeout_s
+        while len(self.of(event)) < count:
+            assert time.monotonic() < deadline, f"no {event!r} in {timeout_s} s; received: {self.received}"
+            time.sleep(0.2)
+        return self.of(event)[-1]
+
+
+@contextmanager
+def webhook(*, status: int = 200, hangs_s: float = 0) -> Iterator[Webhook]:
+    """A server that answers every POST with ``status``, after ``hangs_s``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            made.received.append(json.loads(body))
+            time.sleep(hangs_s)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        made = Webhook(server)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield made
+        finally:
+            server.shutdown()
+            thread.join()
