@@ -77,7 +77,7 @@ def test_a_rollback_with_withdrawal_says_how_many_answers_people_must_look_at(
     score_night(two, run_key="night")
     before = champions(two)
     said = model(two, "rollback", "--withdraw", "--reason", "calls tumours normal")
-    assert "after b" in said
+    assert "after b" in said and "The DAG roll_back tells people" in said
     assert "1 standing answers on 1 scans have the review reason model_withdrawn" in said
     assert "no command yet that scores old scans again" in said
     assert champions(two) != before == ["b"]
@@ -98,7 +98,8 @@ def test_a_rollback_to_a_named_model_is_done_once_however_often_it_is_asked(two:
 
 
 def test_withdrawing_the_champion_says_that_nobody_answers_now(two: Settings) -> None:
-    assert "nobody is: no night is scored until" in model(two, "withdraw", "b", "--reason", "bad labels")
+    said = model(two, "withdraw", "b", "--reason", "bad labels")
+    assert "nobody is: no night is scored until" in said and "This command tells nobody" in said
     assert "b was withdrawn (bad labels)" in model(two, "champion", code=1)
     assert "was withdrawn before" in model(two, "withdraw", "b", "--reason", "bad labels")
 

@@ -12,6 +12,7 @@ from braintumor.dataset.folder import labelled_files, upload
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
+from embedded.errors import AirflowAnswerError
 from embedded.stack import Stack
 from tests.conftest import move_champion, state_folder
 from tests.dags.conftest import LENIENT_RULES
@@ -117,6 +118,8 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
 
 def test_a_red_run_is_told(told: Stack, receiver: Webhook) -> None:
     client = told.client()
+    with pytest.raises(AirflowAnswerError, match="reason"):
+        client.trigger("roll_back", {})
     run_id = client.trigger("roll_back", {"reason": "there is none before", "to": "nobody"})
     assert client.wait("roll_back", run_id, timeout_s=240) == "failed"
     news = receiver.wait_for("failed", timeout_s=60)

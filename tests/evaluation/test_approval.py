@@ -44,8 +44,7 @@ def response(option: str, user: dict[str, str] | None) -> dict[str, Any]:
 def test_an_answer_is_kept_once_with_who_gave_it(
     settings: Settings, verdict: int, given: dict[str, Any], kept: tuple[str, str]
 ) -> None:
-    for _ in range(2):
-        record_answer(settings, verdict, given)
+    assert [record_answer(settings, verdict, given).is_new for _ in range(2)] == [True, False]
     assert rows(settings, "select answer, person, answered_at from approval_answer") == [(*kept, AT)]
 
 

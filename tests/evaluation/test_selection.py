@@ -150,7 +150,8 @@ def test_what_the_gate_refused_is_not_promoted(two: Settings, tmp_path: Path) ->
     strict = tmp_path / "strict.toml"
     strict.write_text(LENIENT.replace("minimum_accuracy = 0.0", "minimum_accuracy = 1.0"))
     verdict = judged(replace(two, gate_rules=str(strict)), RUN)
-    assert not verdict["is_passed"]
+    assert not verdict["is_passed"] and any("accuracy" in reason for reason in verdict["reasons"])
+    assert (verdict["is_new"], judged(two, RUN)["is_new"]) == (True, False), "people are told of it once"
     with pytest.raises(PromotionError, match="The gate refused"):
         promote_candidate(two, verdict["gate_verdict_id"])
     engine = database.connect(two)
