@@ -1,7 +1,8 @@
 """The reports of the retrain DAG, in Airflow's navigation: for who may see that DAG's runs, and for nobody else.
 
-A flip preview shows images of production, so it is for who may see the runs of the nightly DAG too. The pages lie in S3
-beside the models. They are streamed through these routes and never served as files.
+A flip preview shows images of production, so it is for who may see the runs of the nightly DAG too. So does the report
+of a rescore, which is for who may see the runs of both DAGs that score. The pages lie in S3 beside the models. They are
+streamed through these routes and never served as files.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _PREFIX = "/braintumor/reports"
 _may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="weekly_retrain"))
 _may_see_production = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="nightly_scoring"))
+_may_read_rescores = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="rescore_history"))
 _LOCKED = {
     "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
@@ -60,18 +62,36 @@ def card(name: str) -> Response:
 @app.get("/runs/{run}/flip_preview.html", dependencies=[_may_read, _may_see_production])
 def flip_preview(run: str) -> Response:
     """Which answers of production a run's candidate would change."""
+    from braintumor.pages.address import FLIP_PREVIEW
+
+    why_none = "There is no flip preview of this run: it is written by the task `preview`, once the gate has passed."
+    return HTMLResponse(_of_run(run, FLIP_PREVIEW, why_none=why_none), headers=_LOCKED)
+
+
+@app.get("/runs/{run}/rescore.html", dependencies=[_may_read_rescores, _may_see_production])
+def rescore_report(run: str) -> Response:
+    """Which answers a rescore changed."""
+    from braintumor.pages.address import RESCORE_REPORT
+
+    why_none = "There is no report of this rescore: it is written by the task `report`, once scans were scored."
+    return HTMLResponse(_of_run(run, RESCORE_REPORT, why_none=why_none), headers=_LOCKED)
+
+
+def _of_run(run: str, page: str, *, why_none: str) -> bytes:
+    """A page of a run.
+
+    Raises:
+        HTTPException: 404, there is none.
+    """
     from braintumor.errors import ObjectMissingError
     from braintumor.objectstore import ObjectStore
-    from braintumor.pages.address import FLIP_PREVIEW, run_page
+    from braintumor.pages.address import run_page
 
     settings = _settings()
     try:
-        page = ObjectStore.connect(settings).read(run_page(settings, run, FLIP_PREVIEW))
+        return ObjectStore.connect(settings).read(run_page(settings, run, page))
     except ObjectMissingError as error:
-        raise HTTPException(
-            404, "There is no flip preview of this run: it is written by the task `preview`, once the gate has passed."
-        ) from error
-    return HTMLResponse(page, headers=_LOCKED)
+        raise HTTPException(404, why_none) from error
 
 
 def _beside(name: str, file: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Where a retrain run's pages lie: the same path below the models' prefix in S3 and below the reports in Airflow."""
+"""Where a run's pages lie: the same path below the models' prefix in S3 and below the reports in Airflow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from braintumor.objectstore import S3Uri
 from braintumor.settings import Settings
 
 FLIP_PREVIEW = "flip_preview.html"
+RESCORE_REPORT = "rescore.html"
 
 
 def run_path(run_key: str, page: str) -> str:

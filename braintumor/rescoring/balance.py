@@ -58,7 +58,8 @@ def reconcile(engine: Engine, run: RescoreRun) -> RescoreBalance:
         connection.execute(
             text("""
             update scoring_run
-            set finished_at = now(), state = cast(case when :balanced then 'balanced' else 'unbalanced' end as run_state)
+            set finished_at = now(),
+                state = cast(case when :balanced then 'balanced' else 'unbalanced' end as run_state)
             where scoring_run_id = :run"""),
             {"run": run.scoring_run_id, "balanced": balance.is_balanced},
         )
@@ -67,8 +68,8 @@ def reconcile(engine: Engine, run: RescoreRun) -> RescoreBalance:
             f"Rescore {run.scoring_run_id} does not balance: {balance}. Look at them: select scan_id from "
             f"braintumor.rescore_outcome where scoring_run_id = {run.scoring_run_id} and outcome = 'unaccounted'. "
             "Scans that are still pending are scored by clearing the failed tasks, or by `braintumor rescore --run-key "
-            f"{run.run_key!r}`; a settled scan without its prediction means that rows were deleted: restore them from a "
-            "backup."
+            f"{run.run_key!r} --reason ...`; a settled scan without its prediction means that rows were deleted: "
+            "restore them from a backup."
         )
     if balance.count_refused and balance.count_refused == balance.count_asked:
         raise ScoringRunError(

@@ -8,8 +8,10 @@ transaction, before any work, and never changed.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, text
 
@@ -40,6 +42,28 @@ class Request:
     since: datetime | None = None
     until: datetime | None = None
     limit: int | None = None
+
+    @classmethod
+    def of_form(cls, values: Mapping[str, Any], *, actor: str) -> Self:
+        """The request that somebody made with a form: its fields by name, times in ISO 8601, empty ones ``None``."""
+        return cls(
+            actor=actor,
+            reason=values["reason"],
+            of=tuple(values["of"] or ()),
+            model=values["model"],
+            is_approved=values["approve"],
+            since=_time(values["since"]),
+            until=_time(values["until"]),
+            limit=values["limit"],
+        )
+
+
+def _time(words: str | None) -> datetime | None:
+    """A time of a form; one without a zone is UTC."""
+    if not words:
+        return None
+    at = datetime.fromisoformat(words)
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,7 +209,13 @@ def _require_fit(engine: Engine, model: ModelVersion) -> None:
 
 
 def _take_up(
-    connection: Connection, scoring_run_id: int, request: Request, *, model: ModelVersion, of: list[str], chunk_size: int
+    connection: Connection,
+    scoring_run_id: int,
+    request: Request,
+    *,
+    model: ModelVersion,
+    of: list[str],
+    chunk_size: int,
 ) -> None:
     """Record who asks for what, and the scans it comes to, divided into chunks."""
     asked_for = {"of": of, "since": request.since, "until": request.until, "limit": request.limit}
