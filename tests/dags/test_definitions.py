@@ -23,7 +23,7 @@ print("JSON" + json.dumps({{
     dag.dag_id: dict(
         owner=dag.owner, tags=sorted(dag.tags), doc=dag.doc_md,
         catchup=dag.catchup, max_active_runs=dag.max_active_runs,
-        cron=dag.timetable.expression, timezone=str(dag.timetable.timezone), start=str(dag.start_date),
+        cron=getattr(dag.timetable, "expression", None), start=str(dag.start_date),
         params={{name: dict(dag.params.get_param(name).schema, description=dag.params.get_param(name).description)
                 for name in dag.params}},
         defaults=dag.params.dump(),
@@ -45,14 +45,15 @@ def dags(dag_runner: DagRunner) -> dict[str, Any]:
     return found
 
 
-def test_there_are_two_dags_and_each_says_who_and_what(dags: dict[str, Any]) -> None:
-    assert set(dags) == {"nightly_scoring", "weekly_retrain"}
+def test_each_dag_says_who_and_what(dags: dict[str, Any]) -> None:
+    assert set(dags) == {"nightly_scoring", "rescore_history", "weekly_retrain"}
     for dag in dags.values():
         assert dag["owner"] == "braintumor" and "braintumor" in dag["tags"] and len(dag["doc"]) > 200
 
 
 def test_they_run_on_their_schedules_one_at_a_time_and_never_for_times_that_passed(dags: dict[str, Any]) -> None:
-    assert (dags["nightly_scoring"]["cron"], dags["weekly_retrain"]["cron"]) == ("0 1 * * *", "0 3 * * 0")
+    crons = {name: dag["cron"] for name, dag in dags.items()}
+    assert crons == {"nightly_scoring": "0 1 * * *", "rescore_history": None, "weekly_retrain": "0 3 * * 0"}
     for dag in dags.values():
         assert (dag["catchup"], dag["max_active_runs"], dag["start"]) == (False, 1, "None")
 
@@ -61,6 +62,7 @@ def test_training_waits_in_the_gpu_pool_and_scoring_in_its_own(dags: dict[str, A
     train = dags["weekly_retrain"]["tasks"]["candidate.train"]
     assert (train["pool"], train["queue"]) == ("gpu", "gpu")
     assert dags["nightly_scoring"]["tasks"]["score"]["pool"] == "score"
+    assert dags["rescore_history"]["tasks"]["score"]["pool"] == "score"
     assert dags["weekly_retrain"]["tasks"]["preview"]["pool"] == "score"
 
 
@@ -80,6 +82,22 @@ def test_a_candidate_is_previewed_before_anybody_is_asked_and_the_answer_is_kept
     after = {name: task["after"] for name, task in dags["weekly_retrain"]["tasks"].items()}
     assert after["preview"] == ["gate"] and "preview" in after["route"] and "route" in after["approve"]
     assert "approve" in after["keep_answer"]
+
+
+def test_the_rescore_form_asks_for_a_reason_and_means_the_champion_unless_told(
+    dags: dict[str, Any],
+) -> None:
+    dag = dags["rescore_history"]
+    assert all(param["title"] and param["description"] for param in dag["params"].values())
+    sections = [param["section"] for param in dag["params"].values()]
+    assert sections == ["Which scans"] * 4 + ["Who answers"] * 3 + ["Work"]
+    reason = dag["params"]["reason"]
+    assert (reason["type"], reason["minLength"], dag["defaults"]["reason"]) == ("string", 1, None)
+    defaults = {name: value for name, value in dag["defaults"].items() if value is not None}
+    assert defaults == {"approve": False, "chunk_size": 200}
+    after = {name: task["after"] for name, task in dag["tasks"].items()}
+    assert after["score"] == ["ask", "chunks"]
+    assert after["report"] == after["reconcile"] == ["ask", "score"], "both at the end, so either of them makes it red"
 
 
 def test_every_task_retries(dags: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ from braintumor import database, registry
 from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.pages.address import RESCORE_REPORT, run_page
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
@@ -78,14 +79,18 @@ def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None
 def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
     address = f"{live.airflow.url}/braintumor/reports/"
     assert requests.get(address, timeout=30).status_code == 401
-    for path in (*(f"model/x/{page}" for page in _PAGES), "runs/x/flip_preview.html"):
+    for path in (*(f"model/x/{page}" for page in _PAGES), "runs/x/flip_preview.html", "runs/x/rescore.html"):
         assert requests.get(f"{address}{path}", timeout=30).status_code == 401
     viewer = AirflowClient(live.airflow.url, "viewer", live.state.secrets.viewer_password)
     answer = viewer.send("GET", "/braintumor/reports/")
     model = registry.champion(database.connect(library(live)))
     name, store = model.model_name, ObjectStore.connect(library(live))
     for run in ("x", "..", "%2e%2e"):
-        assert viewer.send("GET", f"/braintumor/reports/runs/{run}/flip_preview.html", allow=(404,)).status_code == 404
+        for page in ("flip_preview.html", "rescore.html"):
+            assert viewer.send("GET", f"/braintumor/reports/runs/{run}/{page}", allow=(404,)).status_code == 404
+    store.write(run_page(library(live), "a rescore", RESCORE_REPORT), b"what changed")
+    seen = viewer.send("GET", "/braintumor/reports/runs/a-rescore/rescore.html")
+    assert (seen.text, "default-src 'none'" in seen.headers["Content-Security-Policy"]) == ("what changed", True)
     for page in _PAGES:
         store.write(S3Uri.parse(model.artefact_uri) / page, page.encode())
         assert viewer.send("GET", f"/braintumor/reports/model/{name}/{page}").text == page

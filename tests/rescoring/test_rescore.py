@@ -7,7 +7,9 @@ import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -309,9 +311,12 @@ def test_a_cleared_task_and_a_worker_that_was_thought_dead_write_nothing_twice(n
 def test_two_rescores_of_the_same_scans_at_once_write_one_answer(night: Settings) -> None:
     one, first_run = opened(night, "one")
     other, second_run = opened(night, "other")
-    assert one.score(first_run, [0]) == {"rescored": 6}
-    assert other.score(second_run, [0]) == {"already": 6}
+    with ThreadPoolExecutor(4) as workers:  # each rescore's chunk is worked on twice at the same time, too
+        work = [workers.submit(job.score, number, [0]) for job, number in [(one, first_run), (other, second_run)] * 2]
+        counts = sum((Counter(done.result()) for done in work), Counter())
+    assert counts == {"rescored": 6, "already": 6}
     assert one.reconcile(first_run).is_balanced and other.reconcile(second_run).is_balanced
+    assert rows(night, "select count(*), sum(count_taken) from rescore") == [(12, 0)]
     assert score_night(night, run_key="next").count_known == 6
 
 
