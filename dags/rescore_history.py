@@ -131,10 +131,8 @@ def rescore_history() -> None:
         get_current_context()["chunk_number"] = chunk_number
         return Rescore.open(settings()).score(scoring_run_id, [chunk_number])
 
-    @task(
-        pool="score", trigger_rule="all_done_min_one_success"
-    )  # `ask` at least: what a failed chunk did not reach shows
-    def report(scoring_run_id: int) -> dict[str, int]:
+    @task(pool="score", trigger_rule="all_done")  # where a chunk failed, what the others changed is shown all the same
+    def report(scoring_run_id: int | None) -> dict[str, int]:
         """Write the page of which standing answers changed."""
         from braintumor.rescoring.job import Rescore
         from wiring import reports_url, settings
@@ -143,8 +141,8 @@ def rescore_history() -> None:
         print(made["markdown"])
         return {"count_compared": made["count_compared"], "count_flip": made["count_flip"]}
 
-    @task(trigger_rule="all_done_min_one_success")
-    def reconcile(scoring_run_id: int) -> str:
+    @task(trigger_rule="all_done")
+    def reconcile(scoring_run_id: int | None) -> str:
         """Prove that the rescore balances."""
         from braintumor.rescoring.job import Rescore
         from wiring import settings

@@ -81,7 +81,7 @@ class Rescore:
             on_chunk(done, len(chunk_numbers))
         return dict(counts)
 
-    def report(self, scoring_run_id: int, *, reports_url: str = "") -> dict[str, Any]:
+    def report(self, scoring_run_id: int | None, *, reports_url: str = "") -> dict[str, Any]:
         """Write the page of what changed.
 
         Returns a small summary: ``markdown``, which links to the page below ``reports_url``, ``page_uri``,
@@ -102,7 +102,7 @@ class Rescore:
             "count_flip": report.count_flip,
         }
 
-    def reconcile(self, scoring_run_id: int) -> RescoreBalance:
+    def reconcile(self, scoring_run_id: int | None) -> RescoreBalance:
         """Prove that the rescore balances."""
         return reconcile(self.engine, load_rescore(self.engine, scoring_run_id))
 

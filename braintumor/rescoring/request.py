@@ -116,12 +116,14 @@ def ask(engine: Engine, request: Request, *, run_key: str, chunk_size: int = CHU
     return load_rescore(engine, _found(engine, run_key))
 
 
-def load_rescore(engine: Engine, scoring_run_id: int) -> RescoreRun:
-    """Find a rescore by the number of its run.
+def load_rescore(engine: Engine, scoring_run_id: int | None) -> RescoreRun:
+    """Find a rescore by the number of its run; ``None`` where asking for it failed.
 
     Raises:
         ScoringRunError: there is none of that number.
     """
+    if scoring_run_id is None:
+        raise ScoringRunError("No rescore was opened, so nothing was scored. See the log of the task `ask`.")
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
