@@ -25,6 +25,7 @@ from wiring import DEFAULT_ARGS
 @dag(
     dag_id="rescore_history",
     schedule=None,
+    is_paused_upon_creation=False,  # nothing starts by itself, and a run that somebody triggers is not left waiting
     catchup=False,
     max_active_runs=1,
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=6)},
