@@ -24,6 +24,7 @@
     |-- ModelIntegrityError       an artefact that is not what the registry says
     |-- PromotionError            a promotion that the ledger refuses
     |-- NoChampionError           nobody has been promoted yet
+    |-- RescoreError              a rescore that is refused
     `-- ScoringRunError           a night that cannot go on
         |-- StaleClaimError       a newer attempt owns this chunk
         `-- UnbalancedRunError    the rows do not add up to what was seen
@@ -122,6 +123,10 @@ class PromotionError(BrainTumorError):
 
 class NoChampionError(BrainTumorError):
     """Nobody has been promoted yet."""
+
+
+class RescoreError(BrainTumorError):
+    """A rescore is refused: its model may not answer, or nobody said that it may."""
 
 
 class ScoringRunError(BrainTumorError):

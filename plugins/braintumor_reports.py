@@ -1,7 +1,8 @@
 """The reports of the retrain DAG, in Airflow's navigation: for who may see that DAG's runs, and for nobody else.
 
-A flip preview shows images of production, so it is for who may see the runs of the nightly DAG too. The pages lie in S3
-beside the models. They are streamed through these routes and never served as files.
+A flip preview shows images of production, so it is for who may see the runs of the nightly DAG too. So does the report
+of a rescore, which is for who may see the runs of both DAGs that score. The pages lie in S3 beside the models. They are
+streamed through these routes and never served as files.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _PREFIX = "/braintumor/reports"
 _may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="weekly_retrain"))
 _may_see_production = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="nightly_scoring"))
+_may_read_rescores = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="rescore_history"))
 _LOCKED = {
     "Content-Security-Policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'",
     "X-Content-Type-Options": "nosniff",
@@ -65,6 +67,17 @@ def flip_preview(run: str) -> Response:
     return _page(
         run_path(run, FLIP_PREVIEW),
         "There is no flip preview of this run: it is written by the task `preview`, once the gate has passed.",
+    )
+
+
+@app.get("/runs/{run}/rescore.html", dependencies=[_may_read_rescores, _may_see_production])
+def rescore_report(run: str) -> Response:
+    """Which answers a rescore changed."""
+    from braintumor.pages.address import RESCORE_REPORT, run_path
+
+    return _page(
+        run_path(run, RESCORE_REPORT),
+        "There is no report of this rescore: it is written by the task `report`, once scans were scored.",
     )
 
 

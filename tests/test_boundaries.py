@@ -21,6 +21,7 @@ FLOORS = [
     {"dataset", "registry", "ledger", "retention"},
     {"scoring", "modelling", "evaluation"},
     {"preview"},
+    {"rescoring"},
     {"cli", "__main__"},
 ]
 
@@ -76,13 +77,24 @@ def loaded_modules(code: str) -> str:
     "code",
     [
         "import runpy; runpy.run_path('dags/nightly_scoring.py')",
+        "import runpy; runpy.run_path('dags/rescore_history.py')",
         "import runpy; runpy.run_path('dags/weekly_retrain.py')",
         "import runpy; runpy.run_path('dags/roll_back.py')",
         "import braintumor.scoring.night, braintumor.scoring.external, braintumor.evaluation.selection",
         "import braintumor.preview.job",
+        "import braintumor.rescoring.job",
         "import braintumor.modelling.recipe, braintumor.modelling.retrain",
     ],
-    ids=["nightly_scoring", "weekly_retrain", "roll_back", "scoring", "preview", "modelling"],
+    ids=[
+        "nightly_scoring",
+        "rescore_history",
+        "weekly_retrain",
+        "roll_back",
+        "scoring",
+        "preview",
+        "rescoring",
+        "modelling",
+    ],
 )
 def test_tensorflow_is_not_loaded_by(code: str) -> None:
     loaded = loaded_modules(code).splitlines()

@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from braintumor import database
+from braintumor import database, registry
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.imaging.rejection import RejectionReason
 from braintumor.modelling.recipe import Recipe, recipe_names
+from braintumor.rescoring.job import rescore
+from braintumor.rescoring.request import Request
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
+from tests.models import add_model, promote
 
 PROJECT = Path(__file__).parent.parent
 PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
@@ -40,10 +43,15 @@ def test_every_query_of_the_documents_runs_and_finds_rows(
     put("words.jpg", b"words")
     score_night(settings, run_key="night")
     engine = database.connect(settings)
+    seed = registry.champion(engine).model_name
+    add_model(settings, "b")
+    promote(settings, "b")
+    rescore(settings, Request(actor="ann", reason="b knows more", of=(seed,)), run_key="rescore")
     queries = [query for page in PAGES for query in blocks(page, "sql")]
     assert len(queries) >= 7
     with database.transaction(engine) as connection:
         connection.execute(text("update prediction set predicted_class = 'glioma' where scan_id % 2 = 0"))
+        connection.execute(text("update prediction set predicted_class = 'normal' where scoring_run_id = 1"))
         connection.execute(text(_EVALUATION))
         connection.execute(text("insert into evaluation_slice select evaluation_id, 'sex', 'F', 1, 1 from evaluation"))
         for query in queries:

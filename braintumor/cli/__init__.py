@@ -26,6 +26,7 @@ _COMMANDS = {
     "model": "braintumor.cli.model:model",
     "phantom": "braintumor.cli.phantom:phantom",
     "predict": "braintumor.cli.predict:predict",
+    "rescore": "braintumor.cli.rescore:rescore",
     "score": "braintumor.cli.score:score",
     "train": "braintumor.cli.train:train",
     "weights": "braintumor.cli.weights:weights",

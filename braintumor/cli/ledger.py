@@ -178,15 +178,17 @@ def _withdrawn(engine: Engine, model: ModelVersion) -> tuple[dict[str, Any], lis
     from braintumor.ledger import standing_answers
 
     standing = standing_answers(engine, model)
-    values = {"withdrawn": model.model_name, **asdict(standing)}
+    values: dict[str, Any] = {"withdrawn": model.model_name, **asdict(standing)}
     lines = [
         f"{model.model_name} is withdrawn: {standing.count_frame} standing answers on {standing.count_scan} scans have "
         "the review reason model_withdrawn and are back on the worklist"
     ]
     if standing.count_scan:
+        offered = f'braintumor rescore --of {model.model_name} --reason "its model was withdrawn"'
+        values["rescore_command"] = offered
         lines.append(
-            "There is no command yet that scores old scans again: a person has to look at these. Which: select scan_id "
-            "from braintumor.latest_prediction where 'model_withdrawn' = any(review_reasons)"
+            "Which: select scan_id from braintumor.latest_prediction where 'model_withdrawn' = any(review_reasons). To "
+            f"have the champion answer them instead, and see what changes: {offered}"
         )
     return values, lines
 

@@ -7,6 +7,7 @@ from braintumor.settings import Settings
 
 RUN_COMPARISON = "comparison.html"
 FLIP_PREVIEW = "flip_preview.html"
+RESCORE_REPORT = "rescore.html"
 
 
 def run_path(run_key: str, page: str) -> str:

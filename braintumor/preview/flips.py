@@ -1,4 +1,4 @@
-"""Which answers would change: a model's shadow predictions beside the champion's standing answers."""
+"""Which answers would change, or have changed: one model's beside another's, frame by frame, the worst change first."""
 
 from __future__ import annotations
 
@@ -75,26 +75,16 @@ class Flip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlipPreview:
-    """What was compared and what would change.
+class Flips:
+    """What a comparison found.
 
     Attributes:
-        candidate: name of the model in the shadow.
-        champion: name of the model whose answers stand; empty where there was none.
-        count_scan: scans that were taken up.
-        unread: of these, how many could not be read again, and why.
         transitions: every pair of classes that occurs, flips first, the worst kinds before the others.
         flips: the worst ones, at most as many as a page shows.
-        why_nothing: why nothing was compared; empty where something was to be.
     """
 
-    candidate: str
-    champion: str = ""
-    count_scan: int = 0
-    unread: Mapping[Unread, int] = field(default_factory=Counter)
     transitions: Sequence[Transition] = ()
     flips: Sequence[Flip] = ()
-    why_nothing: str = ""
 
     @property
     def count_compared(self) -> int:
@@ -108,7 +98,7 @@ class FlipPreview:
 
     @property
     def count_flip(self) -> int:
-        """Answers that would change."""
+        """Answers that change."""
         return sum(transition.count for transition in self.changes)
 
     @property
@@ -120,53 +110,84 @@ class FlipPreview:
         return {kind: counts[kind] for kind in FlipKind}
 
 
+@dataclass(frozen=True, kw_only=True)
+class FlipPreview(Flips):
+    """What was compared and what would change.
+
+    Attributes:
+        candidate: name of the model in the shadow.
+        champion: name of the model whose answers stand; empty where there was none.
+        count_scan: scans that were taken up.
+        unread: of these, how many could not be read again, and why.
+        why_nothing: why nothing was compared; empty where something was to be.
+    """
+
+    candidate: str
+    champion: str = ""
+    count_scan: int = 0
+    unread: Mapping[Unread, int] = field(default_factory=Counter)
+    why_nothing: str = ""
+
+
 def compare(
     engine: Engine, *, champion: ModelVersion, candidate: ModelVersion, scan_ids: Sequence[int], shown: int
-) -> tuple[list[Transition], list[Flip]]:
-    """Every transition, counted, and the ``shown`` worst flips."""
+) -> Flips:
+    """What a candidate's shadow predictions would change of the champion's answers, with the ``shown`` worst flips."""
     values = {
         "champion": champion.model_version_id,
         "candidate": candidate.model_version_id,
         "scans": list(scan_ids),
     }
-    with transaction(engine) as connection:
-        transitions = _transitions(connection, values)
-        flips = _worst(connection, values | {"shown": shown})
-    return transitions, flips
+    return find_flips(engine, _SHADOW, values, shown=shown)
 
+
+def find_flips(engine: Engine, pairs: str, values: Mapping[str, object], *, shown: int) -> Flips:
+    """Every transition, counted, and the ``shown`` worst flips.
+
+    ``pairs`` is SQL from ``from`` on, with ``values`` for its parameters: one row a frame, in which ``before_answer``
+    and ``after_answer`` are the rows of its two answers.
+    """
+    with transaction(engine) as connection:
+        transitions = _transitions(connection, pairs, values)
+        flips = _worst(connection, pairs, {**values, "shown": shown})
+    return Flips(transitions=transitions, flips=flips)
+
+
+_SHADOW = """
+    from prediction as before_answer
+    join shadow_prediction as after_answer using (scan_id, frame_index)
+    where before_answer.model_version_id = :champion
+      and after_answer.model_version_id = :candidate
+      and scan_id = any(:scans)"""
 
 _COMPARED = """
     with compared as (
         select
-            scan_id,
-            frame_index,
-            prediction.predicted_class as before,
-            prediction.confidence as before_confidence,
-            prediction.activation_map as before_map,
-            shadow_prediction.predicted_class as after,
-            shadow_prediction.confidence as after_confidence,
-            shadow_prediction.activation_map as after_map,
-            prediction.confidence - case prediction.predicted_class
-                when 'glioma' then shadow_prediction.probability_glioma
-                when 'meningioma' then shadow_prediction.probability_meningioma
-                when 'normal' then shadow_prediction.probability_normal
-                when 'pituitary' then shadow_prediction.probability_pituitary
+            before_answer.scan_id,
+            before_answer.frame_index,
+            before_answer.predicted_class as before,
+            before_answer.confidence as before_confidence,
+            before_answer.activation_map as before_map,
+            after_answer.predicted_class as after,
+            after_answer.confidence as after_confidence,
+            after_answer.activation_map as after_map,
+            before_answer.confidence - case before_answer.predicted_class
+                when 'glioma' then after_answer.probability_glioma
+                when 'meningioma' then after_answer.probability_meningioma
+                when 'normal' then after_answer.probability_normal
+                when 'pituitary' then after_answer.probability_pituitary
             end as loss
-        from prediction
-        join shadow_prediction using (scan_id, frame_index)
-        where prediction.model_version_id = :champion
-          and shadow_prediction.model_version_id = :candidate
-          and scan_id = any(:scans)
+        {pairs}
     )"""
 
 _SEVERITY = """
     case when before = after then 3 when after = 'normal' then 0 when before = 'normal' then 1 else 2 end"""
 
 
-def _transitions(connection: Connection, values: Mapping[str, object]) -> list[Transition]:
+def _transitions(connection: Connection, pairs: str, values: Mapping[str, object]) -> list[Transition]:
     rows = connection.execute(
         text(f"""
-        {_COMPARED}
+        {_COMPARED.format(pairs=pairs)}
         select before::text, after::text, count(*) as count_answer
         from compared
         group by before, after
@@ -178,10 +199,10 @@ def _transitions(connection: Connection, values: Mapping[str, object]) -> list[T
     ]
 
 
-def _worst(connection: Connection, values: Mapping[str, object]) -> list[Flip]:
+def _worst(connection: Connection, pairs: str, values: Mapping[str, object]) -> list[Flip]:
     rows = connection.execute(
         text(f"""
-        {_COMPARED}
+        {_COMPARED.format(pairs=pairs)}
         select
             scan_id, frame_index, before::text, before_confidence, before_map, after::text, after_confidence, after_map,
             loss

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,9 +13,9 @@ from braintumor import database, registry
 from braintumor.database import transaction
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.pages.address import FLIP_PREVIEW, run_page, run_path
-from braintumor.preview.flips import Flip, FlipPreview, compare
-from braintumor.preview.page import SHOWN_SIZE, FlipPictures, ShownFlip, flip_page, to_markdown
-from braintumor.preview.scans import AnsweredScan, Unread, is_anything_scored, newest_answered, read_frames
+from braintumor.preview.flips import FlipPreview, compare
+from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_pictures
+from braintumor.preview.scans import AnsweredScan, is_anything_scored, newest_answered
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.registry import ModelVersion
 from braintumor.settings import Settings
@@ -23,8 +23,6 @@ from braintumor.settings import Settings
 SCANS = 500
 """Scans that are compared unless told otherwise."""
 MOST_SCANS = 5000
-_SHOWN = 100
-"""Flips with pictures on a page: 3 MB."""
 _HTML = "text/html; charset=utf-8"
 
 
@@ -87,7 +85,7 @@ def make_preview(
     """
     store = ObjectStore.connect(settings)
     preview, taken = _preview(engine, store, settings, candidate, champion, scans=scans, run_key=run_key)
-    shown = _shown(store, preview.flips, taken)
+    shown = with_pictures(store, preview.flips, taken)
     page = flip_page(preview, shown, run_key=run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     address = run_page(settings, run_key, FLIP_PREVIEW)
     store.write(address, page.encode(), content_type=_HTML)
@@ -110,16 +108,15 @@ def _preview(
         return FlipPreview(candidate=candidate.model_name, champion=_name(champion), why_nothing=why), []
     loaded = registry.load_model(store, settings, candidate)
     unread = score_in_shadow(engine, store, candidate, loaded, taken, run_key=run_key)
-    transitions, flips = compare(
-        engine, champion=champion, candidate=candidate, scan_ids=[scan.scan_id for scan in taken], shown=_SHOWN
-    )
+    scan_ids = [scan.scan_id for scan in taken]
+    found = compare(engine, champion=champion, candidate=candidate, scan_ids=scan_ids, shown=SHOWN_FLIPS)
     preview = FlipPreview(
         candidate=candidate.model_name,
         champion=champion.model_name,
         count_scan=len(taken),
         unread=unread,
-        transitions=transitions,
-        flips=flips,
+        transitions=found.transitions,
+        flips=found.flips,
     )
     return preview, taken
 
@@ -134,16 +131,3 @@ def _why_nothing(engine: Engine, champion: ModelVersion | None, scans: int) -> s
 
 def _name(champion: ModelVersion | None) -> str:
     return champion.model_name if champion else ""
-
-
-def _shown(store: ObjectStore, flips: Sequence[Flip], taken: Sequence[AnsweredScan]) -> Iterator[ShownFlip]:
-    """The flips with their pictures, read again a few at a time."""
-    by_id = {scan.scan_id: scan for scan in taken}
-
-    def draw(flip: Flip) -> ShownFlip:
-        frames = read_frames(store, by_id[flip.scan_id], size=SHOWN_SIZE)
-        if isinstance(frames, Unread):
-            return ShownFlip(flip=flip, pictures=frames)
-        return ShownFlip(flip=flip, pictures=FlipPictures.draw(flip, frames[flip.frame_index]))
-
-    return store.concurrently(draw, flips)

@@ -7,7 +7,7 @@ named by their ids, never by their keys.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -19,10 +19,13 @@ from PIL import Image
 
 from braintumor.evaluation.overlay import overlay
 from braintumor.evaluation.words import figure
+from braintumor.objectstore import ObjectStore
 from braintumor.pages.environment import page_environment
-from braintumor.preview.flips import Flip, FlipPreview
-from braintumor.preview.scans import Unread
+from braintumor.preview.flips import Flip, FlipPreview, Flips
+from braintumor.preview.scans import AnsweredScan, Unread, read_frames
 
+SHOWN_FLIPS = 100
+"""Flips with pictures on a page: 3 MB."""
 SHOWN_SIZE = 224
 """Width of a picture in pixels."""
 _QUALITY = 88
@@ -57,9 +60,22 @@ class ShownFlip:
         return self.pictures.value if isinstance(self.pictures, Unread) else ""
 
 
+def with_pictures(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[AnsweredScan]) -> Iterator[ShownFlip]:
+    """The flips of these scans with their pictures, read again a few at a time."""
+    by_id = {scan.scan_id: scan for scan in scans}
+
+    def draw(flip: Flip) -> ShownFlip:
+        frames = read_frames(store, by_id[flip.scan_id], size=SHOWN_SIZE)
+        if isinstance(frames, Unread):
+            return ShownFlip(flip=flip, pictures=frames)
+        return ShownFlip(flip=flip, pictures=FlipPictures.draw(flip, frames[flip.frame_index]))
+
+    return store.concurrently(draw, flips)
+
+
 def flip_page(preview: FlipPreview, shown: Iterable[ShownFlip], *, run_key: str, created: str) -> str:
     """The whole page; ``created`` says when, in words."""
-    template = _environment().get_template("flip_preview.html")
+    template = flip_templates().get_template("flip_preview.html")
     return template.render(
         preview=preview, shown=list(shown), run_key=run_key, created=created, summary=summary(preview)
     )
@@ -70,29 +86,40 @@ def summary(preview: FlipPreview) -> str:
     if preview.why_nothing:
         return f"Nothing to compare: {preview.why_nothing}."
     unread = "".join(f" {count} {reason.value}." for reason, count in preview.unread.items())
-    head = f"{_count(preview.count_scan, 'scan')} of production, the newest that {preview.champion} answered.{unread}"
+    head = f"{counted(preview.count_scan, 'scan')} of production, the newest that {preview.champion} answered.{unread}"
     if not preview.count_compared:
         return f"{head} None could be compared."
-    compared = _count(preview.count_compared, "answer")
+    compared = counted(preview.count_compared, "answer")
     if not preview.count_flip:
         return f"{head} None of {compared} would change."
-    share = figure(100 * preview.count_flip / preview.count_compared, 1)
-    kinds = ", ".join(f"{count} {kind.value}" for kind, count in preview.by_kind.items())
-    return f"{head} {preview.count_flip} of {compared} would change ({share}%): {kinds}."
+    return f"{head} {preview.count_flip} of {compared} would change {kinds(preview)}"
+
+
+def kinds(found: Flips) -> str:
+    """The share of answers that change, and how many change in which way: ``(5.0%): 3 tumour to normal, ...``."""
+    share = figure(100 * found.count_flip / found.count_compared, 1)
+    counts = ", ".join(f"{count} {kind.value}" for kind, count in found.by_kind.items())
+    return f"({share}%): {counts}."
+
+
+def changes_table(found: Flips, before: str, after: str) -> list[str]:
+    """The changes as lines of a Markdown table with these headings; none where nothing changes."""
+    if not found.changes:
+        return []
+    rows = [f"| {t.before} | {t.after} | {t.count} |" for t in found.changes]
+    return [f"| {before} | {after} | count |", "| --- | --- | --- |", *rows, ""]
 
 
 def to_markdown(preview: FlipPreview, *, address: str = "") -> str:
     """What the person who is asked to approve reads below the gate's table, with a link to the page."""
-    lines = ["### Flip preview", "", summary(preview), ""]
-    if preview.changes:
-        rows = [f"| {t.before} | {t.after} | {t.count} |" for t in preview.changes]
-        lines += ["| answer now | answer then | count |", "| --- | --- | --- |", *rows, ""]
+    lines = ["### Flip preview", "", summary(preview), "", *changes_table(preview, "answer now", "answer then")]
     if address:
         lines += [f"[The pictures, worst first]({address})", ""]
     return "\n".join(lines)
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """``1 scan``, ``2,000 scans``."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
@@ -103,7 +130,8 @@ def _jpeg(frame: NDArray[np.uint8]) -> bytes:
 
 
 @cache
-def _environment() -> Environment:
+def flip_templates() -> Environment:
+    """The templates of pages that show flips."""
     environment = page_environment(Path(__file__).with_name("templates"))
     environment.filters["figure"] = figure
     return environment

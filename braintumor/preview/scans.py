@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, Row, text
 
 from braintumor.database import transaction
 from braintumor.errors import (
@@ -57,9 +59,21 @@ def newest_answered(engine: Engine, model: ModelVersion, *, limit: int) -> list[
             limit :limit"""),
             {"model": model.model_version_id, "limit": limit},
         ).all()
-    return [
-        AnsweredScan(scan_id=row.scan_id, location=S3Uri(bucket=row.bucket, key=row.key), etag=row.etag) for row in rows
-    ]
+    return [_scan(row) for row in rows]
+
+
+def find_scans(engine: Engine, scan_ids: Sequence[int]) -> list[AnsweredScan]:
+    """The scans of these ids, each at the version that was scored."""
+    with transaction(engine) as connection:
+        rows = connection.execute(
+            text("select scan_id, bucket, key, etag from scan_location where scan_id = any(:scans)"),
+            {"scans": list(scan_ids)},
+        ).all()
+    return [_scan(row) for row in rows]
+
+
+def _scan(row: Row[Any]) -> AnsweredScan:
+    return AnsweredScan(scan_id=row.scan_id, location=S3Uri(bucket=row.bucket, key=row.key), etag=row.etag)
 
 
 def is_anything_scored(engine: Engine) -> bool:

@@ -18,6 +18,7 @@ from braintumor.database import copy_rows, transaction
 from braintumor.errors import StaleClaimError
 from braintumor.imaging.rejection import Rejection
 from braintumor.objectstore import S3Uri
+from braintumor.registry import ModelVersion
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.answer import Answer
 from braintumor.serving.engine import ENGINE
@@ -276,7 +277,8 @@ def _settle_scored(connection: Connection, held: Claim, scored: Sequence[Scored]
         {"run": held.run.scoring_run_id, "chunk": held.chunk_number},
     )
     _require_all(updated.rowcount, len(scored), held)
-    copy_rows(connection, "prediction", _PREDICTION_COLUMNS, _prediction_rows(held.run, scored))
+    answers = ((scan.scan_id, scan.answers) for scan in scored)
+    write_predictions(connection, answers, scoring_run_id=held.run.scoring_run_id, model=held.run.model)
 
 
 def _settle_without_answer(connection: Connection, held: Claim, state: str, scan_ids: list[int]) -> None:
@@ -304,20 +306,30 @@ _PREDICTION_COLUMNS = (
 )  # fmt: skip
 
 
-def _prediction_rows(run: ScoringRun, scored: Sequence[Scored]) -> Iterable[Sequence[object]]:
-    for scan in scored:
-        for frame_index, answer in enumerate(scan.answers):
-            yield (
-                scan.scan_id,
-                frame_index,
-                run.model.model_version_id,
-                run.scoring_run_id,
-                answer.predicted_class,
-                answer.confidence,
-                answer.margin,
-                *answer.probabilities,
-                "{" + ",".join(answer.review_reasons) + "}",
-                "\\x" + answer.activation_map.astype("<f2").tobytes().hex(),
-                ENGINE,
-                run.model.preprocessing,
-            )
+def write_predictions(
+    connection: Connection,
+    answers: Iterable[tuple[int, Sequence[Answer]]],
+    *,
+    scoring_run_id: int,
+    model: ModelVersion,
+) -> None:
+    """Add the rows of ``prediction``: each scan's id, and its answers in the order of its frames."""
+    rows = (
+        (
+            scan_id,
+            frame_index,
+            model.model_version_id,
+            scoring_run_id,
+            answer.predicted_class,
+            answer.confidence,
+            answer.margin,
+            *answer.probabilities,
+            "{" + ",".join(answer.review_reasons) + "}",
+            "\\x" + answer.activation_map.astype("<f2").tobytes().hex(),
+            ENGINE,
+            model.preprocessing,
+        )
+        for scan_id, of_frames in answers
+        for frame_index, answer in enumerate(of_frames)
+    )
+    copy_rows(connection, "prediction", _PREDICTION_COLUMNS, rows)

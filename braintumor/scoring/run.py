@@ -45,18 +45,20 @@ def open_run(engine: Engine, *, run_key: str, scans: S3Uri) -> ScoringRun:
 
 
 def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:
-    """Find an open or finished run.
+    """Find an open or finished night.
 
     Raises:
         ScoringRunError: there is none of that number.
     """
     with transaction(engine) as connection:
         row = connection.execute(
-            text("select run_key, scans_uri, model_version_id from scoring_run where scoring_run_id = :id"),
+            text("""
+            select run_key, scans_uri, model_version_id from scoring_run
+            where scoring_run_id = :id and kind = 'night'"""),
             {"id": scoring_run_id},
         ).one_or_none()
     if row is None:
-        raise ScoringRunError(f"There is no scoring run {scoring_run_id}. Start one: `braintumor score`.")
+        raise ScoringRunError(f"There is no night of number {scoring_run_id}. Start one: `braintumor score`.")
     return ScoringRun(
         scoring_run_id=scoring_run_id,
         run_key=row.run_key,

@@ -1,7 +1,20 @@
--- latest_prediction: one row per frame, its newest answer. Example: what did we say of scan 17, and who should look?
+-- latest_prediction: one row per frame, the answer that stands. Example: what did we say of scan 17, and who should look?
+-- The answer of the latest run stands, whenever its rows were written: of a night, by the champion of then, or of a
+-- rescore, which the champion or an approved model answers. A rescore whose model had answered a scan before makes that
+-- answer stand again, with the scored_at that it always had.
 -- The answers of a withdrawn model have the reason model_withdrawn; their rows in prediction stay as they were written.
 create view latest_prediction as
-with newest as (
+with answered_again as (
+    select
+        rescore.scan_id,
+        scoring_run.model_version_id,
+        max(rescore.scoring_run_id) as last_run_id
+    from rescore
+    join scoring_run using (scoring_run_id)
+    where rescore.state = 'already'
+    group by rescore.scan_id, scoring_run.model_version_id
+),
+newest as (
     select distinct on (scan_id, frame_index)
         scan_id,
         frame_index,
@@ -17,7 +30,8 @@ with newest as (
         review_reasons,
         scored_at
     from prediction
-    order by scan_id, frame_index, scored_at desc
+    left join answered_again using (scan_id, model_version_id)
+    order by scan_id, frame_index, greatest(scoring_run_id, last_run_id) desc, scored_at desc
 )
 select
     newest.scan_id,

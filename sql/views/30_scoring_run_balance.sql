@@ -1,4 +1,5 @@
--- sighting_outcome: one row per object that a run saw. Example: which scans did last night leave unaccounted?
+-- sighting_outcome: one row per object that a night saw. Example: which scans did last night leave unaccounted?
+-- A scored scan has every frame's answer of its night, and of each rescore that answered it.
 create view sighting_outcome as
 with evidence as (
     select
@@ -9,8 +10,10 @@ with evidence as (
         scan.chunk_number is not null as is_planned,
         scoring_run.planned_at is not null as is_run_planned,
         exists (select from rejection where rejection.scan_id = scan.scan_id) as has_rejection,
-        (select count(distinct prediction.frame_index) from prediction where prediction.scan_id = scan.scan_id)
-            = scan.count_frame as has_every_frame
+        (select count(*) from prediction where prediction.scan_id = scan.scan_id)
+            = scan.count_frame * (1 + (
+                select count(*) from rescore where rescore.scan_id = scan.scan_id and rescore.state = 'rescored'
+            )) as has_every_frame
     from sighting
     join scoring_run using (scoring_run_id)
     join scan using (scan_id)
@@ -29,7 +32,7 @@ select
     end as outcome
 from evidence;
 
--- scoring_run_balance: one row per run, counted afresh from the rows. Example: does every night still balance?
+-- scoring_run_balance: one row per night, counted afresh from the rows. Example: does every night still balance?
 create view scoring_run_balance as
 select
     scoring_run.scoring_run_id,
@@ -44,4 +47,5 @@ select
     scoring_run.count_seen - count(*) filter (where outcome <> 'unaccounted') as count_unaccounted
 from scoring_run
 left join sighting_outcome using (scoring_run_id)
+where scoring_run.kind = 'night'
 group by scoring_run.scoring_run_id;

@@ -1,5 +1,6 @@
 -- daily_summary: one row per day (UTC), model and class. Example: how many gliomas did we flag yesterday?
--- Every answer of a model that is withdrawn now counts as one for review.
+-- Every answer of a model that is withdrawn now counts as one for review. Answers of a rescore count on their own day,
+-- beside those that they replace: what stands now is in latest_prediction.
 create view daily_summary as
 select
     (prediction.scored_at at time zone 'utc')::date as scored_date,

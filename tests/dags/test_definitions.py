@@ -49,17 +49,21 @@ def dags(dag_runner: DagRunner) -> dict[str, Any]:
 
 
 def test_each_dag_says_who_and_what_and_tells_people_when_it_fails(dags: dict[str, Any]) -> None:
-    assert set(dags) == {"nightly_scoring", "weekly_retrain", "roll_back"}
+    assert set(dags) == {"nightly_scoring", "rescore_history", "roll_back", "weekly_retrain"}
     for dag in dags.values():
         assert dag["owner"] == "braintumor" and "braintumor" in dag["tags"] and len(dag["doc"]) > 200
         assert dag["on_failure"] == "failed"
 
 
 def test_they_run_on_their_schedules_one_at_a_time_and_never_for_times_that_passed(dags: dict[str, Any]) -> None:
-    assert (dags["nightly_scoring"]["cron"], dags["weekly_retrain"]["cron"]) == ("0 1 * * *", "0 3 * * 0")
+    crons = {name: dag["cron"] for name, dag in dags.items()}
+    by_hand = {"rescore_history": None, "roll_back": None}
+    assert crons == {"nightly_scoring": "0 1 * * *", "weekly_retrain": "0 3 * * 0", **by_hand}
     for dag in dags.values():
         assert (dag["catchup"], dag["max_active_runs"], dag["start"]) == (False, 1, "None")
-    assert dags["roll_back"]["cron"] is None and dags["roll_back"]["is_paused"] is False
+    assert {dags[name]["is_paused"] for name in by_hand} == {False}, (
+        "nothing is held back, and they are asked for in a hurry"
+    )
 
 
 def test_a_retrain_has_a_deadline_of_a_day_that_needs_no_triggerer(dags: dict[str, Any]) -> None:
@@ -67,7 +71,7 @@ def test_a_retrain_has_a_deadline_of_a_day_that_needs_no_triggerer(dags: dict[st
     assert dags["weekly_retrain"]["deadlines"] == [
         ["DagRunQueuedAtDeadline", 24 * 3600, "SyncCallback", "notifying.late", kwargs]
     ]
-    assert dags["nightly_scoring"]["deadlines"] == dags["roll_back"]["deadlines"] == []
+    assert [name for name, dag in dags.items() if dag["deadlines"]] == ["weekly_retrain"]
 
 
 def test_the_form_of_the_way_back_asks_for_a_reason_and_for_nothing_else(dags: dict[str, Any]) -> None:
@@ -83,6 +87,7 @@ def test_training_waits_in_the_gpu_pool_and_scoring_in_its_own(dags: dict[str, A
     train = dags["weekly_retrain"]["tasks"]["candidate.train"]
     assert (train["pool"], train["queue"]) == ("gpu", "gpu")
     assert dags["nightly_scoring"]["tasks"]["score"]["pool"] == "score"
+    assert dags["rescore_history"]["tasks"]["score"]["pool"] == "score"
     assert dags["weekly_retrain"]["tasks"]["preview"]["pool"] == "score"
 
 
@@ -103,6 +108,22 @@ def test_a_candidate_is_previewed_before_anybody_is_asked_and_the_answer_is_kept
     after = {name: task["after"] for name, task in dags["weekly_retrain"]["tasks"].items()}
     assert after["preview"] == ["gate"] and "preview" in after["route"] and "route" in after["approve"]
     assert "approve" in after["keep_answer"]
+
+
+def test_the_rescore_form_asks_for_a_reason_and_means_the_champion_unless_told(
+    dags: dict[str, Any],
+) -> None:
+    dag = dags["rescore_history"]
+    assert all(param["title"] and param["description"] for param in dag["params"].values())
+    sections = [param["section"] for param in dag["params"].values()]
+    assert sections == ["Which scans"] * 4 + ["Who answers"] * 3 + ["Work"]
+    reason = dag["params"]["reason"]
+    assert (reason["type"], reason["minLength"], dag["defaults"]["reason"]) == ("string", 1, None)
+    defaults = {name: value for name, value in dag["defaults"].items() if value is not None}
+    assert defaults == {"approve": False, "chunk_size": 200}
+    after = {name: task["after"] for name, task in dag["tasks"].items()}
+    assert after["score"] == ["ask", "chunks"]
+    assert after["report"] == after["reconcile"] == ["ask", "score"], "both at the end, so either of them makes it red"
 
 
 def test_every_task_retries(dags: dict[str, Any]) -> None:

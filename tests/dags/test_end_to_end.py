@@ -1,4 +1,4 @@
-"""Both DAGs with ``dag.test()``, on real Postgres, real S3 and a real, small training."""
+"""The DAGs with ``dag.test()``, on real Postgres, real S3 and a real, small training."""
 
 from __future__ import annotations
 
@@ -15,8 +15,12 @@ from braintumor.dataset.folder import labelled_files, upload
 from braintumor.evaluation.overview import overview_page
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from tests.dags.conftest import LENIENT_RULES, DagRunner
+from tests.models import add_model, promote
+from tests.scoring.test_night import png
+from tests.sql import change, rows
 
 
 @pytest.fixture
@@ -120,3 +124,30 @@ def test_a_night_whose_plan_fails_is_red(
     with database.transaction(engine) as connection:
         assert connection.scalar(text("select state::text from scoring_run")) == "unbalanced"
     engine.dispose()
+
+
+def test_a_rescore_answers_shows_and_balances_and_is_red_when_it_cannot(
+    dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
+) -> None:
+    for number in range(3):
+        put(f"{number}.png", png(seed=number))
+    score_night(settings, run_key="night")
+    ((first,),) = rows(settings, "select model_name from champion")
+    add_model(settings, "b")
+    promote(settings, "b")
+    asked = {"of": [first], "reason": "b knows more", "chunk_size": 2, "since": "2020-01-01T00:00:00Z"}
+    assert dag_runner.run("rescore_history", settings, **asked) == "success"
+    assert rows(settings, "select distinct model_name from latest_prediction") == [("b",)]
+    told = "select actor, reason, count_asked, count_rescored from rescore_balance"
+    assert rows(settings, told) == [("dag_test", "b knows more", 3, 3)]
+    store, models = ObjectStore.connect(settings), S3Uri.parse(settings.require("models_uri"))
+    assert [entry for entry in store.list(models / "runs/") if entry.key.endswith("rescore.html")]
+
+    assert dag_runner.run("rescore_history", settings, reason="nothing is withdrawn") == "success"
+    assert dag_runner.run("rescore_history", settings, reason="unapproved", of=["b"], model=first) == "failed"
+    add_model(settings, "c")
+    promote(settings, "c")
+    change(settings, "create trigger broken before insert on prediction for each row execute function refuse_change()")
+    assert dag_runner.run("rescore_history", settings, reason="c knows more", of=["b"]) == "failed"
+    states = rows(settings, "select state::text from scoring_run where kind = 'rescore' order by scoring_run_id")
+    assert states == [("balanced",), ("balanced",), ("unbalanced",)]

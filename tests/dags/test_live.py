@@ -25,7 +25,7 @@ from tests.dags.conftest import LENIENT_RULES
 from tests.sql import rows
 
 _PAGES = ("report.html", "model_card.md")
-_PATHS = ("runs/x/flip_preview.html", "runs/x/comparison.html", "snapshots/x.html")
+_PATHS = ("runs/x/flip_preview.html", "runs/x/rescore.html", "runs/x/comparison.html", "snapshots/x.html")
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,7 @@ def test_the_page_shows_each_flip_with_both_maps_and_never_a_key(night: Settings
 def test_a_page_shows_some_and_counts_the_rest(
     night: Settings, twin: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("braintumor.preview.job._SHOWN", 2)
+    monkeypatch.setattr("braintumor.preview.job.SHOWN_FLIPS", 2)
     page = page_of(night, flipped(night, twin))
     assert page.count("data:image/jpeg") == 3 * 2
     assert "2 of 2 shown" in page and "3 more answers would change and are not shown" in page

@@ -1,0 +1,127 @@
+"""A whole rescore in one process: what ``braintumor rescore`` does, and what the DAG does task by task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Engine
+
+from braintumor import database
+from braintumor.migrations import require_current
+from braintumor.objectstore import ObjectStore
+from braintumor.pages.address import RESCORE_REPORT, run_page, run_path
+from braintumor.preview.page import with_pictures
+from braintumor.preview.scans import find_scans
+from braintumor.registry import load_model
+from braintumor.rescoring.balance import RescoreBalance, reconcile
+from braintumor.rescoring.report import make_report, report_page, to_markdown
+from braintumor.rescoring.request import Request, RescoreRun, age_warning, ask, chunks, load_rescore, models_before
+from braintumor.rescoring.work import rescore_chunk
+from braintumor.scoring.plan import CHUNK_SIZE
+from braintumor.settings import Settings
+
+_HTML = "text/html; charset=utf-8"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rescore:
+    """What every step of a rescore needs: the settings, opened."""
+
+    settings: Settings
+    engine: Engine
+    store: ObjectStore
+
+    @classmethod
+    def open(cls, settings: Settings) -> Rescore:
+        """Connect, and check the schema.
+
+        Raises:
+            MigrationError: the schema is behind.
+        """
+        engine = database.connect(settings)
+        require_current(engine)
+        return cls(settings=settings, engine=engine, store=ObjectStore.connect(settings))
+
+    def ask(
+        self,
+        request: Request,
+        *,
+        run_key: str,
+        chunk_size: int = CHUNK_SIZE,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> RescoreRun:
+        """Pin the model, take up the scans, and say what it comes to."""
+        run = ask(self.engine, request, run_key=run_key, chunk_size=chunk_size)
+        say(str(run))
+        if warning := age_warning(run, models_before(self.engine, run)):
+            say(warning)
+        return run
+
+    def chunks(self, scoring_run_id: int) -> list[int]:
+        """The chunk numbers of a rescore."""
+        return chunks(self.engine, load_rescore(self.engine, scoring_run_id))
+
+    def score(
+        self,
+        scoring_run_id: int,
+        chunk_numbers: Sequence[int],
+        *,
+        on_chunk: Callable[[int, int], None] = lambda _done, _total: None,
+    ) -> dict[str, int]:
+        """Score chunks with the pinned model, which is loaded once; returns counts of outcomes."""
+        run = load_rescore(self.engine, scoring_run_id)
+        model = load_model(self.store, self.settings, run.model)
+        counts: Counter[str] = Counter()
+        for done, chunk_number in enumerate(chunk_numbers, start=1):
+            counts += rescore_chunk(self.engine, self.store, model, run, chunk_number)
+            on_chunk(done, len(chunk_numbers))
+        return dict(counts)
+
+    def report(self, scoring_run_id: int | None, *, reports_url: str = "") -> dict[str, Any]:
+        """Write the page of what changed.
+
+        Returns a small summary: ``markdown``, which links to the page below ``reports_url``, ``page_uri``,
+        ``count_compared``, ``count_flip``.
+        """
+        run = load_rescore(self.engine, scoring_run_id)
+        report = make_report(self.engine, run)
+        scans = find_scans(self.engine, [flip.scan_id for flip in report.flips])
+        shown = with_pictures(self.store, report.flips, scans)
+        page = report_page(report, shown, run_key=run.run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+        address = run_page(self.settings, run.run_key, RESCORE_REPORT)
+        self.store.write(address, page.encode(), content_type=_HTML)
+        link = f"{reports_url}/{run_path(run.run_key, RESCORE_REPORT)}" if reports_url else ""
+        return {
+            "markdown": to_markdown(report, address=link),
+            "page_uri": str(address),
+            "count_compared": report.count_compared,
+            "count_flip": report.count_flip,
+        }
+
+    def reconcile(self, scoring_run_id: int | None) -> RescoreBalance:
+        """Prove that the rescore balances."""
+        return reconcile(self.engine, load_rescore(self.engine, scoring_run_id))
+
+
+def rescore(
+    settings: Settings,
+    request: Request,
+    *,
+    run_key: str,
+    chunk_size: int = CHUNK_SIZE,
+    say: Callable[[str], None] = lambda _: None,
+    on_chunk: Callable[[int, int], None] = lambda _done, _total: None,
+) -> dict[str, Any]:
+    """Ask, score every chunk, report, reconcile; returns the report's summary and the balance."""
+    job = Rescore.open(settings)
+    run = job.ask(request, run_key=run_key, chunk_size=chunk_size, say=say)
+    numbers = job.chunks(run.scoring_run_id)
+    if numbers:
+        job.score(run.scoring_run_id, numbers, on_chunk=on_chunk)
+    made = job.report(run.scoring_run_id)
+    balance = job.reconcile(run.scoring_run_id)
+    return {"model": run.model.model_name, **asdict(balance), **made}
