@@ -27,6 +27,12 @@ from tests.sql import rows
 pytestmark = pytest.mark.soak
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+_FORM = {
+    "Training": ("Recipes", "One model is trained for each.", "S3 prefix of the labelled images"),
+    "Set by hand, for every recipe": ("Epochs", "Dropout", "Learning rate", "Other values"),
+    "Promotion": ("Promotion policy", "Scans of the flip preview"),
+}
+"""Sections of the retrain form, and what each asks for."""
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -50,9 +56,7 @@ def live(
         settings = library(stack)
         move_champion(seeded, settings, tiny_model_folder)
         upload(ObjectStore.connect(settings), labelled_files(phantoms), S3Uri.parse(settings.require("dataset_uri")))
-        for path in write_unlabelled(stack.state.folder / "night", count=3, seed=1):
-            uri = S3Uri.parse(settings.require("scans_uri")) / path.name
-            ObjectStore.connect(settings).write(uri, path.read_bytes())
+        put_scans(settings, stack.state.folder / "night", seed=1)
         for dag_id in ("weekly_retrain", "nightly_scoring"):
             stack.client().wait_for_dag(dag_id)
             stack.client().unpause(dag_id)
@@ -61,6 +65,12 @@ def live(
 
 def library(stack: Stack) -> Settings:
     return replace(Settings.from_environment(stack.library_env()), cache_folder=str(stack.state.folder / "cache"))
+
+
+def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
+    for path in write_unlabelled(folder, count=6, seed=seed):
+        uri = S3Uri.parse(settings.require("scans_uri")) / f"{folder.name}/{path.name}"
+        ObjectStore.connect(settings).write(uri, path.read_bytes())
 
 
 @pytest.fixture
@@ -84,20 +94,11 @@ def page(live: Stack) -> Iterator[Page]:
 def test_the_retrain_form_shows_its_choices_with_their_meaning(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(f"{live.airflow.url}/dags/weekly_retrain")
     page.get_by_role("button", name="Trigger").first.click()
-    for words in ("Recipes", "One model is trained for each", "Set by hand, for every recipe", "Promotion"):
-        expect(page.get_by_text(words).first).to_be_visible()
+    for section, titles in _FORM.items():
+        page.get_by_role("button", name=section).click()
+        for title in titles:
+            expect(page.get_by_text(title, exact=True).first).to_be_visible()
     expect(page.get_by_text("resnet50_small").first).to_be_visible()
-    page.get_by_text("Set by hand, for every recipe").first.click()
-    page.get_by_role("button", name="Promotion").first.click()
-    for words in (
-        "Epochs",
-        "Dropout",
-        "Learning rate",
-        "Other values",
-        "Promotion policy",
-        "Scans of the flip preview",
-    ):
-        expect(page.get_by_text(words, exact=True).first).to_be_visible()
     page.screenshot(path=tmp_path / "form.png", full_page=True)
     assert (tmp_path / "form.png").stat().st_size > 10_000
 
@@ -131,6 +132,7 @@ def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
     live: Stack, page: Page, tmp_path: Path
 ) -> None:
     client, settings = live.client(), library(live)
+    put_scans(settings, live.state.folder / "asked", seed=7)
     score_night(settings, run_key="a night before the question")
     run_id = client.trigger("weekly_retrain", {"policy": "ask", "recipes": ["resnet50_small"], "epochs": 2})
     question(client, run_id)
