@@ -39,8 +39,8 @@ down: setup  ## Stop the embedded stack; what it stored stays in .embedded
 test: setup  ## Run the tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
 
-soak: setup  ## Run the long tests: kills, load, browser
-	$(BIN)/python -m pytest -m soak
+soak: setup  ## Run the long tests: kills, load, browser, mutants, approval
+	$(BIN)/python -m pytest -m soak -n 2 --dist loadfile
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff format --check .

@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from sqlalchemy import Engine, text
 
 from braintumor import database, registry
-from braintumor.dataset.folder import labelled_files, upload
 from braintumor.evaluation.overview import overview_page
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
-from tests.dags.conftest import LENIENT_RULES, DagRunner
-from tests.models import add_model, promote
-from tests.scoring.test_night import png
-from tests.sql import change, rows
-
-
-@pytest.fixture
-def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Settings:
-    """Labelled phantoms in S3, and gate rules that so small a set can pass."""
-    prefix = S3Uri.parse(empty_settings.require("dataset_uri"))
-    upload(ObjectStore.connect(empty_settings), labelled_files(phantoms), prefix)
-    rules = tmp_path / "gate.toml"
-    rules.write_text(LENIENT_RULES)
-    return replace(empty_settings, gate_rules=str(rules))
+from tests.dags.conftest import DagRunner
 
 
 def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
@@ -97,57 +79,3 @@ def test_a_retrain_that_may_not_promote_only_records_and_a_recipe_that_fails_mak
         assert connection.scalar(text("select is_passed from gate_verdict"))
         assert connection.scalar(text("select count(*) from promotion")) == 0
     engine.dispose()
-
-
-def test_a_night_without_a_champion_is_red(dag_runner: DagRunner, empty_settings: Settings) -> None:
-    assert dag_runner.run("nightly_scoring", empty_settings) == "failed"
-
-
-def test_a_retrain_without_images_is_red_and_records_nothing(dag_runner: DagRunner, empty_settings: Settings) -> None:
-    assert dag_runner.run("weekly_retrain", empty_settings, policy="auto") == "failed"
-    engine = database.connect(empty_settings)
-    assert registry.list_models(engine) == []
-    engine.dispose()
-
-
-def test_a_night_whose_plan_fails_is_red(
-    dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
-) -> None:
-    put("words.jpg", b"words")
-    engine = database.connect(settings)
-    with database.transaction(engine) as connection:
-        connection.execute(
-            text("""
-            create trigger broken before insert on scoring_chunk for each statement execute function refuse_change()""")
-        )
-    assert dag_runner.run("nightly_scoring", settings) == "failed"
-    with database.transaction(engine) as connection:
-        assert connection.scalar(text("select state::text from scoring_run")) == "unbalanced"
-    engine.dispose()
-
-
-def test_a_rescore_answers_shows_and_balances_and_is_red_when_it_cannot(
-    dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
-) -> None:
-    for number in range(3):
-        put(f"{number}.png", png(seed=number))
-    score_night(settings, run_key="night")
-    ((first,),) = rows(settings, "select model_name from champion")
-    add_model(settings, "b")
-    promote(settings, "b")
-    asked = {"of": [first], "reason": "b knows more", "chunk_size": 2, "since": "2020-01-01T00:00:00Z"}
-    assert dag_runner.run("rescore_history", settings, **asked) == "success"
-    assert rows(settings, "select distinct model_name from latest_prediction") == [("b",)]
-    told = "select actor, reason, count_asked, count_rescored from rescore_balance"
-    assert rows(settings, told) == [("dag_test", "b knows more", 3, 3)]
-    store, models = ObjectStore.connect(settings), S3Uri.parse(settings.require("models_uri"))
-    assert [entry for entry in store.list(models / "runs/") if entry.key.endswith("rescore.html")]
-
-    assert dag_runner.run("rescore_history", settings, reason="nothing is withdrawn") == "success"
-    assert dag_runner.run("rescore_history", settings, reason="unapproved", of=["b"], model=first) == "failed"
-    add_model(settings, "c")
-    promote(settings, "c")
-    change(settings, "create trigger broken before insert on prediction for each row execute function refuse_change()")
-    assert dag_runner.run("rescore_history", settings, reason="c knows more", of=["b"]) == "failed"
-    states = rows(settings, "select state::text from scoring_run where kind = 'rescore' order by scoring_run_id")
-    assert states == [("balanced",), ("balanced",), ("unbalanced",)]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 import requests
@@ -15,14 +14,11 @@ from braintumor import database, registry
 from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
-from tests.approval import answer, question
 from tests.conftest import move_champion, state_folder
 from tests.dags.conftest import LENIENT_RULES
-from tests.sql import rows
 
 _PAGES = ("report.html", "model_card.md")
 _PATHS = ("runs/x/flip_preview.html", "runs/x/rescore.html", "runs/x/comparison.html", "snapshots/x.html")
@@ -97,41 +93,3 @@ def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
         assert viewer.send("GET", f"/braintumor/reports/{path}").text == path
     assert name in answer.text and "default-src 'none'" in answer.headers["Content-Security-Policy"]
     assert requests.get(f"{live.airflow.url}/braintumor/reports/openapi.json", timeout=30).status_code in {401, 404}
-
-
-def test_whoever_answers_the_question_is_on_record_and_only_approve_promotes(live: Stack, tmp_path: Path) -> None:
-    client, settings = live.client(), library(live)
-    for path in write_unlabelled(tmp_path, count=2, seed=5):
-        uri = S3Uri.parse(settings.require("scans_uri")) / f"asked/{path.name}"
-        ObjectStore.connect(settings).write(uri, path.read_bytes())
-    score_night(settings, run_key="a night before the question")
-    ((count_scan,),) = rows(settings, "select count(*) from scan where state = 'scored'")
-    before = registry.champion(database.connect(settings)).model_name
-    run_id = client.trigger("weekly_retrain", {"policy": "ask", "epochs": 1})
-    body = question(client, run_id)["body"]
-    assert "| rule" in body and "### Flip preview" in body
-    assert f"{count_scan} scans of production, the newest that" in body
-    _the_previews_page_is_behind_the_link(live, body)
-
-    answer(client, run_id, "Reject")
-    assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
-    assert registry.champion(database.connect(settings)).model_name == before
-    assert rows(settings, "select answer, person from approval_answer") == [("reject", "admin")]
-
-    clearing = {"dry_run": False, "dag_run_id": run_id, "task_ids": ["approve"], "include_downstream": True}
-    client.request("POST", "/dags/weekly_retrain/clearTaskInstances", json={**clearing, "only_failed": False})
-    question(client, run_id)
-    answer(client, run_id, "Approve")
-    assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
-    ((champion, actor),) = rows(settings, "select model_name, actor from champion")
-    assert (champion != before, actor) == (True, "admin")
-    answers = rows(settings, "select answer, person from approval_answer order by answered_at")
-    assert answers == [("reject", "admin"), ("approve", "admin")]
-
-
-def _the_previews_page_is_behind_the_link(live: Stack, body: str) -> None:
-    link = body.partition("(http")[2].partition(")")[0]
-    assert requests.get(f"http{link}", timeout=30).status_code == 401
-    viewer = AirflowClient(live.airflow.url, "viewer", live.state.secrets.viewer_password)
-    page = viewer.send("GET", urlsplit(f"http{link}").path)
-    assert "What would change" in page.text and "default-src 'none'" in page.headers["Content-Security-Policy"]

@@ -14,9 +14,10 @@ from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.errors import AirflowAnswerError
 from embedded.stack import Stack
+from tests.approval import answer, question
 from tests.conftest import move_champion, state_folder
 from tests.dags.conftest import LENIENT_RULES
-from tests.dags.test_live import answer, library, question
+from tests.dags.test_live import library
 from tests.sql import rows
 from tests.webhook import Webhook, webhook
 
@@ -85,6 +86,7 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     assert "required_actions" in waiting["link"] and waiting["subject"].startswith("May ")
     answer(client, run_id, "Reject")
     assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
+    assert registry.champion(database.connect(settings)).model_name == before
     rejected = receiver.wait_for("rejected", timeout_s=5)
     assert "admin rejected" in rejected["text"]
 
@@ -95,6 +97,8 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
     promoted = receiver.wait_for("promoted", timeout_s=5)
     ((champion,),) = rows(settings, "select model_name from champion")
+    answers = rows(settings, "select answer, person from approval_answer order by answered_at")
+    assert answers == [("reject", "admin"), ("approve", "admin")]
     assert promoted["subject"] == f"{champion} is the champion" and "admin promoted it" in promoted["text"]
     assert promoted["link"] == f"{told.airflow.url}/braintumor/reports/model/{champion}/report.html"
 

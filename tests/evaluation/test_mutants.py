@@ -38,6 +38,8 @@ from tests.evaluation.mutants import (
 )
 from tests.sql import rows
 
+pytestmark = pytest.mark.soak
+
 WITHOUT_KERAS = partial(verify_model, with_keras=False)
 """In this process and so in a second, where a test is not about what only the real check finds."""
 ANY_FIGURES = {

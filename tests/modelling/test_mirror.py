@@ -115,7 +115,7 @@ def test_weights_are_mirrored_trained_from_and_on_record_by_their_sha256(setting
     recipe.write_text(TINY_RECIPE.read_text().replace('initial_weights = "random"', 'initial_weights = "imagenet"'))
     ((snapshot,),) = rows(settings, "select snapshot_id from snapshot")
     run_braintumor(
-        settings, "train", "--recipe", str(recipe), "--snapshot", snapshot, "--run-key", "warm", "--epochs", "1"
+        settings, "train", "--recipe", str(recipe), "--snapshot", snapshot, "--run-key", "warm", "--set", "epochs=1"
     )
     (run,) = rows(settings, "select initialisation, initial_weights_sha256 from training_run where run_key = 'warm'")
     assert run == ("imagenet", sha256(weights.read_bytes()).hexdigest())
