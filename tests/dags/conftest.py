@@ -35,8 +35,8 @@ maximum_class_recall_loss = 1.0
 class DagRunner:
     """Runs a DAG with ``dag.test()`` in an interpreter of its own, as `airflow dags test` does.
 
-    Without what Airflow's ``dag.test()`` itself ends in an error on: a deadline where the run succeeds, and a callback for
-    failures where a param has no default. Both are tested under a live scheduler.
+    Without two things on which Airflow's ``dag.test()`` ends in an error of its own: a deadline where the run succeeds,
+    and a callback for failures where a param has no default. Both are tested under a live scheduler.
     """
 
     environment: dict[str, str]
