@@ -37,10 +37,10 @@ down: setup  ## Stop the embedded stack; what it stored stays in .embedded
 	$(BIN)/python -m embedded down
 
 test: setup  ## Run the tests (under 15 minutes on 2 cores)
-	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
 
 soak: setup  ## Run the long tests: kills, load, browser, mutants, approval
-	$(BIN)/python -m pytest -m soak -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m soak -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## Check style and types
 	$(BIN)/ruff format --check .
