@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sqlalchemy import Engine, text
+import pytest
+from sqlalchemy import text
 
 from braintumor import database, registry
 from braintumor.evaluation.overview import overview_page
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
+from tests.conftest import move_champion
 from tests.dags.conftest import DagRunner
+from tests.sql import change, rows
 
 
 def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
@@ -45,7 +49,6 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
         assert connection.scalar(text("select count(*) from latest_prediction")) == 5
         assert connection.scalar(text("select count(*) from scoring_chunk")) == 3
     assert dag_runner.run("nightly_scoring", lenient) == "success"
-    _a_preview_that_fails_promotes_nothing(dag_runner, lenient, engine)
     with database.transaction(engine) as connection:
         assert connection.scalar(text("select count(*) from prediction")) == 5
         connection.execute(text("delete from prediction where scan_id = 1"))
@@ -53,19 +56,24 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
     engine.dispose()
 
 
-def _a_preview_that_fails_promotes_nothing(dag_runner: DagRunner, settings: Settings, engine: Engine) -> None:
-    with database.transaction(engine) as connection:
-        connection.execute(
-            text("""
-            create trigger broken before insert on shadow_prediction
-            for each statement execute function refuse_change()""")
-        )
-    assert dag_runner.run("weekly_retrain", settings, policy="auto", epochs=3) == "failed"
-    with database.transaction(engine) as connection:
-        assert connection.scalar(text("select count(*) from gate_verdict where is_passed")) == 2
-        assert connection.scalar(text("select count(*) from promotion")) == 1
+@pytest.mark.soak
+def test_a_preview_that_fails_promotes_nothing(
+    dag_runner: DagRunner, lenient: Settings, seeded: Settings, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    move_champion(seeded, lenient, tiny_model_folder)
+    (scan,) = write_unlabelled(tmp_path, count=1, seed=1)
+    ObjectStore.connect(lenient).write(S3Uri.parse(lenient.require("scans_uri")) / scan.name, scan.read_bytes())
+    score_night(lenient, run_key="night")
+    refuse = (
+        "create trigger broken before insert on shadow_prediction for each statement execute function refuse_change()"
+    )
+    change(lenient, refuse)
+    assert dag_runner.run("weekly_retrain", lenient, policy="auto", epochs=1) == "failed"
+    assert rows(lenient, "select is_passed from gate_verdict") == [(True,)]
+    assert rows(lenient, "select actor from promotion") == [("tests",)]
 
 
+@pytest.mark.soak
 def test_a_retrain_that_may_not_promote_only_records_and_a_recipe_that_fails_makes_it_red(
     dag_runner: DagRunner, lenient: Settings
 ) -> None:

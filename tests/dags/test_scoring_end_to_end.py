@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 from sqlalchemy import text
 
 from braintumor import database, registry
@@ -43,6 +44,7 @@ def test_a_night_whose_plan_fails_is_red(
     engine.dispose()
 
 
+@pytest.mark.soak
 def test_a_rescore_answers_shows_and_balances_and_is_red_when_it_cannot(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
 ) -> None:
