@@ -97,7 +97,7 @@ def test_the_retrain_form_shows_its_choices_with_their_meaning(live: Stack, page
     for section, titles in _FORM.items():
         page.get_by_role("button", name=section).click()
         for title in titles:
-            expect(page.get_by_text(title, exact=True).first).to_be_visible()
+            expect(page.get_by_role("dialog").get_by_text(title).filter(visible=True).first).to_be_visible()
     page.screenshot(path=tmp_path / "form.png", full_page=True)
     assert (tmp_path / "form.png").stat().st_size > 10_000
 
