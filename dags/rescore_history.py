@@ -112,7 +112,7 @@ def rescore_history() -> None:
 
         context = get_current_context()
         params = context["params"]
-        request = Request.of_form(params, actor=context["dag_run"].triggering_user_name or "Airflow")
+        request = Request.of_form(params, actor=notifying.actor_of(context))
         run_key = f"rescore_history {context['run_id']}"
         run = Rescore.open(settings()).ask(request, run_key=run_key, chunk_size=params["chunk_size"], say=print)
         return run.scoring_run_id

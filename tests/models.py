@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from braintumor import database, ledger, registry
 from braintumor.objectstore import ObjectStore, S3Uri
@@ -21,10 +22,19 @@ def add_model(settings: Settings, name: str, *, days_old: int = 0) -> ModelVersi
     folder = S3Uri.parse(f"s3://braintumor/models-{uuid.uuid4().hex}/{name}/")
     for file in seed.artefact_sha256s:
         store.write(folder / file, store.read(S3Uri.parse(seed.artefact_uri) / file))
-    change(settings, _INSERT, name=name, run=RUN, folder=str(folder), days=days_old)
+    record_model(settings, name, run_key=RUN, folder=folder, sha256s=seed.artefact_sha256s, days_old=days_old)
     found = registry.find_model(engine, name)
     engine.dispose()
     return found
+
+
+def record_model(
+    settings: Settings, name: str, *, run_key: str, folder: S3Uri, sha256s: Mapping[str, str], days_old: int = 0
+) -> None:
+    """The rows that a training of recipe ``name`` leaves, in all else those of the tests' model."""
+    change(
+        settings, _INSERT, name=name, run=run_key, folder=str(folder), sha256s=json.dumps(dict(sha256s)), days=days_old
+    )
 
 
 _INSERT = """
@@ -39,7 +49,7 @@ _INSERT = """
     insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
         count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below, created_at)
     select :name, trained.training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-           :folder, artefact_sha256s, temperature, low_confidence_below, near_tie_below,
+           :folder, cast(:sha256s as jsonb), temperature, low_confidence_below, near_tie_below,
            now() - make_interval(days => :days)
     from model_version, trained where model_version_id = 1"""
 

@@ -10,6 +10,7 @@ from braintumor.dataset.quality_report import quality_report
 from braintumor.errors import DatasetError
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.pages.address import snapshot_path
+from braintumor.pages.store import write_page
 
 
 def require_quality(store: ObjectStore, models: S3Uri, quality: Quality, *, source: str) -> None:
@@ -21,7 +22,7 @@ def require_quality(store: ObjectStore, models: S3Uri, quality: Quality, *, sour
     if not quality.blocking:
         return
     address = models / f"snapshots/refused-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.html"
-    _write(store, address, report_now(quality, source=source))
+    write_page(store, address, report_now(quality, source=source))
     raise DatasetError(refusal(quality, source=source, report=str(address)))
 
 
@@ -36,7 +37,7 @@ def keep_report(
 ) -> None:
     """Keep the report of a snapshot; one that is taken again is brought up to date in what lay beside its images."""
     page = report_now(quality, source=source, snapshot_id=snapshot_id, splits=splits)
-    _write(store, models / snapshot_path(snapshot_id), page)
+    write_page(store, models / snapshot_path(snapshot_id), page)
 
 
 def report_now(
@@ -55,7 +56,3 @@ def refusal(quality: Quality, *, source: str, report: str | None) -> str:
         f"{source} does not pass the data quality gate. {findings} {where} "
         "Correct the data; or, if a bound is wrong, name a rule file of your own by BRAINTUMOR_QUALITY_RULES."
     )
-
-
-def _write(store: ObjectStore, address: S3Uri, page: str) -> None:
-    store.write(address, page.encode(), content_type="text/html; charset=utf-8")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment
 from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor.database import transaction
@@ -24,17 +26,18 @@ def overview_page(engine: Engine) -> str:
     with transaction(engine) as connection:
         test = {row.model_name: row for row in _figures(connection)}
         runs, acts, snapshots = _runs(connection), _acts(connection), _snapshots(connection)
-    environment = page_environment(Path(__file__).with_name("templates"))
-    environment.filters |= {"figure": figure, "time": "{:%Y-%m-%d %H:%M}".format}
-    environment.globals |= {"recipe": recipe, "snapshot_path": snapshot_path}
-    return environment.get_template("overview.html").render(
-        champion=next((model for model in models if model.is_champion), None),
-        models=models[:_NEWEST],
-        count_model=len(models),
-        test=test,
-        runs=[(row, run_path(row.run_key, RUN_COMPARISON), run_path(row.run_key, FLIP_PREVIEW)) for row in runs],
-        acts=acts,
-        snapshots=snapshots,
+    return (
+        _environment()
+        .get_template("overview.html")
+        .render(
+            champion=next((model for model in models if model.is_champion), None),
+            models=models[:_NEWEST],
+            count_model=len(models),
+            test=test,
+            runs=[(row, run_path(row.run_key, RUN_COMPARISON), run_path(row.run_key, FLIP_PREVIEW)) for row in runs],
+            acts=acts,
+            snapshots=snapshots,
+        )
     )
 
 
@@ -89,3 +92,11 @@ def _snapshots(connection: Connection) -> Sequence[Row[Any]]:
         limit :newest"""),
         {"newest": _NEWEST},
     ).all()
+
+
+@cache
+def _environment() -> Environment:
+    environment = page_environment(Path(__file__).with_name("templates"))
+    environment.filters |= {"figure": figure, "time": "{:%Y-%m-%d %H:%M}".format}
+    environment.globals |= {"recipe": recipe, "snapshot_path": snapshot_path}
+    return environment

@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 from braintumor import database, ledger
 from braintumor.database import transaction
 from braintumor.errors import PromotionError
+from braintumor.evaluation.approval import person_of
 from braintumor.evaluation.publish import refresh_reports
 from braintumor.evaluation.soundness import require_sound
 from braintumor.ledger import Rollback
@@ -48,14 +49,13 @@ def promote_candidate(
         ).one()
     if not row.is_passed:
         raise PromotionError(f"The gate refused this candidate, so it stays one: {row.summary}")
-    user = (approval or {}).get("responded_by_user") or {}
     before, candidate = find_champion(engine), find_model(engine, str(row.model_version_id))
     require_sound(settings, candidate)  # an approval can take days
     is_changed = ledger.promote(
         engine,
         candidate,
         request_key=f"retrain {row.run_key} verdict {gate_verdict_id}",
-        actor=user.get("name") or "policy auto",
+        actor=person_of(approval or {}) or "policy auto",
         reason=row.summary,
         gate_verdict_id=gate_verdict_id,
     )

@@ -22,10 +22,10 @@ from braintumor.evaluation.record import load_evaluation
 from braintumor.evaluation.report import CARD, model_report
 from braintumor.labels import CLASSES
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.pages.store import write_page
 from braintumor.registry import ModelVersion, find_model, stored_files
 from braintumor.serving.engine import Outputs
 
-HTML = "text/html; charset=utf-8"
 MARKDOWN = "text/markdown; charset=utf-8"
 _SAMPLES = 12
 _WORST = 8
@@ -57,7 +57,7 @@ def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, v
     report = dossier(engine, model, pictures=pictures, verdict=verdict, artefact_bytes=artefact_bytes(store, model))
     folder = S3Uri.parse(model.artefact_uri)
     store.write(folder / CARD, model_card(report).encode(), content_type=MARKDOWN)
-    store.write(folder / "report.html", model_report(report).encode(), content_type=HTML)
+    write_page(store, folder / "report.html", model_report(report))
     return folder / "report.html"
 
 

@@ -28,12 +28,13 @@ from braintumor.evaluation.leakage import unseen_images
 from braintumor.evaluation.metrics import Evaluation
 from braintumor.evaluation.paired import AnswerPair, Answers
 from braintumor.evaluation.paper import paper_table
-from braintumor.evaluation.publish import HTML, artefact_bytes, publish_report
+from braintumor.evaluation.publish import artefact_bytes, publish_report
 from braintumor.evaluation.record import load_answers, load_evaluation
 from braintumor.evaluation.report import comparison_report
 from braintumor.evaluation.words import markdown, recipe
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.pages.address import RUN_COMPARISON, run_page
+from braintumor.pages.store import write_page
 from braintumor.registry import ModelVersion
 from braintumor.settings import Settings
 
@@ -254,7 +255,7 @@ def _publish_comparison(
     ]
     address = run_page(settings, run_key, RUN_COMPARISON)
     page = comparison_report(reports, title=f"Retrain {run_key}", tables=(paper_table(reports),))
-    store.write(address, page.encode(), content_type=HTML)
+    write_page(store, address, page)
     return address
 
 

@@ -13,6 +13,7 @@ from braintumor import database, registry
 from braintumor.database import transaction
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.pages.address import FLIP_PREVIEW, run_page, run_path
+from braintumor.pages.store import write_page
 from braintumor.preview.flips import FlipPreview, compare
 from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_pictures
 from braintumor.preview.scans import AnsweredScan, is_anything_scored, newest_answered
@@ -23,7 +24,6 @@ from braintumor.settings import Settings
 SCANS = 500
 """Scans that are compared unless told otherwise."""
 MOST_SCANS = 5000
-_HTML = "text/html; charset=utf-8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +88,7 @@ def make_preview(
     shown = with_pictures(store, preview.flips, taken)
     page = flip_page(preview, shown, run_key=run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
     address = run_page(settings, run_key, FLIP_PREVIEW)
-    store.write(address, page.encode(), content_type=_HTML)
+    write_page(store, address, page)
     return Previewed(preview=preview, page=address)
 
 

@@ -14,6 +14,7 @@ from braintumor import database
 from braintumor.migrations import require_current
 from braintumor.objectstore import ObjectStore
 from braintumor.pages.address import RESCORE_REPORT, run_page, run_path
+from braintumor.pages.store import write_page
 from braintumor.preview.page import with_pictures
 from braintumor.preview.scans import find_scans
 from braintumor.registry import load_model
@@ -23,8 +24,6 @@ from braintumor.rescoring.request import Request, RescoreRun, age_warning, ask, 
 from braintumor.rescoring.work import rescore_chunk
 from braintumor.scoring.plan import CHUNK_SIZE
 from braintumor.settings import Settings
-
-_HTML = "text/html; charset=utf-8"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +92,7 @@ class Rescore:
         shown = with_pictures(self.store, report.flips, scans)
         page = report_page(report, shown, run_key=run.run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
         address = run_page(self.settings, run.run_key, RESCORE_REPORT)
-        self.store.write(address, page.encode(), content_type=_HTML)
+        write_page(self.store, address, page)
         link = f"{reports_url}/{run_path(run.run_key, RESCORE_REPORT)}" if reports_url else ""
         return {
             "markdown": to_markdown(report, address=link),

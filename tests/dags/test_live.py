@@ -1,9 +1,8 @@
-"""A night and an approval under Airflow's own scheduler, through its REST API; and who may see the reports."""
+"""A night under Airflow's own scheduler, through its REST API; and who may see the reports."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,37 +10,22 @@ import requests
 from sqlalchemy import text
 
 from braintumor import database, registry
-from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
-from tests.conftest import move_champion, state_folder
-from tests.dags.conftest import LENIENT_RULES
+from tests.live import library, live_stack
 
 _PAGES = ("report.html", "model_card.md")
 _PATHS = ("runs/x/flip_preview.html", "runs/x/rescore.html", "runs/x/comparison.html", "snapshots/x.html")
 
 
 @pytest.fixture(scope="module")
-def live(
-    seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
-) -> Iterator[Stack]:
-    """A whole stack with the tests' model as its champion, labelled images, and a gate that they can pass."""
-    rules = tmp_path_factory.mktemp("rules") / "gate.toml"
-    rules.write_text(LENIENT_RULES)
-    extra = {"BRAINTUMOR_RECIPES": "resnet50_small", "BRAINTUMOR_GATE_RULES": str(rules)}
-    with state_folder() as folder, Stack(folder, extra_env=extra) as stack:
-        settings = library(stack)
-        move_champion(seeded, settings, tiny_model_folder)
-        upload(ObjectStore.connect(settings), labelled_files(phantoms), S3Uri.parse(settings.require("dataset_uri")))
+def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
+    """A whole stack with the tests' model as its champion."""
+    with live_stack(seeded, tiny_model_folder, {"BRAINTUMOR_RECIPES": "resnet50_small"}) as stack:
         yield stack
-
-
-def library(stack: Stack) -> Settings:
-    cache = str(stack.state.folder / "cache")
-    return replace(Settings.from_environment(stack.library_env()), cache_folder=cache)
 
 
 def test_a_night_runs_under_the_live_scheduler_and_the_next_finds_nothing_new(live: Stack, tmp_path: Path) -> None:

@@ -8,16 +8,13 @@ from pathlib import Path
 import pytest
 
 from braintumor import database, registry
-from braintumor.dataset.folder import labelled_files, upload
-from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.errors import AirflowAnswerError
 from embedded.stack import Stack
 from tests.approval import answer, question
-from tests.conftest import move_champion, state_folder
 from tests.dags.conftest import LENIENT_RULES
-from tests.dags.test_live import library
+from tests.live import library, live_stack
 from tests.sql import rows
 from tests.webhook import Webhook, webhook
 
@@ -67,10 +64,7 @@ def told(
         "BRAINTUMOR_RECIPES": "resnet50_small",
         "BRAINTUMOR_RETRAIN_DEADLINE_HOURS": "0.001",
     }
-    with state_folder() as state, Stack(state, extra_env=extra) as stack:
-        settings = library(stack)
-        move_champion(seeded, settings, tiny_model_folder)
-        upload(ObjectStore.connect(settings), labelled_files(phantoms), S3Uri.parse(settings.require("dataset_uri")))
+    with live_stack(seeded, tiny_model_folder, extra, labelled=phantoms) as stack:
         yield stack
 
 

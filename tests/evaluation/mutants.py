@@ -16,7 +16,7 @@ from openvino import opset13 as ops
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, MANIFEST, Manifest, sha256_of
 from braintumor.settings import Settings
-from tests.sql import rows
+from tests.models import record_model
 
 Mutation = Callable[[Path], None]
 SWAP = [1, 0, 3, 2]
@@ -28,26 +28,7 @@ def register(settings: Settings, folder: Path) -> None:
     name = "mutant"
     artefacts = S3Uri.parse(f"s3://braintumor/models/{name}-{uuid4().hex}/")
     sha256s = ObjectStore.connect(settings).upload_folder(folder, artefacts)
-    rows(
-        settings,
-        """
-        with trained as (
-            insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
-                                      library_versions, device, seconds)
-            select :name, :name, recipe, snapshot_id, initialisation, history, code_version, library_versions, device,
-                   seconds
-            from training_run where run_key = 'seed'
-            returning training_run_id
-        )
-        insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-            count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
-        select :name, trained.training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-               :uri, cast(:sha256s as jsonb), temperature, low_confidence_below, near_tie_below
-        from model_version, trained where model_version_id = 1""",
-        name=name,
-        uri=str(artefacts),
-        sha256s=json.dumps(sha256s),
-    )
+    record_model(settings, name, run_key=name, folder=artefacts, sha256s=sha256s)
 
 
 def rewrite(folder: Path, **values: Any) -> None:

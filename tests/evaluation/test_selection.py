@@ -18,9 +18,9 @@ from braintumor.evaluation.selection import judge_run, require_every_model
 from braintumor.evaluation.soundness import verify_model
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
+from tests.models import RUN, record_model
 from tests.sql import rows
 
-RUN = "manual__run"
 LENIENT = """
 version = 1
 minimum_accuracy = 0.0
@@ -59,25 +59,10 @@ def judged(settings: Settings, run_key: str, recipes: Sequence[str] = ()) -> dic
 
 def add_model(settings: Settings, name: str) -> None:
     """The champion's files under another name, as if trained in another run."""
-    rows(
-        settings,
-        """
-        with trained as (
-            insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
-                                      library_versions, device, seconds)
-            select :run, :name, recipe, snapshot_id, initialisation, history, code_version, library_versions, device,
-                   seconds
-            from training_run where run_key = 'seed'
-            returning training_run_id
-        )
-        insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-            count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
-        select :name, trained.training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-               artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below
-        from model_version, trained where model_version_id = 1""",
-        name=name,
-        run=RUN,
-    )
+    engine = database.connect(settings)
+    seed = registry.find_model(engine, "1")
+    engine.dispose()
+    record_model(settings, name, run_key=RUN, folder=S3Uri.parse(seed.artefact_uri), sha256s=seed.artefact_sha256s)
 
 
 def set_validation(settings: Settings, name: str, accuracy: float) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,15 +12,14 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from braintumor import database, registry
-from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from embedded.stack import Stack
 from tests.approval import question
-from tests.conftest import move_champion, state_folder
 from tests.dags.conftest import LENIENT_RULES
+from tests.live import library, live_stack
 from tests.sql import rows
 
 pytestmark = pytest.mark.soak
@@ -52,19 +50,12 @@ def live(
     rules = tmp_path_factory.mktemp("rules") / "gate.toml"
     rules.write_text(LENIENT_RULES)
     extra = {"BRAINTUMOR_RECIPES": "resnet50_small,vgg16_small", "BRAINTUMOR_GATE_RULES": str(rules)}
-    with state_folder() as folder, Stack(folder, extra_env=extra) as stack:
-        settings = library(stack)
-        move_champion(seeded, settings, tiny_model_folder)
-        upload(ObjectStore.connect(settings), labelled_files(phantoms), S3Uri.parse(settings.require("dataset_uri")))
-        put_scans(settings, stack.state.folder / "night", seed=1)
+    with live_stack(seeded, tiny_model_folder, extra, labelled=phantoms) as stack:
+        put_scans(library(stack), stack.state.folder / "night", seed=1)
         for dag_id in ("weekly_retrain", "nightly_scoring"):
             stack.client().wait_for_dag(dag_id)
             stack.client().unpause(dag_id)
         yield stack
-
-
-def library(stack: Stack) -> Settings:
-    return replace(Settings.from_environment(stack.library_env()), cache_folder=str(stack.state.folder / "cache"))
 
 
 def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:

@@ -1,0 +1,34 @@
+"""A whole stack with Airflow's own services, the tests' model its champion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from braintumor.dataset.folder import labelled_files, upload
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.settings import Settings
+from embedded.stack import Stack
+from tests.conftest import move_champion, state_folder
+
+
+@contextmanager
+def live_stack(
+    seeded: Settings, model_folder: Path, environment: Mapping[str, str], *, labelled: Path | None = None
+) -> Iterator[Stack]:
+    """Start it, with the images of the folder ``labelled`` to train on, and stop it at the end."""
+    with state_folder() as folder, Stack(folder, extra_env=environment) as stack:
+        settings = library(stack)
+        move_champion(seeded, settings, model_folder)
+        if labelled is not None:
+            upload(
+                ObjectStore.connect(settings), labelled_files(labelled), S3Uri.parse(settings.require("dataset_uri"))
+            )
+        yield stack
+
+
+def library(stack: Stack) -> Settings:
+    """The settings of the stack, with a cache of its own."""
+    return replace(Settings.from_environment(stack.library_env()), cache_folder=str(stack.state.folder / "cache"))
