@@ -21,6 +21,8 @@ from tests.conftest import run_braintumor
 from tests.models import add_model, champions, pass_gate, promote
 from tests.scoring.test_night import png
 
+pytestmark = pytest.mark.soak
+
 
 @pytest.fixture
 def two(settings: Settings) -> Settings:

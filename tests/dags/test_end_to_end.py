@@ -18,6 +18,8 @@ from tests.conftest import move_champion
 from tests.dags.conftest import DagRunner
 from tests.sql import change, rows
 
+pytestmark = pytest.mark.soak
+
 
 def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
     dag_runner: DagRunner, lenient: Settings, tmp_path: Path
@@ -56,7 +58,6 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
     engine.dispose()
 
 
-@pytest.mark.soak
 def test_a_preview_that_fails_promotes_nothing(
     dag_runner: DagRunner, lenient: Settings, seeded: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
@@ -73,7 +74,6 @@ def test_a_preview_that_fails_promotes_nothing(
     assert rows(lenient, "select actor from promotion") == [("tests",)]
 
 
-@pytest.mark.soak
 def test_a_retrain_that_may_not_promote_only_records_and_a_recipe_that_fails_makes_it_red(
     dag_runner: DagRunner, lenient: Settings
 ) -> None:

@@ -104,6 +104,7 @@ def test_files_that_are_gone_are_said(settings: Settings, folder: Path) -> None:
     assert failed.name == "artefact_whole" and "is gone" in failed.reason
 
 
+@pytest.mark.soak
 def test_the_command_compares_with_keras_and_says_each_check(settings: Settings) -> None:
     table = run_braintumor(settings, "model", "verify", "1", "--no-parity").stdout
     assert "map_explains" in table and "graph_parity" not in table and "FAILED" not in table
@@ -112,6 +113,7 @@ def test_the_command_compares_with_keras_and_says_each_check(settings: Settings)
     assert parity["name"] == "graph_parity" and parity["value"] < 1e-4 < parity["bound"]
 
 
+@pytest.mark.soak
 def test_keras_weights_that_are_none_are_found(settings: Settings, folder: Path) -> None:
     path = folder / KERAS_WEIGHTS
     path.write_bytes(path.read_bytes()[:5000])

@@ -106,6 +106,7 @@ def test_a_recipe_can_name_a_file_of_its_own(mirror: Mirror) -> None:
         mirror.found(named.override(weights_file=named.weights_file.replace("ours", "nowhere")))
 
 
+@pytest.mark.soak
 def test_weights_are_mirrored_trained_from_and_on_record_by_their_sha256(settings: Settings, tmp_path: Path) -> None:
     settings = replace(settings, weights_uri=str(tmp_path / "mirror"))
     weights = tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names what it downloads

@@ -24,6 +24,7 @@ LOOSE = ("--changed", "0.3", "--lost", "0.2")
 """The tests' model is far too weak for real bounds: random features, 16 validation images."""
 
 
+@pytest.mark.soak
 def test_an_export_is_a_version_of_its_own_that_is_judged_and_promotes_nothing(
     settings: Settings, tiny_model_folder: Path
 ) -> None:
