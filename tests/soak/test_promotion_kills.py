@@ -26,18 +26,24 @@ from tests.sql import change, rows
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 _KILLS = 50
-_UNTIL_CONNECTED, _UNTIL_THE_END = 1.2, 1.0
-"""Seconds, on a machine that is not busy; a busy one only moves the kills to earlier moments."""
+_LINGERS = 0.2
+"""Seconds that an insert into the ledger takes, and its commit, in place of under a millisecond."""
+_START, _CHECK, _WRITE = 1.2, 1.0, 2.5 * _LINGERS
+"""Seconds from start to connection, from there to the insert, and from the insert to the end.
+
+The first two hold on a machine that is not busy; a busy one only moves those kills to earlier moments.
+"""
 _NAMES = ("b", "c")
 _KILLED = "to be killed"
 """How Postgres knows the connections of the processes that are killed."""
 
-_SLOW = """
-create function linger() returns trigger language plpgsql as $$ begin perform pg_sleep(0.2); return null; end $$;
+_SLOW = f"""
+create function linger() returns trigger language plpgsql as
+    $$ begin perform pg_sleep({_LINGERS}); return null; end $$;
 create trigger slow_insert after insert on promotion for each row execute function linger();
 create constraint trigger slow_commit after insert on promotion deferrable initially deferred
     for each row execute function linger()"""
-"""Widens what lies between insert and commit, and the commit itself, from under a millisecond to 0.2 s."""
+"""Widens what lies between insert and commit, and the commit itself."""
 
 
 def start(settings: Settings, *command: str) -> subprocess.Popen[bytes]:
@@ -61,10 +67,13 @@ def work(verdict: int) -> None:
     promote_candidate(Settings.from_environment(), verdict)
 
 
-def is_connected(engine: Engine) -> bool:
+def is_connected(engine: Engine, *, writes: bool = False) -> bool:
+    """Whether Postgres knows a connection of the process; with `writes`, one that lingers over the ledger."""
+    at_work = text("""
+        select count(*) from pg_stat_activity
+        where application_name = :name and (not :writes or wait_event = 'PgSleep')""")
     with database.transaction(engine) as connection:
-        at_work = text("select count(*) from pg_stat_activity where application_name = :name")
-        return bool(connection.scalar(at_work, {"name": _KILLED}))
+        return bool(connection.scalar(at_work, {"name": _KILLED, "writes": writes}))
 
 
 def wait_until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
@@ -75,15 +84,14 @@ def wait_until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
 
 
 def kill(engine: Engine, process: subprocess.Popen[bytes], rng: random.Random, number: int) -> bool:
-    """Kill at a moment between start and connection, or, with every second one, between connection and end.
+    """Kill in turn between start and connection, between connection and insert, and between insert and end.
 
     Returns whether it was still alive to be killed. When it returns, Postgres is done with whatever it had sent.
     """
-    if number % 4 < 2:
-        time.sleep(rng.uniform(0, _UNTIL_CONNECTED))
-    else:
-        wait_until(lambda: process.poll() is not None or is_connected(engine))
-        time.sleep(rng.uniform(0, _UNTIL_THE_END))
+    part = number % 3
+    if part > 0:
+        wait_until(lambda: process.poll() is not None or is_connected(engine, writes=part == 2))
+    time.sleep(rng.uniform(0, (_START, _CHECK, _WRITE)[part]))
     process.send_signal(signal.SIGKILL)
     was_alive = process.wait() == -signal.SIGKILL
     wait_until(lambda: not is_connected(engine))
