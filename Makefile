@@ -10,7 +10,7 @@ UV_VERSION := 0.13.9
 # The lock names no index: pip's own configuration decides where packages come from.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: help setup demo up down test soak lint bench lock clean
+.PHONY: help setup demo up down test soak lint bench lock sbom audit clean
 
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -30,7 +30,7 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 demo: setup  ## Retrain, promote, score a night, query it: the main job on real parts
 	$(BIN)/python -m embedded demo
 
-up: setup  ## Start the embedded stack and leave it running, both DAGs on their schedules
+up: setup  ## Start the embedded stack and leave it running, the DAGs on their schedules
 	$(BIN)/python -m embedded up
 
 down: setup  ## Stop the embedded stack; what it stored stays in .embedded
@@ -39,7 +39,7 @@ down: setup  ## Stop the embedded stack; what it stored stays in .embedded
 test: setup  ## Run the tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
 
-soak: setup  ## Run the long tests: kills, load, browser, mutants, approval
+soak: setup  ## Run the long tests: kills, load, browser, workers, mutants
 	$(BIN)/python -m pytest -m soak -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup  ## Check style and types
@@ -51,9 +51,15 @@ bench: setup  ## Measure every speed claim beside what it is compared to
 	$(BIN)/python -m benchmarks
 
 lock:  ## Resolve requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile pyproject.toml --extra train --extra airflow --extra dev --universal --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra airflow --extra parquet --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+
+sbom: setup  ## Write sbom.json: everything installed, with versions and licences, as CycloneDX
+	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py environment $(BIN)/python --output-format JSON --output-file sbom.json
+
+audit: setup  ## Ask PyPI's database for known vulnerabilities of what is locked; needs pypi.org itself
+	$(BIN)/uv tool run pip-audit==2.10.1 --disable-pip --no-deps --requirement <(sed -e '/--hash/d' -e 's/ \\$$//' requirements.lock)
 
 clean:  ## Stop the stack and remove everything that make made
 	test ! -x $(BIN)/python || $(BIN)/python -m embedded down
-	rm -rf .embedded $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf .embedded $(VENV) sbom.json .pytest_cache .mypy_cache .ruff_cache

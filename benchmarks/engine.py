@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,30 +12,14 @@ from typing import Any
 import numpy as np
 import openvino
 
+from benchmarks.pairs import Comparison
 from braintumor.modelling.classifier import Classifier, export_graph
 from braintumor.modelling.quantisation import quantised
 from braintumor.modelling.recipe import Recipe
-from braintumor.serving.engine import Engine
+from braintumor.serving.engine import OpenVinoEngine
 
 _FRAMES = 64
 _PAIRS = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Frames a second of both sides, a pair a round."""
-
-    ours_name: str
-    theirs_name: str
-    ours: list[float]
-    theirs: list[float]
-
-    def row(self) -> str:
-        """One row of the table."""
-        ratios = [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
-        spread = f"{statistics.median(ratios):.1f} ({min(ratios):.1f} to {max(ratios):.1f})"
-        speeds = f"{statistics.median(self.ours):.1f} | {statistics.median(self.theirs):.1f}"
-        return f"| {self.ours_name} | {self.theirs_name} | {speeds} | {spread} |"
 
 
 def compare(backbone: str) -> list[Comparison]:
@@ -49,7 +31,7 @@ def compare(backbone: str) -> list[Comparison]:
         graph, small = Path(folder) / "model.xml", Path(folder) / "int8.xml"
         export_graph(model, graph)
         openvino.save_model(quantised(graph, frames), small, compress_to_fp16=False)
-        engine, in_8_bits = Engine(graph), Engine(small)
+        engine, in_8_bits = OpenVinoEngine(graph), OpenVinoEngine(small)
     keras = partial(model.predict, frames, batch_size=32, verbose=0)
     return [
         _pairs(f"{backbone}: engine, f32", partial(engine.run, frames), "Keras predict, batch 32", keras),

@@ -6,16 +6,24 @@ import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import psycopg2
-from sqlalchemy import Connection, Engine, create_engine, event, exc
+from sqlalchemy import Connection, Engine, create_engine, event, exc, text
 from sqlalchemy.engine import URL, make_url
 
 from braintumor.errors import ConfigurationError, DatabaseError, DatabaseUnreachableError
 from braintumor.settings import Settings
 
 SCHEMA = "braintumor"
+
+
+def sql_folder() -> Path:
+    """Where the SQL files are: inside the installed package, or beside it in a clone."""
+    package = Path(__file__).parent
+    return package / "sql" if (package / "sql").is_dir() else package.parent / "sql"
 
 
 def connect(settings: Settings) -> Engine:
@@ -32,13 +40,16 @@ def connect(settings: Settings) -> Engine:
     return engine
 
 
-def _url(text: str) -> URL:
+def _url(written: str) -> URL:
     try:
-        url = make_url(text)
-    except exc.ArgumentError as error:
+        url = make_url(written)
+    except (exc.ArgumentError, ValueError):  # whose words may be a part of the password
+        url = None
+    if url is None or "@" in (url.host or ""):  # an `@` within the password divides it
         raise ConfigurationError(
-            "BRAINTUMOR_DATABASE_URL is not a URL. It looks like postgresql://user:password@host:5432/database."
-        ) from error
+            "BRAINTUMOR_DATABASE_URL is not a URL. It looks like postgresql://user:password@host:5432/database; in the "
+            "password, write @ as %40, / as %2F and : as %3A."
+        )
     if url.get_backend_name() not in {"postgresql", "postgres"}:
         raise ConfigurationError(f"Predictions go to Postgres. Received a URL of {url.get_backend_name()!r}.")
     return url.set(drivername="postgresql+psycopg2")
@@ -63,15 +74,42 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise _translated(engine, error) from None
 
 
+def take_turns(connection: Connection, name: str) -> None:
+    """Hold the turn called ``name`` until the transaction's end; whoever else asks for it waits.
+
+    Not a table's lock: that would need rights over the table that tasks do not have.
+    """
+    connection.execute(text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"{SCHEMA} {name}"})
+
+
 def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Stream rows into a table with COPY, the fastest way in; ``None`` is null."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, quoting=csv.QUOTE_MINIMAL)
-    writer.writerows(["\\N" if value is None else value for value in row] for row in rows)
-    buffer.seek(0)
     statement = f"copy {table} ({', '.join(columns)}) from stdin with (format csv, null '\\N')"
     with closing(connection.connection.cursor()) as cursor:
-        cursor.copy_expert(statement, buffer)
+        cursor.copy_expert(statement, _Lines(rows))
+
+
+class _Lines(io.TextIOBase):
+    """Rows as a file of CSV, written while Postgres reads: neither waits for the other, and few are held at a time."""
+
+    _PIECE = 500
+
+    def __init__(self, rows: Iterable[Sequence[object]]) -> None:
+        self._rows = iter(rows)
+        self._buffer = io.StringIO()
+
+    def read(self, size: int | None = -1) -> str:
+        """Up to ``size`` characters; none at the end."""
+        found = self._buffer.read(size)
+        if not found:
+            self._buffer = io.StringIO()
+            csv.writer(self._buffer, quoting=csv.QUOTE_MINIMAL).writerows(
+                ["\\N" if value is None else value for value in row] if None in row else row
+                for row in islice(self._rows, self._PIECE)
+            )
+            self._buffer.seek(0)
+            found = self._buffer.read(size)
+        return found
 
 
 def run_script(connection: Connection, sql: str) -> None:

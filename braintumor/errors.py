@@ -6,6 +6,8 @@
     |-- ConfigurationError        a setting, recipe, or rule file is missing or wrong
     |   |-- RecipeError
     |   |-- GateRulesError
+    |   |-- LabelRulesError
+    |   |-- MorningRulesError
     |   `-- QualityRulesError
     |-- ObjectStoreError          S3 answered with something unexpected
     |   |-- ObjectStoreUnreachableError
@@ -16,6 +18,8 @@
     |-- DatabaseError             Postgres refused
     |   |-- DatabaseUnreachableError
     |   `-- MigrationError
+    |-- QueryError                a question that the cookbook does not have
+    |-- GuardError                the processes that decode do not start
     |-- DatasetError              labelled images that cannot become a snapshot
     |-- EvaluationError           figures that cannot be computed or compared
     |-- WeightsError              initial weights that cannot be had or do not fit
@@ -25,9 +29,12 @@
     |-- PromotionError            a promotion that the ledger refuses
     |-- NoChampionError           nobody has been promoted yet
     |-- RescoreError              a rescore that is refused
+    |-- ErasureError              nothing is stored of the person who is to be erased
+    |-- ReviewError               an answer of a person, or a frame to read, that cannot be
     `-- ScoringRunError           a night that cannot go on
         |-- StaleClaimError       a newer attempt owns this chunk
-        `-- UnbalancedRunError    the rows do not add up to what was seen
+        |-- UnbalancedRunError    the rows do not add up to what was seen
+        `-- RedNightError         it balances, and yet a person must look
 
 A message says what is wrong, what is allowed, what was received, and what to do next. Foreign errors are chained, but
 for those of S3 and Postgres: their texts hold addresses and rows, and so can name a patient in a log.
@@ -51,6 +58,14 @@ class RecipeError(ConfigurationError):
 
 class GateRulesError(ConfigurationError):
     """The gate's rule file is missing, has an unknown key, or a value out of range."""
+
+
+class LabelRulesError(ConfigurationError):
+    """The rule file of reviewed labels is missing, has an unknown key, or a value out of range."""
+
+
+class MorningRulesError(ConfigurationError):
+    """The morning sheet's rule file is missing, has an unknown key, or a value out of range."""
 
 
 class QualityRulesError(ConfigurationError):
@@ -93,6 +108,14 @@ class MigrationError(DatabaseError):
     """The schema is not in a state that this version can work with."""
 
 
+class QueryError(BrainTumorError):
+    """The cookbook does not have this question, or cannot write its answer so."""
+
+
+class GuardError(BrainTumorError):
+    """No process that decodes can be started."""
+
+
 class DatasetError(BrainTumorError):
     """Labelled images that cannot become a snapshot."""
 
@@ -117,6 +140,10 @@ class ModelIntegrityError(BrainTumorError):
     """A model's files are missing or are not what its record says."""
 
 
+class OutOfDeviceMemoryError(BrainTumorError):
+    """The accelerator's memory does not suffice for one frame."""
+
+
 class PromotionError(BrainTumorError):
     """The ledger refuses a promotion: no verdict passes it, or not against today's champion."""
 
@@ -129,6 +156,14 @@ class RescoreError(BrainTumorError):
     """A rescore is refused: its model may not answer, or nobody said that it may."""
 
 
+class ErasureError(BrainTumorError):
+    """An erasure that cannot be done."""
+
+
+class ReviewError(BrainTumorError):
+    """A person's answer that is refused, or a frame that cannot be shown."""
+
+
 class ScoringRunError(BrainTumorError):
     """A scoring run that cannot go on."""
 
@@ -139,3 +174,7 @@ class StaleClaimError(ScoringRunError):
 
 class UnbalancedRunError(ScoringRunError):
     """Seen is not the sum of its parts."""
+
+
+class RedNightError(ScoringRunError):
+    """A night whose rows are committed and balance, and that a person must look at."""

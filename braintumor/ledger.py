@@ -12,7 +12,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection, Engine, text
 
-from braintumor.database import transaction
+from braintumor.database import take_turns, transaction
 from braintumor.errors import ModelIntegrityError, PromotionError
 from braintumor.objectstore import ObjectStore
 from braintumor.registry import ModelVersion, find_champion, find_model, require_whole
@@ -175,7 +175,7 @@ def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) ->
 
 def lock_ledger(connection: Connection) -> None:
     """Until the transaction's end nobody else becomes champion; readers are not held up."""
-    connection.execute(text("lock table promotion in share row exclusive mode"))
+    take_turns(connection, "ledger")
 
 
 def _is_known(connection: Connection, request_key: str) -> bool:

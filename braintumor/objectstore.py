@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
@@ -42,6 +43,7 @@ _OF_THE_CALLER = {
     "InvalidSecurity", "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
 }  # fmt: skip
 """Refusals that any object would meet: they speak of credentials or the clock, not of one object."""
+_CHANGED = {"PreconditionFailed", "412"}
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -208,6 +210,33 @@ class ObjectStore:
         with self._translated(S3Uri(bucket=bucket, key="")):
             self._client.head_bucket(Bucket=bucket)
 
+    def date(self, bucket: str) -> datetime:
+        """The server's clock, to the second: the date of its answer, whether it grants or refuses.
+
+        Raises:
+            ObjectStoreUnreachableError: nobody answers at the endpoint, or without a date.
+        """
+        with self._translated(S3Uri(bucket=bucket, key="")):
+            try:
+                answer: Any = self._client.head_bucket(Bucket=bucket)
+            except ClientError as exc:
+                answer = exc.response
+        said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        if said is None:
+            raise ObjectStoreUnreachableError(f"The answer of {self._endpoint} has no date. Check that it is S3.")
+        return parsedate_to_datetime(said)
+
+    def honours_if_match(self, uri: S3Uri) -> bool:
+        """Whether the server itself refuses a read under an etag that the object never had."""
+        with self._translated(uri):
+            try:
+                self._client.get_object(Bucket=uri.bucket, Key=uri.key, IfMatch=f'"{"0" * 32}"')["Body"].close()
+            except ClientError as exc:
+                if exc.response.get("Error", {}).get("Code") in _CHANGED:
+                    return True
+                raise
+        return False
+
     def concurrently(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
         """``map`` over threads that each wait for S3, in order, with a bounded number in flight."""
         source = iter(items)
@@ -244,7 +273,7 @@ class ObjectStore:
             )
         if code in {"NoSuchKey", "404"}:
             return ObjectMissingError(f"The object is not in bucket {uri.bucket!r} any more.")
-        if code in {"PreconditionFailed", "412"}:
+        if code in _CHANGED:
             return ObjectChangedError("The object changed since it was listed.")
         if status is not None and (status >= 500 or status == 429):  # noqa: PLR2004
             return ObjectStoreUnreachableError(f"S3 at {self._endpoint} answered {status} {code}. Try again later.")

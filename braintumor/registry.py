@@ -7,6 +7,7 @@ can find half a model.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
 from braintumor.serving.artefact import Manifest, serving_sha256s, sha256_of, verify
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
+
+_SECTION = "docs/runbook.md#no_champion"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +132,17 @@ def find_model(engine: Engine, name: str) -> ModelVersion:
     return _version(row)
 
 
+def recipe_on_record(engine: Engine, model: ModelVersion) -> dict[str, Any]:
+    """Every value of the recipe that a model was trained by."""
+    with transaction(engine) as connection:
+        recipe: dict[str, Any] = connection.execute(
+            text("""
+            select recipe from training_run join model_version using (training_run_id) where model_version_id = :id"""),
+            {"id": model.model_version_id},
+        ).scalar_one()
+    return recipe
+
+
 def find_champion(engine: Engine) -> ModelVersion | None:
     """The model that answers now, or ``None`` before the first promotion."""
     with transaction(engine) as connection:
@@ -160,11 +174,12 @@ def _no_champion(engine: Engine) -> str:
     if withdrawn is not None:
         return (
             f"The champion {withdrawn.model_name} was withdrawn ({withdrawn.reason}), so nothing can be scored. Go "
-            "back to an earlier one with `braintumor model rollback --reason ...`, or promote another model."
+            "back to an earlier one with `braintumor model rollback --reason ...`, or promote another model. "
+            f"What to do: {_SECTION}."
         )
     return (
         "There is no champion yet, so nothing can be scored. Trigger the DAG weekly_retrain, or promote a trained "
-        "model: `braintumor model promote NAME --reason ...`."
+        f"model: `braintumor model promote NAME --reason ...`. What to do: {_SECTION}."
     )
 
 
@@ -211,11 +226,11 @@ def register(
             insert into model_version (
                 model_name, training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
                 artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below,
-                parent_model_version_id)
+                out_of_distribution_above, parent_model_version_id)
             values (
                 :model_name, :training_run_id, :backbone, :precision, :image_size, :preprocessing, :count_parameter,
-                :artefact_uri, cast(:artefact_sha256s as jsonb), :temperature, :low_confidence_below, :near_tie_below,
-                :parent)
+                :artefact_uri, cast(:artefact_sha256s as jsonb), :temperature, cast(:low_confidence_below as jsonb),
+                :near_tie_below, :out_of_distribution_above, :parent)
             on conflict (training_run_id, precision) do nothing"""),
             {
                 "model_name": manifest.name,
@@ -228,8 +243,9 @@ def register(
                 "artefact_uri": str(artefacts),
                 "artefact_sha256s": json.dumps(sha256s),
                 "temperature": manifest.temperature,
-                "low_confidence_below": manifest.low_confidence_below,
+                "low_confidence_below": json.dumps(manifest.low_confidence_below),
                 "near_tie_below": manifest.near_tie_below,
+                "out_of_distribution_above": manifest.out_of_distribution_above,
                 "parent": parent and parent.model_version_id,
             },
         )
@@ -249,15 +265,17 @@ def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> L
     return LoadedModel.load(fetch_model(store, settings, model), sha256s=serving_sha256s(model.artefact_sha256s))
 
 
-def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> Path:
+def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, also: Sequence[str] = ()) -> Path:
     """The folder in the cache with the files that scoring needs, checked; what is not there, or not whole, is fetched.
+
+    ``also`` names further registered files.
 
     Raises:
         ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
     """
     _require_files(model)
     folder = Path(settings.require("cache_folder")).expanduser() / model.model_name
-    wanted = serving_sha256s(model.artefact_sha256s)
+    wanted = serving_sha256s(model.artefact_sha256s) | {name: model.artefact_sha256s[name] for name in also}
     if not _is_whole(folder, wanted):
         _fetch(store, S3Uri.parse(model.artefact_uri), folder, wanted)
     return folder

@@ -39,7 +39,10 @@ _PRUNABLE = """
     where not model_standing.has_been_champion and pruned_at is null
       and created_at < now() - make_interval(days => :days)
       and not exists (select from prediction where prediction.model_version_id = model_version.model_version_id)
-      and not exists (select from scoring_run where scoring_run.model_version_id = model_version.model_version_id)
+      and not exists (
+          select from scoring_run
+          where model_version.model_version_id in (scoring_run.model_version_id, scoring_run.second_model_version_id)
+      )
       and not exists (
           select from model_version as export
           join model_standing as standing_of_export using (model_version_id)

@@ -1,6 +1,6 @@
 """Rule files: TOML that names every rule, so that leaving one out never loosens anything.
 
-The gate's rules and those of data quality are read by this; what each value may be is theirs to check.
+Every rule file is read by this; what each value may be is for its rules to check, with the words for it from here.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from braintumor.errors import ConfigurationError
 
@@ -34,6 +34,21 @@ def read_rules(source: Path, *, name: str, variable: str, error: type[Configurat
         ) from exc
     except ValueError as exc:  # not TOML, or not UTF-8
         raise error(f"{name} rule file {source} is not TOML: {exc}. Correct that line.") from exc
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """A whole number, 1 or more."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """A number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def refusal(name: str, *, allowed: str, value: object, error: type[ConfigurationError]) -> ConfigurationError:
+    """What to raise of a value that a rule cannot have; ``name`` is the rule's, with its file."""
+    return error(f"{name} must be {allowed}. Received: {value!r}. Correct this line of the file.")
 
 
 def require_keys(

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -30,11 +29,12 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow.sdk.bases.notifier import BaseNotifier
 
 from braintumor.errors import ConfigurationError
+from braintumor.variables import NOTIFIERS
 
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
-VARIABLE = "BRAINTUMOR_NOTIFIERS"
+VARIABLE = NOTIFIERS.name
 TIMEOUT_S = 20
 """For all notifiers together. Airflow ends a dag-processor's callback, where ``failed`` is told, after 50 s."""
 
@@ -52,6 +52,11 @@ class Event(StrEnum):
     FAILED = "failed"
     ROLLED_BACK = "rolled_back"
     WITHDRAWN = "withdrawn"
+
+    @property
+    def section(self) -> str:
+        """Where the runbook says what it means and what to do."""
+        return f"docs/runbook.md#{self.value}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +174,7 @@ def tell(news: News, context: Mapping[str, Any]) -> None:
 
     Who has not answered in time is left behind, so that a server that hangs holds up neither the others nor the task.
     """
-    path = os.environ.get(VARIABLE)
+    path = NOTIFIERS.read()
     if not path:
         _log.info("%s: nobody is told, because %s is not set", news.event, VARIABLE)
         return

@@ -14,7 +14,6 @@ often as it is asked. Airflow calls ``failed`` each time that a run turns red, a
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -26,6 +25,7 @@ from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback
 from airflow.sdk.bases.notifier import BaseNotifier
 
 from braintumor.errors import ConfigurationError
+from braintumor.variables import NIGHT_DEADLINE_HOURS, RETRAIN_DEADLINE_HOURS, Variable
 from notifiers import Event, News, Run, tell
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def failed(context: Context) -> None:
         Event.FAILED,
         f"{run.dag_id} failed",
         f"The run ended red. {f'The last task that failed is {task}.' if task else 'No task of it failed by itself.'} "
-        "What to do: the log of that task, and the operator's page.",
+        "The log of that task says why.",
     )
 
 
@@ -160,6 +160,22 @@ def late(context: Context, hours: float, policy: str) -> None:
     )
 
 
+@harmless
+def night_late(context: Context, hours: float) -> None:
+    """A night has not ended by its deadline; called as ``late`` is, also for one that failed and was told as such."""
+    run, state = _run(context), context["dag_run"]["state"]
+    if state in _ENDED:
+        _log.info("The night %s is %s: not late", run.run_id, state)
+        return
+    _tell(
+        context,
+        Event.LATE,
+        "The night is late",
+        f"It was queued {hours:g} hours ago, and has not ended. It goes on: nothing was stopped, and what it has "
+        "settled is there. Look at which chunk is at work, and whether the pool score is full.",
+    )
+
+
 class Waiting(BaseNotifier):
     """Tells that a person is asked; for the approval's ``notifiers``."""
 
@@ -183,10 +199,7 @@ def _waiting(context: Context) -> None:
 
 
 def retrain_deadline(*, policy: str) -> DeadlineAlert | None:
-    """People are told when a retrain takes longer than ``BRAINTUMOR_RETRAIN_DEADLINE_HOURS`` (24) from its queueing.
-
-    The callback runs where tasks do, so that no triggerer is needed. 0 hours are no deadline: ``airflow dags test``, as
-    of Airflow 3.3.2, ends in an error of its own after a run that has one has succeeded.
+    """People are told when a retrain takes longer than ``BRAINTUMOR_RETRAIN_DEADLINE_HOURS`` from its queueing.
 
     Args:
         policy: the promotion policy of a run that names none.
@@ -194,7 +207,25 @@ def retrain_deadline(*, policy: str) -> DeadlineAlert | None:
     Raises:
         ConfigurationError: the variable is no number, or below 0.
     """
-    given = os.environ.get("BRAINTUMOR_RETRAIN_DEADLINE_HOURS") or "24"
+    return _deadline(RETRAIN_DEADLINE_HOURS, late, policy=policy)
+
+
+def night_deadline() -> DeadlineAlert | None:
+    """People are told when a night takes longer than ``BRAINTUMOR_NIGHT_DEADLINE_HOURS`` from its queueing.
+
+    Raises:
+        ConfigurationError: the variable is no number, or below 0.
+    """
+    return _deadline(NIGHT_DEADLINE_HOURS, night_late)
+
+
+def _deadline(variable: Variable, callback: Callable[..., None], **arguments: str) -> DeadlineAlert | None:
+    """The callback runs where tasks do, so that no triggerer is needed; it is given the hours too.
+
+    0 hours are no deadline: ``airflow dags test``, as of Airflow 3.3.2, ends in an error of its own after a run that
+    has one has succeeded.
+    """
+    given = variable.text()
     try:
         hours = float(given)
         interval = timedelta(hours=hours)
@@ -202,15 +233,15 @@ def retrain_deadline(*, policy: str) -> DeadlineAlert | None:
         hours, interval = -1.0, timedelta(hours=-1)
     if interval < timedelta(0):
         raise ConfigurationError(
-            f"BRAINTUMOR_RETRAIN_DEADLINE_HOURS must be a number of hours, such as 24 or 0.5, or 0 for no deadline. "
-            f"Received: {given!r}. Correct it, or unset it for 24."
+            f"{variable.name} must be a number of hours, such as 24 or 0.5, or 0 for no deadline. "
+            f"Received: {given!r}. Correct it, or unset it for {variable.default}."
         )
     if not interval:
         return None
     return DeadlineAlert(
         reference=DeadlineReference.DAGRUN_QUEUED_AT,
         interval=interval,
-        callback=SyncCallback(late, kwargs={"hours": hours, "policy": policy}),
+        callback=SyncCallback(callback, kwargs={"hours": hours, **arguments}),
     )
 
 
@@ -228,7 +259,8 @@ def _is_news(context: Context, *, is_new: bool) -> bool:
 def _tell(context: Context, event: Event, subject: str, message: str, *, link: str = "") -> None:
     run = _run(context)
     page = _run_page(run)
-    lines = [message, f"Run: {run.run_id} of {run.dag_id}", *([link] if link else []), *([page] if page else [])]
+    about = [f"What to do: {event.section}", f"Run: {run.run_id} of {run.dag_id}"]
+    lines = [message, *about, *([link] if link else []), *([page] if page else [])]
     news = News(
         event=event,
         subject=_without_addresses(" ".join(subject.split())),
@@ -255,7 +287,7 @@ def _awaits_answer(run_id: str) -> bool:
     from wiring import settings
 
     try:
-        return awaits_answer(settings(), run_id)
+        return awaits_answer(settings("trainer"), run_id)
     except Exception:
         _log.exception("Whether the run %s waits for a person cannot be read", run_id)
         return False

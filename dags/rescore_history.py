@@ -114,7 +114,7 @@ def rescore_history() -> None:
         params = context["params"]
         request = Request.of_form(params, actor=notifying.actor_of(context))
         run_key = f"rescore_history {context['run_id']}"
-        run = Rescore.open(settings()).ask(request, run_key=run_key, chunk_size=params["chunk_size"], say=print)
+        run = Rescore.open(settings("scorer")).ask(request, run_key=run_key, chunk_size=params["chunk_size"], say=print)
         return run.scoring_run_id
 
     @task
@@ -123,7 +123,7 @@ def rescore_history() -> None:
         from braintumor.rescoring.job import Rescore
         from wiring import settings
 
-        return Rescore.open(settings()).chunks(scoring_run_id)
+        return Rescore.open(settings("scorer")).chunks(scoring_run_id)
 
     @task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five find a scan that kills workers
     def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
@@ -132,7 +132,7 @@ def rescore_history() -> None:
         from wiring import settings
 
         get_current_context()["chunk_number"] = chunk_number
-        return Rescore.open(settings()).score(scoring_run_id, [chunk_number])
+        return Rescore.open(settings("scorer")).score(scoring_run_id, [chunk_number])
 
     @task(pool="score", trigger_rule="all_done")  # where a chunk failed, what the others changed is shown all the same
     def report(scoring_run_id: int | None) -> dict[str, int]:
@@ -140,7 +140,7 @@ def rescore_history() -> None:
         from braintumor.rescoring.job import Rescore
         from wiring import reports_url, settings
 
-        made = Rescore.open(settings()).report(scoring_run_id, reports_url=reports_url())
+        made = Rescore.open(settings("scorer")).report(scoring_run_id, reports_url=reports_url())
         print(made["markdown"])
         return {"count_compared": made["count_compared"], "count_flip": made["count_flip"]}
 
@@ -150,7 +150,7 @@ def rescore_history() -> None:
         from braintumor.rescoring.job import Rescore
         from wiring import settings
 
-        balance = Rescore.open(settings()).reconcile(scoring_run_id)
+        balance = Rescore.open(settings("scorer")).reconcile(scoring_run_id)
         print(balance)
         return str(balance)
 

@@ -16,7 +16,7 @@ from datetime import timedelta
 from airflow.sdk import Param, dag, get_current_context, task
 
 import notifying
-from wiring import DEFAULT_ARGS
+from wiring import CHAMPION, DEFAULT_ARGS
 
 
 @dag(
@@ -58,7 +58,7 @@ from wiring import DEFAULT_ARGS
 def roll_back() -> None:
     """Wire the one task."""
 
-    @task
+    @task(outlets=[CHAMPION])
     def change_champion() -> str:
         """Roll back, with or without a withdrawal; returns the champion's name."""
         from braintumor.evaluation.promotion import roll_back
@@ -67,7 +67,7 @@ def roll_back() -> None:
         context = get_current_context()
         params = context["params"]
         done = roll_back(
-            settings(),
+            settings("promoter"),
             to=params["to"],
             request_key=f"roll_back {context['run_id']}",
             actor=notifying.actor_of(context),

@@ -1,8 +1,10 @@
 """
 ### Weekly retrain
 
-Snapshots the labelled images, trains the chosen recipes on the queue and pool `gpu`, evaluates every model on the
-held-out test split, and puts the one that validation picks before the gate.
+Runs every week, and also when `reviewed_labels` finds enough new labels of people.
+
+Snapshots the labelled images and the frames that people labelled, trains the chosen recipes on the queue and pool
+`gpu`, evaluates every model on the held-out test split, and puts the one that validation picks before the gate.
 
 What passes is previewed: it scores the newest scans of production in the shadow, and a page shows which answers would
 change. Then it is promoted according to the policy: `ask` waits for a person's approval, `auto` promotes, `never` only
@@ -17,25 +19,25 @@ end nor to its question within the deadline: `BRAINTUMOR_NOTIFIERS` names who.
 
 from __future__ import annotations
 
-import os
 from datetime import timedelta
 from typing import Any
 
-from airflow.sdk import Param, chain, dag, get_current_context, task, task_group
+from airflow.sdk import AssetOrTimeSchedule, Param, chain, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
 import notifying
 from approval import KeptApproval
 from braintumor.modelling.recipe import recipe_names
-from wiring import DEFAULT_ARGS, schedule
+from braintumor.variables import RECIPES, WEEKLY_SCHEDULE
+from wiring import CHAMPION, DEFAULT_ARGS, REVIEWED_LABELS, schedule
 
 _POLICY = "ask"
-_RECIPES = os.environ.get("BRAINTUMOR_RECIPES", "vgg16,resnet50").split(",")
+_RECIPES = [name.strip() for name in RECIPES.text().split(",")]
 
 
 @dag(
     dag_id="weekly_retrain",
-    schedule=schedule("BRAINTUMOR_WEEKLY_SCHEDULE", default="0 3 * * 0"),
+    schedule=AssetOrTimeSchedule(timetable=schedule(WEEKLY_SCHEDULE), assets=[REVIEWED_LABELS]),
     catchup=False,
     max_active_runs=1,
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=12)},
@@ -128,7 +130,7 @@ def weekly_retrain() -> None:
         from braintumor.dataset.snapshot import snapshot_of
         from wiring import settings
 
-        taken = snapshot_of(settings(), get_current_context()["params"]["dataset_uri"])
+        taken = snapshot_of(settings("trainer"), get_current_context()["params"]["dataset_uri"])
         print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} copies folded")
         for reason, count in taken.left_out_by_reason().items():  # addresses can name patients: they stay in Postgres
             print(f"left out: {count} images: {reason}")
@@ -163,7 +165,7 @@ def weekly_retrain() -> None:
 
         context = get_current_context()
         context["model_name"] = model_name
-        return evaluate_model(settings(), model_name, look_key=context["run_id"], say=print)
+        return evaluate_model(settings("trainer"), model_name, look_key=context["run_id"], say=print)
 
     @task_group
     def candidate(recipe: str, snapshot_id: str) -> None:
@@ -177,7 +179,7 @@ def weekly_retrain() -> None:
         from wiring import settings
 
         context = get_current_context()
-        verdict = judge_run(settings(), context["run_id"], recipes or [])
+        verdict = judge_run(settings("trainer"), context["run_id"], recipes or [])
         print(verdict["markdown"])
         notifying.refused(context, verdict)
         return verdict
@@ -191,7 +193,7 @@ def weekly_retrain() -> None:
         if not verdict["is_passed"]:
             raise AirflowSkipException("The gate refused the candidate: there is nothing to ask or to promote.")
         scans = get_current_context()["params"]["preview_scans"]
-        made = preview_candidate(settings(), verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
+        made = preview_candidate(settings("scorer"), verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
         print(made["markdown"])
         return made
 
@@ -202,7 +204,7 @@ def weekly_retrain() -> None:
             return None
         return {"ask": "approve", "auto": "promote", "never": None}[get_current_context()["params"]["policy"]]
 
-    @task(trigger_rule="none_failed_min_one_success")
+    @task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
     def promote(verdict: dict[str, Any]) -> bool:
         """Make the candidate the champion; a retry changes nothing."""
         from braintumor.evaluation.promotion import promote_candidate
@@ -210,7 +212,7 @@ def weekly_retrain() -> None:
 
         context = get_current_context()
         is_new = promote_candidate(
-            settings(),
+            settings("promoter"),
             verdict["gate_verdict_id"],
             approval=context["ti"].xcom_pull(task_ids="approve"),
             must_be_approved=context["params"]["policy"] == "ask",
@@ -229,7 +231,7 @@ def weekly_retrain() -> None:
         approval = context["ti"].xcom_pull(task_ids="approve")
         if approval is None:
             raise AirflowSkipException("Nobody was asked.")
-        answer = record_answer(settings(), verdict["gate_verdict_id"], approval)
+        answer = record_answer(settings("promoter"), verdict["gate_verdict_id"], approval)
         notifying.rejected(context, verdict, answer)
         return str(answer)
 
@@ -239,7 +241,7 @@ def weekly_retrain() -> None:
         from braintumor.evaluation.selection import require_every_model
         from wiring import settings
 
-        count = require_every_model(settings(), get_current_context()["run_id"], recipes)
+        count = require_every_model(settings("trainer"), get_current_context()["run_id"], recipes)
         return f"{count} of {count} recipes came to an evaluated model"
 
     approve = KeptApproval(

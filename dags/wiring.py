@@ -8,9 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.sdk import Connection, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import Asset, Connection, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
+
+from braintumor.variables import TIMEZONE, Variable
 
 if TYPE_CHECKING:
     from braintumor.settings import Settings
@@ -42,15 +44,26 @@ DEFAULT_ARGS: dict[str, Any] = {
 }
 
 
-def schedule(variable: str, *, default: str) -> CronTriggerTimetable:
-    """A cron schedule in the timezone BRAINTUMOR_TIMEZONE (UTC).
+REVIEWED_LABELS = Asset("braintumor/reviewed-labels")
+"""Its event: enough labels of people are new for a retrain."""
+PREDICTIONS = Asset("braintumor/predictions")
+"""Its event: a night's rows are there and balance. What reads the answers can be scheduled on it."""
+CHAMPION = Asset("braintumor/champion")
+"""Its event: the champion may be another one; a retry that changed nothing says so again."""
+
+
+def schedule(variable: Variable) -> CronTriggerTimetable:
+    """The cron schedule of a variable, in the timezone BRAINTUMOR_TIMEZONE.
+
+    Each date has one run, also where clocks change: a time that is skipped comes later by as much, and one that comes
+    twice counts once.
 
     The DAGs have no start date, and nothing runs at once: otherwise unpausing one would start the run of a time that
     has passed already.
     """
     return CronTriggerTimetable(
-        os.environ.get(variable, default),
-        timezone=os.environ.get("BRAINTUMOR_TIMEZONE", "UTC"),
+        variable.text(),
+        timezone=TIMEZONE.text(),
         run_immediately=timedelta(0),
     )
 
@@ -62,11 +75,14 @@ def reports_url() -> str:
     return conf.get("api", "base_url", fallback="").rstrip("/") + "/braintumor/reports"
 
 
-def settings() -> Settings:
-    """The environment's settings, with Postgres and S3 from Airflow's connections where it names neither."""
+def settings(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
+    """The environment's settings, with Postgres and S3 from Airflow's connections where it names neither.
+
+    Each task names the role that it connects to Postgres as: it can do what its work needs, and no more.
+    """
     from braintumor.settings import Settings
 
-    return Settings.from_environment().completed(_connection)
+    return Settings.from_environment(role=role).completed(_connection, role=role)
 
 
 def _connection(name: str) -> Connection:
@@ -97,7 +113,7 @@ def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, override
     from braintumor.errors import TrainingError
     from braintumor.registry import trained_in
 
-    found = settings()
+    found = settings("trainer")
     arguments = ["--recipe", recipe, "--snapshot", snapshot_id, "--run-key", run_key]
     for setting in _as_toml(overrides):
         arguments += ["--set", setting]

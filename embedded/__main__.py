@@ -11,6 +11,7 @@ from pathlib import Path
 
 from braintumor import database, migrations
 from braintumor.errors import BrainTumorError
+from braintumor.roles import Role
 from braintumor.settings import Settings
 from embedded.demo import SMALL_RECIPES, run_demo
 from embedded.objectserver import external_endpoint
@@ -18,7 +19,7 @@ from embedded.postgres import program
 from embedded.stack import Stack
 from embedded.state import DEFAULT_FOLDER, PROJECT, Secrets, State
 
-PROJECT_DAGS = ("nightly_scoring", "weekly_retrain")
+PROJECT_DAGS = ("nightly_scoring", "weekly_retrain", "reviewed_labels")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def up(options: argparse.Namespace, _rest: list[str]) -> int:
-    """Start everything and leave it running, both DAGs on their schedules."""
+    """Start everything and leave it running, the DAGs on their schedules."""
     began = time.monotonic()
     stack = _stack(options).up()
     engine = database.connect(Settings.from_environment(stack.library_env()))
@@ -48,8 +49,9 @@ def up(options: argparse.Namespace, _rest: list[str]) -> int:
     if options.airflow:
         secrets = stack.state.secrets
         print(f"Airflow: {stack.airflow.url}")
-        print(f"  admin  / {secrets.admin_password}")
-        print(f"  viewer / {secrets.viewer_password}")
+        print(f"  admin    / {secrets.admin_password}")
+        print(f"  reviewer / {secrets.reviewer_password}")
+        print(f"  viewer   / {secrets.viewer_password}")
     print('The library\'s settings for this shell: eval "$(.venv/bin/python -m embedded env)"')
     return 0
 
@@ -69,11 +71,14 @@ def status(options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def psql(options: argparse.Namespace, rest: list[str]) -> int:
-    """Become psql, connected to the predictions."""
+    """Become psql, connected to the predictions as an analyst, who reads views; as the owner with --owner first."""
     state = State(options.state_dir)
-    stack = _stack(options)
-    password = state.secrets.library_database_password
-    url = stack.postgres.url().replace(f":{password}@", "@")
+    postgres = _stack(options).postgres
+    if rest[:1] == ["--owner"]:
+        rest, url, password = rest[1:], postgres.url(), state.secrets.library_database_password
+    else:
+        url, password = postgres.url_as(Role.ANALYST), state.secrets.analyst_database_password
+    url = url.replace(f":{password}@", "@")
     os.execve(program("psql"), ["psql", url, *rest], {**os.environ, "PGPASSWORD": password})
 
 
@@ -97,6 +102,12 @@ def secrets(_options: argparse.Namespace, _rest: list[str]) -> int:
         "POSTGRES_PASSWORD": fresh.postgres_password,
         "AIRFLOW_DB_PASSWORD": fresh.airflow_database_password,
         "BRAINTUMOR_DB_PASSWORD": fresh.library_database_password,
+        "SCORER_DB_PASSWORD": fresh.scorer_database_password,
+        "TRAINER_DB_PASSWORD": fresh.trainer_database_password,
+        "PROMOTER_DB_PASSWORD": fresh.promoter_database_password,
+        "REVIEWER_DB_PASSWORD": fresh.reviewer_database_password,
+        "ANALYST_DB_PASSWORD": fresh.analyst_database_password,
+        "ERASER_DB_PASSWORD": fresh.eraser_database_password,
         "AIRFLOW_ADMIN_PASSWORD": fresh.admin_password,
         "REDIS_PASSWORD": fresh.api_secret_key,
         "S3_ACCESS_KEY": fresh.s3_access_key,

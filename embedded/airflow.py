@@ -1,4 +1,6 @@
-"""Airflow's own services as plain processes: api-server, scheduler with LocalExecutor, dag-processor.
+"""Airflow's own services as plain processes: api-server, scheduler, dag-processor, and Celery workers where asked for.
+
+Without workers the scheduler runs the tasks itself (LocalExecutor).
 
 No triggerer: it serves deferrable operators and asset watchers, and this project has neither.
 """
@@ -10,33 +12,40 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from braintumor.roles import Role
+from embedded import workers
 from embedded.airflowapi import AirflowClient
+from embedded.broker import Broker
 from embedded.errors import AirflowAnswerError, ServiceFailedError
 from embedded.objectserver import Endpoint
-from embedded.postgres import AIRFLOW_DATABASE, LIBRARY_DATABASE, Postgres
+from embedded.postgres import AIRFLOW_DATABASE, Postgres
 from embedded.service import Service
 from embedded.state import PROJECT, State, loopback_environment, write_private
+from embedded.workers import CeleryWorker, Worker
 
 POOLS: Final = {"gpu": (1, "accelerators"), "score": (2, "scoring chunks at a time")}
-READY_TIMEOUT_S: Final = 240  # 25 s on two idle cores; a busy machine takes several times that
+READY_TIMEOUT_S: Final = 480  # 25 s on two idle cores; a busy machine takes several times that
 
 
 class Airflow:
-    """The three services of one state folder."""
+    """The services of one state folder: three, and with workers these and their broker."""
 
-    def __init__(self, state: State, *, dags_folder: Path) -> None:
+    def __init__(self, state: State, *, dags_folder: Path, run_by: Sequence[Worker] = ()) -> None:
         self.state = state
         self.home = state.folder / "airflow"
         self._dags_folder = dags_folder.resolve()
         self.api_server = Service(state, "api-server", stop_signal=signal.SIGINT, grace_s=3)
         self.scheduler = Service(state, "scheduler", stop_signal=signal.SIGTERM, grace_s=3)
         self.dag_processor = Service(state, "dag-processor", stop_signal=signal.SIGINT, grace_s=3)
-        self.services = [self.api_server, self.dag_processor, self.scheduler]
+        self.workers = [CeleryWorker(state, worker) for worker in run_by]
+        self.broker = Broker(state) if run_by else None
+        running = [*(worker.service for worker in self.workers), self.api_server, self.dag_processor, self.scheduler]
+        self.services = [*running, self.broker.service] if self.broker else running
 
     @property
     def url(self) -> str:
@@ -48,11 +57,18 @@ class Airflow:
         return AirflowClient(self.url, "admin", self.state.secrets.admin_password)
 
     def prepare(self, postgres: Postgres, say: Callable[[str], None]) -> None:
-        """Make the home folder, the logins and the metadata tables, where they are missing or of another version."""
+        """Make home folder, logins and tables where they are missing or of another version; start the broker."""
         self.home.mkdir(mode=0o700, exist_ok=True)
         secrets = self.state.secrets
-        logins = {"admin": secrets.admin_password, "viewer": secrets.viewer_password}
+        logins = {
+            "admin": secrets.admin_password,
+            "reviewer": secrets.reviewer_password,
+            "viewer": secrets.viewer_password,
+        }
         write_private(self.home / "passwords.json", json.dumps(logins))
+        if self.broker:
+            self.broker.start()
+            self.broker.wait()
         version = importlib.metadata.version("apache-airflow")
         if postgres.label(AIRFLOW_DATABASE) != version:
             say("Airflow: making its tables")
@@ -60,7 +76,7 @@ class Airflow:
             postgres.set_label(AIRFLOW_DATABASE, version)
 
     def start(self, postgres: Postgres, s3: Endpoint, extra: Mapping[str, str]) -> None:
-        """Start the three services; returns before they are ready."""
+        """Start the services; returns before they are ready."""
         if self.api_server.process() is None:
             self.state.port("api-server")
         port = str(self.state.remembered_port("api-server"))
@@ -69,9 +85,11 @@ class Airflow:
         self.api_server.start([*command, "api-server", "--host", "127.0.0.1", "--port", port], environment)
         self.dag_processor.start([*command, "dag-processor"], environment)
         self.scheduler.start([*command, "scheduler", "--skip-serve-logs"], environment)
+        for worker in self.workers:
+            worker.start(environment)
 
     def wait(self, say: Callable[[str], None]) -> None:
-        """Wait until all three say that they are healthy, then set the pools.
+        """Wait until all of them say that they are healthy, then set the pools.
 
         Raises:
             ServiceFailedError: one of them ended, or did not become healthy in time.
@@ -83,11 +101,14 @@ class Airflow:
             client.set_pool(name, slots, description)
         self.dag_processor.wait(lambda: self._beats("dag_processor"), timeout_s=READY_TIMEOUT_S, poll_s=0.5)
         self.scheduler.wait(lambda: self._beats("scheduler"), timeout_s=READY_TIMEOUT_S, poll_s=0.5)
+        for worker in self.workers:
+            worker.wait(READY_TIMEOUT_S)
 
     def environment(self, postgres: Postgres) -> dict[str, str]:
         """Airflow's own settings, for its services and for its command line."""
         secrets = self.state.secrets
         database = postgres.url(AIRFLOW_DATABASE, owner=AIRFLOW_DATABASE)
+        through_celery = workers.environment(self.broker.url, database) if self.broker else {}
         settings = {
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.jwt_secret,
             "AIRFLOW__API__BASE_URL": self.url,
@@ -102,7 +123,7 @@ class Airflow:
             "AIRFLOW_HOME": str(self.home),
             "PYTHONPATH": str(PROJECT),
         }
-        return {**FIXED_SETTINGS, **settings}
+        return {**FIXED_SETTINGS, **settings, **through_celery}
 
     def _migrate(self, postgres: Postgres) -> None:
         log = self.state.log("airflow-migrate")
@@ -137,7 +158,7 @@ FIXED_SETTINGS: Final = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__CORE__PARALLELISM": "4",
-    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,viewer:viewer",
+    "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": "admin:admin,reviewer:user,viewer:viewer",
     "AIRFLOW__DAG_PROCESSOR__BUNDLE_REFRESH_CHECK_INTERVAL": "2",
     "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "1",
     "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
@@ -156,15 +177,10 @@ def through_connections(library_env: Mapping[str, str]) -> dict[str, str]:
 
 
 def connections(postgres: Postgres, s3: Endpoint) -> dict[str, str]:
-    """The two connections that the DAGs use, as Airflow reads them from the environment."""
-    secrets = postgres.state.secrets
-    database = {
-        "conn_type": "postgres",
-        "host": "127.0.0.1",
-        "port": postgres.port,
-        "login": LIBRARY_DATABASE,
-        "password": secrets.library_database_password,
-        "schema": LIBRARY_DATABASE,
+    """The connections that DAGs and pages use, as Airflow reads them from the environment: none is the owner's."""
+    databases = {
+        f"AIRFLOW_CONN_BRAINTUMOR_DB_{role.upper()}": postgres.url_as(role)
+        for role in (Role.SCORER, Role.TRAINER, Role.PROMOTER, Role.REVIEWER)
     }
     store = {
         "conn_type": "aws",
@@ -172,4 +188,4 @@ def connections(postgres: Postgres, s3: Endpoint) -> dict[str, str]:
         "password": s3.secret_key,
         "extra": {"endpoint_url": s3.url, "region_name": s3.region},
     }
-    return {"AIRFLOW_CONN_BRAINTUMOR_DB": json.dumps(database), "AIRFLOW_CONN_BRAINTUMOR_S3": json.dumps(store)}
+    return {**databases, "AIRFLOW_CONN_BRAINTUMOR_S3": json.dumps(store)}

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -32,6 +32,7 @@ class TaskState:
     map_index: int
     state: str | None
     try_number: int
+    host: str | None = field(default=None, compare=False)
 
     @property
     def label(self) -> str:
@@ -201,7 +202,11 @@ def _run_path(dag_id: str, run_id: str) -> str:
 
 def _task_state(task: dict[str, Any]) -> TaskState:
     return TaskState(
-        task_id=task["task_id"], map_index=task["map_index"], state=task["state"], try_number=task["try_number"]
+        task_id=task["task_id"],
+        map_index=task["map_index"],
+        state=task["state"],
+        try_number=task["try_number"],
+        host=task["hostname"],
     )
 
 

@@ -29,6 +29,7 @@ from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.reconcile import count_balance
 from braintumor.scoring.run import load_run
 from braintumor.settings import Settings
+from braintumor.variables import DEMO_DATASET, DEMO_NIGHT, DEMO_WEIGHTS, Variable
 from embedded.airflowapi import AirflowClient, TaskState
 from embedded.figures import map_hits, thumbnail_probe
 from embedded.night import drop_night
@@ -56,12 +57,11 @@ class Choice:
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Choice:
         """Read the three variables, and refuse a path that is not there."""
-        found = {name: environment.get(f"BRAINTUMOR_{name.upper()}") for name in ("dataset", "weights", "night")}
-        paths = {name: Path(value) if value else None for name, value in found.items()}
-        for name, path in paths.items():
-            if path is not None and not path.exists():
-                raise DemoError(f"BRAINTUMOR_{name.upper()} names {path}, which is not there. Correct or unset it.")
-        return cls(**paths)
+        return cls(
+            dataset=_path(DEMO_DATASET, environment),
+            weights=_path(DEMO_WEIGHTS, environment),
+            night=_path(DEMO_NIGHT, environment),
+        )
 
     def describe(self) -> str:
         """The demo's first line: what is trained, from which weights, on which images."""
@@ -69,6 +69,13 @@ class Choice:
         heads = "Trains a head on frozen VGG16 and ResNet50 with RANDOM initial weights at a small image size"
         also = f", and on the backbone of {self.weights.name}" if self.weights else ""
         return f"{heads}{also}, on {images}. Not models for patients."
+
+
+def _path(variable: Variable, environment: Mapping[str, str]) -> Path | None:
+    value = variable.read(environment)
+    if value is not None and not Path(value).exists():
+        raise DemoError(f"{variable.name} names {value}, which is not there. Correct or unset it.")
+    return Path(value) if value else None
 
 
 class Demo:

@@ -5,17 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 
 from braintumor.imaging.phantom import write_unlabelled
+from braintumor.imaging.phantom_volume import as_enhanced_mr, as_nifti, draw_volume
+from braintumor.labels import TumorClass
 from braintumor.objectstore import ObjectStore, S3Uri
 
 _COUNT = 40
 
 
 def drop_night(store: ObjectStore, scans: S3Uri, scratch: Path, given: Path | None) -> None:
-    """Put a night's files under ``scans``: phantoms never used for training, or the files of a folder, and rubbish."""
+    """Put a night's files under ``scans``: phantoms never used for training, or the files of a folder, and rubbish.
+
+    With phantoms come two volumes: one as NIfTI, one as a multi-frame MR object.
+    """
     night = sum(1 for entry in store.list(scans) if entry.key.endswith("/words.jpg")) + 1
     arriving = scans / f"night-{night:04}/"
     if given is None:
         files = write_unlabelled(scratch / "night", count=_COUNT, seed=night)
+        volume = draw_volume(TumorClass.MENINGIOMA, seed=night)
+        store.write(arriving / "volume.nii.gz", as_nifti(volume))
+        store.write(arriving / "volume.dcm", as_enhanced_mr(volume, seed=night))
     else:
         files = sorted(path for path in given.rglob("*") if path.is_file())
     for path in files:

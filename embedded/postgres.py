@@ -23,6 +23,8 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
+from braintumor.database import sql_folder
+from braintumor.roles import OWNER, Role
 from embedded.errors import ServiceFailedError, StackError
 from embedded.service import Service, is_alive
 from embedded.state import State
@@ -60,9 +62,10 @@ class Postgres:
         self.service.start(command, {}, user=user, cwd=self.data)
 
     def wait(self) -> None:
-        """Wait until the server answers, and make its two databases if they are not there."""
+        """Wait until the server answers, and make its two databases and the logins if they are not there."""
         self.service.wait(self._answers, timeout_s=60)
         self.create_database(LIBRARY_DATABASE)
+        self._create_logins()
         self.create_database(AIRFLOW_DATABASE, owner=AIRFLOW_DATABASE)
 
     def stop(self) -> None:
@@ -70,8 +73,12 @@ class Postgres:
         self.service.stop()
 
     def url(self, database: str = LIBRARY_DATABASE, *, owner: str = LIBRARY_DATABASE) -> str:
-        """The URL of a database, password in it."""
+        """The URL of a database for its owner, password in it."""
         return f"postgresql://{owner}:{self._password(owner)}@127.0.0.1:{self.port}/{database}"
+
+    def url_as(self, role: Role, database: str = LIBRARY_DATABASE) -> str:
+        """The URL of a database for the login that has the role and nothing else."""
+        return self.url(database, owner=role.value)
 
     @property
     def port(self) -> int:
@@ -107,13 +114,23 @@ class Postgres:
             statement = sql.SQL("create role {} login password {}")
             self._run(statement.format(sql.Identifier(owner), sql.Literal(self._password(owner))))
 
+    def _create_logins(self) -> None:
+        """The library's roles; its own login migrates, and each other role has one login, named like it."""
+        self._run((sql_folder() / "roles.sql").read_text())
+        self._run(sql.SQL("grant {} to {}").format(sql.Identifier(OWNER), sql.Identifier(LIBRARY_DATABASE)))
+        for role in Role:
+            self._create_role(role.value)
+            self._run(sql.SQL("grant {} to {}").format(sql.Identifier(role.in_database), sql.Identifier(role.value)))
+
     def _password(self, owner: str) -> str:
         secrets = self.state.secrets
-        return {
+        passwords: dict[str, str] = {
+            **{role.value: getattr(secrets, f"{role.value}_database_password") for role in Role},
             LIBRARY_DATABASE: secrets.library_database_password,
             AIRFLOW_DATABASE: secrets.airflow_database_password,
             "postgres": secrets.postgres_password,
-        }[owner]
+        }
+        return passwords[owner]
 
     def _run(self, statement: str | sql.Composed, *parameters: str) -> list[tuple[Any, ...]]:
         with closing(self._connect()) as connection:

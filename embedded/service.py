@@ -17,10 +17,11 @@ from typing import Any, Final
 
 import psutil
 
+from braintumor.variables import STACK_MARK
 from embedded.errors import ServiceFailedError
 from embedded.state import State, loopback_environment
 
-MARK: Final = "BRAINTUMOR_STACK_MARK"
+MARK: Final = STACK_MARK.name
 KEEP_MARK: Final = {"SPT_NOENV": "1"}  # Airflow's process titles would be written over the environment
 ORDERLY_END_S: Final = 10  # Airflow's scheduler takes 3 to 6 s to end once its tasks are gone
 SAME_START_S: Final = 2.0  # the kernel's start time is exact; reading it back moves when the clock is set

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from embedded.objectserver import BUCKET, Endpoint, ObjectServer
 from embedded.postgres import Postgres
 from embedded.service import Service
 from embedded.state import DEFAULT_FOLDER, PROJECT, State
+from embedded.workers import Worker
 
 URIS: Final = ("models", "weights", "dataset", "scans")
 
@@ -46,6 +47,7 @@ class Stack:
         airflow: whether to run Airflow too; tests of the library need only Postgres and S3.
         dags_folder: the DAGs that Airflow runs; the project's own by default.
         extra_env: variables for Airflow's services and tasks, after the library's own.
+        workers: Celery workers that run Airflow's tasks, over a Redis; without any the scheduler runs them.
         external_s3: somebody else's S3 server to use in place of an own.
         say: is told what happens, a line at a time.
     """
@@ -57,13 +59,14 @@ class Stack:
         airflow: bool = True,
         dags_folder: Path = PROJECT / "dags",
         extra_env: Mapping[str, str] | None = None,
+        workers: Sequence[Worker] = (),
         external_s3: Endpoint | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.state = State(folder)
         self.postgres = Postgres(self.state)
         self.objects = ObjectServer(self.state, external=external_s3)
-        self.airflow = Airflow(self.state, dags_folder=dags_folder)
+        self.airflow = Airflow(self.state, dags_folder=dags_folder, run_by=workers)
         self._with_airflow = airflow
         self._extra_env = dict(extra_env or {})
         self._say = say

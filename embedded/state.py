@@ -48,6 +48,12 @@ class Secrets:
     postgres_password: str = field(default_factory=_token, repr=False)
     airflow_database_password: str = field(default_factory=_token, repr=False)
     library_database_password: str = field(default_factory=_token, repr=False)
+    scorer_database_password: str = field(default_factory=_token, repr=False)
+    trainer_database_password: str = field(default_factory=_token, repr=False)
+    promoter_database_password: str = field(default_factory=_token, repr=False)
+    reviewer_database_password: str = field(default_factory=_token, repr=False)
+    analyst_database_password: str = field(default_factory=_token, repr=False)
+    eraser_database_password: str = field(default_factory=_token, repr=False)
     s3_access_key: str = field(default_factory=_token, repr=False)
     s3_secret_key: str = field(default_factory=_token, repr=False)
     pseudonym_key: str = field(default_factory=_long_token, repr=False)
@@ -55,7 +61,9 @@ class Secrets:
     jwt_secret: str = field(default_factory=_long_token, repr=False)
     api_secret_key: str = field(default_factory=_token, repr=False)
     admin_password: str = field(default_factory=_token, repr=False)
+    reviewer_password: str = field(default_factory=_token, repr=False)
     viewer_password: str = field(default_factory=_token, repr=False)
+    broker_password: str = field(default_factory=_token, repr=False)
     stack_mark: str = field(default_factory=_token, repr=False)
 
 

@@ -81,6 +81,14 @@ def rescore_report(run: str) -> Response:
     )
 
 
+@app.get("/runs/{run}/morning.html", dependencies=[_may_see_production])
+def morning(run: str) -> Response:
+    """How a night went."""
+    from braintumor.pages.address import MORNING_SHEET, run_path
+
+    return _page(run_path(run, MORNING_SHEET), "There is no morning sheet of this run: the task `reconcile` writes it.")
+
+
 @app.get("/snapshots/{snapshot}.html", dependencies=[_may_read])
 def quality(snapshot: str) -> Response:
     """The quality of a snapshot's images."""
@@ -132,7 +140,7 @@ def _settings() -> Settings:
 
     from braintumor.settings import Settings
 
-    return Settings.from_environment().completed(Connection.get_connection_from_secrets)
+    return Settings.from_environment(role="reviewer").completed(Connection.get_connection_from_secrets, role="reviewer")
 
 
 class BrainTumorReports(AirflowPlugin):

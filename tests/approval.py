@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import quote
 
 from embedded.airflowapi import AirflowClient
+from tests.live import PATIENCE_S
 
 
 def question(client: AirflowClient, run_id: str) -> dict[str, Any]:
     """What a person is asked, once the task waits."""
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         states = {task.task_id: task.state for task in client.task_states("weekly_retrain", run_id)}
         if states.get("approve") == "awaiting_input":

@@ -21,8 +21,10 @@ from braintumor import database, ledger, migrations, registry
 from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_dataset
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.roles import Role
 from braintumor.serving.artefact import Manifest
 from braintumor.settings import Settings
+from braintumor.variables import NO_SKIPS
 from embedded.stack import Stack
 
 TINY_RECIPE = Path(__file__).with_name("tiny.toml")
@@ -161,6 +163,23 @@ class cloned:  # noqa: N801 - used as a function
                 cursor.execute(statement)
 
 
+def as_role(stack: Stack, settings: Settings, role: Role) -> Settings:
+    """The same settings, with the login that has this role and nothing else."""
+    name = database.connect(settings).url.database
+    return replace(settings, database_url=stack.postgres.url_as(role, str(name)))
+
+
+@contextmanager
+def copied(stack: Stack, prepared: Settings) -> Iterator[Settings]:
+    """A copy of a database that was prepared once for many tests; the connections to it are ended."""
+    name = database.connect(prepared).url.database
+    url = stack.postgres.url("postgres", owner="postgres")
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+    with cloned(stack, str(name)) as url:
+        yield replace(prepared, database_url=url)
+
+
 def run_braintumor(settings: Settings, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run the command as a person would, in a process of its own."""
     environment = {**os.environ, **settings.to_environment(), "TF_CPP_MIN_LOG_LEVEL": "2"}
@@ -193,6 +212,6 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Where nothing may be skipped (CI), a skip is a failure."""
-    if _skips and os.environ.get("BRAINTUMOR_NO_SKIPS"):
+    if _skips and NO_SKIPS.read():
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print("skipped, which is not allowed here:", *_skips, sep="\n  ")

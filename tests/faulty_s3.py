@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 import http.client
-from collections.abc import Iterator
+import random
+import socket
+import struct
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from urllib.parse import urlsplit
 
-CUT = (0, "cut")
+Fault = tuple[int, str]
+"""HTTP status and S3 error code; or one of the following."""
+CUT: Fault = (0, "cut")
+"""The connection breaks in the middle of the object."""
+RESET: Fault = (0, "reset")
+"""The connection is reset before any answer."""
+SLOW: Fault = (0, "slow")
+"""The answer comes, half a second late."""
 _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>not today</Message></Error>"
 
 
 class FaultyS3(ThreadingHTTPServer):
     """Forwards every request as it is, but answers reads or writes of some objects with an error.
 
-    ``faults`` maps a part of the path of an object that is read to (HTTP status, S3 error code), or to ``CUT``: the
-    connection breaks in the middle of the object. ``unwritable`` holds parts of the paths of objects whose upload
-    breaks in the middle.
+    ``faults`` maps a part of the path of an object that is read to a fault. ``unwritable`` holds parts of the paths of
+    objects whose upload breaks in the middle. ``is_read_only`` refuses every write, as credentials that only read are
+    refused. ``count_fault`` counts the faults of a ``storm``.
     """
 
     daemon_threads = True
@@ -26,12 +37,28 @@ class FaultyS3(ThreadingHTTPServer):
     def __init__(self, target: str) -> None:
         super().__init__(("127.0.0.1", 0), _Door)
         self.target = urlsplit(target).netloc
-        self.faults: dict[str, tuple[int, str]] = {}
+        self.faults: dict[str, Fault] = {}
         self.unwritable: set[str] = set()
+        self.is_read_only = False
+        self.count_fault = 0
+        self._storm: tuple[random.Random, float, Sequence[Fault], str] | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def storm(self, rng: random.Random, *, share: float, faults: Sequence[Fault], within: str) -> None:
+        """From now on answer a share of all reads under the prefix ``within`` with one of the faults."""
+        self._storm = rng, share, faults, urlsplit(within).path
+
+    def fault(self, path: str) -> Fault | None:
+        """What this read is answered with, ``None`` for the truth."""
+        if self._storm is not None:
+            rng, share, faults, prefix = self._storm
+            if prefix in path and rng.random() < share:
+                self.count_fault += 1
+                return rng.choice(faults)
+        return next((fault for part, fault in self.faults.items() if part in path), None)
 
 
 class _Door(BaseHTTPRequestHandler):
@@ -39,8 +66,11 @@ class _Door(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        fault = next((fault for part, fault in self.server.faults.items() if part in urlsplit(self.path).path), None)
-        if fault is None or fault == CUT:
+        fault = self.server.fault(urlsplit(self.path).path)
+        if fault == RESET:
+            self._reset()
+        elif fault is None or fault in {CUT, SLOW}:
+            time.sleep(0.5 if fault == SLOW else 0)
             self._forward(cut=fault == CUT)
         else:
             self._answer(fault[0], {"Content-Type": "application/xml"}, _ERROR.format(code=fault[1]).encode())
@@ -48,8 +78,13 @@ class _Door(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._forward()
 
+    def do_DELETE(self) -> None:
+        self._refuse() if self.server.is_read_only else self._forward()
+
     def do_PUT(self) -> None:
-        if any(part in urlsplit(self.path).path for part in self.server.unwritable):
+        if self.server.is_read_only:
+            self._refuse()
+        elif any(part in urlsplit(self.path).path for part in self.server.unwritable):
             self.rfile.read(int(self.headers.get("Content-Length", 0)) // 2)
             self.close_connection = True
         else:
@@ -57,6 +92,14 @@ class _Door(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+    def _refuse(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer(403, {"Content-Type": "application/xml"}, _ERROR.format(code="AccessDenied").encode())
+
+    def _reset(self) -> None:
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close_connection = True
 
     def _forward(self, *, cut: bool = False) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

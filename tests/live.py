@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +11,24 @@ from braintumor.dataset.folder import labelled_files, upload
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from embedded.stack import Stack
+from embedded.workers import Worker
 from tests.conftest import move_champion, state_folder
+
+PATIENCE_S = 900
+"""How long a run may take: a few minutes, several times that where two cores run other tests beside it."""
 
 
 @contextmanager
 def live_stack(
-    seeded: Settings, model_folder: Path, environment: Mapping[str, str], *, labelled: Path | None = None
+    seeded: Settings,
+    model_folder: Path,
+    environment: Mapping[str, str],
+    *,
+    labelled: Path | None = None,
+    workers: Sequence[Worker] = (),
 ) -> Iterator[Stack]:
     """Start it, with the images of the folder ``labelled`` to train on, and stop it at the end."""
-    with state_folder() as folder, Stack(folder, extra_env=environment) as stack:
+    with state_folder() as folder, Stack(folder, extra_env=environment, workers=workers) as stack:
         settings = library(stack)
         move_champion(seeded, settings, model_folder)
         if labelled is not None:

@@ -15,13 +15,18 @@ from tests.sql import change, rows
 RUN = "manual__run"
 
 
-def add_model(settings: Settings, name: str, *, days_old: int = 0) -> ModelVersion:
-    """As if trained in a run of recipe ``name``, so many days ago."""
+def add_model(settings: Settings, name: str, *, days_old: int = 0, own_files: bool = False) -> ModelVersion:
+    """As if trained in a run of recipe ``name``, so many days ago.
+
+    Its files are those of the tests' model, all 117 MB of them; with ``own_files`` a copy, which a test may delete.
+    """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     seed = registry.find_model(engine, "1")
-    folder = S3Uri.parse(f"s3://braintumor/models-{uuid.uuid4().hex}/{name}/")
-    for file in seed.artefact_sha256s:
-        store.write(folder / file, store.read(S3Uri.parse(seed.artefact_uri) / file))
+    folder = S3Uri.parse(seed.artefact_uri)
+    if own_files:
+        folder = S3Uri.parse(f"s3://braintumor/models-{uuid.uuid4().hex}/{name}/")
+        for file in seed.artefact_sha256s:
+            store.write(folder / file, store.read(S3Uri.parse(seed.artefact_uri) / file))
     record_model(settings, name, run_key=RUN, folder=folder, sha256s=seed.artefact_sha256s, days_old=days_old)
     found = registry.find_model(engine, name)
     engine.dispose()

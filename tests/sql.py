@@ -23,3 +23,16 @@ def rows(settings: Settings, sql: str, **values: object) -> list[tuple[Any, ...]
 
 change = rows
 """The same, where it is run for what it does."""
+
+
+def let_answer(settings: Settings, model_version_id: int) -> None:
+    """Make all answers, and the runs that gave them, another model's."""
+    change(
+        settings,
+        """
+        set constraints all deferred;
+        update prediction set model_version_id = :model;
+        update scoring_run set model_version_id = :model
+        where scoring_run_id in (select scoring_run_id from prediction)""",
+        model=model_version_id,
+    )

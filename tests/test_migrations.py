@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -9,7 +9,10 @@ from sqlalchemy import Engine, text
 
 from braintumor import database, migrations
 from braintumor.errors import MigrationError
+from braintumor.scoring.night import score_night
+from braintumor.scoring.run import load_run
 from braintumor.settings import Settings
+from tests.scoring.test_night import png
 
 
 @pytest.fixture
@@ -41,6 +44,9 @@ def test_looks_and_splits_survive_the_second_migration(engine: Engine, folder: P
     texts = {path: path.read_text() for path in later + views}
     for path in texts:
         path.unlink()
+    grants = folder / "grants.sql"
+    texts[grants] = grants.read_text()
+    grants.write_text("select 1")  # it names tables that are to come
     with database.transaction(engine) as connection:
         connection.execute(text("drop schema braintumor cascade"))
     migrations.migrate(engine)
@@ -53,6 +59,7 @@ def test_looks_and_splits_survive_the_second_migration(engine: Engine, folder: P
         assert connection.scalar(text("select count_look from model_leaderboard")) == 3
         rows = connection.execute(text("select image_sha256, pixel_sha256, split::text from split_assignment")).all()
     assert [tuple(row) for row in rows] == [("i", "g", "test")]
+    assert [str(load_run(engine, number).scans) for number in (1, 2)] == ["s3://b/scans/", "s3://b/scans/"]
 
 
 _AS_OF_0001 = """
@@ -68,6 +75,8 @@ values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, 0, 0);
 insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low, accuracy_high,
     macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss, count_look)
 values (1, 's', 'test', 1, 1, 1, 1, 1, 1, 1, 0, 0, 3);
+insert into scoring_run (run_key, scans_uri, model_version_id, engine)
+values ('old', 's3://b/scans/', 1, 'openvino-cpu'), ('by hand', 's3://b/scans', 1, 'openvino-cpu');
 """
 
 
@@ -102,6 +111,41 @@ def test_a_database_ahead_of_the_code_is_refused(engine: Engine) -> None:
         connection.execute(text("insert into migration (migration_name, checksum) values ('9999_future', 'x')"))
     with pytest.raises(MigrationError, match="9999_future"):
         migrations.migrate(engine)
+
+
+def test_a_night_of_older_code_goes_on_after_an_additive_migration(
+    settings: Settings, put: Callable[[str, bytes], None], folder: Path
+) -> None:
+    put("a.png", png())
+    engine = database.connect(settings)
+    newer = folder / "migrations" / "9998_more.sql"
+    newer.write_text(
+        "-- additive: a column that has a default\nalter table prediction add column extra integer default 1;"
+    )
+    migrations.migrate(engine)
+    newer.unlink()  # the code of before
+    assert score_night(settings, run_key="night").count_scored == 1
+    with pytest.raises(MigrationError, match="ahead"):  # it would make its older views
+        migrations.migrate(engine)
+    newer.with_stem("9999_other").write_text("alter table prediction drop column extra;")
+    newer.write_text(
+        "-- additive: a column that has a default\nalter table prediction add column extra integer default 1;"
+    )
+    migrations.migrate(engine)
+    newer.unlink()
+    newer.with_stem("9999_other").unlink()
+    with pytest.raises(MigrationError, match="ahead"):
+        score_night(settings, run_key="another")
+    engine.dispose()
+
+
+def test_a_database_of_before_the_word_additive_gets_it(engine: Engine) -> None:
+    with database.transaction(engine) as connection:
+        connection.execute(text("alter table migration drop column is_additive"))
+    migrations.require_current(engine)
+    migrations.migrate(engine)
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("select bool_or(is_additive) from migration")) is False
 
 
 def test_work_on_a_schema_that_is_behind_is_refused(engine: Engine, folder: Path) -> None:

@@ -14,7 +14,7 @@ from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from tests.models import add_model, champions, pass_gate, promote
 from tests.scoring.test_night import png
-from tests.sql import change, rows
+from tests.sql import change, let_answer, rows
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_only_the_old_candidate_that_never_answered_goes(
     settings: Settings, engine: Engine, store: ObjectStore, put: Callable[[str, bytes], None]
 ) -> None:
     for name in ("old", "pinned", "former", "withdrawn", "parent", "passed lately", "passed long ago"):
-        add_model(settings, name, days_old=100)
+        add_model(settings, name, days_old=100, own_files=name in {"old", "passed long ago"})
     add_model(settings, "young", days_old=80)
     change(settings, "update model_version set created_at = now() - interval '1 year' where model_version_id = 1")
     pass_gate(settings, "passed lately", days_ago=50, run_key="1")
@@ -72,21 +72,21 @@ def test_only_the_old_candidate_that_never_answered_goes(
     assert rows(settings, "select action, actor from model_ledger where action = 'prune'") == [("prune", "ann")] * 2
 
 
-def test_an_answer_alone_keeps_its_model(
+def test_an_answer_keeps_its_model(
     settings: Settings, engine: Engine, store: ObjectStore, put: Callable[[str, bytes], None]
 ) -> None:
-    add_model(settings, "old", days_old=100)
+    add_model(settings, "old", days_old=100, own_files=True)
     put("a.png", png(seed=1))
     score_night(settings, run_key="night")
     old = registry.find_model(engine, "old").model_version_id
-    change(settings, "update prediction set model_version_id = :old", old=old)
+    let_answer(settings, old)
     assert prune(engine, store) == []
 
 
 def test_an_approval_is_waited_for_even_where_the_days_are_few(
     settings: Settings, engine: Engine, store: ObjectStore
 ) -> None:
-    add_model(settings, "waiting", days_old=10)
+    add_model(settings, "waiting", days_old=10, own_files=True)
     pass_gate(settings, "waiting", days_ago=3)
     assert prune(engine, store, days=1) == []
 
@@ -94,7 +94,7 @@ def test_an_approval_is_waited_for_even_where_the_days_are_few(
 def test_a_pruned_model_keeps_its_report_and_row_and_says_why_it_cannot_be_loaded_or_promoted(
     settings: Settings, engine: Engine, store: ObjectStore
 ) -> None:
-    model = add_model(settings, "old", days_old=100)
+    model = add_model(settings, "old", days_old=100, own_files=True)
     report = S3Uri.parse(model.artefact_uri) / "report.html"
     store.write(report, b"<p>report")
     registry.load_model(store, settings, model)
@@ -110,7 +110,7 @@ def test_a_pruned_model_keeps_its_report_and_row_and_says_why_it_cannot_be_loade
 
 
 def test_a_dry_run_deletes_nothing_and_says_the_size(settings: Settings, engine: Engine, store: ObjectStore) -> None:
-    model = add_model(settings, "old", days_old=100)
+    model = add_model(settings, "old", days_old=100, own_files=True)
     before = files(engine, store, "old")
     (found,) = retention.prunable(engine, store)
     assert (found.model_name, found.count_file) == ("old", len(model.artefact_sha256s))
@@ -122,7 +122,7 @@ def test_a_dry_run_deletes_nothing_and_says_the_size(settings: Settings, engine:
 def test_a_prune_that_was_interrupted_is_completed_by_the_next(
     settings: Settings, engine: Engine, store: ObjectStore
 ) -> None:
-    model = add_model(settings, "old", days_old=100)
+    model = add_model(settings, "old", days_old=100, own_files=True)
     change(
         settings,
         "insert into pruning (model_version_id, actor, reason) values (:id, 'ann', 'r')",

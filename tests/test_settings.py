@@ -58,6 +58,19 @@ def test_what_the_environment_names_is_not_asked_for_and_what_is_asked_for_must_
         Settings(s3_access_key="key").completed(nobody_answers)
 
 
+def test_a_role_has_its_own_url_and_connection_and_falls_back_on_the_variable_alone() -> None:
+    given = {"BRAINTUMOR_DATABASE_URL": "postgresql://all", "BRAINTUMOR_DATABASE_URL_SCORER": "postgresql://scorer"}
+    assert Settings.from_environment(given, role="scorer").database_url == "postgresql://scorer"
+    assert Settings.from_environment(given, role="trainer").database_url == "postgresql://all"
+    asked = []
+    Settings(s3_endpoint="http://s3").completed(lambda name: asked.append(name) or _Connection(), role="scorer")
+    assert asked == ["braintumor_db_scorer"]
+    made = Settings.from_environment(given, role="scorer").to_environment(given)
+    assert {name: url for name, url in made.items() if "DATABASE" in name} == {
+        "BRAINTUMOR_DATABASE_URL": "postgresql://scorer"
+    }
+
+
 def test_a_variable_left_over_in_the_environment_does_not_reach_a_subprocess() -> None:
     base = {"PATH": "/bin", "BRAINTUMOR_S3_ENDPOINT": "http://left-over", "BRAINTUMOR_RECIPES": "vgg16"}
     made = Settings(database_url="postgresql://x").to_environment(base)

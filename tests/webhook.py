@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -14,18 +14,14 @@ from typing import Any
 class Webhook:
     """What arrived, in its order."""
 
-    def __init__(self, server: ThreadingHTTPServer) -> None:
-        self._server = server
-        self.received: list[dict[str, Any]] = []
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+    def __init__(self, url: str, received: list[dict[str, Any]]) -> None:
+        self.url = url
+        self.received = received
 
     def of(self, event: str) -> list[dict[str, Any]]:
         return [news for news in self.received if news["event"] == event]
 
-    def wait_for(self, event: str, *, count: int = 1, timeout_s: float = 240) -> dict[str, Any]:
+    def wait_for(self, event: str, *, count: int = 1, timeout_s: float = 900) -> dict[str, Any]:
         """The newest news of an event, once there are so many."""
         deadline = time.monotonic() + timeout_s
         while len(self.of(event)) < count:
@@ -35,13 +31,12 @@ class Webhook:
 
 
 @contextmanager
-def webhook(*, status: int = 200, hangs_s: float = 0) -> Iterator[Webhook]:
-    """A server that answers every POST with ``status``, after ``hangs_s``."""
+def receiver(take: Callable[[bytes], None], *, status: int = 200, hangs_s: float = 0) -> Iterator[str]:
+    """A server that gives the body of every POST to ``take``, and answers ``status`` after ``hangs_s``; its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            made.received.append(json.loads(body))
+            take(self.rfile.read(int(self.headers["Content-Length"])))
             time.sleep(hangs_s)
             self.send_response(status)
             self.end_headers()
@@ -50,11 +45,18 @@ def webhook(*, status: int = 200, hangs_s: float = 0) -> Iterator[Webhook]:
             pass
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        made = Webhook(server)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield made
+            yield f"http://127.0.0.1:{server.server_port}"
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextmanager
+def webhook(*, status: int = 200, hangs_s: float = 0) -> Iterator[Webhook]:
+    """A receiver of news as JSON."""
+    received: list[dict[str, Any]] = []
+    with receiver(lambda body: received.append(json.loads(body)), status=status, hangs_s=hangs_s) as url:
+        yield Webhook(url, received)

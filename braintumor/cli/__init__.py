@@ -21,13 +21,19 @@ TRY_AGAIN = 75
 
 _COMMANDS = {
     "bucket": "braintumor.cli.bucket:bucket",
+    "config": "braintumor.cli.config:config",
     "dataset": "braintumor.cli.dataset:dataset",
+    "doctor": "braintumor.cli.doctor:doctor",
     "migrate": "braintumor.cli.migrate:migrate",
     "model": "braintumor.cli.model:model",
     "phantom": "braintumor.cli.phantom:phantom",
     "predict": "braintumor.cli.predict:predict",
+    "prediction": "braintumor.cli.prediction:prediction",
+    "query": "braintumor.cli.query:query",
     "rescore": "braintumor.cli.rescore:rescore",
+    "scan": "braintumor.cli.scan:scan",
     "score": "braintumor.cli.score:score",
+    "subject": "braintumor.cli.subject:subject",
     "train": "braintumor.cli.train:train",
     "weights": "braintumor.cli.weights:weights",
 }

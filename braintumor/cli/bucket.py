@@ -16,9 +16,12 @@ def bucket() -> None:
 def create() -> None:
     """Make each bucket of the settings (BRAINTUMOR_DATASET_URI, _SCANS_, _MODELS_, _WEIGHTS_) that is missing."""
     from braintumor.objectstore import ObjectStore, S3Uri
+    from braintumor.scoring.prefixes import ScanPrefixes
 
     settings = Settings.from_environment()
     store = ObjectStore.connect(settings)
-    addresses = [settings.require(field.name) for field in setting_fields() if field.name.endswith("_uri")]
-    for name in sorted({S3Uri.parse(address).bucket for address in addresses}):
+    names = [field.name for field in setting_fields() if field.name.endswith("_uri")]
+    addresses = [S3Uri.parse(settings.require(name)) for name in names if name != "scans_uri"]
+    addresses += ScanPrefixes.parse(settings.require("scans_uri"))
+    for name in sorted({address.bucket for address in addresses}):
         click.echo(f"{name}: {'made' if store.ensure_bucket(name) else 'is there'}")

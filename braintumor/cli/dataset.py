@@ -43,7 +43,7 @@ def upload(folder: Path, prefix: str) -> None:
 @click.argument("prefix", required=False)
 @as_json
 def snapshot(prefix: str | None, is_json: bool) -> None:
-    """Record the labelled images under the S3 PREFIX (default: BRAINTUMOR_DATASET_URI) with their splits."""
+    """Record the images under the S3 PREFIX (default: BRAINTUMOR_DATASET_URI), and reviewed frames, with splits."""
     from braintumor.dataset.snapshot import snapshot_of
 
     taken = snapshot_of(Settings.from_environment(), prefix)
@@ -59,6 +59,33 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
     print_table(["split", *counts["train"]], [[split, *by_class.values()] for split, by_class in counts.items()])
     for item in taken.left_out:
         click.echo(f"left out: {item.image_uri}: {item.reason}", err=True)
+
+
+@dataset.command(epilog="Example: braintumor dataset reviewed")
+@as_json
+def reviewed(is_json: bool) -> None:
+    """What people said of production frames: which labels it makes now, what makes none, and what was left out.
+
+    The rule is the packaged one, or that of BRAINTUMOR_LABEL_RULES. Nothing is changed.
+    """
+    from braintumor.dataset.reviewed import outlook
+
+    found = outlook(Settings.from_environment())
+    labels = [{"label": label, "source": source, "frames": count} for (label, source), count in found.labels.items()]
+    left_out = [{"frame": name, "reason": reason} for name, reason in found.left_out]
+    if is_json:
+        print_json({"rules_version": found.rules_version, "labels": labels, "without_label": dict(found.without),
+                    "new": found.count_new, "retrain_after": found.retrain_after, "last_snapshot": found.snapshot_id,
+                    "left_out": left_out})  # fmt: skip
+        return
+    print_table(["label", "settled by", "frames"], [list(each.values()) for each in labels])
+    for reason, count in found.without.items():
+        click.echo(f"no label: {count} frames: {reason}")
+    click.echo(f"{found.count_new} labels are new; {found.retrain_after} ask for a retrain")
+    for each in left_out[:_SHOWN]:
+        click.echo(f"left out of snapshot {found.snapshot_id}: {each['frame']}: {each['reason']}", err=True)
+    if len(left_out) > _SHOWN:
+        click.echo(f"left out: and {len(left_out) - _SHOWN} more", err=True)
 
 
 @dataset.command(epilog="Example: braintumor dataset check ~/sartaj --report quality.html")

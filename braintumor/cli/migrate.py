@@ -9,13 +9,22 @@ from braintumor.settings import Settings
 
 @click.command(epilog="Example: braintumor migrate --plan")
 @click.option("--plan", "is_plan", is_flag=True, help="Only say what would be applied.")
-def migrate(is_plan: bool) -> None:
-    """Bring the database schema up to date."""
-    from braintumor import database, migrations
+@click.option("--dictionary", "is_dictionary", is_flag=True, help="Only print the data dictionary, in Markdown.")
+def migrate(is_plan: bool, is_dictionary: bool) -> None:
+    """Bring the database schema up to date: its tables, views, and what each role may do."""
+    from braintumor import database, migrations, roles
 
     engine = database.connect(Settings.from_environment())
+    if is_dictionary:
+        from braintumor.dictionary import dictionary
+
+        click.echo(dictionary(engine), nl=False)
+        return
     found = migrations.plan(engine) if is_plan else migrations.migrate(engine)
     for migration in found:
         click.echo(f"{'would apply' if is_plan else 'applied'} {migration.name}")
     if not found:
         click.echo("nothing to apply")
+    advice = roles.advice(engine)
+    if advice:
+        click.echo(advice, err=True)

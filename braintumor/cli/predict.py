@@ -1,4 +1,4 @@
-"""``braintumor predict``: external images, one answer or one reason each."""
+"""``braintumor predict``: external images, one answer a frame, or one reason."""
 
 from __future__ import annotations
 
@@ -26,19 +26,27 @@ if TYPE_CHECKING:
 )
 @as_json
 def predict(files: tuple[Path, ...], folder: Path | None, overlays: Path | None, is_json: bool) -> None:
-    """Say what FILES show. For review, not for diagnosis. Exit 0 when each got an answer or a reason."""
+    """Say what FILES show, a row for each frame. For review, not for diagnosis.
+
+    Exit 0 when each got an answer or a reason.
+    """
+    from braintumor.imaging.guard import shared_guard
     from braintumor.scoring.external import predict_files
 
     if overlays is not None:
         _make(overlays)
     results = []
+    shared_guard()  # its processes start while the model is loaded
     for result in predict_files(_model(folder), files):
         drawn = None if overlays is None else _draw(result, overlays)
         results.append(result.to_values() | ({} if drawn is None else {"overlay": str(drawn)}))
     if is_json:
         print_json(results)
         return
-    print_table(["file", "answer", "confidence", "all"], [_row(result) for result in results])
+    print_table(
+        ["file", "answer", "confidence", "out of distribution", "review reasons", "all"],
+        [_row(result) for result in results],
+    )
     if overlays is not None:
         click.echo(f"activation maps in {overlays}", err=True)
     click.echo("For review, not for diagnosis.", err=True)
@@ -73,7 +81,8 @@ def _draw(result: FileResult, folder: Path) -> Path | None:
     if isinstance(answer, Rejection) or result.frame is None:
         return None
     caption = f"{answer.predicted_class}, confidence {answer.confidence:.3f}"
-    return _write_new(folder, result.path.name, overlay_png(result.frame, answer.activation_map, caption=caption))
+    name = f"{result.path.name}-frame-{answer.frame_index}" if result.is_volume else result.path.name
+    return _write_new(folder, name, overlay_png(result.frame, answer.activation_map, caption=caption))
 
 
 def _write_new(folder: Path, name: str, data: bytes) -> Path:
@@ -98,6 +107,10 @@ def _unwritable(path: Path, what: str, fault: OSError) -> click.BadParameter:
 
 def _row(result: dict[str, Any]) -> list[str]:
     if "rejected" in result:
-        return [result["path"], f"rejected: {result['rejected']}", "", result["detail"]]
+        return [result["path"], f"rejected: {result['rejected']}", "", "", "", result["detail"]]
     every = "  ".join(f"{name} {value:.3f}" for name, value in result["probabilities"].items())
-    return [result["path"], result["predicted_class"], f"{result['confidence']:.3f}", every]
+    name = result["path"] + (f" frame {result['frame_index']}" if "frame_index" in result else "")
+    score = result["out_of_distribution"]
+    apart = "" if score is None else f"{score:.3g}"
+    reasons = " ".join(result["review_reasons"])
+    return [name, result["predicted_class"], f"{result['confidence']:.3f}", apart, reasons, every]

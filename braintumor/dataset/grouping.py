@@ -9,7 +9,7 @@ is left out and named.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
@@ -30,7 +30,7 @@ Link = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Files with the same pixels and label; the first of them stands for all."""
+    """Files with the same pixels and label; the first stands for all, and is no reviewed frame if it can be."""
 
     files: tuple[LabelledImage, ...]
 
@@ -54,10 +54,11 @@ class Grouping:
     left_out: tuple[LeftOut, ...]
 
     def to_split(self) -> dict[str, SplitGroup]:
-        """What ``split.assign`` needs to know, by group key."""
+        """What ``split.assign`` needs to know, by group key. Reviewed frames make no split larger."""
         return {
             group_key(group): SplitGroup(
-                label=Counter(picture.label for picture in group).most_common(1)[0][0], count=len(group)
+                label=Counter(picture.label for picture in group).most_common(1)[0][0],
+                count=sum(1 for picture in group if not picture.image.reviewed),
             )
             for group in self.groups
         }
@@ -80,7 +81,9 @@ def form_groups(images: Iterable[LabelledImage], remembered: Mapping[str, Split]
     near = list(_near(pictures))
     work.leave_out_contradictions(near)
     work.leave_out_crossing_copies()
-    work.links = near + _of_one_patient(pictures)
+    work.links = near + links_of_patients(
+        [{one for file in picture.files for one in file.patient} for picture in pictures]
+    )
     work.leave_out_crossing_links()
     work.leave_out_bridges()
     groups = work.groups()
@@ -100,15 +103,19 @@ def _fold(images: Iterable[LabelledImage]) -> tuple[list[Picture], list[LeftOut]
     for files in by_pixels.values():
         labels = sorted({file.label for file in files})
         if len(labels) == 1:
-            pictures.append(Picture(files=tuple(sorted(files, key=lambda file: (file.image_sha256, file.image_uri)))))
+            pictures.append(Picture(files=tuple(sorted(files, key=_first))))
         else:
             reason = f"identical images are labelled {' and '.join(labels)}"
             left_out += [_left_out(file, reason) for file in files]
     return sorted(pictures, key=lambda picture: picture.image.image_sha256), left_out
 
 
+def _first(file: LabelledImage) -> tuple[bool, str, str]:
+    return bool(file.reviewed), file.image_sha256, file.name
+
+
 def _left_out(file: LabelledImage, reason: str) -> LeftOut:
-    return LeftOut(image_uri=file.image_uri, reason=reason, image_sha256=file.image_sha256)
+    return LeftOut(image_uri=file.name, reason=reason, image_sha256=file.image_sha256)
 
 
 def _splits(picture: Picture, remembered: Mapping[str, Split]) -> set[Split]:
@@ -123,10 +130,11 @@ def _near(pictures: Sequence[Picture]) -> Iterable[Link]:
     return ((i, j) for i, j, _ in near_pairs(hashes))
 
 
-def _of_one_patient(pictures: Sequence[Picture]) -> list[Link]:
+def links_of_patients(identifiers: Sequence[Collection[str]]) -> list[Link]:
+    """Every pair of positions that share an identifier."""
     held: defaultdict[str, list[int]] = defaultdict(list)
-    for position, picture in enumerate(pictures):
-        for identifier in {one for file in picture.files for one in file.patient}:
+    for position, carried in enumerate(identifiers):
+        for identifier in carried:
             held[identifier].append(position)
     return [link for positions in held.values() for link in combinations(positions, 2)]  # not a chain: links can go
 
@@ -211,6 +219,8 @@ class _Work:
     def _alive_links(self) -> list[Link]:
         return [(i, j) for i, j in self.links if i not in self.reasons and j not in self.reasons]
 
-    def _rank(self, position: int) -> int:
-        """0 for the split that is kept first."""
-        return min(_KEPT_FIRST.index(split) for split in self.splits[position])
+    def _rank(self, position: int) -> tuple[bool, int]:
+        """Least for what is kept first: no reviewed frame, and of the split that is."""
+        return bool(self.pictures[position].image.reviewed), min(
+            _KEPT_FIRST.index(split) for split in self.splits[position]
+        )

@@ -8,6 +8,7 @@ from typing import Self
 
 PATIENT, STUDY = "patient", "study"
 """What the identifiers of ``LabelledImage.patient`` begin with."""
+_PATIENT, _STUDY = f"{PATIENT} ", f"{STUDY} "
 _CANNOT = "Patient independence cannot be verified"
 
 
@@ -31,8 +32,8 @@ class Identified:
         carried = list(identifiers)
         return cls(
             count_image=len(carried),
-            count_identified=sum(1 for each in carried if each),
-            count_patient=sum(1 for each in carried if any(one.startswith(f"{PATIENT} ") for one in each)),
+            count_identified=sum(1 for each in carried if any(one.startswith((_PATIENT, _STUDY)) for one in each)),
+            count_patient=sum(1 for each in carried if any(one.startswith(_PATIENT) for one in each)),
         )
 
     @property

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import Literal
 
 from braintumor.dataset.appearance import Appearance, appearance_of
 from braintumor.dataset.fingerprint import perceptual_hashes
 from braintumor.dataset.identified import PATIENT, STUDY
 from braintumor.errors import DatasetError
+from braintumor.imaging.deidentify import pseudonym
 from braintumor.imaging.frames import Decoded, decode
-from braintumor.imaging.rejection import Rejection
+from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.labels import TumorClass, parse_class
 from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
 
@@ -35,6 +37,7 @@ class LabelledImage:
             gives of ``age_band``, ``sex``, ``manufacturer``, ``field_strength``, ``sequence``.
         appearance: how it looks.
         patient: raw identifiers of its patient and study, where DICOM gives them; never stored.
+        reviewed: of a production frame whose label people gave: its scan and frame. Such an image is in no test split.
     """
 
     image_sha256: str
@@ -45,6 +48,12 @@ class LabelledImage:
     attributes: Mapping[str, str] = field(hash=False)
     appearance: Appearance
     patient: frozenset[str] = field(default=frozenset(), repr=False)
+    reviewed: str = ""
+
+    @property
+    def name(self) -> str:
+        """What says in a list which one it is: the frame of a reviewed one, the address of any other."""
+        return self.reviewed or self.image_uri
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +61,7 @@ class LeftOut:
     """An image that could not enter a snapshot, and why.
 
     Attributes:
-        image_uri: its address; may name a patient.
+        image_uri: its address, which may name a patient; of a reviewed frame its scan and frame.
         reason: why.
         image_sha256: of the file's bytes; empty where they were not read.
     """
@@ -104,6 +113,9 @@ def understand(
     digest = sha256(data).hexdigest()
     if isinstance(decoded, Rejection):
         return LeftOut(image_uri=address, reason=f"{decoded.reason}: {decoded.detail}", image_sha256=digest)
+    if decoded.count_found > 1:  # which of them does the label speak of?
+        detail = f"{decoded.count_found} frames under one label"
+        return LeftOut(image_uri=address, reason=f"{RejectionReason.MULTI_FRAME}: {detail}", image_sha256=digest)
     pixels = decoded.frames[0].pixels
     return LabelledImage(
         image_sha256=digest,
@@ -138,3 +150,11 @@ def _patient(decoded: Decoded) -> frozenset[str]:
         return frozenset()
     named = {PATIENT: identity.patient_id, STUDY: identity.study_instance_uid}
     return frozenset(f"{kind} {value}" for kind, value in named.items() if value)
+
+
+def under_pseudonyms(image: LabelledImage, key: bytes) -> LabelledImage:
+    """The image with the keyed pseudonyms of its patient and study, by which scans are known, for the identifiers."""
+    named = [one.partition(" ") for one in image.patient]
+    kinds: dict[str, Literal["patient", "study"]] = {PATIENT: "patient", STUDY: "study"}
+    found = {(kind, pseudonym(value, kind=kinds[kind], key=key)) for kind, _, value in named}
+    return replace(image, patient=frozenset(f"{kind} {value}" for kind, value in found if value))

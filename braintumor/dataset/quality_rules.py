@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from braintumor.errors import QualityRulesError
-from braintumor.rulefile import read_rules, require_keys
+from braintumor.rulefile import is_number, is_whole, read_rules, refusal, require_keys
 
 _PACKAGED = Path(__file__).with_name("quality.toml")
 _WHOLE = ("version", "maximum_images_label_errors")
@@ -94,12 +94,10 @@ def _require_keys(values: Mapping[str, Any], known: list[str], *, where: str) ->
 
 
 def _number(key: str, value: object, source: str) -> int:
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 1:
+    if is_whole(value):
         return value
-    raise QualityRulesError(
-        f"Data quality rules ({source}): {key} must be a whole number, 1 or more. Received: {value!r}. "
-        "Correct this line of the file."
-    )
+    where = f"Data quality rules ({source}): {key}"
+    raise refusal(where, allowed="a whole number, 1 or more", value=value, error=QualityRulesError)
 
 
 def _check(key: str, value: object, source: str) -> Check:
@@ -109,11 +107,8 @@ def _check(key: str, value: object, source: str) -> Check:
     _require_keys(value, ["level", "bound"], where=where)
     level, bound = value["level"], value["bound"]
     if level not in list(Level):
-        raise QualityRulesError(
-            f"{where}.level must be one of {', '.join(Level)}. Received: {level!r}. Correct this line of the file."
-        )
-    if not isinstance(bound, int | float) or isinstance(bound, bool) or not 0 <= bound <= 1:
-        raise QualityRulesError(
-            f"{where}.bound must be a number from 0 to 1. Received: {bound!r}. Correct this line of the file."
-        )
+        allowed = f"one of {', '.join(Level)}"
+        raise refusal(f"{where}.level", allowed=allowed, value=level, error=QualityRulesError)
+    if not is_number(bound) or not 0 <= bound <= 1:
+        raise refusal(f"{where}.bound", allowed="a number from 0 to 1", value=bound, error=QualityRulesError)
     return Check(level=Level(level), bound=float(bound))

@@ -20,15 +20,18 @@ import pandas as pd
 from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor import database
-from braintumor.database import copy_rows, transaction
+from braintumor.database import copy_rows, take_turns, transaction
 from braintumor.dataset.folder import require_every_class
-from braintumor.dataset.grouping import Grouping, Picture, form_groups, group_key
+from braintumor.dataset.grouping import Grouping, Picture, group_key
 from braintumor.dataset.identified import Identified
-from braintumor.dataset.image import LabelledImage, LeftOut, read_image, sorted_out
+from braintumor.dataset.image import LabelledImage, LeftOut, read_image, sorted_out, under_pseudonyms
+from braintumor.dataset.joining import divide, join
+from braintumor.dataset.label_rules import LabelRules
 from braintumor.dataset.quality import assess
 from braintumor.dataset.quality_gate import keep_report, require_quality
 from braintumor.dataset.quality_rules import QualityRules
-from braintumor.dataset.split import Split, assign
+from braintumor.dataset.reviewed_frames import ReviewedImages, reviewed_images
+from braintumor.dataset.split import Split
 from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.objectstore import ObjectStore, S3Uri
@@ -123,13 +126,13 @@ class Snapshot:
 
 
 def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
-    """Take a snapshot of an S3 prefix, by default the one of the settings.
+    """Take a snapshot of an S3 prefix, by default the one of the settings, and of the frames that people labelled.
 
     Its manifest and its quality report lie beside the models, as ``snapshots/<snapshot_id>.csv`` and ``.html``.
 
     Raises:
         DatasetError: the images do not pass the data quality gate, and nothing is recorded; or as ``take_snapshot``.
-        QualityRulesError: the settings name a rule file that is none.
+        QualityRulesError: the settings name a rule file that is none; of label rules, LabelRulesError.
     """
     rules = QualityRules.load(settings.quality_rules)
     source = S3Uri.parse_prefix(prefix or settings.require("dataset_uri"))
@@ -138,27 +141,42 @@ def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
     images, unreadable = read_images(store, source)
     quality = assess(images, unreadable, rules)
     require_quality(store, models, quality, source=str(source))
-    snapshot = take_snapshot(engine, source, images, unreadable)
+    reviewed = reviewed_images(engine, store, models, LabelRules.load(settings.label_rules))
+    if reviewed.images and settings.pseudonym_key:
+        images = [under_pseudonyms(image, settings.pseudonym_key.encode()) for image in images]
+    snapshot = take_snapshot(engine, source, images, unreadable, reviewed)
     _keep_manifest(store, models, snapshot)
     keep_report(store, models, quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=snapshot.counts())
     return snapshot
 
 
-def take_snapshot(engine: Engine, source: S3Uri, images: list[LabelledImage], unreadable: list[LeftOut]) -> Snapshot:
-    """Group, split and record what was read under ``source``; the same images give the same id.
+def take_snapshot(
+    engine: Engine,
+    source: S3Uri,
+    images: list[LabelledImage],
+    unreadable: list[LeftOut],
+    reviewed: ReviewedImages | None = None,
+) -> Snapshot:
+    """Group, split and record what was read under ``source``, and reviewed frames; the same images give the same id.
 
     Raises:
         DatasetError: a class is missing, has fewer than ``MINIMUM_PER_CLASS`` distinct images, or none in a split.
     """
     with transaction(engine) as connection:
-        connection.execute(text("lock table split_assignment in share row exclusive mode"))
-        grouping = form_groups(images, _remembered(connection))
-        _require_enough(grouping, source)
-        splits = assign(grouping.to_split(), grouping.known)
-        snapshot = _build(source, grouping, splits, unreadable)
+        take_turns(connection, "splits")
+        remembered = _remembered(connection)
+        if reviewed is not None and reviewed.images:
+            joined = join(images, reviewed.images, remembered, _test_hashes(connection))
+        else:
+            joined = divide(images, remembered)
+        _require_enough(joined.grouping, source)
+        left_out = unreadable if reviewed is None else [*unreadable, *reviewed.left_out]
+        snapshot = _build(source, joined.grouping, joined.splits, left_out)
         _require_every_split(snapshot)
-        _remember(connection, grouping, splits)
+        _remember(connection, joined.grouping, joined.splits)
         _record(connection, snapshot)
+        if reviewed is not None:
+            reviewed.record(connection, snapshot.snapshot_id, {one.image_uri: one.reason for one in snapshot.left_out})
     return snapshot
 
 
@@ -238,8 +256,14 @@ def _remembered(connection: Connection) -> dict[str, Split]:
     return by_pixels | {row.image_sha256: Split(row.split) for row in rows}
 
 
+def _test_hashes(connection: Connection) -> set[bytes]:
+    """How every image looks that was ever in a test split."""
+    found = connection.execute(text("select distinct perceptual_hash from snapshot_image where split = 'test'"))
+    return {bytes(row.perceptual_hash) for row in found}
+
+
 def _require_enough(grouping: Grouping, source: S3Uri) -> None:
-    counts = Counter(picture.label for group in grouping.groups for picture in group)
+    counts = Counter(picture.label for group in grouping.groups for picture in group if not picture.image.reviewed)
     require_every_class(counts, where=str(source))
     short = {label.value: counts[label] for label in CLASSES if counts[label] < MINIMUM_PER_CLASS}
     if short:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from braintumor.errors import GateRulesError
-from braintumor.rulefile import read_rules, require_keys
+from braintumor.rulefile import is_number, is_whole, read_rules, refusal, require_keys
 
 _PACKAGED = Path(__file__).with_name("gate.toml")
 
@@ -77,10 +77,7 @@ class GateRules:
 
 def _check_range(key: str, value: object, source: str) -> None:
     whole = key in {"version", "minimum_images_per_class"}
-    number = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-    if number and (value >= 1 if whole else 0 <= value <= 1):  # type: ignore[operator]
+    if is_whole(value) if whole else is_number(value) and 0 <= value <= 1:
         return
     allowed = "a whole number, 1 or more" if whole else "a number from 0 to 1"
-    raise GateRulesError(
-        f"Gate rules ({source}): {key} must be {allowed}. Received: {value!r}. Correct this line of the file."
-    )
+    raise refusal(f"Gate rules ({source}): {key}", allowed=allowed, value=value, error=GateRulesError)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor.database import transaction
 from braintumor.evaluation.words import figure, recipe
-from braintumor.pages.address import FLIP_PREVIEW, RUN_COMPARISON, run_path, snapshot_path
+from braintumor.pages.address import FLIP_PREVIEW, MORNING_SHEET, RUN_COMPARISON, run_path, snapshot_path
 from braintumor.pages.environment import page_environment
 from braintumor.registry import list_models
 
@@ -26,6 +26,7 @@ def overview_page(engine: Engine) -> str:
     with transaction(engine) as connection:
         test = {row.model_name: row for row in _figures(connection)}
         runs, acts, snapshots = _runs(connection), _acts(connection), _snapshots(connection)
+        nights = _nights(connection)
     return (
         _environment()
         .get_template("overview.html")
@@ -35,6 +36,7 @@ def overview_page(engine: Engine) -> str:
             count_model=len(models),
             test=test,
             runs=[(row, run_path(row.run_key, RUN_COMPARISON), run_path(row.run_key, FLIP_PREVIEW)) for row in runs],
+            nights=[(row, run_path(row.run_key, MORNING_SHEET)) for row in nights],
             acts=acts,
             snapshots=snapshots,
         )
@@ -67,6 +69,18 @@ def _runs(connection: Connection) -> Sequence[Row[Any]]:
         join model_version using (model_version_id)
         left join answered using (gate_verdict_id)
         order by gate_verdict_id desc
+        limit :newest"""),
+        {"newest": _NEWEST},
+    ).all()
+
+
+def _nights(connection: Connection) -> Sequence[Row[Any]]:
+    return connection.execute(
+        text("""
+        select scoring_run_id, run_key, level::text as level, count_arrived, judged_at
+        from scoring_run_summary
+        join scoring_run using (scoring_run_id)
+        order by scoring_run_id desc
         limit :newest"""),
         {"newest": _NEWEST},
     ).all()

@@ -8,6 +8,7 @@
     graph_loads       OpenVINO reads and compiles it
     input_size        it takes uint8 frames of the size that the registry knows
     output_shapes     it answers with probabilities, activation map and embedding of the right shapes
+    reference_fits    its reference embeddings, where it has any, can be compared with the graph's
     answers_finite    no NaN, and probabilities that add up to 1, also on a black and on a white frame
     answers_vary      different heads get different answers
     map_explains      softmax(mean(activation map) / temperature) is the probability
@@ -43,8 +44,9 @@ from braintumor.labels import CLASSES
 from braintumor.modelling.parity import PARITY, keras_outputs, require_keras
 from braintumor.objectstore import ObjectStore
 from braintumor.registry import ModelVersion
-from braintumor.serving.artefact import GRAPH, KERAS_WEIGHTS, MANIFEST, SERVING_FILES, Manifest
-from braintumor.serving.engine import Engine
+from braintumor.serving.artefact import GRAPH, KERAS_WEIGHTS, MANIFEST, REFERENCE, REQUIRED_FILES, Manifest
+from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.novelty import read_reference
 from braintumor.settings import Settings
 
 _SEEDS = (0, 1)
@@ -138,12 +140,13 @@ class _Artefact:
         yield _said("artefact_whole", self._fetch)
         yield _said("class_order", self._class_order)
         yield _said("manifest_matches", self._manifest)
-        engines: list[Engine] = []
+        engines: list[OpenVinoEngine] = []
         yield _said("graph_loads", lambda: self._load(engines))
         engine = engines[0]
         yield _said("input_size", lambda: self._input(engine))
         outputs = engine.run(self.frames)
         yield _said("output_shapes", lambda: self._shapes(outputs))
+        yield _said("reference_fits", lambda: self._reference(outputs["embedding"].shape[1]))
         yield _said("answers_finite", lambda: _finite(outputs))
         yield _vary(outputs["probability"][:_HEADS])
         yield self._explained(outputs)
@@ -154,7 +157,7 @@ class _Artefact:
 
     def _fetch(self) -> str:
         sha256s = self.model.artefact_sha256s
-        needed = SERVING_FILES if self.parent is not None else (*SERVING_FILES, KERAS_WEIGHTS)
+        needed = REQUIRED_FILES if self.parent is not None else (*REQUIRED_FILES, KERAS_WEIGHTS)
         missing = [name for name in needed if name not in sha256s]
         if missing:
             raise ModelIntegrityError(f"the registry knows no {', '.join(missing)} of it")
@@ -188,14 +191,14 @@ class _Artefact:
             )
         return f"{MANIFEST} and registry agree on {', '.join(known)}"
 
-    def _load(self, engines: list[Engine]) -> str:
+    def _load(self, engines: list[OpenVinoEngine]) -> str:
         try:
-            engines.append(Engine(self.folder / GRAPH))
+            engines.append(OpenVinoEngine(self.folder / GRAPH))
         except RuntimeError as exc:  # reading is wrapped in an error of ours; compiling is not
             raise ModelIntegrityError(f"OpenVINO cannot compile it: {str(exc).splitlines()[0]}") from exc
         return f"read and compiled ({engines[0].device})"
 
-    def _input(self, engine: Engine) -> str:
+    def _input(self, engine: OpenVinoEngine) -> str:
         size = self.model.image_size
         expected, received = ("u8", (None, size, size, 3)), (engine.input_type, engine.input_shape)
         if received != expected:
@@ -215,6 +218,14 @@ class _Artefact:
             raise ModelIntegrityError(f"its outputs are {received}, they must be {expected}")
         return f"{len(CLASSES)} probabilities, a map of {cells} x {cells} cells, an embedding of {width}"
 
+    def _reference(self, width: int) -> str:
+        if REFERENCE not in Manifest.read(self.folder).sha256s:
+            return "it has no reference embeddings: its answers have no out-of-distribution score"
+        count, received = read_reference(self.folder / REFERENCE).shape
+        if received != width:
+            raise ModelIntegrityError(f"its {REFERENCE} has rows of {received} values, its embedding {width}")
+        return f"{count} reference embeddings of {width} values"
+
     def _explained(self, outputs: Outputs) -> RuleOutcome:
         explained = softmax(outputs["activation_map"].mean(axis=(1, 2)) / self.temperature, axis=1)
         words = f"between its probabilities and those that its maps explain at temperature {self.temperature:.3f}"
@@ -224,7 +235,7 @@ class _Artefact:
         folder = self.folder.with_name("parent")
         try:
             registry.fetch_artefact(self.store, parent, folder)
-            expected = Engine(folder / GRAPH).run(self.frames)["probability"]
+            expected = OpenVinoEngine(folder / GRAPH).run(self.frames)["probability"]
         except ModelIntegrityError as exc:
             return RuleOutcome(name="graph_parity", passed=False, bound=_INT8, value=None, reason=str(exc))
         difference = float(np.abs(outputs["probability"] - expected).mean())

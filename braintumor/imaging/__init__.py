@@ -5,9 +5,15 @@
     frames      decode(data) -> Decoded | Rejection, Limits
       sniff     which format
       raster    JPEG and PNG (Pillow)
-      dicom     single-frame MR (pydicom), with transfer_syntax (encodings), display (values -> grey levels) and
-                dicom_attributes (age band, sex, scanner and sequence, in words that name nobody)
+      tiff      a page is a frame (Pillow)
+      nifti     axial slices of a volume (nibabel)
+      dicom     MR, single and multi-frame (pydicom), with transfer_syntax (encodings), display (values -> grey levels)
+                and dicom_attributes (age band, sex, scanner and sequence, in words that name nobody)
+      slices    which of many frames are scored
       muted     nothing that a decoder says is shown: it quotes tags
+    guard       Guard.read(data, size=): all that follows here, in child processes (guarded), with limits
+    prepared    prepare_file: all frames of a file as a model sees them; prepare_scan(decoded, size=)
+    overlaid    has_text(pixels): whether text is drawn over the image
     preprocess  prepare(pixels, size=) -> what a model sees
     rejection   RejectionReason, Rejection
     deidentify  pseudonym(value, kind=, key=)

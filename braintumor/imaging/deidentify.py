@@ -23,3 +23,8 @@ def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: b
     if not stripped:
         return None
     return hmac.new(key, f"{kind}\0{stripped}".encode(), "sha256").hexdigest()[:_LENGTH]
+
+
+def erased_mark(pseudonym: str, *, key: bytes) -> str:
+    """What is remembered of a person who was erased: a keyed hash of the pseudonym, which does not lead back to it."""
+    return hmac.new(key, f"erased\0{pseudonym}".encode(), "sha256").hexdigest()

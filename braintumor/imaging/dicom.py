@@ -1,11 +1,11 @@
-"""Single-frame MR DICOM through pydicom. Importing this module imports pydicom."""
+"""MR DICOM through pydicom, single and multi-frame. Importing this module imports pydicom."""
 
 from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Callable
-from itertools import count
+from collections.abc import Callable, Iterator
+from itertools import count, islice
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,11 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
 from braintumor.imaging.dicom_attributes import dicom_attributes
-from braintumor.imaging.display import colour_to_uint8, grey_to_uint8
+from braintumor.imaging.display import colour_to_uint8, grey_to_uint8, unstated_range
 from braintumor.imaging.frames import Decoded, DicomIdentity, Frame, Limits, check_size
 from braintumor.imaging.rejection import Rejection, RejectionReason
-from braintumor.imaging.transfer_syntax import check_encoding, check_inflated, syntax_of
+from braintumor.imaging.slices import choose
+from braintumor.imaging.transfer_syntax import check_encoding, check_inflated, count_frames, syntax_of
 
 _NAMED_MODALITIES = frozenset(
     {"CR", "CT", "DX", "ECG", "ES", "KO", "MG", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN"}
@@ -30,13 +31,18 @@ _NAMED_MODALITIES = frozenset(
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ALLOCATED_BITS = (8, 16, 32)
+_GREY = 2
+"""Dimensions of a grey frame: (H, W)."""
 _MOST_ELEMENTS = 20_000
 """At the top of an object; scanners write some hundreds. Each costs 260 bytes and 5 us, and 8 bytes of a file make one:
 64 MiB of nothing else would be 2 GB and a minute."""
 
 
 def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
-    """One frame of an MR object; everything that can be refused by its header is refused before decoding."""
+    """The frames of an MR object; everything that can be refused by its header is refused before decoding.
+
+    Of an object with several, each is shown by its own rescale and window where its functional groups state them.
+    """
     try:
         refused = check_inflated(data, limits)
         if refused is not None:
@@ -53,8 +59,11 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
         sop_instance_uid=_text(dataset, "SOPInstanceUID"),
         patient_id=_text(dataset, "PatientID"),
     )
-    frame = Frame(index=0, pixels=_pixels(dataset))
-    return Decoded(format="dicom", frames=(frame,), dicom=identity, attributes=dicom_attributes(dataset))
+    frames = choose(_frames(dataset), limits)
+    if isinstance(frames, Rejection):
+        return frames
+    found, attributes = count_frames(dataset), dicom_attributes(dataset)
+    return Decoded(format="dicom", frames=frames, count_found=found, dicom=identity, attributes=attributes)
 
 
 def _element_counter() -> Callable[[Any, str | None, int], bool]:
@@ -79,7 +88,7 @@ def _refused(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
         _check_modality(dataset, data)
         or _check_presence(dataset, data)
         or _check_frame(dataset)
-        or check_size(int(dataset.Columns), int(dataset.Rows), limits)
+        or check_size(int(dataset.Columns), int(dataset.Rows), limits, frames=count_frames(dataset))
     )
 
 
@@ -122,9 +131,6 @@ def _is_cut(dataset: Any, data: bytes) -> bool:
 def _check_frame(dataset: Any) -> Rejection | None:
     if _text(dataset, "BurnedInAnnotation").upper() == "YES":
         return Rejection(reason=RejectionReason.BURNED_IN_ANNOTATION, detail="BurnedInAnnotation is YES")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames > 1:
-        return Rejection(reason=RejectionReason.MULTI_FRAME, detail=f"{frames} frames; single frames are scored")
     bits = int(dataset.BitsAllocated)  # may be text in a damaged object, which is not to be quoted
     if bits not in _ALLOCATED_BITS:
         detail = f"{bits} bits allocated; 8, 16 and 32 are read"
@@ -132,25 +138,46 @@ def _check_frame(dataset: Any) -> Rejection | None:
     return None
 
 
-def _pixels(dataset: Any) -> NDArray[np.uint8]:
-    """Decoded and displayed: uint8 (H, W), or (H, W, 3) where the object has colour."""
-    stored, properties = _stored(dataset)
+def _frames(dataset: Any) -> Iterator[Frame]:
+    """One after the other, shown as the object states it, else by percentiles: of all its frames together."""
+    unstated = _unstated_range(dataset) if count_frames(dataset) > 1 else None
+    for index, (stored, properties) in enumerate(_stored(dataset)):
+        yield Frame(index=index, pixels=_pixels(dataset, stored, properties, index, unstated))
+
+
+def _unstated_range(dataset: Any) -> tuple[float, float] | None:
+    """From the lowest to the highest end of its frames' percentiles: a frame of noise is not blown up to a head."""
+    grey = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if stored.ndim == _GREY)
+    found = [ends for index, stored in grey if (ends := unstated_range(stored, dataset, index=index)) is not None]
+    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+
+
+def _pixels(
+    dataset: Any,
+    stored: NDArray[Any],
+    properties: dict[str, Any],
+    index: int,
+    unstated: tuple[float, float] | None,
+) -> NDArray[np.uint8]:
+    """Displayed: uint8 (H, W), or (H, W, 3) where the object has colour."""
     photometric = str(properties["photometric_interpretation"])  # after decoding: YBR has become RGB
     if photometric == "PALETTE COLOR":
         colour = apply_color_lut(stored, dataset)
         return colour_to_uint8(colour[..., :3], bits=colour.dtype.itemsize * 8)
-    if stored.ndim == 3:  # noqa: PLR2004 - (H, W, 3)
+    if stored.ndim != _GREY:
         return colour_to_uint8(stored, bits=int(properties["bits_stored"]))
-    return grey_to_uint8(stored, dataset, is_inverted=photometric == "MONOCHROME1")
+    is_inverted = photometric == "MONOCHROME1"
+    return grey_to_uint8(stored, dataset, is_inverted=is_inverted, index=index, unstated=unstated)
 
 
-def _stored(dataset: Any) -> tuple[NDArray[Any], dict[str, Any]]:
-    """Stored values (H, W) or (H, W, 3), and the pixel attributes that hold after decoding."""
+def _stored(dataset: Any) -> Iterator[tuple[NDArray[Any], dict[str, Any]]]:
+    """Each frame's stored values (H, W) or (H, W, 3), and the pixel attributes that hold after decoding."""
     syntax = syntax_of(dataset)
     # pydicom's own RLE decoder, in Python, is 15 times slower and expands a bomb before it looks at the size
     plugin = "pylibjpeg" if syntax == uid.RLELossless else ""
     try:
-        return get_decoder(str(syntax)).as_array(dataset, index=0, decoding_plugin=plugin)
+        # more may come than the header says: encapsulated data without offsets has as many as it has fragments
+        yield from islice(get_decoder(str(syntax)).iter_array(dataset, decoding_plugin=plugin), count_frames(dataset))
     except BaseException as exc:
         if type(exc).__name__ != "PanicException":
             raise

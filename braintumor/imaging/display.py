@@ -51,24 +51,60 @@ def colour_to_uint8(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     return without_equal_channels(red, green, blue)
 
 
-def grey_to_uint8(stored: NDArray[Any], dataset: Any, *, is_inverted: bool) -> NDArray[np.uint8]:
-    """DICOM's stored values (H, W) -> uint8 (H, W), by the rescale and window that its ``dataset`` states."""
-    transformation = functional_group(dataset, "PixelValueTransformationSequence")
+def grey_to_uint8(
+    stored: NDArray[Any],
+    dataset: Any,
+    *,
+    is_inverted: bool,
+    index: int = 0,
+    unstated: tuple[float, float] | None = None,
+) -> NDArray[np.uint8]:
+    """DICOM's stored values (H, W) -> uint8 (H, W), by the rescale and window that its ``dataset`` states.
+
+    Args:
+        stored: of frame ``index``.
+        dataset: the object.
+        is_inverted: whether low is white.
+        index: the frame whose functional groups count.
+        unstated: the range to show where no window is stated; ``None``: this frame's own percentiles.
+    """
+    values, padding = _rescaled(stored, dataset, index)
+    shown = _voi(values, dataset, padding, index=index, unstated=unstated)
+    return _to_uint8(1 - shown if is_inverted else shown)
+
+
+def unstated_range(stored: NDArray[Any], dataset: Any, *, index: int) -> tuple[float, float] | None:
+    """The percentiles of frame ``index``, rescaled, where the object states no window for it, else ``None``."""
+    if dataset.get("VOILUTSequence") or _stated_window(dataset, index) is not None:
+        return None
+    values, padding = _rescaled(stored, dataset, index)
+    return displayed_range(values if padding.all() else values[~padding])
+
+
+def range_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    """Values of any shape -> uint8, ``low`` black and ``high`` white. What is no number is black."""
+    known = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    return _to_uint8(_scaled(known, low, high))
+
+
+def functional_group(dataset: Any, name: str, index: int = 0) -> Any:
+    """Where a frame's attribute stands: in an enhanced object's functional group (C.7.6.16), else in ``dataset``."""
+    of_frame = (dataset.get("PerFrameFunctionalGroupsSequence") or ())[index : index + 1]
+    shared = dataset.get("SharedFunctionalGroupsSequence") or ()
+    for group in (*of_frame, *shared):
+        if group.get(name):
+            return group.get(name)[0]
+    return dataset
+
+
+def _rescaled(stored: NDArray[Any], dataset: Any, index: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Values in the scanner's units, and which of them are padding."""
+    transformation = functional_group(dataset, "PixelValueTransformationSequence", index)
     slope, intercept = _number(transformation, "RescaleSlope"), _number(transformation, "RescaleIntercept")
     values = stored.astype(np.float64)
     values *= 1.0 if slope is None else slope
     values += intercept or 0.0
-    shown = _voi(values, dataset, padding=stored == dataset.get("PixelPaddingValue"))
-    return _to_uint8(1 - shown if is_inverted else shown)
-
-
-def functional_group(dataset: Any, name: str) -> Any:
-    """Where an attribute stands: in a functional group of an enhanced object (C.7.6.16), else in ``dataset`` itself."""
-    for groups in ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence"):
-        for group in dataset.get(groups) or ():
-            if group.get(name):
-                return group.get(name)[0]
-    return dataset
+    return values, np.asarray(stored == dataset.get("PixelPaddingValue"), np.bool_)
 
 
 def window(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.float64]:
@@ -90,17 +126,32 @@ def window(values: NDArray[np.float64], center: float, width: float, function: s
     return _scaled(values, center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
 
 
-def _voi(values: NDArray[np.float64], dataset: Any, padding: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """0..1 by the object's table, else its first window, else percentiles of what is no padding."""
-    voi = functional_group(dataset, "FrameVOILUTSequence")
+def _voi(
+    values: NDArray[np.float64],
+    dataset: Any,
+    padding: NDArray[np.bool_],
+    *,
+    index: int,
+    unstated: tuple[float, float] | None,
+) -> NDArray[np.float64]:
+    """0..1 by the object's table, else its first window, else ``unstated``, else percentiles of what is no padding."""
     if dataset.get("VOILUTSequence"):
         return _table(values, dataset)
+    stated = _stated_window(dataset, index)
+    if stated is not None:
+        return window(values, *stated)
+    scanned = values if padding.all() else values[~padding]
+    return _scaled(values, *(unstated or displayed_range(scanned)))
+
+
+def _stated_window(dataset: Any, index: int) -> tuple[float, float, str] | None:
+    """Centre, width and function of a frame's first window; ``None`` where there is none, or one of no width."""
+    voi = functional_group(dataset, "FrameVOILUTSequence", index)
     center, width = _number(voi, "WindowCenter"), _number(voi, "WindowWidth")
     function = str(voi.get("VOILUTFunction") or "LINEAR").upper()
-    if center is not None and width is not None and width >= (1 if function == "LINEAR" else 1e-9):
-        return window(values, center, width, function)
-    scanned = values if padding.all() else values[~padding]
-    return _scaled(values, *displayed_range(scanned))
+    if center is None or width is None or width < (1 if function == "LINEAR" else 1e-9):
+        return None
+    return center, width, function
 
 
 def _table(values: NDArray[np.float64], dataset: Any) -> NDArray[np.float64]:

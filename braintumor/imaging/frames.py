@@ -24,21 +24,36 @@ from braintumor.imaging.muted import MUTED
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.sniff import sniff
 
-Format = Literal["jpeg", "png", "dicom"]
+Format = Literal["jpeg", "png", "tiff", "dicom", "nifti"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Checked before anything is decoded. ``max_bytes`` bounds a deflated DICOM once inflated, too."""
+    """Checked before anything is decoded, on what the header claims.
+
+    Attributes:
+        max_bytes: of the file, and of a deflated DICOM once inflated.
+        max_volume_bytes: of a NIfTI's first volume once inflated; nothing behind it is inflated.
+        max_pixels: of all frames together.
+        max_frames: in the file.
+        min_side: of a frame, pixels.
+        max_scored_frames: taken from a file, evenly spaced; no reason to reject it.
+    """
 
     max_bytes: int = 64 * 1024 * 1024
+    max_volume_bytes: int = 128 * 1024 * 1024
     max_pixels: int = 50_000_000
+    max_frames: int = 2_000
     min_side: int = 32
+    max_scored_frames: int = 64
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One 2-D slice: uint8 (H, W), or (H, W, 3) where the file has colour. Three equal channels are grey."""
+    """One 2-D slice: uint8 (H, W), or (H, W, 3) where the file has colour. Three equal channels are grey.
+
+    ``index`` is its place among all frames of the file, from 0.
+    """
 
     index: int
     pixels: NDArray[np.uint8] = field(repr=False)
@@ -60,13 +75,15 @@ class Decoded:
 
     Attributes:
         format: by content.
-        frames: one or more.
+        frames: one or more, by rising index; which ones of many: ``slices.choose``.
+        count_found: frames that the file holds, chosen or not.
         dicom: raw identifiers, of a DICOM object.
         attributes: of patient and scanner, where DICOM gives them: the coarse words of ``dicom_attributes``.
     """
 
     format: Format
     frames: tuple[Frame, ...]
+    count_found: int = 1
     dicom: DicomIdentity | None = None
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -82,7 +99,7 @@ class Decoded:
 
 
 def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
-    """Bytes of a JPEG, PNG or single-frame MR DICOM -> frames, by content. Safe to call from threads.
+    """Bytes of a JPEG, PNG, TIFF, MR DICOM or NIfTI -> frames, by content. Safe to call from threads.
 
     Raises:
         MemoryError: the machine is short of memory. Sizes were checked before, so that is no fault of the file.
@@ -114,8 +131,20 @@ def _decode_as(found: str | None, data: bytes, limits: Limits) -> Decoded | Reje
         from braintumor.imaging.dicom import decode_dicom  # imports pydicom: half a second, so only where it is needed
 
         return decode_dicom(data, limits)
+    if found == "tiff":
+        from braintumor.imaging.tiff import decode_tiff
+
+        return decode_tiff(data, limits)
+    if found in {"nifti", "gzip"}:
+        from braintumor.imaging.nifti import decode_nifti
+
+        decoded = decode_nifti(data, limits)
+        if decoded is not None:
+            return decoded
     what = "content of no known format" if found is None else f"content is {found}"
-    return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=f"{what}; JPEG, PNG and DICOM are scored")
+    return Rejection(
+        reason=RejectionReason.UNSUPPORTED_FORMAT, detail=f"{what}; JPEG, PNG, TIFF, DICOM and NIfTI are scored"
+    )
 
 
 def _class_name(exc: Exception) -> str:
@@ -123,12 +152,17 @@ def _class_name(exc: Exception) -> str:
     return kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__name__}"
 
 
-def check_size(width: int, height: int, limits: Limits) -> Rejection | None:
-    """Refuse an image by the size in its header."""
-    if width * height > limits.max_pixels:
+def check_size(width: int, height: int, limits: Limits, *, frames: int = 1) -> Rejection | None:
+    """Refuse an image, or several of one size, by the size in its header."""
+    if frames > limits.max_frames:
+        return Rejection(
+            reason=RejectionReason.TOO_MANY_FRAMES, detail=f"{frames:,} frames; the limit is {limits.max_frames:,}"
+        )
+    if width * height * frames > limits.max_pixels:
+        of = f"{frames} frames of " if frames > 1 else ""
         return Rejection(
             reason=RejectionReason.TOO_MANY_PIXELS,
-            detail=f"{width} x {height} pixels; the limit is {limits.max_pixels:,} in all",
+            detail=f"{of}{width} x {height} pixels; the limit is {limits.max_pixels:,} in all",
         )
     if min(width, height) < limits.min_side:
         return Rejection(

@@ -23,12 +23,13 @@ import warnings
 from types import TracebackType
 from typing import Any, cast
 
-_SOURCES = r"(pydicom|PIL|pylibjpeg|openjpeg|rle|numpy|braintumor\.imaging)(\.|$)"
+_SOURCES = r"(pydicom|PIL|pylibjpeg|openjpeg|jpeg_ls|rle|nibabel|numpy|braintumor\.imaging)(\.|$)"
 """Modules that a decoder's warning is attributed to: only theirs are muted, other threads' are not."""
 _LOGGERS = (
     "PIL.ImageFile",
     "PIL.PngImagePlugin",
-    "PIL.TiffImagePlugin",  # EXIF: every tag with its value
+    "PIL.TiffImagePlugin",  # every tag with its value
+    "nibabel.global",
     "openjpeg",
     "openjpeg.utils",
     "pydicom",

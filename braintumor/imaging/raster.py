@@ -1,4 +1,4 @@
-"""JPEG and PNG through Pillow."""
+"""JPEG and PNG through Pillow, and any of its images -> uint8."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from braintumor.imaging.display import deep_to_uint8, without_equal_channels
+from braintumor.imaging.display import deep_to_uint8, displayed_range, range_to_uint8, without_equal_channels
 from braintumor.imaging.frames import Decoded, Frame, Limits, check_size
 from braintumor.imaging.rejection import Rejection, RejectionReason
 
@@ -41,12 +41,12 @@ def decode_raster(data: bytes, found: Literal["jpeg", "png"], limits: Limits) ->
 
 def _decode(image: Image.Image, data: bytes, found: Literal["jpeg", "png"]) -> Decoded | Rejection:
     if found == "png" and getattr(image, "n_frames", 1) > 1:
-        return Rejection(reason=RejectionReason.MULTI_FRAME, detail="an animated png; single frames are scored")
+        return Rejection(reason=RejectionReason.MULTI_FRAME, detail="an animated png; pictures are scored")
     damage = _damage(data, found) or _damage_on_load(image)
     if damage is not None:
         detail = f"{found} of {image.size[0]} x {image.size[1]} pixels does not decode"
         return Rejection(reason=damage, detail=detail)
-    return Decoded(format=found, frames=(Frame(index=0, pixels=_to_uint8(ImageOps.exif_transpose(image))),))
+    return Decoded(format=found, frames=(Frame(index=0, pixels=image_to_uint8(ImageOps.exif_transpose(image))),))
 
 
 def _damage_on_load(image: Image.Image) -> RejectionReason | None:
@@ -82,14 +82,20 @@ def _png_damage(data: bytes) -> RejectionReason | None:
     return None
 
 
-def _to_uint8(image: Image.Image) -> NDArray[np.uint8]:
-    """Grey stays grey, 16 bits are brought to 8 (``deep_to_uint8``), the rest is RGB; transparency shows as black.
+def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
+    """Pillow's image -> uint8 (H, W) or (H, W, 3).
+
+    Grey stays grey, 16 bits are brought to 8 (``deep_to_uint8``), the rest is RGB; transparency shows as black.
 
     Of the SARTAJ set's JPEGs 98% are stored as RGB with three equal channels: as grey they cost half as much from here
     on, and look the same to the model and to ``pixel_sha256``.
     """
     if image.mode in _DEEP_MODES:
         return deep_to_uint8(np.asarray(image))
+    if image.mode == "F":
+        values = np.asarray(image)
+        finite = values[np.isfinite(values)]
+        return range_to_uint8(values, *(displayed_range(finite) if finite.size else (0.0, 0.0)))
     if "transparency" in image.info or "A" in image.getbands():
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
     if image.mode in {"L", "1"}:

@@ -15,6 +15,7 @@ class RejectionReason(StrEnum):
     CORRUPT = "corrupt"
     TOO_MANY_BYTES = "too_many_bytes"
     TOO_MANY_PIXELS = "too_many_pixels"
+    TOO_MANY_FRAMES = "too_many_frames"
     TOO_SMALL = "too_small"
     BLANK_IMAGE = "blank_image"
     NOT_MR = "not_mr"
@@ -22,8 +23,13 @@ class RejectionReason(StrEnum):
     MULTI_FRAME = "multi_frame"
     UNSUPPORTED_TRANSFER_SYNTAX = "unsupported_transfer_syntax"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
+    OVERLAID_TEXT = "overlaid_text"
     ACCESS_DENIED = "access_denied"
+    DECODER_CRASHED = "decoder_crashed"
+    DECODER_TIMEOUT = "decoder_timeout"
+    DECODER_OUT_OF_MEMORY = "decoder_out_of_memory"
     PROCESSING_FAILED = "processing_failed"
+    SUBJECT_ERASED = "subject_erased"
 
     @property
     def explanation(self) -> str:
@@ -39,8 +45,8 @@ class RejectionReason(StrEnum):
 _TEXTS: dict[RejectionReason, tuple[str, str]] = {
     RejectionReason.EMPTY_FILE: ("The file holds no bytes.", "Send the file again."),
     RejectionReason.UNSUPPORTED_FORMAT: (
-        "The content is no JPEG, PNG or DICOM image, whatever the name says.",
-        "Export the image as DICOM, PNG or JPEG.",
+        "The content is no JPEG, PNG, TIFF, DICOM or NIfTI image, whatever the name says.",
+        "Export the image as DICOM, NIfTI, PNG, TIFF or JPEG.",
     ),
     RejectionReason.TRUNCATED: ("The file ends before its image does.", "Send the whole file again."),
     RejectionReason.CORRUPT: ("The image data cannot be decoded.", "Export the image again from its source."),
@@ -48,33 +54,63 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
         "The file, as sent or once inflated, is larger than the limit.",
         "Send single slices, or raise the limit.",
     ),
-    RejectionReason.TOO_MANY_PIXELS: ("The image has more pixels than the limit.", "Send it at its scanned size."),
+    RejectionReason.TOO_MANY_PIXELS: (
+        "The image, or all frames together, have more pixels than the limit.",
+        "Send it at its scanned size, or in parts.",
+    ),
+    RejectionReason.TOO_MANY_FRAMES: (
+        "The file says that it holds more frames than the limit.",
+        "Send one volume a file: a time series or a whole study is no scan of a head.",
+    ),
     RejectionReason.TOO_SMALL: ("The image is too small to show anatomy.", "Send the image, not its thumbnail."),
     RejectionReason.BLANK_IMAGE: (
-        "Every pixel has the same value, or its window shows one value only.",
-        "Check the export: the slice is empty.",
+        "Every pixel has the same value, or its window shows one value only; of several frames, none shows a head.",
+        "Check the export: the image is empty.",
     ),
     RejectionReason.NOT_MR: ("The DICOM object is not of Modality MR.", "Route only MR series to this prefix."),
     RejectionReason.NO_PIXELS: (
-        "The DICOM object holds no pixel data of whole numbers.",
-        "Route only image objects to this prefix.",
+        "The DICOM object holds no pixel data of whole numbers, or the NIfTI header's pixels lie in another file.",
+        "Route only image objects to this prefix; send NIfTI as one file, .nii or .nii.gz.",
     ),
-    RejectionReason.MULTI_FRAME: ("The file holds several frames.", "Send its slices as single frames."),
+    RejectionReason.MULTI_FRAME: (
+        "The picture is an animation; of labelled images, the file holds several frames under one label.",
+        "Send its slices as single pictures.",
+    ),
     RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX: (
         "The DICOM pixel data is compressed in a way that no installed decoder reads.",
-        "Send it uncompressed, RLE, or as JPEG 2000.",
+        "Send it uncompressed, RLE, or as JPEG 2000 or JPEG-LS.",
     ),
     RejectionReason.BURNED_IN_ANNOTATION: (
         "The DICOM object says that text is burned into its pixels, which may name the patient.",
+        "Send the image without its overlay.",
+    ),
+    RejectionReason.OVERLAID_TEXT: (
+        "Characters are drawn over the pixels, which may name the patient.",
         "Send the image without its overlay.",
     ),
     RejectionReason.ACCESS_DENIED: (
         "S3 lists the object but refuses to hand it out.",
         "Mend its policy, key or storage class; each night tries it again.",
     ),
+    RejectionReason.DECODER_CRASHED: (
+        "Three decoding processes died of this file, two of them alone with it.",
+        "Export the image again, or send the file to whoever maintains the decoders.",
+    ),
+    RejectionReason.DECODER_TIMEOUT: (
+        "The file was not decoded within the time limit, twice.",
+        "Export the image again; where the machine was slow, requeue it.",
+    ),
+    RejectionReason.DECODER_OUT_OF_MEMORY: (
+        "Decoding the file takes more memory than a decoding process may have.",
+        "Export the image again, or send it in parts.",
+    ),
     RejectionReason.PROCESSING_FAILED: (
         "Three workers died, each while it was alone with this file.",
         "Export the image again, or send the file to whoever maintains the decoders.",
+    ),
+    RejectionReason.SUBJECT_ERASED: (
+        "The file is of a person who was erased from this system on request.",
+        "Delete the object, and keep this person's images out of the prefix.",
     ),
 }
 

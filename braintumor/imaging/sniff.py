@@ -16,6 +16,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"PK\x03\x04", "zip"),
     (0, b"II*\0", "tiff"),
     (0, b"MM\0*", "tiff"),
+    (0, b"II+\0", "tiff"),  # BigTIFF
+    (0, b"MM\0+", "tiff"),
     (0, b"GIF8", "gif"),
     (8, b"WEBP", "webp"),
     (0, b"\0\0\0\x0cjP  ", "jpeg 2000"),

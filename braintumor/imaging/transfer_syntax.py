@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 
 from pydicom import uid
-from pydicom.encaps import get_frame
+from pydicom.encaps import generate_frames
 from pydicom.filereader import _read_command_set_elements, _read_file_meta_info, read_preamble
 from pydicom.pixels.decoders.base import get_decoder
 
@@ -18,7 +18,8 @@ from braintumor.imaging.rejection import Rejection, RejectionReason
 
 _TAIL = 16
 """Bytes at a codestream's end in which its end marker stands; the rest is padding."""
-_END_OF_CODESTREAM = b"\xff\xd9"
+_START_OF_CODESTREAM, _END_OF_CODESTREAM = b"\xff\xd8", b"\xff\xd9"
+_START_OF_FRAME_LS, _START_OF_SCAN = 0xF7, 0xDA
 _BITS_A_JPEG_DECODER_READS = 8
 _RLE_HEADER = struct.Struct("<16L")  # number of segments, then where each begins (PS3.5 G.5)
 _RLE_NO_OP = 128
@@ -55,17 +56,36 @@ def syntax_of(dataset: Any) -> uid.UID | None:
     return uid.ImplicitVRLittleEndian if is_implicit else uid.ExplicitVRLittleEndian
 
 
+def count_frames(dataset: Any) -> int:
+    """As the header says; 1 where it says nothing, or 0."""
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
 def check_encoding(dataset: Any) -> Rejection | None:
     """Refuse pixels that no decoder reads, that end early, or that are not of the size that the header says."""
     syntax = syntax_of(dataset)
     if syntax is None or not _is_readable(syntax, int(dataset.get("BitsStored", 8))):
         return _unsupported(syntax)
     if not syntax.is_encapsulated:
-        return _check_length(len(dataset.PixelData), _expected_bytes(dataset))
-    frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    if syntax == uid.RLELossless:
-        return _check_rle(frame, dataset)
-    return _check_codestream(frame, (int(dataset.Columns), int(dataset.Rows)))
+        return _check_length(len(dataset.PixelData), count_frames(dataset) * _expected_bytes(dataset))
+    # what is checked here must be what is decoded, and pydicom's decoders would find frames by this table, not by these
+    dataset.pop("ExtendedOffsetTable", None)
+    dataset.pop("ExtendedOffsetTableLengths", None)
+    return _check_frames(dataset, syntax)
+
+
+def _check_frames(dataset: Any, syntax: uid.UID) -> Rejection | None:
+    """Each encapsulated frame, one at a time."""
+    size, expected, found = (int(dataset.Columns), int(dataset.Rows)), count_frames(dataset), 0
+    for frame in islice(generate_frames(dataset.PixelData, number_of_frames=expected), expected):
+        found += 1
+        refused = _check_rle(frame, dataset) if syntax == uid.RLELossless else _check_codestream(frame, size, syntax)
+        if refused is not None:
+            return refused
+    if found < expected:
+        detail = f"{found:,} frames of pixel data, {expected:,} expected"
+        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+    return None
 
 
 def _is_readable(syntax: uid.UID, bits: int) -> bool:
@@ -132,20 +152,47 @@ def _fills(frame: bytes, start: int, end: int, pixels: int) -> bool:
     return made == pixels and end - 1 <= at <= end
 
 
-def _check_codestream(frame: bytes, expected: tuple[int, int]) -> Rejection | None:
-    """Refuse a JPEG or JPEG 2000 stream that has no end, or another size than the object's: decoders allocate by it."""
-    from PIL import Image
+def _check_codestream(frame: bytes, expected: tuple[int, int], syntax: uid.UID) -> Rejection | None:
+    """Refuse a JPEG, JPEG-LS or JPEG 2000 stream without end, or of another size than the object's.
 
+    Decoders allocate by the size that the stream says.
+    """
     if _END_OF_CODESTREAM not in frame[-_TAIL:]:
         detail = f"the compressed pixel data has no end marker in {len(frame):,} bytes"
         return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
-    try:
-        with Image.open(io.BytesIO(frame), formats=["JPEG", "JPEG2000"]) as image:
-            found = image.size
-    except Image.DecompressionBombError:
-        detail = "the compressed pixel data claims more pixels than any limit"
-        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+    found = _jpeg_ls_size(frame) if syntax in uid.JPEGLSTransferSyntaxes else _pillow_size(frame)
+    if isinstance(found, Rejection):
+        return found
     if found == expected:
         return None
     detail = f"the compressed pixel data is {found[0]} x {found[1]}, the header says {expected[0]} x {expected[1]}"
     return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+
+
+def _pillow_size(frame: bytes) -> tuple[int, int] | Rejection:
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(frame), formats=["JPEG", "JPEG2000"]) as image:
+            return image.size
+    except Image.DecompressionBombError:
+        detail = "the compressed pixel data claims more pixels than any limit"
+        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+
+
+def _jpeg_ls_size(frame: bytes) -> tuple[int, int]:
+    """Columns and rows of a JPEG-LS stream (ITU-T T.87 C.2.2), which Pillow does not know.
+
+    Raises:
+        ValueError: there is no frame header where one should be.
+    """
+    at = len(_START_OF_CODESTREAM)
+    while frame[at : at + 1] == b"\xff":
+        marker, length = frame[at + 1], int.from_bytes(frame[at + 2 : at + 4], "big")
+        if marker == _START_OF_FRAME_LS:
+            rows, columns = struct.unpack_from(">HH", frame, at + 5)
+            return columns, rows
+        if marker == _START_OF_SCAN:
+            break
+        at += 2 + length
+    raise ValueError("no frame header in the JPEG-LS stream")

@@ -24,7 +24,7 @@ from braintumor.modelling.backbone import BACKBONES, KerasModel, to_unit
 from braintumor.modelling.parity import PARITY
 from braintumor.modelling.recipe import Recipe
 from braintumor.serving.artefact import GRAPH
-from braintumor.serving.engine import Engine
+from braintumor.serving.engine import OpenVinoEngine
 
 
 class Classifier:
@@ -99,7 +99,7 @@ class Classifier:
         model = self.serving_model(temperature)
         export_graph(model, folder / GRAPH)
         expected: NDArray[Any] = np.asarray(model.predict(probe, verbose=0)["probability"])
-        received = Engine(folder / GRAPH).run(probe)["probability"]
+        received = OpenVinoEngine(folder / GRAPH).run(probe)["probability"]
         difference = float(np.abs(expected - received).max())
         bound = PARITY["fp32"]
         if not difference <= bound:  # NaN must not pass

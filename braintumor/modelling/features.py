@@ -13,11 +13,15 @@ from numpy.typing import NDArray
 from braintumor.modelling.classifier import Classifier, export_graph
 from braintumor.modelling.device import gpus
 from braintumor.serving.artefact import GRAPH
-from braintumor.serving.engine import Engine
+from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.novelty import Embeddings, cosine_distance
 
 _SLICE = 256
 """Frames whose whole feature maps are in memory at a time."""
 _GPU_BATCH = 64
+_PROBES = 8
+_SAME = 1e-6
+"""Largest cosine distance between embeddings that are the same but for rounding."""
 
 Embed = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
 """Frames (N, S, S, 3) -> ``embedding`` (N, d) and ``features`` (N, S/32, S/32, d)."""
@@ -82,4 +86,15 @@ def through_openvino(classifier: Classifier) -> Embed:
     """The backbone exported and compiled for the CPU."""
     with TemporaryDirectory() as scratch:
         export_graph(classifier.embedder, Path(scratch) / GRAPH)
-        return Engine(Path(scratch) / GRAPH).run
+        return OpenVinoEngine(Path(scratch) / GRAPH).run
+
+
+def as_served(engine: OpenVinoEngine, frames: NDArray[np.uint8], features: Embeddings) -> Embeddings:
+    """Embeddings (N, d) of the graph that will serve: ``features`` where some of them are the same, else made anew.
+
+    On a CPU they are the same, since one engine made both; on a GPU it was Keras that made the features.
+    """
+    probe = engine.run(frames[:_PROBES])["embedding"]
+    if cosine_distance(probe, features[:_PROBES]).max() <= _SAME:
+        return features
+    return engine.run(frames)["embedding"]

@@ -31,8 +31,9 @@ def require_keras() -> None:
     """
     if find_spec("keras") is None or find_spec("tensorflow") is None:
         raise ConfigurationError(
-            "TensorFlow is not installed here, so an exported graph cannot be compared with Keras. Run this where the "
-            "extra `train` or `gpu` is installed (the workers of the queue gpu), or leave this check out: --no-parity."
+            "TensorFlow is not installed here, so Keras cannot answer. Run this where the extra `train` or `gpu` is "
+            "installed (the workers of the queue gpu). Without it: `model verify --no-parity`, "
+            "BRAINTUMOR_ENGINE=openvino-cpu."
         )
 
 
@@ -47,10 +48,21 @@ def keras_outputs(
         WeightsError: the file is not a weights file, or not one of this recipe.
         RecipeError: the recipe on record is none that this version can build.
     """
+    model = recorded_model(recipe, weights, temperature=temperature)
+    return {name: np.asarray(values) for name, values in model.predict(frames, verbose=0).items()}
+
+
+def recorded_model(recipe: Mapping[str, Any], weights: Path, *, temperature: float) -> Any:
+    """The serving model as Keras builds it from the recipe on record, with the weights of the file.
+
+    Raises:
+        WeightsError: as of ``keras_outputs``.
+        RecipeError: as of ``keras_outputs``.
+    """
     from braintumor.modelling.backbone import load_weights
     from braintumor.modelling.classifier import Classifier
 
     model = Classifier(Recipe.from_values(recipe)).serving_model(temperature)
     model.set_weights([np.zeros_like(values) for values in model.get_weights()])  # what the file lacks stays 0: found
     load_weights(model, weights)
-    return {name: np.asarray(values) for name, values in model.predict(frames, verbose=0).items()}
+    return model

@@ -1,8 +1,9 @@
 """A second export of a trained model: int8 weights and activations, about twice as fast on a CPU.
 
 Post-training quantisation (NNCF) of the served graph, with ranges measured on training images. What it answers is not
-what its parent answers, so it is a model version of its own: its temperature is fitted anew on validation, and it is
-refused there when it strays too far, before the test split is asked anything.
+what its parent answers, so it is a model version of its own: its reference embeddings are its own, its temperature and
+thresholds are fitted anew on validation, and it is refused there when it strays too far, before the test split is asked
+anything.
 """
 
 from __future__ import annotations
@@ -26,10 +27,12 @@ from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
 from braintumor.errors import QuantisationError
 from braintumor.modelling.calibration import fit_temperature
+from braintumor.modelling.thresholds import Thresholds, fit_thresholds
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.registry import ModelVersion
-from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, Manifest, sha256_of
-from braintumor.serving.engine import Engine
+from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, REFERENCE, Manifest, sha256_of
+from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.novelty import spread
 from braintumor.settings import Settings
 
 PRECISION = "int8"
@@ -144,20 +147,31 @@ def quantise(parent: Path, *, training: FrameSet, validation: FrameSet, folder: 
 
     Args:
         parent: a whole model folder, already checked.
-        training: images whose activations set the ranges.
-        validation: fits the temperature and measures the parity; the parent's size.
+        training: images whose activations set the ranges, and whose embeddings are the reference.
+        validation: fits temperature and thresholds, and measures the parity; the parent's size.
         folder: an empty folder.
 
     Raises:
         QuantisationError: NNCF is not installed.
     """
     graph = quantised(parent / GRAPH, _evenly(training.frames, _IMAGES))
-    logits = _logits(_save(graph, folder, temperature=1.0), validation.frames)
+    made = OpenVinoEngine(_save(graph, folder, temperature=1.0))
+    said = made.run(validation.frames)
+    logits = _logits(said)
     temperature = fit_temperature(logits, validation.labels)
+    thresholds = fit_thresholds(
+        folder,
+        reference=made.run(training.frames[spread(training.labels)])["embedding"],
+        embeddings=said["embedding"],
+        logits=logits,
+        temperature=temperature,
+        labels=validation.labels,
+    )
+    del made, said  # the graph's file is written again
     _save(graph, folder, temperature=temperature)
-    manifest = _manifest(Manifest.read(parent), folder, temperature)
+    manifest = _manifest(Manifest.read(parent), folder, thresholds, temperature)
     manifest.write(folder)
-    return manifest, _parity(logits, _logits(parent / GRAPH, validation.frames), validation.labels)
+    return manifest, _parity(logits, _logits(OpenVinoEngine(parent / GRAPH).run(validation.frames)), validation.labels)
 
 
 def quantised(graph: Path, frames: NDArray[np.uint8]) -> Any:
@@ -211,9 +225,9 @@ def _save(graph: Any, folder: Path, *, temperature: float) -> Path:
     return folder / GRAPH
 
 
-def _logits(graph: Path, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _logits(outputs: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     """(N, 4), before temperature."""
-    logits: NDArray[np.float32] = Engine(graph).run(frames)["activation_map"].mean(axis=(1, 2))
+    logits: NDArray[np.float32] = outputs["activation_map"].mean(axis=(1, 2))
     return logits
 
 
@@ -227,12 +241,14 @@ def _parity(ours: NDArray[np.float32], theirs: NDArray[np.float32], labels: NDAr
     )
 
 
-def _manifest(parent: Manifest, folder: Path, temperature: float) -> Manifest:
+def _manifest(parent: Manifest, folder: Path, thresholds: Thresholds, temperature: float) -> Manifest:
     return replace(
         parent,
         precision=PRECISION,
         temperature=temperature,
-        sha256s={name: sha256_of(folder / name) for name in (GRAPH, GRAPH_WEIGHTS)},
+        low_confidence_below=thresholds.low_confidence_below,
+        out_of_distribution_above=thresholds.out_of_distribution_above,
+        sha256s={name: sha256_of(folder / name) for name in (GRAPH, GRAPH_WEIGHTS, REFERENCE)},
     )
 
 

@@ -24,16 +24,18 @@ from braintumor.modelling.backbone import BACKBONES, load_weights
 from braintumor.modelling.calibration import fit_temperature
 from braintumor.modelling.classifier import Classifier
 from braintumor.modelling.device import share_gpu_memory
-from braintumor.modelling.features import FeatureExtractor
+from braintumor.modelling.features import FeatureExtractor, as_served
 from braintumor.modelling.finetuning import fine_tune, first_layer
 from braintumor.modelling.head import fit_head
 from braintumor.modelling.naive import naive_accuracy
 from braintumor.modelling.recipe import Recipe
-from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, Manifest, sha256_of
+from braintumor.modelling.thresholds import Thresholds, fit_thresholds
+from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, REFERENCE, Manifest, sha256_of
+from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.novelty import spread
 
 HISTORY = "history.csv"
 _PROBES = 8
-_LOW_CONFIDENCE_BELOW = 0.60
 _NEAR_TIE_BELOW = 0.10
 
 
@@ -74,7 +76,7 @@ def train(
     Args:
         recipe: what to train.
         training: the only images that weights are fitted to.
-        validation: stops the training, picks the epoch and fits the temperature.
+        validation: stops the training, picks the epoch, fits the temperature and the thresholds.
         snapshot_id: goes into the manifest.
         weights: a file with the backbone's initial weights; without one, keras.applications is asked for ImageNet's.
         folder: an empty folder for the result.
@@ -116,7 +118,14 @@ def train(
         stage = _stage_of(FeatureExtractor.fastest(classifier), history, training=training, validation=validation)
     seconds = time.monotonic() - started
     manifest = _finish(
-        recipe, classifier, stage, validation=validation, folder=folder, snapshot_id=snapshot_id, say=say
+        recipe,
+        classifier,
+        stage,
+        training=training,
+        validation=validation,
+        folder=folder,
+        snapshot_id=snapshot_id,
+        say=say,
     )
     return TrainedModel(
         manifest=manifest,
@@ -214,34 +223,45 @@ def _finish(
     classifier: Classifier,
     stage: _Stage,
     *,
+    training: FrameSet,
     validation: FrameSet,
     folder: Path,
     snapshot_id: str,
     say: Callable[[str], None],
 ) -> Manifest:
-    """Calibrate on validation and export."""
+    """Calibrate on validation, export, and fit the thresholds on what the export says."""
     classifier.set_baseline(stage.mean_map)
     kernel, bias = classifier.head_weights()
-    temperature = fit_temperature(stage.validation_features @ kernel + bias, validation.labels)
+    logits = stage.validation_features @ kernel + bias
+    temperature = fit_temperature(logits, validation.labels)
     say(f"best epoch {int(np.argmin(stage.history['val_loss'])) + 1}, temperature {temperature:.3f}; exporting")
     _write_history(folder / HISTORY, stage.history)
-    return _export(
-        classifier, recipe, folder, temperature=temperature, probe=validation.frames[:_PROBES], snapshot_id=snapshot_id
+    classifier.export(folder, temperature=temperature, probe=validation.frames[:_PROBES])
+    classifier.serving_model(temperature).save_weights(folder / KERAS_WEIGHTS)
+    engine, kept = OpenVinoEngine(folder / GRAPH), spread(training.labels)
+    thresholds = fit_thresholds(
+        folder,
+        reference=as_served(engine, training.frames[kept], stage.training_features[kept]),
+        embeddings=as_served(engine, validation.frames, stage.validation_features),
+        logits=logits,
+        temperature=temperature,
+        labels=validation.labels,
     )
+    manifest = _manifest(recipe, classifier, folder, thresholds, temperature=temperature, snapshot_id=snapshot_id)
+    manifest.write(folder)
+    return manifest
 
 
-def _export(
-    classifier: Classifier,
+def _manifest(
     recipe: Recipe,
+    classifier: Classifier,
     folder: Path,
+    thresholds: Thresholds,
     *,
     temperature: float,
-    probe: NDArray[np.uint8],
     snapshot_id: str,
 ) -> Manifest:
-    classifier.export(folder, temperature=temperature, probe=probe)
-    classifier.serving_model(temperature).save_weights(folder / KERAS_WEIGHTS)
-    manifest = Manifest(
+    return Manifest(
         recipe=recipe.name,
         backbone=recipe.backbone,
         initialisation=recipe.initial_weights,
@@ -253,12 +273,11 @@ def _export(
         classes=CLASSES,
         count_parameter=classifier.count_parameter,
         temperature=temperature,
-        low_confidence_below=_LOW_CONFIDENCE_BELOW,
+        low_confidence_below=thresholds.low_confidence_below,
         near_tie_below=_NEAR_TIE_BELOW,
-        sha256s={name: sha256_of(folder / name) for name in (GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, HISTORY)},
+        out_of_distribution_above=thresholds.out_of_distribution_above,
+        sha256s={name: sha256_of(folder / name) for name in (GRAPH, GRAPH_WEIGHTS, REFERENCE, KERAS_WEIGHTS, HISTORY)},
     )
-    manifest.write(folder)
-    return manifest
 
 
 def _write_history(path: Path, history: dict[str, list[float]]) -> None:

@@ -8,6 +8,7 @@ from braintumor.settings import Settings
 RUN_COMPARISON = "comparison.html"
 FLIP_PREVIEW = "flip_preview.html"
 RESCORE_REPORT = "rescore.html"
+MORNING_SHEET = "morning.html"
 
 
 def run_path(run_key: str, page: str) -> str:

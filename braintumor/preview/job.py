@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 
 from braintumor import database, registry
 from braintumor.database import transaction
+from braintumor.imaging.guard import shared_guard
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.pages.address import FLIP_PREVIEW, run_page, run_path
 from braintumor.pages.store import write_page
@@ -106,6 +107,7 @@ def _preview(
     if champion is None or not taken:
         why = _why_nothing(engine, champion, scans)
         return FlipPreview(candidate=candidate.model_name, champion=_name(champion), why_nothing=why), []
+    shared_guard()  # its processes start while the model is loaded
     loaded = registry.load_model(store, settings, candidate)
     unread = score_in_shadow(engine, store, candidate, loaded, taken, run_key=run_key)
     scan_ids = [scan.scan_id for scan in taken]

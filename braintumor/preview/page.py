@@ -68,7 +68,8 @@ def with_pictures(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[Ans
         frames = read_frames(store, by_id[flip.scan_id], size=SHOWN_SIZE)
         if isinstance(frames, Unread):
             return ShownFlip(flip=flip, pictures=frames)
-        return ShownFlip(flip=flip, pictures=FlipPictures.draw(flip, frames[flip.frame_index]))
+        frame = frames.frame(flip.frame_index)
+        return ShownFlip(flip=flip, pictures=Unread.UNREADABLE if frame is None else FlipPictures.draw(flip, frame))
 
     return store.concurrently(draw, flips)
 

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Engine, Row, text
 
 from braintumor.database import transaction
@@ -18,8 +16,9 @@ from braintumor.errors import (
     ObjectRefusedError,
     ObjectStoreUnreachableError,
 )
-from braintumor.imaging.frames import Limits, decode
-from braintumor.imaging.preprocess import prepare
+from braintumor.imaging.frames import Limits
+from braintumor.imaging.guard import shared_guard
+from braintumor.imaging.prepared import PreparedScan
 from braintumor.imaging.rejection import Rejection
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.registry import ModelVersion
@@ -82,8 +81,8 @@ def is_anything_scored(engine: Engine) -> bool:
         return bool(connection.scalar(text("select exists (select from scan where state = 'scored')")))
 
 
-def read_frames(store: ObjectStore, scan: AnsweredScan, *, size: int) -> NDArray[np.uint8] | Unread:
-    """The frames of the version that was scored, uint8 (F, size, size, 3), or why there are none. Safe in threads."""
+def read_frames(store: ObjectStore, scan: AnsweredScan, *, size: int) -> PreparedScan | Unread:
+    """The frames of the version that was scored, or why there are none. Safe in threads."""
     limits = Limits()
     try:
         data = store.read(scan.location, etag=scan.etag, max_bytes=limits.max_bytes)
@@ -93,7 +92,5 @@ def read_frames(store: ObjectStore, scan: AnsweredScan, *, size: int) -> NDArray
         return Unread.REFUSED
     except ObjectStoreUnreachableError:
         return Unread.UNDELIVERED
-    decoded = decode(data, limits=limits)
-    if isinstance(decoded, Rejection):
-        return Unread.UNREADABLE
-    return np.stack([prepare(frame.pixels, size=size) for frame in decoded.frames])
+    found = shared_guard().read(data, size=size, limits=limits)
+    return Unread.UNREADABLE if isinstance(found, Rejection) else found.scan

@@ -8,23 +8,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Engine, text
 
 from braintumor.database import transaction
 from braintumor.errors import ObjectStoreUnreachableError
+from braintumor.imaging.prepared import PreparedScan, take_step
 from braintumor.objectstore import ObjectStore
 from braintumor.preview.scans import AnsweredScan, Unread, read_frames
 from braintumor.registry import ModelVersion
-from braintumor.serving.answer import Answer, answers
+from braintumor.serving.answer import Answer, answers, of_scan
 from braintumor.serving.engine import LoadedModel
-
-_SCANS_A_STEP = 32
-"""Scans decoded and inferred together."""
 
 
 def score_in_shadow(
@@ -45,7 +41,7 @@ def score_in_shadow(
     size = loaded.manifest.image_size
     readings = store.concurrently(lambda scan: (scan, read_frames(store, scan, size=size)), missing)
     unread: Counter[Unread] = Counter()
-    while step := list(islice(readings, _SCANS_A_STEP)):
+    while step := take_step(readings, lambda reading: None if isinstance(reading[1], Unread) else reading[1]):
         failed = [reading for _, reading in step if isinstance(reading, Unread)]
         if failed.count(Unread.UNDELIVERED) == len(step):
             raise ObjectStoreUnreachableError(
@@ -69,37 +65,38 @@ def _without_shadow(engine: Engine, model: ModelVersion, scans: Sequence[Answere
     return [scan for scan in scans if scan.scan_id not in has_shadow]
 
 
-def _infer(
-    loaded: LoadedModel, readable: Sequence[tuple[AnsweredScan, NDArray[np.uint8]]]
-) -> Iterator[tuple[int, int, Answer]]:
-    """Scan id, frame index and answer of every frame, inferred in one go."""
-    stream = answers(loaded.predict(np.concatenate([frames for _, frames in readable])), loaded.manifest)
+def _infer(loaded: LoadedModel, readable: Sequence[tuple[AnsweredScan, PreparedScan]]) -> Iterator[tuple[int, Answer]]:
+    """Scan id and answer of every frame, inferred in one go."""
+    stream = answers(loaded.predict(np.concatenate([frames.pixels for _, frames in readable])), loaded.manifest)
     for scan, frames in readable:
-        for index, answer in enumerate(islice(stream, len(frames))):
-            yield scan.scan_id, index, answer
+        for answer in of_scan(stream, frames):
+            yield scan.scan_id, answer
 
 
-def _write(engine: Engine, model: ModelVersion, run_key: str, shadows: Iterator[tuple[int, int, Answer]]) -> None:
+def _write(engine: Engine, model: ModelVersion, run_key: str, shadows: Iterator[tuple[int, Answer]]) -> None:
     rows: list[dict[str, Any]] = [
         {
             "scan": scan_id,
-            "frame": index,
+            "frame": answer.frame_index,
             "model": model.model_version_id,
             "run_key": run_key,
             "predicted_class": answer.predicted_class.value,
             "confidence": answer.confidence,
             **dict(zip(("p0", "p1", "p2", "p3"), answer.probabilities, strict=True)),
             "activation_map": answer.activation_map.astype("<f2").tobytes(),
+            "out_of_distribution": answer.out_of_distribution,
         }
-        for scan_id, index, answer in shadows
+        for scan_id, answer in shadows
     ]
     with transaction(engine) as connection:
         connection.execute(
             text("""
             insert into shadow_prediction (
                 scan_id, frame_index, model_version_id, run_key, predicted_class, confidence, probability_glioma,
-                probability_meningioma, probability_normal, probability_pituitary, activation_map)
-            values (:scan, :frame, :model, :run_key, :predicted_class, :confidence, :p0, :p1, :p2, :p3, :activation_map)
+                probability_meningioma, probability_normal, probability_pituitary, activation_map, out_of_distribution)
+            values (
+                :scan, :frame, :model, :run_key, :predicted_class, :confidence, :p0, :p1, :p2, :p3, :activation_map,
+                :out_of_distribution)
             on conflict do nothing"""),
             rows,
         )

@@ -23,6 +23,7 @@ class RescoreBalance:
     count_unreadable: int
     count_failed: int
     count_unaccounted: int
+    count_erased: int = 0
 
     @property
     def is_balanced(self) -> bool:
@@ -32,6 +33,8 @@ class RescoreBalance:
     def __str__(self) -> str:
         parts = {name.removeprefix("count_"): count for name, count in asdict(self).items() if name != "count_asked"}
         unaccounted = parts.pop("unaccounted")
+        if not parts["erased"]:
+            del parts["erased"]
         total = " + ".join(f"{count} {name}" for name, count in parts.items())
         return f"{self.count_asked} asked = {total}" + (f", but {unaccounted} UNACCOUNTED" if unaccounted else "")
 

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from braintumor import database
+from braintumor.imaging.guard import shared_guard
 from braintumor.migrations import require_current
 from braintumor.objectstore import ObjectStore
 from braintumor.pages.address import RESCORE_REPORT, run_page, run_path
@@ -73,6 +74,7 @@ class Rescore:
     ) -> dict[str, int]:
         """Score chunks with the pinned model, which is loaded once; returns counts of outcomes."""
         run = load_rescore(self.engine, scoring_run_id)
+        shared_guard()  # its processes start while the model is loaded
         model = load_model(self.store, self.settings, run.model)
         counts: Counter[str] = Counter()
         for done, chunk_number in enumerate(chunk_numbers, start=1):

@@ -19,7 +19,7 @@ from braintumor.database import transaction
 from braintumor.errors import RescoreError, ScoringRunError
 from braintumor.registry import ModelVersion, champion, find_champion, find_model
 from braintumor.scoring.plan import CHUNK_SIZE, MAX_CHUNKS
-from braintumor.serving.engine import ENGINE
+from braintumor.serving.engine import EngineName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +109,7 @@ def ask(engine: Engine, request: Request, *, run_key: str, chunk_size: int = CHU
             values (:run_key, 'rescore', :model, :engine)
             on conflict (run_key) do nothing
             returning scoring_run_id"""),
-            {"run_key": run_key, "model": model.model_version_id, "engine": ENGINE},
+            {"run_key": run_key, "model": model.model_version_id, "engine": EngineName.OPENVINO},
         )
         if opened is not None:
             _take_up(connection, opened, request, model=model, of=of, chunk_size=chunk_size)
@@ -227,13 +227,12 @@ def _take_up(
         with matching as (
             select distinct on (latest_prediction.scan_id)
                 latest_prediction.scan_id,
-                model_version.model_version_id,
+                latest_prediction.model_version_id,
                 latest_prediction.scored_at
             from latest_prediction
-            join model_version using (model_name)
             left join withdrawn_model using (model_version_id)
-            where model_version.model_version_id <> :model
-              and (case when :is_named then model_version.model_name = any(cast(:of as text[]))
+            where latest_prediction.model_version_id <> :model
+              and (case when :is_named then latest_prediction.model_name = any(cast(:of as text[]))
                         else withdrawn_model.model_version_id is not null end)
               and latest_prediction.scored_at >= coalesce(cast(:since as timestamptz), '-infinity')
               and latest_prediction.scored_at < coalesce(cast(:until as timestamptz), 'infinity')

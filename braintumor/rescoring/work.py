@@ -12,23 +12,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import islice
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import transaction
 from braintumor.errors import ObjectStoreUnreachableError
+from braintumor.imaging.prepared import PreparedScan, take_step
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.preview.scans import AnsweredScan, Unread, read_frames
 from braintumor.rescoring.request import RescoreRun
 from braintumor.scoring.claim import write_predictions
-from braintumor.serving.answer import Answer, answers
-from braintumor.serving.engine import LoadedModel
-
-_SCANS_A_STEP = 32
-"""Scans decoded and inferred together, and settled in one transaction."""
+from braintumor.serving.answer import Answer, answers, of_scan
+from braintumor.serving.engine import EngineName, LoadedModel
 
 _DEATHS = 3
 """So many workers may die with a scan in hand before it is set aside."""
@@ -90,7 +86,9 @@ def settle(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]) -> Coun
         answered = _answered(connection, run, free)
         settled = [_final(outcome, answered) for outcome in outcomes if outcome.scan_id in free]
         written = ((outcome.scan_id, outcome.answers) for outcome in settled if outcome.state is State.RESCORED)
-        write_predictions(connection, written, scoring_run_id=run.scoring_run_id, model=run.model)
+        write_predictions(
+            connection, written, scoring_run_id=run.scoring_run_id, model=run.model, scored_by=EngineName.OPENVINO
+        )
         connection.execute(
             text("""
             update rescore
@@ -204,7 +202,7 @@ class _Work:
     def _score(self, scans: list[_Pending]) -> None:
         with self._in_hand(scans):
             readings = self.store.concurrently(self._read, scans)
-            while step := list(islice(readings, _SCANS_A_STEP)):
+            while step := take_step(readings, lambda reading: None if isinstance(reading[1], Unread) else reading[1]):
                 undelivered = sum(frames is Unread.UNDELIVERED for _, frames in step)
                 if undelivered == len(step) >= _UNDELIVERED_IN_A_ROW:
                     raise ObjectStoreUnreachableError(
@@ -214,10 +212,10 @@ class _Work:
                 self.count_undelivered += undelivered
                 self._settle(_outcomes(self.model, step))
 
-    def _read(self, pending: _Pending) -> tuple[int, NDArray[np.uint8] | Unread]:
+    def _read(self, pending: _Pending) -> tuple[int, PreparedScan | Unread]:
         """The scan's id, and its frames as they were scored, or why there are none. Runs in threads."""
         frames = read_frames(self.store, pending.scan, size=self.model.manifest.image_size)
-        if not isinstance(frames, Unread) and len(frames) != pending.count_frame:
+        if not isinstance(frames, Unread) and len(frames.indexes) != pending.count_frame:
             frames = Unread.UNREADABLE  # no longer as many as have an answer: the two would not be about the same
         return pending.scan.scan_id, frames
 
@@ -247,7 +245,7 @@ class _Work:
         return {"run": self.run.scoring_run_id, "chunk": self.chunk_number, **more}
 
 
-def _outcomes(model: LoadedModel, step: Sequence[tuple[int, NDArray[np.uint8] | Unread]]) -> list[Outcome]:
+def _outcomes(model: LoadedModel, step: Sequence[tuple[int, PreparedScan | Unread]]) -> list[Outcome]:
     """Score the readable scans of a step in one go, and say of the others why not; undelivered ones stay pending."""
     outcomes = [
         Outcome(scan_id=scan_id, state=_STATES[frames])
@@ -256,9 +254,9 @@ def _outcomes(model: LoadedModel, step: Sequence[tuple[int, NDArray[np.uint8] | 
     ]
     readable = [(scan_id, frames) for scan_id, frames in step if not isinstance(frames, Unread)]
     if readable:
-        stream = answers(model.predict(np.concatenate([frames for _, frames in readable])), model.manifest)
+        stream = answers(model.predict(np.concatenate([frames.pixels for _, frames in readable])), model.manifest)
         outcomes += [
-            Outcome(scan_id=scan_id, state=State.RESCORED, answers=tuple(islice(stream, len(frames))))
+            Outcome(scan_id=scan_id, state=State.RESCORED, answers=of_scan(stream, frames))
             for scan_id, frames in readable
         ]
     return outcomes

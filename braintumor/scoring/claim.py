@@ -10,18 +10,19 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import copy_rows, transaction
-from braintumor.errors import StaleClaimError
+from braintumor.errors import ScoringRunError, StaleClaimError
 from braintumor.imaging.rejection import Rejection
 from braintumor.objectstore import S3Uri
 from braintumor.registry import ModelVersion
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.answer import Answer
-from braintumor.serving.engine import ENGINE
+from braintumor.serving.engine import EngineName
 
 LEASE_SECONDS = 120
 
@@ -32,6 +33,22 @@ IS_AT_WORK = """exists (
       and scoring_chunk.finished_at is null
       and scoring_chunk.lease_expires_at > now())"""
 """SQL: whether a worker is at the row of ``scan`` right now."""
+
+SAME_ANSWER = """
+    prediction.model_version_id = :model and prediction.engine = :engine and prediction.preprocessing = :preprocessing
+    and (select second_model_version_id from scoring_run where scoring_run_id = prediction.scoring_run_id)
+        is not distinct from :second"""
+"""SQL: whether a row of ``prediction`` is what a run of these values would write for the same bytes."""
+
+
+def of_same_answer(run: ScoringRun) -> dict[str, Any]:
+    """The values of ``SAME_ANSWER`` for a run."""
+    return {
+        "model": run.model.model_version_id,
+        "engine": run.engine,
+        "preprocessing": run.model.preprocessing,
+        "second": run.second and run.second.model_version_id,
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +81,11 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class ScanFacts:
-    """What reading a scan found out about it, beside its frames. Pseudonyms are keyed, never raw identifiers."""
+    """What reading a scan found out about it, beside its frames: columns of ``scan``.
+
+    Pseudonyms are keyed, never raw identifiers. ``audit_probability`` is that with which the scan was drawn into the
+    audit sample, before it was scored; ``None`` where it was not drawn.
+    """
 
     format: str
     content_sha256: str
@@ -72,6 +93,7 @@ class ScanFacts:
     study_pseudonym: str | None
     series_pseudonym: str | None
     patient_pseudonym: str | None
+    audit_probability: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +103,21 @@ class Scored:
     scan_id: int
     facts: ScanFacts
     answers: tuple[Answer, ...]
+
+    @property
+    def count_frame(self) -> int:
+        """How many frames have an answer."""
+        return len(self.answers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copied:
+    """A scan that takes over the answers of ``original_id``: of the same bytes, and settled before it or with it."""
+
+    scan_id: int
+    facts: ScanFacts
+    original_id: int
+    count_frame: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +135,7 @@ class Superseded:
     scan_id: int
 
 
-Outcome = Scored | Rejected | Superseded
+Outcome = Scored | Copied | Rejected | Superseded
 
 
 def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
@@ -204,7 +241,7 @@ def settle(
     Raises:
         StaleClaimError: somebody claimed the chunk, or planned its scans again, since; nothing was written.
     """
-    scored = [outcome for outcome in outcomes if isinstance(outcome, Scored)]
+    scored = [outcome for outcome in outcomes if isinstance(outcome, Scored | Copied)]
     rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
     superseded = [outcome for outcome in outcomes if isinstance(outcome, Superseded)]
     with transaction(engine) as connection:
@@ -251,20 +288,20 @@ def _fence(connection: Connection, held: Claim) -> None:
         )
 
 
-def _settle_scored(connection: Connection, held: Claim, scored: Sequence[Scored]) -> None:
+def _settle_scored(connection: Connection, held: Claim, scored: Sequence[Scored | Copied]) -> None:
     connection.execute(
         text("""
         create temporary table settled (
             scan_id bigint, count_frame integer, format text, content_sha256 text, pixel_sha256 text,
-            study_pseudonym text, series_pseudonym text, patient_pseudonym text
+            study_pseudonym text, series_pseudonym text, patient_pseudonym text, audit_probability real
         ) on commit drop""")
     )
-    columns = ["format", "content_sha256", "pixel_sha256", "study_pseudonym", "series_pseudonym", "patient_pseudonym"]
+    columns = [field.name for field in fields(ScanFacts)]
     copy_rows(
         connection,
         "settled",
         ["scan_id", "count_frame", *columns],
-        ((s.scan_id, len(s.answers), *(getattr(s.facts, name) for name in columns)) for s in scored),
+        ((s.scan_id, s.count_frame, *(getattr(s.facts, name) for name in columns)) for s in scored),
     )
     updated = connection.execute(
         text(f"""
@@ -277,8 +314,11 @@ def _settle_scored(connection: Connection, held: Claim, scored: Sequence[Scored]
         {"run": held.run.scoring_run_id, "chunk": held.chunk_number},
     )
     _require_all(updated.rowcount, len(scored), held)
-    answers = ((scan.scan_id, scan.answers) for scan in scored)
-    write_predictions(connection, answers, scoring_run_id=held.run.scoring_run_id, model=held.run.model)
+    answers = ((scan.scan_id, scan.answers) for scan in scored if isinstance(scan, Scored))
+    write_predictions(
+        connection, answers, scoring_run_id=held.run.scoring_run_id, model=held.run.model, scored_by=held.run.engine
+    )
+    _copy_predictions(connection, held, [scan for scan in scored if isinstance(scan, Copied)])
 
 
 def _settle_without_answer(connection: Connection, held: Claim, state: str, scan_ids: list[int]) -> None:
@@ -299,10 +339,34 @@ def _require_all(updated: int, expected: int, held: Claim) -> None:
         )
 
 
+def _copy_predictions(connection: Connection, held: Claim, copied: Sequence[Copied]) -> None:
+    taken = ", ".join(name for name in _PREDICTION_COLUMNS if name not in {"scan_id", "scoring_run_id"})
+    written = connection.execute(
+        text(f"""
+        insert into prediction (scan_id, scoring_run_id, copied_from_scan_id, {taken})
+        select copy.scan_id, :run, coalesce(copied_from_scan_id, prediction.scan_id), {taken}
+        from unnest(cast(:scans as bigint[]), cast(:originals as bigint[])) as copy (scan_id, original_id)
+        join prediction on prediction.scan_id = copy.original_id
+        where {SAME_ANSWER}"""),
+        {
+            "run": held.run.scoring_run_id,
+            "scans": [scan.scan_id for scan in copied],
+            "originals": [scan.original_id for scan in copied],
+            **of_same_answer(held.run),
+        },
+    ).rowcount
+    if written != sum(scan.count_frame for scan in copied):
+        raise ScoringRunError(
+            f"Answers that copies in chunk {held.chunk_number} of run {held.run.scoring_run_id} were to take over were "
+            "removed meanwhile. Nothing was written: clear the task, and the copies are scored themselves."
+        )
+
+
 _PREDICTION_COLUMNS = (
     "scan_id", "frame_index", "model_version_id", "scoring_run_id", "predicted_class", "confidence", "margin",
     "probability_glioma", "probability_meningioma", "probability_normal", "probability_pituitary",
-    "review_reasons", "activation_map", "engine", "preprocessing",
+    "out_of_distribution", "second_class", "second_confidence", "review_reasons", "activation_map", "engine",
+    "preprocessing",
 )  # fmt: skip
 
 
@@ -312,24 +376,27 @@ def write_predictions(
     *,
     scoring_run_id: int,
     model: ModelVersion,
+    scored_by: EngineName,
 ) -> None:
-    """Add the rows of ``prediction``: each scan's id, and its answers in the order of its frames."""
+    """Add the rows of ``prediction``: each scan's id, and its answers, which name their frames."""
     rows = (
         (
             scan_id,
-            frame_index,
+            answer.frame_index,
             model.model_version_id,
             scoring_run_id,
             answer.predicted_class,
             answer.confidence,
             answer.margin,
             *answer.probabilities,
+            answer.out_of_distribution,
+            *(answer.second or (None, None)),
             "{" + ",".join(answer.review_reasons) + "}",
             "\\x" + answer.activation_map.astype("<f2").tobytes().hex(),
-            ENGINE,
+            scored_by,
             model.preprocessing,
         )
         for scan_id, of_frames in answers
-        for frame_index, answer in enumerate(of_frames)
+        for answer in of_frames
     )
     copy_rows(connection, "prediction", _PREDICTION_COLUMNS, rows)

@@ -1,4 +1,4 @@
-"""What is new under the prefix: the listing, streamed into Postgres and anti-joined there with the ledger.
+"""What is new under the prefixes: the listing, streamed into Postgres and anti-joined there with the ledger.
 
 There is no watermark: late, overwritten and re-uploaded objects are found, because (bucket, key, etag) is what counts.
 """
@@ -6,13 +6,13 @@ There is no watermark: late, overwritten and re-uploaded objects are found, beca
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
-from pathlib import PurePosixPath
+from itertools import chain, islice
 
 from sqlalchemy import Connection, Engine, text
 
-from braintumor.database import copy_rows, transaction
+from braintumor.database import copy_rows, take_turns, transaction
 from braintumor.imaging.rejection import RejectionReason
 from braintumor.objectstore import ObjectEntry, ObjectStore
 from braintumor.scoring.claim import IS_AT_WORK
@@ -27,14 +27,31 @@ _NOT_SCANS = {".ds_store", "thumbs.db", "desktop.ini", "dicomdir"}
 
 @dataclass(frozen=True, kw_only=True)
 class Discovery:
-    """What a run saw, and how much of it is to be settled: never seen, or back after it was superseded or refused."""
+    """What a run saw, and what it is about to do with it; the rest of what it saw is known.
+
+    Attributes:
+        count_seen: objects under the prefixes.
+        count_new: to be settled, at a key that the ledger had not seen.
+        count_changed: to be settled, at a key that it had seen with another etag.
+        count_unsupported: not seen before and no scans by rule: ignored.
+        count_retried: of earlier runs and to be settled again: pending, sent back, refused, or superseded and back.
+    """
 
     count_seen: int
     count_new: int
+    count_changed: int
+    count_unsupported: int
+    count_retried: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.count_seen} objects seen: {self.count_new} new, {self.count_changed} changed, "
+            f"{self.count_unsupported} unsupported, {self.count_retried} retried"
+        )
 
 
 def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
-    """List the run's prefix and enter what is new into the ledger, all in one transaction.
+    """List the run's prefixes and enter what is new into the ledger, all in one transaction.
 
     A retry lists again and replaces what its predecessor saw, unless work has been planned from it: then the listing
     stands as it was stored.
@@ -47,30 +64,34 @@ def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
         stored = _stored(connection, run)
         if stored is not None:
             return stored
-        connection.execute(
-            text("""
-            create temporary table listing (
-                bucket text, key text, etag text, size_byte bigint, arrived_at timestamptz, is_ignored boolean
-            ) on commit drop""")
-        )
-        count_seen = _copy_listing(connection, store.list(run.scans))
-        connection.execute(text("lock table scan_location in share row exclusive mode"))  # one run at a time enters
-        count_new = _enter_new(connection, run) + _reopen(connection, run)
+        count_seen = _copy_listing(connection, chain.from_iterable(store.list(prefix) for prefix in run.scans))
+        take_turns(connection, "discovery")  # one run at a time enters
+        _find_in_ledger(connection)
+        _enter_new(connection, run)
+        _reopen(connection, run)
         _close_vanished(connection, run)
-        discovery = Discovery(count_seen=count_seen, count_new=count_new)
-        _record(connection, run, discovery)
+        _record(connection, run, count_seen)
+        discovery = _stored(connection, run)
+        assert discovery is not None
         return discovery
 
 
 def is_ignored(key: str) -> bool:
     """Folder markers and the litter of file managers are no scans."""
-    return key.endswith("/") or PurePosixPath(key).name.lower() in _NOT_SCANS
+    return key.endswith("/") or key.rpartition("/")[2].lower() in _NOT_SCANS
 
 
 def _copy_listing(connection: Connection, entries: Iterator[ObjectEntry]) -> int:
     """Stream the listing into its temporary table; returns how many objects the lister saw."""
+    connection.execute(
+        text("""
+        create temporary table listing (
+            position bigint generated always as identity,
+            bucket text, key text, etag text, size_byte bigint, arrived_at timestamptz, is_ignored boolean
+        ) on commit drop""")
+    )
     count = 0
-    while batch := list(islice(entries, _BATCH)):
+    for batch in _fetched_ahead(entries):
         copy_rows(
             connection,
             "listing",
@@ -81,57 +102,84 @@ def _copy_listing(connection: Connection, entries: Iterator[ObjectEntry]) -> int
     return count
 
 
+def _fetched_ahead(entries: Iterator[ObjectEntry]) -> Iterator[list[ObjectEntry]]:
+    """The listing in batches, of which the next is fetched while one is stored."""
+    with ThreadPoolExecutor(1) as ahead:
+        coming = ahead.submit(lambda: list(islice(entries, _BATCH)))
+        while batch := coming.result():
+            coming = ahead.submit(lambda: list(islice(entries, _BATCH)))
+            yield batch
+
+
 def _stored(connection: Connection, run: ScoringRun) -> Discovery | None:
+    columns = ", ".join(f"coalesce({name}, 0) as {name}" for name in Discovery.__dataclass_fields__)
     row = connection.execute(
-        text("select count_seen, count_new from scoring_run where scoring_run_id = :run and listed_at is not null"),
+        text(f"select {columns} from scoring_run where scoring_run_id = :run and listed_at is not null"),
         {"run": run.scoring_run_id},
     ).one_or_none()
-    return None if row is None else Discovery(count_seen=row.count_seen, count_new=row.count_new)
+    return None if row is None else Discovery(**row._mapping)
 
 
-def _enter_new(connection: Connection, run: ScoringRun) -> int:
-    """One ledger row and one location per object version that the ledger has not seen."""
-    return connection.execute(
+def _find_in_ledger(connection: Connection) -> None:
+    """Join the listing with the ledger, once: ``seen`` has each object's scan, and for a new one the next number."""
+    connection.execute(text("analyze listing"))
+    connection.execute(text("set local work_mem = '64MB'"))  # a million keys are joined in memory, not by way of files
+    connection.execute(
         text("""
-        with fresh as (
-            select listing.*, nextval(pg_get_serial_sequence('scan', 'scan_id')) as scan_id
+        create temporary table seen on commit drop as
+        select
+            coalesce(known_id, nextval(pg_get_serial_sequence('scan', 'scan_id'))) as scan_id,
+            known_id is null as is_fresh,
+            known_id is null and exists (
+                select from scan_location as earlier
+                where earlier.bucket = joined.bucket and earlier.key = joined.key) as is_changed,
+            bucket, key, etag, size_byte, arrived_at, is_ignored
+        from (
+            select listing.*, scan_location.scan_id as known_id
             from listing
-            where not exists (
-                select from scan_location
-                where scan_location.bucket = listing.bucket
-                  and scan_location.key = listing.key
-                  and scan_location.etag = listing.etag)
-        ),
-        entered as (
-            insert into scan (scan_id, scoring_run_id, state, size_byte, arrived_at, settled_at)
-            overriding system value
-            select
-                scan_id, :run, cast(case when is_ignored then 'ignored' else 'pending' end as scan_state),
-                size_byte, arrived_at, case when is_ignored then now() end
-            from fresh
-        )
-        insert into scan_location (scan_id, bucket, key, etag)
-        select scan_id, bucket, key, etag from fresh"""),
+            left join scan_location using (bucket, key, etag)
+            order by position  -- so that scans are numbered as they are listed, and a series is worked on together
+        ) as joined""")
+    )
+    connection.execute(text("analyze seen"))
+
+
+def _enter_new(connection: Connection, run: ScoringRun) -> None:
+    """One ledger row and one location per object version that the ledger has not seen."""
+    connection.execute(
+        text("""
+        insert into scan (scan_id, scoring_run_id, state, size_byte, arrived_at, settled_at)
+        overriding system value
+        select
+            scan_id, :run, cast(case when is_ignored then 'ignored' else 'pending' end as scan_state),
+            size_byte, arrived_at, case when is_ignored then now() end
+        from seen
+        where is_fresh"""),
         {"run": run.scoring_run_id},
-    ).rowcount
+    )
+    connection.execute(
+        text("""
+        insert into scan_location (scan_id, bucket, key, etag)
+        select scan_id, bucket, key, etag from seen where is_fresh""")
+    )
 
 
-def _reopen(connection: Connection, run: ScoringRun) -> int:
-    """What was superseded and lies there again, and what S3 refused: to be tried once more. Returns how many."""
-    return connection.execute(
+def _reopen(connection: Connection, run: ScoringRun) -> None:
+    """What was superseded and lies there again, and what S3 refused: to be tried once more."""
+    connection.execute(
         text("""
         update scan
         set state = 'pending', settled_at = null, scoring_run_id = :run, chunk_number = null
-        from listing
-        join scan_location using (bucket, key, etag)
-        where scan.scan_id = scan_location.scan_id
+        from seen
+        where scan.scan_id = seen.scan_id
+          and not seen.is_fresh
           and (scan.state = 'superseded' or scan.state = 'rejected' and exists (
                 select from rejection
                 where rejection.scan_id = scan.scan_id
                   and rejection.scoring_run_id = scan.scoring_run_id
                   and rejection.reason = :refused))"""),
         {"run": run.scoring_run_id, "refused": RejectionReason.ACCESS_DENIED},
-    ).rowcount
+    )
 
 
 def _close_vanished(connection: Connection, run: ScoringRun) -> None:
@@ -144,31 +192,46 @@ def _close_vanished(connection: Connection, run: ScoringRun) -> None:
         where scan_location.scan_id = scan.scan_id
           and scan.state = 'pending'
           and scan.discovered_at < now()  -- not entered by another run while this one was listing
-          and scan_location.bucket = :bucket
-          and starts_with(scan_location.key, :prefix)
-          and not exists (
-            select from listing
-            where listing.bucket = scan_location.bucket
-              and listing.key = scan_location.key
-              and listing.etag = scan_location.etag)
+          and exists (
+            select from unnest(cast(:buckets as text[]), cast(:prefixes as text[])) as listed (bucket, prefix)
+            where scan_location.bucket = listed.bucket and starts_with(scan_location.key, listed.prefix))
+          and not exists (select from seen where seen.scan_id = scan.scan_id)
           and not {IS_AT_WORK}"""),
-        {"run": run.scoring_run_id, "bucket": run.scans.bucket, "prefix": run.scans.key},
+        {
+            "run": run.scoring_run_id,
+            "buckets": [uri.bucket for uri in run.scans],
+            "prefixes": [uri.key for uri in run.scans],
+        },
     )
 
 
-def _record(connection: Connection, run: ScoringRun, discovery: Discovery) -> None:
-    """Store what was seen, before any work: the count of the lister, and each scan."""
+def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
+    """Store what was seen and is planned, before any work: the count of the lister, each scan, and the kinds."""
+    values = {"run": run.scoring_run_id, "seen": count_seen}
     connection.execute(
-        text("""
-        insert into sighting (scoring_run_id, scan_id)
-        select :run, scan_location.scan_id
-        from listing
-        join scan_location using (bucket, key, etag)"""),
-        {"run": run.scoring_run_id},
+        text("insert into sighting (scoring_run_id, scan_id) select :run, scan_id from seen"),
+        values,
     )
     connection.execute(
-        text("""
-        update scoring_run set count_seen = :seen, count_new = :new, listed_at = now()
+        text(f"""
+        with kind as (
+            select
+                count(*) filter (where is_fresh and not is_ignored and not is_changed) as count_new,
+                count(*) filter (where is_fresh and not is_ignored and is_changed) as count_changed,
+                count(*) filter (where is_fresh and is_ignored) as count_unsupported
+            from seen
+        ),
+        again as (
+            select count(*) as count_retried
+            from seen
+            join scan using (scan_id)
+            where not seen.is_fresh and scan.state = 'pending' and not {IS_AT_WORK}
+        )
+        update scoring_run
+        set count_seen = :seen, listed_at = now(),
+            count_new = kind.count_new, count_changed = kind.count_changed,
+            count_unsupported = kind.count_unsupported, count_retried = again.count_retried
+        from kind, again
         where scoring_run_id = :run"""),
-        {"run": run.scoring_run_id, "seen": discovery.count_seen, "new": discovery.count_new},
+        values,
     )

@@ -4,21 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 
 from braintumor import database
-from braintumor.errors import ConfigurationError
+from braintumor.errors import ConfigurationError, ObjectStoreError, ScoringRunError
+from braintumor.imaging.guard import shared_guard
 from braintumor.migrations import require_current
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.registry import ModelVersion, load_model
+from braintumor.objectstore import ObjectStore
+from braintumor.pages.address import MORNING_SHEET, run_page, run_path
+from braintumor.pages.store import write_page
 from braintumor.scoring.discovery import Discovery, discover
+from braintumor.scoring.measures import Measure, night_measures
+from braintumor.scoring.model import chosen_engine, open_model
+from braintumor.scoring.morning import Sheet, make_sheet, sheet_page, to_markdown
+from braintumor.scoring.morning_rules import MorningRules
 from braintumor.scoring.plan import CHUNK_SIZE, plan
-from braintumor.scoring.reconcile import Balance, reconcile
+from braintumor.scoring.prefixes import ScanPrefixes
+from braintumor.scoring.reconcile import Balance, count_balance, reconcile
 from braintumor.scoring.run import ScoringRun, load_run, open_run
 from braintumor.scoring.worker import score_chunk
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
+
+
+def require_pseudonym_key(settings: Settings) -> None:
+    """Check the secret that keys the pseudonyms.
+
+    Raises:
+        ConfigurationError: it is missing or too short.
+    """
+    if len(settings.require("pseudonym_key")) < _SHORTEST_KEY:
+        raise ConfigurationError(
+            f"BRAINTUMOR_PSEUDONYM_KEY has fewer than {_SHORTEST_KEY} characters, so pseudonyms could be guessed. "
+            "Make one with: python -c 'import secrets; print(secrets.token_hex(32))', and keep it: pseudonyms "
+            "change with it."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,30 +50,40 @@ class Night:
     settings: Settings
     engine: Engine
     store: ObjectStore
-    _models: dict[str, LoadedModel] = field(default_factory=dict, init=False, repr=False)
+    _models: dict[int, tuple[LoadedModel, LoadedModel | None]] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def open(cls, settings: Settings) -> Night:
         """Connect, and check what can be checked before any work.
 
         Raises:
-            ConfigurationError: the pseudonym key is missing or too short.
+            ConfigurationError: the pseudonym key is missing or too short, or there is no such engine or timezone.
             MigrationError: the schema is behind.
+            MorningRulesError: the rule file of the morning sheet is not one.
         """
-        if len(settings.require("pseudonym_key")) < _SHORTEST_KEY:
-            raise ConfigurationError(
-                f"BRAINTUMOR_PSEUDONYM_KEY has fewer than {_SHORTEST_KEY} characters, so pseudonyms could be guessed. "
-                "Make one with: python -c 'import secrets; print(secrets.token_hex(32))', and keep it: pseudonyms "
-                "change with it."
-            )
+        require_pseudonym_key(settings)
+        chosen_engine(settings)
+        _require_timezone(settings)
+        MorningRules.load(settings.morning_rules)  # a bad file is told before the night, not after it
         engine = database.connect(settings)
         require_current(engine)
         return cls(settings=settings, engine=engine, store=ObjectStore.connect(settings))
 
-    def begin(self, *, run_key: str, scans_uri: str | None = None) -> tuple[ScoringRun, Discovery]:
-        """Pin the champion, open the run, and enter what is new into the ledger."""
-        scans = S3Uri.parse_prefix(scans_uri or self.settings.require("scans_uri"))
-        run = open_run(self.engine, run_key=run_key, scans=scans)
+    def begin(
+        self, *, run_key: str, scans_uri: str | None = None, second_model: str | None = None
+    ) -> tuple[ScoringRun, Discovery]:
+        """Pin the champion, open the run, and enter what is new into the ledger.
+
+        Without ``scans_uri`` or ``second_model`` the settings' own count.
+        """
+        scans = ScanPrefixes.parse(scans_uri or self.settings.require("scans_uri"))
+        run = open_run(
+            self.engine,
+            run_key=run_key,
+            scans=scans,
+            scored_by=chosen_engine(self.settings),
+            second=second_model or self.settings.second_model,
+        )
         return run, discover(self.engine, self.store, run)
 
     def plan(self, scoring_run_id: int, *, chunk_size: int = CHUNK_SIZE) -> list[int]:
@@ -62,22 +94,74 @@ class Night:
         """Score one chunk with the run's pinned model; returns counts of outcomes."""
         run = load_run(self.engine, scoring_run_id)
         key = self.settings.require("pseudonym_key").encode()
-        model = self._loaded(run.model)
-        return dict(score_chunk(self.engine, self.store, model, run, chunk_number, pseudonym_key=key))
+        shared_guard()  # its processes start while the model is loaded
+        model, second = self._loaded(run)
+        return dict(score_chunk(self.engine, self.store, model, run, chunk_number, pseudonym_key=key, second=second))
 
-    def _loaded(self, model: ModelVersion) -> LoadedModel:
-        """The model, checked and compiled once for all chunks of this process."""
-        if model.model_name not in self._models:
+    def _loaded(self, run: ScoringRun) -> tuple[LoadedModel, LoadedModel | None]:
+        """The run's models, checked and compiled once for all chunks of this process."""
+        if run.scoring_run_id not in self._models:
             self._models.clear()
-            self._models[model.model_name] = load_model(self.store, self.settings, model)
-        return self._models[model.model_name]
+            first, *others = (
+                open_model(self.engine, self.store, self.settings, model, run.engine)
+                for model in (run.model, run.second)
+                if model is not None
+            )
+            self._models[run.scoring_run_id] = (first, others[0] if others else None)
+        return self._models[run.scoring_run_id]
 
-    def reconcile(self, scoring_run_id: int) -> Balance:
-        """Prove that the run balances."""
-        return reconcile(self.engine, load_run(self.engine, scoring_run_id))
+    def reconcile(
+        self,
+        scoring_run_id: int,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        measured: Callable[[Measure], None] = lambda _: None,
+    ) -> Balance:
+        """Prove that the run balances, write its morning sheet, tell what was measured, and refuse a red night.
+
+        Raises:
+            UnbalancedRunError: as of ``reconcile``; the sheet is written all the same.
+            ScoringRunError: as of ``reconcile``; or, as ``RedNightError``, the sheet is red.
+        """
+        run = load_run(self.engine, scoring_run_id)
+        rules = MorningRules.load(self.settings.morning_rules)
+        count_balance(self.engine, run)  # a run without a listing has no sheet
+        try:
+            balance = reconcile(self.engine, run)
+        except ScoringRunError as error:
+            self._publish(
+                make_sheet(self.engine, run, rules, settings=self.settings, failure=str(error)), say, measured
+            )
+            raise
+        sheet = make_sheet(self.engine, run, rules, settings=self.settings)
+        self._publish(sheet, say, measured)
+        sheet.require_not_red()
+        return balance
+
+    def _publish(self, sheet: Sheet, say: Callable[[str], None], measured: Callable[[Measure], None]) -> None:
+        """Store and say the sheet. The row in Postgres has committed, so a page that S3 does not take is only said."""
+        address = run_page(self.settings, sheet.run.run_key, MORNING_SHEET)
+        say(to_markdown(sheet, address=f"/braintumor/reports/{run_path(sheet.run.run_key, MORNING_SHEET)}"))
+        try:
+            write_page(self.store, address, sheet_page(sheet))
+        except ObjectStoreError as error:
+            say(f"The page of the morning sheet was not stored: {error}")
+        for measure in night_measures(self.engine, sheet):
+            measured(measure)
 
 
 _SHORTEST_KEY = 32
+
+
+def _require_timezone(settings: Settings) -> None:
+    name = settings.require("timezone")
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError) as error:  # not found, no such name at all, a folder of zones
+        raise ConfigurationError(
+            f"BRAINTUMOR_TIMEZONE must be a name of the tz database, such as Europe/Berlin or UTC. Received: {name!r}. "
+            "Correct it."
+        ) from error
 
 
 def score_night(
@@ -85,14 +169,15 @@ def score_night(
     *,
     run_key: str,
     scans_uri: str | None = None,
+    second_model: str | None = None,
     chunk_size: int = CHUNK_SIZE,
     say: Callable[[str], None] = lambda _: None,
     on_chunk: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Balance:
     """Discover, plan, score every chunk, reconcile."""
     night = Night.open(settings)
-    run, discovery = night.begin(run_key=run_key, scans_uri=scans_uri)
-    say(f"{discovery.count_seen} objects seen, {discovery.count_new} new; scoring with {run.model.model_name}")
+    run, discovery = night.begin(run_key=run_key, scans_uri=scans_uri, second_model=second_model)
+    say(f"{discovery}; scoring with {run.model.model_name}")
     chunks = night.plan(run.scoring_run_id, chunk_size=chunk_size)
     for done, chunk in enumerate(chunks, start=1):
         night.score(run.scoring_run_id, chunk)

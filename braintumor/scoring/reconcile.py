@@ -24,6 +24,7 @@ class Balance:
     count_deferred: int
     count_superseded: int
     count_unaccounted: int
+    count_erased: int = 0
 
     @property
     def is_balanced(self) -> bool:
@@ -33,6 +34,8 @@ class Balance:
     def __str__(self) -> str:
         parts = {name.removeprefix("count_"): count for name, count in asdict(self).items() if name != "count_seen"}
         unaccounted = parts.pop("unaccounted")
+        if not parts["erased"]:
+            del parts["erased"]
         total = " + ".join(f"{count} {name}" for name, count in parts.items())
         return f"{self.count_seen} seen = {total}" + (f", but {unaccounted} UNACCOUNTED" if unaccounted else "")
 
@@ -46,6 +49,8 @@ def reconcile(engine: Engine, run: ScoringRun) -> Balance:
     """
     balance = count_balance(engine, run)
     _record(engine, run, balance)
+    with transaction(engine) as connection:
+        connection.execute(text("select mark_shared_pictures(:run)"), {"run": run.scoring_run_id})
     _require_work_done(engine, run, balance)
     if not balance.is_balanced:
         raise UnbalancedRunError(

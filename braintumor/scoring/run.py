@@ -8,35 +8,56 @@ from sqlalchemy import Engine, text
 
 from braintumor.database import transaction
 from braintumor.errors import ScoringRunError
-from braintumor.objectstore import S3Uri
 from braintumor.registry import ModelVersion, champion, find_model
-from braintumor.serving.engine import ENGINE
+from braintumor.scoring.model import require_comparable, require_runnable
+from braintumor.scoring.prefixes import ScanPrefixes
+from braintumor.serving.engine import EngineName
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringRun:
-    """One night, or one manual run."""
+    """One night, or one manual run. Models and engine stay what they were when it was opened.
+
+    ``second`` is asked beside ``model``, and where it names another class a person should look.
+    """
 
     scoring_run_id: int
     run_key: str
-    scans: S3Uri
+    scans: ScanPrefixes
     model: ModelVersion
+    engine: EngineName
+    second: ModelVersion | None = None
 
 
-def open_run(engine: Engine, *, run_key: str, scans: S3Uri) -> ScoringRun:
-    """Open a run and pin the champion; the same ``run_key`` finds the run that is open already.
+def open_run(
+    engine: Engine, *, run_key: str, scans: ScanPrefixes, scored_by: EngineName, second: str | None = None
+) -> ScoringRun:
+    """Open a run and pin the champion, the engine and a second model; one ``run_key`` finds one run.
 
     Raises:
         NoChampionError: nobody has been promoted, so nothing was opened.
+        ConfigurationError: the engine does not run such a model, or the second one cannot be asked beside it.
+        ModelIntegrityError: there is no model of that name.
     """
     model = champion(engine)
+    require_runnable(model, scored_by)
+    other = None if second is None else find_model(engine, second)
+    if other is not None:
+        require_comparable(model, other)
+        require_runnable(other, scored_by)
     with transaction(engine) as connection:
         connection.execute(
             text("""
-            insert into scoring_run (run_key, scans_uri, model_version_id, engine)
-            values (:run_key, :scans, :model, :engine)
+            insert into scoring_run (run_key, scans_uri, model_version_id, engine, second_model_version_id)
+            values (:run_key, :scans, :model, :engine, :second)
             on conflict (run_key) do nothing"""),
-            {"run_key": run_key, "scans": str(scans), "model": model.model_version_id, "engine": ENGINE},
+            {
+                "run_key": run_key,
+                "scans": str(scans),
+                "model": model.model_version_id,
+                "engine": scored_by,
+                "second": other and other.model_version_id,
+            },
         )
         found: int = connection.execute(
             text("select scoring_run_id from scoring_run where run_key = :run_key"), {"run_key": run_key}
@@ -53,7 +74,7 @@ def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
-            select run_key, scans_uri, model_version_id from scoring_run
+            select run_key, scans_uri, model_version_id, engine, second_model_version_id as second from scoring_run
             where scoring_run_id = :id and kind = 'night'"""),
             {"id": scoring_run_id},
         ).one_or_none()
@@ -62,6 +83,8 @@ def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:
     return ScoringRun(
         scoring_run_id=scoring_run_id,
         run_key=row.run_key,
-        scans=S3Uri.parse(row.scans_uri),
+        scans=ScanPrefixes.parse(row.scans_uri),
         model=find_model(engine, str(row.model_version_id)),
+        engine=EngineName(row.engine),
+        second=None if row.second is None else find_model(engine, str(row.second)),
     )

@@ -1,8 +1,9 @@
 """Score one chunk: read, decode, infer, settle.
 
-Reading and decoding run ahead in threads while the engine works, a bounded number of scans at a time, so memory does
-not grow with the chunk. No scan stops the others: what S3 does not hand out just now is left for the task's retry, and
-after a worker has died on a chunk its scans are worked on one by one, so that the next death has a name.
+Reading and decoding run ahead in threads while the engine works, a bounded number of scans and frames at a time, so
+memory does not grow with the chunk. No scan stops the others: what S3 does not hand out just now is left for the
+task's retry, and after a worker has died on a chunk its scans are worked on one by one, so that the next death has a
+name.
 """
 
 from __future__ import annotations
@@ -13,11 +14,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
-from itertools import islice
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from braintumor.errors import (
@@ -29,13 +28,15 @@ from braintumor.errors import (
     StaleClaimError,
 )
 from braintumor.imaging.deidentify import pseudonym
-from braintumor.imaging.frames import Decoded, Limits, decode
-from braintumor.imaging.preprocess import prepare
+from braintumor.imaging.frames import Limits
+from braintumor.imaging.guard import Guard, shared_guard
+from braintumor.imaging.prepared import PreparedFile, PreparedScan, take_step
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.objectstore import ObjectStore
 from braintumor.scoring.claim import (
     Claim,
     ClaimedScan,
+    Copied,
     Outcome,
     Rejected,
     ScanFacts,
@@ -47,12 +48,12 @@ from braintumor.scoring.claim import (
     renew,
     settle,
 )
+from braintumor.scoring.copies import Originals, ReadScan
+from braintumor.scoring.erased import Erased
 from braintumor.scoring.run import ScoringRun
-from braintumor.serving.answer import answers
+from braintumor.serving.answer import answers, of_scan
+from braintumor.serving.audit import AUDIT_SHARE, is_audited
 from braintumor.serving.engine import LoadedModel
-
-_SCANS_A_STEP = 32
-"""Scans decoded and inferred together."""
 
 _DEATHS_ALONE = 3
 """So many workers may die alone with a scan before it is rejected."""
@@ -63,11 +64,15 @@ _UNREAD_IN_A_ROW = 16
 
 @dataclass(frozen=True, kw_only=True)
 class _Readable:
-    """A scan as the model wants it: frames uint8 (F, S, S, 3)."""
+    """A scan as the model wants it."""
 
     scan_id: int
     facts: ScanFacts
-    frames: NDArray[np.uint8]
+    frames: PreparedScan
+
+    def without_frames(self) -> ReadScan:
+        """What tells whether it is a copy."""
+        return ReadScan(scan_id=self.scan_id, facts=self.facts, count_frame=len(self.frames.indexes))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +93,14 @@ def score_chunk(
     chunk_number: int,
     *,
     pseudonym_key: bytes,
+    second: LoadedModel | None = None,
     limits: Limits | None = None,
+    guard: Guard | None = None,
 ) -> Counter[str]:
-    """Claim, score and settle a chunk; returns how many scans were ``scored``, ``rejected`` and ``superseded``.
+    """Claim, score and settle a chunk; returns how many scans were ``scored``, ``rejected`` and so on.
 
-    A chunk that is settled already is left alone, and counts nothing.
+    A ``second`` model is asked about every frame too; its answers stand beside the first one's. ``copied`` are those
+    that took over the answers to a scan of the same bytes. A settled chunk is left alone, and counts nothing.
 
     Raises:
         StaleClaimError: a newer attempt owns the chunk; nothing was written since it does.
@@ -101,11 +109,17 @@ def score_chunk(
     held = claim(engine, run, chunk_number)
     if held is None:
         return Counter()
+    erased = Erased.load(engine, pseudonym_key)  # after the claim: nobody is erased while a chunk is at work
     reader = _Reader(
-        store=store, size=model.manifest.image_size, pseudonym_key=pseudonym_key, limits=limits or Limits()
+        store=store,
+        guard=guard or shared_guard(),
+        size=model.manifest.image_size,
+        pseudonym_key=pseudonym_key,
+        erased=erased,
+        limits=limits or Limits(),
     )
     try:
-        return _Work(engine=engine, model=model, held=held, reader=reader).finish()
+        return _Work(engine=engine, model=model, second=second, held=held, reader=reader).finish()
     except StaleClaimError:
         raise
     except BaseException:
@@ -120,11 +134,16 @@ class _Work:
 
     engine: Engine
     model: LoadedModel
+    second: LoadedModel | None
     held: Claim
     reader: _Reader
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "infer": 0.0})
     counts: Counter[str] = field(default_factory=Counter)
     unread: list[_Unread] = field(default_factory=list)
+    originals: Originals = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.originals = Originals(engine=self.engine, run=self.held.run)
 
     def finish(self) -> Counter[str]:
         """Settle every scan that can be, those that may kill a worker last and alone, and close the chunk."""
@@ -162,7 +181,11 @@ class _Work:
         for step in _steps(readings, self.seconds):
             started = time.monotonic()
             self._note_unread(step)
-            outcomes += _infer(self.model, step)
+            readable = [reading for reading in step if isinstance(reading, _Readable)]
+            outcomes += [reading for reading in step if isinstance(reading, Rejected | Superseded)]
+            originals = self.originals.find(reading.without_frames() for reading in readable)
+            outcomes += _infer(self.model, self.second, [scan for scan in readable if scan.scan_id not in originals])
+            outcomes += [_copied(scan, originals[scan.scan_id]) for scan in readable if scan.scan_id in originals]
             self.seconds["infer"] += time.monotonic() - started
             renew(self.engine, self.held)
         return outcomes
@@ -184,8 +207,10 @@ class _Reader:
     """What reading a scan needs to know. Runs in threads."""
 
     store: ObjectStore
+    guard: Guard
     size: int
     pseudonym_key: bytes
+    erased: Erased
     limits: Limits
 
     def read(self, scan: ClaimedScan) -> _Reading:
@@ -199,21 +224,25 @@ class _Reader:
             return Rejected(scan_id=scan.scan_id, rejection=refusal)
         except ObjectStoreUnreachableError as error:
             return _Unread(error=error)
-        decoded = decode(data, limits=self.limits)
-        if isinstance(decoded, Rejection):
-            return Rejected(scan_id=scan.scan_id, rejection=decoded)
-        frames = np.stack([prepare(frame.pixels, size=self.size) for frame in decoded.frames])
-        return _Readable(scan_id=scan.scan_id, facts=self._facts(data, decoded), frames=frames)
+        found = self.guard.read(data, size=self.size, limits=self.limits)
+        if isinstance(found, Rejection):
+            return Rejected(scan_id=scan.scan_id, rejection=found)
+        facts = self._facts(data, found)
+        if self.erased.holds(facts.patient_pseudonym):
+            refusal = Rejection(reason=RejectionReason.SUBJECT_ERASED, detail="of a person who was erased")
+            return Rejected(scan_id=scan.scan_id, rejection=refusal)
+        return _Readable(scan_id=scan.scan_id, facts=facts, frames=found.scan)
 
-    def _facts(self, data: bytes, decoded: Decoded) -> ScanFacts:
-        identity = decoded.dicom
+    def _facts(self, data: bytes, found: PreparedFile) -> ScanFacts:
+        identity, content_sha256 = found.dicom, sha256(data).hexdigest()
         return ScanFacts(
-            format=decoded.format,
-            content_sha256=sha256(data).hexdigest(),
-            pixel_sha256=decoded.pixel_sha256,
+            format=found.format,
+            content_sha256=content_sha256,
+            pixel_sha256=found.pixel_sha256,
             study_pseudonym=self._pseudonym("study", identity.study_instance_uid if identity else None),
             series_pseudonym=self._pseudonym("series", identity.series_instance_uid if identity else None),
             patient_pseudonym=self._pseudonym("patient", identity.patient_id if identity else None),
+            audit_probability=AUDIT_SHARE if is_audited(content_sha256) else None,
         )
 
     def _pseudonym(self, kind: Literal["study", "series", "patient"], value: str | None) -> str | None:
@@ -224,22 +253,23 @@ def _steps(readings: Iterator[_Reading], seconds: dict[str, float]) -> Iterator[
     """The readings, a bounded number at a time; the seconds that the engine waited for them are added up."""
     while True:
         started = time.monotonic()
-        step = list(islice(readings, _SCANS_A_STEP))
+        step = take_step(readings, lambda reading: reading.frames if isinstance(reading, _Readable) else None)
         seconds["read"] += time.monotonic() - started
         if not step:
             return
         yield step
 
 
-def _infer(model: LoadedModel, step: list[_Reading]) -> list[Outcome]:
-    """Score the readable scans of a step in one go, and pass the others through."""
-    readable = [reading for reading in step if isinstance(reading, _Readable)]
-    outcomes: list[Outcome] = [reading for reading in step if isinstance(reading, Rejected | Superseded)]
-    if readable:
-        outputs = model.predict(np.concatenate([scan.frames for scan in readable]))
-        stream = answers(outputs, model.manifest)
-        outcomes += [
-            Scored(scan_id=scan.scan_id, facts=scan.facts, answers=tuple(islice(stream, len(scan.frames))))
-            for scan in readable
-        ]
-    return outcomes
+def _copied(scan: _Readable, original_id: int) -> Copied:
+    count = len(scan.frames.indexes)
+    return Copied(scan_id=scan.scan_id, facts=scan.facts, original_id=original_id, count_frame=count)
+
+
+def _infer(model: LoadedModel, second: LoadedModel | None, readable: list[_Readable]) -> list[Scored]:
+    """Score the scans of a step in one go."""
+    if not readable:
+        return []
+    frames = np.concatenate([scan.frames.pixels for scan in readable])
+    other = None if second is None else second.predict(frames)
+    stream = answers(model.predict(frames), model.manifest, second=other)
+    return [Scored(scan_id=scan.scan_id, facts=scan.facts, answers=of_scan(stream, scan.frames)) for scan in readable]

@@ -4,6 +4,7 @@
 
     model.json          this module's ``Manifest``
     model.xml, .bin     the OpenVINO graph, preprocessing and temperature inside
+    reference.npy       embeddings of training images: what ``novelty`` compares with
     model.weights.h5    Keras weights, for evaluation and fine-tuning
     history.csv         one line per epoch
 """
@@ -23,15 +24,19 @@ MANIFEST = "model.json"
 GRAPH = "model.xml"
 GRAPH_WEIGHTS = "model.bin"
 KERAS_WEIGHTS = "model.weights.h5"
-SERVING_FILES = (MANIFEST, GRAPH, GRAPH_WEIGHTS)
+REFERENCE = "reference.npy"
+REQUIRED_FILES = (MANIFEST, GRAPH, GRAPH_WEIGHTS)
+SERVING_FILES = (*REQUIRED_FILES, REFERENCE)
+"""``reference.npy`` is not in the folders of models that were registered before there was one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What a model is, in its own folder, so that it can answer without a database.
 
-    ``temperature`` is already folded into the graph. ``sha256s`` covers every other file of the folder that is needed
-    to run or retrain it.
+    ``temperature`` is already folded into the graph. ``low_confidence_below`` has a value for each class that an answer
+    may name. ``out_of_distribution_above`` is ``None`` without a ``reference.npy``. ``sha256s`` covers every other file
+    of the folder that is needed to run or retrain it.
     """
 
     recipe: str
@@ -45,9 +50,10 @@ class Manifest:
     classes: tuple[str, ...]
     count_parameter: int
     temperature: float
-    low_confidence_below: float
+    low_confidence_below: dict[str, float]
     near_tie_below: float
     sha256s: dict[str, str]
+    out_of_distribution_above: float | None = None
 
     @property
     def name(self) -> str:
@@ -67,7 +73,11 @@ class Manifest:
         """
         try:
             values: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
-            manifest = cls(**{**values, "classes": tuple(values["classes"])})
+            of_classes = {
+                "classes": tuple(values["classes"]),
+                "low_confidence_below": _by_class(values["low_confidence_below"]),
+            }
+            manifest = cls(**{**values, **of_classes})
         except FileNotFoundError as exc:
             raise ModelIntegrityError(
                 f"{folder} is no model folder: it has no {MANIFEST}. Give the folder that `braintumor train` wrote."
@@ -80,7 +90,19 @@ class Manifest:
                 f"{folder / MANIFEST} lists the classes {list(manifest.classes)}; this version scores "
                 f"{list(CLASSES)} in this order. Train the model again."
             )
+        if (manifest.out_of_distribution_above is None) != (REFERENCE not in manifest.sha256s):
+            raise ModelIntegrityError(
+                f"{folder / MANIFEST} must give out_of_distribution_above together with the sha256 of {REFERENCE}, or "
+                "neither. Restore it from a copy, or train the model again."
+            )
         return manifest
+
+
+def _by_class(value: float | dict[str, float]) -> dict[str, float]:
+    """A threshold for each class; manifests of before have one number for all."""
+    if isinstance(value, dict):
+        return {label.value: float(value[label]) for label in CLASSES}
+    return {label.value: float(value) for label in CLASSES}
 
 
 def sha256_of(path: Path) -> str:

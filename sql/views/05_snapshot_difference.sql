@@ -1,7 +1,7 @@
 -- snapshot_difference(before, after): one row per image that differs. Example: what did this week's data add to training?
 create function snapshot_difference(before text, after text)
 returns table (image_sha256 text, change text, split split, label_before tumor_class, label_after tumor_class)
-language sql stable set search_path = braintumor as $$
+language sql stable security definer set search_path = braintumor, pg_temp as $$
     with old_image as (
         select image_sha256, label, split from snapshot_image where snapshot_id = before
     ),

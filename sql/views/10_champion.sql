@@ -38,7 +38,9 @@ join model_version using (model_version_id)
 where newest.model_version_id not in (select model_version_id from withdrawn_model);
 
 -- champion_at(time): the model version that was live at a time, or null. Example: who answered on 3 March?
-create function champion_at(at timestamptz) returns bigint language sql stable set search_path = braintumor as $$
+-- Run with its owner's rights, so that who may read only views may ask it.
+create function champion_at(at timestamptz) returns bigint language sql stable security definer
+set search_path = braintumor, pg_temp as $$
     with newest as (
         select promotion_id, model_version_id
         from promotion
@@ -55,6 +57,8 @@ create function champion_at(at timestamptz) returns bigint language sql stable s
           and withdrawal.withdrawn_at <= at
     )
 $$;
+comment on function champion_at(timestamptz) is
+    'The model version that was live at a time, null where there was none. Example: champion_at(now() - interval ''7 days'').';
 
 -- model_ledger: one row per act on a model: promote, rollback, withdraw, prune. Example: who changed what this month, why?
 create view model_ledger as

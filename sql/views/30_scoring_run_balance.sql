@@ -44,8 +44,13 @@ select
     count(*) filter (where outcome = 'ignored') as count_ignored,
     count(*) filter (where outcome = 'deferred') as count_deferred,
     count(*) filter (where outcome = 'superseded') as count_superseded,
-    scoring_run.count_seen - count(*) filter (where outcome <> 'unaccounted') as count_unaccounted
+    coalesce(erased.count_erased, 0) as count_erased,
+    scoring_run.count_seen - count(*) filter (where outcome <> 'unaccounted') - coalesce(erased.count_erased, 0)
+        as count_unaccounted
 from scoring_run
 left join sighting_outcome using (scoring_run_id)
+left join (
+    select scoring_run_id, sum(count_sighting) as count_erased from erasure_run group by scoring_run_id
+) as erased using (scoring_run_id)
 where scoring_run.kind = 'night'
-group by scoring_run.scoring_run_id;
+group by scoring_run.scoring_run_id, erased.count_erased;

@@ -49,10 +49,15 @@ select
     count(*) filter (where outcome = 'refused') as count_refused,
     count(*) filter (where outcome = 'unreadable') as count_unreadable,
     count(*) filter (where outcome = 'failed') as count_failed,
-    rescore_run.count_asked - count(*) filter (where outcome <> 'unaccounted') as count_unaccounted,
+    coalesce(erased.count_erased, 0) as count_erased,
+    rescore_run.count_asked - count(*) filter (where outcome <> 'unaccounted') - coalesce(erased.count_erased, 0)
+        as count_unaccounted,
     rescore_run.asked_at
 from rescore_run
 join scoring_run using (scoring_run_id)
 join model_version using (model_version_id)
 left join rescore_outcome using (scoring_run_id)
-group by rescore_run.scoring_run_id, scoring_run.scoring_run_id, model_version.model_version_id;
+left join (
+    select scoring_run_id, sum(count_rescore) as count_erased from erasure_run group by scoring_run_id
+) as erased using (scoring_run_id)
+group by rescore_run.scoring_run_id, scoring_run.scoring_run_id, model_version.model_version_id, erased.count_erased;

@@ -1,6 +1,7 @@
 -- daily_summary: one row per day (UTC), model and class. Example: how many gliomas did we flag yesterday?
--- Every answer of a model that is withdrawn now counts as one for review. Answers of a rescore count on their own day,
--- beside those that they replace: what stands now is in latest_prediction.
+-- Every answer of a model that is withdrawn now counts as one for review, and every one to a picture that is filed under
+-- two patients. Answers of a rescore count on their own day, beside those that they replace: what stands now is in
+-- latest_prediction.
 create view daily_summary as
 select
     (prediction.scored_at at time zone 'utc')::date as scored_date,
@@ -8,7 +9,9 @@ select
     prediction.predicted_class,
     count(*) as count_frame,
     count(*) filter (
-        where cardinality(prediction.review_reasons) > 0 or withdrawn_model.model_version_id is not null
+        where cardinality(prediction.review_reasons) > 0
+           or withdrawn_model.model_version_id is not null
+           or exists (select from same_content_other_patient as pair where pair.scan_id = prediction.scan_id)
     ) as count_for_review,
     avg(prediction.confidence) as mean_confidence
 from prediction

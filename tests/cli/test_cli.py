@@ -49,7 +49,11 @@ def test_predict_answers_or_rejects_each_file_without_servers(
     words.write_text("not an image")
     done = run_braintumor(Settings(), "predict", str(good), str(words), "--model", str(tiny_model_folder), "--json")
     answer, rejection = json.loads(done.stdout)
-    assert set(answer) == {"path", "predicted_class", "confidence", "probabilities", "model_version"}
+    assert set(answer) == {
+        "path", "predicted_class", "confidence", "probabilities", "model_version", "out_of_distribution",
+        "review_reasons",
+    }  # fmt: skip
+    assert 0 <= answer["out_of_distribution"] < 1
     assert list(answer["probabilities"]) == ["glioma", "meningioma", "normal", "pituitary"]
     assert answer["confidence"] == max(answer["probabilities"].values())
     assert rejection == {"path": str(words), "rejected": "unsupported_format", "detail": rejection["detail"]}
@@ -156,6 +160,7 @@ def test_score_without_a_champion_says_what_to_do(empty_settings: Settings) -> N
     assert "There is no champion yet" in done.stderr and "weekly_retrain" in done.stderr
 
 
+@pytest.mark.soak
 def test_models_are_listed_evaluated_and_promoted_by_name(settings: Settings) -> None:
     (model,) = json.loads(run_braintumor(settings, "model", "list", "--json").stdout)
     assert model["is_champion"]
@@ -167,6 +172,7 @@ def test_models_are_listed_evaluated_and_promoted_by_name(settings: Settings) ->
     assert "because" in str(registry_reasons(settings))
 
 
+@pytest.mark.soak
 def test_the_card_of_an_evaluated_model_is_printed_and_lies_beside_its_report(settings: Settings) -> None:
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = registry.champion(engine)

@@ -124,7 +124,7 @@ def test_compare_sets_two_models_beside_each_other(two: Settings) -> None:
 
 
 def test_prune_tries_dry_first(two: Settings) -> None:
-    add_model(two, "old", days_old=100)
+    add_model(two, "old", days_old=100, own_files=True)
     assert "1 models would be pruned" in model(two, "prune", "--dry-run")
     assert [m["model_name"] for m in model_json(two, "prune", "--older-than-days", "90")] == ["old"]
     assert "pruned" in model(two, "list")

@@ -59,7 +59,7 @@ class DagRunner:
             timeout=400,
         )
         print(done.stdout[-20_000:], done.stderr[-5_000:])
-        return done.stdout.rpartition("ended as ")[2].strip().removeprefix("DagRunState.").lower()
+        return done.stdout.rpartition("ended as ")[2].partition("\n")[0].removeprefix("DagRunState.").lower()
 
 
 @pytest.fixture(scope="session")

@@ -23,13 +23,15 @@ print(json.dumps({{
     dag.dag_id: dict(
         owner=dag.owner, tags=sorted(dag.tags), doc=dag.doc_md,
         catchup=dag.catchup, max_active_runs=dag.max_active_runs,
-        cron=getattr(dag.timetable, "expression", None), start=str(dag.start_date),
+        cron=getattr(getattr(dag.timetable, "timetable", dag.timetable), "expression", None), start=str(dag.start_date),
         deadlines=[(type(alert.reference).__name__, alert.interval.total_seconds(), type(alert.callback).__name__,
                     alert.callback.path, alert.callback.kwargs) for alert in dag.deadline or []],
         on_failure=getattr(dag.on_failure_callback, "__name__", None), is_paused=dag.is_paused_upon_creation,
         params={{name: dict(dag.params.get_param(name).schema, description=dag.params.get_param(name).description)
                 for name in dag.params}},
         defaults=dag.params.dump(),
+        waits_for=[asset.name for asset in getattr(dag.timetable.asset_condition, "objects", ())],
+        tells={{t.task_id: [asset.name for asset in t.outlets] for t in dag.tasks if t.outlets}},
         tasks={{t.task_id: dict(pool=t.pool, queue=t.queue, retries=t.retries, after=sorted(t.upstream_task_ids))
                for t in dag.tasks}},
     ) for dag in bag.dags.values()
@@ -49,7 +51,8 @@ def dags(dag_runner: DagRunner) -> dict[str, Any]:
 
 
 def test_each_dag_says_who_and_what_and_tells_people_when_it_fails(dags: dict[str, Any]) -> None:
-    assert set(dags) == {"nightly_scoring", "rescore_history", "roll_back", "weekly_retrain"}
+    scheduled = {"nightly_scoring", "reviewed_labels", "weekly_retrain"}
+    assert set(dags) == scheduled | {"braintumor_review", "rescore_history", "roll_back"}
     for dag in dags.values():
         assert dag["owner"] == "braintumor" and "braintumor" in dag["tags"] and len(dag["doc"]) > 200
         assert dag["on_failure"] == "failed"
@@ -57,13 +60,26 @@ def test_each_dag_says_who_and_what_and_tells_people_when_it_fails(dags: dict[st
 
 def test_they_run_on_their_schedules_one_at_a_time_and_never_for_times_that_passed(dags: dict[str, Any]) -> None:
     crons = {name: dag["cron"] for name, dag in dags.items()}
-    by_hand = {"rescore_history": None, "roll_back": None}
-    assert crons == {"nightly_scoring": "0 1 * * *", "weekly_retrain": "0 3 * * 0", **by_hand}
+    by_hand = {"braintumor_review": None, "rescore_history": None, "roll_back": None}
+    scheduled = {"nightly_scoring": "0 1 * * *", "reviewed_labels": "30 5 * * *", "weekly_retrain": "0 3 * * 0"}
+    assert crons == scheduled | by_hand
     for dag in dags.values():
         assert (dag["catchup"], dag["max_active_runs"], dag["start"]) == (False, 1, "None")
     assert {dags[name]["is_paused"] for name in by_hand} == {False}, (
         "nothing is held back, and they are asked for in a hurry"
     )
+
+
+def test_a_retrain_also_runs_when_enough_labels_are_new(dags: dict[str, Any]) -> None:
+    assert {name: dag["waits_for"] for name, dag in dags.items() if dag["waits_for"]} == {
+        "weekly_retrain": ["braintumor/reviewed-labels"]
+    }
+    assert {name: dag["tells"] for name, dag in dags.items() if dag["tells"]} == {
+        "nightly_scoring": {"reconcile": ["braintumor/predictions"]},
+        "reviewed_labels": {"ask": ["braintumor/reviewed-labels"]},
+        "roll_back": {"change_champion": ["braintumor/champion"]},
+        "weekly_retrain": {"promote": ["braintumor/champion"]},
+    }
 
 
 def test_a_retrain_has_a_deadline_of_a_day_that_needs_no_triggerer(dags: dict[str, Any]) -> None:

@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import requests
 from sqlalchemy import text
 
 from braintumor import database, registry
+from braintumor.dataset import label_rules
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
-from tests.live import library, live_stack
+from tests.live import PATIENCE_S, library, live_stack
+from tests.sql import change, rows
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
 
 _PAGES = ("report.html", "model_card.md")
-_PATHS = ("runs/x/flip_preview.html", "runs/x/rescore.html", "runs/x/comparison.html", "snapshots/x.html")
+_PATHS = (
+    *(f"runs/x/{page}.html" for page in ("flip_preview", "rescore", "comparison", "morning")),
+    "snapshots/x.html",
+)
 
 
 @pytest.fixture(scope="module")
-def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
+def live(seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A whole stack with the tests' model as its champion."""
-    with live_stack(seeded, tiny_model_folder, {"BRAINTUMOR_RECIPES": "resnet50_small"}) as stack:
+    rules = tmp_path_factory.mktemp("rules") / "label_rules.toml"
+    packaged = Path(label_rules.__file__).with_name("label_rules.toml").read_text()
+    rules.write_text(packaged.replace("retrain_after = 100", "retrain_after = 2"))
+    environment = {"BRAINTUMOR_RECIPES": "resnet50_small", "BRAINTUMOR_LABEL_RULES": str(rules)}
+    with live_stack(seeded, tiny_model_folder, environment) as stack:
         yield stack
 
 
@@ -36,7 +49,7 @@ def test_a_night_runs_under_the_live_scheduler_and_the_next_finds_nothing_new(li
     client = live.client()
     for expected_known in (0, 6):
         run_id = client.trigger("nightly_scoring", {"chunk_size": 2})
-        state = client.wait("nightly_scoring", run_id, timeout_s=240)
+        state = client.wait("nightly_scoring", run_id, timeout_s=PATIENCE_S)
         assert state == "success", client.failure_logs("nightly_scoring", run_id)
         engine = database.connect(settings)
         with database.transaction(engine) as connection:
@@ -54,6 +67,46 @@ def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None
     client.unpause("weekly_retrain")
     runs = client.request("GET", "/dags/~/dagRuns", params={"limit": 100})["dag_runs"]
     assert {run["run_type"] for run in runs} <= {"manual"}
+
+
+def test_enough_new_labels_start_a_retrain_once(live: Stack) -> None:
+    settings, client = library(live), live.client()
+    for dag_id in ("weekly_retrain", "reviewed_labels"):
+        client.wait_for_dag(dag_id)
+        client.unpause(dag_id)
+    assert ended(client, "reviewed_labels") == "success" and retrains(client) == []
+    change(
+        settings,
+        """
+        insert into review (request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose, is_blind)
+        select reader || scan_id, scan_id, frame_index, model_version_id, reader, 'glioma', 'risk', false
+        from prediction, unnest(array['ann', 'bob']) as reader""",
+    )
+    for _ in range(2):
+        assert ended(client, "reviewed_labels") == "success"
+    deadline = time.monotonic() + 60
+    while not retrains(client) and time.monotonic() < deadline:
+        time.sleep(1)
+    assert retrains(client) == ["asset_triggered"]
+    end_retrains(client)  # training itself is tested elsewhere
+    assert rows(settings, "select count(*), count(distinct request_key) from requested_label") == [(6, 1)]
+
+
+def ended(client: AirflowClient, dag_id: str) -> str:
+    """The state of a run that is started and waited for."""
+    return client.wait(dag_id, client.trigger(dag_id, {}), timeout_s=PATIENCE_S)
+
+
+def retrains(client: AirflowClient) -> list[str]:
+    """How each retrain was started."""
+    return [run["run_type"] for run in client.request("GET", "/dags/weekly_retrain/dagRuns")["dag_runs"]]
+
+
+def end_retrains(client: AirflowClient) -> None:
+    """Let none go on beside the tests that follow."""
+    for run in client.request("GET", "/dags/weekly_retrain/dagRuns")["dag_runs"]:
+        path = f"/dags/weekly_retrain/dagRuns/{quote(run['dag_run_id'], safe='')}"
+        client.request("PATCH", path, json={"state": "failed"})
 
 
 def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:

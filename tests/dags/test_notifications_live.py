@@ -14,11 +14,11 @@ from embedded.errors import AirflowAnswerError
 from embedded.stack import Stack
 from tests.approval import answer, question
 from tests.dags.conftest import LENIENT_RULES
-from tests.live import library, live_stack
+from tests.live import PATIENCE_S, library, live_stack
 from tests.sql import rows
 from tests.webhook import Webhook, webhook
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
 
 _NOTIFIERS = """
 [[notifier]]
@@ -79,7 +79,7 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     waiting = receiver.wait_for("waiting")
     assert "required_actions" in waiting["link"] and waiting["subject"].startswith("May ")
     answer(client, run_id, "Reject")
-    assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
+    assert client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S) == "success"
     assert registry.champion(database.connect(settings)).model_name == before
     rejected = receiver.wait_for("rejected", timeout_s=5)
     assert "admin rejected" in rejected["text"]
@@ -88,7 +88,7 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     receiver.wait_for("waiting", count=2)
     question(client, run_id)
     answer(client, run_id, "Approve")
-    assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
+    assert client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S) == "success"
     promoted = receiver.wait_for("promoted", timeout_s=5)
     ((champion,),) = rows(settings, "select model_name from champion")
     answers = rows(settings, "select answer, person from approval_answer order by answered_at")
@@ -97,7 +97,7 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     assert promoted["link"] == f"{told.airflow.url}/braintumor/reports/model/{champion}/report.html"
 
     back = client.trigger("roll_back", {"reason": "calls tumours normal", "withdraw": True})
-    assert client.wait("roll_back", back, timeout_s=240) == "success", client.failure_logs("roll_back", back)
+    assert client.wait("roll_back", back, timeout_s=PATIENCE_S) == "success", client.failure_logs("roll_back", back)
     assert receiver.wait_for("rolled_back", timeout_s=5)["subject"] == f"{before} is the champion again"
     assert receiver.wait_for("withdrawn", timeout_s=5)["subject"] == f"Withdrawn: {champion}"
     acts = rows(settings, "select action, model_name, actor, reason from model_ledger where actor <> 'tests'")
@@ -106,7 +106,7 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
         ("withdraw", champion, "admin", "calls tumours normal"),
     ]
     _clear(client, "roll_back", back, "change_champion")
-    assert client.wait("roll_back", back, timeout_s=240) == "success"
+    assert client.wait("roll_back", back, timeout_s=PATIENCE_S) == "success"
 
     events = [news["event"] for news in receiver.received]
     expected = ["late", "waiting", "rejected", "waiting", "promoted", "rolled_back", "withdrawn"]
@@ -119,11 +119,11 @@ def test_a_red_run_is_told(told: Stack, receiver: Webhook) -> None:
     with pytest.raises(AirflowAnswerError, match="reason"):
         client.trigger("roll_back", {})
     run_id = client.trigger("roll_back", {"reason": "there is none before", "to": "nobody"})
-    assert client.wait("roll_back", run_id, timeout_s=240) == "failed"
+    assert client.wait("roll_back", run_id, timeout_s=PATIENCE_S) == "failed"
     news = receiver.wait_for("failed", timeout_s=60)
     assert (news["run"], news["subject"]) == (run_id, "roll_back failed")
     run_id = client.trigger("nightly_scoring", {"scans_uri": "s3://no-such-bucket/scans/"})
-    assert client.wait("nightly_scoring", run_id, timeout_s=240) == "failed"
+    assert client.wait("nightly_scoring", run_id, timeout_s=PATIENCE_S) == "failed"
     news = receiver.wait_for("failed", count=2, timeout_s=60)
     assert (news["run"], news["subject"]) == (run_id, "nightly_scoring failed")
     assert "The last task that failed is reconcile" in news["text"] and "s3://" not in str(news)

@@ -107,6 +107,7 @@ notifying.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id": "t
     assert "Dr Okafor rejected vgg16-7" in rejected["text"] and "Nobody answered in time" in unanswered["text"]
     assert "ann rolled back from {{ b }} to a" in back["text"], "what came from elsewhere is no template"
     assert withdrawn["subject"] == "Withdrawn: {{ b }}" and "back on the worklist" in withdrawn["text"]
+    assert all(f"\nWhat to do: docs/runbook.md#{news['event']}\n" in news["text"] for news in hook.received)
     assert failed["run"] == "timed out" and "No task of it failed by itself" in failed["text"]
     assert not any("s3://" in str(news) for news in hook.received)
 
@@ -248,6 +249,24 @@ def test_the_file_that_the_operators_page_shows_is_right(dag_runner: DagRunner, 
     assert "'title': 'subject'" in done.stdout and "[brain-tumour models] subject" in done.stdout
 
 
+def test_a_night_that_has_ended_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
+    nights = [
+        {"dag_id": "nightly_scoring", "dag_run_id": state, "state": state, "conf": None}
+        for state in ("running", "success", "failed", "queued")
+    ]
+    code = f"""
+        import notifying
+        for dag_run in {nights!r}:
+            notifying.night_late(context={{"dag_run": dag_run}}, hours=6.0)
+        deadline = notifying.night_deadline()
+        print(deadline.interval, deadline.callback.path)
+        """
+    done = in_airflow(dag_runner, code, **environment(hook, tmp_path), BRAINTUMOR_NIGHT_DEADLINE_HOURS="6")
+    assert done.returncode == 0, done.stderr
+    assert "6:00:00 notifying.night_late" in done.stdout
+    assert [(news["event"], news["run"]) for news in hook.received] == [("late", "running"), ("late", "queued")]
+
+
 @pytest.mark.parametrize("hours", ["soon", "-1", "nan", "inf"])
 def test_a_deadline_that_is_no_time_is_refused(dag_runner: DagRunner, hours: str) -> None:
     code = "import notifying\nnotifying.retrain_deadline(policy='ask')"
@@ -255,6 +274,7 @@ def test_a_deadline_that_is_no_time_is_refused(dag_runner: DagRunner, hours: str
     assert "ConfigurationError: BRAINTUMOR_RETRAIN_DEADLINE_HOURS must be a number of hours, such as 24" in done.stderr
 
 
+@pytest.mark.soak
 def test_a_run_that_waits_for_a_person_or_has_ended_is_not_late(
     dag_runner: DagRunner, hook: Webhook, tmp_path: Path, settings: Settings
 ) -> None:
@@ -302,6 +322,7 @@ def late(dag_runner: DagRunner, hook: Webhook, asked: list[dict[str, Any]], give
     return [news["run"] for news in hook.received]
 
 
+@pytest.mark.soak
 def test_the_way_back_by_its_dag_is_done_once_told_and_green_although_a_notifier_fails(
     dag_runner: DagRunner, settings: Settings, hook: Webhook, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ def test_a_night_without_a_champion_is_red(dag_runner: DagRunner, empty_settings
     assert dag_runner.run("nightly_scoring", empty_settings) == "failed"
 
 
+@pytest.mark.soak
 def test_a_retrain_without_images_is_red_and_records_nothing(dag_runner: DagRunner, empty_settings: Settings) -> None:
     assert dag_runner.run("weekly_retrain", empty_settings, policy="auto") == "failed"
     engine = database.connect(empty_settings)
@@ -28,6 +29,7 @@ def test_a_retrain_without_images_is_red_and_records_nothing(dag_runner: DagRunn
     engine.dispose()
 
 
+@pytest.mark.soak
 def test_a_night_whose_plan_fails_is_red(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
 ) -> None:

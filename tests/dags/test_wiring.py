@@ -30,12 +30,12 @@ def test_a_connection_that_is_not_there_is_named_and_the_task_is_retried(dag_run
         from braintumor.errors import BrainTumorError
         from wiring import settings
         try:
-            settings()
+            settings("scorer")
         except BrainTumorError:
             raise SystemExit("the retry policy would give up")
         """,
     )
-    assert "Airflow knows no connection 'braintumor_db', or could not be asked" in done.stderr
+    assert "Airflow knows no connection 'braintumor_db_scorer', or could not be asked" in done.stderr
 
 
 def test_connections_are_used_where_the_environment_names_nothing(dag_runner: DagRunner) -> None:
@@ -43,10 +43,10 @@ def test_connections_are_used_where_the_environment_names_nothing(dag_runner: Da
         dag_runner,
         """
         from wiring import settings
-        found = settings()
+        found = settings("trainer")
         print(found.database_url, found.s3_endpoint, found.s3_access_key)
         """,
-        AIRFLOW_CONN_BRAINTUMOR_DB="postgres://u:p@db:5432/braintumor",
+        AIRFLOW_CONN_BRAINTUMOR_DB_TRAINER="postgres://u:p@db:5432/braintumor",
         AIRFLOW_CONN_BRAINTUMOR_S3='{"conn_type": "aws", "login": "key", "extra": {"endpoint_url": "http://s3"}}',
     )
     assert done.stdout.splitlines()[-1] == "postgresql://u:p@db:5432/braintumor http://s3 key", done.stderr

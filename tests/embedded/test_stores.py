@@ -78,7 +78,7 @@ def test_two_ups_start_one_stack(folder: Path) -> None:
 def test_secrets_are_for_their_owner_only(stores: Stack) -> None:
     for name in ("secrets.json", "ports.json", "run/postgres.json"):
         assert stat.S_IMODE((stores.state.folder / name).stat().st_mode) == 0o600
-    arguments = [" ".join(process.cmdline()) for process in psutil.process_iter() if process.is_running()]
+    arguments = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
     secret = stores.state.secrets
     assert not any(secret.s3_secret_key in line or secret.postgres_password in line for line in arguments)
 
@@ -155,6 +155,7 @@ def test_a_platform_without_an_object_server_is_told_the_remedy(monkeypatch: pyt
         rclone()
 
 
+@pytest.mark.soak
 def test_the_command_starts_shows_and_stops(folder: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "embedded", "--state-dir", str(folder), "--no-airflow", *arguments]

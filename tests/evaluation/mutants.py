@@ -14,7 +14,7 @@ import openvino
 from openvino import opset13 as ops
 
 from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, MANIFEST, Manifest, sha256_of
+from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, MANIFEST, REFERENCE, Manifest, sha256_of
 from braintumor.settings import Settings
 from tests.models import record_model
 
@@ -75,6 +75,12 @@ def change_head(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> Non
         assert len(head) == 2
         for values in head:
             values[...] = change(values[...])
+
+
+def narrow_reference(folder: Path) -> None:
+    """Reference embeddings of another backbone."""
+    np.save(folder / REFERENCE, np.eye(8, dtype=np.float32))
+    rewrite(folder)
 
 
 def nan_weights(folder: Path) -> None:

@@ -13,13 +13,15 @@ from braintumor.evaluation.compare import compare
 from braintumor.evaluation.job import evaluate_model, evaluate_on
 from braintumor.labels import TumorClass
 from braintumor.settings import Settings
+from embedded.stack import Stack
+from tests.conftest import copied
 from tests.models import add_model
 from tests.sql import change, rows
 
 
 @pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    made = database.connect(settings)
+def engine(pair: Settings) -> Iterator[Engine]:
+    made = database.connect(pair)
     yield made
     made.dispose()
 
@@ -48,13 +50,21 @@ def answer(settings: Settings, name: str, right: int, *, skip: int = 0) -> None:
     )
 
 
-@pytest.fixture
-def pair(settings: Settings) -> Settings:
+@pytest.fixture(scope="module")
+def pair_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
     """`a` and `b`, both judged on the tests' snapshot."""
-    for name in ("a", "b"):
-        add_model(settings, name)
-        evaluate_model(settings, name, look_key="look")
-    return settings
+    with copied(stack, seeded) as settings:
+        for name in ("a", "b"):
+            add_model(settings, name)
+            evaluate_model(settings, name, look_key="look")
+        yield settings
+
+
+@pytest.fixture
+def pair(stack: Stack, pair_once: Settings) -> Iterator[Settings]:
+    """A copy of it, of the test's own."""
+    with copied(stack, pair_once) as settings:
+        yield settings
 
 
 def test_the_images_that_only_one_gets_right_are_counted_in_all_and_by_class(pair: Settings, engine: Engine) -> None:

@@ -133,7 +133,8 @@ def test_a_model_judged_before_findings_were_kept_is_reported_without_them(setti
         connection.execute(
             text("update evaluation set uncalibrated_error = null, images_per_second = null, measured_on = null")
         )
-        connection.execute(text("truncate evaluation_occlusion, evaluation_slice"))
+        connection.execute(text("delete from evaluation_occlusion"))
+        connection.execute(text("delete from evaluation_slice"))
     report = dossier(engine, registry.champion(engine))
     engine.dispose()
     assert (report.throughput, report.uncalibrated_error, report.occlusion, report.slices) == (None, None, None, ())

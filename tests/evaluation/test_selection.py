@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,9 @@ from braintumor.evaluation.selection import judge_run, require_every_model
 from braintumor.evaluation.soundness import verify_model
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
-from tests.models import RUN, record_model
+from embedded.stack import Stack
+from tests.conftest import copied
+from tests.models import RUN, add_model
 from tests.sql import rows
 
 LENIENT = """
@@ -37,32 +39,36 @@ maximum_class_recall_loss = 1.0
 
 @pytest.fixture
 def lenient(settings: Settings, tmp_path: Path) -> Settings:
-    rules = tmp_path / "gate.toml"
+    return with_lenient_rules(settings, tmp_path)
+
+
+def with_lenient_rules(settings: Settings, folder: Path) -> Settings:
+    rules = folder / "gate.toml"
     rules.write_text(LENIENT)
     return replace(settings, gate_rules=str(rules))
 
 
-@pytest.fixture
-def two(lenient: Settings) -> Settings:
+@pytest.fixture(scope="module")
+def two_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
     """A run with two evaluated models, `first` better on validation than `second`, beside the tests' champion."""
-    for name, accuracy in (("first", 0.9), ("second", 0.8)):
-        add_model(lenient, name)
-        evaluate_model(lenient, name, look_key=RUN)
-        set_validation(lenient, name, accuracy)
-    return lenient
+    with copied(stack, seeded) as settings:
+        for name, accuracy in (("first", 0.9), ("second", 0.8)):
+            add_model(settings, name)
+            evaluate_model(settings, name, look_key=RUN)
+            set_validation(settings, name, accuracy)
+        yield settings
+
+
+@pytest.fixture
+def two(stack: Stack, two_once: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """A copy of it, of the test's own."""
+    with copied(stack, two_once) as settings:
+        yield with_lenient_rules(settings, tmp_path)
 
 
 def judged(settings: Settings, run_key: str, recipes: Sequence[str] = ()) -> dict[str, Any]:
     """The gate, its check of the artefact made here and without Keras: `test_mutants` has it as it is."""
     return judge_run(settings, run_key, recipes, verify=partial(verify_model, with_keras=False))
-
-
-def add_model(settings: Settings, name: str) -> None:
-    """The champion's files under another name, as if trained in another run."""
-    engine = database.connect(settings)
-    seed = registry.find_model(engine, "1")
-    engine.dispose()
-    record_model(settings, name, run_key=RUN, folder=S3Uri.parse(seed.artefact_uri), sha256s=seed.artefact_sha256s)
 
 
 def set_validation(settings: Settings, name: str, accuracy: float) -> None:

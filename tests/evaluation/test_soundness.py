@@ -20,6 +20,7 @@ from tests.evaluation.mutants import (
     Mutation,
     constant_answer,
     nan_weights,
+    narrow_reference,
     other_class_order,
     other_size_on_record,
     register,
@@ -49,7 +50,7 @@ def test_a_trained_model_is_whole(settings: Settings) -> None:
     assert [outcome.name for outcome in outcomes if not outcome.passed] == []
     assert [outcome.name for outcome in outcomes] == [
         "artefact_whole", "class_order", "manifest_matches", "graph_loads", "input_size", "output_shapes",
-        "answers_finite", "answers_vary", "map_explains",
+        "reference_fits", "answers_finite", "answers_vary", "map_explains",
     ]  # fmt: skip
     assert all(outcome.reason for outcome in outcomes)
 
@@ -62,6 +63,7 @@ def test_a_trained_model_is_whole(settings: Settings) -> None:
         (words_for_a_graph, "graph_loads", "OpenVINO cannot read"),
         (truncated_weights, "graph_loads", "OpenVINO cannot"),
         (wrong_input_size, "input_size", r"takes u8 \(N, 96, 96, 3\), the registry says u8 \(N, 64, 64, 3\)"),
+        (narrow_reference, "reference_fits", "rows of 8 values, its embedding 512"),
         (nan_weights, "answers_finite", "40 of probability; look for NaN weights"),
         (constant_answer, "answers_vary", "it says the same of every head"),
         (swapped_probabilities, "map_explains", "those that its maps explain"),

@@ -181,19 +181,18 @@ class TestTooMuch:
 
 
 class TestEncodings:
-    @pytest.mark.parametrize(
-        ("name", "said"), [("MR_small_jpeg_ls_lossless.dcm", "JPEG-LS"), ("JPEG-lossy.dcm", "JPEG Extended")]
-    )
-    def test_a_compression_without_decoder_is_named(self, name: str, said: str) -> None:
-        refusal = rejected(mr(name, Modality="MR"))
-        assert refusal.reason is RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX and said in refusal.detail
+    def test_a_compression_without_decoder_is_named(self) -> None:
+        refusal = rejected(mr("JPEG-lossy.dcm", Modality="MR"))
+        assert refusal.reason is RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX and "JPEG Extended" in refusal.detail
 
     def test_a_private_transfer_syntax_is_not_repeated(self) -> None:
         data = shipped("MR_small_jp2klossless.dcm").replace(b"1.2.840.10008.1.2.4.90", b"1.2.999.77777.1.2.4.90")
         refusal = rejected(data)
         assert refusal.reason is RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX and "77777" not in refusal.detail
 
-    @pytest.mark.parametrize("name", ["MR_small_implicit.dcm", "MR_small_expb.dcm", "MR_small_padded.dcm"])
+    @pytest.mark.parametrize(
+        "name", ["MR_small_implicit.dcm", "MR_small_expb.dcm", "MR_small_padded.dcm", "MR_small_jpeg_ls_lossless.dcm"]
+    )
     def test_every_relative_of_a_file_shows_the_same(self, name: str) -> None:
         one, other = decode(shipped("MR_small.dcm")), decode(shipped(name))
         assert isinstance(one, Decoded) and isinstance(other, Decoded)

@@ -54,13 +54,18 @@ def test_an_export_is_a_version_of_its_own_that_is_judged_and_promotes_nothing(
     temperature = loaded.manifest.temperature
     assert outputs.probability == pytest.approx(softmax(logits / temperature, axis=1), abs=1e-4)
     assert temperature == pytest.approx(fit_temperature(logits, validation.labels), rel=1e-4)
-    assert temperature != LoadedModel.load(tiny_model_folder).manifest.temperature
-    before = len(registry.list_models(engine))
+    before = LoadedModel.load(tiny_model_folder).manifest
+    assert temperature != before.temperature
+    assert outputs.out_of_distribution is not None
+    assert outputs.out_of_distribution.max() == pytest.approx(loaded.manifest.out_of_distribution_above)
+    assert loaded.manifest.sha256s["reference.npy"] != before.sha256s["reference.npy"]
+    count = len(registry.list_models(engine))
     run_braintumor(settings, "model", "quantize", parent.model_name, *LOOSE, check=False)
-    assert len(registry.list_models(engine)) == before  # asked again, it is the one that is there
+    assert len(registry.list_models(engine)) == count  # asked again, it is the one that is there
     engine.dispose()
 
 
+@pytest.mark.soak
 def test_an_export_that_strays_registers_nothing(settings: Settings) -> None:
     engine = database.connect(settings)
     parent = registry.champion(engine)

@@ -17,9 +17,10 @@ from braintumor import database, registry
 from braintumor.dataset.frameset import load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
+from braintumor.modelling.features import as_served
 from braintumor.objectstore import ObjectStore
 from braintumor.serving.artefact import Manifest
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.engine import LoadedModel, OpenVinoEngine
 from braintumor.settings import Settings
 from tests.conftest import TINY_RECIPE, run_braintumor
 
@@ -37,6 +38,7 @@ def test_the_map_explains_the_answer_exactly(seeded: Settings, tiny_model_folder
     assert outputs.embedding.shape == (len(test.labels), 512)
 
 
+@pytest.mark.soak
 def test_features_are_the_same_through_keras_and_through_openvino() -> None:
     code = """
         import sys
@@ -56,6 +58,16 @@ def test_features_are_the_same_through_keras_and_through_openvino() -> None:
     assert "(5, 512) (5, 2, 2, 512) cpu (OpenVINO)" in done.stdout, done.stderr
 
 
+def test_features_that_are_not_what_the_served_graph_says_are_made_anew(tiny_model_folder: Path) -> None:
+    engine = OpenVinoEngine(tiny_model_folder / "model.xml")
+    frames = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), dtype=np.uint8)
+    served = engine.run(frames)["embedding"]
+    rounded = served * np.float32(1 + 1e-7)
+    assert as_served(engine, frames, rounded) is rounded  # no second pass over every image
+    other = served + np.float32(0.02) * np.abs(served).max()
+    np.testing.assert_allclose(as_served(engine, frames, other), served, rtol=1e-5)
+
+
 def test_a_training_leaves_a_whole_record(seeded: Settings, tiny_model_folder: Path) -> None:
     engine = database.connect(seeded)
     with database.transaction(engine) as connection:
@@ -68,7 +80,9 @@ def test_a_training_leaves_a_whole_record(seeded: Settings, tiny_model_folder: P
     assert len((tiny_model_folder / "history.csv").read_text().splitlines()) == epochs + 1
     assert (run.initialisation, run.recipe["backbone"]) == ("random", "vgg16")
     assert {"keras", "openvino", "numpy"} <= set(run.library_versions)
-    assert set(model.artefact_sha256s) == {"model.json", "model.xml", "model.bin", "model.weights.h5", "history.csv"}
+    assert set(model.artefact_sha256s) == {
+        "model.json", "model.xml", "model.bin", "reference.npy", "model.weights.h5", "history.csv"
+    }  # fmt: skip
     assert Manifest.read(tiny_model_folder).name == model.model_name
 
 
@@ -82,14 +96,17 @@ def test_a_retry_finds_the_model_and_trains_nothing(settings: Settings) -> None:
     assert [model.model_name for model in models] == [json.loads(done.stdout)["model_name"]]
 
 
+@pytest.mark.soak
 def test_one_seed_on_one_device_gives_one_model(settings: Settings, tiny_model_folder: Path) -> None:
     snapshot = Manifest.read(tiny_model_folder).snapshot_id
     run_braintumor(settings, "train", "--recipe", str(TINY_RECIPE), "--snapshot", snapshot, "--run-key", "again")
     again, first = registry.list_models(database.connect(settings))
     assert again.model_version_id != first.model_version_id
-    assert again.artefact_sha256s["model.bin"] == first.artefact_sha256s["model.bin"]
+    for name in ("model.bin", "reference.npy"):
+        assert again.artefact_sha256s[name] == first.artefact_sha256s[name], name
 
 
+@pytest.mark.soak
 def test_missing_weights_are_said_before_training_with_three_remedies(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,6 +130,7 @@ def run_python(code: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.soak
 def test_sixteen_bits_are_for_the_time_of_training_alone() -> None:
     printed = run_python(
         """
@@ -136,6 +154,7 @@ def test_sixteen_bits_are_for_the_time_of_training_alone() -> None:
     assert printed.splitlines() == ["bfloat16 {'float32'}", "True True float32"]
 
 
+@pytest.mark.soak
 def test_weights_find_their_backbone_and_no_other(tmp_path: Path) -> None:
     printed = run_python(
         """
@@ -162,6 +181,7 @@ def test_weights_find_their_backbone_and_no_other(tmp_path: Path) -> None:
     assert len(refusals) == 2 and all("does not fit this backbone" in line for line in refusals)
 
 
+@pytest.mark.soak
 def test_a_graph_that_disagrees_with_keras_is_refused(tmp_path: Path) -> None:
     printed = run_python(
         f"""

@@ -19,9 +19,11 @@ from braintumor.errors import (
     ScoringRunError,
     UnbalancedRunError,
 )
+from braintumor.imaging.guard import Guard
 from braintumor.objectstore import S3Uri
 from braintumor.scoring.claim import claim
 from braintumor.scoring.night import Night, score_night
+from braintumor.scoring.worker import score_chunk
 from braintumor.settings import Settings
 from tests.faulty_s3 import CUT, FaultyS3, faulty_s3
 from tests.scoring.test_night import png
@@ -191,15 +193,16 @@ class TestWhatCameAndWent:
 
 _WORKER_THAT_DIES_OF_A_MARK = """
 import os, sys
-from braintumor.scoring import worker
+from braintumor.imaging.guard import Guard
 from braintumor.scoring.night import Night
 from braintumor.settings import Settings
-decode = worker.decode
-worker.decode = lambda data, **more: os._exit(9) if data.endswith(b"poison") else decode(data, **more)
+read = Guard.read
+Guard.read = lambda self, data, **more: os._exit(9) if data.endswith(b"poison") else read(self, data, **more)
 print(Night.open(Settings.from_environment()).score(1, 0))
 """
 
 
+@pytest.mark.soak
 def test_a_scan_that_kills_every_worker_is_set_aside_and_the_others_are_scored(settings: Settings, put: Put) -> None:
     for number in range(5):
         put(f"{number}.png", png(seed=number) + (b"poison" if number == 2 else b""))
@@ -229,6 +232,27 @@ def _die_or_finish(settings: Settings) -> int:
     return done.returncode
 
 
+def test_files_that_end_their_decoders_are_rejected_and_the_night_goes_on(settings: Settings, put: Put) -> None:
+    words = [b"", b"segfault", b"", b"allocate", b"", b"hang", b""]
+    for number, word in enumerate(words):
+        put(f"{number}.png", png(seed=number) + b" " + word)
+    night = Night.open(settings)
+    run, _ = night.begin(run_key="night")
+    (chunk,) = night.plan(run.scoring_run_id)
+    guard = Guard(seconds=2, memory=1024**3, decode="tests.imaging.bad_decoders:by_last_word")
+    model = night._loaded(run)[0]
+    counts = score_chunk(night.engine, night.store, model, run, chunk, pseudonym_key=b"key" * 16, guard=guard)
+    guard.close()
+    assert counts == {"scored": 4, "rejected": 3}
+    assert states(settings) == ["rejected" if word else "scored" for word in words]
+    assert rows(settings, "select reason from rejection order by scan_id") == [
+        ("decoder_crashed",),
+        ("decoder_out_of_memory",),
+        ("decoder_timeout",),
+    ]
+    assert night.reconcile(run.scoring_run_id).is_balanced
+
+
 class TestNoObjectKeyReachesALog:
     """Airflow writes a failed task's whole traceback, with what is chained to it, into the log."""
 
@@ -250,7 +274,7 @@ class TestNoObjectKeyReachesALog:
         run, _ = night.begin(run_key="night")
         night.plan(run.scoring_run_id)
         dead = Night.open(replace(settings, s3_endpoint="http://127.0.0.1:9"))
-        dead._models.update(night._models or {run.model.model_name: night._loaded(run.model)})
+        dead._models.update(night._models or {run.scoring_run_id: night._loaded(run)})
         said = self.said(lambda: dead.score(run.scoring_run_id, 0))
         assert "could not be read" in said and "Doe" not in said
 

@@ -119,8 +119,8 @@ def test_a_deleted_prediction_turns_the_night_red(settings: Settings, put: Put) 
 
 def test_a_prefix_does_not_match_its_longer_neighbour(settings: Settings, put: Put) -> None:
     put("a.png", png())
-    prefix = settings.require("scans_uri").rstrip("/")
-    ObjectStore.connect(settings).write(S3Uri.parse(f"{prefix}_old/b.png"), png(seed=9))
+    prefix = settings.require("scans_uri")
+    ObjectStore.connect(settings).write(S3Uri.parse(f"{prefix[:-1]}_old/b.png"), png(seed=9))
     assert score_night(settings, run_key="night", scans_uri=prefix).count_seen == 1
 
 

@@ -11,7 +11,6 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from braintumor import database, registry
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.night import score_night
@@ -19,10 +18,11 @@ from braintumor.settings import Settings
 from embedded.stack import Stack
 from tests.approval import question
 from tests.dags.conftest import LENIENT_RULES
-from tests.live import library, live_stack
+from tests.live import PATIENCE_S, library, live_stack
 from tests.sql import rows
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
+expect.set_options(timeout=60_000)  # 5 s are too few beside other tests
 
 _CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _FORM = {
@@ -102,20 +102,7 @@ def test_a_night_triggered_from_the_page_ends_green(live: Stack, page: Page) -> 
     while not (runs := client.request("GET", "/dags/nightly_scoring/dagRuns")["dag_runs"]):
         assert time.monotonic() < deadline, "the form started no run"
         time.sleep(1)
-    assert client.wait("nightly_scoring", runs[0]["dag_run_id"], timeout_s=240) == "success"
-
-
-@pytest.mark.parametrize(("policy", "count_promotion"), [("never", 0), ("auto", 1)])
-def test_a_run_that_asks_nobody_does_what_its_policy_says(live: Stack, policy: str, count_promotion: int) -> None:
-    client, settings = live.client(), library(live)
-    before = registry.champion(database.connect(settings))
-    run_id = client.trigger("weekly_retrain", {"policy": policy, "recipes": ["resnet50_small"], "epochs": 1})
-    state = client.wait("weekly_retrain", run_id, timeout_s=400)
-    assert state == "success", client.failure_logs("weekly_retrain", run_id)
-    assert rows(settings, f"select is_passed from gate_verdict where run_key = '{run_id}'") == [(True,)]
-    promoted = rows(settings, "select 1 from promotion where actor = 'policy auto'")
-    after = registry.champion(database.connect(settings))
-    assert (len(promoted), after != before) == (count_promotion, count_promotion == 1)
+    assert client.wait("nightly_scoring", runs[0]["dag_run_id"], timeout_s=PATIENCE_S) == "success"
 
 
 def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
@@ -136,7 +123,7 @@ def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
     opened.value.screenshot(path=tmp_path / "flips.png", full_page=True)
     opened.value.close()
     page.get_by_role("button", name="Approve").click()
-    assert client.wait("weekly_retrain", run_id, timeout_s=240) == "success"
+    assert client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S) == "success"
     assert rows(settings, "select answer, person from approval_answer") == [("approve", "admin")]
     ((actor,),) = rows(settings, "select actor from champion")
     assert actor == "admin"

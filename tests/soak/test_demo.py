@@ -27,8 +27,8 @@ def test_the_demo_reaches_its_figures_and_stops_what_it_started() -> None:
         assert figures["accuracy"] - figures["probe"] >= 0.25
         assert figures["map_hits"] >= 0.70
         assert figures["nights"] == [
-            "43 seen = 0 scored + 43 known + 0 rejected + 0 ignored + 0 deferred + 0 superseded",
-            "43 seen = 41 scored + 0 known + 2 rejected + 0 ignored + 0 deferred + 0 superseded",
+            "45 seen = 0 scored + 45 known + 0 rejected + 0 ignored + 0 deferred + 0 superseded",
+            "45 seen = 43 scored + 0 known + 2 rejected + 0 ignored + 0 deferred + 0 superseded",
         ]
         status = subprocess.run([*command, "status"], env=environment, capture_output=True, text=True, check=False)
         assert status.returncode == 1 and status.stdout.count("stopped") == 5

@@ -5,70 +5,75 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
+from itertools import count
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 
-from braintumor import database
-from braintumor.imaging.phantom import write_unlabelled
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
+from tests.nights import (
+    assert_each_is_there_once,
+    assert_nothing_is_half_written,
+    end,
+    expire_leases,
+    put_scans,
+    start_night,
+)
+from tests.sql import rows
 
-pytestmark = pytest.mark.soak
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(1200)]
 
-_KILLS = 40
+_KILLS = int(os.environ.get("KILLS", "20"))
 _SCANS = 120
+_FEWEST_POINTS = 40
+"""A night that scores two scans and refuses one sends some twenty statements, and commits seven times."""
 
 
 def test_sigkill_at_random_moments_loses_and_doubles_nothing(settings: Settings, tmp_path: Path) -> None:
-    store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
-    for path in write_unlabelled(tmp_path, count=_SCANS, seed=7):
-        store.write(scans / path.name, path.read_bytes())
-    store.write(scans / "words.jpg", b"words")
-    engine = database.connect(settings)
+    put_scans(settings, tmp_path, count=_SCANS, seed=7)
     rng = random.Random(7)
-    code = "import sys; from tests.soak.test_kills import work; work(sys.argv[1])"
     for number in range(_KILLS):
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, f"kill {number}"],
-            env={**os.environ, **settings.to_environment()},
-            stdout=subprocess.PIPE,
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == b"at work\n"
-        time.sleep(rng.uniform(0.0, 1.5))
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        with database.transaction(engine) as connection:
-            half = connection.scalar(
-                text("""
-                select count(*) from scan
-                where (state = 'scored') <> exists (select from prediction where prediction.scan_id = scan.scan_id)""")
-            )
-            connection.execute(text("update scoring_chunk set lease_expires_at = now() where finished_at is null"))
-        assert half == 0
-    balance = score_night(settings, run_key="last")
-    assert balance.is_balanced and balance.count_deferred == 0
-    with database.transaction(engine) as connection:
-        counts = connection.execute(
-            text("""
-            select (select count(*) from scan) as scans, (select count(*) from prediction) as predictions,
-                   (select count(*) from rejection) as rejections,
-                   (select count(*) from scan where state = 'pending') as pending""")
-        ).one()
-        before = connection.scalar(text("select count(*) from scoring_chunk where finished_at is not null"))
-    assert tuple(counts) == (_SCANS + 1, _SCANS, 1, 0)
-    assert before and before > 3, "the kills came before any work was done: kill later"
-    assert score_night(settings, run_key="once more").count_known == _SCANS + 1
-    engine.dispose()
+        night = start_night(settings, f"kill {number}")
+        if number % 4 == 1:  # in the middle of a chunk, however slow the machine; the others fall anywhere
+            _wait_for(settings, night, "select 1 from scoring_chunk where lease_expires_at > now()")
+        if number % 4 == 3:
+            _wait_for(settings, night, f"select 1 from scoring_chunk having count(finished_at) > {_settled(settings)}")
+        time.sleep(rng.uniform(0.0, 0.5 if number % 2 else 2.5))
+        night.kill()
+        end(night)
+        assert_nothing_is_half_written(settings)
+        expire_leases(settings)
+    assert _settled(settings) > 0, "no chunk was settled before its night was killed: kill later"
+    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
 
 
-def work(run_key: str) -> None:
-    """A night in small chunks, in the process that is to be killed."""
-    print("at work", flush=True)
-    score_night(Settings.from_environment(), run_key=run_key, chunk_size=5)
+def _settled(settings: Settings) -> int:
+    ((count_settled,),) = rows(settings, "select count(finished_at) from scoring_chunk")
+    return int(count_settled)
+
+
+def _wait_for(settings: Settings, night: ForkServerProcess, query: str) -> None:
+    """Until the query has a row, or the night is over."""
+    while night.is_alive() and not rows(settings, query):
+        time.sleep(0.02)
+
+
+def test_sigkill_at_every_statement_and_commit_loses_and_doubles_nothing(settings: Settings, tmp_path: Path) -> None:
+    """Each night finds new scans, and what the one before it left, and dies one point later than that."""
+    for point in count(1):
+        put_scans(settings, tmp_path / str(point), count=2, seed=point, with_copy=True)
+        code = end(start_night(settings, f"dies at {point}", dies_at=point))
+        assert_nothing_is_half_written(settings)
+        expire_leases(settings)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL, f"ended of itself before point {point}"
+    assert point > _FEWEST_POINTS, f"a night has {point - 1} points only: are they still counted?"
+    assert_each_is_there_once(settings, count_scored=3 * point, count_rejected=point)
+    copies = """
+        select count(*) from prediction as copy
+        join prediction as original on original.scan_id = copy.copied_from_scan_id
+        where copy.activation_map = original.activation_map and copy.confidence = original.confidence"""
+    assert rows(settings, copies) == [(point,)]

@@ -1,0 +1,120 @@
+"""Decoding in guarded child processes against decoding in threads of the worker.
+
+::
+
+    python -m benchmarks.guard FOLDER --graph model.xml     # every file below it; without one, phantoms
+
+Eight threads ask, as they do in a night. A round is threads, guard, threads. The second row is the same with an engine
+that answers each 32 frames as they come: a night without S3 and Postgres. CPU time is that of all processes together:
+it is what a machine that is busy with other things changes least.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import psutil
+
+from benchmarks.pairs import Comparison
+from braintumor.imaging.frames import Limits, decode
+from braintumor.imaging.guard import Guard
+from braintumor.imaging.phantom import write_dataset
+from braintumor.imaging.prepared import PreparedFile, prepare_file
+from braintumor.imaging.rejection import Rejection
+from braintumor.serving.engine import Engine
+
+_SIZE = 224
+_READERS = 8
+_BATCH = 32
+_ROUNDS = 5
+_COUNT = 400
+
+Read = Callable[[bytes], PreparedFile | Rejection]
+
+
+@click.command()
+@click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--graph", type=click.Path(exists=True, path_type=Path), help="An OpenVINO graph that answers.")
+@click.option("--count", default=_COUNT, help="Files a round.")
+def main(folder: Path | None, graph: Path | None, count: int) -> None:
+    """Print a table: files a second, by the guard and by threads."""
+    files = _files(folder, count)
+    started = time.perf_counter()
+    guard = Guard()
+    guard.read(files[0], size=_SIZE)
+    click.echo(f"{len(files)} files; the first child answered after {time.perf_counter() - started:.2f} s\n")
+    ours: Read = partial(guard.read, size=_SIZE)
+    theirs: Read = partial(prepare_file, size=_SIZE, limits=Limits(), decode=decode)
+    click.echo("| what | against | ours /s | theirs /s | ratio (median, least to most of rounds) |")
+    click.echo("|---|---|---:|---:|---|")
+    click.echo(_compare("decoding, guarded", "in threads", ours, theirs, files=files).row())
+    if graph is not None:
+        engine = Engine(graph)
+        click.echo(_compare("the same, and inference", "in threads", ours, theirs, files=files, engine=engine).row())
+    guard.close()
+
+
+def _files(folder: Path | None, count: int = _COUNT) -> list[bytes]:
+    with TemporaryDirectory(prefix="guard-") as scratch:
+        if folder is None:
+            write_dataset(Path(scratch), per_class=count // 4, seed=2)
+        paths = sorted((folder or Path(scratch)).rglob("*.*"))
+        return [path.read_bytes() for path in paths[:: max(1, len(paths) // count)][:count]]
+
+
+def _compare(
+    ours_name: str, theirs_name: str, ours: Read, theirs: Read, *, files: list[bytes], engine: Engine | None = None
+) -> Comparison:
+    """With the median of CPU time a file behind each name."""
+    mine, other = [], []
+    costs: tuple[list[float], list[float]] = ([], [])
+    _work(ours, files, engine), _work(theirs, files, engine)  # warm-up
+    for _ in range(_ROUNDS):
+        before, our, after = (_work(read, files, engine) for read in (theirs, ours, theirs))
+        mine.append(our.speed)
+        other.append((before.speed + after.speed) / 2)
+        costs[0].append(our.cost)
+        costs[1].append((before.cost + after.cost) / 2)
+    named = [
+        f"{name}, {median(cost):.1f} ms of CPU" for name, cost in zip((ours_name, theirs_name), costs, strict=True)
+    ]
+    return Comparison(ours_name=named[0], theirs_name=named[1], ours=mine, theirs=other)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """Files a second, and milliseconds of CPU a file of this process and its children."""
+
+    speed: float
+    cost: float
+
+
+def _work(read: Read, files: list[bytes], engine: Engine | None) -> _Work:
+    """Read all files, and have the engine answer them."""
+    started, used = time.perf_counter(), _cpu_seconds()
+    with ThreadPoolExecutor(_READERS) as pool:
+        found = pool.map(read, files)
+        while step := list(islice(found, _BATCH)):
+            if engine is not None:
+                engine.run(np.concatenate([each.scan.pixels for each in step if isinstance(each, PreparedFile)]))
+    seconds = time.perf_counter() - started
+    return _Work(speed=len(files) / seconds, cost=(_cpu_seconds() - used) * 1000 / len(files))
+
+
+def _cpu_seconds() -> float:
+    me = psutil.Process()
+    return sum(sum(process.cpu_times()[:2]) for process in (me, *me.children()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,142 @@
+"""A whole night against the arithmetic alone, against the paper's way, and against a tf.data pipeline.
+
+::
+
+    python -m benchmarks.night resnet50
+
+The night is the product's own: list, plan, claim, read from S3, decode, infer, write to Postgres, reconcile, with both
+servers on the same cores. The model is loaded before: a worker loads it once for all of its chunks. Weights are random,
+which changes no time. Each night is timed between two runs of what it is compared to, so that a slow minute of the
+machine hits both.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import click
+import numpy as np
+from PIL import Image
+
+from benchmarks.pairs import Comparison
+from benchmarks.world import SIZE, Speed, world
+from braintumor import registry
+from braintumor.imaging.frames import Decoded, decode
+from braintumor.imaging.preprocess import prepare
+from braintumor.serving.artefact import GRAPH
+from braintumor.serving.engine import OpenVinoEngine
+
+_ROUNDS = 3
+_COUNTS = {"resnet50": 400, "vgg16": 100}
+"""Files a night: some twenty seconds of arithmetic."""
+_PAPER_COUNT = 24
+"""Files for the paper's way, whose time is so much a file."""
+_BATCH = 32
+
+
+@click.command()
+@click.argument("backbone", type=click.Choice(sorted(_COUNTS)))
+@click.option("--count", type=int, help="Files a night.")
+def main(backbone: str, count: int | None) -> None:
+    """Print a table of whole nights of BACKBONE, in 32 and in 8 bits, beside what they are compared to."""
+    click.echo("| what | against | ours /s | theirs /s | ratio (median, least to most of rounds) |")
+    click.echo("|---|---|---:|---:|---|")
+    with world(backbone, count or _COUNTS[backbone]) as made:
+        others = {"the paper's way": partial(_paper, made.keras, made.files[:_PAPER_COUNT])}
+        others |= {"tf.data, the better of predict and XLA": partial(_tf_data, made.keras, made.files)}
+        for precision, model in made.models.items():
+            made.promote(model)
+            graph = registry.fetch_model(made.store, made.settings, model) / GRAPH
+            raw = {"engine alone, frames in memory": partial(_engine, OpenVinoEngine(graph), _frames(made.files))}
+            night = made.night()
+            for name, theirs in {**raw, **others}.items():
+                click.echo(_compare(f"{backbone}: night, {precision}", night, name, theirs).row())
+            tool = _compare("engine alone", next(iter(raw.values())), "benchmark_app", partial(_benchmark_app, graph))
+            click.echo(tool.row())
+
+
+def _compare(ours_name: str, ours: Speed, theirs_name: str, theirs: Speed) -> Comparison:
+    """A round is theirs, ours, theirs; what is compared to is the mean of both."""
+    ours(), theirs()  # warm-up
+    mine, other = [], []
+    for _ in range(_ROUNDS):
+        before = theirs()
+        mine.append(ours())
+        other.append((before + theirs()) / 2)
+    return Comparison(ours_name=ours_name, theirs_name=theirs_name, ours=mine, theirs=other)
+
+
+def _frames(files: list[Path]) -> Any:
+    decoded = [decode(path.read_bytes()) for path in files]
+    return np.stack([prepare(d.frames[0].pixels, size=SIZE) for d in decoded if isinstance(d, Decoded)])
+
+
+def _engine(engine: OpenVinoEngine, frames: Any) -> float:
+    started = time.perf_counter()
+    engine.run(frames)
+    return len(frames) / (time.perf_counter() - started)
+
+
+def _paper(model: Any, files: list[Path]) -> float:
+    """One file after the other: load, resize, ``predict``, print."""
+    started = time.perf_counter()
+    with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
+        for path in files:
+            image = Image.open(path).resize((SIZE, SIZE))
+            answer = model.predict(np.asarray(image)[None], verbose=0)
+            print(path.name, answer["probability"].argmax(), file=nowhere)
+    return len(files) / (time.perf_counter() - started)
+
+
+def _tf_data(model: Any, files: list[Path]) -> float:
+    """Decoded in parallel, fetched ahead, in batches; the better of Keras' ``predict`` and a compiled call."""
+    import tensorflow as tf
+
+    def load(path: Any) -> Any:
+        image = tf.io.decode_jpeg(tf.io.read_file(path), channels=3)
+        return tf.cast(tf.image.resize_with_pad(image, SIZE, SIZE), tf.uint8)
+
+    names = tf.data.Dataset.from_tensor_slices([str(path) for path in files])
+    frames = names.map(load, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH).prefetch(tf.data.AUTOTUNE)
+    compiled = _compiled(model)
+    speeds = []
+    for way in (lambda: model.predict(frames, verbose=0), lambda: [compiled(batch) for batch in frames]):
+        started = time.perf_counter()
+        way()
+        speeds.append(len(files) / (time.perf_counter() - started))
+    return max(speeds)
+
+
+_COMPILED: dict[int, Any] = {}
+
+
+def _compiled(model: Any) -> Any:
+    """The model under XLA, compiled once."""
+    import tensorflow as tf
+
+    return _COMPILED.setdefault(id(model), tf.function(lambda batch: model(batch, training=False), jit_compile=True))
+
+
+def _benchmark_app(graph: Path) -> float:
+    """OpenVINO's own tool on the same graph and batch, in its throughput mode."""
+    program = Path(sys.executable).with_name("benchmark_app")
+    shape = f"[8,{SIZE},{SIZE},3]"
+    command = [program, "-m", graph, "-d", "CPU", "-hint", "throughput", "-shape", shape, "-t", "15"]
+    command += ["-infer_precision", "f32"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found = re.search(r"Throughput:\s+([\d.]+) FPS", done.stdout)
+    assert found is not None, done.stdout
+    return float(found[1])
+
+
+if __name__ == "__main__":
+    main()

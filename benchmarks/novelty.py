@@ -1,0 +1,196 @@
+"""What the out-of-distribution score tells apart: ``python -m benchmarks.novelty FOLDER --weights FILE``.
+
+::
+
+    python -m benchmarks.novelty ~/sartaj --weights FILE --against photographs ~/food --against "healthy T1" ~/dicom
+
+The images of FOLDER are grouped and split as a first snapshot would, the recipe ``mobilenet_v2`` (frozen backbone) is
+trained, and its model folder scores the test split and what it never saw. Everything is made grey first, training
+images too, so that colour gives nothing away. Without FOLDER: phantoms, and random weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+from sklearn.metrics import roc_auc_score
+
+from braintumor.dataset.folder import read_folder
+from braintumor.dataset.frameset import FrameSet
+from braintumor.dataset.grouping import form_groups, group_key
+from braintumor.dataset.snapshot import SnapshotImage
+from braintumor.dataset.split import Split, assign
+from braintumor.imaging.frames import decode
+from braintumor.imaging.phantom import write_dataset
+from braintumor.imaging.preprocess import prepare
+from braintumor.imaging.rejection import Rejection
+from braintumor.modelling.recipe import Recipe
+from braintumor.modelling.training import train
+from braintumor.serving.answer import ReviewReason, answers
+from braintumor.serving.engine import LoadedModel
+
+Frames = NDArray[np.uint8]
+
+_MADE = 100
+"""Frames of noise, and as many blank ones."""
+_PER_CLASS = 150
+"""Phantoms, where no folder is given."""
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, exists=True), required=False)
+@click.option("--weights", type=click.Path(path_type=Path, exists=True), help="MobileNetV2's ImageNet weights.")
+@click.option(
+    "--against",
+    type=(str, click.Path(path_type=Path, exists=True)),
+    multiple=True,
+    help="What the files of another folder are, and the folder. May be given several times.",
+)
+def main(folder: Path | None, weights: Path | None, against: tuple[tuple[str, Path], ...]) -> None:
+    """Print a row for each set of images: AUROC against the test split, and the share that is flagged."""
+    for row in compare_novelty(folder, weights, dict(against), say=True):
+        click.echo(row)
+
+
+def compare_novelty(
+    folder: Path | None = None,
+    weights: Path | None = None,
+    against: Mapping[str, Path] | None = None,
+    *,
+    say: bool = False,
+) -> Iterator[str]:
+    """The rows of a Markdown table, after training a model on ``folder``, or on phantoms."""
+    recipe = Recipe.load("mobilenet_v2")
+    if weights is None:
+        recipe = recipe.override(initial_weights="random")
+    with TemporaryDirectory() as scratch:
+        if folder is None:
+            folder = Path(scratch) / "phantoms"
+            write_dataset(folder, per_class=_PER_CLASS, seed=1)
+        splits = _split(folder, recipe.image_size)
+        (Path(scratch) / "model").mkdir()
+        train(
+            recipe,
+            training=splits[Split.TRAIN],
+            validation=splits[Split.VALIDATION],
+            snapshot_id="novelty",
+            weights=weights,
+            folder=Path(scratch) / "model",
+            checkpoints=Path(scratch) / "checkpoints",
+            say=click.echo if say else lambda _: None,
+        )
+        model = LoadedModel.load(Path(scratch) / "model")
+        yield from _rows(model, splits[Split.TEST].frames, against or {})
+        yield from _doubtful(model, splits[Split.TEST])
+
+
+def _rows(model: LoadedModel, test: Frames, against: Mapping[str, Path]) -> Iterator[str]:
+    size = model.manifest.image_size
+    sets = {
+        **{name: _grey_frames(folder, size) for name, folder in against.items()},
+        "noise": _noise(size),
+        "blank, nearly": _blanks(size),
+        "test images turned by 90 degrees": np.ascontiguousarray(np.rot90(test, axes=(1, 2))),
+        "test images upside down": np.ascontiguousarray(test[:, ::-1]),
+    }
+    bound = model.manifest.out_of_distribution_above
+    inside = model.predict(test).out_of_distribution
+    assert bound is not None and inside is not None
+    yield "| images | count | AUROC against test | flagged | median score |"
+    yield "|---|---:|---:|---:|---:|"
+    yield f"| test images | {len(test)} | | {(inside > bound).mean():.1%} | {np.median(inside):.4f} |"
+    for name, frames in sets.items():
+        outside = model.predict(frames).out_of_distribution
+        assert outside is not None
+        area = roc_auc_score(np.repeat([0, 1], [len(inside), len(outside)]), np.concatenate([inside, outside]))
+        yield (f"| {name} | {len(frames)} | {area:.3f} | {(outside > bound).mean():.1%} | {np.median(outside):.4f} |")
+    yield f"\nflagged above {bound:.4f}"
+
+
+def _doubtful(model: LoadedModel, test: FrameSet) -> Iterator[str]:
+    """How the thresholds of confidence do on the test split, class by class."""
+    said = list(answers(model.predict(test.frames), model.manifest))
+    is_low = np.array([ReviewReason.LOW_CONFIDENCE in answer.review_reasons for answer in said])
+    named = np.array([answer.predicted_class.position for answer in said])
+    is_right = named == test.labels
+    yield "\n| answers that name | count | right | threshold | below it | right above it |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for position, (label, threshold) in enumerate(model.manifest.low_confidence_below.items()):
+        mask = named == position
+        sure = mask & ~is_low
+        yield (
+            f"| {label} | {mask.sum()} | {_share(is_right[mask])} | {threshold:.2f} | {_share(is_low[mask])} | "
+            f"{_share(is_right[sure])} |"
+        )
+
+
+def _share(holds: NDArray[np.bool_]) -> str:
+    return f"{holds.mean():.3f}" if len(holds) else "none"
+
+
+def _split(folder: Path, size: int) -> dict[Split, FrameSet]:
+    """Grey frames of a first snapshot of ``folder``."""
+    images, _ = read_folder(folder)
+    grouping = form_groups(images, {})
+    splits = assign(grouping.to_split(), grouping.known)
+    records = [
+        SnapshotImage.of(picture, group_key=group_key(group), split=splits[group_key(group)])
+        for group in grouping.groups
+        for picture in group
+    ]
+    ordered = sorted(records, key=lambda record: record.image_sha256)
+    return {split: _frames_of(folder, [r for r in ordered if r.split is split], size) for split in Split}
+
+
+def _frames_of(folder: Path, records: list[SnapshotImage], size: int) -> FrameSet:
+    frames = np.concatenate([_grey(folder / record.image_uri, size)[:1] for record in records])
+    labels = np.array([record.label.position for record in records], np.int64)
+    return FrameSet(frames=frames, labels=labels, images=tuple(records))
+
+
+def _grey_frames(folder: Path, size: int) -> Frames:
+    """Every frame of every file below ``folder`` that the project reads."""
+    found = [_grey(path, size) for path in sorted(folder.rglob("*")) if path.is_file()]
+    return np.concatenate([frames for frames in found if len(frames)])
+
+
+def _grey(path: Path, size: int) -> Frames:
+    """Frames (F, S, S, 3) without colour, none where the file is rejected."""
+    decoded = decode(path.read_bytes())
+    if isinstance(decoded, Rejection):
+        return np.empty((0, size, size, 3), np.uint8)
+    grey = [np.asarray(Image.fromarray(frame.pixels).convert("L")) for frame in decoded.frames]
+    return np.stack([prepare(pixels, size=size) for pixels in grey])
+
+
+def _noise(size: int) -> Frames:
+    """Grey noise, from one pixel to a tenth of the image wide."""
+    random = np.random.default_rng(0)
+    widths = np.linspace(0, size / 10, _MADE)
+    return np.stack([_full_range(gaussian_filter(random.normal(size=(size, size)), width)) for width in widths])
+
+
+def _full_range(values: NDArray[np.float64]) -> Frames:
+    return _coloured((values - values.min()) / np.ptp(values) * 255)
+
+
+def _blanks(size: int) -> Frames:
+    """One grey all over but for what a detector adds: what is blank to the last pixel is rejected and never scored."""
+    random = np.random.default_rng(1)
+    return np.stack([_coloured(random.normal(level, 1, (size, size))) for level in np.linspace(0, 255, _MADE)])
+
+
+def _coloured(values: NDArray[np.float64]) -> Frames:
+    """(S, S) of 0 to 255 as a frame (S, S, 3)."""
+    return np.repeat(values.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
+
+
+if __name__ == "__main__":
+    main()

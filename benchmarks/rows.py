@@ -1,0 +1,148 @@
+"""A night of very many small frames with an engine that costs nothing: what is left is everything but the arithmetic.
+
+::
+
+    python -m benchmarks.rows --count 100000
+
+Each file is a picture of its own, 64 x 64 pixels; they are put under the S3 server's folder, not through it. A second
+night over the same files finds nothing new. Times of the stages within a chunk are the worker's own.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sqlalchemy import text
+
+from benchmarks.discovery import pretend_champion
+from braintumor import database, migrations
+from braintumor.imaging.guard import shared_guard
+from braintumor.imaging.preprocess import PREPROCESSING
+from braintumor.labels import CLASSES
+from braintumor.scoring.night import Night
+from braintumor.scoring.run import load_run
+from braintumor.scoring.worker import score_chunk
+from braintumor.serving.artefact import Manifest
+from braintumor.serving.engine import EngineName, LoadedModel
+from braintumor.settings import Settings
+from embedded.stack import Stack
+
+_SIZE = 64
+_KEY = b"a key for pseudonyms of nobody at all"
+
+
+class _Stub:
+    """An engine that answers at once, and the same of every frame."""
+
+    name = EngineName.OPENVINO
+    device = "none"
+
+    def run(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+        """Probabilities 0.7, 0.1, 0.1, 0.1."""
+        count = len(frames)
+        return {
+            "probability": np.tile(np.float32([0.7, 0.1, 0.1, 0.1]), (count, 1)),
+            "activation_map": np.zeros((count, 7, 7, 4), np.float32),
+            "embedding": np.zeros((count, 1), np.float32),
+        }
+
+
+@click.command()
+@click.option("--count", default=100_000, show_default=True, help="Files.")
+def main(count: int) -> None:
+    """Print where the time of a night goes that costs no arithmetic, and of one that finds nothing new."""
+    with _night_of(count) as night:
+        for name in ("first", "nothing new"):
+            seconds = dict(_stages(night, name))
+            click.echo(f"\n{name}: {count / sum(seconds.values()):.0f} files a second, {sum(seconds.values()):.1f} s")
+            for stage, value in seconds.items():
+                click.echo(f"  {stage:32} {value:8.1f} s")
+        click.echo(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+
+
+def _stages(night: Night, name: str) -> Iterator[tuple[str, float]]:
+    model = LoadedModel(_manifest(), _Stub())
+    shared_guard()
+    clock = time.perf_counter()
+    run, _ = night.begin(run_key=name)
+    yield "list and enter into the ledger", time.perf_counter() - clock
+    clock = time.perf_counter()
+    chunks = night.plan(run.scoring_run_id)
+    yield "plan", time.perf_counter() - clock
+    clock = time.perf_counter()
+    run = load_run(night.engine, run.scoring_run_id)
+    for chunk in chunks:
+        score_chunk(night.engine, night.store, model, run, chunk, pseudonym_key=_KEY)
+    scored = time.perf_counter() - clock
+    with database.transaction(night.engine) as connection:
+        rows = connection.execute(text(_STAGES), {"run": run.scoring_run_id})
+        inside = {row.stage: row.seconds for row in rows}
+    yield "wait for reading and decoding", inside.get("read", 0.0)
+    yield "answers", inside.get("infer", 0.0)
+    yield "claim and write", scored - sum(inside.values())
+    clock = time.perf_counter()
+    night.reconcile(run.scoring_run_id)
+    yield "reconcile and morning sheet", time.perf_counter() - clock
+
+
+_STAGES = """
+    select stage.key as stage, sum(stage.value::double precision) as seconds
+    from scoring_chunk cross join jsonb_each_text(stage_seconds) as stage
+    where scoring_run_id = :run group by stage.key"""
+
+
+def _manifest() -> Manifest:
+    return Manifest(
+        recipe="none",
+        backbone="none",
+        initialisation="none",
+        snapshot_id="s",
+        trained_at="20260101T000000Z",
+        precision="fp32",
+        image_size=224,
+        preprocessing=PREPROCESSING,
+        classes=CLASSES,
+        count_parameter=1,
+        temperature=1.0,
+        low_confidence_below=dict.fromkeys(CLASSES, 0.5),
+        near_tie_below=0.1,
+        sha256s={},
+    )
+
+
+@contextmanager
+def _night_of(count: int) -> Iterator[Night]:
+    with TemporaryDirectory(prefix="rows-") as scratch:
+        state = Path(scratch) / "stack"
+        with Stack(state, airflow=False) as stack:
+            _write_files(stack.objects.data / "braintumor" / "scans", count)
+            settings = Settings.from_environment(stack.library_env())
+            engine = database.connect(settings)
+            migrations.migrate(engine)
+            pretend_champion(engine)
+            engine.dispose()
+            yield Night.open(settings)
+
+
+def _write_files(folder: Path, count: int) -> None:
+    rng = np.random.default_rng(0)
+    slope = np.add.outer(np.arange(_SIZE), np.arange(_SIZE))
+    for number in range(count):
+        place = folder / f"study-{number // 200:06}"
+        if number % 200 == 0:
+            place.mkdir(parents=True)
+        pixels = slope + rng.integers(0, 64, (_SIZE, _SIZE))
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{number:08}.png", compress_level=1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""Two scoring workers of one thread each against one: what the next worker of a night is worth.
+
+::
+
+    python -m benchmarks.workers compare
+
+Workers are processes as Celery starts them, each on a core of its own. Before the clock runs each scores one chunk, so
+that its model is loaded; the other chunks of the night are dealt out in turn. Both servers run on the same cores: a
+single worker leaves one of them to the servers, and that is not subtracted.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import IO
+
+import click
+
+from benchmarks.pairs import Comparison
+from benchmarks.world import World, world
+from braintumor.scoring.night import Night
+from braintumor.settings import Settings
+
+_ROUNDS = 3
+_CHUNK_SIZE = 8
+_AIM = 1.6
+
+
+@click.group()
+def main() -> None:
+    """Compare, or be one of the workers."""
+
+
+@main.command()
+@click.option("--count", type=int, default=12 * _CHUNK_SIZE, help="Files a night, a multiple of the chunk size.")
+def compare(count: int) -> None:
+    """Print the speed of two workers beside that of one; each round times one, two and one again."""
+    with world("resnet50", count) as made:
+        made.promote(made.models["fp32"])
+        one, two = [], []
+        for _ in range(_ROUNDS):
+            before = _night(made, workers=1)
+            two.append(_night(made, workers=2))
+            one.append((before + _night(made, workers=1)) / 2)
+    click.echo("| what | against | ours /s | theirs /s | ratio (median, least to most of rounds) |")
+    click.echo("|---|---|---:|---:|---|")
+    name = f"two workers of one thread, ResNet50, {count} files (aim {_AIM})"
+    click.echo(Comparison(ours_name=name, theirs_name="one of them", ours=two, theirs=one).row())
+
+
+@main.command()
+@click.argument("core", type=int)
+@click.argument("run", type=int)
+@click.argument("chunks", type=int, nargs=-1)
+def work(core: int, run: int, chunks: tuple[int, ...]) -> None:
+    """Be a worker on CORE: score the first of CHUNKS, wait for a line, score the others."""
+    os.sched_setaffinity(0, {core})
+    night = Night.open(Settings.from_environment())
+    night.score(run, chunks[0])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for chunk in chunks[1:]:
+        night.score(run, chunk)
+
+
+def _night(made: World, *, workers: int) -> float:
+    """Files a second, from the word to the last worker's end."""
+    opened, prefix = Night.open(made.settings), made.put_anew()
+    run, _ = opened.begin(run_key=str(prefix), scans_uri=str(prefix))
+    chunks = [str(chunk) for chunk in opened.plan(run.scoring_run_id, chunk_size=_CHUNK_SIZE)]
+    command = [sys.executable, "-m", "benchmarks.workers", "work"]
+    started = [
+        subprocess.Popen(
+            [*command, str(core), str(run.scoring_run_id), *chunks[core::workers]],
+            env={**os.environ, **made.settings.to_environment()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for core in range(workers)
+    ]
+    for worker in started:
+        _require(worker.stdout).readline()  # it is ready
+    began = time.perf_counter()
+    for worker in started:
+        print("go", file=_require(worker.stdin), flush=True)
+    if any(worker.wait() for worker in started):
+        raise RuntimeError("A worker failed; its words are above.")
+    seconds = time.perf_counter() - began
+    for worker in started:
+        _require(worker.stdin).close()
+        _require(worker.stdout).close()
+    balance = opened.reconcile(run.scoring_run_id)
+    assert balance.count_scored == len(made.files), balance
+    return (len(made.files) - workers * _CHUNK_SIZE) / seconds
+
+
+def _require(pipe: IO[str] | None) -> IO[str]:
+    assert pipe is not None
+    return pipe
+
+
+if __name__ == "__main__":
+    main()

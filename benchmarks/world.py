@@ -1,0 +1,129 @@
+"""What benchmarks of nights run on: both servers, a model of random weights in two precisions, and files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from braintumor import database, migrations, registry
+from braintumor.dataset.folder import labelled_files, upload
+from braintumor.imaging.phantom import write_dataset
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.night import Night
+from braintumor.settings import Settings
+from embedded.stack import Stack
+
+SIZE = 224
+
+Speed = Callable[[], float]
+"""Does the work once and returns files a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """Postgres and S3 with one backbone's model in both precisions, and JPEG files, 512 x 512 as SARTAJ's most are."""
+
+    settings: Settings
+    store: ObjectStore
+    files: list[Path]
+    models: dict[str, registry.ModelVersion]
+    keras: Any
+
+    def promote(self, model: registry.ModelVersion) -> None:
+        """Make it the champion."""
+        _braintumor(self.settings, "model", "promote", model.model_name, "--override", "--reason", "benchmark")
+
+    def put_anew(self) -> S3Uri:
+        """All files under a prefix of their own, in bytes of their own: copies would not be inferred again."""
+        prefix = S3Uri.parse(self.settings.require("scans_uri")) / f"{time.time_ns()}/"
+
+        def put(path: Path) -> None:
+            self.store.write(prefix / path.name, _commented(path, str(prefix)))
+
+        list(self.store.concurrently(put, self.files))
+        return prefix
+
+    def night(self) -> Speed:
+        """Nights of the champion; each finds all files under a prefix of its own, put there before the clock runs."""
+        opened = Night.open(self.settings)
+
+        def score() -> float:
+            prefix = self.put_anew()
+            started = time.perf_counter()
+            run, _ = opened.begin(run_key=str(prefix), scans_uri=str(prefix))
+            for chunk in opened.plan(run.scoring_run_id):
+                opened.score(run.scoring_run_id, chunk)
+            balance = opened.reconcile(run.scoring_run_id)
+            seconds = time.perf_counter() - started
+            assert balance.count_scored == len(self.files), balance
+            return len(self.files) / seconds
+
+        return score
+
+
+@contextmanager
+def world(backbone: str, count: int) -> Iterator[World]:
+    """Start both servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files."""
+    from braintumor.modelling.classifier import Classifier
+    from braintumor.modelling.recipe import Recipe
+
+    with TemporaryDirectory(prefix="night-") as scratch, Stack(Path(scratch) / "stack", airflow=False) as stack:
+        cache = {"BRAINTUMOR_CACHE_FOLDER": str(Path(scratch) / "cache")}
+        settings = Settings.from_environment({**stack.library_env(), **cache})
+        engine, store = database.connect(settings), ObjectStore.connect(settings)
+        migrations.migrate(engine)
+        labelled = Path(scratch) / "labelled"
+        write_dataset(labelled, per_class=12, seed=0)
+        upload(store, labelled_files(labelled), S3Uri.parse(settings.require("dataset_uri")))
+        _braintumor(
+            settings, "train", "--recipe", f"{backbone}_small", "--set", f"image_size={SIZE}", "--set", "epochs=1"
+        )
+        (whole,) = registry.list_models(engine)
+        _braintumor(settings, "model", "quantize", whole.model_name, check=False)  # the gate may say no
+        models = {model.precision: model for model in reversed(registry.list_models(engine))}
+        recipe = Recipe.load(backbone).override(initial_weights="random")
+        yield World(
+            settings=settings,
+            store=store,
+            files=write_files(Path(scratch) / "scans", count),
+            models=models,
+            keras=Classifier(recipe).serving_model(temperature=1.0),
+        )
+        engine.dispose()
+
+
+def _braintumor(settings: Settings, *arguments: str, check: bool = True) -> None:
+    command = [sys.executable, "-m", "braintumor", *arguments]
+    environment = {**os.environ, **settings.to_environment()}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if check and done.returncode:
+        raise RuntimeError(done.stderr)
+
+
+def write_files(folder: Path, count: int) -> list[Path]:
+    """``count`` different files: each a phantom's slice in JPEG with noise of its own."""
+    drawn, rng = folder / "drawn", np.random.default_rng(0)
+    write_dataset(drawn, per_class=4, seed=2)
+    slices = [Image.open(path).convert("L").resize((512, 512)) for path in sorted(drawn.rglob("*.*g"))]
+    files = [folder / f"{number}.jpg" for number in range(count)]
+    for number, path in enumerate(files):
+        noisy = np.asarray(slices[number % len(slices)], np.float32) + rng.normal(0, 4, (512, 512))
+        Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).convert("RGB").save(path, quality=90)
+    return files
+
+
+def _commented(path: Path, words: str) -> bytes:
+    """The same picture in other bytes, by a comment: a copy of the same bytes would not be inferred again."""
+    data, comment = path.read_bytes(), words.encode()
+    return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + data[2:]

@@ -1,0 +1,41 @@
+"""``braintumor config``."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from braintumor.cli.show import as_json, print_json, print_table
+
+
+@click.group()
+def config() -> None:
+    """What is set, and what can be."""
+
+
+@config.command(epilog="Example: braintumor config show --json")
+@click.option("--markdown", "is_markdown", is_flag=True, help="Only print docs/configuration.md: no values.")
+@as_json
+def show(is_json: bool, is_markdown: bool) -> None:
+    """Show every setting with its value now and where it comes from; secrets are masked.
+
+    Also names variables of the environment that look like settings and that nothing reads.
+    """
+    from braintumor import configuration
+
+    if is_markdown:
+        click.echo(configuration.page(), nl=False)
+        return
+    found, strange = configuration.show(), configuration.unknown()
+    if is_json:
+        unknown = [{"name": name, "nearest": nearest} for name, nearest in strange.items()]
+        print_json({"settings": [asdict(item) for item in found], "unknown": unknown})
+        return
+    for section in dict.fromkeys(item.section for item in found):
+        click.echo(f"\n{section}")
+        rows = [(item.name, item.value or "", item.source) for item in found if item.section == section]
+        print_table(("variable", "value", "from"), rows)
+    click.echo()
+    for name, nearest in strange.items():
+        click.echo(f"{name} is set and nothing reads it." + (f" Did you mean {nearest}?" if nearest else ""), err=True)

@@ -1,0 +1,43 @@
+"""``braintumor prediction``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from braintumor.cli.show import as_json, print_json
+from braintumor.settings import Settings
+
+
+@click.group()
+def prediction() -> None:
+    """Why an answer is what it is."""
+
+
+@prediction.command(epilog="Example: braintumor prediction explain 17 --replay")
+@click.argument("scan_id", type=int)
+@click.option("--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Index of the frame.")
+@click.option("--model", metavar="NAME", help="Whose answer. Default: the one that stands.")
+@click.option("--replay", "is_replay", is_flag=True, help="Score again: exit code 0 for a match, 1 for none.")
+@as_json
+def explain(scan_id: int, frame: int, model: str | None, is_replay: bool, is_json: bool) -> None:
+    """The chain behind an answer of the scan SCAN_ID: object, preprocessing, model, data, recipe, run, promotion."""
+    from braintumor import database
+    from braintumor.objectstore import ObjectStore
+    from braintumor.scoring import explain as explaining
+
+    settings = Settings.from_environment()
+    engine = database.connect(settings)
+    values = explaining.explain(engine, scan_id, frame=frame, model=model)
+    changed: list[str] = []
+    if is_replay:
+        changed = explaining.replay(settings, engine, ObjectStore.connect(settings), values)
+        values |= {"is_match": not changed, "changed": changed}
+    if is_json:
+        print_json(values)
+    else:
+        click.echo("\n".join(f"{name}: {value}" for name, value in values.items()))
+        if (original := values["copied_from_scan_id"]) is not None:
+            click.echo(f"a copy: the model was asked about scan {original}, which has the same bytes")
+    sys.exit(1 if changed else 0)

@@ -1,0 +1,50 @@
+"""``braintumor query``."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+
+import click
+
+from braintumor.cli.show import as_json, print_json, print_table
+from braintumor.settings import Settings
+
+
+@click.command(epilog="Example: braintumor query gliomas-last-week --csv > gliomas.csv")
+@click.argument("name", required=False)
+@click.option("--csv", "is_csv", is_flag=True, help="Print CSV, for spreadsheets.")
+@click.option(
+    "--parquet", "parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write Parquet into this file."
+)
+@as_json
+def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -> None:
+    """Ask the question NAME of the analysts' cookbook; without NAME, list the questions. Nothing is changed.
+
+    The cookbook is sql/queries. For review, not for diagnosis.
+    """
+    from braintumor import cookbook, database
+
+    if is_csv + is_json + bool(parquet) > 1:
+        raise click.UsageError("--csv, --json and --parquet exclude each other.")
+    if name is None:
+        columns, rows = ["name", "question"], [[known.name, known.question] for known in cookbook.queries()]
+    else:
+        answer = cookbook.ask(database.connect(Settings.from_environment()), name)
+        columns, rows = list(answer.columns), [list(row) for row in answer.rows]
+    if parquet:
+        cookbook.write_parquet(parquet, cookbook.Answer(columns=columns, rows=rows))
+    elif is_json:
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+    elif is_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows([_plain(cell) for cell in row] for row in rows)
+    else:
+        print_table(columns, [[_plain(cell) for cell in row] for row in rows])
+
+
+def _plain(cell: object) -> object:
+    """Lists as words; nothing for null."""
+    return "" if cell is None else " ".join(map(str, cell)) if isinstance(cell, list) else cell

@@ -1,0 +1,46 @@
+"""``braintumor subject``: erase a person."""
+
+from __future__ import annotations
+
+import getpass
+from dataclasses import asdict
+
+import click
+
+from braintumor.cli.show import as_json, print_json
+from braintumor.settings import Settings
+
+
+@click.group()
+def subject() -> None:
+    """A person whose images were scored, known by a pseudonym."""
+
+
+@subject.command(epilog="Example: braintumor subject erase 3f2a9c0d4b5e6f708192a3b4c5d6e7f8 --objects")
+@click.argument("pseudonym", metavar="PSEUDONYM")
+@click.option("--reason", default="asked for by the person", show_default=True, help="Why; it stays. Name nobody.")
+@click.option("--objects", "with_objects", is_flag=True, help="Also delete the images themselves from S3.")
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@as_json
+def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_json: bool) -> None:
+    """Erase the patient of a PSEUDONYM: rows, pages that show an image, snapshots' images. It cannot be undone.
+
+    What stays is a tombstone without identity, and a mark by which a later file of the person is rejected. The images'
+    addresses are printed, for whoever deletes them. Connect as a login of the role braintumor_eraser.
+    """
+    from braintumor.erasure import erase as erase_subject
+
+    if not is_sure:
+        click.confirm("Erase everything of this person? It cannot be undone", abort=True, err=True)
+    settings = Settings.from_environment(role="eraser")
+    done = erase_subject(settings, pseudonym, actor=getpass.getuser(), reason=reason, with_objects=with_objects)
+    if is_json:
+        print_json(asdict(done))
+        return
+    total = ", ".join(f"{count} {table}" for table, count in done.counts.items() if count)
+    click.echo(f"erasure {done.erasure_id}: {total}; {len(done.removed)} pages and pictures")
+    if done.snapshot_ids:
+        click.echo(f"models trained on these snapshots are not unlearnt: {', '.join(done.snapshot_ids)}")
+    verb = "deleted" if done.are_objects_deleted else "still there, delete it, with its versions and copies"
+    for uri in done.object_uris:
+        click.echo(f"{verb}: {uri}")

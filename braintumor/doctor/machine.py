@@ -1,0 +1,117 @@
+"""Checks of this machine and its settings: names, pseudonym key, clock, disk, GPU."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from shutil import which
+
+from sqlalchemy import text
+
+from braintumor.configuration import unknown
+from braintumor.database import transaction
+from braintumor.doctor.finding import Finding, note, ok, wrong
+from braintumor.doctor.patient import Patient
+from braintumor.errors import BrainTumorError
+from braintumor.objectstore import S3Uri
+from braintumor.roles import Role
+from braintumor.scoring.model import chosen_engine
+from braintumor.scoring.night import require_pseudonym_key
+from braintumor.serving.engine import EngineName
+
+LARGEST_SKEW = timedelta(seconds=60)
+"""S3 refuses requests from 15 minutes on; a minute is a clock that nobody keeps."""
+NOTED_SKEW = timedelta(seconds=5)
+LEAST_FREE = 2 << 30
+LITTLE_FREE = 10 << 30
+"""Bytes free where copies of models and checkpoints of trainings go."""
+SET_CLOCK = "Have this machine's time, or the server's, set by NTP."
+
+
+def settings(patient: Patient) -> Iterator[Finding]:
+    """What could not be read, and variables that nothing reads."""
+    for problem in patient.problems:
+        yield wrong("settings", problem, do="`braintumor config show` lists what can be set.")
+    chosen_engine(patient.settings)
+    strange = unknown(patient.environment)
+    for name, nearest in strange.items():
+        meant = f" Did you mean {nearest}?" if nearest else ""
+        yield note("settings", f"{name} is set and nothing reads it.{meant}")
+    if not (strange or patient.problems):
+        yield ok("settings", "every variable that is set is known")
+
+
+def pseudonym_key(patient: Patient) -> Iterator[Finding]:
+    """Scoring needs it, and nothing else does."""
+    if patient.role not in {None, Role.SCORER}:
+        yield note("pseudonym key", f"not needed as {patient.role}")
+        return
+    require_pseudonym_key(patient.settings)
+    yield ok("pseudonym key", "set")
+
+
+def clock_of_store(patient: Patient) -> Iterator[Finding]:
+    """This machine against the Date of S3's answers."""
+    bucket = S3Uri.parse(patient.settings.require("models_uri")).bucket
+    yield _skew(patient, "clock, S3", lambda: patient.store.date(bucket))
+
+
+def clock_of_database(patient: Patient) -> Iterator[Finding]:
+    """This machine against Postgres."""
+
+    def now() -> datetime:
+        with transaction(patient.engine) as connection:
+            found: datetime = connection.scalar(text("select clock_timestamp()"))
+            return found
+
+    now()  # the first question also connects, which takes its time
+    yield _skew(patient, "clock, Postgres", now)
+
+
+def disk(patient: Patient) -> Iterator[Finding]:
+    """Free space where model files are cached."""
+    folder = Path(patient.settings.require("cache_folder")).expanduser()
+    place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    free = patient.free_bytes(place)
+    said = f"{free / (1 << 30):.1f} GiB free for {folder}"
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        yield wrong("disk", f"{folder} cannot be written.", do="Mend its rights, or set BRAINTUMOR_CACHE_FOLDER.")
+    elif free < LEAST_FREE:
+        yield wrong("disk", f"{said}.", do="Make room, or set BRAINTUMOR_CACHE_FOLDER to a folder with some.")
+    else:
+        yield (ok if free >= LITTLE_FREE else note)("disk", said)
+
+
+def gpu(patient: Patient) -> Iterator[Finding]:
+    """Only a note: a machine without one scores on the CPU."""
+    found = _gpus()
+    wanted = patient.settings.engine == EngineName.XLA and not found
+    said = ", ".join(found) if found else "none is visible here"
+    yield note("GPU", said + (", and BRAINTUMOR_ENGINE=tensorflow-xla is meant for one" if wanted else ""))
+
+
+def _skew(patient: Patient, check: str, server: Callable[[], datetime]) -> Finding:
+    began = patient.clock()
+    theirs = server()
+    ours = began + (patient.clock() - began) / 2
+    skew = abs(ours - theirs)
+    said = f"{skew.total_seconds():.0f} s apart"
+    if skew > LARGEST_SKEW:
+        return wrong(check, f"{said} from this machine.", do=SET_CLOCK)
+    return note(check, f"{said}. {SET_CLOCK}") if skew > NOTED_SKEW else ok(check, said)
+
+
+def _gpus() -> list[str]:
+    """Names of NVIDIA's devices, as their driver gives them; TensorFlow is not loaded for it."""
+    program = which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BrainTumorError(f"nvidia-smi does not answer ({type(error).__name__}). Mend the driver.") from error
+    return [line.strip() for line in done.stdout.splitlines() if line.strip()] if done.returncode == 0 else []

@@ -1,0 +1,68 @@
+"""What a role must be able to do in the database, as sql/grants.sql writes it, and what of it a login cannot."""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import Connection, text
+
+from braintumor.database import SCHEMA, sql_folder
+from braintumor.roles import Role
+
+_GRANT = re.compile(r"grant ([\w, ]+?) on (sequence )?([\w,\s]+?) to ([\w,\s]+)")
+_EXECUTE = re.compile(r"grant execute on function braintumor\.(\w+)\([^)]*\) to ([\w,\s]+)")
+
+
+def granted(role: Role) -> set[tuple[str, str]]:
+    """Relation and verb, of each right over a table or sequence that the file gives the role."""
+    found: set[tuple[str, str]] = set()
+    for statement in _statements():
+        match = _GRANT.fullmatch(statement)
+        if match is None or match[3].startswith("schema "):
+            continue
+        verbs, relations, roles = (re.split(r"\s*,\s*", match[part].strip()) for part in (1, 3, 4))
+        if role.in_database in roles:
+            found |= {(relation, verb) for relation in relations for verb in verbs}
+    return found
+
+
+def others_functions(role: Role) -> list[str]:
+    """Functions that the file gives to a role by name, and not to this one; every other is for all who read."""
+    named = [match for match in map(_EXECUTE.fullmatch, _statements()) if match]
+    return [match[1] for match in named if role.in_database not in re.split(r"\s*,\s*", match[2].strip())]
+
+
+def _statements() -> list[str]:
+    """Of the file, without comments and blocks."""
+    without_comments = re.sub(r"--.*", "", (sql_folder() / "grants.sql").read_text())
+    return [statement.strip() for statement in re.sub(r"\$\$.*?\$\$", "", without_comments, flags=re.DOTALL).split(";")]
+
+
+def lacking(connection: Connection, role: Role) -> list[str]:
+    """What of the role's rights over tables, views and functions that are there this login does not have."""
+    pairs = sorted(granted(role))
+    values = {
+        "schema": SCHEMA,
+        "relations": [pair[0] for pair in pairs],
+        "verbs": [pair[1] for pair in pairs],
+        "others": others_functions(role),
+    }
+    return list(connection.scalars(text(_LACKING), values))
+
+
+_LACKING = """
+    with needed as (
+        select oid, relname::text as name, relkind, verb
+        from unnest(cast(:relations as text[]), cast(:verbs as text[])) as written (name, verb)
+        join pg_class on relname = written.name and relnamespace = to_regnamespace(:schema)
+        union all
+        select oid, relname::text, relkind, 'select'
+        from pg_class where relkind = 'v' and relnamespace = to_regnamespace(:schema)
+    )
+    select verb || ' on ' || name from needed
+    where not case relkind when 'S' then has_sequence_privilege(oid, verb) else has_table_privilege(oid, verb) end
+    union all
+    select 'execute on ' || proname from pg_proc
+    where pronamespace = to_regnamespace(:schema) and prokind = 'f' and prorettype <> 'trigger'::regtype
+      and proname <> all(cast(:others as text[])) and not has_function_privilege(oid, 'execute')
+    order by 1"""

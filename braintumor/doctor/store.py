@@ -1,0 +1,119 @@
+"""Checks of S3. No finding names an object: keys can identify patients."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from itertools import islice
+
+from braintumor.doctor.finding import Finding, note, ok, wrong
+from braintumor.doctor.patient import Patient
+from braintumor.errors import ObjectChangedError
+from braintumor.objectstore import S3Uri
+from braintumor.roles import Role
+from braintumor.scoring.prefixes import ScanPrefixes
+from braintumor.settings import setting_fields
+
+PREFIXES = {
+    Role.SCORER: ("scans_uri", "models_uri"),
+    Role.TRAINER: ("dataset_uri", "models_uri", "weights_uri"),
+    Role.PROMOTER: ("models_uri",),
+    Role.REVIEWER: ("scans_uri", "models_uri"),
+}
+"""What a role has to list; without a role all of them."""
+EVERY_PREFIX = ("scans_uri", "dataset_uri", "models_uri", "weights_uri")
+FOLDER = "doctor/"
+"""Under the models prefix: where the checks write."""
+NOTHING_WRITTEN = "not tried, as nothing could be written"
+_FIRST, _SECOND = b"written by braintumor doctor", b"written by braintumor doctor again"
+
+
+def prefixes(role: Role | None) -> tuple[str, ...]:
+    """The settings that name what a role has to list."""
+    return EVERY_PREFIX if role is None else PREFIXES[role]
+
+
+def lists(patient: Patient, setting: str) -> Iterator[Finding]:
+    """The prefixes of one setting can be listed."""
+    name = next(field.name_in_environment for field in setting_fields() if field.name == setting)
+    for prefix in _addresses(patient, setting):
+        is_empty = next(patient.store.list(prefix), None) is None
+        yield ok("S3 list", f"{name}, bucket {prefix.bucket}: {'nothing there yet' if is_empty else 'lists'}")
+    if setting == "weights_uri" and not _addresses(patient, setting):
+        yield note("S3 list", f"{name} is a folder, not in S3")
+
+
+def reads_a_scan(patient: Patient) -> Iterator[Finding]:
+    """One byte of one scan of each prefix can be read: a policy may let list and not read."""
+    for prefix in _addresses(patient, "scans_uri"):
+        found = next((entry for entry in islice(patient.store.list(prefix), 1000) if entry.size), None)
+        if found is None:
+            yield note("S3 read a scan", f"bucket {prefix.bucket}: there is none to read yet")
+            continue
+        patient.store.read(S3Uri(bucket=found.bucket, key=found.key), etag=found.etag, max_bytes=0)
+        yield ok("S3 read a scan", f"bucket {prefix.bucket}: a scan can be read")
+
+
+def writes(patient: Patient) -> Iterator[Finding]:
+    """An object of our own, under the models prefix."""
+    if patient.role is Role.REVIEWER:
+        yield note("S3 write", "not tried: a reviewer writes nothing to S3")
+        return
+    place = S3Uri.parse_prefix(patient.settings.require("models_uri")) / f"{FOLDER}{uuid.uuid4().hex}"
+    patient.store.write(place, _FIRST)
+    patient.own = place
+    yield ok("S3 write", f"bucket {place.bucket}")
+
+
+def reads(patient: Patient) -> Iterator[Finding]:
+    """What was written comes back."""
+    if patient.own is None:
+        yield note("S3 read", NOTHING_WRITTEN)
+    elif patient.store.read(patient.own) == _FIRST:
+        yield ok("S3 read", "what was written is what is read")
+    else:
+        yield wrong("S3 read", "Other bytes came back than were written.", do="Mend the S3 server; trust no night.")
+
+
+def reads_by_version(patient: Patient) -> Iterator[Finding]:
+    """A read of a listed version gives that version or an error."""
+    check = "S3 conditional get"
+    if patient.own is None:
+        yield note(check, NOTHING_WRITTEN)
+        return
+    listed = next(patient.store.list(patient.own), None)
+    if listed is None:
+        yield wrong(check, "An object that was just written is not listed.", do="Mend the S3 server.")
+        return
+    patient.store.read(patient.own, etag=listed.etag)
+    patient.store.write(patient.own, _SECOND)
+    try:
+        patient.store.read(patient.own, etag=listed.etag)
+    except ObjectChangedError:
+        if patient.store.honours_if_match(patient.own):
+            yield ok(check, "a changed object is refused by its etag")
+        else:
+            yield note(check, "the server ignores If-Match; the etag of each answer is compared here all the same")
+    else:
+        yield wrong(
+            check, "An object that changed kept its etag.", do="Use another S3 server: overwritten scans are missed."
+        )
+
+
+def deletes(patient: Patient) -> Iterator[Finding]:
+    """The object of our own goes again."""
+    if patient.own is None:
+        yield note("S3 delete", NOTHING_WRITTEN)
+        return
+    patient.store.delete([patient.own])
+    if next(patient.store.list(patient.own), None) is None:
+        yield ok("S3 delete", "what was written is gone again")
+    else:
+        yield wrong("S3 delete", f"An object under {FOLDER} is still there.", do="Mend the S3 server, and delete it.")
+
+
+def _addresses(patient: Patient, setting: str) -> list[S3Uri]:
+    value = patient.settings.require(setting)
+    if setting == "scans_uri":
+        return list(ScanPrefixes.parse(value))
+    return [S3Uri.parse_prefix(value)] if "://" in value or setting != "weights_uri" else []

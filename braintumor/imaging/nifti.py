@@ -1,0 +1,203 @@
+"""NIfTI-1 and NIfTI-2 in one file, plain or gzipped, through nibabel. Importing this module imports nibabel.
+
+The first volume's axial slices are the frames, numbered from the feet up, seen as radiologists see them: from the feet,
+the front on top, the patient's right on the left. Where the file states no orientation, nibabel's reading of the format
+holds: the first axis runs to the patient's left. Header texts (``descrip``, ``aux_file``, ``intent_name``) are never
+read.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from math import prod
+from typing import Any
+
+import numpy as np
+from nibabel.nifti1 import Nifti1Header
+from nibabel.nifti2 import Nifti2Header
+from nibabel.orientations import apply_orientation, io_orientation
+from numpy.typing import NDArray
+from PIL import Image
+
+from braintumor.imaging.display import displayed_range, range_to_uint8
+from braintumor.imaging.frames import Decoded, Frame, Limits, check_size
+from braintumor.imaging.rejection import Rejection, RejectionReason
+from braintumor.imaging.slices import choose
+from braintumor.imaging.sniff import sniff
+
+_GZIP = b"\x1f\x8b"
+_HEADERS: dict[bytes, type[Any]] = {b"n+1\0": Nifti1Header, b"n+2\0": Nifti2Header}
+_HEADER_BYTES = 540
+"""NIfTI-2's; NIfTI-1's are 348."""
+_READ_KINDS = "iuf"
+"""numpy's kinds of voxels that are one number each: no colour, no complex numbers."""
+_SLACK = 64 * 1024
+"""Bytes inflated behind the volume, so that the checksum of a file with one volume is reached."""
+_SAMPLED = 2_000_000
+"""Voxels that the percentiles of a volume are taken from, at most: every n-th along each axis."""
+_THIN, _LONGEST_STRETCH = 1.01, 10.0
+"""Ratio of a voxel's sides in an axial slice: below, they count as equal; above, the slices show no anatomy."""
+
+
+def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
+    """The axial slices of a file's first volume; ``None`` where it is gzip and no NIfTI.
+
+    Sizes are checked by the header before anything more than it is inflated; then no more than the first volume is.
+    """
+    head = _start(data, _HEADER_BYTES)
+    if sniff(head) != "nifti":
+        return None
+    magic = head[4:8] if head[4:8] in {b"n+2\0", b"ni2\0"} else head[344:348]
+    if magic not in _HEADERS:
+        return Rejection(reason=RejectionReason.NO_PIXELS, detail="the header's pixels are in another file")
+    kind = _HEADERS[magic]
+    if len(head) < kind.sizeof_hdr:
+        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends inside its header")
+    header = kind(head[: kind.sizeof_hdr], check=False)
+    return _refused(header, limits) or _decode(header, data, limits)
+
+
+def _start(data: bytes, length: int) -> bytes:
+    """The first bytes, inflated where the file is gzipped: ``length`` of them, or as many as there are.
+
+    Raises:
+        zlib.error: what is inflated is no gzip, or fails its checksum.
+    """
+    if data[:2] != _GZIP:
+        return data[:length]
+    parts, missing, rest = [], length, data
+    while missing > 0 and rest[:2] == _GZIP:  # a file may be several gzip members, one after the other
+        inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+        parts.append(inflater.decompress(rest, missing))
+        missing -= len(parts[-1])
+        rest = inflater.unused_data
+    return b"".join(parts)
+
+
+def _refused(header: Any, limits: Limits) -> Rejection | None:
+    """What the header alone forbids."""
+    return _check_kind(header) or _check_extent(header, limits)
+
+
+def _check_kind(header: Any) -> Rejection | None:
+    count, *sides = (int(side) for side in header["dim"])
+    sides = sides[:count]
+    if not 2 <= count <= 7 or min(sides) < 1:  # noqa: PLR2004 - what the format allows
+        return Rejection(reason=RejectionReason.CORRUPT, detail="the header's dimensions are none")
+    if prod(sides[4:]) > 1:
+        detail = "more than four dimensions: vectors or several series, no volume"
+        return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=detail)
+    try:
+        dtype = header.get_data_dtype()
+    except Exception:  # nibabel's HeaderDataError quotes the code
+        dtype = np.dtype(np.void)
+    if dtype.kind not in _READ_KINDS or dtype.itemsize > 8:  # noqa: PLR2004 - bytes
+        return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail="voxels that are not one number each")
+    return None
+
+
+def _check_extent(header: Any, limits: Limits) -> Rejection | None:
+    shape, offset = _shape(header), _offset(header)
+    if prod(shape) > limits.max_pixels:
+        detail = f"{' x '.join(map(str, shape))} voxels; the limit is {limits.max_pixels:,} in all"
+        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+    if offset < 0:
+        return Rejection(reason=RejectionReason.CORRUPT, detail="the header does not say where the voxels begin")
+    needed = offset + prod(shape) * header.get_data_dtype().itemsize
+    if needed > limits.max_volume_bytes:
+        detail = f"the first volume ends at byte {needed:,}; the limit is {limits.max_volume_bytes:,}"
+        return Rejection(reason=RejectionReason.TOO_MANY_BYTES, detail=detail)
+    return None
+
+
+def _shape(header: Any) -> tuple[int, int, int]:
+    """Of the first volume: (I, J, K)."""
+    sides = [int(side) for side in header["dim"][1:4]]
+    given = int(header["dim"][0])
+    return sides[0], sides[1], sides[2] if given > 2 else 1  # noqa: PLR2004
+
+
+def _offset(header: Any) -> int:
+    stated = float(header["vox_offset"])
+    return max(int(stated), int(header.sizeof_hdr)) if np.isfinite(stated) else -1
+
+
+def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
+    turned = _turn(header)
+    if isinstance(turned, Rejection):
+        return turned
+    shape, dtype, offset = _shape(header), header.get_data_dtype(), _offset(header)
+    width, height, depth = (shape[int(np.flatnonzero(turned[:, 0] == axis)[0])] for axis in range(3))
+    spacing = _spacing(header, turned)
+    refused = check_size(width, height, limits, frames=depth)
+    refused = refused or check_size(*_square(width, height, spacing), limits, frames=depth)
+    if refused is not None:
+        return refused
+    needed = offset + prod(shape) * dtype.itemsize
+    content = _start(data, needed + _SLACK)
+    if len(content) < needed:
+        detail = f"{len(content):,} bytes, {needed:,} expected by the header"
+        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+    stored = np.frombuffer(content, dtype, count=prod(shape), offset=offset).reshape(shape, order="F")
+    volume = apply_orientation(stored, turned)  # a view: x to the right, y to the front, z to the head
+    frames = choose(_slices(volume, header, spacing), limits)
+    if isinstance(frames, Rejection):
+        return frames
+    return Decoded(format="nifti", frames=frames, count_found=volume.shape[2])
+
+
+def _turn(header: Any) -> NDArray[np.float64] | Rejection:
+    """What brings the voxels to canonical axes: (3, 2), as nibabel has it."""
+    affine = np.asarray(header.get_best_affine(), np.float64)
+    if np.isfinite(affine).all():
+        turned: NDArray[np.float64] = io_orientation(affine)
+        if np.isfinite(turned).all():
+            return turned
+    return Rejection(reason=RejectionReason.CORRUPT, detail="the header's orientation is none")
+
+
+def _spacing(header: Any, turned: NDArray[np.float64]) -> tuple[float, float]:
+    """Width and height of an axial slice's pixel, in one unit; equal where the header gives no usable ones."""
+    lengths = np.linalg.norm(np.asarray(header.get_best_affine(), np.float64)[:3, :3], axis=0)
+    by_axis = {int(axis): float(length) for axis, length in zip(turned[:, 0], lengths, strict=True)}
+    width, height = by_axis[0], by_axis[1]
+    is_usable = min(width, height) > 0 and max(width, height) / min(width, height) <= _LONGEST_STRETCH
+    return (width, height) if is_usable else (1.0, 1.0)
+
+
+def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> Iterator[Frame]:
+    """From the feet up, shown by the percentiles of the whole volume after the header's scaling."""
+    slope, intercept = _scaling(header)
+    step = int(np.ceil(np.cbrt(volume.size / _SAMPLED)))
+    sample = volume[::step, ::step, ::step]
+    finite = sample[np.isfinite(sample)]
+    low, high = displayed_range(finite) if finite.size else (0.0, 0.0)
+    shown = sorted((low * slope + intercept, high * slope + intercept))
+    for index in range(volume.shape[2]):
+        plane = volume[::-1, ::-1, index].T.astype(np.float64) * slope + intercept  # front on top, right on the left
+        yield Frame(index=index, pixels=_with_square_pixels(range_to_uint8(plane, *shown), spacing))
+
+
+def _scaling(header: Any) -> tuple[float, float]:
+    """``scl_slope`` and ``scl_inter``; a slope of 0, or none, means that there is no scaling."""
+    slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
+    if not np.isfinite(slope) or slope == 0:
+        return 1.0, 0.0
+    return slope, intercept if np.isfinite(intercept) else 0.0
+
+
+def _with_square_pixels(pixels: NDArray[np.uint8], spacing: tuple[float, float]) -> NDArray[np.uint8]:
+    rows, columns = pixels.shape
+    size = _square(columns, rows, spacing)
+    if size == (columns, rows):
+        return pixels
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def _square(columns: int, rows: int, spacing: tuple[float, float]) -> tuple[int, int]:
+    """Columns and rows once the side with the longer voxels is stretched, so that a head keeps its proportions."""
+    unit = min(spacing)
+    if max(spacing) / unit < _THIN:
+        return columns, rows
+    return round(columns * spacing[0] / unit), round(rows * spacing[1] / unit)

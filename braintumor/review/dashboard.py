@@ -1,0 +1,156 @@
+"""How nights, answers and people have done lately: the figures of the dashboard, each a bounded number of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from sqlalchemy import Engine, text
+
+from braintumor.database import transaction
+from braintumor.evaluation.metrics import wilson_interval
+
+NIGHTS, WEEKS, MONTHS = 30, 12, 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How often people named the class that the model had named; the interval is Wilson's, 95%."""
+
+    name: str
+    count: int
+    count_same: int
+
+    @property
+    def share(self) -> float:
+        """Of ``count``."""
+        return self.count_same / self.count if self.count else 0.0
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """From and to."""
+        return wilson_interval(self.count_same, self.count)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftPoint:
+    """How far a night's answers are from a reference: the larger of its two population stability indices.
+
+    ``place`` is the night's among those of the dashboard, from 0.
+    """
+
+    place: int
+    night: date
+    reference: str
+    index: float
+
+    @property
+    def is_of_test(self) -> bool:
+        """Against the model's test split, not its recent nights."""
+        return "test split" in self.reference
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dashboard:
+    """Nights, weeks and months (of the blind audit sample) oldest first, champions newest first."""
+
+    nights: Sequence[Any]
+    drifts: Sequence[DriftPoint]
+    weeks: Sequence[Any]
+    agreements: Sequence[Agreement]
+    months: Sequence[Agreement]
+    champions: Sequence[Any]
+
+
+def load_dashboard(engine: Engine) -> Dashboard:
+    """Read all of it."""
+    with transaction(engine) as connection:
+        nights = connection.execute(text(_NIGHTS), {"limit": NIGHTS}).all()
+        weeks = connection.execute(text(_WEEKS), {"weeks": WEEKS}).all()
+        agreements = connection.execute(text(_AGREEMENT)).all()
+        months = connection.execute(text(_MONTHS), {"months": MONTHS}).all()
+        champions = connection.execute(text(_CHAMPIONS)).all()
+    return Dashboard(
+        nights=nights[::-1],
+        drifts=_drifts(nights[::-1]),
+        weeks=weeks,
+        agreements=[_agreement(row) for row in agreements],
+        months=[_agreement(row) for row in months],
+        champions=champions,
+    )
+
+
+def _drifts(nights: Sequence[Any]) -> list[DriftPoint]:
+    points = []
+    for place, night in enumerate(nights):
+        for drift in night.drift:
+            indices = [index for index in (drift["of_class"], drift["of_confidence"]) if index is not None]
+            if indices:
+                points.append(
+                    DriftPoint(place=place, night=night.night, reference=drift["reference"], index=max(indices))
+                )
+    return points
+
+
+def _agreement(row: Any) -> Agreement:
+    return Agreement(name=row.name, count=row.count_answer, count_same=row.count_same)
+
+
+_NIGHTS = """
+    select
+        scoring_run.scoring_run_id,
+        (started_at at time zone 'utc')::date as night,
+        state::text as state,
+        coalesce(level::text, '') as level,
+        coalesce(count_scored, 0) as count_scored,
+        coalesce(count_rejected, 0) as count_rejected,
+        coalesce(count_deferred, 0) as count_deferred,
+        coalesce(count_unaccounted, 0) as count_unaccounted,
+        coalesce(drift, '[]'::jsonb) as drift
+    from scoring_run
+    left join scoring_run_summary using (scoring_run_id)
+    where kind = 'night'
+    order by scoring_run.scoring_run_id desc
+    limit :limit"""
+_WEEKS = """
+    select
+        date_trunc('week', scored_at at time zone 'utc')::date as week,
+        count(*) as count_frame,
+        avg((predicted_class = 'glioma')::integer)::float as glioma,
+        avg((predicted_class = 'meningioma')::integer)::float as meningioma,
+        avg((predicted_class = 'normal')::integer)::float as normal,
+        avg((predicted_class = 'pituitary')::integer)::float as pituitary,
+        avg(confidence)::float as confidence
+    from prediction
+    where scored_at > now() - make_interval(weeks => :weeks)
+    group by week
+    order by week"""
+_AGREEMENT = """
+    select
+        name,
+        coalesce(sum(count_frame), 0)::integer as count_answer,
+        coalesce(sum(count_agreed), 0)::integer as count_same
+    from (values
+        ('the audit sample, read blind', 'audit', true), ('what was picked by risk', 'worklist', false)
+    ) as kind (name, sample, is_blind)
+    left join human_agreement
+        on human_agreement.sample = kind.sample and human_agreement.is_blind = kind.is_blind and predicted_class is null
+    group by name, kind.sample
+    order by kind.sample"""
+_MONTHS = """
+    select
+        date_trunc('month', scored_at at time zone 'utc')::date::text as name,
+        count(*) as count_answer,
+        count(*) filter (where is_agreed) as count_same
+    from review_comparison
+    where sample = 'audit' and is_blind and scored_at > now() - make_interval(months => :months)
+    group by name
+    order by name"""
+_CHAMPIONS = """
+    select model_name, action::text as action, actor, promoted_at
+    from promotion
+    join model_version using (model_version_id)
+    order by promotion_id desc
+    limit 10"""

@@ -1,0 +1,181 @@
+"""The review page's HTML: plain, without a script or a style in it, every text escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote, urlencode
+from uuid import uuid4
+
+from jinja2 import Environment
+from sqlalchemy import Engine
+
+from braintumor.database import transaction
+from braintumor.errors import ConfigurationError
+from braintumor.labels import CLASSES
+from braintumor.pages.environment import page_environment
+from braintumor.review.finding import Finding, class_words, reason_words
+from braintumor.review.reading import Reading, read_frame
+from braintumor.review.sitting import Sitting, find_sitting, next_item, previous_item
+from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, list_choices, list_waiting, neighbours
+from braintumor.serving.answer import ReviewReason
+
+_HERE = Path(__file__).parent
+_STATIC = {"review.css": "text/css", "review.js": "text/javascript"}
+
+
+def static_file(name: str) -> tuple[bytes, str] | None:
+    """One of the page's own files and its media type; ``None`` where it is none."""
+    kind = _STATIC.get(name)
+    return None if kind is None else ((_HERE / "static" / name).read_bytes(), kind)
+
+
+def worklist_page(engine: Engine, filters: Filters, *, base: str, number: int, person: str, is_reviewer: bool) -> str:
+    """A page of the worklist; ``number`` counts from 0."""
+    begin = number * PAGE_SIZE
+    waiting = list_waiting(engine, filters, person=person, count=begin + PAGE_SIZE + 1)
+    choices = list_choices(engine)
+    reasons = [(reason.value, reason_words(reason.value)) for reason in ReviewReason]
+    return _render(
+        "worklist.html",
+        base=base,
+        waiting=waiting[begin : begin + PAGE_SIZE],
+        is_last=len(waiting) <= begin + PAGE_SIZE,
+        has_audit=bool(list_waiting(engine, AUDIT, person=person, count=1)),
+        filters=filters,
+        query=filter_query(filters),
+        choices={
+            "night": [(night.isoformat(), night.isoformat()) for night in choices.nights],
+            "class": [(name.value, class_words(name.value)) for name in CLASSES],
+            "model": [(name, name) for name in choices.models],
+            "reason": reasons,
+        },
+        chosen=_chosen(filters),
+        number=number,
+        is_reviewer=is_reviewer,
+    )
+
+
+def frame_page(
+    engine: Engine,
+    *,
+    scan_id: int,
+    frame_index: int,
+    person: str,
+    is_reviewer: bool,
+    filters: Filters,
+    base: str,
+    session_id: int | None = None,
+    viewer_url: str | None = None,
+) -> str:
+    """One frame, in a sitting or out of the worklist.
+
+    Raises:
+        ReviewError: there is no such frame, or no such sitting of the person's.
+        ConfigurationError: the address of the hospital's viewer is none.
+    """
+    with transaction(engine) as connection:
+        reading = read_frame(
+            connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=is_reviewer
+        )
+        sitting: Sitting | None = None
+        if session_id is None:
+            before, after = neighbours(connection, filters, person=person, scan_id=scan_id, frame_index=frame_index)
+        else:
+            sitting = find_sitting(connection, session_id, person=person)
+            before = previous_item(connection, session_id, before=(scan_id, frame_index))
+            after = next_item(connection, session_id, after=(scan_id, frame_index))
+    query = f"session={session_id}" if session_id is not None else filter_query(filters)
+    return _render(
+        "frame.html",
+        base=base,
+        reading=reading,
+        bars=_bars(reading),
+        findings=list(Finding),
+        sitting=sitting,
+        state={
+            "scan": scan_id,
+            "frame": frame_index,
+            "model": reading.model_version_id,
+            "session": session_id,
+            "request_key": uuid4().hex,
+            "query": query,
+            "is_blind": reading.is_blind,
+            "is_reviewer": is_reviewer,
+            "opinion": None if reading.opinion is None else reading.opinion.predicted_class,
+            "before": None if before is None else frame_address(*before, query),
+            "after": None if after is None else frame_address(*after, query),
+            "slices": [list(each) for each in reading.slices],
+        },
+        own=next((each for each in reading.reviews if each.reviewer == person and each.retracted_at is None), None),
+        viewer=_viewer(viewer_url, reading.study_pseudonym),
+        query=query,
+        is_reviewer=is_reviewer,
+    )
+
+
+def dashboard_page(engine: Engine, *, base: str) -> str:
+    """How nights, answers and people have done lately."""
+    from braintumor.review.dashboard import load_dashboard  # imports scikit-learn, which the worklist does without
+
+    board = load_dashboard(engine)
+    tallest = max([1, *(night.count_scored + night.count_rejected for night in board.nights)])
+    classes = [name.value for name in CLASSES]
+    return _render("dashboard.html", base=base, board=board, tallest=tallest, classes=classes)
+
+
+def frame_address(scan_id: int, frame_index: int, query: str = "") -> str:
+    """A frame's page, from the root of the app."""
+    return f"frame/{scan_id}/{frame_index}" + (f"?{query}" if query else "")
+
+
+def filter_query(filters: Filters) -> str:
+    """The filters as an address carries them."""
+    return urlencode({name: value for name, value in _chosen(filters).items() if value})
+
+
+def _chosen(filters: Filters) -> Mapping[str, str]:
+    return {
+        "night": filters.night.isoformat() if filters.night else "",
+        "class": filters.predicted_class.value if filters.predicted_class else "",
+        "model": filters.model or "",
+        "reason": filters.reason.value if filters.reason else "",
+    }
+
+
+def _bars(reading: Reading) -> list[dict[str, object]]:
+    if reading.opinion is None:
+        return []
+    return [
+        {
+            "name": class_words(name.value),
+            "probability": value,
+            "is_first": name.value == reading.opinion.predicted_class,
+        }
+        for name, value in zip(CLASSES, reading.opinion.probabilities, strict=True)
+    ]
+
+
+def _viewer(address: str | None, study: str | None) -> str | None:
+    if not address or not study:
+        return None
+    if not address.startswith(("https://", "http://")):
+        raise ConfigurationError("BRAINTUMOR_VIEWER_URL must begin with https:// or http://, and hold {study}.")
+    return address.replace("{study}", quote(study, safe=""))
+
+
+def _render(template: str, **values: object) -> str:
+    return _environment().get_template(template).render(**values)
+
+
+@cache
+def _environment() -> Environment:
+    environment = page_environment(_HERE / "templates")
+    environment.filters |= {"class_words": class_words, "reason_words": reason_words, "finding_words": _finding_words}
+    environment.globals["frame_address"] = frame_address
+    return environment
+
+
+def _finding_words(name: str) -> str:
+    return Finding(name).words

@@ -1,0 +1,142 @@
+"""One frame as a person reads it: the model's opinion, unless it is to be read blind, and all that was said before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from braintumor.errors import ReviewError
+from braintumor.labels import CLASSES
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opinion:
+    """The model's answer that stands."""
+
+    predicted_class: str
+    probabilities: tuple[float, ...]
+    reasons: tuple[str, ...]
+    out_of_distribution: float | None
+    second_class: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A frame before a person.
+
+    Attributes:
+        opinion: ``None`` while it is read blind.
+        slices: (scan, frame) of the whole series, or file, in order.
+        predictions: every answer that a model gave, newest first; empty while it is read blind.
+        reviews: what people said, newest first; empty while it is read blind.
+    """
+
+    scan_id: int
+    frame_index: int
+    model_version_id: int
+    model_name: str
+    study_pseudonym: str | None
+    arrived_at: datetime
+    scored_at: datetime
+    opinion: Opinion | None
+    slices: tuple[tuple[int, int], ...]
+    predictions: tuple[Any, ...]
+    reviews: tuple[Any, ...]
+
+    @property
+    def is_blind(self) -> bool:
+        """The opinion is not shown."""
+        return self.opinion is None
+
+
+def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> Reading:
+    """What the person may see of a frame now.
+
+    Raises:
+        ReviewError: there is no such answer.
+    """
+    frame = {"scan": scan_id, "frame": frame_index}
+    row = connection.execute(text(_STANDING), frame).one_or_none()
+    if row is None:
+        raise ReviewError(f"Scan {scan_id} has no answer for frame {frame_index}. Go back to the worklist.")
+    is_hidden = is_blind(connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=is_reviewer)
+    shown = [] if is_hidden else [_PREDICTIONS, _REVIEWS]
+    histories = [tuple(connection.execute(text(sql), frame).all()) for sql in shown] or [(), ()]
+    return Reading(
+        scan_id=scan_id,
+        frame_index=frame_index,
+        model_version_id=row.standing_model_version_id,
+        model_name=row.model_name,
+        study_pseudonym=row.study_pseudonym,
+        arrived_at=row.arrived_at,
+        scored_at=row.scored_at,
+        opinion=None if is_hidden else _opinion(row),
+        slices=tuple((each.scan_id, each.frame_index) for each in connection.execute(text(_SLICES), frame)),
+        predictions=histories[0],
+        reviews=histories[1],
+    )
+
+
+def is_blind(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> bool:
+    """Whether the model's opinion is kept from the person.
+
+    Of a scan of the audit sample, until the reviewer has answered it themself, or for who may not review until anyone
+    has; of a frame that a sitting repeats, until that is answered. An answer that was taken back was given, too.
+    """
+    values = {"scan": scan_id, "frame": frame_index, "person": person, "is_reviewer": is_reviewer}
+    return bool(connection.scalar(text(_IS_BLIND), values))
+
+
+def _opinion(row: Any) -> Opinion:
+    return Opinion(
+        predicted_class=row.predicted_class,
+        probabilities=tuple(getattr(row, f"probability_{name.value}") for name in CLASSES),
+        reasons=tuple(row.review_reasons),
+        out_of_distribution=row.out_of_distribution,
+        second_class=row.second_class,
+    )
+
+
+_STANDING = """
+    select latest_prediction.*, model_version.model_version_id as standing_model_version_id
+    from latest_prediction
+    join model_version using (model_name)
+    where scan_id = :scan and frame_index = :frame"""
+_IS_BLIND = """
+    select exists (
+        select from scan
+        where scan_id = :scan and audit_probability is not null
+          and not exists (
+            select from review where review.scan_id = scan.scan_id and (reviewer = :person or not :is_reviewer))
+    ) or exists (
+        select from review_session_item
+        join review_session using (review_session_id)
+        where scan_id = :scan and frame_index = :frame and reviewer = :person and purpose = 'repeat'
+          and review_session_id = (select max(review_session_id) from review_session where reviewer = :person)
+          and not exists (
+            select from review
+            where review.review_session_id = review_session_item.review_session_id
+              and review.scan_id = review_session_item.scan_id and review.frame_index = review_session_item.frame_index)
+    )"""
+_SLICES = """
+    select distinct prediction.scan_id, prediction.frame_index
+    from scan as asked
+    join scan on scan.scan_id = asked.scan_id or scan.series_pseudonym = asked.series_pseudonym
+    join prediction on prediction.scan_id = scan.scan_id
+    where asked.scan_id = :scan
+    order by prediction.scan_id, prediction.frame_index"""
+_PREDICTIONS = """
+    select model_name, predicted_class::text as predicted_class, confidence, scored_at
+    from prediction
+    join model_version using (model_version_id)
+    where scan_id = :scan and frame_index = :frame
+    order by scored_at desc"""
+_REVIEWS = """
+    select reviewer, finding::text as finding, is_blind, reviewed_at, retracted_at
+    from review
+    left join review_retraction using (review_id)
+    where scan_id = :scan and frame_index = :frame
+    order by review_id desc"""

@@ -1,0 +1,151 @@
+"""Why a row says what it says: the chain from object and model to answer, and whether it still gives that answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from hashlib import sha256
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine, text
+
+from braintumor.database import transaction
+from braintumor.errors import (
+    ModelIntegrityError,
+    ObjectChangedError,
+    ObjectMissingError,
+    ObjectRefusedError,
+    ScoringRunError,
+)
+from braintumor.imaging.frames import Limits, decode
+from braintumor.imaging.prepared import prepare_scan
+from braintumor.imaging.preprocess import PREPROCESSING
+from braintumor.imaging.rejection import Rejection
+from braintumor.labels import CLASSES
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.registry import find_model, load_model
+from braintumor.settings import Settings
+
+TOLERANCE = 1e-3
+"""Largest difference of a probability that is a match: other processors add in another order."""
+
+
+def explain(engine: Engine, scan_id: int, *, frame: int = 0, model: str | None = None) -> dict[str, Any]:
+    """The chain behind one answer: without ``model``, behind the one that stands. The key is not in it.
+
+    Raises:
+        ScoringRunError: there is no such answer.
+    """
+    with transaction(engine) as connection:
+        row = connection.execute(text(_CHAIN), {"scan": scan_id, "frame": frame, "model": model}).one_or_none()
+    if row is None:
+        whose = f" by {model}" if model else ""
+        raise ScoringRunError(
+            f"Scan {scan_id} has no answer{whose} for frame {frame}. `braintumor scan show {scan_id}` says what it has."
+        )
+    return dict(row._mapping)
+
+
+def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[str, Any]) -> list[str]:
+    """Fetch object and model afresh and score again; the links that changed, none for a match within ``TOLERANCE``.
+
+    Raises:
+        ObjectStoreUnreachableError: S3 did not answer, so nothing can be said.
+    """
+    found = list(_changed_files(store, engine, chain))
+    try:
+        with TemporaryDirectory(prefix="braintumor-replay-") as folder:
+            fresh = replace(settings, cache_folder=folder)
+            model = load_model(store, fresh, find_model(engine, chain["model_name"]))
+    except ModelIntegrityError as error:
+        return [*found, f"model: {error}"]
+    if found:
+        return found
+    decoded = decode(_read(store, engine, chain), limits=Limits())
+    if isinstance(decoded, Rejection):
+        return [f"decoding: the scan is rejected today: {decoded.reason}"]
+    pixels = prepare_scan(decoded, size=model.manifest.image_size).frame(chain["frame_index"])
+    if pixels is None:
+        return [f"decoding: frame {chain['frame_index']} is not scored today"]
+    answer = model.predict(pixels[np.newaxis]).probability[0]
+    recorded = [chain[f"probability_{name.value}"] for name in CLASSES]
+    distance = float(np.abs(answer - np.array(recorded)).max())
+    return [] if distance <= TOLERANCE else [f"answer: a probability differs by {distance:.4f}"]
+
+
+def _changed_files(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> Iterator[str]:
+    """What can be said before anything is scored."""
+    if chain["preprocessing"] != PREPROCESSING:
+        yield f"preprocessing: {chain['preprocessing']} then, {PREPROCESSING} today"
+    try:
+        data = _read(store, engine, chain)
+    except ObjectMissingError:
+        yield "object: gone"
+    except ObjectChangedError:
+        yield "object: overwritten since it was scored"
+    except ObjectRefusedError:
+        yield "object: S3 refuses to hand it out"
+    else:
+        if sha256(data).hexdigest() != chain["content_sha256"]:
+            yield "object: its sha256 differs"
+
+
+def _read(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> bytes:
+    with transaction(engine) as connection:
+        row = connection.execute(
+            text("select bucket, key, etag from scan_location where scan_id = :scan"), {"scan": chain["scan_id"]}
+        ).one()
+    return store.read(S3Uri(bucket=row.bucket, key=row.key), etag=row.etag, max_bytes=Limits().max_bytes)
+
+
+_CHAIN = """
+    select
+        prediction.scan_id,
+        prediction.frame_index,
+        prediction.predicted_class::text as predicted_class,
+        prediction.confidence,
+        prediction.probability_glioma,
+        prediction.probability_meningioma,
+        prediction.probability_normal,
+        prediction.probability_pituitary,
+        prediction.out_of_distribution,
+        prediction.review_reasons,
+        scan_location.etag,
+        scan.size_byte,
+        scan.content_sha256,
+        prediction.preprocessing,
+        model_version.model_name,
+        model_version.artefact_sha256s,
+        training_run.snapshot_id,
+        training_run.recipe_name,
+        training_run.recipe_override,
+        training_run.code_version,
+        scoring_run.scoring_run_id,
+        scoring_run.run_key,
+        prediction.engine,
+        prediction.copied_from_scan_id,
+        prediction.scored_at,
+        promotion.action::text as promotion_action,
+        promotion.actor as promotion_actor,
+        promotion.reason as promotion_reason,
+        promotion.is_override,
+        promotion.promoted_at,
+        gate_verdict.is_passed as is_gate_passed,
+        gate_verdict.summary as gate_summary
+    from prediction
+    join scan using (scan_id)
+    join scan_location using (scan_id)
+    join model_version using (model_version_id)
+    join training_run using (training_run_id)
+    join scoring_run on scoring_run.scoring_run_id = prediction.scoring_run_id
+    left join lateral (
+        select * from promotion
+        where promotion.model_version_id = prediction.model_version_id and promoted_at <= scoring_run.started_at
+        order by promotion_id desc limit 1) as promotion on true
+    left join gate_verdict using (gate_verdict_id)
+    where prediction.scan_id = :scan and prediction.frame_index = :frame
+      and model_version.model_name = coalesce(
+        cast(:model as text),
+        (select model_name from latest_prediction where scan_id = :scan and frame_index = :frame))"""

@@ -1,0 +1,296 @@
+"""The review page, in Airflow's navigation: who may see the DAG ``braintumor_review`` reads, who may edit it answers.
+
+Every route asks Airflow who calls: nobody gets 401, who may not write 403. Images are fetched from S3 at the version
+that was scored and decoded in guarded processes of their own, never in the api-server. No page, address or log names
+an object key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any
+
+from airflow.api_fastapi.app import get_auth_manager
+from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
+from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
+from airflow.plugins_manager import AirflowPlugin
+from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from braintumor.errors import BrainTumorError, ObjectStoreError, ReviewError
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
+    from braintumor.objectstore import ObjectStore
+    from braintumor.review.worklist import Filters
+    from braintumor.settings import Settings
+
+_PREFIX = "/braintumor/review"
+_DAG = "braintumor_review"
+_LOCKED = {
+    "Content-Security-Policy": (
+        "default-src 'none'; img-src 'self'; style-src 'self'; script-src 'self'; connect-src 'self'; "
+        "form-action 'self'; base-uri 'self'; frame-ancestors 'self'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "private, no-store",
+}
+_may_read = Depends(requires_access_dag("GET", param_dag_id=_DAG))
+_may_write = Depends(requires_access_dag("PUT", param_dag_id=_DAG))
+
+
+def _json_only(request: Request) -> None:
+    """A form of another site cannot send this type without asking first, so it cannot write with a reader's cookie."""
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415, "Send application/json.")
+
+
+_writes = [_may_read, _may_write, Depends(_json_only)]
+app = FastAPI(title="Brain-tumour review", docs_url=None, redoc_url=None, openapi_url=None)
+
+
+class NewSitting(BaseModel):
+    """How long the reader means to read."""
+
+    model_config = ConfigDict(extra="forbid")
+    minutes: int
+
+
+class NewAnswer(BaseModel):
+    """What a person says of a frame; see ``braintumor.review.answers.Answer``."""
+
+    model_config = ConfigDict(extra="forbid")
+    request_key: str = Field(min_length=16, max_length=64)
+    scan_id: int
+    frame_index: int
+    model_version_id: int
+    finding: str
+    session_id: int | None = None
+    seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Caller:
+    """Who asks, whether they may answer, and where the app is mounted, behind whatever path Airflow itself is."""
+
+    person: str
+    is_reviewer: bool
+    base: str
+
+
+def _filters(
+    night: str = "", tumor_class: Annotated[str, Query(alias="class")] = "", model: str = "", reason: str = ""
+) -> Filters:
+    from braintumor.labels import TumorClass
+    from braintumor.review.worklist import Filters
+    from braintumor.serving.answer import ReviewReason
+
+    try:
+        return Filters(
+            night=date.fromisoformat(night) if night else None,
+            predicted_class=TumorClass(tumor_class) if tumor_class else None,
+            model=model or None,
+            reason=ReviewReason(reason) if reason else None,
+        )
+    except ValueError as error:
+        raise HTTPException(422, "No such night, class or reason.") from error
+
+
+def _caller(request: Request, user: GetUserDep) -> _Caller:
+    return _Caller(
+        person=user.get_name(),
+        is_reviewer=bool(get_auth_manager().is_authorized_dag(method="PUT", details=DagDetails(id=_DAG), user=user)),
+        base=f"{request.scope['root_path'].rstrip('/')}/",
+    )
+
+
+_FiltersDep = Annotated[Any, Depends(_filters)]
+_CallerDep = Annotated[_Caller, Depends(_caller)]
+
+
+@app.get("/", dependencies=[_may_read])
+def worklist(caller: _CallerDep, filters: _FiltersDep, page: Annotated[int, Query(ge=0)] = 0) -> Response:
+    """What waits for a person, the riskiest first."""
+    from braintumor.review.page import worklist_page
+
+    _, engine, _ = _library()
+    return _html(
+        worklist_page(
+            engine, filters, base=caller.base, number=page, person=caller.person, is_reviewer=caller.is_reviewer
+        )
+    )
+
+
+@app.get("/dashboard", dependencies=[_may_read])
+def dashboard(caller: _CallerDep) -> Response:
+    """How nights, answers and people have done lately."""
+    from braintumor.review.page import dashboard_page
+
+    _, engine, _ = _library()
+    return _html(dashboard_page(engine, base=caller.base))
+
+
+@app.get("/frame/{scan_id}/{frame_index}", dependencies=[_may_read])
+def frame(
+    caller: _CallerDep, filters: _FiltersDep, scan_id: int, frame_index: int, session: int | None = None
+) -> Response:
+    """One frame, to be read."""
+    from braintumor.review.page import frame_page
+
+    settings, engine, _ = _library()
+    return _html(
+        frame_page(
+            engine,
+            scan_id=scan_id,
+            frame_index=frame_index,
+            person=caller.person,
+            is_reviewer=caller.is_reviewer,
+            filters=filters,
+            base=caller.base,
+            session_id=session,
+            viewer_url=settings.viewer_url,
+        )
+    )
+
+
+@app.get("/image/{scan_id}/{frame_index}.png", dependencies=[_may_read])
+def image(scan_id: int, frame_index: int) -> Response:
+    """A frame as large as it is."""
+    return _frame_png(scan_id, frame_index)
+
+
+@app.get("/thumbnail/{scan_id}/{frame_index}.png", dependencies=[_may_read])
+def thumbnail(scan_id: int, frame_index: int) -> Response:
+    """A frame for the worklist."""
+    from braintumor.review.picture import THUMBNAIL
+
+    return _frame_png(scan_id, frame_index, size=THUMBNAIL)
+
+
+@app.get("/map/{scan_id}/{frame_index}.png", dependencies=[_may_read])
+def activation_map(caller: _CallerDep, scan_id: int, frame_index: int) -> Response:
+    """What spoke for the model's answer; not while the frame is read blind."""
+    from braintumor.database import transaction
+    from braintumor.review.picture import map_png
+    from braintumor.review.reading import is_blind
+
+    _, engine, _ = _library()
+    with transaction(engine) as connection:
+        is_hidden = is_blind(
+            connection,
+            scan_id=scan_id,
+            frame_index=frame_index,
+            person=caller.person,
+            is_reviewer=caller.is_reviewer,
+        )
+    if is_hidden:
+        raise HTTPException(403, "This frame is read blind: answer first.")
+    return Response(map_png(engine, scan_id=scan_id, frame_index=frame_index), media_type="image/png", headers=_LOCKED)
+
+
+@app.get("/{name}", dependencies=[_may_read])
+def static(name: str) -> Response:
+    """The page's script and style."""
+    from braintumor.review.page import static_file
+
+    found = static_file(name)
+    if found is None:
+        raise HTTPException(404, "There is no such page.")
+    return Response(found[0], media_type=found[1], headers=_LOCKED | {"Cache-Control": "private, max-age=60"})
+
+
+@app.post("/sittings", dependencies=_writes)
+def start(caller: _CallerDep, wanted: NewSitting) -> JSONResponse:
+    """Begin a sitting; answers with its first frame's page."""
+    from braintumor.database import transaction
+    from braintumor.review.page import frame_address
+    from braintumor.review.sitting import next_item, start_sitting
+
+    _, engine, _ = _library()
+    session_id = start_sitting(engine, person=caller.person, minutes=wanted.minutes)
+    with transaction(engine) as connection:
+        first = next_item(connection, session_id)
+    found = {"session": session_id, "next": frame_address(*first, f"session={session_id}") if first else None}
+    return JSONResponse(found, headers=_LOCKED)
+
+
+@app.post("/answers", dependencies=_writes)
+def answer(caller: _CallerDep, given: NewAnswer) -> JSONResponse:
+    """Save an answer, once for each request key."""
+    from braintumor.review.answers import Answer, save_answer
+    from braintumor.review.finding import Finding
+
+    if given.finding not in set(Finding):
+        raise HTTPException(422, f"No such finding. Allowed: {', '.join(Finding)}.")
+    values = given.model_dump() | {"finding": Finding(given.finding)}
+    _, engine, _ = _library()
+    saved = save_answer(engine, Answer(**values), person=caller.person)
+    return JSONResponse({"review_id": saved.review_id, "is_blind": saved.is_blind}, headers=_LOCKED)
+
+
+@app.post("/retractions", dependencies=_writes)
+def take_back(caller: _CallerDep) -> JSONResponse:
+    """Take the caller's last answer back; answers with its frame's page."""
+    from braintumor.review.answers import take_back as take_last_back
+    from braintumor.review.page import frame_address
+
+    _, engine, _ = _library()
+    found = take_last_back(engine, person=caller.person)
+    if found is None:
+        return JSONResponse({"frame": None}, headers=_LOCKED)
+    query = "" if found.session_id is None else f"session={found.session_id}"
+    return JSONResponse({"frame": frame_address(found.scan_id, found.frame_index, query)}, headers=_LOCKED)
+
+
+@app.exception_handler(BrainTumorError)
+def refuse(_: Request, error: BrainTumorError) -> JSONResponse:
+    """The library's messages name no key and no patient, so they may be shown."""
+    status = 404 if isinstance(error, ReviewError | ObjectStoreError) else 503
+    return JSONResponse({"detail": str(error)}, status_code=status, headers=_LOCKED)
+
+
+def _frame_png(scan_id: int, frame_index: int, *, size: int = 0) -> Response:
+    from braintumor.review.picture import frame_png
+
+    _, engine, store = _library()
+    png = frame_png(engine, store, scan_id=scan_id, frame_index=frame_index, size=size)
+    return Response(png, media_type="image/png", headers=_LOCKED)
+
+
+def _html(page: str) -> HTMLResponse:
+    return HTMLResponse(page, headers=_LOCKED)
+
+
+@cache
+def _library() -> tuple[Settings, Engine, ObjectStore]:
+    """Made with the first request, and kept."""
+    from airflow.models.connection import Connection
+
+    from braintumor import database
+    from braintumor.objectstore import ObjectStore
+    from braintumor.settings import Settings
+
+    made = Settings.from_environment(role="reviewer")
+    settings = made.completed(Connection.get_connection_from_secrets, role="reviewer")
+    return settings, database.connect(settings), ObjectStore.connect(settings)
+
+
+class BrainTumorReview(AirflowPlugin):
+    """Mounts the app and puts it into the navigation."""
+
+    name = "braintumor_review"
+    fastapi_apps = [{"app": app, "url_prefix": _PREFIX, "name": "Brain-tumour review"}]  # noqa: RUF012
+    external_views = [  # noqa: RUF012
+        {
+            "name": "Brain-tumour review",
+            "href": f"{_PREFIX}/",
+            "url_route": "braintumor-review",
+            "destination": "nav",
+            "category": "browse",
+        }
+    ]

@@ -1,0 +1,12 @@
+-- Is confidence honest: of the audited answers of each band, how many do people agree with?
+select
+    braintumor.confidence_bin(confidence) / 10.0 as confidence_from,
+    count(*) as count_frame,
+    avg(confidence) as mean_confidence,
+    avg(is_agreed::integer)::double precision as agreement,
+    braintumor.wilson_low(count(*) filter (where is_agreed), count(*)) as agreement_low,
+    braintumor.wilson_high(count(*) filter (where is_agreed), count(*)) as agreement_high
+from braintumor.review_comparison
+where sample = 'audit' and is_blind
+group by confidence_from
+order by confidence_from;

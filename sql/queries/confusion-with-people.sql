@@ -1,0 +1,5 @@
+-- Which class does the model name where people find which?
+select model_name, finding, predicted_class, count(*) as count_frame
+from braintumor.review_comparison
+group by model_name, finding, predicted_class
+order by model_name, finding, predicted_class;

@@ -1,0 +1,5 @@
+-- Which model does best on the test split, and which one answers now?
+select model_name, backbone, count_image, accuracy, accuracy_low, accuracy_high, is_champion, is_withdrawn
+from braintumor.model_leaderboard
+where split = 'test'
+order by accuracy desc, model_name;

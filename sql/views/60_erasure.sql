@@ -1,0 +1,148 @@
+-- erase_subject(pseudonym, mark, images, actor, reason): deletes every row of one person and leaves a tombstone.
+-- Example: what `braintumor subject erase` calls; it removes from S3 what this returns, in the same transaction.
+-- The person's scans: those of the patient pseudonym, and those without one whose study or picture is among these. Their
+-- images in snapshots: of the same bytes, or named by the caller, pictures of their reviewed frames, and further files of
+-- the same pixels.
+-- Runs with the rights of the owner, because its caller has none. Refused while a chunk is being scored: what a worker has
+-- in hand could be written after the person is gone.
+create function erase_subject(
+    erased_pseudonym text, erased_mark text, named_images text[], erasing_actor text, erasing_reason text
+)
+returns jsonb language plpgsql security definer set search_path = braintumor, pg_temp as $$
+declare
+    scans      bigint[];
+    images     text[];
+    uris       text[];
+    frames     text[];
+    found      jsonb;
+    runs       jsonb;
+    snapshots  jsonb;
+    counts     jsonb := '{}';
+    number     bigint;
+    relation   text;
+begin
+    lock table scoring_chunk in share row exclusive mode;  -- nobody claims a chunk until this is done
+    if exists (select from scoring_chunk where finished_at is null and lease_expires_at > clock_timestamp()) then
+        raise exception 'a run is scoring at this moment: erase when it has ended';
+    end if;
+
+    with of_patient as (
+        select study_pseudonym, pixel_sha256 from scan where patient_pseudonym = erased_pseudonym
+    )
+    select coalesce(array_agg(scan_id), '{}') into scans
+    from scan
+    where patient_pseudonym = erased_pseudonym
+       or patient_pseudonym is null and (
+            study_pseudonym in (select study_pseudonym from of_patient)
+            or pixel_sha256 in (select pixel_sha256 from of_patient));
+
+    with named as (
+        select unnest(named_images) as image_sha256
+        union
+        select content_sha256 from scan where scan_id = any(scans) and content_sha256 is not null
+        union
+        select image_sha256 from reviewed_frame where scan_id = any(scans)
+    ),
+    same_pixels as (
+        select image_sha256
+        from split_assignment
+        where pixel_sha256 in (select pixel_sha256 from split_assignment join named using (image_sha256))
+    )
+    select coalesce(array_agg(image_sha256), '{}') into images
+    from (select image_sha256 from named union select image_sha256 from same_pixels) as every;
+
+    if scans = '{}' and not exists (select from split_assignment where image_sha256 = any(images)) then
+        raise exception 'nothing is stored of this pseudonym: give one of scan.patient_pseudonym';
+    end if;
+
+    select array_agg(distinct image_uri) into uris from (
+        select image_uri from snapshot_image
+        where image_sha256 = any(images) and image_uri not in (select image_uri from reviewed_frame)
+        union all
+        select 's3://' || bucket || '/' || key from scan_location where scan_id = any(scans)
+    ) as lying;
+    select jsonb_build_object(
+        'scan_ids', to_jsonb(scans),
+        'image_sha256s', to_jsonb(images),
+        'object_uris', to_jsonb(coalesce(uris, '{}')),
+        'picture_uris', (select coalesce(jsonb_agg(distinct image_uri), '[]') from reviewed_frame
+                         where scan_id = any(scans) or image_sha256 = any(images)),
+        'snapshot_ids', (select coalesce(jsonb_agg(distinct snapshot_id), '[]') from snapshot_image
+                         where image_sha256 = any(images)),
+        'artefact_uris', (select coalesce(jsonb_agg(artefact_uri order by model_version_id), '[]') from model_version
+                        join training_run using (training_run_id)
+                        where snapshot_id in (select snapshot_id from snapshot_image where image_sha256 = any(images)))
+    ) into found;
+
+    select coalesce(jsonb_agg(gone), '[]') into runs
+    from (
+        select scoring_run_id, sum(sighted) as count_sighting, sum(rescored) as count_rescore
+        from (
+            select scoring_run_id, 1 as sighted, 0 as rescored from sighting where scan_id = any(scans)
+            union all
+            select scoring_run_id, 0, 1 from rescore where scan_id = any(scans)
+        ) as seen
+        group by scoring_run_id
+    ) as gone;
+    select coalesce(jsonb_agg(gone), '[]') into snapshots
+    from (
+        select snapshot_id, count(*) as count_image from snapshot_image where image_sha256 = any(images) group by snapshot_id
+    ) as gone;
+
+    select coalesce(array_agg('scan ' || scan_id || ', frame ' || frame_index), '{}') into frames  -- as left_out names them
+    from snapshot_review
+    where scan_id = any(scans);
+
+    perform set_config('braintumor.is_erasing', 'yes', true);
+    delete from review_retraction using review
+    where review.review_id = review_retraction.review_id and review.scan_id = any(scans);
+    update prediction set copied_from_scan_id = null
+    where copied_from_scan_id = any(scans) and scan_id <> all(scans);
+    delete from reviewed_frame where image_sha256 = any(images) and scan_id <> all(scans);  -- its picture goes
+    foreach relation in array array[
+        'reviewed_frame', 'snapshot_review', 'requested_label', 'review_session_item', 'review', 'prediction', 'shadow_prediction', 'rejection', 'scan_requeue', 'rescore', 'sighting', 'scan_location', 'scan'
+    ] loop
+        execute format('delete from %I where scan_id = any($1)', relation) using scans;
+        get diagnostics number = row_count;
+        counts := counts || jsonb_build_object(relation, number);
+    end loop;
+
+    update test_prediction set nearest_training_sha256 = null, nearest_distance = null
+    where nearest_training_sha256 = any(images);
+    foreach relation in array array['test_prediction', 'snapshot_image', 'split_assignment'] loop
+        execute format('delete from %I where image_sha256 = any($1)', relation) using images;
+        get diagnostics number = row_count;
+        counts := counts || jsonb_build_object(relation, number);
+    end loop;
+    update snapshot_image set group_key = renamed.group_key  -- a group is named by its first image
+    from (
+        select snapshot_id, snapshot_image.group_key as old_key, min(image_sha256) as group_key
+        from snapshot_image
+        where snapshot_image.group_key = any(images)
+        group by snapshot_id, old_key
+    ) as renamed
+    where renamed.snapshot_id = snapshot_image.snapshot_id and old_key = snapshot_image.group_key;
+    update snapshot set left_out = (
+        select coalesce(jsonb_agg(item), '[]')
+        from jsonb_array_elements(left_out) as item
+        where item ->> 'image_sha256' <> all(images)
+          and item ->> 'image_uri' <> all(coalesce(uris, '{}'))
+          and item ->> 'image_uri' <> all(frames)
+    )
+    where exists (
+        select from jsonb_array_elements(left_out) as item
+        where item ->> 'image_sha256' = any(images) or item ->> 'image_uri' = any(uris || frames));
+
+    perform set_config('braintumor.is_erasing', '', true);
+
+    insert into erasure (actor, reason, counts) values (erasing_actor, erasing_reason, counts)
+    returning erasure_id into number;
+    insert into erased_subject (subject_mark, erasure_id) values (erased_mark, number);
+    insert into erasure_run (erasure_id, scoring_run_id, count_sighting, count_rescore)
+    select number, scoring_run_id, count_sighting, count_rescore
+    from jsonb_to_recordset(runs) as run (scoring_run_id bigint, count_sighting integer, count_rescore integer);
+    insert into erasure_snapshot (erasure_id, snapshot_id, count_image)
+    select number, snapshot_id, count_image
+    from jsonb_to_recordset(snapshots) as held (snapshot_id text, count_image integer);
+    return found || jsonb_build_object('erasure_id', number, 'counts', counts);
+end $$;

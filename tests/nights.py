@@ -1,0 +1,109 @@
+"""Nights in processes of their own that can be killed, and the proof that none of them lost or doubled anything."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+from itertools import count
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+
+from sqlalchemy import Engine, event
+from sqlalchemy.pool import Pool
+
+from braintumor.imaging.phantom import write_unlabelled
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.night import score_night
+from braintumor.settings import Settings
+from tests.sql import change, rows
+
+CHUNK_SIZE = 5
+"""Small, so that a night has many claims and commits."""
+
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["tests.nights", "openvino", "braintumor.imaging.dicom"])
+"""Each night is a fork of a process that has imported everything: importing it takes longer than such a night."""
+
+
+def put_scans(settings: Settings, folder: Path, *, count: int, seed: int, with_copy: bool = False) -> None:
+    """Put ``count`` scans, and one file that is none, into a folder of their own under the scans prefix.
+
+    ``with_copy``: the first of the scans lies there twice.
+    """
+    store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
+    for number, path in enumerate(write_unlabelled(folder, count=count, seed=seed)):
+        store.write(scans / f"{seed}/{path.name}", path.read_bytes())
+        if with_copy and number == 0:
+            store.write(scans / f"{seed}/copy-{path.name}", path.read_bytes())
+    store.write(scans / f"{seed}/words.jpg", b"words")
+
+
+def start_night(settings: Settings, run_key: str, *, dies_at: int = 0) -> ForkServerProcess:
+    """A night in a process of its own, in small chunks.
+
+    ``dies_at``: it kills itself on reaching that point. Points are counted from 1: before each statement that goes to
+    Postgres, before each commit, and when a connection is given back.
+    """
+    process = _FORKS.Process(target=_work, args=(settings, run_key, dies_at))
+    process.start()
+    return process
+
+
+def end(night: ForkServerProcess) -> int:
+    """Wait for the end of a night; returns its exit code, negative where a signal ended it."""
+    night.join(300)
+    assert night.exitcode is not None, "the night hangs"
+    return night.exitcode
+
+
+def _work(settings: Settings, run_key: str, dies_at: int) -> None:
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - many of these nights fail, as they are meant to
+    if dies_at:
+        _die_at(dies_at)
+    score_night(settings, run_key=run_key, chunk_size=CHUNK_SIZE)
+
+
+def _die_at(point: int) -> None:
+    numbers = count(1)
+
+    def pass_point(*_: object) -> None:
+        if next(numbers) == point:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for target, name in ((Engine, "before_cursor_execute"), (Engine, "commit"), (Pool, "checkin")):
+        event.listen(target, name, pass_point)
+
+
+def expire_leases(settings: Settings) -> None:
+    """What two minutes of waiting do."""
+    change(settings, "update scoring_chunk set lease_expires_at = now() where finished_at is null")
+
+
+def assert_nothing_is_half_written(settings: Settings) -> None:
+    """Every scan that is settled has all that belongs to it, and no other scan has any of it."""
+    half = """
+        select count(*) from scan
+        where (state = 'scored') <> exists (select from prediction where prediction.scan_id = scan.scan_id)
+           or (state = 'rejected') <> exists (select from rejection where rejection.scan_id = scan.scan_id)
+           or count_frame <> (select count(*) from prediction where prediction.scan_id = scan.scan_id)"""
+    assert rows(settings, half) == [(0,)]
+
+
+def assert_each_is_there_once(settings: Settings, *, count_scored: int, count_rejected: int) -> None:
+    """A last night, undisturbed, balances; every scan has its one answer; and one more night changes no row."""
+    expire_leases(settings)
+    balance = score_night(settings, run_key="last")
+    assert balance.is_balanced and balance.count_deferred == 0
+    assert_nothing_is_half_written(settings)
+    content = """
+        select
+            (select array_agg((scan_id, state::text, settled_at)::text order by scan_id) from scan),
+            (select array_agg((scan_id, frame_index, scored_at)::text order by scan_id) from prediction),
+            (select array_agg((scan_id, rejected_at)::text order by scan_id) from rejection)"""
+    ((scans, predictions, rejections),) = before = rows(settings, content)
+    assert (len(scans), len(predictions)) == (count_scored + count_rejected, count_scored)
+    assert len(rejections) == count_rejected
+    assert score_night(settings, run_key="once more").count_known == count_scored + count_rejected
+    assert rows(settings, content) == before

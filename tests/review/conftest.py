@@ -1,0 +1,58 @@
+"""A night of phantoms and a volume that waits for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from sqlalchemy import Engine
+
+from braintumor import database
+from braintumor.imaging.phantom_volume import as_nifti, draw_volume
+from braintumor.labels import CLASSES, TumorClass
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.night import score_night
+from braintumor.settings import Settings
+from embedded.stack import Stack
+from tests.conftest import cloned, copied
+from tests.scoring.test_night import png
+from tests.sql import change
+
+SCRIPT = "<script>document.title='hacked'</script>.png"
+AUDITED = 4
+"""The scan that was drawn into the audit sample."""
+
+
+@pytest.fixture(scope="package")
+def template(stack: Stack, seeded: Settings) -> Iterator[Settings]:
+    """Five pictures, the first filed under a script and the fourth of the audit sample, and behind them a volume."""
+    with cloned(stack, "seeded") as url:
+        settings = replace(seeded, database_url=url, scans_uri="s3://braintumor/scans-to-review/")
+        write_night(settings)
+        change(settings, "update prediction set review_reasons = array_remove(review_reasons, 'audit_sample')")
+        change(settings, f"update scan set audit_probability = case scan_id when {AUDITED} then 0.02 end")
+        yield settings
+
+
+@pytest.fixture
+def night(stack: Stack, template: Settings) -> Iterator[Settings]:
+    """A copy of that night, of the test's own."""
+    with copied(stack, template) as settings:
+        yield settings
+
+
+@pytest.fixture
+def engine(night: Settings) -> Iterator[Engine]:
+    made = database.connect(night)
+    yield made
+    made.dispose()
+
+
+def write_night(settings: Settings) -> None:
+    """Put the scans where they arrive, and score them."""
+    store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
+    for number, name in enumerate(["0" + SCRIPT, *(f"{number}.png" for number in range(1, 5))]):
+        store.write(scans / name, png(CLASSES[number % 4], seed=number))
+    store.write(scans / "volume.nii.gz", as_nifti(draw_volume(TumorClass.GLIOMA, seed=7, slices=10, size=64)))
+    score_night(settings, run_key="night")

@@ -1,0 +1,273 @@
+"""The queue, the answers and the pictures of the review page, against real rows and objects."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from datetime import date
+
+import numpy as np
+import pytest
+from PIL import Image
+from sqlalchemy import Engine
+
+from braintumor.database import transaction
+from braintumor.errors import ObjectChangedError, ReviewError
+from braintumor.labels import CLASSES, TumorClass
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.review.answers import Answer, save_answer, take_back
+from braintumor.review.dashboard import load_dashboard
+from braintumor.review.finding import Finding
+from braintumor.review.page import dashboard_page, frame_page, worklist_page
+from braintumor.review.picture import THUMBNAIL, frame_png, map_png
+from braintumor.review.reading import Reading, read_frame
+from braintumor.review.sitting import find_sitting, next_item, previous_item, start_sitting
+from braintumor.review.worklist import AUDIT, Filters, list_choices, list_waiting
+from braintumor.serving.answer import ReviewReason
+from braintumor.settings import Settings
+from tests.review.conftest import AUDITED
+from tests.scoring.test_night import png
+from tests.sql import change, rows
+
+
+def waiting(engine: Engine, filters: Filters | None = None, person: str = "ann") -> list[int]:
+    return [each.scan_id for each in list_waiting(engine, filters or Filters(), person=person)]
+
+
+def given(scan_id: int, finding: Finding = Finding.GLIOMA, **values: object) -> Answer:
+    known = {"request_key": uuid.uuid4().hex, "frame_index": 0, "model_version_id": 1, "finding": finding}
+    return Answer(scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
+
+
+def read(engine: Engine, scan_id: int, person: str = "ann", *, frame: int = 0, is_reviewer: bool = True) -> Reading:
+    with transaction(engine) as connection:
+        return read_frame(connection, scan_id=scan_id, frame_index=frame, person=person, is_reviewer=is_reviewer)
+
+
+def test_the_riskiest_come_first_and_normals_too_wait_until_a_person_answers(night: Settings, engine: Engine) -> None:
+    change(night, "update prediction set review_reasons = '{}', predicted_class = 'normal', confidence = 0.99")
+    change(night, "update prediction set review_reasons = '{near_tie}' where scan_id = 3")
+    change(night, "update prediction set review_reasons = '{out_of_distribution}' where scan_id = 5")
+    change(night, "update prediction set predicted_class = 'glioma' where scan_id = 2")
+    assert waiting(engine) == [5, 3, 2, 1, 6], "each scan once, the volume too, and none of the audit sample"
+    save_answer(engine, given(5, Finding.CANNOT_TELL), person="ann")
+    assert waiting(engine) == [3, 2, 1, 6]
+    assert waiting(engine, person="bob") == [5, 3, 2, 1, 6], "who cannot tell has named nothing"
+    assert take_back(engine, person="ann") is not None
+    assert waiting(engine) == [5, 3, 2, 1, 6]
+
+
+def test_a_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine) -> None:
+    change(night, "update prediction set review_reasons = '{near_tie}' where scan_id = 6 and frame_index = 5")
+    change(night, "update prediction set review_reasons = '{}' where scan_id = 6 and frame_index <> 5")
+    (volume,) = (each for each in list_waiting(engine, Filters(), person="ann") if each.scan_id == 6)
+    assert volume.frame_index == 5
+    assert [scan for scan, _ in read(engine, 6, frame=5).slices] == [6] * len(read(engine, 6, frame=5).slices)
+    assert (6, 5) in read(engine, 6, frame=5).slices and len(read(engine, 6, frame=5).slices) > 5
+
+
+def test_neighbouring_slices_are_those_of_the_series(night: Settings, engine: Engine) -> None:
+    change(night, "update scan set series_pseudonym = 'series' where scan_id in (2, 5)")
+    assert read(engine, 5).slices == ((2, 0), (5, 0))
+    assert read(engine, 1).slices == ((1, 0),)
+
+
+def test_filters_keep_what_they_name(night: Settings, engine: Engine) -> None:
+    change(night, "update prediction set review_reasons = '{}', predicted_class = 'normal'")
+    change(
+        night, "update prediction set predicted_class = 'pituitary', review_reasons = '{near_tie}' where scan_id = 2"
+    )
+    change(night, "update prediction set scored_at = '2026-03-01 23:30+00' where scan_id = 3")
+    choices = list_choices(engine)
+    assert date(2026, 3, 1) in choices.nights
+    assert waiting(engine, Filters(predicted_class=TumorClass.PITUITARY)) == [2]
+    assert waiting(engine, Filters(reason=ReviewReason.NEAR_TIE)) == [2]
+    assert waiting(engine, Filters(night=date(2026, 3, 1))) == [3]
+    assert len(waiting(engine, Filters(model=choices.models[0]))) == 5
+    assert waiting(engine, Filters(model="nobody's")) == []
+
+
+def test_an_answer_is_saved_once_however_often_it_is_sent(night: Settings, engine: Engine) -> None:
+    answer = given(1, seconds=3.5)
+    first, second = (save_answer(engine, answer, person="ann") for _ in range(2))
+    assert first == second
+    found = rows(night, "select reviewer, finding::text, purpose::text, is_blind, seconds from review")
+    assert found == [("ann", "glioma", "risk", False, 3.5)]
+    for other in (given(1, Finding.NORMAL, request_key=answer.request_key), given(2, request_key=answer.request_key)):
+        with pytest.raises(ReviewError, match="another answer already"):
+            save_answer(engine, other, person="ann")
+    with pytest.raises(ReviewError, match="another answer already"):
+        save_answer(engine, answer, person="bob")
+    for impossible in (given(99), given(1, frame_index=7), given(1, model_version_id=2), given(1, session_id=1)):
+        with pytest.raises(ReviewError, match="no such answer of a model"):
+            save_answer(engine, impossible, person="ann")
+    assert len(rows(night, "select from review")) == 1
+
+
+def test_two_people_answer_one_frame_and_each_takes_back_their_own(engine: Engine) -> None:
+    save_answer(engine, given(1, Finding.GLIOMA), person="ann")
+    save_answer(engine, given(1, Finding.NORMAL), person="bob")
+    found = [(each.reviewer, each.finding) for each in read(engine, 1).reviews]
+    assert found == [("bob", "normal"), ("ann", "glioma")]
+    taken = take_back(engine, person="ann")
+    assert taken is not None and (taken.scan_id, taken.frame_index) == (1, 0)
+    assert take_back(engine, person="ann") is None
+    assert [each.retracted_at is None for each in read(engine, 1).reviews] == [True, False]
+
+
+def test_what_two_people_see_differently_comes_back_to_a_third(night: Settings, engine: Engine) -> None:
+    for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
+        save_answer(engine, given(2, finding), person=person)
+    assert 2 not in waiting(engine) and 2 not in waiting(engine, person="bob")
+    assert 2 in waiting(engine, person="eve")
+    save_answer(engine, given(2, Finding.NORMAL), person="eve")
+    assert rows(night, "select purpose::text from review where reviewer = 'eve'") == [("adjudication",)]
+    assert 2 not in waiting(engine, person="dan")
+
+
+def test_the_audit_sample_is_read_blind_and_seen_after(night: Settings, engine: Engine) -> None:
+    assert waiting(engine, AUDIT) == [AUDITED] and AUDITED not in waiting(engine)
+    (listed,) = list_waiting(engine, AUDIT, person="ann")
+    assert (listed.predicted_class, listed.confidence, listed.model_name, listed.reasons) == (None, None, None, ())
+    for person, is_reviewer in (("ann", True), ("bob", True), ("viewer", False)):
+        blind = read(engine, AUDITED, person, is_reviewer=is_reviewer)
+        assert blind.is_blind and blind.predictions == () and blind.reviews == ()
+    saved = save_answer(engine, given(AUDITED), person="ann")
+    assert saved.is_blind
+    assert read(engine, AUDITED).opinion is not None and read(engine, AUDITED).reviews
+    assert read(engine, AUDITED, "viewer", is_reviewer=False).opinion is not None
+    assert read(engine, AUDITED, "bob").is_blind, "another reviewer has yet to answer"
+    take_back(engine, person="ann")
+    assert not read(engine, AUDITED).is_blind, "what was seen is not unseen"
+    assert not save_answer(engine, given(AUDITED), person="ann").is_blind
+    assert rows(night, "select purpose::text, is_blind from review order by 1") == [("audit", True), ("risk", False)]
+
+
+def test_a_sitting_mixes_risk_audit_and_repeats_and_goes_on_after_a_reload(night: Settings, engine: Engine) -> None:
+    _answered_long_ago(night, scan_id=1)
+    session = start_sitting(engine, person="ann", minutes=2)
+    mix = rows(night, "select purpose::text, count(*) from review_session_item group by 1 order by 1")
+    assert mix == [("audit", 1), ("repeat", 1), ("risk", 4)]
+    shown = []
+    for _ in range(6):
+        with transaction(engine) as connection:
+            item = next_item(connection, session)
+            assert item == next_item(connection, session), "a reload shows the same"
+        assert item is not None
+        shown.append(item)
+        before = read(engine, item[0], frame=item[1])
+        save_answer(engine, given(item[0], frame_index=item[1], session_id=session), person="ann")
+        assert before.is_blind == (item[0] in {1, AUDITED})
+    with transaction(engine) as connection:
+        assert next_item(connection, session) is None
+        assert previous_item(connection, session, before=shown[2]) == shown[1]
+        sitting = find_sitting(connection, session, person="ann")
+        assert (sitting.count_answered, sitting.count_item, sitting.minutes) == (6, 6, 2)
+        with pytest.raises(ReviewError, match="no sitting"):
+            find_sitting(connection, session, person="bob")
+    purposes = rows(night, "select purpose::text, is_blind, count(*) from review group by 1, 2 order by 1")
+    assert purposes == [("audit", True, 1), ("repeat", True, 1), ("risk", False, 5)]
+
+
+def test_a_repeat_taken_back_is_asked_again_with_the_opinion_known(night: Settings, engine: Engine) -> None:
+    _answered_long_ago(night, scan_id=1)
+    session = start_sitting(engine, person="ann", minutes=2)
+    assert read(engine, 1).is_blind and not read(engine, 1, "bob").is_blind
+    save_answer(engine, given(1, session_id=session), person="ann")
+    taken = take_back(engine, person="ann")
+    assert taken is not None and (taken.scan_id, taken.session_id) == (1, session)
+    assert not read(engine, 1).is_blind
+    with transaction(engine) as connection:
+        assert find_sitting(connection, session, person="ann").count_answered == 0
+
+
+def test_a_budget_bounds_a_sitting(night: Settings, engine: Engine) -> None:
+    start_sitting(engine, person="ann", minutes=1)
+    assert rows(night, "select count(*) from review_session_item") == [(3,)]
+    for minutes in (0, -1, 481):
+        with pytest.raises(ReviewError, match="1 to 480 minutes"):
+            start_sitting(engine, person="ann", minutes=minutes)
+
+
+def test_a_frame_is_shown_whole_and_as_a_thumbnail(night: Settings, engine: Engine) -> None:
+    store = ObjectStore.connect(night)
+    whole = Image.open(io.BytesIO(frame_png(engine, store, scan_id=2, frame_index=0)))
+    assert np.array_equal(np.asarray(whole), np.asarray(Image.open(io.BytesIO(png(CLASSES[1], seed=1)))))
+    small = Image.open(io.BytesIO(frame_png(engine, store, scan_id=6, frame_index=5, size=THUMBNAIL)))
+    assert max(small.size) <= THUMBNAIL
+    cover = Image.open(io.BytesIO(map_png(engine, scan_id=2, frame_index=0)))
+    assert cover.mode == "RGBA" and cover.width == cover.height
+    for scan_id, frame in ((99, 0), (2, 1)):
+        with pytest.raises(ReviewError, match="no answer for frame"):
+            frame_png(engine, store, scan_id=scan_id, frame_index=frame)
+
+
+def test_an_object_that_was_overwritten_is_not_shown_in_place_of_the_one_that_was_scored(
+    night: Settings, engine: Engine
+) -> None:
+    store = ObjectStore.connect(night)
+    ((bucket, key),) = rows(night, "select bucket, key from scan_location where scan_id = 2")
+    store.write(S3Uri(bucket=bucket, key=key), png(seed=77))
+    try:
+        with pytest.raises(ObjectChangedError):
+            frame_png(engine, store, scan_id=2, frame_index=0)
+    finally:
+        store.write(S3Uri(bucket=bucket, key=key), png(CLASSES[1], seed=1))
+
+
+def page_of(engine: Engine, scan_id: int, **values: object) -> str:
+    known = {"frame_index": 0, "person": "ann", "is_reviewer": True, "filters": Filters(), "base": "/r/"}
+    return frame_page(engine, scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
+
+
+def test_pages_hold_no_key_and_no_script_and_say_what_they_are_for(night: Settings, engine: Engine) -> None:
+    pages = [worklist_page(engine, Filters(), base="/r/", number=0, person="ann", is_reviewer=True)]
+    pages += [page_of(engine, scan_id) for scan_id in (1, AUDITED)]
+    keys = [key for (key,) in rows(night, "select key from scan_location")]
+    for page in pages:
+        assert "For review, not for diagnosis" in page
+        assert "hacked" not in page and not [key for key in keys if key in page]
+        assert page.count("<script") == 1 and '<script src="review.js" defer></script>' in page
+        assert " style=" not in page and "onclick" not in page
+    assert "Read blind" in pages[2] and "The model says" not in pages[2] and "map/" not in pages[2]
+
+
+def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Settings, engine: Engine) -> None:
+    assert "No night had answers enough" in dashboard_page(engine, base="/r/")
+    drift = '[{"reference": "the model\'s test split", "of_class": 0.31, "of_confidence": null}]'
+    change(night, "update scoring_run_summary set drift = cast(:drift as jsonb)", drift=drift)
+    change(night, "update prediction set predicted_class = 'glioma'")
+    save_answer(engine, given(AUDITED, Finding.GLIOMA), person="ann")
+    save_answer(engine, given(1, Finding.NORMAL), person="ann")
+    board = load_dashboard(engine)
+    assert [(point.place, point.index, point.is_of_test) for point in board.drifts] == [(0, 0.31, True)]
+    assert [(each.count, each.count_same) for each in board.agreements] == [(1, 1), (1, 0)]
+    assert [(each.count, each.count_same) for each in board.months] == [(1, 1)]
+    page = dashboard_page(engine, base="/r/")
+    assert "0.31 from the model&#39;s test split" in page and "1 of 1: 100% (21 to 100%)" in page
+    assert board.champions[0].model_name in page and "For review, not for diagnosis" in page
+
+
+def test_normal_is_called_what_it_is_and_who_may_not_write_gets_no_buttons(night: Settings, engine: Engine) -> None:
+    change(night, "update prediction set predicted_class = 'normal'")
+    page = page_of(engine, 1)
+    assert "The model says <em>none of the three tumours</em>" in page
+    looking = page_of(engine, 1, person="viewer", is_reviewer=False)
+    assert "data-finding" not in looking and "take back" not in looking and "You may look" in looking
+
+
+def test_the_viewer_is_opened_by_pseudonym_only_where_there_is_a_study(night: Settings, engine: Engine) -> None:
+    address = "https://viewer.example/study?s={study}"
+    assert "viewer.example" not in page_of(engine, 1, viewer_url=address)
+    change(night, "update scan set study_pseudonym = 'ab/1' where scan_id = 1")
+    assert 'href="https://viewer.example/study?s=ab%2F1"' in page_of(engine, 1, viewer_url=address)
+
+
+def _answered_long_ago(settings: Settings, *, scan_id: int) -> None:
+    change(
+        settings,
+        """insert into review (request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose,
+                               is_blind, reviewed_at)
+           values ('long ago', :scan, 0, 1, 'ann', 'glioma', 'risk', false, now() - interval '9 days')""",
+        scan=scan_id,
+    )

@@ -1,0 +1,164 @@
+"""What a night finds: under several prefixes, and what kind of work it is, on record before any is done."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from braintumor.errors import BucketMissingError, ConfigurationError, UnbalancedRunError
+from braintumor.objectstore import ObjectStore
+from braintumor.scoring.discovery import Discovery
+from braintumor.scoring.night import Night, score_night
+from braintumor.scoring.prefixes import ScanPrefixes
+from braintumor.settings import Settings
+from tests.conftest import run_braintumor
+from tests.scoring.test_faults import remove, states
+from tests.scoring.test_night import png
+from tests.sql import change, rows
+
+Put = Callable[[str, bytes], None]
+PLAN = "select count_new, count_changed, count_unsupported, count_retried from scoring_run order by scoring_run_id"
+
+
+class TestPrefixes:
+    def test_of_any_order_and_a_whole_bucket_are_the_same_text(self) -> None:
+        one = ScanPrefixes.parse("s3://ward/b/, s3://archive,s3://ward/a,b/")
+        assert str(one) == "s3://archive/,s3://ward/a,b/,s3://ward/b/"
+        assert ScanPrefixes.parse(str(one)) == one == ScanPrefixes.parse("s3://ward/a,b/,s3://archive/,s3://ward/b/,")
+        assert [uri.bucket for uri in one] == ["archive", "ward", "ward"]
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("s3://ward/scans", "Write 's3://ward/scans/'"),
+            ("s3://ward/a/,s3://ward/b", "Write 's3://ward/b/'"),
+            ("s3://ward/b/a/,s3://ward/b/", "s3://ward/b/a/ lies within s3://ward/b/"),
+            ("s3://ward/b/,s3://ward/b/", "lies within"),
+            ("s3://ward/b/,s3://other/,s3://ward/", "s3://ward/b/ lies within s3://ward/"),
+            ("ward/b/", "looks like s3://bucket/prefix/"),
+            ("", "looks like s3://bucket/prefix/"),
+        ],
+    )
+    def test_that_would_take_more_or_the_same_twice_are_refused(self, text: str, words: str) -> None:
+        with pytest.raises(ConfigurationError, match=words):
+            ScanPrefixes.parse(text)
+
+    def test_without_a_closing_slash_open_no_run(self, settings: Settings) -> None:
+        with pytest.raises(ConfigurationError, match="ends in '/'"):
+            score_night(settings, run_key="night", scans_uri=settings.require("scans_uri")[:-1])
+        assert rows(settings, "select * from scoring_run") == []
+
+
+@pytest.fixture
+def two(settings: Settings) -> Settings:
+    """The same world, its scans under a folder of one bucket and in the whole of another."""
+    bucket = f"ward-{uuid.uuid4().hex}"
+    ObjectStore.connect(settings).ensure_bucket(bucket)
+    return replace(settings, scans_uri=f"{settings.scans_uri}one/,s3://{bucket}/")
+
+
+def put_each(two: Settings, name: str, data: bytes) -> None:
+    for prefix in ScanPrefixes.parse(two.require("scans_uri")):
+        ObjectStore.connect(two).write(prefix / name, data)
+
+
+class TestANightOfTwoBuckets:
+    def test_settles_the_same_key_in_both_and_balances(self, two: Settings, put: Put) -> None:
+        put_each(two, "a.png", png(seed=1))
+        put("beside/b.png", png(seed=2))
+        balance = score_night(two, run_key="first")
+        assert (balance.count_seen, balance.count_scored) == (2, 2)
+        assert score_night(two, run_key="second").count_known == 2
+        ((stored,),) = rows(two, "select distinct scans_uri from scoring_run")
+        assert stored == str(ScanPrefixes.parse(two.require("scans_uri")))
+        change(two, "delete from prediction where scan_id = (select max(scan_id) from prediction)")
+        with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
+            score_night(two, run_key="third")
+
+    def test_closes_what_vanished_from_either_and_nothing_beside_them(
+        self, settings: Settings, two: Settings, put: Put
+    ) -> None:
+        put_each(two, "a.png", png(seed=1))
+        put("beside/b.png", png(seed=2))
+        night = Night.open(two)
+        parts = [str(uri) for uri in ScanPrefixes.parse(two.require("scans_uri"))]
+        night.begin(run_key="dead", scans_uri=f"{two.scans_uri},{settings.scans_uri}beside/")
+        for part in parts:
+            remove(replace(two, scans_uri=part), "a.png")
+        remove(settings, "beside/b.png")
+        assert score_night(two, run_key="next").count_seen == 0
+        assert sorted(states(two)) == ["pending", "superseded", "superseded"]
+
+    def test_writes_nothing_when_one_bucket_is_missing(self, two: Settings) -> None:
+        put_each(two, "a.png", png(seed=1))
+        with pytest.raises(BucketMissingError, match="'nowhere'"):
+            score_night(two, run_key="night", scans_uri=f"{two.scans_uri},s3://nowhere/")
+        assert rows(two, "select * from scan") == []
+
+    def test_is_what_the_command_takes_and_its_buckets_are_made(self, two: Settings) -> None:
+        put_each(two, "a.png", png(seed=1))
+        done = run_braintumor(two, "score", "--json", two.require("scans_uri"))
+        assert json.loads(done.stdout)["count_scored"] == 2
+        assert "2 objects seen: 2 new, 0 changed, 0 unsupported, 0 retried; scoring with" in done.stderr
+        made = f"fresh-{uuid.uuid4().hex}"
+        more = replace(two, scans_uri=f"{two.scans_uri},s3://{made}/")
+        assert f"{made}: made" in run_braintumor(more, "bucket", "create").stdout
+
+
+class TestThePlan:
+    def test_is_recorded_before_work_and_tells_kinds_apart(self, settings: Settings, put: Put) -> None:
+        for name in ("known.png", "overwritten.png", "waits.png"):
+            put(name, png(seed=len(name)))
+        put("folder/.DS_Store", b"litter")
+        night = Night.open(settings)
+        run, first = night.begin(run_key="first")
+        assert str(first) == "4 objects seen: 3 new, 0 changed, 1 unsupported, 0 retried"
+        (chunk,) = night.plan(run.scoring_run_id)
+        change(settings, "update scan set chunk_number = null where scan_id = "
+               "(select scan_id from scan_location where key like '%waits.png')")  # fmt: skip
+        night.score(run.scoring_run_id, chunk)
+        put("overwritten.png", png(seed=77))
+        put("new.png", png(seed=78))
+        _, second = night.begin(run_key="second")
+        assert second == Discovery(count_seen=5, count_new=1, count_changed=1, count_unsupported=0, count_retried=1)
+        assert rows(settings, PLAN) == [(3, 0, 1, 0), (1, 1, 0, 1)]
+        assert night.begin(run_key="second")[1] == second
+
+    def test_counts_as_retried_what_was_refused_sent_back_or_came_back(self, settings: Settings, put: Put) -> None:
+        put("words.txt", b"words")
+        put("a.png", png(seed=1))
+        night = Night.open(settings)
+        run, _ = night.begin(run_key="first")
+        (chunk,) = night.plan(run.scoring_run_id)
+        put("a.png", png(seed=2))
+        assert night.score(run.scoring_run_id, chunk) == {"rejected": 1, "superseded": 1}
+        put("a.png", png(seed=1))
+        run_braintumor(settings, "scan", "requeue", "--reason", "unsupported_format")
+        _, second = night.begin(run_key="second")
+        assert second == Discovery(count_seen=2, count_new=0, count_changed=0, count_unsupported=0, count_retried=2)
+
+    def test_leaves_out_what_another_run_is_at(self, settings: Settings, put: Put) -> None:
+        from braintumor.scoring.claim import claim
+
+        put("a.png", png())
+        night = Night.open(settings)
+        run, _ = night.begin(run_key="first")
+        (chunk,) = night.plan(run.scoring_run_id)
+        assert claim(night.engine, run, chunk) is not None
+        assert night.begin(run_key="second")[1].count_retried == 0
+
+    def test_is_on_the_morning_sheet(self, settings: Settings, put: Put) -> None:
+        put("a.png", png())
+        put(".DS_Store", b"litter")
+        said = list[str]()
+        night = Night.open(settings)
+        run, _ = night.begin(run_key="night")
+        for chunk in night.plan(run.scoring_run_id):
+            night.score(run.scoring_run_id, chunk)
+        night.reconcile(run.scoring_run_id, say=said.append)
+        assert "- Planned: 1 new, 0 changed, 1 unsupported, 0 retried" in said[0]
+        assert "got 1 (too few days" in said[0]

@@ -1,0 +1,111 @@
+"""Why this row: the chain, whether it still gives the answer, and another try for rejected scans."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from braintumor import database, registry
+from braintumor.errors import ScoringRunError
+from braintumor.imaging.phantom_volume import as_nifti, draw_volume
+from braintumor.imaging.rejection import RejectionReason
+from braintumor.labels import TumorClass
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.explain import explain, replay
+from braintumor.scoring.night import score_night
+from braintumor.scoring.requeue import requeue
+from braintumor.settings import Settings
+from tests.conftest import run_braintumor
+from tests.scoring.test_night import png
+from tests.sql import change, rows
+
+Put = Callable[[str, bytes], None]
+
+
+def replayed(settings: Settings) -> list[str]:
+    engine = database.connect(settings)
+    return replay(settings, engine, ObjectStore.connect(settings), explain(engine, 1))
+
+
+def test_an_answer_has_its_chain_and_replays(settings: Settings, put: Put) -> None:
+    put("Jane_Doe.png", png())
+    score_night(settings, run_key="night")
+    done = run_braintumor(settings, "prediction", "explain", "1", "--replay", "--json")
+    chain = json.loads(done.stdout)
+    assert chain["is_match"] and chain["run_key"] == "night" and chain["promotion_reason"] == "the tests' model"
+    assert all(chain[name] for name in ("etag", "content_sha256", "artefact_sha256s", "snapshot_id", "recipe_name"))
+    assert "Doe" not in done.stdout
+    assert "Doe" not in run_braintumor(settings, "scan", "show", "1").stdout
+    put("Jane_Doe.png", png(seed=6))
+    again = run_braintumor(settings, "prediction", "explain", "1", "--replay", check=False)
+    assert again.returncode == 1 and "object: overwritten" in again.stdout
+
+
+def test_a_changed_answer_content_or_preprocessing_is_named(settings: Settings, put: Put) -> None:
+    put("a.png", png())
+    score_night(settings, run_key="night")
+    assert replayed(settings) == []
+    change(settings, "update prediction set probability_glioma = probability_normal, "
+           "probability_normal = probability_glioma")  # fmt: skip
+    assert "answer: a probability differs by" in replayed(settings)[0]
+    change(settings, "update scan set content_sha256 = 'other'")
+    change(settings, "update prediction set preprocessing = 'other'")
+    assert [link.split(":")[0] for link in replayed(settings)] == ["preprocessing", "object"]
+
+
+def test_a_tampered_model_file_is_named(settings: Settings, put: Put) -> None:
+    put("a.png", png())
+    score_night(settings, run_key="night")
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    weights = S3Uri.parse(registry.champion(engine).artefact_uri) / "model.bin"
+    whole = store.read(weights)
+    store.write(weights, whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        assert replayed(settings)[0].startswith("model: ")
+    finally:
+        store.write(weights, whole)
+    assert replayed(settings) == []
+
+
+def test_a_frame_of_a_volume_replays_by_its_place_in_the_file(settings: Settings, put: Put) -> None:
+    put("volume.nii.gz", as_nifti(draw_volume(TumorClass.GLIOMA, seed=7, slices=10, size=64)))
+    score_night(settings, run_key="night")
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    ((first, last),) = rows(settings, "select min(frame_index), max(frame_index) from prediction")
+    assert first > 0  # below it there is air
+    for frame in (first, last):
+        assert replay(settings, engine, store, explain(engine, 1, frame=frame)) == []
+    with pytest.raises(ScoringRunError, match="no answer for frame 0"):
+        explain(engine, 1, frame=0)
+
+
+def test_an_object_that_is_gone_is_said(settings: Settings, put: Put) -> None:
+    put("a.png", png())
+    score_night(settings, run_key="night")
+    ((bucket, key),) = rows(settings, "select bucket, key from scan_location")
+    ObjectStore.connect(settings).delete([S3Uri(bucket=bucket, key=key)])
+    assert replayed(settings) == ["object: gone"]
+
+
+def test_a_scan_without_an_answer_is_said(settings: Settings) -> None:
+    with pytest.raises(ScoringRunError, match="Scan 7 has no answer for frame 0"):
+        explain(database.connect(settings), 7)
+
+
+def test_requeued_scans_are_settled_by_the_next_night_once(settings: Settings, put: Put) -> None:
+    put("a.png", b"no image")
+    put("b.png", b"")
+    score_night(settings, run_key="first")
+    engine = database.connect(settings)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests", since=tomorrow) == 0
+    assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests") == 1
+    assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests") == 0
+    assert rows(settings, "select count_deferred, count_unaccounted from scoring_run_balance") == [(1, 0)]
+    balance = score_night(settings, run_key="second")
+    assert (balance.count_rejected, balance.count_known) == (1, 1)
+    assert rows(settings, "select actor, reason from scan_requeue") == [("tests", "unsupported_format")]
+    assert rows(settings, "select count(*) from rejection") == [(3,)]

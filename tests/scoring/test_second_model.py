@@ -1,0 +1,78 @@
+"""A second model asked beside the champion: its answers stand in the same rows, and disagreement is a review reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from braintumor.errors import ConfigurationError, ModelIntegrityError
+from braintumor.labels import CLASSES
+from braintumor.scoring.night import Night, score_night
+from braintumor.serving.answer import ReviewReason, answers
+from braintumor.serving.artefact import Manifest
+from braintumor.serving.engine import Outputs
+from braintumor.settings import Settings
+from tests.models import add_model
+from tests.scoring.test_night import png
+from tests.sql import change, rows
+
+Put = Callable[[str, bytes], None]
+
+
+def outputs(*probabilities: list[float]) -> Outputs:
+    count = len(probabilities)
+    maps: NDArray[np.float32] = np.zeros((count, 2, 2, 4), np.float32)
+    return Outputs(
+        probability=np.array(probabilities, np.float32), activation_map=maps, embedding=np.zeros((count, 3), np.float32)
+    )
+
+
+def test_only_another_class_is_disagreement(tiny_model_folder: object) -> None:
+    manifest = Manifest.read(tiny_model_folder)  # type: ignore[arg-type]
+    first = outputs([0.9, 0.1, 0, 0], [0.9, 0.1, 0, 0])
+    second = outputs([0.4, 0.3, 0.2, 0.1], [0.3, 0.4, 0.2, 0.1])
+    agreed, other = answers(first, manifest, second=second)
+    assert agreed.second == (CLASSES[0], pytest.approx(0.4)) and other.second == (CLASSES[1], pytest.approx(0.4))
+    assert ReviewReason.MODEL_DISAGREEMENT not in agreed.review_reasons
+    assert ReviewReason.MODEL_DISAGREEMENT in other.review_reasons
+    assert other.predicted_class is CLASSES[0], "the first one's answer counts"
+
+
+def test_a_night_asks_both_and_stays_with_them(settings: Settings, put: Put) -> None:
+    add_model(settings, "b")
+    for seed in range(4):
+        put(f"{seed}.png", png(seed=seed))
+    night = Night.open(replace(settings, second_model="b"))
+    run, _ = night.begin(run_key="night")
+    chunks = night.plan(run.scoring_run_id, chunk_size=2)
+    night.score(run.scoring_run_id, chunks[0])
+    Night.open(settings).score(run.scoring_run_id, chunks[1])  # a worker with other settings: the run is pinned
+    night.reconcile(run.scoring_run_id)
+    assert rows(
+        settings,
+        """
+        select count(*), count(*) filter (where second_class = predicted_class),
+               count(*) filter (where abs(second_confidence - confidence) < 1e-6),
+               count(*) filter (where 'model_disagreement' = any(review_reasons))
+        from latest_prediction""",
+    ) == [(4, 4, 4, 0)]  # b is the same graph under another name
+    score_night(settings, run_key="again")
+    assert rows(settings, "select second_model_version_id from scoring_run order by 1") == [(2,), (None,)]
+
+
+def test_who_cannot_be_asked_is_named_and_no_night_is_opened(settings: Settings) -> None:
+    for name, error, words in [
+        ("1", ConfigurationError, "it is the champion itself"),
+        ("nobody", ModelIntegrityError, "no model 'nobody'"),
+    ]:
+        with pytest.raises(error, match=words):
+            score_night(settings, run_key="night", second_model=name)
+    add_model(settings, "b")
+    change(settings, "update model_version set image_size = 96 where model_name = 'b'")
+    with pytest.raises(ConfigurationError, match="wants frames of 96 pixels, the champion of 64"):
+        score_night(settings, run_key="night", second_model="b")
+    assert rows(settings, "select count(*) from scoring_run") == [(0,)]

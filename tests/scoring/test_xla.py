@@ -1,0 +1,110 @@
+"""A night through TensorFlow and XLA: the answers of OpenVINO, in fixed batches that are halved when they must be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from braintumor import database, registry
+from braintumor.errors import ConfigurationError, ModelIntegrityError, OutOfDeviceMemoryError
+from braintumor.evaluation.soundness import fixed_frames
+from braintumor.modelling.xla_engine import FixedBatches, XlaEngine
+from braintumor.scoring.night import score_night
+from braintumor.serving.artefact import Manifest
+from braintumor.serving.engine import LoadedModel
+from braintumor.settings import Settings
+from tests.scoring.test_night import png
+from tests.sql import change, rows
+
+Put = Callable[[str, bytes], None]
+
+FRAMES = np.arange(37, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 3), np.uint8)
+
+
+class Device:
+    """A device whose memory holds so many frames: TensorFlow's own error beyond."""
+
+    def __init__(self, holds: int) -> None:
+        self.holds = holds
+        self.calls: list[int] = []
+
+    def __call__(self, frames: NDArray[np.uint8]) -> Mapping[str, Any]:
+        from tensorflow.errors import ResourceExhaustedError
+
+        self.calls.append(len(frames))
+        if len(frames) > self.holds:
+            raise ResourceExhaustedError(None, None, "out of memory")
+        return {"probability": frames[:, 0, 0, :1].astype(np.float32)}
+
+
+def recipe_of_the_champion(settings: Settings) -> dict[str, Any]:
+    engine = database.connect(settings)
+    return registry.recipe_on_record(engine, registry.champion(engine))
+
+
+@pytest.mark.parametrize(("holds", "size"), [(64, 64), (63, 32), (9, 8), (1, 1)])
+def test_calls_are_halved_for_good_and_no_frame_is_lost(holds: int, size: int) -> None:
+    device = Device(holds)
+    batches = FixedBatches(device, device="gpu:0")
+    for _ in range(2):
+        np.testing.assert_array_equal(batches.run(FRAMES)["probability"][:, 0], np.arange(37))
+    assert batches.size == size
+    assert set(device.calls) == {64 >> halved for halved in range((64 // size).bit_length())}  # no other shape
+    assert sum(count > holds for count in device.calls) == (64 // size).bit_length() - 1
+
+
+def test_a_device_that_holds_no_frame_is_named_with_the_remedy() -> None:
+    with pytest.raises(OutOfDeviceMemoryError, match=r"gpu:0 does not suffice for one frame.*BRAINTUMOR_ENGINE"):
+        FixedBatches(Device(0), device="gpu:0").run(FRAMES)
+
+
+def test_every_output_is_that_of_the_exported_graph(settings: Settings, tiny_model_folder: Path) -> None:
+    recipe = recipe_of_the_champion(settings)
+    ours = LoadedModel.load(tiny_model_folder, open_engine=partial(XlaEngine, recipe=recipe))
+    graph = LoadedModel.load(tiny_model_folder)
+    frames = fixed_frames(graph.manifest.image_size)
+    one, other = ours.predict(frames), graph.predict(frames)
+    for name, bound in {"probability": 1e-4, "activation_map": 1e-3, "embedding": 1e-3}.items():
+        np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=bound, err_msg=name)
+    assert str(ours.engine) == "tensorflow-xla" and ours.device.startswith("tensorflow-xla, ")
+
+
+def test_weights_that_do_not_say_what_the_graph_says_are_refused(settings: Settings, tiny_model_folder: Path) -> None:
+    recipe = recipe_of_the_champion(settings)
+    manifest = replace(Manifest.read(tiny_model_folder), temperature=30.0)
+    with pytest.raises(ModelIntegrityError, match="says through TensorFlow what its exported graph does not"):
+        XlaEngine(tiny_model_folder, manifest, recipe)
+
+
+def test_a_night_gives_the_same_answers_and_names_its_engine(settings: Settings, put: Put) -> None:
+    for seed in range(3):
+        put(f"{seed}.png", png(seed=seed))
+    score_night(replace(settings, engine="tensorflow-xla"), run_key="night")
+    xla = rows(settings, "select predicted_class::text, confidence from prediction order by scan_id")
+    assert rows(settings, "select engine from scoring_run union all select distinct engine from prediction") == [
+        ("tensorflow-xla",), ("tensorflow-xla",),
+    ]  # fmt: skip
+    change(settings, "delete from prediction")
+    change(settings, "update scan set state = 'pending', settled_at = null")
+    score_night(settings, run_key="again")
+    again = rows(settings, "select predicted_class::text, confidence from prediction order by scan_id")
+    assert [row[0] for row in xla] == [row[0] for row in again]
+    assert [row[1] for row in xla] == pytest.approx([row[1] for row in again], abs=1e-4)
+
+
+def test_an_engine_that_is_none_or_does_not_run_the_champion_opens_no_night(settings: Settings) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"BRAINTUMOR_ENGINE is 'cuda'\. Set it to openvino-cpu or tensorflow-xla"
+    ):
+        score_night(replace(settings, engine="cuda"), run_key="night")
+    change(settings, "update model_version set precision = 'int8'")
+    with pytest.raises(ConfigurationError, match="precision int8, which only openvino-cpu runs"):
+        score_night(replace(settings, engine="tensorflow-xla"), run_key="night")
+    assert rows(settings, "select count(*) from scoring_run") == [(0,)]

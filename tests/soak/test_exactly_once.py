@@ -1,0 +1,85 @@
+"""Nights that run into each other, a Postgres that crashes under them, an S3 that fails at random: each scan once."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from braintumor.settings import Settings
+from embedded.stack import Stack
+from tests.faulty_s3 import CUT, RESET, SLOW, Fault, faulty_s3
+from tests.nights import (
+    CHUNK_SIZE,
+    assert_each_is_there_once,
+    assert_nothing_is_half_written,
+    end,
+    expire_leases,
+    put_scans,
+    start_night,
+)
+from tests.sql import rows
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(900)]
+
+_SCANS = 60
+_CRASHES = 6
+_FAULTS: tuple[Fault, ...] = ((500, "InternalError"), (503, "SlowDown"), CUT, RESET, SLOW)
+
+
+@pytest.mark.parametrize(
+    "run_keys",
+    [("one scheduler", "another scheduler"), ("cleared in the middle",) * 2],
+    ids=["two runs at once", "the same run twice at once"],
+)
+def test_nights_at_the_same_time(settings: Settings, tmp_path: Path, run_keys: tuple[str, str]) -> None:
+    put_scans(settings, tmp_path, count=_SCANS, seed=1)
+    nights = [start_night(settings, run_key) for run_key in run_keys]
+    assert 0 in [end(night) for night in nights]
+    assert_nothing_is_half_written(settings)
+    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+
+
+def test_postgres_crashes_under_a_night(settings: Settings, stack: Stack, tmp_path: Path) -> None:
+    put_scans(settings, tmp_path, count=_SCANS, seed=2)
+    rng, codes = random.Random(2), []
+    for number in range(_CRASHES):
+        night = start_night(settings, f"crash {number}")
+        time.sleep(rng.uniform(0.0, 1.5))
+        crash(stack)
+        codes.append(end(night))
+        assert_nothing_is_half_written(settings)
+        expire_leases(settings)
+    assert codes.count(1) >= _CRASHES // 2, f"most nights did not notice: {codes}"
+    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+
+
+def crash(stack: Stack) -> None:
+    """Postgres drops every connection, writes nothing more, and recovers from its log when it starts again."""
+    server = stack.postgres.service.process()
+    assert server is not None
+    server.send_signal(signal.SIGQUIT)
+    server.wait(30)
+    stack.postgres.start()
+    stack.postgres.wait()
+
+
+def test_s3_fails_at_random(settings: Settings, tmp_path: Path) -> None:
+    put_scans(settings, tmp_path, count=_SCANS, seed=3)
+    with faulty_s3(settings.require("s3_endpoint")) as door:
+        door.storm(random.Random(3), share=0.4, faults=_FAULTS, within=settings.require("scans_uri"))
+        through = replace(settings, s3_endpoint=door.url)
+        codes = []
+        for number in range(3):
+            codes.append(end(start_night(through, f"storm {number}")))
+            assert_nothing_is_half_written(settings)
+        assert door.count_fault >= _SCANS // CHUNK_SIZE, "hardly anything failed"
+    assert 1 in codes, "three attempts a request hid every fault: raise its share"
+    ((scored,),) = rows(settings, "select count(*) from scan where state = 'scored'")
+    assert scored > _SCANS // 2, f"what could be read was not scored: {scored} of {_SCANS}"
+    assert rows(settings, "select 1 from rejection where reason <> 'unsupported_format'") == [], "S3's fault"
+    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)

@@ -1,0 +1,215 @@
+"""The review page as people use it, in real headless Chromium, and who may do what."""
+
+from __future__ import annotations
+
+import io
+import time
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import requests
+from PIL import Image
+from playwright.sync_api import Page, expect, sync_playwright
+
+from braintumor.settings import Settings
+from embedded.airflowapi import AirflowClient
+from embedded.stack import Stack
+from tests.live import library, live_stack
+from tests.review.conftest import AUDITED, SCRIPT, write_night
+from tests.soak.test_browser import _CHROMIUM, _FLAGS
+from tests.sql import change, rows
+
+pytestmark = pytest.mark.soak
+expect.set_options(timeout=60_000)  # 5 s are too few beside other tests
+
+_REVIEW = "/braintumor/review"
+_READS = (
+    "/",
+    "/dashboard",
+    "/frame/1/0",
+    "/image/1/0.png",
+    "/thumbnail/1/0.png",
+    "/map/1/0.png",
+    "/review.js",
+    "/review.css",
+)
+_WRITES = ("/sittings", "/answers", "/retractions")
+
+
+@pytest.fixture(scope="module")
+def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
+    """A whole stack with a night that waits: a picture filed under a script, one of the audit sample, a volume."""
+    extra = {"BRAINTUMOR_VIEWER_URL": "https://viewer.example/{study}"}
+    with live_stack(seeded, tiny_model_folder, extra) as stack:
+        settings = library(stack)
+        write_night(settings)
+        change(
+            settings,
+            "update prediction set review_reasons = case scan_id when 1 then '{near_tie}'::text[] else '{}' end",
+        )
+        change(settings, f"update scan set audit_probability = case scan_id when {AUDITED} then 0.02 end")
+        yield stack
+
+
+@pytest.fixture
+def page(live: Stack) -> Iterator[Page]:
+    """A browser logged in as the reviewer; an error in a script fails the test."""
+    if _CHROMIUM is None:
+        pytest.skip("no chromium: install Debian's package")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_FLAGS)
+        opened = browser.new_page(viewport={"width": 1400, "height": 900})
+        opened.set_default_timeout(30_000)
+        troubles: list[str] = []
+        opened.on("pageerror", lambda error: troubles.append(str(error)))
+        opened.goto(live.airflow.url)
+        opened.locator("input[name=username]").fill("reviewer")
+        opened.locator("input[name=password]").fill(live.state.secrets.reviewer_password)
+        opened.get_by_role("button", name="Sign in").click()
+        opened.wait_for_url(lambda url: "login" not in url)
+        troubles.clear()
+        yield opened
+        assert not troubles
+        browser.close()
+
+
+def client(live: Stack, name: str) -> AirflowClient:
+    return AirflowClient(live.airflow.url, name, getattr(live.state.secrets, f"{name}_password"))
+
+
+def answer(scan_id: int, finding: str = "glioma", **values: object) -> dict[str, object]:
+    known = {"request_key": uuid.uuid4().hex, "scan_id": scan_id, "frame_index": 0, "model_version_id": 1}
+    return {**known, "finding": finding, **values}
+
+
+def test_nobody_gets_in_viewers_read_and_only_reviewers_write(live: Stack) -> None:
+    for path in _READS:
+        assert requests.get(f"{live.airflow.url}{_REVIEW}{path}", timeout=30).status_code == 401, path
+        found = client(live, "viewer").send("GET", _REVIEW + path)
+        assert "no-referrer" in found.headers["Referrer-Policy"] and "default-src 'none'" in str(found.headers)
+    bodies = {"/sittings": {"minutes": 5}, "/answers": answer(1), "/retractions": {}}
+    for path in _WRITES:
+        assert requests.post(f"{live.airflow.url}{_REVIEW}{path}", json={}, timeout=30).status_code == 401, path
+        refused = client(live, "viewer").send("POST", _REVIEW + path, json=bodies[path], allow=(403,))
+        assert refused.status_code == 403, path
+        as_form = client(live, "reviewer").send("POST", _REVIEW + path, data="{}", allow=(415,))
+        assert as_form.status_code == 415, "what a form of another site could send"
+    for path in ("/openapi.json", "/docs", "/..%2f..%2fsettings.py"):
+        assert client(live, "reviewer").send("GET", _REVIEW + path, allow=(404,)).status_code == 404
+    assert rows(library(live), "select from review") == []
+
+
+def test_an_image_is_a_png_of_the_scan_and_no_answer_names_its_key(live: Stack) -> None:
+    viewer = client(live, "viewer")
+    image = viewer.send("GET", f"{_REVIEW}/image/1/0.png")
+    assert Image.open(io.BytesIO(image.content)).format == "PNG" and "no-store" in image.headers["Cache-Control"]
+    for path in ("/image/99/0.png", "/image/1/7.png", "/frame/99/0"):
+        missing = viewer.send("GET", _REVIEW + path, allow=(404,))
+        assert missing.status_code == 404 and "answer for frame" in missing.json()["detail"]
+    assert viewer.send("GET", f"{_REVIEW}/map/{AUDITED}/0.png", allow=(403,)).status_code == 403
+    assert "hacked" not in viewer.send("GET", f"{_REVIEW}/").text + viewer.send("GET", f"{_REVIEW}/frame/1/0").text
+    log = (
+        (live.state.logs / "airflow-api-server.log").read_text()
+        if (live.state.logs / "airflow-api-server.log").exists()
+        else ""
+    )
+    assert SCRIPT not in log
+
+
+def test_two_reviewers_at_once_leave_an_answer_each(live: Stack) -> None:
+    asked = [
+        (client(live, name), answer(5, finding)) for name, finding in (("admin", "normal"), ("reviewer", "glioma"))
+    ]
+    with ThreadPoolExecutor(8) as pool:
+        sent = list(pool.map(lambda each: each[0].send("POST", f"{_REVIEW}/answers", json=each[1]).json(), asked * 4))
+    assert len({each["review_id"] for each in sent}) == 2
+    found = rows(library(live), "select reviewer, finding::text from review where scan_id = 5 order by reviewer")
+    assert found == [("admin", "normal"), ("reviewer", "glioma")]
+
+
+def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_path: Path) -> None:
+    settings = library(live)
+    page.goto(f"{live.airflow.url}{_REVIEW}/")
+    expect(page.get_by_role("heading", name="Review worklist")).to_be_visible()
+    assert page.title() == "Review worklist"
+    page.screenshot(path=tmp_path / "worklist.png")
+    page.get_by_role("button", name="Begin a sitting").press("Enter")
+    page.wait_for_url("**/frame/1/0**")
+    expect(page.get_by_text("0 of 5")).to_be_visible()
+    page.keyboard.press("o")
+    expect(page.locator("#map")).to_be_visible()
+    page.screenshot(path=tmp_path / "frame.png")
+    _press(page, "Enter")
+    expect(page.get_by_text("1 of 5")).to_be_visible()
+    ((own,),) = rows(
+        settings,
+        "select finding = predicted_class::text::review_finding from review join prediction "
+        "using (scan_id, frame_index) where scan_id = 1",
+    )
+    assert own, "Enter agrees"
+    _press(page, "u")
+    page.wait_for_url("**/frame/1/0**")
+    expect(page.get_by_text("0 of 5")).to_be_visible()
+    expect(page.get_by_text("taken back")).to_be_visible()
+    _press(page, "3")
+    expect(page.get_by_text("1 of 5")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("1 of 5")).to_be_visible()
+    for count in (2, 3, 4, 5):
+        _press(page, "0")
+        if page.get_by_text("Your answer: cannot tell").is_visible():  # it was read blind, and shows the opinion now
+            page.screenshot(path=tmp_path / "blind.png")
+            if count < 5:
+                _press(page, "Enter")
+        if count < 5:
+            expect(page.get_by_text(f"{count} of 5")).to_be_visible()
+    standing = rows(settings, "select scan_id, finding::text from standing_review where reviewer = 'reviewer'")
+    assert (1, "normal") in standing and (AUDITED, "cannot_tell") in standing
+    blind = rows(settings, "select purpose::text, is_blind from review where scan_id = :scan", scan=AUDITED)
+    assert blind == [("audit", True)]
+
+
+def test_slices_window_and_zoom(live: Stack, page: Page, tmp_path: Path) -> None:
+    (*_, (frame,)) = rows(library(live), "select frame_index from prediction where scan_id = 6 order by 1 offset 2")
+    page.goto(f"{live.airflow.url}{_REVIEW}/frame/6/{frame}")
+    shown = page.locator("#image").get_attribute("src")
+    page.keyboard.press("ArrowUp")
+    expect(page.get_by_text("your answer is on slice")).to_be_visible()
+    assert page.locator("#image").get_attribute("src") != shown
+    before = len(rows(library(live), "select from review"))
+    page.keyboard.press("1")
+    expect(page.get_by_text("press again")).to_be_visible()
+    assert len(rows(library(live), "select from review")) == before
+    page.locator("#width").fill("80")
+    page.locator("#zoom").fill("2")
+    assert "scale(2)" in str(page.locator("#plate").get_attribute("style"))
+    page.screenshot(path=tmp_path / "window.png")
+
+
+def test_the_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
+    page.goto(live.airflow.url)
+    page.get_by_role("button", name="Browse").first.click()
+    expect(page.get_by_text("Brain-tumour review").first).to_be_visible()
+    page.get_by_text("Brain-tumour review").first.click()
+    frame = page.frame_locator("iframe")
+    expect(frame.get_by_role("heading", name="Review worklist")).to_be_visible()
+    page.screenshot(path=tmp_path / "navigation.png")
+
+
+def test_the_first_page_is_quick(live: Stack) -> None:
+    reviewer = client(live, "reviewer")
+    times = []
+    for _ in range(8):
+        began = time.monotonic()
+        reviewer.send("GET", f"{_REVIEW}/")
+        times.append(time.monotonic() - began)
+    assert sorted(times)[len(times) // 2] < 0.3
+
+
+def _press(page: Page, key: str) -> None:
+    """Press a key that leads to another page, and wait for it."""
+    with page.expect_navigation():
+        page.keyboard.press(key)

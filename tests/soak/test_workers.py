@@ -1,0 +1,120 @@
+"""A small cluster of processes: Redis, the services, and Celery workers, of which one is lost during a night."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from braintumor.settings import Settings
+from embedded.airflowapi import AirflowClient, TaskState
+from embedded.broker import PROGRAM
+from embedded.stack import Stack
+from embedded.workers import NAME, Worker
+from tests.dags.conftest import LENIENT_RULES
+from tests.live import PATIENCE_S, library, live_stack
+from tests.nights import assert_each_is_there_once, assert_nothing_is_half_written, put_scans
+from tests.sql import rows
+from tests.test_compose import COMPOSE
+
+pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
+
+_WORKERS = (Worker(name="lost"), Worker(name="kept"), Worker(name="trainer", queues="gpu"))
+_SCANS = 60
+
+
+@pytest.fixture(scope="module")
+def cluster(
+    seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
+) -> Iterator[Stack]:
+    """Two workers for the queue `default`, one for `gpu`; labelled images, and a gate that a small model can pass."""
+    if shutil.which(PROGRAM) is None:
+        pytest.skip(f"no {PROGRAM}: install Debian's package")
+    rules = tmp_path_factory.mktemp("rules") / "gate.toml"
+    rules.write_text(LENIENT_RULES)
+    extra = {"BRAINTUMOR_RECIPES": "resnet50_small", "BRAINTUMOR_GATE_RULES": str(rules)}
+    with live_stack(seeded, tiny_model_folder, extra, labelled=phantoms, workers=_WORKERS) as stack:
+        for dag_id in ("nightly_scoring", "weekly_retrain"):
+            stack.client().wait_for_dag(dag_id)
+            stack.client().unpause(dag_id)
+        yield stack
+
+
+def test_training_runs_on_the_gpu_worker_alone_and_the_rest_on_the_others(cluster: Stack) -> None:
+    client = cluster.client()
+    run_id = client.trigger("weekly_retrain", {"policy": "auto", "epochs": 1, "preview_scans": 0})
+    state = client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S)
+    assert state == "success", client.failure_logs("weekly_retrain", run_id)
+    hosts = _hosts(client.task_states("weekly_retrain", run_id))
+    assert {task for task in hosts if "trainer" in hosts[task]} == {"candidate.train", "gate"}
+    assert all(hosts[task] == {"trainer"} for task in ("candidate.train", "gate"))
+    assert rows(library(cluster), "select actor from promotion order by promotion_id desc limit 1") == [
+        ("policy auto",)
+    ]
+
+
+@pytest.mark.parametrize("service", ["scheduler", "dag-processor", "worker"])
+def test_the_health_checks_of_the_compose_file_say_that_these_are_well(cluster: Stack, service: str) -> None:
+    """Its triggerer has no counterpart here, and its api-server is asked before the fixture is ready."""
+    kind, *command = yaml.safe_load(COMPOSE.read_text())["services"][service]["healthcheck"]["test"]
+    if kind == "CMD-SHELL":
+        command = ["sh", "-c", command[0].replace("$$", "$")]
+    programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, **cluster.airflow.environment(cluster.postgres), "PATH": programs}
+
+    def check(**changed: str) -> int:
+        return subprocess.run(command, env={**environment, **changed}, capture_output=True, check=False).returncode
+
+    assert check(HOSTNAME="kept") == 0
+    nobody = {"HOSTNAME": "nobody", NAME: "nobody"}  # as which a service that does not run is looked for
+    assert check(**nobody) != 0
+
+
+def test_a_night_survives_the_loss_of_a_worker(cluster: Stack, tmp_path: Path) -> None:
+    client, settings = cluster.client(), library(cluster)
+    put_scans(settings, tmp_path, count=_SCANS, seed=11)
+    run_id = client.trigger("nightly_scoring", {"chunk_size": 5})
+    lost = next(worker for worker in cluster.airflow.workers if worker.worker.name == "lost")
+    _wait_until_in_the_middle(client, run_id)
+    lost.die()
+    assert_nothing_is_half_written(settings)
+    state = client.wait("nightly_scoring", run_id, timeout_s=PATIENCE_S)
+    assert state == "success", client.failure_logs("nightly_scoring", run_id)
+    tasks = client.task_states("nightly_scoring", run_id)
+    assert _hosts(tasks)["score"] == {"lost", "kept"}
+    assert [task.host for task in tasks if task.task_id == "score" and task.try_number > 1] == ["kept"]
+    assert rows(settings, "select count_scored, count_rejected, count_unaccounted from scoring_run_balance") == [
+        (_SCANS, 1, 0)
+    ]
+    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+
+
+def _wait_until_in_the_middle(client: AirflowClient, run_id: str) -> None:
+    """Until both have scored a chunk and the one that is to be lost is at work on another."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        scores = [task for task in client.task_states("nightly_scoring", run_id) if task.task_id == "score"]
+        done = {task.host for task in scores if task.state == "success"}
+        at_work = {task.host for task in scores if task.state == "running"}
+        if {"lost", "kept"} <= done and "lost" in at_work:
+            return
+        assert time.monotonic() < deadline, scores
+        assert not scores or any(task.state != "success" for task in scores), "the night was over too soon"
+        time.sleep(0.2)
+
+
+def _hosts(tasks: list[TaskState]) -> dict[str, set[str]]:
+    """Where each task ran, its mapped parts together; tasks that were skipped ran nowhere."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for task in tasks:
+        if task.host:
+            found[task.task_id].add(task.host)
+    return found

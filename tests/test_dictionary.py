@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from braintumor import database
+from braintumor.dictionary import dictionary, undescribed
+from braintumor.settings import Settings
+
+PAGE = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
+
+
+@pytest.fixture
+def engine(empty_settings: Settings) -> Iterator[Engine]:
+    made = database.connect(empty_settings)
+    yield made
+    made.dispose()
+
+
+def test_every_view_table_and_column_is_explained_in_the_database(engine: Engine) -> None:
+    assert undescribed(engine) == [], "add a comment in the migration, or in sql/views"
+
+
+def test_the_page_is_current(engine: Engine) -> None:
+    command = "braintumor migrate --dictionary > docs/data-dictionary.md"
+    assert dictionary(engine) == PAGE.read_text(), f"make it again: {command}"
+
+
+def test_what_has_no_comment_is_named(engine: Engine) -> None:
+    with database.transaction(engine) as connection:
+        connection.execute(text("create table bare (a int)"))
+    assert undescribed(engine) == ["bare", "bare.a"]

@@ -1,0 +1,193 @@
+# ruff: noqa: E501
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pydicom
+import pytest
+
+from braintumor import database
+from braintumor.erasure import Erasure, erase
+from braintumor.errors import DatabaseError, ErasureError
+from braintumor.imaging.phantom import write_unlabelled
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.pages.store import write_page
+from braintumor.roles import Role
+from braintumor.scoring.night import score_night
+from braintumor.scoring.reconcile import count_balance
+from braintumor.scoring.run import load_run
+from braintumor.settings import Settings
+from embedded.stack import Stack
+from tests.sql import change, rows
+
+SHOWN = Path(__file__).parent.parent / "braintumor" / "preview" / "templates" / "flips.html"
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[bytes]:
+    """Four DICOM files: three of Ann, the last of Ben."""
+    found = [path for path in write_unlabelled(tmp_path, count=80, seed=4) if path.suffix == ".dcm"]
+    return [as_patient(path, patient) for path, patient in zip(found, ["ANN", "ANN", "ANN", "BEN"], strict=False)]
+
+
+def as_patient(path: Path, patient: str) -> bytes:
+    dataset = pydicom.dcmread(path)
+    dataset.PatientID = patient
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def night(settings: Settings, put: Callable[[str, bytes], None], files: list[bytes]) -> Iterator[Settings]:
+    """Two scans of Ann and one of Ben, scored; pages and labelled images beside the own models' prefix."""
+    own = settings.require("scans_uri")
+    settings = replace(settings, models_uri=f"{own}models/", dataset_uri=f"{own}dataset/")
+    scored = replace(settings, scans_uri=f"{own}scans/")
+    for name, data in zip(("ann-1", "ann-2", "ben"), (files[0], files[1], files[3]), strict=True):
+        put(f"scans/{name}.dcm", data)
+    put("dataset/glioma/ann-1.dcm", files[0])
+    score_night(scored, run_key="night")
+    yield scored
+
+
+def leave_traces(night: Settings, ann: bytes) -> None:
+    """Whatever else can hold a scan: reviews, shadows, another try, a rescore, a snapshot, pages."""
+    digest, store, models = (
+        sha256(ann).hexdigest(),
+        ObjectStore.connect(night),
+        S3Uri.parse(night.require("models_uri")),
+    )
+    for statement in _TRACES.split(";\n"):
+        change(night, statement, digest=digest, uri=night.require("dataset_uri") + "glioma/ann-1.dcm")
+    for scan_id in (1, 3):
+        write_page(store, models / f"runs/of-{scan_id}/flip_preview.html", f"<h3>Scan {scan_id}: a to b</h3>")
+    write_page(store, models / "snapshots/own.html", f"<figcaption>{digest[:12]}</figcaption>")
+    manifest = (
+        f"image_sha256,pixel_sha256,label,split,group_key\n{digest},p,glioma,test,{digest}\nf,q,glioma,test,{digest}\n"
+    )
+    store.write(models / "snapshots/own.csv", manifest.encode())
+
+
+_TRACES = """
+insert into review (request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose, is_blind)
+    select 'key ' || scan_id, scan_id, frame_index, model_version_id, 'rea', 'glioma', 'risk', false from prediction;
+insert into review_retraction (review_id) select review_id from review where scan_id = 1;
+insert into rejection (scan_id, scoring_run_id, reason, detail) select 1, scoring_run_id, 'corrupt', '' from scoring_run;
+insert into scan_requeue (scan_id, scoring_run_id, reason, actor) select 1, scoring_run_id, 'corrupt', 'x' from scoring_run;
+insert into shadow_prediction (scan_id, frame_index, model_version_id, run_key, predicted_class, confidence,
+        probability_glioma, probability_meningioma, probability_normal, probability_pituitary, activation_map)
+    select scan_id, frame_index, model_version_id, 'r', predicted_class, confidence,
+        probability_glioma, probability_meningioma, probability_normal, probability_pituitary, activation_map
+    from prediction;
+with run as (
+    insert into scoring_run (run_key, kind, model_version_id, engine)
+    select 'again', 'rescore', model_version_id, engine from scoring_run returning scoring_run_id, model_version_id
+), asked as (
+    insert into rescore_run (scoring_run_id, is_champion, actor, reason, asked_for, count_matching, count_asked)
+    select scoring_run_id, true, 'x', 'x', '{}', 3, 3 from run returning scoring_run_id
+)
+insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state)
+    select run.scoring_run_id, scan_id, 0, run.model_version_id, 'already' from run, asked, scan;
+insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out)
+    select 'own', 's3://b/', 2, 0, jsonb_build_array(
+        jsonb_build_object('image_uri', cast(:uri as text), 'reason', 'copy', 'image_sha256', ''));
+insert into split_assignment (image_sha256, pixel_sha256, split) values (:digest, 'p', 'test'), ('f', 'q', 'test');
+insert into snapshot_image (snapshot_id, image_sha256, group_key, label, split, image_uri, pixel_sha256)
+    values ('own', :digest, :digest, 'glioma', 'test', :uri, 'p'), ('own', 'f', :digest, 'glioma', 'test', 's3://b/f', 'q');
+insert into reviewed_frame (scan_id, frame_index, image_sha256, image_uri)
+    select scan_id, 0, md5('picture ' || scan_id), 's3://braintumor/none/' || scan_id from scan;
+insert into snapshot_review (snapshot_id, scan_id, frame_index, label, label_source, count_reader, rules_version)
+    select 'own', scan_id, 0, 'glioma', 'readers', 2, 1 from scan;
+insert into requested_label (scan_id, frame_index, label, request_key) select scan_id, 0, 'glioma', 'day' from scan
+"""
+
+
+def test_of_an_erased_person_nothing_is_left_and_every_run_still_balances(
+    stack: Stack, night: Settings, files: list[bytes]
+) -> None:
+    assert "<h3>Scan {{ item.flip.scan_id }}" in SHOWN.read_text(), "pages are found by these words"
+    leave_traces(night, files[0])
+    ((ann, studies),) = rows(
+        night, "select patient_pseudonym, array_agg(study_pseudonym) from scan where scan_id < 3 group by 1"
+    )
+    done = as_eraser(stack, night, ann)
+
+    assert done.counts["scan"] == done.counts["prediction"] == done.counts["review"] == 2
+    assert (done.counts["snapshot_image"], done.snapshot_ids, len(done.removed)) == (1, ("own",), 5)
+    assert [uri.rpartition("/")[2] for uri in done.object_uris] == ["ann-1.dcm", "ann-1.dcm", "ann-2.dcm"]
+    words = [ann, *studies, *(sha256(data).hexdigest() for data in files[:2]), "ann-1", "ann-2"]
+    assert found_in_database(night, words) == []
+    assert found_in_store(night, words) == []
+    assert rows(night, "select scan_id from scan") == rows(night, "select scan_id from review") == [(3,)]
+    assert rows(night, "select group_key from snapshot_image where snapshot_id = 'own'") == [("f",)]
+
+    engine = database.connect(night)
+    balance = count_balance(engine, load_run(engine, 1))
+    assert balance.is_balanced and str(balance).endswith("0 superseded + 2 erased")
+    unaccounted = "select count_asked, count_already, count_erased, count_unaccounted from rescore_balance"
+    assert rows(night, unaccounted) == [(3, 1, 2, 0)]
+    assert rows(night, "select actor, reason, counts ->> 'scan' from erasure") == [("dpo", "asked", "2")]
+    engine.dispose()
+
+
+def test_a_later_file_of_an_erased_person_is_rejected(
+    stack: Stack, night: Settings, put: Callable[[str, bytes], None], files: list[bytes]
+) -> None:
+    ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
+    as_eraser(stack, night, ann)
+    assert ObjectStore.connect(night).read(S3Uri.parse(night.require("scans_uri")) / "ben.dcm") == files[3]
+    put("scans/later.dcm", files[2])
+    balance = score_night(replace(night, database_url=night.database_url), run_key="next")
+    assert (balance.count_known, balance.count_rejected, balance.is_balanced) == (1, 1, True)
+    assert rows(night, "select reason from rejection") == [("subject_erased",)]
+    assert rows(night, "select count(*) from scan where patient_pseudonym = :ann", ann=ann) == [(0,)]
+
+
+def test_who_is_unknown_is_said_to_be_and_nothing_is_erased_while_a_run_is_at_work(
+    stack: Stack, night: Settings
+) -> None:
+    with pytest.raises(ErasureError, match="Nothing is stored"):
+        as_eraser(stack, night, "0" * 32)
+    change(night, "update scoring_chunk set finished_at = null, lease_expires_at = now() + interval '1 minute'")
+    ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
+    with pytest.raises(DatabaseError, match="erase when it has ended"):
+        as_eraser(stack, night, ann)
+    assert rows(night, "select count(*) from scan") == [(3,)]
+
+
+def as_eraser(stack: Stack, night: Settings, subject: str) -> Erasure:
+    """Erase with the login that can do nothing else, source objects too."""
+    name = str(database.connect(night).url.database)
+    settings = replace(night, database_url=stack.postgres.url_as(Role.ERASER, name))
+    return erase(settings, subject, actor="dpo", reason="asked", with_objects=True)
+
+
+def found_in_database(night: Settings, words: list[str]) -> list[tuple[str, str]]:
+    """Which of the words stand in which table, in whatever column; and rows of the erased scans."""
+    tables = rows(
+        night, "select relname::text from pg_class where relnamespace = 'braintumor'::regnamespace and relkind = 'r'"
+    )
+    found = []
+    for (table,) in tables:
+        held = f"select distinct word from {table} as row, unnest(:words) as word where strpos(to_jsonb(row)::text, word) > 0"
+        found += [(table, word) for (word,) in rows(night, held, words=words)]
+        gone = f"select count(*) from {table} as row where (to_jsonb(row) ->> 'scan_id')::bigint in (1, 2)"
+        found += [(table, "scan_id") for (count,) in rows(night, gone) if count]
+    return found
+
+
+def found_in_store(night: Settings, words: list[str]) -> list[str]:
+    """Objects that hold or are named by one of the words, or show an erased scan."""
+    store, own = ObjectStore.connect(night), S3Uri.parse(night.require("scans_uri"))
+    prefix = S3Uri(bucket=own.bucket, key=own.key.removesuffix("scans/"))
+    words = [*words, "ANN", "Scan 1:", "Scan 2:", *(word[:12] for word in words if len(word) == 64)]
+    found = []
+    for entry in store.list(prefix):
+        data = store.read(S3Uri(bucket=entry.bucket, key=entry.key))
+        found += [entry.key for word in words if word.encode() in data or word in entry.key.rpartition("/")[2]]
+    return found

@@ -1,0 +1,172 @@
+"""The commands of docs/recovery.md, run as they stand there, and the nights after them."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from braintumor import database, registry
+from braintumor.dataset.snapshot import snapshot_of
+from braintumor.errors import NoChampionError
+from braintumor.imaging.phantom import write_unlabelled
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.external import predict_files
+from braintumor.scoring.night import Night, score_night
+from braintumor.serving.engine import LoadedModel
+from braintumor.settings import Settings
+from embedded.postgres import program
+from embedded.stack import Stack
+from tests.nights import assert_nothing_is_half_written, expire_leases
+from tests.sql import rows
+
+PAGE = (Path(__file__).parent.parent / "docs" / "recovery.md").read_text()
+ANSWERS = """
+    select key, frame_index, model_version_id, probability_glioma, probability_meningioma, probability_normal
+    from prediction join scan_location using (scan_id) order by key, frame_index"""
+
+
+def section(title: str) -> str:
+    return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+
+def blocks(title: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", section(title), flags=re.DOTALL)
+
+
+def run(script: str, settings: Settings, backup: Path) -> None:
+    """A block of the page, in a shell that finds Postgres' programs and the command."""
+    commands = Path(sys.executable).parent
+    path = os.pathsep.join([str(Path(program("psql")).parent), str(commands), os.environ["PATH"]])
+    environment = {**os.environ, **settings.to_environment(), "BACKUP": str(backup), "PATH": path}
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def destroy(stack: Stack, settings: Settings) -> None:
+    """The database is gone; what there is now under its name is an empty one."""
+    name = str(database.connect(settings).url.database)
+    stack.postgres.drop_database(name)
+    stack.postgres.create_database(name)
+
+
+def restore(settings: Settings, backup: Path) -> None:
+    for script in blocks("Restore", "sh"):
+        run(script, settings, backup)
+    for query in blocks("Restore", "sql"):
+        assert rows(settings, query)
+
+
+def put_scans(settings: Settings, folder: Path, *, count: int, seed: int) -> None:
+    store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
+    for path in write_unlabelled(folder / str(seed), count=count, seed=seed):
+        store.write(scans / f"{seed}-{path.name}", path.read_bytes())
+
+
+def test_after_a_restore_the_next_night_scores_what_is_new_and_nothing_else(
+    stack: Stack, settings: Settings, tmp_path: Path
+) -> None:
+    put_scans(settings, tmp_path, count=3, seed=1)
+    score_night(settings, run_key="first")
+    answered = "select scan_id, frame_index, scored_at, probability_glioma from prediction where scoring_run_id = 1"
+    before = rows(settings, answered)
+    run(*blocks("Dump", "sh"), settings, tmp_path)
+    destroy(stack, settings)
+    restore(settings, tmp_path)
+    put_scans(settings, tmp_path, count=2, seed=2)
+    balance = score_night(settings, run_key="second")
+    assert (balance.count_seen, balance.count_scored, balance.count_known) == (5, 2, 3)
+    assert rows(settings, answered) == before
+    assert_nothing_is_half_written(settings)
+
+
+def test_after_a_restore_of_an_older_dump_the_lost_night_is_found_and_scored_again(
+    stack: Stack, settings: Settings, tmp_path: Path
+) -> None:
+    put_scans(settings, tmp_path, count=2, seed=1)
+    score_night(settings, run_key="first")
+    run(*blocks("Dump", "sh"), settings, tmp_path)
+    put_scans(settings, tmp_path, count=3, seed=2)
+    score_night(settings, run_key="lost")
+    before, given = rows(settings, ANSWERS), {number for (number,) in rows(settings, "select scan_id from scan")}
+    destroy(stack, settings)
+    restore(settings, tmp_path)
+    assert rows(settings, "select count(*) from prediction") == [(2,)]
+    balance = score_night(settings, run_key="next")
+    assert (balance.count_seen, balance.count_scored, balance.count_known) == (5, 3, 2)
+    assert rows(settings, ANSWERS) == before
+    again = {number for (number,) in rows(settings, "select scan_id from scan where scoring_run_id <> 1")}
+    assert len(again) == 3 and not again & given, "a lost scan's number was given to another one"
+    assert_nothing_is_half_written(settings)
+
+
+def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
+    stack: Stack, settings: Settings, tmp_path: Path
+) -> None:
+    put_scans(settings, tmp_path, count=4, seed=1)
+    night = Night.open(settings)
+    begun, _ = night.begin(run_key="broken off")
+    first, *_ = night.plan(begun.scoring_run_id, chunk_size=2)
+    night.score(begun.scoring_run_id, first)
+    run(*blocks("Dump", "sh"), settings, tmp_path)
+    destroy(stack, settings)
+    restore(settings, tmp_path)
+    expire_leases(settings)
+    balance = score_night(settings, run_key="next")
+    assert (balance.count_seen, balance.count_scored, balance.count_known) == (4, 2, 2)
+    assert_nothing_is_half_written(settings)
+
+
+def test_the_registry_and_s3_give_every_answer_again(stack: Stack, settings: Settings, tmp_path: Path) -> None:
+    dump, rebuild = blocks("Rebuilding answers from S3 and the registry", "sh")
+    put_scans(settings, tmp_path, count=3, seed=1)
+    score_night(settings, run_key="first")
+    before = rows(settings, ANSWERS)
+    tables = {name for (name,) in rows(settings, WITHOUT_SCANS)}
+    run(dump, settings, tmp_path)
+    destroy(stack, settings)
+    run(rebuild, settings, tmp_path)
+    assert rows(settings, "select count(*) from scan") == [(0,)]
+    assert score_night(settings, run_key="again").count_scored == 3
+    assert rows(settings, ANSWERS) == before
+    named = set(re.findall(r"\b[a-z_]+\b", dump))
+    assert _references(tables) <= named, "a table of the registry is not in the dump"
+
+
+WITHOUT_SCANS = """
+    select relname::text
+    from pg_class
+    where relkind = 'r' and not exists (
+        select from pg_constraint where conrelid = pg_class.oid and confrelid = 'braintumor.scan'::regclass)"""
+"""A row of a scan cannot outlive it: numbers of scans are given anew."""
+
+
+def _references(tables: set[str]) -> set[str]:
+    """What is written by who trains, judges and promotes."""
+    grants = (Path(__file__).parent.parent / "sql" / "grants.sql").read_text()
+    words = re.findall(r"grant [a-z, ]*insert[a-z, ]* on([^;]*)to braintumor_(?:trainer|promoter);", grants)
+    return {name for part in words for name in re.findall(r"[a-z_]+", re.sub("--.*", "", part)) if name in tables}
+
+
+def test_with_s3_alone_no_night_is_scored_but_a_models_folder_answers_and_the_same_images_are_the_same_snapshot(
+    seeded: Settings, empty_settings: Settings, tiny_model_folder: Path, tmp_path: Path
+) -> None:
+    alone = replace(empty_settings, dataset_uri=seeded.dataset_uri)
+    put_scans(alone, tmp_path, count=1, seed=1)
+    with pytest.raises(NoChampionError, match="There is no champion yet"):
+        score_night(alone, run_key="night")
+    assert rows(alone, "select count(*) from scan") == [(0,)]
+    engine = database.connect(seeded)
+    known = registry.champion(engine).snapshot_id
+    engine.dispose()
+    assert snapshot_of(alone, None).snapshot_id == known
+    (path,) = (tmp_path / "1").iterdir()
+    (result,) = predict_files(LoadedModel.load(tiny_model_folder), [path])
+    assert "predicted_class" in result.to_values()

@@ -1,0 +1,99 @@
+"""Every alert has its section in docs/runbook.md, and says so; what the page tells people to run does run."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from braintumor.errors import NoChampionError, RedNightError
+from braintumor.scoring.morning import Alert
+from braintumor.scoring.morning_rules import MorningRules
+from braintumor.scoring.night import Night, score_night
+from braintumor.settings import Settings
+from tests.scoring.test_morning import past_nights
+from tests.scoring.test_night import png
+from tests.sql import change, rows
+from tests.test_recovery import run
+
+PROJECT = Path(__file__).parent.parent
+PAGE = (PROJECT / "docs" / "runbook.md").read_text()
+ALERTS, GROWTH = PAGE.split("\n# Growth of the database\n")
+SECTIONS = {part.partition("\n")[0]: part for part in ALERTS.split("\n## ")[1:]}
+
+
+def events() -> set[str]:
+    """The values of the enumeration in dags/notifiers.py, which only an interpreter with Airflow's settings imports."""
+    tree = ast.parse((PROJECT / "dags" / "notifiers.py").read_text())
+    (enum,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Event"]
+    return {
+        node.value.value for node in enum.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+    }
+
+
+def test_every_alert_has_its_section_and_every_section_is_an_alerts() -> None:
+    assert {"failed", "late", "refused"} < events()
+    assert set(SECTIONS) == events() | set(Alert) | {"no_champion"}
+
+
+@pytest.mark.parametrize("name", SECTIONS)
+def test_each_section_says_what_it_means_how_to_look_and_what_to_do(name: str) -> None:
+    positions = [SECTIONS[name].index(word) for word in ("**Means.**", "**Look.**", "**Do.**")]
+    assert positions == sorted(positions)
+
+
+def test_anchors_within_the_documents_lead_to_a_heading() -> None:
+    pages = {path: path.read_text() for path in (PROJECT / "docs").glob("*.md")}
+    for path, text in pages.items():
+        for target, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", text):
+            headings = re.findall(r"^#+ (.+)$", pages[path.parent / target if target else path], flags=re.MULTILINE)
+            slugs = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+            assert anchor in slugs, f"{path.name}: #{anchor}"
+
+
+def test_a_red_night_and_a_missing_champion_name_their_sections(settings: Settings, empty_settings: Settings) -> None:
+    past_nights(settings, dict.fromkeys(range(1, 8), 140))
+    with pytest.raises(RedNightError, match=r"What to do: docs/runbook.md#nothing_arrived\."):
+        score_night(settings, run_key="night")
+    with pytest.raises(NoChampionError, match=r"docs/runbook.md#no_champion"):
+        score_night(empty_settings, run_key="night")
+
+
+def test_a_full_disk_is_amber_and_its_section_is_named(
+    settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
+) -> None:
+    put("a.png", png())
+    packaged = Path("braintumor/scoring/morning.toml").read_text()
+    (tmp_path / "rules.toml").write_text(
+        re.sub("amber_free_disk_gib = .*", "amber_free_disk_gib = 1000000000", packaged)
+    )
+    assert MorningRules.load().amber_free_disk_gib == 2
+    night, said = Night.open(replace(settings, morning_rules=str(tmp_path / "rules.toml"))), list[str]()
+    begun, _ = night.begin(run_key="night")
+    for chunk in night.plan(begun.scoring_run_id):
+        night.score(begun.scoring_run_id, chunk)
+    night.reconcile(begun.scoring_run_id, say=said.append)
+    assert "AMBER" in said[0] and "What to do: docs/runbook.md#disk_low" in said[0]
+    ((level, reasons),) = rows(settings, "select level::text, reasons from scoring_run_summary")
+    assert level == "amber" and len(reasons) == 1 and "GiB are free" in reasons[0]
+
+
+def test_vacuum_is_set_as_the_page_says_and_sightings_that_are_gone_lead_to_nothing_new(
+    settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
+) -> None:
+    (vacuum,) = re.findall(r"```sh\n(.*?)```", GROWTH, flags=re.DOTALL)
+    run(vacuum, settings, tmp_path)
+    set_ = "select count(*) from pg_class where reloptions::text like '%autovacuum%scale_factor%'"
+    assert rows(settings, set_) == [(3,)]
+    put("a.png", png())
+    score_night(settings, run_key="old")
+    change(settings, "update scoring_run set finished_at = now() - interval '2 years'")
+    (prune,) = [query for query in re.findall(r"```sql\n(.*?)```", GROWTH, flags=re.DOTALL) if "delete" in query]
+    assert rows(settings, prune) == [(1,)]
+    balance = score_night(settings, run_key="new")
+    assert (balance.count_seen, balance.count_known, balance.count_scored) == (1, 1, 0)
+    assert rows(settings, "select count_seen, count_scored from scoring_run where run_key = 'old'") == [(1, 1)]

@@ -1,0 +1,187 @@
+"""What docs/security.md promises: policies that fit what the code asks of S3, and secrets that no failure shows."""
+
+from __future__ import annotations
+
+import json
+import re
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from braintumor import database, objectstore, registry, retention
+from braintumor.dataset.snapshot import snapshot_of
+from braintumor.doctor.examination import examine
+from braintumor.doctor.finding import State
+from braintumor.doctor.patient import Patient
+from braintumor.doctor.store import PREFIXES
+from braintumor.errors import BrainTumorError
+from braintumor.evaluation.job import evaluate_model
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.review.picture import frame_png
+from braintumor.roles import Role
+from braintumor.scoring.night import score_night
+from braintumor.settings import Settings, setting_fields
+from tests.conftest import run_braintumor
+from tests.models import record_model
+from tests.scoring.test_night import png
+
+PROJECT = Path(__file__).parent.parent
+POLICIES = {path.stem: path for path in (PROJECT / "docs" / "s3-policies").glob("*.json")}
+NEEDS = {
+    "ListObjectsV2": "ListBucket",
+    "HeadBucket": "ListBucket",
+    "GetObject": "GetObject",
+    "PutObject": "PutObject",
+    "DeleteObject": "DeleteObject",
+    "CreateBucket": "CreateBucket",
+}
+"""The right that each of the client's calls needs, after AWS' table of actions for S3."""
+
+Asked = set[tuple[str, str]]
+
+
+def statements(role: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(POLICIES[role].read_text())["Statement"]
+    return found
+
+
+def is_allowed(role: str, action: str, resource: str) -> bool:
+    return any(
+        f"s3:{action}" in statement["Action"] and any(fnmatchcase(resource, each) for each in statement["Resource"])
+        for statement in statements(role)
+    )
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Asked:
+    """What is asked of S3 from now on in this process: right and resource."""
+    found: Asked = set()
+    scans, make = S3Uri.parse(settings.require("scans_uri")).key, boto3.client
+
+    def client(*arguments: Any, **options: Any) -> Any:
+        made = make(*arguments, **options)
+
+        def record(params: dict[str, Any], model: Any, **_: Any) -> None:
+            key = params.get("Key", "").replace(scans, "scans/")
+            found.add((NEEDS[model.name], f"arn:aws:s3:::{params['Bucket']}" + (f"/{key}" if key else "")))
+
+        made.meta.events.register("provide-client-params.s3", record)
+        return made
+
+    monkeypatch.setattr(objectstore.boto3, "client", client)
+    return found
+
+
+def test_the_policies_are_json_and_name_only_what_the_code_does() -> None:
+    source = (PROJECT / "braintumor" / "objectstore.py").read_text()
+    calls = {*re.findall(r"_client\.(\w+)\(", source), *re.findall(r'get_paginator\("(\w+)"', source)}
+    names = {"".join(part.capitalize() for part in call.split("_")) for call in calls - {"get_paginator"}}
+    assert names == set(NEEDS), "a new call: which right does it need, and which role may?"
+    given = {action for role in POLICIES for statement in statements(role) for action in statement["Action"]}
+    assert given == {f"s3:{right}" for right in NEEDS.values()}
+    for role in POLICIES:
+        for statement in statements(role):
+            assert statement["Effect"] == "Allow" and set(statement) == {"Sid", "Effect", "Action", "Resource"}
+            of_bucket = {"s3:ListBucket", "s3:CreateBucket"} & set(statement["Action"])
+            assert all(("/" in resource) != bool(of_bucket) for resource in statement["Resource"])
+    page = (PROJECT / "docs" / "security.md").read_text()
+    assert set(re.findall(r"s3-policies/(\w+)\.json", page)) == set(POLICIES)
+
+
+def test_nobody_overwrites_scans_and_only_the_eraser_deletes_them() -> None:
+    scan = "arn:aws:s3:::braintumor/scans/a.dcm"
+    assert not [role for role in POLICIES if is_allowed(role, "PutObject", scan)]
+    assert [role for role in POLICIES if is_allowed(role, "DeleteObject", scan)] == ["eraser"]
+
+
+def test_a_night_and_the_pages_ask_for_no_more_than_their_policies_give(
+    settings: Settings, put: Callable[[str, bytes], None], asked: Asked, tmp_path: Path
+) -> None:
+    put("a.png", png())
+    score_night(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
+    assert {right for right, _ in asked} == {"ListBucket", "GetObject", "PutObject"}
+    assert {each for each in asked if not is_allowed("scorer", *each)} == set()
+    asked.clear()
+    engine = database.connect(settings)
+    frame_png(engine, ObjectStore.connect(settings), scan_id=1, frame_index=0)
+    engine.dispose()
+    assert asked and {each for each in asked if not is_allowed("reviewer", *each)} == set()
+
+
+def test_training_and_pruning_ask_for_no_more_than_their_policies_give(
+    settings: Settings, asked: Asked, tmp_path: Path
+) -> None:
+    snapshot_of(settings, None)
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    champion = registry.champion(engine)
+    evaluate_model(settings, champion.model_name, look_key="look")
+    assert {right for right, _ in asked} == {"ListBucket", "GetObject", "PutObject"}
+    assert {each for each in asked if not is_allowed("trainer", *each)} == set()
+    folder = S3Uri.parse(settings.require("models_uri")) / "old/"
+    store.write(folder / "model.bin", b"old")
+    record_model(settings, "old", run_key="old", folder=folder, sha256s={"model.bin": "0"}, days_old=400)
+    asked.clear()
+    registry.require_whole(store, settings, champion)
+    assert [pruned.model_name for pruned in retention.prune(engine, store, actor="tests")] == ["old"]
+    engine.dispose()
+    assert {right for right, _ in asked} == {"ListBucket", "GetObject", "DeleteObject"}
+    assert {each for each in asked if not is_allowed("promoter", *each)} == set()
+
+
+@pytest.mark.parametrize("role", PREFIXES)
+def test_the_doctor_of_a_role_asks_for_no_more_than_its_policy_gives(
+    settings: Settings, put: Callable[[str, bytes], None], asked: Asked, role: Role
+) -> None:
+    put("a.png", png())
+    findings = [finding for finding in examine(Patient(settings=settings, role=role)) if finding.check.startswith("S3")]
+    assert findings and {finding.state for finding in findings} <= {State.OK, State.NOTE}
+    assert asked and {each for each in asked if not is_allowed(role.value, *each)} == set()
+
+
+CANARY = "canary-5f1e-do-not-sing"
+
+
+def spoilt(settings: Settings) -> dict[str, Settings]:
+    """Each with a canary for a secret, which makes the work fail."""
+    address = settings.require("database_url").rpartition("@")[2]
+    return {
+        "another password": replace(settings, database_url=f"postgresql://scorer:{CANARY}@{address}"),
+        "no server": replace(settings, database_url=f"postgresql://scorer:{CANARY}@127.0.0.1:1/braintumor"),
+        "no URL": replace(settings, database_url=f"postgres//scorer:{CANARY}@@["),
+        "another database": replace(settings, database_url=f"mysql://scorer:{CANARY}@127.0.0.1/braintumor"),
+        "a bad port": replace(settings, database_url=f"postgresql://scorer:{CANARY}@127.0.0.1:port/braintumor"),
+        "an @ in the password": replace(settings, database_url=f"postgresql://scorer:x@{CANARY}@127.0.0.1/braintumor"),
+        "an @ and a : in it": replace(settings, database_url=f"postgresql://scorer:x@y:{CANARY}@127.0.0.1/braintumor"),
+        "S3 refuses": replace(settings, s3_secret_key=CANARY),
+        "S3 knows nobody": replace(settings, s3_access_key=CANARY),
+        "no S3": replace(settings, s3_secret_key=CANARY, s3_endpoint="http://127.0.0.1:1"),
+        "a short key": replace(settings, pseudonym_key=CANARY),
+    }
+
+
+CASES = list(spoilt(Settings(database_url="postgresql://a:b@c/d")))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_failure_shows_a_secret(settings: Settings, caplog: pytest.LogCaptureFixture, case: str) -> None:
+    caplog.set_level("INFO")
+    broken = spoilt(settings)[case]
+    assert CANARY not in repr(broken)
+    with pytest.raises(BrainTumorError) as caught:
+        score_night(broken, run_key="night")
+    shown = "".join(traceback.format_exception(caught.value))  # what a task's log has
+    assert CANARY not in shown + caplog.text
+
+
+def test_the_command_shows_no_secret_of_a_failure(settings: Settings) -> None:
+    secrets = {field.name: f"{CANARY}-{field.name}-{'x' * 32}" for field in setting_fields() if field.is_secret}
+    secrets["database_url"] = f"postgresql://scorer:{CANARY}@127.0.0.1:1/braintumor"
+    done = run_braintumor(replace(settings, **secrets), "score", check=False)
+    assert done.returncode != 0 and "No usable connection to Postgres" in done.stderr
+    assert CANARY not in done.stdout + done.stderr

@@ -1,0 +1,93 @@
+"""TLS to Postgres and S3, as docs/security.md says to set it: it encrypts, and it refuses whom nobody vouches for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from braintumor.errors import DatabaseUnreachableError, ObjectStoreUnreachableError
+from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.settings import Settings
+from embedded.stack import Stack
+from tests.sql import rows
+from tests.tls import Identity, make_identity, tls_door
+
+HOST = "127.0.0.1"
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Identity:
+    return make_identity(tmp_path / "ours", HOST)
+
+
+@pytest.fixture
+def foreign(tmp_path: Path) -> Identity:
+    return make_identity(tmp_path / "foreign", "elsewhere.example")
+
+
+@pytest.fixture
+def base(stack: Stack) -> Settings:
+    return Settings.from_environment(stack.library_env())
+
+
+def through(settings: Settings, port: int, query: str) -> Settings:
+    url = urlsplit(settings.require("database_url"))
+    return replace(
+        settings, database_url=url._replace(netloc=f"{url.username}:{url.password}@{HOST}:{port}", query=query).geturl()
+    )
+
+
+class TestPostgres:
+    @pytest.fixture
+    def port(self, stack: Stack, ours: Identity) -> Iterator[int]:
+        with tls_door(ours, stack.postgres.port, is_postgres=True) as port:
+            yield port
+
+    def test_answers_where_the_ca_vouches_for_it(self, base: Settings, port: int, ours: Identity) -> None:
+        found = through(base, port, f"sslmode=verify-full&sslrootcert={ours.certificate}")
+        assert rows(found, "select 1") == [(1,)]
+
+    def test_is_refused_where_another_ca_is_named(self, base: Settings, port: int, foreign: Identity) -> None:
+        with pytest.raises(DatabaseUnreachableError, match="certificate verify failed"):
+            rows(through(base, port, f"sslmode=verify-full&sslrootcert={foreign.certificate}"), "select 1")
+
+    def test_is_refused_under_another_hosts_name(self, base: Settings, stack: Stack, foreign: Identity) -> None:
+        with tls_door(foreign, stack.postgres.port, is_postgres=True) as port:
+            query = f"sslrootcert={foreign.certificate}"
+            assert rows(through(base, port, f"sslmode=verify-ca&{query}"), "select 1") == [(1,)]
+            with pytest.raises(DatabaseUnreachableError, match="does not match host name"):
+                rows(through(base, port, f"sslmode=verify-full&{query}"), "select 1")
+
+    def test_that_speaks_no_tls_is_not_talked_to_in_clear(self, base: Settings, stack: Stack) -> None:
+        with pytest.raises(DatabaseUnreachableError, match="server does not support SSL"):
+            rows(through(base, stack.postgres.port, "sslmode=require"), "select 1")
+
+
+class TestS3:
+    @pytest.fixture
+    def secured(self, base: Settings, ours: Identity) -> Iterator[Settings]:
+        with tls_door(ours, int(urlsplit(base.require("s3_endpoint")).port or 0)) as port:
+            yield replace(base, s3_endpoint=f"https://{HOST}:{port}")
+
+    def test_answers_where_the_ca_vouches_for_it(
+        self, secured: Settings, ours: Identity, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(ours.certificate))
+        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")  # rclone takes no trailing checksums
+        store, address = ObjectStore.connect(secured), S3Uri.parse("s3://braintumor/tls/secret")
+        store.write(address, b"encrypted on its way")
+        assert store.read(address) == b"encrypted on its way"
+
+    @pytest.mark.parametrize("with_foreign_ca", [False, True])
+    def test_is_refused_where_nobody_vouches_for_it(
+        self, secured: Settings, foreign: Identity, monkeypatch: pytest.MonkeyPatch, with_foreign_ca: bool
+    ) -> None:
+        monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+        if with_foreign_ca:
+            monkeypatch.setenv("AWS_CA_BUNDLE", str(foreign.certificate))
+        with pytest.raises(ObjectStoreUnreachableError, match="SSLError"):
+            ObjectStore.connect(secured).require_bucket("braintumor")

@@ -1,0 +1,43 @@
+"""A small world whose answers can be counted by hand: one template, a copy for each test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from braintumor import database, migrations
+from braintumor.roles import Role
+from braintumor.settings import Settings
+from embedded.stack import Stack
+from tests.conftest import as_role, cloned
+
+
+@pytest.fixture(scope="session")
+def world_template(stack: Stack) -> str:
+    name = "views"
+    settings = replace(
+        Settings.from_environment(stack.library_env()), database_url=stack.postgres.create_database(name)
+    )
+    engine = database.connect(settings)
+    migrations.migrate(engine)
+    with database.transaction(engine) as connection:
+        database.run_script(connection, Path(__file__).with_name("answers.sql").read_text())
+    engine.dispose()
+    return name
+
+
+@pytest.fixture
+def world(stack: Stack, world_template: str) -> Iterator[Settings]:
+    with cloned(stack, world_template) as url:
+        yield replace(Settings.from_environment(stack.library_env()), database_url=url)
+
+
+@pytest.fixture(scope="session")
+def world_to_read(stack: Stack, world_template: str) -> Iterator[Settings]:
+    """One copy for all tests that only read, read as an analyst may."""
+    with cloned(stack, world_template) as url:
+        settings = replace(Settings.from_environment(stack.library_env()), database_url=url)
+        yield as_role(stack, settings, Role.ANALYST)

@@ -1,0 +1,195 @@
+"""Each question of the cookbook, and its answer on the small world of ``answers.sql``."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from click.testing import CliRunner, Result
+
+from braintumor import cookbook, database
+from braintumor.cli import command
+from braintumor.errors import QueryError
+from braintumor.settings import Settings
+from tests.sql import rows
+
+PAGE = Path(__file__).parents[2] / "docs" / "pandas.md"
+NAMES = [query.name for query in cookbook.queries()]
+TWINS = ["not_validated_on_volumes", "same_content_other_patient"]
+
+ANSWERS: dict[str, list[tuple[Any, ...]]] = {
+    "accuracy-by-month": [("old", 1, 1, 0.2065, 1), ("new", 2, 0.5, 0.0945, 0.9055)],
+    "agreement": [
+        ("audit", True, "new", None, 2, 1, 0.0945, 0.9055),
+        ("audit", True, "new", "glioma", 1, 1, 0.2065, 1),
+        ("audit", True, "new", "normal", 1, 0, 0, 0.7935),
+        ("audit", True, "old", None, 1, 1, 0.2065, 1),
+        ("audit", True, "old", "normal", 1, 1, 0.2065, 1),
+        ("worklist", False, "new", None, 1, 0, 0, 0.7935),
+        ("worklist", False, "new", "glioma", 1, 0, 0, 0.7935),
+        ("worklist", False, "old", None, 1, 1, 0.2065, 1),
+        ("worklist", False, "old", "normal", 1, 1, 0.2065, 1),
+    ],
+    "class-mix": [
+        ("old", "glioma", 1, 0.25),
+        ("old", "meningioma", 1, 0.25),
+        ("old", "normal", 2, 0.5),
+        ("new", "glioma", 4, 0.3636),
+        ("new", "meningioma", 1, 0.0909),
+        ("new", "normal", 4, 0.3636),
+        ("new", "pituitary", 2, 0.1818),
+    ],
+    "confidence-honest": [(0.9, 3, 0.98, 0.6667, 0.2077, 0.9385)],
+    "confusion-with-people": [
+        ("new", "glioma", "glioma", 1),
+        ("new", "glioma", "normal", 1),
+        ("new", "meningioma", "glioma", 1),
+        ("old", "normal", "normal", 2),
+    ],
+    "corrected-scans": [(6, 0, "new", "glioma", 0.62, "meningioma", 2), (7, 0, "new", "normal", 0.98, "glioma", 1)],
+    "drift": [
+        ("old", "test split", 4, 200, None, None),
+        ("old", "weeks before", 4, 0, None, None),
+        ("new", "test split", 11, 200, None, None),
+        ("new", "weeks before", 11, 0, None, None),
+    ],
+    "flips-after-promotion": [("old", "meningioma", "new", "pituitary", 1), ("old", "normal", "new", "meningioma", 1)],
+    "gliomas-last-week": [(0.6, 1, 1), (0.8, 1, 1), (0.9, 2, 2)],
+    "live-accuracy": [("old", 1, 1, 0.2065, 1, 0.8), ("new", 2, 0.5, 0.0945, 0.9055, 0.9)],
+    "missed-tumors": [(7, 0, "new", 0.98, "glioma", "audit", True)],
+    "model-history": [
+        ("promote", "old", "eve", "the first", True),
+        ("promote", "new", "eve", "the first", True),
+    ],
+    "models": [("new", "vgg16", 200, 0.9, 0.7, 0.95, True, False), ("old", "vgg16", 200, 0.8, 0.7, 0.95, False, False)],
+    "nights": [(1, "first night", 4, 4, 0, 0, 0, 0), (3, "last night", 7, 6, 0, 1, 0, 0)],
+    "people-in-conflict": [(3, 0, "ann", "pituitary"), (3, 0, "bob", "meningioma")],
+    "rejections": [("no_pixel_data", 1)],
+    "reviewers": [("ann", 5, 20, 4, 1), ("bob", 4, 13, 2, 0)],
+    "second-opinion": [(6, 0, "new", "glioma", 0.62, "normal", 0.6)],
+    "suspicious-studies": [("study 2", "pituitary", 1, 0.96, 10, 0), ("study 1", "normal", 3, 0.95, 9, 1)],
+    "two-patients-one-picture": [(9, 10)],
+    "unlike-training": [(8, 0, "new", 0.8, "normal", 0.9)],
+    "waiting-times": [
+        ("glioma", 4, 2, 2, 24),
+        ("meningioma", 1, 1, 2, 624),
+        ("normal", 6, 4, 2, 132),
+        ("pituitary", 1, 0, 2, None),
+    ],
+    "worklist-by-risk": [
+        (1, "same_content_other_patient", 4),
+        (2, "reviewers_disagree", 1),
+        (3, "out_of_distribution", 1),
+        (8, "tumor", 1),
+    ],
+    "worklist-first": [
+        (9, 1, "same_content_other_patient", "glioma", 0.85, TWINS),
+        (10, 0, "same_content_other_patient", "pituitary", 0.88, TWINS[1:]),
+        (9, 2, "same_content_other_patient", "normal", 0.8, TWINS),
+        (9, 0, "same_content_other_patient", "normal", 0.9, TWINS),
+        (3, 0, "reviewers_disagree", "pituitary", 0.7, ["near_tie"]),
+        (8, 0, "out_of_distribution", "normal", 0.9, ["out_of_distribution"]),
+        (1, 0, "tumor", "glioma", 0.91, []),
+    ],
+}
+"""Without the dates, which move with today."""
+
+
+def test_every_question_has_an_answer_here() -> None:
+    assert sorted(ANSWERS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_question_is_answered(world_to_read: Settings, name: str) -> None:
+    engine = database.connect(world_to_read)
+    found = cookbook.ask(engine, name).rows
+    engine.dispose()
+    without_dates = [tuple(cell for cell in row if not isinstance(cell, date | datetime)) for row in found]
+    rounded = [tuple(round(cell, 4) if isinstance(cell, float) else cell for cell in row) for row in without_dates]
+    assert rounded == ANSWERS[name]
+    assert cookbook.find_query(name).question.endswith(("?", "."))
+
+
+def test_the_questions_read_views_only(world: Settings) -> None:
+    for number, name in enumerate(NAMES):
+        rows(world, f"create view asked_{number} as {cookbook.find_query(name).sql}")
+    read = rows(
+        world,
+        """
+        select asking.relname, pg_class.relkind::text
+        from pg_depend
+        join pg_rewrite on pg_rewrite.oid = pg_depend.objid
+        join pg_class as asking on asking.oid = pg_rewrite.ev_class
+        join pg_class on pg_class.oid = pg_depend.refobjid
+        where asking.relname like 'asked%' and pg_class.oid <> asking.oid""",
+    )
+    assert len({asking for asking, _ in read}) >= len(NAMES) - 1  # one asks a function only
+    assert {kind for _, kind in read} == {"v"}
+
+
+def test_nothing_is_changed_by_asking(world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "queries").mkdir()
+    (tmp_path / "queries" / "bad.sql").write_text("-- May I?\nupdate review set finding = 'normal'")
+    monkeypatch.setattr(cookbook, "sql_folder", lambda: tmp_path)
+    engine = database.connect(world)
+    with pytest.raises(database.DatabaseError, match="read-only transaction"):
+        cookbook.ask(engine, "bad")
+    engine.dispose()
+
+
+def test_an_unknown_question_names_those_that_there_are() -> None:
+    with pytest.raises(QueryError, match=r"has no question 'gliomas'. It has: .*gliomas-last-week"):
+        cookbook.find_query("gliomas")
+
+
+# The command and the page
+
+
+def query(settings: Settings, *arguments: str) -> Result:
+    done = CliRunner().invoke(command, ["query", *arguments], env=settings.to_environment())
+    assert done.exit_code == 0, done.output
+    return done
+
+
+def test_the_command_lists_the_questions(world_to_read: Settings) -> None:
+    listed = query(world_to_read).stdout
+    assert all(name in listed for name in NAMES) and "How many frames scored last week" in listed
+
+
+def test_the_command_prints_tables_csv_and_json(world_to_read: Settings) -> None:
+    assert "reviewers_disagree" in query(world_to_read, "worklist-first").stdout
+    first, *_ = csv.DictReader(io.StringIO(query(world_to_read, "worklist-first", "--csv").stdout))
+    assert (first["scan_id"], first["review_reasons"]) == ("9", " ".join(TWINS))
+    first, *_ = json.loads(query(world_to_read, "gliomas-last-week", "--json").stdout)
+    assert first == {"confidence_from": 0.6, "count_frame": 1, "count_scan": 1}
+
+
+def test_the_command_writes_parquet(world_to_read: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "first.parquet"
+    query(world_to_read, "worklist-first", "--parquet", str(file))
+    read = pd.read_parquet(file)
+    assert (read["scan_id"][0], list(read["review_reasons"][0])) == (9, TWINS)
+    monkeypatch.setattr(cookbook, "find_spec", lambda _name: None)
+    refused = ["query", "worklist-first", "--parquet", str(file)]
+    done = CliRunner().invoke(command, refused, env=world_to_read.to_environment())
+    assert isinstance(done.exception, QueryError) and "braintumor[parquet]" in str(done.exception)
+
+
+def test_what_the_page_for_pandas_says_runs(world_to_read: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in world_to_read.to_environment().items():
+        monkeypatch.setenv(name, value)
+    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    said: dict[str, Any] = {}
+    exec("\n".join(code), said)
+    assert list(said["gliomas"]["confidence_from"]) == [0.6, 0.8, 0.9]
+    assert said["total"].to_dict() == {"glioma": 4, "normal": 5, "meningioma": 1, "pituitary": 2}
+    assert said["by_week"].sum() == len(said["answers"]) == 12
+    assert tuple(said["frames_and_scans"].loc["normal"]) == (5, 4)
+    assert said["confusion"].loc["glioma", "normal"] == 1

@@ -1,0 +1,284 @@
+"""The views that people read, on a small world whose answers can be counted by hand (``answers.sql``)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Thread
+
+import pytest
+from sqlalchemy import Engine, text
+
+from braintumor import database
+from braintumor.settings import Settings
+from tests.sql import change, rows
+
+WORKLIST = "select scan_id, frame_index, risk from review_worklist order by risk_rank, written_risk_rank, confidence"
+OPEN = [
+    (9, 1, "same_content_other_patient"),
+    (10, 0, "same_content_other_patient"),
+    (9, 2, "same_content_other_patient"),
+    (9, 0, "same_content_other_patient"),
+    (3, 0, "reviewers_disagree"),
+    (8, 0, "out_of_distribution"),
+    (1, 0, "tumor"),
+]
+
+
+@contextmanager
+def engine_of(settings: Settings) -> Iterator[Engine]:
+    engine = database.connect(settings)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def answer(settings: Settings, scan: int, finding: str, *, by: str, purpose: str = "risk", model: int = 2) -> int:
+    """A person's answer to the first frame; its number."""
+    ((number,),) = rows(
+        settings,
+        """
+        insert into review (request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose, is_blind)
+        values (gen_random_uuid()::text, :scan, 0, :model, :by, cast(:finding as review_finding),
+                cast(:purpose as review_purpose), false)
+        returning review_id""",
+        scan=scan,
+        finding=finding,
+        by=by,
+        purpose=purpose,
+        model=model,
+    )
+    return int(number)
+
+
+# The worklist
+
+
+def test_the_worklist_holds_what_nobody_settled_riskiest_first(world: Settings) -> None:
+    assert rows(world, WORKLIST) == OPEN
+
+
+def test_a_page_of_the_worklist_is_its_first_rows(world: Settings) -> None:
+    assert rows(world, "select scan_id, frame_index, risk from worklist_page(5)") == OPEN[:5]
+    assert rows(world, "select * from worklist_page(50)") == rows(
+        world, "select * from review_worklist order by risk_rank, written_risk_rank, confidence, scan_id, frame_index"
+    )
+
+
+def test_a_normal_without_any_doubt_waits_for_a_person_too(world: Settings) -> None:
+    change(world, "insert into review_retraction values (2)")
+    assert rows(world, WORKLIST) == [*OPEN, (4, 0, "normal")]
+    answer(world, 4, "normal", by="ann", model=1)
+    assert rows(world, WORKLIST) == OPEN
+
+
+@pytest.mark.parametrize("finding", ["normal", "other_finding", "unusable_image"])
+def test_an_answer_takes_a_frame_off_and_taking_it_back_puts_it_on_again(world: Settings, finding: str) -> None:
+    number = answer(world, 8, finding, by="bob")
+    assert (8, 0, "out_of_distribution") not in rows(world, WORKLIST)
+    change(world, "insert into review_retraction values (:number)", number=number)
+    assert rows(world, WORKLIST) == OPEN
+
+
+def test_who_cannot_tell_settles_nothing(world: Settings) -> None:
+    answer(world, 1, "cannot_tell", by="bob")
+    assert rows(world, WORKLIST) == OPEN
+
+
+def test_a_second_person_who_disagrees_brings_a_frame_back_and_an_adjudication_ends_it(world: Settings) -> None:
+    answer(world, 5, "pituitary", by="bob")
+    assert (5, 0, "reviewers_disagree") in rows(world, WORKLIST)
+    assert (5, 0) in rows(world, "select scan_id, frame_index from worklist_page(50)")
+    answer(world, 5, "pituitary", by="eve", purpose="adjudication")
+    assert rows(world, WORKLIST) == OPEN
+    assert rows(world, "select finding::text, is_adjudicated from frame_verdict where scan_id = 5") == [
+        ("pituitary", True)
+    ]
+
+
+def test_two_people_at_the_same_time_who_disagree_leave_the_frame_open(world: Settings) -> None:
+    with engine_of(world) as engine, engine.begin() as connection:
+        connection.execute(text(_REVIEW), {"by": "ann", "finding": "glioma"})
+        other = Thread(target=answer, args=(world, 1, "normal"), kwargs={"by": "bob"})
+        other.start()
+        other.join(0.5)
+        assert other.is_alive(), "the second answer does not wait for the first"
+    other.join()
+    assert (1, 0, "reviewers_disagree") in rows(world, WORKLIST)
+
+
+_REVIEW = """
+    insert into review (request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose, is_blind)
+    values (gen_random_uuid()::text, 1, 0, 2, :by, cast(:finding as review_finding), 'risk', false)"""
+
+
+def test_an_answer_of_a_later_model_does_not_bring_back_what_people_settled(world: Settings) -> None:
+    assert rows(world, "select model_name, is_settled from latest_prediction where scan_id = 2") == [("new", True)]
+    assert rows(world, "select is_settled from prediction where scan_id = 2 order by model_version_id") == [
+        (True,),
+        (True,),
+    ]
+    change(
+        world,
+        """
+        insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
+            count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+        select 'newer', training_run_id, 'vgg16', 'int8', 64, 'p', 1, 's3://b/n/', '{}', 1, '{}', 0
+        from model_version where model_name = 'new';
+        insert into scoring_run (run_key, kind, model_version_id, engine) values ('again', 'rescore', 3, 'none');
+        insert into prediction (scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence,
+            margin, probability_glioma, probability_meningioma, probability_normal, probability_pituitary,
+            review_reasons, activation_map, engine, preprocessing)
+        select scan_id, frame_index, 3, 4, 'glioma', confidence, margin, 1, 0, 0, 0, '{out_of_distribution}', '',
+               engine, preprocessing
+        from prediction where scan_id in (1, 2) and model_version_id = 2""",
+    )
+    assert rows(world, "select is_settled from prediction where scan_id = 2 and model_version_id = 3") == [(False,)]
+    assert rows(world, "select scan_id, risk from review_worklist where model_name = 'newer'") == [
+        (1, "out_of_distribution")
+    ]
+    assert rows(world, "select scan_id from worklist_page(50) where model_name = 'newer'") == [(1,)]
+
+
+def test_the_answers_of_a_withdrawn_model_rise(world: Settings) -> None:
+    change(
+        world, "insert into withdrawal (model_version_id, after_promotion_id, actor, reason) values (2, 2, 'e', 'r')"
+    )
+    risks = {(scan, risk) for scan, _, risk in rows(world, WORKLIST)}
+    assert {(1, "model_withdrawn"), (8, "out_of_distribution"), (3, "reviewers_disagree")} <= risks
+
+
+def test_the_mark_that_the_worklists_index_goes_by_is_what_frame_verdict_says(world: Settings) -> None:
+    marked = "select distinct scan_id, frame_index from prediction where is_settled"
+    truth = "select scan_id, frame_index from frame_verdict where is_settled"
+    assert sorted(rows(world, marked)) == sorted(rows(world, truth)) != []
+
+
+# People and model
+
+
+def test_agreement_is_counted_on_the_random_sample_apart_with_wilsons_interval(world: Settings) -> None:
+    found = rows(
+        world,
+        """
+        select sample, is_blind, predicted_class::text, count_frame, count_agreed, round(agreement_low::numeric, 4),
+               round(agreement_high::numeric, 4)
+        from human_agreement where model_name = 'new'
+        order by sample, predicted_class nulls first""",
+    )
+    assert [(*row[:5], *map(float, row[5:])) for row in found] == [
+        ("audit", True, None, 2, 1, 0.0945, 0.9055),
+        ("audit", True, "glioma", 1, 1, 0.2065, 1.0),
+        ("audit", True, "normal", 1, 0, 0.0, 0.7935),
+        ("worklist", False, None, 1, 0, 0.0, 0.7935),
+        ("worklist", False, "glioma", 1, 0, 0.0, 0.7935),
+    ]
+
+
+def test_wilsons_interval_is_that_of_the_literature(empty_settings: Settings) -> None:
+    ((low, high, none),) = rows(empty_settings, "select wilson_low(81, 263), wilson_high(81, 263), wilson_low(0, 0)")
+    assert (round(low, 4), round(high, 4), none) == (0.2553, 0.3662, None)  # Newcombe 1998, table I, method 3
+
+
+def test_a_frame_counts_for_no_model_that_was_trained_on_it(world: Settings) -> None:
+    counted = "select scan_id, model_name from review_comparison where scan_id in (5, 7) order by scan_id"
+    assert rows(world, counted) == [(5, "new"), (7, "new")]
+    change(
+        world,
+        """
+        insert into snapshot_review (
+            snapshot_id, scan_id, frame_index, label, label_source, count_reader, rules_version, reason)
+        values ('s', 5, 0, 'glioma', 'readers', 2, 1, null), ('s', 7, 0, 'glioma', 'readers', 2, 1, 'left out')""",
+    )
+    assert rows(world, counted) == [(7, "new")]
+
+
+def test_a_finding_that_is_none_of_the_classes_agrees_with_none(world: Settings) -> None:
+    answer(world, 1, "other_finding", by="ann")
+    assert rows(world, "select is_agreed from review_comparison where scan_id = 1") == [(False,)]
+    answer(world, 8, "unusable_image", by="ann")
+    assert rows(world, "select is_agreed from review_comparison where scan_id = 8") == []
+
+
+def test_times_run_from_arrival_to_the_first_answer_and_the_first_person(world: Settings) -> None:
+    found = rows(
+        world,
+        """
+        select scan_id, model_name, extract(epoch from arrival_to_score) / 3600,
+               extract(epoch from score_to_review) / 86400
+        from time_to_review where scan_id in (1, 3) order by scan_id""",
+    )
+    assert found == [(1, "old", 2, None), (3, "old", 2, 26)]
+
+
+# What changes from week to week
+
+
+def test_flips_are_changes_of_class_from_run_to_run(world: Settings) -> None:
+    flips = """
+        select scan_id, before_model_name, before_class::text, model_name, predicted_class::text, run_kind::text
+        from flip_history order by scan_id, changed_at"""
+    assert rows(world, flips) == [
+        (2, "old", "normal", "new", "meningioma", "rescore"),
+        (3, "old", "meningioma", "new", "pituitary", "rescore"),
+    ]
+    change(
+        world,
+        """
+        insert into scoring_run (run_key, kind, model_version_id, engine) values ('back', 'rescore', 1, 'openvino-cpu');
+        insert into rescore_run values (4, false, 'eve', 'old knew better', '{}', 1, 1);
+        insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, settled_at)
+        values (4, 2, 0, 2, 'already', now())""",
+    )
+    assert rows(world, flips)[1] == (2, "new", "meningioma", "old", "normal", "rescore")
+    assert rows(world, "select model_name from latest_prediction where scan_id = 2") == [("old",)]
+
+
+def test_the_weekly_mix_counts_each_models_answers(world: Settings) -> None:
+    found = rows(
+        world,
+        """
+        select model_name, predicted_class::text, count_frame, round(share::numeric, 3)::double precision
+        from class_mix_weekly join clock_week using (week_date) order by predicted_class""".replace(
+            "clock_week",
+            "(select (date_trunc('week', now() at time zone 'utc') - interval '7 days')::date as week_date) as w",
+        ),
+    )
+    assert found == [
+        ("new", "glioma", 4, 0.364),
+        ("new", "meningioma", 1, 0.091),
+        ("new", "normal", 4, 0.364),
+        ("new", "pituitary", 2, 0.182),
+    ]
+
+
+def test_drift_is_measured_where_enough_was_answered(world: Settings) -> None:
+    drift = """
+        select count_frame, count_reference, class_index, confidence_index from drift_weekly
+        where model_name = 'new' and week_date = (select max(week_date) from drift_weekly) order by reference"""
+    assert rows(world, drift) == [(11, 200, None, None), (11, 0, None, None)]
+    change(world, _MANY, first=1000, count=120, days=7, label="normal")
+    change(world, _MANY, first=2000, count=120, days=14, label="normal")
+    split, before = rows(world, drift)
+    assert split[:2] == (131, 200) and split[2] > 0.25
+    assert before[:2] == (131, 120) and 0 < before[2] < 0.25
+    assert before[2] == pytest.approx(
+        rows(
+            world,
+            "select stability_index('{\"normal\": 120}', "
+            '\'{"glioma": 4, "meningioma": 1, "normal": 124, "pituitary": 2}\')',
+        )[0][0]
+    )
+
+
+_MANY = """
+    insert into scan (scan_id, state, scoring_run_id, count_frame, size_byte, arrived_at)
+    overriding system value
+    select number, 'scored', 3, 1, 1, now() from generate_series(:first, :first + :count - 1) as number;
+    insert into prediction (scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence, margin,
+        probability_glioma, probability_meningioma, probability_normal, probability_pituitary, review_reasons,
+        activation_map, engine, preprocessing, scored_at)
+    select number, 0, 2, 3, cast(:label as tumor_class), 0.97, 0.96, 0.01, 0.01, 0.97, 0.01, '{}', '', 'openvino-cpu',
+        'p', (date_trunc('week', now() at time zone 'utc') - make_interval(days => :days)) at time zone 'utc'
+    from generate_series(:first, :first + :count - 1) as number"""
