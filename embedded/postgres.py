@@ -13,6 +13,7 @@ import signal
 import stat
 import subprocess
 import tempfile
+import time
 import warnings
 from contextlib import closing, suppress
 from pathlib import Path
@@ -32,6 +33,8 @@ from embedded.state import State
 LIBRARY_DATABASE: Final = "braintumor"
 AIRFLOW_DATABASE: Final = "airflow"
 SYSTEM_USER: Final = "pgserver"
+USER_TRIES: Final = 10
+USER_WAIT_S: Final = 0.5
 SETTINGS: Final = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",  # their paths are limited to about 100 characters
@@ -201,11 +204,25 @@ def _prepare_user(data: Path) -> str | None:
     data.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() != 0:
         return None
-    _wheel().ensure_user_exists(SYSTEM_USER)
+    _ensure_user(SYSTEM_USER)
     _give(data, SYSTEM_USER)
     for path in (data, Path(program("postgres"))):
         _let_pass(path)
     return SYSTEM_USER
+
+
+def _ensure_user(name: str) -> None:
+    """Make the system user if there is none. Two stacks that start at once both make it, and one of them is refused."""
+    for patience in reversed(range(USER_TRIES)):
+        try:
+            _wheel().ensure_user_exists(name)
+        except subprocess.CalledProcessError as error:
+            if not patience:
+                reason = f"the system user {name}, as which Postgres runs for root, cannot be made"
+                raise ServiceFailedError(f"{reason}: {str(error.stderr).strip()}") from error
+            time.sleep(USER_WAIT_S)
+        else:
+            return
 
 
 def _give(path: Path, user: str) -> None:

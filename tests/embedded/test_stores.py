@@ -10,14 +10,16 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import psycopg2
 import pytest
 from botocore.exceptions import ClientError
 
-from embedded import Stack
+from embedded import Stack, postgres
 from embedded.errors import BinaryMissingError, ServiceFailedError
 from embedded.objectserver import Endpoint, external_endpoint, rclone
 
@@ -134,6 +136,21 @@ def test_a_failed_start_names_the_log_and_says_its_end(folder: Path) -> None:
     assert str(folder / "logs" / "postgres.log") in str(caught.value)
     assert "could not access the server configuration file" in str(caught.value)
     assert all(service.pid is None for service in stack.status()), "what did start must not be left behind"
+
+
+@pytest.mark.parametrize("refusals", [1, postgres.USER_TRIES])
+def test_two_first_starts_as_root_share_one_system_user(monkeypatch: pytest.MonkeyPatch, refusals: int) -> None:
+    """``useradd`` refuses the second of two; it is there at the next look, or there is a reason to say."""
+    answers = [subprocess.CalledProcessError(9, "useradd", stderr="user 'pgserver' already exists\n")] * refusals
+    wheel = SimpleNamespace(ensure_user_exists=Mock(side_effect=[*answers, None]))
+    monkeypatch.setattr(postgres, "_wheel", lambda: wheel)
+    monkeypatch.setattr(postgres, "USER_WAIT_S", 0)
+    if refusals < postgres.USER_TRIES:
+        postgres._ensure_user("pgserver")
+        assert wheel.ensure_user_exists.call_count == refusals + 1
+    else:
+        with pytest.raises(ServiceFailedError, match=r"user pgserver.*cannot be made.*already exists"):
+            postgres._ensure_user("pgserver")
 
 
 def test_an_object_server_of_ones_own_is_used_instead(stores: Stack) -> None:
