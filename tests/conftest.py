@@ -26,6 +26,7 @@ from braintumor.serving.artefact import Manifest
 from braintumor.settings import Settings
 from braintumor.variables import NO_SKIPS
 from embedded.stack import Stack
+from tests.once import download, dump, made_once, restore
 
 TINY_RECIPE = Path(__file__).with_name("tiny.toml")
 NO_DATASET = "no BRAINTUMOR_DATASET"
@@ -56,20 +57,31 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def seeded(stack: Stack, phantoms: Path, tmp_path_factory: pytest.TempPathFactory) -> Settings:
     """A database with one trained, promoted model: the template of every test's own."""
-    stack.postgres.create_database("seeded")
-    settings = replace(
-        Settings.from_environment(stack.library_env()),
-        database_url=stack.postgres.url("seeded"),
-        cache_folder=str(tmp_path_factory.mktemp("cache")),
-    )
+    cache = str(tmp_path_factory.mktemp("cache"))
+    own, bucket = Settings.from_environment(stack.library_env()), S3Uri.parse("s3://braintumor/")
+
+    def make(folder: Path) -> None:
+        settings = replace(own, database_url=stack.postgres.create_database("seed"), cache_folder=cache)
+        train_seed(settings, phantoms)
+        dump(stack.postgres.url("seed"), folder / "database.dump")
+        download(ObjectStore.connect(settings), bucket, folder / "bucket")
+
+    seed = made_once(tmp_path_factory, "seed", make)
+    settings = replace(own, database_url=stack.postgres.create_database("seeded"), cache_folder=cache)
+    restore(seed / "database.dump", stack.postgres.url("seeded", owner="postgres"))
+    ObjectStore.connect(settings).upload_folder(seed / "bucket", bucket)
+    return settings
+
+
+def train_seed(settings: Settings, images: Path) -> None:
+    """Train the tests' model on a folder of images and promote it, in an empty database."""
     engine = database.connect(settings)
     migrations.migrate(engine)
-    upload(ObjectStore.connect(settings), labelled_files(phantoms), S3Uri.parse(settings.require("dataset_uri")))
+    upload(ObjectStore.connect(settings), labelled_files(images), S3Uri.parse(settings.require("dataset_uri")))
     run_braintumor(settings, "train", "--recipe", str(TINY_RECIPE), "--run-key", "seed")
     model = registry.list_models(engine)[0]
     ledger.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
     engine.dispose()
-    return settings
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from braintumor.dataset.folder import labelled_files, upload
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from embedded.stack import Stack
+from tests.once import dump, made_once, restore
 
 PROJECT = Path(__file__).parent.parent.parent
 LENIENT_RULES = """
@@ -65,22 +66,36 @@ class DagRunner:
 @pytest.fixture(scope="session")
 def dag_runner(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> DagRunner:
     """Airflow's tables made, its pools set."""
-    url = stack.postgres.create_database("airflow_tests").replace("postgresql://", "postgresql+psycopg2://")
+    url = stack.postgres.create_database("airflow_tests")
     environment = {
         **os.environ,
         "AIRFLOW_HOME": str(tmp_path_factory.mktemp("airflow")),
         "AIRFLOW__CORE__DAGS_FOLDER": str(PROJECT / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url,
         "BRAINTUMOR_RECIPES": "resnet50_small",
         "PYTHONPATH": os.pathsep.join([str(PROJECT), str(PROJECT / "dags")]),  # as a DAG bundle does
         "TF_CPP_MIN_LOG_LEVEL": "2",
     }
-    for command in (["db", "migrate"], ["pools", "set", "gpu", "1", "gpu"], ["pools", "set", "score", "2", "score"]):
-        subprocess.run(
-            [sys.executable, "-m", "airflow", *command], env=environment, check=True, capture_output=True, timeout=200
-        )
-    return DagRunner(environment)
+
+    def make(folder: Path) -> None:
+        made = {**environment, **airflow_database(stack.postgres.create_database("airflow_template"))}
+        for command in (
+            ["db", "migrate"],
+            ["pools", "set", "gpu", "1", "gpu"],
+            ["pools", "set", "score", "2", "score"],
+        ):
+            subprocess.run(
+                [sys.executable, "-m", "airflow", *command], env=made, check=True, capture_output=True, timeout=200
+            )
+        dump(stack.postgres.url("airflow_template"), folder / "database.dump")
+
+    restore(made_once(tmp_path_factory, "airflow_tables", make) / "database.dump", url)
+    return DagRunner({**environment, **airflow_database(url)})
+
+
+def airflow_database(url: str) -> dict[str, str]:
+    """Where Airflow keeps its tables, as it wants to be told."""
+    return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url.replace("postgresql://", "postgresql+psycopg2://")}
 
 
 @pytest.fixture
