@@ -74,6 +74,7 @@ def sections() -> list[Section]:
             "Airflow's own database, in a secrets backend, or in the environment under the names below.",
             variables=(*(_connection_of(role) for role in TASK_ROLES), _STORE),
         ),
+        Section(title="The command", words="Read by the command `braintumor` alone.", variables=variables.OF_COMMAND),
         Section(title="The demo", words="Read by `make demo`, and by nothing else.", variables=variables.OF_DEMO),
         Section(
             title="Compose, embedded stack and tests",

@@ -112,6 +112,14 @@ DEMO_NIGHT = Variable(
 OF_DEMO = (DEMO_DATASET, DEMO_WEIGHTS, DEMO_NIGHT)
 """What ``make demo`` reads."""
 
+LOG_FORMAT = Variable(
+    name="BRAINTUMOR_LOG_FORMAT",
+    kind=Kind.TEXT,
+    doc="`json`: the command `braintumor` writes its log to standard error, a line of JSON an event; unset: no log",
+)
+OF_COMMAND = (LOG_FORMAT,)
+"""What the command ``braintumor`` reads before it does anything."""
+
 STACK_MARK = Variable(
     name="BRAINTUMOR_STACK_MARK",
     kind=Kind.TEXT,

@@ -17,6 +17,7 @@ from datetime import timedelta
 
 from airflow.sdk import Param, dag, get_current_context, task
 
+import lineage
 import metering
 import notifying
 from braintumor.variables import NIGHTLY_SCHEDULE
@@ -63,13 +64,14 @@ def nightly_scoring() -> None:
         from braintumor.scoring.night import Night
         from wiring import settings
 
-        context = get_current_context()
-        run, discovery = Night.open(settings("scorer")).begin(
+        context, found = get_current_context(), settings("scorer")
+        run, discovery = Night.open(found).begin(
             run_key=f"nightly_scoring {context['run_id']}",
             scans_uri=context["params"]["scans_uri"],
             second_model=context["params"]["second_model"],
         )
         print(f"{discovery}; champion {run.model.model_name}")
+        lineage.tell(found, reads=[str(run.scans)], writes=["scan", "scan_location"])
         return run.scoring_run_id
 
     @task
@@ -87,8 +89,12 @@ def nightly_scoring() -> None:
         from braintumor.scoring.night import Night
         from wiring import settings
 
-        get_current_context()["chunk_number"] = chunk_number
-        return Night.open(settings("scorer")).score(scoring_run_id, chunk_number)
+        context, found = get_current_context(), settings("scorer")
+        context["chunk_number"] = chunk_number
+        counts = Night.open(found).score(scoring_run_id, chunk_number)
+        scans = context["params"]["scans_uri"] or found.scans_uri
+        lineage.tell(found, reads=["scan", scans, found.models_uri], writes=["prediction", "rejection"])
+        return counts
 
     @task(trigger_rule="all_done", outlets=[PREDICTIONS])
     def reconcile(scoring_run_id: int | None) -> str:
@@ -99,8 +105,10 @@ def nightly_scoring() -> None:
 
         if scoring_run_id is None:
             raise ScoringRunError("Discovery failed, so there is no run to balance. See the log of `discover`.")
-        balance = Night.open(settings("scorer")).reconcile(scoring_run_id, say=print, measured=metering.send)
+        found = settings("scorer")
+        balance = Night.open(found).reconcile(scoring_run_id, say=print, measured=metering.send)
         print(balance)
+        lineage.tell(found, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
         return str(balance)
 
     run_id = discover()

@@ -19,6 +19,7 @@ from datetime import timedelta
 
 from airflow.sdk import Param, dag, get_current_context, task
 
+import lineage
 import notifying
 from wiring import DEFAULT_ARGS
 
@@ -132,7 +133,10 @@ def rescore_history() -> None:
         from wiring import settings
 
         get_current_context()["chunk_number"] = chunk_number
-        return Rescore.open(settings("scorer")).score(scoring_run_id, [chunk_number])
+        found = settings("scorer")
+        counts = Rescore.open(found).score(scoring_run_id, [chunk_number])
+        lineage.tell(found, reads=["scan", found.scans_uri, found.models_uri], writes=["prediction"])
+        return counts
 
     @task(pool="score", trigger_rule="all_done")  # where a chunk failed, what the others changed is shown all the same
     def report(scoring_run_id: int | None) -> dict[str, int]:

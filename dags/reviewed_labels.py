@@ -16,6 +16,7 @@ from datetime import timedelta
 from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
+import lineage
 import notifying
 from braintumor.variables import REVIEWED_SCHEDULE
 from wiring import DEFAULT_ARGS, REVIEWED_LABELS, schedule
@@ -40,7 +41,9 @@ def reviewed_labels() -> None:
         from braintumor.dataset.reviewed import request_retrain
         from wiring import settings
 
-        count = request_retrain(settings("trainer"), request_key=get_current_context()["run_id"])
+        found = settings("trainer")
+        count = request_retrain(found, request_key=get_current_context()["run_id"])
+        lineage.tell(found, reads=["review"], writes=["requested_label"])
         if not count:
             raise AirflowSkipException("Too few new labels: `braintumor dataset reviewed` shows how many.")
         print(f"{count} new labels ask for a retrain")

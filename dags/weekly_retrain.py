@@ -25,6 +25,7 @@ from typing import Any
 from airflow.sdk import AssetOrTimeSchedule, Param, chain, dag, get_current_context, task, task_group
 from airflow.sdk.exceptions import AirflowSkipException
 
+import lineage
 import notifying
 from approval import KeptApproval
 from braintumor.modelling.recipe import recipe_names
@@ -130,7 +131,9 @@ def weekly_retrain() -> None:
         from braintumor.dataset.snapshot import snapshot_of
         from wiring import settings
 
-        taken = snapshot_of(settings("trainer"), get_current_context()["params"]["dataset_uri"])
+        found, prefix = settings("trainer"), get_current_context()["params"]["dataset_uri"]
+        taken = snapshot_of(found, prefix)
+        lineage.tell(found, reads=[prefix or found.dataset_uri, "reviewed_frame"], writes=["snapshot"])
         print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} copies folded")
         for reason, count in taken.left_out_by_reason().items():  # addresses can name patients: they stay in Postgres
             print(f"left out: {count} images: {reason}")
@@ -150,12 +153,15 @@ def weekly_retrain() -> None:
     @task(queue="gpu", pool="gpu", map_index_template="{{ recipe }}")
     def train(recipe: str, snapshot_id: str) -> str:
         """Train one recipe in an interpreter of its own; returns the model's name."""
-        from wiring import set_by_hand, train_in_subprocess
+        from wiring import set_by_hand, settings, train_in_subprocess
 
         context = get_current_context()
         context["recipe"] = recipe
         overrides = set_by_hand(context["params"])
-        return train_in_subprocess(recipe, snapshot_id=snapshot_id, run_key=context["run_id"], overrides=overrides)
+        name = train_in_subprocess(recipe, snapshot_id=snapshot_id, run_key=context["run_id"], overrides=overrides)
+        found = settings("trainer")
+        lineage.tell(found, reads=["snapshot", found.dataset_uri], writes=["model_version", found.models_uri])
+        return name
 
     @task(map_index_template="{{ model_name }}")
     def evaluate(model_name: str) -> str:
@@ -165,7 +171,10 @@ def weekly_retrain() -> None:
 
         context = get_current_context()
         context["model_name"] = model_name
-        return evaluate_model(settings("trainer"), model_name, look_key=context["run_id"], say=print)
+        found = settings("trainer")
+        evaluated = evaluate_model(found, model_name, look_key=context["run_id"], say=print)
+        lineage.tell(found, reads=["model_version", "snapshot", found.dataset_uri], writes=["evaluation"])
+        return evaluated
 
     @task_group
     def candidate(recipe: str, snapshot_id: str) -> None:
@@ -179,8 +188,10 @@ def weekly_retrain() -> None:
         from wiring import settings
 
         context = get_current_context()
-        verdict = judge_run(settings("trainer"), context["run_id"], recipes or [])
+        found = settings("trainer")
+        verdict = judge_run(found, context["run_id"], recipes or [])
         print(verdict["markdown"])
+        lineage.tell(found, reads=["evaluation"], writes=["gate_verdict"])
         notifying.refused(context, verdict)
         return verdict
 
@@ -210,14 +221,15 @@ def weekly_retrain() -> None:
         from braintumor.evaluation.promotion import promote_candidate
         from wiring import settings
 
-        context = get_current_context()
+        context, found = get_current_context(), settings("promoter")
         is_new = promote_candidate(
-            settings("promoter"),
+            found,
             verdict["gate_verdict_id"],
             approval=context["ti"].xcom_pull(task_ids="approve"),
             must_be_approved=context["params"]["policy"] == "ask",
             say=print,
         )
+        lineage.tell(found, reads=["gate_verdict", "approval_answer"], writes=["promotion"])
         notifying.promoted(context, verdict, is_new=is_new)
         return is_new
 

@@ -152,9 +152,14 @@ class AirflowClient:
 
     def task_log(self, dag_id: str, run_id: str, task: TaskState) -> str:
         """The log of a task's last try, a line an event."""
+        return "\n".join(_log_line(event) for event in self.log_events(dag_id, run_id, task))
+
+    def log_events(self, dag_id: str, run_id: str, task: TaskState) -> list[Any]:
+        """The log of a task's last try: an event is a mapping with all its fields, or a bare line."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{task.task_id}/logs/{max(task.try_number, 1)}"
-        content = self.request("GET", path, params={"map_index": task.map_index, "full_content": True})["content"]
-        return "\n".join(_log_line(event) for event in content)
+        answer = self.request("GET", path, params={"map_index": task.map_index, "full_content": True})
+        events: list[Any] = answer["content"]
+        return events
 
     def failure_logs(self, dag_id: str, run_id: str) -> dict[str, str]:
         """The log of every task that failed itself, by label."""

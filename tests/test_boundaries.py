@@ -15,7 +15,7 @@ PACKAGE = PROJECT / "braintumor"
 
 FLOORS = [
     {"labels", "errors", "variables", "settings", "rulefile", "masking", "connections"},
-    {"objectstore", "database", "pages", "roles"},
+    {"objectstore", "database", "pages", "roles", "logs"},
     {"migrations", "dictionary", "configuration", "imaging"},
     {"serving", "cookbook"},
     {"dataset", "registry", "ledger", "retention"},

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from braintumor.errors import BrainTumorError, DatabaseUnreachableError, ObjectStoreUnreachableError
+from braintumor.variables import LOG_FORMAT
 
 SOFTWARE_FAULT = 70
 TRY_AGAIN = 75
@@ -60,6 +61,10 @@ def command() -> None:
 
     Settings come from the environment: BRAINTUMOR_DATABASE_URL, BRAINTUMOR_S3_ENDPOINT and others.
     """
+    if LOG_FORMAT.read():
+        from braintumor.logs import configure
+
+        configure(sys.stderr)
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from braintumor import database
 from braintumor.imaging.guard import shared_guard
+from braintumor.logs import bound
 from braintumor.migrations import require_current
 from braintumor.objectstore import ObjectStore
 from braintumor.pages.address import RESCORE_REPORT, run_page, run_path
@@ -78,7 +79,8 @@ class Rescore:
         model = load_model(self.store, self.settings, run.model)
         counts: Counter[str] = Counter()
         for done, chunk_number in enumerate(chunk_numbers, start=1):
-            counts += rescore_chunk(self.engine, self.store, model, run, chunk_number)
+            with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
+                counts += rescore_chunk(self.engine, self.store, model, run, chunk_number)
             on_chunk(done, len(chunk_numbers))
         return dict(counts)
 

@@ -7,6 +7,7 @@ hand: that is taken up alone, and what three workers died with is set aside.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from sqlalchemy import Connection, Engine, text
 from braintumor.database import transaction
 from braintumor.errors import ObjectStoreUnreachableError
 from braintumor.imaging.prepared import PreparedScan, take_step
+from braintumor.logs import bound
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.preview.scans import AnsweredScan, Unread, read_frames
 from braintumor.rescoring.request import RescoreRun
@@ -32,6 +34,8 @@ _DEATHS = 3
 _UNDELIVERED_IN_A_ROW = 16
 """After so many reads without an answer it is S3 that is away, not an object."""
 
+_log = logging.getLogger(__name__)
+
 
 class State(StrEnum):
     """How a scan of a rescore ends; where it is neither of the first two, the answer before stands."""
@@ -44,6 +48,7 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+_ANSWERED = {State.RESCORED, State.ALREADY}
 _STATES = {Unread.GONE: State.GONE, Unread.REFUSED: State.REFUSED, Unread.UNREADABLE: State.UNREADABLE}
 
 
@@ -156,6 +161,7 @@ class _Work:
                 self._settle([Outcome(scan_id=scan.scan.scan_id, state=State.FAILED)])
             elif scan.count_taken:
                 self._score([scan])
+        _log.info("settled: %s", dict(self.counts))
         if self.count_undelivered:
             raise ObjectStoreUnreachableError(
                 f"{self.count_undelivered} scans of chunk {self.chunk_number} of rescore {self.run.scoring_run_id} "
@@ -240,6 +246,10 @@ class _Work:
     def _settle(self, outcomes: list[Outcome]) -> None:
         if outcomes:
             self.counts += settle(self.engine, self.run, outcomes)
+        for outcome in outcomes:
+            if outcome.state not in _ANSWERED:
+                with bound(scan_id=outcome.scan_id):
+                    _log.warning("not rescored, the answer before stands: %s", outcome.state)
 
     def _values(self, **more: object) -> dict[str, object]:
         return {"run": self.run.scoring_run_id, "chunk": self.chunk_number, **more}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from zoneinfo import ZoneInfo
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 from braintumor import database
 from braintumor.errors import ConfigurationError, ObjectStoreError, ScoringRunError
 from braintumor.imaging.guard import shared_guard
+from braintumor.logs import bound
 from braintumor.migrations import require_current
 from braintumor.objectstore import ObjectStore
 from braintumor.pages.address import MORNING_SHEET, run_page, run_path
@@ -27,6 +29,8 @@ from braintumor.scoring.run import ScoringRun, load_run, open_run
 from braintumor.scoring.worker import score_chunk
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 def require_pseudonym_key(settings: Settings) -> None:
@@ -84,19 +88,28 @@ class Night:
             scored_by=chosen_engine(self.settings),
             second=second_model or self.settings.second_model,
         )
-        return run, discover(self.engine, self.store, run)
+        with bound(scoring_run_id=run.scoring_run_id):
+            _log.info("begun with %s, on %s", run.model.model_name, run.engine)
+            found = discover(self.engine, self.store, run)
+            _log.info("listed: %s", found)
+        return run, found
 
     def plan(self, scoring_run_id: int, *, chunk_size: int = CHUNK_SIZE) -> list[int]:
         """The chunk numbers of a run."""
-        return plan(self.engine, load_run(self.engine, scoring_run_id), chunk_size=chunk_size)
+        with bound(scoring_run_id=scoring_run_id):
+            chunks = plan(self.engine, load_run(self.engine, scoring_run_id), chunk_size=chunk_size)
+            _log.info("planned: %d chunks", len(chunks))
+        return chunks
 
     def score(self, scoring_run_id: int, chunk_number: int) -> dict[str, int]:
         """Score one chunk with the run's pinned model; returns counts of outcomes."""
         run = load_run(self.engine, scoring_run_id)
         key = self.settings.require("pseudonym_key").encode()
         shared_guard()  # its processes start while the model is loaded
-        model, second = self._loaded(run)
-        return dict(score_chunk(self.engine, self.store, model, run, chunk_number, pseudonym_key=key, second=second))
+        with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
+            first, second = self._loaded(run)
+            counts = score_chunk(self.engine, self.store, first, run, chunk_number, pseudonym_key=key, second=second)
+        return dict(counts)
 
     def _loaded(self, run: ScoringRun) -> tuple[LoadedModel, LoadedModel | None]:
         """The run's models, checked and compiled once for all chunks of this process."""
@@ -126,17 +139,20 @@ class Night:
         run = load_run(self.engine, scoring_run_id)
         rules = MorningRules.load(self.settings.morning_rules)
         count_balance(self.engine, run)  # a run without a listing has no sheet
-        try:
-            balance = reconcile(self.engine, run)
-        except ScoringRunError as error:
-            self._publish(
-                make_sheet(self.engine, run, rules, settings=self.settings, failure=str(error)), say, measured
-            )
-            raise
-        sheet = make_sheet(self.engine, run, rules, settings=self.settings)
-        self._publish(sheet, say, measured)
-        sheet.require_not_red()
-        return balance
+        with bound(scoring_run_id=scoring_run_id):
+            try:
+                balance = reconcile(self.engine, run)
+            except ScoringRunError as error:
+                _log.error("it does not balance")
+                self._publish(
+                    make_sheet(self.engine, run, rules, settings=self.settings, failure=str(error)), say, measured
+                )
+                raise
+            sheet = make_sheet(self.engine, run, rules, settings=self.settings)
+            _log.info("%s: %s", sheet.level, balance)
+            self._publish(sheet, say, measured)
+            sheet.require_not_red()
+            return balance
 
     def _publish(self, sheet: Sheet, say: Callable[[str], None], measured: Callable[[Measure], None]) -> None:
         """Store and say the sheet. The row in Postgres has committed, so a page that S3 does not take is only said."""

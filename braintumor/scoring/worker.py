@@ -8,9 +8,10 @@ name.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -32,6 +33,7 @@ from braintumor.imaging.frames import Limits
 from braintumor.imaging.guard import Guard, shared_guard
 from braintumor.imaging.prepared import PreparedFile, PreparedScan, take_step
 from braintumor.imaging.rejection import Rejection, RejectionReason
+from braintumor.logs import bound
 from braintumor.objectstore import ObjectStore
 from braintumor.scoring.claim import (
     Claim,
@@ -61,6 +63,10 @@ _DEATHS_ALONE = 3
 _UNREAD_IN_A_ROW = 16
 """After so many reads without an answer it is S3 that is away, not an object."""
 
+_DEAD = ", one of which may have killed the worker before"
+
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Readable:
@@ -79,6 +85,7 @@ class _Readable:
 class _Unread:
     """A scan that S3 did not hand out just now: it stays pending."""
 
+    scan_id: int
     error: ObjectStoreUnreachableError
 
 
@@ -108,7 +115,9 @@ def score_chunk(
     """
     held = claim(engine, run, chunk_number)
     if held is None:
+        _log.info("settled already")
         return Counter()
+    _log.info("claimed, attempt %d: %d scans%s", held.attempt, len(held.scans), _DEAD * held.after_death)
     erased = Erased.load(engine, pseudonym_key)  # after the claim: nobody is erased while a chunk is at work
     reader = _Reader(
         store=store,
@@ -154,6 +163,9 @@ class _Work:
             self._settle(outcomes)
             outcomes = self._score_alone(scan)
         self._settle(outcomes, is_last=not self.unread)
+        _log.info(
+            "settled: %s; seconds: %s", dict(self.counts), {name: round(s, 1) for name, s in self.seconds.items()}
+        )
         if self.unread:
             raise ObjectStoreUnreachableError(
                 f"{len(self.unread)} scans of chunk {self.held.chunk_number} could not be read and stay pending; "
@@ -166,6 +178,8 @@ class _Work:
             detail = f"{scan.count_alone} workers died while they were alone with it"
             rejection = Rejection(reason=RejectionReason.PROCESSING_FAILED, detail=detail)
             return [Rejected(scan_id=scan.scan_id, rejection=rejection)]
+        with bound(scan_id=scan.scan_id):
+            _log.warning("worked on alone: %d workers died with it", scan.count_alone)
         try:
             with alone(self.engine, self.held, scan):
                 outcomes = self._score([scan])
@@ -193,6 +207,7 @@ class _Work:
     def _note_unread(self, step: list[_Reading]) -> None:
         unread = [reading for reading in step if isinstance(reading, _Unread)]
         self.unread += unread
+        _tell(unread)
         if len(unread) == len(step) >= _UNREAD_IN_A_ROW:
             raise unread[-1].error
 
@@ -200,6 +215,20 @@ class _Work:
         if outcomes or is_last:
             settle(self.engine, self.held, outcomes, stage_seconds=self.seconds if is_last else None)
         self.counts.update(type(outcome).__name__.lower() for outcome in outcomes)
+        _tell(outcomes)
+
+
+def _tell(results: Sequence[Outcome | _Unread]) -> None:
+    """Name in the log, by their ids, scans that got no answer; those that did are many, and in Postgres."""
+    for result in results:
+        with bound(scan_id=result.scan_id):
+            match result:
+                case Rejected():
+                    _log.warning("rejected: %s", result.rejection.reason)
+                case Superseded():
+                    _log.info("superseded: what was listed is there no more")
+                case _Unread():
+                    _log.warning("not handed out by S3, stays pending: %s", type(result.error).__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,7 +252,7 @@ class _Reader:
             refusal = Rejection(reason=RejectionReason.ACCESS_DENIED, detail=str(error))
             return Rejected(scan_id=scan.scan_id, rejection=refusal)
         except ObjectStoreUnreachableError as error:
-            return _Unread(error=error)
+            return _Unread(scan_id=scan.scan_id, error=error)
         found = self.guard.read(data, size=self.size, limits=self.limits)
         if isinstance(found, Rejection):
             return Rejected(scan_id=scan.scan_id, rejection=found)

@@ -61,6 +61,23 @@ def test_a_night_runs_under_the_live_scheduler_and_the_next_finds_nothing_new(li
         assert (balance.count_known, balance.count_unaccounted) == (expected_known, 0)
 
 
+def test_the_log_of_a_task_has_the_ids_as_fields_and_no_name(live: Stack) -> None:
+    settings, client = library(live), live.client()
+    ObjectStore.connect(settings).write(S3Uri.parse(settings.require("scans_uri")) / "Jane_Doe.png", b"words")
+    run_id = client.trigger("nightly_scoring", {})
+    assert client.wait("nightly_scoring", run_id, timeout_s=PATIENCE_S) == "success"
+    tasks = client.task_states("nightly_scoring", run_id)
+    events = [event for task in tasks for event in client.log_events("nightly_scoring", run_id, task)]
+    ours = [event for event in events if "scoring_run_id" in event]
+    (refusal,) = [event for event in ours if "scan_id" in event]
+    assert refusal["event"] == "rejected: unsupported_format" and refusal["chunk_number"] == 0
+    assert rows(settings, "select scan_id, scoring_run_id from rejection") == [
+        (refusal["scan_id"], refusal["scoring_run_id"])
+    ]
+    assert {event["scoring_run_id"] for event in ours} == {refusal["scoring_run_id"]} and len(ours) > len(tasks)
+    assert "Doe" not in str(events)
+
+
 def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None:
     client = live.client()
     client.wait_for_dag("weekly_retrain")

@@ -1,0 +1,81 @@
+"""What OpenLineage is told of a night, by Airflow's own provider, written to a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import make_url
+
+from braintumor.settings import Settings
+from tests.dags.conftest import DagRunner
+from tests.dags.test_wiring import in_airflow
+from tests.scoring.test_night import png
+
+
+def listening(runner: DagRunner, file: Path) -> DagRunner:
+    """The same, with events written to a file, a line each."""
+    transport = json.dumps({"type": "file", "log_file_path": str(file), "append": True})
+    return replace(runner, environment={**runner.environment, "AIRFLOW__OPENLINEAGE__TRANSPORT": transport})
+
+
+@pytest.mark.soak
+def test_each_task_of_a_night_tells_what_it_read_and_wrote_and_no_name(
+    dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
+) -> None:
+    put("Jane_Doe.png", png())
+    put("words.jpg", b"words")
+    assert listening(dag_runner, tmp_path / "events").run("nightly_scoring", settings) == "success"
+    text = (tmp_path / "events").read_text()
+    url = make_url(settings.require("database_url"))
+    postgres = f"postgres://{url.host}:{url.port}", f"{url.database}.braintumor."
+    scans = "s3://braintumor", settings.require("scans_uri").removeprefix("s3://braintumor/").rstrip("/")
+    models = "s3://braintumor", settings.require("models_uri").removeprefix("s3://braintumor/").rstrip("/")
+
+    def table(name: str) -> tuple[str, str]:
+        return postgres[0], postgres[1] + name
+
+    ended = [event for line in text.splitlines() if (event := json.loads(line))["eventType"] == "COMPLETE"]
+    told = {
+        event["job"]["name"].removeprefix("nightly_scoring."): [
+            {(dataset["namespace"], dataset["name"].strip("/")) for dataset in event[side]}
+            for side in ("inputs", "outputs")
+        ]
+        for event in ended
+        if "." in event["job"]["name"]
+    }
+    expected = {
+        "discover": ({scans}, {table("scan"), table("scan_location")}),
+        "score": ({table("scan"), scans, models}, {table("prediction"), table("rejection")}),
+        "reconcile": ({table("scan"), table("prediction"), table("rejection")}, {table("scoring_run_summary")}),
+    }
+    assert told.keys() == expected.keys() | {"plan"}
+    reads, writes = set[tuple[str, str]](), set[tuple[str, str]]()
+    for name, (inputs, outputs) in expected.items():  # one process here, so a task tells what those before it told too
+        reads, writes = reads | inputs, writes | outputs
+        assert told[name] == [reads, writes]
+    assert "Doe" not in text and url.password and url.password not in text
+
+
+def test_lineage_is_told_of_each_prefix_and_a_failure_of_it_stops_nothing(
+    dag_runner: DagRunner, tmp_path: Path
+) -> None:
+    code = """
+        import json
+        import lineage
+        from airflow.sdk.lineage import get_hook_lineage_collector
+        from braintumor.settings import Settings
+        lineage.tell(Settings(), reads=["scan"])
+        settings = Settings(database_url="postgresql://u:p@db.example.org/brain")
+        lineage.tell(settings, reads=["s3://a/x/, s3://b/y/", None, "scan"], writes=["prediction"])
+        found = get_hook_lineage_collector().collected_assets
+        print("told " + json.dumps([entry.asset.uri for entry in found.inputs + found.outputs]))
+        """
+    done = in_airflow(listening(dag_runner, tmp_path / "events"), code)
+    (told,) = [line.removeprefix("told ") for line in done.stdout.splitlines() if line.startswith("told ")]
+    tables = [f"postgres://db.example.org:5432/brain/braintumor/{name}" for name in ("scan", "prediction")]
+    assert json.loads(told) == ["s3://a/x", "s3://b/y", *tables]
+    assert "cannot be told; the task goes on" in done.stdout + done.stderr

@@ -1,0 +1,71 @@
+"""What the log says of a night, and that each line tells which run, chunk and scan it is of."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from braintumor import logs
+from braintumor.scoring.night import score_night
+from braintumor.settings import Settings
+from braintumor.variables import LOG_FORMAT
+from tests.conftest import run_braintumor
+from tests.scoring.test_night import png
+from tests.sql import rows
+
+Put = Callable[[str, bytes], None]
+
+
+def logged(stderr: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
+
+
+def test_each_line_of_a_night_has_its_ids_and_none_a_name(
+    settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("Jane_Doe.png", png())
+    put("John_Roe.png", b"words")
+    monkeypatch.setenv(LOG_FORMAT.name, "json")
+    done = run_braintumor(settings, "score")
+    events = logged(done.stderr)
+    ((run,),) = rows(settings, "select scoring_run_id from scoring_run")
+    ((rejected,),) = rows(settings, "select scan_id from rejection")
+    assert {event["scoring_run_id"] for event in events} == {run}
+    assert [event.get("chunk_number") for event in events] == [None, None, None, 0, 0, 0, None]
+    (refusal,) = [event for event in events if "scan_id" in event]
+    assert refusal["scan_id"] == rejected
+    assert (refusal["level"], refusal["event"]) == ("warning", "rejected: unsupported_format")
+    assert refusal["logger"] == "braintumor.scoring.worker" and refusal["timestamp"].endswith("Z")
+    assert "Doe" not in done.stderr and "Roe" not in done.stderr
+
+
+def test_without_the_variable_the_command_writes_no_log(settings: Settings, put: Put) -> None:
+    put("a.png", b"words")
+    assert logged(run_braintumor(settings, "score").stderr) == []
+
+
+def test_an_unknown_format_is_refused_before_any_work(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(LOG_FORMAT.name, "xml")
+    done = run_braintumor(settings, "score", check=False)
+    assert done.returncode == 1 and "BRAINTUMOR_LOG_FORMAT must be json, or unset" in done.stderr
+    assert rows(settings, "select * from scoring_run") == []
+
+
+def test_the_library_itself_sets_up_no_logging(settings: Settings, put: Put) -> None:
+    before = list(logging.getLogger().handlers)
+    put("a.png", png())
+    score_night(settings, run_key="one")
+    assert logging.getLogger().handlers == before and not logging.getLogger("braintumor").handlers
+
+
+def test_the_example_is_right() -> None:
+    """In a process of its own: it sets up logging."""
+    command = [sys.executable, "-m", "doctest", str(logs.__file__)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
