@@ -1,0 +1,50 @@
+"""How large what the two images install is: scoring without TensorFlow, and training with it, as the Dockerfile has it.
+
+::
+
+    python -m benchmarks.environments
+
+Installs both into virtual environments of their own, from the index that pip is configured for; nothing of them stays.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+
+PROJECT: Final = Path(__file__).parent.parent
+ENVIRONMENTS: Final = {"scoring": "airflow", "training": "airflow,train"}
+"""Image -> the extras that its target of the Dockerfile installs."""
+
+
+def main() -> None:
+    """Print the size of each, what `du` says of its site-packages, and their ratio."""
+    sizes: dict[str, float] = {}
+    with TemporaryDirectory(prefix="braintumor-environments-") as folder:
+        constraints = Path(folder) / "constraints.txt"
+        lock = (PROJECT / "requirements.lock").read_text()
+        constraints.write_text(re.sub(r" \\\n(\s+--hash=\S+( \\\n)?)+", "", lock))
+        for name, extras in ENVIRONMENTS.items():
+            sizes[name] = _installed(Path(folder) / name, f"{PROJECT}[{extras}]", constraints)
+            print(f"{name}: {sizes[name]:,.0f} MB installed")
+    print(f"training / scoring: {sizes['training'] / sizes['scoring']:.2f}")
+
+
+def _installed(folder: Path, requirement: str, constraints: Path) -> float:
+    """Megabytes of an environment's packages; an environment that has TensorFlow and should not is an error."""
+    uv = [sys.executable, "-m", "uv"]
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
+    install = ["pip", "install", "--quiet", "--python", folder / "bin/python", "--link-mode=copy", "-c", constraints]
+    subprocess.run([*uv, *install, requirement], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    assert (packages / "tensorflow").exists() == ("train" in requirement.rpartition("[")[2]), packages
+    said = subprocess.run(["du", "-sm", packages], check=True, capture_output=True, text=True)
+    return float(said.stdout.split()[0])
+
+
+if __name__ == "__main__":
+    main()
