@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -63,19 +64,50 @@ def test_training_runs_on_the_gpu_worker_alone_and_the_rest_on_the_others(cluste
 
 @pytest.mark.parametrize("service", ["scheduler", "dag-processor", "worker"])
 def test_the_health_checks_of_the_compose_file_say_that_these_are_well(cluster: Stack, service: str) -> None:
-    """Its triggerer has no counterpart here, and its api-server is asked before the fixture is ready."""
-    kind, *command = yaml.safe_load(COMPOSE.read_text())["services"][service]["healthcheck"]["test"]
+    assert check(cluster, service, HOSTNAME="kept")
+    nobody = {"HOSTNAME": "nobody", NAME: "nobody"}  # as which a service that does not run is looked for
+    assert not check(cluster, service, **nobody)
+
+
+def test_the_compose_files_triggerer_is_well_once_it_runs(cluster: Stack, tmp_path: Path) -> None:
+    """The embedded stack has none: it serves what no DAG here asks for."""
+    assert not check(cluster, "triggerer")
+    command = [sys.executable, "-m", *services()["triggerer"]["command"], "--skip-serve-logs"]
+    environment = {**os.environ, **cluster.airflow.environment(cluster.postgres)}
+    with (
+        (tmp_path / "log").open("wb") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as run,
+    ):
+        try:
+            deadline = time.monotonic() + PATIENCE_S
+            while not check(cluster, "triggerer"):
+                assert run.poll() is None and time.monotonic() < deadline, (tmp_path / "log").read_text()
+        finally:
+            run.terminate()
+
+
+def test_the_compose_files_api_server_is_well_where_it_answers(cluster: Stack) -> None:
+    assert check(cluster, "apiserver", address=cluster.airflow.url)
+    assert not check(cluster, "apiserver", address="http://127.0.0.1:1")
+
+
+def services() -> dict[str, Any]:
+    """The services of the compose file."""
+    found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
+    return found
+
+
+def check(cluster: Stack, service: str, *, address: str = "", **changed: str) -> bool:
+    """Run the health check of a service as the compose file has it, at another address where one is given."""
+    kind, *command = services()[service]["healthcheck"]["test"]
     if kind == "CMD-SHELL":
         command = ["sh", "-c", command[0].replace("$$", "$")]
+    if address:
+        assert "http://localhost:8080" in command[-1]
+        command[-1] = command[-1].replace("http://localhost:8080", address)
     programs = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environment = {**os.environ, **cluster.airflow.environment(cluster.postgres), "PATH": programs}
-
-    def check(**changed: str) -> int:
-        return subprocess.run(command, env={**environment, **changed}, capture_output=True, check=False).returncode
-
-    assert check(HOSTNAME="kept") == 0
-    nobody = {"HOSTNAME": "nobody", NAME: "nobody"}  # as which a service that does not run is looked for
-    assert check(**nobody) != 0
+    environment = {**os.environ, **cluster.airflow.environment(cluster.postgres), "PATH": programs, **changed}
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
 
 
 def test_a_night_survives_the_loss_of_a_worker(cluster: Stack, tmp_path: Path) -> None:
