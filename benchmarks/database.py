@@ -83,8 +83,9 @@ def _questions(engine: Engine, count: int) -> Iterator[tuple[str, str, list[dict
         )
     yield "first page of the worklist", "select * from worklist_page(50)", [{}] * 40
     runs: list[dict[str, object]] = [{"run": rng.randint(1, max(1, count // _PER_NIGHT))} for _ in range(20)]
-    yield "first page of one night's", _NIGHT, runs * 2
+    yield "first page of one run's, by the view", _NIGHT, runs * 2
     some: list[dict[str, object]] = [{"day": day} for day in rng.choices(days, k=20)]
+    yield "first page of one day's", "select * from worklist_page(50, :day)", some * 2
     yield "a day's summary", "select * from daily_summary where scored_date = :day", some * 2
     ids: list[dict[str, object]] = [{"scan": rng.randint(1, scans)} for _ in range(200)]
     yield "latest prediction of one scan", "select * from latest_prediction where scan_id = :scan", ids
