@@ -88,7 +88,7 @@ def write_parquet(path: Path, answer: Answer) -> None:
         QueryError: pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
-        raise QueryError("Parquet needs pyarrow: pip install 'braintumor[parquet]'. --csv and --json do not.")
+        raise QueryError("Parquet needs pyarrow: pip install pyarrow. --csv and --json do not.")
     _dataframe(answer).to_parquet(path, index=False)
 
 

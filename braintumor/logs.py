@@ -6,9 +6,9 @@ in the task's log, whose structlog merges it in; in the command's with ``BRAINTU
 
 >>> import logging, sys
 >>> to_stream(sys.stdout, timestamps=False)
->>> with bound(scoring_run_id=7, scan_id=1203):
+>>> with bound(scan_id=1203):
 ...     logging.getLogger("braintumor.example").warning("rejected: %s", "not_mri")
-{"event": "rejected: not_mri", "scoring_run_id": 7, "scan_id": 1203, "level": "warning", "logger": "braintumor.example"}
+{"event": "rejected: not_mri", "scan_id": 1203, "level": "warning", "logger": "braintumor.example"}
 
 A line names a scan by its id and never by its key, which can hold a patient's name.
 """

@@ -15,6 +15,7 @@ from datetime import timedelta
 
 from airflow.sdk import Param, dag, get_current_context, task
 
+import lineage
 import notifying
 from wiring import CHAMPION, DEFAULT_ARGS
 
@@ -64,10 +65,10 @@ def roll_back() -> None:
         from braintumor.evaluation.promotion import roll_back
         from wiring import settings
 
-        context = get_current_context()
+        context, found = get_current_context(), settings("promoter")
         params = context["params"]
         done = roll_back(
-            settings("promoter"),
+            found,
             to=params["to"],
             request_key=f"roll_back {context['run_id']}",
             actor=notifying.actor_of(context),
@@ -76,6 +77,7 @@ def roll_back() -> None:
             say=print,
         )
         print(f"replaced: {done.replaced.model_name if done.replaced else 'nobody, nothing was changed'}")
+        lineage.tell(found, reads=["promotion"], writes=["promotion"])
         notifying.rolled_back(context, done, with_withdrawal=params["withdraw"])
         return done.champion.model_name
 

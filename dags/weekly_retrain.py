@@ -203,9 +203,10 @@ def weekly_retrain() -> None:
 
         if not verdict["is_passed"]:
             raise AirflowSkipException("The gate refused the candidate: there is nothing to ask or to promote.")
-        scans = get_current_context()["params"]["preview_scans"]
-        made = preview_candidate(settings("scorer"), verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
+        found, scans = settings("scorer"), get_current_context()["params"]["preview_scans"]
+        made = preview_candidate(found, verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
         print(made["markdown"])
+        lineage.tell(found, reads=["prediction", found.scans_uri, found.models_uri], writes=["shadow_prediction"])
         return made
 
     @task.branch(trigger_rule="none_failed")  # a refused candidate has no preview
@@ -243,7 +244,9 @@ def weekly_retrain() -> None:
         approval = context["ti"].xcom_pull(task_ids="approve")
         if approval is None:
             raise AirflowSkipException("Nobody was asked.")
-        answer = record_answer(settings("promoter"), verdict["gate_verdict_id"], approval)
+        found = settings("promoter")
+        answer = record_answer(found, verdict["gate_verdict_id"], approval)
+        lineage.tell(found, reads=["gate_verdict"], writes=["approval_answer"])
         notifying.rejected(context, verdict, answer)
         return str(answer)
 

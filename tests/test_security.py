@@ -28,8 +28,10 @@ from braintumor.roles import Role
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings, setting_fields
 from tests.conftest import run_braintumor
+from tests.dataset.test_reviewed import say
 from tests.models import record_model
 from tests.scoring.test_night import png
+from tests.sql import rows
 
 PROJECT = Path(__file__).parent.parent
 POLICIES = {path.stem: path for path in (PROJECT / "docs" / "s3-policies").glob("*.json")}
@@ -115,10 +117,15 @@ def test_a_night_and_the_pages_ask_for_no_more_than_their_policies_give(
 
 
 def test_training_and_pruning_ask_for_no_more_than_their_policies_give(
-    settings: Settings, asked: Asked, tmp_path: Path
+    settings: Settings, put: Callable[[str, bytes], None], asked: Asked, tmp_path: Path
 ) -> None:
-    snapshot_of(settings, None)
     engine, store = database.connect(settings), ObjectStore.connect(settings)
+    put("a.png", png())
+    score_night(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
+    say(settings, 1, "glioma", "ann", "bob")
+    asked.clear()
+    snapshot_of(settings, None)
+    assert rows(settings, "select count(*) from reviewed_frame") == [(1,)], "a scan that people labelled was read"
     champion = registry.champion(engine)
     evaluate_model(settings, champion.model_name, look_key="look")
     assert {right for right, _ in asked} == {"ListBucket", "GetObject", "PutObject"}

@@ -16,7 +16,7 @@ from braintumor.settings import setting_fields
 
 PREFIXES = {
     Role.SCORER: ("scans_uri", "models_uri"),
-    Role.TRAINER: ("dataset_uri", "models_uri", "weights_uri"),
+    Role.TRAINER: ("dataset_uri", "models_uri", "weights_uri", "scans_uri"),
     Role.PROMOTER: ("models_uri",),
     Role.REVIEWER: ("scans_uri", "models_uri"),
 }

@@ -54,3 +54,18 @@ left join (
 ) as erased using (scoring_run_id)
 where scoring_run.kind = 'night'
 group by scoring_run.scoring_run_id, erased.count_erased;
+
+-- morning_sheet: one row per night that was judged. Example: which of the last nights were not green, and why?
+create view morning_sheet as
+select
+    scoring_run_id,
+    scoring_run.started_at,
+    level,
+    count_arrived,
+    count_expected,
+    reasons,
+    judged_at
+from scoring_run_summary
+join scoring_run using (scoring_run_id);
+comment on view morning_sheet is
+    'One row per night that was judged: how it went, and why it is not green. Example: which nights were not green, and why?';

@@ -179,7 +179,7 @@ def test_the_command_writes_parquet(world_to_read: Settings, tmp_path: Path, mon
     monkeypatch.setattr(cookbook, "find_spec", lambda _name: None)
     refused = ["query", "worklist-first", "--parquet", str(file)]
     done = CliRunner().invoke(command, refused, env=world_to_read.to_environment())
-    assert isinstance(done.exception, QueryError) and "braintumor[parquet]" in str(done.exception)
+    assert isinstance(done.exception, QueryError) and "pip install pyarrow" in str(done.exception)
 
 
 def test_what_the_page_for_pandas_says_runs(world_to_read: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
