@@ -146,3 +146,9 @@ def test_every_task_retries(dags: dict[str, Any]) -> None:
     retries = {name: task["retries"] for dag in dags.values() for name, task in dag["tasks"].items()}
     assert retries.pop("score") == 5, "so many find a scan that kills its workers"
     assert {count for name, count in retries.items() if name != "approve"} == {2}
+
+
+def test_airflow_looks_for_dags_in_no_file_that_has_none() -> None:
+    ignored = set((PROJECT / "dags" / ".airflowignore").read_text().split())
+    defines = {path.name for path in (PROJECT / "dags").glob("*.py") if "@dag(" in path.read_text()}
+    assert ignored == {path.name for path in (PROJECT / "dags").glob("*.py")} - defines
