@@ -211,10 +211,9 @@ def test_no_log_of_the_pages_server_names_a_key_also_of_a_scan_that_is_gone(live
     gone, bucket, key = located[0]
     ObjectStore.connect(settings).delete([S3Uri(bucket=bucket, key=key)])
     for scan_id, _, _ in located:
-        for picture in ("image", "thumbnail"):
-            answered = viewer.send("GET", f"{_REVIEW}/{picture}/{scan_id}/0.png", allow=(404,))
-            assert (answered.status_code == 404) == (scan_id == gone)
-            assert scan_id != gone or key not in answered.text
+        answered = viewer.send("GET", f"{_REVIEW}/image/{scan_id}/0.png", allow=(404,))
+        assert (answered.status_code == 404) == (scan_id == gone)
+        assert scan_id != gone or key not in answered.text
     log = live.state.log("api-server").read_text()
     assert f"{_REVIEW}/image/{gone}/0.png" in log, "this is the log of who asked for what"
     for name in (SCRIPT, *(key for _, _, key in located)):
