@@ -210,8 +210,8 @@ def test_no_log_of_the_pages_server_names_a_key_also_of_a_scan_that_is_gone(live
     located = rows(settings, "select scan_id, bucket, key from scan_location order by scan_id")
     gone, bucket, key = located[0]
     ObjectStore.connect(settings).delete([S3Uri(bucket=bucket, key=key)])
-    for scan_id, _, _ in located:
-        answered = viewer.send("GET", f"{_REVIEW}/image/{scan_id}/0.png", allow=(404,))
+    for scan_id, frame_index in rows(settings, "select scan_id, min(frame_index) from prediction group by scan_id"):
+        answered = viewer.send("GET", f"{_REVIEW}/image/{scan_id}/{frame_index}.png", allow=(404,))
         assert (answered.status_code == 404) == (scan_id == gone)
         assert scan_id != gone or key not in answered.text
     log = live.state.log("api-server").read_text()
