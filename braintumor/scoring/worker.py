@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
@@ -56,7 +56,6 @@ from braintumor.scoring.run import ScoringRun
 from braintumor.serving.answer import answers, of_scan
 from braintumor.serving.audit import AUDIT_SHARE, is_audited
 from braintumor.serving.engine import LoadedModel
-from braintumor.serving.pipeline import one_ahead
 
 _DEATHS_ALONE = 3
 """So many workers may die alone with a scan before it is rejected."""
@@ -191,40 +190,19 @@ class _Work:
             return []
 
     def _score(self, scans: list[ClaimedScan]) -> list[Outcome]:
-        """Read and infer, the engine in a thread of its own while the next step is read and looked up in this one."""
         outcomes: list[Outcome] = []
-        started, inferred = time.monotonic(), self.seconds["infer"]
         readings = self.reader.store.concurrently(self.reader.read, scans)
-        with closing(one_ahead(self._infer, self._steps(readings, outcomes))) as steps:
-            for scored in steps:
-                outcomes += scored
-                renew(self.engine, self.held)
-        self.seconds["read"] += time.monotonic() - started - (self.seconds["infer"] - inferred)
-        return outcomes
-
-    def _steps(self, readings: Iterator[_Reading], outcomes: list[Outcome]) -> Iterator[list[_Readable]]:
-        """What is to be inferred, a bounded number at a time; what needs no inference becomes an outcome at once."""
-        while step := take_step(readings, lambda reading: reading.frames if isinstance(reading, _Readable) else None):
+        for step in _steps(readings, self.seconds):
+            started = time.monotonic()
             self._note_unread(step)
             readable = [reading for reading in step if isinstance(reading, _Readable)]
             outcomes += [reading for reading in step if isinstance(reading, Rejected | Superseded)]
             originals = self.originals.find(reading.without_frames() for reading in readable)
+            outcomes += _infer(self.model, self.second, [scan for scan in readable if scan.scan_id not in originals])
             outcomes += [_copied(scan, originals[scan.scan_id]) for scan in readable if scan.scan_id in originals]
-            yield [scan for scan in readable if scan.scan_id not in originals]
-
-    def _infer(self, readable: list[_Readable]) -> list[Scored]:
-        """Score the scans of a step in one go."""
-        if not readable:
-            return []
-        started = time.monotonic()
-        frames = np.concatenate([scan.frames.pixels for scan in readable])
-        other = None if self.second is None else self.second.predict(frames)
-        stream = answers(self.model.predict(frames), self.model.manifest, second=other)
-        scored = [
-            Scored(scan_id=scan.scan_id, facts=scan.facts, answers=of_scan(stream, scan.frames)) for scan in readable
-        ]
-        self.seconds["infer"] += time.monotonic() - started
-        return scored
+            self.seconds["infer"] += time.monotonic() - started
+            renew(self.engine, self.held)
+        return outcomes
 
     def _note_unread(self, step: list[_Reading]) -> None:
         unread = [reading for reading in step if isinstance(reading, _Unread)]
@@ -300,6 +278,27 @@ class _Reader:
         return None if value is None else pseudonym(value, kind=kind, key=self.pseudonym_key)
 
 
+def _steps(readings: Iterator[_Reading], seconds: dict[str, float]) -> Iterator[list[_Reading]]:
+    """The readings, a bounded number at a time; the seconds that the engine waited for them are added up."""
+    while True:
+        started = time.monotonic()
+        step = take_step(readings, lambda reading: reading.frames if isinstance(reading, _Readable) else None)
+        seconds["read"] += time.monotonic() - started
+        if not step:
+            return
+        yield step
+
+
 def _copied(scan: _Readable, original_id: int) -> Copied:
     count = len(scan.frames.indexes)
     return Copied(scan_id=scan.scan_id, facts=scan.facts, original_id=original_id, count_frame=count)
+
+
+def _infer(model: LoadedModel, second: LoadedModel | None, readable: list[_Readable]) -> list[Scored]:
+    """Score the scans of a step in one go."""
+    if not readable:
+        return []
+    frames = np.concatenate([scan.frames.pixels for scan in readable])
+    other = None if second is None else second.predict(frames)
+    stream = answers(model.predict(frames), model.manifest, second=other)
+    return [Scored(scan_id=scan.scan_id, facts=scan.facts, answers=of_scan(stream, scan.frames)) for scan in readable]
