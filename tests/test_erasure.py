@@ -1,13 +1,11 @@
 # ruff: noqa: E501
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
-import pydicom
 import pytest
 
 from braintumor import database
@@ -22,6 +20,7 @@ from braintumor.scoring.reconcile import count_balance
 from braintumor.scoring.run import load_run
 from braintumor.settings import Settings
 from embedded.stack import Stack
+from tests.people import as_patient
 from tests.sql import change, rows
 
 SHOWN = Path(__file__).parent.parent / "braintumor" / "preview" / "templates" / "flips.html"
@@ -32,14 +31,6 @@ def files(tmp_path: Path) -> list[bytes]:
     """Four DICOM files: three of Ann, the last of Ben."""
     found = [path for path in write_unlabelled(tmp_path, count=80, seed=4) if path.suffix == ".dcm"]
     return [as_patient(path, patient) for path, patient in zip(found, ["ANN", "ANN", "ANN", "BEN"], strict=False)]
-
-
-def as_patient(path: Path, patient: str) -> bytes:
-    dataset = pydicom.dcmread(path)
-    dataset.PatientID = patient
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 @pytest.fixture

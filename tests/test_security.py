@@ -28,8 +28,8 @@ from braintumor.roles import Role
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings, setting_fields
 from tests.conftest import run_braintumor
-from tests.dataset.test_reviewed import say
 from tests.models import record_model
+from tests.people import say
 from tests.scoring.test_night import png
 from tests.sql import rows
 

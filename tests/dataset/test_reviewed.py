@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-import psycopg2
-import pydicom
 import pytest
 
 from braintumor import database
@@ -29,7 +25,8 @@ from braintumor.roles import Role
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from embedded.stack import Stack
-from tests.conftest import cloned, run_braintumor
+from tests.conftest import cloned, copied, run_braintumor
+from tests.people import as_patient, say, take_back
 from tests.scoring.test_night import png
 from tests.sql import change, rows
 
@@ -38,9 +35,7 @@ FRESH, ANN, ANN_TOO, TESTED, TRAINED, VOLUME = range(1, 7)
 
 
 @pytest.fixture(scope="module")
-def template(
-    stack: Stack, seeded: Settings, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Settings, str]]:
+def template(stack: Stack, seeded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
     """A night: a phantom, two of one patient, a copy of a test and one of a training image, and a volume."""
     with cloned(stack, "seeded") as url:
         settings = replace(seeded, database_url=url, scans_uri=f"s3://braintumor/reviewed-scans-{uuid.uuid4().hex}/")
@@ -61,52 +56,13 @@ def template(
         for number, data in enumerate(files):
             store.write(scans / f"{number}", data)
         score_night(settings, run_key="night")
-        name = url.partition("?")[0].rpartition("/")[2]
-        with closing(psycopg2.connect(stack.postgres.url("postgres", owner="postgres"))) as connection:
-            connection.cursor().execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,)
-            )
-        yield settings, name
-
-
-def as_patient(path: Path, patient: str) -> bytes:
-    dataset = pydicom.dcmread(path)
-    dataset.PatientID = patient
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
+        yield settings
 
 
 @pytest.fixture
-def night(stack: Stack, template: tuple[Settings, str]) -> Iterator[Settings]:
-    settings, name = template
-    with cloned(stack, name) as url:
-        yield replace(settings, database_url=url, models_uri=f"s3://braintumor/models-{uuid.uuid4().hex}/")
-
-
-def say(night: Settings, scan_id: int, finding: str, *readers: str, purpose: str = "risk", blind: bool = False) -> None:
-    """Each of the readers answers the first frame of a scan."""
-    for reader in readers:
-        change(
-            night,
-            """
-            insert into review (
-                request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose, is_blind)
-            select :key, scan_id, frame_index, model_version_id, :reader, cast(:finding as review_finding),
-                   cast(:purpose as review_purpose), :blind
-            from prediction where scan_id = :scan order by frame_index limit 1""",
-            key=uuid.uuid4().hex, scan=scan_id, reader=reader, finding=finding, purpose=purpose, blind=blind,
-        )  # fmt: skip
-
-
-def take_back(night: Settings, scan_id: int, reader: str) -> None:
-    change(
-        night,
-        "insert into review_retraction (review_id) "
-        "select review_id from standing_review where scan_id = :scan and reviewer = :reader",
-        scan=scan_id,
-        reader=reader,
-    )
+def night(stack: Stack, template: Settings) -> Iterator[Settings]:
+    with copied(stack, template) as settings:
+        yield replace(settings, models_uri=f"s3://braintumor/models-{uuid.uuid4().hex}/")
 
 
 def labels(night: Settings, **changed: object) -> list[tuple[int, str, str, int]]:

@@ -17,6 +17,7 @@ from braintumor.scoring.night import Night
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
+from tests.models import add_model
 from tests.scoring.test_night import png
 from tests.sql import change, let_answer, rows
 
@@ -110,18 +111,7 @@ def test_an_answer_of_another_model_is_not_taken_over(settings: Settings, put: P
     score(night, "first")
     put("b.png", png())
     run, _ = night.begin(run_key="second")
-    change(
-        settings,
-        """
-        insert into training_run overriding system value
-        select 99, 'other', recipe_name, recipe, snapshot_id, initialisation, history, code_version, library_versions,
-               device, seconds, finished_at from training_run limit 1;
-        insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-            count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
-        select 'other', 99, backbone, precision, image_size, preprocessing, count_parameter, artefact_uri,
-               artefact_sha256s, temperature, low_confidence_below, near_tie_below from model_version limit 1""",
-    )
-    ((other,),) = rows(settings, "select model_version_id from model_version where model_name = 'other'")
+    other = add_model(settings, "other").model_version_id
     let_answer(settings, other)
     assert [night.score(run.scoring_run_id, chunk) for chunk in night.plan(run.scoring_run_id)] == [{"scored": 1}]
 

@@ -26,6 +26,7 @@ from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.claim import claim, settle
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
+from tests.models import add_model, promote
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
@@ -189,19 +190,8 @@ def test_a_run_keeps_the_champion_that_it_began_with(settings: Settings, put: Pu
     put("a.png", png())
     night = Night.open(settings)
     run, _ = night.begin(run_key="night")
-    change(
-        settings,
-        """
-        insert into training_run overriding system value
-        select 99, 'other', recipe_name, recipe, snapshot_id, initialisation, history, code_version, library_versions,
-               device, seconds, finished_at from training_run limit 1;
-        insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-            count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
-        select 'other', 99, backbone, precision, image_size, preprocessing, count_parameter, artefact_uri,
-               artefact_sha256s, temperature, low_confidence_below, near_tie_below from model_version limit 1;
-        insert into promotion (request_key, action, model_version_id, is_override, actor, reason)
-        select 'other', 'promote', max(model_version_id), true, 'tests', 'mid-night' from model_version""",
-    )
+    add_model(settings, "other")
+    promote(settings, "other")
     for chunk in night.plan(run.scoring_run_id):
         night.score(run.scoring_run_id, chunk)
     assert rows(settings, "select model_version_id from prediction") == [(run.model.model_version_id,)]

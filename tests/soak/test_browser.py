@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
@@ -17,29 +16,19 @@ from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from embedded.stack import Stack
 from tests.approval import question
+from tests.browser import signed_in
 from tests.dags.conftest import LENIENT_RULES
 from tests.live import PATIENCE_S, library, live_stack
 from tests.sql import rows
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
-expect.set_options(timeout=60_000)  # 5 s are too few beside other tests
 
-_CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 _FORM = {
     "Training": ("Recipes", "One model is trained for each.", "S3 prefix of the labelled images"),
     "Set by hand, for every recipe": ("Epochs", "Dropout", "Learning rate", "Other values"),
     "Promotion": ("Promotion policy", "Scans of the flip preview"),
 }
 """Sections of the retrain form, and what each asks for."""
-_FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @pytest.fixture(scope="module")
@@ -67,19 +56,8 @@ def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
 @pytest.fixture
 def page(live: Stack) -> Iterator[Page]:
     """A browser logged in as the administrator."""
-    if _CHROMIUM is None:
-        pytest.skip("no chromium: install Debian's package")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_FLAGS)
-        opened = browser.new_page(viewport={"width": 1400, "height": 1300})
-        opened.set_default_timeout(60_000)
-        opened.goto(live.airflow.url)
-        opened.locator("input[name=username]").fill("admin")
-        opened.locator("input[name=password]").fill(live.state.secrets.admin_password)
-        opened.get_by_role("button", name="Sign in").click()
-        opened.wait_for_url(lambda url: "login" not in url)
+    with signed_in(live, "admin", height=1300, timeout_ms=60_000) as opened:
         yield opened
-        browser.close()
 
 
 def test_the_retrain_form_shows_its_choices_with_their_meaning(live: Stack, page: Page, tmp_path: Path) -> None:

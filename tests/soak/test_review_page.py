@@ -13,19 +13,18 @@ from urllib.parse import quote
 import pytest
 import requests
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
+from tests.browser import signed_in
 from tests.live import library, live_stack
 from tests.review.conftest import AUDITED, SCRIPT, write_night
-from tests.soak.test_browser import _CHROMIUM, _FLAGS
 from tests.sql import change, rows
 
 pytestmark = pytest.mark.soak
-expect.set_options(timeout=60_000)  # 5 s are too few beside other tests
 
 _REVIEW = "/braintumor/review"
 _READS = (
@@ -59,23 +58,11 @@ def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
 @pytest.fixture
 def page(live: Stack) -> Iterator[Page]:
     """A browser logged in as the reviewer; an error in a script fails the test."""
-    if _CHROMIUM is None:
-        pytest.skip("no chromium: install Debian's package")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_CHROMIUM, args=_FLAGS)
-        opened = browser.new_page(viewport={"width": 1400, "height": 900})
-        opened.set_default_timeout(30_000)
+    with signed_in(live, "reviewer", height=900, timeout_ms=30_000) as opened:
         troubles: list[str] = []
         opened.on("pageerror", lambda error: troubles.append(str(error)))
-        opened.goto(live.airflow.url)
-        opened.locator("input[name=username]").fill("reviewer")
-        opened.locator("input[name=password]").fill(live.state.secrets.reviewer_password)
-        opened.get_by_role("button", name="Sign in").click()
-        opened.wait_for_url(lambda url: "login" not in url)
-        troubles.clear()
         yield opened
         assert not troubles
-        browser.close()
 
 
 def client(live: Stack, name: str) -> AirflowClient:

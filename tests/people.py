@@ -1,0 +1,45 @@
+"""Patients and reviewers: whose a file is, and what people say of frames."""
+
+from __future__ import annotations
+
+import io
+import uuid
+from pathlib import Path
+
+import pydicom
+
+from braintumor.settings import Settings
+from tests.sql import change
+
+
+def as_patient(path: Path, patient: str) -> bytes:
+    dataset = pydicom.dcmread(path)
+    dataset.PatientID = patient
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def say(night: Settings, scan_id: int, finding: str, *readers: str, purpose: str = "risk", blind: bool = False) -> None:
+    """Each of the readers answers the first frame of a scan."""
+    for reader in readers:
+        change(
+            night,
+            """
+            insert into review (
+                request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose, is_blind)
+            select :key, scan_id, frame_index, model_version_id, :reader, cast(:finding as review_finding),
+                   cast(:purpose as review_purpose), :blind
+            from prediction where scan_id = :scan order by frame_index limit 1""",
+            key=uuid.uuid4().hex, scan=scan_id, reader=reader, finding=finding, purpose=purpose, blind=blind,
+        )  # fmt: skip
+
+
+def take_back(night: Settings, scan_id: int, reader: str) -> None:
+    change(
+        night,
+        "insert into review_retraction (review_id) "
+        "select review_id from standing_review where scan_id = :scan and reviewer = :reader",
+        scan=scan_id,
+        reader=reader,
+    )
