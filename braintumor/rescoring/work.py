@@ -24,7 +24,7 @@ from braintumor.logs import bound
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.preview.scans import AnsweredScan, Unread, read_frames
 from braintumor.rescoring.request import RescoreRun
-from braintumor.scoring.claim import write_predictions
+from braintumor.scoring.predictions import write_predictions
 from braintumor.serving.answer import Answer, answers, of_scan
 from braintumor.serving.engine import EngineName, LoadedModel
 

@@ -8,10 +8,9 @@ lease back; one that dies leaves it, and so the next one knows.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
-from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
@@ -19,10 +18,9 @@ from braintumor.database import copy_rows, transaction
 from braintumor.errors import ScoringRunError, StaleClaimError
 from braintumor.imaging.rejection import Rejection
 from braintumor.objectstore import S3Uri
-from braintumor.registry import ModelVersion
+from braintumor.scoring.predictions import PREDICTION_COLUMNS, SAME_ANSWER, of_same_answer, write_predictions
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.answer import Answer
-from braintumor.serving.engine import EngineName
 
 LEASE_SECONDS = 120
 
@@ -33,22 +31,6 @@ IS_AT_WORK = """exists (
       and scoring_chunk.finished_at is null
       and scoring_chunk.lease_expires_at > now())"""
 """SQL: whether a worker is at the row of ``scan`` right now."""
-
-SAME_ANSWER = """
-    prediction.model_version_id = :model and prediction.engine = :engine and prediction.preprocessing = :preprocessing
-    and (select second_model_version_id from scoring_run where scoring_run_id = prediction.scoring_run_id)
-        is not distinct from :second"""
-"""SQL: whether a row of ``prediction`` is what a run of these values would write for the same bytes."""
-
-
-def of_same_answer(run: ScoringRun) -> dict[str, Any]:
-    """The values of ``SAME_ANSWER`` for a run."""
-    return {
-        "model": run.model.model_version_id,
-        "engine": run.engine,
-        "preprocessing": run.model.preprocessing,
-        "second": run.second and run.second.model_version_id,
-    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -340,7 +322,7 @@ def _require_all(updated: int, expected: int, held: Claim) -> None:
 
 
 def _copy_predictions(connection: Connection, held: Claim, copied: Sequence[Copied]) -> None:
-    taken = ", ".join(name for name in _PREDICTION_COLUMNS if name not in {"scan_id", "scoring_run_id"})
+    taken = ", ".join(name for name in PREDICTION_COLUMNS if name not in {"scan_id", "scoring_run_id"})
     written = connection.execute(
         text(f"""
         insert into prediction (scan_id, scoring_run_id, copied_from_scan_id, {taken})
@@ -360,43 +342,3 @@ def _copy_predictions(connection: Connection, held: Claim, copied: Sequence[Copi
             f"Answers that copies in chunk {held.chunk_number} of run {held.run.scoring_run_id} were to take over were "
             "removed meanwhile. Nothing was written: clear the task, and the copies are scored themselves."
         )
-
-
-_PREDICTION_COLUMNS = (
-    "scan_id", "frame_index", "model_version_id", "scoring_run_id", "predicted_class", "confidence", "margin",
-    "probability_glioma", "probability_meningioma", "probability_normal", "probability_pituitary",
-    "out_of_distribution", "second_class", "second_confidence", "review_reasons", "activation_map", "engine",
-    "preprocessing",
-)  # fmt: skip
-
-
-def write_predictions(
-    connection: Connection,
-    answers: Iterable[tuple[int, Sequence[Answer]]],
-    *,
-    scoring_run_id: int,
-    model: ModelVersion,
-    scored_by: EngineName,
-) -> None:
-    """Add the rows of ``prediction``: each scan's id, and its answers, which name their frames."""
-    rows = (
-        (
-            scan_id,
-            answer.frame_index,
-            model.model_version_id,
-            scoring_run_id,
-            answer.predicted_class,
-            answer.confidence,
-            answer.margin,
-            *answer.probabilities,
-            answer.out_of_distribution,
-            *(answer.second or (None, None)),
-            "{" + ",".join(answer.review_reasons) + "}",
-            "\\x" + answer.activation_map.astype("<f2").tobytes().hex(),
-            scored_by,
-            model.preprocessing,
-        )
-        for scan_id, of_frames in answers
-        for answer in of_frames
-    )
-    copy_rows(connection, "prediction", _PREDICTION_COLUMNS, rows)

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine, text
 
 from braintumor.database import transaction
-from braintumor.scoring.claim import SAME_ANSWER, ScanFacts, of_same_answer
+from braintumor.scoring.claim import ScanFacts
+from braintumor.scoring.predictions import SAME_ANSWER, of_same_answer
 from braintumor.scoring.run import ScoringRun
 
 
