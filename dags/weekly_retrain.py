@@ -157,9 +157,9 @@ def weekly_retrain() -> None:
 
         context = get_current_context()
         context["recipe"] = recipe
-        overrides = set_by_hand(context["params"])
-        name = train_in_subprocess(recipe, snapshot_id=snapshot_id, run_key=context["run_id"], overrides=overrides)
-        found = settings("trainer")
+        found, overrides = settings("trainer"), set_by_hand(context["params"])
+        run_key = context["run_id"]
+        name = train_in_subprocess(found, recipe, snapshot_id=snapshot_id, run_key=run_key, overrides=overrides)
         lineage.tell(found, reads=["snapshot", found.dataset_uri], writes=["model_version", found.models_uri])
         return name
 

@@ -104,7 +104,9 @@ def set_by_hand(params: Mapping[str, Any]) -> dict[str, Any]:
     return {**params["overrides"], **named}
 
 
-def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, overrides: Mapping[str, Any]) -> str:
+def train_in_subprocess(
+    found: Settings, recipe: str, *, snapshot_id: str, run_key: str, overrides: Mapping[str, Any]
+) -> str:
     """Run ``braintumor train`` in an interpreter of its own, its progress in the task's log; returns the model's name.
 
     TensorFlow in a forked task can hang, and keeps GPU memory until its process ends: so it gets a process that ends.
@@ -113,7 +115,6 @@ def train_in_subprocess(recipe: str, *, snapshot_id: str, run_key: str, override
     from braintumor.errors import TrainingError
     from braintumor.registry import trained_in
 
-    found = settings("trainer")
     arguments = ["--recipe", recipe, "--snapshot", snapshot_id, "--run-key", run_key]
     for setting in _as_toml(overrides):
         arguments += ["--set", setting]
