@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +32,7 @@ from braintumor.scoring.night import Night
 from braintumor.scoring.run import load_run
 from braintumor.scoring.worker import score_chunk
 from braintumor.serving.artefact import Manifest
-from braintumor.serving.engine import EngineName, LoadedModel
+from braintumor.serving.engine import EngineName, LoadedModel, Result
 from braintumor.settings import Settings
 from embedded.stack import Stack
 
@@ -46,10 +46,10 @@ class _Stub:
     name = EngineName.OPENVINO
     device = "none"
 
-    def run(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
         """Probabilities 0.7, 0.1, 0.1, 0.1."""
         count = len(frames)
-        return {
+        return lambda: {
             "probability": np.tile(np.float32([0.7, 0.1, 0.1, 0.1]), (count, 1)),
             "activation_map": np.zeros((count, 7, 7, 4), np.float32),
             "embedding": np.zeros((count, 1), np.float32),

@@ -26,6 +26,9 @@ from braintumor.imaging.sniff import sniff
 
 Format = Literal["jpeg", "png", "tiff", "dicom", "nifti"]
 
+_GREY = 2
+"""Dimensions."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
@@ -92,9 +95,11 @@ class Decoded:
         """sha256 over shape and grey pixels of every frame: equal for files that show the same, in any format."""
         digest = sha256()
         for frame in self.frames:
-            grey = np.asarray(Image.fromarray(frame.pixels).convert("L"))
+            grey = (
+                frame.pixels if frame.pixels.ndim == _GREY else np.asarray(Image.fromarray(frame.pixels).convert("L"))
+            )
             digest.update(str(grey.shape).encode())
-            digest.update(grey.tobytes())
+            digest.update(np.ascontiguousarray(grey).data)
         return digest.hexdigest()
 
 

@@ -51,6 +51,8 @@ _MOST_CHILDREN = 4
 _DECODE = "braintumor.imaging.frames:decode"
 _ENVIRONMENT = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
 """What a child inherits: the worker's secrets are not needed where strangers' files are read."""
+_OF_A_CHILD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PILLOW_BLOCKS_MAX": "4"}
+"""One thread; and Pillow keeps up to 64 MiB for the next file: to get them anew takes as long as a third of a JPEG."""
 _KEPT = 1024**2
 """A part of the shared file that is larger than this is given back after its file."""
 _START_SECONDS = 60.0
@@ -276,7 +278,7 @@ def _shared_file() -> int:
 def _environment() -> dict[str, str]:
     """Of the worker's variables those that a program needs to start, and the worker's own module path."""
     kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    return kept | {"PYTHONPATH": os.pathsep.join(sys.path), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+    return kept | _OF_A_CHILD | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def _end_all(children: Sequence[_Child], pid: int) -> None:

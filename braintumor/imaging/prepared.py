@@ -5,9 +5,10 @@ How many are in memory at once is bounded by frames, not by files, of which one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -99,3 +100,13 @@ def take_step(readings: Iterator[T], scan_of: Callable[[T], PreparedScan | None]
         if len(step) >= _SCANS_A_STEP or count_frame >= _FRAMES_A_STEP:
             break
     return step
+
+
+def one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """Each item once the one behind it was made: so the next step is under way before this one is waited for."""
+    source = iter(items)
+    held = list(islice(source, 1))
+    for following in source:
+        yield held.pop()
+        held.append(following)
+    yield from held

@@ -46,7 +46,8 @@ def _decode(image: Image.Image, data: bytes, found: Literal["jpeg", "png"]) -> D
     if damage is not None:
         detail = f"{found} of {image.size[0]} x {image.size[1]} pixels does not decode"
         return Rejection(reason=damage, detail=detail)
-    return Decoded(format=found, frames=(Frame(index=0, pixels=image_to_uint8(ImageOps.exif_transpose(image))),))
+    ImageOps.exif_transpose(image, in_place=True)
+    return Decoded(format=found, frames=(Frame(index=0, pixels=image_to_uint8(image)),))
 
 
 def _damage_on_load(image: Image.Image) -> RejectionReason | None:
@@ -100,5 +101,6 @@ def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
     if image.mode in {"L", "1"}:
         return np.asarray(image.convert("L"))
-    red, green, blue = map(np.asarray, image.convert("RGB").split())
+    coloured = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+    red, green, blue = map(np.asarray, coloured.split())
     return without_equal_channels(red, green, blue)

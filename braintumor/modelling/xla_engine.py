@@ -18,7 +18,7 @@ from braintumor.errors import ModelIntegrityError, OutOfDeviceMemoryError
 from braintumor.modelling.device import gpus, share_gpu_memory
 from braintumor.modelling.parity import PARITY, recorded_model
 from braintumor.serving.artefact import GRAPH, KERAS_WEIGHTS, Manifest
-from braintumor.serving.engine import EngineName, OpenVinoEngine
+from braintumor.serving.engine import EngineName, OpenVinoEngine, Result
 
 _BATCH = 64
 """Frames a call, to begin with."""
@@ -50,14 +50,15 @@ class XlaEngine:
         self._batches = FixedBatches(compiled, device=self.device)
         self._baseline = _baseline(self._batches, OpenVinoEngine(folder / GRAPH), manifest)
 
-    def run(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """Every output by name for ``frames`` uint8 (N, S, S, 3), N >= 1, in the order given.
+    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
+        """Every output by name for ``frames`` uint8 (N, S, S, 3), N >= 1, in the order given; done when it returns.
 
         Raises:
             OutOfDeviceMemoryError: as of ``FixedBatches.run``.
         """
         outputs = self._batches.run(frames)
-        return {**outputs, "activation_map": outputs["activation_map"] - self._baseline}
+        found = {**outputs, "activation_map": outputs["activation_map"] - self._baseline}
+        return lambda: found
 
 
 class FixedBatches:
@@ -70,13 +71,13 @@ class FixedBatches:
         self.size = _BATCH
         """Frames a call; smaller once memory did not suffice."""
 
-    def run(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def run(self, frames: NDArray[np.uint8]) -> Result:
         """Every output by name for ``frames`` uint8 (N, S, S, 3), N >= 1; where memory does not suffice, by halves.
 
         Raises:
             OutOfDeviceMemoryError: it does not suffice for one frame.
         """
-        parts: list[dict[str, NDArray[np.float32]]] = []
+        parts: list[Result] = []
         done = 0
         while done < len(frames):
             part = self._run_once(frames[done : done + self.size])
@@ -85,7 +86,7 @@ class FixedBatches:
                 done += len(part["probability"])
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
-    def _run_once(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]] | None:
+    def _run_once(self, frames: NDArray[np.uint8]) -> Result | None:
         """One call; ``None`` when it is to be tried again with fewer frames."""
         from tensorflow.errors import ResourceExhaustedError
 

@@ -54,7 +54,9 @@ class Night:
     settings: Settings
     engine: Engine
     store: ObjectStore
-    _models: dict[int, tuple[LoadedModel, LoadedModel | None]] = field(default_factory=dict, init=False, repr=False)
+    _models: dict[tuple[object, ...], tuple[LoadedModel, LoadedModel | None]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     @classmethod
     def open(cls, settings: Settings) -> Night:
@@ -112,16 +114,14 @@ class Night:
         return dict(counts)
 
     def _loaded(self, run: ScoringRun) -> tuple[LoadedModel, LoadedModel | None]:
-        """The run's models, checked and compiled once for all chunks of this process."""
-        if run.scoring_run_id not in self._models:
+        """The run's models, checked and compiled once for all chunks of this process and all runs that pin the same."""
+        models = [model for model in (run.model, run.second) if model is not None]
+        pinned = (run.engine, *(model.model_version_id for model in models))
+        if pinned not in self._models:
             self._models.clear()
-            first, *others = (
-                open_model(self.engine, self.store, self.settings, model, run.engine)
-                for model in (run.model, run.second)
-                if model is not None
-            )
-            self._models[run.scoring_run_id] = (first, others[0] if others else None)
-        return self._models[run.scoring_run_id]
+            first, *others = (open_model(self.engine, self.store, self.settings, model, run.engine) for model in models)
+            self._models[pinned] = (first, others[0] if others else None)
+        return self._models[pinned]
 
     def reconcile(
         self,

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -31,7 +31,7 @@ from braintumor.errors import (
 from braintumor.imaging.deidentify import pseudonym
 from braintumor.imaging.frames import Limits
 from braintumor.imaging.guard import Guard, shared_guard
-from braintumor.imaging.prepared import PreparedFile, PreparedScan, take_step
+from braintumor.imaging.prepared import PreparedFile, PreparedScan, one_ahead, take_step
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.logs import bound
 from braintumor.objectstore import ObjectStore
@@ -192,17 +192,22 @@ class _Work:
     def _score(self, scans: list[ClaimedScan]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         readings = self.reader.store.concurrently(self.reader.read, scans)
-        for step in _steps(readings, self.seconds):
+        for answered in one_ahead(self._begin(step) for step in _steps(readings, self.seconds)):
             started = time.monotonic()
-            self._note_unread(step)
-            readable = [reading for reading in step if isinstance(reading, _Readable)]
-            outcomes += [reading for reading in step if isinstance(reading, Rejected | Superseded)]
-            originals = self.originals.find(reading.without_frames() for reading in readable)
-            outcomes += _infer(self.model, self.second, [scan for scan in readable if scan.scan_id not in originals])
-            outcomes += [_copied(scan, originals[scan.scan_id]) for scan in readable if scan.scan_id in originals]
+            outcomes += answered()
             self.seconds["infer"] += time.monotonic() - started
             renew(self.engine, self.held)
         return outcomes
+
+    def _begin(self, step: list[_Reading]) -> Callable[[], list[Outcome]]:
+        """Submit a step to the engine; what is returned waits for its outcomes."""
+        self._note_unread(step)
+        readable = [reading for reading in step if isinstance(reading, _Readable)]
+        settled = [reading for reading in step if isinstance(reading, Rejected | Superseded)]
+        originals = self.originals.find(reading.without_frames() for reading in readable)
+        copied = [_copied(scan, originals[scan.scan_id]) for scan in readable if scan.scan_id in originals]
+        scored = _infer(self.model, self.second, [scan for scan in readable if scan.scan_id not in originals])
+        return lambda: [*settled, *copied, *scored()]
 
     def _note_unread(self, step: list[_Reading]) -> None:
         unread = [reading for reading in step if isinstance(reading, _Unread)]
@@ -294,11 +299,17 @@ def _copied(scan: _Readable, original_id: int) -> Copied:
     return Copied(scan_id=scan.scan_id, facts=scan.facts, original_id=original_id, count_frame=count)
 
 
-def _infer(model: LoadedModel, second: LoadedModel | None, readable: list[_Readable]) -> list[Scored]:
-    """Score the scans of a step in one go."""
+def _infer(model: LoadedModel, second: LoadedModel | None, readable: list[_Readable]) -> Callable[[], list[Scored]]:
+    """Begin to score the scans of a step in one go; what is returned waits for the answers."""
     if not readable:
-        return []
+        return list
     frames = np.concatenate([scan.frames.pixels for scan in readable])
-    other = None if second is None else second.predict(frames)
-    stream = answers(model.predict(frames), model.manifest, second=other)
-    return [Scored(scan_id=scan.scan_id, facts=scan.facts, answers=of_scan(stream, scan.frames)) for scan in readable]
+    first, other = model.submit(frames), second.submit(frames) if second else None
+
+    def scored() -> list[Scored]:
+        stream = answers(first(), model.manifest, second=other() if other else None)
+        return [
+            Scored(scan_id=scan.scan_id, facts=scan.facts, answers=of_scan(stream, scan.frames)) for scan in readable
+        ]
+
+    return scored

@@ -6,8 +6,9 @@ The engine through TensorFlow, for workers with a GPU, is ``modelling.xla_engine
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -22,6 +23,11 @@ from braintumor.serving.novelty import Embeddings, distances, read_reference
 
 _BATCH = 8
 """Frames a request: large enough to amortise a request, small enough to keep both cores busy at a chunk's end."""
+_REQUESTS_A_STREAM = 4
+"""That may be under way: the next step's are queued before the last one's are done, so that no core waits."""
+
+Result = dict[str, NDArray[np.float32]]
+"""The fields of ``Outputs`` by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,8 +61,8 @@ class Engine(Protocol):
     device: str
     """What answers, for people: engine, processor, and what it may use of it."""
 
-    def run(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
-        """The fields of ``Outputs`` by name, for ``frames`` uint8 (N, S, S, 3), N >= 1, in the order given."""
+    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
+        """Begin with ``frames`` uint8 (N, S, S, 3), N >= 1; what is returned waits for the answers, in their order."""
 
 
 class OpenVinoEngine:
@@ -86,38 +92,69 @@ class OpenVinoEngine:
         """Such as ``u8``."""
         self.input_shape = tuple(None if side.is_dynamic else side.get_length() for side in frames.get_partial_shape())
         """``None`` where any length is taken."""
-        self._queue = openvino.AsyncInferQueue(compiled)
-        self._queue.set_callback(_keep)
+        self._compiled = compiled
+        self._most_requests = _REQUESTS_A_STREAM * compiled.get_property("NUM_STREAMS")
+        self._idle: list[Any] = []
+        self._running: deque[_Part] = deque()
 
-    def run(self, frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
+    def run(self, frames: NDArray[np.uint8]) -> Result:
         """Every output of the graph by name, for ``frames`` uint8 (N, S, S, 3), N >= 1, in the order given."""
-        starts = range(0, len(frames), _BATCH)
-        job = _Job(parts=[{} for _ in starts])
-        for index, start in enumerate(starts):
-            self._queue.start_async({0: frames[start : start + _BATCH]}, (job, index))
-        self._queue.wait_all()
-        parts, job.parts = job.parts, []  # the queue holds on to its last jobs: leave it nothing
-        if job.failures:
-            raise job.failures[0]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        return self.submit(frames)()
+
+    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
+        """Queue ``frames``, waiting only where too much is queued already; what is returned waits for the answers."""
+        parts = [self._start(frames[at : at + _BATCH]) for at in range(0, len(frames), _BATCH)]
+
+        def answers() -> Result:
+            for part in parts:
+                while part.is_running:
+                    self._collect_oldest()
+            results = [part.answer() for part in parts]
+            return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+
+        return answers
+
+    def _start(self, frames: NDArray[np.uint8]) -> _Part:
+        if len(self._running) >= self._most_requests:
+            self._collect_oldest()
+        part = _Part(request=self._idle.pop() if self._idle else self._compiled.create_infer_request())
+        part.request.start_async({0: frames})
+        self._running.append(part)
+        return part
+
+    def _collect_oldest(self) -> None:
+        part = self._running.popleft()
+        self._idle.append(part.collect())
 
 
-@dataclass
-class _Job:
-    """One call of ``run``: what its requests have answered so far, in order."""
+@dataclass(kw_only=True)
+class _Part:
+    """Frames under way in one request."""
 
-    parts: list[dict[str, NDArray[np.float32]]]
-    failures: list[Exception] = field(default_factory=list)
+    request: Any
+    outcome: Result | Exception | None = None
 
+    @property
+    def is_running(self) -> bool:
+        """Not collected yet."""
+        return self.outcome is None
 
-def _keep(request: Any, place: tuple[_Job, int]) -> None:
-    """Copy a finished request's outputs. Set once: a callback that is replaced while it returns aborts the process."""
-    job, index = place
-    try:
-        outputs = request.model_outputs
-        job.parts[index] = {output.any_name: request.get_tensor(output).data.copy() for output in outputs}
-    except Exception as exc:  # raised here, in OpenVINO's thread, it would abort the process too
-        job.failures.append(exc)
+    def collect(self) -> Any:
+        """Wait, and copy what the request has to say, which is then free for others."""
+        try:
+            self.request.wait()
+            outputs = self.request.model_outputs
+            self.outcome = {output.any_name: self.request.get_tensor(output).data.copy() for output in outputs}
+        except Exception as exc:  # it belongs to those who asked, not to those who wait
+            self.outcome = exc
+        return self.request
+
+    def answer(self) -> Result:
+        """What was collected."""
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        assert self.outcome is not None
+        return self.outcome
 
 
 class LoadedModel:
@@ -167,11 +204,21 @@ class LoadedModel:
         return self._engine.device
 
     def predict(self, frames: NDArray[np.uint8]) -> Outputs:
-        """Score ``frames`` uint8 (N, S, S, 3) with S the model's own size, N >= 0."""
+        """Score ``frames`` uint8 (N, S, S, 3) with S the model's own size, N >= 1."""
+        return self.submit(frames)()
+
+    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Outputs]:
+        """Begin to score ``frames``, as of ``predict``; what is returned waits for the outputs.
+
+        Who submits the next frames before waiting for these leaves the engine no pause.
+        """
         size = self.manifest.image_size
         if frames.dtype != np.uint8 or frames.shape[1:] != (size, size, 3):
             raise ValueError(f"Frames must be uint8 (N, {size}, {size}, 3). Received {frames.dtype} {frames.shape}.")
-        result = self._engine.run(frames)
+        answers = self._engine.submit(frames)
+        return lambda: self._outputs(answers())
+
+    def _outputs(self, result: Result) -> Outputs:
         reference = self._reference
         outputs = Outputs(
             **{name: result[name] for name in ("probability", "activation_map", "embedding")},

@@ -35,13 +35,13 @@ FLAGGED = """
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many frames each call of the model was about."""
     counts: list[int] = []
-    predict = LoadedModel.predict
+    submit = LoadedModel.submit
 
     def counted(self: LoadedModel, frames: object) -> object:
         counts.append(len(frames))  # type: ignore[arg-type]
-        return predict(self, frames)  # type: ignore[arg-type]
+        return submit(self, frames)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(LoadedModel, "predict", counted)
+    monkeypatch.setattr(LoadedModel, "submit", counted)
     return counts
 
 
@@ -193,14 +193,14 @@ class TestExactlyOnce:
         run, _ = night.begin(run_key="night")
         (chunk,) = night.plan(run.scoring_run_id)
         loaded, overtaken = night._loaded(run)[0], list[object]()
-        predict = loaded.predict
+        submit = loaded.submit
 
         def slow(frames: object) -> object:
             if not overtaken:
                 overtaken.append(claim(night.engine, run, chunk))
-            return predict(frames)  # type: ignore[arg-type]
+            return submit(frames)  # type: ignore[arg-type]
 
-        object.__setattr__(loaded, "predict", slow)
+        object.__setattr__(loaded, "submit", slow)
         with pytest.raises(StaleClaimError):
             night.score(run.scoring_run_id, chunk)
         assert rows(settings, "select * from prediction") == []
