@@ -46,21 +46,25 @@ _BATCH = 32
 @click.command()
 @click.argument("backbone", type=click.Choice(sorted(_COUNTS)))
 @click.option("--count", type=int, help="Files a night.")
-def main(backbone: str, count: int | None) -> None:
+@click.option("--precision", type=click.Choice(["fp32", "int8"]), help="Only this one.")
+def main(backbone: str, count: int | None, precision: str | None) -> None:
     """Print a table of whole nights of BACKBONE, in 32 and in 8 bits, beside what they are compared to."""
     click.echo("| what | against | ours /s | theirs /s | ratio (median, least to most of rounds) |")
     click.echo("|---|---|---:|---:|---|")
     with world(backbone, count or _COUNTS[backbone]) as made:
         others = {"the paper's way": partial(_paper, made.keras, made.files[:_PAPER_COUNT])}
         others |= {"tf.data, the better of predict and XLA": partial(_tf_data, made.keras, made.files)}
-        for precision, model in made.models.items():
+        for model in made.models.values():
+            if precision not in {None, model.precision}:
+                continue
             made.promote(model)
             graph = registry.fetch_model(made.store, made.settings, model) / GRAPH
-            raw = {"engine alone, frames in memory": partial(_engine, OpenVinoEngine(graph), _frames(made.files))}
+            alone = partial(_engine, OpenVinoEngine(graph), _frames(made.files))
             night = made.night()
-            for name, theirs in {**raw, **others}.items():
-                click.echo(_compare(f"{backbone}: night, {precision}", night, name, theirs).row())
-            tool = _compare("engine alone", next(iter(raw.values())), "benchmark_app", partial(_benchmark_app, graph))
+            for name, theirs in {"engine alone, frames in memory": alone, **others}.items():
+                click.echo(_compare(f"{backbone}: night, {model.precision}", night, name, theirs).row())
+            ours = f"engine alone, {model.precision}"
+            tool = _compare(ours, alone, "benchmark_app", partial(_benchmark_app, graph))
             click.echo(tool.row())
 
 

@@ -15,12 +15,14 @@ from braintumor.evaluation.occlusion import occlusion_table
 from braintumor.evaluation.slices import MINIMUM_IMAGES, not_given, slices_table
 from braintumor.evaluation.table import ReportTable
 from braintumor.evaluation.words import duration, figure, interval, markdown, size
+from braintumor.imaging.formats import all_formats
 from braintumor.labels import CLASSES
 
-_INTENDED_USE = """For review, not for diagnosis.
+_INTENDED_USE = f"""For review, not for diagnosis.
 
-It sorts single slices of brain MRI (JPEG, PNG or DICOM) into glioma, meningioma, normal and pituitary, so that a
-radiologist can review them in a better order, each with its probabilities and the place that spoke most for the answer.
+It sorts single slices of brain MRI ({all_formats("or")}) into glioma, meningioma, normal and pituitary,
+so that a radiologist can review them in a better order, each with its probabilities and the place that spoke most for
+the answer.
 It is not for decisions without a radiologist, for other organs or modalities, nor for anything that it was not trained
 to tell apart: it calls every image one of the four."""
 

@@ -3,7 +3,8 @@
 ::
 
     frames      decode(data) -> Decoded | Rejection, Limits
-      sniff     which format
+      formats   which are scored
+      sniff     which one it is
       raster    JPEG and PNG (Pillow)
       tiff      a page is a frame (Pillow)
       nifti     axial slices of a volume (nibabel)

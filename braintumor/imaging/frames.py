@@ -14,17 +14,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from braintumor.imaging.formats import Format, all_formats
 from braintumor.imaging.muted import MUTED
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.sniff import sniff
-
-Format = Literal["jpeg", "png", "tiff", "dicom", "nifti"]
 
 _GREY = 2
 """Dimensions."""
@@ -147,9 +145,7 @@ def _decode_as(found: str | None, data: bytes, limits: Limits) -> Decoded | Reje
         if decoded is not None:
             return decoded
     what = "content of no known format" if found is None else f"content is {found}"
-    return Rejection(
-        reason=RejectionReason.UNSUPPORTED_FORMAT, detail=f"{what}; JPEG, PNG, TIFF, DICOM and NIfTI are scored"
-    )
+    return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=f"{what}; {all_formats('and')} are scored")
 
 
 def _class_name(exc: Exception) -> str:

@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import import_module
 from multiprocessing.connection import Connection
 from typing import Any
@@ -59,6 +60,7 @@ def main(socket: int, lifeline: int, shared: int, memory: int, decode: str) -> N
     _limit(resource.RLIMIT_AS, memory)
     _limit(resource.RLIMIT_CORE, 0)  # a core would hold a patient's image and name
     _silence()
+    kept = lru_cache(maxsize=1)(function)  # a reader moves through the slices of one volume
     connection = Connection(socket)
     connection.send(READY)
     while True:
@@ -66,7 +68,7 @@ def main(socket: int, lifeline: int, shared: int, memory: int, decode: str) -> N
             request = connection.recv()
         except EOFError:
             return
-        connection.send(_answer(request, shared, function))
+        connection.send(_answer(request, shared, function if request.frame is None else kept))
 
 
 def _end_with_parent(lifeline: int) -> None:

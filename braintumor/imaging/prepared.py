@@ -14,7 +14,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.imaging.frames import Decoded, DicomIdentity, Format, Limits
+from braintumor.imaging.formats import Format
+from braintumor.imaging.frames import Decoded, DicomIdentity, Limits
 from braintumor.imaging.overlaid import has_text
 from braintumor.imaging.preprocess import prepare
 from braintumor.imaging.rejection import Rejection, RejectionReason

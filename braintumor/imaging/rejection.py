@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from braintumor.imaging.formats import all_formats
+
 
 class RejectionReason(StrEnum):
     """Reason codes, as they stand in ``rejection.reason``. Add one here, in ``_TEXTS`` and in the operator's page."""
@@ -45,8 +47,8 @@ class RejectionReason(StrEnum):
 _TEXTS: dict[RejectionReason, tuple[str, str]] = {
     RejectionReason.EMPTY_FILE: ("The file holds no bytes.", "Send the file again."),
     RejectionReason.UNSUPPORTED_FORMAT: (
-        "The content is no JPEG, PNG, TIFF, DICOM or NIfTI image, whatever the name says.",
-        "Export the image as DICOM, NIfTI, PNG, TIFF or JPEG.",
+        f"The content is no {all_formats('or')} image, whatever the name says.",
+        f"Export the image as {all_formats('or')}.",
     ),
     RejectionReason.TRUNCATED: ("The file ends before its image does.", "Send the whole file again."),
     RejectionReason.CORRUPT: ("The image data cannot be decoded.", "Export the image again from its source."),

@@ -56,11 +56,16 @@ def map_png(engine: Engine, *, scan_id: int, frame_index: int) -> bytes:
 
 
 def _frame(store: ObjectStore, uri: S3Uri, etag: str, frame_index: int, size: int) -> bytes:
-    data = store.read(uri, etag=etag, max_bytes=Limits().max_bytes)
-    found = shared_guard().draw(data, frame=frame_index, size=size)
+    found = shared_guard().draw(_object(store, uri, etag), frame=frame_index, size=size)
     if isinstance(found, Rejection):
         raise ReviewError(f"This frame cannot be shown: {found.reason}, {found.detail}.")
     return found.png
+
+
+@lru_cache(maxsize=2)
+def _object(store: ObjectStore, uri: S3Uri, etag: str) -> bytes:
+    """A file's bytes, kept for the next slice of it."""
+    return store.read(uri, etag=etag, max_bytes=Limits().max_bytes)
 
 
 _thumbnail = lru_cache(maxsize=500)(_frame)

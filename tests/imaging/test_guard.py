@@ -20,9 +20,11 @@ from PIL import Image
 from braintumor.errors import GuardError
 from braintumor.imaging.frames import Decoded, Limits, decode
 from braintumor.imaging.guard import Guard
+from braintumor.imaging.phantom_volume import as_nifti, draw_volume
 from braintumor.imaging.picture import Picture
 from braintumor.imaging.prepared import PreparedFile, prepare_file
 from braintumor.imaging.rejection import Rejection, RejectionReason
+from braintumor.labels import TumorClass
 
 BAD = "tests.imaging.bad_decoders:by_last_word"
 WAITING = "tests.imaging.bad_decoders:by_note"
@@ -184,3 +186,15 @@ def test_a_child_draws_a_frame_of_a_file_with_nothing_of_it_but_pixels(bad: Guar
     assert isinstance(broken, Rejection) and broken.reason is RejectionReason.DECODER_CRASHED
     assert isinstance(bad.draw(files[0], frame=5), Rejection)
     assert bad.draw(b"no image", frame=0) == decode(b"no image")
+
+
+def test_the_slices_of_a_volume_are_drawn_from_one_decoding(tmp_path: Path) -> None:
+    volume = as_nifti(draw_volume(TumorClass.GLIOMA, seed=1, slices=10, size=64), is_gzipped=False)
+    first, second = (volume + b" " + os.fsencode(tmp_path / name) for name in ("first", "second"))
+    guard = Guard(children=1, decode=BAD.replace("by_last_word", "counting"))
+    slices = [guard.draw(first, frame=frame) for frame in (2, 3, 4)]
+    assert all(isinstance(each, Picture) for each in slices) and len(set(slices)) == 3
+    assert (tmp_path / "first").read_bytes() == b"."
+    assert guard.draw(second, frame=2) == slices[0] and guard.draw(first, frame=3) == slices[1]
+    assert (tmp_path / "first").read_bytes() == b".."
+    guard.close()

@@ -202,6 +202,21 @@ def test_a_frame_is_shown_whole_and_as_a_thumbnail(night: Settings, engine: Engi
             frame_png(engine, store, scan_id=scan_id, frame_index=frame)
 
 
+def test_the_slices_of_a_volume_are_read_from_s3_once(
+    night: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, read_by_s3 = ObjectStore.connect(night), []
+    read_object = ObjectStore.read
+
+    def counted(self: ObjectStore, uri: S3Uri, **values: object) -> bytes:
+        read_by_s3.append(uri)
+        return read_object(self, uri, **values)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ObjectStore, "read", counted)
+    shown = {frame_png(engine, store, scan_id=6, frame_index=frame) for frame in (2, 3, 4)}
+    assert len(shown) == 3 and len(read_by_s3) == 1
+
+
 def test_an_object_that_was_overwritten_is_not_shown_in_place_of_the_one_that_was_scored(
     night: Settings, engine: Engine
 ) -> None:
