@@ -27,7 +27,7 @@ from tests.models import add_model, promote
 from tests.sql import rows
 
 PROJECT = Path(__file__).parent.parent
-PAGES = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
 
 
 def blocks(path: Path, language: str) -> list[str]:
