@@ -34,6 +34,7 @@ Speed = Callable[[], float]
 class World:
     """Postgres and S3 with one backbone's model in both precisions, and JPEG files, 512 x 512 as SARTAJ's most are."""
 
+    stack: Stack
     settings: Settings
     store: ObjectStore
     files: list[Path]
@@ -73,13 +74,13 @@ class World:
 
 
 @contextmanager
-def world(backbone: str, count: int) -> Iterator[World]:
-    """Start both servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files."""
+def world(backbone: str, count: int, *, airflow: bool = False) -> Iterator[World]:
+    """Start the servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files."""
     from braintumor.modelling.classifier import Classifier
     from braintumor.modelling.quantisation import Bounds, quantise_model
     from braintumor.modelling.recipe import Recipe
 
-    with TemporaryDirectory(prefix="night-") as scratch, Stack(Path(scratch) / "stack", airflow=False) as stack:
+    with TemporaryDirectory(prefix="night-") as scratch, Stack(Path(scratch) / "stack", airflow=airflow) as stack:
         cache = {"BRAINTUMOR_CACHE_FOLDER": str(Path(scratch) / "cache")}
         settings = Settings.from_environment({**stack.library_env(), **cache})
         engine, store = database.connect(settings), ObjectStore.connect(settings)
@@ -95,6 +96,7 @@ def world(backbone: str, count: int) -> Iterator[World]:
         models = {model.precision: model for model in reversed(registry.list_models(engine))}
         recipe = Recipe.load(backbone).override(initial_weights="random")
         yield World(
+            stack=stack,
             settings=settings,
             store=store,
             files=write_files(Path(scratch) / "scans", count),

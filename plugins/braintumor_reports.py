@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
+from braintumor_opened import opened
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 if TYPE_CHECKING:
-    from braintumor.settings import Settings
+    from braintumor.objectstore import S3Uri
 
 _PREFIX = "/braintumor/reports"
 _may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="weekly_retrain"))
@@ -33,10 +34,10 @@ app = FastAPI(title="Brain-tumour model reports", docs_url=None, redoc_url=None,
 @app.get("/", dependencies=[_may_read])
 def overview() -> HTMLResponse:
     """Every model, run and snapshot, with links to their pages."""
-    from braintumor import database
     from braintumor.evaluation.overview import overview_page
 
-    return HTMLResponse(overview_page(database.connect(_settings())), headers=_LOCKED)
+    _, engine, _ = opened()
+    return HTMLResponse(overview_page(engine), headers=_LOCKED)
 
 
 @app.get("/model/{name}/report.html", dependencies=[_may_read])
@@ -103,15 +104,10 @@ def _page(path: str, why_not: str) -> Response:
     Raises:
         HTTPException: 404, saying ``why_not``.
     """
-    from braintumor.errors import ObjectMissingError
-    from braintumor.objectstore import ObjectStore, S3Uri
+    from braintumor.objectstore import S3Uri
 
-    settings = _settings()
-    try:
-        page = ObjectStore.connect(settings).read(S3Uri.parse_prefix(settings.require("models_uri")) / path)
-    except ObjectMissingError as error:
-        raise HTTPException(404, why_not) from error
-    return HTMLResponse(page, headers=_LOCKED)
+    settings, _, _ = opened()
+    return HTMLResponse(_read(S3Uri.parse_prefix(settings.require("models_uri")) / path, why_not), headers=_LOCKED)
 
 
 def _beside(name: str, file: str) -> bytes:
@@ -120,27 +116,27 @@ def _beside(name: str, file: str) -> bytes:
     Raises:
         HTTPException: 404, there is no such model or page.
     """
-    from braintumor import database
-    from braintumor.errors import ModelIntegrityError, ObjectMissingError
-    from braintumor.objectstore import ObjectStore, S3Uri
+    from braintumor.errors import ModelIntegrityError
+    from braintumor.objectstore import S3Uri
     from braintumor.registry import find_model
 
-    settings = _settings()
+    why_not = "There is no report of this model yet: it is written by the task `evaluate`."
+    _, engine, _ = opened()
     try:
-        model = find_model(database.connect(settings), name)
-        return ObjectStore.connect(settings).read(S3Uri.parse(model.artefact_uri) / file)
-    except (ModelIntegrityError, ObjectMissingError) as error:
-        raise HTTPException(
-            404, "There is no report of this model yet: it is written by the task `evaluate`."
-        ) from error
+        model = find_model(engine, name)
+    except ModelIntegrityError as error:
+        raise HTTPException(404, why_not) from error
+    return _read(S3Uri.parse(model.artefact_uri) / file, why_not)
 
 
-def _settings() -> Settings:
-    from airflow.models.connection import Connection
+def _read(uri: S3Uri, why_not: str) -> bytes:
+    from braintumor.errors import ObjectMissingError
 
-    from braintumor.settings import Settings
-
-    return Settings.from_environment(role="reviewer").completed(Connection.get_connection_from_secrets, role="reviewer")
+    _, _, store = opened()
+    try:
+        return store.read(uri)
+    except ObjectMissingError as error:
+        raise HTTPException(404, why_not) from error
 
 
 class BrainTumorReports(AirflowPlugin):

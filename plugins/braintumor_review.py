@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any
 
 from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
+from braintumor_opened import opened
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -23,11 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from braintumor.errors import BrainTumorError, ObjectStoreError, ReviewError
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
-    from braintumor.objectstore import ObjectStore
     from braintumor.review.worklist import Filters
-    from braintumor.settings import Settings
 
 _PREFIX = "/braintumor/review"
 _DAG = "braintumor_review"
@@ -118,7 +114,7 @@ def worklist(caller: _CallerDep, filters: _FiltersDep, page: Annotated[int, Quer
     """What waits for a person, the riskiest first."""
     from braintumor.review.page import worklist_page
 
-    _, engine, _ = _library()
+    _, engine, _ = opened()
     return _html(
         worklist_page(
             engine, filters, base=caller.base, number=page, person=caller.person, is_reviewer=caller.is_reviewer
@@ -131,7 +127,7 @@ def dashboard(caller: _CallerDep) -> Response:
     """How nights, answers and people have done lately."""
     from braintumor.review.page import dashboard_page
 
-    _, engine, _ = _library()
+    _, engine, _ = opened()
     return _html(dashboard_page(engine, base=caller.base))
 
 
@@ -142,7 +138,7 @@ def frame(
     """One frame, to be read."""
     from braintumor.review.page import frame_page
 
-    settings, engine, _ = _library()
+    settings, engine, _ = opened()
     return _html(
         frame_page(
             engine,
@@ -179,7 +175,7 @@ def activation_map(caller: _CallerDep, scan_id: int, frame_index: int) -> Respon
     from braintumor.review.picture import map_png
     from braintumor.review.reading import is_blind
 
-    _, engine, _ = _library()
+    _, engine, _ = opened()
     with transaction(engine) as connection:
         is_hidden = is_blind(
             connection,
@@ -211,7 +207,7 @@ def start(caller: _CallerDep, wanted: NewSitting) -> JSONResponse:
     from braintumor.review.page import frame_address
     from braintumor.review.sitting import next_item, start_sitting
 
-    _, engine, _ = _library()
+    _, engine, _ = opened()
     session_id = start_sitting(engine, person=caller.person, minutes=wanted.minutes)
     with transaction(engine) as connection:
         first = next_item(connection, session_id)
@@ -228,7 +224,7 @@ def answer(caller: _CallerDep, given: NewAnswer) -> JSONResponse:
     if given.finding not in set(Finding):
         raise HTTPException(422, f"No such finding. Allowed: {', '.join(Finding)}.")
     values = given.model_dump() | {"finding": Finding(given.finding)}
-    _, engine, _ = _library()
+    _, engine, _ = opened()
     saved = save_answer(engine, Answer(**values), person=caller.person)
     return JSONResponse({"review_id": saved.review_id, "is_blind": saved.is_blind}, headers=_LOCKED)
 
@@ -239,7 +235,7 @@ def take_back(caller: _CallerDep) -> JSONResponse:
     from braintumor.review.answers import take_back as take_last_back
     from braintumor.review.page import frame_address
 
-    _, engine, _ = _library()
+    _, engine, _ = opened()
     found = take_last_back(engine, person=caller.person)
     if found is None:
         return JSONResponse({"frame": None}, headers=_LOCKED)
@@ -257,27 +253,13 @@ def refuse(_: Request, error: BrainTumorError) -> JSONResponse:
 def _frame_png(scan_id: int, frame_index: int, *, size: int = 0) -> Response:
     from braintumor.review.picture import frame_png
 
-    _, engine, store = _library()
+    _, engine, store = opened()
     png = frame_png(engine, store, scan_id=scan_id, frame_index=frame_index, size=size)
     return Response(png, media_type="image/png", headers=_LOCKED)
 
 
 def _html(page: str) -> HTMLResponse:
     return HTMLResponse(page, headers=_LOCKED)
-
-
-@cache
-def _library() -> tuple[Settings, Engine, ObjectStore]:
-    """Made with the first request, and kept."""
-    from airflow.models.connection import Connection
-
-    from braintumor import database
-    from braintumor.objectstore import ObjectStore
-    from braintumor.settings import Settings
-
-    made = Settings.from_environment(role="reviewer")
-    settings = made.completed(Connection.get_connection_from_secrets, role="reviewer")
-    return settings, database.connect(settings), ObjectStore.connect(settings)
 
 
 class BrainTumorReview(AirflowPlugin):

@@ -1,0 +1,107 @@
+"""The review page in a real browser: how soon the worklist stands, and whether scrolling through it stutters.
+
+::
+
+    python -m benchmarks.page --count 200
+
+A whole stack with Airflow, a night of JPEGs of 512 x 512 pixels, Debian's Chromium on the same two cores. Each page of
+the worklist is opened, then scrolled from top to bottom while the browser notes every frame that it draws: 60 a second
+are 17 ms apart, and one that comes after 50 ms or more is what people call a stutter.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median, quantiles
+from typing import Any
+
+import click
+from playwright.sync_api import Page, sync_playwright
+
+from benchmarks.world import world
+from braintumor.review.worklist import PAGE_SIZE
+from embedded.stack import Stack
+
+_REVIEW = "/braintumor/review/"
+_STUTTER_MS = 50
+_OPENED = 10
+"""Times that the first page is opened."""
+
+
+@click.command()
+@click.option("--count", default=200, show_default=True, help="Scans of the night, a thumbnail each.")
+def main(count: int) -> None:
+    """Print how long the first page takes, how long all thumbnails, and the longest pause while scrolling."""
+    with world("resnet50", count, airflow=True) as made:
+        made.promote(made.models["fp32"])
+        made.night()()
+        with _signed_in(made.stack) as page:
+            address = made.stack.airflow.url + _REVIEW
+            opened = [_open(page, address) for _ in range(_OPENED)]
+            click.echo(f"first page of {count} scans, HTML, of {_OPENED}: {_spread([each['html'] for each in opened])}")
+            click.echo(f"the same, with what it shows at once: {_spread([each['load'] for each in opened])}")
+            pauses: list[float] = []
+            seconds, images = 0.0, 0
+            for number in range(-(-count // PAGE_SIZE)):
+                _open(page, f"{address}?page={number}")
+                found = page.evaluate(_SCROLL)
+                pauses += found["pauses"]
+                seconds, images = seconds + found["seconds"], images + found["images"]
+            stutters = sum(pause >= _STUTTER_MS for pause in pauses)
+            click.echo(
+                f"{images} thumbnails, scrolled through in {seconds:.1f} s: {len(pauses)} frames drawn, {stutters} of "
+                f"them {_STUTTER_MS} ms or more after the last, the longest {max(pauses):.0f} ms"
+            )
+
+
+@contextmanager
+def _signed_in(stack: Stack) -> Iterator[Page]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
+        raise click.ClickException("There is no chromium. Install Debian's package.")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1400, "height": 900})
+        page.goto(stack.airflow.url)
+        page.locator("input[name=username]").fill("reviewer")
+        page.locator("input[name=password]").fill(stack.state.secrets.reviewer_password)
+        page.get_by_role("button", name="Sign in").click()
+        page.wait_for_url(lambda url: "login" not in url)
+        yield page
+        browser.close()
+
+
+def _open(page: Page, address: str) -> dict[str, float]:
+    """Milliseconds from the request to the last byte of the page, and to the images that stand on the first screen."""
+    page.goto(address, wait_until="load")
+    times: dict[str, Any] = page.evaluate("performance.getEntriesByType('navigation')[0].toJSON()")
+    return {"html": times["responseEnd"] - times["requestStart"], "load": times["loadEventEnd"] - times["requestStart"]}
+
+
+def _spread(times: list[float]) -> str:
+    return f"median {median(times):.0f} ms, p95 {quantiles(times, n=20)[-1]:.0f} ms"
+
+
+_SCROLL = """async () => {
+  const pauses = [];
+  let isOver = false;
+  let last = await new Promise(requestAnimationFrame);
+  const begun = last;
+  const watch = (now) => { pauses.push(now - last); last = now; if (!isOver) requestAnimationFrame(watch); };
+  requestAnimationFrame(watch);
+  const end = document.documentElement.scrollHeight;
+  for (let at = 0; at < end; at += 40) {
+    window.scrollTo(0, at);
+    await new Promise(requestAnimationFrame);
+  }
+  const isShown = () => [...document.images].every((image) => image.complete && image.naturalWidth > 0);
+  while (!isShown()) await new Promise(requestAnimationFrame);
+  isOver = true;
+  return { pauses, images: document.images.length, seconds: (performance.now() - begun) / 1000 };
+}"""
+
+
+if __name__ == "__main__":
+    main()
