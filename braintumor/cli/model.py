@@ -189,22 +189,7 @@ def _time(text: str) -> datetime:
 
 
 def _print_history(history: ModelHistory) -> None:
-    from braintumor.evaluation.words import recipe
-
-    m, training = history.model, history.training
-    facts = {
-        "model": f"{m.model_name} (number {m.model_version_id})",
-        "standing": m.standing or "never promoted",
-        "backbone": f"{m.backbone}, {m.precision}, {m.image_size} x {m.image_size} pixels, {m.preprocessing}",
-        "recipe": recipe(m.recipe_name, m.recipe_override),
-        "training": f"from {m.initialisation} weights on snapshot {m.snapshot_id}",
-        "trained": f"{training.finished_at:%Y-%m-%d %H:%M} in {training.seconds:.0f} s on {training.device}",
-        "run": f"{training.run_key}, code {training.code_version}",
-        "files": m.artefact_uri,
-    }
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        click.echo(f"{name:{width}}  {value}")
+    _print_facts(history)
     _section(
         "Figures",
         ["snapshot", "split", "images", "accuracy", "95% interval", "recall", "F1", "calibration error", "looks"],
@@ -241,6 +226,25 @@ def _print_history(history: ModelHistory) -> None:
             for act in history.ledger
         ],
     )
+
+
+def _print_facts(history: ModelHistory) -> None:
+    from braintumor.evaluation.words import recipe
+
+    m, training = history.model, history.training
+    facts = {
+        "model": f"{m.model_name} (number {m.model_version_id})",
+        "standing": m.standing or "never promoted",
+        "backbone": f"{m.backbone}, {m.precision}, {m.image_size} x {m.image_size} pixels, {m.preprocessing}",
+        "recipe": recipe(m.recipe_name, m.recipe_override),
+        "training": f"from {m.initialisation} weights on snapshot {m.snapshot_id}",
+        "trained": f"{training.finished_at:%Y-%m-%d %H:%M} in {training.seconds:.0f} s on {training.device}",
+        "run": f"{training.run_key}, code {training.code_version}",
+        "files": m.artefact_uri,
+    }
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        click.echo(f"{name:{width}}  {value}")
 
 
 def _section(title: str, columns: list[str], rows: list[list[object]]) -> None:

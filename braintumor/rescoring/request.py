@@ -223,37 +223,7 @@ def _take_up(
     asked_for = {"of": of, "since": request.since, "until": request.until, "limit": request.limit}
     most = chunk_size * MAX_CHUNKS
     connection.execute(
-        text("""
-        with matching as (
-            select distinct on (latest_prediction.scan_id)
-                latest_prediction.scan_id,
-                latest_prediction.model_version_id,
-                latest_prediction.scored_at
-            from latest_prediction
-            left join withdrawn_model using (model_version_id)
-            where latest_prediction.model_version_id <> :model
-              and (case when :is_named then latest_prediction.model_name = any(cast(:of as text[]))
-                        else withdrawn_model.model_version_id is not null end)
-              and latest_prediction.scored_at >= coalesce(cast(:since as timestamptz), '-infinity')
-              and latest_prediction.scored_at < coalesce(cast(:until as timestamptz), 'infinity')
-            order by latest_prediction.scan_id, latest_prediction.scored_at desc
-        ),
-        numbered as (
-            select scan_id, model_version_id, row_number() over (order by scored_at desc, scan_id desc) - 1 as place
-            from matching
-        ),
-        taken as (
-            select scan_id, model_version_id, place from numbered where place < :limit
-        ),
-        opened as (
-            insert into rescore_run (
-                scoring_run_id, is_champion, actor, reason, asked_for, count_matching, count_asked)
-            select
-                :run, :is_champion, :actor, :reason, cast(:asked_for as jsonb),
-                (select count(*) from matching), (select count(*) from taken)
-        )
-        insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id)
-        select :run, scan_id, place / :chunk_size, model_version_id from taken"""),
+        text(_TAKE_UP),
         {
             "run": scoring_run_id,
             "model": model.model_version_id,
@@ -285,3 +255,37 @@ def _found(engine: Engine, run_key: str) -> int:
     if found is None:
         raise ScoringRunError(f"The rescore {run_key!r} vanished while it was being opened. Ask for it again.")
     return found
+
+
+_TAKE_UP = """
+    with matching as (
+        select distinct on (latest_prediction.scan_id)
+            latest_prediction.scan_id,
+            latest_prediction.model_version_id,
+            latest_prediction.scored_at
+        from latest_prediction
+        left join withdrawn_model using (model_version_id)
+        where latest_prediction.model_version_id <> :model
+          and (case when :is_named then latest_prediction.model_name = any(cast(:of as text[]))
+                    else withdrawn_model.model_version_id is not null end)
+          and latest_prediction.scored_at >= coalesce(cast(:since as timestamptz), '-infinity')
+          and latest_prediction.scored_at < coalesce(cast(:until as timestamptz), 'infinity')
+        order by latest_prediction.scan_id, latest_prediction.scored_at desc
+    ),
+    numbered as (
+        select scan_id, model_version_id, row_number() over (order by scored_at desc, scan_id desc) - 1 as place
+        from matching
+    ),
+    taken as (
+        select scan_id, model_version_id, place from numbered where place < :limit
+    ),
+    opened as (
+        insert into rescore_run (
+            scoring_run_id, is_champion, actor, reason, asked_for, count_matching, count_asked)
+        select
+            :run, :is_champion, :actor, :reason, cast(:asked_for as jsonb),
+            (select count(*) from matching), (select count(*) from taken)
+    )
+    insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id)
+    select :run, scan_id, place / :chunk_size, model_version_id from taken"""
+"""Into both tables at once, from one look at what matches."""
