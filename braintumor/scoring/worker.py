@@ -12,7 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Literal
@@ -192,12 +192,20 @@ class _Work:
     def _score(self, scans: list[ClaimedScan]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         readings = self.reader.store.concurrently(self.reader.read, scans)
-        for answered in one_ahead(self._begin(step) for step in _steps(readings, self.seconds)):
-            started = time.monotonic()
-            outcomes += answered()
-            self.seconds["infer"] += time.monotonic() - started
+        for answered in one_ahead(self._begin(step) for step in self._steps(readings)):
+            with self._timed("infer"):
+                outcomes += answered()
             renew(self.engine, self.held)
         return outcomes
+
+    def _steps(self, readings: Iterator[_Reading]) -> Iterator[list[_Reading]]:
+        """The readings, a bounded number at a time."""
+        while True:
+            with self._timed("read"):
+                step = take_step(readings, lambda reading: reading.frames if isinstance(reading, _Readable) else None)
+            if not step:
+                return
+            yield step
 
     def _begin(self, step: list[_Reading]) -> Callable[[], list[Outcome]]:
         """Submit a step to the engine; what is returned waits for its outcomes."""
@@ -206,8 +214,16 @@ class _Work:
         settled = [reading for reading in step if isinstance(reading, Rejected | Superseded)]
         originals = self.originals.find(reading.without_frames() for reading in readable)
         copied = [_copied(scan, originals[scan.scan_id]) for scan in readable if scan.scan_id in originals]
-        scored = _infer(self.model, self.second, [scan for scan in readable if scan.scan_id not in originals])
+        with self._timed("infer"):  # what is queued already may be waited for
+            scored = _infer(self.model, self.second, [scan for scan in readable if scan.scan_id not in originals])
         return lambda: [*settled, *copied, *scored()]
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        """Add up what this thread waits for each stage: most for the slowest, whatever runs beside it."""
+        started = time.monotonic()
+        yield
+        self.seconds[stage] += time.monotonic() - started
 
     def _note_unread(self, step: list[_Reading]) -> None:
         unread = [reading for reading in step if isinstance(reading, _Unread)]
@@ -281,17 +297,6 @@ class _Reader:
 
     def _pseudonym(self, kind: Literal["study", "series", "patient"], value: str | None) -> str | None:
         return None if value is None else pseudonym(value, kind=kind, key=self.pseudonym_key)
-
-
-def _steps(readings: Iterator[_Reading], seconds: dict[str, float]) -> Iterator[list[_Reading]]:
-    """The readings, a bounded number at a time; the seconds that the engine waited for them are added up."""
-    while True:
-        started = time.monotonic()
-        step = take_step(readings, lambda reading: reading.frames if isinstance(reading, _Readable) else None)
-        seconds["read"] += time.monotonic() - started
-        if not step:
-            return
-        yield step
 
 
 def _copied(scan: _Readable, original_id: int) -> Copied:
