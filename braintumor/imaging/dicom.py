@@ -17,7 +17,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut
 
 from braintumor.imaging.dicom_attributes import dicom_attributes
-from braintumor.imaging.display import colour_to_uint8, grey_to_uint8, unstated_range
+from braintumor.imaging.display import colour_to_uint8, grey_to_uint8, is_grey, unstated_range
 from braintumor.imaging.frames import Decoded, DicomIdentity, Frame, Limits, check_size
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.slices import choose
@@ -31,8 +31,6 @@ _NAMED_MODALITIES = frozenset(
 _PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ALLOCATED_BITS = (8, 16, 32)
-_GREY = 2
-"""Dimensions of a grey frame: (H, W)."""
 _MOST_ELEMENTS = 20_000
 """At the top of an object; scanners write some hundreds. Each costs 260 bytes and 5 us, and 8 bytes of a file make one:
 64 MiB of nothing else would be 2 GB and a minute."""
@@ -147,7 +145,7 @@ def _frames(dataset: Any) -> Iterator[Frame]:
 
 def _unstated_range(dataset: Any) -> tuple[float, float] | None:
     """From the lowest to the highest end of its frames' percentiles: a frame of noise is not blown up to a head."""
-    grey = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if stored.ndim == _GREY)
+    grey = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_grey(stored))
     found = [ends for index, stored in grey if (ends := unstated_range(stored, dataset, index=index)) is not None]
     return (min(low for low, _ in found), max(high for _, high in found)) if found else None
 
@@ -164,7 +162,7 @@ def _pixels(
     if photometric == "PALETTE COLOR":
         colour = apply_color_lut(stored, dataset)
         return colour_to_uint8(colour[..., :3], bits=colour.dtype.itemsize * 8)
-    if stored.ndim != _GREY:
+    if not is_grey(stored):
         return colour_to_uint8(stored, bits=int(properties["bits_stored"]))
     is_inverted = photometric == "MONOCHROME1"
     return grey_to_uint8(stored, dataset, is_inverted=is_inverted, index=index, unstated=unstated)

@@ -18,6 +18,11 @@ _WHITE = 255
 _BITS_SHOWN = 8
 
 
+def is_grey(pixels: NDArray[Any]) -> bool:
+    """Whether an image is (H, W), and not (H, W, 3)."""
+    return pixels.ndim == 2  # noqa: PLR2004
+
+
 def without_equal_channels(
     red: NDArray[np.uint8], green: NDArray[np.uint8], blue: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:

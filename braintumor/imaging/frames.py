@@ -19,13 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from braintumor.imaging.display import is_grey
 from braintumor.imaging.formats import Format, all_formats
 from braintumor.imaging.muted import MUTED
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.sniff import sniff
-
-_GREY = 2
-"""Dimensions."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,9 +91,8 @@ class Decoded:
         """sha256 over shape and grey pixels of every frame: equal for files that show the same, in any format."""
         digest = sha256()
         for frame in self.frames:
-            grey = (
-                frame.pixels if frame.pixels.ndim == _GREY else np.asarray(Image.fromarray(frame.pixels).convert("L"))
-            )
+            pixels = frame.pixels
+            grey = pixels if is_grey(pixels) else np.asarray(Image.fromarray(pixels).convert("L"))
             digest.update(str(grey.shape).encode())
             digest.update(np.ascontiguousarray(grey).data)
         return digest.hexdigest()

@@ -6,11 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from braintumor.imaging.display import is_grey
+
 PREPROCESSING = "letterbox-bilinear-1"
 """Fingerprint of ``prepare``; goes with every model and every prediction. Change it with any change of the pixels."""
-
-_GREY = 2
-"""Dimensions of a grey image: (H, W)."""
 
 
 def prepare(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
@@ -21,7 +20,7 @@ def prepare(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
     pixels come out on every machine. Grey is repeated to three channels, and equals its RGB copy.
     """
     small = np.asarray(Image.fromarray(pixels).resize(_fitted(pixels.shape, size), Image.Resampling.BILINEAR))
-    if small.ndim == _GREY:
+    if is_grey(small):
         small = np.repeat(small[..., None], 3, axis=2)
     return _centred(small, size)
 
