@@ -18,7 +18,7 @@ from braintumor.errors import ModelIntegrityError, OutOfDeviceMemoryError
 from braintumor.modelling.device import gpus, share_gpu_memory
 from braintumor.modelling.parity import PARITY, recorded_model
 from braintumor.serving.artefact import GRAPH, KERAS_WEIGHTS, Manifest
-from braintumor.serving.engine import EngineName, OpenVinoEngine, Result
+from braintumor.serving.engine import EngineName, OpenVinoEngine, Result, padded
 
 _BATCH = 64
 """Frames a call, to begin with."""
@@ -90,9 +90,8 @@ class FixedBatches:
         """One call; ``None`` when it is to be tried again with fewer frames."""
         from tensorflow.errors import ResourceExhaustedError
 
-        missing = self.size - len(frames)
         try:
-            outputs = self._call(np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]))
+            outputs = self._call(padded(frames, self.size))
             return {name: np.asarray(values)[: len(frames)] for name, values in outputs.items()}
         except ResourceExhaustedError as exc:
             if self.size == 1:

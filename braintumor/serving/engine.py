@@ -21,9 +21,10 @@ from braintumor.imaging.preprocess import PREPROCESSING
 from braintumor.serving.artefact import GRAPH, REFERENCE, Manifest, serving_sha256s, verify
 from braintumor.serving.novelty import Embeddings, distances, read_reference
 
-_BATCH = 8
-"""Frames a request: large enough to amortise a request, small enough to keep both cores busy at a chunk's end."""
-_REQUESTS_A_STREAM = 4
+_BATCH = 4
+"""Frames a request, always: a graph compiled for one number of frames is quicker than one that takes any. See
+docs/performance.md for the sizes tried."""
+_REQUESTS_A_STREAM = 8
 """That may be under way: the next step's are queued before the last one's are done, so that no core waits."""
 
 Result = dict[str, NDArray[np.float32]]
@@ -77,6 +78,14 @@ class OpenVinoEngine:
         core = openvino.Core()
         try:
             model = core.read_model(graph)
+            frames = model.input(0)
+            self.input_type: str = frames.get_element_type().get_type_name()
+            """Such as ``u8``."""
+            shape = frames.get_partial_shape()
+            self.input_shape = tuple(None if side.is_dynamic else side.get_length() for side in shape)
+            """As exported, ``None`` where any length is taken."""
+            shape[0] = _BATCH
+            model.reshape(shape)
         except RuntimeError as exc:
             raise ModelIntegrityError(f"OpenVINO cannot read {graph}: {str(exc).splitlines()[0]}") from exc
         # f32 is pinned: on processors with native bfloat16 OpenVINO would otherwise change the answers silently.
@@ -87,11 +96,6 @@ class OpenVinoEngine:
             compiled.get_property("INFERENCE_NUM_THREADS"),
         )
         self.device = f"{self.name}, {processor.strip()}, {threads} {'thread' if threads == 1 else 'threads'}"
-        frames = model.input(0)
-        self.input_type: str = frames.get_element_type().get_type_name()
-        """Such as ``u8``."""
-        self.input_shape = tuple(None if side.is_dynamic else side.get_length() for side in frames.get_partial_shape())
-        """``None`` where any length is taken."""
         self._compiled = compiled
         self._most_requests = _REQUESTS_A_STREAM * compiled.get_property("NUM_STREAMS")
         self._idle: list[Any] = []
@@ -117,8 +121,9 @@ class OpenVinoEngine:
     def _start(self, frames: NDArray[np.uint8]) -> _Part:
         if len(self._running) >= self._most_requests:
             self._collect_oldest()
-        part = _Part(request=self._idle.pop() if self._idle else self._compiled.create_infer_request())
-        part.request.start_async({0: frames})
+        request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        part = _Part(request=request, count=len(frames))
+        part.request.start_async({0: padded(frames, _BATCH)})
         self._running.append(part)
         return part
 
@@ -132,6 +137,8 @@ class _Part:
     """Frames under way in one request."""
 
     request: Any
+    count: int
+    """How many; the request's other answers are of padding."""
     outcome: Result | Exception | None = None
 
     @property
@@ -144,7 +151,9 @@ class _Part:
         try:
             self.request.wait()
             outputs = self.request.model_outputs
-            self.outcome = {output.any_name: self.request.get_tensor(output).data.copy() for output in outputs}
+            self.outcome = {
+                output.any_name: self.request.get_tensor(output).data[: self.count].copy() for output in outputs
+            }
         except Exception as exc:  # it belongs to those who asked, not to those who wait
             self.outcome = exc
         return self.request
@@ -155,6 +164,12 @@ class _Part:
             raise self.outcome
         assert self.outcome is not None
         return self.outcome
+
+
+def padded(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """``frames`` (N, ...), N >= 1, and the last of them again until there are ``count``."""
+    missing = count - len(frames)
+    return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing else frames
 
 
 class LoadedModel:
