@@ -118,6 +118,10 @@ def run_script(connection: Connection, sql: str) -> None:
         cursor.execute(sql)
 
 
+_AWAY = ("08", "28", "3D", "57P")
+"""Classes of SQLSTATE: no connection, or none for this login, or no such database, or a server that stops or starts."""
+
+
 def _address(engine: Engine) -> str:
     return f"{engine.url.host or 'a local socket'}:{engine.url.port or 5432}/{engine.url.database}"
 
@@ -125,9 +129,15 @@ def _address(engine: Engine) -> str:
 def _translated(engine: Engine, error: BaseException | None) -> DatabaseError:
     first_line = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")  # what follows may quote a row
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        if not (error.pgcode or _AWAY[0]).startswith(_AWAY):
+            return DatabaseUnreachableError(
+                f"Postgres at {_address(engine)} could not do it now: {first_line}. It may the next time: look at its "
+                "disk, memory and locks."
+            )
         return DatabaseUnreachableError(
             f"No usable connection to Postgres at {_address(engine)}: {first_line}. "
-            "Check that it runs and that BRAINTUMOR_DATABASE_URL or the Airflow connection braintumor_db names it."
+            "Check that it runs and that BRAINTUMOR_DATABASE_URL or the Airflow connection braintumor_db_<role> names "
+            "it."
         )
     hint = " Run `braintumor migrate` first." if "does not exist" in first_line else ""
     return DatabaseError(f"Postgres at {_address(engine)} refused: {first_line}.{hint}")

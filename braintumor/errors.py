@@ -20,6 +20,7 @@
     |   `-- MigrationError
     |-- QueryError                a question that the cookbook does not have
     |-- GuardError                the processes that decode do not start
+    |-- OutOfDeviceMemoryError    a device's memory does not suffice for one frame
     |-- DatasetError              labelled images that cannot become a snapshot
     |-- EvaluationError           figures that cannot be computed or compared
     |-- WeightsError              initial weights that cannot be had or do not fit

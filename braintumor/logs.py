@@ -21,6 +21,7 @@ from typing import TextIO
 import structlog
 from structlog.contextvars import bound_contextvars as bound
 from structlog.stdlib import ProcessorFormatter
+from structlog.tracebacks import ExceptionDictTransformer
 from structlog.types import Processor
 
 from braintumor.errors import ConfigurationError
@@ -53,7 +54,7 @@ def to_stream(stream: TextIO, *, timestamps: bool = True) -> None:
         shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     last: list[Processor] = [
         ProcessorFormatter.remove_processors_meta,
-        structlog.processors.dict_tracebacks,
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),  # locals hold keys
         structlog.processors.JSONRenderer(),
     ]
     handler = logging.StreamHandler(stream)

@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -19,7 +20,13 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+)
 
 from braintumor.errors import (
     BucketMissingError,
@@ -104,21 +111,33 @@ class ObjectStore:
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
-        """A client for the endpoint of the settings; nothing is sent yet."""
-        client = boto3.client(
-            "s3",
-            endpoint_url=settings.s3_endpoint,
-            aws_access_key_id=settings.s3_access_key,
-            aws_secret_access_key=settings.s3_secret_key,
-            region_name=settings.s3_region,
-            config=Config(
-                connect_timeout=5,
-                read_timeout=60,
-                retries={"mode": "standard", "max_attempts": 3},
-                max_pool_connections=2 * _READERS,
-                s3={"addressing_style": "path"} if settings.s3_endpoint else {},
-            ),
+        """A client for the endpoint of the settings; nothing is sent yet.
+
+        Raises:
+            ConfigurationError: the settings name no endpoint that can be, or a key without its secret.
+        """
+        config = Config(
+            connect_timeout=5,
+            read_timeout=60,
+            retries={"mode": "standard", "max_attempts": 3},
+            max_pool_connections=2 * _READERS,
+            s3={"addressing_style": "path"} if settings.s3_endpoint else {},
         )
+        try:
+            client = boto3.client(
+                "s3",
+                endpoint_url=settings.s3_endpoint,
+                aws_access_key_id=settings.s3_access_key,
+                aws_secret_access_key=settings.s3_secret_key,
+                region_name=settings.s3_region,
+                config=config,
+            )
+        except (ValueError, BotoCoreError) as exc:
+            raise ConfigurationError(
+                f"No client for S3 can be made of the settings ({type(exc).__name__}). BRAINTUMOR_S3_ENDPOINT must "
+                "look like http://host:port, and BRAINTUMOR_S3_ACCESS_KEY and BRAINTUMOR_S3_SECRET_KEY are given both "
+                f"or neither. Received the endpoint {settings.s3_endpoint!r}."
+            ) from None
         return cls(client, endpoint=settings.s3_endpoint or "AWS S3")
 
     def list(self, prefix: S3Uri) -> Iterator[ObjectEntry]:
@@ -241,11 +260,15 @@ class ObjectStore:
         """``map`` over threads that each wait for S3, in order, with a bounded number in flight."""
         source = iter(items)
         with ThreadPoolExecutor(_READERS) as pool:
-            waiting = [pool.submit(work, item) for item in islice(source, 2 * _READERS)]
+
+            def begin(item: T) -> Future[R]:
+                return pool.submit(copy_context().run, work, item)  # what the log is bound to holds there too
+
+            waiting = [begin(item) for item in islice(source, 2 * _READERS)]
             try:
                 while waiting:
                     yield waiting.pop(0).result()
-                    waiting.extend(pool.submit(work, item) for item in islice(source, 1))
+                    waiting.extend(begin(item) for item in islice(source, 1))
             finally:
                 for future in waiting:
                     future.cancel()
@@ -257,6 +280,15 @@ class ObjectStore:
             yield
         except ClientError as exc:
             raise self._client_error(exc, uri) from None
+        except (NoCredentialsError, PartialCredentialsError) as exc:
+            raise ConfigurationError(
+                f"There are no credentials for S3 at {self._endpoint} ({type(exc).__name__}). Set "
+                "BRAINTUMOR_S3_ACCESS_KEY and BRAINTUMOR_S3_SECRET_KEY, or the Airflow connection braintumor_s3."
+            ) from None
+        except ParamValidationError:
+            raise ConfigurationError(
+                f"S3 knows no address like this one in bucket {uri.bucket!r}. Correct the s3:// address."
+            ) from None
         except BotoCoreError as exc:
             raise ObjectStoreUnreachableError(
                 f"No usable answer from the S3 endpoint {self._endpoint} ({type(exc).__name__}). "

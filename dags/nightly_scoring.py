@@ -101,12 +101,13 @@ def nightly_scoring() -> None:
         """Prove that the night balances, and write the morning sheet."""
         from braintumor.errors import ScoringRunError
         from braintumor.scoring.night import Night
-        from wiring import settings
+        from wiring import reports_url, settings
 
         if scoring_run_id is None:
             raise ScoringRunError("Discovery failed, so there is no run to balance. See the log of `discover`.")
         found = settings("scorer")
-        balance = Night.open(found).reconcile(scoring_run_id, say=print, measured=metering.send)
+        night = Night.open(found)
+        balance = night.reconcile(scoring_run_id, say=print, measured=metering.send, reports_url=reports_url())
         print(balance)
         lineage.tell(found, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
         return str(balance)

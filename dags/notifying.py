@@ -27,6 +27,7 @@ from airflow.sdk.bases.notifier import BaseNotifier
 from braintumor.errors import ConfigurationError
 from braintumor.variables import NIGHT_DEADLINE_HOURS, RETRAIN_DEADLINE_HOURS, Variable
 from notifiers import Event, News, Run, tell
+from wiring import base_url, reports_url, settings
 
 if TYPE_CHECKING:
     from braintumor.evaluation.approval import Answer
@@ -186,7 +187,7 @@ class Waiting(BaseNotifier):
 @harmless
 def _waiting(context: Context) -> None:
     name = context["ti"].xcom_pull(task_ids="gate")["model_name"]
-    page = context["task"].generate_link_to_ui(task_instance=context["ti"]) if _base_url() else ""
+    page = context["task"].generate_link_to_ui(task_instance=context["ti"]) if base_url() else ""
     days = context["task"].response_timeout / timedelta(days=1)
     _tell(
         context,
@@ -284,7 +285,6 @@ def _person(context: Context) -> str | None:
 
 def _awaits_answer(run_id: str) -> bool:
     from braintumor.evaluation.approval import awaits_answer
-    from wiring import settings
 
     try:
         return awaits_answer(settings("trainer"), run_id)
@@ -305,19 +305,11 @@ def _run(context: Context) -> Run:
     return Run(**{name: str(values.get(name) or "") for name in Run.__annotations__})
 
 
-def _base_url() -> str:
-    from airflow.sdk.configuration import conf
-
-    return str(conf.get("api", "base_url", fallback="")).rstrip("/")
-
-
 def _run_page(run: Run) -> str:
-    base = _base_url()
+    base = base_url()
     return f"{base}/dags/{run.dag_id}/runs/{quote(run.run_id, safe='')}" if base else ""
 
 
 def _report(name: str) -> str:
     """A model's report in the plugin, where this machine knows Airflow's address."""
-    from wiring import reports_url
-
-    return f"{reports_url()}/model/{quote(name, safe='')}/report.html" if _base_url() else ""
+    return f"{reports_url()}/model/{quote(name, safe='')}/report.html" if base_url() else ""

@@ -135,7 +135,7 @@ def rescore_history() -> None:
         get_current_context()["chunk_number"] = chunk_number
         found = settings("scorer")
         counts = Rescore.open(found).score(scoring_run_id, [chunk_number])
-        lineage.tell(found, reads=["scan", found.scans_uri, found.models_uri], writes=["prediction"])
+        lineage.tell(found, reads=["scan", found.models_uri], writes=["prediction"])
         return counts
 
     @task(pool="score", trigger_rule="all_done")  # where a chunk failed, what the others changed is shown all the same

@@ -145,7 +145,7 @@ def weekly_retrain() -> None:
     def recipes() -> list[str]:
         """The recipes of this run, checked before hours are spent."""
         from braintumor.modelling.recipe import Recipe
-        from wiring import set_by_hand
+        from training_process import set_by_hand
 
         params = get_current_context()["params"]
         return [Recipe.load(name).override(**set_by_hand(params)).name for name in params["recipes"]]
@@ -153,7 +153,8 @@ def weekly_retrain() -> None:
     @task(queue="gpu", pool="gpu", map_index_template="{{ recipe }}")
     def train(recipe: str, snapshot_id: str) -> str:
         """Train one recipe in an interpreter of its own; returns the model's name."""
-        from wiring import set_by_hand, settings, train_in_subprocess
+        from training_process import set_by_hand, train_in_subprocess
+        from wiring import settings
 
         context = get_current_context()
         context["recipe"] = recipe

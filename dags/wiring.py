@@ -1,12 +1,7 @@
-"""What the DAG files share: settings from Airflow's connections, and the rules for retries. No logic."""
+"""What the DAG files share: settings from Airflow's connections, addresses, schedules, and the rules for retries."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,9 +18,10 @@ _RETRY_POLICY = ExceptionRetryPolicy(
             exception=[
                 "braintumor.errors.ObjectStoreUnreachableError",
                 "braintumor.errors.DatabaseUnreachableError",
+                "braintumor.errors.GuardError",
             ],
             action=RetryAction.RETRY,
-            reason="S3 or Postgres did not answer; they may again",
+            reason="S3, Postgres or this machine's memory was not there; they may be again",
         ),
         RetryRule(
             exception="braintumor.errors.BrainTumorError",
@@ -68,11 +64,16 @@ def schedule(variable: Variable) -> CronTriggerTimetable:
     )
 
 
-def reports_url() -> str:
-    """Where the plugin serves its reports: with Airflow's own address before it where this machine knows that."""
+def base_url() -> str:
+    """Airflow's own address, without a slash at its end; empty where this machine does not know it."""
     from airflow.sdk.configuration import conf
 
-    return conf.get("api", "base_url", fallback="").rstrip("/") + "/braintumor/reports"
+    return str(conf.get("api", "base_url", fallback="")).rstrip("/")
+
+
+def reports_url() -> str:
+    """Where the plugin serves its reports: with Airflow's own address before it where this machine knows that."""
+    return f"{base_url()}/braintumor/reports"
 
 
 def settings(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
@@ -96,56 +97,3 @@ def _connection(name: str) -> Connection:
             f"Airflow knows no connection {name!r}, or could not be asked. Define it, or set BRAINTUMOR_DATABASE_URL "
             "and BRAINTUMOR_S3_ENDPOINT (for AWS itself: a connection of type aws without an endpoint_url)."
         ) from error
-
-
-def set_by_hand(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What the retrain form sets instead of the recipes' own values; a field of its own goes before ``overrides``."""
-    named = {key: params[key] for key in ("epochs", "dropout", "learning_rate") if params[key] is not None}
-    return {**params["overrides"], **named}
-
-
-def train_in_subprocess(
-    found: Settings, recipe: str, *, snapshot_id: str, run_key: str, overrides: Mapping[str, Any]
-) -> str:
-    """Run ``braintumor train`` in an interpreter of its own, its progress in the task's log; returns the model's name.
-
-    TensorFlow in a forked task can hang, and keeps GPU memory until its process ends: so it gets a process that ends.
-    """
-    from braintumor import database
-    from braintumor.errors import TrainingError
-    from braintumor.registry import trained_in
-
-    arguments = ["--recipe", recipe, "--snapshot", snapshot_id, "--run-key", run_key]
-    for setting in _as_toml(overrides):
-        arguments += ["--set", setting]
-    command = [sys.executable, "-m", "braintumor", "train", *arguments]
-    exit_code = run_to_its_end(command, found.to_environment(os.environ))
-    if exit_code == 1:  # an error that would come again, and so is not retried; any other is
-        raise TrainingError(f"{recipe} came to no model, for the reason above. Mend it, and clear this task.")
-    if exit_code != 0:
-        raise RuntimeError(f"Training {recipe} ended with exit code {exit_code}; its own words are above.")
-    models = trained_in(database.connect(found), run_key)
-    return next(model.model_name for model in models if model.recipe_name == recipe)
-
-
-def _as_toml(values: Mapping[str, Any]) -> Iterator[str]:
-    """``key=value`` for each, ``table.key=value`` for those of tables: JSON's plain values are TOML's, but for null."""
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _as_toml({f"{key}.{name}": inner for name, inner in value.items()})
-        else:
-            yield f"{key}={json.dumps(value if value is not None else False)}"
-
-
-def run_to_its_end(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command with its output in this task's log; it ends with the task, whatever ends that. Returns its code."""
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        try:
-            for line in process.stdout or ():
-                print(line, end="")
-            return process.wait()
-        except BaseException:  # Airflow's time-out is no Exception
-            process.kill()  # nothing is half-written: a model is registered last, in one transaction
-            raise

@@ -3,9 +3,10 @@ from __future__ import annotations
 import traceback
 
 import pytest
+from sqlalchemy import text
 
 from braintumor import database
-from braintumor.errors import DatabaseError
+from braintumor.errors import DatabaseError, DatabaseUnreachableError
 from braintumor.settings import Settings
 
 
@@ -29,4 +30,15 @@ def test_a_connection_that_breaks_in_the_middle_is_named_with_the_remedy(empty_s
         database.transaction(engine) as connection,
     ):
         database.run_script(connection, "select pg_terminate_backend(pg_backend_pid())")
+    engine.dispose()
+
+
+def test_what_postgres_cannot_do_just_now_is_not_taken_for_a_broken_connection(empty_settings: Settings) -> None:
+    engine = database.connect(empty_settings)
+    with (
+        pytest.raises(DatabaseUnreachableError, match=r"could not do it now: canceling.*disk, memory and locks"),
+        database.transaction(engine) as connection,
+    ):
+        connection.execute(text("set local statement_timeout = 50"))
+        connection.execute(text("select pg_sleep(60)"))
     engine.dispose()

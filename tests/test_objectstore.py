@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,32 @@ def test_a_failing_reader_stops_the_others(store: ObjectStore) -> None:
 
     with pytest.raises(ValueError, match="three"):
         list(store.concurrently(work, range(1_000)))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"s3_endpoint": "localhost:9000"}, {"s3_secret_key": None}],
+    ids=["an endpoint without http", "a key without its secret"],
+)
+def test_settings_that_make_no_client_are_said_without_the_secret(library: Settings, wrong: dict[str, None]) -> None:
+    with pytest.raises(ConfigurationError, match="http://host:port, and BRAINTUMOR_S3_ACCESS_KEY") as caught:
+        ObjectStore.connect(replace(library, s3_access_key="the-key", **wrong))
+    assert "the-key" not in str(caught.value)
+
+
+def test_no_credentials_at_all_are_no_reason_to_try_again(
+    library: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    nobody = ObjectStore.connect(replace(library, s3_access_key=None, s3_secret_key=None))
+    with pytest.raises(ConfigurationError, match=r"no credentials for S3.*BRAINTUMOR_S3_ACCESS_KEY"):
+        nobody.require_bucket("bucket")
+
+
+def test_a_bucket_of_no_possible_name_is_no_reason_to_try_again(store: ObjectStore) -> None:
+    with pytest.raises(ConfigurationError, match=r"'my bucket'. Correct the s3:// address"):
+        store.require_bucket("my bucket")

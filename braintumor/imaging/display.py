@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 _PERCENTILES = (0.5, 99.5)
 """Displayed range where nobody names one: a few hot pixels do not darken the brain."""
 _WHITE = 255
+_WHITE_IN_16_BITS = 0xFFFF
 _BITS_SHOWN = 8
 
 
@@ -35,10 +36,12 @@ def without_equal_channels(
 def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Grey of more than 8 bits without a stated range, as in a 16-bit PNG: (H, W) -> uint8 (H, W).
 
-    An 8-bit image that was widened (v -> 257 v, or 256 v) comes back exactly; anything else is shown by percentiles.
+    An 8-bit image that was widened to 16 (v -> 257 v, or 256 v) comes back exactly; anything else is shown by
+    percentiles.
     """
     high, low = values >> _BITS_SHOWN, values & _WHITE
-    if values.max() > _WHITE and (np.array_equal(low, high) or not low.any()):
+    is_16_bits = values.min() >= 0 and _WHITE < values.max() <= _WHITE_IN_16_BITS
+    if is_16_bits and (np.array_equal(low, high) or not low.any()):
         return high.astype(np.uint8)
     return _to_uint8(_scaled(values.astype(np.float64), *displayed_range(values)))
 

@@ -54,7 +54,7 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
     RejectionReason.CORRUPT: ("The image data cannot be decoded.", "Export the image again from its source."),
     RejectionReason.TOO_MANY_BYTES: (
         "The file, as sent or once inflated, is larger than the limit.",
-        "Send single slices, or raise the limit.",
+        "Send single slices.",
     ),
     RejectionReason.TOO_MANY_PIXELS: (
         "The image, or all frames together, have more pixels than the limit.",

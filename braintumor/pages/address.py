@@ -26,6 +26,11 @@ def run_page(settings: Settings, run_key: str, page: str) -> S3Uri:
     return S3Uri.parse_prefix(settings.require("models_uri")) / run_path(run_key, page)
 
 
+def page_link(reports_url: str, run_key: str, page: str) -> str:
+    """The page's address below that of the reports in Airflow; empty where that is not known."""
+    return f"{reports_url}/{run_path(run_key, page)}" if reports_url else ""
+
+
 def _safe(run_key: str) -> str:
     """A run key as one part of an object key or an address; it never leads upwards."""
     kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in run_key)

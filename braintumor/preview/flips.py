@@ -13,8 +13,8 @@ from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import transaction
 from braintumor.labels import TumorClass
-from braintumor.preview.scans import Unread
 from braintumor.registry import ModelVersion
+from braintumor.scoring.answered import Unread
 
 
 class FlipKind(StrEnum):

@@ -13,13 +13,13 @@ from braintumor import database, registry
 from braintumor.database import transaction
 from braintumor.imaging.guard import shared_guard
 from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.pages.address import FLIP_PREVIEW, run_page, run_path
+from braintumor.pages.address import FLIP_PREVIEW, page_link, run_page
 from braintumor.pages.store import write_page
 from braintumor.preview.flips import FlipPreview, compare
 from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_pictures
-from braintumor.preview.scans import AnsweredScan, is_anything_scored, newest_answered
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.registry import ModelVersion
+from braintumor.scoring.answered import AnsweredScan, is_anything_scored, newest_answered
 from braintumor.settings import Settings
 
 SCANS = 500
@@ -62,7 +62,7 @@ def preview_candidate(
         run_key=verdict.run_key,
     )
     return {
-        "markdown": to_markdown(made.preview, address=f"{reports_url}/{run_path(verdict.run_key, FLIP_PREVIEW)}"),
+        "markdown": to_markdown(made.preview, address=page_link(reports_url, verdict.run_key, FLIP_PREVIEW)),
         "page_uri": str(made.page),
         "count_compared": made.preview.count_compared,
         "count_flip": made.preview.count_flip,

@@ -22,7 +22,7 @@ from braintumor.evaluation.words import figure
 from braintumor.objectstore import ObjectStore
 from braintumor.pages.environment import page_environment
 from braintumor.preview.flips import Flip, FlipPreview, Flips
-from braintumor.preview.scans import AnsweredScan, Unread, read_frames
+from braintumor.scoring.answered import AnsweredScan, Unread, read_frames
 
 SHOWN_FLIPS = 100
 """Flips with pictures on a page: 3 MB."""

@@ -17,8 +17,8 @@ from braintumor.database import transaction
 from braintumor.errors import ObjectStoreUnreachableError
 from braintumor.imaging.prepared import PreparedScan, take_step
 from braintumor.objectstore import ObjectStore
-from braintumor.preview.scans import AnsweredScan, Unread, read_frames
 from braintumor.registry import ModelVersion
+from braintumor.scoring.answered import AnsweredScan, Unread, read_frames
 from braintumor.serving.answer import Answer, answers, of_scan
 from braintumor.serving.engine import LoadedModel
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 from braintumor.database import transaction
 from braintumor.errors import ScoringRunError, UnbalancedRunError
 from braintumor.rescoring.request import RescoreRun
+from braintumor.scoring.reconcile import sum_in_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,12 +32,7 @@ class RescoreBalance:
         return self.count_unaccounted == 0
 
     def __str__(self) -> str:
-        parts = {name.removeprefix("count_"): count for name, count in asdict(self).items() if name != "count_asked"}
-        unaccounted = parts.pop("unaccounted")
-        if not parts["erased"]:
-            del parts["erased"]
-        total = " + ".join(f"{count} {name}" for name, count in parts.items())
-        return f"{self.count_asked} asked = {total}" + (f", but {unaccounted} UNACCOUNTED" if unaccounted else "")
+        return sum_in_words(asdict(self))
 
 
 def count_balance(engine: Engine, run: RescoreRun) -> RescoreBalance:

@@ -11,19 +11,20 @@ from typing import Any
 from sqlalchemy import Engine
 
 from braintumor import database
+from braintumor.errors import ObjectStoreUnreachableError, UnbalancedRunError
 from braintumor.imaging.guard import shared_guard
 from braintumor.logs import bound
 from braintumor.migrations import require_current
 from braintumor.objectstore import ObjectStore
-from braintumor.pages.address import RESCORE_REPORT, run_page, run_path
+from braintumor.pages.address import RESCORE_REPORT, page_link, run_page
 from braintumor.pages.store import write_page
 from braintumor.preview.page import with_pictures
-from braintumor.preview.scans import find_scans
 from braintumor.registry import load_model
 from braintumor.rescoring.balance import RescoreBalance, reconcile
 from braintumor.rescoring.report import make_report, report_page, to_markdown
 from braintumor.rescoring.request import Request, RescoreRun, age_warning, ask, chunks, load_rescore, models_before
 from braintumor.rescoring.work import rescore_chunk
+from braintumor.scoring.answered import find_scans
 from braintumor.scoring.plan import CHUNK_SIZE
 from braintumor.settings import Settings
 
@@ -73,15 +74,25 @@ class Rescore:
         *,
         on_chunk: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> dict[str, int]:
-        """Score chunks with the pinned model, which is loaded once; returns counts of outcomes."""
+        """Score chunks with the pinned model, which is loaded once; returns counts of outcomes.
+
+        Raises:
+            ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, the others are settled.
+        """
         run = load_rescore(self.engine, scoring_run_id)
         shared_guard()  # its processes start while the model is loaded
         model = load_model(self.store, self.settings, run.model)
         counts: Counter[str] = Counter()
+        unread: list[ObjectStoreUnreachableError] = []
         for done, chunk_number in enumerate(chunk_numbers, start=1):
             with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
-                counts += rescore_chunk(self.engine, self.store, model, run, chunk_number)
+                try:
+                    counts += rescore_chunk(self.engine, self.store, model, run, chunk_number)
+                except ObjectStoreUnreachableError as error:
+                    unread.append(error)
             on_chunk(done, len(chunk_numbers))
+        if unread:
+            raise unread[0]
         return dict(counts)
 
     def report(self, scoring_run_id: int | None, *, reports_url: str = "") -> dict[str, Any]:
@@ -97,9 +108,8 @@ class Rescore:
         page = report_page(report, shown, run_key=run.run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
         address = run_page(self.settings, run.run_key, RESCORE_REPORT)
         write_page(self.store, address, page)
-        link = f"{reports_url}/{run_path(run.run_key, RESCORE_REPORT)}" if reports_url else ""
         return {
-            "markdown": to_markdown(report, address=link),
+            "markdown": to_markdown(report, address=page_link(reports_url, run.run_key, RESCORE_REPORT)),
             "page_uri": str(address),
             "count_compared": report.count_compared,
             "count_flip": report.count_flip,
@@ -119,12 +129,23 @@ def rescore(
     say: Callable[[str], None] = lambda _: None,
     on_chunk: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> dict[str, Any]:
-    """Ask, score every chunk, report, reconcile; returns the report's summary and the balance."""
+    """Ask, score every chunk, report, reconcile; returns the report's summary and the balance.
+
+    Raises:
+        ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, for the same ``run_key``.
+    """
     job = Rescore.open(settings)
     run = job.ask(request, run_key=run_key, chunk_size=chunk_size, say=say)
     numbers = job.chunks(run.scoring_run_id)
-    if numbers:
-        job.score(run.scoring_run_id, numbers, on_chunk=on_chunk)
+    unread: ObjectStoreUnreachableError | None = None
+    try:
+        if numbers:
+            job.score(run.scoring_run_id, numbers, on_chunk=on_chunk)
+    except ObjectStoreUnreachableError as error:
+        unread = error
     made = job.report(run.scoring_run_id)
-    balance = job.reconcile(run.scoring_run_id)
+    try:
+        balance = job.reconcile(run.scoring_run_id)
+    except UnbalancedRunError as error:
+        raise unread or error from None  # the first says more, and that trying again helps
     return {"model": run.model.model_name, **asdict(balance), **made}

@@ -19,6 +19,7 @@ from braintumor.database import transaction
 from braintumor.errors import RescoreError, ScoringRunError
 from braintumor.registry import ModelVersion, champion, find_champion, find_model
 from braintumor.scoring.plan import CHUNK_SIZE, MAX_CHUNKS
+from braintumor.scoring.run import find_run
 from braintumor.serving.engine import EngineName
 
 
@@ -97,7 +98,7 @@ def ask(engine: Engine, request: Request, *, run_key: str, chunk_size: int = CHU
         ModelIntegrityError: there is no model of a name.
         ScoringRunError: a night has this ``run_key``.
     """
-    found = _find(engine, run_key)
+    found = find_run(engine, run_key, kind="rescore")
     if found is not None:
         return load_rescore(engine, found)
     model = _answering(engine, request)
@@ -113,7 +114,7 @@ def ask(engine: Engine, request: Request, *, run_key: str, chunk_size: int = CHU
         )
         if opened is not None:
             _take_up(connection, opened, request, model=model, of=of, chunk_size=chunk_size)
-    return load_rescore(engine, _found(engine, run_key))
+    return load_rescore(engine, find_run(engine, run_key, kind="rescore"))
 
 
 def load_rescore(engine: Engine, scoring_run_id: int | None) -> RescoreRun:
@@ -239,22 +240,6 @@ def _take_up(
             "asked_for": json.dumps({name: value for name, value in asked_for.items() if value}, default=str),
         },
     )
-
-
-def _find(engine: Engine, run_key: str) -> int | None:
-    with transaction(engine) as connection:
-        found: int | None = connection.scalar(
-            text("select scoring_run_id from scoring_run where run_key = :run_key"), {"run_key": run_key}
-        )
-    return found
-
-
-def _found(engine: Engine, run_key: str) -> int:
-    """The number of a run that is there, whoever of two askers at the same time opened it."""
-    found = _find(engine, run_key)
-    if found is None:
-        raise ScoringRunError(f"The rescore {run_key!r} vanished while it was being opened. Ask for it again.")
-    return found
 
 
 _TAKE_UP = """

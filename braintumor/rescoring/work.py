@@ -22,17 +22,12 @@ from braintumor.errors import ObjectStoreUnreachableError
 from braintumor.imaging.prepared import PreparedScan, take_step
 from braintumor.logs import bound
 from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.preview.scans import AnsweredScan, Unread, read_frames
 from braintumor.rescoring.request import RescoreRun
+from braintumor.scoring.answered import AnsweredScan, Unread, read_frames
+from braintumor.scoring.claim import DEATHS, UNREAD_IN_A_ROW
 from braintumor.scoring.predictions import write_predictions
 from braintumor.serving.answer import Answer, answers, of_scan
 from braintumor.serving.engine import EngineName, LoadedModel
-
-_DEATHS = 3
-"""So many workers may die with a scan in hand before it is set aside."""
-
-_UNDELIVERED_IN_A_ROW = 16
-"""After so many reads without an answer it is S3 that is away, not an object."""
 
 _log = logging.getLogger(__name__)
 
@@ -157,7 +152,7 @@ class _Work:
         pending = self._pending()
         self._score([scan for scan in pending if not scan.count_taken])
         for scan in pending:
-            if scan.count_taken >= _DEATHS:
+            if scan.count_taken >= DEATHS:
                 self._settle([Outcome(scan_id=scan.scan.scan_id, state=State.FAILED)])
             elif scan.count_taken:
                 self._score([scan])
@@ -210,7 +205,7 @@ class _Work:
             readings = self.store.concurrently(self._read, scans)
             while step := take_step(readings, lambda reading: None if isinstance(reading[1], Unread) else reading[1]):
                 undelivered = sum(frames is Unread.UNDELIVERED for _, frames in step)
-                if undelivered == len(step) >= _UNDELIVERED_IN_A_ROW:
+                if undelivered == len(step) >= UNREAD_IN_A_ROW:
                     raise ObjectStoreUnreachableError(
                         f"S3 delivered none of {len(step)} scans in a row. What was scored is kept: try again when S3 "
                         "answers."

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from threading import Event, Thread
 
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import copy_rows, transaction
-from braintumor.errors import ScoringRunError, StaleClaimError
+from braintumor.errors import DatabaseError, ScoringRunError, StaleClaimError
 from braintumor.imaging.rejection import Rejection
 from braintumor.objectstore import S3Uri
 from braintumor.scoring.predictions import PREDICTION_COLUMNS, SAME_ANSWER, of_same_answer, write_predictions
@@ -23,6 +24,12 @@ from braintumor.scoring.run import ScoringRun
 from braintumor.serving.answer import Answer
 
 LEASE_SECONDS = 120
+
+DEATHS = 3
+"""So many workers may die alone with a scan before it is set aside."""
+
+UNREAD_IN_A_ROW = 16
+"""After so many reads without an answer it is S3 that is away, not an object."""
 
 IS_AT_WORK = """exists (
     select from scoring_chunk
@@ -178,6 +185,39 @@ def renew(engine: Engine, held: Claim) -> None:
             where scoring_run_id = :run and chunk_number = :chunk"""),
             {"run": held.run.scoring_run_id, "chunk": held.chunk_number, "lease": LEASE_SECONDS},
         )
+
+
+@contextmanager
+def kept_alive(engine: Engine, held: Claim) -> Iterator[None]:
+    """Prolong the lease beside the work, however long a file takes; give it back after a failure in good order."""
+    try:
+        with _prolonging(engine, held):
+            yield
+    except StaleClaimError:
+        raise
+    except BaseException:
+        with suppress(DatabaseError):
+            release(engine, held)
+        raise
+
+
+@contextmanager
+def _prolonging(engine: Engine, held: Claim) -> Iterator[None]:
+    """A thread that prolongs the lease. That it cannot ends nothing: who settles finds out whose the chunk is."""
+    is_over = Event()
+
+    def prolong() -> None:
+        while not is_over.wait(LEASE_SECONDS / 4):
+            with suppress(DatabaseError, StaleClaimError):
+                renew(engine, held)
+
+    beside = Thread(target=prolong, name="lease", daemon=True)
+    beside.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        beside.join()
 
 
 def release(engine: Engine, held: Claim) -> None:

@@ -46,15 +46,14 @@ class Discovery:
     def __str__(self) -> str:
         return (
             f"{self.count_seen} objects seen: {self.count_new} new, {self.count_changed} changed, "
-            f"{self.count_unsupported} unsupported, {self.count_retried} retried"
+            f"{self.count_unsupported} ignored, {self.count_retried} retried"
         )
 
 
 def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
     """List the run's prefixes and enter what is new into the ledger, all in one transaction.
 
-    A retry lists again and replaces what its predecessor saw, unless work has been planned from it: then the listing
-    stands as it was stored.
+    What was stored stands: clearing the task does not list again, another run does.
 
     Raises:
         BucketMissingError: there is no such bucket; nothing was written.
@@ -66,6 +65,9 @@ def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
             return stored
         count_seen = _copy_listing(connection, chain.from_iterable(store.list(prefix) for prefix in run.scans))
         take_turns(connection, "discovery")  # one run at a time enters
+        stored = _stored(connection, run)
+        if stored is not None:  # by another attempt at this run, meanwhile
+            return stored
         _find_in_ledger(connection)
         _enter_new(connection, run)
         _reopen(connection, run)

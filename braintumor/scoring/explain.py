@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from tempfile import TemporaryDirectory
@@ -24,8 +23,9 @@ from braintumor.imaging.prepared import prepare_scan
 from braintumor.imaging.preprocess import PREPROCESSING
 from braintumor.imaging.rejection import Rejection
 from braintumor.labels import CLASSES
-from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.objectstore import ObjectStore
 from braintumor.registry import find_model, load_model
+from braintumor.scoring.answered import find_scans
 from braintumor.settings import Settings
 
 TOLERANCE = 1e-3
@@ -54,7 +54,9 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
     Raises:
         ObjectStoreUnreachableError: S3 did not answer, so nothing can be said.
     """
-    found = list(_changed_files(store, engine, chain))
+    data, found = _fetched(store, engine, chain)
+    if chain["preprocessing"] != PREPROCESSING:
+        found.insert(0, f"preprocessing: {chain['preprocessing']} then, {PREPROCESSING} today")
     try:
         with TemporaryDirectory(prefix="braintumor-replay-") as folder:
             fresh = replace(settings, cache_folder=folder)
@@ -63,7 +65,7 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
         return [*found, f"model: {error}"]
     if found:
         return found
-    decoded = decode(_read(store, engine, chain), limits=Limits())
+    decoded = decode(data, limits=Limits())
     if isinstance(decoded, Rejection):
         return [f"decoding: the scan is rejected today: {decoded.reason}"]
     pixels = prepare_scan(decoded, size=model.manifest.image_size).frame(chain["frame_index"])
@@ -75,29 +77,19 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
     return [] if distance <= TOLERANCE else [f"answer: a probability differs by {distance:.4f}"]
 
 
-def _changed_files(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> Iterator[str]:
-    """What can be said before anything is scored."""
-    if chain["preprocessing"] != PREPROCESSING:
-        yield f"preprocessing: {chain['preprocessing']} then, {PREPROCESSING} today"
+def _fetched(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> tuple[bytes, list[str]]:
+    """The object as it is today, and what is another with it."""
+    (scan,) = find_scans(engine, [chain["scan_id"]])
     try:
-        data = _read(store, engine, chain)
+        data = store.read(scan.location, etag=scan.etag, max_bytes=Limits().max_bytes)
     except ObjectMissingError:
-        yield "object: gone"
+        return b"", ["object: gone"]
     except ObjectChangedError:
-        yield "object: overwritten since it was scored"
+        return b"", ["object: overwritten since it was scored"]
     except ObjectRefusedError:
-        yield "object: S3 refuses to hand it out"
-    else:
-        if sha256(data).hexdigest() != chain["content_sha256"]:
-            yield "object: its sha256 differs"
-
-
-def _read(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> bytes:
-    with transaction(engine) as connection:
-        row = connection.execute(
-            text("select bucket, key, etag from scan_location where scan_id = :scan"), {"scan": chain["scan_id"]}
-        ).one()
-    return store.read(S3Uri(bucket=row.bucket, key=row.key), etag=row.etag, max_bytes=Limits().max_bytes)
+        return b"", ["object: S3 refuses to hand it out"]
+    is_same = sha256(data).hexdigest() == chain["content_sha256"]
+    return data, [] if is_same else ["object: its sha256 differs"]
 
 
 _CHAIN = """

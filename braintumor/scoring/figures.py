@@ -132,7 +132,7 @@ _PLANNED = """
     select kind.name, kind.amount
     from scoring_run
     cross join lateral (
-        values (1, 'new', count_new), (2, 'changed', count_changed), (3, 'unsupported', count_unsupported),
+        values (1, 'new', count_new), (2, 'changed', count_changed), (3, 'ignored', count_unsupported),
                (4, 'retried', count_retried)) as kind (place, name, amount)
     where scoring_run_id = :run and kind.amount is not null
     order by place"""

@@ -39,7 +39,9 @@ def require_comparable(model: ModelVersion, second: ModelVersion) -> None:
         why = "it is the champion itself"
     elif second.pruned_at is not None:
         why = "its files were pruned"
-    elif (second.image_size, second.preprocessing) != (model.image_size, model.preprocessing):
+    elif second.preprocessing != model.preprocessing:
+        why = f"its frames are prepared as {second.preprocessing}, the champion's as {model.preprocessing}"
+    elif second.image_size != model.image_size:
         why = f"it wants frames of {second.image_size} pixels, the champion of {model.image_size}"
     else:
         return

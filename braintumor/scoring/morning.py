@@ -23,7 +23,7 @@ from braintumor.errors import RedNightError
 from braintumor.pages.environment import page_environment
 from braintumor.scoring.figures import Figures, night_figures
 from braintumor.scoring.morning_rules import MorningRules
-from braintumor.scoring.reconcile import Balance, count_balance
+from braintumor.scoring.reconcile import Balance
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.answer import ReviewReason
 from braintumor.settings import Settings
@@ -97,15 +97,13 @@ class Sheet:
             )
 
 
-def make_sheet(engine: Engine, run: ScoringRun, rules: MorningRules, *, settings: Settings, failure: str = "") -> Sheet:
+def make_sheet(
+    engine: Engine, run: ScoringRun, balance: Balance, rules: MorningRules, *, settings: Settings, failure: str = ""
+) -> Sheet:
     """Judge a night from its rows, and record the judgement; ``failure`` is what reconciliation refused it for.
 
     The settings give the timezone of the days and the folder whose disk is looked at, which is this machine's.
-
-    Raises:
-        ScoringRunError: the run stored no listing.
     """
-    balance = count_balance(engine, run)
     figures = night_figures(
         engine, run, minimum_frames=rules.minimum_drift_frames, timezone=settings.require("timezone")
     )

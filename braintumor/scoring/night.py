@@ -10,12 +10,18 @@ from zoneinfo import ZoneInfo
 from sqlalchemy import Engine
 
 from braintumor import database
-from braintumor.errors import ConfigurationError, ObjectStoreError, ScoringRunError
+from braintumor.errors import (
+    ConfigurationError,
+    ObjectStoreError,
+    ObjectStoreUnreachableError,
+    ScoringRunError,
+    UnbalancedRunError,
+)
 from braintumor.imaging.guard import shared_guard
 from braintumor.logs import bound
 from braintumor.migrations import require_current
 from braintumor.objectstore import ObjectStore
-from braintumor.pages.address import MORNING_SHEET, run_page, run_path
+from braintumor.pages.address import MORNING_SHEET, page_link, run_page
 from braintumor.pages.store import write_page
 from braintumor.scoring.discovery import Discovery, discover
 from braintumor.scoring.measures import Measure, night_measures
@@ -129,8 +135,11 @@ class Night:
         *,
         say: Callable[[str], None] = lambda _: None,
         measured: Callable[[Measure], None] = lambda _: None,
+        reports_url: str = "",
     ) -> Balance:
         """Prove that the run balances, write its morning sheet, tell what was measured, and refuse a red night.
+
+        What is said links to the sheet's page below ``reports_url``.
 
         Raises:
             UnbalancedRunError: as of ``reconcile``; the sheet is written all the same.
@@ -138,32 +147,33 @@ class Night:
         """
         run = load_run(self.engine, scoring_run_id)
         rules = MorningRules.load(self.settings.morning_rules)
-        count_balance(self.engine, run)  # a run without a listing has no sheet
+        balance = count_balance(self.engine, run)  # a run without a listing has no sheet
+        refusal: ScoringRunError | None = None
         with bound(scoring_run_id=scoring_run_id):
             try:
-                balance = reconcile(self.engine, run)
+                reconcile(self.engine, run, balance)
             except ScoringRunError as error:
-                _log.error("it does not balance")
-                self._publish(
-                    make_sheet(self.engine, run, rules, settings=self.settings, failure=str(error)), say, measured
-                )
-                raise
-            sheet = make_sheet(self.engine, run, rules, settings=self.settings)
+                _log.error("refused: %s", error)
+                refusal = error
+            sheet = make_sheet(self.engine, run, balance, rules, settings=self.settings, failure=str(refusal or ""))
             _log.info("%s: %s", sheet.level, balance)
-            self._publish(sheet, say, measured)
+            say(to_markdown(sheet, address=page_link(reports_url, run.run_key, MORNING_SHEET)))
+            self._store(sheet, say)
+            for measure in night_measures(self.engine, sheet):
+                measured(measure)
+            if refusal is not None:
+                raise refusal
             sheet.require_not_red()
             return balance
 
-    def _publish(self, sheet: Sheet, say: Callable[[str], None], measured: Callable[[Measure], None]) -> None:
-        """Store and say the sheet. The row in Postgres has committed, so a page that S3 does not take is only said."""
+    def _store(self, sheet: Sheet, say: Callable[[str], None]) -> None:
+        """Store the sheet's page. Its row in Postgres has committed, so a page that S3 does not take is only said."""
         address = run_page(self.settings, sheet.run.run_key, MORNING_SHEET)
-        say(to_markdown(sheet, address=f"/braintumor/reports/{run_path(sheet.run.run_key, MORNING_SHEET)}"))
         try:
             write_page(self.store, address, sheet_page(sheet))
         except ObjectStoreError as error:
+            _log.warning("the page of the morning sheet was not stored: %s", error)
             say(f"The page of the morning sheet was not stored: {error}")
-        for measure in night_measures(self.engine, sheet):
-            measured(measure)
 
 
 _SHORTEST_KEY = 32
@@ -190,12 +200,23 @@ def score_night(
     say: Callable[[str], None] = lambda _: None,
     on_chunk: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Balance:
-    """Discover, plan, score every chunk, reconcile."""
+    """Discover, plan, score every chunk, reconcile. A chunk that S3 does not hand out whole stops no other.
+
+    Raises:
+        ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, for this run or another.
+    """
     night = Night.open(settings)
     run, discovery = night.begin(run_key=run_key, scans_uri=scans_uri, second_model=second_model)
     say(f"{discovery}; scoring with {run.model.model_name}")
     chunks = night.plan(run.scoring_run_id, chunk_size=chunk_size)
+    unread: list[ObjectStoreUnreachableError] = []
     for done, chunk in enumerate(chunks, start=1):
-        night.score(run.scoring_run_id, chunk)
+        try:
+            night.score(run.scoring_run_id, chunk)
+        except ObjectStoreUnreachableError as error:
+            unread.append(error)
         on_chunk(done, len(chunks))
-    return night.reconcile(run.scoring_run_id)
+    try:
+        return night.reconcile(run.scoring_run_id, say=say)
+    except UnbalancedRunError as error:
+        raise (unread[0] if unread else error) from None  # the first says more, and that trying again helps

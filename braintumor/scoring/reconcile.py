@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from sqlalchemy import Engine, text
@@ -32,22 +33,25 @@ class Balance:
         return self.count_unaccounted == 0
 
     def __str__(self) -> str:
-        parts = {name.removeprefix("count_"): count for name, count in asdict(self).items() if name != "count_seen"}
-        unaccounted = parts.pop("unaccounted")
-        if not parts["erased"]:
-            del parts["erased"]
-        total = " + ".join(f"{count} {name}" for name, count in parts.items())
-        return f"{self.count_seen} seen = {total}" + (f", but {unaccounted} UNACCOUNTED" if unaccounted else "")
+        return sum_in_words(asdict(self))
 
 
-def reconcile(engine: Engine, run: ScoringRun) -> Balance:
-    """Count the run's balance from the rows, record it, and refuse a run that does not balance.
+def sum_in_words(counts: Mapping[str, int]) -> str:
+    """``3 seen = 2 scored + 1 known``: the first count is the sum of the others; ``erased`` only where any are."""
+    (whole, total), *parts = ((name.removeprefix("count_"), count) for name, count in counts.items())
+    found = dict(parts)
+    unaccounted = found.pop("unaccounted")
+    told = " + ".join(f"{count} {name}" for name, count in found.items() if count or name != "erased")
+    return f"{total} {whole} = {told}" + (f", but {unaccounted} UNACCOUNTED" if unaccounted else "")
+
+
+def reconcile(engine: Engine, run: ScoringRun, balance: Balance) -> None:
+    """Record the run's balance, and refuse a run that does not balance.
 
     Raises:
         UnbalancedRunError: some object's rows do not say what became of it; the counts are recorded all the same.
-        ScoringRunError: the run stored no listing, was never planned, or could read none of its objects.
+        ScoringRunError: the run was never planned, or could read none of its objects.
     """
-    balance = count_balance(engine, run)
     _record(engine, run, balance)
     with transaction(engine) as connection:
         connection.execute(text("select mark_shared_pictures(:run)"), {"run": run.scoring_run_id})
@@ -59,7 +63,6 @@ def reconcile(engine: Engine, run: ScoringRun) -> Balance:
             "Scans that are still pending are scored by the next run, or by clearing the failed tasks of this one; a "
             "settled scan without its prediction means that rows were deleted: restore them from a backup."
         )
-    return balance
 
 
 def count_balance(engine: Engine, run: ScoringRun) -> Balance:

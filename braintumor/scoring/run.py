@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sqlalchemy import Engine, text
 
@@ -32,13 +33,17 @@ class ScoringRun:
 def open_run(
     engine: Engine, *, run_key: str, scans: ScanPrefixes, scored_by: EngineName, second: str | None = None
 ) -> ScoringRun:
-    """Open a run and pin the champion, the engine and a second model; one ``run_key`` finds one run.
+    """Open a run and pin the champion, the engine and a second model; one ``run_key`` finds one run, as it was opened.
 
     Raises:
+        ScoringRunError: the key is that of a rescore.
         NoChampionError: nobody has been promoted, so nothing was opened.
         ConfigurationError: the engine does not run such a model, or the second one cannot be asked beside it.
         ModelIntegrityError: there is no model of that name.
     """
+    found = find_run(engine, run_key, kind="night")
+    if found is not None:
+        return load_run(engine, found)
     model = champion(engine)
     require_runnable(model, scored_by)
     other = None if second is None else find_model(engine, second)
@@ -59,10 +64,24 @@ def open_run(
                 "second": other and other.model_version_id,
             },
         )
-        found: int = connection.execute(
-            text("select scoring_run_id from scoring_run where run_key = :run_key"), {"run_key": run_key}
-        ).scalar_one()
-    return load_run(engine, found)
+    opened = find_run(engine, run_key, kind="night")  # by whoever of two at the same time
+    assert opened is not None
+    return load_run(engine, opened)
+
+
+def find_run(engine: Engine, run_key: str, *, kind: Literal["night", "rescore"]) -> int | None:
+    """The number of the run with that key, if there is one.
+
+    Raises:
+        ScoringRunError: there is one of the other kind.
+    """
+    with transaction(engine) as connection:
+        row = connection.execute(
+            text("select scoring_run_id, kind from scoring_run where run_key = :run_key"), {"run_key": run_key}
+        ).one_or_none()
+    if row is not None and row.kind != kind:
+        raise ScoringRunError(f"The run key {run_key!r} is that of a {row.kind}. Choose another key.")
+    return None if row is None else int(row.scoring_run_id)
 
 
 def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:

@@ -12,21 +12,18 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Literal
 
 import numpy as np
 from sqlalchemy import Engine
 
 from braintumor.errors import (
-    DatabaseError,
     ObjectChangedError,
     ObjectMissingError,
     ObjectRefusedError,
     ObjectStoreUnreachableError,
-    StaleClaimError,
 )
 from braintumor.imaging.deidentify import pseudonym
 from braintumor.imaging.frames import Limits
@@ -36,6 +33,8 @@ from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.logs import bound
 from braintumor.objectstore import ObjectStore
 from braintumor.scoring.claim import (
+    DEATHS,
+    UNREAD_IN_A_ROW,
     Claim,
     ClaimedScan,
     Copied,
@@ -46,7 +45,7 @@ from braintumor.scoring.claim import (
     Superseded,
     alone,
     claim,
-    release,
+    kept_alive,
     renew,
     settle,
 )
@@ -56,12 +55,6 @@ from braintumor.scoring.run import ScoringRun
 from braintumor.serving.answer import answers, of_scan
 from braintumor.serving.audit import AUDIT_SHARE, is_audited
 from braintumor.serving.engine import LoadedModel
-
-_DEATHS_ALONE = 3
-"""So many workers may die alone with a scan before it is rejected."""
-
-_UNREAD_IN_A_ROW = 16
-"""After so many reads without an answer it is S3 that is away, not an object."""
 
 _DEAD = ", one of which may have killed the worker before"
 
@@ -111,30 +104,24 @@ def score_chunk(
 
     Raises:
         StaleClaimError: a newer attempt owns the chunk; nothing was written since it does.
-        ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, the others are settled.
+        ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending. The others are settled, unless
+            nothing came any more: then what was not scored by then stays pending too.
     """
     held = claim(engine, run, chunk_number)
     if held is None:
         _log.info("settled already")
         return Counter()
     _log.info("claimed, attempt %d: %d scans%s", held.attempt, len(held.scans), _DEAD * held.after_death)
-    erased = Erased.load(engine, pseudonym_key)  # after the claim: nobody is erased while a chunk is at work
-    reader = _Reader(
-        store=store,
-        guard=guard or shared_guard(),
-        size=model.manifest.image_size,
-        pseudonym_key=pseudonym_key,
-        erased=erased,
-        limits=limits or Limits(),
-    )
-    try:
+    with kept_alive(engine, held):
+        reader = _Reader(
+            store=store,
+            guard=guard or shared_guard(),
+            size=model.manifest.image_size,
+            pseudonym_key=pseudonym_key,
+            erased=Erased.load(engine, pseudonym_key),  # after the claim: nobody is erased while a chunk is at work
+            limits=limits or Limits(),
+        )
         return _Work(engine=engine, model=model, second=second, held=held, reader=reader).finish()
-    except StaleClaimError:
-        raise
-    except BaseException:
-        with suppress(DatabaseError):
-            release(engine, held)
-        raise
 
 
 @dataclass(kw_only=True)
@@ -174,7 +161,7 @@ class _Work:
         return self.counts
 
     def _score_alone(self, scan: ClaimedScan) -> list[Outcome]:
-        if scan.count_alone >= _DEATHS_ALONE:
+        if scan.count_alone >= DEATHS:
             detail = f"{scan.count_alone} workers died while they were alone with it"
             rejection = Rejection(reason=RejectionReason.PROCESSING_FAILED, detail=detail)
             return [Rejected(scan_id=scan.scan_id, rejection=rejection)]
@@ -192,10 +179,14 @@ class _Work:
     def _score(self, scans: list[ClaimedScan]) -> list[Outcome]:
         outcomes: list[Outcome] = []
         readings = self.reader.store.concurrently(self.reader.read, scans)
-        for answered in one_ahead(self._begin(step) for step in self._steps(readings)):
-            with self._timed("infer"):
-                outcomes += answered()
-            renew(self.engine, self.held)
+        try:
+            for answered in one_ahead(self._begin(step) for step in self._steps(readings)):
+                with self._timed("infer"):
+                    outcomes += answered()
+                renew(self.engine, self.held)
+        except ObjectStoreUnreachableError:  # nothing comes any more: what was scored by then is kept
+            self._settle(outcomes)
+            raise
         return outcomes
 
     def _steps(self, readings: Iterator[_Reading]) -> Iterator[list[_Reading]]:
@@ -229,7 +220,7 @@ class _Work:
         unread = [reading for reading in step if isinstance(reading, _Unread)]
         self.unread += unread
         _tell(unread)
-        if len(unread) == len(step) >= _UNREAD_IN_A_ROW:
+        if len(unread) == len(step) >= UNREAD_IN_A_ROW:
             raise unread[-1].error
 
     def _settle(self, outcomes: list[Outcome], *, is_last: bool = False) -> None:
@@ -277,14 +268,15 @@ class _Reader:
         found = self.guard.read(data, size=self.size, limits=self.limits)
         if isinstance(found, Rejection):
             return Rejected(scan_id=scan.scan_id, rejection=found)
-        facts = self._facts(data, found)
+        facts = self._facts(found)
         if self.erased.holds(facts.patient_pseudonym):
             refusal = Rejection(reason=RejectionReason.SUBJECT_ERASED, detail="of a person who was erased")
             return Rejected(scan_id=scan.scan_id, rejection=refusal)
         return _Readable(scan_id=scan.scan_id, facts=facts, frames=found.scan)
 
-    def _facts(self, data: bytes, found: PreparedFile) -> ScanFacts:
-        identity, content_sha256 = found.dicom, sha256(data).hexdigest()
+    def _facts(self, found: PreparedFile) -> ScanFacts:
+        identity, content_sha256 = found.dicom, found.scan.content_sha256
+        assert content_sha256 is not None
         return ScanFacts(
             format=found.format,
             content_sha256=content_sha256,

@@ -70,12 +70,12 @@ def test_lineage_is_told_of_each_prefix_and_a_failure_of_it_stops_nothing(
         from braintumor.settings import Settings
         lineage.tell(Settings(), reads=["scan"])
         settings = Settings(database_url="postgresql://u:p@db.example.org/brain")
-        lineage.tell(settings, reads=["s3://a/x/, s3://b/y/", None, "scan"], writes=["prediction"])
+        lineage.tell(settings, reads=["s3://a/x,1/, s3://b/y/", None, "scan"], writes=["prediction"])
         found = get_hook_lineage_collector().collected_assets
         print("told " + json.dumps([entry.asset.uri for entry in found.inputs + found.outputs]))
         """
     done = in_airflow(listening(dag_runner, tmp_path / "events"), code)
     (told,) = [line.removeprefix("told ") for line in done.stdout.splitlines() if line.startswith("told ")]
     tables = [f"postgres://db.example.org:5432/brain/braintumor/{name}" for name in ("scan", "prediction")]
-    assert json.loads(told) == ["s3://a/x", "s3://b/y", *tables]
+    assert json.loads(told) == ["s3://a/x,1", "s3://b/y", *tables]
     assert "cannot be told; the task goes on" in done.stdout + done.stderr

@@ -57,7 +57,7 @@ def test_what_the_form_sets_by_hand_reaches_the_command_as_it_was_typed(dag_runn
         dag_runner,
         """
         import tomllib
-        from wiring import _as_toml, set_by_hand
+        from training_process import _as_toml, set_by_hand
         others = {"batch_size": 64, "dropout": 0.9, "augmentation": {"zoom": 1e-05}, "fine_tuning": None}
         found = set_by_hand({"epochs": 3, "dropout": 0.25, "learning_rate": None, "overrides": others})
         print(tomllib.loads("\\n".join(_as_toml(found))))
@@ -79,7 +79,7 @@ def test_a_task_that_is_timed_out_takes_its_training_along(dag_runner: DagRunner
         dag_runner,
         """
         import os, signal, sys
-        from wiring import run_to_its_end
+        from training_process import run_to_its_end
 
         class TimedOut(BaseException): ...
         def ring(*_):

@@ -15,7 +15,7 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from braintumor.imaging.display import window
+from braintumor.imaging.display import deep_to_uint8, window
 from braintumor.imaging.frames import Decoded, decode
 from braintumor.imaging.phantom import draw
 from braintumor.labels import TumorClass
@@ -200,3 +200,12 @@ class TestSameImage:
     def test_a_transparent_grey_level_is_black(self) -> None:
         level = int(GREY.max())
         np.testing.assert_array_equal(shown(png(GREY, transparency=level)), np.where(level == GREY, 0, GREY))
+
+
+class TestDepthsBeyondSixteenBits:
+    """A TIFF may hold 32: nothing of it is cut off."""
+
+    @pytest.mark.parametrize("shift", [8, 16])
+    def test_show_what_the_same_values_show_unshifted(self, shift: int) -> None:
+        ramp = np.tile(np.linspace(0, 4095, 96).astype(np.int32), (96, 1))
+        np.testing.assert_array_equal(deep_to_uint8(ramp << shift), deep_to_uint8(ramp))

@@ -18,8 +18,8 @@ from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.preview.flips import FlipKind, FlipPreview
 from braintumor.preview.job import Previewed, make_preview, preview_candidate
 from braintumor.preview.page import summary
-from braintumor.preview.scans import Unread
 from braintumor.registry import ModelVersion, TrainingRecord
+from braintumor.scoring.answered import Unread
 from braintumor.scoring.night import score_night
 from braintumor.serving.artefact import Manifest
 from braintumor.settings import Settings

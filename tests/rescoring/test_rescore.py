@@ -424,7 +424,7 @@ def test_a_rescore_is_no_night(night: Settings) -> None:
     with pytest.raises(ScoringRunError, match="no rescore of number 1"):
         Rescore.open(night).reconcile(1)
     engine = database.connect(night)
-    with pytest.raises(ScoringRunError, match="no rescore of number 1"):
+    with pytest.raises(ScoringRunError, match="is that of a night"):
         ask(engine, Request(actor="ann", reason="r"), run_key="night")
     engine.dispose()
 

@@ -103,7 +103,7 @@ class TestANightOfTwoBuckets:
         put_each(two, "a.png", png(seed=1))
         done = run_braintumor(two, "score", "--json", two.require("scans_uri"))
         assert json.loads(done.stdout)["count_scored"] == 2
-        assert "2 objects seen: 2 new, 0 changed, 0 unsupported, 0 retried; scoring with" in done.stderr
+        assert "2 objects seen: 2 new, 0 changed, 0 ignored, 0 retried; scoring with" in done.stderr
         made = f"fresh-{uuid.uuid4().hex}"
         more = replace(two, scans_uri=f"{two.scans_uri},s3://{made}/")
         assert f"{made}: made" in run_braintumor(more, "bucket", "create").stdout
@@ -116,7 +116,7 @@ class TestThePlan:
         put("folder/.DS_Store", b"litter")
         night = Night.open(settings)
         run, first = night.begin(run_key="first")
-        assert str(first) == "4 objects seen: 3 new, 0 changed, 1 unsupported, 0 retried"
+        assert str(first) == "4 objects seen: 3 new, 0 changed, 1 ignored, 0 retried"
         (chunk,) = night.plan(run.scoring_run_id)
         change(settings, "update scan set chunk_number = null where scan_id = "
                "(select scan_id from scan_location where key like '%waits.png')")  # fmt: skip
@@ -160,5 +160,5 @@ class TestThePlan:
         for chunk in night.plan(run.scoring_run_id):
             night.score(run.scoring_run_id, chunk)
         night.reconcile(run.scoring_run_id, say=said.append)
-        assert "- Planned: 1 new, 0 changed, 1 unsupported, 0 retried" in said[0]
+        assert "- Planned: 1 new, 0 changed, 1 ignored, 0 retried" in said[0]
         assert "got 1 (too few days" in said[0]

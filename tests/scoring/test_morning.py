@@ -47,7 +47,7 @@ def test_a_usual_night_is_green_and_its_sheet_holds_the_figures_but_no_key(setti
     run, _ = night.begin(run_key="night")
     for chunk in night.plan(run.scoring_run_id):
         night.score(run.scoring_run_id, chunk)
-    balance = night.reconcile(run.scoring_run_id, say=said.append)
+    balance = night.reconcile(run.scoring_run_id, say=said.append, reports_url="/braintumor/reports")
     page = ObjectStore.connect(settings).read(run_page(settings, "night", MORNING_SHEET)).decode()
     ((answer,),) = rows(settings, "select predicted_class::text from prediction")
     for words in (str(balance), run.model.model_name, f"{answer} 1", "too few days"):

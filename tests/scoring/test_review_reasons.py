@@ -17,10 +17,10 @@ from sqlalchemy import Engine
 from braintumor import database, registry
 from braintumor.evaluation.soundness import verify_model
 from braintumor.objectstore import ObjectStore
-from braintumor.preview.scans import newest_answered
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.rescoring.job import rescore
 from braintumor.rescoring.request import Request
+from braintumor.scoring.answered import newest_answered
 from braintumor.scoring.night import score_night
 from braintumor.serving.audit import is_audited
 from braintumor.settings import Settings

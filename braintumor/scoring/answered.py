@@ -1,4 +1,4 @@
-"""The newest scans that a model answered, and their frames as they were scored."""
+"""Scans that have an answer: where they lie, and their frames as they were scored."""
 
 from __future__ import annotations
 

@@ -1,0 +1,146 @@
+"""What one object, one chunk or one attempt meets does not end the others, and the same run is gone on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Barrier
+
+import pytest
+
+from braintumor import database
+from braintumor.errors import ObjectStoreUnreachableError, ScoringRunError
+from braintumor.objectstore import ObjectStore
+from braintumor.rescoring.job import rescore
+from braintumor.rescoring.request import Request, ask
+from braintumor.scoring import discovery
+from braintumor.scoring.night import Night, score_night
+from braintumor.settings import Settings
+from tests.conftest import run_braintumor
+from tests.faulty_s3 import FaultyS3, faulty_s3
+from tests.models import add_model, promote
+from tests.scoring.test_night import png
+from tests.sql import change, rows
+
+Put = Callable[[str, bytes], None]
+
+
+@pytest.fixture
+def door(settings: Settings) -> Iterator[FaultyS3]:
+    with faulty_s3(settings.require("s3_endpoint")) as server:
+        yield server
+
+
+@pytest.fixture
+def through(settings: Settings, door: FaultyS3) -> Settings:
+    """The same world, its S3 seen through the door."""
+    return replace(settings, s3_endpoint=door.url)
+
+
+def states(settings: Settings) -> list[str]:
+    return [str(state) for (state,) in rows(settings, "select state::text from scan order by scan_id")]
+
+
+class TestAnObjectThatS3CannotDeliver:
+    def test_stops_no_other_chunk_and_the_same_key_goes_on(self, through: Settings, door: FaultyS3, put: Put) -> None:
+        for number in range(3):
+            put(f"{number}.png", png(seed=number))
+        door.faults["0.png"] = (500, "InternalError")
+        said: list[str] = []
+        with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0"):
+            score_night(through, run_key="night", chunk_size=1, say=said.append)
+        assert states(through) == ["pending", "scored", "scored"]
+        assert rows(through, "select state::text, count_unaccounted from scoring_run") == [("unbalanced", 1)]
+        assert "RED" in said[-1]
+        door.faults.clear()
+        assert score_night(through, run_key="night", chunk_size=1).count_scored == 3
+
+    def test_ends_the_command_with_try_again_and_the_key_to_do_it_with(
+        self, through: Settings, door: FaultyS3, put: Put
+    ) -> None:
+        put("a.png", png())
+        door.faults["a.png"] = (500, "InternalError")
+        done = run_braintumor(through, "score", check=False)
+        assert done.returncode == 75
+        ((key,),) = rows(through, "select run_key from scoring_run")
+        assert f"run key, to go on with after an interruption: {key}" in done.stderr
+        door.faults.clear()
+        assert "1 seen = 1 scored" in run_braintumor(through, "score", "--run-key", str(key)).stdout
+
+    def test_stops_no_other_chunk_of_a_rescore(self, through: Settings, door: FaultyS3, put: Put) -> None:
+        for number in range(3):
+            put(f"{number}.png", png(seed=number))
+        score_night(through, run_key="night")
+        ((before,),) = rows(through, "select model_name from champion")
+        add_model(through, "other")
+        promote(through, "other")
+        door.faults["2.png"] = (500, "InternalError")  # the latest come first
+        request = Request(actor="ann", reason="r", of=(str(before),))
+        with pytest.raises(ObjectStoreUnreachableError):
+            rescore(through, request, run_key="again", chunk_size=1)
+        assert rows(through, "select count_rescored, count_unaccounted from rescore_balance") == [(2, 1)]
+        door.faults.clear()
+        assert rescore(through, request, run_key="again", chunk_size=1)["count_rescored"] == 3
+
+
+def test_what_was_scored_before_s3_went_away_is_kept(through: Settings, door: FaultyS3, put: Put) -> None:
+    for number in range(96):
+        put(f"{number:02}.png", png(seed=number))
+    for number in range(64, 96):
+        door.faults[f"{number}.png"] = (500, "InternalError")
+    night = Night.open(through)
+    run, _ = night.begin(run_key="night")
+    (chunk,) = night.plan(run.scoring_run_id)
+    with pytest.raises(ObjectStoreUnreachableError):
+        night.score(run.scoring_run_id, chunk)
+    assert states(through).count("scored") == 32  # the second step was under way
+    door.faults.clear()
+    assert night.score(run.scoring_run_id, chunk) == {"scored": 64}
+
+
+class TestARunThatIsGoneOnWith:
+    def test_needs_no_champion(self, settings: Settings, put: Put) -> None:
+        put("a.png", png())
+        night = Night.open(settings)
+        night.begin(run_key="night")
+        change(settings, "alter table promotion disable trigger user; delete from promotion")
+        assert score_night(settings, run_key="night").count_scored == 1
+
+    def test_has_a_key_that_the_other_kind_cannot_take(self, settings: Settings, put: Put) -> None:
+        put("a.png", png())
+        score_night(settings, run_key="night")
+        engine = database.connect(settings)
+        with pytest.raises(ScoringRunError, match=r"'night' is that of a night. Choose another"):
+            ask(engine, Request(actor="ann", reason="r"), run_key="night")
+        ask(engine, Request(actor="ann", reason="r"), run_key="rescore")
+        engine.dispose()
+        with pytest.raises(ScoringRunError, match=r"'rescore' is that of a rescore. Choose another"):
+            score_night(settings, run_key="rescore")
+
+    def test_may_be_listed_by_two_at_a_time(
+        self, settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        put("a.png", png())
+        meet, enter = Barrier(2, timeout=60), discovery.take_turns
+
+        def together(*arguments: object) -> None:
+            meet.wait()  # both have listed, and neither has stored
+            enter(*arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(discovery, "take_turns", together)
+        opened = Night.open(settings)
+        with ThreadPoolExecutor(2) as pool:
+            found = [pool.submit(opened.begin, run_key="night") for _ in range(2)]
+            assert {discovered.result()[1].count_seen for discovered in found} == {1}
+        assert rows(settings, "select count(*) from sighting") == [(1,)]
+
+
+def test_what_the_log_is_bound_to_holds_in_the_threads_that_read(settings: Settings) -> None:
+    from structlog.contextvars import get_contextvars
+
+    from braintumor.logs import bound
+
+    with bound(scan_id=7):
+        found = list(ObjectStore.connect(settings).concurrently(lambda _: get_contextvars(), range(40)))
+    assert found == [{"scan_id": 7}] * 40
