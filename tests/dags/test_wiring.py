@@ -38,6 +38,28 @@ def test_a_connection_that_is_not_there_is_named_and_the_task_is_retried(dag_run
     assert "Airflow knows no connection 'braintumor_db_scorer', or could not be asked" in done.stderr
 
 
+def test_what_may_pass_is_retried_and_what_would_come_again_is_not(dag_runner: DagRunner) -> None:
+    done = in_airflow(
+        dag_runner,
+        """
+        from braintumor import errors
+        from wiring import DEFAULT_ARGS
+        for error in (errors.ObjectStoreUnreachableError, errors.DatabaseUnreachableError, errors.GuardError,
+                      errors.DatabaseError, errors.ConfigurationError, MemoryError):
+            decision = DEFAULT_ARGS["retry_policy"].evaluate(error("x"), 1, 5, None)
+            print(error.__name__, decision.action.value)
+        """,
+    )
+    assert done.stdout.splitlines()[-6:] == [
+        "ObjectStoreUnreachableError retry",
+        "DatabaseUnreachableError retry",
+        "GuardError retry",
+        "DatabaseError fail",
+        "ConfigurationError fail",
+        "MemoryError default",
+    ], done.stderr
+
+
 def test_connections_are_used_where_the_environment_names_nothing(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
