@@ -133,6 +133,7 @@ def test_a_login_of_another_role_or_of_too_many_is_told(stack: Stack, settings: 
     ("statement", "missing"),
     [
         ("revoke insert on prediction from braintumor_scorer", "insert on prediction"),
+        ("revoke select on scoring_chunk from braintumor_scorer", "select on scoring_chunk"),
         ("revoke usage on sequence scan_scan_id_seq from braintumor_scorer", "usage on scan_scan_id_seq"),
         ("revoke select on latest_prediction from braintumor_scorer", "select on latest_prediction"),
         ("revoke execute on function champion_at from braintumor_scorer", "execute on champion_at"),
@@ -151,6 +152,8 @@ def test_what_is_needed_of_a_role_is_what_the_grants_say() -> None:
     assert ("snapshot_image", "select") in granted(Role.PROMOTER)
     assert ("snapshot_image", "select") not in granted(Role.SCORER)
     assert granted(Role.ANALYST) == set()
+    for role in (Role.SCORER, Role.TRAINER, Role.PROMOTER, Role.REVIEWER):  # of statements over several lines
+        assert {("scan", "select"), ("prediction", "select"), ("model_version", "select")} <= granted(role)
 
 
 def test_credentials_that_only_read_are_told(settings: Settings, put: Callable[[str, bytes], None]) -> None:

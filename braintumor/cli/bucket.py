@@ -20,8 +20,10 @@ def create() -> None:
 
     settings = Settings.from_environment()
     store = ObjectStore.connect(settings)
-    names = [field.name for field in setting_fields() if field.name.endswith("_uri")]
-    addresses = [S3Uri.parse(settings.require(name)) for name in names if name != "scans_uri"]
-    addresses += ScanPrefixes.parse(settings.require("scans_uri"))
+    named = {field.name: settings.require(field.name) for field in setting_fields() if field.name.endswith("_uri")}
+    addresses = list(ScanPrefixes.parse(named.pop("scans_uri")))
+    if not named["weights_uri"].startswith("s3://"):  # may be a folder
+        del named["weights_uri"]
+    addresses += map(S3Uri.parse, named.values())
     for name in sorted({address.bucket for address in addresses}):
         click.echo(f"{name}: {'made' if store.ensure_bucket(name) else 'is there'}")

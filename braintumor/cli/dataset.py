@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from braintumor.cli.show import as_json, print_json, print_table, progress
+from braintumor.cli.show import as_json, print_json, print_table, progress, unwritable
 from braintumor.errors import DatasetError
 from braintumor.settings import Settings
 
@@ -101,6 +101,8 @@ def check(source: str, report: Path | None, is_json: bool) -> None:
     from braintumor.dataset.quality_gate import refusal, report_now
     from braintumor.dataset.quality_rules import QualityRules
 
+    if report is not None:
+        _require_writable(report)
     settings = Settings.from_environment()
     rules = QualityRules.load(settings.quality_rules)
     quality = assess(*_read(settings, source), rules)
@@ -113,6 +115,14 @@ def check(source: str, report: Path | None, is_json: bool) -> None:
         print_table(["check", "outcome", "found"], [[f.code, f.outcome, f.reason] for f in quality.findings])
     if quality.blocking:
         raise DatasetError(refusal(quality, source=source, report=None if report is None else str(report)))
+
+
+def _require_writable(report: Path) -> None:
+    """Ask before every image is read; what is there stays."""
+    try:
+        report.open("ab").close()
+    except OSError as exc:
+        raise unwritable(report, exc, option="--report") from exc
 
 
 def _read(settings: Settings, source: str) -> tuple[list[LabelledImage], list[LeftOut]]:

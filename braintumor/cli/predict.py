@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from braintumor.cli.show import as_json, print_json, print_table
+from braintumor.cli.show import as_json, print_json, print_table, unwritable
 from braintumor.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as exc:
-        raise _unwritable(folder, "made", exc) from exc
+        raise unwritable(folder, exc, option="--overlay") from exc
 
 
 def _draw(result: FileResult, folder: Path) -> Path | None:
@@ -96,13 +96,8 @@ def _write_new(folder: Path, name: str, data: bytes) -> Path:
         except FileExistsError:
             continue
         except OSError as exc:
-            raise _unwritable(path, "written", exc) from exc
+            raise unwritable(path, exc, option="--overlay") from exc
         return path
-
-
-def _unwritable(path: Path, what: str, fault: OSError) -> click.BadParameter:
-    words = f"{path} cannot be {what}: {fault.strerror}. Name a folder that you may write to."
-    return click.BadParameter(words, param_hint="--overlay")
 
 
 def _row(result: dict[str, Any]) -> list[str]:

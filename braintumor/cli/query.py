@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from braintumor.cli.show import as_json, print_json, print_table
+from braintumor.cli.show import as_json, print_json, print_table, unwritable
 from braintumor.settings import Settings
 
 
@@ -34,7 +34,10 @@ def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -
         answer = cookbook.ask(database.connect(Settings.from_environment()), name)
         columns, rows = list(answer.columns), [list(row) for row in answer.rows]
     if parquet:
-        cookbook.write_parquet(parquet, cookbook.Answer(columns=columns, rows=rows))
+        try:
+            cookbook.write_parquet(parquet, cookbook.Answer(columns=columns, rows=rows))
+        except OSError as exc:
+            raise unwritable(parquet, exc, option="--parquet") from exc
     elif is_json:
         print_json([dict(zip(columns, row, strict=True)) for row in rows])
     elif is_csv:

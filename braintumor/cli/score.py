@@ -22,11 +22,9 @@ def score(prefixes: str | None, run_key: str | None, second_model: str | None, i
     """
     from braintumor.scoring.night import score_night
 
-    key = run_key or command_key()
-    click.echo(f"run key, to go on with after an interruption: {key}", err=True)
     balance = score_night(
         Settings.from_environment(),
-        run_key=key,
+        run_key=run_key or command_key(),
         scans_uri=prefixes,
         second_model=second_model,
         say=lambda words: click.echo(words, err=True),

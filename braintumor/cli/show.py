@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
@@ -30,6 +31,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
     widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
     for line in lines:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def unwritable(path: Path, fault: OSError, *, option: str) -> click.BadParameter:
+    """The error for what an ``option`` names and cannot be written."""
+    return click.BadParameter(
+        f"{path} cannot be written: {fault.strerror or fault}. Name a place that you may write to.", param_hint=option
+    )
 
 
 @contextmanager

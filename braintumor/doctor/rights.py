@@ -33,9 +33,10 @@ def others_functions(role: Role) -> list[str]:
 
 
 def _statements() -> list[str]:
-    """Of the file, without comments and blocks."""
+    """Of the file, a line each, without comments and blocks."""
     without_comments = re.sub(r"--.*", "", (sql_folder() / "grants.sql").read_text())
-    return [statement.strip() for statement in re.sub(r"\$\$.*?\$\$", "", without_comments, flags=re.DOTALL).split(";")]
+    without_blocks = re.sub(r"\$\$.*?\$\$", "", without_comments, flags=re.DOTALL)
+    return [" ".join(statement.split()) for statement in without_blocks.split(";")]
 
 
 def lacking(connection: Connection, role: Role) -> list[str]:

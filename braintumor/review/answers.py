@@ -117,17 +117,19 @@ _INSERT = """
                         purpose, is_blind, seconds)
     select
         :key, :session, :scan, :frame, :model, :person, cast(:finding as review_finding),
-        coalesce(
-            (select purpose from review_session_item
-             where review_session_id = :session and scan_id = :scan and frame_index = :frame),
-            case
-                when scan.audit_probability is not null and :is_blind then 'audit'
-                when exists (
-                    select from standing_review
-                    where standing_review.scan_id = scan.scan_id and frame_index = :frame and finding <> 'cannot_tell'
-                    having count(distinct finding) > 1 and not bool_or(reviewer = :person)) then 'adjudication'
-                else 'risk'
-            end::review_purpose),
+        case
+            when exists (
+                select from frame_verdict
+                where frame_verdict.scan_id = scan.scan_id and frame_index = :frame and is_conflict
+            ) and not exists (
+                select from standing_review
+                where standing_review.scan_id = scan.scan_id and frame_index = :frame and reviewer = :person
+            ) then 'adjudication'
+            else coalesce(
+                (select purpose from review_session_item
+                 where review_session_id = :session and scan_id = :scan and frame_index = :frame),
+                case when scan.audit_probability is not null and :is_blind then 'audit' else 'risk' end::review_purpose)
+        end,
         :is_blind,
         cast(:seconds as real)
     from scan

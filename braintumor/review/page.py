@@ -160,8 +160,11 @@ def _bars(reading: Reading) -> list[dict[str, object]]:
 def _viewer(address: str | None, study: str | None) -> str | None:
     if not address or not study:
         return None
-    if not address.startswith(("https://", "http://")):
-        raise ConfigurationError("BRAINTUMOR_VIEWER_URL must begin with https:// or http://, and hold {study}.")
+    if not address.startswith(("https://", "http://")) or "{study}" not in address:
+        raise ConfigurationError(
+            "BRAINTUMOR_VIEWER_URL must begin with https:// or http:// and hold {study}, such as "
+            f"https://viewer/studies/{{study}}. Received: {address!r}. Correct or unset it."
+        )
     return address.replace("{study}", quote(study, safe=""))
 
 

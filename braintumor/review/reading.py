@@ -84,7 +84,8 @@ def is_blind(connection: Connection, *, scan_id: int, frame_index: int, person: 
     """Whether the model's opinion is kept from the person.
 
     Of a scan of the audit sample, until the reviewer has answered it themself, or for who may not review until anyone
-    has; of a frame that a sitting repeats, until that is answered. An answer that was taken back was given, too.
+    has; of a frame that a sitting of the last day repeats, until that is answered. An answer that was taken back was
+    given, too.
     """
     values = {"scan": scan_id, "frame": frame_index, "person": person, "is_reviewer": is_reviewer}
     return bool(connection.scalar(text(_IS_BLIND), values))
@@ -115,7 +116,7 @@ _IS_BLIND = """
         select from review_session_item
         join review_session using (review_session_id)
         where scan_id = :scan and frame_index = :frame and reviewer = :person and purpose = 'repeat'
-          and review_session_id = (select max(review_session_id) from review_session where reviewer = :person)
+          and started_at > now() - interval '1 day'
           and not exists (
             select from review
             where review.review_session_id = review_session_item.review_session_id

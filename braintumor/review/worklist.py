@@ -125,11 +125,13 @@ _HEARD = """
     cross join lateral (
         select
             coalesce(bool_or(reviewer = :person), false) as is_own,
+            coalesce(bool_or(reviewer = :person and standing_review.frame_index = frame.frame_index), false)
+                as is_own_frame,
             coalesce(bool_or(finding <> 'cannot_tell'), false) as is_named
         from standing_review
         where standing_review.scan_id = frame.scan_id
     ) as heard"""
-_IS_WAITING = "case when frame.is_conflict then not is_own else not (is_own or is_named) end"
+_IS_WAITING = "case when frame.is_conflict then not is_own_frame else not (is_own or is_named) end"
 _COLUMNS = """
     scan_id, frame_index, predicted_class::text as predicted_class, confidence,
     array_remove(review_reasons, 'audit_sample') as reasons, model_name, scored_at"""

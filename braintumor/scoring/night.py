@@ -206,6 +206,7 @@ def score_night(
         ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, for this run or another.
     """
     night = Night.open(settings)
+    say(f"run key, to go on with after an interruption: {run_key}")
     run, discovery = night.begin(run_key=run_key, scans_uri=scans_uri, second_model=second_model)
     say(f"{discovery}; scoring with {run.model.model_name}")
     chunks = night.plan(run.scoring_run_id, chunk_size=chunk_size)

@@ -89,7 +89,7 @@ def test_predict_says_when_it_cannot_write_overlays(tiny_model_folder: Path, pha
     command = ["predict", str(next(phantoms.rglob("*.png"))), "--model", str(tiny_model_folder)]
     done = run_braintumor(Settings(), *command, "--overlay", str(tmp_path / "file" / "maps"), check=False)
     assert done.returncode == 2
-    assert "cannot be made: Not a directory" in done.stderr and "Traceback" not in done.stderr
+    assert "cannot be written: Not a directory" in done.stderr and "Traceback" not in done.stderr
     long = tmp_path / f"{'x' * 250}.png"
     long.write_bytes(next(phantoms.rglob("*.png")).read_bytes())
     command[1] = str(long)
@@ -216,6 +216,18 @@ def test_a_fault_of_the_program_is_no_error_of_its_user() -> None:
     fault = "import braintumor.cli; braintumor.cli.command = lambda: 1 / 0; braintumor.cli.main()"
     done = subprocess.run([sys.executable, "-c", fault], capture_output=True, text=True, check=False)
     assert done.returncode == 70 and "ZeroDivisionError" in done.stderr
+
+
+@pytest.mark.parametrize("command", [["query", "--parquet"], ["dataset", "check", "s3://bucket/dataset/", "--report"]])
+def test_a_file_that_cannot_be_written_is_said_plainly_and_before_any_work(command: list[str], tmp_path: Path) -> None:
+    done = run_braintumor(Settings(), *command, str(tmp_path / "no" / "file"), check=False)
+    assert done.returncode == 2
+    assert f"Invalid value for {command[-1]}" in done.stderr and "No such file or directory" in done.stderr
+
+
+def test_weights_that_lie_in_a_folder_have_no_bucket(empty_settings: Settings, tmp_path: Path) -> None:
+    settings = replace(empty_settings, weights_uri=str(tmp_path))
+    assert run_braintumor(settings, "bucket", "create").stdout.splitlines() == ["braintumor: is there"]
 
 
 def test_buckets_are_made_once(empty_settings: Settings) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 from sqlalchemy import Engine
 
 from braintumor.database import transaction
-from braintumor.errors import ObjectChangedError, ReviewError
+from braintumor.errors import ConfigurationError, ObjectChangedError, ReviewError
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.review.answers import Answer, save_answer, take_back
@@ -125,6 +125,29 @@ def test_what_two_people_see_differently_comes_back_to_a_third(night: Settings, 
     assert 2 not in waiting(engine, person="dan")
 
 
+def test_a_third_persons_answer_ends_a_conflict_in_a_sitting_and_in_the_audit_sample_too(
+    night: Settings, engine: Engine
+) -> None:
+    for scan_id in (2, AUDITED):
+        for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
+            save_answer(engine, given(scan_id, finding), person=person)
+    sitting = start_sitting(engine, person="eve", minutes=60)
+    assert (2, "risk") in rows(night, "select scan_id, purpose::text from review_session_item")
+    save_answer(engine, given(2, Finding.NORMAL, session_id=sitting), person="eve")
+    save_answer(engine, given(AUDITED, Finding.NORMAL), person="eve")
+    assert rows(night, "select distinct purpose::text from review where reviewer = 'eve'") == [("adjudication",)]
+    assert rows(night, "select scan_id from frame_verdict where is_conflict") == []
+
+
+def test_who_answered_another_slice_may_end_a_conflict_on_this_one(night: Settings, engine: Engine) -> None:
+    for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
+        save_answer(engine, given(6, finding, frame_index=5), person=person)
+    save_answer(engine, given(6, Finding.GLIOMA, frame_index=6), person="eve")
+    (volume,) = (each for each in list_waiting(engine, Filters(), person="eve") if each.scan_id == 6)
+    assert volume.frame_index == 5
+    assert 6 not in waiting(engine, person="ann")
+
+
 def test_the_audit_sample_is_read_blind_and_seen_after(night: Settings, engine: Engine) -> None:
     assert waiting(engine, AUDIT) == [AUDITED] and AUDITED not in waiting(engine)
     (listed,) = list_waiting(engine, AUDIT, person="ann")
@@ -179,6 +202,35 @@ def test_a_repeat_taken_back_is_asked_again_with_the_opinion_known(night: Settin
     assert not read(engine, 1).is_blind
     with transaction(engine) as connection:
         assert find_sitting(connection, session, person="ann").count_answered == 0
+
+
+def test_a_repeat_stays_blind_though_another_sitting_was_begun(night: Settings, engine: Engine) -> None:
+    _answered_long_ago(night, scan_id=1)
+    session = start_sitting(engine, person="ann", minutes=2)
+    start_sitting(engine, person="ann", minutes=1)
+    assert read(engine, 1).is_blind
+    change(night, "update review_session set started_at = now() - interval '25 hours'")
+    assert not read(engine, 1).is_blind, "left lying for a day"
+    change(night, "update review_session set started_at = now()")
+    assert save_answer(engine, given(1, session_id=session), person="ann").is_blind
+
+
+@pytest.mark.parametrize("address", ["viewer.example/{study}", "https://viewer.example/"])
+def test_an_address_of_a_viewer_that_leads_to_no_study_is_refused(
+    night: Settings, engine: Engine, address: str
+) -> None:
+    change(night, "update scan set study_pseudonym = 'study' where scan_id = 1")
+    with pytest.raises(ConfigurationError, match=r"hold \{study\}, such as"):
+        frame_page(
+            engine,
+            scan_id=1,
+            frame_index=0,
+            person="ann",
+            is_reviewer=True,
+            filters=Filters(),
+            base="/",
+            viewer_url=address,
+        )
 
 
 def test_a_budget_bounds_a_sitting(night: Settings, engine: Engine) -> None:
