@@ -14,12 +14,15 @@ RUN sed -e '/--hash/d' -e 's/ \\$//' requirements.lock > /tmp/constraints.txt \
     && pip install -c /tmp/constraints.txt ".[airflow]" && rm /tmp/constraints.txt
 COPY --chown=airflow:0 dags /opt/airflow/dags
 COPY --chown=airflow:0 plugins /opt/airflow/plugins
+RUN install -d -o airflow -g 0 -m 0775 /opt/airflow/logs  # a new volume mounted here gets this owner
 USER airflow
 WORKDIR /opt/airflow
 
 FROM scoring AS training
 USER root
 ARG EXTRA=train
+# TensorFlow for GPUs has the version of the locked one for CPUs; the CUDA packages that it brings are not locked.
 RUN cd /opt/braintumor && sed -e '/--hash/d' -e 's/ \\$//' requirements.lock > /tmp/constraints.txt \
+    && sed -n 's/^tensorflow-cpu==\([^ ;]*\).*/tensorflow==\1/p' requirements.lock >> /tmp/constraints.txt \
     && pip install -c /tmp/constraints.txt ".[${EXTRA}]" && rm /tmp/constraints.txt
 USER airflow

@@ -109,11 +109,12 @@ def secrets(_options: argparse.Namespace, _rest: list[str]) -> int:
         "ANALYST_DB_PASSWORD": fresh.analyst_database_password,
         "ERASER_DB_PASSWORD": fresh.eraser_database_password,
         "AIRFLOW_ADMIN_PASSWORD": fresh.admin_password,
-        "REDIS_PASSWORD": fresh.api_secret_key,
+        "REDIS_PASSWORD": fresh.broker_password,
         "S3_ACCESS_KEY": fresh.s3_access_key,
         "S3_SECRET_KEY": fresh.s3_secret_key,
         "AIRFLOW_FERNET_KEY": fresh.fernet_key,
         "AIRFLOW_JWT_SECRET": fresh.jwt_secret,
+        "AIRFLOW_API_SECRET_KEY": fresh.api_secret_key,
         "BRAINTUMOR_PSEUDONYM_KEY": fresh.pseudonym_key,
     }.items():
         print(f"{name}={value}")

@@ -56,11 +56,15 @@ class Choice:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Choice:
-        """Read the three variables, and refuse a path that is not there."""
+        """Read the three variables.
+
+        Raises:
+            DemoError: a folder is missing or empty, or the weights are no file.
+        """
         return cls(
-            dataset=_path(DEMO_DATASET, environment),
-            weights=_path(DEMO_WEIGHTS, environment),
-            night=_path(DEMO_NIGHT, environment),
+            dataset=_path(DEMO_DATASET, environment, is_there=_has_files),
+            weights=_path(DEMO_WEIGHTS, environment, is_there=Path.is_file),
+            night=_path(DEMO_NIGHT, environment, is_there=_has_files),
         )
 
     def describe(self) -> str:
@@ -71,11 +75,16 @@ class Choice:
         return f"{heads}{also}, on {images}. Not models for patients."
 
 
-def _path(variable: Variable, environment: Mapping[str, str]) -> Path | None:
+def _path(variable: Variable, environment: Mapping[str, str], *, is_there: Callable[[Path], bool]) -> Path | None:
     value = variable.read(environment)
-    if value is not None and not Path(value).exists():
-        raise DemoError(f"{variable.name} names {value}, which is not there. Correct or unset it.")
+    if value is not None and not is_there(Path(value)):
+        kind = "file" if is_there is Path.is_file else "folder with a file in it"
+        raise DemoError(f"{variable.name} names {value}, which is no {kind}. Correct or unset it.")
     return Path(value) if value else None
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(path.is_file() for path in folder.rglob("*"))
 
 
 class Demo:

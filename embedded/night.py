@@ -27,7 +27,7 @@ def drop_night(store: ObjectStore, scans: S3Uri, scratch: Path, given: Path | No
     else:
         files = sorted(path for path in given.rglob("*") if path.is_file())
     for path in files:
-        store.write(arriving / path.name, path.read_bytes())
+        store.write(arriving / (path.relative_to(given).as_posix() if given else path.name), path.read_bytes())
     whole = next((path for path in files if path.suffix == ".jpg"), files[0]).read_bytes()
     store.write(arriving / "duplicate.jpg", whole)
     store.write(arriving / "truncated.jpg", whole[: len(whole) // 2])

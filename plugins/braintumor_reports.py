@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
-from braintumor_opened import opened
+from braintumor_opened import REFUSALS, opened
 from fastapi import Depends, FastAPI, HTTPException
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
@@ -28,7 +28,9 @@ _LOCKED = {
     "Cache-Control": "private, no-store",
 }
 
-app = FastAPI(title="Brain-tumour model reports", docs_url=None, redoc_url=None, openapi_url=None)
+app = FastAPI(
+    title="Brain-tumour model reports", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS
+)
 
 
 @app.get("/", dependencies=[_may_read])

@@ -15,12 +15,10 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
-from braintumor_opened import opened
+from braintumor_opened import REFUSALS, opened
 from fastapi import Depends, FastAPI, HTTPException, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
-
-from braintumor.errors import BrainTumorError, ObjectStoreError, ReviewError
 
 if TYPE_CHECKING:
     from braintumor.review.worklist import Filters
@@ -47,7 +45,7 @@ def _json_only(request: Request) -> None:
 
 
 _writes = [_may_read, _may_write, Depends(_json_only)]
-app = FastAPI(title="Brain-tumour review", docs_url=None, redoc_url=None, openapi_url=None)
+app = FastAPI(title="Brain-tumour review", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS)
 
 
 class NewSitting(BaseModel):
@@ -241,13 +239,6 @@ def take_back(caller: _CallerDep) -> JSONResponse:
         return JSONResponse({"frame": None}, headers=_LOCKED)
     query = "" if found.session_id is None else f"session={found.session_id}"
     return JSONResponse({"frame": frame_address(found.scan_id, found.frame_index, query)}, headers=_LOCKED)
-
-
-@app.exception_handler(BrainTumorError)
-def refuse(_: Request, error: BrainTumorError) -> JSONResponse:
-    """The library's messages name no key and no patient, so they may be shown."""
-    status = 404 if isinstance(error, ReviewError | ObjectStoreError) else 503
-    return JSONResponse({"detail": str(error)}, status_code=status, headers=_LOCKED)
 
 
 def _frame_png(scan_id: int, frame_index: int, *, size: int = 0) -> Response:

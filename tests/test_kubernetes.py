@@ -156,6 +156,8 @@ def test_the_job_does_what_the_compose_file_does_first() -> None:
 def test_airflow_is_set_as_in_the_compose_file() -> None:
     given = settings_file() | by_name(OF_CHART) | {"AIRFLOW__CORE__EXECUTOR": VALUES["executor"]}
     for name, value in COMPOSE["x-airflow"]["environment"].items():
+        if name == "AIRFLOW__API__SECRET_KEY":
+            continue  # the chart makes its own
         assert name in given, name
         if "${" not in value and "://" not in value:
             assert given[name] == value, name

@@ -124,7 +124,8 @@ _WEEKS = """
         avg((predicted_class = 'pituitary')::integer)::float as pituitary,
         avg(confidence)::float as confidence
     from prediction
-    where scored_at > now() - make_interval(weeks => :weeks)
+    where (scored_at at time zone 'utc')::date  -- as the index has it
+        >= date_trunc('week', now() at time zone 'utc')::date - 7 * (:weeks - 1)
     group by week
     order by week"""
 _AGREEMENT = """
