@@ -44,6 +44,9 @@ A scan that cannot be scored is not an error but a ``Rejection`` (see ``imaging.
 
 from __future__ import annotations
 
+TRY_AGAIN = 75
+"""The exit code of a command to which S3 or Postgres did not answer, as in sysexits.h."""
+
 
 class BrainTumorError(Exception):
     """Root of the tree: catch this to catch everything above."""

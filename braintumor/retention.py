@@ -46,7 +46,7 @@ _PRUNABLE = """
       and not exists (
           select from model_version as export
           join model_standing as standing_of_export using (model_version_id)
-          where export.parent_model_version_id = model_version.model_version_id and standing_of_export.has_been_champion
+          where export.parent_model_version_id = model_version.model_version_id and standing_of_export.pruned_at is null
       )
       and not exists (
           select from gate_verdict

@@ -161,7 +161,7 @@ def weekly_retrain() -> None:
         found, overrides = settings("trainer"), set_by_hand(context["params"])
         run_key = context["run_id"]
         name = train_in_subprocess(found, recipe, snapshot_id=snapshot_id, run_key=run_key, overrides=overrides)
-        lineage.tell(found, reads=["snapshot", found.dataset_uri], writes=["model_version", found.models_uri])
+        lineage.tell(found, reads=["snapshot"], writes=["model_version", found.models_uri])
         return name
 
     @task(map_index_template="{{ model_name }}")

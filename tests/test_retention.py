@@ -72,6 +72,24 @@ def test_only_the_old_candidate_that_never_answered_goes(
     assert rows(settings, "select action, actor from model_ledger where action = 'prune'") == [("prune", "ann")] * 2
 
 
+def test_the_parent_of_an_export_that_is_still_there_stays_for_the_check_of_it(
+    settings: Settings, engine: Engine, store: ObjectStore
+) -> None:
+    add_model(settings, "parent", days_old=100, own_files=True)
+    add_model(settings, "export", days_old=80, own_files=True)
+    change(
+        settings,
+        """
+        update model_version set parent_model_version_id = (
+            select model_version_id from model_version where model_name = 'parent')
+        where model_name = 'export'""",
+    )
+    assert prune(engine, store) == []
+    change(settings, "update model_version set created_at = now() - interval '95 days' where model_name = 'export'")
+    assert prune(engine, store) == ["export"]
+    assert prune(engine, store) == ["parent"]
+
+
 def test_an_answer_keeps_its_model(
     settings: Settings, engine: Engine, store: ObjectStore, put: Callable[[str, bytes], None]
 ) -> None:

@@ -13,11 +13,10 @@ from typing import Any
 
 import click
 
-from braintumor.errors import BrainTumorError, DatabaseUnreachableError, ObjectStoreUnreachableError
+from braintumor.errors import TRY_AGAIN, BrainTumorError, DatabaseUnreachableError, ObjectStoreUnreachableError
 from braintumor.variables import LOG_FORMAT
 
 SOFTWARE_FAULT = 70
-TRY_AGAIN = 75
 """As in sysexits.h."""
 
 _COMMANDS = {

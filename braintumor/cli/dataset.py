@@ -28,7 +28,7 @@ def dataset() -> None:
 @click.argument("prefix")
 def upload(folder: Path, prefix: str) -> None:
     """Copy the labelled images of FOLDER to the S3 PREFIX, by class. Kaggle's folder names are understood."""
-    from braintumor.dataset.folder import labelled_files
+    from braintumor.dataset.folder import count_passed_over, labelled_files
     from braintumor.dataset.folder import upload as upload_files
     from braintumor.objectstore import ObjectStore, S3Uri
 
@@ -37,6 +37,8 @@ def upload(folder: Path, prefix: str) -> None:
     with progress("Uploading", sum(file.path.stat().st_size for file in files)) as advance:
         upload_files(ObjectStore.connect(Settings.from_environment()), files, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}")
+    if others := count_passed_over(folder):
+        click.echo(f"{others} other files are no images and stayed behind", err=True)
 
 
 @dataset.command(epilog="Example: braintumor dataset snapshot")

@@ -11,13 +11,17 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from braintumor.dataset.image import LabelledImage, LeftOut, sorted_out, understand
 from braintumor.errors import DatasetError
+from braintumor.imaging.formats import Format, is_named_as_image
+from braintumor.imaging.sniff import sniff
 from braintumor.labels import CLASSES, TumorClass, parse_class
 from braintumor.objectstore import ObjectStore, S3Uri
 
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".dcm"}
+_BEGINNING = 1024
+"""Bytes that tell what a file is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,22 +37,38 @@ def labelled_files(folder: Path) -> list[LabelledFile]:
     """Every image below ``folder`` with its class, in path order.
 
     Raises:
-        DatasetError: the folder is missing, holds images outside class folders, or lacks a class.
+        DatasetError: the folder is missing, holds images outside class folders, gives two of them one address in S3, or
+            lacks a class.
     """
     files = [_labelled(path, folder) for path in image_paths(folder)]
+    _require_own_keys(files)
     require_every_class(Counter(file.label for file in files), where=str(folder))
     return files
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """Every file below ``folder`` whose name is that of an image, in path order.
+    """Every file below ``folder`` whose name or beginning is that of an image, in path order.
 
     Raises:
         DatasetError: the folder is missing.
     """
+    return [path for path in _files(folder) if is_named_as_image(path.name) or _begins_as_image(path)]
+
+
+def count_passed_over(folder: Path) -> int:
+    """How many files below ``folder`` are no images."""
+    return len(_files(folder)) - len(image_paths(folder))
+
+
+def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder. Give a folder with one sub-folder per class.")
-    return sorted(p for p in folder.rglob("*") if p.is_file() and p.suffix.lower() in _SUFFIXES)
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _begins_as_image(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return sniff(stream.read(_BEGINNING)) in get_args(Format)
 
 
 def read_folder(folder: Path) -> tuple[list[LabelledImage], list[LeftOut]]:
@@ -80,6 +100,16 @@ def _labelled(path: Path, folder: Path) -> LabelledFile:
     label = parse_class(path.parent.name)
     source = path.relative_to(folder).parts[:-2]
     return LabelledFile(path=path, label=label, key="/".join([label, *source, path.name]))
+
+
+def _require_own_keys(files: Sequence[LabelledFile]) -> None:
+    """Folders of several names can mean one class: a file of the one must not overwrite a file of the other."""
+    twice = [key for key, count in Counter(file.key for file in files).items() if count > 1]
+    if twice:
+        raise DatasetError(
+            f"{len(twice)} names are used twice in one class, such as {twice[0]}: in S3 the one would overwrite the "
+            "other. Rename them, or upload the folders to prefixes of their own."
+        )
 
 
 def require_every_class(counts: Counter[TumorClass], *, where: str) -> None:

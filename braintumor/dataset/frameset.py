@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from braintumor.dataset.snapshot import Snapshot, SnapshotImage
 from braintumor.dataset.split import Split
-from braintumor.errors import DatasetError
+from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.imaging.frames import decode
 from braintumor.imaging.preprocess import prepare
 from braintumor.imaging.rejection import Rejection
@@ -36,7 +36,7 @@ def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: i
     """Read, check and resize every image of a split to ``size`` x ``size`` pixels.
 
     Raises:
-        DatasetError: an image is not the one that the snapshot recorded.
+        DatasetError: an image is not the one that the snapshot recorded, or this version rejects it.
     """
     images = snapshot.of_split(split)
     frames = np.empty((len(images), size, size, 3), np.uint8)
@@ -47,12 +47,24 @@ def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: i
 
 
 def _read(store: ObjectStore, image: SnapshotImage, size: int) -> NDArray[np.uint8]:
-    data = store.read(S3Uri.parse(image.image_uri))
+    try:
+        data = store.read(S3Uri.parse(image.image_uri))
+    except ObjectMissingError as exc:
+        raise _lost(image, "removed") from exc
+    if sha256(data).hexdigest() != image.image_sha256:
+        raise _lost(image, "overwritten")
     decoded = decode(data)
-    if sha256(data).hexdigest() != image.image_sha256 or isinstance(decoded, Rejection):
+    if isinstance(decoded, Rejection):
         raise DatasetError(
-            f"Image {image.image_sha256[:12]}... was overwritten since the snapshot recorded it. Restore the object "
-            "(its address: select image_uri from braintumor.snapshot_image where image_sha256 like "
-            f"'{image.image_sha256[:12]}%'), or take a new snapshot."
+            f"Image {image.image_sha256[:12]}... is the one that the snapshot recorded, and this version rejects it: "
+            f"{decoded.reason}, {decoded.detail}. Take a new snapshot."
         )
     return prepare(decoded.frames[0].pixels, size=size)
+
+
+def _lost(image: SnapshotImage, what: str) -> DatasetError:
+    short = image.image_sha256[:12]
+    return DatasetError(
+        f"Image {short}... was {what} since the snapshot recorded it. Restore the object (its address: select "
+        f"image_uri from braintumor.snapshot_image where image_sha256 like '{short}%'), or take a new snapshot."
+    )

@@ -10,8 +10,9 @@ from typing import Literal
 from braintumor.dataset.appearance import Appearance, appearance_of
 from braintumor.dataset.fingerprint import perceptual_hashes
 from braintumor.dataset.identified import PATIENT, STUDY
-from braintumor.errors import DatasetError
+from braintumor.errors import DatasetError, ObjectChangedError, ObjectMissingError, ObjectRefusedError
 from braintumor.imaging.deidentify import pseudonym
+from braintumor.imaging.display import is_grey
 from braintumor.imaging.frames import Decoded, decode
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.labels import TumorClass, parse_class
@@ -19,6 +20,12 @@ from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
 
 OUTSIDE = "not in a class folder"
 """Why a file was left out whose folder names no class."""
+LOST: dict[type[Exception], str] = {
+    ObjectMissingError: "the object is gone",
+    ObjectChangedError: "the object was overwritten meanwhile",
+    ObjectRefusedError: "S3 refuses the object",
+}
+"""Why one whose object S3 did not hand out."""
 
 _PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
 
@@ -75,7 +82,10 @@ def read_image(store: ObjectStore, source: S3Uri, entry: ObjectEntry) -> Labelle
     """Read one object below ``source``, whose first folder names its class."""
     uri = S3Uri(bucket=entry.bucket, key=entry.key)
     folder, *inner = entry.key.removeprefix(source.key).split("/")
-    return understand(lambda: store.read(uri, etag=entry.etag), folder=folder, address=str(uri), around=inner[:-1])
+    try:
+        return understand(lambda: store.read(uri, etag=entry.etag), folder=folder, address=str(uri), around=inner[:-1])
+    except tuple(LOST) as exc:
+        return LeftOut(image_uri=str(uri), reason=LOST[type(exc)])
 
 
 def sorted_out(
@@ -136,11 +146,10 @@ def _source(folders: Sequence[str]) -> str:
 
 def _attributes(decoded: Decoded) -> dict[str, str]:
     pixels = decoded.frames[0].pixels
-    is_grey = pixels.ndim == 2 or bool((pixels == pixels[..., :1]).all())  # noqa: PLR2004
     side = max(pixels.shape[:2])
     bands = {"up to 255": 255, "256 to 511": 511, "512": 512}
     band = next((name for name, most in bands.items() if side <= most), "above 512")
-    shape = {"format": decoded.format, "colour": "grey" if is_grey else "colour", "long_side": band}
+    shape = {"format": decoded.format, "colour": "grey" if is_grey(pixels) else "colour", "long_side": band}
     return {**shape, **decoded.attributes}
 
 

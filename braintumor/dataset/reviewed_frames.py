@@ -13,10 +13,10 @@ from hashlib import sha256
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import transaction
-from braintumor.dataset.image import LabelledImage, LeftOut, sorted_out, understand
+from braintumor.dataset.image import LOST, LabelledImage, LeftOut, sorted_out, understand
 from braintumor.dataset.label_rules import LabelRules
 from braintumor.dataset.reviewed import ReviewedLabel, record_reviews, reviewed_labels
-from braintumor.errors import ObjectChangedError, ObjectMissingError, ObjectRefusedError
+from braintumor.errors import ObjectMissingError
 from braintumor.imaging.frames import Limits
 from braintumor.imaging.guard import shared_guard
 from braintumor.imaging.rejection import Rejection
@@ -24,11 +24,6 @@ from braintumor.objectstore import ObjectStore, S3Uri
 
 _BATCH = 32
 """Pictures in memory at a time."""
-_LOST = {
-    ObjectMissingError: "the object is gone",
-    ObjectChangedError: "the object changed since it was scored",
-    ObjectRefusedError: "S3 refuses the object",
-}
 
 Key = tuple[int, int]
 
@@ -117,8 +112,8 @@ def _draw(store: ObjectStore, label: ReviewedLabel, location: _Location | None) 
         return LeftOut(image_uri=label.name, reason="nobody knows where the object lies")
     try:
         data = store.read(location.uri, etag=location.etag, max_bytes=Limits().max_bytes)
-    except tuple(_LOST) as exc:
-        return LeftOut(image_uri=label.name, reason=_LOST[type(exc)])
+    except tuple(LOST) as exc:
+        return LeftOut(image_uri=label.name, reason=LOST[type(exc)])
     found = shared_guard().draw(data, frame=label.frame_index)
     if isinstance(found, Rejection):
         return LeftOut(image_uri=label.name, reason=f"{found.reason}: {found.detail}")

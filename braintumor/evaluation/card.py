@@ -71,7 +71,7 @@ def _training(report: ModelReport) -> dict[str, str]:
         "Parameters": f"{report.parameters:,}",
         "Size on disk": size(report.artefact_bytes),
         "Scoring speed": markdown(str(report.throughput or "not measured")),
-        "Code": markdown(report.commit),
+        "Code": markdown(report.code_version),
         "Created": markdown(report.created),
     }
 

@@ -62,7 +62,7 @@ def dossier(
         parameters=training["count_parameter"],
         artefact_bytes=artefact_bytes,
         seeds=(training["recipe"]["seed"],),
-        commit=training["code_version"],
+        code_version=training["code_version"],
         library_versions=training["library_versions"],
         created=f"{model.created_at:%Y-%m-%d %H:%M} UTC",
         validation=validation,

@@ -84,12 +84,12 @@ class ModelReport:
         snapshot_id: of the dataset.
         images_per_class: ``train``, ``validation``, ``test`` -> class -> number of images.
         identified: how many images say whose they are; ``None`` where nobody counted.
-        training_seconds: wall time; 0 where nothing was trained.
+        training_seconds: wall time of the training or export; 0 where there was none.
         device: that trained it.
         parameters: number of weights.
         artefact_bytes: size of the exported model; 0 where not recorded.
         seeds: of initialisation, order and augmentation.
-        commit: of the code.
+        code_version: of this library.
         library_versions: library -> version.
         created: when, in words or ISO 8601.
         validation: figures that picked the candidate.
@@ -122,7 +122,7 @@ class ModelReport:
     parameters: int
     artefact_bytes: int
     seeds: tuple[int, ...]
-    commit: str
+    code_version: str
     library_versions: Mapping[str, str]
     created: str
     validation: Evaluation
@@ -216,7 +216,7 @@ class ModelReport:
             "Scoring speed": str(self.throughput or "not measured"),
             "Calibration": self.calibration,
             "Seeds": ", ".join(map(str, self.seeds)) or "none",
-            "Commit": self.commit,
+            "Code": self.code_version,
             "Libraries": ", ".join(f"{name} {version}" for name, version in self.library_versions.items()),
             "Created": self.created,
         }

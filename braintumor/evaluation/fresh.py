@@ -8,13 +8,11 @@ import signal
 import subprocess
 import sys
 
-from braintumor.errors import EvaluationError, ObjectStoreUnreachableError
+from braintumor.errors import TRY_AGAIN, EvaluationError, ObjectStoreUnreachableError
 from braintumor.evaluation.gate import RuleOutcome
 from braintumor.settings import Settings
 
 _PATIENCE_S = 1800
-_TRY_AGAIN = 75
-"""The command's exit code where S3 or Postgres did not answer."""
 _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
 """Signals that say nothing of the model."""
 
@@ -24,13 +22,19 @@ def verify_in_fresh_process(settings: Settings, name: str) -> tuple[RuleOutcome,
 
     Raises:
         EvaluationError: the check itself could not be made, so nothing is known of the model.
-        ObjectStoreUnreachableError: S3 or Postgres did not answer.
+        ObjectStoreUnreachableError: S3 did not answer, or Postgres.
     """
     command = [sys.executable, "-m", "braintumor", "model", "verify", name, "--json"]
     environment = settings.to_environment(os.environ) | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        command, env=environment, capture_output=True, text=True, check=False, timeout=_PATIENCE_S
-    )  # killed with this process' task
+    try:
+        done = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, timeout=_PATIENCE_S
+        )  # killed with this process' task
+    except subprocess.TimeoutExpired as exc:
+        raise EvaluationError(
+            f"{name} could not be checked within {_PATIENCE_S // 60} minutes, so the gate says nothing of it. Look at "
+            "what else this machine does, and clear `gate`."
+        ) from exc
     if done.returncode in {0, 1} and done.stdout:
         return tuple(RuleOutcome(**values) for values in json.loads(done.stdout))
     last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
@@ -38,7 +42,7 @@ def verify_in_fresh_process(settings: Settings, name: str) -> tuple[RuleOutcome,
         ended = signal.Signals(-done.returncode).name
         reason = f"the process that loaded it was ended by {ended}: {last}"
         return (RuleOutcome(name="graph_loads", passed=False, bound=0, value=1, reason=reason),)
-    if done.returncode == _TRY_AGAIN:
+    if done.returncode == TRY_AGAIN:
         raise ObjectStoreUnreachableError(f"{name} could not be checked: {last}")
     if done.returncode < 0:
         raise RuntimeError(f"The process that checked {name} was ended by signal {-done.returncode}.")

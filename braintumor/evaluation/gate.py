@@ -15,6 +15,7 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.gate_rules import GateRules
 from braintumor.evaluation.metrics import Evaluation
 from braintumor.evaluation.paired import RESAMPLES, AnswerPair, Comparison, compare, difference_of_images
+from braintumor.evaluation.words import markdown
 from braintumor.labels import CLASSES, TUMORS, TumorClass
 
 _ROUNDING = 1e-9
@@ -67,7 +68,7 @@ class Verdict:
         """The summary, then one table row per rule."""
         rows = [
             f"| {rule.name} | {'passed' if rule.passed else '**FAILED**'} | {_cell(rule.value)} | {_cell(rule.bound)} "
-            f"| {rule.reason} |"
+            f"| {markdown(rule.reason)} |"
             for rule in self.rules
         ]
         head = ["| rule | outcome | value | bound | reason |", "|---|---|---:|---:|---|"]

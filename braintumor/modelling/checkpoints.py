@@ -3,7 +3,7 @@
 ::
 
     epoch-0003.npz    every variable after 3 epochs, the optimiser's and the random seeds' too: where to go on
-    best.npz          the same after the best epoch so far
+    best-0002.npz     the same after the best epoch so far
     history.json      metric name -> one value per epoch
 
 Every file is put in place by renaming, the newest epoch's last, so whenever the process dies the folder is whole. NumPy
@@ -22,7 +22,6 @@ import numpy as np
 from braintumor.errors import TrainingError
 
 _HISTORY = "history.json"
-_BEST = "best.npz"
 
 History = dict[str, list[float]]
 
@@ -55,10 +54,10 @@ class Checkpoints:
 
     def restore_best(self, model: Any) -> None:
         """Bring a compiled model to where its best epoch left it; one epoch at least is done."""
-        _load(model, self._folder / _BEST)
+        _load(model, self._best(int(np.argmin(self.history()["val_loss"])) + 1))
 
     def keep(self, model: Any, history: History, *, is_best: bool) -> None:
-        """Keep an epoch that has just ended: the last of ``history``.
+        """Keep an epoch that has just ended: the last of ``history``, which measures ``val_loss``.
 
         Raises:
             TrainingError: there is no room, or no right to write.
@@ -67,11 +66,12 @@ class Checkpoints:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             if is_best:
-                self._put(self._folder / _BEST, lambda stream: _save(model, stream))
+                self._put(self._best(count), lambda stream: _save(model, stream))
             self._put(self._folder / _HISTORY, lambda stream: stream.write(json.dumps(history).encode()))
             self._put(self._epoch(count), lambda stream: _save(model, stream))
-            for path in self._folder.glob("epoch-*.npz"):
-                if _number(path) != count:
+            best = int(np.argmin(history["val_loss"])) + 1
+            for path in self._folder.glob("*.npz"):
+                if path not in {self._epoch(count), self._best(best)}:
                     path.unlink()
         except OSError as exc:
             raise TrainingError(
@@ -81,6 +81,9 @@ class Checkpoints:
 
     def _epoch(self, count: int) -> Path:
         return self._folder / f"epoch-{count:04}.npz"
+
+    def _best(self, count: int) -> Path:
+        return self._folder / f"best-{count:04}.npz"
 
     def _put(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
         arriving = path.with_name(f"arriving-{path.name}")

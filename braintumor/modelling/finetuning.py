@@ -70,7 +70,7 @@ def fine_tune(
                 validation=(validation.frames, validation.labels),
                 initial_epoch=done,
                 epochs=plan.epochs,
-                callbacks=[*_schedule_callbacks(plan), _keeper(checkpoints, patience=plan.patience, say=say)],
+                callbacks=[_keeper(checkpoints, patience=plan.patience, say=say)],
             )
     checkpoints.restore_best(model)
     return checkpoints.history()
@@ -147,14 +147,6 @@ def _compile(model: KerasModel, recipe: Recipe, plan: FineTuning, *, steps: int)
         metrics=["accuracy"],
         jit_compile=bool(gpus()),  # on a CPU, compiling takes longer than it saves
     )
-
-
-def _schedule_callbacks(plan: FineTuning) -> list[Any]:
-    import keras
-
-    if plan.schedule != "plateau":
-        return []
-    return [keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.2, patience=2)]
 
 
 def _keeper(checkpoints: Checkpoints, *, patience: int, say: Callable[[str], None]) -> Any:

@@ -131,6 +131,9 @@ def quantise_model(
             training=replace(
                 training,
                 run_key=run_key,
+                history={},  # it was not trained, and what its parent's training showed is its parent's
+                grouped_accuracy=None,
+                naive_accuracy=None,
                 library_versions=training.library_versions | {"nncf": version("nncf"), "openvino": version("openvino")},
                 device="cpu (OpenVINO)",
                 seconds=time.monotonic() - started,

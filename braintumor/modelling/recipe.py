@@ -18,7 +18,7 @@ from braintumor.errors import RecipeError
 BackboneName = Literal["vgg16", "resnet50", "mobilenet_v2"]
 InitialWeights = Literal["imagenet", "file", "random"]
 Scaling = Literal["backbone", "unit"]
-Schedule = Literal["cosine", "plateau", "constant"]
+Schedule = Literal["cosine", "constant"]
 Precision = Literal["float32", "mixed_bfloat16"]
 
 _FOLDER = Path(__file__).with_name("recipes")
@@ -57,8 +57,7 @@ class FineTuning:
     Attributes:
         epochs: upper bound.
         learning_rate: its peak.
-        schedule: ``cosine`` warms up over a tenth of the steps and falls to zero, ``plateau`` divides by 5 after 2
-            epochs without a better validation loss, ``constant`` stays.
+        schedule: ``cosine`` warms up over a tenth of the steps and falls to zero, ``constant`` stays.
         weight_decay: of AdamW.
         patience: epochs without a better validation loss before stopping.
         from_layer: the first layer of the backbone that is trained, by its Keras name; empty trains all.
@@ -84,7 +83,7 @@ class Recipe:
     Attributes:
         name: the file's name without ``.toml``.
         version: raised whenever a value changes.
-        backbone: a key of ``backbones.BACKBONES``.
+        backbone: a key of ``backbone.BACKBONES``.
         initial_weights: ``imagenet``, ``file``, or ``random`` where a recipe says so.
         image_size: side S of the square input in pixels, a multiple of 32.
         weights_file: with ``file``: its path or ``s3://`` address; a weights file of the backbone, without its top.
@@ -134,11 +133,17 @@ class Recipe:
         """
         path = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
         try:
-            values = tomllib.loads(path.read_text())
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as exc:
             raise RecipeError(f"There is no recipe {name!r}. Allowed: {', '.join(recipe_names())}.") from exc
-        except tomllib.TOMLDecodeError as exc:
-            raise RecipeError(f"{path} is not TOML: {exc}.") from exc
+        except OSError as exc:
+            raise RecipeError(f"The recipe {path} cannot be read: {exc.strerror}. Give a readable TOML file.") from exc
+        except ValueError as exc:  # not TOML, or not UTF-8
+            raise RecipeError(f"{path} is not TOML: {exc}. Correct that line.") from exc
+        if "name" in values:
+            raise RecipeError(
+                f"{path} names itself {values['name']!r}. A recipe is named as its file is: remove the line."
+            )
         return cls.from_values({"name": path.stem, **values})
 
     @classmethod

@@ -219,7 +219,7 @@ class TestSnapshot:
             store.delete([where[ANN][0]])
             left_out = {item.image_uri: item.reason for item in snapshot_of(night).left_out}
             assert left_out == {
-                f"scan {FRESH}, frame 0": "the object changed since it was scored",
+                f"scan {FRESH}, frame 0": "the object was overwritten meanwhile",
                 f"scan {ANN}, frame 0": "the object is gone",
             }
             store.write(*where[FRESH])

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,16 +11,19 @@ import pytest
 from PIL import Image
 
 from braintumor import database
+from braintumor.dataset import frameset
 from braintumor.dataset.difference import difference
-from braintumor.dataset.folder import labelled_files, upload
+from braintumor.dataset.folder import count_passed_over, labelled_files, upload
 from braintumor.dataset.frameset import load_frames
-from braintumor.dataset.snapshot import load_snapshot, snapshot_of
+from braintumor.dataset.snapshot import load_snapshot, read_images, snapshot_of
 from braintumor.dataset.split import Split
 from braintumor.errors import BucketMissingError, DatasetError
 from braintumor.imaging.phantom import draw
+from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
+from tests.faulty_s3 import faulty_s3
 from tests.sql import change
 
 PutLabelled = Callable[[str, bytes], None]
@@ -136,6 +140,38 @@ def test_an_image_overwritten_after_the_snapshot_is_not_trained_on(empty_setting
     with pytest.raises(DatasetError, match="overwritten since the snapshot") as caught:
         load_frames(store, snapshot, Split.TEST, size=64)
     assert image.image_uri not in str(caught.value)
+    store.delete([S3Uri.parse(image.image_uri)])
+    with pytest.raises(DatasetError, match=rf"Image {image.image_sha256[:12]}\.\.\. was removed since") as caught:
+        load_frames(store, snapshot, Split.TEST, size=64)
+    assert image.image_uri not in str(caught.value)
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_an_image_that_this_version_rejects_is_not_called_overwritten(
+    empty_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = snapshot_of(empty_settings)
+    refused = Rejection(reason=RejectionReason.TRUNCATED, detail="it ends early")
+    monkeypatch.setattr(frameset, "decode", lambda _: refused)
+    with pytest.raises(DatasetError, match=r"this version rejects it: truncated, it ends early\. Take a new snapshot"):
+        load_frames(ObjectStore.connect(empty_settings), snapshot, Split.TEST, size=64)
+
+
+@pytest.mark.usefixtures("twelve_each")
+def test_an_object_that_s3_refuses_or_that_goes_while_it_is_read_is_left_out_and_named(
+    empty_settings: Settings,
+) -> None:
+    with faulty_s3(empty_settings.require("s3_endpoint")) as door:
+        store = ObjectStore.connect(replace(empty_settings, s3_endpoint=door.url))
+        source = S3Uri.parse(empty_settings.require("dataset_uri"))
+        first, second = (entry.key for entry in list(store.list(source))[:2])
+        door.faults = {first: (403, "AccessDenied"), second: (404, "NoSuchKey")}
+        images, left_out = read_images(store, source)
+    assert len(images) == 46
+    assert {(item.image_uri.rpartition("/")[2], item.reason) for item in left_out} == {
+        (first.rpartition("/")[2], "S3 refuses the object"),
+        (second.rpartition("/")[2], "the object is gone"),
+    }
 
 
 @pytest.mark.usefixtures("twelve_each")
@@ -248,6 +284,23 @@ class TestFolder:
         keys = [file.key for file in labelled_files(kaggle)]
         assert len(set(keys)) == 8
         assert "normal/Training/image(1).jpg" in keys and "normal/Testing/image(1).jpg" in keys
+
+    def test_an_image_is_known_by_its_beginning_too_and_what_is_none_is_counted(self, kaggle: Path) -> None:
+        buffer = io.BytesIO()
+        Image.fromarray(draw(TumorClass.NORMAL, seed=3).pixels).save(buffer, "TIFF")
+        (kaggle / "Training" / "no_tumor" / "IM000001").write_bytes(buffer.getvalue())
+        (kaggle / "Training" / "no_tumor" / "notes.txt").write_text("words")
+        (kaggle / "Training" / "no_tumor" / "broken.tif").write_bytes(b"")
+        names = {file.path.name for file in labelled_files(kaggle)}
+        assert names == {"image(1).jpg", "IM000001", "broken.tif"}
+        assert count_passed_over(kaggle) == 1
+
+    def test_two_files_that_would_overwrite_each_other_are_named_before_any_is_uploaded(self, kaggle: Path) -> None:
+        other = kaggle / "Training" / "healthy"
+        other.mkdir()
+        (other / "image(1).jpg").write_bytes(encoded(TumorClass.NORMAL, 2, "JPEG"))
+        with pytest.raises(DatasetError, match=r"1 names are used twice.*normal/Training/image\(1\)\.jpg"):
+            labelled_files(kaggle)
 
     def test_an_upload_arrives_and_is_counted_by_bytes(self, kaggle: Path, empty_settings: Settings) -> None:
         store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))

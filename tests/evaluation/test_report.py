@@ -118,7 +118,7 @@ def test_the_model_page_holds_the_figures_and_facts(report: ModelReport) -> None
         "format png 19 not assessed",
         "temperature 1.312, fitted on validation; calibration error on test 0.131 before, 0.005 after",
         "7, 8",
-        "7a592c8",
+        "build-7a592c8",
         "keras 3.15.0, numpy 2.4.6",
         "Small ones left out.",
     ]
@@ -183,7 +183,17 @@ def test_the_model_page_shows_all_six_pictures(report: ModelReport) -> None:
 
 def test_names_from_outside_are_escaped_everywhere(report: ModelReport) -> None:
     table = ReportTable(title=ATTACK, note=ATTACK, columns=(ATTACK,), rows=((ATTACK,),))
-    words = ("name", "backbone", "recipe", "initialisation", "dataset", "snapshot_id", "device", "commit", "created")
+    words = (
+        "name",
+        "backbone",
+        "recipe",
+        "initialisation",
+        "dataset",
+        "snapshot_id",
+        "device",
+        "code_version",
+        "created",
+    )
     attacked = replace(
         report,
         **dict.fromkeys(words, ATTACK),

@@ -84,7 +84,40 @@ def test_every_epoch_is_said_and_kept(whole: tuple[Path, str]) -> None:
     assert {len(values) for values in history(said).values()} == {3}
     assert len((base / "whole" / "history.csv").read_text().splitlines()) == 4
     kept = sorted(path.name for path in (base / "checkpoints" / "whole").iterdir())
-    assert kept == ["best.npz", "epoch-0003.npz", "history.json"]
+    best = 1 + history(said)["val_loss"].index(min(history(said)["val_loss"]))
+    assert kept == [f"best-{best:04}.npz", "epoch-0003.npz", "history.json"]
+
+
+def test_weights_of_an_epoch_that_was_not_kept_whole_are_not_the_best(tmp_path: Path) -> None:
+    """Ended between two files, an epoch is trained again; what its first try left is in no history."""
+    said = python(
+        """
+        import keras
+        from braintumor.modelling.checkpoints import Checkpoints
+
+        class Killed(BaseException): ...
+
+        class Torn(Checkpoints):
+            def _put(self, path, write):
+                super()._put(path, write)
+                if path.name == "best-0002.npz":
+                    raise Killed
+
+        model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+        model.compile(optimizer=keras.optimizers.AdamW(), loss="mse")
+        kept = Torn(base / "torn")
+        model.layers[-1].kernel.assign([[1.0]])
+        kept.keep(model, {"val_loss": [0.5]}, is_best=True)
+        model.layers[-1].kernel.assign([[2.0]])
+        try:
+            kept.keep(model, {"val_loss": [0.5, 0.1]}, is_best=True)
+        except Killed:
+            Checkpoints(base / "torn").restore_best(model)
+        print("BEST", float(model.layers[-1].kernel[0, 0]))
+        """,
+        str(tmp_path),
+    )
+    assert "BEST 1.0" in said
 
 
 def test_a_training_killed_after_an_epoch_goes_on_and_ends_like_one_that_was_not(whole: tuple[Path, str]) -> None:

@@ -14,7 +14,7 @@ from braintumor.dataset.split import Split
 from braintumor.errors import QuantisationError
 from braintumor.modelling.calibration import fit_temperature
 from braintumor.modelling.quantisation import Bounds, Parity
-from braintumor.objectstore import ObjectStore
+from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
@@ -45,6 +45,10 @@ def test_an_export_is_a_version_of_its_own_that_is_judged_and_promotes_nothing(
     )
     assert against == parent.model_version_id and done.returncode == (0 if verdict else 1)
     assert done.stdout.startswith(f"Candidate **{made.model_name}**")
+    trained = registry.training_of(engine, made)
+    assert (trained.history, trained.grouped_accuracy, trained.naive_accuracy) == ({}, None, None)
+    card = store.read(S3Uri.parse(made.artefact_uri) / "model_card.md").decode()
+    assert "Epochs: none" in card
     assert "validation images" in done.stderr
 
     loaded = registry.load_model(store, settings, made)

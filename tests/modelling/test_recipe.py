@@ -121,6 +121,19 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
     path.write_text("version = = 1")
     with pytest.raises(RecipeError, match=r"broken\.toml is not TOML"):
         Recipe.load(str(path))
+    path.write_bytes(b"# caf\xe9")
+    with pytest.raises(RecipeError, match=r"broken\.toml is not TOML"):
+        Recipe.load(str(path))
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(RecipeError, match=r"folder\.toml cannot be read: Is a directory"):
+        Recipe.load(str(tmp_path / "folder.toml"))
+
+
+def test_a_recipe_is_named_as_its_file_is_and_not_as_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "resnet50"\n' + Path("tests/tiny.toml").resolve().read_text())
+    with pytest.raises(RecipeError, match="names itself 'resnet50'"):
+        Recipe.load(str(path))
 
 
 @pytest.mark.parametrize(
