@@ -66,7 +66,7 @@ def test_phantoms_and_marks_of_sides_have_none() -> None:
     assert not any(found(written(head(number), "R", 24)) for number in range(4))
 
 
-def test_noise_has_none_and_does_not_take_long() -> None:
+def test_noise_has_none() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000), np.uint8)
     assert not has_text(noise)
 
