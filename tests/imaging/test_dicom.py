@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import time
 import tracemalloc
 import zlib
 from collections.abc import Callable
@@ -256,12 +255,10 @@ class TestBombs:
         assert rejected(data).reason in {RejectionReason.TRUNCATED, RejectionReason.CORRUPT}
 
     @pytest.mark.parametrize("size", [3_000_000_000, 100_000_000])
-    def test_a_deflated_bomb_is_refused_in_bounded_memory_and_time(self, size: int) -> None:
+    def test_a_deflated_bomb_is_refused_in_bounded_memory(self, size: int) -> None:
         data = self.deflated_bomb(size)
         assert len(data) < 4_000_000
-        started = time.perf_counter()
         peak = peak_bytes(lambda: decode(data))
-        assert time.perf_counter() - started < 5
         assert rejected(data).reason is RejectionReason.TOO_MANY_BYTES
         assert peak < 3 * Limits().max_bytes
 
@@ -310,9 +307,7 @@ class TestBombs:
         elements = np.zeros((len(numbers), 4), "<u2")  # group, element, and a length of 0
         elements[:, 0], elements[:, 1] = 9 + 2 * (numbers >> 16), numbers & 0xFFFF
         flood = data[: self.meta_end(data)] + elements.tobytes()
-        started = time.perf_counter()
         assert peak_bytes(lambda: decode(flood)) < 60_000_000
-        assert time.perf_counter() - started < 5
         assert rejected(flood).reason is RejectionReason.CORRUPT
 
     def test_sequences_nested_ten_thousand_deep_are_refused(self) -> None:
