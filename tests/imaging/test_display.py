@@ -88,7 +88,7 @@ class TestWindow:
     def test_an_impossible_window_counts_as_none(self, width: int | None, center: int | None) -> None:
         np.testing.assert_array_equal(shown(mr(RAMP, WindowCenter=center, WindowWidth=width)), shown(mr(RAMP)))
 
-    def test_the_functions_of_the_standard(self) -> None:
+    def test_values_are_windowed_by_the_functions_of_the_standard(self) -> None:
         values = np.array([0.0, 50.0, 100.0, 150.0, 200.0])
         np.testing.assert_allclose(window(values, 100, 100, "LINEAR_EXACT"), [0, 0, 0.5, 1, 1])
         np.testing.assert_allclose(window(values, 100, 100, "LINEAR"), [0, 0, 50 / 99, 1, 1])
@@ -128,7 +128,7 @@ class TestValues:
         pixels = shown(mr(stored, WindowCenter=offset, WindowWidth=2001))
         np.testing.assert_array_equal(pixels, shown(mr(RAMP, WindowCenter=2048, WindowWidth=2001)))
 
-    def test_twelve_bits_in_sixteen(self) -> None:
+    def test_twelve_bits_in_sixteen_are_shown_as_sixteen_are(self) -> None:
         np.testing.assert_array_equal(shown(mr(RAMP, BitsStored=12, HighBit=11)), shown(mr(RAMP)))
 
     def test_a_voi_table_decides_before_a_window(self) -> None:

@@ -195,7 +195,7 @@ class TestReasons:
         assert rejection.reason is RejectionReason.UNSUPPORTED_FORMAT
         assert f"content is {name}" in rejection.detail
 
-    def test_an_empty_file(self) -> None:
+    def test_an_empty_file_is_refused_as_empty(self) -> None:
         assert rejected(b"").reason is RejectionReason.EMPTY_FILE
 
     def test_more_bytes_than_the_limit(self) -> None:

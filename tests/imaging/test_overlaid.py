@@ -53,11 +53,11 @@ def test_a_name_in_a_corner_is_found(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("colour", ["yellow", "cyan", "#aaaaaa"])
-def test_whatever_its_colour(colour: str) -> None:
+def test_text_is_found_whatever_its_colour(colour: str) -> None:
     assert found(written(head(1), "Jane Doe", 16, colour=colour))
 
 
-def test_on_a_large_picture_too() -> None:
+def test_text_is_found_on_a_large_picture_too() -> None:
     assert found(written(head(1, side=4000), "Jane Doe", 120))
 
 

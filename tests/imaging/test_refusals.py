@@ -90,7 +90,7 @@ class TestTruncated:
         for cut in range(start + 5, len(data) - 400, 500):
             assert rejected(data[:cut]).reason is RejectionReason.TRUNCATED, cut
 
-    def test_pydicoms_own_truncated_file(self) -> None:
+    def test_a_file_with_fewer_pixels_than_its_header_says_is_truncated(self) -> None:
         assert rejected(shipped("MR_truncated.dcm")).detail == "8,130 bytes of pixel data, 8,192 expected"
 
     def test_a_header_cut_inside_an_element_is_truncated(self) -> None:

@@ -91,7 +91,7 @@ def test_where_the_champion_had_answered_before_its_old_answer_stands_again(
     assert score_night(settings, run_key="next night").count_known == 1
 
 
-def test_of_two_rescores_the_one_asked_for_later_stands_whichever_ends_last(night: Settings, first: str) -> None:
+def test_of_two_rescores_the_one_asked_for_later_stands_whichever_ends_last(night: Settings) -> None:
     add_model(night, "c")
     slow, slow_run = opened(night, "slow")
     promote(night, "c")

@@ -156,7 +156,7 @@ def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_
     assert blind == [("audit", True)]
 
 
-def test_slices_window_and_zoom(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_looking_at_other_slices_and_zooming_answers_nothing(live: Stack, page: Page, tmp_path: Path) -> None:
     (*_, (frame,)) = rows(library(live), "select frame_index from prediction where scan_id = 6 order by 1 offset 2")
     page.goto(f"{live.airflow.url}{_REVIEW}/frame/6/{frame}")
     shown = page.locator("#image").get_attribute("src")
