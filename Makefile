@@ -48,7 +48,7 @@ lint: setup  ## Check style and types, and ask for known vulnerabilities
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory audit
 
-bench: setup  ## Measure every speed claim beside what it is compared to
+bench: setup  ## Measure the speed claims that take minutes; docs/performance.md has the commands of the others
 	$(BIN)/python -m benchmarks
 
 lock:  ## Resolve requirements.lock anew from pyproject.toml

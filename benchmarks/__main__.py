@@ -1,4 +1,4 @@
-"""``make bench``: every benchmark in turn, as a Markdown table."""
+"""``make bench``: the benchmarks that take minutes, in turn, as Markdown tables; docs/performance.md has the others."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ def _installed(folder: Path, requirement: str, constraints: Path) -> float:
     """Megabytes of an environment's packages; an environment that has TensorFlow and should not is an error."""
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
-    install = ["pip", "install", "--quiet", "--python", folder / "bin/python", "--link-mode=copy", "-c", constraints]
+    python, among = str(folder / "bin/python"), str(constraints)
+    install = ["pip", "install", "--quiet", "--python", python, "--link-mode=copy", "-c", among]
     subprocess.run([*uv, *install, requirement], check=True)
     (packages,) = folder.glob("lib/python*/site-packages")
     assert (packages / "tensorflow").exists() == ("train" in requirement.rpartition("[")[2]), packages

@@ -31,7 +31,7 @@ from braintumor.imaging.guard import Guard
 from braintumor.imaging.phantom import write_dataset
 from braintumor.imaging.prepared import PreparedFile, prepare_file
 from braintumor.imaging.rejection import Rejection
-from braintumor.serving.engine import Engine
+from braintumor.serving.engine import Engine, OpenVinoEngine
 
 _SIZE = 224
 _READERS = 8
@@ -59,7 +59,7 @@ def main(folder: Path | None, graph: Path | None, count: int) -> None:
     click.echo("|---|---|---:|---:|---|")
     click.echo(_compare("decoding, guarded", "in threads", ours, theirs, files=files).row())
     if graph is not None:
-        engine = Engine(graph)
+        engine = OpenVinoEngine(graph)
         click.echo(_compare("the same, and inference", "in threads", ours, theirs, files=files, engine=engine).row())
     guard.close()
 
@@ -106,7 +106,7 @@ def _work(read: Read, files: list[bytes], engine: Engine | None) -> _Work:
         found = pool.map(read, files)
         while step := list(islice(found, _BATCH)):
             if engine is not None:
-                engine.run(np.concatenate([each.scan.pixels for each in step if isinstance(each, PreparedFile)]))
+                engine.submit(np.concatenate([each.scan.pixels for each in step if isinstance(each, PreparedFile)]))()
     seconds = time.perf_counter() - started
     return _Work(speed=len(files) / seconds, cost=(_cpu_seconds() - used) * 1000 / len(files))
 

@@ -134,7 +134,7 @@ def _benchmark_app(graph: Path) -> float:
     """OpenVINO's own tool on the same graph and batch, in its throughput mode."""
     program = Path(sys.executable).with_name("benchmark_app")
     shape = f"[8,{SIZE},{SIZE},3]"
-    command = [program, "-m", graph, "-d", "CPU", "-hint", "throughput", "-shape", shape, "-t", "15"]
+    command = [str(program), "-m", str(graph), "-d", "CPU", "-hint", "throughput", "-shape", shape, "-t", "15"]
     command += ["-infer_precision", "f32"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found = re.search(r"Throughput:\s+([\d.]+) FPS", done.stdout)

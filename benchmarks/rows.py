@@ -50,7 +50,7 @@ class _Stub:
         """Probabilities 0.7, 0.1, 0.1, 0.1."""
         count = len(frames)
         return lambda: {
-            "probability": np.tile(np.float32([0.7, 0.1, 0.1, 0.1]), (count, 1)),
+            "probability": np.tile(np.array([0.7, 0.1, 0.1, 0.1], np.float32), (count, 1)),
             "activation_map": np.zeros((count, 7, 7, 4), np.float32),
             "embedding": np.zeros((count, 1), np.float32),
         }

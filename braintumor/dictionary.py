@@ -27,14 +27,6 @@ def dictionary(engine: Engine) -> str:
     return "\n".join(parts)
 
 
-def undescribed(engine: Engine) -> list[str]:
-    """Views, tables and columns without a comment: ``relation`` or ``relation.column``."""
-    with transaction(engine) as connection:
-        rows = connection.execute(text(_COLUMNS), {"schema": SCHEMA}).all()
-    relations = {row.relname for row in rows if not row.relation_comment}
-    return sorted(relations | {f"{row.relname}.{row.attname}" for row in rows if not row.comment})
-
-
 def _relation(columns: list[Row[tuple[str, ...]]]) -> str:
     first = columns[0]
     lines = [f"### {first.relname}\n", f"{first.relation_comment}\n", "| column | type | |", "|---|---|---|"]

@@ -1,14 +1,17 @@
 # ruff: noqa: E501
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from braintumor import database
+from braintumor.cli import command
 from braintumor.erasure import Erasure, erase
 from braintumor.errors import DatabaseError, ErasureError
 from braintumor.imaging.phantom import write_unlabelled
@@ -20,6 +23,7 @@ from braintumor.scoring.reconcile import count_balance
 from braintumor.scoring.run import load_run
 from braintumor.settings import Settings
 from embedded.stack import Stack
+from tests.conftest import as_role
 from tests.people import as_patient
 from tests.sql import change, rows
 
@@ -151,11 +155,38 @@ def test_who_is_unknown_is_said_to_be_and_nothing_is_erased_while_a_run_is_at_wo
     assert rows(night, "select count(*) from scan") == [(3,)]
 
 
+@pytest.mark.parametrize("with_objects", [False, True])
+def test_the_command_asks_first_and_prints_where_the_images_are(
+    stack: Stack, night: Settings, with_objects: bool
+) -> None:
+    ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
+    environment = as_role(stack, night, Role.ERASER).to_environment()
+    arguments = ["subject", "erase", ann, *(["--objects"] if with_objects else [])]
+    refused = CliRunner().invoke(command, arguments, input="n\n", env=environment)
+    assert refused.exit_code == 1 and "It cannot be undone" in refused.output
+    assert rows(night, "select count(*) from scan") == [(3,)]
+    done = CliRunner().invoke(command, arguments, input="y\n", env=environment)
+    assert done.exit_code == 0 and "2 scan" in done.output and "erasure 1: " in done.output
+    verb = "deleted" if with_objects else "still there, delete it, with its versions and copies"
+    lines = done.output.splitlines()
+    assert [f"{verb}: {night.require('scans_uri')}ann-{number}.dcm" in lines for number in (1, 2)] == [True, True]
+    kept = ObjectStore.connect(night).list(S3Uri.parse(night.require("scans_uri")))
+    left = {entry.key.rpartition("/")[2] for entry in kept}
+    assert left == ({"ben.dcm"} if with_objects else {"ann-1.dcm", "ann-2.dcm", "ben.dcm"})
+
+
+def test_a_script_that_is_sure_gets_json(stack: Stack, night: Settings) -> None:
+    ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
+    arguments = ["subject", "erase", ann, "--yes", "--json", "--reason", "a letter"]
+    done = CliRunner().invoke(command, arguments, env=as_role(stack, night, Role.ERASER).to_environment())
+    made = json.loads(done.stdout)
+    assert (made["counts"]["scan"], made["are_objects_deleted"], len(made["object_uris"])) == (2, False, 3)
+    assert rows(night, "select reason from erasure") == [("a letter",)]
+
+
 def as_eraser(stack: Stack, night: Settings, subject: str) -> Erasure:
     """Erase with the login that can do nothing else, source objects too."""
-    name = str(database.connect(night).url.database)
-    settings = replace(night, database_url=stack.postgres.url_as(Role.ERASER, name))
-    return erase(settings, subject, actor="dpo", reason="asked", with_objects=True)
+    return erase(as_role(stack, night, Role.ERASER), subject, actor="dpo", reason="asked", with_objects=True)
 
 
 def found_in_database(night: Settings, words: list[str]) -> list[tuple[str, str]]:

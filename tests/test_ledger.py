@@ -105,7 +105,7 @@ def test_asked_again_for_the_same_a_rollback_changes_nothing(three: Settings) ->
     assert ledger_rows(three) == before
 
 
-def test_who_was_never_champion_is_no_way_back(three: Settings, engine: Engine) -> None:
+def test_who_was_never_champion_is_no_way_back(three: Settings) -> None:
     candidate = add_model(three, "d")
     with pytest.raises(PromotionError, match="d was never champion"):
         go_back(three, to=candidate)
@@ -129,7 +129,7 @@ def damage(store: ObjectStore, graph: S3Uri) -> None:
     ids=["damaged", "gone"],
 )
 def test_a_model_whose_files_are_gone_or_damaged_in_s3_is_no_way_back_even_if_the_cache_has_them(
-    three: Settings, engine: Engine, harm: Callable[[ObjectStore, S3Uri], None], words: str
+    three: Settings, harm: Callable[[ObjectStore, S3Uri], None], words: str
 ) -> None:
     store, target = ObjectStore.connect(three), add_model(three, "d", own_files=True)
     promote(three, "d", "c")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from braintumor.errors import NoChampionError, RedNightError
+from braintumor.scoring import morning_rules
 from braintumor.scoring.morning import Alert
 from braintumor.scoring.morning_rules import MorningRules
 from braintumor.scoring.night import Night, score_night
@@ -67,7 +68,7 @@ def test_a_full_disk_is_amber_and_its_section_is_named(
     settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     put("a.png", png())
-    packaged = Path("braintumor/scoring/morning.toml").read_text()
+    packaged = Path(morning_rules.__file__).with_name("morning.toml").read_text()
     (tmp_path / "rules.toml").write_text(
         re.sub("amber_free_disk_gib = .*", "amber_free_disk_gib = 1000000000", packaged)
     )

@@ -25,16 +25,6 @@ def prepare(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
     return _centred(small, size)
 
 
-def letterbox_mask(mask: NDArray[np.bool_], *, size: int) -> NDArray[np.bool_]:
-    """Fit a mask (H, W) where ``prepare`` puts its image: (size, size), ``False`` beside the image.
-
-    Nearest neighbour: a mask has no values between yes and no.
-    """
-    image = Image.fromarray(mask.astype(np.uint8))
-    small = np.asarray(image.resize(_fitted(mask.shape, size), Image.Resampling.NEAREST))
-    return _centred(small, size).astype(bool)
-
-
 def _fitted(shape: tuple[int, ...], size: int) -> tuple[int, int]:
     """Width and height of the image inside the square."""
     height, width = shape[:2]

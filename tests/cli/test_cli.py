@@ -19,6 +19,7 @@ from braintumor.cli import command
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
+from tests.sql import change, rows
 
 
 def every_command(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
@@ -169,7 +170,7 @@ def test_models_are_listed_evaluated_and_promoted_by_name(settings: Settings) ->
     refused = run_braintumor(settings, "model", "promote", name, "--reason", "because", check=False)
     assert refused.returncode == 1 and "--override" in refused.stderr
     run_braintumor(settings, "model", "promote", name, "--override", "--reason", "because")
-    assert "because" in str(registry_reasons(settings))
+    assert "because" in str(rows(settings, "select reason from promotion"))
 
 
 @pytest.mark.soak
@@ -186,15 +187,10 @@ def test_the_card_of_an_evaluated_model_is_printed_and_lies_beside_its_report(se
     assert store.read(S3Uri.parse(model.artefact_uri) / "model_card.md").decode() == printed
 
 
-def registry_reasons(settings: Settings) -> list[str]:
-    from sqlalchemy import text
-
-    with database.transaction(database.connect(settings)) as connection:
-        return list(connection.scalars(text("select reason from promotion")))
-
-
 def test_migrate_plans_and_applies(empty_settings: Settings) -> None:
-    assert "nothing to apply" in run_braintumor(empty_settings, "migrate", "--plan").stdout
+    change(empty_settings, "drop schema braintumor cascade")
+    assert "would apply 0001_main_job" in run_braintumor(empty_settings, "migrate", "--plan").stdout
+    assert "applied 0001_main_job" in run_braintumor(empty_settings, "migrate").stdout
     assert "nothing to apply" in run_braintumor(empty_settings, "migrate").stdout
 
 

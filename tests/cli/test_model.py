@@ -106,7 +106,7 @@ def test_withdrawing_the_champion_says_that_nobody_answers_now(two: Settings) ->
     assert "was withdrawn before" in model(two, "withdraw", "b", "--reason", "bad labels")
 
 
-def test_champion_at_a_time(two: Settings) -> None:
+def test_who_was_champion_at_a_time_is_said(two: Settings) -> None:
     assert model(two, "champion", "--at", datetime.now(UTC).isoformat()) == "b (now: champion, overridden)\n"
     assert "There was no champion at 2001-02-03" in model(two, "champion", "--at", "2001-02-03", code=1)
     assert "'soon' is no time" in model(two, "champion", "--at", "soon", code=2)
@@ -154,7 +154,7 @@ def test_the_shell_completes_verbs_and_the_names_of_models(two: Settings) -> Non
     assert complete(Settings(database_url="postgresql://u:p@127.0.0.1:9/none"), "braintumor model show b") == []
 
 
-def test_help_stays_quick() -> None:
+def test_help_loads_no_heavy_library() -> None:
     code = """
 import sys
 from click.testing import CliRunner

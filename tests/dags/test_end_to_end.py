@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,11 +76,13 @@ def test_a_preview_that_fails_promotes_nothing(
 
 
 def test_a_retrain_that_may_not_promote_only_records_and_a_recipe_that_fails_makes_it_red(
-    dag_runner: DagRunner, lenient: Settings
+    dag_runner: DagRunner, lenient: Settings, tmp_path: Path
 ) -> None:
-    recipes = ["mobilenet_v2", "resnet50_small"]  # no weights of the first can be had here
+    no_way_out = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
+    offline = replace(dag_runner, environment={**dag_runner.environment, "KERAS_HOME": str(tmp_path), **no_way_out})
+    recipes = ["mobilenet_v2", "resnet50_small"]  # of the first no weights can be had
     by_hand = {"epochs": 1, "overrides": {"fine_tuning": False, "batch_size": 7}}
-    assert dag_runner.run("weekly_retrain", lenient, policy="never", recipes=recipes, **by_hand) == "failed"
+    assert offline.run("weekly_retrain", lenient, policy="never", recipes=recipes, **by_hand) == "failed"
     engine = database.connect(lenient)
     models = registry.list_models(engine)
     assert [(m.recipe_name, m.recipe_override) for m in models] == [("resnet50_small", {"epochs": 1, "batch_size": 7})]

@@ -15,6 +15,7 @@ from braintumor import database, registry
 from braintumor.dataset import label_rules
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from embedded.airflowapi import AirflowClient
 from embedded.stack import Stack
@@ -41,11 +42,15 @@ def live(seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.Tem
         yield stack
 
 
+def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
+    store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
+    for path in write_unlabelled(folder, count=6, seed=seed):
+        store.write(scans / f"{seed}/{path.name}", path.read_bytes())
+
+
 def test_a_night_runs_under_the_live_scheduler_and_the_next_finds_nothing_new(live: Stack, tmp_path: Path) -> None:
     settings = library(live)
-    store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
-    for path in write_unlabelled(tmp_path, count=6, seed=3):
-        store.write(scans / path.name, path.read_bytes())
+    put_scans(settings, tmp_path, seed=3)
     client = live.client()
     for expected_known in (0, 6):
         run_id = client.trigger("nightly_scoring", {"chunk_size": 2})
@@ -80,14 +85,19 @@ def test_the_log_of_a_task_has_the_ids_as_fields_and_no_name(live: Stack) -> Non
 
 def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None:
     client = live.client()
-    client.wait_for_dag("weekly_retrain")
-    client.unpause("weekly_retrain")
+    for dag_id in ("weekly_retrain", "reviewed_labels"):
+        client.wait_for_dag(dag_id)
+        client.unpause(dag_id)
+    assert ended(client, "reviewed_labels") == "success", "the scheduler has had time to start others"
     runs = client.request("GET", "/dags/~/dagRuns", params={"limit": 100})["dag_runs"]
     assert {run["run_type"] for run in runs} <= {"manual"}
 
 
-def test_enough_new_labels_start_a_retrain_once(live: Stack) -> None:
+def test_enough_new_labels_start_a_retrain_once(live: Stack, tmp_path: Path) -> None:
     settings, client = library(live), live.client()
+    put_scans(settings, tmp_path, seed=4)
+    score_night(settings, run_key="a night before the labels")
+    ((answered,),) = rows(settings, "select count(*) from prediction")
     for dag_id in ("weekly_retrain", "reviewed_labels"):
         client.wait_for_dag(dag_id)
         client.unpause(dag_id)
@@ -106,7 +116,7 @@ def test_enough_new_labels_start_a_retrain_once(live: Stack) -> None:
         time.sleep(1)
     assert retrains(client) == ["asset_triggered"]
     end_retrains(client)  # training itself is tested elsewhere
-    assert rows(settings, "select count(*), count(distinct request_key) from requested_label") == [(6, 1)]
+    assert rows(settings, "select count(*), count(distinct request_key) from requested_label") == [(answered, 1)]
 
 
 def ended(client: AirflowClient, dag_id: str) -> str:

@@ -138,20 +138,18 @@ def test_a_notifier_that_fails_or_hangs_stops_neither_the_others_nor_the_task(
     code = (
         _CONTEXT
         + """
-import notifiers
-notifiers.TIMEOUT_S = 6
 began = time.monotonic()
 notifying.refused(context(), VERDICT)
 print(time.monotonic() - began)
 """
     )
-    with webhook(status=500) as refuses, webhook(hangs_s=12) as hangs:
+    with webhook(status=500) as refuses, webhook(hangs_s=300) as hangs:
         given = environment(hook, tmp_path, text)
         done = in_airflow(dag_runner, code, **given, AIRFLOW_CONN_REFUSES=refuses.url, AIRFLOW_CONN_HANGS=hangs.url)
         assert len(refuses.received) == len(hangs.received) == 1
     assert done.returncode == 0, done.stderr
     assert len(hook.of("refused")) == 1
-    assert 5 < float(done.stdout.splitlines()[-1]) < 11, "the one that hangs is left behind"
+    assert float(done.stdout.splitlines()[-1]) < 60, "the one that hangs is left behind"
     for number, why in (
         (1, "it cannot be imported: No module named 'airflow.providers.nowhere'"),
         (2, "AirflowNotFoundException"),

@@ -21,7 +21,7 @@ from braintumor.labels import CLASSES
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
 from tests.dataset.test_appearance import crops
-from tests.imaging.test_dicom import mr_of
+from tests.dicom_files import mr_of
 
 RULES = QualityRules.load()
 

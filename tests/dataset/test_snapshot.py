@@ -130,7 +130,7 @@ def test_a_manifest_of_the_snapshot_lies_beside_the_models(empty_settings: Setti
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_an_image_overwritten_after_the_snapshot_is_not_trained_on(empty_settings: Settings, put: PutLabelled) -> None:
+def test_an_image_overwritten_after_the_snapshot_is_not_trained_on(empty_settings: Settings) -> None:
     snapshot = snapshot_of(empty_settings)
     store = ObjectStore.connect(empty_settings)
     frames = load_frames(store, snapshot, Split.TEST, size=64)

@@ -94,8 +94,8 @@ def report(
     answers: tuple[np.ndarray, np.ndarray],
     samples: list[Sample],
 ) -> ModelReport:
-    labels, chances = answers
     """A candidate with everything that a report can show."""
+    labels, chances = answers
     return ModelReport(
         name="resnet50-2026w47",
         role="candidate",

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -58,9 +57,7 @@ def test_what_was_not_measured_is_named_so(report: ModelReport) -> None:
     assert section(card, "Files").strip() == "Not recorded."
 
 
-def test_every_table_of_the_card_is_whole(
-    report: ModelReport, good: Evaluation, evaluation_of: Callable[..., Evaluation]
-) -> None:
+def test_every_table_of_the_card_is_whole(report: ModelReport) -> None:
     blocks = [block.splitlines() for block in model_card(report).split("\n\n") if block.startswith("| ")]
     assert len(blocks) >= 7
     for lines in blocks:

@@ -19,7 +19,7 @@ from braintumor.imaging.phantom import draw
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
-from tests.imaging.test_dicom import mr_of
+from tests.dicom_files import mr_of
 from tests.sql import change, rows
 
 PER_CLASS = 40

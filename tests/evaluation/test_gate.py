@@ -211,7 +211,7 @@ def test_a_calibration_error_that_is_not_a_number_is_refused(good: Evaluation) -
     assert [rule.name for rule in verdict.failed] == ["finite_figures", "calibration_error"]
 
 
-def test_validation_figures_are_not_judged(evaluation_of: Build, good: Evaluation) -> None:
+def test_validation_figures_are_not_judged(good: Evaluation) -> None:
     validation = replace(good, split="validation")
     with pytest.raises(EvaluationError, match="'validation'"):
         judge(validation, RULES)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from braintumor import database, registry
 from braintumor.dataset.snapshot import Snapshot, SnapshotImage, load_snapshot
 from braintumor.dataset.split import Split
-from braintumor.evaluation.leakage import unseen_images
+from braintumor.evaluation.leakage import accuracy_by_distance, leak_table, unseen_images
+from braintumor.modelling.naive import deal
 from braintumor.settings import Settings
 
 
@@ -67,3 +69,30 @@ def test_images_of_training_and_of_nowhere_are_found(snapshot: Snapshot) -> None
     training = snapshot.of_split(Split.TRAIN)[0].image_sha256
     outcome = unseen_images(snapshot, images_of_test(snapshot) | {training, "unknown"})
     assert "1 lie in its training split, 1 are not in its snapshot" in outcome.reason
+
+
+def test_accuracy_is_told_apart_by_the_distance_to_the_nearest_training_image() -> None:
+    bands = accuracy_by_distance([(33, True), (47, False), (47, False), (48, True), (256, True)])
+    assert [(band.lowest, band.highest, band.count, band.count_correct) for band in bands] == [
+        (0, 32, 0, 0),
+        (33, 47, 3, 1),
+        (48, 63, 1, 1),
+        (64, 79, 0, 0),
+        (80, 95, 0, 0),
+        (96, 256, 1, 1),
+    ]
+    table = leak_table(bands, grouped_accuracy=0.7, naive_accuracy=0.9)
+    assert table is not None
+    assert table.rows[0][1:] == ("0", "no images")
+    assert table.rows[1][1] == "3" and table.rows[1][2].startswith("0.333 (")
+    assert [accuracy for *_, accuracy in table.rows[-2:]] == ["0.700", "0.900"]
+
+
+def test_a_naive_split_deals_out_files_so_that_copies_fall_on_both_sides() -> None:
+    files = np.repeat(np.arange(50), 2)
+    fitted, held_out = deal(files, share=0.2, seed=1)
+    assert (len(fitted), len(held_out)) == (80, 20)
+    np.testing.assert_array_equal(np.sort(np.concatenate([fitted, held_out])), files)
+    assert len(set(fitted) & set(held_out)) > 10, "most of what is held out has its twin in training"
+    np.testing.assert_array_equal(deal(files, share=0.2, seed=1)[1], held_out)
+    assert set(deal(files, share=0.2, seed=2)[1]) != set(held_out)

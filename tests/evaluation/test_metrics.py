@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -120,7 +119,7 @@ def test_an_absent_class_is_undefined_without_warnings() -> None:
     assert math.isnan(found.to_frame().loc["pituitary", "recall"])
 
 
-def test_a_class_that_is_never_called_has_precision_zero(small: Evaluation) -> None:
+def test_a_class_that_is_never_called_has_precision_zero() -> None:
     found = evaluate(labels=TRUTH, probabilities=_probabilities(np.zeros(10, dtype=int)), split="test")
     normal = found.of(TumorClass.NORMAL)
     assert (normal.precision, normal.recall, normal.f1) == (0.0, 0.0, 0.0)
@@ -183,7 +182,7 @@ def test_a_confusion_matrix_of_another_size_is_refused(small: Evaluation) -> Non
         replace(small, confusion=((1, 0), (0, 1)))
 
 
-def test_the_frame_has_one_row_per_class_in_order(evaluation_of: Callable[..., Evaluation], good: Evaluation) -> None:
+def test_the_frame_has_one_row_per_class_in_order(good: Evaluation) -> None:
     frame = good.to_frame()
     assert list(frame.index) == [label.value for label in CLASSES]
     assert list(frame.columns) == ["precision", "recall", "specificity", "f1", "support", "auroc"]

@@ -14,7 +14,7 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from braintumor.imaging.frames import Decoded, decode
-from tests.imaging.test_dicom import RAMP, changed, peak_bytes, shipped, written
+from tests.dicom_files import RAMP, changed, peak_bytes, shipped, written
 
 TAGS = (
     "PatientAge", "PatientSex", "Manufacturer", "MagneticFieldStrength", "ScanningSequence", "RepetitionTime",

@@ -88,7 +88,7 @@ class TestWindow:
     def test_an_impossible_window_counts_as_none(self, width: int | None, center: int | None) -> None:
         np.testing.assert_array_equal(shown(mr(RAMP, WindowCenter=center, WindowWidth=width)), shown(mr(RAMP)))
 
-    def test_the_functions_of_the_standard(self) -> None:
+    def test_values_are_windowed_by_the_functions_of_the_standard(self) -> None:
         values = np.array([0.0, 50.0, 100.0, 150.0, 200.0])
         np.testing.assert_allclose(window(values, 100, 100, "LINEAR_EXACT"), [0, 0, 0.5, 1, 1])
         np.testing.assert_allclose(window(values, 100, 100, "LINEAR"), [0, 0, 50 / 99, 1, 1])
@@ -128,7 +128,7 @@ class TestValues:
         pixels = shown(mr(stored, WindowCenter=offset, WindowWidth=2001))
         np.testing.assert_array_equal(pixels, shown(mr(RAMP, WindowCenter=2048, WindowWidth=2001)))
 
-    def test_twelve_bits_in_sixteen(self) -> None:
+    def test_twelve_bits_in_sixteen_are_shown_as_sixteen_are(self) -> None:
         np.testing.assert_array_equal(shown(mr(RAMP, BitsStored=12, HighBit=11)), shown(mr(RAMP)))
 
     def test_a_voi_table_decides_before_a_window(self) -> None:
@@ -186,9 +186,6 @@ class TestSameImage:
         files = [png(GREY), png(np.dstack([GREY] * 3)), mr(GREY, WindowCenter=128, WindowWidth=256)]
         decoded = [decode(data) for data in files]
         assert len({d.pixel_sha256 for d in decoded if isinstance(d, Decoded)}) == 1
-        turned = decode(png(GREY.reshape(GREY.shape[1], GREY.shape[0])))
-        assert isinstance(turned, Decoded) and isinstance(decoded[0], Decoded)
-        assert GREY.shape[0] == GREY.shape[1] or turned.pixel_sha256 != decoded[0].pixel_sha256
 
     @pytest.mark.parametrize("factor", [257, 256])
     def test_eight_bits_widened_to_a_sixteen_bit_png_come_back_exactly(self, factor: int) -> None:

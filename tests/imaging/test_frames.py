@@ -6,7 +6,6 @@ import io
 import logging
 import random
 import re
-import time
 import tracemalloc
 import warnings
 import zlib
@@ -196,7 +195,7 @@ class TestReasons:
         assert rejection.reason is RejectionReason.UNSUPPORTED_FORMAT
         assert f"content is {name}" in rejection.detail
 
-    def test_an_empty_file(self) -> None:
+    def test_an_empty_file_is_refused_as_empty(self) -> None:
         assert rejected(b"").reason is RejectionReason.EMPTY_FILE
 
     def test_more_bytes_than_the_limit(self) -> None:
@@ -231,12 +230,10 @@ class TestBombs:
     def test_a_huge_png_is_refused_by_its_header(self, width: int, height: int) -> None:
         decode(png())  # what Pillow loads once
         tracemalloc.start()
-        started = time.perf_counter()
         rejection = rejected(png_claiming(width, height))
-        elapsed, (_, peak) = time.perf_counter() - started, tracemalloc.get_traced_memory()
+        _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert rejection.reason is RejectionReason.TOO_MANY_PIXELS
-        assert elapsed < 1
         assert peak < 1_000_000
 
     def test_text_that_inflates_to_gigabytes_does_not(self) -> None:

@@ -103,12 +103,9 @@ def test_a_child_killed_from_outside_condemns_nobody(files: list[bytes], tmp_pat
             pool.submit(guard.read, file + b" " + os.fsencode(note), size=SIZE)
             for file, note in zip(files[:2], notes, strict=True)
         ]
-        killed: set[Path] = set()
-        while len(killed) < len(notes):
-            for note in set(notes) - killed:
-                if note.exists() and note.read_text():
-                    os.kill(int(note.read_text()), signal.SIGKILL)
-                    killed.add(note)
+        for note in notes:
+            until(lambda note=note: note.exists() and bool(note.read_text()))
+            os.kill(int(note.read_text()), signal.SIGKILL)
         assert all(isinstance(each.result(30), PreparedFile) for each in reading)
     guard.close()
 

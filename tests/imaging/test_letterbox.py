@@ -1,13 +1,12 @@
-"""The resize of an image and of its mask agree, and are the same on every run."""
+"""The resize of an image is the same on every run."""
 
 from __future__ import annotations
 
 from hashlib import sha256
 
 import numpy as np
-import pytest
 
-from braintumor.imaging.preprocess import PREPROCESSING, letterbox_mask, prepare
+from braintumor.imaging.preprocess import PREPROCESSING, prepare
 
 
 def test_the_pixels_behind_the_fingerprint_never_change() -> None:
@@ -15,16 +14,6 @@ def test_the_pixels_behind_the_fingerprint_never_change() -> None:
     image = np.random.default_rng(0).integers(0, 256, (301, 203), dtype=np.uint8)
     digest = sha256(prepare(image, size=224).tobytes()).hexdigest()[:16]
     assert (PREPROCESSING, digest) == ("letterbox-bilinear-1", "5202abe7299010b9")
-
-
-@pytest.mark.parametrize("shape", [(301, 203), (203, 301), (97, 97), (33, 500)])
-def test_a_mask_lies_on_its_image(shape: tuple[int, int]) -> None:
-    mask = np.zeros(shape, bool)
-    mask[shape[0] // 4 : shape[0] // 2, shape[1] // 4 : shape[1] // 2] = True
-    fitted = letterbox_mask(mask, size=224)
-    image = prepare(mask.astype(np.uint8) * 255, size=224)[..., 0]
-    assert fitted.dtype == bool and fitted.shape == (224, 224)
-    assert (fitted != (image > 127)).mean() < 0.01
 
 
 def test_read_only_and_strided_pixels_are_taken() -> None:

@@ -53,11 +53,11 @@ def test_a_name_in_a_corner_is_found(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("colour", ["yellow", "cyan", "#aaaaaa"])
-def test_whatever_its_colour(colour: str) -> None:
+def test_text_is_found_whatever_its_colour(colour: str) -> None:
     assert found(written(head(1), "Jane Doe", 16, colour=colour))
 
 
-def test_on_a_large_picture_too() -> None:
+def test_text_is_found_on_a_large_picture_too() -> None:
     assert found(written(head(1, side=4000), "Jane Doe", 120))
 
 
@@ -66,7 +66,7 @@ def test_phantoms_and_marks_of_sides_have_none() -> None:
     assert not any(found(written(head(number), "R", 24)) for number in range(4))
 
 
-def test_noise_has_none_and_does_not_take_long() -> None:
+def test_noise_has_none() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000), np.uint8)
     assert not has_text(noise)
 

@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
 import warnings
 import zlib
@@ -91,7 +90,7 @@ class TestTruncated:
         for cut in range(start + 5, len(data) - 400, 500):
             assert rejected(data[:cut]).reason is RejectionReason.TRUNCATED, cut
 
-    def test_pydicoms_own_truncated_file(self) -> None:
+    def test_a_file_with_fewer_pixels_than_its_header_says_is_truncated(self) -> None:
         assert rejected(shipped("MR_truncated.dcm")).detail == "8,130 bytes of pixel data, 8,192 expected"
 
     def test_a_header_cut_inside_an_element_is_truncated(self) -> None:
@@ -338,7 +337,6 @@ def _colour(kind: str) -> bytes:
 @pytest.mark.parametrize("name", FUZZED)
 def test_whatever_the_bytes_there_is_an_answer_and_silence(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     whole, rng = FUZZED[name](), random.Random(f"fuzz {name}")
-    longest = 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(80):
@@ -349,9 +347,6 @@ def test_whatever_the_bytes_there_is_an_answer_and_silence(name: str, capfd: pyt
                 damaged[rng.randrange(reach)] = rng.randrange(256)
             if rng.random() < 0.3:
                 del damaged[rng.randrange(1, len(damaged)) :]
-            started = time.monotonic()
             assert isinstance(decode(bytes(damaged)), Decoded | Rejection)
-            longest = max(longest, time.monotonic() - started)
     if name != "rle":  # its decoder is Rust, which prints a panic's place, but no data, before it becomes an error
         assert capfd.readouterr() == ("", "")
-    assert longest < 5

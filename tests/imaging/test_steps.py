@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-from braintumor.imaging.prepared import one_ahead
+from braintumor.imaging.prepared import PreparedScan, one_ahead, take_step
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
@@ -21,3 +22,26 @@ def test_each_item_comes_after_the_one_behind_it_was_made(count: int) -> None:
     seen = [(item, list(made)) for item in one_ahead(items())]
     assert [item for item, _ in seen] == list(range(count))
     assert all(known == list(range(min(item + 2, count))) for item, known in seen)
+
+
+def scan(count_frame: int) -> PreparedScan:
+    pixels = np.zeros((count_frame, 1, 1, 3), np.uint8)
+    return PreparedScan(pixels=pixels, indexes=tuple(range(count_frame)), is_volume=count_frame > 1)
+
+
+@pytest.mark.parametrize(
+    ("frames", "steps"),
+    [
+        ([1] * 100, [32, 32, 32, 4]),
+        ([None] * 33, [32, 1]),
+        ([60, 60, 60, None], [2, 2]),
+        ([63, None, 1, 1], [3, 1]),
+        ([64, 64], [1, 1]),
+    ],
+)
+def test_a_step_ends_with_32_scans_or_with_the_scan_that_makes_64_frames(
+    frames: list[int | None], steps: list[int]
+) -> None:
+    readings = iter([None if count is None else scan(count) for count in frames])
+    assert [len(take_step(readings, lambda reading: reading)) for _ in steps] == steps
+    assert take_step(readings, lambda reading: reading) == []

@@ -135,7 +135,7 @@ class TestNifti:
         voxels[:5] = np.nan
         assert all(frame.pixels[:, -5:].max() == 0 for frame in decoded(nifti(voxels)).frames)
 
-    def test_nifti_2(self) -> None:
+    def test_nifti_2_shows_the_same_image(self) -> None:
         image = nibabel.Nifti2Image(VOLUME[:, ::-1, ::-1].transpose(2, 1, 0), np.eye(4))
         assert decoded(bytes(image.to_bytes())).pixel_sha256 == decoded(as_nifti(VOLUME)).pixel_sha256
 
@@ -160,7 +160,7 @@ class TestNifti:
             "orientation", "air", "too small", "too many slices",
         ],
     )  # fmt: skip
-    def test_refusals(self, data: bytes, reason: RejectionReason) -> None:
+    def test_what_cannot_be_scored_gets_its_reason(self, data: bytes, reason: RejectionReason) -> None:
         rejection = refused(data)
         assert rejection.reason is reason, rejection
 
@@ -238,7 +238,7 @@ class TestTiff:
         found = decoded(self.saved(*VOLUME))
         assert indexes(found) == SHOWS_HEAD and found.count_found == len(VOLUME)
 
-    def test_sixteen_bits(self) -> None:
+    def test_sixteen_bits_are_shown_as_eight(self) -> None:
         found = decoded(self.saved(VOLUME[6].astype(np.uint16) * 257))
         np.testing.assert_allclose(found.frames[0].pixels.astype(int), VOLUME[6], atol=1)
 

@@ -111,7 +111,8 @@ def test_missing_weights_are_said_before_training_with_three_remedies(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # an empty cache
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")  # and no way out
+    for name in ("HTTPS_PROXY", "https_proxy"):  # and no way out
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
     snapshot = registry.list_models(database.connect(settings))[0].snapshot_id
     done = run_braintumor(settings, "train", "--recipe", "mobilenet_v2", "--snapshot", snapshot, check=False)
     assert done.returncode == 1

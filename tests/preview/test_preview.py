@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import boto3
 import pytest
 
 from braintumor import database, registry
@@ -24,6 +23,7 @@ from braintumor.scoring.night import score_night
 from braintumor.serving.artefact import Manifest
 from braintumor.settings import Settings
 from tests.faulty_s3 import FaultyS3, faulty_s3
+from tests.scoring.test_faults import remove
 from tests.sql import change, let_answer, rows
 
 GLIOMA, MENINGIOMA, NORMAL, PITUITARY = CLASSES
@@ -96,18 +96,6 @@ def say(settings: Settings, table: str, scan_id: int, label: TumorClass, confide
         scan=scan_id,
         **values,
     )
-
-
-def remove(settings: Settings, name: str) -> None:
-    prefix = S3Uri.parse(settings.require("scans_uri"))
-    client = boto3.client(
-        "s3",
-        endpoint_url=settings.s3_endpoint,
-        aws_access_key_id=settings.s3_access_key,
-        aws_secret_access_key=settings.s3_secret_key,
-        region_name="us-east-1",
-    )
-    client.delete_object(Bucket=prefix.bucket, Key=prefix.key + name)
 
 
 def flipped(night: Settings, twin: ModelVersion) -> Previewed:

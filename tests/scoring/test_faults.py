@@ -9,7 +9,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-import boto3
 import pytest
 
 from braintumor.errors import (
@@ -20,7 +19,7 @@ from braintumor.errors import (
     UnbalancedRunError,
 )
 from braintumor.imaging.guard import Guard
-from braintumor.objectstore import S3Uri
+from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.claim import claim
 from braintumor.scoring.night import Night, score_night
 from braintumor.scoring.worker import score_chunk
@@ -45,15 +44,7 @@ def through(settings: Settings, door: FaultyS3) -> Settings:
 
 
 def remove(settings: Settings, name: str) -> None:
-    prefix = S3Uri.parse(settings.require("scans_uri"))
-    client = boto3.client(
-        "s3",
-        endpoint_url=settings.s3_endpoint,
-        aws_access_key_id=settings.s3_access_key,
-        aws_secret_access_key=settings.s3_secret_key,
-        region_name="us-east-1",
-    )
-    client.delete_object(Bucket=prefix.bucket, Key=prefix.key + name)
+    ObjectStore.connect(settings).delete([S3Uri.parse(settings.require("scans_uri")) / name])
 
 
 def states(settings: Settings) -> list[str]:

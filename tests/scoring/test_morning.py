@@ -16,6 +16,7 @@ from braintumor.errors import ConfigurationError, MorningRulesError, RedNightErr
 from braintumor.evaluation.overview import overview_page
 from braintumor.objectstore import ObjectStore
 from braintumor.pages.address import MORNING_SHEET, run_page
+from braintumor.scoring import morning_rules
 from braintumor.scoring.morning_rules import MorningRules
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
@@ -166,7 +167,7 @@ def test_drift_is_none_for_the_same_mix_and_large_for_another(empty_settings: Se
 
 
 def test_a_night_that_drifts_from_the_test_split_is_amber(settings: Settings, put: Put, tmp_path: Path) -> None:
-    packaged = Path("braintumor/scoring/morning.toml").read_text(encoding="utf-8")
+    packaged = Path(morning_rules.__file__).with_name("morning.toml").read_text(encoding="utf-8")
     rules = tmp_path / "rules.toml"
     rules.write_text(packaged.replace("minimum_drift_frames = 100", "minimum_drift_frames = 1"), encoding="utf-8")
     change(

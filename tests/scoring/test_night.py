@@ -23,8 +23,10 @@ from braintumor.errors import (
 from braintumor.imaging.phantom import draw
 from braintumor.labels import TumorClass
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.scoring import worker
 from braintumor.scoring.claim import claim, settle
 from braintumor.scoring.night import Night, score_night
+from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
 from tests.models import add_model, promote
 from tests.sql import change, rows
@@ -269,3 +271,23 @@ def test_an_image_with_too_many_pixels_is_rejected_undecoded(settings: Settings,
     put("huge.png", buffer.getvalue())
     score_night(settings, run_key="night")
     assert rows(settings, "select reason from rejection") == [("too_many_pixels",)]
+
+
+def test_a_lease_is_prolonged_while_its_chunk_is_at_work(
+    settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("a.png", png())
+    submit, prolonged = LoadedModel.submit, list[object]()
+
+    def slow(self: LoadedModel, frames: object) -> object:
+        change(settings, "update scoring_chunk set lease_expires_at = now() + interval '1 second'")
+        return submit(self, frames)  # type: ignore[arg-type]
+
+    def watched(*given: object, **named: object) -> None:
+        prolonged.extend(rows(settings, "select lease_expires_at > now() + interval '100 seconds' from scoring_chunk"))
+        settle(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(LoadedModel, "submit", slow)
+    monkeypatch.setattr(worker, "settle", watched)
+    score_night(settings, run_key="night")
+    assert prolonged == [(True,)]

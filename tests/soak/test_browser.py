@@ -68,7 +68,6 @@ def test_the_retrain_form_shows_its_choices_with_their_meaning(live: Stack, page
         for title in titles:
             expect(page.get_by_role("dialog").get_by_text(title).filter(visible=True).first).to_be_visible()
     page.screenshot(path=tmp_path / "form.png", full_page=True)
-    assert (tmp_path / "form.png").stat().st_size > 10_000
 
 
 def test_a_night_triggered_from_the_page_ends_green(live: Stack, page: Page) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -75,6 +74,7 @@ def answer(scan_id: int, finding: str = "glioma", **values: object) -> dict[str,
 
 
 def test_nobody_gets_in_viewers_read_and_only_reviewers_write(live: Stack) -> None:
+    before = rows(library(live), "select review_id from review")
     for path in _READS:
         assert requests.get(f"{live.airflow.url}{_REVIEW}{path}", timeout=30).status_code == 401, path
         found = client(live, "viewer").send("GET", _REVIEW + path)
@@ -88,7 +88,7 @@ def test_nobody_gets_in_viewers_read_and_only_reviewers_write(live: Stack) -> No
         assert as_form.status_code == 415, "what a form of another site could send"
     for path in ("/openapi.json", "/docs", "/..%2f..%2fsettings.py"):
         assert client(live, "reviewer").send("GET", _REVIEW + path, allow=(404,)).status_code == 404
-    assert rows(library(live), "select from review") == []
+    assert rows(library(live), "select review_id from review") == before
 
 
 def test_an_image_is_a_png_of_the_scan_and_no_answer_names_its_key(live: Stack) -> None:
@@ -121,12 +121,13 @@ def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_
     page.screenshot(path=tmp_path / "worklist.png")
     page.get_by_role("button", name="Begin a sitting").press("Enter")
     page.wait_for_url("**/frame/1/0**")
-    expect(page.get_by_text("0 of 5")).to_be_visible()
+    ((total,),) = rows(settings, "select count(*) from review_session_item")
+    expect(page.get_by_text(f"0 of {total}")).to_be_visible()
     page.keyboard.press("o")
     expect(page.locator("#map")).to_be_visible()
     page.screenshot(path=tmp_path / "frame.png")
     _press(page, "Enter")
-    expect(page.get_by_text("1 of 5")).to_be_visible()
+    expect(page.get_by_text(f"1 of {total}")).to_be_visible()
     ((own,),) = rows(
         settings,
         "select finding = predicted_class::text::review_finding from review join prediction "
@@ -135,27 +136,27 @@ def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_
     assert own, "Enter agrees"
     _press(page, "u")
     page.wait_for_url("**/frame/1/0**")
-    expect(page.get_by_text("0 of 5")).to_be_visible()
+    expect(page.get_by_text(f"0 of {total}")).to_be_visible()
     expect(page.get_by_text("taken back")).to_be_visible()
     _press(page, "3")
-    expect(page.get_by_text("1 of 5")).to_be_visible()
+    expect(page.get_by_text(f"1 of {total}")).to_be_visible()
     page.reload()
-    expect(page.get_by_text("1 of 5")).to_be_visible()
-    for count in (2, 3, 4, 5):
+    expect(page.get_by_text(f"1 of {total}")).to_be_visible()
+    for count in range(2, total + 1):
         _press(page, "0")
         if page.get_by_text("Your answer: cannot tell").is_visible():  # it was read blind, and shows the opinion now
             page.screenshot(path=tmp_path / "blind.png")
-            if count < 5:
+            if count < total:
                 _press(page, "Enter")
-        if count < 5:
-            expect(page.get_by_text(f"{count} of 5")).to_be_visible()
+        if count < total:
+            expect(page.get_by_text(f"{count} of {total}")).to_be_visible()
     standing = rows(settings, "select scan_id, finding::text from standing_review where reviewer = 'reviewer'")
     assert (1, "normal") in standing and (AUDITED, "cannot_tell") in standing
     blind = rows(settings, "select purpose::text, is_blind from review where scan_id = :scan", scan=AUDITED)
     assert blind == [("audit", True)]
 
 
-def test_slices_window_and_zoom(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_looking_at_other_slices_and_zooming_answers_nothing(live: Stack, page: Page, tmp_path: Path) -> None:
     (*_, (frame,)) = rows(library(live), "select frame_index from prediction where scan_id = 6 order by 1 offset 2")
     page.goto(f"{live.airflow.url}{_REVIEW}/frame/6/{frame}")
     shown = page.locator("#image").get_attribute("src")
@@ -180,16 +181,6 @@ def test_the_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) 
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading", name="Review worklist")).to_be_visible()
     page.screenshot(path=tmp_path / "navigation.png")
-
-
-def test_the_first_page_is_quick(live: Stack) -> None:
-    reviewer = client(live, "reviewer")
-    times = []
-    for _ in range(8):
-        began = time.monotonic()
-        reviewer.send("GET", f"{_REVIEW}/")
-        times.append(time.monotonic() - began)
-    assert min(times) < 0.3, "the quickest, which a busy machine disturbs least"
 
 
 def test_no_log_of_the_pages_server_names_a_key_also_of_a_scan_that_is_gone(live: Stack) -> None:

@@ -1,5 +1,6 @@
 -- A small world whose answers can be counted by hand. Times go by the Monday of this week (UTC): "last week" is the seven days
--- before it. The models old (1) and new (2); night 1, rescore 2 by new, night 3 by new.
+-- before it. The models old (1) and new (2); night 1, rescore 2 by new, night 3 by new. Night 1 is 31 days before night 3, so
+-- that the two never fall into one month.
 
 create temporary table clock as
 select date_trunc('week', now() at time zone 'utc') at time zone 'utc' as monday;
@@ -30,7 +31,7 @@ order by days desc;
 
 insert into scoring_run (run_key, kind, scans_uri, model_version_id, engine, state, count_seen, started_at, planned_at)
 select run_key, kind::run_kind, uri, model, 'openvino-cpu', 'balanced', seen, monday - days * interval '1 day', now()
-from (values ('first night', 'night', 's3://b/s/', 1, 4, 30), ('rescore', 'rescore', null, 2, null, 6),
+from (values ('first night', 'night', 's3://b/s/', 1, 4, 36), ('rescore', 'rescore', null, 2, null, 6),
              ('last night', 'night', 's3://b/s/', 2, 7, 5)) as made (run_key, kind, uri, model, seen, days)
 cross join clock order by days desc;
 insert into rescore_run (scoring_run_id, is_champion, actor, reason, asked_for, count_matching, count_asked)

@@ -79,8 +79,8 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
     "unlike-training": [(8, 0, "new", 0.8, "normal", 0.9)],
     "waiting-times": [
         ("glioma", 4, 2, 2, 24),
-        ("meningioma", 1, 1, 2, 624),
-        ("normal", 6, 4, 2, 132),
+        ("meningioma", 1, 1, 2, 768),
+        ("normal", 6, 4, 2, 204),
         ("pituitary", 1, 0, 2, None),
     ],
     "worklist-by-risk": [

@@ -209,7 +209,7 @@ def test_times_run_from_arrival_to_the_first_answer_and_the_first_person(world: 
                extract(epoch from score_to_review) / 86400
         from time_to_review where scan_id in (1, 3) order by scan_id""",
     )
-    assert found == [(1, "old", 2, None), (3, "old", 2, 26)]
+    assert found == [(1, "old", 2, None), (3, "old", 2, 32)]
 
 
 # What changes from week to week
