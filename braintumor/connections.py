@@ -1,4 +1,5 @@
-"""Airflow connections that lie in the environment, read as Airflow reads them, for commands that run without Airflow.
+"""Airflow connections that lie in the environment, read as Airflow reads them: so a command in a worker's shell, which
+runs without Airflow, finds the database and the S3 of that worker's tasks.
 
 ``AIRFLOW_CONN_BRAINTUMOR_S3`` holds the connection ``braintumor_s3``, as a URI or as JSON. Connections that are kept in
 Airflow's own database are not seen here.
@@ -10,10 +11,12 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Self
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from braintumor.errors import ConfigurationError
+from braintumor.settings import DATABASE_CONNECTION, STORE_CONNECTION, Settings
 
 PREFIX = "AIRFLOW_CONN_"
 
@@ -70,13 +73,38 @@ class EnvironmentConnection:
     def _of_json(cls, values: dict[str, Any]) -> Self:
         extra = values.get("extra") or {}
         login, password = values.get("login"), values.get("password")
-        given = [quote(text, safe="") for text in (login, password) if text]
-        host, port = values.get("host") or "", values.get("port")
-        place = f"{host}:{port}" if port else host
-        kind = str(values.get("conn_type", "")).replace("_", "-")
+        more: dict[str, Any] = json.loads(extra) if isinstance(extra, str) else extra
+        kind = str(values.get("conn_type", "")).lower().replace("_", "-")
+        user = quote(login or "", safe="") + (f":{quote(password, safe='')}" if password else "")
+        place = quote(values.get("host") or "", safe="") + (f":{values['port']}" if values.get("port") else "")
+        query = f"?{urlencode(more)}" if more else ""
         return cls(
             login=login,
             password=password,
-            extra_dejson=json.loads(extra) if isinstance(extra, str) else extra,
-            uri=f"{kind}://{':'.join(given)}{'@' if given else ''}{place}/{values.get('schema') or ''}",
+            extra_dejson=more,
+            uri=f"{kind}://{user}{'@' if user else ''}{place}/{quote(values.get('schema') or '', safe='')}{query}",
         )
+
+
+def settings_of(role: str, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The environment's settings; where they name no Postgres (as ``role``) or no S3, what connections in it say.
+
+    Raises:
+        ConfigurationError: a connection that counts is neither a URI nor JSON.
+    """
+    settings = Settings.from_environment(environment, role=role)
+    return with_store_of(environment, with_database_of(environment, settings, role))
+
+
+def with_database_of(environment: Mapping[str, str], settings: Settings, role: str) -> Settings:
+    """The Postgres half of ``settings_of``."""
+    if not environment.get(variable_of(f"{DATABASE_CONNECTION}_{role}")):
+        return settings
+    return settings.with_database(partial(EnvironmentConnection.find, environment=environment), role=role)
+
+
+def with_store_of(environment: Mapping[str, str], settings: Settings) -> Settings:
+    """The S3 half of ``settings_of``."""
+    if not environment.get(variable_of(STORE_CONNECTION)):
+        return settings
+    return settings.with_store(partial(EnvironmentConnection.find, environment=environment))

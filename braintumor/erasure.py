@@ -22,7 +22,7 @@ from braintumor.dataset.image import under_pseudonyms
 from braintumor.dataset.quality import short_name
 from braintumor.dataset.snapshot import read_images
 from braintumor.errors import DatabaseError, ErasureError
-from braintumor.imaging.deidentify import erased_mark
+from braintumor.imaging.deidentify import erased_mark, pseudonym
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.pages.store import write_page
 from braintumor.settings import Settings
@@ -54,6 +54,29 @@ class Erasure:
     removed: tuple[str, ...]
     object_uris: tuple[str, ...] = field(repr=False)
     are_objects_deleted: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A patient as the database knows them."""
+
+    pseudonym: str
+    count_scan: int
+
+
+def find_subject(settings: Settings, patient_number: str) -> Subject:
+    """The pseudonym of a patient number, as DICOM's PatientID has it, and how many scans have it.
+
+    Raises:
+        ConfigurationError: there is no key for pseudonyms.
+        ErasureError: no number was given.
+    """
+    known_as = pseudonym(patient_number, kind="patient", key=settings.require("pseudonym_key").encode())
+    if known_as is None:
+        raise ErasureError("No patient number was given. Type one, or send it to standard input.")
+    with database.transaction(database.connect(settings)) as connection:
+        count = connection.scalar(text("select count(*) from scan where patient_pseudonym = :one"), {"one": known_as})
+    return Subject(pseudonym=known_as, count_scan=count or 0)
 
 
 def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_objects: bool = False) -> Erasure:

@@ -12,7 +12,7 @@ import pytest
 
 from braintumor import configuration
 from braintumor.configuration import Shown, page, sections, show, unknown
-from braintumor.connections import EnvironmentConnection
+from braintumor.connections import EnvironmentConnection, settings_of
 from braintumor.errors import ConfigurationError
 from braintumor.masking import MASK, masked, secrets_of, without_secrets
 from braintumor.roles import Role
@@ -178,6 +178,12 @@ DATABASES = [
     '{"conn_type": "postgres", "login": "ann", "password": "a@b", "host": "db", "port": 5432, "schema": "braintumor"}',
     "postgres://ann:a%40b@db:5432/braintumor",
 ]
+UNUSUAL = [
+    '{"conn_type": "postgres", "login": "ann", "password": "b", "host": "db", "schema": "brain tumor", '
+    '"extra": {"sslmode": "verify-full"}}',
+    '{"conn_type": "postgres", "password": "b", "host": "db", "schema": "b"}',
+    '{"conn_type": "postgres", "login": "ann", "host": "/run/postgresql", "schema": "b"}',
+]
 WITH_AIRFLOW = """
 import json, sys
 from airflow.sdk import Connection
@@ -198,13 +204,24 @@ def test_a_connection_in_the_environment_is_read_as_airflow_reads_it() -> None:
     for database in DATABASES:
         made = Settings().with_database(lambda _name, text=database: found(text), role="scorer")  # type: ignore[misc]
         assert made.database_url == "postgresql://ann:a%40b@db:5432/braintumor"
-    command = [sys.executable, "-c", WITH_AIRFLOW, *STORES, *DATABASES]
+    command = [sys.executable, "-c", WITH_AIRFLOW, *STORES, *DATABASES, *UNUSUAL]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    for text, (login, password, extra, uri) in zip([*STORES, *DATABASES], said, strict=True):
+    for text, (login, password, extra, uri) in zip([*STORES, *DATABASES, *UNUSUAL], said, strict=True):
         ours = found(text)
         assert (ours.login, ours.password, ours.extra_dejson) == (login, password, extra)
         assert text in STORES or ours.get_uri().replace("postgres://", "postgresql://") == uri
+
+
+def test_a_command_in_a_workers_shell_finds_what_its_tasks_find() -> None:
+    environment = {"AIRFLOW_CONN_BRAINTUMOR_DB_PROMOTER": DATABASES[1], "AIRFLOW_CONN_BRAINTUMOR_S3": STORES[0]}
+    found = settings_of("promoter", environment)
+    assert found.database_url == "postgresql://ann:a%40b@db:5432/braintumor"
+    assert (found.s3_endpoint, found.s3_access_key) == ("http://s3", "key")
+    assert settings_of("trainer", environment).database_url is None
+    own = {"BRAINTUMOR_DATABASE_URL": "postgresql://own/db", "BRAINTUMOR_S3_ENDPOINT": "http://own"}
+    found = settings_of("promoter", environment | own)
+    assert (found.database_url, found.s3_endpoint, found.s3_access_key) == (*own.values(), None)
 
 
 def test_a_connection_that_is_not_there_or_no_connection_is_said_without_its_text() -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import Engine, text
 
 from braintumor import database
 from braintumor.dictionary import dictionary
+from braintumor.migrations import migrate
 from braintumor.settings import Settings
 
 PAGE = Path(__file__).parent.parent / "docs" / "data-dictionary.md"
@@ -34,6 +35,12 @@ def undescribed(page: str) -> list[str]:
 
 def test_every_view_table_and_column_is_explained_in_the_database(engine: Engine) -> None:
     assert undescribed(dictionary(engine)) == [], "add a comment in the migration, or in sql/views"
+
+
+def test_another_migration_explains_the_same(engine: Engine) -> None:
+    before = dictionary(engine)
+    migrate(engine)
+    assert dictionary(engine) == before
 
 
 def test_the_page_is_current(engine: Engine) -> None:

@@ -175,6 +175,17 @@ def test_the_command_asks_first_and_prints_where_the_images_are(
     assert left == ({"ben.dcm"} if with_objects else {"ann-1.dcm", "ann-2.dcm", "ben.dcm"})
 
 
+def test_a_patient_number_leads_to_the_pseudonym_and_stays_out_of_sight(stack: Stack, night: Settings) -> None:
+    ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
+    environment = as_role(stack, night, Role.SCORER).to_environment()
+    done = CliRunner().invoke(command, ["subject", "find"], input="ANN\n", env=environment)
+    assert done.output == f"{ann}: 2 scans\n"
+    done = CliRunner().invoke(command, ["subject", "find", "--json"], input="nobody", env=environment)
+    assert json.loads(done.stdout)["count_scan"] == 0
+    done = CliRunner().invoke(command, ["subject", "find"], input="", env=environment)
+    assert isinstance(done.exception, ErasureError)
+
+
 def test_a_script_that_is_sure_gets_json(stack: Stack, night: Settings) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     arguments = ["subject", "erase", ann, "--yes", "--json", "--reason", "a letter"]

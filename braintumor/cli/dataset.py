@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from braintumor.cli.show import as_json, print_json, print_table, progress, unwritable
+from braintumor.connections import settings_of
 from braintumor.errors import DatasetError
 from braintumor.settings import Settings
 
@@ -35,7 +36,7 @@ def upload(folder: Path, prefix: str) -> None:
     uri = S3Uri.parse_prefix(prefix)
     files = labelled_files(folder)
     with progress("Uploading", sum(file.path.stat().st_size for file in files)) as advance:
-        upload_files(ObjectStore.connect(Settings.from_environment()), files, uri, on_uploaded=advance)
+        upload_files(ObjectStore.connect(settings_of("trainer")), files, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}")
     if others := count_passed_over(folder):
         click.echo(f"{others} other files are no images and stayed behind", err=True)
@@ -48,7 +49,7 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
     """Record the images under the S3 PREFIX (default: BRAINTUMOR_DATASET_URI), and reviewed frames, with splits."""
     from braintumor.dataset.snapshot import snapshot_of
 
-    taken = snapshot_of(Settings.from_environment(), prefix)
+    taken = snapshot_of(settings_of("trainer"), prefix)
     counts = taken.counts()
     if is_json:
         print_json({"snapshot_id": taken.snapshot_id, "images": counts, "copies": taken.count_copy,
@@ -72,7 +73,7 @@ def reviewed(is_json: bool) -> None:
     """
     from braintumor.dataset.reviewed import outlook
 
-    found = outlook(Settings.from_environment())
+    found = outlook(settings_of("trainer"))
     labels = [{"label": label, "source": source, "frames": count} for (label, source), count in found.labels.items()]
     left_out = [{"frame": name, "reason": reason} for name, reason in found.left_out]
     if is_json:
@@ -105,7 +106,7 @@ def check(source: str, report: Path | None, is_json: bool) -> None:
 
     if report is not None:
         _require_writable(report)
-    settings = Settings.from_environment()
+    settings = settings_of("trainer")
     rules = QualityRules.load(settings.quality_rules)
     quality = assess(*_read(settings, source), rules)
     if report is not None:
@@ -180,7 +181,7 @@ def diff(before: str, after: str, is_json: bool) -> None:
     from braintumor import database
     from braintumor.dataset.difference import difference
 
-    changes = difference(database.connect(Settings.from_environment()), before, after)
+    changes = difference(database.connect(settings_of("trainer")), before, after)
     if is_json:
         print_json([vars(change) for change in changes])
         return

@@ -11,6 +11,7 @@ import click
 
 from braintumor.cli.model_names import complete, model_argument
 from braintumor.cli.show import as_json, command_key, print_json, print_table
+from braintumor.connections import settings_of
 from braintumor.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
     from braintumor.evaluation.soundness import require_sound
     from braintumor.registry import find_champion, find_model
 
-    settings = Settings.from_environment()
+    settings = settings_of("promoter")
     engine = database.connect(settings)
     found, before = find_model(engine, name), find_champion(engine)
     verdict_id = None if is_override else passed_verdict(engine, found)
@@ -85,7 +86,7 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
     from braintumor import database
     from braintumor.evaluation.promotion import roll_back
 
-    settings = Settings.from_environment()
+    settings = settings_of("promoter")
     done = roll_back(
         settings,
         to=to_name,
@@ -124,7 +125,7 @@ def withdraw(name: str, reason: str, is_json: bool) -> None:
     from braintumor import database, ledger
     from braintumor.registry import find_model
 
-    settings = Settings.from_environment()
+    settings = settings_of("promoter")
     engine = database.connect(settings)
     found = find_model(engine, name)
     added = ledger.withdraw(engine, found, actor=getpass.getuser(), reason=reason)
@@ -155,7 +156,7 @@ def prune(older_than_days: int, is_dry: bool, is_json: bool) -> None:
     from braintumor.retention import prunable
     from braintumor.retention import prune as prune_models
 
-    settings = Settings.from_environment()
+    settings = settings_of("promoter")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     if is_dry:
         found = prunable(engine, store, older_than_days=older_than_days)

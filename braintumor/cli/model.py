@@ -13,7 +13,7 @@ import click
 from braintumor.cli import ledger
 from braintumor.cli.model_names import model_argument
 from braintumor.cli.show import as_json, command_key, print_json, print_table
-from braintumor.settings import Settings
+from braintumor.connections import settings_of
 
 if TYPE_CHECKING:
     from braintumor.evaluation.compare import Comparison
@@ -38,7 +38,7 @@ def list_(is_json: bool) -> None:
     from braintumor import database
     from braintumor.registry import list_models
 
-    models = list_models(database.connect(Settings.from_environment()))
+    models = list_models(database.connect(settings_of("trainer")))
     if is_json:
         print_json([asdict(item) | {"standing": item.standing} for item in models])
         return
@@ -61,7 +61,7 @@ def show(name: str, is_json: bool) -> None:
     from braintumor.evaluation.history import history_of
     from braintumor.registry import find_model
 
-    engine = database.connect(Settings.from_environment())
+    engine = database.connect(settings_of("trainer"))
     history = history_of(engine, find_model(engine, name))
     if is_json:
         print_json(history.to_dict())
@@ -79,7 +79,7 @@ def champion(at: str | None, is_json: bool) -> None:
     from braintumor.ledger import champion_at
     from braintumor.registry import champion as champion_now
 
-    engine = database.connect(Settings.from_environment())
+    engine = database.connect(settings_of("trainer"))
     found = champion_now(engine) if at is None else champion_at(engine, _time(at))
     if found is None:
         raise NoChampionError(f"There was no champion at {at}. `braintumor model list` shows what there is.")
@@ -101,7 +101,7 @@ def compare(a: str, b: str, is_json: bool) -> None:
     from braintumor.evaluation.compare import compare as compare_models
     from braintumor.registry import find_model
 
-    engine = database.connect(Settings.from_environment())
+    engine = database.connect(settings_of("trainer"))
     comparison = compare_models(engine, find_model(engine, a), find_model(engine, b))
     if is_json:
         print_json(comparison.to_dict())
@@ -116,7 +116,7 @@ def evaluate(name: str, snapshot: str | None) -> None:
     """Judge NAME on the validation and test splits of its snapshot, and write its report. Each look is counted."""
     from braintumor.evaluation.job import evaluate_model, evaluate_on
 
-    settings = Settings.from_environment()
+    settings = settings_of("trainer")
     if snapshot is None:
         evaluate_model(settings, name, look_key=command_key(), say=click.echo)
         return
@@ -133,7 +133,7 @@ def card(name: str) -> None:
     from braintumor.objectstore import ObjectStore
     from braintumor.registry import find_model
 
-    settings = Settings.from_environment()
+    settings = settings_of("trainer")
     engine = database.connect(settings)
     click.echo(card_of(engine, ObjectStore.connect(settings), find_model(engine, name)), nl=False)
 
@@ -146,7 +146,7 @@ def verify(name: str, no_parity: bool, is_json: bool) -> None:
     """Check that NAME is whole: files, graph, classes, answers, and the same answers from Keras. Exit code 1 if not."""
     from braintumor.evaluation.soundness import verify_model
 
-    outcomes = verify_model(Settings.from_environment(), name, with_keras=not no_parity)
+    outcomes = verify_model(settings_of("trainer"), name, with_keras=not no_parity)
     if is_json:
         print_json([asdict(outcome) for outcome in outcomes])
     else:
@@ -169,7 +169,7 @@ def quantize(name: str, changed: float, lost: float) -> None:
     from braintumor.evaluation.selection import judge_run
     from braintumor.modelling.quantisation import Bounds, quantise_model
 
-    settings = Settings.from_environment()
+    settings = settings_of("trainer")
     say = partial(click.echo, err=True)
     made, run_key = quantise_model(settings, name, bounds=Bounds(changed=changed, lost=lost), say=say)
     evaluate_model(settings, made.model_name, look_key=run_key, say=say)

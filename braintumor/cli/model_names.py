@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from braintumor.connections import settings_of
 from braintumor.errors import BrainTumorError
-from braintumor.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,7 +23,7 @@ def complete(_context: click.Context, _parameter: click.Parameter, incomplete: s
     from braintumor.registry import list_models
 
     try:
-        models = list_models(database.connect(Settings.from_environment()))
+        models = list_models(database.connect(settings_of("promoter")))
     except BrainTumorError:
         return []
     return [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from braintumor.cli.show import as_json, print_json, print_table, unwritable
-from braintumor.settings import Settings
+from braintumor.connections import settings_of
 
 if TYPE_CHECKING:
     from braintumor.scoring.external import FileResult
@@ -61,7 +61,7 @@ def _model(folder: Path | None) -> Any:
     from braintumor.objectstore import ObjectStore
     from braintumor.registry import champion, load_model
 
-    settings = Settings.from_environment()
+    settings = settings_of("scorer")
     return load_model(ObjectStore.connect(settings), settings, champion(database.connect(settings)))
 
 

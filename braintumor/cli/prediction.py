@@ -7,7 +7,7 @@ import sys
 import click
 
 from braintumor.cli.show import as_json, print_json
-from braintumor.settings import Settings
+from braintumor.connections import settings_of
 
 
 @click.group()
@@ -27,7 +27,7 @@ def explain(scan_id: int, frame: int, model: str | None, is_replay: bool, is_jso
     from braintumor.objectstore import ObjectStore
     from braintumor.scoring import explain as explaining
 
-    settings = Settings.from_environment()
+    settings = settings_of("scorer")
     engine = database.connect(settings)
     values = explaining.explain(engine, scan_id, frame=frame, model=model)
     changed: list[str] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from braintumor.cli.show import as_json, print_json, print_table, unwritable
-from braintumor.settings import Settings
+from braintumor.connections import settings_of
 
 
 @click.command(epilog="Example: braintumor query gliomas-last-week --csv > gliomas.csv")
@@ -31,7 +31,7 @@ def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -
     if name is None:
         columns, rows = ["name", "question"], [[known.name, known.question] for known in cookbook.queries()]
     else:
-        answer = cookbook.ask(database.connect(Settings.from_environment()), name)
+        answer = cookbook.ask(database.connect(settings_of("analyst")), name)
         columns, rows = list(answer.columns), [list(row) for row in answer.rows]
     if parquet:
         try:

@@ -10,7 +10,7 @@ import click
 
 from braintumor.cli.model_names import complete
 from braintumor.cli.show import as_json, command_key, print_json
-from braintumor.settings import Settings
+from braintumor.connections import settings_of
 
 _time = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 
@@ -48,7 +48,7 @@ def rescore(run_key: str | None, is_json: bool, **request: Any) -> None:
     key = run_key or command_key()
     click.echo(f"run key, to go on with after an interruption: {key}", err=True)
     done = rescore_scans(
-        Settings.from_environment(),
+        settings_of("scorer"),
         Request(actor=getpass.getuser(), **request),
         run_key=key,
         say=lambda words: click.echo(words, err=True),

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from braintumor.cli.show import as_json, print_json
+from braintumor.connections import settings_of
 from braintumor.imaging.rejection import RejectionReason
-from braintumor.settings import Settings
 
 
 @click.group()
@@ -29,7 +29,7 @@ def show(scan_id: int, with_location: bool, is_json: bool) -> None:
     from braintumor import database
     from braintumor.errors import ScoringRunError
 
-    with database.transaction(database.connect(Settings.from_environment())) as connection:
+    with database.transaction(database.connect(settings_of("scorer"))) as connection:
         row = connection.execute(text("select * from scan where scan_id = :id"), {"id": scan_id}).one_or_none()
         if row is None:
             raise ScoringRunError(f"There is no scan of number {scan_id}. The worklist and `rejection` have numbers.")
@@ -61,7 +61,7 @@ def requeue(reason: str, since: datetime | None, is_json: bool) -> None:
     from braintumor.scoring.requeue import requeue as send_back
 
     count = send_back(
-        database.connect(Settings.from_environment()),
+        database.connect(settings_of("scorer")),
         RejectionReason(reason),
         actor=getpass.getuser(),
         since=since and since.replace(tzinfo=UTC),

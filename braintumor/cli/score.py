@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from braintumor.cli.show import as_json, command_key, print_json
-from braintumor.settings import Settings
+from braintumor.connections import settings_of
 
 
 @click.command(epilog="Example: braintumor score s3://hospital/scans/,s3://research/")
@@ -23,7 +23,7 @@ def score(prefixes: str | None, run_key: str | None, second_model: str | None, i
     from braintumor.scoring.night import score_night
 
     balance = score_night(
-        Settings.from_environment(),
+        settings_of("scorer"),
         run_key=run_key or command_key(),
         scans_uri=prefixes,
         second_model=second_model,

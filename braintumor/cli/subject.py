@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import getpass
+import sys
 from dataclasses import asdict
 
 import click
 
 from braintumor.cli.show import as_json, print_json
-from braintumor.settings import Settings
+from braintumor.connections import settings_of
 
 
 @click.group()
 def subject() -> None:
     """A person whose images were scored, known by a pseudonym."""
+
+
+@subject.command(epilog="Example: braintumor subject find --json < number.txt")
+@as_json
+def find(is_json: bool) -> None:
+    """Print the pseudonym of a patient number, as DICOM's PatientID has it, and how many scans are stored under it.
+
+    The number is asked for without an echo, or read from standard input; it is kept nowhere. Whoever came in a PNG, JPEG
+    or NIfTI has no pseudonym and is not found by this.
+    """
+    from braintumor.erasure import find_subject
+
+    given = click.prompt("Patient number", hide_input=True, err=True) if sys.stdin.isatty() else sys.stdin.readline()
+    found = find_subject(settings_of("scorer"), given)
+    if is_json:
+        print_json(asdict(found))
+    else:
+        click.echo(f"{found.pseudonym}: {found.count_scan} scans")
 
 
 @subject.command(epilog="Example: braintumor subject erase 3f2a9c0d4b5e6f708192a3b4c5d6e7f8 --objects")
@@ -23,7 +42,7 @@ def subject() -> None:
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
 @as_json
 def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_json: bool) -> None:
-    """Erase the patient of a PSEUDONYM: rows, pages that show an image, snapshots' images. It cannot be undone.
+    """Erase the patient of a PSEUDONYM (`find`): rows, pages with an image, snapshots' images. It cannot be undone.
 
     What stays is a tombstone without identity, and a mark by which a later file of the person is rejected. The images'
     addresses are printed, for whoever deletes them. Connect as a login of the role braintumor_eraser.
@@ -32,7 +51,7 @@ def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_jso
 
     if not is_sure:
         click.confirm("Erase everything of this person? It cannot be undone", abort=True, err=True)
-    settings = Settings.from_environment(role="eraser")
+    settings = settings_of("eraser")
     done = erase_subject(settings, pseudonym, actor=getpass.getuser(), reason=reason, with_objects=with_objects)
     if is_json:
         print_json(asdict(done))

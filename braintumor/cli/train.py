@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from braintumor.cli.show import as_json, command_key, print_json
-from braintumor.settings import Settings
+from braintumor.connections import settings_of
 
 
 @click.command(epilog="Example: braintumor train --recipe resnet50_small --set dropout=0.3")
@@ -31,7 +31,7 @@ def train(
 
     recipe, overrides = Recipe.load(recipe_name), _parsed(changes)
     recipe.override(**overrides)  # what is wrong is said before a snapshot is taken
-    settings = Settings.from_environment()
+    settings = settings_of("trainer")
     model = retrain(
         settings,
         recipe,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from braintumor.settings import Settings
+from braintumor.connections import settings_of
 
 
 @click.group()
@@ -20,4 +20,4 @@ def add(file: Path) -> None:
     """Find out which backbone FILE belongs to, and store it with its sha256 in the mirror (BRAINTUMOR_WEIGHTS_URI)."""
     from braintumor.modelling.mirror import add_weights
 
-    click.echo(add_weights(Settings.from_environment(), file))
+    click.echo(add_weights(settings_of("trainer"), file))

@@ -142,8 +142,9 @@ def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
     quality = assess(images, unreadable, rules)
     require_quality(store, models, quality, source=str(source))
     reviewed = reviewed_images(engine, store, models, LabelRules.load(settings.label_rules))
-    if reviewed.images and settings.pseudonym_key:
-        images = [under_pseudonyms(image, settings.pseudonym_key.encode()) for image in images]
+    if reviewed.images and any(image.patient for image in images):  # of whom are both?
+        key = settings.require("pseudonym_key").encode()
+        images = [under_pseudonyms(image, key) for image in images]
     snapshot = take_snapshot(engine, source, images, unreadable, reviewed)
     _keep_manifest(store, models, snapshot)
     keep_report(store, models, quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=snapshot.counts())

@@ -6,18 +6,18 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from shutil import disk_usage
 
 from sqlalchemy import Engine
 
 from braintumor import database
-from braintumor.connections import EnvironmentConnection, variable_of
+from braintumor.connections import with_database_of, with_store_of
 from braintumor.errors import ConfigurationError
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.roles import Role
-from braintumor.settings import DATABASE_CONNECTION, STORE_CONNECTION, Settings
+from braintumor.settings import Settings
 
 
 def _clock() -> datetime:
@@ -49,15 +49,12 @@ class Patient:
     def of_environment(cls, role: Role | None, environment: Mapping[str, str] = os.environ) -> Patient:
         """As tasks have them, but that of Airflow's connections only those in the environment are seen."""
         settings, problems = Settings.from_environment(environment, role=role), []
-        find = partial(EnvironmentConnection.find, environment=environment)
         try:
-            if role is not None and environment.get(variable_of(f"{DATABASE_CONNECTION}_{role}")):
-                settings = settings.with_database(find, role=role)
+            settings = settings if role is None else with_database_of(environment, settings, role)
         except ConfigurationError as error:
             problems.append(str(error))
         try:
-            if environment.get(variable_of(STORE_CONNECTION)):
-                settings = settings.with_store(find)
+            settings = with_store_of(environment, settings)
         except ConfigurationError as error:
             problems.append(str(error))
         return cls(settings=settings, role=role, environment=environment, problems=problems)

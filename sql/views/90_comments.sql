@@ -1,6 +1,14 @@
 -- Comments of views and their columns, so that \d+ explains them and docs/data-dictionary.md can be made from them. A comment
 -- that a view's own file gives stays. A column without one has the comment of its name below, or that of a table's column of
 -- the same name.
+-- Of tables, where the meaning changed since the migration that made them; first, as views inherit them.
+comment on table scan_location is
+    'One row per scan: where it lies. Keys can identify patients: read by the scorer and by the pages (reviewer); the trainer '
+    'learns those of reviewed scans by reviewed_location.';
+comment on column migration.is_additive is 'Whether code that does not know it can work on; as its first line says.';
+comment on column scoring_run_summary.count_arrived is
+    'Object versions that were new under the prefix on the night''s day (BRAINTUMOR_TIMEZONE), over all its runs of that day so far.';
+
 do $$
 declare
     named record;
@@ -27,6 +35,41 @@ begin
         where obj_description(oid, 'pg_class') is null
     loop
         execute format('comment on view %s is %L', named.relation, named.meaning);
+    end loop;
+
+    for named in
+        with view_column (view_name, column_name, meaning) as (values
+            ('champion', 'model_version_id', 'The champion.'),
+            ('champion', 'promoted_at', 'When it became that.'),
+            ('flip_history', 'before_model_name', 'Whose answer stood before it.'),
+            ('human_agreement', 'count_frame', 'Frames that people settled.'),
+            ('latest_prediction', 'model_version_id', 'The model that answered.'),
+            ('live_accuracy_weekly', 'count_frame', 'Frames that people settled.'),
+            ('model_leaderboard', 'is_champion', 'Whether it is the champion.'),
+            ('model_ledger', 'acted_at', 'When it was done.'),
+            ('model_ledger', 'model_version_id', 'The model that was acted on.'),
+            ('model_standing', 'is_champion', 'Whether it is the champion.'),
+            ('model_standing', 'model_version_id', 'The model.'),
+            ('model_standing', 'pruned_at', 'When its files were deleted; null while they are there.'),
+            ('morning_sheet', 'scoring_run_id', 'The night.'),
+            ('rescore_balance', 'asked_at', 'When it was asked for.'),
+            ('rescore_balance', 'scoring_run_id', 'The rescore.'),
+            ('review_comparison', 'model_version_id', 'The model whose answer is compared.'),
+            ('review_worklist', 'model_version_id', 'The model that answered.'),
+            ('scoring_run_balance', 'scoring_run_id', 'The night.'),
+            ('sighting_outcome', 'scoring_run_id', 'The night.'),
+            ('standing_review', 'model_version_id', 'The model whose answer stood when the page was made.'),
+            ('standing_review', 'request_key', 'Made with the page, so that an answer that is sent twice is one row.'),
+            ('time_to_review', 'scored_at', 'When the first answer of a model was written.'),
+            ('withdrawn_model', 'model_version_id', 'The withdrawn model.')
+        )
+        select attrelid::regclass as relation, attname, meaning
+        from view_column
+        join pg_class on relname = view_name and relnamespace = 'braintumor'::regnamespace
+        join pg_attribute on attrelid = pg_class.oid and attname = column_name
+        where col_description(attrelid, attnum) is null
+    loop
+        execute format('comment on column %s.%I is %L', named.relation, named.attname, named.meaning);
     end loop;
 
     for named in
@@ -134,8 +177,3 @@ begin
         execute format('comment on column %s.%I is %L', named.relation, named.attname, named.meaning);
     end loop;
 end $$;
-
--- Of tables, where the meaning changed since the migration that made them.
-comment on column migration.is_additive is 'Whether code that does not know it can work on; as its first line says.';
-comment on column scoring_run_summary.count_arrived is
-    'Object versions that were new under the prefix on the night''s day (BRAINTUMOR_TIMEZONE), over all its runs of that day so far.';
