@@ -1,6 +1,6 @@
-"""Airflow connections that lie in the environment, read as Airflow reads them: so a command in a worker's shell, which
-runs without Airflow, finds the database and the S3 of that worker's tasks.
+"""Airflow connections that lie in the environment, read as Airflow reads them, for commands that run without Airflow.
 
+So a command in a worker's shell finds the database and the S3 of that worker's tasks.
 ``AIRFLOW_CONN_BRAINTUMOR_S3`` holds the connection ``braintumor_s3``, as a URI or as JSON. Connections that are kept in
 Airflow's own database are not seen here.
 """

@@ -57,7 +57,9 @@ class Settings:
     s3_access_key: str | None = _setting("S3 access key; unset means boto3's own credential chain", secret=True)
     s3_secret_key: str | None = _setting("S3 secret key", secret=True)
     s3_region: str | None = _setting("S3 region", "us-east-1")
-    pseudonym_key: str | None = _setting("secret that keys the pseudonyms of study, series and patient: for nights, snapshots and erasures", secret=True)
+    pseudonym_key: str | None = _setting(
+        "secret that keys the pseudonyms of study, series and patient: for nights, snapshots and erasures", secret=True
+    )
     dataset_uri: str | None = _setting(
         "S3 prefix of the labelled images", "s3://braintumor/dataset/", kind=Kind.S3_PREFIX
     )
