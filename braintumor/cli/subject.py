@@ -22,8 +22,8 @@ def subject() -> None:
 def find(is_json: bool) -> None:
     """Print the pseudonym of a patient number, as DICOM's PatientID has it, and how many scans are stored under it.
 
-    The number is asked for without an echo, or read from standard input; it is kept nowhere. Whoever came in a PNG, JPEG
-    or NIfTI has no pseudonym and is not found by this.
+    The number is asked for without an echo, or read from standard input; it is kept nowhere. Whoever came in a PNG,
+    JPEG or NIfTI has no pseudonym and is not found by this.
     """
     from braintumor.erasure import find_subject
 

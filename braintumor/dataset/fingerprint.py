@@ -55,10 +55,10 @@ def from_bytes(stored: bytes) -> Hashes:
     return np.frombuffer(stored, np.uint64).reshape(len(_TURNS), -1)
 
 
-def near_pairs(hashes: NDArray[np.uint64], *, limit: int = NEAR) -> Iterator[tuple[int, int, int]]:
-    """Every pair of images at most ``limit`` apart, as (i, j, distance) with i < j, for hashes (N, 8, 4)."""
+def near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:
+    """Every pair of images at most ``NEAR`` apart, as (i, j, distance) with i < j, for hashes (N, 8, 4)."""
     for start, distances in _distances(hashes[:, 0], hashes):
-        rows, columns = np.nonzero(distances <= limit)
+        rows, columns = np.nonzero(distances <= NEAR)
         for row, column in zip(rows + start, columns, strict=True):
             if row < column:
                 yield int(row), int(column), int(distances[row - start, column])

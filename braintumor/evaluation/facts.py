@@ -173,6 +173,11 @@ class ModelReport:
         return claim_of_patients(self.identified)
 
     @property
+    def rank(self) -> tuple[float, float, str]:
+        """Best validation accuracy first, then the lower loss, then the name. Nothing of the test split."""
+        return (-self.validation.accuracy, self.validation.log_loss, self.name)
+
+    @property
     def epochs_run(self) -> int:
         """Epochs that were trained before the budget or early stopping ended it."""
         return len(self.history.get("loss", ()))

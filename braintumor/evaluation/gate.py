@@ -14,7 +14,7 @@ from typing import Any, Self
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.gate_rules import GateRules
 from braintumor.evaluation.metrics import Evaluation
-from braintumor.evaluation.paired import RESAMPLES, AnswerPair, Comparison, compare, difference_of_images
+from braintumor.evaluation.paired import RESAMPLES, AnswerPair, PairedTest, difference_of_images, paired_test
 from braintumor.evaluation.words import markdown
 from braintumor.labels import CLASSES, TUMORS, TumorClass
 
@@ -135,7 +135,7 @@ def _change_rules(
     yield same
     if pair is None or not same.passed:
         return
-    comparison = compare(pair)
+    comparison = paired_test(pair)
     yield _noninferiority(comparison, rules.noninferiority_margin)
     yield _mcnemar(comparison, rules.significance)
     for label in CLASSES:
@@ -211,7 +211,7 @@ def _same_images(candidate: Evaluation, champion: Evaluation, pair: AnswerPair |
     return _outcome(name, reason, ours, theirs, True)
 
 
-def _noninferiority(comparison: Comparison, margin: float) -> RuleOutcome:
+def _noninferiority(comparison: PairedTest, margin: float) -> RuleOutcome:
     passed = comparison.low >= -margin - _ROUNDING
     low, limit = _apart(comparison.low, -margin)
     verb = "reaches" if passed else "is below"
@@ -223,7 +223,7 @@ def _noninferiority(comparison: Comparison, margin: float) -> RuleOutcome:
     return _outcome("accuracy_noninferior", reason, comparison.low, -margin, passed)
 
 
-def _mcnemar(comparison: Comparison, significance: float) -> RuleOutcome:
+def _mcnemar(comparison: PairedTest, significance: float) -> RuleOutcome:
     passed = comparison.p_worse >= significance - _ROUNDING
     shown, limit = _apart(comparison.p_worse, significance)
     differing = comparison.lost + comparison.gained

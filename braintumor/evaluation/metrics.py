@@ -8,13 +8,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from statistics import NormalDist, fmean
-from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
 
@@ -22,6 +20,7 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.calibration import calibration_bins, expected_calibration_error
 from braintumor.labels import CLASSES, TUMORS, TumorClass
 
+_LEVEL = 0.95
 _SUM_TOLERANCE = 1e-3
 """How far a row may be from 1: float16 outputs of four classes stay within it."""
 
@@ -48,11 +47,6 @@ class ClassMetrics:
     f1: float | None
     support: int
     auroc: float | None
-
-    @property
-    def sensitivity(self) -> float | None:
-        """Another word for recall."""
-        return self.recall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,42 +100,6 @@ class Evaluation:
         """The figures of one class."""
         return self.per_class[label.position]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return asdict(self) | {
-            "per_class": [asdict(metrics) | {"label": metrics.label.value} for metrics in self.per_class],
-            "confusion": [list(row) for row in self.confusion],
-        }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read back what ``to_dict`` wrote.
-
-        Raises:
-            EvaluationError: a key is missing or unknown, or the classes are in another order.
-        """
-        _check_keys(cls, values)
-        return cls(
-            **{
-                **values,
-                "per_class": tuple(_class_metrics(given) for given in values["per_class"]),
-                "confusion": tuple(tuple(row) for row in values["confusion"]),
-            }
-        )
-
-    def to_frame(self) -> pd.DataFrame:
-        """One row per class, in the order of ``CLASSES``; undefined figures are NaN."""
-        rows = [asdict(metrics) | {"label": metrics.label.value} for metrics in self.per_class]
-        figures = {f.name: "float64" for f in fields(ClassMetrics) if f.name not in {"label", "support"}}
-        return pd.DataFrame(rows).astype(figures).set_index("label")
-
-    def confusion_frame(self) -> pd.DataFrame:
-        """Counts (4, 4): index is the truth, columns the prediction."""
-        names = [label.value for label in CLASSES]
-        return pd.DataFrame(
-            self.confusion, index=pd.Index(names, name="truth"), columns=pd.Index(names, name="predicted")
-        )
-
 
 def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating], split: str) -> Evaluation:
     """Every figure of a model on one split.
@@ -176,8 +134,8 @@ def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating]
     )
 
 
-def wilson_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, float]:
-    """Confidence interval of a share: stays within [0, 1] and is honest near its ends.
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """95% confidence interval of a share: stays within [0, 1] and is honest near its ends.
 
     Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927.
 
@@ -188,7 +146,7 @@ def wilson_interval(hits: int, count: int, level: float = 0.95) -> tuple[float, 
         raise EvaluationError(
             f"A share needs 0 <= hits <= count and count above 0. Received: {hits} of {count}. Count again."
         )
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf((1 + _LEVEL) / 2)
     share, spread = hits / count, z * z / count
     centre = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
@@ -271,20 +229,6 @@ def _macro(per_class: Sequence[ClassMetrics], figure: str) -> float:
 def _tumor_sensitivity(confusion: NDArray[np.int64]) -> float | None:
     tumors = [label.position for label in TUMORS]
     return _share(int(confusion[np.ix_(tumors, tumors)].sum()), int(confusion[tumors].sum()))
-
-
-def _class_metrics(values: Mapping[str, Any]) -> ClassMetrics:
-    _check_keys(ClassMetrics, values)
-    return ClassMetrics(**{**values, "label": TumorClass(values["label"])})
-
-
-def _check_keys(kind: type[Evaluation | ClassMetrics], values: Mapping[str, Any]) -> None:
-    known = {f.name for f in fields(kind)}
-    if values.keys() != known:
-        raise EvaluationError(
-            f"{kind.__name__}: unknown keys {sorted(values.keys() - known)}, missing keys "
-            f"{sorted(known - values.keys())}. Allowed: {', '.join(sorted(known))}. Evaluate the model again."
-        )
 
 
 def _names(labels: Sequence[TumorClass]) -> str:

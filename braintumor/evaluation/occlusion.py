@@ -20,13 +20,12 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.table import ReportTable
 from braintumor.evaluation.words import figure, share
 from braintumor.labels import TUMORS
+from braintumor.modelling.recipe import STRIDE
 from braintumor.serving.engine import Outputs
 
 MOST_IMAGES = 60
 """Two more answers each: about 25 s at the 4.9 frames/s that VGG16 was measured at on two cores."""
 SEED = 20141
-_CELL = 32
-"""Pixels of the frame a side of one cell of the map: every backbone here halves its input five times."""
 
 
 class Model(Protocol):
@@ -59,11 +58,6 @@ class HidingEffect:
             count_changed=int((after.argmax(axis=1) != called).sum()),
             mean_drop=float((before[rows, called] - after[rows, called]).mean()),
         )
-
-    @property
-    def share_changed(self) -> float:
-        """Share of changed answers, 0 to 1."""
-        return self.count_changed / self.count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +115,7 @@ def occlude(
 
 def window_side(size: int) -> int:
     """Side of the hidden square in pixels: a quarter of the frame's, never less than one cell of the map."""
-    return max(_CELL, size // 4)
+    return max(STRIDE, size // 4)
 
 
 def occlusion_table(found: Occlusion | None, *, image_size: int) -> ReportTable:
@@ -155,7 +149,7 @@ def _marked_place(activation_map: NDArray[np.floating], size: int) -> tuple[int,
     """Top left corner of the square around the strongest cell of a map (h, w), inside the frame."""
     side = window_side(size)
     row, column = np.unravel_index(activation_map.argmax(), activation_map.shape)
-    top, left = (round((int(cell) + 0.5) * _CELL - side / 2) for cell in (row, column))
+    top, left = (round((int(cell) + 0.5) * STRIDE - side / 2) for cell in (row, column))
     return min(max(top, 0), size - side), min(max(left, 0), size - side)
 
 

@@ -3,7 +3,7 @@
 Only images on which exactly one of the two is right tell them apart. ``mcnemar`` asks whether the candidate loses more
 of them than a fair coin would; the bootstrap interval says how much better or worse it may be.
 
->>> comparison = compare(candidate, champion)
+>>> comparison = paired_test(candidate, champion)
 >>> comparison.change, comparison.low, comparison.high
 (-0.0047, -0.0256, 0.0163)
 """
@@ -54,7 +54,7 @@ class AnswerPair:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class PairedTest:
     """What a candidate changes against the champion on the same images.
 
     Attributes:
@@ -94,7 +94,7 @@ def difference_of_images(pair: AnswerPair) -> str:
     return ", ".join(f"{count} images {words}" for words, count in found.items() if count)
 
 
-def compare(pair: AnswerPair) -> Comparison:
+def paired_test(pair: AnswerPair) -> PairedTest:
     """Set the answers of two models beside each other.
 
     Raises:
@@ -115,7 +115,7 @@ def compare(pair: AnswerPair) -> Comparison:
     groups = Counter((sum(group), len(group)) for group in held.values())
     lost, gained = (list(changes.values()).count(change) for change in (-1, 1))
     low, high = bootstrap_interval(groups)
-    return Comparison(
+    return PairedTest(
         count=len(changes),
         count_group=groups.total(),
         lost=lost,

@@ -57,7 +57,7 @@ def comparison_report(
         raise EvaluationError(
             f"A comparison needs one model or more, each with its own name. Received: {names}. Name them apart."
         )
-    ranked = sorted(models, key=lambda model: (-model.validation.accuracy, model.validation.log_loss, model.name))
+    ranked = sorted(models, key=lambda model: model.rank)
     picture = plots.accuracy_plot({model.name: (model.validation, model.test) for model in ranked})
     page = _environment().get_template("comparison.html")
     return page.render(title=title, models=ranked, picture_png=picture, tables=tables, warnings=_warnings(ranked))

@@ -19,7 +19,6 @@ from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
 from braintumor.errors import EvaluationError, ModelIntegrityError
 from braintumor.evaluation.dossier import dossier
-from braintumor.evaluation.facts import ModelReport
 from braintumor.evaluation.fresh import verify_in_fresh_process
 from braintumor.evaluation.gate import RuleOutcome, Verdict, judge
 from braintumor.evaluation.gate_rules import GateRules
@@ -148,12 +147,7 @@ def _candidate(engine: Engine, run_key: str, models: Sequence[ModelVersion]) -> 
         )
     if chosen is not None:
         return registry.find_model(engine, str(chosen))
-    return min(models, key=lambda model: _order(dossier(engine, model)))
-
-
-def _order(report: ModelReport) -> tuple[float, float, str]:
-    """Best validation accuracy first, then the lower loss; the name breaks ties. Nothing of the test split."""
-    return (-report.validation.accuracy, report.validation.log_loss, report.name)
+    return min(models, key=lambda model: dossier(engine, model).rank)
 
 
 def _judge(

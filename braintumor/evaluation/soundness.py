@@ -42,10 +42,11 @@ from braintumor.imaging.phantom import draw
 from braintumor.imaging.preprocess import PREPROCESSING, prepare
 from braintumor.labels import CLASSES
 from braintumor.modelling.parity import PARITY, keras_outputs, require_keras
+from braintumor.modelling.recipe import STRIDE
 from braintumor.objectstore import ObjectStore
 from braintumor.registry import ModelVersion
 from braintumor.serving.artefact import GRAPH, KERAS_WEIGHTS, MANIFEST, REFERENCE, REQUIRED_FILES, Manifest
-from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.engine import OpenVinoEngine, Result
 from braintumor.serving.novelty import read_reference
 from braintumor.settings import Settings
 
@@ -58,9 +59,6 @@ _EXPLAINED = 1e-3
 """Between the probability and the one that its map explains; 1e-5 is usual."""
 _INT8 = 0.05
 """Between an int8 export and its parent; how many answers may change is bounded where it is made."""
-_STRIDE = 32
-
-Outputs = dict[str, NDArray[np.float32]]
 
 
 def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> tuple[RuleOutcome, ...]:
@@ -205,8 +203,8 @@ class _Artefact:
             raise ModelIntegrityError(f"the graph takes {_shaped(*received)}, the registry says {_shaped(*expected)}")
         return f"the graph takes {_shaped(*received)}"
 
-    def _shapes(self, outputs: Outputs) -> str:
-        count, cells = len(self.frames), self.model.image_size // _STRIDE
+    def _shapes(self, outputs: Result) -> str:
+        count, cells = len(self.frames), self.model.image_size // STRIDE
         received = {name: values.shape for name, values in outputs.items()}
         width = outputs["embedding"].shape[-1] if "embedding" in outputs else 0
         expected = {
@@ -226,12 +224,12 @@ class _Artefact:
             raise ModelIntegrityError(f"its {REFERENCE} has rows of {received} values, its embedding {width}")
         return f"{count} reference embeddings of {width} values"
 
-    def _explained(self, outputs: Outputs) -> RuleOutcome:
+    def _explained(self, outputs: Result) -> RuleOutcome:
         explained = softmax(outputs["activation_map"].mean(axis=(1, 2)) / self.temperature, axis=1)
         words = f"between its probabilities and those that its maps explain at temperature {self.temperature:.3f}"
         return _agreement("map_explains", _apart(outputs["probability"], explained), _EXPLAINED, words)
 
-    def _parent_parity(self, parent: ModelVersion, outputs: Outputs) -> RuleOutcome:
+    def _parent_parity(self, parent: ModelVersion, outputs: Result) -> RuleOutcome:
         folder = self.folder.with_name("parent")
         try:
             registry.fetch_artefact(self.store, parent, folder)
@@ -242,7 +240,7 @@ class _Artefact:
         words = f"of a probability on average between {parent.model_name} and this export, on {len(expected)} frames"
         return _agreement("graph_parity", difference, _INT8, words)
 
-    def _parity(self, outputs: Outputs) -> RuleOutcome:
+    def _parity(self, outputs: Result) -> RuleOutcome:
         bound = PARITY.get(self.model.precision)
         if bound is None:
             reason = f"no bound is known for the precision {self.model.precision}; known: {', '.join(PARITY)}"
@@ -264,7 +262,7 @@ def _said(name: str, check: Callable[[], str]) -> RuleOutcome:
         return RuleOutcome(name=name, passed=False, bound=0, value=1, reason=str(exc))
 
 
-def _finite(outputs: Outputs) -> str:
+def _finite(outputs: Result) -> str:
     broken = {name: int((~np.isfinite(values)).sum()) for name, values in outputs.items()}
     if any(broken.values()):
         counts = ", ".join(f"{count} of {name}" for name, count in broken.items() if count)

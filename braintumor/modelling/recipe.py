@@ -22,8 +22,8 @@ Schedule = Literal["cosine", "constant"]
 Precision = Literal["float32", "mixed_bfloat16"]
 
 _FOLDER = Path(__file__).with_name("recipes")
-_STRIDE = 32
-"""Every backbone here halves its input five times."""
+STRIDE = 32
+"""Pixels of the frame a side of one cell of the map: every backbone here halves its input five times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -299,8 +299,8 @@ _RULES = (
     _one_of(Recipe, "scaling"),
     _Rule(
         key="image_size",
-        allowed=f"a multiple of {_STRIDE}, from {2 * _STRIDE} to 1024",
-        holds=lambda v: _is_int(v) and v % _STRIDE == 0 and 2 * _STRIDE <= v <= 1024,  # noqa: PLR2004
+        allowed=f"a multiple of {STRIDE}, from {2 * STRIDE} to 1024",
+        holds=lambda v: _is_int(v) and v % STRIDE == 0 and 2 * STRIDE <= v <= 1024,  # noqa: PLR2004
     ),
     _between("dropout", 0.0, 1.0),
     _between("l2", 0.0, 1.0),

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,7 @@ from braintumor.errors import EvaluationError, GateRulesError
 from braintumor.evaluation.gate import RuleOutcome, Verdict, judge
 from braintumor.evaluation.gate_rules import GateRules
 from braintumor.evaluation.metrics import Evaluation
-from braintumor.evaluation.paired import AnswerPair, Answers, ImageAnswer, compare
+from braintumor.evaluation.paired import AnswerPair, Answers, ImageAnswer, paired_test
 from braintumor.labels import CLASSES, TumorClass
 
 RULES = GateRules.load()
@@ -147,7 +147,7 @@ def test_a_loss_of_exactly_the_margin_is_allowed(evaluation_of: Build) -> None:
     champion = evaluation_of([[46, 4, 0, 0], [0, 46, 4, 0], [0, 0, 46, 4], [0, 0, 4, 46]])
     candidate = evaluation_of([[48, 2, 0, 0], [0, 44, 6, 0], [0, 0, 45, 5], [0, 0, 4, 46]])
     pair = paired(candidate, champion)
-    low = compare(pair).low
+    low = paired_test(pair).low
     assert low < 0
     assert judge(candidate, replace(RULES, noninferiority_margin=-low), champion, pair=pair).passed
     assert not judge(candidate, replace(RULES, noninferiority_margin=-low - 1e-6), champion, pair=pair).passed
@@ -239,7 +239,7 @@ def test_the_packaged_rules_are_read_when_no_path_is_given() -> None:
 
 
 def _write(folder: Path, **changes: object) -> Path:
-    values = RULES.to_dict() | changes
+    values = asdict(RULES) | changes
     path = folder / "rules.toml"
     path.write_text("\n".join(f"{key} = {value}" for key, value in values.items() if value is not None))
     return path

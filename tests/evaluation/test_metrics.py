@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from dataclasses import replace
@@ -12,7 +11,7 @@ from sklearn.metrics import balanced_accuracy_score, classification_report
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.calibration import calibration_bins, expected_calibration_error
 from braintumor.evaluation.metrics import Evaluation, evaluate, wilson_interval
-from braintumor.labels import CLASSES, TumorClass
+from braintumor.labels import TumorClass
 
 # truth g g g | m m | n n n | p p ; the model's answers below, confidence 0.7 each
 TRUTH = np.array([0, 0, 0, 1, 1, 2, 2, 2, 3, 3])
@@ -32,14 +31,13 @@ def small() -> Evaluation:
 
 def test_rows_of_the_confusion_matrix_are_the_truth(small: Evaluation) -> None:
     assert small.confusion == ((2, 1, 0, 0), (0, 1, 1, 0), (1, 0, 2, 0), (0, 0, 0, 2))
-    assert small.confusion_frame().loc["glioma", "meningioma"] == 1
 
 
 def test_figures_match_those_counted_by_hand(small: Evaluation) -> None:
     glioma = small.of(TumorClass.GLIOMA)
     assert (small.count, small.accuracy) == (10, 0.7)
     assert glioma.precision == pytest.approx(2 / 3)  # 2 of 3 called glioma
-    assert glioma.recall == glioma.sensitivity == pytest.approx(2 / 3)
+    assert glioma.recall == pytest.approx(2 / 3)
     assert glioma.specificity == pytest.approx(6 / 7)  # 1 of 7 others called glioma
     assert glioma.f1 == pytest.approx(2 / 3)
     assert [m.support for m in small.per_class] == [3, 2, 3, 2]
@@ -116,7 +114,6 @@ def test_an_absent_class_is_undefined_without_warnings() -> None:
     assert (absent.precision, absent.recall, absent.f1, absent.auroc) == (None, None, None, None)
     assert (absent.support, absent.specificity) == (0, 1.0)
     assert found.macro_recall == pytest.approx(2 / 3)
-    assert math.isnan(found.to_frame().loc["pituitary", "recall"])
 
 
 def test_a_class_that_is_never_called_has_precision_zero() -> None:
@@ -158,32 +155,6 @@ def test_bad_input_is_refused_with_what_was_received(labels: np.ndarray, chances
         evaluate(labels=labels, probabilities=chances, split="test")
 
 
-def test_an_evaluation_survives_json(small: Evaluation) -> None:
-    text = json.dumps(small.to_dict(), allow_nan=False)
-    assert Evaluation.from_dict(json.loads(text)) == small
-
-
-def test_reading_back_refuses_another_class_order(small: Evaluation) -> None:
-    values = small.to_dict()
-    values["per_class"].reverse()
-    with pytest.raises(EvaluationError, match="pituitary, normal, meningioma, glioma"):
-        Evaluation.from_dict(values)
-
-
-def test_reading_back_refuses_unknown_and_missing_keys(small: Evaluation) -> None:
-    values = small.to_dict() | {"acuracy": 1.0}
-    del values["accuracy"]
-    with pytest.raises(EvaluationError, match=r"unknown keys \['acuracy'\], missing keys \['accuracy'\]"):
-        Evaluation.from_dict(values)
-
-
 def test_a_confusion_matrix_of_another_size_is_refused(small: Evaluation) -> None:
     with pytest.raises(EvaluationError, match="4 x 4"):
         replace(small, confusion=((1, 0), (0, 1)))
-
-
-def test_the_frame_has_one_row_per_class_in_order(good: Evaluation) -> None:
-    frame = good.to_frame()
-    assert list(frame.index) == [label.value for label in CLASSES]
-    assert list(frame.columns) == ["precision", "recall", "specificity", "f1", "support", "auroc"]
-    assert frame.loc["glioma", "recall"] == 0.9

@@ -15,9 +15,9 @@ from braintumor.evaluation.paired import (
     Answers,
     ImageAnswer,
     bootstrap_interval,
-    compare,
     difference_of_images,
     mcnemar,
+    paired_test,
 )
 from braintumor.labels import TumorClass
 
@@ -57,7 +57,7 @@ def test_mcnemar_is_the_share_of_coin_tosses_that_lose_so_many_or_more(lost: int
 
 
 def test_each_image_is_counted_by_who_is_right() -> None:
-    comparison = compare(pair("rrrrwwww", "rrwwrwww"))
+    comparison = paired_test(pair("rrrrwwww", "rrwwrwww"))
     assert (comparison.count, comparison.count_group) == (8, 8)
     assert (comparison.lost, comparison.gained) == (1, 2)
     assert comparison.change == pytest.approx(1 / 8)
@@ -66,7 +66,7 @@ def test_each_image_is_counted_by_who_is_right() -> None:
 
 
 def test_the_same_answers_leave_no_doubt() -> None:
-    comparison = compare(pair("rrw" * 20, "rrw" * 20))
+    comparison = paired_test(pair("rrw" * 20, "rrw" * 20))
     assert (comparison.low, comparison.high, comparison.p_worse) == (0, 0, 1)
 
 
@@ -75,7 +75,7 @@ def test_one_seed_gives_one_interval_whatever_the_order_of_the_images() -> None:
     turned = AnswerPair(
         candidate=dict(reversed(made.candidate.items())), champion=dict(reversed(made.champion.items()))
     )
-    assert compare(made) == compare(turned)
+    assert paired_test(made) == paired_test(turned)
 
 
 @pytest.mark.parametrize(("lost", "gained"), [(14, 12), (30, 10), (1, 9)])
@@ -106,7 +106,7 @@ def test_the_interval_is_that_of_whole_groups_drawn_one_by_one() -> None:
 
 def test_slices_of_one_head_are_no_independent_evidence() -> None:
     candidate, champion = "rrrr" * 90 + "wwww" * 4 + "rrrr" * 4, "rrrr" * 90 + "rrrr" * 4 + "wwww" * 4
-    alone, together = compare(pair(candidate, champion)), compare(pair(candidate, champion, group_size=4))
+    alone, together = paired_test(pair(candidate, champion)), paired_test(pair(candidate, champion, group_size=4))
     assert alone.count == together.count == 392 and together.count_group == 98
     assert together.high - together.low > 1.5 * (alone.high - alone.low)
 
@@ -124,6 +124,6 @@ def test_other_images_or_labels_are_named_and_never_compared() -> None:
         "1 images only the candidate answered, 2 images only the champion answered, 1 images have another label since"
     )
     with pytest.raises(EvaluationError, match="only the champion answered"):
-        compare(other)
+        paired_test(other)
     with pytest.raises(EvaluationError, match="no answers"):
-        compare(AnswerPair(candidate={}, champion={}))
+        paired_test(AnswerPair(candidate={}, champion={}))
