@@ -15,17 +15,20 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 help:  ## Show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.installed  ## Install everything into .venv (about 2.7 GB)
+setup: $(VENV)/.installed  ## Install everything into .venv (3 GB)
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 13), "Python 3.11, 3.12 or 3.13 is needed; this is " + sys.version.split()[0]'
 	@echo "Installing into $(VENV): a few minutes the first time"
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet uv==$(UV_VERSION)
+	@$(MAKE) --no-print-directory $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
 		|| $(PIP) install --quiet --require-hashes -r requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+
+$(BIN)/uv:
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet uv==$(UV_VERSION)
 
 demo: setup  ## Retrain, promote, score a night, query it: the main job on real parts
 	$(BIN)/python -m embedded demo
@@ -51,7 +54,7 @@ lint: setup  ## Check style and types, and ask for known vulnerabilities
 bench: setup  ## Measure the speed claims that take minutes; docs/performance.md has the commands of the others
 	$(BIN)/python -m benchmarks
 
-lock:  ## Resolve requirements.lock anew from pyproject.toml
+lock: $(BIN)/uv  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra airflow --extra parquet --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 

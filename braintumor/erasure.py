@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import text
@@ -24,16 +25,12 @@ from braintumor.dataset.snapshot import read_images
 from braintumor.errors import DatabaseError, ErasureError
 from braintumor.imaging.deidentify import erased_mark, pseudonym
 from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.pages.environment import page_environment
 from braintumor.pages.store import write_page
 from braintumor.settings import Settings
 
 _PICTURES = ("samples", "worst_errors")
 """Plots of a model that show images of its test split."""
-
-_GONE = (
-    "<!doctype html><html lang='en'><title>Erased</title><p>This page showed an image of a person who was erased on "
-    "request, so it was removed. For review, not for diagnosis.</p></html>"
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +144,7 @@ def _clean_pages(store: ObjectStore, models: S3Uri, found: dict[str, Any]) -> It
             page = store.read(uri).decode()
             shown = {int(number) for number in re.findall(r"\bScan (\d+)\b", page)}
             if shown & scans or any(name in page for name in names):
-                write_page(store, uri, _GONE)
+                write_page(store, uri, _gone())
                 yield str(uri)
         elif entry.key.endswith(".csv"):
             manifest = store.read(uri).decode()
@@ -186,5 +183,10 @@ def _clean_models(store: ObjectStore, found: dict[str, Any]) -> Iterator[str]:
         yield from map(str, pictures)
         report = folder / "report.html"
         if report in present:
-            write_page(store, report, _GONE)
+            write_page(store, report, _gone())
             yield str(report)
+
+
+def _gone() -> str:
+    """What stands in place of a page that showed the person."""
+    return page_environment(Path(__file__).parent / "pages/templates").get_template("erased.html").render()

@@ -162,7 +162,7 @@ class Demo:
         for model in models:
             page = self._stack.state.folder / "s3" / model.artefact_uri.removeprefix("s3://") / "report.html"
             self._say(f"Report and plots of {model.model_name}:")
-            self._say(f"  {page if page.exists() else f'{model.artefact_uri}report.html'}")
+            self._say(f"  {os.path.relpath(page) if page.exists() else f'{model.artefact_uri}report.html'}")
         judgement = find_judgement(self.engine, run_id, registry.find_champion(self.engine))
         if judgement is None:
             raise DemoError(f"The run {run_id} has no verdict. See the log of its task `gate`.")

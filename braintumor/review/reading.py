@@ -19,7 +19,6 @@ class Opinion:
     predicted_class: str
     probabilities: tuple[float, ...]
     reasons: tuple[str, ...]
-    out_of_distribution: float | None
     second_class: str | None
 
 
@@ -39,7 +38,6 @@ class Reading:
     model_version_id: int
     model_name: str
     study_pseudonym: str | None
-    arrived_at: datetime
     scored_at: datetime
     opinion: Opinion | None
     slices: tuple[tuple[int, int], ...]
@@ -71,7 +69,6 @@ def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person
         model_version_id=row.standing_model_version_id,
         model_name=row.model_name,
         study_pseudonym=row.study_pseudonym,
-        arrived_at=row.arrived_at,
         scored_at=row.scored_at,
         opinion=None if is_hidden else _opinion(row),
         slices=tuple((each.scan_id, each.frame_index) for each in connection.execute(text(_SLICES), frame)),
@@ -96,7 +93,6 @@ def _opinion(row: Any) -> Opinion:
         predicted_class=row.predicted_class,
         probabilities=tuple(getattr(row, f"probability_{name.value}") for name in CLASSES),
         reasons=tuple(row.review_reasons),
-        out_of_distribution=row.out_of_distribution,
         second_class=row.second_class,
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
@@ -29,7 +28,6 @@ class Sitting:
     minutes: int
     count_item: int
     count_answered: int
-    started_at: datetime
     seconds: float
 
 
@@ -128,7 +126,6 @@ _ITEM_ANSWERED = """
 _PROGRESS = f"""
     select
         minutes,
-        started_at,
         extract(epoch from now() - started_at)::double precision as seconds,
         (select count(*) from review_session_item as item where item.review_session_id = :session) as count_item,
         (select count(*) from review_session_item as item

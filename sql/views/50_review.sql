@@ -2,7 +2,17 @@
 -- Example: what do people say of scan 17?
 create view standing_review as
 select distinct on (scan_id, frame_index, reviewer)
-    review.*
+    review.review_id,
+    review.review_session_id,
+    review.scan_id,
+    review.frame_index,
+    review.model_version_id,
+    review.reviewer,
+    review.finding,
+    review.purpose,
+    review.is_blind,
+    review.seconds,
+    review.reviewed_at
 from review
 left join review_retraction using (review_id)
 where review_retraction.review_id is null

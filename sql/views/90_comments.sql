@@ -59,7 +59,6 @@ begin
             ('scoring_run_balance', 'scoring_run_id', 'The night.'),
             ('sighting_outcome', 'scoring_run_id', 'The night.'),
             ('standing_review', 'model_version_id', 'The model whose answer stood when the page was made.'),
-            ('standing_review', 'request_key', 'Made with the page, so that an answer that is sent twice is one row.'),
             ('time_to_review', 'scored_at', 'When the first answer of a model was written.'),
             ('withdrawn_model', 'model_version_id', 'The withdrawn model.')
         )
