@@ -103,22 +103,27 @@ def settings(stack: Stack, seeded: Settings) -> Iterator[Settings]:
         yield replace(seeded, database_url=url, scans_uri=f"s3://braintumor/scans-{uuid.uuid4().hex}/")
 
 
+@pytest.fixture(scope="session")
+def migrated(stack: Stack) -> str:
+    """The name of a database with the schema and nothing in it: a template too."""
+    engine = database.connect(Settings(database_url=stack.postgres.create_database("migrated")))
+    migrations.migrate(engine)
+    engine.dispose()
+    return "migrated"
+
+
 @pytest.fixture
-def empty_settings(stack: Stack, tmp_path: Path) -> Iterator[Settings]:
+def empty_settings(stack: Stack, migrated: str, tmp_path: Path) -> Iterator[Settings]:
     """A migrated database with nothing in it, and empty prefixes."""
     base = Settings.from_environment(stack.library_env())
     own = uuid.uuid4().hex
-    with cloned(stack, "template1") as url:
-        made = replace(
+    with cloned(stack, migrated) as url:
+        yield replace(
             base,
             database_url=url,
             cache_folder=str(tmp_path / "cache"),
             **{f"{name}_uri": f"s3://braintumor/{name}-{own}/" for name in ("dataset", "scans", "models", "weights")},
         )
-        engine = database.connect(made)
-        migrations.migrate(engine)
-        engine.dispose()
-        yield made
 
 
 def move_champion(source: Settings, target: Settings, folder: Path) -> None:
@@ -155,24 +160,22 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
     engine.dispose()
 
 
-class cloned:  # noqa: N801 - used as a function
-    """A copy of a database, dropped at the end."""
+@contextmanager
+def cloned(stack: Stack, template: str) -> Iterator[str]:
+    """A copy of a database, dropped at the end; yields its URL."""
+    name = f"test_{uuid.uuid4().hex}"
 
-    def __init__(self, stack: Stack, template: str) -> None:
-        self._stack, self._template, self._name = stack, template, f"test_{uuid.uuid4().hex}"
-
-    def __enter__(self) -> str:
-        self._run(f'create database {self._name} template "{self._template}" owner braintumor')
-        return self._stack.postgres.url(self._name)
-
-    def __exit__(self, *_: object) -> None:
-        self._run(f"drop database {self._name} with (force)")
-
-    def _run(self, statement: str) -> None:
-        with closing(psycopg2.connect(self._stack.postgres.url("postgres", owner="postgres"))) as connection:
+    def run(statement: str) -> None:
+        with closing(psycopg2.connect(stack.postgres.url("postgres", owner="postgres"))) as connection:
             connection.autocommit = True
             with connection.cursor() as cursor:
                 cursor.execute(statement)
+
+    run(f'create database {name} template "{template}" owner braintumor')
+    try:
+        yield stack.postgres.url(name)
+    finally:
+        run(f"drop database {name} with (force)")
 
 
 def as_role(stack: Stack, settings: Settings, role: Role) -> Settings:
