@@ -32,6 +32,8 @@ from benchmarks.world import SIZE, Speed, world
 from braintumor import registry
 from braintumor.imaging.frames import Decoded, decode
 from braintumor.imaging.preprocess import prepare
+from braintumor.modelling.classifier import Classifier
+from braintumor.modelling.recipe import Recipe
 from braintumor.serving.artefact import GRAPH
 from braintumor.serving.engine import OpenVinoEngine
 
@@ -51,9 +53,10 @@ def main(backbone: str, count: int | None, precision: str | None) -> None:
     """Print a table of whole nights of BACKBONE, in 32 and in 8 bits, beside what they are compared to."""
     click.echo("| what | against | ours /s | theirs /s | ratio (median, least to most of rounds) |")
     click.echo("|---|---|---:|---:|---|")
-    with world(backbone, count or _COUNTS[backbone]) as made:
-        others = {"the paper's way": partial(_paper, made.keras, made.files[:_PAPER_COUNT])}
-        others |= {"tf.data, the better of predict and XLA": partial(_tf_data, made.keras, made.files)}
+    keras = Classifier(Recipe.load(backbone).override(initial_weights="random")).serving_model(temperature=1.0)
+    with world(backbone, count or _COUNTS[backbone], in_8_bits=precision != "fp32") as made:
+        others = {"the paper's way": partial(_paper, keras, made.files[:_PAPER_COUNT])}
+        others |= {"tf.data, the better of predict and XLA": partial(_tf_data, keras, made.files)}
         for model in made.models.values():
             if precision not in {None, model.precision}:
                 continue

@@ -1,4 +1,4 @@
-"""What benchmarks of nights run on: both servers, a model of random weights in two precisions, and files."""
+"""What benchmarks of nights run on: both servers, a model of random weights, and files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -32,14 +31,13 @@ Speed = Callable[[], float]
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Postgres and S3 with one backbone's model in both precisions, and JPEG files, 512 x 512 as SARTAJ's most are."""
+    """Postgres and S3 with one backbone's model by precision, and JPEG files, 512 x 512 as SARTAJ's most are."""
 
     stack: Stack
     settings: Settings
     store: ObjectStore
     files: list[Path]
     models: dict[str, registry.ModelVersion]
-    keras: Any
 
     def promote(self, model: registry.ModelVersion) -> None:
         """Make it the champion."""
@@ -74,11 +72,9 @@ class World:
 
 
 @contextmanager
-def world(backbone: str, count: int, *, airflow: bool = False) -> Iterator[World]:
+def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool = False) -> Iterator[World]:
     """Start the servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files."""
-    from braintumor.modelling.classifier import Classifier
     from braintumor.modelling.quantisation import Bounds, quantise_model
-    from braintumor.modelling.recipe import Recipe
 
     with TemporaryDirectory(prefix="night-") as scratch, Stack(Path(scratch) / "stack", airflow=airflow) as stack:
         cache = {"BRAINTUMOR_CACHE_FOLDER": str(Path(scratch) / "cache")}
@@ -92,16 +88,15 @@ def world(backbone: str, count: int, *, airflow: bool = False) -> Iterator[World
             settings, "train", "--recipe", f"{backbone}_small", "--set", f"image_size={SIZE}", "--set", "epochs=1"
         )
         (whole,) = registry.list_models(engine)
-        quantise_model(settings, whole.model_name, bounds=Bounds(changed=1.0, lost=1.0))  # its answers do not matter
+        if in_8_bits:
+            quantise_model(settings, whole.model_name, bounds=Bounds(changed=1.0, lost=1.0))  # answers do not matter
         models = {model.precision: model for model in reversed(registry.list_models(engine))}
-        recipe = Recipe.load(backbone).override(initial_weights="random")
         yield World(
             stack=stack,
             settings=settings,
             store=store,
             files=write_files(Path(scratch) / "scans", count),
             models=models,
-            keras=Classifier(recipe).serving_model(temperature=1.0),
         )
         engine.dispose()
 
