@@ -174,7 +174,7 @@ def weekly_retrain() -> None:
         context["model_name"] = model_name
         found = settings("trainer")
         evaluated = evaluate_model(found, model_name, look_key=context["run_id"], say=print)
-        lineage.tell(found, reads=["model_version", "snapshot", found.dataset_uri], writes=["evaluation"])
+        lineage.tell(found, reads=["model_version", "snapshot"], writes=["evaluation"])
         return evaluated
 
     @task_group

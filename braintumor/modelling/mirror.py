@@ -76,28 +76,31 @@ def _find(settings: Settings, recipe: Recipe) -> bytes | None:
     if recipe.initial_weights == "file":
         parent, name = posixpath.split(recipe.weights_file)
         place = _place(settings, parent)
-        return _checked(name, place.read(name), recipe.weights_sha256, source=f"recipe {recipe.name!r}")
+        return _checked(
+            recipe.weights_file,
+            place.read(name),
+            recipe.weights_sha256,
+            source=f"recipe {recipe.name!r}",
+            remedy="put the right file there, or correct weights_file and weights_sha256 in the recipe",
+        )
     place, name = _mirror(settings), mirrored_name(recipe.backbone)
-    data = place.read(name)
+    where, data = f"{settings.require('weights_uri').rstrip('/')}/{name}", place.read(name)
+    remedy = "fetch them again, and store them with `braintumor weights add FILE`"
     if data is not None:
-        data = _checked(name, data, _sha256_beside(place, name), source=f"{name}.sha256 beside it")
+        data = _checked(where, data, _sha256_beside(place, name), source=f"{name}.sha256 beside it", remedy=remedy)
     if recipe.weights_sha256:
-        return _checked(name, data, recipe.weights_sha256, source=f"recipe {recipe.name!r}")
+        return _checked(where, data, recipe.weights_sha256, source=f"recipe {recipe.name!r}", remedy=remedy)
     return data
 
 
-def _checked(name: str, data: bytes | None, expected: str, *, source: str) -> bytes:
+def _checked(where: str, data: bytes | None, expected: str, *, source: str, remedy: str) -> bytes:
     if data is None:
-        raise WeightsError(
-            f"The initial weights {name} are not there, and {source} names their sha256. Put the file there; "
-            "those of a backbone go into the mirror by `braintumor weights add FILE`."
-        )
+        raise WeightsError(f"The initial weights {where} are not there, and {source} names their sha256: {remedy}.")
     received = sha256(data).hexdigest()
     if received != expected:
         raise WeightsError(
-            f"The initial weights {name} are not the file that is wanted: sha256 {received[:12]}..., but {source} says "
-            f"{expected[:12]}.... A download was cut off, or the file was changed: fetch it again and store it with "
-            "`braintumor weights add FILE`."
+            f"The initial weights {where} are not the file that is wanted: sha256 {received[:12]}..., but {source} "
+            f"says {expected[:12]}.... A download was cut off, or the file was changed: {remedy}."
         )
     return data
 
@@ -169,7 +172,9 @@ def _recognise(path: Path) -> BackboneName:
     from braintumor.modelling.backbone import BACKBONES, load_weights
 
     if not path.is_file():
-        raise WeightsError(f"{path} is not a file.")
+        raise WeightsError(
+            f"{path} is not a file. Give the weights of a backbone without its top, as Keras stores them."
+        )
     for name, backbone in BACKBONES.items():
         try:
             load_weights(backbone.build(224), path)

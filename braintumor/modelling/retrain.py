@@ -42,6 +42,7 @@ def retrain(
         DatasetError: there is no such snapshot, or an image of it was overwritten.
         RecipeError: a value of ``overrides`` is not one that a recipe can have.
         WeightsError: the initial weights cannot be had.
+        TrainingError, ModelIntegrityError: as of ``train``.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     original, recipe = recipe, recipe.override(**overrides or {})

@@ -86,7 +86,7 @@ def train(
     Raises:
         RecipeError: the backbone has no layer of the name that fine-tuning is to begin with.
         WeightsError: the initial weights cannot be had or do not fit.
-        TrainingError: an epoch cannot be kept.
+        TrainingError: an epoch cannot be kept, or fine-tuning diverges.
         ModelIntegrityError: the exported graph disagrees with Keras.
     """
     started = time.monotonic()

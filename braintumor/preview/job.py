@@ -24,7 +24,6 @@ from braintumor.settings import Settings
 
 SCANS = 500
 """Scans that are compared unless told otherwise."""
-MOST_SCANS = 5000
 
 
 @dataclass(frozen=True, kw_only=True)

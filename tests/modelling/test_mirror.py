@@ -88,7 +88,7 @@ def test_a_file_that_nobody_can_check_is_refused(mirror: Mirror, beside: bytes |
 
 def test_a_recipe_can_pin_what_the_mirror_must_hold(mirror: Mirror) -> None:
     pinned = RECIPE.override(weights_sha256="0" * 64)
-    with pytest.raises(WeightsError, match=rf"{NAME} are not there, and recipe 'resnet50'"):
+    with pytest.raises(WeightsError, match=rf"/{NAME} are not there, and recipe 'resnet50'"):
         mirror.found(pinned)
     mirror.put(NAME, DATA)
     mirror.put(f"{NAME}.sha256", f"{DIGEST}  {NAME}\n".encode())
