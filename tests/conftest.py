@@ -26,6 +26,7 @@ from braintumor.serving.artefact import Manifest
 from braintumor.settings import Settings
 from braintumor.variables import NO_SKIPS
 from embedded.stack import Stack
+from tests.faulty_s3 import FaultyS3, faulty_s3
 from tests.once import download, dump, made_once, restore
 
 TINY_RECIPE = Path(__file__).with_name("tiny.toml")
@@ -101,6 +102,19 @@ def settings(stack: Stack, seeded: Settings) -> Iterator[Settings]:
     """A database of the test's own with a champion in it, and an empty scans prefix."""
     with cloned(stack, "seeded") as url:
         yield replace(seeded, database_url=url, scans_uri=f"s3://braintumor/scans-{uuid.uuid4().hex}/")
+
+
+@pytest.fixture
+def door(settings: Settings) -> Iterator[FaultyS3]:
+    """A door to S3 that can be made to fail."""
+    with faulty_s3(settings.require("s3_endpoint")) as server:
+        yield server
+
+
+@pytest.fixture
+def through(settings: Settings, door: FaultyS3) -> Settings:
+    """The same world, its S3 seen through the door."""
+    return replace(settings, s3_endpoint=door.url)
 
 
 @pytest.fixture(scope="session")

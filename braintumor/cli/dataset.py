@@ -38,7 +38,7 @@ def upload(folder: Path, prefix: str) -> None:
     with progress("Uploading", sum(file.path.stat().st_size for file in files)) as advance:
         upload_files(ObjectStore.connect(settings_of("trainer")), files, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}")
-    if others := count_passed_over(folder):
+    if others := count_passed_over(folder, files):
         click.echo(f"{others} other files are no images and stayed behind", err=True)
 
 

@@ -55,9 +55,9 @@ def image_paths(folder: Path) -> list[Path]:
     return [path for path in _files(folder) if is_named_as_image(path.name) or _begins_as_image(path)]
 
 
-def count_passed_over(folder: Path) -> int:
-    """How many files below ``folder`` are no images."""
-    return len(_files(folder)) - len(image_paths(folder))
+def count_passed_over(folder: Path, images: Sequence[LabelledFile]) -> int:
+    """How many files below ``folder`` are none of its ``images``."""
+    return len(_files(folder)) - len(images)
 
 
 def _files(folder: Path) -> list[Path]:

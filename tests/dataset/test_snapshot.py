@@ -291,9 +291,10 @@ class TestFolder:
         (kaggle / "Training" / "no_tumor" / "IM000001").write_bytes(buffer.getvalue())
         (kaggle / "Training" / "no_tumor" / "notes.txt").write_text("words")
         (kaggle / "Training" / "no_tumor" / "broken.tif").write_bytes(b"")
-        names = {file.path.name for file in labelled_files(kaggle)}
+        found = labelled_files(kaggle)
+        names = {file.path.name for file in found}
         assert names == {"image(1).jpg", "IM000001", "broken.tif"}
-        assert count_passed_over(kaggle) == 1
+        assert count_passed_over(kaggle, found) == 1
 
     def test_two_files_that_would_overwrite_each_other_are_named_before_any_is_uploaded(self, kaggle: Path) -> None:
         other = kaggle / "Training" / "healthy"

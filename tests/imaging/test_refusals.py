@@ -12,14 +12,12 @@ import threading
 import tracemalloc
 import warnings
 import zlib
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 
@@ -30,32 +28,13 @@ from braintumor.imaging.phantom import draw
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.sniff import sniff
 from braintumor.labels import TumorClass
+from tests.dicom_files import changed, shipped, written
 
 GREY = draw(TumorClass.PITUITARY, seed=3, size=96).pixels
 STUDY = b"1.3.6.1.4.1.5962.1.2.4.20040826185059.5457"
 """Of the shipped MR files."""
 END_OF_PNG = 12
 """Bytes of the IEND chunk."""
-
-
-def shipped(name: str) -> bytes:
-    """A file that pydicom brings along."""
-    path = get_testdata_file(name, download=False)
-    assert isinstance(path, str)
-    return Path(path).read_bytes()
-
-
-def saved(dataset: Any) -> bytes:
-    buffer = io.BytesIO()
-    dataset.save_as(buffer)
-    return buffer.getvalue()
-
-
-def mr(name: str = "MR_small.dcm", **tags: Any) -> bytes:
-    dataset = pydicom.dcmread(io.BytesIO(shipped(name)))
-    for keyword, value in tags.items():
-        setattr(dataset, keyword, value)
-    return saved(dataset)
 
 
 def picture(kind: str, **options: Any) -> bytes:
@@ -67,7 +46,7 @@ def picture(kind: str, **options: Any) -> bytes:
 def deflated() -> bytes:
     dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small.dcm")))
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    return saved(dataset)
+    return written(dataset)
 
 
 def rejected(data: bytes) -> Rejection:
@@ -107,7 +86,7 @@ class TestTruncated:
         stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
         dataset.PixelData = encapsulate([stream[: len(stream) // 2]])
         dataset["PixelData"].is_undefined_length = True
-        assert rejected(saved(dataset)).reason is RejectionReason.TRUNCATED
+        assert rejected(written(dataset)).reason is RejectionReason.TRUNCATED
 
 
 class TestCorrupt:
@@ -120,7 +99,7 @@ class TestCorrupt:
         assert rejected(b"\xff\xd8\xff" + b"nonsense" * 20 + b"\xff\xd9").reason is RejectionReason.CORRUPT
 
     def test_a_codestream_of_another_size_than_the_header_says_is_corrupt(self) -> None:
-        refusal = rejected(mr("MR_small_jp2klossless.dcm", Rows=128))
+        refusal = rejected(changed("MR_small_jp2klossless.dcm", Rows=128))
         assert refusal.reason is RejectionReason.CORRUPT
         assert "64 x 64, the header says 64 x 128" in refusal.detail
 
@@ -128,17 +107,17 @@ class TestCorrupt:
         dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small_RLE.dcm")))
         dataset.PixelData = encapsulate([b"\x81\0" * 1_000_000])
         dataset["PixelData"].is_undefined_length = True
-        assert rejected(saved(dataset)).reason is RejectionReason.CORRUPT
+        assert rejected(written(dataset)).reason is RejectionReason.CORRUPT
 
     def test_rle_that_makes_its_decoder_panic_is_corrupt(self) -> None:
         dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small_RLE.dcm")))
         segments = struct.pack("<16I", 2, 64, 200, *[0] * 13) + b"\x81\0" * 4_000
         dataset.PixelData = encapsulate([segments])
         dataset["PixelData"].is_undefined_length = True
-        assert rejected(saved(dataset)).reason is RejectionReason.CORRUPT
+        assert rejected(written(dataset)).reason is RejectionReason.CORRUPT
 
     def test_a_number_that_is_none_is_corrupt(self) -> None:
-        data = mr(NumberOfFrames="1")
+        data = changed(NumberOfFrames="1")
         at = data.index(b"\x28\x00\x08\x00IS")
         assert rejected(data[: at + 8] + b"1A" + data[at + 10 :]).detail == "dicom decoder failed with ValueError"
 
@@ -171,7 +150,7 @@ class TestTooMuch:
         data = shipped("JPEG2000-embedded-sequence-delimiter.dcm")  # claims 3.8 million million pixels
         as_mr = pydicom.dcmread(io.BytesIO(data))
         as_mr.Modality = "MR"
-        assert rejected(saved(as_mr)).reason is RejectionReason.TOO_MANY_PIXELS
+        assert rejected(written(as_mr)).reason is RejectionReason.TOO_MANY_PIXELS
 
     def test_an_animated_png_is_several_frames(self) -> None:
         other = Image.fromarray(255 - GREY)
@@ -181,7 +160,7 @@ class TestTooMuch:
 
 class TestEncodings:
     def test_a_compression_without_decoder_is_named(self) -> None:
-        refusal = rejected(mr("JPEG-lossy.dcm", Modality="MR"))
+        refusal = rejected(changed("JPEG-lossy.dcm", Modality="MR"))
         assert refusal.reason is RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX and "JPEG Extended" in refusal.detail
 
     def test_a_private_transfer_syntax_is_not_repeated(self) -> None:
@@ -200,7 +179,7 @@ class TestEncodings:
     def test_deflated_and_recompressed_show_the_same(self) -> None:
         dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small.dcm")))
         dataset.compress(JPEG2000Lossless)
-        files = [shipped("MR_small.dcm"), deflated(), saved(dataset)]
+        files = [shipped("MR_small.dcm"), deflated(), written(dataset)]
         decoded = [decode(data) for data in files]
         assert len({d.pixel_sha256 for d in decoded if isinstance(d, Decoded)}) == 1
         assert all(isinstance(d, Decoded) for d in decoded)
@@ -226,7 +205,7 @@ class TestEncodings:
         ],
     )
     def test_only_known_modalities_are_repeated(self, tags: dict[str, str], expected: str) -> None:
-        assert rejected(mr(**tags)).detail == expected
+        assert rejected(changed(**tags)).detail == expected
 
 
 def _bare(dataset: Any) -> pydicom.Dataset:

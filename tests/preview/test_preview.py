@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from braintumor.scoring.answered import Unread
 from braintumor.scoring.night import score_night
 from braintumor.serving.artefact import Manifest
 from braintumor.settings import Settings
-from tests.faulty_s3 import FaultyS3, faulty_s3
+from tests.faulty_s3 import FaultyS3
 from tests.scoring.test_faults import remove
 from tests.sql import change, let_answer, rows
 
@@ -62,12 +62,6 @@ def twin(settings: Settings, tiny_model_folder: Path, tmp_path: Path) -> ModelVe
     )
     engine.dispose()
     return made
-
-
-@pytest.fixture
-def door(settings: Settings) -> Iterator[FaultyS3]:
-    with faulty_s3(settings.require("s3_endpoint")) as server:
-        yield server
 
 
 def preview(settings: Settings, candidate: ModelVersion, *, scans: int = 500, run_key: str = "retrain") -> Previewed:

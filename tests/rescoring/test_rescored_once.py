@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -24,7 +23,7 @@ from braintumor.rescoring.request import Request, ask
 from braintumor.rescoring.work import Outcome, State, settle
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
-from tests.faulty_s3 import FaultyS3, faulty_s3
+from tests.faulty_s3 import FaultyS3
 from tests.models import add_model, promote
 from tests.rescoring.conftest import Put, opened, outcomes, run, standing
 from tests.scoring.test_faults import remove
@@ -47,12 +46,6 @@ def test_scans_that_are_gone_overwritten_refused_or_unreadable_are_counted_and_s
     assert standing(night) == sorted([(first, 2), ("b", 4)]), "where there is no new answer the old one stands"
     left = "select count(*) from latest_prediction where 'model_withdrawn' = any(review_reasons)"
     assert rows(night, left) == [(4,)]
-
-
-@pytest.fixture
-def door(settings: Settings) -> Iterator[FaultyS3]:
-    with faulty_s3(settings.require("s3_endpoint")) as server:
-        yield server
 
 
 def test_what_s3_does_not_deliver_waits_for_the_retry_and_the_others_are_settled(

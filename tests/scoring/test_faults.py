@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -24,23 +24,11 @@ from braintumor.scoring.claim import claim
 from braintumor.scoring.night import Night, score_night
 from braintumor.scoring.worker import score_chunk
 from braintumor.settings import Settings
-from tests.faulty_s3 import CUT, FaultyS3, faulty_s3
+from tests.faulty_s3 import CUT, FaultyS3
 from tests.scoring.test_night import png
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
-
-
-@pytest.fixture
-def door(settings: Settings) -> Iterator[FaultyS3]:
-    with faulty_s3(settings.require("s3_endpoint")) as server:
-        yield server
-
-
-@pytest.fixture
-def through(settings: Settings, door: FaultyS3) -> Settings:
-    """The same world, its S3 seen through the door."""
-    return replace(settings, s3_endpoint=door.url)
 
 
 def remove(settings: Settings, name: str) -> None:

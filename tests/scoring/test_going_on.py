@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from threading import Barrier
 
 import pytest
@@ -18,28 +17,13 @@ from braintumor.scoring import discovery
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
-from tests.faulty_s3 import FaultyS3, faulty_s3
+from tests.faulty_s3 import FaultyS3
 from tests.models import add_model, promote
+from tests.scoring.test_faults import states
 from tests.scoring.test_night import png
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
-
-
-@pytest.fixture
-def door(settings: Settings) -> Iterator[FaultyS3]:
-    with faulty_s3(settings.require("s3_endpoint")) as server:
-        yield server
-
-
-@pytest.fixture
-def through(settings: Settings, door: FaultyS3) -> Settings:
-    """The same world, its S3 seen through the door."""
-    return replace(settings, s3_endpoint=door.url)
-
-
-def states(settings: Settings) -> list[str]:
-    return [str(state) for (state,) in rows(settings, "select state::text from scan order by scan_id")]
 
 
 class TestAnObjectThatS3CannotDeliver:
