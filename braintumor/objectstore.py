@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,9 +23,12 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    FlexibleChecksumError,
+    IncompleteReadError,
     NoCredentialsError,
     ParamValidationError,
     PartialCredentialsError,
+    ResponseStreamingError,
 )
 
 from braintumor.errors import (
@@ -51,6 +54,9 @@ _OF_THE_CALLER = {
 }  # fmt: skip
 """Refusals that any object would meet: they speak of credentials or the clock, not of one object."""
 _CHANGED = {"PreconditionFailed", "412"}
+_DAMAGED_ON_THE_WAY = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
+_ATTEMPTS = 3
+"""As often as boto3 sends a request; once the answer has begun, it leaves trying again to its caller."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -163,25 +169,31 @@ class ObjectStore:
         """The object's bytes; with ``max_bytes`` at most one byte more, so that the caller sees the excess.
 
         With ``etag`` the read is conditional, and the answer's own ETag is compared too: some servers ignore the
-        condition.
+        condition. An answer that breaks off or fails its checksum is asked for again, three times in all.
 
         Raises:
             ObjectChangedError: the object is no longer the version ``etag``.
             ObjectMissingError: there is no such key.
             ObjectRefusedError: S3 refuses this one object.
         """
-        condition = {"IfMatch": f'"{etag}"'} if etag else {}
         with self._translated(uri):
-            answer = self._client.get_object(Bucket=uri.bucket, Key=uri.key, **condition)  # type: ignore[arg-type]
-            with closing(answer["Body"]) as body:  # not `with body`: that is the stream beneath, unchecked
-                if etag and answer["ETag"].strip('"') != etag:
-                    raise ObjectChangedError(f"The object changed since it was listed as etag {etag}.")
-                if max_bytes is None:
-                    return body.read()
-                data = body.read(max_bytes + 1)
-                if len(data) <= max_bytes:
-                    body.read(1)  # at its end boto3 compares length and checksum
-                return data
+            for _ in range(_ATTEMPTS - 1):
+                with suppress(*_DAMAGED_ON_THE_WAY):
+                    return self._read_once(uri, etag, max_bytes)
+            return self._read_once(uri, etag, max_bytes)
+
+    def _read_once(self, uri: S3Uri, etag: str | None, max_bytes: int | None) -> bytes:
+        condition = {"IfMatch": f'"{etag}"'} if etag else {}
+        answer = self._client.get_object(Bucket=uri.bucket, Key=uri.key, **condition)  # type: ignore[arg-type]
+        with closing(answer["Body"]) as body:  # not `with body`: that is the stream beneath, unchecked
+            if etag and answer["ETag"].strip('"') != etag:
+                raise ObjectChangedError(f"The object changed since it was listed as etag {etag}.")
+            if max_bytes is None:
+                return body.read()
+            data = body.read(max_bytes + 1)
+            if len(data) <= max_bytes:
+                body.read(1)  # at its end boto3 compares length and checksum
+            return data
 
     def write(self, uri: S3Uri, data: bytes, *, content_type: str = "application/octet-stream") -> None:
         """Store an object: S3 shows all of it or nothing."""

@@ -17,6 +17,8 @@ Fault = tuple[int, str]
 """HTTP status and S3 error code; or one of the following."""
 CUT: Fault = (0, "cut")
 """The connection breaks in the middle of the object."""
+DAMAGED: Fault = (0, "damaged")
+"""Another byte comes in the middle of the object."""
 RESET: Fault = (0, "reset")
 """The connection is reset before any answer."""
 SLOW: Fault = (0, "slow")
@@ -27,9 +29,9 @@ _ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>not today</Mes
 class FaultyS3(ThreadingHTTPServer):
     """Forwards every request as it is, but answers reads or writes of some objects with an error.
 
-    ``faults`` maps a part of the path of an object that is read to a fault. ``unwritable`` holds parts of the paths of
-    objects whose upload breaks in the middle. ``is_read_only`` refuses every write, as credentials that only read are
-    refused. ``count_fault`` counts the faults of a ``storm``.
+    ``faults`` maps a part of the path of an object that is read to a fault, ``passing`` to those that its next reads
+    meet in turn. ``unwritable`` holds parts of the paths of objects whose upload breaks in the middle. ``is_read_only``
+    refuses every write, as credentials that only read are refused. ``count_fault`` counts the faults of a ``storm``.
     """
 
     daemon_threads = True
@@ -38,6 +40,7 @@ class FaultyS3(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Door)
         self.target = urlsplit(target).netloc
         self.faults: dict[str, Fault] = {}
+        self.passing: dict[str, list[Fault]] = {}
         self.unwritable: set[str] = set()
         self.is_read_only = False
         self.count_fault = 0
@@ -58,6 +61,9 @@ class FaultyS3(ThreadingHTTPServer):
             if prefix in path and rng.random() < share:
                 self.count_fault += 1
                 return rng.choice(faults)
+        for part, faults in self.passing.items():
+            if part in path and faults:
+                return faults.pop(0)
         return next((fault for part, fault in self.faults.items() if part in path), None)
 
 
@@ -69,9 +75,9 @@ class _Door(BaseHTTPRequestHandler):
         fault = self.server.fault(urlsplit(self.path).path)
         if fault == RESET:
             self._reset()
-        elif fault is None or fault in {CUT, SLOW}:
+        elif fault is None or fault in {CUT, DAMAGED, SLOW}:
             time.sleep(0.5 if fault == SLOW else 0)
-            self._forward(cut=fault == CUT)
+            self._forward(fault)
         else:
             self._answer(fault[0], {"Content-Type": "application/xml"}, _ERROR.format(code=fault[1]).encode())
 
@@ -101,16 +107,16 @@ class _Door(BaseHTTPRequestHandler):
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close_connection = True
 
-    def _forward(self, *, cut: bool = False) -> None:
+    def _forward(self, fault: Fault | None = None) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         connection = http.client.HTTPConnection(self.server.target, timeout=30)
         connection.request(self.command, self.path, body, dict(self.headers))  # the signed Host goes along
         answer = connection.getresponse()
         kept = {name: value for name, value in answer.getheaders() if name.lower() != "transfer-encoding"}
-        self._answer(answer.status, kept, answer.read(), cut=cut)
+        self._answer(answer.status, kept, answer.read(), fault)
         connection.close()
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes, *, cut: bool = False) -> None:
+    def _answer(self, status: int, headers: dict[str, str], body: bytes, fault: Fault | None = None) -> None:
         self.send_response(status)
         for name, value in headers.items():
             if name.lower() not in {"content-length", "date", "server"}:
@@ -118,8 +124,10 @@ class _Door(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(body[: len(body) // 2] if cut else body)
-        self.close_connection = self.close_connection or cut
+            half = len(body) // 2
+            damaged = body[:half] + bytes(byte ^ 1 for byte in body[half : half + 1]) + body[half + 1 :]
+            self.wfile.write({CUT: body[:half], DAMAGED: damaged}.get(fault or SLOW, body))
+        self.close_connection = self.close_connection or fault == CUT
 
 
 @contextmanager

@@ -11,10 +11,12 @@ from braintumor.errors import (
     ObjectChangedError,
     ObjectMissingError,
     ObjectStoreError,
+    ObjectStoreUnreachableError,
 )
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from embedded.stack import Stack
+from tests.faulty_s3 import CUT, DAMAGED, faulty_s3
 
 
 @pytest.fixture
@@ -60,6 +62,22 @@ def test_a_read_stops_one_byte_past_its_limit(store: ObjectStore) -> None:
     uri = S3Uri.parse("s3://braintumor/large/a")
     store.write(uri, b"x" * 100)
     assert len(store.read(uri, max_bytes=10)) == 11
+
+
+@pytest.mark.parametrize("max_bytes", [None, 1_000])
+def test_bytes_that_were_damaged_on_the_way_are_asked_for_again(
+    store: ObjectStore, library: Settings, max_bytes: int | None
+) -> None:
+    uri = S3Uri.parse("s3://braintumor/damaged/a")
+    store.write(uri, b"x" * 1_000)
+    with faulty_s3(library.require("s3_endpoint")) as door:
+        seen = ObjectStore.connect(replace(library, s3_endpoint=door.url))
+        door.passing["damaged"] = [CUT, DAMAGED]
+        assert seen.read(uri, max_bytes=max_bytes) == b"x" * 1_000
+        door.passing["damaged"] = [DAMAGED, CUT, DAMAGED]
+        with pytest.raises(ObjectStoreUnreachableError, match="FlexibleChecksumError"):
+            seen.read(uri, max_bytes=max_bytes)
+        assert door.passing["damaged"] == []
 
 
 def test_missing_things_are_named_but_keys_are_not(store: ObjectStore) -> None:
