@@ -38,8 +38,8 @@ from braintumor.serving.artefact import GRAPH
 from braintumor.serving.engine import OpenVinoEngine
 
 _ROUNDS = 3
-_COUNTS = {"resnet50": 400, "vgg16": 100}
-"""Files a night: some twenty seconds of arithmetic."""
+_COUNTS = {"resnet50": 200, "vgg16": 60}
+"""Files a night: some ten seconds of arithmetic."""
 _PAPER_COUNT = 24
 """Files for the paper's way, whose time is so much a file."""
 _BATCH = 32
