@@ -31,7 +31,7 @@ from braintumor.imaging.guard import Guard
 from braintumor.imaging.phantom import write_dataset
 from braintumor.imaging.prepared import PreparedFile, prepare_file
 from braintumor.imaging.rejection import Rejection
-from braintumor.serving.engine import Engine, OpenVinoEngine
+from braintumor.serving.engine import InferenceEngine, OpenVinoEngine
 
 _SIZE = 224
 _READERS = 8
@@ -73,7 +73,13 @@ def _files(folder: Path | None, count: int = _COUNT) -> list[bytes]:
 
 
 def _compare(
-    ours_name: str, theirs_name: str, ours: Read, theirs: Read, *, files: list[bytes], engine: Engine | None = None
+    ours_name: str,
+    theirs_name: str,
+    ours: Read,
+    theirs: Read,
+    *,
+    files: list[bytes],
+    engine: InferenceEngine | None = None,
 ) -> Comparison:
     """With the median of CPU time a file behind each name."""
     mine, other = [], []
@@ -99,7 +105,7 @@ class _Work:
     cost: float
 
 
-def _work(read: Read, files: list[bytes], engine: Engine | None) -> _Work:
+def _work(read: Read, files: list[bytes], engine: InferenceEngine | None) -> _Work:
     """Read all files, and have the engine answer them."""
     started, used = time.perf_counter(), _cpu_seconds()
     with ThreadPoolExecutor(_READERS) as pool:

@@ -69,6 +69,11 @@ class S3Uri:
     bucket: str
     key: str
 
+    @staticmethod
+    def is_meant_by(text: str) -> bool:
+        """Whether a text that may name a local folder too is an address in S3."""
+        return text.startswith("s3://")
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """``s3://bucket/some/key`` -> its two parts.

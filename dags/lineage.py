@@ -37,11 +37,12 @@ def _uris(settings: Settings, names: Iterable[str | None]) -> Iterable[str]:
     from sqlalchemy import make_url
 
     from braintumor.database import SCHEMA
+    from braintumor.objectstore import S3Uri
     from braintumor.scoring.prefixes import ScanPrefixes
 
     url = make_url(settings.require("database_url"))
     for name in filter(None, names):
-        if name.startswith("s3://"):
+        if S3Uri.is_meant_by(name):
             yield from map(str, ScanPrefixes.parse(name)) if "," in name else (name,)
         else:
             yield f"postgres://{url.host}:{url.port or 5432}/{url.database}/{SCHEMA}/{name}"

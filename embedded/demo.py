@@ -24,7 +24,7 @@ from braintumor.dataset.split import Split
 from braintumor.errors import BrainTumorError
 from braintumor.evaluation.selection import Judgement, find_judgement
 from braintumor.imaging.phantom import write_dataset
-from braintumor.modelling.mirror import add_weights
+from braintumor.modelling.initial_weights import add_weights
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.reconcile import count_balance
 from braintumor.scoring.run import load_run

@@ -18,7 +18,7 @@ from braintumor import database, registry
 from braintumor.doctor import machine
 from braintumor.doctor.examination import examine
 from braintumor.doctor.finding import Finding, State
-from braintumor.doctor.patient import Patient
+from braintumor.doctor.installation import Installation
 from braintumor.doctor.rights import granted
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.roles import Role
@@ -33,8 +33,8 @@ from tests.sql import change
 SECRET_NAME = "DOE^JANE"
 
 
-def found(patient: Patient) -> list[Finding]:
-    return list(examine(patient))
+def found(installation: Installation) -> list[Finding]:
+    return list(examine(installation))
 
 
 def wrong(findings: list[Finding]) -> dict[str, str]:
@@ -60,7 +60,7 @@ def test_all_is_well_on_a_stack_that_works_and_nothing_is_left_behind(
     made = as_role(stack, settings, Role(role)) if role else settings
     store = ObjectStore.connect(settings)
     before = [entry.key for entry in store.list(S3Uri.parse(settings.require("models_uri")))]
-    findings = found(Patient(settings=made, role=Role(role) if role else None))
+    findings = found(Installation(settings=made, role=Role(role) if role else None))
     assert wrong(findings) == {}
     assert state(findings, "champion") is state(findings, "migrations") is State.OK
     assert no_secret(made, str(findings))
@@ -91,41 +91,41 @@ def test_the_command_prints_a_line_a_check_and_its_exit_code_says_whether_all_is
 def test_a_wrong_password_is_one_line_and_stops_nothing_else(settings: Settings) -> None:
     url = settings.require("database_url")
     password = url.split("@")[0].rpartition(":")[2]
-    findings = found(Patient(settings=replace(settings, database_url=url.replace(password, "hunter2hunter2"))))
+    findings = found(Installation(settings=replace(settings, database_url=url.replace(password, "hunter2hunter2"))))
     assert set(wrong(findings)) == {"Postgres"} and "password authentication failed" in wrong(findings)["Postgres"]
     assert "hunter2" not in str(findings)
     assert state(findings, "champion") is State.NOTE and state(findings, "S3 delete") is State.OK
 
 
 def test_a_server_that_does_not_answer_is_asked_once(settings: Settings) -> None:
-    findings = found(Patient(settings=replace(settings, s3_endpoint="http://u:hunter2hunter2@127.0.0.1:9")))
+    findings = found(Installation(settings=replace(settings, s3_endpoint="http://u:hunter2hunter2@127.0.0.1:9")))
     assert set(wrong(findings)) == {"S3 list"} and "No usable answer" in wrong(findings)["S3 list"]
     assert "hunter2" not in str(findings)
     assert state(findings, "migrations") is State.OK
-    nothing = found(Patient(settings=Settings(s3_endpoint="http://127.0.0.1:9")))
+    nothing = found(Installation(settings=Settings(s3_endpoint="http://127.0.0.1:9")))
     assert "BRAINTUMOR_PSEUDONYM_KEY is not set" in wrong(nothing)["pseudonym key"]
     assert "BRAINTUMOR_DATABASE_URL is not set" in wrong(nothing)["migrations"]
 
 
 def test_a_missing_bucket_is_named(settings: Settings) -> None:
-    findings = found(Patient(settings=replace(settings, scans_uri="s3://no-such-bucket/scans/")))
+    findings = found(Installation(settings=replace(settings, scans_uri="s3://no-such-bucket/scans/")))
     assert set(wrong(findings)) == {"S3 list", "S3 read a scan"}
     assert "'no-such-bucket' does not exist" in wrong(findings)["S3 list"]
 
 
 def test_a_migration_that_is_not_applied_is_named(settings: Settings) -> None:
     change(settings, "delete from migration where migration_name = '0001_main_job'")
-    findings = found(Patient(settings=settings))
+    findings = found(Installation(settings=settings))
     assert wrong(findings) == {"migrations": "Not applied: 0001_main_job. Run `braintumor migrate`."}
 
 
 def test_a_login_of_another_role_or_of_too_many_is_told(stack: Stack, settings: Settings) -> None:
     reviewer = as_role(stack, settings, Role.REVIEWER)
-    findings = wrong(found(Patient(settings=reviewer, role=Role.SCORER)))
+    findings = wrong(found(Installation(settings=reviewer, role=Role.SCORER)))
     assert set(findings) == {"Postgres login", "Postgres rights"}
     assert 'grant braintumor_scorer to "reviewer"' in findings["Postgres login"]
     assert "execute on" not in findings["Postgres rights"] and "insert on prediction" in findings["Postgres rights"]
-    owner = found(Patient(settings=settings, role=Role.SCORER))
+    owner = found(Installation(settings=settings, role=Role.SCORER))
     assert wrong(owner) == {} and state(owner, "Postgres login") is State.NOTE
 
 
@@ -141,7 +141,7 @@ def test_a_login_of_another_role_or_of_too_many_is_told(stack: Stack, settings: 
 )
 def test_a_right_that_is_gone_is_named(stack: Stack, settings: Settings, statement: str, missing: str) -> None:
     change(settings, statement)
-    findings = found(Patient(settings=as_role(stack, settings, Role.SCORER), role=Role.SCORER))
+    findings = found(Installation(settings=as_role(stack, settings, Role.SCORER), role=Role.SCORER))
     assert set(wrong(findings)) == {"Postgres rights"} and f": {missing}. " in wrong(findings)["Postgres rights"]
 
 
@@ -160,11 +160,11 @@ def test_credentials_that_only_read_are_told(settings: Settings, put: Callable[[
     put(f"{SECRET_NAME}.png", b"a scan")
     with faulty_s3(settings.require("s3_endpoint")) as door:
         door.is_read_only = True
-        findings = found(Patient(settings=replace(settings, s3_endpoint=door.url)))
+        findings = found(Installation(settings=replace(settings, s3_endpoint=door.url)))
         assert set(wrong(findings)) == {"S3 write"} and "403 AccessDenied" in wrong(findings)["S3 write"]
         assert state(findings, "S3 delete") is State.NOTE
         door.faults[".png"] = (403, "AccessDenied")
-        findings = found(Patient(settings=replace(settings, s3_endpoint=door.url)))
+        findings = found(Installation(settings=replace(settings, s3_endpoint=door.url)))
         assert set(wrong(findings)) == {"S3 write", "S3 read a scan"}
         assert no_secret(settings, str(findings))
 
@@ -189,22 +189,22 @@ class Garbled(ObjectStore):
 def test_a_server_that_does_not_do_what_it_says_is_told(settings: Settings) -> None:
     settings = replace(settings, models_uri=f"s3://braintumor/models-{uuid.uuid4().hex}/")
     for kind, checks in ((SameForEver, {"S3 conditional get", "S3 delete"}), (Garbled, {"S3 read"})):
-        patient = Patient(settings=settings)
-        patient.store = kind.connect(settings)
-        findings = wrong(found(patient))
+        installation = Installation(settings=settings)
+        installation.store = kind.connect(settings)
+        findings = wrong(found(installation))
         assert checks == set(findings) - {"champion"}
-        assert patient.own is not None and patient.own.key not in str(findings)
+        assert installation.own is not None and installation.own.key not in str(findings)
 
 
 def test_whether_the_server_itself_refuses_an_old_version_is_said(settings: Settings) -> None:
-    assert state(found(Patient(settings=settings)), "S3 conditional get") is State.NOTE  # rclone ignores If-Match
+    assert state(found(Installation(settings=settings)), "S3 conditional get") is State.NOTE  # rclone ignores If-Match
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     try:
         address = "http://{}:{}".format(*server.get_host_and_port())
         theirs = replace(settings, s3_endpoint=address, s3_access_key="k", s3_secret_key="s")
         ObjectStore.connect(theirs).ensure_bucket("braintumor")
-        assert state(found(Patient(settings=theirs)), "S3 conditional get") is State.OK
+        assert state(found(Installation(settings=theirs)), "S3 conditional get") is State.OK
     finally:
         server.stop()
 
@@ -215,22 +215,22 @@ def test_a_damaged_file_of_the_champion_is_found_in_s3_whatever_the_cache_holds(
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     registry.fetch_model(store, settings, model)
     engine.dispose()
-    assert state(found(Patient(settings=settings)), "champion") is State.OK
+    assert state(found(Installation(settings=settings)), "champion") is State.OK
     store.write(S3Uri.parse(model.artefact_uri) / "model.xml", b"<net/>")
-    findings = wrong(found(Patient(settings=settings)))
+    findings = wrong(found(Installation(settings=settings)))
     assert set(findings) == {"champion"} and "`braintumor model rollback" in findings["champion"]
 
 
 def test_without_a_champion_scoring_is_not_well_and_training_is(empty_settings: Settings, stack: Stack) -> None:
     scorer = as_role(stack, empty_settings, Role.SCORER)
-    assert "There is no champion yet" in wrong(found(Patient(settings=scorer, role=Role.SCORER)))["champion"]
+    assert "There is no champion yet" in wrong(found(Installation(settings=scorer, role=Role.SCORER)))["champion"]
     trainer = as_role(stack, empty_settings, Role.TRAINER)
-    assert wrong(found(Patient(settings=trainer, role=Role.TRAINER))) == {}
+    assert wrong(found(Installation(settings=trainer, role=Role.TRAINER))) == {}
 
 
 def test_a_skewed_clock_is_told_against_both_servers(settings: Settings) -> None:
-    def late(seconds: int) -> Patient:
-        return Patient(settings=settings, clock=lambda: datetime.now(UTC) + timedelta(seconds=seconds))
+    def late(seconds: int) -> Installation:
+        return Installation(settings=settings, clock=lambda: datetime.now(UTC) + timedelta(seconds=seconds))
 
     findings = found(late(-600))
     assert set(wrong(findings)) == {"clock, S3", "clock, Postgres"} and "NTP" in wrong(findings)["clock, S3"]
@@ -245,8 +245,10 @@ def test_the_clock_of_s3_is_read_from_a_refusal_too(settings: Settings) -> None:
 
 def test_a_full_disk_and_a_folder_that_is_none_are_told(settings: Settings, tmp_path: Path) -> None:
     def disk(free: int, folder: Path) -> Finding:
-        patient = Patient(settings=replace(settings, cache_folder=str(folder)), free_bytes=lambda _place: free)
-        (finding,) = machine.disk(patient)
+        installation = Installation(
+            settings=replace(settings, cache_folder=str(folder)), free_bytes=lambda _place: free
+        )
+        (finding,) = machine.disk(installation)
         return finding
 
     assert disk(machine.LEAST_FREE - 1, tmp_path).state is State.WRONG
@@ -262,12 +264,12 @@ def test_gpus_are_named_by_their_driver_and_only_noted(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    (none,) = machine.gpu(Patient(settings=replace(settings, engine="tensorflow-xla")))
+    (none,) = machine.gpu(Installation(settings=replace(settings, engine="tensorflow-xla")))
     assert none.state is State.NOTE and "tensorflow-xla is meant for one" in none.words
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho NVIDIA Imaginary 1\n")
     program.chmod(0o755)
-    (one,) = machine.gpu(Patient(settings=settings))
+    (one,) = machine.gpu(Installation(settings=settings))
     assert (one.state, one.words) == (State.NOTE, "NVIDIA Imaginary 1")
 
 
@@ -286,9 +288,9 @@ def test_settings_come_from_connections_in_the_environment_and_misspelt_ones_are
         "BRAINTUMOR_SCAN_URI": "x",
         "PATH": os.environ["PATH"],
     }
-    findings = found(Patient.of_environment(Role.SCORER, environment))
+    findings = found(Installation.of_environment(Role.SCORER, environment))
     assert wrong(findings) == {} and state(findings, "settings") is State.NOTE
-    broken = found(Patient.of_environment(None, {**environment, "AIRFLOW_CONN_BRAINTUMOR_S3": "{hunter2"}))
+    broken = found(Installation.of_environment(None, {**environment, "AIRFLOW_CONN_BRAINTUMOR_S3": "{hunter2"}))
     assert "neither a URI nor the JSON" in wrong(broken)["settings"] and "hunter2" not in str(broken)
 
 
@@ -298,7 +300,7 @@ def test_a_fault_of_a_check_stops_no_other_and_says_nothing_of_its_text(
     def fails(_folder: Path) -> int:
         raise OSError(SECRET_NAME)
 
-    findings = found(Patient(settings=settings, free_bytes=fails))
+    findings = found(Installation(settings=settings, free_bytes=fails))
     assert wrong(findings) == {"disk": "A fault of this program (OSError). Report it."}
     assert findings[-1].check == "GPU"
 
@@ -308,5 +310,5 @@ def test_rights_are_asked_of_what_is_there(settings: Settings) -> None:
     with database.transaction(engine) as connection:
         connection.execute(text("drop schema braintumor cascade"))
     engine.dispose()
-    findings = wrong(found(Patient(settings=settings, role=Role.SCORER)))
+    findings = wrong(found(Installation(settings=settings, role=Role.SCORER)))
     assert set(findings) == {"migrations", "champion"}

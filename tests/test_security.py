@@ -18,7 +18,7 @@ from braintumor import database, objectstore, registry, retention
 from braintumor.dataset.snapshot import snapshot_of
 from braintumor.doctor.examination import examine
 from braintumor.doctor.finding import State
-from braintumor.doctor.patient import Patient
+from braintumor.doctor.installation import Installation
 from braintumor.doctor.store import PREFIXES
 from braintumor.errors import BrainTumorError
 from braintumor.evaluation.job import evaluate_model
@@ -146,7 +146,9 @@ def test_the_doctor_of_a_role_asks_for_no_more_than_its_policy_gives(
     settings: Settings, put: Callable[[str, bytes], None], asked: Asked, role: Role
 ) -> None:
     put("a.png", png())
-    findings = [finding for finding in examine(Patient(settings=settings, role=role)) if finding.check.startswith("S3")]
+    findings = [
+        finding for finding in examine(Installation(settings=settings, role=role)) if finding.check.startswith("S3")
+    ]
     assert findings and {finding.state for finding in findings} <= {State.OK, State.NOTE}
     assert asked and {each for each in asked if not is_allowed(role.value, *each)} == set()
 

@@ -22,7 +22,7 @@ def create() -> None:
     store = ObjectStore.connect(settings)
     named = {field.name: settings.require(field.name) for field in setting_fields() if field.name.endswith("_uri")}
     addresses = list(ScanPrefixes.parse(named.pop("scans_uri")))
-    if not named["weights_uri"].startswith("s3://"):  # may be a folder
+    if not S3Uri.is_meant_by(named["weights_uri"]):
         del named["weights_uri"]
     addresses += map(S3Uri.parse, named.values())
     for name in sorted({address.bucket for address in addresses}):

@@ -129,9 +129,10 @@ def _require_writable(report: Path) -> None:
 
 
 def _read(settings: Settings, source: str) -> tuple[list[LabelledImage], list[LeftOut]]:
-    if source.startswith("s3://"):
+    from braintumor.objectstore import ObjectStore, S3Uri
+
+    if S3Uri.is_meant_by(source):
         from braintumor.dataset.snapshot import read_images
-        from braintumor.objectstore import ObjectStore, S3Uri
 
         prefix = S3Uri.parse_prefix(source)
         return read_images(ObjectStore.connect(settings), prefix)
@@ -144,7 +145,9 @@ def _read(settings: Settings, source: str) -> tuple[list[LabelledImage], list[Le
 
 def _shown_source(source: str) -> str:
     """A page for others names a local folder without the way to it."""
-    return source if source.startswith("s3://") else f"folder {Path(source).resolve().name}"
+    from braintumor.objectstore import S3Uri
+
+    return source if S3Uri.is_meant_by(source) else f"folder {Path(source).resolve().name}"
 
 
 @dataset.command(epilog="Example: braintumor dataset verify ~/clean_brain_tumor --manifest manifest.csv")

@@ -21,11 +21,11 @@ def doctor(role: str | None, is_json: bool) -> None:
     """
     from braintumor.doctor.examination import examine
     from braintumor.doctor.finding import State
-    from braintumor.doctor.patient import Patient
+    from braintumor.doctor.installation import Installation
     from braintumor.roles import Role
 
     found = []
-    for finding in examine(Patient.of_environment(Role(role) if role else None)):
+    for finding in examine(Installation.of_environment(Role(role) if role else None)):
         found.append(finding)
         if not is_json:
             click.echo(f"{finding.state.value:5}  {finding.check}: {finding.words}")

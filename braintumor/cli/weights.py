@@ -18,6 +18,6 @@ def weights() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def add(file: Path) -> None:
     """Find out which backbone FILE belongs to, and store it with its sha256 in the mirror (BRAINTUMOR_WEIGHTS_URI)."""
-    from braintumor.modelling.mirror import add_weights
+    from braintumor.modelling.initial_weights import add_weights
 
     click.echo(add_weights(settings_of("trainer"), file))

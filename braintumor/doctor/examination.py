@@ -9,7 +9,7 @@ from functools import partial
 from braintumor import registry
 from braintumor.doctor import machine, postgres, store
 from braintumor.doctor.finding import Finding, note, ok, wrong
-from braintumor.doctor.patient import Patient
+from braintumor.doctor.installation import Installation
 from braintumor.errors import (
     BrainTumorError,
     DatabaseUnreachableError,
@@ -30,30 +30,30 @@ class Check:
     """A check by the name that it has if it cannot be carried out, and the servers that it asks."""
 
     name: str
-    run: Callable[[Patient], Iterator[Finding]]
+    run: Callable[[Installation], Iterator[Finding]]
     asks: tuple[Server, ...] = ()
 
 
-def examine(patient: Patient) -> Iterator[Finding]:
+def examine(installation: Installation) -> Iterator[Finding]:
     """Every finding as it comes, without any secret of the settings in its words."""
     silent: set[Server] = set()
     try:
-        for check in _checks(patient.role):
-            for finding in _carried_out(check, patient, silent):
-                yield replace(finding, words=without_secrets(finding.words, patient.settings))
+        for check in _checks(installation.role):
+            for finding in _carried_out(check, installation, silent):
+                yield replace(finding, words=without_secrets(finding.words, installation.settings))
     finally:
-        patient.close()
+        installation.close()
 
 
-def champion(patient: Patient) -> Iterator[Finding]:
+def champion(installation: Installation) -> Iterator[Finding]:
     """Its files, as they are in S3 now, are what was registered, and load."""
-    found = registry.find_champion(patient.engine)
-    if found is None and patient.role not in {None, Role.SCORER}:
+    found = registry.find_champion(installation.engine)
+    if found is None and installation.role not in {None, Role.SCORER}:
         yield note("champion", "there is none yet")
         return
-    model = found or registry.champion(patient.engine)  # which says why there is none
+    model = found or registry.champion(installation.engine)  # which says why there is none
     try:
-        registry.require_whole(patient.store, patient.settings, model)
+        registry.require_whole(installation.store, installation.settings, model)
     except ModelIntegrityError:
         yield wrong(
             "champion",
@@ -65,13 +65,13 @@ def champion(patient: Patient) -> Iterator[Finding]:
         yield ok("champion", f"{model.model_name}: whole, and loads")
 
 
-def _carried_out(check: Check, patient: Patient, silent: set[Server]) -> Iterator[Finding]:
+def _carried_out(check: Check, installation: Installation, silent: set[Server]) -> Iterator[Finding]:
     for server in check.asks:
         if server in silent:
             yield note(check.name, f"not tried, as {NAMES[server]} did not answer")
             return
     try:
-        yield from check.run(patient)
+        yield from check.run(installation)
     except BrainTumorError as error:
         silent |= {server for server in check.asks if isinstance(error, server)}
         yield wrong(check.name, str(error), do="")

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from braintumor.configuration import unknown
 from braintumor.database import transaction
 from braintumor.doctor.finding import Finding, note, ok, wrong
-from braintumor.doctor.patient import Patient
+from braintumor.doctor.installation import Installation
 from braintumor.errors import BrainTumorError
 from braintumor.objectstore import S3Uri
 from braintumor.roles import Role
@@ -31,51 +31,51 @@ LITTLE_FREE = 10 << 30
 SET_CLOCK = "Have this machine's time, or the server's, set by NTP."
 
 
-def settings(patient: Patient) -> Iterator[Finding]:
+def settings(installation: Installation) -> Iterator[Finding]:
     """What could not be read, and variables that nothing reads."""
-    for problem in patient.problems:
+    for problem in installation.problems:
         yield wrong("settings", problem, do="`braintumor config show` lists what can be set.")
-    chosen_engine(patient.settings)
-    strange = unknown(patient.environment)
+    chosen_engine(installation.settings)
+    strange = unknown(installation.environment)
     for name, nearest in strange.items():
         meant = f" Did you mean {nearest}?" if nearest else ""
         yield note("settings", f"{name} is set and nothing reads it.{meant}")
-    if not (strange or patient.problems):
+    if not (strange or installation.problems):
         yield ok("settings", "every variable that is set is known")
 
 
-def pseudonym_key(patient: Patient) -> Iterator[Finding]:
+def pseudonym_key(installation: Installation) -> Iterator[Finding]:
     """Scoring needs it, and snapshots do where people reviewed frames: or a patient of test could be trained on."""
-    if patient.role not in {None, Role.SCORER, Role.TRAINER}:
-        yield note("pseudonym key", f"not needed as {patient.role}")
+    if installation.role not in {None, Role.SCORER, Role.TRAINER}:
+        yield note("pseudonym key", f"not needed as {installation.role}")
         return
-    require_pseudonym_key(patient.settings)
+    require_pseudonym_key(installation.settings)
     yield ok("pseudonym key", "set")
 
 
-def clock_of_store(patient: Patient) -> Iterator[Finding]:
+def clock_of_store(installation: Installation) -> Iterator[Finding]:
     """This machine against the Date of S3's answers."""
-    bucket = S3Uri.parse(patient.settings.require("models_uri")).bucket
-    yield _skew(patient, "clock, S3", lambda: patient.store.date(bucket))
+    bucket = S3Uri.parse(installation.settings.require("models_uri")).bucket
+    yield _skew(installation, "clock, S3", lambda: installation.store.date(bucket))
 
 
-def clock_of_database(patient: Patient) -> Iterator[Finding]:
+def clock_of_database(installation: Installation) -> Iterator[Finding]:
     """This machine against Postgres."""
 
     def now() -> datetime:
-        with transaction(patient.engine) as connection:
+        with transaction(installation.engine) as connection:
             found: datetime = connection.scalar(text("select clock_timestamp()"))
             return found
 
     now()  # the first question also connects, which takes its time
-    yield _skew(patient, "clock, Postgres", now)
+    yield _skew(installation, "clock, Postgres", now)
 
 
-def disk(patient: Patient) -> Iterator[Finding]:
+def disk(installation: Installation) -> Iterator[Finding]:
     """Free space where model files are cached."""
-    folder = Path(patient.settings.require("cache_folder")).expanduser()
+    folder = Path(installation.settings.require("cache_folder")).expanduser()
     place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
-    free = patient.free_bytes(place)
+    free = installation.free_bytes(place)
     said = f"{free / (1 << 30):.1f} GiB free for {folder}"
     if not place.is_dir() or not os.access(place, os.W_OK):
         yield wrong("disk", f"{folder} cannot be written.", do="Mend its rights, or set BRAINTUMOR_CACHE_FOLDER.")
@@ -85,18 +85,18 @@ def disk(patient: Patient) -> Iterator[Finding]:
         yield (ok if free >= LITTLE_FREE else note)("disk", said)
 
 
-def gpu(patient: Patient) -> Iterator[Finding]:
+def gpu(installation: Installation) -> Iterator[Finding]:
     """Only a note: a machine without one scores on the CPU."""
     found = _gpus()
-    wanted = patient.settings.engine == EngineName.XLA and not found
+    wanted = installation.settings.engine == EngineName.XLA and not found
     said = ", ".join(found) if found else "none is visible here"
     yield note("GPU", said + (", and BRAINTUMOR_ENGINE=tensorflow-xla is meant for one" if wanted else ""))
 
 
-def _skew(patient: Patient, check: str, server: Callable[[], datetime]) -> Finding:
-    began = patient.clock()
+def _skew(installation: Installation, check: str, server: Callable[[], datetime]) -> Finding:
+    began = installation.clock()
     theirs = server()
-    ours = began + (patient.clock() - began) / 2
+    ours = began + (installation.clock() - began) / 2
     skew = abs(ours - theirs)
     said = f"{skew.total_seconds():.0f} s apart"
     if skew > LARGEST_SKEW:

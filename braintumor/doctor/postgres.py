@@ -9,7 +9,7 @@ from sqlalchemy import text
 from braintumor import migrations, roles
 from braintumor.database import transaction
 from braintumor.doctor.finding import Finding, note, ok, wrong
-from braintumor.doctor.patient import Patient
+from braintumor.doctor.installation import Installation
 from braintumor.doctor.rights import lacking
 from braintumor.roles import OWNER, Role
 
@@ -20,9 +20,9 @@ SHOWN = 6
 """Missing rights or migrations that are named; the rest is counted."""
 
 
-def version(patient: Patient) -> Iterator[Finding]:
+def version(installation: Installation) -> Iterator[Finding]:
     """It answers, and is new enough."""
-    with transaction(patient.engine) as connection:
+    with transaction(installation.engine) as connection:
         number = int(connection.scalar(text("select current_setting('server_version_num')")) or 0)
         name = connection.scalar(text("select current_setting('server_version')"))
     if number < OLDEST:
@@ -33,17 +33,19 @@ def version(patient: Patient) -> Iterator[Finding]:
         yield ok("Postgres", f"PostgreSQL {name}")
 
 
-def login(patient: Patient) -> Iterator[Finding]:
+def login(installation: Installation) -> Iterator[Finding]:
     """Whom it is connected as: a member of the role, and better of no other."""
     names = [OWNER, *(role.in_database for role in Role)]
-    with transaction(patient.engine) as connection:
+    with transaction(installation.engine) as connection:
         who = connection.scalar(text("select current_user"))
         is_superuser = connection.scalar(text("select rolsuper from pg_roles where rolname = current_user"))
         rows = connection.execute(text(_MEMBER), {"names": names}).all()
     found, members = {row.name for row in rows}, [row.name for row in rows if row.is_member]
-    check, wanted = "Postgres login", patient.role.in_database if patient.role else None
+    check, wanted = "Postgres login", installation.role.in_database if installation.role else None
     if len(found) < len(names):
-        yield wrong(check, "The roles are not there.", do=roles.advice(patient.engine) or "Run `braintumor migrate`.")
+        yield wrong(
+            check, "The roles are not there.", do=roles.advice(installation.engine) or "Run `braintumor migrate`."
+        )
     elif wanted is not None and wanted not in members and OWNER not in members:
         yield wrong(
             check,
@@ -59,30 +61,30 @@ def login(patient: Patient) -> Iterator[Finding]:
         yield note(check, f"connected as {who}, who has none of the roles")
 
 
-def schema(patient: Patient) -> Iterator[Finding]:
+def schema(installation: Installation) -> Iterator[Finding]:
     """Every migration is applied, and no other."""
-    pending = [migration.name for migration in migrations.plan(patient.engine)]
+    pending = [migration.name for migration in migrations.plan(installation.engine)]
     if pending:
         yield wrong("migrations", f"Not applied: {_some(pending)}.", do="Run `braintumor migrate`.")
     else:
         yield ok("migrations", f"all {len(migrations.available())} are applied")
 
 
-def rights(patient: Patient) -> Iterator[Finding]:
+def rights(installation: Installation) -> Iterator[Finding]:
     """What the role may do, this login can."""
-    if patient.role is None:
+    if installation.role is None:
         yield note("Postgres rights", "not tried: name a role with --role")
         return
-    with transaction(patient.engine) as connection:
-        missing = lacking(connection, patient.role)
+    with transaction(installation.engine) as connection:
+        missing = lacking(connection, installation.role)
     if missing:
         yield wrong(
             "Postgres rights",
-            f"{patient.role} must, and this login cannot: {_some(missing)}.",
+            f"{installation.role} must, and this login cannot: {_some(missing)}.",
             do="Mend the login; `braintumor migrate`, as the login that migrates, gives each role its rights anew.",
         )
     else:
-        yield ok("Postgres rights", f"all of {patient.role.in_database}")
+        yield ok("Postgres rights", f"all of {installation.role.in_database}")
 
 
 def _some(names: list[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from braintumor.doctor.finding import Finding, note, ok, wrong
-from braintumor.doctor.patient import Patient
+from braintumor.doctor.installation import Installation
 from braintumor.errors import ObjectChangedError
 from braintumor.objectstore import S3Uri
 from braintumor.roles import Role
@@ -33,64 +33,64 @@ def prefixes(role: Role | None) -> tuple[str, ...]:
     return EVERY_PREFIX if role is None else PREFIXES[role]
 
 
-def lists(patient: Patient, setting: str) -> Iterator[Finding]:
+def lists(installation: Installation, setting: str) -> Iterator[Finding]:
     """The prefixes of one setting can be listed."""
     name = next(field.name_in_environment for field in setting_fields() if field.name == setting)
-    for prefix in _addresses(patient, setting):
-        is_empty = next(patient.store.list(prefix), None) is None
+    for prefix in _addresses(installation, setting):
+        is_empty = next(installation.store.list(prefix), None) is None
         yield ok("S3 list", f"{name}, bucket {prefix.bucket}: {'nothing there yet' if is_empty else 'lists'}")
-    if setting == "weights_uri" and not _addresses(patient, setting):
+    if setting == "weights_uri" and not _addresses(installation, setting):
         yield note("S3 list", f"{name} is a folder, not in S3")
 
 
-def reads_a_scan(patient: Patient) -> Iterator[Finding]:
+def reads_a_scan(installation: Installation) -> Iterator[Finding]:
     """One byte of one scan of each prefix can be read: a policy may let list and not read."""
-    for prefix in _addresses(patient, "scans_uri"):
-        found = next((entry for entry in islice(patient.store.list(prefix), 1000) if entry.size), None)
+    for prefix in _addresses(installation, "scans_uri"):
+        found = next((entry for entry in islice(installation.store.list(prefix), 1000) if entry.size), None)
         if found is None:
             yield note("S3 read a scan", f"bucket {prefix.bucket}: there is none to read yet")
             continue
-        patient.store.read(S3Uri(bucket=found.bucket, key=found.key), etag=found.etag, max_bytes=0)
+        installation.store.read(S3Uri(bucket=found.bucket, key=found.key), etag=found.etag, max_bytes=0)
         yield ok("S3 read a scan", f"bucket {prefix.bucket}: a scan can be read")
 
 
-def writes(patient: Patient) -> Iterator[Finding]:
+def writes(installation: Installation) -> Iterator[Finding]:
     """An object of our own, under the models prefix."""
-    if patient.role is Role.REVIEWER:
+    if installation.role is Role.REVIEWER:
         yield note("S3 write", "not tried: a reviewer writes nothing to S3")
         return
-    place = S3Uri.parse_prefix(patient.settings.require("models_uri")) / f"{FOLDER}{uuid.uuid4().hex}"
-    patient.store.write(place, _FIRST)
-    patient.own = place
+    place = S3Uri.parse_prefix(installation.settings.require("models_uri")) / f"{FOLDER}{uuid.uuid4().hex}"
+    installation.store.write(place, _FIRST)
+    installation.own = place
     yield ok("S3 write", f"bucket {place.bucket}")
 
 
-def reads(patient: Patient) -> Iterator[Finding]:
+def reads(installation: Installation) -> Iterator[Finding]:
     """What was written comes back."""
-    if patient.own is None:
+    if installation.own is None:
         yield note("S3 read", NOTHING_WRITTEN)
-    elif patient.store.read(patient.own) == _FIRST:
+    elif installation.store.read(installation.own) == _FIRST:
         yield ok("S3 read", "what was written is what is read")
     else:
         yield wrong("S3 read", "Other bytes came back than were written.", do="Mend the S3 server; trust no night.")
 
 
-def reads_by_version(patient: Patient) -> Iterator[Finding]:
+def reads_by_version(installation: Installation) -> Iterator[Finding]:
     """A read of a listed version gives that version or an error."""
     check = "S3 conditional get"
-    if patient.own is None:
+    if installation.own is None:
         yield note(check, NOTHING_WRITTEN)
         return
-    listed = next(patient.store.list(patient.own), None)
+    listed = next(installation.store.list(installation.own), None)
     if listed is None:
         yield wrong(check, "An object that was just written is not listed.", do="Mend the S3 server.")
         return
-    patient.store.read(patient.own, etag=listed.etag)
-    patient.store.write(patient.own, _SECOND)
+    installation.store.read(installation.own, etag=listed.etag)
+    installation.store.write(installation.own, _SECOND)
     try:
-        patient.store.read(patient.own, etag=listed.etag)
+        installation.store.read(installation.own, etag=listed.etag)
     except ObjectChangedError:
-        if patient.store.honours_if_match(patient.own):
+        if installation.store.honours_if_match(installation.own):
             yield ok(check, "a changed object is refused by its etag")
         else:
             yield note(check, "the server ignores If-Match; the etag of each answer is compared here all the same")
@@ -100,20 +100,22 @@ def reads_by_version(patient: Patient) -> Iterator[Finding]:
         )
 
 
-def deletes(patient: Patient) -> Iterator[Finding]:
+def deletes(installation: Installation) -> Iterator[Finding]:
     """The object of our own goes again."""
-    if patient.own is None:
+    if installation.own is None:
         yield note("S3 delete", NOTHING_WRITTEN)
         return
-    patient.store.delete([patient.own])
-    if next(patient.store.list(patient.own), None) is None:
+    installation.store.delete([installation.own])
+    if next(installation.store.list(installation.own), None) is None:
         yield ok("S3 delete", "what was written is gone again")
     else:
         yield wrong("S3 delete", f"An object under {FOLDER} is still there.", do="Mend the S3 server, and delete it.")
 
 
-def _addresses(patient: Patient, setting: str) -> list[S3Uri]:
-    value = patient.settings.require(setting)
+def _addresses(installation: Installation, setting: str) -> list[S3Uri]:
+    value = installation.settings.require(setting)
     if setting == "scans_uri":
         return list(ScanPrefixes.parse(value))
-    return [S3Uri.parse_prefix(value)] if "://" in value or setting != "weights_uri" else []
+    if setting == "weights_uri" and not S3Uri.is_meant_by(value):
+        return []
+    return [S3Uri.parse_prefix(value)]

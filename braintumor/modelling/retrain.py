@@ -15,7 +15,7 @@ from braintumor import database
 from braintumor.dataset.frameset import load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
-from braintumor.modelling.mirror import initial_weights
+from braintumor.modelling.initial_weights import initial_weights
 from braintumor.modelling.recipe import Recipe
 from braintumor.modelling.training import train
 from braintumor.objectstore import ObjectStore, S3Uri

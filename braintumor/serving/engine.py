@@ -55,7 +55,7 @@ class EngineName(StrEnum):
     XLA = "tensorflow-xla"
 
 
-class Engine(Protocol):
+class InferenceEngine(Protocol):
     """A model made ready to run. One per process; not shared between threads."""
 
     name: EngineName
@@ -175,7 +175,7 @@ def padded(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 class LoadedModel:
     """A model folder that was checked and compiled: frames in, ``Outputs`` out."""
 
-    def __init__(self, manifest: Manifest, engine: Engine, *, reference: Embeddings | None = None) -> None:
+    def __init__(self, manifest: Manifest, engine: InferenceEngine, *, reference: Embeddings | None = None) -> None:
         self.manifest = manifest
         self._engine = engine
         self._reference = reference
@@ -186,7 +186,7 @@ class LoadedModel:
         folder: Path,
         *,
         sha256s: dict[str, str] | None = None,
-        open_engine: Callable[[Path, Manifest], Engine] | None = None,
+        open_engine: Callable[[Path, Manifest], InferenceEngine] | None = None,
     ) -> Self:
         """Verify the folder (against ``sha256s`` of the registry, or its own manifest), then compile it.
 

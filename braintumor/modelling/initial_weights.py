@@ -163,7 +163,7 @@ def _mirror(settings: Settings) -> _Place:
 
 
 def _place(settings: Settings, address: str) -> _Place:
-    if address.startswith("s3://"):
+    if S3Uri.is_meant_by(address):
         return _Prefix(store=ObjectStore.connect(settings), uri=S3Uri.parse_prefix(address))
     return _Folder(path=Path(address).expanduser())
 

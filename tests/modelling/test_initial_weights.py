@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from braintumor.errors import WeightsError
-from braintumor.modelling.mirror import initial_weights, mirrored_name
+from braintumor.modelling.initial_weights import initial_weights, mirrored_name
 from braintumor.modelling.recipe import Recipe
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings

@@ -29,7 +29,7 @@ def _free(folder: Path) -> int:
 
 
 @dataclass(kw_only=True)
-class Patient:
+class Installation:
     """Settings of one role, or of none in particular.
 
     ``problems`` are what kept a part of the settings from being read. ``clock`` and ``free_bytes`` are the machine's
@@ -46,7 +46,7 @@ class Patient:
     """The object that the checks of S3 wrote, until they have deleted it."""
 
     @classmethod
-    def of_environment(cls, role: Role | None, environment: Mapping[str, str] = os.environ) -> Patient:
+    def of_environment(cls, role: Role | None, environment: Mapping[str, str] = os.environ) -> Installation:
         """As tasks have them, but that of Airflow's connections only those in the environment are seen."""
         settings, problems = Settings.from_environment(environment, role=role), []
         try:
