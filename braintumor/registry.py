@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
+from braintumor import cache
 from braintumor.database import transaction
 from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectMissingError
 from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
@@ -274,9 +275,10 @@ def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, 
         ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
     """
     _require_files(model)
-    folder = Path(settings.require("cache_folder")).expanduser() / model.model_name
+    folder = cache.model_folder(settings, model.model_name)
     wanted = serving_sha256s(model.artefact_sha256s) | {name: model.artefact_sha256s[name] for name in also}
     if not _is_whole(folder, wanted):
+        cache.delete_unused(settings)
         _fetch(store, S3Uri.parse(model.artefact_uri), folder, wanted)
     return folder
 
@@ -322,22 +324,17 @@ def _is_whole(folder: Path, sha256s: dict[str, str]) -> bool:
 
 def _fetch(store: ObjectStore, artefacts: S3Uri, folder: Path, sha256s: dict[str, str]) -> None:
     """Download next to the cache entry, check, and put each file in place by renaming."""
-    folder.mkdir(parents=True, exist_ok=True)
-    arriving = Path(mkdtemp(prefix=".arriving-", dir=folder.parent))
     try:
-        for name in sha256s:
-            (arriving / name).write_bytes(store.read(artefacts / name))
-        verify(arriving, sha256s)
-        for name in sha256s:
-            (arriving / name).replace(folder / name)
+        with cache.arriving(folder) as place:
+            for name in sha256s:
+                (place / name).write_bytes(store.read(artefacts / name))
+            verify(place, sha256s)
+            for name in sha256s:
+                (place / name).replace(folder / name)
     except ObjectMissingError as exc:
         raise ModelIntegrityError(
             f"A file of the model at {artefacts} is gone. Restore it from a backup, or promote another model."
         ) from exc
-    finally:
-        for left in arriving.iterdir():
-            left.unlink()
-        arriving.rmdir()
 
 
 def _record_training(connection: Connection, manifest: Manifest, training: TrainingRecord) -> int:

@@ -20,6 +20,7 @@ FLOORS = [
     {"objectstore", "database", "pages", "roles", "logs"},
     {"migrations", "dictionary", "configuration", "imaging"},
     {"serving", "cookbook"},
+    {"cache"},
     {"dataset", "registry", "ledger", "retention"},
     {"scoring", "modelling", "evaluation"},
     {"preview", "review"},

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from braintumor import database
+from braintumor import cache, database
 from braintumor.dataset.frameset import load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
@@ -94,8 +94,7 @@ def retrain(
 def _checkpoints(settings: Settings, recipe: Recipe, *, snapshot_id: str, run_key: str) -> Path:
     """Where this training's epochs are kept: the same for a retry, another for any other recipe, data or run."""
     what = json.dumps([run_key, snapshot_id, recipe.to_values()], sort_keys=True)
-    name = f"{recipe.name}-{sha256(what.encode()).hexdigest()[:12]}"
-    return Path(settings.require("cache_folder")).expanduser() / "training" / name
+    return cache.training_folder(settings, recipe.name, sha256(what.encode()).hexdigest()[:12])
 
 
 def _versions() -> dict[str, str]:
