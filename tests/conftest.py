@@ -15,9 +15,11 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from click.testing import CliRunner, Result
 from sqlalchemy import text
 
 from braintumor import database, ledger, migrations, registry
+from braintumor.cli import command
 from braintumor.dataset.folder import labelled_files, upload
 from braintumor.imaging.phantom import write_dataset
 from braintumor.objectstore import ObjectStore, S3Uri
@@ -216,6 +218,18 @@ def run_braintumor(settings: Settings, *arguments: str, check: bool = True) -> s
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
     assert not check or done.returncode == 0, done.stderr
     return done
+
+
+def invoke(settings: Settings, *arguments: str, answer: str | None = None) -> Result:
+    """Run the command in this process; ``answer`` is what a person types."""
+    return CliRunner().invoke(command, arguments, input=answer, env=settings.to_environment())
+
+
+def printed(settings: Settings, *arguments: str) -> str:
+    """What the command prints, run in this process, where it ends well."""
+    done = invoke(settings, *arguments)
+    assert done.exit_code == 0, done.output
+    return done.stdout
 
 
 @pytest.fixture

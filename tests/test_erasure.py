@@ -8,10 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
 from braintumor import database
-from braintumor.cli import command
 from braintumor.erasure import Erasure, erase
 from braintumor.errors import DatabaseError, ErasureError
 from braintumor.imaging.phantom import write_unlabelled
@@ -23,7 +21,7 @@ from braintumor.scoring.reconcile import count_balance
 from braintumor.scoring.run import load_run
 from braintumor.settings import Settings
 from embedded.stack import Stack
-from tests.conftest import as_role
+from tests.conftest import as_role, invoke, printed
 from tests.people import as_patient
 from tests.sql import change, rows
 
@@ -160,12 +158,12 @@ def test_the_command_asks_first_and_prints_where_the_images_are(
     stack: Stack, night: Settings, with_objects: bool
 ) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
-    environment = as_role(stack, night, Role.ERASER).to_environment()
+    eraser = as_role(stack, night, Role.ERASER)
     arguments = ["subject", "erase", ann, *(["--objects"] if with_objects else [])]
-    refused = CliRunner().invoke(command, arguments, input="n\n", env=environment)
+    refused = invoke(eraser, *arguments, answer="n\n")
     assert refused.exit_code == 1 and "It cannot be undone" in refused.output
     assert rows(night, "select count(*) from scan") == [(3,)]
-    done = CliRunner().invoke(command, arguments, input="y\n", env=environment)
+    done = invoke(eraser, *arguments, answer="y\n")
     assert done.exit_code == 0 and "2 scan" in done.output and "erasure 1: " in done.output
     verb = "deleted" if with_objects else "still there, delete it, with its versions and copies"
     lines = done.output.splitlines()
@@ -177,20 +175,19 @@ def test_the_command_asks_first_and_prints_where_the_images_are(
 
 def test_a_patient_number_leads_to_the_pseudonym_and_stays_out_of_sight(stack: Stack, night: Settings) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
-    environment = as_role(stack, night, Role.SCORER).to_environment()
-    done = CliRunner().invoke(command, ["subject", "find"], input="ANN\n", env=environment)
+    scorer = as_role(stack, night, Role.SCORER)
+    done = invoke(scorer, "subject", "find", answer="ANN\n")
     assert done.output == f"{ann}: 2 scans\n"
-    done = CliRunner().invoke(command, ["subject", "find", "--json"], input="nobody", env=environment)
+    done = invoke(scorer, "subject", "find", "--json", answer="nobody")
     assert json.loads(done.stdout)["count_scan"] == 0
-    done = CliRunner().invoke(command, ["subject", "find"], input="", env=environment)
+    done = invoke(scorer, "subject", "find", answer="")
     assert isinstance(done.exception, ErasureError)
 
 
 def test_a_script_that_is_sure_gets_json(stack: Stack, night: Settings) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
-    arguments = ["subject", "erase", ann, "--yes", "--json", "--reason", "a letter"]
-    done = CliRunner().invoke(command, arguments, env=as_role(stack, night, Role.ERASER).to_environment())
-    made = json.loads(done.stdout)
+    asked = ("subject", "erase", ann, "--yes", "--json", "--reason", "a letter")
+    made = json.loads(printed(as_role(stack, night, Role.ERASER), *asked))
     assert (made["counts"]["scan"], made["are_objects_deleted"], len(made["object_uris"])) == (2, False, 3)
     assert rows(night, "select reason from erasure") == [("a letter",)]
 

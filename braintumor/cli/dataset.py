@@ -180,7 +180,7 @@ def verify(folder: Path, manifest: Path, is_json: bool) -> None:
 @click.argument("after")
 @as_json
 def diff(before: str, after: str, is_json: bool) -> None:
-    """What changed from snapshot BEFORE to snapshot AFTER: images added, removed, relabelled. Splits never change."""
+    """What changed from snapshot BEFORE to AFTER: images added, removed, relabelled or moved to another split."""
     from braintumor import database
     from braintumor.dataset.difference import difference
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 from datetime import UTC, datetime
-from typing import Any
 
 import click
 
@@ -24,31 +23,19 @@ def scan() -> None:
 @as_json
 def show(scan_id: int, with_location: bool, is_json: bool) -> None:
     """State, run, facts, answers and rejections of the scan ID."""
-    from sqlalchemy import text
-
     from braintumor import database
-    from braintumor.errors import ScoringRunError
+    from braintumor.scoring.record import scan_record
 
-    with database.transaction(database.connect(settings_of("scorer"))) as connection:
-        row = connection.execute(text("select * from scan where scan_id = :id"), {"id": scan_id}).one_or_none()
-        if row is None:
-            raise ScoringRunError(f"There is no scan of number {scan_id}. The worklist and `rejection` have numbers.")
-        parts = {
-            name: [dict(found._mapping) for found in connection.execute(text(sql), {"id": scan_id})]
-            for name, sql in _PARTS.items()
-            if name != "location" or with_location
-        }
-    for rejection in parts["rejections"]:
-        rejection["remedy"] = RejectionReason(rejection["reason"]).remedy
-    values: dict[str, Any] = {**row._mapping, **parts}
+    record = scan_record(database.connect(settings_of("scorer")), scan_id, with_location=with_location)
     if is_json:
-        print_json(values)
+        print_json(record)
         return
-    for name, value in values.items():
-        if name not in parts:
+    for name, value in record.items():
+        if isinstance(value, list):
+            for item in value:
+                click.echo(f"{name}: " + ", ".join(f"{key} {part}" for key, part in item.items()))
+        else:
             click.echo(f"{name}: {value}")
-        for item in value if name in parts else []:
-            click.echo(f"{name}: " + ", ".join(f"{key} {part}" for key, part in item.items()))
 
 
 @scan.command(epilog="Example: braintumor scan requeue --reason processing_failed --since 2026-03-01")
@@ -70,22 +57,3 @@ def requeue(reason: str, since: datetime | None, is_json: bool) -> None:
         print_json({"count_requeued": count})
     else:
         click.echo(f"{count} scans are pending again; the next night settles them")
-
-
-_PARTS = {
-    "predictions": """
-        select
-            frame_index, model_name, predicted_class::text as predicted_class, confidence, out_of_distribution,
-            review_reasons, scored_at, copied_from_scan_id
-        from prediction
-        join model_version using (model_version_id)
-        where scan_id = :id
-        order by scored_at, frame_index""",
-    "rejections": """
-        select scoring_run_id, reason, detail, rejected_at
-        from rejection
-        where scan_id = :id
-        order by scoring_run_id""",
-    "requeues": "select scoring_run_id, reason, actor, requeued_at from scan_requeue where scan_id = :id",
-    "location": "select bucket, key, etag from scan_location where scan_id = :id",
-}

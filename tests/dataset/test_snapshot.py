@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -23,6 +24,7 @@ from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
+from tests.conftest import printed
 from tests.faulty_s3 import faulty_s3
 from tests.sql import change
 
@@ -116,6 +118,11 @@ def test_two_snapshots_differ_by_what_was_added_removed_and_relabelled(
     }
     assert next(c.split for c in changes if c.change == "relabelled") == "train"
     assert difference(database.connect(empty_settings), first.snapshot_id, first.snapshot_id) == []
+    asked = ("dataset", "diff", first.snapshot_id, second.snapshot_id)
+    assert json.loads(printed(empty_settings, *asked, "--json")) == [vars(change) for change in changes]
+    head, *lines = printed(empty_settings, *asked).splitlines()
+    assert head.split() == ["change", "split", "was", "is", "images"]
+    assert ["relabelled", "train", "normal", "pituitary", "1"] in [line.split() for line in lines]
     with pytest.raises(DatasetError, match="no snapshot 'feed'"):
         difference(database.connect(empty_settings), first.snapshot_id, "feed")
 

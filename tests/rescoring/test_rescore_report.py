@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
 
 from braintumor.labels import CLASSES
 from braintumor.settings import Settings
-from tests.conftest import run_braintumor
+from tests.conftest import printed, run_braintumor
 from tests.preview.test_preview import READERS, say
 from tests.rescoring.conftest import opened, page, run, standing
 from tests.scoring.test_faults import remove
@@ -73,6 +74,14 @@ def test_no_object_key_is_in_what_a_rescore_keeps_or_says(night: Settings) -> No
 
 
 # The command
+
+
+def test_a_rescore_takes_only_what_its_options_name(night: Settings, first: str) -> None:
+    asked = ("rescore", "--of", "b", "--reason", "r", "--json")
+    nothing = json.loads(printed(night, *asked, "--until", "2020-01-01", "--run-key", "before"))
+    assert nothing["count_asked"] == 0
+    limited = json.loads(printed(night, *asked, "--limit", "2", "--until", "2100-01-01T00:00:00", "--run-key", "two"))
+    assert limited["count_asked"] == 2 and dict(standing(night))[first] == 2
 
 
 @pytest.mark.soak

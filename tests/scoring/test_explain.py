@@ -18,7 +18,7 @@ from braintumor.scoring.explain import explain, replay
 from braintumor.scoring.night import score_night
 from braintumor.scoring.requeue import requeue
 from braintumor.settings import Settings
-from tests.conftest import run_braintumor
+from tests.conftest import invoke, printed, run_braintumor
 from tests.scoring.test_night import png
 from tests.sql import change, rows
 
@@ -80,6 +80,16 @@ def test_a_frame_of_a_volume_replays_by_its_place_in_the_file(settings: Settings
         assert replay(settings, engine, store, explain(engine, 1, frame=frame)) == []
     with pytest.raises(ScoringRunError, match="no answer for frame 0"):
         explain(engine, 1, frame=0)
+    asked = (
+        "prediction",
+        "explain",
+        "1",
+        "--frame",
+        str(last),
+        "--model",
+        explain(engine, 1, frame=last)["model_name"],
+    )
+    assert json.loads(printed(settings, *asked, "--json"))["frame_index"] == last
 
 
 def test_an_object_that_is_gone_is_said(settings: Settings, put: Put) -> None:
@@ -93,6 +103,22 @@ def test_an_object_that_is_gone_is_said(settings: Settings, put: Put) -> None:
 def test_a_scan_without_an_answer_is_said(settings: Settings) -> None:
     with pytest.raises(ScoringRunError, match="Scan 7 has no answer for frame 0"):
         explain(database.connect(settings), 7)
+
+
+def test_the_record_of_a_scan_says_where_it_lies_only_if_asked(settings: Settings, put: Put) -> None:
+    put("Jane_Doe.png", b"no image")
+    score_night(settings, run_key="night")
+    shown = printed(settings, "scan", "show", "1")
+    assert "state: rejected" in shown and "reason unsupported_format" in shown and "remedy" in shown
+    assert "Doe" not in shown and "Jane_Doe.png" in printed(settings, "scan", "show", "1", "--location")
+    record = json.loads(printed(settings, "scan", "show", "1", "--location", "--json"))
+    assert record["location"][0]["key"].endswith("Jane_Doe.png") and record["predictions"] == []
+    columns = "select column_name from information_schema.columns where table_name = 'scan'"
+    assert {name for (name,) in rows(settings, columns)} == set(record) - {
+        "predictions", "rejections", "requeues", "location",
+    }  # fmt: skip
+    nothing = invoke(settings, "scan", "show", "2").exception
+    assert isinstance(nothing, ScoringRunError) and "no scan of number 2" in str(nothing)
 
 
 def test_requeued_scans_are_settled_by_the_next_night_once(settings: Settings, put: Put) -> None:

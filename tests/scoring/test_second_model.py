@@ -16,6 +16,7 @@ from braintumor.serving.answer import ReviewReason, answers
 from braintumor.serving.artefact import Manifest
 from braintumor.serving.engine import Outputs
 from braintumor.settings import Settings
+from tests.conftest import printed
 from tests.models import add_model
 from tests.scoring.test_night import png
 from tests.sql import change, rows
@@ -60,8 +61,9 @@ def test_a_night_asks_both_and_stays_with_them(settings: Settings, put: Put) -> 
                count(*) filter (where 'model_disagreement' = any(review_reasons))
         from latest_prediction""",
     ) == [(4, 4, 4, 0)]  # b is the same graph under another name
+    printed(settings, "score", "--run-key", "asked", "--second-model", "b")
     score_night(settings, run_key="again")
-    assert rows(settings, "select second_model_version_id from scoring_run order by 1") == [(2,), (None,)]
+    assert rows(settings, "select second_model_version_id from scoring_run order by 1") == [(2,), (2,), (None,)]
 
 
 def test_who_cannot_be_asked_is_named_and_no_night_is_opened(settings: Settings) -> None:

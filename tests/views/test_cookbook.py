@@ -12,12 +12,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from click.testing import CliRunner, Result
 
 from braintumor import cookbook, database
-from braintumor.cli import command
 from braintumor.errors import QueryError
 from braintumor.settings import Settings
+from tests.conftest import invoke, printed
 from tests.sql import rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "pandas.md"
@@ -152,33 +151,26 @@ def test_an_unknown_question_names_those_that_there_are() -> None:
 # The command and the page
 
 
-def query(settings: Settings, *arguments: str) -> Result:
-    done = CliRunner().invoke(command, ["query", *arguments], env=settings.to_environment())
-    assert done.exit_code == 0, done.output
-    return done
-
-
 def test_the_command_lists_the_questions(world_to_read: Settings) -> None:
-    listed = query(world_to_read).stdout
+    listed = printed(world_to_read, "query")
     assert all(name in listed for name in NAMES) and "How many frames scored last week" in listed
 
 
 def test_the_command_prints_tables_csv_and_json(world_to_read: Settings) -> None:
-    assert "reviewers_disagree" in query(world_to_read, "worklist-first").stdout
-    first, *_ = csv.DictReader(io.StringIO(query(world_to_read, "worklist-first", "--csv").stdout))
+    assert "reviewers_disagree" in printed(world_to_read, "query", "worklist-first")
+    first, *_ = csv.DictReader(io.StringIO(printed(world_to_read, "query", "worklist-first", "--csv")))
     assert (first["scan_id"], first["review_reasons"]) == ("9", " ".join(TWINS))
-    first, *_ = json.loads(query(world_to_read, "gliomas-last-week", "--json").stdout)
+    first, *_ = json.loads(printed(world_to_read, "query", "gliomas-last-week", "--json"))
     assert first == {"confidence_from": 0.6, "count_frame": 1, "count_scan": 1}
 
 
 def test_the_command_writes_parquet(world_to_read: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "first.parquet"
-    query(world_to_read, "worklist-first", "--parquet", str(file))
+    printed(world_to_read, "query", "worklist-first", "--parquet", str(file))
     read = pd.read_parquet(file)
     assert (read["scan_id"][0], list(read["review_reasons"][0])) == (9, TWINS)
     monkeypatch.setattr(cookbook, "find_spec", lambda _name: None)
-    refused = ["query", "worklist-first", "--parquet", str(file)]
-    done = CliRunner().invoke(command, refused, env=world_to_read.to_environment())
+    done = invoke(world_to_read, "query", "worklist-first", "--parquet", str(file))
     assert isinstance(done.exception, QueryError) and "pip install pyarrow" in str(done.exception)
 
 
