@@ -14,6 +14,7 @@ from difflib import get_close_matches
 
 from braintumor import variables
 from braintumor.connections import variable_of
+from braintumor.markdown import table
 from braintumor.masking import masked
 from braintumor.roles import Role
 from braintumor.settings import DATABASE_CONNECTION, OF_ROLE, STORE_CONNECTION, setting_fields
@@ -101,10 +102,9 @@ def page() -> str:
     """The whole page, in Markdown."""
     parts = [_HEAD]
     for section in sections():
-        parts += [f"## {section.title}\n", f"{section.words}\n", _table(section.variables)]
-    parts += ["## Airflow's pools\n", _POOL_WORDS, "| pool | meaning |", "|---|---|"]
-    parts += [f"| `{name}` | {doc} |" for name, doc in POOLS.items()]
-    return "\n".join(parts) + "\n"
+        parts += [f"## {section.title}\n", f"{section.words}\n", _variables(section.variables)]
+    parts += ["## Airflow's pools\n", _POOL_WORDS]
+    return "\n".join(parts) + "\n" + table(["pool", "meaning"], [[f"`{name}`", doc] for name, doc in POOLS.items()])
 
 
 def _url_of(role: str) -> Variable:
@@ -148,12 +148,13 @@ def _nearest(name: str, known: list[str]) -> str | None:
     return by_end[found[0]] if found else None
 
 
-def _table(rows: tuple[Variable, ...]) -> str:
-    lines = ["| variable | type | default | meaning |", "|---|---|---|---|"]
-    for row in rows:
-        kind = f"{row.kind}, secret" if row.is_secret else str(row.kind)
-        lines.append(f"| `{row.name}` | {kind} | {f'`{row.default}`' if row.default else ''} | {row.doc} |")
-    return "\n".join(lines) + "\n"
+def _variables(found: tuple[Variable, ...]) -> str:
+    rows = [
+        [f"`{each.name}`", f"{each.kind}, secret" if each.is_secret else each.kind,
+         f"`{each.default}`" if each.default else "", each.doc]
+        for each in found
+    ]  # fmt: skip
+    return table(["variable", "type", "default", "meaning"], rows)
 
 
 _HEAD = """# Configuration

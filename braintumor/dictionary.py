@@ -7,6 +7,7 @@ from itertools import groupby
 from sqlalchemy import Engine, Row, text
 
 from braintumor.database import SCHEMA, transaction
+from braintumor.markdown import table
 
 _HEAD = """# Data dictionary
 
@@ -29,9 +30,8 @@ def dictionary(engine: Engine) -> str:
 
 def _relation(columns: list[Row[tuple[str, ...]]]) -> str:
     first = columns[0]
-    lines = [f"### {first.relname}\n", f"{first.relation_comment}\n", "| column | type | |", "|---|---|---|"]
-    lines += [f"| `{column.attname}` | {column.type} | {column.comment or ''} |" for column in columns]
-    return "\n".join([*lines, ""])
+    rows = [[f"`{column.attname}`", column.type, column.comment or ""] for column in columns]
+    return f"### {first.relname}\n\n{first.relation_comment}\n\n{table(['column', 'type', 'meaning'], rows)}"
 
 
 _COLUMNS = """

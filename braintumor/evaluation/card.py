@@ -14,9 +14,10 @@ from braintumor.evaluation.metrics import ClassMetrics, Evaluation
 from braintumor.evaluation.occlusion import occlusion_table
 from braintumor.evaluation.slices import MINIMUM_IMAGES, not_given, slices_table
 from braintumor.evaluation.table import ReportTable
-from braintumor.evaluation.words import duration, figure, interval, markdown, size
+from braintumor.evaluation.words import duration, figure, interval, size
 from braintumor.imaging.formats import all_formats
 from braintumor.labels import CLASSES
+from braintumor.markdown import escaped, table
 
 _INTENDED_USE = f"""For review, not for diagnosis.
 
@@ -38,10 +39,10 @@ def model_card(report: ModelReport) -> str:
         "Gate": _gate(report),
         **dict(_tables(report)),
         "Limits": "\n".join(f"- {limit}" for limit in _limits(report)),
-        "Versions": _facts({name: markdown(value) for name, value in report.library_versions.items()}),
+        "Versions": _facts({name: escaped(value) for name, value in report.library_versions.items()}),
         "Files": _files(report),
     }
-    head = f"# {markdown(report.name)}\n\n{markdown(report.provenance)}\n"
+    head = f"# {escaped(report.name)}\n\n{escaped(report.provenance)}\n"
     return "\n".join([head, *(f"## {title}\n\n{text.rstrip()}\n" for title, text in sections.items())])
 
 
@@ -52,27 +53,27 @@ def _data(report: ModelReport) -> str:
         for split in SPLITS
     ]
     words = (
-        f"Snapshot `{report.snapshot_id}` of {markdown(report.dataset)}. Identical images are one image and in one "
+        f"Snapshot `{report.snapshot_id}` of {escaped(report.dataset)}. Identical images are one image and in one "
         "split. Train fits weights, validation tunes, calibrates and picks the candidate, test passes or refuses it."
     )
-    return f"{words}\n\n{_table(['split', 'images', *CLASSES], rows)}"
+    return f"{words}\n\n{table(['split', 'images', *CLASSES], rows)}"
 
 
 def _training(report: ModelReport) -> dict[str, str]:
     return {
         "Standing": report.standing or "never promoted",
-        "Backbone": markdown(report.backbone),
-        "Recipe": markdown(report.recipe),
-        "Initialisation": markdown(report.initialisation),
+        "Backbone": escaped(report.backbone),
+        "Recipe": escaped(report.recipe),
+        "Initialisation": escaped(report.initialisation),
         "Image size": f"{report.image_size} x {report.image_size} pixels",
         "Epochs": report.epochs,
-        "Training time": f"{duration(report.training_seconds)} on {markdown(report.device)}",
+        "Training time": f"{duration(report.training_seconds)} on {escaped(report.device)}",
         "Seeds": ", ".join(map(str, report.seeds)) or "none",
         "Parameters": f"{report.parameters:,}",
         "Size on disk": size(report.artefact_bytes),
-        "Scoring speed": markdown(str(report.throughput or "not measured")),
-        "Code": markdown(report.code_version),
-        "Created": markdown(report.created),
+        "Scoring speed": escaped(str(report.throughput or "not measured")),
+        "Code": escaped(report.code_version),
+        "Created": escaped(report.created),
     }
 
 
@@ -83,14 +84,14 @@ def _figures(report: ModelReport) -> str:
         [
             "Intervals are 95% Wilson intervals; macro figures are means over the classes.",
             "",
-            _table(
+            table(
                 ["split", "images", "accuracy", "macro precision", "macro recall", "macro F1", "tumour sensitivity",
                  "calibration error", "log loss"],
                 splits,
             ),
             "Each class, on test:",
             "",
-            _table(["class", "images", "precision", "recall (sensitivity)", "specificity", "F1", "AUROC"], classes),
+            table(["class", "images", "precision", "recall (sensitivity)", "specificity", "F1", "AUROC"], classes),
         ]
     )  # fmt: skip
 
@@ -117,7 +118,7 @@ def _tables(report: ModelReport) -> Iterator[tuple[str, str]]:
         slices_table(report.slices),
         *report.tables,
     )
-    return ((markdown(table.title), table.to_markdown()) for table in tables)
+    return ((escaped(table.title), table.to_markdown()) for table in tables)
 
 
 def _limits(report: ModelReport) -> Iterator[str]:
@@ -126,7 +127,7 @@ def _limits(report: ModelReport) -> Iterator[str]:
     if not report.slices:
         yield "Slices are not assessed: nothing is known of the images beside their class."
     elif small:
-        yield f"Not assessed, having fewer than {MINIMUM_IMAGES} test images: {markdown(', '.join(small))}."
+        yield f"Not assessed, having fewer than {MINIMUM_IMAGES} test images: {escaped(', '.join(small))}."
     if missing := not_given(report.slices):
         yield missing
     yield "What is not among the groups above is not assessed."
@@ -140,13 +141,8 @@ def _limits(report: ModelReport) -> Iterator[str]:
 
 def _files(report: ModelReport) -> str:
     rows = [[f"`{name}`", f"`{digest}`"] for name, digest in sorted(report.artefact_sha256s.items())]
-    return _table(["file", "sha256"], rows) if rows else "Not recorded."
+    return table(["file", "sha256"], rows) if rows else "Not recorded."
 
 
 def _facts(facts: dict[str, str]) -> str:
     return "\n".join(f"- {name}: {value}" for name, value in facts.items()) or "Not recorded."
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"

@@ -15,8 +15,8 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.gate_rules import GateRules
 from braintumor.evaluation.metrics import Evaluation
 from braintumor.evaluation.paired import RESAMPLES, AnswerPair, PairedTest, difference_of_images, paired_test
-from braintumor.evaluation.words import markdown
 from braintumor.labels import CLASSES, TUMORS, TumorClass
+from braintumor.markdown import escaped, table
 
 _ROUNDING = 1e-9
 """A loss of 0.92 - 0.90 is not above a bound of 0.02 because of binary fractions."""
@@ -66,13 +66,16 @@ class Verdict:
 
     def to_markdown(self) -> str:
         """The summary, then one table row per rule."""
-        rows = [
-            f"| {rule.name} | {'passed' if rule.passed else '**FAILED**'} | {_cell(rule.value)} | {_cell(rule.bound)} "
-            f"| {markdown(rule.reason)} |"
-            for rule in self.rules
-        ]
-        head = ["| rule | outcome | value | bound | reason |", "|---|---|---:|---:|---|"]
-        return "\n".join([f"**{self.summary}** (gate rules version {self.rules_version})", "", *head, *rows, ""])
+        outcomes = table(
+            ["rule", "outcome", "value", "bound", "reason"],
+            [
+                [rule.name, "passed" if rule.passed else "**FAILED**", _cell(rule.value), _cell(rule.bound),
+                 escaped(rule.reason)]
+                for rule in self.rules
+            ],
+            right=["value", "bound"],
+        )  # fmt: skip
+        return f"**{self.summary}** (gate rules version {self.rules_version})\n\n{outcomes}"
 
 
 def judge(

@@ -30,7 +30,8 @@ from braintumor.evaluation.paper import paper_table
 from braintumor.evaluation.publish import artefact_bytes, publish_report
 from braintumor.evaluation.record import load_answers, load_evaluation
 from braintumor.evaluation.report import comparison_report
-from braintumor.evaluation.words import markdown, recipe
+from braintumor.evaluation.words import recipe
+from braintumor.markdown import escaped
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.pages.address import RUN_COMPARISON, run_page
 from braintumor.pages.store import write_page
@@ -257,6 +258,6 @@ def _markdown(judgement: Judgement, missing: Sequence[str]) -> str:
     """What the task log and the person who is asked to approve read."""
     absent = f"**Came to no evaluated model: {', '.join(missing)}.**\n\n" if missing else ""
     candidate = judgement.candidate
-    by = markdown(recipe(candidate.recipe_name, candidate.recipe_override))
+    by = escaped(recipe(candidate.recipe_name, candidate.recipe_override))
     head = f"Candidate **{candidate.model_name}**, picked by validation. Recipe: {by}."
     return f"{absent}{head}\n\n{judgement.verdict.to_markdown()}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from braintumor.evaluation.words import markdown
+from braintumor.markdown import escaped, table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,5 +18,4 @@ class ReportTable:
 
     def to_markdown(self) -> str:
         """The note, then the table; what comes from outside is escaped."""
-        lines = [self.columns, ("---",) * len(self.columns), *(tuple(map(markdown, row)) for row in self.rows)]
-        return "\n".join([self.note, "", *(f"| {' | '.join(line)} |" for line in lines), ""])
+        return f"{self.note}\n\n{table(self.columns, (list(map(escaped, row)) for row in self.rows))}"

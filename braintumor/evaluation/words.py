@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from braintumor.evaluation.metrics import wilson_interval
-
-_MARKED = re.compile(r"([\\`*|<>\[\]])")
-"""What Markdown would read as markup inside a line. An underscore inside a word is none."""
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -53,8 +49,3 @@ def recipe(name: str, override: Mapping[str, Any]) -> str:
     """A recipe and what a run set by hand: ``"vgg16"``, or ``"vgg16, set by hand: dropout = 0.3"``."""
     values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in override.items())
     return f"{name}, set by hand: {values}" if values else name
-
-
-def markdown(text: str) -> str:
-    """A text from outside as one line of Markdown that shows it as it is."""
-    return _MARKED.sub(r"\\\1", " ".join(text.split()))

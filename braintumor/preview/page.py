@@ -19,6 +19,7 @@ from PIL import Image
 
 from braintumor.evaluation.overlay import overlay
 from braintumor.evaluation.words import figure
+from braintumor.markdown import table
 from braintumor.objectstore import ObjectStore
 from braintumor.pages.environment import page_environment
 from braintumor.preview.flips import Flip, FlipPreview, Flips
@@ -103,17 +104,16 @@ def kinds(found: Flips) -> str:
     return f"({share}%): {counts}."
 
 
-def changes_table(found: Flips, before: str, after: str) -> list[str]:
-    """The changes as lines of a Markdown table with these headings; none where nothing changes."""
+def changes_table(found: Flips, before: str, after: str) -> str:
+    """The changes as a Markdown table with these headings; nothing where nothing changes."""
     if not found.changes:
-        return []
-    rows = [f"| {t.before} | {t.after} | {t.count} |" for t in found.changes]
-    return [f"| {before} | {after} | count |", "| --- | --- | --- |", *rows, ""]
+        return ""
+    return table([before, after, "count"], [[t.before, t.after, t.count] for t in found.changes], right=["count"])
 
 
 def to_markdown(preview: FlipPreview, *, address: str = "") -> str:
     """What the person who is asked to approve reads below the gate's table, with a link to the page."""
-    lines = ["### Flip preview", "", summary(preview), "", *changes_table(preview, "answer now", "answer then")]
+    lines = ["### Flip preview", "", summary(preview), "", changes_table(preview, "answer now", "answer then")]
     if address:
         lines += [f"[The pictures, worst first]({address})", ""]
     return "\n".join(lines)

@@ -84,7 +84,7 @@ def to_markdown(report: RescoreReport, *, address: str = "") -> str:
     lines = ["### Rescore", "", summary(report), "", f"{report.balance}.", ""]
     if report.warning:
         lines += [f"**{report.warning}**", ""]
-    lines += changes_table(report, "answer before", "answer after")
+    lines.append(changes_table(report, "answer before", "answer after"))
     if address:
         lines += [f"[The pictures, worst first]({address})", ""]
     return "\n".join(lines)
