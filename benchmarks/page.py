@@ -11,18 +11,15 @@ are 17 ms apart, and one that comes after 50 ms or more is what people call a st
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from statistics import median, quantiles
 from typing import Any
 
 import click
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from benchmarks.world import world
 from braintumor.review.worklist import PAGE_SIZE
-from embedded.stack import Stack
+from embedded.browser import signed_in
 
 _REVIEW = "/braintumor/review/"
 _STUTTER_MS = 50
@@ -37,7 +34,7 @@ def main(count: int) -> None:
     with world("resnet50", count, airflow=True) as made:
         made.promote(made.models["fp32"])
         made.night()()
-        with _signed_in(made.stack) as page:
+        with signed_in(made.stack, "reviewer") as page:
             address = made.stack.airflow.url + _REVIEW
             opened = [_open(page, address) for _ in range(_OPENED)]
             click.echo(f"first page of {count} scans, HTML, of {_OPENED}: {_spread([each['html'] for each in opened])}")
@@ -54,23 +51,6 @@ def main(count: int) -> None:
                 f"{images} thumbnails, scrolled through in {seconds:.1f} s: {len(pauses)} frames drawn, {stutters} of "
                 f"them {_STUTTER_MS} ms or more after the last, the longest {max(pauses):.0f} ms"
             )
-
-
-@contextmanager
-def _signed_in(stack: Stack) -> Iterator[Page]:
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        raise click.ClickException("There is no chromium. Install Debian's package.")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page(viewport={"width": 1400, "height": 900})
-        page.goto(stack.airflow.url)
-        page.locator("input[name=username]").fill("reviewer")
-        page.locator("input[name=password]").fill(stack.state.secrets.reviewer_password)
-        page.get_by_role("button", name="Sign in").click()
-        page.wait_for_url(lambda url: "login" not in url)
-        yield page
-        browser.close()
 
 
 def _open(page: Page, address: str) -> dict[str, float]:
