@@ -42,12 +42,10 @@ _SHOTS: Final = (
     Shot(name="frame", path="braintumor/review/frame/{scan}/0", height=800, shows="img"),
     Shot(name="report", path="braintumor/reports/model/{model}/report.html", height=1100, shows="img"),
     Shot(name="morning", path="braintumor/reports/runs/{run}/morning.html", height=900, shows="h1"),
-    Shot(name="retrain-form", path="dags/weekly_retrain", height=1000, button="Trigger", shows="[role=dialog]"),
+    Shot(name="retrain-form", path="dags/weekly_retrain", height=1000, button="Trigger", shows="[role=dialog][data-state=open]"),
 )
-
-
-_SETTLED_MS: Final = 1000
-"""Dialogs move in."""
+_SETTLED_MS: Final = 2000
+"""Dialogs move in, pictures come."""
 
 
 def take(stack: Stack, folder: Path) -> None:
@@ -66,7 +64,6 @@ def _take(page: Page, address: str, shot: Shot, path: Path) -> None:
     if shot.button:
         page.get_by_role("button", name=shot.button).first.click()
     page.locator(shot.shows).first.wait_for()
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
     page.wait_for_timeout(_SETTLED_MS)
     page.screenshot(path=path)
 
@@ -79,7 +76,14 @@ def _names(stack: Stack) -> dict[str, str]:
     model = registry.champion(engine).model_name
     with database.transaction(engine) as connection:
         run = connection.scalars(text("select run_key from scoring_run order by scoring_run_id limit 1")).one()
-        scan = connection.scalars(text("select scan_id from worklist where frame_index = 0 limit 1")).one()
+        scan = connection.scalars(
+            text("""
+            select scan_id
+            from latest_prediction
+            where frame_index = 0
+            order by cardinality(review_reasons) desc, confidence
+            limit 1""")
+        ).one()
     engine.dispose()
     return {"model": model, "run": run, "scan": str(scan)}
 
