@@ -12,8 +12,11 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from PIL import Image
 
 from braintumor import database, registry
 from braintumor.settings import Settings
@@ -42,8 +45,16 @@ _SHOTS: Final = (
     Shot(name="frame", path="braintumor/review/frame/{scan}/0", height=800, shows="img"),
     Shot(name="report", path="braintumor/reports/model/{model}/report.html", height=1100, shows="img"),
     Shot(name="morning", path="braintumor/reports/runs/{run}/morning.html", height=900, shows="h1"),
-    Shot(name="retrain-form", path="dags/weekly_retrain", height=1000, button="Trigger", shows="[role=dialog][data-state=open]"),
+    Shot(
+        name="retrain-form",
+        path="dags/weekly_retrain",
+        height=1000,
+        button="Trigger",
+        shows="[role=dialog][data-state=open]",
+    ),
 )
+_COLOURS: Final = 64
+"""Enough for pages of grey heads; a third of the bytes."""
 _SETTLED_MS: Final = 2000
 """Dialogs move in, pictures come."""
 
@@ -65,7 +76,8 @@ def _take(page: Page, address: str, shot: Shot, path: Path) -> None:
         page.get_by_role("button", name=shot.button).first.click()
     page.locator(shot.shows).first.wait_for()
     page.wait_for_timeout(_SETTLED_MS)
-    page.screenshot(path=path)
+    picture = Image.open(BytesIO(page.screenshot()))
+    picture.convert("RGB").quantize(_COLOURS).save(path, optimize=True)
 
 
 def _names(stack: Stack) -> dict[str, str]:
