@@ -4,6 +4,7 @@ import io
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +60,40 @@ def test_a_history_with_a_short_series_is_refused(history: dict[str, list[float]
 
 def test_confusion_plot_is_a_picture(good: Evaluation) -> None:
     _assert_picture(plots.confusion_plot(good), SQUARE)
+
+
+def _places(pixels: np.ndarray, color: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels of about this colour."""
+    wanted = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
+    return np.nonzero((np.abs(pixels.astype(int) - wanted) < 12).all(axis=-1))
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+def test_the_confusion_plot_is_dark_where_the_answers_are(
+    evaluation_of: Callable[..., Evaluation], direction: int
+) -> None:
+    counts = np.eye(4, dtype=int)[::direction] * 50
+    pixels = _assert_picture(plots.confusion_plot(evaluation_of(counts.tolist())), SQUARE)
+    rows, columns = _places(pixels, "#08306b")  # the dark end of Blues
+    assert direction * np.corrcoef(rows, columns)[0, 1] > 0.8
+
+
+def test_a_better_curve_lies_higher(answers: Answers) -> None:
+    labels, chances = answers
+    last = plots.CLASS_COLORS[CLASSES[-1]]  # drawn over the others
+    sure, wrong = np.eye(4)[labels], np.roll(np.eye(4)[labels], 1, axis=1)
+    heights = [
+        _places(_assert_picture(plots.roc_plot(labels, said), SQUARE), last)[0].mean()
+        for said in (sure, chances, wrong)
+    ]
+    assert heights == sorted(heights), "a row further up has a smaller number"
+
+
+def test_a_wrong_answer_stands_in_another_colour(samples: list[Sample]) -> None:
+    pictures = [_assert_picture(plots.sample_grid([samples[i]]), (451, 302)) for i in (1, 4)]
+    right, wrong = (pixels[:80] for pixels in pictures)  # the title; frames of noise have any colour
+    assert len(_places(right, "#00694d")[0]) > 50 and len(_places(wrong, "#b34700")[0]) > 50
+    assert len(_places(right, "#b34700")[0]) < 10 and len(_places(wrong, "#00694d")[0]) < 10
 
 
 def test_reliability_plot_is_a_picture(answers: Answers) -> None:
