@@ -15,7 +15,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import openvino
 
-from benchmarks.pairs import Comparison
+from benchmarks.pairs import HEAD, Comparison
 from braintumor.modelling.classifier import Classifier, export_graph
 from braintumor.modelling.quantisation import quantised
 from braintumor.modelling.recipe import Recipe
@@ -57,8 +57,7 @@ def _speed(run: Callable[[], Any]) -> float:
 
 
 if __name__ == "__main__":
-    print("| what | against | ours /s | theirs /s | ratio (median, least to most of pairs) |")
-    print("|---|---|---:|---:|---|")
+    print(HEAD)
     for name in ("resnet50", "vgg16"):
         for comparison in compare(name):
             print(comparison.row(), flush=True)

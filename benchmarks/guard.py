@@ -25,7 +25,7 @@ import click
 import numpy as np
 import psutil
 
-from benchmarks.pairs import Comparison
+from benchmarks.pairs import HEAD, Comparison
 from braintumor.imaging.frames import Limits, decode
 from braintumor.imaging.guard import Guard
 from braintumor.imaging.phantom import write_dataset
@@ -55,8 +55,7 @@ def main(folder: Path | None, graph: Path | None, count: int) -> None:
     click.echo(f"{len(files)} files; the first child answered after {time.perf_counter() - started:.2f} s\n")
     ours: Read = partial(guard.read, size=_SIZE)
     theirs: Read = partial(prepare_file, size=_SIZE, limits=Limits(), decode=decode)
-    click.echo("| what | against | ours /s | theirs /s | ratio (median, least to most of rounds) |")
-    click.echo("|---|---|---:|---:|---|")
+    click.echo(HEAD)
     click.echo(_compare("decoding, guarded", "in threads", ours, theirs, files=files).row())
     if graph is not None:
         engine = OpenVinoEngine(graph)

@@ -27,7 +27,7 @@ import click
 import numpy as np
 from PIL import Image
 
-from benchmarks.pairs import Comparison
+from benchmarks.pairs import HEAD, Comparison
 from benchmarks.world import SIZE, Speed, world
 from braintumor import registry
 from braintumor.imaging.frames import Decoded, decode
@@ -51,8 +51,7 @@ _BATCH = 32
 @click.option("--precision", type=click.Choice(["fp32", "int8"]), help="Only this one.")
 def main(backbone: str, count: int | None, precision: str | None) -> None:
     """Print a table of whole nights of BACKBONE, in 32 and in 8 bits, beside what they are compared to."""
-    click.echo("| what | against | ours /s | theirs /s | ratio (median, least to most of rounds) |")
-    click.echo("|---|---|---:|---:|---|")
+    click.echo(HEAD)
     keras = Classifier(Recipe.load(backbone).override(initial_weights="random")).serving_model(temperature=1.0)
     with world(backbone, count or _COUNTS[backbone], in_8_bits=precision != "fp32") as made:
         others = {"the paper's way": partial(_paper, keras, made.files[:_PAPER_COUNT])}

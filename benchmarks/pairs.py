@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import statistics
 from dataclasses import dataclass
+from typing import Final
+
+HEAD: Final = """| what | against | ours /s | theirs /s | ratio (median, least to most of rounds) |
+|---|---|---:|---:|---|"""
+"""Of a table of comparisons."""
 
 
 @dataclass(frozen=True, kw_only=True)

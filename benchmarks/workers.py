@@ -15,11 +15,12 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from typing import IO
 
 import click
 
-from benchmarks.pairs import Comparison
+from benchmarks.pairs import HEAD, Comparison
 from benchmarks.world import World, world
 from braintumor.scoring.night import Night
 from braintumor.settings import Settings
@@ -45,8 +46,7 @@ def compare(count: int) -> None:
             before = _night(made, workers=1)
             two.append(_night(made, workers=2))
             one.append((before + _night(made, workers=1)) / 2)
-    click.echo("| what | against | ours /s | theirs /s | ratio (median, least to most of rounds) |")
-    click.echo("|---|---|---:|---:|---|")
+    click.echo(HEAD)
     name = f"two workers of one thread, ResNet50, {count} files (aim {_AIM})"
     click.echo(Comparison(ours_name=name, theirs_name="one of them", ours=two, theirs=one).row())
 
@@ -72,27 +72,29 @@ def _night(made: World, *, workers: int) -> float:
     run, _ = opened.begin(run_key=str(prefix), scans_uri=str(prefix))
     chunks = [str(chunk) for chunk in opened.plan(run.scoring_run_id, chunk_size=_CHUNK_SIZE)]
     command = [sys.executable, "-m", "benchmarks.workers", "work"]
-    started = [
-        subprocess.Popen(
-            [*command, str(core), str(run.scoring_run_id), *chunks[core::workers]],
-            env={**os.environ, **made.settings.to_environment()},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for core in range(workers)
-    ]
-    for worker in started:
-        _require(worker.stdout).readline()  # it is ready
-    began = time.perf_counter()
-    for worker in started:
-        print("go", file=_require(worker.stdin), flush=True)
-    if any(worker.wait() for worker in started):
+    with ExitStack() as running:  # whichever fails, no other is left behind
+        started = [
+            running.enter_context(
+                subprocess.Popen(
+                    [*command, str(core), str(run.scoring_run_id), *chunks[core::workers]],
+                    env={**os.environ, **made.settings.to_environment()},
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for core in range(workers)
+        ]
+        for worker in started:
+            if not _require(worker.stdout).readline():
+                raise RuntimeError("A worker failed; its words are above.")
+        began = time.perf_counter()
+        for worker in started:
+            print("go", file=_require(worker.stdin), flush=True)
+        codes = [worker.wait() for worker in started]
+        seconds = time.perf_counter() - began
+    if any(codes):
         raise RuntimeError("A worker failed; its words are above.")
-    seconds = time.perf_counter() - began
-    for worker in started:
-        _require(worker.stdin).close()
-        _require(worker.stdout).close()
     balance = opened.reconcile(run.scoring_run_id)
     assert balance.count_scored == len(made.files), balance
     return (len(made.files) - workers * _CHUNK_SIZE) / seconds
