@@ -15,9 +15,9 @@ from braintumor import cache, database
 from braintumor.dataset.frameset import load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
-from braintumor.modelling.initial_weights import initial_weights
+from braintumor.modelling.initial_weights import WeightsFile, initial_weights
 from braintumor.modelling.recipe import Recipe
-from braintumor.modelling.training import train
+from braintumor.modelling.training import TrainedModel, train
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.registry import ModelVersion, TrainingRecord, register, trained_in
 from braintumor.settings import Settings
@@ -65,30 +65,35 @@ def retrain(
             checkpoints=checkpoints,
             say=say,
         )
-        record = TrainingRecord(
-            run_key=run_key,
-            recipe=recipe.to_values(),
-            recipe_override=recipe.changes_from(original),
-            history=trained.history,
-            code_version=version("braintumor"),
-            library_versions=_versions(),
-            device=trained.device,
-            seconds=trained.seconds,
-            grouped_accuracy=trained.grouped_accuracy,
-            naive_accuracy=trained.naive_accuracy,
-            initial_weights_sha256=None if weights is None else weights.sha256,
-        )
         model = register(
             engine,
             store,
             folder=folder,
             manifest=trained.manifest,
-            training=record,
+            training=_record(run_key, recipe, original, trained, weights),
             models_uri=S3Uri.parse_prefix(settings.require("models_uri")),
         )
     shutil.rmtree(checkpoints, ignore_errors=True)
     say(f"registered {model.model_name}")
     return model
+
+
+def _record(
+    run_key: str, recipe: Recipe, original: Recipe, trained: TrainedModel, weights: WeightsFile | None
+) -> TrainingRecord:
+    return TrainingRecord(
+        run_key=run_key,
+        recipe=recipe.to_values(),
+        recipe_override=recipe.changes_from(original),
+        history=trained.history,
+        code_version=version("braintumor"),
+        library_versions=_versions(),
+        device=trained.device,
+        seconds=trained.seconds,
+        grouped_accuracy=trained.grouped_accuracy,
+        naive_accuracy=trained.naive_accuracy,
+        initial_weights_sha256=None if weights is None else weights.sha256,
+    )
 
 
 def _checkpoints(settings: Settings, recipe: Recipe, *, snapshot_id: str, run_key: str) -> Path:
