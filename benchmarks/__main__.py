@@ -1,6 +1,7 @@
 """``make bench``: the benchmarks that need nothing but a machine, in turn, each in a process of its own.
 
-They print Markdown tables; docs/performance.md says what they measure, and has the commands of those that want images.
+They print Markdown tables: docs/performance.md says of what. The commands of those that want images are in
+docs/training-results.md.
 """
 
 from __future__ import annotations

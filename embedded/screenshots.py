@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image
+from sqlalchemy import text
 
 from braintumor import database, registry
 from braintumor.settings import Settings
@@ -82,8 +83,6 @@ def _take(page: Page, address: str, shot: Shot, path: Path) -> None:
 
 def _names(stack: Stack) -> dict[str, str]:
     """The champion, the first night, and a scan of it that somebody should look at."""
-    from sqlalchemy import text
-
     engine = database.connect(Settings.from_environment(stack.library_env()))
     model = registry.champion(engine).model_name
     with database.transaction(engine) as connection:

@@ -118,7 +118,7 @@ def _tables(report: ModelReport) -> Iterator[tuple[str, str]]:
         slices_table(report.slices),
         *report.tables,
     )
-    return ((escaped(table.title), table.to_markdown()) for table in tables)
+    return ((escaped(each.title), each.to_markdown()) for each in tables)
 
 
 def _limits(report: ModelReport) -> Iterator[str]:

@@ -80,16 +80,9 @@ def test_a_frame_of_a_volume_replays_by_its_place_in_the_file(settings: Settings
         assert replay(settings, engine, store, explain(engine, 1, frame=frame)) == []
     with pytest.raises(ScoringRunError, match="no answer for frame 0"):
         explain(engine, 1, frame=0)
-    asked = (
-        "prediction",
-        "explain",
-        "1",
-        "--frame",
-        str(last),
-        "--model",
-        explain(engine, 1, frame=last)["model_name"],
-    )
-    assert json.loads(printed(settings, *asked, "--json"))["frame_index"] == last
+    model = explain(engine, 1, frame=last)["model_name"]
+    shown = printed(settings, "prediction", "explain", "1", "--frame", str(last), "--model", model, "--json")
+    assert json.loads(shown)["frame_index"] == last
 
 
 def test_an_object_that_is_gone_is_said(settings: Settings, put: Put) -> None:
