@@ -31,7 +31,7 @@ class Query:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class CookbookAnswer:
     """Column names, and the rows; decimals have become floats."""
 
     columns: Sequence[str]
@@ -59,7 +59,7 @@ def find_query(name: str) -> Query:
     return known[name]
 
 
-def ask(engine: Engine, name: str) -> Answer:
+def ask(engine: Engine, name: str) -> CookbookAnswer:
     """Ask a question of the cookbook, in a transaction that can only read.
 
     Raises:
@@ -70,7 +70,7 @@ def ask(engine: Engine, name: str) -> Answer:
         connection.execute(text("set transaction read only"))
         result = connection.exec_driver_sql(query.sql)
         rows = [[float(cell) if isinstance(cell, Decimal) else cell for cell in row] for row in result]
-        return Answer(columns=list(result.keys()), rows=rows)
+        return CookbookAnswer(columns=list(result.keys()), rows=rows)
 
 
 def as_dataframe(engine: Engine, name: str) -> pd.DataFrame:
@@ -81,7 +81,7 @@ def as_dataframe(engine: Engine, name: str) -> pd.DataFrame:
     return _dataframe(ask(engine, name))
 
 
-def write_parquet(path: Path, answer: Answer) -> None:
+def write_parquet(path: Path, answer: CookbookAnswer) -> None:
     """Write an answer as Parquet.
 
     Raises:
@@ -92,7 +92,7 @@ def write_parquet(path: Path, answer: Answer) -> None:
     _dataframe(answer).to_parquet(path, index=False)
 
 
-def _dataframe(answer: Answer) -> pd.DataFrame:
+def _dataframe(answer: CookbookAnswer) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(answer.rows, columns=list(answer.columns))

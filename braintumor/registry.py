@@ -133,17 +133,6 @@ def find_model(engine: Engine, name: str) -> ModelVersion:
     return _version(row)
 
 
-def recipe_on_record(engine: Engine, model: ModelVersion) -> dict[str, Any]:
-    """Every value of the recipe that a model was trained by."""
-    with transaction(engine) as connection:
-        recipe: dict[str, Any] = connection.execute(
-            text("""
-            select recipe from training_run join model_version using (training_run_id) where model_version_id = :id"""),
-            {"id": model.model_version_id},
-        ).scalar_one()
-    return recipe
-
-
 def find_champion(engine: Engine) -> ModelVersion | None:
     """The model that answers now, or ``None`` before the first promotion."""
     with transaction(engine) as connection:

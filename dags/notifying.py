@@ -30,7 +30,7 @@ from notifiers import Event, News, Run, tell
 from wiring import base_url, reports_url, settings
 
 if TYPE_CHECKING:
-    from braintumor.evaluation.approval import Answer
+    from braintumor.evaluation.approval import ApprovalAnswer
     from braintumor.ledger import Rollback
 
 P = ParamSpec("P")
@@ -86,7 +86,7 @@ def promoted(context: Context, verdict: Mapping[str, Any], *, is_new: bool) -> N
 
 
 @harmless
-def rejected(context: Context, verdict: Mapping[str, Any], answer: Answer) -> None:
+def rejected(context: Context, verdict: Mapping[str, Any], answer: ApprovalAnswer) -> None:
     """A person, or nobody in time, said no; nothing where somebody approved."""
     if answer.answer != "reject" or not _is_news(context, is_new=answer.is_new):
         return

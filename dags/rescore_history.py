@@ -23,6 +23,132 @@ import lineage
 import notifying
 from wiring import DEFAULT_ARGS
 
+_FORM = {
+    "of": Param(
+        None,
+        type=["null", "array"],
+        items={"type": "string", "minLength": 1},
+        title="Answered by",
+        description="Names of models: scans whose standing answer is theirs. Empty: any withdrawn model.",
+        section="Which scans",
+    ),
+    "since": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="Answered since",
+        description="Only answers that were scored from this time on.",
+        section="Which scans",
+    ),
+    "until": Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        title="Answered until",
+        description="Only answers that were scored before this time.",
+        section="Which scans",
+    ),
+    "limit": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        title="At most so many scans",
+        description="Those answered last first; the others wait for another rescore. Empty: all of them.",
+        section="Which scans",
+    ),
+    "reason": Param(
+        type="string",
+        minLength=1,
+        pattern=r"\S",
+        title="Reason",
+        description="Why people are to be told another answer. It stays on record with your name.",
+        section="Who answers",
+    ),
+    "model": Param(
+        None,
+        type=["null", "string"],
+        minLength=1,
+        title="Model",
+        description="Name of the model that answers. Empty: the champion.",
+        section="Who answers",
+    ),
+    "approve": Param(
+        False,
+        type="boolean",
+        title="Also if it is not the champion",
+        description="Approve that this model's answers stand: one that was champion, or that the gate passed.",
+        section="Who answers",
+    ),
+    "chunk_size": Param(
+        200,
+        type="integer",
+        minimum=1,
+        maximum=5000,
+        title="Chunk size",
+        description="Scans a task scores.",
+        section="Work",
+    ),
+}
+
+
+@task
+def ask() -> int:
+    """Pin the model, record who asks and why, take up the scans."""
+    from braintumor.rescoring.job import Rescore
+    from braintumor.rescoring.request import Request
+    from wiring import settings
+
+    context = get_current_context()
+    params = context["params"]
+    request = Request.of_form(params, actor=notifying.actor_of(context))
+    run_key = f"rescore_history {context['run_id']}"
+    run = Rescore.open(settings("scorer")).ask(request, run_key=run_key, chunk_size=params["chunk_size"], say=print)
+    return run.scoring_run_id
+
+
+@task
+def chunks(scoring_run_id: int) -> list[int]:
+    """The chunks that the scans were divided into."""
+    from braintumor.rescoring.job import Rescore
+    from wiring import settings
+
+    return Rescore.open(settings("scorer")).chunks(scoring_run_id)
+
+
+@task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five find a scan that kills workers
+def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
+    """Read, infer and settle one chunk."""
+    from braintumor.rescoring.job import Rescore
+    from wiring import settings
+
+    get_current_context()["chunk_number"] = chunk_number
+    found = settings("scorer")
+    counts = Rescore.open(found).score(scoring_run_id, chunk_number)
+    lineage.tell(found, reads=["scan", found.models_uri], writes=["prediction"])
+    return counts
+
+
+@task(pool="score", trigger_rule="all_done")  # where a chunk failed, what the others changed is shown all the same
+def report(scoring_run_id: int | None) -> dict[str, int]:
+    """Write the page of which standing answers changed."""
+    from braintumor.rescoring.job import Rescore
+    from wiring import reports_url, settings
+
+    made = Rescore.open(settings("scorer")).report(scoring_run_id, reports_url=reports_url())
+    print(made["markdown"])
+    return {"count_compared": made["count_compared"], "count_flip": made["count_flip"]}
+
+
+@task(trigger_rule="all_done")
+def reconcile(scoring_run_id: int | None) -> str:
+    """Prove that the rescore balances."""
+    from braintumor.rescoring.job import Rescore
+    from wiring import settings
+
+    balance = Rescore.open(settings("scorer")).reconcile(scoring_run_id)
+    print(balance)
+    return str(balance)
+
 
 @dag(
     dag_id="rescore_history",
@@ -34,130 +160,10 @@ from wiring import DEFAULT_ARGS
     tags=["braintumor", "scoring"],
     doc_md=__doc__,
     on_failure_callback=notifying.failed,
-    params={
-        "of": Param(
-            None,
-            type=["null", "array"],
-            items={"type": "string", "minLength": 1},
-            title="Answered by",
-            description="Names of models: scans whose standing answer is theirs. Empty: any withdrawn model.",
-            section="Which scans",
-        ),
-        "since": Param(
-            None,
-            type=["null", "string"],
-            format="date-time",
-            title="Answered since",
-            description="Only answers that were scored from this time on.",
-            section="Which scans",
-        ),
-        "until": Param(
-            None,
-            type=["null", "string"],
-            format="date-time",
-            title="Answered until",
-            description="Only answers that were scored before this time.",
-            section="Which scans",
-        ),
-        "limit": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            title="At most so many scans",
-            description="Those answered last first; the others wait for another rescore. Empty: all of them.",
-            section="Which scans",
-        ),
-        "reason": Param(
-            type="string",
-            minLength=1,
-            pattern=r"\S",
-            title="Reason",
-            description="Why people are to be told another answer. It stays on record with your name.",
-            section="Who answers",
-        ),
-        "model": Param(
-            None,
-            type=["null", "string"],
-            minLength=1,
-            title="Model",
-            description="Name of the model that answers. Empty: the champion.",
-            section="Who answers",
-        ),
-        "approve": Param(
-            False,
-            type="boolean",
-            title="Also if it is not the champion",
-            description="Approve that this model's answers stand: one that was champion, or that the gate passed.",
-            section="Who answers",
-        ),
-        "chunk_size": Param(
-            200,
-            type="integer",
-            minimum=1,
-            maximum=5000,
-            title="Chunk size",
-            description="Scans a task scores.",
-            section="Work",
-        ),
-    },
+    params=_FORM,
 )
 def rescore_history() -> None:
     """Wire ask -> chunks -> score (mapped) -> report and reconcile."""
-
-    @task
-    def ask() -> int:
-        """Pin the model, record who asks and why, take up the scans."""
-        from braintumor.rescoring.job import Rescore
-        from braintumor.rescoring.request import Request
-        from wiring import settings
-
-        context = get_current_context()
-        params = context["params"]
-        request = Request.of_form(params, actor=notifying.actor_of(context))
-        run_key = f"rescore_history {context['run_id']}"
-        run = Rescore.open(settings("scorer")).ask(request, run_key=run_key, chunk_size=params["chunk_size"], say=print)
-        return run.scoring_run_id
-
-    @task
-    def chunks(scoring_run_id: int) -> list[int]:
-        """The chunks that the scans were divided into."""
-        from braintumor.rescoring.job import Rescore
-        from wiring import settings
-
-        return Rescore.open(settings("scorer")).chunks(scoring_run_id)
-
-    @task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five find a scan that kills workers
-    def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
-        """Read, infer and settle one chunk."""
-        from braintumor.rescoring.job import Rescore
-        from wiring import settings
-
-        get_current_context()["chunk_number"] = chunk_number
-        found = settings("scorer")
-        counts = Rescore.open(found).score(scoring_run_id, [chunk_number])
-        lineage.tell(found, reads=["scan", found.models_uri], writes=["prediction"])
-        return counts
-
-    @task(pool="score", trigger_rule="all_done")  # where a chunk failed, what the others changed is shown all the same
-    def report(scoring_run_id: int | None) -> dict[str, int]:
-        """Write the page of which standing answers changed."""
-        from braintumor.rescoring.job import Rescore
-        from wiring import reports_url, settings
-
-        made = Rescore.open(settings("scorer")).report(scoring_run_id, reports_url=reports_url())
-        print(made["markdown"])
-        return {"count_compared": made["count_compared"], "count_flip": made["count_flip"]}
-
-    @task(trigger_rule="all_done")
-    def reconcile(scoring_run_id: int | None) -> str:
-        """Prove that the rescore balances."""
-        from braintumor.rescoring.job import Rescore
-        from wiring import settings
-
-        balance = Rescore.open(settings("scorer")).reconcile(scoring_run_id)
-        print(balance)
-        return str(balance)
-
     run_id = ask()
     score.partial(scoring_run_id=run_id).expand(chunk_number=chunks(run_id)) >> [report(run_id), reconcile(run_id)]
 

@@ -22,6 +22,21 @@ from braintumor.variables import REVIEWED_SCHEDULE
 from wiring import DEFAULT_ARGS, REVIEWED_LABELS, schedule
 
 
+@task(outlets=[REVIEWED_LABELS])
+def ask() -> int:
+    """Ask for a retrain where enough labels are new."""
+    from braintumor.dataset.reviewed import request_retrain
+    from wiring import settings
+
+    found = settings("trainer")
+    count = request_retrain(found, request_key=get_current_context()["run_id"])
+    lineage.tell(found, reads=["review"], writes=["requested_label"])
+    if not count:
+        raise AirflowSkipException("Too few new labels: `braintumor dataset reviewed` shows how many.")
+    print(f"{count} new labels ask for a retrain")
+    return count
+
+
 @dag(
     dag_id="reviewed_labels",
     schedule=schedule(REVIEWED_SCHEDULE),
@@ -34,21 +49,6 @@ from wiring import DEFAULT_ARGS, REVIEWED_LABELS, schedule
 )
 def reviewed_labels() -> None:
     """Wire the one task, whose success is the asset's event."""
-
-    @task(outlets=[REVIEWED_LABELS])
-    def ask() -> int:
-        """Ask for a retrain where enough labels are new."""
-        from braintumor.dataset.reviewed import request_retrain
-        from wiring import settings
-
-        found = settings("trainer")
-        count = request_retrain(found, request_key=get_current_context()["run_id"])
-        lineage.tell(found, reads=["review"], writes=["requested_label"])
-        if not count:
-            raise AirflowSkipException("Too few new labels: `braintumor dataset reviewed` shows how many.")
-        print(f"{count} new labels ask for a retrain")
-        return count
-
     ask()
 
 

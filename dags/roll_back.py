@@ -19,6 +19,55 @@ import lineage
 import notifying
 from wiring import CHAMPION, DEFAULT_ARGS
 
+_FORM = {
+    "to": Param(
+        None,
+        type=["null", "string"],
+        minLength=1,
+        title="Back to",
+        description="Name or number of a former champion. Empty: the one before today's.",
+        section="Models",
+    ),
+    "withdraw": Param(
+        False,
+        type="boolean",
+        title="Withdraw today's champion",
+        description="Its standing answers return to the worklist, and only an override promotes it again.",
+        section="Models",
+    ),
+    "reason": Param(
+        type="string",
+        minLength=5,
+        pattern=r"\S.*\S",
+        title="Reason",
+        description="Why, for the ledger, where it stays. The people who are told do not get it. Name no patient.",
+        section="On record",
+    ),
+}
+
+
+@task(outlets=[CHAMPION])
+def change_champion() -> str:
+    """Roll back, with or without a withdrawal; returns the champion's name."""
+    from braintumor.evaluation.promotion import roll_back
+    from wiring import settings
+
+    context, found = get_current_context(), settings("promoter")
+    params = context["params"]
+    done = roll_back(
+        found,
+        to=params["to"],
+        request_key=f"roll_back {context['run_id']}",
+        actor=notifying.actor_of(context),
+        reason=params["reason"],
+        with_withdrawal=params["withdraw"],
+        say=print,
+    )
+    print(f"replaced: {done.replaced.model_name if done.replaced else 'nobody, nothing was changed'}")
+    lineage.tell(found, reads=["promotion"], writes=["promotion"])
+    notifying.rolled_back(context, done, with_withdrawal=params["withdraw"])
+    return done.champion.model_name
+
 
 @dag(
     dag_id="roll_back",
@@ -30,57 +79,10 @@ from wiring import CHAMPION, DEFAULT_ARGS
     tags=["braintumor", "models"],
     doc_md=__doc__,
     on_failure_callback=notifying.failed,
-    params={
-        "to": Param(
-            None,
-            type=["null", "string"],
-            minLength=1,
-            title="Back to",
-            description="Name or number of a former champion. Empty: the one before today's.",
-            section="Models",
-        ),
-        "withdraw": Param(
-            False,
-            type="boolean",
-            title="Withdraw today's champion",
-            description="Its standing answers return to the worklist, and only an override promotes it again.",
-            section="Models",
-        ),
-        "reason": Param(
-            type="string",
-            minLength=5,
-            pattern=r"\S.*\S",
-            title="Reason",
-            description="Why, for the ledger, where it stays. The people who are told do not get it. Name no patient.",
-            section="On record",
-        ),
-    },
+    params=_FORM,
 )
 def roll_back() -> None:
     """Wire the one task."""
-
-    @task(outlets=[CHAMPION])
-    def change_champion() -> str:
-        """Roll back, with or without a withdrawal; returns the champion's name."""
-        from braintumor.evaluation.promotion import roll_back
-        from wiring import settings
-
-        context, found = get_current_context(), settings("promoter")
-        params = context["params"]
-        done = roll_back(
-            found,
-            to=params["to"],
-            request_key=f"roll_back {context['run_id']}",
-            actor=notifying.actor_of(context),
-            reason=params["reason"],
-            with_withdrawal=params["withdraw"],
-            say=print,
-        )
-        print(f"replaced: {done.replaced.model_name if done.replaced else 'nobody, nothing was changed'}")
-        lineage.tell(found, reads=["promotion"], writes=["promotion"])
-        notifying.rolled_back(context, done, with_withdrawal=params["withdraw"])
-        return done.champion.model_name
-
     change_champion()
 
 

@@ -35,6 +35,228 @@ from wiring import CHAMPION, DEFAULT_ARGS, REVIEWED_LABELS, schedule
 _POLICY = "ask"
 _RECIPES = [name.strip() for name in RECIPES.text().split(",")]
 
+_FORM = {
+    "recipes": Param(
+        _RECIPES,
+        type="array",
+        items={"type": "string", "enum": recipe_names()},
+        examples=recipe_names(),
+        minItems=1,
+        uniqueItems=True,
+        title="Recipes",
+        description="One model is trained for each.",
+        section="Training",
+    ),
+    "dataset_uri": Param(
+        None,
+        type=["null", "string"],
+        pattern="^s3://.+",
+        title="S3 prefix of the labelled images",
+        description="Empty: the setting BRAINTUMOR_DATASET_URI.",
+        section="Training",
+    ),
+    "epochs": Param(
+        None,
+        type=["null", "integer"],
+        minimum=1,
+        maximum=1000,
+        title="Epochs",
+        description="At most so many in the frozen stage. Empty: each recipe's own number.",
+        section="Set by hand, for every recipe",
+    ),
+    "dropout": Param(
+        None,
+        type=["null", "number"],
+        minimum=0,
+        exclusiveMaximum=1,
+        title="Dropout",
+        description="Rate on the pooled features. Empty: each recipe's own.",
+        section="Set by hand, for every recipe",
+    ),
+    "learning_rate": Param(
+        None,
+        type=["null", "number"],
+        exclusiveMinimum=0,
+        exclusiveMaximum=1,
+        title="Learning rate",
+        description="Of Adam in the frozen stage. Empty: each recipe's own.",
+        section="Set by hand, for every recipe",
+    ),
+    "overrides": Param(
+        {},
+        type="object",
+        title="Other values",
+        description='Any other value of a recipe, as JSON: {"batch_size": 64, "augmentation": {"zoom": 0.2}}; '
+        '{"augmentation": false} leaves augmentation out. Checked before anything is trained. What is set by hand '
+        "is on record with the model.",
+        section="Set by hand, for every recipe",
+    ),
+    "policy": Param(
+        _POLICY,
+        type="string",
+        enum=["ask", "auto", "never"],
+        title="Promotion policy",
+        description="What happens to a model that passes the gate: ask a person, promote it, or only record it.",
+        section="Promotion",
+    ),
+    "preview_scans": Param(
+        500,
+        type="integer",
+        minimum=0,
+        maximum=5000,
+        title="Scans of the flip preview",
+        description="So many of the newest scans that the champion answered are scored by the candidate too, to "
+        "show which answers would change. 0: none.",
+        section="Promotion",
+    ),
+}
+
+
+@task
+def snapshot() -> str:
+    """Record the labelled images with their splits."""
+    from braintumor.dataset.snapshot import snapshot_of
+    from wiring import settings
+
+    found, prefix = settings("trainer"), get_current_context()["params"]["dataset_uri"]
+    taken = snapshot_of(found, prefix)
+    lineage.tell(found, reads=[prefix or found.dataset_uri, "reviewed_frame"], writes=["snapshot"])
+    print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} copies folded")
+    for reason, count in taken.left_out_by_reason().items():  # addresses can name patients: they stay in Postgres
+        print(f"left out: {count} images: {reason}")
+    if taken.left_out:
+        print(f"which: select left_out from braintumor.snapshot where snapshot_id = '{taken.snapshot_id}'")
+    return taken.snapshot_id
+
+
+@task
+def recipes() -> list[str]:
+    """The recipes of this run, checked before hours are spent."""
+    from braintumor.modelling.recipe import Recipe
+    from training_process import set_by_hand
+
+    params = get_current_context()["params"]
+    return [Recipe.load(name).override(**set_by_hand(params)).name for name in params["recipes"]]
+
+
+@task(queue="gpu", pool="gpu", map_index_template="{{ recipe }}")
+def train(recipe: str, snapshot_id: str) -> str:
+    """Train one recipe in an interpreter of its own; returns the model's name."""
+    from training_process import set_by_hand, train_in_subprocess
+    from wiring import settings
+
+    context = get_current_context()
+    context["recipe"] = recipe
+    found, overrides = settings("trainer"), set_by_hand(context["params"])
+    run_key = context["run_id"]
+    name = train_in_subprocess(found, recipe, snapshot_id=snapshot_id, run_key=run_key, overrides=overrides)
+    lineage.tell(found, reads=["snapshot"], writes=["model_version", found.models_uri])
+    return name
+
+
+@task(map_index_template="{{ model_name }}")
+def evaluate(model_name: str) -> str:
+    """Judge one model on the validation and test splits, with the engine that will serve it."""
+    from braintumor.evaluation.job import evaluate_model
+    from wiring import settings
+
+    context = get_current_context()
+    context["model_name"] = model_name
+    found = settings("trainer")
+    evaluated = evaluate_model(found, model_name, look_key=context["run_id"], say=print)
+    lineage.tell(found, reads=["model_version", "snapshot"], writes=["evaluation"])
+    return evaluated
+
+
+@task_group
+def candidate(recipe: str, snapshot_id: str) -> None:
+    """One recipe by itself: its failure leaves the others alone."""
+    evaluate(train(recipe, snapshot_id))
+
+
+@task(trigger_rule="all_done", queue="gpu")  # its workers have TensorFlow; the GPU itself is not used
+def gate(recipes: list[str] | None) -> dict[str, Any]:
+    """Validation picks the candidate; the gate's rules pass or refuse it on test, and ask whether it is whole."""
+    from braintumor.evaluation.selection import judge_run
+    from wiring import settings
+
+    context = get_current_context()
+    found = settings("trainer")
+    verdict = judge_run(found, context["run_id"], recipes or [])
+    print(verdict["markdown"])
+    lineage.tell(found, reads=["evaluation"], writes=["gate_verdict"])
+    notifying.refused(context, verdict)
+    return verdict
+
+
+@task(pool="score")
+def preview(verdict: dict[str, Any]) -> dict[str, Any]:
+    """What would the candidate have said of production's newest scans?"""
+    from braintumor.preview.job import preview_candidate
+    from wiring import reports_url, settings
+
+    if not verdict["is_passed"]:
+        raise AirflowSkipException("The gate refused the candidate: there is nothing to ask or to promote.")
+    found, scans = settings("scorer"), get_current_context()["params"]["preview_scans"]
+    made = preview_candidate(found, verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
+    print(made["markdown"])
+    lineage.tell(found, reads=["prediction", found.scans_uri, found.models_uri], writes=["shadow_prediction"])
+    return made
+
+
+@task.branch(trigger_rule="none_failed")  # a refused candidate has no preview
+def route(verdict: dict[str, Any]) -> str | None:
+    """Where the verdict leads under this run's policy."""
+    if not verdict["is_passed"]:
+        return None
+    return {"ask": "approve", "auto": "promote", "never": None}[get_current_context()["params"]["policy"]]
+
+
+@task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
+def promote(verdict: dict[str, Any]) -> bool:
+    """Make the candidate the champion; a retry changes nothing."""
+    from braintumor.evaluation.promotion import promote_candidate
+    from wiring import settings
+
+    context, found = get_current_context(), settings("promoter")
+    is_new = promote_candidate(
+        found,
+        verdict["gate_verdict_id"],
+        approval=context["ti"].xcom_pull(task_ids="approve"),
+        must_be_approved=context["params"]["policy"] == "ask",
+        say=print,
+    )
+    lineage.tell(found, reads=["gate_verdict", "approval_answer"], writes=["promotion"])
+    notifying.promoted(context, verdict, is_new=is_new)
+    return is_new
+
+
+@task
+def keep_answer(verdict: dict[str, Any]) -> str:
+    """Put on record who approved or rejected."""
+    from braintumor.evaluation.approval import record_answer
+    from wiring import settings
+
+    context = get_current_context()
+    approval = context["ti"].xcom_pull(task_ids="approve")
+    if approval is None:
+        raise AirflowSkipException("Nobody was asked.")
+    found = settings("promoter")
+    answer = record_answer(found, verdict["gate_verdict_id"], approval)
+    lineage.tell(found, reads=["gate_verdict"], writes=["approval_answer"])
+    notifying.rejected(context, verdict, answer)
+    return str(answer)
+
+
+@task
+def reconcile(recipes: list[str]) -> str:
+    """Prove that every recipe came to an evaluated model."""
+    from braintumor.evaluation.selection import require_every_model
+    from wiring import settings
+
+    count = require_every_model(settings("trainer"), get_current_context()["run_id"], recipes)
+    return f"{count} of {count} recipes came to an evaluated model"
+
 
 @dag(
     dag_id="weekly_retrain",
@@ -46,220 +268,10 @@ _RECIPES = [name.strip() for name in RECIPES.text().split(",")]
     doc_md=__doc__,
     on_failure_callback=notifying.failed,
     deadline=notifying.retrain_deadline(policy=_POLICY),
-    params={
-        "recipes": Param(
-            _RECIPES,
-            type="array",
-            items={"type": "string", "enum": recipe_names()},
-            examples=recipe_names(),
-            minItems=1,
-            uniqueItems=True,
-            title="Recipes",
-            description="One model is trained for each.",
-            section="Training",
-        ),
-        "dataset_uri": Param(
-            None,
-            type=["null", "string"],
-            pattern="^s3://.+",
-            title="S3 prefix of the labelled images",
-            description="Empty: the setting BRAINTUMOR_DATASET_URI.",
-            section="Training",
-        ),
-        "epochs": Param(
-            None,
-            type=["null", "integer"],
-            minimum=1,
-            maximum=1000,
-            title="Epochs",
-            description="At most so many in the frozen stage. Empty: each recipe's own number.",
-            section="Set by hand, for every recipe",
-        ),
-        "dropout": Param(
-            None,
-            type=["null", "number"],
-            minimum=0,
-            exclusiveMaximum=1,
-            title="Dropout",
-            description="Rate on the pooled features. Empty: each recipe's own.",
-            section="Set by hand, for every recipe",
-        ),
-        "learning_rate": Param(
-            None,
-            type=["null", "number"],
-            exclusiveMinimum=0,
-            exclusiveMaximum=1,
-            title="Learning rate",
-            description="Of Adam in the frozen stage. Empty: each recipe's own.",
-            section="Set by hand, for every recipe",
-        ),
-        "overrides": Param(
-            {},
-            type="object",
-            title="Other values",
-            description='Any other value of a recipe, as JSON: {"batch_size": 64, "augmentation": {"zoom": 0.2}}; '
-            '{"augmentation": false} leaves augmentation out. Checked before anything is trained. What is set by hand '
-            "is on record with the model.",
-            section="Set by hand, for every recipe",
-        ),
-        "policy": Param(
-            _POLICY,
-            type="string",
-            enum=["ask", "auto", "never"],
-            title="Promotion policy",
-            description="What happens to a model that passes the gate: ask a person, promote it, or only record it.",
-            section="Promotion",
-        ),
-        "preview_scans": Param(
-            500,
-            type="integer",
-            minimum=0,
-            maximum=5000,
-            title="Scans of the flip preview",
-            description="So many of the newest scans that the champion answered are scored by the candidate too, to "
-            "show which answers would change. 0: none.",
-            section="Promotion",
-        ),
-    },
+    params=_FORM,
 )
 def weekly_retrain() -> None:
     """Wire snapshot -> train, evaluate (mapped) -> gate -> preview -> approve or not -> promote; and reconcile."""
-
-    @task
-    def snapshot() -> str:
-        """Record the labelled images with their splits."""
-        from braintumor.dataset.snapshot import snapshot_of
-        from wiring import settings
-
-        found, prefix = settings("trainer"), get_current_context()["params"]["dataset_uri"]
-        taken = snapshot_of(found, prefix)
-        lineage.tell(found, reads=[prefix or found.dataset_uri, "reviewed_frame"], writes=["snapshot"])
-        print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} copies folded")
-        for reason, count in taken.left_out_by_reason().items():  # addresses can name patients: they stay in Postgres
-            print(f"left out: {count} images: {reason}")
-        if taken.left_out:
-            print(f"which: select left_out from braintumor.snapshot where snapshot_id = '{taken.snapshot_id}'")
-        return taken.snapshot_id
-
-    @task
-    def recipes() -> list[str]:
-        """The recipes of this run, checked before hours are spent."""
-        from braintumor.modelling.recipe import Recipe
-        from training_process import set_by_hand
-
-        params = get_current_context()["params"]
-        return [Recipe.load(name).override(**set_by_hand(params)).name for name in params["recipes"]]
-
-    @task(queue="gpu", pool="gpu", map_index_template="{{ recipe }}")
-    def train(recipe: str, snapshot_id: str) -> str:
-        """Train one recipe in an interpreter of its own; returns the model's name."""
-        from training_process import set_by_hand, train_in_subprocess
-        from wiring import settings
-
-        context = get_current_context()
-        context["recipe"] = recipe
-        found, overrides = settings("trainer"), set_by_hand(context["params"])
-        run_key = context["run_id"]
-        name = train_in_subprocess(found, recipe, snapshot_id=snapshot_id, run_key=run_key, overrides=overrides)
-        lineage.tell(found, reads=["snapshot"], writes=["model_version", found.models_uri])
-        return name
-
-    @task(map_index_template="{{ model_name }}")
-    def evaluate(model_name: str) -> str:
-        """Judge one model on the validation and test splits, with the engine that will serve it."""
-        from braintumor.evaluation.job import evaluate_model
-        from wiring import settings
-
-        context = get_current_context()
-        context["model_name"] = model_name
-        found = settings("trainer")
-        evaluated = evaluate_model(found, model_name, look_key=context["run_id"], say=print)
-        lineage.tell(found, reads=["model_version", "snapshot"], writes=["evaluation"])
-        return evaluated
-
-    @task_group
-    def candidate(recipe: str, snapshot_id: str) -> None:
-        """One recipe by itself: its failure leaves the others alone."""
-        evaluate(train(recipe, snapshot_id))
-
-    @task(trigger_rule="all_done", queue="gpu")  # its workers have TensorFlow; the GPU itself is not used
-    def gate(recipes: list[str] | None) -> dict[str, Any]:
-        """Validation picks the candidate; the gate's rules pass or refuse it on test, and ask whether it is whole."""
-        from braintumor.evaluation.selection import judge_run
-        from wiring import settings
-
-        context = get_current_context()
-        found = settings("trainer")
-        verdict = judge_run(found, context["run_id"], recipes or [])
-        print(verdict["markdown"])
-        lineage.tell(found, reads=["evaluation"], writes=["gate_verdict"])
-        notifying.refused(context, verdict)
-        return verdict
-
-    @task(pool="score")
-    def preview(verdict: dict[str, Any]) -> dict[str, Any]:
-        """What would the candidate have said of production's newest scans?"""
-        from braintumor.preview.job import preview_candidate
-        from wiring import reports_url, settings
-
-        if not verdict["is_passed"]:
-            raise AirflowSkipException("The gate refused the candidate: there is nothing to ask or to promote.")
-        found, scans = settings("scorer"), get_current_context()["params"]["preview_scans"]
-        made = preview_candidate(found, verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
-        print(made["markdown"])
-        lineage.tell(found, reads=["prediction", found.scans_uri, found.models_uri], writes=["shadow_prediction"])
-        return made
-
-    @task.branch(trigger_rule="none_failed")  # a refused candidate has no preview
-    def route(verdict: dict[str, Any]) -> str | None:
-        """Where the verdict leads under this run's policy."""
-        if not verdict["is_passed"]:
-            return None
-        return {"ask": "approve", "auto": "promote", "never": None}[get_current_context()["params"]["policy"]]
-
-    @task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
-    def promote(verdict: dict[str, Any]) -> bool:
-        """Make the candidate the champion; a retry changes nothing."""
-        from braintumor.evaluation.promotion import promote_candidate
-        from wiring import settings
-
-        context, found = get_current_context(), settings("promoter")
-        is_new = promote_candidate(
-            found,
-            verdict["gate_verdict_id"],
-            approval=context["ti"].xcom_pull(task_ids="approve"),
-            must_be_approved=context["params"]["policy"] == "ask",
-            say=print,
-        )
-        lineage.tell(found, reads=["gate_verdict", "approval_answer"], writes=["promotion"])
-        notifying.promoted(context, verdict, is_new=is_new)
-        return is_new
-
-    @task
-    def keep_answer(verdict: dict[str, Any]) -> str:
-        """Put on record who approved or rejected."""
-        from braintumor.evaluation.approval import record_answer
-        from wiring import settings
-
-        context = get_current_context()
-        approval = context["ti"].xcom_pull(task_ids="approve")
-        if approval is None:
-            raise AirflowSkipException("Nobody was asked.")
-        found = settings("promoter")
-        answer = record_answer(found, verdict["gate_verdict_id"], approval)
-        lineage.tell(found, reads=["gate_verdict"], writes=["approval_answer"])
-        notifying.rejected(context, verdict, answer)
-        return str(answer)
-
-    @task
-    def reconcile(recipes: list[str]) -> str:
-        """Prove that every recipe came to an evaluated model."""
-        from braintumor.evaluation.selection import require_every_model
-        from wiring import settings
-
-        count = require_every_model(settings("trainer"), get_current_context()["run_id"], recipes)
-        return f"{count} of {count} recipes came to an evaluated model"
-
     approve = KeptApproval(
         task_id="approve",
         subject="Promote {{ ti.xcom_pull(task_ids='gate')['model_name'] }}?",

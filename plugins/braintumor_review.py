@@ -56,7 +56,7 @@ class NewSitting(BaseModel):
 
 
 class NewAnswer(BaseModel):
-    """What a person says of a frame; see ``braintumor.review.answers.Answer``."""
+    """What a person says of a frame; see ``braintumor.review.answers.ReviewAnswer``."""
 
     model_config = ConfigDict(extra="forbid")
     request_key: str = Field(min_length=16, max_length=64)
@@ -216,14 +216,14 @@ def start(caller: _CallerDep, wanted: NewSitting) -> JSONResponse:
 @app.post("/answers", dependencies=_writes)
 def answer(caller: _CallerDep, given: NewAnswer) -> JSONResponse:
     """Save an answer, once for each request key."""
-    from braintumor.review.answers import Answer, save_answer
+    from braintumor.review.answers import ReviewAnswer, save_answer
     from braintumor.review.finding import Finding
 
     if given.finding not in set(Finding):
         raise HTTPException(422, f"No such finding. Allowed: {', '.join(Finding)}.")
     values = given.model_dump() | {"finding": Finding(given.finding)}
     _, engine, _ = opened()
-    saved = save_answer(engine, Answer(**values), person=caller.person)
+    saved = save_answer(engine, ReviewAnswer(**values), person=caller.person)
     return JSONResponse({"review_id": saved.review_id, "is_blind": saved.is_blind}, headers=_LOCKED)
 
 

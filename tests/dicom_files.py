@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
-from braintumor.imaging.frames import Decoded, Limits, decode
-from braintumor.imaging.rejection import Rejection
-
 NAME, PATIENT, STUDY = "Jane^Doe", "PAT-4711", "1.2.826.0.1.3680043.8.498.77"
 RAMP = np.rint(np.add.outer(np.arange(64) * 2, np.arange(48) * 2.7)).astype(np.uint8)
 
@@ -42,6 +39,8 @@ def changed(name: str = "MR_small.dcm", **tags: Any) -> bytes:
             dataset.pop(keyword, None)
         else:
             setattr(dataset, keyword, value)
+            if dataset[keyword].VR == "US or SS":
+                dataset[keyword].VR = "SS" if dataset.PixelRepresentation else "US"
     return written(dataset)
 
 
@@ -73,20 +72,6 @@ def patched(data: bytes, old: bytes, new: bytes) -> bytes:
     """Bytes replaced once, where pydicom would not write what we want."""
     assert data.count(old) >= 1
     return data.replace(old, new, 1)
-
-
-def frame(data: bytes) -> NDArray[np.uint8]:
-    decoded = decode(data)
-    assert isinstance(decoded, Decoded), decoded
-    (only,) = decoded.frames
-    assert only.pixels.dtype == np.uint8
-    return only.pixels
-
-
-def rejected(data: bytes, limits: Limits | None = None) -> Rejection:
-    result = decode(data, limits=limits)
-    assert isinstance(result, Rejection), result
-    return result
 
 
 def peak_bytes(call: Callable[[], object]) -> int:

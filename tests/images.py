@@ -1,14 +1,19 @@
-"""Labelled images as the library reads them, made from pixels."""
+"""Phantoms as files, and labelled images as the library reads them, made from pixels."""
 
 from __future__ import annotations
 
+import io
 from hashlib import sha256
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from braintumor.dataset.appearance import appearance_of
 from braintumor.dataset.fingerprint import perceptual_hashes
 from braintumor.dataset.image import LabelledImage
+from braintumor.imaging.phantom import draw
 from braintumor.labels import TumorClass
 
 
@@ -26,3 +31,25 @@ def labelled_image(
         appearance=appearance_of(pixels),
         patient=patient,
     )
+
+
+def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    """The file that Pillow writes."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def png_of(pixels: NDArray[Any], **options: Any) -> bytes:
+    """Pixels as a PNG."""
+    return saved(Image.fromarray(pixels), **options)
+
+
+def jpeg_of(pixels: NDArray[Any], **options: Any) -> bytes:
+    """Pixels as a JPEG, of quality 95."""
+    return saved(Image.fromarray(pixels), "JPEG", quality=95, **options)
+
+
+def png(label: TumorClass = TumorClass.GLIOMA, *, seed: int = 5) -> bytes:
+    """A phantom as a PNG."""
+    return png_of(draw(label, seed=seed).pixels)

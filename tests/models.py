@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from braintumor import database, ledger, registry
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.registry import ModelVersion
+from braintumor.serving.artefact import MANIFEST, REFERENCE
 from braintumor.settings import Settings
 from tests.sql import change, rows
 
@@ -91,3 +93,11 @@ def pass_gate(settings: Settings, name: str, *, days_ago: int = 0, run_key: str 
 def champions(settings: Settings) -> Sequence[str]:
     """All rows of the view: one name, or none."""
     return [name for (name,) in rows(settings, "select model_name from champion")]
+
+
+def of_before(folder: Path) -> None:
+    """As a version without reference embeddings, and with one threshold for all classes, wrote it."""
+    (folder / REFERENCE).unlink()
+    manifest = json.loads((folder / MANIFEST).read_text())
+    del manifest["out_of_distribution_above"], manifest["sha256s"][REFERENCE]
+    (folder / MANIFEST).write_text(json.dumps({**manifest, "low_confidence_below": 0.6}))

@@ -107,3 +107,28 @@ def assert_each_is_there_once(settings: Settings, *, count_scored: int, count_re
     assert len(rejections) == count_rejected
     assert score_night(settings, run_key="once more").count_known == count_scored + count_rejected
     assert rows(settings, content) == before
+
+
+def remove(settings: Settings, name: str) -> None:
+    """Delete one object below the scans prefix."""
+    ObjectStore.connect(settings).delete([S3Uri.parse(settings.require("scans_uri")) / name])
+
+
+def states(settings: Settings) -> list[str]:
+    """Of every scan, in the order of their IDs."""
+    return [str(state) for (state,) in rows(settings, "select state::text from scan order by scan_id")]
+
+
+def past_nights(settings: Settings, arrivals: dict[int, int]) -> None:
+    """Finished nights of the same prefix: days ago -> arrivals."""
+    for days, arrived in arrivals.items():
+        change(
+            settings,
+            """
+            insert into scoring_run (run_key, scans_uri, model_version_id, engine, count_new, started_at, listed_at)
+            select 'past ' || :days, :uri, 1, 'tests', :count, started, started
+            from (select now() - make_interval(days => :days) as started) as past""",
+            days=days,
+            count=arrived,
+            uri=settings.require("scans_uri"),
+        )

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import text
 
 from braintumor import database
+from braintumor.labels import CLASSES, TumorClass
 from braintumor.settings import Settings
 
 
@@ -36,3 +37,27 @@ def let_answer(settings: Settings, model_version_id: int) -> None:
         where scoring_run_id in (select scoring_run_id from prediction)""",
         model=model_version_id,
     )
+
+
+def say(settings: Settings, table: str, scan_id: int, label: TumorClass, confidence: float) -> None:
+    """Put an answer into a model's mouth."""
+    others = (1 - confidence) / 3
+    values = {f"p_{c.value}": confidence if c is label else others for c in CLASSES}
+    columns = ", ".join(f"probability_{c.value} = :p_{c.value}" for c in CLASSES)
+    change(
+        settings,
+        f"update {table} set predicted_class = :label, confidence = :confidence, {columns} where scan_id = :scan",
+        label=label.value,
+        confidence=confidence,
+        scan=scan_id,
+        **values,
+    )
+
+
+READERS = """
+    select distinct view.relname
+    from pg_depend
+    join pg_rewrite on pg_rewrite.oid = pg_depend.objid
+    join pg_class as view on view.oid = pg_rewrite.ev_class
+    where pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.refobjid = cast(:table as regclass)"""
+"""Views that read a table, as Postgres knows it."""

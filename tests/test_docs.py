@@ -23,15 +23,12 @@ from braintumor.serving.answer import ReviewReason
 from braintumor.settings import Settings
 from embedded.stack import Stack
 from tests.conftest import as_role
+from tests.documents import blocks
 from tests.models import add_model, promote
 from tests.sql import rows
 
 PROJECT = Path(__file__).parent.parent
 PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").rglob("*.md"))]
-
-
-def blocks(path: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", path.read_text(), flags=re.DOTALL)
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
@@ -63,9 +60,9 @@ def test_every_query_of_the_documents_runs_as_its_reader_and_finds_rows(
     engine.dispose()
     for page in PAGES:
         reader = as_role(stack, settings, Role.ANALYST) if page.stem in {"analyst", "README"} else settings
-        for query in blocks(page, "sql"):
+        for query in blocks(page.read_text(), "sql"):
             assert rows(reader, query), query
-    assert len(blocks(PROJECT / "docs" / "analyst.md", "sql")) >= 15
+    assert len(blocks((PROJECT / "docs" / "analyst.md").read_text(), "sql")) >= 15
 
 
 _EVALUATION = """

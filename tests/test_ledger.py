@@ -19,8 +19,8 @@ from braintumor.registry import ModelVersion
 from braintumor.scoring.night import Night, score_night
 from braintumor.serving.answer import ReviewReason
 from braintumor.settings import Settings
+from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
-from tests.scoring.test_night import png
 from tests.sql import change, rows
 
 

@@ -16,7 +16,7 @@ from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from braintumor.variables import LOG_FORMAT
 from tests.conftest import run_braintumor
-from tests.scoring.test_night import png
+from tests.images import png
 from tests.sql import rows
 
 Put = Callable[[str, bytes], None]

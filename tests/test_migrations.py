@@ -12,7 +12,7 @@ from braintumor.errors import MigrationError
 from braintumor.scoring.night import score_night
 from braintumor.scoring.run import load_run
 from braintumor.settings import Settings
-from tests.scoring.test_night import png
+from tests.images import png
 
 
 @pytest.fixture

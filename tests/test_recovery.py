@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,8 +17,8 @@ from braintumor.scoring.external import predict_files
 from braintumor.scoring.night import Night, score_night
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
-from embedded.postgres import program
 from embedded.stack import Stack
+from tests.documents import blocks, run_block
 from tests.nights import assert_nothing_is_half_written, expire_leases
 from tests.sql import rows
 
@@ -35,21 +32,6 @@ def section(title: str) -> str:
     return PAGE.split(f"\n## {title}\n")[1].split("\n## ")[0]
 
 
-def blocks(title: str, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", section(title), flags=re.DOTALL)
-
-
-def run(script: str, settings: Settings, backup: Path) -> None:
-    """A block of the page, in a shell that finds Postgres' programs and the command."""
-    commands = Path(sys.executable).parent
-    path = os.pathsep.join([str(Path(program("psql")).parent), str(commands), os.environ["PATH"]])
-    environment = {**os.environ, **settings.to_environment(), "BACKUP": str(backup), "PATH": path}
-    done = subprocess.run(
-        ["bash", "-eu", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def destroy(stack: Stack, settings: Settings) -> None:
     """The database is gone; what there is now under its name is an empty one."""
     name = str(database.connect(settings).url.database)
@@ -58,9 +40,9 @@ def destroy(stack: Stack, settings: Settings) -> None:
 
 
 def restore(settings: Settings, backup: Path) -> None:
-    for script in blocks("Restore", "sh"):
-        run(script, settings, backup)
-    for query in blocks("Restore", "sql"):
+    for script in blocks(section("Restore"), "sh"):
+        run_block(script, settings, backup)
+    for query in blocks(section("Restore"), "sql"):
         assert rows(settings, query)
 
 
@@ -77,7 +59,7 @@ def test_after_a_restore_the_next_night_scores_what_is_new_and_nothing_else(
     score_night(settings, run_key="first")
     answered = "select scan_id, frame_index, scored_at, probability_glioma from prediction where scoring_run_id = 1"
     before = rows(settings, answered)
-    run(*blocks("Dump", "sh"), settings, tmp_path)
+    run_block(*blocks(section("Dump"), "sh"), settings, tmp_path)
     destroy(stack, settings)
     restore(settings, tmp_path)
     put_scans(settings, tmp_path, count=2, seed=2)
@@ -92,7 +74,7 @@ def test_after_a_restore_of_an_older_dump_the_lost_night_is_found_and_scored_aga
 ) -> None:
     put_scans(settings, tmp_path, count=2, seed=1)
     score_night(settings, run_key="first")
-    run(*blocks("Dump", "sh"), settings, tmp_path)
+    run_block(*blocks(section("Dump"), "sh"), settings, tmp_path)
     put_scans(settings, tmp_path, count=3, seed=2)
     score_night(settings, run_key="lost")
     before, given = rows(settings, ANSWERS), {number for (number,) in rows(settings, "select scan_id from scan")}
@@ -115,7 +97,7 @@ def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
     begun, _ = night.begin(run_key="broken off")
     first, *_ = night.plan(begun.scoring_run_id, chunk_size=2)
     night.score(begun.scoring_run_id, first)
-    run(*blocks("Dump", "sh"), settings, tmp_path)
+    run_block(*blocks(section("Dump"), "sh"), settings, tmp_path)
     destroy(stack, settings)
     restore(settings, tmp_path)
     expire_leases(settings)
@@ -125,14 +107,14 @@ def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
 
 
 def test_the_registry_and_s3_give_every_answer_again(stack: Stack, settings: Settings, tmp_path: Path) -> None:
-    dump, rebuild = blocks("Rebuilding answers from S3 and the registry", "sh")
+    dump, rebuild = blocks(section("Rebuilding answers from S3 and the registry"), "sh")
     put_scans(settings, tmp_path, count=3, seed=1)
     score_night(settings, run_key="first")
     before = rows(settings, ANSWERS)
     tables = {name for (name,) in rows(settings, WITHOUT_SCANS)}
-    run(dump, settings, tmp_path)
+    run_block(dump, settings, tmp_path)
     destroy(stack, settings)
-    run(rebuild, settings, tmp_path)
+    run_block(rebuild, settings, tmp_path)
     assert rows(settings, "select count(*) from scan") == [(0,)]
     assert score_night(settings, run_key="again").count_scored == 3
     assert rows(settings, ANSWERS) == before

@@ -16,10 +16,10 @@ from braintumor.scoring.morning import Alert
 from braintumor.scoring.morning_rules import MorningRules
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
-from tests.scoring.test_morning import past_nights
-from tests.scoring.test_night import png
+from tests.documents import blocks, run_block
+from tests.images import png
+from tests.nights import past_nights
 from tests.sql import change, rows
-from tests.test_recovery import run
 
 PROJECT = Path(__file__).parent.parent
 PAGE = (PROJECT / "docs" / "runbook.md").read_text()
@@ -86,14 +86,14 @@ def test_a_full_disk_is_amber_and_its_section_is_named(
 def test_vacuum_is_set_as_the_page_says_and_sightings_that_are_gone_lead_to_nothing_new(
     settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
-    (vacuum,) = re.findall(r"```sh\n(.*?)```", GROWTH, flags=re.DOTALL)
-    run(vacuum, settings, tmp_path)
+    (vacuum,) = blocks(GROWTH, "sh")
+    run_block(vacuum, settings, tmp_path)
     set_ = "select count(*) from pg_class where reloptions::text like '%autovacuum%scale_factor%'"
     assert rows(settings, set_) == [(3,)]
     put("a.png", png())
     score_night(settings, run_key="old")
     change(settings, "update scoring_run set finished_at = now() - interval '2 years'")
-    (prune,) = [query for query in re.findall(r"```sql\n(.*?)```", GROWTH, flags=re.DOTALL) if "delete" in query]
+    (prune,) = [query for query in blocks(GROWTH, "sql") if "delete" in query]
     assert rows(settings, prune) == [(1,)]
     balance = score_night(settings, run_key="new")
     assert (balance.count_seen, balance.count_known, balance.count_scored) == (1, 1, 0)

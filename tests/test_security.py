@@ -28,9 +28,9 @@ from braintumor.roles import Role
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings, setting_fields
 from tests.conftest import run_braintumor
+from tests.images import png
 from tests.models import record_model
 from tests.people import say
-from tests.scoring.test_night import png
 from tests.sql import rows
 
 PROJECT = Path(__file__).parent.parent

@@ -35,7 +35,7 @@ def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -
         columns, rows = list(answer.columns), [list(row) for row in answer.rows]
     if parquet:
         try:
-            cookbook.write_parquet(parquet, cookbook.Answer(columns=columns, rows=rows))
+            cookbook.write_parquet(parquet, cookbook.CookbookAnswer(columns=columns, rows=rows))
         except OSError as exc:
             raise unwritable(parquet, exc, option="--parquet") from exc
     elif is_json:

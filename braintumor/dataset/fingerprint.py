@@ -9,7 +9,7 @@ The hash is the DCT hash of ``imagehash`` (Zauner, "Implementation and Benchmark
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import imagehash
 import numpy as np
@@ -50,9 +50,9 @@ def perceptual_hashes(pixels: NDArray[np.uint8]) -> Hashes:
     return np.packbits(np.stack(bits), axis=1).view(np.uint64)
 
 
-def from_bytes(stored: bytes) -> Hashes:
-    """Read back ``perceptual_hashes(...).tobytes()``."""
-    return np.frombuffer(stored, np.uint64).reshape(len(_TURNS), -1)
+def from_bytes(stored: Iterable[bytes]) -> NDArray[np.uint64]:
+    """Read back the ``perceptual_hashes(...).tobytes()`` of N images: (N, 8, 4)."""
+    return np.frombuffer(b"".join(stored), np.uint64).reshape(-1, len(_TURNS), _SIDE**2 // 64)
 
 
 def near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:

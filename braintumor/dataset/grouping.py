@@ -77,8 +77,8 @@ def form_groups(images: Iterable[LabelledImage], remembered: Mapping[str, Split]
         remembered: splits decided before, by sha256 of a file's bytes and by that of its pixels.
     """
     pictures, left_out = _fold(images)
-    work = _Work(pictures=pictures, splits=[_splits(picture, remembered) for picture in pictures])
-    near = list(_near(pictures))
+    work = _Work(pictures=pictures, splits=[remembered_splits(picture.files, remembered) for picture in pictures])
+    near = links_of_nearness(picture.image for picture in pictures)
     work.leave_out_contradictions(near)
     work.leave_out_crossing_copies()
     work.links = near + links_of_patients(
@@ -106,7 +106,7 @@ def _fold(images: Iterable[LabelledImage]) -> tuple[list[Picture], list[LeftOut]
             pictures.append(Picture(files=tuple(sorted(files, key=_first))))
         else:
             reason = f"identical images are labelled {' and '.join(labels)}"
-            left_out += [_left_out(file, reason) for file in files]
+            left_out += [file.left_out(reason) for file in files]
     return sorted(pictures, key=lambda picture: picture.image.image_sha256), left_out
 
 
@@ -114,20 +114,15 @@ def _first(file: LabelledImage) -> tuple[bool, str, str]:
     return bool(file.reviewed), file.image_sha256, file.name
 
 
-def _left_out(file: LabelledImage, reason: str) -> LeftOut:
-    return LeftOut(image_uri=file.name, reason=reason, image_sha256=file.image_sha256)
-
-
-def _splits(picture: Picture, remembered: Mapping[str, Split]) -> set[Split]:
-    keys = {picture.image.pixel_sha256, *(file.image_sha256 for file in picture.files)}
+def remembered_splits(files: Iterable[LabelledImage], remembered: Mapping[str, Split]) -> set[Split]:
+    """The splits that files, or pictures with the same pixels, had before."""
+    keys = {key for file in files for key in (file.pixel_sha256, file.image_sha256)}
     return {remembered[key] for key in keys if key in remembered}
 
 
-def _near(pictures: Sequence[Picture]) -> Iterable[Link]:
-    if not pictures:
-        return []
-    hashes = np.stack([from_bytes(picture.image.perceptual_hash) for picture in pictures])  # (N, 8, 4)
-    return ((i, j) for i, j, _ in near_pairs(hashes))
+def links_of_nearness(images: Iterable[LabelledImage]) -> list[Link]:
+    """Every pair of positions whose images are perceptually near."""
+    return [(i, j) for i, j, _ in near_pairs(from_bytes(image.perceptual_hash for image in images))]
 
 
 def links_of_patients(identifiers: Sequence[Collection[str]]) -> list[Link]:
@@ -137,6 +132,14 @@ def links_of_patients(identifiers: Sequence[Collection[str]]) -> list[Link]:
         for identifier in carried:
             held[identifier].append(position)
     return [link for positions in held.values() for link in combinations(positions, 2)]  # not a chain: links can go
+
+
+def linked_groups(count: int, links: Sequence[Link]) -> list[int]:
+    """For each of ``count`` positions the number of its group: what is linked, directly or through others."""
+    rows, columns = np.array(links, np.intp).reshape(-1, 2).T
+    graph = coo_array((np.ones(len(links), np.int8), (rows, columns)), shape=(count, count))
+    _, numbers = connected_components(graph, directed=False)
+    return [int(number) for number in numbers]
 
 
 @dataclass(kw_only=True)
@@ -185,12 +188,9 @@ class _Work:
         alive = [position for position in range(len(self.pictures)) if position not in self.reasons]
         place = {position: index for index, position in enumerate(alive)}
         ends = [(place[i], place[j]) for i, j in self._alive_links()]
-        rows, columns = np.array(ends, np.intp).reshape(-1, 2).T
-        graph = coo_array((np.ones(len(ends), np.int8), (rows, columns)), shape=(len(alive), len(alive)))
-        _, component = connected_components(graph, directed=False)
         held: defaultdict[int, list[int]] = defaultdict(list)
-        for position, number in zip(alive, component, strict=True):
-            held[int(number)].append(position)
+        for position, number in zip(alive, linked_groups(len(alive), ends), strict=True):
+            held[number].append(position)
         return list(held.values())
 
     def splits_of(self, group: Sequence[int]) -> set[Split]:
@@ -200,9 +200,7 @@ class _Work:
     def left_out(self) -> list[LeftOut]:
         """Every file that has to stay out."""
         return [
-            _left_out(file, reason)
-            for position, reason in self.reasons.items()
-            for file in self.pictures[position].files
+            file.left_out(reason) for position, reason in self.reasons.items() for file in self.pictures[position].files
         ]
 
     def _bridges(self, group: Sequence[int]) -> list[int]:

@@ -62,6 +62,10 @@ class LabelledImage:
         """What says in a list which one it is: the frame of a reviewed one, the address of any other."""
         return self.reviewed or self.image_uri
 
+    def left_out(self, reason: str) -> LeftOut:
+        """The word that it could not enter a snapshot."""
+        return LeftOut(image_uri=self.name, reason=reason, image_sha256=self.image_sha256)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LeftOut:

@@ -13,11 +13,17 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from braintumor.dataset.fingerprint import NEAR, from_bytes, near_pairs, nearest
-from braintumor.dataset.grouping import Grouping, form_groups, group_key, links_of_patients
+from braintumor.dataset.fingerprint import NEAR, from_bytes, nearest
+from braintumor.dataset.grouping import (
+    Grouping,
+    form_groups,
+    group_key,
+    linked_groups,
+    links_of_nearness,
+    links_of_patients,
+    remembered_splits,
+)
 from braintumor.dataset.image import LabelledImage, LeftOut
 from braintumor.dataset.split import Split, assign
 
@@ -53,15 +59,15 @@ def join(
         remembered: splits decided before, by sha256 of a file's bytes and by that of its pixels.
         tests: perceptual hashes of the test images of every snapshot.
     """
-    in_test = [image for image in images if _splits(image, remembered) == {Split.TEST}]
+    in_test = [image for image in images if remembered_splits([image], remembered) == {Split.TEST}]
     free, withheld = _withhold(reviewed, remembered, {*tests, *_hashes(in_test)}, in_test)
-    old = [frame for frame in free if _splits(frame, remembered)]
+    old = [frame for frame in free if remembered_splits([frame], remembered)]
     before = divide([*images, *old], remembered)  # a new image near a frame that trains is no test image
 
     placed = {file.image_sha256: split for file, split in _files(before)}
     memory = {**remembered, **placed, **{file.pixel_sha256: split for file, split in _files(before)}}
     in_test = [file for file, split in _files(before) if split is Split.TEST]
-    fresh = [frame for frame in free if not _splits(frame, remembered)]
+    fresh = [frame for frame in free if not remembered_splits([frame], remembered)]
     candidates = [frame for frame in old if frame.image_sha256 in placed] + fresh
     free, more = _withhold(candidates, memory, _hashes(in_test), in_test)
     lost = {item.image_sha256 for item in before.grouping.left_out}
@@ -95,13 +101,15 @@ def _withhold(
     people = {one for image in in_test for one in image.patient}
     near = _near(reviewed, tests)
     touching = [
-        bool(near[place]) or Split.TEST in _splits(frame, remembered) or not people.isdisjoint(frame.patient)
+        bool(near[place])
+        or Split.TEST in remembered_splits([frame], remembered)
+        or not people.isdisjoint(frame.patient)
         for place, frame in enumerate(reviewed)
     ]
     group = _groups(reviewed)
     tainted = {number for number, touches in zip(group, touching, strict=True) if touches}
     free = [frame for frame, number in zip(reviewed, group, strict=True) if number not in tainted]
-    return free, [_left_out(frame, IN_TEST) for frame, number in zip(reviewed, group, strict=True) if number in tainted]
+    return free, [frame.left_out(IN_TEST) for frame, number in zip(reviewed, group, strict=True) if number in tainted]
 
 
 def _away_from(
@@ -110,39 +118,22 @@ def _away_from(
     """Those that are near no image of ``lost``, and those that are: its reason holds for them as well."""
     near = _near(reviewed, _hashes(lost))
     free = [frame for place, frame in enumerate(reviewed) if not near[place]]
-    return free, [_left_out(frame, NEAR_LEFT_OUT) for place, frame in enumerate(reviewed) if near[place]]
+    return free, [frame.left_out(NEAR_LEFT_OUT) for place, frame in enumerate(reviewed) if near[place]]
 
 
 def _groups(reviewed: Sequence[LabelledImage]) -> list[int]:
     """The number of each frame's group, by nearness and identity among the frames."""
-    links = links_of_patients([frame.patient for frame in reviewed])
-    if reviewed:
-        links += [(i, j) for i, j, _ in near_pairs(_stacked(_hashes(reviewed)))]
-    rows, columns = np.array(links, np.intp).reshape(-1, 2).T
-    size = len(reviewed)
-    _, numbers = connected_components(coo_array((np.ones(len(links), np.int8), (rows, columns)), (size, size)))
-    return [int(number) for number in numbers]
+    links = links_of_nearness(reviewed) + links_of_patients([frame.patient for frame in reviewed])
+    return linked_groups(len(reviewed), links)
 
 
 def _near(reviewed: Sequence[LabelledImage], hashes: Collection[bytes]) -> NDArray[np.bool_]:
     known = [each for each in hashes if each]  # empty in snapshots of before it was kept
     if not reviewed or not known:
         return np.zeros(len(reviewed), np.bool_)
-    _, distances = nearest(_stacked(_hashes(reviewed)), _stacked(known))
+    _, distances = nearest(from_bytes(_hashes(reviewed)), from_bytes(known))
     return distances <= NEAR
 
 
 def _hashes(images: Sequence[LabelledImage]) -> list[bytes]:
     return [image.perceptual_hash for image in images]
-
-
-def _stacked(hashes: Sequence[bytes]) -> NDArray[np.uint64]:
-    return np.stack([from_bytes(each) for each in hashes])  # (N, 8, 4)
-
-
-def _splits(image: LabelledImage, remembered: Mapping[str, Split]) -> set[Split]:
-    return {remembered[key] for key in (image.image_sha256, image.pixel_sha256) if key in remembered}
-
-
-def _left_out(frame: LabelledImage, reason: str) -> LeftOut:
-    return LeftOut(image_uri=frame.name, reason=reason, image_sha256=frame.image_sha256)

@@ -14,7 +14,7 @@ from typing import Any
 from braintumor.dataset.grouping import Grouping, form_groups
 from braintumor.dataset.image import OUTSIDE, LabelledImage, LeftOut
 from braintumor.dataset.label_errors import LabelReview, review_labels
-from braintumor.dataset.quality_rules import Check, Level, QualityRules
+from braintumor.dataset.quality_rules import Level, QualityCheck, QualityRules
 from braintumor.labels import CLASSES, TumorClass
 
 _PREFIX = 12
@@ -28,7 +28,7 @@ def short_name(image_sha256: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class QualityFinding:
     """What one check found.
 
     Attributes:
@@ -72,19 +72,19 @@ class Quality:
     """
 
     rules_version: int
-    findings: tuple[Finding, ...]
+    findings: tuple[QualityFinding, ...]
     images: tuple[LabelledImage, ...] = field(repr=False)
     left_out: tuple[LeftOut, ...] = field(repr=False)
     grouping: Grouping = field(repr=False)
     review: LabelReview = field(repr=False)
 
     @property
-    def blocking(self) -> list[Finding]:
+    def blocking(self) -> list[QualityFinding]:
         """The findings that refuse the data."""
         return [finding for finding in self.findings if finding.is_blocking]
 
     @property
-    def warnings(self) -> list[Finding]:
+    def warnings(self) -> list[QualityFinding]:
         """The findings that are said and refuse nothing."""
         return [finding for finding in self.findings if finding.is_beyond and not finding.is_blocking]
 
@@ -163,27 +163,27 @@ def unreadable(left_out: Iterable[LeftOut]) -> list[LeftOut]:
     return [item for item in left_out if item.reason != OUTSIDE]
 
 
-def _unreadable(images: Sequence[LabelledImage], left_out: Sequence[LeftOut], check: Check) -> Finding:
+def _unreadable(images: Sequence[LabelledImage], left_out: Sequence[LeftOut], check: QualityCheck) -> QualityFinding:
     found = unreadable(left_out)
     reasons = _listed(item.reason.partition(":")[0] for item in found)
     what = f"files in class folders cannot be read{reasons}"
     return _finding("unreadable", check, found, len(images) + len(found), what=what, remedy="Replace or remove them.")
 
 
-def _outside(images: Sequence[LabelledImage], left_out: Sequence[LeftOut], check: Check) -> Finding:
+def _outside(images: Sequence[LabelledImage], left_out: Sequence[LeftOut], check: QualityCheck) -> QualityFinding:
     found = [item for item in left_out if item.reason == OUTSIDE]
     what = "files lie outside class folders and are not read"
     remedy = "Move images into the folder of their class, anything else elsewhere."
     return _finding("outside", check, found, len(images) + len(left_out), what=what, remedy=remedy)
 
 
-def _copies(images: Sequence[LabelledImage], check: Check) -> Finding:
+def _copies(images: Sequence[LabelledImage], check: QualityCheck) -> QualityFinding:
     remedy = "Each picture counts once whatever its copies; compare no figure with one that counted them."
     what = "images repeat the pixels of another"
     return _finding("copies", check, copies_of(images), len(images), what=what, remedy=remedy)
 
 
-def _contradictions(images: Sequence[LabelledImage], grouping: Grouping, check: Check) -> Finding:
+def _contradictions(images: Sequence[LabelledImage], grouping: Grouping, check: QualityCheck) -> QualityFinding:
     found = grouping.left_out  # without remembered splits nothing else is left out
     pairs = _listed(item.reason.partition(" are labelled ")[2] for item in found)
     what = f"images are identical or near-identical to one with another label{pairs}"
@@ -191,13 +191,13 @@ def _contradictions(images: Sequence[LabelledImage], grouping: Grouping, check: 
     return _finding("contradictions", check, found, len(images), what=what, remedy=remedy)
 
 
-def _imbalance(images: Sequence[LabelledImage], check: Check) -> Finding:
+def _imbalance(images: Sequence[LabelledImage], check: QualityCheck) -> QualityFinding:
     counts = counts_by_class(images)
     small, large = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     few, many = counts[small], counts[large]
     is_beyond = many > 0 and few / many < check.bound
     remedy = f" Add images of {small}." if is_beyond else ""
-    return Finding(
+    return QualityFinding(
         code="imbalance",
         level=check.level,
         is_beyond=is_beyond and check.level is not Level.OFF,
@@ -207,14 +207,14 @@ def _imbalance(images: Sequence[LabelledImage], check: Check) -> Finding:
     )
 
 
-def _not_mri(images: Sequence[LabelledImage], check: Check) -> Finding:
+def _not_mri(images: Sequence[LabelledImage], check: QualityCheck) -> QualityFinding:
     counts, strange = counts_by_class(images), counts_by_class(not_mri(images))
     beyond = [label for label in CLASSES if _share(strange[label], counts[label]) > check.bound]
     found = [image for image in not_mri(images) if image.label in (beyond or CLASSES)]
     shares = ", ".join(f"{_of(strange[label], counts[label])} images of {label}" for label in beyond or CLASSES)
     why = _listed(str(image.appearance.why_not_mri) for image in found)
     remedy = f" Take out of {' and '.join(beyond)} what is not MRI." if beyond else ""
-    return Finding(
+    return QualityFinding(
         code="not_mri",
         level=check.level,
         is_beyond=bool(beyond) and check.level is not Level.OFF,
@@ -225,10 +225,10 @@ def _not_mri(images: Sequence[LabelledImage], check: Check) -> Finding:
     )
 
 
-def _label_errors(review: LabelReview, check: Check) -> Finding:
+def _label_errors(review: LabelReview, check: QualityCheck) -> QualityFinding:
     found = [candidate.image for candidate in review.candidates]
     if review.skipped:
-        return Finding(
+        return QualityFinding(
             code="label_errors",
             level=check.level,
             is_beyond=False,
@@ -241,11 +241,11 @@ def _label_errors(review: LabelReview, check: Check) -> Finding:
 
 
 def _finding(
-    code: str, check: Check, found: Sequence[LabelledImage | LeftOut], whole: int, *, what: str, remedy: str
-) -> Finding:
+    code: str, check: QualityCheck, found: Sequence[LabelledImage | LeftOut], whole: int, *, what: str, remedy: str
+) -> QualityFinding:
     """A share of files or images, with a remedy where there are any."""
     allowed = f"{_of(len(found), whole)} {what}; {_percent(check.bound)} are allowed."
-    return Finding(
+    return QualityFinding(
         code=code,
         level=check.level,
         is_beyond=_share(len(found), whole) > check.bound and check.level is not Level.OFF,

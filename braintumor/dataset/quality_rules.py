@@ -1,7 +1,7 @@
 """The rule file of the data quality gate: for each check how much is too much, and what follows.
 
 >>> QualityRules.load().not_mri
-Check(level=<Level.BLOCKING: 'blocking'>, bound=0.1)
+QualityCheck(level=<Level.BLOCKING: 'blocking'>, bound=0.1)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Level(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class QualityCheck:
     """One check: its level, and the share from 0 to 1 beyond which it finds something."""
 
     level: Level
@@ -53,13 +53,13 @@ class QualityRules:
 
     version: int
     maximum_images_label_errors: int
-    unreadable: Check
-    outside: Check
-    copies: Check
-    contradictions: Check
-    imbalance: Check
-    not_mri: Check
-    label_errors: Check
+    unreadable: QualityCheck
+    outside: QualityCheck
+    copies: QualityCheck
+    contradictions: QualityCheck
+    imbalance: QualityCheck
+    not_mri: QualityCheck
+    label_errors: QualityCheck
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Self:
@@ -100,7 +100,7 @@ def _number(key: str, value: object, source: str) -> int:
     raise refusal(where, allowed="a whole number, 1 or more", value=value, error=QualityRulesError)
 
 
-def _check(key: str, value: object, source: str) -> Check:
+def _check(key: str, value: object, source: str) -> QualityCheck:
     where = f"Data quality rules ({source}): {key}"
     if not isinstance(value, dict):
         raise QualityRulesError(f"{where} must be a table with level and bound. Received: {value!r}. Write [{key}].")
@@ -111,4 +111,4 @@ def _check(key: str, value: object, source: str) -> Check:
         raise refusal(f"{where}.level", allowed=allowed, value=level, error=QualityRulesError)
     if not is_number(bound) or not 0 <= bound <= 1:
         raise refusal(f"{where}.bound", allowed="a number from 0 to 1", value=bound, error=QualityRulesError)
-    return Check(level=Level(level), bound=float(bound))
+    return QualityCheck(level=Level(level), bound=float(bound))

@@ -68,7 +68,7 @@ def _training(report: ModelReport) -> dict[str, str]:
         "Image size": f"{report.image_size} x {report.image_size} pixels",
         "Epochs": report.epochs,
         "Training time": f"{duration(report.training_seconds)} on {escaped(report.device)}",
-        "Seeds": ", ".join(map(str, report.seeds)) or "none",
+        "Seed": str(report.seed),
         "Parameters": f"{report.parameters:,}",
         "Size on disk": size(report.artefact_bytes),
         "Scoring speed": escaped(str(report.throughput or "not measured")),

@@ -5,13 +5,17 @@ The counts of images that only one of them gets right are all that a paired test
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import transaction
+from braintumor.dataset.split import Split
 from braintumor.errors import EvaluationError
+from braintumor.evaluation.paired import Answers
+from braintumor.evaluation.record import load_answers
 from braintumor.labels import TumorClass
 from braintumor.registry import ModelVersion
 
@@ -41,7 +45,9 @@ class PairedCounts:
         return (self.both + self.only_b) / self.count
 
 
-_CELLS = ("both", "only_a", "only_b", "neither")
+_CELL_OF = {(True, True): "both", (True, False): "only_a", (False, True): "only_b", (False, False): "neither"}
+"""By whether A is right and whether B is."""
+_CELLS = tuple(_CELL_OF.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +91,14 @@ def compare(engine: Engine, a: ModelVersion, b: ModelVersion) -> Comparison:
     """
     with transaction(engine) as connection:
         snapshot_id = _common_snapshot(connection, a, b)
-        by_class = _counts(connection, a, b, snapshot_id)
+        answers_a, answers_b = (load_answers(connection, model, snapshot_id, Split.TEST) for model in (a, b))
+    unpaired = _count_unpaired(answers_a, answers_b)
+    if unpaired:
+        raise EvaluationError(
+            f"{a.model_name} and {b.model_name} were judged on different test images of snapshot {snapshot_id}: "
+            f"{unpaired} have an answer of one only. Judge both again: `braintumor model evaluate NAME`."
+        )
+    by_class = _counts(answers_a, answers_b)
     return Comparison(
         name_a=a.model_name,
         name_b=b.model_name,
@@ -117,38 +130,17 @@ def _common_snapshot(connection: Connection, a: ModelVersion, b: ModelVersion) -
     return found
 
 
-def _counts(
-    connection: Connection, a: ModelVersion, b: ModelVersion, snapshot_id: str
-) -> dict[TumorClass, PairedCounts]:
-    rows = connection.execute(
-        text("""
-        with answer_of_a as (
-            select image_sha256, label, predicted_class = label as is_right
-            from test_prediction join evaluation using (evaluation_id)
-            where model_version_id = :a and snapshot_id = :snapshot and split = 'test'
-        ),
-        answer_of_b as (
-            select image_sha256, label, predicted_class = label as is_right
-            from test_prediction join evaluation using (evaluation_id)
-            where model_version_id = :b and snapshot_id = :snapshot and split = 'test'
-        )
-        select
-            label::text,
-            count(*) filter (where a.is_right is null or b.is_right is null) as count_unpaired,
-            count(*) filter (where a.is_right and b.is_right) as both,
-            count(*) filter (where a.is_right and not b.is_right) as only_a,
-            count(*) filter (where b.is_right and not a.is_right) as only_b,
-            count(*) filter (where not a.is_right and not b.is_right) as neither
-        from answer_of_a as a
-        full join answer_of_b as b using (image_sha256, label)
-        group by label
-        order by label"""),
-        {"a": a.model_version_id, "b": b.model_version_id, "snapshot": snapshot_id},
-    ).all()
-    unpaired = sum(row.count_unpaired for row in rows)
-    if unpaired:
-        raise EvaluationError(
-            f"{a.model_name} and {b.model_name} were judged on different test images of snapshot {snapshot_id}: "
-            f"{unpaired} have an answer of one only. Judge both again: `braintumor model evaluate NAME`."
-        )
-    return {TumorClass(row.label): PairedCounts(**{name: getattr(row, name) for name in _CELLS}) for row in rows}
+def _counts(a: Answers, b: Answers) -> dict[TumorClass, PairedCounts]:
+    """The counts of each class that has test images, in the order of the classes."""
+    cells: defaultdict[TumorClass, Counter[str]] = defaultdict(Counter)
+    for image, answer in a.items():
+        cells[answer.label][_CELL_OF[answer.is_correct, b[image].is_correct]] += 1
+    return {
+        label: PairedCounts(**{name: cells[label][name] for name in _CELLS}) for label in TumorClass if label in cells
+    }
+
+
+def _count_unpaired(a: Answers, b: Answers) -> int:
+    """Answers that the other model has not, to the same image with the same label."""
+    ours, theirs = ({(image, answer.label) for image, answer in answers.items()} for answers in (a, b))
+    return len(ours ^ theirs)

@@ -12,7 +12,7 @@ import pandas as pd
 from sqlalchemy import Engine, text
 
 from braintumor.database import transaction
-from braintumor.registry import find_model
+from braintumor.registry import find_model, training_of
 
 
 def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
@@ -21,15 +21,7 @@ def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
     Raises:
         ModelIntegrityError: there is no such model.
     """
-    model = find_model(engine, model_name)
-    with transaction(engine) as connection:
-        history = connection.execute(
-            text("""
-            select history from model_version join training_run using (training_run_id)
-            where model_version_id = :id"""),
-            {"id": model.model_version_id},
-        ).scalar_one()
-    frame = pd.DataFrame(history)
+    frame = pd.DataFrame(training_of(engine, find_model(engine, model_name)).history)
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="epoch")
     return frame
 

@@ -19,7 +19,7 @@ from braintumor.evaluation.metrics import Evaluation
 from braintumor.evaluation.record import load_distance_bands, load_evaluation, load_findings
 from braintumor.evaluation.table import ReportTable
 from braintumor.evaluation.words import recipe
-from braintumor.registry import ModelVersion
+from braintumor.registry import ModelVersion, TrainingRecord, training_of
 
 _INITIALISATION = {
     "imagenet": "ImageNet weights",
@@ -42,35 +42,35 @@ def dossier(
         ModelIntegrityError: the model has not been evaluated on the snapshot that it was trained on.
     """
     validation, test = (_evaluation(engine, model, split) for split in (Split.VALIDATION, Split.TEST))
-    training, findings = _training(engine, model), _findings(engine, model)
+    training, record, findings = training_of(engine, model), _record(engine, model), _findings(engine, model)
     verdict = verdict or newest_verdict(engine, model)
     return ModelReport(
         name=model.model_name,
         role="champion" if model.is_champion else "candidate" if verdict else "trained",
         standing=model.standing,
         backbone=model.backbone,
-        recipe=recipe(f"{model.recipe_name} (version {training['recipe']['version']})", model.recipe_override),
+        recipe=recipe(f"{model.recipe_name} (version {training.recipe['version']})", model.recipe_override),
         recipe_name=model.recipe_name,
         image_size=model.image_size,
-        initialisation=_initialisation(model.initialisation, training["initial_weights_sha256"]),
-        dataset=training["source_uri"],
+        initialisation=_initialisation(model.initialisation, training.initial_weights_sha256),
+        dataset=record["source_uri"],
         snapshot_id=model.snapshot_id,
-        images_per_class=training["images_per_class"],
-        identified=training["identified"],
-        training_seconds=training["seconds"],
-        device=training["device"],
-        parameters=training["count_parameter"],
+        images_per_class=record["images_per_class"],
+        identified=record["identified"],
+        training_seconds=training.seconds,
+        device=training.device,
+        parameters=record["count_parameter"],
         artefact_bytes=artefact_bytes,
-        seeds=(training["recipe"]["seed"],),
-        code_version=training["code_version"],
-        library_versions=training["library_versions"],
+        seed=training.recipe["seed"],
+        code_version=training.code_version,
+        library_versions=training.library_versions,
         created=f"{model.created_at:%Y-%m-%d %H:%M} UTC",
         validation=validation,
         test=test,
-        history=training["history"],
+        history=training.history,
         verdict=verdict,
         throughput=findings.throughput,
-        temperature=training["temperature"],
+        temperature=record["temperature"],
         uncalibrated_error=findings.uncalibrated_error,
         occlusion=findings.occlusion,
         slices=findings.slices,
@@ -80,11 +80,10 @@ def dossier(
     )
 
 
-def _leak_receipt(engine: Engine, model: ModelVersion, training: dict[str, Any]) -> tuple[ReportTable, ...]:
+def _leak_receipt(engine: Engine, model: ModelVersion, training: TrainingRecord) -> tuple[ReportTable, ...]:
     with transaction(engine) as connection:
         bands = load_distance_bands(connection, model, model.snapshot_id)
-    accuracies = {name: training[name] for name in ("grouped_accuracy", "naive_accuracy")}
-    table = leak_table(bands, **accuracies)
+    table = leak_table(bands, grouped_accuracy=training.grouped_accuracy, naive_accuracy=training.naive_accuracy)
     return () if table is None else (table,)
 
 
@@ -121,14 +120,12 @@ def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation
     return found
 
 
-def _training(engine: Engine, model: ModelVersion) -> dict[str, Any]:
+def _record(engine: Engine, model: ModelVersion) -> dict[str, Any]:
+    """What the ledger has of a model's files and of its snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
             select
-                training_run.recipe, training_run.history, training_run.code_version, training_run.library_versions,
-                training_run.device, training_run.seconds, training_run.grouped_accuracy, training_run.naive_accuracy,
-                training_run.initial_weights_sha256,
                 model_version.count_parameter, model_version.temperature,
                 snapshot.source_uri, snapshot.count_image, snapshot.count_identified,
                 snapshot.count_patient_identified

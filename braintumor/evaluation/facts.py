@@ -88,7 +88,7 @@ class ModelReport:
         device: that trained it.
         parameters: number of weights.
         artefact_bytes: size of the exported model; 0 where not recorded.
-        seeds: of initialisation, order and augmentation.
+        seed: of initialisation, order and augmentation.
         code_version: of this library.
         library_versions: library -> version.
         created: when, in words or ISO 8601.
@@ -121,7 +121,7 @@ class ModelReport:
     device: str
     parameters: int
     artefact_bytes: int
-    seeds: tuple[int, ...]
+    seed: int
     code_version: str
     library_versions: Mapping[str, str]
     created: str
@@ -220,7 +220,7 @@ class ModelReport:
             "Artefact size": size(self.artefact_bytes),
             "Scoring speed": str(self.throughput or "not measured"),
             "Calibration": self.calibration,
-            "Seeds": ", ".join(map(str, self.seeds)) or "none",
+            "Seed": str(self.seed),
             "Code": self.code_version,
             "Libraries": ", ".join(f"{name} {version}" for name, version in self.library_versions.items()),
             "Created": self.created,

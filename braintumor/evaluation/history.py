@@ -27,7 +27,7 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class EvaluationFigures:
     """One evaluation, in short."""
 
     snapshot_id: str
@@ -67,7 +67,7 @@ class ModelHistory:
 
     model: ModelVersion
     training: Training
-    evaluations: list[Figures]
+    evaluations: list[EvaluationFigures]
     looks_at_test: list[Look]
     verdicts: list[JudgedBy]
     ledger: list[LedgerEntry]
@@ -102,7 +102,7 @@ def _training(connection: Connection, model: ModelVersion) -> Training:
     return Training(**row._mapping)
 
 
-def _evaluations(connection: Connection, model: ModelVersion) -> list[Figures]:
+def _evaluations(connection: Connection, model: ModelVersion) -> list[EvaluationFigures]:
     rows = connection.execute(
         text("""
         select
@@ -111,7 +111,7 @@ def _evaluations(connection: Connection, model: ModelVersion) -> list[Figures]:
         from model_leaderboard where model_name = :name order by evaluated_at, split"""),
         {"name": model.model_name},
     )
-    return [Figures(**row._mapping) for row in rows]
+    return [EvaluationFigures(**row._mapping) for row in rows]
 
 
 def _looks(connection: Connection, model: ModelVersion) -> list[Look]:

@@ -134,4 +134,4 @@ def leak_table(
 
 
 def _hashes(images: Sequence[SnapshotImage]) -> NDArray[np.uint64]:
-    return np.stack([from_bytes(image.perceptual_hash) for image in images])
+    return from_bytes(image.perceptual_hash for image in images)

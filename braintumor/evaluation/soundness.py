@@ -75,9 +75,7 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
     with transaction(engine) as connection:
         record = connection.execute(
             text("""
-            select recipe, temperature, parent_model_version_id as parent
-            from model_version join training_run using (training_run_id)
-            where model_version_id = :id"""),
+            select temperature, parent_model_version_id as parent from model_version where model_version_id = :id"""),
             {"id": model.model_version_id},
         ).one()
     with TemporaryDirectory() as scratch:
@@ -86,7 +84,7 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
             model=model,
             parent=None if record.parent is None else registry.find_model(engine, str(record.parent)),
             folder=Path(scratch) / "model",
-            recipe=record.recipe,
+            recipe=registry.training_of(engine, model).recipe,
             temperature=record.temperature,
             frames=fixed_frames(model.image_size),
         )

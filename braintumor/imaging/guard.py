@@ -32,7 +32,7 @@ from typing import Any
 from braintumor.errors import GuardError
 from braintumor.imaging import guarded
 from braintumor.imaging.frames import Limits
-from braintumor.imaging.picture import Picture
+from braintumor.imaging.picture import DrawnFrame
 from braintumor.imaging.prepared import PreparedFile
 from braintumor.imaging.rejection import Rejection, RejectionReason
 
@@ -91,10 +91,10 @@ class Guard:
         """
         request = guarded.Request(length=len(data), size=size, limits=limits or Limits())
         found = self._ask(data, request)
-        assert not isinstance(found, Picture)
+        assert not isinstance(found, DrawnFrame)
         return found
 
-    def draw(self, data: bytes, *, frame: int, size: int = 0, limits: Limits | None = None) -> Picture | Rejection:
+    def draw(self, data: bytes, *, frame: int, size: int = 0, limits: Limits | None = None) -> DrawnFrame | Rejection:
         """Decode a file and draw one of its frames for a person, as ``draw_frame`` does. Safe to call from threads.
 
         Raises:

@@ -20,12 +20,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from braintumor.imaging.frames import Decoded, Limits
-from braintumor.imaging.picture import Picture, draw_frame
+from braintumor.imaging.picture import DrawnFrame, draw_frame
 from braintumor.imaging.prepared import PreparedFile, prepare_file
 from braintumor.imaging.rejection import Rejection, RejectionReason
 
 Decode = Callable[..., Decoded | Rejection]
-Found = PreparedFile | Picture | Rejection
+Found = PreparedFile | DrawnFrame | Rejection
 
 _IMPORTED = ("braintumor.imaging.raster", "braintumor.imaging.dicom")
 """The usual formats' decoders: imported while the worker loads its model, not with the first file."""

@@ -17,7 +17,7 @@ _QUICK = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class DrawnFrame:
     """A frame as a PNG, grey or RGB, 8 bits."""
 
     png: bytes = field(repr=False)
@@ -27,7 +27,7 @@ class Picture:
 
 def draw_frame(
     data: bytes, *, frame: int, size: int, limits: Limits, decode: Callable[..., Decoded | Rejection]
-) -> Picture | Rejection:
+) -> DrawnFrame | Rejection:
     """Bytes -> the frame at a place in the file, or why there is none. None with text on it: it may be a name.
 
     Args:
@@ -50,4 +50,4 @@ def draw_frame(
         image.thumbnail((size, size))
     buffer = io.BytesIO()
     image.save(buffer, "PNG", compress_level=_QUICK)
-    return Picture(png=buffer.getvalue(), width=image.width, height=image.height)
+    return DrawnFrame(png=buffer.getvalue(), width=image.width, height=image.height)

@@ -28,7 +28,7 @@ from braintumor.modelling.features import FeatureExtractor, as_served
 from braintumor.modelling.finetuning import fine_tune, first_layer
 from braintumor.modelling.head import fit_head
 from braintumor.modelling.naive import naive_accuracy
-from braintumor.modelling.recipe import Recipe
+from braintumor.modelling.recipe import FineTuning, Recipe
 from braintumor.modelling.thresholds import Thresholds, fit_thresholds
 from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, REFERENCE, Manifest, sha256_of
 from braintumor.serving.engine import OpenVinoEngine
@@ -104,18 +104,15 @@ def train(
     grouped = stage.history["val_accuracy"][int(np.argmin(stage.history["val_loss"]))]
     say(f"frozen stage: validation accuracy {grouped:.3f}; {naive:.3f} if the files were split at random")
     if recipe.fine_tuning is not None:
-        if recipe.initial_weights == "random":
-            classifier.reset_head()
-        history = fine_tune(
+        stage = _fine_tuned_stage(
             recipe,
             recipe.fine_tuning,
             classifier,
             training=training,
             validation=validation,
-            folder=checkpoints,
+            checkpoints=checkpoints,
             say=say,
         )
-        stage = _stage_of(FeatureExtractor.fastest(classifier), history, training=training, validation=validation)
     seconds = time.monotonic() - started
     manifest = _finish(
         recipe,
@@ -205,9 +202,23 @@ def _frozen_stage(
     )
 
 
-def _stage_of(
-    extractor: FeatureExtractor, history: dict[str, list[float]], *, training: FrameSet, validation: FrameSet
+def _fine_tuned_stage(
+    recipe: Recipe,
+    fine_tuning: FineTuning,
+    classifier: Classifier,
+    *,
+    training: FrameSet,
+    validation: FrameSet,
+    checkpoints: Path,
+    say: Callable[[str], None],
 ) -> _Stage:
+    """Train on from the frozen stage; a head that was fitted to random features is begun anew."""
+    if recipe.initial_weights == "random":
+        classifier.reset_head()
+    history = fine_tune(
+        recipe, fine_tuning, classifier, training=training, validation=validation, folder=checkpoints, say=say
+    )
+    extractor = FeatureExtractor.fastest(classifier)
     plain = extractor.extract(training.frames)
     return _Stage(
         history=history,

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from sqlalchemy import Engine
 
 from braintumor import database
-from braintumor.errors import ObjectStoreUnreachableError, UnbalancedRunError
 from braintumor.imaging.guard import shared_guard
 from braintumor.logs import bound
 from braintumor.migrations import require_current
@@ -19,13 +18,15 @@ from braintumor.objectstore import ObjectStore
 from braintumor.pages.address import RESCORE_REPORT, page_link, run_page
 from braintumor.pages.store import write_page
 from braintumor.preview.page import with_pictures
-from braintumor.registry import load_model
+from braintumor.registry import ModelVersion, load_model
 from braintumor.rescoring.balance import RescoreBalance, reconcile
 from braintumor.rescoring.report import make_report, report_page, to_markdown
 from braintumor.rescoring.request import Request, RescoreRun, age_warning, ask, chunks, load_rescore, models_before
 from braintumor.rescoring.work import rescore_chunk
 from braintumor.scoring.answered import find_scans
+from braintumor.scoring.every import blamed_on, score_every
 from braintumor.scoring.plan import CHUNK_SIZE
+from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
 
 
@@ -36,6 +37,7 @@ class Rescore:
     settings: Settings
     engine: Engine
     store: ObjectStore
+    _models: dict[int, LoadedModel] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def open(cls, settings: Settings) -> Rescore:
@@ -67,33 +69,23 @@ class Rescore:
         """The chunk numbers of a rescore."""
         return chunks(self.engine, load_rescore(self.engine, scoring_run_id))
 
-    def score(
-        self,
-        scoring_run_id: int,
-        chunk_numbers: Sequence[int],
-        *,
-        on_chunk: Callable[[int, int], None] = lambda _done, _total: None,
-    ) -> dict[str, int]:
-        """Score chunks with the pinned model, which is loaded once; returns counts of outcomes.
+    def score(self, scoring_run_id: int, chunk_number: int) -> dict[str, int]:
+        """Score one chunk with the pinned model; returns counts of outcomes.
 
         Raises:
             ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, the others are settled.
         """
         run = load_rescore(self.engine, scoring_run_id)
         shared_guard()  # its processes start while the model is loaded
-        model = load_model(self.store, self.settings, run.model)
-        counts: Counter[str] = Counter()
-        unread: list[ObjectStoreUnreachableError] = []
-        for done, chunk_number in enumerate(chunk_numbers, start=1):
-            with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
-                try:
-                    counts += rescore_chunk(self.engine, self.store, model, run, chunk_number)
-                except ObjectStoreUnreachableError as error:
-                    unread.append(error)
-            on_chunk(done, len(chunk_numbers))
-        if unread:
-            raise unread[0]
-        return dict(counts)
+        with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
+            return dict(rescore_chunk(self.engine, self.store, self._loaded(run.model), run, chunk_number))
+
+    def _loaded(self, model: ModelVersion) -> LoadedModel:
+        """The model, checked and compiled once for all chunks of this process."""
+        if model.model_version_id not in self._models:
+            self._models.clear()
+            self._models[model.model_version_id] = load_model(self.store, self.settings, model)
+        return self._models[model.model_version_id]
 
     def report(self, scoring_run_id: int | None, *, reports_url: str = "") -> dict[str, Any]:
         """Write the page of what changed.
@@ -137,15 +129,8 @@ def rescore(
     job = Rescore.open(settings)
     run = job.ask(request, run_key=run_key, chunk_size=chunk_size, say=say)
     numbers = job.chunks(run.scoring_run_id)
-    unread: ObjectStoreUnreachableError | None = None
-    try:
-        if numbers:
-            job.score(run.scoring_run_id, numbers, on_chunk=on_chunk)
-    except ObjectStoreUnreachableError as error:
-        unread = error
+    withheld = score_every(numbers, partial(job.score, run.scoring_run_id), on_chunk=on_chunk)
     made = job.report(run.scoring_run_id)
-    try:
+    with blamed_on(withheld):
         balance = job.reconcile(run.scoring_run_id)
-    except UnbalancedRunError as error:
-        raise unread or error from None  # the first says more, and that trying again helps
     return {"model": run.model.model_name, **asdict(balance), **made}

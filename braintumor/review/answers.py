@@ -16,7 +16,7 @@ _MOST_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class ReviewAnswer:
     """What a person says of a frame.
 
     Attributes:
@@ -52,7 +52,7 @@ class TakenBack:
     session_id: int | None
 
 
-def save_answer(engine: Engine, answer: Answer, *, person: str) -> Saved:
+def save_answer(engine: Engine, answer: ReviewAnswer, *, person: str) -> Saved:
     """Put an answer on record. Why the frame was shown, and whether blind, is known here and not asked of the page.
 
     Raises:

@@ -32,7 +32,7 @@ class Drift:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class NightFigures:
     """One night. Counts are of frames for answers, of scans for rejections; seconds add up over chunks."""
 
     planned: dict[str, int]
@@ -53,7 +53,7 @@ class Figures:
         return max(self.stage_seconds, key=lambda stage: self.stage_seconds[stage]) if self.stage_seconds else None
 
 
-def night_figures(engine: Engine, run: ScoringRun, *, minimum_frames: int, timezone: str = "UTC") -> Figures:
+def night_figures(engine: Engine, run: ScoringRun, *, minimum_frames: int, timezone: str = "UTC") -> NightFigures:
     """Count one night; drift is measured where both sides have ``minimum_frames`` answers or more.
 
     ``timezone`` is that of the days that arrivals are counted by.
@@ -67,7 +67,7 @@ def night_figures(engine: Engine, run: ScoringRun, *, minimum_frames: int, timez
     with transaction(engine) as connection:
         arrived, expected, is_quiet = _arrivals(connection, values)
         answers = connection.execute(text(_ANSWERS), values).one()
-        return Figures(
+        return NightFigures(
             planned=_counts(connection, _PLANNED, values),
             count_arrived=arrived,
             count_expected=expected,

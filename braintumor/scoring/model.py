@@ -79,6 +79,6 @@ def open_model(
     from braintumor.modelling.xla_engine import XlaEngine
 
     require_keras()
-    recipe = registry.recipe_on_record(database, model)
+    recipe = registry.training_of(database, model).recipe
     folder = registry.fetch_model(store, settings, model, also=(KERAS_WEIGHTS,))
     return LoadedModel.load(folder, sha256s=model.artefact_sha256s, open_engine=partial(XlaEngine, recipe=recipe))

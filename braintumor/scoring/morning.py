@@ -21,7 +21,7 @@ from sqlalchemy import Engine, text
 from braintumor.database import transaction
 from braintumor.errors import RedNightError
 from braintumor.pages.environment import page_environment
-from braintumor.scoring.figures import Figures, night_figures
+from braintumor.scoring.figures import NightFigures, night_figures
 from braintumor.scoring.morning_rules import MorningRules
 from braintumor.scoring.reconcile import Balance
 from braintumor.scoring.run import ScoringRun
@@ -74,7 +74,7 @@ class Sheet:
 
     run: ScoringRun
     balance: Balance
-    figures: Figures
+    figures: NightFigures
     reasons: tuple[Reason, ...]
 
     @property
@@ -149,7 +149,7 @@ def facts(sheet: Sheet) -> list[tuple[str, str]]:
     return found
 
 
-def _reasons(balance: Balance, figures: Figures, rules: MorningRules, failure: str) -> list[Reason]:
+def _reasons(balance: Balance, figures: NightFigures, rules: MorningRules, failure: str) -> list[Reason]:
     found: list[Reason] = []
     if failure or not balance.is_balanced:
         found.append(Reason(Level.RED, Alert.DOES_NOT_BALANCE, failure or f"It does not balance: {balance}."))
@@ -176,7 +176,7 @@ def _rejection_reasons(balance: Balance, rules: MorningRules) -> list[Reason]:
     return [Reason(Level.AMBER, Alert.REJECTIONS_HIGH, words)] if share >= rules.amber_rejection_share else []
 
 
-def _arrival_reasons(figures: Figures, rules: MorningRules) -> list[Reason]:
+def _arrival_reasons(figures: NightFigures, rules: MorningRules) -> list[Reason]:
     expected = figures.count_expected
     if not expected:
         return []
@@ -202,7 +202,7 @@ def _disk_reasons(cache_folder: str, rules: MorningRules) -> list[Reason]:
     return [Reason(Level.AMBER, Alert.DISK_LOW, words)]
 
 
-def _arrived(figures: Figures) -> str:
+def _arrived(figures: NightFigures) -> str:
     if figures.count_expected is None:
         return f"got {figures.count_arrived} (too few days to say what to expect)"
     return f"expected about {figures.count_expected:g}, got {figures.count_arrived}"

@@ -5,18 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from zoneinfo import ZoneInfo
 
 from sqlalchemy import Engine
 
 from braintumor import database
-from braintumor.errors import (
-    ConfigurationError,
-    ObjectStoreError,
-    ObjectStoreUnreachableError,
-    ScoringRunError,
-    UnbalancedRunError,
-)
+from braintumor.errors import ConfigurationError, ObjectStoreError, ScoringRunError
 from braintumor.imaging.guard import shared_guard
 from braintumor.logs import bound
 from braintumor.migrations import require_current
@@ -24,6 +19,7 @@ from braintumor.objectstore import ObjectStore
 from braintumor.pages.address import MORNING_SHEET, page_link, run_page
 from braintumor.pages.store import write_page
 from braintumor.scoring.discovery import Discovery, discover
+from braintumor.scoring.every import blamed_on, score_every
 from braintumor.scoring.measures import Measure, night_measures
 from braintumor.scoring.model import chosen_engine, open_model
 from braintumor.scoring.morning import Sheet, make_sheet, sheet_page, to_markdown
@@ -210,14 +206,6 @@ def score_night(
     run, discovery = night.begin(run_key=run_key, scans_uri=scans_uri, second_model=second_model)
     say(f"{discovery}; scoring with {run.model.model_name}")
     chunks = night.plan(run.scoring_run_id, chunk_size=chunk_size)
-    unread: list[ObjectStoreUnreachableError] = []
-    for done, chunk in enumerate(chunks, start=1):
-        try:
-            night.score(run.scoring_run_id, chunk)
-        except ObjectStoreUnreachableError as error:
-            unread.append(error)
-        on_chunk(done, len(chunks))
-    try:
+    withheld = score_every(chunks, partial(night.score, run.scoring_run_id), on_chunk=on_chunk)
+    with blamed_on(withheld):
         return night.reconcile(run.scoring_run_id, say=say)
-    except UnbalancedRunError as error:
-        raise (unread[0] if unread else error) from None  # the first says more, and that trying again helps

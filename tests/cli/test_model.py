@@ -18,8 +18,8 @@ from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
+from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
-from tests.scoring.test_night import png
 
 pytestmark = pytest.mark.soak
 

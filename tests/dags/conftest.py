@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import textwrap
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -106,3 +107,16 @@ def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Setting
     rules = tmp_path / "gate.toml"
     rules.write_text(LENIENT_RULES)
     return replace(empty_settings, gate_rules=str(rules))
+
+
+def in_airflow(dag_runner: DagRunner, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run code with Airflow and the helpers of the DAGs, and with none of the settings but those given."""
+    base = {name: value for name, value in dag_runner.environment.items() if not name.startswith("BRAINTUMOR_")}
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        env={**base, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )

@@ -11,9 +11,8 @@ import pytest
 from sqlalchemy import make_url
 
 from braintumor.settings import Settings
-from tests.dags.conftest import DagRunner
-from tests.dags.test_wiring import in_airflow
-from tests.scoring.test_night import png
+from tests.dags.conftest import DagRunner, in_airflow
+from tests.images import png
 
 
 def listening(runner: DagRunner, file: Path) -> DagRunner:

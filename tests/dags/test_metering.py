@@ -17,7 +17,7 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from braintumor.scoring.measures import NAMES
 from braintumor.settings import Settings
 from tests.dags.conftest import PROJECT, DagRunner
-from tests.scoring.test_night import png
+from tests.images import png
 from tests.webhook import receiver
 
 MONITORING = PROJECT / "monitoring"

@@ -13,11 +13,10 @@ import pytest
 from braintumor.objectstore import ObjectStore
 from braintumor.pages.address import FLIP_PREVIEW, run_page
 from braintumor.settings import Settings
-from tests.dags.conftest import PROJECT, DagRunner
-from tests.dags.test_wiring import in_airflow
+from tests.dags.conftest import PROJECT, DagRunner, in_airflow
+from tests.documents import blocks
 from tests.models import add_model, champions, pass_gate, promote
 from tests.sql import change, rows
-from tests.test_docs import blocks
 from tests.webhook import Webhook, webhook
 
 _WEBHOOK = """
@@ -37,7 +36,7 @@ _CONTEXT = """
 import time
 from types import SimpleNamespace
 import notifying
-from braintumor.evaluation.approval import Answer
+from braintumor.evaluation.approval import ApprovalAnswer
 from braintumor.ledger import Rollback
 
 def context(try_number=1, max_tries=2, user="ann", answered_by=None):
@@ -88,8 +87,9 @@ model = lambda name: SimpleNamespace(model_name=name)
 notifying.refused(context(), VERDICT)
 notifying.promoted(context(), VERDICT, is_new=True)
 notifying.promoted(context(answered_by="Dr Okafor"), VERDICT, is_new=True)
-notifying.rejected(context(answered_by="Dr Okafor"), VERDICT, Answer(answer="reject", person="Dr Okafor", is_new=True))
-notifying.rejected(context(), VERDICT, Answer(answer="reject", person="nobody", is_new=True))
+NO = ApprovalAnswer(answer="reject", person="Dr Okafor", is_new=True)
+notifying.rejected(context(answered_by="Dr Okafor"), VERDICT, NO)
+notifying.rejected(context(), VERDICT, ApprovalAnswer(answer="reject", person="nobody", is_new=True))
 done = Rollback(champion=model("a"), replaced=model("{{ b }}"))
 notifying.rolled_back(context(), done, with_withdrawal=True)
 notifying.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id": "timed out", "reason": "timed_out"})
@@ -234,7 +234,7 @@ def test_a_wrong_file_is_refused_with_its_place_and_a_remedy(refusals: dict[str,
 
 
 def test_the_file_that_the_operators_page_shows_is_right(dag_runner: DagRunner, tmp_path: Path) -> None:
-    (example,) = blocks(PROJECT / "docs" / "operator.md", "toml")
+    (example,) = blocks((PROJECT / "docs" / "operator.md").read_text(), "toml")
     (tmp_path / "example.toml").write_text(example)
     code = f"""
         from pathlib import Path

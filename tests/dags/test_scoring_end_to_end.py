@@ -12,8 +12,8 @@ from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from tests.dags.conftest import DagRunner
+from tests.images import png
 from tests.models import add_model, promote
-from tests.scoring.test_night import png
 from tests.sql import change, rows
 
 

@@ -2,23 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import textwrap
-
-from tests.dags.conftest import DagRunner
-
-
-def in_airflow(dag_runner: DagRunner, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    base = {name: value for name, value in dag_runner.environment.items() if not name.startswith("BRAINTUMOR_")}
-    return subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        env={**base, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
+from tests.dags.conftest import DagRunner, in_airflow
 
 
 def test_a_connection_that_is_not_there_is_named_and_the_task_is_retried(dag_runner: DagRunner) -> None:

@@ -4,26 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
-from PIL import Image
-from sklearn.datasets import load_sample_image
 
 from braintumor.dataset.appearance import SIDE, appearance_of
 from braintumor.imaging.phantom import draw
 from braintumor.labels import CLASSES, TumorClass
-
-PHOTOGRAPHS = ("china.jpg", "flower.jpg")
-
-
-def crops(name: str, count: int, *, is_grey: bool) -> list[NDArray[np.uint8]]:
-    """Square parts of a photograph, 96 to 400 pixels wide."""
-    photograph, rng = load_sample_image(name), np.random.default_rng(3)
-    result = []
-    for side in rng.integers(96, 400, count):
-        top, left = (rng.integers(0, whole - side) for whole in photograph.shape[:2])
-        part = Image.fromarray(photograph[top : top + side, left : left + side])
-        result.append(np.asarray(part.convert("L") if is_grey else part))
-    return result
+from tests.photographs import PHOTOGRAPHS, crops
 
 
 @pytest.mark.parametrize("label", CLASSES)

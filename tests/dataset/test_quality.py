@@ -12,16 +12,16 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from braintumor.dataset.folder import read_folder
-from braintumor.dataset.quality import Finding, Quality, assess
+from braintumor.dataset.quality import Quality, QualityFinding, assess
 from braintumor.dataset.quality_report import quality_report
-from braintumor.dataset.quality_rules import Check, Level, QualityRules
+from braintumor.dataset.quality_rules import Level, QualityCheck, QualityRules
 from braintumor.errors import QualityRulesError
 from braintumor.imaging.phantom import draw, write_dataset
 from braintumor.labels import CLASSES
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
-from tests.dataset.test_appearance import crops
 from tests.dicom_files import mr_of
+from tests.photographs import crops
 
 RULES = QualityRules.load()
 
@@ -42,7 +42,7 @@ def judged(folder: Path, rules: QualityRules = RULES) -> Quality:
     return assess(*read_folder(folder), rules)
 
 
-def finding(quality: Quality, code: str) -> Finding:
+def finding(quality: Quality, code: str) -> QualityFinding:
     (found,) = [item for item in quality.findings if item.code == code]
     return found
 
@@ -128,9 +128,11 @@ def test_a_small_class_is_warned_of(folder: Path) -> None:
 
 def test_a_rule_file_makes_a_check_stricter_or_silences_it(folder: Path) -> None:
     shutil.copy(next((folder / "glioma").glob("*.jpg")), folder / "glioma" / "copy.jpg")
-    strict = replace(RULES, copies=Check(level=Level.BLOCKING, bound=0.0))
+    strict = replace(RULES, copies=QualityCheck(level=Level.BLOCKING, bound=0.0))
     assert [item.code for item in judged(folder, strict).blocking] == ["copies"]
-    off = replace(RULES, copies=Check(level=Level.OFF, bound=0.0), label_errors=Check(level=Level.OFF, bound=0.0))
+    off = replace(
+        RULES, copies=QualityCheck(level=Level.OFF, bound=0.0), label_errors=QualityCheck(level=Level.OFF, bound=0.0)
+    )
     quality = judged(folder, off)
     assert not finding(quality, "copies").is_beyond and quality.review.candidates == ()
     assert "the check is off" in finding(quality, "label_errors").reason
@@ -153,7 +155,7 @@ class TestRules:
     }
 
     def test_the_packaged_rules_refuse_a_class_that_is_a_tenth_no_mri(self) -> None:
-        assert Check(level=Level.BLOCKING, bound=0.10) == RULES.not_mri
+        assert QualityCheck(level=Level.BLOCKING, bound=0.10) == RULES.not_mri
         assert RULES.label_errors.level is Level.WARNING
 
     @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from braintumor.imaging.phantom import write_dataset
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
-from tests.dataset.test_appearance import crops
+from tests.photographs import crops
 
 
 @pytest.fixture

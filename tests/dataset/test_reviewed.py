@@ -26,8 +26,8 @@ from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from embedded.stack import Stack
 from tests.conftest import cloned, copied, run_braintumor
+from tests.images import png
 from tests.people import as_patient, say, take_back
-from tests.scoring.test_night import png
 from tests.sql import change, rows
 
 FRESH, ANN, ANN_TOO, TESTED, TRAINED, VOLUME = range(1, 7)

@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from PIL import Image
 from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 from braintumor.imaging.frames import Decoded, decode
 from tests.dicom_files import RAMP, changed, peak_bytes, shipped, written
+from tests.images import png_of
 
 TAGS = (
     "PatientAge", "PatientSex", "Manufacturer", "MagneticFieldStrength", "ScanningSequence", "RepetitionTime",
@@ -66,9 +66,7 @@ def test_a_shipped_file_gives_what_it_has_and_nothing_for_what_it_lacks() -> Non
 
 def test_a_header_without_any_of_it_gives_nothing_and_so_does_a_png() -> None:
     assert given() == {}
-    stream = io.BytesIO()
-    Image.fromarray(RAMP).save(stream, "PNG")
-    assert attributes(stream.getvalue()) == {}
+    assert attributes(png_of(RAMP)) == {}
 
 
 @pytest.mark.parametrize(

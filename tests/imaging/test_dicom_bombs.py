@@ -13,15 +13,8 @@ from pydicom import uid
 
 from braintumor.imaging.frames import Limits, decode
 from braintumor.imaging.rejection import RejectionReason
-from tests.dicom_files import (
-    RAMP,
-    changed,
-    mr_of,
-    peak_bytes,
-    rejected,
-    shipped,
-    written,
-)
+from tests.decoded import rejected
+from tests.dicom_files import RAMP, changed, mr_of, peak_bytes, shipped, written
 
 
 class TestReasons:

@@ -10,14 +10,8 @@ import pytest
 from pydicom import uid
 
 from braintumor.imaging.rejection import RejectionReason
-from tests.dicom_files import (
-    changed,
-    frame,
-    patched,
-    rejected,
-    shipped,
-    written,
-)
+from tests.decoded import frame, rejected
+from tests.dicom_files import changed, patched, shipped, written
 
 
 class TestEncodings:

@@ -8,21 +8,12 @@ from typing import Any, ClassVar
 
 import pydicom
 import pytest
-from PIL import Image
 
 from braintumor.imaging.frames import Decoded, decode
 from braintumor.imaging.rejection import RejectionReason
-from tests.dicom_files import (
-    NAME,
-    PATIENT,
-    RAMP,
-    STUDY,
-    changed,
-    patched,
-    rejected,
-    shipped,
-    written,
-)
+from tests.decoded import rejected
+from tests.dicom_files import NAME, PATIENT, RAMP, STUDY, changed, patched, shipped, written
+from tests.images import png_of
 
 
 class TestIdentity:
@@ -48,9 +39,7 @@ class TestIdentity:
         assert (decoded.dicom.patient_id, decoded.dicom.study_instance_uid) == ("", "")
 
     def test_a_png_has_no_identity(self) -> None:
-        buffer = io.BytesIO()
-        Image.fromarray(RAMP).save(buffer, "PNG")
-        decoded = decode(buffer.getvalue())
+        decoded = decode(png_of(RAMP))
         assert isinstance(decoded, Decoded) and decoded.dicom is None
 
     def test_no_repr_shows_them(self) -> None:

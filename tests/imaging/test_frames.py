@@ -11,44 +11,23 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
-from pydicom.data import get_testdata_file
 
 from braintumor.imaging.frames import Decoded, Limits, decode
 from braintumor.imaging.rejection import Rejection, RejectionReason
+from tests.decoded import frame, rejected
+from tests.dicom_files import shipped
+from tests.images import jpeg_of, png_of, saved
 
 ROWS, COLUMNS = 60, 80
 _SMOOTH = np.add.outer(np.linspace(0, 120, ROWS), np.linspace(0, 135, COLUMNS))
 GREY = np.rint(_SMOOTH).astype(np.uint8)
 RGB = np.dstack([GREY, GREY[::-1], GREY[:, ::-1]])
-
-
-def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
-def png(pixels: NDArray[Any] = GREY, **options: Any) -> bytes:
-    return saved(Image.fromarray(pixels), "PNG", **options)
-
-
-def jpeg(pixels: NDArray[Any] = GREY, **options: Any) -> bytes:
-    return saved(Image.fromarray(pixels), "JPEG", quality=95, **options)
-
-
-def shipped(name: str) -> bytes:
-    """A file that pydicom brings along."""
-    path = get_testdata_file(name, download=False)
-    assert isinstance(path, str)
-    return Path(path).read_bytes()
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -61,21 +40,6 @@ def png_claiming(width: int, height: int, *, color_type: int = 0) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
 
 
-def pixels_of(data: bytes, limits: Limits | None = None) -> NDArray[np.uint8]:
-    decoded = decode(data, limits=limits)
-    assert isinstance(decoded, Decoded), decoded
-    (frame,) = decoded.frames
-    assert frame.index == 0 and frame.pixels.dtype == np.uint8
-    return frame.pixels
-
-
-def rejected(data: bytes, limits: Limits | None = None) -> Rejection:
-    result = decode(data, limits=limits)
-    assert isinstance(result, Rejection), result
-    assert result.detail
-    return result
-
-
 def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
     assert one.shape == other.shape
     return float(np.abs(one.astype(int) - other.astype(int)).max())
@@ -83,14 +47,14 @@ def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 class TestPng:
     def test_grey_and_colour_come_back_bit_for_bit(self) -> None:
-        np.testing.assert_array_equal(pixels_of(png(GREY)), GREY)
-        np.testing.assert_array_equal(pixels_of(png(RGB)), RGB)
+        np.testing.assert_array_equal(frame(png_of(GREY)), GREY)
+        np.testing.assert_array_equal(frame(png_of(RGB)), RGB)
 
     def test_sixteen_bits_widened_from_eight_come_back_exactly(self) -> None:
-        np.testing.assert_array_equal(pixels_of(png(GREY.astype(np.uint16) * 257)), GREY)
+        np.testing.assert_array_equal(frame(png_of(GREY.astype(np.uint16) * 257)), GREY)
 
     def test_twelve_bits_in_sixteen_fill_the_range_instead_of_showing_black(self) -> None:
-        shown = pixels_of(png(GREY.astype(np.uint16) * 7 + 1000))
+        shown = frame(png_of(GREY.astype(np.uint16) * 7 + 1000))
         assert shown.min() == 0 and shown.max() == 255
         assert np.corrcoef(shown.ravel(), GREY.ravel())[0, 1] > 0.999
 
@@ -98,21 +62,21 @@ class TestPng:
         few = (RGB // 86 * 86).astype(np.uint8)
         paletted = Image.fromarray(few).quantize(64, dither=Image.Dither.NONE)
         assert paletted.mode == "P"
-        assert difference(pixels_of(saved(paletted)), np.asarray(paletted.convert("RGB"))) == 0
+        assert difference(frame(saved(paletted)), np.asarray(paletted.convert("RGB"))) == 0
 
     def test_a_grey_palette_is_grey(self) -> None:
-        np.testing.assert_array_equal(pixels_of(saved(Image.fromarray(GREY).convert("P"))), GREY)
+        np.testing.assert_array_equal(frame(saved(Image.fromarray(GREY).convert("P"))), GREY)
 
     def test_one_bit_is_black_and_white(self) -> None:
         mask = GREY > 100
-        np.testing.assert_array_equal(pixels_of(saved(Image.fromarray(mask))), mask * np.uint8(255))
+        np.testing.assert_array_equal(frame(saved(Image.fromarray(mask))), mask * np.uint8(255))
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA"])
     def test_what_is_transparent_is_black(self, mode: str) -> None:
         alpha = np.where(np.arange(COLUMNS) < 40, 255, 0).astype(np.uint8)
         image = Image.fromarray(GREY).convert(mode)
         image.putalpha(Image.fromarray(np.tile(alpha, (ROWS, 1))))
-        shown = pixels_of(saved(image))
+        shown = frame(saved(image))
         np.testing.assert_array_equal(shown[:, :40], GREY[:, :40])
         assert not shown[:, 40:].any()
 
@@ -122,27 +86,27 @@ class TestPng:
         assert rejected(data).reason is RejectionReason.MULTI_FRAME
 
     def test_a_wrong_checksum_is_corrupt(self) -> None:
-        data = bytearray(png())
+        data = bytearray(png_of(GREY))
         data[data.index(b"IDAT") + 10] ^= 0xFF
         assert rejected(bytes(data)).reason is RejectionReason.CORRUPT
 
 
 class TestJpeg:
     def test_grey_comes_back_nearly(self) -> None:
-        assert difference(pixels_of(jpeg()), GREY) <= 3
+        assert difference(frame(jpeg_of(GREY)), GREY) <= 3
 
     def test_cmyk_shows_what_it_shows_elsewhere(self) -> None:
         data = saved(Image.fromarray(RGB).convert("CMYK"), "JPEG", quality=95)
         with Image.open(io.BytesIO(data)) as image:
             assert image.mode == "CMYK"
-        assert pixels_of(data).shape == RGB.shape
-        assert np.abs(pixels_of(data).astype(int) - RGB).mean() < 8
+        assert frame(data).shape == RGB.shape
+        assert np.abs(frame(data).astype(int) - RGB).mean() < 8
 
     @pytest.mark.parametrize(("orientation", "turns"), [(3, 2), (6, 3), (8, 1)])
     def test_exif_orientation_turns_the_image_upright(self, orientation: int, turns: int) -> None:
         exif = Image.Exif()
         exif[0x0112] = orientation
-        assert difference(pixels_of(jpeg(exif=exif)), np.rot90(GREY, turns)) <= 3
+        assert difference(frame(jpeg_of(GREY, exif=exif)), np.rot90(GREY, turns)) <= 3
 
     def test_unreadable_exif_does_not_cost_the_image(self) -> None:
         for exif in (
@@ -150,18 +114,18 @@ class TestJpeg:
             b"Exif\0\0II*\0\xff\xff\xff\xff",
             b"Exif\0\0MM\0*\0\0\0\x08\0\x40",
         ):
-            assert difference(pixels_of(jpeg(exif=exif)), GREY) <= 3
+            assert difference(frame(jpeg_of(GREY, exif=exif)), GREY) <= 3
 
     def test_a_cut_file_with_a_whole_thumbnail_is_truncated(self) -> None:
-        whole = jpeg(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8))
-        thumbnail = jpeg(GREY[:40, :40])
+        whole = jpeg_of(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8))
+        thumbnail = jpeg_of(GREY[:40, :40])
         data = whole[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + whole[2:]
         assert rejected(data[: len(data) * 2 // 3]).reason is RejectionReason.TRUNCATED
 
 
 class TestSameImage:
     def test_grey_and_its_rgb_copy_are_known_as_the_same(self) -> None:
-        grey, rgb = decode(png(GREY)), decode(png(np.dstack([GREY] * 3)))
+        grey, rgb = decode(png_of(GREY)), decode(png_of(np.dstack([GREY] * 3)))
         assert isinstance(grey, Decoded) and isinstance(rgb, Decoded)
         assert grey.pixel_sha256 == rgb.pixel_sha256
         assert grey.frames[0].pixels.shape == rgb.frames[0].pixels.shape == (ROWS, COLUMNS)
@@ -169,7 +133,7 @@ class TestSameImage:
     def test_one_other_pixel_or_another_shape_is_another_image(self) -> None:
         other = GREY.copy()
         other[5, 5] += 1
-        decoded = [decode(png(pixels)) for pixels in (GREY, other, GREY.reshape(COLUMNS, ROWS))]
+        decoded = [decode(png_of(pixels)) for pixels in (GREY, other, GREY.reshape(COLUMNS, ROWS))]
         assert len({each.pixel_sha256 for each in decoded if isinstance(each, Decoded)}) == 3
 
     def test_a_name_does_not_count_only_the_content(self) -> None:
@@ -199,36 +163,39 @@ class TestReasons:
         assert rejected(b"").reason is RejectionReason.EMPTY_FILE
 
     def test_more_bytes_than_the_limit(self) -> None:
-        data = png()
+        data = png_of(GREY)
         assert rejected(data, Limits(max_bytes=len(data) - 1)).reason is RejectionReason.TOO_MANY_BYTES
         assert isinstance(decode(data, limits=Limits(max_bytes=len(data))), Decoded)
 
     def test_more_pixels_than_the_limit_and_exactly_as_many(self) -> None:
         limit = ROWS * COLUMNS
-        assert rejected(png(), Limits(max_pixels=limit - 1)).reason is RejectionReason.TOO_MANY_PIXELS
-        assert isinstance(decode(png(), limits=Limits(max_pixels=limit)), Decoded)
+        assert rejected(png_of(GREY), Limits(max_pixels=limit - 1)).reason is RejectionReason.TOO_MANY_PIXELS
+        assert isinstance(decode(png_of(GREY), limits=Limits(max_pixels=limit)), Decoded)
 
     def test_a_side_below_the_limit_and_exactly_at_it(self) -> None:
-        assert rejected(png(GREY[:31])).reason is RejectionReason.TOO_SMALL
-        assert isinstance(decode(png(GREY[:32])), Decoded)
+        assert rejected(png_of(GREY[:31])).reason is RejectionReason.TOO_SMALL
+        assert isinstance(decode(png_of(GREY[:32])), Decoded)
 
     @pytest.mark.parametrize("pixels", [GREY * 0, GREY * 0 + 255, RGB * 0 + np.uint8([9, 5, 3])])
     def test_one_colour_everywhere_is_blank(self, pixels: NDArray[np.uint8]) -> None:
-        assert rejected(png(pixels)).reason is RejectionReason.BLANK_IMAGE
+        assert rejected(png_of(pixels)).reason is RejectionReason.BLANK_IMAGE
 
     @pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
-    @pytest.mark.parametrize("data", [png(RGB), jpeg(RGB)], ids=["png", "jpeg"])
+    @pytest.mark.parametrize("data", [png_of(RGB), jpeg_of(RGB)], ids=["png", "jpeg"])
     def test_a_cut_file_is_truncated(self, data: bytes, share: float) -> None:
         assert rejected(data[: int(len(data) * share)]).reason is RejectionReason.TRUNCATED
 
     def test_garbage_behind_a_signature_is_corrupt(self) -> None:
-        assert rejected(png()[:33] + chunk(b"IDAT", b"no zlib") + chunk(b"IEND", b"")).reason is RejectionReason.CORRUPT
+        assert (
+            rejected(png_of(GREY)[:33] + chunk(b"IDAT", b"no zlib") + chunk(b"IEND", b"")).reason
+            is RejectionReason.CORRUPT
+        )
 
 
 class TestBombs:
     @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (10_000, 10_000), (2**31 - 1, 2**31 - 1)])
     def test_a_huge_png_is_refused_by_its_header(self, width: int, height: int) -> None:
-        decode(png())  # what Pillow loads once
+        decode(png_of(GREY))  # what Pillow loads once
         tracemalloc.start()
         rejection = rejected(png_claiming(width, height))
         _, peak = tracemalloc.get_traced_memory()
@@ -238,7 +205,7 @@ class TestBombs:
 
     def test_text_that_inflates_to_gigabytes_does_not(self) -> None:
         text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9))
-        data = png()
+        data = png_of(GREY)
         tracemalloc.start()
         result = decode(data[:33] + text + data[33:])
         peak = tracemalloc.get_traced_memory()[1]
@@ -248,10 +215,10 @@ class TestBombs:
 
 
 _SOURCES = {
-    "jpeg": jpeg(RGB),
-    "jpeg with exif": jpeg(GREY, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"),
-    "png": png(RGB),
-    "png of 16 bits": png(GREY.astype(np.uint16) * 99),
+    "jpeg": jpeg_of(RGB),
+    "jpeg with exif": jpeg_of(GREY, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"),
+    "png": png_of(RGB),
+    "png of 16 bits": png_of(GREY.astype(np.uint16) * 99),
     "dicom": shipped("MR_small.dcm"),
     "dicom rle": shipped("MR_small_RLE.dcm"),
     "dicom jpeg 2000": shipped("MR_small_jp2klossless.dcm"),
@@ -304,7 +271,7 @@ class TestRobustness:
     def test_names_in_png_and_exif_text_are_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         exif = Image.Exif()
         exif[0x013B] = "Jane^Doe"  # Artist; Pillow logs tags and chunks where the level is DEBUG
-        files = [jpeg(exif=exif), png(exif=exif)]
+        files = [jpeg_of(GREY, exif=exif), png_of(GREY, exif=exif)]
         caplog.clear()  # of what saving them said
         assert all(isinstance(decode(data), Decoded) for data in files)
 

@@ -21,7 +21,7 @@ from braintumor.errors import GuardError
 from braintumor.imaging.frames import Decoded, Limits, decode
 from braintumor.imaging.guard import Guard
 from braintumor.imaging.phantom_volume import as_nifti, draw_volume
-from braintumor.imaging.picture import Picture
+from braintumor.imaging.picture import DrawnFrame
 from braintumor.imaging.prepared import PreparedFile, prepare_file
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.labels import TumorClass
@@ -173,12 +173,12 @@ def test_children_end_with_a_worker_that_is_killed_busy_or_idle() -> None:
 def test_a_child_draws_a_frame_of_a_file_with_nothing_of_it_but_pixels(bad: Guard, files: list[bytes]) -> None:
     for file in files:
         decoded, picture = decode(file), bad.draw(file, frame=0)
-        assert isinstance(decoded, Decoded) and isinstance(picture, Picture)
+        assert isinstance(decoded, Decoded) and isinstance(picture, DrawnFrame)
         assert np.array_equal(np.asarray(Image.open(io.BytesIO(picture.png))), decoded.frames[0].pixels)
         assert (picture.height, picture.width) == decoded.frames[0].pixels.shape[:2]
         assert b"PHANTOM" not in picture.png
         small = bad.draw(file, frame=0, size=48)
-        assert isinstance(small, Picture) and max(small.width, small.height) == 48
+        assert isinstance(small, DrawnFrame) and max(small.width, small.height) == 48
     broken = bad.draw(files[0] + b" segfault", frame=0)
     assert isinstance(broken, Rejection) and broken.reason is RejectionReason.DECODER_CRASHED
     assert isinstance(bad.draw(files[0], frame=5), Rejection)
@@ -190,7 +190,7 @@ def test_the_slices_of_a_volume_are_drawn_from_one_decoding(tmp_path: Path) -> N
     first, second = (volume + b" " + os.fsencode(tmp_path / name) for name in ("first", "second"))
     guard = Guard(children=1, decode=BAD.replace("by_last_word", "counting"))
     slices = [guard.draw(first, frame=frame) for frame in (2, 3, 4)]
-    assert all(isinstance(each, Picture) for each in slices) and len(set(slices)) == 3
+    assert all(isinstance(each, DrawnFrame) for each in slices) and len(set(slices)) == 3
     assert (tmp_path / "first").read_bytes() == b"."
     assert guard.draw(second, frame=2) == slices[0] and guard.draw(first, frame=3) == slices[1]
     assert (tmp_path / "first").read_bytes() == b".."

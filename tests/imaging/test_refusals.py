@@ -28,7 +28,9 @@ from braintumor.imaging.phantom import draw
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.sniff import sniff
 from braintumor.labels import TumorClass
+from tests.decoded import rejected
 from tests.dicom_files import changed, shipped, written
+from tests.images import saved
 
 GREY = draw(TumorClass.PITUITARY, seed=3, size=96).pixels
 STUDY = b"1.3.6.1.4.1.5962.1.2.4.20040826185059.5457"
@@ -37,28 +39,16 @@ END_OF_PNG = 12
 """Bytes of the IEND chunk."""
 
 
-def picture(kind: str, **options: Any) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(GREY).save(buffer, kind, **options)
-    return buffer.getvalue()
-
-
 def deflated() -> bytes:
     dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small.dcm")))
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
     return written(dataset)
 
 
-def rejected(data: bytes) -> Rejection:
-    found = decode(data)
-    assert isinstance(found, Rejection), found
-    return found
-
-
 class TestTruncated:
     @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
     def test_a_picture_cut_anywhere_is_truncated(self, kind: str) -> None:
-        data = picture(kind)
+        data = saved(Image.fromarray(GREY), kind)
         for cut in [9, 20, 30, len(data) // 3, len(data) - END_OF_PNG - 1, len(data) - 4, len(data) - 1]:
             assert rejected(data[:cut]).reason is RejectionReason.TRUNCATED, cut
 
@@ -91,7 +81,7 @@ class TestTruncated:
 
 class TestCorrupt:
     def test_a_png_whose_pixels_fail_their_checksum_is_not_scored(self) -> None:
-        data = bytearray(picture("PNG", compress_level=0))
+        data = bytearray(saved(Image.fromarray(GREY), "PNG", compress_level=0))
         data[len(data) // 2] ^= 0x10
         assert rejected(bytes(data)).reason is RejectionReason.CORRUPT
 
@@ -127,7 +117,7 @@ class TestCorrupt:
 
         monkeypatch.setattr(frames, "_decode_as", short_of_memory)
         with pytest.raises(MemoryError):
-            decode(picture("PNG"))
+            decode(saved(Image.fromarray(GREY), "PNG"))
 
 
 class TestTooMuch:
@@ -154,7 +144,7 @@ class TestTooMuch:
 
     def test_an_animated_png_is_several_frames(self) -> None:
         other = Image.fromarray(255 - GREY)
-        refusal = rejected(picture("PNG", save_all=True, append_images=[other]))
+        refusal = rejected(saved(Image.fromarray(GREY), "PNG", save_all=True, append_images=[other]))
         assert refusal.reason is RejectionReason.MULTI_FRAME
 
 
@@ -266,7 +256,7 @@ def test_pictures_are_decoded_without_importing_pydicom_or_tensorflow() -> None:
         "assert isinstance(decode(sys.stdin.buffer.read()), Decoded)\n"
         "assert not {'pydicom', 'tensorflow', 'keras'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], input=picture("PNG"), check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], input=saved(Image.fromarray(GREY), "PNG"), check=True, timeout=60)
 
 
 @pytest.mark.parametrize("reason", RejectionReason)
@@ -295,9 +285,9 @@ def test_formats_are_told_by_content(data: bytes, expected: str | None) -> None:
 
 
 FUZZED = {
-    "jpeg": lambda: picture("JPEG"),
+    "jpeg": lambda: saved(Image.fromarray(GREY), "JPEG"),
     "colour jpeg": lambda: _colour("JPEG"),
-    "png": lambda: picture("PNG"),
+    "png": lambda: saved(Image.fromarray(GREY), "PNG"),
     "palette png": lambda: _colour("PNG"),
     "implicit": lambda: shipped("MR_small_implicit.dcm"),
     "rle": lambda: shipped("MR_small_RLE.dcm"),

@@ -15,7 +15,6 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin
 from pydicom import uid
-from pydicom.data import get_testdata_file
 from pydicom.encaps import encapsulate, generate_frames
 
 from braintumor.imaging.frames import Decoded, Frame, Limits, decode
@@ -23,6 +22,8 @@ from braintumor.imaging.phantom_volume import as_enhanced_mr, as_nifti, draw_vol
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.slices import choose
 from braintumor.labels import TumorClass
+from tests.decoded import rejected
+from tests.dicom_files import changed
 
 VOLUME = draw_volume(TumorClass.GLIOMA, seed=7, slices=12, size=64)
 PLAIN = as_nifti(VOLUME, is_gzipped=False)
@@ -33,12 +34,6 @@ AXES = ["".join(sides) for pairs in permutations(("LR", "PA", "IS")) for sides i
 def decoded(data: bytes, limits: Limits | None = None) -> Decoded:
     result = decode(data, limits=limits)
     assert isinstance(result, Decoded), result
-    return result
-
-
-def refused(data: bytes, limits: Limits | None = None) -> Rejection:
-    result = decode(data, limits=limits)
-    assert isinstance(result, Rejection), result
     return result
 
 
@@ -161,14 +156,14 @@ class TestNifti:
         ],
     )  # fmt: skip
     def test_what_cannot_be_scored_gets_its_reason(self, data: bytes, reason: RejectionReason) -> None:
-        rejection = refused(data)
+        rejection = rejected(data)
         assert rejection.reason is reason, rejection
 
     def test_a_bomb_is_refused_by_its_header(self) -> None:
         header = patched(PLAIN, 42, "<3h", 3000, 3000, 1)
         bomb = gzip.compress(patched(header, 70, "<2h", 64, 64)[:352] + bytes(200_000_000))
         tracemalloc.start()
-        rejection = refused(bomb, Limits(max_volume_bytes=10_000_000))
+        rejection = rejected(bomb, Limits(max_volume_bytes=10_000_000))
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert rejection.reason is RejectionReason.TOO_MANY_BYTES
@@ -176,7 +171,7 @@ class TestNifti:
 
     def test_words_in_the_header_stay_there(self) -> None:
         data = patched(PLAIN, 148, "80s", b"Jane Doe 1970-01-01")
-        assert "Jane" not in repr(decoded(data)) and "Jane" not in repr(refused(data[:-400]))
+        assert "Jane" not in repr(decoded(data)) and "Jane" not in repr(rejected(data[:-400]))
 
 
 class TestDicom:
@@ -208,15 +203,10 @@ class TestDicom:
         dataset.PixelData = encapsulate(frames[:-1])
         buffer = io.BytesIO()
         dataset.save_as(buffer)
-        assert refused(buffer.getvalue()).reason is RejectionReason.TRUNCATED
+        assert rejected(buffer.getvalue()).reason is RejectionReason.TRUNCATED
 
     def test_too_many_frames_are_refused_by_the_header(self) -> None:
-        path = get_testdata_file("MR_small.dcm", download=False)
-        dataset = pydicom.dcmread(str(path))
-        dataset.NumberOfFrames = 5000
-        buffer = io.BytesIO()
-        dataset.save_as(buffer)
-        assert refused(buffer.getvalue()).reason is RejectionReason.TOO_MANY_FRAMES
+        assert rejected(changed(NumberOfFrames=5000)).reason is RejectionReason.TOO_MANY_FRAMES
 
 
 class TestTiff:
@@ -254,13 +244,13 @@ class TestTiff:
         assert found.count_found == 1 and found.frames[0].pixels.shape == (64, 64)
 
     def test_a_cut_page_is_named(self) -> None:
-        rejection = refused(self.saved(*VOLUME[4:7])[: 64 * 64 * 2 + 300])
+        rejection = rejected(self.saved(*VOLUME[4:7])[: 64 * 64 * 2 + 300])
         assert rejection.reason in {RejectionReason.TRUNCATED, RejectionReason.CORRUPT}
 
     def test_pages_are_counted_before_they_are_decoded(self) -> None:
         data = self.saved(*VOLUME)
-        assert refused(data, Limits(max_frames=4)).reason is RejectionReason.TOO_MANY_FRAMES
-        assert refused(data, Limits(max_pixels=5 * 64 * 64)).reason is RejectionReason.TOO_MANY_PIXELS
+        assert rejected(data, Limits(max_frames=4)).reason is RejectionReason.TOO_MANY_FRAMES
+        assert rejected(data, Limits(max_pixels=5 * 64 * 64)).reason is RejectionReason.TOO_MANY_PIXELS
 
 
 class TestChoice:

@@ -12,7 +12,7 @@ import pytest
 from braintumor import database, registry
 from braintumor.errors import ModelIntegrityError, ObjectStoreUnreachableError
 from braintumor.imaging.phantom import write_unlabelled
-from braintumor.labels import CLASSES, TumorClass
+from braintumor.labels import CLASSES
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.preview.flips import FlipKind, FlipPreview
 from braintumor.preview.job import Previewed, make_preview, preview_candidate
@@ -23,8 +23,8 @@ from braintumor.scoring.night import score_night
 from braintumor.serving.artefact import Manifest
 from braintumor.settings import Settings
 from tests.faulty_s3 import FaultyS3
-from tests.scoring.test_faults import remove
-from tests.sql import change, let_answer, rows
+from tests.nights import remove
+from tests.sql import READERS, change, let_answer, rows, say
 
 GLIOMA, MENINGIOMA, NORMAL, PITUITARY = CLASSES
 NAMES = tuple(f"surname-{number}.png" for number in range(1, 7))
@@ -75,21 +75,6 @@ def preview(settings: Settings, candidate: ModelVersion, *, scans: int = 500, ru
 
 def page_of(settings: Settings, made: Previewed) -> str:
     return ObjectStore.connect(settings).read(made.page).decode()
-
-
-def say(settings: Settings, table: str, scan_id: int, label: TumorClass, confidence: float) -> None:
-    """Put an answer into a model's mouth."""
-    others = (1 - confidence) / 3
-    values = {f"p_{c.value}": confidence if c is label else others for c in CLASSES}
-    columns = ", ".join(f"probability_{c.value} = :p_{c.value}" for c in CLASSES)
-    change(
-        settings,
-        f"update {table} set predicted_class = :label, confidence = :confidence, {columns} where scan_id = :scan",
-        label=label.value,
-        confidence=confidence,
-        scan=scan_id,
-        **values,
-    )
 
 
 def flipped(night: Settings, twin: ModelVersion) -> Previewed:
@@ -250,15 +235,6 @@ def test_the_words_for_an_approver_link_to_the_runs_page_and_stay_small(night: S
     assert f"(https://airflow/braintumor/reports/{path})" in made["markdown"]
     assert made["page_uri"].endswith(path)
     assert len(str(made)) < 2000 and "surname" not in str(made)
-
-
-READERS = """
-    select distinct view.relname
-    from pg_depend
-    join pg_rewrite on pg_rewrite.oid = pg_depend.objid
-    join pg_class as view on view.oid = pg_rewrite.ev_class
-    where pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.refobjid = cast(:table as regclass)"""
-"""Views that read a table, as Postgres knows it."""
 
 
 def test_no_view_of_answers_reads_the_shadow(settings: Settings) -> None:

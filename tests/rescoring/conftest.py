@@ -14,8 +14,8 @@ from braintumor.rescoring.job import Rescore, rescore
 from braintumor.rescoring.request import Request
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
+from tests.images import png
 from tests.models import add_model, promote
-from tests.scoring.test_night import png
 from tests.sql import rows
 
 Put = Callable[[str, bytes], None]

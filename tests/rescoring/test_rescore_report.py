@@ -10,10 +10,9 @@ import pytest
 from braintumor.labels import CLASSES
 from braintumor.settings import Settings
 from tests.conftest import printed, run_braintumor
-from tests.preview.test_preview import READERS, say
+from tests.nights import remove
 from tests.rescoring.conftest import opened, page, run, standing
-from tests.scoring.test_faults import remove
-from tests.sql import change, rows
+from tests.sql import READERS, change, rows, say
 
 GLIOMA, MENINGIOMA, NORMAL, PITUITARY = CLASSES
 
@@ -27,7 +26,7 @@ def test_the_page_shows_which_standing_answers_changed_worst_first_and_never_a_k
     ):  # fmt: skip
         say(night, "prediction", scan_id, before, sure)
     job, number = opened(night, "manual__2026-11-24T15:54:21+00:00")
-    job.score(number, [0])
+    job.score(number, 0)
     for scan_id, after, sure in (
         (1, MENINGIOMA, 0.99), (2, NORMAL, 0.55), (3, GLIOMA, 0.99), (4, NORMAL, 0.97), (5, PITUITARY, 0.99),
         (6, NORMAL, 0.70),

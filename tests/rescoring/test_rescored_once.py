@@ -24,10 +24,10 @@ from braintumor.rescoring.work import Outcome, State, settle
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
 from tests.faulty_s3 import FaultyS3
+from tests.images import png
 from tests.models import add_model, promote
+from tests.nights import remove
 from tests.rescoring.conftest import Put, opened, outcomes, run, standing
-from tests.scoring.test_faults import remove
-from tests.scoring.test_night import png
 from tests.sql import change, rows
 
 # Exactly once
@@ -54,14 +54,14 @@ def test_what_s3_does_not_deliver_waits_for_the_retry_and_the_others_are_settled
     door.faults = {"surname-3.png": (500, "InternalError")}
     job, number = opened(replace(night, s3_endpoint=door.url))
     with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0 of rescore"):
-        job.score(number, [0])
+        job.score(number, 0)
     assert outcomes(night) == {"rescored": 5, "unaccounted": 1}
     with pytest.raises(UnbalancedRunError, match=r"5 rescored.*1 UNACCOUNTED"):
         job.reconcile(number)
     assert rows(night, "select state::text from scoring_run where kind = 'rescore'") == [("unbalanced",)]
     assert rows(night, "select sum(count_taken) from rescore") == [(0,)], "S3's failure is not the scan's"
     door.faults = {}
-    assert job.score(number, [0]) == {"rescored": 1}
+    assert job.score(number, 0) == {"rescored": 1}
     assert job.reconcile(number).is_balanced
 
 
@@ -74,9 +74,9 @@ def test_an_s3_that_refuses_everything_is_red(night: Settings, door: FaultyS3) -
 def test_a_cleared_task_and_a_worker_that_was_thought_dead_write_nothing_twice(night: Settings, first: str) -> None:
     job, number = opened(night, chunk_size=4)
     assert job.chunks(number) == [0, 1]
-    assert job.score(number, [0]) == {"rescored": 4}
+    assert job.score(number, 0) == {"rescored": 4}
     before = rows(night, "select p::text from prediction p order by 1")
-    assert job.score(number, [0]) == {}
+    assert job.score(number, 0) == {}
     late = [Outcome(scan_id=scan_id, state=State.GONE) for (scan_id,) in rows(night, "select scan_id from rescore")]
     asked = job.ask(Request(actor="bob", reason="other words", limit=1), run_key="rescore", chunk_size=1)
     assert (asked.scoring_run_id, asked.actor, asked.count_asked) == (number, "ann", 6)
@@ -124,7 +124,7 @@ else:
             os.kill(os.getpid(), signal.SIGKILL)
         return read(self, data, **more)
     Guard.read = die_of_a_mark
-print(Rescore.open(Settings.from_environment()).score(int(number), [0]))
+print(Rescore.open(Settings.from_environment()).score(int(number), 0))
 """
 
 
@@ -140,7 +140,7 @@ def test_a_worker_killed_inside_its_transaction_loses_and_doubles_nothing(night:
     assert worker(night, "mid-way", number).returncode == -signal.SIGKILL
     assert outcomes(night) == {"rescored": 2, "unaccounted": 4}
     assert rows(night, "select count(*) from prediction where scoring_run_id = :run", run=number) == [(2,)]
-    assert job.score(number, [0]) == {"rescored": 4}
+    assert job.score(number, 0) == {"rescored": 4}
     assert job.reconcile(number).count_rescored == 6
     assert standing(night) == [(first, 6)]
 

@@ -16,10 +16,10 @@ from braintumor.rescoring.job import rescore
 from braintumor.rescoring.request import Request
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
+from tests.images import png
 from tests.models import add_model, pass_gate, promote
+from tests.nights import remove
 from tests.rescoring.conftest import Put, go_back, opened, page, run, standing, withdraw
-from tests.scoring.test_faults import remove
-from tests.scoring.test_night import png
 from tests.sql import change, rows
 
 # What people are told afterwards
@@ -97,7 +97,7 @@ def test_of_two_rescores_the_one_asked_for_later_stands_whichever_ends_last(nigh
     promote(night, "c")
     run(night, "quick")
     assert standing(night) == [("c", 6)]
-    assert slow.score(slow_run, [0]) == {"rescored": 6}
+    assert slow.score(slow_run, 0) == {"rescored": 6}
     assert slow.reconcile(slow_run).is_balanced
     assert standing(night) == [("c", 6)], "an older model's answers come late, and surprise nobody"
 

@@ -16,7 +16,7 @@ from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
 from embedded.stack import Stack
 from tests.conftest import cloned, copied
-from tests.scoring.test_night import png
+from tests.images import png
 from tests.sql import change
 
 SCRIPT = "<script>document.title='hacked'</script>.png"

@@ -15,7 +15,7 @@ from braintumor.database import transaction
 from braintumor.errors import ConfigurationError, ObjectChangedError, ReviewError
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.review.answers import Answer, save_answer, take_back
+from braintumor.review.answers import ReviewAnswer, save_answer, take_back
 from braintumor.review.dashboard import load_dashboard
 from braintumor.review.finding import Finding
 from braintumor.review.page import dashboard_page, frame_page, worklist_page
@@ -25,8 +25,8 @@ from braintumor.review.sitting import find_sitting, next_item, previous_item, st
 from braintumor.review.worklist import AUDIT, Filters, list_choices, list_waiting
 from braintumor.serving.answer import ReviewReason
 from braintumor.settings import Settings
+from tests.images import png
 from tests.review.conftest import AUDITED
-from tests.scoring.test_night import png
 from tests.sql import change, rows
 
 
@@ -34,9 +34,9 @@ def waiting(engine: Engine, filters: Filters | None = None, person: str = "ann")
     return [each.scan_id for each in list_waiting(engine, filters or Filters(), person=person)]
 
 
-def given(scan_id: int, finding: Finding = Finding.GLIOMA, **values: object) -> Answer:
+def given(scan_id: int, finding: Finding = Finding.GLIOMA, **values: object) -> ReviewAnswer:
     known = {"request_key": uuid.uuid4().hex, "frame_index": 0, "model_version_id": 1, "finding": finding}
-    return Answer(scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
+    return ReviewAnswer(scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
 
 
 def read(engine: Engine, scan_id: int, person: str = "ann", *, frame: int = 0, is_reviewer: bool = True) -> Reading:

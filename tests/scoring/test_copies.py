@@ -17,8 +17,8 @@ from braintumor.scoring.night import Night
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
+from tests.images import png
 from tests.models import add_model
-from tests.scoring.test_night import png
 from tests.sql import change, let_answer, rows
 
 Put = Callable[[str, bytes], None]

@@ -16,8 +16,8 @@ from braintumor.scoring.night import Night, score_night
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
-from tests.scoring.test_faults import remove, states
-from tests.scoring.test_night import png
+from tests.images import png
+from tests.nights import remove, states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]

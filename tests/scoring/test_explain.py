@@ -19,7 +19,7 @@ from braintumor.scoring.night import score_night
 from braintumor.scoring.requeue import requeue
 from braintumor.settings import Settings
 from tests.conftest import invoke, printed, run_braintumor
-from tests.scoring.test_night import png
+from tests.images import png
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]

@@ -19,24 +19,16 @@ from braintumor.errors import (
     UnbalancedRunError,
 )
 from braintumor.imaging.guard import Guard
-from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring.claim import claim
 from braintumor.scoring.night import Night, score_night
 from braintumor.scoring.worker import score_chunk
 from braintumor.settings import Settings
 from tests.faulty_s3 import CUT, FaultyS3
-from tests.scoring.test_night import png
+from tests.images import png
+from tests.nights import remove, states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
-
-
-def remove(settings: Settings, name: str) -> None:
-    ObjectStore.connect(settings).delete([S3Uri.parse(settings.require("scans_uri")) / name])
-
-
-def states(settings: Settings) -> list[str]:
-    return [str(state) for (state,) in rows(settings, "select state::text from scan order by scan_id")]
 
 
 class TestARunThatWasNeverPlanned:

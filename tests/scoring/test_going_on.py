@@ -18,9 +18,9 @@ from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
 from tests.faulty_s3 import FaultyS3
+from tests.images import png
 from tests.models import add_model, promote
-from tests.scoring.test_faults import states
-from tests.scoring.test_night import png
+from tests.nights import states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]

@@ -13,7 +13,7 @@ from braintumor.scoring import worker
 from braintumor.scoring.claim import claim, kept_alive
 from braintumor.scoring.night import Night
 from braintumor.settings import Settings
-from tests.scoring.test_night import png
+from tests.images import png
 from tests.sql import rows
 
 Put = Callable[[str, bytes], None]

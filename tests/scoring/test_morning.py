@@ -20,26 +20,12 @@ from braintumor.scoring import morning_rules
 from braintumor.scoring.morning_rules import MorningRules
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
-from tests.scoring.test_night import png
+from tests.images import png
+from tests.nights import past_nights
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
 SUMMARY = "select level::text, count_arrived, count_expected, reasons from scoring_run_summary order by scoring_run_id"
-
-
-def past_nights(settings: Settings, arrivals: dict[int, int]) -> None:
-    """Finished nights of the same prefix: days ago -> arrivals."""
-    for days, count in arrivals.items():
-        change(
-            settings,
-            """
-            insert into scoring_run (run_key, scans_uri, model_version_id, engine, count_new, started_at, listed_at)
-            select 'past ' || :days, :uri, 1, 'tests', :count, started, started
-            from (select now() - make_interval(days => :days) as started) as past""",
-            days=days,
-            count=count,
-            uri=settings.require("scans_uri"),
-        )
 
 
 def test_a_usual_night_is_green_and_its_sheet_holds_the_figures_but_no_key(settings: Settings, put: Put) -> None:

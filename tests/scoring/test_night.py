@@ -20,7 +20,6 @@ from braintumor.errors import (
     StaleClaimError,
     UnbalancedRunError,
 )
-from braintumor.imaging.phantom import draw
 from braintumor.labels import TumorClass
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.scoring import worker
@@ -28,16 +27,11 @@ from braintumor.scoring.claim import claim, settle
 from braintumor.scoring.night import Night, score_night
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
+from tests.images import png
 from tests.models import add_model, promote
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
-
-
-def png(label: TumorClass = TumorClass.GLIOMA, *, seed: int = 5) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(draw(label, seed=seed).pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_a_night_scores_what_is_good_and_says_why_of_what_is_bad(settings: Settings, put: Put) -> None:

@@ -10,7 +10,7 @@ from braintumor.imaging.phantom_volume import as_enhanced_mr, as_nifti, draw_vol
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.scoring.night import score_night
 from braintumor.settings import Settings
-from tests.scoring.test_night import png
+from tests.images import png
 from tests.sql import rows
 
 VOLUME = draw_volume(TumorClass.GLIOMA, seed=7, slices=10, size=64)

@@ -25,9 +25,8 @@ from braintumor.scoring.night import score_night
 from braintumor.serving.audit import is_audited
 from braintumor.settings import Settings
 from tests.evaluation.mutants import register
-from tests.models import add_model, promote
-from tests.scoring.test_night import png
-from tests.serving.test_novelty import of_before
+from tests.images import png
+from tests.models import add_model, of_before, promote
 from tests.sql import rows
 
 Put = Callable[[str, bytes], None]

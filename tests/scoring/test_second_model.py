@@ -17,8 +17,8 @@ from braintumor.serving.artefact import Manifest
 from braintumor.serving.engine import Outputs
 from braintumor.settings import Settings
 from tests.conftest import printed
+from tests.images import png
 from tests.models import add_model
-from tests.scoring.test_night import png
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]

@@ -20,7 +20,7 @@ from braintumor.scoring.night import score_night
 from braintumor.serving.artefact import Manifest
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
-from tests.scoring.test_night import png
+from tests.images import png
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
@@ -46,7 +46,7 @@ class Device:
 
 def recipe_of_the_champion(settings: Settings) -> dict[str, Any]:
     engine = database.connect(settings)
-    return registry.recipe_on_record(engine, registry.champion(engine))
+    return registry.training_of(engine, registry.champion(engine)).recipe
 
 
 @pytest.mark.parametrize(("holds", "size"), [(64, 64), (63, 32), (9, 8), (1, 1)])

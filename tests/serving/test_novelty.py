@@ -20,20 +20,13 @@ from braintumor.serving.answer import ReviewReason, answers
 from braintumor.serving.artefact import MANIFEST, REFERENCE, Manifest, sha256_of
 from braintumor.serving.engine import LoadedModel
 from braintumor.serving.novelty import distances, normalised, read_reference, spread
+from tests.models import of_before
 
 
 @pytest.fixture
 def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
     """A copy that a test may damage."""
     return Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
-
-
-def of_before(folder: Path) -> None:
-    """As a version without reference embeddings, and with one threshold for all classes, wrote it."""
-    (folder / REFERENCE).unlink()
-    manifest = json.loads((folder / MANIFEST).read_text())
-    del manifest["out_of_distribution_above"], manifest["sha256s"][REFERENCE]
-    (folder / MANIFEST).write_text(json.dumps({**manifest, "low_confidence_below": 0.6}))
 
 
 def replace_reference(folder: Path, data: bytes) -> None:

@@ -82,15 +82,22 @@ def test_a_night_triggered_from_the_page_ends_green(live: Stack, page: Page) -> 
     assert client.wait("nightly_scoring", runs[0]["dag_run_id"], timeout_s=PATIENCE_S) == "success"
 
 
-def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
-    live: Stack, page: Page, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def asked(live: Stack) -> str:
+    """A retrain, after a night, that has come to its question."""
     client, settings = live.client(), library(live)
     put_scans(settings, live.state.folder / "asked", seed=7)
     score_night(settings, run_key="a night before the question")
     run_id = client.trigger("weekly_retrain", {"policy": "ask", "recipes": ["resnet50_small"], "epochs": 2})
     question(client, run_id)
-    page.goto(f"{live.airflow.url}/dags/weekly_retrain/runs/{quote(run_id, safe='')}/tasks/approve/required_actions")
+    return run_id
+
+
+def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
+    live: Stack, asked: str, page: Page, tmp_path: Path
+) -> None:
+    client, settings = live.client(), library(live)
+    page.goto(f"{live.airflow.url}/dags/weekly_retrain/runs/{quote(asked, safe='')}/tasks/approve/required_actions")
     expect(page.get_by_text("picked by validation").first).to_be_visible()
     expect(page.get_by_role("heading", name="Flip preview")).to_be_visible()
     page.screenshot(path=tmp_path / "question.png", full_page=True)
@@ -100,12 +107,13 @@ def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
     opened.value.screenshot(path=tmp_path / "flips.png", full_page=True)
     opened.value.close()
     page.get_by_role("button", name="Approve").click()
-    assert client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S) == "success"
+    assert client.wait("weekly_retrain", asked, timeout_s=PATIENCE_S) == "success"
     assert rows(settings, "select answer, person from approval_answer") == [("approve", "admin")]
     ((actor,),) = rows(settings, "select actor from champion")
     assert actor == "admin"
 
 
+@pytest.mark.usefixtures("asked")
 def test_the_models_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(f"{live.airflow.url}/braintumor/reports/")
     expect(page.get_by_role("heading", name="Brain-tumour models")).to_be_visible()

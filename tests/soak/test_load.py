@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
 import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
+from tests.images import png_of
 
 pytestmark = pytest.mark.soak
 
@@ -44,9 +43,7 @@ def test_ten_times_the_scans_take_no_more_memory(settings: Settings) -> None:
     rng = np.random.default_rng(0)
 
     def put(name: str) -> None:
-        buffer = io.BytesIO()
-        Image.fromarray(rng.integers(0, 255, (400, 400), dtype=np.uint8)).save(buffer, "PNG")
-        store.write(base / name, buffer.getvalue())
+        store.write(base / name, png_of(rng.integers(0, 255, (400, 400), dtype=np.uint8)))
 
     names = [f"few/{n}.png" for n in range(100)] + [f"many/{n}.png" for n in range(1000)]
     assert len(list(store.concurrently(put, names))) == 1100

@@ -24,12 +24,12 @@ from tests.dags.conftest import LENIENT_RULES
 from tests.live import PATIENCE_S, library, live_stack
 from tests.nights import assert_each_is_there_once, assert_nothing_is_half_written, put_scans
 from tests.sql import rows
-from tests.test_compose import COMPOSE
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
 
 _WORKERS = (Worker(name="lost"), Worker(name="kept"), Worker(name="trainer", queues="gpu"))
 _SCANS = 60
+_COMPOSE = Path(__file__).parent.parent.parent / "docker-compose.yaml"
 
 
 @pytest.fixture(scope="module")
@@ -93,7 +93,7 @@ def test_the_compose_files_api_server_is_well_where_it_answers(cluster: Stack) -
 
 def services() -> dict[str, Any]:
     """The services of the compose file."""
-    found: dict[str, Any] = yaml.safe_load(COMPOSE.read_text())["services"]
+    found: dict[str, Any] = yaml.safe_load(_COMPOSE.read_text())["services"]
     return found
 
 

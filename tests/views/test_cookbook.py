@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from braintumor import cookbook, database
 from braintumor.errors import QueryError
 from braintumor.settings import Settings
 from tests.conftest import invoke, printed
+from tests.documents import blocks
 from tests.sql import rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "pandas.md"
@@ -177,7 +177,7 @@ def test_the_command_writes_parquet(world_to_read: Settings, tmp_path: Path, mon
 def test_what_the_page_for_pandas_says_runs(world_to_read: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in world_to_read.to_environment().items():
         monkeypatch.setenv(name, value)
-    code = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    code = blocks(PAGE.read_text(encoding="utf-8"), "python")
     said: dict[str, Any] = {}
     exec("\n".join(code), said)
     assert list(said["gliomas"]["confidence_from"]) == [0.6, 0.8, 0.9]

@@ -1,0 +1,24 @@
+"""What becomes of a file: the one frame that it shows, or why it is rejected."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braintumor.imaging.frames import Decoded, Limits, decode
+from braintumor.imaging.rejection import Rejection
+
+
+def frame(data: bytes, limits: Limits | None = None) -> NDArray[np.uint8]:
+    decoded = decode(data, limits=limits)
+    assert isinstance(decoded, Decoded), decoded
+    (only,) = decoded.frames
+    assert only.index == 0 and only.pixels.dtype == np.uint8
+    return only.pixels
+
+
+def rejected(data: bytes, limits: Limits | None = None) -> Rejection:
+    result = decode(data, limits=limits)
+    assert isinstance(result, Rejection), result
+    assert result.detail
+    return result

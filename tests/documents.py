@@ -1,0 +1,28 @@
+"""What the documents hold that can be tried: their blocks of code, and a shell to type the commands into."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from braintumor.settings import Settings
+from embedded.postgres import program
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The blocks of code of one language, in a page or a part of one."""
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+def run_block(script: str, settings: Settings, backup: Path) -> None:
+    """A block of the page, in a shell that finds Postgres' programs and the command."""
+    commands = Path(sys.executable).parent
+    path = os.pathsep.join([str(Path(program("psql")).parent), str(commands), os.environ["PATH"]])
+    environment = {**os.environ, **settings.to_environment(), "BACKUP": str(backup), "PATH": path}
+    done = subprocess.run(
+        ["bash", "-eu", "-c", script], env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
