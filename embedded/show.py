@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from textwrap import indent
 
 from sqlalchemy import Engine, text
 
+from braintumor.cli.show import aligned
 from braintumor.database import transaction
 from braintumor.labels import CLASSES
 from braintumor.registry import ModelVersion
@@ -71,7 +73,4 @@ def _query(engine: Engine, sql: str, **parameters: object) -> str:
     """A query's rows as a table for people."""
     with transaction(engine) as connection:
         result = connection.execute(text(sql), parameters)
-        lines = [list(result.keys()), *([str(cell) for cell in row] for row in result)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    rows = ["  " + "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
-    return "\n".join(row.rstrip() for row in rows)
+        return indent(aligned(result.keys(), result), "  ")

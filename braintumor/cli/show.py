@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +25,18 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=str))
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print rows under a header, as wide as they need to be."""
+def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
+    """Print rows under a header."""
+    click.echo(aligned(columns, rows))
+
+
+def aligned(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Rows under a header, each column as wide as it needs to be."""
     lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    for line in lines:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
 
 
 def unwritable(path: Path, fault: OSError, *, option: str) -> click.BadParameter:

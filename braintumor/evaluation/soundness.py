@@ -41,7 +41,7 @@ from braintumor.evaluation.gate import RuleOutcome
 from braintumor.imaging.phantom import draw
 from braintumor.imaging.preprocess import PREPROCESSING, prepare
 from braintumor.labels import CLASSES
-from braintumor.modelling.parity import PARITY, keras_outputs, require_keras
+from braintumor.modelling.parity import PARITY_BOUNDS, keras_outputs, require_keras
 from braintumor.modelling.recipe import STRIDE
 from braintumor.objectstore import ObjectStore
 from braintumor.registry import ModelVersion
@@ -239,9 +239,9 @@ class _Artefact:
         return _agreement("graph_parity", difference, _INT8, words)
 
     def _parity(self, outputs: Result) -> RuleOutcome:
-        bound = PARITY.get(self.model.precision)
+        bound = PARITY_BOUNDS.get(self.model.precision)
         if bound is None:
-            reason = f"no bound is known for the precision {self.model.precision}; known: {', '.join(PARITY)}"
+            reason = f"no bound is known for the precision {self.model.precision}; known: {', '.join(PARITY_BOUNDS)}"
             return RuleOutcome(name="graph_parity", passed=False, bound=0, value=None, reason=reason)
         weights = self.folder / KERAS_WEIGHTS
         try:

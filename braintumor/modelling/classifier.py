@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from braintumor.errors import ModelIntegrityError
 from braintumor.labels import CLASSES
 from braintumor.modelling.backbone import BACKBONES, KerasModel, to_unit
-from braintumor.modelling.parity import PARITY
+from braintumor.modelling.parity import PARITY_BOUNDS
 from braintumor.modelling.recipe import Recipe
 from braintumor.serving.artefact import GRAPH
 from braintumor.serving.engine import OpenVinoEngine
@@ -101,7 +101,7 @@ class Classifier:
         expected: NDArray[Any] = np.asarray(model.predict(probe, verbose=0)["probability"])
         received = OpenVinoEngine(folder / GRAPH).run(probe)["probability"]
         difference = float(np.abs(expected - received).max())
-        bound = PARITY["fp32"]
+        bound = PARITY_BOUNDS["fp32"]
         if not difference <= bound:  # NaN must not pass
             raise ModelIntegrityError(
                 f"The exported graph disagrees with Keras by {difference:.2g} in a probability; {bound} is allowed. "

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from braintumor.errors import ConfigurationError
 from braintumor.modelling.recipe import Recipe
 
-PARITY: Mapping[str, float] = {"fp32": 2e-3}
+PARITY_BOUNDS: Mapping[str, float] = {"fp32": 2e-3}
 """By precision, the largest difference of a probability between Keras and the exported graph; 5e-5 is usual in fp32.
 
 A precision that is not here has no bound, and no such model passes.

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from braintumor.errors import ModelIntegrityError, OutOfDeviceMemoryError
 from braintumor.modelling.device import gpus, share_gpu_memory
-from braintumor.modelling.parity import PARITY, recorded_model
+from braintumor.modelling.parity import PARITY_BOUNDS, recorded_model
 from braintumor.serving.artefact import GRAPH, KERAS_WEIGHTS, Manifest
 from braintumor.serving.engine import EngineName, OpenVinoEngine, Result, padded
 
@@ -109,7 +109,7 @@ def _baseline(batches: FixedBatches, graph: OpenVinoEngine, manifest: Manifest) 
     probes = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     ours, exported = batches.run(probes), graph.run(probes)
     difference = float(np.abs(ours["probability"] - exported["probability"]).max())
-    if not difference <= PARITY["fp32"]:  # NaN must not pass
+    if not difference <= PARITY_BOUNDS["fp32"]:  # NaN must not pass
         raise ModelIntegrityError(
             f"Model {manifest.name} says through TensorFlow what its exported graph does not: a probability differs by "
             f"{difference:.2g}. Nothing was scored. `braintumor model verify {manifest.name}` looks closer."
