@@ -82,10 +82,10 @@ class Rescore:
 
     def _loaded(self, model: ModelVersion) -> LoadedModel:
         """The model, checked and compiled once for all chunks of this process."""
-        if model.model_version_id not in self._models:
-            self._models.clear()
-            self._models[model.model_version_id] = load_model(self.store, self.settings, model)
-        return self._models[model.model_version_id]
+        found = self._models.get(model.model_version_id)
+        if found is None:
+            found = self._models[model.model_version_id] = load_model(self.store, self.settings, model)
+        return found
 
     def report(self, scoring_run_id: int | None, *, reports_url: str = "") -> dict[str, Any]:
         """Write the page of what changed.

@@ -117,7 +117,6 @@ def test_the_model_page_holds_the_figures_and_facts(report: ModelReport) -> None
         "format jpeg 181 0.917 (0.868 to 0.949)",
         "format png 19 not assessed",
         "temperature 1.312, fitted on validation; calibration error on test 0.131 before, 0.005 after",
-        "7, 8",
         "build-7a592c8",
         "keras 3.15.0, numpy 2.4.6",
         "Small ones left out.",
