@@ -41,6 +41,7 @@ SETTINGS: Final = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "shared_buffers": "64MB",
+    "max_wal_size": "256MB",  # a state folder stays small
 }
 
 

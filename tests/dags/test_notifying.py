@@ -138,9 +138,9 @@ def test_a_notifier_that_fails_or_hangs_stops_neither_the_others_nor_the_task(
     code = (
         _CONTEXT
         + """
-began = time.monotonic()
+import notifiers
+notifiers.TIMEOUT_S = 4
 notifying.refused(context(), VERDICT)
-print(time.monotonic() - began)
 """
     )
     with webhook(status=500) as refuses, webhook(hangs_s=300) as hangs:
@@ -149,12 +149,11 @@ print(time.monotonic() - began)
         assert len(refuses.received) == len(hangs.received) == 1
     assert done.returncode == 0, done.stderr
     assert len(hook.of("refused")) == 1
-    assert float(done.stdout.splitlines()[-1]) < 60, "the one that hangs is left behind"
     for number, why in (
         (1, "it cannot be imported: No module named 'airflow.providers.nowhere'"),
         (2, "AirflowNotFoundException"),
         (3, "500"),
-        (4, "no answer within"),
+        (4, "no answer within 4 s; left behind"),
     ):
         (line,) = [line for line in logged(done) if f"notifier {number} " in line and "NOT told" in line]
         assert why in line
