@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from braintumor.dataset.identified import Identified
 from braintumor.evaluation.facts import ModelPictures, ModelReport
 from braintumor.evaluation.gate import judge
 from braintumor.evaluation.gate_rules import GateRules
+from braintumor.evaluation.job import evaluate_model
 from braintumor.evaluation.metrics import Evaluation, evaluate
 from braintumor.evaluation.occlusion import HidingEffect, Occlusion
 from braintumor.evaluation.overlay import Sample
@@ -24,8 +25,26 @@ from braintumor.imaging.preprocess import PREPROCESSING
 from braintumor.labels import CLASSES
 from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, Manifest, sha256_of
 from braintumor.serving.engine import LoadedModel
+from braintumor.settings import Settings
+from embedded.stack import Stack
+from tests.conftest import copied
 
 Confusion = list[list[int]]
+
+
+@pytest.fixture(scope="session")
+def evaluated_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
+    """A database whose champion was judged on both splits."""
+    with copied(stack, seeded) as settings:
+        evaluate_model(settings, "1", look_key="once")
+        yield settings
+
+
+@pytest.fixture
+def evaluated(stack: Stack, evaluated_once: Settings) -> Iterator[Settings]:
+    """A copy of it, of the test's own."""
+    with copied(stack, evaluated_once) as settings:
+        yield settings
 
 
 @pytest.fixture(scope="session")

@@ -10,15 +10,12 @@ from sqlalchemy import Engine
 from braintumor import database, registry
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation import dataframes
-from braintumor.evaluation.job import evaluate_model
 from braintumor.settings import Settings
 
 
 @pytest.fixture
-def engine(settings: Settings) -> Iterator[Engine]:
-    """A database whose champion was evaluated."""
-    engine = database.connect(settings)
-    evaluate_model(settings, registry.champion(engine).model_name, look_key="notebook")
+def engine(evaluated: Settings) -> Iterator[Engine]:
+    engine = database.connect(evaluated)
     yield engine
     engine.dispose()
 

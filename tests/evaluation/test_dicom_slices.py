@@ -75,6 +75,20 @@ def judged(settings: Settings, snapshot: Snapshot) -> tuple[str, str]:
     return unescape(store.read(folder / "report.html").decode()), store.read(folder / "model_card.md").decode()
 
 
+VALUES = {
+    ("age_band", "40 to 59"),
+    ("age_band", "60 to 79"),
+    ("sex", "F"),
+    ("sex", "not given"),
+    ("manufacturer", "other"),
+    ("manufacturer", "not given"),
+    ("field_strength", "1.5 T"),
+    ("field_strength", "not given"),
+    ("sequence", "T1-weighted spin echo"),
+}
+"""What the headers of the test images can come to."""
+
+
 def test_groups_of_patients_and_scanners_reach_slices_report_and_card_and_no_identity_does(dataset: Settings) -> None:
     snapshot = snapshot_of(dataset)
     count = len(snapshot.images)
@@ -89,18 +103,7 @@ def test_groups_of_patients_and_scanners_reach_slices_report_and_card_and_no_ide
         select attribute, value, count_image from evaluation_slice
         where attribute in ('age_band', 'sex', 'manufacturer', 'field_strength', 'sequence')""",
     )
-    values = {(attribute, value) for attribute, value, _ in found}
-    assert values <= {
-        ("age_band", "40 to 59"),
-        ("age_band", "60 to 79"),
-        ("sex", "F"),
-        ("sex", "not given"),
-        ("manufacturer", "other"),
-        ("manufacturer", "not given"),
-        ("field_strength", "1.5 T"),
-        ("field_strength", "not given"),
-        ("sequence", "T1-weighted spin echo"),
-    }
+    assert {(attribute, value) for attribute, value, _ in found} <= VALUES
     for name in ("age_band", "sex", "manufacturer", "field_strength", "sequence"):
         assert sum(n for attribute, _, n in found if attribute == name) == len(test), "every image is in one group"
     women = sum(1 for image in test if image.attributes.get("sex") == "F")

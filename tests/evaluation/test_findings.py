@@ -53,13 +53,14 @@ def test_what_is_no_activation_map_is_refused(shape: tuple[int, ...]) -> None:
         uncalibrated_probabilities(np.zeros(shape, np.float32))
 
 
-def test_a_judged_model_keeps_what_was_found(settings: Settings) -> None:
-    engine, store = database.connect(settings), ObjectStore.connect(settings)
-    model = registry.champion(engine)
-    assert stored(settings, Split.TEST) == Findings(), "nothing is claimed before anybody looked"
-    evaluate_model(settings, model.model_name, look_key="once")
-    found = stored(settings, Split.TEST)
-    loaded = load_model(store, settings, model)
+def test_nothing_is_claimed_before_anybody_looked(settings: Settings) -> None:
+    assert stored(settings, Split.TEST) == Findings()
+
+
+def test_a_judged_model_keeps_what_was_found(evaluated: Settings) -> None:
+    engine, store = database.connect(evaluated), ObjectStore.connect(evaluated)
+    model, found = registry.champion(engine), stored(evaluated, Split.TEST)
+    loaded = load_model(store, evaluated, model)
     frames = load_frames(store, load_snapshot(engine, model.snapshot_id), Split.TEST, size=model.image_size)
     outputs = loaded.predict(frames.frames)
     before = evaluate(
@@ -78,16 +79,14 @@ def test_a_judged_model_keeps_what_was_found(settings: Settings) -> None:
     engine.dispose()
 
 
-def test_validation_is_timed_and_calibrated_but_neither_hidden_nor_sliced(settings: Settings) -> None:
-    evaluate_model(settings, "1", look_key="once")
-    found = stored(settings, Split.VALIDATION)
+def test_validation_is_timed_and_calibrated_but_neither_hidden_nor_sliced(evaluated: Settings) -> None:
+    found = stored(evaluated, Split.VALIDATION)
     assert found.uncalibrated_error is not None and found.throughput is not None
     assert (found.occlusion, found.slices) == (None, ())
 
 
-def test_a_second_look_replaces_the_first_ones_groups(settings: Settings) -> None:
-    evaluate_model(settings, "1", look_key="once")
-    engine = database.connect(settings)
+def test_a_second_look_replaces_the_first_ones_groups(evaluated: Settings) -> None:
+    engine = database.connect(evaluated)
     images = load_snapshot(engine, registry.champion(engine).snapshot_id).of_split(Split.TEST)
     with transaction(engine) as connection:
         connection.execute(
@@ -95,8 +94,8 @@ def test_a_second_look_replaces_the_first_ones_groups(settings: Settings) -> Non
             update snapshot_image set attributes = attributes || '{"scanner": "A"}' where image_sha256 <> :first"""),
             {"first": images[0].image_sha256},
         )
-    evaluate_model(settings, "1", look_key="twice")
-    found = stored(settings, Split.TEST).slices
+    evaluate_model(evaluated, "1", look_key="twice")
+    found = stored(evaluated, Split.TEST).slices
     engine.dispose()
     assert {s.attribute for s in found} == {"format", "colour", "long_side", "scanner", "source"}
     by_scanner = {s.value: s.count for s in found if s.attribute == "scanner"}
@@ -126,9 +125,8 @@ def test_the_report_and_the_leaderboard_show_what_was_found(settings: Settings) 
     assert report.images_per_split == {split.value: len(snapshot.of_split(split)) for split in Split}
 
 
-def test_a_model_judged_before_findings_were_kept_is_reported_without_them(settings: Settings) -> None:
-    evaluate_model(settings, "1", look_key="once")
-    engine = database.connect(settings)
+def test_a_model_judged_before_findings_were_kept_is_reported_without_them(evaluated: Settings) -> None:
+    engine = database.connect(evaluated)
     with transaction(engine) as connection:
         connection.execute(
             text("update evaluation set uncalibrated_error = null, images_per_second = null, measured_on = null")
@@ -158,9 +156,8 @@ def test_an_attribute_may_not_pass_for_the_answer(settings: Settings) -> None:
     assert [s.value for s in slices(table)] == ["A", "not given"]
 
 
-def test_each_test_image_has_its_nearest_training_image_and_a_receipt_is_written(settings: Settings) -> None:
-    evaluate_model(settings, "1", look_key="once")
-    engine = database.connect(settings)
+def test_each_test_image_has_its_nearest_training_image_and_a_receipt_is_written(evaluated: Settings) -> None:
+    engine = database.connect(evaluated)
     model = registry.champion(engine)
     snapshot = load_snapshot(engine, model.snapshot_id)
     with transaction(engine) as connection:
