@@ -1,4 +1,4 @@
-"""DICOM files as scanners, archives and accidents send them, and what becomes of one."""
+"""DICOM files as scanners, archives and accidents send them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def written(dataset: Dataset) -> bytes:
 
 
 def changed(name: str = "MR_small.dcm", **tags: Any) -> bytes:
-    """A shipped file with other tags; ``None`` removes one."""
+    """A shipped file with other tags; ``None`` removes one. What may be signed or not is as its pixels are."""
     dataset = pydicom.dcmread(io.BytesIO(shipped(name)))
     for keyword, value in tags.items():
         if value is None:

@@ -18,7 +18,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def run_block(script: str, settings: Settings, backup: Path) -> None:
-    """A block of the page, in a shell that finds Postgres' programs and the command."""
+    """Run a block of a page in a shell that finds Postgres' programs and the command; ``backup`` is its $BACKUP."""
     commands = Path(sys.executable).parent
     path = os.pathsep.join([str(Path(program("psql")).parent), str(commands), os.environ["PATH"]])
     environment = {**os.environ, **settings.to_environment(), "BACKUP": str(backup), "PATH": path}

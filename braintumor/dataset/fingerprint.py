@@ -51,7 +51,7 @@ def perceptual_hashes(pixels: NDArray[np.uint8]) -> Hashes:
 
 
 def from_bytes(stored: Iterable[bytes]) -> NDArray[np.uint64]:
-    """Read back the ``perceptual_hashes(...).tobytes()`` of N images: (N, 8, 4)."""
+    """Read back the ``perceptual_hashes(...).tobytes()`` of N images, none of them empty: (N, 8, 4)."""
     return np.frombuffer(b"".join(stored), np.uint64).reshape(-1, len(_TURNS), _SIDE**2 // 64)
 
 

@@ -42,7 +42,7 @@ def dossier(
         ModelIntegrityError: the model has not been evaluated on the snapshot that it was trained on.
     """
     validation, test = (_evaluation(engine, model, split) for split in (Split.VALIDATION, Split.TEST))
-    training, record, findings = training_of(engine, model), _record(engine, model), _findings(engine, model)
+    training, facts, findings = training_of(engine, model), _facts(engine, model), _findings(engine, model)
     verdict = verdict or newest_verdict(engine, model)
     return ModelReport(
         name=model.model_name,
@@ -53,13 +53,13 @@ def dossier(
         recipe_name=model.recipe_name,
         image_size=model.image_size,
         initialisation=_initialisation(model.initialisation, training.initial_weights_sha256),
-        dataset=record["source_uri"],
+        dataset=facts["source_uri"],
         snapshot_id=model.snapshot_id,
-        images_per_class=record["images_per_class"],
-        identified=record["identified"],
+        images_per_class=facts["images_per_class"],
+        identified=facts["identified"],
         training_seconds=training.seconds,
         device=training.device,
-        parameters=record["count_parameter"],
+        parameters=facts["count_parameter"],
         artefact_bytes=artefact_bytes,
         seed=training.recipe["seed"],
         code_version=training.code_version,
@@ -70,7 +70,7 @@ def dossier(
         history=training.history,
         verdict=verdict,
         throughput=findings.throughput,
-        temperature=record["temperature"],
+        temperature=facts["temperature"],
         uncalibrated_error=findings.uncalibrated_error,
         occlusion=findings.occlusion,
         slices=findings.slices,
@@ -120,8 +120,8 @@ def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation
     return found
 
 
-def _record(engine: Engine, model: ModelVersion) -> dict[str, Any]:
-    """What the ledger has of a model's files and of its snapshot."""
+def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
+    """The model's size and temperature, and what is known of its snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""

@@ -94,7 +94,7 @@ def train(
     classifier = _initial(recipe, weights)
     say(f"{recipe.name}: {recipe.backbone}, {recipe.initial_weights} weights, {len(training.labels)} training images")
     stage = _frozen_stage(recipe, classifier, training=training, validation=validation, say=say)
-    grouped, naive = _leak_receipt(recipe, stage, training=training, validation=validation)
+    grouped, naive = _frozen_accuracies(recipe, stage, training=training, validation=validation)
     say(f"frozen stage: validation accuracy {grouped:.3f}; {naive:.3f} if the files were split at random")
     if recipe.fine_tuning is not None:
         stage = _fine_tuned_stage(
@@ -195,7 +195,9 @@ def _frozen_stage(
     )
 
 
-def _leak_receipt(recipe: Recipe, stage: _Stage, *, training: FrameSet, validation: FrameSet) -> tuple[float, float]:
+def _frozen_accuracies(
+    recipe: Recipe, stage: _Stage, *, training: FrameSet, validation: FrameSet
+) -> tuple[float, float]:
     """What the frozen stage reaches on the validation split, and on files that were split at random."""
     naive = naive_accuracy(
         recipe,

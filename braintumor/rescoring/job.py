@@ -69,6 +69,12 @@ class Rescore:
         """The chunk numbers of a rescore."""
         return chunks(self.engine, load_rescore(self.engine, scoring_run_id))
 
+    def load(self, scoring_run_id: int) -> None:
+        """Get the pinned model ready, which otherwise the first chunk does."""
+        shared_guard()  # its processes start while the model is loaded
+        with bound(scoring_run_id=scoring_run_id):
+            self._loaded(load_rescore(self.engine, scoring_run_id).model)
+
     def score(self, scoring_run_id: int, chunk_number: int) -> dict[str, int]:
         """Score one chunk with the pinned model; returns counts of outcomes.
 
@@ -76,12 +82,12 @@ class Rescore:
             ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, the others are settled.
         """
         run = load_rescore(self.engine, scoring_run_id)
-        shared_guard()  # its processes start while the model is loaded
+        shared_guard()
         with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
             return dict(rescore_chunk(self.engine, self.store, self._loaded(run.model), run, chunk_number))
 
     def _loaded(self, model: ModelVersion) -> LoadedModel:
-        """The model, checked and compiled once for all chunks of this process."""
+        """The model, checked and compiled once for all chunks of this process; it is no two threads' at once."""
         found = self._models.get(model.model_version_id)
         if found is None:
             found = self._models[model.model_version_id] = load_model(self.store, self.settings, model)
@@ -129,8 +135,9 @@ def rescore(
     job = Rescore.open(settings)
     run = job.ask(request, run_key=run_key, chunk_size=chunk_size, say=say)
     numbers = job.chunks(run.scoring_run_id)
-    withheld = score_every(numbers, partial(job.score, run.scoring_run_id), on_chunk=on_chunk)
-    made = job.report(run.scoring_run_id)
+    number = run.scoring_run_id
+    withheld = score_every(numbers, partial(job.score, number), load=partial(job.load, number), on_chunk=on_chunk)
+    made = job.report(number)
     with blamed_on(withheld):
-        balance = job.reconcile(run.scoring_run_id)
+        balance = job.reconcile(number)
     return {"model": run.model.model_name, **asdict(balance), **made}

@@ -9,13 +9,23 @@ from braintumor.errors import ObjectStoreUnreachableError, UnbalancedRunError
 
 
 def score_every(
-    chunk_numbers: Sequence[int], score: Callable[[int], object], *, on_chunk: Callable[[int, int], None]
+    chunk_numbers: Sequence[int],
+    score: Callable[[int], object],
+    *,
+    load: Callable[[], object],
+    on_chunk: Callable[[int, int], None],
 ) -> ObjectStoreUnreachableError | None:
     """Score chunk after chunk; one that S3 does not hand out whole stops no other. Returns the first such error.
 
-    ``on_chunk`` is told how many of how many are done.
+    ``load`` gets the model before the first chunk: without it no chunk is tried. ``on_chunk`` is told how many of how
+    many are done.
     """
     first: ObjectStoreUnreachableError | None = None
+    try:
+        if chunk_numbers:
+            load()
+    except ObjectStoreUnreachableError as error:
+        return error
     for done, chunk_number in enumerate(chunk_numbers, start=1):
         try:
             score(chunk_number)
@@ -27,7 +37,7 @@ def score_every(
 
 @contextmanager
 def blamed_on(withheld: ObjectStoreUnreachableError | None) -> Iterator[None]:
-    """Where a run does not balance, raise what was withheld instead: it says more, and that trying again helps."""
+    """Where a run does not balance, raise what was withheld, if anything was: it says more, and that trying helps."""
     try:
         yield
     except UnbalancedRunError as error:

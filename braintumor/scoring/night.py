@@ -105,11 +105,17 @@ class Night:
             _log.info("planned: %d chunks", len(chunks))
         return chunks
 
+    def load(self, scoring_run_id: int) -> None:
+        """Get the run's pinned models ready, which otherwise its first chunk does."""
+        shared_guard()  # its processes start while the model is loaded
+        with bound(scoring_run_id=scoring_run_id):
+            self._loaded(load_run(self.engine, scoring_run_id))
+
     def score(self, scoring_run_id: int, chunk_number: int) -> dict[str, int]:
-        """Score one chunk with the run's pinned model; returns counts of outcomes."""
+        """Score one chunk with the run's pinned models; returns counts of outcomes."""
         run = load_run(self.engine, scoring_run_id)
         key = self.settings.require("pseudonym_key").encode()
-        shared_guard()  # its processes start while the model is loaded
+        shared_guard()
         with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
             first, second = self._loaded(run)
             counts = score_chunk(self.engine, self.store, first, run, chunk_number, pseudonym_key=key, second=second)
@@ -206,6 +212,7 @@ def score_night(
     run, discovery = night.begin(run_key=run_key, scans_uri=scans_uri, second_model=second_model)
     say(f"{discovery}; scoring with {run.model.model_name}")
     chunks = night.plan(run.scoring_run_id, chunk_size=chunk_size)
-    withheld = score_every(chunks, partial(night.score, run.scoring_run_id), on_chunk=on_chunk)
+    number = run.scoring_run_id
+    withheld = score_every(chunks, partial(night.score, number), load=partial(night.load, number), on_chunk=on_chunk)
     with blamed_on(withheld):
-        return night.reconcile(run.scoring_run_id, say=say)
+        return night.reconcile(number, say=say)

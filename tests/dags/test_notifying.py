@@ -139,7 +139,8 @@ def test_a_notifier_that_fails_or_hangs_stops_neither_the_others_nor_the_task(
         _CONTEXT
         + """
 import notifiers
-notifiers.TIMEOUT_S = 4
+from airflow.providers.http.notifications import HttpNotifier  # here, and not in the time that they are given
+notifiers.TIMEOUT_S = 6
 notifying.refused(context(), VERDICT)
 """
     )
@@ -153,7 +154,7 @@ notifying.refused(context(), VERDICT)
         (1, "it cannot be imported: No module named 'airflow.providers.nowhere'"),
         (2, "AirflowNotFoundException"),
         (3, "500"),
-        (4, "no answer within 4 s; left behind"),
+        (4, "no answer within 6 s; left behind"),
     ):
         (line,) = [line for line in logged(done) if f"notifier {number} " in line and "NOT told" in line]
         assert why in line

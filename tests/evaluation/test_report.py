@@ -108,6 +108,7 @@ def test_the_model_page_holds_the_figures_and_facts(report: ModelReport) -> None
         "4 run, weights of epoch 3 kept",
         "27 min",
         "23,595,908",
+        "Seed 7",
         "94.6 MB",
         "37.2 images/s (openvino-cpu, two old cores, 2 threads)",
         "0.131 before temperature scaling",

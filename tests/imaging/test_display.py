@@ -57,8 +57,10 @@ class TestWindow:
         several = mr(RAMP, WindowCenter=[1000, 3000], WindowWidth=[1001, 50])
         np.testing.assert_array_equal(frame(several), frame(mr(RAMP, WindowCenter=1000, WindowWidth=1001)))
 
-    @pytest.mark.parametrize(("width", "center"), [(0, 1000), (-5, 1000), (None, 1000), (500, None)])
-    def test_an_impossible_window_counts_as_none(self, width: int | None, center: int | None) -> None:
+    @pytest.mark.parametrize(
+        ("width", "center"), [(0, 1000), (-5, 1000), (None, 1000), (500, None), ("", 1000), (500, "")]
+    )
+    def test_an_impossible_window_counts_as_none(self, width: int | str | None, center: int | str | None) -> None:
         np.testing.assert_array_equal(frame(mr(RAMP, WindowCenter=center, WindowWidth=width)), frame(mr(RAMP)))
 
     def test_values_are_windowed_by_the_functions_of_the_standard(self) -> None:

@@ -92,7 +92,7 @@ def test_two_rescores_of_the_same_scans_at_once_write_one_answer(night: Settings
     one, first_run = opened(night, "one")
     other, second_run = opened(night, "other")
     with ThreadPoolExecutor(4) as workers:  # each rescore's chunk is worked on twice at the same time, too
-        work = [workers.submit(job.score, number, 0) for job, number in [(one, first_run), (other, second_run)] * 2]
+        work = [workers.submit(Rescore.open(night).score, number, 0) for number in [first_run, second_run] * 2]
         counts = sum((Counter(done.result()) for done in work), Counter())
     assert counts == {"rescored": 6, "already": 6}
     assert one.reconcile(first_run).is_balanced and other.reconcile(second_run).is_balanced
