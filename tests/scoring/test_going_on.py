@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from threading import Barrier
 
 import pytest
@@ -66,6 +68,18 @@ class TestAnObjectThatS3CannotDeliver:
         assert rows(through, "select count_rescored, count_unaccounted from rescore_balance") == [(2, 1)]
         door.faults.clear()
         assert rescore(through, request, run_key="again", chunk_size=1)["count_rescored"] == 3
+
+
+def test_without_the_model_no_chunk_is_tried(through: Settings, door: FaultyS3, put: Put, tmp_path: Path) -> None:
+    for number in range(3):
+        put(f"{number}.png", png(seed=number))
+    settings, tried = replace(through, cache_folder=str(tmp_path)), list[int]()
+    door.faults["model.bin"] = (500, "InternalError")
+    with pytest.raises(ObjectStoreUnreachableError):
+        score_night(settings, run_key="night", chunk_size=1, on_chunk=lambda done, _: tried.append(done))
+    assert tried == [] and states(settings) == ["pending"] * 3
+    door.faults.clear()
+    assert score_night(settings, run_key="night", chunk_size=1).count_scored == 3
 
 
 def test_what_was_scored_before_s3_went_away_is_kept(through: Settings, door: FaultyS3, put: Put) -> None:
