@@ -51,8 +51,8 @@ class Bounds:
         lost: how much lower the accuracy may be.
     """
 
-    changed: float = 0.02
-    lost: float = 0.01
+    changed: float
+    lost: float
 
 
 @dataclass(frozen=True, kw_only=True)

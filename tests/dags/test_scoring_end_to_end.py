@@ -17,6 +17,7 @@ from tests.models import add_model, promote
 from tests.sql import change, rows
 
 
+@pytest.mark.soak
 def test_a_night_without_a_champion_is_red(dag_runner: DagRunner, empty_settings: Settings) -> None:
     assert dag_runner.run("nightly_scoring", empty_settings) == "failed"
 

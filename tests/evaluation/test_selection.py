@@ -173,12 +173,12 @@ def test_a_run_without_any_model_is_refused(lenient: Settings) -> None:
         judged(lenient, RUN)
 
 
-def test_a_retried_evaluation_is_one_look_and_another_is_two(lenient: Settings) -> None:
-    add_model(lenient, "first")
-    looks = "select max(count_look) from model_leaderboard where model_name = 'first'"
-    for key, expected in ((RUN, 1), (RUN, 1), ("by hand", 2)):
-        evaluate_model(lenient, "first", look_key=key)
-        assert rows(lenient, looks) == [(expected,)]
+def test_a_retried_evaluation_is_one_look_and_another_is_two(evaluated: Settings) -> None:
+    looks = "select max(count_look) from model_leaderboard"
+    assert rows(evaluated, looks) == [(1,)]
+    for key, expected in (("once", 1), ("by hand", 2)):
+        evaluate_model(evaluated, "1", look_key=key)
+        assert rows(evaluated, looks) == [(expected,)]
 
 
 def test_a_candidate_that_is_evaluated_again_keeps_its_verdict_in_report_and_card(two: Settings) -> None:

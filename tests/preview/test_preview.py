@@ -17,12 +17,12 @@ from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.preview.flips import FlipKind, FlipPreview
 from braintumor.preview.job import Previewed, make_preview, preview_candidate
 from braintumor.preview.page import summary
-from braintumor.registry import ModelVersion, TrainingRecord
+from braintumor.registry import ModelVersion
 from braintumor.scoring.answered import Unread
 from braintumor.scoring.night import score_night
-from braintumor.serving.artefact import Manifest
 from braintumor.settings import Settings
 from tests.faulty_s3 import FaultyS3
+from tests.models import add_model
 from tests.nights import remove
 from tests.sql import READERS, change, let_answer, rows, say
 
@@ -40,28 +40,9 @@ def night(settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path)
 
 
 @pytest.fixture
-def twin(settings: Settings, tiny_model_folder: Path, tmp_path: Path) -> ModelVersion:
-    """A candidate that answers as the champion does: the same graph, registered again."""
-    folder = tmp_path / "twin"
-    folder.mkdir()
-    for path in tiny_model_folder.iterdir():
-        (folder / path.name).write_bytes(path.read_bytes())
-    manifest = replace(Manifest.read(folder), trained_at="20300101T000000Z")
-    manifest.write(folder)
-    record = TrainingRecord(
-        run_key="retrain", recipe={}, history={}, code_version="tests", library_versions={}, device="cpu", seconds=1
-    )
-    engine = database.connect(settings)
-    made = registry.register(
-        engine,
-        ObjectStore.connect(settings),
-        folder=folder,
-        manifest=manifest,
-        training=record,
-        models_uri=S3Uri.parse(settings.require("models_uri")) / f"{tmp_path.name}/",
-    )
-    engine.dispose()
-    return made
+def twin(settings: Settings) -> ModelVersion:
+    """A candidate that answers as the champion does: the same files, recorded again."""
+    return add_model(settings, "twin")
 
 
 def preview(settings: Settings, candidate: ModelVersion, *, scans: int = 500, run_key: str = "retrain") -> Previewed:
@@ -188,7 +169,8 @@ def test_one_object_that_s3_cannot_deliver_is_said_and_an_s3_that_is_away_is_tri
     assert preview(through, twin).preview.count_compared == 6
 
 
-def test_a_tampered_candidate_answers_nothing(night: Settings, twin: ModelVersion, tmp_path: Path) -> None:
+def test_a_tampered_candidate_answers_nothing(night: Settings, tmp_path: Path) -> None:
+    twin = add_model(night, "own", own_files=True)
     ObjectStore.connect(night).write(S3Uri.parse(twin.artefact_uri) / "model.bin", b"other weights")
     with pytest.raises(ModelIntegrityError):
         preview(replace(night, cache_folder=str(tmp_path / "cache")), twin)
