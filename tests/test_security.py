@@ -116,6 +116,7 @@ def test_a_night_and_the_pages_ask_for_no_more_than_their_policies_give(
     assert asked and {each for each in asked if not is_allowed("reviewer", *each)} == set()
 
 
+@pytest.mark.soak
 def test_training_and_pruning_ask_for_no_more_than_their_policies_give(
     settings: Settings, put: Callable[[str, bytes], None], asked: Asked, tmp_path: Path
 ) -> None:

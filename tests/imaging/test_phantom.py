@@ -50,6 +50,7 @@ def _thumbnail(pixels: np.ndarray) -> np.ndarray:
     return np.asarray(square.resize((8, 8), Image.Resampling.BILINEAR), float).ravel()
 
 
+@pytest.mark.soak
 def test_a_class_is_not_a_brightness() -> None:
     each = 150
     thumbnails = [_thumbnail(draw(c, seed=len(CLASSES) * i + c.position).pixels) for i in range(each) for c in CLASSES]

@@ -7,6 +7,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 _SCRIPT = """
 import json
 import numpy as np
@@ -36,6 +38,7 @@ print(json.dumps([accuracy(1), accuracy(4)]))
 """
 
 
+@pytest.mark.soak
 def test_copies_lift_what_a_naive_split_claims_where_there_is_nothing_to_learn() -> None:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
