@@ -108,7 +108,8 @@ def _out_of_fold(
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
-    result, threads = np.zeros((len(labels), len(CLASSES))), 1 if len(labels) < _THREADS_FROM else 2
+    result = np.zeros((len(labels), len(CLASSES)))
+    threads = 1 if len(labels) < _THREADS_FROM else 2
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     for train, held_out in splitter.split(features, labels, groups):
         forest = ExtraTreesClassifier(_TREES, min_samples_leaf=2, random_state=0, n_jobs=threads)

@@ -15,7 +15,7 @@ from braintumor.dataset.image import LabelledImage
 from braintumor.dataset.split import Split
 from braintumor.imaging.phantom import draw
 from braintumor.labels import TumorClass
-from tests.images import labelled_image
+from tests.images import labelled_image, saved
 
 TURNS = list(Image.Transpose)
 
@@ -54,18 +54,12 @@ def test_a_flipped_or_turned_copy_is_near(turn: Image.Transpose) -> None:
     [
         lambda picture: ImageEnhance.Contrast(picture).enhance(0.7),
         lambda picture: picture.resize((180, 180)),
-        lambda picture: Image.open(io.BytesIO(_jpeg(picture, quality=30))),
+        lambda picture: Image.open(io.BytesIO(saved(picture, "JPEG", quality=30))),
     ],
     ids=["paler", "smaller", "recompressed"],
 )
 def test_a_changed_copy_is_near(change: object) -> None:
     assert between(drawn(1), change(drawn(1))) <= NEAR  # type: ignore[operator]
-
-
-def _jpeg(picture: Image.Image, *, quality: int) -> bytes:
-    stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=quality)
-    return stream.getvalue()
 
 
 def test_other_images_are_far() -> None:

@@ -26,16 +26,15 @@ from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from tests.conftest import printed
 from tests.faulty_s3 import faulty_s3
+from tests.images import png_of, saved
 from tests.sql import change
 
 PutLabelled = Callable[[str, bytes], None]
 
 
 def encoded(label: TumorClass, seed: int, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
     own = seed + 1000 * label.position  # one seed draws one head, with a lesion or without
-    Image.fromarray(draw(label, seed=own, size=192).pixels).save(buffer, kind)
-    return buffer.getvalue()
+    return saved(Image.fromarray(draw(label, seed=own, size=192).pixels), kind)
 
 
 @pytest.fixture
@@ -56,9 +55,7 @@ def test_identical_images_enter_once_so_none_crosses_splits(empty_settings: Sett
     for number in range(5):
         put(f"glioma/copy-{number}.png", encoded(TumorClass.GLIOMA, 0))
     grey = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
-    buffer = io.BytesIO()
-    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(buffer, "PNG")
-    put("glioma/same pixels in colour.png", buffer.getvalue())
+    put("glioma/same pixels in colour.png", png_of(np.repeat(grey[..., None], 3, axis=2)))
     snapshot = snapshot_of(empty_settings)
     assert (len(snapshot.images), snapshot.count_copy) == (48, 6)
     assert len({image.group_key for image in snapshot.images}) == 48
@@ -211,9 +208,7 @@ def test_the_same_image_in_another_file_keeps_its_split_when_the_first_is_gone(
     first = snapshot_of(empty_settings)
     for label in CLASSES:
         for seed in range(12):
-            buffer = io.BytesIO()
-            Image.open(io.BytesIO(encoded(label, seed))).save(buffer, "PNG", compress_level=1)
-            put(f"{label}/{seed}.png", buffer.getvalue())
+            put(f"{label}/{seed}.png", saved(Image.open(io.BytesIO(encoded(label, seed))), compress_level=1))
     second = snapshot_of(empty_settings)
     assert not {image.image_sha256 for image in first.images} & {image.image_sha256 for image in second.images}
     before = {image.pixel_sha256: image.split for image in first.images}
@@ -225,9 +220,8 @@ def test_a_group_whose_images_were_in_two_splits_stays_out_and_is_named(
     empty_settings: Settings, put: PutLabelled
 ) -> None:
     grey = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
-    buffer = io.BytesIO()
-    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(buffer, "PNG")
-    put("glioma/1 in colour.png", buffer.getvalue())
+    colour = png_of(np.repeat(grey[..., None], 3, axis=2))
+    put("glioma/1 in colour.png", colour)
     (split,) = {image.split for image in snapshot_of(empty_settings).images if image.image_uri.endswith("glioma/1.png")
                 or image.image_uri.endswith("colour.png")}  # fmt: skip
     other = Split.TRAIN if split is not Split.TRAIN else Split.TEST
@@ -235,7 +229,7 @@ def test_a_group_whose_images_were_in_two_splits_stays_out_and_is_named(
         empty_settings,
         f"""
         update split_assignment set split = '{other}', pixel_sha256 = 'as decoded last year'
-        where image_sha256 = '{sha256(buffer.getvalue()).hexdigest()}'""",
+        where image_sha256 = '{sha256(colour).hexdigest()}'""",
     )
     snapshot = snapshot_of(empty_settings)
     assert sorted(item.image_uri.rpartition("/")[2] for item in snapshot.left_out) == ["1 in colour.png", "1.png"]
@@ -293,9 +287,8 @@ class TestFolder:
         assert "normal/Training/image(1).jpg" in keys and "normal/Testing/image(1).jpg" in keys
 
     def test_an_image_is_known_by_its_beginning_too_and_what_is_none_is_counted(self, kaggle: Path) -> None:
-        buffer = io.BytesIO()
-        Image.fromarray(draw(TumorClass.NORMAL, seed=3).pixels).save(buffer, "TIFF")
-        (kaggle / "Training" / "no_tumor" / "IM000001").write_bytes(buffer.getvalue())
+        tiff = saved(Image.fromarray(draw(TumorClass.NORMAL, seed=3).pixels), "TIFF")
+        (kaggle / "Training" / "no_tumor" / "IM000001").write_bytes(tiff)
         (kaggle / "Training" / "no_tumor" / "notes.txt").write_text("words")
         (kaggle / "Training" / "no_tumor" / "broken.tif").write_bytes(b"")
         found = labelled_files(kaggle)
