@@ -18,9 +18,11 @@ from pydicom.pixels.processing import apply_color_lut
 
 from braintumor.imaging.dicom_attributes import dicom_attributes
 from braintumor.imaging.display import colour_to_uint8, grey_to_uint8, is_grey, unstated_range
+from braintumor.imaging.frame_count import settle_frame_count
 from braintumor.imaging.frames import Decoded, DicomIdentity, Frame, Limits, check_size
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.slices import choose
+from braintumor.imaging.sniff import without_empty_preamble
 from braintumor.imaging.transfer_syntax import check_encoding, check_inflated, count_frames, syntax_of
 
 _NAMED_MODALITIES = frozenset(
@@ -28,8 +30,10 @@ _NAMED_MODALITIES = frozenset(
     | {"RTSTRUCT", "SC", "SEG", "SM", "SR", "US", "XA"}
 )
 """Modalities (PS3.3 C.7.3.1.1.1) that a rejection names; whatever else stands in the tag is not repeated."""
-_PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+_EMPTY_OFFSET_TABLE_BYTES = 8
+_ENDS_OF_SEQUENCE = (b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\xdd\0\0\0\0")
+"""The delimitation item of a sequence without stated length, in little and in big endian (PS3.5 7.5)."""
 _ALLOCATED_BITS = (8, 16, 32)
 _MOST_ELEMENTS = 20_000
 """At the top of an object; scanners write some hundreds. Each costs 260 bytes and 5 us, and 8 bytes of a file make one:
@@ -41,6 +45,7 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
 
     Of an object with several, each is shown by its own rescale and window where its functional groups state them.
     """
+    data = without_empty_preamble(data)
     try:
         refused = check_inflated(data, limits)
         if refused is not None:
@@ -86,6 +91,7 @@ def _refused(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
         _check_modality(dataset, data)
         or _check_presence(dataset, data)
         or _check_frame(dataset)
+        or settle_frame_count(dataset)
         or check_size(int(dataset.Columns), int(dataset.Rows), limits, frames=count_frames(dataset))
     )
 
@@ -103,13 +109,15 @@ def _check_modality(dataset: Any, data: bytes) -> Rejection | None:
 
 
 def _check_presence(dataset: Any, data: bytes) -> Rejection | None:
+    if _is_empty(dataset.get_item("PixelData")):
+        return Rejection(reason=RejectionReason.NO_PIXELS, detail="PixelData has no value")
     if "PixelData" in dataset:
         missing = [name for name in ("Rows", "Columns", "BitsAllocated") if not dataset.get(name)]
         detail = f"pixel data without {', '.join(missing)}"
         return Rejection(reason=RejectionReason.CORRUPT, detail=detail) if missing else None
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
         return Rejection(reason=RejectionReason.NO_PIXELS, detail="the pixels are floating-point numbers")
-    if _is_cut(dataset, data) or _PIXEL_DATA_TAG in data:
+    if _is_cut(dataset, data):
         return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its pixel data does")
     return Rejection(reason=RejectionReason.NO_PIXELS, detail="no PixelData")
 
@@ -121,9 +129,17 @@ def _is_cut(dataset: Any, data: bytes) -> bool:
     if dataset.file_meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
         return False  # it was inflated to its end, and positions are those of the inflated bytes
     last = dataset.get_item(max(dataset.keys()))
-    if not isinstance(last, RawDataElement) or last.length == _UNDEFINED_LENGTH:
+    if isinstance(last, RawDataElement) and last.length != _UNDEFINED_LENGTH:
+        return last.value_tell + last.length != len(data)
+    return not data.endswith(_ENDS_OF_SEQUENCE)  # pydicom parses a sequence at once where its length is not stated
+
+
+def _is_empty(pixel_data: Any) -> bool:
+    """Whether the element is there and has no value. The stated length decides: a cut file has no value either."""
+    if pixel_data is None:
         return False
-    return last.value_tell + last.length != len(data)
+    length = pixel_data.length if isinstance(pixel_data, RawDataElement) else len(pixel_data.value or b"")
+    return length == 0 or (length == _UNDEFINED_LENGTH and len(pixel_data.value) <= _EMPTY_OFFSET_TABLE_BYTES)
 
 
 def _check_frame(dataset: Any) -> Rejection | None:
