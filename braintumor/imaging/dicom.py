@@ -20,6 +20,8 @@ from braintumor.imaging.dicom_attributes import dicom_attributes
 from braintumor.imaging.display import colour_to_uint8, grey_to_uint8, is_grey, unstated_range
 from braintumor.imaging.frame_count import settle_frame_count
 from braintumor.imaging.frames import Decoded, DicomIdentity, Frame, Limits, check_size
+from braintumor.imaging.mosaic import Grid, find_grid
+from braintumor.imaging.pixel_aspect import Spacing, dicom_spacing, square_size, with_square_pixels
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.slices import choose
 from braintumor.imaging.sniff import without_empty_preamble
@@ -53,19 +55,22 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
         dataset = read_partial(io.BytesIO(data), stop_when=_element_counter(), force=True)
     except (EOFError, struct.error):  # the reader wanted more bytes than there are
         return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends inside an element of its header")
-    refused = _refused(dataset, data, limits) or check_encoding(dataset)
-    if refused is not None:
-        return refused
+    refused = _refused(dataset, data, limits)
+    grid = refused or find_grid(dataset)
+    if isinstance(grid, Rejection):
+        return grid
+    spacings = [dicom_spacing(dataset, index) for index in range(count_frames(dataset))]
+    refused = _check_shown_size(dataset, grid, spacings, limits) or check_encoding(dataset)
+    frames = refused or choose(_frames(dataset, grid, spacings), limits)
+    if isinstance(frames, Rejection):
+        return frames
     identity = DicomIdentity(
         study_instance_uid=_text(dataset, "StudyInstanceUID"),
         series_instance_uid=_text(dataset, "SeriesInstanceUID"),
         sop_instance_uid=_text(dataset, "SOPInstanceUID"),
         patient_id=_text(dataset, "PatientID"),
     )
-    frames = choose(_frames(dataset), limits)
-    if isinstance(frames, Rejection):
-        return frames
-    found, attributes = count_frames(dataset), dicom_attributes(dataset)
+    found, attributes = count_frames(dataset) * grid.slices, dicom_attributes(dataset)
     return Decoded(format="dicom", frames=frames, count_found=found, dicom=identity, attributes=attributes)
 
 
@@ -152,11 +157,21 @@ def _check_frame(dataset: Any) -> Rejection | None:
     return None
 
 
-def _frames(dataset: Any) -> Iterator[Frame]:
+def _check_shown_size(dataset: Any, grid: Grid, spacings: list[Spacing], limits: Limits) -> Rejection | None:
+    """Refuse slices by their size in the grid, and by their size once their pixels are squares."""
+    columns, rows, slices = dataset.Columns // grid.side, dataset.Rows // grid.side, len(spacings) * grid.slices
+    sizes = [square_size(columns, rows, spacing) for spacing in spacings]
+    widest, highest = max(width for width, _ in sizes), max(height for _, height in sizes)
+    return check_size(columns, rows, limits, frames=slices) or check_size(widest, highest, limits, frames=slices)
+
+
+def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame]:
     """One after the other, shown as the object states it, else by percentiles: of all its frames together."""
     unstated = _unstated_range(dataset) if count_frames(dataset) > 1 else None
     for index, (stored, properties) in enumerate(_stored(dataset)):
-        yield Frame(index=index, pixels=_pixels(dataset, stored, properties, index, unstated))
+        shown = _pixels(dataset, stored, properties, index, unstated)
+        for place, pixels in enumerate(grid.cut(shown)):
+            yield Frame(index=index * grid.slices + place, pixels=with_square_pixels(pixels, spacings[index]))
 
 
 def _unstated_range(dataset: Any) -> tuple[float, float] | None:

@@ -31,7 +31,7 @@ def settle_frame_count(dataset: Any) -> Rejection | None:
     item in the functional groups: twice the bytes of a frame may as well be one frame of twice the bits.
     """
     syntax = syntax_of(dataset)
-    if syntax not in uid.AllTransferSyntaxes:
+    if syntax is None or syntax not in uid.AllTransferSyntaxes:
         return None
     stated, items = count_frames(dataset), len(dataset.get("PerFrameFunctionalGroupsSequence") or ())
     held = _count_encapsulated(dataset, syntax) if syntax.is_encapsulated else _count_native(dataset, stated)

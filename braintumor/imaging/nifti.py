@@ -18,10 +18,10 @@ from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
 from nibabel.orientations import apply_orientation, io_orientation
 from numpy.typing import NDArray
-from PIL import Image
 
 from braintumor.imaging.display import displayed_range, range_to_uint8
 from braintumor.imaging.frames import Decoded, Frame, Limits, check_size
+from braintumor.imaging.pixel_aspect import SQUARE, square_size, usable, with_square_pixels
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.slices import choose
 from braintumor.imaging.sniff import sniff
@@ -36,8 +36,6 @@ _SLACK = 64 * 1024
 """Bytes inflated behind the volume, so that the checksum of a file with one volume is reached."""
 _SAMPLED = 2_000_000
 """Voxels that the percentiles of a volume are taken from, at most: every n-th along each axis."""
-_THIN, _LONGEST_STRETCH = 1.01, 10.0
-"""Ratio of a voxel's sides in an axial slice: below, they count as equal; above, the slices show no anatomy."""
 
 
 def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
@@ -131,7 +129,7 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
     width, height, depth = (shape[int(np.flatnonzero(turned[:, 0] == axis)[0])] for axis in range(3))
     spacing = _spacing(header, turned)
     refused = check_size(width, height, limits, frames=depth)
-    refused = refused or check_size(*_square(width, height, spacing), limits, frames=depth)
+    refused = refused or check_size(*square_size(width, height, spacing), limits, frames=depth)
     if refused is not None:
         return refused
     needed = offset + prod(shape) * dtype.itemsize
@@ -161,9 +159,7 @@ def _spacing(header: Any, turned: NDArray[np.float64]) -> tuple[float, float]:
     """Width and height of an axial slice's pixel, in one unit; equal where the header gives no usable ones."""
     lengths = np.linalg.norm(np.asarray(header.get_best_affine(), np.float64)[:3, :3], axis=0)
     by_axis = {int(axis): float(length) for axis, length in zip(turned[:, 0], lengths, strict=True)}
-    width, height = by_axis[0], by_axis[1]
-    is_usable = min(width, height) > 0 and max(width, height) / min(width, height) <= _LONGEST_STRETCH
-    return (width, height) if is_usable else (1.0, 1.0)
+    return usable(by_axis[0], by_axis[1]) or SQUARE
 
 
 def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> Iterator[Frame]:
@@ -176,7 +172,7 @@ def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> 
     shown = sorted((low * slope + intercept, high * slope + intercept))
     for index in range(volume.shape[2]):
         plane = volume[::-1, ::-1, index].T.astype(np.float64) * slope + intercept  # front on top, right on the left
-        yield Frame(index=index, pixels=_with_square_pixels(range_to_uint8(plane, *shown), spacing))
+        yield Frame(index=index, pixels=with_square_pixels(range_to_uint8(plane, *shown), spacing))
 
 
 def _scaling(header: Any) -> tuple[float, float]:
@@ -185,19 +181,3 @@ def _scaling(header: Any) -> tuple[float, float]:
     if not np.isfinite(slope) or slope == 0:
         return 1.0, 0.0
     return slope, intercept if np.isfinite(intercept) else 0.0
-
-
-def _with_square_pixels(pixels: NDArray[np.uint8], spacing: tuple[float, float]) -> NDArray[np.uint8]:
-    rows, columns = pixels.shape
-    size = _square(columns, rows, spacing)
-    if size == (columns, rows):
-        return pixels
-    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-
-
-def _square(columns: int, rows: int, spacing: tuple[float, float]) -> tuple[int, int]:
-    """Columns and rows once the side with the longer voxels is stretched, so that a head keeps its proportions."""
-    unit = min(spacing)
-    if max(spacing) / unit < _THIN:
-        return columns, rows
-    return round(columns * spacing[0] / unit), round(rows * spacing[1] / unit)

@@ -23,6 +23,7 @@ class RejectionReason(StrEnum):
     NOT_MR = "not_mr"
     NO_PIXELS = "no_pixels"
     MULTI_FRAME = "multi_frame"
+    SEVERAL_SLICES = "several_slices"
     UNSUPPORTED_TRANSFER_SYNTAX = "unsupported_transfer_syntax"
     BURNED_IN_ANNOTATION = "burned_in_annotation"
     OVERLAID_TEXT = "overlaid_text"
@@ -77,6 +78,10 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
     RejectionReason.MULTI_FRAME: (
         "The picture is an animation; of labelled images, the file holds several frames under one label.",
         "Send its slices as single pictures.",
+    ),
+    RejectionReason.SEVERAL_SLICES: (
+        "One picture shows several slices side by side, and the header does not say how to split them.",
+        "Send each slice as its own image, or one multi-frame object.",
     ),
     RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX: (
         "The DICOM pixel data is compressed in a way that no installed decoder reads.",
