@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from braintumor.imaging.contact_sheet import is_contact_sheet
 from braintumor.imaging.display import is_grey
 from braintumor.imaging.formats import Format, all_formats
 from braintumor.imaging.muted import MUTED
@@ -119,7 +120,7 @@ def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
         raise
     except Exception as exc:  # decoders raise anything on bad bytes; the class alone cannot name a patient
         return Rejection(reason=RejectionReason.CORRUPT, detail=f"{found} decoder failed with {_class_name(exc)}")
-    return decoded if isinstance(decoded, Rejection) else _without_blank(decoded)
+    return decoded if isinstance(decoded, Rejection) else _check_blank(decoded) or _check_sheets(decoded) or decoded
 
 
 def _decode_as(found: str | None, data: bytes, limits: Limits) -> Decoded | Rejection:
@@ -170,7 +171,16 @@ def check_size(width: int, height: int, limits: Limits, *, frames: int = 1) -> R
     return None
 
 
-def _without_blank(decoded: Decoded) -> Decoded | Rejection:
+def _check_blank(decoded: Decoded) -> Rejection | None:
     if any((frame.pixels == frame.pixels[0, 0]).all() for frame in decoded.frames):
         return Rejection(reason=RejectionReason.BLANK_IMAGE, detail="every pixel shows the same value")
-    return decoded
+    return None
+
+
+def _check_sheets(decoded: Decoded) -> Rejection | None:
+    """Reject a file of which most frames show several slices: one frame of a volume may repeat itself by chance."""
+    sheets = sum(is_contact_sheet(frame.pixels) for frame in decoded.frames)
+    if 2 * sheets <= len(decoded.frames):
+        return None
+    detail = f"{sheets} of {len(decoded.frames)} frames show a regular grid of similar tiles"
+    return Rejection(reason=RejectionReason.SEVERAL_SLICES, detail=detail)

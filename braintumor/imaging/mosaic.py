@@ -1,6 +1,6 @@
 """DICOM images whose header says that they show several slices side by side, and the cut into these slices.
 
-Siemens writes them with ``MOSAIC`` in ``ImageType``, United Imaging with ``VFRAME``. Both fill a square grid row by row.
+Siemens writes them with ``MOSAIC`` in ``ImageType``, United Imaging with ``VFRAME``. Both fill a square grid by rows.
 The number of slices is in a private attribute, which anonymizers often remove.
 """
 
@@ -76,10 +76,10 @@ def _count(dataset: Any) -> int | None:
 
 
 def _private_values(dataset: Any, group: int, element: int, creator: str) -> Iterator[Any]:
-    """Give an attribute's value in each private block of the creator, or in the first block where no creator is left."""
+    """Give an attribute's value in each private block of the creator, or in the first block if no creator is left."""
     blocks = {
         tag.element: str(_value(dataset, tag))
-        for tag in dataset.keys()
+        for tag in list(dataset.keys())
         if tag.group == group and _FIRST_BLOCK <= tag.element <= _LAST_BLOCK
     }
     for block in [number for number, name in blocks.items() if creator in name] or [_FIRST_BLOCK]:
