@@ -10,6 +10,10 @@
       nifti     axial slices of a volume (nibabel)
       dicom     MR, single and multi-frame (pydicom), with transfer_syntax (encodings), display (values -> grey levels)
                 and dicom_attributes (age band, sex, scanner and sequence, in words that name nobody)
+        frame_count   how many frames a DICOM object holds, where its header states too few
+        mosaic        DICOM images of several slices, split as their header says
+      pixel_aspect  square pixels, for DICOM and NIfTI
+      contact_sheet  is_contact_sheet(pixels): whether a picture shows several slices
       slices    which of many frames are scored
       muted     nothing that a decoder says is shown: it quotes tags
     guard       Guard.read(data, size=): all that follows here, in child processes (guarded), with limits

@@ -1,7 +1,7 @@
 """Pictures that show several slices in a grid or a strip, found by their pixels: film sheets and exported mosaics.
 
-In such a picture every tile is like its neighbor, so the picture is like itself shifted by one tile. One head is not: the
-likeness falls with the shift and does not rise again. Between the tiles run lines of one gray level, air or a gutter.
+In such a picture every tile is like its neighbor, so the picture is like itself shifted by one tile. A single head is
+not: the likeness falls with the shift and does not rise again. Lines of one gray level, air or gutters, part the tiles.
 How often it is right: docs/decisions/0035.
 """
 
@@ -73,12 +73,12 @@ def _repetition(image: NDArray[np.float64]) -> _Repetition:
     correlation = _autocorrelation(image - image.mean())
     gains = correlation - np.minimum.accumulate(correlation)
     shift = int(np.argmax(gains[_LEAST_SHIFT:])) + _LEAST_SHIFT
-    spread = image.std(axis=0) / max(float(image.std()), 1e-9)
-    return _Repetition(
-        gain=float(gains[shift]),
-        shift=shift / image.shape[1],
-        spread=min(float(spread[start::shift].max()) for start in range(shift)),
-    )
+    gain = float(gains[shift])
+    if gain < _LEAST_GAIN:
+        return _Repetition(gain=gain, shift=0, spread=np.inf)
+    spread = image.std(axis=0) / image.std()
+    lowest = min(float(spread[start::shift].max()) for start in range(shift))
+    return _Repetition(gain=gain, shift=shift / image.shape[1], spread=lowest)
 
 
 def _autocorrelation(image: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,8 +8,11 @@ from PIL import Image
 
 from braintumor.imaging.display import is_grey
 
-PREPROCESSING = "letterbox-bilinear-1"
-"""Fingerprint of ``prepare``; goes with every model and every prediction. Change it with any change of the pixels."""
+PREPROCESSING = "letterbox-bilinear-2"
+"""Version of how a file becomes the pixels that a model sees. It goes with every model and every prediction.
+
+Change it with any change of these pixels. Version 2 shows a DICOM image with square pixels. ``prepare`` is as it was.
+"""
 
 
 def prepare(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
