@@ -53,7 +53,7 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
         if refused is not None:
             return refused
         dataset = read_partial(io.BytesIO(data), stop_when=_element_counter(), force=True)
-    except (EOFError, struct.error):  # the reader wanted more bytes than there are
+    except (EOFError, OSError, struct.error):  # the reader wanted more bytes than there are
         return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends inside an element of its header")
     refused = _refused(dataset, data, limits)
     grid = refused or find_grid(dataset)
