@@ -15,6 +15,7 @@ from braintumor import cache, database
 from braintumor.dataset.frameset import load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
+from braintumor.imaging.preprocess import PREPROCESSING
 from braintumor.modelling.initial_weights import WeightsFile, initial_weights
 from braintumor.modelling.recipe import Recipe
 from braintumor.modelling.training import TrainedModel, train
@@ -97,8 +98,8 @@ def _record(
 
 
 def _checkpoints(settings: Settings, recipe: Recipe, *, snapshot_id: str, run_key: str) -> Path:
-    """Where this training's epochs are kept: the same for a retry, another for any other recipe, data or run."""
-    what = json.dumps([run_key, snapshot_id, recipe.to_values()], sort_keys=True)
+    """Where this training's epochs are kept: the same for a retry, another for any other recipe, data, pixels, run."""
+    what = json.dumps([run_key, snapshot_id, recipe.to_values(), PREPROCESSING], sort_keys=True)
     return cache.training_folder(settings, recipe.name, sha256(what.encode()).hexdigest()[:12])
 
 
