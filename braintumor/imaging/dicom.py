@@ -136,7 +136,8 @@ def _is_cut(dataset: Any, data: bytes) -> bool:
     last = dataset.get_item(max(dataset.keys()))
     if isinstance(last, RawDataElement) and last.length != _UNDEFINED_LENGTH:
         return last.value_tell + last.length != len(data)
-    return not data.endswith(_ENDS_OF_SEQUENCE)  # pydicom parses a sequence at once where its length is not stated
+    # pydicom parses a sequence at once where its length is not stated
+    return last.VR == "SQ" and not data.endswith(_ENDS_OF_SEQUENCE)
 
 
 def _is_empty(pixel_data: Any) -> bool:

@@ -72,6 +72,15 @@ class TestWithoutPixels:
         data = changed(PixelData=None, DataSetTrailingPadding=None, EncapsulatedDocument=document)
         assert rejected(data).reason is RejectionReason.NO_PIXELS
 
+    @pytest.mark.parametrize("last", ["Modality", "StudyDescription"])
+    def test_an_object_that_ends_with_any_element_has_no_pixels(self, last: str) -> None:
+        dataset = pydicom.dcmread(io.BytesIO(shipped(EXPLICIT)))
+        dataset.StudyDescription = "none"
+        for tag in list(dataset.keys()):
+            if tag > dataset[last].tag:
+                del dataset[tag]
+        assert rejected(written(dataset)) == Rejection(reason=RejectionReason.NO_PIXELS, detail="no PixelData")
+
     def test_spectroscopy_has_no_pixels(self) -> None:
         data = changed(PixelData=None, DataSetTrailingPadding=None, SpectroscopyData=PIXEL_DATA_TAG * 64)
         assert rejected(data).reason is RejectionReason.NO_PIXELS
