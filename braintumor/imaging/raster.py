@@ -141,7 +141,7 @@ def sixteen_bit_samples(open_image: Callable[[], Image.Image]) -> NDArray[np.uin
         if modes == {_GRAY_ALPHA}:  # four bytes a pixel, which Pillow reads as they are
             return _loaded(high, {_GRAY_ALPHA: "RGBA"}).view(">u2").astype(np.uint16)
         other = {mode: mode[:-1] + _OTHER_ORDER[mode[-1]] for mode in modes}
-        return _loaded(high, {}).astype(np.uint16) << 8 | _loaded(low, other)
+        return _loaded(high, {}) * np.uint16(256) + _loaded(low, other)
 
 
 def _loaded(image: Image.Image, modes: Mapping[str, str]) -> NDArray[np.uint8]:

@@ -164,7 +164,7 @@ def _is_usual(page: Any) -> bool:
         return True
     if page.photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
         return True
-    return page.samplesperpixel == 1 and page.dtype == np.uint16
+    return bool(page.samplesperpixel == 1 and page.dtype == np.uint16)
 
 
 def _in_native_order(tile: Any) -> Any:
@@ -190,7 +190,8 @@ def split_samples(page: Any, values: NDArray[Any]) -> Samples | Rejection:
     if extra:
         alpha = int(page.extrasamples[0]) if page.extrasamples else 0
         values = without_alpha(values) if alpha == _UNASSOCIATED else values[..., :-1]
-    values = _TURNS.get(page.tags.valueof(_ORIENTATION, 1), lambda same: same)(values)
+    turn = _TURNS.get(page.tags.valueof(_ORIENTATION, 1))
+    values = values if turn is None else turn(values)
     if values.dtype == np.bool_:
         values = values.astype(np.uint8) * 255
     return Samples(values=np.ascontiguousarray(values), is_inverted=page.photometric == _WHITE_IS_ZERO)
@@ -203,7 +204,8 @@ def _unsupported(page: Any) -> Rejection:
         compression = "unknown"
     kind = "mixed or unknown" if page.dtype is None else page.dtype.name
     detail = (
-        f"tiff with {page.samplesperpixel} samples a pixel of type {kind}, photometric interpretation"
-        f" {int(page.photometric)}, compression {int(page.compression)} ({compression}), predictor {int(page.predictor)}"
+        f"tiff with {page.samplesperpixel} samples a pixel of type {kind},"
+        f" photometric interpretation {int(page.photometric)},"
+        f" compression {int(page.compression)} ({compression}), predictor {int(page.predictor)}"
     )
     return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=detail)
