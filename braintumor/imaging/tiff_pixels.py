@@ -79,11 +79,12 @@ class PageReader:
 
     def read(self, page: Any) -> Samples | Rejection:
         """Decode a page that tifffile describes."""
-        read = self._by_pillow(page) if _is_usual(page) else None
+        is_usual = _is_usual(page)
+        read = self._by_pillow(page) if is_usual else None
         if read is None and page.photometric in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
             read = self._by_tifffile(page)
-            if read is None:
-                read = self._by_pillow(page) if page.samplesperpixel == 1 else self._in_two_passes(page)
+        if read is None and not is_usual:
+            read = self._by_pillow(page) if page.samplesperpixel == 1 else self._in_two_passes(page)
         return read or _unsupported(page)
 
     def _by_pillow(self, page: Any) -> Samples | Rejection | None:
