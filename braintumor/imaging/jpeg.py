@@ -6,7 +6,7 @@ The check walks the file's segments, counts its scans, and decodes a copy with l
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import simplejpeg
@@ -122,13 +122,30 @@ def find_damage(structure: Structure) -> Rejection | None:
         return None
     if not _is_complete(structure):
         return Rejection(reason=RejectionReason.TRUNCATED, detail="scans of the jpeg picture are missing")
+    damage = _damage(structure)
+    if damage and _damage(_without_padding(structure)):
+        return Rejection(reason=RejectionReason.CORRUPT, detail=damage)
+    return None
+
+
+def _damage(structure: Structure) -> str:
+    """What shows that the picture's data is not what its encoder wrote, or an empty text."""
+    assert structure.frame is not None
     warning = _warning(structure)
     if warning.startswith("Corrupt JPEG data"):
-        return Rejection(reason=RejectionReason.CORRUPT, detail="the jpeg decoder reports damaged picture data")
+        return "the jpeg decoder reports damaged picture data"
     is_arithmetic = structure.frame.marker in _ARITHMETIC_FRAMES  # whose decoder never reports missing bytes
     if not warning and not is_arithmetic and not _warning(structure, cut=_CUT):
-        return Rejection(reason=RejectionReason.CORRUPT, detail="the jpeg picture is complete before its data ends")
-    return None
+        return "the jpeg picture is complete before its data ends"
+    return ""
+
+
+def _without_padding(structure: Structure) -> Structure:
+    """The picture without the zeros with which some devices fill its last block."""
+    last = structure.scans[-1]
+    end = last.end + len(structure.data[last.end : last.scan_end].rstrip(b"\0"))
+    segments = tuple(each._replace(scan_end=end) if each is last else each for each in structure.segments)
+    return replace(structure, segments=segments)
 
 
 def _is_complete(structure: Structure) -> bool:

@@ -109,6 +109,8 @@ class PageReader:
             return None
         if page.compression not in {_UNCOMPRESSED, _DEFLATE, _OLD_DEFLATE} or page.predictor not in _PREDICTORS:
             return None
+        if not page.databytecounts or not all(page.databytecounts):  # without these sizes only Pillow reads pages
+            return None
         refused = self._refused_bytes(page)
         return refused or split_samples(page, page.asarray(maxworkers=1))
 

@@ -106,10 +106,17 @@ def test_a_whole_picture_shows_what_pillow_shows(name: str) -> None:
     [
         lambda data: data + b"another program's notes",
         lambda data: data[:-2] + b"\xff\xff\xff" + data[-2:],
+        lambda data: data[:-2] + bytes(300) + data[-2:],
         lambda data: data[:2] + b"\xff\xfe\x00\x04ab" + b"\0\0\0" + data[2:],
         lambda data: data.replace(b"JFIF\x00\x01\x01", b"JFIF\x00\x09\x09"),
     ],
-    ids=["bytes behind the end", "fill bytes", "bytes between segments", "unknown JFIF version"],
+    ids=[
+        "bytes behind the end",
+        "fill bytes",
+        "zeros before the end",
+        "bytes between segments",
+        "unknown JFIF version",
+    ],
 )
 def test_oddities_outside_the_picture_are_no_damage(change: object) -> None:
     assert callable(change)

@@ -106,6 +106,11 @@ class TestKinds:
         values[:10] = np.nan
         assert frame(tiff(values))[:10].max() == 0
 
+    @pytest.mark.parametrize("name", ["int16", "float32"])
+    def test_strips_without_their_sizes_are_read(self, name: str) -> None:
+        data = with_tag(tiff(KINDS[name], metadata=None), 279, 0)
+        np.testing.assert_allclose(frame(data).astype(int), SHOWN, atol=1)
+
     def test_tiles_are_put_together(self) -> None:
         np.testing.assert_allclose(frame(tiff(KINDS["float64"], tile=(32, 48))).astype(int), SHOWN, atol=1)
 
