@@ -7,6 +7,7 @@ presentation (C.7.6.3.1.2: MONOCHROME1 shows its lowest value white).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ _PERCENTILES = (0.5, 99.5)
 _WHITE = 255
 _WHITE_IN_16_BITS = 0xFFFF
 _BITS_SHOWN = 8
+_SAMPLED = 2_000_000
+"""Values that the range of several pages is taken from, at most: every n-th of each page."""
 
 
 def is_grey(pixels: NDArray[Any]) -> bool:
@@ -34,16 +37,29 @@ def without_equal_channels(
 
 
 def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey of more than 8 bits without a stated range, as in a 16-bit PNG: (H, W) -> uint8 (H, W).
+    """Grey or color of more than 8 bits without a stated range, as in a 16-bit PNG -> uint8 of the same shape.
 
     An 8-bit image that was widened to 16 (v -> 257 v, or 256 v) comes back exactly; anything else is shown by
     percentiles.
     """
-    high, low = values >> _BITS_SHOWN, values & _WHITE
-    is_16_bits = values.min() >= 0 and _WHITE < values.max() <= _WHITE_IN_16_BITS
-    if is_16_bits and (np.array_equal(low, high) or not low.any()):
-        return high.astype(np.uint8)
-    return _to_uint8(_scaled(values.astype(np.float64), *displayed_range(values)))
+    return stack_to_uint8([values])[0]
+
+
+def stack_to_uint8(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
+    """Show pages of one file by one range, as ``deep_to_uint8`` shows one image. Their shapes may differ."""
+    if all(_is_in_16_bits(page) for page in pages) and max(int(page.max()) for page in pages) > _WHITE:
+        halves = [(page >> _BITS_SHOWN, page & _WHITE) for page in pages]
+        if all(np.array_equal(high, low) for high, low in halves) or not any(low.any() for _, low in halves):
+            return [high.astype(np.uint8) for high, _ in halves]
+    step = 1 if len(pages) == 1 else math.ceil(sum(page.size for page in pages) / _SAMPLED)
+    sample = np.concatenate([page.ravel()[::step].astype(np.float64) for page in pages])
+    finite = sample[np.isfinite(sample)]
+    low, high = displayed_range(finite) if finite.size else (0.0, 0.0)
+    return [range_to_uint8(page, low, high) for page in pages]
+
+
+def _is_in_16_bits(values: NDArray[Any]) -> bool:
+    return values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= _WHITE_IN_16_BITS
 
 
 def displayed_range(values: NDArray[Any]) -> tuple[float, float]:

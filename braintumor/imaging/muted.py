@@ -23,7 +23,7 @@ import warnings
 from types import TracebackType
 from typing import Any, cast
 
-_SOURCES = r"(pydicom|PIL|pylibjpeg|openjpeg|jpeg_ls|rle|nibabel|numpy|braintumor\.imaging)(\.|$)"
+_SOURCES = r"(pydicom|PIL|pylibjpeg|openjpeg|jpeg_ls|rle|nibabel|numpy|tifffile|braintumor\.imaging)(\.|$)"
 """Modules that a decoder's warning is attributed to: only theirs are muted, other threads' are not."""
 _LOGGERS = (
     "PIL.ImageFile",
@@ -37,6 +37,7 @@ _LOGGERS = (
     "pydicom.pixels.utils",
     "pylibjpeg",
     "pylibjpeg.utils",
+    "tifffile",
 )
 """Each by name: a logger's filter does not hold for its children."""
 

@@ -1,9 +1,10 @@
 """NIfTI-1 and NIfTI-2 in one file, plain or gzipped, through nibabel. Importing this module imports nibabel.
 
-The first volume's axial slices are the frames, numbered from the feet up, seen as radiologists see them: from the feet,
-the front on top, the patient's right on the left. Where the file states no orientation, nibabel's reading of the format
-holds: the first axis runs to the patient's left. Header texts (``descrip``, ``aux_file``, ``intent_name``) are never
-read.
+The first volume's slices are the frames, seen as radiologists see them. Voxels that are clearly longer along one axis
+say that the slices were acquired across it: axial, coronal or sagittal ones. All other volumes are shown as axial
+slices. Axial slices are numbered from the feet up, coronal ones from back to front, sagittal ones from left to right.
+Where the file states no orientation, nibabel's reading of the format holds: the first axis runs to the patient's left.
+Header texts (``descrip``, ``aux_file``, ``intent_name``) are never read.
 """
 
 from __future__ import annotations
@@ -16,33 +17,61 @@ from typing import Any
 import numpy as np
 from nibabel.nifti1 import Nifti1Header
 from nibabel.nifti2 import Nifti2Header
-from nibabel.orientations import apply_orientation, io_orientation
+from nibabel.orientations import apply_orientation
 from numpy.typing import NDArray
 
 from braintumor.imaging.display import displayed_range, range_to_uint8
 from braintumor.imaging.frames import Decoded, Frame, Limits, check_size
+<<<<<<< HEAD
 from braintumor.imaging.pixel_aspect import SQUARE, square_size, usable, with_square_pixels
+=======
+from braintumor.imaging.label_map import is_label_map
+from braintumor.imaging.nifti_geometry import find_geometry, repair
+>>>>>>> w5
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.slices import choose
 from braintumor.imaging.sniff import sniff
 
 _GZIP = b"\x1f\x8b"
+_MOST_MEMBERS = 4096
+"""Block-compressed files have a member every 64 KiB, which is 2,048 for the largest volume. Each costs time."""
+_PIECE = 16 * 1024
+"""Compressed bytes that are inflated at once."""
 _HEADERS: dict[bytes, type[Any]] = {b"n+1\0": Nifti1Header, b"n+2\0": Nifti2Header}
 _HEADER_BYTES = 540
 """NIfTI-2's; NIfTI-1's are 348."""
+_LABEL_INTENTS = {1002, 1005}
+"""NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME."""
 _READ_KINDS = "iuf"
 """numpy's kinds of voxels that are one number each: no colour, no complex numbers."""
 _SLACK = 64 * 1024
 """Bytes inflated behind the volume, so that the checksum of a file with one volume is reached."""
 _SAMPLED = 2_000_000
 """Voxels that the percentiles of a volume are taken from, at most: every n-th along each axis."""
+<<<<<<< HEAD
+=======
+_THIN = 1.01
+"""Ratio of a pixel's sides below which they count as equal."""
+
+
+class _TooManyMembersError(Exception):
+    """Says that a file has more gzip members than allowed."""
+>>>>>>> w5
 
 
 def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
-    """The axial slices of a file's first volume; ``None`` where it is gzip and no NIfTI.
+    """The slices of a file's first volume; ``None`` where it is gzip and no NIfTI.
 
     Sizes are checked by the header before anything more than it is inflated; then no more than the first volume is.
     """
+    try:
+        return _decode_file(data, limits)
+    except _TooManyMembersError:
+        detail = f"more than {_MOST_MEMBERS:,} gzip members in one file"
+        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+
+
+def _decode_file(data: bytes, limits: Limits) -> Decoded | Rejection | None:
     head = _start(data, _HEADER_BYTES)
     if sniff(head) != "nifti":
         return None
@@ -53,6 +82,7 @@ def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
     if len(head) < kind.sizeof_hdr:
         return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends inside its header")
     header = kind(head[: kind.sizeof_hdr], check=False)
+    repair(header)
     return _refused(header, limits) or _decode(header, data, limits)
 
 
@@ -61,16 +91,21 @@ def _start(data: bytes, length: int) -> bytes:
 
     Raises:
         zlib.error: what is inflated is no gzip, or fails its checksum.
+        _TooManyMembersError: the file has more gzip members than allowed before these bytes.
     """
     if data[:2] != _GZIP:
         return data[:length]
-    parts, missing, rest = [], length, data
-    while missing > 0 and rest[:2] == _GZIP:  # a file may be several gzip members, one after the other
+    parts, missing, at = [], length, 0
+    for _ in range(_MOST_MEMBERS):  # a file may be several gzip members, one after the other
         inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
-        parts.append(inflater.decompress(rest, missing))
-        missing -= len(parts[-1])
-        rest = inflater.unused_data
-    return b"".join(parts)
+        while missing > 0 and at < len(data) and not inflater.eof:
+            piece = data[at : at + _PIECE]  # a small one, because zlib copies what it leaves over
+            parts.append(inflater.decompress(piece, missing))
+            missing -= len(parts[-1])
+            at += len(piece) - len(inflater.unused_data) - len(inflater.unconsumed_tail)
+        if missing <= 0 or data[at : at + 2] != _GZIP:
+            return b"".join(parts)
+    raise _TooManyMembersError
 
 
 def _refused(header: Any, limits: Limits) -> Rejection | None:
@@ -83,6 +118,8 @@ def _check_kind(header: Any) -> Rejection | None:
     sides = sides[:count]
     if not 2 <= count <= 7 or min(sides) < 1:  # noqa: PLR2004 - what the format allows
         return Rejection(reason=RejectionReason.CORRUPT, detail="the header's dimensions are none")
+    if int(header["intent_code"]) in _LABEL_INTENTS:
+        return Rejection(reason=RejectionReason.NOT_MR, detail="the header's intent says that the voxels are labels")
     if prod(sides[4:]) > 1:
         detail = "more than four dimensions: vectors or several series, no volume"
         return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=detail)
@@ -118,18 +155,22 @@ def _shape(header: Any) -> tuple[int, int, int]:
 
 def _offset(header: Any) -> int:
     stated = float(header["vox_offset"])
-    return max(int(stated), int(header.sizeof_hdr)) if np.isfinite(stated) else -1
+    return max(int(stated), int(header.single_vox_offset)) if np.isfinite(stated) else -1
 
 
 def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
-    turned = _turn(header)
-    if isinstance(turned, Rejection):
-        return turned
     shape, dtype, offset = _shape(header), header.get_data_dtype(), _offset(header)
-    width, height, depth = (shape[int(np.flatnonzero(turned[:, 0] == axis)[0])] for axis in range(3))
-    spacing = _spacing(header, turned)
+    geometry = find_geometry(header, shape)
+    if geometry is None:
+        return Rejection(reason=RejectionReason.CORRUPT, detail="the header's orientation is none")
+    width, height = geometry.plane
+    depth = geometry.shape[geometry.slice_axis]
     refused = check_size(width, height, limits, frames=depth)
+<<<<<<< HEAD
     refused = refused or check_size(*square_size(width, height, spacing), limits, frames=depth)
+=======
+    refused = refused or check_size(*_square(width, height, geometry.spacing), limits, frames=depth)
+>>>>>>> w5
     if refused is not None:
         return refused
     needed = offset + prod(shape) * dtype.itemsize
@@ -138,10 +179,13 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
         detail = f"{len(content):,} bytes, {needed:,} expected by the header"
         return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
     stored = np.frombuffer(content, dtype, count=prod(shape), offset=offset).reshape(shape, order="F")
-    volume = apply_orientation(stored, turned)  # a view: x to the right, y to the front, z to the head
-    frames = choose(_slices(volume, header, spacing), limits)
+    if is_label_map(stored):
+        return Rejection(reason=RejectionReason.NOT_MR, detail="the voxels are a mask or labels: no picture")
+    volume = apply_orientation(stored, geometry.turned)  # a view: x to the right, y to the front, z to the head
+    frames = choose(_slices(np.moveaxis(volume, geometry.slice_axis, -1), header, geometry.spacing), limits)
     if isinstance(frames, Rejection):
         return frames
+<<<<<<< HEAD
     return Decoded(format="nifti", frames=frames, count_found=volume.shape[2])
 
 
@@ -160,10 +204,13 @@ def _spacing(header: Any, turned: NDArray[np.float64]) -> tuple[float, float]:
     lengths = np.linalg.norm(np.asarray(header.get_best_affine(), np.float64)[:3, :3], axis=0)
     by_axis = {int(axis): float(length) for axis, length in zip(turned[:, 0], lengths, strict=True)}
     return usable(by_axis[0], by_axis[1]) or SQUARE
+=======
+    return Decoded(format="nifti", frames=frames, count_found=depth)
+>>>>>>> w5
 
 
 def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> Iterator[Frame]:
-    """From the feet up, shown by the percentiles of the whole volume after the header's scaling."""
+    """Slices along the last axis, shown by the percentiles of the whole volume after the header's scaling."""
     slope, intercept = _scaling(header)
     step = int(np.ceil(np.cbrt(volume.size / _SAMPLED)))
     sample = volume[::step, ::step, ::step]
@@ -171,8 +218,14 @@ def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> 
     low, high = displayed_range(finite) if finite.size else (0.0, 0.0)
     shown = sorted((low * slope + intercept, high * slope + intercept))
     for index in range(volume.shape[2]):
+<<<<<<< HEAD
         plane = volume[::-1, ::-1, index].T.astype(np.float64) * slope + intercept  # front on top, right on the left
         yield Frame(index=index, pixels=with_square_pixels(range_to_uint8(plane, *shown), spacing))
+=======
+        # axial: front on top, right on the left; coronal: head, right; sagittal: head, front
+        plane = volume[::-1, ::-1, index].T.astype(np.float64) * slope + intercept
+        yield Frame(index=index, pixels=_with_square_pixels(range_to_uint8(plane, *shown), spacing))
+>>>>>>> w5
 
 
 def _scaling(header: Any) -> tuple[float, float]:

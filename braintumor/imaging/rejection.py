@@ -52,7 +52,10 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
         f"Export the image as {all_formats('or')}.",
     ),
     RejectionReason.TRUNCATED: ("The file ends before its image does.", "Send the whole file again."),
-    RejectionReason.CORRUPT: ("The image data cannot be decoded.", "Export the image again from its source."),
+    RejectionReason.CORRUPT: (
+        "The image data cannot be decoded, or its decoder reports damage.",
+        "Export the image again from its source.",
+    ),
     RejectionReason.TOO_MANY_BYTES: (
         "The file, as sent or once inflated, is larger than the limit.",
         "Send single slices.",
@@ -70,7 +73,10 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
         "Every pixel has the same value, or its window shows one value only; of several frames, none shows a head.",
         "Check the export: the image is empty.",
     ),
-    RejectionReason.NOT_MR: ("The DICOM object is not of Modality MR.", "Route only MR series to this prefix."),
+    RejectionReason.NOT_MR: (
+        "The DICOM object is not of Modality MR, or the NIfTI file holds a mask or a label map.",
+        "Route only MR series and volumes to this prefix.",
+    ),
     RejectionReason.NO_PIXELS: (
         "The DICOM object holds no pixel data of whole numbers, or the NIfTI header's pixels lie in another file.",
         "Route only image objects to this prefix; send NIfTI as one file, .nii or .nii.gz.",

@@ -1,110 +1,171 @@
-"""TIFF and BigTIFF through Pillow: every page is a frame, but for thumbnails of another page."""
+"""TIFF and BigTIFF: every page is a frame, but for thumbnails and masks of another page.
+
+tifffile reads the directories of pages, and ``tiff_pixels`` decodes them.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from itertools import count
+from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from tifffile import TiffFile, TiffFileError
 
+from braintumor.imaging.display import stack_to_uint8
 from braintumor.imaging.frames import Decoded, Frame, Limits, check_size
-from braintumor.imaging.raster import image_to_uint8
+from braintumor.imaging.raster import gray_or_color
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.slices import choose
+from braintumor.imaging.tiff_pixels import PageReader, Samples, split_samples
 
-_SUBFILE_TYPE, _PHOTOMETRIC = 254, 262
-_REDUCED, _WHITE_IS_ZERO = 1, 0
-_PLACES = ((273, 279), (324, 325))
-"""Tags of where strips lie and how long they are, and of tiles."""
-_DEEP_MODES = ("I", "F")
-"""Beginnings of the names of Pillow's modes of which it does not invert a WhiteIsZero image itself."""
+_REDUCED, _MASK = 1, 4
+"""Bits of NewSubfileType: a thumbnail, and a transparency mask."""
+_UNCOMPRESSED = 1
+_METAMORPH_PLANES = 33629
+"""Tag whose count is the number of planes behind a MetaMorph directory."""
 
 
 def decode_tiff(data: bytes, limits: Limits) -> Decoded | Rejection:
     """One frame a page; number and sizes of all pages are checked by their headers before any pixel is decoded."""
     try:
-        with Image.open(io.BytesIO(data), formats=["TIFF"]) as image:
-            pages = _pages(image, len(data), limits)
-            return pages if isinstance(pages, Rejection) else _decode(image, pages, limits)
-    except Image.DecompressionBombError:
-        detail = f"the limit is {limits.max_pixels:,} pixels in all"
-        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
-    except UnidentifiedImageError:
+        with TiffFile(io.BytesIO(data)) as file:
+            pages = _pages(file, data, limits)
+            if isinstance(pages, Rejection):
+                return pages
+            return _planes(file, pages, data, limits) or _decode(pages, data, limits)
+    except TiffFileError:
         return _unread(data)
 
 
 def _unread(data: bytes) -> Rejection:
-    """Why Pillow opens no such file: its directory lies behind the end, or it is of a kind that Pillow reads not."""
+    """Why there are no pages: the first directory lies behind the end, or it is damaged."""
     place = data[8:16] if b"+" in data[2:4] else data[4:8]
     directory = int.from_bytes(place, "little" if data[:2] == b"II" else "big")
     if directory + 2 > len(data):
         return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its directory of pages")
-    return Rejection(reason=RejectionReason.CORRUPT, detail="the tiff header does not decode, or not with Pillow")
+    return Rejection(reason=RejectionReason.CORRUPT, detail="the tiff header does not decode")
 
 
-def _pages(image: Any, length: int, limits: Limits) -> list[int] | Rejection:
-    """The numbers of the pages to decode, or why none is to be."""
-    pages: list[int] = []
-    pixels = 0
-    for page in _seek(image):
-        if page >= limits.max_frames:
+def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection:
+    """Read the directories of the pages to decode, or say why none is to be."""
+    pages: list[Any] = []
+    offsets: set[int] = set()
+    for number in count():
+        try:
+            page: Any = file.pages[number]
+        except IndexError:
+            break
+        if page.offset in offsets:  # a chain that returns to an earlier page ends there
+            return pages
+        offsets.add(page.offset)
+        if number >= limits.max_frames:
             detail = f"more than {limits.max_frames:,} pages"
             return Rejection(reason=RejectionReason.TOO_MANY_FRAMES, detail=detail)
-        if _is_thumbnail(image):
+        if page.subfiletype & (_REDUCED | _MASK):
             continue
         pages.append(page)
-        pixels += image.width * image.height
-        refused = check_size(image.width, image.height, limits)
+        refused = _refused(page, pages, len(data), limits)
         if refused is not None:
             return refused
-        if pixels > limits.max_pixels:
-            detail = f"pages of more than {limits.max_pixels:,} pixels in all"
-            return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
-        if _is_cut(image, length):
-            return Rejection(reason=RejectionReason.TRUNCATED, detail=f"the file ends before its page {page + 1} does")
-    return pages or Rejection(reason=RejectionReason.TOO_SMALL, detail="every page is marked as a thumbnail")
+    if not offsets:
+        return _unread(data)
+    if _is_chain_cut(file, data, offsets):
+        return Rejection(reason=RejectionReason.TRUNCATED, detail=f"the file ends before its page {number + 1}")
+    return pages or Rejection(
+        reason=RejectionReason.TOO_SMALL, detail="every page is marked as a thumbnail or as a mask"
+    )
 
 
-def _seek(image: Any) -> Iterator[int]:
-    """Each page's number once the image stands there; Pillow reads their headers one by one, and none twice."""
-    for page in count():
-        try:
-            image.seek(page)
-        except EOFError:
-            return
-        yield page
+def _refused(page: Any, pages: list[Any], length: int, limits: Limits) -> Rejection | None:
+    """What one page's directory forbids."""
+    if not page.imagewidth or not page.imagelength:
+        return Rejection(reason=RejectionReason.CORRUPT, detail="the tiff page states no size")
+    refused = check_size(page.imagewidth, page.imagelength, limits)
+    if refused is not None:
+        return refused
+    if sum(each.imagewidth * each.imagelength for each in pages) > limits.max_pixels:
+        detail = f"pages of more than {limits.max_pixels:,} pixels in all"
+        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+    if page.imagedepth > 1:
+        return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail="tiff with a volume in one page")
+    if any(at + size > length for at, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
+        return Rejection(
+            reason=RejectionReason.TRUNCATED, detail=f"the file ends before its page {page.index + 1} does"
+        )
+    return None
 
 
-def _is_thumbnail(image: Any) -> bool:
-    return bool(int(image.tag_v2.get(_SUBFILE_TYPE, 0)) & _REDUCED)
+def _is_chain_cut(file: TiffFile, data: bytes, offsets: set[int]) -> bool:
+    """Whether the last directory points to another one that the file does not hold."""
+    place, size = file.pages.next_page_offset, file.tiff.offsetsize
+    if place is None:
+        return False
+    following = int.from_bytes(data[place : place + size], "little" if file.byteorder == "<" else "big")
+    return place + size > len(data) or (following != 0 and following not in offsets)
 
 
-def _is_cut(image: Any, length: int) -> bool:
-    """Whether a strip or tile of the page lies behind the file's end."""
-    for offsets, counts in _PLACES:
-        pairs = zip(image.tag_v2.get(offsets, ()), image.tag_v2.get(counts, ()), strict=False)
-        if any(offset + count > length for offset, count in pairs):
-            return True
-    return False
+def _planes(file: TiffFile, pages: list[Any], data: bytes, limits: Limits) -> Decoded | Rejection | None:
+    """Decode a stack that has one directory for all images, as ImageJ, tifffile and MetaMorph write it.
+
+    ``None`` where the file is no such stack, or was taken out of one.
+    """
+    page = pages[0]
+    if len(pages) > 1 or page.compression != _UNCOMPRESSED or not page.is_contiguous or page.dtype is None:
+        return None
+    stated, start = _stated_planes(file, page), page.dataoffsets[0]
+    stored = (len(data) - start) // page.nbytes
+    if min(stated, stored) <= 1:
+        return None
+    refused = check_size(page.imagewidth, page.imagelength, limits, frames=stated)
+    if refused is not None:
+        return refused
+    if stored < stated:
+        detail = f"the file states {stated:,} images and holds {stored:,}"
+        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+    dtype = page.dtype.newbyteorder(file.byteorder)
+    read = []
+    for index in range(stated):
+        values = np.frombuffer(data, dtype, count=prod(page.shape), offset=start + index * page.nbytes)
+        samples = split_samples(page, values.reshape(page.shape).astype(page.dtype))
+        if isinstance(samples, Rejection):
+            return samples
+        read.append((index, samples))
+    return _shown(read, limits)
 
 
-def _decode(image: Any, pages: list[int], limits: Limits) -> Decoded | Rejection:
-    frames = choose(_frames(image, pages), limits)
-    return frames if isinstance(frames, Rejection) else Decoded(format="tiff", frames=frames, count_found=len(pages))
+def _stated_planes(file: TiffFile, page: Any) -> int:
+    if file.is_imagej:
+        stated = (file.imagej_metadata or {}).get("images", 1)
+    elif file.is_shaped:
+        stated = prod((file.shaped_metadata or ({},))[0].get("shape", page.shape)) // prod(page.shape)
+    else:
+        stated = page.tags[_METAMORPH_PLANES].count if _METAMORPH_PLANES in page.tags else 1
+    return stated if isinstance(stated, int) else 1
 
 
-def _frames(image: Any, pages: list[int]) -> Iterator[Frame]:
-    for page in pages:
-        image.seek(page)
-        is_inverted = image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
-        image.load()  # turns it as its orientation says
-        yield Frame(index=page, pixels=_shown(image, is_inverted=is_inverted))
+def _decode(pages: list[Any], data: bytes, limits: Limits) -> Decoded | Rejection:
+    read: list[tuple[int, Samples]] = []
+    with PageReader(data, limits) as reader:
+        for page in pages:
+            samples = reader.read(page)
+            if isinstance(samples, Rejection):
+                return samples
+            read.append((page.index, samples))
+    return _shown(read, limits)
 
 
-def _shown(image: Image.Image, *, is_inverted: bool) -> NDArray[np.uint8]:
-    pixels = image_to_uint8(image)
-    return 255 - pixels if is_inverted and image.mode.startswith(_DEEP_MODES) else pixels
+def _shown(read: list[tuple[int, Samples]], limits: Limits) -> Decoded | Rejection:
+    """Show pages of 8 bits as they are, and all deeper pages by one range."""
+    deep = [samples.values for _, samples in read if samples.values.dtype != np.uint8]
+    shown_deep = iter(stack_to_uint8(deep) if deep else ())
+    frames = []
+    for index, samples in read:
+        pixels = samples.values if samples.values.dtype == np.uint8 else next(shown_deep)
+        pixels = 255 - pixels if samples.is_inverted else pixels
+        frames.append(Frame(index=index, pixels=gray_or_color(pixels)))
+    chosen = choose(frames, limits)
+    if isinstance(chosen, Rejection):
+        return chosen
+    return Decoded(format="tiff", frames=chosen, count_found=len(read))
