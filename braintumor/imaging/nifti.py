@@ -22,12 +22,9 @@ from numpy.typing import NDArray
 
 from braintumor.imaging.display import displayed_range, range_to_uint8
 from braintumor.imaging.frames import Decoded, Frame, Limits, check_size
-<<<<<<< HEAD
-from braintumor.imaging.pixel_aspect import SQUARE, square_size, usable, with_square_pixels
-=======
 from braintumor.imaging.label_map import is_label_map
 from braintumor.imaging.nifti_geometry import find_geometry, repair
->>>>>>> w5
+from braintumor.imaging.pixel_aspect import square_size, with_square_pixels
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.slices import choose
 from braintumor.imaging.sniff import sniff
@@ -48,15 +45,10 @@ _SLACK = 64 * 1024
 """Bytes inflated behind the volume, so that the checksum of a file with one volume is reached."""
 _SAMPLED = 2_000_000
 """Voxels that the percentiles of a volume are taken from, at most: every n-th along each axis."""
-<<<<<<< HEAD
-=======
-_THIN = 1.01
-"""Ratio of a pixel's sides below which they count as equal."""
 
 
 class _TooManyMembersError(Exception):
     """Says that a file has more gzip members than allowed."""
->>>>>>> w5
 
 
 def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
@@ -166,11 +158,7 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
     width, height = geometry.plane
     depth = geometry.shape[geometry.slice_axis]
     refused = check_size(width, height, limits, frames=depth)
-<<<<<<< HEAD
-    refused = refused or check_size(*square_size(width, height, spacing), limits, frames=depth)
-=======
-    refused = refused or check_size(*_square(width, height, geometry.spacing), limits, frames=depth)
->>>>>>> w5
+    refused = refused or check_size(*square_size(width, height, geometry.spacing), limits, frames=depth)
     if refused is not None:
         return refused
     needed = offset + prod(shape) * dtype.itemsize
@@ -185,28 +173,7 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
     frames = choose(_slices(np.moveaxis(volume, geometry.slice_axis, -1), header, geometry.spacing), limits)
     if isinstance(frames, Rejection):
         return frames
-<<<<<<< HEAD
-    return Decoded(format="nifti", frames=frames, count_found=volume.shape[2])
-
-
-def _turn(header: Any) -> NDArray[np.float64] | Rejection:
-    """What brings the voxels to canonical axes: (3, 2), as nibabel has it."""
-    affine = np.asarray(header.get_best_affine(), np.float64)
-    if np.isfinite(affine).all():
-        turned: NDArray[np.float64] = io_orientation(affine)
-        if np.isfinite(turned).all():
-            return turned
-    return Rejection(reason=RejectionReason.CORRUPT, detail="the header's orientation is none")
-
-
-def _spacing(header: Any, turned: NDArray[np.float64]) -> tuple[float, float]:
-    """Width and height of an axial slice's pixel, in one unit; equal where the header gives no usable ones."""
-    lengths = np.linalg.norm(np.asarray(header.get_best_affine(), np.float64)[:3, :3], axis=0)
-    by_axis = {int(axis): float(length) for axis, length in zip(turned[:, 0], lengths, strict=True)}
-    return usable(by_axis[0], by_axis[1]) or SQUARE
-=======
     return Decoded(format="nifti", frames=frames, count_found=depth)
->>>>>>> w5
 
 
 def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> Iterator[Frame]:
@@ -218,14 +185,9 @@ def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> 
     low, high = displayed_range(finite) if finite.size else (0.0, 0.0)
     shown = sorted((low * slope + intercept, high * slope + intercept))
     for index in range(volume.shape[2]):
-<<<<<<< HEAD
-        plane = volume[::-1, ::-1, index].T.astype(np.float64) * slope + intercept  # front on top, right on the left
-        yield Frame(index=index, pixels=with_square_pixels(range_to_uint8(plane, *shown), spacing))
-=======
         # axial: front on top, right on the left; coronal: head, right; sagittal: head, front
         plane = volume[::-1, ::-1, index].T.astype(np.float64) * slope + intercept
-        yield Frame(index=index, pixels=_with_square_pixels(range_to_uint8(plane, *shown), spacing))
->>>>>>> w5
+        yield Frame(index=index, pixels=with_square_pixels(range_to_uint8(plane, *shown), spacing))
 
 
 def _scaling(header: Any) -> tuple[float, float]:

@@ -8,13 +8,13 @@ import numpy as np
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
+from braintumor.imaging.pixel_aspect import SQUARE, usable
+
 _NEVER = 100
 """Above nibabel's highest level of a fault: its checks repair, and none raises."""
 _AXIAL = 2
 _CLEARLY_LONGER = 1.5
 """Slices this much thicker than their pixels show their anatomy in the acquired plane only."""
-_LONGEST_STRETCH = 10.0
-"""Ratio of a pixel's sides above which a slice shows no anatomy, so that the header is not believed."""
 
 
 class Geometry(NamedTuple):
@@ -92,9 +92,7 @@ def _geometry(lengths: NDArray[np.float64], turned: NDArray[np.float64], shape: 
     spacing, ordered = [float(lengths[at]) for at in place], tuple(shape[at] for at in place)
     slice_axis = _slice_axis(spacing, ordered)
     width, height = (spacing[axis] for axis in range(3) if axis != slice_axis)
-    if max(width, height) > _LONGEST_STRETCH * min(width, height):
-        width = height = 1.0
-    return Geometry(turned, ordered, slice_axis, (width, height))
+    return Geometry(turned, ordered, slice_axis, usable(width, height) or SQUARE)
 
 
 def _slice_axis(spacing: list[float], shape: tuple[int, ...]) -> int:
