@@ -18,7 +18,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
 from braintumor.imaging.dicom_attributes import dicom_attributes
-from braintumor.imaging.dicom_values import code_of, value_of
+from braintumor.imaging.dicom_values import code_of, codes_of, value_of
 from braintumor.imaging.display import colour_to_uint8, grey_to_uint8, is_grey, unstated_range
 from braintumor.imaging.frames import Decoded, DicomIdentity, Frame, Limits, check_size
 from braintumor.imaging.lookup_tables import look_up_palette
@@ -97,7 +97,7 @@ def _refused(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
 
 
 def _check_modality(dataset: Any, data: bytes) -> Rejection | None:
-    modality = code_of(dataset, "Modality")
+    modality = "\\".join(codes_of(dataset, "Modality"))
     if modality == "MR":
         return None
     if not modality and _is_cut(dataset, data):

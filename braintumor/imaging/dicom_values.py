@@ -31,9 +31,14 @@ def numbers_of(dataset: Any, keyword: str) -> list[float | None]:
 
 
 def code_of(dataset: Any, keyword: str) -> str:
-    """Return the first value of an attribute in capitals, without stray blanks; empty if there is none."""
-    values = _short_values(dataset, keyword)
-    return " ".join(str(values[0]).strip(" \0").upper().split()) if values else ""
+    """Return the first value of an attribute as ``codes_of`` does; empty if there is none."""
+    return next(iter(codes_of(dataset, keyword)), "")
+
+
+def codes_of(dataset: Any, keyword: str) -> list[str]:
+    """Return the values of an attribute in capitals, without stray blanks and without empty ones."""
+    codes = (" ".join(str(value).strip(" \0").upper().split()) for value in _short_values(dataset, keyword))
+    return [code for code in codes if code]
 
 
 def items_of(dataset: Any, keyword: str) -> list[Any]:

@@ -19,10 +19,11 @@ _BYTE, _WORD = 8, 16
 class LookupTable:
     """Entries of a table, of which the first belongs to the value ``first`` and to all values below.
 
-    ``bits`` is what the descriptor says of an entry, whether it is true or not.
+    ``count`` and ``bits`` are what the descriptor says of the entries, whether it is true or not.
     """
 
     entries: NDArray[np.uint16] = field(repr=False)
+    count: int
     first: int
     bits: int
 
@@ -44,9 +45,15 @@ class LookupTable:
 
 
 def voi_table(dataset: Any) -> LookupTable | None:
-    """Return the first VOI LUT of an object; ``None`` if there is none that can be used."""
+    """Return the first VOI LUT of an object; ``None`` if there is none that can be used.
+
+    A table with one gray level, or with fewer entries than it says, is junk. One entry less is a known slip.
+    """
     items = items_of(dataset, "VOILUTSequence")
-    return _read(items[0], "LUTDescriptor", "LUTData", dataset) if items else None
+    table = _read(items[0], "LUTDescriptor", "LUTData", dataset) if items else None
+    if table is None or len(table.entries) < table.count - 1 or table.entries.min() == table.entries.max():
+        return None
+    return table
 
 
 def look_up_palette(stored: NDArray[Any], dataset: Any) -> tuple[NDArray[Any], int]:
@@ -75,8 +82,9 @@ def _read(item: Any, descriptor: str, data: str, dataset: Any) -> LookupTable | 
     if len(described) < _DESCRIPTOR_VALUES or None in described[:_DESCRIPTOR_VALUES]:
         return None
     count, first, bits = (int(number or 0) for number in described[:_DESCRIPTOR_VALUES])
-    entries = _entries(value_of(item, data), count % _MOST_ENTRIES or _MOST_ENTRIES, dataset)
-    return LookupTable(entries=entries, first=first, bits=bits) if len(entries) else None
+    count = count % _MOST_ENTRIES or _MOST_ENTRIES  # 0 says 65,536
+    entries = _entries(value_of(item, data), count, dataset)
+    return LookupTable(entries=entries, count=count, first=first, bits=bits) if len(entries) else None
 
 
 def _entries(value: Any, count: int, dataset: Any) -> NDArray[np.uint16]:

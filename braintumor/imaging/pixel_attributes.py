@@ -14,7 +14,11 @@ _COLOR = frozenset(
     | {"ARGB", "CMYK", "HSV"}
 )
 _BYTE = 8
+_LEAST_BITS = 4
+"""Of a stored value. Fewer show no anatomy, so a header that says so is wrong."""
 COLOR_SAMPLES = 3
+_SAMPLES = (1, COLOR_SAMPLES, 4)
+"""The last one is of retired color spaces with transparency or black, which no decoder here reads."""
 
 
 def set_pixel_attributes(dataset: Any) -> Rejection | None:
@@ -64,6 +68,12 @@ def set_samples(dataset: Any, samples: int) -> None:
         _set(dataset, "PixelRepresentation", 0)
 
 
+def set_allocated_byte(dataset: Any) -> None:
+    """Set the attributes of samples of one byte."""
+    _set(dataset, "BitsAllocated", _BYTE)
+    _set(dataset, "HighBit", dataset.BitsStored - 1)
+
+
 def frame_bytes(dataset: Any, samples: int) -> int:
     """Return the size of all frames, uncompressed, with so many samples per pixel."""
     pixels = dataset.Rows * dataset.Columns * int(dataset.get("NumberOfFrames", 1))
@@ -87,7 +97,7 @@ def _set_choice(dataset: Any, keyword: str, *, allowed: tuple[int, ...]) -> None
 def _set_bits(dataset: Any) -> None:
     allocated = dataset.BitsAllocated
     stored, high = integer_of(dataset, "BitsStored"), integer_of(dataset, "HighBit")
-    if stored is None or not 1 <= stored <= allocated:
+    if stored is None or not _LEAST_BITS <= stored <= allocated:
         is_usable = high is not None and _BYTE <= high + 1 <= allocated
         stored = high + 1 if high is not None and is_usable else allocated
     if high is None or not stored - 1 <= high < allocated:
@@ -102,8 +112,8 @@ def _set_color(dataset: Any) -> None:
     samples = integer_of(dataset, "SamplesPerPixel")
     implied = COLOR_SAMPLES if photometric in _COLOR else 1
     is_native = not dataset["PixelData"].is_undefined_length
-    length, full = len(dataset.PixelData), frame_bytes(dataset, COLOR_SAMPLES)
-    if not samples or samples < 1:
+    length, full = len(dataset.PixelData or b""), frame_bytes(dataset, COLOR_SAMPLES)
+    if samples not in _SAMPLES:
         samples = implied
     elif is_native and photometric in _COLOR | _GRAY and {samples, implied} == {1, COLOR_SAMPLES}:
         samples = COLOR_SAMPLES if length >= full else 1

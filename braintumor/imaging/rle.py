@@ -6,13 +6,14 @@ import struct
 from itertools import pairwise
 from typing import Any
 
-from braintumor.imaging.pixel_attributes import COLOR_SAMPLES, set_samples
+from braintumor.imaging.pixel_attributes import COLOR_SAMPLES, set_allocated_byte, set_samples
 from braintumor.imaging.rejection import Rejection, RejectionReason
 
 _HEADER = struct.Struct("<16L")
 """Number of segments, then where each begins (PS3.5 G.5)."""
 _MOST_SEGMENTS = 15
 _NO_OP = 128
+_BYTE = 8
 
 
 def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
@@ -20,10 +21,13 @@ def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
 
     A segment may decode to a row too much, or end in zeros. Decoders refuse such a segment, or expand it unbounded.
     """
-    pixels, sample_bytes = dataset.Rows * dataset.Columns, dataset.BitsAllocated // 8
+    pixels = dataset.Rows * dataset.Columns
     if len(frame) < _HEADER.size:
         return Rejection(reason=RejectionReason.TRUNCATED, detail="the RLE data ends inside its header")
     count, *offsets = _HEADER.unpack_from(frame)
+    if count in {1, COLOR_SAMPLES} and dataset.BitsStored <= _BYTE < dataset.BitsAllocated:
+        set_allocated_byte(dataset)
+    sample_bytes = dataset.BitsAllocated // _BYTE
     if count in {sample_bytes, COLOR_SAMPLES * sample_bytes} and count != sample_bytes * dataset.SamplesPerPixel:
         set_samples(dataset, count // sample_bytes)
     expected = dataset.SamplesPerPixel * sample_bytes

@@ -22,10 +22,9 @@ def decode_jpeg(frames: Iterator[bytes], *, is_color: bool) -> Iterator[NDArray[
     """Decode frames in JPEG, lossy or lossless, of 2 to 16 bits, and leave their color space as it is stored."""
     from imagecodecs import jpeg8_decode  # imported here because few objects need it
 
-    # two equal color spaces keep libjpeg from converting
-    unconverted = {"colorspace": "RGB", "outcolorspace": "RGB"} if is_color else {}
+    space = "RGB" if is_color else None  # two equal color spaces keep libjpeg from converting
     for frame in frames:
-        yield jpeg8_decode(frame, **unconverted)
+        yield jpeg8_decode(frame, colorspace=space, outcolorspace=space)
 
 
 def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
@@ -38,7 +37,7 @@ def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
     raw = values.astype(f"{'i' if dataset.PixelRepresentation else 'u'}{size}", copy=False)
     if bits >= allocated:
         return raw
-    if high >= bits and _ends_at_bit_0(values.view(f"u{size}"), bits, high):
+    if high >= bits and _ends_at_bit_0(raw.view(f"u{size}"), bits, high):
         high = bits - 1
     return (raw << (allocated - 1 - high)) >> (allocated - bits)
 

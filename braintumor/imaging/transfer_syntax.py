@@ -109,7 +109,7 @@ def _unsupported(syntax: uid.UID | None) -> Rejection:
 
 def _expected_bytes(dataset: Any) -> int:
     """Size of one frame as it is stored uncompressed."""
-    bits = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated
+    bits = int(dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated)
     is_subsampled = dataset.PhotometricInterpretation == "YBR_FULL_422"
     return bits // 8 * 2 // 3 if is_subsampled else bits // 8
 
@@ -131,6 +131,9 @@ def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Re
     if header is None or frame.rfind(END_OF_CODESTREAM) < header.end:
         detail = f"the compressed pixel data has no header or no end marker in {len(frame):,} bytes"
         return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+    if header.columns * header.rows > Limits().max_pixels:
+        detail = "the compressed pixel data claims more pixels than any limit"
+        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
     if (header.columns, header.rows) != (dataset.Columns, dataset.Rows):
         detail = (
             f"the compressed pixel data is {header.columns} x {header.rows}, "
