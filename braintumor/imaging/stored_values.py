@@ -16,6 +16,8 @@ _NEAR = 0.03
 """Samples within this share of white count as equal, because lossy compression moves them."""
 _LEAST_NEUTRAL = 0.2
 """Share of pixels without color from which they tell the color space. Scans have little color."""
+_LOOKED_AT = 256
+"""Pixels of a side that are enough for that."""
 
 
 def decode_jpeg(frames: Iterator[bytes], *, is_color: bool) -> Iterator[NDArray[Any]]:
@@ -47,7 +49,8 @@ def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
 
     Such a pixel has three equal samples in RGB, and chroma of half of white in YCbCr.
     """
-    samples = color.astype(np.float32) / (2**bits - 1)
+    step = max(max(color.shape) // _LOOKED_AT, 1)
+    samples = color[::step, ::step].astype(np.float32) / (2**bits - 1)
     first, others = samples[..., :1], samples[..., 1:]
     is_middle = np.abs(first[..., 0] - _MIDDLE) <= _NEAR  # equal samples of this value fit both
     as_ybr = float(((np.abs(others - _MIDDLE) <= _NEAR).all(axis=2) & ~is_middle).mean())

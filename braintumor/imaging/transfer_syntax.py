@@ -127,9 +127,12 @@ def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Re
     Decoders allocate by the size that the stream says. Attributes that contradict the first stream are corrected. The
     boxes of a JP2 file are cut off, because they state a size of their own.
     """
-    header = read_header(frame)
-    if header is None or frame.rfind(END_OF_CODESTREAM) < header.end:
-        detail = f"the compressed pixel data has no header or no end marker in {len(frame):,} bytes"
+    header, end = read_header(frame), frame.rfind(END_OF_CODESTREAM)
+    if header is None and end >= 0:
+        detail = "the compressed pixel data has no frame header that its transfer syntax allows"
+        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+    if header is None or end < header.end:
+        detail = f"the compressed pixel data has no end marker in {len(frame):,} bytes"
         return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
     if header.columns * header.rows > Limits().max_pixels:
         detail = "the compressed pixel data claims more pixels than any limit"
