@@ -10,9 +10,15 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from imagecodecs import jpeg8_encode
 from numpy.typing import NDArray
+from pydicom import uid
 from pydicom.data import get_testdata_file
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.tag import Tag
 
 NAME, PATIENT, STUDY = "Jane^Doe", "PAT-4711", "1.2.826.0.1.3680043.8.498.77"
 RAMP = np.rint(np.add.outer(np.arange(64) * 2, np.arange(48) * 2.7)).astype(np.uint8)
@@ -80,3 +86,37 @@ def peak_bytes(call: Callable[[], object]) -> int:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     return peak
+
+
+def with_bytes(data: bytes, keyword: str, value: bytes, *, vr: str = "") -> bytes:
+    """Return an object in which the bytes of an attribute are exactly these, also where pydicom would refuse them."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    set_bytes(dataset, keyword, value, vr=vr)
+    return written(dataset)
+
+
+def set_bytes(dataset: Dataset, keyword: str, value: bytes, *, vr: str = "") -> None:
+    """Set an attribute to exactly these bytes, which pydicom writes as they are."""
+    tag = Tag(keyword)
+    dataset[tag] = RawDataElement(tag, vr or dictionary_VR(tag), len(value), value, 0, False, True)
+
+
+def encapsulated(data: bytes, syntax: str, frames: list[bytes], **tags: Any) -> bytes:
+    """Return an object with these compressed frames as its pixel data."""
+    dataset = pydicom.dcmread(io.BytesIO(data))
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.PixelData = encapsulate(frames)
+    dataset["PixelData"].VR = "OB"
+    dataset["PixelData"].is_undefined_length = True
+    for keyword, value in tags.items():
+        setattr(dataset, keyword, value)
+    return written(dataset)
+
+
+def codestream(pixels: NDArray[Any], syntax: str) -> bytes:
+    """Return pixels as one compressed frame. Encoders take all bits of the type as stored ones."""
+    if syntax in (uid.JPEGLossless, uid.JPEGLosslessSV1):
+        return bytes(jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=pixels.dtype.itemsize * 8))
+    dataset = pydicom.dcmread(io.BytesIO(mr_of(pixels)))
+    dataset.compress(syntax)
+    return get_frame(dataset.PixelData, 0, number_of_frames=1)

@@ -12,19 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataelem import RawDataElement
+from pydicom.encaps import generate_frames
 from pydicom.filereader import read_partial
 from pydicom.pixels.decoders.base import get_decoder
-from pydicom.pixels.processing import apply_color_lut
+from pydicom.pixels.processing import convert_color_space
 
 from braintumor.imaging.dicom_attributes import dicom_attributes
+from braintumor.imaging.dicom_values import code_of, codes_of, value_of
 from braintumor.imaging.display import colour_to_uint8, grey_to_uint8, is_grey, unstated_range
 from braintumor.imaging.frame_count import settle_frame_count
 from braintumor.imaging.frames import Decoded, DicomIdentity, Frame, Limits, check_size
+from braintumor.imaging.lookup_tables import look_up_palette
 from braintumor.imaging.mosaic import Grid, find_grid
 from braintumor.imaging.pixel_aspect import Spacing, dicom_spacing, square_size, with_square_pixels
+from braintumor.imaging.pixel_attributes import set_pixel_attributes
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.imaging.slices import choose
 from braintumor.imaging.sniff import without_empty_preamble
+from braintumor.imaging.stored_values import decode_jpeg, is_ybr, keep_stored_bits
 from braintumor.imaging.transfer_syntax import check_encoding, check_inflated, count_frames, syntax_of
 
 _NAMED_MODALITIES = frozenset(
@@ -87,7 +92,7 @@ def _element_counter() -> Callable[[Any, str | None, int], bool]:
 
 
 def _text(dataset: Any, keyword: str) -> str:
-    return str(dataset.get(keyword) or "")
+    return str(value_of(dataset, keyword) or "")
 
 
 def _refused(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
@@ -95,6 +100,7 @@ def _refused(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
     return (
         _check_modality(dataset, data)
         or _check_presence(dataset, data)
+        or set_pixel_attributes(dataset)
         or _check_frame(dataset)
         or settle_frame_count(dataset)
         or check_size(int(dataset.Columns), int(dataset.Rows), limits, frames=count_frames(dataset))
@@ -102,7 +108,7 @@ def _refused(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
 
 
 def _check_modality(dataset: Any, data: bytes) -> Rejection | None:
-    modality = _text(dataset, "Modality")
+    modality = "\\".join(codes_of(dataset, "Modality"))
     if modality == "MR":
         return None
     if not modality and _is_cut(dataset, data):
@@ -149,7 +155,7 @@ def _is_empty(pixel_data: Any) -> bool:
 
 
 def _check_frame(dataset: Any) -> Rejection | None:
-    if _text(dataset, "BurnedInAnnotation").upper() == "YES":
+    if code_of(dataset, "BurnedInAnnotation") == "YES":
         return Rejection(reason=RejectionReason.BURNED_IN_ANNOTATION, detail="BurnedInAnnotation is YES")
     bits = int(dataset.BitsAllocated)  # may be text in a damaged object, which is not to be quoted
     if bits not in _ALLOCATED_BITS:
@@ -169,8 +175,8 @@ def _check_shown_size(dataset: Any, grid: Grid, spacings: list[Spacing], limits:
 def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame]:
     """One after the other, shown as the object states it, else by percentiles: of all its frames together."""
     unstated = _unstated_range(dataset) if count_frames(dataset) > 1 else None
-    for index, (stored, properties) in enumerate(_stored(dataset)):
-        shown = _pixels(dataset, stored, properties, index, unstated)
+    for index, (stored, photometric) in enumerate(_stored(dataset)):
+        shown = _pixels(dataset, stored, photometric, index, unstated)
         for place, pixels in enumerate(grid.cut(shown)):
             yield Frame(index=index * grid.slices + place, pixels=with_square_pixels(pixels, spacings[index]))
 
@@ -185,29 +191,42 @@ def _unstated_range(dataset: Any) -> tuple[float, float] | None:
 def _pixels(
     dataset: Any,
     stored: NDArray[Any],
-    properties: dict[str, Any],
+    photometric: str,
     index: int,
     unstated: tuple[float, float] | None,
 ) -> NDArray[np.uint8]:
     """Displayed: uint8 (H, W), or (H, W, 3) where the object has colour."""
-    photometric = str(properties["photometric_interpretation"])  # after decoding: YBR has become RGB
     if photometric == "PALETTE COLOR":
-        colour = apply_color_lut(stored, dataset)
-        return colour_to_uint8(colour[..., :3], bits=colour.dtype.itemsize * 8)
+        return colour_to_uint8(*look_up_palette(stored, dataset))
     if not is_grey(stored):
-        return colour_to_uint8(stored, bits=int(properties["bits_stored"]))
+        bits = int(dataset.BitsStored)
+        shown = convert_color_space(stored, "YBR_FULL", "RGB") if is_ybr(stored, photometric, bits) else stored
+        return colour_to_uint8(shown, bits=bits)
     is_inverted = photometric == "MONOCHROME1"
     return grey_to_uint8(stored, dataset, is_inverted=is_inverted, index=index, unstated=unstated)
 
 
-def _stored(dataset: Any) -> Iterator[tuple[NDArray[Any], dict[str, Any]]]:
-    """Each frame's stored values (H, W) or (H, W, 3), and the pixel attributes that hold after decoding."""
+def _stored(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
+    """Each frame's stored values (H, W) or (H, W, 3), and the photometric interpretation that holds after decoding."""
+    # more may come than the header says: encapsulated data without offsets has as many as it has fragments
+    for decoded, photometric in islice(_decoded(dataset), count_frames(dataset)):
+        yield keep_stored_bits(decoded, dataset), photometric
+
+
+def _decoded(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
+    """Each frame as its decoder gives it, with all its bits."""
     syntax = syntax_of(dataset)
+    if syntax in uid.JPEGTransferSyntaxes:
+        frames = generate_frames(dataset.PixelData, number_of_frames=count_frames(dataset))
+        for decoded in decode_jpeg(frames, is_color=dataset.SamplesPerPixel > 1):
+            yield decoded, dataset.PhotometricInterpretation
+        return
     # pydicom's own RLE decoder, in Python, is 15 times slower and expands a bomb before it looks at the size
     plugin = "pylibjpeg" if syntax == uid.RLELossless else ""
+    options: dict[str, Any] = {"raw": True, "correct_unused_bits": False, "decoding_plugin": plugin}
     try:
-        # more may come than the header says: encapsulated data without offsets has as many as it has fragments
-        yield from islice(get_decoder(str(syntax)).iter_array(dataset, decoding_plugin=plugin), count_frames(dataset))
+        for decoded, properties in get_decoder(str(syntax)).iter_array(dataset, **options):
+            yield decoded, str(properties["photometric_interpretation"])
     except BaseException as exc:
         if type(exc).__name__ != "PanicException":
             raise

@@ -13,6 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from braintumor.imaging.dicom_values import code_of, items_of, number_of, numbers_of
+from braintumor.imaging.lookup_tables import LookupTable, voi_table
+from braintumor.imaging.stored_values import is_padding
+
 _PERCENTILES = (0.5, 99.5)
 """Displayed range where nobody names one: a few hot pixels do not darken the brain."""
 _WHITE = 255
@@ -20,6 +24,9 @@ _WHITE_IN_16_BITS = 0xFFFF
 _BITS_SHOWN = 8
 _SAMPLED = 2_000_000
 """Values that the range of several pages is taken from, at most: every n-th of each page."""
+_LEAST_SLOPE = 1e-20
+"""A rescale slope nearer to 0 than this is junk: it makes all values one."""
+_FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
 
 
 def is_grey(pixels: NDArray[Any]) -> bool:
@@ -94,15 +101,17 @@ def grey_to_uint8(
     """
     values, padding = _rescaled(stored, dataset, index)
     shown = _voi(values, dataset, padding, index=index, unstated=unstated)
-    return _to_uint8(1 - shown if is_inverted else shown)
+    shown = 1 - shown if is_inverted else shown
+    shown[padding] = 0  # background, also where low is white
+    return _to_uint8(shown)
 
 
 def unstated_range(stored: NDArray[Any], dataset: Any, *, index: int) -> tuple[float, float] | None:
     """The percentiles of frame ``index``, rescaled, where the object states no window for it, else ``None``."""
-    if dataset.get("VOILUTSequence") or _stated_window(dataset, index) is not None:
+    if voi_table(dataset) is not None or _stated_window(dataset, index) is not None:
         return None
     values, padding = _rescaled(stored, dataset, index)
-    return displayed_range(values if padding.all() else values[~padding])
+    return displayed_range(values[~padding])
 
 
 def range_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
@@ -113,22 +122,22 @@ def range_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.
 
 def functional_group(dataset: Any, name: str, index: int = 0) -> Any:
     """Where a frame's attribute stands: in an enhanced object's functional group (C.7.6.16), else in ``dataset``."""
-    of_frame = (dataset.get("PerFrameFunctionalGroupsSequence") or ())[index : index + 1]
-    shared = dataset.get("SharedFunctionalGroupsSequence") or ()
-    for group in (*of_frame, *shared):
-        if group.get(name):
-            return group.get(name)[0]
+    of_frame = items_of(dataset, "PerFrameFunctionalGroupsSequence")[index : index + 1]
+    for group in (*of_frame, *items_of(dataset, "SharedFunctionalGroupsSequence")):
+        items = items_of(group, name)
+        if items:
+            return items[0]
     return dataset
 
 
 def _rescaled(stored: NDArray[Any], dataset: Any, index: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Values in the scanner's units, and which of them are padding."""
     transformation = functional_group(dataset, "PixelValueTransformationSequence", index)
-    slope, intercept = _number(transformation, "RescaleSlope"), _number(transformation, "RescaleIntercept")
+    slope = number_of(transformation, "RescaleSlope")
     values = stored.astype(np.float64)
-    values *= 1.0 if slope is None else slope
-    values += intercept or 0.0
-    return values, np.asarray(stored == dataset.get("PixelPaddingValue"), np.bool_)
+    values *= slope if slope is not None and abs(slope) >= _LEAST_SLOPE else 1.0
+    values += number_of(transformation, "RescaleIntercept") or 0.0
+    return values, is_padding(stored, dataset)
 
 
 def window(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.float64]:
@@ -159,32 +168,30 @@ def _voi(
     unstated: tuple[float, float] | None,
 ) -> NDArray[np.float64]:
     """0..1 by the object's table, else its first window, else ``unstated``, else percentiles of what is no padding."""
-    if dataset.get("VOILUTSequence"):
-        return _table(values, dataset)
+    table = voi_table(dataset)
+    if table is not None:
+        return _through_table(values, table)
     stated = _stated_window(dataset, index)
     if stated is not None:
         return window(values, *stated)
-    scanned = values if padding.all() else values[~padding]
-    return _scaled(values, *(unstated or displayed_range(scanned)))
+    return _scaled(values, *(unstated or displayed_range(values[~padding])))
 
 
 def _stated_window(dataset: Any, index: int) -> tuple[float, float, str] | None:
-    """Centre, width and function of a frame's first window; ``None`` where there is none, or one of no width."""
+    """Centre, width and function of a frame's first window that can be used; ``None`` where there is none."""
     voi = functional_group(dataset, "FrameVOILUTSequence", index)
-    center, width = _number(voi, "WindowCenter"), _number(voi, "WindowWidth")
-    function = str(voi.get("VOILUTFunction") or "LINEAR").upper()
-    if center is None or width is None or width < (1 if function == "LINEAR" else 1e-9):
-        return None
-    return center, width, function
+    stated = code_of(voi, "VOILUTFunction")
+    function = stated if stated in _FUNCTIONS else "LINEAR"
+    least = 1 if function == "LINEAR" else 1e-9
+    for center, width in zip(numbers_of(voi, "WindowCenter"), numbers_of(voi, "WindowWidth"), strict=False):
+        if center is not None and width is not None and width >= least:
+            return center, width, function
+    return None
 
 
-def _table(values: NDArray[np.float64], dataset: Any) -> NDArray[np.float64]:
-    """Values through the first VOI LUT (C.11.2.1.1), whose entries have the bits that its descriptor says."""
-    from pydicom.pixels.processing import apply_voi
-
-    bits = int(dataset.VOILUTSequence[0].LUTDescriptor[2])
-    entries: NDArray[np.uint16] = apply_voi(np.rint(values).astype(np.int64), dataset)
-    return _scaled(entries.astype(np.float64), 0, 2**bits - 1)
+def _through_table(values: NDArray[np.float64], table: LookupTable) -> NDArray[np.float64]:
+    """Values through a VOI LUT (C.11.2.1.1)."""
+    return _scaled(table.look_up(np.rint(values)).astype(np.float64), 0, table.white)
 
 
 def _scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
@@ -196,13 +203,3 @@ def _scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.
 
 def _to_uint8(shown: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(shown * _WHITE), np.uint8)
-
-
-def _number(dataset: Any, keyword: str) -> float | None:
-    """The attribute's first value; ``None`` where it is absent, empty, infinite or no number."""
-    value = dataset.get(keyword)
-    first = value[0] if value and not isinstance(value, str | int | float) and hasattr(value, "__getitem__") else value
-    if first is None or first == "":
-        return None
-    number = float(first)
-    return number if math.isfinite(number) else None

@@ -91,7 +91,7 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
     ),
     RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX: (
         "The DICOM pixel data is compressed in a way that no installed decoder reads.",
-        "Send it uncompressed, RLE, or as JPEG 2000 or JPEG-LS.",
+        "Send it uncompressed, in RLE, or as JPEG, JPEG-LS or JPEG 2000.",
     ),
     RejectionReason.BURNED_IN_ANNOTATION: (
         "The DICOM object says that text is burned into its pixels, which may name the patient.",

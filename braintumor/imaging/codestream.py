@@ -1,0 +1,139 @@
+"""Read the header of a compressed frame: JPEG, JPEG-LS or JPEG 2000. Nothing here decodes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+END_OF_CODESTREAM = b"\xff\xd9"
+"""The end marker of all three. It cannot occur within compressed data."""
+_START_OF_JPEG, _START_OF_JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
+_FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+"""Markers of a frame header: SOF0 to SOF15 (ITU-T T.81 B.1.1.3) and SOF55 (T.87). The excluded ones are tables."""
+_WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
+"""No encoder writes these before the frame header. Decoders read a length after the other markers only."""
+_LOSSLESS, _JPEG_LS = 0xC3, 0xF7
+_JFIF, _ADOBE = 0xE0, 0xEE
+_ADOBE_TRANSFORM = 11
+"""Place of the transform in Adobe's segment: 0 says RGB, 1 says YCbCr."""
+_RGB_IDS = (b"RGB", b"rgb")
+_COLOR_COMPONENTS = 3
+_SIZE = struct.Struct(">HHIIIIIIIIHB")
+"""SIZ (ITU-T T.800 A.5.1): length, profile, two corners of the image, of a tile, components, first precision."""
+_CODING_STYLE, _START_OF_TILE = b"\xff\x52", b"\xff\x90"
+_SIGN_BIT = 0x80
+_JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
+_BOX = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodestreamHeader:
+    """What a compressed frame says about itself.
+
+    Attributes:
+        columns: pixels of a row.
+        rows: rows.
+        precision: bits of a sample.
+        components: samples per pixel.
+        color_space: ``RGB`` or ``YBR_FULL`` of the decoded samples; ``None`` where the frame does not say.
+        start: position of the codestream in the frame, behind the boxes of a JP2 file.
+        end: position behind the header, from which an end marker counts.
+    """
+
+    columns: int
+    rows: int
+    precision: int
+    components: int
+    color_space: str | None
+    start: int = 0
+    end: int
+
+
+def read_header(frame: bytes) -> CodestreamHeader | None:
+    """Return the header of a frame; ``None`` if it has none."""
+    try:
+        return _read_jpeg(frame) if frame.startswith(_START_OF_JPEG) else _read_jpeg_2000(frame)
+    except (IndexError, ValueError, struct.error):  # the frame ends inside its header
+        return None
+
+
+def _read_jpeg(frame: bytes) -> CodestreamHeader | None:
+    segments: dict[int, bytes] = {}
+    for marker, body, end in _segments(frame):
+        if marker not in _FRAME_MARKERS:
+            segments[marker] = body
+            continue
+        precision, rows, columns, components = struct.unpack_from(">BHHB", body)
+        return CodestreamHeader(
+            columns=columns,
+            rows=rows,
+            precision=precision,
+            components=components,
+            color_space=_color_space(marker, body[6:], segments),
+            end=end,
+        )
+    return None
+
+
+def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
+    """Yield marker, body and end of each segment up to the first one that is malformed."""
+    at = len(_START_OF_JPEG)
+    while frame[at] == 0xFF:  # noqa: PLR2004 - begins a marker
+        while frame[at] == 0xFF:  # noqa: PLR2004 - any number of these may fill up before a marker
+            at += 1
+        length = int.from_bytes(frame[at + 1 : at + 3], "big")
+        if frame[at] in _WITHOUT_LENGTH or length < 2:  # noqa: PLR2004 - the length counts its own two bytes
+            return
+        yield frame[at], frame[at + 3 : at + 1 + length], at + 1 + length
+        at += 1 + length
+
+
+def _color_space(marker: int, components: bytes, segments: dict[int, bytes]) -> str | None:
+    """Return the color space of a lossy JPEG with three components, in the order in which libjpeg looks at its signs.
+
+    Encoders of lossless JPEG and JPEG-LS write these signs whatever the samples are, so there they do not count.
+    """
+    ids, factors = components[0::3], components[1::3]
+    if marker in {_LOSSLESS, _JPEG_LS} or len(ids) != _COLOR_COMPONENTS:
+        return None
+    if ids in _RGB_IDS:
+        return "RGB"
+    if segments.get(_JFIF, b"").startswith(b"JFIF"):
+        return "YBR_FULL"
+    adobe = segments.get(_ADOBE, b"")
+    if adobe.startswith(b"Adobe") and len(adobe) > _ADOBE_TRANSFORM:
+        return "YBR_FULL" if adobe[_ADOBE_TRANSFORM] else "RGB"
+    return "YBR_FULL" if len(set(factors)) > 1 else None  # only chroma is stored at a lower resolution
+
+
+def _read_jpeg_2000(frame: bytes) -> CodestreamHeader | None:
+    start = _start_of_jpeg_2000(frame)
+    if frame[start : start + len(_START_OF_JPEG_2000)] != _START_OF_JPEG_2000:
+        return None
+    at = start + len(_START_OF_JPEG_2000)
+    length, _, right, bottom, left, top, *_, components, precision = _SIZE.unpack_from(frame, at)
+    at += length
+    while frame[at : at + 2] not in {_CODING_STYLE, _START_OF_TILE, b""}:
+        at += 2 + int.from_bytes(frame[at + 2 : at + 4], "big")
+    is_transformed = frame[at : at + 2] == _CODING_STYLE and frame[at + 8] == 1
+    return CodestreamHeader(
+        columns=right - left,
+        rows=bottom - top,
+        precision=(precision & ~_SIGN_BIT) + 1,
+        components=components,
+        color_space="RGB" if is_transformed else None,  # the decoder inverts the transform of the components
+        start=start,
+        end=at,
+    )
+
+
+def _start_of_jpeg_2000(frame: bytes) -> int:
+    """Return where the codestream begins: at once, or in a box of a JP2 file."""
+    at = 0
+    while frame.startswith(_JP2_SIGNATURE) and frame[at + 4 : at + _BOX] != b"jp2c":
+        length = int.from_bytes(frame[at : at + 4], "big")
+        if length < _BOX:
+            raise ValueError("a JP2 box without length is not followed")
+        at += length
+    return at + _BOX if at else 0

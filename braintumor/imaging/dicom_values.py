@@ -1,0 +1,78 @@
+"""Read attributes of a DICOM data set whose values may be malformed.
+
+A value that cannot be used counts as absent, because the pixels may be good all the same. No function here raises for
+a malformed value.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_LARGEST = 1e12
+"""A number beyond this is junk. No scanner writes one, and sums of such numbers overflow."""
+_LONGEST = 4096
+"""Bytes of an attribute of numbers or codes. pydicom needs a hundred times as much memory to convert one."""
+
+
+def number_of(dataset: Any, keyword: str) -> float | None:
+    """Return the first usable number of an attribute."""
+    return next((number for number in numbers_of(dataset, keyword) if number is not None), None)
+
+
+def integer_of(dataset: Any, keyword: str) -> int | None:
+    """Return the first usable number of an attribute, if it is a whole number."""
+    number = number_of(dataset, keyword)
+    return int(number) if number is not None and number == int(number) else None
+
+
+def numbers_of(dataset: Any, keyword: str) -> list[float | None]:
+    """Return all values of an attribute, with ``None`` for each one that is no usable number."""
+    return [_number(value) for value in _short_values(dataset, keyword)]
+
+
+def code_of(dataset: Any, keyword: str) -> str:
+    """Return the first value of an attribute as ``codes_of`` does; empty if there is none."""
+    return next(iter(codes_of(dataset, keyword)), "")
+
+
+def codes_of(dataset: Any, keyword: str) -> list[str]:
+    """Return the values of an attribute in capitals, without stray blanks and without empty ones."""
+    codes = (" ".join(str(value).strip(" \0").upper().split()) for value in _short_values(dataset, keyword))
+    return [code for code in codes if code]
+
+
+def items_of(dataset: Any, keyword: str) -> list[Any]:
+    """Return the data sets of a sequence; none if the attribute is no sequence."""
+    value = value_of(dataset, keyword)
+    return [item for item in value if hasattr(item, "get")] if hasattr(value, "__iter__") else []
+
+
+def value_of(dataset: Any, keyword: str) -> Any:
+    """Return the value as pydicom converts it, else its text as stored; ``None`` if absent."""
+    try:
+        return dataset.get(keyword)
+    except MemoryError:
+        raise
+    except Exception:  # pydicom converts a value when it is first read, and a malformed one raises anything
+        stored = dataset.get_item(keyword).value
+        return stored.decode("latin-1") if isinstance(stored, bytes) else None
+
+
+def _short_values(dataset: Any, keyword: str) -> list[Any]:
+    element = dataset.get_item(keyword)
+    if element is None or getattr(element, "length", 0) > _LONGEST:  # only an element not yet converted has a length
+        return []
+    value = value_of(dataset, keyword)
+    if isinstance(value, bytes):
+        value = value.decode("latin-1")
+    if isinstance(value, str):
+        return value.split("\\")
+    return list(value) if hasattr(value, "__iter__") else [] if value is None else [value]
+
+
+def _number(value: Any) -> float | None:
+    try:
+        number = float(value.strip(" \0").replace(",", ".") if isinstance(value, str) else value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if abs(number) <= _LARGEST else None  # false for NaN
