@@ -112,10 +112,17 @@ def take_step(
 
 
 def one_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Each item once the one behind it was made: so the next step is under way before this one is waited for."""
+    """Each item once the one behind it was made: so the next step is under way before this one is waited for.
+
+    Where making the next item fails, the item before it comes first, and then the error.
+    """
     source = iter(items)
     held = list(islice(source, 1))
-    for following in source:
+    while held:
+        try:
+            following = list(islice(source, 1))
+        except BaseException:
+            yield held.pop()
+            raise
         yield held.pop()
-        held.append(following)
-    yield from held
+        held = following
