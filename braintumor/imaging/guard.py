@@ -294,7 +294,7 @@ class _Process:
     def ask(self, data: bytes, request: guarded.Request, seconds: float) -> guarded.Found | RejectionReason:
         """Have a file decoded; a reason says how that failed."""
         os.pwrite(self._file, data, 0)
-        with suppress(ConnectionError):  # it has ended: what is received says so
+        with suppress(OSError):  # it has ended, or does not listen: what is received says so
             guarded.send(self._connection, request.to_json())
         message = self._received(seconds)
         if isinstance(message, RejectionReason):
