@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from contextvars import copy_context
@@ -273,22 +273,28 @@ class ObjectStore:
                 raise
         return False
 
-    def concurrently(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """``map`` over threads that each wait for S3, in order, with a bounded number in flight."""
+    def concurrently(self, work: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
+        """``map`` over threads that each wait for S3, in order, with a bounded number in flight.
+
+        A timeout or Ctrl-C does not wait for the threads, because a slow item can hold them for minutes.
+        """
         source = iter(items)
-        with ThreadPoolExecutor(_READERS) as pool:
+        pool = ThreadPoolExecutor(_READERS)
 
-            def begin(item: T) -> Future[R]:
-                return pool.submit(copy_context().run, work, item)  # what the log is bound to holds there too
+        def begin(item: T) -> Future[R]:
+            return pool.submit(copy_context().run, work, item)  # what the log is bound to holds there too
 
+        is_interrupted = False
+        try:
             waiting = [begin(item) for item in islice(source, 2 * _READERS)]
-            try:
-                while waiting:
-                    yield waiting.pop(0).result()
-                    waiting.extend(begin(item) for item in islice(source, 1))
-            finally:
-                for future in waiting:
-                    future.cancel()
+            while waiting:
+                yield waiting.pop(0).result()
+                waiting.extend(begin(item) for item in islice(source, 1))
+        except BaseException as error:
+            is_interrupted = not isinstance(error, Exception | GeneratorExit)
+            raise
+        finally:
+            pool.shutdown(wait=not is_interrupted, cancel_futures=True)
 
     @contextmanager
     def _translated(self, uri: S3Uri) -> Iterator[None]:

@@ -75,12 +75,14 @@ def plan(scoring_run_id: int) -> list[int]:
 @task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five find a scan that kills workers
 def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
     """Read, decode, infer and settle one chunk."""
+    from braintumor.imaging.guard import decoders_closed_at_end
     from braintumor.scoring.night import Night
     from wiring import settings
 
     context, found = get_current_context(), settings("scorer")
     context["chunk_number"] = chunk_number
-    counts = Night.open(found).score(scoring_run_id, chunk_number)
+    with decoders_closed_at_end():
+        counts = Night.open(found).score(scoring_run_id, chunk_number)
     scans = context["params"]["scans_uri"] or found.scans_uri
     lineage.tell(found, reads=["scan", scans, found.models_uri], writes=["prediction", "rejection"])
     return counts

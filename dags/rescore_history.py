@@ -118,12 +118,14 @@ def chunks(scoring_run_id: int) -> list[int]:
 @task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five find a scan that kills workers
 def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
     """Read, infer and settle one chunk."""
+    from braintumor.imaging.guard import decoders_closed_at_end
     from braintumor.rescoring.job import Rescore
     from wiring import settings
 
     get_current_context()["chunk_number"] = chunk_number
     found = settings("scorer")
-    counts = Rescore.open(found).score(scoring_run_id, chunk_number)
+    with decoders_closed_at_end():
+        counts = Rescore.open(found).score(scoring_run_id, chunk_number)
     lineage.tell(found, reads=["scan", found.models_uri], writes=["prediction"])
     return counts
 
@@ -131,10 +133,12 @@ def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
 @task(pool="score", trigger_rule="all_done")  # where a chunk failed, what the others changed is shown all the same
 def report(scoring_run_id: int | None) -> dict[str, int]:
     """Write the page of which standing answers changed."""
+    from braintumor.imaging.guard import decoders_closed_at_end
     from braintumor.rescoring.job import Rescore
     from wiring import reports_url, settings
 
-    made = Rescore.open(settings("scorer")).report(scoring_run_id, reports_url=reports_url())
+    with decoders_closed_at_end():
+        made = Rescore.open(settings("scorer")).report(scoring_run_id, reports_url=reports_url())
     print(made["markdown"])
     return {"count_compared": made["count_compared"], "count_flip": made["count_flip"]}
 

@@ -116,10 +116,12 @@ _FORM = {
 def snapshot() -> str:
     """Record the labelled images with their splits."""
     from braintumor.dataset.snapshot import snapshot_of
+    from braintumor.imaging.guard import decoders_closed_at_end
     from wiring import settings
 
     found, prefix = settings("trainer"), get_current_context()["params"]["dataset_uri"]
-    taken = snapshot_of(found, prefix)
+    with decoders_closed_at_end():
+        taken = snapshot_of(found, prefix)
     lineage.tell(found, reads=[prefix or found.dataset_uri, "reviewed_frame"], writes=["snapshot"])
     print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} copies folded")
     for reason, count in taken.left_out_by_reason().items():  # addresses can name patients: they stay in Postgres
@@ -192,13 +194,15 @@ def gate(recipes: list[str] | None) -> dict[str, Any]:
 @task(pool="score")
 def preview(verdict: dict[str, Any]) -> dict[str, Any]:
     """What would the candidate have said of production's newest scans?"""
+    from braintumor.imaging.guard import decoders_closed_at_end
     from braintumor.preview.job import preview_candidate
     from wiring import reports_url, settings
 
     if not verdict["is_passed"]:
         raise AirflowSkipException("The gate refused the candidate: there is nothing to ask or to promote.")
     found, scans = settings("scorer"), get_current_context()["params"]["preview_scans"]
-    made = preview_candidate(found, verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
+    with decoders_closed_at_end():
+        made = preview_candidate(found, verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
     print(made["markdown"])
     lineage.tell(found, reads=["prediction", found.scans_uri, found.models_uri], writes=["shadow_prediction"])
     return made

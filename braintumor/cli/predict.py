@@ -30,16 +30,17 @@ def predict(files: tuple[Path, ...], folder: Path | None, overlays: Path | None,
 
     Exit 0 when each got an answer or a reason.
     """
-    from braintumor.imaging.guard import shared_guard
+    from braintumor.imaging.guard import decoders_closed_at_end, shared_guard
     from braintumor.scoring.external import predict_files
 
     if overlays is not None:
         _make(overlays)
     results = []
-    shared_guard()  # its processes start while the model is loaded
-    for result in predict_files(_model(folder), files):
-        drawn = None if overlays is None else _draw(result, overlays)
-        results.append(result.to_values() | ({} if drawn is None else {"overlay": str(drawn)}))
+    with decoders_closed_at_end():
+        shared_guard()  # its processes start while the model is loaded
+        for result in predict_files(_model(folder), files):
+            drawn = None if overlays is None else _draw(result, overlays)
+            results.append(result.to_values() | ({} if drawn is None else {"overlay": str(drawn)}))
     if is_json:
         print_json(results)
         return

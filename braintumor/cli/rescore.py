@@ -42,18 +42,20 @@ def rescore(run_key: str | None, is_json: bool, **request: Any) -> None:
 
     The rows before are kept. A page with what changed, worst first, is written beside the models.
     """
+    from braintumor.imaging.guard import decoders_closed_at_end
     from braintumor.rescoring.job import rescore as rescore_scans
     from braintumor.rescoring.request import Request
 
     key = run_key or command_key()
     click.echo(f"run key, to go on with after an interruption: {key}", err=True)
-    done = rescore_scans(
-        settings_of("scorer"),
-        Request(actor=getpass.getuser(), **request),
-        run_key=key,
-        say=lambda words: click.echo(words, err=True),
-        on_chunk=lambda number, total: click.echo(f"chunk {number} of {total}", err=True),
-    )
+    with decoders_closed_at_end():
+        done = rescore_scans(
+            settings_of("scorer"),
+            Request(actor=getpass.getuser(), **request),
+            run_key=key,
+            say=lambda words: click.echo(words, err=True),
+            on_chunk=lambda number, total: click.echo(f"chunk {number} of {total}", err=True),
+        )
     if is_json:
         print_json({name: value for name, value in done.items() if name != "markdown"})
     else:

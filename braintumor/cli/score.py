@@ -20,16 +20,18 @@ def score(prefixes: str | None, run_key: str | None, second_model: str | None, i
 
     Each ends in /; several have commas between them.
     """
+    from braintumor.imaging.guard import decoders_closed_at_end
     from braintumor.scoring.night import score_night
 
-    balance = score_night(
-        settings_of("scorer"),
-        run_key=run_key or command_key(),
-        scans_uri=prefixes,
-        second_model=second_model,
-        say=lambda words: click.echo(words, err=True),
-        on_chunk=lambda done, total: click.echo(f"chunk {done} of {total}", err=True),
-    )
+    with decoders_closed_at_end():
+        balance = score_night(
+            settings_of("scorer"),
+            run_key=run_key or command_key(),
+            scans_uri=prefixes,
+            second_model=second_model,
+            say=lambda words: click.echo(words, err=True),
+            on_chunk=lambda done, total: click.echo(f"chunk {done} of {total}", err=True),
+        )
     if is_json:
         print_json(asdict(balance))
     else:

@@ -1,23 +1,27 @@
 """What a guarded process runs: ``python -m braintumor.imaging.guarded``, started by ``guard`` alone.
 
-One file after the other: its bytes are in the shared file, its prepared frames go there, and only their lengths pass
-through the socket, so that neither side ever waits for the other to empty a pipe.
+One file after the other: its bytes are in the shared file, and its prepared frames go there. A request and a reply are
+small JSON texts that pass through a socket, each after its length. ``reply`` checks the replies for the worker.
 """
 
 from __future__ import annotations
 
 import fcntl
+import json
 import os
-import pickle
 import resource
 import signal
+import struct
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from importlib import import_module
-from multiprocessing.connection import Connection
+from socket import socket
 from typing import Any
+
+import numpy as np
 
 from braintumor.imaging.frames import Decoded, Limits
 from braintumor.imaging.picture import DrawnFrame, draw_frame
@@ -30,9 +34,9 @@ Found = PreparedFile | DrawnFrame | Rejection
 _IMPORTED = ("braintumor.imaging.raster", "braintumor.imaging.dicom")
 """The usual formats' decoders: imported while the worker loads its model, not with the first file."""
 
-
-READY = "ready"
-"""The first message to the parent."""
+MOST_HEADER_BYTES = 256 * 1024
+"""A longer header is refused. Identifiers of a DICOM object have 64 characters each by its standard."""
+_LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +52,50 @@ class Request:
     limits: Limits
     frame: int | None = None
 
+    def to_json(self) -> bytes:
+        """Write the request as it passes through the socket."""
+        return json.dumps(asdict(self)).encode()
 
-def main(socket: int, lifeline: int, shared: int, memory: int, decode: str) -> None:
+    @classmethod
+    def from_json(cls, message: bytes) -> Request:
+        """Read what ``to_json`` wrote."""
+        values = json.loads(message)
+        return cls(**values | {"limits": Limits(**values["limits"])})
+
+
+def send(connection: socket, message: bytes) -> None:
+    """Send a message after its length."""
+    connection.sendall(_LENGTH.pack(len(message)) + message)
+
+
+def receive(connection: socket, *, most: int, seconds: float | None = None) -> bytes:
+    """Receive one whole message of at most ``most`` bytes within ``seconds``.
+
+    Raises:
+        EOFError: the other process ended.
+        TimeoutError: the message was not complete in time.
+        ValueError: the message is longer than ``most``.
+    """
+    deadline = None if seconds is None else time.monotonic() + seconds
+    (length,) = _LENGTH.unpack(_receive(connection, _LENGTH.size, deadline))
+    if length > most:
+        raise ValueError(f"A message has {length} bytes. Allowed: {most}.")
+    return _receive(connection, length, deadline)
+
+
+def _receive(connection: socket, count: int, deadline: float | None) -> bytes:
+    found = b""
+    while len(found) < count:
+        if deadline is not None:
+            connection.settimeout(max(deadline - time.monotonic(), 1e-3))
+        part = connection.recv(count - len(found))
+        if not part:
+            raise EOFError
+        found += part
+    return found
+
+
+def main(descriptor: int, lifeline: int, shared: int, memory: int, decode: str) -> None:
     """Decode what the parent asks for until it is gone. The first four are descriptors and a number of bytes."""
     _end_with_parent(lifeline)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to act on
@@ -61,14 +107,14 @@ def main(socket: int, lifeline: int, shared: int, memory: int, decode: str) -> N
     _limit(resource.RLIMIT_CORE, 0)  # a core would hold a patient's image and name
     _silence()
     kept = lru_cache(maxsize=1)(function)  # a reader moves through the slices of one volume
-    connection = Connection(socket)
-    connection.send(READY)
+    connection = socket(fileno=descriptor)
+    send(connection, _header("ready"))
     while True:
         try:
-            request = connection.recv()
+            request = Request.from_json(receive(connection, most=MOST_HEADER_BYTES))
         except EOFError:
             return
-        connection.send(_answer(request, shared, function if request.frame is None else kept))
+        send(connection, _answer(request, shared, function if request.frame is None else kept))
 
 
 def _end_with_parent(lifeline: int) -> None:
@@ -95,13 +141,17 @@ def _silence() -> None:
         os.dup2(nowhere, descriptor)
 
 
-def _answer(request: Request, shared: int, decode: Decode) -> list[int] | RejectionReason:
-    """The lengths of what lies in the shared file now."""
+def _answer(request: Request, shared: int, decode: Decode) -> bytes:
+    """Decode the file, put its arrays into the shared file, and return the header of the reply."""
     try:
         data = os.pread(shared, request.length, 0)
-        return write(shared, _found(data, request, decode))
+        header = write_reply(shared, _found(data, request, decode))
     except MemoryError:
-        return RejectionReason.DECODER_OUT_OF_MEMORY
+        return _header("out_of_memory")
+    if len(header) > MOST_HEADER_BYTES:
+        too_long = Rejection(reason=RejectionReason.CORRUPT, detail="an identifier in the header is too long")
+        return write_reply(shared, too_long)
+    return header
 
 
 def _found(data: bytes, request: Request, decode: Decode) -> Found:
@@ -110,31 +160,42 @@ def _found(data: bytes, request: Request, decode: Decode) -> Found:
     return draw_frame(data, frame=request.frame, size=request.size, limits=request.limits, decode=decode)
 
 
-def write(shared: int, value: Found) -> list[int]:
-    """Put a value into the shared file: its pickle, and behind it the arrays' bytes; returns their lengths."""
-    arrays: list[pickle.PickleBuffer] = []
-    parts: list[Any] = [pickle.dumps(value, protocol=5, buffer_callback=arrays.append)]
-    parts += [array.raw() for array in arrays]
-    at, lengths = 0, []
-    for part in parts:
-        lengths.append(len(part))
-        at += os.pwrite(shared, part, at)
-    if at != sum(lengths):
+def write_reply(shared: int, value: Found) -> bytes:
+    """Put the arrays of a value into the shared file, and return the header that describes them.
+
+    Raises:
+        MemoryError: the shared file is full.
+    """
+    if isinstance(value, Rejection):
+        return _header("rejected", reason=value.reason, detail=value.detail)
+    if isinstance(value, DrawnFrame):
+        length = _write(shared, value.png)
+        return _header("drawn", width=value.width, height=value.height, byte_count=length)
+    pixels = np.ascontiguousarray(value.scan.pixels)
+    return _header(
+        "prepared",
+        format=value.format,
+        pixel_sha256=value.pixel_sha256,
+        content_sha256=value.scan.content_sha256,
+        indexes=[int(index) for index in value.scan.indexes],
+        is_volume=bool(value.scan.is_volume),
+        dicom=None if value.dicom is None else vars(value.dicom),
+        dtype=str(pixels.dtype),
+        shape=pixels.shape,
+        byte_count=_write(shared, pixels.data.cast("B")),
+    )
+
+
+def _header(kind: str, **values: Any) -> bytes:
+    return json.dumps({"kind": kind, **values}, allow_nan=False).encode()
+
+
+def _write(shared: int, array: bytes | memoryview) -> int:
+    if os.pwrite(shared, array, 0) != len(array):
         raise MemoryError("the shared file is full")
-    return lengths
-
-
-def read(shared: int, lengths: Sequence[int]) -> Found:
-    """The value that ``write`` put there."""
-    at, parts = 0, []
-    for length in lengths:
-        part = bytearray(length)
-        at += os.preadv(shared, [part], at)
-        parts.append(part)
-    value: Found = pickle.loads(parts[0], buffers=parts[1:])
-    return value
+    return len(array)
 
 
 if __name__ == "__main__":
-    _socket, _lifeline, _shared, _memory = map(int, sys.argv[1:5])
-    main(_socket, _lifeline, _shared, _memory, sys.argv[5])
+    _descriptor, _lifeline, _shared, _memory = map(int, sys.argv[1:5])
+    main(_descriptor, _lifeline, _shared, _memory, sys.argv[5])

@@ -5,6 +5,8 @@ How many are in memory at once is bounded by frames, not by files, of which one 
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -26,6 +28,8 @@ _SCANS_A_STEP = 32
 """Scans inferred together."""
 _FRAMES_A_STEP = 64
 """A step that has so many takes no further scan: it ends with fewer than this and one scan's more."""
+SECONDS_A_STEP = 10.0
+"""A step that took so long takes no further scan, so that a few slow files do not keep others from being stored."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,27 +91,38 @@ def prepare_scan(decoded: Decoded, *, size: int, content_sha256: str | None = No
     )
 
 
-def take_step(readings: Iterator[T], scan_of: Callable[[T], PreparedScan | None]) -> list[T]:
-    """The next readings to infer together, a bounded number of scans and frames; none at the end.
+def take_step(
+    readings: Iterator[T], scan_of: Callable[[T], PreparedScan | None], *, seconds: float = math.inf
+) -> list[T]:
+    """Take the next readings to infer together, a bounded number of scans and frames; none at the end.
 
-    ``scan_of`` gives a reading's scan, or ``None`` where it has no frames.
+    ``scan_of`` gives a reading's scan, or ``None`` where it has no frames. After ``seconds`` the step ends with what it
+    has, which is at least one reading.
     """
+    end = time.monotonic() + seconds
     step: list[T] = []
     count_frame = 0
     for reading in readings:
         step.append(reading)
         scan = scan_of(reading)
         count_frame += 0 if scan is None else len(scan.indexes)
-        if len(step) >= _SCANS_A_STEP or count_frame >= _FRAMES_A_STEP:
+        if len(step) >= _SCANS_A_STEP or count_frame >= _FRAMES_A_STEP or time.monotonic() >= end:
             break
     return step
 
 
 def one_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Each item once the one behind it was made: so the next step is under way before this one is waited for."""
+    """Each item once the one behind it was made: so the next step is under way before this one is waited for.
+
+    Where making the next item fails, the item before it comes first, and then the error.
+    """
     source = iter(items)
     held = list(islice(source, 1))
-    for following in source:
+    while held:
+        try:
+            following = list(islice(source, 1))
+        except BaseException:
+            yield held.pop()
+            raise
         yield held.pop()
-        held.append(following)
-    yield from held
+        held = following

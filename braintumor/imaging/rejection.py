@@ -106,7 +106,7 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
         "Mend its policy, key or storage class; each night tries it again.",
     ),
     RejectionReason.DECODER_CRASHED: (
-        "Three decoding processes died of this file, two of them alone with it.",
+        "Three decoding processes failed at this file. The last two were started for it.",
         "Export the image again, or send the file to whoever maintains the decoders.",
     ),
     RejectionReason.DECODER_TIMEOUT: (

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -19,12 +19,12 @@ from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import transaction
 from braintumor.errors import ObjectStoreUnreachableError
-from braintumor.imaging.prepared import PreparedScan, take_step
+from braintumor.imaging.prepared import SECONDS_A_STEP, PreparedScan, take_step
 from braintumor.logs import bound
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.rescoring.request import RescoreRun
 from braintumor.scoring.answered import AnsweredScan, Unread, read_frames
-from braintumor.scoring.claim import DEATHS, UNREAD_IN_A_ROW
+from braintumor.scoring.claim import DEATHS, ORDERLY, UNREAD_IN_A_ROW
 from braintumor.scoring.predictions import write_predictions
 from braintumor.serving.answer import Answer, answers, of_scan
 from braintumor.serving.engine import EngineName, LoadedModel
@@ -145,6 +145,7 @@ class _Work:
     chunk_number: int
     counts: Counter[str] = field(default_factory=Counter)
     count_undelivered: int = 0
+    undelivered_in_a_row: int = 0
 
     def finish(self) -> Counter[str]:
         """Settle every scan that can be, those that may kill a worker last and alone."""
@@ -201,14 +202,16 @@ class _Work:
         ]
 
     def _score(self, scans: list[_Pending]) -> None:
-        with self._in_hand(scans):
-            readings = self.store.concurrently(self._read, scans)
-            while step := take_step(readings, lambda reading: None if isinstance(reading[1], Unread) else reading[1]):
+        reading = self.store.concurrently(self._read, scans)
+        with self._in_hand(scans), closing(reading) as readings:
+            while step := take_step(readings, _frames, seconds=SECONDS_A_STEP):
                 undelivered = sum(frames is Unread.UNDELIVERED for _, frames in step)
-                if undelivered == len(step) >= UNREAD_IN_A_ROW:
+                is_all = undelivered == len(step)
+                self.undelivered_in_a_row = self.undelivered_in_a_row + undelivered if is_all else 0
+                if self.undelivered_in_a_row >= UNREAD_IN_A_ROW:
                     raise ObjectStoreUnreachableError(
-                        f"S3 delivered none of {len(step)} scans in a row. What was scored is kept: try again when S3 "
-                        "answers."
+                        f"S3 delivered none of {self.undelivered_in_a_row} scans in a row. What was scored is kept: "
+                        "try again when S3 answers."
                     )
                 self.count_undelivered += undelivered
                 self._settle(_outcomes(self.model, step))
@@ -222,12 +225,14 @@ class _Work:
 
     @contextmanager
     def _in_hand(self, scans: list[_Pending]) -> Iterator[None]:
-        """Mark scans as taken up; only a worker that dies leaves the mark."""
+        """Mark scans as taken up; only a worker that dies leaves the mark, or one that a timeout ends."""
         self._mark(scans, 1)
         try:
             yield
-        finally:
+        except ORDERLY:
             self._mark(scans, -1)
+            raise
+        self._mark(scans, -1)
 
     def _mark(self, scans: list[_Pending], change: int) -> None:
         with transaction(self.engine) as connection:
@@ -248,6 +253,10 @@ class _Work:
 
     def _values(self, **more: object) -> dict[str, object]:
         return {"run": self.run.scoring_run_id, "chunk": self.chunk_number, **more}
+
+
+def _frames(reading: tuple[int, PreparedScan | Unread]) -> PreparedScan | None:
+    return None if isinstance(reading[1], Unread) else reading[1]
 
 
 def _outcomes(model: LoadedModel, step: Sequence[tuple[int, PreparedScan | Unread]]) -> list[Outcome]:

@@ -31,6 +31,12 @@ DEATHS = 3
 UNREAD_IN_A_ROW = 16
 """After so many reads without an answer it is S3 that is away, not an object."""
 
+ORDERLY = (Exception, KeyboardInterrupt)
+"""Errors that end an attempt without suspicion against its scans: a failure that was reported, or a person's Ctrl-C.
+
+Every other exception, such as Airflow's ``AirflowTaskTimeout``, counts like the worker's death. A scan can cause it.
+"""
+
 IS_AT_WORK = """exists (
     select from scoring_chunk
     where scoring_chunk.scoring_run_id = scan.scoring_run_id
@@ -189,13 +195,16 @@ def renew(engine: Engine, held: Claim) -> None:
 
 @contextmanager
 def kept_alive(engine: Engine, held: Claim) -> Iterator[None]:
-    """Prolong the lease beside the work, however long a file takes; give it back after a failure in good order."""
+    """Prolong the lease beside the work, however long a file takes; give it back after a failure in good order.
+
+    A timeout of the task leaves the lease behind, as a death does, so the next attempt isolates the scans.
+    """
     try:
         with _prolonging(engine, held):
             yield
     except StaleClaimError:
         raise
-    except BaseException:
+    except ORDERLY:
         with suppress(DatabaseError):
             release(engine, held)
         raise
@@ -235,13 +244,15 @@ def release(engine: Engine, held: Claim) -> None:
 def alone(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
     """Work on one scan that may kill its worker: counted before, and not counted after a failure in good order.
 
+    A timeout of the task stays counted, as a death does.
+
     Raises:
         StaleClaimError: somebody claimed the chunk since.
     """
     _count_alone(engine, held, scan, 1)
     try:
         yield
-    except BaseException:
+    except ORDERLY:
         _count_alone(engine, held, scan, -1)
         raise
 

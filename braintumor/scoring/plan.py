@@ -1,4 +1,4 @@
-"""Divide a run's pending scans into chunks: the unit that is claimed, scored and committed as a whole."""
+"""Divide a run's pending scans into chunks: the unit that a task claims and scores. Each step of it is committed by itself."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from braintumor.scoring.claim import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
 CHUNK_SIZE = 200
-"""Scans a chunk: at 224x224 some 30 MB of frames, and ten seconds to a minute of work to lose at worst."""
+"""Scans a chunk: ten seconds to a minute of work."""
 
 MAX_CHUNKS = 1_000
 """Airflow maps at most 1,024 tasks; what does not fit is deferred to the next run, and counted as such."""

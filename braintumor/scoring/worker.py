@@ -1,9 +1,10 @@
 """Score one chunk: read, decode, infer, settle.
 
 Reading and decoding run ahead in threads while the engine works, a bounded number of scans and frames at a time, so
-memory does not grow with the chunk. No scan stops the others: what S3 does not hand out just now is left for the
-task's retry, and after a worker has died on a chunk its scans are worked on one by one, so that the next death has a
-name.
+memory does not grow with the chunk. The worker commits each step as soon as it has its answers. So an attempt that a
+timeout ends keeps what it did, and the next attempt continues there. No scan stops the others: what S3 does not hand
+out just now is left for the task's retry, and after a worker has died on a chunk its scans are worked on one by one, so
+that the next death has a name.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -28,7 +29,7 @@ from braintumor.errors import (
 from braintumor.imaging.deidentify import pseudonym
 from braintumor.imaging.frames import Limits
 from braintumor.imaging.guard import Guard, shared_guard
-from braintumor.imaging.prepared import PreparedFile, PreparedScan, one_ahead, take_step
+from braintumor.imaging.prepared import SECONDS_A_STEP, PreparedFile, PreparedScan, one_ahead, take_step
 from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.logs import bound
 from braintumor.objectstore import ObjectStore
@@ -46,7 +47,6 @@ from braintumor.scoring.claim import (
     alone,
     claim,
     kept_alive,
-    renew,
     settle,
 )
 from braintumor.scoring.copies import Originals, ReadScan
@@ -136,6 +136,7 @@ class _Work:
     seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "infer": 0.0})
     counts: Counter[str] = field(default_factory=Counter)
     unread: list[_Unread] = field(default_factory=list)
+    unread_in_a_row: int = 0
     originals: Originals = field(init=False)
 
     def __post_init__(self) -> None:
@@ -144,12 +145,11 @@ class _Work:
     def finish(self) -> Counter[str]:
         """Settle every scan that can be, those that may kill a worker last and alone, and close the chunk."""
         is_suspect = {scan: self.held.after_death or scan.count_alone > 0 for scan in self.held.scans}
-        outcomes = self._score([scan for scan in self.held.scans if not is_suspect[scan]])
+        self._score([scan for scan in self.held.scans if not is_suspect[scan]])
         suspects = [scan for scan in self.held.scans if is_suspect[scan]]
         for scan in sorted(suspects, key=lambda scan: scan.count_alone):
-            self._settle(outcomes)
-            outcomes = self._score_alone(scan)
-        self._settle(outcomes, is_last=not self.unread)
+            self._score_alone(scan)
+        self._settle([], is_last=not self.unread)
         _log.info(
             "settled: %s; seconds: %s", dict(self.counts), {name: round(s, 1) for name, s in self.seconds.items()}
         )
@@ -160,40 +160,36 @@ class _Work:
             )
         return self.counts
 
-    def _score_alone(self, scan: ClaimedScan) -> list[Outcome]:
+    def _score_alone(self, scan: ClaimedScan) -> None:
         if scan.count_alone >= DEATHS:
             detail = f"{scan.count_alone} workers died while they were alone with it"
             rejection = Rejection(reason=RejectionReason.PROCESSING_FAILED, detail=detail)
-            return [Rejected(scan_id=scan.scan_id, rejection=rejection)]
+            self._settle([Rejected(scan_id=scan.scan_id, rejection=rejection)])
+            return
         with bound(scan_id=scan.scan_id):
             _log.warning("worked on alone: %d workers died with it", scan.count_alone)
-        try:
-            with alone(self.engine, self.held, scan):
-                outcomes = self._score([scan])
-                if not outcomes:
-                    raise self.unread[-1].error  # S3's failure is not counted as the scan's
-                return outcomes
-        except ObjectStoreUnreachableError:
-            return []
+        count_unread = len(self.unread)
+        with suppress(ObjectStoreUnreachableError), alone(self.engine, self.held, scan):
+            self._score([scan])
+            if len(self.unread) > count_unread:
+                raise self.unread[-1].error  # S3's failure is not counted as the scan's
 
-    def _score(self, scans: list[ClaimedScan]) -> list[Outcome]:
-        outcomes: list[Outcome] = []
-        readings = self.reader.store.concurrently(self.reader.read, scans)
-        try:
+    def _score(self, scans: list[ClaimedScan]) -> None:
+        with closing(self.reader.store.concurrently(self.reader.read, scans)) as readings:
             for answered in one_ahead(self._begin(step) for step in self._steps(readings)):
                 with self._timed("infer"):
-                    outcomes += answered()
-                renew(self.engine, self.held)
-        except ObjectStoreUnreachableError:  # nothing comes any more: what was scored by then is kept
-            self._settle(outcomes)
-            raise
-        return outcomes
+                    outcomes = answered()
+                self._settle(outcomes)
 
     def _steps(self, readings: Iterator[_Reading]) -> Iterator[list[_Reading]]:
         """The readings, a bounded number at a time."""
         while True:
             with self._timed("read"):
-                step = take_step(readings, lambda reading: reading.frames if isinstance(reading, _Readable) else None)
+                step = take_step(
+                    readings,
+                    lambda reading: reading.frames if isinstance(reading, _Readable) else None,
+                    seconds=SECONDS_A_STEP,
+                )
             if not step:
                 return
             yield step
@@ -220,7 +216,8 @@ class _Work:
         unread = [reading for reading in step if isinstance(reading, _Unread)]
         self.unread += unread
         _tell(unread)
-        if len(unread) == len(step) >= UNREAD_IN_A_ROW:
+        self.unread_in_a_row = self.unread_in_a_row + len(unread) if len(unread) == len(step) else 0
+        if self.unread_in_a_row >= UNREAD_IN_A_ROW:
             raise unread[-1].error
 
     def _settle(self, outcomes: list[Outcome], *, is_last: bool = False) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import sys
 import time
+from base64 import b64decode
 from pathlib import Path
 
 from braintumor.imaging.frames import Decoded, Limits, decode
@@ -37,6 +40,45 @@ def counting(data: bytes, *, limits: Limits) -> Decoded | Rejection:
     with Path(os.fsdecode(data.rpartition(b" ")[2])).open("ab") as note:
         note.write(b".")
     return decode(data, limits=limits)
+
+
+def hanging(data: bytes, *, limits: Limits) -> Decoded | Rejection:
+    """Lengthen the file that the last word names by a byte each time, and hang. Decode other files as usual."""
+    note = Path(os.fsdecode(data.rpartition(b" ")[2]))
+    if note.is_absolute():
+        with note.open("ab") as stream:
+            stream.write(b".")
+        time.sleep(600)
+    return decode(data, limits=limits)
+
+
+def short_of_memory(data: bytes, *, limits: Limits) -> Decoded | Rejection:
+    """Lengthen the file that the last word names by a byte each time, and run out of memory, slowly after the first."""
+    note = Path(os.fsdecode(data.rpartition(b" ")[2]))
+    if note.is_absolute():
+        is_first = not note.exists()
+        with note.open("ab") as stream:
+            stream.write(b".")
+        time.sleep(0 if is_first else 1.5)
+        raise MemoryError
+    return decode(data, limits=limits)
+
+
+def replying(data: bytes, *, limits: Limits) -> Decoded | Rejection:
+    """Send the reply that the last word holds as JSON in base64, as a decoder that was taken over can.
+
+    ``sent`` goes through the socket as it is, ``stored`` into the shared file: both in hexadecimal digits.
+    """
+    word = data.rpartition(b" ")[2]
+    if not word.startswith(b"reply:"):
+        return decode(data, limits=limits)
+    reply = json.loads(b64decode(word.removeprefix(b"reply:")))
+    descriptor, shared = int(sys.argv[1]), int(sys.argv[3])
+    os.ftruncate(shared, 0)
+    os.pwrite(shared, bytes.fromhex(reply["stored"]), 0)
+    os.write(descriptor, bytes.fromhex(reply["sent"]))
+    time.sleep(600)
+    raise AssertionError
 
 
 def by_note(data: bytes, *, limits: Limits) -> Decoded | Rejection:

@@ -19,7 +19,7 @@ from PIL import Image
 
 from braintumor.errors import GuardError
 from braintumor.imaging.frames import Decoded, Limits, decode
-from braintumor.imaging.guard import Guard
+from braintumor.imaging.guard import Guard, decoders_closed_at_end, shared_guard
 from braintumor.imaging.phantom_volume import as_nifti, draw_volume
 from braintumor.imaging.picture import DrawnFrame
 from braintumor.imaging.prepared import PreparedFile, prepare_file
@@ -108,6 +108,113 @@ def test_a_child_killed_from_outside_condemns_nobody(files: list[bytes], tmp_pat
             os.kill(int(note.read_text()), signal.SIGKILL)
         assert all(isinstance(each.result(30), PreparedFile) for each in reading)
     guard.close()
+
+
+def test_a_file_that_is_slow_pauses_no_other_file(files: list[bytes], tmp_path: Path) -> None:
+    note = tmp_path / "tries"
+    with Guard(children=2, seconds=4, decode=BAD.replace("by_last_word", "hanging")) as guard:
+        with ThreadPoolExecutor(1) as pool:
+            slow = pool.submit(guard.read, files[0] + b" " + os.fsencode(note), size=SIZE)
+            until(lambda: note.exists() and note.read_text() == "..", seconds=30)
+            assert all(isinstance(guard.read(file, size=SIZE), PreparedFile) for file in files[:4])
+            assert not slow.done(), "the second try of the slow file is still under way"
+        found = slow.result()
+    assert found == Rejection(
+        reason=RejectionReason.DECODER_TIMEOUT, detail="2 decoding processes were not done after 4 s"
+    )
+
+
+def test_a_file_that_runs_out_of_memory_is_tried_again_alone(files: list[bytes], tmp_path: Path) -> None:
+    note = tmp_path / "tries"
+    with Guard(children=2, decode=BAD.replace("by_last_word", "short_of_memory")) as guard:
+        with ThreadPoolExecutor(1) as pool:
+            large = pool.submit(guard.read, files[0] + b" " + os.fsencode(note), size=SIZE)
+            until(lambda: note.exists() and note.read_text() == "..", seconds=30)
+            assert isinstance(guard.read(files[1], size=SIZE), PreparedFile)
+            assert large.done(), "the other file waited"
+        found = large.result()
+    assert isinstance(found, Rejection) and found.reason is RejectionReason.DECODER_OUT_OF_MEMORY
+    assert found.detail.endswith(", all but the first alone with it")
+
+
+def test_closing_ends_reads_in_work_and_reads_that_wait_with_an_error(files: list[bytes], tmp_path: Path) -> None:
+    note, before = tmp_path / "tries", children_of(os.getpid())
+    guard = Guard(children=2, decode=BAD.replace("by_last_word", "hanging"))
+    with ThreadPoolExecutor(6) as pool:
+        reading = [pool.submit(guard.read, file + b" " + os.fsencode(note), size=SIZE) for file in files[:6]]
+        until(lambda: note.exists() and note.read_text() == "..", seconds=30)
+        started = set(children_of(os.getpid())) - set(before)
+        began = time.monotonic()
+        guard.close()
+        assert time.monotonic() - began < 5
+        for each in reading:
+            with pytest.raises(GuardError, match="closed"):
+                each.result(5)
+    assert len(started) == 2 and not any(psutil.pid_exists(child.pid) for child in started)
+    with pytest.raises(GuardError, match="closed"):
+        guard.read(files[0], size=SIZE)
+
+
+def test_the_shared_guard_starts_again_after_it_was_closed(files: list[bytes]) -> None:
+    before = children_of(os.getpid())
+    for _ in range(2):
+        with decoders_closed_at_end():
+            assert isinstance(shared_guard().read(files[0], size=SIZE), PreparedFile)
+        assert set(children_of(os.getpid())) <= set(before)
+
+
+_TASK = """
+import atexit, ctypes, os, signal, sys, threading, time, weakref
+from pathlib import Path
+from braintumor.imaging import guard
+from braintumor.imaging.guard import Guard, decoders_closed_at_end, shared_guard
+
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a task leaves behind becomes a child of this process
+
+class Timeout(BaseException):
+    pass
+
+def raise_timeout(*_):
+    raise Timeout
+
+weakref.finalize(Timeout, print)  # its hook is registered before the fork, as in Airflow's supervisor
+task = os.fork()
+if task == 0:
+    atexit._clear()
+    try:
+        with decoders_closed_at_end():
+            guard._shared.append(Guard(children=2, decode="tests.imaging.bad_decoders:by_last_word"))
+            shared_guard().read(b"", size=64)
+            print("decoders run", flush=True)
+            if sys.argv[1] == "error":
+                raise ValueError
+            if sys.argv[1] == "timeout":
+                signal.signal(signal.SIGALRM, raise_timeout)
+                signal.setitimer(signal.ITIMER_REAL, 0.5)
+                reader = threading.Thread(target=lambda: shared_guard().read(b"a spin", size=64), daemon=True)
+                reader.start()
+                time.sleep(60)
+    except (ValueError, Timeout):
+        pass
+    atexit._run_exitfuncs()
+    os._exit(0)
+os.waitpid(task, 0)
+print("task ended", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted by prctl")
+@pytest.mark.parametrize("end", ["return", "error", "timeout"])
+def test_a_forked_task_that_leaves_without_finalizers_leaves_no_decoder_and_no_zombie(end: str) -> None:
+    command = [sys.executable, "-c", _TASK, end]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None and parent.stdin is not None
+        assert parent.stdout.readline() == "decoders run\n"
+        assert parent.stdout.readline() == "task ended\n"
+        assert psutil.Process(parent.pid).children(recursive=True) == []
+        parent.stdin.close()
 
 
 def test_a_child_killed_while_it_waits_for_work_is_replaced(files: list[bytes]) -> None:

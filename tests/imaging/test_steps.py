@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,6 +23,19 @@ def test_each_item_comes_after_the_one_behind_it_was_made(count: int) -> None:
     seen = [(item, list(made)) for item in one_ahead(items())]
     assert [item for item, _ in seen] == list(range(count))
     assert all(known == list(range(min(item + 2, count))) for item, known in seen)
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_was_begun_before_an_error_comes_before_it(error: type[BaseException]) -> None:
+    def items() -> Iterator[int]:
+        yield from range(3)
+        raise error
+
+    seen: list[int] = []
+    with pytest.raises(error):
+        for item in one_ahead(items()):
+            seen.append(item)
+    assert seen == [0, 1, 2]
 
 
 def scan(count_frame: int) -> PreparedScan:
@@ -45,3 +59,13 @@ def test_a_step_ends_with_32_scans_or_with_the_scan_that_makes_64_frames(
     readings = iter([None if count is None else scan(count) for count in frames])
     assert [len(take_step(readings, lambda reading: reading)) for _ in steps] == steps
     assert take_step(readings, lambda reading: reading) == []
+
+
+def test_a_step_ends_after_its_time_with_what_it_has() -> None:
+    def readings() -> Iterator[PreparedScan]:
+        for number in range(6):
+            time.sleep(0.2 if number in {1, 4} else 0)
+            yield scan(1)
+
+    slow = readings()
+    assert [len(take_step(slow, lambda reading: reading, seconds=0.1)) for _ in range(4)] == [2, 3, 1, 0]

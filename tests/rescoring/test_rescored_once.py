@@ -9,6 +9,8 @@ import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import count
+from typing import Any
 
 import pytest
 
@@ -18,6 +20,7 @@ from braintumor.errors import (
     ScoringRunError,
     UnbalancedRunError,
 )
+from braintumor.rescoring import work
 from braintumor.rescoring.job import Rescore
 from braintumor.rescoring.request import Request, ask
 from braintumor.rescoring.work import Outcome, State, settle
@@ -62,6 +65,33 @@ def test_what_s3_does_not_deliver_waits_for_the_retry_and_the_others_are_settled
     assert rows(night, "select sum(count_taken) from rescore") == [(0,)], "S3's failure is not the scan's"
     door.faults = {}
     assert job.score(number, 0) == {"rescored": 1}
+    assert job.reconcile(number).is_balanced
+
+
+class TaskTimeout(BaseException):
+    """As Airflow's ``AirflowTaskTimeout``."""
+
+
+@pytest.mark.parametrize(("error", "count_taken"), [(TaskTimeout, 1), (KeyboardInterrupt, 0)])
+def test_a_timeout_keeps_what_was_done_and_counts_as_a_death_and_a_persons_interrupt_does_not(
+    night: Settings, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], count_taken: int
+) -> None:
+    job, number = opened(night)
+    answer, steps = work._outcomes, count(1)
+
+    def answer_two(*asked: Any) -> list[Outcome]:
+        if next(steps) > 2:
+            raise error
+        return answer(*asked)
+
+    monkeypatch.setattr(work, "SECONDS_A_STEP", 0)
+    monkeypatch.setattr(work, "_outcomes", answer_two)
+    with pytest.raises(error):
+        job.score(number, 0)
+    monkeypatch.undo()
+    assert outcomes(night) == {"rescored": 2, "unaccounted": 4}
+    assert rows(night, "select count_taken from rescore where state = 'pending'") == [(count_taken,)] * 4
+    assert job.score(number, 0) == {"rescored": 4}
     assert job.reconcile(number).is_balanced
 
 

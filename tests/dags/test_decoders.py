@@ -1,0 +1,54 @@
+"""Each task that decodes files ends its decoding processes itself: Airflow's forked tasks run no finalizer."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.dags.conftest import DagRunner, in_airflow
+
+_CODE = """
+    import psutil
+    from unittest import mock
+
+    from braintumor.imaging.guard import shared_guard
+    import {module}
+
+    def decode(*_args, **_more):
+        shared_guard().read(b"", size=64)
+        print("decoders at work:", len(psutil.Process().children()) > 0)
+        return mock.MagicMock()
+
+    job = mock.MagicMock(side_effect=decode)
+    job.open.return_value.score = job.open.return_value.report = decode
+    with (
+        mock.patch({target!r}, job),
+        mock.patch("wiring.settings"),
+        mock.patch("lineage.tell"),
+        mock.patch("{module}.get_current_context"),
+    ):
+        {task}.function(*{arguments!r})
+    print("decoders left:", psutil.Process().children())
+"""
+
+
+@pytest.mark.parametrize(
+    ("task", "target", "arguments"),
+    [
+        ("nightly_scoring.score", "braintumor.scoring.night.Night", (1, 0)),
+        ("rescore_history.score", "braintumor.rescoring.job.Rescore", (1, 0)),
+        ("rescore_history.report", "braintumor.rescoring.job.Rescore", (1,)),
+        ("weekly_retrain.snapshot", "braintumor.dataset.snapshot.snapshot_of", ()),
+        (
+            "weekly_retrain.preview", "braintumor.preview.job.preview_candidate",
+            ({"is_passed": True, "gate_verdict_id": 1},),
+        ),
+    ],
+)  # fmt: skip
+def test_a_task_that_decodes_leaves_no_decoder(
+    dag_runner: DagRunner, task: str, target: str, arguments: tuple[object, ...]
+) -> None:
+    code = _CODE.format(module=task.partition(".")[0], task=task, target=target, arguments=arguments)
+    done = in_airflow(dag_runner, code)
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith("decoders")]
+    assert said == ["decoders at work: True", "decoders left: []"]
