@@ -168,9 +168,9 @@ def unreadable(left_out: Iterable[LeftOut]) -> list[LeftOut]:
 def _missing_class(images: Sequence[LabelledImage]) -> QualityFinding:
     """Block data that lacks a class, whatever the rule file says, because no model can be trained on it."""
     missing = [label.value for label, count in counts_by_class(images).items() if not count]
-    found = "every class has images" if not missing else f"no readable images of {', '.join(missing)}"
+    found = f"No images of {', '.join(missing)} are readable in class folders" if missing else "every class has images"
     if len(missing) == len(CLASSES):
-        found = "no image has a class"
+        found = "No image has a class"
     remedy = f" All four of {', '.join(CLASSES)} are needed. Put images into a folder of that name." if missing else ""
     return QualityFinding(
         code="missing_class",

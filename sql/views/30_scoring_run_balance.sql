@@ -27,7 +27,8 @@ with evidence as (
     from sighting
     join scoring_run using (scoring_run_id)
     join scan using (scan_id)
-    left join scan_outcome using (scoring_run_id, scan_id)
+    left join scan_outcome
+        on scan_outcome.scoring_run_id = sighting.scoring_run_id and scan_outcome.scan_id = sighting.scan_id
 )
 select
     scoring_run_id,
