@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,11 @@ from braintumor.dataset.snapshot import read_images, snapshot_of
 from braintumor.errors import DatasetError
 from braintumor.imaging.phantom import write_dataset
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
 from braintumor.settings import Settings
 from tests.conftest import invoke
 
 RULES = QualityRules.load()
-Check = Callable[[Settings, str], Result]
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +240,23 @@ def test_a_file_that_does_not_open_and_a_broken_link_are_counted_and_stop_nothin
     assert len(images) == 48
     assert [item.reason for item in left_out] == ["the file cannot be opened: No such file or directory"]
     assert assess(images, left_out, RULES).blocking == []
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "caf\udce9.png"])
+def test_an_object_whose_key_cannot_be_stored_is_left_out_of_a_snapshot(
+    empty_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    copied_to_s3(empty_settings, folder)
+    listed = ObjectStore.list
+
+    def with_one_more(self: ObjectStore, prefix: S3Uri) -> Iterator[ObjectEntry]:
+        entries = list(listed(self, prefix))
+        yield from entries
+        yield replace(entries[0], key=f"{prefix.key}glioma/{name}")
+
+    monkeypatch.setattr(ObjectStore, "list", with_one_more)
+    (left_out,) = snapshot_of(empty_settings).left_out
+    assert left_out.reason == "the object's key cannot be stored" and "unusable key, sha256" in left_out.image_uri
 
 
 def test_a_name_that_is_not_utf_8_is_uploaded_under_an_escaped_name(empty_settings: Settings, folder: Path) -> None:
