@@ -7,9 +7,14 @@ from hashlib import sha256
 from pathlib import Path
 
 
-def printable(name: str) -> str:
-    r"""Write what cannot be printed as an escape: bytes that are not UTF-8 as ``\xff``, a line break as ``\n``."""
-    text = os.fsencode(name).decode(errors="backslashreplace")
+def as_utf8(name: str | Path) -> str:
+    r"""Write bytes that are not UTF-8 as escapes such as ``\xff``. Any other name stays as it is."""
+    return os.fsencode(name).decode(errors="backslashreplace")
+
+
+def printable(name: str | Path) -> str:
+    r"""Write everything that cannot be printed as an escape: also a line break, as ``\n``."""
+    text = as_utf8(name)
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 

@@ -11,7 +11,7 @@ import click
 
 from braintumor.cli.show import as_json, print_json, print_table, unwritable
 from braintumor.connections import settings_of
-from braintumor.filenames import fitting, printable
+from braintumor.filenames import as_utf8, fitting, printable
 
 if TYPE_CHECKING:
     from braintumor.scoring.external import FileResult
@@ -97,7 +97,7 @@ def _drawn(result: FileResult, folder: Path, faults: list[click.BadParameter]) -
     frame = f"-frame-{answer.frame_index}" if result.is_volume else ""
     picture = overlay_png(result.frame, answer.activation_map, caption=caption)
     try:
-        return {"overlay": printable(str(_write_new(folder, printable(result.path.name), frame, picture)))}
+        return {"overlay": as_utf8(_write_new(folder, printable(result.path.name), frame, picture))}
     except OSError as exc:
         faults.append(unwritable(folder, exc, option="--overlay"))
         return {"overlay_error": exc.strerror or str(exc)}
@@ -118,9 +118,9 @@ def _write_new(folder: Path, name: str, frame: str, data: bytes) -> Path:
 
 def _row(result: dict[str, Any]) -> list[str]:
     if "rejected" in result:
-        return [result["path"], f"rejected: {result['rejected']}", "", "", "", result["detail"]]
+        return [printable(result["path"]), f"rejected: {result['rejected']}", "", "", "", result["detail"]]
     every = "  ".join(f"{name} {value:.3f}" for name, value in result["probabilities"].items())
-    name = result["path"] + (f" frame {result['frame_index']}" if "frame_index" in result else "")
+    name = printable(result["path"]) + (f" frame {result['frame_index']}" if "frame_index" in result else "")
     score = result["out_of_distribution"]
     apart = "" if score is None else f"{score:.3g}"
     reasons = " ".join(result["review_reasons"])

@@ -6,6 +6,7 @@ Known layouts: ``<class>/``, ``Data/<class>/`` and ``Training|Testing/<class>_tu
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -36,12 +37,13 @@ def labelled_files(folder: Path) -> list[LabelledFile]:
     """Every image below ``folder`` with its class, in path order.
 
     Raises:
-        DatasetError: the folder is missing, holds images outside class folders, gives two of them one address in S3, or
-            lacks a class.
+        DatasetError: the folder is missing, holds images outside class folders or images that do not open, gives two
+            of them one address in S3, or lacks a class.
     """
     paths = [path for path in _files(folder) if is_readable_image(path.name, _beginning(path))]
     files = [_labelled(path, folder) for path in paths]
     _require_own_keys(files)
+    _require_readable(files)
     require_every_class(Counter(file.label for file in files), where=str(folder))
     return files
 
@@ -139,6 +141,16 @@ def _require_own_keys(files: Sequence[LabelledFile]) -> None:
         raise DatasetError(
             f"{len(twice)} names are used twice in one class, such as {twice[0]}: in S3 the one would overwrite the "
             "other. Rename them, or upload the folders to prefixes of their own."
+        )
+
+
+def _require_readable(files: Sequence[LabelledFile]) -> None:
+    """Refuse files that do not open, before the first file is uploaded."""
+    closed = [file.path for file in files if not os.access(file.path, os.R_OK)]
+    if closed:
+        raise DatasetError(
+            f"{len(closed)} images cannot be opened, such as {printable(closed[0])}: broken links, or no right to read "
+            "them. Repair or remove them."
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.filenames import printable
+from braintumor.filenames import as_utf8
 from braintumor.imaging.frames import Limits
 from braintumor.imaging.guard import shared_guard
 from braintumor.imaging.rejection import Rejection, RejectionReason
@@ -37,12 +37,12 @@ class FileResult:
         """Plain values, as ``braintumor predict --json`` prints them."""
         if isinstance(self.result, Rejection):
             return {
-                "path": printable(str(self.path)),
+                "path": as_utf8(self.path),
                 "rejected": self.result.reason.value,
                 "detail": self.result.detail,
             }
         return {
-            "path": printable(str(self.path)),
+            "path": as_utf8(self.path),
             "predicted_class": self.result.predicted_class.value,
             "confidence": self.result.confidence,
             "probabilities": dict(zip((c.value for c in CLASSES), self.result.probabilities, strict=True)),

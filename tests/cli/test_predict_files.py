@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from braintumor.cli import predict as predict_module
-from braintumor.filenames import fitting, printable
+from braintumor.filenames import as_utf8, fitting, printable
 from braintumor.scoring.external import predict_files
 from braintumor.serving.engine import LoadedModel
 from braintumor.settings import Settings
@@ -60,17 +60,20 @@ def test_a_name_with_an_end_fits_and_names_stay_apart(tmp_path: Path, name: str)
 def test_long_names_get_overlays_and_every_answer_is_printed(
     tiny_model_folder: Path, good: Path, tmp_path: Path
 ) -> None:
-    files = [named(good, name) for name in (b"x" * 244, b"x" * 243 + b"y", b"x" * 255, b"\xe9" * 255, b"caf\xe9.png")]
+    names = (b"x" * 244, b"x" * 243 + b"y", b"x" * 255, b"\xe9" * 255, b"caf\xe9.png", b"two\nlines.png")
+    files = [named(good, name) for name in names]
     maps = tmp_path / "maps"
     command = ["predict", *map(str, files), str(good), "--model", str(tiny_model_folder), "--overlay", str(maps)]
     answers = json.loads(run_braintumor(Settings(), *command, "--json").stdout)
-    assert [answer["path"] for answer in answers] == [printable(str(path)) for path in [*files, good]]
+    assert [answer["path"] for answer in answers] == [as_utf8(path) for path in [*files, good]]
     pictures = [Path(answer["overlay"]) for answer in answers]
-    assert sorted(pictures) == sorted(maps.iterdir()) and len(set(pictures)) == 6
-    assert pictures[4].name == r"caf\xe9.png.overlay.png" and pictures[5].name == "good.png.overlay.png"
+    assert sorted(pictures) == sorted(maps.iterdir()) and len(set(pictures)) == 7
+    assert pictures[4].name == r"caf\xe9.png.overlay.png" and pictures[6].name == "good.png.overlay.png"
     table = run_braintumor(Settings(), *command)
-    assert r"caf\xe9.png" in table.stdout and len(table.stdout.splitlines()) == 7
-    assert len(list(maps.iterdir())) == 12, "a second run overwrites nothing"
+    assert answers[4]["path"].endswith(r"caf\xe9.png") and answers[5]["path"].endswith("two\nlines.png")
+    assert r"caf\xe9.png" in table.stdout and r"two\nlines.png" in table.stdout
+    assert len(table.stdout.splitlines()) == 8
+    assert len(list(maps.iterdir())) == 14, "a second run overwrites nothing"
 
 
 def test_an_overlay_that_cannot_be_written_loses_no_answer(

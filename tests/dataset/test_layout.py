@@ -240,6 +240,8 @@ def test_a_file_that_does_not_open_and_a_broken_link_are_counted_and_stop_nothin
     assert len(images) == 48
     assert [item.reason for item in left_out] == ["the file cannot be opened: No such file or directory"]
     assert assess(images, left_out, RULES).blocking == []
+    with pytest.raises(DatasetError, match=r"1 images cannot be opened, such as .*gone\.jpg"):
+        labelled_files(folder)
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "caf\udce9.png"])
