@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -89,6 +88,11 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
         cursor.copy_expert(statement, _Lines(rows))
 
 
+def _field(value: object) -> str:
+    r"""Write one field of CSV. Every value is in quotes, so that the text ``\N`` is not read as null."""
+    return r"\N" if value is None else '"' + str(value).replace('"', '""') + '"'
+
+
 class _Lines(io.TextIOBase):
     """Rows as a file of CSV, written while Postgres reads: neither waits for the other, and few are held at a time."""
 
@@ -103,10 +107,7 @@ class _Lines(io.TextIOBase):
         found = self._buffer.read(size)
         if not found:
             self._buffer = io.StringIO()
-            csv.writer(self._buffer, quoting=csv.QUOTE_MINIMAL).writerows(
-                ["\\N" if value is None else value for value in row] if None in row else row
-                for row in islice(self._rows, self._PIECE)
-            )
+            self._buffer.writelines(",".join(map(_field, row)) + "\n" for row in islice(self._rows, self._PIECE))
             self._buffer.seek(0)
             found = self._buffer.read(size)
         return found

@@ -125,7 +125,7 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
 
 def _labelled_images(store: ObjectStore, dataset: S3Uri, subject: str, key: bytes) -> dict[str, str]:
     """The labelled images whose DICOM header names this patient: sha256 of each, and where it lies."""
-    images, _ = read_images(store, dataset)
+    images, _ = read_images(store, dataset, anywhere=True)
     return {
         image.image_sha256: image.image_uri
         for image in images

@@ -17,6 +17,7 @@ from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
@@ -100,6 +101,26 @@ class S3Uri:
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.key}"
+
+
+LONGEST_KEY = 2_000
+"""Bytes. S3 allows 1,024. An index row of Postgres holds at most 2,704 bytes, with bucket and etag."""
+
+
+def is_usable_key(key: str) -> bool:
+    """Check that Postgres can store a key: no NUL, valid UTF-8, not too long."""
+    try:
+        return "\0" not in key and len(key.encode()) <= LONGEST_KEY
+    except UnicodeEncodeError:
+        return False
+
+
+def storable_key(key: str) -> str:
+    """Return a usable key unchanged, any other percent-encoded and cut, with the sha256 of the whole key."""
+    if is_usable_key(key):
+        return key
+    data = key.encode(errors="surrogatepass")
+    return f"{quote(data)[:1000]} (unusable key, sha256 {sha256(data).hexdigest()})"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,14 +52,14 @@ grant select on snapshot_image to braintumor_promoter;  -- a refreshed report na
 
 -- What was scored, without where it lies.
 grant select on
-    scan, prediction, rejection, sighting, scoring_run, scoring_chunk, rescore_run, rescore, scoring_run_summary,
+    scan, prediction, rejection, sighting, scan_outcome, scoring_run, scoring_chunk, rescore_run, rescore, scoring_run_summary,
     scan_requeue, shadow_prediction
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer;
 
 -- Scoring.
 grant select, insert on scan_location to braintumor_scorer;
 grant insert, update on scan, scoring_run, scoring_chunk, rescore, scoring_run_summary to braintumor_scorer;
-grant insert on prediction, rejection, sighting, rescore_run, scan_requeue, shadow_prediction to braintumor_scorer;
+grant insert on prediction, rejection, sighting, scan_outcome, rescore_run, scan_requeue, shadow_prediction to braintumor_scorer;
 grant select on erased_subject to braintumor_scorer;
 grant usage on sequence scan_scan_id_seq to braintumor_scorer;  -- discovery numbers scans as they are listed
 

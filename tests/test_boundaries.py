@@ -16,7 +16,7 @@ DAGS = sorted((PROJECT / "dags").glob("*.py"))
 PLUGINS = sorted((PROJECT / "plugins").glob("*.py"))
 
 FLOORS = [
-    {"labels", "errors", "variables", "settings", "rulefile", "masking", "connections", "markdown"},
+    {"labels", "errors", "variables", "settings", "rulefile", "masking", "connections", "markdown", "filenames"},
     {"objectstore", "database", "pages", "roles", "logs"},
     {"migrations", "dictionary", "configuration", "imaging"},
     {"serving", "cookbook"},

@@ -23,6 +23,16 @@ def test_what_copy_refuses_is_our_error_and_quotes_no_row(empty_settings: Settin
     engine.dispose()
 
 
+@pytest.mark.parametrize("value", [r"\N", "", "a,b", 'a "b"', "a\r\nb", r"\.", r"a\Nb", " a ", "ä", "null", None])
+def test_copy_stores_each_text_as_it_is_and_only_none_as_null(empty_settings: Settings, value: str | None) -> None:
+    engine = database.connect(empty_settings)
+    with database.transaction(engine) as connection:
+        connection.execute(text("create temporary table copied (position integer, value text) on commit drop"))
+        database.copy_rows(connection, "copied", ["position", "value"], [(1, "x"), (2, value), (3, "y")])
+        assert connection.scalars(text("select value from copied order by position")).all() == ["x", value, "y"]
+    engine.dispose()
+
+
 def test_a_connection_that_breaks_in_the_middle_is_named_with_the_remedy(empty_settings: Settings) -> None:
     engine = database.connect(empty_settings)
     with (

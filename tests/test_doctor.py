@@ -113,6 +113,21 @@ def test_a_missing_bucket_is_named(settings: Settings) -> None:
     assert "'no-such-bucket' does not exist" in wrong(findings)["S3 list"]
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("scans_uri", "s3://braintumor/"),
+        ("scans_uri", "s3://elsewhere/,s3://braintumor/models/runs/"),
+        ("dataset_uri", "s3://braintumor/"),
+        ("weights_uri", "s3://braintumor/scans-to-come/weights/"),
+    ],
+)
+def test_a_scans_prefix_that_overlaps_another_prefix_is_wrong(settings: Settings, setting: str, value: str) -> None:
+    made = replace(settings, **{"scans_uri": "s3://braintumor/scans-to-come/", setting: value})
+    words = wrong(found(Installation(settings=made)))["S3 prefixes"]
+    assert "overlaps BRAINTUMOR_" in words and "Give one of them a prefix or bucket of its own" in words
+
+
 def test_a_migration_that_is_not_applied_is_named(settings: Settings) -> None:
     change(settings, "delete from migration where migration_name = '0001_main_job'")
     findings = found(Installation(settings=settings))

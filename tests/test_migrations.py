@@ -62,6 +62,51 @@ def test_looks_and_splits_survive_the_second_migration(engine: Engine, folder: P
     assert [str(load_run(engine, number).scans) for number in (1, 2)] == ["s3://b/scans/", "s3://b/scans/"]
 
 
+def test_nights_of_before_stored_outcomes_keep_their_counts(engine: Engine, folder: Path) -> None:
+    later = [path for path in (folder / "migrations").glob("*.sql") if path.stem >= "0033"]
+    texts = {path: path.read_text() for path in [*later, *(folder / "views").glob("*.sql"), folder / "grants.sql"]}
+    for path in texts:
+        path.unlink()
+    (folder / "grants.sql").write_text("select 1")
+    with database.transaction(engine) as connection:
+        connection.execute(text("drop schema braintumor cascade"))
+    migrations.migrate(engine)
+    with database.transaction(engine) as connection:
+        database.run_script(connection, _AS_OF_0032)
+    for path, sql in texts.items():
+        path.write_text(sql)
+    migrations.migrate(engine)
+    counts = """
+        select count_seen, count_known, count_rejected, count_ignored, count_deferred, count_unaccounted
+        from scoring_run_balance order by scoring_run_id"""
+    with database.transaction(engine) as connection:
+        assert connection.execute(text(counts)).all() == [(4, 0, 2, 1, 1, 0), (3, 1, 1, 0, 1, 0)]
+        connection.execute(text("update scan set state = 'rejected', scoring_run_id = 3 where state = 'pending'"))
+        connection.execute(text("insert into rejection select scan_id, 3, 'corrupt', 'x' from scan where scan_id > 3"))
+        assert connection.execute(text(counts)).all() == [(4, 0, 2, 1, 1, 0), (3, 1, 1, 0, 1, 0)]
+
+
+_AS_OF_0032 = """
+insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out) values ('s', 's3://b/', 1, 0, '[]');
+insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+                          library_versions, device, seconds)
+values ('r', 'vgg16', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
+insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
+    count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0);
+insert into scoring_run (run_key, scans_uri, model_version_id, engine, state, count_seen, planned_at)
+values
+    ('first', 's3://b/scans/', 1, 'e', 'balanced', 4, now()),
+    ('next', 's3://b/scans/', 1, 'e', 'balanced', 3, now());
+insert into scoring_run (run_key, kind, model_version_id, engine) values ('rescore', 'rescore', 1, 'e');
+insert into scan (state, scoring_run_id, size_byte, arrived_at)  -- the second was sent back and rejected again
+values ('rejected', 1, 1, now()), ('rejected', 2, 1, now()), ('ignored', 1, 1, now()), ('pending', 1, 1, now());
+insert into rejection (scan_id, scoring_run_id, reason, detail)
+values (1, 1, 'corrupt', 'x'), (2, 1, 'corrupt', 'x'), (2, 2, 'corrupt', 'x');
+insert into sighting (scoring_run_id, scan_id) values (1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 4);
+"""
+
+
 _AS_OF_0001 = """
 insert into snapshot values ('s', 's3://b/', 1, 0, '[]');
 insert into split_assignment values ('g', 'test');

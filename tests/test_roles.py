@@ -45,6 +45,7 @@ scan_location           siud   si      -        -         s         -        -
 scoring_run             siud   siu     s        s         s         -        -
 scoring_chunk           siud   siu     s        s         s         -        -
 sighting                siud   si      s        s         s         -        -
+scan_outcome            siud   si      s        s         s         -        -
 prediction              siud   si      s        s         s         -        -
 rejection               siud   si      s        s         s         -        -
 shadow_prediction       siud   si      s        s         s         -        -

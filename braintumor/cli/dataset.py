@@ -29,7 +29,7 @@ def dataset() -> None:
 @click.argument("prefix")
 def upload(folder: Path, prefix: str) -> None:
     """Copy the labelled images of FOLDER to the S3 PREFIX, by class. Kaggle's folder names are understood."""
-    from braintumor.dataset.folder import count_passed_over, labelled_files
+    from braintumor.dataset.folder import count_passed_over, labelled_files, other_image_types
     from braintumor.dataset.folder import upload as upload_files
     from braintumor.objectstore import ObjectStore, S3Uri
 
@@ -39,7 +39,9 @@ def upload(folder: Path, prefix: str) -> None:
         upload_files(ObjectStore.connect(settings_of("trainer")), files, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}")
     if others := count_passed_over(folder, files):
-        click.echo(f"{others} other files are no images and stayed behind", err=True)
+        click.echo(f"{others} other files are no images that are read, and stayed behind", err=True)
+        for name, count in sorted(other_image_types(folder, files).items()):
+            click.echo(f"of these {name}: {count}. Convert them to JPEG or PNG.", err=True)
 
 
 @dataset.command(epilog="Example: braintumor dataset snapshot")

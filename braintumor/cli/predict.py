@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,13 +11,22 @@ import click
 
 from braintumor.cli.show import as_json, print_json, print_table, unwritable
 from braintumor.connections import settings_of
+from braintumor.filenames import as_utf8, fitting, printable
 
 if TYPE_CHECKING:
     from braintumor.scoring.external import FileResult
 
 
+def _present(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Refuse names that do not exist. Anything else that cannot be read is rejected by itself, with a reason."""
+    for path in paths:
+        if not os.path.lexists(path):
+            raise click.BadParameter(f"File {str(path)!r} does not exist.", ctx=context, param=parameter)
+    return paths
+
+
 @click.command(epilog="Example: braintumor predict scan.jpg --model ./resnet50 --json")
-@click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), callback=_present)
 @click.option("--model", "folder", type=click.Path(path_type=Path), help="A model folder; without it, the champion.")
 @click.option(
     "--overlay",
@@ -28,26 +38,29 @@ if TYPE_CHECKING:
 def predict(files: tuple[Path, ...], folder: Path | None, overlays: Path | None, is_json: bool) -> None:
     """Say what FILES show, a row for each frame. For review, not for diagnosis.
 
-    Exit 0 when each got an answer or a reason.
+    Exit 0 when each got an answer or a reason, and with --overlay each answer its picture.
     """
     from braintumor.imaging.guard import decoders_closed_at_end, shared_guard
     from braintumor.scoring.external import predict_files
 
     if overlays is not None:
         _make(overlays)
-    results = []
+    results, faults = [], list[click.BadParameter]()
     with decoders_closed_at_end():
         shared_guard()  # its processes start while the model is loaded
         for result in predict_files(_model(folder), files):
-            drawn = None if overlays is None else _draw(result, overlays)
-            results.append(result.to_values() | ({} if drawn is None else {"overlay": str(drawn)}))
+            results.append(result.to_values() | ({} if overlays is None else _drawn(result, overlays, faults)))
     if is_json:
         print_json(results)
-        return
-    print_table(
-        ["file", "answer", "confidence", "out of distribution", "review reasons", "all"],
-        [_row(result) for result in results],
-    )
+    else:
+        _print_for_people(results, overlays)
+    if faults:
+        raise faults[0]
+
+
+def _print_for_people(results: list[dict[str, Any]], overlays: Path | None) -> None:
+    columns = ["file", "answer", "confidence", "out of distribution", "review reasons", "all"]
+    print_table(columns, [_row(result) for result in results])
     if overlays is not None:
         click.echo(f"activation maps in {overlays}", err=True)
     click.echo("For review, not for diagnosis.", err=True)
@@ -73,39 +86,42 @@ def _make(folder: Path) -> None:
         raise unwritable(folder, exc, option="--overlay") from exc
 
 
-def _draw(result: FileResult, folder: Path) -> Path | None:
-    """Write an answered file's picture; returns where, or ``None`` for a rejected file."""
+def _drawn(result: FileResult, folder: Path, faults: list[click.BadParameter]) -> dict[str, str]:
+    """Write an answered file's picture. A picture that cannot be written loses no answer, and is in ``faults``."""
     from braintumor.evaluation.overlay import overlay_png
     from braintumor.imaging.rejection import Rejection
 
     answer = result.result
     if isinstance(answer, Rejection) or result.frame is None:
-        return None
+        return {}
     caption = f"{answer.predicted_class}, confidence {answer.confidence:.3f}"
-    name = f"{result.path.name}-frame-{answer.frame_index}" if result.is_volume else result.path.name
-    return _write_new(folder, name, overlay_png(result.frame, answer.activation_map, caption=caption))
+    frame = f"-frame-{answer.frame_index}" if result.is_volume else ""
+    picture = overlay_png(result.frame, answer.activation_map, caption=caption)
+    try:
+        return {"overlay": as_utf8(_write_new(folder, printable(result.path.name), frame, picture))}
+    except OSError as exc:
+        faults.append(unwritable(folder, exc, option="--overlay"))
+        return {"overlay_error": exc.strerror or str(exc)}
 
 
-def _write_new(folder: Path, name: str, data: bytes) -> Path:
+def _write_new(folder: Path, name: str, frame: str, data: bytes) -> Path:
     """Write under the first name that is free: inputs of one name, and runs, never overwrite each other's pictures."""
-    names = chain([name], (f"{name}-{number}" for number in count(2)))
+    ends = chain([frame], (f"{frame}-{number}" for number in count(2)))
     while True:
-        path = folder / f"{next(names)}.overlay.png"
+        path = folder / fitting(folder, name, f"{next(ends)}.overlay.png")
         try:
             with path.open("xb") as stream:
                 stream.write(data)
         except FileExistsError:
             continue
-        except OSError as exc:
-            raise unwritable(path, exc, option="--overlay") from exc
         return path
 
 
 def _row(result: dict[str, Any]) -> list[str]:
     if "rejected" in result:
-        return [result["path"], f"rejected: {result['rejected']}", "", "", "", result["detail"]]
+        return [printable(result["path"]), f"rejected: {result['rejected']}", "", "", "", result["detail"]]
     every = "  ".join(f"{name} {value:.3f}" for name, value in result["probabilities"].items())
-    name = result["path"] + (f" frame {result['frame_index']}" if "frame_index" in result else "")
+    name = printable(result["path"]) + (f" frame {result['frame_index']}" if "frame_index" in result else "")
     score = result["out_of_distribution"]
     apart = "" if score is None else f"{score:.3g}"
     reasons = " ".join(result["review_reasons"])

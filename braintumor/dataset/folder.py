@@ -1,22 +1,22 @@
 """Labelled folders as people have them, and their way to S3.
 
-Known layouts: ``<class>/``, ``Data/<class>/`` and ``Training|Testing/<class>_tumor/``; ``labels.parse_class`` knows the
-names. In S3 every image lies under ``<prefix><class>/``, whatever its folder was called.
+Known layouts: ``<class>/``, ``Data/<class>/`` and ``Training|Testing/<class>_tumor/``. ``layout.place_of`` decides, and
+``labels.parse_class`` knows the names. In S3 every class folder has the class's own name.
 """
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
-from braintumor.dataset.image import LabelledImage, LeftOut, sorted_out, understand
+from braintumor.dataset.image import UNOPENED, LabelledImage, LeftOut, sorted_out, understand
+from braintumor.dataset.layout import BELOW_CLASS, is_image, is_litter, is_readable_image, other_image_type, place_of
 from braintumor.errors import DatasetError
-from braintumor.imaging.formats import Format, is_named_as_image
-from braintumor.imaging.sniff import sniff
+from braintumor.filenames import printable
 from braintumor.labels import CLASSES, TumorClass, parse_class
 from braintumor.objectstore import ObjectStore, S3Uri
 
@@ -37,38 +37,60 @@ def labelled_files(folder: Path) -> list[LabelledFile]:
     """Every image below ``folder`` with its class, in path order.
 
     Raises:
-        DatasetError: the folder is missing, holds images outside class folders, gives two of them one address in S3, or
-            lacks a class.
+        DatasetError: the folder is missing, holds images outside class folders or images that do not open, gives two
+            of them one address in S3, or lacks a class.
     """
-    files = [_labelled(path, folder) for path in image_paths(folder)]
+    paths = [path for path in _files(folder) if is_readable_image(path.name, _beginning(path))]
+    files = [_labelled(path, folder) for path in paths]
     _require_own_keys(files)
+    _require_readable(files)
     require_every_class(Counter(file.label for file in files), where=str(folder))
     return files
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """Every file below ``folder`` whose name or beginning is that of an image, in path order.
+    """Every file below ``folder`` that the check counts, in path order: images in class folders, and all files outside.
 
     Raises:
         DatasetError: the folder is missing.
     """
-    return [path for path in _files(folder) if is_named_as_image(path.name) or _begins_as_image(path)]
+    return [
+        path
+        for path in _files(folder)
+        if place_of(_inside(path, folder)).label is None or is_image(path.name, _beginning(path))
+    ]
 
 
 def count_passed_over(folder: Path, images: Sequence[LabelledFile]) -> int:
-    """How many files below ``folder`` are none of its ``images``."""
+    """How many files below ``folder`` are none of its ``images``. Litter does not count."""
     return len(_files(folder)) - len(images)
+
+
+def other_image_types(folder: Path, images: Sequence[LabelledFile]) -> Counter[str]:
+    """Count files by image type, such as HEIC, that this program does not read and that are none of ``images``."""
+    uploaded = {file.path for file in images}
+    types = (other_image_type(path.name) for path in _files(folder) if path not in uploaded)
+    return Counter(each for each in types if each is not None)
 
 
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder. Give a folder with one sub-folder per class.")
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    found = (path for path in folder.rglob("*") if path.is_file() or (path.is_symlink() and not path.exists()))
+    return sorted(path for path in found if not is_litter(_inside(path, folder)))
 
 
-def _begins_as_image(path: Path) -> bool:
-    with path.open("rb") as stream:
-        return sniff(stream.read(_BEGINNING)) in get_args(Format)
+def _inside(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).as_posix()
+
+
+def _beginning(path: Path) -> bytes:
+    """Read the first bytes. A file that does not open has none, and its name decides."""
+    try:
+        with path.open("rb") as stream:
+            return stream.read(_BEGINNING)
+    except OSError:
+        return b""
 
 
 def read_folder(folder: Path) -> tuple[list[LabelledImage], list[LeftOut]]:
@@ -88,18 +110,28 @@ def read_files(
         return sorted_out(threads.map(lambda path: _read(path, folder), paths), on_read)
 
 
-def _read(path: Path, folder: Path) -> LabelledImage | LeftOut:
-    inside = path.relative_to(folder)
-    named = inside.parent.name
-    return understand(path.read_bytes, folder=named, address=str(inside), around=inside.parts[:-2])
+def _read(path: Path, folder: Path) -> LabelledImage | LeftOut | None:
+    inside = _inside(path, folder)
+    place = place_of(inside)
+    try:
+        return understand(path.read_bytes, label=place.label, address=inside, around=place.folders)
+    except OSError as exc:
+        return LeftOut(image_uri=inside, reason=f"{UNOPENED}: {exc.strerror}")
 
 
 def _labelled(path: Path, folder: Path) -> LabelledFile:
-    if path.parent == folder:
-        raise DatasetError(f"{path} lies outside a class folder. Move it into the folder of its class.")
-    label = parse_class(path.parent.name)
-    source = path.relative_to(folder).parts[:-2]
-    return LabelledFile(path=path, label=label, key="/".join([label, *source, path.name]))
+    inside = path.relative_to(folder)
+    place = place_of(inside.as_posix())
+    if place.label is None:
+        if path.parent != folder:
+            parse_class(path.parent.name)  # raises an error that lists the names of classes
+        raise DatasetError(
+            f"{path} lies outside a class folder, or in folders of two classes. Move it into the folder of its class."
+        )
+    before = [name for name in place.folders if name.lower() not in BELOW_CLASS]
+    below = [name for name in place.folders if name.lower() in BELOW_CLASS]
+    key = printable("/".join([*before, place.label, *below, path.name]))
+    return LabelledFile(path=path, label=place.label, key=key)
 
 
 def _require_own_keys(files: Sequence[LabelledFile]) -> None:
@@ -109,6 +141,16 @@ def _require_own_keys(files: Sequence[LabelledFile]) -> None:
         raise DatasetError(
             f"{len(twice)} names are used twice in one class, such as {twice[0]}: in S3 the one would overwrite the "
             "other. Rename them, or upload the folders to prefixes of their own."
+        )
+
+
+def _require_readable(files: Sequence[LabelledFile]) -> None:
+    """Refuse files that do not open, before the first file is uploaded."""
+    closed = [file.path for file in files if not os.access(file.path, os.R_OK)]
+    if closed:
+        raise DatasetError(
+            f"{len(closed)} images cannot be opened, such as {printable(closed[0])}: broken links, or no right to read "
+            "them. Repair or remove them."
         )
 
 

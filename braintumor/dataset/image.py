@@ -10,13 +10,14 @@ from typing import Literal
 from braintumor.dataset.appearance import Appearance, appearance_of
 from braintumor.dataset.fingerprint import perceptual_hashes
 from braintumor.dataset.identified import PATIENT, STUDY
-from braintumor.errors import DatasetError, ObjectChangedError, ObjectMissingError, ObjectRefusedError
+from braintumor.dataset.layout import SPLIT_FOLDERS, is_image, place_of
+from braintumor.errors import ObjectChangedError, ObjectMissingError, ObjectRefusedError
 from braintumor.imaging.deidentify import pseudonym
 from braintumor.imaging.display import is_grey
 from braintumor.imaging.frames import Decoded, decode
 from braintumor.imaging.rejection import Rejection, RejectionReason
-from braintumor.labels import TumorClass, parse_class
-from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
+from braintumor.labels import CLASSES, TumorClass
+from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
 
 OUTSIDE = "not in a class folder"
 """Why a file was left out whose folder names no class."""
@@ -26,8 +27,10 @@ LOST: dict[type[Exception], str] = {
     ObjectRefusedError: "S3 refuses the object",
 }
 """Why one whose object S3 did not hand out."""
-
-_PARTS = {"train", "training", "test", "testing", "val", "valid", "validation"}
+UNUSABLE_KEY = "the object's key cannot be stored"
+"""Why one whose key Postgres cannot store."""
+UNOPENED = "the file cannot be opened"
+"""Why a local file that the operating system does not hand out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,18 +85,28 @@ class LeftOut:
     image_sha256: str = ""
 
 
-def read_image(store: ObjectStore, source: S3Uri, entry: ObjectEntry) -> LabelledImage | LeftOut:
-    """Read one object below ``source``, whose first folder names its class."""
-    uri = S3Uri(bucket=entry.bucket, key=entry.key)
-    folder, *inner = entry.key.removeprefix(source.key).split("/")
+def read_image(
+    store: ObjectStore, source: S3Uri, entry: ObjectEntry, *, anywhere: bool = False
+) -> LabelledImage | LeftOut | None:
+    """Read one object below ``source``, whose folder names its class. Litter and what is no image give ``None``.
+
+    With ``anywhere`` objects outside class folders are read too, under any class. An erasure asks only whose they are.
+    """
+    uri, stored = S3Uri(bucket=entry.bucket, key=entry.key), storable_key(entry.key)
+    place = place_of(entry.key.removeprefix(source.key))
+    if place.is_litter:
+        return None
+    if not is_usable_key(entry.key):
+        return LeftOut(image_uri=str(S3Uri(bucket=entry.bucket, key=stored)), reason=UNUSABLE_KEY)
+    label = CLASSES[0] if anywhere and place.label is None else place.label
     try:
-        return understand(lambda: store.read(uri, etag=entry.etag), folder=folder, address=str(uri), around=inner[:-1])
+        return understand(lambda: store.read(uri, etag=entry.etag), label=label, address=str(uri), around=place.folders)
     except tuple(LOST) as exc:
         return LeftOut(image_uri=str(uri), reason=LOST[type(exc)])
 
 
 def sorted_out(
-    items: Iterable[LabelledImage | LeftOut], on_read: Callable[[int], None] = lambda _: None
+    items: Iterable[LabelledImage | LeftOut | None], on_read: Callable[[int], None] = lambda _: None
 ) -> tuple[list[LabelledImage], list[LeftOut]]:
     """What decodes, and what does not; ``on_read`` is told of each as it comes."""
     images: list[LabelledImage] = []
@@ -101,28 +114,28 @@ def sorted_out(
     for item in items:
         if isinstance(item, LabelledImage):
             images.append(item)
-        else:
+        elif item is not None:
             left_out.append(item)
         on_read(1)
     return images, left_out
 
 
 def understand(
-    read: Callable[[], bytes], *, folder: str, address: str, around: Sequence[str]
-) -> LabelledImage | LeftOut:
-    """Make a labelled image of a file; nothing is read where its folder names no class.
+    read: Callable[[], bytes], *, label: TumorClass | None, address: str, around: Sequence[str]
+) -> LabelledImage | LeftOut | None:
+    """Make a labelled image of a file. A file without a class is not read. A file that is no image gives ``None``.
 
     Args:
         read: gives the file's bytes.
-        folder: that names the class.
+        label: the class that the file's folder names.
         address: where the file lies.
         around: the folders around it that name no class, such as ``Training``.
     """
-    try:
-        label = parse_class(folder)
-    except DatasetError:
+    if label is None:
         return LeftOut(image_uri=address, reason=OUTSIDE)
     data = read()
+    if not is_image(address.rpartition("/")[2], data[:1024]):
+        return None
     decoded = decode(data)
     digest = sha256(data).hexdigest()
     if isinstance(decoded, Rejection):
@@ -145,7 +158,7 @@ def understand(
 
 def _source(folders: Sequence[str]) -> str:
     """The part of a public set that an image came in. Any other folder may be named after a patient: it is not kept."""
-    return next((folder for folder in folders if folder.lower() in _PARTS), "-")
+    return next((folder for folder in folders if folder.lower() in SPLIT_FOLDERS), "-")
 
 
 def _attributes(decoded: Decoded) -> dict[str, str]:

@@ -14,6 +14,7 @@ from typing import Any
 from braintumor.dataset.grouping import Grouping, form_groups
 from braintumor.dataset.image import OUTSIDE, LabelledImage, LeftOut
 from braintumor.dataset.label_errors import LabelReview, review_labels
+from braintumor.dataset.layout import other_image_type
 from braintumor.dataset.quality_rules import Level, QualityCheck, QualityRules
 from braintumor.labels import CLASSES, TumorClass
 
@@ -64,7 +65,7 @@ class Quality:
 
     Attributes:
         rules_version: of the rule file.
-        findings: one for each check, in the order of the rule file.
+        findings: whether a class is missing, then one for each check, in the order of the rule file.
         images: that decode.
         left_out: files that do not decode or lie outside class folders.
         grouping: of the images by themselves, without any remembered split.
@@ -126,6 +127,7 @@ def assess(images: Iterable[LabelledImage], left_out: Iterable[LeftOut], rules: 
     return Quality(
         rules_version=rules.version,
         findings=(
+            _missing_class(read),
             _unreadable(read, not_read, rules.unreadable),
             _outside(read, not_read, rules.outside),
             _copies(read, rules.copies),
@@ -163,10 +165,27 @@ def unreadable(left_out: Iterable[LeftOut]) -> list[LeftOut]:
     return [item for item in left_out if item.reason != OUTSIDE]
 
 
+def _missing_class(images: Sequence[LabelledImage]) -> QualityFinding:
+    """Block data that lacks a class, whatever the rule file says, because no model can be trained on it."""
+    missing = [label.value for label, count in counts_by_class(images).items() if not count]
+    found = f"No images of {', '.join(missing)} are readable in class folders" if missing else "every class has images"
+    if len(missing) == len(CLASSES):
+        found = "No image has a class"
+    remedy = f" All four of {', '.join(CLASSES)} are needed. Put images into a folder of that name." if missing else ""
+    return QualityFinding(
+        code="missing_class",
+        level=Level.BLOCKING,
+        is_beyond=bool(missing),
+        reason=f"{found}.{remedy}",
+        count=len(missing),
+    )
+
+
 def _unreadable(images: Sequence[LabelledImage], left_out: Sequence[LeftOut], check: QualityCheck) -> QualityFinding:
     found = unreadable(left_out)
     reasons = _listed(item.reason.partition(":")[0] for item in found)
-    what = f"files in class folders cannot be read{reasons}"
+    types = _listed(kind for item in found if (kind := other_image_type(item.image_uri)))
+    what = f"files in class folders cannot be read{reasons}" + (f", of other image types{types}" if types else "")
     return _finding("unreadable", check, found, len(images) + len(found), what=what, remedy="Replace or remove them.")
 
 

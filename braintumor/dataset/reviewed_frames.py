@@ -152,7 +152,8 @@ def _read(store: ObjectStore, label: ReviewedLabel, stored: tuple[str, str]) -> 
         return LeftOut(image_uri=label.name, reason="its stored picture is gone", image_sha256=digest)
     if sha256(data).hexdigest() != digest:
         return LeftOut(image_uri=label.name, reason="its stored picture was overwritten", image_sha256=digest)
-    found = understand(lambda: data, folder=label.label, address=uri, around=())
+    found = understand(lambda: data, label=label.label, address=uri, around=())
+    assert found is not None  # because the address ends in .png
     if isinstance(found, LeftOut):
         return replace(found, image_uri=label.name)
     attributes = {**found.attributes, "source": "reviewed"}

@@ -181,9 +181,13 @@ def take_snapshot(
     return snapshot
 
 
-def read_images(store: ObjectStore, source: S3Uri) -> tuple[list[LabelledImage], list[LeftOut]]:
-    """Every labelled image under ``source`` that decodes, and what does not."""
-    return sorted_out(store.concurrently(lambda entry: read_image(store, source, entry), store.list(source)))
+def read_images(
+    store: ObjectStore, source: S3Uri, *, anywhere: bool = False
+) -> tuple[list[LabelledImage], list[LeftOut]]:
+    """Every labelled image under ``source`` that decodes, and what does not; ``anywhere`` as in ``read_image``."""
+    return sorted_out(
+        store.concurrently(lambda entry: read_image(store, source, entry, anywhere=anywhere), store.list(source))
+    )
 
 
 def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:

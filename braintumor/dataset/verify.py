@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from braintumor.dataset.layout import is_litter
 from braintumor.errors import DatasetError
 from braintumor.serving.artefact import sha256_of
 
@@ -67,12 +68,13 @@ def verify_folder(
         on_checked(1)
     listed = {entry.path for entry in manifest}
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    litter = set(filter(is_litter, there))
     return Verification(
         count_ok=len(found["ok"]),
         missing=tuple(found["missing"]),
         truncated=tuple(found["truncated"]),
         changed=tuple(found["changed"]),
-        unlisted=tuple(sorted(there - listed)),
+        unlisted=tuple(sorted(there - listed - litter)),
     )
 
 

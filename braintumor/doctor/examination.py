@@ -82,6 +82,7 @@ def _carried_out(check: Check, installation: Installation, silent: set[Server]) 
 def _checks(role: Role | None) -> Iterator[Check]:
     yield Check(name="settings", run=machine.settings)
     yield Check(name="pseudonym key", run=machine.pseudonym_key)
+    yield Check(name="S3 prefixes", run=store.prefixes_apart)
     for setting in store.prefixes(role):
         yield Check(name="S3 list", run=partial(store.lists, setting=setting), asks=(S3,))
     if "scans_uri" in store.prefixes(role):

@@ -43,6 +43,12 @@ def lists(installation: Installation, setting: str) -> Iterator[Finding]:
         yield note("S3 list", f"{name} is a folder, not in S3")
 
 
+def prefixes_apart(installation: Installation) -> Iterator[Finding]:
+    """Scans do not overlap the dataset, the models or the weights."""
+    ScanPrefixes.parse(installation.settings.require("scans_uri")).require_apart(installation.settings)
+    yield ok("S3 prefixes", "scans are apart from the dataset, the models and the weights")
+
+
 def reads_a_scan(installation: Installation) -> Iterator[Finding]:
     """One byte of one scan of each prefix can be read: a policy may let list and not read."""
     for prefix in _addresses(installation, "scans_uri"):

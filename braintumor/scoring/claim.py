@@ -288,8 +288,15 @@ def settle(
             ["scan_id", "scoring_run_id", "reason", "detail"],
             ((r.scan_id, held.run.scoring_run_id, r.rejection.reason, r.rejection.detail) for r in rejected),
         )
+        _store_outcomes(connection, held, {"scored": scored, "rejected": rejected, "superseded": superseded})
         if stage_seconds is not None:
             _close(connection, held, stage_seconds)
+
+
+def _store_outcomes(connection: Connection, held: Claim, settled: Mapping[str, Sequence[Outcome]]) -> None:
+    """Store what this run did with each scan, because a later run or a requeue changes the scan's state."""
+    rows = ((held.run.scoring_run_id, each.scan_id, name) for name, group in settled.items() for each in group)
+    copy_rows(connection, "scan_outcome", ["scoring_run_id", "scan_id", "outcome"], rows)
 
 
 def _close(connection: Connection, held: Claim, stage_seconds: Mapping[str, float]) -> None:

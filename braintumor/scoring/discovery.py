@@ -8,21 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import islice
+from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import copy_rows, take_turns, transaction
+from braintumor.dataset.layout import is_litter
 from braintumor.imaging.rejection import RejectionReason
-from braintumor.objectstore import ObjectEntry, ObjectStore
+from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
 from braintumor.scoring.claim import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
 _BATCH = 5_000
 """Rows in memory at a time."""
 
-_NOT_SCANS = {".ds_store", "thumbs.db", "desktop.ini", "dicomdir"}
-"""Names that programs leave in folders: ignored by rule, not rejected."""
+_COLUMNS = ("bucket", "key", "etag", "size_byte", "arrived_at", "is_ignored", "has_usable_key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Discovery:
         count_changed: to be settled, at a key that it had seen with another etag.
         count_unsupported: not seen before and no scans by rule: ignored.
         count_retried: of earlier runs and to be settled again: pending, sent back, refused, or superseded and back.
+        count_unusable_key: objects that are ignored because Postgres cannot store their key.
     """
 
     count_seen: int
@@ -42,11 +44,14 @@ class Discovery:
     count_changed: int
     count_unsupported: int
     count_retried: int
+    count_unusable_key: int = 0
 
     def __str__(self) -> str:
+        unusable = self.count_unusable_key
         return (
             f"{self.count_seen} objects seen: {self.count_new} new, {self.count_changed} changed, "
             f"{self.count_unsupported} ignored, {self.count_retried} retried"
+            + (f"; {unusable} set aside because Postgres cannot store their keys: rename them" if unusable else "")
         )
 
 
@@ -63,7 +68,8 @@ def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
         stored = _stored(connection, run)
         if stored is not None:
             return stored
-        count_seen = _copy_listing(connection, chain.from_iterable(store.list(prefix) for prefix in run.scans))
+        _keep_state_before(connection)
+        count_seen = _copy_listing(connection, (_listed(prefix, e) for prefix in run.scans for e in store.list(prefix)))
         take_turns(connection, "discovery")  # one run at a time enters
         stored = _stored(connection, run)
         if stored is not None:  # by another attempt at this run, meanwhile
@@ -78,33 +84,48 @@ def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
         return discovery
 
 
-def is_ignored(key: str) -> bool:
-    """Folder markers and the litter of file managers are no scans."""
-    return key.endswith("/") or key.rpartition("/")[2].lower() in _NOT_SCANS
+def _keep_state_before(connection: Connection) -> None:
+    """Keep the state at the start of the listing: what waits, and which runs have stored a listing."""
+    connection.execute(
+        text("""
+        create temporary table waiting_before on commit drop as select scan_id from scan where state = 'pending';
+        create temporary table listed_before on commit drop as
+        select scoring_run_id from scoring_run where listed_at is not null""")
+    )
 
 
-def _copy_listing(connection: Connection, entries: Iterator[ObjectEntry]) -> int:
+def _listed(prefix: S3Uri, entry: ObjectEntry) -> tuple[object, ...]:
+    """Return the listing's row of an object, with the columns ``_COLUMNS``."""
+    has_usable_key = is_usable_key(entry.key)
+    return (
+        entry.bucket,
+        storable_key(entry.key),
+        entry.etag,
+        entry.size,
+        entry.modified_at.isoformat(),
+        not has_usable_key or is_litter(entry.key.removeprefix(prefix.key)),
+        has_usable_key,
+    )
+
+
+def _copy_listing(connection: Connection, entries: Iterator[tuple[object, ...]]) -> int:
     """Stream the listing into its temporary table; returns how many objects the lister saw."""
     connection.execute(
         text("""
         create temporary table listing (
             position bigint generated always as identity,
-            bucket text, key text, etag text, size_byte bigint, arrived_at timestamptz, is_ignored boolean
+            bucket text, key text, etag text, size_byte bigint, arrived_at timestamptz, is_ignored boolean,
+            has_usable_key boolean
         ) on commit drop""")
     )
     count = 0
     for batch in _fetched_ahead(entries):
-        copy_rows(
-            connection,
-            "listing",
-            ["bucket", "key", "etag", "size_byte", "arrived_at", "is_ignored"],
-            ((e.bucket, e.key, e.etag, e.size, e.modified_at.isoformat(), is_ignored(e.key)) for e in batch),
-        )
+        copy_rows(connection, "listing", _COLUMNS, batch)
         count += len(batch)
     return count
 
 
-def _fetched_ahead(entries: Iterator[ObjectEntry]) -> Iterator[list[ObjectEntry]]:
+def _fetched_ahead(entries: Iterator[Any]) -> Iterator[list[Any]]:
     """The listing in batches, of which the next is fetched while one is stored."""
     with ThreadPoolExecutor(1) as ahead:
         coming = ahead.submit(lambda: list(islice(entries, _BATCH)))
@@ -135,7 +156,7 @@ def _find_in_ledger(connection: Connection) -> None:
             known_id is null and exists (
                 select from scan_location as earlier
                 where earlier.bucket = joined.bucket and earlier.key = joined.key) as is_changed,
-            bucket, key, etag, size_byte, arrived_at, is_ignored
+            bucket, key, etag, size_byte, arrived_at, is_ignored, has_usable_key
         from (
             select listing.*, scan_location.scan_id as known_id
             from listing
@@ -164,6 +185,12 @@ def _enter_new(connection: Connection, run: ScoringRun) -> None:
         insert into scan_location (scan_id, bucket, key, etag)
         select scan_id, bucket, key, etag from seen where is_fresh""")
     )
+    connection.execute(
+        text("""
+        insert into scan_outcome (scoring_run_id, scan_id, outcome)
+        select :run, scan_id, 'ignored' from seen where is_fresh and is_ignored"""),
+        {"run": run.scoring_run_id},
+    )
 
 
 def _reopen(connection: Connection, run: ScoringRun) -> None:
@@ -185,7 +212,10 @@ def _reopen(connection: Connection, run: ScoringRun) -> None:
 
 
 def _close_vanished(connection: Connection, run: ScoringRun) -> None:
-    """Scans that still wait but whose object lies there no more; one that a worker is at right now is left to it."""
+    """Close scans that wait for an object that is gone. A scan that a worker is at right now is left to the worker.
+
+    A scan that another run saw since this listing started is left alone, because that run knows more.
+    """
     connection.execute(
         text(f"""
         update scan
@@ -193,7 +223,12 @@ def _close_vanished(connection: Connection, run: ScoringRun) -> None:
         from scan_location
         where scan_location.scan_id = scan.scan_id
           and scan.state = 'pending'
-          and scan.discovered_at < now()  -- not entered by another run while this one was listing
+          and scan.scan_id in (select scan_id from waiting_before)
+          and not exists (
+            select from scoring_run as newer
+            join sighting on sighting.scoring_run_id = newer.scoring_run_id and sighting.scan_id = scan.scan_id
+            where newer.listed_at is not null
+              and newer.scoring_run_id not in (select scoring_run_id from listed_before))
           and exists (
             select from unnest(cast(:buckets as text[]), cast(:prefixes as text[])) as listed (bucket, prefix)
             where scan_location.bucket = listed.bucket and starts_with(scan_location.key, listed.prefix))
@@ -211,7 +246,12 @@ def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
     """Store what was seen and is planned, before any work: the count of the lister, each scan, and the kinds."""
     values = {"run": run.scoring_run_id, "seen": count_seen}
     connection.execute(
-        text("insert into sighting (scoring_run_id, scan_id) select :run, scan_id from seen"),
+        text("""
+        insert into sighting (scoring_run_id, scan_id, is_known)
+        select
+            :run, scan_id,
+            not is_fresh and scan_id not in (select pending.scan_id from scan as pending where state = 'pending')
+        from seen"""),
         values,
     )
     connection.execute(
@@ -220,7 +260,8 @@ def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
             select
                 count(*) filter (where is_fresh and not is_ignored and not is_changed) as count_new,
                 count(*) filter (where is_fresh and not is_ignored and is_changed) as count_changed,
-                count(*) filter (where is_fresh and is_ignored) as count_unsupported
+                count(*) filter (where is_fresh and is_ignored) as count_unsupported,
+                count(*) filter (where not has_usable_key) as count_unusable_key
             from seen
         ),
         again as (
@@ -232,7 +273,8 @@ def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
         update scoring_run
         set count_seen = :seen, listed_at = now(),
             count_new = kind.count_new, count_changed = kind.count_changed,
-            count_unsupported = kind.count_unsupported, count_retried = again.count_retried
+            count_unsupported = kind.count_unsupported, count_unusable_key = kind.count_unusable_key,
+            count_retried = again.count_retried
         from kind, again
         where scoring_run_id = :run"""),
         values,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from braintumor.filenames import as_utf8
+from braintumor.imaging.frames import Limits
 from braintumor.imaging.guard import shared_guard
-from braintumor.imaging.rejection import Rejection
+from braintumor.imaging.rejection import Rejection, RejectionReason
 from braintumor.labels import CLASSES
 from braintumor.serving.answer import Answer, answers, of_scan
 from braintumor.serving.engine import LoadedModel
@@ -33,9 +36,13 @@ class FileResult:
     def to_values(self) -> dict[str, Any]:
         """Plain values, as ``braintumor predict --json`` prints them."""
         if isinstance(self.result, Rejection):
-            return {"path": str(self.path), "rejected": self.result.reason.value, "detail": self.result.detail}
+            return {
+                "path": as_utf8(self.path),
+                "rejected": self.result.reason.value,
+                "detail": self.result.detail,
+            }
         return {
-            "path": str(self.path),
+            "path": as_utf8(self.path),
             "predicted_class": self.result.predicted_class.value,
             "confidence": self.result.confidence,
             "probabilities": dict(zip((c.value for c in CLASSES), self.result.probabilities, strict=True)),
@@ -54,7 +61,8 @@ def predict_files(model: LoadedModel, paths: Iterable[Path]) -> Iterator[FileRes
 
 def _predict(model: LoadedModel, path: Path) -> Iterator[FileResult]:
     name = model.manifest.name
-    read = shared_guard().read(path.read_bytes(), size=model.manifest.image_size)
+    data = _bytes_of(path)
+    read = data if isinstance(data, Rejection) else shared_guard().read(data, size=model.manifest.image_size)
     if isinstance(read, Rejection):
         yield FileResult(path=path, model_name=name, result=read)
         return
@@ -62,3 +70,26 @@ def _predict(model: LoadedModel, path: Path) -> Iterator[FileResult]:
     found = of_scan(answers(model.predict(scan.pixels), model.manifest), scan)
     for frame, answer in zip(scan.pixels, found, strict=True):
         yield FileResult(path=path, model_name=name, result=answer, is_volume=scan.is_volume, frame=frame)
+
+
+def _bytes_of(path: Path) -> bytes | Rejection:
+    """Read a regular file. Another kind is never opened, because a pipe that nobody writes to blocks the reader."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a special file")
+            return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=f"{kind}; only regular files are read")
+        with path.open("rb") as stream:
+            return stream.read(Limits().max_bytes + 1)
+    except OSError as exc:
+        detail = f"the file cannot be opened: {exc.strerror}"
+        return Rejection(reason=RejectionReason.ACCESS_DENIED, detail=detail)
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)

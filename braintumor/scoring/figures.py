@@ -133,7 +133,8 @@ _PLANNED = """
     from scoring_run
     cross join lateral (
         values (1, 'new', count_new), (2, 'changed', count_changed), (3, 'ignored', count_unsupported),
-               (4, 'retried', count_retried)) as kind (place, name, amount)
+               (4, 'retried', count_retried),
+               (5, 'set aside for their keys', nullif(count_unusable_key, 0))) as kind (place, name, amount)
     where scoring_run_id = :run and kind.amount is not null
     order by place"""
 

@@ -26,7 +26,7 @@ from braintumor.scoring.morning import Sheet, make_sheet, sheet_page, to_markdow
 from braintumor.scoring.morning_rules import MorningRules
 from braintumor.scoring.plan import CHUNK_SIZE, plan
 from braintumor.scoring.prefixes import ScanPrefixes
-from braintumor.scoring.reconcile import Balance, count_balance, reconcile
+from braintumor.scoring.reconcile import Balance, count_balance, reconcile, store_open_outcomes
 from braintumor.scoring.run import ScoringRun, load_run, open_run
 from braintumor.scoring.worker import score_chunk
 from braintumor.serving.engine import LoadedModel
@@ -85,6 +85,7 @@ class Night:
         Without ``scans_uri`` or ``second_model`` the settings' own count.
         """
         scans = ScanPrefixes.parse(scans_uri or self.settings.require("scans_uri"))
+        scans.require_apart(self.settings)
         run = open_run(
             self.engine,
             run_key=run_key,
@@ -149,6 +150,7 @@ class Night:
         """
         run = load_run(self.engine, scoring_run_id)
         rules = MorningRules.load(self.settings.morning_rules)
+        store_open_outcomes(self.engine, run)
         balance = count_balance(self.engine, run)  # a run without a listing has no sheet
         refusal: ScoringRunError | None = None
         with bound(scoring_run_id=scoring_run_id):

@@ -14,6 +14,8 @@ from typing import Self
 
 from braintumor.errors import ConfigurationError
 from braintumor.objectstore import S3Uri
+from braintumor.settings import Settings
+from braintumor.variables import PREFIX
 
 _BETWEEN = re.compile(r",\s*(?=s3://)")
 """A comma that no address follows belongs to a key."""
@@ -40,6 +42,24 @@ class ScanPrefixes:
                     "them out."
                 )
         return cls(uris=uris)
+
+    def require_apart(self, settings: Settings) -> None:
+        """Check that no prefix of scans overlaps the prefix of the dataset, the models or the weights.
+
+        Raises:
+            ConfigurationError: training data or model files would be read as scans, or scans as training data.
+        """
+        for name in ("dataset_uri", "models_uri", "weights_uri"):
+            value = getattr(settings, name)
+            if value is None or not S3Uri.is_meant_by(value):
+                continue
+            other = S3Uri.parse_prefix(value)
+            for uri in self.uris:
+                if str(uri).startswith(str(other)) or str(other).startswith(str(uri)):
+                    raise ConfigurationError(
+                        f"The scans prefix {uri} overlaps {PREFIX}{name.upper()} ({other}), so one object would be "
+                        "both. Neither may contain the other. Give one of them a prefix or bucket of its own."
+                    )
 
     def __iter__(self) -> Iterator[S3Uri]:
         return iter(self.uris)

@@ -65,6 +65,21 @@ def reconcile(engine: Engine, run: ScoringRun, balance: Balance) -> None:
         )
 
 
+def store_open_outcomes(engine: Engine, run: ScoringRun) -> None:
+    """Store which scans the run left to a later run, or found settled by another one, so that both counts stay."""
+    with transaction(engine) as connection:
+        connection.execute(
+            text("""
+            insert into scan_outcome (scoring_run_id, scan_id, outcome)
+            select scoring_run_id, scan_id, outcome
+            from sighting_outcome
+            join sighting using (scoring_run_id, scan_id)
+            where scoring_run_id = :run and is_known is false and outcome in ('deferred', 'known')
+            on conflict do nothing"""),
+            {"run": run.scoring_run_id},
+        )
+
+
 def count_balance(engine: Engine, run: ScoringRun) -> Balance:
     """Count a run's balance from the rows, as they are now.
 

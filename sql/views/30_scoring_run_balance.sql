@@ -1,4 +1,5 @@
 -- sighting_outcome: one row per object that a night saw. Example: which scans did last night leave unaccounted?
+-- scan_outcome has what the night itself settled or left. The rows of predictions and rejections must still confirm it.
 -- A scored scan has every frame's answer of its night, and of each rescore that answered it.
 create view sighting_outcome as
 with evidence as (
@@ -6,9 +7,18 @@ with evidence as (
         sighting.scoring_run_id,
         sighting.scan_id,
         scan.state,
-        scan.scoring_run_id = sighting.scoring_run_id as is_of_this_run,
-        scan.chunk_number is not null as is_planned,
-        scoring_run.planned_at is not null as is_run_planned,
+        coalesce(scan_outcome.outcome, case
+            when scan.state = 'pending' and scan.scoring_run_id = sighting.scoring_run_id
+                and scan.chunk_number is not null then 'unaccounted'
+            when sighting.is_known or scoring_run.state = 'balanced' then 'known'
+            when scan.state = 'pending' and scoring_run.planned_at is null then 'unaccounted'
+            when scan.state = 'pending' then 'deferred'
+            else 'known'
+        end) as outcome,
+        exists (
+            select from rejection
+            where rejection.scan_id = scan.scan_id and rejection.scoring_run_id = sighting.scoring_run_id
+        ) as has_own_rejection,
         exists (select from rejection where rejection.scan_id = scan.scan_id) as has_rejection,
         (select count(*) from prediction where prediction.scan_id = scan.scan_id)
             = scan.count_frame * (1 + (
@@ -17,18 +27,18 @@ with evidence as (
     from sighting
     join scoring_run using (scoring_run_id)
     join scan using (scan_id)
+    left join scan_outcome
+        on scan_outcome.scoring_run_id = sighting.scoring_run_id and scan_outcome.scan_id = sighting.scan_id
 )
 select
     scoring_run_id,
     scan_id,
     case
-        when state = 'pending' and not is_run_planned then 'unaccounted'
-        when state = 'pending' and is_of_this_run and is_planned then 'unaccounted'
-        when state = 'pending' then 'deferred'
-        when state = 'scored' and has_every_frame is not true then 'unaccounted'
-        when state = 'rejected' and not has_rejection then 'unaccounted'
-        when is_of_this_run then state::text
-        else 'known'
+        when outcome = 'scored' and (state <> 'scored' or has_every_frame is not true) then 'unaccounted'
+        when outcome = 'rejected' and not has_own_rejection then 'unaccounted'
+        when outcome = 'known' and state = 'scored' and has_every_frame is not true then 'unaccounted'
+        when outcome = 'known' and state = 'rejected' and not has_rejection then 'unaccounted'
+        else outcome
     end as outcome
 from evidence;
 

@@ -96,7 +96,7 @@ def test_files_outside_class_folders_are_counted(folder: Path) -> None:
     (folder / "cats" / "tom.png").write_bytes(b"x")
     (folder / "readme.txt").write_text("no image")
     quality = judged(folder)
-    assert finding(quality, "outside").is_beyond and finding(quality, "outside").count == 1
+    assert finding(quality, "outside").is_beyond and finding(quality, "outside").count == 2
     assert quality.blocking == [] and finding(quality, "unreadable").count == 0
 
 
@@ -140,7 +140,8 @@ def test_a_rule_file_makes_a_check_stricter_or_silences_it(folder: Path) -> None
 
 def test_no_images_at_all_are_no_crash(tmp_path: Path) -> None:
     quality = judged(tmp_path)
-    assert quality.blocking == [] and finding(quality, "label_errors").reason.startswith("not looked for")
+    assert [item.code for item in quality.blocking] == ["missing_class"]
+    assert finding(quality, "label_errors").reason.startswith("not looked for")
     assert "Data quality" in page(quality)
 
 

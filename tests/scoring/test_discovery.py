@@ -53,6 +53,42 @@ class TestPrefixes:
         assert rows(settings, "select * from scoring_run") == []
 
 
+class TestPrefixesOfOtherThings:
+    SETTINGS = Settings(
+        dataset_uri="s3://ward/dataset/", models_uri="s3://models/all/", weights_uri="s3://ward/mirror/weights"
+    )
+
+    @pytest.mark.parametrize(
+        ("scans", "name"),
+        [
+            ("s3://ward/", "BRAINTUMOR_DATASET_URI"),
+            ("s3://ward/dataset/", "BRAINTUMOR_DATASET_URI"),
+            ("s3://ward/dataset/new/", "BRAINTUMOR_DATASET_URI"),
+            ("s3://ward/scans/,s3://models/", "BRAINTUMOR_MODELS_URI"),
+            ("s3://models/all/runs/", "BRAINTUMOR_MODELS_URI"),
+            ("s3://ward/mirror/", "BRAINTUMOR_WEIGHTS_URI"),
+        ],
+    )
+    def test_are_refused_as_a_part_or_as_a_whole(self, scans: str, name: str) -> None:
+        with pytest.raises(ConfigurationError, match=rf"overlaps {name} .*prefix or bucket of its own"):
+            ScanPrefixes.parse(scans).require_apart(self.SETTINGS)
+
+    @pytest.mark.parametrize("scans", ["s3://ward/scans/", "s3://ward/dataset_new/", "s3://other/", "s3://models/al/"])
+    def test_next_to_them_are_allowed(self, scans: str) -> None:
+        ScanPrefixes.parse(scans).require_apart(self.SETTINGS)
+
+    def test_a_folder_of_weights_overlaps_nothing(self) -> None:
+        ScanPrefixes.parse("s3://ward/").require_apart(Settings(weights_uri="/mirror/weights"))
+
+    @pytest.mark.parametrize("scans", ["s3://braintumor/", "s3://braintumor/dataset/", "s3://braintumor/models/runs/"])
+    def test_open_no_run_and_read_nothing(self, settings: Settings, scans: str) -> None:
+        with pytest.raises(ConfigurationError, match="overlaps BRAINTUMOR_"):
+            score_night(settings, run_key="night", scans_uri=scans)
+        with pytest.raises(ConfigurationError, match="overlaps BRAINTUMOR_"):
+            score_night(replace(settings, scans_uri=scans), run_key="night")
+        assert rows(settings, "select * from scoring_run") == []
+
+
 @pytest.fixture
 def two(settings: Settings) -> Settings:
     """The same world, its scans under a folder of one bucket and in the whole of another."""

@@ -123,8 +123,10 @@ def test_requeued_scans_are_settled_by_the_next_night_once(settings: Settings, p
     assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests", since=tomorrow) == 0
     assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests") == 1
     assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests") == 0
-    assert rows(settings, "select count_deferred, count_unaccounted from scoring_run_balance") == [(1, 0)]
+    counts = "select count_rejected, count_deferred, count_unaccounted from scoring_run_balance where run_key = 'first'"
+    assert rows(settings, counts) == [(2, 0, 0)], "the night of before keeps its counts"
     balance = score_night(settings, run_key="second")
     assert (balance.count_rejected, balance.count_known) == (1, 1)
+    assert rows(settings, counts) == [(2, 0, 0)]
     assert rows(settings, "select actor, reason from scan_requeue") == [("tests", "unsupported_format")]
     assert rows(settings, "select count(*) from rejection") == [(3,)]

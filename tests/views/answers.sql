@@ -52,7 +52,8 @@ from (values
 ) as made (number, state, run, frames, format, pixels, study, patient, audit)
 join scoring_run on scoring_run_id = run
 order by number;
-insert into sighting select scoring_run_id, scan_id from scan;
+insert into sighting select scoring_run_id, scan_id, false from scan;
+insert into scan_outcome select scoring_run_id, scan_id, state::text from scan;
 insert into rejection (scan_id, scoring_run_id, reason, detail, rejected_at)
 select 11, 3, 'no_pixel_data', 'none', monday - interval '5 days' from clock;
 insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, settled_at)
