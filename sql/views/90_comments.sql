@@ -111,7 +111,6 @@ begin
             ('is_adjudicated', 'The finding is that of an adjudication.'),
             ('is_champion', 'Whether it is, or for a rescore was, the champion.'),
             ('is_override', 'Whether it was promoted over the gate''s head.'),
-            ('is_standing', 'Whether these are the answers that stand.'),
             ('is_withdrawn', 'Whether it is withdrawn now.'),
             ('last_reviewed_at', 'When the last of them answered.'),
             ('max_tumor_frame_index', 'The frame with max_tumor_probability.'),
