@@ -22,7 +22,7 @@ grant usage on schema braintumor to
     braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
     braintumor_eraser;
 
--- Views hold no object key, so all who work here read all of them, and call the functions beside them.
+-- Views hold no object key, so all who work here read all of them.
 do $$
 declare
     readers  constant text :=
@@ -32,15 +32,18 @@ begin
     for name in select viewname from pg_views where schemaname = 'braintumor' loop
         execute format('grant select on braintumor.%I to %s', name, readers);
     end loop;
-    -- A function runs as who calls it, even within a view: one that reads tables must be security definer.
-    for name in
-        select oid::regprocedure from pg_proc
-        where pronamespace = 'braintumor'::regnamespace and prokind = 'f' and prorettype <> 'trigger'::regtype
-          and proname not in ('erase_subject', 'reviewed_location')  -- these are for one role each
-    loop
-        execute format('grant execute on function %s to %s', name, readers);
-    end loop;
 end $$;
+
+-- Functions are granted by name, so that a new one is for the owner alone until a line here names it. Postgres gives every new
+-- function to public, which the first statement ends. A view calls its functions with the reader's rights, so readers need them.
+alter default privileges revoke execute on functions from public;
+grant execute on function
+    braintumor.wilson_low(bigint, bigint), braintumor.wilson_high(bigint, bigint),
+    braintumor.stability_index(jsonb, jsonb), braintumor.confidence_bin(double precision),
+    braintumor.snapshot_difference(text, text), braintumor.champion_at(timestamptz),
+    braintumor.worklist_page(integer, date, text, text, text), braintumor.reviewed_label(integer, text[], boolean)
+    to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst;
+grant execute on function braintumor.mark_shared_pictures(bigint) to braintumor_scorer;
 
 -- How models were made and what became of them: read by whoever scores, trains, promotes or shows pages.
 grant select on
