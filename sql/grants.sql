@@ -1,20 +1,34 @@
--- What each role may do in the schema braintumor: everything is taken away and given anew after each migration, because
--- views are made anew. tests/test_roles.py holds the same as a matrix, cell by cell.
+-- What each role may do in the schema braintumor: `braintumor migrate` takes everything away and gives it again each
+-- time. Other logins keep what they were given. tests/test_roles.py holds the same as a matrix, cell by cell.
 --
 -- Nobody is given truncate, not even the owner. Tables whose rows machines write once (prediction, rejection, sighting and
 -- others) are append-only by having no grant of update or delete; ledgers of what people decide have triggers as well, which
 -- refuse the owner too.
 
-revoke all on all tables in schema braintumor from
-    public, braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
-    braintumor_eraser;
-revoke all on all sequences in schema braintumor from
-    public, braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
-    braintumor_eraser;
-revoke all on all functions in schema braintumor from
-    public, braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
-    braintumor_eraser;
-revoke truncate on all tables in schema braintumor from current_user;
+do $$
+declare
+    roles      constant text :=
+        'public, braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst, '
+        'braintumor_eraser';
+    statement  text;
+begin
+    for statement in
+        select format('revoke all on %s from %s', oid::regclass, roles)
+        from pg_class
+        where relnamespace = 'braintumor'::regnamespace and relkind in ('r', 'v', 'm', 'p', 'f', 'S')
+          and relowner = current_user::regrole
+        union all
+        select format('revoke all on function %s from %s', oid::regprocedure, roles)
+        from pg_proc
+        where pronamespace = 'braintumor'::regnamespace and proowner = current_user::regrole
+        union all
+        select format('revoke truncate on %s from current_user', oid::regclass)
+        from pg_class
+        where relnamespace = 'braintumor'::regnamespace and relkind in ('r', 'v') and relowner = current_user::regrole
+    loop
+        execute statement;
+    end loop;
+end $$;
 revoke all on schema braintumor from
     public, braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
     braintumor_eraser;
@@ -22,14 +36,19 @@ grant usage on schema braintumor to
     braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
     braintumor_eraser;
 
--- Views hold no object key, so all who work here read all of them.
+-- Views of ours hold no object key, so all who work here read all of them.
 do $$
 declare
     readers  constant text :=
         'braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst';
     name     text;
 begin
-    for name in select viewname from pg_views where schemaname = 'braintumor' loop
+    for name in
+        select relname
+        from pg_class
+        join view_definition on object_name = 'view ' || relname
+        where relkind = 'v' and relnamespace = 'braintumor'::regnamespace
+    loop
         execute format('grant select on braintumor.%I to %s', name, readers);
     end loop;
 end $$;

@@ -23,6 +23,7 @@ COLUMNS = ("owner", "scorer", "trainer", "promoter", "reviewer", "analyst", "era
 MATRIX = """
                         owner  scorer  trainer  promoter  reviewer  analyst  eraser
 migration               siud   s       s        s         s         -        -
+view_definition         siud   -       -        -         -         -        -
 snapshot                siud   s       siu      s         s         -        -
 snapshot_image          siud   -       siu      s         -         -        -
 split_assignment        siud   -       si       -         -         -        -
