@@ -107,7 +107,10 @@ def test_a_second_migration_takes_no_strong_lock_and_changes_nothing(empty_setti
     assert rows(empty_settings, OIDS) == before
 
 
-def test_a_second_migration_does_not_wait_for_a_reader(empty_settings: Settings, engine: Engine) -> None:
+def test_a_second_migration_does_not_wait_for_a_reader(
+    empty_settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrations, "LOCK_SECONDS", 60)
     with closing(psycopg2.connect(empty_settings.require("database_url"))) as reader, reader.cursor() as cursor:
         cursor.execute("set search_path = braintumor")
         for name, _ in rows(empty_settings, OIDS):
@@ -304,7 +307,7 @@ def test_while_migrate_waits_for_an_idle_reader_other_readers_go_on(
             slowest = max(slowest, time.monotonic() - start)
             time.sleep(0.05)
         migrating.join()
-        assert 0.2 < slowest < 2.5, "a reader waits for one try and not for the idle reader"
+        assert 0.2 < slowest < 4, "a reader waits for one try and not for the idle reader"
         assert len(failures) == 1 and f"pid {pid} of login braintumor" in str(failures[0])
         assert "during 3 tries, so nothing was changed" in str(failures[0])
     assert migrations.migrate(engine) == []
