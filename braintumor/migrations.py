@@ -81,17 +81,22 @@ def migrate(
 
     Where the roles are there, or the login may make them, everything is owned by the role that owns, and granted.
     ``drop_dependents`` allows to drop objects of others that depend on a view which has to be dropped. ``say`` gets one
-    line for each of these objects.
+    line for each of these objects, and for each login whose sessions have no limits.
 
     Raises:
         MigrationError: objects of others are in the way, or other sessions do not release their locks.
     """
     for _ in range(TRIES):
+        told: list[str] = []
         try:
             with transaction(engine) as connection, _busy_told_apart():
-                return _migrate_once(connection, drop_dependents, say)
+                applied = _migrate_once(connection, drop_dependents, told)
         except _BusyError:
             sleep(PAUSE_SECONDS)
+            continue
+        for words in told:
+            say(words)
+        return applied
     raise MigrationError(
         f"Other sessions kept their locks during {TRIES} tries, so nothing was changed. "
         f"Sessions that hold locks in the schema now: {_holders(engine) or 'none'}. "
@@ -99,11 +104,10 @@ def migrate(
     )
 
 
-def _migrate_once(connection: Connection, drop_dependents: bool, say: Callable[[str], object]) -> list[Migration]:
+def _migrate_once(connection: Connection, drop_dependents: bool, told: list[str]) -> list[Migration]:
     connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     connection.execute(text(f"set local lock_timeout = '{LOCK_SECONDS}s'"))
-    for unlimited in roles.limit_sessions(connection):
-        say(unlimited)
+    told += roles.limit_sessions(connection)
     with_roles = roles.prepare(connection)
     if not with_roles:
         connection.execute(text(f"create schema if not exists {SCHEMA}"))
@@ -120,8 +124,7 @@ def _migrate_once(connection: Connection, drop_dependents: bool, say: Callable[[
             f"it: {', '.join(views.dropped_others)}. Nothing was changed. Keep their definitions and run `braintumor "
             "migrate --drop-dependents` to drop them, then create them again."
         )
-    for dropped in views.dropped_others:
-        say(f"dropped {dropped}")
+    told += [f"dropped {dropped}" for dropped in views.dropped_others]
     if with_roles:
         run_script(connection, (sql_folder() / "grants.sql").read_text())
     return pending
@@ -161,14 +164,22 @@ def _apply(connection: Connection, migration: Migration, views: Views) -> None:
     if not _is_run(connection, migration):
         views.drop_all()
         if not _is_run(connection, migration):
-            raise MigrationError(
-                f"Migration {migration.name} changes a table that objects of others depend on. Nothing was changed. "
-                f"Objects in the way: {', '.join(_on_tables(connection))}. Keep their definitions, drop them, run "
-                "`braintumor migrate`, and create them again."
-            )
+            _refuse(connection, migration)
     connection.execute(
         text("insert into migration (migration_name, checksum, is_additive) values (:name, :checksum, :is_additive)"),
         {"name": migration.name, "checksum": migration.checksum, "is_additive": migration.is_additive},
+    )
+
+
+def _refuse(connection: Connection, migration: Migration) -> None:
+    """Raise an error that names the objects in the way, or that of Postgres where there are none."""
+    others = connection.scalars(text(_READERS), {"schema": SCHEMA}).all()
+    if not others:
+        run_script(connection, migration.sql)
+    raise MigrationError(
+        f"Migration {migration.name} changes a table that objects of others depend on. Nothing was changed. "
+        f"Objects in the way: {', '.join(others)}. Keep their definitions, drop them, run `braintumor migrate`, and "
+        "create them again."
     )
 
 
@@ -184,11 +195,6 @@ def _is_run(connection: Connection, migration: Migration) -> bool:
         return False
     savepoint.commit()
     return True
-
-
-def _on_tables(connection: Connection) -> list[str]:
-    """Name views outside of our schema that read our tables, with their owners."""
-    return list(connection.scalars(text(_READERS), {"schema": SCHEMA}))
 
 
 @contextmanager

@@ -1,8 +1,7 @@
 -- How long people may keep a transaction or a statement open, so that a forgotten session blocks no migration and no cleanup.
 -- Postgres does not pass a group role's settings on to its logins, so each login that is a member gets its own. The group role
--- has them too, for an administrator to read. A limit that
--- somebody set for a login stays. `braintumor migrate` runs this file, and names the logins that it may not change. For these an
--- administrator runs it with psql.
+-- has them too, for an administrator to read. A limit that somebody set for a login stays. `braintumor migrate` runs this
+-- file, and names the logins that it may not change. For these an administrator runs it with psql.
 do $$
 declare
     login    record;
@@ -32,6 +31,8 @@ begin
             execute format('alter role %I set %I = %L', login.rolname, login.setting, login.duration);
         exception when insufficient_privilege then
             raise warning 'Login % has no %. Have an administrator run sql/limits.sql.', login.rolname, login.setting;
+        when internal_error then
+            null;  -- the migrate of another database changes the role at this moment
         end;
     end loop;
 end $$;

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from braintumor import database, migrations
-from braintumor.errors import MigrationError
+from braintumor.errors import DatabaseError, MigrationError
 from braintumor.roles import Role
 from braintumor.settings import Settings
 from braintumor.views import statements
@@ -276,6 +276,10 @@ def test_a_migration_can_change_a_column_that_views_read(
     with pytest.raises(MigrationError, match=r"0999_x changes a table .* view public\.theirs \(owner postgres\)"):
         migrations.migrate(engine)
     superuser.execute("drop view public.theirs")
+    (folder / "migrations" / "0999_y.sql").write_text("create table scan (one int)")
+    with pytest.raises(DatabaseError, match='relation "scan" already exists'):
+        migrations.migrate(engine)
+    (folder / "migrations" / "0999_y.sql").unlink()
     assert [m.name for m in migrations.migrate(engine)] == ["0999_x"]
 
 
