@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -25,15 +26,23 @@ def sql_folder() -> Path:
     return package / "sql" if (package / "sql").is_dir() else package.parent / "sql"
 
 
-def connect(settings: Settings) -> Engine:
-    """An engine whose connections find the schema ``braintumor`` first; nothing is sent yet."""
+def connect(settings: Settings, *, statement_seconds: int | None = None) -> Engine:
+    """Return an engine whose connections find the schema ``braintumor`` first. Nothing is sent yet.
+
+    A pooled connection is tried before use, because the server may have restarted. With ``statement_seconds`` Postgres
+    ends a statement after that time, and a transaction that is idle for as long.
+    """
     url = _url(settings.require("database_url"))
-    engine = create_engine(url, connect_args={"connect_timeout": 10}, hide_parameters=True)
+    engine = create_engine(url, connect_args={"connect_timeout": 10}, hide_parameters=True, pool_pre_ping=True)
+    limit = f"{statement_seconds or 0}s"
+    limits = f"set statement_timeout = '{limit}'; set idle_in_transaction_session_timeout = '{limit}'"
 
     @event.listens_for(engine, "connect")
-    def set_search_path(connection: Any, _record: Any) -> None:
+    def set_session(connection: Any, _record: Any) -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"set search_path = {SCHEMA}; set time zone 'utc'")
+            if statement_seconds is not None:
+                cursor.execute(limits)
         connection.commit()
 
     return engine
@@ -123,22 +132,39 @@ _AWAY = ("08", "28", "3D", "57P")
 """Classes of SQLSTATE: no connection, or none for this login, or no such database, or a server that stops or starts."""
 
 
-def _address(engine: Engine) -> str:
-    return f"{engine.url.host or 'a local socket'}:{engine.url.port or 5432}/{engine.url.database}"
+_SERVER = re.compile(
+    r"""connection[ ]to[ ]server[ ](?:at|on)[ ].*?[ ]failed:[ ]
+    | host(?:[ ]name)?[ ]"[^"]*"
+    | \b\d{1,3}(?:\.\d{1,3}){3}\b""",
+    re.VERBOSE,
+)
+"""Where libpq names a server or a client in its messages."""
+
+
+def _without_server(engine: Engine, message: str) -> str:
+    """Remove the server's address from a message, because pages and task logs show it to people without any need."""
+    hidden = _SERVER.sub(lambda found: "" if found[0].startswith("connection") else "the host", message)
+    hosts = [
+        engine.url.host,
+        *engine.url.normalized_query.get("host", ()),
+        *engine.url.normalized_query.get("hostaddr", ()),
+    ]
+    for host in filter(None, hosts):
+        hidden = re.sub(rf"(?<![\w.-]){re.escape(host)}(?![\w-])", "the host", hidden)
+    return hidden
 
 
 def _translated(engine: Engine, error: BaseException | None) -> DatabaseError:
     first_line = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")  # what follows may quote a row
+    first_line = _without_server(engine, first_line)
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
         if not (error.pgcode or _AWAY[0]).startswith(_AWAY):
             return DatabaseUnreachableError(
-                f"Postgres at {_address(engine)} could not do it now: {first_line}. It may the next time: look at its "
-                "disk, memory and locks."
+                f"Postgres could not do it now: {first_line}. It may the next time: look at its disk, memory and locks."
             )
         return DatabaseUnreachableError(
-            f"No usable connection to Postgres at {_address(engine)}: {first_line}. "
-            "Check that it runs and that BRAINTUMOR_DATABASE_URL or the Airflow connection braintumor_db_<role> names "
-            "it."
+            f"No usable connection to Postgres: {first_line}. Check that it runs and that BRAINTUMOR_DATABASE_URL or "
+            "the Airflow connection braintumor_db_<role> names it."
         )
     hint = " Run `braintumor migrate` first." if "does not exist" in first_line else ""
-    return DatabaseError(f"Postgres at {_address(engine)} refused: {first_line}.{hint}")
+    return DatabaseError(f"Postgres refused: {first_line}.{hint}")

@@ -47,6 +47,13 @@ def prepare(connection: Connection) -> bool:
     return True
 
 
+def limit_sessions(connection: Connection) -> list[str]:
+    """Limit how long sessions of analysts and reviewers may idle, and return a sentence for each login left out."""
+    run_script(connection, (sql_folder() / "limits.sql").read_text())
+    notices = [str(notice).partition(":") for notice in getattr(connection.connection, "notices", [])]
+    return [words.strip() for level, _, words in notices if level == "WARNING"]
+
+
 def advice(engine: Engine) -> str | None:
     """What an administrator has to do before this login's migrations set up the roles; ``None`` where nothing."""
     with transaction(engine) as connection:

@@ -125,6 +125,7 @@ class Postgres:
         for role in Role:
             self._create_role(role.value)
             self._run(sql.SQL("grant {} to {}").format(sql.Identifier(role.in_database), sql.Identifier(role.value)))
+        self._run((sql_folder() / "limits.sql").read_text())
 
     def _password(self, owner: str) -> str:
         secrets = self.state.secrets

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from braintumor.objectstore import ObjectStore
     from braintumor.settings import Settings
 
+_STATEMENT_SECONDS = 30
+"""The longest that a page waits for one statement, because a slow one would keep a thread of the api-server."""
+
 
 @cache
 def opened() -> tuple[Settings, Engine, ObjectStore]:
@@ -28,7 +31,7 @@ def opened() -> tuple[Settings, Engine, ObjectStore]:
 
     made = Settings.from_environment(role="reviewer")
     settings = made.completed(Connection.get_connection_from_secrets, role="reviewer")
-    return settings, database.connect(settings), ObjectStore.connect(settings)
+    return settings, database.connect(settings, statement_seconds=_STATEMENT_SECONDS), ObjectStore.connect(settings)
 
 
 def refuse(_: Request, error: Exception) -> JSONResponse:

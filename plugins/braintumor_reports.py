@@ -7,18 +7,19 @@ streamed through these routes and never served as files.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
 from braintumor_opened import REFUSALS, opened
-from fastapi import Depends, FastAPI, HTTPException
+from fastapi import Depends, FastAPI, HTTPException, Path
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 if TYPE_CHECKING:
     from braintumor.objectstore import S3Uri
 
 _PREFIX = "/braintumor/reports"
+_ModelName = Annotated[str, Path(max_length=200, pattern=r"^[\w .+:-]+$")]
 _may_read = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="weekly_retrain"))
 _may_see_production = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="nightly_scoring"))
 _may_read_rescores = Depends(requires_access_dag("GET", DagAccessEntity.RUN, param_dag_id="rescore_history"))
@@ -43,13 +44,13 @@ def overview() -> HTMLResponse:
 
 
 @app.get("/model/{name}/report.html", dependencies=[_may_read])
-def report(name: str) -> Response:
+def report(name: _ModelName) -> Response:
     """One model's report."""
     return HTMLResponse(_beside(name, "report.html"), headers=_LOCKED)
 
 
 @app.get("/model/{name}/model_card.md", dependencies=[_may_read])
-def card(name: str) -> Response:
+def card(name: _ModelName) -> Response:
     """One model's card, where its report links to it."""
     return PlainTextResponse(_beside(name, "model_card.md"), headers=_LOCKED)
 

@@ -16,7 +16,7 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
 from braintumor_opened import REFUSALS, opened
-from fastapi import Depends, FastAPI, HTTPException, Query, Request
+from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -34,6 +34,14 @@ _LOCKED = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "private, no-store",
 }
+_MOST_BIGINT, _MOST_INTEGER = 2**63 - 1, 2**31 - 1
+"""The largest numbers that Postgres' columns hold."""
+_MOST_PAGES = 1000
+"""A later page of the worklist reads too much for one request."""
+_ScanId = Annotated[int, Path(ge=1, le=_MOST_BIGINT)]
+_FrameIndex = Annotated[int, Path(ge=0, le=_MOST_INTEGER)]
+_SessionId = Annotated[int | None, Query(ge=1, le=_MOST_BIGINT)]
+_ModelName = Annotated[str, Query(max_length=200, pattern=r"^[\w .+:-]*$")]
 _may_read = Depends(requires_access_dag("GET", param_dag_id=_DAG))
 _may_write = Depends(requires_access_dag("PUT", param_dag_id=_DAG))
 
@@ -59,12 +67,12 @@ class NewAnswer(BaseModel):
     """What a person says of a frame; see ``braintumor.review.answers.ReviewAnswer``."""
 
     model_config = ConfigDict(extra="forbid")
-    request_key: str = Field(min_length=16, max_length=64)
-    scan_id: int
-    frame_index: int
-    model_version_id: int
+    request_key: str = Field(min_length=16, max_length=64, pattern=r"^[A-Za-z0-9-]+$")
+    scan_id: int = Field(ge=1, le=_MOST_BIGINT)
+    frame_index: int = Field(ge=0, le=_MOST_INTEGER)
+    model_version_id: int = Field(ge=1, le=_MOST_BIGINT)
     finding: str
-    session_id: int | None = None
+    session_id: int | None = Field(default=None, ge=1, le=_MOST_BIGINT)
     seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
@@ -78,7 +86,7 @@ class _Caller:
 
 
 def _filters(
-    night: str = "", tumor_class: Annotated[str, Query(alias="class")] = "", model: str = "", reason: str = ""
+    night: str = "", tumor_class: Annotated[str, Query(alias="class")] = "", model: _ModelName = "", reason: str = ""
 ) -> Filters:
     from braintumor.labels import TumorClass
     from braintumor.review.worklist import Filters
@@ -108,7 +116,9 @@ _CallerDep = Annotated[_Caller, Depends(_caller)]
 
 
 @app.get("/", dependencies=[_may_read])
-def worklist(caller: _CallerDep, filters: _FiltersDep, page: Annotated[int, Query(ge=0)] = 0) -> Response:
+def worklist(
+    caller: _CallerDep, filters: _FiltersDep, page: Annotated[int, Query(ge=0, le=_MOST_PAGES)] = 0
+) -> Response:
     """What waits for a person, the riskiest first."""
     from braintumor.review.page import worklist_page
 
@@ -131,7 +141,7 @@ def dashboard(caller: _CallerDep) -> Response:
 
 @app.get("/frame/{scan_id}/{frame_index}", dependencies=[_may_read])
 def frame(
-    caller: _CallerDep, filters: _FiltersDep, scan_id: int, frame_index: int, session: int | None = None
+    caller: _CallerDep, filters: _FiltersDep, scan_id: _ScanId, frame_index: _FrameIndex, session: _SessionId = None
 ) -> Response:
     """One frame, to be read."""
     from braintumor.review.page import frame_page
@@ -153,13 +163,13 @@ def frame(
 
 
 @app.get("/image/{scan_id}/{frame_index}.png", dependencies=[_may_read])
-def image(scan_id: int, frame_index: int) -> Response:
+def image(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
     """A frame as large as it is."""
     return _frame_png(scan_id, frame_index)
 
 
 @app.get("/thumbnail/{scan_id}/{frame_index}.png", dependencies=[_may_read])
-def thumbnail(scan_id: int, frame_index: int) -> Response:
+def thumbnail(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
     """A frame for the worklist."""
     from braintumor.review.picture import THUMBNAIL
 
@@ -167,7 +177,7 @@ def thumbnail(scan_id: int, frame_index: int) -> Response:
 
 
 @app.get("/map/{scan_id}/{frame_index}.png", dependencies=[_may_read])
-def activation_map(caller: _CallerDep, scan_id: int, frame_index: int) -> Response:
+def activation_map(caller: _CallerDep, scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
     """What spoke for the model's answer; not while the frame is read blind."""
     from braintumor.database import transaction
     from braintumor.review.picture import map_png

@@ -1,20 +1,34 @@
--- What each role may do in the schema braintumor: everything is taken away and given anew after each migration, because
--- views are made anew. tests/test_roles.py holds the same as a matrix, cell by cell.
+-- What each role may do in the schema braintumor: `braintumor migrate` takes everything away and gives it again each
+-- time. Other logins keep what they were given. tests/test_roles.py holds the same as a matrix, cell by cell.
 --
 -- Nobody is given truncate, not even the owner. Tables whose rows machines write once (prediction, rejection, sighting and
 -- others) are append-only by having no grant of update or delete; ledgers of what people decide have triggers as well, which
 -- refuse the owner too.
 
-revoke all on all tables in schema braintumor from
-    public, braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
-    braintumor_eraser;
-revoke all on all sequences in schema braintumor from
-    public, braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
-    braintumor_eraser;
-revoke all on all functions in schema braintumor from
-    public, braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
-    braintumor_eraser;
-revoke truncate on all tables in schema braintumor from current_user;
+do $$
+declare
+    roles      constant text :=
+        'public, braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst, '
+        'braintumor_eraser';
+    statement  text;
+begin
+    for statement in
+        select format('revoke all on %s from %s', oid::regclass, roles)
+        from pg_class
+        where relnamespace = 'braintumor'::regnamespace and relkind in ('r', 'v', 'm', 'p', 'f', 'S')
+          and relowner = current_user::regrole
+        union all
+        select format('revoke all on function %s from %s', oid::regprocedure, roles)
+        from pg_proc
+        where pronamespace = 'braintumor'::regnamespace and proowner = current_user::regrole
+        union all
+        select format('revoke truncate on %s from current_user', oid::regclass)
+        from pg_class
+        where relnamespace = 'braintumor'::regnamespace and relkind in ('r', 'v') and relowner = current_user::regrole
+    loop
+        execute statement;
+    end loop;
+end $$;
 revoke all on schema braintumor from
     public, braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
     braintumor_eraser;
@@ -22,25 +36,33 @@ grant usage on schema braintumor to
     braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
     braintumor_eraser;
 
--- Views hold no object key, so all who work here read all of them, and call the functions beside them.
+-- Views of ours hold no object key, so all who work here read all of them.
 do $$
 declare
     readers  constant text :=
         'braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst';
     name     text;
 begin
-    for name in select viewname from pg_views where schemaname = 'braintumor' loop
+    for name in
+        select relname
+        from pg_class
+        join view_definition on object_name = 'view ' || relname
+        where relkind = 'v' and relnamespace = 'braintumor'::regnamespace
+    loop
         execute format('grant select on braintumor.%I to %s', name, readers);
     end loop;
-    -- A function runs as who calls it, even within a view: one that reads tables must be security definer.
-    for name in
-        select oid::regprocedure from pg_proc
-        where pronamespace = 'braintumor'::regnamespace and prokind = 'f' and prorettype <> 'trigger'::regtype
-          and proname not in ('erase_subject', 'reviewed_location')  -- these are for one role each
-    loop
-        execute format('grant execute on function %s to %s', name, readers);
-    end loop;
 end $$;
+
+-- Functions are granted by name, so that a new one is for the owner alone until a line here names it. Postgres gives every new
+-- function to public, which the first statement ends. A view calls its functions with the reader's rights, so readers need them.
+alter default privileges revoke execute on functions from public;
+grant execute on function
+    braintumor.wilson_low(bigint, bigint), braintumor.wilson_high(bigint, bigint),
+    braintumor.stability_index(jsonb, jsonb), braintumor.confidence_bin(double precision),
+    braintumor.snapshot_difference(text, text), braintumor.champion_at(timestamptz),
+    braintumor.worklist_page(integer, date, text, text, text), braintumor.reviewed_label(integer, text[], boolean)
+    to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst;
+grant execute on function braintumor.mark_shared_pictures(bigint) to braintumor_scorer;
 
 -- How models were made and what became of them: read by whoever scores, trains, promotes or shows pages.
 grant select on

@@ -17,7 +17,7 @@ PLUGINS = sorted((PROJECT / "plugins").glob("*.py"))
 
 FLOORS = [
     {"labels", "errors", "variables", "settings", "rulefile", "masking", "connections", "markdown", "filenames"},
-    {"objectstore", "database", "pages", "roles", "logs"},
+    {"objectstore", "database", "pages", "roles", "logs", "views"},
     {"migrations", "dictionary", "configuration", "imaging"},
     {"serving", "cookbook"},
     {"cache"},

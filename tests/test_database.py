@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import traceback
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
@@ -52,3 +53,71 @@ def test_what_postgres_cannot_do_just_now_is_not_taken_for_a_broken_connection(e
         connection.execute(text("set local statement_timeout = 50"))
         connection.execute(text("select pg_sleep(60)"))
     engine.dispose()
+
+
+def test_a_pooled_connection_that_the_server_ended_is_replaced(empty_settings: Settings) -> None:
+    engine = database.connect(empty_settings)
+    with database.transaction(engine) as connection:
+        ended = connection.scalar(text("select pg_backend_pid()"))
+    other = database.connect(empty_settings)
+    with database.transaction(other) as connection:
+        assert connection.scalar(text("select pg_terminate_backend(:pid, 5000)"), {"pid": ended}) is True
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("select pg_backend_pid()")) != ended
+    engine.dispose()
+    other.dispose()
+
+
+def test_a_statement_and_an_idle_transaction_end_after_the_limit(empty_settings: Settings) -> None:
+    engine = database.connect(empty_settings, statement_seconds=1)
+    for _ in range(2):  # the second transaction uses the same connection
+        with (
+            pytest.raises(DatabaseUnreachableError, match="canceling statement due to statement timeout"),
+            database.transaction(engine) as connection,
+        ):
+            connection.execute(text("select pg_sleep(30)"))
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("show idle_in_transaction_session_timeout")) == "1s"
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("host", "names"),
+    [
+        ("127.0.0.1:1", ["127.0.0.1"]),
+        ("localhost:1", ["localhost", "127.0.0.1", "::1"]),
+        ("no-such.invalid", ["no-such"]),
+    ],
+)
+def test_no_error_names_the_databases_host(empty_settings: Settings, host: str, names: list[str]) -> None:
+    engine = database.connect(replace(empty_settings, database_url=f"postgresql://a:b@{host}/braintumor"))
+    with pytest.raises(DatabaseUnreachableError, match="No usable connection to Postgres") as caught:
+        database.transaction(engine).__enter__()
+    assert not [name for name in names if name in str(caught.value)]
+    with pytest.raises(DatabaseError) as refused, database.transaction(database.connect(empty_settings)) as connection:
+        connection.execute(text("select nothing from nowhere"))
+    assert "127.0.0.1" not in str(refused.value) and 'relation "nowhere" does not exist' in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        (
+            'connection to server at "db.ward.example" (10.1.2.3), port 5432 failed: FATAL:  no pg_hba.conf entry for '
+            'host "10.9.9.9", user "scorer", database "braintumor", no encryption',
+            'FATAL:  no pg_hba.conf entry for the host, user "scorer", database "braintumor", no encryption',
+        ),
+        (
+            'could not translate host name "db.ward.example" to address: Name or service not known',
+            "could not translate the host to address: Name or service not known",
+        ),
+        (
+            'server certificate for "db.ward.example" does not match host name "10.1.2.3"',
+            'server certificate for "the host" does not match the host',
+        ),
+        ('connection to server on socket "/run/pg/.s.PGSQL.5432" failed: No such file', "No such file"),
+    ],
+)
+def test_what_libpq_says_of_a_server_is_hidden(empty_settings: Settings, message: str, shown: str) -> None:
+    engine = database.connect(replace(empty_settings, database_url="postgresql://a:b@db.ward.example/braintumor"))
+    assert database._without_server(engine, message) == shown

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,10 @@ from braintumor.errors import (
     ObjectStoreUnreachableError,
     ReviewError,
 )
+from braintumor.roles import Role
+from braintumor.settings import Settings
+from embedded.stack import Stack
+from tests.conftest import as_role
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
 
@@ -50,3 +58,110 @@ def test_a_refusal_is_said_and_an_outage_is_no_missing_page(
 def test_both_apps_refuse_so() -> None:
     for name in ("braintumor_reports", "braintumor_review"):
         assert "exception_handlers=REFUSALS" in (PLUGINS / f"{name}.py").read_text()
+
+
+VALID = ["/", "/?page=1000&model=vgg16-2026.1", "/frame/1/0", f"/frame/{2**63 - 1}/{2**31 - 1}", "/image/1/0.png"]
+"""These reach the database, which does not answer in the test: 503."""
+INVALID = [
+    "/?page=-1",
+    "/?page=1001",
+    f"/?page={10**30}",
+    "/?page=x",
+    "/?model=a%00b",
+    "/?model=%3Cscript%3E",
+    f"/?model={'m' * 201}",
+    "/frame/0/0",
+    "/frame/-1/0",
+    f"/frame/{2**63}/0",
+    "/frame/1/-1",
+    f"/frame/1/{2**31}",
+    "/frame/1/0?session=0",
+    f"/frame/1/0?session={2**63}",
+    "/frame/1/0?model=a%00b",
+    f"/image/{2**63}/0.png",
+    "/thumbnail/0/0.png",
+    f"/map/1/{2**31}.png",
+]
+ANSWER = {"request_key": "0123456789abcdef", "scan_id": 1, "frame_index": 0, "model_version_id": 1, "finding": "normal"}
+INVALID_ANSWERS: list[dict[str, object]] = [
+    {"scan_id": 0},
+    {"scan_id": 2**63},
+    {"frame_index": 2**31},
+    {"model_version_id": 2**63},
+    {"session_id": 2**63},
+    {"request_key": "0123456789abcde\0"},
+]
+ASK = """
+import json, sys
+from fastapi.testclient import TestClient
+import braintumor_reports, braintumor_review
+from braintumor import database
+from braintumor.settings import Settings
+
+settings = Settings(database_url="postgresql://reviewer:secret@127.0.0.1:1/braintumor")
+engine = database.connect(settings, statement_seconds=30)
+module = braintumor_review
+module.opened = braintumor_reports.opened = lambda: (settings, engine, None)
+free = module.app.dependency_overrides
+for dependency in (module._may_read, module._may_write):
+    free[dependency.dependency] = lambda: None
+free[module._caller] = lambda: module._Caller(person="ann", is_reviewer=True, base="/")
+reports = braintumor_reports.app
+reports.dependency_overrides[braintumor_reports._may_read.dependency] = lambda: None
+addresses, answers, names = json.load(sys.stdin)
+client, other = TestClient(module.app), TestClient(reports)
+got = [client.get(each) for each in addresses] + [client.post("/answers", json=each) for each in answers]
+got += [other.get(each) for each in names]
+print(json.dumps([[each.status_code, each.text] for each in got]))
+"""
+
+
+def run_beside_plugins(
+    code: str, folder: Path, environment: dict[str, str], given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run code that imports the plugins in a process of its own, because Airflow reads its settings once."""
+    airflow = {
+        "PYTHONPATH": os.pathsep.join([str(PLUGINS), str(PLUGINS.parent)]),
+        "AIRFLOW_HOME": str(folder),
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{folder}/airflow.db",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=given,
+        env=os.environ | airflow | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_pages_refuse_values_that_no_row_can_have_and_show_no_database_host(tmp_path: Path) -> None:
+    answers = [ANSWER, *(ANSWER | wrong for wrong in INVALID_ANSWERS)]
+    names = ["/model/vgg16-2026.1/report.html", "/model/a%00b/report.html", "/model/%0A/model_card.md"]
+    done = run_beside_plugins(ASK, tmp_path, {}, given=json.dumps([VALID + INVALID, answers, names]))
+    got = json.loads(done.stdout.splitlines()[-1])
+    asked = [*VALID, *INVALID, *map(str, answers), *names]
+    expected = [503] * len(VALID) + [422] * len(INVALID) + [503] + [422] * len(INVALID_ANSWERS) + [503, 422, 422]
+    assert {each: status for each, (status, _) in zip(asked, got, strict=True)} == dict(
+        zip(asked, expected, strict=True)
+    )
+    refused = [words for status, words in got if status == 503]
+    assert all("No usable connection to Postgres" in words for words in refused)
+    assert not [words for words in refused if "127.0.0.1" in words or "secret" in words]
+
+
+def test_pages_end_a_statement_that_takes_too_long(stack: Stack, empty_settings: Settings, tmp_path: Path) -> None:
+    code = """
+from sqlalchemy import text
+from braintumor_opened import opened
+
+with opened()[1].connect() as connection:
+    for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
+        print(connection.scalar(text("show " + name)))
+"""
+    done = run_beside_plugins(code, tmp_path, as_role(stack, empty_settings, Role.REVIEWER).to_environment())
+    assert done.stdout.split() == ["30s", "30s"]

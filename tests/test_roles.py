@@ -23,6 +23,7 @@ COLUMNS = ("owner", "scorer", "trainer", "promoter", "reviewer", "analyst", "era
 MATRIX = """
                         owner  scorer  trainer  promoter  reviewer  analyst  eraser
 migration               siud   s       s        s         s         -        -
+view_definition         siud   -       -        -         -         -        -
 snapshot                siud   s       siu      s         s         -        -
 snapshot_image          siud   -       siu      s         -         -        -
 split_assignment        siud   -       si       -         -         -        -
@@ -96,6 +97,55 @@ _CELLS = """
     cross join unnest(cast(:verbs as text[])) as verb
     where relnamespace = 'braintumor'::regnamespace and relkind in ('r', 'v', 'm', 'p', 'f')
       and has_table_privilege('braintumor_' || role, pg_class.oid, verb)"""
+
+
+FUNCTIONS_OF_READERS = {
+    "champion_at",
+    "confidence_bin",
+    "reviewed_label",
+    "snapshot_difference",
+    "stability_index",
+    "wilson_high",
+    "wilson_low",
+    "worklist_page",
+}
+FUNCTIONS = {
+    "scorer": FUNCTIONS_OF_READERS | {"mark_shared_pictures"},
+    "trainer": FUNCTIONS_OF_READERS | {"reviewed_location"},
+    "promoter": FUNCTIONS_OF_READERS,
+    "reviewer": FUNCTIONS_OF_READERS,
+    "analyst": FUNCTIONS_OF_READERS,
+    "eraser": {"erase_subject"},
+}
+"""Every function that a role may execute. The owner may execute all of them."""
+
+
+def test_each_role_executes_exactly_the_functions_that_are_listed(empty_settings: Settings) -> None:
+    ask = """
+        select distinct proname::text from pg_proc
+        where pronamespace = 'braintumor'::regnamespace and has_function_privilege(:role, oid, 'execute')"""
+    found = {role: {name for (name,) in rows(empty_settings, ask, role=f"braintumor_{role}")} for role in FUNCTIONS}
+    assert found == FUNCTIONS
+    public = """
+        select proname::text from pg_proc cross join aclexplode(coalesce(proacl, acldefault('f', proowner)))
+        where pronamespace = 'braintumor'::regnamespace and grantee = 0"""
+    assert rows(empty_settings, public) == []
+
+
+def test_a_new_function_is_for_its_owner_alone_until_it_is_listed(empty_settings: Settings) -> None:
+    engine = database.connect(empty_settings)
+    with database.transaction(engine) as connection:
+        connection.execute(text("set local role braintumor_owner"))
+        connection.execute(text("create function touch() returns int language sql as 'select 1'"))
+        connection.execute(text("create function look() returns int language sql security definer as 'select 2'"))
+    allowed = """
+        select proname::text, role from pg_proc cross join unnest(cast(:roles as text[])) as role
+        where proname in ('touch', 'look') and has_function_privilege('braintumor_' || role, pg_proc.oid, 'execute')
+        order by 1"""
+    assert rows(empty_settings, allowed, roles=list(COLUMNS)) == [("look", "owner"), ("touch", "owner")]
+    migrations.migrate(engine)
+    assert rows(empty_settings, allowed, roles=list(FUNCTIONS)) == []
+    engine.dispose()
 
 
 def test_no_role_has_a_login_makes_objects_or_has_rights_by_the_column(empty_settings: Settings) -> None:
@@ -175,6 +225,7 @@ def test_an_analyst_reads_every_view_and_no_object_key(stack: Stack, settings: S
         "select count(*) from prediction",
         "select erase_subject('', '', '{}', '', '')",
         "select reviewed_location('{1}')",
+        "select mark_shared_pictures(1)",
     ):
         with pytest.raises(DatabaseError, match="permission denied"):
             rows(analyst, statement)

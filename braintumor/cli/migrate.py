@@ -10,7 +10,10 @@ from braintumor.settings import Settings
 @click.command(epilog="Example: braintumor migrate --plan")
 @click.option("--plan", "is_plan", is_flag=True, help="Only say what would be applied.")
 @click.option("--dictionary", "is_dictionary", is_flag=True, help="Only print the data dictionary, in Markdown.")
-def migrate(is_plan: bool, is_dictionary: bool) -> None:
+@click.option(
+    "--drop-dependents", is_flag=True, help="Drop objects of others that depend on a view which has to be dropped."
+)
+def migrate(is_plan: bool, is_dictionary: bool, drop_dependents: bool) -> None:
     """Bring the database schema up to date: its tables, views, and what each role may do."""
     from braintumor import database, migrations, roles
 
@@ -20,7 +23,10 @@ def migrate(is_plan: bool, is_dictionary: bool) -> None:
 
         click.echo(dictionary(engine), nl=False)
         return
-    found = migrations.plan(engine) if is_plan else migrations.migrate(engine)
+    if is_plan:
+        found = migrations.plan(engine)
+    else:
+        found = migrations.migrate(engine, drop_dependents=drop_dependents, say=click.echo)
     for migration in found:
         click.echo(f"{'would apply' if is_plan else 'applied'} {migration.name}")
     if not found:

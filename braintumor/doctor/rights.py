@@ -10,7 +10,8 @@ from braintumor.database import SCHEMA, sql_folder
 from braintumor.roles import Role
 
 _GRANT = re.compile(r"grant ([\w, ]+?) on (sequence )?([\w,\s]+?) to ([\w,\s]+)")
-_EXECUTE = re.compile(r"grant execute on function braintumor\.(\w+)\([^)]*\) to ([\w,\s]+)")
+_EXECUTE = re.compile(r"grant execute on function (.+) to ([\w,\s]+)")
+_FUNCTION = re.compile(r"braintumor\.(\w+)\(")
 
 
 def granted(role: Role) -> set[tuple[str, str]]:
@@ -26,10 +27,11 @@ def granted(role: Role) -> set[tuple[str, str]]:
     return found
 
 
-def others_functions(role: Role) -> list[str]:
-    """Functions that the file gives to a role by name, and not to this one; every other is for all who read."""
+def granted_functions(role: Role) -> list[str]:
+    """Return the names of the functions that the file lets the role execute."""
     named = [match for match in map(_EXECUTE.fullmatch, _statements()) if match]
-    return [match[1] for match in named if role.in_database not in re.split(r"\s*,\s*", match[2].strip())]
+    ours = [match[1] for match in named if role.in_database in re.split(r"\s*,\s*", match[2].strip())]
+    return [name for functions in ours for name in _FUNCTION.findall(functions)]
 
 
 def _statements() -> list[str]:
@@ -46,7 +48,7 @@ def lacking(connection: Connection, role: Role) -> list[str]:
         "schema": SCHEMA,
         "relations": [pair[0] for pair in pairs],
         "verbs": [pair[1] for pair in pairs],
-        "others": others_functions(role),
+        "functions": granted_functions(role),
     }
     return list(connection.scalars(text(_LACKING), values))
 
@@ -64,6 +66,6 @@ _LACKING = """
     where not case relkind when 'S' then has_sequence_privilege(oid, verb) else has_table_privilege(oid, verb) end
     union all
     select 'execute on ' || proname from pg_proc
-    where pronamespace = to_regnamespace(:schema) and prokind = 'f' and prorettype <> 'trigger'::regtype
-      and proname <> all(cast(:others as text[])) and not has_function_privilege(oid, 'execute')
+    where pronamespace = to_regnamespace(:schema) and proname = any(cast(:functions as text[]))
+      and not has_function_privilege(oid, 'execute')
     order by 1"""

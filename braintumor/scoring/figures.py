@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -10,25 +9,12 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.database import transaction
+from braintumor.scoring.drift import Drift, measure_drift
+from braintumor.scoring.morning_rules import MorningRules
 from braintumor.scoring.run import ScoringRun
 
 _DAYS = 7
 _FEWEST_DAYS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drift:
-    """Population stability index against one reference; ``None`` where either side has too few answers."""
-
-    reference: str
-    count_reference: int
-    of_class: float | None
-    of_confidence: float | None
-
-    @property
-    def largest(self) -> float:
-        """The larger of the two, 0 where nothing could be compared."""
-        return max(self.of_class or 0.0, self.of_confidence or 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,8 +39,8 @@ class NightFigures:
         return max(self.stage_seconds, key=lambda stage: self.stage_seconds[stage]) if self.stage_seconds else None
 
 
-def night_figures(engine: Engine, run: ScoringRun, *, minimum_frames: int, timezone: str = "UTC") -> NightFigures:
-    """Count one night; drift is measured where both sides have ``minimum_frames`` answers or more.
+def night_figures(engine: Engine, run: ScoringRun, *, rules: MorningRules, timezone: str = "UTC") -> NightFigures:
+    """Count one night. Drift is measured where the answers are enough for the bounds in ``rules``.
 
     ``timezone`` is that of the days that arrivals are counted by.
     """
@@ -78,7 +64,9 @@ def night_figures(engine: Engine, run: ScoringRun, *, minimum_frames: int, timez
             review_reasons=_counts(connection, _REASONS, values),
             rejections=_counts(connection, _REJECTIONS, values),
             stage_seconds=_counts(connection, _STAGES, values),
-            drifts=_drifts(connection, values, minimum_frames),
+            drifts=tuple(
+                measure_drift(connection, values, bound=rules.amber_drift, minimum_frames=rules.minimum_drift_frames)
+            ),
         )
 
 
@@ -95,38 +83,6 @@ def _arrivals(connection: Connection, values: dict[str, Any]) -> tuple[int, floa
 def _counts(connection: Connection, sql: str, values: dict[str, Any]) -> dict[str, Any]:
     return {row.name: row.amount for row in connection.execute(text(sql), values)}
 
-
-def _drifts(connection: Connection, values: dict[str, Any], minimum_frames: int) -> tuple[Drift, ...]:
-    night = _histograms(connection, "prediction where scoring_run_id = :run", values)
-    references = {"the model's test split": _TEST_SPLIT, "its nights of the 28 days before": _RECENT}
-    drifts = []
-    for name, source in references.items():
-        before = _histograms(connection, source, values)
-        count = sum(before[0].values())
-        enough = min(count, sum(night[0].values())) >= minimum_frames
-        of_class, of_confidence = (
-            _stability_index(connection, *pair) if enough else None for pair in zip(before, night, strict=True)
-        )
-        drifts.append(Drift(reference=name, count_reference=count, of_class=of_class, of_confidence=of_confidence))
-    return tuple(drifts)
-
-
-def _stability_index(connection: Connection, reference: dict[str, int], observed: dict[str, int]) -> float | None:
-    """Of two histograms. The formula is in the database (``02_statistics.sql``), where ``drift_weekly`` uses it too."""
-    histograms = {"before": json.dumps(reference), "after": json.dumps(observed)}
-    index = connection.scalar(text("select stability_index(cast(:before as jsonb), cast(:after as jsonb))"), histograms)
-    return None if index is None else float(index)
-
-
-def _histograms(connection: Connection, source: str, values: dict[str, Any]) -> tuple[dict[str, int], ...]:
-    """Answers by class, and by tenth of confidence."""
-    return tuple(
-        _counts(connection, f"select {column} as name, count(*) as amount from {source} group by 1", values)
-        for column in ("predicted_class::text", f"confidence_bin({_CONFIDENCE})::text")
-    )
-
-
-_CONFIDENCE = "greatest(probability_glioma, probability_meningioma, probability_normal, probability_pituitary)"
 
 _PLANNED = """
     select kind.name, kind.amount
@@ -181,13 +137,3 @@ _STAGES = """
     select stage.key as name, sum(stage.value::double precision) as amount
     from scoring_chunk cross join jsonb_each_text(stage_seconds) as stage
     where scoring_run_id = :run group by stage.key order by stage.key"""
-
-_TEST_SPLIT = """test_prediction
-    join evaluation using (evaluation_id)
-    where evaluation.model_version_id = :model and evaluation.split = 'test'"""
-
-_RECENT = """prediction
-    join scoring_run using (scoring_run_id)
-    where scoring_run.scans_uri = :uri and scoring_run.scoring_run_id < :run and prediction.model_version_id = :model
-      and scoring_run.started_at > (
-        select started_at from scoring_run where scoring_run_id = :run) - interval '28 days'"""

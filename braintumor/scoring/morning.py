@@ -104,9 +104,7 @@ def make_sheet(
 
     The settings give the timezone of the days and the folder whose disk is looked at, which is this machine's.
     """
-    figures = night_figures(
-        engine, run, minimum_frames=rules.minimum_drift_frames, timezone=settings.require("timezone")
-    )
+    figures = night_figures(engine, run, rules=rules, timezone=settings.require("timezone"))
     reasons = _reasons(balance, figures, rules, failure) + _disk_reasons(settings.require("cache_folder"), rules)
     sheet = Sheet(run=run, balance=balance, figures=figures, reasons=tuple(reasons))
     _record(engine, sheet)
@@ -141,11 +139,7 @@ def facts(sheet: Sheet) -> list[tuple[str, str]]:
         found.append(("Confidence", f"median {f.median_confidence:.3f}, {f.share_low:.1%} low"))
     if f.slowest_stage is not None:
         found.append(("Slowest stage", f"{f.slowest_stage}, {f.stage_seconds[f.slowest_stage]:.1f} s over all chunks"))
-    for drift in f.drifts:
-        words = "too few answers to compare"
-        if drift.of_class is not None and drift.of_confidence is not None:
-            words = f"class mix {drift.of_class:.2f}, confidence {drift.of_confidence:.2f}"
-        found.append((f"Drift from {drift.reference} (n={drift.count_reference})", words))
+    found += [(f"Drift from {drift.reference} (n={drift.count_reference})", str(drift)) for drift in f.drifts]
     return found
 
 

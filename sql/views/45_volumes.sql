@@ -1,23 +1,18 @@
--- scan_prediction: one row per scan and model, of all its frames. Example: in which volumes does one slice look like a tumour?
--- How frames are combined: each of the four probabilities is its mean over the frames that were scored, each frame weighing
--- the same, and the class is that of the highest mean. Most slices of a head with a tumour show none, so the mean leans to
--- normal: look at max_tumor_probability, the highest 1 - probability_normal of one frame, and at the shares of frames by
--- their own class. review_reasons are those of any frame. A scan of one frame has that frame's figures.
+-- scan_prediction: one row per scan, of the current answers to its frames (latest_prediction). Example: which volumes have one
+-- slice that looks like a tumor? A scan that was rescored has one row, so that counting rows counts scans.
+-- The view combines frames like this. Each of the four probabilities is its mean over the scored frames, and each frame weighs
+-- the same. The class is that of the highest mean. Most slices of a head with a tumor show none, so the mean leans to normal:
+-- look at max_tumor_probability, the highest 1 - probability_normal of one frame, and at the shares of frames by their own
+-- class. review_reasons are those of any frame. A scan of one frame has that frame's figures.
 create view scan_prediction as
-with standing as (
-    select distinct scan_id, model_name
-    from latest_prediction
-),
-reason as (
-    select scan_id, model_version_id, array_agg(distinct review_reason order by review_reason) as review_reasons
-    from prediction
-    cross join lateral unnest(review_reasons) as review_reason
-    group by scan_id, model_version_id
-),
-combined as (
+with combined as (
     select
         scan_id,
-        model_version_id,
+        min(study_pseudonym) as study_pseudonym,
+        min(series_pseudonym) as series_pseudonym,
+        min(patient_pseudonym) as patient_pseudonym,
+        (array_agg(model_name order by scored_at desc, model_version_id desc))[1] as model_name,
+        min(format) as format,
         count(*) as count_frame,
         avg(probability_glioma) as mean_glioma,
         avg(probability_meningioma) as mean_meningioma,
@@ -29,53 +24,52 @@ combined as (
         avg((predicted_class = 'pituitary')::int)::real as share_pituitary,
         1 - min(probability_normal) as max_tumor_probability,
         (array_agg(frame_index order by probability_normal, frame_index))[1] as max_tumor_frame_index,
+        jsonb_agg(to_jsonb(review_reasons)) as reasons_by_frame,
+        min(arrived_at) as arrived_at,
         max(scored_at) as scored_at
-    from prediction
-    group by scan_id, model_version_id
+    from latest_prediction
+    group by scan_id
 )
 select
-    combined.scan_id,
-    scan.study_pseudonym,
-    scan.series_pseudonym,
-    scan.patient_pseudonym,
-    model_version.model_name,
-    scan.format,
-    standing.scan_id is not null as is_standing,
+    scan_id,
+    study_pseudonym,
+    series_pseudonym,
+    patient_pseudonym,
+    model_name,
+    format,
+    true as is_standing,
     case greatest(mean_glioma, mean_meningioma, mean_normal, mean_pituitary)
         when mean_glioma then 'glioma'
         when mean_meningioma then 'meningioma'
         when mean_normal then 'normal'
         else 'pituitary'
     end::tumor_class as predicted_class,
-    combined.count_frame,
-    combined.mean_glioma,
-    combined.mean_meningioma,
-    combined.mean_normal,
-    combined.mean_pituitary,
-    combined.share_glioma,
-    combined.share_meningioma,
-    combined.share_normal,
-    combined.share_pituitary,
-    combined.max_tumor_probability,
-    combined.max_tumor_frame_index,
-    coalesce(reason.review_reasons, '{}')
-        || case when withdrawn_model.model_version_id is null then '{}' else array['model_withdrawn'] end
-        || case
-            when exists (select from same_content_other_patient as pair where pair.scan_id = combined.scan_id)
-            then array['same_content_other_patient']
-            else '{}'
-        end as review_reasons,
-    scan.arrived_at,
-    combined.scored_at
-from combined
-join scan using (scan_id)
-join model_version using (model_version_id)
-left join reason using (scan_id, model_version_id)
-left join standing on standing.scan_id = combined.scan_id and standing.model_name = model_version.model_name
-left join withdrawn_model on withdrawn_model.model_version_id = combined.model_version_id;
+    count_frame,
+    mean_glioma,
+    mean_meningioma,
+    mean_normal,
+    mean_pituitary,
+    share_glioma,
+    share_meningioma,
+    share_normal,
+    share_pituitary,
+    max_tumor_probability,
+    max_tumor_frame_index,
+    array(
+        select distinct reason
+        from jsonb_array_elements(reasons_by_frame) as of_frame
+        cross join jsonb_array_elements_text(of_frame) as reason
+        order by reason
+    ) as review_reasons,
+    arrived_at,
+    scored_at
+from combined;
 comment on view scan_prediction is
-    'One row per scan and model. Class of the highest mean probability over the scored frames, each weighing the same; '
-    'max_tumor_probability is the highest of one frame; review_reasons are those of any frame. For review, not for diagnosis.';
+    'One row per scan, of its current answers. Class of the highest mean probability over the scored frames, each weighing the '
+    'same; max_tumor_probability is the highest of one frame; review_reasons are those of any frame. For review, not for '
+    'diagnosis.';
+comment on column scan_prediction.is_standing is
+    'Always true, because the view holds only current answers. It is kept for queries that were written before.';
 
 -- study_prediction: one row per study (pseudonym), of the answers that stand. Example: which studies have a suspicious frame?
 -- Frames of all scans of the study are combined as in scan_prediction, each frame weighing the same, so a volume weighs as

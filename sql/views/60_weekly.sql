@@ -25,9 +25,9 @@ comment on view class_mix_weekly is
 
 -- drift_weekly: one row per week (its Monday, UTC), model and reference. Example: do this week's answers still look like those
 -- of the model's test split, and like those of the weeks before?
--- Population stability index (stability_index) of the classes and of tenths of confidence, against the answers to the test
--- split, and against the model's own of the four weeks before. Null where either side has fewer than 100 answers, which prove
--- nothing. The morning sheet gives the same of one night.
+-- Population stability index (stability_index) of the classes and of tenths of confidence. The references are the model's own
+-- answers of the four weeks before, and its answers to the test split. Classes are not compared with the test split, because it
+-- is almost balanced and a ward is not. Null where either side has fewer than 100 answers. The morning sheet compares one night.
 create view drift_weekly as
 with mix as (
     select
@@ -103,7 +103,7 @@ select
     reference.name as reference,
     observed.count_frame,
     coalesce(before.count_frame, 0) as count_reference,
-    case when observed.count_frame >= 100 and before.count_frame >= 100
+    case when observed.count_frame >= 100 and before.count_frame >= 100 and reference.name = 'weeks before'
         then stability_index(before.class_bins, observed.class_bins) end as class_index,
     case when observed.count_frame >= 100 and before.count_frame >= 100
         then stability_index(before.confidence_bins, observed.confidence_bins) end as confidence_index
@@ -117,8 +117,8 @@ left join histogram as before
 where observed.side = 'observed';
 comment on view drift_weekly is
     'One row per week (its Monday, UTC), model and reference (test split, weeks before: the four before): population stability '
-    'index of classes and of tenths of confidence; null below 100 answers on either side; above 0.25 is commonly called a shift. '
-    'Example: do this week''s answers still look like those of the test split?';
+    'index of classes (weeks before only) and of tenths of confidence; null below 100 answers on either side; above 0.25 is '
+    'commonly called a shift. Example: do this week''s answers still look like those of the weeks before?';
 
 -- flip_history: one row per frame and change of its answer's class. Example: what did the model change its mind about after
 -- the promotion? Of two answers that follow one another as they came to stand, by run; both may be of a rescore that made an

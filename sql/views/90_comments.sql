@@ -8,6 +8,10 @@ comment on table scan_location is
 comment on column migration.is_additive is 'Whether code that does not know it can work on; as its first line says.';
 comment on column scoring_run_summary.count_arrived is
     'Object versions that were new under the prefix on the night''s day (BRAINTUMOR_TIMEZONE), over all its runs of that day so far.';
+comment on column scoring_run_summary.drift is
+    'One object per reference (recent nights of the site, the model''s test split): reference, count_reference (people, or images of '
+    'the test split), and the population stability index of_class (recent nights only) and of_confidence. Null means not assessed. '
+    'Empty for nights before 0025. Nights judged by an earlier version compared classes with the test split too.';
 
 do $$
 declare
@@ -83,7 +87,7 @@ begin
             ('before_confidence', 'The confidence of that answer.'),
             ('before_model_name', 'Whose answer stood when it was asked for.'),
             ('changed_at', 'When the new answer came to stand.'),
-            ('class_index', 'Population stability index of the classes; null below 100 answers on either side.'),
+            ('class_index', 'Population stability index of the classes; null for the test split, and below 100 answers on either side.'),
             ('confidence_index', 'Population stability index of tenths of confidence; null below 100 answers on either side.'),
             ('count_agreed', 'Of these, frames that people and model name alike.'),
             ('count_already', 'Scans that the model had answered before; that answer stands again.'),
@@ -111,7 +115,6 @@ begin
             ('is_adjudicated', 'The finding is that of an adjudication.'),
             ('is_champion', 'Whether it is, or for a rescore was, the champion.'),
             ('is_override', 'Whether it was promoted over the gate''s head.'),
-            ('is_standing', 'Whether these are the answers that stand.'),
             ('is_withdrawn', 'Whether it is withdrawn now.'),
             ('last_reviewed_at', 'When the last of them answered.'),
             ('max_tumor_frame_index', 'The frame with max_tumor_probability.'),

@@ -16,7 +16,6 @@ from braintumor.errors import ConfigurationError, MorningRulesError, RedNightErr
 from braintumor.evaluation.overview import overview_page
 from braintumor.objectstore import ObjectStore
 from braintumor.pages.address import MORNING_SHEET, run_page
-from braintumor.scoring import morning_rules
 from braintumor.scoring.morning_rules import MorningRules
 from braintumor.scoring.night import Night, score_night
 from braintumor.settings import Settings
@@ -150,27 +149,6 @@ def test_drift_is_none_for_the_same_mix_and_large_for_another(empty_settings: Se
     assert stability_index(empty_settings, even, {"glioma": 90, "normal": 10}) == pytest.approx(expected)
     assert (stability_index(empty_settings, even, {"glioma": 100}) or 0) > 0.25
     assert stability_index(empty_settings, {}, even) is None
-
-
-def test_a_night_that_drifts_from_the_test_split_is_amber(settings: Settings, put: Put, tmp_path: Path) -> None:
-    packaged = Path(morning_rules.__file__).with_name("morning.toml").read_text(encoding="utf-8")
-    rules = tmp_path / "rules.toml"
-    rules.write_text(packaged.replace("minimum_drift_frames = 100", "minimum_drift_frames = 1"), encoding="utf-8")
-    change(
-        settings,
-        """
-        insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low,
-            accuracy_high, macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss)
-        select 1, snapshot_id, 'test', 1, 1, 1, 1, 1, 1, 1, 0, 0 from snapshot
-        on conflict do nothing;
-        insert into test_prediction
-        select evaluation_id, number::text, 'normal', 'normal', 0, 0, 1, 0
-        from evaluation cross join generate_series(1, 50) as number where split = 'test' and model_version_id = 1""",
-    )
-    put("a.png", png())
-    score_night(replace(settings, morning_rules=str(rules)), run_key="night")
-    level, *_, reasons = rows(settings, SUMMARY)[0]
-    assert level == "amber" and "drift from the model's test split" in reasons[0]
 
 
 def test_a_rule_file_that_leaves_one_out_is_refused(tmp_path: Path) -> None:

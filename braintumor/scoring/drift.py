@@ -1,0 +1,189 @@
+"""Compare a night's answers with what is usual, by the population stability index.
+
+The class mix is compared with the site's own recent nights. The test split is almost balanced and a ward is not, so a
+comparison of the two would always show a shift. Confidence differs by class, so the reference is weighted to the
+night's class mix before confidences are compared.
+
+People are counted, because slices of one head are not independent. Each answer of a person weighs 1 / answers of that
+person in that night. By chance alone the index is about chi-squared / n for n = 1 / (1/night + 1/reference)
+(Yurdakul, Statistical properties of population stability index, 2018). A comparison is made only where that chance
+value stays below the bound of the morning rules in 99 of 100 nights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import chi2
+from sqlalchemy import Connection, text
+
+RECENT_NIGHTS = "its nights of the 28 days before"
+TEST_SPLIT = "the model's test split"
+_FEWEST_NIGHTS = 5
+_CHANCE = 0.99
+
+Histogram = Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """Hold the population stability index against one reference. ``None`` means not assessed."""
+
+    reference: str
+    count_reference: int
+    of_class: float | None
+    of_confidence: float | None
+
+    @property
+    def largest(self) -> float:
+        """Return the larger of the two, 0 where neither is assessed."""
+        return max(self.of_class or 0.0, self.of_confidence or 0.0)
+
+    def __str__(self) -> str:
+        values = {"class mix": self.of_class, "confidence": self.of_confidence}
+        if self.reference == TEST_SPLIT:
+            del values["class mix"]
+        return ", ".join(f"{name} {'not assessed' if v is None else format(v, '.2f')}" for name, v in values.items())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mix:
+    """Count the people behind answers, by class and tenth of confidence.
+
+    Attributes:
+        people: (class, tenth) -> people. A person with several answers is divided among them.
+    """
+
+    people: Mapping[tuple[str, str], float]
+    count_frame: int
+    count_night: int = 0
+
+    @property
+    def classes(self) -> dict[str, float]:
+        """Return people by class."""
+        found: dict[str, float] = {}
+        for (label, _), count in self.people.items():
+            found[label] = found.get(label, 0.0) + count
+        return found
+
+    def confidences(self, weights: Histogram) -> tuple[dict[str, float], float]:
+        """Return people by tenth of confidence, as if classes had these weights, and the effective count of people."""
+        of_class = self.classes
+        known = {label: weight for label, weight in weights.items() if label in of_class and weight}
+        shares = {label: weight / sum(known.values()) for label, weight in known.items()}
+        if not shares:
+            return {}, 0.0
+        effective = 1 / sum(share**2 / of_class[label] for label, share in shares.items())
+        found: dict[str, float] = {}
+        for (label, tenth), count in self.people.items():
+            if label in shares:
+                found[tenth] = found.get(tenth, 0.0) + effective * shares[label] * count / of_class[label]
+        return found, effective
+
+
+def measure_drift(
+    connection: Connection, values: Mapping[str, Any], *, bound: float, minimum_frames: int
+) -> list[Drift]:
+    """Compare one night with its recent nights and with the test split of its model.
+
+    ``values`` are the parameters ``run``, ``uri`` and ``model``. ``bound`` is the index above which a night is amber.
+    """
+    night = _mix(connection, _of_predictions("scoring_run.scoring_run_id = :run"), values)
+    recent = _mix(connection, _of_predictions(_RECENT), values)
+    tested = _mix(connection, _OF_TEST, values)
+    found = []
+    for name, reference in ((TEST_SPLIT, tested), (RECENT_NIGHTS, recent)):
+        is_assessed = min(night.count_frame, reference.count_frame) >= minimum_frames
+        is_assessed = is_assessed and (name == TEST_SPLIT or recent.count_night >= _FEWEST_NIGHTS)
+        of_class = class_index(connection, reference, night, bound) if is_assessed and name == RECENT_NIGHTS else None
+        of_confidence = confidence_index(connection, reference, night, bound) if is_assessed else None
+        count = round(sum(reference.people.values()))
+        found.append(Drift(reference=name, count_reference=count, of_class=of_class, of_confidence=of_confidence))
+    return found
+
+
+def class_index(connection: Connection, reference: Mix, night: Mix, bound: float) -> float | None:
+    """Return the index of the class mix, or ``None`` where chance alone could exceed ``bound``."""
+    before, after = reference.classes, night.classes
+    return _index(connection, before, after, bound, effective=sum(before.values()))
+
+
+def confidence_index(connection: Connection, reference: Mix, night: Mix, bound: float) -> float | None:
+    """Return the index of confidence within classes, or ``None`` where chance alone could exceed ``bound``."""
+    before, effective = reference.confidences(night.classes)
+    shared = {label: count for label, count in night.classes.items() if label in reference.classes}
+    after, _ = night.confidences(shared)
+    return _index(connection, before, after, bound, effective=effective)
+
+
+def _index(
+    connection: Connection, before: Histogram, after: Histogram, bound: float, *, effective: float
+) -> float | None:
+    """Ask the database, where ``02_statistics.sql`` has the formula and ``drift_weekly`` uses it too."""
+    count = sum(after.values())
+    if not count or not effective:
+        return None
+    freedom = max(1, len({name for name, people in [*before.items(), *after.items()] if people}) - 1)
+    if chi2.ppf(_CHANCE, freedom) * (1 / count + 1 / effective) > bound:
+        return None
+    histograms = {"before": json.dumps(before), "after": json.dumps(after)}
+    index = connection.scalar(text("select stability_index(cast(:before as jsonb), cast(:after as jsonb))"), histograms)
+    return None if index is None else float(index)
+
+
+def _mix(connection: Connection, sql: str, values: Mapping[str, Any]) -> Mix:
+    rows = connection.execute(text(sql), values).all()
+    return Mix(
+        people={(row.label, row.tenth): row.people for row in rows},
+        count_frame=sum(row.count_frame for row in rows),
+        count_night=rows[0].count_night if rows else 0,
+    )
+
+
+def _of_predictions(condition: str) -> str:
+    return f"""
+    with answer as (
+        select
+            prediction.scoring_run_id,
+            coalesce(patient_pseudonym, study_pseudonym, 'scan ' || prediction.scan_id) as person,
+            predicted_class::text as label,
+            confidence_bin(confidence)::text as tenth
+        from prediction
+        join scan on scan.scan_id = prediction.scan_id
+        join scoring_run on scoring_run.scoring_run_id = prediction.scoring_run_id
+        where {condition}
+    ),
+    person as (
+        select scoring_run_id, person, count(*) as count_frame from answer group by scoring_run_id, person
+    )
+    select
+        label,
+        tenth,
+        count(*) as count_frame,
+        sum(1.0 / person.count_frame)::double precision as people,
+        (select count(distinct scoring_run_id) from person) as count_night
+    from answer
+    join person using (scoring_run_id, person)
+    group by label, tenth"""
+
+
+_RECENT = """scoring_run.scans_uri = :uri and scoring_run.scoring_run_id < :run
+    and scoring_run.kind = 'night' and scoring_run.state = 'balanced' and prediction.model_version_id = :model
+    and scoring_run.started_at > (
+        select started_at from scoring_run where scoring_run_id = :run) - interval '28 days'"""
+
+_OF_TEST = """
+    select
+        predicted_class::text as label,
+        confidence_bin(greatest(
+            probability_glioma, probability_meningioma, probability_normal, probability_pituitary))::text as tenth,
+        count(*) as count_frame,
+        count(*)::double precision as people,
+        0 as count_night
+    from test_prediction
+    join evaluation using (evaluation_id)
+    where evaluation.model_version_id = :model and evaluation.split = 'test'
+    group by 1, 2"""

@@ -1,0 +1,38 @@
+-- How long people may keep a transaction or a statement open, so that a forgotten session blocks no migration and no cleanup.
+-- Postgres does not pass a group role's settings on to its logins, so each login that is a member gets its own. The group role
+-- has them too, for an administrator to read. A limit that somebody set for a login stays. `braintumor migrate` runs this
+-- file, and names the logins that it may not change. For these an administrator runs it with psql.
+do $$
+declare
+    login    record;
+begin
+    for login in
+        select distinct on (member.rolname, setting) member.rolname, setting, duration
+        from (values
+            ('braintumor_analyst', 'idle_in_transaction_session_timeout', '5min'),
+            ('braintumor_analyst', 'statement_timeout', '15min'),
+            ('braintumor_reviewer', 'idle_in_transaction_session_timeout', '5min'),
+            ('braintumor_reviewer', 'statement_timeout', '1min')
+        ) as limits (group_name, setting, duration)
+        join pg_roles as named on named.rolname = group_name
+        join pg_roles as member on member.oid = named.oid or member.rolcanlogin and exists (
+            select from pg_auth_members where roleid = named.oid and pg_auth_members.member = member.oid)
+        where not exists (  -- whoever does other work too
+            select from pg_roles as other
+            where other.rolname like 'braintumor\_%' and not other.rolcanlogin
+              and other.rolname not in ('braintumor_analyst', 'braintumor_reviewer')
+              and pg_has_role(member.oid, other.oid, 'member'))
+          and not exists (
+            select from pg_db_role_setting
+            where setrole = member.oid and array_to_string(setconfig, ',') like '%' || setting || '=%')
+        order by member.rolname, setting, duration::interval desc
+    loop
+        begin
+            execute format('alter role %I set %I = %L', login.rolname, login.setting, login.duration);
+        exception when insufficient_privilege then
+            raise warning 'Login % has no %. Have an administrator run sql/limits.sql.', login.rolname, login.setting;
+        when internal_error then
+            null;  -- the migrate of another database changes the role at this moment
+        end;
+    end loop;
+end $$;
