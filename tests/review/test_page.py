@@ -312,6 +312,10 @@ def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Setting
     assert [(each.count, each.count_same) for each in board.months] == [(1, 1)]
     page = dashboard_page(engine, base="/r/")
     assert "0.31 from the model&#39;s test split" in page and "1 of 1: 100% (21 to 100%)" in page
+    assert "Audit sample: 1 scans drawn, 1 read blind, 1 settled." in page
+    assert take_back(engine, person="ann") is not None and take_back(engine, person="ann") is not None
+    save_answer(engine, given(AUDITED, Finding.NORMAL), person="ann")
+    assert [(each.count, each.count_same) for each in load_dashboard(engine).agreements] == [(1, 1), (0, 0)]
     assert board.champions[0].model_name in page and "For review, not for diagnosis" in page
 
 
