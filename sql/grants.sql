@@ -80,7 +80,7 @@ grant insert on promotion, withdrawal, pruning, approval_answer to braintumor_pr
 
 -- Reviewing. The pages show images, so their process must know where these lie.
 grant select on scan_location to braintumor_reviewer;
-grant select, insert on review_session, review_session_item, review, review_retraction to braintumor_reviewer;
+grant select, insert on review_session, review_session_item, review, review_retraction, shown_image to braintumor_reviewer;
 
 -- Erasure: the function does it with the owner's rights.
 grant execute on function braintumor.erase_subject(text, text, text[], text, text) to braintumor_eraser;

@@ -55,6 +55,7 @@ scoring_run_summary     siud   siu     s        s         s         -        -
 review_session          siud   -       -        -         si        -        -
 review_session_item     siud   -       -        -         si        -        -
 shared_picture          siud   -       -        -         -         -        -
+shown_image             siud   -       -        -         si        -        -
 review                  siud   -       s        -         si        -        -
 review_retraction       siud   -       s        -         si        -        -
 reviewed_frame          siud   -       siu      -         -         -        -

@@ -100,7 +100,7 @@ begin
     where copied_from_scan_id = any(scans) and scan_id <> all(scans);
     delete from reviewed_frame where image_sha256 = any(images) and scan_id <> all(scans);  -- its picture goes
     foreach relation in array array[
-        'reviewed_frame', 'snapshot_review', 'requested_label', 'review_session_item', 'review', 'prediction', 'shadow_prediction', 'rejection', 'scan_requeue', 'rescore', 'sighting', 'scan_location', 'scan'
+        'reviewed_frame', 'snapshot_review', 'requested_label', 'review_session_item', 'shown_image', 'review', 'prediction', 'shadow_prediction', 'rejection', 'scan_requeue', 'rescore', 'sighting', 'scan_location', 'scan'
     ] loop
         execute format('delete from %I where scan_id = any($1)', relation) using scans;
         get diagnostics number = row_count;

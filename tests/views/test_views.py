@@ -35,7 +35,14 @@ def engine_of(settings: Settings) -> Iterator[Engine]:
 
 
 def answer(
-    settings: Settings, scan: int, finding: str, *, by: str, purpose: str = "risk", model: int = 2, is_blind: bool = False
+    settings: Settings,
+    scan: int,
+    finding: str,
+    *,
+    by: str,
+    purpose: str = "risk",
+    model: int = 2,
+    is_blind: bool = False,
 ) -> int:
     """A person's answer to the first frame; its number."""
     ((number,),) = rows(
@@ -191,7 +198,9 @@ def test_a_blind_answer_that_is_taken_back_still_counts_in_the_audit_sample(worl
     assert rows(world, AUDITED_BLIND) == BEFORE
     answer(world, 7, "normal", by="ann")
     assert rows(world, AUDITED_BLIND) == BEFORE, "agreeing with the model after its answer was seen changes nothing"
-    agreement = "select count_frame, count_agreed from human_agreement where sample = 'audit' and predicted_class is null"
+    agreement = (
+        "select count_frame, count_agreed from human_agreement where sample = 'audit' and predicted_class is null"
+    )
     assert rows(world, agreement + " and model_name = 'new'") == [(2, 1)]
     live = "select count_frame, count_agreed from live_accuracy_weekly where sample = 'audit' and is_blind"
     assert rows(world, live + " and model_name = 'new'") == [(2, 1)]
@@ -224,7 +233,9 @@ def test_a_repeat_that_is_read_blind_is_no_first_blind_answer(world: Settings) -
 
 
 def test_the_progress_of_the_audit_sample_counts_scans_by_month_of_arrival(world: Settings) -> None:
-    change(world, "update scan set audit_probability = 0.02, discovered_at = '2026-03-31 23:30+00' where scan_id in (8, 9)")
+    change(
+        world, "update scan set audit_probability = 0.02, discovered_at = '2026-03-31 23:30+00' where scan_id in (8, 9)"
+    )
     change(world, "update scan set discovered_at = '2026-04-01 00:30+00' where scan_id in (4, 5, 7)")
     answer(world, 9, "cannot_tell", by="bob", purpose="audit", is_blind=True)
     progress = "select month_date::text, count_drawn, count_read, count_settled from audit_progress order by 1"
