@@ -62,7 +62,12 @@ reviewed_frame          siud   -       siu      -         -         -        -
 snapshot_review         siud   -       siu      s         s         -        -
 requested_label         siud   -       si       -         -         -        -
 erasure                 siud   -       -        -         -         -        -
-erased_subject          siud   s       -        -         -         -        -
+erased_subject          siud   s       s        -         -         -        s
+erased_content          siud   s       s        -         -         -        si
+erasure_object          siud   -       -        -         -         -        sid
+page                    siud   si      si       -         -         -        s
+page_scan               siud   si      si       -         -         -        -
+page_image              siud   si      si       -         -         -        -
 erasure_run             siud   -       -        -         -         -        -
 erasure_snapshot        siud   -       -        -         -         -        -
 """

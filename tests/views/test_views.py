@@ -187,7 +187,8 @@ def test_agreement_is_counted_on_the_random_sample_apart_with_wilsons_interval(w
 
 
 AUDITED_BLIND = """
-    select scan_id, finding::text, is_agreed from review_comparison where sample = 'audit' and is_blind order by scan_id"""
+    select scan_id, finding::text, is_agreed from review_comparison
+    where sample = 'audit' and is_blind order by scan_id"""
 BEFORE = [(4, "normal", True), (5, "glioma", True), (7, "glioma", False)]
 """The answers 2, 6 and 9 of the audit sample."""
 
