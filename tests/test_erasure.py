@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pydicom
@@ -20,13 +21,15 @@ from braintumor.dataset.erased import IMAGES, writing_images
 from braintumor.dataset.folder import labelled_files, upload
 from braintumor.dataset.snapshot import snapshot_of
 from braintumor.erasure import Erasure, erase, erased_objects
-from braintumor.errors import DatabaseError, DatasetError, ErasureError
+from braintumor.errors import DatabaseError, ErasureError
+from braintumor.evaluation.job import evaluate_model
 from braintumor.evaluation.publish import publish_report
 from braintumor.imaging.frames import Decoded, decode
 from braintumor.imaging.phantom import write_unlabelled
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.pages.store import publish_page, write_page
 from braintumor.preview.job import make_preview
+from braintumor.rescoring.job import Rescore
 from braintumor.roles import Role
 from braintumor.scoring.night import score_night
 from braintumor.scoring.reconcile import count_balance
@@ -213,14 +216,14 @@ def test_pages_are_found_by_what_is_recorded_of_them_and_not_by_their_words(stac
     )
     kept, gone, unknown = (models / f"runs/{name}/rescore.html" for name in ("kept", "gone", "unknown"))
     publish_page(engine, store, kept, "Scan 1 is a number in a text", scan_ids=[3])
-    publish_page(engine, store, gone, "an image, and no word", scan_ids=[1, 3])
+    publish_page(engine, store, gone, "pixels without a number", scan_ids=[1, 3])
     write_page(store, unknown, "written before pages were recorded")
     write_page(store, models / "runs/unknown/morning.html", "counts only")
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     done = as_eraser(stack, night, ann)
     assert sorted(done.removed) == sorted(map(str, (gone, unknown)))
     assert store.read(kept) == b"Scan 1 is a number in a text"
-    assert b"erased" in store.read(gone) and b"an image" not in store.read(gone)
+    assert b"erased" in store.read(gone) and b"pixels" not in store.read(gone)
     assert rows(night, "select page_uri, scan_id from page_scan order by 1") == [(str(gone), 3), (str(kept), 3)]
     ((ben,),) = rows(night, "select patient_pseudonym from scan")
     assert sorted(as_eraser(stack, night, ben).removed) == sorted(map(str, (gone, kept))), "the unknown one is replaced"
@@ -341,26 +344,41 @@ def test_nothing_is_erased_while_images_are_written_and_nothing_is_written_durin
     engine.dispose()
 
 
-def test_whatever_writes_images_shares_the_lock(night: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    held: list[str] = []
+class ReachedError(Exception):
+    """A writer of images began to read them."""
 
-    def write(name: str) -> Callable[..., None]:
-        def written(*_: object, **__: object) -> None:
-            with database.transaction(engine) as connection:
-                held.extend([] if database.try_turn(connection, IMAGES) else [name])
 
-        return written
+@pytest.mark.parametrize(
+    ("reads", "work"),
+    [
+        ("dataset.snapshot.read_images", lambda night, _engine, _model: snapshot_of(night)),
+        (
+            "preview.job.newest_answered",
+            lambda night, engine, model: make_preview(
+                engine, night, candidate=model, champion=model, scans=1, run_key="run"
+            ),
+        ),
+        ("rescoring.job.make_report", lambda night, _engine, _model: Rescore.open(night).report(1)),
+        ("evaluation.publish._stored", lambda night, engine, model: publish_report(engine, None, model)),
+        ("evaluation.job.load_frames", lambda night, _, model: evaluate_model(night, model.model_name, look_key="l")),
+    ],
+)
+def test_whatever_writes_images_shares_the_lock(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, reads: str, work: Callable[..., object]
+) -> None:
+    engine = database.connect(settings)
 
-    engine = database.connect(night)
-    monkeypatch.setattr("braintumor.preview.job.publish_page", write("preview"))
-    monkeypatch.setattr("braintumor.evaluation.publish.write_page", write("report"))
-    monkeypatch.setattr("braintumor.dataset.quality_gate.publish_page", write("quality report"))
-    champion = registry.champion(engine)
-    make_preview(engine, night, candidate=champion, champion=champion, scans=1, run_key="run")
-    publish_report(engine, ObjectStore.connect(night), champion)
-    with pytest.raises(DatasetError):  # a data set of one image is refused, with a report
-        snapshot_of(night)
-    assert held == ["preview", "report", "quality report"]
+    def reached(*_: object, **__: object) -> None:
+        with database.transaction(engine) as connection:
+            assert not database.try_turn(connection, IMAGES), "an erasure could run now"
+        raise ReachedError
+
+    monkeypatch.setattr(f"braintumor.{reads}", reached)
+    monkeypatch.setattr("braintumor.rescoring.job.load_rescore", lambda *_: SimpleNamespace(run_key="run"))
+    with pytest.raises(ReachedError):
+        work(settings, engine, registry.champion(engine))
+    with database.transaction(engine) as connection:
+        assert database.try_turn(connection, IMAGES), "the lock is free again"
     engine.dispose()
 
 

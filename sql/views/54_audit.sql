@@ -50,6 +50,7 @@ from verdict;
 comment on view audit_verdict is
     'One row per frame of the audit sample that has a blind answer: what the first blind answers say together; finding is null '
     'where they differ or nobody could tell. Example: where do blind readers disagree?';
+comment on column audit_verdict.finding is 'What the first blind answers say together; null without one voice.';
 
 -- audit_progress: one row per month (UTC) in which scans of the audit sample arrived. Example: is the sample read to its end?
 -- An accuracy from the sample holds only if most of its scans are read. A scan is read when a reviewer gave a blind answer to one
