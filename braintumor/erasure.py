@@ -214,7 +214,9 @@ def _forget(
         text("insert into erased_content select unnest(cast(:marks as text[])), :erasure"),
         {"marks": sorted({erased_mark(name, key=key) for name in contents}), "erasure": found["erasure_id"]},
     )
-    objects = sorted({*found["object_uris"], *(image.image_uri for image in also)})
+    waiting = found["waiting"]
+    unchanged = {uri for uri, etag in _etags(store, waiting).items() if etag == waiting[uri]}
+    objects = sorted({*found["object_uris"], *unchanged, *(image.image_uri for image in also)})
     if with_objects:
         store.delete(S3Uri.parse(uri) for uri in objects)
         return objects

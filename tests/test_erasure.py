@@ -113,6 +113,7 @@ insert into reviewed_frame (scan_id, frame_index, image_sha256, image_uri)
     select scan_id, 0, md5('picture ' || scan_id), 's3://braintumor/none/' || scan_id from scan;
 insert into snapshot_review (snapshot_id, scan_id, frame_index, label, label_source, count_reader, rules_version)
     select 'own', scan_id, 0, 'glioma', 'readers', 2, 1 from scan;
+insert into shown_image (request_key, reviewer, scan_id, frame_index) select 'key ' || scan_id, 'rea', scan_id, 0 from scan;
 insert into requested_label (scan_id, frame_index, label, request_key) select scan_id, 0, 'glioma', 'day' from scan
 """
 
@@ -280,9 +281,7 @@ def test_a_later_file_without_a_patient_is_rejected_where_its_study_or_its_pixel
     assert rows(night, "select distinct reason from rejection") == [("subject_erased",)]
 
 
-def test_addresses_are_kept_until_the_objects_are_gone(
-    stack: Stack, night: Settings, put: Callable[[str, bytes], None], files: list[bytes]
-) -> None:
+def test_addresses_are_kept_until_the_objects_are_gone(stack: Stack, night: Settings, files: list[bytes]) -> None:
     store, scans = ObjectStore.connect(night), S3Uri.parse(night.require("scans_uri"))
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     eraser = as_role(stack, night, Role.ERASER)
@@ -300,16 +299,19 @@ def test_addresses_are_kept_until_the_objects_are_gone(
 
 
 def test_a_second_erasure_finds_the_objects_that_the_first_left(
-    stack: Stack, night: Settings, put: Callable[[str, bytes], None]
+    stack: Stack, night: Settings, files: list[bytes]
 ) -> None:
     store = ObjectStore.connect(night)
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     first = as_eraser(stack, night, ann, with_objects=False)
     score_night(night, run_key="next")
     assert rows(night, "select reason, count(*) from rejection group by 1") == [("subject_erased", 2)]
+    labelled = S3Uri.parse(night.require("dataset_uri")) / "glioma/ann-1.dcm"
+    store.write(labelled, files[3])  # another person's file
     second = as_eraser(stack, night, ann)
-    assert second.object_uris == first.object_uris and second.are_objects_deleted
-    assert [entry.key for uri in first.object_uris for entry in store.list(S3Uri.parse(uri))] == []
+    assert second.object_uris == first.object_uris[1:] and second.are_objects_deleted
+    assert [entry.key for uri in second.object_uris for entry in store.list(S3Uri.parse(uri))] == []
+    assert store.read(labelled) == files[3]
     assert rows(night, "select * from erasure_object") == []
     assert rows(night, "select scan_id from scan_location") == [(3,)], "the rejected scans' addresses went too"
     with pytest.raises(ErasureError, match="Nothing is stored"):

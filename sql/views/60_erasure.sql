@@ -2,8 +2,8 @@
 -- Example: what `braintumor subject erase` calls; it removes from S3 what this returns, in the same transaction.
 -- The person's scans: those of the patient pseudonym, and those without one whose study or picture is among these. Their
 -- images in snapshots: of the same bytes, or named by the caller, pictures of their reviewed frames, and further files of
--- the same pixels. Objects that an earlier erasure of the person left in S3 are returned again, and so are their addresses'
--- rejected scans. SQLSTATE UE001: nothing is stored of the person. UE002: a run is scoring.
+-- the same pixels. Objects that an earlier erasure of the person left in S3 are returned again (waiting: address and ETag), and
+-- scans that were rejected there since go too. SQLSTATE UE001: nothing is stored of the person. UE002: a run is scoring.
 -- Runs with the rights of the owner, because its caller has none. Refused while a chunk is being scored: what a worker has
 -- in hand could be written after the person is gone.
 create function erase_subject(
@@ -18,7 +18,7 @@ declare
     found      jsonb;
     runs       jsonb;
     snapshots  jsonb;
-    waiting    text[];
+    waiting    jsonb;
     counts     jsonb := '{}';
     number     bigint;
     relation   text;
@@ -28,7 +28,7 @@ begin
         raise exception using errcode = 'UE002', message = 'a run is scoring at this moment: erase when it has ended';
     end if;
 
-    select coalesce(array_agg(object_uri), '{}') into waiting
+    select coalesce(jsonb_object_agg(object_uri, etag), '{}') into waiting
     from erasure_object
     join erased_subject using (erasure_id)
     where subject_mark = erased_mark;
@@ -46,7 +46,7 @@ begin
             select scan_id
             from scan_location
             join rejection using (scan_id)
-            where reason = 'subject_erased' and 's3://' || bucket || '/' || key = any(waiting));
+            where reason = 'subject_erased' and waiting ? ('s3://' || bucket || '/' || key));
 
     with named as (
         select unnest(named_images) as image_sha256
@@ -75,10 +75,9 @@ begin
         where image_sha256 = any(images) and image_uri not in (select image_uri from reviewed_frame)
         union all
         select 's3://' || bucket || '/' || key from scan_location where scan_id = any(scans)
-        union all
-        select unnest(waiting)
     ) as lying;
     select jsonb_build_object(
+        'waiting', waiting,
         'image_sha256s', to_jsonb(images),
         'contents', (
             select coalesce(jsonb_agg(distinct content), '[]')
@@ -167,7 +166,7 @@ begin
         where item ->> 'image_sha256' = any(images) or item ->> 'image_uri' = any(uris || frames));
 
     perform set_config('braintumor.is_erasing', '', true);
-    delete from erasure_object where object_uri = any(waiting);  -- the caller writes again what stays
+    delete from erasure_object where waiting ? object_uri;  -- the caller writes again what stays
 
     insert into erasure (actor, reason, counts) values (erasing_actor, erasing_reason, counts)
     returning erasure_id into number;
