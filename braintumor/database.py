@@ -82,12 +82,20 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise _translated(engine, error) from None
 
 
-def take_turns(connection: Connection, name: str) -> None:
+def take_turns(connection: Connection, name: str, *, is_shared: bool = False) -> None:
     """Hold the turn called ``name`` until the transaction's end; whoever else asks for it waits.
 
-    Not a table's lock: that would need rights over the table that tasks do not have.
+    Not a table's lock: that would need rights over the table that tasks do not have. A shared turn waits only for one
+    that is not shared.
     """
-    connection.execute(text("select pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": f"{SCHEMA} {name}"})
+    lock = "pg_advisory_xact_lock_shared" if is_shared else "pg_advisory_xact_lock"
+    connection.execute(text(f"select {lock}(hashtextextended(:name, 0))"), {"name": f"{SCHEMA} {name}"})
+
+
+def try_turn(connection: Connection, name: str) -> bool:
+    """Take the turn called ``name`` until the transaction's end, or return False where somebody holds it."""
+    statement = text("select pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
+    return bool(connection.scalar(statement, {"name": f"{SCHEMA} {name}"}))
 
 
 def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -167,4 +175,5 @@ def _translated(engine: Engine, error: BaseException | None) -> DatabaseError:
             "the Airflow connection braintumor_db_<role> names it."
         )
     hint = " Run `braintumor migrate` first." if "does not exist" in first_line else ""
-    return DatabaseError(f"Postgres refused: {first_line}.{hint}")
+    sqlstate = getattr(error, "pgcode", None)
+    return DatabaseError(f"Postgres refused: {first_line}.{hint}", sqlstate=sqlstate)

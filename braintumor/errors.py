@@ -101,7 +101,11 @@ class ObjectChangedError(ObjectStoreError):
 
 
 class DatabaseError(BrainTumorError):
-    """Postgres refused a statement."""
+    """Postgres refused a statement; ``sqlstate`` is its code, where Postgres gave one."""
+
+    def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
+        super().__init__(message)
+        self.sqlstate = sqlstate
 
 
 class DatabaseUnreachableError(DatabaseError):

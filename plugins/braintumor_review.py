@@ -163,9 +163,20 @@ def frame(
 
 
 @app.get("/image/{scan_id}/{frame_index}.png", dependencies=[_may_read])
-def image(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
-    """A frame as large as it is."""
-    return _frame_png(scan_id, frame_index)
+def image(
+    caller: _CallerDep,
+    scan_id: _ScanId,
+    frame_index: _FrameIndex,
+    request_key: Annotated[str | None, Query(min_length=16, max_length=64, pattern=r"^[\w-]+$")] = None,
+) -> Response:
+    """A frame as large as it is; ``request_key`` names the page that shows it, so that its answer is saved."""
+    from braintumor.review.shown import record_shown
+
+    found = _frame_png(scan_id, frame_index)
+    if request_key and caller.is_reviewer:
+        _, engine, _ = opened()
+        record_shown(engine, request_key=request_key, scan_id=scan_id, frame_index=frame_index, person=caller.person)
+    return found
 
 
 @app.get("/thumbnail/{scan_id}/{frame_index}.png", dependencies=[_may_read])
@@ -225,15 +236,18 @@ def start(caller: _CallerDep, wanted: NewSitting) -> JSONResponse:
 
 @app.post("/answers", dependencies=_writes)
 def answer(caller: _CallerDep, given: NewAnswer) -> JSONResponse:
-    """Save an answer, once for each request key."""
+    """Save an answer, once for each request key, if the page showed the frame's image."""
     from braintumor.review.answers import ReviewAnswer, save_answer
     from braintumor.review.finding import Finding
+    from braintumor.review.shown import NOT_SHOWN, may_answer
 
     if given.finding not in set(Finding):
         raise HTTPException(422, f"No such finding. Allowed: {', '.join(Finding)}.")
-    values = given.model_dump() | {"finding": Finding(given.finding)}
+    found = ReviewAnswer(**(given.model_dump() | {"finding": Finding(given.finding)}))
     _, engine, _ = opened()
-    saved = save_answer(engine, ReviewAnswer(**values), person=caller.person)
+    if not may_answer(engine, found, person=caller.person):
+        raise HTTPException(409, NOT_SHOWN)
+    saved = save_answer(engine, found, person=caller.person)
     return JSONResponse({"review_id": saved.review_id, "is_blind": saved.is_blind}, headers=_LOCKED)
 
 

@@ -82,7 +82,8 @@ grant select on
 grant select, insert on scan_location to braintumor_scorer;
 grant insert, update on scan, scoring_run, scoring_chunk, rescore, scoring_run_summary to braintumor_scorer;
 grant insert on prediction, rejection, sighting, scan_outcome, rescore_run, scan_requeue, shadow_prediction to braintumor_scorer;
-grant select on erased_subject to braintumor_scorer;
+grant select on erased_subject, erased_content to braintumor_scorer, braintumor_trainer;  -- whose files are refused
+grant select, insert on page, page_scan, page_image to braintumor_scorer, braintumor_trainer;  -- what their pages show
 grant usage on sequence scan_scan_id_seq to braintumor_scorer;  -- discovery numbers scans as they are listed
 
 -- Training.
@@ -102,7 +103,10 @@ grant insert on promotion, withdrawal, pruning, approval_answer to braintumor_pr
 
 -- Reviewing. The pages show images, so their process must know where these lie.
 grant select on scan_location to braintumor_reviewer;
-grant select, insert on review_session, review_session_item, review, review_retraction to braintumor_reviewer;
+grant select, insert on review_session, review_session_item, review, review_retraction, shown_image to braintumor_reviewer;
 
--- Erasure: the function does it with the owner's rights.
+-- Erasure: the function does it with the owner's rights. The tables hold what has to be remembered after it.
 grant execute on function braintumor.erase_subject(text, text, text[], text, text) to braintumor_eraser;
+grant select on page, erased_subject to braintumor_eraser;
+grant select, insert on erased_content to braintumor_eraser;
+grant select, insert, delete on erasure_object to braintumor_eraser;

@@ -15,7 +15,7 @@ begin
         ('braintumor_promoter', 'The promotion ledger and the approvals.'),
         ('braintumor_reviewer', 'The pages: reads answers and images, writes reviews.'),
         ('braintumor_analyst', 'Reads the views, and no table.'),
-        ('braintumor_eraser', 'Calls erase_subject, and nothing else.')
+        ('braintumor_eraser', 'Erases people with erase_subject, and remembers what is still in S3.')
     loop
         if not exists (select from pg_roles where rolname = role_name) then
             begin

@@ -21,6 +21,7 @@ def test_what_copy_refuses_is_our_error_and_quotes_no_row(empty_settings: Settin
         database.copy_rows(connection, "scan_location", ["scan_id", "bucket", "key", "etag"], rows)
     said = "".join(traceback.format_exception(caught.value))
     assert "Traceback" in said and "Doe" not in said
+    assert caught.value.sqlstate == "23503", "callers tell errors apart by the code and not by words"
     engine.dispose()
 
 

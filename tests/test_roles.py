@@ -57,13 +57,19 @@ scoring_run_summary     siud   siu     s        s         s         -        -
 review_session          siud   -       -        -         si        -        -
 review_session_item     siud   -       -        -         si        -        -
 shared_picture          siud   -       -        -         -         -        -
+shown_image             siud   -       -        -         si        -        -
 review                  siud   -       s        -         si        -        -
 review_retraction       siud   -       s        -         si        -        -
 reviewed_frame          siud   -       siu      -         -         -        -
 snapshot_review         siud   -       siu      s         s         -        -
 requested_label         siud   -       si       -         -         -        -
 erasure                 siud   -       -        -         -         -        -
-erased_subject          siud   s       -        -         -         -        -
+erased_subject          siud   s       s        -         -         -        s
+erased_content          siud   s       s        -         -         -        si
+erasure_object          siud   -       -        -         -         -        sid
+page                    siud   si      si       -         -         -        s
+page_scan               siud   si      si       -         -         -        -
+page_image              siud   si      si       -         -         -        -
 erasure_run             siud   -       -        -         -         -        -
 erasure_snapshot        siud   -       -        -         -         -        -
 """

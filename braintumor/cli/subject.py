@@ -44,8 +44,9 @@ def find(is_json: bool) -> None:
 def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_json: bool) -> None:
     """Erase the patient of a PSEUDONYM (`find`): rows, pages with an image, snapshots' images. It cannot be undone.
 
-    What stays is a tombstone without identity, and a mark by which a later file of the person is rejected. The images'
-    addresses are printed, for whoever deletes them. Connect as a login of the role braintumor_eraser.
+    What stays is a tombstone without identity, and marks by which a later file of the person is rejected. The images'
+    addresses are printed. Without --objects they are kept until `braintumor subject objects` finds that the images are
+    gone. Connect as a login of the role braintumor_eraser.
     """
     from braintumor.erasure import erase as erase_subject
 
@@ -63,3 +64,26 @@ def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_jso
     verb = "deleted" if done.are_objects_deleted else "still there, delete it, with its versions and copies"
     for uri in done.object_uris:
         click.echo(f"{verb}: {uri}")
+
+
+@subject.command(epilog="Example: braintumor subject objects --delete")
+@click.option("--delete", "is_delete", is_flag=True, help="Delete these objects from S3.")
+@click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
+@as_json
+def objects(is_delete: bool, is_sure: bool, is_json: bool) -> None:
+    """List the objects of erased people that are still in S3. The addresses of those that are gone are forgotten.
+
+    An object that was overwritten after the erasure is not the person's any more, and is left alone. Connect as a login
+    of the role braintumor_eraser.
+    """
+    from braintumor.erasure import erased_objects
+
+    if is_delete and not is_sure:
+        click.confirm("Delete every object of erased people that is still there?", abort=True, err=True)
+    found = erased_objects(settings_of("eraser"), delete=is_delete)
+    if is_json:
+        print_json(asdict(found))
+        return
+    for uri in found.left:
+        click.echo(f"still there, delete it, with its versions and copies: {uri}")
+    click.echo(f"{len(found.left)} objects are still there, {found.count_gone} are gone")

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
+from sqlalchemy import Engine
+
 from braintumor.dataset.quality import Quality
-from braintumor.dataset.quality_report import quality_report
+from braintumor.dataset.quality_report import quality_report, shown_images
 from braintumor.errors import DatasetError
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.pages.address import snapshot_path
-from braintumor.pages.store import write_page
+from braintumor.pages.store import publish_page
 
 
-def require_quality(store: ObjectStore, models: S3Uri, quality: Quality, *, source: str) -> None:
+def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: Quality, *, source: str) -> None:
     """Let data pass, or keep its report under ``snapshots/refused-<UTC time>.html`` and refuse it.
 
     Raises:
@@ -22,11 +24,13 @@ def require_quality(store: ObjectStore, models: S3Uri, quality: Quality, *, sour
     if not quality.blocking:
         return
     address = models / f"snapshots/refused-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.html"
-    write_page(store, address, report_now(quality, source=source))
+    page = report_now(quality, source=source)
+    publish_page(engine, store, address, page, image_sha256s=shown_images(quality))
     raise DatasetError(refusal(quality, source=source, report=str(address)))
 
 
 def keep_report(
+    engine: Engine,
     store: ObjectStore,
     models: S3Uri,
     quality: Quality,
@@ -37,7 +41,7 @@ def keep_report(
 ) -> None:
     """Keep the report of a snapshot; one that is taken again is brought up to date in what lay beside its images."""
     page = report_now(quality, source=source, snapshot_id=snapshot_id, splits=splits)
-    write_page(store, models / snapshot_path(snapshot_id), page)
+    publish_page(engine, store, models / snapshot_path(snapshot_id), page, image_sha256s=shown_images(quality))
 
 
 def report_now(

@@ -89,6 +89,15 @@ def quality_report(
     )
 
 
+def shown_images(quality: Quality) -> set[str]:
+    """Return the sha256 of each image that the report shows or names."""
+    strips = [*map(_samples, by_class(quality.images).values()), _suspects(quality), _strange(quality)]
+    names = {shown.name for strip in strips for shown in strip}
+    names |= {name for finding in quality.findings for name in finding.examples}
+    read = {item.image_sha256 for item in quality.images} | {item.image_sha256 for item in quality.left_out}
+    return {image_sha256 for image_sha256 in read if short_name(image_sha256) in names}
+
+
 def first_splits(quality: Quality) -> dict[str, dict[str, int]]:
     """Images by split and class, as a first snapshot would split them: images that were taken before keep theirs."""
     grouping = quality.grouping

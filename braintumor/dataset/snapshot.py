@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor import database
 from braintumor.database import copy_rows, take_turns, transaction
+from braintumor.dataset.erased import without_erased, writing_images
 from braintumor.dataset.folder import require_every_class
 from braintumor.dataset.grouping import Grouping, Picture, group_key
 from braintumor.dataset.identified import Identified
@@ -128,26 +129,33 @@ class Snapshot:
 def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
     """Take a snapshot of an S3 prefix, by default the one of the settings, and of the frames that people labelled.
 
-    Its manifest and its quality report lie beside the models, as ``snapshots/<snapshot_id>.csv`` and ``.html``.
+    Its manifest and its quality report lie beside the models, as ``snapshots/<snapshot_id>.csv`` and ``.html``. Files
+    of erased people are left out. No erasure runs until the report is written.
 
     Raises:
         DatasetError: the images do not pass the data quality gate, and nothing is recorded; or as ``take_snapshot``.
         QualityRulesError: the settings name a rule file that is none; of label rules, LabelRulesError.
     """
-    rules = QualityRules.load(settings.quality_rules)
     source = S3Uri.parse_prefix(prefix or settings.require("dataset_uri"))
-    models = S3Uri.parse_prefix(settings.require("models_uri"))
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    images, unreadable = read_images(store, source)
+    with writing_images(engine):
+        return _snapshot_of(settings, engine, store, source)
+
+
+def _snapshot_of(settings: Settings, engine: Engine, store: ObjectStore, source: S3Uri) -> Snapshot:
+    rules = QualityRules.load(settings.quality_rules)
+    models = S3Uri.parse_prefix(settings.require("models_uri"))
+    images, unreadable, refused = without_erased(engine, settings, *read_images(store, source))
     quality = assess(images, unreadable, rules)
-    require_quality(store, models, quality, source=str(source))
+    require_quality(engine, store, models, quality, source=str(source))
     reviewed = reviewed_images(engine, store, models, LabelRules.load(settings.label_rules))
     if reviewed.images and any(image.patient for image in images):  # of whom are both?
         key = settings.require("pseudonym_key").encode()
         images = [under_pseudonyms(image, key) for image in images]
-    snapshot = take_snapshot(engine, source, images, unreadable, reviewed)
+    snapshot = take_snapshot(engine, source, images, [*unreadable, *refused], reviewed)
     _keep_manifest(store, models, snapshot)
-    keep_report(store, models, quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=snapshot.counts())
+    splits = snapshot.counts()
+    keep_report(engine, store, models, quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=splits)
     return snapshot
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 
 from braintumor import database
 from braintumor.database import transaction
+from braintumor.dataset.erased import writing_images
 from braintumor.dataset.frameset import FrameSet, load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.split import Split
@@ -47,24 +48,25 @@ def evaluate_model(
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = find_model(engine, name)
     loaded = load_model(store, settings, model)
-    for split in (Split.VALIDATION, Split.TEST):
-        judged = judge_split(
-            engine,
-            store,
-            model,
-            loaded,
-            snapshot_id=model.snapshot_id,
-            split=split,
-            look_key=look_key,
-        )
-        figures = judged.evaluation
-        say(
-            f"{name} on {split}: accuracy {figures.accuracy:.3f} ({figures.accuracy_low:.3f} to "
-            f"{figures.accuracy_high:.3f}), macro F1 {figures.macro_f1:.3f}, {figures.count} images, "
-            f"look {judged.count_look}"
-        )
-    publish_pictures(engine, store, model, frames=judged.frames, outputs=judged.outputs, test=judged.evaluation)
-    say(f"report: {publish_report(engine, store, model)}")
+    with writing_images(engine):
+        for split in (Split.VALIDATION, Split.TEST):
+            judged = judge_split(
+                engine,
+                store,
+                model,
+                loaded,
+                snapshot_id=model.snapshot_id,
+                split=split,
+                look_key=look_key,
+            )
+            figures = judged.evaluation
+            say(
+                f"{name} on {split}: accuracy {figures.accuracy:.3f} ({figures.accuracy_low:.3f} to "
+                f"{figures.accuracy_high:.3f}), macro F1 {figures.macro_f1:.3f}, {figures.count} images, "
+                f"look {judged.count_look}"
+            )
+        publish_pictures(engine, store, model, frames=judged.frames, outputs=judged.outputs, test=judged.evaluation)
+        say(f"report: {publish_report(engine, store, model)}")
     return model.model_name
 
 
@@ -90,20 +92,21 @@ def judge_split(
     look_key: str,
 ) -> Judged:
     """Score every image of a split, and record the figures, the findings and each answer."""
-    snapshot = load_snapshot(engine, snapshot_id)
-    frames = load_frames(store, snapshot, split, size=model.image_size)
-    outputs, throughput = timed_predict(loaded, frames.frames)
-    findings = find(loaded, snapshot=snapshot, split=split, frames=frames, outputs=outputs, throughput=throughput)
-    evaluation = evaluate(labels=frames.labels, probabilities=outputs.probability, split=split)
-    with transaction(engine) as connection:
-        looks = record_evaluation(
-            connection,
-            model,
-            snapshot_id,
-            evaluation,
-            frames=frames,
-            probabilities=outputs.probability,
-            findings=findings,
-            look_key=look_key,
-        )
+    with writing_images(engine):
+        snapshot = load_snapshot(engine, snapshot_id)
+        frames = load_frames(store, snapshot, split, size=model.image_size)
+        outputs, throughput = timed_predict(loaded, frames.frames)
+        findings = find(loaded, snapshot=snapshot, split=split, frames=frames, outputs=outputs, throughput=throughput)
+        evaluation = evaluate(labels=frames.labels, probabilities=outputs.probability, split=split)
+        with transaction(engine) as connection:
+            looks = record_evaluation(
+                connection,
+                model,
+                snapshot_id,
+                evaluation,
+                frames=frames,
+                probabilities=outputs.probability,
+                findings=findings,
+                look_key=look_key,
+            )
     return Judged(frames=frames, outputs=outputs, evaluation=evaluation, count_look=looks)

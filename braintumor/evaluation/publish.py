@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from braintumor.database import transaction
+from braintumor.dataset.erased import writing_images
 from braintumor.dataset.frameset import FrameSet
 from braintumor.dataset.split import Split
 from braintumor.errors import ModelIntegrityError, ObjectMissingError, ObjectStoreError
@@ -51,13 +52,14 @@ def publish_pictures(
 
 def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, verdict: Verdict | None = None) -> S3Uri:
     """Write a model's page and card from its facts and stored pictures; returns the page's address."""
-    pictures = ModelPictures(
-        **{name: _stored(store, _picture(model, name)) for name in ModelPictures.__dataclass_fields__}
-    )
-    report = dossier(engine, model, pictures=pictures, verdict=verdict, artefact_bytes=artefact_bytes(store, model))
     folder = S3Uri.parse(model.artefact_uri)
-    store.write(folder / CARD, model_card(report).encode(), content_type=MARKDOWN)
-    write_page(store, folder / "report.html", model_report(report))
+    with writing_images(engine):
+        pictures = ModelPictures(
+            **{name: _stored(store, _picture(model, name)) for name in ModelPictures.__dataclass_fields__}
+        )
+        report = dossier(engine, model, pictures=pictures, verdict=verdict, artefact_bytes=artefact_bytes(store, model))
+        store.write(folder / CARD, model_card(report).encode(), content_type=MARKDOWN)
+        write_page(store, folder / "report.html", model_report(report))
     return folder / "report.html"
 
 

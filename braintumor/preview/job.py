@@ -11,10 +11,11 @@ from sqlalchemy import Engine, text
 
 from braintumor import database, registry
 from braintumor.database import transaction
+from braintumor.dataset.erased import writing_images
 from braintumor.imaging.guard import shared_guard
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.pages.address import FLIP_PREVIEW, page_link, run_page
-from braintumor.pages.store import write_page
+from braintumor.pages.store import publish_page
 from braintumor.preview.flips import FlipPreview, compare
 from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_pictures
 from braintumor.preview.shadow import score_in_shadow
@@ -83,12 +84,12 @@ def make_preview(
         ModelIntegrityError: the candidate's files are not what the registry says.
         ObjectStoreUnreachableError: S3 is away; what was scored is kept.
     """
-    store = ObjectStore.connect(settings)
-    preview, taken = _preview(engine, store, settings, candidate, champion, scans=scans, run_key=run_key)
-    shown = with_pictures(store, preview.flips, taken)
-    page = flip_page(preview, shown, run_key=run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
-    address = run_page(settings, run_key, FLIP_PREVIEW)
-    write_page(store, address, page)
+    store, address = ObjectStore.connect(settings), run_page(settings, run_key, FLIP_PREVIEW)
+    with writing_images(engine):
+        preview, taken = _preview(engine, store, settings, candidate, champion, scans=scans, run_key=run_key)
+        shown = with_pictures(store, preview.flips, taken)
+        page = flip_page(preview, shown, run_key=run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+        publish_page(engine, store, address, page, scan_ids={flip.scan_id for flip in preview.flips})
     return Previewed(preview=preview, page=address)
 
 

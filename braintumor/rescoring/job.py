@@ -11,12 +11,13 @@ from typing import Any
 from sqlalchemy import Engine
 
 from braintumor import database
+from braintumor.dataset.erased import writing_images
 from braintumor.imaging.guard import shared_guard
 from braintumor.logs import bound
 from braintumor.migrations import require_current
 from braintumor.objectstore import ObjectStore
 from braintumor.pages.address import RESCORE_REPORT, page_link, run_page
-from braintumor.pages.store import write_page
+from braintumor.pages.store import publish_page
 from braintumor.preview.page import with_pictures
 from braintumor.registry import ModelVersion, load_model
 from braintumor.rescoring.balance import RescoreBalance, reconcile
@@ -100,12 +101,13 @@ class Rescore:
         ``count_compared``, ``count_flip``.
         """
         run = load_rescore(self.engine, scoring_run_id)
-        report = make_report(self.engine, run)
-        scans = find_scans(self.engine, [flip.scan_id for flip in report.flips])
-        shown = with_pictures(self.store, report.flips, scans)
-        page = report_page(report, shown, run_key=run.run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
         address = run_page(self.settings, run.run_key, RESCORE_REPORT)
-        write_page(self.store, address, page)
+        with writing_images(self.engine):
+            report = make_report(self.engine, run)
+            scans = {flip.scan_id for flip in report.flips}
+            shown = with_pictures(self.store, report.flips, find_scans(self.engine, list(scans)))
+            page = report_page(report, shown, run_key=run.run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
+            publish_page(self.engine, self.store, address, page, scan_ids=scans)
         return {
             "markdown": to_markdown(report, address=page_link(reports_url, run.run_key, RESCORE_REPORT)),
             "page_uri": str(address),

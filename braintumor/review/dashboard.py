@@ -54,13 +54,17 @@ class DriftPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """Nights, weeks and months (of the blind audit sample) oldest first, champions newest first."""
+    """Nights, weeks and months (of the blind audit sample) oldest first, champions newest first.
+
+    ``audit`` counts the scans of the audit sample: ``count_drawn``, ``count_read`` and ``count_settled``.
+    """
 
     nights: Sequence[Any]
     drifts: Sequence[DriftPoint]
     weeks: Sequence[Any]
     agreements: Sequence[Agreement]
     months: Sequence[Agreement]
+    audit: Any
     champions: Sequence[Any]
 
 
@@ -71,6 +75,7 @@ def load_dashboard(engine: Engine) -> Dashboard:
         weeks = connection.execute(text(_WEEKS), {"weeks": WEEKS}).all()
         agreements = connection.execute(text(_AGREEMENT)).all()
         months = connection.execute(text(_MONTHS), {"months": MONTHS}).all()
+        audit = connection.execute(text(_AUDIT)).one()
         champions = connection.execute(text(_CHAMPIONS)).all()
     return Dashboard(
         nights=nights[::-1],
@@ -78,6 +83,7 @@ def load_dashboard(engine: Engine) -> Dashboard:
         weeks=weeks,
         agreements=[_agreement(row) for row in agreements],
         months=[_agreement(row) for row in months],
+        audit=audit,
         champions=champions,
     )
 
@@ -149,6 +155,12 @@ _MONTHS = """
     where sample = 'audit' and is_blind and scored_at > now() - make_interval(months => :months)
     group by name
     order by name"""
+_AUDIT = """
+    select
+        coalesce(sum(count_drawn), 0)::integer as count_drawn,
+        coalesce(sum(count_read), 0)::integer as count_read,
+        coalesce(sum(count_settled), 0)::integer as count_settled
+    from audit_progress"""
 _CHAMPIONS = """
     select model_name, action::text as action, actor, promoted_at
     from promotion

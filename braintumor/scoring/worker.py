@@ -20,6 +20,7 @@ from typing import Literal
 import numpy as np
 from sqlalchemy import Engine
 
+from braintumor.dataset.erased import Erased
 from braintumor.errors import (
     ObjectChangedError,
     ObjectMissingError,
@@ -50,7 +51,6 @@ from braintumor.scoring.claim import (
     settle,
 )
 from braintumor.scoring.copies import Originals, ReadScan
-from braintumor.scoring.erased import Erased
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.answer import answers, of_scan
 from braintumor.serving.audit import AUDIT_SHARE, is_audited
@@ -266,7 +266,8 @@ class _Reader:
         if isinstance(found, Rejection):
             return Rejected(scan_id=scan.scan_id, rejection=found)
         facts = self._facts(found)
-        if self.erased.holds(facts.patient_pseudonym):
+        others = (facts.study_pseudonym, facts.content_sha256, facts.pixel_sha256)
+        if self.erased.holds_scan(facts.patient_pseudonym, *others):
             refusal = Rejection(reason=RejectionReason.SUBJECT_ERASED, detail="of a person who was erased")
             return Rejected(scan_id=scan.scan_id, rejection=refusal)
         return _Readable(scan_id=scan.scan_id, facts=facts, frames=found.scan)

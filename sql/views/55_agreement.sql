@@ -1,40 +1,62 @@
 -- review_comparison: one row per frame that people settled and model whose answer stood when somebody answered: people's
--- finding (frame_verdict) beside the model's class. Example: where did people correct the model?
+-- finding beside the model's class. Example: where did people correct the model?
+-- A frame of the audit sample has the finding of its first blind answers (audit_verdict), because a reviewer can take back a
+-- blind answer and then agree with the model. Where these give no finding, and of any other frame, the finding is that of
+-- frame_verdict; in the audit sample such a finding never counts as blind.
 -- unusable_image is no finding of the kind that a model could name, and in no row; other_finding agrees with no class. Nor is
 -- a frame beside a model that was trained on it (which can answer it in a rescore): it has been told.
 -- sample: audit where the scan was drawn at random before it was scored, worklist where it was not. is_blind: nobody had the
 -- model's answer on the screen.
 create view review_comparison as
 with answered as (
-    select distinct scan_id, frame_index, model_version_id from standing_review
+    select scan_id, frame_index, model_version_id from standing_review
+    union
+    select scan_id, frame_index, model_version_id from audit_answer
+),
+verdict as (
+    select scan_id, frame_index, finding, true as is_blind, count_reviewer, last_reviewed_at
+    from audit_verdict
+    where finding is not null
+    union all
+    select
+        frame_verdict.scan_id,
+        frame_verdict.frame_index,
+        frame_verdict.finding,
+        frame_verdict.is_blind and scan.audit_probability is null,
+        frame_verdict.count_reviewer,
+        frame_verdict.last_reviewed_at
+    from frame_verdict
+    join scan using (scan_id)
+    left join audit_verdict using (scan_id, frame_index)
+    where audit_verdict.finding is null
 )
 select
-    frame_verdict.scan_id,
-    frame_verdict.frame_index,
+    verdict.scan_id,
+    verdict.frame_index,
     answered.model_version_id,
     model_version.model_name,
     case when scan.audit_probability is null then 'worklist' else 'audit' end as sample,
-    frame_verdict.is_blind,
+    verdict.is_blind,
     prediction.predicted_class,
-    frame_verdict.finding,
-    frame_verdict.finding::text = prediction.predicted_class::text as is_agreed,
+    verdict.finding,
+    verdict.finding::text = prediction.predicted_class::text as is_agreed,
     prediction.confidence,
-    frame_verdict.count_reviewer,
+    verdict.count_reviewer,
     prediction.scored_at,
-    frame_verdict.last_reviewed_at as reviewed_at
-from frame_verdict
+    verdict.last_reviewed_at as reviewed_at
+from verdict
 join answered using (scan_id, frame_index)
 join prediction using (scan_id, frame_index, model_version_id)
 join scan using (scan_id)
 join model_version using (model_version_id)
-where frame_verdict.finding <> 'unusable_image'
+where verdict.finding <> 'unusable_image'
   and not exists (
     select
     from snapshot_review
     join training_run using (snapshot_id)
     where training_run.training_run_id = model_version.training_run_id
-      and snapshot_review.scan_id = frame_verdict.scan_id
-      and snapshot_review.frame_index = frame_verdict.frame_index
+      and snapshot_review.scan_id = verdict.scan_id
+      and snapshot_review.frame_index = verdict.frame_index
       and snapshot_review.reason is null
   );
 comment on view review_comparison is

@@ -2,7 +2,8 @@
 -- Example: what `braintumor subject erase` calls; it removes from S3 what this returns, in the same transaction.
 -- The person's scans: those of the patient pseudonym, and those without one whose study or picture is among these. Their
 -- images in snapshots: of the same bytes, or named by the caller, pictures of their reviewed frames, and further files of
--- the same pixels.
+-- the same pixels. Objects that an earlier erasure of the person left in S3 are returned again (waiting: address and ETag), and
+-- scans that were rejected there since go too. SQLSTATE UE001: nothing is stored of the person. UE002: a run is scoring.
 -- Runs with the rights of the owner, because its caller has none. Refused while a chunk is being scored: what a worker has
 -- in hand could be written after the person is gone.
 create function erase_subject(
@@ -17,14 +18,20 @@ declare
     found      jsonb;
     runs       jsonb;
     snapshots  jsonb;
+    waiting    jsonb;
     counts     jsonb := '{}';
     number     bigint;
     relation   text;
 begin
     lock table scoring_chunk in share row exclusive mode;  -- nobody claims a chunk until this is done
     if exists (select from scoring_chunk where finished_at is null and lease_expires_at > clock_timestamp()) then
-        raise exception 'a run is scoring at this moment: erase when it has ended';
+        raise exception using errcode = 'UE002', message = 'a run is scoring at this moment: erase when it has ended';
     end if;
+
+    select coalesce(jsonb_object_agg(object_uri, etag), '{}') into waiting
+    from erasure_object
+    join erased_subject using (erasure_id)
+    where subject_mark = erased_mark;
 
     with of_patient as (
         select study_pseudonym, pixel_sha256 from scan where patient_pseudonym = erased_pseudonym
@@ -34,7 +41,12 @@ begin
     where patient_pseudonym = erased_pseudonym
        or patient_pseudonym is null and (
             study_pseudonym in (select study_pseudonym from of_patient)
-            or pixel_sha256 in (select pixel_sha256 from of_patient));
+            or pixel_sha256 in (select pixel_sha256 from of_patient))
+       or state = 'rejected' and scan_id in (
+            select scan_id
+            from scan_location
+            join rejection using (scan_id)
+            where reason = 'subject_erased' and waiting ? ('s3://' || bucket || '/' || key));
 
     with named as (
         select unnest(named_images) as image_sha256
@@ -46,13 +58,16 @@ begin
     same_pixels as (
         select image_sha256
         from split_assignment
-        where pixel_sha256 in (select pixel_sha256 from split_assignment join named using (image_sha256))
+        where pixel_sha256 in (
+            select pixel_sha256 from split_assignment join named using (image_sha256)
+            union all
+            select pixel_sha256 from scan where scan_id = any(scans))
     )
     select coalesce(array_agg(image_sha256), '{}') into images
     from (select image_sha256 from named union select image_sha256 from same_pixels) as every;
 
-    if scans = '{}' and not exists (select from split_assignment where image_sha256 = any(images)) then
-        raise exception 'nothing is stored of this pseudonym: give one of scan.patient_pseudonym';
+    if scans = '{}' and images = '{}' and waiting = '{}' then
+        raise exception using errcode = 'UE001', message = 'nothing is stored of this pseudonym';
     end if;
 
     select array_agg(distinct image_uri) into uris from (
@@ -62,8 +77,25 @@ begin
         select 's3://' || bucket || '/' || key from scan_location where scan_id = any(scans)
     ) as lying;
     select jsonb_build_object(
-        'scan_ids', to_jsonb(scans),
+        'waiting', waiting,
         'image_sha256s', to_jsonb(images),
+        'contents', (
+            select coalesce(jsonb_agg(distinct content), '[]')
+            from (
+                select unnest(images) as content
+                union all
+                select pixel_sha256 from split_assignment where image_sha256 = any(images)
+                union all
+                select unnest(array[content_sha256, pixel_sha256, study_pseudonym]) from scan where scan_id = any(scans)
+            ) as theirs
+            where content is not null),
+        'page_uris', (
+            select coalesce(jsonb_agg(distinct page_uri), '[]')
+            from (
+                select page_uri from page_scan where scan_id = any(scans)
+                union all
+                select page_uri from page_image where image_sha256 = any(images)
+            ) as shown),
         'object_uris', to_jsonb(coalesce(uris, '{}')),
         'picture_uris', (select coalesce(jsonb_agg(distinct image_uri), '[]') from reviewed_frame
                          where scan_id = any(scans) or image_sha256 = any(images)),
@@ -100,7 +132,7 @@ begin
     where copied_from_scan_id = any(scans) and scan_id <> all(scans);
     delete from reviewed_frame where image_sha256 = any(images) and scan_id <> all(scans);  -- its picture goes
     foreach relation in array array[
-        'reviewed_frame', 'snapshot_review', 'requested_label', 'review_session_item', 'review', 'prediction', 'shadow_prediction', 'rejection', 'scan_requeue', 'rescore', 'sighting', 'scan_outcome', 'scan_location', 'scan'
+        'page_scan', 'reviewed_frame', 'snapshot_review', 'requested_label', 'review_session_item', 'shown_image', 'review', 'prediction', 'shadow_prediction', 'rejection', 'scan_requeue', 'rescore', 'sighting', 'scan_outcome', 'scan_location', 'scan'
     ] loop
         execute format('delete from %I where scan_id = any($1)', relation) using scans;
         get diagnostics number = row_count;
@@ -109,7 +141,7 @@ begin
 
     update test_prediction set nearest_training_sha256 = null, nearest_distance = null
     where nearest_training_sha256 = any(images);
-    foreach relation in array array['test_prediction', 'snapshot_image', 'split_assignment'] loop
+    foreach relation in array array['page_image', 'test_prediction', 'snapshot_image', 'split_assignment'] loop
         execute format('delete from %I where image_sha256 = any($1)', relation) using images;
         get diagnostics number = row_count;
         counts := counts || jsonb_build_object(relation, number);
@@ -134,6 +166,7 @@ begin
         where item ->> 'image_sha256' = any(images) or item ->> 'image_uri' = any(uris || frames));
 
     perform set_config('braintumor.is_erasing', '', true);
+    delete from erasure_object where waiting ? object_uri;  -- the caller writes again what stays
 
     insert into erasure (actor, reason, counts) values (erasing_actor, erasing_reason, counts)
     returning erasure_id into number;

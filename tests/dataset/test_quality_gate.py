@@ -20,6 +20,7 @@ from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.settings import Settings
 from tests.conftest import run_braintumor
 from tests.photographs import crops
+from tests.sql import rows
 
 
 @pytest.fixture
@@ -50,6 +51,9 @@ def test_the_report_of_a_snapshot_lies_beside_its_manifest_and_names_no_address(
     assert f"snapshot {snapshot.snapshot_id}" in page and "A snapshot was taken" in page
     assert "As the snapshot has them" in page
     assert snapshot.images[0].image_uri.rpartition("/")[2] not in page
+    recorded = rows(empty_settings, "select image_sha256 from page_image where page_uri = :page", page=str(address))
+    known = [image.image_sha256 for image in snapshot.images]
+    assert {sha256 for (sha256,) in recorded} == {sha256 for sha256 in known if sha256[:12] in page} != set()
 
 
 def test_refused_data_is_named_with_its_report_and_nothing_is_recorded(empty_settings: Settings, folder: Path) -> None:

@@ -102,6 +102,8 @@ def test_what_would_change_is_listed_worst_first(night: Settings, twin: ModelVer
     assert (
         "5 of 6 answers would change (83.3%): 2 tumour to normal, 1 normal to tumour, 2 tumour to another tumour."
     ) in summary(made)
+    recorded = "select scan_id from page_scan join page using (page_uri) order by 1"
+    assert rows(night, recorded) == [(1,), (2,), (3,), (4,), (5,)], "an erasure finds the page by these"
 
 
 def test_the_page_shows_each_flip_with_both_maps_and_never_a_key(night: Settings, twin: ModelVersion) -> None:

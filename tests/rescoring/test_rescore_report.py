@@ -37,6 +37,8 @@ def test_the_page_shows_which_standing_answers_changed_worst_first_and_never_a_k
     shown = page(night, made)
     places = [shown.index(f"Scan {scan_id}: ") for scan_id in (4, 2, 3, 5, 1)]
     assert places == sorted(places) and "Scan 6" not in shown
+    recorded = rows(night, "select scan_id from page_scan where page_uri = :page order by 1", page=made["page_uri"])
+    assert recorded == [(1,), (2,), (3,), (4,), (5,)], "an erasure finds the page by these"
     assert "before: pituitary 0.980" in shown and "after: normal 0.970" in shown
     assert shown.count("data:image/jpeg;base64,") == 3 * 4 and "No picture: the object is gone" in shown
     assert "surname" not in shown and not re.search(r'(src|href)="(?!data:)', shown)

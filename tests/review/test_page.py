@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import uuid
 from datetime import date
 
@@ -21,6 +22,7 @@ from braintumor.review.finding import Finding
 from braintumor.review.page import dashboard_page, frame_page, worklist_page
 from braintumor.review.picture import THUMBNAIL, frame_png, map_png
 from braintumor.review.reading import Reading, read_frame
+from braintumor.review.shown import may_answer, record_shown
 from braintumor.review.sitting import find_sitting, next_item, previous_item, start_sitting
 from braintumor.review.worklist import AUDIT, Filters, list_choices, list_waiting
 from braintumor.serving.answer import ReviewReason
@@ -102,6 +104,32 @@ def test_an_answer_is_saved_once_however_often_it_is_sent(night: Settings, engin
         with pytest.raises(ReviewError, match="no such answer of a model"):
             save_answer(engine, impossible, person="ann")
     assert len(rows(night, "select from review")) == 1
+
+
+def test_only_the_page_that_was_given_the_image_of_the_frame_may_answer_it(night: Settings, engine: Engine) -> None:
+    asked = given(1)
+    assert not may_answer(engine, asked, person="ann")
+    for person, scan_id, key in (
+        ("bob", 1, asked.request_key),
+        ("ann", 2, asked.request_key),
+        ("ann", 1, "another page"),
+    ):
+        record_shown(engine, request_key=key, scan_id=scan_id, frame_index=0, person=person)
+    record_shown(engine, request_key=asked.request_key, scan_id=1, frame_index=1, person="ann")
+    assert not may_answer(engine, asked, person="ann")
+    unusable = given(1, Finding.UNUSABLE_IMAGE)
+    assert may_answer(engine, unusable, person="ann"), "an image that cannot be shown is unusable"
+    for finding in set(Finding) - {Finding.UNUSABLE_IMAGE}:
+        assert not may_answer(engine, given(1, finding), person="ann")
+    for _ in range(2):
+        record_shown(engine, request_key=asked.request_key, scan_id=1, frame_index=0, person="ann")
+    assert may_answer(engine, asked, person="ann")
+
+
+def test_the_image_of_a_page_is_asked_for_with_the_key_of_its_answer(night: Settings, engine: Engine) -> None:
+    page = page_of(engine, 1)
+    (key,) = re.findall(r'<img id="image" src="image/1/0\.png\?request_key=([0-9a-f]{32})"', page)
+    assert f"&#34;request_key&#34;: &#34;{key}&#34;" in page
 
 
 def test_two_people_answer_one_frame_and_each_takes_back_their_own(engine: Engine) -> None:
@@ -312,6 +340,10 @@ def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Setting
     assert [(each.count, each.count_same) for each in board.months] == [(1, 1)]
     page = dashboard_page(engine, base="/r/")
     assert "0.31 from the model&#39;s test split" in page and "1 of 1: 100% (21 to 100%)" in page
+    assert "Audit sample: 1 scans drawn, 1 read blind, 1 settled." in page
+    assert take_back(engine, person="ann") is not None and take_back(engine, person="ann") is not None
+    save_answer(engine, given(AUDITED, Finding.NORMAL), person="ann")
+    assert [(each.count, each.count_same) for each in load_dashboard(engine).agreements] == [(1, 1), (0, 0)]
     assert board.champions[0].model_name in page and "For review, not for diagnosis" in page
 
 

@@ -73,6 +73,12 @@ def answer(scan_id: int, finding: str = "glioma", **values: object) -> dict[str,
     return {**known, "finding": finding, **values}
 
 
+def show(live: Stack, name: str, given: dict[str, object]) -> None:
+    """Ask for the image of an answer's frame, as the page of the answer does."""
+    address = f"{_REVIEW}/image/{given['scan_id']}/{given['frame_index']}.png?request_key={given['request_key']}"
+    client(live, name).send("GET", address)
+
+
 def test_nobody_gets_in_viewers_read_and_only_reviewers_write(live: Stack) -> None:
     before = rows(library(live), "select review_id from review")
     for path in _READS:
@@ -106,11 +112,77 @@ def test_two_reviewers_at_once_leave_an_answer_each(live: Stack) -> None:
     asked = [
         (client(live, name), answer(5, finding)) for name, finding in (("admin", "normal"), ("reviewer", "glioma"))
     ]
+    for name, (_, given) in zip(("admin", "reviewer"), asked, strict=True):
+        show(live, name, given)
     with ThreadPoolExecutor(8) as pool:
         sent = list(pool.map(lambda each: each[0].send("POST", f"{_REVIEW}/answers", json=each[1]).json(), asked * 4))
     assert len({each["review_id"] for each in sent}) == 2
     found = rows(library(live), "select reviewer, finding::text from review where scan_id = 5 order by reviewer")
     assert found == [("admin", "normal"), ("reviewer", "glioma")]
+
+
+def test_an_answer_is_refused_until_the_image_was_delivered_to_its_page(live: Stack) -> None:
+    before = rows(library(live), "select review_id from review")
+    given, reviewer = answer(5, "normal"), client(live, "reviewer")
+    show(live, "admin", given)
+    show(live, "reviewer", answer(5))
+    show(live, "reviewer", {**given, "scan_id": 3})
+    refused = reviewer.send("POST", f"{_REVIEW}/answers", json=given, allow=(409,))
+    assert refused.status_code == 409 and "Reload the page" in refused.json()["detail"]
+    assert rows(library(live), "select review_id from review") == before
+    show(live, "reviewer", given)
+    saved = reviewer.send("POST", f"{_REVIEW}/answers", json=given).json()
+    unusable = reviewer.send("POST", f"{_REVIEW}/answers", json=answer(5, "unusable_image")).json()
+    found = rows(library(live), "select finding::text from review where review_id = any(:ids) order by review_id",
+                 ids=[saved["review_id"], unusable["review_id"]])  # fmt: skip
+    assert found == [("normal",), ("unusable_image",)]
+
+
+def test_no_key_but_that_of_an_unusable_image_answers_a_frame_whose_image_did_not_load(live: Stack, page: Page) -> None:
+    settings = library(live)
+    before = rows(settings, "select review_id from review")
+    page.route("**/image/**", lambda route: route.fulfill(status=503, json={"detail": "S3 is away."}))
+    page.goto(f"{live.airflow.url}{_REVIEW}/frame/2/0")
+    expect(page.get_by_text("S3 is away.")).to_be_visible()
+    for key in ("2", "0", "Enter"):
+        page.keyboard.press(key)
+        expect(page.locator("#status")).to_have_text(
+            "Not saved: the image of this frame was not loaded. Reload the page, or press 6 for an unusable image."
+        )
+    assert rows(settings, "select review_id from review") == before
+    with page.expect_navigation():
+        page.keyboard.press("6")
+    newest = "select scan_id, finding::text from review order by review_id desc limit 1"
+    assert rows(settings, newest) == [(2, "unusable_image")]
+
+
+def test_a_key_that_is_pressed_while_the_image_loads_answers_nothing(live: Stack, page: Page) -> None:
+    before = rows(library(live), "select review_id from review")
+    page.route("**/image/**", lambda _: None)  # no answer yet
+    page.goto(f"{live.airflow.url}{_REVIEW}/frame/3/0", wait_until="domcontentloaded")
+    page.keyboard.press("3")
+    expect(page.get_by_text("still loading. Press again")).to_be_visible()
+    assert rows(library(live), "select review_id from review") == before
+    page.unroute_all()
+
+
+@pytest.mark.parametrize(("control", "key", "finding"), [("width", "2", "meningioma"), ("zoom", "0", "cannot_tell")])
+def test_answer_keys_work_while_a_slider_has_the_focus(
+    live: Stack, page: Page, control: str, key: str, finding: str
+) -> None:
+    page.goto(f"{live.airflow.url}{_REVIEW}/frame/3/0")
+    slider = page.locator(f"#{control}")
+    slider.focus()
+    for pressed, value in (("Home", slider.get_attribute("min")), ("End", slider.get_attribute("max"))):
+        page.keyboard.press(pressed)
+        assert slider.input_value() == value, "Home, End and arrows are the slider's"
+    page.keyboard.press("ArrowLeft")
+    assert slider.input_value() != slider.get_attribute("max") and page.url.endswith("/frame/3/0")
+    page.keyboard.press("r")
+    assert slider.input_value() == {"width": "255", "zoom": "1"}[control]
+    _press(page, key)
+    newest = "select scan_id, finding::text from review order by review_id desc limit 1"
+    assert rows(library(live), newest) == [(3, finding)]
 
 
 def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_path: Path) -> None:
@@ -199,6 +271,7 @@ def test_no_log_of_the_pages_server_names_a_key_also_of_a_scan_that_is_gone(live
 
 
 def _press(page: Page, key: str) -> None:
-    """Press a key that leads to another page, and wait for it."""
+    """Press a key that leads to another page, once the image is there, and wait for that page."""
+    page.wait_for_function("document.querySelector('#image').complete && document.querySelector('#image').naturalWidth")
     with page.expect_navigation():
         page.keyboard.press(key)

@@ -36,6 +36,7 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         ("worklist", False, "old", None, 1, 1, 0.2065, 1),
         ("worklist", False, "old", "normal", 1, 1, 0.2065, 1),
     ],
+    "audit-sample": [(3, 3, 3)],
     "class-mix": [
         ("old", "glioma", 1, 0.25),
         ("old", "meningioma", 1, 0.25),

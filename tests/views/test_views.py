@@ -34,19 +34,29 @@ def engine_of(settings: Settings) -> Iterator[Engine]:
         engine.dispose()
 
 
-def answer(settings: Settings, scan: int, finding: str, *, by: str, purpose: str = "risk", model: int = 2) -> int:
+def answer(
+    settings: Settings,
+    scan: int,
+    finding: str,
+    *,
+    by: str,
+    purpose: str = "risk",
+    model: int = 2,
+    is_blind: bool = False,
+) -> int:
     """A person's answer to the first frame; its number."""
     ((number,),) = rows(
         settings,
         """
         insert into review (request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose, is_blind)
         values (gen_random_uuid()::text, :scan, 0, :model, :by, cast(:finding as review_finding),
-                cast(:purpose as review_purpose), false)
+                cast(:purpose as review_purpose), :is_blind)
         returning review_id""",
         scan=scan,
         finding=finding,
         by=by,
         purpose=purpose,
+        is_blind=is_blind,
         model=model,
     )
     return int(number)
@@ -174,6 +184,63 @@ def test_agreement_is_counted_on_the_random_sample_apart_with_wilsons_interval(w
         ("worklist", False, None, 1, 0, 0.0, 0.7935),
         ("worklist", False, "glioma", 1, 0, 0.0, 0.7935),
     ]
+
+
+AUDITED_BLIND = """
+    select scan_id, finding::text, is_agreed from review_comparison
+    where sample = 'audit' and is_blind order by scan_id"""
+BEFORE = [(4, "normal", True), (5, "glioma", True), (7, "glioma", False)]
+"""The answers 2, 6 and 9 of the audit sample."""
+
+
+def test_a_blind_answer_that_is_taken_back_still_counts_in_the_audit_sample(world: Settings) -> None:
+    assert rows(world, AUDITED_BLIND) == BEFORE
+    change(world, "insert into review_retraction values (9)")
+    assert rows(world, AUDITED_BLIND) == BEFORE
+    answer(world, 7, "normal", by="ann")
+    assert rows(world, AUDITED_BLIND) == BEFORE, "agreeing with the model after its answer was seen changes nothing"
+    agreement = (
+        "select count_frame, count_agreed from human_agreement where sample = 'audit' and predicted_class is null"
+    )
+    assert rows(world, agreement + " and model_name = 'new'") == [(2, 1)]
+    live = "select count_frame, count_agreed from live_accuracy_weekly where sample = 'audit' and is_blind"
+    assert rows(world, live + " and model_name = 'new'") == [(2, 1)]
+    assert rows(world, "select finding::text from frame_verdict where scan_id = 7") == [("normal",)], "the worklist's"
+
+
+def test_a_later_answer_of_the_same_reviewer_does_not_replace_the_blind_one(world: Settings) -> None:
+    answer(world, 7, "normal", by="ann")
+    answer(world, 5, "pituitary", by="ann")
+    assert rows(world, AUDITED_BLIND) == BEFORE
+
+
+def test_taking_one_of_two_blind_answers_back_does_not_end_their_conflict(world: Settings) -> None:
+    number = answer(world, 7, "normal", by="bob", purpose="audit", is_blind=True)
+    assert rows(world, AUDITED_BLIND) == BEFORE[:2]
+    change(world, "insert into review_retraction values (9)")
+    assert rows(world, AUDITED_BLIND) == BEFORE[:2]
+    assert rows(world, "select count_drawn, count_read, count_settled from audit_progress") == [(3, 3, 2)]
+    answer(world, 7, "pituitary", by="cid", purpose="adjudication", is_blind=True)
+    change(world, "insert into review_retraction values (:number)", number=number)
+    assert rows(world, AUDITED_BLIND) == [*BEFORE[:2], (7, "pituitary", False)]
+
+
+def test_a_repeat_that_is_read_blind_is_no_first_blind_answer(world: Settings) -> None:
+    change(world, "update scan set audit_probability = 0.02 where scan_id = 6")
+    answer(world, 6, "meningioma", by="ann", purpose="repeat", is_blind=True)
+    change(world, "insert into review_retraction select review_id from review where reviewer = 'bob' and scan_id = 6")
+    assert rows(world, AUDITED_BLIND) == BEFORE
+    assert rows(world, "select count_drawn, count_read, count_settled from audit_progress") == [(4, 3, 3)]
+
+
+def test_the_progress_of_the_audit_sample_counts_scans_by_month_of_arrival(world: Settings) -> None:
+    change(
+        world, "update scan set audit_probability = 0.02, discovered_at = '2026-03-31 23:30+00' where scan_id in (8, 9)"
+    )
+    change(world, "update scan set discovered_at = '2026-04-01 00:30+00' where scan_id in (4, 5, 7)")
+    answer(world, 9, "cannot_tell", by="bob", purpose="audit", is_blind=True)
+    progress = "select month_date::text, count_drawn, count_read, count_settled from audit_progress order by 1"
+    assert rows(world, progress) == [("2026-03-01", 2, 1, 0), ("2026-04-01", 3, 3, 3)]
 
 
 def test_wilsons_interval_is_that_of_the_literature(empty_settings: Settings) -> None:

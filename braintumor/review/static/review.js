@@ -47,11 +47,23 @@ function read(state) {
 
   const go = (address) => location.assign(address ?? worklist);
 
+  // The browser has decoded the image: one that failed to load is complete too, but has no width.
+  const isShown = () => image.complete && image.naturalWidth > 0;
+
   async function answer(finding) {
     if (!state.is_reviewer || isBusy) return;
     if (at !== asked) {
       look(asked);
       say("This is the slice that is asked: press again.", true);
+      return;
+    }
+    if (finding !== "unusable_image" && !isShown()) {
+      say(
+        image.complete
+          ? "Not saved: the image of this frame was not loaded. Reload the page, or press 6 for an unusable image."
+          : "Not saved: the image of this frame is still loading. Press again when you see it.",
+        true,
+      );
       return;
     }
     isBusy = true;
@@ -97,7 +109,8 @@ function read(state) {
     if (place < 0 || place >= state.slices.length) return;
     at = place;
     const [scan, frame] = state.slices[at];
-    image.src = `image/${scan}/${frame}.png`;
+    const key = at === asked ? `?request_key=${state.request_key}` : "";
+    image.src = `image/${scan}/${frame}.png${key}`;
     if (map && at !== asked) cover(false);
     tellSlice();
   }
@@ -185,7 +198,7 @@ function read(state) {
     fit();
   });
   image.addEventListener("error", async () => {
-    const answered = await fetch(image.src).catch(() => null);
+    const answered = await fetch(image.src.split("?")[0]).catch(() => null); // without the key: this shows nothing
     const found = answered ? await answered.json().catch(() => ({})) : {};
     element("trouble").textContent = found.detail ?? "The image cannot be shown.";
     element("trouble").hidden = false;
@@ -209,9 +222,12 @@ function read(state) {
   };
   for (const button of document.querySelectorAll("[data-finding]"))
     keys[button.querySelector("kbd").textContent] = () => answer(button.dataset.finding);
+  // A control that has the focus keeps only the keys that it needs: all others work as everywhere on the page.
+  const ownKeys = [["input", /^(Arrow\w+|Home|End)$/], ["a", /^Enter$/], ["button", /^( |Enter)$/]];
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat && event.key === "Enter") return;
-    if (event.target.closest("a, select, input") || (event.target.closest("button") && [" ", "Enter"].includes(event.key))) return;
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held does not answer the next frame too
+    if (ownKeys.some(([control, keys]) => event.target.closest(control) && keys.test(event.key))) return;
     const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!act) return;
     event.preventDefault();
