@@ -1,4 +1,4 @@
-"""The file ``.env`` for docker-compose.yaml and docs/kubernetes.md: every password and key of one installation."""
+"""Write the file ``.env`` for docker-compose.yaml and docs/kubernetes.md: all passwords and keys."""
 
 from __future__ import annotations
 
@@ -42,9 +42,8 @@ def write(path: Path) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
         raise EnvFileExistsError(
-            f"{path} exists and was not changed. The command writes a new file only, because a running installation "
-            "cannot be used without the passwords and keys in the old one. To start with new secrets, move that file "
-            "to a safe place first."
+            f"{path} exists and was not changed. This command writes a new file only. An installation needs the "
+            "passwords and keys that it was made with. To make another one, move the file to a safe place first."
         ) from error
     with os.fdopen(descriptor, "w") as file:
         file.writelines(f"{name}={value}\n" for name, value in variables(Secrets()).items())

@@ -1,4 +1,4 @@
-"""docker-compose.yaml as Docker Compose reads it: with the values of .env, and services as plain data."""
+"""Read docker-compose.yaml as Docker Compose does, with the values of .env."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docker-compose.yaml as far as it can be tried without a Docker engine; ``tests/soak`` runs its commands."""
+"""Check docker-compose.yaml without a Docker engine. ``tests/soak`` runs its commands."""
 
 from __future__ import annotations
 

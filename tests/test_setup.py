@@ -1,4 +1,4 @@
-"""``make setup``: what it runs with uv, and with pip where uv fails. Nothing is installed here."""
+"""Check what ``make setup`` runs with uv, and with pip if uv fails. The tests install nothing."""
 
 from __future__ import annotations
 
@@ -95,25 +95,22 @@ def test_pip_refuses_a_package_that_is_not_the_locked_one(tmp_path: Path) -> Non
     assert done.returncode != 0 and "DO NOT MATCH THE HASHES" in done.stderr
 
 
-@pytest.mark.parametrize("own", ["", "/etc/ssl/the-hospitals-own.pem"])
-def test_an_old_pip_gets_the_certificates_of_the_machine_unless_it_is_configured(tmp_path: Path, own: str) -> None:
-    """This machine may configure pip for all its users, and then nothing is written in either case."""
+def test_an_old_pip_gets_the_certificates_of_the_machine_unless_it_is_configured(tmp_path: Path) -> None:
+    """Expect nothing to be written if this machine configures pip for all users."""
     wheel(tmp_path, "uv")
-    bundle = tmp_path / "machine.pem"
+    folder, bundle = tmp_path / "venv", tmp_path / "machine.pem"
     bundle.touch()
+    run([sys.executable, "-m", "venv", str(folder)])
+    pip = [f"{folder}/bin/python", "-m", "pip"]
+    is_configured = "cert=" in run([*pip, "config", "list"]).stdout
+    is_old = [int(part) for part in run([*pip, "--version"]).stdout.split()[1].split(".")[:2]] < [24, 2]
     given = {"SSL_CERT_FILE": str(bundle), "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(tmp_path)}
-    given |= {"PIP_CERT": own} if own else {}
-    version = run([sys.executable, "-c", "import ensurepip; print(ensurepip.version())"]).stdout.split(".")
-    is_configured = "cert=" in run([sys.executable, "-m", "pip", "config", "list"], **given).stdout
-    folder = tmp_path / "venv"
-    made = run(
-        ["make", f"VENV={folder}", f"PYTHON={sys.executable}", "UV_VERSION=2.0", f"{folder}/bin/uv"],
-        MAKEFLAGS="",
-        **given,
-    )
-    written = (folder / "pip.conf").read_text() if (folder / "pip.conf").exists() else ""
-    is_old = [int(part) for part in version[:2]] < [24, 2]
-    assert written == (f"[global]\ncert = {bundle}\n\n" if is_old and not is_configured else ""), made.stderr
+    expected = f"[global]\ncert = {bundle}\n\n" if is_old and not is_configured else ""
+    for own, written in ({"PIP_CERT": "/etc/ssl/the-hospitals-own.pem"}, ""), ({}, expected):
+        done = run(["make", "-B", f"VENV={folder}", "UV_VERSION=2.0", f"{folder}/bin/uv"], MAKEFLAGS="", **given, **own)
+        assert done.returncode == 0, done.stderr
+        found = (folder / "pip.conf").read_text() if (folder / "pip.conf").exists() else ""
+        assert found == written
 
 
 def wheel(folder: Path, name: str, *, version: str = "2.0", requires: str | None = None) -> Path:

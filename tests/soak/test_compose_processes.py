@@ -1,4 +1,4 @@
-"""Every command and health check of docker-compose.yaml, run as a plain process with its own environment."""
+"""Run every command and health check of docker-compose.yaml as a plain process with its own environment."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.live import PATIENCE_S
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3 * PATIENCE_S)]
 
 _LONG_RUNNING = ("redis", "s3", "apiserver", "scheduler", "dag-processor", "triggerer", "worker", "gpu-worker")
-_EXTRA = {  # what keeps a process on this machine's loopback address, as a container's own address does in Compose
+_EXTRA = {  # a container has an address and files of its own, and these processes share those of one machine
     "redis": ["--bind", "127.0.0.1", "--port", "{redis}", "--dir", "{folder}", "--save", ""],
     "apiserver": ["--host", "127.0.0.1", "--port", "{apiserver}"],
     "worker": ["--celery-hostname", "celery@worker", "--pid", "{folder}/worker.pid"],
@@ -57,7 +57,7 @@ probe()
 
 
 class Containers:
-    """The services of the compose file as processes of one folder."""
+    """Run the services of the compose file as processes in one folder."""
 
     def __init__(self, folder: Path) -> None:
         self.state = State(folder)
@@ -90,7 +90,7 @@ class Containers:
             self.services[name]["command"] += filled
 
     def environment(self, name: str) -> dict[str, str]:
-        """The environment of a service: its own, and what the Dockerfile sets."""
+        """Return the environment of a service: its own, and what the Dockerfile sets."""
         folders = [Path(sys.executable).parent, self.state.folder / "bin", Path(program("psql")).parent]
         return {
             "PATH": ":".join([*map(str, folders), os.environ["PATH"]]),
@@ -116,7 +116,7 @@ class Containers:
         self.running[name].start([*entrypoint, *command], self.environment(name))
 
     def is_healthy(self, name: str, **changed: str) -> bool:
-        """Whether the health check of a service succeeds."""
+        """Return whether the health check of a service succeeds."""
         command = check_command(self.services[name])
         if name == "redis":
             command[-1] = command[-1].replace("redis-cli", f"redis-cli -p {self.state.remembered_port('redis')}")
@@ -131,7 +131,7 @@ class Containers:
 
 @pytest.fixture(scope="module")
 def containers() -> Iterator[Containers]:
-    """All services, started in the order that Compose keeps."""
+    """Start all services in the order that Compose keeps."""
     if shutil.which(PROGRAM) is None:
         pytest.skip(f"no {PROGRAM}: install Debian's package")
     with state_folder() as folder, ExitStack() as at_the_end:
