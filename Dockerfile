@@ -2,6 +2,9 @@
 # Two targets: `scoring` (Airflow services and CPU workers, no TensorFlow) and `training` (adds the train extra).
 FROM python:3.12-slim-bookworm AS base
 ENV PIP_NO_CACHE_DIR=1 PYTHONUNBUFFERED=1 AIRFLOW_HOME=/opt/airflow PYTHONPATH=/opt/airflow/dags
+# tini is the first process. It ends zombies: finished processes whose parent ended before them, such as decoders.
+RUN apt-get update && apt-get install -y --no-install-recommends tini && rm -rf /var/lib/apt/lists/*
+ENTRYPOINT ["/usr/bin/tini", "--"]
 RUN useradd --uid 50000 --gid 0 --create-home --home-dir /opt/airflow airflow
 WORKDIR /opt/braintumor
 COPY pyproject.toml requirements.lock README.md ./

@@ -10,6 +10,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
+# uv trusts the certificates of this machine only if asked. A proxy that inspects TLS signs with one of these.
+UV_SYSTEM_CERTS ?= 1
+export UV_SYSTEM_CERTS
 # The lock names no index: pip's own configuration decides where packages come from.
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
@@ -25,12 +28,17 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@echo "Installing into $(VENV): a few minutes the first time"
 	@$(MAKE) --no-print-directory $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock \
-		|| $(PIP) install --quiet --require-hashes -r requirements.lock
+		|| $(PIP) install --quiet --require-hashes --no-deps -r requirements.lock
 	$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+# pip before 24.2 trusts only its own certificates. Unless it is configured, it gets the path of this machine's.
 $(BIN)/uv:
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@certificates=$$($(BIN)/python -c 'import os, pip, ssl; found = ssl.get_default_verify_paths(); \
+		print("" if pip.__version__ >= "24.2" else os.environ.get("REQUESTS_CA_BUNDLE") or found.cafile or found.capath or "")'); \
+	if test -n "$$certificates" && ! $(PIP) config list | grep "cert=" >/dev/null; then \
+		$(PIP) config --quiet --site set global.cert "$$certificates"; fi
 	$(PIP) install --quiet uv==$(UV_VERSION)
 
 demo: setup  ## Retrain, promote, score a night, query it: the main job on real parts

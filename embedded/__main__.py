@@ -13,11 +13,12 @@ from braintumor import database, migrations
 from braintumor.errors import BrainTumorError
 from braintumor.roles import Role
 from braintumor.settings import Settings
+from embedded import envfile
 from embedded.demo import SMALL_RECIPES, run_demo
 from embedded.objectserver import external_endpoint
 from embedded.postgres import program
 from embedded.stack import Stack
-from embedded.state import DEFAULT_FOLDER, PROJECT, Secrets, State
+from embedded.state import DEFAULT_FOLDER, PROJECT, State
 
 PROJECT_DAGS = ("nightly_scoring", "weekly_retrain", "reviewed_labels")
 
@@ -95,29 +96,10 @@ def demo(options: argparse.Namespace, _rest: list[str]) -> int:
     return 0
 
 
-def secrets(_options: argparse.Namespace, _rest: list[str]) -> int:
-    """Print an .env file for docker-compose.yaml: every password and key random, none kept here."""
-    fresh = Secrets()
-    for name, value in {
-        "POSTGRES_PASSWORD": fresh.postgres_password,
-        "AIRFLOW_DB_PASSWORD": fresh.airflow_database_password,
-        "BRAINTUMOR_DB_PASSWORD": fresh.library_database_password,
-        "SCORER_DB_PASSWORD": fresh.scorer_database_password,
-        "TRAINER_DB_PASSWORD": fresh.trainer_database_password,
-        "PROMOTER_DB_PASSWORD": fresh.promoter_database_password,
-        "REVIEWER_DB_PASSWORD": fresh.reviewer_database_password,
-        "ANALYST_DB_PASSWORD": fresh.analyst_database_password,
-        "ERASER_DB_PASSWORD": fresh.eraser_database_password,
-        "AIRFLOW_ADMIN_PASSWORD": fresh.admin_password,
-        "REDIS_PASSWORD": fresh.broker_password,
-        "S3_ACCESS_KEY": fresh.s3_access_key,
-        "S3_SECRET_KEY": fresh.s3_secret_key,
-        "AIRFLOW_FERNET_KEY": fresh.fernet_key,
-        "AIRFLOW_JWT_SECRET": fresh.jwt_secret,
-        "AIRFLOW_API_SECRET_KEY": fresh.api_secret_key,
-        "BRAINTUMOR_PSEUDONYM_KEY": fresh.pseudonym_key,
-    }.items():
-        print(f"{name}={value}")
+def secrets(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Write the .env of docker-compose.yaml: each password and key is random, and an existing file stays."""
+    envfile.write(options.file)
+    print(f"Wrote {options.file}, which only its owner can read. Keep a copy of it where you keep passwords.")
     return 0
 
 
@@ -144,6 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     for run in (up, down, status, psql, env, demo, secrets):
         command = commands.add_parser(run.__name__, help=run.__doc__, add_help=run is not psql)
         command.set_defaults(run=run)
+    commands.choices["secrets"].add_argument(
+        "file", nargs="?", type=Path, default=PROJECT / ".env", help="default: %(default)s"
+    )
     return parser
 
 

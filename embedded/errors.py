@@ -6,7 +6,8 @@
     `-- StackError
         |-- ServiceFailedError    a service ended or never became ready; carries the tail of its log
         |-- BinaryMissingError    no program for this platform
-        `-- AirflowAnswerError    Airflow's REST API refused
+        |-- AirflowAnswerError    Airflow's REST API refused
+        `-- EnvFileExistsError    the file of secrets exists
 """
 
 from __future__ import annotations
@@ -28,3 +29,7 @@ class BinaryMissingError(StackError):
 
 class AirflowAnswerError(StackError):
     """Airflow's REST API refused, or did not answer in time."""
+
+
+class EnvFileExistsError(StackError):
+    """The file of secrets exists and must not be overwritten."""

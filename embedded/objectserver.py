@@ -91,18 +91,7 @@ class ObjectServer:
             return
         self.data.mkdir(mode=0o700, exist_ok=True)
         address = f"127.0.0.1:{self.state.port('s3')}"
-        command = [
-            str(rclone()),
-            "--config",
-            "",
-            "serve",
-            "s3",
-            "--addr",
-            address,
-            "--etag-hash",
-            "MD5",
-            str(self.data),
-        ]
+        command = [str(rclone()), *serve_command(str(self.data), address)]
         secrets = self.state.secrets
         # Quoted, since rclone reads the variable as a CSV line; in the environment, since anyone may list arguments.
         self.service.start(command, {"RCLONE_AUTH_KEY": f'"{secrets.s3_access_key},{secrets.s3_secret_key}"'})
@@ -126,6 +115,11 @@ class ObjectServer:
                 return session.get(self.endpoint.url, timeout=5).status_code < 500  # noqa: PLR2004 - it answers 400
             except requests.ConnectionError:
                 return False
+
+
+def serve_command(folder: str, address: str) -> list[str]:
+    """Return the arguments with which rclone serves a folder. docker-compose.yaml has the same ones."""
+    return ["--config", "", "serve", "s3", "--addr", address, "--etag-hash", "MD5", folder]
 
 
 def external_endpoint(environment: Mapping[str, str], state: State) -> Endpoint | None:

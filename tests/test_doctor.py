@@ -20,6 +20,7 @@ from braintumor.doctor.examination import examine
 from braintumor.doctor.finding import Finding, State
 from braintumor.doctor.installation import Installation
 from braintumor.doctor.rights import granted
+from braintumor.errors import ConfigurationError
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.roles import Role
 from braintumor.settings import Settings
@@ -105,6 +106,15 @@ def test_a_server_that_does_not_answer_is_asked_once(settings: Settings) -> None
     nothing = found(Installation(settings=Settings(s3_endpoint="http://127.0.0.1:9")))
     assert "BRAINTUMOR_PSEUDONYM_KEY is not set" in wrong(nothing)["pseudonym key"]
     assert "BRAINTUMOR_DATABASE_URL is not set" in wrong(nothing)["migrations"]
+
+
+def test_a_trainer_may_lack_the_pseudonym_key_and_a_scorer_may_not() -> None:
+    """A worker that only trains is not given it."""
+    (finding,) = machine.pseudonym_key(Installation(settings=Settings(), role=Role.TRAINER))
+    assert finding.state is State.NOTE and "training does not need it" in finding.words
+    for role, key in ((Role.SCORER, None), (Role.TRAINER, "short"), (None, None)):
+        with pytest.raises(ConfigurationError, match="BRAINTUMOR_PSEUDONYM_KEY"):
+            list(machine.pseudonym_key(Installation(settings=Settings(pseudonym_key=key), role=role)))
 
 
 def test_a_missing_bucket_is_named(settings: Settings) -> None:

@@ -2,31 +2,65 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from jsonschema.validators import validator_for
 
 from braintumor.configuration import POOLS, unknown
 from braintumor.variables import OF_DEMO, OF_TOOLS, TASK_ROLES
+from tests.compose import SECRETS_OF, compose_file, variables_of
+from tests.conftest import NO_CHART
 
 PROJECT = Path(__file__).parent.parent
 FOLDER = PROJECT / "kubernetes"
 PAGE = (PROJECT / "docs" / "kubernetes.md").read_text()
 VALUES: dict[str, Any] = yaml.safe_load((FOLDER / "values.yaml").read_text())
 SETUP: dict[str, Any] = yaml.safe_load((FOLDER / "setup.yaml").read_text())
-COMPOSE: dict[str, Any] = yaml.safe_load((PROJECT / "docker-compose.yaml").read_text())
+COMPOSE = compose_file()
 CELERY: dict[str, Any] = VALUES["workers"]["celery"]
 POD: dict[str, Any] = SETUP["spec"]["template"]["spec"]
 JOB: dict[str, Any] = POD["containers"][0]
 DAGS = "\n".join(path.read_text() for path in (PROJECT / "dags").glob("*.py"))
-OF_CHART: list[dict[str, Any]] = [*VALUES["env"], *yaml.safe_load(VALUES["extraEnv"])]
-ENVIRONMENTS = {"values": OF_CHART, "setup": JOB["env"]}
+IN_EACH_POD: list[dict[str, Any]] = [*VALUES["env"], *yaml.safe_load(VALUES["extraEnv"])]
+GPU: dict[str, Any] = CELERY["sets"][0]
+OWN: dict[str, list[dict[str, Any]]] = {
+    "apiserver": VALUES["apiServer"]["env"],
+    "scheduler": VALUES["scheduler"]["env"],
+    "dag-processor": VALUES["dagProcessor"]["env"],
+    "triggerer": VALUES["triggerer"]["env"],
+    "worker": CELERY["env"],
+    "gpu-worker": GPU["env"],
+}
+"""What the chart appends to the environment of one component, by the name of that service in the compose file."""
+OF_CHART: list[dict[str, Any]] = [*IN_EACH_POD, *(item for own in OWN.values() for item in own)]
+ENVIRONMENTS = {**{name: [*IN_EACH_POD, *own] for name, own in OWN.items()}, "setup": JOB["env"]}
+BUILT_IN = {
+    "AIRFLOW__CORE__FERNET_KEY",
+    "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN",
+    "AIRFLOW_CONN_AIRFLOW_DB",
+    "AIRFLOW__API__SECRET_KEY",
+    "AIRFLOW__API_AUTH__JWT_SECRET",
+    "AIRFLOW__WEBSERVER__SECRET_KEY",
+    "AIRFLOW__CELERY__RESULT_BACKEND",
+    "AIRFLOW__CELERY__BROKER_URL",
+    "AIRFLOW__ELASTICSEARCH__HOST",
+    "AIRFLOW__OPENSEARCH__HOST",
+}
+"""What chart 1.22.0 lets one switch off under ``enableBuiltInSecretEnvVars``; it refuses any other name there."""
+(CHART_VERSION,) = re.findall(r"version (\S+)\. How to", (FOLDER / "values.yaml").read_text())
+CHART = PROJECT.parent / "shared" / "data" / "airflow-chart"
+"""Where a developer may keep the chart and its schema. They belong to Airflow and are not in this repository."""
+WITH_JWT = ("apiserver", "scheduler")
+"""The components to which chart 1.22.0 gives the JWT key."""
 
 
 def settings_file() -> dict[str, str]:
@@ -36,7 +70,7 @@ def settings_file() -> dict[str, str]:
 
 def secret_names() -> set[str]:
     """Names of the .env that `python -m embedded secrets` makes: tests/test_compose.py holds the two together."""
-    return {*re.findall(r"(?<!\$)\$\{(\w+)", (PROJECT / "docker-compose.yaml").read_text())}
+    return variables_of(COMPOSE)
 
 
 def by_name(environment: list[dict[str, Any]]) -> dict[str, str]:
@@ -75,9 +109,11 @@ def test_each_variable_is_set_once_and_is_one_that_something_reads(place: str) -
 
 def test_every_role_of_tasks_has_its_connection() -> None:
     given = by_name(OF_CHART)
-    assert {f"AIRFLOW_CONN_BRAINTUMOR_DB_{role.upper()}" for role in TASK_ROLES} <= given.keys()
+    names = {role: f"AIRFLOW_CONN_BRAINTUMOR_DB_{role.upper()}" for role in TASK_ROLES}
+    names["reviewer"] = "BRAINTUMOR_DATABASE_URL_REVIEWER"  # tasks can ask the api-server for Airflow's connections
+    assert {*names.values()} == {name for name in given if re.search("CONN_BRAINTUMOR_DB|DATABASE_URL", name)}
     for role in TASK_ROLES:
-        assert f"://{role}:$({role.upper()}_DB_PASSWORD)@" in given[f"AIRFLOW_CONN_BRAINTUMOR_DB_{role.upper()}"]
+        assert f"://{role}:$({role.upper()}_DB_PASSWORD)@" in given[names[role]]
 
 
 @pytest.mark.parametrize("place", ENVIRONMENTS)
@@ -137,8 +173,9 @@ def test_every_queue_of_the_dags_has_a_worker() -> None:
 
 def test_a_gpu_has_one_training_at_a_time() -> None:
     (gpu,) = [worker for worker in workers() if worker["queue"] == "gpu"]
+    assert gpu is GPU
     assert gpu["resources"]["limits"]["nvidia.com/gpu"] == 1 and option(gpu, "-c") == "1"
-    assert f"pools set gpu {gpu['replicas']} " in JOB["command"][-1]
+    assert f"pools set gpu {gpu['replicas']} " in JOB["args"][-1]
     assert gpu["tolerations"] and gpu["nodeSelector"] and gpu["strategy"]["rollingUpdate"]["maxSurge"] == "0%"
     assert "nvidia.com/gpu" not in CELERY["resources"]["limits"]
 
@@ -147,30 +184,99 @@ def test_the_job_does_what_the_compose_file_does_first() -> None:
     def steps(command: str) -> list[str]:
         return [step.strip() for step in command.replace("$$", "$").split("&&")]
 
-    assert steps(JOB["command"][-1]) == steps(COMPOSE["services"]["init"]["command"][-1])
-    made = {*re.findall(r"pools set (\w+)", JOB["command"][-1])}
+    assert steps(JOB["args"][-1]) == steps(COMPOSE["services"]["init"]["command"][-1])
+    made = {*re.findall(r"pools set (\w+)", JOB["args"][-1])}
     assert made == {*POOLS} == {*re.findall(r'pool="(\w+)"', DAGS)}
     assert VALUES["migrateDatabaseJob"]["enabled"] is VALUES["createUserJob"]["enabled"] is False
 
 
-def test_airflow_is_set_as_in_the_compose_file() -> None:
-    given = settings_file() | by_name(OF_CHART) | {"AIRFLOW__CORE__EXECUTOR": VALUES["executor"]}
-    for name, value in COMPOSE["x-airflow"]["environment"].items():
-        if name == "AIRFLOW__API__SECRET_KEY":
-            continue  # the chart makes its own
-        assert name in given, name
+@pytest.mark.parametrize("service", OWN)
+def test_each_component_is_set_as_in_the_compose_file(service: str) -> None:
+    given = settings_file() | by_name(ENVIRONMENTS[service]) | {"AIRFLOW__CORE__EXECUTOR": VALUES["executor"]}
+    expected = COMPOSE["services"][service]["environment"]
+    assert {*expected} - {*given} == ({"AIRFLOW__API_AUTH__JWT_SECRET"} if service in WITH_JWT else set())
+    for name, value in expected.items():
         if "${" not in value and "://" not in value:
             assert given[name] == value, name
     assert given["AIRFLOW__CELERY__SYNC_PARALLELISM"] == "1"
+
+
+def test_the_job_is_set_as_the_pods_are() -> None:
+    given = by_name(OF_CHART)
     for name, value in by_name(JOB["env"]).items():
         assert not name.startswith("AIRFLOW__") or given[name] == value, name
 
 
-def test_the_charts_own_variables_for_secrets_are_off_where_ours_are_set() -> None:
-    builtin = VALUES["enableBuiltInSecretEnvVars"]
-    set_here = {name for name in by_name(OF_CHART) if re.search(r"CONN$|KEY$|SECRET$|BROKER_URL|BACKEND", name)}
-    assert {name for name in set_here if name.startswith("AIRFLOW__")} - {*builtin} == set()
-    assert not any(builtin.values())
+@pytest.mark.parametrize("service", [*OWN, "setup"])
+def test_each_pod_gets_the_secrets_of_its_role_and_no_other(service: str) -> None:
+    held = {item["valueFrom"]["secretKeyRef"]["key"] for item in ENVIRONMENTS[service]
+            if "secretKeyRef" in item.get("valueFrom", {})}  # fmt: skip
+    held |= {"AIRFLOW_JWT_SECRET"} if service in WITH_JWT else set()
+    logs = {"AIRFLOW_API_SECRET_KEY"} if service.endswith("worker") else set()  # here alone workers serve their logs
+    assert held == SECRETS_OF["init" if service == "setup" else service] | logs
+
+
+def test_the_chart_itself_gives_the_jwt_key_alone() -> None:
+    builtin: dict[str, bool] = VALUES["enableBuiltInSecretEnvVars"]
+    assert {*builtin} <= BUILT_IN
+    assert {name for name in BUILT_IN & {*by_name(OF_CHART)} if builtin.get(name, True)} == set()
+    assert {name for name, is_on in builtin.items() if is_on} == {"AIRFLOW__API_AUTH__JWT_SECRET"}
+    assert re.findall(r"create secret generic (\S+) --from-literal=jwt-secret=", PAGE) == [VALUES["jwtSecretName"]]
+    names = [VALUES[name] for name in ("fernetKeySecretName", "apiSecretKeySecretName")]  # so it makes none of its own
+    assert names == [VALUES["data"]["metadataSecretName"], VALUES["data"]["brokerUrlSecretName"]] == ["braintumor"] * 2
+
+
+def test_the_schema_of_the_chart_accepts_the_values() -> None:
+    path = CHART / f"values.schema-{CHART_VERSION}.json"
+    if not path.exists():
+        pytest.skip(NO_CHART)
+    schema = json.loads(path.read_text())
+    validator = validator_for(schema)(schema)
+    assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(VALUES)] == []
+    assert {*schema["properties"]["enableBuiltInSecretEnvVars"]["properties"]} == BUILT_IN
+
+
+def test_the_chart_renders_each_container_with_the_secrets_of_its_role() -> None:
+    path = CHART / f"airflow-{CHART_VERSION}.tgz"
+    if not path.exists() or find_spec("helm_python") is None:
+        pytest.skip(NO_CHART)
+    objects = rendered(path)
+    assert not [one for one in objects if one["kind"] == "Secret"]
+    pods = {one["metadata"]["name"].removeprefix("airflow-"): one["spec"]["template"]["spec"]
+            for one in objects if one["kind"] in {"Deployment", "StatefulSet"}}  # fmt: skip
+    assert pods.keys() == {"api-server", "scheduler", "dag-processor", "triggerer", "worker", "worker-gpu", "redis"}
+    names = {"api-server": "apiserver", "worker-gpu": "gpu-worker"}
+    for name, pod in pods.items():
+        (container,) = [*pod["containers"], *(pod.get("initContainers") or [])]
+        if name == "redis":
+            continue
+        service = names.get(name, name)
+        assert "command" not in container  # it would replace the image's init process
+        environment = container["env"]
+        assert len({item["name"] for item in environment}) == len(environment)
+        refs = [
+            item["valueFrom"]["secretKeyRef"] for item in environment if "secretKeyRef" in item.get("valueFrom", {})
+        ]
+        held = {"AIRFLOW_JWT_SECRET" if ref["key"] == "jwt-secret" else ref["key"] for ref in refs}
+        assert held - ({"AIRFLOW_API_SECRET_KEY"} if "worker" in name else set()) == SECRETS_OF[service]
+        for number, item in enumerate(environment):
+            above = {one["name"] for one in environment[:number]}
+            assert {*re.findall(r"\$\((\w+)\)", item.get("value", ""))} <= above, item
+
+
+def rendered(chart: Path) -> list[dict[str, Any]]:
+    """Render the chart with the values of this project."""
+    import helm_python
+
+    with helm_python.Chart.load(str(chart)) as loaded:
+        texts: dict[str, str] = loaded.render(VALUES, name="airflow", namespace="braintumor")
+    parts = [part for name, text in texts.items() if name.endswith(".yaml") for part in yaml.safe_load_all(text)]
+    return [part for part in parts if part]
+
+
+def test_no_pod_waits_for_migrations_with_a_container_that_has_no_password() -> None:
+    for part in (CELERY, *(VALUES[name] for name in ("apiServer", "scheduler", "dagProcessor", "triggerer"))):
+        assert part["waitForMigrations"] == {"enabled": False}
 
 
 def test_images_are_targets_of_the_dockerfile_that_the_page_builds_and_pushes() -> None:
@@ -227,8 +333,7 @@ def test_model_files_go_to_a_volume_with_a_limit_and_each_pod_has_resources() ->
 
 
 def test_the_page_installs_the_version_and_the_name_that_the_values_are_written_for() -> None:
-    written_for = re.findall(r"version (\S+)\. How to", (FOLDER / "values.yaml").read_text())
-    assert {*re.findall(r"--version (\S+)", PAGE)} == {*written_for} and len(written_for) == 1
+    assert {*re.findall(r"--version ([\d.]+)", PAGE)} == {CHART_VERSION}
     (release,) = {*re.findall(r"helm (?:install|upgrade|template) (\S+)", PAGE)}
     addresses = re.findall(r"(?://|@)([\w-]+):\d+/", str(by_name(OF_CHART)))
     assert {*addresses} == {f"{release}-api-server", f"{release}-redis"}

@@ -45,9 +45,15 @@ def settings(installation: Installation) -> Iterator[Finding]:
 
 
 def pseudonym_key(installation: Installation) -> Iterator[Finding]:
-    """Scoring needs it, and snapshots do where people reviewed frames: or a patient of test could be trained on."""
+    """Scoring needs it, and snapshots do where people reviewed frames: or a patient of test could be trained on.
+
+    A worker that only trains is not given it.
+    """
     if installation.role not in {None, Role.SCORER, Role.TRAINER}:
         yield note("pseudonym key", f"not needed as {installation.role}")
+        return
+    if installation.role is Role.TRAINER and installation.settings.pseudonym_key is None:
+        yield note("pseudonym key", "not set: training does not need it, snapshots with labels of people do")
         return
     require_pseudonym_key(installation.settings)
     yield ok("pseudonym key", "set")
