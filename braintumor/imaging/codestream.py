@@ -12,7 +12,7 @@ _START_OF_JPEG, _START_OF_JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 """Markers of a frame header: SOF0 to SOF15 (ITU-T T.81 B.1.1.3) and SOF55 (T.87). The excluded ones are tables."""
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
-"""No encoder writes these before the frame header. Decoders read a length after the other markers only."""
+"""Markers without a length. No encoder writes one before the frame header."""
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _JFIF, _ADOBE = 0xE0, 0xEE
 _ADOBE_TRANSFORM = 11
@@ -29,16 +29,16 @@ _BOX = 8
 
 @dataclass(frozen=True, kw_only=True)
 class CodestreamHeader:
-    """What a compressed frame says about itself.
+    """Describe what a compressed frame says about itself.
 
     Attributes:
         columns: pixels of a row.
         rows: rows.
         precision: bits of a sample.
         components: samples per pixel.
-        color_space: ``RGB`` or ``YBR_FULL`` of the decoded samples; ``None`` where the frame does not say.
-        start: position of the codestream in the frame, behind the boxes of a JP2 file.
-        end: position behind the header, from which an end marker counts.
+        color_space: ``RGB`` or ``YBR_FULL`` of the decoded samples, ``None`` if the frame does not say.
+        start: position of the codestream in the frame, after the boxes of a JP2 file.
+        end: position after the header, from which an end marker counts.
     """
 
     columns: int
@@ -51,7 +51,7 @@ class CodestreamHeader:
 
 
 def read_header(frame: bytes) -> CodestreamHeader | None:
-    """Return the header of a frame; ``None`` if it has none."""
+    """Return the header of a frame, or ``None`` if it has none."""
     try:
         return _read_jpeg(frame) if frame.startswith(_START_OF_JPEG) else _read_jpeg_2000(frame)
     except (IndexError, ValueError, struct.error):  # the frame ends inside its header
@@ -90,9 +90,9 @@ def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def _color_space(marker: int, components: bytes, segments: dict[int, bytes]) -> str | None:
-    """Return the color space of a lossy JPEG with three components, in the order in which libjpeg looks at its signs.
+    """Return the color space that a lossy JPEG with three components states.
 
-    Encoders of lossless JPEG and JPEG-LS write these signs whatever the samples are, so there they do not count.
+    Encoders of lossless JPEG and JPEG-LS write the same marks for any samples, so there the marks do not count.
     """
     ids, factors = components[0::3], components[1::3]
     if marker in {_LOSSLESS, _JPEG_LS} or len(ids) != _COLOR_COMPONENTS:

@@ -207,14 +207,14 @@ def _pixels(
 
 
 def _stored(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
-    """Each frame's stored values (H, W) or (H, W, 3), and the photometric interpretation that holds after decoding."""
+    """Yield each frame's stored values (H, W) or (H, W, 3), and their photometric interpretation after decoding."""
     # more may come than the header says: encapsulated data without offsets has as many as it has fragments
     for decoded, photometric in islice(_decoded(dataset), count_frames(dataset)):
         yield keep_stored_bits(decoded, dataset), photometric
 
 
 def _decoded(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
-    """Each frame as its decoder gives it, with all its bits."""
+    """Yield each frame as its decoder returns it, with all its bits."""
     syntax = syntax_of(dataset)
     if syntax in uid.JPEGTransferSyntaxes:
         frames = generate_frames(dataset.PixelData, number_of_frames=count_frames(dataset))

@@ -31,24 +31,24 @@ def numbers_of(dataset: Any, keyword: str) -> list[float | None]:
 
 
 def code_of(dataset: Any, keyword: str) -> str:
-    """Return the first value of an attribute as ``codes_of`` does; empty if there is none."""
+    """Return the first value of an attribute as ``codes_of`` does, or an empty text."""
     return next(iter(codes_of(dataset, keyword)), "")
 
 
 def codes_of(dataset: Any, keyword: str) -> list[str]:
-    """Return the values of an attribute in capitals, without stray blanks and without empty ones."""
+    """Return the values of an attribute in capitals, without stray blanks and without empty values."""
     codes = (" ".join(str(value).strip(" \0").upper().split()) for value in _short_values(dataset, keyword))
     return [code for code in codes if code]
 
 
 def items_of(dataset: Any, keyword: str) -> list[Any]:
-    """Return the data sets of a sequence; none if the attribute is no sequence."""
+    """Return the data sets of a sequence, or an empty list if the attribute is no sequence."""
     value = value_of(dataset, keyword)
     return [item for item in value if hasattr(item, "get")] if hasattr(value, "__iter__") else []
 
 
 def value_of(dataset: Any, keyword: str) -> Any:
-    """Return the value as pydicom converts it, else its text as stored; ``None`` if absent."""
+    """Return the value as pydicom converts it, else its stored text, else ``None``."""
     try:
         return dataset.get(keyword)
     except MemoryError:

@@ -178,7 +178,7 @@ def _voi(
 
 
 def _stated_window(dataset: Any, index: int) -> tuple[float, float, str] | None:
-    """Centre, width and function of a frame's first window that can be used; ``None`` where there is none."""
+    """Return center, width and function of a frame's first usable window, or ``None``."""
     voi = functional_group(dataset, "FrameVOILUTSequence", index)
     stated = code_of(voi, "VOILUTFunction")
     function = stated if stated in _FUNCTIONS else "LINEAR"
@@ -190,7 +190,7 @@ def _stated_window(dataset: Any, index: int) -> tuple[float, float, str] | None:
 
 
 def _through_table(values: NDArray[np.float64], table: LookupTable) -> NDArray[np.float64]:
-    """Values through a VOI LUT (C.11.2.1.1)."""
+    """Show rescaled values through a VOI LUT (C.11.2.1.1)."""
     return _scaled(table.look_up(np.rint(values)).astype(np.float64), 0, table.white)
 
 

@@ -17,9 +17,9 @@ _BYTE, _WORD = 8, 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LookupTable:
-    """Entries of a table, of which the first belongs to the value ``first`` and to all values below.
+    """Hold the entries of a table. The first entry belongs to the value ``first`` and to all values below.
 
-    ``count`` and ``bits`` are what the descriptor says of the entries, whether it is true or not.
+    ``count`` and ``bits`` are what the descriptor says of the entries. They may be wrong.
     """
 
     entries: NDArray[np.uint16] = field(repr=False)
@@ -38,16 +38,17 @@ class LookupTable:
 
     @property
     def white(self) -> int:
-        """The entry that is white: of all bits as the descriptor says, unless the entries belie it."""
+        """Return the value of white: all bits that the descriptor says, or the largest entry if these do not fit."""
         most = int(self.entries.max())
         full = 2 ** min(max(self.bits, 1), _WORD) - 1
         return full if full // 2 < most <= full else max(most, 1)
 
 
 def voi_table(dataset: Any) -> LookupTable | None:
-    """Return the first VOI LUT of an object; ``None`` if there is none that can be used.
+    """Return the first VOI LUT of an object, or ``None`` if there is none that can be used.
 
-    A table with one gray level, or with fewer entries than it says, is junk. One entry less is a known slip.
+    A table with one gray level, or with fewer entries than its descriptor says, cannot be used. Some writers leave out
+    the last entry, which is no harm.
     """
     items = items_of(dataset, "VOILUTSequence")
     table = _read(items[0], "LUTDescriptor", "LUTData", dataset) if items else None

@@ -15,10 +15,10 @@ _COLOR = frozenset(
 )
 _BYTE = 8
 _LEAST_BITS = 4
-"""Of a stored value. Fewer show no anatomy, so a header that says so is wrong."""
+"""A stored value of fewer bits shows no anatomy, so a header that says so is wrong."""
 COLOR_SAMPLES = 3
 _SAMPLES = (1, COLOR_SAMPLES, 4)
-"""The last one is of retired color spaces with transparency or black, which no decoder here reads."""
+"""Four samples belong to retired color spaces, which no decoder here reads."""
 
 
 def set_pixel_attributes(dataset: Any) -> Rejection | None:
@@ -74,8 +74,8 @@ def set_allocated_byte(dataset: Any) -> None:
     _set(dataset, "HighBit", dataset.BitsStored - 1)
 
 
-def frame_bytes(dataset: Any, samples: int) -> int:
-    """Return the size of all frames, uncompressed, with so many samples per pixel."""
+def _uncompressed_bytes(dataset: Any, samples: int) -> int:
+    """Return the size of all frames without compression, with so many samples per pixel."""
     pixels = dataset.Rows * dataset.Columns * int(dataset.get("NumberOfFrames", 1))
     return int(pixels * samples * dataset.BitsAllocated // _BYTE)
 
@@ -112,7 +112,7 @@ def _set_color(dataset: Any) -> None:
     samples = integer_of(dataset, "SamplesPerPixel")
     implied = COLOR_SAMPLES if photometric in _COLOR else 1
     is_native = not dataset["PixelData"].is_undefined_length
-    length, full = len(dataset.PixelData or b""), frame_bytes(dataset, COLOR_SAMPLES)
+    length, full = len(dataset.PixelData or b""), _uncompressed_bytes(dataset, COLOR_SAMPLES)
     if samples not in _SAMPLES:
         samples = implied
     elif is_native and photometric in _COLOR | _GRAY and {samples, implied} == {1, COLOR_SAMPLES}:

@@ -19,7 +19,7 @@ _BYTE = 8
 def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
     """Return the frame with segments that decode to exactly one byte per pixel.
 
-    A segment may decode to a row too much, or end in zeros. Decoders refuse such a segment, or expand it unbounded.
+    A segment may decode to one row too much, or end in zeros. Decoders refuse that, or expand it without limit.
     """
     pixels = dataset.Rows * dataset.Columns
     if len(frame) < _HEADER.size:
@@ -47,7 +47,10 @@ def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
 
 
 def _fit_segment(segment: bytes, pixels: int, excess: int) -> bytes | None:
-    """Return the segment if it decodes to ``pixels`` bytes, else without its excess; ``None`` if that is too large."""
+    """Return the segment without what it has beyond ``pixels`` bytes.
+
+    The function returns ``None`` for a segment that is too short, or has more than ``excess`` bytes too much.
+    """
     at, made, last, before = 0, 0, 0, 0
     while at < len(segment) and made < pixels:
         last, before = at, made
@@ -66,7 +69,7 @@ def _fit_segment(segment: bytes, pixels: int, excess: int) -> bytes | None:
 
 
 def _step(segment: bytes, at: int, made: int) -> tuple[int, int]:
-    """Return the place behind a run (PS3.5 G.3.1), and how many bytes are made then."""
+    """Return the place after a run (PS3.5 G.3.1), and how many bytes are made then."""
     run = segment[at]
     if run < _NO_OP:  # run + 1 bytes as they are
         return at + run + 2, made + run + 1

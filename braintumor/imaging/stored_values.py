@@ -21,7 +21,7 @@ _LOOKED_AT = 256
 
 
 def decode_jpeg(frames: Iterator[bytes], *, is_color: bool) -> Iterator[NDArray[Any]]:
-    """Decode frames in JPEG, lossy or lossless, of 2 to 16 bits, and leave their color space as it is stored."""
+    """Decode frames in JPEG, lossy or lossless, of 2 to 16 bits. Their color space stays as stored."""
     from imagecodecs import jpeg8_decode  # imported here because few objects need it
 
     space = "RGB" if is_color else None  # two equal color spaces keep libjpeg from converting
@@ -45,9 +45,10 @@ def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
 
 
 def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
-    """Return whether samples (H, W, 3) are YCbCr, by their many pixels without color, else as the header says.
+    """Return whether samples (H, W, 3) are YCbCr, judged by the pixels without color.
 
-    Such a pixel has three equal samples in RGB, and chroma of half of white in YCbCr.
+    Such a pixel has three equal samples in RGB. In YCbCr its chroma is half of white. If few pixels are without color,
+    the header decides.
     """
     step = max(max(color.shape) // _LOOKED_AT, 1)
     samples = color[::step, ::step].astype(np.float32) / (2**bits - 1)
@@ -61,7 +62,10 @@ def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
 
 
 def is_padding(stored: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
-    """Return which values are padding (PS3.3 C.7.5.1.1.2); none where all of a frame would be."""
+    """Return which values are padding (PS3.3 C.7.5.1.1.2).
+
+    If all values of a frame would be padding, the attribute is wrong, and none is.
+    """
     first = integer_of(dataset, "PixelPaddingValue")
     if first is None:
         return np.zeros(stored.shape, np.bool_)

@@ -71,7 +71,7 @@ def check_encoding(dataset: Any) -> Rejection | None:
 
 
 def _check_frames(dataset: Any, syntax: uid.UID) -> Rejection | None:
-    """Each encapsulated frame, one at a time."""
+    """Check each encapsulated frame, and replace those that have bytes too much."""
     expected = count_frames(dataset)
     frames: list[bytes] = []
     is_changed = False
