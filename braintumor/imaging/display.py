@@ -54,19 +54,36 @@ def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def stack_to_uint8(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
     """Show pages of one file by one range, as ``deep_to_uint8`` shows one image. Their shapes may differ."""
-    if all(_is_in_16_bits(page) for page in pages) and max(int(page.max()) for page in pages) > _WHITE:
-        halves = [(page >> _BITS_SHOWN, page & _WHITE) for page in pages]
-        if all(np.array_equal(high, low) for high, low in halves) or not any(low.any() for _, low in halves):
-            return [high.astype(np.uint8) for high, _ in halves]
-    step = 1 if len(pages) == 1 else math.ceil(sum(page.size for page in pages) / _SAMPLED)
-    sample = np.concatenate([page.ravel()[::step].astype(np.float64) for page in pages])
-    finite = sample[np.isfinite(sample)]
-    low, high = displayed_range(finite) if finite.size else (0.0, 0.0)
+    narrowed = _without_widening(pages)
+    if narrowed is not None:
+        return narrowed
+    low, high = _common_range(pages)
     return [range_to_uint8(page, low, high) for page in pages]
 
 
+def _without_widening(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]] | None:
+    """The 8 bits that were widened to 16 on every page, or ``None``."""
+    if not all(_is_in_16_bits(page) for page in pages) or max(int(page.max()) for page in pages) <= _WHITE:
+        return None
+    halves = [(page >> _BITS_SHOWN, page & _WHITE) for page in pages]
+    if all(np.array_equal(high, low) for high, low in halves) or not any(low.any() for _, low in halves):
+        return [high.astype(np.uint8) for high, _ in halves]
+    return None
+
+
+def _common_range(pages: Sequence[NDArray[Any]]) -> tuple[float, float]:
+    """The percentiles of one page, or of a sample of several. Values that are no number do not count."""
+    step = math.ceil(sum(page.size for page in pages) / _SAMPLED) if len(pages) > 1 else 1
+    sample = np.concatenate([page.ravel()[::step] for page in pages]) if len(pages) > 1 else pages[0]
+    if sample.dtype.kind == "f":
+        sample = sample[np.isfinite(sample)]
+    if sample.dtype == np.float16:  # too coarse for what lies between two percentiles
+        sample = sample.astype(np.float32)
+    return displayed_range(sample) if sample.size else (0.0, 0.0)
+
+
 def _is_in_16_bits(values: NDArray[Any]) -> bool:
-    return values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= _WHITE_IN_16_BITS
+    return bool(values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= _WHITE_IN_16_BITS)
 
 
 def displayed_range(values: NDArray[Any]) -> tuple[float, float]:
@@ -116,7 +133,7 @@ def unstated_range(stored: NDArray[Any], dataset: Any, *, index: int) -> tuple[f
 
 def range_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Values of any shape -> uint8, ``low`` black and ``high`` white. What is no number is black."""
-    known = np.nan_to_num(values.astype(np.float64), nan=low, posinf=high, neginf=low)
+    known = np.nan_to_num(values.astype(np.float64), copy=False, nan=low, posinf=high, neginf=low)
     return _to_uint8(_scaled(known, low, high))
 
 

@@ -80,7 +80,7 @@ def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection
 
 def _refused(page: Any, pages: list[Any], length: int, limits: Limits) -> Rejection | None:
     """What one page's directory forbids."""
-    if not page.imagewidth or not page.imagelength:
+    if not all(isinstance(side, int) and side > 0 for side in (page.imagewidth, page.imagelength)):  # or texts
         return Rejection(reason=RejectionReason.CORRUPT, detail="the tiff page states no size")
     refused = check_size(page.imagewidth, page.imagelength, limits)
     if refused is not None:

@@ -177,6 +177,15 @@ class TestStacks:
         data = tiff(self.VOLUME)
         assert rejected(data[: int(len(data) * share)]).reason is RejectionReason.TRUNCATED
 
+    @pytest.mark.parametrize("kind", [2, 7], ids=["text", "bytes"])
+    def test_a_size_that_is_no_number_is_corrupt(self, kind: int) -> None:
+        data = bytearray(tiff(GRAY))
+        at = int.from_bytes(data[4:8], "little") + 2
+        while data[at : at + 2] != struct.pack("<H", 256):
+            at += 12
+        struct.pack_into("<H", data, at + 2, kind)
+        assert rejected(bytes(data)).reason is RejectionReason.CORRUPT
+
 
 class TestNamed:
     @pytest.mark.parametrize(
