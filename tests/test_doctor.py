@@ -19,7 +19,7 @@ from braintumor.doctor import machine
 from braintumor.doctor.examination import examine
 from braintumor.doctor.finding import Finding, State
 from braintumor.doctor.installation import Installation
-from braintumor.doctor.rights import granted
+from braintumor.doctor.rights import granted, granted_functions
 from braintumor.errors import ConfigurationError
 from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.roles import Role
@@ -177,6 +177,10 @@ def test_what_is_needed_of_a_role_is_what_the_grants_say() -> None:
     assert ("snapshot_image", "select") in granted(Role.PROMOTER)
     assert ("snapshot_image", "select") not in granted(Role.SCORER)
     assert granted(Role.ANALYST) == set()
+    assert "mark_shared_pictures" in granted_functions(Role.SCORER)
+    assert {"wilson_low", "worklist_page"} <= set(granted_functions(Role.ANALYST))
+    assert {"mark_shared_pictures", "reviewed_location"}.isdisjoint(granted_functions(Role.ANALYST))
+    assert granted_functions(Role.ERASER) == ["erase_subject"]
     for role in (Role.SCORER, Role.TRAINER, Role.PROMOTER, Role.REVIEWER):  # of statements over several lines
         assert {("scan", "select"), ("prediction", "select"), ("model_version", "select")} <= granted(role)
 
