@@ -26,6 +26,10 @@ Of 3,264 real images of one head, none has a gain above 0.27 on both axes.
 """
 _MOST_SPREAD, _MOST_SPREAD_STRIP = 0.45, 0.3
 """Spread of the lines between tiles; a single head with a gain on both axes has 0.59 or more."""
+_MOST_RANGE = 24
+"""Gray levels between the darkest and the brightest pixel of a row or column that counts as margin."""
+_LEAST_BRIGHT = 64
+"""Gray level of a margin's darkest pixel. Air around a head stays."""
 _LONGEST_TILE = 1.5
 """A strip is longer than wide by this factor or more, and so may a tile be."""
 
@@ -47,11 +51,19 @@ class _Repetition:
 
 def is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
     """Tell whether an image, uint8 (H, W) or (H, W, 3), shows a regular grid or strip of similar tiles."""
-    grey = pixels if is_grey(pixels) else pixels.max(axis=2)
+    grey = _without_margins(pixels if is_grey(pixels) else pixels.max(axis=2))
     height, width = grey.shape
     small = np.asarray(Image.fromarray(grey).resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
     across, down = _repetition(small), _repetition(small.T)
     return _is_grid(across, down) or _is_strip(across, width / height) or _is_strip(down, height / width)
+
+
+def _without_margins(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Drop bright outer rows and columns of one gray level, because paper around a sheet hides how the tiles repeat."""
+    for _ in range(2):  # once for the rows, once for the columns
+        filled = np.flatnonzero((np.ptp(grey, axis=1) > _MOST_RANGE) | (grey.min(axis=1) < _LEAST_BRIGHT))
+        grey = (grey[filled[0] : filled[-1] + 1] if filled.size else grey).T
+    return grey
 
 
 def _is_grid(across: _Repetition, down: _Repetition) -> bool:

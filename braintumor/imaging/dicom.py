@@ -151,7 +151,7 @@ def _is_empty(pixel_data: Any) -> bool:
     if pixel_data is None:
         return False
     length = pixel_data.length if isinstance(pixel_data, RawDataElement) else len(pixel_data.value or b"")
-    return length == 0 or (length == _UNDEFINED_LENGTH and len(pixel_data.value) <= _EMPTY_OFFSET_TABLE_BYTES)
+    return length == 0 or (length == _UNDEFINED_LENGTH and len(pixel_data.value or b"") <= _EMPTY_OFFSET_TABLE_BYTES)
 
 
 def _check_frame(dataset: Any) -> Rejection | None:

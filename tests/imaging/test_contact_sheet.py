@@ -58,6 +58,10 @@ class TestFound:
     def test_a_strip_of_slices(self, rows: int, columns: int) -> None:
         assert is_contact_sheet(sheet(rows, columns, gap=2))
 
+    @pytest.mark.parametrize("paper", [128, 255])
+    def test_a_sheet_on_paper(self, paper: int) -> None:
+        assert is_contact_sheet(np.pad(sheet(4, 5), ((90, 40), (60, 120)), constant_values=paper))
+
     def test_a_sheet_with_color(self) -> None:
         grey = sheet(4, 4)
         assert is_contact_sheet(np.dstack([grey, grey // 2, grey // 4]))
