@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
-import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,7 +41,7 @@ class Watched(Guard):
         super().__init__(children=2, decode="tests.imaging.bad_decoders:hanging")
         self.note = note
         self.note.unlink(missing_ok=True)
-        self.count_reading, self.changed_at = 0, time.monotonic()
+        self.count_reading = 0
         self.lock = threading.Lock()
 
     def read(self, data: bytes, **more: object) -> object:  # type: ignore[override]
@@ -50,16 +51,21 @@ class Watched(Guard):
         finally:
             self._count(-1)
 
-    def _count(self, change: int) -> None:
+    def _count(self, difference: int) -> None:
         with self.lock:
-            self.count_reading += change
-            self.changed_at = time.monotonic()
+            self.count_reading += difference
 
     def is_stuck(self) -> bool:
-        """Whether only the file that hangs is being read, and has been for a second."""
+        """Whether the main thread waits for readings, and only the file that hangs is being read."""
         with self.lock:
-            is_still = self.count_reading == 1 and time.monotonic() > self.changed_at + 1
-        return is_still and self.note.exists()
+            return self.count_reading == 1 and self.note.exists() and _is_main_thread_in("concurrently")
+
+
+def _is_main_thread_in(function: str) -> bool:
+    ident = threading.main_thread().ident
+    assert ident is not None
+    frame = sys._current_frames()[ident]
+    return any(each.f_code.co_name == function for each, _ in traceback.walk_stack(frame))
 
 
 @contextmanager
@@ -68,10 +74,12 @@ def interrupted(guard: Watched, error: type[BaseException]) -> Iterator[None]:
     is_over = threading.Event()
 
     def watch() -> None:
-        while not is_over.wait(0.05):
-            if guard.is_stuck():
-                os.kill(os.getpid(), signal.SIGUSR1)
+        stuck = 0
+        while stuck < 20:
+            if is_over.wait(0.05):
                 return
+            stuck = stuck + 1 if guard.is_stuck() else 0
+        os.kill(os.getpid(), signal.SIGUSR1)
 
     def interrupt(*_: object) -> None:
         raise error
