@@ -1,4 +1,4 @@
-"""Divide a run's pending scans into chunks: the unit that a task claims and scores. Each step of it is committed by itself."""
+"""Divide a run's pending scans into chunks: the unit that a task claims and scores. Each step commits by itself."""
 
 from __future__ import annotations
 
