@@ -48,6 +48,7 @@ from braintumor.scoring.claim import (
     alone,
     claim,
     kept_alive,
+    renew,
     settle,
 )
 from braintumor.scoring.copies import Originals, ReadScan
@@ -179,6 +180,7 @@ class _Work:
             for answered in one_ahead(self._begin(step) for step in self._steps(readings)):
                 with self._timed("infer"):
                     outcomes = answered()
+                renew(self.engine, self.held)
                 self._settle(outcomes)
 
     def _steps(self, readings: Iterator[_Reading]) -> Iterator[list[_Reading]]:

@@ -284,4 +284,4 @@ def test_a_lease_is_prolonged_while_its_chunk_is_at_work(
     monkeypatch.setattr(LoadedModel, "submit", slow)
     monkeypatch.setattr(worker, "settle", watched)
     score_night(settings, run_key="night")
-    assert prolonged == [(True,)]
+    assert prolonged == [(True,), (True,)], "where the step is committed, and where the chunk is closed"
