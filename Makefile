@@ -42,13 +42,13 @@ $(BIN)/uv:
 	$(PIP) install --quiet uv==$(UV_VERSION)
 
 demo: setup  ## Retrain, promote, score a night, query it: the main job on real parts
-	$(BIN)/python -m embedded demo
+	$(BIN)/python -m devstack demo
 
 up: setup  ## Start the embedded stack and leave it running, the DAGs on their schedules
-	$(BIN)/python -m embedded up
+	$(BIN)/python -m devstack up
 
-down: setup  ## Stop the embedded stack; what it stored stays in .embedded
-	$(BIN)/python -m embedded down
+down: setup  ## Stop the embedded stack; what it stored stays in .devstack
+	$(BIN)/python -m devstack down
 
 test: setup  ## Run the tests (under 15 minutes on 2 cores)
 	$(BIN)/python -m pytest -m "not soak" -n 2 --dist loadfile --no-loadscope-reorder
@@ -80,5 +80,5 @@ audit: setup  ## Ask PyPI's database for known vulnerabilities of what is locked
 	@! grep -q '^Found [0-9]* known vulnerabilit' $(VENV)/audit
 
 clean:  ## Stop the stack and remove everything that make made
-	test ! -x $(BIN)/python || $(BIN)/python -m embedded down
-	rm -rf .embedded $(VENV) sbom.json .pytest_cache .mypy_cache .ruff_cache
+	test ! -x $(BIN)/python || $(BIN)/python -m devstack down
+	rm -rf .devstack $(VENV) sbom.json .pytest_cache .mypy_cache .ruff_cache

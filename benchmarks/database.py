@@ -28,9 +28,9 @@ import psycopg2
 from sqlalchemy import Connection, Engine, text
 
 from benchmarks.discovery import pretend_champion
-from braintumor import database, migrations
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.config.settings import Settings
+from braintumor.db import database, migrations
+from devstack.stack import Stack
 
 _PER_NIGHT = 10_000
 _BATCH = 50_000

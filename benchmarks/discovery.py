@@ -28,14 +28,14 @@ import psutil
 from sqlalchemy import Engine, text
 
 from benchmarks.listing_server import listing_server
-from braintumor import database, migrations
-from braintumor.objectstore import ObjectStore
+from braintumor.config.settings import Settings
+from braintumor.db import database, migrations
+from braintumor.s3 import ObjectStore
 from braintumor.scoring.discovery import discover
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import open_run
 from braintumor.serving.engine import EngineName
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from devstack.stack import Stack
 
 _NOTHING = "listing alone"
 

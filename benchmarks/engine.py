@@ -16,10 +16,10 @@ import numpy as np
 import openvino
 
 from benchmarks.pairs import HEAD, Comparison
-from braintumor.modelling.classifier import Classifier, export_graph
-from braintumor.modelling.quantisation import quantised
-from braintumor.modelling.recipe import Recipe
 from braintumor.serving.engine import OpenVinoEngine
+from braintumor.training.classifier import Classifier, export_graph
+from braintumor.training.export.quantize import quantised
+from braintumor.training.recipe import Recipe
 
 _FRAMES = 64
 _PAIRS = 3

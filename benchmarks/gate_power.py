@@ -12,8 +12,8 @@ from functools import cache
 
 import numpy as np
 
-from braintumor.evaluation.gate_rules import GateRules
-from braintumor.evaluation.paired import bootstrap_interval, mcnemar
+from braintumor.evaluation.gate.rules import GateRules
+from braintumor.evaluation.metrics.significance import bootstrap_interval, mcnemar
 
 SARTAJ = (133, 123, 49, 125)
 """Images of each class in its test split, 430 in all."""

@@ -26,11 +26,11 @@ import numpy as np
 import psutil
 
 from benchmarks.pairs import HEAD, Comparison
-from braintumor.imaging.frames import Limits, decode
-from braintumor.imaging.guard import Guard
-from braintumor.imaging.phantom import write_dataset
-from braintumor.imaging.prepared import PreparedFile, prepare_file
-from braintumor.imaging.rejection import Rejection
+from braintumor.imaging.decoding.decode import Limits, decode
+from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.model_input import PreparedFile, prepare_file
+from braintumor.imaging.phantom.slice import write_dataset
+from braintumor.imaging.sandbox.decoder_pool import Guard
 from braintumor.serving.engine import InferenceEngine, OpenVinoEngine
 
 _SIZE = 224

@@ -18,19 +18,19 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 
-from braintumor.dataset.folder import read_folder
-from braintumor.dataset.frameset import FrameSet
-from braintumor.dataset.grouping import Picture, form_groups, group_key
-from braintumor.dataset.image import LabelledImage
+from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.images.labeled_image import LabelledImage
+from braintumor.dataset.images.local_folder import read_folder
 from braintumor.dataset.snapshot import SnapshotImage
-from braintumor.dataset.split import SHARES, Split, assign
+from braintumor.dataset.splits.grouping import Picture, form_groups, group_key
+from braintumor.dataset.splits.split import SHARES, Split, assign
 from braintumor.errors import DatasetError
-from braintumor.imaging.frames import decode
-from braintumor.imaging.preprocess import prepare
-from braintumor.imaging.rejection import Rejection
-from braintumor.modelling.naive import deal
-from braintumor.modelling.recipe import Recipe
-from braintumor.modelling.training import train
+from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.letterbox import prepare
+from braintumor.training.random_split_baseline import deal
+from braintumor.training.recipe import Recipe
+from braintumor.training.train import train
 
 
 @click.command()

@@ -29,13 +29,13 @@ from PIL import Image
 
 from benchmarks.pairs import HEAD, Comparison
 from benchmarks.world import SIZE, Speed, world
-from braintumor import registry
-from braintumor.imaging.frames import Decoded, decode
-from braintumor.imaging.preprocess import prepare
-from braintumor.modelling.classifier import Classifier
-from braintumor.modelling.recipe import Recipe
-from braintumor.serving.artefact import GRAPH
+from braintumor.imaging.decoding.decode import Decoded, decode
+from braintumor.imaging.letterbox import prepare
+from braintumor.registry import model_versions
+from braintumor.serving.artifact import GRAPH
 from braintumor.serving.engine import OpenVinoEngine
+from braintumor.training.classifier import Classifier
+from braintumor.training.recipe import Recipe
 
 _ROUNDS = 3
 _COUNTS = {"resnet50": 200, "vgg16": 60}
@@ -60,7 +60,7 @@ def main(backbone: str, count: int | None, precision: str | None) -> None:
             if precision not in {None, model.precision}:
                 continue
             made.promote(model)
-            graph = registry.fetch_model(made.store, made.settings, model) / GRAPH
+            graph = model_versions.fetch_model(made.store, made.settings, model) / GRAPH
             alone = partial(_engine, OpenVinoEngine(graph), _frames(made.files))
             night = made.night()
             for name, theirs in {"engine alone, frames in memory": alone, **others}.items():

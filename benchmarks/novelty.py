@@ -22,19 +22,19 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from braintumor.dataset.folder import read_folder
-from braintumor.dataset.frameset import FrameSet
-from braintumor.dataset.grouping import form_groups, group_key
+from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.images.local_folder import read_folder
 from braintumor.dataset.snapshot import SnapshotImage
-from braintumor.dataset.split import Split, assign
-from braintumor.imaging.frames import decode
-from braintumor.imaging.phantom import write_dataset
-from braintumor.imaging.preprocess import prepare
-from braintumor.imaging.rejection import Rejection
-from braintumor.modelling.recipe import Recipe
-from braintumor.modelling.training import train
-from braintumor.serving.answer import ReviewReason, answers
+from braintumor.dataset.splits.grouping import form_groups, group_key
+from braintumor.dataset.splits.split import Split, assign
+from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.serving.engine import LoadedModel
+from braintumor.serving.prediction import ReviewReason, answers
+from braintumor.training.recipe import Recipe
+from braintumor.training.train import train
 
 Frames = NDArray[np.uint8]
 

@@ -19,7 +19,7 @@ from playwright.sync_api import Page
 
 from benchmarks.world import world
 from braintumor.review.worklist import PAGE_SIZE
-from embedded.browser import signed_in
+from devstack.browser import signed_in
 
 _REVIEW = "/braintumor/review/"
 _STUTTER_MS = 50

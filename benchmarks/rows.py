@@ -24,17 +24,17 @@ from PIL import Image
 from sqlalchemy import text
 
 from benchmarks.discovery import pretend_champion
-from braintumor import database, migrations
-from braintumor.imaging.guard import shared_guard
-from braintumor.imaging.preprocess import PREPROCESSING
+from braintumor.config.settings import Settings
+from braintumor.db import database, migrations
+from braintumor.imaging.letterbox import PREPROCESSING
+from braintumor.imaging.sandbox.decoder_pool import shared_guard
 from braintumor.labels import CLASSES
-from braintumor.scoring.night import Night
+from braintumor.scoring.job import Night
 from braintumor.scoring.run import load_run
 from braintumor.scoring.worker import score_chunk
-from braintumor.serving.artefact import Manifest
+from braintumor.serving.artifact import Manifest
 from braintumor.serving.engine import EngineName, LoadedModel, Result
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from devstack.stack import Stack
 
 _SIZE = 64
 _KEY = b"a key for pseudonyms of nobody at all"

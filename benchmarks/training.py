@@ -19,14 +19,14 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.imaging.phantom import draw
-from braintumor.imaging.preprocess import prepare
+from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES
-from braintumor.modelling.batches import fit
-from braintumor.modelling.classifier import Classifier
-from braintumor.modelling.features import Embed, FeatureExtractor, through_keras, through_openvino
-from braintumor.modelling.head import fit_head, standardisation
-from braintumor.modelling.recipe import Recipe
+from braintumor.training.classifier import Classifier
+from braintumor.training.features import Embed, FeatureExtractor, through_keras, through_openvino
+from braintumor.training.fit import fit
+from braintumor.training.head import fit_head, standardisation
+from braintumor.training.recipe import Recipe
 
 _TRAINING, _VALIDATION, _TEST = 960, 240, 600
 _SIZE = 224

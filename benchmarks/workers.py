@@ -22,8 +22,8 @@ import click
 
 from benchmarks.pairs import HEAD, Comparison
 from benchmarks.world import World, world
-from braintumor.scoring.night import Night
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.scoring.job import Night
 
 _ROUNDS = 3
 _CHUNK_SIZE = 8

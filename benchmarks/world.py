@@ -15,13 +15,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from braintumor import database, migrations, registry
-from braintumor.dataset.folder import labelled_files, upload
-from braintumor.imaging.phantom import write_dataset
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import Night
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.config.settings import Settings
+from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.db import database, migrations
+from braintumor.imaging.phantom.slice import write_dataset
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import Night
+from devstack.stack import Stack
 
 SIZE = 224
 
@@ -37,9 +38,9 @@ class World:
     settings: Settings
     store: ObjectStore
     files: list[Path]
-    models: dict[str, registry.ModelVersion]
+    models: dict[str, model_versions.ModelVersion]
 
-    def promote(self, model: registry.ModelVersion) -> None:
+    def promote(self, model: model_versions.ModelVersion) -> None:
         """Make it the champion."""
         _braintumor(self.settings, "model", "promote", model.model_name, "--override", "--reason", "benchmark")
 
@@ -74,7 +75,7 @@ class World:
 @contextmanager
 def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool = False) -> Iterator[World]:
     """Start the servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files."""
-    from braintumor.modelling.quantisation import Bounds, quantise_model
+    from braintumor.training.export.quantize import Bounds, quantise_model
 
     with TemporaryDirectory(prefix="night-") as scratch, Stack(Path(scratch) / "stack", airflow=airflow) as stack:
         cache = {"BRAINTUMOR_CACHE_FOLDER": str(Path(scratch) / "cache")}
@@ -87,10 +88,10 @@ def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool =
         _braintumor(
             settings, "train", "--recipe", f"{backbone}_small", "--set", f"image_size={SIZE}", "--set", "epochs=1"
         )
-        (whole,) = registry.list_models(engine)
+        (whole,) = model_versions.list_models(engine)
         if in_8_bits:
             quantise_model(settings, whole.model_name, bounds=Bounds(changed=1.0, lost=1.0))  # answers do not matter
-        models = {model.precision: model for model in reversed(registry.list_models(engine))}
+        models = {model.precision: model for model in reversed(model_versions.list_models(engine))}
         yield World(
             stack=stack,
             settings=settings,

@@ -19,17 +19,17 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
-from braintumor import database
-from braintumor.dataset.erased import IMAGES, Erased, identity_of
-from braintumor.dataset.image import LabelledImage
+from braintumor.config.settings import Settings
+from braintumor.dataset.erased_subjects import IMAGES, Erased, identity_of
+from braintumor.dataset.images.labeled_image import LabelledImage
 from braintumor.dataset.snapshot import read_images
+from braintumor.db import database
 from braintumor.errors import DatabaseError, ErasureError
-from braintumor.imaging.deidentify import erased_mark, pseudonym
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.pages.address import FLIP_PREVIEW, RESCORE_REPORT
-from braintumor.pages.environment import page_environment
-from braintumor.pages.store import write_page
-from braintumor.settings import Settings
+from braintumor.imaging.pseudonym import erased_mark, pseudonym
+from braintumor.reports.jinja import page_environment
+from braintumor.reports.paths import FLIP_PREVIEW, RESCORE_REPORT
+from braintumor.reports.store import write_page
+from braintumor.s3 import ObjectStore, S3Uri
 
 _PICTURES = ("samples", "worst_errors")
 """Plots of a model that show images of its test split."""
@@ -306,4 +306,4 @@ def _clean_models(store: ObjectStore, found: Mapping[str, Any]) -> Iterator[str]
 
 def _gone() -> str:
     """What stands in place of a page that showed the person."""
-    return page_environment(Path(__file__).parent / "pages/templates").get_template("erased.html").render()
+    return page_environment(Path(__file__).parent / "reports/templates").get_template("erased.html").render()

@@ -24,8 +24,8 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.types import Processor
 
+from braintumor.config.variables import LOG_FORMAT
 from braintumor.errors import ConfigurationError
-from braintumor.variables import LOG_FORMAT
 
 __all__ = ["bound", "configure", "to_stream"]
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import dag
 
-import notifying
-from wiring import DEFAULT_ARGS
+import notifications
+from common import DEFAULT_ARGS
 
 
 @dag(
@@ -27,7 +27,7 @@ from wiring import DEFAULT_ARGS
     default_args=DEFAULT_ARGS,
     tags=["braintumor", "review"],
     doc_md=__doc__,
-    on_failure_callback=notifying.failed,
+    on_failure_callback=notifications.failed,
 )
 def braintumor_review() -> None:
     """Wire the one task, which a DAG must have."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from airflow.sdk.lineage import NoOpCollector, get_hook_lineage_collector
 
 if TYPE_CHECKING:
-    from braintumor.settings import Settings
+    from braintumor.config.settings import Settings
 
 _log = logging.getLogger(__name__)
 _SOURCE = object()
@@ -36,8 +36,8 @@ def tell(settings: Settings, *, reads: Iterable[str | None] = (), writes: Iterab
 def _uris(settings: Settings, names: Iterable[str | None]) -> Iterable[str]:
     from sqlalchemy import make_url
 
-    from braintumor.database import SCHEMA
-    from braintumor.objectstore import S3Uri
+    from braintumor.db.database import SCHEMA
+    from braintumor.s3 import S3Uri
     from braintumor.scoring.prefixes import ScanPrefixes
 
     url = make_url(settings.require("database_url"))

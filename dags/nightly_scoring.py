@@ -18,10 +18,10 @@ from datetime import timedelta
 from airflow.sdk import Param, dag, get_current_context, task
 
 import lineage
-import metering
-import notifying
-from braintumor.variables import NIGHTLY_SCHEDULE
-from wiring import DEFAULT_ARGS, PREDICTIONS, schedule
+import metrics
+import notifications
+from braintumor.config.variables import NIGHTLY_SCHEDULE
+from common import DEFAULT_ARGS, PREDICTIONS, schedule
 
 _FORM = {
     "scans_uri": Param(
@@ -48,8 +48,8 @@ _FORM = {
 @task
 def discover() -> int:
     """Pin the champion, list the prefixes, enter what is new into the ledger."""
-    from braintumor.scoring.night import Night
-    from wiring import settings
+    from braintumor.scoring.job import Night
+    from common import settings
 
     context, found = get_current_context(), settings("scorer")
     run, discovery = Night.open(found).begin(
@@ -65,8 +65,8 @@ def discover() -> int:
 @task
 def plan(scoring_run_id: int) -> list[int]:
     """Divide the pending scans into chunks."""
-    from braintumor.scoring.night import Night
-    from wiring import settings
+    from braintumor.scoring.job import Night
+    from common import settings
 
     chunk_size = get_current_context()["params"]["chunk_size"]
     return Night.open(settings("scorer")).plan(scoring_run_id, chunk_size=chunk_size)
@@ -75,9 +75,9 @@ def plan(scoring_run_id: int) -> list[int]:
 @task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five find a scan that kills workers
 def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
     """Read, decode, infer and settle one chunk."""
-    from braintumor.imaging.guard import decoders_closed_at_end
-    from braintumor.scoring.night import Night
-    from wiring import settings
+    from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
+    from braintumor.scoring.job import Night
+    from common import settings
 
     context, found = get_current_context(), settings("scorer")
     context["chunk_number"] = chunk_number
@@ -92,14 +92,14 @@ def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
 def reconcile(scoring_run_id: int | None) -> str:
     """Prove that the night balances, and write the morning sheet."""
     from braintumor.errors import ScoringRunError
-    from braintumor.scoring.night import Night
-    from wiring import reports_url, settings
+    from braintumor.scoring.job import Night
+    from common import reports_url, settings
 
     if scoring_run_id is None:
         raise ScoringRunError("Discovery failed, so there is no run to balance. See the log of `discover`.")
     found = settings("scorer")
     night = Night.open(found)
-    balance = night.reconcile(scoring_run_id, say=print, measured=metering.send, reports_url=reports_url())
+    balance = night.reconcile(scoring_run_id, say=print, measured=metrics.send, reports_url=reports_url())
     print(balance)
     lineage.tell(found, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
     return str(balance)
@@ -113,8 +113,8 @@ def reconcile(scoring_run_id: int | None) -> str:
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=6)},
     tags=["braintumor", "scoring"],
     doc_md=__doc__,
-    on_failure_callback=notifying.failed,
-    deadline=notifying.night_deadline(),
+    on_failure_callback=notifications.failed,
+    deadline=notifications.night_deadline(),
     params=_FORM,
 )
 def nightly_scoring() -> None:

@@ -20,8 +20,8 @@ from datetime import timedelta
 from airflow.sdk import Param, dag, get_current_context, task
 
 import lineage
-import notifying
-from wiring import DEFAULT_ARGS
+import notifications
+from common import DEFAULT_ARGS
 
 _FORM = {
     "of": Param(
@@ -96,11 +96,11 @@ def ask() -> int:
     """Pin the model, record who asks and why, take up the scans."""
     from braintumor.rescoring.job import Rescore
     from braintumor.rescoring.request import Request
-    from wiring import settings
+    from common import settings
 
     context = get_current_context()
     params = context["params"]
-    request = Request.of_form(params, actor=notifying.actor_of(context))
+    request = Request.of_form(params, actor=notifications.actor_of(context))
     run_key = f"rescore_history {context['run_id']}"
     run = Rescore.open(settings("scorer")).ask(request, run_key=run_key, chunk_size=params["chunk_size"], say=print)
     return run.scoring_run_id
@@ -110,7 +110,7 @@ def ask() -> int:
 def chunks(scoring_run_id: int) -> list[int]:
     """The chunks that the scans were divided into."""
     from braintumor.rescoring.job import Rescore
-    from wiring import settings
+    from common import settings
 
     return Rescore.open(settings("scorer")).chunks(scoring_run_id)
 
@@ -118,9 +118,9 @@ def chunks(scoring_run_id: int) -> list[int]:
 @task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five find a scan that kills workers
 def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
     """Read, infer and settle one chunk."""
-    from braintumor.imaging.guard import decoders_closed_at_end
+    from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.rescoring.job import Rescore
-    from wiring import settings
+    from common import settings
 
     get_current_context()["chunk_number"] = chunk_number
     found = settings("scorer")
@@ -133,9 +133,9 @@ def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
 @task(pool="score", trigger_rule="all_done")  # where a chunk failed, what the others changed is shown all the same
 def report(scoring_run_id: int | None) -> dict[str, int]:
     """Write the page of which standing answers changed."""
-    from braintumor.imaging.guard import decoders_closed_at_end
+    from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.rescoring.job import Rescore
-    from wiring import reports_url, settings
+    from common import reports_url, settings
 
     with decoders_closed_at_end():
         made = Rescore.open(settings("scorer")).report(scoring_run_id, reports_url=reports_url())
@@ -147,7 +147,7 @@ def report(scoring_run_id: int | None) -> dict[str, int]:
 def reconcile(scoring_run_id: int | None) -> str:
     """Prove that the rescore balances."""
     from braintumor.rescoring.job import Rescore
-    from wiring import settings
+    from common import settings
 
     balance = Rescore.open(settings("scorer")).reconcile(scoring_run_id)
     print(balance)
@@ -163,7 +163,7 @@ def reconcile(scoring_run_id: int | None) -> str:
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=6)},
     tags=["braintumor", "scoring"],
     doc_md=__doc__,
-    on_failure_callback=notifying.failed,
+    on_failure_callback=notifications.failed,
     params=_FORM,
 )
 def rescore_history() -> None:

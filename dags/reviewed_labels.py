@@ -17,16 +17,16 @@ from airflow.sdk import dag, get_current_context, task
 from airflow.sdk.exceptions import AirflowSkipException
 
 import lineage
-import notifying
-from braintumor.variables import REVIEWED_SCHEDULE
-from wiring import DEFAULT_ARGS, REVIEWED_LABELS, schedule
+import notifications
+from braintumor.config.variables import REVIEWED_SCHEDULE
+from common import DEFAULT_ARGS, REVIEWED_LABELS, schedule
 
 
 @task(outlets=[REVIEWED_LABELS])
 def ask() -> int:
     """Ask for a retrain where enough labels are new."""
-    from braintumor.dataset.reviewed import request_retrain
-    from wiring import settings
+    from braintumor.dataset.review_labels.labels import request_retrain
+    from common import settings
 
     found = settings("trainer")
     count = request_retrain(found, request_key=get_current_context()["run_id"])
@@ -45,7 +45,7 @@ def ask() -> int:
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(minutes=30)},
     tags=["braintumor", "training"],
     doc_md=__doc__,
-    on_failure_callback=notifying.failed,
+    on_failure_callback=notifications.failed,
 )
 def reviewed_labels() -> None:
     """Wire the one task, whose success is the asset's event."""

@@ -16,8 +16,8 @@ from datetime import timedelta
 from airflow.sdk import Param, dag, get_current_context, task
 
 import lineage
-import notifying
-from wiring import CHAMPION, DEFAULT_ARGS
+import notifications
+from common import CHAMPION, DEFAULT_ARGS
 
 _FORM = {
     "to": Param(
@@ -49,8 +49,8 @@ _FORM = {
 @task(outlets=[CHAMPION])
 def change_champion() -> str:
     """Roll back, with or without a withdrawal; returns the champion's name."""
-    from braintumor.evaluation.promotion import roll_back
-    from wiring import settings
+    from braintumor.promotion.promote import roll_back
+    from common import settings
 
     context, found = get_current_context(), settings("promoter")
     params = context["params"]
@@ -58,14 +58,14 @@ def change_champion() -> str:
         found,
         to=params["to"],
         request_key=f"roll_back {context['run_id']}",
-        actor=notifying.actor_of(context),
+        actor=notifications.actor_of(context),
         reason=params["reason"],
         with_withdrawal=params["withdraw"],
         say=print,
     )
     print(f"replaced: {done.replaced.model_name if done.replaced else 'nobody, nothing was changed'}")
     lineage.tell(found, reads=["promotion"], writes=["promotion"])
-    notifying.rolled_back(context, done, with_withdrawal=params["withdraw"])
+    notifications.rolled_back(context, done, with_withdrawal=params["withdraw"])
     return done.champion.model_name
 
 
@@ -78,7 +78,7 @@ def change_champion() -> str:
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(minutes=30)},
     tags=["braintumor", "models"],
     doc_md=__doc__,
-    on_failure_callback=notifying.failed,
+    on_failure_callback=notifications.failed,
     params=_FORM,
 )
 def roll_back() -> None:

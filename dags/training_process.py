@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from braintumor.settings import Settings
+    from braintumor.config.settings import Settings
 
 
 def set_by_hand(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,9 +26,9 @@ def train_in_subprocess(
 
     TensorFlow in a forked task can hang, and keeps GPU memory until its process ends: so it gets a process that ends.
     """
-    from braintumor import database
+    from braintumor.db import database
     from braintumor.errors import TrainingError
-    from braintumor.registry import trained_in
+    from braintumor.registry.model_versions import trained_in
 
     arguments = ["--recipe", recipe, "--snapshot", snapshot_id, "--run-key", run_key]
     for setting in _as_toml(overrides):

@@ -26,11 +26,11 @@ from airflow.sdk import AssetOrTimeSchedule, Param, chain, dag, get_current_cont
 from airflow.sdk.exceptions import AirflowSkipException
 
 import lineage
-import notifying
+import notifications
 from approval import KeptApproval
-from braintumor.modelling.recipe import recipe_names
-from braintumor.variables import RECIPES, WEEKLY_SCHEDULE
-from wiring import CHAMPION, DEFAULT_ARGS, REVIEWED_LABELS, schedule
+from braintumor.config.variables import RECIPES, WEEKLY_SCHEDULE
+from braintumor.training.recipe import recipe_names
+from common import CHAMPION, DEFAULT_ARGS, REVIEWED_LABELS, schedule
 
 _POLICY = "ask"
 _RECIPES = [name.strip() for name in RECIPES.text().split(",")]
@@ -116,8 +116,8 @@ _FORM = {
 def snapshot() -> str:
     """Record the labelled images with their splits."""
     from braintumor.dataset.snapshot import snapshot_of
-    from braintumor.imaging.guard import decoders_closed_at_end
-    from wiring import settings
+    from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
+    from common import settings
 
     found, prefix = settings("trainer"), get_current_context()["params"]["dataset_uri"]
     with decoders_closed_at_end():
@@ -134,7 +134,7 @@ def snapshot() -> str:
 @task
 def recipes() -> list[str]:
     """The recipes of this run, checked before hours are spent."""
-    from braintumor.modelling.recipe import Recipe
+    from braintumor.training.recipe import Recipe
     from training_process import set_by_hand
 
     params = get_current_context()["params"]
@@ -144,8 +144,8 @@ def recipes() -> list[str]:
 @task(queue="gpu", pool="gpu", map_index_template="{{ recipe }}")
 def train(recipe: str, snapshot_id: str) -> str:
     """Train one recipe in an interpreter of its own; returns the model's name."""
+    from common import settings
     from training_process import set_by_hand, train_in_subprocess
-    from wiring import settings
 
     context = get_current_context()
     context["recipe"] = recipe
@@ -159,8 +159,8 @@ def train(recipe: str, snapshot_id: str) -> str:
 @task(map_index_template="{{ model_name }}")
 def evaluate(model_name: str) -> str:
     """Judge one model on the validation and test splits, with the engine that will serve it."""
-    from braintumor.evaluation.job import evaluate_model
-    from wiring import settings
+    from braintumor.evaluation.evaluate_model import evaluate_model
+    from common import settings
 
     context = get_current_context()
     context["model_name"] = model_name
@@ -179,24 +179,24 @@ def candidate(recipe: str, snapshot_id: str) -> None:
 @task(trigger_rule="all_done", queue="gpu")  # its workers have TensorFlow; the GPU itself is not used
 def gate(recipes: list[str] | None) -> dict[str, Any]:
     """Validation picks the candidate; the gate's rules pass or refuse it on test, and ask whether it is whole."""
-    from braintumor.evaluation.selection import judge_run
-    from wiring import settings
+    from braintumor.evaluation.judge_run import judge_run
+    from common import settings
 
     context = get_current_context()
     found = settings("trainer")
     verdict = judge_run(found, context["run_id"], recipes or [])
     print(verdict["markdown"])
     lineage.tell(found, reads=["evaluation"], writes=["gate_verdict"])
-    notifying.refused(context, verdict)
+    notifications.refused(context, verdict)
     return verdict
 
 
 @task(pool="score")
 def preview(verdict: dict[str, Any]) -> dict[str, Any]:
     """What would the candidate have said of production's newest scans?"""
-    from braintumor.imaging.guard import decoders_closed_at_end
+    from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.preview.job import preview_candidate
-    from wiring import reports_url, settings
+    from common import reports_url, settings
 
     if not verdict["is_passed"]:
         raise AirflowSkipException("The gate refused the candidate: there is nothing to ask or to promote.")
@@ -219,8 +219,8 @@ def route(verdict: dict[str, Any]) -> str | None:
 @task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
 def promote(verdict: dict[str, Any]) -> bool:
     """Make the candidate the champion; a retry changes nothing."""
-    from braintumor.evaluation.promotion import promote_candidate
-    from wiring import settings
+    from braintumor.promotion.promote import promote_candidate
+    from common import settings
 
     context, found = get_current_context(), settings("promoter")
     is_new = promote_candidate(
@@ -231,15 +231,15 @@ def promote(verdict: dict[str, Any]) -> bool:
         say=print,
     )
     lineage.tell(found, reads=["gate_verdict", "approval_answer"], writes=["promotion"])
-    notifying.promoted(context, verdict, is_new=is_new)
+    notifications.promoted(context, verdict, is_new=is_new)
     return is_new
 
 
 @task
 def keep_answer(verdict: dict[str, Any]) -> str:
     """Put on record who approved or rejected."""
-    from braintumor.evaluation.approval import record_answer
-    from wiring import settings
+    from braintumor.promotion.approval import record_answer
+    from common import settings
 
     context = get_current_context()
     approval = context["ti"].xcom_pull(task_ids="approve")
@@ -248,15 +248,15 @@ def keep_answer(verdict: dict[str, Any]) -> str:
     found = settings("promoter")
     answer = record_answer(found, verdict["gate_verdict_id"], approval)
     lineage.tell(found, reads=["gate_verdict"], writes=["approval_answer"])
-    notifying.rejected(context, verdict, answer)
+    notifications.rejected(context, verdict, answer)
     return str(answer)
 
 
 @task
 def reconcile(recipes: list[str]) -> str:
     """Prove that every recipe came to an evaluated model."""
-    from braintumor.evaluation.selection import require_every_model
-    from wiring import settings
+    from braintumor.evaluation.judge_run import require_every_model
+    from common import settings
 
     count = require_every_model(settings("trainer"), get_current_context()["run_id"], recipes)
     return f"{count} of {count} recipes came to an evaluated model"
@@ -270,8 +270,8 @@ def reconcile(recipes: list[str]) -> str:
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(hours=12)},
     tags=["braintumor", "training"],
     doc_md=__doc__,
-    on_failure_callback=notifying.failed,
-    deadline=notifying.retrain_deadline(policy=_POLICY),
+    on_failure_callback=notifications.failed,
+    deadline=notifications.retrain_deadline(policy=_POLICY),
     params=_FORM,
 )
 def weekly_retrain() -> None:
@@ -282,7 +282,7 @@ def weekly_retrain() -> None:
         body="{{ ti.xcom_pull(task_ids='gate')['markdown'] }}\n\n{{ ti.xcom_pull(task_ids='preview')['markdown'] }}",
         defaults="Reject",
         response_timeout=timedelta(days=3),
-        notifiers=[notifying.Waiting()],
+        notifiers=[notifications.Waiting()],
         fail_on_reject=False,
     )
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
-from braintumor_opened import REFUSALS, opened
+from braintumor_common import REFUSALS, opened
 from fastapi import Depends, FastAPI, HTTPException, Path
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
 if TYPE_CHECKING:
-    from braintumor.objectstore import S3Uri
+    from braintumor.s3 import S3Uri
 
 _PREFIX = "/braintumor/reports"
 _ModelName = Annotated[str, Path(max_length=200, pattern=r"^[\w .+:-]+$")]
@@ -37,7 +37,7 @@ app = FastAPI(
 @app.get("/", dependencies=[_may_read])
 def overview() -> HTMLResponse:
     """Every model, run and snapshot, with links to their pages."""
-    from braintumor.evaluation.overview import overview_page
+    from braintumor.evaluation.report.index_page import overview_page
 
     _, engine, _ = opened()
     return HTMLResponse(overview_page(engine), headers=_LOCKED)
@@ -58,7 +58,7 @@ def card(name: _ModelName) -> Response:
 @app.get("/runs/{run}/comparison.html", dependencies=[_may_read])
 def comparison(run: str) -> Response:
     """All models of a run beside each other."""
-    from braintumor.pages.address import RUN_COMPARISON, run_path
+    from braintumor.reports.paths import RUN_COMPARISON, run_path
 
     return _page(run_path(run, RUN_COMPARISON), "There is no comparison of this run: the task `gate` writes it.")
 
@@ -66,7 +66,7 @@ def comparison(run: str) -> Response:
 @app.get("/runs/{run}/flip_preview.html", dependencies=[_may_read, _may_see_production])
 def flip_preview(run: str) -> Response:
     """Which answers of production a run's candidate would change."""
-    from braintumor.pages.address import FLIP_PREVIEW, run_path
+    from braintumor.reports.paths import FLIP_PREVIEW, run_path
 
     return _page(
         run_path(run, FLIP_PREVIEW),
@@ -77,7 +77,7 @@ def flip_preview(run: str) -> Response:
 @app.get("/runs/{run}/rescore.html", dependencies=[_may_read_rescores, _may_see_production])
 def rescore_report(run: str) -> Response:
     """Which answers a rescore changed."""
-    from braintumor.pages.address import RESCORE_REPORT, run_path
+    from braintumor.reports.paths import RESCORE_REPORT, run_path
 
     return _page(
         run_path(run, RESCORE_REPORT),
@@ -88,7 +88,7 @@ def rescore_report(run: str) -> Response:
 @app.get("/runs/{run}/morning.html", dependencies=[_may_see_production])
 def morning(run: str) -> Response:
     """How a night went."""
-    from braintumor.pages.address import MORNING_SHEET, run_path
+    from braintumor.reports.paths import MORNING_SHEET, run_path
 
     return _page(run_path(run, MORNING_SHEET), "There is no morning sheet of this run: the task `reconcile` writes it.")
 
@@ -96,7 +96,7 @@ def morning(run: str) -> Response:
 @app.get("/snapshots/{snapshot}.html", dependencies=[_may_read])
 def quality(snapshot: str) -> Response:
     """The quality of a snapshot's images."""
-    from braintumor.pages.address import snapshot_path
+    from braintumor.reports.paths import snapshot_path
 
     return _page(snapshot_path(snapshot), "There is no quality report of this snapshot: the task `snapshot` writes it.")
 
@@ -107,7 +107,7 @@ def _page(path: str, why_not: str) -> Response:
     Raises:
         HTTPException: 404, saying ``why_not``.
     """
-    from braintumor.objectstore import S3Uri
+    from braintumor.s3 import S3Uri
 
     settings, _, _ = opened()
     return HTMLResponse(_read(S3Uri.parse_prefix(settings.require("models_uri")) / path, why_not), headers=_LOCKED)
@@ -120,8 +120,8 @@ def _beside(name: str, file: str) -> bytes:
         HTTPException: 404, there is no such model or page.
     """
     from braintumor.errors import ModelIntegrityError
-    from braintumor.objectstore import S3Uri
-    from braintumor.registry import find_model
+    from braintumor.registry.model_versions import find_model
+    from braintumor.s3 import S3Uri
 
     why_not = "There is no report of this model yet: it is written by the task `evaluate`."
     _, engine, _ = opened()

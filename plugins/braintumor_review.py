@@ -15,7 +15,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
-from braintumor_opened import REFUSALS, opened
+from braintumor_common import REFUSALS, opened
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -90,7 +90,7 @@ def _filters(
 ) -> Filters:
     from braintumor.labels import TumorClass
     from braintumor.review.worklist import Filters
-    from braintumor.serving.answer import ReviewReason
+    from braintumor.serving.prediction import ReviewReason
 
     try:
         return Filters(
@@ -170,7 +170,7 @@ def image(
     request_key: Annotated[str | None, Query(min_length=16, max_length=64, pattern=r"^[\w-]+$")] = None,
 ) -> Response:
     """A frame as large as it is; ``request_key`` names the page that shows it, so that its answer is saved."""
-    from braintumor.review.shown import record_shown
+    from braintumor.review.shown_images import record_shown
 
     found = _frame_png(scan_id, frame_index)
     if request_key and caller.is_reviewer:
@@ -182,7 +182,7 @@ def image(
 @app.get("/thumbnail/{scan_id}/{frame_index}.png", dependencies=[_may_read])
 def thumbnail(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
     """A frame for the worklist."""
-    from braintumor.review.picture import THUMBNAIL
+    from braintumor.review.images import THUMBNAIL
 
     return _frame_png(scan_id, frame_index, size=THUMBNAIL)
 
@@ -190,8 +190,8 @@ def thumbnail(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
 @app.get("/map/{scan_id}/{frame_index}.png", dependencies=[_may_read])
 def activation_map(caller: _CallerDep, scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
     """What spoke for the model's answer; not while the frame is read blind."""
-    from braintumor.database import transaction
-    from braintumor.review.picture import map_png
+    from braintumor.db.database import transaction
+    from braintumor.review.images import map_png
     from braintumor.review.reading import is_blind
 
     _, engine, _ = opened()
@@ -222,9 +222,9 @@ def static(name: str) -> Response:
 @app.post("/sittings", dependencies=_writes)
 def start(caller: _CallerDep, wanted: NewSitting) -> JSONResponse:
     """Begin a sitting; answers with its first frame's page."""
-    from braintumor.database import transaction
+    from braintumor.db.database import transaction
     from braintumor.review.page import frame_address
-    from braintumor.review.sitting import next_item, start_sitting
+    from braintumor.review.session import next_item, start_sitting
 
     _, engine, _ = opened()
     session_id = start_sitting(engine, person=caller.person, minutes=wanted.minutes)
@@ -239,7 +239,7 @@ def answer(caller: _CallerDep, given: NewAnswer) -> JSONResponse:
     """Save an answer, once for each request key, if the page showed the frame's image."""
     from braintumor.review.answers import ReviewAnswer, save_answer
     from braintumor.review.finding import Finding
-    from braintumor.review.shown import NOT_SHOWN, may_answer
+    from braintumor.review.shown_images import NOT_SHOWN, may_answer
 
     if given.finding not in set(Finding):
         raise HTTPException(422, f"No such finding. Allowed: {', '.join(Finding)}.")
@@ -266,7 +266,7 @@ def take_back(caller: _CallerDep) -> JSONResponse:
 
 
 def _frame_png(scan_id: int, frame_index: int, *, size: int = 0) -> Response:
-    from braintumor.review.picture import frame_png
+    from braintumor.review.images import frame_png
 
     _, engine, store = opened()
     png = frame_png(engine, store, scan_id=scan_id, frame_index=frame_index, size=size)

@@ -6,7 +6,7 @@ import time
 from typing import Any
 from urllib.parse import quote
 
-from embedded.airflowapi import AirflowClient
+from devstack.airflowapi import AirflowClient
 from tests.live import PATIENCE_S
 
 _READ_S = 8  # to read a question; the scheduler reads the executor's words every second or so

@@ -20,16 +20,17 @@ import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import text
 
-from braintumor import database, ledger, migrations, registry
 from braintumor.cli import command
-from braintumor.dataset.folder import labelled_files, upload
-from braintumor.imaging.phantom import write_dataset
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.roles import Role
-from braintumor.serving.artefact import Manifest
-from braintumor.settings import Settings
-from braintumor.variables import NO_SKIPS
-from embedded.stack import Stack
+from braintumor.config.settings import Settings
+from braintumor.config.variables import NO_SKIPS
+from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.db import database, migrations
+from braintumor.db.roles import Role
+from braintumor.imaging.phantom.slice import write_dataset
+from braintumor.registry import model_versions, promotions
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.artifact import Manifest
+from devstack.stack import Stack
 from tests.faulty_s3 import FaultyS3, faulty_s3
 from tests.once import download, dump, made_once, restore
 
@@ -111,8 +112,8 @@ def train_seed(settings: Settings, images: Path) -> None:
     migrations.migrate(engine)
     upload(ObjectStore.connect(settings), labelled_files(images), S3Uri.parse(settings.require("dataset_uri")))
     run_braintumor(settings, "train", "--recipe", str(TINY_RECIPE), "--run-key", "seed")
-    model = registry.list_models(engine)[0]
-    ledger.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
+    model = model_versions.list_models(engine)[0]
+    promotions.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
     engine.dispose()
 
 
@@ -121,7 +122,7 @@ def tiny_model_folder(seeded: Settings, tmp_path_factory: pytest.TempPathFactory
     """The trained model's files, as `predict --model FOLDER` reads them."""
     folder = tmp_path_factory.mktemp("model")
     engine, store = database.connect(seeded), ObjectStore.connect(seeded)
-    model = registry.champion(engine)
+    model = model_versions.champion(engine)
     engine.dispose()
     for name in model.artefact_sha256s:
         (folder / name).write_bytes(store.read(S3Uri.parse(model.artefact_uri) / name))
@@ -184,7 +185,7 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
             text("insert into snapshot select * from json_populate_record(null::snapshot, cast(:row as json))"),
             {"row": json.dumps(snapshot)},
         )
-    record = registry.TrainingRecord(
+    record = model_versions.TrainingRecord(
         run_key="seed",
         recipe={"version": 1},
         history={},
@@ -193,7 +194,7 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
         device="cpu",
         seconds=1,
     )
-    model = registry.register(
+    model = model_versions.register(
         engine,
         store,
         folder=folder,
@@ -201,7 +202,7 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
         training=record,
         models_uri=S3Uri.parse(target.require("models_uri")),
     )
-    ledger.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
+    promotions.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
     engine.dispose()
 
 

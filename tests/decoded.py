@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.imaging.frames import Decoded, Limits, decode
-from braintumor.imaging.rejection import Rejection
+from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.rejection import Rejection
 
 
 def frame(data: bytes, limits: Limits | None = None) -> NDArray[np.uint8]:

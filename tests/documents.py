@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from braintumor.settings import Settings
-from embedded.postgres import program
+from braintumor.config.settings import Settings
+from devstack.postgres import program
 
 
 def blocks(page: str, language: str) -> list[str]:

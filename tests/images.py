@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.dataset.appearance import appearance_of
-from braintumor.dataset.fingerprint import perceptual_hashes
-from braintumor.dataset.image import LabelledImage
-from braintumor.imaging.phantom import draw
+from braintumor.dataset.images.image_stats import appearance_of
+from braintumor.dataset.images.labeled_image import LabelledImage
+from braintumor.dataset.images.perceptual_hash import perceptual_hashes
+from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 
 

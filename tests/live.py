@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from braintumor.dataset.folder import labelled_files, upload
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.settings import Settings
-from embedded.stack import Stack
-from embedded.workers import Worker
+from braintumor.config.settings import Settings
+from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.s3 import ObjectStore, S3Uri
+from devstack.stack import Stack
+from devstack.workers import Worker
 from tests.conftest import move_champion, state_folder
 
 PATIENCE_S = 900

@@ -7,11 +7,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from braintumor import database, ledger, registry
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.registry import ModelVersion
-from braintumor.serving.artefact import MANIFEST, REFERENCE
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.registry import model_versions, promotions
+from braintumor.registry.model_versions import ModelVersion
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.artifact import MANIFEST, REFERENCE
 from tests.sql import change, rows
 
 RUN = "manual__run"
@@ -23,14 +24,14 @@ def add_model(settings: Settings, name: str, *, days_old: int = 0, own_files: bo
     Its files are those of the tests' model, all 117 MB of them; with ``own_files`` a copy, which a test may delete.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    seed = registry.find_model(engine, "1")
+    seed = model_versions.find_model(engine, "1")
     folder = S3Uri.parse(seed.artefact_uri)
     if own_files:
         folder = S3Uri.parse(f"s3://braintumor/models-{uuid.uuid4().hex}/{name}/")
         for file in seed.artefact_sha256s:
             store.write(folder / file, store.read(S3Uri.parse(seed.artefact_uri) / file))
     record_model(settings, name, run_key=RUN, folder=folder, sha256s=seed.artefact_sha256s, days_old=days_old)
-    found = registry.find_model(engine, name)
+    found = model_versions.find_model(engine, name)
     engine.dispose()
     return found
 
@@ -65,9 +66,9 @@ def promote(settings: Settings, *names: str) -> None:
     """Make each of them champion in turn, by an override."""
     engine = database.connect(settings)
     for name in names:
-        model = registry.find_model(engine, name)
+        model = model_versions.find_model(engine, name)
         key = f"{name} {uuid.uuid4().hex}"
-        ledger.promote(engine, model, request_key=key, actor="tests", reason=f"{name} it is", is_override=True)
+        promotions.promote(engine, model, request_key=key, actor="tests", reason=f"{name} it is", is_override=True)
     engine.dispose()
 
 

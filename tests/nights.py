@@ -13,17 +13,17 @@ from pathlib import Path
 from sqlalchemy import Engine, event
 from sqlalchemy.pool import Pool
 
-from braintumor.imaging.phantom import write_unlabelled
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
 from tests.sql import change, rows
 
 CHUNK_SIZE = 5
 """Small, so that a night has many claims and commits."""
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.nights", "openvino", "braintumor.imaging.dicom"])
+_FORKS.set_forkserver_preload(["tests.nights", "openvino", "braintumor.imaging.decoding.dicom.reader"])
 """Each night is a fork of a process that has imported everything: importing it takes longer than such a night."""
 
 

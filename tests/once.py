@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from braintumor.objectstore import ObjectStore, S3Uri
-from embedded.postgres import program
+from braintumor.s3 import ObjectStore, S3Uri
+from devstack.postgres import program
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:

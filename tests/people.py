@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pydicom
 
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
 from tests.sql import change
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from sqlalchemy import text
 
-from braintumor import database
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.settings import Settings
 
 
 def rows(settings: Settings, sql: str, **values: object) -> list[tuple[Any, ...]]:

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from embedded.__main__ import main
-from embedded.envfile import variables
-from embedded.objectserver import VERSION, serve_command
-from embedded.state import Secrets
+from devstack.__main__ import main
+from devstack.envfile import variables
+from devstack.objectserver import VERSION, serve_command
+from devstack.state import Secrets
 from tests.compose import PROJECT, SECRETS_OF, compose_file, variables_of, with_values
 
 COMPOSE = compose_file()
@@ -24,7 +24,7 @@ OF_AIRFLOW = {name: one for name, one in SERVICES.items() if str(one["image"]).s
 
 
 def test_the_command_of_its_first_line_writes_every_secret_that_it_asks_for(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "embedded", "secrets", str(tmp_path / ".env")]
+    command = [sys.executable, "-m", "devstack", "secrets", str(tmp_path / ".env")]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     given = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
     assert variables_of(COMPOSE) == {*given}

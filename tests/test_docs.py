@@ -9,19 +9,20 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from braintumor import database, registry
-from braintumor.imaging.phantom import write_unlabelled
-from braintumor.imaging.phantom_volume import as_nifti, draw_volume
-from braintumor.imaging.rejection import RejectionReason
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.db.roles import Role
+from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import TumorClass
-from braintumor.modelling.recipe import Recipe, recipe_names
+from braintumor.registry import model_versions
 from braintumor.rescoring.job import rescore
 from braintumor.rescoring.request import Request
-from braintumor.roles import Role
-from braintumor.scoring.night import score_night
-from braintumor.serving.answer import ReviewReason
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.scoring.job import score_night
+from braintumor.serving.prediction import ReviewReason
+from braintumor.training.recipe import Recipe, recipe_names
+from devstack.stack import Stack
 from tests.conftest import as_role
 from tests.documents import blocks
 from tests.models import add_model, promote
@@ -48,7 +49,7 @@ def test_every_query_of_the_documents_runs_as_its_reader_and_finds_rows(
     put("volume.nii.gz", as_nifti(draw_volume(TumorClass.GLIOMA, seed=1, slices=8, size=64)))
     score_night(settings, run_key="night")
     engine = database.connect(settings)
-    seed = registry.champion(engine).model_name
+    seed = model_versions.champion(engine).model_name
     add_model(settings, "b")
     promote(settings, "b")
     rescore(settings, Request(actor="ann", reason="b knows more", of=(seed,)), run_key="rescore")

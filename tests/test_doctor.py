@@ -14,18 +14,19 @@ import pytest
 from moto.server import ThreadedMotoServer
 from sqlalchemy import text
 
-from braintumor import database, registry
+from braintumor.config.settings import Settings
+from braintumor.config.variables import TASK_ROLES
+from braintumor.db import database
+from braintumor.db.roles import Role
 from braintumor.doctor import machine
-from braintumor.doctor.examination import examine
-from braintumor.doctor.finding import Finding, State
+from braintumor.doctor.check_result import Finding, State
 from braintumor.doctor.installation import Installation
 from braintumor.doctor.rights import granted, granted_functions
+from braintumor.doctor.run_checks import examine
 from braintumor.errors import ConfigurationError
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.roles import Role
-from braintumor.settings import Settings
-from braintumor.variables import TASK_ROLES
-from embedded.stack import Stack
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
+from devstack.stack import Stack
 from tests.conftest import as_role, run_braintumor
 from tests.faulty_s3 import faulty_s3
 from tests.models import add_model, promote
@@ -242,7 +243,7 @@ def test_a_damaged_file_of_the_champion_is_found_in_s3_whatever_the_cache_holds(
     model = add_model(settings, "damaged", own_files=True)
     promote(settings, "damaged")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    registry.fetch_model(store, settings, model)
+    model_versions.fetch_model(store, settings, model)
     engine.dispose()
     assert state(found(Installation(settings=settings)), "champion") is State.OK
     store.write(S3Uri.parse(model.artefact_uri) / "model.xml", b"<net/>")

@@ -16,26 +16,27 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor import database, registry
-from braintumor.dataset.erased import IMAGES, writing_images
-from braintumor.dataset.folder import labelled_files, upload
+from braintumor.config.settings import Settings
+from braintumor.dataset.erased_subjects import IMAGES, writing_images
+from braintumor.dataset.images.local_folder import labelled_files, upload
 from braintumor.dataset.snapshot import snapshot_of
+from braintumor.db import database
+from braintumor.db.roles import Role
 from braintumor.erasure import Erasure, erase, erased_objects
 from braintumor.errors import DatabaseError, ErasureError
-from braintumor.evaluation.job import evaluate_model
-from braintumor.evaluation.publish import publish_report
-from braintumor.imaging.frames import Decoded, decode
-from braintumor.imaging.phantom import write_unlabelled
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.pages.store import publish_page, write_page
+from braintumor.evaluation.evaluate_model import evaluate_model
+from braintumor.evaluation.report.publish import publish_report
+from braintumor.imaging.decoding.decode import Decoded, decode
+from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.preview.job import make_preview
+from braintumor.registry import model_versions
+from braintumor.reports.store import publish_page, write_page
 from braintumor.rescoring.job import Rescore
-from braintumor.roles import Role
-from braintumor.scoring.night import score_night
-from braintumor.scoring.reconcile import count_balance
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
 from braintumor.scoring.run import load_run
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.scoring.run_report.balance import count_balance
+from devstack.stack import Stack
 from tests.conftest import as_role, invoke, printed
 from tests.people import as_patient
 from tests.sql import change, rows
@@ -378,7 +379,7 @@ def test_whatever_writes_images_shares_the_lock(
     monkeypatch.setattr(f"braintumor.{reads}", reached)
     monkeypatch.setattr("braintumor.rescoring.job.load_rescore", lambda *_: SimpleNamespace(run_key="run"))
     with pytest.raises(ReachedError):
-        work(settings, engine, registry.champion(engine))
+        work(settings, engine, model_versions.champion(engine))
     with database.transaction(engine) as connection:
         assert database.try_turn(connection, IMAGES), "the lock is free again"
     engine.dispose()

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from jsonschema.validators import validator_for
 
-from braintumor.configuration import POOLS, unknown
-from braintumor.variables import OF_DEMO, OF_TOOLS, TASK_ROLES
+from braintumor.config.reference import POOLS, unknown
+from braintumor.config.variables import OF_DEMO, OF_TOOLS, TASK_ROLES
 from tests.compose import SECRETS_OF, compose_file, variables_of
 from tests.conftest import NO_CHART
 
@@ -69,7 +69,7 @@ def settings_file() -> dict[str, str]:
 
 
 def secret_names() -> set[str]:
-    """Names of the .env that `python -m embedded secrets` makes: tests/test_compose.py holds the two together."""
+    """Names of the .env that `python -m devstack secrets` makes: tests/test_compose.py holds the two together."""
     return variables_of(COMPOSE)
 
 

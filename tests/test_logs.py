@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from braintumor import logs
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
-from braintumor.variables import LOG_FORMAT
+from braintumor.config.settings import Settings
+from braintumor.config.variables import LOG_FORMAT
+from braintumor.scoring.job import score_night
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.sql import rows

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from braintumor.modelling.recipe import recipe_names
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.training.recipe import recipe_names
 
 PROJECT = Path(__file__).parent.parent
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
@@ -45,7 +45,7 @@ def test_it_has_every_file_of_the_library(installed: Path) -> None:
     ours = {path.relative_to(PROJECT) for path in (PROJECT / "braintumor").rglob("*") if path.is_file()}
     missing = {path for path in ours if "__pycache__" not in path.parts and not (installed / path).is_file()}
     assert not missing
-    names = run(installed, "-c", "from braintumor.modelling.recipe import recipe_names; print(*recipe_names())")
+    names = run(installed, "-c", "from braintumor.training.recipe import recipe_names; print(*recipe_names())")
     assert names.split() == list(recipe_names())
 
 

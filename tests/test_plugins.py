@@ -13,6 +13,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from braintumor.config.settings import Settings
+from braintumor.db.roles import Role
 from braintumor.errors import (
     BrainTumorError,
     ConfigurationError,
@@ -21,9 +23,7 @@ from braintumor.errors import (
     ObjectStoreUnreachableError,
     ReviewError,
 )
-from braintumor.roles import Role
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from devstack.stack import Stack
 from tests.conftest import as_role
 
 PLUGINS = Path(__file__).parent.parent / "plugins"
@@ -96,7 +96,7 @@ import json, sys
 from fastapi.testclient import TestClient
 import braintumor_reports, braintumor_review
 from braintumor import database
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
 
 settings = Settings(database_url="postgresql://reviewer:secret@127.0.0.1:1/braintumor")
 engine = database.connect(settings, statement_seconds=30)

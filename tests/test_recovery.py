@@ -8,16 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from braintumor import database, registry
+from braintumor.config.settings import Settings
 from braintumor.dataset.snapshot import snapshot_of
+from braintumor.db import database
 from braintumor.errors import NoChampionError
-from braintumor.imaging.phantom import write_unlabelled
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.external import predict_files
-from braintumor.scoring.night import Night, score_night
+from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.predict_files import predict_files
 from braintumor.serving.engine import LoadedModel
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from devstack.stack import Stack
 from tests.documents import blocks, run_block
 from tests.nights import assert_nothing_is_half_written, expire_leases
 from tests.sql import rows
@@ -146,7 +147,7 @@ def test_with_s3_alone_no_night_is_scored_but_a_models_folder_answers_and_the_sa
         score_night(alone, run_key="night")
     assert rows(alone, "select count(*) from scan") == [(0,)]
     engine = database.connect(seeded)
-    known = registry.champion(engine).snapshot_id
+    known = model_versions.champion(engine).snapshot_id
     engine.dispose()
     assert snapshot_of(alone, None).snapshot_id == known
     (path,) = (tmp_path / "1").iterdir()

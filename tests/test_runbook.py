@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from braintumor.config.settings import Settings
 from braintumor.errors import NoChampionError, RedNightError
-from braintumor.scoring import morning_rules
-from braintumor.scoring.morning import Alert
-from braintumor.scoring.morning_rules import MorningRules
-from braintumor.scoring.night import Night, score_night
-from braintumor.settings import Settings
+from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.run_report import rules
+from braintumor.scoring.run_report.rules import MorningRules
+from braintumor.scoring.run_report.status import Alert
 from tests.documents import blocks, run_block
 from tests.images import png
 from tests.nights import past_nights
@@ -28,8 +28,8 @@ SECTIONS = {part.partition("\n")[0]: part for part in ALERTS.split("\n## ")[1:]}
 
 
 def events() -> set[str]:
-    """The values of the enumeration in dags/notifiers.py, which only an interpreter with Airflow's settings imports."""
-    tree = ast.parse((PROJECT / "dags" / "notifiers.py").read_text())
+    """Read the values of the enumeration as text: importing the module needs Airflow's settings."""
+    tree = ast.parse((PROJECT / "dags" / "notification_config.py").read_text())
     (enum,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Event"]
     return {
         node.value.value for node in enum.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
@@ -68,7 +68,7 @@ def test_a_full_disk_is_amber_and_its_section_is_named(
     settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     put("a.png", png())
-    packaged = Path(morning_rules.__file__).with_name("morning.toml").read_text()
+    packaged = Path(rules.__file__).with_name("morning.toml").read_text()
     (tmp_path / "rules.toml").write_text(
         re.sub("amber_free_disk_gib = .*", "amber_free_disk_gib = 1000000000", packaged)
     )

@@ -14,19 +14,21 @@ from typing import Any
 import boto3
 import pytest
 
-from braintumor import database, objectstore, registry, retention
+from braintumor import s3
+from braintumor.config.settings import Settings, setting_fields
 from braintumor.dataset.snapshot import snapshot_of
-from braintumor.doctor.examination import examine
-from braintumor.doctor.finding import State
+from braintumor.db import database
+from braintumor.db.roles import Role
+from braintumor.doctor.check_result import State
 from braintumor.doctor.installation import Installation
+from braintumor.doctor.run_checks import examine
 from braintumor.doctor.store import PREFIXES
 from braintumor.errors import BrainTumorError
-from braintumor.evaluation.job import evaluate_model
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.review.picture import frame_png
-from braintumor.roles import Role
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings, setting_fields
+from braintumor.evaluation.evaluate_model import evaluate_model
+from braintumor.registry import model_versions, retention
+from braintumor.review.images import frame_png
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.models import record_model
@@ -76,7 +78,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Asked:
         made.meta.events.register("provide-client-params.s3", record)
         return made
 
-    monkeypatch.setattr(objectstore.boto3, "client", client)
+    monkeypatch.setattr(s3.boto3, "client", client)
     return found
 
 
@@ -127,7 +129,7 @@ def test_training_and_pruning_ask_for_no_more_than_their_policies_give(
     asked.clear()
     snapshot_of(settings, None)
     assert rows(settings, "select count(*) from reviewed_frame") == [(1,)], "a scan that people labelled was read"
-    champion = registry.champion(engine)
+    champion = model_versions.champion(engine)
     evaluate_model(settings, champion.model_name, look_key="look")
     assert {right for right, _ in asked} == {"ListBucket", "GetObject", "PutObject"}
     assert {each for each in asked if not is_allowed("trainer", *each)} == set()
@@ -135,7 +137,7 @@ def test_training_and_pruning_ask_for_no_more_than_their_policies_give(
     store.write(folder / "model.bin", b"old")
     record_model(settings, "old", run_key="old", folder=folder, sha256s={"model.bin": "0"}, days_old=400)
     asked.clear()
-    registry.require_whole(store, settings, champion)
+    model_versions.require_whole(store, settings, champion)
     assert [pruned.model_name for pruned in retention.prune(engine, store, actor="tests")] == ["old"]
     engine.dispose()
     assert {right for right, _ in asked} == {"ListBucket", "GetObject", "DeleteObject"}

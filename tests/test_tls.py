@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from braintumor.config.settings import Settings
 from braintumor.errors import DatabaseUnreachableError, ObjectStoreUnreachableError
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.s3 import ObjectStore, S3Uri
+from devstack.stack import Stack
 from tests.sql import rows
 from tests.tls import Identity, make_identity, tls_door
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
+from braintumor.config.variables import LOG_FORMAT
 from braintumor.errors import TRY_AGAIN, BrainTumorError, DatabaseUnreachableError, ObjectStoreUnreachableError
-from braintumor.variables import LOG_FORMAT
 
 SOFTWARE_FAULT = 70
 """As in sysexits.h."""

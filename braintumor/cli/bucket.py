@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from braintumor.settings import Settings, setting_fields
+from braintumor.config.settings import Settings, setting_fields
 
 
 @click.group()
@@ -15,7 +15,7 @@ def bucket() -> None:
 @bucket.command(epilog="Example: braintumor bucket create")
 def create() -> None:
     """Make each bucket of the settings (BRAINTUMOR_DATASET_URI, _SCANS_, _MODELS_, _WEIGHTS_) that is missing."""
-    from braintumor.objectstore import ObjectStore, S3Uri
+    from braintumor.s3 import ObjectStore, S3Uri
     from braintumor.scoring.prefixes import ScanPrefixes
 
     settings = Settings.from_environment()

@@ -22,12 +22,12 @@ def show(is_json: bool, is_markdown: bool) -> None:
 
     Also names variables of the environment that look like settings and that nothing reads.
     """
-    from braintumor import configuration
+    from braintumor.config import reference
 
     if is_markdown:
-        click.echo(configuration.page(), nl=False)
+        click.echo(reference.page(), nl=False)
         return
-    found, strange = configuration.show(), configuration.unknown()
+    found, strange = reference.show(), reference.unknown()
     if is_json:
         unknown = [{"name": name, "nearest": nearest} for name, nearest in strange.items()]
         print_json({"settings": [asdict(item) for item in found], "unknown": unknown})

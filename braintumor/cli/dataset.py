@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from braintumor.cli.show import as_json, print_json, print_table, progress, unwritable
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
+from braintumor.config.settings import Settings
 from braintumor.errors import DatasetError
-from braintumor.settings import Settings
 
 if TYPE_CHECKING:
-    from braintumor.dataset.image import LabelledImage, LeftOut
+    from braintumor.dataset.images.labeled_image import LabelledImage, LeftOut
 
 _SHOWN = 20
 """Paths of each kind that a person is shown; --json gives all."""
@@ -29,9 +29,9 @@ def dataset() -> None:
 @click.argument("prefix")
 def upload(folder: Path, prefix: str) -> None:
     """Copy the labelled images of FOLDER to the S3 PREFIX, by class. Kaggle's folder names are understood."""
-    from braintumor.dataset.folder import count_passed_over, labelled_files, other_image_types
-    from braintumor.dataset.folder import upload as upload_files
-    from braintumor.objectstore import ObjectStore, S3Uri
+    from braintumor.dataset.images.local_folder import count_passed_over, labelled_files, other_image_types
+    from braintumor.dataset.images.local_folder import upload as upload_files
+    from braintumor.s3 import ObjectStore, S3Uri
 
     uri = S3Uri.parse_prefix(prefix)
     files = labelled_files(folder)
@@ -73,7 +73,7 @@ def reviewed(is_json: bool) -> None:
 
     The rule is the packaged one, or that of BRAINTUMOR_LABEL_RULES. Nothing is changed.
     """
-    from braintumor.dataset.reviewed import outlook
+    from braintumor.dataset.review_labels.labels import outlook
 
     found = outlook(settings_of("trainer"))
     labels = [{"label": label, "source": source, "frames": count} for (label, source), count in found.labels.items()]
@@ -102,9 +102,9 @@ def check(source: str, report: Path | None, is_json: bool) -> None:
 
     A local folder needs no servers. The rules are the packaged ones, or those of BRAINTUMOR_QUALITY_RULES.
     """
-    from braintumor.dataset.quality import assess
-    from braintumor.dataset.quality_gate import refusal, report_now
-    from braintumor.dataset.quality_rules import QualityRules
+    from braintumor.dataset.quality.checks import assess
+    from braintumor.dataset.quality.gate import refusal, report_now
+    from braintumor.dataset.quality.rules import QualityRules
 
     if report is not None:
         _require_writable(report)
@@ -131,14 +131,14 @@ def _require_writable(report: Path) -> None:
 
 
 def _read(settings: Settings, source: str) -> tuple[list[LabelledImage], list[LeftOut]]:
-    from braintumor.objectstore import ObjectStore, S3Uri
+    from braintumor.s3 import ObjectStore, S3Uri
 
     if S3Uri.is_meant_by(source):
         from braintumor.dataset.snapshot import read_images
 
         prefix = S3Uri.parse_prefix(source)
         return read_images(ObjectStore.connect(settings), prefix)
-    from braintumor.dataset.folder import image_paths, read_files
+    from braintumor.dataset.images.local_folder import image_paths, read_files
 
     paths = image_paths(Path(source))
     with progress("Reading", len(paths)) as advance:
@@ -147,7 +147,7 @@ def _read(settings: Settings, source: str) -> tuple[list[LabelledImage], list[Le
 
 def _shown_source(source: str) -> str:
     """A page for others names a local folder without the way to it."""
-    from braintumor.objectstore import S3Uri
+    from braintumor.s3 import S3Uri
 
     return source if S3Uri.is_meant_by(source) else f"folder {Path(source).resolve().name}"
 
@@ -158,7 +158,7 @@ def _shown_source(source: str) -> str:
 @as_json
 def verify(folder: Path, manifest: Path, is_json: bool) -> None:
     """Check that FOLDER holds every file of a manifest, whole and unchanged. Exit 1 when it does not."""
-    from braintumor.dataset.verify import read_manifest, verify_folder
+    from braintumor.dataset.images.checksums import read_manifest, verify_folder
 
     entries = read_manifest(manifest)
     with progress("Checking", len(entries)) as advance:
@@ -183,8 +183,8 @@ def verify(folder: Path, manifest: Path, is_json: bool) -> None:
 @as_json
 def diff(before: str, after: str, is_json: bool) -> None:
     """What changed from snapshot BEFORE to AFTER: images added, removed, relabelled or moved to another split."""
-    from braintumor import database
-    from braintumor.dataset.difference import difference
+    from braintumor.dataset.snapshot_diff import difference
+    from braintumor.db import database
 
     changes = difference(database.connect(settings_of("trainer")), before, after)
     if is_json:

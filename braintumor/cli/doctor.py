@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from braintumor.cli.show import as_json, print_json
-from braintumor.variables import TASK_ROLES
+from braintumor.config.variables import TASK_ROLES
 
 
 @click.command(epilog="Example: braintumor doctor --role scorer")
@@ -19,10 +19,10 @@ def doctor(role: str | None, is_json: bool) -> None:
     Each line is ok, a note, or what is wrong and what to do. It writes one object under the models prefix, and deletes
     it again. Of Airflow's connections it sees those in the environment (AIRFLOW_CONN_...).
     """
-    from braintumor.doctor.examination import examine
-    from braintumor.doctor.finding import State
+    from braintumor.db.roles import Role
+    from braintumor.doctor.check_result import State
     from braintumor.doctor.installation import Installation
-    from braintumor.roles import Role
+    from braintumor.doctor.run_checks import examine
 
     found = []
     for finding in examine(Installation.of_environment(Role(role) if role else None)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
 
 
 @click.command(epilog="Example: braintumor migrate --plan")
@@ -15,11 +15,11 @@ from braintumor.settings import Settings
 )
 def migrate(is_plan: bool, is_dictionary: bool, drop_dependents: bool) -> None:
     """Bring the database schema up to date: its tables, views, and what each role may do."""
-    from braintumor import database, migrations, roles
+    from braintumor.db import database, migrations, roles
 
     engine = database.connect(Settings.from_environment())
     if is_dictionary:
-        from braintumor.dictionary import dictionary
+        from braintumor.db.data_dictionary import dictionary
 
         click.echo(dictionary(engine), nl=False)
         return

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from braintumor.cli import ledger
+from braintumor.cli import model_lifecycle
 from braintumor.cli.model_names import model_argument
 from braintumor.cli.show import as_json, command_key, print_json, print_table
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
 
 if TYPE_CHECKING:
-    from braintumor.evaluation.compare import Comparison
-    from braintumor.evaluation.history import ModelHistory
+    from braintumor.evaluation.compare_models import Comparison
+    from braintumor.evaluation.model_history import ModelHistory
 
 _SHARE = click.FloatRange(0, 1)
 
@@ -27,7 +27,7 @@ def model() -> None:
     """Model versions: what there is, and which one answers."""
 
 
-for _command in (ledger.promote, ledger.rollback, ledger.withdraw, ledger.prune):
+for _command in (model_lifecycle.promote, model_lifecycle.rollback, model_lifecycle.withdraw, model_lifecycle.prune):
     model.add_command(_command)
 
 
@@ -35,8 +35,8 @@ for _command in (ledger.promote, ledger.rollback, ledger.withdraw, ledger.prune)
 @as_json
 def list_(is_json: bool) -> None:
     """Every model version, newest first, and where it stands: champion, overridden, withdrawn, pruned."""
-    from braintumor import database
-    from braintumor.registry import list_models
+    from braintumor.db import database
+    from braintumor.registry.model_versions import list_models
 
     models = list_models(database.connect(settings_of("trainer")))
     if is_json:
@@ -57,9 +57,9 @@ def list_(is_json: bool) -> None:
 @as_json
 def show(name: str, is_json: bool) -> None:
     """Everything on record of NAME: training, figures, looks at test, verdicts with reasons, and the ledger."""
-    from braintumor import database
-    from braintumor.evaluation.history import history_of
-    from braintumor.registry import find_model
+    from braintumor.db import database
+    from braintumor.evaluation.model_history import history_of
+    from braintumor.registry.model_versions import find_model
 
     engine = database.connect(settings_of("trainer"))
     history = history_of(engine, find_model(engine, name))
@@ -74,10 +74,10 @@ def show(name: str, is_json: bool) -> None:
 @as_json
 def champion(at: str | None, is_json: bool) -> None:
     """Which model answers now, or which one answered at a time. Exit 1 where there was none."""
-    from braintumor import database
+    from braintumor.db import database
     from braintumor.errors import NoChampionError
-    from braintumor.ledger import champion_at
-    from braintumor.registry import champion as champion_now
+    from braintumor.registry.model_versions import champion as champion_now
+    from braintumor.registry.promotions import champion_at
 
     engine = database.connect(settings_of("trainer"))
     found = champion_now(engine) if at is None else champion_at(engine, _time(at))
@@ -97,9 +97,9 @@ def champion(at: str | None, is_json: bool) -> None:
 @as_json
 def compare(a: str, b: str, is_json: bool) -> None:
     """Set A beside B on the same test images, of the newest snapshot on which both were judged."""
-    from braintumor import database
-    from braintumor.evaluation.compare import compare as compare_models
-    from braintumor.registry import find_model
+    from braintumor.db import database
+    from braintumor.evaluation.compare_models import compare as compare_models
+    from braintumor.registry.model_versions import find_model
 
     engine = database.connect(settings_of("trainer"))
     comparison = compare_models(engine, find_model(engine, a), find_model(engine, b))
@@ -114,7 +114,7 @@ def compare(a: str, b: str, is_json: bool) -> None:
 @click.option("--snapshot", help="Judge it on the test split of another snapshot, to compare it; no report is written.")
 def evaluate(name: str, snapshot: str | None) -> None:
     """Judge NAME on the validation and test splits of its snapshot, and write its report. Each look is counted."""
-    from braintumor.evaluation.job import evaluate_model, evaluate_on
+    from braintumor.evaluation.evaluate_model import evaluate_model, evaluate_on
 
     settings = settings_of("trainer")
     if snapshot is None:
@@ -128,10 +128,10 @@ def evaluate(name: str, snapshot: str | None) -> None:
 @model_argument()
 def card(name: str) -> None:
     """Print the model card of NAME in Markdown: use, data, figures, limits, versions, files."""
-    from braintumor import database
-    from braintumor.evaluation.publish import card_of
-    from braintumor.objectstore import ObjectStore
-    from braintumor.registry import find_model
+    from braintumor.db import database
+    from braintumor.evaluation.report.publish import card_of
+    from braintumor.registry.model_versions import find_model
+    from braintumor.s3 import ObjectStore
 
     settings = settings_of("trainer")
     engine = database.connect(settings)
@@ -144,7 +144,7 @@ def card(name: str) -> None:
 @as_json
 def verify(name: str, no_parity: bool, is_json: bool) -> None:
     """Check that NAME is whole: files, graph, classes, answers, and the same answers from Keras. Exit code 1 if not."""
-    from braintumor.evaluation.soundness import verify_model
+    from braintumor.evaluation.gate.artifact_checks import verify_model
 
     outcomes = verify_model(settings_of("trainer"), name, with_keras=not no_parity)
     if is_json:
@@ -165,9 +165,9 @@ def quantize(name: str, changed: float, lost: float) -> None:
     Promotes nothing. Exit 1 when the export strays from NAME, or when the gate refuses it.
     """
     from braintumor.errors import PromotionError
-    from braintumor.evaluation.job import evaluate_model
-    from braintumor.evaluation.selection import judge_run
-    from braintumor.modelling.quantisation import Bounds, quantise_model
+    from braintumor.evaluation.evaluate_model import evaluate_model
+    from braintumor.evaluation.judge_run import judge_run
+    from braintumor.training.export.quantize import Bounds, quantise_model
 
     settings = settings_of("trainer")
     say = partial(click.echo, err=True)
@@ -229,7 +229,7 @@ def _print_history(history: ModelHistory) -> None:
 
 
 def _print_facts(history: ModelHistory) -> None:
-    from braintumor.evaluation.words import recipe
+    from braintumor.evaluation.report.formatting import recipe
 
     m, training = history.model, history.training
     facts = {

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
 from braintumor.errors import BrainTumorError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ def complete(_context: click.Context, _parameter: click.Parameter, incomplete: s
     """The names that begin so, each with where it stands; none, in silence, where Postgres cannot be asked."""
     from click.shell_completion import CompletionItem
 
-    from braintumor import database
-    from braintumor.registry import list_models
+    from braintumor.db import database
+    from braintumor.registry.model_versions import list_models
 
     try:
         models = list_models(database.connect(settings_of("promoter")))

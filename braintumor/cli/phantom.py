@@ -16,7 +16,7 @@ from braintumor.labels import CLASSES
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same bytes.")
 def phantom(folder: Path, per_class: int, seed: int) -> None:
     """Draw synthetic labelled brain MRI into FOLDER/<class>/."""
-    from braintumor.imaging.phantom import write_dataset
+    from braintumor.imaging.phantom.slice import write_dataset
 
     with progress("Drawing", per_class * len(CLASSES)) as advance:
         paths = write_dataset(folder, per_class=per_class, seed=seed, progress=lambda _written: advance(1))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from braintumor.cli.show import as_json, print_json, print_table, unwritable
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
 from braintumor.filenames import as_utf8, fitting, printable
 
 if TYPE_CHECKING:
-    from braintumor.scoring.external import FileResult
+    from braintumor.scoring.predict_files import FileResult
 
 
 def _present(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
@@ -40,8 +40,8 @@ def predict(files: tuple[Path, ...], folder: Path | None, overlays: Path | None,
 
     Exit 0 when each got an answer or a reason, and with --overlay each answer its picture.
     """
-    from braintumor.imaging.guard import decoders_closed_at_end, shared_guard
-    from braintumor.scoring.external import predict_files
+    from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end, shared_guard
+    from braintumor.scoring.predict_files import predict_files
 
     if overlays is not None:
         _make(overlays)
@@ -71,9 +71,9 @@ def _model(folder: Path | None) -> Any:
 
     if folder is not None:
         return LoadedModel.load(folder)
-    from braintumor import database
-    from braintumor.objectstore import ObjectStore
-    from braintumor.registry import champion, load_model
+    from braintumor.db import database
+    from braintumor.registry.model_versions import champion, load_model
+    from braintumor.s3 import ObjectStore
 
     settings = settings_of("scorer")
     return load_model(ObjectStore.connect(settings), settings, champion(database.connect(settings)))
@@ -88,8 +88,8 @@ def _make(folder: Path) -> None:
 
 def _drawn(result: FileResult, folder: Path, faults: list[click.BadParameter]) -> dict[str, str]:
     """Write an answered file's picture. A picture that cannot be written loses no answer, and is in ``faults``."""
-    from braintumor.evaluation.overlay import overlay_png
-    from braintumor.imaging.rejection import Rejection
+    from braintumor.evaluation.report.cam_overlay import overlay_png
+    from braintumor.imaging.decoding.rejection import Rejection
 
     answer = result.result
     if isinstance(answer, Rejection) or result.frame is None:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from braintumor.cli.show import as_json, print_json
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
 
 
 @click.group()
@@ -23,8 +23,8 @@ def prediction() -> None:
 @as_json
 def explain(scan_id: int, frame: int, model: str | None, is_replay: bool, is_json: bool) -> None:
     """The chain behind an answer of the scan SCAN_ID: object, preprocessing, model, data, recipe, run, promotion."""
-    from braintumor import database
-    from braintumor.objectstore import ObjectStore
+    from braintumor.db import database
+    from braintumor.s3 import ObjectStore
     from braintumor.scoring import explain as explaining
 
     settings = settings_of("scorer")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from braintumor.cli.show import as_json, print_json, print_table, unwritable
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
 
 
 @click.command(epilog="Example: braintumor query gliomas-last-week --csv > gliomas.csv")
@@ -24,18 +24,18 @@ def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -
 
     The cookbook is sql/queries. For review, not for diagnosis.
     """
-    from braintumor import cookbook, database
+    from braintumor.db import database, saved_queries
 
     if is_csv + is_json + bool(parquet) > 1:
         raise click.UsageError("--csv, --json and --parquet exclude each other.")
     if name is None:
-        columns, rows = ["name", "question"], [[known.name, known.question] for known in cookbook.queries()]
+        columns, rows = ["name", "question"], [[known.name, known.question] for known in saved_queries.queries()]
     else:
-        answer = cookbook.ask(database.connect(settings_of("analyst")), name)
+        answer = saved_queries.ask(database.connect(settings_of("analyst")), name)
         columns, rows = list(answer.columns), [list(row) for row in answer.rows]
     if parquet:
         try:
-            cookbook.write_parquet(parquet, cookbook.CookbookAnswer(columns=columns, rows=rows))
+            saved_queries.write_parquet(parquet, saved_queries.CookbookAnswer(columns=columns, rows=rows))
         except OSError as exc:
             raise unwritable(parquet, exc, option="--parquet") from exc
     elif is_json:

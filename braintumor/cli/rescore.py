@@ -10,7 +10,7 @@ import click
 
 from braintumor.cli.model_names import complete
 from braintumor.cli.show import as_json, command_key, print_json
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
 
 _time = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z"])
 
@@ -42,7 +42,7 @@ def rescore(run_key: str | None, is_json: bool, **request: Any) -> None:
 
     The rows before are kept. A page with what changed, worst first, is written beside the models.
     """
-    from braintumor.imaging.guard import decoders_closed_at_end
+    from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.rescoring.job import rescore as rescore_scans
     from braintumor.rescoring.request import Request
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import click
 
 from braintumor.cli.show import as_json, print_json
-from braintumor.connections import settings_of
-from braintumor.imaging.rejection import RejectionReason
+from braintumor.config.airflow_connections import settings_of
+from braintumor.imaging.decoding.rejection import RejectionReason
 
 
 @click.group()
@@ -23,8 +23,8 @@ def scan() -> None:
 @as_json
 def show(scan_id: int, with_location: bool, is_json: bool) -> None:
     """State, run, facts, answers and rejections of the scan ID."""
-    from braintumor import database
-    from braintumor.scoring.record import scan_record
+    from braintumor.db import database
+    from braintumor.scoring.scan_status import scan_record
 
     record = scan_record(database.connect(settings_of("scorer")), scan_id, with_location=with_location)
     if is_json:
@@ -44,7 +44,7 @@ def show(scan_id: int, with_location: bool, is_json: bool) -> None:
 @as_json
 def requeue(reason: str, since: datetime | None, is_json: bool) -> None:
     """Send scans that were rejected with this reason back: the next night tries them again."""
-    from braintumor import database
+    from braintumor.db import database
     from braintumor.scoring.requeue import requeue as send_back
 
     count = send_back(

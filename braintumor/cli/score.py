@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from braintumor.cli.show import as_json, command_key, print_json
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
 
 
 @click.command(epilog="Example: braintumor score s3://hospital/scans/,s3://research/")
@@ -20,8 +20,8 @@ def score(prefixes: str | None, run_key: str | None, second_model: str | None, i
 
     Each ends in /; several have commas between them.
     """
-    from braintumor.imaging.guard import decoders_closed_at_end
-    from braintumor.scoring.night import score_night
+    from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
+    from braintumor.scoring.job import score_night
 
     with decoders_closed_at_end():
         balance = score_night(

@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from braintumor.cli.show import as_json, print_json
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
 
 
 @click.group()

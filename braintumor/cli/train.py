@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from braintumor.cli.show import as_json, command_key, print_json
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
 
 
 @click.command(epilog="Example: braintumor train --recipe resnet50_small --set dropout=0.3")
@@ -26,8 +26,8 @@ def train(
 ) -> None:
     """Train one recipe on the labelled images in S3, and register the model. Promotes nothing."""
     from braintumor.dataset.snapshot import snapshot_of
-    from braintumor.modelling.recipe import Recipe
-    from braintumor.modelling.retrain import retrain
+    from braintumor.training.job import retrain
+    from braintumor.training.recipe import Recipe
 
     recipe, overrides = Recipe.load(recipe_name), _parsed(changes)
     recipe.override(**overrides)  # what is wrong is said before a snapshot is taken

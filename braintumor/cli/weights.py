@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from braintumor.connections import settings_of
+from braintumor.config.airflow_connections import settings_of
 
 
 @click.group()
@@ -18,6 +18,6 @@ def weights() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 def add(file: Path) -> None:
     """Find out which backbone FILE belongs to, and store it with its sha256 in the mirror (BRAINTUMOR_WEIGHTS_URI)."""
-    from braintumor.modelling.initial_weights import add_weights
+    from braintumor.training.pretrained_weights import add_weights
 
     click.echo(add_weights(settings_of("trainer"), file))

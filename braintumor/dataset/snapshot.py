@@ -19,24 +19,24 @@ from typing import Any, Self
 import pandas as pd
 from sqlalchemy import Connection, Engine, Row, text
 
-from braintumor import database
-from braintumor.database import copy_rows, take_turns, transaction
-from braintumor.dataset.erased import without_erased, writing_images
-from braintumor.dataset.folder import require_every_class
-from braintumor.dataset.grouping import Grouping, Picture, group_key
-from braintumor.dataset.identified import Identified
-from braintumor.dataset.image import LabelledImage, LeftOut, read_image, sorted_out, under_pseudonyms
-from braintumor.dataset.joining import divide, join
-from braintumor.dataset.label_rules import LabelRules
-from braintumor.dataset.quality import assess
-from braintumor.dataset.quality_gate import keep_report, require_quality
-from braintumor.dataset.quality_rules import QualityRules
-from braintumor.dataset.reviewed_frames import ReviewedImages, reviewed_images
-from braintumor.dataset.split import Split
+from braintumor.config.settings import Settings
+from braintumor.dataset.erased_subjects import without_erased, writing_images
+from braintumor.dataset.images.labeled_image import LabelledImage, LeftOut, read_image, sorted_out, under_pseudonyms
+from braintumor.dataset.images.local_folder import require_every_class
+from braintumor.dataset.images.patient_ids import Identified
+from braintumor.dataset.quality.checks import assess
+from braintumor.dataset.quality.gate import keep_report, require_quality
+from braintumor.dataset.quality.rules import QualityRules
+from braintumor.dataset.review_labels.frames import ReviewedImages, reviewed_images
+from braintumor.dataset.review_labels.rules import LabelRules
+from braintumor.dataset.splits.grouping import Grouping, Picture, group_key
+from braintumor.dataset.splits.reviewed_frames_split import divide, join
+from braintumor.dataset.splits.split import Split
+from braintumor.db import database
+from braintumor.db.database import copy_rows, take_turns, transaction
 from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.settings import Settings
+from braintumor.s3 import ObjectStore, S3Uri
 
 MINIMUM_PER_CLASS = 10
 """Fewer distinct images of a class than this leave a split without any: 15% of 10 is 1.5."""

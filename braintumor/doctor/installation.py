@@ -12,12 +12,12 @@ from shutil import disk_usage
 
 from sqlalchemy import Engine
 
-from braintumor import database
-from braintumor.connections import with_database_of, with_store_of
+from braintumor.config.airflow_connections import with_database_of, with_store_of
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.db.roles import Role
 from braintumor.errors import ConfigurationError
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.roles import Role
-from braintumor.settings import Settings
+from braintumor.s3 import ObjectStore, S3Uri
 
 
 def _clock() -> datetime:

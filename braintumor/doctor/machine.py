@@ -11,15 +11,15 @@ from shutil import which
 
 from sqlalchemy import text
 
-from braintumor.configuration import unknown
-from braintumor.database import transaction
-from braintumor.doctor.finding import Finding, note, ok, wrong
+from braintumor.config.reference import unknown
+from braintumor.db.database import transaction
+from braintumor.db.roles import Role
+from braintumor.doctor.check_result import Finding, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import BrainTumorError
-from braintumor.objectstore import S3Uri
-from braintumor.roles import Role
-from braintumor.scoring.model import chosen_engine
-from braintumor.scoring.night import require_pseudonym_key
+from braintumor.s3 import S3Uri
+from braintumor.scoring.job import require_pseudonym_key
+from braintumor.scoring.model_loading import chosen_engine
 from braintumor.serving.engine import EngineName
 
 LARGEST_SKEW = timedelta(seconds=60)

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from sqlalchemy import text
 
-from braintumor import migrations, roles
-from braintumor.database import transaction
-from braintumor.doctor.finding import Finding, note, ok, wrong
+from braintumor.db import migrations, roles
+from braintumor.db.database import transaction
+from braintumor.db.roles import OWNER, Role
+from braintumor.doctor.check_result import Finding, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.doctor.rights import lacking
-from braintumor.roles import OWNER, Role
 
 OLDEST = 160_000
 """The form of ``pg_has_role`` that ``roles`` asks is of PostgreSQL 16."""

@@ -6,13 +6,13 @@ import uuid
 from collections.abc import Iterator
 from itertools import islice
 
-from braintumor.doctor.finding import Finding, note, ok, wrong
+from braintumor.config.settings import setting_fields
+from braintumor.db.roles import Role
+from braintumor.doctor.check_result import Finding, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import ObjectChangedError
-from braintumor.objectstore import S3Uri
-from braintumor.roles import Role
+from braintumor.s3 import S3Uri
 from braintumor.scoring.prefixes import ScanPrefixes
-from braintumor.settings import setting_fields
 
 PREFIXES = {
     Role.SCORER: ("scans_uri", "models_uri"),

@@ -11,8 +11,8 @@ from __future__ import annotations
 import pandas as pd
 from sqlalchemy import Engine, text
 
-from braintumor.database import transaction
-from braintumor.registry import find_model, training_of
+from braintumor.db.database import transaction
+from braintumor.registry.model_versions import find_model, training_of
 
 
 def training_history(engine: Engine, model_name: str) -> pd.DataFrame:

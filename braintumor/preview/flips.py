@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, Engine, text
 
-from braintumor.database import transaction
+from braintumor.db.database import transaction
 from braintumor.labels import TumorClass
-from braintumor.registry import ModelVersion
-from braintumor.scoring.answered import Unread
+from braintumor.registry.model_versions import ModelVersion
+from braintumor.scoring.scored_scans import Unread
 
 
 class FlipKind(StrEnum):

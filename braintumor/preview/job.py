@@ -9,19 +9,20 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from braintumor import database, registry
-from braintumor.database import transaction
-from braintumor.dataset.erased import writing_images
-from braintumor.imaging.guard import shared_guard
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.pages.address import FLIP_PREVIEW, page_link, run_page
-from braintumor.pages.store import publish_page
+from braintumor.config.settings import Settings
+from braintumor.dataset.erased_subjects import writing_images
+from braintumor.db import database
+from braintumor.db.database import transaction
+from braintumor.imaging.sandbox.decoder_pool import shared_guard
 from braintumor.preview.flips import FlipPreview, compare
 from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_pictures
 from braintumor.preview.shadow import score_in_shadow
-from braintumor.registry import ModelVersion
-from braintumor.scoring.answered import AnsweredScan, is_anything_scored, newest_answered
-from braintumor.settings import Settings
+from braintumor.registry import model_versions
+from braintumor.registry.model_versions import ModelVersion
+from braintumor.reports.paths import FLIP_PREVIEW, page_link, run_page
+from braintumor.reports.store import publish_page
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.scored_scans import AnsweredScan, is_anything_scored, newest_answered
 
 SCANS = 500
 """Scans that are compared unless told otherwise."""
@@ -56,8 +57,8 @@ def preview_candidate(
     made = make_preview(
         engine,
         settings,
-        candidate=registry.find_model(engine, str(verdict.model_version_id)),
-        champion=None if champion_id is None else registry.find_model(engine, str(champion_id)),
+        candidate=model_versions.find_model(engine, str(verdict.model_version_id)),
+        champion=None if champion_id is None else model_versions.find_model(engine, str(champion_id)),
         scans=scans,
         run_key=verdict.run_key,
     )
@@ -108,7 +109,7 @@ def _preview(
         why = _why_nothing(engine, champion, scans)
         return FlipPreview(candidate=candidate.model_name, champion=_name(champion), why_nothing=why), []
     shared_guard()  # its processes start while the model is loaded
-    loaded = registry.load_model(store, settings, candidate)
+    loaded = model_versions.load_model(store, settings, candidate)
     unread = score_in_shadow(engine, store, candidate, loaded, taken, run_key=run_key)
     scan_ids = [scan.scan_id for scan in taken]
     found = compare(engine, champion=champion, candidate=candidate, scan_ids=scan_ids, shown=SHOWN_FLIPS)

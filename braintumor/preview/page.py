@@ -17,13 +17,13 @@ from jinja2 import Environment
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.evaluation.overlay import overlay
-from braintumor.evaluation.words import figure
+from braintumor.evaluation.report.cam_overlay import overlay
+from braintumor.evaluation.report.formatting import figure
 from braintumor.markdown import table
-from braintumor.objectstore import ObjectStore
-from braintumor.pages.environment import page_environment
 from braintumor.preview.flips import Flip, FlipPreview, Flips
-from braintumor.scoring.answered import AnsweredScan, Unread, read_frames
+from braintumor.reports.jinja import page_environment
+from braintumor.s3 import ObjectStore
+from braintumor.scoring.scored_scans import AnsweredScan, Unread, read_frames
 
 SHOWN_FLIPS = 100
 """Flips with pictures on a page: 3 MB."""

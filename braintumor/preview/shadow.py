@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, text
 
-from braintumor.database import transaction
+from braintumor.db.database import transaction
 from braintumor.errors import ObjectStoreUnreachableError
-from braintumor.imaging.prepared import PreparedScan, take_step
-from braintumor.objectstore import ObjectStore
-from braintumor.registry import ModelVersion
-from braintumor.scoring.answered import AnsweredScan, Unread, read_frames
-from braintumor.serving.answer import Answer, answers, of_scan
+from braintumor.imaging.model_input import PreparedScan, take_step
+from braintumor.registry.model_versions import ModelVersion
+from braintumor.s3 import ObjectStore
+from braintumor.scoring.scored_scans import AnsweredScan, Unread, read_frames
 from braintumor.serving.engine import LoadedModel
+from braintumor.serving.prediction import Answer, answers, of_scan
 
 
 def score_in_shadow(

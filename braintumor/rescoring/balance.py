@@ -6,10 +6,10 @@ from dataclasses import asdict, dataclass
 
 from sqlalchemy import Engine, text
 
-from braintumor.database import transaction
+from braintumor.db.database import transaction
 from braintumor.errors import ScoringRunError, UnbalancedRunError
 from braintumor.rescoring.request import RescoreRun
-from braintumor.scoring.reconcile import sum_in_words
+from braintumor.scoring.run_report.balance import sum_in_words
 
 
 @dataclass(frozen=True, kw_only=True)

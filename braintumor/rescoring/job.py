@@ -10,25 +10,25 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from braintumor import database
-from braintumor.dataset.erased import writing_images
-from braintumor.imaging.guard import shared_guard
+from braintumor.config.settings import Settings
+from braintumor.dataset.erased_subjects import writing_images
+from braintumor.db import database
+from braintumor.db.migrations import require_current
+from braintumor.imaging.sandbox.decoder_pool import shared_guard
 from braintumor.logs import bound
-from braintumor.migrations import require_current
-from braintumor.objectstore import ObjectStore
-from braintumor.pages.address import RESCORE_REPORT, page_link, run_page
-from braintumor.pages.store import publish_page
 from braintumor.preview.page import with_pictures
-from braintumor.registry import ModelVersion, load_model
+from braintumor.registry.model_versions import ModelVersion, load_model
+from braintumor.reports.paths import RESCORE_REPORT, page_link, run_page
+from braintumor.reports.store import publish_page
 from braintumor.rescoring.balance import RescoreBalance, reconcile
 from braintumor.rescoring.report import make_report, report_page, to_markdown
 from braintumor.rescoring.request import Request, RescoreRun, age_warning, ask, chunks, load_rescore, models_before
-from braintumor.rescoring.work import rescore_chunk
-from braintumor.scoring.answered import find_scans
-from braintumor.scoring.every import blamed_on, score_every
-from braintumor.scoring.plan import CHUNK_SIZE
+from braintumor.rescoring.worker import rescore_chunk
+from braintumor.s3 import ObjectStore
+from braintumor.scoring.chunks import CHUNK_SIZE
+from braintumor.scoring.score_chunks import blamed_on, score_every
+from braintumor.scoring.scored_scans import find_scans
 from braintumor.serving.engine import LoadedModel
-from braintumor.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)

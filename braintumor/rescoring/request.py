@@ -15,10 +15,10 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, Engine, text
 
-from braintumor.database import transaction
+from braintumor.db.database import transaction
 from braintumor.errors import RescoreError, ScoringRunError
-from braintumor.registry import ModelVersion, champion, find_champion, find_model
-from braintumor.scoring.plan import CHUNK_SIZE, MAX_CHUNKS
+from braintumor.registry.model_versions import ModelVersion, champion, find_champion, find_model
+from braintumor.scoring.chunks import CHUNK_SIZE, MAX_CHUNKS
 from braintumor.scoring.run import find_run
 from braintumor.serving.engine import EngineName
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from braintumor.database import transaction
+from braintumor.db.database import transaction
 from braintumor.errors import ReviewError
 from braintumor.review.finding import Finding
 from braintumor.review.reading import is_blind

@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import Engine, text
 
-from braintumor.database import transaction
-from braintumor.evaluation.metrics import wilson_interval
+from braintumor.db.database import transaction
+from braintumor.evaluation.metrics.classification import wilson_interval
 
 NIGHTS, WEEKS, MONTHS = 30, 12, 12
 

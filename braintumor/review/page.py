@@ -11,15 +11,15 @@ from uuid import uuid4
 from jinja2 import Environment
 from sqlalchemy import Engine
 
-from braintumor.database import transaction
+from braintumor.db.database import transaction
 from braintumor.errors import ConfigurationError
 from braintumor.labels import CLASSES
-from braintumor.pages.environment import page_environment
+from braintumor.reports.jinja import page_environment
 from braintumor.review.finding import Finding, class_words, reason_words
 from braintumor.review.reading import Reading, read_frame
-from braintumor.review.sitting import Sitting, find_sitting, next_item, previous_item
+from braintumor.review.session import Sitting, find_sitting, next_item, previous_item
 from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, list_choices, list_waiting, neighbours
-from braintumor.serving.answer import ReviewReason
+from braintumor.serving.prediction import ReviewReason
 
 _HERE = Path(__file__).parent
 _STATIC = {"review.css": "text/css", "review.js": "text/javascript"}

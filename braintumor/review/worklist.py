@@ -14,9 +14,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Row, text
 
-from braintumor.database import transaction
+from braintumor.db.database import transaction
 from braintumor.labels import TumorClass
-from braintumor.serving.answer import ReviewReason
+from braintumor.serving.prediction import ReviewReason
 
 PAGE_SIZE = 50
 

@@ -13,11 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, text
 
-from braintumor.database import copy_rows, take_turns, transaction
-from braintumor.dataset.layout import is_litter
-from braintumor.imaging.rejection import RejectionReason
-from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
-from braintumor.scoring.claim import IS_AT_WORK
+from braintumor.dataset.images.folder_layout import is_litter
+from braintumor.db.database import copy_rows, take_turns, transaction
+from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
+from braintumor.scoring.lease import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
 _BATCH = 5_000

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Engine, text
 
-from braintumor.database import transaction
+from braintumor.config.settings import Settings
+from braintumor.db.database import transaction
 from braintumor.errors import (
     ModelIntegrityError,
     ObjectChangedError,
@@ -18,15 +19,14 @@ from braintumor.errors import (
     ObjectRefusedError,
     ScoringRunError,
 )
-from braintumor.imaging.frames import Limits, decode
-from braintumor.imaging.prepared import prepare_scan
-from braintumor.imaging.preprocess import PREPROCESSING
-from braintumor.imaging.rejection import Rejection
+from braintumor.imaging.decoding.decode import Limits, decode
+from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.letterbox import PREPROCESSING
+from braintumor.imaging.model_input import prepare_scan
 from braintumor.labels import CLASSES
-from braintumor.objectstore import ObjectStore
-from braintumor.registry import find_model, load_model
-from braintumor.scoring.answered import find_scans
-from braintumor.settings import Settings
+from braintumor.registry.model_versions import find_model, load_model
+from braintumor.s3 import ObjectStore
+from braintumor.scoring.scored_scans import find_scans
 
 TOLERANCE = 1e-3
 """Largest difference of a probability that is a match: other processors add in another order."""

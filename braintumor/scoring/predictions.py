@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from braintumor.database import copy_rows
-from braintumor.registry import ModelVersion
+from braintumor.db.database import copy_rows
+from braintumor.registry.model_versions import ModelVersion
 from braintumor.scoring.run import ScoringRun
-from braintumor.serving.answer import Answer
 from braintumor.serving.engine import EngineName
+from braintumor.serving.prediction import Answer
 
 PREDICTION_COLUMNS = (
     "scan_id", "frame_index", "model_version_id", "scoring_run_id", "predicted_class", "confidence", "margin",

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Self
 
+from braintumor.config.settings import Settings
+from braintumor.config.variables import PREFIX
 from braintumor.errors import ConfigurationError
-from braintumor.objectstore import S3Uri
-from braintumor.settings import Settings
-from braintumor.variables import PREFIX
+from braintumor.s3 import S3Uri
 
 _BETWEEN = re.compile(r",\s*(?=s3://)")
 """A comma that no address follows belongs to a key."""

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from sqlalchemy import Engine, text
 
-from braintumor.database import transaction
-from braintumor.imaging.rejection import RejectionReason
+from braintumor.db.database import transaction
+from braintumor.imaging.decoding.rejection import RejectionReason
 
 
 def requeue(engine: Engine, reason: RejectionReason, *, actor: str, since: datetime | None = None) -> int:

@@ -7,10 +7,10 @@ from typing import Literal
 
 from sqlalchemy import Engine, text
 
-from braintumor.database import transaction
+from braintumor.db.database import transaction
 from braintumor.errors import ScoringRunError
-from braintumor.registry import ModelVersion, champion, find_model
-from braintumor.scoring.model import require_comparable, require_runnable
+from braintumor.registry.model_versions import ModelVersion, champion, find_model
+from braintumor.scoring.model_loading import require_comparable, require_runnable
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.serving.engine import EngineName
 

@@ -20,21 +20,22 @@ from typing import Literal
 import numpy as np
 from sqlalchemy import Engine
 
-from braintumor.dataset.erased import Erased
+from braintumor.dataset.erased_subjects import Erased
 from braintumor.errors import (
     ObjectChangedError,
     ObjectMissingError,
     ObjectRefusedError,
     ObjectStoreUnreachableError,
 )
-from braintumor.imaging.deidentify import pseudonym
-from braintumor.imaging.frames import Limits
-from braintumor.imaging.guard import Guard, shared_guard
-from braintumor.imaging.prepared import SECONDS_A_STEP, PreparedFile, PreparedScan, one_ahead, take_step
-from braintumor.imaging.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.decode import Limits
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.model_input import SECONDS_A_STEP, PreparedFile, PreparedScan, one_ahead, take_step
+from braintumor.imaging.pseudonym import pseudonym
+from braintumor.imaging.sandbox.decoder_pool import Guard, shared_guard
 from braintumor.logs import bound
-from braintumor.objectstore import ObjectStore
-from braintumor.scoring.claim import (
+from braintumor.s3 import ObjectStore
+from braintumor.scoring.deduplication import Originals, ReadScan
+from braintumor.scoring.lease import (
     DEATHS,
     UNREAD_IN_A_ROW,
     Claim,
@@ -51,11 +52,10 @@ from braintumor.scoring.claim import (
     renew,
     settle,
 )
-from braintumor.scoring.copies import Originals, ReadScan
 from braintumor.scoring.run import ScoringRun
-from braintumor.serving.answer import answers, of_scan
-from braintumor.serving.audit import AUDIT_SHARE, is_audited
+from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
 from braintumor.serving.engine import LoadedModel
+from braintumor.serving.prediction import answers, of_scan
 
 _DEAD = ", one of which may have killed the worker before"
 

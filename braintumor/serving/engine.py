@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.errors import ModelIntegrityError
-from braintumor.imaging.preprocess import PREPROCESSING
-from braintumor.serving.artefact import GRAPH, REFERENCE, Manifest, serving_sha256s, verify
-from braintumor.serving.novelty import Embeddings, distances, read_reference
+from braintumor.imaging.letterbox import PREPROCESSING
+from braintumor.serving.artifact import GRAPH, REFERENCE, Manifest, serving_sha256s, verify
+from braintumor.serving.out_of_distribution import Embeddings, distances, read_reference
 
 _BATCH = 4
 """Frames a request, always: a graph compiled for one number of frames is quicker than one that takes any. See

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from braintumor import database, registry
 from braintumor.cli import command
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
 from tests.conftest import run_braintumor
 from tests.sql import change, rows
 
@@ -95,7 +96,7 @@ def test_predict_says_when_it_cannot_write_overlays(tiny_model_folder: Path, pha
 
 def test_predict_takes_the_champion_by_default(settings: Settings, phantoms: Path) -> None:
     done = run_braintumor(settings, "predict", str(next(phantoms.rglob("*.dcm"))), "--json")
-    assert json.loads(done.stdout)[0]["model_version"] == registry.champion(database.connect(settings)).model_name
+    assert json.loads(done.stdout)[0]["model_version"] == model_versions.champion(database.connect(settings)).model_name
 
 
 def test_predict_names_a_file_that_is_not_there(tiny_model_folder: Path) -> None:
@@ -170,7 +171,7 @@ def test_models_are_listed_evaluated_and_promoted_by_name(settings: Settings) ->
 @pytest.mark.soak
 def test_the_card_of_an_evaluated_model_is_printed_and_lies_beside_its_report(settings: Settings) -> None:
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    model = registry.champion(engine)
+    model = model_versions.champion(engine)
     refused = run_braintumor(settings, "model", "card", model.model_name, check=False)
     assert refused.returncode == 1 and f"braintumor model evaluate {model.model_name}" in refused.stderr
     run_braintumor(settings, "model", "evaluate", model.model_name)

@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from braintumor import database, registry
-from braintumor.evaluation.job import evaluate_model
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.evaluation.evaluate_model import evaluate_model
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
@@ -54,7 +55,7 @@ def test_an_override_shows_in_list_show_champion_report_and_card(two: Settings) 
     assert "standing  champion, overridden" in shown and "floor is wrong here" in shown
     assert "- Standing: champion, overridden" in model(two, "card", "b")
     engine = database.connect(two)
-    uri = S3Uri.parse(registry.find_model(engine, "b").artefact_uri)
+    uri = S3Uri.parse(model_versions.find_model(engine, "b").artefact_uri)
     engine.dispose()
     assert '<span class="badge bad">overridden</span>' in ObjectStore.connect(two).read(uri / "report.html").decode()
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from braintumor.cli import predict as predict_module
+from braintumor.config.settings import Settings
 from braintumor.filenames import as_utf8, fitting, printable
-from braintumor.scoring.external import predict_files
+from braintumor.scoring.predict_files import predict_files
 from braintumor.serving.engine import LoadedModel
-from braintumor.settings import Settings
 from tests.conftest import invoke, run_braintumor
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from braintumor.dataset.folder import labelled_files, upload
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.config.settings import Settings
+from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.s3 import ObjectStore, S3Uri
+from devstack.stack import Stack
 from tests.once import dump, made_once, restore
 
 PROJECT = Path(__file__).parent.parent.parent

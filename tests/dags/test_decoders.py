@@ -10,7 +10,7 @@ _CODE = """
     import psutil
     from unittest import mock
 
-    from braintumor.imaging.guard import shared_guard
+    from braintumor.imaging.sandbox.decoder_pool import shared_guard
     import {module}
 
     def decode(*_args, **_more):
@@ -34,7 +34,7 @@ _CODE = """
 @pytest.mark.parametrize(
     ("task", "target", "arguments"),
     [
-        ("nightly_scoring.score", "braintumor.scoring.night.Night", (1, 0)),
+        ("nightly_scoring.score", "braintumor.scoring.job.Night", (1, 0)),
         ("rescore_history.score", "braintumor.rescoring.job.Rescore", (1, 0)),
         ("rescore_history.report", "braintumor.rescoring.job.Rescore", (1,)),
         ("weekly_retrain.snapshot", "braintumor.dataset.snapshot.snapshot_of", ()),

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from braintumor import database, registry
-from braintumor.evaluation.overview import overview_page
-from braintumor.imaging.phantom import write_unlabelled
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.evaluation.report.index_page import overview_page
+from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
 from tests.conftest import move_champion
 from tests.dags.conftest import DagRunner
 from tests.sql import change, rows
@@ -27,7 +28,7 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
 ) -> None:
     assert dag_runner.run("weekly_retrain", lenient, policy="auto", epochs=3) == "success"
     engine = database.connect(lenient)
-    champion = registry.champion(engine)
+    champion = model_versions.champion(engine)
     assert (champion.recipe_name, champion.initialisation) == ("resnet50_small", "random")
     store, artefacts = ObjectStore.connect(lenient), S3Uri.parse(champion.artefact_uri)
     stored = {entry.key.removeprefix(artefacts.key) for entry in store.list(artefacts)}
@@ -84,7 +85,7 @@ def test_a_retrain_that_may_not_promote_only_records_and_a_recipe_that_fails_mak
     by_hand = {"epochs": 1, "overrides": {"fine_tuning": False, "batch_size": 7}}
     assert offline.run("weekly_retrain", lenient, policy="never", recipes=recipes, **by_hand) == "failed"
     engine = database.connect(lenient)
-    models = registry.list_models(engine)
+    models = model_versions.list_models(engine)
     assert [(m.recipe_name, m.recipe_override) for m in models] == [("resnet50_small", {"epochs": 1, "batch_size": 7})]
     with database.transaction(engine) as connection:
         assert connection.scalar(text("select is_passed from gate_verdict"))

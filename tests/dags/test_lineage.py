@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url
 
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
 from tests.dags.conftest import DagRunner, in_airflow
 from tests.images import png
 
@@ -66,7 +66,7 @@ def test_lineage_is_told_of_each_prefix_and_a_failure_of_it_stops_nothing(
         import json
         import lineage
         from airflow.sdk.lineage import get_hook_lineage_collector
-        from braintumor.settings import Settings
+        from braintumor.config.settings import Settings
         lineage.tell(Settings(), reads=["scan"])
         settings = Settings(database_url="postgresql://u:p@db.example.org/brain")
         lineage.tell(settings, reads=["s3://a/x,1/, s3://b/y/", None, "scan"], writes=["prediction"])

@@ -11,14 +11,15 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from braintumor import database, registry
-from braintumor.dataset import label_rules
-from braintumor.imaging.phantom import write_unlabelled
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
-from embedded.airflowapi import AirflowClient
-from embedded.stack import Stack
+from braintumor.config.settings import Settings
+from braintumor.dataset.review_labels import rules as label_rules
+from braintumor.db import database
+from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
+from devstack.airflowapi import AirflowClient
+from devstack.stack import Stack
 from tests.live import PATIENCE_S, library, live_stack
 from tests.sql import change, rows
 
@@ -143,7 +144,7 @@ def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
         assert requests.get(f"{address}{path}", timeout=30).status_code == 401
     viewer = AirflowClient(live.airflow.url, "viewer", live.state.secrets.viewer_password)
     answer = viewer.send("GET", "/braintumor/reports/")
-    model = registry.champion(database.connect(library(live)))
+    model = model_versions.champion(database.connect(library(live)))
     name, store = model.model_name, ObjectStore.connect(library(live))
     for run in ("..", "%2e%2e"):
         assert viewer.send("GET", f"/braintumor/reports/runs/{run}/flip_preview.html", allow=(404,)).status_code == 404

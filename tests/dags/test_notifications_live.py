@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from braintumor import database, registry
-from braintumor.settings import Settings
-from embedded.airflowapi import AirflowClient
-from embedded.errors import AirflowAnswerError
-from embedded.stack import Stack
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.registry import model_versions
+from devstack.airflowapi import AirflowClient
+from devstack.errors import AirflowAnswerError
+from devstack.stack import Stack
 from tests.approval import answer, question
 from tests.dags.conftest import LENIENT_RULES
 from tests.live import PATIENCE_S, library, live_stack
@@ -70,7 +71,7 @@ def told(
 
 def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: Webhook) -> None:
     client, settings = told.client(), library(told)
-    before = registry.champion(database.connect(settings)).model_name
+    before = model_versions.champion(database.connect(settings)).model_name
     run_id = client.trigger("weekly_retrain", {"policy": "ask", "epochs": 1})
     late = receiver.wait_for("late")
     assert late["run"] == run_id and "queued 0.001 hours ago" in late["text"]
@@ -80,7 +81,7 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     assert "required_actions" in waiting["link"] and waiting["subject"].startswith("May ")
     answer(client, run_id, "Reject")
     assert client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S) == "success"
-    assert registry.champion(database.connect(settings)).model_name == before
+    assert model_versions.champion(database.connect(settings)).model_name == before
     rejected = receiver.wait_for("rejected", timeout_s=5)
     assert "admin rejected" in rejected["text"]
 

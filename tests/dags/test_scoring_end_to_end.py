@@ -7,10 +7,11 @@ from collections.abc import Callable
 import pytest
 from sqlalchemy import text
 
-from braintumor import database, registry
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
 from tests.dags.conftest import DagRunner
 from tests.images import png
 from tests.models import add_model, promote
@@ -26,7 +27,7 @@ def test_a_night_without_a_champion_is_red(dag_runner: DagRunner, empty_settings
 def test_a_retrain_without_images_is_red_and_records_nothing(dag_runner: DagRunner, empty_settings: Settings) -> None:
     assert dag_runner.run("weekly_retrain", empty_settings, policy="auto") == "failed"
     engine = database.connect(empty_settings)
-    assert registry.list_models(engine) == []
+    assert model_versions.list_models(engine) == []
     engine.dispose()
 
 

@@ -27,7 +27,7 @@ import pendulum
 import airflow.timetables.trigger as trigger
 from airflow.serialization.encoders import coerce_to_core_timetable
 from airflow.timetables.base import TimeRestriction
-from braintumor.variables import Kind, Variable
+from braintumor.config.variables import Kind, Variable
 from wiring import schedule
 
 AS_THE_DAGS_ARE = TimeRestriction(earliest=None, latest=None, catchup=False)

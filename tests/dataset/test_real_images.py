@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from braintumor.dataset.folder import labelled_files, read_folder
-from braintumor.dataset.quality import not_mri
-from braintumor.imaging.frames import Decoded, decode
+from braintumor.dataset.images.local_folder import labelled_files, read_folder
+from braintumor.dataset.quality.checks import not_mri
+from braintumor.imaging.decoding.decode import Decoded, decode
 from braintumor.labels import CLASSES
 from tests.conftest import NO_DATASET
 

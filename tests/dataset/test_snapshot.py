@@ -11,19 +11,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from braintumor import database
-from braintumor.dataset import frameset
-from braintumor.dataset.difference import difference
-from braintumor.dataset.folder import count_passed_over, labelled_files, upload
-from braintumor.dataset.frameset import load_frames
+from braintumor.config.settings import Settings
+from braintumor.dataset import frame_arrays
+from braintumor.dataset.frame_arrays import load_frames
+from braintumor.dataset.images.local_folder import count_passed_over, labelled_files, upload
 from braintumor.dataset.snapshot import load_snapshot, read_images, snapshot_of
-from braintumor.dataset.split import Split
+from braintumor.dataset.snapshot_diff import difference
+from braintumor.dataset.splits.split import Split
+from braintumor.db import database
 from braintumor.errors import BucketMissingError, DatasetError
-from braintumor.imaging.phantom import draw
-from braintumor.imaging.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.settings import Settings
+from braintumor.s3 import ObjectStore, S3Uri
 from tests.conftest import printed
 from tests.faulty_s3 import faulty_s3
 from tests.images import png_of, saved
@@ -156,7 +156,7 @@ def test_an_image_that_this_version_rejects_is_not_called_overwritten(
 ) -> None:
     snapshot = snapshot_of(empty_settings)
     refused = Rejection(reason=RejectionReason.TRUNCATED, detail="it ends early")
-    monkeypatch.setattr(frameset, "decode", lambda _: refused)
+    monkeypatch.setattr(frame_arrays, "decode", lambda _: refused)
     with pytest.raises(DatasetError, match=r"this version rejects it: truncated, it ends early\. Take a new snapshot"):
         load_frames(ObjectStore.connect(empty_settings), snapshot, Split.TEST, size=64)
 

@@ -10,23 +10,23 @@ import openvino
 import pytest
 from openvino import opset13 as ops
 
-from braintumor.dataset.identified import Identified
-from braintumor.evaluation.facts import ModelPictures, ModelReport
-from braintumor.evaluation.gate import judge
-from braintumor.evaluation.gate_rules import GateRules
-from braintumor.evaluation.job import evaluate_model
-from braintumor.evaluation.metrics import Evaluation, evaluate
-from braintumor.evaluation.occlusion import HidingEffect, Occlusion
-from braintumor.evaluation.overlay import Sample
-from braintumor.evaluation.slices import SliceResult
-from braintumor.evaluation.table import ReportTable
-from braintumor.evaluation.throughput import Throughput
-from braintumor.imaging.preprocess import PREPROCESSING
+from braintumor.config.settings import Settings
+from braintumor.dataset.images.patient_ids import Identified
+from braintumor.evaluation.evaluate_model import evaluate_model
+from braintumor.evaluation.gate.gate import judge
+from braintumor.evaluation.gate.rules import GateRules
+from braintumor.evaluation.metrics.classification import Evaluation, evaluate
+from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion
+from braintumor.evaluation.metrics.slices import SliceResult
+from braintumor.evaluation.metrics.throughput import Throughput
+from braintumor.evaluation.report.cam_overlay import Sample
+from braintumor.evaluation.report.model_report import ModelPictures, ModelReport
+from braintumor.evaluation.report.tables import ReportTable
+from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.labels import CLASSES
-from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, Manifest, sha256_of
+from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, Manifest, sha256_of
 from braintumor.serving.engine import LoadedModel
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from devstack.stack import Stack
 from tests.conftest import copied
 
 Confusion = list[list[int]]

@@ -13,9 +13,9 @@ import numpy as np
 import openvino
 from openvino import opset13 as ops
 
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, MANIFEST, REFERENCE, Manifest, sha256_of
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, MANIFEST, REFERENCE, Manifest, sha256_of
 from tests.models import record_model
 
 Mutation = Callable[[Path], None]

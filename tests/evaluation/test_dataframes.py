@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 from sqlalchemy import Engine
 
-from braintumor import database, registry
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation import dataframes
-from braintumor.settings import Settings
+from braintumor.registry import model_versions
 
 
 @pytest.fixture
@@ -21,7 +22,7 @@ def engine(evaluated: Settings) -> Iterator[Engine]:
 
 
 def test_answers_history_and_figures_agree_with_one_another(engine: Engine) -> None:
-    name = registry.champion(engine).model_name
+    name = model_versions.champion(engine).model_name
     answers = dataframes.test_predictions(engine, name)
     figures = dataframes.evaluations(engine).set_index(["model_name", "split"]).loc[(name, "test")]
     assert len(answers) == figures.count_image > 0

@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braintumor import database, registry
-from braintumor.dataset.identified import Identified
+from braintumor.config.settings import Settings
+from braintumor.dataset.images.patient_ids import Identified
 from braintumor.dataset.snapshot import Snapshot, load_snapshot, snapshot_of
-from braintumor.dataset.split import Split
-from braintumor.evaluation.job import evaluate_model
-from braintumor.imaging.phantom import draw
+from braintumor.dataset.splits.split import Split
+from braintumor.db import database
+from braintumor.evaluation.evaluate_model import evaluate_model
+from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.settings import Settings
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
 from tests.dicom_files import mr_of
 from tests.sql import change, rows
 
@@ -70,7 +71,7 @@ def judged(settings: Settings, snapshot: Snapshot) -> tuple[str, str]:
     change(settings, "update training_run set snapshot_id = :id", id=snapshot.snapshot_id)
     evaluate_model(settings, "1", look_key="once")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    folder = S3Uri.parse(registry.champion(engine).artefact_uri)
+    folder = S3Uri.parse(model_versions.champion(engine).artefact_uri)
     engine.dispose()
     return unescape(store.read(folder / "report.html").decode()), store.read(folder / "model_card.md").decode()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks.gate_power import PHANTOMS, SARTAJ, refusals
-from braintumor.evaluation.gate_rules import GateRules
+from braintumor.evaluation.gate.rules import GateRules
 
 
 @pytest.mark.parametrize("counts", [SARTAJ, PHANTOMS])

@@ -12,18 +12,19 @@ from uuid import uuid4
 
 import pytest
 
-from braintumor import database, registry
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from braintumor.errors import EvaluationError, ModelIntegrityError, ObjectStoreUnreachableError, PromotionError
-from braintumor.evaluation.fresh import verify_in_fresh_process
-from braintumor.evaluation.gate_rules import GateRules
-from braintumor.evaluation.job import evaluate_model
-from braintumor.evaluation.promotion import promote_candidate
-from braintumor.evaluation.selection import Verify, judge_run
-from braintumor.evaluation.soundness import fixed_frames, require_sound, verify_model
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.serving.artefact import GRAPH, GRAPH_WEIGHTS
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.evaluation.evaluate_model import evaluate_model
+from braintumor.evaluation.gate.artifact_checks import fixed_frames, require_sound, verify_model
+from braintumor.evaluation.gate.isolated_check import verify_in_fresh_process
+from braintumor.evaluation.gate.rules import GateRules
+from braintumor.evaluation.judge_run import Verify, judge_run
+from braintumor.promotion.promote import promote_candidate
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS
+from devstack.stack import Stack
 from tests.conftest import cloned, run_braintumor
 from tests.evaluation.mutants import (
     Mutation,
@@ -109,7 +110,7 @@ def damage(settings: Settings, change: Callable[[bytes], bytes], *, file: str) -
 def refused(settings: Settings, *, verify: Verify = verify_in_fresh_process) -> dict[str, str]:
     """Put the mutant before the gate, which refuses it; the reasons by rule, as the database keeps them."""
     engine = database.connect(settings)
-    before = registry.find_champion(engine)
+    before = model_versions.find_champion(engine)
     verdict = judge_run(settings, "mutant", verify=verify)
     assert verdict["model_name"] == "mutant" and not verdict["is_passed"]
     with pytest.raises(PromotionError, match="The gate refused"):
@@ -117,7 +118,7 @@ def refused(settings: Settings, *, verify: Verify = verify_in_fresh_process) -> 
     found = rows(settings, "select rules from gate_verdict where gate_verdict_id = :id", id=verdict["gate_verdict_id"])
     reasons = {rule["name"]: rule["reason"] for rule in found[0][0]["rules"] if not rule["passed"]}
     assert all(f"| {name} | **FAILED** |" in verdict["markdown"] for name in reasons)
-    assert registry.find_champion(engine) == before
+    assert model_versions.find_champion(engine) == before
     assert_the_champion_answers(settings)
     engine.dispose()
     return reasons
@@ -125,10 +126,10 @@ def refused(settings: Settings, *, verify: Verify = verify_in_fresh_process) -> 
 
 def assert_the_champion_answers(settings: Settings) -> None:
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    model = registry.champion(engine)
+    model = model_versions.champion(engine)
     engine.dispose()
     assert model.model_name != "mutant"
-    answers = registry.load_model(store, settings, model).predict(fixed_frames(model.image_size)).probability
+    answers = model_versions.load_model(store, settings, model).predict(fixed_frames(model.image_size)).probability
     assert answers.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
 
 
@@ -136,7 +137,7 @@ def not_even_overridden(settings: Settings) -> str:
     """Why what stands before every promotion refuses it."""
     engine = database.connect(settings)
     with pytest.raises(ModelIntegrityError, match="with or without --override, and the champion stays") as caught:
-        require_sound(settings, registry.find_model(engine, "mutant"))
+        require_sound(settings, model_versions.find_model(engine, "mutant"))
     engine.dispose()
     return str(caught.value)
 

@@ -10,8 +10,8 @@ import time
 from base64 import b64decode
 from pathlib import Path
 
-from braintumor.imaging.frames import Decoded, Limits, decode
-from braintumor.imaging.rejection import Rejection
+from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.rejection import Rejection
 
 
 def by_last_word(data: bytes, *, limits: Limits) -> Decoded | Rejection:

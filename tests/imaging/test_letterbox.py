@@ -6,7 +6,7 @@ from hashlib import sha256
 
 import numpy as np
 
-from braintumor.imaging.preprocess import PREPROCESSING, prepare
+from braintumor.imaging.letterbox import PREPROCESSING, prepare
 
 
 def test_the_pixels_behind_the_fingerprint_never_change() -> None:

@@ -9,18 +9,19 @@ from pathlib import Path
 
 import pytest
 
-from braintumor import database, registry
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from braintumor.errors import ModelIntegrityError, ObjectStoreUnreachableError
-from braintumor.imaging.phantom import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.labels import CLASSES
-from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.preview.flips import FlipKind, FlipPreview
 from braintumor.preview.job import Previewed, make_preview, preview_candidate
 from braintumor.preview.page import summary
-from braintumor.registry import ModelVersion
-from braintumor.scoring.answered import Unread
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
+from braintumor.registry import model_versions
+from braintumor.registry.model_versions import ModelVersion
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
+from braintumor.scoring.scored_scans import Unread
 from tests.faulty_s3 import FaultyS3
 from tests.models import add_model
 from tests.nights import remove
@@ -48,7 +49,7 @@ def twin(settings: Settings) -> ModelVersion:
 def preview(settings: Settings, candidate: ModelVersion, *, scans: int = 500, run_key: str = "retrain") -> Previewed:
     engine = database.connect(settings)
     try:
-        champion = registry.find_champion(engine)
+        champion = model_versions.find_champion(engine)
         return make_preview(engine, settings, candidate=candidate, champion=champion, scans=scans, run_key=run_key)
     finally:
         engine.dispose()

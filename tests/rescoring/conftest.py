@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from braintumor import database, ledger, registry
-from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.registry import model_versions, promotions
 from braintumor.rescoring.job import Rescore, rescore
 from braintumor.rescoring.request import Request
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
 from tests.images import png
 from tests.models import add_model, promote
 from tests.sql import rows
@@ -42,14 +43,14 @@ def night(settings: Settings, put: Put, first: str) -> Settings:
 
 def go_back(settings: Settings, name: str, *, with_withdrawal: bool = False) -> None:
     engine = database.connect(settings)
-    ledger.rollback(
+    promotions.rollback(
         engine,
         ObjectStore.connect(settings),
         settings,
         request_key=f"back {datetime.now(UTC)}",
         actor="ann",
         reason="it errs",
-        to=registry.find_model(engine, name),
+        to=model_versions.find_model(engine, name),
         with_withdrawal=with_withdrawal,
     )
     engine.dispose()
@@ -57,7 +58,7 @@ def go_back(settings: Settings, name: str, *, with_withdrawal: bool = False) -> 
 
 def withdraw(settings: Settings, name: str) -> None:
     engine = database.connect(settings)
-    ledger.withdraw(engine, registry.find_model(engine, name), actor="ann", reason="it errs")
+    promotions.withdraw(engine, model_versions.find_model(engine, name), actor="ann", reason="it errs")
     engine.dispose()
 
 

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
+from braintumor.config.settings import Settings
 from braintumor.labels import CLASSES
-from braintumor.settings import Settings
 from tests.conftest import printed, run_braintumor
 from tests.nights import remove
 from tests.rescoring.conftest import opened, page, run, standing

@@ -14,18 +14,17 @@ from typing import Any
 
 import pytest
 
-from braintumor import database
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from braintumor.errors import (
     ObjectStoreUnreachableError,
     ScoringRunError,
     UnbalancedRunError,
 )
-from braintumor.rescoring import work
 from braintumor.rescoring.job import Rescore
 from braintumor.rescoring.request import Request, ask
-from braintumor.rescoring.work import Outcome, State, settle
-from braintumor.scoring.night import Night, score_night
-from braintumor.settings import Settings
+from braintumor.rescoring.worker import Outcome, State, settle
+from braintumor.scoring.job import Night, score_night
 from tests.faulty_s3 import FaultyS3
 from tests.images import png
 from tests.models import add_model, promote
@@ -77,15 +76,15 @@ def test_a_timeout_keeps_what_was_done_and_counts_as_a_death_and_a_persons_inter
     night: Settings, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], count_taken: int
 ) -> None:
     job, number = opened(night)
-    answer, steps = work._outcomes, count(1)
+    answer, steps = worker._outcomes, count(1)
 
     def answer_two(*asked: Any) -> list[Outcome]:
         if next(steps) > 2:
             raise error
         return answer(*asked)
 
-    monkeypatch.setattr(work, "SECONDS_A_STEP", 0)
-    monkeypatch.setattr(work, "_outcomes", answer_two)
+    monkeypatch.setattr(worker, "SECONDS_A_STEP", 0)
+    monkeypatch.setattr(worker, "_outcomes", answer_two)
     with pytest.raises(error):
         job.score(number, 0)
     monkeypatch.undo()
@@ -133,10 +132,10 @@ def test_two_rescores_of_the_same_scans_at_once_write_one_answer(night: Settings
 _WORKER = """
 import os, signal, sys
 from braintumor.imaging import prepared
-from braintumor.imaging.guard import Guard
+from braintumor.imaging.sandbox.decoder_pool import Guard
 from braintumor.rescoring import work
 from braintumor.rescoring.job import Rescore
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
 prepared._SCANS_A_STEP = 2
 kind, number = sys.argv[1:]
 if kind == "mid-way":

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from braintumor.config.settings import Settings
 from braintumor.errors import (
     DatabaseError,
     ModelIntegrityError,
@@ -14,8 +15,7 @@ from braintumor.errors import (
 )
 from braintumor.rescoring.job import rescore
 from braintumor.rescoring.request import Request
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
+from braintumor.scoring.job import score_night
 from tests.images import png
 from tests.models import add_model, pass_gate, promote
 from tests.nights import remove

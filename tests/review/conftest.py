@@ -8,13 +8,13 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Engine
 
-from braintumor import database
-from braintumor.imaging.phantom_volume import as_nifti, draw_volume
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
+from devstack.stack import Stack
 from tests.conftest import cloned, copied
 from tests.images import png
 from tests.sql import change

@@ -12,21 +12,21 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
-from braintumor.database import transaction
+from braintumor.config.settings import Settings
+from braintumor.db.database import transaction
 from braintumor.errors import ConfigurationError, ObjectChangedError, ReviewError
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.objectstore import ObjectStore, S3Uri
 from braintumor.review.answers import ReviewAnswer, save_answer, take_back
 from braintumor.review.dashboard import load_dashboard
 from braintumor.review.finding import Finding
+from braintumor.review.images import THUMBNAIL, frame_png, map_png
 from braintumor.review.page import dashboard_page, frame_page, worklist_page
-from braintumor.review.picture import THUMBNAIL, frame_png, map_png
 from braintumor.review.reading import Reading, read_frame
-from braintumor.review.shown import may_answer, record_shown
-from braintumor.review.sitting import find_sitting, next_item, previous_item, start_sitting
+from braintumor.review.session import find_sitting, next_item, previous_item, start_sitting
+from braintumor.review.shown_images import may_answer, record_shown
 from braintumor.review.worklist import AUDIT, Filters, list_choices, list_waiting
-from braintumor.serving.answer import ReviewReason
-from braintumor.settings import Settings
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.prediction import ReviewReason
 from tests.images import png
 from tests.review.conftest import AUDITED
 from tests.sql import change, rows

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
+from braintumor.config.settings import Settings
 from braintumor.errors import BucketMissingError, ConfigurationError, UnbalancedRunError
-from braintumor.objectstore import ObjectStore
+from braintumor.s3 import ObjectStore
 from braintumor.scoring.discovery import Discovery
-from braintumor.scoring.night import Night, score_night
+from braintumor.scoring.job import Night, score_night
 from braintumor.scoring.prefixes import ScanPrefixes
-from braintumor.settings import Settings
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.nights import remove, states
@@ -178,7 +178,7 @@ class TestThePlan:
         assert second == Discovery(count_seen=2, count_new=0, count_changed=0, count_unsupported=0, count_retried=2)
 
     def test_leaves_out_what_another_run_is_at(self, settings: Settings, put: Put) -> None:
-        from braintumor.scoring.claim import claim
+        from braintumor.scoring.lease import claim
 
         put("a.png", png())
         night = Night.open(settings)

@@ -6,8 +6,8 @@ import pytest
 
 from benchmarks.discovery import measure_apart, pretend_champion
 from benchmarks.listing_server import listing_server
-from braintumor import database
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from tests.sql import rows
 
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from braintumor import database
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from braintumor.errors import UnbalancedRunError
-from braintumor.imaging.rejection import RejectionReason
-from braintumor.scoring.claim import claim
-from braintumor.scoring.night import Night, score_night
+from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.lease import claim
 from braintumor.scoring.requeue import requeue
-from braintumor.settings import Settings
 from tests.images import png
 from tests.nights import states
 from tests.sql import change, rows

@@ -8,16 +8,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from braintumor import database, registry
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from braintumor.errors import ScoringRunError
-from braintumor.imaging.phantom_volume import as_nifti, draw_volume
-from braintumor.imaging.rejection import RejectionReason
+from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import TumorClass
-from braintumor.objectstore import ObjectStore, S3Uri
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.explain import explain, replay
-from braintumor.scoring.night import score_night
+from braintumor.scoring.job import score_night
 from braintumor.scoring.requeue import requeue
-from braintumor.settings import Settings
 from tests.conftest import invoke, printed, run_braintumor
 from tests.images import png
 from tests.sql import change, rows
@@ -60,7 +61,7 @@ def test_a_tampered_model_file_is_named(settings: Settings, put: Put) -> None:
     put("a.png", png())
     score_night(settings, run_key="night")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    weights = S3Uri.parse(registry.champion(engine).artefact_uri) / "model.bin"
+    weights = S3Uri.parse(model_versions.champion(engine).artefact_uri) / "model.bin"
     whole = store.read(weights)
     store.write(weights, whole[:-1] + bytes([whole[-1] ^ 1]))
     try:

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import pytest
 
+from braintumor.config.settings import Settings
 from braintumor.errors import (
     BrainTumorError,
     ObjectStoreError,
@@ -18,11 +19,10 @@ from braintumor.errors import (
     ScoringRunError,
     UnbalancedRunError,
 )
-from braintumor.imaging.guard import Guard
-from braintumor.scoring.claim import claim
-from braintumor.scoring.night import Night, score_night
+from braintumor.imaging.sandbox.decoder_pool import Guard
+from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.lease import claim
 from braintumor.scoring.worker import score_chunk
-from braintumor.settings import Settings
 from tests.faulty_s3 import CUT, FaultyS3
 from tests.images import png
 from tests.nights import remove, states
@@ -164,9 +164,9 @@ class TestWhatCameAndWent:
 
 _WORKER_THAT_DIES_OF_A_MARK = """
 import os, sys
-from braintumor.imaging.guard import Guard
-from braintumor.scoring.night import Night
-from braintumor.settings import Settings
+from braintumor.imaging.sandbox.decoder_pool import Guard
+from braintumor.scoring.job import Night
+from braintumor.config.settings import Settings
 read = Guard.read
 Guard.read = lambda self, data, **more: os._exit(9) if data.endswith(b"poison") else read(self, data, **more)
 print(Night.open(Settings.from_environment()).score(1, 0))

@@ -10,14 +10,14 @@ from threading import Barrier
 
 import pytest
 
-from braintumor import database
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from braintumor.errors import ObjectStoreUnreachableError, ScoringRunError
-from braintumor.objectstore import ObjectStore
 from braintumor.rescoring.job import rescore
 from braintumor.rescoring.request import Request, ask
+from braintumor.s3 import ObjectStore
 from braintumor.scoring import discovery
-from braintumor.scoring.night import Night, score_night
-from braintumor.settings import Settings
+from braintumor.scoring.job import Night, score_night
 from tests.conftest import run_braintumor
 from tests.faulty_s3 import FaultyS3
 from tests.images import png

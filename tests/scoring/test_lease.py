@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import pytest
 
+from braintumor.config.settings import Settings
 from braintumor.errors import DatabaseError
-from braintumor.scoring import claim as claims
+from braintumor.scoring import lease as claims
 from braintumor.scoring import worker
-from braintumor.scoring.claim import claim, kept_alive
-from braintumor.scoring.night import Night
-from braintumor.settings import Settings
+from braintumor.scoring.job import Night
+from braintumor.scoring.lease import claim, kept_alive
 from tests.images import png
 from tests.sql import rows
 

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from braintumor.imaging.phantom_volume import as_enhanced_mr, as_nifti, draw_volume
+from braintumor.config.settings import Settings
+from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
+from braintumor.scoring.job import score_night
 from tests.images import png
 from tests.sql import rows
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
-from braintumor.scoring.night import Night, score_night
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
+from braintumor.scoring.job import Night, score_night
 from tests.conftest import printed
 from tests.images import png
 from tests.sql import rows

@@ -7,13 +7,13 @@ from threading import Event, Thread
 
 import pytest
 
-from braintumor.objectstore import ObjectEntry, ObjectStore, S3Uri
+from braintumor.config.settings import Settings
+from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from braintumor.scoring.discovery import discover
-from braintumor.scoring.night import Night, score_night
+from braintumor.scoring.job import Night, score_night
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import ScoringRun, open_run
 from braintumor.serving.engine import EngineName
-from braintumor.settings import Settings
 from tests.images import png
 from tests.nights import remove, states
 from tests.sql import rows

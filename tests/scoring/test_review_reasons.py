@@ -14,16 +14,17 @@ import pytest
 from PIL import Image
 from sqlalchemy import Engine
 
-from braintumor import database, registry
-from braintumor.evaluation.soundness import verify_model
-from braintumor.objectstore import ObjectStore
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.evaluation.gate.artifact_checks import verify_model
 from braintumor.preview.shadow import score_in_shadow
+from braintumor.registry import model_versions
 from braintumor.rescoring.job import rescore
 from braintumor.rescoring.request import Request
-from braintumor.scoring.answered import newest_answered
-from braintumor.scoring.night import score_night
-from braintumor.serving.audit import is_audited
-from braintumor.settings import Settings
+from braintumor.s3 import ObjectStore
+from braintumor.scoring.job import score_night
+from braintumor.scoring.scored_scans import newest_answered
+from braintumor.serving.audit_sample import is_audited
 from tests.evaluation.mutants import register
 from tests.images import png
 from tests.models import add_model, of_before, promote
@@ -68,7 +69,7 @@ def test_night_rescore_and_shadow_agree_on_noise_and_on_the_audit_sample(
     digests = {name: sha256(data).hexdigest() for name, data in files.items()}
     for name, data in files.items():
         put(f"{name}.png", data)
-    champion = registry.champion(engine)
+    champion = model_versions.champion(engine)
     score_night(settings, run_key="night")
 
     night = reasons_and_scores(settings)
@@ -83,7 +84,7 @@ def test_night_rescore_and_shadow_agree_on_noise_and_on_the_audit_sample(
 
     twin = add_model(settings, "b")
     store = ObjectStore.connect(settings)
-    loaded = registry.load_model(store, settings, twin)
+    loaded = model_versions.load_model(store, settings, twin)
     score_in_shadow(engine, store, twin, loaded, newest_answered(engine, champion, limit=9), run_key="preview")
     shadow = "select content_sha256, out_of_distribution from shadow_prediction join scan using (scan_id)"
     assert dict(rows(settings, shadow)) == pytest.approx({content: score for content, (_, score) in night.items()})

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from braintumor.config.settings import Settings
 from braintumor.errors import ConfigurationError, ModelIntegrityError
 from braintumor.labels import CLASSES
-from braintumor.scoring.night import Night, score_night
-from braintumor.serving.answer import ReviewReason, answers
-from braintumor.serving.artefact import Manifest
+from braintumor.scoring.job import Night, score_night
+from braintumor.serving.artifact import Manifest
 from braintumor.serving.engine import Outputs
-from braintumor.settings import Settings
+from braintumor.serving.prediction import ReviewReason, answers
 from tests.conftest import printed
 from tests.images import png
 from tests.models import add_model

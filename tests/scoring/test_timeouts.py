@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from braintumor.imaging.guard import Guard
+from braintumor.config.settings import Settings
+from braintumor.imaging.sandbox.decoder_pool import Guard
 from braintumor.scoring import worker
-from braintumor.scoring.night import Night
+from braintumor.scoring.job import Night
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.worker import score_chunk
-from braintumor.settings import Settings
 from tests.images import png
 from tests.nights import assert_nothing_is_half_written, states
 from tests.sql import change, rows

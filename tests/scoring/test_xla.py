@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braintumor import database, registry
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from braintumor.errors import ConfigurationError, ModelIntegrityError, OutOfDeviceMemoryError
-from braintumor.evaluation.soundness import fixed_frames
-from braintumor.modelling.xla_engine import FixedBatches, XlaEngine
-from braintumor.scoring.night import score_night
-from braintumor.serving.artefact import Manifest
+from braintumor.evaluation.gate.artifact_checks import fixed_frames
+from braintumor.registry import model_versions
+from braintumor.scoring.job import score_night
+from braintumor.serving.artifact import Manifest
 from braintumor.serving.engine import LoadedModel
-from braintumor.settings import Settings
+from braintumor.training.export.xla_engine import FixedBatches, XlaEngine
 from tests.images import png
 from tests.sql import change, rows
 
@@ -46,7 +47,7 @@ class Device:
 
 def recipe_of_the_champion(settings: Settings) -> dict[str, Any]:
     engine = database.connect(settings)
-    return registry.training_of(engine, registry.champion(engine)).recipe
+    return model_versions.training_of(engine, model_versions.champion(engine)).recipe
 
 
 @pytest.mark.parametrize(("holds", "size"), [(64, 64), (63, 32), (9, 8), (1, 1)])

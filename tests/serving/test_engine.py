@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braintumor.serving.artefact import GRAPH
+from braintumor.serving.artifact import GRAPH
 from braintumor.serving.engine import OpenVinoEngine
 
 

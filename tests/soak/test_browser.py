@@ -10,11 +10,11 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Page, expect
 
-from braintumor.imaging.phantom import write_unlabelled
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.config.settings import Settings
+from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import score_night
+from devstack.stack import Stack
 from tests.approval import question
 from tests.browser import signed_in
 from tests.dags.conftest import LENIENT_RULES

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from embedded.airflowapi import AirflowClient
-from embedded.broker import PROGRAM
-from embedded.envfile import variables
-from embedded.objectserver import rclone
-from embedded.postgres import Postgres, program
-from embedded.service import Service
-from embedded.state import PROJECT, State, loopback_environment
+from devstack.airflowapi import AirflowClient
+from devstack.broker import PROGRAM
+from devstack.envfile import variables
+from devstack.objectserver import rclone
+from devstack.postgres import Postgres, program
+from devstack.service import Service
+from devstack.state import PROJECT, State, loopback_environment
 from tests.compose import check_command, compose_file, variables_of, with_values
 from tests.conftest import state_folder
 from tests.live import PATIENCE_S

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.soak
 def test_the_demo_reaches_its_figures_and_stops_what_it_started() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BRAINTUMOR_")}
     with state_folder() as folder:
-        command = [sys.executable, "-m", "embedded", "--state-dir", str(folder)]
+        command = [sys.executable, "-m", "devstack", "--state-dir", str(folder)]
         done = subprocess.run([*command, "demo"], env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
         assert "RANDOM initial weights" in done.stdout.splitlines()[0]

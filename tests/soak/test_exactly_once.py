@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.config.settings import Settings
+from devstack.stack import Stack
 from tests.faulty_s3 import CUT, RESET, SLOW, Fault, faulty_s3
 from tests.nights import (
     CHUNK_SIZE,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
 from tests.nights import (
     assert_each_is_there_once,
     assert_nothing_is_half_written,

@@ -9,16 +9,16 @@ import sys
 import numpy as np
 import pytest
 
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.s3 import ObjectStore, S3Uri
 from tests.images import png_of
 
 pytestmark = pytest.mark.soak
 
 _CODE = """
 import resource, sys
-from braintumor.scoring.night import score_night
-from braintumor.settings import Settings
+from braintumor.scoring.job import score_night
+from braintumor.config.settings import Settings
 balance = score_night(Settings.from_environment(), run_key=sys.argv[1], scans_uri=sys.argv[2])
 print(balance.count_scored, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """

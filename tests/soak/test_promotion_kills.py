@@ -16,9 +16,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from braintumor import database, ledger, registry
-from braintumor.evaluation.promotion import promote_candidate
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.promotion.promote import promote_candidate
+from braintumor.registry import model_versions, promotions
 from tests.conftest import run_braintumor
 from tests.models import add_model, champions, pass_gate, promote
 from tests.sql import change, rows
@@ -131,8 +132,8 @@ def test_sigkill_anywhere_in_a_promotion_leaves_one_champion_and_a_retry_complet
         assert champions(settings) == [name]
         if verdict:
             assert len(ledger_rows(settings)) == len(before) + 1, "killed or not, the gate's promotion is there once"
-        found = ledger.champion_at(engine, datetime.now(UTC))
-        assert found == registry.champion(engine) and found.model_name == name
+        found = promotions.champion_at(engine, datetime.now(UTC))
+        assert found == model_versions.champion(engine) and found.model_name == name
     engine.dispose()
     print(dict(count), "had committed:", dict(split))
     assert min(split[True], split[False]) >= max(1, _KILLS // 20), "the kills missed one side of the commit"

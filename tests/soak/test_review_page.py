@@ -14,10 +14,10 @@ import requests
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from braintumor.objectstore import ObjectStore, S3Uri
-from braintumor.settings import Settings
-from embedded.airflowapi import AirflowClient
-from embedded.stack import Stack
+from braintumor.config.settings import Settings
+from braintumor.s3 import ObjectStore, S3Uri
+from devstack.airflowapi import AirflowClient
+from devstack.stack import Stack
 from tests.browser import signed_in
 from tests.live import library, live_stack
 from tests.review.conftest import AUDITED, SCRIPT, write_night

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import yaml
 
-from braintumor.settings import Settings
-from embedded.airflowapi import AirflowClient, TaskState
-from embedded.broker import PROGRAM
-from embedded.stack import Stack
-from embedded.workers import NAME, Worker
+from braintumor.config.settings import Settings
+from devstack.airflowapi import AirflowClient, TaskState
+from devstack.broker import PROGRAM
+from devstack.stack import Stack
+from devstack.workers import NAME, Worker
 from tests.dags.conftest import LENIENT_RULES
 from tests.live import PATIENCE_S, library, live_stack
 from tests.nights import assert_each_is_there_once, assert_nothing_is_half_written, put_scans

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from braintumor import database, migrations
-from braintumor.roles import Role
-from braintumor.settings import Settings
-from embedded.stack import Stack
+from braintumor.config.settings import Settings
+from braintumor.db import database, migrations
+from braintumor.db.roles import Role
+from devstack.stack import Stack
 from tests.conftest import as_role, cloned
 
 

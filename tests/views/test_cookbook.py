@@ -12,15 +12,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from braintumor import cookbook, database
+from braintumor.config.settings import Settings
+from braintumor.db import database, saved_queries
 from braintumor.errors import QueryError
-from braintumor.settings import Settings
 from tests.conftest import invoke, printed
 from tests.documents import blocks
 from tests.sql import rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "pandas.md"
-NAMES = [query.name for query in cookbook.queries()]
+NAMES = [query.name for query in saved_queries.queries()]
 TWINS = ["not_validated_on_volumes", "same_content_other_patient"]
 
 ANSWERS: dict[str, list[tuple[Any, ...]]] = {
@@ -109,17 +109,17 @@ def test_every_question_has_an_answer_here() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_question_is_answered(world_to_read: Settings, name: str) -> None:
     engine = database.connect(world_to_read)
-    found = cookbook.ask(engine, name).rows
+    found = saved_queries.ask(engine, name).rows
     engine.dispose()
     without_dates = [tuple(cell for cell in row if not isinstance(cell, date | datetime)) for row in found]
     rounded = [tuple(round(cell, 4) if isinstance(cell, float) else cell for cell in row) for row in without_dates]
     assert rounded == ANSWERS[name]
-    assert cookbook.find_query(name).question.endswith(("?", "."))
+    assert saved_queries.find_query(name).question.endswith(("?", "."))
 
 
 def test_the_questions_read_views_only(world: Settings) -> None:
     for number, name in enumerate(NAMES):
-        rows(world, f"create view asked_{number} as {cookbook.find_query(name).sql}")
+        rows(world, f"create view asked_{number} as {saved_queries.find_query(name).sql}")
     read = rows(
         world,
         """
@@ -137,16 +137,16 @@ def test_the_questions_read_views_only(world: Settings) -> None:
 def test_nothing_is_changed_by_asking(world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "queries").mkdir()
     (tmp_path / "queries" / "bad.sql").write_text("-- May I?\nupdate review set finding = 'normal'")
-    monkeypatch.setattr(cookbook, "sql_folder", lambda: tmp_path)
+    monkeypatch.setattr(saved_queries, "sql_folder", lambda: tmp_path)
     engine = database.connect(world)
     with pytest.raises(database.DatabaseError, match="read-only transaction"):
-        cookbook.ask(engine, "bad")
+        saved_queries.ask(engine, "bad")
     engine.dispose()
 
 
 def test_an_unknown_question_names_those_that_there_are() -> None:
     with pytest.raises(QueryError, match=r"has no question 'gliomas'. It has: .*gliomas-last-week"):
-        cookbook.find_query("gliomas")
+        saved_queries.find_query("gliomas")
 
 
 # The command and the page
@@ -170,7 +170,7 @@ def test_the_command_writes_parquet(world_to_read: Settings, tmp_path: Path, mon
     printed(world_to_read, "query", "worklist-first", "--parquet", str(file))
     read = pd.read_parquet(file)
     assert (read["scan_id"][0], list(read["review_reasons"][0])) == (9, TWINS)
-    monkeypatch.setattr(cookbook, "find_spec", lambda _name: None)
+    monkeypatch.setattr(saved_queries, "find_spec", lambda _name: None)
     done = invoke(world_to_read, "query", "worklist-first", "--parquet", str(file))
     assert isinstance(done.exception, QueryError) and "pip install pyarrow" in str(done.exception)
 

@@ -9,8 +9,8 @@ from threading import Thread
 import pytest
 from sqlalchemy import Engine, text
 
-from braintumor import database
-from braintumor.settings import Settings
+from braintumor.config.settings import Settings
+from braintumor.db import database
 from tests.sql import change, rows
 
 WORKLIST = "select scan_id, frame_index, risk from review_worklist order by risk_rank, written_risk_rank, confidence"

@@ -1,0 +1,1 @@
+"""Settings, environment variables, rule files and what must not be logged."""

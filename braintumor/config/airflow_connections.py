@@ -1,0 +1,110 @@
+"""Airflow connections that lie in the environment, read as Airflow reads them, for commands that run without Airflow.
+
+So a command in a worker's shell finds the database and the S3 of that worker's tasks.
+``AIRFLOW_CONN_BRAINTUMOR_S3`` holds the connection ``braintumor_s3``, as a URI or as JSON. Connections that are kept in
+Airflow's own database are not seen here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Self
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+
+from braintumor.config.settings import DATABASE_CONNECTION, STORE_CONNECTION, Settings
+from braintumor.errors import ConfigurationError
+
+PREFIX = "AIRFLOW_CONN_"
+
+
+def variable_of(connection: str) -> str:
+    """``braintumor_s3`` -> ``AIRFLOW_CONN_BRAINTUMOR_S3``."""
+    return PREFIX + connection.upper()
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnvironmentConnection:
+    """What ``Settings.completed`` reads of a connection; its repr shows no secret."""
+
+    login: str | None
+    password: str | None = field(repr=False)
+    extra_dejson: dict[str, Any] = field(repr=False)
+    uri: str = field(repr=False)
+
+    def get_uri(self) -> str:
+        """The connection as a URI."""
+        return self.uri
+
+    @classmethod
+    def find(cls, name: str, environment: Mapping[str, str] = os.environ) -> Self:
+        """The connection of this name.
+
+        Raises:
+            ConfigurationError: the environment has none, or what it has is neither a URI nor JSON.
+        """
+        text = environment.get(variable_of(name), "").strip()
+        if not text:
+            raise ConfigurationError(f"The environment has no connection {name} ({variable_of(name)}).")
+        try:
+            return cls._of_json(json.loads(text)) if text.startswith("{") else cls._of_uri(text)
+        except (ValueError, TypeError, AttributeError):
+            raise ConfigurationError(
+                f"{variable_of(name)} is neither a URI nor the JSON of an Airflow connection. Correct it."
+            ) from None
+
+    @classmethod
+    def _of_uri(cls, text: str) -> Self:
+        parts = urlsplit(text)
+        extra: dict[str, Any] = dict(parse_qsl(parts.query))
+        if "__extra__" in extra:
+            extra = json.loads(extra["__extra__"])
+        return cls(
+            login=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            extra_dejson=extra,
+            uri=text,
+        )
+
+    @classmethod
+    def _of_json(cls, values: dict[str, Any]) -> Self:
+        extra = values.get("extra") or {}
+        login, password = values.get("login"), values.get("password")
+        more: dict[str, Any] = json.loads(extra) if isinstance(extra, str) else extra
+        kind = str(values.get("conn_type", "")).lower().replace("_", "-")
+        user = quote(login or "", safe="") + (f":{quote(password, safe='')}" if password else "")
+        place = quote(values.get("host") or "", safe="") + (f":{values['port']}" if values.get("port") else "")
+        query = f"?{urlencode(more)}" if more else ""
+        return cls(
+            login=login,
+            password=password,
+            extra_dejson=more,
+            uri=f"{kind}://{user}{'@' if user else ''}{place}/{quote(values.get('schema') or '', safe='')}{query}",
+        )
+
+
+def settings_of(role: str, environment: Mapping[str, str] = os.environ) -> Settings:
+    """The environment's settings; where they name no Postgres (as ``role``) or no S3, what connections in it say.
+
+    Raises:
+        ConfigurationError: a connection that counts is neither a URI nor JSON.
+    """
+    settings = Settings.from_environment(environment, role=role)
+    return with_store_of(environment, with_database_of(environment, settings, role))
+
+
+def with_database_of(environment: Mapping[str, str], settings: Settings, role: str) -> Settings:
+    """The Postgres half of ``settings_of``."""
+    if not environment.get(variable_of(f"{DATABASE_CONNECTION}_{role}")):
+        return settings
+    return settings.with_database(partial(EnvironmentConnection.find, environment=environment), role=role)
+
+
+def with_store_of(environment: Mapping[str, str], settings: Settings) -> Settings:
+    """The S3 half of ``settings_of``."""
+    if not environment.get(variable_of(STORE_CONNECTION)):
+        return settings
+    return settings.with_store(partial(EnvironmentConnection.find, environment=environment))

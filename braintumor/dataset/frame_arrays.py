@@ -1,0 +1,70 @@
+"""A split of a snapshot as arrays: what a model is trained on or judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braintumor.dataset.snapshot import Snapshot, SnapshotImage
+from braintumor.dataset.splits.split import Split
+from braintumor.errors import DatasetError, ObjectMissingError
+from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.letterbox import prepare
+from braintumor.s3 import ObjectStore, S3Uri
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameSet:
+    """The images of one split, in snapshot order.
+
+    Attributes:
+        frames: uint8 (N, S, S, 3).
+        labels: int64 (N,), positions in ``CLASSES``.
+        images: the N records behind them.
+    """
+
+    frames: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    images: tuple[SnapshotImage, ...]
+
+
+def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: int) -> FrameSet:
+    """Read, check and resize every image of a split to ``size`` x ``size`` pixels.
+
+    Raises:
+        DatasetError: an image is not the one that the snapshot recorded, or this version rejects it.
+    """
+    images = snapshot.of_split(split)
+    frames = np.empty((len(images), size, size, 3), np.uint8)
+    for index, frame in enumerate(store.concurrently(lambda image: _read(store, image, size), images)):
+        frames[index] = frame
+    labels = np.array([image.label.position for image in images], np.int64)
+    return FrameSet(frames=frames, labels=labels, images=tuple(images))
+
+
+def _read(store: ObjectStore, image: SnapshotImage, size: int) -> NDArray[np.uint8]:
+    try:
+        data = store.read(S3Uri.parse(image.image_uri))
+    except ObjectMissingError as exc:
+        raise _lost(image, "removed") from exc
+    if sha256(data).hexdigest() != image.image_sha256:
+        raise _lost(image, "overwritten")
+    decoded = decode(data)
+    if isinstance(decoded, Rejection):
+        raise DatasetError(
+            f"Image {image.image_sha256[:12]}... is the one that the snapshot recorded, and this version rejects it: "
+            f"{decoded.reason}, {decoded.detail}. Take a new snapshot."
+        )
+    return prepare(decoded.frames[0].pixels, size=size)
+
+
+def _lost(image: SnapshotImage, what: str) -> DatasetError:
+    short = image.image_sha256[:12]
+    return DatasetError(
+        f"Image {short}... was {what} since the snapshot recorded it. Restore the object (its address: select "
+        f"image_uri from braintumor.snapshot_image where image_sha256 like '{short}%'), or take a new snapshot."
+    )

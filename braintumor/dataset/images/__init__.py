@@ -1,0 +1,1 @@
+"""One labeled image: where it is, how it looks, which patient it shows."""

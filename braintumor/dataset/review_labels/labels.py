@@ -1,0 +1,205 @@
+"""What people said of production frames, as labels under the written rule; and whether enough are new for a retrain."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from braintumor.config.settings import Settings
+from braintumor.dataset.images.patient_ids import PATIENT, STUDY
+from braintumor.dataset.review_labels.rules import LabelRules
+from braintumor.db import database
+from braintumor.db.database import take_turns, transaction
+from braintumor.labels import TumorClass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReviewedLabel:
+    """A frame whose reviews give a label.
+
+    Attributes:
+        source: ``readers``, ``senior_reader`` or ``adjudicated``.
+        count_reader: people whose standing answer it is, and counts under the rules.
+        identity: the pseudonyms of its patient, study and series, and its scan: what keeps frames in one split.
+    """
+
+    scan_id: int
+    frame_index: int
+    label: TumorClass
+    source: str
+    count_reader: int
+    identity: frozenset[str] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What people know the frame by; it names no patient."""
+        return f"scan {self.scan_id}, frame {self.frame_index}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """What reviews would give now.
+
+    Attributes:
+        rules_version: of the rules that were asked.
+        labels: frames with a label, by class and source.
+        without: frames that people answered and that have none, by reason.
+        count_new: labels that no snapshot has considered, and no request for a retrain has counted.
+        retrain_after: so many of these ask for a retrain.
+        snapshot_id: the last snapshot that considered reviewed frames; ``None`` without one.
+        left_out: frames that it left out, and why.
+    """
+
+    rules_version: int
+    labels: Mapping[tuple[str, str], int]
+    without: Mapping[str, int]
+    count_new: int
+    retrain_after: int
+    snapshot_id: str | None
+    left_out: Sequence[tuple[str, str]]
+
+
+def reviewed_labels(connection: Connection, rules: LabelRules) -> list[ReviewedLabel]:
+    """Every frame whose reviews give a label under the rules, in order of scan and frame."""
+    found = connection.execute(text(_LABELS), _values(rules))
+    return [
+        ReviewedLabel(
+            scan_id=row.scan_id,
+            frame_index=row.frame_index,
+            label=TumorClass(row.label),
+            source=row.label_source,
+            count_reader=row.count_reader,
+            identity=_identity(row),
+        )
+        for row in found
+    ]
+
+
+def outlook(settings: Settings) -> Outlook:
+    """What would become a label now, what would not and why, and what the last snapshot left out.
+
+    Raises:
+        LabelRulesError: the settings name a rule file that is none.
+    """
+    rules = LabelRules.load(settings.label_rules)
+    engine = database.connect(settings)
+    with transaction(engine) as connection:
+        rows = connection.execute(text(_VERDICTS), _values(rules)).all()
+        count_new: int = connection.execute(text(_COUNT_NEW), _values(rules)).scalar_one()
+        snapshot_id = connection.scalar(text(_LAST_SNAPSHOT))
+        left_out = connection.execute(text(_LEFT_OUT), {"snapshot": snapshot_id}).all()
+    return Outlook(
+        rules_version=rules.version,
+        labels=Counter((row.label, row.label_source) for row in rows if row.label),
+        without=Counter(row.reason for row in rows if row.reason),
+        count_new=count_new,
+        retrain_after=rules.retrain_after,
+        snapshot_id=snapshot_id,
+        left_out=[(row.name, row.reason) for row in left_out],
+    )
+
+
+def request_retrain(settings: Settings, *, request_key: str) -> int:
+    """Put on record that new labels ask for a retrain; returns how many, or 0 where they are too few.
+
+    A retry with the same key gives the same answer. Labels that one request counted are new to no other.
+
+    Raises:
+        LabelRulesError: the settings name a rule file that is none.
+    """
+    rules = LabelRules.load(settings.label_rules)
+    with transaction(database.connect(settings)) as connection:
+        take_turns(connection, "retrain request")
+        asked: int = connection.execute(text(_ASKED), {"key": request_key}).scalar_one()
+        if asked:
+            return asked
+        count: int = connection.execute(text(_COUNT_NEW), _values(rules)).scalar_one()
+        if count < rules.retrain_after:
+            return 0
+        connection.execute(text(_ASK), _values(rules) | {"key": request_key})
+    return count
+
+
+def record_reviews(
+    connection: Connection,
+    snapshot_id: str,
+    labels: Sequence[ReviewedLabel],
+    *,
+    reasons: Mapping[str, str],
+    rules_version: int,
+) -> None:
+    """Say of each label whether it is in a snapshot; ``reasons`` by name for those that are not."""
+    if not labels:
+        return
+    connection.execute(
+        text(_RECORD),
+        [
+            {
+                "snapshot": snapshot_id,
+                "scan": label.scan_id,
+                "frame": label.frame_index,
+                "label": label.label.value,
+                "source": label.source,
+                "count": label.count_reader,
+                "version": rules_version,
+                "reason": reasons.get(label.name),
+            }
+            for label in labels
+        ],
+    )
+
+
+def _values(rules: LabelRules) -> dict[str, object]:
+    return {"minimum": rules.minimum_readers, "seniors": list(rules.senior_readers), "blind": rules.blind_only}
+
+
+def _identity(row: Any) -> frozenset[str]:
+    named = {PATIENT: row.patient_pseudonym, STUDY: row.study_pseudonym, "series": row.series_pseudonym}
+    return frozenset({f"scan {row.scan_id}", *(f"{kind} {value}" for kind, value in named.items() if value)})
+
+
+_VERDICTS = """
+    select scan_id, frame_index, label::text as label, label_source::text as label_source, count_reader, reason
+    from reviewed_label(:minimum, cast(:seniors as text[]), :blind)"""
+_LABELS = f"""
+    select verdict.*, scan.patient_pseudonym, scan.study_pseudonym, scan.series_pseudonym
+    from ({_VERDICTS}) as verdict
+    join scan using (scan_id)
+    where verdict.label is not null
+    order by scan_id, frame_index"""
+_NEW = """
+    select scan_id, frame_index, label
+    from reviewed_label(:minimum, cast(:seniors as text[]), :blind)
+    where label is not null
+    except
+    select scan_id, frame_index, label from snapshot_review
+    except
+    select scan_id, frame_index, label from requested_label"""
+_COUNT_NEW = f"select count(*) from ({_NEW}) as new_label"
+_ASKED = "select count(*) from requested_label where request_key = :key"
+_ASK = f"""
+    insert into requested_label (scan_id, frame_index, label, request_key)
+    select scan_id, frame_index, label, :key from ({_NEW}) as new_label"""
+_LAST_SNAPSHOT = """
+    select snapshot_id
+    from snapshot
+    where exists (select from snapshot_review where snapshot_review.snapshot_id = snapshot.snapshot_id)
+    order by created_at desc
+    limit 1"""
+_LEFT_OUT = """
+    select 'scan ' || scan_id || ', frame ' || frame_index as name, reason
+    from snapshot_review
+    where snapshot_id = :snapshot and reason is not null
+    order by scan_id, frame_index"""
+_RECORD = """
+    insert into snapshot_review (
+        snapshot_id, scan_id, frame_index, label, label_source, count_reader, rules_version, reason)
+    values (
+        :snapshot, :scan, :frame, cast(:label as tumor_class), cast(:source as label_source), :count, :version, :reason)
+    on conflict (snapshot_id, scan_id, frame_index) do update
+    set label = excluded.label, label_source = excluded.label_source, count_reader = excluded.count_reader,
+        rules_version = excluded.rules_version, reason = excluded.reason"""

@@ -1,0 +1,1 @@
+"""The Postgres schema: connections, migrations, roles and saved queries."""

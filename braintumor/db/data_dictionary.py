@@ -1,0 +1,48 @@
+"""The data dictionary: docs/data-dictionary.md, from the comments that stand in the database."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from sqlalchemy import Engine, Row, text
+
+from braintumor.db.database import SCHEMA, transaction
+from braintumor.markdown import table
+
+_HEAD = """# Data dictionary
+
+Every view, table and column of the schema `braintumor`, from the comments in the database, as `\\d+` in psql has it.
+Made by `braintumor migrate --dictionary`, and a test keeps it current: do not edit it. Analysts read the views.
+"""
+
+
+def dictionary(engine: Engine) -> str:
+    """The whole page, in Markdown: views first, each with its columns."""
+    with transaction(engine) as connection:
+        rows = connection.execute(text(_COLUMNS), {"schema": SCHEMA}).all()
+    parts = [_HEAD]
+    for title, kind in (("Views", "v"), ("Tables", "r")):
+        parts.append(f"## {title}\n")
+        of_kind = [row for row in rows if row.relkind == kind]
+        parts += [_relation(list(columns)) for _, columns in groupby(of_kind, key=lambda row: row.relname)]
+    return "\n".join(parts)
+
+
+def _relation(columns: list[Row[tuple[str, ...]]]) -> str:
+    first = columns[0]
+    rows = [[f"`{column.attname}`", column.type, column.comment or ""] for column in columns]
+    return f"### {first.relname}\n\n{first.relation_comment}\n\n{table(['column', 'type', 'meaning'], rows)}"
+
+
+_COLUMNS = """
+    select
+        relname::text,
+        relkind::text,
+        obj_description(pg_class.oid, 'pg_class') as relation_comment,
+        attname::text,
+        format_type(atttypid, atttypmod) as type,
+        col_description(pg_class.oid, attnum) as comment
+    from pg_class
+    join pg_attribute on attrelid = pg_class.oid
+    where relnamespace = cast(:schema as regnamespace) and relkind in ('r', 'v') and attnum > 0 and not attisdropped
+    order by relname, attnum"""

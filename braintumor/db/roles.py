@@ -1,0 +1,111 @@
+"""The database's roles: who owns the schema, and whether this login may use and make them.
+
+``sql/roles.sql`` makes the roles, which all databases of a server share; ``sql/grants.sql`` says what each may do, and
+is applied by every migration. On a server where the roles cannot be made, everything belongs to the login, as before.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from sqlalchemy import Connection, Engine, text
+
+from braintumor.db.database import SCHEMA, run_script, sql_folder, transaction
+
+OWNER = "braintumor_owner"
+
+
+class Role(StrEnum):
+    """The roles that tasks and people connect as, through logins that are members of them."""
+
+    SCORER = "scorer"
+    TRAINER = "trainer"
+    PROMOTER = "promoter"
+    REVIEWER = "reviewer"
+    ANALYST = "analyst"
+    ERASER = "eraser"
+
+    @property
+    def in_database(self) -> str:
+        """``braintumor_scorer`` and so on."""
+        return f"braintumor_{self.value}"
+
+
+def prepare(connection: Connection) -> bool:
+    """Make the roles if they are missing and may be made, and go on as the schema's owner to the transaction's end.
+
+    Whatever of the schema belongs to the login is handed over. Returns ``False``, with nothing done, where the login is
+    no member of the owner and cannot become one.
+    """
+    if _missing(connection) and _may_make(connection):
+        run_script(connection, (sql_folder() / "roles.sql").read_text())
+    if _missing(connection) or not _is_owner(connection):
+        return False
+    connection.execute(text(f"create schema if not exists {SCHEMA} authorization {OWNER}"))
+    run_script(connection, _HAND_OVER)
+    connection.execute(text(f"set local role {OWNER}"))
+    return True
+
+
+def limit_sessions(connection: Connection) -> list[str]:
+    """Limit how long sessions of analysts and reviewers may idle, and return a sentence for each login left out."""
+    run_script(connection, (sql_folder() / "limits.sql").read_text())
+    notices = [str(notice).partition(":") for notice in getattr(connection.connection, "notices", [])]
+    return [words.strip() for level, _, words in notices if level == "WARNING"]
+
+
+def advice(engine: Engine) -> str | None:
+    """What an administrator has to do before this login's migrations set up the roles; ``None`` where nothing."""
+    with transaction(engine) as connection:
+        login = connection.scalar(text("select current_user"))
+        if _missing(connection):
+            if _may_make(connection):
+                return None
+            first = f"Have an administrator run {sql_folder() / 'roles.sql'} with psql, then"
+        elif _is_owner(connection):
+            return None
+        else:
+            first = "Have an administrator run"
+    return (
+        f"The roles are not set up: every table belongs to {login}, who is not a member of {OWNER}. {first} "
+        f'`grant {OWNER} to "{login}"`, and run `braintumor migrate` again.'
+    )
+
+
+def _missing(connection: Connection) -> bool:
+    names = [OWNER, *(role.in_database for role in Role)]
+    count = connection.scalar(text("select count(*) from pg_roles where rolname = any(:names)"), {"names": names})
+    return bool(count != len(names))
+
+
+def _may_make(connection: Connection) -> bool:
+    return bool(connection.scalar(text("select rolcreaterole or rolsuper from pg_roles where rolname = current_user")))
+
+
+def _is_owner(connection: Connection) -> bool:
+    return bool(connection.scalar(text("select pg_has_role(current_user, :owner, 'set')"), {"owner": OWNER}))
+
+
+_HAND_OVER = f"""
+do $$
+declare
+    statement text;
+begin
+    for statement in
+        select format('alter schema %I owner to {OWNER}', nspname) from pg_namespace
+        where nspname = '{SCHEMA}' and nspowner = current_user::regrole
+        union all
+        select format('alter %s %s owner to {OWNER}', case relkind when 'v' then 'view' else 'table' end, oid::regclass)
+        from pg_class
+        where relnamespace = '{SCHEMA}'::regnamespace and relkind in ('r', 'v') and relowner = current_user::regrole
+        union all
+        select format('alter type %s owner to {OWNER}', oid::regtype) from pg_type
+        where typnamespace = '{SCHEMA}'::regnamespace and typtype = 'e' and typowner = current_user::regrole
+        union all
+        select format('alter function %s owner to {OWNER}', oid::regprocedure) from pg_proc
+        where pronamespace = '{SCHEMA}'::regnamespace and proowner = current_user::regrole
+    loop
+        execute statement;
+    end loop;
+end $$"""
+"""A database of before the roles, or a restored one: what the login owns in the schema becomes the owner's."""

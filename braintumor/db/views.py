@@ -1,0 +1,250 @@
+"""Bring the views and functions of ``sql/views`` up to date, and leave those alone that did not change.
+
+The table ``view_definition`` holds the checksum of each definition. A changed one is replaced in place where Postgres
+can do that, because this keeps grants and the views that others built on it. Otherwise it is dropped together with
+what depends on it. Our own dependents are created again with their grants. Objects of others are gone then, so the
+caller must ask before it commits.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import psycopg2
+from sqlalchemy import Connection, text
+
+from braintumor.db.database import SCHEMA, run_script
+
+_TOKEN = re.compile(
+    r"(?P<comment>--[^\n]*|/\*.*?\*/)|'[^']*'|\"[^\"]*\"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|(?P<end>;)", re.DOTALL
+)
+_CREATE = re.compile(r"create\s+(?:or\s+replace\s+)?(view|function)\s+(\w+)")
+_NOT_REPLACEABLE = {"42P16", "42P13"}
+"""SQLSTATE of a view or function whose columns, parameters or result differ in more than new last columns."""
+_IS_MISSING = {"42703", "42P01", "42883", "42704"}
+_COMMENTS = "comments"
+
+
+def statements(sql: str) -> list[str]:
+    """Split SQL into its statements, without comments outside of quotes."""
+    kept = _TOKEN.sub(lambda token: "" if token["comment"] else "\0" if token["end"] else token[0], sql)
+    return [statement.strip() for statement in kept.split("\0") if statement.strip()]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """Hold the statement that creates a view or a function."""
+
+    kind: str
+    name: str
+    sql: str
+
+    @property
+    def key(self) -> str:
+        """Return ``view champion`` and so on."""
+        return f"{self.kind} {self.name}"
+
+
+class Views:
+    """Change the views and functions within one transaction, whose search path is our schema.
+
+    Attributes:
+        dropped_others: what of others was dropped, as type, name and owner.
+    """
+
+    def __init__(self, connection: Connection, folder: Path) -> None:
+        self._connection = connection
+        written = [s for path in sorted(folder.glob("*.sql")) for s in statements(path.read_text())]
+        created = [(_CREATE.match(statement), statement) for statement in written]
+        self._wanted = [Definition(kind=m[1], name=m[2], sql=sql) for m, sql in created if m]
+        self._comments = ";\n".join(sql for m, sql in created if not m)
+        self._recorded = self._read_record()
+        self._present = self._existing()
+        self._grants: list[str] = []
+        self.dropped_others: list[str] = []
+
+    def drop_all(self) -> None:
+        """Drop all of ours, because a migration changes what they read."""
+        while self._present:
+            self._drop(min(self._present))
+
+    def update(self, *, is_migrated: bool) -> None:
+        """Create, replace or drop what differs. ``is_migrated`` says that tables or their comments changed."""
+        wanted = {definition.key: _checksum(definition.sql) for definition in self._wanted}
+        wanted[_COMMENTS] = _checksum(self._comments)
+        is_changed = False
+        for definition in self._wanted:
+            if definition.key not in self._present:
+                self._create(definition)
+            elif self._recorded.get(definition.key) != wanted[definition.key]:
+                self._replace(definition)
+            else:
+                continue
+            is_changed = True
+        for key in (self._recorded.keys() - wanted.keys()) & self._present:
+            self._drop(key)
+        if is_changed or is_migrated or self._recorded.get(_COMMENTS) != wanted[_COMMENTS]:
+            self._forget_comments()
+            run_script(self._connection, self._comments or "select")
+        for grant in self._grants:
+            self._try(grant, _IS_MISSING)  # a column or function that is gone takes its grants along
+        self._write_record(wanted)
+
+    def _create(self, definition: Definition) -> None:
+        run_script(self._connection, definition.sql)
+        self._present.add(definition.key)
+
+    def _replace(self, definition: Definition) -> None:
+        replacement = _CREATE.sub(r"create or replace \1 \2", definition.sql, count=1)
+        if not self._try(replacement, _NOT_REPLACEABLE, is_good=lambda: self._is_single(definition)):
+            self._drop(definition.key)
+            self._create(definition)
+
+    def _try(self, sql: str, refusals: set[str], *, is_good: Callable[[], bool] = lambda: True) -> bool:
+        """Run SQL; undo it and return ``False`` where Postgres refuses it so or the result is not good."""
+        savepoint = self._connection.begin_nested()
+        try:
+            run_script(self._connection, sql)
+        except psycopg2.Error as error:
+            savepoint.rollback()
+            if error.pgcode not in refusals:
+                raise
+            return False
+        if is_good():
+            savepoint.commit()
+            return True
+        savepoint.rollback()
+        return False
+
+    def _is_single(self, definition: Definition) -> bool:
+        """Whether no function of the same name with other parameters is left."""
+        sql = text("select count(*) from pg_proc where pronamespace = cast(:s as regnamespace) and proname = :name")
+        found = self._connection.scalar(sql, {"s": SCHEMA, "name": definition.name})
+        return definition.kind == "view" or found == 1
+
+    def _drop(self, key: str) -> None:
+        """Drop one of ours with all that depends on it, after noting grants and objects of others."""
+        kind, name = key.split()
+        values = {"schema": SCHEMA, "kind": kind, "name": name}
+        ours = {definition.key for definition in self._wanted} | self._recorded.keys()
+        for row in self._connection.execute(text(_DEPENDENTS), values).all():
+            if row.key not in ours:
+                self.dropped_others.append(f"{row.type} {row.identity} (owner {row.owner})")
+            elif row.grants:
+                self._grants += row.grants
+        for dropped in self._connection.scalars(text(_OF_NAME), values).all():
+            self._connection.exec_driver_sql(f"drop {kind} {dropped} cascade")
+        self._present = self._existing()
+
+    def _forget_comments(self) -> None:
+        """Remove the comments of our views, because they are inherited from tables or written again."""
+        names = [definition.name for definition in self._wanted if definition.kind == "view"]
+        forget = self._connection.scalars(text(_FORGET_COMMENTS), {"schema": SCHEMA, "names": names}).all()
+        run_script(self._connection, ";\n".join(forget) or "select")
+
+    def _existing(self) -> set[str]:
+        """Return the keys of ours that are in the database."""
+        ours = [definition.key for definition in self._wanted] + list(self._recorded)
+        return set(self._connection.scalars(text(_EXISTING), {"schema": SCHEMA, "ours": ours}))
+
+    def _read_record(self) -> dict[str, str]:
+        if not _has_record(self._connection):
+            return {}
+        rows = self._connection.execute(text(f"select object_name, checksum from {SCHEMA}.view_definition"))
+        return {row.object_name: row.checksum for row in rows}
+
+    def _write_record(self, wanted: dict[str, str]) -> None:
+        if self._recorded == wanted or not _has_record(self._connection):
+            return
+        changed = {key: checksum for key, checksum in wanted.items() if self._recorded.get(key) != checksum}
+        values = {"names": list(changed), "checksums": list(changed.values()), "all": list(wanted)}
+        self._connection.execute(text(_RECORD), values)
+        self._connection.execute(text("delete from view_definition where object_name <> all(:all)"), values)
+
+
+def _checksum(sql: str) -> str:
+    return sha256(sql.encode()).hexdigest()
+
+
+def _has_record(connection: Connection) -> bool:
+    return connection.scalar(text("select to_regclass(:name)"), {"name": f"{SCHEMA}.view_definition"}) is not None
+
+
+_EXISTING = """
+    select key from (
+        select 'view ' || relname as key from pg_class
+        where relkind = 'v' and relnamespace = cast(:schema as regnamespace)
+        union
+        select 'function ' || proname from pg_proc where pronamespace = cast(:schema as regnamespace)
+    ) as found
+    where key = any(:ours)"""
+
+_OF_NAME = """
+    select oid::regclass::text from pg_class
+    where :kind = 'view' and relname = :name and relnamespace = cast(:schema as regnamespace)
+    union all
+    select oid::regprocedure::text from pg_proc
+    where :kind = 'function' and proname = :name and pronamespace = cast(:schema as regnamespace)"""
+
+_DEPENDENTS = """
+    with recursive dropped (classid, objid) as (
+        select cast('pg_class' as regclass)::oid, oid from pg_class
+        where :kind = 'view' and relname = :name and relnamespace = cast(:schema as regnamespace)
+        union
+        select cast('pg_proc' as regclass)::oid, oid from pg_proc
+        where :kind = 'function' and proname = :name and pronamespace = cast(:schema as regnamespace)
+        union
+        select
+            case when rule.oid is null then depend.classid else cast('pg_class' as regclass)::oid end,
+            coalesce(rule.ev_class, depend.objid)
+        from dropped
+        join pg_depend as depend on depend.refclassid = dropped.classid and depend.refobjid = dropped.objid
+        left join pg_rewrite as rule
+            on depend.classid = cast('pg_rewrite' as regclass) and rule.oid = depend.objid and rulename = '_RETURN'
+    )
+    select
+        identified.type,
+        identified.identity,
+        pg_get_userbyid(coalesce(relowner, proowner)) as owner,
+        case
+            when relnamespace = cast(:schema as regnamespace) and relkind = 'v' then 'view ' || relname
+            when pronamespace = cast(:schema as regnamespace) then 'function ' || proname
+        end as key,
+        array(
+            select format(
+                'grant %s%s on %s%I to %s%s', privilege_type, ' (' || quote_ident(attname) || ')',
+                case when proname is not null then 'function ' end, coalesce(relname, proname),
+                case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end,
+                case when is_grantable then ' with grant option' end)
+            from (
+                select null::name as attname, coalesce(relacl, proacl) as acl
+                union all
+                select attname, attacl from pg_attribute where attrelid = relation.oid and not attisdropped
+            ) as held
+            cross join aclexplode(acl)
+            where grantee <> coalesce(relowner, proowner)
+        ) as grants
+    from dropped
+    cross join lateral pg_identify_object(dropped.classid, dropped.objid, 0) as identified
+    left join pg_class as relation on classid = cast('pg_class' as regclass) and relation.oid = objid
+    left join pg_proc as routine on classid = cast('pg_proc' as regclass) and routine.oid = objid
+    where classid <> cast('pg_type' as regclass) and coalesce(relkind, 'v') not in ('i', 't')
+    order by identified.type, identified.identity"""
+"""What goes with an object: itself and all that depends on it, with the statements that give its grants again."""
+
+_RECORD = """
+    insert into view_definition (object_name, checksum)
+    select * from unnest(cast(:names as text[]), cast(:checksums as text[]))
+    on conflict (object_name) do update set checksum = excluded.checksum, changed_at = now()"""
+
+_FORGET_COMMENTS = """
+    select case when objsubid = 0 then format('comment on view %s is null', pg_class.oid::regclass)
+                else format('comment on column %s.%I is null', pg_class.oid::regclass, attname) end
+    from pg_description
+    join pg_class on pg_class.oid = objoid and classoid = cast('pg_class' as regclass)
+    left join pg_attribute on attrelid = objoid and attnum = objsubid
+    where relkind = 'v' and relnamespace = cast(:schema as regnamespace) and relname = any(:names)"""

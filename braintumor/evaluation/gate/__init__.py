@@ -1,0 +1,1 @@
+"""The written rules that a candidate must pass before promotion."""

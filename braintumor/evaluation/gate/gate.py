@@ -1,0 +1,303 @@
+"""The written rules that a candidate must pass, and its verdict with a reason for every rule.
+
+>>> verdict = judge(candidate, GateRules.load(), champion, pair=pair, checks=checks)
+>>> print(verdict.to_markdown())
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
+
+from braintumor.errors import EvaluationError
+from braintumor.evaluation.gate.rules import GateRules
+from braintumor.evaluation.metrics.classification import Evaluation
+from braintumor.evaluation.metrics.significance import (
+    RESAMPLES,
+    AnswerPair,
+    PairedTest,
+    difference_of_images,
+    paired_test,
+)
+from braintumor.labels import CLASSES, TUMORS, TumorClass
+from braintumor.markdown import escaped, table
+
+_ROUNDING = 1e-9
+"""A loss of 0.92 - 0.90 is not above a bound of 0.02 because of binary fractions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleOutcome:
+    """What one rule said.
+
+    Attributes:
+        name: such as ``accuracy`` or ``sensitivity_glioma``.
+        passed: whether it holds.
+        bound: what the rule file or the champion sets.
+        value: what the candidate reached; ``None`` where there is no such number.
+        reason: one sentence for people.
+    """
+
+    name: str
+    passed: bool
+    bound: float
+    value: float | None
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a candidate may be promoted, and why."""
+
+    passed: bool
+    rules_version: int
+    rules: tuple[RuleOutcome, ...]
+    summary: str
+
+    @property
+    def failed(self) -> tuple[RuleOutcome, ...]:
+        """The rules that do not hold."""
+        return tuple(rule for rule in self.rules if not rule.passed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"rules": [asdict(rule) for rule in self.rules]}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Read back what ``to_dict`` wrote."""
+        return cls(**{**values, "rules": tuple(RuleOutcome(**rule) for rule in values["rules"])})
+
+    def to_markdown(self) -> str:
+        """The summary, then one table row per rule."""
+        outcomes = table(
+            ["rule", "outcome", "value", "bound", "reason"],
+            [
+                [rule.name, "passed" if rule.passed else "**FAILED**", _cell(rule.value), _cell(rule.bound),
+                 escaped(rule.reason)]
+                for rule in self.rules
+            ],
+            right=["value", "bound"],
+        )  # fmt: skip
+        return f"**{self.summary}** (gate rules version {self.rules_version})\n\n{outcomes}"
+
+
+def judge(
+    candidate: Evaluation,
+    rules: GateRules,
+    champion: Evaluation | None = None,
+    *,
+    pair: AnswerPair | None = None,
+    checks: Sequence[RuleOutcome] = (),
+    without_champion: str = "no champion",
+) -> Verdict:
+    """Pass or refuse a candidate on the test split.
+
+    The change rules are judged only where there is a champion; else the verdict says why not, in the words of
+    ``without_champion``. A figure that is not a number fails every rule that reads it, and a rule of its own.
+
+    Args:
+        candidate: its figures.
+        rules: the bounds.
+        champion: its figures on the same images.
+        pair: the answers behind both, which prove that the images are the same; without them that rule fails.
+        checks: what was found of the candidate's artefact and images, to stand with the rules.
+        without_champion: why there is nothing to compare with.
+
+    Raises:
+        EvaluationError: an evaluation is not of the test split.
+    """
+    for evaluation in (candidate, champion):
+        if evaluation is not None and evaluation.split != "test":
+            raise EvaluationError(
+                f"The gate judges the split 'test' only. Received: {evaluation.split!r}. Evaluate the model on test."
+            )
+    outcomes = [*checks, _all_numbers(candidate), *_absolute_rules(candidate, rules)]
+    if champion is not None:
+        outcomes += _change_rules(candidate, champion, pair, rules)
+    passed = all(outcome.passed for outcome in outcomes)
+    return Verdict(
+        passed=passed,
+        rules_version=rules.version,
+        rules=tuple(outcomes),
+        summary=_summary(outcomes, without_champion=None if champion else without_champion),
+    )
+
+
+def _absolute_rules(candidate: Evaluation, rules: GateRules) -> Iterator[RuleOutcome]:
+    yield _floor("accuracy", "accuracy", candidate.accuracy, rules.minimum_accuracy, _hits(candidate))
+    yield _floor("macro_recall", "macro recall", candidate.macro_recall, rules.minimum_macro_recall)
+    for label in CLASSES:
+        yield _sensitivity_rule(candidate, label, rules.minimum_class_sensitivity)
+    yield _tumor_rule(candidate, rules.minimum_tumor_sensitivity)
+    yield _calibration_rule(candidate, rules.maximum_calibration_error)
+    yield _images_rule(candidate, rules.minimum_images_per_class)
+
+
+def _change_rules(
+    candidate: Evaluation, champion: Evaluation, pair: AnswerPair | None, rules: GateRules
+) -> Iterator[RuleOutcome]:
+    """On other images than the champion's nothing can be compared, so the first of them then stands alone."""
+    same = _same_images(candidate, champion, pair)
+    yield same
+    if pair is None or not same.passed:
+        return
+    comparison = paired_test(pair)
+    yield _noninferiority(comparison, rules.noninferiority_margin)
+    yield _mcnemar(comparison, rules.significance)
+    for label in CLASSES:
+        yield _loss(
+            f"recall_change_{label}",
+            f"recall of {label}",
+            candidate.of(label).recall,
+            champion.of(label).recall,
+            bound=rules.maximum_class_recall_loss,
+        )
+
+
+def _all_numbers(candidate: Evaluation) -> RuleOutcome:
+    figures = _figures(candidate)
+    broken = [name for name, value in figures.items() if not math.isfinite(value)]
+    reason = f"all {len(figures)} figures are finite numbers"
+    if broken:
+        reason = f"not a finite number: {', '.join(broken)}; the model or its evaluation is broken"
+    return RuleOutcome(name="finite_figures", passed=not broken, bound=0, value=len(broken), reason=reason)
+
+
+def _figures(evaluation: Evaluation) -> dict[str, float]:
+    found = {f.name: getattr(evaluation, f.name) for f in fields(evaluation)}
+    for metrics in evaluation.per_class:
+        found |= {f"{f.name} of {metrics.label}": getattr(metrics, f.name) for f in fields(metrics)}
+    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+
+
+def _sensitivity_rule(candidate: Evaluation, label: TumorClass, bound: float) -> RuleOutcome:
+    row = candidate.confusion[label.position]
+    detail = f"{row[label.position]} of {sum(row)}"
+    return _floor(f"sensitivity_{label}", f"recall of {label}", candidate.of(label).recall, bound, detail)
+
+
+def _tumor_rule(candidate: Evaluation, bound: float) -> RuleOutcome:
+    rows = [candidate.confusion[label.position] for label in TUMORS]
+    found = sum(row[label.position] for row in rows for label in TUMORS)
+    detail = f"{found} of {sum(map(sum, rows))} tumours called a tumour"
+    return _floor("tumor_sensitivity", "tumour sensitivity", candidate.tumor_sensitivity, bound, detail)
+
+
+def _calibration_rule(candidate: Evaluation, bound: float) -> RuleOutcome:
+    value = candidate.expected_calibration_error
+    if not math.isfinite(value):
+        return _outcome("calibration_error", f"calibration error is {_missing(value)}", None, bound, passed=False)
+    passed = value <= bound + _ROUNDING
+    shown, limit = _apart(value, bound)
+    verb = "stays within" if passed else "is above"
+    return _outcome("calibration_error", f"expected calibration error {shown} {verb} {limit}", value, bound, passed)
+
+
+def _images_rule(candidate: Evaluation, bound: int) -> RuleOutcome:
+    rarest = min(candidate.per_class, key=lambda metrics: metrics.support)
+    passed = rarest.support >= bound
+    verb = "at least" if passed else "fewer than"
+    reason = f"the rarest class, {rarest.label}, has {rarest.support} test images, {verb} {bound}"
+    return _outcome("images_per_class", reason, rarest.support, bound, passed)
+
+
+def _same_images(candidate: Evaluation, champion: Evaluation, pair: AnswerPair | None) -> RuleOutcome:
+    """Proven by the sha256 of each image that both have answered, and as many as their figures speak of."""
+    name, ours, theirs = "same_test_images", candidate.count, champion.count
+    if pair is None:
+        return _outcome(name, "the answers to each test image were not kept: evaluate both again", ours, theirs, False)
+    difference = difference_of_images(pair)
+    if difference:
+        reason = f"not the same test images: {difference}; evaluate the champion again on this test split first"
+        return _outcome(name, reason, ours, theirs, False)
+    if not ours == theirs == len(pair.candidate):
+        reason = f"figures of {ours} and {theirs} images, but answers to {len(pair.candidate)}: evaluate both again"
+        return _outcome(name, reason, ours, theirs, False)
+    reason = f"candidate and champion answered the same {ours} test images, each with the same sha256 and label"
+    return _outcome(name, reason, ours, theirs, True)
+
+
+def _noninferiority(comparison: PairedTest, margin: float) -> RuleOutcome:
+    passed = comparison.low >= -margin - _ROUNDING
+    low, limit = _apart(comparison.low, -margin)
+    verb = "reaches" if passed else "is below"
+    reason = (
+        f"{comparison.gained} images gained and {comparison.lost} lost of {comparison.count}, a change of accuracy of "
+        f"{comparison.change:+.3f}; with 95% confidence no worse than {low}, which {verb} the margin {limit} (paired "
+        f"bootstrap, {RESAMPLES:,} resamples of {comparison.count_group} groups; at best {comparison.high:+.3f})"
+    )
+    return _outcome("accuracy_noninferior", reason, comparison.low, -margin, passed)
+
+
+def _mcnemar(comparison: PairedTest, significance: float) -> RuleOutcome:
+    passed = comparison.p_worse >= significance - _ROUNDING
+    shown, limit = _apart(comparison.p_worse, significance)
+    differing = comparison.lost + comparison.gained
+    reason = (
+        f"of {differing} images that only one of the two gets right the champion has {comparison.lost}: chance alone "
+        f"gives it so many with p = {shown}, "
+        + (f"not below {limit}: not significantly worse" if passed else f"below {limit}: significantly worse")
+    )
+    return _outcome("mcnemar", f"{reason} (McNemar, exact, one-sided)", comparison.p_worse, significance, passed)
+
+
+def _floor(name: str, words: str, value: float | None, bound: float, detail: str = "") -> RuleOutcome:
+    if value is None or not math.isfinite(value):
+        return _outcome(name, f"{words} is {_missing(value)}", None, bound, passed=False)
+    passed = value >= bound - _ROUNDING
+    shown, limit = _apart(value, bound)
+    verb = "reaches" if passed else "is below"
+    return _outcome(name, f"{words} {shown} {verb} the floor {limit}{detail and f' ({detail})'}", value, bound, passed)
+
+
+def _loss(name: str, words: str, ours: float | None, theirs: float | None, *, bound: float) -> RuleOutcome:
+    """A bound on how much lower than the champion's a figure may be; the value is ours minus theirs."""
+    if ours is None or not math.isfinite(ours):
+        return _outcome(name, f"{words} is {_missing(ours)}", None, -bound, passed=False)
+    if theirs is None or not math.isfinite(theirs):
+        return _outcome(name, f"the champion's {words} is {_missing(theirs)}", None, -bound, passed=False)
+    change = ours - theirs
+    passed = change >= -bound - _ROUNDING
+    size, limit = _apart(abs(change), bound)
+    moved = f"a gain of {size}" if change > 0 else "no change" if change == 0 else f"a loss of {size}"
+    verb = "within" if passed else "above"
+    reason = f"{words} {ours:.3f} against the champion's {theirs:.3f}: {moved}, {verb} the allowed {limit}"
+    return _outcome(name, reason, change, -bound, passed)
+
+
+def _outcome(name: str, reason: str, value: float | None, bound: float, passed: bool) -> RuleOutcome:
+    number = value if value is not None and math.isfinite(value) else None
+    return RuleOutcome(name=name, passed=passed, bound=bound, value=number, reason=reason)
+
+
+def _missing(value: float | None) -> str:
+    return "undefined: the test split has no such images" if value is None else "not a finite number"
+
+
+def _hits(candidate: Evaluation) -> str:
+    return f"{sum(candidate.confusion[i][i] for i in range(len(CLASSES)))} of {candidate.count}"
+
+
+def _apart(value: float, bound: float) -> tuple[str, str]:
+    """Both numbers with the fewest digits, two to six, that still show which is the larger."""
+    for digits in range(2, 7):
+        shown, limit = f"{value:.{digits}f}", f"{bound:.{digits}f}"
+        if shown != limit or abs(value - bound) <= _ROUNDING:
+            break
+    return shown, limit
+
+
+def _summary(outcomes: list[RuleOutcome], *, without_champion: str | None) -> str:
+    failed = [outcome.name for outcome in outcomes if not outcome.passed]
+    alone = f"{without_champion}: absolute rules alone decide"
+    against = "compared with the champion" if without_champion is None else alone
+    if failed:
+        return f"Refused: {len(failed)} of {len(outcomes)} rules failed ({', '.join(failed)}); {against}"
+    return f"Passed: all {len(outcomes)} rules hold; {against}"
+
+
+def _cell(number: float | None) -> str:
+    return "" if number is None else f"{number:.4g}"

@@ -1,0 +1,235 @@
+"""What a model scored on a split: one ``Evaluation``, computed by ``evaluate`` from labels and probabilities.
+
+>>> evaluation = evaluate(labels=np.array([0, 2]), probabilities=np.eye(4)[[0, 2]], split="test")
+>>> evaluation.accuracy
+1.0
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix, log_loss, roc_auc_score
+
+from braintumor.errors import EvaluationError
+from braintumor.evaluation.metrics.calibration import calibration_bins, expected_calibration_error
+from braintumor.labels import CLASSES, TUMORS, TumorClass
+
+_LEVEL = 0.95
+_SUM_TOLERANCE = 1e-3
+"""How far a row may be from 1: float16 outputs of four classes stay within it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassMetrics:
+    """One class against the three others; ``None`` where the images leave a figure undefined.
+
+    Attributes:
+        label: the class.
+        precision: of the images called this class, the share that is; 0 where the class has images and none was
+            called it, ``None`` where it has no images and none was called it.
+        recall: of the images of this class, the share called it: the sensitivity.
+        specificity: of the images of other classes, the share not called it.
+        f1: harmonic mean of precision and recall.
+        support: number of images of this class.
+        auroc: area under the receiver operating characteristic, one against the rest.
+    """
+
+    label: TumorClass
+    precision: float | None
+    recall: float | None
+    specificity: float | None
+    f1: float | None
+    support: int
+    auroc: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """A model's figures on one split.
+
+    Attributes:
+        split: ``train``, ``validation`` or ``test``.
+        count: number of images.
+        accuracy: share of images called their class.
+        accuracy_low: lower end of its 95% Wilson interval.
+        accuracy_high: upper end of its 95% Wilson interval.
+        macro_precision: mean over the classes that have images, as are the next two.
+        macro_recall: balanced accuracy.
+        macro_f1: mean of the classes' F1.
+        tumor_sensitivity: of the images of any tumour, the share called any tumour; ``None`` without tumours.
+        expected_calibration_error: of the predicted class, 15 equal-width bins (Guo et al. 2017).
+        log_loss: mean negative log-likelihood of the true class, in nats.
+        per_class: in the order of ``CLASSES``.
+        confusion: counts (4, 4); rows are the truth, columns the prediction.
+    """
+
+    split: str
+    count: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    macro_precision: float
+    macro_recall: float
+    macro_f1: float
+    tumor_sensitivity: float | None
+    expected_calibration_error: float
+    log_loss: float
+    per_class: tuple[ClassMetrics, ...]
+    confusion: tuple[tuple[int, ...], ...]
+
+    def __post_init__(self) -> None:
+        order = tuple(metrics.label for metrics in self.per_class)
+        if order != CLASSES:
+            raise EvaluationError(
+                f"The classes of an evaluation must be in the order {_names(CLASSES)}. Received: {_names(order)}. "
+                "Evaluate the model again with this project's class order."
+            )
+        if [len(row) for row in self.confusion] != [len(CLASSES)] * len(CLASSES):
+            raise EvaluationError(
+                f"A confusion matrix must be {len(CLASSES)} x {len(CLASSES)}. Received: {self.confusion!r}. "
+                "Evaluate the model again."
+            )
+
+    def of(self, label: TumorClass) -> ClassMetrics:
+        """The figures of one class."""
+        return self.per_class[label.position]
+
+
+def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating], split: str) -> Evaluation:
+    """Every figure of a model on one split.
+
+    Args:
+        labels: (N,) integer positions in ``CLASSES``.
+        probabilities: (N, 4) rows that sum to 1, columns in the order of ``CLASSES``.
+        split: ``train``, ``validation`` or ``test``.
+
+    Raises:
+        EvaluationError: a shape, type or value is not the above.
+    """
+    truth, chances = checked(labels, probabilities)
+    confusion = confusion_matrix(truth, chances.argmax(axis=1), labels=range(len(CLASSES)))  # (4, 4)
+    per_class = tuple(_judge_class(label, confusion, truth, chances) for label in CLASSES)
+    hits = int(np.trace(confusion))
+    low, high = wilson_interval(hits, len(truth))
+    return Evaluation(
+        split=str(split),  # a StrEnum is welcome; a plain string is kept
+        count=len(truth),
+        accuracy=hits / len(truth),
+        accuracy_low=low,
+        accuracy_high=high,
+        macro_precision=_macro(per_class, "precision"),
+        macro_recall=_macro(per_class, "recall"),
+        macro_f1=_macro(per_class, "f1"),
+        tumor_sensitivity=_tumor_sensitivity(confusion),
+        expected_calibration_error=expected_calibration_error(calibration_bins(truth, chances)),
+        log_loss=float(log_loss(truth, chances, labels=range(len(CLASSES)))),
+        per_class=per_class,
+        confusion=tuple(tuple(row) for row in confusion.tolist()),
+    )
+
+
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """95% confidence interval of a share: stays within [0, 1] and is honest near its ends.
+
+    Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927.
+
+    Raises:
+        EvaluationError: ``hits`` is not between 0 and ``count``, or ``count`` is 0.
+    """
+    if not 0 <= hits <= count or count == 0:
+        raise EvaluationError(
+            f"A share needs 0 <= hits <= count and count above 0. Received: {hits} of {count}. Count again."
+        )
+    z = NormalDist().inv_cdf((1 + _LEVEL) / 2)
+    share, spread = hits / count, z * z / count
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
+    # The formula holds the share; rounding at 0 and 1 must not push it out.
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+
+
+def checked(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Labels (N,) and probabilities (N, 4), refused unless sound; rows come back summing to 1 exactly.
+
+    Raises:
+        EvaluationError: a shape, type or value is wrong; the message says which.
+    """
+    truth, chances = np.asarray(labels), np.asarray(probabilities)
+    if truth.ndim != 1 or truth.size == 0 or not np.issubdtype(truth.dtype, np.integer):
+        raise EvaluationError(
+            "labels must be a whole-number array of shape (N,) with N of 1 or more. "
+            f"Received: {truth.dtype} of shape {truth.shape}. Pass each image's position in CLASSES."
+        )
+    if chances.shape != (len(truth), len(CLASSES)) or not np.issubdtype(chances.dtype, np.floating):
+        raise EvaluationError(
+            f"probabilities must be a floating-point array of shape ({len(truth)}, {len(CLASSES)}), one row per label. "
+            f"Received: {chances.dtype} of shape {chances.shape}. Pass the model's probability output."
+        )
+    if not np.isin(truth, range(len(CLASSES))).all():
+        raise EvaluationError(
+            f"labels must be 0 to {len(CLASSES) - 1}, positions in {_names(CLASSES)}. "
+            f"Received: {sorted(set(truth.tolist()) - set(range(len(CLASSES))))}. Map names with labels.parse_class."
+        )
+    chances = chances.astype(np.float64)
+    _check_rows(chances)
+    return truth.astype(np.int64), chances / chances.sum(axis=1, keepdims=True)
+
+
+def _check_rows(chances: NDArray[np.float64]) -> None:
+    finite = np.isfinite(chances).all(axis=1)  # (N,)
+    if not finite.all():
+        raise EvaluationError(
+            "probabilities must be finite numbers. "
+            f"Received: {chances[~finite][0].tolist()} in row {np.argmin(finite)}, {(~finite).sum()} such rows. "
+            "The model's weights are broken: do not use it."
+        )
+    sound = (chances >= 0).all(axis=1) & (np.abs(chances.sum(axis=1) - 1) <= _SUM_TOLERANCE)  # (N,)
+    if not sound.all():
+        raise EvaluationError(
+            f"each row of probabilities must be 0 or more and sum to 1 within {_SUM_TOLERANCE}. "
+            f"Received: {chances[~sound][0].tolist()} in row {np.argmin(sound)}, {(~sound).sum()} such rows. "
+            "Pass probabilities, not logits."
+        )
+
+
+def _judge_class(
+    label: TumorClass, confusion: NDArray[np.int64], truth: NDArray[np.int64], chances: NDArray[np.float64]
+) -> ClassMetrics:
+    position = label.position
+    support, called = int(confusion[position].sum()), int(confusion[:, position].sum())
+    hits, others = int(confusion[position, position]), len(truth) - support
+    precision = _share(hits, called)
+    return ClassMetrics(
+        label=label,
+        precision=0.0 if precision is None and support else precision,
+        recall=_share(hits, support),
+        specificity=_share(others - (called - hits), others),
+        f1=_share(2 * hits, support + called) if support else None,
+        support=support,
+        auroc=float(roc_auc_score(truth == position, chances[:, position])) if support and others else None,
+    )
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None
+
+
+def _macro(per_class: Sequence[ClassMetrics], figure: str) -> float:
+    return fmean(getattr(metrics, figure) for metrics in per_class if metrics.support)
+
+
+def _tumor_sensitivity(confusion: NDArray[np.int64]) -> float | None:
+    tumors = [label.position for label in TUMORS]
+    return _share(int(confusion[np.ix_(tumors, tumors)].sum()), int(confusion[tumors].sum()))
+
+
+def _names(labels: Sequence[TumorClass]) -> str:
+    return ", ".join(label.value for label in labels)

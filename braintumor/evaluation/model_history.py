@@ -1,0 +1,142 @@
+"""Everything on record of one model: what made it, what was measured, what the gate said, and what was done with it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, text
+
+from braintumor.db.database import transaction
+from braintumor.evaluation.gate.gate import Verdict
+from braintumor.registry import promotions
+from braintumor.registry.model_versions import ModelVersion
+from braintumor.registry.promotions import LedgerEntry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """The run that made it."""
+
+    run_key: str
+    code_version: str
+    device: str
+    seconds: float
+    finished_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFigures:
+    """One evaluation, in short."""
+
+    snapshot_id: str
+    split: str
+    count_image: int
+    accuracy: float
+    accuracy_low: float
+    accuracy_high: float
+    macro_recall: float
+    macro_f1: float
+    expected_calibration_error: float
+    count_look: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """One time that it was judged on a test split."""
+
+    snapshot_id: str
+    look_key: str
+    looked_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class JudgedBy:
+    """One verdict of the gate on it; ``champion`` is whom it was compared with, ``None`` for nobody."""
+
+    run_key: str
+    champion: str | None
+    judged_at: datetime
+    verdict: Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelHistory:
+    """All of it, each list oldest first."""
+
+    model: ModelVersion
+    training: Training
+    evaluations: list[EvaluationFigures]
+    looks_at_test: list[Look]
+    verdicts: list[JudgedBy]
+    ledger: list[LedgerEntry]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self) | {"model": asdict(self.model) | {"standing": self.model.standing}}
+
+
+def history_of(engine: Engine, model: ModelVersion) -> ModelHistory:
+    """Gather it from Postgres; a model that was never evaluated or judged has empty lists."""
+    acts = promotions.entries(engine, model)
+    with transaction(engine) as connection:
+        return ModelHistory(
+            model=model,
+            training=_training(connection, model),
+            evaluations=_evaluations(connection, model),
+            looks_at_test=_looks(connection, model),
+            verdicts=_verdicts(connection, model),
+            ledger=acts,
+        )
+
+
+def _training(connection: Connection, model: ModelVersion) -> Training:
+    row = connection.execute(
+        text("""
+        select run_key, code_version, device, seconds, finished_at
+        from training_run join model_version using (training_run_id)
+        where model_version_id = :id"""),
+        {"id": model.model_version_id},
+    ).one()
+    return Training(**row._mapping)
+
+
+def _evaluations(connection: Connection, model: ModelVersion) -> list[EvaluationFigures]:
+    rows = connection.execute(
+        text("""
+        select
+            snapshot_id, split::text, count_image, accuracy, accuracy_low, accuracy_high, macro_recall, macro_f1,
+            expected_calibration_error, count_look
+        from model_leaderboard where model_name = :name order by evaluated_at, split"""),
+        {"name": model.model_name},
+    )
+    return [EvaluationFigures(**row._mapping) for row in rows]
+
+
+def _looks(connection: Connection, model: ModelVersion) -> list[Look]:
+    rows = connection.execute(
+        text("""
+        select snapshot_id, look_key, looked_at
+        from evaluation_look join evaluation using (evaluation_id)
+        where model_version_id = :id and split = 'test' order by looked_at"""),
+        {"id": model.model_version_id},
+    )
+    return [Look(**row._mapping) for row in rows]
+
+
+def _verdicts(connection: Connection, model: ModelVersion) -> list[JudgedBy]:
+    rows = connection.execute(
+        text("""
+        select run_key, judged.model_name as champion, judged_at, rules
+        from gate_verdict
+        left join model_version as judged on judged.model_version_id = champion_model_version_id
+        where gate_verdict.model_version_id = :id order by gate_verdict_id"""),
+        {"id": model.model_version_id},
+    )
+    return [
+        JudgedBy(
+            run_key=row.run_key, champion=row.champion, judged_at=row.judged_at, verdict=Verdict.from_dict(row.rules)
+        )
+        for row in rows
+    ]

@@ -1,0 +1,116 @@
+"""The first page of the reports: every model, every retrain run, what was done with the models, and every snapshot."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment
+from sqlalchemy import Connection, Engine, Row, text
+
+from braintumor.db.database import transaction
+from braintumor.evaluation.report.formatting import figure, recipe
+from braintumor.registry.model_versions import list_models
+from braintumor.reports.jinja import page_environment
+from braintumor.reports.paths import FLIP_PREVIEW, MORNING_SHEET, RUN_COMPARISON, run_path, snapshot_path
+
+_NEWEST = 52
+"""Rows of a table: a year of weeks."""
+
+
+def overview_page(engine: Engine) -> str:
+    """The page. Its links are relative to it: ``model/<name>/report.html``, ``runs/<run>/...``, ``snapshots/...``."""
+    models = list_models(engine)
+    with transaction(engine) as connection:
+        test = {row.model_name: row for row in _figures(connection)}
+        runs, acts, snapshots = _runs(connection), _acts(connection), _snapshots(connection)
+        nights = _nights(connection)
+    return (
+        _environment()
+        .get_template("overview.html")
+        .render(
+            champion=next((model for model in models if model.is_champion), None),
+            models=models[:_NEWEST],
+            count_model=len(models),
+            test=test,
+            runs=[(row, run_path(row.run_key, RUN_COMPARISON), run_path(row.run_key, FLIP_PREVIEW)) for row in runs],
+            nights=[(row, run_path(row.run_key, MORNING_SHEET)) for row in nights],
+            acts=acts,
+            snapshots=snapshots,
+        )
+    )
+
+
+def _figures(connection: Connection) -> Sequence[Row[Any]]:
+    """One row per model: its figures on the test split of the snapshot that it was trained on."""
+    return connection.execute(
+        text("""
+        select model_version.model_name, evaluation.accuracy, evaluation.macro_recall, evaluation.count_image
+        from evaluation
+        join model_version using (model_version_id)
+        join training_run using (training_run_id, snapshot_id)
+        where evaluation.split = 'test'""")
+    ).all()
+
+
+def _runs(connection: Connection) -> Sequence[Row[Any]]:
+    """One row per verdict, newest first, with who answered the question whether to promote."""
+    return connection.execute(
+        text("""
+        with answered as (
+            select gate_verdict_id, string_agg(person || ': ' || answer, ', ' order by answered_at) as answers
+            from approval_answer
+            group by gate_verdict_id
+        )
+        select run_key, model_name, is_passed, summary, judged_at, coalesce(answers, '') as answers
+        from gate_verdict
+        join model_version using (model_version_id)
+        left join answered using (gate_verdict_id)
+        order by gate_verdict_id desc
+        limit :newest"""),
+        {"newest": _NEWEST},
+    ).all()
+
+
+def _nights(connection: Connection) -> Sequence[Row[Any]]:
+    return connection.execute(
+        text("""
+        select scoring_run_id, run_key, level::text as level, count_arrived, judged_at
+        from scoring_run_summary
+        join scoring_run using (scoring_run_id)
+        order by scoring_run_id desc
+        limit :newest"""),
+        {"newest": _NEWEST},
+    ).all()
+
+
+def _acts(connection: Connection) -> Sequence[Row[Any]]:
+    return connection.execute(
+        text("""
+        select acted_at, action, model_name, is_override, actor, reason
+        from model_ledger
+        order by acted_at desc
+        limit :newest"""),
+        {"newest": _NEWEST},
+    ).all()
+
+
+def _snapshots(connection: Connection) -> Sequence[Row[Any]]:
+    return connection.execute(
+        text("""
+        select snapshot_id, source_uri, count_image, created_at
+        from snapshot
+        order by created_at desc
+        limit :newest"""),
+        {"newest": _NEWEST},
+    ).all()
+
+
+@cache
+def _environment() -> Environment:
+    environment = page_environment(Path(__file__).with_name("templates"))
+    environment.filters |= {"figure": figure, "time": "{:%Y-%m-%d %H:%M}".format}
+    environment.globals |= {"recipe": recipe, "snapshot_path": snapshot_path}
+    return environment

@@ -1,0 +1,148 @@
+"""A model card in Markdown, written from facts: what a model is for, what made it, how well it does, and its limits.
+
+Source of the form: Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
+
+>>> Path("model_card.md").write_text(model_card(report), encoding="utf-8")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
+from braintumor.evaluation.metrics.occlusion import occlusion_table
+from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES, not_given, slices_table
+from braintumor.evaluation.report.formatting import duration, figure, interval, size
+from braintumor.evaluation.report.model_report import SPLITS, ModelReport
+from braintumor.evaluation.report.tables import ReportTable
+from braintumor.imaging.decoding.formats import all_formats
+from braintumor.labels import CLASSES
+from braintumor.markdown import escaped, table
+
+_INTENDED_USE = f"""For review, not for diagnosis.
+
+It sorts single slices of brain MRI ({all_formats("or")}) into glioma, meningioma, normal and pituitary,
+so that a radiologist can review them in a better order, each with its probabilities and the place that spoke most for
+the answer.
+It is not for decisions without a radiologist, for other organs or modalities, nor for anything that it was not trained
+to tell apart: it calls every image one of the four."""
+
+
+def model_card(report: ModelReport) -> str:
+    """The whole card."""
+    sections = {
+        "Intended use": _INTENDED_USE,
+        "Data": _data(report),
+        "Training": _facts(_training(report)),
+        "Figures": _figures(report),
+        "Calibration": f"Of confidence: {report.calibration}.",
+        "Gate": _gate(report),
+        **dict(_tables(report)),
+        "Limits": "\n".join(f"- {limit}" for limit in _limits(report)),
+        "Versions": _facts({name: escaped(value) for name, value in report.library_versions.items()}),
+        "Files": _files(report),
+    }
+    head = f"# {escaped(report.name)}\n\n{escaped(report.provenance)}\n"
+    return "\n".join([head, *(f"## {title}\n\n{text.rstrip()}\n" for title, text in sections.items())])
+
+
+def _data(report: ModelReport) -> str:
+    rows = [
+        [split, f"{report.images_per_split[split]:,}"]
+        + [f"{report.images_per_class.get(split, {}).get(label, 0):,}" for label in CLASSES]
+        for split in SPLITS
+    ]
+    words = (
+        f"Snapshot `{report.snapshot_id}` of {escaped(report.dataset)}. Identical images are one image and in one "
+        "split. Train fits weights, validation tunes, calibrates and picks the candidate, test passes or refuses it."
+    )
+    return f"{words}\n\n{table(['split', 'images', *CLASSES], rows)}"
+
+
+def _training(report: ModelReport) -> dict[str, str]:
+    return {
+        "Standing": report.standing or "never promoted",
+        "Backbone": escaped(report.backbone),
+        "Recipe": escaped(report.recipe),
+        "Initialisation": escaped(report.initialisation),
+        "Image size": f"{report.image_size} x {report.image_size} pixels",
+        "Epochs": report.epochs,
+        "Training time": f"{duration(report.training_seconds)} on {escaped(report.device)}",
+        "Seed": str(report.seed),
+        "Parameters": f"{report.parameters:,}",
+        "Size on disk": size(report.artefact_bytes),
+        "Scoring speed": escaped(str(report.throughput or "not measured")),
+        "Code": escaped(report.code_version),
+        "Created": escaped(report.created),
+    }
+
+
+def _figures(report: ModelReport) -> str:
+    splits = [_split_row(evaluation) for evaluation in (report.validation, report.test)]
+    classes = [_class_row(metrics) for metrics in report.test.per_class]
+    return "\n".join(
+        [
+            "Intervals are 95% Wilson intervals; macro figures are means over the classes.",
+            "",
+            table(
+                ["split", "images", "accuracy", "macro precision", "macro recall", "macro F1", "tumour sensitivity",
+                 "calibration error", "log loss"],
+                splits,
+            ),
+            "Each class, on test:",
+            "",
+            table(["class", "images", "precision", "recall (sensitivity)", "specificity", "F1", "AUROC"], classes),
+        ]
+    )  # fmt: skip
+
+
+def _split_row(e: Evaluation) -> list[str]:
+    accuracy = interval(e.accuracy, e.accuracy_low, e.accuracy_high)
+    others = (
+        e.macro_precision, e.macro_recall, e.macro_f1, e.tumor_sensitivity, e.expected_calibration_error, e.log_loss,
+    )  # fmt: skip
+    return [e.split, f"{e.count:,}", accuracy, *map(figure, others)]
+
+
+def _class_row(c: ClassMetrics) -> list[str]:
+    return [c.label, f"{c.support:,}", *map(figure, (c.precision, c.recall, c.specificity, c.f1, c.auroc))]
+
+
+def _gate(report: ModelReport) -> str:
+    return report.verdict.to_markdown() if report.verdict else "Not judged."
+
+
+def _tables(report: ModelReport) -> Iterator[tuple[str, str]]:
+    tables: Sequence[ReportTable] = (
+        occlusion_table(report.occlusion, image_size=report.image_size),
+        slices_table(report.slices),
+        *report.tables,
+    )
+    return ((escaped(each.title), each.to_markdown()) for each in tables)
+
+
+def _limits(report: ModelReport) -> Iterator[str]:
+    yield report.patients
+    small = [f"{s.attribute} {s.value} ({s.count})" for s in report.slices if not s.is_assessed]
+    if not report.slices:
+        yield "Slices are not assessed: nothing is known of the images beside their class."
+    elif small:
+        yield f"Not assessed, having fewer than {MINIMUM_IMAGES} test images: {escaped(', '.join(small))}."
+    if missing := not_given(report.slices):
+        yield missing
+    yield "What is not among the groups above is not assessed."
+    yield "Test images come from the same source as training images; other sites and scanners were not tried."
+    yield (
+        "Splits keep near-duplicates together, mirrored and turned ones too, as far as a perceptual hash sees them; "
+        "other slices of one head may still sit on both sides."
+    )
+    yield "An image of anything else gets one of the four answers, too, possibly with high confidence."
+
+
+def _files(report: ModelReport) -> str:
+    rows = [[f"`{name}`", f"`{digest}`"] for name, digest in sorted(report.artefact_sha256s.items())]
+    return table(["file", "sha256"], rows) if rows else "Not recorded."
+
+
+def _facts(facts: dict[str, str]) -> str:
+    return "\n".join(f"- {name}: {value}" for name, value in facts.items()) or "Not recorded."

@@ -1,0 +1,58 @@
+"""What the paper that this project follows reports, beside what ours reach."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from braintumor.evaluation.report.formatting import interval
+from braintumor.evaluation.report.model_report import ModelReport
+from braintumor.evaluation.report.tables import ReportTable
+
+_NONE = "—"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaperResult:
+    """One row of the paper's results.
+
+    Attributes:
+        model: in the paper's words.
+        accuracy: on its test set, with the digits that it prints.
+        recipe: ours with the same settings.
+    """
+
+    model: str
+    accuracy: str
+    recipe: str
+
+
+PAPER_RESULTS = (
+    PaperResult(model="VGG16 without augmentation (dropout 0.5, 10 epochs)", accuracy="0.98", recipe="paper_vgg16"),
+    PaperResult(
+        model="VGG16 with augmentation (dropout 0.5, 12 epochs)", accuracy="0.97", recipe="paper_vgg16_augmented"
+    ),
+    PaperResult(model="ResNet (dropout 0.1, 10 epochs)", accuracy="0.966", recipe="paper_resnet_dropout_01"),
+    PaperResult(model="ResNet (dropout 0.8, 8 epochs)", accuracy="0.88", recipe="paper_resnet_dropout_08_8_epochs"),
+    PaperResult(model="ResNet (dropout 0.8, 15 epochs)", accuracy="0.96", recipe="paper_resnet_dropout_08_15_epochs"),
+)
+
+
+def paper_table(models: Sequence[ModelReport]) -> ReportTable:
+    """The paper's headline accuracies, and ours on test where a model of the same recipe is among ``models``."""
+    return ReportTable(
+        title="Beside the paper",
+        note=(
+            "The figures are not comparable: the paper's are of its own 3,096 images, whose validation set (928) "
+            "contains its test set (464) and of which 468 are byte-identical to another one (217 groups), so its test "
+            "images also served to tune and can be copies of images trained on; ours are of a test split that shares "
+            "no identical image with training or validation."
+        ),
+        columns=("The paper's model", "Its test accuracy", "Our recipe", "Ours on test (95% interval)"),
+        rows=tuple((row.model, row.accuracy, row.recipe, _ours(row.recipe, models)) for row in PAPER_RESULTS),
+    )
+
+
+def _ours(recipe: str, models: Sequence[ModelReport]) -> str:
+    tests = [model.test for model in models if model.recipe_name == recipe]
+    return "; ".join(interval(test.accuracy, test.accuracy_low, test.accuracy_high) for test in tests) or _NONE

@@ -1,0 +1,245 @@
+"""Plots of an evaluation as PNG bytes: drawn on ``Figure`` objects, so that no thread shares pyplot's state.
+
+Colours are Okabe and Ito's ("Color Universal Design", 2008), told apart with any colour vision; one class keeps one
+colour in every plot.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from numpy.typing import NDArray
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from braintumor.errors import EvaluationError
+from braintumor.evaluation.metrics.calibration import calibration_bins, expected_calibration_error
+from braintumor.evaluation.metrics.classification import Evaluation, checked
+from braintumor.evaluation.report.cam_overlay import Sample, overlay
+from braintumor.labels import CLASSES, TumorClass
+
+CLASS_COLORS: dict[TumorClass, str] = {
+    TumorClass.GLIOMA: "#D55E00",
+    TumorClass.MENINGIOMA: "#0072B2",
+    TumorClass.NORMAL: "#009E73",
+    TumorClass.PITUITARY: "#CC79A7",
+}
+_INK, _QUIET, _GRID = "#1c2733", "#5b6875", "#dfe4ea"
+_TRAIN, _VALIDATION = "#56B4E9", "#D55E00"
+_RIGHT, _WRONG = "#00694d", "#b34700"  # darker relatives of the palette, readable as text
+_DASHES = ("-", "--", "-.", ":")
+_DPI = 110
+_SIDE = 6.0  # inches: the four plots of a report stand in a square
+_TITLE, _LABEL, _TICK = 13, 11, 10  # points
+_PAIRS_PER_ROW = 3
+
+
+def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
+    """Accuracy and loss by epoch, training beside validation, the epoch of least validation loss marked.
+
+    Args:
+        history: ``accuracy``, ``val_accuracy``, ``loss``, ``val_loss``: one number per epoch each.
+
+    Raises:
+        EvaluationError: one of the four is missing, empty or of another length.
+    """
+    best = best_epoch(history)
+    figure = _figure(_SIDE, _SIDE)
+    panels = figure.subplots(2, 1, sharex=True)
+    for axes, key, words in zip(panels, ("accuracy", "loss"), ("Accuracy", "Loss"), strict=True):
+        epochs = range(1, len(history[key]) + 1)
+        axes.plot(epochs, history[key], "o-", color=_TRAIN, label="training", markersize=4, linewidth=2)
+        axes.plot(epochs, history[f"val_{key}"], "s-", color=_VALIDATION, label="validation", markersize=4, linewidth=2)
+        axes.axvline(best, color=_QUIET, linestyle=":", linewidth=1.5, label=f"best epoch: {best}", zorder=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        _dress(
+            axes,
+            title=f"{words} by epoch",
+            x="Epoch" if key == "loss" else "",
+            y="Cross-entropy loss" if key == "loss" else words,
+        )
+        axes.legend(fontsize=_TICK, frameon=False, loc="best")
+    return _png(figure)
+
+
+def best_epoch(history: Mapping[str, Sequence[float]]) -> int:
+    """The epoch, counted from 1, with the least validation loss: the one whose weights are kept.
+
+    Raises:
+        EvaluationError: a series is missing, empty or of another length.
+    """
+    needed = ("accuracy", "val_accuracy", "loss", "val_loss")
+    lengths = {key: len(history.get(key, ())) for key in needed}
+    if len(set(lengths.values())) != 1 or not lengths["loss"]:
+        raise EvaluationError(
+            f"A history needs {', '.join(needed)}, one number per epoch each. Received: "
+            f"{', '.join(f'{key} ({length})' for key, length in lengths.items())}. Pass Keras's History.history."
+        )
+    return int(np.argmin(history["val_loss"])) + 1
+
+
+def confusion_plot(evaluation: Evaluation) -> bytes:
+    """The confusion matrix: each cell its count and its share of the row, the diagonal being the sensitivity."""
+    counts = np.array(evaluation.confusion)  # (4, 4)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # (4, 4)
+    names = [label.value for label in CLASSES]
+    figure = _figure(_SIDE, _SIDE)
+    axes = figure.subplots()
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        color = "white" if shares[row, column] > 0.55 else _INK  # noqa: PLR2004  # where the blue turns dark
+        axes.text(column, row - 0.1, f"{count}", ha="center", va="center", color=color, fontsize=15, weight="bold")
+        axes.text(column, row + 0.2, f"{shares[row, column]:.1%}", ha="center", va="center", color=color, fontsize=10)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), [f"{n}\n(n = {s})" for n, s in zip(names, counts.sum(axis=1), strict=True)])
+    title = f"Confusion matrix, {evaluation.split} ({evaluation.count} images)"
+    _dress(axes, title=title, x="Predicted class", y="True class", grid=False)
+    return _png(figure)
+
+
+def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> bytes:
+    """Accuracy against confidence in 15 bins (Guo et al. 2017), above a histogram of confidence.
+
+    Args:
+        labels: (N,) positions in ``CLASSES``.
+        probabilities: (N, 4).
+
+    Raises:
+        EvaluationError: as ``evaluate`` does.
+    """
+    bins = calibration_bins(*checked(labels, probabilities))
+    centres, width = [(b.low + b.high) / 2 for b in bins], bins[0].high - bins[0].low
+    figure = _figure(_SIDE, _SIDE)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    upper.plot([0, 1], [0, 1], color=_QUIET, linestyle="--", linewidth=1.5, label="perfectly calibrated")
+    upper.bar(centres, [b.accuracy for b in bins], width * 0.92, color="#0072B2", alpha=0.35, label="accuracy in bin")
+    points = [b.confidence for b in bins], [b.accuracy for b in bins]
+    upper.plot(*points, "o", color="#0072B2", markersize=6, label="mean confidence in bin")
+    upper.set(xlim=(0, 1), ylim=(0, 1.02))
+    upper.legend(fontsize=_TICK, frameon=False, loc="upper left")
+    error = expected_calibration_error(bins)
+    _dress(upper, title=f"Reliability, expected calibration error {error:.3f}", y="Accuracy")
+    lower.bar(centres, [b.count for b in bins], width * 0.92, color=_QUIET)
+    _dress(lower, x="Confidence (probability of the predicted class)", y="Images")
+    return _png(figure)
+
+
+def roc_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> bytes:
+    """Receiver operating characteristic of each class against the rest; classes without images are named, not drawn.
+
+    Args:
+        labels: (N,) positions in ``CLASSES``.
+        probabilities: (N, 4).
+
+    Raises:
+        EvaluationError: as ``evaluate`` does.
+    """
+    truth, chances = checked(labels, probabilities)
+    figure = _figure(_SIDE, _SIDE)
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color=_GRID, linewidth=1.5)
+    for label, dash in zip(CLASSES, _DASHES, strict=True):
+        positive, score = truth == label.position, chances[:, label.position]
+        style: dict[str, Any] = {"color": CLASS_COLORS[label], "linestyle": dash, "linewidth": 2.2}
+        if positive.all() or not positive.any():
+            axes.plot([], [], **style, label=f"{label}: not defined, one kind of image only")
+            continue
+        false_alarms, hits, _ = roc_curve(positive, score)
+        area = roc_auc_score(positive, score)
+        axes.plot(false_alarms, hits, **style, label=f"{label}: AUROC {area:.3f}")
+    axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
+    axes.legend(fontsize=_TICK, frameon=False, loc="lower right")
+    _dress(axes, title="ROC, one class against the rest", x="1 - specificity", y="Sensitivity")
+    return _png(figure)
+
+
+def accuracy_plot(evaluations: Mapping[str, Sequence[Evaluation]]) -> bytes:
+    """Accuracy and its 95% interval of several models, one line each, one mark per split.
+
+    Args:
+        evaluations: model name -> its evaluations, validation and test in the same order for every model.
+    """
+    figure = _figure(9, 1.3 + 0.62 * len(evaluations))
+    axes = figure.subplots()
+    marks = {"validation": ("s", _VALIDATION, -0.13), "test": ("o", "#0072B2", 0.13)}
+    named: set[str] = set()
+    for row, evaluation in ((row, e) for row, given in enumerate(evaluations.values()) for e in given):
+        mark, color, shift = marks.get(evaluation.split, ("^", _QUIET, 0.0))
+        low, high = evaluation.accuracy - evaluation.accuracy_low, evaluation.accuracy_high - evaluation.accuracy
+        name = None if evaluation.split in named else evaluation.split
+        named.add(evaluation.split)
+        style: dict[str, Any] = {"color": color, "markersize": 7, "capsize": 3, "linewidth": 2}
+        axes.errorbar(evaluation.accuracy, row + shift, xerr=[[low], [high]], fmt=mark, label=name, **style)
+    axes.set_yticks(range(len(evaluations)), [_shorten(name, 40) for name in evaluations])
+    axes.set_ylim(len(evaluations) - 0.5, -0.5)
+    _dress(axes, title="Accuracy with its 95% interval", x="Accuracy")
+    axes.legend(fontsize=_TICK, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return _png(figure)
+
+
+def sample_grid(samples: Sequence[Sample]) -> bytes:
+    """Frames with truth, prediction and confidence, the class activation map overlaid on a copy beside each.
+
+    Raises:
+        EvaluationError: there are no samples.
+    """
+    if not samples:
+        raise EvaluationError("A grid needs samples. Received: none. Leave the grid out where there are none.")
+    columns = min(_PAIRS_PER_ROW, len(samples))
+    rows = -(-len(samples) // columns)
+    figure = _figure(4.1 * columns, 2.75 * rows, pad=0.05)
+    for part in figure.subfigures(rows, columns, squeeze=False, wspace=0.03).flat[: len(samples)]:
+        part.subplots(1, 2, gridspec_kw={"wspace": 0.02})
+    for part, sample in zip(figure.subfigs, samples, strict=False):
+        mark, color = ("\N{CHECK MARK}", _RIGHT) if sample.is_correct else ("\N{BALLOT X}", _WRONG)
+        verdict = f"{mark} predicted {sample.predicted} ({sample.confidence:.0%})"
+        part.suptitle(f"truth: {sample.truth}\n{verdict}", fontsize=_LABEL, color=color, weight="bold")
+        left, right = part.axes
+        _show(left, sample.frame)
+        _show(right, None if sample.activation_map is None else overlay(sample.frame, sample.activation_map))
+        left.set_xlabel(_shorten(sample.name), fontsize=8, color=_QUIET)
+        right.set_xlabel("activation map" if sample.activation_map is not None else "", fontsize=8, color=_QUIET)
+    return _png(figure)
+
+
+def _show(axes: Axes, picture: NDArray[np.uint8] | None) -> None:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    if picture is None:
+        axes.text(0.5, 0.5, "no activation\nmap", ha="center", va="center", color=_QUIET, transform=axes.transAxes)
+        return
+    axes.imshow(picture)
+
+
+def _shorten(name: str, most: int = 26) -> str:
+    short = name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 :]}"
+    return short.replace("$", r"\$")  # a dollar sign would start mathematical text
+
+
+def _dress(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: bool = True) -> None:
+    axes.set_title(title, fontsize=_TITLE, color=_INK, loc="left", weight="bold", pad=10)
+    axes.set_xlabel(x, fontsize=_LABEL, color=_QUIET)
+    axes.set_ylabel(y, fontsize=_LABEL, color=_QUIET)
+    axes.tick_params(labelsize=_TICK, colors=_INK, length=0)
+    axes.spines[:].set_visible(False)
+    if grid:
+        axes.grid(color=_GRID, linewidth=0.8)
+        axes.set_axisbelow(True)
+
+
+def _figure(width: float, height: float, *, pad: float = 0.12) -> Figure:
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=pad, h_pad=pad))  # inches
+    figure.set_facecolor("white")
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()

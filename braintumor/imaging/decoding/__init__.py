@@ -1,0 +1,1 @@
+"""Decoders from file bytes to gray or color frames."""

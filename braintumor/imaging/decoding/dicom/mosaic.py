@@ -1,0 +1,117 @@
+"""DICOM images whose header says that they show several slices side by side, and the cut into these slices.
+
+Siemens writes them with ``MOSAIC`` in ``ImageType``, United Imaging with ``VFRAME``. Both fill a square grid by rows.
+The number of slices is in a private attribute, which anonymizers often remove.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.sequence import Sequence
+
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+
+_MARKS = frozenset({"MOSAIC", "VFRAME"})
+_COUNTS = ((0x0019, 0x0A, "SIEMENS MR HEADER"), (0x0065, 0x50, ""), (0x0065, 0x51, ""))
+"""Group, element and creator of the number of slices; United Imaging's may have any creator.
+
+United Imaging writes the number itself, and a sequence with one item for each slice.
+"""
+_CSA = (0x0029, 0x10, "SIEMENS CSA HEADER")
+_FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
+"""Where a group's private blocks are; a creator is named in the element of the block's number (PS3.5 7.8.1)."""
+_LARGEST_GRID = 64
+"""Slices on a side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Slices that share an image: how many, and how many fit in a row of the square grid."""
+
+    slices: int = 1
+    side: int = 1
+
+    def cut(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+        """Give each slice of an image (H, W) or (H, W, 3), row by row."""
+        rows, columns = image.shape[0] // self.side, image.shape[1] // self.side
+        for place in range(self.slices):
+            row, column = divmod(place, self.side)
+            yield image[row * rows : (row + 1) * rows, column * columns : (column + 1) * columns]
+
+
+def find_grid(dataset: Any) -> Grid | Rejection:
+    """Give the grid that the header states, or reject an image of several slices whose grid is unknown."""
+    if not _MARKS & _words(dataset.get("ImageType")):
+        return Grid()
+    slices = _count(dataset)
+    if slices is None:
+        detail = "ImageType says that the image holds several slices, and no number of slices is stated"
+        return Rejection(reason=RejectionReason.SEVERAL_SLICES, detail=detail)
+    side = math.isqrt(slices - 1) + 1
+    if dataset.Rows % side or dataset.Columns % side:
+        detail = f"{dataset.Columns} x {dataset.Rows} pixels do not divide into the grid of {slices:,} stated slices"
+        return Rejection(reason=RejectionReason.SEVERAL_SLICES, detail=detail)
+    return Grid(slices=slices, side=side)
+
+
+def _words(image_type: Any) -> frozenset[str]:
+    values = [image_type] if isinstance(image_type, str) else image_type or ()
+    return frozenset(str(value).strip().upper() for value in values)
+
+
+def _count(dataset: Any) -> int | None:
+    """Give the number of slices in the image, from the first private attribute that states a usable one."""
+    for group, element, creator in _COUNTS:
+        for value in _private_values(dataset, group, element, creator):
+            slices = _whole_number(value)
+            if slices is not None:
+                return slices
+    return next(filter(None, map(_count_in_csa, _private_values(dataset, *_CSA))), None)
+
+
+def _private_values(dataset: Any, group: int, element: int, creator: str) -> Iterator[Any]:
+    """Give an attribute's value in each private block of the creator, or in the first block if no creator is left."""
+    blocks = {
+        tag.element: str(_value(dataset, tag))
+        for tag in list(dataset.keys())
+        if tag.group == group and _FIRST_BLOCK <= tag.element <= _LAST_BLOCK
+    }
+    for block in [number for number, name in blocks.items() if creator in name] or [_FIRST_BLOCK]:
+        yield _value(dataset, (group, block << 8 | element))
+
+
+def _value(dataset: Any, tag: Any) -> Any:
+    """Give what pydicom makes of an element; ``None`` where it is missing or damaged."""
+    try:
+        return dataset[tag].value
+    except MemoryError:
+        raise
+    except Exception:  # the conversion of damaged bytes raises errors of many classes
+        return None
+
+
+def _count_in_csa(header: Any) -> int | None:
+    """Give ``NumberOfImagesInMosaic`` of Siemens' own header, or ``None`` where it is damaged or has none."""
+    from nibabel.nicom import csareader
+
+    try:
+        return _whole_number(csareader.get_n_mosaic(csareader.read(header)))
+    except MemoryError:
+        raise
+    except Exception:  # nibabel raises errors of many classes on damaged headers
+        return None
+
+
+def _whole_number(value: Any) -> int | None:
+    """Give a number of slices from a number, a text, a sequence of slices, or the bytes of an unknown VR."""
+    try:
+        number = len(value) if isinstance(value, Sequence) else int(value)
+    except (TypeError, ValueError):
+        number = int.from_bytes(value, "little") if isinstance(value, bytes) else 0
+    return number if 1 <= number <= _LARGEST_GRID**2 else None

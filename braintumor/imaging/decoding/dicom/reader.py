@@ -1,0 +1,234 @@
+"""MR DICOM through pydicom, single and multi-frame. Importing this module imports pydicom."""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Callable, Iterator
+from itertools import count, islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import uid
+from pydicom.dataelem import RawDataElement
+from pydicom.encaps import generate_frames
+from pydicom.filereader import read_partial
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.pixels.processing import convert_color_space
+
+from braintumor.imaging.decoding.decode import Decoded, DicomIdentity, Frame, Limits, check_size
+from braintumor.imaging.decoding.dicom.attributes import dicom_attributes
+from braintumor.imaging.decoding.dicom.frame_count import settle_frame_count
+from braintumor.imaging.decoding.dicom.lookup_tables import look_up_palette
+from braintumor.imaging.decoding.dicom.mosaic import Grid, find_grid
+from braintumor.imaging.decoding.dicom.pixel_attributes import set_pixel_attributes
+from braintumor.imaging.decoding.dicom.stored_values import decode_jpeg, is_ybr, keep_stored_bits
+from braintumor.imaging.decoding.dicom.transfer_syntax import check_encoding, check_inflated, count_frames, syntax_of
+from braintumor.imaging.decoding.dicom.values import code_of, codes_of, value_of
+from braintumor.imaging.decoding.dicom.windowing import colour_to_uint8, grey_to_uint8, is_grey, unstated_range
+from braintumor.imaging.decoding.frame_selection import choose
+from braintumor.imaging.decoding.pixel_aspect import Spacing, dicom_spacing, square_size, with_square_pixels
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.sniff import without_empty_preamble
+
+_NAMED_MODALITIES = frozenset(
+    {"CR", "CT", "DX", "ECG", "ES", "KO", "MG", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN"}
+    | {"RTSTRUCT", "SC", "SEG", "SM", "SR", "US", "XA"}
+)
+"""Modalities (PS3.3 C.7.3.1.1.1) that a rejection names; whatever else stands in the tag is not repeated."""
+_UNDEFINED_LENGTH = 0xFFFFFFFF
+_EMPTY_OFFSET_TABLE_BYTES = 8
+_ENDS_OF_SEQUENCE = (b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\xdd\0\0\0\0")
+"""The delimitation item of a sequence without stated length, in little and in big endian (PS3.5 7.5)."""
+_ALLOCATED_BITS = (8, 16, 32)
+_MOST_ELEMENTS = 20_000
+"""At the top of an object; scanners write some hundreds. Each costs 260 bytes and 5 us, and 8 bytes of a file make one:
+64 MiB of nothing else would be 2 GB and a minute."""
+
+
+def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
+    """The frames of an MR object; everything that can be refused by its header is refused before decoding.
+
+    Of an object with several, each is shown by its own rescale and window where its functional groups state them.
+    """
+    data = without_empty_preamble(data)
+    try:
+        refused = check_inflated(data, limits)
+        if refused is not None:
+            return refused
+        dataset = read_partial(io.BytesIO(data), stop_when=_element_counter(), force=True)
+    except (EOFError, OSError, struct.error):  # the reader wanted more bytes than there are
+        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends inside an element of its header")
+    refused = _refused(dataset, data, limits)
+    grid = refused or find_grid(dataset)
+    if isinstance(grid, Rejection):
+        return grid
+    spacings = [dicom_spacing(dataset, index) for index in range(count_frames(dataset))]
+    refused = _check_shown_size(dataset, grid, spacings, limits) or check_encoding(dataset)
+    frames = refused or choose(_frames(dataset, grid, spacings), limits)
+    if isinstance(frames, Rejection):
+        return frames
+    identity = DicomIdentity(
+        study_instance_uid=_text(dataset, "StudyInstanceUID"),
+        series_instance_uid=_text(dataset, "SeriesInstanceUID"),
+        sop_instance_uid=_text(dataset, "SOPInstanceUID"),
+        patient_id=_text(dataset, "PatientID"),
+    )
+    found, attributes = count_frames(dataset) * grid.slices, dicom_attributes(dataset)
+    return Decoded(format="dicom", frames=frames, count_found=found, dicom=identity, attributes=attributes)
+
+
+def _element_counter() -> Callable[[Any, str | None, int], bool]:
+    """For pydicom's ``stop_when``: lets so many elements pass, then raises."""
+    passed = count(1)
+
+    def stop(_tag: Any, _vr: str | None, _length: int) -> bool:
+        if next(passed) > _MOST_ELEMENTS:
+            raise ValueError(f"more than {_MOST_ELEMENTS} elements")
+        return False
+
+    return stop
+
+
+def _text(dataset: Any, keyword: str) -> str:
+    return str(value_of(dataset, keyword) or "")
+
+
+def _refused(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
+    """What the header alone forbids."""
+    return (
+        _check_modality(dataset, data)
+        or _check_presence(dataset, data)
+        or set_pixel_attributes(dataset)
+        or _check_frame(dataset)
+        or settle_frame_count(dataset)
+        or check_size(int(dataset.Columns), int(dataset.Rows), limits, frames=count_frames(dataset))
+    )
+
+
+def _check_modality(dataset: Any, data: bytes) -> Rejection | None:
+    modality = "\\".join(codes_of(dataset, "Modality"))
+    if modality == "MR":
+        return None
+    if not modality and _is_cut(dataset, data):
+        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its data set does")
+    if not modality:
+        return Rejection(reason=RejectionReason.NOT_MR, detail="the object has no Modality")
+    named = modality if modality in _NAMED_MODALITIES else "not MR"
+    return Rejection(reason=RejectionReason.NOT_MR, detail=f"Modality is {named}")
+
+
+def _check_presence(dataset: Any, data: bytes) -> Rejection | None:
+    if _is_empty(dataset.get_item("PixelData")):
+        return Rejection(reason=RejectionReason.NO_PIXELS, detail="PixelData has no value")
+    if "PixelData" in dataset:
+        missing = [name for name in ("Rows", "Columns", "BitsAllocated") if not dataset.get(name)]
+        detail = f"pixel data without {', '.join(missing)}"
+        return Rejection(reason=RejectionReason.CORRUPT, detail=detail) if missing else None
+    if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
+        return Rejection(reason=RejectionReason.NO_PIXELS, detail="the pixels are floating-point numbers")
+    if _is_cut(dataset, data):
+        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its pixel data does")
+    return Rejection(reason=RejectionReason.NO_PIXELS, detail="no PixelData")
+
+
+def _is_cut(dataset: Any, data: bytes) -> bool:
+    """Whether the file ends where no element does: pydicom reads to the last byte without a word."""
+    if not len(dataset):
+        return True
+    if dataset.file_meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
+        return False  # it was inflated to its end, and positions are those of the inflated bytes
+    last = dataset.get_item(max(dataset.keys()))
+    if isinstance(last, RawDataElement) and last.length != _UNDEFINED_LENGTH:
+        return last.value_tell + last.length != len(data)
+    # pydicom parses a sequence at once where its length is not stated
+    return last.VR == "SQ" and not data.endswith(_ENDS_OF_SEQUENCE)
+
+
+def _is_empty(pixel_data: Any) -> bool:
+    """Whether the element is there and has no value. The stated length decides: a cut file has no value either."""
+    if pixel_data is None:
+        return False
+    length = pixel_data.length if isinstance(pixel_data, RawDataElement) else len(pixel_data.value or b"")
+    return length == 0 or (length == _UNDEFINED_LENGTH and len(pixel_data.value or b"") <= _EMPTY_OFFSET_TABLE_BYTES)
+
+
+def _check_frame(dataset: Any) -> Rejection | None:
+    if code_of(dataset, "BurnedInAnnotation") == "YES":
+        return Rejection(reason=RejectionReason.BURNED_IN_ANNOTATION, detail="BurnedInAnnotation is YES")
+    bits = int(dataset.BitsAllocated)  # may be text in a damaged object, which is not to be quoted
+    if bits not in _ALLOCATED_BITS:
+        detail = f"{bits} bits allocated; 8, 16 and 32 are read"
+        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+    return None
+
+
+def _check_shown_size(dataset: Any, grid: Grid, spacings: list[Spacing], limits: Limits) -> Rejection | None:
+    """Refuse slices by their size in the grid, and by their size once their pixels are squares."""
+    columns, rows, slices = dataset.Columns // grid.side, dataset.Rows // grid.side, len(spacings) * grid.slices
+    sizes = [square_size(columns, rows, spacing) for spacing in spacings]
+    widest, highest = max(width for width, _ in sizes), max(height for _, height in sizes)
+    return check_size(columns, rows, limits, frames=slices) or check_size(widest, highest, limits, frames=slices)
+
+
+def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame]:
+    """One after the other, shown as the object states it, else by percentiles: of all its frames together."""
+    unstated = _unstated_range(dataset) if count_frames(dataset) > 1 else None
+    for index, (stored, photometric) in enumerate(_stored(dataset)):
+        shown = _pixels(dataset, stored, photometric, index, unstated)
+        for place, pixels in enumerate(grid.cut(shown)):
+            yield Frame(index=index * grid.slices + place, pixels=with_square_pixels(pixels, spacings[index]))
+
+
+def _unstated_range(dataset: Any) -> tuple[float, float] | None:
+    """From the lowest to the highest end of its frames' percentiles: a frame of noise is not blown up to a head."""
+    grey = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_grey(stored))
+    found = [ends for index, stored in grey if (ends := unstated_range(stored, dataset, index=index)) is not None]
+    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+
+
+def _pixels(
+    dataset: Any,
+    stored: NDArray[Any],
+    photometric: str,
+    index: int,
+    unstated: tuple[float, float] | None,
+) -> NDArray[np.uint8]:
+    """Displayed: uint8 (H, W), or (H, W, 3) where the object has colour."""
+    if photometric == "PALETTE COLOR":
+        return colour_to_uint8(*look_up_palette(stored, dataset))
+    if not is_grey(stored):
+        bits = int(dataset.BitsStored)
+        shown = convert_color_space(stored, "YBR_FULL", "RGB") if is_ybr(stored, photometric, bits) else stored
+        return colour_to_uint8(shown, bits=bits)
+    is_inverted = photometric == "MONOCHROME1"
+    return grey_to_uint8(stored, dataset, is_inverted=is_inverted, index=index, unstated=unstated)
+
+
+def _stored(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
+    """Yield each frame's stored values (H, W) or (H, W, 3), and their photometric interpretation after decoding."""
+    # more may come than the header says: encapsulated data without offsets has as many as it has fragments
+    for decoded, photometric in islice(_decoded(dataset), count_frames(dataset)):
+        yield keep_stored_bits(decoded, dataset), photometric
+
+
+def _decoded(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
+    """Yield each frame as its decoder returns it, with all its bits."""
+    syntax = syntax_of(dataset)
+    if syntax in uid.JPEGTransferSyntaxes:
+        frames = generate_frames(dataset.PixelData, number_of_frames=count_frames(dataset))
+        for decoded in decode_jpeg(frames, is_color=dataset.SamplesPerPixel > 1):
+            yield decoded, dataset.PhotometricInterpretation
+        return
+    # pydicom's own RLE decoder, in Python, is 15 times slower and expands a bomb before it looks at the size
+    plugin = "pylibjpeg" if syntax == uid.RLELossless else ""
+    options: dict[str, Any] = {"raw": True, "correct_unused_bits": False, "decoding_plugin": plugin}
+    try:
+        for decoded, properties in get_decoder(str(syntax)).iter_array(dataset, **options):
+            yield decoded, str(properties["photometric_interpretation"])
+    except BaseException as exc:
+        if type(exc).__name__ != "PanicException":
+            raise
+        # pylibjpeg-rle is Rust, whose panic on bad bytes is no Exception: it would end the worker
+        raise ValueError("the RLE decoder gave up") from exc

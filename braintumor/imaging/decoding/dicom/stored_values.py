@@ -1,0 +1,87 @@
+"""Bring a DICOM object's decoded samples to the values that its header describes: bits, sign, padding and color."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braintumor.imaging.decoding.dicom.values import integer_of
+
+_MIDDLE = 0.5
+"""Value of chroma where there is no color, as a share of white."""
+_NEAR = 0.03
+"""Samples within this share of white count as equal, because lossy compression moves them."""
+_LEAST_NEUTRAL = 0.2
+"""Share of pixels without color from which they tell the color space. Scans have little color."""
+_LOOKED_AT = 256
+"""Pixels of a side that are enough for that."""
+
+
+def decode_jpeg(frames: Iterator[bytes], *, is_color: bool) -> Iterator[NDArray[Any]]:
+    """Decode frames in JPEG, lossy or lossless, of 2 to 16 bits. Their color space stays as stored."""
+    from imagecodecs import jpeg8_decode  # imported here because few objects need it
+
+    space = "RGB" if is_color else None  # two equal color spaces keep libjpeg from converting
+    for frame in frames:
+        yield jpeg8_decode(frame, colorspace=space, outcolorspace=space)
+
+
+def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
+    """Return the ``BitsStored`` bits below and including ``HighBit`` (PS3.5 8.1.1), extended by their sign.
+
+    Other bits may hold overlays.
+    """
+    size = values.dtype.itemsize
+    allocated, bits, high = size * 8, int(dataset.BitsStored), int(dataset.HighBit)
+    raw = values.astype(f"{'i' if dataset.PixelRepresentation else 'u'}{size}", copy=False)
+    if bits >= allocated:
+        return raw
+    if high >= bits and _ends_at_bit_0(raw.view(f"u{size}"), bits, high):
+        high = bits - 1
+    return (raw << (allocated - 1 - high)) >> (allocated - bits)
+
+
+def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
+    """Return whether samples (H, W, 3) are YCbCr, judged by the pixels without color.
+
+    Such a pixel has three equal samples in RGB. In YCbCr its chroma is half of white. If few pixels are without color,
+    the header decides.
+    """
+    step = max(max(color.shape) // _LOOKED_AT, 1)
+    samples = color[::step, ::step].astype(np.float32) / (2**bits - 1)
+    first, others = samples[..., :1], samples[..., 1:]
+    is_middle = np.abs(first[..., 0] - _MIDDLE) <= _NEAR  # equal samples of this value fit both
+    as_ybr = float(((np.abs(others - _MIDDLE) <= _NEAR).all(axis=2) & ~is_middle).mean())
+    as_rgb = float(((np.abs(others - first) <= _NEAR).all(axis=2) & ~is_middle).mean())
+    if max(as_ybr, as_rgb) < _LEAST_NEUTRAL:
+        return photometric.startswith("YBR_FULL")
+    return as_ybr > as_rgb
+
+
+def is_padding(stored: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
+    """Return which values are padding (PS3.3 C.7.5.1.1.2).
+
+    If all values of a frame would be padding, the attribute is wrong, and none is.
+    """
+    first = integer_of(dataset, "PixelPaddingValue")
+    if first is None:
+        return np.zeros(stored.shape, np.bool_)
+    last = integer_of(dataset, "PixelPaddingRangeLimit")
+    ends = [_with_sign(end, dataset) for end in (first, first if last is None else last)]
+    found = np.asarray((stored >= min(ends)) & (stored <= max(ends)), np.bool_)
+    return found & ~found.all()
+
+
+def _ends_at_bit_0(values: NDArray[Any], bits: int, high: int) -> bool:
+    """Return whether values use the lowest bits and none above, although the header says that they end at ``high``."""
+    return bool((values >> bits == 0).all() and (values & (2 ** (high + 1 - bits) - 1)).any())
+
+
+def _with_sign(value: int, dataset: Any) -> int:
+    """Return a value as signed or unsigned as the pixels are, because writers mix up the two."""
+    span = 2 ** int(dataset.BitsAllocated)
+    value %= span
+    return value - span if dataset.PixelRepresentation and value >= span // 2 else value

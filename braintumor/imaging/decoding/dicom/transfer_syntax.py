@@ -1,0 +1,151 @@
+"""How a DICOM object's pixels are encoded, and what to refuse before any decoder runs."""
+
+from __future__ import annotations
+
+import io
+import zlib
+from itertools import islice
+from typing import Any
+
+from pydicom import uid
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.filereader import _read_command_set_elements, _read_file_meta_info, read_preamble
+from pydicom.pixels.decoders.base import get_decoder
+
+from braintumor.imaging.decoding.decode import Limits
+from braintumor.imaging.decoding.dicom.codestream import END_OF_CODESTREAM, read_header
+from braintumor.imaging.decoding.dicom.pixel_attributes import conform_to_codestream
+from braintumor.imaging.decoding.dicom.rle import fit_rle
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+
+_COMPONENTS = (1, 3)
+
+
+def check_inflated(data: bytes, limits: Limits) -> Rejection | None:
+    """Refuse a deflated object that is cut, or larger than the limit once inflated: pydicom inflates without bound."""
+    stream = io.BytesIO(data)
+    read_preamble(stream, force=True)
+    if _read_file_meta_info(stream).get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
+        return None
+    _read_command_set_elements(stream)  # none in a file; pydicom would pass over them before it inflates
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = len(inflater.decompress(data[stream.tell() :], limits.max_bytes + 1))
+    if inflated > limits.max_bytes:
+        return Rejection(
+            reason=RejectionReason.TOO_MANY_BYTES, detail=f"inflates to more than {limits.max_bytes:,} bytes"
+        )
+    if not inflater.eof:
+        return Rejection(reason=RejectionReason.TRUNCATED, detail=f"deflated data ends early, at {inflated:,} bytes")
+    return None
+
+
+def syntax_of(dataset: Any) -> uid.UID | None:
+    """The transfer syntax: as the file says, else as it was found to be encoded; ``None`` where nobody can tell."""
+    stated = dataset.file_meta.get("TransferSyntaxUID")
+    if stated:
+        return uid.UID(str(stated))
+    if dataset["PixelData"].is_undefined_length:
+        return None
+    is_implicit, is_little = dataset.original_encoding
+    if not is_little:
+        return uid.ExplicitVRBigEndian
+    return uid.ImplicitVRLittleEndian if is_implicit else uid.ExplicitVRLittleEndian
+
+
+def count_frames(dataset: Any) -> int:
+    """As the header says; 1 where it says nothing, or 0."""
+    return int(dataset.get("NumberOfFrames") or 1)
+
+
+def check_encoding(dataset: Any) -> Rejection | None:
+    """Refuse pixels that no decoder reads, that end early, or that are not of the size that the header says."""
+    syntax = syntax_of(dataset)
+    if syntax is None or not _is_readable(syntax):
+        return _unsupported(syntax)
+    if not syntax.is_encapsulated:
+        return _check_length(len(dataset.PixelData), count_frames(dataset) * _expected_bytes(dataset))
+    # what is checked here must be what is decoded, and pydicom's decoders would find frames by this table, not by these
+    dataset.pop("ExtendedOffsetTable", None)
+    dataset.pop("ExtendedOffsetTableLengths", None)
+    return _check_frames(dataset, syntax)
+
+
+def _check_frames(dataset: Any, syntax: uid.UID) -> Rejection | None:
+    """Check each encapsulated frame, and replace those that have bytes too much."""
+    expected = count_frames(dataset)
+    frames: list[bytes] = []
+    is_changed = False
+    for frame in islice(generate_frames(dataset.PixelData, number_of_frames=expected), expected):
+        if syntax == uid.RLELossless:
+            fitted = fit_rle(frame, dataset)
+        else:
+            fitted = _fit_codestream(frame, dataset, is_first=not frames)
+        if isinstance(fitted, Rejection):
+            return fitted
+        is_changed = is_changed or fitted is not frame
+        frames.append(fitted)
+    if len(frames) < expected:
+        detail = f"{len(frames):,} frames of pixel data, {expected:,} expected"
+        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+    if is_changed:
+        dataset["PixelData"].value = encapsulate(frames)
+    return None
+
+
+def _is_readable(syntax: uid.UID) -> bool:
+    try:
+        return syntax in uid.JPEGTransferSyntaxes or bool(get_decoder(syntax).is_available)
+    except NotImplementedError:
+        return False
+
+
+def _unsupported(syntax: uid.UID | None) -> Rejection:
+    is_known = syntax is not None and syntax.name != str(syntax)  # pydicom's name of an unknown one is itself
+    name = syntax.name if syntax is not None and is_known else "private or unknown"
+    return Rejection(
+        reason=RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX, detail=f"no decoder here for transfer syntax: {name}"
+    )
+
+
+def _expected_bytes(dataset: Any) -> int:
+    """Size of one frame as it is stored uncompressed."""
+    bits = int(dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated)
+    is_subsampled = dataset.PhotometricInterpretation == "YBR_FULL_422"
+    return bits // 8 * 2 // 3 if is_subsampled else bits // 8
+
+
+def _check_length(found: int, expected: int) -> Rejection | None:
+    if found >= expected:
+        return None
+    detail = f"{found:,} bytes of pixel data, {expected:,} expected"
+    return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+
+
+def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Rejection:
+    """Refuse a JPEG, JPEG-LS or JPEG 2000 stream without end, or of another size than the object's.
+
+    Decoders allocate by the size that the stream says. Attributes that contradict the first stream are corrected. The
+    boxes of a JP2 file are cut off, because they state a size of their own.
+    """
+    header, end = read_header(frame), frame.rfind(END_OF_CODESTREAM)
+    if header is None and end >= 0:
+        detail = "the compressed pixel data has no frame header that its transfer syntax allows"
+        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+    if header is None or end < header.end:
+        detail = f"the compressed pixel data has no end marker in {len(frame):,} bytes"
+        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+    if header.columns * header.rows > Limits().max_pixels:
+        detail = "the compressed pixel data claims more pixels than any limit"
+        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+    if (header.columns, header.rows) != (dataset.Columns, dataset.Rows):
+        detail = (
+            f"the compressed pixel data is {header.columns} x {header.rows}, "
+            f"the header says {dataset.Columns} x {dataset.Rows}"
+        )
+        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+    if header.components not in _COMPONENTS:
+        detail = f"the compressed pixel data has {header.components} samples per pixel; 1 and 3 are read"
+        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+    if is_first:
+        conform_to_codestream(dataset, header)
+    return frame[header.start :] if header.start else frame

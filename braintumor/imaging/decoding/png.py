@@ -1,0 +1,47 @@
+"""Walk the chunks of a PNG file, so that Pillow reads only those that the picture needs."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+
+from braintumor.imaging.decoding.rejection import RejectionReason
+
+_SIGNATURE_BYTES = 8
+_CHUNK_HEADER = struct.Struct(">I4s")  # length of the data, type
+_USED = {b"tRNS", b"eXIf", b"acTL", b"fcTL"}
+"""Ancillary chunks that are passed on: transparency, the orientation, and what marks an animation."""
+_ORIENTATION_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type ")
+"""Text chunks in which programs store the orientation. Their names begin so."""
+_LONGEST_TEXT = 64 * 1024
+
+
+def read_chunks(data: bytes) -> tuple[bytes, RejectionReason | None]:
+    """Copy the chunks up to IEND that the picture needs, and say what is wrong with these (W3C PNG 5.3).
+
+    Texts and color profiles are left out because Pillow refuses the whole file for a large or damaged one. An
+    ancillary chunk with a wrong checksum is left out as well, as libpng does.
+    """
+    parts, at, kind = [data[:_SIGNATURE_BYTES]], _SIGNATURE_BYTES, b""
+    damage = None
+    while kind != b"IEND":
+        if at + _CHUNK_HEADER.size > len(data):
+            return b"".join([*parts, data[at:]]), damage or RejectionReason.TRUNCATED
+        length, kind = _CHUNK_HEADER.unpack_from(data, at)
+        start, end = at + _CHUNK_HEADER.size, at + _CHUNK_HEADER.size + length
+        if end + 4 > len(data):
+            return b"".join([*parts, data[at:]]), damage or RejectionReason.TRUNCATED
+        is_critical = kind[:1].isupper()
+        if is_critical or _is_used(kind, data[start : start + 32], length):
+            is_whole = zlib.crc32(memoryview(data)[at + 4 : end]) == int.from_bytes(data[end : end + 4], "big")
+            if is_critical and not is_whole:
+                damage = damage or RejectionReason.CORRUPT
+            if is_critical or is_whole:
+                parts.append(data[at : end + 4])
+        at = end + 4
+    return b"".join(parts), damage
+
+
+def _is_used(kind: bytes, beginning: bytes, length: int) -> bool:
+    is_text = kind in {b"tEXt", b"zTXt", b"iTXt"} and length <= _LONGEST_TEXT
+    return kind in _USED or (is_text and beginning.startswith(_ORIENTATION_TEXTS))

@@ -1,0 +1,213 @@
+"""JPEG and PNG through Pillow, and any of its images -> uint8."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from braintumor.imaging.decoding.decode import Decoded, Frame, Limits, check_size
+from braintumor.imaging.decoding.dicom.windowing import (
+    deep_to_uint8,
+    displayed_range,
+    is_grey,
+    range_to_uint8,
+    without_equal_channels,
+)
+from braintumor.imaging.decoding.jpeg import find_damage, read_structure, refuse_kind, refuse_scans
+from braintumor.imaging.decoding.png import read_chunks
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+
+_DEEP_MODES = {"I", "I;16", "I;16B", "I;16L"}
+_END_OF_JPEG = b"\xff\xd9"
+_GRAY_ALPHA = "LA;16B"
+_OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+"""Pillow keeps the first or second byte of 16 bits by the order that a raw mode's last letter names."""
+_WITH_ALPHA = (2, 4)
+"""Numbers of samples of which the last one is alpha."""
+
+
+def decode_raster(data: bytes, found: Literal["jpeg", "png"], limits: Limits) -> Decoded | Rejection:
+    """One frame, grey or RGB, turned as EXIF says; the header's size is checked before any pixel is decoded.
+
+    Only the first picture of a multi-picture JPEG is read: the others are its thumbnails. An animated PNG is refused.
+    """
+    return _decode_jpeg(data, limits) if found == "jpeg" else _decode_png(data, limits)
+
+
+def _decode_jpeg(data: bytes, limits: Limits) -> Decoded | Rejection:
+    structure = read_structure(data)
+    refused = refuse_kind(structure)
+    if refused is not None:
+        return refused
+    reason = None if structure.is_ended else RejectionReason.TRUNCATED
+    image = _open(data, "jpeg", limits, None if _END_OF_JPEG in data else reason)
+    if isinstance(image, Rejection):
+        return image
+    with image:
+        refused = check_size(*image.size, limits) or refuse_scans(structure, image.width * image.height)
+        if refused is None and reason is not None:
+            refused = _undecoded(image, "jpeg", reason)
+        return refused or find_damage(structure) or _decode(image, "jpeg")
+
+
+def _decode_png(data: bytes, limits: Limits) -> Decoded | Rejection:
+    kept, reason = read_chunks(data)
+    image = _open(kept, "png", limits, reason)
+    if isinstance(image, Rejection):
+        return image
+    with image:
+        refused = check_size(*image.size, limits)
+        if refused is not None:
+            return refused
+        if getattr(image, "n_frames", 1) > 1:
+            return Rejection(reason=RejectionReason.MULTI_FRAME, detail="an animated png; pictures are scored")
+        if reason is not None:
+            return _undecoded(image, "png", reason)
+        if is_deep_color(image):
+            return _decode_deep_color(lambda: Image.open(io.BytesIO(kept), formats=["PNG"]))
+        return _decode(image, "png")
+
+
+def _open(
+    data: bytes, found: Literal["jpeg", "png"], limits: Limits, damage: RejectionReason | None
+) -> Image.Image | Rejection:
+    try:
+        return Image.open(io.BytesIO(data), formats=[found.upper()])
+    except Image.DecompressionBombError:
+        return Rejection(
+            reason=RejectionReason.TOO_MANY_PIXELS, detail=f"the limit is {limits.max_pixels:,} pixels in all"
+        )
+    except (OSError, SyntaxError):  # Pillow's own errors: UnidentifiedImageError is an OSError
+        reason = damage or RejectionReason.CORRUPT
+        return Rejection(reason=reason, detail=f"the {found} header does not decode")
+
+
+def _decode(image: Image.Image, found: Literal["jpeg", "png"]) -> Decoded | Rejection:
+    damage = _damage_on_load(image)
+    if damage is not None:
+        return _undecoded(image, found, damage)
+    ImageOps.exif_transpose(image, in_place=True)
+    return Decoded(format=found, frames=(Frame(index=0, pixels=image_to_uint8(image)),))
+
+
+def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejection:
+    """Read a PNG of 16 bits a sample in color, or in gray with alpha, as bright as a gray one."""
+    with open_image() as image:
+        transparent = image.info.get("transparency")
+        damage = _damage_on_load(image)
+        if damage is not None:
+            return _undecoded(image, "png", damage)
+    values = sixteen_bit_samples(open_image)
+    if isinstance(transparent, tuple):
+        values[(values == np.array(transparent)).all(axis=2)] = 0
+    if values.shape[2] in _WITH_ALPHA:
+        values = without_alpha(values)
+    return Decoded(format="png", frames=(Frame(index=0, pixels=samples_to_uint8(values)),))
+
+
+def _undecoded(image: Image.Image, found: Literal["jpeg", "png"], reason: RejectionReason) -> Rejection:
+    detail = f"{found} of {image.size[0]} x {image.size[1]} pixels does not decode"
+    return Rejection(reason=reason, detail=detail)
+
+
+def _damage_on_load(image: Image.Image) -> RejectionReason | None:
+    try:
+        image.load()
+    except (OSError, SyntaxError) as exc:
+        is_cut = "truncated" in str(exc)
+        return RejectionReason.TRUNCATED if is_cut else RejectionReason.CORRUPT
+    return None
+
+
+def is_deep_color(image: Image.Image) -> bool:
+    """Whether an image that is not yet loaded has 16 bits a sample, of which Pillow would keep only 8."""
+    return image.mode not in _DEEP_MODES and any(";16" in _raw_mode(tile.args) for tile in _tiles(image))
+
+
+def sixteen_bit_samples(open_image: Callable[[], Image.Image]) -> NDArray[np.uint16]:
+    """Read color of 16 bits a sample: (H, W, samples). Pillow reads the high bytes, then the low ones.
+
+    Args:
+        open_image: opens the image again, unloaded. It must be one of ``is_deep_color``.
+    """
+    with open_image() as high, open_image() as low:
+        modes = {_raw_mode(tile.args) for tile in _tiles(high)}
+        if modes == {_GRAY_ALPHA}:  # four bytes a pixel, which Pillow reads as they are
+            return _loaded(high, {_GRAY_ALPHA: "RGBA"}).view(">u2").astype(np.uint16)
+        other = {mode: mode[:-1] + _OTHER_ORDER[mode[-1]] for mode in modes}
+        return _loaded(high, {}) * np.uint16(256) + _loaded(low, other)
+
+
+def _loaded(image: Image.Image, modes: Mapping[str, str]) -> NDArray[np.uint8]:
+    """The image's samples, decoded by other raw modes where ``modes`` names some, and turned as EXIF says."""
+    image_file: Any = image
+    image_file.tile = [tile._replace(args=_with_raw_mode(tile.args, modes)) for tile in _tiles(image)]
+    image.load()
+    ImageOps.exif_transpose(image, in_place=True)
+    return np.asarray(image)
+
+
+def _tiles(image: Image.Image) -> list[Any]:
+    return list(getattr(image, "tile", ()))
+
+
+def _raw_mode(args: Any) -> str:
+    return str(args if isinstance(args, str) else args[0])
+
+
+def _with_raw_mode(args: Any, modes: Mapping[str, str]) -> Any:
+    mode = modes.get(_raw_mode(args), _raw_mode(args))
+    return mode if isinstance(args, str) else (mode, *args[1:])
+
+
+def without_alpha(values: NDArray[Any]) -> NDArray[Any]:
+    """Samples (H, W, n) whose last one is alpha -> (H, W, n - 1). What is transparent becomes black."""
+    samples, alpha = values[..., :-1], values[..., -1:]
+    opaque = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
+    if (alpha == opaque).all():
+        return samples
+    seen = samples * (alpha / opaque)
+    return seen.astype(values.dtype) if values.dtype.kind == "f" else np.rint(seen).astype(values.dtype)
+
+
+def samples_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Samples (H, W), (H, W, 1) or (H, W, 3) of any depth -> uint8, gray where the channels are equal."""
+    shown = values if values.dtype == np.uint8 else deep_to_uint8(values)
+    return gray_or_color(shown)
+
+
+def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Bring uint8 (H, W), (H, W, 1) or (H, W, 3) to (H, W) where it is gray, else to (H, W, 3)."""
+    if is_grey(shown):
+        return shown
+    channels = [np.ascontiguousarray(shown[..., index]) for index in range(shown.shape[2])]
+    return channels[0] if len(channels) == 1 else without_equal_channels(*channels)
+
+
+def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
+    """Pillow's image -> uint8 (H, W) or (H, W, 3).
+
+    Grey stays grey, 16 bits are brought to 8 (``deep_to_uint8``), the rest is RGB; transparency shows as black.
+
+    Of the SARTAJ set's JPEGs 98% are stored as RGB with three equal channels: as grey they cost half as much from here
+    on, and look the same to the model and to ``pixel_sha256``.
+    """
+    if image.mode in _DEEP_MODES:
+        return deep_to_uint8(np.asarray(image))
+    if image.mode == "F":
+        values = np.asarray(image)
+        finite = values[np.isfinite(values)]
+        return range_to_uint8(values, *(displayed_range(finite) if finite.size else (0.0, 0.0)))
+    if "transparency" in image.info or "A" in image.getbands():
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
+    if image.mode in {"L", "1"}:
+        return np.asarray(image.convert("L"))
+    coloured = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+    red, green, blue = map(np.asarray, coloured.split())
+    return without_equal_channels(red, green, blue)

@@ -1,0 +1,214 @@
+"""Decode the pixels of one TIFF page: with Pillow where it reads the kind exactly, else with tifffile.
+
+Pillow reads every usual compression through libtiff, but no 64-bit or 16-bit floats and only 8 of 16 bits in color.
+tifffile reads every kind of number, but without its companion ``imagecodecs`` few compressions.
+"""
+
+from __future__ import annotations
+
+import io
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from tifffile import COMPRESSION
+
+from braintumor.imaging.decoding.decode import Limits
+from braintumor.imaging.decoding.raster import image_to_uint8, is_deep_color, sixteen_bit_samples, without_alpha
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+
+_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
+_UNCOMPRESSED, _DEFLATE, _OLD_DEFLATE = 1, 8, 32946
+_COMMON = {_UNCOMPRESSED, 2, 3, 4, 5, 6, 7, _DEFLATE, _OLD_DEFLATE, 32771, 32773}
+"""Compressions that every build of Pillow decodes. Where it fails on another one, the build may lack it."""
+_PREDICTORS = {1, 2}
+"""Predictors that tifffile decodes by itself: none, and differences of neighbors."""
+_SMALL_KINDS = {np.dtype(np.bool_), np.dtype(np.uint8)}
+_MISTAKEN_SIGN = {np.dtype(np.uint32), np.dtype(np.int8)}
+"""Kinds that Pillow reads as int32 and uint8, bit by bit."""
+_NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32B": "I;32N", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
+_UNASSOCIATED = 2
+_ORIENTATION = 274
+_TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    2: lambda values: values[:, ::-1],
+    3: lambda values: values[::-1, ::-1],
+    4: lambda values: values[::-1],
+    5: lambda values: values.swapaxes(0, 1),
+    6: lambda values: np.rot90(values, -1),
+    7: lambda values: values[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
+"""By the tag Orientation, what brings a page upright."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """A page's samples: (H, W), (H, W, 1) or (H, W, 3). uint8 is shown as it is, everything else by a range.
+
+    ``is_inverted``: low is white.
+    """
+
+    values: NDArray[Any]
+    is_inverted: bool = False
+
+
+class PageReader:
+    """Reads pages of one file. Pillow opens the file once for all of them."""
+
+    def __init__(self, data: bytes, limits: Limits) -> None:
+        self._data, self._limits = data, limits
+        try:
+            self._image: Any = Image.open(io.BytesIO(data), formats=["TIFF"])
+        except (UnidentifiedImageError, KeyError):  # the first page is of a kind or compression unknown to Pillow
+            self._image = None
+
+    def __enter__(self) -> PageReader:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        if self._image is not None:
+            self._image.close()
+
+    def read(self, page: Any) -> Samples | Rejection:
+        """Decode a page that tifffile describes."""
+        is_usual = _is_usual(page)
+        read = self._by_pillow(page) if is_usual else None
+        if read is None and page.photometric in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
+            read = self._by_tifffile(page)
+        if read is None and not is_usual:
+            read = self._by_pillow(page) if page.samplesperpixel == 1 else self._in_two_passes(page)
+        return read or _unsupported(page)
+
+    def _by_pillow(self, page: Any) -> Samples | Rejection | None:
+        if self._image is None or not _is_found(self._image, page):
+            return None
+        self._image.tile = [tile._replace(args=_in_native_order(tile)) for tile in self._image.tile]
+        try:
+            self._image.load()  # turns it as its orientation says
+        except OSError:
+            if page.compression in _COMMON:
+                raise
+            return None
+        if not self._image.mode.startswith(("I", "F")) and page.dtype != np.int8:
+            return Samples(values=image_to_uint8(self._image))
+        values = np.asarray(self._image)
+        if page.dtype in _MISTAKEN_SIGN:
+            values = values.view(page.dtype)
+        return Samples(values=values, is_inverted=page.photometric == _WHITE_IS_ZERO)
+
+    def _by_tifffile(self, page: Any) -> Samples | Rejection | None:
+        if page.dtype is None or page.bitspersample != page.dtype.itemsize * 8:
+            return None
+        if page.compression not in {_UNCOMPRESSED, _DEFLATE, _OLD_DEFLATE} or page.predictor not in _PREDICTORS:
+            return None
+        if not page.databytecounts or not all(page.databytecounts):  # without these sizes only Pillow reads pages
+            return None
+        refused = self._refused_bytes(page)
+        return refused or split_samples(page, page.asarray(maxworkers=1))
+
+    def _refused_bytes(self, page: Any) -> Rejection | None:
+        """Refuse a page whose strips or tiles hold too few bytes, or far too many."""
+        most, total = self._limits.max_volume_bytes, 0
+        if max(page.nbytes, prod(page.chunks) * page.dtype.itemsize) > most:
+            total = most + 1
+        for at, size in zip(page.dataoffsets, page.databytecounts, strict=False):
+            if total > most:
+                break
+            if page.compression == _UNCOMPRESSED:
+                total += size
+            else:
+                total += len(zlib.decompressobj().decompress(self._data[at : at + size], most - total + 1))
+        if total > most:
+            detail = f"a tiff page of more than {most:,} bytes once inflated"
+            return Rejection(reason=RejectionReason.TOO_MANY_BYTES, detail=detail)
+        if total < page.nbytes:
+            detail = f"{total:,} bytes of pixels in a tiff page, {page.nbytes:,} expected"
+            return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+        return None
+
+    def _in_two_passes(self, page: Any) -> Samples | None:
+        """Read color of 16 bits a sample in a compression that only Pillow decodes."""
+
+        def opened() -> Any:
+            image: Any = Image.open(io.BytesIO(self._data), formats=["TIFF"])
+            image.seek(page.index)
+            return image
+
+        if self._image is None or not _is_found(self._image, page) or page.planarconfig != 1:
+            return None
+        with opened() as image:
+            is_plain = not any(str(tile.args[0]).startswith("RGBa") for tile in image.tile)
+            if not is_plain or not is_deep_color(image):
+                return None
+        values = sixteen_bit_samples(opened)
+        return Samples(values=without_alpha(values) if values.shape[2] == 4 else values)  # noqa: PLR2004 - RGBA
+
+
+def _is_found(image: Any, page: Any) -> bool:
+    """Move Pillow to a page. Whether it knows the page's kind and compression."""
+    try:
+        image.seek(page.index)
+    except (SyntaxError, KeyError):
+        return False
+    return True
+
+
+def _is_usual(page: Any) -> bool:
+    """Whether a page is of a kind that Pillow reads first: 8 bits, 16 in gray, and CMYK, of which 8 are enough."""
+    if page.dtype is None or page.dtype in _SMALL_KINDS:
+        return True
+    if page.photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
+        return True
+    return bool(page.samplesperpixel == 1 and page.dtype == np.uint16)
+
+
+def _in_native_order(tile: Any) -> Any:
+    """Correct Pillow's raw mode, because libtiff brings numbers of big-endian files to the machine's order."""
+    mode = tile.args if isinstance(tile.args, str) else tile.args[0]
+    if tile.codec_name != "libtiff" or mode not in _NATIVE_ORDER:
+        return tile.args
+    return (_NATIVE_ORDER[mode], *tile.args[1:])
+
+
+def split_samples(page: Any, values: NDArray[Any]) -> Samples | Rejection:
+    """Order a page's array as (H, W, samples), turn it upright, and show transparency as black."""
+    if page.photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
+        return _unsupported(page)
+    if values.ndim == 2:  # noqa: PLR2004 - one sample a pixel
+        values = values[..., np.newaxis]
+    elif page.planarconfig != 1:
+        values = np.moveaxis(values, 0, -1)
+    colors = 3 if page.photometric == _RGB else 1
+    extra = values.shape[2] - colors
+    if extra not in {0, 1} or values.dtype.kind not in "biuf":
+        return _unsupported(page)
+    if extra:
+        alpha = int(page.extrasamples[0]) if page.extrasamples else 0
+        values = without_alpha(values) if alpha == _UNASSOCIATED else values[..., :-1]
+    turn = _TURNS.get(page.tags.valueof(_ORIENTATION, 1))
+    values = values if turn is None else turn(values)
+    if values.dtype == np.bool_:
+        values = values.astype(np.uint8) * 255
+    return Samples(values=np.ascontiguousarray(values), is_inverted=page.photometric == _WHITE_IS_ZERO)
+
+
+def _unsupported(page: Any) -> Rejection:
+    try:
+        compression = COMPRESSION(page.compression).name
+    except ValueError:
+        compression = "unknown"
+    kind = "mixed or unknown" if page.dtype is None else page.dtype.name
+    detail = (
+        f"tiff with {page.samplesperpixel} samples a pixel of type {kind},"
+        f" photometric interpretation {int(page.photometric)},"
+        f" compression {int(page.compression)} ({compression}), predictor {int(page.predictor)}"
+    )
+    return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=detail)

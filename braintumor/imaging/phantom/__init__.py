@@ -1,0 +1,1 @@
+"""Synthetic head images with known lesions."""

@@ -1,0 +1,1 @@
+"""Decoder processes that may crash without ending the worker."""

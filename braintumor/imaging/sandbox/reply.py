@@ -1,0 +1,170 @@
+"""Check what a decoder process replies, and read the arrays that it left in the shared file.
+
+A reply is a small JSON header. The worker validates the header before it uses any value, because hostile files can take
+over a decoder. Nothing is unpickled. The worker derives the length of every array from its own request, or bounds it.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import struct
+from typing import Annotated, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from braintumor.imaging.decoding.decode import DicomIdentity
+from braintumor.imaging.decoding.formats import Format
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.model_input import PreparedFile, PreparedScan
+from braintumor.imaging.render import DrawnFrame
+from braintumor.imaging.sandbox.decoder_worker import Found, Request
+
+_PNG_START = struct.Struct(">8sI4sII")
+"""The signature of a PNG, and its first chunk's length, name, width and height."""
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_MOST_PNG_BYTES_PER_PIXEL = 4
+"""Three channels, and room for zlib's blocks and the filter byte of each row."""
+_PNG_OVERHEAD = 64 * 1024
+
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Index = Annotated[int, Field(ge=0, lt=2**31)]  # a column of type integer stores it
+_Length = Annotated[int, Field(gt=0, lt=2**31)]
+_Detail = Annotated[str, Field(max_length=1_000, pattern=r"^\P{C}*$")]  # Postgres refuses NUL in a text
+
+
+class ReplyError(Exception):
+    """A decoder process sent a reply that is not valid. The text never quotes the reply, which can name a patient."""
+
+
+class _Header(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class _Ready(_Header):
+    kind: Literal["ready"]
+
+
+class _OutOfMemory(_Header):
+    kind: Literal["out_of_memory"]
+
+
+class _Rejected(_Header):
+    kind: Literal["rejected"]
+    reason: RejectionReason
+    detail: _Detail
+
+
+class _Identity(_Header):
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    patient_id: str
+
+
+class _Prepared(_Header):
+    kind: Literal["prepared"]
+    format: Format
+    pixel_sha256: _Sha256
+    content_sha256: _Sha256
+    indexes: tuple[_Index, ...]
+    is_volume: bool
+    dicom: _Identity | None
+    dtype: Literal["uint8"]
+    shape: tuple[_Length, _Length, _Length, _Length]
+    byte_count: _Length
+
+
+class _Drawn(_Header):
+    kind: Literal["drawn"]
+    width: _Length
+    height: _Length
+    byte_count: _Length
+
+
+_AnyHeader = _Ready | _OutOfMemory | _Rejected | _Prepared | _Drawn
+_HEADERS: TypeAdapter[_AnyHeader] = TypeAdapter(Annotated[_AnyHeader, Field(discriminator="kind")])
+
+
+def is_ready(message: bytes) -> bool:
+    """Check that a message is the first one of a decoder process.
+
+    Raises:
+        ReplyError: the message is not a valid header.
+    """
+    return isinstance(_parse(message), _Ready)
+
+
+def read_reply(message: bytes, shared: int, request: Request) -> Found | RejectionReason:
+    """Read the reply to a request: its header is ``message``, its arrays are in the file ``shared``.
+
+    Raises:
+        ReplyError: the header is not valid, does not answer the request, or the file does not hold the arrays.
+    """
+    header = _parse(message)
+    if isinstance(header, _OutOfMemory):
+        return RejectionReason.DECODER_OUT_OF_MEMORY
+    if isinstance(header, _Rejected):
+        return Rejection(reason=header.reason, detail=header.detail)
+    if isinstance(header, _Prepared) and request.frame is None:
+        return _read_prepared(header, shared, request)
+    if isinstance(header, _Drawn) and request.frame is not None:
+        return _read_drawn(header, shared, request)
+    raise ReplyError(f"The reply is of kind {header.kind!r}, which does not answer the request.")
+
+
+def _parse(message: bytes) -> _AnyHeader:
+    try:
+        return _HEADERS.validate_json(message)
+    except ValidationError as error:
+        wrong = ", ".join(sorted({each["type"] for each in error.errors(include_url=False, include_input=False)}))
+        raise ReplyError(f"The header of the reply is not valid: {wrong}.") from None
+
+
+def _read_prepared(header: _Prepared, shared: int, request: Request) -> PreparedFile:
+    count = len(header.indexes)
+    if not 1 <= count <= request.limits.max_scored_frames:
+        raise ReplyError(f"The reply has {count} frames. Allowed: 1 to {request.limits.max_scored_frames}.")
+    if any(later <= earlier for earlier, later in zip(header.indexes, header.indexes[1:], strict=False)):
+        raise ReplyError("The indexes of the frames do not rise.")
+    expected = (count, request.size, request.size, 3)
+    if header.shape != expected or header.byte_count != math.prod(expected):
+        raise ReplyError(f"The frames have shape {header.shape} in {header.byte_count} bytes. Expected: {expected}.")
+    pixels = _read_bytes(shared, header.byte_count).reshape(expected)
+    return PreparedFile(
+        format=header.format,
+        pixel_sha256=header.pixel_sha256,
+        scan=PreparedScan(
+            pixels=pixels,
+            indexes=header.indexes,
+            is_volume=header.is_volume,
+            content_sha256=header.content_sha256,
+        ),
+        dicom=None if header.dicom is None else DicomIdentity(**header.dicom.model_dump()),
+    )
+
+
+def _read_drawn(header: _Drawn, shared: int, request: Request) -> DrawnFrame:
+    allowed = _MOST_PNG_BYTES_PER_PIXEL * request.limits.max_pixels + _PNG_OVERHEAD
+    if not _PNG_START.size <= header.byte_count <= allowed:
+        raise ReplyError(f"The picture has {header.byte_count} bytes. Allowed: {_PNG_START.size} to {allowed}.")
+    if request.size and max(header.width, header.height) > request.size:
+        raise ReplyError(f"The picture has {header.width} x {header.height} pixels. Allowed: {request.size} a side.")
+    png = _read_bytes(shared, header.byte_count).tobytes()
+    signature, _, name, width, height = _PNG_START.unpack_from(png)
+    if (signature, name, width, height) != (_PNG_SIGNATURE, b"IHDR", header.width, header.height):
+        raise ReplyError(f"The picture is not a PNG of {header.width} x {header.height} pixels.")
+    return DrawnFrame(png=png, width=width, height=height)
+
+
+def _read_bytes(shared: int, count: int) -> NDArray[np.uint8]:
+    found = np.empty(count, np.uint8)
+    at = 0
+    while at < count:  # Linux reads 2 GiB at most in one call
+        read = os.preadv(shared, [found[at:].data], at)
+        if read == 0:
+            raise ReplyError(f"The shared file holds {at} of the {count} bytes that the header names.")
+        at += read
+    return found

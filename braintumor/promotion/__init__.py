@@ -1,0 +1,1 @@
+"""Approval and promotion of a candidate."""

@@ -1,0 +1,66 @@
+"""What people said when they were asked whether a candidate may be promoted. Append-only, rejections too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import text
+
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.db.database import transaction
+from braintumor.reports.paths import FLIP_PREVIEW, run_page
+from braintumor.s3 import ObjectStore
+
+NOBODY = "nobody"
+"""Who answered where the time ran out: that is a rejection."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ApprovalAnswer:
+    """What a person said; ``is_new`` where it was not on record before."""
+
+    answer: str
+    person: str
+    is_new: bool
+
+    def __str__(self) -> str:
+        return f"{self.person} answered: {self.answer}"
+
+
+def record_answer(settings: Settings, gate_verdict_id: int, approval: Mapping[str, Any]) -> ApprovalAnswer:
+    """Keep the answer of Airflow's approval task; a retry adds no second row."""
+    answer = "approve" if approval["chosen_options"] == ["Approve"] else "reject"
+    person = person_of(approval) or NOBODY
+    with transaction(database.connect(settings)) as connection:
+        added = connection.execute(
+            text("""
+            insert into approval_answer (gate_verdict_id, answered_at, answer, person)
+            values (:verdict, :at, :answer, :person)
+            on conflict do nothing"""),
+            {"verdict": gate_verdict_id, "at": approval["responded_at"], "answer": answer, "person": person},
+        )
+    return ApprovalAnswer(answer=answer, person=person, is_new=added.rowcount == 1)
+
+
+def awaits_answer(settings: Settings, run_key: str) -> bool:
+    """Whether a retrain run that asks a person has come to its question, and nobody has answered yet.
+
+    The question comes when the gate has passed the candidate and the page of its flip preview lies in S3.
+    """
+    with transaction(database.connect(settings)) as connection:
+        is_open = connection.scalar(
+            text("""
+            select is_passed and not exists (select from approval_answer where gate_verdict_id = v.gate_verdict_id)
+            from gate_verdict as v where run_key = :run_key order by gate_verdict_id desc limit 1"""),
+            {"run_key": run_key},
+        )
+    return bool(is_open) and any(ObjectStore.connect(settings).list(run_page(settings, run_key, FLIP_PREVIEW)))
+
+
+def person_of(approval: Mapping[str, Any]) -> str | None:
+    """The name of whoever answered, or ``None`` where nobody did."""
+    user = approval.get("responded_by_user") or {}
+    return user.get("name") or user.get("id") or None

@@ -1,0 +1,1 @@
+"""Models: their versions, promotions, files and local cache."""

@@ -1,0 +1,150 @@
+"""A sitting: so many minutes, filled with the riskiest frames, a share of the audit sample, and a few repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, text
+
+from braintumor.db.database import transaction
+from braintumor.errors import ReviewError
+from braintumor.review.worklist import AUDIT, Filters, first_waiting
+
+MOST_MINUTES = 480
+_SECONDS_A_FRAME = 20.0
+"""Until a person has answered enough to know their own pace."""
+_AUDIT_SHARE, _REPEAT_SHARE = 0.2, 0.1
+_REST_DAYS = 1
+"""A repeat is of an answer that is older, so that it is not remembered from the same sitting."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sitting:
+    """How far a person is. ``seconds`` have passed since it began."""
+
+    session_id: int
+    minutes: int
+    count_item: int
+    count_answered: int
+    seconds: float
+
+
+def start_sitting(engine: Engine, *, person: str, minutes: int) -> int:
+    """Begin a sitting and write down what it will show, in which order; returns its number.
+
+    Raises:
+        ReviewError: the minutes are no budget.
+    """
+    if not 1 <= minutes <= MOST_MINUTES:
+        raise ReviewError(f"A sitting takes 1 to {MOST_MINUTES} minutes. Received: {minutes}.")
+    with transaction(engine) as connection:
+        pace = connection.scalar(text(_PACE), {"person": person}) or _SECONDS_A_FRAME
+        count = max(1, int(minutes * 60 / pace))
+        items = _mixed(connection, person, count)
+        session_id: int = connection.execute(text(_START), {"person": person, "minutes": minutes}).scalar_one()
+        for place, item in enumerate(items):
+            connection.execute(text(_ADD), {"session": session_id, "place": place, **item})
+    return session_id
+
+
+def find_sitting(connection: Connection, session_id: int, *, person: str) -> Sitting:
+    """The person's sitting.
+
+    Raises:
+        ReviewError: there is no such sitting of theirs.
+    """
+    row = connection.execute(text(_PROGRESS), {"session": session_id, "person": person}).one_or_none()
+    if row is None:
+        raise ReviewError(f"There is no sitting {session_id} of yours. Begin one on the worklist.")
+    return Sitting(session_id=session_id, **row._mapping)
+
+
+def next_item(
+    connection: Connection, session_id: int, *, after: tuple[int, int] | None = None
+) -> tuple[int, int] | None:
+    """The scan and frame that come next: the first without an answer behind ``after``, else the first of all."""
+    scan_id, frame_index = after or (None, None)
+    values = {"session": session_id, "scan": scan_id, "frame": frame_index}
+    row = connection.execute(text(_NEXT), values).one_or_none()
+    return None if row is None else (row.scan_id, row.frame_index)
+
+
+def previous_item(connection: Connection, session_id: int, *, before: tuple[int, int]) -> tuple[int, int] | None:
+    """The scan and frame that came before, answered or not."""
+    values = {"session": session_id, "scan": before[0], "frame": before[1]}
+    row = connection.execute(text(_PREVIOUS), values).one_or_none()
+    return None if row is None else (row.scan_id, row.frame_index)
+
+
+def _mixed(connection: Connection, person: str, count: int) -> Sequence[dict[str, Any]]:
+    """Risk, audit and repeats, spread evenly over the sitting; where one is short the riskiest fill its place."""
+    share = {"audit": max(1, round(count * _AUDIT_SHARE)), "repeat": round(count * _REPEAT_SHARE)}
+    again = {"person": person, "days": _REST_DAYS, "limit": share["repeat"]}
+    repeats = _items(connection.execute(text(_REPEATS), again).all(), "repeat")
+    audit = _items(first_waiting(connection, AUDIT, person=person, count=share["audit"]), "audit")
+    left = max(0, count - len(audit) - len(repeats))
+    risky = _items(first_waiting(connection, Filters(), person=person, count=left), "risk") if left else []
+    placed = [
+        ((number + 1) / (len(kind) + 1), order, item)
+        for order, kind in enumerate((risky, audit, repeats))
+        for number, item in enumerate(kind)
+    ]
+    return [item for _, _, item in sorted(placed, key=lambda each: each[:2])][:count]
+
+
+def _items(rows: Sequence[Row[Any]], purpose: str) -> list[dict[str, Any]]:
+    return [{"scan": row.scan_id, "frame": row.frame_index, "purpose": purpose} for row in rows]
+
+
+_PACE = """
+    select percentile_cont(0.5) within group (order by seconds)
+    from (select seconds from review where reviewer = :person and seconds > 0 order by review_id desc limit 100) as last
+    having count(*) >= 20"""
+_START = "insert into review_session (reviewer, minutes) values (:person, :minutes) returning review_session_id"
+_ADD = """
+    insert into review_session_item (review_session_id, place, scan_id, frame_index, purpose)
+    values (:session, :place, :scan, :frame, cast(:purpose as review_purpose))"""
+_REPEATS = """
+    select scan_id, frame_index
+    from standing_review
+    where reviewer = :person and reviewed_at < now() - make_interval(days => :days)
+      and finding in ('glioma', 'meningioma', 'normal', 'pituitary')
+      and not exists (
+        select from review as repeated
+        where repeated.scan_id = standing_review.scan_id and repeated.frame_index = standing_review.frame_index
+          and repeated.reviewer = :person and repeated.purpose = 'repeat')
+    order by random()
+    limit :limit"""
+_ITEM_ANSWERED = """
+    exists (
+        select from review
+        where review.review_session_id = item.review_session_id and review.scan_id = item.scan_id
+          and review.frame_index = item.frame_index
+          and not exists (select from review_retraction where review_retraction.review_id = review.review_id))"""
+_PROGRESS = f"""
+    select
+        minutes,
+        extract(epoch from now() - started_at)::double precision as seconds,
+        (select count(*) from review_session_item as item where item.review_session_id = :session) as count_item,
+        (select count(*) from review_session_item as item
+         where item.review_session_id = :session and {_ITEM_ANSWERED}) as count_answered
+    from review_session
+    where review_session_id = :session and reviewer = :person"""
+_PLACE = """
+    (select place from review_session_item
+     where review_session_id = :session and scan_id = :scan and frame_index = :frame)"""
+_NEXT = f"""
+    select scan_id, frame_index
+    from review_session_item as item
+    where review_session_id = :session and not {_ITEM_ANSWERED}
+      and (scan_id, frame_index) is distinct from (cast(:scan as bigint), cast(:frame as integer))
+    order by place > coalesce({_PLACE}, -1) desc, place
+    limit 1"""
+_PREVIOUS = f"""
+    select scan_id, frame_index
+    from review_session_item
+    where review_session_id = :session and place < {_PLACE}
+    order by place desc
+    limit 1"""

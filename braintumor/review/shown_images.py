@@ -1,0 +1,40 @@
+"""Record which images were delivered to the review page, and check it before an answer is saved."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, text
+
+from braintumor.db.database import transaction
+from braintumor.review.answers import ReviewAnswer
+from braintumor.review.finding import Finding
+
+NOT_SHOWN = (
+    "The image of this frame was not delivered to this page. Without it only the answer 'unusable image' is saved. "
+    "Reload the page until you see the image, then answer again."
+)
+
+
+def record_shown(engine: Engine, *, request_key: str, scan_id: int, frame_index: int, person: str) -> None:
+    """Record that the image of a frame was delivered to the page with this key."""
+    values = {"key": request_key, "person": person, "scan": scan_id, "frame": frame_index}
+    with transaction(engine) as connection:
+        connection.execute(text(_RECORD), values)
+
+
+def may_answer(engine: Engine, answer: ReviewAnswer, *, person: str) -> bool:
+    """Check that the page delivered the image of the frame. ``unusable_image`` needs no image."""
+    if answer.finding is Finding.UNUSABLE_IMAGE:
+        return True
+    values = {"key": answer.request_key, "person": person, "scan": answer.scan_id, "frame": answer.frame_index}
+    with transaction(engine) as connection:
+        return bool(connection.scalar(text(_IS_SHOWN), values))
+
+
+_RECORD = """
+    insert into shown_image (request_key, reviewer, scan_id, frame_index)
+    values (:key, :person, :scan, :frame)
+    on conflict do nothing"""
+_IS_SHOWN = """
+    select exists (
+        select from shown_image
+        where request_key = :key and reviewer = :person and scan_id = :scan and frame_index = :frame)"""

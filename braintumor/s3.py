@@ -1,0 +1,360 @@
+"""S3 through boto3: streamed listings, conditional reads, whole-or-nothing writes.
+
+>>> store = ObjectStore.connect(Settings.from_environment())
+>>> for entry in store.list(S3Uri.parse("s3://hospital/scans/")): ...
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from contextvars import copy_context
+from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from hashlib import sha256
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+from urllib.parse import quote
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    FlexibleChecksumError,
+    IncompleteReadError,
+    NoCredentialsError,
+    ParamValidationError,
+    PartialCredentialsError,
+    ResponseStreamingError,
+)
+
+from braintumor.config.settings import Settings
+from braintumor.errors import (
+    BucketMissingError,
+    ConfigurationError,
+    ObjectChangedError,
+    ObjectMissingError,
+    ObjectRefusedError,
+    ObjectStoreError,
+    ObjectStoreUnreachableError,
+)
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_READERS = 8
+"""Concurrent requests of one process: enough to hide a round trip, few enough for a small server."""
+
+_OF_THE_CALLER = {
+    "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId",
+    "InvalidSecurity", "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
+}  # fmt: skip
+"""Refusals that any object would meet: they speak of credentials or the clock, not of one object."""
+_CHANGED = {"PreconditionFailed", "412"}
+_DAMAGED_ON_THE_WAY = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
+_ATTEMPTS = 3
+"""As often as boto3 sends a request; once the answer has begun, it leaves trying again to its caller."""
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Uri:
+    """A bucket and a key or prefix."""
+
+    bucket: str
+    key: str
+
+    @staticmethod
+    def is_meant_by(text: str) -> bool:
+        """Whether a text that may name a local folder too is an address in S3."""
+        return text.startswith("s3://")
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """``s3://bucket/some/key`` -> its two parts.
+
+        Raises:
+            ConfigurationError: the text has no scheme ``s3://`` or no bucket.
+        """
+        scheme, _, rest = text.partition("://")
+        bucket, _, key = rest.partition("/")
+        if scheme != "s3" or not bucket:
+            raise ConfigurationError(f"An S3 address looks like s3://bucket/prefix/. Received: {text!r}.")
+        return cls(bucket=bucket, key=key)
+
+    @classmethod
+    def parse_prefix(cls, text: str) -> Self:
+        """Like ``parse``, with the closing slash that keeps ``scans`` from matching ``scans_old``."""
+        uri = cls.parse(text)
+        return uri if not uri.key or uri.key.endswith("/") else uri / ""
+
+    def __truediv__(self, name: str) -> Self:
+        """The address of ``name`` under this prefix."""
+        base = self.key if not self.key or self.key.endswith("/") else f"{self.key}/"
+        return type(self)(bucket=self.bucket, key=base + name)
+
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+LONGEST_KEY = 2_000
+"""Bytes. S3 allows 1,024. An index row of Postgres holds at most 2,704 bytes, with bucket and etag."""
+
+
+def is_usable_key(key: str) -> bool:
+    """Check that Postgres can store a key: no NUL, valid UTF-8, not too long."""
+    try:
+        return "\0" not in key and len(key.encode()) <= LONGEST_KEY
+    except UnicodeEncodeError:
+        return False
+
+
+def storable_key(key: str) -> str:
+    """Return a usable key unchanged, any other percent-encoded and cut, with the sha256 of the whole key."""
+    if is_usable_key(key):
+        return key
+    data = key.encode(errors="surrogatepass")
+    return f"{quote(data)[:1000]} (unusable key, sha256 {sha256(data).hexdigest()})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectEntry:
+    """One line of a listing. ``etag`` carries no quotes."""
+
+    bucket: str
+    key: str
+    etag: str
+    size: int
+    modified_at: datetime
+
+
+class ObjectStore:
+    """The one way to S3. Safe to share between threads, not between processes."""
+
+    def __init__(self, client: S3Client, *, endpoint: str) -> None:
+        self._client = client
+        self._endpoint = endpoint
+
+    @classmethod
+    def connect(cls, settings: Settings) -> Self:
+        """A client for the endpoint of the settings; nothing is sent yet.
+
+        Raises:
+            ConfigurationError: the settings name no endpoint that can be, or a key without its secret.
+        """
+        config = Config(
+            connect_timeout=5,
+            read_timeout=60,
+            retries={"mode": "standard", "max_attempts": 3},
+            max_pool_connections=2 * _READERS,
+            s3={"addressing_style": "path"} if settings.s3_endpoint else {},
+        )
+        try:
+            client = boto3.client(
+                "s3",
+                endpoint_url=settings.s3_endpoint,
+                aws_access_key_id=settings.s3_access_key,
+                aws_secret_access_key=settings.s3_secret_key,
+                region_name=settings.s3_region,
+                config=config,
+            )
+        except (ValueError, BotoCoreError) as exc:
+            raise ConfigurationError(
+                f"No client for S3 can be made of the settings ({type(exc).__name__}). BRAINTUMOR_S3_ENDPOINT must "
+                "look like http://host:port, and BRAINTUMOR_S3_ACCESS_KEY and BRAINTUMOR_S3_SECRET_KEY are given both "
+                f"or neither. Received the endpoint {settings.s3_endpoint!r}."
+            ) from None
+        return cls(client, endpoint=settings.s3_endpoint or "AWS S3")
+
+    def list(self, prefix: S3Uri) -> Iterator[ObjectEntry]:
+        """Every object under a prefix, a page in memory at a time, in key order.
+
+        Raises:
+            BucketMissingError: there is no such bucket.
+            ObjectStoreUnreachableError: nobody answers at the endpoint.
+        """
+        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key)
+        with self._translated(prefix):
+            for page in pages:
+                for item in page.get("Contents", []):
+                    yield ObjectEntry(
+                        bucket=prefix.bucket,
+                        key=item["Key"],
+                        etag=item["ETag"].strip('"'),
+                        size=item["Size"],
+                        modified_at=item["LastModified"],
+                    )
+
+    def read(self, uri: S3Uri, *, etag: str | None = None, max_bytes: int | None = None) -> bytes:
+        """The object's bytes; with ``max_bytes`` at most one byte more, so that the caller sees the excess.
+
+        With ``etag`` the read is conditional, and the answer's own ETag is compared too: some servers ignore the
+        condition. An answer that breaks off or fails its checksum is asked for again, three times in all.
+
+        Raises:
+            ObjectChangedError: the object is no longer the version ``etag``.
+            ObjectMissingError: there is no such key.
+            ObjectRefusedError: S3 refuses this one object.
+        """
+        with self._translated(uri):
+            for _ in range(_ATTEMPTS - 1):
+                with suppress(*_DAMAGED_ON_THE_WAY):
+                    return self._read_once(uri, etag, max_bytes)
+            return self._read_once(uri, etag, max_bytes)
+
+    def _read_once(self, uri: S3Uri, etag: str | None, max_bytes: int | None) -> bytes:
+        condition = {"IfMatch": f'"{etag}"'} if etag else {}
+        answer = self._client.get_object(Bucket=uri.bucket, Key=uri.key, **condition)  # type: ignore[arg-type]
+        with closing(answer["Body"]) as body:  # not `with body`: that is the stream beneath, unchecked
+            if etag and answer["ETag"].strip('"') != etag:
+                raise ObjectChangedError(f"The object changed since it was listed as etag {etag}.")
+            if max_bytes is None:
+                return body.read()
+            data = body.read(max_bytes + 1)
+            if len(data) <= max_bytes:
+                body.read(1)  # at its end boto3 compares length and checksum
+            return data
+
+    def write(self, uri: S3Uri, data: bytes, *, content_type: str = "application/octet-stream") -> None:
+        """Store an object: S3 shows all of it or nothing."""
+        with self._translated(uri):
+            self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=data, ContentType=content_type)
+
+    def delete(self, uris: Iterable[S3Uri]) -> int:
+        """Remove objects; one that is gone already is no error. Returns how many were asked for."""
+
+        def remove(uri: S3Uri) -> None:
+            with self._translated(uri):
+                self._client.delete_object(Bucket=uri.bucket, Key=uri.key)
+
+        return sum(1 for _ in self.concurrently(remove, uris))
+
+    def upload_folder(self, folder: Path, prefix: S3Uri) -> dict[str, str]:
+        """Store every file below ``folder`` under ``prefix``; returns relative path -> sha256."""
+        files = sorted(p for p in folder.rglob("*") if p.is_file())
+
+        def put(path: Path) -> tuple[str, str]:
+            name, data = path.relative_to(folder).as_posix(), path.read_bytes()
+            self.write(prefix / name, data)
+            return name, sha256(data).hexdigest()
+
+        return dict(self.concurrently(put, files))
+
+    def ensure_bucket(self, bucket: str) -> bool:
+        """Make the bucket if it is missing; returns whether it was."""
+        try:
+            self.require_bucket(bucket)
+        except BucketMissingError:
+            region = self._client.meta.region_name
+            place: Any = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            with self._translated(S3Uri(bucket=bucket, key="")):
+                self._client.create_bucket(Bucket=bucket, **place)
+            return True
+        return False
+
+    def require_bucket(self, bucket: str) -> None:
+        """Check early that a bucket answers.
+
+        Raises:
+            BucketMissingError: there is no such bucket.
+        """
+        with self._translated(S3Uri(bucket=bucket, key="")):
+            self._client.head_bucket(Bucket=bucket)
+
+    def date(self, bucket: str) -> datetime:
+        """The server's clock, to the second: the date of its answer, whether it grants or refuses.
+
+        Raises:
+            ObjectStoreUnreachableError: nobody answers at the endpoint, or without a date.
+        """
+        with self._translated(S3Uri(bucket=bucket, key="")):
+            try:
+                answer: Any = self._client.head_bucket(Bucket=bucket)
+            except ClientError as exc:
+                answer = exc.response
+        said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        if said is None:
+            raise ObjectStoreUnreachableError(f"The answer of {self._endpoint} has no date. Check that it is S3.")
+        return parsedate_to_datetime(said)
+
+    def honours_if_match(self, uri: S3Uri) -> bool:
+        """Whether the server itself refuses a read under an etag that the object never had."""
+        with self._translated(uri):
+            try:
+                self._client.get_object(Bucket=uri.bucket, Key=uri.key, IfMatch=f'"{"0" * 32}"')["Body"].close()
+            except ClientError as exc:
+                if exc.response.get("Error", {}).get("Code") in _CHANGED:
+                    return True
+                raise
+        return False
+
+    def concurrently(self, work: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
+        """``map`` over threads that each wait for S3, in order, with a bounded number in flight.
+
+        A timeout or Ctrl-C does not wait for the threads, because a slow item can hold them for minutes.
+        """
+        source = iter(items)
+        pool = ThreadPoolExecutor(_READERS)
+
+        def begin(item: T) -> Future[R]:
+            return pool.submit(copy_context().run, work, item)  # what the log is bound to holds there too
+
+        is_interrupted = False
+        try:
+            waiting = [begin(item) for item in islice(source, 2 * _READERS)]
+            while waiting:
+                yield waiting.pop(0).result()
+                waiting.extend(begin(item) for item in islice(source, 1))
+        except BaseException as error:
+            is_interrupted = not isinstance(error, Exception | GeneratorExit)
+            raise
+        finally:
+            pool.shutdown(wait=not is_interrupted, cancel_futures=True)
+
+    @contextmanager
+    def _translated(self, uri: S3Uri) -> Iterator[None]:
+        """Turn boto3's errors into ours. Keys can identify patients: only the bucket is named, and nothing chained."""
+        try:
+            yield
+        except ClientError as exc:
+            raise self._client_error(exc, uri) from None
+        except (NoCredentialsError, PartialCredentialsError) as exc:
+            raise ConfigurationError(
+                f"There are no credentials for S3 at {self._endpoint} ({type(exc).__name__}). Set "
+                "BRAINTUMOR_S3_ACCESS_KEY and BRAINTUMOR_S3_SECRET_KEY, or the Airflow connection braintumor_s3."
+            ) from None
+        except ParamValidationError:
+            raise ConfigurationError(
+                f"S3 knows no address like this one in bucket {uri.bucket!r}. Correct the s3:// address."
+            ) from None
+        except BotoCoreError as exc:
+            raise ObjectStoreUnreachableError(
+                f"No usable answer from the S3 endpoint {self._endpoint} ({type(exc).__name__}). "
+                "Check that it runs and that BRAINTUMOR_S3_ENDPOINT or the Airflow connection braintumor_s3 names it."
+            ) from None
+
+    def _client_error(self, exc: ClientError, uri: S3Uri) -> ObjectStoreError:
+        error = exc.response.get("Error", {})
+        code, status = error.get("Code", ""), exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        missing_bucket = code == "NoSuchBucket" or (not uri.key and status == 404)  # noqa: PLR2004
+        if missing_bucket:
+            return BucketMissingError(
+                f"Bucket {uri.bucket!r} does not exist at {self._endpoint}. Create it, or correct the s3:// address."
+            )
+        if code in {"NoSuchKey", "404"}:
+            return ObjectMissingError(f"The object is not in bucket {uri.bucket!r} any more.")
+        if code in _CHANGED:
+            return ObjectChangedError("The object changed since it was listed.")
+        if status is not None and (status >= 500 or status == 429):  # noqa: PLR2004
+            return ObjectStoreUnreachableError(f"S3 at {self._endpoint} answered {status} {code}. Try again later.")
+        is_of_one_object = exc.operation_name == "GetObject" and code not in _OF_THE_CALLER
+        return (ObjectRefusedError if is_of_one_object else ObjectStoreError)(
+            f"S3 at {self._endpoint} refused {exc.operation_name} on bucket {uri.bucket!r}: {status} {code}. "
+            "Check the credentials and their policy."
+        )

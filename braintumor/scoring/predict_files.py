@@ -1,0 +1,95 @@
+"""Score files of a folder, outside any ledger: what a person asks of one image."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braintumor.filenames import as_utf8
+from braintumor.imaging.decoding.decode import Limits
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.sandbox.decoder_pool import shared_guard
+from braintumor.labels import CLASSES
+from braintumor.serving.engine import LoadedModel
+from braintumor.serving.prediction import Answer, answers, of_scan
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FileResult:
+    """An answer, or why there is none; ``frame`` uint8 (S, S, 3) is what the model saw, ``None`` where rejected.
+
+    ``is_volume``: the file holds several frames, of which this is one.
+    """
+
+    path: Path
+    model_name: str
+    result: Answer | Rejection
+    is_volume: bool = False
+    frame: NDArray[np.uint8] | None = field(default=None, repr=False)
+
+    def to_values(self) -> dict[str, Any]:
+        """Plain values, as ``braintumor predict --json`` prints them."""
+        if isinstance(self.result, Rejection):
+            return {
+                "path": as_utf8(self.path),
+                "rejected": self.result.reason.value,
+                "detail": self.result.detail,
+            }
+        return {
+            "path": as_utf8(self.path),
+            "predicted_class": self.result.predicted_class.value,
+            "confidence": self.result.confidence,
+            "probabilities": dict(zip((c.value for c in CLASSES), self.result.probabilities, strict=True)),
+            "model_version": self.model_name,
+            "out_of_distribution": self.result.out_of_distribution,
+            "review_reasons": [*self.result.review_reasons],
+            **({"frame_index": self.result.frame_index} if self.is_volume else {}),
+        }
+
+
+def predict_files(model: LoadedModel, paths: Iterable[Path]) -> Iterator[FileResult]:
+    """One result per frame, or one per file that is rejected, in order, whatever the files hold."""
+    for path in paths:
+        yield from _predict(model, path)
+
+
+def _predict(model: LoadedModel, path: Path) -> Iterator[FileResult]:
+    name = model.manifest.name
+    data = _bytes_of(path)
+    read = data if isinstance(data, Rejection) else shared_guard().read(data, size=model.manifest.image_size)
+    if isinstance(read, Rejection):
+        yield FileResult(path=path, model_name=name, result=read)
+        return
+    scan = replace(read.scan, content_sha256=None)  # in no ledger, so in no audit sample
+    found = of_scan(answers(model.predict(scan.pixels), model.manifest), scan)
+    for frame, answer in zip(scan.pixels, found, strict=True):
+        yield FileResult(path=path, model_name=name, result=answer, is_volume=scan.is_volume, frame=frame)
+
+
+def _bytes_of(path: Path) -> bytes | Rejection:
+    """Read a regular file. Another kind is never opened, because a pipe that nobody writes to blocks the reader."""
+    try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode):
+            kind = next((name for is_kind, name in _KINDS if is_kind(mode)), "a special file")
+            return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=f"{kind}; only regular files are read")
+        with path.open("rb") as stream:
+            return stream.read(Limits().max_bytes + 1)
+    except OSError as exc:
+        detail = f"the file cannot be opened: {exc.strerror}"
+        return Rejection(reason=RejectionReason.ACCESS_DENIED, detail=detail)
+
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)

@@ -1,0 +1,58 @@
+"""All that is on record of one scan."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Engine, text
+
+from braintumor.db.database import transaction
+from braintumor.errors import ScoringRunError
+from braintumor.imaging.decoding.rejection import RejectionReason
+
+_SCAN: Final = """
+    select
+        scan_id, state::text as state, scoring_run_id, chunk_number, count_attempt, count_alone, count_frame, size_byte,
+        format, content_sha256, pixel_sha256, study_pseudonym, series_pseudonym, patient_pseudonym, arrived_at,
+        discovered_at, settled_at, audit_probability
+    from scan
+    where scan_id = :id"""
+_LISTS: Final = {
+    "predictions": """
+        select
+            frame_index, model_name, predicted_class::text as predicted_class, confidence, out_of_distribution,
+            review_reasons, scored_at, copied_from_scan_id
+        from prediction
+        join model_version using (model_version_id)
+        where scan_id = :id
+        order by scored_at, frame_index""",
+    "rejections": """
+        select scoring_run_id, reason, detail, rejected_at
+        from rejection
+        where scan_id = :id
+        order by scoring_run_id""",
+    "requeues": "select scoring_run_id, reason, actor, requeued_at from scan_requeue where scan_id = :id",
+    "location": "select bucket, key, etag from scan_location where scan_id = :id",
+}
+
+
+def scan_record(engine: Engine, scan_id: int, *, with_location: bool = False) -> dict[str, Any]:
+    """The facts of a scan by name, then lists: ``predictions``, ``rejections`` with remedies, ``requeues``.
+
+    A key can identify a patient, so ``location`` is there only if asked for.
+
+    Raises:
+        ScoringRunError: there is no such scan.
+    """
+    with transaction(engine) as connection:
+        scan = connection.execute(text(_SCAN), {"id": scan_id}).one_or_none()
+        if scan is None:
+            raise ScoringRunError(f"There is no scan of number {scan_id}. The worklist and `rejection` have numbers.")
+        lists = {
+            name: [dict(row._mapping) for row in connection.execute(text(sql), {"id": scan_id})]
+            for name, sql in _LISTS.items()
+            if name != "location" or with_location
+        }
+    for rejection in lists["rejections"]:
+        rejection["remedy"] = RejectionReason(rejection["reason"]).remedy
+    return {**scan._mapping, **lists}

@@ -1,0 +1,50 @@
+"""Random changes of training images, as Keras layers: the same on every backend, and never at validation or test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braintumor.training.recipe import Augmentation
+
+_BATCH = 64
+
+
+def augmentation_layers(augmentation: Augmentation, *, seed: int) -> list[Any]:
+    """The layers of a recipe's augmentation, each with a seed of its own; what is 0 has none."""
+    import keras
+
+    black = {"fill_mode": "constant", "fill_value": 0.0}  # what the letterbox adds
+    made: dict[str, Callable[[int], Any]] = {
+        "horizontal_flip": lambda seed: keras.layers.RandomFlip("horizontal", seed=seed),
+        "rotation": lambda seed: keras.layers.RandomRotation(augmentation.rotation / 360, seed=seed, **black),
+        "shift": lambda seed: keras.layers.RandomTranslation(
+            augmentation.height_shift, augmentation.width_shift, seed=seed, **black
+        ),
+        "shear": lambda seed: keras.layers.RandomShear(x_factor=augmentation.shear, seed=seed, **black),
+        "zoom": lambda seed: keras.layers.RandomZoom(augmentation.zoom, seed=seed, **black),
+    }
+    wanted = {
+        "horizontal_flip": augmentation.horizontal_flip,
+        "rotation": augmentation.rotation > 0,
+        "shift": augmentation.width_shift > 0 or augmentation.height_shift > 0,
+        "shear": augmentation.shear > 0,
+        "zoom": augmentation.zoom > 0,
+    }
+    return [make(seed + number) for number, (name, make) in enumerate(made.items()) if wanted[name]]
+
+
+def augmented_views(frames: NDArray[np.uint8], augmentation: Augmentation, *, seed: int) -> Iterator[NDArray[np.uint8]]:
+    """Each view of frames (N, S, S, 3) in turn, as uint8 of the same shape: the frozen stage caches their features."""
+    import keras
+
+    layers = keras.Sequential([keras.Input(frames.shape[1:]), *augmentation_layers(augmentation, seed=seed)])
+    for _ in range(augmentation.views):
+        view = np.empty_like(frames)
+        for start in range(0, len(frames), _BATCH):
+            batch = layers(frames[start : start + _BATCH].astype(np.float32), training=True)
+            view[start : start + _BATCH] = np.clip(np.rint(np.asarray(batch)), 0, 255)
+        yield view

@@ -1,0 +1,121 @@
+"""The convolutional backbones, one registry entry each, with their own preprocessing inside the graph.
+
+To add one of ``keras.applications``: an entry here and its name in ``recipe.BackboneName``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from braintumor.errors import WeightsError
+from braintumor.training.recipe import BackboneName
+
+Tensor = Any
+KerasModel = Any
+
+_CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+"""ImageNet means in 0..255, the order of channels in which VGG16 and ResNet50 were trained."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """How to build one backbone.
+
+    Attributes:
+        application: its class in ``keras.applications``.
+        preprocess: maps a float tensor (B, S, S, 3) of RGB in 0..255 to what the weights were trained on.
+    """
+
+    application: str
+    preprocess: Callable[[Tensor], Tensor]
+
+    def build(self, image_size: int) -> KerasModel:
+        """The network without its top, randomly initialised: (B, S, S, 3) -> (B, S/32, S/32, d)."""
+        import keras
+
+        build = getattr(keras.applications, self.application)
+        return build(weights=None, include_top=False, input_shape=(image_size, image_size, 3), name="backbone")
+
+    def load_imagenet(self, network: KerasModel) -> None:
+        """Load ImageNet weights through keras.applications: its cache, then a download.
+
+        Raises:
+            WeightsError: they cannot be had.
+        """
+        import keras
+
+        try:
+            source = getattr(keras.applications, self.application)(weights="imagenet", include_top=False)
+        except Exception as exc:  # keras raises a bare Exception when a download fails
+            raise WeightsError(
+                f"ImageNet weights of {self.application} cannot be had: {str(exc).splitlines()[0][:200]}. Three "
+                "remedies: let this machine reach the weights' download address once, so that keras caches them; run "
+                "`braintumor weights add FILE` to put a copy into the mirror (BRAINTUMOR_WEIGHTS_URI); or train a "
+                "recipe whose initial_weights is random."
+            ) from exc
+        network.set_weights(source.get_weights())
+
+
+def load_weights(network: KerasModel, path: Path) -> None:
+    """Load a ``.weights.h5`` file, or a ``.h5`` of Keras 2, into a network of the same architecture, all of it.
+
+    Raises:
+        WeightsError: the file is not a weights file, its shapes belong to another architecture, or it leaves kernels
+            as they were.
+    """
+    before = network.get_weights()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # keras warns of containers that repeat the layers; the check below decides
+            _load(network, path)
+    except (OSError, ValueError, KeyError) as exc:
+        raise WeightsError(
+            f"{path.name} does not fit this backbone: {str(exc).splitlines()[0][:200]}. "
+            "Give the weights file of the same architecture, without its top."
+        ) from exc
+    kernels = [(old, new) for old, new in zip(before, network.get_weights(), strict=True) if old.ndim > 1]
+    untouched = sum(bool((old == new).all()) for old, new in kernels)
+    if untouched:
+        raise WeightsError(
+            f"{path.name} has no values for {untouched} of the {len(kernels)} kernels of this backbone. "
+            "Give the weights file of the same architecture, without its top."
+        )
+
+
+def _load(network: KerasModel, path: Path) -> None:
+    """Keras tells the two formats by the end of the name; people name files otherwise."""
+    import h5py
+
+    with h5py.File(path) as file:
+        end = ".h5" if "layer_names" in file.attrs else ".weights.h5"
+    with TemporaryDirectory() as scratch:
+        named = Path(scratch) / f"initial{end}"
+        named.symlink_to(path.resolve())
+        network.load_weights(named)
+
+
+def _caffe(x: Tensor) -> Tensor:
+    import keras
+
+    return x[..., ::-1] - keras.ops.convert_to_tensor(_CAFFE_MEAN_BGR, dtype="float32")
+
+
+def _minus_one_to_one(x: Tensor) -> Tensor:
+    return x / 127.5 - 1.0
+
+
+def to_unit(x: Tensor) -> Tensor:
+    """0..255 to 0..1, as the paper did whatever its weights were trained on."""
+    return x / 255.0
+
+
+BACKBONES: dict[BackboneName, Backbone] = {
+    "vgg16": Backbone(application="VGG16", preprocess=_caffe),
+    "resnet50": Backbone(application="ResNet50", preprocess=_caffe),
+    "mobilenet_v2": Backbone(application="MobileNetV2", preprocess=_minus_one_to_one),
+}

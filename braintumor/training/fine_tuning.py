@@ -1,0 +1,192 @@
+"""The second stage: backbone and head trained together on augmented images, resumable after any epoch."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.errors import RecipeError, TrainingError
+from braintumor.training.augmentation import augmentation_layers
+from braintumor.training.backbones import KerasModel
+from braintumor.training.checkpoints import Checkpoints, History
+from braintumor.training.classifier import Classifier
+from braintumor.training.device import gpus
+from braintumor.training.recipe import FineTuning, Precision, Recipe
+
+_WARM_UP = 0.1
+"""Of the steps: AdamW's averages are of little worth before."""
+
+
+def fine_tune(
+    recipe: Recipe,
+    plan: FineTuning,
+    classifier: Classifier,
+    *,
+    training: FrameSet,
+    validation: FrameSet,
+    folder: Path,
+    say: Callable[[str], None] = lambda _: None,
+) -> History:
+    """Train backbone and head in place from where the frozen stage, or a run that was killed, left them.
+
+    The epoch with the lowest validation loss wins. Returns metric name -> one value per epoch.
+
+    Args:
+        recipe: the whole recipe.
+        plan: its fine-tuning.
+        classifier: holds the head of the frozen stage; afterwards network and head of the best epoch.
+        training: the images that weights are fitted to.
+        validation: decides when to stop, and which epoch wins.
+        folder: of this training's checkpoints.
+        say: is told of every epoch.
+
+    Raises:
+        RecipeError: the backbone has no layer ``from_layer``.
+        TrainingError: it diverged, or a checkpoint cannot be written.
+    """
+    from braintumor.training.fit import fit
+
+    thaw(classifier.network, plan)
+    model = _training_model(recipe, classifier)
+    _compile(model, recipe, plan, steps=plan.epochs * ceil(len(training.labels) / recipe.batch_size))
+    checkpoints = Checkpoints(folder)
+    done = checkpoints.restore(model)
+    if done:
+        say(f"going on after epoch {done} of a training that was interrupted")
+    if done < plan.epochs and not _is_stale(checkpoints.history(), plan.patience):
+        with computing_in(classifier.network, plan.precision):
+            fit(
+                model,
+                recipe,
+                views=[training.frames],
+                labels=training.labels,
+                validation=(validation.frames, validation.labels),
+                initial_epoch=done,
+                epochs=plan.epochs,
+                callbacks=[_keeper(checkpoints, patience=plan.patience, say=say)],
+            )
+    checkpoints.restore_best(model)
+    return checkpoints.history()
+
+
+def first_layer(network: KerasModel, plan: FineTuning) -> int:
+    """Position of ``from_layer`` in the backbone.
+
+    Raises:
+        RecipeError: there is no such layer.
+    """
+    names = [layer.name for layer in network.layers]
+    if plan.from_layer and plan.from_layer not in names:
+        raise RecipeError(
+            f"This backbone has no layer {plan.from_layer!r}. Allowed: {', '.join(names[:3])}, ..., "
+            f"{', '.join(names[-3:])}. Correct from_layer, or leave it empty to train every layer."
+        )
+    return names.index(plan.from_layer) if plan.from_layer else 0
+
+
+def thaw(network: KerasModel, plan: FineTuning) -> None:
+    """Make the layers of the backbone trainable from ``from_layer`` on."""
+    import keras
+
+    first = first_layer(network, plan)
+    network.trainable = True
+    for number, layer in enumerate(network.layers):
+        is_frozen = plan.freeze_batch_norm and isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = number >= first and not is_frozen
+
+
+@contextmanager
+def computing_in(network: KerasModel, precision: Precision) -> Iterator[None]:
+    """Let the layers of the backbone compute in ``precision``; their weights and the exported graph stay float32."""
+    before = [layer.dtype_policy for layer in network.layers]
+    try:
+        for layer in network.layers:
+            layer.dtype_policy = precision
+        yield
+    finally:
+        for layer, policy in zip(network.layers, before, strict=True):
+            layer.dtype_policy = policy
+
+
+def _training_model(recipe: Recipe, classifier: Classifier) -> KerasModel:
+    """Frames to logits, with augmentation and dropout in between; network and head are the classifier's own."""
+    import keras
+
+    size = recipe.image_size
+    image = keras.Input((size, size, 3), dtype="uint8")
+    x = keras.ops.cast(image, "float32")
+    for layer in augmentation_layers(recipe.augmentation, seed=recipe.seed) if recipe.augmentation else []:
+        x = layer(x)
+    x = classifier.network(classifier.preprocess(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    x = keras.layers.Dropout(recipe.dropout, seed=recipe.seed)(x)
+    return keras.Model(image, classifier.head(x))
+
+
+def _compile(model: KerasModel, recipe: Recipe, plan: FineTuning, *, steps: int) -> None:
+    import keras
+
+    from braintumor.training.fit import loss
+
+    rate: Any = plan.learning_rate
+    if plan.schedule == "cosine":
+        warm = max(1, int(_WARM_UP * steps))
+        rate = keras.optimizers.schedules.CosineDecay(
+            plan.learning_rate / 10, decay_steps=steps - warm, warmup_target=plan.learning_rate, warmup_steps=warm
+        )
+    model.compile(
+        optimizer=keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay),
+        loss=loss(smoothing=recipe.label_smoothing),
+        metrics=["accuracy"],
+        jit_compile=bool(gpus()),  # on a CPU, compiling takes longer than it saves
+    )
+
+
+def _keeper(checkpoints: Checkpoints, *, patience: int, say: Callable[[str], None]) -> Any:
+    """A callback that keeps every epoch, says how it went, and stops when it gets no better."""
+    import keras
+
+    class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
+        def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            self._started = time.monotonic()
+
+        def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+            history = _longer(checkpoints.history(), logs or {})
+            _require_finite(history, epoch)
+            checkpoints.keep(self.model, history, is_best=int(np.argmin(history["val_loss"])) == epoch)
+            words = ", ".join(f"{name} {values[-1]:.3f}" for name, values in history.items() if name in _SAID)
+            say(f"fine-tuning epoch {epoch + 1}: {words}, {time.monotonic() - self._started:.0f} s")
+            if _is_stale(history, patience):
+                self.model.stop_training = True
+
+    return Keeper()
+
+
+def _require_finite(history: History, epoch: int) -> None:
+    """Refuse an epoch that diverged before it is kept: it would pass for the best, and a retry would begin with it."""
+    broken = [name for name, values in history.items() if not np.isfinite(values[-1])]
+    if broken:
+        raise TrainingError(
+            f"Fine-tuning diverged in epoch {epoch + 1}: {', '.join(broken)} is not a number. Lower its learning_rate. "
+            "The epochs before are kept, and nothing was registered."
+        )
+
+
+_SAID = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+
+def _longer(history: History, logs: dict[str, float]) -> History:
+    return {name: [*history.get(name, []), float(logs[name])] for name in _SAID}
+
+
+def _is_stale(history: History, patience: int) -> bool:
+    """Whether the best epoch lies ``patience`` epochs back or more."""
+    losses = history.get("val_loss", [])
+    return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience

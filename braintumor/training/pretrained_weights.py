@@ -1,0 +1,187 @@
+"""Initial weights that nobody has to download: a mirror of weights files, or one file that a recipe names.
+
+The mirror (``BRAINTUMOR_WEIGHTS_URI``) is an S3 prefix or a folder. Beside each file lies its sha256, as ``sha256sum``
+writes it::
+
+    resnet50_imagenet_notop.weights.h5
+    resnet50_imagenet_notop.weights.h5.sha256
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Protocol
+
+from braintumor.config.settings import Settings
+from braintumor.errors import ObjectMissingError, WeightsError
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.training.recipe import BackboneName, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightsFile:
+    """A local copy of a weights file that was checked."""
+
+    path: Path
+    sha256: str
+
+
+def mirrored_name(backbone: BackboneName) -> str:
+    """The name of a backbone's ImageNet weights in the mirror."""
+    return f"{backbone}_imagenet_notop.weights.h5"
+
+
+def add_weights(settings: Settings, path: Path) -> BackboneName:
+    """Put a weights file into the mirror under the name of the backbone that it fits, its sha256 beside it.
+
+    Raises:
+        WeightsError: it is no weights file, or fits no backbone.
+    """
+    backbone = _recognise(path)
+    data, name = path.read_bytes(), mirrored_name(backbone)
+    place = _mirror(settings)
+    place.write(name, data)
+    place.write(f"{name}.sha256", f"{sha256(data).hexdigest()}  {name}\n".encode())
+    return backbone
+
+
+@contextmanager
+def initial_weights(settings: Settings, recipe: Recipe) -> Iterator[WeightsFile | None]:
+    """The weights file of a recipe, checked, for as long as the context lasts.
+
+    ``None`` for random weights, and for ImageNet weights that the mirror does not have: keras.applications may.
+
+    Raises:
+        WeightsError: the file is missing, is not what its sha256 or the recipe's says, or has none beside it.
+    """
+    found = _find(settings, recipe)
+    if found is None:
+        yield None
+        return
+    with TemporaryDirectory() as scratch:
+        path = Path(scratch) / "initial.weights.h5"
+        path.write_bytes(found)
+        yield WeightsFile(path=path, sha256=sha256(found).hexdigest())
+
+
+def _find(settings: Settings, recipe: Recipe) -> bytes | None:
+    if recipe.initial_weights == "random":
+        return None
+    if recipe.initial_weights == "file":
+        parent, name = posixpath.split(recipe.weights_file)
+        place = _place(settings, parent)
+        return _checked(
+            recipe.weights_file,
+            place.read(name),
+            recipe.weights_sha256,
+            source=f"recipe {recipe.name!r}",
+            remedy="put the right file there, or correct weights_file and weights_sha256 in the recipe",
+        )
+    place, name = _mirror(settings), mirrored_name(recipe.backbone)
+    where, data = f"{settings.require('weights_uri').rstrip('/')}/{name}", place.read(name)
+    remedy = "fetch them again, and store them with `braintumor weights add FILE`"
+    if data is not None:
+        data = _checked(where, data, _sha256_beside(place, name), source=f"{name}.sha256 beside it", remedy=remedy)
+    if recipe.weights_sha256:
+        return _checked(where, data, recipe.weights_sha256, source=f"recipe {recipe.name!r}", remedy=remedy)
+    return data
+
+
+def _checked(where: str, data: bytes | None, expected: str, *, source: str, remedy: str) -> bytes:
+    if data is None:
+        raise WeightsError(f"The initial weights {where} are not there, and {source} names their sha256: {remedy}.")
+    received = sha256(data).hexdigest()
+    if received != expected:
+        raise WeightsError(
+            f"The initial weights {where} are not the file that is wanted: sha256 {received[:12]}..., but {source} "
+            f"says {expected[:12]}.... A download was cut off, or the file was changed: {remedy}."
+        )
+    return data
+
+
+def _sha256_beside(place: _Place, name: str) -> str:
+    beside = place.read(f"{name}.sha256")
+    digest = (beside or b"").decode(errors="replace").split()
+    if not digest:
+        raise WeightsError(
+            f"The initial weights {name} have no {name}.sha256 beside them, so nobody can tell whether they are whole. "
+            "Store the file with `braintumor weights add FILE`, or write what `sha256sum` prints beside it."
+        )
+    return digest[0].lower()
+
+
+class _Place(Protocol):
+    """Where weights files lie."""
+
+    def read(self, name: str) -> bytes | None:
+        """A file's bytes, or ``None`` where there is none."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Store a file whole or not at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Prefix:
+    store: ObjectStore
+    uri: S3Uri
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return self.store.read(self.uri / name)
+        except ObjectMissingError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        self.store.write(self.uri / name, data)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Folder:
+    path: Path
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, name: str, data: bytes) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
+        arriving = self.path / f".arriving-{name}"
+        arriving.write_bytes(data)
+        arriving.replace(self.path / name)
+
+
+def _mirror(settings: Settings) -> _Place:
+    return _place(settings, settings.require("weights_uri"))
+
+
+def _place(settings: Settings, address: str) -> _Place:
+    if S3Uri.is_meant_by(address):
+        return _Prefix(store=ObjectStore.connect(settings), uri=S3Uri.parse_prefix(address))
+    return _Folder(path=Path(address).expanduser())
+
+
+def _recognise(path: Path) -> BackboneName:
+    from braintumor.training.backbones import BACKBONES, load_weights
+
+    if not path.is_file():
+        raise WeightsError(
+            f"{path} is not a file. Give the weights of a backbone without its top, as Keras stores them."
+        )
+    for name, backbone in BACKBONES.items():
+        try:
+            load_weights(backbone.build(224), path)
+        except WeightsError:
+            continue
+        return name
+    raise WeightsError(
+        f"{path} fits none of {', '.join(BACKBONES)}. Give a .weights.h5 file of one of them, without its top; the .h5 "
+        "files that keras.applications downloads are understood too."
+    )

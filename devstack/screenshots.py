@@ -1,0 +1,104 @@
+"""The pictures in ``docs/images``, taken anew of a stack that runs and in which the demo has run.
+
+::
+
+    make demo up
+    .venv/bin/python -m devstack.screenshots docs/images
+
+What they show are phantoms, drawn for the demo; no patient is in them.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from PIL import Image
+from sqlalchemy import text
+
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.registry import model_versions
+from devstack.browser import WIDTH, signed_in
+from devstack.stack import Stack
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shot:
+    """A page, from its top; ``path`` may hold ``{model}``, ``{run}`` and ``{scan}``."""
+
+    name: str
+    path: str
+    height: int
+    shows: str
+    """A selector of what is waited for."""
+    button: str = ""
+    """What is pressed first."""
+
+
+_SHOTS: Final = (
+    Shot(name="worklist", path="braintumor/review/", height=800, shows="img"),
+    Shot(name="frame", path="braintumor/review/frame/{scan}/0", height=800, shows="img"),
+    Shot(name="report", path="braintumor/reports/model/{model}/report.html", height=1100, shows="img"),
+    Shot(name="morning", path="braintumor/reports/runs/{run}/morning.html", height=900, shows="h1"),
+    Shot(
+        name="retrain-form",
+        path="dags/weekly_retrain",
+        height=1000,
+        button="Trigger",
+        shows="[role=dialog][data-state=open]",
+    ),
+)
+_COLOURS: Final = 64
+"""Enough for pages of grey heads; a third of the bytes."""
+_SETTLED_MS: Final = 2000
+"""Dialogs move in, pictures come."""
+
+
+def take(stack: Stack, folder: Path) -> None:
+    """Write a PNG for each page into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = _names(stack)
+    with signed_in(stack, "admin") as page:
+        for shot in _SHOTS:
+            _take(page, f"{stack.airflow.url}/{shot.path.format(**names)}", shot, folder / f"{shot.name}.png")
+            print(folder / f"{shot.name}.png")
+
+
+def _take(page: Page, address: str, shot: Shot, path: Path) -> None:
+    page.set_viewport_size({"width": WIDTH, "height": shot.height})
+    page.goto(address)
+    if shot.button:
+        page.get_by_role("button", name=shot.button).first.click()
+    page.locator(shot.shows).first.wait_for()
+    page.wait_for_timeout(_SETTLED_MS)
+    picture = Image.open(BytesIO(page.screenshot()))
+    picture.convert("RGB").quantize(_COLOURS).save(path, optimize=True)
+
+
+def _names(stack: Stack) -> dict[str, str]:
+    """The champion, the first night, and a scan of it that somebody should look at."""
+    engine = database.connect(Settings.from_environment(stack.library_env()))
+    model = model_versions.champion(engine).model_name
+    with database.transaction(engine) as connection:
+        run = connection.scalars(text("select run_key from scoring_run order by scoring_run_id limit 1")).one()
+        scan = connection.scalars(
+            text("""
+            select scan_id
+            from latest_prediction
+            where frame_index = 0
+            order by cardinality(review_reasons) desc, confidence
+            limit 1""")
+        ).one()
+    engine.dispose()
+    return {"model": model, "run": run, "scan": str(scan)}
+
+
+if __name__ == "__main__":
+    take(Stack(), Path(sys.argv[1]))

@@ -1,0 +1,210 @@
+"""One long-running process of the stack: start, watch, stop.
+
+A service is known by its pid *and* the time that the process began, so a pid that the system gave to somebody else is
+never signalled. Children that left the process group are found by a mark in their environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import psutil
+
+from braintumor.config.variables import STACK_MARK
+from devstack.errors import ServiceFailedError
+from devstack.state import State, loopback_environment
+
+MARK: Final = STACK_MARK.name
+KEEP_MARK: Final = {"SPT_NOENV": "1"}  # Airflow's process titles would be written over the environment
+ORDERLY_END_S: Final = 10  # Airflow's scheduler takes 3 to 6 s to end once its tasks are gone
+SAME_START_S: Final = 2.0  # the kernel's start time is exact; reading it back moves when the clock is set
+
+
+class Service:
+    """A process with a log file and a record, started by this stack or found again by a later command."""
+
+    def __init__(
+        self, state: State, name: str, *, stop_signal: signal.Signals = signal.SIGTERM, grace_s: float = 10
+    ) -> None:
+        self.state = state
+        self.name = name
+        self.log = state.log(name)
+        self._file = f"run/{name}"
+        self._mark = f"{state.secrets.stack_mark} {name}"
+        self._stop_signal = stop_signal
+        self._grace_s = grace_s
+        self._popen: subprocess.Popen[bytes] | None = None
+
+    def start(
+        self,
+        command: Sequence[str],
+        environment: Mapping[str, str],
+        *,
+        user: str | None = None,
+        cwd: Path | None = None,
+    ) -> bool:
+        """Start the process unless the same one runs; one that runs with other settings is replaced.
+
+        Returns:
+            Whether a process was started.
+        """
+        settings = fingerprint(command, environment)
+        if self.process() is not None:
+            if self._record().get("settings") == settings:
+                return False
+            self.stop()
+        kill(self._orphans())
+        self._popen = self._spawn(command, environment, user, cwd)
+        self._remember(self._popen.pid, settings)
+        return True
+
+    def process(self) -> psutil.Process | None:
+        """The running process, or None when it ended or its pid belongs to another one now."""
+        if self._popen is not None and self._popen.poll() is None:
+            return psutil.Process(self._popen.pid)  # a child of this process: nobody else can have its pid
+        record = self._record()
+        return same_process(record["pid"], record["create_time"]) if record else None
+
+    def wait(self, ready: Callable[[], bool], *, timeout_s: float, poll_s: float = 0.1) -> None:
+        """Wait until ``ready()``.
+
+        Raises:
+            ServiceFailedError: the process ended, or time ran out; says the last lines of its log.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            if self.process() is None:
+                raise ServiceFailedError(f"{self.name} ended before it was ready. {self.log_tail()}")
+            if time.monotonic() > deadline:
+                raise ServiceFailedError(f"{self.name} was not ready after {timeout_s:.0f} s. {self.log_tail()}")
+            time.sleep(poll_s)
+
+    def stop(self) -> None:
+        """End the process and every process below it.
+
+        After the grace time its children are killed, which lets a parent that waits for them end in order (Airflow's
+        scheduler does, and then takes its tasks up again when it next starts), and at last the process itself.
+        """
+        if process := self.process():
+            family = _children(process)
+            has_ended = end(process, self._stop_signal, self._grace_s)
+            if not has_ended and family:
+                kill([*family, *_children(process)])
+                wait_gone([process], ORDERLY_END_S)
+            kill([process, *family])
+        kill(self._orphans())
+        if self._popen is not None:
+            self._popen.wait()
+        self._forget()
+
+    def log_tail(self, count_lines: int = 25) -> str:
+        """The last lines of the log, after a line that names the file."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        lines = text.splitlines()[-count_lines:] or ["(empty)"]
+        return "\n".join([f"Its log, {self.log}, ends with:", *(f"    {line}" for line in lines)])
+
+    def _spawn(
+        self, command: Sequence[str], environment: Mapping[str, str], user: str | None, cwd: Path | None
+    ) -> subprocess.Popen[bytes]:
+        complete = {**loopback_environment(), **environment, MARK: self._mark, **KEEP_MARK}
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                env=complete,
+                cwd=cwd or self.state.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                user=user,
+                group=user,
+                extra_groups=[] if user else None,
+            )
+
+    def _orphans(self) -> list[psutil.Process]:
+        """Processes that this service began, also where their parent is gone."""
+        return [process for process in psutil.process_iter() if _has_mark(process, self._mark)]
+
+    def _record(self) -> dict[str, Any]:
+        return self.state.read(self._file)
+
+    def _remember(self, pid: int, settings: str) -> None:
+        try:
+            create_time = psutil.Process(pid).create_time()
+        except psutil.NoSuchProcess:
+            return  # it ended at once: `wait` reports it
+        self.state.write(self._file, {"pid": pid, "create_time": create_time, "settings": settings})
+
+    def _forget(self) -> None:
+        (self.state.folder / f"{self._file}.json").unlink(missing_ok=True)
+
+
+def fingerprint(command: Sequence[str], environment: Mapping[str, str]) -> str:
+    """What a process was started with, as a hash: settings hold passwords."""
+    text = repr([list(command), sorted(environment.items())])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def same_process(pid: int, create_time: float) -> psutil.Process | None:
+    """The process of this pid if it is alive and began at this time; None for a recycled pid."""
+    try:
+        process = psutil.Process(pid)
+        is_same = abs(process.create_time() - create_time) < SAME_START_S
+        return process if is_same and is_alive(process) else None
+    except psutil.NoSuchProcess:
+        return None
+
+
+def end(process: psutil.Process, first_signal: signal.Signals, grace_s: float) -> bool:
+    """Ask a process to end; returns whether it did within the grace time."""
+    with suppress(psutil.NoSuchProcess):
+        process.send_signal(first_signal)
+    return wait_gone([process], grace_s)
+
+
+def kill(processes: Iterable[psutil.Process]) -> None:
+    """SIGKILL for what is left of these; psutil compares start times before it signals."""
+    left = [process for process in processes if is_alive(process)]
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    wait_gone(left, 5)
+
+
+def wait_gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
+    """Wait for processes to end; returns whether all did."""
+    deadline = time.monotonic() + timeout_s
+    while any(is_alive(process) for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def is_alive(process: psutil.Process) -> bool:
+    """Whether it still runs: one that ended counts as gone also where nobody has collected its exit code yet."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def _has_mark(process: psutil.Process, mark: str) -> bool:
+    try:
+        return process.environ().get(MARK) == mark
+    except (psutil.Error, OSError):
+        return False  # somebody else's, or gone
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.NoSuchProcess:
+        return []

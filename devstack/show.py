@@ -1,0 +1,76 @@
+"""The demo's tables, straight from the views that an analyst would query."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import indent
+
+from sqlalchemy import Engine, text
+
+from braintumor.cli.show import aligned
+from braintumor.db.database import transaction
+from braintumor.labels import CLASSES
+from braintumor.registry.model_versions import ModelVersion
+
+
+def show_leaderboard(engine: Engine, models: Sequence[ModelVersion]) -> str:
+    """Accuracy, precision, recall and F1 of each model on both splits."""
+    return _query(
+        engine,
+        """
+        select model_name, initialisation, split::text, count_image as images, round(accuracy::numeric, 3) as accuracy,
+               round(macro_precision::numeric, 3) as precision, round(macro_recall::numeric, 3) as recall,
+               round(macro_f1::numeric, 3) as f1, count_look as looks
+        from model_leaderboard where model_name = any(:names) order by model_name, split""",
+        names=[model.model_name for model in models],
+    )
+
+
+def show_confusion(engine: Engine, model: ModelVersion) -> str:
+    """Rows are the truth, columns the answers."""
+    columns = ", ".join(
+        f"sum(confusion_cell.count_image) filter (where predicted_class = '{c}') as {c}" for c in CLASSES
+    )
+    return _query(
+        engine,
+        f"""
+        select confusion_cell.label::text as truth, {columns}
+        from confusion_cell join evaluation using (evaluation_id)
+        where model_version_id = :model and snapshot_id = :snapshot and split = 'test'
+        group by confusion_cell.label order by confusion_cell.label""",
+        model=model.model_version_id,
+        snapshot=model.snapshot_id,
+    )
+
+
+def show_predictions(engine: Engine, *, limit: int) -> str:
+    """Some of the newest run's answers."""
+    return _query(
+        engine,
+        """
+        select scan_id, format, predicted_class::text as answer, round(confidence::numeric, 3) as confidence,
+               round(probability_glioma::numeric, 3) as glioma, round(probability_meningioma::numeric, 3) as meningioma,
+               round(probability_normal::numeric, 3) as normal, round(probability_pituitary::numeric, 3) as pituitary,
+               array_to_string(review_reasons, ' ') as review_reasons
+        from latest_prediction
+        where scoring_run_id = (select max(scoring_run_id) from latest_prediction)
+        order by scan_id limit :limit""",
+        limit=limit,
+    )
+
+
+def show_rejections(engine: Engine) -> str:
+    """The newest run's rejections."""
+    return _query(
+        engine,
+        """
+        select scan_id, reason, detail from rejection
+        where scoring_run_id = (select max(scoring_run_id) from rejection) order by scan_id""",
+    )
+
+
+def _query(engine: Engine, sql: str, **parameters: object) -> str:
+    """A query's rows as a table for people."""
+    with transaction(engine) as connection:
+        result = connection.execute(text(sql), parameters)
+        return indent(aligned(result.keys(), result), "  ")

@@ -1,0 +1,180 @@
+"""The whole stack: Postgres, an object server and, unless it is left out, Airflow.
+
+::
+
+    with Stack(Path(".devstack")) as stack:
+        stack.client().trigger("nightly_scoring", {})
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+import psutil
+
+from devstack.airflow import Airflow, through_connections
+from devstack.airflowapi import AirflowClient
+from devstack.errors import StackError
+from devstack.objectserver import BUCKET, Endpoint, ObjectServer
+from devstack.postgres import Postgres
+from devstack.service import Service
+from devstack.state import DEFAULT_FOLDER, PROJECT, State
+from devstack.workers import Worker
+
+URIS: Final = ("models", "weights", "dataset", "scans")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceStatus:
+    """One service as it is now."""
+
+    name: str
+    pid: int | None
+    memory_mb: int
+    log: Path
+
+
+class Stack:
+    """One state folder and the services that run on it. Entering starts what does not run; leaving stops only that.
+
+    Args:
+        folder: the state folder; everything that the stack stores is under it.
+        airflow: whether to run Airflow too; tests of the library need only Postgres and S3.
+        dags_folder: the DAGs that Airflow runs; the project's own by default.
+        extra_env: variables for Airflow's services and tasks, after the library's own.
+        workers: Celery workers that run Airflow's tasks, over a Redis; without any the scheduler runs them.
+        external_s3: somebody else's S3 server to use in place of an own.
+        say: is told what happens, a line at a time.
+    """
+
+    def __init__(
+        self,
+        folder: Path = DEFAULT_FOLDER,
+        *,
+        airflow: bool = True,
+        dags_folder: Path = PROJECT / "dags",
+        extra_env: Mapping[str, str] | None = None,
+        workers: Sequence[Worker] = (),
+        external_s3: Endpoint | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.state = State(folder)
+        self.postgres = Postgres(self.state)
+        self.objects = ObjectServer(self.state, external=external_s3)
+        self.airflow = Airflow(self.state, dags_folder=dags_folder, run_by=workers)
+        self._with_airflow = airflow
+        self._extra_env = dict(extra_env or {})
+        self._say = say
+        self._was_running: set[str] = set()
+
+    def up(self) -> Self:
+        """Start what does not run and wait until all of it answers.
+
+        Raises:
+            ServiceFailedError: a service ended or did not answer; the others that were started are left running.
+        """
+        with self.state.lock():
+            self._start()
+        return self
+
+    def down(self) -> None:
+        """Stop everything that runs on this folder, in reverse order; what was stored stays."""
+        self._stop(self._services())
+
+    def __enter__(self) -> Self:
+        self._was_running = {service.name for service in self._services() if service.process()}
+        try:
+            return self.up()
+        except BaseException:
+            self._leave()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._leave()
+
+    def library_env(self) -> dict[str, str]:
+        """The variables that the library reads its settings from."""
+        s3 = self.objects.endpoint
+        return {
+            "BRAINTUMOR_DATABASE_URL": self.postgres.url(),
+            "BRAINTUMOR_S3_ENDPOINT": s3.url,
+            "BRAINTUMOR_S3_ACCESS_KEY": s3.access_key,
+            "BRAINTUMOR_S3_SECRET_KEY": s3.secret_key,
+            "BRAINTUMOR_S3_REGION": s3.region,
+            "BRAINTUMOR_PSEUDONYM_KEY": self.state.secrets.pseudonym_key,
+            **{f"BRAINTUMOR_{name.upper()}_URI": f"s3://{BUCKET}/{name}/" for name in URIS},
+        }
+
+    def client(self) -> AirflowClient:
+        """A client of Airflow's REST API, as the administrator.
+
+        Raises:
+            StackError: the stack was made without Airflow.
+        """
+        if not self._with_airflow:
+            raise StackError("This stack was made with airflow=False: there is no REST API to talk to.")
+        return AirflowClient(self.airflow.url, "admin", self.state.secrets.admin_password)
+
+    def status(self) -> list[ServiceStatus]:
+        """Each service, whether it runs and what memory it holds with its children."""
+        stores = [self.postgres.service, self.objects.service]
+        return [_status(service) for service in (self._services() if self._with_airflow else stores)]
+
+    def _services(self) -> list[Service]:
+        return [self.postgres.service, self.objects.service, *self.airflow.services]
+
+    def _start(self) -> None:
+        self._say("Postgres and the object server: starting")
+        with ThreadPoolExecutor() as executor:
+            objects_ready = executor.submit(_ready, self.objects)
+            _ready(self.postgres)
+            if self._with_airflow:
+                self.airflow.prepare(self.postgres, self._say)
+            objects_ready.result()
+        if self._with_airflow:
+            environment = {**through_connections(self.library_env()), **self._extra_env}
+            self.airflow.start(self.postgres, self.objects.endpoint, environment)
+            self.airflow.wait(self._say)
+
+    def _leave(self) -> None:
+        self._stop([service for service in self._services() if service.name not in self._was_running])
+
+    def _stop(self, services: list[Service]) -> None:
+        with self.state.lock():
+            # Not Postgres and Airflow at once: what still runs writes down how it ended.
+            for step in (self.airflow.services, [self.objects.service], [self.postgres.service]):
+                running = [service for service in services if service in step]
+                if any(service.process() for service in running):
+                    self._say(f"Stopping {', '.join(service.name for service in running)}")
+                with ThreadPoolExecutor() as executor:
+                    list(executor.map(Service.stop, running))
+
+
+def _ready(part: Postgres | ObjectServer) -> None:
+    part.start()
+    part.wait()
+
+
+def _status(service: Service) -> ServiceStatus:
+    process = service.process()
+    family = [process, *process.children(recursive=True)] if process else []
+    memory = sum(_memory(member) for member in family)
+    return ServiceStatus(
+        name=service.name, pid=process.pid if process else None, memory_mb=memory // 1_000_000, log=service.log
+    )
+
+
+def _memory(process: psutil.Process) -> int:
+    """Bytes that are this process's own, shared ones divided by those who share them where the system can tell."""
+    try:
+        info = process.memory_full_info()
+    except psutil.Error:
+        return 0
+    return int(getattr(info, "pss", info.uss))

@@ -1,0 +1,161 @@
+"""The state folder: secrets, ports, logs and data of one embedded stack.
+
+::
+
+    .devstack/
+        secrets.json     mode 0600
+        ports.json       which port each service had, so that its URL stays
+        run/             pid and start time of each service
+        logs/            one file a service
+        postgres/  s3/  airflow/
+"""
+
+from __future__ import annotations
+
+import base64
+import fcntl
+import json
+import os
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parent.parent
+DEFAULT_FOLDER = PROJECT / ".devstack"
+
+
+def _fernet_key() -> str:
+    return base64.urlsafe_b64encode(secrets.token_bytes(32)).decode()
+
+
+def _token() -> str:
+    return secrets.token_hex(16)
+
+
+def _long_token() -> str:
+    return secrets.token_hex(48)  # 96 characters: Airflow wants 64 bytes or more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Secrets:
+    """Every password and key of one stack, each random."""
+
+    postgres_password: str = field(default_factory=_token, repr=False)
+    airflow_database_password: str = field(default_factory=_token, repr=False)
+    library_database_password: str = field(default_factory=_token, repr=False)
+    scorer_database_password: str = field(default_factory=_token, repr=False)
+    trainer_database_password: str = field(default_factory=_token, repr=False)
+    promoter_database_password: str = field(default_factory=_token, repr=False)
+    reviewer_database_password: str = field(default_factory=_token, repr=False)
+    analyst_database_password: str = field(default_factory=_token, repr=False)
+    eraser_database_password: str = field(default_factory=_token, repr=False)
+    s3_access_key: str = field(default_factory=_token, repr=False)
+    s3_secret_key: str = field(default_factory=_token, repr=False)
+    pseudonym_key: str = field(default_factory=_long_token, repr=False)
+    fernet_key: str = field(default_factory=_fernet_key, repr=False)
+    jwt_secret: str = field(default_factory=_long_token, repr=False)
+    api_secret_key: str = field(default_factory=_token, repr=False)
+    admin_password: str = field(default_factory=_token, repr=False)
+    reviewer_password: str = field(default_factory=_token, repr=False)
+    viewer_password: str = field(default_factory=_token, repr=False)
+    broker_password: str = field(default_factory=_token, repr=False)
+    stack_mark: str = field(default_factory=_token, repr=False)
+
+
+class State:
+    """One state folder; made on first use."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+        self._ports_lock = threading.Lock()
+        self.logs = self.folder / "logs"
+        self.logs.mkdir(parents=True, exist_ok=True)
+        (self.folder / "run").mkdir(exist_ok=True)
+        if os.geteuid() != 0:
+            self.folder.chmod(0o700)
+        self.secrets = self._secrets()
+
+    def log(self, service: str) -> Path:
+        """Where a service's output goes."""
+        return self.logs / f"{service}.log"
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of this folder; empty when there is none."""
+        path = self.folder / f"{name}.json"
+        return dict(json.loads(path.read_text())) if path.exists() else {}
+
+    def write(self, name: str, content: dict[str, Any]) -> None:
+        """Replace a JSON file of this folder at once, readable by its owner only."""
+        write_private(self.folder / f"{name}.json", json.dumps(content, indent=1))
+
+    def port(self, service: str) -> int:
+        """The port that the service had last time if it is free, else a free one, remembered."""
+        with self._ports_lock:
+            ports = self.read("ports")
+            if service not in ports or not is_port_free(ports[service]):
+                ports[service] = free_port(exclude=set(ports.values()))
+                self.write("ports", ports)
+            return int(ports[service])
+
+    def remembered_port(self, service: str) -> int | None:
+        """The port that the service has, or had last."""
+        return self.read("ports").get(service)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold this folder: two commands at once take turns."""
+        with (self.folder / "lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _secrets(self) -> Secrets:
+        stored = self.read("secrets")
+        if set(stored) == {entry.name for entry in fields(Secrets)}:
+            return Secrets(**stored)  # without the lock: looking must not wait for a start that takes its time
+        with self.lock():
+            complete = Secrets(**self.read("secrets"))
+            self.write("secrets", asdict(complete))
+            return complete
+
+
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600; a reader sees the old content or the new, never a part."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def is_port_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def free_port(exclude: set[int]) -> int:
+    """A loopback port that nobody listens on and that is not promised to another service."""
+    while True:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = int(probe.getsockname()[1])
+        if port not in exclude:
+            return port
+
+
+def loopback_environment() -> dict[str, str]:
+    """This process's environment, with loopback kept out of any proxy and TensorFlow's start-up noise off."""
+    known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
+    names = [name for name in known.split(",") if name]
+    no_proxy = ",".join(dict.fromkeys([*names, "127.0.0.1", "localhost"]))
+    return {**os.environ, "NO_PROXY": no_proxy, "no_proxy": no_proxy, "TF_CPP_MIN_LOG_LEVEL": "2"}

@@ -1,0 +1,80 @@
+"""Celery workers as plain processes of one machine, each known to Airflow as a host of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from devstack.service import Service, kill
+from devstack.state import State
+
+NAME: Final = "EMBEDDED_WORKER"
+"""The variable that holds a worker's name; services without it are no workers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worker:
+    """What to start, and the queues that it takes tasks from, one at a time."""
+
+    name: str
+    queues: str = "default"
+
+
+class CeleryWorker:
+    """One worker of a state folder."""
+
+    def __init__(self, state: State, worker: Worker) -> None:
+        self.worker = worker
+        self.service = Service(state, f"worker-{worker.name}", stop_signal=signal.SIGTERM, grace_s=3)
+        self._log_begins = 0
+        self._pid_file = state.folder / "run" / f"worker-{worker.name}.celery"
+
+    def start(self, environment: Mapping[str, str]) -> None:
+        """Start it with Airflow's environment; returns before it is ready."""
+        self._pid_file.unlink(missing_ok=True)  # of one that was killed: Celery takes it for running
+        worker = self.worker
+        command = [sys.executable, "-m", "airflow", "celery", "worker", "--skip-serve-logs"]
+        command += ["--queues", worker.queues, "--concurrency", "1"]
+        command += ["--celery-hostname", worker.name, "--pid", str(self._pid_file)]
+        size = self.service.log.stat().st_size if self.service.log.exists() else 0
+        is_new = self.service.start(command, {**environment, NAME: worker.name})
+        self._log_begins = size if is_new else 0
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until it takes tasks.
+
+        Raises:
+            ServiceFailedError: it ended, or was not ready in time.
+        """
+        self.service.wait(self._says_ready, timeout_s=timeout_s, poll_s=0.5)
+
+    def die(self) -> None:
+        """SIGKILL for the worker and all that it runs, as when its machine is lost."""
+        if process := self.service.process():
+            kill([process, *process.children(recursive=True)])
+
+    def _says_ready(self) -> bool:
+        """In what it wrote since it started: the log of one before it goes on in the same file."""
+        log = self.service.log
+        return log.exists() and b" ready." in log.read_bytes()[self._log_begins :]
+
+
+def environment(broker_url: str, database_url: str) -> dict[str, str]:
+    """Airflow's settings where Celery workers run its tasks."""
+    return {
+        "AIRFLOW__CELERY__BROKER_URL": broker_url,
+        "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database_url}",
+        "AIRFLOW__CELERY__SYNC_PARALLELISM": "1",  # the scheduler's forked publishers can wait for one another
+        "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
+        "AIRFLOW__CORE__HOSTNAME_CALLABLE": f"{__name__}.hostname",
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",  # s, after which a lost worker's task is retried
+    }
+
+
+def hostname() -> str:
+    """What Airflow writes down as the host of a task: on one machine, the worker's name."""
+    return os.environ.get(NAME, "localhost")

@@ -1,8 +1,0 @@
-"""The embedded stack: Postgres, an S3 server and Airflow as plain processes in one folder, without Docker.
-
-``python -m embedded up`` starts it and leaves it running; ``Stack`` does the same from Python.
-"""
-
-from embedded.stack import Stack
-
-__all__ = ["Stack"]

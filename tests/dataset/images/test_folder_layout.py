@@ -1,0 +1,272 @@
+"""One rule for labeled folders: the local check, the S3 check and the upload give the same answer."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from braintumor.config.settings import Settings
+from braintumor.dataset.images.folder_layout import is_litter, place_of
+from braintumor.dataset.images.local_folder import labelled_files, other_image_types, read_folder, upload
+from braintumor.dataset.quality.checks import assess
+from braintumor.dataset.quality.rules import QualityRules
+from braintumor.dataset.snapshot import read_images, snapshot_of
+from braintumor.errors import DatasetError
+from braintumor.imaging.phantom.slice import write_dataset
+from braintumor.labels import CLASSES, TumorClass
+from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
+from tests.conftest import invoke
+
+RULES = QualityRules.load()
+
+
+@pytest.fixture(scope="module")
+def twelve_each(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("twelve each")
+    write_dataset(folder, per_class=12, seed=9)
+    return folder
+
+
+@pytest.fixture
+def folder(twelve_each: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(twelve_each, tmp_path / "set"))
+
+
+def copied_to_s3(settings: Settings, folder: Path) -> ObjectStore:
+    """Copy every file as it is, as another program would, without this project's upload."""
+    store = ObjectStore.connect(settings)
+    store.upload_folder(folder, S3Uri.parse(settings.require("dataset_uri")))
+    return store
+
+
+def verdicts(settings: Settings, folder: Path) -> tuple[Result, Result]:
+    """The answers of the check of a folder, and of the same files in S3."""
+    copied_to_s3(settings, folder)
+    return (
+        invoke(settings, "dataset", "check", str(folder), "--json"),
+        invoke(settings, "dataset", "check", settings.require("dataset_uri"), "--json"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("glioma/1.jpg", TumorClass.GLIOMA),
+        ("Training/glioma_tumor/1.jpg", TumorClass.GLIOMA),
+        ("Data/normal/1.jpg", TumorClass.NORMAL),
+        ("downloads/kaggle/Testing/no_tumor/1.jpg", TumorClass.NORMAL),
+        ("pituitary/Training/1.jpg", TumorClass.PITUITARY),
+        ("meningioma/Data/Testing/1.jpg", TumorClass.MENINGIOMA),
+        ("1.jpg", None),
+        ("cats/1.jpg", None),
+        ("brain_glioma/1.jpg", None),
+        ("1/1.jpg", None),
+        ("glioma_tumour/1.jpg", None),
+        ("gliomas/1.jpg", None),
+        ("yes/1.jpg", None),
+        ("glioma/patient 7/1.jpg", None),
+        ("glioma/patient 7/Training/1.jpg", None),
+        ("normal/glioma/1.jpg", None),
+        ("Training/1.jpg", None),
+    ],
+)
+def test_a_path_names_one_class_or_none(path: str, label: TumorClass | None) -> None:
+    assert place_of(path).label is label and not place_of(path).is_litter
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "glioma/._1.jpg", "__MACOSX/glioma/1.jpg", "glioma/Thumbs.db", "glioma/.DS_Store", "glioma/desktop.ini",
+        "glioma/.hidden.jpg", ".ipynb_checkpoints/1.jpg", "glioma/@eaDir/1.jpg", "glioma/", "DICOMDIR",
+    ],
+)  # fmt: skip
+def test_what_programs_leave_behind_is_litter(path: str) -> None:
+    assert is_litter(path) and place_of(path).label is None
+
+
+@pytest.mark.parametrize("path", ["glioma/1.jpg", "Thumbs.db/1.jpg", "a.b/IM0001", "macosx/1.jpg", "desktop.ini.png"])
+def test_other_names_are_no_litter(path: str) -> None:
+    assert not is_litter(path)
+
+
+def without_a_class(folder: Path, layout: str) -> None:
+    """Rename the class folders so that no image has a class."""
+    for number, label in enumerate(CLASSES):
+        source = folder / label
+        if layout == "class/patient":
+            (folder / "moved").mkdir(exist_ok=True)
+            source.rename(folder / "moved" / "patient 7")
+            source.mkdir()
+            (folder / "moved" / "patient 7").rename(source / "patient 7")
+        else:
+            source.rename(folder / layout.format(label=label, number=number))
+
+
+@pytest.mark.parametrize(
+    "layout",
+    ["brain_{label}", "{number}", "{label}_tumour", "{label}s", "class/patient", "{label} (copy)", "T1 {label}"],
+)
+def test_a_folder_in_which_no_image_has_a_class_is_refused_everywhere(
+    empty_settings: Settings, folder: Path, layout: str
+) -> None:
+    without_a_class(folder, layout)
+    for done in verdicts(empty_settings, folder):
+        answer = json.loads(done.stdout)
+        assert done.exit_code == 1 and not answer["is_accepted"]
+        assert answer["images"] == dict.fromkeys(map(str, CLASSES), 0)
+        assert "missing_class: No image has a class. All four of glioma" in str(done.exception)
+        (outside,) = [each for each in answer["findings"] if each["code"] == "outside"]
+        assert outside["count"] == 48
+    with pytest.raises(DatasetError, match="is not a class name"):
+        labelled_files(folder)
+    with pytest.raises(DatasetError, match="No image has a class"):
+        snapshot_of(empty_settings)
+
+
+@pytest.mark.parametrize("kept", [("normal",), ("glioma", "meningioma"), ("glioma", "normal", "pituitary")])
+def test_a_missing_class_is_refused_everywhere(empty_settings: Settings, folder: Path, kept: tuple[str, ...]) -> None:
+    missing = [str(label) for label in CLASSES if label not in kept]
+    for label in missing:
+        shutil.rmtree(folder / label)
+    for done in verdicts(empty_settings, folder):
+        assert done.exit_code == 1
+        assert f"No images of {', '.join(missing)} are readable in class folders" in str(done.exception)
+    with pytest.raises(DatasetError, match=f"No images of {', '.join(missing)} in"):
+        labelled_files(folder)
+    with pytest.raises(DatasetError, match=f"No images of {', '.join(missing)} are readable"):
+        snapshot_of(empty_settings)
+
+
+def test_yes_and_no_lack_three_classes(empty_settings: Settings, folder: Path) -> None:
+    (folder / "glioma").rename(folder / "yes")
+    (folder / "normal").rename(folder / "no")
+    for label in ("meningioma", "pituitary"):
+        shutil.rmtree(folder / label)
+    for done in verdicts(empty_settings, folder):
+        assert done.exit_code == 1 and json.loads(done.stdout)["images"]["normal"] == 12
+        assert "No images of glioma, meningioma, pituitary are readable" in str(done.exception)
+
+
+def with_litter(folder: Path) -> None:
+    """Put the litter of a Mac, of Windows and of a file server next to each image."""
+    for path in [path for path in folder.rglob("*") if path.is_file()]:
+        twin = folder / "__MACOSX" / path.parent.name
+        twin.mkdir(parents=True, exist_ok=True)
+        for place in (path.parent, twin):
+            (place / f"._{path.name}").write_bytes(b"\0\5\x16\7Mac OS X")
+    for label in CLASSES:
+        (folder / label / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+        (folder / label / ".DS_Store").write_bytes(b"\0\0\0\1Bud1")
+        (folder / label / "@eaDir").mkdir()
+        (folder / label / "@eaDir" / "SYNOPHOTO_THUMB_M.jpg").write_bytes(b"\xff\xd8\xff thumbnail")
+
+
+def test_litter_is_ignored_everywhere(empty_settings: Settings, folder: Path) -> None:
+    with_litter(folder)
+    for done in verdicts(empty_settings, folder):
+        answer = json.loads(done.stdout)
+        assert done.exit_code == 0, done.exception
+        assert answer["images"] == dict.fromkeys(map(str, CLASSES), 12)
+        counts = {each["code"]: each["count"] for each in answer["findings"]}
+        assert counts["unreadable"] == counts["outside"] == 0
+    assert len(labelled_files(folder)) == 48
+
+
+def test_an_upload_sends_no_litter_and_the_check_of_what_it_sent_agrees(empty_settings: Settings, folder: Path) -> None:
+    with_litter(folder)
+    prefix = S3Uri.parse(empty_settings.require("dataset_uri"))
+    store = ObjectStore.connect(empty_settings)
+    upload(store, labelled_files(folder), prefix)
+    names = [entry.key.removeprefix(prefix.key) for entry in store.list(prefix)]
+    assert len(names) == 48 and not any(map(is_litter, names))
+    images, left_out = read_images(store, prefix)
+    assert (len(images), left_out) == (48, [])
+    assert snapshot_of(empty_settings).left_out == ()
+
+
+def test_a_zero_byte_image_is_unreadable_not_litter(empty_settings: Settings, folder: Path) -> None:
+    (folder / "glioma" / "empty.jpg").touch()
+    for done in verdicts(empty_settings, folder):
+        (found,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
+        assert found["count"] == 1 and "(empty_file: 1)" in found["reason"]
+
+
+def test_other_image_types_are_counted_and_named_and_notes_are_not(empty_settings: Settings, folder: Path) -> None:
+    for label in CLASSES[:3]:
+        (folder / label / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
+        (folder / label / "browser.webp").write_bytes(b"RIFF\x24\0\0\0WEBPVP8 ")
+        (folder / label / "paint.BMP").write_bytes(b"BM\x46\0\0\0\0\0\0\0\x36\0\0\0")
+    (folder / "glioma" / "notes.txt").write_text("BMI 24")
+    (folder / "glioma" / "boxes.csv").write_text("a,b")
+    for done in verdicts(empty_settings, folder):
+        (found,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
+        assert found["count"] == 9 and found["outcome"] == "blocking"
+        assert "(unsupported_format: 9), of other image types (BMP: 3, HEIC: 3, WebP: 3)" in found["reason"]
+    files = labelled_files(folder)
+    assert len(files) == 48
+    assert other_image_types(folder, files) == {"BMP": 3, "HEIC": 3, "WebP": 3}
+    done = invoke(empty_settings, "dataset", "upload", str(folder), empty_settings.require("dataset_uri"))
+    assert "11 other files" in done.stderr and "HEIC: 3" in done.stderr
+
+
+def test_folders_around_the_class_stay_apart_in_s3_and_are_read_the_same_there(
+    empty_settings: Settings, twelve_each: Path, tmp_path: Path
+) -> None:
+    for part, ward in (("Training", "ward a"), ("Testing", "ward b")):
+        for label in CLASSES:
+            shutil.copytree(twelve_each / label, tmp_path / ward / part / f"{label}_tumor".replace("normal", "no"))
+    files = labelled_files(tmp_path)
+    keys = {file.key for file in files}
+    assert len(keys) == len(files) == 96
+    assert {place_of(key).label for key in keys} == set(CLASSES)
+    store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
+    upload(store, files, prefix)
+    images, left_out = read_images(store, prefix)
+    assert left_out == [] and {image.attributes["source"] for image in images} == {"Training", "Testing"}
+    local, none = read_folder(tmp_path)
+    assert none == [] and sorted(i.image_sha256 for i in local) == sorted(i.image_sha256 for i in images)
+
+
+def test_a_file_that_does_not_open_and_a_broken_link_are_counted_and_stop_nothing(folder: Path) -> None:
+    (folder / "glioma" / "gone.jpg").symlink_to(folder / "nowhere.jpg")
+    images, left_out = read_folder(folder)
+    assert len(images) == 48
+    assert [item.reason for item in left_out] == ["the file cannot be opened: No such file or directory"]
+    assert assess(images, left_out, RULES).blocking == []
+    with pytest.raises(DatasetError, match=r"1 images cannot be opened, such as .*gone\.jpg"):
+        labelled_files(folder)
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", "caf\udce9.png"])
+def test_an_object_whose_key_cannot_be_stored_is_left_out_of_a_snapshot(
+    empty_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    copied_to_s3(empty_settings, folder)
+    listed = ObjectStore.list
+
+    def with_one_more(self: ObjectStore, prefix: S3Uri) -> Iterator[ObjectEntry]:
+        entries = list(listed(self, prefix))
+        yield from entries
+        yield replace(entries[0], key=f"{prefix.key}glioma/{name}")
+
+    monkeypatch.setattr(ObjectStore, "list", with_one_more)
+    (left_out,) = snapshot_of(empty_settings).left_out
+    assert left_out.reason == "the object's key cannot be stored" and "unusable key, sha256" in left_out.image_uri
+
+
+def test_a_name_that_is_not_utf_8_is_uploaded_under_an_escaped_name(empty_settings: Settings, folder: Path) -> None:
+    source = next((folder / "glioma").iterdir())
+    for name in (b"caf\xe9.jpg", b"\xff\xfe.jpg"):
+        (Path(str(folder / "glioma")) / name.decode(errors="surrogateescape")).write_bytes(source.read_bytes())
+    keys = {file.key for file in labelled_files(folder)}
+    assert {r"glioma/caf\xe9.jpg", r"glioma/\xff\xfe.jpg"} <= keys
+    store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
+    upload(store, labelled_files(folder), prefix)
+    assert len(list(store.list(prefix))) == 50

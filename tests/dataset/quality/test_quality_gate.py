@@ -1,0 +1,91 @@
+"""A snapshot is taken of good data only, with its report beside it; refused data leaves a report and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from sqlalchemy import text
+
+from braintumor.config.settings import Settings
+from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.dataset.snapshot import snapshot_of
+from braintumor.db import database
+from braintumor.errors import DatasetError
+from braintumor.imaging.phantom.slice import write_dataset
+from braintumor.s3 import ObjectStore, S3Uri
+from tests.conftest import run_braintumor
+from tests.photographs import crops
+from tests.sql import rows
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_dataset(tmp_path / "set", per_class=12, seed=6)
+    return tmp_path / "set"
+
+
+def uploaded(settings: Settings, folder: Path) -> ObjectStore:
+    store = ObjectStore.connect(settings)
+    upload(store, labelled_files(folder), S3Uri.parse(settings.require("dataset_uri")))
+    return store
+
+
+def with_photographs(folder: Path) -> Path:
+    for number, part in enumerate(crops("china.jpg", 12, is_grey=True)):
+        Image.fromarray(part).save(folder / "pituitary" / f"Jane_Doe_{number}.png")
+    return folder
+
+
+def test_the_report_of_a_snapshot_lies_beside_its_manifest_and_names_no_address(
+    empty_settings: Settings, folder: Path
+) -> None:
+    store = uploaded(empty_settings, folder)
+    snapshot = snapshot_of(empty_settings)
+    address = S3Uri.parse(empty_settings.require("models_uri")) / f"snapshots/{snapshot.snapshot_id}.html"
+    page = store.read(address).decode()
+    assert f"snapshot {snapshot.snapshot_id}" in page and "A snapshot was taken" in page
+    assert "As the snapshot has them" in page
+    assert snapshot.images[0].image_uri.rpartition("/")[2] not in page
+    recorded = rows(empty_settings, "select image_sha256 from page_image where page_uri = :page", page=str(address))
+    known = [image.image_sha256 for image in snapshot.images]
+    assert {sha256 for (sha256,) in recorded} == {sha256 for sha256 in known if sha256[:12] in page} != set()
+
+
+def test_refused_data_is_named_with_its_report_and_nothing_is_recorded(empty_settings: Settings, folder: Path) -> None:
+    store = uploaded(empty_settings, with_photographs(folder))
+    with pytest.raises(DatasetError, match=r"not_mri: .* images of pituitary do not look like MRI") as caught:
+        snapshot_of(empty_settings)
+    assert "Take out of pituitary what is not MRI" in str(caught.value) and "Jane" not in str(caught.value)
+    (address,) = re.findall(r"s3://\S+/snapshots/refused-\d{8}T\d{6}Z\.html", str(caught.value))
+    page = store.read(S3Uri.parse(address)).decode()
+    assert "Refused" in page and "No snapshot is taken" in page and "Jane" not in page
+    engine = database.connect(empty_settings)
+    with database.transaction(engine) as connection:
+        for table in ("snapshot", "snapshot_image", "split_assignment"):
+            assert connection.scalar(text(f"select count(*) from {table}")) == 0
+    engine.dispose()
+
+
+def test_a_rule_file_lets_the_same_data_pass(empty_settings: Settings, folder: Path, tmp_path: Path) -> None:
+    from braintumor.dataset.quality import rules
+
+    uploaded(empty_settings, with_photographs(folder))
+    packaged = Path(rules.__file__).with_name("quality.toml").read_text()
+    lenient = re.sub(r"(\[not_mri\][^\n]*\nlevel = )\"blocking\"", r'\1"warning"', packaged)
+    (tmp_path / "rules.toml").write_text(lenient)
+    settings = replace(empty_settings, quality_rules=str(tmp_path / "rules.toml"))
+    assert snapshot_of(settings).counts()["test"]["pituitary"] > 0
+
+
+def test_an_s3_prefix_is_checked_without_postgres(empty_settings: Settings, folder: Path) -> None:
+    uploaded(empty_settings, with_photographs(folder))
+    settings = replace(empty_settings, database_url=None)
+    arguments = ("dataset", "check", settings.require("dataset_uri"), "--json")
+    done = run_braintumor(settings, *arguments, check=False)
+    assert done.returncode == 1 and "do not look like MRI" in done.stderr
+    assert json.loads(done.stdout)["summary"].startswith("Refused: not_mri")

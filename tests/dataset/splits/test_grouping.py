@@ -1,0 +1,168 @@
+"""No picture and no head on two sides of a split: copies, mirrored ones, patients; and what must give way."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageEnhance
+
+from braintumor.dataset.images.labeled_image import LabelledImage
+from braintumor.dataset.images.perceptual_hash import NEAR, near_pairs, nearest, perceptual_hashes
+from braintumor.dataset.splits.grouping import Grouping, form_groups
+from braintumor.dataset.splits.split import Split
+from braintumor.imaging.phantom.slice import draw
+from braintumor.labels import TumorClass
+from tests.images import labelled_image, saved
+
+TURNS = list(Image.Transpose)
+
+
+def drawn(seed: int, label: TumorClass = TumorClass.GLIOMA) -> Image.Image:
+    return Image.fromarray(draw(label, seed=seed, size=256).pixels)
+
+
+def image(
+    picture: Image.Image, name: str, label: TumorClass = TumorClass.GLIOMA, patient: str | None = None
+) -> LabelledImage:
+    named = frozenset() if patient is None else frozenset({patient})
+    return labelled_image(np.asarray(picture), name, label, patient=named)
+
+
+def between(one: Image.Image, other: Image.Image) -> int:
+    first, second = (perceptual_hashes(np.asarray(picture))[None] for picture in (one, other))
+    return int(nearest(first, second)[1][0])
+
+
+def names(grouping: Grouping) -> list[list[str]]:
+    return sorted(sorted(picture.image.image_uri for picture in group) for group in grouping.groups)
+
+
+def reasons(grouping: Grouping) -> dict[str, str]:
+    return {item.image_uri: item.reason for item in grouping.left_out}
+
+
+@pytest.mark.parametrize("turn", TURNS, ids=lambda turn: turn.name)
+def test_a_flipped_or_turned_copy_is_near(turn: Image.Transpose) -> None:
+    assert between(drawn(1), drawn(1).transpose(turn)) <= 8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda picture: ImageEnhance.Contrast(picture).enhance(0.7),
+        lambda picture: picture.resize((180, 180)),
+        lambda picture: Image.open(io.BytesIO(saved(picture, "JPEG", quality=30))),
+    ],
+    ids=["paler", "smaller", "recompressed"],
+)
+def test_a_changed_copy_is_near(change: object) -> None:
+    assert between(drawn(1), change(drawn(1))) <= NEAR  # type: ignore[operator]
+
+
+def test_other_images_are_far() -> None:
+    rng = np.random.default_rng(0)
+    noise = [Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)) for _ in range(20)]
+    hashes = np.stack([perceptual_hashes(np.asarray(picture)) for picture in noise])
+    assert list(near_pairs(hashes)) == []
+
+
+def test_pairs_are_those_of_a_plain_comparison_of_bits() -> None:
+    rng = np.random.default_rng(0)
+    hashes: NDArray[np.uint64] = rng.integers(0, 2**63, (700, 8, 4), dtype=np.uint64)
+    hashes[600, 0] = hashes[10, 3]
+    assert list(near_pairs(hashes)) == [], "only the later one's own turns count"
+    hashes[10, 0] = hashes[600, 5] ^ np.uint64(7)
+    assert list(near_pairs(hashes)) == [(10, 600, 12)]
+
+
+def test_copies_are_one_picture_and_mirrored_ones_one_group() -> None:
+    one = drawn(1)
+    mirrored = one.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    grouping = form_groups([image(one, "a"), image(one, "copy"), image(mirrored, "mirrored"), image(_other(), "b")], {})
+    assert sorted(len(group) for group in grouping.groups) == [1, 2]
+    assert sum(len(picture.files) for group in grouping.groups for picture in group) == 4
+    assert grouping.left_out == ()
+
+
+def _other() -> Image.Image:
+    return Image.fromarray(np.random.default_rng(5).integers(0, 255, (64, 64), dtype=np.uint8))
+
+
+def _far(count: int) -> list[Image.Image]:
+    """Pictures that are near nothing."""
+    rng = np.random.default_rng(9)
+    return [Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)) for _ in range(count)]
+
+
+def test_images_of_one_patient_are_one_group_whatever_they_show() -> None:
+    a, b, c = _far(3)
+    grouping = form_groups([image(a, "a", patient="p"), image(b, "b", patient="q"), image(c, "c", patient="p")], {})
+    assert names(grouping) == [["a", "c"], ["b"]]
+
+
+def test_a_patient_stays_together_though_an_image_between_stays_out() -> None:
+    a, b, c = (image(picture, name, patient="p") for picture, name in zip(_far(3), "abc", strict=True))
+    by_sha = sorted((a, b, c), key=lambda item: item.image_sha256)
+    middle = by_sha[1]
+    twin = LabelledImage(
+        **{**vars(middle), "pixel_sha256": "other", "image_sha256": "f" * 64, "image_uri": "twin",
+           "label": TumorClass.NORMAL, "patient": frozenset()}
+    )  # fmt: skip
+    assert len(names(form_groups([a, b, c, twin], {}))) == 1
+    remembered = {
+        by_sha[0].image_sha256: Split.TRAIN,
+        middle.image_sha256: Split.TRAIN,
+        by_sha[2].image_sha256: Split.TEST,
+    }
+    assert names(form_groups([a, b, c], remembered)) == [[by_sha[2].image_uri]]
+
+
+def test_near_images_with_different_labels_stay_out_and_are_named() -> None:
+    one = drawn(1)
+    paler = ImageEnhance.Contrast(one).enhance(0.9)
+    grouping = form_groups([image(one, "a"), image(paler, "b", TumorClass.NORMAL), image(_other(), "c")], {})
+    assert names(grouping) == [["c"]]
+    assert reasons(grouping) == dict.fromkeys(["a", "b"], "near-identical images are labelled glioma and normal")
+
+
+def test_a_new_image_joins_the_split_of_its_group() -> None:
+    one = drawn(1)
+    old = image(one, "old")
+    new = image(one.transpose(Image.Transpose.ROTATE_90), "new")
+    grouping = form_groups([new, old], {old.image_sha256: Split.TEST})
+    assert names(grouping) == [["new", "old"]] and list(grouping.known.values()) == [Split.TEST]
+
+
+def test_a_new_image_between_two_splits_stays_out_and_they_stay_as_they_were() -> None:
+    a, b, c = _far(3)
+    kept = {"train": image(a, "a", patient="p"), "test": image(b, "b", patient="q")}
+    bridge = LabelledImage(**{**vars(image(c, "bridge")), "patient": frozenset({"p", "q"})})
+    grouping = form_groups([*kept.values(), bridge], {item.image_sha256: Split(split) for split, item in kept.items()})
+    assert names(grouping) == [["a"], ["b"]]
+    assert reasons(grouping) == {"bridge": "near images in test and train"}
+
+
+def test_a_chain_of_new_images_between_two_splits_stays_out() -> None:
+    pictures = _far(4)
+    patients = [{"p"}, {"p", "r"}, {"r", "q"}, {"q"}]
+    images = [
+        LabelledImage(**{**vars(image(picture, name)), "patient": frozenset(found)})
+        for picture, name, found in zip(pictures, "abcd", patients, strict=True)
+    ]
+    grouping = form_groups(images, {images[0].image_sha256: Split.TRAIN, images[3].image_sha256: Split.TEST})
+    assert names(grouping) == [["a"], ["d"]] and set(reasons(grouping)) == {"b", "c"}
+
+
+def test_of_two_remembered_images_that_turn_out_near_the_test_image_stays() -> None:
+    one = drawn(1)
+    ours, theirs = image(one, "train"), image(one.transpose(Image.Transpose.ROTATE_180), "test")
+    grouping = form_groups([ours, theirs], {ours.image_sha256: Split.TRAIN, theirs.image_sha256: Split.TEST})
+    assert names(grouping) == [["test"]]
+    assert reasons(grouping) == {"train": "was in train, and is near an image in test"}
+
+
+def test_no_images_are_no_groups() -> None:
+    assert form_groups([], {}).groups == ()

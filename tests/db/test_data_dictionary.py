@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.db.data_dictionary import dictionary
+from braintumor.db.migrations import migrate
+from tests.conftest import printed
+
+PAGE = Path(__file__).parents[2] / "docs" / "data-dictionary.md"
+
+
+@pytest.fixture
+def engine(empty_settings: Settings) -> Iterator[Engine]:
+    made = database.connect(empty_settings)
+    yield made
+    made.dispose()
+
+
+def undescribed(page: str) -> list[str]:
+    """Relations and ``relation.column`` without a comment."""
+    found = []
+    for part in page.split("\n### ")[1:]:
+        relation, _, comment, *lines = part.split("\n")
+        found += [relation] if comment == "None" else []
+        found += [
+            f"{relation}.{line.split('`')[1]}" for line in lines if line.startswith("| `") and line.endswith("|  |")
+        ]
+    return found
+
+
+def test_every_view_table_and_column_is_explained_in_the_database(engine: Engine) -> None:
+    assert undescribed(dictionary(engine)) == [], "add a comment in the migration, or in sql/views"
+
+
+def test_another_migration_explains_the_same(engine: Engine) -> None:
+    before = dictionary(engine)
+    migrate(engine)
+    assert dictionary(engine) == before
+
+
+def test_the_page_is_current(empty_settings: Settings) -> None:
+    command = ("migrate", "--dictionary")
+    assert printed(empty_settings, *command) == PAGE.read_text(), f"make it again: braintumor {' '.join(command)}"
+
+
+def test_what_has_no_comment_is_named(engine: Engine) -> None:
+    with database.transaction(engine) as connection:
+        connection.execute(text("create table bare (a int)"))
+    assert undescribed(dictionary(engine)) == ["bare", "bare.a"]

@@ -1,0 +1,32 @@
+"""What the demo is given: folders and files of a person's own, none of which is lost or found missing an hour later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from braintumor.config.settings import Settings
+from braintumor.config.variables import DEMO_DATASET, DEMO_NIGHT, DEMO_WEIGHTS
+from braintumor.s3 import ObjectStore, S3Uri
+from devstack.demo import Choice, DemoError
+from devstack.night import drop_night
+
+
+def test_files_of_one_name_in_two_folders_both_arrive(empty_settings: Settings, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    for folder in ("a", "b"):
+        (given / folder).mkdir(parents=True)
+        (given / folder / "IM1.dcm").write_bytes(folder.encode())
+    store, scans = ObjectStore.connect(empty_settings), S3Uri.parse("s3://braintumor/scans-of-two-folders/")
+    drop_night(store, scans, tmp_path, given)
+    arrived = {entry.key.removeprefix(scans.key) for entry in store.list(scans)}
+    assert {"night-0001/a/IM1.dcm", "night-0001/b/IM1.dcm"} <= arrived
+
+
+@pytest.mark.parametrize("variable", [DEMO_DATASET, DEMO_NIGHT, DEMO_WEIGHTS], ids=lambda variable: str(variable.name))
+def test_what_holds_nothing_is_refused_before_anything_is_trained(variable: object, tmp_path: Path) -> None:
+    name = variable.name  # type: ignore[attr-defined]
+    for path in (tmp_path, tmp_path / "none"):
+        with pytest.raises(DemoError, match=rf"{name} names .*, which is no (file|folder with a file in it)\."):
+            Choice.from_environment({name: str(path)})

@@ -1,0 +1,135 @@
+"""What is ended, and above all what is not."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from devstack.errors import ServiceFailedError
+from devstack.service import Service, is_alive
+from devstack.state import State, is_port_free, loopback_environment
+
+SLEEP = [sys.executable, "-c", "import time; time.sleep(300)"]
+
+
+@pytest.fixture
+def stranger() -> Iterator[subprocess.Popen[bytes]]:
+    with subprocess.Popen(SLEEP) as process:
+        yield process
+        process.kill()
+
+
+def test_a_recycled_pid_is_never_ended(folder: Path, stranger: subprocess.Popen[bytes]) -> None:
+    state = State(folder)
+    began = psutil.Process(stranger.pid).create_time()
+    state.write("run/scheduler", {"pid": stranger.pid, "create_time": began - 3600, "settings": ""})
+    service = Service(state, "scheduler")
+    assert service.process() is None
+    service.stop()
+    assert stranger.poll() is None
+    assert not (folder / "run" / "scheduler.json").exists()
+
+
+def test_a_service_of_another_folder_is_never_ended(folder: Path, tmp_path: Path) -> None:
+    mine, theirs = Service(State(folder), "s3"), Service(State(tmp_path), "s3")
+    mine.start(SLEEP, {})
+    theirs.start(SLEEP, {})
+    try:
+        mine.stop()
+        assert mine.process() is None
+        assert theirs.process() is not None
+    finally:
+        theirs.stop()
+
+
+def test_the_same_settings_are_left_running_and_others_replace_it(folder: Path) -> None:
+    service = Service(State(folder), "scheduler")
+    try:
+        assert service.start(SLEEP, {"A": "1"})
+        first = service.process()
+        assert not Service(State(folder), "scheduler").start(SLEEP, {"A": "1"})
+        assert service.start(SLEEP, {"A": "2"})
+        second = service.process()
+        assert first is not None
+        assert second is not None
+        assert first.pid != second.pid
+        assert not is_alive(first)
+    finally:
+        service.stop()
+
+
+def test_children_end_too_also_in_sessions_of_their_own(folder: Path) -> None:
+    code = (
+        "import subprocess, sys, time\n"
+        "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True)\n"
+        "print(child.pid, flush=True)\n"
+        "time.sleep(300)"
+    )
+    service = Service(State(folder), "scheduler")
+    service.start([sys.executable, "-c", code], {})
+    service.wait(lambda: service.log.stat().st_size > 0, timeout_s=20)
+    child = psutil.Process(int(service.log.read_text()))
+    process = service.process()
+    assert process is not None
+    process.kill()  # the child's parent is gone, and nothing but the mark tells whose it was
+    process.wait(10)
+    assert is_alive(child)
+    service.stop()
+    assert not is_alive(child)
+
+
+def test_one_that_ignores_the_signal_is_killed(folder: Path) -> None:
+    code = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
+    )
+    service = Service(State(folder), "scheduler", stop_signal=signal.SIGTERM, grace_s=0.5)
+    service.start([sys.executable, "-c", code], {})
+    service.wait(lambda: "deaf" in service.log.read_text(), timeout_s=20)
+    began = time.monotonic()
+    service.stop()
+    assert service.process() is None
+    assert time.monotonic() - began < 10
+
+
+def test_one_that_ends_before_it_is_ready_says_its_last_words(folder: Path) -> None:
+    service = Service(State(folder), "scheduler")
+    service.start([sys.executable, "-c", "raise SystemExit('no database')"], {})
+    with pytest.raises(ServiceFailedError, match="ended before it was ready") as caught:
+        service.wait(lambda: False, timeout_s=20)
+    assert str(service.log) in str(caught.value)
+    assert "no database" in str(caught.value)
+    service.stop()
+
+
+def test_one_that_is_never_ready_is_reported_in_time(folder: Path) -> None:
+    service = Service(State(folder), "scheduler")
+    service.start(SLEEP, {})
+    with pytest.raises(ServiceFailedError, match="was not ready after 1 s"):
+        service.wait(lambda: False, timeout_s=1)
+    service.stop()
+
+
+def test_a_port_is_kept_while_it_is_free_and_replaced_when_it_is_taken(folder: Path) -> None:
+    import socket
+
+    port = State(folder).port("s3")
+    assert is_port_free(port)
+    assert State(folder).port("s3") == port
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        assert State(folder).port("s3") != port
+
+
+def test_loopback_is_kept_out_of_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("NO_PROXY", "example.org")
+    assert loopback_environment()["NO_PROXY"] == "example.org,127.0.0.1,localhost"
+    assert loopback_environment()["no_proxy"] == "example.org,127.0.0.1,localhost"

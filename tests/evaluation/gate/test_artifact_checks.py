@@ -1,0 +1,135 @@
+"""What a registered model must be before it may answer: each kind of damage has a check of its own that finds it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from braintumor.config.settings import Settings
+from braintumor.evaluation.gate.artifact_checks import verify_model
+from braintumor.evaluation.gate.gate import RuleOutcome
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.artifact import GRAPH_WEIGHTS, KERAS_WEIGHTS
+from tests.conftest import run_braintumor
+from tests.evaluation.mutants import (
+    Mutation,
+    constant_answer,
+    nan_weights,
+    narrow_reference,
+    other_class_order,
+    other_size_on_record,
+    register,
+    rewrite,
+    swapped_probabilities,
+    truncated_weights,
+    words_for_a_graph,
+    wrong_input_size,
+)
+from tests.sql import rows
+
+
+@pytest.fixture
+def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
+    """A copy of the tests' model that a test may change."""
+    return Path(shutil.copytree(tiny_model_folder, tmp_path / "mutant"))
+
+
+def only_failure(outcomes: tuple[RuleOutcome, ...]) -> RuleOutcome:
+    (failed,) = [outcome for outcome in outcomes if not outcome.passed]
+    assert outcomes[-1] is failed, "what comes after it would speak of nothing"
+    return failed
+
+
+def test_a_trained_model_is_whole(settings: Settings) -> None:
+    outcomes = verify_model(settings, "1", with_keras=False)
+    assert [outcome.name for outcome in outcomes if not outcome.passed] == []
+    assert [outcome.name for outcome in outcomes] == [
+        "artefact_whole", "class_order", "manifest_matches", "graph_loads", "input_size", "output_shapes",
+        "reference_fits", "answers_finite", "answers_vary", "map_explains",
+    ]  # fmt: skip
+    assert all(outcome.reason for outcome in outcomes)
+
+
+@pytest.mark.parametrize(
+    ("mutate", "check", "words"),
+    [
+        (other_class_order, "class_order", "pituitary, glioma, meningioma, normal, not glioma, meningioma, normal"),
+        (other_size_on_record, "manifest_matches", "{'image_size': 96}, the registry {'image_size': 64}"),
+        (words_for_a_graph, "graph_loads", "OpenVINO cannot read"),
+        (truncated_weights, "graph_loads", "OpenVINO cannot"),
+        (wrong_input_size, "input_size", r"takes u8 \(N, 96, 96, 3\), the registry says u8 \(N, 64, 64, 3\)"),
+        (narrow_reference, "reference_fits", "rows of 8 values, its embedding 512"),
+        (nan_weights, "answers_finite", "40 of probability; look for NaN weights"),
+        (constant_answer, "answers_vary", "it says the same of every head"),
+        (swapped_probabilities, "map_explains", "those that its maps explain"),
+    ],
+)
+def test_a_model_that_was_registered_broken_is_found_by_its_own_check(
+    settings: Settings, folder: Path, mutate: Mutation, check: str, words: str
+) -> None:
+    mutate(folder)
+    register(settings, folder)
+    failed = only_failure(verify_model(settings, "mutant", with_keras=False))
+    assert failed.name == check
+    assert re.search(words, failed.reason), failed.reason
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: data[: len(data) // 2], "is not the file that was registered"),
+        (lambda data: data[:100] + bytes([data[100] ^ 1]) + data[101:], "is not the file that was registered"),
+    ],
+    ids=["truncated", "one byte"],
+)
+@pytest.mark.parametrize("name", [GRAPH_WEIGHTS, KERAS_WEIGHTS])
+def test_a_file_that_changed_since_is_found_also_where_a_whole_copy_is_cached(
+    settings: Settings, folder: Path, name: str, damage: Callable[[bytes], bytes], words: str
+) -> None:
+    register(settings, folder)
+    ((uri,),) = rows(settings, "select artefact_uri from model_version where model_name = 'mutant'")
+    store, address = ObjectStore.connect(settings), S3Uri.parse(uri) / name
+    store.write(address, damage(store.read(address)))
+    failed = only_failure(verify_model(settings, "mutant", with_keras=False))
+    assert failed.name == "artefact_whole" and words in failed.reason
+
+
+def test_files_that_are_gone_are_said(settings: Settings, folder: Path) -> None:
+    register(settings, folder)
+    rows(settings, "update model_version set artefact_uri = artefact_uri || 'gone/' where model_name = 'mutant'")
+    failed = only_failure(verify_model(settings, "mutant", with_keras=False))
+    assert failed.name == "artefact_whole" and "is gone" in failed.reason
+
+
+@pytest.mark.soak
+def test_the_command_compares_with_keras_and_says_each_check(settings: Settings) -> None:
+    table = run_braintumor(settings, "model", "verify", "1", "--no-parity").stdout
+    assert "map_explains" in table and "graph_parity" not in table and "FAILED" not in table
+    outcomes = json.loads(run_braintumor(settings, "model", "verify", "1", "--json").stdout)
+    parity = outcomes[-1]
+    assert parity["name"] == "graph_parity" and parity["value"] < 1e-4 < parity["bound"]
+
+
+@pytest.mark.soak
+def test_keras_weights_that_are_none_are_found(settings: Settings, folder: Path) -> None:
+    path = folder / KERAS_WEIGHTS
+    path.write_bytes(path.read_bytes()[:5000])
+    rewrite(folder)
+    register(settings, folder)
+    done = run_braintumor(settings, "model", "verify", "mutant", check=False)
+    assert done.returncode == 1 and "graph_parity" in done.stdout and "does not fit" in done.stdout
+    assert run_braintumor(settings, "model", "verify", "mutant", "--no-parity").returncode == 0
+
+
+def test_a_precision_without_a_bound_is_refused(settings: Settings, folder: Path) -> None:
+    rewrite(folder, precision="int8")
+    register(settings, folder)
+    rows(settings, "update model_version set precision = 'int8' where model_name = 'mutant'")
+    done = run_braintumor(settings, "model", "verify", "mutant", "--json", check=False)
+    failed = json.loads(done.stdout)[-1]
+    assert failed["name"] == "graph_parity" and "no bound is known for the precision int8" in failed["reason"]

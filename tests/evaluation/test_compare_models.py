@@ -1,0 +1,119 @@
+"""Two models on identical test images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.errors import EvaluationError
+from braintumor.evaluation.compare_models import compare
+from braintumor.evaluation.evaluate_model import evaluate_model, evaluate_on
+from braintumor.labels import TumorClass
+from braintumor.registry import model_versions
+from devstack.stack import Stack
+from tests.conftest import copied
+from tests.models import add_model
+from tests.sql import change, rows
+
+
+@pytest.fixture
+def engine(pair: Settings) -> Iterator[Engine]:
+    made = database.connect(pair)
+    yield made
+    made.dispose()
+
+
+def answer(settings: Settings, name: str, right: int, *, skip: int = 0) -> None:
+    """Give the model so many right answers in each class, after the first ``skip``, and wrong ones otherwise."""
+    change(
+        settings,
+        """
+        with place as (
+            select evaluation_id, image_sha256, label,
+                   row_number() over (partition by evaluation_id, label order by image_sha256) as number
+            from test_prediction join evaluation using (evaluation_id) join model_version using (model_version_id)
+            where model_name = :name and split = 'test'
+        )
+        update test_prediction
+        set predicted_class = case
+            when number > :skip and number <= :skip + :right then test_prediction.label
+            when test_prediction.label = 'glioma' then 'normal'::tumor_class else 'glioma' end
+        from place
+        where test_prediction.evaluation_id = place.evaluation_id
+          and test_prediction.image_sha256 = place.image_sha256""",
+        name=name,
+        right=right,
+        skip=skip,
+    )
+
+
+@pytest.fixture(scope="module")
+def pair_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
+    """`a` and `b`, both judged on the tests' snapshot."""
+    with copied(stack, seeded) as settings:
+        for name in ("a", "b"):
+            add_model(settings, name)
+            evaluate_model(settings, name, look_key="look")
+        yield settings
+
+
+@pytest.fixture
+def pair(stack: Stack, pair_once: Settings) -> Iterator[Settings]:
+    """A copy of it, of the test's own."""
+    with copied(stack, pair_once) as settings:
+        yield settings
+
+
+def test_the_images_that_only_one_gets_right_are_counted_in_all_and_by_class(pair: Settings, engine: Engine) -> None:
+    answer(pair, "a", right=3)
+    answer(pair, "b", right=2, skip=2)
+    found = compare(engine, model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b"))
+    per_class = found.all.count // 4
+    assert per_class >= 4
+    assert (found.all.both, found.all.only_a, found.all.only_b) == (4, 8, 4)
+    assert found.all.neither == 4 * per_class - 16
+    assert found.all.a == pytest.approx(12 / found.all.count) and found.difference == pytest.approx(
+        -4 / found.all.count
+    )
+    assert set(found.by_class) == set(TumorClass)
+    glioma = found.by_class[TumorClass.GLIOMA]
+    assert (glioma.a, glioma.b) == (pytest.approx(3 / per_class), pytest.approx(2 / per_class))
+
+
+def test_the_newest_snapshot_on_which_both_were_judged_counts(pair: Settings, engine: Engine) -> None:
+    change(
+        pair,
+        """
+        insert into snapshot select 'newer', source_uri, count_image, count_copy, left_out, now() from snapshot;
+        insert into snapshot_image select 'newer', image_sha256, group_key, label, split, image_uri, pixel_sha256,
+            perceptual_hash, attributes, count_file from snapshot_image""",
+    )
+    a, b = model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b")
+    evaluate_on(pair, "a", "newer", look_key="look")
+    assert compare(engine, a, b).snapshot_id != "newer"
+    evaluate_on(pair, "b", "newer", look_key="look")
+    assert compare(engine, a, b).snapshot_id == "newer"
+
+
+def test_models_with_no_test_images_in_common_are_not_compared(pair: Settings, engine: Engine) -> None:
+    late = add_model(pair, "late")
+    with pytest.raises(EvaluationError, match=r"never judged on the same test images.*model evaluate NAME --snapshot"):
+        compare(engine, model_versions.find_model(engine, "a"), late)
+    assert rows(pair, "select distinct model_name from model_leaderboard order by 1") == [("a",), ("b",)]
+
+
+def test_answers_on_different_images_of_one_snapshot_are_not_paired(pair: Settings, engine: Engine) -> None:
+    change(
+        pair,
+        """
+        delete from test_prediction where (evaluation_id, image_sha256) in (
+            select evaluation_id, min(image_sha256) from test_prediction join evaluation using (evaluation_id)
+            join model_version using (model_version_id)
+            where model_name = 'b' and split = 'test' group by evaluation_id)""",
+    )
+    with pytest.raises(EvaluationError, match="1 have an answer of one only"):
+        compare(engine, model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b"))

@@ -1,0 +1,204 @@
+"""Who is the candidate of a run, what its verdict holds against, and when it may become the champion."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.errors import EvaluationError, PromotionError
+from braintumor.evaluation.evaluate_model import evaluate_model
+from braintumor.evaluation.gate.artifact_checks import verify_model
+from braintumor.evaluation.judge_run import judge_run, require_every_model
+from braintumor.promotion.promote import passed_verdict, promote_candidate
+from braintumor.registry import model_versions, promotions
+from braintumor.s3 import ObjectStore, S3Uri
+from devstack.stack import Stack
+from tests.conftest import copied
+from tests.models import RUN, add_model
+from tests.sql import rows
+
+LENIENT = """
+version = 1
+minimum_accuracy = 0.0
+minimum_macro_recall = 0.0
+minimum_class_sensitivity = 0.0
+minimum_tumor_sensitivity = 0.0
+maximum_calibration_error = 1.0
+minimum_images_per_class = 1
+noninferiority_margin = 1.0
+significance = 0.0
+maximum_class_recall_loss = 1.0
+"""
+
+
+@pytest.fixture
+def lenient(settings: Settings, tmp_path: Path) -> Settings:
+    return with_lenient_rules(settings, tmp_path)
+
+
+def with_lenient_rules(settings: Settings, folder: Path) -> Settings:
+    rules = folder / "gate.toml"
+    rules.write_text(LENIENT)
+    return replace(settings, gate_rules=str(rules))
+
+
+@pytest.fixture(scope="module")
+def two_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
+    """A run with two evaluated models, `first` better on validation than `second`, beside the tests' champion."""
+    with copied(stack, seeded) as settings:
+        for name, accuracy in (("first", 0.9), ("second", 0.8)):
+            add_model(settings, name)
+            evaluate_model(settings, name, look_key=RUN)
+            set_validation(settings, name, accuracy)
+        yield settings
+
+
+@pytest.fixture
+def two(stack: Stack, two_once: Settings, tmp_path: Path) -> Iterator[Settings]:
+    """A copy of it, of the test's own."""
+    with copied(stack, two_once) as settings:
+        yield with_lenient_rules(settings, tmp_path)
+
+
+def judged(settings: Settings, run_key: str, recipes: Sequence[str] = ()) -> dict[str, Any]:
+    """The gate, its check of the artefact made here and without Keras: `test_mutants` has it as it is."""
+    return judge_run(settings, run_key, recipes, verify=partial(verify_model, with_keras=False))
+
+
+def set_validation(settings: Settings, name: str, accuracy: float) -> None:
+    rows(
+        settings,
+        """
+        update evaluation set accuracy = :accuracy, accuracy_low = 0, accuracy_high = 1 from model_version
+        where model_version.model_version_id = evaluation.model_version_id and model_name = :name
+          and split = 'validation'""",
+        name=name,
+        accuracy=accuracy,
+    )
+
+
+def promote_by_hand(settings: Settings, name: str) -> None:
+    engine = database.connect(settings)
+    model = model_versions.find_model(engine, name)
+    promotions.promote(engine, model, request_key=f"hand {name}", actor="tests", reason="because", is_override=True)
+    engine.dispose()
+
+
+def champion(settings: Settings) -> str:
+    return model_versions.champion(database.connect(settings)).model_name
+
+
+def test_a_cleared_gate_shows_and_promotes_the_candidate_that_it_judged_first(two: Settings) -> None:
+    first = judged(two, RUN)
+    set_validation(two, "second", 0.99)
+    again = judged(two, RUN)
+    assert (again["model_name"], again["gate_verdict_id"]) == (first["model_name"], first["gate_verdict_id"])
+    assert first["model_name"] == "first" and "**first**" in again["markdown"]
+    assert promote_candidate(two, again["gate_verdict_id"])
+    assert champion(two) == "first"
+
+
+def test_a_verdict_promotes_nothing_once_another_model_is_champion(two: Settings) -> None:
+    verdict = judged(two, RUN)
+    promote_by_hand(two, "second")
+    with pytest.raises(PromotionError, match="but the champion is now second"):
+        promote_candidate(two, verdict["gate_verdict_id"])
+    fresh = judged(two, RUN)
+    assert fresh["gate_verdict_id"] != verdict["gate_verdict_id"] and fresh["model_name"] == "first"
+    assert promote_candidate(two, fresh["gate_verdict_id"])
+    assert champion(two) == "first"
+
+
+def test_a_retry_after_the_promotion_changes_nothing(two: Settings) -> None:
+    verdict = judged(two, RUN)
+    assert promote_candidate(two, verdict["gate_verdict_id"])
+    assert not promote_candidate(two, verdict["gate_verdict_id"])
+    assert judged(two, RUN)["gate_verdict_id"] == verdict["gate_verdict_id"]
+    promote_by_hand(two, "second")
+    assert not promote_candidate(two, verdict["gate_verdict_id"]), "a late retry must not undo what a person did since"
+    assert champion(two) == "second"
+    assert promote_candidate(two, judged(two, RUN)["gate_verdict_id"]), "judged anew, it may be promoted anew"
+
+
+def test_a_champion_that_cannot_be_loaded_stands_in_nobodys_way_and_is_named(two: Settings, tmp_path: Path) -> None:
+    fresh_cache = replace(two, cache_folder=str(tmp_path / "cache"))
+    lost = champion(two)
+    rows(two, "update model_version set artefact_uri = 's3://braintumor/models/gone/' where model_version_id = 1")
+    verdict = judged(fresh_cache, RUN)
+    assert verdict["is_passed"]
+    assert f"the champion {lost} cannot be judged" in verdict["markdown"]
+    assert "absolute rules alone decide" in verdict["markdown"]
+    assert promote_candidate(two, verdict["gate_verdict_id"])
+
+
+def test_what_the_gate_refused_is_not_promoted(two: Settings, tmp_path: Path) -> None:
+    strict = tmp_path / "strict.toml"
+    strict.write_text(LENIENT.replace("minimum_accuracy = 0.0", "minimum_accuracy = 1.0"))
+    verdict = judged(replace(two, gate_rules=str(strict)), RUN)
+    assert not verdict["is_passed"] and any("accuracy" in reason for reason in verdict["reasons"])
+    assert (verdict["is_new"], judged(two, RUN)["is_new"]) == (True, False), "people are told of it once"
+    with pytest.raises(PromotionError, match="The gate refused"):
+        promote_candidate(two, verdict["gate_verdict_id"])
+    engine = database.connect(two)
+    with pytest.raises(PromotionError, match="--override"):
+        passed_verdict(engine, model_versions.find_model(engine, "first"))
+
+
+@pytest.mark.parametrize("approval", [None, {}, {"chosen_options": ["Reject"]}])
+def test_where_a_person_is_asked_nothing_is_promoted_without_an_approval(two: Settings, approval: Any) -> None:
+    verdict_id = judged(two, RUN)["gate_verdict_id"]
+    with pytest.raises(PromotionError, match="nobody approved"):
+        promote_candidate(two, verdict_id, approval=approval, must_be_approved=True)
+    answer = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
+    assert promote_candidate(two, verdict_id, approval=answer, must_be_approved=True)
+    assert rows(two, "select actor from promotion order by promotion_id desc limit 1") == [("Dr. Who",)]
+
+
+def test_a_recipe_that_came_to_no_model_is_named_and_makes_the_run_red(two: Settings) -> None:
+    recipes = ["first", "second", "vgg16"]
+    assert "Came to no evaluated model: vgg16." in judged(two, RUN, recipes)["markdown"]
+    with pytest.raises(EvaluationError, match="came to no evaluated model: vgg16"):
+        require_every_model(two, RUN, recipes)
+    assert require_every_model(two, RUN, ["first", "second"]) == 2
+
+
+def test_a_run_without_any_model_is_refused(lenient: Settings) -> None:
+    with pytest.raises(EvaluationError, match="No recipe of the run"):
+        judged(lenient, RUN)
+
+
+def test_a_retried_evaluation_is_one_look_and_another_is_two(evaluated: Settings) -> None:
+    looks = "select max(count_look) from model_leaderboard"
+    assert rows(evaluated, looks) == [(1,)]
+    for key, expected in (("once", 1), ("by hand", 2)):
+        evaluate_model(evaluated, "1", look_key=key)
+        assert rows(evaluated, looks) == [(expected,)]
+
+
+def test_a_candidate_that_is_evaluated_again_keeps_its_verdict_in_report_and_card(two: Settings) -> None:
+    judged(two, RUN)
+    evaluate_model(two, "first", look_key="by hand")
+    engine, store = database.connect(two), ObjectStore.connect(two)
+    model = model_versions.find_model(engine, "first")
+    engine.dispose()
+    page, card = (
+        store.read(S3Uri.parse(model.artefact_uri) / name).decode() for name in ("report.html", "model_card.md")
+    )
+    assert "Gate: passed" in page
+    assert "| finite_figures | passed |" in card
+
+
+def test_the_comparison_sets_the_papers_figures_beside_ours(two: Settings) -> None:
+    rows(two, "update training_run set recipe_name = 'paper_vgg16' where recipe_name = 'first'")
+    uri = judged(two, RUN)["report_uri"]
+    page = ObjectStore.connect(two).read(S3Uri.parse(uri)).decode()
+    row = page[page.index("<td>paper_vgg16</td>") :].partition("</tr>")[0]
+    assert " to " in row, "our accuracy with its interval"
+    assert page.count("<td>—</td>") == 4

@@ -1,0 +1,332 @@
+"""Files that are damaged, too much, or encoded in a way nobody reads; and that nothing about them leaks."""
+
+from __future__ import annotations
+
+import io
+import logging
+import random
+import struct
+import subprocess
+import sys
+import threading
+import tracemalloc
+import warnings
+import zlib
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from PIL import Image
+from pydicom.encaps import encapsulate, get_frame
+from pydicom.uid import MPEG4HP41, DeflatedExplicitVRLittleEndian, JPEG2000Lossless
+
+from braintumor.imaging.decoding import decode as decoding
+from braintumor.imaging.decoding.decode import Decoded, decode
+from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.sniff import sniff
+from braintumor.imaging.decoding.warning_filter import MUTED
+from braintumor.imaging.phantom.slice import draw
+from braintumor.labels import TumorClass
+from tests.decoded import rejected
+from tests.dicom_files import changed, shipped, with_bytes, written
+from tests.images import saved
+
+GREY = draw(TumorClass.PITUITARY, seed=3, size=96).pixels
+STUDY = b"1.3.6.1.4.1.5962.1.2.4.20040826185059.5457"
+"""Of the shipped MR files."""
+END_OF_PNG = 12
+"""Bytes of the IEND chunk."""
+
+
+def deflated() -> bytes:
+    dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small.dcm")))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    return written(dataset)
+
+
+class TestTruncated:
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+    def test_a_picture_cut_anywhere_is_truncated(self, kind: str) -> None:
+        data = saved(Image.fromarray(GREY), kind)
+        for cut in [9, 20, 30, len(data) // 3, len(data) - END_OF_PNG - 1, len(data) - 4, len(data) - 1]:
+            assert rejected(data[:cut]).reason is RejectionReason.TRUNCATED, cut
+
+    @pytest.mark.parametrize("name", ["MR_small_implicit.dcm", "MR_small_RLE.dcm", "MR_small_jp2klossless.dcm"])
+    def test_pixel_data_cut_anywhere_is_truncated(self, name: str) -> None:
+        data = shipped(name)
+        start = data.index(b"\xe0\x7f\x10\x00")
+        for cut in range(start + 5, len(data) - 400, 500):
+            assert rejected(data[:cut]).reason is RejectionReason.TRUNCATED, cut
+
+    def test_a_file_with_fewer_pixels_than_its_header_says_is_truncated(self) -> None:
+        assert rejected(shipped("MR_truncated.dcm")).detail == "8,130 bytes of pixel data, 8,192 expected"
+
+    def test_a_header_cut_inside_an_element_is_truncated(self) -> None:
+        data = shipped("MR_small.dcm")
+        name = data.index(b"CompressedSamples")
+        assert rejected(data[: name + 5]).reason is RejectionReason.TRUNCATED
+
+    def test_a_deflated_object_cut_short_is_truncated(self) -> None:
+        assert isinstance(decode(deflated()), Decoded)
+        assert rejected(deflated()[:-500]).reason is RejectionReason.TRUNCATED
+
+    def test_a_codestream_without_its_end_is_truncated_though_a_decoder_would_fill_it_up(self) -> None:
+        dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small_jp2klossless.dcm")))
+        stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
+        dataset.PixelData = encapsulate([stream[: len(stream) // 2]])
+        dataset["PixelData"].is_undefined_length = True
+        assert rejected(written(dataset)).reason is RejectionReason.TRUNCATED
+
+
+class TestCorrupt:
+    def test_a_png_whose_pixels_fail_their_checksum_is_not_scored(self) -> None:
+        data = bytearray(saved(Image.fromarray(GREY), "PNG", compress_level=0))
+        data[len(data) // 2] ^= 0x10
+        assert rejected(bytes(data)).reason is RejectionReason.CORRUPT
+
+    def test_nonsense_after_a_signature_is_corrupt(self) -> None:
+        assert rejected(b"\xff\xd8\xff" + b"nonsense" * 20 + b"\xff\xd9").reason is RejectionReason.CORRUPT
+
+    def test_a_codestream_of_another_size_than_the_header_says_is_corrupt(self) -> None:
+        refusal = rejected(changed("MR_small_jp2klossless.dcm", Rows=128))
+        assert refusal.reason is RejectionReason.CORRUPT
+        assert "64 x 64, the header says 64 x 128" in refusal.detail
+
+    def test_far_too_much_rle_is_corrupt(self) -> None:
+        dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small_RLE.dcm")))
+        dataset.PixelData = encapsulate([b"\x81\0" * 1_000_000])
+        dataset["PixelData"].is_undefined_length = True
+        assert rejected(written(dataset)).reason is RejectionReason.CORRUPT
+
+    def test_rle_that_makes_its_decoder_panic_is_corrupt(self) -> None:
+        dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small_RLE.dcm")))
+        segments = struct.pack("<16I", 2, 64, 200, *[0] * 13) + b"\x81\0" * 4_000
+        dataset.PixelData = encapsulate([segments])
+        dataset["PixelData"].is_undefined_length = True
+        assert rejected(written(dataset)).reason is RejectionReason.CORRUPT
+
+    def test_a_size_that_is_no_number_is_corrupt(self) -> None:
+        data = with_bytes(shipped("MR_small.dcm"), "Rows", b"6A", vr="IS")
+        assert rejected(data).detail == "Rows is no whole number above 0"
+
+    def test_want_of_memory_is_no_fault_of_the_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def short_of_memory(*_: object) -> None:
+            raise MemoryError
+
+        monkeypatch.setattr(decoding, "_decode_as", short_of_memory)
+        with pytest.raises(MemoryError):
+            decode(saved(Image.fromarray(GREY), "PNG"))
+
+
+class TestTooMuch:
+    @pytest.mark.parametrize("side", [8_000, 20_000, 60_000])
+    def test_a_png_bomb_of_any_size_is_refused_without_decoding(self, side: int) -> None:
+        def chunk(kind: bytes, body: bytes) -> bytes:
+            return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+        header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+        rows = zlib.compress(bytes((side // 8 + 1) * min(side, 8_000)))
+        data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+        tracemalloc.start()
+        refusal = rejected(data)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert refusal.reason is RejectionReason.TOO_MANY_PIXELS
+        assert peak < 5_000_000
+
+    def test_a_codestream_bomb_in_a_small_object(self) -> None:
+        data = shipped("JPEG2000-embedded-sequence-delimiter.dcm")  # claims 3.8 million million pixels
+        as_mr = pydicom.dcmread(io.BytesIO(data))
+        as_mr.Modality = "MR"
+        assert rejected(written(as_mr)).reason is RejectionReason.TOO_MANY_PIXELS
+
+    def test_an_animated_png_is_several_frames(self) -> None:
+        other = Image.fromarray(255 - GREY)
+        refusal = rejected(saved(Image.fromarray(GREY), "PNG", save_all=True, append_images=[other]))
+        assert refusal.reason is RejectionReason.MULTI_FRAME
+
+
+class TestEncodings:
+    def test_a_compression_without_decoder_is_named(self) -> None:
+        dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small_jp2klossless.dcm")))
+        dataset.file_meta.TransferSyntaxUID = MPEG4HP41
+        refusal = rejected(written(dataset))
+        assert refusal.reason is RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX and "MPEG-4" in refusal.detail
+
+    def test_a_private_transfer_syntax_is_not_repeated(self) -> None:
+        data = shipped("MR_small_jp2klossless.dcm").replace(b"1.2.840.10008.1.2.4.90", b"1.2.999.77777.1.2.4.90")
+        refusal = rejected(data)
+        assert refusal.reason is RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX and "77777" not in refusal.detail
+
+    @pytest.mark.parametrize(
+        "name", ["MR_small_implicit.dcm", "MR_small_expb.dcm", "MR_small_padded.dcm", "MR_small_jpeg_ls_lossless.dcm"]
+    )
+    def test_every_relative_of_a_file_shows_the_same(self, name: str) -> None:
+        one, other = decode(shipped("MR_small.dcm")), decode(shipped(name))
+        assert isinstance(one, Decoded) and isinstance(other, Decoded)
+        assert one.pixel_sha256 == other.pixel_sha256
+
+    def test_deflated_and_recompressed_show_the_same(self) -> None:
+        dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small.dcm")))
+        dataset.compress(JPEG2000Lossless)
+        files = [shipped("MR_small.dcm"), deflated(), written(dataset)]
+        decoded = [decode(data) for data in files]
+        assert len({d.pixel_sha256 for d in decoded if isinstance(d, Decoded)}) == 1
+        assert all(isinstance(d, Decoded) for d in decoded)
+
+    @pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm"])
+    def test_a_data_set_without_preamble_and_meta_is_read(self, name: str) -> None:
+        dataset = pydicom.dcmread(io.BytesIO(shipped(name)))
+        is_implicit, is_little = dataset.original_encoding
+        buffer = io.BytesIO()
+        pydicom.dcmwrite(buffer, _bare(dataset), implicit_vr=is_implicit, little_endian=is_little)
+        assert buffer.getvalue()[128:132] != b"DICM"
+        assert sniff(buffer.getvalue()) == "dicom"
+        one, other = decode(shipped(name)), decode(buffer.getvalue())
+        assert isinstance(one, Decoded) and isinstance(other, Decoded), other
+        assert one.pixel_sha256 == other.pixel_sha256
+
+    @pytest.mark.parametrize(
+        ("tags", "expected"),
+        [
+            ({"Modality": "CT"}, "Modality is CT"),
+            ({"Modality": "DOE"}, "Modality is not MR"),
+            ({"Modality": ""}, "the object has no Modality"),
+        ],
+    )
+    def test_only_known_modalities_are_repeated(self, tags: dict[str, str], expected: str) -> None:
+        assert rejected(changed(**tags)).detail == expected
+
+
+def _bare(dataset: Any) -> pydicom.Dataset:
+    bare = pydicom.Dataset()
+    bare.update({element.tag: element for element in dataset if element.tag.group > 0x0002})
+    return bare
+
+
+class TestNothingLeaks:
+    def odd(self) -> bytes:
+        """A file about whose tags pydicom warns, and quotes them."""
+        return shipped("MR_small.dcm").replace(STUDY, b"Doe.Jane.1970".ljust(len(STUDY), b"."))
+
+    def test_pydicom_would_quote_what_we_do_not(
+        self,
+        caplog: pytest.LogCaptureFixture,
+        capfd: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setattr(pydicom.config.settings, "reading_validation_mode", pydicom.config.WARN)
+        assert b"Doe.Jane" in self.odd()
+        with pytest.warns(UserWarning, match="Doe"):
+            str(pydicom.dcmread(io.BytesIO(self.odd())).StudyInstanceUID)
+        assert "Doe" in caplog.text
+        caplog.clear()
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            decoded = decode(self.odd())
+        assert isinstance(decoded, Decoded) and decoded.dicom is not None
+        assert "Doe" in decoded.dicom.study_instance_uid
+        assert not caplog.records and capfd.readouterr() == ("", "")
+        assert "Doe" not in repr(decoded) + str(decoded.dicom) + f"{decoded.frames}"
+
+    def test_threads_leave_warnings_and_logs_as_they_found_them(self) -> None:
+        filters, data = list(warnings.filters), shipped("MR_small.dcm")
+        threads = [threading.Thread(target=lambda: [decode(data) for _ in range(40)]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert list(warnings.filters) == filters
+        assert not logging.getLogger("pydicom").filters
+
+    def test_the_mute_may_be_nested_and_ends_with_an_error(self) -> None:
+        filters = list(warnings.filters)
+        with pytest.raises(ValueError, match="inside"), MUTED, MUTED:
+            raise ValueError("inside")
+        assert list(warnings.filters) == filters
+
+    def test_other_peoples_warnings_are_heard_meanwhile(self) -> None:
+        with MUTED, pytest.warns(UserWarning, match="mine"):
+            warnings.warn("mine", UserWarning, stacklevel=1)
+
+
+def test_pictures_are_decoded_without_importing_pydicom_or_tensorflow() -> None:
+    code = (
+        "import sys; from braintumor.imaging.decoding.decode import Decoded, decode\n"
+        "assert isinstance(decode(sys.stdin.buffer.read()), Decoded)\n"
+        "assert not {'pydicom', 'tensorflow', 'keras'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], input=saved(Image.fromarray(GREY), "PNG"), check=True, timeout=60)
+
+
+@pytest.mark.parametrize("reason", RejectionReason)
+def test_every_reason_says_in_a_sentence_what_is_wrong_and_what_to_do(reason: RejectionReason) -> None:
+    assert reason.explanation.endswith(".") and reason.remedy.endswith(".")
+    assert reason.explanation != reason.remedy
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "jpeg 2000"),
+        (b"RIFF\0\0\0\0WEBPVP8 ", "webp"),
+        (b"PK\x03\x04", "zip"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "heic"),
+        (b"\0\0\0\x1cftypmif1\0\0\0\0", "heic"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0", "avif"),
+        (b"\0\0\0\x20ftypisom\0\0\x02\0", "mp4"),
+        (b"RIFF\0\0\0\0AVI LIST", "avi"),
+        (b"\xff\x4f\xff\x51\0\x2f", "jpeg 2000"),
+        (b"GIF89a", "gif"),
+        (b"BM\x36\0\0\0", "bmp"),
+        (b"%PDF-1.7", "pdf"),
+        (b"\x5c\x01\0\0" + bytes(344), "analyze 7.5"),
+        (b"\x1c\x02\0\0n+2\0\r\n\x1a\n", "nifti"),
+        (b"\x08\0\x05\0CS\n\0ISO_IR 100", "dicom"),
+        (b"\x08\0\x05\0\x0a\0\0\0ISO_IR 100", "dicom"),
+        (b"\x08\0\x05\0\x0b\0\0\xf0anything", None),
+        (b"II*\0" + bytes(124) + b"DICM", "dicom"),
+        (b"\x08\0", None),
+        (b"x", None),
+    ],
+)
+def test_formats_are_told_by_content(data: bytes, expected: str | None) -> None:
+    assert sniff(data) == expected
+
+
+FUZZED = {
+    "jpeg": lambda: saved(Image.fromarray(GREY), "JPEG"),
+    "colour jpeg": lambda: _colour("JPEG"),
+    "png": lambda: saved(Image.fromarray(GREY), "PNG"),
+    "palette png": lambda: _colour("PNG"),
+    "implicit": lambda: shipped("MR_small_implicit.dcm"),
+    "rle": lambda: shipped("MR_small_RLE.dcm"),
+    "jpeg 2000": lambda: shipped("MR_small_jp2klossless.dcm"),
+    "deflated": deflated,
+}
+
+
+def _colour(kind: str) -> bytes:
+    colour = Image.fromarray(np.dstack([GREY, GREY[::-1], GREY]))
+    buffer = io.BytesIO()
+    (colour.quantize(64) if kind == "PNG" else colour).save(buffer, kind)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("name", FUZZED)
+def test_whatever_the_bytes_there_is_an_answer_and_silence(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    whole, rng = FUZZED[name](), random.Random(f"fuzz {name}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(80):
+            damaged = bytearray(whole)
+            for _ in range(rng.choice([1, 1, 3, 30])):
+                # headers decide more than pixels do: half of the flips go there
+                reach = len(damaged) if rng.random() < 0.5 else min(1500, len(damaged))
+                damaged[rng.randrange(reach)] = rng.randrange(256)
+            if rng.random() < 0.3:
+                del damaged[rng.randrange(1, len(damaged)) :]
+            assert isinstance(decode(bytes(damaged)), Decoded | Rejection)
+    if name != "rle":  # its decoder is Rust, which prints a panic's place, but no data, before it becomes an error
+        assert capfd.readouterr() == ("", "")

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, text
+
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectStoreUnreachableError
+from braintumor.registry import model_versions, promotions
+from braintumor.registry.model_versions import ModelVersion, TrainingRecord
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.artifact import Manifest
+from tests.faulty_s3 import faulty_s3
+from tests.sql import rows
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    made = database.connect(settings)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def fresh(settings: Settings, tmp_path: Path) -> Settings:
+    """The same world with an empty cache of model files."""
+    return replace(settings, cache_folder=str(tmp_path / "cache"))
+
+
+def test_the_newest_promotion_is_the_champion_and_a_retry_adds_none(engine: Engine) -> None:
+    model = model_versions.champion(engine)
+    assert promotions.promote(engine, model, request_key="again", actor="a", reason="r")
+    assert not promotions.promote(engine, model, request_key="again", actor="a", reason="r")
+    with database.transaction(engine) as connection:
+        assert connection.scalar(text("select count(*) from promotion")) == 2
+
+
+def test_the_ledger_says_which_model_was_live_when(engine: Engine) -> None:
+    with database.transaction(engine) as connection:
+        ask = text("select champion_at(:at)")
+        assert connection.scalar(ask, {"at": datetime.now(UTC)}) == model_versions.champion(engine).model_version_id
+        assert connection.scalar(ask, {"at": datetime(2000, 1, 1, tzinfo=UTC)}) is None
+
+
+def test_before_the_first_promotion_there_is_no_champion(empty_settings: Settings) -> None:
+    with pytest.raises(NoChampionError, match="Trigger the DAG weekly_retrain"):
+        model_versions.champion(database.connect(empty_settings))
+
+
+def test_a_model_is_found_by_name_or_number(engine: Engine) -> None:
+    model = model_versions.champion(engine)
+    assert model_versions.find_model(engine, model.model_name) == model_versions.find_model(engine, "1") == model
+    with pytest.raises(ModelIntegrityError, match="'nobody'"):
+        model_versions.find_model(engine, "nobody")
+
+
+def test_a_tampered_artefact_is_never_loaded(engine: Engine, fresh: Settings) -> None:
+    model = model_versions.champion(engine)
+    store = ObjectStore.connect(fresh)
+    graph = S3Uri.parse(model.artefact_uri) / "model.bin"
+    whole = store.read(graph)
+    try:
+        store.write(graph, whole[:-1] + bytes([whole[-1] ^ 1]))
+        with pytest.raises(ModelIntegrityError, match=r"model\.bin is not the file that was registered"):
+            model_versions.load_model(store, fresh, model)
+        assert not [path for path in Path(fresh.require("cache_folder")).rglob("*") if path.is_file()]
+    finally:
+        store.write(graph, whole)
+
+
+def test_a_damaged_cache_is_fetched_again(engine: Engine, fresh: Settings) -> None:
+    model, store = model_versions.champion(engine), ObjectStore.connect(fresh)
+    model_versions.load_model(store, fresh, model)
+    cached = Path(fresh.require("cache_folder")) / model.model_name / "model.xml"
+    cached.write_text("<damaged/>")
+    assert model_versions.load_model(store, fresh, model).manifest.name == model.model_name
+
+
+def test_a_model_without_its_files_says_what_to_do(engine: Engine, fresh: Settings) -> None:
+    model = replace(model_versions.champion(engine), artefact_uri="s3://braintumor/models/gone/")
+    with pytest.raises(ModelIntegrityError, match="promote another model"):
+        model_versions.load_model(ObjectStore.connect(fresh), fresh, model)
+
+
+def test_an_upload_that_breaks_off_registers_nothing_and_its_retry_one_model(
+    engine: Engine, settings: Settings, tiny_model_folder: Path
+) -> None:
+    manifest = replace(Manifest.read(tiny_model_folder), trained_at="20990101T000000Z")
+    training = TrainingRecord(
+        run_key="broken", recipe={}, history={}, code_version="1", library_versions={}, device="cpu", seconds=1.0
+    )
+
+    def register(endpoint: str) -> ModelVersion:
+        store = ObjectStore.connect(replace(settings, s3_endpoint=endpoint))
+        models = S3Uri.parse_prefix(settings.require("models_uri"))
+        return model_versions.register(
+            engine, store, folder=tiny_model_folder, manifest=manifest, training=training, models_uri=models
+        )
+
+    with faulty_s3(settings.require("s3_endpoint")) as door:
+        door.unwritable = {"model.bin"}
+        with pytest.raises(ObjectStoreUnreachableError):
+            register(door.url)
+        assert len(model_versions.list_models(engine)) == 1
+        assert rows(settings, "select count(*) from training_run where run_key = 'broken'") == [(0,)]
+        door.unwritable = set()
+        assert register(door.url) == register(door.url)
+    assert [model.model_name for model in model_versions.trained_in(engine, "broken")] == [manifest.name]

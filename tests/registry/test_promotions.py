@@ -1,0 +1,330 @@
+"""Who answers, who answered when, and the way back: also when two people act at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, text
+
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.errors import DatabaseError, NoChampionError, PromotionError
+from braintumor.registry import model_versions, promotions
+from braintumor.registry.model_versions import ModelVersion
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.scoring.job import Night, score_night
+from braintumor.serving.prediction import ReviewReason
+from tests.images import png
+from tests.models import add_model, champions, pass_gate, promote
+from tests.sql import change, rows
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Iterator[Engine]:
+    made = database.connect(settings)
+    yield made
+    made.dispose()
+
+
+@pytest.fixture
+def three(settings: Settings) -> Settings:
+    """The tests' champion, then `b`, then `c`."""
+    for name in ("b", "c"):
+        add_model(settings, name)
+    promote(settings, "b", "c")
+    return settings
+
+
+def seed(settings: Settings) -> str:
+    ((name,),) = rows(settings, "select model_name from model_version where model_version_id = 1")
+    return str(name)
+
+
+def go_back(settings: Settings, *, store: ObjectStore | None = None, **choice: Any) -> promotions.Rollback:
+    engine = database.connect(settings)
+    values = {"request_key": f"back {datetime.now(UTC)}", "actor": "ann", "reason": "it errs", **choice}
+    try:
+        return promotions.rollback(engine, store or ObjectStore.connect(settings), settings, **values)
+    finally:
+        engine.dispose()
+
+
+def withdraw(settings: Settings, name: str, reason: str = "mislabelled") -> bool:
+    engine = database.connect(settings)
+    try:
+        return promotions.withdraw(engine, model_versions.find_model(engine, name), actor="ann", reason=reason)
+    finally:
+        engine.dispose()
+
+
+def ledger_rows(settings: Settings) -> list[tuple[Any, ...]]:
+    return rows(settings, "select action, model_name, is_override, actor, reason from model_ledger order by acted_at")
+
+
+# The way back
+
+
+def test_a_rollback_goes_to_the_champion_before_and_never_bounces_to_the_one_it_left(three: Settings) -> None:
+    assert go_back(three).champion.model_name == "b"
+    assert champions(three) == ["b"]
+    assert go_back(three).champion.model_name == seed(three)
+    with pytest.raises(PromotionError, match="no earlier champion"):
+        go_back(three)
+    assert champions(three) == [seed(three)]
+
+
+def test_a_rollback_after_a_later_promotion_goes_to_who_was_champion_before_that(three: Settings) -> None:
+    go_back(three)
+    add_model(three, "d")
+    promote(three, "d")
+    assert go_back(three).champion.model_name == "b"
+
+
+def test_a_former_champion_can_be_named_also_one_that_was_rolled_back_from(three: Settings) -> None:
+    engine = database.connect(three)
+    go_back(three)
+    done = go_back(three, to=model_versions.find_model(engine, "c"))
+    engine.dispose()
+    assert done.replaced and (done.replaced.model_name, done.champion.model_name) == ("b", "c")
+    assert go_back(three).champion.model_name == "b"
+
+
+def test_asked_again_for_the_same_a_rollback_changes_nothing(three: Settings) -> None:
+    engine = database.connect(three)
+    target = model_versions.find_model(engine, "b")
+    engine.dispose()
+    go_back(three, to=target, request_key="one request")
+    before = ledger_rows(three)
+    assert go_back(three, to=target).replaced is None
+    assert go_back(three, request_key="one request").replaced is None
+    assert ledger_rows(three) == before
+
+
+def test_who_was_never_champion_is_no_way_back(three: Settings) -> None:
+    candidate = add_model(three, "d")
+    with pytest.raises(PromotionError, match="d was never champion"):
+        go_back(three, to=candidate)
+    assert champions(three) == ["c"]
+
+
+def test_the_ledger_says_who_went_back_and_why_and_that_the_gate_had_been_overridden(three: Settings) -> None:
+    pass_gate(three, "b")
+    go_back(three)
+    assert ledger_rows(three)[-1] == ("rollback", "b", True, "ann", "it errs")
+    assert rows(three, "select action, actor, is_override from champion") == [("rollback", "ann", True)]
+
+
+def damage(store: ObjectStore, graph: S3Uri) -> None:
+    store.write(graph, store.read(graph)[:-1])
+
+
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [(damage, "is not the file that was registered"), (lambda store, graph: store.delete([graph]), "is gone")],
+    ids=["damaged", "gone"],
+)
+def test_a_model_whose_files_are_gone_or_damaged_in_s3_is_no_way_back_even_if_the_cache_has_them(
+    three: Settings, harm: Callable[[ObjectStore, S3Uri], None], words: str
+) -> None:
+    store, target = ObjectStore.connect(three), add_model(three, "d", own_files=True)
+    promote(three, "d", "c")
+    model_versions.load_model(store, three, target)
+    harm(store, S3Uri.parse(target.artefact_uri) / "model.bin")
+    before = ledger_rows(three)
+    with pytest.raises(PromotionError, match=f"d cannot answer, so nothing was changed.*{words}"):
+        go_back(three)
+    assert ledger_rows(three) == before and champions(three) == ["c"]
+
+
+class _Meddling(ObjectStore):
+    """S3, and at its first read somebody else promotes another model."""
+
+    meddle: Callable[[], None] | None = None
+
+    def read(self, uri: S3Uri, *, etag: str | None = None, max_bytes: int | None = None) -> bytes:
+        if self.meddle:
+            done, self.meddle = self.meddle, None
+            done()
+        return super().read(uri, etag=etag, max_bytes=max_bytes)
+
+
+def test_a_champion_that_changes_while_the_files_are_checked_is_not_rolled_back_unseen(three: Settings) -> None:
+    add_model(three, "d")
+    store = _Meddling.connect(three)
+    store.meddle = partial(promote, three, "d")
+    with pytest.raises(PromotionError, match="The ledger changed"):
+        go_back(three, store=store)
+    assert champions(three) == ["d"]
+
+
+def test_a_rollback_while_a_night_is_scored_leaves_that_night_on_its_model(
+    three: Settings, put: Callable[[str, bytes], None]
+) -> None:
+    for number in range(3):
+        put(f"{number}.png", png(seed=number))
+    night = Night.open(three)
+    run, _ = night.begin(run_key="night")
+    first, *others = night.plan(run.scoring_run_id, chunk_size=1)
+    night.score(run.scoring_run_id, first)
+    go_back(three)
+    fresh = Night.open(three)  # as a task on another worker
+    for chunk in others:
+        fresh.score(run.scoring_run_id, chunk)
+    assert fresh.reconcile(run.scoring_run_id).count_scored == 3
+    assert rows(three, "select distinct model_name from latest_prediction") == [("c",)]
+    put("3.png", png(seed=3))
+    score_night(three, run_key="next night")
+    assert rows(three, "select model_name from latest_prediction where scan_id = 4") == [("b",)]
+
+
+# Withdrawal
+
+
+def test_the_answers_of_a_withdrawn_model_return_to_the_worklist_and_their_rows_stay_as_they_were(
+    three: Settings, engine: Engine, put: Callable[[str, bytes], None]
+) -> None:
+    put("a.png", png(seed=1))
+    score_night(three, run_key="of c")
+    before = rows(three, "select p::text from prediction p")
+    done = go_back(three, with_withdrawal=True)
+    put("b.png", png(seed=2))
+    score_night(three, run_key="of b")
+    reasons = dict(rows(three, "select model_name, 'model_withdrawn' = any(review_reasons) from latest_prediction"))
+    assert reasons == {"c": True, "b": False}
+    assert rows(three, "select p::text from prediction p where scan_id = 1") == before
+    assert rows(three, "select sum(count_for_review) >= 1 from daily_summary where model_name = 'c'") == [(True,)]
+    assert ReviewReason.MODEL_WITHDRAWN == "model_withdrawn"
+    assert done.replaced
+    assert promotions.standing_answers(engine, done.replaced) == promotions.StandingAnswers(count_frame=1, count_scan=1)
+
+
+def test_a_rollback_with_withdrawal_is_one_commit(three: Settings) -> None:
+    change(
+        three,
+        """
+        create function fail() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
+        create trigger fails before insert on withdrawal for each row execute function fail()""",
+    )
+    before = ledger_rows(three)
+    with pytest.raises(DatabaseError):
+        go_back(three, with_withdrawal=True)
+    assert ledger_rows(three) == before and champions(three) == ["c"]
+
+
+def test_a_withdrawn_model_is_promoted_by_an_override_only_which_takes_the_withdrawal_back(
+    three: Settings, engine: Engine, put: Callable[[str, bytes], None]
+) -> None:
+    put("a.png", png(seed=1))
+    score_night(three, run_key="of c")
+    go_back(three, with_withdrawal=True)
+    model, verdict = model_versions.find_model(engine, "c"), pass_gate(three, "c")
+    with pytest.raises(PromotionError, match=r"c was withdrawn.*The remedy is a new training.*--override"):
+        promotions.promote(engine, model, request_key="k", actor="a", reason="r", gate_verdict_id=verdict)
+    with pytest.raises(PromotionError, match="c was withdrawn"):
+        go_back(three, to=model)
+    assert promotions.promote(engine, model, request_key="k", actor="a", reason="was right", is_override=True)
+    assert model_versions.champion(engine).standing == "champion, overridden"
+    assert rows(three, "select 'model_withdrawn' = any(review_reasons) from latest_prediction") == [(False,)]
+
+
+def test_a_rollback_passes_over_who_was_withdrawn(three: Settings) -> None:
+    assert withdraw(three, "b")
+    assert go_back(three).champion.model_name == seed(three)
+
+
+def test_a_withdrawn_champion_leaves_nobody_until_somebody_goes_back(three: Settings, engine: Engine) -> None:
+    live = datetime.now(UTC)
+    assert withdraw(three, "c", "sees tumours in the skull")
+    assert champions(three) == []
+    with pytest.raises(NoChampionError, match=r"c was withdrawn \(sees tumours in the skull\).*model rollback"):
+        score_night(three, run_key="night")
+    then = promotions.champion_at(engine, live)
+    assert then and then.model_name == "c", "who answered then is not rewritten"
+    assert promotions.champion_at(engine, datetime.now(UTC)) is None
+    assert go_back(three).champion.model_name == "b"
+    assert champions(three) == ["b"]
+
+
+def test_a_second_withdrawal_adds_nothing(three: Settings) -> None:
+    assert withdraw(three, "b")
+    assert not withdraw(three, "b")
+    assert len(rows(three, "select from withdrawal")) == 1
+
+
+@pytest.mark.parametrize("table", ["promotion", "withdrawal", "pruning"])
+@pytest.mark.parametrize("verb", ["update {} set actor = 'x'", "delete from {}", "truncate {} cascade"])
+def test_what_was_done_can_not_be_changed(three: Settings, engine: Engine, table: str, verb: str) -> None:
+    withdraw(three, "b")
+    change(three, "insert into pruning (model_version_id, actor, reason) values (1, 'a', 'r')")
+    with (
+        pytest.raises(DatabaseError, match=r"append-only|permission denied"),
+        database.transaction(engine) as connection,
+    ):
+        connection.execute(text(verb.format(table)))
+
+
+# Two at once
+
+
+def judged(engine: Engine, model: ModelVersion, verdict: int, key: str) -> bool:
+    """Promote with a verdict; whether it was."""
+    try:
+        return promotions.promote(engine, model, request_key=key, actor="a", reason="r", gate_verdict_id=verdict)
+    except PromotionError as error:
+        assert "but the champion is now" in str(error)
+        return False
+
+
+@pytest.mark.soak
+def test_of_two_promotions_that_race_one_wins_and_the_other_is_told(three: Settings, engine: Engine) -> None:
+    for number in range(10):
+        names = [f"x{number}", f"y{number}"]
+        models = [add_model(three, name) for name in names]
+        verdicts = [pass_gate(three, name, run_key=name) for name in names]
+        with ThreadPoolExecutor(2) as pool:
+            won = list(pool.map(judged, [engine, engine], models, verdicts, names))
+        assert sorted(won) == [False, True]
+        assert champions(three) == [names[won.index(True)]]
+    for promoted_at, number in rows(three, "select promoted_at, model_version_id from promotion"):
+        found = promotions.champion_at(engine, promoted_at)
+        assert found and found.model_version_id == number
+
+
+def test_a_promotion_waits_for_one_that_has_not_committed_and_readers_do_not(three: Settings, engine: Engine) -> None:
+    late, verdict = add_model(three, "late"), pass_gate(three, "late")
+    add_model(three, "d")
+    with ThreadPoolExecutor(1) as pool:
+        with database.transaction(engine) as connection:
+            promotions.lock_ledger(connection)
+            connection.execute(
+                text("""
+                insert into promotion (request_key, action, model_version_id, is_override, actor, reason)
+                select 'first', 'promote', model_version_id, true, 'a', 'r'
+                from model_version where model_name = 'd'""")
+            )
+            racing = pool.submit(judged, engine, late, verdict, "second")
+            time.sleep(0.3)
+            assert not racing.done()
+            assert champions(three) == ["c"], "until the commit nothing has changed for anybody"
+        assert racing.result() is False
+    assert champions(three) == ["d"]
+
+
+def test_two_rollbacks_at_once_take_one_step(three: Settings) -> None:
+    def attempt(number: int) -> bool:
+        try:
+            return go_back(three, request_key=f"racing {number}").replaced is not None
+        except PromotionError as error:
+            return "The ledger changed" not in str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        steps = list(pool.map(attempt, range(2)))
+    taken = len(rows(three, "select from promotion where action = 'rollback'"))
+    assert taken == sum(steps) >= 1
+    assert champions(three) == [["b", seed(three)][taken - 1]]

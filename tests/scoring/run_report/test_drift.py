@@ -1,0 +1,256 @@
+"""Drift of a night: amber where the site changes, and not where a ward is unlike the balanced test split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pytest
+from sqlalchemy import Engine, text
+
+from braintumor.config.settings import Settings
+from braintumor.db import database
+from braintumor.db.database import transaction
+from braintumor.labels import CLASSES
+from braintumor.scoring.run import load_run
+from braintumor.scoring.run_report.balance import Balance
+from braintumor.scoring.run_report.drift import RECENT_NIGHTS, TEST_SPLIT, Drift, Mix, class_index, confidence_index
+from braintumor.scoring.run_report.rules import MorningRules
+from braintumor.scoring.run_report.statistics import night_figures
+from braintumor.scoring.run_report.status import make_sheet
+from tests.sql import change, rows
+
+RULES = MorningRules.load()
+WARD = {"glioma": 12, "meningioma": 10, "normal": 120, "pituitary": 8}
+"""A night of 150 people, most without a tumor."""
+SHIFTED = {"glioma": 70, "meningioma": 10, "normal": 62, "pituitary": 8}
+SURE = dict.fromkeys(CLASSES, 0.97)
+
+
+@pytest.fixture
+def site(empty_settings: Settings) -> Settings:
+    """A database with one model, whose test split is balanced: 50 answers of each class."""
+    change(
+        empty_settings,
+        """
+        insert into snapshot values ('s', 's3://b/', 1, 0, '[]');
+        insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+                                  library_versions, device, seconds)
+        values ('r', 'r', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
+        insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
+            count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+        values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0);
+        insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low,
+            accuracy_high, macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss)
+        values (1, 's', 'test', 200, 1, 1, 1, 1, 1, 1, 0, 0);
+        insert into test_prediction (evaluation_id, image_sha256, label, predicted_class, probability_glioma,
+            probability_meningioma, probability_normal, probability_pituitary)
+        select 1, number::text, 'normal', class::tumor_class, 0.97, 0.01, 0.01, 0.01
+        from generate_series(1, 200) as number
+        cross join lateral (
+            select (array['glioma', 'meningioma', 'normal', 'pituitary'])[1 + number % 4] as class) as named""",
+    )
+    return empty_settings
+
+
+@pytest.fixture
+def engine(site: Settings) -> Iterator[Engine]:
+    made = database.connect(site)
+    yield made
+    made.dispose()
+
+
+def add_night(
+    settings: Settings, classes: dict[str, int], *, days: int, sure: dict[str, float] | None = None, **values: object
+) -> int:
+    """Write a night with one scan of one frame per person, and return its number.
+
+    Values: ``state`` of the run, ``people`` (the frames belong to so many people), ``uri`` of the scans.
+    """
+    named = [(label, (sure or SURE)[label]) for label, count in classes.items() for _ in range(count)]
+    known = {"state": "balanced", "people": len(named), "uri": "s3://b/scans/"} | values
+    ((number,),) = rows(
+        settings,
+        """
+        insert into scoring_run (run_key, scans_uri, model_version_id, engine, state, started_at)
+        values (gen_random_uuid()::text, :uri, 1, 'openvino-cpu', cast(:state as run_state),
+                now() - make_interval(days => :days))
+        returning scoring_run_id""",
+        days=days,
+        state=known["state"],
+        uri=known["uri"],
+    )
+    change(
+        settings,
+        """
+        with named as (
+            select row_number() over () as place, item ->> 0 as label, (item ->> 1)::real as sure
+            from jsonb_array_elements(cast(:named as jsonb)) as item
+        ),
+        made as (
+            insert into scan (scan_id, state, scoring_run_id, count_frame, size_byte, arrived_at, patient_pseudonym)
+            overriding system value
+            select 1000 * :run + place, 'scored', :run, 1, 1, now(), 'patient ' || place % :people from named
+        )
+        insert into prediction (scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence,
+            margin, probability_glioma, probability_meningioma, probability_normal, probability_pituitary,
+            review_reasons, activation_map, engine, preprocessing)
+        select 1000 * :run + place, 0, 1, :run, label::tumor_class, sure, 0,
+            case label when 'glioma' then sure else (1 - sure) / 3 end,
+            case label when 'meningioma' then sure else (1 - sure) / 3 end,
+            case label when 'normal' then sure else (1 - sure) / 3 end,
+            case label when 'pituitary' then sure else (1 - sure) / 3 end, '{}', '', 'openvino-cpu', 'p'
+        from named""",
+        named=json.dumps(named),
+        run=number,
+        people=known["people"],
+    )
+    return int(number)
+
+
+def measured(engine: Engine, run: int) -> dict[str, Drift]:
+    figures = night_figures(engine, load_run(engine, run), rules=RULES)
+    return {drift.reference: drift for drift in figures.drifts}
+
+
+def reasons(engine: Engine, settings: Settings, run: int) -> list[str]:
+    balance = Balance(**dict.fromkeys(Balance.__dataclass_fields__, 0))
+    sheet = make_sheet(engine, load_run(engine, run), balance, RULES, settings=settings)
+    return [reason.words for reason in sheet.reasons if reason.alert == "drift"]
+
+
+def test_a_ward_that_is_as_usual_is_green_though_it_is_unlike_the_test_split(site: Settings, engine: Engine) -> None:
+    for days in range(1, 8):
+        add_night(site, WARD, days=days)
+    tonight = add_night(site, WARD, days=0)
+    found = measured(engine, tonight)
+    assert found[RECENT_NIGHTS] == Drift(
+        reference=RECENT_NIGHTS,
+        count_reference=7 * 150,
+        of_class=pytest.approx(0, abs=0.01),
+        of_confidence=pytest.approx(0, abs=0.01),
+    )
+    assert (found[TEST_SPLIT].of_class, found[TEST_SPLIT].of_confidence) == (None, pytest.approx(0, abs=0.01))
+    assert reasons(engine, site, tonight) == []
+    balanced = json.dumps(dict.fromkeys(CLASSES, 50))
+    ((old,),) = rows(
+        site, "select stability_index(cast(:a as jsonb), cast(:b as jsonb))", a=balanced, b=json.dumps(WARD)
+    )
+    assert old > 0.9, "the comparison with the test split, which made every night amber"
+
+
+def test_a_night_with_many_more_gliomas_than_usual_is_amber(site: Settings, engine: Engine) -> None:
+    for days in range(1, 8):
+        add_night(site, WARD, days=days)
+    tonight = add_night(site, SHIFTED, days=0)
+    index = measured(engine, tonight)[RECENT_NIGHTS].of_class
+    usual = json.dumps({label: 7 * count for label, count in WARD.items()})
+    ((expected,),) = rows(
+        site, "select stability_index(cast(:a as jsonb), cast(:b as jsonb))", a=usual, b=json.dumps(SHIFTED)
+    )
+    assert index == pytest.approx(expected) and expected > 0.5
+    (words,) = reasons(engine, site, tonight)
+    assert words == f"Answers drift from {RECENT_NIGHTS}: stability index {expected:.2f}."
+
+
+def test_a_model_that_is_less_sure_of_the_same_classes_is_amber(site: Settings, engine: Engine) -> None:
+    for days in range(1, 8):
+        add_night(site, WARD, days=days)
+    tonight = add_night(site, WARD, days=0, sure=SURE | {"normal": 0.55})
+    found = measured(engine, tonight)
+    assert found[RECENT_NIGHTS].of_class == pytest.approx(0, abs=0.01)
+    assert found[RECENT_NIGHTS].of_confidence is not None and found[RECENT_NIGHTS].of_confidence > 0.25
+    assert found[TEST_SPLIT].of_confidence is not None and found[TEST_SPLIT].of_confidence > 0.25
+    assert len(reasons(engine, site, tonight)) == 2
+
+
+def test_another_class_mix_alone_is_no_drift_of_confidence(site: Settings, engine: Engine) -> None:
+    """The model is less sure of gliomas in each night, and tonight has more of them."""
+    sure = SURE | {"glioma": 0.65}
+    for days in range(1, 8):
+        add_night(site, WARD, days=days, sure=sure)
+    tonight = add_night(site, SHIFTED, days=0, sure=sure)
+    assert measured(engine, tonight)[RECENT_NIGHTS].of_confidence == pytest.approx(0, abs=0.02)
+
+
+@pytest.mark.parametrize(
+    ("nights", "values"),
+    [
+        (0, {}),
+        (4, {}),
+        (7, {"state": "unbalanced"}),
+        (7, {"uri": "s3://b/another-site/"}),
+        (7, {"people": 5}),
+    ],
+    ids=["no history", "four nights", "nights that do not balance", "another site", "five people"],
+)
+def test_without_enough_history_nothing_is_assessed(
+    site: Settings, engine: Engine, nights: int, values: dict[str, object]
+) -> None:
+    for days in range(1, nights + 1):
+        add_night(site, WARD, days=days, **values)
+    tonight = add_night(site, SHIFTED, days=0)
+    found = measured(engine, tonight)[RECENT_NIGHTS]
+    assert (found.of_class, found.of_confidence) == (None, None)
+    assert str(found) == "class mix not assessed, confidence not assessed"
+    assert reasons(engine, site, tonight) == []
+
+
+@pytest.mark.parametrize(("size", "people"), [(0.5, 75), (1, 3)], ids=["75 answers", "150 slices of 3 people"])
+def test_a_small_night_is_not_assessed(site: Settings, engine: Engine, size: float, people: int) -> None:
+    for days in range(1, 8):
+        add_night(site, WARD, days=days)
+    tonight = add_night(site, {name: int(size * count) for name, count in SHIFTED.items()}, days=0, people=people)
+    assert measured(engine, tonight)[RECENT_NIGHTS].of_class is None
+    assert reasons(engine, site, tonight) == []
+
+
+def test_another_nights_rows_are_not_read_and_slices_of_a_person_count_once(site: Settings, engine: Engine) -> None:
+    for days in range(1, 8):
+        add_night(site, WARD, days=days, people=75)
+    add_night(site, SHIFTED, days=40)
+    tonight = add_night(site, WARD, days=0)
+    add_night(site, SHIFTED, days=0)
+    assert measured(engine, tonight)[RECENT_NIGHTS].count_reference == 7 * 75
+
+
+MIX = (0.08, 0.07, 0.8, 0.05)
+TENTHS = {"5": 0.03, "6": 0.05, "7": 0.07, "8": 0.15, "9": 0.7}
+
+
+def drawn(rng: np.random.Generator, count: int, mix: Sequence[float]) -> Mix:
+    """Draw the answers of so many people at random."""
+    shares = np.outer(mix, list(TENTHS.values()))
+    counts = rng.multinomial(count, (shares / shares.sum()).ravel()).reshape(shares.shape)
+    names = [[(label.value, tenth) for tenth in TENTHS] for label in CLASSES]
+    people = {
+        name: float(n)
+        for of_class, row in zip(names, counts, strict=True)
+        for name, n in zip(of_class, row, strict=True)
+        if n
+    }
+    return Mix(people=people, count_frame=count)
+
+
+@pytest.mark.parametrize("size", [60, 100, 150, 400])
+def test_by_chance_alone_hardly_any_night_is_amber_and_a_real_shift_is(empty_settings: Settings, size: int) -> None:
+    rng = np.random.default_rng(size)
+    engine = database.connect(empty_settings)
+    shifted = (0.4, 0.07, 0.48, 0.05)
+    with transaction(engine) as connection:
+        connection.execute(text("select 1"))
+        usual: list[float] = []
+        sure: list[float] = []
+        found: list[float] = []
+        for _ in range(200):
+            before = drawn(rng, 14 * size, MIX)
+            night = drawn(rng, size, MIX)
+            usual.append(class_index(connection, before, night, RULES.amber_drift) or 0.0)
+            sure.append(confidence_index(connection, before, night, RULES.amber_drift) or 0.0)
+            found.append(class_index(connection, before, drawn(rng, size, shifted), RULES.amber_drift) or 0.0)
+    engine.dispose()
+    assert np.median(usual) < RULES.amber_drift / 2 and np.median(sure) < RULES.amber_drift / 2
+    assert np.mean(np.array(usual) > RULES.amber_drift) <= 0.01
+    assert np.mean(np.array(sure) > RULES.amber_drift) <= 0.01
+    assert np.mean(np.array(found) > RULES.amber_drift) >= 0.95

@@ -1,0 +1,94 @@
+"""An int8 export: a model version of its own, with its own calibration, its parent's equal or nothing at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from scipy.special import softmax
+
+from braintumor.config.settings import Settings
+from braintumor.dataset.frame_arrays import load_frames
+from braintumor.dataset.snapshot import load_snapshot
+from braintumor.dataset.splits.split import Split
+from braintumor.db import database
+from braintumor.errors import QuantisationError
+from braintumor.registry import model_versions
+from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.engine import LoadedModel
+from braintumor.training.export.quantize import Bounds, Parity
+from braintumor.training.temperature import fit_temperature
+from tests.conftest import run_braintumor
+from tests.sql import rows
+
+LOOSE = ("--changed", "0.3", "--lost", "0.2")
+"""The tests' model is far too weak for real bounds: random features, 16 validation images."""
+
+
+@pytest.mark.soak
+def test_an_export_is_a_version_of_its_own_that_is_judged_and_promotes_nothing(
+    settings: Settings, tiny_model_folder: Path
+) -> None:
+    engine, store = database.connect(settings), ObjectStore.connect(settings)
+    parent = model_versions.champion(engine)
+    done = run_braintumor(settings, "model", "quantize", parent.model_name, *LOOSE, check=False)
+    (made,) = model_versions.trained_in(engine, f"int8 of {parent.model_name}")
+    assert (made.precision, made.snapshot_id, made.is_champion) == ("int8", parent.snapshot_id, False)
+    assert rows(
+        settings,
+        "select split::text, count(*) from evaluation where model_version_id = :id group by split order by split::text",
+        id=made.model_version_id,
+    ) == [("test", 1), ("validation", 1)]
+    ((verdict, against),) = rows(
+        settings,
+        "select is_passed, champion_model_version_id from gate_verdict where model_version_id = :id",
+        id=made.model_version_id,
+    )
+    assert against == parent.model_version_id and done.returncode == (0 if verdict else 1)
+    assert done.stdout.startswith(f"Candidate **{made.model_name}**")
+    trained = model_versions.training_of(engine, made)
+    assert (trained.history, trained.grouped_accuracy, trained.naive_accuracy) == ({}, None, None)
+    card = store.read(S3Uri.parse(made.artefact_uri) / "model_card.md").decode()
+    assert "Epochs: none" in card
+    assert "validation images" in done.stderr
+
+    loaded = model_versions.load_model(store, settings, made)
+    validation = load_frames(store, load_snapshot(engine, made.snapshot_id), Split.VALIDATION, size=made.image_size)
+    outputs = loaded.predict(validation.frames)
+    logits = outputs.activation_map.mean(axis=(1, 2))
+    temperature = loaded.manifest.temperature
+    assert outputs.probability == pytest.approx(softmax(logits / temperature, axis=1), abs=1e-4)
+    assert temperature == pytest.approx(fit_temperature(logits, validation.labels), rel=1e-4)
+    before = LoadedModel.load(tiny_model_folder).manifest
+    assert temperature != before.temperature
+    assert outputs.out_of_distribution is not None
+    assert outputs.out_of_distribution.max() == pytest.approx(loaded.manifest.out_of_distribution_above)
+    assert loaded.manifest.sha256s["reference.npy"] != before.sha256s["reference.npy"]
+    count = len(model_versions.list_models(engine))
+    run_braintumor(settings, "model", "quantize", parent.model_name, *LOOSE, check=False)
+    assert len(model_versions.list_models(engine)) == count  # asked again, it is the one that is there
+    engine.dispose()
+
+
+@pytest.mark.soak
+def test_an_export_that_strays_registers_nothing(settings: Settings) -> None:
+    engine = database.connect(settings)
+    parent = model_versions.champion(engine)
+    done = run_braintumor(settings, "model", "quantize", parent.model_name, "--changed", "0", check=False)
+    assert done.returncode == 1
+    assert "is not its equal" in done.stderr and "Nothing was registered" in done.stderr
+    assert model_versions.list_models(engine) == [parent]
+    engine.dispose()
+
+
+@pytest.mark.parametrize(
+    ("changed", "accuracy", "is_refused"),
+    [(0.02, 0.90, False), (0.021, 0.90, True), (0.0, 0.88, True), (0.0, 0.95, False)],
+)
+def test_both_bounds_hold(changed: float, accuracy: float, is_refused: bool) -> None:
+    parity = Parity(count=430, changed=changed, accuracy=accuracy, parent_accuracy=0.90)
+    if not is_refused:
+        parity.require(Bounds(changed=0.02, lost=0.01), name="m")
+        return
+    with pytest.raises(QuantisationError, match=r"int8 export of m is not its equal: on 430 .* against 0\.900"):
+        parity.require(Bounds(changed=0.02, lost=0.01), name="m")

@@ -1,0 +1,62 @@
+"""Thresholds of confidence and of distance, fitted on validation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from braintumor.labels import CLASSES
+from braintumor.serving.artifact import REFERENCE
+from braintumor.serving.out_of_distribution import distances, normalised, read_reference
+from braintumor.training.calibration import Thresholds, fit_thresholds
+
+ANSWERS = 200
+"""For each class."""
+
+
+def fitted(folder: Path, error_shares: tuple[float, ...], *, answers: int = ANSWERS) -> Thresholds:
+    """Each class is named with confidences of 0.4 to 1; the least sure answers of it, in these shares, are wrong."""
+    confidence = np.linspace(0.4, 1 - 1e-6, answers)
+    probability = np.concatenate([_rows(position, confidence) for position in range(len(CLASSES))])
+    wrong = [np.arange(answers) < share * answers for share in error_shares]
+    labels = np.concatenate([np.where(w, (i + 1) % len(CLASSES), i) for i, w in enumerate(wrong)])
+    random = np.random.default_rng(0)
+    return fit_thresholds(
+        folder,
+        reference=random.normal(size=(30, 8)).astype(np.float32) * 5,
+        embeddings=random.normal(size=(len(labels), 8)).astype(np.float32),
+        logits=(np.log(probability) * 3).astype(np.float32),
+        temperature=3.0,
+        labels=labels,
+    )
+
+
+def _rows(position: int, confidence: np.ndarray) -> np.ndarray:
+    rows = np.repeat((1 - confidence)[:, None] / (len(CLASSES) - 1), len(CLASSES), axis=1)
+    rows[:, position] = confidence
+    return rows
+
+
+def test_each_class_has_a_threshold_above_which_its_answers_are_right(tmp_path: Path) -> None:
+    found = fitted(tmp_path, (0.0, 0.5, 0.7, 1.0)).low_confidence_below
+    assert list(found) == ["glioma", "meningioma", "normal", "pituitary"]
+    assert found["glioma"] == 0.60  # never wrong: only what is doubtful anyhow
+    # half of the answers wrong, those below 0.70: 5% of what is above the threshold may be
+    assert found["meningioma"] == pytest.approx(0.70 - 0.3 * 0.05 / 0.95, abs=0.01)
+    assert found["meningioma"] < found["normal"] < 0.83
+    assert found["pituitary"] == 0.95  # never right: the list would hold all of them, and does but for the surest
+
+
+def test_of_few_answers_nothing_is_concluded(tmp_path: Path) -> None:
+    assert set(fitted(tmp_path, (1.0, 0.0, 1.0, 0.5), answers=10).low_confidence_below.values()) == {0.60}
+
+
+def test_less_than_one_in_a_hundred_validation_images_is_outside_and_the_reference_is_written(tmp_path: Path) -> None:
+    threshold = fitted(tmp_path, (0, 0, 0, 0)).out_of_distribution_above
+    random = np.random.default_rng(0)
+    reference = normalised(random.normal(size=(30, 8)).astype(np.float32) * 5)
+    np.testing.assert_allclose(read_reference(tmp_path / REFERENCE), reference, atol=1e-6)
+    scores = distances(random.normal(size=(4 * ANSWERS, 8)).astype(np.float32), reference)
+    assert 1 <= (scores > threshold).sum() <= 0.01 * len(scores)

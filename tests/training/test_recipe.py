@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from braintumor.errors import RecipeError
+from braintumor.training.backbones import BACKBONES
+from braintumor.training.recipe import Recipe, recipe_names
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_every_packaged_recipe_is_valid_and_has_a_backbone(name: str) -> None:
+    recipe = Recipe.load(name)
+    assert recipe.name == name and recipe.backbone in BACKBONES
+    assert Recipe.from_values(recipe.to_values()) == recipe
+
+
+def test_both_of_the_papers_backbones_have_a_recipe() -> None:
+    assert {"vgg16", "resnet50"} <= {Recipe.load(name).backbone for name in recipe_names()}
+
+
+def test_an_unknown_recipe_is_named_with_what_there_is() -> None:
+    with pytest.raises(RecipeError, match=r"'vgg99'.*resnet50"):
+        Recipe.load("vgg99")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("dropout", 1.5),
+        ("dropout", "much"),
+        ("epochs", 0),
+        ("epochs", True),
+        ("image_size", 100),
+        ("image_size", 32),
+        ("learning_rate", 0),
+        ("backbone", "alexnet"),
+        ("initial_weights", "last week's"),
+        ("flip_views", 1),
+        ("seed", -1),
+        ("scaling", "whitened"),
+        ("label_smoothing", 1.0),
+        ("class_weights", "yes"),
+        ("weights_sha256", "abc"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_what_is_allowed(key: str, value: Any) -> None:
+    with pytest.raises(RecipeError, match=f"{key} must be .*Received: {value!r}"):
+        Recipe.load("vgg16").override(**{key: value})
+
+
+@pytest.mark.parametrize(
+    ("table", "key", "value"),
+    [
+        ("augmentation", "rotation", 360),
+        ("augmentation", "views", 0),
+        ("augmentation", "horizontal_flip", 1),
+        ("augmentation", "zoom", 1.0),
+        ("fine_tuning", "epochs", 0),
+        ("fine_tuning", "schedule", "stairs"),
+        ("fine_tuning", "precision", "float16"),
+        ("fine_tuning", "learning_rate", 2.0),
+    ],
+)
+def test_a_value_of_a_table_out_of_range_is_named_with_its_table(table: str, key: str, value: Any) -> None:
+    values = Recipe.load("resnet50").to_values()
+    values[table] = {**values[table], key: value}
+    with pytest.raises(RecipeError, match=rf"{table}\.{key} must be .*Received: {value!r}"):
+        Recipe.from_values(values)
+
+
+def test_an_unknown_key_of_a_table_is_named_with_what_is_allowed() -> None:
+    values = Recipe.load("resnet50").to_values()
+    with pytest.raises(RecipeError, match=r"table augmentation: unknown keys \['tilt'\].*Allowed: .*rotation"):
+        Recipe.from_values({**values, "augmentation": {"tilt": 20}})
+    with pytest.raises(RecipeError, match=r"table fine_tuning: .*missing keys \['epochs', 'learning_rate'\]"):
+        Recipe.from_values({**values, "fine_tuning": {}})
+    with pytest.raises(RecipeError, match="table fine_tuning: unknown keys"):
+        Recipe.from_values({**values, "fine_tuning": 3})
+
+
+def test_mirrored_copies_and_random_flips_are_not_asked_for_at_once() -> None:
+    with pytest.raises(RecipeError, match="flip_views is for recipes without augmentation"):
+        Recipe.load("resnet50").override(flip_views=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "backbone", "dropout", "epochs", "is_augmented"),
+    [
+        ("paper_vgg16", "vgg16", 0.5, 10, False),
+        ("paper_vgg16_augmented", "vgg16", 0.5, 12, True),
+        ("paper_resnet_dropout_01", "resnet50", 0.1, 10, False),
+        ("paper_resnet_dropout_08_8_epochs", "resnet50", 0.8, 8, False),
+        ("paper_resnet_dropout_08_15_epochs", "resnet50", 0.8, 15, False),
+    ],
+)
+def test_the_papers_rows_are_as_it_gives_them(
+    name: str, backbone: str, dropout: float, epochs: int, is_augmented: bool
+) -> None:
+    recipe = Recipe.load(name)
+    assert (recipe.backbone, recipe.dropout, recipe.epochs) == (backbone, dropout, epochs)
+    assert (recipe.batch_size, recipe.image_size, recipe.patience, recipe.scaling) == (32, 224, 5, "unit")
+    assert (recipe.augmentation is not None) == is_augmented and recipe.fine_tuning is None
+    if recipe.augmentation is not None:
+        assert (recipe.augmentation.rotation, recipe.augmentation.zoom) == (36, 0.1)
+        assert recipe.augmentation.views + 1 == epochs, "a view of its own for every epoch"
+
+
+def test_unknown_and_missing_keys_are_named() -> None:
+    values = Recipe.load("vgg16").to_values()
+    del values["seed"]
+    with pytest.raises(RecipeError, match=r"unknown keys \['droput'\], missing keys \['seed'\]"):
+        Recipe.from_values({**values, "droput": 0.5})
+
+
+def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "broken.toml"
+    path.write_text("version = = 1")
+    with pytest.raises(RecipeError, match=r"broken\.toml is not TOML"):
+        Recipe.load(str(path))
+    path.write_bytes(b"# caf\xe9")
+    with pytest.raises(RecipeError, match=r"broken\.toml is not TOML"):
+        Recipe.load(str(path))
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(RecipeError, match=r"folder\.toml cannot be read: Is a directory"):
+        Recipe.load(str(tmp_path / "folder.toml"))
+
+
+def test_a_recipe_is_named_as_its_file_is_and_not_as_it_says(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "resnet50"\n' + Path("tests/tiny.toml").resolve().read_text())
+    with pytest.raises(RecipeError, match="names itself 'resnet50'"):
+        Recipe.load(str(path))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"initial_weights": "file"},
+        {"initial_weights": "file", "weights_file": "ours.h5"},
+        {"initial_weights": "imagenet", "weights_file": "ours.h5"},
+        {"initial_weights": "random", "weights_sha256": "0" * 64},
+    ],
+)
+def test_initial_weights_and_the_file_that_they_come_from_must_agree(values: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=r"weights_(file|sha256)"):
+        Recipe.load("vgg16").override(**values)
+
+
+def test_what_is_set_by_hand_replaces_single_values_and_is_told_apart_from_the_file() -> None:
+    recipe = Recipe.load("paper_vgg16_augmented")
+    changed = recipe.override(dropout=0.3, epochs=recipe.epochs, augmentation={"zoom": 0.2})
+    assert recipe.augmentation and changed.augmentation == replace(recipe.augmentation, zoom=0.2)
+    assert changed.changes_from(recipe) == {"dropout": 0.3, "augmentation.zoom": 0.2}
+    assert recipe.override().changes_from(recipe) == {}
+
+
+@pytest.mark.parametrize("nothing", [None, False])
+def test_a_table_can_be_left_out_by_hand(nothing: object) -> None:
+    recipe = Recipe.load("paper_vgg16_augmented")
+    plain = recipe.override(augmentation=nothing)
+    assert plain.augmentation is None
+    assert plain.changes_from(recipe) == {"augmentation": None}
+
+
+@pytest.mark.parametrize("key", ["name", "version"])
+def test_what_says_which_file_a_recipe_is_cannot_be_set_by_hand(key: str) -> None:
+    with pytest.raises(RecipeError, match=f"{key} cannot be overridden"):
+        Recipe.load("vgg16").override(**{key: 7})
+
+
+def test_a_key_that_no_recipe_has_cannot_be_set_by_hand() -> None:
+    with pytest.raises(RecipeError, match=r"unknown keys \['epoch'\]"):
+        Recipe.load("vgg16").override(epoch=3)
