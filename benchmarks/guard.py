@@ -26,8 +26,9 @@ import numpy as np
 import psutil
 
 from benchmarks.pairs import HEAD, Comparison
-from braintumor.imaging.decoding.decode import Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.model_input import PreparedFile, prepare_file
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.imaging.sandbox.decoder_pool import Guard

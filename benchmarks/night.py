@@ -29,7 +29,8 @@ from PIL import Image
 
 from benchmarks.pairs import HEAD, Comparison
 from benchmarks.world import SIZE, Speed, world
-from braintumor.imaging.decoding.decode import Decoded, decode
+from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.letterbox import prepare
 from braintumor.registry import model_versions
 from braintumor.serving.artifact import GRAPH

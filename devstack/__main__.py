@@ -9,9 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.db import database, migrations
-from braintumor.db.roles import Role
 from braintumor.errors import BrainTumorError
 from devstack import envfile
 from devstack.demo import SMALL_RECIPES, run_demo

@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from braintumor.db.roles import Role
+from braintumor.config.roles import Role
 from devstack import workers
 from devstack.airflowapi import AirflowClient
 from devstack.broker import Broker

@@ -24,8 +24,8 @@ import psutil
 import psycopg2
 from psycopg2 import sql
 
+from braintumor.config.roles import OWNER, Role
 from braintumor.db.database import sql_folder
-from braintumor.db.roles import OWNER, Role
 from devstack.errors import ServiceFailedError, StackError
 from devstack.service import Service, is_alive
 from devstack.state import State

@@ -21,11 +21,11 @@ from click.testing import CliRunner, Result
 from sqlalchemy import text
 
 from braintumor.cli import command
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.config.variables import NO_SKIPS
 from braintumor.dataset.images.local_folder import labelled_files, upload
 from braintumor.db import database, migrations
-from braintumor.db.roles import Role
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.registry import model_versions, promotions
 from braintumor.s3 import ObjectStore, S3Uri

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.decoding.types import Decoded, Limits
 
 
 def frame(data: bytes, limits: Limits | None = None) -> NDArray[np.uint8]:

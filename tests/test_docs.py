@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.db import database
-from braintumor.db.roles import Role
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume

@@ -14,10 +14,10 @@ import pytest
 from moto.server import ThreadedMotoServer
 from sqlalchemy import text
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.config.variables import TASK_ROLES
 from braintumor.db import database
-from braintumor.db.roles import Role
 from braintumor.doctor import machine
 from braintumor.doctor.check_result import Finding, State
 from braintumor.doctor.installation import Installation

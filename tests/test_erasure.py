@@ -16,17 +16,18 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import IMAGES, writing_images
 from braintumor.dataset.images.local_folder import labelled_files, upload
 from braintumor.dataset.snapshot import snapshot_of
 from braintumor.db import database
-from braintumor.db.roles import Role
 from braintumor.erasure import Erasure, erase, erased_objects
 from braintumor.errors import DatabaseError, ErasureError
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.report.publish import publish_report
-from braintumor.imaging.decoding.decode import Decoded, decode
+from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.preview.job import make_preview
 from braintumor.registry import model_versions

@@ -13,8 +13,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
-from braintumor.db.roles import Role
 from braintumor.errors import (
     BrainTumorError,
     ConfigurationError,

@@ -15,10 +15,10 @@ import boto3
 import pytest
 
 from braintumor import s3
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings, setting_fields
 from braintumor.dataset.snapshot import snapshot_of
 from braintumor.db import database
-from braintumor.db.roles import Role
 from braintumor.doctor.check_result import State
 from braintumor.doctor.installation import Installation
 from braintumor.doctor.run_checks import examine

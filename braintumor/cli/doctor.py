@@ -19,7 +19,7 @@ def doctor(role: str | None, is_json: bool) -> None:
     Each line is ok, a note, or what is wrong and what to do. It writes one object under the models prefix, and deletes
     it again. Of Airflow's connections it sees those in the environment (AIRFLOW_CONN_...).
     """
-    from braintumor.db.roles import Role
+    from braintumor.config.roles import Role
     from braintumor.doctor.check_result import State
     from braintumor.doctor.installation import Installation
     from braintumor.doctor.run_checks import examine

@@ -15,9 +15,9 @@ from difflib import get_close_matches
 from braintumor.config import variables
 from braintumor.config.airflow_connections import variable_of
 from braintumor.config.redaction import masked
+from braintumor.config.roles import Role
 from braintumor.config.settings import DATABASE_CONNECTION, OF_ROLE, STORE_CONNECTION, setting_fields
 from braintumor.config.variables import PREFIX, TASK_ROLES, Kind, Variable
-from braintumor.db.roles import Role
 from braintumor.markdown import table
 
 URL_ROLES = (*TASK_ROLES, Role.ERASER.value)

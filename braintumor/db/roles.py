@@ -6,29 +6,10 @@ is applied by every migration. On a server where the roles cannot be made, every
 
 from __future__ import annotations
 
-from enum import StrEnum
-
 from sqlalchemy import Connection, Engine, text
 
+from braintumor.config.roles import OWNER, Role
 from braintumor.db.database import SCHEMA, run_script, sql_folder, transaction
-
-OWNER = "braintumor_owner"
-
-
-class Role(StrEnum):
-    """The roles that tasks and people connect as, through logins that are members of them."""
-
-    SCORER = "scorer"
-    TRAINER = "trainer"
-    PROMOTER = "promoter"
-    REVIEWER = "reviewer"
-    ANALYST = "analyst"
-    ERASER = "eraser"
-
-    @property
-    def in_database(self) -> str:
-        """``braintumor_scorer`` and so on."""
-        return f"braintumor_{self.value}"
 
 
 def prepare(connection: Connection) -> bool:

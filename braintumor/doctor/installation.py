@@ -13,9 +13,9 @@ from shutil import disk_usage
 from sqlalchemy import Engine
 
 from braintumor.config.airflow_connections import with_database_of, with_store_of
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.db import database
-from braintumor.db.roles import Role
 from braintumor.errors import ConfigurationError
 from braintumor.s3 import ObjectStore, S3Uri
 

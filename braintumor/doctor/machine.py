@@ -12,8 +12,8 @@ from shutil import which
 from sqlalchemy import text
 
 from braintumor.config.reference import unknown
+from braintumor.config.roles import Role
 from braintumor.db.database import transaction
-from braintumor.db.roles import Role
 from braintumor.doctor.check_result import Finding, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import BrainTumorError

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from sqlalchemy import text
 
+from braintumor.config.roles import OWNER, Role
 from braintumor.db import migrations, roles
 from braintumor.db.database import transaction
-from braintumor.db.roles import OWNER, Role
 from braintumor.doctor.check_result import Finding, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.doctor.rights import lacking

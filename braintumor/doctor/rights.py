@@ -6,8 +6,8 @@ import re
 
 from sqlalchemy import Connection, text
 
+from braintumor.config.roles import Role
 from braintumor.db.database import SCHEMA, sql_folder
-from braintumor.db.roles import Role
 
 _GRANT = re.compile(r"grant ([\w, ]+?) on (sequence )?([\w,\s]+?) to ([\w,\s]+)")
 _EXECUTE = re.compile(r"grant execute on function (.+) to ([\w,\s]+)")

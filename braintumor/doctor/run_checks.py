@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from braintumor.config.redaction import without_secrets
-from braintumor.db.roles import Role
+from braintumor.config.roles import Role
 from braintumor.doctor import machine, postgres, store
 from braintumor.doctor.check_result import Finding, note, ok, wrong
 from braintumor.doctor.installation import Installation

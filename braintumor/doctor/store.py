@@ -6,8 +6,8 @@ import uuid
 from collections.abc import Iterator
 from itertools import islice
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import setting_fields
-from braintumor.db.roles import Role
 from braintumor.doctor.check_result import Finding, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import ObjectChangedError

@@ -22,9 +22,9 @@ from braintumor.errors import EvaluationError, ModelIntegrityError
 from braintumor.evaluation.evaluate_model import judge_split
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
 from braintumor.evaluation.gate.isolated_check import verify_in_fresh_process
+from braintumor.evaluation.gate.leak_check import unseen_images
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.classification import Evaluation
-from braintumor.evaluation.metrics.leakage import unseen_images
 from braintumor.evaluation.metrics.significance import AnswerPair, Answers
 from braintumor.evaluation.report.build import dossier
 from braintumor.evaluation.report.formatting import recipe

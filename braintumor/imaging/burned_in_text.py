@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.imaging.decoding.dicom.windowing import is_grey
+from braintumor.imaging.decoding.gray_levels import is_grey
 
 Boxes = NDArray[np.int64]
 """(N, 4): top, left, bottom, right, the last two exclusive."""

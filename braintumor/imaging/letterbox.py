@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.imaging.decoding.dicom.windowing import is_grey
+from braintumor.imaging.decoding.gray_levels import is_grey
 
 PREPROCESSING = "letterbox-bilinear-2"
 """Version of how a file becomes the pixels that a model sees. It goes with every model and every prediction.

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.imaging.burned_in_text import has_text
-from braintumor.imaging.decoding.decode import Decoded, DicomIdentity, Limits
 from braintumor.imaging.decoding.formats import Format
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Decoded, DicomIdentity, Limits
 from braintumor.imaging.letterbox import prepare
 
 T = TypeVar("T")

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from braintumor.imaging.burned_in_text import has_text
-from braintumor.imaging.decoding.decode import Decoded, Limits
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Limits
 
 _QUICK = 1
 """zlib's level: a picture is sent once, and over a hospital's own network."""

@@ -12,8 +12,8 @@ from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
 from braintumor.errors import ObjectMissingError, ReviewError
-from braintumor.imaging.decoding.decode import Limits
 from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.sandbox.decoder_pool import shared_guard
 from braintumor.s3 import ObjectStore, S3Uri
 

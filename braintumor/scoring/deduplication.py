@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
-from braintumor.scoring.lease import ScanFacts
+from braintumor.scoring.outcomes import ScanFacts
 from braintumor.scoring.predictions import SAME_ANSWER, of_same_answer
 from braintumor.scoring.run import ScoringRun
 

@@ -19,8 +19,9 @@ from braintumor.errors import (
     ObjectRefusedError,
     ScoringRunError,
 )
-from braintumor.imaging.decoding.decode import Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.imaging.model_input import prepare_scan
 from braintumor.labels import CLASSES

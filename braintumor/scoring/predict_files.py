@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.filenames import as_utf8
-from braintumor.imaging.decoding.decode import Limits
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.sandbox.decoder_pool import shared_guard
 from braintumor.labels import CLASSES
 from braintumor.serving.engine import LoadedModel

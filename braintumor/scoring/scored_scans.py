@@ -16,8 +16,8 @@ from braintumor.errors import (
     ObjectRefusedError,
     ObjectStoreUnreachableError,
 )
-from braintumor.imaging.decoding.decode import Limits
 from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.model_input import PreparedScan
 from braintumor.imaging.sandbox.decoder_pool import shared_guard
 from braintumor.registry.model_versions import ModelVersion

@@ -27,31 +27,17 @@ from braintumor.errors import (
     ObjectRefusedError,
     ObjectStoreUnreachableError,
 )
-from braintumor.imaging.decoding.decode import Limits
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.model_input import SECONDS_A_STEP, PreparedFile, PreparedScan, one_ahead, take_step
 from braintumor.imaging.pseudonym import pseudonym
 from braintumor.imaging.sandbox.decoder_pool import Guard, shared_guard
 from braintumor.logs import bound
 from braintumor.s3 import ObjectStore
+from braintumor.scoring.commit import settle
 from braintumor.scoring.deduplication import Originals, ReadScan
-from braintumor.scoring.lease import (
-    DEATHS,
-    UNREAD_IN_A_ROW,
-    Claim,
-    ClaimedScan,
-    Copied,
-    Outcome,
-    Rejected,
-    ScanFacts,
-    Scored,
-    Superseded,
-    alone,
-    claim,
-    kept_alive,
-    renew,
-    settle,
-)
+from braintumor.scoring.lease import DEATHS, UNREAD_IN_A_ROW, Claim, ClaimedScan, alone, claim, kept_alive, renew
+from braintumor.scoring.outcomes import Copied, Outcome, Rejected, ScanFacts, Scored, Superseded
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
 from braintumor.serving.engine import LoadedModel

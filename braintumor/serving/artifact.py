@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from hashlib import file_digest
 from pathlib import Path
@@ -132,3 +133,10 @@ def verify(folder: Path, sha256s: dict[str, str]) -> None:
 def serving_sha256s(sha256s: dict[str, str]) -> dict[str, str]:
     """Only the files that scoring needs."""
     return {name: digest for name, digest in sha256s.items() if name in SERVING_FILES}
+
+
+PARITY_BOUNDS: Mapping[str, float] = {"fp32": 2e-3}
+"""By precision, the largest difference of a probability between Keras and the exported graph; 5e-5 is usual in fp32.
+
+A precision that is not here has no bound, and no such model passes.
+"""

@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from braintumor.errors import ModelIntegrityError
 from braintumor.labels import CLASSES
-from braintumor.serving.artifact import GRAPH
+from braintumor.serving.artifact import GRAPH, PARITY_BOUNDS
 from braintumor.serving.engine import OpenVinoEngine
 from braintumor.training.backbones import BACKBONES, KerasModel, to_unit
-from braintumor.training.export.keras_parity import PARITY_BOUNDS
 from braintumor.training.recipe import Recipe
 
 

@@ -14,9 +14,9 @@ from braintumor.config import reference
 from braintumor.config.airflow_connections import EnvironmentConnection, settings_of
 from braintumor.config.redaction import MASK, masked, secrets_of, without_secrets
 from braintumor.config.reference import Shown, page, sections, show, unknown
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings, setting_fields
 from braintumor.config.variables import NIGHTLY_SCHEDULE, OF_DAGS, TASK_ROLES, Kind, Variable
-from braintumor.db.roles import Role
 from braintumor.errors import ConfigurationError
 from tests.conftest import run_braintumor
 

@@ -10,7 +10,8 @@ import pytest
 
 from braintumor.dataset.images.local_folder import labelled_files, read_folder
 from braintumor.dataset.quality.checks import not_mri
-from braintumor.imaging.decoding.decode import Decoded, decode
+from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.types import Decoded
 from braintumor.labels import CLASSES
 from tests.conftest import NO_DATASET
 

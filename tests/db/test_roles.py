@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.db import database, migrations, roles
-from braintumor.db.roles import Role
 from braintumor.errors import DatabaseError
 from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.scoring.job import score_night

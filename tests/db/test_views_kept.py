@@ -14,9 +14,9 @@ import psycopg2
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.db import database, migrations
-from braintumor.db.roles import Role
 from braintumor.db.views import statements
 from braintumor.errors import DatabaseError, MigrationError
 from devstack.stack import Stack

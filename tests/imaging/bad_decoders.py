@@ -10,8 +10,9 @@ import time
 from base64 import b64decode
 from pathlib import Path
 
-from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.decoding.types import Decoded, Limits
 
 
 def by_last_word(data: bytes, *, limits: Limits) -> Decoded | Rejection:

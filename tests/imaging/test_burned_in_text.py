@@ -13,8 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from braintumor.dataset.images.local_folder import labelled_files
 from braintumor.imaging.burned_in_text import has_text
-from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.model_input import prepare_file
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES

@@ -24,8 +24,9 @@ from braintumor.errors import (
 from braintumor.labels import TumorClass
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring import worker
+from braintumor.scoring.commit import settle
 from braintumor.scoring.job import Night, score_night
-from braintumor.scoring.lease import claim, settle
+from braintumor.scoring.lease import claim
 from braintumor.serving.engine import LoadedModel
 from tests.images import png
 from tests.models import add_model, promote

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.db import database, migrations
-from braintumor.db.roles import Role
 from devstack.stack import Stack
 from tests.conftest import as_role, cloned
 

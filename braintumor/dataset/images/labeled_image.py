@@ -12,9 +12,10 @@ from braintumor.dataset.images.image_stats import Appearance, appearance_of
 from braintumor.dataset.images.patient_ids import PATIENT, STUDY
 from braintumor.dataset.images.perceptual_hash import perceptual_hashes
 from braintumor.errors import ObjectChangedError, ObjectMissingError, ObjectRefusedError
-from braintumor.imaging.decoding.decode import Decoded, decode
-from braintumor.imaging.decoding.dicom.windowing import is_grey
+from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.gray_levels import is_grey
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.pseudonym import pseudonym
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key

@@ -17,8 +17,8 @@ from braintumor.dataset.review_labels.labels import ReviewedLabel, record_review
 from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.db.database import transaction
 from braintumor.errors import ObjectMissingError
-from braintumor.imaging.decoding.decode import Limits
 from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.sandbox.decoder_pool import shared_guard
 from braintumor.s3 import ObjectStore, S3Uri
 

@@ -45,10 +45,18 @@ from braintumor.labels import CLASSES
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
-from braintumor.serving.artifact import GRAPH, KERAS_WEIGHTS, MANIFEST, REFERENCE, REQUIRED_FILES, Manifest
+from braintumor.serving.artifact import (
+    GRAPH,
+    KERAS_WEIGHTS,
+    MANIFEST,
+    PARITY_BOUNDS,
+    REFERENCE,
+    REQUIRED_FILES,
+    Manifest,
+)
 from braintumor.serving.engine import OpenVinoEngine, Result
 from braintumor.serving.out_of_distribution import read_reference
-from braintumor.training.export.keras_parity import PARITY_BOUNDS, keras_outputs, require_keras
+from braintumor.training.export.keras_parity import keras_outputs, require_keras
 from braintumor.training.recipe import STRIDE
 
 _SEEDS = (0, 1)

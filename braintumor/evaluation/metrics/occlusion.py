@@ -17,8 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.errors import EvaluationError
-from braintumor.evaluation.report.formatting import figure, share
-from braintumor.evaluation.report.tables import ReportTable
 from braintumor.labels import TUMORS
 from braintumor.serving.engine import Outputs
 from braintumor.training.recipe import STRIDE
@@ -116,29 +114,6 @@ def occlude(
 def window_side(size: int) -> int:
     """Side of the hidden square in pixels: a quarter of the frame's, never less than one cell of the map."""
     return max(STRIDE, size // 4)
-
-
-def occlusion_table(found: Occlusion | None, *, image_size: int) -> ReportTable:
-    """Both effects side by side, with what they show and what they do not."""
-    side = window_side(image_size)
-    note = (
-        f"A square of {side} x {side} pixels is filled with its frame's median in correctly classified tumour images "
-        "of the test split, and the model answers again (after Zeiler and Fergus 2014). A larger drop at the marked "
-        "place shows that the answer rests more on it than on a like square elsewhere on the head; it does not show "
-        "that the marked place is the tumour, nor that the answer is right for a right reason."
-    )
-    places = () if found is None else (("the marked place", found.marked), ("a random place", found.elsewhere))
-    return ReportTable(
-        title="Does hiding the marked place change the answer?",
-        note=note,
-        columns=("Hidden", "Images", "Mean drop in probability", "Answers changed (95% interval)"),
-        rows=tuple(_row(name, effect) for name, effect in places)
-        or (("not assessed", "0", "no tumour image classified correctly, or no second place in a frame", ""),),
-    )
-
-
-def _row(name: str, effect: HidingEffect) -> tuple[str, ...]:
-    return name, str(effect.count), figure(effect.mean_drop), share(effect.count_changed, effect.count)
 
 
 def _effect(model: Model, before: NDArray[np.floating], hidden: Sequence[NDArray[np.uint8]]) -> HidingEffect:

@@ -6,28 +6,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pandas as pd
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.classification import wilson_interval
-from braintumor.evaluation.report.formatting import share
-from braintumor.evaluation.report.tables import ReportTable
 
 MINIMUM_IMAGES = 20
 """Below it an interval is wider than any difference that could be acted on: 18 of 19 is 0.75 to 0.99."""
 NOT_GIVEN = "not given"
 """The group of the images that do not have an attribute which others have: they are in no value of it."""
-OF_DICOM = {
-    "age_band": "age",
-    "sex": "sex",
-    "manufacturer": "manufacturer",
-    "field_strength": "field strength",
-    "sequence": "sequence",
-}
-"""Attributes that only DICOM gives, in words."""
 _ANSWER = ("label", "predicted")
 
 
@@ -97,35 +87,9 @@ def slices_frame(results: Iterable[SliceResult]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(columns[4:], "float64"))
 
 
-def slices_table(results: Sequence[SliceResult]) -> ReportTable:
-    """The groups as a report shows them."""
-    return ReportTable(
-        title="Groups of test images",
-        note=(
-            f"Accuracy by what is known of each file. Groups of fewer than {MINIMUM_IMAGES} images are not assessed. "
-            "Groups differ in their mix of classes, too: a difference is a reason to look, not yet a finding. "
-            + not_given(results)
-        ).rstrip(),
-        columns=("Attribute", "Group", "Images", "Accuracy (95% interval)"),
-        rows=tuple((r.attribute, r.value, str(r.count), _accuracy(r)) for r in results)
-        or (("not assessed", "nothing is known of the files", "", ""),),
-    )
-
-
-def not_given(results: Iterable[SliceResult]) -> str:
-    """Which attributes of DICOM are known of no test image, as a sentence; empty where each is known of some."""
-    given = {result.attribute for result in results}
-    missing = [words for name, words in OF_DICOM.items() if name not in given]
-    return f"Not assessed, being known of no test image: {', '.join(missing)}." if missing else ""
-
-
 def _by(attribute: str, values: pd.Series, is_correct: pd.Series) -> list[SliceResult]:
     groups = is_correct.groupby(values.astype("string").fillna(NOT_GIVEN), sort=True)
     return [
         SliceResult(attribute=attribute, value=str(value), count=len(group), count_correct=int(group.sum()))
         for value, group in groups
     ]
-
-
-def _accuracy(result: SliceResult) -> str:
-    return share(result.count_correct, result.count) if result.is_assessed else "not assessed"

@@ -14,10 +14,9 @@ from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.diagnostics import Findings
-from braintumor.evaluation.metrics.leakage import leak_table
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.model_report import ModelPictures, ModelReport
-from braintumor.evaluation.report.tables import ReportTable
+from braintumor.evaluation.report.tables import ReportTable, leak_table
 from braintumor.evaluation.store import load_distance_bands, load_evaluation, load_findings
 from braintumor.registry.model_versions import ModelVersion, TrainingRecord, training_of
 

@@ -16,12 +16,10 @@ from pathlib import Path
 from jinja2 import Environment
 
 from braintumor.errors import EvaluationError
-from braintumor.evaluation.metrics.occlusion import occlusion_table
-from braintumor.evaluation.metrics.slices import slices_table
 from braintumor.evaluation.report import plots
 from braintumor.evaluation.report.formatting import duration, figure, size
 from braintumor.evaluation.report.model_report import ModelReport
-from braintumor.evaluation.report.tables import ReportTable
+from braintumor.evaluation.report.tables import ReportTable, occlusion_table, slices_table
 from braintumor.reports.jinja import page_environment
 
 CARD = "model_card.md"

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
-from braintumor.evaluation.metrics.occlusion import occlusion_table
-from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES, not_given, slices_table
+from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
 from braintumor.evaluation.report.formatting import duration, figure, interval, size
 from braintumor.evaluation.report.model_report import SPLITS, ModelReport
-from braintumor.evaluation.report.tables import ReportTable
+from braintumor.evaluation.report.tables import ReportTable, not_given, occlusion_table, slices_table
 from braintumor.imaging.decoding.formats import all_formats
 from braintumor.labels import CLASSES
 from braintumor.markdown import escaped, table

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.imaging.decoding.dicom.windowing import is_grey
+from braintumor.imaging.decoding.gray_levels import is_grey
 
 _SIDE = 128
 """Pixels to which both sides of the picture are reduced. A tile of a sheet of 12 x 12 keeps 10 of them."""

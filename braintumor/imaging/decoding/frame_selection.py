@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.decode import Frame, Limits
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Frame, Limits
 
 _BRIGHT = 26
 """Grey levels: a tenth of white. Air and its noise stay below."""

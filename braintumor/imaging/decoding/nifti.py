@@ -20,14 +20,14 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.orientations import apply_orientation
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.decode import Decoded, Frame, Limits, check_size
-from braintumor.imaging.decoding.dicom.windowing import displayed_range, range_to_uint8
 from braintumor.imaging.decoding.frame_selection import choose
+from braintumor.imaging.decoding.gray_levels import displayed_range, range_to_uint8
 from braintumor.imaging.decoding.label_map import is_label_map
 from braintumor.imaging.decoding.nifti_geometry import find_geometry, repair
 from braintumor.imaging.decoding.pixel_aspect import square_size, with_square_pixels
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.sniff import sniff
+from braintumor.imaging.decoding.types import Decoded, Frame, Limits, check_size
 
 _GZIP = b"\x1f\x8b"
 _MOST_MEMBERS = 4096

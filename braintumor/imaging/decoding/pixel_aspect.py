@@ -6,13 +6,10 @@ A picture of JPEG, PNG or TIFF keeps its pixels: docs/decisions/0035.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-
-from braintumor.imaging.decoding.dicom.windowing import functional_group
 
 Spacing = tuple[float, float]
 """Width and height of a pixel, in one unit."""
@@ -20,17 +17,6 @@ Spacing = tuple[float, float]
 SQUARE: Spacing = (1.0, 1.0)
 _THIN, _LONGEST_STRETCH = 1.01, 10.0
 """Ratio of a pixel's sides: below, they count as equal. Above, the header is wrong, or the picture shows no anatomy."""
-_KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
-"""Height and width, the best first: PixelAspectRatio counts where no spacing is stated (PS3.3 C.7.6.3.1.7)."""
-_LONGEST_VALUE = 64
-"""Bytes: two decimal strings have 33 at most."""
-
-
-def dicom_spacing(dataset: Any, index: int) -> Spacing:
-    """Give the sides of the pixels of frame ``index``; ``SQUARE`` where the header states no usable ones."""
-    measures = functional_group(dataset, "PixelMeasuresSequence", index)
-    stated = [_stated(measures, "PixelSpacing"), *(_stated(dataset, keyword) for keyword in _KEYWORDS)]
-    return next((spacing for spacing in stated if spacing is not None), SQUARE)
 
 
 def usable(width: float, height: float) -> Spacing | None:
@@ -55,19 +41,3 @@ def with_square_pixels(pixels: NDArray[np.uint8], spacing: Spacing) -> NDArray[n
     if size == (columns, rows):
         return pixels
     return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
-
-
-def _stated(dataset: Any, keyword: str) -> Spacing | None:
-    """Give the two numbers of an attribute.
-
-    They are read as text, because pydicom rejects a decimal comma, and a decimal point in ``PixelAspectRatio``.
-    """
-    element = dataset.get_item(keyword)
-    value = None if element is None else element.value
-    if isinstance(value, bytes):
-        value = value[:_LONGEST_VALUE].decode("ascii", "replace").replace(",", ".").strip(" \0").split("\\")
-    try:
-        height, width = map(float, value or ())
-    except (TypeError, ValueError):
-        return None
-    return usable(width, height)

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from braintumor.imaging.decoding.decode import Decoded, Frame, Limits, check_size
-from braintumor.imaging.decoding.dicom.windowing import (
+from braintumor.imaging.decoding.gray_levels import (
     deep_to_uint8,
     displayed_range,
     is_grey,
@@ -22,6 +21,7 @@ from braintumor.imaging.decoding.dicom.windowing import (
 from braintumor.imaging.decoding.jpeg import find_damage, read_structure, refuse_kind, refuse_scans
 from braintumor.imaging.decoding.png import read_chunks
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Frame, Limits, check_size
 
 _DEEP_MODES = {"I", "I;16", "I;16B", "I;16L"}
 _END_OF_JPEG = b"\xff\xd9"

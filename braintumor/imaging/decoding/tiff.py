@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from tifffile import TiffFile, TiffFileError
 
-from braintumor.imaging.decoding.decode import Decoded, Frame, Limits, check_size
-from braintumor.imaging.decoding.dicom.windowing import stack_to_uint8
 from braintumor.imaging.decoding.frame_selection import choose
+from braintumor.imaging.decoding.gray_levels import stack_to_uint8
 from braintumor.imaging.decoding.raster import gray_or_color
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.tiff_pixels import PageReader, Samples, split_samples
+from braintumor.imaging.decoding.types import Decoded, Frame, Limits, check_size
 
 _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType: a thumbnail, and a transparency mask."""

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from tifffile import COMPRESSION
 
-from braintumor.imaging.decoding.decode import Limits
 from braintumor.imaging.decoding.raster import image_to_uint8, is_deep_color, sixteen_bit_samples, without_alpha
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Limits
 
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _UNCOMPRESSED, _DEFLATE, _OLD_DEFLATE = 1, 8, 32946

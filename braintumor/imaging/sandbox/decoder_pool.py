@@ -31,8 +31,8 @@ from socket import socketpair
 from tempfile import TemporaryFile
 
 from braintumor.errors import GuardError
-from braintumor.imaging.decoding.decode import Limits
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.model_input import PreparedFile
 from braintumor.imaging.render import DrawnFrame
 from braintumor.imaging.sandbox import decoder_worker

@@ -23,8 +23,8 @@ from typing import Any
 
 import numpy as np
 
-from braintumor.imaging.decoding.decode import Decoded, Limits
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.model_input import PreparedFile, prepare_file
 from braintumor.imaging.render import DrawnFrame, draw_frame
 

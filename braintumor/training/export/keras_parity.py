@@ -16,12 +16,6 @@ from numpy.typing import NDArray
 from braintumor.errors import ConfigurationError
 from braintumor.training.recipe import Recipe
 
-PARITY_BOUNDS: Mapping[str, float] = {"fp32": 2e-3}
-"""By precision, the largest difference of a probability between Keras and the exported graph; 5e-5 is usual in fp32.
-
-A precision that is not here has no bound, and no such model passes.
-"""
-
 
 def require_keras() -> None:
     """Check that this machine can answer through Keras at all.

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.errors import ModelIntegrityError, OutOfDeviceMemoryError
-from braintumor.serving.artifact import GRAPH, KERAS_WEIGHTS, Manifest
+from braintumor.serving.artifact import GRAPH, KERAS_WEIGHTS, PARITY_BOUNDS, Manifest
 from braintumor.serving.engine import EngineName, OpenVinoEngine, Result, padded
 from braintumor.training.device import gpus, share_gpu_memory
-from braintumor.training.export.keras_parity import PARITY_BOUNDS, recorded_model
+from braintumor.training.export.keras_parity import recorded_model
 
 _BATCH = 64
 """Frames a call, to begin with."""

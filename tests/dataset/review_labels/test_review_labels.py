@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.dataset.frame_arrays import load_frames
 from braintumor.dataset.review_labels import rules as label_rules
@@ -17,7 +18,6 @@ from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.dataset.snapshot import Snapshot, load_snapshot, snapshot_of
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
-from braintumor.db.roles import Role
 from braintumor.erasure import erase
 from braintumor.errors import LabelRulesError
 from braintumor.imaging.phantom.slice import write_unlabelled

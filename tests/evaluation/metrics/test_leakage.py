@@ -12,7 +12,9 @@ from braintumor.config.settings import Settings
 from braintumor.dataset.snapshot import Snapshot, SnapshotImage, load_snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
-from braintumor.evaluation.metrics.leakage import accuracy_by_distance, leak_table, unseen_images
+from braintumor.evaluation.gate.leak_check import unseen_images
+from braintumor.evaluation.metrics.leakage import accuracy_by_distance
+from braintumor.evaluation.report.tables import leak_table
 from braintumor.registry import model_versions
 from braintumor.training.random_split_baseline import deal
 

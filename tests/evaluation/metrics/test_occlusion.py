@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from braintumor.errors import EvaluationError
-from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion, occlude, occlusion_table
+from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion, occlude
+from braintumor.evaluation.report.tables import occlusion_table
 from braintumor.labels import TumorClass
 from braintumor.serving.engine import LoadedModel
 

@@ -7,7 +7,8 @@ from pydicom.dataset import Dataset
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.classification import wilson_interval
-from braintumor.evaluation.metrics.slices import OF_DICOM, SliceResult, slices, slices_frame, slices_table
+from braintumor.evaluation.metrics.slices import SliceResult, slices, slices_frame
+from braintumor.evaluation.report.tables import OF_DICOM, slices_table
 from braintumor.imaging.decoding.dicom.attributes import dicom_attributes
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from braintumor.dataset.images.local_folder import labelled_files
 from braintumor.imaging.decoding.contact_sheet import is_contact_sheet
-from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.model_input import prepare_file
 from braintumor.imaging.phantom.slice import draw
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume

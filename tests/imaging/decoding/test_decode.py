@@ -18,8 +18,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Limits
 from tests.decoded import frame, rejected
 from tests.dicom_files import shipped
 from tests.images import jpeg_of, png_of, saved

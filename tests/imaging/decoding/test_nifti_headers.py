@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.decode import Decoded, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import TumorClass
 from tests.decoded import rejected

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.letterbox import prepare
 from braintumor.imaging.phantom.slice import draw
 from braintumor.imaging.phantom.volume import as_enhanced_mr, draw_volume

@@ -22,9 +22,10 @@ from pydicom.encaps import encapsulate, get_frame
 from pydicom.uid import MPEG4HP41, DeflatedExplicitVRLittleEndian, JPEG2000Lossless
 
 from braintumor.imaging.decoding import decode as decoding
-from braintumor.imaging.decoding.decode import Decoded, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.sniff import sniff
+from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.decoding.warning_filter import MUTED
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass

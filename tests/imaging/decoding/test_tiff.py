@@ -10,8 +10,9 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 from tests.decoded import frame, rejected

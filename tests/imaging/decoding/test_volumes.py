@@ -17,9 +17,10 @@ from PIL import Image, TiffImagePlugin
 from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 
-from braintumor.imaging.decoding.decode import Decoded, Frame, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.frame_selection import choose
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Frame, Limits
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
 from braintumor.labels import TumorClass
 from tests.decoded import rejected

@@ -18,8 +18,9 @@ import pytest
 from PIL import Image
 
 from braintumor.errors import GuardError
-from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.model_input import PreparedFile, prepare_file
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.imaging.render import DrawnFrame

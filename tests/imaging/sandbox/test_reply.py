@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from braintumor.imaging.decoding.decode import DicomIdentity, Limits
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import DicomIdentity, Limits
 from braintumor.imaging.model_input import PreparedFile, PreparedScan
 from braintumor.imaging.render import DrawnFrame
 from braintumor.imaging.sandbox.decoder_pool import Guard

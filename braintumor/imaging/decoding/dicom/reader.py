@@ -17,20 +17,22 @@ from pydicom.filereader import read_partial
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
-from braintumor.imaging.decoding.decode import Decoded, DicomIdentity, Frame, Limits, check_size
 from braintumor.imaging.decoding.dicom.attributes import dicom_attributes
 from braintumor.imaging.decoding.dicom.frame_count import settle_frame_count
 from braintumor.imaging.decoding.dicom.lookup_tables import look_up_palette
 from braintumor.imaging.decoding.dicom.mosaic import Grid, find_grid
 from braintumor.imaging.decoding.dicom.pixel_attributes import set_pixel_attributes
+from braintumor.imaging.decoding.dicom.pixel_spacing import dicom_spacing
 from braintumor.imaging.decoding.dicom.stored_values import decode_jpeg, is_ybr, keep_stored_bits
 from braintumor.imaging.decoding.dicom.transfer_syntax import check_encoding, check_inflated, count_frames, syntax_of
 from braintumor.imaging.decoding.dicom.values import code_of, codes_of, value_of
-from braintumor.imaging.decoding.dicom.windowing import colour_to_uint8, grey_to_uint8, is_grey, unstated_range
+from braintumor.imaging.decoding.dicom.windowing import grey_to_uint8, unstated_range
 from braintumor.imaging.decoding.frame_selection import choose
-from braintumor.imaging.decoding.pixel_aspect import Spacing, dicom_spacing, square_size, with_square_pixels
+from braintumor.imaging.decoding.gray_levels import colour_to_uint8, is_grey
+from braintumor.imaging.decoding.pixel_aspect import Spacing, square_size, with_square_pixels
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.sniff import without_empty_preamble
+from braintumor.imaging.decoding.types import Decoded, DicomIdentity, Frame, Limits, check_size
 
 _NAMED_MODALITIES = frozenset(
     {"CR", "CT", "DX", "ECG", "ES", "KO", "MG", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN"}

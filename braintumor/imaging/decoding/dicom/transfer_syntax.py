@@ -12,11 +12,11 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.filereader import _read_command_set_elements, _read_file_meta_info, read_preamble
 from pydicom.pixels.decoders.base import get_decoder
 
-from braintumor.imaging.decoding.decode import Limits
 from braintumor.imaging.decoding.dicom.codestream import END_OF_CODESTREAM, read_header
 from braintumor.imaging.decoding.dicom.pixel_attributes import conform_to_codestream
 from braintumor.imaging.decoding.dicom.rle import fit_rle
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
+from braintumor.imaging.decoding.types import Limits
 
 _COMPONENTS = (1, 3)
 

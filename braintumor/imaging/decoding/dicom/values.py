@@ -76,3 +76,13 @@ def _number(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         return None
     return number if abs(number) <= _LARGEST else None  # false for NaN
+
+
+def functional_group(dataset: Any, name: str, index: int = 0) -> Any:
+    """Where a frame's attribute stands: in an enhanced object's functional group (C.7.6.16), else in ``dataset``."""
+    of_frame = items_of(dataset, "PerFrameFunctionalGroupsSequence")[index : index + 1]
+    for group in (*of_frame, *items_of(dataset, "SharedFunctionalGroupsSequence")):
+        items = items_of(group, name)
+        if items:
+            return items[0]
+    return dataset

@@ -12,7 +12,8 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-from braintumor.imaging.decoding.decode import Decoded, decode
+from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.types import Decoded
 from tests.dicom_files import RAMP, changed, peak_bytes, shipped, written
 from tests.images import png_of
 

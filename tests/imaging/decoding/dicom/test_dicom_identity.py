@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 import pydicom
 import pytest
 
-from braintumor.imaging.decoding.decode import Decoded, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.imaging.decoding.types import Decoded
 from tests.decoded import rejected
 from tests.dicom_files import NAME, PATIENT, RAMP, STUDY, changed, patched, shipped, written
 from tests.images import png_of

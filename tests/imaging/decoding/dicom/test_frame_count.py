@@ -11,8 +11,9 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 
-from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.phantom.volume import as_enhanced_mr, draw_volume
 from braintumor.labels import TumorClass
 from tests.decoded import frame, rejected

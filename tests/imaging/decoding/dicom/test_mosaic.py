@@ -12,8 +12,9 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from braintumor.imaging.decoding.decode import Decoded, Limits, decode
+from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.phantom.volume import draw_volume
 from braintumor.labels import TumorClass
 from tests.decoded import frame, rejected

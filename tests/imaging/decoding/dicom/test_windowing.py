@@ -12,9 +12,11 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from braintumor.imaging.decoding.decode import Decoded, decode
-from braintumor.imaging.decoding.dicom.windowing import deep_to_uint8, window
+from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.dicom.windowing import window
+from braintumor.imaging.decoding.gray_levels import deep_to_uint8
 from braintumor.imaging.decoding.rejection import RejectionReason
+from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 from tests.decoded import frame, rejected
