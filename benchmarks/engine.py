@@ -16,9 +16,9 @@ import numpy as np
 import openvino
 
 from benchmarks.pairs import HEAD, Comparison
-from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.engine import OpenVinoBackend
 from braintumor.training.classifier import Classifier, export_graph
-from braintumor.training.export.quantize import quantised
+from braintumor.training.export.quantize import quantized
 from braintumor.training.recipe import Recipe
 
 _FRAMES = 64
@@ -33,8 +33,8 @@ def compare(backbone: str) -> list[Comparison]:
     with TemporaryDirectory() as folder:
         graph, small = Path(folder) / "model.xml", Path(folder) / "int8.xml"
         export_graph(model, graph)
-        openvino.save_model(quantised(graph, frames), small, compress_to_fp16=False)
-        engine, in_8_bits = OpenVinoEngine(graph), OpenVinoEngine(small)
+        openvino.save_model(quantized(graph, frames), small, compress_to_fp16=False)
+        engine, in_8_bits = OpenVinoBackend(graph), OpenVinoBackend(small)
     keras = partial(model.predict, frames, batch_size=32, verbose=0)
     return [
         _pairs(f"{backbone}: engine, f32", partial(engine.run, frames), "Keras predict, batch 32", keras),

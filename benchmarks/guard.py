@@ -29,10 +29,10 @@ from benchmarks.pairs import HEAD, Comparison
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.decoding.types import Limits
-from braintumor.imaging.model_input import PreparedFile, prepare_file
+from braintumor.imaging.model_input import PreparedFile, decode_file
 from braintumor.imaging.phantom.slice import write_dataset
-from braintumor.imaging.sandbox.decoder_pool import Guard
-from braintumor.serving.engine import InferenceEngine, OpenVinoEngine
+from braintumor.imaging.sandbox.decoder_pool import DecoderPool
+from braintumor.serving.engine import InferenceBackend, OpenVinoBackend
 
 _SIZE = 224
 _READERS = 8
@@ -51,15 +51,15 @@ def main(folder: Path | None, graph: Path | None, count: int) -> None:
     """Print a table: files a second, by the guard and by threads."""
     files = _files(folder, count)
     started = time.perf_counter()
-    guard = Guard()
+    guard = DecoderPool()
     guard.read(files[0], size=_SIZE)
     click.echo(f"{len(files)} files; the first child answered after {time.perf_counter() - started:.2f} s\n")
     ours: Read = partial(guard.read, size=_SIZE)
-    theirs: Read = partial(prepare_file, size=_SIZE, limits=Limits(), decode=decode)
+    theirs: Read = partial(decode_file, size=_SIZE, limits=Limits(), decode=decode)
     click.echo(HEAD)
     click.echo(_compare("decoding, guarded", "in threads", ours, theirs, files=files).row())
     if graph is not None:
-        engine = OpenVinoEngine(graph)
+        engine = OpenVinoBackend(graph)
         click.echo(_compare("the same, and inference", "in threads", ours, theirs, files=files, engine=engine).row())
     guard.close()
 
@@ -79,7 +79,7 @@ def _compare(
     theirs: Read,
     *,
     files: list[bytes],
-    engine: InferenceEngine | None = None,
+    engine: InferenceBackend | None = None,
 ) -> Comparison:
     """With the median of CPU time a file behind each name."""
     mine, other = [], []
@@ -105,7 +105,7 @@ class _Work:
     cost: float
 
 
-def _work(read: Read, files: list[bytes], engine: InferenceEngine | None) -> _Work:
+def _work(read: Read, files: list[bytes], engine: InferenceBackend | None) -> _Work:
     """Read all files, and have the engine answer them."""
     started, used = time.perf_counter(), _cpu_seconds()
     with ThreadPoolExecutor(_READERS) as pool:

@@ -18,8 +18,8 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 
-from braintumor.dataset.frame_arrays import FrameSet
-from braintumor.dataset.images.labeled_image import LabelledImage
+from braintumor.dataset.frame_arrays import FrameArrays
+from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.images.local_folder import read_folder
 from braintumor.dataset.snapshot import SnapshotImage
 from braintumor.dataset.splits.grouping import Picture, form_groups, group_key
@@ -27,8 +27,8 @@ from braintumor.dataset.splits.split import SHARES, Split, assign
 from braintumor.errors import DatasetError
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
-from braintumor.imaging.letterbox import prepare
-from braintumor.training.random_split_baseline import deal
+from braintumor.imaging.letterbox import letterbox
+from braintumor.training.random_split_baseline import split_randomly
 from braintumor.training.recipe import Recipe
 from braintumor.training.train import train
 
@@ -43,7 +43,7 @@ def main(folder: Path, recipe_name: str, weights: Path | None) -> None:
     files = files_outside_test(folder)
     share = SHARES[Split.VALIDATION] / (SHARES[Split.TRAIN] + SHARES[Split.VALIDATION])
     training, held_out = (
-        [files[i] for i in part] for part in deal(np.arange(len(files)), share=share, seed=recipe.seed)
+        [files[i] for i in part] for part in split_randomly(np.arange(len(files)), share=share, seed=recipe.seed)
     )
     with TemporaryDirectory() as scratch:
         trained = train(
@@ -61,7 +61,7 @@ def main(folder: Path, recipe_name: str, weights: Path | None) -> None:
     click.echo(f"{recipe.name}: {accuracy:.3f} on {len(held_out)} held-out files of a random split, epoch {best + 1}")
 
 
-def files_outside_test(folder: Path) -> list[LabelledImage]:
+def files_outside_test(folder: Path) -> list[LabeledImage]:
     """Every file, copies too, of the pictures that a first snapshot of ``folder`` would not put into test."""
     images, _ = read_folder(folder)
     grouping = form_groups(images, {})
@@ -72,18 +72,18 @@ def files_outside_test(folder: Path) -> list[LabelledImage]:
     return [file for picture in kept for file in picture.files]
 
 
-def _frames(folder: Path, files: list[LabelledImage], size: int) -> FrameSet:
+def _frames(folder: Path, files: list[LabeledImage], size: int) -> FrameArrays:
     frames = np.empty((len(files), size, size, 3), np.uint8)
     for index, file in enumerate(files):
         decoded = decode((folder / file.image_uri).read_bytes())
         if isinstance(decoded, Rejection):
             raise DatasetError(f"{file.image_uri} changed while it was read. Start again.")
-        frames[index] = prepare(decoded.frames[0].pixels, size=size)
+        frames[index] = letterbox(decoded.frames[0].pixels, size=size)
     labels = np.array([file.label.position for file in files], np.int64)
-    return FrameSet(frames=frames, labels=labels, images=tuple(map(_record, files)))
+    return FrameArrays(frames=frames, labels=labels, images=tuple(map(_record, files)))
 
 
-def _record(file: LabelledImage) -> SnapshotImage:
+def _record(file: LabeledImage) -> SnapshotImage:
     return SnapshotImage.of(Picture(files=(file,)), group_key=file.pixel_sha256, split=Split.TRAIN)
 
 

@@ -31,10 +31,10 @@ from benchmarks.pairs import HEAD, Comparison
 from benchmarks.world import SIZE, Speed, world
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 from braintumor.registry import model_versions
 from braintumor.serving.artifact import GRAPH
-from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.engine import OpenVinoBackend
 from braintumor.training.classifier import Classifier
 from braintumor.training.recipe import Recipe
 
@@ -62,7 +62,7 @@ def main(backbone: str, count: int | None, precision: str | None) -> None:
                 continue
             made.promote(model)
             graph = model_versions.fetch_model(made.store, made.settings, model) / GRAPH
-            alone = partial(_engine, OpenVinoEngine(graph), _frames(made.files))
+            alone = partial(_engine, OpenVinoBackend(graph), _frames(made.files))
             night = made.night()
             for name, theirs in {"engine alone, frames in memory": alone, **others}.items():
                 click.echo(_compare(f"{backbone}: night, {model.precision}", night, name, theirs).row())
@@ -84,10 +84,10 @@ def _compare(ours_name: str, ours: Speed, theirs_name: str, theirs: Speed) -> Co
 
 def _frames(files: list[Path]) -> Any:
     decoded = [decode(path.read_bytes()) for path in files]
-    return np.stack([prepare(d.frames[0].pixels, size=SIZE) for d in decoded if isinstance(d, Decoded)])
+    return np.stack([letterbox(d.frames[0].pixels, size=SIZE) for d in decoded if isinstance(d, Decoded)])
 
 
-def _engine(engine: OpenVinoEngine, frames: Any) -> float:
+def _engine(engine: OpenVinoBackend, frames: Any) -> float:
     started = time.perf_counter()
     engine.run(frames)
     return len(frames) / (time.perf_counter() - started)

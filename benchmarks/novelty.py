@@ -22,17 +22,17 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 from sklearn.metrics import roc_auc_score
 
-from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.dataset.images.local_folder import read_folder
 from braintumor.dataset.snapshot import SnapshotImage
 from braintumor.dataset.splits.grouping import form_groups, group_key
 from braintumor.dataset.splits.split import Split, assign
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.serving.engine import LoadedModel
-from braintumor.serving.prediction import ReviewReason, answers
+from braintumor.serving.prediction import ReviewReason, to_predictions
 from braintumor.training.recipe import Recipe
 from braintumor.training.train import train
 
@@ -114,9 +114,9 @@ def _rows(model: LoadedModel, test: Frames, against: Mapping[str, Path]) -> Iter
     yield f"\nflagged above {bound:.4f}"
 
 
-def _doubtful(model: LoadedModel, test: FrameSet) -> Iterator[str]:
+def _doubtful(model: LoadedModel, test: FrameArrays) -> Iterator[str]:
     """How the thresholds of confidence do on the test split, class by class."""
-    said = list(answers(model.predict(test.frames), model.manifest))
+    said = list(to_predictions(model.predict(test.frames), model.manifest))
     is_low = np.array([ReviewReason.LOW_CONFIDENCE in answer.review_reasons for answer in said])
     named = np.array([answer.predicted_class.position for answer in said])
     is_right = named == test.labels
@@ -135,7 +135,7 @@ def _share(holds: NDArray[np.bool_]) -> str:
     return f"{holds.mean():.3f}" if len(holds) else "none"
 
 
-def _split(folder: Path, size: int) -> dict[Split, FrameSet]:
+def _split(folder: Path, size: int) -> dict[Split, FrameArrays]:
     """Grey frames of a first snapshot of ``folder``."""
     images, _ = read_folder(folder)
     grouping = form_groups(images, {})
@@ -149,10 +149,10 @@ def _split(folder: Path, size: int) -> dict[Split, FrameSet]:
     return {split: _frames_of(folder, [r for r in ordered if r.split is split], size) for split in Split}
 
 
-def _frames_of(folder: Path, records: list[SnapshotImage], size: int) -> FrameSet:
+def _frames_of(folder: Path, records: list[SnapshotImage], size: int) -> FrameArrays:
     frames = np.concatenate([_grey(folder / record.image_uri, size)[:1] for record in records])
     labels = np.array([record.label.position for record in records], np.int64)
-    return FrameSet(frames=frames, labels=labels, images=tuple(records))
+    return FrameArrays(frames=frames, labels=labels, images=tuple(records))
 
 
 def _grey_frames(folder: Path, size: int) -> Frames:
@@ -167,7 +167,7 @@ def _grey(path: Path, size: int) -> Frames:
     if isinstance(decoded, Rejection):
         return np.empty((0, size, size, 3), np.uint8)
     grey = [np.asarray(Image.fromarray(frame.pixels).convert("L")) for frame in decoded.frames]
-    return np.stack([prepare(pixels, size=size) for pixels in grey])
+    return np.stack([letterbox(pixels, size=size) for pixels in grey])
 
 
 def _noise(size: int) -> Frames:

@@ -27,13 +27,13 @@ from benchmarks.discovery import pretend_champion
 from braintumor.config.settings import Settings
 from braintumor.db import database, migrations
 from braintumor.imaging.letterbox import PREPROCESSING
-from braintumor.imaging.sandbox.decoder_pool import shared_guard
+from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.labels import CLASSES
-from braintumor.scoring.job import Night
+from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.run import load_run
 from braintumor.scoring.worker import score_chunk
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import EngineName, LoadedModel, Result
+from braintumor.serving.engine import BackendName, LoadedModel, Result
 from devstack.stack import Stack
 
 _SIZE = 64
@@ -43,7 +43,7 @@ _KEY = b"a key for pseudonyms of nobody at all"
 class _Stub:
     """An engine that answers at once, and the same of every frame."""
 
-    name = EngineName.OPENVINO
+    name = BackendName.OPENVINO
     device = "none"
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
@@ -69,9 +69,9 @@ def main(count: int) -> None:
         click.echo(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
-def _stages(night: Night, name: str) -> Iterator[tuple[str, float]]:
+def _stages(night: ScoringJob, name: str) -> Iterator[tuple[str, float]]:
     model = LoadedModel(_manifest(), _Stub())
-    shared_guard()
+    default_pool()
     clock = time.perf_counter()
     run, _ = night.begin(run_key=name)
     yield "list and enter into the ledger", time.perf_counter() - clock
@@ -120,7 +120,7 @@ def _manifest() -> Manifest:
 
 
 @contextmanager
-def _night_of(count: int) -> Iterator[Night]:
+def _night_of(count: int) -> Iterator[ScoringJob]:
     with TemporaryDirectory(prefix="rows-") as scratch:
         state = Path(scratch) / "stack"
         with Stack(state, airflow=False) as stack:
@@ -130,7 +130,7 @@ def _night_of(count: int) -> Iterator[Night]:
             migrations.migrate(engine)
             pretend_champion(engine)
             engine.dispose()
-            yield Night.open(settings)
+            yield ScoringJob.open(settings)
 
 
 def _write_files(folder: Path, count: int) -> None:

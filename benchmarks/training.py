@@ -19,7 +19,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES
 from braintumor.training.classifier import Classifier
@@ -137,7 +137,7 @@ def _phantoms(count: int, part: int) -> Images:
 
 def _drawn(labels: Sequence[int] | NDArray[np.int64], *, first_seed: int) -> list[NDArray[np.uint8]]:
     return [
-        prepare(draw(CLASSES[label], seed=first_seed + number).pixels, size=_SIZE)
+        letterbox(draw(CLASSES[label], seed=first_seed + number).pixels, size=_SIZE)
         for number, label in enumerate(labels)
     ]
 

@@ -23,7 +23,7 @@ import click
 from benchmarks.pairs import HEAD, Comparison
 from benchmarks.world import World, world
 from braintumor.config.settings import Settings
-from braintumor.scoring.job import Night
+from braintumor.scoring.job import ScoringJob
 
 _ROUNDS = 3
 _CHUNK_SIZE = 8
@@ -58,7 +58,7 @@ def compare(count: int) -> None:
 def work(core: int, run: int, chunks: tuple[int, ...]) -> None:
     """Be a worker on CORE: score the first of CHUNKS, wait for a line, score the others."""
     os.sched_setaffinity(0, {core})
-    night = Night.open(Settings.from_environment())
+    night = ScoringJob.open(Settings.from_environment())
     night.score(run, chunks[0])
     print("ready", flush=True)
     sys.stdin.readline()
@@ -68,7 +68,7 @@ def work(core: int, run: int, chunks: tuple[int, ...]) -> None:
 
 def _night(made: World, *, workers: int) -> float:
     """Files a second, from the word to the last worker's end."""
-    opened, prefix = Night.open(made.settings), made.put_anew()
+    opened, prefix = ScoringJob.open(made.settings), made.put_anew()
     run, _ = opened.begin(run_key=str(prefix), scans_uri=str(prefix))
     chunks = [str(chunk) for chunk in opened.plan(run.scoring_run_id, chunk_size=_CHUNK_SIZE)]
     command = [sys.executable, "-m", "benchmarks.workers", "work"]

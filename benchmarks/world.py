@@ -16,12 +16,12 @@ import numpy as np
 from PIL import Image
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.db import database, migrations
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import Night
+from braintumor.scoring.job import ScoringJob
 from devstack.stack import Stack
 
 SIZE = 224
@@ -56,7 +56,7 @@ class World:
 
     def night(self) -> Speed:
         """Nights of the champion; each finds all files under a prefix of its own, put there before the clock runs."""
-        opened = Night.open(self.settings)
+        opened = ScoringJob.open(self.settings)
 
         def score() -> float:
             prefix = self.put_anew()
@@ -75,7 +75,7 @@ class World:
 @contextmanager
 def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool = False) -> Iterator[World]:
     """Start the servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files."""
-    from braintumor.training.export.quantize import Bounds, quantise_model
+    from braintumor.training.export.quantize import Bounds, quantize_model
 
     with TemporaryDirectory(prefix="night-") as scratch, Stack(Path(scratch) / "stack", airflow=airflow) as stack:
         cache = {"BRAINTUMOR_CACHE_FOLDER": str(Path(scratch) / "cache")}
@@ -84,13 +84,13 @@ def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool =
         migrations.migrate(engine)
         labelled = Path(scratch) / "labelled"
         write_dataset(labelled, per_class=12, seed=0)
-        upload(store, labelled_files(labelled), S3Uri.parse(settings.require("dataset_uri")))
+        upload(store, labeled_files(labelled), S3Uri.parse(settings.require("dataset_uri")))
         _braintumor(
             settings, "train", "--recipe", f"{backbone}_small", "--set", f"image_size={SIZE}", "--set", "epochs=1"
         )
         (whole,) = model_versions.list_models(engine)
         if in_8_bits:
-            quantise_model(settings, whole.model_name, bounds=Bounds(changed=1.0, lost=1.0))  # answers do not matter
+            quantize_model(settings, whole.model_name, bounds=Bounds(changed=1.0, lost=1.0))  # answers do not matter
         models = {model.precision: model for model in reversed(model_versions.list_models(engine))}
         yield World(
             stack=stack,

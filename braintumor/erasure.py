@@ -20,8 +20,8 @@ from typing import Any
 from sqlalchemy import Connection, text
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.erased_subjects import IMAGES, Erased, identity_of
-from braintumor.dataset.images.labeled_image import LabelledImage
+from braintumor.dataset.erased_subjects import IMAGES, ErasedSubjects, identity_of
+from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.snapshot import read_images
 from braintumor.db import database
 from braintumor.errors import DatabaseError, ErasureError
@@ -98,7 +98,7 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
         with database.transaction(engine) as connection:
             _wait_for_nobody(connection)
             labelled, _ = read_images(store, dataset, anywhere=True)
-            theirs = _of_subject(labelled, subject, Erased(marks=_earlier_marks(connection, mark), key=key))
+            theirs = _of_subject(labelled, subject, ErasedSubjects(marks=_earlier_marks(connection, mark), key=key))
             found: dict[str, Any] = connection.execute(
                 text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
                 {
@@ -181,7 +181,7 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
     return frozenset(connection.scalars(text(earlier), {"mark": mark}))
 
 
-def _of_subject(labelled: Iterable[LabelledImage], subject: str, earlier: Erased) -> list[LabelledImage]:
+def _of_subject(labelled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects) -> list[LabeledImage]:
     """Find the person's labeled images.
 
     These are the ones whose DICOM header names the patient, the ones without a patient in the same studies, copies with
@@ -201,7 +201,7 @@ def _forget(
     connection: Connection,
     store: ObjectStore,
     found: Mapping[str, Any],
-    labelled: Iterable[LabelledImage],
+    labelled: Iterable[LabeledImage],
     *,
     key: bytes,
     with_objects: bool,

@@ -7,7 +7,7 @@
     |   |-- RecipeError
     |   |-- GateRulesError
     |   |-- LabelRulesError
-    |   |-- MorningRulesError
+    |   |-- RunReportRulesError
     |   `-- QualityRulesError
     |-- ObjectStoreError          S3 answered with something unexpected
     |   |-- ObjectStoreUnreachableError
@@ -19,13 +19,13 @@
     |   |-- DatabaseUnreachableError
     |   `-- MigrationError
     |-- QueryError                a question that the cookbook does not have
-    |-- GuardError                the processes that decode do not start
+    |-- DecoderPoolError                the processes that decode do not start
     |-- OutOfDeviceMemoryError    a device's memory does not suffice for one frame
     |-- DatasetError              labelled images that cannot become a snapshot
     |-- EvaluationError           figures that cannot be computed or compared
     |-- WeightsError              initial weights that cannot be had or do not fit
     |-- TrainingError             a training that came to no model
-    |-- QuantisationError         an 8-bit export that cannot be made, or strays
+    |-- QuantizationError         an 8-bit export that cannot be made, or strays
     |-- ModelIntegrityError       an artefact that is not what the registry says
     |-- PromotionError            a promotion that the ledger refuses
     |-- NoChampionError           nobody has been promoted yet
@@ -35,7 +35,7 @@
     `-- ScoringRunError           a night that cannot go on
         |-- StaleClaimError       a newer attempt owns this chunk
         |-- UnbalancedRunError    the rows do not add up to what was seen
-        `-- RedNightError         it balances, and yet a person must look
+        `-- RedRunError         it balances, and yet a person must look
 
 A message says what is wrong, what is allowed, what was received, and what to do next. Foreign errors are chained, but
 for those of S3 and Postgres: their texts hold addresses and rows, and so can name a patient in a log.
@@ -68,7 +68,7 @@ class LabelRulesError(ConfigurationError):
     """The rule file of reviewed labels is missing, has an unknown key, or a value out of range."""
 
 
-class MorningRulesError(ConfigurationError):
+class RunReportRulesError(ConfigurationError):
     """The morning sheet's rule file is missing, has an unknown key, or a value out of range."""
 
 
@@ -120,7 +120,7 @@ class QueryError(BrainTumorError):
     """The cookbook does not have this question, or cannot write its answer so."""
 
 
-class GuardError(BrainTumorError):
+class DecoderPoolError(BrainTumorError):
     """No process that decodes can be started."""
 
 
@@ -136,7 +136,7 @@ class WeightsError(BrainTumorError):
     """Initial weights that cannot be had or do not fit the backbone."""
 
 
-class QuantisationError(BrainTumorError):
+class QuantizationError(BrainTumorError):
     """A model cannot be exported in 8 bits, or what came of it strays from it."""
 
 
@@ -184,5 +184,5 @@ class UnbalancedRunError(ScoringRunError):
     """Seen is not the sum of its parts."""
 
 
-class RedNightError(ScoringRunError):
+class RedRunError(ScoringRunError):
     """A night whose rows are committed and balance, and that a person must look at."""

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOperator
 
 
-class KeptApproval(ApprovalOperator):
+class RecordedApprovalOperator(ApprovalOperator):
     """Airflow's operator ends a rejection by skipping what is below it, and returns nothing: nobody would know who."""
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:

@@ -18,7 +18,7 @@ _RETRY_POLICY = ExceptionRetryPolicy(
             exception=[
                 "braintumor.errors.ObjectStoreUnreachableError",
                 "braintumor.errors.DatabaseUnreachableError",
-                "braintumor.errors.GuardError",
+                "braintumor.errors.DecoderPoolError",
             ],
             action=RetryAction.RETRY,
             reason="S3, Postgres or this machine's memory was not there; they may be again",

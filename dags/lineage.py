@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _SOURCE = object()
 
 
-def tell(settings: Settings, *, reads: Iterable[str | None] = (), writes: Iterable[str | None] = ()) -> None:
+def emit_lineage(settings: Settings, *, reads: Iterable[str | None] = (), writes: Iterable[str | None] = ()) -> None:
     """Tell of datasets: ``s3://`` prefixes, several with commas between them, or names of tables; ``None`` is none."""
     collector = get_hook_lineage_collector()
     if isinstance(collector, NoOpCollector):

@@ -48,43 +48,43 @@ _FORM = {
 @task
 def discover() -> int:
     """Pin the champion, list the prefixes, enter what is new into the ledger."""
-    from braintumor.scoring.job import Night
+    from braintumor.scoring.job import ScoringJob
     from common import settings
 
     context, found = get_current_context(), settings("scorer")
-    run, discovery = Night.open(found).begin(
+    run, discovery = ScoringJob.open(found).begin(
         run_key=f"nightly_scoring {context['run_id']}",
         scans_uri=context["params"]["scans_uri"],
         second_model=context["params"]["second_model"],
     )
     print(f"{discovery}; champion {run.model.model_name}")
-    lineage.tell(found, reads=[str(run.scans)], writes=["scan", "scan_location"])
+    lineage.emit_lineage(found, reads=[str(run.scans)], writes=["scan", "scan_location"])
     return run.scoring_run_id
 
 
 @task
 def plan(scoring_run_id: int) -> list[int]:
     """Divide the pending scans into chunks."""
-    from braintumor.scoring.job import Night
+    from braintumor.scoring.job import ScoringJob
     from common import settings
 
     chunk_size = get_current_context()["params"]["chunk_size"]
-    return Night.open(settings("scorer")).plan(scoring_run_id, chunk_size=chunk_size)
+    return ScoringJob.open(settings("scorer")).plan(scoring_run_id, chunk_size=chunk_size)
 
 
 @task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five find a scan that kills workers
 def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
     """Read, decode, infer and settle one chunk."""
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
-    from braintumor.scoring.job import Night
+    from braintumor.scoring.job import ScoringJob
     from common import settings
 
     context, found = get_current_context(), settings("scorer")
     context["chunk_number"] = chunk_number
     with decoders_closed_at_end():
-        counts = Night.open(found).score(scoring_run_id, chunk_number)
+        counts = ScoringJob.open(found).score(scoring_run_id, chunk_number)
     scans = context["params"]["scans_uri"] or found.scans_uri
-    lineage.tell(found, reads=["scan", scans, found.models_uri], writes=["prediction", "rejection"])
+    lineage.emit_lineage(found, reads=["scan", scans, found.models_uri], writes=["prediction", "rejection"])
     return counts
 
 
@@ -92,16 +92,16 @@ def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
 def reconcile(scoring_run_id: int | None) -> str:
     """Prove that the night balances, and write the morning sheet."""
     from braintumor.errors import ScoringRunError
-    from braintumor.scoring.job import Night
+    from braintumor.scoring.job import ScoringJob
     from common import reports_url, settings
 
     if scoring_run_id is None:
         raise ScoringRunError("Discovery failed, so there is no run to balance. See the log of `discover`.")
     found = settings("scorer")
-    night = Night.open(found)
+    night = ScoringJob.open(found)
     balance = night.reconcile(scoring_run_id, say=print, measured=metrics.send, reports_url=reports_url())
     print(balance)
-    lineage.tell(found, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
+    lineage.emit_lineage(found, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
     return str(balance)
 
 

@@ -70,7 +70,7 @@ class Run:
 
 
 @dataclass(frozen=True, kw_only=True)
-class News:
+class Notification:
     """One event in words. Its fields are the names that a template may use."""
 
     event: Event
@@ -84,13 +84,13 @@ class News:
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
-_SAMPLE = News(
+_SAMPLE = Notification(
     event=Event.FAILED, subject="subject", message="message", link="link", dag_run=Run(dag_id="dag", run_id="run")
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entry:
+class NotifierEntry:
     """One ``[[notifier]]`` of the file."""
 
     where: str
@@ -121,7 +121,7 @@ class Entry:
         _filled(arguments, _SAMPLE, where=where)
         return cls(where=where, class_path=class_path, events=events, arguments=arguments)
 
-    def make(self, news: News = _SAMPLE) -> BaseNotifier:
+    def make(self, news: Notification = _SAMPLE) -> BaseNotifier:
         """The notifier, its arguments filled in.
 
         They are filled in here and not by the notifier, which would take a field of its own, such as an e-mail's
@@ -140,12 +140,12 @@ class Entry:
             ) from exc
         return notifier
 
-    def send(self, news: News, context: Mapping[str, Any]) -> None:
+    def send(self, news: Notification, context: Mapping[str, Any]) -> None:
         """Tell by this notifier; raises whatever it raises."""
         self.make(news).notify({**context, **news.names()})
 
 
-def read_entries(source: Path) -> tuple[Entry, ...]:
+def read_entries(source: Path) -> tuple[NotifierEntry, ...]:
     """The notifiers of a file, in its order.
 
     Raises:
@@ -166,10 +166,10 @@ def read_entries(source: Path) -> tuple[Entry, ...]:
         raise ConfigurationError(
             f"{source} must hold one or more tables [[notifier]]. Received: {tables!r}. Add one, or unset {VARIABLE}."
         )
-    return tuple(Entry.parse(table, where=f"{source}, notifier {n}") for n, table in enumerate(tables, start=1))
+    return tuple(NotifierEntry.parse(table, where=f"{source}, notifier {n}") for n, table in enumerate(tables, start=1))
 
 
-def tell(news: News, context: Mapping[str, Any]) -> None:
+def notify(news: Notification, context: Mapping[str, Any]) -> None:
     """Tell whoever wants to hear of this event, all side by side. Never raises: what went wrong is in the log.
 
     Who has not answered in time is left behind, so that a server that hangs holds up neither the others nor the task.
@@ -197,7 +197,7 @@ def tell(news: News, context: Mapping[str, Any]) -> None:
 class _Attempt(threading.Thread):
     """One notifier at work. A daemon: the process does not wait for it at its end."""
 
-    def __init__(self, entry: Entry, news: News, context: Mapping[str, Any]) -> None:
+    def __init__(self, entry: NotifierEntry, news: Notification, context: Mapping[str, Any]) -> None:
         super().__init__(daemon=True, name=f"tell {news.event}")
         self._entry, self._news, self._context = entry, news, context
         self._problem: str | None = f"no answer within {TIMEOUT_S} s; left behind"
@@ -253,7 +253,7 @@ def _class(path: str, *, where: str) -> type[BaseNotifier]:
     return found
 
 
-def _filled(arguments: Mapping[str, Any], news: News, *, where: str) -> dict[str, Any]:
+def _filled(arguments: Mapping[str, Any], news: Notification, *, where: str) -> dict[str, Any]:
     """The arguments with every string in them rendered, however deep.
 
     Raises:

@@ -27,10 +27,10 @@ from airflow.sdk.bases.notifier import BaseNotifier
 from braintumor.config.variables import NIGHT_DEADLINE_HOURS, RETRAIN_DEADLINE_HOURS, Variable
 from braintumor.errors import ConfigurationError
 from common import base_url, reports_url, settings
-from notification_config import Event, News, Run, tell
+from notification_config import Event, Notification, Run, notify
 
 if TYPE_CHECKING:
-    from braintumor.promotion.approval import ApprovalAnswer
+    from braintumor.promotion.approval import ApprovalDecision
     from braintumor.registry.promotions import Rollback
 
 P = ParamSpec("P")
@@ -86,7 +86,7 @@ def promoted(context: Context, verdict: Mapping[str, Any], *, is_new: bool) -> N
 
 
 @harmless
-def rejected(context: Context, verdict: Mapping[str, Any], answer: ApprovalAnswer) -> None:
+def rejected(context: Context, verdict: Mapping[str, Any], answer: ApprovalDecision) -> None:
     """A person, or nobody in time, said no; nothing where somebody approved."""
     if answer.answer != "reject" or not _is_news(context, is_new=answer.is_new):
         return
@@ -262,14 +262,14 @@ def _tell(context: Context, event: Event, subject: str, message: str, *, link: s
     page = _run_page(run)
     about = [f"What to do: {event.section}", f"Run: {run.run_id} of {run.dag_id}"]
     lines = [message, *about, *([link] if link else []), *([page] if page else [])]
-    news = News(
+    news = Notification(
         event=event,
         subject=_without_addresses(" ".join(subject.split())),
         message=_without_addresses("\n".join(lines)),
         link=link or page,
         dag_run=run,
     )
-    tell(news, context)
+    notify(news, context)
 
 
 def _without_addresses(text: str) -> str:
@@ -284,10 +284,10 @@ def _person(context: Context) -> str | None:
 
 
 def _awaits_answer(run_id: str) -> bool:
-    from braintumor.promotion.approval import awaits_answer
+    from braintumor.promotion.approval import awaits_decision
 
     try:
-        return awaits_answer(settings("trainer"), run_id)
+        return awaits_decision(settings("trainer"), run_id)
     except Exception:
         _log.exception("Whether the run %s waits for a person cannot be read", run_id)
         return False

@@ -95,12 +95,12 @@ _FORM = {
 def ask() -> int:
     """Pin the model, record who asks and why, take up the scans."""
     from braintumor.rescoring.job import Rescore
-    from braintumor.rescoring.request import Request
+    from braintumor.rescoring.request import RescoreRequest
     from common import settings
 
     context = get_current_context()
     params = context["params"]
-    request = Request.of_form(params, actor=notifications.actor_of(context))
+    request = RescoreRequest.of_form(params, actor=notifications.actor_of(context))
     run_key = f"rescore_history {context['run_id']}"
     run = Rescore.open(settings("scorer")).ask(request, run_key=run_key, chunk_size=params["chunk_size"], say=print)
     return run.scoring_run_id
@@ -126,7 +126,7 @@ def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
     found = settings("scorer")
     with decoders_closed_at_end():
         counts = Rescore.open(found).score(scoring_run_id, chunk_number)
-    lineage.tell(found, reads=["scan", found.models_uri], writes=["prediction"])
+    lineage.emit_lineage(found, reads=["scan", found.models_uri], writes=["prediction"])
     return counts
 
 

@@ -30,7 +30,7 @@ def ask() -> int:
 
     found = settings("trainer")
     count = request_retrain(found, request_key=get_current_context()["run_id"])
-    lineage.tell(found, reads=["review"], writes=["requested_label"])
+    lineage.emit_lineage(found, reads=["review"], writes=["requested_label"])
     if not count:
         raise AirflowSkipException("Too few new labels: `braintumor dataset reviewed` shows how many.")
     print(f"{count} new labels ask for a retrain")

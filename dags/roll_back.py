@@ -64,7 +64,7 @@ def change_champion() -> str:
         say=print,
     )
     print(f"replaced: {done.replaced.model_name if done.replaced else 'nobody, nothing was changed'}")
-    lineage.tell(found, reads=["promotion"], writes=["promotion"])
+    lineage.emit_lineage(found, reads=["promotion"], writes=["promotion"])
     notifications.rolled_back(context, done, with_withdrawal=params["withdraw"])
     return done.champion.model_name
 

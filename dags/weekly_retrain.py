@@ -27,7 +27,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 import lineage
 import notifications
-from approval import KeptApproval
+from approval import RecordedApprovalOperator
 from braintumor.config.variables import RECIPES, WEEKLY_SCHEDULE
 from braintumor.training.recipe import recipe_names
 from common import CHAMPION, DEFAULT_ARGS, REVIEWED_LABELS, schedule
@@ -122,7 +122,7 @@ def snapshot() -> str:
     found, prefix = settings("trainer"), get_current_context()["params"]["dataset_uri"]
     with decoders_closed_at_end():
         taken = snapshot_of(found, prefix)
-    lineage.tell(found, reads=[prefix or found.dataset_uri, "reviewed_frame"], writes=["snapshot"])
+    lineage.emit_lineage(found, reads=[prefix or found.dataset_uri, "reviewed_frame"], writes=["snapshot"])
     print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} copies folded")
     for reason, count in taken.left_out_by_reason().items():  # addresses can name patients: they stay in Postgres
         print(f"left out: {count} images: {reason}")
@@ -152,7 +152,7 @@ def train(recipe: str, snapshot_id: str) -> str:
     found, overrides = settings("trainer"), set_by_hand(context["params"])
     run_key = context["run_id"]
     name = train_in_subprocess(found, recipe, snapshot_id=snapshot_id, run_key=run_key, overrides=overrides)
-    lineage.tell(found, reads=["snapshot"], writes=["model_version", found.models_uri])
+    lineage.emit_lineage(found, reads=["snapshot"], writes=["model_version", found.models_uri])
     return name
 
 
@@ -166,7 +166,7 @@ def evaluate(model_name: str) -> str:
     context["model_name"] = model_name
     found = settings("trainer")
     evaluated = evaluate_model(found, model_name, look_key=context["run_id"], say=print)
-    lineage.tell(found, reads=["model_version", "snapshot"], writes=["evaluation"])
+    lineage.emit_lineage(found, reads=["model_version", "snapshot"], writes=["evaluation"])
     return evaluated
 
 
@@ -186,7 +186,7 @@ def gate(recipes: list[str] | None) -> dict[str, Any]:
     found = settings("trainer")
     verdict = judge_run(found, context["run_id"], recipes or [])
     print(verdict["markdown"])
-    lineage.tell(found, reads=["evaluation"], writes=["gate_verdict"])
+    lineage.emit_lineage(found, reads=["evaluation"], writes=["gate_verdict"])
     notifications.refused(context, verdict)
     return verdict
 
@@ -204,7 +204,7 @@ def preview(verdict: dict[str, Any]) -> dict[str, Any]:
     with decoders_closed_at_end():
         made = preview_candidate(found, verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
     print(made["markdown"])
-    lineage.tell(found, reads=["prediction", found.scans_uri, found.models_uri], writes=["shadow_prediction"])
+    lineage.emit_lineage(found, reads=["prediction", found.scans_uri, found.models_uri], writes=["shadow_prediction"])
     return made
 
 
@@ -230,7 +230,7 @@ def promote(verdict: dict[str, Any]) -> bool:
         must_be_approved=context["params"]["policy"] == "ask",
         say=print,
     )
-    lineage.tell(found, reads=["gate_verdict", "approval_answer"], writes=["promotion"])
+    lineage.emit_lineage(found, reads=["gate_verdict", "approval_answer"], writes=["promotion"])
     notifications.promoted(context, verdict, is_new=is_new)
     return is_new
 
@@ -238,7 +238,7 @@ def promote(verdict: dict[str, Any]) -> bool:
 @task
 def keep_answer(verdict: dict[str, Any]) -> str:
     """Put on record who approved or rejected."""
-    from braintumor.promotion.approval import record_answer
+    from braintumor.promotion.approval import record_decision
     from common import settings
 
     context = get_current_context()
@@ -246,8 +246,8 @@ def keep_answer(verdict: dict[str, Any]) -> str:
     if approval is None:
         raise AirflowSkipException("Nobody was asked.")
     found = settings("promoter")
-    answer = record_answer(found, verdict["gate_verdict_id"], approval)
-    lineage.tell(found, reads=["gate_verdict"], writes=["approval_answer"])
+    answer = record_decision(found, verdict["gate_verdict_id"], approval)
+    lineage.emit_lineage(found, reads=["gate_verdict"], writes=["approval_answer"])
     notifications.rejected(context, verdict, answer)
     return str(answer)
 
@@ -276,7 +276,7 @@ def reconcile(recipes: list[str]) -> str:
 )
 def weekly_retrain() -> None:
     """Wire snapshot -> train, evaluate (mapped) -> gate -> preview -> approve or not -> promote; and reconcile."""
-    approve = KeptApproval(
+    approve = RecordedApprovalOperator(
         task_id="approve",
         subject="Promote {{ ti.xcom_pull(task_ids='gate')['model_name'] }}?",
         body="{{ ti.xcom_pull(task_ids='gate')['markdown'] }}\n\n{{ ti.xcom_pull(task_ids='preview')['markdown'] }}",

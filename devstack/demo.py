@@ -19,7 +19,7 @@ from sqlalchemy import Engine, text
 from braintumor.config.settings import Settings
 from braintumor.config.variables import DEMO_DATASET, DEMO_NIGHT, DEMO_WEIGHTS, Variable
 from braintumor.dataset.frame_arrays import load_frames
-from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database, migrations
@@ -130,7 +130,7 @@ class Demo:
         if self._choice.dataset is None:
             self._say(f"Drawing {4 * PER_CLASS} phantoms")
             write_dataset(folder, per_class=PER_CLASS, seed=_SEED)
-        files = labelled_files(folder)
+        files = labeled_files(folder)
         prefix = S3Uri.parse_prefix(self.settings.require("dataset_uri"))
         if self._choice.dataset is not None:
             own = sha256(str(self._choice.dataset.resolve()).encode()).hexdigest()[:8]

@@ -11,8 +11,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from braintumor.dataset.frame_arrays import FrameSet
-from braintumor.imaging.letterbox import prepare
+from braintumor.dataset.frame_arrays import FrameArrays
+from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import redraw
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.serving.engine import Outputs
@@ -33,14 +33,14 @@ class MapHits:
         return self.hits / self.count if self.count else 0.0
 
 
-def thumbnail_probe(training: FrameSet, test: FrameSet) -> float:
+def thumbnail_probe(training: FrameArrays, test: FrameArrays) -> float:
     """Test accuracy of logistic regression on 8x8 grey thumbnails: what brightness and place alone give away."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     probe.fit(_thumbnails(training.frames), training.labels)
     return float(probe.score(_thumbnails(test.frames), test.labels))
 
 
-def map_hits(test: FrameSet, outputs: Outputs) -> MapHits:
+def map_hits(test: FrameArrays, outputs: Outputs) -> MapHits:
     """Compare each correct tumour answer's map with the phantom's own mask, drawn again from its name."""
     touched = [
         _touches(outputs.activation_map[index, :, :, label], _mask(test, index))
@@ -57,10 +57,10 @@ def _thumbnails(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack([np.asarray(image, np.float32).ravel() for image in small])
 
 
-def _mask(test: FrameSet, index: int) -> NDArray[np.bool_]:
+def _mask(test: FrameArrays, index: int) -> NDArray[np.bool_]:
     image = test.images[index]
     mask = redraw(image.label, image.image_uri).mask
-    return prepare(mask.astype(np.uint8) * 255, size=test.frames.shape[1])[:, :, 0] > 0
+    return letterbox(mask.astype(np.uint8) * 255, size=test.frames.shape[1])[:, :, 0] > 0
 
 
 def _touches(activation_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:

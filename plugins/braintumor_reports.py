@@ -88,9 +88,9 @@ def rescore_report(run: str) -> Response:
 @app.get("/runs/{run}/morning.html", dependencies=[_may_see_production])
 def morning(run: str) -> Response:
     """How a night went."""
-    from braintumor.reports.paths import MORNING_SHEET, run_path
+    from braintumor.reports.paths import RUN_STATUS, run_path
 
-    return _page(run_path(run, MORNING_SHEET), "There is no morning sheet of this run: the task `reconcile` writes it.")
+    return _page(run_path(run, RUN_STATUS), "There is no morning sheet of this run: the task `reconcile` writes it.")
 
 
 @app.get("/snapshots/{snapshot}.html", dependencies=[_may_read])

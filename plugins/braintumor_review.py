@@ -56,14 +56,14 @@ _writes = [_may_read, _may_write, Depends(_json_only)]
 app = FastAPI(title="Brain-tumour review", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS)
 
 
-class NewSitting(BaseModel):
+class NewReviewSession(BaseModel):
     """How long the reader means to read."""
 
     model_config = ConfigDict(extra="forbid")
     minutes: int
 
 
-class NewAnswer(BaseModel):
+class NewReview(BaseModel):
     """What a person says of a frame; see ``braintumor.review.answers.ReviewAnswer``."""
 
     model_config = ConfigDict(extra="forbid")
@@ -220,14 +220,14 @@ def static(name: str) -> Response:
 
 
 @app.post("/sittings", dependencies=_writes)
-def start(caller: _CallerDep, wanted: NewSitting) -> JSONResponse:
+def start(caller: _CallerDep, wanted: NewReviewSession) -> JSONResponse:
     """Begin a sitting; answers with its first frame's page."""
     from braintumor.db.database import transaction
     from braintumor.review.page import frame_address
-    from braintumor.review.session import next_item, start_sitting
+    from braintumor.review.session import next_item, start_session
 
     _, engine, _ = opened()
-    session_id = start_sitting(engine, person=caller.person, minutes=wanted.minutes)
+    session_id = start_session(engine, person=caller.person, minutes=wanted.minutes)
     with transaction(engine) as connection:
         first = next_item(connection, session_id)
     found = {"session": session_id, "next": frame_address(*first, f"session={session_id}") if first else None}
@@ -235,26 +235,26 @@ def start(caller: _CallerDep, wanted: NewSitting) -> JSONResponse:
 
 
 @app.post("/answers", dependencies=_writes)
-def answer(caller: _CallerDep, given: NewAnswer) -> JSONResponse:
+def answer(caller: _CallerDep, given: NewReview) -> JSONResponse:
     """Save an answer, once for each request key, if the page showed the frame's image."""
-    from braintumor.review.answers import ReviewAnswer, save_answer
+    from braintumor.review.answers import ReviewDecision, save_review
     from braintumor.review.finding import Finding
     from braintumor.review.shown_images import NOT_SHOWN, may_answer
 
     if given.finding not in set(Finding):
         raise HTTPException(422, f"No such finding. Allowed: {', '.join(Finding)}.")
-    found = ReviewAnswer(**(given.model_dump() | {"finding": Finding(given.finding)}))
+    found = ReviewDecision(**(given.model_dump() | {"finding": Finding(given.finding)}))
     _, engine, _ = opened()
     if not may_answer(engine, found, person=caller.person):
         raise HTTPException(409, NOT_SHOWN)
-    saved = save_answer(engine, found, person=caller.person)
+    saved = save_review(engine, found, person=caller.person)
     return JSONResponse({"review_id": saved.review_id, "is_blind": saved.is_blind}, headers=_LOCKED)
 
 
 @app.post("/retractions", dependencies=_writes)
 def take_back(caller: _CallerDep) -> JSONResponse:
     """Take the caller's last answer back; answers with its frame's page."""
-    from braintumor.review.answers import take_back as take_last_back
+    from braintumor.review.answers import retract_review as take_last_back
     from braintumor.review.page import frame_address
 
     _, engine, _ = opened()

@@ -24,7 +24,7 @@ from braintumor.cli import command
 from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.config.variables import NO_SKIPS
-from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.db import database, migrations
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.registry import model_versions, promotions
@@ -110,7 +110,7 @@ def train_seed(settings: Settings, images: Path) -> None:
     """Train the tests' model on a folder of images and promote it, in an empty database."""
     engine = database.connect(settings)
     migrations.migrate(engine)
-    upload(ObjectStore.connect(settings), labelled_files(images), S3Uri.parse(settings.require("dataset_uri")))
+    upload(ObjectStore.connect(settings), labeled_files(images), S3Uri.parse(settings.require("dataset_uri")))
     run_braintumor(settings, "train", "--recipe", str(TINY_RECIPE), "--run-key", "seed")
     model = model_versions.list_models(engine)[0]
     promotions.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.dataset.images.image_stats import appearance_of
-from braintumor.dataset.images.labeled_image import LabelledImage
+from braintumor.dataset.images.image_stats import image_stats
+from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.images.perceptual_hash import perceptual_hashes
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
@@ -19,16 +19,16 @@ from braintumor.labels import TumorClass
 
 def labelled_image(
     pixels: np.ndarray, name: str, label: TumorClass, *, patient: frozenset[str] = frozenset()
-) -> LabelledImage:
+) -> LabeledImage:
     """An image that lies at ``name``."""
-    return LabelledImage(
+    return LabeledImage(
         image_sha256=sha256(name.encode()).hexdigest(),
         pixel_sha256=sha256(pixels.tobytes()).hexdigest(),
         perceptual_hash=perceptual_hashes(pixels).tobytes(),
         label=label,
         image_uri=name,
         attributes={},
-        appearance=appearance_of(pixels),
+        appearance=image_stats(pixels),
         patient=patient,
     )
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.stack import Stack
 from devstack.workers import Worker
@@ -32,9 +32,7 @@ def live_stack(
         settings = library(stack)
         move_champion(seeded, settings, model_folder)
         if labelled is not None:
-            upload(
-                ObjectStore.connect(settings), labelled_files(labelled), S3Uri.parse(settings.require("dataset_uri"))
-            )
+            upload(ObjectStore.connect(settings), labeled_files(labelled), S3Uri.parse(settings.require("dataset_uri")))
         yield stack
 
 

@@ -16,7 +16,7 @@ from sqlalchemy.pool import Pool
 from braintumor.config.settings import Settings
 from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from tests.sql import change, rows
 
 CHUNK_SIZE = 5
@@ -62,7 +62,7 @@ def _work(settings: Settings, run_key: str, dies_at: int) -> None:
     sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - many of these nights fail, as they are meant to
     if dies_at:
         _die_at(dies_at)
-    score_night(settings, run_key=run_key, chunk_size=CHUNK_SIZE)
+    run_scoring_job(settings, run_key=run_key, chunk_size=CHUNK_SIZE)
 
 
 def _die_at(point: int) -> None:
@@ -94,7 +94,7 @@ def assert_nothing_is_half_written(settings: Settings) -> None:
 def assert_each_is_there_once(settings: Settings, *, count_scored: int, count_rejected: int) -> None:
     """A last night, undisturbed, balances; every scan has its one answer; and one more night changes no row."""
     expire_leases(settings)
-    balance = score_night(settings, run_key="last")
+    balance = run_scoring_job(settings, run_key="last")
     assert balance.is_balanced and balance.count_deferred == 0
     assert_nothing_is_half_written(settings)
     content = """
@@ -105,7 +105,7 @@ def assert_each_is_there_once(settings: Settings, *, count_scored: int, count_re
     ((scans, predictions, rejections),) = before = rows(settings, content)
     assert (len(scans), len(predictions)) == (count_scored + count_rejected, count_scored)
     assert len(rejections) == count_rejected
-    assert score_night(settings, run_key="once more").count_known == count_scored + count_rejected
+    assert run_scoring_job(settings, run_key="once more").count_known == count_scored + count_rejected
     assert rows(settings, content) == before
 
 

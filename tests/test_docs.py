@@ -18,8 +18,8 @@ from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import TumorClass
 from braintumor.registry import model_versions
 from braintumor.rescoring.job import rescore
-from braintumor.rescoring.request import Request
-from braintumor.scoring.job import score_night
+from braintumor.rescoring.request import RescoreRequest
+from braintumor.scoring.job import run_scoring_job
 from braintumor.serving.prediction import ReviewReason
 from braintumor.training.recipe import Recipe, recipe_names
 from devstack.stack import Stack
@@ -47,12 +47,12 @@ def test_every_query_of_the_documents_runs_as_its_reader_and_finds_rows(
     put("copy.png", path.read_bytes())
     put("words.jpg", b"words")
     put("volume.nii.gz", as_nifti(draw_volume(TumorClass.GLIOMA, seed=1, slices=8, size=64)))
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     engine = database.connect(settings)
     seed = model_versions.champion(engine).model_name
     add_model(settings, "b")
     promote(settings, "b")
-    rescore(settings, Request(actor="ann", reason="b knows more", of=(seed,)), run_key="rescore")
+    rescore(settings, RescoreRequest(actor="ann", reason="b knows more", of=(seed,)), run_key="rescore")
     with database.transaction(engine) as connection:
         connection.execute(text("update prediction set predicted_class = 'glioma' where scan_id % 2 = 0"))
         connection.execute(text("update prediction set predicted_class = 'normal' where scoring_run_id = 1"))

@@ -19,10 +19,10 @@ from braintumor.config.settings import Settings
 from braintumor.config.variables import TASK_ROLES
 from braintumor.db import database
 from braintumor.doctor import machine
-from braintumor.doctor.check_result import Finding, State
+from braintumor.doctor.check_result import CheckResult, State
 from braintumor.doctor.installation import Installation
 from braintumor.doctor.rights import granted, granted_functions
-from braintumor.doctor.run_checks import examine
+from braintumor.doctor.run_checks import run_checks
 from braintumor.errors import ConfigurationError
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
@@ -35,15 +35,15 @@ from tests.sql import change
 SECRET_NAME = "DOE^JANE"
 
 
-def found(installation: Installation) -> list[Finding]:
-    return list(examine(installation))
+def found(installation: Installation) -> list[CheckResult]:
+    return list(run_checks(installation))
 
 
-def wrong(findings: list[Finding]) -> dict[str, str]:
+def wrong(findings: list[CheckResult]) -> dict[str, str]:
     return {finding.check: finding.words for finding in findings if finding.state is State.WRONG}
 
 
-def state(findings: list[Finding], check: str) -> State:
+def state(findings: list[CheckResult], check: str) -> State:
     (one,) = [finding.state for finding in findings if finding.check == check]
     return one
 
@@ -274,7 +274,7 @@ def test_the_clock_of_s3_is_read_from_a_refusal_too(settings: Settings) -> None:
 
 
 def test_a_full_disk_and_a_folder_that_is_none_are_told(settings: Settings, tmp_path: Path) -> None:
-    def disk(free: int, folder: Path) -> Finding:
+    def disk(free: int, folder: Path) -> CheckResult:
         installation = Installation(
             settings=replace(settings, cache_folder=str(folder)), free_bytes=lambda _place: free
         )

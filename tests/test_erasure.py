@@ -19,7 +19,7 @@ from PIL import Image
 from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import IMAGES, writing_images
-from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.dataset.snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.erasure import Erasure, erase, erased_objects
@@ -34,7 +34,7 @@ from braintumor.registry import model_versions
 from braintumor.reports.store import publish_page, write_page
 from braintumor.rescoring.job import Rescore
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.run import load_run
 from braintumor.scoring.run_report.balance import count_balance
 from devstack.stack import Stack
@@ -59,7 +59,7 @@ def night(settings: Settings, put: Callable[[str, bytes], None], files: list[byt
     for name, data in zip(("ann-1", "ann-2", "ben"), (files[0], files[1], files[3]), strict=True):
         put(f"scans/{name}.dcm", data)
     put("dataset/glioma/ann-1.dcm", files[0])
-    score_night(scored, run_key="night")
+    run_scoring_job(scored, run_key="night")
     yield scored
 
 
@@ -154,7 +154,7 @@ def test_a_later_file_of_an_erased_person_is_rejected(
     as_eraser(stack, night, ann)
     assert ObjectStore.connect(night).read(S3Uri.parse(night.require("scans_uri")) / "ben.dcm") == files[3]
     put("scans/later.dcm", files[2])
-    balance = score_night(replace(night, database_url=night.database_url), run_key="next")
+    balance = run_scoring_job(replace(night, database_url=night.database_url), run_key="next")
     assert (balance.count_known, balance.count_rejected, balance.is_balanced) == (1, 1, True)
     assert rows(night, "select reason from rejection") == [("subject_erased",)]
     assert rows(night, "select count(*) from scan where patient_pseudonym = :ann", ann=ann) == [(0,)]
@@ -238,7 +238,7 @@ def test_an_erased_person_does_not_return_to_training(
 ) -> None:
     dataset = S3Uri.parse(night.require("dataset_uri"))
     store = ObjectStore.connect(night)
-    upload(store, labelled_files(phantoms), dataset)
+    upload(store, labeled_files(phantoms), dataset)
     before = {image.image_sha256 for image in snapshot_of(night).images}
     assert sha256(files[0]).hexdigest() in before
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
@@ -278,7 +278,7 @@ def test_a_later_file_without_a_patient_is_rejected_where_its_study_or_its_pixel
     put("scans/study.dcm", changed(files[2], PatientID="", StudyInstanceUID=study))
     put("scans/pixels.dcm", changed(files[1], PatientID="", StudyInstanceUID="1.2.3"))
     put("scans/stranger.dcm", changed(files[2], PatientID="EVE", StudyInstanceUID="1.2.4"))
-    balance = score_night(night, run_key="next")
+    balance = run_scoring_job(night, run_key="next")
     assert (balance.count_scored, balance.count_rejected) == (1, 2)
     assert rows(night, "select distinct reason from rejection") == [("subject_erased",)]
 
@@ -306,7 +306,7 @@ def test_a_second_erasure_finds_the_objects_that_the_first_left(
     store = ObjectStore.connect(night)
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     first = as_eraser(stack, night, ann, with_objects=False)
-    score_night(night, run_key="next")
+    run_scoring_job(night, run_key="next")
     assert rows(night, "select reason, count(*) from rejection group by 1") == [("subject_erased", 2)]
     labelled = S3Uri.parse(night.require("dataset_uri")) / "glioma/ann-1.dcm"
     store.write(labelled, files[3])  # another person's file

@@ -14,7 +14,7 @@ import pytest
 from braintumor import logs
 from braintumor.config.settings import Settings
 from braintumor.config.variables import LOG_FORMAT
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.sql import rows
@@ -60,7 +60,7 @@ def test_an_unknown_format_is_refused_before_any_work(settings: Settings, monkey
 def test_the_library_itself_sets_up_no_logging(settings: Settings, put: Put) -> None:
     before = list(logging.getLogger().handlers)
     put("a.png", png())
-    score_night(settings, run_key="one")
+    run_scoring_job(settings, run_key="one")
     assert logging.getLogger().handlers == before and not logging.getLogger("braintumor").handlers
 
 

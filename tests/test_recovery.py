@@ -15,7 +15,7 @@ from braintumor.errors import NoChampionError
 from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.predict_files import predict_files
 from braintumor.serving.engine import LoadedModel
 from devstack.stack import Stack
@@ -57,14 +57,14 @@ def test_after_a_restore_the_next_night_scores_what_is_new_and_nothing_else(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
     put_scans(settings, tmp_path, count=3, seed=1)
-    score_night(settings, run_key="first")
+    run_scoring_job(settings, run_key="first")
     answered = "select scan_id, frame_index, scored_at, probability_glioma from prediction where scoring_run_id = 1"
     before = rows(settings, answered)
     run_block(*blocks(section("Dump"), "sh"), settings, tmp_path)
     destroy(stack, settings)
     restore(settings, tmp_path)
     put_scans(settings, tmp_path, count=2, seed=2)
-    balance = score_night(settings, run_key="second")
+    balance = run_scoring_job(settings, run_key="second")
     assert (balance.count_seen, balance.count_scored, balance.count_known) == (5, 2, 3)
     assert rows(settings, answered) == before
     assert_nothing_is_half_written(settings)
@@ -74,15 +74,15 @@ def test_after_a_restore_of_an_older_dump_the_lost_night_is_found_and_scored_aga
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
     put_scans(settings, tmp_path, count=2, seed=1)
-    score_night(settings, run_key="first")
+    run_scoring_job(settings, run_key="first")
     run_block(*blocks(section("Dump"), "sh"), settings, tmp_path)
     put_scans(settings, tmp_path, count=3, seed=2)
-    score_night(settings, run_key="lost")
+    run_scoring_job(settings, run_key="lost")
     before, given = rows(settings, ANSWERS), {number for (number,) in rows(settings, "select scan_id from scan")}
     destroy(stack, settings)
     restore(settings, tmp_path)
     assert rows(settings, "select count(*) from prediction") == [(2,)]
-    balance = score_night(settings, run_key="next")
+    balance = run_scoring_job(settings, run_key="next")
     assert (balance.count_seen, balance.count_scored, balance.count_known) == (5, 3, 2)
     assert rows(settings, ANSWERS) == before
     again = {number for (number,) in rows(settings, "select scan_id from scan where scoring_run_id <> 1")}
@@ -94,7 +94,7 @@ def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
     put_scans(settings, tmp_path, count=4, seed=1)
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     begun, _ = night.begin(run_key="broken off")
     first, *_ = night.plan(begun.scoring_run_id, chunk_size=2)
     night.score(begun.scoring_run_id, first)
@@ -102,7 +102,7 @@ def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
     destroy(stack, settings)
     restore(settings, tmp_path)
     expire_leases(settings)
-    balance = score_night(settings, run_key="next")
+    balance = run_scoring_job(settings, run_key="next")
     assert (balance.count_seen, balance.count_scored, balance.count_known) == (4, 2, 2)
     assert_nothing_is_half_written(settings)
 
@@ -110,14 +110,14 @@ def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
 def test_the_registry_and_s3_give_every_answer_again(stack: Stack, settings: Settings, tmp_path: Path) -> None:
     dump, rebuild = blocks(section("Rebuilding answers from S3 and the registry"), "sh")
     put_scans(settings, tmp_path, count=3, seed=1)
-    score_night(settings, run_key="first")
+    run_scoring_job(settings, run_key="first")
     before = rows(settings, ANSWERS)
     tables = {name for (name,) in rows(settings, WITHOUT_SCANS)}
     run_block(dump, settings, tmp_path)
     destroy(stack, settings)
     run_block(rebuild, settings, tmp_path)
     assert rows(settings, "select count(*) from scan") == [(0,)]
-    assert score_night(settings, run_key="again").count_scored == 3
+    assert run_scoring_job(settings, run_key="again").count_scored == 3
     assert rows(settings, ANSWERS) == before
     named = set(re.findall(r"\b[a-z_]+\b", dump))
     assert _references(tables) <= named, "a table of the registry is not in the dump"
@@ -144,7 +144,7 @@ def test_with_s3_alone_no_night_is_scored_but_a_models_folder_answers_and_the_sa
     alone = replace(empty_settings, dataset_uri=seeded.dataset_uri)
     put_scans(alone, tmp_path, count=1, seed=1)
     with pytest.raises(NoChampionError, match="There is no champion yet"):
-        score_night(alone, run_key="night")
+        run_scoring_job(alone, run_key="night")
     assert rows(alone, "select count(*) from scan") == [(0,)]
     engine = database.connect(seeded)
     known = model_versions.champion(engine).snapshot_id

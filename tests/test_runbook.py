@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from braintumor.config.settings import Settings
-from braintumor.errors import NoChampionError, RedNightError
-from braintumor.scoring.job import Night, score_night
+from braintumor.errors import NoChampionError, RedRunError
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.run_report import rules
-from braintumor.scoring.run_report.rules import MorningRules
+from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.status import Alert
 from tests.documents import blocks, run_block
 from tests.images import png
@@ -58,10 +58,10 @@ def test_anchors_within_the_documents_lead_to_a_heading() -> None:
 
 def test_a_red_night_and_a_missing_champion_name_their_sections(settings: Settings, empty_settings: Settings) -> None:
     past_nights(settings, dict.fromkeys(range(1, 8), 140))
-    with pytest.raises(RedNightError, match=r"What to do: docs/runbook.md#nothing_arrived\."):
-        score_night(settings, run_key="night")
+    with pytest.raises(RedRunError, match=r"What to do: docs/runbook.md#nothing_arrived\."):
+        run_scoring_job(settings, run_key="night")
     with pytest.raises(NoChampionError, match=r"docs/runbook.md#no_champion"):
-        score_night(empty_settings, run_key="night")
+        run_scoring_job(empty_settings, run_key="night")
 
 
 def test_a_full_disk_is_amber_and_its_section_is_named(
@@ -72,8 +72,8 @@ def test_a_full_disk_is_amber_and_its_section_is_named(
     (tmp_path / "rules.toml").write_text(
         re.sub("amber_free_disk_gib = .*", "amber_free_disk_gib = 1000000000", packaged)
     )
-    assert MorningRules.load().amber_free_disk_gib == 2
-    night, said = Night.open(replace(settings, morning_rules=str(tmp_path / "rules.toml"))), list[str]()
+    assert RunReportRules.load().amber_free_disk_gib == 2
+    night, said = ScoringJob.open(replace(settings, morning_rules=str(tmp_path / "rules.toml"))), list[str]()
     begun, _ = night.begin(run_key="night")
     for chunk in night.plan(begun.scoring_run_id):
         night.score(begun.scoring_run_id, chunk)
@@ -91,10 +91,10 @@ def test_vacuum_is_set_as_the_page_says_and_sightings_that_are_gone_lead_to_noth
     set_ = "select count(*) from pg_class where reloptions::text like '%autovacuum%scale_factor%'"
     assert rows(settings, set_) == [(3,)]
     put("a.png", png())
-    score_night(settings, run_key="old")
+    run_scoring_job(settings, run_key="old")
     change(settings, "update scoring_run set finished_at = now() - interval '2 years'")
     (prune,) = [query for query in blocks(GROWTH, "sql") if "delete" in query]
     assert rows(settings, prune) == [(1,)]
-    balance = score_night(settings, run_key="new")
+    balance = run_scoring_job(settings, run_key="new")
     assert (balance.count_seen, balance.count_known, balance.count_scored) == (1, 1, 0)
     assert rows(settings, "select count_seen, count_scored from scoring_run where run_key = 'old'") == [(1, 1)]

@@ -21,14 +21,14 @@ from braintumor.dataset.snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.doctor.check_result import State
 from braintumor.doctor.installation import Installation
-from braintumor.doctor.run_checks import examine
+from braintumor.doctor.run_checks import run_checks
 from braintumor.doctor.store import PREFIXES
 from braintumor.errors import BrainTumorError
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.registry import model_versions, retention
 from braintumor.review.images import frame_png
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.models import record_model
@@ -108,7 +108,7 @@ def test_a_night_and_the_pages_ask_for_no_more_than_their_policies_give(
     settings: Settings, put: Callable[[str, bytes], None], asked: Asked, tmp_path: Path
 ) -> None:
     put("a.png", png())
-    score_night(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
+    run_scoring_job(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
     assert {right for right, _ in asked} == {"ListBucket", "GetObject", "PutObject"}
     assert {each for each in asked if not is_allowed("scorer", *each)} == set()
     asked.clear()
@@ -124,7 +124,7 @@ def test_training_and_pruning_ask_for_no_more_than_their_policies_give(
 ) -> None:
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     put("a.png", png())
-    score_night(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
+    run_scoring_job(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
     say(settings, 1, "glioma", "ann", "bob")
     asked.clear()
     snapshot_of(settings, None)
@@ -150,7 +150,7 @@ def test_the_doctor_of_a_role_asks_for_no_more_than_its_policy_gives(
 ) -> None:
     put("a.png", png())
     findings = [
-        finding for finding in examine(Installation(settings=settings, role=role)) if finding.check.startswith("S3")
+        finding for finding in run_checks(Installation(settings=settings, role=role)) if finding.check.startswith("S3")
     ]
     assert findings and {finding.state for finding in findings} <= {State.OK, State.NOTE}
     assert asked and {each for each in asked if not is_allowed(role.value, *each)} == set()
@@ -186,7 +186,7 @@ def test_no_failure_shows_a_secret(settings: Settings, caplog: pytest.LogCapture
     broken = spoilt(settings)[case]
     assert CANARY not in repr(broken)
     with pytest.raises(BrainTumorError) as caught:
-        score_night(broken, run_key="night")
+        run_scoring_job(broken, run_key="night")
     shown = "".join(traceback.format_exception(caught.value))  # what a task's log has
     assert CANARY not in shown + caplog.text
 

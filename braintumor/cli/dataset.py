@@ -13,7 +13,7 @@ from braintumor.config.settings import Settings
 from braintumor.errors import DatasetError
 
 if TYPE_CHECKING:
-    from braintumor.dataset.images.labeled_image import LabelledImage, LeftOut
+    from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
 
 _SHOWN = 20
 """Paths of each kind that a person is shown; --json gives all."""
@@ -29,12 +29,12 @@ def dataset() -> None:
 @click.argument("prefix")
 def upload(folder: Path, prefix: str) -> None:
     """Copy the labelled images of FOLDER to the S3 PREFIX, by class. Kaggle's folder names are understood."""
-    from braintumor.dataset.images.local_folder import count_passed_over, labelled_files, other_image_types
+    from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, other_image_types
     from braintumor.dataset.images.local_folder import upload as upload_files
     from braintumor.s3 import ObjectStore, S3Uri
 
     uri = S3Uri.parse_prefix(prefix)
-    files = labelled_files(folder)
+    files = labeled_files(folder)
     with progress("Uploading", sum(file.path.stat().st_size for file in files)) as advance:
         upload_files(ObjectStore.connect(settings_of("trainer")), files, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}")
@@ -130,7 +130,7 @@ def _require_writable(report: Path) -> None:
         raise unwritable(report, exc, option="--report") from exc
 
 
-def _read(settings: Settings, source: str) -> tuple[list[LabelledImage], list[LeftOut]]:
+def _read(settings: Settings, source: str) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     from braintumor.s3 import ObjectStore, S3Uri
 
     if S3Uri.is_meant_by(source):
@@ -183,10 +183,10 @@ def verify(folder: Path, manifest: Path, is_json: bool) -> None:
 @as_json
 def diff(before: str, after: str, is_json: bool) -> None:
     """What changed from snapshot BEFORE to AFTER: images added, removed, relabelled or moved to another split."""
-    from braintumor.dataset.snapshot_diff import difference
+    from braintumor.dataset.snapshot_diff import snapshot_diff
     from braintumor.db import database
 
-    changes = difference(database.connect(settings_of("trainer")), before, after)
+    changes = snapshot_diff(database.connect(settings_of("trainer")), before, after)
     if is_json:
         print_json([vars(change) for change in changes])
         return

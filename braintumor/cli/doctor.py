@@ -22,10 +22,10 @@ def doctor(role: str | None, is_json: bool) -> None:
     from braintumor.config.roles import Role
     from braintumor.doctor.check_result import State
     from braintumor.doctor.installation import Installation
-    from braintumor.doctor.run_checks import examine
+    from braintumor.doctor.run_checks import run_checks
 
     found = []
-    for finding in examine(Installation.of_environment(Role(role) if role else None)):
+    for finding in run_checks(Installation.of_environment(Role(role) if role else None)):
         found.append(finding)
         if not is_json:
             click.echo(f"{finding.state.value:5}  {finding.check}: {finding.words}")

@@ -167,11 +167,11 @@ def quantize(name: str, changed: float, lost: float) -> None:
     from braintumor.errors import PromotionError
     from braintumor.evaluation.evaluate_model import evaluate_model
     from braintumor.evaluation.judge_run import judge_run
-    from braintumor.training.export.quantize import Bounds, quantise_model
+    from braintumor.training.export.quantize import Bounds, quantize_model
 
     settings = settings_of("trainer")
     say = partial(click.echo, err=True)
-    made, run_key = quantise_model(settings, name, bounds=Bounds(changed=changed, lost=lost), say=say)
+    made, run_key = quantize_model(settings, name, bounds=Bounds(changed=changed, lost=lost), say=say)
     evaluate_model(settings, made.model_name, look_key=run_key, say=say)
     verdict = judge_run(settings, run_key)
     click.echo(verdict["markdown"])

@@ -47,7 +47,7 @@ def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
     A model that is not whole is refused either way: `braintumor model verify NAME` says why.
     """
     from braintumor.db import database
-    from braintumor.evaluation.gate.artifact_checks import require_sound
+    from braintumor.evaluation.gate.artifact_checks import require_valid_artifact
     from braintumor.promotion.promote import passed_verdict
     from braintumor.registry import promotions
     from braintumor.registry.model_versions import find_champion, find_model
@@ -56,7 +56,7 @@ def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
     engine = database.connect(settings)
     found, before = find_model(engine, name), find_champion(engine)
     verdict_id = None if is_override else passed_verdict(engine, found)
-    require_sound(settings, found)
+    require_valid_artifact(settings, found)
     promotions.promote(
         engine,
         found,
@@ -178,9 +178,9 @@ def prune(older_than_days: int, is_dry: bool, is_json: bool) -> None:
 
 def _withdrawn(engine: Engine, model: ModelVersion) -> tuple[dict[str, Any], list[str]]:
     """What a withdrawal means for people who read answers, as values and in words."""
-    from braintumor.registry.promotions import standing_answers
+    from braintumor.registry.promotions import current_predictions
 
-    standing = standing_answers(engine, model)
+    standing = current_predictions(engine, model)
     values: dict[str, Any] = {"withdrawn": model.model_name, **asdict(standing)}
     lines = [
         f"{model.model_name} is withdrawn: {standing.count_frame} standing answers on {standing.count_scan} scans have "

@@ -40,14 +40,14 @@ def predict(files: tuple[Path, ...], folder: Path | None, overlays: Path | None,
 
     Exit 0 when each got an answer or a reason, and with --overlay each answer its picture.
     """
-    from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end, shared_guard
+    from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end, default_pool
     from braintumor.scoring.predict_files import predict_files
 
     if overlays is not None:
         _make(overlays)
     results, faults = [], list[click.BadParameter]()
     with decoders_closed_at_end():
-        shared_guard()  # its processes start while the model is loaded
+        default_pool()  # its processes start while the model is loaded
         for result in predict_files(_model(folder), files):
             results.append(result.to_values() | ({} if overlays is None else _drawn(result, overlays, faults)))
     if is_json:

@@ -31,11 +31,11 @@ def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -
     if name is None:
         columns, rows = ["name", "question"], [[known.name, known.question] for known in saved_queries.queries()]
     else:
-        answer = saved_queries.ask(database.connect(settings_of("analyst")), name)
+        answer = saved_queries.run_query(database.connect(settings_of("analyst")), name)
         columns, rows = list(answer.columns), [list(row) for row in answer.rows]
     if parquet:
         try:
-            saved_queries.write_parquet(parquet, saved_queries.CookbookAnswer(columns=columns, rows=rows))
+            saved_queries.write_parquet(parquet, saved_queries.QueryResult(columns=columns, rows=rows))
         except OSError as exc:
             raise unwritable(parquet, exc, option="--parquet") from exc
     elif is_json:

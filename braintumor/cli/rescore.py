@@ -44,14 +44,14 @@ def rescore(run_key: str | None, is_json: bool, **request: Any) -> None:
     """
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.rescoring.job import rescore as rescore_scans
-    from braintumor.rescoring.request import Request
+    from braintumor.rescoring.request import RescoreRequest
 
     key = run_key or command_key()
     click.echo(f"run key, to go on with after an interruption: {key}", err=True)
     with decoders_closed_at_end():
         done = rescore_scans(
             settings_of("scorer"),
-            Request(actor=getpass.getuser(), **request),
+            RescoreRequest(actor=getpass.getuser(), **request),
             run_key=key,
             say=lambda words: click.echo(words, err=True),
             on_chunk=lambda number, total: click.echo(f"chunk {number} of {total}", err=True),

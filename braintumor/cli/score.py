@@ -21,10 +21,10 @@ def score(prefixes: str | None, run_key: str | None, second_model: str | None, i
     Each ends in /; several have commas between them.
     """
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
-    from braintumor.scoring.job import score_night
+    from braintumor.scoring.job import run_scoring_job
 
     with decoders_closed_at_end():
-        balance = score_night(
+        balance = run_scoring_job(
             settings_of("scorer"),
             run_key=run_key or command_key(),
             scans_uri=prefixes,

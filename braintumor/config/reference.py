@@ -39,7 +39,7 @@ class Section:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shown:
+class SettingValue:
     """A variable as it is now: ``value`` has no secret in it; ``source`` is environment, default or unset."""
 
     section: str
@@ -86,7 +86,7 @@ def sections() -> list[Section]:
     ]
 
 
-def show(environment: Mapping[str, str] = os.environ) -> list[Shown]:
+def show(environment: Mapping[str, str] = os.environ) -> list[SettingValue]:
     """Every variable with its value now and where that comes from, secrets masked."""
     return [_shown(section, variable, environment) for section in sections() for variable in section.variables]
 
@@ -127,10 +127,10 @@ _STORE = Variable(
 )
 
 
-def _shown(section: Section, variable: Variable, environment: Mapping[str, str]) -> Shown:
+def _shown(section: Section, variable: Variable, environment: Mapping[str, str]) -> SettingValue:
     value = variable.read(environment)
     source = "environment" if environment.get(variable.name) else "unset" if value is None else "default"
-    return Shown(
+    return SettingValue(
         section=section.title,
         name=variable.name,
         value=None if value is None else masked(variable, value),

@@ -10,14 +10,14 @@ from typing import Self
 from sqlalchemy import Engine, text
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.images.labeled_image import LabelledImage, LeftOut, under_pseudonyms
+from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage, under_pseudonyms
 from braintumor.dataset.images.patient_ids import PATIENT, STUDY
-from braintumor.db.database import take_turns, transaction
+from braintumor.db.database import advisory_lock, transaction
 from braintumor.imaging.pseudonym import erased_mark
 
 IMAGES = "images"
 """The name of the lock. Who writes images shares it, and an erasure has it alone."""
-_LEFT_OUT = LeftOut(
+_LEFT_OUT = ExcludedImage(
     image_uri="(not named)",
     reason="of a person who was erased: run `braintumor subject erase` again for that person",
 )
@@ -31,12 +31,12 @@ def writing_images(engine: Engine) -> Iterator[None]:
     An erasure tries the lock and never waits for it, so bodies may be nested.
     """
     with transaction(engine) as connection:
-        take_turns(connection, IMAGES, is_shared=True)
+        advisory_lock(connection, IMAGES, is_shared=True)
         yield
 
 
 @dataclass(frozen=True, kw_only=True)
-class Erased:
+class ErasedSubjects:
     """Marks of erased people and of their files, and the key that makes a mark of a name."""
 
     marks: frozenset[str]
@@ -55,20 +55,20 @@ class Erased:
         """Check a scan: by its patient, or by its study, file and pixels where it names no patient."""
         return self.holds(patient) if patient else self.holds(*others)
 
-    def holds_image(self, image: LabelledImage) -> bool:
+    def holds_image(self, image: LabeledImage) -> bool:
         """Check a labeled image: by its file, its pixels, its patient, or its study where it names no patient."""
         return self.holds(image.image_sha256, image.pixel_sha256) or self.holds_scan(*identity_of(image, self.key))
 
 
-def identity_of(image: LabelledImage, key: bytes) -> tuple[str | None, str | None]:
+def identity_of(image: LabeledImage, key: bytes) -> tuple[str | None, str | None]:
     """Return the pseudonyms of the patient and the study that a labeled image names."""
     named = dict(one.split(" ", 1) for one in under_pseudonyms(image, key).patient)
     return named.get(PATIENT), named.get(STUDY)
 
 
 def without_erased(
-    engine: Engine, settings: Settings, images: Sequence[LabelledImage], left_out: Sequence[LeftOut]
-) -> tuple[list[LabelledImage], list[LeftOut], list[LeftOut]]:
+    engine: Engine, settings: Settings, images: Sequence[LabeledImage], left_out: Sequence[ExcludedImage]
+) -> tuple[list[LabeledImage], list[ExcludedImage], list[ExcludedImage]]:
     """Take the files of erased people out of what was read.
 
     Returns:
@@ -80,7 +80,7 @@ def without_erased(
     marks = _marks(engine)
     if not marks:
         return list(images), list(left_out), []
-    erased = Erased(marks=marks, key=settings.require("pseudonym_key").encode())
+    erased = ErasedSubjects(marks=marks, key=settings.require("pseudonym_key").encode())
     kept = [image for image in images if not erased.holds_image(image)]
     others = [item for item in left_out if not erased.holds(item.image_sha256)]
     count = len(images) + len(left_out) - len(kept) - len(others)

@@ -13,12 +13,12 @@ from braintumor.dataset.splits.split import Split
 from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 from braintumor.s3 import ObjectStore, S3Uri
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrameSet:
+class FrameArrays:
     """The images of one split, in snapshot order.
 
     Attributes:
@@ -32,7 +32,7 @@ class FrameSet:
     images: tuple[SnapshotImage, ...]
 
 
-def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: int) -> FrameSet:
+def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: int) -> FrameArrays:
     """Read, check and resize every image of a split to ``size`` x ``size`` pixels.
 
     Raises:
@@ -43,7 +43,7 @@ def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: i
     for index, frame in enumerate(store.concurrently(lambda image: _read(store, image, size), images)):
         frames[index] = frame
     labels = np.array([image.label.position for image in images], np.int64)
-    return FrameSet(frames=frames, labels=labels, images=tuple(images))
+    return FrameArrays(frames=frames, labels=labels, images=tuple(images))
 
 
 def _read(store: ObjectStore, image: SnapshotImage, size: int) -> NDArray[np.uint8]:
@@ -59,7 +59,7 @@ def _read(store: ObjectStore, image: SnapshotImage, size: int) -> NDArray[np.uin
             f"Image {image.image_sha256[:12]}... is the one that the snapshot recorded, and this version rejects it: "
             f"{decoded.reason}, {decoded.detail}. Take a new snapshot."
         )
-    return prepare(decoded.frames[0].pixels, size=size)
+    return letterbox(decoded.frames[0].pixels, size=size)
 
 
 def _lost(image: SnapshotImage, what: str) -> DatasetError:

@@ -21,19 +21,25 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import without_erased, writing_images
-from braintumor.dataset.images.labeled_image import LabelledImage, LeftOut, read_image, sorted_out, under_pseudonyms
+from braintumor.dataset.images.labeled_image import (
+    ExcludedImage,
+    LabeledImage,
+    read_image,
+    sorted_out,
+    under_pseudonyms,
+)
 from braintumor.dataset.images.local_folder import require_every_class
-from braintumor.dataset.images.patient_ids import Identified
+from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.quality.checks import assess
 from braintumor.dataset.quality.gate import keep_report, require_quality
 from braintumor.dataset.quality.rules import QualityRules
 from braintumor.dataset.review_labels.frames import ReviewedImages, reviewed_images
 from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.dataset.splits.grouping import Grouping, Picture, group_key
-from braintumor.dataset.splits.reviewed_frames_split import divide, join
+from braintumor.dataset.splits.reviewed_frames_split import split_images, split_reviewed_frames
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
-from braintumor.db.database import copy_rows, take_turns, transaction
+from braintumor.db.database import advisory_lock, copy_rows, transaction
 from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.s3 import ObjectStore, S3Uri
@@ -49,7 +55,7 @@ class SnapshotImage:
     Attributes:
         image_sha256: of its file.
         pixel_sha256: of its decoded grey pixels.
-        perceptual_hash: 256 bytes, as ``LabelledImage`` has it; empty in snapshots of before it was kept.
+        perceptual_hash: 256 bytes, as ``LabeledImage`` has it; empty in snapshots of before it was kept.
         group_key: equal for images that belong together, within one snapshot.
         label: its class.
         split: its split.
@@ -97,8 +103,8 @@ class Snapshot:
     source_uri: str
     images: tuple[SnapshotImage, ...]
     count_copy: int
-    left_out: tuple[LeftOut, ...]
-    identified: Identified | None
+    left_out: tuple[ExcludedImage, ...]
+    identified: PatientIds | None
 
     def of_split(self, split: Split) -> list[SnapshotImage]:
         """The images of one split, in snapshot order."""
@@ -162,8 +168,8 @@ def _snapshot_of(settings: Settings, engine: Engine, store: ObjectStore, source:
 def take_snapshot(
     engine: Engine,
     source: S3Uri,
-    images: list[LabelledImage],
-    unreadable: list[LeftOut],
+    images: list[LabeledImage],
+    unreadable: list[ExcludedImage],
     reviewed: ReviewedImages | None = None,
 ) -> Snapshot:
     """Group, split and record what was read under ``source``, and reviewed frames; the same images give the same id.
@@ -172,12 +178,12 @@ def take_snapshot(
         DatasetError: a class is missing, has fewer than ``MINIMUM_PER_CLASS`` distinct images, or none in a split.
     """
     with transaction(engine) as connection:
-        take_turns(connection, "splits")
+        advisory_lock(connection, "splits")
         remembered = _remembered(connection)
         if reviewed is not None and reviewed.images:
-            joined = join(images, reviewed.images, remembered, _test_hashes(connection))
+            joined = split_reviewed_frames(images, reviewed.images, remembered, _test_hashes(connection))
         else:
-            joined = divide(images, remembered)
+            joined = split_images(images, remembered)
         _require_enough(joined.grouping, source)
         left_out = unreadable if reviewed is None else [*unreadable, *reviewed.left_out]
         snapshot = _build(source, joined.grouping, joined.splits, left_out)
@@ -191,7 +197,7 @@ def take_snapshot(
 
 def read_images(
     store: ObjectStore, source: S3Uri, *, anywhere: bool = False
-) -> tuple[list[LabelledImage], list[LeftOut]]:
+) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """Every labelled image under ``source`` that decodes, and what does not; ``anywhere`` as in ``read_image``."""
     return sorted_out(
         store.concurrently(lambda entry: read_image(store, source, entry, anywhere=anywhere), store.list(source))
@@ -229,16 +235,16 @@ def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
         source_uri=head.source_uri,
         images=tuple(images),
         count_copy=head.count_copy,
-        left_out=tuple(LeftOut(**item) for item in head.left_out),
+        left_out=tuple(ExcludedImage(**item) for item in head.left_out),
         identified=identified_of(head),
     )
 
 
-def identified_of(head: Row[Any]) -> Identified | None:
+def identified_of(head: Row[Any]) -> PatientIds | None:
     """How many images of a snapshot's own row are identified; ``None`` where nobody counted."""
     if head.count_identified is None:
         return None
-    return Identified(
+    return PatientIds(
         count_image=head.count_image,
         count_identified=head.count_identified,
         count_patient=head.count_patient_identified,
@@ -297,7 +303,7 @@ def _require_every_split(snapshot: Snapshot) -> None:
         )
 
 
-def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unreadable: list[LeftOut]) -> Snapshot:
+def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unreadable: list[ExcludedImage]) -> Snapshot:
     images = tuple(
         sorted(
             (
@@ -315,7 +321,7 @@ def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unrea
         images=images,
         count_copy=sum(image.count_file - 1 for image in images),
         left_out=tuple(sorted([*unreadable, *grouping.left_out], key=lambda item: (item.image_uri, item.reason))),
-        identified=Identified.of(
+        identified=PatientIds.of(
             frozenset().union(*(file.patient for file in picture.files))
             for group in grouping.groups
             for picture in group

@@ -21,7 +21,7 @@ class Change:
     count_image: int
 
 
-def difference(engine: Engine, before: str, after: str) -> list[Change]:
+def snapshot_diff(engine: Engine, before: str, after: str) -> list[Change]:
     """Compare two snapshots by id, image by image.
 
     Raises:

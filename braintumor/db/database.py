@@ -82,7 +82,7 @@ def transaction(engine: Engine) -> Iterator[Connection]:
         raise _translated(engine, error) from None
 
 
-def take_turns(connection: Connection, name: str, *, is_shared: bool = False) -> None:
+def advisory_lock(connection: Connection, name: str, *, is_shared: bool = False) -> None:
     """Hold the turn called ``name`` until the transaction's end; whoever else asks for it waits.
 
     Not a table's lock: that would need rights over the table that tasks do not have. A shared turn waits only for one

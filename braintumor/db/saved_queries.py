@@ -31,7 +31,7 @@ class Query:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CookbookAnswer:
+class QueryResult:
     """Column names, and the rows; decimals have become floats."""
 
     columns: Sequence[str]
@@ -59,7 +59,7 @@ def find_query(name: str) -> Query:
     return known[name]
 
 
-def ask(engine: Engine, name: str) -> CookbookAnswer:
+def run_query(engine: Engine, name: str) -> QueryResult:
     """Ask a question of the cookbook, in a transaction that can only read.
 
     Raises:
@@ -70,7 +70,7 @@ def ask(engine: Engine, name: str) -> CookbookAnswer:
         connection.execute(text("set transaction read only"))
         result = connection.exec_driver_sql(query.sql)
         rows = [[float(cell) if isinstance(cell, Decimal) else cell for cell in row] for row in result]
-        return CookbookAnswer(columns=list(result.keys()), rows=rows)
+        return QueryResult(columns=list(result.keys()), rows=rows)
 
 
 def as_dataframe(engine: Engine, name: str) -> pd.DataFrame:
@@ -78,10 +78,10 @@ def as_dataframe(engine: Engine, name: str) -> pd.DataFrame:
 
     >>> as_dataframe(engine, "gliomas-last-week")  # doctest: +SKIP
     """
-    return _dataframe(ask(engine, name))
+    return _dataframe(run_query(engine, name))
 
 
-def write_parquet(path: Path, answer: CookbookAnswer) -> None:
+def write_parquet(path: Path, answer: QueryResult) -> None:
     """Write an answer as Parquet.
 
     Raises:
@@ -92,7 +92,7 @@ def write_parquet(path: Path, answer: CookbookAnswer) -> None:
     _dataframe(answer).to_parquet(path, index=False)
 
 
-def _dataframe(answer: CookbookAnswer) -> pd.DataFrame:
+def _dataframe(answer: QueryResult) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(answer.rows, columns=list(answer.columns))

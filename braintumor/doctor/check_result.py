@@ -17,7 +17,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class CheckResult:
     """One line: which check, how it went, and in words what was found and what to do about it."""
 
     check: str
@@ -25,16 +25,16 @@ class Finding:
     words: str
 
 
-def ok(check: str, words: str) -> Finding:
+def ok(check: str, words: str) -> CheckResult:
     """All is well."""
-    return Finding(check=check, state=State.OK, words=words)
+    return CheckResult(check=check, state=State.OK, words=words)
 
 
-def note(check: str, words: str) -> Finding:
+def note(check: str, words: str) -> CheckResult:
     """Worth knowing."""
-    return Finding(check=check, state=State.NOTE, words=words)
+    return CheckResult(check=check, state=State.NOTE, words=words)
 
 
-def wrong(check: str, words: str, *, do: str) -> Finding:
+def wrong(check: str, words: str, *, do: str) -> CheckResult:
     """Something is wrong, and ``do`` mends it."""
-    return Finding(check=check, state=State.WRONG, words=f"{words} {do}".strip())
+    return CheckResult(check=check, state=State.WRONG, words=f"{words} {do}".strip())

@@ -14,13 +14,13 @@ from sqlalchemy import text
 from braintumor.config.reference import unknown
 from braintumor.config.roles import Role
 from braintumor.db.database import transaction
-from braintumor.doctor.check_result import Finding, note, ok, wrong
+from braintumor.doctor.check_result import CheckResult, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import BrainTumorError
 from braintumor.s3 import S3Uri
 from braintumor.scoring.job import require_pseudonym_key
 from braintumor.scoring.model_loading import chosen_engine
-from braintumor.serving.engine import EngineName
+from braintumor.serving.engine import BackendName
 
 LARGEST_SKEW = timedelta(seconds=60)
 """S3 refuses requests from 15 minutes on; a minute is a clock that nobody keeps."""
@@ -31,7 +31,7 @@ LITTLE_FREE = 10 << 30
 SET_CLOCK = "Have this machine's time, or the server's, set by NTP."
 
 
-def settings(installation: Installation) -> Iterator[Finding]:
+def settings(installation: Installation) -> Iterator[CheckResult]:
     """What could not be read, and variables that nothing reads."""
     for problem in installation.problems:
         yield wrong("settings", problem, do="`braintumor config show` lists what can be set.")
@@ -44,7 +44,7 @@ def settings(installation: Installation) -> Iterator[Finding]:
         yield ok("settings", "every variable that is set is known")
 
 
-def pseudonym_key(installation: Installation) -> Iterator[Finding]:
+def pseudonym_key(installation: Installation) -> Iterator[CheckResult]:
     """Scoring needs it, and snapshots do where people reviewed frames: or a patient of test could be trained on.
 
     A worker that only trains is not given it.
@@ -59,13 +59,13 @@ def pseudonym_key(installation: Installation) -> Iterator[Finding]:
     yield ok("pseudonym key", "set")
 
 
-def clock_of_store(installation: Installation) -> Iterator[Finding]:
+def clock_of_store(installation: Installation) -> Iterator[CheckResult]:
     """This machine against the Date of S3's answers."""
     bucket = S3Uri.parse(installation.settings.require("models_uri")).bucket
     yield _skew(installation, "clock, S3", lambda: installation.store.date(bucket))
 
 
-def clock_of_database(installation: Installation) -> Iterator[Finding]:
+def clock_of_database(installation: Installation) -> Iterator[CheckResult]:
     """This machine against Postgres."""
 
     def now() -> datetime:
@@ -77,7 +77,7 @@ def clock_of_database(installation: Installation) -> Iterator[Finding]:
     yield _skew(installation, "clock, Postgres", now)
 
 
-def disk(installation: Installation) -> Iterator[Finding]:
+def disk(installation: Installation) -> Iterator[CheckResult]:
     """Free space where model files are cached."""
     folder = Path(installation.settings.require("cache_folder")).expanduser()
     place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
@@ -91,15 +91,15 @@ def disk(installation: Installation) -> Iterator[Finding]:
         yield (ok if free >= LITTLE_FREE else note)("disk", said)
 
 
-def gpu(installation: Installation) -> Iterator[Finding]:
+def gpu(installation: Installation) -> Iterator[CheckResult]:
     """Only a note: a machine without one scores on the CPU."""
     found = _gpus()
-    wanted = installation.settings.engine == EngineName.XLA and not found
+    wanted = installation.settings.engine == BackendName.XLA and not found
     said = ", ".join(found) if found else "none is visible here"
     yield note("GPU", said + (", and BRAINTUMOR_ENGINE=tensorflow-xla is meant for one" if wanted else ""))
 
 
-def _skew(installation: Installation, check: str, server: Callable[[], datetime]) -> Finding:
+def _skew(installation: Installation, check: str, server: Callable[[], datetime]) -> CheckResult:
     began = installation.clock()
     theirs = server()
     ours = began + (installation.clock() - began) / 2

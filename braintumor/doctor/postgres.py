@@ -9,7 +9,7 @@ from sqlalchemy import text
 from braintumor.config.roles import OWNER, Role
 from braintumor.db import migrations, roles
 from braintumor.db.database import transaction
-from braintumor.doctor.check_result import Finding, note, ok, wrong
+from braintumor.doctor.check_result import CheckResult, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.doctor.rights import lacking
 
@@ -20,7 +20,7 @@ SHOWN = 6
 """Missing rights or migrations that are named; the rest is counted."""
 
 
-def version(installation: Installation) -> Iterator[Finding]:
+def version(installation: Installation) -> Iterator[CheckResult]:
     """It answers, and is new enough."""
     with transaction(installation.engine) as connection:
         number = int(connection.scalar(text("select current_setting('server_version_num')")) or 0)
@@ -33,7 +33,7 @@ def version(installation: Installation) -> Iterator[Finding]:
         yield ok("Postgres", f"PostgreSQL {name}")
 
 
-def login(installation: Installation) -> Iterator[Finding]:
+def login(installation: Installation) -> Iterator[CheckResult]:
     """Whom it is connected as: a member of the role, and better of no other."""
     names = [OWNER, *(role.in_database for role in Role)]
     with transaction(installation.engine) as connection:
@@ -61,7 +61,7 @@ def login(installation: Installation) -> Iterator[Finding]:
         yield note(check, f"connected as {who}, who has none of the roles")
 
 
-def schema(installation: Installation) -> Iterator[Finding]:
+def schema(installation: Installation) -> Iterator[CheckResult]:
     """Every migration is applied, and no other."""
     pending = [migration.name for migration in migrations.plan(installation.engine)]
     if pending:
@@ -70,7 +70,7 @@ def schema(installation: Installation) -> Iterator[Finding]:
         yield ok("migrations", f"all {len(migrations.available())} are applied")
 
 
-def rights(installation: Installation) -> Iterator[Finding]:
+def rights(installation: Installation) -> Iterator[CheckResult]:
     """What the role may do, this login can."""
     if installation.role is None:
         yield note("Postgres rights", "not tried: name a role with --role")

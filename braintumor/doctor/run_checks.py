@@ -9,7 +9,7 @@ from functools import partial
 from braintumor.config.redaction import without_secrets
 from braintumor.config.roles import Role
 from braintumor.doctor import machine, postgres, store
-from braintumor.doctor.check_result import Finding, note, ok, wrong
+from braintumor.doctor.check_result import CheckResult, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import (
     BrainTumorError,
@@ -30,11 +30,11 @@ class Check:
     """A check by the name that it has if it cannot be carried out, and the servers that it asks."""
 
     name: str
-    run: Callable[[Installation], Iterator[Finding]]
+    run: Callable[[Installation], Iterator[CheckResult]]
     asks: tuple[Server, ...] = ()
 
 
-def examine(installation: Installation) -> Iterator[Finding]:
+def run_checks(installation: Installation) -> Iterator[CheckResult]:
     """Every finding as it comes, without any secret of the settings in its words."""
     silent: set[Server] = set()
     try:
@@ -45,7 +45,7 @@ def examine(installation: Installation) -> Iterator[Finding]:
         installation.close()
 
 
-def champion(installation: Installation) -> Iterator[Finding]:
+def champion(installation: Installation) -> Iterator[CheckResult]:
     """Its files, as they are in S3 now, are what was registered, and load."""
     found = model_versions.find_champion(installation.engine)
     if found is None and installation.role not in {None, Role.SCORER}:
@@ -65,7 +65,7 @@ def champion(installation: Installation) -> Iterator[Finding]:
         yield ok("champion", f"{model.model_name}: whole, and loads")
 
 
-def _carried_out(check: Check, installation: Installation, silent: set[Server]) -> Iterator[Finding]:
+def _carried_out(check: Check, installation: Installation, silent: set[Server]) -> Iterator[CheckResult]:
     for server in check.asks:
         if server in silent:
             yield note(check.name, f"not tried, as {NAMES[server]} did not answer")

@@ -8,7 +8,7 @@ from itertools import islice
 
 from braintumor.config.roles import Role
 from braintumor.config.settings import setting_fields
-from braintumor.doctor.check_result import Finding, note, ok, wrong
+from braintumor.doctor.check_result import CheckResult, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import ObjectChangedError
 from braintumor.s3 import S3Uri
@@ -33,7 +33,7 @@ def prefixes(role: Role | None) -> tuple[str, ...]:
     return EVERY_PREFIX if role is None else PREFIXES[role]
 
 
-def lists(installation: Installation, setting: str) -> Iterator[Finding]:
+def lists(installation: Installation, setting: str) -> Iterator[CheckResult]:
     """The prefixes of one setting can be listed."""
     name = next(field.name_in_environment for field in setting_fields() if field.name == setting)
     for prefix in _addresses(installation, setting):
@@ -43,13 +43,13 @@ def lists(installation: Installation, setting: str) -> Iterator[Finding]:
         yield note("S3 list", f"{name} is a folder, not in S3")
 
 
-def prefixes_apart(installation: Installation) -> Iterator[Finding]:
+def prefixes_apart(installation: Installation) -> Iterator[CheckResult]:
     """Scans do not overlap the dataset, the models or the weights."""
     ScanPrefixes.parse(installation.settings.require("scans_uri")).require_apart(installation.settings)
     yield ok("S3 prefixes", "scans are apart from the dataset, the models and the weights")
 
 
-def reads_a_scan(installation: Installation) -> Iterator[Finding]:
+def reads_a_scan(installation: Installation) -> Iterator[CheckResult]:
     """One byte of one scan of each prefix can be read: a policy may let list and not read."""
     for prefix in _addresses(installation, "scans_uri"):
         found = next((entry for entry in islice(installation.store.list(prefix), 1000) if entry.size), None)
@@ -60,7 +60,7 @@ def reads_a_scan(installation: Installation) -> Iterator[Finding]:
         yield ok("S3 read a scan", f"bucket {prefix.bucket}: a scan can be read")
 
 
-def writes(installation: Installation) -> Iterator[Finding]:
+def writes(installation: Installation) -> Iterator[CheckResult]:
     """An object of our own, under the models prefix."""
     if installation.role is Role.REVIEWER:
         yield note("S3 write", "not tried: a reviewer writes nothing to S3")
@@ -71,7 +71,7 @@ def writes(installation: Installation) -> Iterator[Finding]:
     yield ok("S3 write", f"bucket {place.bucket}")
 
 
-def reads(installation: Installation) -> Iterator[Finding]:
+def reads(installation: Installation) -> Iterator[CheckResult]:
     """What was written comes back."""
     if installation.own is None:
         yield note("S3 read", NOTHING_WRITTEN)
@@ -81,7 +81,7 @@ def reads(installation: Installation) -> Iterator[Finding]:
         yield wrong("S3 read", "Other bytes came back than were written.", do="Mend the S3 server; trust no night.")
 
 
-def reads_by_version(installation: Installation) -> Iterator[Finding]:
+def reads_by_version(installation: Installation) -> Iterator[CheckResult]:
     """A read of a listed version gives that version or an error."""
     check = "S3 conditional get"
     if installation.own is None:
@@ -106,7 +106,7 @@ def reads_by_version(installation: Installation) -> Iterator[Finding]:
         )
 
 
-def deletes(installation: Installation) -> Iterator[Finding]:
+def deletes(installation: Installation) -> Iterator[CheckResult]:
     """The object of our own goes again."""
     if installation.own is None:
         yield note("S3 delete", NOTHING_WRITTEN)

@@ -14,8 +14,8 @@ from sqlalchemy import Connection, Engine, text
 from braintumor.dataset.splits.split import Split
 from braintumor.db.database import transaction
 from braintumor.errors import EvaluationError
-from braintumor.evaluation.metrics.significance import Answers
-from braintumor.evaluation.store import load_answers
+from braintumor.evaluation.metrics.significance import ImagePredictions
+from braintumor.evaluation.store import load_image_predictions
 from braintumor.labels import TumorClass
 from braintumor.registry.model_versions import ModelVersion
 
@@ -91,7 +91,7 @@ def compare(engine: Engine, a: ModelVersion, b: ModelVersion) -> Comparison:
     """
     with transaction(engine) as connection:
         snapshot_id = _common_snapshot(connection, a, b)
-        answers_a, answers_b = (load_answers(connection, model, snapshot_id, Split.TEST) for model in (a, b))
+        answers_a, answers_b = (load_image_predictions(connection, model, snapshot_id, Split.TEST) for model in (a, b))
     unpaired = _count_unpaired(answers_a, answers_b)
     if unpaired:
         raise EvaluationError(
@@ -130,7 +130,7 @@ def _common_snapshot(connection: Connection, a: ModelVersion, b: ModelVersion) -
     return found
 
 
-def _counts(a: Answers, b: Answers) -> dict[TumorClass, PairedCounts]:
+def _counts(a: ImagePredictions, b: ImagePredictions) -> dict[TumorClass, PairedCounts]:
     """The counts of each class that has test images, in the order of the classes."""
     cells: defaultdict[TumorClass, Counter[str]] = defaultdict(Counter)
     for image, answer in a.items():
@@ -140,7 +140,7 @@ def _counts(a: Answers, b: Answers) -> dict[TumorClass, PairedCounts]:
     }
 
 
-def _count_unpaired(a: Answers, b: Answers) -> int:
+def _count_unpaired(a: ImagePredictions, b: ImagePredictions) -> int:
     """Answers that the other model has not, to the same image with the same label."""
     ours, theirs = ({(image, answer.label) for image, answer in answers.items()} for answers in (a, b))
     return len(ours ^ theirs)

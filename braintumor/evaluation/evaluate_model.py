@@ -9,13 +9,13 @@ from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import writing_images
-from braintumor.dataset.frame_arrays import FrameSet, load_frames
+from braintumor.dataset.frame_arrays import FrameArrays, load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.db.database import transaction
 from braintumor.evaluation.metrics.classification import Evaluation, evaluate
-from braintumor.evaluation.metrics.diagnostics import find
+from braintumor.evaluation.metrics.diagnostics import diagnose
 from braintumor.evaluation.metrics.throughput import timed_predict
 from braintumor.evaluation.report.publish import publish_pictures, publish_report
 from braintumor.evaluation.store import record_evaluation
@@ -25,10 +25,10 @@ from braintumor.serving.engine import LoadedModel, Outputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class SplitEvaluation:
     """A model's outputs on one split, and what they are worth."""
 
-    frames: FrameSet
+    frames: FrameArrays
     outputs: Outputs
     evaluation: Evaluation
     count_look: int
@@ -70,7 +70,7 @@ def evaluate_model(
     return model.model_name
 
 
-def evaluate_on(settings: Settings, name: str, snapshot_id: str, *, look_key: str) -> Judged:
+def evaluate_on(settings: Settings, name: str, snapshot_id: str, *, look_key: str) -> SplitEvaluation:
     """Judge a model on the test split of another snapshot, so that it can be compared with that one's models.
 
     An image never changes its split, so no test image of any snapshot is one that it was trained on.
@@ -90,13 +90,15 @@ def judge_split(
     snapshot_id: str,
     split: Split,
     look_key: str,
-) -> Judged:
+) -> SplitEvaluation:
     """Score every image of a split, and record the figures, the findings and each answer."""
     with writing_images(engine):
         snapshot = load_snapshot(engine, snapshot_id)
         frames = load_frames(store, snapshot, split, size=model.image_size)
         outputs, throughput = timed_predict(loaded, frames.frames)
-        findings = find(loaded, snapshot=snapshot, split=split, frames=frames, outputs=outputs, throughput=throughput)
+        findings = diagnose(
+            loaded, snapshot=snapshot, split=split, frames=frames, outputs=outputs, throughput=throughput
+        )
         evaluation = evaluate(labels=frames.labels, probabilities=outputs.probability, split=split)
         with transaction(engine) as connection:
             looks = record_evaluation(
@@ -109,4 +111,4 @@ def judge_split(
                 findings=findings,
                 look_key=look_key,
             )
-    return Judged(frames=frames, outputs=outputs, evaluation=evaluation, count_look=looks)
+    return SplitEvaluation(frames=frames, outputs=outputs, evaluation=evaluation, count_look=looks)

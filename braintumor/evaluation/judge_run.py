@@ -21,17 +21,17 @@ from braintumor.db.database import transaction
 from braintumor.errors import EvaluationError, ModelIntegrityError
 from braintumor.evaluation.evaluate_model import judge_split
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
-from braintumor.evaluation.gate.isolated_check import verify_in_fresh_process
+from braintumor.evaluation.gate.isolated_check import verify_in_subprocess
 from braintumor.evaluation.gate.leak_check import unseen_images
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.classification import Evaluation
-from braintumor.evaluation.metrics.significance import AnswerPair, Answers
-from braintumor.evaluation.report.build import dossier
+from braintumor.evaluation.metrics.significance import ImagePredictions, PredictionPair
+from braintumor.evaluation.report.build import build_model_report
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.html import comparison_report
 from braintumor.evaluation.report.paper_baseline import paper_table
 from braintumor.evaluation.report.publish import artefact_bytes, publish_report
-from braintumor.evaluation.store import load_answers, load_evaluation
+from braintumor.evaluation.store import load_evaluation, load_image_predictions
 from braintumor.markdown import escaped
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
@@ -53,7 +53,7 @@ class Judgement:
 
 
 def judge_run(
-    settings: Settings, run_key: str, recipes: Sequence[str] = (), *, verify: Verify = verify_in_fresh_process
+    settings: Settings, run_key: str, recipes: Sequence[str] = (), *, verify: Verify = verify_in_subprocess
 ) -> dict[str, Any]:
     """Pick the candidate of a retrain run, put it before the gate, and report.
 
@@ -149,7 +149,7 @@ def _candidate(engine: Engine, run_key: str, models: Sequence[ModelVersion]) -> 
         )
     if chosen is not None:
         return model_versions.find_model(engine, str(chosen))
-    return min(models, key=lambda model: dossier(engine, model).rank)
+    return min(models, key=lambda model: build_model_report(engine, model).rank)
 
 
 def _judge(
@@ -162,7 +162,7 @@ def _judge(
     verify: Verify,
     run_key: str,
 ) -> Verdict:
-    test, rules = dossier(engine, candidate).test, GateRules.load(settings.gate_rules)
+    test, rules = build_model_report(engine, candidate).test, GateRules.load(settings.gate_rules)
     answers = _answers(engine, candidate, candidate.snapshot_id)
     snapshot = load_snapshot(engine, candidate.snapshot_id)
     checks = [*verify(settings, candidate.model_name), unseen_images(snapshot, answers.keys())]
@@ -175,13 +175,13 @@ def _judge(
     except ModelIntegrityError as error:  # such a champion scores no night either: it must not stand in the way
         why = f"the champion {champion.model_name} cannot be judged ({error})"
         return judge(test, rules, checks=checks, without_champion=why)
-    pair = AnswerPair(candidate=answers, champion=_answers(engine, champion, candidate.snapshot_id))
+    pair = PredictionPair(candidate=answers, champion=_answers(engine, champion, candidate.snapshot_id))
     return judge(test, rules, rival, pair=pair, checks=checks)
 
 
-def _answers(engine: Engine, model: ModelVersion, snapshot_id: str) -> Answers:
+def _answers(engine: Engine, model: ModelVersion, snapshot_id: str) -> ImagePredictions:
     with transaction(engine) as connection:
-        return load_answers(connection, model, snapshot_id, Split.TEST)
+        return load_image_predictions(connection, model, snapshot_id, Split.TEST)
 
 
 def _on_same_images(
@@ -191,7 +191,7 @@ def _on_same_images(
     champion: ModelVersion,
     snapshot_id: str,
     *,
-    answers: Answers,
+    answers: ImagePredictions,
     run_key: str,
 ) -> Evaluation:
     """The champion's figures on the candidate's test images, judged now if they never were, or not on all of these."""
@@ -241,7 +241,7 @@ def _publish_comparison(
 ) -> S3Uri:
     """One page that sets the run's models beside each other."""
     reports = [
-        dossier(
+        build_model_report(
             engine,
             model,
             verdict=judgement.verdict if model.model_name == judgement.candidate.model_name else None,

@@ -12,7 +12,7 @@ from braintumor.db.database import transaction
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.registry import promotions
 from braintumor.registry.model_versions import ModelVersion
-from braintumor.registry.promotions import LedgerEntry
+from braintumor.registry.promotions import PromotionEvent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class EvaluationFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class TestSetAccess:
     """One time that it was judged on a test split."""
 
     snapshot_id: str
@@ -68,9 +68,9 @@ class ModelHistory:
     model: ModelVersion
     training: Training
     evaluations: list[EvaluationFigures]
-    looks_at_test: list[Look]
+    looks_at_test: list[TestSetAccess]
     verdicts: list[JudgedBy]
-    ledger: list[LedgerEntry]
+    ledger: list[PromotionEvent]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -79,7 +79,7 @@ class ModelHistory:
 
 def history_of(engine: Engine, model: ModelVersion) -> ModelHistory:
     """Gather it from Postgres; a model that was never evaluated or judged has empty lists."""
-    acts = promotions.entries(engine, model)
+    acts = promotions.promotion_events(engine, model)
     with transaction(engine) as connection:
         return ModelHistory(
             model=model,
@@ -114,7 +114,7 @@ def _evaluations(connection: Connection, model: ModelVersion) -> list[Evaluation
     return [EvaluationFigures(**row._mapping) for row in rows]
 
 
-def _looks(connection: Connection, model: ModelVersion) -> list[Look]:
+def _looks(connection: Connection, model: ModelVersion) -> list[TestSetAccess]:
     rows = connection.execute(
         text("""
         select snapshot_id, look_key, looked_at
@@ -122,7 +122,7 @@ def _looks(connection: Connection, model: ModelVersion) -> list[Look]:
         where model_version_id = :id and split = 'test' order by looked_at"""),
         {"id": model.model_version_id},
     )
-    return [Look(**row._mapping) for row in rows]
+    return [TestSetAccess(**row._mapping) for row in rows]
 
 
 def _verdicts(connection: Connection, model: ModelVersion) -> list[JudgedBy]:

@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
-from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.db.database import copy_rows
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
-from braintumor.evaluation.metrics.diagnostics import Findings
+from braintumor.evaluation.metrics.diagnostics import Diagnostics
 from braintumor.evaluation.metrics.leakage import DistanceBand, Neighbour, accuracy_by_distance
 from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion
-from braintumor.evaluation.metrics.significance import Answers, ImageAnswer
+from braintumor.evaluation.metrics.significance import ImagePrediction, ImagePredictions
 from braintumor.evaluation.metrics.slices import SliceResult
 from braintumor.evaluation.metrics.throughput import Throughput
 from braintumor.labels import CLASSES, TumorClass
@@ -35,9 +35,9 @@ def record_evaluation(
     snapshot_id: str,
     evaluation: Evaluation,
     *,
-    frames: FrameSet,
+    frames: FrameArrays,
     probabilities: NDArray[np.float32],
-    findings: Findings,
+    findings: Diagnostics,
     look_key: str,
 ) -> int:
     """Write an evaluation with its classes, confusion matrix, per-image answers and findings.
@@ -109,7 +109,9 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
     )
 
 
-def load_answers(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Answers:
+def load_image_predictions(
+    connection: Connection, model: ModelVersion, snapshot_id: str, split: str
+) -> ImagePredictions:
     """What the model said of each image of a split, by the image's sha256; empty where it was never judged."""
     rows = connection.execute(
         text("""
@@ -126,14 +128,14 @@ def load_answers(connection: Connection, model: ModelVersion, snapshot_id: str, 
         {"model": model.model_version_id, "snapshot": snapshot_id, "split": split},
     )
     return {
-        row.image_sha256: ImageAnswer(
+        row.image_sha256: ImagePrediction(
             label=TumorClass(row.label), predicted=TumorClass(row.predicted), group_key=row.group_key
         )
         for row in rows
     }
 
 
-def load_findings(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Findings:
+def load_diagnostics(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Diagnostics:
     """Read back what was found beside the figures; empty where the model was never judged on that split."""
     head = connection.execute(
         text("""
@@ -142,9 +144,9 @@ def load_findings(connection: Connection, model: ModelVersion, snapshot_id: str,
         {"model": model.model_version_id, "snapshot": snapshot_id, "split": split},
     ).one_or_none()
     if head is None:
-        return Findings()
+        return Diagnostics()
     is_timed = head.images_per_second is not None
-    return Findings(
+    return Diagnostics(
         uncalibrated_error=head.uncalibrated_error,
         throughput=Throughput(images_per_second=head.images_per_second, measured_on=head.measured_on)
         if is_timed
@@ -194,7 +196,7 @@ def _load_slices(connection: Connection, evaluation_id: int) -> tuple[SliceResul
     return tuple(SliceResult(**row._mapping) for row in rows)
 
 
-def _record_findings(connection: Connection, evaluation_id: int, findings: Findings) -> None:
+def _record_findings(connection: Connection, evaluation_id: int, findings: Diagnostics) -> None:
     speed, occlusion = findings.throughput, findings.occlusion
     connection.execute(
         text("""
@@ -246,7 +248,7 @@ def _copy_details(connection: Connection, evaluation_id: int, evaluation: Evalua
 def _copy_predictions(
     connection: Connection,
     evaluation_id: int,
-    frames: FrameSet,
+    frames: FrameArrays,
     probabilities: NDArray[np.float32],
     neighbours: Sequence[Neighbour],
 ) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.imaging.decoding.gray_levels import is_grey
+from braintumor.imaging.decoding.gray_levels import is_gray
 
 Boxes = NDArray[np.int64]
 """(N, 4): top, left, bottom, right, the last two exclusive."""
@@ -40,9 +40,9 @@ _MOST_SIDE = 2_048
 """Pixels; a larger image is reduced first."""
 
 
-def has_text(pixels: NDArray[np.uint8]) -> bool:
+def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
     """Whether an image, uint8 (H, W) or (H, W, 3), shows a row of text. A millisecond for 512 x 512 pixels."""
-    grey = _reduced(pixels if is_grey(pixels) else pixels.max(axis=2))
+    grey = _reduced(pixels if is_gray(pixels) else pixels.max(axis=2))
     glyphs = _glyphs(grey)
     return len(glyphs) >= _LEAST_GLYPHS and _has_row(glyphs)
 

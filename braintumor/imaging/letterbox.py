@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.imaging.decoding.gray_levels import is_grey
+from braintumor.imaging.decoding.gray_levels import is_gray
 
 PREPROCESSING = "letterbox-bilinear-2"
 """Version of how a file becomes the pixels that a model sees. It goes with every model and every prediction.
@@ -15,7 +15,7 @@ Change it with any change of these pixels. Version 2 shows a DICOM image with sq
 """
 
 
-def prepare(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
+def letterbox(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
     """Fit an image into a black square: (H, W) or (H, W, 3) -> (size, size, 3), proportions kept, centred.
 
     Bilinear with antialiasing, as Pillow does it: the filter widens with the reduction. The image is resized before
@@ -23,7 +23,7 @@ def prepare(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
     pixels come out on every machine. Grey is repeated to three channels, and equals its RGB copy.
     """
     small = np.asarray(Image.fromarray(pixels).resize(_fitted(pixels.shape, size), Image.Resampling.BILINEAR))
-    if is_grey(small):
+    if is_gray(small):
         small = np.repeat(small[..., None], 3, axis=2)
     return _centred(small, size)
 

@@ -16,11 +16,11 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.imaging.burned_in_text import has_text
+from braintumor.imaging.burned_in_text import has_burned_in_text
 from braintumor.imaging.decoding.formats import Format
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, DicomIdentity, Limits
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 
 T = TypeVar("T")
 
@@ -63,28 +63,28 @@ class PreparedFile:
     dicom: DicomIdentity | None = None
 
 
-def prepare_file(
+def decode_file(
     data: bytes, *, size: int, limits: Limits, decode: Callable[..., Decoded | Rejection]
 ) -> PreparedFile | Rejection:
     """Bytes -> frames as a model sees them, or why there are none, by ``decode``; none with text on them."""
     decoded = decode(data, limits=limits)
     if isinstance(decoded, Rejection):
         return decoded
-    if any(has_text(frame.pixels) for frame in decoded.frames):
+    if any(has_burned_in_text(frame.pixels) for frame in decoded.frames):
         return Rejection(reason=RejectionReason.OVERLAID_TEXT, detail="a row of characters is drawn over the image")
     return PreparedFile(
         format=decoded.format,
         pixel_sha256=decoded.pixel_sha256,
-        scan=prepare_scan(decoded, size=size, content_sha256=sha256(data).hexdigest()),
+        scan=to_model_input(decoded, size=size, content_sha256=sha256(data).hexdigest()),
         dicom=decoded.dicom,
     )
 
 
-def prepare_scan(decoded: Decoded, *, size: int, content_sha256: str | None = None) -> PreparedScan:
+def to_model_input(decoded: Decoded, *, size: int, content_sha256: str | None = None) -> PreparedScan:
     """Every frame by ``prepare``, one after the other."""
     pixels = np.empty((len(decoded.frames), size, size, 3), np.uint8)
     for place, frame in enumerate(decoded.frames):
-        pixels[place] = prepare(frame.pixels, size=size)
+        pixels[place] = letterbox(frame.pixels, size=size)
     indexes = tuple(frame.index for frame in decoded.frames)
     return PreparedScan(
         pixels=pixels, indexes=indexes, is_volume=decoded.count_found > 1, content_sha256=content_sha256

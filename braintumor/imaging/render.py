@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from braintumor.imaging.burned_in_text import has_text
+from braintumor.imaging.burned_in_text import has_burned_in_text
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
 
@@ -43,7 +43,7 @@ def draw_frame(
     found = next((each.pixels for each in decoded.frames if each.index == frame), None)
     if found is None:
         return Rejection(reason=RejectionReason.CORRUPT, detail=f"frame {frame} is not among those that are scored")
-    if has_text(found):
+    if has_burned_in_text(found):
         return Rejection(reason=RejectionReason.OVERLAID_TEXT, detail="a row of characters is drawn over the image")
     image = Image.fromarray(found)
     if size:

@@ -13,23 +13,23 @@ from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import writing_images
 from braintumor.db import database
 from braintumor.db.database import transaction
-from braintumor.imaging.sandbox.decoder_pool import shared_guard
+from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.preview.flips import FlipPreview, compare
-from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_pictures
+from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_images
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.reports.paths import FLIP_PREVIEW, page_link, run_page
 from braintumor.reports.store import publish_page
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.scored_scans import AnsweredScan, is_anything_scored, newest_answered
+from braintumor.scoring.scored_scans import ScoredScan, is_anything_scored, newest_scored
 
 SCANS = 500
 """Scans that are compared unless told otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Previewed:
+class PreviewResult:
     """A preview that was made, and where its page lies."""
 
     preview: FlipPreview
@@ -78,7 +78,7 @@ def make_preview(
     champion: ModelVersion | None,
     scans: int,
     run_key: str,
-) -> Previewed:
+) -> PreviewResult:
     """Compare ``candidate`` with the answers of ``champion`` to its newest scans, and write the page of the run.
 
     Raises:
@@ -88,10 +88,10 @@ def make_preview(
     store, address = ObjectStore.connect(settings), run_page(settings, run_key, FLIP_PREVIEW)
     with writing_images(engine):
         preview, taken = _preview(engine, store, settings, candidate, champion, scans=scans, run_key=run_key)
-        shown = with_pictures(store, preview.flips, taken)
+        shown = with_images(store, preview.flips, taken)
         page = flip_page(preview, shown, run_key=run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
         publish_page(engine, store, address, page, scan_ids={flip.scan_id for flip in preview.flips})
-    return Previewed(preview=preview, page=address)
+    return PreviewResult(preview=preview, page=address)
 
 
 def _preview(
@@ -103,12 +103,12 @@ def _preview(
     *,
     scans: int,
     run_key: str,
-) -> tuple[FlipPreview, Sequence[AnsweredScan]]:
-    taken = newest_answered(engine, champion, limit=scans) if champion else []
+) -> tuple[FlipPreview, Sequence[ScoredScan]]:
+    taken = newest_scored(engine, champion, limit=scans) if champion else []
     if champion is None or not taken:
         why = _why_nothing(engine, champion, scans)
         return FlipPreview(candidate=candidate.model_name, champion=_name(champion), why_nothing=why), []
-    shared_guard()  # its processes start while the model is loaded
+    default_pool()  # its processes start while the model is loaded
     loaded = model_versions.load_model(store, settings, candidate)
     unread = score_in_shadow(engine, store, candidate, loaded, taken, run_key=run_key)
     scan_ids = [scan.scan_id for scan in taken]

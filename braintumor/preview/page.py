@@ -23,7 +23,7 @@ from braintumor.markdown import table
 from braintumor.preview.flips import Flip, FlipPreview, Flips
 from braintumor.reports.jinja import page_environment
 from braintumor.s3 import ObjectStore
-from braintumor.scoring.scored_scans import AnsweredScan, Unread, read_frames
+from braintumor.scoring.scored_scans import ScoredScan, Unread, read_frames
 
 SHOWN_FLIPS = 100
 """Flips with pictures on a page: 3 MB."""
@@ -34,7 +34,7 @@ _QUALITY = 88
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlipPictures:
+class FlipImages:
     """A frame and what each model marks in it, as JPEG bytes."""
 
     frame: bytes = field(repr=False)
@@ -42,18 +42,18 @@ class FlipPictures:
     after: bytes = field(repr=False)
 
     @classmethod
-    def draw(cls, flip: Flip, frame: NDArray[np.uint8]) -> FlipPictures:
+    def draw(cls, flip: Flip, frame: NDArray[np.uint8]) -> FlipImages:
         """Draw the three; ``frame`` is uint8 (S, S, 3)."""
         before, after = overlay(frame, flip.before_map), overlay(frame, flip.after_map)
         return cls(frame=_jpeg(frame), before=_jpeg(before), after=_jpeg(after))
 
 
 @dataclass(frozen=True, kw_only=True)
-class ShownFlip:
+class FlipWithImages:
     """A flip as the page shows it: its pictures, or why there are none."""
 
     flip: Flip
-    pictures: FlipPictures | Unread
+    pictures: FlipImages | Unread
 
     @property
     def why_no_pictures(self) -> str:
@@ -61,21 +61,21 @@ class ShownFlip:
         return self.pictures.value if isinstance(self.pictures, Unread) else ""
 
 
-def with_pictures(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[AnsweredScan]) -> Iterator[ShownFlip]:
+def with_images(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[ScoredScan]) -> Iterator[FlipWithImages]:
     """The flips of these scans with their pictures, read again a few at a time."""
     by_id = {scan.scan_id: scan for scan in scans}
 
-    def draw(flip: Flip) -> ShownFlip:
+    def draw(flip: Flip) -> FlipWithImages:
         frames = read_frames(store, by_id[flip.scan_id], size=SHOWN_SIZE)
         if isinstance(frames, Unread):
-            return ShownFlip(flip=flip, pictures=frames)
+            return FlipWithImages(flip=flip, pictures=frames)
         frame = frames.frame(flip.frame_index)
-        return ShownFlip(flip=flip, pictures=Unread.UNREADABLE if frame is None else FlipPictures.draw(flip, frame))
+        return FlipWithImages(flip=flip, pictures=Unread.UNREADABLE if frame is None else FlipImages.draw(flip, frame))
 
     return store.concurrently(draw, flips)
 
 
-def flip_page(preview: FlipPreview, shown: Iterable[ShownFlip], *, run_key: str, created: str) -> str:
+def flip_page(preview: FlipPreview, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
     """The whole page; ``created`` says when, in words."""
     template = flip_templates().get_template("flip_preview.html")
     return template.render(

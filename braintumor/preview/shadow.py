@@ -18,9 +18,9 @@ from braintumor.errors import ObjectStoreUnreachableError
 from braintumor.imaging.model_input import PreparedScan, take_step
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
-from braintumor.scoring.scored_scans import AnsweredScan, Unread, read_frames
+from braintumor.scoring.scored_scans import ScoredScan, Unread, read_frames
 from braintumor.serving.engine import LoadedModel
-from braintumor.serving.prediction import Answer, answers, of_scan
+from braintumor.serving.prediction import Prediction, take_predictions, to_predictions
 
 
 def score_in_shadow(
@@ -28,7 +28,7 @@ def score_in_shadow(
     store: ObjectStore,
     model: ModelVersion,
     loaded: LoadedModel,
-    scans: Sequence[AnsweredScan],
+    scans: Sequence[ScoredScan],
     *,
     run_key: str,
 ) -> Counter[Unread]:
@@ -55,7 +55,7 @@ def score_in_shadow(
     return unread
 
 
-def _without_shadow(engine: Engine, model: ModelVersion, scans: Sequence[AnsweredScan]) -> list[AnsweredScan]:
+def _without_shadow(engine: Engine, model: ModelVersion, scans: Sequence[ScoredScan]) -> list[ScoredScan]:
     with transaction(engine) as connection:
         known = connection.scalars(
             text("select scan_id from shadow_prediction where model_version_id = :model and scan_id = any(:scans)"),
@@ -65,15 +65,17 @@ def _without_shadow(engine: Engine, model: ModelVersion, scans: Sequence[Answere
     return [scan for scan in scans if scan.scan_id not in has_shadow]
 
 
-def _infer(loaded: LoadedModel, readable: Sequence[tuple[AnsweredScan, PreparedScan]]) -> Iterator[tuple[int, Answer]]:
+def _infer(
+    loaded: LoadedModel, readable: Sequence[tuple[ScoredScan, PreparedScan]]
+) -> Iterator[tuple[int, Prediction]]:
     """Scan id and answer of every frame, inferred in one go."""
-    stream = answers(loaded.predict(np.concatenate([frames.pixels for _, frames in readable])), loaded.manifest)
+    stream = to_predictions(loaded.predict(np.concatenate([frames.pixels for _, frames in readable])), loaded.manifest)
     for scan, frames in readable:
-        for answer in of_scan(stream, frames):
+        for answer in take_predictions(stream, frames):
             yield scan.scan_id, answer
 
 
-def _write(engine: Engine, model: ModelVersion, run_key: str, shadows: Iterator[tuple[int, Answer]]) -> None:
+def _write(engine: Engine, model: ModelVersion, run_key: str, shadows: Iterator[tuple[int, Prediction]]) -> None:
     rows: list[dict[str, Any]] = [
         {
             "scan": scan_id,

@@ -19,7 +19,7 @@ NOBODY = "nobody"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ApprovalAnswer:
+class ApprovalDecision:
     """What a person said; ``is_new`` where it was not on record before."""
 
     answer: str
@@ -30,7 +30,7 @@ class ApprovalAnswer:
         return f"{self.person} answered: {self.answer}"
 
 
-def record_answer(settings: Settings, gate_verdict_id: int, approval: Mapping[str, Any]) -> ApprovalAnswer:
+def record_decision(settings: Settings, gate_verdict_id: int, approval: Mapping[str, Any]) -> ApprovalDecision:
     """Keep the answer of Airflow's approval task; a retry adds no second row."""
     answer = "approve" if approval["chosen_options"] == ["Approve"] else "reject"
     person = person_of(approval) or NOBODY
@@ -42,10 +42,10 @@ def record_answer(settings: Settings, gate_verdict_id: int, approval: Mapping[st
             on conflict do nothing"""),
             {"verdict": gate_verdict_id, "at": approval["responded_at"], "answer": answer, "person": person},
         )
-    return ApprovalAnswer(answer=answer, person=person, is_new=added.rowcount == 1)
+    return ApprovalDecision(answer=answer, person=person, is_new=added.rowcount == 1)
 
 
-def awaits_answer(settings: Settings, run_key: str) -> bool:
+def awaits_decision(settings: Settings, run_key: str) -> bool:
     """Whether a retrain run that asks a person has come to its question, and nobody has answered yet.
 
     The question comes when the gate has passed the candidate and the page of its flip preview lies in S3.

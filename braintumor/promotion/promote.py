@@ -11,7 +11,7 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.db.database import transaction
 from braintumor.errors import PromotionError
-from braintumor.evaluation.gate.artifact_checks import require_sound
+from braintumor.evaluation.gate.artifact_checks import require_valid_artifact
 from braintumor.evaluation.report.publish import refresh_reports
 from braintumor.promotion.approval import person_of
 from braintumor.registry import promotions
@@ -51,7 +51,7 @@ def promote_candidate(
     if not row.is_passed:
         raise PromotionError(f"The gate refused this candidate, so it stays one: {row.summary}")
     before, candidate = find_champion(engine), find_model(engine, str(row.model_version_id))
-    require_sound(settings, candidate)  # an approval can take days
+    require_valid_artifact(settings, candidate)  # an approval can take days
     is_changed = promotions.promote(
         engine,
         candidate,

@@ -288,7 +288,7 @@ def stored_files(store: ObjectStore, model: ModelVersion) -> list[ObjectEntry]:
     return [entry for entry in store.list(folder) if entry.key.removeprefix(folder.key) in model.artefact_sha256s]
 
 
-def fetch_artefact(store: ObjectStore, model: ModelVersion, folder: Path) -> None:
+def fetch_artifact(store: ObjectStore, model: ModelVersion, folder: Path) -> None:
     """Fetch every registered file of a model as it is stored now into ``folder``, and check them.
 
     Raises:

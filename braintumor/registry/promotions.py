@@ -13,14 +13,14 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.config.settings import Settings
-from braintumor.db.database import take_turns, transaction
+from braintumor.db.database import advisory_lock, transaction
 from braintumor.errors import ModelIntegrityError, PromotionError
 from braintumor.registry.model_versions import ModelVersion, find_champion, find_model, require_whole
 from braintumor.s3 import ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
-class LedgerEntry:
+class PromotionEvent:
     """One act: ``promote``, ``rollback``, ``withdraw`` or ``prune``."""
 
     acted_at: datetime
@@ -40,14 +40,14 @@ class Rollback:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StandingAnswers:
+class CurrentPredictions:
     """How many frames and scans have a model's answer as their newest one."""
 
     count_frame: int
     count_scan: int
 
 
-def entries(engine: Engine, model: ModelVersion | None = None) -> list[LedgerEntry]:
+def promotion_events(engine: Engine, model: ModelVersion | None = None) -> list[PromotionEvent]:
     """The acts on one model, or on all, oldest first."""
     with transaction(engine) as connection:
         rows = connection.execute(
@@ -56,7 +56,7 @@ def entries(engine: Engine, model: ModelVersion | None = None) -> list[LedgerEnt
             where model_version_id = coalesce(:id, model_version_id) order by acted_at"""),
             {"id": model and model.model_version_id},
         )
-        return [LedgerEntry(**row._mapping) for row in rows]
+        return [PromotionEvent(**row._mapping) for row in rows]
 
 
 def champion_at(engine: Engine, at: datetime) -> ModelVersion | None:
@@ -66,7 +66,7 @@ def champion_at(engine: Engine, at: datetime) -> ModelVersion | None:
     return None if found is None else find_model(engine, str(found))
 
 
-def standing_answers(engine: Engine, model: ModelVersion) -> StandingAnswers:
+def current_predictions(engine: Engine, model: ModelVersion) -> CurrentPredictions:
     """What people would be told by this model if they looked now."""
     with transaction(engine) as connection:
         row = connection.execute(
@@ -75,7 +75,7 @@ def standing_answers(engine: Engine, model: ModelVersion) -> StandingAnswers:
             from latest_prediction where model_name = :name"""),
             {"name": model.model_name},
         ).one()
-    return StandingAnswers(**row._mapping)
+    return CurrentPredictions(**row._mapping)
 
 
 def promote(
@@ -97,7 +97,7 @@ def promote(
             and this is no override, or its files were pruned.
     """
     with transaction(engine) as connection:
-        lock_ledger(connection)
+        lock_promotions(connection)
         if _is_known(connection, request_key):
             return False
         if gate_verdict_id is not None:
@@ -150,7 +150,7 @@ def rollback(
     except ModelIntegrityError as exc:
         raise PromotionError(f"{target.model_name} cannot answer, so nothing was changed. {exc}") from exc
     with transaction(engine) as connection:
-        lock_ledger(connection)
+        lock_promotions(connection)
         if _step(connection, to) != step:
             raise PromotionError(
                 "The ledger changed while the files were being checked, so nothing was done. See `braintumor model "
@@ -169,13 +169,13 @@ def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) ->
     whether a row was added: none for a model that is withdrawn already.
     """
     with transaction(engine) as connection:
-        lock_ledger(connection)
+        lock_promotions(connection)
         return _append_withdrawal(connection, model, actor=actor, reason=reason)
 
 
-def lock_ledger(connection: Connection) -> None:
+def lock_promotions(connection: Connection) -> None:
     """Until the transaction's end nobody else becomes champion; readers are not held up."""
-    take_turns(connection, "ledger")
+    advisory_lock(connection, "ledger")
 
 
 def _is_known(connection: Connection, request_key: str) -> bool:

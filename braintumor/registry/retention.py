@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
 from braintumor.registry.model_versions import find_model, stored_files
-from braintumor.registry.promotions import lock_ledger
+from braintumor.registry.promotions import lock_promotions
 from braintumor.s3 import ObjectStore, S3Uri
 
 DAYS = 90
@@ -23,7 +23,7 @@ _DAYS_OF_APPROVAL = 7
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pruned:
+class PruneResult:
     """One model whose files go, or went: how many of them there are, and their size."""
 
     model_name: str
@@ -57,14 +57,14 @@ _PRUNABLE = """
 """
 
 
-def prunable(engine: Engine, store: ObjectStore, *, older_than_days: int = DAYS) -> list[Pruned]:
+def prunable(engine: Engine, store: ObjectStore, *, older_than_days: int = DAYS) -> list[PruneResult]:
     """What ``prune`` would delete now, oldest first."""
     with transaction(engine) as connection:
         numbers = _prunable(connection, older_than_days)
     return _files(engine, store, numbers)
 
 
-def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: int = DAYS) -> list[Pruned]:
+def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: int = DAYS) -> list[PruneResult]:
     """Delete the files of every model that may go; returns those whose files were there.
 
     The rows are written first, under the ledger's lock: from then on nobody can promote these models. A prune that was
@@ -72,7 +72,7 @@ def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: in
     """
     reason = f"never champion, no answer of it, older than {older_than_days} days and nobody waits for it"
     with transaction(engine) as connection:
-        lock_ledger(connection)
+        lock_promotions(connection)
         for number in _prunable(connection, older_than_days):
             connection.execute(
                 text("insert into pruning (model_version_id, actor, reason) values (:id, :actor, :reason)"),
@@ -92,13 +92,15 @@ def _prunable(connection: Connection, days: int) -> list[int]:
     return list(connection.scalars(text(_PRUNABLE), values))
 
 
-def _files(engine: Engine, store: ObjectStore, numbers: list[int]) -> list[Pruned]:
+def _files(engine: Engine, store: ObjectStore, numbers: list[int]) -> list[PruneResult]:
     found = []
     for number in numbers:
         model = find_model(engine, str(number))
         files = stored_files(store, model)
         size = sum(file.size for file in files)
         found.append(
-            Pruned(model_name=model.model_name, created_at=model.created_at, count_file=len(files), count_byte=size)
+            PruneResult(
+                model_name=model.model_name, created_at=model.created_at, count_file=len(files), count_byte=size
+            )
         )
     return found

@@ -8,7 +8,7 @@ from braintumor.s3 import S3Uri
 RUN_COMPARISON = "comparison.html"
 FLIP_PREVIEW = "flip_preview.html"
 RESCORE_REPORT = "rescore.html"
-MORNING_SHEET = "morning.html"
+RUN_STATUS = "morning.html"
 
 
 def run_path(run_key: str, page: str) -> str:

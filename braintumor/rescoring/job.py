@@ -14,19 +14,27 @@ from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import writing_images
 from braintumor.db import database
 from braintumor.db.migrations import require_current
-from braintumor.imaging.sandbox.decoder_pool import shared_guard
+from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.logs import bound
-from braintumor.preview.page import with_pictures
+from braintumor.preview.page import with_images
 from braintumor.registry.model_versions import ModelVersion, load_model
 from braintumor.reports.paths import RESCORE_REPORT, page_link, run_page
 from braintumor.reports.store import publish_page
 from braintumor.rescoring.balance import RescoreBalance, reconcile
 from braintumor.rescoring.report import make_report, report_page, to_markdown
-from braintumor.rescoring.request import Request, RescoreRun, age_warning, ask, chunks, load_rescore, models_before
+from braintumor.rescoring.request import (
+    RescoreRequest,
+    RescoreRun,
+    age_warning,
+    chunks,
+    load_rescore,
+    models_before,
+    open_rescore_run,
+)
 from braintumor.rescoring.worker import rescore_chunk
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.chunks import CHUNK_SIZE
-from braintumor.scoring.score_chunks import blamed_on, score_every
+from braintumor.scoring.score_chunks import blamed_on, score_chunks
 from braintumor.scoring.scored_scans import find_scans
 from braintumor.serving.engine import LoadedModel
 
@@ -53,14 +61,14 @@ class Rescore:
 
     def ask(
         self,
-        request: Request,
+        request: RescoreRequest,
         *,
         run_key: str,
         chunk_size: int = CHUNK_SIZE,
         say: Callable[[str], None] = lambda _: None,
     ) -> RescoreRun:
         """Pin the model, take up the scans, and say what it comes to."""
-        run = ask(self.engine, request, run_key=run_key, chunk_size=chunk_size)
+        run = open_rescore_run(self.engine, request, run_key=run_key, chunk_size=chunk_size)
         say(str(run))
         if warning := age_warning(run, models_before(self.engine, run)):
             say(warning)
@@ -72,7 +80,7 @@ class Rescore:
 
     def load(self, scoring_run_id: int) -> None:
         """Get the pinned model ready, which otherwise the first chunk does."""
-        shared_guard()  # its processes start while the model is loaded
+        default_pool()  # its processes start while the model is loaded
         with bound(scoring_run_id=scoring_run_id):
             self._loaded(load_rescore(self.engine, scoring_run_id).model)
 
@@ -83,7 +91,7 @@ class Rescore:
             ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, the others are settled.
         """
         run = load_rescore(self.engine, scoring_run_id)
-        shared_guard()
+        default_pool()
         with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
             return dict(rescore_chunk(self.engine, self.store, self._loaded(run.model), run, chunk_number))
 
@@ -105,7 +113,7 @@ class Rescore:
         with writing_images(self.engine):
             report = make_report(self.engine, run)
             scans = {flip.scan_id for flip in report.flips}
-            shown = with_pictures(self.store, report.flips, find_scans(self.engine, list(scans)))
+            shown = with_images(self.store, report.flips, find_scans(self.engine, list(scans)))
             page = report_page(report, shown, run_key=run.run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
             publish_page(self.engine, self.store, address, page, scan_ids=scans)
         return {
@@ -122,7 +130,7 @@ class Rescore:
 
 def rescore(
     settings: Settings,
-    request: Request,
+    request: RescoreRequest,
     *,
     run_key: str,
     chunk_size: int = CHUNK_SIZE,
@@ -138,7 +146,7 @@ def rescore(
     run = job.ask(request, run_key=run_key, chunk_size=chunk_size, say=say)
     numbers = job.chunks(run.scoring_run_id)
     number = run.scoring_run_id
-    withheld = score_every(numbers, partial(job.score, number), load=partial(job.load, number), on_chunk=on_chunk)
+    withheld = score_chunks(numbers, partial(job.score, number), load=partial(job.load, number), on_chunk=on_chunk)
     made = job.report(number)
     with blamed_on(withheld):
         balance = job.reconcile(number)

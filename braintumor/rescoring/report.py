@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from sqlalchemy import Engine
 
 from braintumor.preview.flips import Flips, find_flips
-from braintumor.preview.page import SHOWN_FLIPS, ShownFlip, changes_table, counted, flip_templates, kinds
+from braintumor.preview.page import SHOWN_FLIPS, FlipWithImages, changes_table, counted, flip_templates, kinds
 from braintumor.rescoring.balance import RescoreBalance, count_balance
 from braintumor.rescoring.request import RescoreRun, age_warning, models_before
 
@@ -90,7 +90,7 @@ def to_markdown(report: RescoreReport, *, address: str = "") -> str:
     return "\n".join(lines)
 
 
-def report_page(report: RescoreReport, shown: Iterable[ShownFlip], *, run_key: str, created: str) -> str:
+def report_page(report: RescoreReport, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
     """The whole page; ``created`` says when, in words."""
     template = flip_templates().get_template("rescore.html")
     return template.render(report=report, shown=list(shown), run_key=run_key, created=created, summary=summary(report))

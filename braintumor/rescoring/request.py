@@ -20,11 +20,11 @@ from braintumor.errors import RescoreError, ScoringRunError
 from braintumor.registry.model_versions import ModelVersion, champion, find_champion, find_model
 from braintumor.scoring.chunks import CHUNK_SIZE, MAX_CHUNKS
 from braintumor.scoring.run import find_run
-from braintumor.serving.engine import EngineName
+from braintumor.serving.engine import BackendName
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class RescoreRequest:
     """Which standing answers to replace, and by whose.
 
     Attributes:
@@ -89,7 +89,9 @@ class RescoreRun:
         return f"{self.count_asked} scans{left} to be answered by {self.model.model_name} ({standing}): {self.reason}"
 
 
-def ask(engine: Engine, request: Request, *, run_key: str, chunk_size: int = CHUNK_SIZE) -> RescoreRun:
+def open_rescore_run(
+    engine: Engine, request: RescoreRequest, *, run_key: str, chunk_size: int = CHUNK_SIZE
+) -> RescoreRun:
     """Pin the model and take up the scans; the same ``run_key`` finds the rescore that was asked for already.
 
     Raises:
@@ -110,7 +112,7 @@ def ask(engine: Engine, request: Request, *, run_key: str, chunk_size: int = CHU
             values (:run_key, 'rescore', :model, :engine)
             on conflict (run_key) do nothing
             returning scoring_run_id"""),
-            {"run_key": run_key, "model": model.model_version_id, "engine": EngineName.OPENVINO},
+            {"run_key": run_key, "model": model.model_version_id, "engine": BackendName.OPENVINO},
         )
         if opened is not None:
             _take_up(connection, opened, request, model=model, of=of, chunk_size=chunk_size)
@@ -172,7 +174,7 @@ def age_warning(run: RescoreRun, before: list[ModelVersion]) -> str:
     return f"{run.model.model_name} is older than {', '.join(newer)}: its answers replace those of a newer model."
 
 
-def _answering(engine: Engine, request: Request) -> ModelVersion:
+def _answering(engine: Engine, request: RescoreRequest) -> ModelVersion:
     """The model that may answer as the request wants it."""
     if not request.reason.strip():
         raise RescoreError("A rescore changes what people are told, so the ledger keeps why: give a reason.")
@@ -214,7 +216,7 @@ def _require_fit(engine: Engine, model: ModelVersion) -> None:
 def _take_up(
     connection: Connection,
     scoring_run_id: int,
-    request: Request,
+    request: RescoreRequest,
     *,
     model: ModelVersion,
     of: list[str],

@@ -23,11 +23,11 @@ from braintumor.imaging.model_input import SECONDS_A_STEP, PreparedScan, take_st
 from braintumor.logs import bound
 from braintumor.rescoring.request import RescoreRun
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.lease import DEATHS, ORDERLY, UNREAD_IN_A_ROW
+from braintumor.scoring.lease import MAX_CONSECUTIVE_READ_ERRORS, MAX_ISOLATED_ATTEMPTS, ORDERLY
 from braintumor.scoring.predictions import write_predictions
-from braintumor.scoring.scored_scans import AnsweredScan, Unread, read_frames
-from braintumor.serving.engine import EngineName, LoadedModel
-from braintumor.serving.prediction import Answer, answers, of_scan
+from braintumor.scoring.scored_scans import ScoredScan, Unread, read_frames
+from braintumor.serving.engine import BackendName, LoadedModel
+from braintumor.serving.prediction import Prediction, take_predictions, to_predictions
 
 _log = logging.getLogger(__name__)
 
@@ -53,14 +53,14 @@ class Outcome:
 
     scan_id: int
     state: State
-    answers: tuple[Answer, ...] = ()
+    answers: tuple[Prediction, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Pending:
     """A scan to answer, how many frames it had, and how many workers left it behind."""
 
-    scan: AnsweredScan
+    scan: ScoredScan
     count_frame: int
     count_taken: int
 
@@ -87,7 +87,7 @@ def settle(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]) -> Coun
         settled = [_final(outcome, answered) for outcome in outcomes if outcome.scan_id in free]
         written = ((outcome.scan_id, outcome.answers) for outcome in settled if outcome.state is State.RESCORED)
         write_predictions(
-            connection, written, scoring_run_id=run.scoring_run_id, model=run.model, scored_by=EngineName.OPENVINO
+            connection, written, scoring_run_id=run.scoring_run_id, model=run.model, scored_by=BackendName.OPENVINO
         )
         connection.execute(
             text("""
@@ -153,7 +153,7 @@ class _Work:
         pending = self._pending()
         self._score([scan for scan in pending if not scan.count_taken])
         for scan in pending:
-            if scan.count_taken >= DEATHS:
+            if scan.count_taken >= MAX_ISOLATED_ATTEMPTS:
                 self._settle([Outcome(scan_id=scan.scan.scan_id, state=State.FAILED)])
             elif scan.count_taken:
                 self._score([scan])
@@ -194,7 +194,7 @@ class _Work:
             ).all()
         return [
             _Pending(
-                scan=AnsweredScan(scan_id=row.scan_id, location=S3Uri(bucket=row.bucket, key=row.key), etag=row.etag),
+                scan=ScoredScan(scan_id=row.scan_id, location=S3Uri(bucket=row.bucket, key=row.key), etag=row.etag),
                 count_frame=row.count_frame,
                 count_taken=row.count_taken,
             )
@@ -208,7 +208,7 @@ class _Work:
                 undelivered = sum(frames is Unread.UNDELIVERED for _, frames in step)
                 is_all = undelivered == len(step)
                 self.undelivered_in_a_row = self.undelivered_in_a_row + undelivered if is_all else 0
-                if self.undelivered_in_a_row >= UNREAD_IN_A_ROW:
+                if self.undelivered_in_a_row >= MAX_CONSECUTIVE_READ_ERRORS:
                     raise ObjectStoreUnreachableError(
                         f"S3 delivered none of {self.undelivered_in_a_row} scans in a row. What was scored is kept: "
                         "try again when S3 answers."
@@ -268,9 +268,11 @@ def _outcomes(model: LoadedModel, step: Sequence[tuple[int, PreparedScan | Unrea
     ]
     readable = [(scan_id, frames) for scan_id, frames in step if not isinstance(frames, Unread)]
     if readable:
-        stream = answers(model.predict(np.concatenate([frames.pixels for _, frames in readable])), model.manifest)
+        stream = to_predictions(
+            model.predict(np.concatenate([frames.pixels for _, frames in readable])), model.manifest
+        )
         outcomes += [
-            Outcome(scan_id=scan_id, state=State.RESCORED, answers=of_scan(stream, frames))
+            Outcome(scan_id=scan_id, state=State.RESCORED, answers=take_predictions(stream, frames))
             for scan_id, frames in readable
         ]
     return outcomes

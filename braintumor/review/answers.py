@@ -16,7 +16,7 @@ _MOST_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReviewAnswer:
+class ReviewDecision:
     """What a person says of a frame.
 
     Attributes:
@@ -36,7 +36,7 @@ class ReviewAnswer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Saved:
+class SavedReview:
     """An answer that is on record; ``is_blind``: what the model says may be looked at now."""
 
     review_id: int
@@ -44,7 +44,7 @@ class Saved:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TakenBack:
+class RetractedReview:
     """The frame, and the sitting, of an answer that counts no more."""
 
     scan_id: int
@@ -52,7 +52,7 @@ class TakenBack:
     session_id: int | None
 
 
-def save_answer(engine: Engine, answer: ReviewAnswer, *, person: str) -> Saved:
+def save_review(engine: Engine, answer: ReviewDecision, *, person: str) -> SavedReview:
     """Put an answer on record. Why the frame was shown, and whether blind, is known here and not asked of the page.
 
     Raises:
@@ -81,16 +81,16 @@ def save_answer(engine: Engine, answer: ReviewAnswer, *, person: str) -> Saved:
             known = connection.execute(text(_KNOWN), values).one()
     if not known.is_same:
         raise ReviewError("This page has saved another answer already. Load it again.")
-    return Saved(review_id=known.review_id, is_blind=known.is_blind)
+    return SavedReview(review_id=known.review_id, is_blind=known.is_blind)
 
 
-def take_back(engine: Engine, *, person: str) -> TakenBack | None:
+def retract_review(engine: Engine, *, person: str) -> RetractedReview | None:
     """Take the person's last answer back by a row of its own; ``None`` where there is none."""
     with transaction(engine) as connection:
         row = connection.execute(text(_TAKE_BACK), {"person": person}).one_or_none()
     if row is None:
         return None
-    return TakenBack(scan_id=row.scan_id, frame_index=row.frame_index, session_id=row.review_session_id)
+    return RetractedReview(scan_id=row.scan_id, frame_index=row.frame_index, session_id=row.review_session_id)
 
 
 def _check(is_possible: bool | None) -> None:

@@ -14,7 +14,7 @@ from braintumor.db.database import transaction
 from braintumor.errors import ObjectMissingError, ReviewError
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.decoding.types import Limits
-from braintumor.imaging.sandbox.decoder_pool import shared_guard
+from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.s3 import ObjectStore, S3Uri
 
 THUMBNAIL = 96
@@ -56,7 +56,7 @@ def map_png(engine: Engine, *, scan_id: int, frame_index: int) -> bytes:
 
 
 def _frame(store: ObjectStore, uri: S3Uri, etag: str, frame_index: int, size: int) -> bytes:
-    found = shared_guard().draw(_object(store, uri, etag), frame=frame_index, size=size)
+    found = default_pool().draw(_object(store, uri, etag), frame=frame_index, size=size)
     if isinstance(found, Rejection):
         raise ReviewError(f"This frame cannot be shown: {found.reason}, {found.detail}.")
     return found.png

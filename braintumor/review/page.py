@@ -17,8 +17,8 @@ from braintumor.labels import CLASSES
 from braintumor.reports.jinja import page_environment
 from braintumor.review.finding import Finding, class_words, reason_words
 from braintumor.review.reading import Reading, read_frame
-from braintumor.review.session import Sitting, find_sitting, next_item, previous_item
-from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, list_choices, list_waiting, neighbours
+from braintumor.review.session import ReviewSession, find_session, next_item, previous_item
+from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, list_choices, list_worklist, neighbours
 from braintumor.serving.prediction import ReviewReason
 
 _HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ def static_file(name: str) -> tuple[bytes, str] | None:
 def worklist_page(engine: Engine, filters: Filters, *, base: str, number: int, person: str, is_reviewer: bool) -> str:
     """A page of the worklist; ``number`` counts from 0."""
     begin = number * PAGE_SIZE
-    waiting = list_waiting(engine, filters, person=person, count=begin + PAGE_SIZE + 1)
+    waiting = list_worklist(engine, filters, person=person, count=begin + PAGE_SIZE + 1)
     choices = list_choices(engine)
     reasons = [(reason.value, reason_words(reason.value)) for reason in ReviewReason]
     return _render(
@@ -42,7 +42,7 @@ def worklist_page(engine: Engine, filters: Filters, *, base: str, number: int, p
         base=base,
         waiting=waiting[begin : begin + PAGE_SIZE],
         is_last=len(waiting) <= begin + PAGE_SIZE,
-        has_audit=bool(list_waiting(engine, AUDIT, person=person, count=1)),
+        has_audit=bool(list_worklist(engine, AUDIT, person=person, count=1)),
         filters=filters,
         query=filter_query(filters),
         choices={
@@ -79,11 +79,11 @@ def frame_page(
         reading = read_frame(
             connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=is_reviewer
         )
-        sitting: Sitting | None = None
+        sitting: ReviewSession | None = None
         if session_id is None:
             before, after = neighbours(connection, filters, person=person, scan_id=scan_id, frame_index=frame_index)
         else:
-            sitting = find_sitting(connection, session_id, person=person)
+            sitting = find_session(connection, session_id, person=person)
             before = previous_item(connection, session_id, before=(scan_id, frame_index))
             after = next_item(connection, session_id, after=(scan_id, frame_index))
     query = f"session={session_id}" if session_id is not None else filter_query(filters)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor.db.database import transaction
 from braintumor.errors import ReviewError
-from braintumor.review.worklist import AUDIT, Filters, first_waiting
+from braintumor.review.worklist import AUDIT, Filters, first_on_worklist
 
 MOST_MINUTES = 480
 _SECONDS_A_FRAME = 20.0
@@ -21,7 +21,7 @@ _REST_DAYS = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sitting:
+class ReviewSession:
     """How far a person is. ``seconds`` have passed since it began."""
 
     session_id: int
@@ -31,7 +31,7 @@ class Sitting:
     seconds: float
 
 
-def start_sitting(engine: Engine, *, person: str, minutes: int) -> int:
+def start_session(engine: Engine, *, person: str, minutes: int) -> int:
     """Begin a sitting and write down what it will show, in which order; returns its number.
 
     Raises:
@@ -49,7 +49,7 @@ def start_sitting(engine: Engine, *, person: str, minutes: int) -> int:
     return session_id
 
 
-def find_sitting(connection: Connection, session_id: int, *, person: str) -> Sitting:
+def find_session(connection: Connection, session_id: int, *, person: str) -> ReviewSession:
     """The person's sitting.
 
     Raises:
@@ -58,7 +58,7 @@ def find_sitting(connection: Connection, session_id: int, *, person: str) -> Sit
     row = connection.execute(text(_PROGRESS), {"session": session_id, "person": person}).one_or_none()
     if row is None:
         raise ReviewError(f"There is no sitting {session_id} of yours. Begin one on the worklist.")
-    return Sitting(session_id=session_id, **row._mapping)
+    return ReviewSession(session_id=session_id, **row._mapping)
 
 
 def next_item(
@@ -83,9 +83,9 @@ def _mixed(connection: Connection, person: str, count: int) -> Sequence[dict[str
     share = {"audit": max(1, round(count * _AUDIT_SHARE)), "repeat": round(count * _REPEAT_SHARE)}
     again = {"person": person, "days": _REST_DAYS, "limit": share["repeat"]}
     repeats = _items(connection.execute(text(_REPEATS), again).all(), "repeat")
-    audit = _items(first_waiting(connection, AUDIT, person=person, count=share["audit"]), "audit")
+    audit = _items(first_on_worklist(connection, AUDIT, person=person, count=share["audit"]), "audit")
     left = max(0, count - len(audit) - len(repeats))
-    risky = _items(first_waiting(connection, Filters(), person=person, count=left), "risk") if left else []
+    risky = _items(first_on_worklist(connection, Filters(), person=person, count=left), "risk") if left else []
     placed = [
         ((number + 1) / (len(kind) + 1), order, item)
         for order, kind in enumerate((risky, audit, repeats))

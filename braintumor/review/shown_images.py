@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
-from braintumor.review.answers import ReviewAnswer
+from braintumor.review.answers import ReviewDecision
 from braintumor.review.finding import Finding
 
 NOT_SHOWN = (
@@ -21,7 +21,7 @@ def record_shown(engine: Engine, *, request_key: str, scan_id: int, frame_index:
         connection.execute(text(_RECORD), values)
 
 
-def may_answer(engine: Engine, answer: ReviewAnswer, *, person: str) -> bool:
+def may_answer(engine: Engine, answer: ReviewDecision, *, person: str) -> bool:
     """Check that the page delivered the image of the frame. ``unusable_image`` needs no image."""
     if answer.finding is Finding.UNUSABLE_IMAGE:
         return True

@@ -37,7 +37,7 @@ class Filters:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiting:
+class WorklistItem:
     """A frame that waits for a person. In the audit sample the model's opinion stays ``None``."""
 
     scan_id: int
@@ -57,14 +57,14 @@ class Choices:
     models: Sequence[str]
 
 
-def list_waiting(engine: Engine, filters: Filters, *, person: str, count: int = PAGE_SIZE) -> list[Waiting]:
+def list_worklist(engine: Engine, filters: Filters, *, person: str, count: int = PAGE_SIZE) -> list[WorklistItem]:
     """The first ``count`` scans that wait for the person, or all if they are fewer."""
     with transaction(engine) as connection:
-        rows = first_waiting(connection, filters, person=person, count=count)
+        rows = first_on_worklist(connection, filters, person=person, count=count)
     return [_waiting(row._mapping, is_audit=filters.is_audit) for row in rows]
 
 
-def first_waiting(connection: Connection, filters: Filters, *, person: str, count: int) -> Sequence[Row[Any]]:
+def first_on_worklist(connection: Connection, filters: Filters, *, person: str, count: int) -> Sequence[Row[Any]]:
     """The first ``count`` rows of what waits, one a scan, in order.
 
     Reads the worklist from its beginning only as far as it must: frames of one scan, and those that the person has
@@ -102,7 +102,7 @@ def neighbours(
     connection: Connection, filters: Filters, *, person: str, scan_id: int, frame_index: int
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """The frames that wait before and after one, in the worklist's order; of one that waits no more, the first."""
-    rows = first_waiting(connection, filters, person=person, count=_NEIGHBOURS)
+    rows = first_on_worklist(connection, filters, person=person, count=_NEIGHBOURS)
     order = [(row.scan_id, row.frame_index) for row in rows]
     if (scan_id, frame_index) not in order:
         return None, order[0] if order else None
@@ -113,10 +113,10 @@ def neighbours(
 AUDIT = Filters(reason=ReviewReason.AUDIT_SAMPLE)
 
 
-def _waiting(row: Mapping[Any, Any], *, is_audit: bool) -> Waiting:
+def _waiting(row: Mapping[Any, Any], *, is_audit: bool) -> WorklistItem:
     opinion = {"predicted_class": None, "confidence": None, "model_name": None, "reasons": ()}
     shown = dict(row) | {"reasons": tuple(row["reasons"])} | (opinion if is_audit else {})
-    return Waiting(**{name: shown[name] for name in Waiting.__dataclass_fields__})
+    return WorklistItem(**{name: shown[name] for name in WorklistItem.__dataclass_fields__})
 
 
 _FRAMES_A_SCAN = 4

@@ -15,7 +15,9 @@ MAX_CHUNKS = 1_000
 """Airflow maps at most 1,024 tasks; what does not fit is deferred to the next run, and counted as such."""
 
 
-def plan(engine: Engine, run: ScoringRun, *, chunk_size: int = CHUNK_SIZE, max_chunks: int = MAX_CHUNKS) -> list[int]:
+def plan_chunks(
+    engine: Engine, run: ScoringRun, *, chunk_size: int = CHUNK_SIZE, max_chunks: int = MAX_CHUNKS
+) -> list[int]:
     """The chunk numbers of a run; planned once, found again by a retry.
 
     Pending scans of earlier runs are planned again, unless another run is at work on them right now: its lease has

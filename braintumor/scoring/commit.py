@@ -10,12 +10,19 @@ from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import copy_rows, transaction
 from braintumor.errors import ScoringRunError, StaleClaimError
-from braintumor.scoring.lease import Claim, _fence
-from braintumor.scoring.outcomes import Copied, Outcome, Rejected, ScanFacts, Scored, Superseded
-from braintumor.scoring.predictions import PREDICTION_COLUMNS, SAME_ANSWER, of_same_answer, write_predictions
+from braintumor.scoring.lease import Claim, fence
+from braintumor.scoring.outcomes import (
+    CopiedOutcome,
+    Outcome,
+    RejectedOutcome,
+    ScanFacts,
+    ScoredOutcome,
+    SupersededOutcome,
+)
+from braintumor.scoring.predictions import PREDICTION_COLUMNS, SAME_PREDICTION, of_same_prediction, write_predictions
 
 
-def settle(
+def commit_outcomes(
     engine: Engine, held: Claim, outcomes: Sequence[Outcome], *, stage_seconds: Mapping[str, float] | None = None
 ) -> None:
     """Write the outcomes of scans of a chunk, and with ``stage_seconds`` close it, in one transaction.
@@ -23,14 +30,14 @@ def settle(
     Raises:
         StaleClaimError: somebody claimed the chunk, or planned its scans again, since; nothing was written.
     """
-    scored = [outcome for outcome in outcomes if isinstance(outcome, Scored | Copied)]
-    rejected = [outcome for outcome in outcomes if isinstance(outcome, Rejected)]
-    superseded = [outcome for outcome in outcomes if isinstance(outcome, Superseded)]
+    scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredOutcome | CopiedOutcome)]
+    rejected = [outcome for outcome in outcomes if isinstance(outcome, RejectedOutcome)]
+    superseded = [outcome for outcome in outcomes if isinstance(outcome, SupersededOutcome)]
     with transaction(engine) as connection:
-        _fence(connection, held)
-        _settle_scored(connection, held, scored)
-        _settle_without_answer(connection, held, "rejected", [outcome.scan_id for outcome in rejected])
-        _settle_without_answer(connection, held, "superseded", [outcome.scan_id for outcome in superseded])
+        fence(connection, held)
+        _commit_scored(connection, held, scored)
+        _commit_without_prediction(connection, held, "rejected", [outcome.scan_id for outcome in rejected])
+        _commit_without_prediction(connection, held, "superseded", [outcome.scan_id for outcome in superseded])
         copy_rows(
             connection,
             "rejection",
@@ -62,7 +69,7 @@ def _close(connection: Connection, held: Claim, stage_seconds: Mapping[str, floa
     )
 
 
-def _settle_scored(connection: Connection, held: Claim, scored: Sequence[Scored | Copied]) -> None:
+def _commit_scored(connection: Connection, held: Claim, scored: Sequence[ScoredOutcome | CopiedOutcome]) -> None:
     connection.execute(
         text("""
         create temporary table settled (
@@ -88,14 +95,14 @@ def _settle_scored(connection: Connection, held: Claim, scored: Sequence[Scored 
         {"run": held.run.scoring_run_id, "chunk": held.chunk_number},
     )
     _require_all(updated.rowcount, len(scored), held)
-    answers = ((scan.scan_id, scan.answers) for scan in scored if isinstance(scan, Scored))
+    answers = ((scan.scan_id, scan.answers) for scan in scored if isinstance(scan, ScoredOutcome))
     write_predictions(
         connection, answers, scoring_run_id=held.run.scoring_run_id, model=held.run.model, scored_by=held.run.engine
     )
-    _copy_predictions(connection, held, [scan for scan in scored if isinstance(scan, Copied)])
+    _copy_predictions(connection, held, [scan for scan in scored if isinstance(scan, CopiedOutcome)])
 
 
-def _settle_without_answer(connection: Connection, held: Claim, state: str, scan_ids: list[int]) -> None:
+def _commit_without_prediction(connection: Connection, held: Claim, state: str, scan_ids: list[int]) -> None:
     updated = connection.execute(
         text("""
         update scan set state = cast(:state as scan_state), settled_at = clock_timestamp()
@@ -113,7 +120,7 @@ def _require_all(updated: int, expected: int, held: Claim) -> None:
         )
 
 
-def _copy_predictions(connection: Connection, held: Claim, copied: Sequence[Copied]) -> None:
+def _copy_predictions(connection: Connection, held: Claim, copied: Sequence[CopiedOutcome]) -> None:
     taken = ", ".join(name for name in PREDICTION_COLUMNS if name not in {"scan_id", "scoring_run_id"})
     written = connection.execute(
         text(f"""
@@ -121,12 +128,12 @@ def _copy_predictions(connection: Connection, held: Claim, copied: Sequence[Copi
         select copy.scan_id, :run, coalesce(copied_from_scan_id, prediction.scan_id), {taken}
         from unnest(cast(:scans as bigint[]), cast(:originals as bigint[])) as copy (scan_id, original_id)
         join prediction on prediction.scan_id = copy.original_id
-        where {SAME_ANSWER}"""),
+        where {SAME_PREDICTION}"""),
         {
             "run": held.run.scoring_run_id,
             "scans": [scan.scan_id for scan in copied],
             "originals": [scan.original_id for scan in copied],
-            **of_same_answer(held.run),
+            **of_same_prediction(held.run),
         },
     ).rowcount
     if written != sum(scan.count_frame for scan in copied):

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
 from braintumor.scoring.outcomes import ScanFacts
-from braintumor.scoring.predictions import SAME_ANSWER, of_same_answer
+from braintumor.scoring.predictions import SAME_PREDICTION, of_same_prediction
 from braintumor.scoring.run import ScoringRun
 
 
@@ -29,7 +29,7 @@ class ReadScan:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Twin:
+class _Duplicate:
     """Scored scans of the same bytes; ``answered_id``: one whose answers can be taken over."""
 
     patient_pseudonym: str | None
@@ -37,12 +37,12 @@ class _Twin:
 
 
 @dataclass(kw_only=True)
-class Originals:
+class DuplicateIndex:
     """Whose answers the scans of one claim take over; remembers those that it said are to be scored."""
 
     engine: Engine
     run: ScoringRun
-    _of_this_claim: dict[str, list[_Twin]] = field(default_factory=lambda: defaultdict(list))
+    _of_this_claim: dict[str, list[_Duplicate]] = field(default_factory=lambda: defaultdict(list))
 
     def find(self, scans: Iterable[ReadScan]) -> dict[int, int]:
         """Id of a copy -> id of the scan whose answers it takes over; what is not in it is to be scored."""
@@ -56,33 +56,33 @@ class Originals:
             if answered and not any(_is_of_another_patient(scan, twin) for twin in twins):
                 found[scan.scan_id] = answered[0]
             else:
-                mine = _Twin(patient_pseudonym=scan.facts.patient_pseudonym, answered_id=scan.scan_id)
+                mine = _Duplicate(patient_pseudonym=scan.facts.patient_pseudonym, answered_id=scan.scan_id)
                 self._of_this_claim[content].append(mine)
         return found
 
-    def _in_ledger(self, scans: list[ReadScan]) -> dict[str, list[_Twin]]:
+    def _in_ledger(self, scans: list[ReadScan]) -> dict[str, list[_Duplicate]]:
         if not scans:
             return {}
         values = {
             "contents": [scan.facts.content_sha256 for scan in scans],
             "counts": [scan.count_frame for scan in scans],
-            **of_same_answer(self.run),
+            **of_same_prediction(self.run),
         }
-        twins: dict[str, list[_Twin]] = defaultdict(list)
+        twins: dict[str, list[_Duplicate]] = defaultdict(list)
         with transaction(self.engine) as connection:
-            for row in connection.execute(text(_TWINS), values):
+            for row in connection.execute(text(_DUPLICATES), values):
                 twins[row.content_sha256].append(
-                    _Twin(patient_pseudonym=row.patient_pseudonym, answered_id=row.answered_id)
+                    _Duplicate(patient_pseudonym=row.patient_pseudonym, answered_id=row.answered_id)
                 )
         return twins
 
 
-def _is_of_another_patient(scan: ReadScan, twin: _Twin) -> bool:
+def _is_of_another_patient(scan: ReadScan, twin: _Duplicate) -> bool:
     own, other = scan.facts.patient_pseudonym, twin.patient_pseudonym
     return own is not None and other is not None and own != other
 
 
-_TWINS = f"""
+_DUPLICATES = f"""
     with wanted as (
         select distinct content_sha256, count_frame
         from unnest(cast(:contents as text[]), cast(:counts as integer[])) as scan (content_sha256, count_frame)
@@ -93,7 +93,7 @@ _TWINS = f"""
         min(scan.scan_id) filter (where scan.count_frame = wanted.count_frame and scan.count_frame = (
             select count(*)
             from prediction
-            where prediction.scan_id = scan.scan_id and {SAME_ANSWER})) as answered_id
+            where prediction.scan_id = scan.scan_id and {SAME_PREDICTION})) as answered_id
     from wanted
     join scan using (content_sha256)
     where scan.state = 'scored'

@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.dataset.images.folder_layout import is_litter
-from braintumor.db.database import copy_rows, take_turns, transaction
+from braintumor.db.database import advisory_lock, copy_rows, transaction
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
 from braintumor.scoring.lease import IS_AT_WORK
@@ -70,7 +70,7 @@ def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
             return stored
         _keep_state_before(connection)
         count_seen = _copy_listing(connection, (_listed(prefix, e) for prefix in run.scans for e in store.list(prefix)))
-        take_turns(connection, "discovery")  # one run at a time enters
+        advisory_lock(connection, "discovery")  # one run at a time enters
         stored = _stored(connection, run)
         if stored is not None:  # by another attempt at this run, meanwhile
             return stored

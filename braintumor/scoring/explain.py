@@ -23,7 +23,7 @@ from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.letterbox import PREPROCESSING
-from braintumor.imaging.model_input import prepare_scan
+from braintumor.imaging.model_input import to_model_input
 from braintumor.labels import CLASSES
 from braintumor.registry.model_versions import find_model, load_model
 from braintumor.s3 import ObjectStore
@@ -69,7 +69,7 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
     decoded = decode(data, limits=Limits())
     if isinstance(decoded, Rejection):
         return [f"decoding: the scan is rejected today: {decoded.reason}"]
-    pixels = prepare_scan(decoded, size=model.manifest.image_size).frame(chain["frame_index"])
+    pixels = to_model_input(decoded, size=model.manifest.image_size).frame(chain["frame_index"])
     if pixels is None:
         return [f"decoding: frame {chain['frame_index']} is not scored today"]
     answer = model.predict(pixels[np.newaxis]).probability[0]

@@ -14,21 +14,21 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.db.migrations import require_current
 from braintumor.errors import ConfigurationError, ObjectStoreError, ScoringRunError
-from braintumor.imaging.sandbox.decoder_pool import shared_guard
+from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.logs import bound
-from braintumor.reports.paths import MORNING_SHEET, page_link, run_page
+from braintumor.reports.paths import RUN_STATUS, page_link, run_page
 from braintumor.reports.store import write_page
 from braintumor.s3 import ObjectStore
-from braintumor.scoring.chunks import CHUNK_SIZE, plan
+from braintumor.scoring.chunks import CHUNK_SIZE, plan_chunks
 from braintumor.scoring.discovery import Discovery, discover
 from braintumor.scoring.model_loading import chosen_engine, open_model
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import ScoringRun, load_run, open_run
 from braintumor.scoring.run_report.balance import Balance, count_balance, reconcile, store_open_outcomes
-from braintumor.scoring.run_report.metrics import Measure, night_measures
-from braintumor.scoring.run_report.rules import MorningRules
-from braintumor.scoring.run_report.status import Sheet, make_sheet, sheet_page, to_markdown
-from braintumor.scoring.score_chunks import blamed_on, score_every
+from braintumor.scoring.run_report.metrics import Metric, run_metrics
+from braintumor.scoring.run_report.rules import RunReportRules
+from braintumor.scoring.run_report.status import RunStatus, make_run_status, run_status_page, to_markdown
+from braintumor.scoring.score_chunks import blamed_on, score_chunks
 from braintumor.scoring.worker import score_chunk
 from braintumor.serving.engine import LoadedModel
 
@@ -50,7 +50,7 @@ def require_pseudonym_key(settings: Settings) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Night:
+class ScoringJob:
     """What every step of a run needs: the settings, opened."""
 
     settings: Settings
@@ -61,18 +61,18 @@ class Night:
     )
 
     @classmethod
-    def open(cls, settings: Settings) -> Night:
+    def open(cls, settings: Settings) -> ScoringJob:
         """Connect, and check what can be checked before any work.
 
         Raises:
             ConfigurationError: the pseudonym key is missing or too short, or there is no such engine or timezone.
             MigrationError: the schema is behind.
-            MorningRulesError: the rule file of the morning sheet is not one.
+            RunReportRulesError: the rule file of the morning sheet is not one.
         """
         require_pseudonym_key(settings)
         chosen_engine(settings)
         _require_timezone(settings)
-        MorningRules.load(settings.morning_rules)  # a bad file is told before the night, not after it
+        RunReportRules.load(settings.morning_rules)  # a bad file is told before the night, not after it
         engine = database.connect(settings)
         require_current(engine)
         return cls(settings=settings, engine=engine, store=ObjectStore.connect(settings))
@@ -102,13 +102,13 @@ class Night:
     def plan(self, scoring_run_id: int, *, chunk_size: int = CHUNK_SIZE) -> list[int]:
         """The chunk numbers of a run."""
         with bound(scoring_run_id=scoring_run_id):
-            chunks = plan(self.engine, load_run(self.engine, scoring_run_id), chunk_size=chunk_size)
+            chunks = plan_chunks(self.engine, load_run(self.engine, scoring_run_id), chunk_size=chunk_size)
             _log.info("planned: %d chunks", len(chunks))
         return chunks
 
     def load(self, scoring_run_id: int) -> None:
         """Get the run's pinned models ready, which otherwise its first chunk does."""
-        shared_guard()  # its processes start while the model is loaded
+        default_pool()  # its processes start while the model is loaded
         with bound(scoring_run_id=scoring_run_id):
             self._loaded(load_run(self.engine, scoring_run_id))
 
@@ -116,7 +116,7 @@ class Night:
         """Score one chunk with the run's pinned models; returns counts of outcomes."""
         run = load_run(self.engine, scoring_run_id)
         key = self.settings.require("pseudonym_key").encode()
-        shared_guard()
+        default_pool()
         with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
             first, second = self._loaded(run)
             counts = score_chunk(self.engine, self.store, first, run, chunk_number, pseudonym_key=key, second=second)
@@ -137,7 +137,7 @@ class Night:
         scoring_run_id: int,
         *,
         say: Callable[[str], None] = lambda _: None,
-        measured: Callable[[Measure], None] = lambda _: None,
+        measured: Callable[[Metric], None] = lambda _: None,
         reports_url: str = "",
     ) -> Balance:
         """Prove that the run balances, write its morning sheet, tell what was measured, and refuse a red night.
@@ -146,10 +146,10 @@ class Night:
 
         Raises:
             UnbalancedRunError: as of ``reconcile``; the sheet is written all the same.
-            ScoringRunError: as of ``reconcile``; or, as ``RedNightError``, the sheet is red.
+            ScoringRunError: as of ``reconcile``; or, as ``RedRunError``, the sheet is red.
         """
         run = load_run(self.engine, scoring_run_id)
-        rules = MorningRules.load(self.settings.morning_rules)
+        rules = RunReportRules.load(self.settings.morning_rules)
         store_open_outcomes(self.engine, run)
         balance = count_balance(self.engine, run)  # a run without a listing has no sheet
         refusal: ScoringRunError | None = None
@@ -159,22 +159,24 @@ class Night:
             except ScoringRunError as error:
                 _log.error("refused: %s", error)
                 refusal = error
-            sheet = make_sheet(self.engine, run, balance, rules, settings=self.settings, failure=str(refusal or ""))
+            sheet = make_run_status(
+                self.engine, run, balance, rules, settings=self.settings, failure=str(refusal or "")
+            )
             _log.info("%s: %s", sheet.level, balance)
-            say(to_markdown(sheet, address=page_link(reports_url, run.run_key, MORNING_SHEET)))
+            say(to_markdown(sheet, address=page_link(reports_url, run.run_key, RUN_STATUS)))
             self._store(sheet, say)
-            for measure in night_measures(self.engine, sheet):
+            for measure in run_metrics(self.engine, sheet):
                 measured(measure)
             if refusal is not None:
                 raise refusal
             sheet.require_not_red()
             return balance
 
-    def _store(self, sheet: Sheet, say: Callable[[str], None]) -> None:
+    def _store(self, sheet: RunStatus, say: Callable[[str], None]) -> None:
         """Store the sheet's page. Its row in Postgres has committed, so a page that S3 does not take is only said."""
-        address = run_page(self.settings, sheet.run.run_key, MORNING_SHEET)
+        address = run_page(self.settings, sheet.run.run_key, RUN_STATUS)
         try:
-            write_page(self.store, address, sheet_page(sheet))
+            write_page(self.store, address, run_status_page(sheet))
         except ObjectStoreError as error:
             _log.warning("the page of the morning sheet was not stored: %s", error)
             say(f"The page of the morning sheet was not stored: {error}")
@@ -194,7 +196,7 @@ def _require_timezone(settings: Settings) -> None:
         ) from error
 
 
-def score_night(
+def run_scoring_job(
     settings: Settings,
     *,
     run_key: str,
@@ -209,12 +211,12 @@ def score_night(
     Raises:
         ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, for this run or another.
     """
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     say(f"run key, to go on with after an interruption: {run_key}")
     run, discovery = night.begin(run_key=run_key, scans_uri=scans_uri, second_model=second_model)
     say(f"{discovery}; scoring with {run.model.model_name}")
     chunks = night.plan(run.scoring_run_id, chunk_size=chunk_size)
     number = run.scoring_run_id
-    withheld = score_every(chunks, partial(night.score, number), load=partial(night.load, number), on_chunk=on_chunk)
+    withheld = score_chunks(chunks, partial(night.score, number), load=partial(night.load, number), on_chunk=on_chunk)
     with blamed_on(withheld):
         return night.reconcile(number, say=say)

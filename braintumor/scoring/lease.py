@@ -21,10 +21,10 @@ from braintumor.scoring.run import ScoringRun
 
 LEASE_SECONDS = 120
 
-DEATHS = 3
+MAX_ISOLATED_ATTEMPTS = 3
 """So many workers may die alone with a scan before it is set aside."""
 
-UNREAD_IN_A_ROW = 16
+MAX_CONSECUTIVE_READ_ERRORS = 16
 """After so many reads without an answer it is S3 that is away, not an object."""
 
 ORDERLY = (Exception, KeyboardInterrupt)
@@ -121,7 +121,7 @@ def renew(engine: Engine, held: Claim) -> None:
         StaleClaimError: somebody claimed the chunk since.
     """
     with transaction(engine) as connection:
-        _fence(connection, held)
+        fence(connection, held)
         connection.execute(
             text("""
             update scoring_chunk set lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
@@ -131,13 +131,13 @@ def renew(engine: Engine, held: Claim) -> None:
 
 
 @contextmanager
-def kept_alive(engine: Engine, held: Claim) -> Iterator[None]:
+def heartbeat(engine: Engine, held: Claim) -> Iterator[None]:
     """Prolong the lease beside the work, however long a file takes; give it back after a failure in good order.
 
     A timeout of the task leaves the lease behind, as a death does, so the next attempt isolates the scans.
     """
     try:
-        with _prolonging(engine, held):
+        with _heartbeat_connection(engine, held):
             yield
     except StaleClaimError:
         raise
@@ -148,7 +148,7 @@ def kept_alive(engine: Engine, held: Claim) -> Iterator[None]:
 
 
 @contextmanager
-def _prolonging(engine: Engine, held: Claim) -> Iterator[None]:
+def _heartbeat_connection(engine: Engine, held: Claim) -> Iterator[None]:
     """A thread that prolongs the lease. That it cannot ends nothing: who settles finds out whose the chunk is."""
     is_over = Event()
 
@@ -178,7 +178,7 @@ def release(engine: Engine, held: Claim) -> None:
 
 
 @contextmanager
-def alone(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
+def isolated(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
     """Work on one scan that may kill its worker: counted before, and not counted after a failure in good order.
 
     A timeout of the task stays counted, as a death does.
@@ -186,24 +186,24 @@ def alone(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
     Raises:
         StaleClaimError: somebody claimed the chunk since.
     """
-    _count_alone(engine, held, scan, 1)
+    _count_isolated(engine, held, scan, 1)
     try:
         yield
     except ORDERLY:
-        _count_alone(engine, held, scan, -1)
+        _count_isolated(engine, held, scan, -1)
         raise
 
 
-def _count_alone(engine: Engine, held: Claim, scan: ClaimedScan, change: int) -> None:
+def _count_isolated(engine: Engine, held: Claim, scan: ClaimedScan, change: int) -> None:
     with transaction(engine) as connection:
-        _fence(connection, held)
+        fence(connection, held)
         connection.execute(
             text("update scan set count_alone = count_alone + :change where scan_id = :scan"),
             {"change": change, "scan": scan.scan_id},
         )
 
 
-def _fence(connection: Connection, held: Claim) -> None:
+def fence(connection: Connection, held: Claim) -> None:
     newest = connection.execute(
         text("""
         select attempt from scoring_chunk

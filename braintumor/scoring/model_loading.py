@@ -12,10 +12,10 @@ from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
 from braintumor.serving.artifact import KERAS_WEIGHTS
-from braintumor.serving.engine import EngineName, LoadedModel
+from braintumor.serving.engine import BackendName, LoadedModel
 
 
-def chosen_engine(settings: Settings) -> EngineName:
+def chosen_engine(settings: Settings) -> BackendName:
     """The engine of runs to come.
 
     Raises:
@@ -23,9 +23,9 @@ def chosen_engine(settings: Settings) -> EngineName:
     """
     name = settings.require("engine")
     try:
-        return EngineName(name)
+        return BackendName(name)
     except ValueError as exc:
-        known = " or ".join(EngineName)
+        known = " or ".join(BackendName)
         raise ConfigurationError(f"BRAINTUMOR_ENGINE is {name!r}. Set it to {known}.") from exc
 
 
@@ -51,21 +51,21 @@ def require_comparable(model: ModelVersion, second: ModelVersion) -> None:
     )
 
 
-def require_runnable(model: ModelVersion, engine: EngineName) -> None:
+def require_runnable(model: ModelVersion, engine: BackendName) -> None:
     """Check that the engine runs such a model at all.
 
     Raises:
         ConfigurationError: it does not.
     """
-    if engine is EngineName.XLA and model.precision != "fp32":
+    if engine is BackendName.XLA and model.precision != "fp32":
         raise ConfigurationError(
-            f"The model {model.model_name} is of precision {model.precision}, which only {EngineName.OPENVINO} "
-            f"runs. Set BRAINTUMOR_ENGINE={EngineName.OPENVINO}, or use the model that it was made from."
+            f"The model {model.model_name} is of precision {model.precision}, which only {BackendName.OPENVINO} "
+            f"runs. Set BRAINTUMOR_ENGINE={BackendName.OPENVINO}, or use the model that it was made from."
         )
 
 
 def open_model(
-    database: Engine, store: ObjectStore, settings: Settings, model: ModelVersion, engine: EngineName
+    database: Engine, store: ObjectStore, settings: Settings, model: ModelVersion, engine: BackendName
 ) -> LoadedModel:
     """Fetch, check and compile.
 
@@ -73,12 +73,12 @@ def open_model(
         ModelIntegrityError: a file is missing or damaged, or the model was pruned.
         ConfigurationError: this machine has no such engine.
     """
-    if engine is EngineName.OPENVINO:
+    if engine is BackendName.OPENVINO:
         return model_versions.load_model(store, settings, model)
     from braintumor.training.export.keras_parity import require_keras
-    from braintumor.training.export.xla_engine import XlaEngine
+    from braintumor.training.export.xla_engine import XlaBackend
 
     require_keras()
     recipe = model_versions.training_of(database, model).recipe
     folder = model_versions.fetch_model(store, settings, model, also=(KERAS_WEIGHTS,))
-    return LoadedModel.load(folder, sha256s=model.artefact_sha256s, open_engine=partial(XlaEngine, recipe=recipe))
+    return LoadedModel.load(folder, sha256s=model.artefact_sha256s, open_engine=partial(XlaBackend, recipe=recipe))

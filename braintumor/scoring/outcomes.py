@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from braintumor.imaging.decoding.rejection import Rejection
-from braintumor.serving.prediction import Answer
+from braintumor.serving.prediction import Prediction
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,12 @@ class ScanFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class ScoredOutcome:
     """A scan with one answer per frame."""
 
     scan_id: int
     facts: ScanFacts
-    answers: tuple[Answer, ...]
+    answers: tuple[Prediction, ...]
 
     @property
     def count_frame(self) -> int:
@@ -40,7 +40,7 @@ class Scored:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Copied:
+class CopiedOutcome:
     """A scan that takes over the answers of ``original_id``: of the same bytes, and settled before it or with it."""
 
     scan_id: int
@@ -50,7 +50,7 @@ class Copied:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rejected:
+class RejectedOutcome:
     """A scan that cannot be scored."""
 
     scan_id: int
@@ -58,10 +58,10 @@ class Rejected:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Superseded:
+class SupersededOutcome:
     """A scan whose object was overwritten or removed after it was listed: the next run finds what is there now."""
 
     scan_id: int
 
 
-Outcome = Scored | Copied | Rejected | Superseded
+Outcome = ScoredOutcome | CopiedOutcome | RejectedOutcome | SupersededOutcome

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from braintumor.filenames import as_utf8
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Limits
-from braintumor.imaging.sandbox.decoder_pool import shared_guard
+from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.labels import CLASSES
 from braintumor.serving.engine import LoadedModel
-from braintumor.serving.prediction import Answer, answers, of_scan
+from braintumor.serving.prediction import Prediction, take_predictions, to_predictions
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -29,7 +29,7 @@ class FileResult:
 
     path: Path
     model_name: str
-    result: Answer | Rejection
+    result: Prediction | Rejection
     is_volume: bool = False
     frame: NDArray[np.uint8] | None = field(default=None, repr=False)
 
@@ -62,12 +62,12 @@ def predict_files(model: LoadedModel, paths: Iterable[Path]) -> Iterator[FileRes
 def _predict(model: LoadedModel, path: Path) -> Iterator[FileResult]:
     name = model.manifest.name
     data = _bytes_of(path)
-    read = data if isinstance(data, Rejection) else shared_guard().read(data, size=model.manifest.image_size)
+    read = data if isinstance(data, Rejection) else default_pool().read(data, size=model.manifest.image_size)
     if isinstance(read, Rejection):
         yield FileResult(path=path, model_name=name, result=read)
         return
     scan = replace(read.scan, content_sha256=None)  # in no ledger, so in no audit sample
-    found = of_scan(answers(model.predict(scan.pixels), model.manifest), scan)
+    found = take_predictions(to_predictions(model.predict(scan.pixels), model.manifest), scan)
     for frame, answer in zip(scan.pixels, found, strict=True):
         yield FileResult(path=path, model_name=name, result=answer, is_volume=scan.is_volume, frame=frame)
 

@@ -10,8 +10,8 @@ from sqlalchemy import Connection
 from braintumor.db.database import copy_rows
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.scoring.run import ScoringRun
-from braintumor.serving.engine import EngineName
-from braintumor.serving.prediction import Answer
+from braintumor.serving.engine import BackendName
+from braintumor.serving.prediction import Prediction
 
 PREDICTION_COLUMNS = (
     "scan_id", "frame_index", "model_version_id", "scoring_run_id", "predicted_class", "confidence", "margin",
@@ -21,15 +21,15 @@ PREDICTION_COLUMNS = (
 )  # fmt: skip
 """What is written of an answer; a copy of one says beside it whose it is."""
 
-SAME_ANSWER = """
+SAME_PREDICTION = """
     prediction.model_version_id = :model and prediction.engine = :engine and prediction.preprocessing = :preprocessing
     and (select second_model_version_id from scoring_run where scoring_run_id = prediction.scoring_run_id)
         is not distinct from :second"""
 """SQL: whether a row of ``prediction`` is what a run of these values would write for the same bytes."""
 
 
-def of_same_answer(run: ScoringRun) -> dict[str, Any]:
-    """The values of ``SAME_ANSWER`` for a run."""
+def of_same_prediction(run: ScoringRun) -> dict[str, Any]:
+    """The values of ``SAME_PREDICTION`` for a run."""
     return {
         "model": run.model.model_version_id,
         "engine": run.engine,
@@ -40,11 +40,11 @@ def of_same_answer(run: ScoringRun) -> dict[str, Any]:
 
 def write_predictions(
     connection: Connection,
-    answers: Iterable[tuple[int, Sequence[Answer]]],
+    answers: Iterable[tuple[int, Sequence[Prediction]]],
     *,
     scoring_run_id: int,
     model: ModelVersion,
-    scored_by: EngineName,
+    scored_by: BackendName,
 ) -> None:
     """Add the rows of ``prediction``: each scan's id, and its answers, which name their frames."""
     rows = (

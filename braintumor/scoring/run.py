@@ -12,7 +12,7 @@ from braintumor.errors import ScoringRunError
 from braintumor.registry.model_versions import ModelVersion, champion, find_model
 from braintumor.scoring.model_loading import require_comparable, require_runnable
 from braintumor.scoring.prefixes import ScanPrefixes
-from braintumor.serving.engine import EngineName
+from braintumor.serving.engine import BackendName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,12 @@ class ScoringRun:
     run_key: str
     scans: ScanPrefixes
     model: ModelVersion
-    engine: EngineName
+    engine: BackendName
     second: ModelVersion | None = None
 
 
 def open_run(
-    engine: Engine, *, run_key: str, scans: ScanPrefixes, scored_by: EngineName, second: str | None = None
+    engine: Engine, *, run_key: str, scans: ScanPrefixes, scored_by: BackendName, second: str | None = None
 ) -> ScoringRun:
     """Open a run and pin the champion, the engine and a second model; one ``run_key`` finds one run, as it was opened.
 
@@ -104,6 +104,6 @@ def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:
         run_key=row.run_key,
         scans=ScanPrefixes.parse(row.scans_uri),
         model=find_model(engine, str(row.model_version_id)),
-        engine=EngineName(row.engine),
+        engine=BackendName(row.engine),
         second=None if row.second is None else find_model(engine, str(row.second)),
     )

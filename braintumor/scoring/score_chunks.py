@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from braintumor.errors import ObjectStoreUnreachableError, UnbalancedRunError
 
 
-def score_every(
+def score_chunks(
     chunk_numbers: Sequence[int],
     score: Callable[[int], object],
     *,

@@ -19,13 +19,13 @@ from braintumor.errors import (
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.model_input import PreparedScan
-from braintumor.imaging.sandbox.decoder_pool import shared_guard
+from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnsweredScan:
+class ScoredScan:
     """A scan with an answer, at the version that was scored. Its key can identify a patient: name it by its id."""
 
     scan_id: int
@@ -42,7 +42,7 @@ class Unread(StrEnum):
     UNREADABLE = "not readable any more"
 
 
-def newest_answered(engine: Engine, model: ModelVersion, *, limit: int) -> list[AnsweredScan]:
+def newest_scored(engine: Engine, model: ModelVersion, *, limit: int) -> list[ScoredScan]:
     """The scans that ``model`` answered, those settled last first, ``limit`` at most."""
     with transaction(engine) as connection:
         rows = connection.execute(
@@ -61,7 +61,7 @@ def newest_answered(engine: Engine, model: ModelVersion, *, limit: int) -> list[
     return [_scan(row) for row in rows]
 
 
-def find_scans(engine: Engine, scan_ids: Sequence[int]) -> list[AnsweredScan]:
+def find_scans(engine: Engine, scan_ids: Sequence[int]) -> list[ScoredScan]:
     """The scans of these ids, each at the version that was scored."""
     with transaction(engine) as connection:
         rows = connection.execute(
@@ -71,8 +71,8 @@ def find_scans(engine: Engine, scan_ids: Sequence[int]) -> list[AnsweredScan]:
     return [_scan(row) for row in rows]
 
 
-def _scan(row: Row[Any]) -> AnsweredScan:
-    return AnsweredScan(scan_id=row.scan_id, location=S3Uri(bucket=row.bucket, key=row.key), etag=row.etag)
+def _scan(row: Row[Any]) -> ScoredScan:
+    return ScoredScan(scan_id=row.scan_id, location=S3Uri(bucket=row.bucket, key=row.key), etag=row.etag)
 
 
 def is_anything_scored(engine: Engine) -> bool:
@@ -81,7 +81,7 @@ def is_anything_scored(engine: Engine) -> bool:
         return bool(connection.scalar(text("select exists (select from scan where state = 'scored')")))
 
 
-def read_frames(store: ObjectStore, scan: AnsweredScan, *, size: int) -> PreparedScan | Unread:
+def read_frames(store: ObjectStore, scan: ScoredScan, *, size: int) -> PreparedScan | Unread:
     """The frames of the version that was scored, or why there are none. Safe in threads."""
     limits = Limits()
     try:
@@ -92,5 +92,5 @@ def read_frames(store: ObjectStore, scan: AnsweredScan, *, size: int) -> Prepare
         return Unread.REFUSED
     except ObjectStoreUnreachableError:
         return Unread.UNDELIVERED
-    found = shared_guard().read(data, size=size, limits=limits)
+    found = default_pool().read(data, size=size, limits=limits)
     return Unread.UNREADABLE if isinstance(found, Rejection) else found.scan

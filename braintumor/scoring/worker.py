@@ -20,7 +20,7 @@ from typing import Literal
 import numpy as np
 from sqlalchemy import Engine
 
-from braintumor.dataset.erased_subjects import Erased
+from braintumor.dataset.erased_subjects import ErasedSubjects
 from braintumor.errors import (
     ObjectChangedError,
     ObjectMissingError,
@@ -31,17 +31,33 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.model_input import SECONDS_A_STEP, PreparedFile, PreparedScan, one_ahead, take_step
 from braintumor.imaging.pseudonym import pseudonym
-from braintumor.imaging.sandbox.decoder_pool import Guard, shared_guard
+from braintumor.imaging.sandbox.decoder_pool import DecoderPool, default_pool
 from braintumor.logs import bound
 from braintumor.s3 import ObjectStore
-from braintumor.scoring.commit import settle
-from braintumor.scoring.deduplication import Originals, ReadScan
-from braintumor.scoring.lease import DEATHS, UNREAD_IN_A_ROW, Claim, ClaimedScan, alone, claim, kept_alive, renew
-from braintumor.scoring.outcomes import Copied, Outcome, Rejected, ScanFacts, Scored, Superseded
+from braintumor.scoring.commit import commit_outcomes
+from braintumor.scoring.deduplication import DuplicateIndex, ReadScan
+from braintumor.scoring.lease import (
+    MAX_CONSECUTIVE_READ_ERRORS,
+    MAX_ISOLATED_ATTEMPTS,
+    Claim,
+    ClaimedScan,
+    claim,
+    heartbeat,
+    isolated,
+    renew,
+)
+from braintumor.scoring.outcomes import (
+    CopiedOutcome,
+    Outcome,
+    RejectedOutcome,
+    ScanFacts,
+    ScoredOutcome,
+    SupersededOutcome,
+)
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
 from braintumor.serving.engine import LoadedModel
-from braintumor.serving.prediction import answers, of_scan
+from braintumor.serving.prediction import take_predictions, to_predictions
 
 _DEAD = ", one of which may have killed the worker before"
 
@@ -69,7 +85,7 @@ class _Unread:
     error: ObjectStoreUnreachableError
 
 
-_Reading = _Readable | Rejected | Superseded | _Unread
+_Reading = _Readable | RejectedOutcome | SupersededOutcome | _Unread
 
 
 def score_chunk(
@@ -82,7 +98,7 @@ def score_chunk(
     pseudonym_key: bytes,
     second: LoadedModel | None = None,
     limits: Limits | None = None,
-    guard: Guard | None = None,
+    guard: DecoderPool | None = None,
 ) -> Counter[str]:
     """Claim, score and settle a chunk; returns how many scans were ``scored``, ``rejected`` and so on.
 
@@ -99,13 +115,15 @@ def score_chunk(
         _log.info("settled already")
         return Counter()
     _log.info("claimed, attempt %d: %d scans%s", held.attempt, len(held.scans), _DEAD * held.after_death)
-    with kept_alive(engine, held):
+    with heartbeat(engine, held):
         reader = _Reader(
             store=store,
-            guard=guard or shared_guard(),
+            guard=guard or default_pool(),
             size=model.manifest.image_size,
             pseudonym_key=pseudonym_key,
-            erased=Erased.load(engine, pseudonym_key),  # after the claim: nobody is erased while a chunk is at work
+            erased=ErasedSubjects.load(
+                engine, pseudonym_key
+            ),  # after the claim: nobody is erased while a chunk is at work
             limits=limits or Limits(),
         )
         return _Work(engine=engine, model=model, second=second, held=held, reader=reader).finish()
@@ -124,10 +142,10 @@ class _Work:
     counts: Counter[str] = field(default_factory=Counter)
     unread: list[_Unread] = field(default_factory=list)
     unread_in_a_row: int = 0
-    originals: Originals = field(init=False)
+    originals: DuplicateIndex = field(init=False)
 
     def __post_init__(self) -> None:
-        self.originals = Originals(engine=self.engine, run=self.held.run)
+        self.originals = DuplicateIndex(engine=self.engine, run=self.held.run)
 
     def finish(self) -> Counter[str]:
         """Settle every scan that can be, those that may kill a worker last and alone, and close the chunk."""
@@ -148,15 +166,15 @@ class _Work:
         return self.counts
 
     def _score_alone(self, scan: ClaimedScan) -> None:
-        if scan.count_alone >= DEATHS:
+        if scan.count_alone >= MAX_ISOLATED_ATTEMPTS:
             detail = f"{scan.count_alone} workers died while they were alone with it"
             rejection = Rejection(reason=RejectionReason.PROCESSING_FAILED, detail=detail)
-            self._settle([Rejected(scan_id=scan.scan_id, rejection=rejection)])
+            self._settle([RejectedOutcome(scan_id=scan.scan_id, rejection=rejection)])
             return
         with bound(scan_id=scan.scan_id):
             _log.warning("worked on alone: %d workers died with it", scan.count_alone)
         count_unread = len(self.unread)
-        with suppress(ObjectStoreUnreachableError), alone(self.engine, self.held, scan):
+        with suppress(ObjectStoreUnreachableError), isolated(self.engine, self.held, scan):
             self._score([scan])
             if len(self.unread) > count_unread:
                 raise self.unread[-1].error  # S3's failure is not counted as the scan's
@@ -186,7 +204,7 @@ class _Work:
         """Submit a step to the engine; what is returned waits for its outcomes."""
         self._note_unread(step)
         readable = [reading for reading in step if isinstance(reading, _Readable)]
-        settled = [reading for reading in step if isinstance(reading, Rejected | Superseded)]
+        settled = [reading for reading in step if isinstance(reading, RejectedOutcome | SupersededOutcome)]
         originals = self.originals.find(reading.without_frames() for reading in readable)
         copied = [_copied(scan, originals[scan.scan_id]) for scan in readable if scan.scan_id in originals]
         with self._timed("infer"):  # what is queued already may be waited for
@@ -205,12 +223,12 @@ class _Work:
         self.unread += unread
         _tell(unread)
         self.unread_in_a_row = self.unread_in_a_row + len(unread) if len(unread) == len(step) else 0
-        if self.unread_in_a_row >= UNREAD_IN_A_ROW:
+        if self.unread_in_a_row >= MAX_CONSECUTIVE_READ_ERRORS:
             raise unread[-1].error
 
     def _settle(self, outcomes: list[Outcome], *, is_last: bool = False) -> None:
         if outcomes or is_last:
-            settle(self.engine, self.held, outcomes, stage_seconds=self.seconds if is_last else None)
+            commit_outcomes(self.engine, self.held, outcomes, stage_seconds=self.seconds if is_last else None)
         self.counts.update(type(outcome).__name__.lower() for outcome in outcomes)
         _tell(outcomes)
 
@@ -220,9 +238,9 @@ def _tell(results: Sequence[Outcome | _Unread]) -> None:
     for result in results:
         with bound(scan_id=result.scan_id):
             match result:
-                case Rejected():
+                case RejectedOutcome():
                     _log.warning("rejected: %s", result.rejection.reason)
-                case Superseded():
+                case SupersededOutcome():
                     _log.info("superseded: what was listed is there no more")
                 case _Unread():
                     _log.warning("not handed out by S3, stays pending: %s", type(result.error).__name__)
@@ -233,10 +251,10 @@ class _Reader:
     """What reading a scan needs to know. Runs in threads."""
 
     store: ObjectStore
-    guard: Guard
+    guard: DecoderPool
     size: int
     pseudonym_key: bytes
-    erased: Erased
+    erased: ErasedSubjects
     limits: Limits
 
     def read(self, scan: ClaimedScan) -> _Reading:
@@ -244,20 +262,20 @@ class _Reader:
         try:
             data = self.store.read(scan.location, etag=scan.etag, max_bytes=self.limits.max_bytes)
         except (ObjectChangedError, ObjectMissingError):
-            return Superseded(scan_id=scan.scan_id)
+            return SupersededOutcome(scan_id=scan.scan_id)
         except ObjectRefusedError as error:
             refusal = Rejection(reason=RejectionReason.ACCESS_DENIED, detail=str(error))
-            return Rejected(scan_id=scan.scan_id, rejection=refusal)
+            return RejectedOutcome(scan_id=scan.scan_id, rejection=refusal)
         except ObjectStoreUnreachableError as error:
             return _Unread(scan_id=scan.scan_id, error=error)
         found = self.guard.read(data, size=self.size, limits=self.limits)
         if isinstance(found, Rejection):
-            return Rejected(scan_id=scan.scan_id, rejection=found)
+            return RejectedOutcome(scan_id=scan.scan_id, rejection=found)
         facts = self._facts(found)
         others = (facts.study_pseudonym, facts.content_sha256, facts.pixel_sha256)
         if self.erased.holds_scan(facts.patient_pseudonym, *others):
             refusal = Rejection(reason=RejectionReason.SUBJECT_ERASED, detail="of a person who was erased")
-            return Rejected(scan_id=scan.scan_id, rejection=refusal)
+            return RejectedOutcome(scan_id=scan.scan_id, rejection=refusal)
         return _Readable(scan_id=scan.scan_id, facts=facts, frames=found.scan)
 
     def _facts(self, found: PreparedFile) -> ScanFacts:
@@ -277,22 +295,25 @@ class _Reader:
         return None if value is None else pseudonym(value, kind=kind, key=self.pseudonym_key)
 
 
-def _copied(scan: _Readable, original_id: int) -> Copied:
+def _copied(scan: _Readable, original_id: int) -> CopiedOutcome:
     count = len(scan.frames.indexes)
-    return Copied(scan_id=scan.scan_id, facts=scan.facts, original_id=original_id, count_frame=count)
+    return CopiedOutcome(scan_id=scan.scan_id, facts=scan.facts, original_id=original_id, count_frame=count)
 
 
-def _infer(model: LoadedModel, second: LoadedModel | None, readable: list[_Readable]) -> Callable[[], list[Scored]]:
+def _infer(
+    model: LoadedModel, second: LoadedModel | None, readable: list[_Readable]
+) -> Callable[[], list[ScoredOutcome]]:
     """Begin to score the scans of a step in one go; what is returned waits for the answers."""
     if not readable:
         return list
     frames = np.concatenate([scan.frames.pixels for scan in readable])
     first, other = model.submit(frames), second.submit(frames) if second else None
 
-    def scored() -> list[Scored]:
-        stream = answers(first(), model.manifest, second=other() if other else None)
+    def scored() -> list[ScoredOutcome]:
+        stream = to_predictions(first(), model.manifest, second=other() if other else None)
         return [
-            Scored(scan_id=scan.scan_id, facts=scan.facts, answers=of_scan(stream, scan.frames)) for scan in readable
+            ScoredOutcome(scan_id=scan.scan_id, facts=scan.facts, answers=take_predictions(stream, scan.frames))
+            for scan in readable
         ]
 
     return scored

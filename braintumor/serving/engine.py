@@ -48,17 +48,17 @@ class Outputs:
     out_of_distribution: NDArray[np.float32] | None = None
 
 
-class EngineName(StrEnum):
+class BackendName(StrEnum):
     """What can answer, as it stands in ``scoring_run.engine`` and ``prediction.engine``."""
 
     OPENVINO = "openvino-cpu"
     XLA = "tensorflow-xla"
 
 
-class InferenceEngine(Protocol):
+class InferenceBackend(Protocol):
     """A model made ready to run. One per process; not shared between threads."""
 
-    name: EngineName
+    name: BackendName
     device: str
     """What answers, for people: engine, processor, and what it may use of it."""
 
@@ -66,10 +66,10 @@ class InferenceEngine(Protocol):
         """Begin with ``frames`` uint8 (N, S, S, 3), N >= 1; what is returned waits for the answers, in their order."""
 
 
-class OpenVinoEngine:
+class OpenVinoBackend:
     """A compiled graph, in 32 or in 8 bits as it was exported."""
 
-    name = EngineName.OPENVINO
+    name = BackendName.OPENVINO
 
     def __init__(self, graph: Path) -> None:
         """Compile ``graph`` (an OpenVINO ``.xml`` with its ``.bin`` beside it) for throughput."""
@@ -175,7 +175,7 @@ def padded(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
 class LoadedModel:
     """A model folder that was checked and compiled: frames in, ``Outputs`` out."""
 
-    def __init__(self, manifest: Manifest, engine: InferenceEngine, *, reference: Embeddings | None = None) -> None:
+    def __init__(self, manifest: Manifest, engine: InferenceBackend, *, reference: Embeddings | None = None) -> None:
         self.manifest = manifest
         self._engine = engine
         self._reference = reference
@@ -186,7 +186,7 @@ class LoadedModel:
         folder: Path,
         *,
         sha256s: dict[str, str] | None = None,
-        open_engine: Callable[[Path, Manifest], InferenceEngine] | None = None,
+        open_engine: Callable[[Path, Manifest], InferenceBackend] | None = None,
     ) -> Self:
         """Verify the folder (against ``sha256s`` of the registry, or its own manifest), then compile it.
 
@@ -205,11 +205,11 @@ class LoadedModel:
                 f"prepares them as {PREPROCESSING!r}. Train the model again with this version."
             )
         reference = read_reference(folder / REFERENCE) if REFERENCE in manifest.sha256s else None
-        engine = open_engine(folder, manifest) if open_engine else OpenVinoEngine(folder / GRAPH)
+        engine = open_engine(folder, manifest) if open_engine else OpenVinoBackend(folder / GRAPH)
         return cls(manifest, engine, reference=reference)
 
     @property
-    def engine(self) -> EngineName:
+    def engine(self) -> BackendName:
         """Which engine answers."""
         return self._engine.name
 

@@ -31,17 +31,17 @@ def distances(embeddings: Embeddings, reference: Embeddings) -> NDArray[np.float
     found = np.empty(len(embeddings), np.float32)
     for start in range(0, len(embeddings), _BLOCK):
         block = slice(start, start + _BLOCK)
-        apart = 1 - normalised(embeddings[block]) @ reference.T  # (<= 256, M)
+        apart = 1 - normalized(embeddings[block]) @ reference.T  # (<= 256, M)
         found[block] = np.partition(apart, count - 1, axis=1)[:, :count].mean(axis=1)
     return np.maximum(found, 0)  # rounding
 
 
 def cosine_distance(ours: Embeddings, theirs: Embeddings) -> NDArray[np.float32]:
     """Between the rows of two arrays (N, d), one by one: float32 (N,)."""
-    return np.asarray(1 - (normalised(ours) * normalised(theirs)).sum(axis=1), np.float32)
+    return np.asarray(1 - (normalized(ours) * normalized(theirs)).sum(axis=1), np.float32)
 
 
-def normalised(embeddings: Embeddings) -> Embeddings:
+def normalized(embeddings: Embeddings) -> Embeddings:
     """Each row divided by its length; a row of zeros stays one, at distance 1 from everything."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return np.asarray(embeddings / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)

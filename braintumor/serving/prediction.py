@@ -36,7 +36,7 @@ class ReviewReason(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class Prediction:
     """What one model says of one frame. For review, not for diagnosis.
 
     ``probabilities`` are in the order of ``CLASSES``. ``activation_map`` is float16 (S/32, S/32): the predicted
@@ -56,7 +56,7 @@ class Answer:
     frame_index: int = 0
 
 
-def answers(outputs: Outputs, manifest: Manifest, *, second: Outputs | None = None) -> Iterator[Answer]:
+def to_predictions(outputs: Outputs, manifest: Manifest, *, second: Outputs | None = None) -> Iterator[Prediction]:
     """One answer per frame, in order; ``second`` is what another model says of the same frames."""
     given = outputs.out_of_distribution
     scores = [None] * len(outputs.probability) if given is None else given.tolist()
@@ -72,7 +72,7 @@ def answers(outputs: Outputs, manifest: Manifest, *, second: Outputs | None = No
             ReviewReason.OUT_OF_DISTRIBUTION: _is_outside(out_of_distribution, manifest),
             ReviewReason.MODEL_DISAGREEMENT: other is not None and other[0] is not CLASSES[best],
         }
-        yield Answer(
+        yield Prediction(
             predicted_class=CLASSES[best],
             confidence=confidence,
             margin=margin,
@@ -84,7 +84,7 @@ def answers(outputs: Outputs, manifest: Manifest, *, second: Outputs | None = No
         )
 
 
-def of_scan(stream: Iterator[Answer], scan: PreparedScan) -> tuple[Answer, ...]:
+def take_predictions(stream: Iterator[Prediction], scan: PreparedScan) -> tuple[Prediction, ...]:
     """Take the next answers of ``stream``: those of a scan's frames, with their places and the reasons of the scan."""
     held = {
         ReviewReason.NOT_VALIDATED_ON_VOLUMES: scan.is_volume,

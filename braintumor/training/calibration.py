@@ -11,7 +11,7 @@ from scipy.special import softmax
 
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import REFERENCE
-from braintumor.serving.out_of_distribution import Embeddings, distances, normalised
+from braintumor.serving.out_of_distribution import Embeddings, distances, normalized
 
 _RIGHT = 0.95
 """Of the answers that name a class and are not put before a person, so many are to be right."""
@@ -51,7 +51,7 @@ def fit_thresholds(
         temperature: what the graph divides them by.
         labels: (V,).
     """
-    of_length_1 = normalised(reference)
+    of_length_1 = normalized(reference)
     np.save(folder / REFERENCE, of_length_1, allow_pickle=False)
     return Thresholds(
         low_confidence_below=_by_class(softmax(logits / temperature, axis=1), labels),

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from braintumor.errors import ModelIntegrityError
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import GRAPH, PARITY_BOUNDS
-from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.engine import OpenVinoBackend
 from braintumor.training.backbones import BACKBONES, KerasModel, to_unit
 from braintumor.training.recipe import Recipe
 
@@ -98,7 +98,7 @@ class Classifier:
         model = self.serving_model(temperature)
         export_graph(model, folder / GRAPH)
         expected: NDArray[Any] = np.asarray(model.predict(probe, verbose=0)["probability"])
-        received = OpenVinoEngine(folder / GRAPH).run(probe)["probability"]
+        received = OpenVinoBackend(folder / GRAPH).run(probe)["probability"]
         difference = float(np.abs(expected - received).max())
         bound = PARITY_BOUNDS["fp32"]
         if not difference <= bound:  # NaN must not pass

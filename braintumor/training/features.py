@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.serving.artifact import GRAPH
-from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.engine import OpenVinoBackend
 from braintumor.serving.out_of_distribution import Embeddings, cosine_distance
 from braintumor.training.classifier import Classifier, export_graph
 from braintumor.training.device import gpus
@@ -86,10 +86,10 @@ def through_openvino(classifier: Classifier) -> Embed:
     """The backbone exported and compiled for the CPU."""
     with TemporaryDirectory() as scratch:
         export_graph(classifier.embedder, Path(scratch) / GRAPH)
-        return OpenVinoEngine(Path(scratch) / GRAPH).run
+        return OpenVinoBackend(Path(scratch) / GRAPH).run
 
 
-def as_served(engine: OpenVinoEngine, frames: NDArray[np.uint8], features: Embeddings) -> Embeddings:
+def as_served(engine: OpenVinoBackend, frames: NDArray[np.uint8], features: Embeddings) -> Embeddings:
     """Embeddings (N, d) of the graph that will serve: ``features`` where some of them are the same, else made anew.
 
     On a CPU they are the same, since one engine made both; on a GPU it was Keras that made the features.

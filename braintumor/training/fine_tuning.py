@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.errors import RecipeError, TrainingError
 from braintumor.training.augmentation import augmentation_layers
 from braintumor.training.backbones import KerasModel
@@ -29,8 +29,8 @@ def fine_tune(
     plan: FineTuning,
     classifier: Classifier,
     *,
-    training: FrameSet,
-    validation: FrameSet,
+    training: FrameArrays,
+    validation: FrameArrays,
     folder: Path,
     say: Callable[[str], None] = lambda _: None,
 ) -> History:

@@ -20,7 +20,7 @@ from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.registry import model_cache
 from braintumor.registry.model_versions import ModelVersion, TrainingRecord, register, trained_in
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.training.pretrained_weights import WeightsFile, initial_weights
+from braintumor.training.pretrained_weights import WeightsFile, pretrained_weights
 from braintumor.training.recipe import Recipe
 from braintumor.training.train import TrainedModel, train
 
@@ -54,7 +54,7 @@ def retrain(
             return model
     snapshot = load_snapshot(engine, snapshot_id)
     checkpoints = _checkpoints(settings, recipe, snapshot_id=snapshot_id, run_key=run_key)
-    with TemporaryDirectory() as scratch, initial_weights(settings, recipe) as weights:
+    with TemporaryDirectory() as scratch, pretrained_weights(settings, recipe) as weights:
         folder = Path(scratch) / "model"
         folder.mkdir()
         trained = train(

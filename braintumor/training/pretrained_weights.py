@@ -43,7 +43,7 @@ def add_weights(settings: Settings, path: Path) -> BackboneName:
     Raises:
         WeightsError: it is no weights file, or fits no backbone.
     """
-    backbone = _recognise(path)
+    backbone = _recognize(path)
     data, name = path.read_bytes(), mirrored_name(backbone)
     place = _mirror(settings)
     place.write(name, data)
@@ -52,7 +52,7 @@ def add_weights(settings: Settings, path: Path) -> BackboneName:
 
 
 @contextmanager
-def initial_weights(settings: Settings, recipe: Recipe) -> Iterator[WeightsFile | None]:
+def pretrained_weights(settings: Settings, recipe: Recipe) -> Iterator[WeightsFile | None]:
     """The weights file of a recipe, checked, for as long as the context lasts.
 
     ``None`` for random weights, and for ImageNet weights that the mirror does not have: keras.applications may.
@@ -168,7 +168,7 @@ def _place(settings: Settings, address: str) -> _Place:
     return _Folder(path=Path(address).expanduser())
 
 
-def _recognise(path: Path) -> BackboneName:
+def _recognize(path: Path) -> BackboneName:
     from braintumor.training.backbones import BACKBONES, load_weights
 
     if not path.is_file():

@@ -10,16 +10,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.training.head import fit_head
 from braintumor.training.recipe import Recipe
 
 
-def naive_accuracy(
+def random_split_accuracy(
     recipe: Recipe,
     *,
-    training: FrameSet,
-    validation: FrameSet,
+    training: FrameArrays,
+    validation: FrameArrays,
     training_features: NDArray[np.float32],
     validation_features: NDArray[np.float32],
 ) -> float:
@@ -36,7 +36,7 @@ def naive_accuracy(
     of_file = np.repeat(np.arange(len(copies)), copies)  # one entry a file: the position of what it shows
     features = np.concatenate([training_features, validation_features])
     labels = np.concatenate([training.labels, validation.labels])
-    fitted, held_out = deal(of_file, share=len(validation.labels) / len(labels), seed=recipe.seed)
+    fitted, held_out = split_randomly(of_file, share=len(validation.labels) / len(labels), seed=recipe.seed)
     head = fit_head(
         recipe,
         views=[features[fitted]],
@@ -48,7 +48,7 @@ def naive_accuracy(
     return float((answers == labels[held_out]).mean())
 
 
-def deal(files: NDArray[np.intp], *, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def split_randomly(files: NDArray[np.intp], *, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """A random split of ``files`` (N,), one by one: what is fitted, and ``share`` of them that is held out."""
     order = np.random.default_rng(seed).permutation(files)
     held_out, fitted = np.split(order, [round(len(order) * share)])

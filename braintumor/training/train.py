@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, REFERENCE, Manifest, sha256_of
-from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.engine import OpenVinoBackend
 from braintumor.serving.out_of_distribution import spread
 from braintumor.training.augmentation import augmented_views
 from braintumor.training.backbones import BACKBONES, load_weights
@@ -30,7 +30,7 @@ from braintumor.training.device import share_gpu_memory
 from braintumor.training.features import FeatureExtractor, as_served
 from braintumor.training.fine_tuning import fine_tune, first_layer
 from braintumor.training.head import fit_head
-from braintumor.training.random_split_baseline import naive_accuracy
+from braintumor.training.random_split_baseline import random_split_accuracy
 from braintumor.training.recipe import FineTuning, Recipe
 from braintumor.training.temperature import fit_temperature
 
@@ -63,8 +63,8 @@ class TrainedModel:
 def train(
     recipe: Recipe,
     *,
-    training: FrameSet,
-    validation: FrameSet,
+    training: FrameArrays,
+    validation: FrameArrays,
     snapshot_id: str,
     weights: Path | None,
     folder: Path,
@@ -161,8 +161,8 @@ def _frozen_stage(
     recipe: Recipe,
     classifier: Classifier,
     *,
-    training: FrameSet,
-    validation: FrameSet,
+    training: FrameArrays,
+    validation: FrameArrays,
     say: Callable[[str], None],
 ) -> _Stage:
     """Fit the head on features of the frozen backbone, and put it in place."""
@@ -196,10 +196,10 @@ def _frozen_stage(
 
 
 def _frozen_accuracies(
-    recipe: Recipe, stage: _Stage, *, training: FrameSet, validation: FrameSet
+    recipe: Recipe, stage: _Stage, *, training: FrameArrays, validation: FrameArrays
 ) -> tuple[float, float]:
     """What the frozen stage reaches on the validation split, and on files that were split at random."""
-    naive = naive_accuracy(
+    naive = random_split_accuracy(
         recipe,
         training=training,
         validation=validation,
@@ -214,8 +214,8 @@ def _fine_tuned_stage(
     fine_tuning: FineTuning,
     classifier: Classifier,
     *,
-    training: FrameSet,
-    validation: FrameSet,
+    training: FrameArrays,
+    validation: FrameArrays,
     checkpoints: Path,
     say: Callable[[str], None],
 ) -> _Stage:
@@ -241,8 +241,8 @@ def _finish(
     classifier: Classifier,
     stage: _Stage,
     *,
-    training: FrameSet,
-    validation: FrameSet,
+    training: FrameArrays,
+    validation: FrameArrays,
     folder: Path,
     snapshot_id: str,
     say: Callable[[str], None],
@@ -256,7 +256,7 @@ def _finish(
     _write_history(folder / HISTORY, stage.history)
     classifier.export(folder, temperature=temperature, probe=validation.frames[:_PROBES])
     classifier.serving_model(temperature).save_weights(folder / KERAS_WEIGHTS)
-    engine, kept = OpenVinoEngine(folder / GRAPH), spread(training.labels)
+    engine, kept = OpenVinoBackend(folder / GRAPH), spread(training.labels)
     thresholds = fit_thresholds(
         folder,
         reference=as_served(engine, training.frames[kept], stage.training_features[kept]),

@@ -17,7 +17,7 @@ from braintumor.db import database
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
@@ -77,7 +77,7 @@ def test_a_rollback_with_withdrawal_says_how_many_answers_people_must_look_at(
     two: Settings, put: Callable[[str, bytes], None]
 ) -> None:
     put("a.png", png(seed=1))
-    score_night(two, run_key="night")
+    run_scoring_job(two, run_key="night")
     before = champions(two)
     said = model(two, "rollback", "--withdraw", "--reason", "calls tumours normal")
     assert "after b" in said and "The DAG roll_back tells people" in said

@@ -13,7 +13,7 @@ import pytest
 from braintumor.config import reference
 from braintumor.config.airflow_connections import EnvironmentConnection, settings_of
 from braintumor.config.redaction import MASK, masked, secrets_of, without_secrets
-from braintumor.config.reference import Shown, page, sections, show, unknown
+from braintumor.config.reference import SettingValue, page, sections, show, unknown
 from braintumor.config.roles import Role
 from braintumor.config.settings import Settings, setting_fields
 from braintumor.config.variables import NIGHTLY_SCHEDULE, OF_DAGS, TASK_ROLES, Kind, Variable
@@ -39,7 +39,7 @@ MISSPELT = {"BRAINTUMOR_SCAN_URI", "BRAINTUMOR_LIKE_NOTHING", "BRAINTUMOR_DB", "
 """Of this file and the doctor's tests."""
 
 
-def now(environment: dict[str, str], name: str) -> Shown:
+def now(environment: dict[str, str], name: str) -> SettingValue:
     (found,) = [item for item in show(environment) if item.name == name]
     return found
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.stack import Stack
 from tests.once import dump, made_once, restore
@@ -103,7 +103,7 @@ def airflow_database(url: str) -> dict[str, str]:
 def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Settings:
     """Labelled phantoms in S3, and gate rules that so small a set can pass."""
     prefix = S3Uri.parse(empty_settings.require("dataset_uri"))
-    upload(ObjectStore.connect(empty_settings), labelled_files(phantoms), prefix)
+    upload(ObjectStore.connect(empty_settings), labeled_files(phantoms), prefix)
     rules = tmp_path / "gate.toml"
     rules.write_text(LENIENT_RULES)
     return replace(empty_settings, gate_rules=str(rules))

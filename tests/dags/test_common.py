@@ -26,7 +26,7 @@ def test_what_may_pass_is_retried_and_what_would_come_again_is_not(dag_runner: D
         """
         from braintumor import errors
         from wiring import DEFAULT_ARGS
-        for error in (errors.ObjectStoreUnreachableError, errors.DatabaseUnreachableError, errors.GuardError,
+        for error in (errors.ObjectStoreUnreachableError, errors.DatabaseUnreachableError, errors.DecoderPoolError,
                       errors.DatabaseError, errors.ConfigurationError, MemoryError):
             decision = DEFAULT_ARGS["retry_policy"].evaluate(error("x"), 1, 5, None)
             print(error.__name__, decision.action.value)
@@ -35,7 +35,7 @@ def test_what_may_pass_is_retried_and_what_would_come_again_is_not(dag_runner: D
     assert done.stdout.splitlines()[-6:] == [
         "ObjectStoreUnreachableError retry",
         "DatabaseUnreachableError retry",
-        "GuardError retry",
+        "DecoderPoolError retry",
         "DatabaseError fail",
         "ConfigurationError fail",
         "MemoryError default",

@@ -15,7 +15,7 @@ from braintumor.evaluation.report.index_page import overview_page
 from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from tests.conftest import move_champion
 from tests.dags.conftest import DagRunner
 from tests.sql import change, rows
@@ -66,7 +66,7 @@ def test_a_preview_that_fails_promotes_nothing(
     move_champion(seeded, lenient, tiny_model_folder)
     (scan,) = write_unlabelled(tmp_path, count=1, seed=1)
     ObjectStore.connect(lenient).write(S3Uri.parse(lenient.require("scans_uri")) / scan.name, scan.read_bytes())
-    score_night(lenient, run_key="night")
+    run_scoring_job(lenient, run_key="night")
     refuse = (
         "create trigger broken before insert on shadow_prediction for each statement execute function refuse_change()"
     )

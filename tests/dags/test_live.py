@@ -17,7 +17,7 @@ from braintumor.db import database
 from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from devstack.airflowapi import AirflowClient
 from devstack.stack import Stack
 from tests.live import PATIENCE_S, library, live_stack
@@ -97,7 +97,7 @@ def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None
 def test_enough_new_labels_start_a_retrain_once(live: Stack, tmp_path: Path) -> None:
     settings, client = library(live), live.client()
     put_scans(settings, tmp_path, seed=4)
-    score_night(settings, run_key="a night before the labels")
+    run_scoring_job(settings, run_key="a night before the labels")
     ((answered,),) = rows(settings, "select count(*) from prediction")
     for dag_id in ("weekly_retrain", "reviewed_labels"):
         client.wait_for_dag(dag_id)

@@ -11,7 +11,7 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from tests.dags.conftest import DagRunner
 from tests.images import png
 from tests.models import add_model, promote
@@ -54,7 +54,7 @@ def test_a_rescore_answers_shows_and_balances_and_is_red_when_it_cannot(
 ) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     ((first,),) = rows(settings, "select model_name from champion")
     add_model(settings, "b")
     promote(settings, "b")

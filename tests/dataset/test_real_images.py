@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from braintumor.dataset.images.local_folder import labelled_files, read_folder
+from braintumor.dataset.images.local_folder import labeled_files, read_folder
 from braintumor.dataset.quality.checks import not_mri
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
@@ -30,7 +30,7 @@ def test_a_labelled_folder_of_real_images_is_understood_and_decodes() -> None:
     folder = os.environ.get("BRAINTUMOR_DATASET")
     if not folder:
         pytest.skip(NO_DATASET)
-    files = labelled_files(Path(folder))
+    files = labeled_files(Path(folder))
     assert set(Counter(file.label for file in files)) == set(CLASSES)
     for file in files[::_EVERY]:
         decoded = decode(file.path.read_bytes())

@@ -14,9 +14,9 @@ from PIL import Image
 from braintumor.config.settings import Settings
 from braintumor.dataset import frame_arrays
 from braintumor.dataset.frame_arrays import load_frames
-from braintumor.dataset.images.local_folder import count_passed_over, labelled_files, upload
+from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, upload
 from braintumor.dataset.snapshot import load_snapshot, read_images, snapshot_of
-from braintumor.dataset.snapshot_diff import difference
+from braintumor.dataset.snapshot_diff import snapshot_diff
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.errors import BucketMissingError, DatasetError
@@ -108,20 +108,20 @@ def test_two_snapshots_differ_by_what_was_added_removed_and_relabelled(
     put(f"normal/{name}", b"gone")
     put(f"pituitary/was {name}", data)
     second = snapshot_of(empty_settings)
-    changes = difference(database.connect(empty_settings), first.snapshot_id, second.snapshot_id)
+    changes = snapshot_diff(database.connect(empty_settings), first.snapshot_id, second.snapshot_id)
     assert {(c.change, c.label_before, c.label_after, c.count_image) for c in changes} == {
         ("added", None, "glioma", 1),
         ("relabelled", "normal", "pituitary", 1),
     }
     assert next(c.split for c in changes if c.change == "relabelled") == "train"
-    assert difference(database.connect(empty_settings), first.snapshot_id, first.snapshot_id) == []
+    assert snapshot_diff(database.connect(empty_settings), first.snapshot_id, first.snapshot_id) == []
     asked = ("dataset", "diff", first.snapshot_id, second.snapshot_id)
     assert json.loads(printed(empty_settings, *asked, "--json")) == [vars(change) for change in changes]
     head, *lines = printed(empty_settings, *asked).splitlines()
     assert head.split() == ["change", "split", "was", "is", "images"]
     assert ["relabelled", "train", "normal", "pituitary", "1"] in [line.split() for line in lines]
     with pytest.raises(DatasetError, match="no snapshot 'feed'"):
-        difference(database.connect(empty_settings), first.snapshot_id, "feed")
+        snapshot_diff(database.connect(empty_settings), first.snapshot_id, "feed")
 
 
 @pytest.mark.usefixtures("twelve_each")
@@ -282,7 +282,7 @@ class TestFolder:
         return tmp_path
 
     def test_kaggle_layouts_become_class_prefixes_without_collisions(self, kaggle: Path) -> None:
-        keys = [file.key for file in labelled_files(kaggle)]
+        keys = [file.key for file in labeled_files(kaggle)]
         assert len(set(keys)) == 8
         assert "normal/Training/image(1).jpg" in keys and "normal/Testing/image(1).jpg" in keys
 
@@ -291,7 +291,7 @@ class TestFolder:
         (kaggle / "Training" / "no_tumor" / "IM000001").write_bytes(tiff)
         (kaggle / "Training" / "no_tumor" / "notes.txt").write_text("words")
         (kaggle / "Training" / "no_tumor" / "broken.tif").write_bytes(b"")
-        found = labelled_files(kaggle)
+        found = labeled_files(kaggle)
         names = {file.path.name for file in found}
         assert names == {"image(1).jpg", "IM000001", "broken.tif"}
         assert count_passed_over(kaggle, found) == 1
@@ -301,30 +301,30 @@ class TestFolder:
         other.mkdir()
         (other / "image(1).jpg").write_bytes(encoded(TumorClass.NORMAL, 2, "JPEG"))
         with pytest.raises(DatasetError, match=r"1 names are used twice.*normal/Training/image\(1\)\.jpg"):
-            labelled_files(kaggle)
+            labeled_files(kaggle)
 
     def test_an_upload_arrives_and_is_counted_by_bytes(self, kaggle: Path, empty_settings: Settings) -> None:
         store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
         sizes: list[int] = []
-        upload(store, labelled_files(kaggle), prefix, on_uploaded=sizes.append)
+        upload(store, labeled_files(kaggle), prefix, on_uploaded=sizes.append)
         assert sum(sizes) == sum(entry.size for entry in store.list(prefix))
 
     def test_a_missing_or_empty_class_folder_is_named(self, kaggle: Path) -> None:
         for part in ("Training", "Testing"):
             (kaggle / part / "no_tumor" / "image(1).jpg").unlink()
         with pytest.raises(DatasetError, match="No images of normal"):
-            labelled_files(kaggle)
+            labeled_files(kaggle)
 
     def test_a_folder_of_another_name_is_named(self, kaggle: Path) -> None:
         (kaggle / "Training" / "no_tumor").rename(kaggle / "Training" / "cats")
         with pytest.raises(DatasetError, match="'cats' is not a class name"):
-            labelled_files(kaggle)
+            labeled_files(kaggle)
 
     def test_an_image_outside_a_class_folder_is_named(self, kaggle: Path) -> None:
         (kaggle / "stray.png").write_bytes(b"x")
         with pytest.raises(DatasetError, match=r"stray\.png lies outside a class folder"):
-            labelled_files(kaggle)
+            labeled_files(kaggle)
 
     def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="nowhere is not a folder"):
-            labelled_files(tmp_path / "nowhere")
+            labeled_files(tmp_path / "nowhere")

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from braintumor.config.settings import Settings
 from braintumor.db import database, migrations
 from braintumor.errors import MigrationError
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.run import load_run
 from tests.images import png
 
@@ -169,7 +169,7 @@ def test_a_night_of_older_code_goes_on_after_an_additive_migration(
     )
     migrations.migrate(engine)
     newer.unlink()  # the code of before
-    assert score_night(settings, run_key="night").count_scored == 1
+    assert run_scoring_job(settings, run_key="night").count_scored == 1
     with pytest.raises(MigrationError, match="ahead"):  # it would make its older views
         migrations.migrate(engine)
     newer.with_stem("9999_other").write_text("alter table prediction drop column extra;")
@@ -180,7 +180,7 @@ def test_a_night_of_older_code_goes_on_after_an_additive_migration(
     newer.unlink()
     newer.with_stem("9999_other").unlink()
     with pytest.raises(MigrationError, match="ahead"):
-        score_night(settings, run_key="another")
+        run_scoring_job(settings, run_key="another")
     engine.dispose()
 
 

@@ -13,7 +13,7 @@ from braintumor.config.settings import Settings
 from braintumor.db import database, migrations, roles
 from braintumor.errors import DatabaseError
 from braintumor.imaging.phantom.slice import write_unlabelled
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.conftest import as_role
 from tests.sql import rows
@@ -202,7 +202,7 @@ def test_a_night_is_scored_as_scorer_and_its_rows_cannot_be_changed_by_it(
         put(path.name, path.read_bytes())
     put("words.jpg", b"words")
     scorer = as_role(stack, settings, Role.SCORER)
-    balance = score_night(scorer, run_key="night")
+    balance = run_scoring_job(scorer, run_key="night")
     assert (balance.count_scored, balance.count_rejected, balance.is_balanced) == (3, 1, True)
     refused = [
         "update prediction set confidence = 1",

@@ -11,7 +11,7 @@ import pytest
 from openvino import opset13 as ops
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.images.patient_ids import Identified
+from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.gate.gate import judge
 from braintumor.evaluation.gate.rules import GateRules
@@ -130,7 +130,7 @@ def report(
             "validation": {"glioma": 122, "meningioma": 122, "normal": 122, "pituitary": 123},
             "test": dict.fromkeys(CLASSES, 50),
         },
-        identified=Identified(count_image=2974, count_identified=0, count_patient=0),
+        identified=PatientIds(count_image=2974, count_identified=0, count_patient=0),
         training_seconds=1630,
         device="2 CPU cores",
         parameters=23_595_908,

@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.images.patient_ids import Identified
+from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.snapshot import Snapshot, load_snapshot, snapshot_of
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
@@ -93,7 +93,7 @@ VALUES = {
 def test_groups_of_patients_and_scanners_reach_slices_report_and_card_and_no_identity_does(dataset: Settings) -> None:
     snapshot = snapshot_of(dataset)
     count = len(snapshot.images)
-    assert snapshot.identified == Identified(count_image=count, count_identified=count, count_patient=count)
+    assert snapshot.identified == PatientIds(count_image=count, count_identified=count, count_patient=count)
     assert count > 0.9 * 4 * PER_CLASS
     report, card = judged(dataset, snapshot)
 
@@ -141,7 +141,7 @@ def test_where_few_images_say_whose_they_are_it_is_said_of_how_many_and_no_empty
     settings: Settings,
 ) -> None:
     snapshot = snapshot_of(settings)  # 120 phantoms, of which 4 are DICOM and none of these in test
-    assert snapshot.identified == Identified(count_image=120, count_identified=4, count_patient=4)
+    assert snapshot.identified == PatientIds(count_image=120, count_identified=4, count_patient=4)
     for text in judged(settings, snapshot):
         assert "Patient independence cannot be verified: only 4 of 120 images carry a patient or study" in text
         assert "known of no test image: age, sex, manufacturer, field strength, sequence." in text

@@ -16,8 +16,8 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.errors import EvaluationError, ModelIntegrityError, ObjectStoreUnreachableError, PromotionError
 from braintumor.evaluation.evaluate_model import evaluate_model
-from braintumor.evaluation.gate.artifact_checks import fixed_frames, require_sound, verify_model
-from braintumor.evaluation.gate.isolated_check import verify_in_fresh_process
+from braintumor.evaluation.gate.artifact_checks import fixed_frames, require_valid_artifact, verify_model
+from braintumor.evaluation.gate.isolated_check import verify_in_subprocess
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.judge_run import Verify, judge_run
 from braintumor.promotion.promote import promote_candidate
@@ -107,7 +107,7 @@ def damage(settings: Settings, change: Callable[[bytes], bytes], *, file: str) -
     store.write(address, change(store.read(address)))
 
 
-def refused(settings: Settings, *, verify: Verify = verify_in_fresh_process) -> dict[str, str]:
+def refused(settings: Settings, *, verify: Verify = verify_in_subprocess) -> dict[str, str]:
     """Put the mutant before the gate, which refuses it; the reasons by rule, as the database keeps them."""
     engine = database.connect(settings)
     before = model_versions.find_champion(engine)
@@ -137,7 +137,7 @@ def not_even_overridden(settings: Settings) -> str:
     """Why what stands before every promotion refuses it."""
     engine = database.connect(settings)
     with pytest.raises(ModelIntegrityError, match="with or without --override, and the champion stays") as caught:
-        require_sound(settings, model_versions.find_model(engine, "mutant"))
+        require_valid_artifact(settings, model_versions.find_model(engine, "mutant"))
     engine.dispose()
     return str(caught.value)
 
@@ -160,7 +160,7 @@ def test_the_model_itself_is_refused_by_nothing(gated: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mutate", "verify"), [(worse, WITHOUT_KERAS), (swapped_labels, verify_in_fresh_process)], ids=["worse", "swapped"]
+    ("mutate", "verify"), [(worse, WITHOUT_KERAS), (swapped_labels, verify_in_subprocess)], ids=["worse", "swapped"]
 )
 def test_a_model_that_answers_worse_is_refused_by_its_figures_alone(
     gated: Settings, folder: Path, mutate: Mutation, verify: Verify
@@ -254,7 +254,7 @@ def test_a_champion_that_was_judged_on_fewer_images_is_judged_again(gated: Setti
 def test_where_the_check_cannot_be_made_nothing_is_recorded(gated: Settings) -> None:
     rules = rows(gated, "select count(*) from gate_verdict")
     with pytest.raises(ObjectStoreUnreachableError, match="mutant could not be checked"):
-        verify_in_fresh_process(replace(gated, s3_endpoint="http://127.0.0.1:9"), "mutant")
+        verify_in_subprocess(replace(gated, s3_endpoint="http://127.0.0.1:9"), "mutant")
     with pytest.raises(EvaluationError, match="There is no model 'nobody'"):
-        verify_in_fresh_process(gated, "nobody")
+        verify_in_subprocess(gated, "nobody")
     assert rows(gated, "select count(*) from gate_verdict") == rules

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from braintumor.dataset.images.local_folder import labelled_files
-from braintumor.imaging.burned_in_text import has_text
+from braintumor.dataset.images.local_folder import labeled_files
+from braintumor.imaging.burned_in_text import has_burned_in_text
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
-from braintumor.imaging.model_input import prepare_file
+from braintumor.imaging.model_input import decode_file
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES
 from tests.conftest import NO_DATASET
@@ -40,7 +40,7 @@ def written(
 def found(data: bytes) -> bool:
     decoded = decode(data)
     assert isinstance(decoded, Decoded)
-    return has_text(decoded.frames[0].pixels)
+    return has_burned_in_text(decoded.frames[0].pixels)
 
 
 @pytest.mark.parametrize("size", [12, 16, 24, 32])
@@ -63,17 +63,17 @@ def test_text_is_found_on_a_large_picture_too() -> None:
 
 
 def test_phantoms_and_marks_of_sides_have_none() -> None:
-    assert not any(has_text(draw(CLASSES[number % 4], seed=number).pixels) for number in range(60))
+    assert not any(has_burned_in_text(draw(CLASSES[number % 4], seed=number).pixels) for number in range(60))
     assert not any(found(written(head(number), "R", 24)) for number in range(4))
 
 
 def test_noise_has_none() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000), np.uint8)
-    assert not has_text(noise)
+    assert not has_burned_in_text(noise)
 
 
 def test_a_file_with_a_name_on_it_is_set_aside_and_says_nothing_of_the_name() -> None:
-    rejected = prepare_file(written(head(1), "Jane Doe", 16), size=64, limits=Limits(), decode=decode)
+    rejected = decode_file(written(head(1), "Jane Doe", 16), size=64, limits=Limits(), decode=decode)
     assert isinstance(rejected, Rejection)
     assert rejected.reason is RejectionReason.OVERLAID_TEXT
     assert "Doe" not in rejected.detail
@@ -83,5 +83,5 @@ def test_fewer_than_one_in_two_hundred_real_images_are_taken_for_text() -> None:
     folder = os.environ.get("BRAINTUMOR_DATASET")
     if not folder:
         pytest.skip(NO_DATASET)
-    files = random.Random(0).sample(labelled_files(Path(folder)), 400)
+    files = random.Random(0).sample(labeled_files(Path(folder)), 400)
     assert sum(found(file.path.read_bytes()) for file in files) < len(files) / 200

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.pseudonym import pseudonym
 
 KEY = b"k" * 32
@@ -11,7 +11,7 @@ KEY = b"k" * 32
 
 @pytest.mark.parametrize(("shape", "filled"), [((100, 200), (32, 64)), ((200, 100), (64, 32)), ((90, 90), (64, 64))])
 def test_anatomy_keeps_its_proportions_and_sits_in_the_middle(shape: tuple[int, int], filled: tuple[int, int]) -> None:
-    square = prepare(np.full(shape, 200, np.uint8), size=64)
+    square = letterbox(np.full(shape, 200, np.uint8), size=64)
     assert square.shape == (64, 64, 3)
     rows, columns = np.flatnonzero(square.any(axis=(1, 2))), np.flatnonzero(square.any(axis=(0, 2)))
     assert (len(rows), len(columns)) == filled
@@ -20,17 +20,17 @@ def test_anatomy_keeps_its_proportions_and_sits_in_the_middle(shape: tuple[int, 
 
 def test_grey_is_repeated_and_colour_is_kept() -> None:
     grey = np.random.default_rng(0).integers(0, 255, (80, 80), dtype=np.uint8)
-    assert (prepare(grey, size=64)[..., 0] == prepare(grey, size=64)[..., 2]).all()
-    np.testing.assert_array_equal(prepare(np.repeat(grey[..., None], 3, axis=2), size=64), prepare(grey, size=64))
+    assert (letterbox(grey, size=64)[..., 0] == letterbox(grey, size=64)[..., 2]).all()
+    np.testing.assert_array_equal(letterbox(np.repeat(grey[..., None], 3, axis=2), size=64), letterbox(grey, size=64))
 
 
 def test_an_extremely_narrow_image_still_becomes_a_square() -> None:
-    assert prepare(np.full((2000, 1), 9, np.uint8), size=64).shape == (64, 64, 3)
+    assert letterbox(np.full((2000, 1), 9, np.uint8), size=64).shape == (64, 64, 3)
 
 
 def test_a_large_image_is_averaged_not_sampled() -> None:
     checkers = (np.indices((512, 512)).sum(axis=0) % 2 * 255).astype(np.uint8)
-    assert np.abs(prepare(checkers, size=64).astype(int) - 128).max() < 10
+    assert np.abs(letterbox(checkers, size=64).astype(int) - 128).max() < 10
 
 
 def test_pseudonyms_join_what_is_equal_and_nothing_else() -> None:
@@ -45,7 +45,7 @@ def test_pseudonyms_join_what_is_equal_and_nothing_else() -> None:
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 3000), (3000, 3), (32, 20_000)])
 @pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
 def test_elongated_images_show_as_a_line_in_the_middle(shape: tuple[int, int], channels: tuple[int, ...]) -> None:
-    square = prepare(np.full((*shape, *channels), 200, np.uint8), size=64)
+    square = letterbox(np.full((*shape, *channels), 200, np.uint8), size=64)
     rows, columns = np.flatnonzero(square.any(axis=(1, 2))), np.flatnonzero(square.any(axis=(0, 2)))
     assert square.shape == (64, 64, 3) and square.dtype == np.uint8
     assert max(len(rows), len(columns)) == 64
@@ -56,19 +56,19 @@ def test_elongated_images_show_as_a_line_in_the_middle(shape: tuple[int, int], c
 def test_the_same_pixels_give_the_same_square_every_time_and_are_not_changed() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (120, 75), dtype=np.uint8)
     before = pixels.copy()
-    first = prepare(pixels, size=96)
-    np.testing.assert_array_equal(prepare(np.asfortranarray(pixels), size=96), first)
-    np.testing.assert_array_equal(prepare(np.dstack([pixels] * 3), size=96), first)
+    first = letterbox(pixels, size=96)
+    np.testing.assert_array_equal(letterbox(np.asfortranarray(pixels), size=96), first)
+    np.testing.assert_array_equal(letterbox(np.dstack([pixels] * 3), size=96), first)
     np.testing.assert_array_equal(pixels, before)
 
 
 def test_a_circle_stays_a_circle() -> None:
     y, x = np.indices((300, 500))
     circle = (np.hypot(y - 150, x - 250) < 100).astype(np.uint8) * np.uint8(255)
-    shown = prepare(circle, size=100)[..., 0] > 127
+    shown = letterbox(circle, size=100)[..., 0] > 127
     assert abs(int(shown.any(axis=0).sum()) - int(shown.any(axis=1).sum())) <= 1
 
 
 def test_an_image_of_the_models_own_size_is_not_touched() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    np.testing.assert_array_equal(prepare(pixels, size=64), pixels)
+    np.testing.assert_array_equal(letterbox(pixels, size=64), pixels)

@@ -15,12 +15,12 @@ from braintumor.errors import ModelIntegrityError, ObjectStoreUnreachableError
 from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.labels import CLASSES
 from braintumor.preview.flips import FlipKind, FlipPreview
-from braintumor.preview.job import Previewed, make_preview, preview_candidate
+from braintumor.preview.job import PreviewResult, make_preview, preview_candidate
 from braintumor.preview.page import summary
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.scored_scans import Unread
 from tests.faulty_s3 import FaultyS3
 from tests.models import add_model
@@ -36,7 +36,7 @@ def night(settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path)
     """A world whose champion answered six scans, 1 to 6."""
     for name, path in zip(NAMES, write_unlabelled(tmp_path / "night", count=6, seed=4), strict=True):
         put(name, path.read_bytes())
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     return settings
 
 
@@ -46,7 +46,9 @@ def twin(settings: Settings) -> ModelVersion:
     return add_model(settings, "twin")
 
 
-def preview(settings: Settings, candidate: ModelVersion, *, scans: int = 500, run_key: str = "retrain") -> Previewed:
+def preview(
+    settings: Settings, candidate: ModelVersion, *, scans: int = 500, run_key: str = "retrain"
+) -> PreviewResult:
     engine = database.connect(settings)
     try:
         champion = model_versions.find_champion(engine)
@@ -55,11 +57,11 @@ def preview(settings: Settings, candidate: ModelVersion, *, scans: int = 500, ru
         engine.dispose()
 
 
-def page_of(settings: Settings, made: Previewed) -> str:
+def page_of(settings: Settings, made: PreviewResult) -> str:
     return ObjectStore.connect(settings).read(made.page).decode()
 
 
-def flipped(night: Settings, twin: ModelVersion) -> Previewed:
+def flipped(night: Settings, twin: ModelVersion) -> PreviewResult:
     """Five of six answers change: two tumours become normal, one normal a tumour, two tumours another one."""
     preview(night, twin)
     for scan_id, before, sure_before, after, sure_after in (

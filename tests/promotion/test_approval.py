@@ -9,7 +9,7 @@ import pytest
 
 from braintumor.config.settings import Settings
 from braintumor.errors import DatabaseError
-from braintumor.promotion.approval import record_answer
+from braintumor.promotion.approval import record_decision
 from tests.sql import change, rows
 
 AT = datetime(2026, 11, 24, 9, 30, tzinfo=UTC)
@@ -44,12 +44,12 @@ def response(option: str, user: dict[str, str] | None) -> dict[str, Any]:
 def test_an_answer_is_kept_once_with_who_gave_it(
     settings: Settings, verdict: int, given: dict[str, Any], kept: tuple[str, str]
 ) -> None:
-    assert [record_answer(settings, verdict, given).is_new for _ in range(2)] == [True, False]
+    assert [record_decision(settings, verdict, given).is_new for _ in range(2)] == [True, False]
     assert rows(settings, "select answer, person, answered_at from approval_answer") == [(*kept, AT)]
 
 
 @pytest.mark.parametrize("verb", ["update approval_answer set person = 'x'", "delete from approval_answer"])
 def test_answers_are_append_only(settings: Settings, verdict: int, verb: str) -> None:
-    record_answer(settings, verdict, response("Reject", None))
+    record_decision(settings, verdict, response("Reject", None))
     with pytest.raises(DatabaseError, match="append-only"):
         change(settings, verb)

@@ -18,7 +18,7 @@ from braintumor.errors import DatabaseError, NoChampionError, PromotionError
 from braintumor.registry import model_versions, promotions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.serving.prediction import ReviewReason
 from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
@@ -168,18 +168,18 @@ def test_a_rollback_while_a_night_is_scored_leaves_that_night_on_its_model(
 ) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))
-    night = Night.open(three)
+    night = ScoringJob.open(three)
     run, _ = night.begin(run_key="night")
     first, *others = night.plan(run.scoring_run_id, chunk_size=1)
     night.score(run.scoring_run_id, first)
     go_back(three)
-    fresh = Night.open(three)  # as a task on another worker
+    fresh = ScoringJob.open(three)  # as a task on another worker
     for chunk in others:
         fresh.score(run.scoring_run_id, chunk)
     assert fresh.reconcile(run.scoring_run_id).count_scored == 3
     assert rows(three, "select distinct model_name from latest_prediction") == [("c",)]
     put("3.png", png(seed=3))
-    score_night(three, run_key="next night")
+    run_scoring_job(three, run_key="next night")
     assert rows(three, "select model_name from latest_prediction where scan_id = 4") == [("b",)]
 
 
@@ -190,18 +190,20 @@ def test_the_answers_of_a_withdrawn_model_return_to_the_worklist_and_their_rows_
     three: Settings, engine: Engine, put: Callable[[str, bytes], None]
 ) -> None:
     put("a.png", png(seed=1))
-    score_night(three, run_key="of c")
+    run_scoring_job(three, run_key="of c")
     before = rows(three, "select p::text from prediction p")
     done = go_back(three, with_withdrawal=True)
     put("b.png", png(seed=2))
-    score_night(three, run_key="of b")
+    run_scoring_job(three, run_key="of b")
     reasons = dict(rows(three, "select model_name, 'model_withdrawn' = any(review_reasons) from latest_prediction"))
     assert reasons == {"c": True, "b": False}
     assert rows(three, "select p::text from prediction p where scan_id = 1") == before
     assert rows(three, "select sum(count_for_review) >= 1 from daily_summary where model_name = 'c'") == [(True,)]
     assert ReviewReason.MODEL_WITHDRAWN == "model_withdrawn"
     assert done.replaced
-    assert promotions.standing_answers(engine, done.replaced) == promotions.StandingAnswers(count_frame=1, count_scan=1)
+    assert promotions.current_predictions(engine, done.replaced) == promotions.CurrentPredictions(
+        count_frame=1, count_scan=1
+    )
 
 
 def test_a_rollback_with_withdrawal_is_one_commit(three: Settings) -> None:
@@ -221,7 +223,7 @@ def test_a_withdrawn_model_is_promoted_by_an_override_only_which_takes_the_withd
     three: Settings, engine: Engine, put: Callable[[str, bytes], None]
 ) -> None:
     put("a.png", png(seed=1))
-    score_night(three, run_key="of c")
+    run_scoring_job(three, run_key="of c")
     go_back(three, with_withdrawal=True)
     model, verdict = model_versions.find_model(engine, "c"), pass_gate(three, "c")
     with pytest.raises(PromotionError, match=r"c was withdrawn.*The remedy is a new training.*--override"):
@@ -243,7 +245,7 @@ def test_a_withdrawn_champion_leaves_nobody_until_somebody_goes_back(three: Sett
     assert withdraw(three, "c", "sees tumours in the skull")
     assert champions(three) == []
     with pytest.raises(NoChampionError, match=r"c was withdrawn \(sees tumours in the skull\).*model rollback"):
-        score_night(three, run_key="night")
+        run_scoring_job(three, run_key="night")
     then = promotions.champion_at(engine, live)
     assert then and then.model_name == "c", "who answered then is not rewritten"
     assert promotions.champion_at(engine, datetime.now(UTC)) is None
@@ -301,7 +303,7 @@ def test_a_promotion_waits_for_one_that_has_not_committed_and_readers_do_not(thr
     add_model(three, "d")
     with ThreadPoolExecutor(1) as pool:
         with database.transaction(engine) as connection:
-            promotions.lock_ledger(connection)
+            promotions.lock_promotions(connection)
             connection.execute(
                 text("""
                 insert into promotion (request_key, action, model_version_id, is_override, actor, reason)

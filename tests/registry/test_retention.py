@@ -12,7 +12,7 @@ from braintumor.db import database
 from braintumor.errors import ModelIntegrityError, PromotionError
 from braintumor.registry import model_versions, promotions, retention
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from tests.images import png
 from tests.models import add_model, champions, pass_gate, promote
 from tests.sql import change, let_answer, rows
@@ -62,7 +62,7 @@ def test_only_the_old_candidate_that_never_answered_goes(
     (seed,) = (model.model_name for model in model_versions.list_models(engine) if model.model_version_id == 1)
     promote(settings, seed)
     put("a.png", png(seed=1))
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     assert {item.model_name for item in retention.prunable(engine, store)} == {"old", "passed long ago"}
     assert prune(engine, store) == ["old", "passed long ago"]
     assert files(engine, store, "old") == files(engine, store, "passed long ago") == []
@@ -96,7 +96,7 @@ def test_an_answer_keeps_its_model(
 ) -> None:
     add_model(settings, "old", days_old=100, own_files=True)
     put("a.png", png(seed=1))
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     old = model_versions.find_model(engine, "old").model_version_id
     let_answer(settings, old)
     assert prune(engine, store) == []

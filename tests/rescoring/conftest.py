@@ -12,9 +12,9 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.registry import model_versions, promotions
 from braintumor.rescoring.job import Rescore, rescore
-from braintumor.rescoring.request import Request
+from braintumor.rescoring.request import RescoreRequest
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from tests.images import png
 from tests.models import add_model, promote
 from tests.sql import rows
@@ -36,7 +36,7 @@ def night(settings: Settings, put: Put, first: str) -> Settings:
     promote(settings, "b")
     for number in range(6):
         put(f"surname-{number}.png", png(seed=number))
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     go_back(settings, first, with_withdrawal=True)
     return settings
 
@@ -63,14 +63,14 @@ def withdraw(settings: Settings, name: str) -> None:
 
 
 def run(settings: Settings, key: str = "rescore", *, chunk_size: int = 200, **wanted: Any) -> dict[str, Any]:
-    request = Request(actor="ann", **{"reason": "b errs", **wanted})
+    request = RescoreRequest(actor="ann", **{"reason": "b errs", **wanted})
     return rescore(settings, request, run_key=key, chunk_size=chunk_size)
 
 
 def opened(settings: Settings, key: str = "rescore", *, chunk_size: int = 200, **wanted: Any) -> tuple[Rescore, int]:
     """A rescore that has been asked for, and its number."""
     job = Rescore.open(settings)
-    request = Request(actor="ann", **{"reason": "b errs", **wanted})
+    request = RescoreRequest(actor="ann", **{"reason": "b errs", **wanted})
     return job, job.ask(request, run_key=key, chunk_size=chunk_size).scoring_run_id
 
 

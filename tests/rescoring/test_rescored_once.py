@@ -22,9 +22,9 @@ from braintumor.errors import (
     UnbalancedRunError,
 )
 from braintumor.rescoring.job import Rescore
-from braintumor.rescoring.request import Request, ask
+from braintumor.rescoring.request import RescoreRequest, open_rescore_run
 from braintumor.rescoring.worker import Outcome, State, settle
-from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from tests.faulty_s3 import FaultyS3
 from tests.images import png
 from tests.models import add_model, promote
@@ -107,7 +107,7 @@ def test_a_cleared_task_and_a_worker_that_was_thought_dead_write_nothing_twice(n
     before = rows(night, "select p::text from prediction p order by 1")
     assert job.score(number, 0) == {}
     late = [Outcome(scan_id=scan_id, state=State.GONE) for (scan_id,) in rows(night, "select scan_id from rescore")]
-    asked = job.ask(Request(actor="bob", reason="other words", limit=1), run_key="rescore", chunk_size=1)
+    asked = job.ask(RescoreRequest(actor="bob", reason="other words", limit=1), run_key="rescore", chunk_size=1)
     assert (asked.scoring_run_id, asked.actor, asked.count_asked) == (number, "ann", 6)
     engine = database.connect(night)
     assert settle(engine, asked, late) == {"gone": 2}, "only what is still pending"
@@ -126,7 +126,7 @@ def test_two_rescores_of_the_same_scans_at_once_write_one_answer(night: Settings
     assert counts == {"rescored": 6, "already": 6}
     assert one.reconcile(first_run).is_balanced and other.reconcile(second_run).is_balanced
     assert rows(night, "select count(*), sum(count_taken) from rescore") == [(12, 0)]
-    assert score_night(night, run_key="next").count_known == 6
+    assert run_scoring_job(night, run_key="next").count_known == 6
 
 
 _WORKER = """
@@ -180,7 +180,7 @@ def test_a_scan_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
 ) -> None:
     for number in range(4):
         put(f"{number}.png", png(seed=number) + (b"poison" if number == 1 else b""))
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     add_model(settings, "b")
     promote(settings, "b")
     job, run_id = opened(settings, of=(first,))
@@ -214,25 +214,25 @@ def test_a_row_that_goes_missing_turns_the_rescore_red_and_the_next_night_too(ni
     with pytest.raises(UnbalancedRunError, match=r"6 asked = 5 rescored.*1 UNACCOUNTED.*rescore_outcome"):
         job.reconcile(2)
     with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
-        score_night(night, run_key="next")
+        run_scoring_job(night, run_key="next")
 
 
 def test_a_nights_own_row_that_goes_missing_turns_the_night_red_though_a_rescore_answered_too(night: Settings) -> None:
     run(night)
-    assert score_night(night, run_key="next").count_known == 6
+    assert run_scoring_job(night, run_key="next").count_known == 6
     change(night, "delete from prediction where scoring_run_id = 1 and scan_id = 3")
     with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
-        Night.open(night).reconcile(1)
+        ScoringJob.open(night).reconcile(1)
 
 
 def test_a_rescore_is_no_night(night: Settings) -> None:
     run(night)
     assert rows(night, "select run_key from scoring_run_balance") == [("night",)]
     with pytest.raises(ScoringRunError, match="no night of number 2"):
-        Night.open(night).reconcile(2)
+        ScoringJob.open(night).reconcile(2)
     with pytest.raises(ScoringRunError, match="no rescore of number 1"):
         Rescore.open(night).reconcile(1)
     engine = database.connect(night)
     with pytest.raises(ScoringRunError, match="is that of a night"):
-        ask(engine, Request(actor="ann", reason="r"), run_key="night")
+        open_rescore_run(engine, RescoreRequest(actor="ann", reason="r"), run_key="night")
     engine.dispose()

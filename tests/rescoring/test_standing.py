@@ -14,8 +14,8 @@ from braintumor.errors import (
     RescoreError,
 )
 from braintumor.rescoring.job import rescore
-from braintumor.rescoring.request import Request
-from braintumor.scoring.job import score_night
+from braintumor.rescoring.request import RescoreRequest
+from braintumor.scoring.job import run_scoring_job
 from tests.images import png
 from tests.models import add_model, pass_gate, promote
 from tests.nights import remove
@@ -59,7 +59,7 @@ def test_the_answers_of_a_named_model_are_replaced_though_nobody_withdrew_it(
     settings: Settings, put: Put, first: str
 ) -> None:
     put("a.png", png())
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     add_model(settings, "b")
     promote(settings, "b")
     assert run(settings)["count_asked"] == 0, "nobody is withdrawn"
@@ -72,7 +72,7 @@ def test_where_the_champion_had_answered_before_its_old_answer_stands_again(
     settings: Settings, put: Put, first: str
 ) -> None:
     put("a.png", png(seed=1))
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     add_model(settings, "b")
     promote(settings, "b")
     run(settings, "to b", of=(first,))
@@ -88,7 +88,7 @@ def test_where_the_champion_had_answered_before_its_old_answer_stands_again(
     put("a.png", png(seed=1))
     assert run(settings, "on to c", of=(first,))["count_rescored"] == 1
     assert standing(settings) == [("c", 1)], "a later run's new answer stands before one that stood again"
-    assert score_night(settings, run_key="next night").count_known == 1
+    assert run_scoring_job(settings, run_key="next night").count_known == 1
 
 
 def test_of_two_rescores_the_one_asked_for_later_stands_whichever_ends_last(night: Settings) -> None:
@@ -115,7 +115,9 @@ def test_a_model_that_is_not_the_champion_answers_only_when_somebody_approves_it
     assert standing(night) == [("b", 6)]
     assert rows(night, "select count(*) from rescore_run") == [(0,)]
     job, number = opened(night, model=first, is_approved=True, reason="c has no answer for old scanners")
-    assert "not the champion, approved by ann" in str(job.ask(Request(actor="bob", reason="r"), run_key="rescore"))
+    assert "not the champion, approved by ann" in str(
+        job.ask(RescoreRequest(actor="bob", reason="r"), run_key="rescore")
+    )
     job.score(number, 0)
     assert "stand because they were approved so" in page(night, job.report(number))
     assert standing(night) == [(first, 6)]
@@ -153,7 +155,7 @@ def test_a_reason_a_model_that_exists_and_a_champion_are_asked_for_and_nothing_i
 
 def test_an_older_model_than_the_one_it_replaces_is_said_aloud(night: Settings, first: str) -> None:
     said: list[str] = []
-    request = Request(actor="ann", reason="b errs")
+    request = RescoreRequest(actor="ann", reason="b errs")
     done = rescore(night, request, run_key="rescore", say=said.append)
     warning = f"{first} is older than b: its answers replace those of a newer model."
     assert said[-1] == warning and warning in done["markdown"] and warning in page(night, done)

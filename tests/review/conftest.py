@@ -13,7 +13,7 @@ from braintumor.db import database
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.conftest import cloned, copied
 from tests.images import png
@@ -55,4 +55,4 @@ def write_night(settings: Settings) -> None:
     for number, name in enumerate(["0" + SCRIPT, *(f"{number}.png" for number in range(1, 5))]):
         store.write(scans / name, png(CLASSES[number % 4], seed=number))
     store.write(scans / "volume.nii.gz", as_nifti(draw_volume(TumorClass.GLIOMA, seed=7, slices=10, size=64)))
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")

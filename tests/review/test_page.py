@@ -16,15 +16,15 @@ from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
 from braintumor.errors import ConfigurationError, ObjectChangedError, ReviewError
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.review.answers import ReviewAnswer, save_answer, take_back
+from braintumor.review.answers import ReviewDecision, retract_review, save_review
 from braintumor.review.dashboard import load_dashboard
 from braintumor.review.finding import Finding
 from braintumor.review.images import THUMBNAIL, frame_png, map_png
 from braintumor.review.page import dashboard_page, frame_page, worklist_page
 from braintumor.review.reading import Reading, read_frame
-from braintumor.review.session import find_sitting, next_item, previous_item, start_sitting
+from braintumor.review.session import find_session, next_item, previous_item, start_session
 from braintumor.review.shown_images import may_answer, record_shown
-from braintumor.review.worklist import AUDIT, Filters, list_choices, list_waiting
+from braintumor.review.worklist import AUDIT, Filters, list_choices, list_worklist
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.prediction import ReviewReason
 from tests.images import png
@@ -33,12 +33,12 @@ from tests.sql import change, rows
 
 
 def waiting(engine: Engine, filters: Filters | None = None, person: str = "ann") -> list[int]:
-    return [each.scan_id for each in list_waiting(engine, filters or Filters(), person=person)]
+    return [each.scan_id for each in list_worklist(engine, filters or Filters(), person=person)]
 
 
-def given(scan_id: int, finding: Finding = Finding.GLIOMA, **values: object) -> ReviewAnswer:
+def given(scan_id: int, finding: Finding = Finding.GLIOMA, **values: object) -> ReviewDecision:
     known = {"request_key": uuid.uuid4().hex, "frame_index": 0, "model_version_id": 1, "finding": finding}
-    return ReviewAnswer(scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
+    return ReviewDecision(scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
 
 
 def read(engine: Engine, scan_id: int, person: str = "ann", *, frame: int = 0, is_reviewer: bool = True) -> Reading:
@@ -52,17 +52,17 @@ def test_the_riskiest_come_first_and_normals_too_wait_until_a_person_answers(nig
     change(night, "update prediction set review_reasons = '{out_of_distribution}' where scan_id = 5")
     change(night, "update prediction set predicted_class = 'glioma' where scan_id = 2")
     assert waiting(engine) == [5, 3, 2, 1, 6], "each scan once, the volume too, and none of the audit sample"
-    save_answer(engine, given(5, Finding.CANNOT_TELL), person="ann")
+    save_review(engine, given(5, Finding.CANNOT_TELL), person="ann")
     assert waiting(engine) == [3, 2, 1, 6]
     assert waiting(engine, person="bob") == [5, 3, 2, 1, 6], "who cannot tell has named nothing"
-    assert take_back(engine, person="ann") is not None
+    assert retract_review(engine, person="ann") is not None
     assert waiting(engine) == [5, 3, 2, 1, 6]
 
 
 def test_a_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{near_tie}' where scan_id = 6 and frame_index = 5")
     change(night, "update prediction set review_reasons = '{}' where scan_id = 6 and frame_index <> 5")
-    (volume,) = (each for each in list_waiting(engine, Filters(), person="ann") if each.scan_id == 6)
+    (volume,) = (each for each in list_worklist(engine, Filters(), person="ann") if each.scan_id == 6)
     assert volume.frame_index == 5
     assert [scan for scan, _ in read(engine, 6, frame=5).slices] == [6] * len(read(engine, 6, frame=5).slices)
     assert (6, 5) in read(engine, 6, frame=5).slices and len(read(engine, 6, frame=5).slices) > 5
@@ -91,18 +91,18 @@ def test_filters_keep_what_they_name(night: Settings, engine: Engine) -> None:
 
 def test_an_answer_is_saved_once_however_often_it_is_sent(night: Settings, engine: Engine) -> None:
     answer = given(1, seconds=3.5)
-    first, second = (save_answer(engine, answer, person="ann") for _ in range(2))
+    first, second = (save_review(engine, answer, person="ann") for _ in range(2))
     assert first == second
     found = rows(night, "select reviewer, finding::text, purpose::text, is_blind, seconds from review")
     assert found == [("ann", "glioma", "risk", False, 3.5)]
     for other in (given(1, Finding.NORMAL, request_key=answer.request_key), given(2, request_key=answer.request_key)):
         with pytest.raises(ReviewError, match="another answer already"):
-            save_answer(engine, other, person="ann")
+            save_review(engine, other, person="ann")
     with pytest.raises(ReviewError, match="another answer already"):
-        save_answer(engine, answer, person="bob")
+        save_review(engine, answer, person="bob")
     for impossible in (given(99), given(1, frame_index=7), given(1, model_version_id=2), given(1, session_id=1)):
         with pytest.raises(ReviewError, match="no such answer of a model"):
-            save_answer(engine, impossible, person="ann")
+            save_review(engine, impossible, person="ann")
     assert len(rows(night, "select from review")) == 1
 
 
@@ -133,22 +133,22 @@ def test_the_image_of_a_page_is_asked_for_with_the_key_of_its_answer(night: Sett
 
 
 def test_two_people_answer_one_frame_and_each_takes_back_their_own(engine: Engine) -> None:
-    save_answer(engine, given(1, Finding.GLIOMA), person="ann")
-    save_answer(engine, given(1, Finding.NORMAL), person="bob")
+    save_review(engine, given(1, Finding.GLIOMA), person="ann")
+    save_review(engine, given(1, Finding.NORMAL), person="bob")
     found = [(each.reviewer, each.finding) for each in read(engine, 1).reviews]
     assert found == [("bob", "normal"), ("ann", "glioma")]
-    taken = take_back(engine, person="ann")
+    taken = retract_review(engine, person="ann")
     assert taken is not None and (taken.scan_id, taken.frame_index) == (1, 0)
-    assert take_back(engine, person="ann") is None
+    assert retract_review(engine, person="ann") is None
     assert [each.retracted_at is None for each in read(engine, 1).reviews] == [True, False]
 
 
 def test_what_two_people_see_differently_comes_back_to_a_third(night: Settings, engine: Engine) -> None:
     for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
-        save_answer(engine, given(2, finding), person=person)
+        save_review(engine, given(2, finding), person=person)
     assert 2 not in waiting(engine) and 2 not in waiting(engine, person="bob")
     assert 2 in waiting(engine, person="eve")
-    save_answer(engine, given(2, Finding.NORMAL), person="eve")
+    save_review(engine, given(2, Finding.NORMAL), person="eve")
     assert rows(night, "select purpose::text from review where reviewer = 'eve'") == [("adjudication",)]
     assert 2 not in waiting(engine, person="dan")
 
@@ -158,45 +158,45 @@ def test_a_third_persons_answer_ends_a_conflict_in_a_sitting_and_in_the_audit_sa
 ) -> None:
     for scan_id in (2, AUDITED):
         for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
-            save_answer(engine, given(scan_id, finding), person=person)
-    sitting = start_sitting(engine, person="eve", minutes=60)
+            save_review(engine, given(scan_id, finding), person=person)
+    sitting = start_session(engine, person="eve", minutes=60)
     assert (2, "risk") in rows(night, "select scan_id, purpose::text from review_session_item")
-    save_answer(engine, given(2, Finding.NORMAL, session_id=sitting), person="eve")
-    save_answer(engine, given(AUDITED, Finding.NORMAL), person="eve")
+    save_review(engine, given(2, Finding.NORMAL, session_id=sitting), person="eve")
+    save_review(engine, given(AUDITED, Finding.NORMAL), person="eve")
     assert rows(night, "select distinct purpose::text from review where reviewer = 'eve'") == [("adjudication",)]
     assert rows(night, "select scan_id from frame_verdict where is_conflict") == []
 
 
 def test_who_answered_another_slice_may_end_a_conflict_on_this_one(night: Settings, engine: Engine) -> None:
     for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
-        save_answer(engine, given(6, finding, frame_index=5), person=person)
-    save_answer(engine, given(6, Finding.GLIOMA, frame_index=6), person="eve")
-    (volume,) = (each for each in list_waiting(engine, Filters(), person="eve") if each.scan_id == 6)
+        save_review(engine, given(6, finding, frame_index=5), person=person)
+    save_review(engine, given(6, Finding.GLIOMA, frame_index=6), person="eve")
+    (volume,) = (each for each in list_worklist(engine, Filters(), person="eve") if each.scan_id == 6)
     assert volume.frame_index == 5
     assert 6 not in waiting(engine, person="ann")
 
 
 def test_the_audit_sample_is_read_blind_and_seen_after(night: Settings, engine: Engine) -> None:
     assert waiting(engine, AUDIT) == [AUDITED] and AUDITED not in waiting(engine)
-    (listed,) = list_waiting(engine, AUDIT, person="ann")
+    (listed,) = list_worklist(engine, AUDIT, person="ann")
     assert (listed.predicted_class, listed.confidence, listed.model_name, listed.reasons) == (None, None, None, ())
     for person, is_reviewer in (("ann", True), ("bob", True), ("viewer", False)):
         blind = read(engine, AUDITED, person, is_reviewer=is_reviewer)
         assert blind.is_blind and blind.predictions == () and blind.reviews == ()
-    saved = save_answer(engine, given(AUDITED), person="ann")
+    saved = save_review(engine, given(AUDITED), person="ann")
     assert saved.is_blind
     assert read(engine, AUDITED).opinion is not None and read(engine, AUDITED).reviews
     assert read(engine, AUDITED, "viewer", is_reviewer=False).opinion is not None
     assert read(engine, AUDITED, "bob").is_blind, "another reviewer has yet to answer"
-    take_back(engine, person="ann")
+    retract_review(engine, person="ann")
     assert not read(engine, AUDITED).is_blind, "what was seen is not unseen"
-    assert not save_answer(engine, given(AUDITED), person="ann").is_blind
+    assert not save_review(engine, given(AUDITED), person="ann").is_blind
     assert rows(night, "select purpose::text, is_blind from review order by 1") == [("audit", True), ("risk", False)]
 
 
 def test_a_sitting_mixes_risk_audit_and_repeats_and_goes_on_after_a_reload(night: Settings, engine: Engine) -> None:
     _answered_long_ago(night, scan_id=1)
-    session = start_sitting(engine, person="ann", minutes=2)
+    session = start_session(engine, person="ann", minutes=2)
     mix = rows(night, "select purpose::text, count(*) from review_session_item group by 1 order by 1")
     assert mix == [("audit", 1), ("repeat", 1), ("risk", 4)]
     shown = []
@@ -207,40 +207,40 @@ def test_a_sitting_mixes_risk_audit_and_repeats_and_goes_on_after_a_reload(night
         assert item is not None
         shown.append(item)
         before = read(engine, item[0], frame=item[1])
-        save_answer(engine, given(item[0], frame_index=item[1], session_id=session), person="ann")
+        save_review(engine, given(item[0], frame_index=item[1], session_id=session), person="ann")
         assert before.is_blind == (item[0] in {1, AUDITED})
     with transaction(engine) as connection:
         assert next_item(connection, session) is None
         assert previous_item(connection, session, before=shown[2]) == shown[1]
-        sitting = find_sitting(connection, session, person="ann")
+        sitting = find_session(connection, session, person="ann")
         assert (sitting.count_answered, sitting.count_item, sitting.minutes) == (6, 6, 2)
         with pytest.raises(ReviewError, match="no sitting"):
-            find_sitting(connection, session, person="bob")
+            find_session(connection, session, person="bob")
     purposes = rows(night, "select purpose::text, is_blind, count(*) from review group by 1, 2 order by 1")
     assert purposes == [("audit", True, 1), ("repeat", True, 1), ("risk", False, 5)]
 
 
 def test_a_repeat_taken_back_is_asked_again_with_the_opinion_known(night: Settings, engine: Engine) -> None:
     _answered_long_ago(night, scan_id=1)
-    session = start_sitting(engine, person="ann", minutes=2)
+    session = start_session(engine, person="ann", minutes=2)
     assert read(engine, 1).is_blind and not read(engine, 1, "bob").is_blind
-    save_answer(engine, given(1, session_id=session), person="ann")
-    taken = take_back(engine, person="ann")
+    save_review(engine, given(1, session_id=session), person="ann")
+    taken = retract_review(engine, person="ann")
     assert taken is not None and (taken.scan_id, taken.session_id) == (1, session)
     assert not read(engine, 1).is_blind
     with transaction(engine) as connection:
-        assert find_sitting(connection, session, person="ann").count_answered == 0
+        assert find_session(connection, session, person="ann").count_answered == 0
 
 
 def test_a_repeat_stays_blind_though_another_sitting_was_begun(night: Settings, engine: Engine) -> None:
     _answered_long_ago(night, scan_id=1)
-    session = start_sitting(engine, person="ann", minutes=2)
-    start_sitting(engine, person="ann", minutes=1)
+    session = start_session(engine, person="ann", minutes=2)
+    start_session(engine, person="ann", minutes=1)
     assert read(engine, 1).is_blind
     change(night, "update review_session set started_at = now() - interval '25 hours'")
     assert not read(engine, 1).is_blind, "left lying for a day"
     change(night, "update review_session set started_at = now()")
-    assert save_answer(engine, given(1, session_id=session), person="ann").is_blind
+    assert save_review(engine, given(1, session_id=session), person="ann").is_blind
 
 
 @pytest.mark.parametrize("address", ["viewer.example/{study}", "https://viewer.example/"])
@@ -262,11 +262,11 @@ def test_an_address_of_a_viewer_that_leads_to_no_study_is_refused(
 
 
 def test_a_budget_bounds_a_sitting(night: Settings, engine: Engine) -> None:
-    start_sitting(engine, person="ann", minutes=1)
+    start_session(engine, person="ann", minutes=1)
     assert rows(night, "select count(*) from review_session_item") == [(3,)]
     for minutes in (0, -1, 481):
         with pytest.raises(ReviewError, match="1 to 480 minutes"):
-            start_sitting(engine, person="ann", minutes=minutes)
+            start_session(engine, person="ann", minutes=minutes)
 
 
 def test_a_frame_is_shown_whole_and_as_a_thumbnail(night: Settings, engine: Engine) -> None:
@@ -332,8 +332,8 @@ def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Setting
     drift = '[{"reference": "the model\'s test split", "of_class": 0.31, "of_confidence": null}]'
     change(night, "update scoring_run_summary set drift = cast(:drift as jsonb)", drift=drift)
     change(night, "update prediction set predicted_class = 'glioma'")
-    save_answer(engine, given(AUDITED, Finding.GLIOMA), person="ann")
-    save_answer(engine, given(1, Finding.NORMAL), person="ann")
+    save_review(engine, given(AUDITED, Finding.GLIOMA), person="ann")
+    save_review(engine, given(1, Finding.NORMAL), person="ann")
     board = load_dashboard(engine)
     assert [(point.place, point.index, point.is_of_test) for point in board.drifts] == [(0, 0.31, True)]
     assert [(each.count, each.count_same) for each in board.agreements] == [(1, 1), (1, 0)]
@@ -341,8 +341,8 @@ def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Setting
     page = dashboard_page(engine, base="/r/")
     assert "0.31 from the model&#39;s test split" in page and "1 of 1: 100% (21 to 100%)" in page
     assert "Audit sample: 1 scans drawn, 1 read blind, 1 settled." in page
-    assert take_back(engine, person="ann") is not None and take_back(engine, person="ann") is not None
-    save_answer(engine, given(AUDITED, Finding.NORMAL), person="ann")
+    assert retract_review(engine, person="ann") is not None and retract_review(engine, person="ann") is not None
+    save_review(engine, given(AUDITED, Finding.NORMAL), person="ann")
     assert [(each.count, each.count_same) for each in load_dashboard(engine).agreements] == [(1, 1), (0, 0)]
     assert board.champions[0].model_name in page and "For review, not for diagnosis" in page
 

@@ -13,7 +13,7 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.errors import ScoringRunError, StaleClaimError
 from braintumor.scoring.explain import explain
-from braintumor.scoring.job import Night
+from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.lease import claim
 from braintumor.serving.engine import LoadedModel
 from tests.conftest import run_braintumor
@@ -45,7 +45,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def score(night: Night, run_key: str) -> list[dict[str, int]]:
+def score(night: ScoringJob, run_key: str) -> list[dict[str, int]]:
     """One night; the workers' counts."""
     run, _ = night.begin(run_key=run_key)
     counts = [night.score(run.scoring_run_id, chunk) for chunk in night.plan(run.scoring_run_id)]
@@ -65,7 +65,7 @@ def test_two_copies_in_one_chunk_are_asked_once(settings: Settings, put: Put, as
     for name in ("a.png", "b.png", "c.png"):
         put(name, png())
     put("other.png", png(seed=6))
-    assert score(Night.open(settings), "night") == [{"scored": 2, "copied": 2}]
+    assert score(ScoringJob.open(settings), "night") == [{"scored": 2, "copied": 2}]
     assert sum(asked) == 2
     assert rows(settings, COPIES) == [(1, None), (2, 1), (3, 1), (4, None)]
     first, second, third, other = rows(settings, ANSWERS)
@@ -77,7 +77,7 @@ def test_two_copies_in_one_chunk_are_asked_once(settings: Settings, put: Put, as
 def test_a_copy_of_a_later_night_is_not_asked_and_names_the_first(
     settings: Settings, put: Put, asked: list[int]
 ) -> None:
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     put("a.png", png())
     score(night, "first")
     for name in ("b.png", "c.png"):
@@ -96,7 +96,7 @@ def test_a_copy_of_a_later_night_is_not_asked_and_names_the_first(
 def test_other_ways_of_answering_are_not_taken_over(
     settings: Settings, put: Put, asked: list[int], column: str
 ) -> None:
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     put("a.png", png())
     score(night, "first")
     change(settings, f"update prediction set {column} = 'other'")
@@ -106,7 +106,7 @@ def test_other_ways_of_answering_are_not_taken_over(
 
 
 def test_an_answer_of_another_model_is_not_taken_over(settings: Settings, put: Put) -> None:
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     put("a.png", png())
     score(night, "first")
     put("b.png", png())
@@ -122,7 +122,7 @@ def test_every_frame_of_a_volume_is_taken_over_with_its_place(
     volume = multi_frame(next(phantoms.rglob("*.dcm")), count=3)
     put("a.dcm", volume)
     put("b.dcm", volume)
-    assert score(Night.open(settings), "night") == [{"scored": 1, "copied": 1}]
+    assert score(ScoringJob.open(settings), "night") == [{"scored": 1, "copied": 1}]
     assert sum(asked) == 3
     answers = rows(settings, ANSWERS)
     assert answers[:3] == answers[3:] and [answer[-1] for answer in answers[:3]] == [0, 1, 2]
@@ -142,7 +142,7 @@ class TestTheSamePictureOfTwoPatients:
         self, settings: Settings, put: Put, phantoms: Path, asked: list[int]
     ) -> None:
         source = next(phantoms.rglob("*.dcm"))
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         put("a.dcm", of_patient(source, "ann"))
         put("a again.dcm", of_patient(source, "ann"))
         put("picture.png", png())
@@ -170,26 +170,26 @@ class TestTheSamePictureOfTwoPatients:
         source = next(phantoms.rglob("*.dcm"))
         put("a.dcm", of_patient(source, "ann"))
         put("b.dcm", of_patient(source, "bob"))
-        assert score(Night.open(settings), "night") == [{"scored": 2}]
+        assert score(ScoringJob.open(settings), "night") == [{"scored": 2}]
         assert rows(settings, FLAGGED) == [(1,), (2,)]
 
     def test_by_the_very_same_bytes_is_no_copy_either(self, settings: Settings, put: Put, phantoms: Path) -> None:
         data = next(phantoms.rglob("*.dcm")).read_bytes()
         put("a.dcm", data)
-        score(Night.open(settings), "first")
+        score(ScoringJob.open(settings), "first")
         put("b.dcm", data)
         other_key = replace(settings, pseudonym_key="k" * 32)
-        assert score(Night.open(other_key), "second") == [{"scored": 1}]
+        assert score(ScoringJob.open(other_key), "second") == [{"scored": 1}]
         assert rows(settings, FLAGGED) == [(1,), (2,)]
         put("c.dcm", data)
-        assert score(Night.open(settings), "third") == [{"scored": 1}]
+        assert score(ScoringJob.open(settings), "third") == [{"scored": 1}]
 
 
 class TestExactlyOnce:
     def test_a_stale_worker_writes_no_copy(self, settings: Settings, put: Put) -> None:
         put("a.png", png())
         put("b.png", png())
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         run, _ = night.begin(run_key="night")
         (chunk,) = night.plan(run.scoring_run_id)
         loaded, overtaken = night._loaded(run)[0], list[object]()
@@ -213,7 +213,7 @@ class TestExactlyOnce:
         from braintumor.scoring import worker
 
         put("a.png", png())
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         score(night, "first")
         put("b.png", png())
         run, _ = night.begin(run_key="second")
@@ -234,7 +234,7 @@ class TestExactlyOnce:
     def test_a_deleted_copy_turns_the_night_red(self, settings: Settings, put: Put) -> None:
         put("a.png", png())
         put("b.png", png())
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         run, _ = night.begin(run_key="night")
         night.score(run.scoring_run_id, *night.plan(run.scoring_run_id))
         change(settings, "delete from prediction where copied_from_scan_id is not null")

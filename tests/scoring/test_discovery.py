@@ -13,7 +13,7 @@ from braintumor.config.settings import Settings
 from braintumor.errors import BucketMissingError, ConfigurationError, UnbalancedRunError
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.discovery import Discovery
-from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.prefixes import ScanPrefixes
 from tests.conftest import run_braintumor
 from tests.images import png
@@ -49,7 +49,7 @@ class TestPrefixes:
 
     def test_without_a_closing_slash_open_no_run(self, settings: Settings) -> None:
         with pytest.raises(ConfigurationError, match="ends in '/'"):
-            score_night(settings, run_key="night", scans_uri=settings.require("scans_uri")[:-1])
+            run_scoring_job(settings, run_key="night", scans_uri=settings.require("scans_uri")[:-1])
         assert rows(settings, "select * from scoring_run") == []
 
 
@@ -83,9 +83,9 @@ class TestPrefixesOfOtherThings:
     @pytest.mark.parametrize("scans", ["s3://braintumor/", "s3://braintumor/dataset/", "s3://braintumor/models/runs/"])
     def test_open_no_run_and_read_nothing(self, settings: Settings, scans: str) -> None:
         with pytest.raises(ConfigurationError, match="overlaps BRAINTUMOR_"):
-            score_night(settings, run_key="night", scans_uri=scans)
+            run_scoring_job(settings, run_key="night", scans_uri=scans)
         with pytest.raises(ConfigurationError, match="overlaps BRAINTUMOR_"):
-            score_night(replace(settings, scans_uri=scans), run_key="night")
+            run_scoring_job(replace(settings, scans_uri=scans), run_key="night")
         assert rows(settings, "select * from scoring_run") == []
 
 
@@ -106,33 +106,33 @@ class TestANightOfTwoBuckets:
     def test_settles_the_same_key_in_both_and_balances(self, two: Settings, put: Put) -> None:
         put_each(two, "a.png", png(seed=1))
         put("beside/b.png", png(seed=2))
-        balance = score_night(two, run_key="first")
+        balance = run_scoring_job(two, run_key="first")
         assert (balance.count_seen, balance.count_scored) == (2, 2)
-        assert score_night(two, run_key="second").count_known == 2
+        assert run_scoring_job(two, run_key="second").count_known == 2
         ((stored,),) = rows(two, "select distinct scans_uri from scoring_run")
         assert stored == str(ScanPrefixes.parse(two.require("scans_uri")))
         change(two, "delete from prediction where scan_id = (select max(scan_id) from prediction)")
         with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
-            score_night(two, run_key="third")
+            run_scoring_job(two, run_key="third")
 
     def test_closes_what_vanished_from_either_and_nothing_beside_them(
         self, settings: Settings, two: Settings, put: Put
     ) -> None:
         put_each(two, "a.png", png(seed=1))
         put("beside/b.png", png(seed=2))
-        night = Night.open(two)
+        night = ScoringJob.open(two)
         parts = [str(uri) for uri in ScanPrefixes.parse(two.require("scans_uri"))]
         night.begin(run_key="dead", scans_uri=f"{two.scans_uri},{settings.scans_uri}beside/")
         for part in parts:
             remove(replace(two, scans_uri=part), "a.png")
         remove(settings, "beside/b.png")
-        assert score_night(two, run_key="next").count_seen == 0
+        assert run_scoring_job(two, run_key="next").count_seen == 0
         assert sorted(states(two)) == ["pending", "superseded", "superseded"]
 
     def test_writes_nothing_when_one_bucket_is_missing(self, two: Settings) -> None:
         put_each(two, "a.png", png(seed=1))
         with pytest.raises(BucketMissingError, match="'nowhere'"):
-            score_night(two, run_key="night", scans_uri=f"{two.scans_uri},s3://nowhere/")
+            run_scoring_job(two, run_key="night", scans_uri=f"{two.scans_uri},s3://nowhere/")
         assert rows(two, "select * from scan") == []
 
     def test_is_what_the_command_takes_and_its_buckets_are_made(self, two: Settings) -> None:
@@ -150,7 +150,7 @@ class TestThePlan:
         for name in ("known.png", "overwritten.png", "waits.png"):
             put(name, png(seed=len(name)))
         put("folder/.DS_Store", b"litter")
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         run, first = night.begin(run_key="first")
         assert str(first) == "4 objects seen: 3 new, 0 changed, 1 ignored, 0 retried"
         (chunk,) = night.plan(run.scoring_run_id)
@@ -167,7 +167,7 @@ class TestThePlan:
     def test_counts_as_retried_what_was_refused_sent_back_or_came_back(self, settings: Settings, put: Put) -> None:
         put("words.txt", b"words")
         put("a.png", png(seed=1))
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         run, _ = night.begin(run_key="first")
         (chunk,) = night.plan(run.scoring_run_id)
         put("a.png", png(seed=2))
@@ -181,7 +181,7 @@ class TestThePlan:
         from braintumor.scoring.lease import claim
 
         put("a.png", png())
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         run, _ = night.begin(run_key="first")
         (chunk,) = night.plan(run.scoring_run_id)
         assert claim(night.engine, run, chunk) is not None
@@ -191,7 +191,7 @@ class TestThePlan:
         put("a.png", png())
         put(".DS_Store", b"litter")
         said = list[str]()
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         run, _ = night.begin(run_key="night")
         for chunk in night.plan(run.scoring_run_id):
             night.score(run.scoring_run_id, chunk)

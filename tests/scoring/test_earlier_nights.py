@@ -10,7 +10,7 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.errors import UnbalancedRunError
 from braintumor.imaging.decoding.rejection import RejectionReason
-from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.lease import claim
 from braintumor.scoring.requeue import requeue
 from tests.images import png
@@ -48,12 +48,12 @@ def test_a_requeue_and_the_night_after_it_change_no_count_of_the_night_before(se
     put("words.jpg", b"words")
     put("empty.png", b"")
     put(".DS_Store", b"litter")
-    score_night(settings, run_key="first")
+    run_scoring_job(settings, run_key="first")
     before = counted(settings, "first")
     assert before[0] == (4, 1, 0, 2, 1, 0, 0, 0)
     assert send_back(settings, RejectionReason.UNSUPPORTED_FORMAT) == 1
     assert counted(settings, "first") == before
-    score_night(settings, run_key="second")
+    run_scoring_job(settings, run_key="second")
     assert counted(settings, "first") == before
     second = counted(settings, "second")
     assert second[0] == (4, 0, 3, 1, 0, 0, 0, 0)
@@ -65,33 +65,33 @@ def test_a_requeue_and_the_night_after_it_change_no_count_of_the_night_before(se
 def test_an_earlier_night_that_is_reconciled_again_keeps_its_counts(settings: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
     put("words.jpg", b"words")
-    score_night(settings, run_key="first")
+    run_scoring_job(settings, run_key="first")
     before = counted(settings, "first")
     send_back(settings, RejectionReason.UNSUPPORTED_FORMAT)
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     assert night.reconcile(number_of(settings, "first")).count_rejected == 1
-    score_night(settings, run_key="second")
+    run_scoring_job(settings, run_key="second")
     assert night.reconcile(number_of(settings, "first")).is_balanced
     assert counted(settings, "first") == before
 
 
 def test_what_a_night_left_to_the_next_one_stays_deferred(settings: Settings, put: Put) -> None:
     put("a.png", png())
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     first, _ = night.begin(run_key="first")
     (chunk,) = night.plan(first.scoring_run_id)
     assert claim(night.engine, first, chunk) is not None
-    score_night(settings, run_key="second")
+    run_scoring_job(settings, run_key="second")
     before = counted(settings, "second")
     assert before[0] == (1, 0, 0, 0, 0, 1, 0, 0)
     change(settings, "update scoring_chunk set lease_expires_at = now() - interval '1 second'")
-    assert score_night(settings, run_key="third").count_scored == 1
+    assert run_scoring_job(settings, run_key="third").count_scored == 1
     assert counted(settings, "second") == before
 
 
 def test_what_was_superseded_and_came_back_stays_superseded(settings: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     first, _ = night.begin(run_key="first")
     (chunk,) = night.plan(first.scoring_run_id)
     put("a.png", png(seed=2))
@@ -100,17 +100,17 @@ def test_what_was_superseded_and_came_back_stays_superseded(settings: Settings, 
     before = counted(settings, "first")
     assert before[0] == (1, 0, 0, 0, 0, 0, 1, 0)
     put("a.png", png(seed=1))
-    assert score_night(settings, run_key="second").count_scored == 1
+    assert run_scoring_job(settings, run_key="second").count_scored == 1
     assert counted(settings, "first") == before
 
 
 def test_a_known_scan_that_is_sent_back_stays_known_in_a_red_night(settings: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
     put("words.jpg", b"words")
-    score_night(settings, run_key="first")
+    run_scoring_job(settings, run_key="first")
     change(settings, "delete from prediction")
     with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
-        score_night(settings, run_key="red")
+        run_scoring_job(settings, run_key="red")
     before = counted(settings, "red")
     assert before[0] == (2, 0, 1, 0, 0, 0, 0, 1)
     send_back(settings, RejectionReason.UNSUPPORTED_FORMAT)
@@ -120,7 +120,7 @@ def test_a_known_scan_that_is_sent_back_stays_known_in_a_red_night(settings: Set
 def test_a_requeue_in_the_middle_of_a_night_leaves_what_the_night_settled(settings: Settings, put: Put) -> None:
     put("words.jpg", b"words")
     put("a.png", png(seed=1))
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     run, _ = night.begin(run_key="night")
     for chunk in night.plan(run.scoring_run_id):
         night.score(run.scoring_run_id, chunk)
@@ -131,9 +131,9 @@ def test_a_requeue_in_the_middle_of_a_night_leaves_what_the_night_settled(settin
 
 def test_a_rejection_that_is_deleted_still_turns_its_night_red(settings: Settings, put: Put) -> None:
     put("words.jpg", b"words")
-    score_night(settings, run_key="first")
+    run_scoring_job(settings, run_key="first")
     send_back(settings, RejectionReason.UNSUPPORTED_FORMAT)
     change(settings, "delete from scan_requeue")
     change(settings, "delete from rejection")
     with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
-        Night.open(settings).reconcile(number_of(settings, "first"))
+        ScoringJob.open(settings).reconcile(number_of(settings, "first"))

@@ -17,7 +17,7 @@ from braintumor.labels import TumorClass
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.explain import explain, replay
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.requeue import requeue
 from tests.conftest import invoke, printed, run_braintumor
 from tests.images import png
@@ -33,7 +33,7 @@ def replayed(settings: Settings) -> list[str]:
 
 def test_an_answer_has_its_chain_and_replays(settings: Settings, put: Put) -> None:
     put("Jane_Doe.png", png())
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     done = run_braintumor(settings, "prediction", "explain", "1", "--replay", "--json")
     chain = json.loads(done.stdout)
     assert chain["is_match"] and chain["run_key"] == "night" and chain["promotion_reason"] == "the tests' model"
@@ -47,7 +47,7 @@ def test_an_answer_has_its_chain_and_replays(settings: Settings, put: Put) -> No
 
 def test_a_changed_answer_content_or_preprocessing_is_named(settings: Settings, put: Put) -> None:
     put("a.png", png())
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     assert replayed(settings) == []
     change(settings, "update prediction set probability_glioma = probability_normal, "
            "probability_normal = probability_glioma")  # fmt: skip
@@ -59,7 +59,7 @@ def test_a_changed_answer_content_or_preprocessing_is_named(settings: Settings, 
 
 def test_a_tampered_model_file_is_named(settings: Settings, put: Put) -> None:
     put("a.png", png())
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     weights = S3Uri.parse(model_versions.champion(engine).artefact_uri) / "model.bin"
     whole = store.read(weights)
@@ -73,7 +73,7 @@ def test_a_tampered_model_file_is_named(settings: Settings, put: Put) -> None:
 
 def test_a_frame_of_a_volume_replays_by_its_place_in_the_file(settings: Settings, put: Put) -> None:
     put("volume.nii.gz", as_nifti(draw_volume(TumorClass.GLIOMA, seed=7, slices=10, size=64)))
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     ((first, last),) = rows(settings, "select min(frame_index), max(frame_index) from prediction")
     assert first > 0  # below it there is air
@@ -88,7 +88,7 @@ def test_a_frame_of_a_volume_replays_by_its_place_in_the_file(settings: Settings
 
 def test_an_object_that_is_gone_is_said(settings: Settings, put: Put) -> None:
     put("a.png", png())
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     ((bucket, key),) = rows(settings, "select bucket, key from scan_location")
     ObjectStore.connect(settings).delete([S3Uri(bucket=bucket, key=key)])
     assert replayed(settings) == ["object: gone"]
@@ -101,7 +101,7 @@ def test_a_scan_without_an_answer_is_said(settings: Settings) -> None:
 
 def test_the_record_of_a_scan_says_where_it_lies_only_if_asked(settings: Settings, put: Put) -> None:
     put("Jane_Doe.png", b"no image")
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     shown = printed(settings, "scan", "show", "1")
     assert "state: rejected" in shown and "reason unsupported_format" in shown and "remedy" in shown
     assert "Doe" not in shown and "Jane_Doe.png" in printed(settings, "scan", "show", "1", "--location")
@@ -118,7 +118,7 @@ def test_the_record_of_a_scan_says_where_it_lies_only_if_asked(settings: Setting
 def test_requeued_scans_are_settled_by_the_next_night_once(settings: Settings, put: Put) -> None:
     put("a.png", b"no image")
     put("b.png", b"")
-    score_night(settings, run_key="first")
+    run_scoring_job(settings, run_key="first")
     engine = database.connect(settings)
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests", since=tomorrow) == 0
@@ -126,7 +126,7 @@ def test_requeued_scans_are_settled_by_the_next_night_once(settings: Settings, p
     assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests") == 0
     counts = "select count_rejected, count_deferred, count_unaccounted from scoring_run_balance where run_key = 'first'"
     assert rows(settings, counts) == [(2, 0, 0)], "the night of before keeps its counts"
-    balance = score_night(settings, run_key="second")
+    balance = run_scoring_job(settings, run_key="second")
     assert (balance.count_rejected, balance.count_known) == (1, 1)
     assert rows(settings, counts) == [(2, 0, 0)]
     assert rows(settings, "select actor, reason from scan_requeue") == [("tests", "unsupported_format")]

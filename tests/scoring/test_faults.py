@@ -19,8 +19,8 @@ from braintumor.errors import (
     ScoringRunError,
     UnbalancedRunError,
 )
-from braintumor.imaging.sandbox.decoder_pool import Guard
-from braintumor.scoring.job import Night, score_night
+from braintumor.imaging.sandbox.decoder_pool import DecoderPool
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.lease import claim
 from braintumor.scoring.worker import score_chunk
 from tests.faulty_s3 import CUT, FaultyS3
@@ -34,7 +34,7 @@ Put = Callable[[str, bytes], None]
 class TestARunThatWasNeverPlanned:
     def test_is_red_though_every_scan_could_wait(self, settings: Settings, put: Put) -> None:
         put("a.png", png())
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         run, _ = night.begin(run_key="night")
         with pytest.raises(ScoringRunError, match=r"never planned.*`plan`"):
             night.reconcile(run.scoring_run_id)
@@ -42,8 +42,8 @@ class TestARunThatWasNeverPlanned:
 
     def test_is_red_though_nothing_was_new(self, settings: Settings, put: Put) -> None:
         put("a.png", png())
-        score_night(settings, run_key="first")
-        night = Night.open(settings)
+        run_scoring_job(settings, run_key="first")
+        night = ScoringJob.open(settings)
         run, _ = night.begin(run_key="second")
         with pytest.raises(ScoringRunError, match="never planned"):
             night.reconcile(run.scoring_run_id)
@@ -58,13 +58,13 @@ class TestWhatS3Refuses:
         for number in range(3):
             put(f"{number}.png", png(seed=number))
         door.faults["1.png"] = (403, "AccessDenied")
-        balance = score_night(through, run_key="first")
+        balance = run_scoring_job(through, run_key="first")
         assert (balance.count_scored, balance.count_rejected) == (2, 1)
         put("new.png", png(seed=9))
-        balance = score_night(through, run_key="second")
+        balance = run_scoring_job(through, run_key="second")
         assert (balance.count_known, balance.count_scored, balance.count_rejected) == (2, 1, 1)
         door.faults.clear()
-        balance = score_night(through, run_key="third")
+        balance = run_scoring_job(through, run_key="third")
         assert (balance.count_known, balance.count_scored) == (3, 1)
         assert rows(settings, "select reason, count(*) from rejection group by 1") == [("access_denied", 2)]
         assert states(settings) == ["scored"] * 4
@@ -73,13 +73,13 @@ class TestWhatS3Refuses:
         put("a.png", png())
         door.faults["a.png"] = (403, "AccessDenied")
         with pytest.raises(ScoringRunError, match=r"refused every object.*\(1\).*s3:GetObject"):
-            score_night(through, run_key="night")
+            run_scoring_job(through, run_key="night")
 
     def test_for_the_credentials_is_nobodys_rejection(self, through: Settings, door: FaultyS3, put: Put) -> None:
         put("a.png", png())
         door.faults["a.png"] = (403, "ExpiredToken")
         with pytest.raises(ObjectStoreError, match="credentials"):
-            score_night(through, run_key="night")
+            run_scoring_job(through, run_key="night")
         assert states(through) == ["pending"]
 
 
@@ -90,7 +90,7 @@ def test_an_object_that_s3_cannot_deliver_leaves_the_others_scored(
     for number in range(3):
         put(f"{number}.png", png(seed=number))
     door.faults["1.png"] = fault
-    night = Night.open(through)
+    night = ScoringJob.open(through)
     run, _ = night.begin(run_key="night")
     (chunk,) = night.plan(run.scoring_run_id)
     with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0 could not be read"):
@@ -109,31 +109,31 @@ def test_a_worker_that_failed_in_order_gives_its_scans_back_at_once(
     put("a.png", png())
     door.faults["a.png"] = (500, "InternalError")
     with pytest.raises(ObjectStoreUnreachableError):
-        score_night(through, run_key="first")
-    assert score_night(settings, run_key="second").count_scored == 1
+        run_scoring_job(through, run_key="first")
+    assert run_scoring_job(settings, run_key="second").count_scored == 1
     assert rows(settings, "select count_alone from scan") == [(0,)]
 
 
 class TestWhatCameAndWent:
     def test_the_same_bytes_back_at_the_same_key_are_scored(self, settings: Settings, put: Put) -> None:
         put("a.png", png(seed=1))
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         run, _ = night.begin(run_key="first")
         (chunk,) = night.plan(run.scoring_run_id)
         put("a.png", png(seed=2))
         assert night.score(run.scoring_run_id, chunk) == {"superseded": 1}
         put("a.png", png(seed=1))
-        assert score_night(settings, run_key="second").count_scored == 1
+        assert run_scoring_job(settings, run_key="second").count_scored == 1
         assert states(settings) == ["scored"]
         assert night.reconcile(run.scoring_run_id).is_balanced
 
     def test_a_scan_whose_object_vanished_waits_no_longer(self, settings: Settings, put: Put) -> None:
         put("a.png", png(seed=1))
         put("b.png", png(seed=2))
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         dead, _ = night.begin(run_key="dead")
         remove(settings, "a.png")
-        balance = score_night(settings, run_key="next")
+        balance = run_scoring_job(settings, run_key="next")
         assert (balance.count_seen, balance.count_scored) == (1, 1)
         assert states(settings) == ["superseded", "scored"]
         night.plan(dead.scoring_run_id)
@@ -141,24 +141,24 @@ class TestWhatCameAndWent:
 
     def test_a_scan_that_a_worker_is_at_is_left_to_it(self, settings: Settings, put: Put) -> None:
         put("a.png", png())
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         run, _ = night.begin(run_key="first")
         (chunk,) = night.plan(run.scoring_run_id)
         assert claim(night.engine, run, chunk) is not None
         remove(settings, "a.png")
-        score_night(settings, run_key="second")
+        run_scoring_job(settings, run_key="second")
         assert states(settings) == ["pending"]
         change(settings, "update scoring_chunk set lease_expires_at = now()")
-        score_night(settings, run_key="third")
+        run_scoring_job(settings, run_key="third")
         assert states(settings) == ["superseded"]
 
     def test_other_prefixes_are_not_touched(self, settings: Settings, put: Put) -> None:
         put("one/a.png", png())
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         night.begin(run_key="first", scans_uri=settings.require("scans_uri") + "one/")
         remove(settings, "one/a.png")
         put("one_more/b.png", png())
-        score_night(settings, run_key="second", scans_uri=settings.require("scans_uri") + "one_more/")
+        run_scoring_job(settings, run_key="second", scans_uri=settings.require("scans_uri") + "one_more/")
         assert states(settings) == ["pending", "scored"]
 
 
@@ -177,7 +177,7 @@ print(Night.open(Settings.from_environment()).score(1, 0))
 def test_a_scan_that_kills_every_worker_is_set_aside_and_the_others_are_scored(settings: Settings, put: Put) -> None:
     for number in range(5):
         put(f"{number}.png", png(seed=number) + (b"poison" if number == 2 else b""))
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     run, _ = night.begin(run_key="night")
     assert night.plan(run.scoring_run_id) == [0]
     deaths = 0
@@ -207,10 +207,10 @@ def test_files_that_end_their_decoders_are_rejected_and_the_night_goes_on(settin
     words = [b"", b"segfault", b"", b"allocate", b"", b"hang", b""]
     for number, word in enumerate(words):
         put(f"{number}.png", png(seed=number) + b" " + word)
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     run, _ = night.begin(run_key="night")
     (chunk,) = night.plan(run.scoring_run_id)
-    guard = Guard(seconds=2, memory=1024**3, decode="tests.imaging.bad_decoders:by_last_word")
+    guard = DecoderPool(seconds=2, memory=1024**3, decode="tests.imaging.bad_decoders:by_last_word")
     model = night._loaded(run)[0]
     counts = score_chunk(night.engine, night.store, model, run, chunk, pseudonym_key=b"key" * 16, guard=guard)
     guard.close()
@@ -236,15 +236,15 @@ class TestNoObjectKeyReachesALog:
     def test_when_s3_fails(self, through: Settings, door: FaultyS3, put: Put, fault: tuple[int, str]) -> None:
         put("Jane_Doe.png", png())
         door.faults["Jane_Doe"] = fault
-        said = self.said(lambda: score_night(through, run_key="night"))
+        said = self.said(lambda: run_scoring_job(through, run_key="night"))
         assert "Traceback" in said and "Doe" not in said
 
     def test_when_s3_is_away(self, settings: Settings, put: Put) -> None:
         put("Jane_Doe.png", png())
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         run, _ = night.begin(run_key="night")
         night.plan(run.scoring_run_id)
-        dead = Night.open(replace(settings, s3_endpoint="http://127.0.0.1:9"))
+        dead = ScoringJob.open(replace(settings, s3_endpoint="http://127.0.0.1:9"))
         dead._models.update(night._models or {run.scoring_run_id: night._loaded(run)})
         said = self.said(lambda: dead.score(run.scoring_run_id, 0))
         assert "could not be read" in said and "Doe" not in said
@@ -252,5 +252,5 @@ class TestNoObjectKeyReachesALog:
     def test_when_postgres_refuses_a_row(self, settings: Settings, put: Put) -> None:
         put("Jane_Doe.png", png())
         change(settings, "alter table scan_location add check (key not like '%Doe%')")
-        said = self.said(lambda: score_night(settings, run_key="night"))
+        said = self.said(lambda: run_scoring_job(settings, run_key="night"))
         assert "violates check constraint" in said and "Doe" not in said

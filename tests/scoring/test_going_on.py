@@ -14,10 +14,10 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.errors import ObjectStoreUnreachableError, ScoringRunError
 from braintumor.rescoring.job import rescore
-from braintumor.rescoring.request import Request, ask
+from braintumor.rescoring.request import RescoreRequest, open_rescore_run
 from braintumor.s3 import ObjectStore
 from braintumor.scoring import discovery
-from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from tests.conftest import run_braintumor
 from tests.faulty_s3 import FaultyS3
 from tests.images import png
@@ -35,12 +35,12 @@ class TestAnObjectThatS3CannotDeliver:
         door.faults["0.png"] = (500, "InternalError")
         said: list[str] = []
         with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0"):
-            score_night(through, run_key="night", chunk_size=1, say=said.append)
+            run_scoring_job(through, run_key="night", chunk_size=1, say=said.append)
         assert states(through) == ["pending", "scored", "scored"]
         assert rows(through, "select state::text, count_unaccounted from scoring_run") == [("unbalanced", 1)]
         assert "RED" in said[-1]
         door.faults.clear()
-        assert score_night(through, run_key="night", chunk_size=1).count_scored == 3
+        assert run_scoring_job(through, run_key="night", chunk_size=1).count_scored == 3
 
     def test_ends_the_command_with_try_again_and_the_key_to_do_it_with(
         self, through: Settings, door: FaultyS3, put: Put
@@ -57,12 +57,12 @@ class TestAnObjectThatS3CannotDeliver:
     def test_stops_no_other_chunk_of_a_rescore(self, through: Settings, door: FaultyS3, put: Put) -> None:
         for number in range(3):
             put(f"{number}.png", png(seed=number))
-        score_night(through, run_key="night")
+        run_scoring_job(through, run_key="night")
         ((before,),) = rows(through, "select model_name from champion")
         add_model(through, "other")
         promote(through, "other")
         door.faults["2.png"] = (500, "InternalError")  # the latest come first
-        request = Request(actor="ann", reason="r", of=(str(before),))
+        request = RescoreRequest(actor="ann", reason="r", of=(str(before),))
         with pytest.raises(ObjectStoreUnreachableError):
             rescore(through, request, run_key="again", chunk_size=1)
         assert rows(through, "select count_rescored, count_unaccounted from rescore_balance") == [(2, 1)]
@@ -76,10 +76,10 @@ def test_without_the_model_no_chunk_is_tried(through: Settings, door: FaultyS3, 
     settings, tried = replace(through, cache_folder=str(tmp_path)), list[int]()
     door.faults["model.bin"] = (500, "InternalError")
     with pytest.raises(ObjectStoreUnreachableError):
-        score_night(settings, run_key="night", chunk_size=1, on_chunk=lambda done, _: tried.append(done))
+        run_scoring_job(settings, run_key="night", chunk_size=1, on_chunk=lambda done, _: tried.append(done))
     assert tried == [] and states(settings) == ["pending"] * 3
     door.faults.clear()
-    assert score_night(settings, run_key="night", chunk_size=1).count_scored == 3
+    assert run_scoring_job(settings, run_key="night", chunk_size=1).count_scored == 3
 
 
 def test_what_was_scored_before_s3_went_away_is_kept(through: Settings, door: FaultyS3, put: Put) -> None:
@@ -87,7 +87,7 @@ def test_what_was_scored_before_s3_went_away_is_kept(through: Settings, door: Fa
         put(f"{number:02}.png", png(seed=number))
     for number in range(64, 96):
         door.faults[f"{number}.png"] = (500, "InternalError")
-    night = Night.open(through)
+    night = ScoringJob.open(through)
     run, _ = night.begin(run_key="night")
     (chunk,) = night.plan(run.scoring_run_id)
     with pytest.raises(ObjectStoreUnreachableError):
@@ -100,21 +100,21 @@ def test_what_was_scored_before_s3_went_away_is_kept(through: Settings, door: Fa
 class TestARunThatIsGoneOnWith:
     def test_needs_no_champion(self, settings: Settings, put: Put) -> None:
         put("a.png", png())
-        night = Night.open(settings)
+        night = ScoringJob.open(settings)
         night.begin(run_key="night")
         change(settings, "alter table promotion disable trigger user; delete from promotion")
-        assert score_night(settings, run_key="night").count_scored == 1
+        assert run_scoring_job(settings, run_key="night").count_scored == 1
 
     def test_has_a_key_that_the_other_kind_cannot_take(self, settings: Settings, put: Put) -> None:
         put("a.png", png())
-        score_night(settings, run_key="night")
+        run_scoring_job(settings, run_key="night")
         engine = database.connect(settings)
         with pytest.raises(ScoringRunError, match=r"'night' is that of a night. Choose another"):
-            ask(engine, Request(actor="ann", reason="r"), run_key="night")
-        ask(engine, Request(actor="ann", reason="r"), run_key="rescore")
+            open_rescore_run(engine, RescoreRequest(actor="ann", reason="r"), run_key="night")
+        open_rescore_run(engine, RescoreRequest(actor="ann", reason="r"), run_key="rescore")
         engine.dispose()
         with pytest.raises(ScoringRunError, match=r"'rescore' is that of a rescore. Choose another"):
-            score_night(settings, run_key="rescore")
+            run_scoring_job(settings, run_key="rescore")
 
     def test_may_be_listed_by_two_at_a_time(
         self, settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
@@ -127,7 +127,7 @@ class TestARunThatIsGoneOnWith:
             enter(*arguments)  # type: ignore[arg-type]
 
         monkeypatch.setattr(discovery, "take_turns", together)
-        opened = Night.open(settings)
+        opened = ScoringJob.open(settings)
         with ThreadPoolExecutor(2) as pool:
             found = [pool.submit(opened.begin, run_key="night") for _ in range(2)]
             assert {discovered.result()[1].count_seen for discovered in found} == {1}

@@ -11,8 +11,8 @@ from braintumor.config.settings import Settings
 from braintumor.errors import DatabaseError
 from braintumor.scoring import lease as claims
 from braintumor.scoring import worker
-from braintumor.scoring.job import Night
-from braintumor.scoring.lease import claim, kept_alive
+from braintumor.scoring.job import ScoringJob
+from braintumor.scoring.lease import claim, heartbeat
 from tests.images import png
 from tests.sql import rows
 
@@ -24,12 +24,12 @@ def test_it_outlasts_a_file_that_takes_longer_than_the_lease(
 ) -> None:
     put("a.png", png())
     monkeypatch.setattr(claims, "LEASE_SECONDS", 1)
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     run, _ = night.begin(run_key="slow")
     (chunk,) = night.plan(run.scoring_run_id)
     held = claim(night.engine, run, chunk)
     assert held is not None
-    with kept_alive(night.engine, held):
+    with heartbeat(night.engine, held):
         time.sleep(2)
         other, _ = night.begin(run_key="other")
         assert night.plan(other.scoring_run_id) == []
@@ -43,7 +43,7 @@ def test_it_is_given_back_when_the_work_fails_before_it_began(
     settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("a.png", png())
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     run, _ = night.begin(run_key="night")
     (chunk,) = night.plan(run.scoring_run_id)
 

@@ -9,7 +9,7 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from tests.images import png
 from tests.sql import rows
 
@@ -24,7 +24,7 @@ def night(settings: Settings, put: Put) -> Settings:
     put("volume.nii.gz", as_nifti(VOLUME))
     put("volume.dcm", as_enhanced_mr(VOLUME, seed=3))
     put("slice.png", png())
-    balance = score_night(settings, run_key="night")
+    balance = run_scoring_job(settings, run_key="night")
     assert str(balance) == "3 seen = 3 scored + 0 known + 0 rejected + 0 ignored + 0 deferred + 0 superseded"
     return settings
 

@@ -9,7 +9,7 @@ import pytest
 
 from braintumor.config.settings import Settings
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
-from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from tests.conftest import printed
 from tests.images import png
 from tests.sql import rows
@@ -56,7 +56,7 @@ def test_objects_whose_key_cannot_be_stored_are_set_aside_and_the_night_goes_on(
     put("b.png", png(seed=2))
     with_keys(names)
     said = list[str]()
-    balance = score_night(settings, run_key="first", say=said.append)
+    balance = run_scoring_job(settings, run_key="first", say=said.append)
     assert (balance.count_seen, balance.count_scored, balance.count_ignored) == (2 + len(names), 2, len(names))
     assert balance.is_balanced
     assert f"{len(names)} set aside because Postgres cannot store their keys" in said[1]
@@ -65,7 +65,7 @@ def test_objects_whose_key_cannot_be_stored_are_set_aside_and_the_night_goes_on(
                                      "where state = 'ignored'")}  # fmt: skip
     prefix = S3Uri.parse(settings.require("scans_uri")).key
     assert stored == {storable_key(prefix + name) for name in names}
-    second = score_night(settings, run_key="second")
+    second = run_scoring_job(settings, run_key="second")
     assert (second.count_known, second.is_balanced) == (2 + len(names), True)
     assert rows(settings, "select count_unusable_key from scoring_run") == [(len(names),)] * 2
 
@@ -74,7 +74,7 @@ def test_objects_whose_key_cannot_be_stored_are_set_aside_and_the_night_goes_on(
 def test_a_strange_key_that_can_be_stored_is_scored_under_its_own_name(settings: Settings, put: Put, name: str) -> None:
     put("a.png", png(seed=1))
     put(name, png(seed=2))
-    assert score_night(settings, run_key="night").count_scored == 2
+    assert run_scoring_job(settings, run_key="night").count_scored == 2
     found = rows(settings, "select key from scan_location order by scan_id")
     assert (settings.require("scans_uri").removeprefix("s3://braintumor/") + name,) in found
     assert rows(settings, "select count_unusable_key from scoring_run") == [(0,)]
@@ -85,7 +85,7 @@ def test_a_key_that_is_only_backslash_n_in_a_bucket_of_its_own(settings: Setting
     bucket = settings.require("scans_uri").removeprefix("s3://braintumor/").rstrip("/")
     store.ensure_bucket(bucket)
     store.write(S3Uri(bucket=bucket, key=r"\N"), png())
-    assert score_night(settings, run_key="night", scans_uri=f"s3://{bucket}/").count_scored == 1
+    assert run_scoring_job(settings, run_key="night", scans_uri=f"s3://{bucket}/").count_scored == 1
     assert rows(settings, "select key from scan_location") == [(r"\N",)]
     assert r"key \N" in printed(settings, "scan", "show", "1", "--location").replace(":", "")
 
@@ -94,6 +94,6 @@ def test_litter_is_no_scan_at_any_depth_and_a_hidden_prefix_is_a_prefix(settings
     names = ["ward/._a.png", "__MACOSX/ward/a.png", "ward/Thumbs.db", "ward/desktop.ini", ".trash/a.png"]
     for number, name in enumerate([*names, "ward/a.png"]):
         put(f".incoming/{name}", png(seed=number))
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     _, found = night.begin(run_key="night", scans_uri=f"{settings.scans_uri}.incoming/")
     assert (found.count_new, found.count_unsupported) == (1, len(names))

@@ -10,10 +10,10 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from braintumor.scoring.discovery import discover
-from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import ScoringRun, open_run
-from braintumor.serving.engine import EngineName
+from braintumor.serving.engine import BackendName
 from tests.images import png
 from tests.nights import remove, states
 from tests.sql import rows
@@ -40,24 +40,24 @@ def nothing() -> None:
 
 def opened(settings: Settings, key: str) -> ScoringRun:
     scans = ScanPrefixes.parse(settings.require("scans_uri"))
-    return open_run(Night.open(settings).engine, run_key=key, scans=scans, scored_by=EngineName("openvino-cpu"))
+    return open_run(ScoringJob.open(settings).engine, run_key=key, scans=scans, scored_by=BackendName("openvino-cpu"))
 
 
 def list_while(settings: Settings, run: ScoringRun, after: Callable[[], None]) -> None:
     """Discover a run; ``after`` happens between the end of its listing and the moment at which it enters the ledger."""
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     discover(night.engine, StoreWithPause(night.store, before=nothing, after=after), run)
 
 
 def discover_whole(settings: Settings, run: ScoringRun) -> None:
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     discover(night.engine, night.store, run)
 
 
 def test_a_scan_that_a_run_with_an_earlier_start_entered_is_left_alone(settings: Settings, put: Put) -> None:
     slow, quick = opened(settings, "slow"), opened(settings, "quick")
     has_begun, may_list = Event(), Event()
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
 
     def wait() -> None:
         has_begun.set()
@@ -109,7 +109,7 @@ def test_a_waiting_scan_that_was_away_for_a_moment_is_left_to_the_run_that_saw_i
 
     list_while(settings, opened(settings, "this"), come_back)
     assert states(settings) == ["pending"]
-    assert score_night(settings, run_key="last").count_scored == 1
+    assert run_scoring_job(settings, run_key="last").count_scored == 1
 
 
 @pytest.mark.parametrize("seen_by_another", [True, False])

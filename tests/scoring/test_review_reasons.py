@@ -20,10 +20,10 @@ from braintumor.evaluation.gate.artifact_checks import verify_model
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.registry import model_versions
 from braintumor.rescoring.job import rescore
-from braintumor.rescoring.request import Request
+from braintumor.rescoring.request import RescoreRequest
 from braintumor.s3 import ObjectStore
-from braintumor.scoring.job import score_night
-from braintumor.scoring.scored_scans import newest_answered
+from braintumor.scoring.job import run_scoring_job
+from braintumor.scoring.scored_scans import newest_scored
 from braintumor.serving.audit_sample import is_audited
 from tests.evaluation.mutants import register
 from tests.images import png
@@ -70,7 +70,7 @@ def test_night_rescore_and_shadow_agree_on_noise_and_on_the_audit_sample(
     for name, data in files.items():
         put(f"{name}.png", data)
     champion = model_versions.champion(engine)
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
 
     night = reasons_and_scores(settings)
     is_noise_drawn = is_audited(digests["noise"])
@@ -85,12 +85,12 @@ def test_night_rescore_and_shadow_agree_on_noise_and_on_the_audit_sample(
     twin = add_model(settings, "b")
     store = ObjectStore.connect(settings)
     loaded = model_versions.load_model(store, settings, twin)
-    score_in_shadow(engine, store, twin, loaded, newest_answered(engine, champion, limit=9), run_key="preview")
+    score_in_shadow(engine, store, twin, loaded, newest_scored(engine, champion, limit=9), run_key="preview")
     shadow = "select content_sha256, out_of_distribution from shadow_prediction join scan using (scan_id)"
     assert dict(rows(settings, shadow)) == pytest.approx({content: score for content, (_, score) in night.items()})
 
     promote(settings, "b")
-    rescore(settings, Request(actor="ann", reason="b knows more", of=(champion.model_name,)), run_key="rescore")
+    rescore(settings, RescoreRequest(actor="ann", reason="b knows more", of=(champion.model_name,)), run_key="rescore")
     again = reasons_and_scores(settings, "(select * from prediction where model_version_id = 2) as again")
     assert {content: reasons for content, (reasons, _) in again.items()} == {
         content: reasons for content, (reasons, _) in night.items()
@@ -106,6 +106,6 @@ def test_a_model_of_before_is_sound_and_scores_a_night_without_the_score(
     assert all(outcome.passed for outcome in verify_model(settings, "mutant", with_keras=False))
     promote(settings, "mutant")
     put("noise.png", noise())
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     ((reasons, score),) = reasons_and_scores(settings).values()
     assert score is None and "out_of_distribution" not in reasons

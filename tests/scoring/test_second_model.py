@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from braintumor.config.settings import Settings
 from braintumor.errors import ConfigurationError, ModelIntegrityError
 from braintumor.labels import CLASSES
-from braintumor.scoring.job import Night, score_night
+from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.engine import Outputs
-from braintumor.serving.prediction import ReviewReason, answers
+from braintumor.serving.prediction import ReviewReason, to_predictions
 from tests.conftest import printed
 from tests.images import png
 from tests.models import add_model
@@ -36,7 +36,7 @@ def test_only_another_class_is_disagreement(tiny_model_folder: object) -> None:
     manifest = Manifest.read(tiny_model_folder)  # type: ignore[arg-type]
     first = outputs([0.9, 0.1, 0, 0], [0.9, 0.1, 0, 0])
     second = outputs([0.4, 0.3, 0.2, 0.1], [0.3, 0.4, 0.2, 0.1])
-    agreed, other = answers(first, manifest, second=second)
+    agreed, other = to_predictions(first, manifest, second=second)
     assert agreed.second == (CLASSES[0], pytest.approx(0.4)) and other.second == (CLASSES[1], pytest.approx(0.4))
     assert ReviewReason.MODEL_DISAGREEMENT not in agreed.review_reasons
     assert ReviewReason.MODEL_DISAGREEMENT in other.review_reasons
@@ -47,11 +47,11 @@ def test_a_night_asks_both_and_stays_with_them(settings: Settings, put: Put) -> 
     add_model(settings, "b")
     for seed in range(4):
         put(f"{seed}.png", png(seed=seed))
-    night = Night.open(replace(settings, second_model="b"))
+    night = ScoringJob.open(replace(settings, second_model="b"))
     run, _ = night.begin(run_key="night")
     chunks = night.plan(run.scoring_run_id, chunk_size=2)
     night.score(run.scoring_run_id, chunks[0])
-    Night.open(settings).score(run.scoring_run_id, chunks[1])  # a worker with other settings: the run is pinned
+    ScoringJob.open(settings).score(run.scoring_run_id, chunks[1])  # a worker with other settings: the run is pinned
     night.reconcile(run.scoring_run_id)
     assert rows(
         settings,
@@ -62,7 +62,7 @@ def test_a_night_asks_both_and_stays_with_them(settings: Settings, put: Put) -> 
         from latest_prediction""",
     ) == [(4, 4, 4, 0)]  # b is the same graph under another name
     printed(settings, "score", "--run-key", "asked", "--second-model", "b")
-    score_night(settings, run_key="again")
+    run_scoring_job(settings, run_key="again")
     assert rows(settings, "select second_model_version_id from scoring_run order by 1") == [(2,), (2,), (None,)]
 
 
@@ -72,9 +72,9 @@ def test_who_cannot_be_asked_is_named_and_no_night_is_opened(settings: Settings)
         ("nobody", ModelIntegrityError, "no model 'nobody'"),
     ]:
         with pytest.raises(error, match=words):
-            score_night(settings, run_key="night", second_model=name)
+            run_scoring_job(settings, run_key="night", second_model=name)
     add_model(settings, "b")
     change(settings, "update model_version set image_size = 96 where model_name = 'b'")
     with pytest.raises(ConfigurationError, match="wants frames of 96 pixels, the champion of 64"):
-        score_night(settings, run_key="night", second_model="b")
+        run_scoring_job(settings, run_key="night", second_model="b")
     assert rows(settings, "select count(*) from scoring_run") == [(0,)]

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from braintumor.config.settings import Settings
-from braintumor.imaging.sandbox.decoder_pool import Guard
+from braintumor.imaging.sandbox.decoder_pool import DecoderPool
 from braintumor.scoring import worker
-from braintumor.scoring.job import Night
+from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.worker import score_chunk
 from tests.images import png
@@ -34,7 +34,7 @@ class TaskTimeout(BaseException):
     """As Airflow's ``AirflowTaskTimeout``: a signal's handler raises it in the main thread."""
 
 
-class Watched(Guard):
+class Watched(DecoderPool):
     """A guard of one task. A file that ends in the name of ``note`` hangs."""
 
     def __init__(self, note: Path) -> None:
@@ -96,7 +96,7 @@ def interrupted(guard: Watched, error: type[BaseException]) -> Iterator[None]:
 
 
 def attempt(
-    night: Night, run: ScoringRun, note: Path, error: type[BaseException] = TaskTimeout
+    night: ScoringJob, run: ScoringRun, note: Path, error: type[BaseException] = TaskTimeout
 ) -> dict[str, int] | None:
     """One try of the task; ``None`` where the error ended it."""
     model = night._loaded(run)[0]
@@ -108,11 +108,13 @@ def attempt(
         return None
 
 
-def planned(settings: Settings, put: Put, note: Path, *, count: int, hanging: set[int]) -> tuple[Night, ScoringRun]:
+def planned(
+    settings: Settings, put: Put, note: Path, *, count: int, hanging: set[int]
+) -> tuple[ScoringJob, ScoringRun]:
     for number in range(count):
         ending = b" " + os.fsencode(note) if number in hanging else b""
         put(f"{number:02}.png", png(seed=number) + ending)
-    night = Night.open(settings)
+    night = ScoringJob.open(settings)
     run, _ = night.begin(run_key="night")
     assert night.plan(run.scoring_run_id) == [0]
     return night, run

@@ -17,10 +17,10 @@ from braintumor.db import database
 from braintumor.errors import ConfigurationError, ModelIntegrityError, OutOfDeviceMemoryError
 from braintumor.evaluation.gate.artifact_checks import fixed_frames
 from braintumor.registry import model_versions
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.engine import LoadedModel
-from braintumor.training.export.xla_engine import FixedBatches, XlaEngine
+from braintumor.training.export.xla_engine import FixedBatches, XlaBackend
 from tests.images import png
 from tests.sql import change, rows
 
@@ -68,7 +68,7 @@ def test_a_device_that_holds_no_frame_is_named_with_the_remedy() -> None:
 
 def test_every_output_is_that_of_the_exported_graph(settings: Settings, tiny_model_folder: Path) -> None:
     recipe = recipe_of_the_champion(settings)
-    ours = LoadedModel.load(tiny_model_folder, open_engine=partial(XlaEngine, recipe=recipe))
+    ours = LoadedModel.load(tiny_model_folder, open_engine=partial(XlaBackend, recipe=recipe))
     graph = LoadedModel.load(tiny_model_folder)
     frames = fixed_frames(graph.manifest.image_size)
     one, other = ours.predict(frames), graph.predict(frames)
@@ -81,20 +81,20 @@ def test_weights_that_do_not_say_what_the_graph_says_are_refused(settings: Setti
     recipe = recipe_of_the_champion(settings)
     manifest = replace(Manifest.read(tiny_model_folder), temperature=30.0)
     with pytest.raises(ModelIntegrityError, match="says through TensorFlow what its exported graph does not"):
-        XlaEngine(tiny_model_folder, manifest, recipe)
+        XlaBackend(tiny_model_folder, manifest, recipe)
 
 
 def test_a_night_gives_the_same_answers_and_names_its_engine(settings: Settings, put: Put) -> None:
     for seed in range(3):
         put(f"{seed}.png", png(seed=seed))
-    score_night(replace(settings, engine="tensorflow-xla"), run_key="night")
+    run_scoring_job(replace(settings, engine="tensorflow-xla"), run_key="night")
     xla = rows(settings, "select predicted_class::text, confidence from prediction order by scan_id")
     assert rows(settings, "select engine from scoring_run union all select distinct engine from prediction") == [
         ("tensorflow-xla",), ("tensorflow-xla",),
     ]  # fmt: skip
     change(settings, "delete from prediction")
     change(settings, "update scan set state = 'pending', settled_at = null")
-    score_night(settings, run_key="again")
+    run_scoring_job(settings, run_key="again")
     again = rows(settings, "select predicted_class::text, confidence from prediction order by scan_id")
     assert [row[0] for row in xla] == [row[0] for row in again]
     assert [row[1] for row in xla] == pytest.approx([row[1] for row in again], abs=1e-4)
@@ -104,8 +104,8 @@ def test_an_engine_that_is_none_or_does_not_run_the_champion_opens_no_night(sett
     with pytest.raises(
         ConfigurationError, match=r"BRAINTUMOR_ENGINE is 'cuda'\. Set it to openvino-cpu or tensorflow-xla"
     ):
-        score_night(replace(settings, engine="cuda"), run_key="night")
+        run_scoring_job(replace(settings, engine="cuda"), run_key="night")
     change(settings, "update model_version set precision = 'int8'")
     with pytest.raises(ConfigurationError, match="precision int8, which only openvino-cpu runs"):
-        score_night(replace(settings, engine="tensorflow-xla"), run_key="night")
+        run_scoring_job(replace(settings, engine="tensorflow-xla"), run_key="night")
     assert rows(settings, "select count(*) from scoring_run") == [(0,)]

@@ -13,7 +13,7 @@ import pytest
 from braintumor.errors import ModelIntegrityError
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.engine import LoadedModel, Outputs
-from braintumor.serving.prediction import ReviewReason, answers
+from braintumor.serving.prediction import ReviewReason, to_predictions
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_doubtful_answers_say_why_a_person_should_look(
         activation_map=np.arange(16, dtype=np.float32).reshape(1, 2, 2, 4),
         embedding=np.zeros((1, 3), np.float32),
     )
-    (answer,) = answers(outputs, Manifest.read(tiny_model_folder))
+    (answer,) = to_predictions(outputs, Manifest.read(tiny_model_folder))
     assert answer.review_reasons == reasons
     assert answer.margin == pytest.approx(probability[0] - probability[1])
     np.testing.assert_array_equal(answer.activation_map, [[0, 4], [8, 12]])

@@ -13,13 +13,13 @@ import pytest
 from numpy.typing import NDArray
 
 from braintumor.errors import ModelIntegrityError
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import MANIFEST, REFERENCE, Manifest, sha256_of
 from braintumor.serving.engine import LoadedModel
-from braintumor.serving.out_of_distribution import distances, normalised, read_reference, spread
-from braintumor.serving.prediction import ReviewReason, answers
+from braintumor.serving.out_of_distribution import distances, normalized, read_reference, spread
+from braintumor.serving.prediction import ReviewReason, to_predictions
 from tests.models import of_before
 
 
@@ -48,13 +48,13 @@ def noise(count: int, size: int = 64) -> NDArray[np.uint8]:
 
 
 def flagged(model: LoadedModel, frames: NDArray[np.uint8]) -> list[bool]:
-    said = answers(model.predict(frames), model.manifest)
+    said = to_predictions(model.predict(frames), model.manifest)
     return [ReviewReason.OUT_OF_DISTRIBUTION in answer.review_reasons for answer in said]
 
 
 def test_noise_is_flagged_and_heads_that_the_model_never_saw_are_not(tiny_model_folder: Path) -> None:
     model = LoadedModel.load(tiny_model_folder)
-    heads = [prepare(draw(label, seed=900_000 + seed).pixels, size=64) for seed in range(10) for label in CLASSES]
+    heads = [letterbox(draw(label, seed=900_000 + seed).pixels, size=64) for seed in range(10) for label in CLASSES]
     assert all(flagged(model, noise(20)))
     assert sum(flagged(model, np.stack(heads))) <= 4  # of 40; 16 validation images fit a threshold roughly
     blank = np.stack([np.full((64, 64, 3), level, np.uint8) for level in (0, 128, 255)])
@@ -77,7 +77,7 @@ def test_a_folder_of_before_answers_without_a_score(folder: Path) -> None:
     model = LoadedModel.load(folder)
     assert model.manifest.low_confidence_below == dict.fromkeys(CLASSES, 0.6)
     assert model.manifest.out_of_distribution_above is None
-    (answer,) = answers(model.predict(noise(1)), model.manifest)
+    (answer,) = to_predictions(model.predict(noise(1)), model.manifest)
     assert answer.out_of_distribution is None
     assert ReviewReason.OUT_OF_DISTRIBUTION not in answer.review_reasons
 
@@ -134,7 +134,7 @@ def test_a_threshold_that_lacks_a_class_is_named(folder: Path) -> None:
 
 def test_the_score_is_the_mean_cosine_distance_to_the_five_nearest_in_blocks_as_in_one_go() -> None:
     random = np.random.default_rng(0)
-    reference = normalised(random.normal(size=(40, 6)).astype(np.float32))
+    reference = normalized(random.normal(size=(40, 6)).astype(np.float32))
     asked = random.normal(size=(700, 6)).astype(np.float32)
     cosine = asked @ reference.T / np.linalg.norm(asked, axis=1, keepdims=True)
     expected = np.sort(1 - cosine, axis=1)[:, :5].mean(axis=1)

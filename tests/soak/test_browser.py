@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect
 from braintumor.config.settings import Settings
 from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.approval import question
 from tests.browser import signed_in
@@ -87,7 +87,7 @@ def asked(live: Stack) -> str:
     """A retrain, after a night, that has come to its question."""
     client, settings = live.client(), library(live)
     put_scans(settings, live.state.folder / "asked", seed=7)
-    score_night(settings, run_key="a night before the question")
+    run_scoring_job(settings, run_key="a night before the question")
     run_id = client.trigger("weekly_retrain", {"policy": "ask", "recipes": ["resnet50_small"], "epochs": 2})
     question(client, run_id)
     return run_id

@@ -9,7 +9,7 @@ import pytest
 
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import REFERENCE
-from braintumor.serving.out_of_distribution import distances, normalised, read_reference
+from braintumor.serving.out_of_distribution import distances, normalized, read_reference
 from braintumor.training.calibration import Thresholds, fit_thresholds
 
 ANSWERS = 200
@@ -56,7 +56,7 @@ def test_of_few_answers_nothing_is_concluded(tmp_path: Path) -> None:
 def test_less_than_one_in_a_hundred_validation_images_is_outside_and_the_reference_is_written(tmp_path: Path) -> None:
     threshold = fitted(tmp_path, (0, 0, 0, 0)).out_of_distribution_above
     random = np.random.default_rng(0)
-    reference = normalised(random.normal(size=(30, 8)).astype(np.float32) * 5)
+    reference = normalized(random.normal(size=(30, 8)).astype(np.float32) * 5)
     np.testing.assert_allclose(read_reference(tmp_path / REFERENCE), reference, atol=1e-6)
     scores = distances(random.normal(size=(4 * ANSWERS, 8)).astype(np.float32), reference)
     assert 1 <= (scores > threshold).sum() <= 0.01 * len(scores)

@@ -14,7 +14,7 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.errors import WeightsError
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.training.pretrained_weights import initial_weights, mirrored_name
+from braintumor.training.pretrained_weights import mirrored_name, pretrained_weights
 from braintumor.training.recipe import Recipe
 from tests.conftest import TINY_RECIPE, run_braintumor
 from tests.sql import rows
@@ -44,7 +44,7 @@ class Mirror:
 
     def found(self, recipe: Recipe) -> bytes | None:
         """What a training of ``recipe`` would begin with."""
-        with initial_weights(self.settings, recipe) as found:
+        with pretrained_weights(self.settings, recipe) as found:
             assert found is None or found.sha256 == sha256(found.path.read_bytes()).hexdigest()
             return None if found is None else found.path.read_bytes()
 

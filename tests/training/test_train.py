@@ -21,7 +21,7 @@ from braintumor.db import database
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import LoadedModel, OpenVinoEngine
+from braintumor.serving.engine import LoadedModel, OpenVinoBackend
 from braintumor.training.features import as_served
 from tests.conftest import TINY_RECIPE, run_braintumor
 
@@ -60,7 +60,7 @@ def test_features_are_the_same_through_keras_and_through_openvino() -> None:
 
 
 def test_features_that_are_not_what_the_served_graph_says_are_made_anew(tiny_model_folder: Path) -> None:
-    engine = OpenVinoEngine(tiny_model_folder / "model.xml")
+    engine = OpenVinoBackend(tiny_model_folder / "model.xml")
     frames = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), dtype=np.uint8)
     served = engine.run(frames)["embedding"]
     rounded = served * np.float32(1 + 1e-7)

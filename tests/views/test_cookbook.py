@@ -109,7 +109,7 @@ def test_every_question_has_an_answer_here() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_question_is_answered(world_to_read: Settings, name: str) -> None:
     engine = database.connect(world_to_read)
-    found = saved_queries.ask(engine, name).rows
+    found = saved_queries.run_query(engine, name).rows
     engine.dispose()
     without_dates = [tuple(cell for cell in row if not isinstance(cell, date | datetime)) for row in found]
     rounded = [tuple(round(cell, 4) if isinstance(cell, float) else cell for cell in row) for row in without_dates]
@@ -140,7 +140,7 @@ def test_nothing_is_changed_by_asking(world: Settings, tmp_path: Path, monkeypat
     monkeypatch.setattr(saved_queries, "sql_folder", lambda: tmp_path)
     engine = database.connect(world)
     with pytest.raises(database.DatabaseError, match="read-only transaction"):
-        saved_queries.ask(engine, "bad")
+        saved_queries.run_query(engine, "bad")
     engine.dispose()
 
 

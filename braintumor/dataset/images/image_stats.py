@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 
 SIDE = 64
 """Of the thumbnail, in pixels."""
@@ -32,7 +32,7 @@ _BORDER = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Appearance:
+class ImageStats:
     """How an image looks.
 
     Attributes:
@@ -58,11 +58,11 @@ class Appearance:
         return "no dark background" if self.dark_border < LEAST_DARK_BORDER else None
 
 
-def appearance_of(pixels: NDArray[np.uint8]) -> Appearance:
+def image_stats(pixels: NDArray[np.uint8]) -> ImageStats:
     """Measure an image (H, W) or (H, W, 3)."""
     small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR).convert("RGB")
-    return Appearance(
-        thumbnail=Image.fromarray(prepare(pixels, size=SIDE)).convert("L").tobytes(),
+    return ImageStats(
+        thumbnail=Image.fromarray(letterbox(pixels, size=SIDE)).convert("L").tobytes(),
         coloured=float(np.mean(np.ptp(np.asarray(small), axis=2) > _COLOURED)),
         dark_border=_dark_border(np.asarray(small.convert("L"), np.float64)),
     )

@@ -8,12 +8,12 @@ from hashlib import sha256
 from typing import Literal
 
 from braintumor.dataset.images.folder_layout import SPLIT_FOLDERS, is_image, place_of
-from braintumor.dataset.images.image_stats import Appearance, appearance_of
+from braintumor.dataset.images.image_stats import ImageStats, image_stats
 from braintumor.dataset.images.patient_ids import PATIENT, STUDY
 from braintumor.dataset.images.perceptual_hash import perceptual_hashes
 from braintumor.errors import ObjectChangedError, ObjectMissingError, ObjectRefusedError
 from braintumor.imaging.decoding.decode import decode
-from braintumor.imaging.decoding.gray_levels import is_grey
+from braintumor.imaging.decoding.gray_levels import is_gray
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.pseudonym import pseudonym
@@ -35,7 +35,7 @@ UNOPENED = "the file cannot be opened"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledImage:
+class LabeledImage:
     """An image that decodes, with its fingerprints.
 
     Attributes:
@@ -57,7 +57,7 @@ class LabelledImage:
     label: TumorClass
     image_uri: str
     attributes: Mapping[str, str] = field(hash=False)
-    appearance: Appearance
+    appearance: ImageStats
     patient: frozenset[str] = field(default=frozenset(), repr=False)
     reviewed: str = ""
 
@@ -66,13 +66,13 @@ class LabelledImage:
         """What says in a list which one it is: the frame of a reviewed one, the address of any other."""
         return self.reviewed or self.image_uri
 
-    def left_out(self, reason: str) -> LeftOut:
+    def left_out(self, reason: str) -> ExcludedImage:
         """The word that it could not enter a snapshot."""
-        return LeftOut(image_uri=self.name, reason=reason, image_sha256=self.image_sha256)
+        return ExcludedImage(image_uri=self.name, reason=reason, image_sha256=self.image_sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LeftOut:
+class ExcludedImage:
     """An image that could not enter a snapshot, and why.
 
     Attributes:
@@ -88,7 +88,7 @@ class LeftOut:
 
 def read_image(
     store: ObjectStore, source: S3Uri, entry: ObjectEntry, *, anywhere: bool = False
-) -> LabelledImage | LeftOut | None:
+) -> LabeledImage | ExcludedImage | None:
     """Read one object below ``source``, whose folder names its class. Litter and what is no image give ``None``.
 
     With ``anywhere`` objects outside class folders are read too, under any class. An erasure asks only whose they are.
@@ -98,22 +98,22 @@ def read_image(
     if place.is_litter:
         return None
     if not is_usable_key(entry.key):
-        return LeftOut(image_uri=str(S3Uri(bucket=entry.bucket, key=stored)), reason=UNUSABLE_KEY)
+        return ExcludedImage(image_uri=str(S3Uri(bucket=entry.bucket, key=stored)), reason=UNUSABLE_KEY)
     label = CLASSES[0] if anywhere and place.label is None else place.label
     try:
         return understand(lambda: store.read(uri, etag=entry.etag), label=label, address=str(uri), around=place.folders)
     except tuple(LOST) as exc:
-        return LeftOut(image_uri=str(uri), reason=LOST[type(exc)])
+        return ExcludedImage(image_uri=str(uri), reason=LOST[type(exc)])
 
 
 def sorted_out(
-    items: Iterable[LabelledImage | LeftOut | None], on_read: Callable[[int], None] = lambda _: None
-) -> tuple[list[LabelledImage], list[LeftOut]]:
+    items: Iterable[LabeledImage | ExcludedImage | None], on_read: Callable[[int], None] = lambda _: None
+) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """What decodes, and what does not; ``on_read`` is told of each as it comes."""
-    images: list[LabelledImage] = []
-    left_out: list[LeftOut] = []
+    images: list[LabeledImage] = []
+    left_out: list[ExcludedImage] = []
     for item in items:
-        if isinstance(item, LabelledImage):
+        if isinstance(item, LabeledImage):
             images.append(item)
         elif item is not None:
             left_out.append(item)
@@ -123,7 +123,7 @@ def sorted_out(
 
 def understand(
     read: Callable[[], bytes], *, label: TumorClass | None, address: str, around: Sequence[str]
-) -> LabelledImage | LeftOut | None:
+) -> LabeledImage | ExcludedImage | None:
     """Make a labelled image of a file. A file without a class is not read. A file that is no image gives ``None``.
 
     Args:
@@ -133,26 +133,26 @@ def understand(
         around: the folders around it that name no class, such as ``Training``.
     """
     if label is None:
-        return LeftOut(image_uri=address, reason=OUTSIDE)
+        return ExcludedImage(image_uri=address, reason=OUTSIDE)
     data = read()
     if not is_image(address.rpartition("/")[2], data[:1024]):
         return None
     decoded = decode(data)
     digest = sha256(data).hexdigest()
     if isinstance(decoded, Rejection):
-        return LeftOut(image_uri=address, reason=f"{decoded.reason}: {decoded.detail}", image_sha256=digest)
+        return ExcludedImage(image_uri=address, reason=f"{decoded.reason}: {decoded.detail}", image_sha256=digest)
     if decoded.count_found > 1:  # which of them does the label speak of?
         detail = f"{decoded.count_found} frames under one label"
-        return LeftOut(image_uri=address, reason=f"{RejectionReason.MULTI_FRAME}: {detail}", image_sha256=digest)
+        return ExcludedImage(image_uri=address, reason=f"{RejectionReason.MULTI_FRAME}: {detail}", image_sha256=digest)
     pixels = decoded.frames[0].pixels
-    return LabelledImage(
+    return LabeledImage(
         image_sha256=digest,
         pixel_sha256=decoded.pixel_sha256,
         perceptual_hash=perceptual_hashes(pixels).tobytes(),
         label=label,
         image_uri=address,
         attributes={"source": _source(around), **_attributes(decoded)},
-        appearance=appearance_of(pixels),
+        appearance=image_stats(pixels),
         patient=_patient(decoded),
     )
 
@@ -167,7 +167,7 @@ def _attributes(decoded: Decoded) -> dict[str, str]:
     side = max(pixels.shape[:2])
     bands = {"up to 255": 255, "256 to 511": 511, "512": 512}
     band = next((name for name, most in bands.items() if side <= most), "above 512")
-    shape = {"format": decoded.format, "colour": "grey" if is_grey(pixels) else "colour", "long_side": band}
+    shape = {"format": decoded.format, "colour": "grey" if is_gray(pixels) else "colour", "long_side": band}
     return {**shape, **decoded.attributes}
 
 
@@ -179,7 +179,7 @@ def _patient(decoded: Decoded) -> frozenset[str]:
     return frozenset(f"{kind} {value}" for kind, value in named.items() if value)
 
 
-def under_pseudonyms(image: LabelledImage, key: bytes) -> LabelledImage:
+def under_pseudonyms(image: LabeledImage, key: bytes) -> LabeledImage:
     """The image with the keyed pseudonyms of its patient and study, by which scans are known, for the identifiers."""
     named = [one.partition(" ") for one in image.patient]
     kinds: dict[str, Literal["patient", "study"]] = {PATIENT: "patient", STUDY: "study"}

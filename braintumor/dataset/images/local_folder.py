@@ -21,7 +21,7 @@ from braintumor.dataset.images.folder_layout import (
     other_image_type,
     place_of,
 )
-from braintumor.dataset.images.labeled_image import UNOPENED, LabelledImage, LeftOut, sorted_out, understand
+from braintumor.dataset.images.labeled_image import UNOPENED, ExcludedImage, LabeledImage, sorted_out, understand
 from braintumor.errors import DatasetError
 from braintumor.filenames import printable
 from braintumor.labels import CLASSES, TumorClass, parse_class
@@ -32,7 +32,7 @@ _BEGINNING = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelledFile:
+class LabeledFile:
     """An image file and the class that its folder says."""
 
     path: Path
@@ -40,7 +40,7 @@ class LabelledFile:
     key: str
 
 
-def labelled_files(folder: Path) -> list[LabelledFile]:
+def labeled_files(folder: Path) -> list[LabeledFile]:
     """Every image below ``folder`` with its class, in path order.
 
     Raises:
@@ -68,12 +68,12 @@ def image_paths(folder: Path) -> list[Path]:
     ]
 
 
-def count_passed_over(folder: Path, images: Sequence[LabelledFile]) -> int:
+def count_passed_over(folder: Path, images: Sequence[LabeledFile]) -> int:
     """How many files below ``folder`` are none of its ``images``. Litter does not count."""
     return len(_files(folder)) - len(images)
 
 
-def other_image_types(folder: Path, images: Sequence[LabelledFile]) -> Counter[str]:
+def other_image_types(folder: Path, images: Sequence[LabeledFile]) -> Counter[str]:
     """Count files by image type, such as HEIC, that this program does not read and that are none of ``images``."""
     uploaded = {file.path for file in images}
     types = (other_image_type(path.name) for path in _files(folder) if path not in uploaded)
@@ -100,7 +100,7 @@ def _beginning(path: Path) -> bytes:
         return b""
 
 
-def read_folder(folder: Path) -> tuple[list[LabelledImage], list[LeftOut]]:
+def read_folder(folder: Path) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """Every labelled image below ``folder`` that decodes, and what does not.
 
     Raises:
@@ -111,22 +111,22 @@ def read_folder(folder: Path) -> tuple[list[LabelledImage], list[LeftOut]]:
 
 def read_files(
     paths: Sequence[Path], folder: Path, on_read: Callable[[int], None] = lambda _: None
-) -> tuple[list[LabelledImage], list[LeftOut]]:
+) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """The same of some ``image_paths`` of ``folder``; ``on_read`` is told of each."""
     with ThreadPoolExecutor() as threads:
         return sorted_out(threads.map(lambda path: _read(path, folder), paths), on_read)
 
 
-def _read(path: Path, folder: Path) -> LabelledImage | LeftOut | None:
+def _read(path: Path, folder: Path) -> LabeledImage | ExcludedImage | None:
     inside = _inside(path, folder)
     place = place_of(inside)
     try:
         return understand(path.read_bytes, label=place.label, address=inside, around=place.folders)
     except OSError as exc:
-        return LeftOut(image_uri=inside, reason=f"{UNOPENED}: {exc.strerror}")
+        return ExcludedImage(image_uri=inside, reason=f"{UNOPENED}: {exc.strerror}")
 
 
-def _labelled(path: Path, folder: Path) -> LabelledFile:
+def _labelled(path: Path, folder: Path) -> LabeledFile:
     inside = path.relative_to(folder)
     place = place_of(inside.as_posix())
     if place.label is None:
@@ -138,10 +138,10 @@ def _labelled(path: Path, folder: Path) -> LabelledFile:
     before = [name for name in place.folders if name.lower() not in BELOW_CLASS]
     below = [name for name in place.folders if name.lower() in BELOW_CLASS]
     key = printable("/".join([*before, place.label, *below, path.name]))
-    return LabelledFile(path=path, label=place.label, key=key)
+    return LabeledFile(path=path, label=place.label, key=key)
 
 
-def _require_own_keys(files: Sequence[LabelledFile]) -> None:
+def _require_own_keys(files: Sequence[LabeledFile]) -> None:
     """Folders of several names can mean one class: a file of the one must not overwrite a file of the other."""
     twice = [key for key, count in Counter(file.key for file in files).items() if count > 1]
     if twice:
@@ -151,7 +151,7 @@ def _require_own_keys(files: Sequence[LabelledFile]) -> None:
         )
 
 
-def _require_readable(files: Sequence[LabelledFile]) -> None:
+def _require_readable(files: Sequence[LabeledFile]) -> None:
     """Refuse files that do not open, before the first file is uploaded."""
     closed = [file.path for file in files if not os.access(file.path, os.R_OK)]
     if closed:
@@ -176,12 +176,12 @@ def require_every_class(counts: Counter[TumorClass], *, where: str) -> None:
 
 
 def upload(
-    store: ObjectStore, files: list[LabelledFile], prefix: S3Uri, *, on_uploaded: Callable[[int], None] = lambda _: None
+    store: ObjectStore, files: list[LabeledFile], prefix: S3Uri, *, on_uploaded: Callable[[int], None] = lambda _: None
 ) -> None:
     """Store the files under ``prefix`` by class; ``on_uploaded`` is told the size in bytes of each."""
     store.require_bucket(prefix.bucket)
 
-    def put(file: LabelledFile) -> int:
+    def put(file: LabeledFile) -> int:
         data = file.path.read_bytes()
         store.write(prefix / file.key, data)
         return len(data)

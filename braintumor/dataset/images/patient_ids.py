@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Self
 
 PATIENT, STUDY = "patient", "study"
-"""What the identifiers of ``LabelledImage.patient`` begin with."""
+"""What the identifiers of ``LabeledImage.patient`` begin with."""
 _PATIENT, _STUDY = f"{PATIENT} ", f"{STUDY} "
 _CANNOT = "Patient independence cannot be verified"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Identified:
+class PatientIds:
     """Counts only: the identifiers themselves are never stored.
 
     Attributes:
@@ -28,7 +28,7 @@ class Identified:
 
     @classmethod
     def of(cls, identifiers: Iterable[Collection[str]]) -> Self:
-        """Count images by the identifiers that each of them carries, as ``LabelledImage.patient`` has them."""
+        """Count images by the identifiers that each of them carries, as ``LabeledImage.patient`` has them."""
         carried = list(identifiers)
         return cls(
             count_image=len(carried),
@@ -58,7 +58,7 @@ class Identified:
         )
 
 
-def claim_of_patients(identified: Identified | None) -> str:
+def claim_of_patients(identified: PatientIds | None) -> str:
     """What can be claimed of a snapshot's patients; ``None`` is one that was taken before this was counted."""
     if identified is None:
         return f"{_CANNOT}: whether images carry patient identifiers was not counted when the snapshot was taken."

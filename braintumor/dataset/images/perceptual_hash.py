@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 
 NEAR = 32
 """Largest Hamming distance, of 256 bits, at which two images are one picture or neighbouring slices of one head.
@@ -45,7 +45,7 @@ Hashes = NDArray[np.uint64]
 
 def perceptual_hashes(pixels: NDArray[np.uint8]) -> Hashes:
     """Hash an image (H, W) or (H, W, 3) in its eight flips and turns."""
-    thumbnail = Image.fromarray(prepare(pixels, size=_THUMBNAIL)).convert("L")
+    thumbnail = Image.fromarray(letterbox(pixels, size=_THUMBNAIL)).convert("L")
     bits = [imagehash.phash(_turned(thumbnail, turn), hash_size=_SIDE).hash.ravel() for turn in _TURNS]
     return np.packbits(np.stack(bits), axis=1).view(np.uint64)
 

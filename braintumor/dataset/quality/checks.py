@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from braintumor.dataset.images.folder_layout import other_image_type
-from braintumor.dataset.images.labeled_image import OUTSIDE, LabelledImage, LeftOut
+from braintumor.dataset.images.labeled_image import OUTSIDE, ExcludedImage, LabeledImage
 from braintumor.dataset.quality.label_errors import LabelReview, review_labels
 from braintumor.dataset.quality.rules import Level, QualityCheck, QualityRules
 from braintumor.dataset.splits.grouping import Grouping, form_groups
@@ -29,7 +29,7 @@ def short_name(image_sha256: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class QualityFinding:
+class QualityCheckResult:
     """What one check found.
 
     Attributes:
@@ -73,19 +73,19 @@ class Quality:
     """
 
     rules_version: int
-    findings: tuple[QualityFinding, ...]
-    images: tuple[LabelledImage, ...] = field(repr=False)
-    left_out: tuple[LeftOut, ...] = field(repr=False)
+    findings: tuple[QualityCheckResult, ...]
+    images: tuple[LabeledImage, ...] = field(repr=False)
+    left_out: tuple[ExcludedImage, ...] = field(repr=False)
     grouping: Grouping = field(repr=False)
     review: LabelReview = field(repr=False)
 
     @property
-    def blocking(self) -> list[QualityFinding]:
+    def blocking(self) -> list[QualityCheckResult]:
         """The findings that refuse the data."""
         return [finding for finding in self.findings if finding.is_blocking]
 
     @property
-    def warnings(self) -> list[QualityFinding]:
+    def warnings(self) -> list[QualityCheckResult]:
         """The findings that are said and refuse nothing."""
         return [finding for finding in self.findings if finding.is_beyond and not finding.is_blocking]
 
@@ -117,7 +117,7 @@ class Quality:
         }
 
 
-def assess(images: Iterable[LabelledImage], left_out: Iterable[LeftOut], rules: QualityRules) -> Quality:
+def assess(images: Iterable[LabeledImage], left_out: Iterable[ExcludedImage], rules: QualityRules) -> Quality:
     """Judge images, as they were read, by the rules."""
     read, not_read = tuple(sorted(images, key=lambda image: image.image_sha256)), tuple(left_out)
     grouping = form_groups(read, {})
@@ -143,36 +143,36 @@ def assess(images: Iterable[LabelledImage], left_out: Iterable[LeftOut], rules: 
     )
 
 
-def counts_by_class(images: Iterable[LabelledImage]) -> dict[TumorClass, int]:
+def counts_by_class(images: Iterable[LabeledImage]) -> dict[TumorClass, int]:
     """How many images each class has, classes without any too."""
     held = Counter(image.label for image in images)
     return {label: held[label] for label in CLASSES}
 
 
-def not_mri(images: Iterable[LabelledImage]) -> list[LabelledImage]:
+def not_mri(images: Iterable[LabeledImage]) -> list[LabeledImage]:
     """Those that do not look like MRI."""
     return [image for image in images if image.appearance.why_not_mri]
 
 
-def copies_of(images: Sequence[LabelledImage]) -> list[LabelledImage]:
+def copies_of(images: Sequence[LabeledImage]) -> list[LabeledImage]:
     """Those that repeat the pixels of one before them."""
     first = {image.pixel_sha256: image for image in reversed(images)}
     return [image for image in images if first[image.pixel_sha256] is not image]
 
 
-def unreadable(left_out: Iterable[LeftOut]) -> list[LeftOut]:
+def unreadable(left_out: Iterable[ExcludedImage]) -> list[ExcludedImage]:
     """Files in class folders that do not decode."""
     return [item for item in left_out if item.reason != OUTSIDE]
 
 
-def _missing_class(images: Sequence[LabelledImage]) -> QualityFinding:
+def _missing_class(images: Sequence[LabeledImage]) -> QualityCheckResult:
     """Block data that lacks a class, whatever the rule file says, because no model can be trained on it."""
     missing = [label.value for label, count in counts_by_class(images).items() if not count]
     found = f"No images of {', '.join(missing)} are readable in class folders" if missing else "every class has images"
     if len(missing) == len(CLASSES):
         found = "No image has a class"
     remedy = f" All four of {', '.join(CLASSES)} are needed. Put images into a folder of that name." if missing else ""
-    return QualityFinding(
+    return QualityCheckResult(
         code="missing_class",
         level=Level.BLOCKING,
         is_beyond=bool(missing),
@@ -181,7 +181,9 @@ def _missing_class(images: Sequence[LabelledImage]) -> QualityFinding:
     )
 
 
-def _unreadable(images: Sequence[LabelledImage], left_out: Sequence[LeftOut], check: QualityCheck) -> QualityFinding:
+def _unreadable(
+    images: Sequence[LabeledImage], left_out: Sequence[ExcludedImage], check: QualityCheck
+) -> QualityCheckResult:
     found = unreadable(left_out)
     reasons = _listed(item.reason.partition(":")[0] for item in found)
     types = _listed(kind for item in found if (kind := other_image_type(item.image_uri)))
@@ -189,20 +191,22 @@ def _unreadable(images: Sequence[LabelledImage], left_out: Sequence[LeftOut], ch
     return _finding("unreadable", check, found, len(images) + len(found), what=what, remedy="Replace or remove them.")
 
 
-def _outside(images: Sequence[LabelledImage], left_out: Sequence[LeftOut], check: QualityCheck) -> QualityFinding:
+def _outside(
+    images: Sequence[LabeledImage], left_out: Sequence[ExcludedImage], check: QualityCheck
+) -> QualityCheckResult:
     found = [item for item in left_out if item.reason == OUTSIDE]
     what = "files lie outside class folders and are not read"
     remedy = "Move images into the folder of their class, anything else elsewhere."
     return _finding("outside", check, found, len(images) + len(left_out), what=what, remedy=remedy)
 
 
-def _copies(images: Sequence[LabelledImage], check: QualityCheck) -> QualityFinding:
+def _copies(images: Sequence[LabeledImage], check: QualityCheck) -> QualityCheckResult:
     remedy = "Each picture counts once whatever its copies; compare no figure with one that counted them."
     what = "images repeat the pixels of another"
     return _finding("copies", check, copies_of(images), len(images), what=what, remedy=remedy)
 
 
-def _contradictions(images: Sequence[LabelledImage], grouping: Grouping, check: QualityCheck) -> QualityFinding:
+def _contradictions(images: Sequence[LabeledImage], grouping: Grouping, check: QualityCheck) -> QualityCheckResult:
     found = grouping.left_out  # without remembered splits nothing else is left out
     pairs = _listed(item.reason.partition(" are labelled ")[2] for item in found)
     what = f"images are identical or near-identical to one with another label{pairs}"
@@ -210,13 +214,13 @@ def _contradictions(images: Sequence[LabelledImage], grouping: Grouping, check: 
     return _finding("contradictions", check, found, len(images), what=what, remedy=remedy)
 
 
-def _imbalance(images: Sequence[LabelledImage], check: QualityCheck) -> QualityFinding:
+def _imbalance(images: Sequence[LabeledImage], check: QualityCheck) -> QualityCheckResult:
     counts = counts_by_class(images)
     small, large = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
     few, many = counts[small], counts[large]
     is_beyond = many > 0 and few / many < check.bound
     remedy = f" Add images of {small}." if is_beyond else ""
-    return QualityFinding(
+    return QualityCheckResult(
         code="imbalance",
         level=check.level,
         is_beyond=is_beyond and check.level is not Level.OFF,
@@ -226,14 +230,14 @@ def _imbalance(images: Sequence[LabelledImage], check: QualityCheck) -> QualityF
     )
 
 
-def _not_mri(images: Sequence[LabelledImage], check: QualityCheck) -> QualityFinding:
+def _not_mri(images: Sequence[LabeledImage], check: QualityCheck) -> QualityCheckResult:
     counts, strange = counts_by_class(images), counts_by_class(not_mri(images))
     beyond = [label for label in CLASSES if _share(strange[label], counts[label]) > check.bound]
     found = [image for image in not_mri(images) if image.label in (beyond or CLASSES)]
     shares = ", ".join(f"{_of(strange[label], counts[label])} images of {label}" for label in beyond or CLASSES)
     why = _listed(str(image.appearance.why_not_mri) for image in found)
     remedy = f" Take out of {' and '.join(beyond)} what is not MRI." if beyond else ""
-    return QualityFinding(
+    return QualityCheckResult(
         code="not_mri",
         level=check.level,
         is_beyond=bool(beyond) and check.level is not Level.OFF,
@@ -244,10 +248,10 @@ def _not_mri(images: Sequence[LabelledImage], check: QualityCheck) -> QualityFin
     )
 
 
-def _label_errors(review: LabelReview, check: QualityCheck) -> QualityFinding:
+def _label_errors(review: LabelReview, check: QualityCheck) -> QualityCheckResult:
     found = [candidate.image for candidate in review.candidates]
     if review.skipped:
-        return QualityFinding(
+        return QualityCheckResult(
             code="label_errors",
             level=check.level,
             is_beyond=False,
@@ -260,11 +264,11 @@ def _label_errors(review: LabelReview, check: QualityCheck) -> QualityFinding:
 
 
 def _finding(
-    code: str, check: QualityCheck, found: Sequence[LabelledImage | LeftOut], whole: int, *, what: str, remedy: str
-) -> QualityFinding:
+    code: str, check: QualityCheck, found: Sequence[LabeledImage | ExcludedImage], whole: int, *, what: str, remedy: str
+) -> QualityCheckResult:
     """A share of files or images, with a remedy where there are any."""
     allowed = f"{_of(len(found), whole)} {what}; {_percent(check.bound)} are allowed."
-    return QualityFinding(
+    return QualityCheckResult(
         code=code,
         level=check.level,
         is_beyond=_share(len(found), whole) > check.bound and check.level is not Level.OFF,
@@ -274,7 +278,7 @@ def _finding(
     )
 
 
-def _examples(found: Sequence[LabelledImage | LeftOut]) -> tuple[str, ...]:
+def _examples(found: Sequence[LabeledImage | ExcludedImage]) -> tuple[str, ...]:
     names = dict.fromkeys(short_name(item.image_sha256) for item in found if item.image_sha256)
     return tuple(names)[:_EXAMPLES]
 
@@ -297,9 +301,9 @@ def _percent(share: float) -> str:
     return f"{100 * share:.3g}%"
 
 
-def by_class(images: Iterable[LabelledImage]) -> Mapping[TumorClass, list[LabelledImage]]:
+def by_class(images: Iterable[LabeledImage]) -> Mapping[TumorClass, list[LabeledImage]]:
     """Images of each class, in the order given."""
-    result: dict[TumorClass, list[LabelledImage]] = {label: [] for label in CLASSES}
+    result: dict[TumorClass, list[LabeledImage]] = {label: [] for label in CLASSES}
     for image in images:
         result[image.label].append(image)
     return result

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.dataset.images.image_stats import SIDE
-from braintumor.dataset.images.labeled_image import LabelledImage
+from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.splits.grouping import Picture
 from braintumor.labels import CLASSES, TumorClass
 
@@ -39,7 +39,7 @@ class Candidate:
         confidence: what the model gives the class that the label says, 0 to 1; the lower, the more doubtful.
     """
 
-    image: LabelledImage
+    image: LabeledImage
     suggested: TumorClass
     confidence: float
 
@@ -92,7 +92,7 @@ def _why_not(count: int, folds: int, maximum_images: int) -> str:
     return ""
 
 
-def _features(images: Sequence[LabelledImage]) -> NDArray[np.float32]:
+def _features(images: Sequence[LabeledImage]) -> NDArray[np.float32]:
     """(N, 1024): thumbnails of 32 x 32, 0 to 255."""
     thumbnails = np.stack([image.appearance.pixels for image in images]).astype(np.float32)
     side = SIDE // _STEP

@@ -18,8 +18,8 @@ import numpy as np
 from jinja2 import Environment
 from PIL import Image
 
-from braintumor.dataset.images.labeled_image import LabelledImage
-from braintumor.dataset.images.patient_ids import Identified
+from braintumor.dataset.images.labeled_image import LabeledImage
+from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.quality.checks import (
     Quality,
     by_class,
@@ -81,7 +81,7 @@ def quality_report(
             attributes={title: _by_attribute(quality.images, name) for name, title in _ATTRIBUTES.items()},
             reasons=Counter(item.reason.partition(":")[0] for item in unreadable(quality.left_out)),
             contradictions=Counter(item.reason for item in quality.grouping.left_out),
-            patients=Identified.of(image.patient for image in quality.images).claim,
+            patients=PatientIds.of(image.patient for image in quality.images).claim,
             samples={label: _samples(images) for label, images in by_class(quality.images).items()},
             suspects=_suspects(quality),
             strange=_strange(quality),
@@ -124,14 +124,14 @@ def _counts(quality: Quality) -> dict[str, list[int]]:
     return {title: [held[label] for label in CLASSES] for title, held in columns.items()}
 
 
-def _by_attribute(images: Iterable[LabelledImage], name: str) -> dict[str, list[int]]:
+def _by_attribute(images: Iterable[LabeledImage], name: str) -> dict[str, list[int]]:
     """Value of an attribute -> images by class."""
     held = Counter((image.attributes[name], image.label) for image in images)
     values = sorted({value for value, _ in held}, key=lambda value: (_ORDER.get(value, 0), value))
     return {value: [held[value, label] for label in CLASSES] for value in values}
 
 
-def _samples(images: Sequence[LabelledImage]) -> list[Thumbnail]:
+def _samples(images: Sequence[LabeledImage]) -> list[Thumbnail]:
     """Some of a class: spread evenly over the order of their sha256, which is as good as chance and stays the same."""
     places = np.linspace(0, len(images) - 1, min(_PER_CLASS, len(images))).round().astype(int)
     return [_thumbnail(images[place]) for place in places]
@@ -152,7 +152,7 @@ def _strange(quality: Quality) -> list[Thumbnail]:
     ]
 
 
-def _thumbnail(image: LabelledImage, note: str = "") -> Thumbnail:
+def _thumbnail(image: LabeledImage, note: str = "") -> Thumbnail:
     stream = io.BytesIO()
     Image.fromarray(image.appearance.pixels).save(stream, "PNG")
     return Thumbnail(png=stream.getvalue(), name=short_name(image.image_sha256), note=note)

@@ -12,14 +12,14 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, Engine, text
 
-from braintumor.dataset.images.labeled_image import LOST, LabelledImage, LeftOut, sorted_out, understand
+from braintumor.dataset.images.labeled_image import LOST, ExcludedImage, LabeledImage, sorted_out, understand
 from braintumor.dataset.review_labels.labels import ReviewedLabel, record_reviews, reviewed_labels
 from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.db.database import transaction
 from braintumor.errors import ObjectMissingError
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.decoding.types import Limits
-from braintumor.imaging.sandbox.decoder_pool import shared_guard
+from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.s3 import ObjectStore, S3Uri
 
 _BATCH = 32
@@ -55,8 +55,8 @@ class ReviewedImages:
         rules_version: of the rules that made the labels.
     """
 
-    images: tuple[LabelledImage, ...]
-    left_out: tuple[LeftOut, ...]
+    images: tuple[LabeledImage, ...]
+    left_out: tuple[ExcludedImage, ...]
     labels: tuple[ReviewedLabel, ...]
     rules_version: int
 
@@ -77,7 +77,7 @@ def reviewed_images(engine: Engine, store: ObjectStore, models: S3Uri, rules: La
 
 def _read_all(
     engine: Engine, store: ObjectStore, models: S3Uri, labels: Sequence[ReviewedLabel]
-) -> tuple[list[LabelledImage], list[LeftOut]]:
+) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     lost = _store_missing(engine, store, models / "reviewed/", labels)
     kept = _stored(engine)
     present = [label for label in labels if (label.scan_id, label.frame_index) in kept]
@@ -85,21 +85,25 @@ def _read_all(
     images, left_out = sorted_out(read)
     named = {item.image_uri for item in lost} | {label.name for label in present}
     gone = [
-        LeftOut(image_uri=label.name, reason="it went while it was read") for label in labels if label.name not in named
+        ExcludedImage(image_uri=label.name, reason="it went while it was read")
+        for label in labels
+        if label.name not in named
     ]
     return images, lost + left_out + gone
 
 
-def _store_missing(engine: Engine, store: ObjectStore, folder: S3Uri, labels: Sequence[ReviewedLabel]) -> list[LeftOut]:
+def _store_missing(
+    engine: Engine, store: ObjectStore, folder: S3Uri, labels: Sequence[ReviewedLabel]
+) -> list[ExcludedImage]:
     stored = _stored(engine)
     missing = [label for label in labels if (label.scan_id, label.frame_index) not in stored]
     locations = _locations(engine, missing)
-    lost: list[LeftOut] = []
+    lost: list[ExcludedImage] = []
     for start in range(0, len(missing), _BATCH):
         batch = missing[start : start + _BATCH]
         drawn: list[_Drawn] = []
         for found in store.concurrently(lambda label: _draw(store, label, locations.get(label.scan_id)), batch):
-            if isinstance(found, LeftOut):
+            if isinstance(found, ExcludedImage):
                 lost.append(found)
             else:
                 drawn.append(found)
@@ -107,16 +111,16 @@ def _store_missing(engine: Engine, store: ObjectStore, folder: S3Uri, labels: Se
     return lost
 
 
-def _draw(store: ObjectStore, label: ReviewedLabel, location: _Location | None) -> _Drawn | LeftOut:
+def _draw(store: ObjectStore, label: ReviewedLabel, location: _Location | None) -> _Drawn | ExcludedImage:
     if location is None:
-        return LeftOut(image_uri=label.name, reason="nobody knows where the object lies")
+        return ExcludedImage(image_uri=label.name, reason="nobody knows where the object lies")
     try:
         data = store.read(location.uri, etag=location.etag, max_bytes=Limits().max_bytes)
     except tuple(LOST) as exc:
-        return LeftOut(image_uri=label.name, reason=LOST[type(exc)])
-    found = shared_guard().draw(data, frame=label.frame_index)
+        return ExcludedImage(image_uri=label.name, reason=LOST[type(exc)])
+    found = default_pool().draw(data, frame=label.frame_index)
     if isinstance(found, Rejection):
-        return LeftOut(image_uri=label.name, reason=f"{found.reason}: {found.detail}")
+        return ExcludedImage(image_uri=label.name, reason=f"{found.reason}: {found.detail}")
     return _Drawn(key=(label.scan_id, label.frame_index), png=found.png)
 
 
@@ -144,17 +148,17 @@ def _write(store: ObjectStore, uri: S3Uri, png: bytes) -> None:
     store.write(uri, png, content_type="image/png")
 
 
-def _read(store: ObjectStore, label: ReviewedLabel, stored: tuple[str, str]) -> LabelledImage | LeftOut:
+def _read(store: ObjectStore, label: ReviewedLabel, stored: tuple[str, str]) -> LabeledImage | ExcludedImage:
     uri, digest = stored
     try:
         data = store.read(S3Uri.parse(uri))
     except ObjectMissingError:
-        return LeftOut(image_uri=label.name, reason="its stored picture is gone", image_sha256=digest)
+        return ExcludedImage(image_uri=label.name, reason="its stored picture is gone", image_sha256=digest)
     if sha256(data).hexdigest() != digest:
-        return LeftOut(image_uri=label.name, reason="its stored picture was overwritten", image_sha256=digest)
+        return ExcludedImage(image_uri=label.name, reason="its stored picture was overwritten", image_sha256=digest)
     found = understand(lambda: data, label=label.label, address=uri, around=())
     assert found is not None  # because the address ends in .png
-    if isinstance(found, LeftOut):
+    if isinstance(found, ExcludedImage):
         return replace(found, image_uri=label.name)
     attributes = {**found.attributes, "source": "reviewed"}
     return replace(found, attributes=attributes, patient=label.identity, reviewed=label.name)

@@ -13,7 +13,7 @@ from braintumor.config.settings import Settings
 from braintumor.dataset.images.patient_ids import PATIENT, STUDY
 from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.db import database
-from braintumor.db.database import take_turns, transaction
+from braintumor.db.database import advisory_lock, transaction
 from braintumor.labels import TumorClass
 
 
@@ -113,7 +113,7 @@ def request_retrain(settings: Settings, *, request_key: str) -> int:
     """
     rules = LabelRules.load(settings.label_rules)
     with transaction(database.connect(settings)) as connection:
-        take_turns(connection, "retrain request")
+        advisory_lock(connection, "retrain request")
         asked: int = connection.execute(text(_ASKED), {"key": request_key}).scalar_one()
         if asked:
             return asked

@@ -17,7 +17,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from braintumor.dataset.images.labeled_image import LabelledImage, LeftOut
+from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
 from braintumor.dataset.images.perceptual_hash import from_bytes, near_pairs
 from braintumor.dataset.splits.split import Split, SplitGroup
 from braintumor.labels import TumorClass
@@ -32,10 +32,10 @@ Link = tuple[int, int]
 class Picture:
     """Files with the same pixels and label; the first stands for all, and is no reviewed frame if it can be."""
 
-    files: tuple[LabelledImage, ...]
+    files: tuple[LabeledImage, ...]
 
     @property
-    def image(self) -> LabelledImage:
+    def image(self) -> LabeledImage:
         """The file that enters a snapshot."""
         return self.files[0]
 
@@ -51,7 +51,7 @@ class Grouping:
 
     groups: tuple[tuple[Picture, ...], ...]
     known: Mapping[str, Split]
-    left_out: tuple[LeftOut, ...]
+    left_out: tuple[ExcludedImage, ...]
 
     def to_split(self) -> dict[str, SplitGroup]:
         """What ``split.assign`` needs to know, by group key. Reviewed frames make no split larger."""
@@ -69,7 +69,7 @@ def group_key(group: Sequence[Picture]) -> str:
     return min(picture.image.image_sha256 for picture in group)
 
 
-def form_groups(images: Iterable[LabelledImage], remembered: Mapping[str, Split]) -> Grouping:
+def form_groups(images: Iterable[LabeledImage], remembered: Mapping[str, Split]) -> Grouping:
     """Fold copies, link what is near, and keep every remembered split.
 
     Args:
@@ -94,12 +94,12 @@ def form_groups(images: Iterable[LabelledImage], remembered: Mapping[str, Split]
     )
 
 
-def _fold(images: Iterable[LabelledImage]) -> tuple[list[Picture], list[LeftOut]]:
-    by_pixels: defaultdict[str, list[LabelledImage]] = defaultdict(list)
+def _fold(images: Iterable[LabeledImage]) -> tuple[list[Picture], list[ExcludedImage]]:
+    by_pixels: defaultdict[str, list[LabeledImage]] = defaultdict(list)
     for image in images:
         by_pixels[image.pixel_sha256].append(image)
     pictures: list[Picture] = []
-    left_out: list[LeftOut] = []
+    left_out: list[ExcludedImage] = []
     for files in by_pixels.values():
         labels = sorted({file.label for file in files})
         if len(labels) == 1:
@@ -110,17 +110,17 @@ def _fold(images: Iterable[LabelledImage]) -> tuple[list[Picture], list[LeftOut]
     return sorted(pictures, key=lambda picture: picture.image.image_sha256), left_out
 
 
-def _first(file: LabelledImage) -> tuple[bool, str, str]:
+def _first(file: LabeledImage) -> tuple[bool, str, str]:
     return bool(file.reviewed), file.image_sha256, file.name
 
 
-def remembered_splits(files: Iterable[LabelledImage], remembered: Mapping[str, Split]) -> set[Split]:
+def remembered_splits(files: Iterable[LabeledImage], remembered: Mapping[str, Split]) -> set[Split]:
     """The splits that files, or pictures with the same pixels, had before."""
     keys = {key for file in files for key in (file.pixel_sha256, file.image_sha256)}
     return {remembered[key] for key in keys if key in remembered}
 
 
-def links_of_nearness(images: Iterable[LabelledImage]) -> list[Link]:
+def links_of_nearness(images: Iterable[LabeledImage]) -> list[Link]:
     """Every pair of positions whose images are perceptually near."""
     return [(i, j) for i, j, _ in near_pairs(from_bytes(image.perceptual_hash for image in images))]
 
@@ -197,7 +197,7 @@ class _Work:
         """The splits that a group's pictures had before."""
         return {split for position in group for split in self.splits[position]}
 
-    def left_out(self) -> list[LeftOut]:
+    def left_out(self) -> list[ExcludedImage]:
         """Every file that has to stay out."""
         return [
             file.left_out(reason) for position, reason in self.reasons.items() for file in self.pictures[position].files

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.dataset.images.labeled_image import LabelledImage, LeftOut
+from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
 from braintumor.dataset.images.perceptual_hash import NEAR, from_bytes, nearest
 from braintumor.dataset.splits.grouping import (
     Grouping,
@@ -32,25 +32,25 @@ NEAR_LEFT_OUT = "reviewed frame near an image that was left out"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Joined:
+class ReviewedFramesSplit:
     """Groups and their splits, by group key; what is left out is named in the grouping."""
 
     grouping: Grouping
     splits: Mapping[str, Split]
 
 
-def divide(images: Sequence[LabelledImage], remembered: Mapping[str, Split]) -> Joined:
+def split_images(images: Sequence[LabeledImage], remembered: Mapping[str, Split]) -> ReviewedFramesSplit:
     """Group labelled images and give each group its split."""
     grouping = form_groups(images, remembered)
-    return Joined(grouping=grouping, splits=assign(grouping.to_split(), grouping.known))
+    return ReviewedFramesSplit(grouping=grouping, splits=assign(grouping.to_split(), grouping.known))
 
 
-def join(
-    images: Sequence[LabelledImage],
-    reviewed: Sequence[LabelledImage],
+def split_reviewed_frames(
+    images: Sequence[LabeledImage],
+    reviewed: Sequence[LabeledImage],
     remembered: Mapping[str, Split],
     tests: Collection[bytes],
-) -> Joined:
+) -> ReviewedFramesSplit:
     """Group labelled images and reviewed frames.
 
     Args:
@@ -62,7 +62,7 @@ def join(
     in_test = [image for image in images if remembered_splits([image], remembered) == {Split.TEST}]
     free, withheld = _withhold(reviewed, remembered, {*tests, *_hashes(in_test)}, in_test)
     old = [frame for frame in free if remembered_splits([frame], remembered)]
-    before = divide([*images, *old], remembered)  # a new image near a frame that trains is no test image
+    before = split_images([*images, *old], remembered)  # a new image near a frame that trains is no test image
 
     placed = {file.image_sha256: split for file, split in _files(before)}
     memory = {**remembered, **placed, **{file.pixel_sha256: split for file, split in _files(before)}}
@@ -76,13 +76,13 @@ def join(
     kept = [file for file, _ in _files(before) if not file.reviewed]
     grouping = form_groups([*kept, *free], memory)
     withheld += [*before.grouping.left_out, *more, *near_lost]
-    return Joined(
+    return ReviewedFramesSplit(
         grouping=replace(grouping, left_out=(*grouping.left_out, *withheld)),
         splits={key: grouping.known.get(key, Split.TRAIN) for key in map(group_key, grouping.groups)},
     )
 
 
-def _files(joined: Joined) -> list[tuple[LabelledImage, Split]]:
+def _files(joined: ReviewedFramesSplit) -> list[tuple[LabeledImage, Split]]:
     return [
         (file, joined.splits[group_key(group)])
         for group in joined.grouping.groups
@@ -92,11 +92,11 @@ def _files(joined: Joined) -> list[tuple[LabelledImage, Split]]:
 
 
 def _withhold(
-    reviewed: Sequence[LabelledImage],
+    reviewed: Sequence[LabeledImage],
     remembered: Mapping[str, Split],
     tests: Collection[bytes],
-    in_test: Sequence[LabelledImage],
-) -> tuple[list[LabelledImage], list[LeftOut]]:
+    in_test: Sequence[LabeledImage],
+) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """Those whose group has no test image, and those whose group has one."""
     people = {one for image in in_test for one in image.patient}
     near = _near(reviewed, tests)
@@ -113,21 +113,21 @@ def _withhold(
 
 
 def _away_from(
-    reviewed: Sequence[LabelledImage], lost: Sequence[LabelledImage]
-) -> tuple[list[LabelledImage], list[LeftOut]]:
+    reviewed: Sequence[LabeledImage], lost: Sequence[LabeledImage]
+) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """Those that are near no image of ``lost``, and those that are: its reason holds for them as well."""
     near = _near(reviewed, _hashes(lost))
     free = [frame for place, frame in enumerate(reviewed) if not near[place]]
     return free, [frame.left_out(NEAR_LEFT_OUT) for place, frame in enumerate(reviewed) if near[place]]
 
 
-def _groups(reviewed: Sequence[LabelledImage]) -> list[int]:
+def _groups(reviewed: Sequence[LabeledImage]) -> list[int]:
     """The number of each frame's group, by nearness and identity among the frames."""
     links = links_of_nearness(reviewed) + links_of_patients([frame.patient for frame in reviewed])
     return linked_groups(len(reviewed), links)
 
 
-def _near(reviewed: Sequence[LabelledImage], hashes: Collection[bytes]) -> NDArray[np.bool_]:
+def _near(reviewed: Sequence[LabeledImage], hashes: Collection[bytes]) -> NDArray[np.bool_]:
     known = [each for each in hashes if each]  # empty in snapshots of before it was kept
     if not reviewed or not known:
         return np.zeros(len(reviewed), np.bool_)
@@ -135,5 +135,5 @@ def _near(reviewed: Sequence[LabelledImage], hashes: Collection[bytes]) -> NDArr
     return distances <= NEAR
 
 
-def _hashes(images: Sequence[LabelledImage]) -> list[bytes]:
+def _hashes(images: Sequence[LabeledImage]) -> list[bytes]:
     return [image.perceptual_hash for image in images]

@@ -39,7 +39,7 @@ from braintumor.db import database
 from braintumor.db.database import transaction
 from braintumor.errors import ModelIntegrityError, RecipeError, WeightsError
 from braintumor.evaluation.gate.gate import RuleOutcome
-from braintumor.imaging.letterbox import PREPROCESSING, prepare
+from braintumor.imaging.letterbox import PREPROCESSING, letterbox
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES
 from braintumor.registry import model_versions
@@ -54,7 +54,7 @@ from braintumor.serving.artifact import (
     REQUIRED_FILES,
     Manifest,
 )
-from braintumor.serving.engine import OpenVinoEngine, Result
+from braintumor.serving.engine import OpenVinoBackend, Result
 from braintumor.serving.out_of_distribution import read_reference
 from braintumor.training.export.keras_parity import keras_outputs, require_keras
 from braintumor.training.recipe import STRIDE
@@ -88,7 +88,7 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
             {"id": model.model_version_id},
         ).one()
     with TemporaryDirectory() as scratch:
-        artefact = _Artefact(
+        artefact = _Artifact(
             store=store,
             model=model,
             parent=None if record.parent is None else model_versions.find_model(engine, str(record.parent)),
@@ -100,7 +100,7 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
         return tuple(_up_to_the_first_failure(artefact.checks(with_keras=with_keras)))
 
 
-def require_sound(settings: Settings, model: ModelVersion) -> None:
+def require_valid_artifact(settings: Settings, model: ModelVersion) -> None:
     """Check, without Keras, that a model can be loaded and answers: who cannot is promoted by nobody.
 
     Raises:
@@ -117,7 +117,7 @@ def require_sound(settings: Settings, model: ModelVersion) -> None:
 
 def fixed_frames(size: int) -> NDArray[np.uint8]:
     """What every model is asked, (N, size, size, 3): phantoms of each class, then all black and all white."""
-    heads = [prepare(draw(label, seed=seed).pixels, size=size) for seed in _SEEDS for label in CLASSES]
+    heads = [letterbox(draw(label, seed=seed).pixels, size=size) for seed in _SEEDS for label in CLASSES]
     return np.stack([*heads, np.zeros_like(heads[0]), np.full_like(heads[0], 255)])
 
 
@@ -129,7 +129,7 @@ def _up_to_the_first_failure(checks: Iterator[RuleOutcome]) -> Iterator[RuleOutc
 
 
 @dataclass(kw_only=True)
-class _Artefact:
+class _Artifact:
     """A model's files in a folder of this check's own, and what the registry says of them."""
 
     store: ObjectStore
@@ -145,7 +145,7 @@ class _Artefact:
         yield _said("artefact_whole", self._fetch)
         yield _said("class_order", self._class_order)
         yield _said("manifest_matches", self._manifest)
-        engines: list[OpenVinoEngine] = []
+        engines: list[OpenVinoBackend] = []
         yield _said("graph_loads", lambda: self._load(engines))
         engine = engines[0]
         yield _said("input_size", lambda: self._input(engine))
@@ -166,7 +166,7 @@ class _Artefact:
         missing = [name for name in needed if name not in sha256s]
         if missing:
             raise ModelIntegrityError(f"the registry knows no {', '.join(missing)} of it")
-        model_versions.fetch_artefact(self.store, self.model, self.folder)
+        model_versions.fetch_artifact(self.store, self.model, self.folder)
         return f"all {len(sha256s)} registered files are stored, each with its sha256"
 
     def _class_order(self) -> str:
@@ -196,14 +196,14 @@ class _Artefact:
             )
         return f"{MANIFEST} and registry agree on {', '.join(known)}"
 
-    def _load(self, engines: list[OpenVinoEngine]) -> str:
+    def _load(self, engines: list[OpenVinoBackend]) -> str:
         try:
-            engines.append(OpenVinoEngine(self.folder / GRAPH))
+            engines.append(OpenVinoBackend(self.folder / GRAPH))
         except RuntimeError as exc:  # reading is wrapped in an error of ours; compiling is not
             raise ModelIntegrityError(f"OpenVINO cannot compile it: {str(exc).splitlines()[0]}") from exc
         return f"read and compiled ({engines[0].device})"
 
-    def _input(self, engine: OpenVinoEngine) -> str:
+    def _input(self, engine: OpenVinoBackend) -> str:
         size = self.model.image_size
         expected, received = ("u8", (None, size, size, 3)), (engine.input_type, engine.input_shape)
         if received != expected:
@@ -239,8 +239,8 @@ class _Artefact:
     def _parent_parity(self, parent: ModelVersion, outputs: Result) -> RuleOutcome:
         folder = self.folder.with_name("parent")
         try:
-            model_versions.fetch_artefact(self.store, parent, folder)
-            expected = OpenVinoEngine(folder / GRAPH).run(self.frames)["probability"]
+            model_versions.fetch_artifact(self.store, parent, folder)
+            expected = OpenVinoBackend(folder / GRAPH).run(self.frames)["probability"]
         except ModelIntegrityError as exc:
             return RuleOutcome(name="graph_parity", passed=False, bound=_INT8, value=None, reason=str(exc))
         difference = float(np.abs(outputs["probability"] - expected).mean())

@@ -16,8 +16,8 @@ from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.significance import (
     RESAMPLES,
-    AnswerPair,
     PairedTest,
+    PredictionPair,
     difference_of_images,
     paired_test,
 )
@@ -89,7 +89,7 @@ def judge(
     rules: GateRules,
     champion: Evaluation | None = None,
     *,
-    pair: AnswerPair | None = None,
+    pair: PredictionPair | None = None,
     checks: Sequence[RuleOutcome] = (),
     without_champion: str = "no champion",
 ) -> Verdict:
@@ -137,7 +137,7 @@ def _absolute_rules(candidate: Evaluation, rules: GateRules) -> Iterator[RuleOut
 
 
 def _change_rules(
-    candidate: Evaluation, champion: Evaluation, pair: AnswerPair | None, rules: GateRules
+    candidate: Evaluation, champion: Evaluation, pair: PredictionPair | None, rules: GateRules
 ) -> Iterator[RuleOutcome]:
     """On other images than the champion's nothing can be compared, so the first of them then stands alone."""
     same = _same_images(candidate, champion, pair)
@@ -204,7 +204,7 @@ def _images_rule(candidate: Evaluation, bound: int) -> RuleOutcome:
     return _outcome("images_per_class", reason, rarest.support, bound, passed)
 
 
-def _same_images(candidate: Evaluation, champion: Evaluation, pair: AnswerPair | None) -> RuleOutcome:
+def _same_images(candidate: Evaluation, champion: Evaluation, pair: PredictionPair | None) -> RuleOutcome:
     """Proven by the sha256 of each image that both have answered, and as many as their figures speak of."""
     name, ours, theirs = "same_test_images", candidate.count, champion.count
     if pair is None:

@@ -17,7 +17,7 @@ _FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
 """Signals that say nothing of the model."""
 
 
-def verify_in_fresh_process(settings: Settings, name: str) -> tuple[RuleOutcome, ...]:
+def verify_in_subprocess(settings: Settings, name: str) -> tuple[RuleOutcome, ...]:
     """What ``braintumor model verify NAME`` finds. No GPU is used: what was trained on one is served on a CPU.
 
     Raises:

@@ -8,7 +8,7 @@ from braintumor.dataset.images.perceptual_hash import NEAR, nearest
 from braintumor.dataset.snapshot import Snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.evaluation.gate.gate import RuleOutcome
-from braintumor.evaluation.metrics.leakage import _BITS, _hashes
+from braintumor.evaluation.metrics.leakage import HASH_BITS, hashes_of
 
 
 def unseen_images(snapshot: Snapshot, judged: Collection[str]) -> RuleOutcome:
@@ -26,7 +26,7 @@ def unseen_images(snapshot: Snapshot, judged: Collection[str]) -> RuleOutcome:
     inside = {image.image_sha256 for image in images if {image.image_sha256, image.pixel_sha256} & seen}
     hashed = [image for image in images if image.perceptual_hash and image.image_sha256 not in inside]
     among = [image for image in training if image.perceptual_hash]
-    near = int((nearest(_hashes(hashed), _hashes(among))[1] <= NEAR).sum()) if hashed and among else 0
+    near = int((nearest(hashes_of(hashed), hashes_of(among))[1] <= NEAR).sum()) if hashed and among else 0
     found = {
         "lie in its training split": len(inside),
         f"are within {NEAR} bits of an image of its training split": near,
@@ -37,6 +37,6 @@ def unseen_images(snapshot: Snapshot, judged: Collection[str]) -> RuleOutcome:
     }  # fmt: skip
     problems = ", ".join(f"{count} {words}" for words, count in found.items() if count)
     reason = f"test images that {problems}: take a new snapshot and train on it" if problems else (
-        f"none of the {len(judged)} test images lies in the training split, nor within {NEAR} of {_BITS} bits of it"
+        f"none of the {len(judged)} test images lies in the training split, nor within {NEAR} of {HASH_BITS} bits of it"
     )  # fmt: skip
     return RuleOutcome(name="unseen_images", passed=not problems, bound=0, value=sum(found.values()), reason=reason)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.dataset.snapshot import Snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.errors import EvaluationError
@@ -26,7 +26,7 @@ from braintumor.serving.engine import LoadedModel, Outputs
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
+class Diagnostics:
     """Of one model on one split; ``None`` and empty where nothing was looked at.
 
     Attributes:
@@ -44,18 +44,18 @@ class Findings:
     neighbours: tuple[Neighbour, ...] = ()
 
 
-def find(
+def diagnose(
     model: LoadedModel,
     *,
     snapshot: Snapshot,
     split: Split,
-    frames: FrameSet,
+    frames: FrameArrays,
     outputs: Outputs,
     throughput: Throughput,
-) -> Findings:
+) -> Diagnostics:
     """Look at a model's ``outputs`` of ``frames``; hiding, groups and neighbours on the test split only."""
     chances = uncalibrated_probabilities(outputs.activation_map)
-    found = Findings(
+    found = Diagnostics(
         uncalibrated_error=expected_calibration_error(calibration_bins(frames.labels, chances)), throughput=throughput
     )
     if split is not Split.TEST:
@@ -68,7 +68,7 @@ def find(
     )
 
 
-def answers_frame(frames: FrameSet, probabilities: NDArray[np.floating]) -> pd.DataFrame:
+def answers_frame(frames: FrameArrays, probabilities: NDArray[np.floating]) -> pd.DataFrame:
     """One row per image, indexed by its sha256: ``label``, ``predicted``, then every attribute that any image has.
 
     Raises:

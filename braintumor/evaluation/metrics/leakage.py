@@ -18,8 +18,8 @@ from braintumor.dataset.images.perceptual_hash import NEAR, from_bytes, nearest
 from braintumor.dataset.snapshot import Snapshot, SnapshotImage
 from braintumor.dataset.splits.split import Split
 
-_BITS = 256
-_BANDS = (NEAR + 1, 48, 64, 80, 96, _BITS + 1)
+HASH_BITS = 256
+_BANDS = (NEAR + 1, 48, 64, 80, 96, HASH_BITS + 1)
 """Of the Hamming distance; two images that have nothing in common are about 100 apart."""
 
 
@@ -47,7 +47,7 @@ def nearest_in_training(snapshot: Snapshot) -> list[Neighbour]:
     training, test = (snapshot.of_split(split) for split in (Split.TRAIN, Split.TEST))
     if not all(image.perceptual_hash for image in (*training, *test)):
         return []
-    where, distances = nearest(_hashes(test), _hashes(training))
+    where, distances = nearest(hashes_of(test), hashes_of(training))
     return [
         Neighbour(image_sha256=image.image_sha256, neighbour_sha256=training[at].image_sha256, distance=int(distance))
         for image, at, distance in zip(test, where, distances, strict=True)
@@ -63,5 +63,5 @@ def accuracy_by_distance(answers: Sequence[tuple[int, bool]]) -> list[DistanceBa
     return bands
 
 
-def _hashes(images: Sequence[SnapshotImage]) -> NDArray[np.uint64]:
+def hashes_of(images: Sequence[SnapshotImage]) -> NDArray[np.uint64]:
     return from_bytes(image.perceptual_hash for image in images)

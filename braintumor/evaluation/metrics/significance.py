@@ -28,7 +28,7 @@ CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageAnswer:
+class ImagePrediction:
     """What one model said of one test image; ``group_key`` is that of the images that belong together."""
 
     label: TumorClass
@@ -41,16 +41,16 @@ class ImageAnswer:
         return self.predicted is self.label
 
 
-Answers = Mapping[str, ImageAnswer]
+ImagePredictions = Mapping[str, ImagePrediction]
 """By the sha256 of the image."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerPair:
+class PredictionPair:
     """The answers of a candidate and of the champion, each to all images that it was judged on."""
 
-    candidate: Answers
-    champion: Answers
+    candidate: ImagePredictions
+    champion: ImagePredictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +81,7 @@ class PairedTest:
         return (self.gained - self.lost) / self.count
 
 
-def difference_of_images(pair: AnswerPair) -> str:
+def difference_of_images(pair: PredictionPair) -> str:
     """Why the two were not judged on the same images with the same labels; empty where they were."""
     ours, theirs = pair.candidate.keys(), pair.champion.keys()
     found = {
@@ -94,7 +94,7 @@ def difference_of_images(pair: AnswerPair) -> str:
     return ", ".join(f"{count} images {words}" for words, count in found.items() if count)
 
 
-def paired_test(pair: AnswerPair) -> PairedTest:
+def paired_test(pair: PredictionPair) -> PairedTest:
     """Set the answers of two models beside each other.
 
     Raises:

@@ -13,11 +13,11 @@ from braintumor.db.database import transaction
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
-from braintumor.evaluation.metrics.diagnostics import Findings
+from braintumor.evaluation.metrics.diagnostics import Diagnostics
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.model_report import ModelPictures, ModelReport
 from braintumor.evaluation.report.tables import ReportTable, leak_table
-from braintumor.evaluation.store import load_distance_bands, load_evaluation, load_findings
+from braintumor.evaluation.store import load_diagnostics, load_distance_bands, load_evaluation
 from braintumor.registry.model_versions import ModelVersion, TrainingRecord, training_of
 
 _INITIALISATION = {
@@ -27,7 +27,7 @@ _INITIALISATION = {
 }
 
 
-def dossier(
+def build_model_report(
     engine: Engine,
     model: ModelVersion,
     *,
@@ -103,9 +103,9 @@ def _initialisation(kind: str, sha256: str | None) -> str:
     return f"{words} (sha256 {sha256[:12]}...)" if sha256 else words
 
 
-def _findings(engine: Engine, model: ModelVersion) -> Findings:
+def _findings(engine: Engine, model: ModelVersion) -> Diagnostics:
     with transaction(engine) as connection:
-        return load_findings(connection, model, model.snapshot_id, Split.TEST)
+        return load_diagnostics(connection, model, model.snapshot_id, Split.TEST)
 
 
 def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation:

@@ -14,7 +14,7 @@ from braintumor.db.database import transaction
 from braintumor.evaluation.report.formatting import figure, recipe
 from braintumor.registry.model_versions import list_models
 from braintumor.reports.jinja import page_environment
-from braintumor.reports.paths import FLIP_PREVIEW, MORNING_SHEET, RUN_COMPARISON, run_path, snapshot_path
+from braintumor.reports.paths import FLIP_PREVIEW, RUN_COMPARISON, RUN_STATUS, run_path, snapshot_path
 
 _NEWEST = 52
 """Rows of a table: a year of weeks."""
@@ -36,7 +36,7 @@ def overview_page(engine: Engine) -> str:
             count_model=len(models),
             test=test,
             runs=[(row, run_path(row.run_key, RUN_COMPARISON), run_path(row.run_key, FLIP_PREVIEW)) for row in runs],
-            nights=[(row, run_path(row.run_key, MORNING_SHEET)) for row in nights],
+            nights=[(row, run_path(row.run_key, RUN_STATUS)) for row in nights],
             acts=acts,
             snapshots=snapshots,
         )

@@ -9,7 +9,7 @@ from typing import Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.dataset.images.patient_ids import Identified, claim_of_patients
+from braintumor.dataset.images.patient_ids import PatientIds, claim_of_patients
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
@@ -116,7 +116,7 @@ class ModelReport:
     dataset: str
     snapshot_id: str
     images_per_class: Mapping[str, Mapping[str, int]]
-    identified: Identified | None
+    identified: PatientIds | None
     training_seconds: float
     device: str
     parameters: int

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from braintumor.dataset.erased_subjects import writing_images
-from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.dataset.splits.split import Split
 from braintumor.db.database import transaction
 from braintumor.errors import ModelIntegrityError, ObjectMissingError, ObjectStoreError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
-from braintumor.evaluation.report.build import dossier
+from braintumor.evaluation.report.build import build_model_report
 from braintumor.evaluation.report.cam_overlay import Sample
 from braintumor.evaluation.report.html import CARD, model_report
 from braintumor.evaluation.report.model_card import model_card
@@ -33,11 +33,11 @@ _WORST = 8
 
 
 def publish_pictures(
-    engine: Engine, store: ObjectStore, model: ModelVersion, *, frames: FrameSet, outputs: Outputs, test: Evaluation
+    engine: Engine, store: ObjectStore, model: ModelVersion, *, frames: FrameArrays, outputs: Outputs, test: Evaluation
 ) -> None:
     """Draw the plots of a model's answers on the test split, and store each as a PNG."""
     pictures = ModelPictures.draw(
-        history=dossier(engine, model).history,
+        history=build_model_report(engine, model).history,
         test=test,
         labels=frames.labels,
         probabilities=outputs.probability,
@@ -57,7 +57,9 @@ def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, v
         pictures = ModelPictures(
             **{name: _stored(store, _picture(model, name)) for name in ModelPictures.__dataclass_fields__}
         )
-        report = dossier(engine, model, pictures=pictures, verdict=verdict, artefact_bytes=artefact_bytes(store, model))
+        report = build_model_report(
+            engine, model, pictures=pictures, verdict=verdict, artefact_bytes=artefact_bytes(store, model)
+        )
         store.write(folder / CARD, model_card(report).encode(), content_type=MARKDOWN)
         write_page(store, folder / "report.html", model_report(report))
     return folder / "report.html"
@@ -87,7 +89,7 @@ def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
     Raises:
         ModelIntegrityError: the model has not been evaluated.
     """
-    return model_card(dossier(engine, model, artefact_bytes=artefact_bytes(store, model)))
+    return model_card(build_model_report(engine, model, artefact_bytes=artefact_bytes(store, model)))
 
 
 def artefact_bytes(store: ObjectStore, model: ModelVersion) -> int:
@@ -106,7 +108,7 @@ def _stored(store: ObjectStore, uri: S3Uri) -> bytes | None:
         return None
 
 
-def _sample(frames: FrameSet, outputs: Outputs, index: np.intp) -> Sample:
+def _sample(frames: FrameArrays, outputs: Outputs, index: np.intp) -> Sample:
     chances = outputs.probability[index]
     best = int(chances.argmax())
     return Sample(
@@ -125,7 +127,7 @@ def _spread(labels: NDArray[np.int64]) -> NDArray[np.intp]:
     return np.concatenate(by_class)
 
 
-def _worst(frames: FrameSet, outputs: Outputs) -> NDArray[np.intp]:
+def _worst(frames: FrameArrays, outputs: Outputs) -> NDArray[np.intp]:
     """Wrong answers, the most confident first."""
     wrong = np.flatnonzero(outputs.probability.argmax(axis=1) != frames.labels)
     order: NDArray[np.intp] = wrong[np.argsort(-outputs.probability[wrong].max(axis=1), kind="stable")][:_WORST]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from braintumor.dataset.images.perceptual_hash import NEAR
-from braintumor.evaluation.metrics.leakage import _BITS, DistanceBand
+from braintumor.evaluation.metrics.leakage import HASH_BITS, DistanceBand
 from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion, window_side
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES, SliceResult
 from braintumor.evaluation.report.formatting import figure, share
@@ -48,7 +48,7 @@ def leak_table(
     """
     rows = [
         (
-            f"{band.lowest} to {band.highest} of {_BITS} bits",
+            f"{band.lowest} to {band.highest} of {HASH_BITS} bits",
             str(band.count),
             share(band.count_correct, band.count) if band.count else "no images",
         )

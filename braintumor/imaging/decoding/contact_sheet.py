@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.imaging.decoding.gray_levels import is_grey
+from braintumor.imaging.decoding.gray_levels import is_gray
 
 _SIDE = 128
 """Pixels to which both sides of the picture are reduced. A tile of a sheet of 12 x 12 keeps 10 of them."""
@@ -51,7 +51,7 @@ class _Repetition:
 
 def is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
     """Tell whether an image, uint8 (H, W) or (H, W, 3), shows a regular grid or strip of similar tiles."""
-    grey = _without_margins(pixels if is_grey(pixels) else pixels.max(axis=2))
+    grey = _without_margins(pixels if is_gray(pixels) else pixels.max(axis=2))
     height, width = grey.shape
     small = np.asarray(Image.fromarray(grey).resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
     across, down = _repetition(small), _repetition(small.T)

@@ -16,7 +16,7 @@ from braintumor.imaging.decoding.formats import all_formats
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.sniff import sniff
 from braintumor.imaging.decoding.types import Decoded, Limits
-from braintumor.imaging.decoding.warning_filter import MUTED
+from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 
 
 def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
@@ -34,7 +34,7 @@ def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
         )
     found = sniff(data)
     try:
-        with MUTED:
+        with WARNING_FILTER:
             decoded = _decode_as(found, data, limits)
     except MemoryError:
         raise

@@ -26,7 +26,7 @@ _SAMPLED = 2_000_000
 """Values that the range of several pages is taken from, at most: every n-th of each page."""
 
 
-def is_grey(pixels: NDArray[Any]) -> bool:
+def is_gray(pixels: NDArray[Any]) -> bool:
     """Whether an image is (H, W), and not (H, W, 3)."""
     return pixels.ndim == 2  # noqa: PLR2004
 
@@ -89,9 +89,9 @@ def displayed_range(values: NDArray[Any]) -> tuple[float, float]:
     return (float(low), float(high)) if low < high else (float(values.min()), float(values.max()))
 
 
-def colour_to_uint8(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
+def color_to_uint8(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     """RGB (H, W, 3) of so many bits a sample -> uint8, grey where its channels are equal."""
-    shown = values if bits == _BITS_SHOWN else _to_uint8(values / (2**bits - 1))
+    shown = values if bits == _BITS_SHOWN else to_uint8(values / (2**bits - 1))
     red, green, blue = (np.ascontiguousarray(shown[..., channel], np.uint8) for channel in range(3))
     return without_equal_channels(red, green, blue)
 
@@ -99,15 +99,15 @@ def colour_to_uint8(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
 def range_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
     """Values of any shape -> uint8, ``low`` black and ``high`` white. What is no number is black."""
     known = np.nan_to_num(values.astype(np.float64), copy=False, nan=low, posinf=high, neginf=low)
-    return _to_uint8(_scaled(known, low, high))
+    return to_uint8(scaled(known, low, high))
 
 
-def _scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
+def scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
     """``low`` and below -> 0, ``high`` and above -> 1. A range of no width is a step."""
     if high <= low:
         return (values > low).astype(np.float64)
     return np.clip((values - low) / (high - low), 0, 1)
 
 
-def _to_uint8(shown: NDArray[np.float64]) -> NDArray[np.uint8]:
+def to_uint8(shown: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.asarray(np.rint(shown * _WHITE), np.uint8)

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from braintumor.imaging.decoding.gray_levels import (
     deep_to_uint8,
     displayed_range,
-    is_grey,
+    is_gray,
     range_to_uint8,
     without_equal_channels,
 )
@@ -184,7 +184,7 @@ def samples_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Bring uint8 (H, W), (H, W, 1) or (H, W, 3) to (H, W) where it is gray, else to (H, W, 3)."""
-    if is_grey(shown):
+    if is_gray(shown):
         return shown
     channels = [np.ascontiguousarray(shown[..., index]) for index in range(shown.shape[2])]
     return channels[0] if len(channels) == 1 else without_equal_channels(*channels)

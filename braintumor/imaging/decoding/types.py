@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from braintumor.imaging.decoding.formats import Format
-from braintumor.imaging.decoding.gray_levels import is_grey
+from braintumor.imaging.decoding.gray_levels import is_gray
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 
 
@@ -81,7 +81,7 @@ class Decoded:
         digest = sha256()
         for frame in self.frames:
             pixels = frame.pixels
-            grey = pixels if is_grey(pixels) else np.asarray(Image.fromarray(pixels).convert("L"))
+            grey = pixels if is_gray(pixels) else np.asarray(Image.fromarray(pixels).convert("L"))
             digest.update(str(grey.shape).encode())
             digest.update(np.ascontiguousarray(grey).data)
         return digest.hexdigest()

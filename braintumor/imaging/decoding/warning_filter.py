@@ -46,8 +46,8 @@ def _drop(_record: logging.LogRecord) -> bool:
     return False
 
 
-class _Muted:
-    """Reentrant, and shared by threads: use the one instance, ``MUTED``."""
+class _WarningFilter:
+    """Reentrant, and shared by threads: use the one instance, ``WARNING_FILTER``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -76,4 +76,4 @@ class _Muted:
             logging.getLogger(name).removeFilter(_drop)
 
 
-MUTED = _Muted()
+WARNING_FILTER = _WarningFilter()

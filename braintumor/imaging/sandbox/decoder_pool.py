@@ -30,7 +30,7 @@ from queue import Empty, LifoQueue
 from socket import socketpair
 from tempfile import TemporaryFile
 
-from braintumor.errors import GuardError
+from braintumor.errors import DecoderPoolError
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.model_input import PreparedFile
@@ -64,11 +64,11 @@ _INVALID_REPLY = "an invalid reply"
 _STARTS = 3
 
 
-class Guard:
+class DecoderPool:
     """Child processes that decode, each one file at a time. They end with the guard, or with its process.
 
     Call ``close``, or use the guard in a ``with``. ``close`` ends the children and waits for them. Reads that are in
-    work raise ``GuardError`` then. A task that leaves through ``os._exit`` runs no finalizer, so it has to close.
+    work raise ``DecoderPoolError`` then. A task that leaves through ``os._exit`` runs no finalizer, so it has to close.
 
     Args:
         children: how many; ``None``: one a usable CPU, four at most.
@@ -92,7 +92,7 @@ class Guard:
             child.start()
             self._free.put(child)
 
-    def __enter__(self) -> Guard:
+    def __enter__(self) -> DecoderPool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -107,7 +107,7 @@ class Guard:
         """Decode and prepare a file, as ``prepare_file`` does in this process. Safe to call from threads.
 
         Raises:
-            GuardError: no child can be started, or the guard is closed, which is no fault of the file.
+            DecoderPoolError: no child can be started, or the guard is closed, which is no fault of the file.
         """
         request = decoder_worker.Request(length=len(data), size=size, limits=limits or Limits())
         found = self._ask(data, request)
@@ -118,7 +118,7 @@ class Guard:
         """Decode a file and draw one of its frames for a person, as ``draw_frame`` does. Safe to call from threads.
 
         Raises:
-            GuardError: no child can be started, or the guard is closed, which is no fault of the file.
+            DecoderPoolError: no child can be started, or the guard is closed, which is no fault of the file.
         """
         request = decoder_worker.Request(length=len(data), size=size, limits=limits or Limits(), frame=frame)
         found = self._ask(data, request)
@@ -175,15 +175,15 @@ class Guard:
 
 
 _lock = threading.Lock()
-_shared: list[Guard] = []
+_shared: list[DecoderPool] = []
 
 
-def shared_guard() -> Guard:
+def default_pool() -> DecoderPool:
     """The guard of this process, started by the first call. A fork of a process with one starts its own."""
     with _lock:
         if not _shared or not _shared[0].is_usable:
             others = [guard for guard in _shared if guard.pid != os.getpid()]  # a parent's guard is left to it
-            _shared[:] = [Guard(), *others]
+            _shared[:] = [DecoderPool(), *others]
         return _shared[0]
 
 
@@ -246,7 +246,7 @@ class _Child:
             if self._process.is_ready():
                 return self._process
             end = self.end()
-        raise GuardError(
+        raise DecoderPoolError(
             f"No decoding process can be started: the last of {_STARTS} ended by {end}. "
             f"Try `{sys.executable} -c 'import {decoder_worker.__name__}'`, and look at the machine's free memory."
         )
@@ -277,7 +277,7 @@ class _Process:
             )
         except OSError as exc:
             self._close()
-            raise GuardError(
+            raise DecoderPoolError(
                 f"No decoding process can be started ({exc.strerror}). Look at the machine's free memory and its limit "
                 "of processes."
             ) from exc
@@ -355,7 +355,9 @@ def _environment() -> dict[str, str]:
 
 def _require_open(closed: threading.Event) -> None:
     if closed.is_set():
-        raise GuardError("The decoding processes are closed, because the work that needed them has ended. Try again.")
+        raise DecoderPoolError(
+            "The decoding processes are closed, because the work that needed them has ended. Try again."
+        )
 
 
 def _close(

@@ -25,7 +25,7 @@ import numpy as np
 
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
-from braintumor.imaging.model_input import PreparedFile, prepare_file
+from braintumor.imaging.model_input import PreparedFile, decode_file
 from braintumor.imaging.render import DrawnFrame, draw_frame
 
 Decode = Callable[..., Decoded | Rejection]
@@ -156,7 +156,7 @@ def _answer(request: Request, shared: int, decode: Decode) -> bytes:
 
 def _found(data: bytes, request: Request, decode: Decode) -> Found:
     if request.frame is None:
-        return prepare_file(data, size=request.size, limits=request.limits, decode=decode)
+        return decode_file(data, size=request.size, limits=request.limits, decode=decode)
     return draw_frame(data, frame=request.frame, size=request.size, limits=request.limits, decode=decode)
 
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
-from braintumor.scoring.run_report.status import Level, Sheet
+from braintumor.scoring.run_report.status import Level, RunStatus
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -40,7 +40,7 @@ _TIMES = """
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measure:
+class Metric:
     """One value of a gauge; the tags tell the values of one gauge apart."""
 
     name: str
@@ -48,17 +48,17 @@ class Measure:
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def night_measures(engine: Engine, sheet: Sheet) -> Iterator[Measure]:
+def run_metrics(engine: Engine, sheet: RunStatus) -> Iterator[Metric]:
     """What there is to tell of a judged night."""
     with transaction(engine) as connection:
         seconds, pending = connection.execute(text(_TIMES), {"run": sheet.run.scoring_run_id}).one()
     counts = {name.removeprefix("count_"): count for name, count in asdict(sheet.balance).items()}
     yield from _by("braintumor.night.objects", "outcome", counts)
-    yield Measure(name="braintumor.night.level", value=_LEVELS.index(sheet.level))
+    yield Metric(name="braintumor.night.level", value=_LEVELS.index(sheet.level))
     if seconds:  # a night without work has no chunk
-        yield Measure(name="braintumor.night.seconds", value=float(seconds))
+        yield Metric(name="braintumor.night.seconds", value=float(seconds))
         files = counts["scored"] + counts["rejected"]
-        yield Measure(name="braintumor.night.files_per_second", value=files / float(seconds))
+        yield Metric(name="braintumor.night.files_per_second", value=files / float(seconds))
     yield from _by("braintumor.night.stage_seconds", "stage", sheet.figures.stage_seconds)
     yield from _by("braintumor.night.rejections", "reason", sheet.figures.rejections)
     yield from _by("braintumor.night.answers", "class", sheet.figures.classes)
@@ -66,11 +66,11 @@ def night_measures(engine: Engine, sheet: Sheet) -> Iterator[Measure]:
         for what, value in {"class": drift.of_class, "confidence": drift.of_confidence}.items():
             if value is not None:
                 tags = {"reference": drift.reference, "what": what}
-                yield Measure(name="braintumor.night.drift", value=value, tags=tags)
-    yield Measure(name="braintumor.night.model", value=1, tags={"model": sheet.run.model.model_name})
-    yield Measure(name="braintumor.scans.pending", value=pending)
+                yield Metric(name="braintumor.night.drift", value=value, tags=tags)
+    yield Metric(name="braintumor.night.model", value=1, tags={"model": sheet.run.model.model_name})
+    yield Metric(name="braintumor.scans.pending", value=pending)
 
 
-def _by(name: str, tag: str, values: Mapping[str, float]) -> Iterator[Measure]:
+def _by(name: str, tag: str, values: Mapping[str, float]) -> Iterator[Metric]:
     for key, value in values.items():
-        yield Measure(name=name, value=float(value), tags={tag: key})
+        yield Metric(name=name, value=float(value), tags={tag: key})

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Self
 
 from braintumor.config.rule_files import is_number, is_whole, read_rules, refusal, require_keys
-from braintumor.errors import MorningRulesError
+from braintumor.errors import RunReportRulesError
 
 VARIABLE = "BRAINTUMOR_MORNING_RULES"
 _PACKAGED = Path(__file__).with_name("morning.toml")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MorningRules:
+class RunReportRules:
     """The bounds of one rule file; its comments say what each means."""
 
     version: int
@@ -35,13 +35,15 @@ class MorningRules:
         """Read a rule file; ``None`` means the packaged one.
 
         Raises:
-            MorningRulesError: the file is missing or not TOML, or a key is missing, unknown or out of range.
+            RunReportRulesError: the file is missing or not TOML, or a key is missing, unknown or out of range.
         """
         source = _PACKAGED if path is None else Path(path)
-        values = read_rules(source, name="The morning sheet's", variable=VARIABLE, error=MorningRulesError)
+        values = read_rules(source, name="The morning sheet's", variable=VARIABLE, error=RunReportRulesError)
         known = [field.name for field in fields(cls)]
         where = f"Morning rules ({source})"
-        require_keys(values, known, where=where, why="leaving a rule out never hides a night", error=MorningRulesError)
+        require_keys(
+            values, known, where=where, why="leaving a rule out never hides a night", error=RunReportRulesError
+        )
         for key in known:
             _check_range(key, values[key], where)
         return cls(**values)
@@ -52,4 +54,4 @@ def _check_range(key: str, value: object, where: str) -> None:
     if is_whole(value) if whole else is_number(value) and 0 < value <= 1:
         return
     allowed = "a whole number, 1 or more" if whole else "a number above 0, up to 1"
-    raise refusal(f"{where}: {key}", allowed=allowed, value=value, error=MorningRulesError)
+    raise refusal(f"{where}: {key}", allowed=allowed, value=value, error=RunReportRulesError)

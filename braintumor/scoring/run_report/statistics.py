@@ -11,14 +11,14 @@ from sqlalchemy import Connection, Engine, text
 from braintumor.db.database import transaction
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.drift import Drift, measure_drift
-from braintumor.scoring.run_report.rules import MorningRules
+from braintumor.scoring.run_report.rules import RunReportRules
 
 _DAYS = 7
 _FEWEST_DAYS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class NightFigures:
+class RunStatistics:
     """One night. Counts are of frames for answers, of scans for rejections; seconds add up over chunks."""
 
     planned: dict[str, int]
@@ -39,7 +39,7 @@ class NightFigures:
         return max(self.stage_seconds, key=lambda stage: self.stage_seconds[stage]) if self.stage_seconds else None
 
 
-def night_figures(engine: Engine, run: ScoringRun, *, rules: MorningRules, timezone: str = "UTC") -> NightFigures:
+def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, timezone: str = "UTC") -> RunStatistics:
     """Count one night. Drift is measured where the answers are enough for the bounds in ``rules``.
 
     ``timezone`` is that of the days that arrivals are counted by.
@@ -53,7 +53,7 @@ def night_figures(engine: Engine, run: ScoringRun, *, rules: MorningRules, timez
     with transaction(engine) as connection:
         arrived, expected, is_quiet = _arrivals(connection, values)
         answers = connection.execute(text(_ANSWERS), values).one()
-        return NightFigures(
+        return RunStatistics(
             planned=_counts(connection, _PLANNED, values),
             count_arrived=arrived,
             count_expected=expected,

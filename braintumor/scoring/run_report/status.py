@@ -20,12 +20,12 @@ from sqlalchemy import Engine, text
 
 from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
-from braintumor.errors import RedNightError
+from braintumor.errors import RedRunError
 from braintumor.reports.jinja import page_environment
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.balance import Balance
-from braintumor.scoring.run_report.rules import MorningRules
-from braintumor.scoring.run_report.statistics import NightFigures, night_figures
+from braintumor.scoring.run_report.rules import RunReportRules
+from braintumor.scoring.run_report.statistics import RunStatistics, run_statistics
 from braintumor.serving.prediction import ReviewReason
 
 RUNBOOK = "docs/runbook.md"
@@ -69,12 +69,12 @@ class Reason(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sheet:
+class RunStatus:
     """What the morning sheet says."""
 
     run: ScoringRun
     balance: Balance
-    figures: NightFigures
+    figures: RunStatistics
     reasons: tuple[Reason, ...]
 
     @property
@@ -87,31 +87,31 @@ class Sheet:
         """Fail a red night; its rows are committed.
 
         Raises:
-            RedNightError: with the reasons.
+            RedRunError: with the reasons.
         """
         if self.level is Level.RED:
             red = [reason for reason in self.reasons if reason.level is Level.RED]
-            raise RedNightError(
+            raise RedRunError(
                 f"Night {self.run.scoring_run_id} is red: {' '.join(reason.words for reason in red)} Its rows are "
                 f"committed. What to do: {', '.join(reason.section for reason in red)}."
             )
 
 
-def make_sheet(
-    engine: Engine, run: ScoringRun, balance: Balance, rules: MorningRules, *, settings: Settings, failure: str = ""
-) -> Sheet:
+def make_run_status(
+    engine: Engine, run: ScoringRun, balance: Balance, rules: RunReportRules, *, settings: Settings, failure: str = ""
+) -> RunStatus:
     """Judge a night from its rows, and record the judgement; ``failure`` is what reconciliation refused it for.
 
     The settings give the timezone of the days and the folder whose disk is looked at, which is this machine's.
     """
-    figures = night_figures(engine, run, rules=rules, timezone=settings.require("timezone"))
+    figures = run_statistics(engine, run, rules=rules, timezone=settings.require("timezone"))
     reasons = _reasons(balance, figures, rules, failure) + _disk_reasons(settings.require("cache_folder"), rules)
-    sheet = Sheet(run=run, balance=balance, figures=figures, reasons=tuple(reasons))
+    sheet = RunStatus(run=run, balance=balance, figures=figures, reasons=tuple(reasons))
     _record(engine, sheet)
     return sheet
 
 
-def to_markdown(sheet: Sheet, *, address: str = "") -> str:
+def to_markdown(sheet: RunStatus, *, address: str = "") -> str:
     """What the task's log says, with a link to the page."""
     lines = [f"### Night {sheet.run.scoring_run_id}: {sheet.level.upper()}", "", f"{sheet.balance}.", ""]
     lines += [f"- **{reason.level}**: {reason.words} What to do: {reason.section}" for reason in sheet.reasons]
@@ -119,12 +119,12 @@ def to_markdown(sheet: Sheet, *, address: str = "") -> str:
     return "\n".join([*lines, f"[The morning sheet]({address})", ""] if address else lines)
 
 
-def sheet_page(sheet: Sheet) -> str:
+def run_status_page(sheet: RunStatus) -> str:
     """The whole page."""
     return _environment().get_template("morning.html").render(sheet=sheet, facts=facts(sheet))
 
 
-def facts(sheet: Sheet) -> list[tuple[str, str]]:
+def facts(sheet: RunStatus) -> list[tuple[str, str]]:
     """The figures in words, in the order in which they are read."""
     f = sheet.figures
     found = [
@@ -143,7 +143,7 @@ def facts(sheet: Sheet) -> list[tuple[str, str]]:
     return found
 
 
-def _reasons(balance: Balance, figures: NightFigures, rules: MorningRules, failure: str) -> list[Reason]:
+def _reasons(balance: Balance, figures: RunStatistics, rules: RunReportRules, failure: str) -> list[Reason]:
     found: list[Reason] = []
     if failure or not balance.is_balanced:
         found.append(Reason(Level.RED, Alert.DOES_NOT_BALANCE, failure or f"It does not balance: {balance}."))
@@ -161,7 +161,7 @@ def _reasons(balance: Balance, figures: NightFigures, rules: MorningRules, failu
     return found
 
 
-def _rejection_reasons(balance: Balance, rules: MorningRules) -> list[Reason]:
+def _rejection_reasons(balance: Balance, rules: RunReportRules) -> list[Reason]:
     rejected, settled = balance.count_rejected, balance.count_rejected + balance.count_scored
     share = rejected / settled if settled else 0.0
     words = f"{rejected} of {settled} scans were rejected ({share:.0%})."
@@ -170,7 +170,7 @@ def _rejection_reasons(balance: Balance, rules: MorningRules) -> list[Reason]:
     return [Reason(Level.AMBER, Alert.REJECTIONS_HIGH, words)] if share >= rules.amber_rejection_share else []
 
 
-def _arrival_reasons(figures: NightFigures, rules: MorningRules) -> list[Reason]:
+def _arrival_reasons(figures: RunStatistics, rules: RunReportRules) -> list[Reason]:
     expected = figures.count_expected
     if not expected:
         return []
@@ -183,7 +183,7 @@ def _arrival_reasons(figures: NightFigures, rules: MorningRules) -> list[Reason]
     return [] if is_usual else [Reason(Level.AMBER, Alert.ARRIVALS_UNUSUAL, words)]
 
 
-def _disk_reasons(cache_folder: str, rules: MorningRules) -> list[Reason]:
+def _disk_reasons(cache_folder: str, rules: RunReportRules) -> list[Reason]:
     """Of the disk that holds the cache on the machine that reconciles; other workers' disks are not seen."""
     folder = Path(cache_folder).expanduser()
     there = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
@@ -196,7 +196,7 @@ def _disk_reasons(cache_folder: str, rules: MorningRules) -> list[Reason]:
     return [Reason(Level.AMBER, Alert.DISK_LOW, words)]
 
 
-def _arrived(figures: NightFigures) -> str:
+def _arrived(figures: RunStatistics) -> str:
     if figures.count_expected is None:
         return f"got {figures.count_arrived} (too few days to say what to expect)"
     return f"expected about {figures.count_expected:g}, got {figures.count_arrived}"
@@ -206,7 +206,7 @@ def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 
-def _record(engine: Engine, sheet: Sheet) -> None:
+def _record(engine: Engine, sheet: RunStatus) -> None:
     with transaction(engine) as connection:
         connection.execute(
             text("""

@@ -22,16 +22,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.frame_arrays import FrameSet, load_frames
+from braintumor.dataset.frame_arrays import FrameArrays, load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
-from braintumor.errors import QuantisationError
+from braintumor.errors import QuantizationError
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, REFERENCE, Manifest, sha256_of
-from braintumor.serving.engine import OpenVinoEngine
+from braintumor.serving.engine import OpenVinoBackend
 from braintumor.serving.out_of_distribution import spread
 from braintumor.training.calibration import Thresholds, fit_thresholds
 from braintumor.training.temperature import fit_temperature
@@ -84,17 +84,17 @@ class Parity:
         """Refuse an export that strays.
 
         Raises:
-            QuantisationError: with the figures and the bounds.
+            QuantizationError: with the figures and the bounds.
         """
         if self.changed <= bounds.changed and self.parent_accuracy - self.accuracy <= bounds.lost:
             return
-        raise QuantisationError(
+        raise QuantizationError(
             f"The int8 export of {name} is not its equal: {self.words}. Allowed: {bounds.changed:.1%} changed, "
             f"{bounds.lost} of accuracy lost. Nothing was registered; go on with {name} itself."
         )
 
 
-def quantise_model(
+def quantize_model(
     settings: Settings, name: str, *, bounds: Bounds, say: Callable[[str], None] = lambda _: None
 ) -> tuple[ModelVersion, str]:
     """Register the int8 export of a model; asked again, it returns the one that is there.
@@ -103,19 +103,19 @@ def quantise_model(
 
     Raises:
         ModelIntegrityError: there is no such model, or its files are not what was registered.
-        QuantisationError: it is an int8 export already, NNCF is not installed, or the export strays from its parent.
+        QuantizationError: it is an int8 export already, NNCF is not installed, or the export strays from its parent.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     parent = model_versions.find_model(engine, name)
     run_key = f"{PRECISION} of {parent.model_name}"
     if parent.precision == PRECISION:
-        raise QuantisationError(f"{parent.model_name} is an int8 export already. Name the model that it came from.")
+        raise QuantizationError(f"{parent.model_name} is an int8 export already. Name the model that it came from.")
     for known in model_versions.trained_in(engine, run_key):
         return known, run_key
     started = time.monotonic()
     snapshot = load_snapshot(engine, parent.snapshot_id)
     with TemporaryDirectory() as scratch:
-        manifest, parity = quantise(
+        manifest, parity = quantize(
             model_versions.fetch_model(store, settings, parent),
             training=load_frames(store, snapshot, Split.TRAIN, size=parent.image_size),
             validation=load_frames(store, snapshot, Split.VALIDATION, size=parent.image_size),
@@ -146,7 +146,7 @@ def quantise_model(
     return made, run_key
 
 
-def quantise(parent: Path, *, training: FrameSet, validation: FrameSet, folder: Path) -> tuple[Manifest, Parity]:
+def quantize(parent: Path, *, training: FrameArrays, validation: FrameArrays, folder: Path) -> tuple[Manifest, Parity]:
     """Write the int8 export of the model folder ``parent`` into ``folder``, with a manifest of its own.
 
     Args:
@@ -156,10 +156,10 @@ def quantise(parent: Path, *, training: FrameSet, validation: FrameSet, folder: 
         folder: an empty folder.
 
     Raises:
-        QuantisationError: NNCF is not installed.
+        QuantizationError: NNCF is not installed.
     """
-    graph = quantised(parent / GRAPH, training.frames[:_IMAGES])  # the snapshot's order is by hash
-    made = OpenVinoEngine(_save(graph, folder, temperature=1.0))
+    graph = quantized(parent / GRAPH, training.frames[:_IMAGES])  # the snapshot's order is by hash
+    made = OpenVinoBackend(_save(graph, folder, temperature=1.0))
     said = made.run(validation.frames)
     logits = _logits(said)
     temperature = fit_temperature(logits, validation.labels)
@@ -175,14 +175,14 @@ def quantise(parent: Path, *, training: FrameSet, validation: FrameSet, folder: 
     _save(graph, folder, temperature=temperature)
     manifest = _manifest(Manifest.read(parent), folder, thresholds, temperature)
     manifest.write(folder)
-    return manifest, _parity(logits, _logits(OpenVinoEngine(parent / GRAPH).run(validation.frames)), validation.labels)
+    return manifest, _parity(logits, _logits(OpenVinoBackend(parent / GRAPH).run(validation.frames)), validation.labels)
 
 
-def quantised(graph: Path, frames: NDArray[np.uint8]) -> Any:
+def quantized(graph: Path, frames: NDArray[np.uint8]) -> Any:
     """An OpenVINO graph in 8 bits, but for its head, with ranges from ``frames`` uint8 (N, S, S, 3).
 
     Raises:
-        QuantisationError: NNCF is not installed.
+        QuantizationError: NNCF is not installed.
     """
     import logging
 
@@ -191,7 +191,7 @@ def quantised(graph: Path, frames: NDArray[np.uint8]) -> Any:
     try:
         import nncf
     except ImportError as exc:
-        raise QuantisationError(
+        raise QuantizationError(
             "NNCF is not installed here, so nothing can be quantised. It comes with the extra `train`: "
             "pip install 'braintumor[train]'."
         ) from exc

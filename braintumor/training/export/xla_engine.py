@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from braintumor.errors import ModelIntegrityError, OutOfDeviceMemoryError
 from braintumor.serving.artifact import GRAPH, KERAS_WEIGHTS, PARITY_BOUNDS, Manifest
-from braintumor.serving.engine import EngineName, OpenVinoEngine, Result, padded
+from braintumor.serving.engine import BackendName, OpenVinoBackend, Result, padded
 from braintumor.training.device import gpus, share_gpu_memory
 from braintumor.training.export.keras_parity import recorded_model
 
@@ -27,10 +27,10 @@ Call = Callable[[NDArray[np.uint8]], Mapping[str, Any]]
 """Frames (B, S, S, 3) -> arrays or tensors by name, their first axis B."""
 
 
-class XlaEngine:
+class XlaBackend:
     """A network under XLA, on the first GPU or, without one, on the CPU."""
 
-    name = EngineName.XLA
+    name = BackendName.XLA
 
     def __init__(self, folder: Path, manifest: Manifest, recipe: Mapping[str, Any]) -> None:
         """Build and compile the model of a checked folder, and compare it with the exported graph.
@@ -48,7 +48,7 @@ class XlaEngine:
         model = recorded_model(recipe, folder / KERAS_WEIGHTS, temperature=manifest.temperature)
         compiled = tf.function(lambda frames: model(frames, training=False), jit_compile=True)
         self._batches = FixedBatches(compiled, device=self.device)
-        self._baseline = _baseline(self._batches, OpenVinoEngine(folder / GRAPH), manifest)
+        self._baseline = _baseline(self._batches, OpenVinoBackend(folder / GRAPH), manifest)
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
         """Every output by name for ``frames`` uint8 (N, S, S, 3), N >= 1, in the order given; done when it returns.
@@ -97,13 +97,13 @@ class FixedBatches:
             if self.size == 1:
                 raise OutOfDeviceMemoryError(
                     f"The memory of {self._device} does not suffice for one frame. End what else uses the device, or "
-                    f"score on the CPU: BRAINTUMOR_ENGINE={EngineName.OPENVINO}."
+                    f"score on the CPU: BRAINTUMOR_ENGINE={BackendName.OPENVINO}."
                 ) from exc
             self.size //= 2
             return None
 
 
-def _baseline(batches: FixedBatches, graph: OpenVinoEngine, manifest: Manifest) -> NDArray[np.float32]:
+def _baseline(batches: FixedBatches, graph: OpenVinoBackend, manifest: Manifest) -> NDArray[np.float32]:
     """What the graph's activation map (S/32, S/32, 4) subtracts, alike for every frame."""
     shape = (2, manifest.image_size, manifest.image_size, 3)
     probes = np.random.default_rng(0).integers(0, 256, shape, np.uint8)

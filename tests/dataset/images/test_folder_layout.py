@@ -13,7 +13,7 @@ from click.testing import Result
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.folder_layout import is_litter, place_of
-from braintumor.dataset.images.local_folder import labelled_files, other_image_types, read_folder, upload
+from braintumor.dataset.images.local_folder import labeled_files, other_image_types, read_folder, upload
 from braintumor.dataset.quality.checks import assess
 from braintumor.dataset.quality.rules import QualityRules
 from braintumor.dataset.snapshot import read_images, snapshot_of
@@ -125,7 +125,7 @@ def test_a_folder_in_which_no_image_has_a_class_is_refused_everywhere(
         (outside,) = [each for each in answer["findings"] if each["code"] == "outside"]
         assert outside["count"] == 48
     with pytest.raises(DatasetError, match="is not a class name"):
-        labelled_files(folder)
+        labeled_files(folder)
     with pytest.raises(DatasetError, match="No image has a class"):
         snapshot_of(empty_settings)
 
@@ -139,7 +139,7 @@ def test_a_missing_class_is_refused_everywhere(empty_settings: Settings, folder:
         assert done.exit_code == 1
         assert f"No images of {', '.join(missing)} are readable in class folders" in str(done.exception)
     with pytest.raises(DatasetError, match=f"No images of {', '.join(missing)} in"):
-        labelled_files(folder)
+        labeled_files(folder)
     with pytest.raises(DatasetError, match=f"No images of {', '.join(missing)} are readable"):
         snapshot_of(empty_settings)
 
@@ -176,14 +176,14 @@ def test_litter_is_ignored_everywhere(empty_settings: Settings, folder: Path) ->
         assert answer["images"] == dict.fromkeys(map(str, CLASSES), 12)
         counts = {each["code"]: each["count"] for each in answer["findings"]}
         assert counts["unreadable"] == counts["outside"] == 0
-    assert len(labelled_files(folder)) == 48
+    assert len(labeled_files(folder)) == 48
 
 
 def test_an_upload_sends_no_litter_and_the_check_of_what_it_sent_agrees(empty_settings: Settings, folder: Path) -> None:
     with_litter(folder)
     prefix = S3Uri.parse(empty_settings.require("dataset_uri"))
     store = ObjectStore.connect(empty_settings)
-    upload(store, labelled_files(folder), prefix)
+    upload(store, labeled_files(folder), prefix)
     names = [entry.key.removeprefix(prefix.key) for entry in store.list(prefix)]
     assert len(names) == 48 and not any(map(is_litter, names))
     images, left_out = read_images(store, prefix)
@@ -209,7 +209,7 @@ def test_other_image_types_are_counted_and_named_and_notes_are_not(empty_setting
         (found,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
         assert found["count"] == 9 and found["outcome"] == "blocking"
         assert "(unsupported_format: 9), of other image types (BMP: 3, HEIC: 3, WebP: 3)" in found["reason"]
-    files = labelled_files(folder)
+    files = labeled_files(folder)
     assert len(files) == 48
     assert other_image_types(folder, files) == {"BMP": 3, "HEIC": 3, "WebP": 3}
     done = invoke(empty_settings, "dataset", "upload", str(folder), empty_settings.require("dataset_uri"))
@@ -222,7 +222,7 @@ def test_folders_around_the_class_stay_apart_in_s3_and_are_read_the_same_there(
     for part, ward in (("Training", "ward a"), ("Testing", "ward b")):
         for label in CLASSES:
             shutil.copytree(twelve_each / label, tmp_path / ward / part / f"{label}_tumor".replace("normal", "no"))
-    files = labelled_files(tmp_path)
+    files = labeled_files(tmp_path)
     keys = {file.key for file in files}
     assert len(keys) == len(files) == 96
     assert {place_of(key).label for key in keys} == set(CLASSES)
@@ -241,7 +241,7 @@ def test_a_file_that_does_not_open_and_a_broken_link_are_counted_and_stop_nothin
     assert [item.reason for item in left_out] == ["the file cannot be opened: No such file or directory"]
     assert assess(images, left_out, RULES).blocking == []
     with pytest.raises(DatasetError, match=r"1 images cannot be opened, such as .*gone\.jpg"):
-        labelled_files(folder)
+        labeled_files(folder)
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "caf\udce9.png"])
@@ -265,8 +265,8 @@ def test_a_name_that_is_not_utf_8_is_uploaded_under_an_escaped_name(empty_settin
     source = next((folder / "glioma").iterdir())
     for name in (b"caf\xe9.jpg", b"\xff\xfe.jpg"):
         (Path(str(folder / "glioma")) / name.decode(errors="surrogateescape")).write_bytes(source.read_bytes())
-    keys = {file.key for file in labelled_files(folder)}
+    keys = {file.key for file in labeled_files(folder)}
     assert {r"glioma/caf\xe9.jpg", r"glioma/\xff\xfe.jpg"} <= keys
     store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
-    upload(store, labelled_files(folder), prefix)
+    upload(store, labeled_files(folder), prefix)
     assert len(list(store.list(prefix))) == 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from braintumor.dataset.images.image_stats import SIDE, appearance_of
+from braintumor.dataset.images.image_stats import SIDE, image_stats
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES, TumorClass
 from tests.photographs import PHOTOGRAPHS, crops
@@ -14,18 +14,18 @@ from tests.photographs import PHOTOGRAPHS, crops
 @pytest.mark.parametrize("label", CLASSES)
 @pytest.mark.parametrize("size", [96, 256])
 def test_every_phantom_looks_like_mri(label: TumorClass, size: int) -> None:
-    assert {appearance_of(draw(label, seed=seed, size=size).pixels).why_not_mri for seed in range(20)} == {None}
+    assert {image_stats(draw(label, seed=seed, size=size).pixels).why_not_mri for seed in range(20)} == {None}
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_a_photograph_in_colour_does_not_look_like_mri(name: str) -> None:
-    reasons = {appearance_of(part).why_not_mri for part in crops(name, 100, is_grey=False)}
+    reasons = {image_stats(part).why_not_mri for part in crops(name, 100, is_grey=False)}
     assert reasons == {"in colour"}
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
 def test_four_of_five_photographs_in_grey_do_not_look_like_mri(name: str) -> None:
-    reasons = [appearance_of(part).why_not_mri for part in crops(name, 100, is_grey=True)]
+    reasons = [image_stats(part).why_not_mri for part in crops(name, 100, is_grey=True)]
     assert set(reasons) <= {"no dark background", None}
     assert reasons.count(None) <= 20
 
@@ -34,18 +34,18 @@ def test_a_slice_with_a_coloured_mark_or_on_air_that_is_not_black_looks_like_mri
     slice_ = draw(TumorClass.GLIOMA, seed=1, size=256).pixels
     marked = np.repeat(slice_[..., None], 3, axis=2)
     marked[:8, :24] = (255, 0, 0)
-    assert appearance_of(marked).coloured > 0
-    assert appearance_of(marked).why_not_mri is None
-    assert appearance_of((60 + slice_ * 0.7).astype(np.uint8)).why_not_mri is None
+    assert image_stats(marked).coloured > 0
+    assert image_stats(marked).why_not_mri is None
+    assert image_stats((60 + slice_ * 0.7).astype(np.uint8)).why_not_mri is None
 
 
 def test_the_black_of_the_letterbox_is_no_dark_background() -> None:
     (part,) = crops("china.jpg", 1, is_grey=True)
-    assert appearance_of(part[:40]).why_not_mri == "no dark background"
+    assert image_stats(part[:40]).why_not_mri == "no dark background"
 
 
 def test_the_thumbnail_shows_the_image_letterboxed() -> None:
     wide = np.full((50, 200), 90, np.uint8)
-    thumbnail = appearance_of(wide).pixels
+    thumbnail = image_stats(wide).pixels
     assert thumbnail.shape == (SIDE, SIDE)
     assert (thumbnail[SIDE // 2] == 90).all() and not thumbnail[0].any()

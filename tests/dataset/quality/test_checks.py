@@ -13,7 +13,7 @@ from PIL import Image, ImageEnhance
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import read_folder
-from braintumor.dataset.quality.checks import Quality, QualityFinding, assess
+from braintumor.dataset.quality.checks import Quality, QualityCheckResult, assess
 from braintumor.dataset.quality.report import quality_report
 from braintumor.dataset.quality.rules import Level, QualityCheck, QualityRules
 from braintumor.errors import QualityRulesError
@@ -42,7 +42,7 @@ def judged(folder: Path, rules: QualityRules = RULES) -> Quality:
     return assess(*read_folder(folder), rules)
 
 
-def finding(quality: Quality, code: str) -> QualityFinding:
+def finding(quality: Quality, code: str) -> QualityCheckResult:
     (found,) = [item for item in quality.findings if item.code == code]
     return found
 

@@ -12,7 +12,7 @@ from PIL import Image
 from sqlalchemy import text
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.images.local_folder import labelled_files, upload
+from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.dataset.snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.errors import DatasetError
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 def uploaded(settings: Settings, folder: Path) -> ObjectStore:
     store = ObjectStore.connect(settings)
-    upload(store, labelled_files(folder), S3Uri.parse(settings.require("dataset_uri")))
+    upload(store, labeled_files(folder), S3Uri.parse(settings.require("dataset_uri")))
     return store
 
 

@@ -24,7 +24,7 @@ from braintumor.imaging.phantom.slice import write_unlabelled
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import TumorClass
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.conftest import cloned, copied, run_braintumor
 from tests.images import png
@@ -56,7 +56,7 @@ def template(stack: Stack, seeded: Settings, tmp_path_factory: pytest.TempPathFa
         files.append(as_nifti(draw_volume(TumorClass.GLIOMA, seed=7, slices=10, size=64)))
         for number, data in enumerate(files):
             store.write(scans / f"{number}", data)
-        score_night(settings, run_key="night")
+        run_scoring_job(settings, run_key="night")
         yield settings
 
 

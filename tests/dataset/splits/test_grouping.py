@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from braintumor.dataset.images.labeled_image import LabelledImage
+from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.images.perceptual_hash import NEAR, near_pairs, nearest, perceptual_hashes
 from braintumor.dataset.splits.grouping import Grouping, form_groups
 from braintumor.dataset.splits.split import Split
@@ -26,7 +26,7 @@ def drawn(seed: int, label: TumorClass = TumorClass.GLIOMA) -> Image.Image:
 
 def image(
     picture: Image.Image, name: str, label: TumorClass = TumorClass.GLIOMA, patient: str | None = None
-) -> LabelledImage:
+) -> LabeledImage:
     named = frozenset() if patient is None else frozenset({patient})
     return labelled_image(np.asarray(picture), name, label, patient=named)
 
@@ -107,7 +107,7 @@ def test_a_patient_stays_together_though_an_image_between_stays_out() -> None:
     a, b, c = (image(picture, name, patient="p") for picture, name in zip(_far(3), "abc", strict=True))
     by_sha = sorted((a, b, c), key=lambda item: item.image_sha256)
     middle = by_sha[1]
-    twin = LabelledImage(
+    twin = LabeledImage(
         **{**vars(middle), "pixel_sha256": "other", "image_sha256": "f" * 64, "image_uri": "twin",
            "label": TumorClass.NORMAL, "patient": frozenset()}
     )  # fmt: skip
@@ -139,7 +139,7 @@ def test_a_new_image_joins_the_split_of_its_group() -> None:
 def test_a_new_image_between_two_splits_stays_out_and_they_stay_as_they_were() -> None:
     a, b, c = _far(3)
     kept = {"train": image(a, "a", patient="p"), "test": image(b, "b", patient="q")}
-    bridge = LabelledImage(**{**vars(image(c, "bridge")), "patient": frozenset({"p", "q"})})
+    bridge = LabeledImage(**{**vars(image(c, "bridge")), "patient": frozenset({"p", "q"})})
     grouping = form_groups([*kept.values(), bridge], {item.image_sha256: Split(split) for split, item in kept.items()})
     assert names(grouping) == [["a"], ["b"]]
     assert reasons(grouping) == {"bridge": "near images in test and train"}
@@ -149,7 +149,7 @@ def test_a_chain_of_new_images_between_two_splits_stays_out() -> None:
     pictures = _far(4)
     patients = [{"p"}, {"p", "r"}, {"r", "q"}, {"q"}]
     images = [
-        LabelledImage(**{**vars(image(picture, name)), "patient": frozenset(found)})
+        LabeledImage(**{**vars(image(picture, name)), "patient": frozenset(found)})
         for picture, name, found in zip(pictures, "abcd", patients, strict=True)
     ]
     grouping = form_groups(images, {images[0].image_sha256: Split.TRAIN, images[3].image_sha256: Split.TEST})

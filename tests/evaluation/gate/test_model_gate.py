@@ -12,14 +12,14 @@ from braintumor.errors import EvaluationError, GateRulesError
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.classification import Evaluation
-from braintumor.evaluation.metrics.significance import AnswerPair, Answers, ImageAnswer, paired_test
+from braintumor.evaluation.metrics.significance import ImagePrediction, ImagePredictions, PredictionPair, paired_test
 from braintumor.labels import CLASSES, TumorClass
 
 RULES = GateRules.load()
 Build = Callable[..., Evaluation]
 
 
-def _answers(evaluation: Evaluation) -> Answers:
+def _answers(evaluation: Evaluation) -> ImagePredictions:
     """Answers that come to this confusion matrix: of each class the right ones first."""
     found = {}
     for truth, row in zip(CLASSES, evaluation.confusion, strict=True):
@@ -27,13 +27,13 @@ def _answers(evaluation: Evaluation) -> Answers:
         called = [label for label in order for _ in range(row[label.position])]
         for number, predicted in enumerate(called):
             name = f"{truth} {number}"
-            found[name] = ImageAnswer(label=truth, predicted=predicted, group_key=name)
+            found[name] = ImagePrediction(label=truth, predicted=predicted, group_key=name)
     return found
 
 
-def paired(candidate: Evaluation, champion: Evaluation) -> AnswerPair:
+def paired(candidate: Evaluation, champion: Evaluation) -> PredictionPair:
     """As few images as the two matrices allow tell the two apart."""
-    return AnswerPair(candidate=_answers(candidate), champion=_answers(champion))
+    return PredictionPair(candidate=_answers(candidate), champion=_answers(champion))
 
 
 def _only_failure(verdict: Verdict) -> RuleOutcome:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.frame_arrays import FrameSet, load_frames
+from braintumor.dataset.frame_arrays import FrameArrays, load_frames
 from braintumor.dataset.images.perceptual_hash import NEAR
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.splits.split import Split
@@ -19,22 +19,22 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.metrics.calibration import uncalibrated_probabilities
 from braintumor.evaluation.metrics.classification import evaluate
-from braintumor.evaluation.metrics.diagnostics import Findings, answers_frame
+from braintumor.evaluation.metrics.diagnostics import Diagnostics, answers_frame
 from braintumor.evaluation.metrics.occlusion import occlude
 from braintumor.evaluation.metrics.slices import slices
-from braintumor.evaluation.report.build import dossier
-from braintumor.evaluation.store import load_findings
+from braintumor.evaluation.report.build import build_model_report
+from braintumor.evaluation.store import load_diagnostics
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import load_model
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.engine import LoadedModel
 
 
-def stored(settings: Settings, split: Split) -> Findings:
+def stored(settings: Settings, split: Split) -> Diagnostics:
     engine = database.connect(settings)
     model = model_versions.champion(engine)
     with transaction(engine) as connection:
-        found = load_findings(connection, model, model.snapshot_id, split)
+        found = load_diagnostics(connection, model, model.snapshot_id, split)
     engine.dispose()
     return found
 
@@ -55,7 +55,7 @@ def test_what_is_no_activation_map_is_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_nothing_is_claimed_before_anybody_looked(settings: Settings) -> None:
-    assert stored(settings, Split.TEST) == Findings()
+    assert stored(settings, Split.TEST) == Diagnostics()
 
 
 def test_a_judged_model_keeps_what_was_found(evaluated: Settings) -> None:
@@ -109,7 +109,7 @@ def test_the_report_and_the_leaderboard_show_what_was_found(settings: Settings) 
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = model_versions.champion(engine)
     page = store.read(S3Uri.parse(model.artefact_uri) / "report.html").decode()
-    report, snapshot = dossier(engine, model), load_snapshot(engine, model.snapshot_id)
+    report, snapshot = build_model_report(engine, model), load_snapshot(engine, model.snapshot_id)
     with transaction(engine) as connection:
         speed = connection.scalar(text("select images_per_second from model_leaderboard where split = 'test'"))
     engine.dispose()
@@ -134,7 +134,7 @@ def test_a_model_judged_before_findings_were_kept_is_reported_without_them(evalu
         )
         connection.execute(text("delete from evaluation_occlusion"))
         connection.execute(text("delete from evaluation_slice"))
-    report = dossier(engine, model_versions.champion(engine))
+    report = build_model_report(engine, model_versions.champion(engine))
     engine.dispose()
     assert (report.throughput, report.uncalibrated_error, report.occlusion, report.slices) == (None, None, None, ())
 
@@ -147,7 +147,7 @@ def test_an_attribute_may_not_pass_for_the_answer(settings: Settings) -> None:
     chances = np.tile(np.float32([0.7, 0.1, 0.1, 0.1]), (len(frames.images), 1))
     plain = [replace(image, attributes={}) for image in frames.images]
 
-    def with_first(attributes: dict[str, str]) -> FrameSet:
+    def with_first(attributes: dict[str, str]) -> FrameArrays:
         return replace(frames, images=(replace(plain[0], attributes=attributes), *plain[1:]))
 
     with pytest.raises(EvaluationError, match="Received: label"):
@@ -167,7 +167,7 @@ def test_each_test_image_has_its_nearest_training_image_and_a_receipt_is_written
             select image_sha256, nearest_training_sha256, nearest_distance from test_prediction
             join evaluation using (evaluation_id) where split = 'test'""")
         ).all()
-    (table,) = dossier(engine, model).tables
+    (table,) = build_model_report(engine, model).tables
     engine.dispose()
     training = {image.image_sha256 for image in snapshot.of_split(Split.TRAIN)}
     assert {row.image_sha256 for row in rows} == {image.image_sha256 for image in snapshot.of_split(Split.TEST)}

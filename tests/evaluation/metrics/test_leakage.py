@@ -16,7 +16,7 @@ from braintumor.evaluation.gate.leak_check import unseen_images
 from braintumor.evaluation.metrics.leakage import accuracy_by_distance
 from braintumor.evaluation.report.tables import leak_table
 from braintumor.registry import model_versions
-from braintumor.training.random_split_baseline import deal
+from braintumor.training.random_split_baseline import split_randomly
 
 
 @pytest.fixture(scope="module")
@@ -93,9 +93,9 @@ def test_accuracy_is_told_apart_by_the_distance_to_the_nearest_training_image() 
 
 def test_a_naive_split_deals_out_files_so_that_copies_fall_on_both_sides() -> None:
     files = np.repeat(np.arange(50), 2)
-    fitted, held_out = deal(files, share=0.2, seed=1)
+    fitted, held_out = split_randomly(files, share=0.2, seed=1)
     assert (len(fitted), len(held_out)) == (80, 20)
     np.testing.assert_array_equal(np.sort(np.concatenate([fitted, held_out])), files)
     assert len(set(fitted) & set(held_out)) > 10, "most of what is held out has its twin in training"
-    np.testing.assert_array_equal(deal(files, share=0.2, seed=1)[1], held_out)
-    assert set(deal(files, share=0.2, seed=2)[1]) != set(held_out)
+    np.testing.assert_array_equal(split_randomly(files, share=0.2, seed=1)[1], held_out)
+    assert set(split_randomly(files, share=0.2, seed=2)[1]) != set(held_out)

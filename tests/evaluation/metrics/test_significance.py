@@ -11,9 +11,9 @@ from scipy.stats import bootstrap
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.significance import (
-    AnswerPair,
-    Answers,
-    ImageAnswer,
+    ImagePrediction,
+    ImagePredictions,
+    PredictionPair,
     bootstrap_interval,
     difference_of_images,
     mcnemar,
@@ -24,18 +24,18 @@ from braintumor.labels import TumorClass
 RIGHT, WRONG = TumorClass.GLIOMA, TumorClass.NORMAL
 
 
-def answers(corrects: str, *, group_size: int = 1, prefix: str = "image") -> Answers:
+def answers(corrects: str, *, group_size: int = 1, prefix: str = "image") -> ImagePredictions:
     """One image for each letter, ``r`` for a right answer; so many neighbours form a group."""
     return {
-        f"{prefix} {i}": ImageAnswer(
+        f"{prefix} {i}": ImagePrediction(
             label=RIGHT, predicted=RIGHT if letter == "r" else WRONG, group_key=str(i // group_size)
         )
         for i, letter in enumerate(corrects)
     }
 
 
-def pair(candidate: str, champion: str, *, group_size: int = 1) -> AnswerPair:
-    return AnswerPair(
+def pair(candidate: str, champion: str, *, group_size: int = 1) -> PredictionPair:
+    return PredictionPair(
         candidate=answers(candidate, group_size=group_size), champion=answers(champion, group_size=group_size)
     )
 
@@ -72,7 +72,7 @@ def test_the_same_answers_leave_no_doubt() -> None:
 
 def test_one_seed_gives_one_interval_whatever_the_order_of_the_images() -> None:
     made = pair("rrrrwwww" * 30, "rrwwrwww" * 30)
-    turned = AnswerPair(
+    turned = PredictionPair(
         candidate=dict(reversed(made.candidate.items())), champion=dict(reversed(made.champion.items()))
     )
     assert paired_test(made) == paired_test(turned)
@@ -116,14 +116,14 @@ def test_other_images_or_labels_are_named_and_never_compared() -> None:
     image = made.champion["image 1"]
     champion = {
         "image 0": made.champion["image 0"],
-        "image 1": ImageAnswer(label=TumorClass.PITUITARY, predicted=image.predicted, group_key=image.group_key),
+        "image 1": ImagePrediction(label=TumorClass.PITUITARY, predicted=image.predicted, group_key=image.group_key),
         **answers("rr", prefix="other"),
     }
-    other = AnswerPair(candidate=made.candidate, champion=champion)
+    other = PredictionPair(candidate=made.candidate, champion=champion)
     assert difference_of_images(other) == (
         "1 images only the candidate answered, 2 images only the champion answered, 1 images have another label since"
     )
     with pytest.raises(EvaluationError, match="only the champion answered"):
         paired_test(other)
     with pytest.raises(EvaluationError, match="no answers"):
-        paired_test(AnswerPair(candidate={}, champion={}))
+        paired_test(PredictionPair(candidate={}, champion={}))

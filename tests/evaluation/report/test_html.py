@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from braintumor.dataset.images.patient_ids import Identified
+from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.gate.gate import judge
 from braintumor.evaluation.gate.rules import GateRules
@@ -69,7 +69,7 @@ def test_the_first_line_says_where_the_figures_come_from(report: ModelReport) ->
 
 
 def test_patient_independence_is_claimed_only_where_identifiers_exist(report: ModelReport) -> None:
-    every = Identified(count_image=200, count_identified=200, count_patient=200)
+    every = PatientIds(count_image=200, count_identified=200, count_patient=200)
     text = _Page(model_report(replace(report, identified=every))).text
     assert "all 200 images carry a patient identifier, and no patient's images are in two splits" in text
     assert "cannot be verified" not in text
@@ -78,16 +78,16 @@ def test_patient_independence_is_claimed_only_where_identifiers_exist(report: Mo
 @pytest.mark.parametrize(
     ("identified", "words"),
     [
-        (Identified(count_image=1200, count_identified=1100, count_patient=1100), "only 1,100 of 1,200 images carry"),
+        (PatientIds(count_image=1200, count_identified=1100, count_patient=1100), "only 1,100 of 1,200 images carry"),
         (
-            Identified(count_image=9, count_identified=9, count_patient=8),
+            PatientIds(count_image=9, count_identified=9, count_patient=8),
             "all 9 images carry a patient or study identifier, but only 8 a patient identifier",
         ),
         (None, "was not counted when the snapshot was taken"),
     ],
 )
 def test_where_identifiers_are_missing_the_report_and_the_card_say_of_how_many(
-    report: ModelReport, identified: Identified | None, words: str
+    report: ModelReport, identified: PatientIds | None, words: str
 ) -> None:
     changed = replace(report, identified=identified)
     for text in (_Page(model_report(changed)).text, model_card(changed)):

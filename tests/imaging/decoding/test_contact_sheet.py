@@ -12,12 +12,12 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from braintumor.dataset.images.local_folder import labelled_files
+from braintumor.dataset.images.local_folder import labeled_files
 from braintumor.imaging.decoding.contact_sheet import is_contact_sheet
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
-from braintumor.imaging.model_input import prepare_file
+from braintumor.imaging.model_input import decode_file
 from braintumor.imaging.phantom.slice import draw
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
 from braintumor.labels import TumorClass
@@ -89,7 +89,7 @@ class TestNotFound:
         folder = os.environ.get("BRAINTUMOR_DATASET")
         if not folder:
             pytest.skip("no BRAINTUMOR_DATASET")
-        files = random.Random(1).sample(labelled_files(Path(folder)), 400)
+        files = random.Random(1).sample(labeled_files(Path(folder)), 400)
         shown = [np.asarray(Image.open(io.BytesIO(file.path.read_bytes())).convert("L")) for file in files]
         assert sum(map(is_contact_sheet, shown)) < len(files) / 200
 
@@ -99,7 +99,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("data", [png_of(SHEET), jpeg_of(SHEET), mr_of(SHEET)], ids=["png", "jpeg", "dicom"])
     def test_a_sheet_in_any_format_is_several_slices_and_no_text(self, data: bytes) -> None:
-        found = prepare_file(data, size=64, limits=Limits(), decode=decode)
+        found = decode_file(data, size=64, limits=Limits(), decode=decode)
         assert isinstance(found, Rejection) and found.reason is RejectionReason.SEVERAL_SLICES
         assert found.detail == "1 of 1 frames show a regular grid of similar tiles"
 

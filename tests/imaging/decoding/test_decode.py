@@ -278,7 +278,7 @@ class TestRobustness:
 
 
 def test_every_logger_of_the_decoders_is_muted(caplog: pytest.LogCaptureFixture) -> None:
-    from braintumor.imaging.decoding.warning_filter import MUTED
+    from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 
     for data in _SOURCES.values():
         decode(data)
@@ -286,7 +286,7 @@ def test_every_logger_of_the_decoders_is_muted(caplog: pytest.LogCaptureFixture)
     own = re.compile(r"(?!.*(encode|Pcx))(pydicom|pylibjpeg|openjpeg|rle|PIL)(\.|$)")
     names = [name for name, each in logging.root.manager.loggerDict.items() if isinstance(each, logging.Logger)]
     caplog.set_level(logging.DEBUG)
-    with MUTED:
+    with WARNING_FILTER:
         for name in filter(own.match, names):
             logging.getLogger(name).critical("Jane^Doe")
     assert not {record.name for record in caplog.records}
@@ -319,20 +319,20 @@ class TestThreads:
             assert any(each[1] is not None and "set while" in each[1].pattern for each in warnings.filters)
 
     def test_other_modules_warnings_are_shown_while_decoding(self) -> None:
-        from braintumor.imaging.decoding.warning_filter import MUTED
+        from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 
-        with pytest.warns(UserWarning, match="shown"), MUTED:
+        with pytest.warns(UserWarning, match="shown"), WARNING_FILTER:
             warnings.warn("shown", UserWarning, stacklevel=1)
 
     def test_pydicom_is_muted_until_the_last_thread_is_out(self, caplog: pytest.LogCaptureFixture) -> None:
         from pydicom.misc import warn_and_log
 
-        from braintumor.imaging.decoding.warning_filter import MUTED
+        from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            with MUTED:
-                with MUTED:
+            with WARNING_FILTER:
+                with WARNING_FILTER:
                     pass
                 warn_and_log("Jane^Doe", stacklevel=0)
         assert not caplog.records

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import draw
 from braintumor.imaging.phantom.volume import as_enhanced_mr, draw_volume
 from braintumor.labels import TumorClass
@@ -90,9 +90,9 @@ class TestSpacing:
 
     def test_a_squashed_head_is_prepared_as_the_whole_one(self) -> None:
         squashed = stretched(HEAD, COLUMNS, ROWS // 2)
-        whole = prepare(HEAD, size=64).astype(int)
-        shown = prepare(frame(mr_of(squashed, **{**PLAIN, "PixelSpacing": [2, 1]})), size=64)
-        assert 4 * np.abs(shown - whole).mean() < np.abs(prepare(squashed, size=64) - whole).mean()
+        whole = letterbox(HEAD, size=64).astype(int)
+        shown = letterbox(frame(mr_of(squashed, **{**PLAIN, "PixelSpacing": [2, 1]})), size=64)
+        assert 4 * np.abs(shown - whole).mean() < np.abs(letterbox(squashed, size=64) - whole).mean()
 
     def test_color_is_stretched_too(self) -> None:
         color = np.dstack([HEAD, HEAD // 2, HEAD // 3])

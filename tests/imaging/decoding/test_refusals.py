@@ -26,7 +26,7 @@ from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.sniff import sniff
 from braintumor.imaging.decoding.types import Decoded
-from braintumor.imaging.decoding.warning_filter import MUTED
+from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 from tests.decoded import rejected
@@ -243,12 +243,12 @@ class TestNothingLeaks:
 
     def test_the_mute_may_be_nested_and_ends_with_an_error(self) -> None:
         filters = list(warnings.filters)
-        with pytest.raises(ValueError, match="inside"), MUTED, MUTED:
+        with pytest.raises(ValueError, match="inside"), WARNING_FILTER, WARNING_FILTER:
             raise ValueError("inside")
         assert list(warnings.filters) == filters
 
     def test_other_peoples_warnings_are_heard_meanwhile(self) -> None:
-        with MUTED, pytest.warns(UserWarning, match="mine"):
+        with WARNING_FILTER, pytest.warns(UserWarning, match="mine"):
             warnings.warn("mine", UserWarning, stacklevel=1)
 
 

@@ -17,14 +17,14 @@ import psutil
 import pytest
 from PIL import Image
 
-from braintumor.errors import GuardError
+from braintumor.errors import DecoderPoolError
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
-from braintumor.imaging.model_input import PreparedFile, prepare_file
+from braintumor.imaging.model_input import PreparedFile, decode_file
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.imaging.render import DrawnFrame
-from braintumor.imaging.sandbox.decoder_pool import Guard, decoders_closed_at_end, shared_guard
+from braintumor.imaging.sandbox.decoder_pool import DecoderPool, decoders_closed_at_end, default_pool
 from braintumor.labels import TumorClass
 
 BAD = "tests.imaging.bad_decoders:by_last_word"
@@ -38,8 +38,8 @@ def files(phantoms: Path) -> list[bytes]:
 
 
 @pytest.fixture(scope="module")
-def bad() -> Iterator[Guard]:
-    guard = Guard(children=2, seconds=1.5, memory=1024**3, decode=BAD)
+def bad() -> Iterator[DecoderPool]:
+    guard = DecoderPool(children=2, seconds=1.5, memory=1024**3, decode=BAD)
     yield guard
     guard.close()
 
@@ -63,11 +63,11 @@ def until(what: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
-def test_a_child_says_what_this_process_would_say(bad: Guard, files: list[bytes]) -> None:
+def test_a_child_says_what_this_process_would_say(bad: DecoderPool, files: list[bytes]) -> None:
     assert {file[:2] for file in files} >= {b"\xff\xd8", b"\x89P", b"\0\0"}, "JPEG, PNG and DICOM"
     with ThreadPoolExecutor(6) as pool:
         found = list(pool.map(lambda file: bad.read(file, size=SIZE), files * 3))
-    here = [prepare_file(file, size=SIZE, limits=Limits(), decode=decode) for file in files]
+    here = [decode_file(file, size=SIZE, limits=Limits(), decode=decode) for file in files]
     assert all(same(one, other) for one, other in zip(found, here * 3, strict=True))
     dicom = next(each for each in found if isinstance(each, PreparedFile) and each.dicom is not None)
     assert dicom.dicom is not None and dicom.dicom.patient_id.startswith("PHANTOM-")
@@ -85,7 +85,7 @@ def test_a_child_says_what_this_process_would_say(bad: Guard, files: list[bytes]
     ],
 )
 def test_a_file_that_ends_its_decoder_is_rejected_and_its_neighbours_are_read(
-    bad: Guard, files: list[bytes], word: bytes, reason: RejectionReason, detail: str
+    bad: DecoderPool, files: list[bytes], word: bytes, reason: RejectionReason, detail: str
 ) -> None:
     queue = [*files[:4], files[0] + b" " + word, *files[4:8]]
     with ThreadPoolExecutor(4) as pool:
@@ -98,7 +98,7 @@ def test_a_file_that_ends_its_decoder_is_rejected_and_its_neighbours_are_read(
 
 def test_a_child_killed_from_outside_condemns_nobody(files: list[bytes], tmp_path: Path) -> None:
     notes = [tmp_path / str(number) for number in range(2)]
-    guard = Guard(children=2, decode=WAITING)
+    guard = DecoderPool(children=2, decode=WAITING)
     with ThreadPoolExecutor(4) as pool:
         reading = [
             pool.submit(guard.read, file + b" " + os.fsencode(note), size=SIZE)
@@ -113,7 +113,7 @@ def test_a_child_killed_from_outside_condemns_nobody(files: list[bytes], tmp_pat
 
 def test_a_file_that_is_slow_pauses_no_other_file(files: list[bytes], tmp_path: Path) -> None:
     note = tmp_path / "tries"
-    with Guard(children=2, seconds=4, decode=BAD.replace("by_last_word", "hanging")) as guard:
+    with DecoderPool(children=2, seconds=4, decode=BAD.replace("by_last_word", "hanging")) as guard:
         with ThreadPoolExecutor(1) as pool:
             slow = pool.submit(guard.read, files[0] + b" " + os.fsencode(note), size=SIZE)
             until(lambda: note.exists() and note.read_text() == "..", seconds=30)
@@ -127,7 +127,7 @@ def test_a_file_that_is_slow_pauses_no_other_file(files: list[bytes], tmp_path: 
 
 def test_a_file_that_runs_out_of_memory_is_tried_again_alone(files: list[bytes], tmp_path: Path) -> None:
     note = tmp_path / "tries"
-    with Guard(children=2, decode=BAD.replace("by_last_word", "short_of_memory")) as guard:
+    with DecoderPool(children=2, decode=BAD.replace("by_last_word", "short_of_memory")) as guard:
         with ThreadPoolExecutor(1) as pool:
             large = pool.submit(guard.read, files[0] + b" " + os.fsencode(note), size=SIZE)
             until(lambda: note.exists() and note.read_text() == "..", seconds=30)
@@ -140,7 +140,7 @@ def test_a_file_that_runs_out_of_memory_is_tried_again_alone(files: list[bytes],
 
 def test_closing_ends_reads_in_work_and_reads_that_wait_with_an_error(files: list[bytes], tmp_path: Path) -> None:
     note, before = tmp_path / "tries", children_of(os.getpid())
-    guard = Guard(children=2, decode=BAD.replace("by_last_word", "hanging"))
+    guard = DecoderPool(children=2, decode=BAD.replace("by_last_word", "hanging"))
     with ThreadPoolExecutor(6) as pool:
         reading = [pool.submit(guard.read, file + b" " + os.fsencode(note), size=SIZE) for file in files[:6]]
         until(lambda: note.exists() and note.read_text() == "..", seconds=30)
@@ -149,10 +149,10 @@ def test_closing_ends_reads_in_work_and_reads_that_wait_with_an_error(files: lis
         guard.close()
         assert time.monotonic() - began < 5
         for each in reading:
-            with pytest.raises(GuardError, match="closed"):
+            with pytest.raises(DecoderPoolError, match="closed"):
                 each.result(5)
     assert len(started) == 2 and not any(psutil.pid_exists(child.pid) for child in started)
-    with pytest.raises(GuardError, match="closed"):
+    with pytest.raises(DecoderPoolError, match="closed"):
         guard.read(files[0], size=SIZE)
 
 
@@ -160,7 +160,7 @@ def test_the_shared_guard_starts_again_after_it_was_closed(files: list[bytes]) -
     before = children_of(os.getpid())
     for _ in range(2):
         with decoders_closed_at_end():
-            assert isinstance(shared_guard().read(files[0], size=SIZE), PreparedFile)
+            assert isinstance(default_pool().read(files[0], size=SIZE), PreparedFile)
         assert set(children_of(os.getpid())) <= set(before)
 
 
@@ -220,7 +220,7 @@ def test_a_forked_task_that_leaves_without_finalizers_leaves_no_decoder_and_no_z
 
 def test_a_child_killed_while_it_waits_for_work_is_replaced(files: list[bytes]) -> None:
     before = children_of(os.getpid())
-    guard = Guard(children=1, decode=BAD)
+    guard = DecoderPool(children=1, decode=BAD)
     assert isinstance(guard.read(files[0], size=SIZE), PreparedFile)
     (child,) = set(children_of(os.getpid())) - set(before)
     child.kill()
@@ -230,7 +230,7 @@ def test_a_child_killed_while_it_waits_for_work_is_replaced(files: list[bytes]) 
 
 
 def test_nothing_that_a_decoder_prints_is_shown(
-    bad: Guard, files: list[bytes], capfd: pytest.CaptureFixture[str]
+    bad: DecoderPool, files: list[bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert isinstance(bad.read(files[0] + b" chat", size=SIZE), PreparedFile)
     assert capfd.readouterr() == ("", "")
@@ -239,7 +239,7 @@ def test_nothing_that_a_decoder_prints_is_shown(
 def test_a_child_holds_none_of_the_workers_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAINTUMOR_PSEUDONYM_KEY", "secret")
     before = children_of(os.getpid())
-    guard = Guard(children=2)
+    guard = DecoderPool(children=2)
     started = set(children_of(os.getpid())) - set(before)
     assert [child.environ().get("BRAINTUMOR_PSEUDONYM_KEY") for child in started] == [None, None]
     guard.close()
@@ -247,8 +247,8 @@ def test_a_child_holds_none_of_the_workers_secrets(monkeypatch: pytest.MonkeyPat
 
 
 def test_an_interpreter_that_cannot_start_is_no_fault_of_the_file() -> None:
-    guard = Guard(children=1, decode="tests.imaging.nowhere:decode")
-    with pytest.raises(GuardError, match="ended by exit code 1"):
+    guard = DecoderPool(children=1, decode="tests.imaging.nowhere:decode")
+    with pytest.raises(DecoderPoolError, match="ended by exit code 1"):
         guard.read(b"", size=SIZE)
     guard.close()
 
@@ -278,7 +278,7 @@ def test_children_end_with_a_worker_that_is_killed_busy_or_idle() -> None:
     until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children), 2)
 
 
-def test_a_child_draws_a_frame_of_a_file_with_nothing_of_it_but_pixels(bad: Guard, files: list[bytes]) -> None:
+def test_a_child_draws_a_frame_of_a_file_with_nothing_of_it_but_pixels(bad: DecoderPool, files: list[bytes]) -> None:
     for file in files:
         decoded, picture = decode(file), bad.draw(file, frame=0)
         assert isinstance(decoded, Decoded) and isinstance(picture, DrawnFrame)
@@ -296,7 +296,7 @@ def test_a_child_draws_a_frame_of_a_file_with_nothing_of_it_but_pixels(bad: Guar
 def test_the_slices_of_a_volume_are_drawn_from_one_decoding(tmp_path: Path) -> None:
     volume = as_nifti(draw_volume(TumorClass.GLIOMA, seed=1, slices=10, size=64), is_gzipped=False)
     first, second = (volume + b" " + os.fsencode(tmp_path / name) for name in ("first", "second"))
-    guard = Guard(children=1, decode=BAD.replace("by_last_word", "counting"))
+    guard = DecoderPool(children=1, decode=BAD.replace("by_last_word", "counting"))
     slices = [guard.draw(first, frame=frame) for frame in (2, 3, 4)]
     assert all(isinstance(each, DrawnFrame) for each in slices) and len(set(slices)) == 3
     assert (tmp_path / "first").read_bytes() == b"."

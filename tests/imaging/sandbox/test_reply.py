@@ -20,7 +20,7 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import DicomIdentity, Limits
 from braintumor.imaging.model_input import PreparedFile, PreparedScan
 from braintumor.imaging.render import DrawnFrame
-from braintumor.imaging.sandbox.decoder_pool import Guard
+from braintumor.imaging.sandbox.decoder_pool import DecoderPool
 from braintumor.imaging.sandbox.decoder_worker import MOST_HEADER_BYTES, Found, Request, write_reply
 from braintumor.imaging.sandbox.reply import ReplyError, read_reply
 from tests.images import png, png_of
@@ -94,7 +94,7 @@ def test_a_pickle_from_a_decoder_runs_nothing_and_its_process_ends(
 ) -> None:
     mark = tmp_path / "executed"
     sent, left = attack(pickle.dumps(Payload(mark)))
-    with Guard(children=1, seconds=20, decode="tests.imaging.bad_decoders:replying") as guard:
+    with DecoderPool(children=1, seconds=20, decode="tests.imaging.bad_decoders:replying") as guard:
         found = guard.read(ordered(sent, left), size=SIZE)
         assert found == Rejection(
             reason=RejectionReason.DECODER_CRASHED, detail="3 decoding processes ended by an invalid reply"
@@ -105,14 +105,14 @@ def test_a_pickle_from_a_decoder_runs_nothing_and_its_process_ends(
 
 @pytest.mark.parametrize("sent", [framed(b"{}")[:3], framed(b"{}")[:5], b""], ids=["in its length", "in it", "none"])
 def test_a_reply_that_stops_in_the_middle_is_a_timeout(sent: bytes) -> None:
-    with Guard(children=1, seconds=1, decode="tests.imaging.bad_decoders:replying") as guard:
+    with DecoderPool(children=1, seconds=1, decode="tests.imaging.bad_decoders:replying") as guard:
         found = guard.read(ordered(sent), size=SIZE)
     assert isinstance(found, Rejection) and found.reason is RejectionReason.DECODER_TIMEOUT
 
 
 @pytest.mark.parametrize("length", [MOST_HEADER_BYTES + 1, 2**32 - 1])
 def test_a_reply_that_says_it_is_very_long_is_not_waited_for(length: int) -> None:
-    with Guard(children=1, seconds=60, decode="tests.imaging.bad_decoders:replying") as guard:
+    with DecoderPool(children=1, seconds=60, decode="tests.imaging.bad_decoders:replying") as guard:
         found = guard.read(ordered(struct.pack("<I", length)), size=SIZE)
     assert isinstance(found, Rejection) and found.detail == "3 decoding processes ended by an invalid reply"
 

@@ -16,12 +16,12 @@ from braintumor.labels import CLASSES
 from braintumor.scoring.run import load_run
 from braintumor.scoring.run_report.balance import Balance
 from braintumor.scoring.run_report.drift import RECENT_NIGHTS, TEST_SPLIT, Drift, Mix, class_index, confidence_index
-from braintumor.scoring.run_report.rules import MorningRules
-from braintumor.scoring.run_report.statistics import night_figures
-from braintumor.scoring.run_report.status import make_sheet
+from braintumor.scoring.run_report.rules import RunReportRules
+from braintumor.scoring.run_report.statistics import run_statistics
+from braintumor.scoring.run_report.status import make_run_status
 from tests.sql import change, rows
 
-RULES = MorningRules.load()
+RULES = RunReportRules.load()
 WARD = {"glioma": 12, "meningioma": 10, "normal": 120, "pituitary": 8}
 """A night of 150 people, most without a tumor."""
 SHIFTED = {"glioma": 70, "meningioma": 10, "normal": 62, "pituitary": 8}
@@ -110,13 +110,13 @@ def add_night(
 
 
 def measured(engine: Engine, run: int) -> dict[str, Drift]:
-    figures = night_figures(engine, load_run(engine, run), rules=RULES)
+    figures = run_statistics(engine, load_run(engine, run), rules=RULES)
     return {drift.reference: drift for drift in figures.drifts}
 
 
 def reasons(engine: Engine, settings: Settings, run: int) -> list[str]:
     balance = Balance(**dict.fromkeys(Balance.__dataclass_fields__, 0))
-    sheet = make_sheet(engine, load_run(engine, run), balance, RULES, settings=settings)
+    sheet = make_run_status(engine, load_run(engine, run), balance, RULES, settings=settings)
     return [reason.words for reason in sheet.reasons if reason.alert == "drift"]
 
 

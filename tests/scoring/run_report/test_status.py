@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from braintumor.config.settings import Settings
-from braintumor.errors import ConfigurationError, MorningRulesError, RedNightError, UnbalancedRunError
+from braintumor.errors import ConfigurationError, RedRunError, RunReportRulesError, UnbalancedRunError
 from braintumor.evaluation.report.index_page import overview_page
-from braintumor.reports.paths import MORNING_SHEET, run_page
+from braintumor.reports.paths import RUN_STATUS, run_page
 from braintumor.s3 import ObjectStore
-from braintumor.scoring.job import Night, score_night
-from braintumor.scoring.run_report.rules import MorningRules
+from braintumor.scoring.job import ScoringJob, run_scoring_job
+from braintumor.scoring.run_report.rules import RunReportRules
 from tests.images import png
 from tests.nights import past_nights
 from tests.sql import change, rows
@@ -29,12 +29,12 @@ SUMMARY = "select level::text, count_arrived, count_expected, reasons from scori
 
 def test_a_usual_night_is_green_and_its_sheet_holds_the_figures_but_no_key(settings: Settings, put: Put) -> None:
     put("Jane_Doe.png", png())
-    night, said = Night.open(settings), list[str]()
+    night, said = ScoringJob.open(settings), list[str]()
     run, _ = night.begin(run_key="night")
     for chunk in night.plan(run.scoring_run_id):
         night.score(run.scoring_run_id, chunk)
     balance = night.reconcile(run.scoring_run_id, say=said.append, reports_url="/braintumor/reports")
-    page = ObjectStore.connect(settings).read(run_page(settings, "night", MORNING_SHEET)).decode()
+    page = ObjectStore.connect(settings).read(run_page(settings, "night", RUN_STATUS)).decode()
     ((answer,),) = rows(settings, "select predicted_class::text from prediction")
     for words in (str(balance), run.model.model_name, f"{answer} 1", "too few days"):
         assert words in page and words in said[0]
@@ -49,27 +49,27 @@ def test_a_usual_night_is_green_and_its_sheet_holds_the_figures_but_no_key(setti
 def test_nothing_new_on_the_same_day_is_not_red(settings: Settings, put: Put) -> None:
     past_nights(settings, dict.fromkeys(range(1, 8), 1))
     put("a.png", png())
-    score_night(settings, run_key="first")
-    score_night(settings, run_key="again")
+    run_scoring_job(settings, run_key="first")
+    run_scoring_job(settings, run_key="again")
     assert rows(settings, SUMMARY) == [("green", 1, 1, [])] * 2
 
 
 def test_nothing_arrived_though_something_always_does_is_red(settings: Settings) -> None:
     past_nights(settings, dict.fromkeys(range(1, 8), 140))
-    with pytest.raises(RedNightError, match="Expected about 140, got 0"):
-        score_night(settings, run_key="night")
+    with pytest.raises(RedRunError, match="Expected about 140, got 0"):
+        run_scoring_job(settings, run_key="night")
     assert rows(settings, SUMMARY) == [("red", 0, 140, ["Expected about 140, got 0."])]
 
 
 def test_nothing_is_amber_where_a_week_ago_had_nothing_either(settings: Settings) -> None:
     past_nights(settings, {**dict.fromkeys(range(1, 7), 140), 7: 0})
-    score_night(settings, run_key="sunday")
+    run_scoring_job(settings, run_key="sunday")
     assert rows(settings, SUMMARY)[0][0] == "amber"
 
 
 def test_four_days_are_too_few_to_expect_anything(settings: Settings) -> None:
     past_nights(settings, dict.fromkeys(range(1, 5), 140))
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     assert rows(settings, SUMMARY) == [("green", 0, None, [])]
 
 
@@ -79,7 +79,7 @@ def test_a_night_that_shares_its_day_in_utc_with_the_one_before_hides_nothing_wh
 ) -> None:
     """Summer time began in Berlin on 29 March 2026: 01:00 of that day and of the next are both on the 29th in UTC."""
     past_nights(settings, dict.fromkeys(range(1, 9), 140))
-    night = Night.open(replace(settings, timezone=timezone))
+    night = ScoringJob.open(replace(settings, timezone=timezone))
     run, _ = night.begin(run_key="night")
     night.plan(run.scoring_run_id)
     change(
@@ -92,7 +92,7 @@ def test_a_night_that_shares_its_day_in_utc_with_the_one_before_hides_nothing_wh
         ) as past
         where past.run_key = scoring_run.run_key""",
     )
-    with pytest.raises(RedNightError) if level == "red" else nullcontext():
+    with pytest.raises(RedRunError) if level == "red" else nullcontext():
         night.reconcile(run.scoring_run_id)
     assert rows(settings, SUMMARY)[0][0] == level
 
@@ -100,13 +100,13 @@ def test_a_night_that_shares_its_day_in_utc_with_the_one_before_hides_nothing_wh
 def test_a_timezone_that_there_is_not_is_told_before_the_night(settings: Settings) -> None:
     for name in ("Europe/Nowhere", "../etc", "Europe"):
         with pytest.raises(ConfigurationError, match="BRAINTUMOR_TIMEZONE must be"):
-            Night.open(replace(settings, timezone=name))
+            ScoringJob.open(replace(settings, timezone=name))
 
 
 def test_far_fewer_than_expected_is_amber(settings: Settings, put: Put) -> None:
     past_nights(settings, dict.fromkeys(range(1, 8), 140))
     put("a.png", png())
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     assert rows(settings, SUMMARY) == [("amber", 1, 140, ["Expected about 140, got 1."])]
 
 
@@ -115,21 +115,21 @@ def test_rejections_past_their_bound_are_red(settings: Settings, put: Put, count
     for number in range(count):
         put(f"{number}.png", b"no image %d" % number)
     if level == "red":
-        with pytest.raises(RedNightError, match="10 of 10 scans were rejected"):
-            score_night(settings, run_key="night")
+        with pytest.raises(RedRunError, match="10 of 10 scans were rejected"):
+            run_scoring_job(settings, run_key="night")
     else:
-        score_night(settings, run_key="night")
+        run_scoring_job(settings, run_key="night")
     assert rows(settings, SUMMARY)[0][0] == level
     assert rows(settings, "select count(*) from rejection") == [(count,)]
 
 
 def test_a_deleted_prediction_makes_the_sheet_red(settings: Settings, put: Put) -> None:
     put("a.png", png())
-    score_night(settings, run_key="night")
+    run_scoring_job(settings, run_key="night")
     change(settings, "delete from prediction")
     said: list[str] = []
     with pytest.raises(UnbalancedRunError):
-        Night.open(settings).reconcile(1, say=said.append)
+        ScoringJob.open(settings).reconcile(1, say=said.append)
     assert "RED" in said[0] and "UNACCOUNTED" in said[0]
     assert rows(settings, SUMMARY)[0][0] == "red"
 
@@ -153,13 +153,13 @@ def test_drift_is_none_for_the_same_mix_and_large_for_another(empty_settings: Se
 
 def test_a_rule_file_that_leaves_one_out_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rules.toml").write_text("version = 1\n", encoding="utf-8")
-    with pytest.raises(MorningRulesError, match="missing key 'red_rejection_share'"):
-        MorningRules.load(tmp_path / "rules.toml")
+    with pytest.raises(RunReportRulesError, match="missing key 'red_rejection_share'"):
+        RunReportRules.load(tmp_path / "rules.toml")
 
 
 def test_a_bad_rule_file_is_told_before_the_night(settings: Settings, put: Put, tmp_path: Path) -> None:
     put("a.png", png())
     (tmp_path / "rules.toml").write_text("version = 1\n", encoding="utf-8")
-    with pytest.raises(MorningRulesError, match=re.escape(str(tmp_path))):
-        score_night(replace(settings, morning_rules=str(tmp_path / "rules.toml")), run_key="night")
+    with pytest.raises(RunReportRulesError, match=re.escape(str(tmp_path))):
+        run_scoring_job(replace(settings, morning_rules=str(tmp_path / "rules.toml")), run_key="night")
     assert rows(settings, "select count(*) from scoring_run") == [(0,)]

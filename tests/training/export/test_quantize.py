@@ -12,7 +12,7 @@ from braintumor.dataset.frame_arrays import load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
-from braintumor.errors import QuantisationError
+from braintumor.errors import QuantizationError
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.engine import LoadedModel
@@ -90,5 +90,5 @@ def test_both_bounds_hold(changed: float, accuracy: float, is_refused: bool) -> 
     if not is_refused:
         parity.require(Bounds(changed=0.02, lost=0.01), name="m")
         return
-    with pytest.raises(QuantisationError, match=r"int8 export of m is not its equal: on 430 .* against 0\.900"):
+    with pytest.raises(QuantizationError, match=r"int8 export of m is not its equal: on 430 .* against 0\.900"):
         parity.require(Bounds(changed=0.02, lost=0.01), name="m")

@@ -26,9 +26,9 @@ from braintumor.imaging.decoding.dicom.pixel_spacing import dicom_spacing
 from braintumor.imaging.decoding.dicom.stored_values import decode_jpeg, is_ybr, keep_stored_bits
 from braintumor.imaging.decoding.dicom.transfer_syntax import check_encoding, check_inflated, count_frames, syntax_of
 from braintumor.imaging.decoding.dicom.values import code_of, codes_of, value_of
-from braintumor.imaging.decoding.dicom.windowing import grey_to_uint8, unstated_range
+from braintumor.imaging.decoding.dicom.windowing import gray_to_uint8, unstated_range
 from braintumor.imaging.decoding.frame_selection import choose
-from braintumor.imaging.decoding.gray_levels import colour_to_uint8, is_grey
+from braintumor.imaging.decoding.gray_levels import color_to_uint8, is_gray
 from braintumor.imaging.decoding.pixel_aspect import Spacing, square_size, with_square_pixels
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.sniff import without_empty_preamble
@@ -185,7 +185,7 @@ def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame
 
 def _unstated_range(dataset: Any) -> tuple[float, float] | None:
     """From the lowest to the highest end of its frames' percentiles: a frame of noise is not blown up to a head."""
-    grey = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_grey(stored))
+    grey = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_gray(stored))
     found = [ends for index, stored in grey if (ends := unstated_range(stored, dataset, index=index)) is not None]
     return (min(low for low, _ in found), max(high for _, high in found)) if found else None
 
@@ -199,13 +199,13 @@ def _pixels(
 ) -> NDArray[np.uint8]:
     """Displayed: uint8 (H, W), or (H, W, 3) where the object has colour."""
     if photometric == "PALETTE COLOR":
-        return colour_to_uint8(*look_up_palette(stored, dataset))
-    if not is_grey(stored):
+        return color_to_uint8(*look_up_palette(stored, dataset))
+    if not is_gray(stored):
         bits = int(dataset.BitsStored)
         shown = convert_color_space(stored, "YBR_FULL", "RGB") if is_ybr(stored, photometric, bits) else stored
-        return colour_to_uint8(shown, bits=bits)
+        return color_to_uint8(shown, bits=bits)
     is_inverted = photometric == "MONOCHROME1"
-    return grey_to_uint8(stored, dataset, is_inverted=is_inverted, index=index, unstated=unstated)
+    return gray_to_uint8(stored, dataset, is_inverted=is_inverted, index=index, unstated=unstated)
 
 
 def _stored(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from braintumor.imaging.decoding.dicom.lookup_tables import LookupTable, voi_table
 from braintumor.imaging.decoding.dicom.stored_values import is_padding
 from braintumor.imaging.decoding.dicom.values import code_of, functional_group, number_of, numbers_of
-from braintumor.imaging.decoding.gray_levels import _scaled, _to_uint8, displayed_range
+from braintumor.imaging.decoding.gray_levels import displayed_range, scaled, to_uint8
 
 _LEAST_SLOPE = 1e-20
 """A rescale slope nearer to 0 than this is junk: it makes all values one."""
 _FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
 
 
-def grey_to_uint8(
+def gray_to_uint8(
     stored: NDArray[Any],
     dataset: Any,
     *,
@@ -42,7 +42,7 @@ def grey_to_uint8(
     shown = _voi(values, dataset, padding, index=index, unstated=unstated)
     shown = 1 - shown if is_inverted else shown
     shown[padding] = 0  # background, also where low is white
-    return _to_uint8(shown)
+    return to_uint8(shown)
 
 
 def unstated_range(stored: NDArray[Any], dataset: Any, *, index: int) -> tuple[float, float] | None:
@@ -77,9 +77,9 @@ def window(values: NDArray[np.float64], center: float, width: float, function: s
             exponential: NDArray[np.float64] = np.exp(-4 * (values - center) / width)
         return np.asarray(1 / (1 + exponential), np.float64)
     if function == "LINEAR_EXACT":
-        return _scaled(values, center - width / 2, center + width / 2)
+        return scaled(values, center - width / 2, center + width / 2)
     # DICOM's half-pixel convention: center 128 and width 256 show 0..255 as they are
-    return _scaled(values, center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
+    return scaled(values, center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
 
 
 def _voi(
@@ -97,7 +97,7 @@ def _voi(
     stated = _stated_window(dataset, index)
     if stated is not None:
         return window(values, *stated)
-    return _scaled(values, *(unstated or displayed_range(values[~padding])))
+    return scaled(values, *(unstated or displayed_range(values[~padding])))
 
 
 def _stated_window(dataset: Any, index: int) -> tuple[float, float, str] | None:
@@ -114,4 +114,4 @@ def _stated_window(dataset: Any, index: int) -> tuple[float, float, str] | None:
 
 def _through_table(values: NDArray[np.float64], table: LookupTable) -> NDArray[np.float64]:
     """Show rescaled values through a VOI LUT (C.11.2.1.1)."""
-    return _scaled(table.look_up(np.rint(values)).astype(np.float64), 0, table.white)
+    return scaled(table.look_up(np.rint(values)).astype(np.float64), 0, table.white)
