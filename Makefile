@@ -69,7 +69,7 @@ lock: $(BIN)/uv  ## Resolve requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra airflow --extra parquet --extra dev --universal --python-version 3.11 \
 		--generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
-sbom: setup  ## Write sbom.json: everything installed, with versions and licences, as CycloneDX
+sbom: setup  ## Write sbom.json: everything installed, with versions and licenses, as CycloneDX
 	$(BIN)/uv tool run --from cyclonedx-bom==7.5.0 cyclonedx-py environment $(BIN)/python --output-format JSON --output-file sbom.json
 
 audit: setup  ## Ask PyPI's database for known vulnerabilities of what is locked; one that it finds is a failure

@@ -88,12 +88,12 @@ def _questions(engine: Engine, count: int) -> Iterator[tuple[str, str, list[dict
     yield "first page of one day's", "select * from worklist_page(50, :day)", some * 2
     yield "a day's summary", "select * from daily_summary where scored_date = :day", some * 2
     ids: list[dict[str, object]] = [{"scan": rng.randint(1, scans)} for _ in range(200)]
-    yield "latest prediction of one scan", "select * from latest_prediction where scan_id = :scan", ids
+    yield "latest prediction of one scan", "select * from current_prediction where scan_id = :scan", ids
 
 
 _NIGHT = """
     select * from review_worklist where scoring_run_id = :run
-    order by risk_rank, written_risk_rank, confidence limit 50"""
+    order by risk_rank, risk_rank_at_scoring, confidence limit 50"""
 
 
 def _times(engine: Engine, sql: str, arguments: list[dict[str, object]]) -> list[float]:
@@ -134,7 +134,7 @@ def _copy(engine: Engine, scans: Sequence[int]) -> None:
 
 
 _SCANS = """
-    insert into scan (state, scoring_run_id, count_frame, size_byte, arrived_at)
+    insert into scan (state, scoring_run_id, count_frame, size_bytes, arrived_at)
     select 'scored', 1, 1, 1, now() from generate_series(1, :count)
     returning scan_id"""
 
@@ -150,9 +150,9 @@ def _plan(engine: Engine, sql: str) -> str:
 _PLANS = {
     "worklist, one model": """
         select scan_id, frame_index, risk_rank from review_worklist where model_version_id = 1
-        order by written_risk_rank, confidence limit 50""",
+        order by risk_rank_at_scoring, confidence limit 50""",
     "a day's summary": "select * from daily_summary where scored_date = (now() at time zone 'utc')::date - 10",
-    "latest prediction of one scan": "select scan_id, frame_index, model_name from latest_prediction where scan_id = 8",
+    "latest prediction of one scan": "select scan_id, frame_index, model_name from current_prediction where scan_id = 8",
 }
 
 
@@ -191,20 +191,20 @@ def _make(url: str, count: int) -> None:
             cursor.execute(definition)
         cursor.execute("set session_replication_role = origin")
         cursor.execute(_SETTLE)
-        cursor.execute("insert into shared_picture select distinct scan_id from same_content_other_patient")
+        cursor.execute("insert into cross_patient_duplicate select distinct scan_id from cross_patient_duplicate_pair")
         cursor.execute("vacuum analyze")
 
 
 _MAKE = """
     insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-        count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+        count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
     select 'second', training_run_id, 'none', 'int8', 64, 'p', 1, 's3://b/n/', '{}', 1, '{}', 0 from training_run;
     insert into scoring_run (run_key, scans_uri, model_version_id, engine, state, started_at)
     select 'night ' || number, 's3://b/s/', 1, 'none', 'balanced', now() - (%(nights)s - number + 1) * interval '1 day'
     from generate_series(1, %(nights)s) as number;
     insert into scoring_run (run_key, kind, model_version_id, engine) values ('again', 'rescore', 2, 'none');
-    insert into scan (state, scoring_run_id, count_frame, size_byte, pixel_sha256, patient_pseudonym, study_pseudonym,
-        arrived_at, settled_at)
+    insert into scan (state, scoring_run_id, count_frame, size_bytes, pixel_sha256, patient_pseudonym, study_pseudonym,
+        arrived_at, processed_at)
     select 'scored', 1 + (number - 1) * %(nights)s::bigint / %(scans)s, case when number %% 8 = 0 then 20 else 1 end, 1,
         encode(sha256((case when number %% 150001 = 0 then number - 1 else number end)::text::bytea), 'hex'),
         encode(sha256(('patient ' || number)::bytea), 'hex'),
@@ -232,7 +232,7 @@ _MAKE = """
         limit %(count)s
     ) as made;
     insert into rescore_run values ((select max(scoring_run_id) from scoring_run), false, 'b', 'b', '{}', 1, 1);
-    insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, settled_at)
+    insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, processed_at)
     select (select max(scoring_run_id) from scoring_run), scan_id, 0, 1, 'rescored', now()
     from scan where scan_id %% 100 = 0;
     insert into prediction (scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence, margin,

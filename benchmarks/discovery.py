@@ -138,11 +138,11 @@ def measure_apart(environment: dict[str, str], run_key: str) -> Measurement:
 
 _CHAMPION = """
     insert into snapshot values ('s', 's3://b/', 1, 0, '[]');
-    insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+    insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
                               library_versions, device, seconds)
     values ('r', 'none', '{}', 's', 'none', '{}', '0', '{}', 'cpu', 1);
     insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-        count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+        count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
     select 'none', training_run_id, 'none', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0 from training_run;
     insert into promotion (request_key, action, model_version_id, is_override, actor, reason)
     select 'b', 'promote', model_version_id, true, 'benchmark', 'nothing is scored' from model_version;"""

@@ -5,7 +5,7 @@
     python -m benchmarks.naive_split ~/sartaj mobilenet_v2_fine --weights mobilenet_v2_imagenet_notop.weights.h5
 
 The folder is grouped and split as a snapshot would be, and its test split is put aside: no file of it is read again.
-The files of train and validation are then dealt out anew, one by one, copies and neighbours apart, and the recipe is
+The files of train and validation are then dealt out anew, one by one, copies and neighbors apart, and the recipe is
 trained on one part and measured on the other. Beside it belongs what the same recipe reached on the validation split of
 the grouped snapshot: both are the best epoch's accuracy on images that stopped the training.
 """

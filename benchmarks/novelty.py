@@ -5,8 +5,8 @@
     python -m benchmarks.novelty ~/sartaj --weights FILE --against photographs ~/food --against "healthy T1" ~/dicom
 
 The images of FOLDER are grouped and split as a first snapshot would, the recipe ``mobilenet_v2`` (frozen backbone) is
-trained, and its model folder scores the test split and what it never saw. Everything is made grey first, training
-images too, so that colour gives nothing away. Without FOLDER: phantoms, and random weights.
+trained, and its model folder scores the test split and what it never saw. Everything is made gray first, training
+images too, so that color gives nothing away. Without FOLDER: phantoms, and random weights.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def compare_novelty(
 def _rows(model: LoadedModel, test: Frames, against: Mapping[str, Path]) -> Iterator[str]:
     size = model.manifest.image_size
     sets = {
-        **{name: _grey_frames(folder, size) for name, folder in against.items()},
+        **{name: _gray_frames(folder, size) for name, folder in against.items()},
         "noise": _noise(size),
         "blank, nearly": _blanks(size),
         "test images turned by 90 degrees": np.ascontiguousarray(np.rot90(test, axes=(1, 2))),
@@ -136,7 +136,7 @@ def _share(holds: NDArray[np.bool_]) -> str:
 
 
 def _split(folder: Path, size: int) -> dict[Split, FrameArrays]:
-    """Grey frames of a first snapshot of ``folder``."""
+    """Gray frames of a first snapshot of ``folder``."""
     images, _ = read_folder(folder)
     grouping = form_groups(images, {})
     splits = assign(grouping.to_split(), grouping.known)
@@ -150,44 +150,44 @@ def _split(folder: Path, size: int) -> dict[Split, FrameArrays]:
 
 
 def _frames_of(folder: Path, records: list[SnapshotImage], size: int) -> FrameArrays:
-    frames = np.concatenate([_grey(folder / record.image_uri, size)[:1] for record in records])
+    frames = np.concatenate([_gray(folder / record.image_uri, size)[:1] for record in records])
     labels = np.array([record.label.position for record in records], np.int64)
     return FrameArrays(frames=frames, labels=labels, images=tuple(records))
 
 
-def _grey_frames(folder: Path, size: int) -> Frames:
+def _gray_frames(folder: Path, size: int) -> Frames:
     """Every frame of every file below ``folder`` that the project reads."""
-    found = [_grey(path, size) for path in sorted(folder.rglob("*")) if path.is_file()]
+    found = [_gray(path, size) for path in sorted(folder.rglob("*")) if path.is_file()]
     return np.concatenate([frames for frames in found if len(frames)])
 
 
-def _grey(path: Path, size: int) -> Frames:
-    """Frames (F, S, S, 3) without colour, none where the file is rejected."""
+def _gray(path: Path, size: int) -> Frames:
+    """Frames (F, S, S, 3) without color, none where the file is rejected."""
     decoded = decode(path.read_bytes())
     if isinstance(decoded, Rejection):
         return np.empty((0, size, size, 3), np.uint8)
-    grey = [np.asarray(Image.fromarray(frame.pixels).convert("L")) for frame in decoded.frames]
-    return np.stack([letterbox(pixels, size=size) for pixels in grey])
+    gray = [np.asarray(Image.fromarray(frame.pixels).convert("L")) for frame in decoded.frames]
+    return np.stack([letterbox(pixels, size=size) for pixels in gray])
 
 
 def _noise(size: int) -> Frames:
-    """Grey noise, from one pixel to a tenth of the image wide."""
+    """Gray noise, from one pixel to a tenth of the image wide."""
     random = np.random.default_rng(0)
     widths = np.linspace(0, size / 10, _MADE)
     return np.stack([_full_range(gaussian_filter(random.normal(size=(size, size)), width)) for width in widths])
 
 
 def _full_range(values: NDArray[np.float64]) -> Frames:
-    return _coloured((values - values.min()) / np.ptp(values) * 255)
+    return _colored((values - values.min()) / np.ptp(values) * 255)
 
 
 def _blanks(size: int) -> Frames:
-    """One grey all over but for what a detector adds: what is blank to the last pixel is rejected and never scored."""
+    """One gray all over but for what a detector adds: what is blank to the last pixel is rejected and never scored."""
     random = np.random.default_rng(1)
-    return np.stack([_coloured(random.normal(level, 1, (size, size))) for level in np.linspace(0, 255, _MADE)])
+    return np.stack([_colored(random.normal(level, 1, (size, size))) for level in np.linspace(0, 255, _MADE)])
 
 
-def _coloured(values: NDArray[np.float64]) -> Frames:
+def _colored(values: NDArray[np.float64]) -> Frames:
     """(S, S) of 0 to 255 as a frame (S, S, 3)."""
     return np.repeat(values.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 

@@ -104,7 +104,7 @@ def _manifest() -> Manifest:
     return Manifest(
         recipe="none",
         backbone="none",
-        initialisation="none",
+        initialization="none",
         snapshot_id="s",
         trained_at="20260101T000000Z",
         precision="fp32",

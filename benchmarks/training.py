@@ -1,7 +1,7 @@
 """Training a head on cached features against the same recipe through ``model.fit`` on images, in one process.
 
 Phantoms, ResNet50 frozen with random weights, 224 x 224, 10 epochs, no augmentation, no early stopping, the best
-epoch. Both see the same batches in the same order, and standardise the features by the same constants, which random
+epoch. Both see the same batches in the same order, and standardize the features by the same constants, which random
 features need; plain gets these as a gift, untimed.
 """
 
@@ -25,7 +25,7 @@ from braintumor.labels import CLASSES
 from braintumor.training.classifier import Classifier
 from braintumor.training.features import Embed, FeatureExtractor, through_keras, through_openvino
 from braintumor.training.fit import fit
-from braintumor.training.head import fit_head, standardisation
+from braintumor.training.head import fit_head, standardization
 from braintumor.training.recipe import Recipe
 
 _TRAINING, _VALIDATION, _TEST = 960, 240, 600
@@ -65,7 +65,7 @@ def compare_training() -> list[str]:
     training, validation, test = (_phantoms(count, seed) for seed, count in enumerate((_TRAINING, _VALIDATION, _TEST)))
     classifier = Classifier(recipe)
     extractor = FeatureExtractor(through_openvino(classifier), device="cpu")  # the first one pays for the start
-    constants = standardisation(extractor.extract(training.frames).pooled)
+    constants = standardization(extractor.extract(training.frames).pooled)
     unseen = extractor.extract(test.frames).pooled
     ways = {name: partial(_cached, recipe, way) for name, way in _WAYS.items()}
     before = {name: _timed(way, training, validation) for name, way in ways.items()}

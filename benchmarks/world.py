@@ -82,9 +82,9 @@ def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool =
         settings = Settings.from_environment({**stack.library_env(), **cache})
         engine, store = database.connect(settings), ObjectStore.connect(settings)
         migrations.migrate(engine)
-        labelled = Path(scratch) / "labelled"
-        write_dataset(labelled, per_class=12, seed=0)
-        upload(store, labeled_files(labelled), S3Uri.parse(settings.require("dataset_uri")))
+        labeled = Path(scratch) / "labeled"
+        write_dataset(labeled, per_class=12, seed=0)
+        upload(store, labeled_files(labeled), S3Uri.parse(settings.require("dataset_uri")))
         _braintumor(
             settings, "train", "--recipe", f"{backbone}_small", "--set", f"image_size={SIZE}", "--set", "epochs=1"
         )

@@ -1,8 +1,8 @@
 """Erase one person: rows, pages and pictures go, a tombstone without identity stays.
 
 The rows go by the SQL function ``erase_subject``, which runs with the rights of the schema's owner. What S3 holds goes
-before its transaction commits: whoever is interrupted asks again, and finds what is left. What models learnt is not
-unlearnt: the tombstone names the snapshots that held images of the person.
+before its transaction commits: whoever is interrupted asks again, and finds what is left. What models learned is not
+unlearned: the tombstone names the snapshots that held images of the person.
 
 An erasure holds the lock of ``writing_images`` alone. Keyed marks of the person's files stay, so that snapshots and
 nights refuse these files. Addresses of objects that stay in S3 are kept until their deletion is confirmed.
@@ -43,7 +43,7 @@ class Erasure:
 
     Attributes:
         counts: rows that were deleted, by table.
-        snapshot_ids: snapshots that held images of the person; models trained on them are not unlearnt.
+        snapshot_ids: snapshots that held images of the person; models trained on them are not unlearned.
         removed: addresses of pages and pictures that were removed or rewritten.
         object_uris: addresses of the person's images: they can identify, and are for the terminal of who asked.
         are_objects_deleted: whether these were deleted; otherwise somebody has to.
@@ -83,7 +83,7 @@ def find_subject(settings: Settings, patient_number: str) -> Subject:
 def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_objects: bool = False) -> Erasure:
     """Erase the patient of a pseudonym (``scan.patient_pseudonym``).
 
-    The labelled images are read, all of them, to find those that name the same patient.
+    The labeled images are read, all of them, to find those that name the same patient.
 
     Raises:
         ErasureError: nothing is stored of the pseudonym, or images are being written at this moment.
@@ -97,8 +97,8 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
     try:
         with database.transaction(engine) as connection:
             _wait_for_nobody(connection)
-            labelled, _ = read_images(store, dataset, anywhere=True)
-            theirs = _of_subject(labelled, subject, ErasedSubjects(marks=_earlier_marks(connection, mark), key=key))
+            labeled, _ = read_images(store, dataset, anywhere=True)
+            theirs = _of_subject(labeled, subject, ErasedSubjects(marks=_earlier_marks(connection, mark), key=key))
             found: dict[str, Any] = connection.execute(
                 text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
                 {
@@ -112,7 +112,7 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
             removed = [*_clean_pages(connection, store, models, found), *_clean_models(store, found)]
             removed += found["picture_uris"]
             store.delete(S3Uri.parse(uri) for uri in found["picture_uris"])
-            objects = _forget(connection, store, found, labelled, key=key, with_objects=with_objects)
+            objects = _forget(connection, store, found, labeled, key=key, with_objects=with_objects)
     except DatabaseError as error:
         if error.sqlstate == _NOTHING_STORED:
             raise ErasureError(
@@ -181,13 +181,13 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
     return frozenset(connection.scalars(text(earlier), {"mark": mark}))
 
 
-def _of_subject(labelled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects) -> list[LabeledImage]:
+def _of_subject(labeled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects) -> list[LabeledImage]:
     """Find the person's labeled images.
 
     These are the ones whose DICOM header names the patient, the ones without a patient in the same studies, copies with
     the same pixels, and files that an earlier erasure has a mark of.
     """
-    images = [(image, *identity_of(image, earlier.key)) for image in labelled]
+    images = [(image, *identity_of(image, earlier.key)) for image in labeled]
     studies = {study for _, patient, study in images if patient == subject and study}
     theirs = {
         image.pixel_sha256
@@ -201,14 +201,14 @@ def _forget(
     connection: Connection,
     store: ObjectStore,
     found: Mapping[str, Any],
-    labelled: Iterable[LabeledImage],
+    labeled: Iterable[LabeledImage],
     *,
     key: bytes,
     with_objects: bool,
 ) -> list[str]:
     """Keep marks of the person's files, and delete their objects or keep the addresses; returns the addresses."""
     contents = set(found["contents"])
-    also = [image for image in labelled if {image.image_sha256, image.pixel_sha256} & contents]
+    also = [image for image in labeled if {image.image_sha256, image.pixel_sha256} & contents]
     contents |= {name for image in also for name in (image.image_sha256, image.pixel_sha256)}
     connection.execute(
         text("insert into erased_content select unnest(cast(:marks as text[])), :erasure"),
@@ -292,8 +292,8 @@ def _without(manifest: str, images: set[str]) -> str:
 
 def _clean_models(store: ObjectStore, found: Mapping[str, Any]) -> Iterator[str]:
     """Reports show images of the test split: pictures go, and `braintumor model evaluate` draws them again."""
-    for artefact in found["artefact_uris"]:
-        folder = S3Uri.parse(artefact)
+    for artifact in found["artifact_uris"]:
+        folder = S3Uri.parse(artifact)
         present = {S3Uri(bucket=entry.bucket, key=entry.key) for entry in store.list(folder)}
         pictures = [uri for name in _PICTURES if (uri := folder / f"plots/{name}.png") in present]
         store.delete(pictures)

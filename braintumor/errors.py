@@ -21,12 +21,12 @@
     |-- QueryError                a question that the cookbook does not have
     |-- DecoderPoolError                the processes that decode do not start
     |-- OutOfDeviceMemoryError    a device's memory does not suffice for one frame
-    |-- DatasetError              labelled images that cannot become a snapshot
+    |-- DatasetError              labeled images that cannot become a snapshot
     |-- EvaluationError           figures that cannot be computed or compared
     |-- WeightsError              initial weights that cannot be had or do not fit
     |-- TrainingError             a training that came to no model
     |-- QuantizationError         an 8-bit export that cannot be made, or strays
-    |-- ModelIntegrityError       an artefact that is not what the registry says
+    |-- ModelIntegrityError       an artifact that is not what the registry says
     |-- PromotionError            a promotion that the ledger refuses
     |-- NoChampionError           nobody has been promoted yet
     |-- RescoreError              a rescore that is refused
@@ -125,7 +125,7 @@ class DecoderPoolError(BrainTumorError):
 
 
 class DatasetError(BrainTumorError):
-    """Labelled images that cannot become a snapshot."""
+    """Labeled images that cannot become a snapshot."""
 
 
 class EvaluationError(BrainTumorError):

@@ -283,7 +283,7 @@ class ObjectStore:
             raise ObjectStoreUnreachableError(f"The answer of {self._endpoint} has no date. Check that it is S3.")
         return parsedate_to_datetime(said)
 
-    def honours_if_match(self, uri: S3Uri) -> bool:
+    def honors_if_match(self, uri: S3Uri) -> bool:
         """Whether the server itself refuses a read under an etag that the object never had."""
         with self._translated(uri):
             try:

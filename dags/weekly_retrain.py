@@ -3,7 +3,7 @@
 
 Runs every week, and also when `reviewed_labels` finds enough new labels of people.
 
-Snapshots the labelled images and the frames that people labelled, trains the chosen recipes on the queue and pool
+Snapshots the labeled images and the frames that people labeled, trains the chosen recipes on the queue and pool
 `gpu`, evaluates every model on the held-out test split, and puts the one that validation picks before the gate.
 
 What passes is previewed: it scores the newest scans of production in the shadow, and a page shows which answers would
@@ -51,7 +51,7 @@ _FORM = {
         None,
         type=["null", "string"],
         pattern="^s3://.+",
-        title="S3 prefix of the labelled images",
+        title="S3 prefix of the labeled images",
         description="Empty: the setting BRAINTUMOR_DATASET_URI.",
         section="Training",
     ),
@@ -114,7 +114,7 @@ _FORM = {
 
 @task
 def snapshot() -> str:
-    """Record the labelled images with their splits."""
+    """Record the labeled images with their splits."""
     from braintumor.dataset.snapshot import snapshot_of
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from common import settings
@@ -165,7 +165,7 @@ def evaluate(model_name: str) -> str:
     context = get_current_context()
     context["model_name"] = model_name
     found = settings("trainer")
-    evaluated = evaluate_model(found, model_name, look_key=context["run_id"], say=print)
+    evaluated = evaluate_model(found, model_name, access_key=context["run_id"], say=print)
     lineage.emit_lineage(found, reads=["model_version", "snapshot"], writes=["evaluation"])
     return evaluated
 
@@ -230,7 +230,7 @@ def promote(verdict: dict[str, Any]) -> bool:
         must_be_approved=context["params"]["policy"] == "ask",
         say=print,
     )
-    lineage.emit_lineage(found, reads=["gate_verdict", "approval_answer"], writes=["promotion"])
+    lineage.emit_lineage(found, reads=["gate_verdict", "approval_decision"], writes=["promotion"])
     notifications.promoted(context, verdict, is_new=is_new)
     return is_new
 
@@ -247,7 +247,7 @@ def keep_answer(verdict: dict[str, Any]) -> str:
         raise AirflowSkipException("Nobody was asked.")
     found = settings("promoter")
     answer = record_decision(found, verdict["gate_verdict_id"], approval)
-    lineage.emit_lineage(found, reads=["gate_verdict"], writes=["approval_answer"])
+    lineage.emit_lineage(found, reads=["gate_verdict"], writes=["approval_decision"])
     notifications.rejected(context, verdict, answer)
     return str(answer)
 

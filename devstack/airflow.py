@@ -112,7 +112,7 @@ class Airflow:
         settings = {
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.jwt_secret,
             "AIRFLOW__API__BASE_URL": self.url,
-            "AIRFLOW__API__INSTANCE_NAME": "Brain tumour scoring",
+            "AIRFLOW__API__INSTANCE_NAME": "Brain tumor scoring",
             "AIRFLOW__API__SECRET_KEY": secrets.api_secret_key,
             "AIRFLOW__CORE__DAGS_FOLDER": str(self._dags_folder),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",

@@ -20,7 +20,7 @@ from devstack.errors import AirflowAnswerError
 
 FINISHED: Final = frozenset({"success", "failed"})
 FAILED: Final = frozenset({"failed", "upstream_failed"})
-UNAUTHORISED: Final = 401
+UNAUTHORIZED: Final = 401
 NOT_FOUND: Final = 404
 
 
@@ -179,7 +179,7 @@ class AirflowClient:
             AirflowAnswerError: the answer is an error whose status is not in ``allow``, or there is none.
         """
         answer = self._once(method, path, login, options)
-        if login and answer.status_code == UNAUTHORISED:  # the token is a day old, or the secret is new
+        if login and answer.status_code == UNAUTHORIZED:  # the token is a day old, or the secret is new
             self._token = None
             answer = self._once(method, path, login, options)
         if not answer.ok and answer.status_code not in allow:

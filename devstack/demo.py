@@ -1,6 +1,6 @@
 """``python -m devstack demo``: the main job once, on real parts, with every figure said aloud.
 
-Environment: BRAINTUMOR_DATASET (a labelled folder instead of phantoms), BRAINTUMOR_WEIGHTS (pretrained weights of the
+Environment: BRAINTUMOR_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_WEIGHTS (pretrained weights of the
 backbone that they belong to), BRAINTUMOR_NIGHT (a folder of scans instead of phantoms for the night).
 """
 
@@ -24,7 +24,7 @@ from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database, migrations
 from braintumor.errors import BrainTumorError
-from braintumor.evaluation.judge_run import Judgement, find_judgement
+from braintumor.evaluation.judge_run import Judgment, find_judgment
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
@@ -136,7 +136,7 @@ class Demo:
             own = sha256(str(self._choice.dataset.resolve()).encode()).hexdigest()[:8]
             prefix = S3Uri(bucket=prefix.bucket, key=f"datasets/{self._choice.dataset.resolve().name}-{own}/")
         upload(self.store, files, prefix)
-        self._say(f"{len(files)} labelled images in {prefix}")
+        self._say(f"{len(files)} labeled images in {prefix}")
         return prefix
 
     def _dag(self, dag_id: str, conf: dict[str, Any]) -> str:
@@ -161,17 +161,17 @@ class Demo:
         self._say("\nThe models of this run (validation picks the candidate, test passes or refuses it):")
         self._say(show_leaderboard(self.engine, models))
         for model in models:
-            page = self._stack.state.folder / "s3" / model.artefact_uri.removeprefix("s3://") / "report.html"
+            page = self._stack.state.folder / "s3" / model.artifact_uri.removeprefix("s3://") / "report.html"
             self._say(f"Report and plots of {model.model_name}:")
-            self._say(f"  {os.path.relpath(page) if page.exists() else f'{model.artefact_uri}report.html'}")
-        judgement = find_judgement(self.engine, run_id, model_versions.find_champion(self.engine))
-        if judgement is None:
+            self._say(f"  {os.path.relpath(page) if page.exists() else f'{model.artifact_uri}report.html'}")
+        judgment = find_judgment(self.engine, run_id, model_versions.find_champion(self.engine))
+        if judgment is None:
             raise DemoError(f"The run {run_id} has no verdict. See the log of its task `gate`.")
-        candidate = judgement.candidate
+        candidate = judgment.candidate
         figures: dict[str, Any] = {"candidate": candidate.model_name, **self._honest_figures(candidate)}
         self._say(f"\nCandidate: {candidate.model_name}. Confusion matrix on the test split:")
         self._say(show_confusion(self.engine, candidate))
-        say_verdict(judgement, model_versions.find_champion(self.engine), self._say)
+        say_verdict(judgment, model_versions.find_champion(self.engine), self._say)
         return figures
 
     def _honest_figures(self, candidate: model_versions.ModelVersion) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class Demo:
             hits = map_hits(test, outputs)
             self._say(
                 f"The activation map's strongest cell touches the lesion in {hits.share:.0%} of {hits.count} correct "
-                "tumour answers"
+                "tumor answers"
             )
             figures["map_hits"] = hits.share
         return figures
@@ -210,21 +210,21 @@ class Demo:
         return [str(count_balance(self.engine, load_run(self.engine, number))) for number in ids]
 
 
-def say_verdict(judgement: Judgement, champion: model_versions.ModelVersion | None, say: Callable[[str], None]) -> None:
+def say_verdict(judgment: Judgment, champion: model_versions.ModelVersion | None, say: Callable[[str], None]) -> None:
     """Why the gate passed or refused the candidate, and who scores the night.
 
     Raises:
         DemoError: nobody does: the gate refused the candidate and there is no earlier champion.
     """
-    say(f"Gate: {judgement.verdict.summary}")
-    for rule in judgement.verdict.failed:
+    say(f"Gate: {judgment.verdict.summary}")
+    for rule in judgment.verdict.failed:
         say(f"  {rule.name}: {rule.reason}")
     if champion is None:
         raise DemoError(
             "The gate refused the candidate, for the reasons above, and there is no earlier champion: no night is "
             "scored. Random weights rarely pass on real images: name a file of pretrained ones in BRAINTUMOR_WEIGHTS."
         )
-    say(f"Champion: {champion.model_name}" + ("" if judgement.verdict.passed else ", of an earlier run"))
+    say(f"Champion: {champion.model_name}" + ("" if judgment.verdict.passed else ", of an earlier run"))
 
 
 def run_demo(stack: Stack, *, say: Callable[[str], None] = print) -> None:

@@ -22,7 +22,7 @@ _THUMBNAIL = 8
 
 @dataclass(frozen=True, kw_only=True)
 class MapHits:
-    """How often the strongest cell of the activation map touches the lesion, among correct tumour answers."""
+    """How often the strongest cell of the activation map touches the lesion, among correct tumor answers."""
 
     hits: int
     count: int
@@ -34,14 +34,14 @@ class MapHits:
 
 
 def thumbnail_probe(training: FrameArrays, test: FrameArrays) -> float:
-    """Test accuracy of logistic regression on 8x8 grey thumbnails: what brightness and place alone give away."""
+    """Test accuracy of logistic regression on 8x8 gray thumbnails: what brightness and place alone give away."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     probe.fit(_thumbnails(training.frames), training.labels)
     return float(probe.score(_thumbnails(test.frames), test.labels))
 
 
 def map_hits(test: FrameArrays, outputs: Outputs) -> MapHits:
-    """Compare each correct tumour answer's map with the phantom's own mask, drawn again from its name."""
+    """Compare each correct tumor answer's map with the phantom's own mask, drawn again from its name."""
     touched = [
         _touches(outputs.activation_map[index, :, :, label], _mask(test, index))
         for index, label in enumerate(test.labels)

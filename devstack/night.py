@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
 from braintumor.labels import TumorClass
 from braintumor.s3 import ObjectStore, S3Uri
@@ -20,7 +20,7 @@ def drop_night(store: ObjectStore, scans: S3Uri, scratch: Path, given: Path | No
     night = sum(1 for entry in store.list(scans) if entry.key.endswith("/words.jpg")) + 1
     arriving = scans / f"night-{night:04}/"
     if given is None:
-        files = write_unlabelled(scratch / "night", count=_COUNT, seed=night)
+        files = write_unlabeled(scratch / "night", count=_COUNT, seed=night)
         volume = draw_volume(TumorClass.MENINGIOMA, seed=night)
         store.write(arriving / "volume.nii.gz", as_nifti(volume))
         store.write(arriving / "volume.dcm", as_enhanced_mr(volume, seed=night))

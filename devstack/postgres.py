@@ -54,12 +54,12 @@ class Postgres:
         self.service = Service(state, "postgres", stop_signal=signal.SIGINT, grace_s=20)  # SIGINT: fast shutdown
 
     def start(self) -> None:
-        """Initialise the data folder if it is new, and start the server; returns before it is ready."""
+        """Initialize the data folder if it is new, and start the server; returns before it is ready."""
         if self.service.process() is not None:
             return
         user = _prepare_user(self.data)
         if not (self.data / "PG_VERSION").exists():
-            self._initialise(user)
+            self._initialize(user)
         self._drop_stale_lock()
         options = [part for name, value in SETTINGS.items() for part in ("-c", f"{name}={value}")]
         command = [program("postgres"), "-D", str(self.data), "-p", str(self.state.port("postgres")), *options]
@@ -154,7 +154,7 @@ class Postgres:
             return False
         return True
 
-    def _initialise(self, user: str | None) -> None:
+    def _initialize(self, user: str | None) -> None:
         with tempfile.NamedTemporaryFile("w", dir=self.data.parent, prefix=".initdb-") as password:
             password.write(self.state.secrets.postgres_password)
             password.flush()

@@ -55,8 +55,8 @@ _SHOTS: Final = (
         shows="[role=dialog][data-state=open]",
     ),
 )
-_COLOURS: Final = 64
-"""Enough for pages of grey heads; a third of the bytes."""
+_COLORS: Final = 64
+"""Enough for pages of gray heads; a third of the bytes."""
 _SETTLED_MS: Final = 2000
 """Dialogs move in, pictures come."""
 
@@ -79,7 +79,7 @@ def _take(page: Page, address: str, shot: Shot, path: Path) -> None:
     page.locator(shot.shows).first.wait_for()
     page.wait_for_timeout(_SETTLED_MS)
     picture = Image.open(BytesIO(page.screenshot()))
-    picture.convert("RGB").quantize(_COLOURS).save(path, optimize=True)
+    picture.convert("RGB").quantize(_COLORS).save(path, optimize=True)
 
 
 def _names(stack: Stack) -> dict[str, str]:
@@ -91,7 +91,7 @@ def _names(stack: Stack) -> dict[str, str]:
         scan = connection.scalars(
             text("""
             select scan_id
-            from latest_prediction
+            from current_prediction
             where frame_index = 0
             order by cardinality(review_reasons) desc, confidence
             limit 1""")

@@ -18,9 +18,9 @@ def show_leaderboard(engine: Engine, models: Sequence[ModelVersion]) -> str:
     return _query(
         engine,
         """
-        select model_name, initialisation, split::text, count_image as images, round(accuracy::numeric, 3) as accuracy,
+        select model_name, initialization, split::text, count_image as images, round(accuracy::numeric, 3) as accuracy,
                round(macro_precision::numeric, 3) as precision, round(macro_recall::numeric, 3) as recall,
-               round(macro_f1::numeric, 3) as f1, count_look as looks
+               round(macro_f1::numeric, 3) as f1, count_access as looks
         from model_leaderboard where model_name = any(:names) order by model_name, split""",
         names=[model.model_name for model in models],
     )
@@ -52,8 +52,8 @@ def show_predictions(engine: Engine, *, limit: int) -> str:
                round(probability_glioma::numeric, 3) as glioma, round(probability_meningioma::numeric, 3) as meningioma,
                round(probability_normal::numeric, 3) as normal, round(probability_pituitary::numeric, 3) as pituitary,
                array_to_string(review_reasons, ' ') as review_reasons
-        from latest_prediction
-        where scoring_run_id = (select max(scoring_run_id) from latest_prediction)
+        from current_prediction
+        where scoring_run_id = (select max(scoring_run_id) from current_prediction)
         order by scan_id limit :limit""",
         limit=limit,
     )

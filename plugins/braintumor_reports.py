@@ -30,7 +30,7 @@ _LOCKED = {
 }
 
 app = FastAPI(
-    title="Brain-tumour model reports", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS
+    title="Brain-tumor model reports", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS
 )
 
 
@@ -129,7 +129,7 @@ def _beside(name: str, file: str) -> bytes:
         model = find_model(engine, name)
     except ModelIntegrityError as error:
         raise HTTPException(404, why_not) from error
-    return _read(S3Uri.parse(model.artefact_uri) / file, why_not)
+    return _read(S3Uri.parse(model.artifact_uri) / file, why_not)
 
 
 def _read(uri: S3Uri, why_not: str) -> bytes:
@@ -146,10 +146,10 @@ class BrainTumorReports(AirflowPlugin):
     """Mounts the app and puts it into the navigation."""
 
     name = "braintumor_reports"
-    fastapi_apps = [{"app": app, "url_prefix": _PREFIX, "name": "Brain-tumour reports"}]  # noqa: RUF012
+    fastapi_apps = [{"app": app, "url_prefix": _PREFIX, "name": "Brain-tumor reports"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {
-            "name": "Brain-tumour models",
+            "name": "Brain-tumor models",
             "href": f"{_PREFIX}/",
             "url_route": "braintumor-reports",
             "destination": "nav",

@@ -53,7 +53,7 @@ def _json_only(request: Request) -> None:
 
 
 _writes = [_may_read, _may_write, Depends(_json_only)]
-app = FastAPI(title="Brain-tumour review", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS)
+app = FastAPI(title="Brain-tumor review", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS)
 
 
 class NewReviewSession(BaseModel):
@@ -281,10 +281,10 @@ class BrainTumorReview(AirflowPlugin):
     """Mounts the app and puts it into the navigation."""
 
     name = "braintumor_review"
-    fastapi_apps = [{"app": app, "url_prefix": _PREFIX, "name": "Brain-tumour review"}]  # noqa: RUF012
+    fastapi_apps = [{"app": app, "url_prefix": _PREFIX, "name": "Brain-tumor review"}]  # noqa: RUF012
     external_views = [  # noqa: RUF012
         {
-            "name": "Brain-tumour review",
+            "name": "Brain-tumor review",
             "href": f"{_PREFIX}/",
             "url_route": "braintumor-review",
             "destination": "nav",

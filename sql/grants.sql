@@ -1,7 +1,7 @@
 -- What each role may do in the schema braintumor: `braintumor migrate` takes everything away and gives it again each
 -- time. Other logins keep what they were given. tests/test_roles.py holds the same as a matrix, cell by cell.
 --
--- Nobody is given truncate, not even the owner. Tables whose rows machines write once (prediction, rejection, sighting and
+-- Nobody is given truncate, not even the owner. Tables whose rows machines write once (prediction, rejection, scoring_run_object and
 -- others) are append-only by having no grant of update or delete; ledgers of what people decide have triggers as well, which
 -- refuse the owner too.
 
@@ -62,33 +62,33 @@ grant execute on function
     braintumor.snapshot_difference(text, text), braintumor.champion_at(timestamptz),
     braintumor.worklist_page(integer, date, text, text, text), braintumor.reviewed_label(integer, text[], boolean)
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst;
-grant execute on function braintumor.mark_shared_pictures(bigint) to braintumor_scorer;
+grant execute on function braintumor.mark_cross_patient_duplicates(bigint) to braintumor_scorer;
 
 -- How models were made and what became of them: read by whoever scores, trains, promotes or shows pages.
 grant select on
     migration, snapshot, training_run, model_version, evaluation, evaluation_class, confusion_cell, test_prediction,
-    evaluation_look, evaluation_occlusion, evaluation_slice, gate_verdict, promotion, withdrawal, pruning, approval_answer
+    test_set_access, evaluation_occlusion, evaluation_slice, gate_verdict, promotion, withdrawal, pruning, approval_decision
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer;
 grant select on snapshot_image, split_assignment to braintumor_trainer;
 grant select on snapshot_image to braintumor_promoter;  -- a refreshed report names slices of test
 
 -- What was scored, without where it lies.
 grant select on
-    scan, prediction, rejection, sighting, scan_outcome, scoring_run, scoring_chunk, rescore_run, rescore, scoring_run_summary,
+    scan, prediction, rejection, scoring_run_object, scan_outcome, scoring_run, scoring_chunk, rescore_run, rescore, scoring_run_summary,
     scan_requeue, shadow_prediction
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer;
 
 -- Scoring.
 grant select, insert on scan_location to braintumor_scorer;
 grant insert, update on scan, scoring_run, scoring_chunk, rescore, scoring_run_summary to braintumor_scorer;
-grant insert on prediction, rejection, sighting, scan_outcome, rescore_run, scan_requeue, shadow_prediction to braintumor_scorer;
+grant insert on prediction, rejection, scoring_run_object, scan_outcome, rescore_run, scan_requeue, shadow_prediction to braintumor_scorer;
 grant select on erased_subject, erased_content to braintumor_scorer, braintumor_trainer;  -- whose files are refused
 grant select, insert on page, page_scan, page_image to braintumor_scorer, braintumor_trainer;  -- what their pages show
 grant usage on sequence scan_scan_id_seq to braintumor_scorer;  -- discovery numbers scans as they are listed
 
 -- Training.
 grant insert, update on snapshot, snapshot_image, evaluation to braintumor_trainer;
-grant insert on split_assignment, training_run, model_version, evaluation_look, gate_verdict to braintumor_trainer;
+grant insert on split_assignment, training_run, model_version, test_set_access, gate_verdict to braintumor_trainer;
 grant insert, delete on
     evaluation_class, confusion_cell, test_prediction, evaluation_occlusion, evaluation_slice  -- judged again: anew
     to braintumor_trainer;
@@ -99,7 +99,7 @@ grant select, insert on requested_label to braintumor_trainer;
 grant select on snapshot_review to braintumor_promoter, braintumor_reviewer;
 
 -- Promotion.
-grant insert on promotion, withdrawal, pruning, approval_answer to braintumor_promoter;
+grant insert on promotion, withdrawal, pruning, approval_decision to braintumor_promoter;
 
 -- Reviewing. The pages show images, so their process must know where these lie.
 grant select on scan_location to braintumor_reviewer;

@@ -81,7 +81,7 @@ def databases_in_memory(folder: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of 30 labelled phantoms a class."""
+    """A folder of 30 labeled phantoms a class."""
     folder = tmp_path_factory.mktemp("phantoms")
     write_dataset(folder, per_class=30, seed=1)
     return folder
@@ -124,8 +124,8 @@ def tiny_model_folder(seeded: Settings, tmp_path_factory: pytest.TempPathFactory
     engine, store = database.connect(seeded), ObjectStore.connect(seeded)
     model = model_versions.champion(engine)
     engine.dispose()
-    for name in model.artefact_sha256s:
-        (folder / name).write_bytes(store.read(S3Uri.parse(model.artefact_uri) / name))
+    for name in model.artifact_sha256s:
+        (folder / name).write_bytes(store.read(S3Uri.parse(model.artifact_uri) / name))
     return folder
 
 

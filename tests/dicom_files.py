@@ -51,9 +51,9 @@ def changed(name: str = "MR_small.dcm", **tags: Any) -> bytes:
 
 
 def mr_of(pixels: NDArray[Any], **tags: Any) -> bytes:
-    """An MR object that shows these pixels, grey or RGB, with a window as wide as their type unless tags say so."""
+    """An MR object that shows these pixels, gray or RGB, with a window as wide as their type unless tags say so."""
     bits = pixels.dtype.itemsize * 8
-    is_grey = pixels.ndim == 2
+    is_gray = pixels.ndim == 2
     described = {
         "Rows": pixels.shape[0],
         "Columns": pixels.shape[1],
@@ -61,8 +61,8 @@ def mr_of(pixels: NDArray[Any], **tags: Any) -> bytes:
         "BitsStored": bits,
         "HighBit": bits - 1,
         "PixelRepresentation": int(pixels.dtype.kind == "i"),
-        "SamplesPerPixel": 1 if is_grey else 3,
-        "PhotometricInterpretation": "MONOCHROME2" if is_grey else "RGB",
+        "SamplesPerPixel": 1 if is_gray else 3,
+        "PhotometricInterpretation": "MONOCHROME2" if is_gray else "RGB",
         "PlanarConfiguration": 0,
         "WindowCenter": 2 ** (bits - 1),  # with this width: every value as it is
         "WindowWidth": 2**bits,

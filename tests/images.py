@@ -1,4 +1,4 @@
-"""Phantoms as files, and labelled images as the library reads them, made from pixels."""
+"""Phantoms as files, and labeled images as the library reads them, made from pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 
 
-def labelled_image(
+def labeled_image(
     pixels: np.ndarray, name: str, label: TumorClass, *, patient: frozenset[str] = frozenset()
 ) -> LabeledImage:
     """An image that lies at ``name``."""

@@ -24,15 +24,15 @@ def live_stack(
     model_folder: Path,
     environment: Mapping[str, str],
     *,
-    labelled: Path | None = None,
+    labeled: Path | None = None,
     workers: Sequence[Worker] = (),
 ) -> Iterator[Stack]:
-    """Start it, with the images of the folder ``labelled`` to train on, and stop it at the end."""
+    """Start it, with the images of the folder ``labeled`` to train on, and stop it at the end."""
     with state_folder() as folder, Stack(folder, extra_env=environment, workers=workers) as stack:
         settings = library(stack)
         move_champion(seeded, settings, model_folder)
-        if labelled is not None:
-            upload(ObjectStore.connect(settings), labeled_files(labelled), S3Uri.parse(settings.require("dataset_uri")))
+        if labeled is not None:
+            upload(ObjectStore.connect(settings), labeled_files(labeled), S3Uri.parse(settings.require("dataset_uri")))
         yield stack
 
 

@@ -25,12 +25,12 @@ def add_model(settings: Settings, name: str, *, days_old: int = 0, own_files: bo
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     seed = model_versions.find_model(engine, "1")
-    folder = S3Uri.parse(seed.artefact_uri)
+    folder = S3Uri.parse(seed.artifact_uri)
     if own_files:
         folder = S3Uri.parse(f"s3://braintumor/models-{uuid.uuid4().hex}/{name}/")
-        for file in seed.artefact_sha256s:
-            store.write(folder / file, store.read(S3Uri.parse(seed.artefact_uri) / file))
-    record_model(settings, name, run_key=RUN, folder=folder, sha256s=seed.artefact_sha256s, days_old=days_old)
+        for file in seed.artifact_sha256s:
+            store.write(folder / file, store.read(S3Uri.parse(seed.artifact_uri) / file))
+    record_model(settings, name, run_key=RUN, folder=folder, sha256s=seed.artifact_sha256s, days_old=days_old)
     found = model_versions.find_model(engine, name)
     engine.dispose()
     return found
@@ -47,15 +47,15 @@ def record_model(
 
 _INSERT = """
     with trained as (
-        insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+        insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
                                   library_versions, device, seconds)
-        select :run, :name, recipe, snapshot_id, initialisation, history, code_version, library_versions, device,
+        select :run, :name, recipe, snapshot_id, initialization, history, code_version, library_versions, device,
                seconds
         from training_run where run_key = 'seed'
         returning training_run_id
     )
     insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-        count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below, created_at)
+        count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below, created_at)
     select :name, trained.training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
            :folder, cast(:sha256s as jsonb), temperature, low_confidence_below, near_tie_below,
            now() - make_interval(days => :days)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine, event
 from sqlalchemy.pool import Pool
 
 from braintumor.config.settings import Settings
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from tests.sql import change, rows
@@ -33,7 +33,7 @@ def put_scans(settings: Settings, folder: Path, *, count: int, seed: int, with_c
     ``with_copy``: the first of the scans lies there twice.
     """
     store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
-    for number, path in enumerate(write_unlabelled(folder, count=count, seed=seed)):
+    for number, path in enumerate(write_unlabeled(folder, count=count, seed=seed)):
         store.write(scans / f"{seed}/{path.name}", path.read_bytes())
         if with_copy and number == 0:
             store.write(scans / f"{seed}/copy-{path.name}", path.read_bytes())
@@ -99,7 +99,7 @@ def assert_each_is_there_once(settings: Settings, *, count_scored: int, count_re
     assert_nothing_is_half_written(settings)
     content = """
         select
-            (select array_agg((scan_id, state::text, settled_at)::text order by scan_id) from scan),
+            (select array_agg((scan_id, state::text, processed_at)::text order by scan_id) from scan),
             (select array_agg((scan_id, frame_index, scored_at)::text order by scan_id) from prediction),
             (select array_agg((scan_id, rejected_at)::text order by scan_id) from rejection)"""
     ((scans, predictions, rejections),) = before = rows(settings, content)

@@ -39,7 +39,7 @@ def take_back(night: Settings, scan_id: int, reader: str) -> None:
     change(
         night,
         "insert into review_retraction (review_id) "
-        "select review_id from standing_review where scan_id = :scan and reviewer = :reader",
+        "select review_id from current_review where scan_id = :scan and reviewer = :reader",
         scan=scan_id,
         reader=reader,
     )

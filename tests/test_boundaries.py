@@ -22,7 +22,7 @@ FLOORS = [
     {"serving", "cookbook"},
     {"cache"},
     {"dataset", "registry", "ledger", "retention"},
-    {"scoring", "modelling", "evaluation"},
+    {"scoring", "modeling", "evaluation"},
     {"preview", "review"},
     {"rescoring", "erasure", "doctor"},
     {"cli", "__main__"},
@@ -60,7 +60,7 @@ def test_imports_point_down(path: Path) -> None:
 def test_the_library_knows_neither_airflow_nor_the_demo(path: Path) -> None:
     roots = {name.partition(".")[0] for name in imports(path)}
     assert not roots & {"airflow", "devstack", *(file.stem for file in [*DAGS, *PLUGINS])}
-    if "modelling" not in path.parts:
+    if "modeling" not in path.parts:
         assert not roots & {"keras", "tensorflow"}
 
 

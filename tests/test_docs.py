@@ -13,7 +13,7 @@ from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.imaging.decoding.rejection import RejectionReason
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import TumorClass
 from braintumor.registry import model_versions
@@ -42,7 +42,7 @@ def test_links_inside_the_project_lead_somewhere(path: Path) -> None:
 def test_every_query_of_the_documents_runs_as_its_reader_and_finds_rows(
     stack: Stack, settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
-    for path in write_unlabelled(tmp_path, count=20, seed=2):
+    for path in write_unlabeled(tmp_path, count=20, seed=2):
         put(path.name, path.read_bytes())
     put("copy.png", path.read_bytes())
     put("words.jpg", b"words")

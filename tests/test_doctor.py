@@ -161,7 +161,7 @@ def test_a_login_of_another_role_or_of_too_many_is_told(stack: Stack, settings: 
         ("revoke insert on prediction from braintumor_scorer", "insert on prediction"),
         ("revoke select on scoring_chunk from braintumor_scorer", "select on scoring_chunk"),
         ("revoke usage on sequence scan_scan_id_seq from braintumor_scorer", "usage on scan_scan_id_seq"),
-        ("revoke select on latest_prediction from braintumor_scorer", "select on latest_prediction"),
+        ("revoke select on current_prediction from braintumor_scorer", "select on current_prediction"),
         ("revoke execute on function champion_at from braintumor_scorer", "execute on champion_at"),
     ],
 )
@@ -178,9 +178,9 @@ def test_what_is_needed_of_a_role_is_what_the_grants_say() -> None:
     assert ("snapshot_image", "select") in granted(Role.PROMOTER)
     assert ("snapshot_image", "select") not in granted(Role.SCORER)
     assert granted(Role.ANALYST) == set()
-    assert "mark_shared_pictures" in granted_functions(Role.SCORER)
+    assert "mark_cross_patient_duplicates" in granted_functions(Role.SCORER)
     assert {"wilson_low", "worklist_page"} <= set(granted_functions(Role.ANALYST))
-    assert {"mark_shared_pictures", "reviewed_location"}.isdisjoint(granted_functions(Role.ANALYST))
+    assert {"mark_cross_patient_duplicates", "reviewed_location"}.isdisjoint(granted_functions(Role.ANALYST))
     assert granted_functions(Role.ERASER) == ["erase_subject"]
     for role in (Role.SCORER, Role.TRAINER, Role.PROMOTER, Role.REVIEWER):  # of statements over several lines
         assert {("scan", "select"), ("prediction", "select"), ("model_version", "select")} <= granted(role)
@@ -246,7 +246,7 @@ def test_a_damaged_file_of_the_champion_is_found_in_s3_whatever_the_cache_holds(
     model_versions.fetch_model(store, settings, model)
     engine.dispose()
     assert state(found(Installation(settings=settings)), "champion") is State.OK
-    store.write(S3Uri.parse(model.artefact_uri) / "model.xml", b"<net/>")
+    store.write(S3Uri.parse(model.artifact_uri) / "model.xml", b"<net/>")
     findings = wrong(found(Installation(settings=settings)))
     assert set(findings) == {"champion"} and "`braintumor model rollback" in findings["champion"]
 
@@ -303,7 +303,7 @@ def test_gpus_are_named_by_their_driver_and_only_noted(
     assert (one.state, one.words) == (State.NOTE, "NVIDIA Imaginary 1")
 
 
-def test_settings_come_from_connections_in_the_environment_and_misspelt_ones_are_noted(
+def test_settings_come_from_connections_in_the_environment_and_misspelled_ones_are_noted(
     stack: Stack, settings: Settings
 ) -> None:
     made = as_role(stack, settings, Role.SCORER)

@@ -28,7 +28,7 @@ from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.report.publish import publish_report
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.preview.job import make_preview
 from braintumor.registry import model_versions
 from braintumor.reports.store import publish_page, write_page
@@ -46,13 +46,13 @@ from tests.sql import change, rows
 @pytest.fixture
 def files(tmp_path: Path) -> list[bytes]:
     """Four DICOM files: three of Ann, the last of Ben."""
-    found = [path for path in write_unlabelled(tmp_path, count=80, seed=4) if path.suffix == ".dcm"]
+    found = [path for path in write_unlabeled(tmp_path, count=80, seed=4) if path.suffix == ".dcm"]
     return [as_patient(path, patient) for path, patient in zip(found, ["ANN", "ANN", "ANN", "BEN"], strict=False)]
 
 
 @pytest.fixture
 def night(settings: Settings, put: Callable[[str, bytes], None], files: list[bytes]) -> Iterator[Settings]:
-    """Two scans of Ann and one of Ben, scored; pages and labelled images beside the own models' prefix."""
+    """Two scans of Ann and one of Ben, scored; pages and labeled images beside the own models' prefix."""
     own = settings.require("scans_uri")
     settings = replace(settings, models_uri=f"{own}models/", dataset_uri=f"{own}dataset/")
     scored = replace(settings, scans_uri=f"{own}scans/")
@@ -308,12 +308,12 @@ def test_a_second_erasure_finds_the_objects_that_the_first_left(
     first = as_eraser(stack, night, ann, with_objects=False)
     run_scoring_job(night, run_key="next")
     assert rows(night, "select reason, count(*) from rejection group by 1") == [("subject_erased", 2)]
-    labelled = S3Uri.parse(night.require("dataset_uri")) / "glioma/ann-1.dcm"
-    store.write(labelled, files[3])  # another person's file
+    labeled = S3Uri.parse(night.require("dataset_uri")) / "glioma/ann-1.dcm"
+    store.write(labeled, files[3])  # another person's file
     second = as_eraser(stack, night, ann)
     assert second.object_uris == first.object_uris[1:] and second.are_objects_deleted
     assert [entry.key for uri in second.object_uris for entry in store.list(S3Uri.parse(uri))] == []
-    assert store.read(labelled) == files[3]
+    assert store.read(labeled) == files[3]
     assert rows(night, "select * from erasure_object") == []
     assert rows(night, "select scan_id from scan_location") == [(3,)], "the rejected scans' addresses went too"
     with pytest.raises(ErasureError, match="Nothing is stored"):
@@ -364,7 +364,7 @@ class ReachedError(Exception):
         ),
         ("rescoring.job.make_report", lambda night, _engine, _model: Rescore.open(night).report(1)),
         ("evaluation.publish._stored", lambda night, engine, model: publish_report(engine, None, model)),
-        ("evaluation.job.load_frames", lambda night, _, model: evaluate_model(night, model.model_name, look_key="l")),
+        ("evaluation.job.load_frames", lambda night, _, model: evaluate_model(night, model.model_name, access_key="l")),
     ],
 )
 def test_whatever_writes_images_shares_the_lock(

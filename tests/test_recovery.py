@@ -12,7 +12,7 @@ from braintumor.config.settings import Settings
 from braintumor.dataset.snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.errors import NoChampionError
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import ScoringJob, run_scoring_job
@@ -49,7 +49,7 @@ def restore(settings: Settings, backup: Path) -> None:
 
 def put_scans(settings: Settings, folder: Path, *, count: int, seed: int) -> None:
     store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
-    for path in write_unlabelled(folder / str(seed), count=count, seed=seed):
+    for path in write_unlabeled(folder / str(seed), count=count, seed=seed):
         store.write(scans / f"{seed}-{path.name}", path.read_bytes())
 
 

@@ -128,9 +128,9 @@ def test_training_and_pruning_ask_for_no_more_than_their_policies_give(
     say(settings, 1, "glioma", "ann", "bob")
     asked.clear()
     snapshot_of(settings, None)
-    assert rows(settings, "select count(*) from reviewed_frame") == [(1,)], "a scan that people labelled was read"
+    assert rows(settings, "select count(*) from reviewed_frame") == [(1,)], "a scan that people labeled was read"
     champion = model_versions.champion(engine)
-    evaluate_model(settings, champion.model_name, look_key="look")
+    evaluate_model(settings, champion.model_name, access_key="look")
     assert {right for right, _ in asked} == {"ListBucket", "GetObject", "PutObject"}
     assert {each for each in asked if not is_allowed("trainer", *each)} == set()
     folder = S3Uri.parse(settings.require("models_uri")) / "old/"

@@ -56,7 +56,7 @@ class _LazyGroup(click.Group):
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="braintumor")
 def command() -> None:
-    """Batch scoring of brain-tumour MRI. For review, not for diagnosis.
+    """Batch scoring of brain-tumor MRI. For review, not for diagnosis.
 
     Settings come from the environment: BRAINTUMOR_DATABASE_URL, BRAINTUMOR_S3_ENDPOINT and others.
     """

@@ -21,14 +21,14 @@ _SHOWN = 20
 
 @click.group()
 def dataset() -> None:
-    """Labelled images: bring them to S3 and take snapshots of them."""
+    """Labeled images: bring them to S3 and take snapshots of them."""
 
 
 @dataset.command(epilog="Example: braintumor dataset upload ~/sartaj s3://hospital/dataset/")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("prefix")
 def upload(folder: Path, prefix: str) -> None:
-    """Copy the labelled images of FOLDER to the S3 PREFIX, by class. Kaggle's folder names are understood."""
+    """Copy the labeled images of FOLDER to the S3 PREFIX, by class. Kaggle's folder names are understood."""
     from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, other_image_types
     from braintumor.dataset.images.local_folder import upload as upload_files
     from braintumor.s3 import ObjectStore, S3Uri
@@ -98,7 +98,7 @@ def reviewed(is_json: bool) -> None:
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the HTML report to this file.")
 @as_json
 def check(source: str, report: Path | None, is_json: bool) -> None:
-    """Judge labelled images by the data quality rules and record nothing. Exit 1 when they are refused.
+    """Judge labeled images by the data quality rules and record nothing. Exit 1 when they are refused.
 
     A local folder needs no servers. The rules are the packaged ones, or those of BRAINTUMOR_QUALITY_RULES.
     """
@@ -154,7 +154,7 @@ def _shown_source(source: str) -> str:
 
 @dataset.command(epilog="Example: braintumor dataset verify ~/clean_brain_tumor --manifest manifest.csv")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytes.")
+@click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytess.")
 @as_json
 def verify(folder: Path, manifest: Path, is_json: bool) -> None:
     """Check that FOLDER holds every file of a manifest, whole and unchanged. Exit 1 when it does not."""
@@ -182,7 +182,7 @@ def verify(folder: Path, manifest: Path, is_json: bool) -> None:
 @click.argument("after")
 @as_json
 def diff(before: str, after: str, is_json: bool) -> None:
-    """What changed from snapshot BEFORE to AFTER: images added, removed, relabelled or moved to another split."""
+    """What changed from snapshot BEFORE to AFTER: images added, removed, relabeled or moved to another split."""
     from braintumor.dataset.snapshot_diff import snapshot_diff
     from braintumor.db import database
 

@@ -45,7 +45,7 @@ def list_(is_json: bool) -> None:
     print_table(
         ["champion", "model", "backbone", "weights", "size", "snapshot", "created", "standing"],
         [
-            ["*" if m.is_champion else "", m.model_name, m.backbone, m.initialisation, m.image_size, m.snapshot_id,
+            ["*" if m.is_champion else "", m.model_name, m.backbone, m.initialization, m.image_size, m.snapshot_id,
              f"{m.created_at:%Y-%m-%d %H:%M}", m.standing]
             for m in models
         ],
@@ -118,10 +118,10 @@ def evaluate(name: str, snapshot: str | None) -> None:
 
     settings = settings_of("trainer")
     if snapshot is None:
-        evaluate_model(settings, name, look_key=command_key(), say=click.echo)
+        evaluate_model(settings, name, access_key=command_key(), say=click.echo)
         return
-    judged = evaluate_on(settings, name, snapshot, look_key=command_key())
-    click.echo(f"{name} on test of {snapshot}: accuracy {judged.evaluation.accuracy:.3f}, look {judged.count_look}")
+    judged = evaluate_on(settings, name, snapshot, access_key=command_key())
+    click.echo(f"{name} on test of {snapshot}: accuracy {judged.evaluation.accuracy:.3f}, look {judged.count_access}")
 
 
 @model.command(epilog="Example: braintumor model card resnet50-20261123T030000Z-3f2a9c > model_card.md")
@@ -172,7 +172,7 @@ def quantize(name: str, changed: float, lost: float) -> None:
     settings = settings_of("trainer")
     say = partial(click.echo, err=True)
     made, run_key = quantize_model(settings, name, bounds=Bounds(changed=changed, lost=lost), say=say)
-    evaluate_model(settings, made.model_name, look_key=run_key, say=say)
+    evaluate_model(settings, made.model_name, access_key=run_key, say=say)
     verdict = judge_run(settings, run_key)
     click.echo(verdict["markdown"])
     if not verdict["is_passed"]:
@@ -196,14 +196,17 @@ def _print_history(history: ModelHistory) -> None:
         [
             [e.snapshot_id, e.split, e.count_image, f"{e.accuracy:.3f}",
              f"{e.accuracy_low:.3f} to {e.accuracy_high:.3f}", f"{e.macro_recall:.3f}", f"{e.macro_f1:.3f}",
-             f"{e.expected_calibration_error:.3f}", e.count_look]
+             f"{e.expected_calibration_error:.3f}", e.count_access]
             for e in history.evaluations
         ],
     )  # fmt: skip
     _section(
         "Looks at test",
         ["when", "snapshot", "asked by"],
-        [[f"{look.looked_at:%Y-%m-%d %H:%M}", look.snapshot_id, look.look_key] for look in history.looks_at_test],
+        [
+            [f"{look.accessed_at:%Y-%m-%d %H:%M}", look.snapshot_id, look.access_key]
+            for look in history.test_set_accesses
+        ],
     )
     for judged in history.verdicts:
         click.echo(f"\n{judged.verdict.summary} ({judged.judged_at:%Y-%m-%d %H:%M}, run {judged.run_key}, champion "
@@ -237,10 +240,10 @@ def _print_facts(history: ModelHistory) -> None:
         "standing": m.standing or "never promoted",
         "backbone": f"{m.backbone}, {m.precision}, {m.image_size} x {m.image_size} pixels, {m.preprocessing}",
         "recipe": recipe(m.recipe_name, m.recipe_override),
-        "training": f"from {m.initialisation} weights on snapshot {m.snapshot_id}",
+        "training": f"from {m.initialization} weights on snapshot {m.snapshot_id}",
         "trained": f"{training.finished_at:%Y-%m-%d %H:%M} in {training.seconds:.0f} s on {training.device}",
         "run": f"{training.run_key}, code {training.code_version}",
-        "files": m.artefact_uri,
+        "files": m.artifact_uri,
     }
     width = max(map(len, facts))
     for name, value in facts.items():

@@ -71,7 +71,7 @@ def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
     _refresh(settings, engine, found, before)
 
 
-@click.command(epilog='Example: braintumor model rollback --withdraw --reason "calls tumours normal since Monday"')
+@click.command(epilog='Example: braintumor model rollback --withdraw --reason "calls tumors normal since Monday"')
 @click.option(
     "--to", "to_name", metavar="NAME", shell_complete=complete,
     help="A former champion; without it, the one before today's. A script names it: asked twice, it is done once.",
@@ -114,7 +114,7 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
     _say(is_json, values, [*lines, _NOBODY_TOLD])
 
 
-@click.command(epilog='Example: braintumor model withdraw 3 --reason "trained on mislabelled images"')
+@click.command(epilog='Example: braintumor model withdraw 3 --reason "trained on mislabeled images"')
 @model_argument()
 @_reason
 @as_json
@@ -190,7 +190,7 @@ def _withdrawn(engine: Engine, model: ModelVersion) -> tuple[dict[str, Any], lis
         offered = f'braintumor rescore --of {model.model_name} --reason "its model was withdrawn"'
         values["rescore_command"] = offered
         lines.append(
-            "Which: select scan_id from braintumor.latest_prediction where 'model_withdrawn' = any(review_reasons). To "
+            "Which: select scan_id from braintumor.current_prediction where 'model_withdrawn' = any(review_reasons). To "
             f"have the champion answer them instead, and see what changes: {offered}"
         )
     return values, lines

@@ -15,7 +15,7 @@ from braintumor.labels import CLASSES
 @click.option("--per-class", type=click.IntRange(min=1), default=50, show_default=True, help="Images of each class.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same bytes.")
 def phantom(folder: Path, per_class: int, seed: int) -> None:
-    """Draw synthetic labelled brain MRI into FOLDER/<class>/."""
+    """Draw synthetic labeled brain MRI into FOLDER/<class>/."""
     from braintumor.imaging.phantom.slice import write_dataset
 
     with progress("Drawing", per_class * len(CLASSES)) as advance:

@@ -19,7 +19,7 @@ def _in_utc(_context: click.Context, _parameter: click.Parameter, value: datetim
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
-@click.command(epilog='Example: braintumor rescore --of vgg16-20260301 --reason "it called tumours normal"')
+@click.command(epilog='Example: braintumor rescore --of vgg16-20260301 --reason "it called tumors normal"')
 @click.option(
     "--of", "of", multiple=True, metavar="NAME", shell_complete=complete,
     help="Scans whose standing answer is by this model; may be given again. Default: by any withdrawn model.",

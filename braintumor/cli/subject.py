@@ -60,7 +60,7 @@ def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_jso
     total = ", ".join(f"{count} {table}" for table, count in done.counts.items() if count)
     click.echo(f"erasure {done.erasure_id}: {total}; {len(done.removed)} pages and pictures")
     if done.snapshot_ids:
-        click.echo(f"models trained on these snapshots are not unlearnt: {', '.join(done.snapshot_ids)}")
+        click.echo(f"models trained on these snapshots are not unlearned: {', '.join(done.snapshot_ids)}")
     verb = "deleted" if done.are_objects_deleted else "still there, delete it, with its versions and copies"
     for uri in done.object_uris:
         click.echo(f"{verb}: {uri}")

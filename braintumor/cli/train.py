@@ -24,7 +24,7 @@ from braintumor.config.airflow_connections import settings_of
 def train(
     recipe_name: str, snapshot_id: str | None, changes: tuple[str, ...], run_key: str | None, is_json: bool
 ) -> None:
-    """Train one recipe on the labelled images in S3, and register the model. Promotes nothing."""
+    """Train one recipe on the labeled images in S3, and register the model. Promotes nothing."""
     from braintumor.dataset.snapshot import snapshot_of
     from braintumor.training.job import retrain
     from braintumor.training.recipe import Recipe
@@ -43,7 +43,7 @@ def train(
     if is_json:
         print_json(asdict(model))
     else:
-        click.echo(f"{model.model_name} in {model.artefact_uri}")
+        click.echo(f"{model.model_name} in {model.artifact_uri}")
 
 
 def _parsed(changes: tuple[str, ...]) -> dict[str, Any]:

@@ -61,14 +61,14 @@ class Settings:
         "secret that keys the pseudonyms of study, series and patient: for nights, snapshots and erasures", secret=True
     )
     dataset_uri: str | None = _setting(
-        "S3 prefix of the labelled images", "s3://braintumor/dataset/", kind=Kind.S3_PREFIX
+        "S3 prefix of the labeled images", "s3://braintumor/dataset/", kind=Kind.S3_PREFIX
     )
     scans_uri: str | None = _setting(
         "S3 prefixes where new scans arrive, each ending in /, with commas between them",
         "s3://braintumor/scans/",
         kind=Kind.S3_PREFIXES,
     )
-    models_uri: str | None = _setting("S3 prefix of model artefacts", "s3://braintumor/models/", kind=Kind.S3_PREFIX)
+    models_uri: str | None = _setting("S3 prefix of model artifacts", "s3://braintumor/models/", kind=Kind.S3_PREFIX)
     weights_uri: str | None = _setting(
         "S3 prefix or folder mirroring initial weights", "s3://braintumor/weights/", kind=Kind.PLACE
     )

@@ -101,7 +101,7 @@ OF_DAGS = (
 """What the files in ``dags/`` read themselves, beside TIMEZONE, which is a setting of the library too."""
 
 DEMO_DATASET = Variable(
-    name="BRAINTUMOR_DATASET", kind=Kind.PATH, doc="a folder of labelled images, in place of phantoms"
+    name="BRAINTUMOR_DATASET", kind=Kind.PATH, doc="a folder of labeled images, in place of phantoms"
 )
 DEMO_WEIGHTS = Variable(
     name="BRAINTUMOR_WEIGHTS", kind=Kind.PATH, doc="a file of pretrained weights of the backbone that they belong to"

@@ -1,4 +1,4 @@
-"""A snapshot: an immutable, content-addressed list of labelled images with their split.
+"""A snapshot: an immutable, content-addressed list of labeled images with their split.
 
 ``grouping`` decides which images belong together; here they are read, split, recorded and found again. Splits are
 remembered by image, copies too, by its bytes and by its pixels: a decoder of tomorrow that sets one pixel otherwise
@@ -54,7 +54,7 @@ class SnapshotImage:
 
     Attributes:
         image_sha256: of its file.
-        pixel_sha256: of its decoded grey pixels.
+        pixel_sha256: of its decoded gray pixels.
         perceptual_hash: 256 bytes, as ``LabeledImage`` has it; empty in snapshots of before it was kept.
         group_key: equal for images that belong together, within one snapshot.
         label: its class.
@@ -133,7 +133,7 @@ class Snapshot:
 
 
 def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
-    """Take a snapshot of an S3 prefix, by default the one of the settings, and of the frames that people labelled.
+    """Take a snapshot of an S3 prefix, by default the one of the settings, and of the frames that people labeled.
 
     Its manifest and its quality report lie beside the models, as ``snapshots/<snapshot_id>.csv`` and ``.html``. Files
     of erased people are left out. No erasure runs until the report is written.
@@ -198,7 +198,7 @@ def take_snapshot(
 def read_images(
     store: ObjectStore, source: S3Uri, *, anywhere: bool = False
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Every labelled image under ``source`` that decodes, and what does not; ``anywhere`` as in ``read_image``."""
+    """Every labeled image under ``source`` that decodes, and what does not; ``anywhere`` as in ``read_image``."""
     return sorted_out(
         store.concurrently(lambda entry: read_image(store, source, entry, anywhere=anywhere), store.list(source))
     )

@@ -12,7 +12,7 @@ from braintumor.db.database import transaction
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Images that changed in the same way: ``added``, ``removed``, ``relabelled`` or ``moved`` (to another split)."""
+    """Images that changed in the same way: ``added``, ``removed``, ``relabeled`` or ``moved`` (to another split)."""
 
     change: str
     split: str

@@ -96,7 +96,7 @@ def reads_by_version(installation: Installation) -> Iterator[CheckResult]:
     try:
         installation.store.read(installation.own, etag=listed.etag)
     except ObjectChangedError:
-        if installation.store.honours_if_match(installation.own):
+        if installation.store.honors_if_match(installation.own):
             yield ok(check, "a changed object is refused by its etag")
         else:
             yield note(check, "the server ignores If-Match; the etag of each answer is compared here all the same")

@@ -29,9 +29,9 @@ def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
 def evaluations(engine: Engine) -> pd.DataFrame:
     """One row per model, snapshot and split: its figures, and how often it was looked at. The newest first."""
     query = """
-        select model_name, recipe_name, initialisation, evaluation.*,
-            (select count(*) from evaluation_look where evaluation_look.evaluation_id = evaluation.evaluation_id)
-                as count_look
+        select model_name, recipe_name, initialization, evaluation.*,
+            (select count(*) from test_set_access where test_set_access.evaluation_id = evaluation.evaluation_id)
+                as count_access
         from evaluation
         join model_version using (model_version_id)
         join training_run using (training_run_id)

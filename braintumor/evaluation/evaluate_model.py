@@ -31,19 +31,19 @@ class SplitEvaluation:
     frames: FrameArrays
     outputs: Outputs
     evaluation: Evaluation
-    count_look: int
+    count_access: int
 
 
 def evaluate_model(
     settings: Settings,
     name: str,
     *,
-    look_key: str,
+    access_key: str,
     say: Callable[[str], None] = lambda _: None,
 ) -> str:
     """Judge a model on validation and test, record it, and put its report beside its files; returns its name.
 
-    ``look_key`` names the look: a retry under the same key is no second one.
+    ``access_key`` names the look: a retry under the same key is no second one.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = find_model(engine, name)
@@ -57,20 +57,20 @@ def evaluate_model(
                 loaded,
                 snapshot_id=model.snapshot_id,
                 split=split,
-                look_key=look_key,
+                access_key=access_key,
             )
             figures = judged.evaluation
             say(
                 f"{name} on {split}: accuracy {figures.accuracy:.3f} ({figures.accuracy_low:.3f} to "
                 f"{figures.accuracy_high:.3f}), macro F1 {figures.macro_f1:.3f}, {figures.count} images, "
-                f"look {judged.count_look}"
+                f"look {judged.count_access}"
             )
         publish_pictures(engine, store, model, frames=judged.frames, outputs=judged.outputs, test=judged.evaluation)
         say(f"report: {publish_report(engine, store, model)}")
     return model.model_name
 
 
-def evaluate_on(settings: Settings, name: str, snapshot_id: str, *, look_key: str) -> SplitEvaluation:
+def evaluate_on(settings: Settings, name: str, snapshot_id: str, *, access_key: str) -> SplitEvaluation:
     """Judge a model on the test split of another snapshot, so that it can be compared with that one's models.
 
     An image never changes its split, so no test image of any snapshot is one that it was trained on.
@@ -78,7 +78,7 @@ def evaluate_on(settings: Settings, name: str, snapshot_id: str, *, look_key: st
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = find_model(engine, name)
     loaded = load_model(store, settings, model)
-    return judge_split(engine, store, model, loaded, snapshot_id=snapshot_id, split=Split.TEST, look_key=look_key)
+    return judge_split(engine, store, model, loaded, snapshot_id=snapshot_id, split=Split.TEST, access_key=access_key)
 
 
 def judge_split(
@@ -89,7 +89,7 @@ def judge_split(
     *,
     snapshot_id: str,
     split: Split,
-    look_key: str,
+    access_key: str,
 ) -> SplitEvaluation:
     """Score every image of a split, and record the figures, the findings and each answer."""
     with writing_images(engine):
@@ -109,6 +109,6 @@ def judge_split(
                 frames=frames,
                 probabilities=outputs.probability,
                 findings=findings,
-                look_key=look_key,
+                access_key=access_key,
             )
-    return SplitEvaluation(frames=frames, outputs=outputs, evaluation=evaluation, count_look=looks)
+    return SplitEvaluation(frames=frames, outputs=outputs, evaluation=evaluation, count_access=looks)

@@ -1,4 +1,4 @@
-"""Choice before judgement: validation picks the one candidate of a run, then the gate passes or refuses it on test.
+"""Choice before judgment: validation picks the one candidate of a run, then the gate passes or refuses it on test.
 
 A run has one candidate for ever. Its verdict holds against the champion of the moment: asked again, the gate answers
 with the stored verdict as long as the champion is the same, and judges the same candidate anew when it is not.
@@ -30,7 +30,7 @@ from braintumor.evaluation.report.build import build_model_report
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.html import comparison_report
 from braintumor.evaluation.report.paper_baseline import paper_table
-from braintumor.evaluation.report.publish import artefact_bytes, publish_report
+from braintumor.evaluation.report.publish import artifact_bytes, publish_report
 from braintumor.evaluation.store import load_evaluation, load_image_predictions
 from braintumor.markdown import escaped
 from braintumor.registry import model_versions
@@ -44,7 +44,7 @@ Verify = Callable[[Settings, str], Sequence[RuleOutcome]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judgement:
+class Judgment:
     """A stored verdict and the candidate that it is on."""
 
     gate_verdict_id: int
@@ -59,7 +59,7 @@ def judge_run(
 
     Returns a small summary: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``is_new`` (judged just now),
     ``reasons`` (of the rules that do not hold), ``markdown``, ``report_uri``. Those of ``recipes`` that came to no
-    evaluated model are named in its words. ``verify`` checks that its artefact is whole.
+    evaluated model are named in its words. ``verify`` checks that its artifact is whole.
 
     Raises:
         EvaluationError: no recipe of the run came to a model that was evaluated.
@@ -67,21 +67,21 @@ def judge_run(
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     models = _evaluated(engine, run_key)
     champion = model_versions.find_champion(engine)
-    judgement = find_judgement(engine, run_key, champion)
-    is_new = judgement is None
-    if judgement is None:
+    judgment = find_judgment(engine, run_key, champion)
+    is_new = judgment is None
+    if judgment is None:
         candidate = _candidate(engine, run_key, models)
         verdict = _judge(engine, store, settings, candidate, champion, verify=verify, run_key=run_key)
-        judgement = _record(engine, run_key, candidate, champion, verdict)
-    publish_report(engine, store, judgement.candidate, verdict=judgement.verdict)
-    comparison = _publish_comparison(engine, store, settings, run_key=run_key, models=models, judgement=judgement)
+        judgment = _record(engine, run_key, candidate, champion, verdict)
+    publish_report(engine, store, judgment.candidate, verdict=judgment.verdict)
+    comparison = _publish_comparison(engine, store, settings, run_key=run_key, models=models, judgment=judgment)
     return {
-        "gate_verdict_id": judgement.gate_verdict_id,
-        "model_name": judgement.candidate.model_name,
-        "is_passed": judgement.verdict.passed,
+        "gate_verdict_id": judgment.gate_verdict_id,
+        "model_name": judgment.candidate.model_name,
+        "is_passed": judgment.verdict.passed,
         "is_new": is_new,
-        "reasons": [rule.reason for rule in judgement.verdict.failed],
-        "markdown": _markdown(judgement, _missing(models, recipes)),
+        "reasons": [rule.reason for rule in judgment.verdict.failed],
+        "markdown": _markdown(judgment, _missing(models, recipes)),
         "report_uri": str(comparison),
     }
 
@@ -102,7 +102,7 @@ def require_every_model(settings: Settings, run_key: str, recipes: Sequence[str]
     return len(models)
 
 
-def find_judgement(engine: Engine, run_key: str, champion: ModelVersion | None) -> Judgement | None:
+def find_judgment(engine: Engine, run_key: str, champion: ModelVersion | None) -> Judgment | None:
     """The run's stored verdict against ``champion``, or the one that made its candidate the champion."""
     with transaction(engine) as connection:
         row = connection.execute(
@@ -117,7 +117,7 @@ def find_judgement(engine: Engine, run_key: str, champion: ModelVersion | None) 
     if row is None:
         return None
     candidate = model_versions.find_model(engine, str(row.model_version_id))
-    return Judgement(gate_verdict_id=row.gate_verdict_id, candidate=candidate, verdict=Verdict.from_dict(row.rules))
+    return Judgment(gate_verdict_id=row.gate_verdict_id, candidate=candidate, verdict=Verdict.from_dict(row.rules))
 
 
 def _evaluated(engine: Engine, run_key: str) -> list[ModelVersion]:
@@ -201,13 +201,13 @@ def _on_same_images(
         return known
     loaded = model_versions.load_model(store, settings, champion)
     return judge_split(
-        engine, store, champion, loaded, snapshot_id=snapshot_id, split=Split.TEST, look_key=f"gate of {run_key}"
+        engine, store, champion, loaded, snapshot_id=snapshot_id, split=Split.TEST, access_key=f"gate of {run_key}"
     ).evaluation
 
 
 def _record(
     engine: Engine, run_key: str, candidate: ModelVersion, champion: ModelVersion | None, verdict: Verdict
-) -> Judgement:
+) -> Judgment:
     """Keep a verdict, and return the one that is kept: a gate that ran beside this one may have been first."""
     with transaction(engine) as connection:
         connection.execute(
@@ -224,7 +224,7 @@ def _record(
                 "summary": verdict.summary,
             },
         )
-    kept = find_judgement(engine, run_key, champion)
+    kept = find_judgment(engine, run_key, champion)
     if kept is None:
         raise EvaluationError(f"The verdict on {candidate.model_name} was not kept. Clear the task `gate`.")
     return kept
@@ -237,15 +237,15 @@ def _publish_comparison(
     *,
     run_key: str,
     models: Sequence[ModelVersion],
-    judgement: Judgement,
+    judgment: Judgment,
 ) -> S3Uri:
     """One page that sets the run's models beside each other."""
     reports = [
         build_model_report(
             engine,
             model,
-            verdict=judgement.verdict if model.model_name == judgement.candidate.model_name else None,
-            artefact_bytes=artefact_bytes(store, model),
+            verdict=judgment.verdict if model.model_name == judgment.candidate.model_name else None,
+            artifact_bytes=artifact_bytes(store, model),
         )
         for model in models
     ]
@@ -255,10 +255,10 @@ def _publish_comparison(
     return address
 
 
-def _markdown(judgement: Judgement, missing: Sequence[str]) -> str:
+def _markdown(judgment: Judgment, missing: Sequence[str]) -> str:
     """What the task log and the person who is asked to approve read."""
     absent = f"**Came to no evaluated model: {', '.join(missing)}.**\n\n" if missing else ""
-    candidate = judgement.candidate
+    candidate = judgment.candidate
     by = escaped(recipe(candidate.recipe_name, candidate.recipe_override))
     head = f"Candidate **{candidate.model_name}**, picked by validation. Recipe: {by}."
-    return f"{absent}{head}\n\n{judgement.verdict.to_markdown()}"
+    return f"{absent}{head}\n\n{judgment.verdict.to_markdown()}"

@@ -39,7 +39,7 @@ class EvaluationFigures:
     macro_recall: float
     macro_f1: float
     expected_calibration_error: float
-    count_look: int
+    count_access: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +47,8 @@ class TestSetAccess:
     """One time that it was judged on a test split."""
 
     snapshot_id: str
-    look_key: str
-    looked_at: datetime
+    access_key: str
+    accessed_at: datetime
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ class ModelHistory:
     model: ModelVersion
     training: Training
     evaluations: list[EvaluationFigures]
-    looks_at_test: list[TestSetAccess]
+    test_set_accesses: list[TestSetAccess]
     verdicts: list[JudgedBy]
     ledger: list[PromotionEvent]
 
@@ -85,7 +85,7 @@ def history_of(engine: Engine, model: ModelVersion) -> ModelHistory:
             model=model,
             training=_training(connection, model),
             evaluations=_evaluations(connection, model),
-            looks_at_test=_looks(connection, model),
+            test_set_accesses=_looks(connection, model),
             verdicts=_verdicts(connection, model),
             ledger=acts,
         )
@@ -107,7 +107,7 @@ def _evaluations(connection: Connection, model: ModelVersion) -> list[Evaluation
         text("""
         select
             snapshot_id, split::text, count_image, accuracy, accuracy_low, accuracy_high, macro_recall, macro_f1,
-            expected_calibration_error, count_look
+            expected_calibration_error, count_access
         from model_leaderboard where model_name = :name order by evaluated_at, split"""),
         {"name": model.model_name},
     )
@@ -117,9 +117,9 @@ def _evaluations(connection: Connection, model: ModelVersion) -> list[Evaluation
 def _looks(connection: Connection, model: ModelVersion) -> list[TestSetAccess]:
     rows = connection.execute(
         text("""
-        select snapshot_id, look_key, looked_at
-        from evaluation_look join evaluation using (evaluation_id)
-        where model_version_id = :id and split = 'test' order by looked_at"""),
+        select snapshot_id, access_key, accessed_at
+        from test_set_access join evaluation using (evaluation_id)
+        where model_version_id = :id and split = 'test' order by accessed_at"""),
         {"id": model.model_version_id},
     )
     return [TestSetAccess(**row._mapping) for row in rows]

@@ -13,7 +13,7 @@ from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.db.database import copy_rows
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
 from braintumor.evaluation.metrics.diagnostics import Diagnostics
-from braintumor.evaluation.metrics.leakage import DistanceBand, Neighbour, accuracy_by_distance
+from braintumor.evaluation.metrics.leakage import DistanceBand, Neighbor, accuracy_by_distance
 from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion
 from braintumor.evaluation.metrics.significance import ImagePrediction, ImagePredictions
 from braintumor.evaluation.metrics.slices import SliceResult
@@ -38,11 +38,11 @@ def record_evaluation(
     frames: FrameArrays,
     probabilities: NDArray[np.float32],
     findings: Diagnostics,
-    look_key: str,
+    access_key: str,
 ) -> int:
     """Write an evaluation with its classes, confusion matrix, per-image answers and findings.
 
-    Done again, it replaces the figures and counts one more look, unless ``look_key`` says that it is a retry of one.
+    Done again, it replaces the figures and counts one more look, unless ``access_key`` says that it is a retry of one.
     Returns how many looks there have been.
     """
     evaluation_id: int = connection.execute(
@@ -64,18 +64,19 @@ def record_evaluation(
     for table in _DETAILS:
         connection.execute(text(f"delete from {table} where evaluation_id = :id"), {"id": evaluation_id})
     _copy_details(connection, evaluation_id, evaluation)
-    _copy_predictions(connection, evaluation_id, frames, probabilities, findings.neighbours)
+    _copy_predictions(connection, evaluation_id, frames, probabilities, findings.neighbors)
     _record_findings(connection, evaluation_id, findings)
-    return _count_look(connection, evaluation_id, look_key)
+    return _count_look(connection, evaluation_id, access_key)
 
 
-def _count_look(connection: Connection, evaluation_id: int, look_key: str) -> int:
-    values = {"id": evaluation_id, "key": look_key}
+def _count_look(connection: Connection, evaluation_id: int, access_key: str) -> int:
+    values = {"id": evaluation_id, "key": access_key}
     connection.execute(
-        text("insert into evaluation_look (evaluation_id, look_key) values (:id, :key) on conflict do nothing"), values
+        text("insert into test_set_access (evaluation_id, access_key) values (:id, :key) on conflict do nothing"),
+        values,
     )
     looks: int = connection.execute(
-        text("select count(*) from evaluation_look where evaluation_id = :id"), values
+        text("select count(*) from test_set_access where evaluation_id = :id"), values
     ).scalar_one()
     return looks
 
@@ -250,9 +251,9 @@ def _copy_predictions(
     evaluation_id: int,
     frames: FrameArrays,
     probabilities: NDArray[np.float32],
-    neighbours: Sequence[Neighbour],
+    neighbors: Sequence[Neighbor],
 ) -> None:
-    nearest = {n.image_sha256: (n.neighbour_sha256, n.distance) for n in neighbours}
+    nearest = {n.image_sha256: (n.neighbor_sha256, n.distance) for n in neighbors}
     rows: Sequence[Sequence[object]] = [
         (
             evaluation_id,

@@ -8,7 +8,7 @@
       raster    JPEG and PNG (Pillow)
       tiff      a page is a frame (Pillow)
       nifti     axial slices of a volume (nibabel)
-      dicom     MR, single and multi-frame (pydicom), with transfer_syntax (encodings), display (values -> grey levels)
+      dicom     MR, single and multi-frame (pydicom), with transfer_syntax (encodings), display (values -> gray levels)
                 and dicom_attributes (age band, sex, scanner and sequence, in words that name nobody)
         frame_count   how many frames a DICOM object holds, where its header states too few
         mosaic        DICOM images of several slices, split as their header says

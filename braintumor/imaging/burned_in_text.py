@@ -17,9 +17,9 @@ Boxes = NDArray[np.int64]
 """(N, 4): top, left, bottom, right, the last two exclusive."""
 
 _BRIGHT = 110
-"""Grey level of a glyph. White text of 10 pixels loses half of its white to smoothing."""
+"""Gray level of a glyph. White text of 10 pixels loses half of its white to smoothing."""
 _DARK = 56
-"""Grey level up to which ground is dark; the noise of JPEG about white text stays below."""
+"""Gray level up to which ground is dark; the noise of JPEG about white text stays below."""
 _MOST_LIT = 0.35
 """Share of the pixels above and below a glyph that may be brighter: the dot of an i."""
 _LEAST_HEIGHT = 5
@@ -42,31 +42,31 @@ _MOST_SIDE = 2_048
 
 def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
     """Whether an image, uint8 (H, W) or (H, W, 3), shows a row of text. A millisecond for 512 x 512 pixels."""
-    grey = _reduced(pixels if is_gray(pixels) else pixels.max(axis=2))
-    glyphs = _glyphs(grey)
+    gray = _reduced(pixels if is_gray(pixels) else pixels.max(axis=2))
+    glyphs = _glyphs(gray)
     return len(glyphs) >= _LEAST_GLYPHS and _has_row(glyphs)
 
 
-def _reduced(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    factor = -(-max(grey.shape) // _MOST_SIDE)
-    return grey if factor == 1 else np.asarray(Image.fromarray(grey).reduce(factor))
+def _reduced(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    factor = -(-max(gray.shape) // _MOST_SIDE)
+    return gray if factor == 1 else np.asarray(Image.fromarray(gray).reduce(factor))
 
 
-def _glyphs(grey: NDArray[np.uint8]) -> Boxes:
+def _glyphs(gray: NDArray[np.uint8]) -> Boxes:
     """Spots of a glyph's size and shape on dark ground."""
-    boxes, areas = _spots(grey >= _BRIGHT)
+    boxes, areas = _spots(gray >= _BRIGHT)
     high, wide = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    is_glyph = (high >= _LEAST_HEIGHT) & (high <= grey.shape[0] // _LARGEST_PART)
+    is_glyph = (high >= _LEAST_HEIGHT) & (high <= gray.shape[0] // _LARGEST_PART)
     is_glyph &= (wide <= _WIDEST * high) & (areas >= _LEAST_FILL * high * wide)
     found: Boxes = boxes[is_glyph][:_MOST_GLYPHS]
-    is_on_dark: list[bool] = [_is_on_dark(grey, *box) for box in found.tolist()]
+    is_on_dark: list[bool] = [_is_on_dark(gray, *box) for box in found.tolist()]
     return np.compress(is_on_dark, found, axis=0)
 
 
-def _is_on_dark(grey: NDArray[np.uint8], top: int, left: int, bottom: int, right: int) -> bool:
+def _is_on_dark(gray: NDArray[np.uint8], top: int, left: int, bottom: int, right: int) -> bool:
     far = max(2, (bottom - top) // 6)
     columns = slice(max(0, left - far), right + far)
-    above, below = grey[max(0, top - far), columns], grey[min(len(grey), bottom + far) - 1, columns]
+    above, below = gray[max(0, top - far), columns], gray[min(len(gray), bottom + far) - 1, columns]
     lit = np.count_nonzero(above > _DARK) + np.count_nonzero(below > _DARK)
     return bool(lit <= _MOST_LIT * 2 * len(above))
 

@@ -18,7 +18,7 @@ _QUICK = 1
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnFrame:
-    """A frame as a PNG, grey or RGB, 8 bits."""
+    """A frame as a PNG, gray or RGB, 8 bits."""
 
     png: bytes = field(repr=False)
     width: int

@@ -20,9 +20,9 @@ from braintumor.scoring.scored_scans import Unread
 class FlipKind(StrEnum):
     """How an answer would change, the worst first."""
 
-    TO_NORMAL = "tumour to normal"
-    TO_TUMOR = "normal to tumour"
-    TO_OTHER_TUMOR = "tumour to another tumour"
+    TO_NORMAL = "tumor to normal"
+    TO_TUMOR = "normal to tumor"
+    TO_OTHER_TUMOR = "tumor to another tumor"
 
     @staticmethod
     def of(before: TumorClass, after: TumorClass) -> FlipKind:

@@ -30,7 +30,7 @@ SHOWN_FLIPS = 100
 SHOWN_SIZE = 224
 """Width of a picture in pixels."""
 _QUALITY = 88
-"""Of JPEG: 10 kB a picture, and no visible artefact on anatomy."""
+"""Of JPEG: 10 kB a picture, and no visible artifact on anatomy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +98,7 @@ def summary(preview: FlipPreview) -> str:
 
 
 def kinds(found: Flips) -> str:
-    """The share of answers that change, and how many change in which way: ``(5.0%): 3 tumour to normal, ...``."""
+    """The share of answers that change, and how many change in which way: ``(5.0%): 3 tumor to normal, ...``."""
     share = figure(100 * found.count_flip / found.count_compared, 1)
     counts = ", ".join(f"{count} {kind.value}" for kind, count in found.by_kind.items())
     return f"({share}%): {counts}."

@@ -37,7 +37,7 @@ def record_decision(settings: Settings, gate_verdict_id: int, approval: Mapping[
     with transaction(database.connect(settings)) as connection:
         added = connection.execute(
             text("""
-            insert into approval_answer (gate_verdict_id, answered_at, answer, person)
+            insert into approval_decision (gate_verdict_id, answered_at, answer, person)
             values (:verdict, :at, :answer, :person)
             on conflict do nothing"""),
             {"verdict": gate_verdict_id, "at": approval["responded_at"], "answer": answer, "person": person},
@@ -53,7 +53,7 @@ def awaits_decision(settings: Settings, run_key: str) -> bool:
     with transaction(database.connect(settings)) as connection:
         is_open = connection.scalar(
             text("""
-            select is_passed and not exists (select from approval_answer where gate_verdict_id = v.gate_verdict_id)
+            select is_passed and not exists (select from approval_decision where gate_verdict_id = v.gate_verdict_id)
             from gate_verdict as v where run_key = :run_key order by gate_verdict_id desc limit 1"""),
             {"run_key": run_key},
         )

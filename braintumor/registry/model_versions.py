@@ -1,6 +1,6 @@
 """Model versions: which exist, which one answers, and their files. Who may answer is changed in ``ledger``.
 
-Artefacts lie in S3, facts in Postgres. A model version is registered last, when all its files are stored, so nobody
+Artifacts lie in S3, facts in Postgres. A model version is registered last, when all its files are stored, so nobody
 can find half a model.
 """
 
@@ -29,7 +29,7 @@ _SECTION = "docs/runbook.md#no_champion"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
-    """One immutable trained artefact, as the registry knows it, and where it stands in the ledger.
+    """One immutable trained artifact, as the registry knows it, and where it stands in the ledger.
 
     ``is_override`` says that it last became champion although the gate had not passed it, or although withdrawn.
     """
@@ -39,13 +39,13 @@ class ModelVersion:
     backbone: str
     recipe_name: str
     recipe_override: dict[str, Any]
-    initialisation: str
+    initialization: str
     snapshot_id: str
     image_size: int
     preprocessing: str
     precision: str
-    artefact_uri: str
-    artefact_sha256s: dict[str, str]
+    artifact_uri: str
+    artifact_sha256s: dict[str, str]
     created_at: datetime
     is_champion: bool
     has_been_champion: bool
@@ -93,22 +93,22 @@ _SELECT = """
         model_version.backbone,
         training_run.recipe_name,
         training_run.recipe_override,
-        training_run.initialisation,
+        training_run.initialization,
         training_run.snapshot_id,
         model_version.image_size,
         model_version.preprocessing,
         model_version.precision,
-        model_version.artefact_uri,
-        model_version.artefact_sha256s,
+        model_version.artifact_uri,
+        model_version.artifact_sha256s,
         model_version.created_at,
-        model_standing.is_champion,
-        model_standing.has_been_champion,
-        model_standing.is_override,
-        model_standing.withdrawn_at,
-        model_standing.pruned_at
+        model_status.is_champion,
+        model_status.has_been_champion,
+        model_status.is_override,
+        model_status.withdrawn_at,
+        model_status.pruned_at
     from model_version
     join training_run using (training_run_id)
-    join model_standing using (model_version_id)
+    join model_status using (model_version_id)
 """
 
 
@@ -207,19 +207,19 @@ def register(
     parent: ModelVersion | None = None,
 ) -> ModelVersion:
     """Store a model folder, then record it with its training, and what it is an export of, in one transaction."""
-    artefacts = models_uri / f"{manifest.name}/"
-    sha256s = store.upload_folder(folder, artefacts)
+    artifacts = models_uri / f"{manifest.name}/"
+    sha256s = store.upload_folder(folder, artifacts)
     with transaction(engine) as connection:
         training_run_id = _record_training(connection, manifest, training)
         connection.execute(
             text("""
             insert into model_version (
                 model_name, training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-                artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below,
+                artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below,
                 out_of_distribution_above, parent_model_version_id)
             values (
                 :model_name, :training_run_id, :backbone, :precision, :image_size, :preprocessing, :count_parameter,
-                :artefact_uri, cast(:artefact_sha256s as jsonb), :temperature, cast(:low_confidence_below as jsonb),
+                :artifact_uri, cast(:artifact_sha256s as jsonb), :temperature, cast(:low_confidence_below as jsonb),
                 :near_tie_below, :out_of_distribution_above, :parent)
             on conflict (training_run_id, precision) do nothing"""),
             {
@@ -230,8 +230,8 @@ def register(
                 "image_size": manifest.image_size,
                 "preprocessing": manifest.preprocessing,
                 "count_parameter": manifest.count_parameter,
-                "artefact_uri": str(artefacts),
-                "artefact_sha256s": json.dumps(sha256s),
+                "artifact_uri": str(artifacts),
+                "artifact_sha256s": json.dumps(sha256s),
                 "temperature": manifest.temperature,
                 "low_confidence_below": json.dumps(manifest.low_confidence_below),
                 "near_tie_below": manifest.near_tie_below,
@@ -252,7 +252,7 @@ def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> L
     Raises:
         ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
     """
-    return LoadedModel.load(fetch_model(store, settings, model), sha256s=serving_sha256s(model.artefact_sha256s))
+    return LoadedModel.load(fetch_model(store, settings, model), sha256s=serving_sha256s(model.artifact_sha256s))
 
 
 def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, also: Sequence[str] = ()) -> Path:
@@ -265,10 +265,10 @@ def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, 
     """
     _require_files(model)
     folder = model_cache.model_folder(settings, model.model_name)
-    wanted = serving_sha256s(model.artefact_sha256s) | {name: model.artefact_sha256s[name] for name in also}
+    wanted = serving_sha256s(model.artifact_sha256s) | {name: model.artifact_sha256s[name] for name in also}
     if not _is_whole(folder, wanted):
         model_cache.delete_unused(settings)
-        _fetch(store, S3Uri.parse(model.artefact_uri), folder, wanted)
+        _fetch(store, S3Uri.parse(model.artifact_uri), folder, wanted)
     return folder
 
 
@@ -284,8 +284,8 @@ def require_whole(store: ObjectStore, settings: Settings, model: ModelVersion) -
 
 def stored_files(store: ObjectStore, model: ModelVersion) -> list[ObjectEntry]:
     """The model's registered files that are in S3; reports and pictures beside them do not count."""
-    folder = S3Uri.parse(model.artefact_uri)
-    return [entry for entry in store.list(folder) if entry.key.removeprefix(folder.key) in model.artefact_sha256s]
+    folder = S3Uri.parse(model.artifact_uri)
+    return [entry for entry in store.list(folder) if entry.key.removeprefix(folder.key) in model.artifact_sha256s]
 
 
 def fetch_artifact(store: ObjectStore, model: ModelVersion, folder: Path) -> None:
@@ -295,7 +295,7 @@ def fetch_artifact(store: ObjectStore, model: ModelVersion, folder: Path) -> Non
         ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
     """
     _require_files(model)
-    _fetch(store, S3Uri.parse(model.artefact_uri), folder, model.artefact_sha256s)
+    _fetch(store, S3Uri.parse(model.artifact_uri), folder, model.artifact_sha256s)
 
 
 def _require_files(model: ModelVersion) -> None:
@@ -311,18 +311,18 @@ def _is_whole(folder: Path, sha256s: dict[str, str]) -> bool:
     return all((folder / name).is_file() and sha256_of(folder / name) == digest for name, digest in sha256s.items())
 
 
-def _fetch(store: ObjectStore, artefacts: S3Uri, folder: Path, sha256s: dict[str, str]) -> None:
+def _fetch(store: ObjectStore, artifacts: S3Uri, folder: Path, sha256s: dict[str, str]) -> None:
     """Download next to the cache entry, check, and put each file in place by renaming."""
     try:
         with model_cache.arriving(folder) as place:
             for name in sha256s:
-                (place / name).write_bytes(store.read(artefacts / name))
+                (place / name).write_bytes(store.read(artifacts / name))
             verify(place, sha256s)
             for name in sha256s:
                 (place / name).replace(folder / name)
     except ObjectMissingError as exc:
         raise ModelIntegrityError(
-            f"A file of the model at {artefacts} is gone. Restore it from a backup, or promote another model."
+            f"A file of the model at {artifacts} is gone. Restore it from a backup, or promote another model."
         ) from exc
 
 
@@ -330,10 +330,10 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
     connection.execute(
         text("""
         insert into training_run (
-            run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version, library_versions,
+            run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version, library_versions,
             device, seconds, grouped_accuracy, naive_accuracy, initial_weights_sha256, recipe_override)
         values (
-            :run_key, :recipe_name, cast(:recipe as jsonb), :snapshot_id, :initialisation, cast(:history as jsonb),
+            :run_key, :recipe_name, cast(:recipe as jsonb), :snapshot_id, :initialization, cast(:history as jsonb),
             :code_version, cast(:library_versions as jsonb), :device, :seconds,
             :grouped_accuracy, :naive_accuracy, :initial_weights_sha256, cast(:recipe_override as jsonb))
         on conflict (run_key, recipe_name) do nothing"""),
@@ -342,7 +342,7 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
             "recipe_name": manifest.recipe,
             "recipe": json.dumps(training.recipe),
             "snapshot_id": manifest.snapshot_id,
-            "initialisation": manifest.initialisation,
+            "initialization": manifest.initialization,
             "history": json.dumps(training.history),
             "code_version": training.code_version,
             "library_versions": json.dumps(training.library_versions),

@@ -52,7 +52,7 @@ def promotion_events(engine: Engine, model: ModelVersion | None = None) -> list[
     with transaction(engine) as connection:
         rows = connection.execute(
             text("""
-            select acted_at, action, model_name, is_override, actor, reason from model_ledger
+            select acted_at, action, model_name, is_override, actor, reason from promotion_history
             where model_version_id = coalesce(:id, model_version_id) order by acted_at"""),
             {"id": model and model.model_version_id},
         )
@@ -72,7 +72,7 @@ def current_predictions(engine: Engine, model: ModelVersion) -> CurrentPredictio
         row = connection.execute(
             text("""
             select count(*) as count_frame, count(distinct scan_id) as count_scan
-            from latest_prediction where model_name = :name"""),
+            from current_prediction where model_name = :name"""),
             {"name": model.model_name},
         ).one()
     return CurrentPredictions(**row._mapping)
@@ -239,7 +239,7 @@ def _append_rollback(
         text("""
         insert into promotion (request_key, action, model_version_id, is_override, actor, reason)
         select :request_key, 'rollback', model_version_id, is_override, :actor, :reason
-        from model_standing where model_version_id = :model"""),
+        from model_status where model_version_id = :model"""),
         {"request_key": request_key, "model": target.model_version_id, "actor": actor, "reason": reason},
     )
 
@@ -259,7 +259,7 @@ def _require_promotable(connection: Connection, model: ModelVersion, *, is_overr
     row = connection.execute(
         text("""
         select withdrawn_at is not null as is_withdrawn, pruned_at is not null as is_pruned
-        from model_standing where model_version_id = :id"""),
+        from model_status where model_version_id = :id"""),
         {"id": model.model_version_id},
     ).one()
     if row.is_pruned:

@@ -35,8 +35,8 @@ class PruneResult:
 _PRUNABLE = """
     select model_version.model_version_id
     from model_version
-    join model_standing using (model_version_id)
-    where not model_standing.has_been_champion and pruned_at is null
+    join model_status using (model_version_id)
+    where not model_status.has_been_champion and pruned_at is null
       and created_at < now() - make_interval(days => :days)
       and not exists (select from prediction where prediction.model_version_id = model_version.model_version_id)
       and not exists (
@@ -45,7 +45,7 @@ _PRUNABLE = """
       )
       and not exists (
           select from model_version as export
-          join model_standing as standing_of_export using (model_version_id)
+          join model_status as standing_of_export using (model_version_id)
           where export.parent_model_version_id = model_version.model_version_id and standing_of_export.pruned_at is null
       )
       and not exists (

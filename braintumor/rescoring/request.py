@@ -246,18 +246,18 @@ def _take_up(
 
 _TAKE_UP = """
     with matching as (
-        select distinct on (latest_prediction.scan_id)
-            latest_prediction.scan_id,
-            latest_prediction.model_version_id,
-            latest_prediction.scored_at
-        from latest_prediction
+        select distinct on (current_prediction.scan_id)
+            current_prediction.scan_id,
+            current_prediction.model_version_id,
+            current_prediction.scored_at
+        from current_prediction
         left join withdrawn_model using (model_version_id)
-        where latest_prediction.model_version_id <> :model
-          and (case when :is_named then latest_prediction.model_name = any(cast(:of as text[]))
+        where current_prediction.model_version_id <> :model
+          and (case when :is_named then current_prediction.model_name = any(cast(:of as text[]))
                     else withdrawn_model.model_version_id is not null end)
-          and latest_prediction.scored_at >= coalesce(cast(:since as timestamptz), '-infinity')
-          and latest_prediction.scored_at < coalesce(cast(:until as timestamptz), 'infinity')
-        order by latest_prediction.scan_id, latest_prediction.scored_at desc
+          and current_prediction.scored_at >= coalesce(cast(:since as timestamptz), '-infinity')
+          and current_prediction.scored_at < coalesce(cast(:until as timestamptz), 'infinity')
+        order by current_prediction.scan_id, current_prediction.scored_at desc
     ),
     numbered as (
         select scan_id, model_version_id, row_number() over (order by scored_at desc, scan_id desc) - 1 as place

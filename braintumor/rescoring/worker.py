@@ -92,7 +92,7 @@ def settle(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]) -> Coun
         connection.execute(
             text("""
             update rescore
-            set state = cast(settled.state as rescore_state), settled_at = clock_timestamp()
+            set state = cast(settled.state as rescore_state), processed_at = clock_timestamp()
             from unnest(cast(:scans as bigint[]), cast(:states as text[])) as settled (scan_id, state)
             where rescore.scoring_run_id = :run and rescore.scan_id = settled.scan_id"""),
             {

@@ -119,11 +119,11 @@ _INSERT = """
         :key, :session, :scan, :frame, :model, :person, cast(:finding as review_finding),
         case
             when exists (
-                select from frame_verdict
-                where frame_verdict.scan_id = scan.scan_id and frame_index = :frame and is_conflict
+                select from frame_consensus
+                where frame_consensus.scan_id = scan.scan_id and frame_index = :frame and is_conflict
             ) and not exists (
-                select from standing_review
-                where standing_review.scan_id = scan.scan_id and frame_index = :frame and reviewer = :person
+                select from current_review
+                where current_review.scan_id = scan.scan_id and frame_index = :frame and reviewer = :person
             ) then 'adjudication'
             else coalesce(
                 (select purpose from review_session_item

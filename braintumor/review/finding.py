@@ -31,7 +31,7 @@ class Finding(StrEnum):
 
 _KEYS = dict(zip(Finding, "1234560", strict=True))
 _WORDS = {
-    Finding.NORMAL: "none of the three tumours",
+    Finding.NORMAL: "none of the three tumors",
     Finding.OTHER_FINDING: "another finding",
     Finding.UNUSABLE_IMAGE: "unusable image",
     Finding.CANNOT_TELL: "cannot tell",

@@ -77,10 +77,10 @@ def _drawn(stored: bytes) -> bytes:
     values = np.frombuffer(stored, "<f2").astype(np.float32)
     side = round(values.size**0.5)
     strength = _enlarged(values.reshape(side, side))[..., np.newaxis]  # (_MAP, _MAP, 1), 0 to 1
-    colour = _WEAK + (_STRONG - _WEAK) * strength
+    color = _WEAK + (_STRONG - _WEAK) * strength
     opacity = 255 * _STRONGEST * strength**_FADE
     buffer = io.BytesIO()
-    Image.fromarray(np.rint(np.concatenate([colour, opacity], axis=2)).astype(np.uint8)).save(buffer, "PNG")
+    Image.fromarray(np.rint(np.concatenate([color, opacity], axis=2)).astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -99,5 +99,5 @@ _MAP_OF = """
     select activation_map
     from prediction
     join model_version using (model_version_id)
-    join latest_prediction using (scan_id, frame_index, model_name)
+    join current_prediction using (scan_id, frame_index, model_name)
     where scan_id = :scan and frame_index = :frame"""

@@ -18,7 +18,7 @@ from braintumor.reports.jinja import page_environment
 from braintumor.review.finding import Finding, class_words, reason_words
 from braintumor.review.reading import Reading, read_frame
 from braintumor.review.session import ReviewSession, find_session, next_item, previous_item
-from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, list_choices, list_worklist, neighbours
+from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, list_choices, list_worklist, neighbors
 from braintumor.serving.prediction import ReviewReason
 
 _HERE = Path(__file__).parent
@@ -81,7 +81,7 @@ def frame_page(
         )
         sitting: ReviewSession | None = None
         if session_id is None:
-            before, after = neighbours(connection, filters, person=person, scan_id=scan_id, frame_index=frame_index)
+            before, after = neighbors(connection, filters, person=person, scan_id=scan_id, frame_index=frame_index)
         else:
             sitting = find_session(connection, session_id, person=person)
             before = previous_item(connection, session_id, before=(scan_id, frame_index))

@@ -98,8 +98,8 @@ def _opinion(row: Any) -> Opinion:
 
 
 _STANDING = """
-    select latest_prediction.*, model_version.model_version_id as standing_model_version_id
-    from latest_prediction
+    select current_prediction.*, model_version.model_version_id as standing_model_version_id
+    from current_prediction
     join model_version using (model_name)
     where scan_id = :scan and frame_index = :frame"""
 _IS_BLIND = """

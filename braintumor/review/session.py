@@ -108,12 +108,12 @@ _ADD = """
     values (:session, :place, :scan, :frame, cast(:purpose as review_purpose))"""
 _REPEATS = """
     select scan_id, frame_index
-    from standing_review
+    from current_review
     where reviewer = :person and reviewed_at < now() - make_interval(days => :days)
       and finding in ('glioma', 'meningioma', 'normal', 'pituitary')
       and not exists (
         select from review as repeated
-        where repeated.scan_id = standing_review.scan_id and repeated.frame_index = standing_review.frame_index
+        where repeated.scan_id = current_review.scan_id and repeated.frame_index = current_review.frame_index
           and repeated.reviewer = :person and repeated.purpose = 'repeat')
     order by random()
     limit :limit"""

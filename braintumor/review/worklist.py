@@ -98,11 +98,11 @@ def list_choices(engine: Engine) -> Choices:
     return Choices(nights=nights, models=models)
 
 
-def neighbours(
+def neighbors(
     connection: Connection, filters: Filters, *, person: str, scan_id: int, frame_index: int
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
     """The frames that wait before and after one, in the worklist's order; of one that waits no more, the first."""
-    rows = first_on_worklist(connection, filters, person=person, count=_NEIGHBOURS)
+    rows = first_on_worklist(connection, filters, person=person, count=_NEIGHBORS)
     order = [(row.scan_id, row.frame_index) for row in rows]
     if (scan_id, frame_index) not in order:
         return None, order[0] if order else None
@@ -120,16 +120,16 @@ def _waiting(row: Mapping[Any, Any], *, is_audit: bool) -> WorklistItem:
 
 
 _FRAMES_A_SCAN = 4
-_NEIGHBOURS = 200
+_NEIGHBORS = 200
 _HEARD = """
     cross join lateral (
         select
             coalesce(bool_or(reviewer = :person), false) as is_own,
-            coalesce(bool_or(reviewer = :person and standing_review.frame_index = frame.frame_index), false)
+            coalesce(bool_or(reviewer = :person and current_review.frame_index = frame.frame_index), false)
                 as is_own_frame,
             coalesce(bool_or(finding <> 'cannot_tell'), false) as is_named
-        from standing_review
-        where standing_review.scan_id = frame.scan_id
+        from current_review
+        where current_review.scan_id = frame.scan_id
     ) as heard"""
 _IS_WAITING = "case when frame.is_conflict then not is_own_frame else not (is_own or is_named) end"
 _COLUMNS = """
@@ -147,12 +147,12 @@ _RISKIEST = f"""
         {_HEARD}
         where {_IS_WAITING} and not exists (
             select from scan where scan.scan_id = frame.scan_id and audit_probability is not null)
-        order by frame.scan_id, risk_rank, written_risk_rank, confidence, frame_index
+        order by frame.scan_id, risk_rank, risk_rank_at_scoring, confidence, frame_index
     )
     select count_read, {_COLUMNS}
     from (select count(*) as count_read from read) as extent
     left join waiting on true
-    order by risk_rank, written_risk_rank, confidence, scan_id"""
+    order by risk_rank, risk_rank_at_scoring, confidence, scan_id"""
 """One row per scan that waits, its riskiest frame; without any, one row that says how many frames were read."""
 _AUDIT = f"""
     select {_COLUMNS}

@@ -87,7 +87,7 @@ def _commit_scored(connection: Connection, held: Claim, scored: Sequence[ScoredO
     updated = connection.execute(
         text(f"""
         update scan
-        set state = 'scored', settled_at = clock_timestamp(), count_frame = settled.count_frame,
+        set state = 'scored', processed_at = clock_timestamp(), count_frame = settled.count_frame,
             {", ".join(f"{name} = settled.{name}" for name in columns)}
         from settled
         where settled.scan_id = scan.scan_id and state = 'pending' and scoring_run_id = :run and chunk_number = :chunk
@@ -105,7 +105,7 @@ def _commit_scored(connection: Connection, held: Claim, scored: Sequence[ScoredO
 def _commit_without_prediction(connection: Connection, held: Claim, state: str, scan_ids: list[int]) -> None:
     updated = connection.execute(
         text("""
-        update scan set state = cast(:state as scan_state), settled_at = clock_timestamp()
+        update scan set state = cast(:state as scan_state), processed_at = clock_timestamp()
         where scan_id = any(:ids) and state = 'pending' and scoring_run_id = :run and chunk_number = :chunk"""),
         {"state": state, "ids": scan_ids, "run": held.run.scoring_run_id, "chunk": held.chunk_number},
     )

@@ -23,7 +23,7 @@ from braintumor.scoring.run import ScoringRun
 _BATCH = 5_000
 """Rows in memory at a time."""
 
-_COLUMNS = ("bucket", "key", "etag", "size_byte", "arrived_at", "is_ignored", "has_usable_key")
+_COLUMNS = ("bucket", "key", "etag", "size_bytes", "arrived_at", "is_ignored", "has_usable_key")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +114,7 @@ def _copy_listing(connection: Connection, entries: Iterator[tuple[object, ...]])
         text("""
         create temporary table listing (
             position bigint generated always as identity,
-            bucket text, key text, etag text, size_byte bigint, arrived_at timestamptz, is_ignored boolean,
+            bucket text, key text, etag text, size_bytes bigint, arrived_at timestamptz, is_ignored boolean,
             has_usable_key boolean
         ) on commit drop""")
     )
@@ -156,7 +156,7 @@ def _find_in_ledger(connection: Connection) -> None:
             known_id is null and exists (
                 select from scan_location as earlier
                 where earlier.bucket = joined.bucket and earlier.key = joined.key) as is_changed,
-            bucket, key, etag, size_byte, arrived_at, is_ignored, has_usable_key
+            bucket, key, etag, size_bytes, arrived_at, is_ignored, has_usable_key
         from (
             select listing.*, scan_location.scan_id as known_id
             from listing
@@ -171,11 +171,11 @@ def _enter_new(connection: Connection, run: ScoringRun) -> None:
     """One ledger row and one location per object version that the ledger has not seen."""
     connection.execute(
         text("""
-        insert into scan (scan_id, scoring_run_id, state, size_byte, arrived_at, settled_at)
+        insert into scan (scan_id, scoring_run_id, state, size_bytes, arrived_at, processed_at)
         overriding system value
         select
             scan_id, :run, cast(case when is_ignored then 'ignored' else 'pending' end as scan_state),
-            size_byte, arrived_at, case when is_ignored then now() end
+            size_bytes, arrived_at, case when is_ignored then now() end
         from seen
         where is_fresh"""),
         {"run": run.scoring_run_id},
@@ -198,7 +198,7 @@ def _reopen(connection: Connection, run: ScoringRun) -> None:
     connection.execute(
         text("""
         update scan
-        set state = 'pending', settled_at = null, scoring_run_id = :run, chunk_number = null
+        set state = 'pending', processed_at = null, scoring_run_id = :run, chunk_number = null
         from seen
         where scan.scan_id = seen.scan_id
           and not seen.is_fresh
@@ -219,14 +219,14 @@ def _close_vanished(connection: Connection, run: ScoringRun) -> None:
     connection.execute(
         text(f"""
         update scan
-        set state = 'superseded', settled_at = clock_timestamp(), scoring_run_id = :run, chunk_number = null
+        set state = 'superseded', processed_at = clock_timestamp(), scoring_run_id = :run, chunk_number = null
         from scan_location
         where scan_location.scan_id = scan.scan_id
           and scan.state = 'pending'
           and scan.scan_id in (select scan_id from waiting_before)
           and not exists (
             select from scoring_run as newer
-            join sighting on sighting.scoring_run_id = newer.scoring_run_id and sighting.scan_id = scan.scan_id
+            join scoring_run_object on scoring_run_object.scoring_run_id = newer.scoring_run_id and scoring_run_object.scan_id = scan.scan_id
             where newer.listed_at is not null
               and newer.scoring_run_id not in (select scoring_run_id from listed_before))
           and exists (
@@ -247,7 +247,7 @@ def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
     values = {"run": run.scoring_run_id, "seen": count_seen}
     connection.execute(
         text("""
-        insert into sighting (scoring_run_id, scan_id, is_known)
+        insert into scoring_run_object (scoring_run_id, scan_id, is_known)
         select
             :run, scan_id,
             not is_fresh and scan_id not in (select pending.scan_id from scan as pending where state = 'pending')

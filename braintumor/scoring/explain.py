@@ -106,11 +106,11 @@ _CHAIN = """
         prediction.out_of_distribution,
         prediction.review_reasons,
         scan_location.etag,
-        scan.size_byte,
+        scan.size_bytes,
         scan.content_sha256,
         prediction.preprocessing,
         model_version.model_name,
-        model_version.artefact_sha256s,
+        model_version.artifact_sha256s,
         training_run.snapshot_id,
         training_run.recipe_name,
         training_run.recipe_override,
@@ -141,4 +141,4 @@ _CHAIN = """
     where prediction.scan_id = :scan and prediction.frame_index = :frame
       and model_version.model_name = coalesce(
         cast(:model as text),
-        (select model_name from latest_prediction where scan_id = :scan and frame_index = :frame))"""
+        (select model_name from current_prediction where scan_id = :scan and frame_index = :frame))"""

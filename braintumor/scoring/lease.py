@@ -46,14 +46,14 @@ IS_AT_WORK = """exists (
 class ClaimedScan:
     """A scan to score, and where it lies. Its key can identify a patient: name a scan by its id.
 
-    ``count_alone``: how often a worker took it up alone without coming to an end.
+    ``isolated_attempts``: how often a worker took it up alone without coming to an end.
     """
 
     scan_id: int
     location: S3Uri
     etag: str
-    size_byte: int
-    count_alone: int
+    size_bytes: int
+    isolated_attempts: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +95,7 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
             from scan_location
             where scan_location.scan_id = scan.scan_id
               and scan.scoring_run_id = :run and scan.chunk_number = :chunk and scan.state = 'pending'
-            returning scan.scan_id, bucket, key, etag, size_byte, count_alone"""),
+            returning scan.scan_id, bucket, key, etag, size_bytes, isolated_attempts"""),
             {"run": run.scoring_run_id, "chunk": chunk_number},
         ).all()
     scans = [
@@ -103,8 +103,8 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
             scan_id=row.scan_id,
             location=S3Uri(bucket=row.bucket, key=row.key),
             etag=row.etag,
-            size_byte=row.size_byte,
-            count_alone=row.count_alone,
+            size_bytes=row.size_bytes,
+            isolated_attempts=row.isolated_attempts,
         )
         for row in rows
     ]
@@ -198,7 +198,7 @@ def _count_isolated(engine: Engine, held: Claim, scan: ClaimedScan, change: int)
     with transaction(engine) as connection:
         fence(connection, held)
         connection.execute(
-            text("update scan set count_alone = count_alone + :change where scan_id = :scan"),
+            text("update scan set isolated_attempts = isolated_attempts + :change where scan_id = :scan"),
             {"change": change, "scan": scan.scan_id},
         )
 

@@ -20,7 +20,7 @@ def requeue(engine: Engine, reason: RejectionReason, *, actor: str, since: datet
             text("""
             with reopened as (
                 update scan
-                set state = 'pending', settled_at = null, chunk_number = null, count_alone = 0
+                set state = 'pending', processed_at = null, chunk_number = null, isolated_attempts = 0
                 from rejection
                 where rejection.scan_id = scan.scan_id
                   and rejection.scoring_run_id = scan.scoring_run_id

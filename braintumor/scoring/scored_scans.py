@@ -54,7 +54,7 @@ def newest_scored(engine: Engine, model: ModelVersion, *, limit: int) -> list[Sc
               and exists (
                   select from prediction
                   where prediction.scan_id = scan.scan_id and prediction.model_version_id = :model)
-            order by settled_at desc, scan_id desc
+            order by processed_at desc, scan_id desc
             limit :limit"""),
             {"model": model.model_version_id, "limit": limit},
         ).all()

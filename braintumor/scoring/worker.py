@@ -149,10 +149,10 @@ class _Work:
 
     def finish(self) -> Counter[str]:
         """Settle every scan that can be, those that may kill a worker last and alone, and close the chunk."""
-        is_suspect = {scan: self.held.after_death or scan.count_alone > 0 for scan in self.held.scans}
+        is_suspect = {scan: self.held.after_death or scan.isolated_attempts > 0 for scan in self.held.scans}
         self._score([scan for scan in self.held.scans if not is_suspect[scan]])
         suspects = [scan for scan in self.held.scans if is_suspect[scan]]
-        for scan in sorted(suspects, key=lambda scan: scan.count_alone):
+        for scan in sorted(suspects, key=lambda scan: scan.isolated_attempts):
             self._score_alone(scan)
         self._settle([], is_last=not self.unread)
         _log.info(
@@ -166,13 +166,13 @@ class _Work:
         return self.counts
 
     def _score_alone(self, scan: ClaimedScan) -> None:
-        if scan.count_alone >= MAX_ISOLATED_ATTEMPTS:
-            detail = f"{scan.count_alone} workers died while they were alone with it"
+        if scan.isolated_attempts >= MAX_ISOLATED_ATTEMPTS:
+            detail = f"{scan.isolated_attempts} workers died while they were alone with it"
             rejection = Rejection(reason=RejectionReason.PROCESSING_FAILED, detail=detail)
             self._settle([RejectedOutcome(scan_id=scan.scan_id, rejection=rejection)])
             return
         with bound(scan_id=scan.scan_id):
-            _log.warning("worked on alone: %d workers died with it", scan.count_alone)
+            _log.warning("worked on alone: %d workers died with it", scan.isolated_attempts)
         count_unread = len(self.unread)
         with suppress(ObjectStoreUnreachableError), isolated(self.engine, self.held, scan):
             self._score([scan])

@@ -42,7 +42,7 @@ class Manifest:
 
     recipe: str
     backbone: str
-    initialisation: str
+    initialization: str
     snapshot_id: str
     trained_at: str
     precision: str

@@ -1,7 +1,7 @@
 """What runs a model on frames: the interface of every engine, and the one through OpenVINO, asynchronous, on the CPU.
 
 Measured on 2 AVX2 cores at 224x224, ResNet50: 18.5 frames/s here, 10.6 through Keras' ``predict`` in batches of 32.
-The engine through TensorFlow, for workers with a GPU, is ``modelling.xla_engine``.
+The engine through TensorFlow, for workers with a GPU, is ``modeling.xla_engine``.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from braintumor.errors import ModelIntegrityError
 
 Embeddings = NDArray[np.float32]
 
-NEIGHBOURS = 5
+NEIGHBORS = 5
 MOST_REFERENCES = 2000
 _TABLE = 2
 """Dimensions."""
@@ -27,7 +27,7 @@ _BLOCK = 256
 
 def distances(embeddings: Embeddings, reference: Embeddings) -> NDArray[np.float32]:
     """The score of each of ``embeddings`` (N, d) against ``reference`` (M, d), which is of length 1; float32 (N,)."""
-    count = min(NEIGHBOURS, len(reference))
+    count = min(NEIGHBORS, len(reference))
     found = np.empty(len(embeddings), np.float32)
     for start in range(0, len(embeddings), _BLOCK):
         block = slice(start, start + _BLOCK)

@@ -21,7 +21,7 @@ class ReviewReason(StrEnum):
 
     ``AUDIT_SAMPLE`` is in every row of 2% of the files, by chance, whatever the answer (see ``audit``).
     ``NOT_VALIDATED_ON_VOLUMES`` is in every row of a file with more than one frame: no model was judged by such.
-    ``MODEL_WITHDRAWN`` is in no row: the view ``latest_prediction`` adds it as long as the model is withdrawn. So is
+    ``MODEL_WITHDRAWN`` is in no row: the view ``current_prediction`` adds it as long as the model is withdrawn. So is
     ``SAME_CONTENT_OTHER_PATIENT``: it stands on both scans that show the same picture, and comes first on a worklist.
     """
 

@@ -35,7 +35,7 @@ class Backbone:
     preprocess: Callable[[Tensor], Tensor]
 
     def build(self, image_size: int) -> KerasModel:
-        """The network without its top, randomly initialised: (B, S, S, 3) -> (B, S/32, S/32, d)."""
+        """The network without its top, randomly initialized: (B, S, S, 3) -> (B, S/32, S/32, d)."""
         import keras
 
         build = getattr(keras.applications, self.application)

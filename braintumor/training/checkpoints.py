@@ -2,7 +2,7 @@
 
 ::
 
-    epoch-0003.npz    every variable after 3 epochs, the optimiser's and the random seeds' too: where to go on
+    epoch-0003.npz    every variable after 3 epochs, the optimizer's and the random seeds' too: where to go on
     best-0002.npz     the same after the best epoch so far
     history.json      metric name -> one value per epoch
 

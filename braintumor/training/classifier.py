@@ -6,7 +6,7 @@ no extra pass.
 
 From each place the map subtracts what the average training image says there, less its mean over places, so that the
 mean stays the logit. Without it, zero padding marks the same corners in every image: on phantoms the strongest cell
-touched the lesion in 0.44 to 0.60 of correct tumour answers, with it in 0.83 to 0.90 (randomly initialised ResNet50,
+touched the lesion in 0.44 to 0.60 of correct tumor answers, with it in 0.83 to 0.90 (randomly initialized ResNet50,
 128 px, three splits).
 """
 

@@ -43,15 +43,15 @@ def fit_head(
 ) -> FittedHead:
     """Fit on views (M, d) of the same M images with labels (M,); the epoch with the lowest validation loss wins.
 
-    Each epoch takes the next view. The features are standardised while fitting, since one learning rate cannot suit
-    channels whose scales differ by orders of magnitude; the standardisation is then folded into kernel and bias, so the
+    Each epoch takes the next view. The features are standardized while fitting, since one learning rate cannot suit
+    channels whose scales differ by orders of magnitude; the standardization is then folded into kernel and bias, so the
     graph carries none.
     """
     import keras
 
     from braintumor.training.fit import fit
 
-    mean, scale = standardisation(views[0])
+    mean, scale = standardization(views[0])
     model = _head_model(recipe, dim=views[0].shape[1])
     history = fit(
         model,
@@ -74,7 +74,7 @@ def fit_head(
     )
 
 
-def standardisation(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def standardization(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and scale (d,) of features (N, d)."""
     deviation = features.std(axis=0)
     return features.mean(axis=0), deviation + _FLOOR * deviation.mean()

@@ -1,6 +1,6 @@
 """What a naive split would have claimed: the same frozen stage, its files dealt out at random.
 
-Half of the leak receipt. Public sets hold copies, mirrored copies and neighbouring slices; dealt out one by one, much
+Half of the leak receipt. Public sets hold copies, mirrored copies and neighboring slices; dealt out one by one, much
 of what is held out has a twin in training. The test split has no part in it: only the files of train and validation
 are dealt out anew, and the head that comes of it is thrown away.
 """

@@ -61,7 +61,7 @@ class FineTuning:
         weight_decay: of AdamW.
         patience: epochs without a better validation loss before stopping.
         from_layer: the first layer of the backbone that is trained, by its Keras name; empty trains all.
-        freeze_batch_norm: leave the averages of batch normalisation as they came.
+        freeze_batch_norm: leave the averages of batch normalization as they came.
         precision: ``float32``, or ``mixed_bfloat16``: the backbone computes in 16 bits where a GPU has units for that,
             and keeps float32 weights.
     """
@@ -98,7 +98,7 @@ class Recipe:
         learning_rate: of Adam in the frozen stage.
         patience: epochs without a better validation loss before stopping.
         flip_views: the frozen stage also trains on the left-right mirrored image of every training image.
-        seed: of the initialisation, of the order of the batches and of the augmentation.
+        seed: of the initialization, of the order of the batches and of the augmentation.
         augmentation: random changes of training images, if any.
         fine_tuning: the second stage, if any.
     """

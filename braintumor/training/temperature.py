@@ -11,7 +11,7 @@ _LOWEST, _HIGHEST = 0.05, 20.0
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """The T in 0.05..20 that minimises the negative log likelihood of logits (N, 4) / T on labels (N,)."""
+    """The T in 0.05..20 that minimizes the negative log likelihood of logits (N, 4) / T on labels (N,)."""
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:

@@ -282,7 +282,7 @@ def _manifest(
     return Manifest(
         recipe=recipe.name,
         backbone=recipe.backbone,
-        initialisation=recipe.initial_weights,
+        initialization=recipe.initial_weights,
         snapshot_id=snapshot_id,
         trained_at=datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"),
         precision="fp32",

@@ -19,7 +19,7 @@ create table snapshot (
     left_out     jsonb not null,
     created_at   timestamptz not null default now()
 );
-comment on table snapshot is 'One row per immutable, content-addressed list of labelled images with their split.';
+comment on table snapshot is 'One row per immutable, content-addressed list of labeled images with their split.';
 comment on column snapshot.snapshot_id is 'First 16 hex digits of the sha256 over its sorted images, labels and splits.';
 comment on column snapshot.count_copy is 'Redundant copies of the same pixels that were folded into one image.';
 comment on column snapshot.left_out is 'Images that could not enter, each with its sha256 and reason.';
@@ -48,7 +48,7 @@ create table training_run (
     recipe_name        text not null,
     recipe             jsonb not null,
     snapshot_id        text not null references snapshot,
-    initialisation     text not null,
+    initialization     text not null,
     history            jsonb not null,
     code_version       text not null,
     library_versions   jsonb not null,
@@ -68,16 +68,16 @@ create table model_version (
     image_size            integer not null,
     preprocessing         text not null,
     count_parameter       bigint not null,
-    artefact_uri          text not null,
-    artefact_sha256s      jsonb not null,
+    artifact_uri          text not null,
+    artifact_sha256s      jsonb not null,
     temperature           double precision not null check (temperature > 0),
     low_confidence_below  double precision not null,
     near_tie_below        double precision not null,
     created_at            timestamptz not null default now(),
     unique (training_run_id, precision)
 );
-comment on table model_version is 'One row per immutable trained artefact.';
-comment on column model_version.artefact_sha256s is 'File name -> sha256; checked before any of the files is loaded.';
+comment on table model_version is 'One row per immutable trained artifact.';
+comment on column model_version.artifact_sha256s is 'File name -> sha256; checked before any of the files is loaded.';
 
 create table evaluation (
     evaluation_id               bigint generated always as identity primary key,
@@ -94,12 +94,12 @@ create table evaluation (
     tumor_sensitivity           double precision,
     expected_calibration_error  double precision not null,
     log_loss                    double precision not null,
-    count_look                  integer not null default 1,
+    count_access                  integer not null default 1,
     evaluated_at                timestamptz not null default now(),
     unique (model_version_id, snapshot_id, split)
 );
 comment on table evaluation is 'One row per model version, snapshot and split.';
-comment on column evaluation.count_look is 'How many times this model was judged on these images; more than 1 is said aloud.';
+comment on column evaluation.count_access is 'How many times this model was judged on these images; more than 1 is said aloud.';
 
 create table evaluation_class (
     evaluation_id  bigint not null references evaluation,
@@ -218,7 +218,7 @@ create table scan (
     chunk_number       integer,
     count_attempt      integer not null default 0,
     count_frame        integer,
-    size_byte          bigint not null,
+    size_bytes          bigint not null,
     format             text,
     content_sha256     text,
     pixel_sha256       text,
@@ -227,7 +227,7 @@ create table scan (
     patient_pseudonym  text,
     arrived_at         timestamptz not null,
     discovered_at      timestamptz not null default now(),
-    settled_at         timestamptz,
+    processed_at         timestamptz,
     foreign key (scoring_run_id, chunk_number) references scoring_chunk
 );
 comment on table scan is 'The ledger: one row per S3 object version that was ever seen.';
@@ -245,12 +245,12 @@ create table scan_location (
 );
 comment on table scan_location is 'One row per scan: where it lies. Keys can identify patients, so only the scorer reads them.';
 
-create table sighting (
+create table scoring_run_object (
     scoring_run_id  bigint not null references scoring_run,
     scan_id         bigint not null references scan,
     primary key (scoring_run_id, scan_id)
 );
-comment on table sighting is 'One row per object that a run saw under its prefix: what the balance is counted from.';
+comment on table scoring_run_object is 'One row per object that a run saw under its prefix: what the balance is counted from.';
 
 create table prediction (
     scan_id                 bigint not null references scan,

@@ -10,8 +10,8 @@ comment on column scoring_run.planned_at is 'When its pending scans were divided
 comment on column scoring_run.count_new is
     'Of these, object versions to be settled: never seen before, or back after they were superseded or refused.';
 
-alter table scan add column count_alone integer not null default 0;
-comment on column scan.count_alone is
+alter table scan add column isolated_attempts integer not null default 0;
+comment on column scan.isolated_attempts is
     'Times that a worker took it up alone, after one had died on its chunk; at 3 without an end it is rejected.';
 
 -- A refused object is tried again each night, so it can be rejected by more than one run.
@@ -19,18 +19,18 @@ alter table rejection drop constraint rejection_pkey, add primary key (scan_id, 
 comment on table rejection is 'One row per scan and run that could not score it. What is rejected now: scan.state.';
 
 -- Every look by name, so that a retry of the same look is not a second one.
-create table evaluation_look (
+create table test_set_access (
     evaluation_id  bigint not null references evaluation,
-    look_key       text not null,
-    looked_at      timestamptz not null default now(),
-    primary key (evaluation_id, look_key)
+    access_key       text not null,
+    accessed_at      timestamptz not null default now(),
+    primary key (evaluation_id, access_key)
 );
-comment on table evaluation_look is 'One row per time that a model was judged on a split, and who asked; more than 1 is said aloud.';
-insert into evaluation_look (evaluation_id, look_key, looked_at)
+comment on table test_set_access is 'One row per time that a model was judged on a split, and who asked; more than 1 is said aloud.';
+insert into test_set_access (evaluation_id, access_key, accessed_at)
 select evaluation_id, 'look ' || number, evaluated_at
 from evaluation
-cross join lateral generate_series(1, count_look) as number;
-alter table evaluation drop column count_look;
+cross join lateral generate_series(1, count_access) as number;
+alter table evaluation drop column count_access;
 
 -- A verdict holds against one champion. One run has one candidate, judged again when the champion has changed.
 alter table gate_verdict drop constraint gate_verdict_run_key_key;
@@ -50,7 +50,7 @@ create table split_assignment (
 );
 comment on table split_assignment is
     'One row per image that ever entered a snapshot, copies too: the split that it belongs to for ever.';
-comment on column split_assignment.pixel_sha256 is 'Of its decoded grey pixels: the same image in another file is found by it.';
+comment on column split_assignment.pixel_sha256 is 'Of its decoded gray pixels: the same image in another file is found by it.';
 insert into split_assignment (image_sha256, pixel_sha256, split, assigned_at)
 select distinct on (image_sha256) image_sha256, group_key, split_of_group.split, split_of_group.assigned_at
 from snapshot_image

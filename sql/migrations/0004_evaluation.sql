@@ -21,7 +21,7 @@ create table evaluation_occlusion (
     primary key (evaluation_id, hidden)
 );
 comment on table evaluation_occlusion is
-    'One row per evaluation on test and hidden place, of correctly classified tumour images: does hiding it change the answer?';
+    'One row per evaluation on test and hidden place, of correctly classified tumor images: does hiding it change the answer?';
 comment on column evaluation_occlusion.mean_drop is 'Of the predicted class''s probability; negative where it rose.';
 
 create table evaluation_slice (

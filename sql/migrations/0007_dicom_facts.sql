@@ -12,4 +12,4 @@ comment on column snapshot.count_identified is
 comment on column snapshot.count_patient_identified is
     'Images with a patient identifier. Only where it equals count_image are patients known to be on one side of a split.';
 comment on column snapshot_image.attributes is
-    'What answers can be sliced by: source folder, format, colour, size; where DICOM gives them age band, sex, manufacturer, field strength, sequence.';
+    'What answers can be sliced by: source folder, format, color, size; where DICOM gives them age band, sex, manufacturer, field strength, sequence.';

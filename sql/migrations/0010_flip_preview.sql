@@ -24,9 +24,9 @@ comment on column shadow_prediction.run_key is 'The retrain run, or command, tha
 comment on column shadow_prediction.activation_map is
     'Class activation map of the predicted class: square, row-major float16 (little endian), logits.';
 
-create index scan_by_settling on scan (settled_at desc, scan_id desc) where state = 'scored';  -- the newest N for a preview
+create index scan_by_settling on scan (processed_at desc, scan_id desc) where state = 'scored';  -- the newest N for a preview
 
-create table approval_answer (
+create table approval_decision (
     gate_verdict_id  bigint not null references gate_verdict,
     answered_at      timestamptz not null,
     answer           text not null check (answer in ('approve', 'reject')),
@@ -34,10 +34,10 @@ create table approval_answer (
     recorded_at      timestamptz not null default now(),
     primary key (gate_verdict_id, answered_at)
 );
-comment on table approval_answer is
+comment on table approval_decision is
     'Append-only: one row per answer to the question whether a candidate that passed the gate may be promoted.';
-comment on column approval_answer.person is 'Who answered; nobody where the time ran out, which is a rejection.';
-create trigger approval_answer_is_append_only before update or delete on approval_answer
+comment on column approval_decision.person is 'Who answered; nobody where the time ran out, which is a rejection.';
+create trigger approval_decision_is_append_only before update or delete on approval_decision
     for each row execute function refuse_change();
-create trigger approval_answer_is_never_truncated before truncate on approval_answer
+create trigger approval_decision_is_never_truncated before truncate on approval_decision
     for each statement execute function refuse_change();

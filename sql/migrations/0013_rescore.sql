@@ -44,7 +44,7 @@ create table rescore (
     before_model_version_id  bigint not null references model_version,
     state                    rescore_state not null default 'pending',
     count_taken              integer not null default 0,
-    settled_at               timestamptz,
+    processed_at               timestamptz,
     primary key (scoring_run_id, scan_id)
 );
 comment on table rescore is 'One row per rescore and scan that it was asked for: what its balance is counted from.';

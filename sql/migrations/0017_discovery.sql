@@ -28,10 +28,10 @@ comment on column prediction.copied_from_scan_id is
     'The scan of the same bytes that the model was asked about; null where it was asked about this one.';
 
 -- Half of a night's work in Postgres was to look up, object by object, two rows that the inserting statement had just read. A
--- scan whose row went missing is still noticed: its sighting leads nowhere, and the night is red.
-alter table sighting
-    drop constraint sighting_scoring_run_id_fkey,
-    drop constraint sighting_scan_id_fkey;
+-- scan whose row went missing is still noticed: its scoring_run_object leads nowhere, and the night is red.
+alter table scoring_run_object
+    drop constraint scoring_run_object_scoring_run_id_fkey,
+    drop constraint scoring_run_object_scan_id_fkey;
 
 drop index scan_by_content;
 create index scan_by_content on scan (content_sha256) where content_sha256 is not null;  -- copies of the same bytes

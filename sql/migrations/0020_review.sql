@@ -42,7 +42,7 @@ comment on column review.frame_index is 'The frame''s place in its file.';
 comment on column review.model_version_id is 'Whose answer stood when the person answered.';
 comment on column review.reviewer is 'The person''s user name in Airflow.';
 comment on column review.finding is
-    'What the person sees. normal is "none of the three tumours"; other_finding is something else than these four; '
+    'What the person sees. normal is "none of the three tumors"; other_finding is something else than these four; '
     'unusable_image and cannot_tell are no findings, and count in no agreement.';
 comment on column review.purpose is
     'Why the frame was shown: risk (its review reasons), audit (drawn at random), repeat (the same person a second time, not '

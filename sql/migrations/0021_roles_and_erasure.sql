@@ -87,10 +87,10 @@ create index copied_prediction on prediction (copied_from_scan_id) where copied_
 -- Comments that were missing, so that \d+ explains every column and docs/data-dictionary.md can be made from them.
 comment on table migration is 'One row per migration that was applied, with the checksum of its file.';
 
-comment on column approval_answer.gate_verdict_id is 'The verdict that was asked about.';
-comment on column approval_answer.answered_at is 'When the person answered.';
-comment on column approval_answer.answer is 'approve or reject.';
-comment on column approval_answer.recorded_at is 'When it was put on record.';
+comment on column approval_decision.gate_verdict_id is 'The verdict that was asked about.';
+comment on column approval_decision.answered_at is 'When the person answered.';
+comment on column approval_decision.answer is 'approve or reject.';
+comment on column approval_decision.recorded_at is 'When it was put on record.';
 
 comment on column confusion_cell.evaluation_id is 'The evaluation.';
 comment on column confusion_cell.label is 'What the image is.';
@@ -109,7 +109,7 @@ comment on column evaluation.macro_precision is 'Mean of the classes'' precision
 comment on column evaluation.macro_recall is 'Mean of the classes'' recalls.';
 comment on column evaluation.macro_f1 is 'Mean of the classes'' F1.';
 comment on column evaluation.tumor_sensitivity is
-    'Share of the images of any tumour that are answered with any tumour.';
+    'Share of the images of any tumor that are answered with any tumor.';
 comment on column evaluation.expected_calibration_error is
     'Mean distance of confidence from accuracy, after temperature scaling.';
 comment on column evaluation.log_loss is 'Mean negative log of the true class''s probability.';
@@ -127,9 +127,9 @@ comment on column evaluation_class.auroc is
     'Area under the receiver operating characteristic, this class against the others.';
 comment on column evaluation_class.support is 'Its images.';
 
-comment on column evaluation_look.evaluation_id is 'The evaluation.';
-comment on column evaluation_look.look_key is 'Names who looked: a retrain run or a command.';
-comment on column evaluation_look.looked_at is 'When.';
+comment on column test_set_access.evaluation_id is 'The evaluation.';
+comment on column test_set_access.access_key is 'Names who looked: a retrain run or a command.';
+comment on column test_set_access.accessed_at is 'When.';
 
 comment on column evaluation_occlusion.evaluation_id is 'The evaluation.';
 comment on column evaluation_occlusion.hidden is
@@ -163,7 +163,7 @@ comment on column model_version.precision is 'fp32 or int8.';
 comment on column model_version.image_size is 'Pixels a side that it takes.';
 comment on column model_version.preprocessing is 'Version of how frames become its input.';
 comment on column model_version.count_parameter is 'Weights of the whole network.';
-comment on column model_version.artefact_uri is 'S3 prefix of its files.';
+comment on column model_version.artifact_uri is 'S3 prefix of its files.';
 comment on column model_version.temperature is 'What logits are divided by before the probabilities.';
 comment on column model_version.near_tie_below is 'Margin below which an answer has the review reason near_tie.';
 comment on column model_version.created_at is 'When it was registered.';
@@ -176,8 +176,8 @@ comment on column prediction.predicted_class is 'The class of the highest probab
 comment on column prediction.confidence is 'The highest of the four probabilities.';
 comment on column prediction.probability_glioma is 'Probability of glioma, temperature folded in.';
 comment on column prediction.probability_meningioma is 'Probability of meningioma, temperature folded in.';
-comment on column prediction.probability_normal is 'Probability of none of the three tumours, temperature folded in.';
-comment on column prediction.probability_pituitary is 'Probability of pituitary tumour, temperature folded in.';
+comment on column prediction.probability_normal is 'Probability of none of the three tumors, temperature folded in.';
+comment on column prediction.probability_pituitary is 'Probability of pituitary tumor, temperature folded in.';
 comment on column prediction.review_reasons is 'Why a person should look; empty where nothing speaks for it.';
 comment on column prediction.engine is 'What computed it: openvino-cpu or tensorflow-xla.';
 comment on column prediction.preprocessing is 'Version of how the frame was prepared.';
@@ -205,7 +205,7 @@ comment on column rejection.rejected_at is 'When.';
 comment on column rescore.scoring_run_id is 'The rescore.';
 comment on column rescore.scan_id is 'The scan.';
 comment on column rescore.chunk_number is 'Its chunk of the run, from 0.';
-comment on column rescore.settled_at is 'When it was settled; null while it is pending.';
+comment on column rescore.processed_at is 'When it was settled; null while it is pending.';
 
 comment on column rescore_run.scoring_run_id is 'Its run.';
 comment on column rescore_run.actor is 'Who asked for it.';
@@ -217,7 +217,7 @@ comment on column scan.state is 'pending, scored, rejected, ignored or supersede
 comment on column scan.chunk_number is 'Its chunk of that run; null where it was not planned.';
 comment on column scan.count_attempt is 'Times that a worker took it up.';
 comment on column scan.count_frame is 'Frames that were scored; null where none was.';
-comment on column scan.size_byte is 'Bytes of the object, as listed.';
+comment on column scan.size_bytes is 'Bytes of the object, as listed.';
 comment on column scan.format is 'jpeg, png, tiff, dicom or nifti, by content; null until it is scored.';
 comment on column scan.content_sha256 is 'Of the object''s bytes; null until it is scored.';
 comment on column scan.pixel_sha256 is 'Of the pixels of its frames: the same picture in another file has the same.';
@@ -226,7 +226,7 @@ comment on column scan.series_pseudonym is 'Keyed pseudonym of its SeriesInstanc
 comment on column scan.patient_pseudonym is 'Keyed pseudonym of its PatientID; null where it has none.';
 comment on column scan.arrived_at is 'When the object was last written, as S3 says.';
 comment on column scan.discovered_at is 'When a night saw it first.';
-comment on column scan.settled_at is 'When its state became final; null while it is pending.';
+comment on column scan.processed_at is 'When its state became final; null while it is pending.';
 
 comment on column scan_location.scan_id is 'The scan.';
 comment on column scan_location.bucket is 'S3 bucket.';
@@ -264,12 +264,12 @@ comment on column shadow_prediction.confidence is 'The highest of the four proba
 comment on column shadow_prediction.probability_glioma is 'Probability of glioma, temperature folded in.';
 comment on column shadow_prediction.probability_meningioma is 'Probability of meningioma, temperature folded in.';
 comment on column shadow_prediction.probability_normal is
-    'Probability of none of the three tumours, temperature folded in.';
-comment on column shadow_prediction.probability_pituitary is 'Probability of pituitary tumour, temperature folded in.';
+    'Probability of none of the three tumors, temperature folded in.';
+comment on column shadow_prediction.probability_pituitary is 'Probability of pituitary tumor, temperature folded in.';
 comment on column shadow_prediction.scored_at is 'When it was written.';
 
-comment on column sighting.scoring_run_id is 'The run that saw it.';
-comment on column sighting.scan_id is 'What it saw.';
+comment on column scoring_run_object.scoring_run_id is 'The run that saw it.';
+comment on column scoring_run_object.scan_id is 'What it saw.';
 
 comment on column snapshot.source_uri is 'S3 prefix that it was taken of.';
 comment on column snapshot.count_image is 'Distinct images.';
@@ -292,14 +292,14 @@ comment on column test_prediction.predicted_class is 'What the model named.';
 comment on column test_prediction.probability_glioma is 'Probability of glioma, temperature folded in.';
 comment on column test_prediction.probability_meningioma is 'Probability of meningioma, temperature folded in.';
 comment on column test_prediction.probability_normal is
-    'Probability of none of the three tumours, temperature folded in.';
-comment on column test_prediction.probability_pituitary is 'Probability of pituitary tumour, temperature folded in.';
+    'Probability of none of the three tumors, temperature folded in.';
+comment on column test_prediction.probability_pituitary is 'Probability of pituitary tumor, temperature folded in.';
 
 comment on column training_run.training_run_id is 'Its number.';
 comment on column training_run.run_key is 'The retrain run, or command.';
 comment on column training_run.recipe_name is 'The recipe''s name.';
 comment on column training_run.snapshot_id is 'What it was trained on.';
-comment on column training_run.initialisation is 'Where its weights began: imagenet or random.';
+comment on column training_run.initialization is 'Where its weights began: imagenet or random.';
 comment on column training_run.history is 'Loss and accuracy by stage and epoch.';
 comment on column training_run.code_version is 'Version and commit of the code.';
 comment on column training_run.library_versions is 'Versions of the libraries that matter to it.';

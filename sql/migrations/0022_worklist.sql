@@ -16,14 +16,14 @@ alter table prediction
     add column is_conflict boolean not null default false;
 comment on column prediction.risk_rank is
     'Its place on the worklist by what was known when it was written, 3 first: out_of_distribution 3, model_disagreement 5, '
-    'near_tie 6, low_confidence 7, another tumour 8, another normal 9. review_worklist.risk_rank adds 1, 2 and 4.';
+    'near_tie 6, low_confidence 7, another tumor 8, another normal 9. review_worklist.risk_rank adds 1, 2 and 4.';
 comment on column prediction.is_settled is
-    'People have settled the frame, as frame_verdict says: kept by triggers on review and review_retraction, so that the index '
+    'People have settled the frame, as frame_consensus says: kept by triggers on review and review_retraction, so that the index '
     'of the worklist holds only what is open.';
 
-comment on column prediction.is_conflict is 'People see the frame differently, as frame_verdict says: kept as is_settled is.';
+comment on column prediction.is_conflict is 'People see the frame differently, as frame_consensus says: kept as is_settled is.';
 
--- What frame_verdict says of a frame is kept on its answers, in the transaction of what a person said or took back. Run with
+-- What frame_consensus says of a frame is kept on its answers, in the transaction of what a person said or took back. Run with
 -- its owner's rights: a reviewer changes no prediction.
 create function keep_settled() returns trigger language plpgsql security definer
 set search_path = braintumor, pg_temp as $$
@@ -39,10 +39,10 @@ begin
     update prediction
     set is_settled = verdict.is_settled, is_conflict = verdict.is_conflict
     from (
-        select coalesce(bool_or(frame_verdict.is_settled), false) as is_settled,
-               coalesce(bool_or(frame_verdict.is_conflict), false) as is_conflict
-        from frame_verdict
-        where frame_verdict.scan_id = frame.scan_id and frame_verdict.frame_index = frame.frame_index
+        select coalesce(bool_or(frame_consensus.is_settled), false) as is_settled,
+               coalesce(bool_or(frame_consensus.is_conflict), false) as is_conflict
+        from frame_consensus
+        where frame_consensus.scan_id = frame.scan_id and frame_consensus.frame_index = frame.frame_index
     ) as verdict
     where prediction.scan_id = frame.scan_id
       and prediction.frame_index = frame.frame_index
@@ -60,14 +60,14 @@ create index prediction_by_risk on prediction (model_version_id, risk_rank, conf
 create index prediction_in_conflict on prediction (scan_id, frame_index) where is_conflict;
 
 -- The scans of a page that only other patients' scans make risky: to compare all scans for it takes seconds.
-create table shared_picture (
+create table cross_patient_duplicate (
     scan_id  bigint primary key references scan on delete cascade
 );
-comment on table shared_picture is
+comment on table cross_patient_duplicate is
     'One row per scan that same_content_other_patient named when a night was reconciled: where the worklist looks first. The '
     'view is the truth; a scan that it does not name any more counts for nothing here.';
-comment on column shared_picture.scan_id is 'The scan.';
-insert into shared_picture
+comment on column cross_patient_duplicate.scan_id is 'The scan.';
+insert into cross_patient_duplicate
 select distinct scan.scan_id
 from scan
 join scan as other using (pixel_sha256)

@@ -23,6 +23,6 @@ create trigger review_session_item_is_append_only before update or delete on rev
 create trigger review_session_item_is_never_truncated before truncate on review_session_item
     for each statement execute function refuse_change();
 
-create index scan_by_series on scan (series_pseudonym) where series_pseudonym is not null;  -- a frame's neighbouring slices
+create index scan_by_series on scan (series_pseudonym) where series_pseudonym is not null;  -- a frame's neighboring slices
 create index scan_in_audit_sample on scan (scan_id) where audit_probability is not null;     -- what is read blind
 create index review_session_by_reviewer on review_session (reviewer, review_session_id);    -- a person's newest sitting

@@ -15,7 +15,7 @@ create table reviewed_frame (
     primary key (scan_id, frame_index)
 );
 comment on table reviewed_frame is
-    'One row per frame that was decoded to be a labelled image; written before its picture is, so that no picture has no row.';
+    'One row per frame that was decoded to be a labeled image; written before its picture is, so that no picture has no row.';
 comment on column reviewed_frame.scan_id is 'The scan.';
 comment on column reviewed_frame.frame_index is 'The frame''s place in its file.';
 comment on column reviewed_frame.image_sha256 is 'Of its PNG.';

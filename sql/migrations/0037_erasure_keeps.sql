@@ -49,7 +49,7 @@ create table page_image (
     image_sha256  text not null,
     primary key (page_uri, image_sha256)
 );
-comment on table page_image is 'One row per page and labelled image that it shows or names, so that an erasure finds the page.';
+comment on table page_image is 'One row per page and labeled image that it shows or names, so that an erasure finds the page.';
 comment on column page_image.page_uri is 'The page.';
 comment on column page_image.image_sha256 is 'Of the file''s bytes.';
 create index page_image_by_image on page_image (image_sha256);  -- an erasure asks

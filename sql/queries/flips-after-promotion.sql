@@ -1,6 +1,6 @@
 -- What changed its class since the champion was promoted, and from what to what?
 select before_model_name, before_class, model_name, predicted_class, count(*) as count_frame
-from braintumor.flip_history
+from braintumor.prediction_change
 where changed_at >= (select promoted_at from braintumor.champion)
 group by before_model_name, before_class, model_name, predicted_class
 order by count_frame desc, before_class, predicted_class;

@@ -1,10 +1,10 @@
--- How many frames did each person answer, how quickly, and how often did they name a tumour?
+-- How many frames did each person answer, how quickly, and how often did they name a tumor?
 select
     reviewer,
     count(*) as count_frame,
     percentile_cont(0.5) within group (order by seconds) as median_seconds,
     count(*) filter (where finding in ('glioma', 'meningioma', 'pituitary')) as count_tumor,
     count(*) filter (where finding = 'cannot_tell') as count_cannot_tell
-from braintumor.standing_review
+from braintumor.current_review
 group by reviewer
 order by reviewer;

@@ -1,5 +1,5 @@
 -- Which scans of different patients show the same picture? One of the two may carry the wrong patient.
 select scan_id, other_scan_id
-from braintumor.same_content_other_patient
+from braintumor.cross_patient_duplicate_pair
 where scan_id < other_scan_id
 order by scan_id, other_scan_id;

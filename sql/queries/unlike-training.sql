@@ -1,5 +1,5 @@
 -- Which frames that stand are least like the images that their model was trained on?
 select scan_id, frame_index, model_name, out_of_distribution, predicted_class, confidence
-from braintumor.latest_prediction
+from braintumor.current_prediction
 where 'out_of_distribution' = any(review_reasons)
 order by out_of_distribution desc, scan_id, frame_index;

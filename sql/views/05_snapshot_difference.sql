@@ -13,7 +13,7 @@ language sql stable security definer set search_path = braintumor, pg_temp as $$
         case
             when old_image.label is null then 'added'
             when new_image.label is null then 'removed'
-            when old_image.label <> new_image.label then 'relabelled'
+            when old_image.label <> new_image.label then 'relabeled'
             else 'moved'
         end as change,
         coalesce(new_image.split, old_image.split) as split,

@@ -60,8 +60,8 @@ $$;
 comment on function champion_at(timestamptz) is
     'The model version that was live at a time, null where there was none. Example: champion_at(now() - interval ''7 days'').';
 
--- model_ledger: one row per act on a model: promote, rollback, withdraw, prune. Example: who changed what this month, why?
-create view model_ledger as
+-- promotion_history: one row per act on a model: promote, rollback, withdraw, prune. Example: who changed what this month, why?
+create view promotion_history as
 with act as (
     select promoted_at as acted_at, action::text as action, model_version_id, is_override, actor, reason from promotion
     union all
@@ -80,8 +80,8 @@ select
 from act
 join model_version using (model_version_id);
 
--- model_standing: one row per model version. Example: which models answer, answered once, or may not answer again?
-create view model_standing as
+-- model_status: one row per model version. Example: which models answer, answered once, or may not answer again?
+create view model_status as
 with last_flip as (
     select distinct on (model_version_id) model_version_id, is_override
     from promotion

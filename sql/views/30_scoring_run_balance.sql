@@ -1,34 +1,34 @@
--- sighting_outcome: one row per object that a night saw. Example: which scans did last night leave unaccounted?
+-- scoring_run_object_outcome: one row per object that a night saw. Example: which scans did last night leave unaccounted?
 -- scan_outcome has what the night itself settled or left. The rows of predictions and rejections must still confirm it.
 -- A scored scan has every frame's answer of its night, and of each rescore that answered it.
-create view sighting_outcome as
+create view scoring_run_object_outcome as
 with evidence as (
     select
-        sighting.scoring_run_id,
-        sighting.scan_id,
+        scoring_run_object.scoring_run_id,
+        scoring_run_object.scan_id,
         scan.state,
         coalesce(scan_outcome.outcome, case
-            when scan.state = 'pending' and scan.scoring_run_id = sighting.scoring_run_id
+            when scan.state = 'pending' and scan.scoring_run_id = scoring_run_object.scoring_run_id
                 and scan.chunk_number is not null then 'unaccounted'
-            when sighting.is_known or scoring_run.state = 'balanced' then 'known'
+            when scoring_run_object.is_known or scoring_run.state = 'balanced' then 'known'
             when scan.state = 'pending' and scoring_run.planned_at is null then 'unaccounted'
             when scan.state = 'pending' then 'deferred'
             else 'known'
         end) as outcome,
         exists (
             select from rejection
-            where rejection.scan_id = scan.scan_id and rejection.scoring_run_id = sighting.scoring_run_id
+            where rejection.scan_id = scan.scan_id and rejection.scoring_run_id = scoring_run_object.scoring_run_id
         ) as has_own_rejection,
         exists (select from rejection where rejection.scan_id = scan.scan_id) as has_rejection,
         (select count(*) from prediction where prediction.scan_id = scan.scan_id)
             = scan.count_frame * (1 + (
                 select count(*) from rescore where rescore.scan_id = scan.scan_id and rescore.state = 'rescored'
             )) as has_every_frame
-    from sighting
+    from scoring_run_object
     join scoring_run using (scoring_run_id)
     join scan using (scan_id)
     left join scan_outcome
-        on scan_outcome.scoring_run_id = sighting.scoring_run_id and scan_outcome.scan_id = sighting.scan_id
+        on scan_outcome.scoring_run_id = scoring_run_object.scoring_run_id and scan_outcome.scan_id = scoring_run_object.scan_id
 )
 select
     scoring_run_id,
@@ -58,15 +58,15 @@ select
     scoring_run.count_seen - count(*) filter (where outcome <> 'unaccounted') - coalesce(erased.count_erased, 0)
         as count_unaccounted
 from scoring_run
-left join sighting_outcome using (scoring_run_id)
+left join scoring_run_object_outcome using (scoring_run_id)
 left join (
     select scoring_run_id, sum(count_sighting) as count_erased from erasure_run group by scoring_run_id
 ) as erased using (scoring_run_id)
 where scoring_run.kind = 'night'
 group by scoring_run.scoring_run_id, erased.count_erased;
 
--- morning_sheet: one row per night that was judged. Example: which of the last nights were not green, and why?
-create view morning_sheet as
+-- run_status: one row per night that was judged. Example: which of the last nights were not green, and why?
+create view run_status as
 select
     scoring_run_id,
     scoring_run.started_at,
@@ -77,5 +77,5 @@ select
     judged_at
 from scoring_run_summary
 join scoring_run using (scoring_run_id);
-comment on view morning_sheet is
+comment on view run_status is
     'One row per night that was judged: how it went, and why it is not green. Example: which nights were not green, and why?';

@@ -8,7 +8,7 @@ with evidence as (
         rescore.before_model_version_id,
         scoring_run.model_version_id,
         rescore.state,
-        rescore.settled_at,
+        rescore.processed_at,
         (select count(*) from prediction
          where prediction.scan_id = rescore.scan_id and prediction.model_version_id = scoring_run.model_version_id)
             = scan.count_frame as has_every_frame
@@ -26,7 +26,7 @@ select
         when evidence.state in ('rescored', 'already') and has_every_frame is not true then 'unaccounted'
         else evidence.state::text
     end as outcome,
-    evidence.settled_at
+    evidence.processed_at
 from evidence
 join model_version using (model_version_id)
 join model_version as before_model on before_model.model_version_id = evidence.before_model_version_id;

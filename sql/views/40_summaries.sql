@@ -1,7 +1,7 @@
 -- daily_summary: one row per day (UTC), model and class. Example: how many gliomas did we flag yesterday?
 -- Every answer of a model that is withdrawn now counts as one for review, and every one to a picture that is filed under
 -- two patients. Answers of a rescore count on their own day, beside those that they replace: what stands now is in
--- latest_prediction.
+-- current_prediction.
 create view daily_summary as
 select
     (prediction.scored_at at time zone 'utc')::date as scored_date,
@@ -11,7 +11,7 @@ select
     count(*) filter (
         where cardinality(prediction.review_reasons) > 0
            or withdrawn_model.model_version_id is not null
-           or exists (select from same_content_other_patient as pair where pair.scan_id = prediction.scan_id)
+           or exists (select from cross_patient_duplicate_pair as pair where pair.scan_id = prediction.scan_id)
     ) as count_for_review,
     avg(prediction.confidence) as mean_confidence
 from prediction
@@ -35,7 +35,7 @@ select
     model_version.backbone,
     training_run.recipe_name,
     training_run.recipe_override,
-    training_run.initialisation,
+    training_run.initialization,
     evaluation.snapshot_id,
     evaluation.split,
     evaluation.count_image,
@@ -50,12 +50,12 @@ select
     evaluation.uncalibrated_error,
     evaluation.images_per_second,
     evaluation.measured_on,
-    (select count(*) from evaluation_look where evaluation_look.evaluation_id = evaluation.evaluation_id) as count_look,
-    model_standing.is_champion,
-    model_standing.is_override,
-    model_standing.withdrawn_at is not null as is_withdrawn,
+    (select count(*) from test_set_access where test_set_access.evaluation_id = evaluation.evaluation_id) as count_access,
+    model_status.is_champion,
+    model_status.is_override,
+    model_status.withdrawn_at is not null as is_withdrawn,
     evaluation.evaluated_at
 from evaluation
 join model_version using (model_version_id)
-join model_standing on model_standing.model_version_id = evaluation.model_version_id
+join model_status on model_status.model_version_id = evaluation.model_version_id
 join training_run using (training_run_id);

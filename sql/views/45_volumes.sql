@@ -1,4 +1,4 @@
--- scan_prediction: one row per scan, of the current answers to its frames (latest_prediction). Example: which volumes have one
+-- scan_prediction: one row per scan, of the current answers to its frames (current_prediction). Example: which volumes have one
 -- slice that looks like a tumor? A scan that was rescored has one row, so that counting rows counts scans.
 -- The view combines frames like this. Each of the four probabilities is its mean over the scored frames, and each frame weighs
 -- the same. The class is that of the highest mean. Most slices of a head with a tumor show none, so the mean leans to normal:
@@ -27,7 +27,7 @@ with combined as (
         jsonb_agg(to_jsonb(review_reasons)) as reasons_by_frame,
         min(arrived_at) as arrived_at,
         max(scored_at) as scored_at
-    from latest_prediction
+    from current_prediction
     group by scan_id
 )
 select
@@ -89,7 +89,7 @@ with frame as (
         probability_pituitary,
         review_reasons,
         scored_at
-    from latest_prediction
+    from current_prediction
     where study_pseudonym is not null
 ),
 reason as (

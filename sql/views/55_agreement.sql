@@ -2,14 +2,14 @@
 -- finding beside the model's class. Example: where did people correct the model?
 -- A frame of the audit sample has the finding of its first blind answers (audit_verdict), because a reviewer can take back a
 -- blind answer and then agree with the model. Where these give no finding, and of any other frame, the finding is that of
--- frame_verdict; in the audit sample such a finding never counts as blind.
+-- frame_consensus; in the audit sample such a finding never counts as blind.
 -- unusable_image is no finding of the kind that a model could name, and in no row; other_finding agrees with no class. Nor is
 -- a frame beside a model that was trained on it (which can answer it in a rescore): it has been told.
 -- sample: audit where the scan was drawn at random before it was scored, worklist where it was not. is_blind: nobody had the
 -- model's answer on the screen.
 create view review_comparison as
 with answered as (
-    select scan_id, frame_index, model_version_id from standing_review
+    select scan_id, frame_index, model_version_id from current_review
     union
     select scan_id, frame_index, model_version_id from audit_answer
 ),
@@ -19,13 +19,13 @@ verdict as (
     where finding is not null
     union all
     select
-        frame_verdict.scan_id,
-        frame_verdict.frame_index,
-        frame_verdict.finding,
-        frame_verdict.is_blind and scan.audit_probability is null,
-        frame_verdict.count_reviewer,
-        frame_verdict.last_reviewed_at
-    from frame_verdict
+        frame_consensus.scan_id,
+        frame_consensus.frame_index,
+        frame_consensus.finding,
+        frame_consensus.is_blind and scan.audit_probability is null,
+        frame_consensus.count_reviewer,
+        frame_consensus.last_reviewed_at
+    from frame_consensus
     join scan using (scan_id)
     left join audit_verdict using (scan_id, frame_index)
     where audit_verdict.finding is null
@@ -103,7 +103,7 @@ comment on column human_agreement.predicted_class is 'What the model named; null
 comment on column human_agreement.agreement_low is 'Lower end of Wilson''s 95% interval, each frame for itself.';
 comment on column human_agreement.agreement_high is 'Upper end of Wilson''s 95% interval, each frame for itself.';
 
--- time_to_review: one row per frame that has an answer. Example: how long does a tumour wait for a person, and for the night?
+-- time_to_review: one row per frame that has an answer. Example: how long does a tumor wait for a person, and for the night?
 -- scored_at is of the first answer, reviewed_at of the first one of a person that was not taken back; null while nobody looked.
 create view time_to_review as
 select
@@ -111,13 +111,13 @@ select
     prediction.frame_index,
     model_version.model_name,
     prediction.predicted_class,
-    prediction.risk_rank as written_risk_rank,
+    prediction.risk_rank as risk_rank_at_scoring,
     scan.arrived_at,
     prediction.scored_at,
-    looked_at.reviewed_at,
+    accessed_at.reviewed_at,
     prediction.scored_at - scan.arrived_at as arrival_to_score,
-    looked_at.reviewed_at - prediction.scored_at as score_to_review,
-    looked_at.reviewed_at - scan.arrived_at as arrival_to_review
+    accessed_at.reviewed_at - prediction.scored_at as score_to_review,
+    accessed_at.reviewed_at - scan.arrived_at as arrival_to_review
 from prediction
 join scan using (scan_id)
 join model_version using (model_version_id)
@@ -126,7 +126,7 @@ left join (
     from review
     where not exists (select from review_retraction where review_retraction.review_id = review.review_id)
     group by review.scan_id, review.frame_index
-) as looked_at using (scan_id, frame_index)
+) as accessed_at using (scan_id, frame_index)
 where not exists (
     select from prediction as earlier
     where earlier.scan_id = prediction.scan_id
@@ -135,4 +135,4 @@ where not exists (
 );
 comment on view time_to_review is
     'One row per frame that has an answer: when it arrived, when it was first scored and first seen by a person, and the times '
-    'between; null while nobody looked. Example: how long does a tumour wait for a person?';
+    'between; null while nobody looked. Example: how long does a tumor wait for a person?';

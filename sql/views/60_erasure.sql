@@ -101,7 +101,7 @@ begin
                          where scan_id = any(scans) or image_sha256 = any(images)),
         'snapshot_ids', (select coalesce(jsonb_agg(distinct snapshot_id), '[]') from snapshot_image
                          where image_sha256 = any(images)),
-        'artefact_uris', (select coalesce(jsonb_agg(artefact_uri order by model_version_id), '[]') from model_version
+        'artifact_uris', (select coalesce(jsonb_agg(artifact_uri order by model_version_id), '[]') from model_version
                         join training_run using (training_run_id)
                         where snapshot_id in (select snapshot_id from snapshot_image where image_sha256 = any(images)))
     ) into found;
@@ -110,7 +110,7 @@ begin
     from (
         select scoring_run_id, sum(sighted) as count_sighting, sum(rescored) as count_rescore
         from (
-            select scoring_run_id, 1 as sighted, 0 as rescored from sighting where scan_id = any(scans)
+            select scoring_run_id, 1 as sighted, 0 as rescored from scoring_run_object where scan_id = any(scans)
             union all
             select scoring_run_id, 0, 1 from rescore where scan_id = any(scans)
         ) as seen
@@ -132,7 +132,7 @@ begin
     where copied_from_scan_id = any(scans) and scan_id <> all(scans);
     delete from reviewed_frame where image_sha256 = any(images) and scan_id <> all(scans);  -- its picture goes
     foreach relation in array array[
-        'page_scan', 'reviewed_frame', 'snapshot_review', 'requested_label', 'review_session_item', 'shown_image', 'review', 'prediction', 'shadow_prediction', 'rejection', 'scan_requeue', 'rescore', 'sighting', 'scan_outcome', 'scan_location', 'scan'
+        'page_scan', 'reviewed_frame', 'snapshot_review', 'requested_label', 'review_session_item', 'shown_image', 'review', 'prediction', 'shadow_prediction', 'rejection', 'scan_requeue', 'rescore', 'scoring_run_object', 'scan_outcome', 'scan_location', 'scan'
     ] loop
         execute format('delete from %I where scan_id = any($1)', relation) using scans;
         get diagnostics number = row_count;

@@ -120,10 +120,10 @@ comment on view drift_weekly is
     'index of classes (weeks before only) and of tenths of confidence; null below 100 answers on either side; above 0.25 is '
     'commonly called a shift. Example: do this week''s answers still look like those of the weeks before?';
 
--- flip_history: one row per frame and change of its answer's class. Example: what did the model change its mind about after
+-- prediction_change: one row per frame and change of its answer's class. Example: what did the model change its mind about after
 -- the promotion? Of two answers that follow one another as they came to stand, by run; both may be of a rescore that made an
--- old answer stand again. For the class that people named see frame_verdict.
-create view flip_history as
+-- old answer stand again. For the class that people named see frame_consensus.
+create view prediction_change as
 with standing as (
     select scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence, scored_at as changed_at
     from prediction
@@ -135,7 +135,7 @@ with standing as (
         rescore.scoring_run_id,
         prediction.predicted_class,
         prediction.confidence,
-        rescore.settled_at
+        rescore.processed_at
     from rescore
     join scoring_run on scoring_run.scoring_run_id = rescore.scoring_run_id
     join prediction on prediction.scan_id = rescore.scan_id and prediction.model_version_id = scoring_run.model_version_id
@@ -173,7 +173,7 @@ join model_version using (model_version_id)
 join model_version as before_model on before_model.model_version_id = beside.before_model_version_id
 join scoring_run using (scoring_run_id)
 where beside.predicted_class <> beside.before_class;
-comment on view flip_history is
+comment on view prediction_change is
     'One row per frame and change of its answer''s class from one run to the next. Example: what did the model change its mind '
     'about after the promotion?';
 

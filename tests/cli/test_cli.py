@@ -80,7 +80,7 @@ def test_predict_draws_each_answered_file_and_overwrites_nothing(
         assert one.width == one.height - 56 == 448
         assert one.tobytes() != other.tobytes()
         shown = np.asarray(one.convert("RGB"), dtype=int)
-    assert (shown[:448].max(axis=2) - shown[:448].min(axis=2)).max() > 50, "the map is in colour"
+    assert (shown[:448].max(axis=2) - shown[:448].min(axis=2)).max() > 50, "the map is in color"
     before = pictures[0].read_bytes()
     again = json.loads(run_braintumor(Settings(), *command).stdout)
     assert Path(again[0]["overlay"]).name == "scan.png-3.overlay.png" and pictures[0].read_bytes() == before
@@ -178,8 +178,8 @@ def test_the_card_of_an_evaluated_model_is_printed_and_lies_beside_its_report(se
     printed = run_braintumor(settings, "model", "card", model.model_name).stdout
     engine.dispose()
     assert printed.startswith(f"# {model.model_name}\n")
-    assert model.artefact_sha256s["model.bin"] in printed and "For review, not for diagnosis" in printed
-    assert store.read(S3Uri.parse(model.artefact_uri) / "model_card.md").decode() == printed
+    assert model.artifact_sha256s["model.bin"] in printed and "For review, not for diagnosis" in printed
+    assert store.read(S3Uri.parse(model.artifact_uri) / "model_card.md").decode() == printed
 
 
 def test_migrate_plans_and_applies(empty_settings: Settings) -> None:

@@ -45,7 +45,7 @@ def model_json(settings: Settings, *arguments: str) -> Any:
 
 
 def test_an_override_shows_in_list_show_champion_report_and_card(two: Settings) -> None:
-    evaluate_model(two, "b", look_key="look")
+    evaluate_model(two, "b", access_key="look")
     model(two, "promote", "b", "--override", "--reason", "floor is wrong here")
     (line,) = [line for line in model(two, "list").splitlines() if line.startswith("*")]
     assert line.endswith("champion, overridden")
@@ -55,20 +55,20 @@ def test_an_override_shows_in_list_show_champion_report_and_card(two: Settings) 
     assert "standing  champion, overridden" in shown and "floor is wrong here" in shown
     assert "- Standing: champion, overridden" in model(two, "card", "b")
     engine = database.connect(two)
-    uri = S3Uri.parse(model_versions.find_model(engine, "b").artefact_uri)
+    uri = S3Uri.parse(model_versions.find_model(engine, "b").artifact_uri)
     engine.dispose()
     assert '<span class="badge bad">overridden</span>' in ObjectStore.connect(two).read(uri / "report.html").decode()
 
 
 def test_show_tells_figures_looks_verdicts_and_ledger(two: Settings) -> None:
     assert "Figures: none" in model(two, "show", "b")
-    evaluate_model(two, "b", look_key="the weekly run")
+    evaluate_model(two, "b", access_key="the weekly run")
     pass_gate(two, "b")
     shown = model(two, "show", "b")
     assert "from random weights" in shown and "the weekly run" in shown and "Passed (" in shown
     told = model_json(two, "show", "b")
-    assert {e["split"]: e["count_look"] for e in told["evaluations"]} == {"validation": 1, "test": 1}
-    assert [look["look_key"] for look in told["looks_at_test"]] == ["the weekly run"]
+    assert {e["split"]: e["count_access"] for e in told["evaluations"]} == {"validation": 1, "test": 1}
+    assert [look["access_key"] for look in told["test_set_accesses"]] == ["the weekly run"]
     assert [act["action"] for act in told["ledger"]] == ["promote"]
     assert told["verdicts"][0]["verdict"]["summary"] == "Passed"
 
@@ -79,7 +79,7 @@ def test_a_rollback_with_withdrawal_says_how_many_answers_people_must_look_at(
     put("a.png", png(seed=1))
     run_scoring_job(two, run_key="night")
     before = champions(two)
-    said = model(two, "rollback", "--withdraw", "--reason", "calls tumours normal")
+    said = model(two, "rollback", "--withdraw", "--reason", "calls tumors normal")
     assert "after b" in said and "The DAG roll_back tells people" in said
     assert "1 standing answers on 1 scans have the review reason model_withdrawn" in said
     assert 'braintumor rescore --of b --reason "its model was withdrawn"' in said
@@ -116,7 +116,7 @@ def test_who_was_champion_at_a_time_is_said(two: Settings) -> None:
 def test_compare_sets_two_models_beside_each_other(two: Settings) -> None:
     add_model(two, "a")
     for name in ("a", "b"):
-        evaluate_model(two, name, look_key="look")
+        evaluate_model(two, name, access_key="look")
     shown = model(two, "compare", "a", "b")
     assert "B  b: accuracy" in shown and "only A 0, only B 0" in shown and "glioma" in shown
     told = model_json(two, "compare", "a", "b")

@@ -35,7 +35,7 @@ BUT = {
     "BRAINTUMOR_COMPLETE": "of click, with an underscore before it",
 }
 """What in the sources looks like a variable and is none."""
-MISSPELT = {"BRAINTUMOR_SCAN_URI", "BRAINTUMOR_LIKE_NOTHING", "BRAINTUMOR_DB", "BRAINTUMOR_WEBHOOK", "BRAINTUMOR_X"}
+MISSPELLED = {"BRAINTUMOR_SCAN_URI", "BRAINTUMOR_LIKE_NOTHING", "BRAINTUMOR_DB", "BRAINTUMOR_WEBHOOK", "BRAINTUMOR_X"}
 """Of this file and the doctor's tests."""
 
 
@@ -53,7 +53,7 @@ def test_every_variable_that_is_named_anywhere_is_on_the_page() -> None:
     missing = {
         name: str(path.relative_to(PROJECT))
         for path in SOURCES
-        for name in set(re.findall(r"BRAINTUMOR_[A-Z0-9_]+", path.read_text())) - BUT.keys() - MISSPELT - listed
+        for name in set(re.findall(r"BRAINTUMOR_[A-Z0-9_]+", path.read_text())) - BUT.keys() - MISSPELLED - listed
     }
     assert len(SOURCES) > 300 and missing == {}, "declare it in braintumor/config/"
 

@@ -101,7 +101,7 @@ def airflow_database(url: str) -> dict[str, str]:
 
 @pytest.fixture
 def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Settings:
-    """Labelled phantoms in S3, and gate rules that so small a set can pass."""
+    """Labeled phantoms in S3, and gate rules that so small a set can pass."""
     prefix = S3Uri.parse(empty_settings.require("dataset_uri"))
     upload(ObjectStore.connect(empty_settings), labeled_files(phantoms), prefix)
     rules = tmp_path / "gate.toml"

@@ -12,7 +12,7 @@ from sqlalchemy import text
 from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.evaluation.report.index_page import overview_page
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
@@ -29,15 +29,15 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
     assert dag_runner.run("weekly_retrain", lenient, policy="auto", epochs=3) == "success"
     engine = database.connect(lenient)
     champion = model_versions.champion(engine)
-    assert (champion.recipe_name, champion.initialisation) == ("resnet50_small", "random")
-    store, artefacts = ObjectStore.connect(lenient), S3Uri.parse(champion.artefact_uri)
-    stored = {entry.key.removeprefix(artefacts.key) for entry in store.list(artefacts)}
+    assert (champion.recipe_name, champion.initialization) == ("resnet50_small", "random")
+    store, artifacts = ObjectStore.connect(lenient), S3Uri.parse(champion.artifact_uri)
+    stored = {entry.key.removeprefix(artifacts.key) for entry in store.list(artifacts)}
     assert {"model.xml", "model.bin", "model.weights.h5", "report.html", "plots/confusion.png"} <= stored
     with database.transaction(engine) as connection:
         assert connection.scalar(text("select count(*) from model_leaderboard")) == 2
         assert connection.scalar(text("select is_passed from gate_verdict"))
         assert connection.scalar(text("select actor from promotion")) == "policy auto"
-        assert connection.scalar(text("select count(*) from approval_answer")) == 0, "nobody was asked"
+        assert connection.scalar(text("select count(*) from approval_decision")) == 0, "nobody was asked"
 
     models, overview = S3Uri.parse_prefix(lenient.require("models_uri")), overview_page(engine)
     for link in re.findall(r'href="((?:runs|snapshots)/[^"]+)"', overview):
@@ -45,12 +45,12 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
     assert overview.count("href=") == 4, "a report, a comparison, a flip preview, and the quality of the data"
 
     scans = S3Uri.parse(lenient.require("scans_uri"))
-    for path in write_unlabelled(tmp_path, count=5, seed=1):
+    for path in write_unlabeled(tmp_path, count=5, seed=1):
         store.write(scans / path.name, path.read_bytes())
     store.write(scans / "words.jpg", b"words")
     assert dag_runner.run("nightly_scoring", lenient, chunk_size=2) == "success"
     with database.transaction(engine) as connection:
-        assert connection.scalar(text("select count(*) from latest_prediction")) == 5
+        assert connection.scalar(text("select count(*) from current_prediction")) == 5
         assert connection.scalar(text("select count(*) from scoring_chunk")) == 3
     assert dag_runner.run("nightly_scoring", lenient) == "success"
     with database.transaction(engine) as connection:
@@ -64,7 +64,7 @@ def test_a_preview_that_fails_promotes_nothing(
     dag_runner: DagRunner, lenient: Settings, seeded: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     move_champion(seeded, lenient, tiny_model_folder)
-    (scan,) = write_unlabelled(tmp_path, count=1, seed=1)
+    (scan,) = write_unlabeled(tmp_path, count=1, seed=1)
     ObjectStore.connect(lenient).write(S3Uri.parse(lenient.require("scans_uri")) / scan.name, scan.read_bytes())
     run_scoring_job(lenient, run_key="night")
     refuse = (

@@ -14,7 +14,7 @@ from sqlalchemy import text
 from braintumor.config.settings import Settings
 from braintumor.dataset.review_labels import rules as label_rules
 from braintumor.db import database
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
@@ -45,7 +45,7 @@ def live(seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.Tem
 
 def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
     store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
-    for path in write_unlabelled(folder, count=6, seed=seed):
+    for path in write_unlabeled(folder, count=6, seed=seed):
         store.write(scans / f"{seed}/{path.name}", path.read_bytes())
 
 
@@ -149,7 +149,7 @@ def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
     for run in ("..", "%2e%2e"):
         assert viewer.send("GET", f"/braintumor/reports/runs/{run}/flip_preview.html", allow=(404,)).status_code == 404
     for page in _PAGES:
-        store.write(S3Uri.parse(model.artefact_uri) / page, page.encode())
+        store.write(S3Uri.parse(model.artifact_uri) / page, page.encode())
         assert viewer.send("GET", f"/braintumor/reports/model/{name}/{page}").text == page
     models = S3Uri.parse_prefix(library(live).require("models_uri"))
     for path in _PATHS:

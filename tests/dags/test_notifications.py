@@ -247,7 +247,7 @@ def test_the_file_that_the_operators_page_shows_is_right(dag_runner: DagRunner, 
         """
     done = in_airflow(dag_runner, code)
     assert done.returncode == 0, done.stderr
-    assert "'title': 'subject'" in done.stdout and "[brain-tumour models] subject" in done.stdout
+    assert "'title': 'subject'" in done.stdout and "[brain-tumor models] subject" in done.stdout
 
 
 def test_a_night_that_has_ended_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ def test_a_run_that_waits_for_a_person_or_has_ended_is_not_late(
     change(
         settings,
         """
-        insert into approval_answer (gate_verdict_id, answered_at, answer, person)
+        insert into approval_decision (gate_verdict_id, answered_at, answer, person)
         select gate_verdict_id, now(), 'approve', 'ann' from gate_verdict where run_key = 'waits'""",
     )
     assert late(dag_runner, hook, [waits], given) == ["waits"], "nobody is waited for any more"
@@ -345,10 +345,10 @@ def test_the_way_back_by_its_dag_is_done_once_told_and_green_although_a_notifier
     before = champions(settings)
     text = _WEBHOOK.replace('"webhook"', '"unknown"') + _WEBHOOK
     runner = DagRunner({**dag_runner.environment, **environment(hook, tmp_path, text)})
-    assert runner.run("roll_back", settings, reason="calls tumours normal", withdraw=True) == "success"
+    assert runner.run("roll_back", settings, reason="calls tumors normal", withdraw=True) == "success"
     assert champions(settings) != before == ["b"]
     assert [news["event"] for news in hook.received] == ["rolled_back", "withdrawn"]
-    assert "from b to" in hook.received[0]["text"] and "calls tumours" not in str(hook.received)
-    acts = rows(settings, "select action, actor, reason from model_ledger order by acted_at desc limit 2")
+    assert "from b to" in hook.received[0]["text"] and "calls tumors" not in str(hook.received)
+    acts = rows(settings, "select action, actor, reason from promotion_history order by acted_at desc limit 2")
     assert {act[0] for act in acts} == {"rollback", "withdraw"}
-    assert {act[1:] for act in acts} == {("dag_test", "calls tumours normal")}
+    assert {act[1:] for act in acts} == {("dag_test", "calls tumors normal")}

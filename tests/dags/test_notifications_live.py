@@ -65,7 +65,7 @@ def told(
         "BRAINTUMOR_RECIPES": "resnet50_small",
         "BRAINTUMOR_RETRAIN_DEADLINE_HOURS": "0.001",
     }
-    with live_stack(seeded, tiny_model_folder, extra, labelled=phantoms) as stack:
+    with live_stack(seeded, tiny_model_folder, extra, labeled=phantoms) as stack:
         yield stack
 
 
@@ -92,19 +92,19 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     assert client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S) == "success"
     promoted = receiver.wait_for("promoted", timeout_s=5)
     ((champion,),) = rows(settings, "select model_name from champion")
-    answers = rows(settings, "select answer, person from approval_answer order by answered_at")
+    answers = rows(settings, "select answer, person from approval_decision order by answered_at")
     assert answers == [("reject", "admin"), ("approve", "admin")]
     assert promoted["subject"] == f"{champion} is the champion" and "admin promoted it" in promoted["text"]
     assert promoted["link"] == f"{told.airflow.url}/braintumor/reports/model/{champion}/report.html"
 
-    back = client.trigger("roll_back", {"reason": "calls tumours normal", "withdraw": True})
+    back = client.trigger("roll_back", {"reason": "calls tumors normal", "withdraw": True})
     assert client.wait("roll_back", back, timeout_s=PATIENCE_S) == "success", client.failure_logs("roll_back", back)
     assert receiver.wait_for("rolled_back", timeout_s=5)["subject"] == f"{before} is the champion again"
     assert receiver.wait_for("withdrawn", timeout_s=5)["subject"] == f"Withdrawn: {champion}"
-    acts = rows(settings, "select action, model_name, actor, reason from model_ledger where actor <> 'tests'")
+    acts = rows(settings, "select action, model_name, actor, reason from promotion_history where actor <> 'tests'")
     assert acts[-2:] == [
-        ("rollback", before, "admin", "calls tumours normal"),
-        ("withdraw", champion, "admin", "calls tumours normal"),
+        ("rollback", before, "admin", "calls tumors normal"),
+        ("withdraw", champion, "admin", "calls tumors normal"),
     ]
     _clear(client, "roll_back", back, "change_champion")
     assert client.wait("roll_back", back, timeout_s=PATIENCE_S) == "success"
@@ -112,7 +112,7 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     events = [news["event"] for news in receiver.received]
     expected = ["late", "waiting", "rejected", "waiting", "promoted", "rolled_back", "withdrawn"]
     assert events == expected, "and the cleared task told nobody again"
-    assert not any("s3://" in str(news) or "calls tumours" in str(news) for news in receiver.received)
+    assert not any("s3://" in str(news) or "calls tumors" in str(news) for news in receiver.received)
 
 
 def test_a_red_run_is_told(told: Stack, receiver: Webhook) -> None:

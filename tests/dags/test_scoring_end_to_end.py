@@ -60,7 +60,7 @@ def test_a_rescore_answers_shows_and_balances_and_is_red_when_it_cannot(
     promote(settings, "b")
     asked = {"of": [first], "reason": "b knows more", "chunk_size": 2, "since": "2020-01-01T00:00:00Z"}
     assert dag_runner.run("rescore_history", settings, **asked) == "success"
-    assert rows(settings, "select distinct model_name from latest_prediction") == [("b",)]
+    assert rows(settings, "select distinct model_name from current_prediction") == [("b",)]
     told = "select actor, reason, count_asked, count_rescored from rescore_balance"
     assert rows(settings, told) == [("dag_test", "b knows more", 3, 3)]
     store, models = ObjectStore.connect(settings), S3Uri.parse(settings.require("models_uri"))

@@ -29,7 +29,7 @@ from tests.faulty_s3 import faulty_s3
 from tests.images import png_of, saved
 from tests.sql import change
 
-PutLabelled = Callable[[str, bytes], None]
+PutLabeled = Callable[[str, bytes], None]
 
 
 def encoded(label: TumorClass, seed: int, kind: str = "PNG") -> bytes:
@@ -38,24 +38,24 @@ def encoded(label: TumorClass, seed: int, kind: str = "PNG") -> bytes:
 
 
 @pytest.fixture
-def put(empty_settings: Settings) -> PutLabelled:
+def put(empty_settings: Settings) -> PutLabeled:
     store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
     return lambda name, data: store.write(prefix / name, data)
 
 
 @pytest.fixture
-def twelve_each(put: PutLabelled) -> None:
+def twelve_each(put: PutLabeled) -> None:
     for label in CLASSES:
         for seed in range(12):
             put(f"{label}/{seed}.png", encoded(label, seed))
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_identical_images_enter_once_so_none_crosses_splits(empty_settings: Settings, put: PutLabelled) -> None:
+def test_identical_images_enter_once_so_none_crosses_splits(empty_settings: Settings, put: PutLabeled) -> None:
     for number in range(5):
         put(f"glioma/copy-{number}.png", encoded(TumorClass.GLIOMA, 0))
-    grey = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
-    put("glioma/same pixels in colour.png", png_of(np.repeat(grey[..., None], 3, axis=2)))
+    gray = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
+    put("glioma/same pixels in color.png", png_of(np.repeat(gray[..., None], 3, axis=2)))
     snapshot = snapshot_of(empty_settings)
     assert (len(snapshot.images), snapshot.count_copy) == (48, 6)
     assert len({image.group_key for image in snapshot.images}) == 48
@@ -63,16 +63,16 @@ def test_identical_images_enter_once_so_none_crosses_splits(empty_settings: Sett
 
 @pytest.mark.usefixtures("twelve_each")
 def test_identical_images_with_different_labels_stay_out_and_are_named(
-    empty_settings: Settings, put: PutLabelled
+    empty_settings: Settings, put: PutLabeled
 ) -> None:
     put("normal/wrong.png", encoded(TumorClass.GLIOMA, 3))
     left_out = snapshot_of(empty_settings).left_out
     assert sorted(item.image_uri.rpartition("/")[2] for item in left_out) == ["3.png", "wrong.png"]
-    assert all(item.reason == "identical images are labelled glioma and normal" for item in left_out)
+    assert all(item.reason == "identical images are labeled glioma and normal" for item in left_out)
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_what_is_no_image_or_has_no_class_stays_out_and_is_named(empty_settings: Settings, put: PutLabelled) -> None:
+def test_what_is_no_image_or_has_no_class_stays_out_and_is_named(empty_settings: Settings, put: PutLabeled) -> None:
     put("glioma/notes.png", b"not an image")
     put("manifest.csv", b"a,b")
     reasons = {item.image_uri.rpartition("/")[2]: item.reason for item in snapshot_of(empty_settings).left_out}
@@ -82,7 +82,7 @@ def test_what_is_no_image_or_has_no_class_stays_out_and_is_named(empty_settings:
 
 @pytest.mark.usefixtures("twelve_each")
 def test_the_same_images_are_the_same_snapshot_and_new_ones_move_nothing(
-    empty_settings: Settings, put: PutLabelled
+    empty_settings: Settings, put: PutLabeled
 ) -> None:
     first = snapshot_of(empty_settings)
     assert snapshot_of(empty_settings) == first
@@ -97,29 +97,29 @@ def test_the_same_images_are_the_same_snapshot_and_new_ones_move_nothing(
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_two_snapshots_differ_by_what_was_added_removed_and_relabelled(
-    empty_settings: Settings, put: PutLabelled
+def test_two_snapshots_differ_by_what_was_added_removed_and_relabeled(
+    empty_settings: Settings, put: PutLabeled
 ) -> None:
     first = snapshot_of(empty_settings)
     put("glioma/new.png", encoded(TumorClass.GLIOMA, 77))
-    relabelled = next(i for i in first.of_split(Split.TRAIN) if i.label is TumorClass.NORMAL)
-    name = relabelled.image_uri.rpartition("/")[2]
-    data = ObjectStore.connect(empty_settings).read(S3Uri.parse(relabelled.image_uri))
+    relabeled = next(i for i in first.of_split(Split.TRAIN) if i.label is TumorClass.NORMAL)
+    name = relabeled.image_uri.rpartition("/")[2]
+    data = ObjectStore.connect(empty_settings).read(S3Uri.parse(relabeled.image_uri))
     put(f"normal/{name}", b"gone")
     put(f"pituitary/was {name}", data)
     second = snapshot_of(empty_settings)
     changes = snapshot_diff(database.connect(empty_settings), first.snapshot_id, second.snapshot_id)
     assert {(c.change, c.label_before, c.label_after, c.count_image) for c in changes} == {
         ("added", None, "glioma", 1),
-        ("relabelled", "normal", "pituitary", 1),
+        ("relabeled", "normal", "pituitary", 1),
     }
-    assert next(c.split for c in changes if c.change == "relabelled") == "train"
+    assert next(c.split for c in changes if c.change == "relabeled") == "train"
     assert snapshot_diff(database.connect(empty_settings), first.snapshot_id, first.snapshot_id) == []
     asked = ("dataset", "diff", first.snapshot_id, second.snapshot_id)
     assert json.loads(printed(empty_settings, *asked, "--json")) == [vars(change) for change in changes]
     head, *lines = printed(empty_settings, *asked).splitlines()
     assert head.split() == ["change", "split", "was", "is", "images"]
-    assert ["relabelled", "train", "normal", "pituitary", "1"] in [line.split() for line in lines]
+    assert ["relabeled", "train", "normal", "pituitary", "1"] in [line.split() for line in lines]
     with pytest.raises(DatasetError, match="no snapshot 'feed'"):
         snapshot_diff(database.connect(empty_settings), first.snapshot_id, "feed")
 
@@ -203,7 +203,7 @@ def test_another_decoders_pixels_move_no_image(empty_settings: Settings) -> None
 
 @pytest.mark.usefixtures("twelve_each")
 def test_the_same_image_in_another_file_keeps_its_split_when_the_first_is_gone(
-    empty_settings: Settings, put: PutLabelled
+    empty_settings: Settings, put: PutLabeled
 ) -> None:
     first = snapshot_of(empty_settings)
     for label in CLASSES:
@@ -217,27 +217,27 @@ def test_the_same_image_in_another_file_keeps_its_split_when_the_first_is_gone(
 
 @pytest.mark.usefixtures("twelve_each")
 def test_a_group_whose_images_were_in_two_splits_stays_out_and_is_named(
-    empty_settings: Settings, put: PutLabelled
+    empty_settings: Settings, put: PutLabeled
 ) -> None:
-    grey = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
-    colour = png_of(np.repeat(grey[..., None], 3, axis=2))
-    put("glioma/1 in colour.png", colour)
+    gray = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
+    color = png_of(np.repeat(gray[..., None], 3, axis=2))
+    put("glioma/1 in color.png", color)
     (split,) = {image.split for image in snapshot_of(empty_settings).images if image.image_uri.endswith("glioma/1.png")
-                or image.image_uri.endswith("colour.png")}  # fmt: skip
+                or image.image_uri.endswith("color.png")}  # fmt: skip
     other = Split.TRAIN if split is not Split.TRAIN else Split.TEST
     change(
         empty_settings,
         f"""
         update split_assignment set split = '{other}', pixel_sha256 = 'as decoded last year'
-        where image_sha256 = '{sha256(colour).hexdigest()}'""",
+        where image_sha256 = '{sha256(color).hexdigest()}'""",
     )
     snapshot = snapshot_of(empty_settings)
-    assert sorted(item.image_uri.rpartition("/")[2] for item in snapshot.left_out) == ["1 in colour.png", "1.png"]
+    assert sorted(item.image_uri.rpartition("/")[2] for item in snapshot.left_out) == ["1 in color.png", "1.png"]
     assert snapshot.left_out_by_reason() == {f"identical images were in {' and '.join(sorted([split, other]))}": 2}
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_a_split_that_lost_a_class_is_named(empty_settings: Settings, put: PutLabelled) -> None:
+def test_a_split_that_lost_a_class_is_named(empty_settings: Settings, put: PutLabeled) -> None:
     for image in snapshot_of(empty_settings).of_split(Split.TEST):
         if image.label is TumorClass.NORMAL:
             put(image.image_uri.rpartition("dataset-")[2].partition("/")[2], b"gone")
@@ -245,7 +245,7 @@ def test_a_split_that_lost_a_class_is_named(empty_settings: Settings, put: PutLa
         snapshot_of(empty_settings)
 
 
-def test_a_missing_class_is_named(empty_settings: Settings, put: PutLabelled) -> None:
+def test_a_missing_class_is_named(empty_settings: Settings, put: PutLabeled) -> None:
     put("glioma/1.png", encoded(TumorClass.GLIOMA, 1))
     with pytest.raises(DatasetError, match="No images of meningioma, normal, pituitary"):
         snapshot_of(empty_settings)

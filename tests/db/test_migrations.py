@@ -56,7 +56,7 @@ def test_looks_and_splits_survive_the_second_migration(engine: Engine, folder: P
         path.write_text(sql)
     assert [m.name for m in migrations.migrate(engine)] == sorted(path.stem for path in later)
     with database.transaction(engine) as connection:
-        assert connection.scalar(text("select count_look from model_leaderboard")) == 3
+        assert connection.scalar(text("select count_access from model_leaderboard")) == 3
         rows = connection.execute(text("select image_sha256, pixel_sha256, split::text from split_assignment")).all()
     assert [tuple(row) for row in rows] == [("i", "g", "test")]
     assert [str(load_run(engine, number).scans) for number in (1, 2)] == ["s3://b/scans/", "s3://b/scans/"]
@@ -88,22 +88,22 @@ def test_nights_of_before_stored_outcomes_keep_their_counts(engine: Engine, fold
 
 _AS_OF_0032 = """
 insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out) values ('s', 's3://b/', 1, 0, '[]');
-insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
                           library_versions, device, seconds)
 values ('r', 'vgg16', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
 insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-    count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+    count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
 values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0);
 insert into scoring_run (run_key, scans_uri, model_version_id, engine, state, count_seen, planned_at)
 values
     ('first', 's3://b/scans/', 1, 'e', 'balanced', 4, now()),
     ('next', 's3://b/scans/', 1, 'e', 'balanced', 3, now());
 insert into scoring_run (run_key, kind, model_version_id, engine) values ('rescore', 'rescore', 1, 'e');
-insert into scan (state, scoring_run_id, size_byte, arrived_at)  -- the second was sent back and rejected again
+insert into scan (state, scoring_run_id, size_bytes, arrived_at)  -- the second was sent back and rejected again
 values ('rejected', 1, 1, now()), ('rejected', 2, 1, now()), ('ignored', 1, 1, now()), ('pending', 1, 1, now());
 insert into rejection (scan_id, scoring_run_id, reason, detail)
 values (1, 1, 'corrupt', 'x'), (2, 1, 'corrupt', 'x'), (2, 2, 'corrupt', 'x');
-insert into sighting (scoring_run_id, scan_id) values (1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 4);
+insert into scoring_run_object (scoring_run_id, scan_id) values (1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 4);
 """
 
 
@@ -111,14 +111,14 @@ _AS_OF_0001 = """
 insert into snapshot values ('s', 's3://b/', 1, 0, '[]');
 insert into split_assignment values ('g', 'test');
 insert into snapshot_image values ('s', 'i', 'g', 'glioma', 'test', 's3://b/i');
-insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
                           library_versions, device, seconds)
 values ('r', 'vgg16', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
 insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-    count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+    count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
 values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, 0, 0);
 insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low, accuracy_high,
-    macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss, count_look)
+    macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss, count_access)
 values (1, 's', 'test', 1, 1, 1, 1, 1, 1, 1, 0, 0, 3);
 insert into scoring_run (run_key, scans_uri, model_version_id, engine)
 values ('old', 's3://b/scans/', 1, 'openvino-cpu'), ('by hand', 's3://b/scans', 1, 'openvino-cpu');

@@ -12,7 +12,7 @@ from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.db import database, migrations, roles
 from braintumor.errors import DatabaseError
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.conftest import as_role
@@ -35,17 +35,17 @@ confusion_cell          siud   s       sid      s         s         -        -
 test_prediction         siud   s       sid      s         s         -        -
 evaluation_occlusion    siud   s       sid      s         s         -        -
 evaluation_slice        siud   s       sid      s         s         -        -
-evaluation_look         siud   s       si       s         s         -        -
+test_set_access         siud   s       si       s         s         -        -
 gate_verdict            siud   s       si       s         s         -        -
 promotion               siud   s       s        si        s         -        -
 withdrawal              siud   s       s        si        s         -        -
 pruning                 siud   s       s        si        s         -        -
-approval_answer         siud   s       s        si        s         -        -
+approval_decision         siud   s       s        si        s         -        -
 scan                    siud   siu     s        s         s         -        -
 scan_location           siud   si      -        -         s         -        -
 scoring_run             siud   siu     s        s         s         -        -
 scoring_chunk           siud   siu     s        s         s         -        -
-sighting                siud   si      s        s         s         -        -
+scoring_run_object                siud   si      s        s         s         -        -
 scan_outcome            siud   si      s        s         s         -        -
 prediction              siud   si      s        s         s         -        -
 rejection               siud   si      s        s         s         -        -
@@ -56,7 +56,7 @@ rescore                 siud   siu     s        s         s         -        -
 scoring_run_summary     siud   siu     s        s         s         -        -
 review_session          siud   -       -        -         si        -        -
 review_session_item     siud   -       -        -         si        -        -
-shared_picture          siud   -       -        -         -         -        -
+cross_patient_duplicate          siud   -       -        -         -         -        -
 shown_image             siud   -       -        -         si        -        -
 review                  siud   -       s        -         si        -        -
 review_retraction       siud   -       s        -         si        -        -
@@ -116,7 +116,7 @@ FUNCTIONS_OF_READERS = {
     "worklist_page",
 }
 FUNCTIONS = {
-    "scorer": FUNCTIONS_OF_READERS | {"mark_shared_pictures"},
+    "scorer": FUNCTIONS_OF_READERS | {"mark_cross_patient_duplicates"},
     "trainer": FUNCTIONS_OF_READERS | {"reviewed_location"},
     "promoter": FUNCTIONS_OF_READERS,
     "reviewer": FUNCTIONS_OF_READERS,
@@ -198,7 +198,7 @@ def test_a_login_that_may_not_become_the_owner_is_told_what_to_do(stack: Stack, 
 def test_a_night_is_scored_as_scorer_and_its_rows_cannot_be_changed_by_it(
     stack: Stack, settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
-    for path in write_unlabelled(tmp_path, count=3, seed=2):
+    for path in write_unlabeled(tmp_path, count=3, seed=2):
         put(path.name, path.read_bytes())
     put("words.jpg", b"words")
     scorer = as_role(stack, settings, Role.SCORER)
@@ -208,7 +208,7 @@ def test_a_night_is_scored_as_scorer_and_its_rows_cannot_be_changed_by_it(
         "update prediction set confidence = 1",
         "delete from prediction",
         "delete from rejection",
-        "update sighting set scan_id = 1",
+        "update scoring_run_object set scan_id = 1",
         "delete from scan",
         "truncate scan cascade",
         "create table mine (a int)",
@@ -231,7 +231,7 @@ def test_an_analyst_reads_every_view_and_no_object_key(stack: Stack, settings: S
         "select count(*) from prediction",
         "select erase_subject('', '', '{}', '', '')",
         "select reviewed_location('{1}')",
-        "select mark_shared_pictures(1)",
+        "select mark_cross_patient_duplicates(1)",
     ):
         with pytest.raises(DatabaseError, match="permission denied"):
             rows(analyst, statement)

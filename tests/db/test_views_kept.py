@@ -150,17 +150,17 @@ def test_other_columns_make_only_the_view_and_its_dependents_new_with_grants_and
     empty_settings: Settings, engine: Engine, folder: Path, superuser: psycopg2.extensions.cursor, stranger: str
 ) -> None:
     superuser.execute(f"drop view {stranger}.report")
-    superuser.execute(f"grant select on braintumor.model_standing to {stranger} with grant option")
+    superuser.execute(f"grant select on braintumor.model_status to {stranger} with grant option")
     superuser.execute(f"grant select (model_name, reason) on braintumor.champion to {stranger}")
     superuser.execute(f"grant select on braintumor.daily_summary to {stranger}")
     before, comments = rows(empty_settings, OIDS), rows(empty_settings, _COMMENTS)
     insert_column(folder)
     migrations.migrate(engine)
-    assert changed_views(empty_settings, before) == {"champion", "model_standing", "model_leaderboard"}
+    assert changed_views(empty_settings, before) == {"champion", "model_status", "model_leaderboard"}
     granted = """
         select has_table_privilege(:who, 'champion', 'select'),
             has_column_privilege(:who, 'champion', 'reason', 'select'),
-            has_table_privilege(:who, 'model_standing', 'select with grant option'),
+            has_table_privilege(:who, 'model_status', 'select with grant option'),
             has_table_privilege(:who, 'daily_summary', 'select'),
             has_table_privilege(:who, 'model_leaderboard', 'select')"""
     assert rows(empty_settings, granted, who=stranger) == [(True, True, True, True, False)]
@@ -179,8 +179,8 @@ def test_objects_of_others_stop_the_migration_until_the_operator_agrees(
 ) -> None:
     superuser.execute(f"create materialized view {stranger}.copied as select * from {stranger}.report")
     superuser.execute(
-        f"create function {stranger}.listed() returns setof braintumor.model_standing language sql as "
-        "'select * from braintumor.model_standing'"
+        f"create function {stranger}.listed() returns setof braintumor.model_status language sql as "
+        "'select * from braintumor.model_status'"
     )
     before = rows(empty_settings, OIDS)
     insert_column(folder)

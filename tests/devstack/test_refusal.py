@@ -7,27 +7,27 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict
-from braintumor.evaluation.judge_run import Judgement
+from braintumor.evaluation.judge_run import Judgment
 from braintumor.registry import model_versions
 from devstack.demo import DemoError, say_verdict
 
 
 @pytest.fixture
-def refused(settings: Settings) -> Judgement:
+def refused(settings: Settings) -> Judgment:
     floor = RuleOutcome(name="accuracy", passed=False, bound=0.8, value=0.7, reason="accuracy 0.70 is below 0.80")
     verdict = Verdict(passed=False, rules_version=1, rules=(floor,), summary="Refused: 1 of 1 rules failed (accuracy)")
     candidate = model_versions.champion(database.connect(settings))
-    return Judgement(gate_verdict_id=1, candidate=candidate, verdict=verdict)
+    return Judgment(gate_verdict_id=1, candidate=candidate, verdict=verdict)
 
 
-def test_without_an_earlier_champion_it_ends_with_the_gates_reasons_and_the_remedy(refused: Judgement) -> None:
+def test_without_an_earlier_champion_it_ends_with_the_gates_reasons_and_the_remedy(refused: Judgment) -> None:
     said: list[str] = []
     with pytest.raises(DemoError, match="BRAINTUMOR_WEIGHTS"):
         say_verdict(refused, None, said.append)
     assert said == ["Gate: Refused: 1 of 1 rules failed (accuracy)", "  accuracy: accuracy 0.70 is below 0.80"]
 
 
-def test_with_an_earlier_champion_the_night_is_scored_by_that_one(refused: Judgement) -> None:
+def test_with_an_earlier_champion_the_night_is_scored_by_that_one(refused: Judgment) -> None:
     said: list[str] = []
     say_verdict(refused, refused.candidate, said.append)
     assert said[-1] == f"Champion: {refused.candidate.model_name}, of an earlier run"

@@ -36,7 +36,7 @@ Confusion = list[list[int]]
 def evaluated_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
     """A database whose champion was judged on both splits."""
     with copied(stack, seeded) as settings:
-        evaluate_model(settings, "1", look_key="once")
+        evaluate_model(settings, "1", access_key="once")
         yield settings
 
 
@@ -122,7 +122,7 @@ def report(
         recipe="resnet50 v3",
         recipe_name="resnet50",
         image_size=224,
-        initialisation="imagenet (keras.applications)",
+        initialization="imagenet (keras.applications)",
         dataset="phantoms, grouped 70/15/15",
         snapshot_id="snap-9f31",
         images_per_class={
@@ -134,7 +134,7 @@ def report(
         training_seconds=1630,
         device="2 CPU cores",
         parameters=23_595_908,
-        artefact_bytes=94_600_000,
+        artifact_bytes=94_600_000,
         seed=7,
         code_version="build-7a592c8",
         library_versions={"keras": "3.15.0", "numpy": "2.4.6"},
@@ -154,7 +154,7 @@ def report(
             SliceResult(attribute="format", value="jpeg", count=181, count_correct=166),
             SliceResult(attribute="format", value="png", count=19, count_correct=17),
         ),
-        artefact_sha256s={"model.xml": "ab" * 32, "model.bin": "cd" * 32},
+        artifact_sha256s={"model.xml": "ab" * 32, "model.bin": "cd" * 32},
         pictures=ModelPictures.draw(
             history=history,
             test=good,
@@ -163,7 +163,7 @@ def report(
             samples=samples,
             worst_errors=samples[-1:],
         ),
-        tables=(ReportTable(title="Slices", note="Small ones left out.", columns=("slice",), rows=(("grey",),)),),
+        tables=(ReportTable(title="Slices", note="Small ones left out.", columns=("slice",), rows=(("gray",),)),),
     )
 
 
@@ -179,7 +179,7 @@ def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
     manifest = Manifest(
         recipe="brightness",
         backbone="none",
-        initialisation="by hand",
+        initialization="by hand",
         snapshot_id="none",
         trained_at="20261123T000000Z",
         precision="fp32",
@@ -200,8 +200,8 @@ def _brightness_graph(*, temperature: float) -> openvino.Model:
     image = ops.parameter([-1, 128, 128, 3], np.uint8, name="image")
     channels_first = ops.transpose(ops.convert(image, np.float32), [0, 3, 1, 2])
     cells = ops.avg_pool(channels_first, [32, 32], [0, 0], [0, 0], [32, 32], exclude_pad=True)  # (N, 3, 4, 4)
-    grey = ops.transpose(ops.reduce_mean(cells, [1], keep_dims=True), [0, 2, 3, 1])  # (N, 4, 4, 1)
-    maps = ops.add(ops.multiply(grey, np.float32([0.1, 0, 0, 0])), np.float32([0, 0, 1.8, 0]))  # (N, 4, 4, 4)
+    gray = ops.transpose(ops.reduce_mean(cells, [1], keep_dims=True), [0, 2, 3, 1])  # (N, 4, 4, 1)
+    maps = ops.add(ops.multiply(gray, np.float32([0.1, 0, 0, 0])), np.float32([0, 0, 1.8, 0]))  # (N, 4, 4, 4)
     logits = ops.reduce_mean(maps, [1, 2])
     outputs = {
         "probability": ops.softmax(ops.divide(logits, np.float32(temperature)), 1),

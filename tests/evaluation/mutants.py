@@ -26,9 +26,9 @@ SWAP = [1, 0, 3, 2]
 def register(settings: Settings, folder: Path) -> None:
     """A model and a run named `mutant`, with these files and their sha256s on record, as a training leaves them."""
     name = "mutant"
-    artefacts = S3Uri.parse(f"s3://braintumor/models/{name}-{uuid4().hex}/")
-    sha256s = ObjectStore.connect(settings).upload_folder(folder, artefacts)
-    record_model(settings, name, run_key=name, folder=artefacts, sha256s=sha256s)
+    artifacts = S3Uri.parse(f"s3://braintumor/models/{name}-{uuid4().hex}/")
+    sha256s = ObjectStore.connect(settings).upload_folder(folder, artifacts)
+    record_model(settings, name, run_key=name, folder=artifacts, sha256s=sha256s)
 
 
 def rewrite(folder: Path, **values: Any) -> None:

@@ -57,7 +57,7 @@ def pair_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
     with copied(stack, seeded) as settings:
         for name in ("a", "b"):
             add_model(settings, name)
-            evaluate_model(settings, name, look_key="look")
+            evaluate_model(settings, name, access_key="look")
         yield settings
 
 
@@ -93,9 +93,9 @@ def test_the_newest_snapshot_on_which_both_were_judged_counts(pair: Settings, en
             perceptual_hash, attributes, count_file from snapshot_image""",
     )
     a, b = model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b")
-    evaluate_on(pair, "a", "newer", look_key="look")
+    evaluate_on(pair, "a", "newer", access_key="look")
     assert compare(engine, a, b).snapshot_id != "newer"
-    evaluate_on(pair, "b", "newer", look_key="look")
+    evaluate_on(pair, "b", "newer", access_key="look")
     assert compare(engine, a, b).snapshot_id == "newer"
 
 

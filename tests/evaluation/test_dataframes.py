@@ -27,11 +27,11 @@ def test_answers_history_and_figures_agree_with_one_another(engine: Engine) -> N
     figures = dataframes.evaluations(engine).set_index(["model_name", "split"]).loc[(name, "test")]
     assert len(answers) == figures.count_image > 0
     assert (answers.label == answers.predicted_class).mean() == pytest.approx(figures.accuracy)
-    assert {"format", "colour", "source", "group_key"} <= set(answers.columns)
+    assert {"format", "color", "source", "group_key"} <= set(answers.columns)
     assert answers.filter(like="probability_").sum(axis=1).to_numpy() == pytest.approx(1.0, abs=1e-4)
     history = dataframes.training_history(engine, name)
     assert list(history) == ["loss", "accuracy", "val_loss", "val_accuracy"] and history.index[0] == 1
-    assert figures.count_look == 1
+    assert figures.count_access == 1
 
 
 def test_a_model_that_is_not_there_is_named(engine: Engine) -> None:

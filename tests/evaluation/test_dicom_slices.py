@@ -69,9 +69,9 @@ def dataset(settings: Settings) -> Settings:
 def judged(settings: Settings, snapshot: Snapshot) -> tuple[str, str]:
     """Report and card of the tests' model, as if it had been trained on this snapshot."""
     change(settings, "update training_run set snapshot_id = :id", id=snapshot.snapshot_id)
-    evaluate_model(settings, "1", look_key="once")
+    evaluate_model(settings, "1", access_key="once")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    folder = S3Uri.parse(model_versions.champion(engine).artefact_uri)
+    folder = S3Uri.parse(model_versions.champion(engine).artifact_uri)
     engine.dispose()
     return unescape(store.read(folder / "report.html").decode()), store.read(folder / "model_card.md").decode()
 

@@ -55,7 +55,7 @@ def two_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
     with copied(stack, seeded) as settings:
         for name, accuracy in (("first", 0.9), ("second", 0.8)):
             add_model(settings, name)
-            evaluate_model(settings, name, look_key=RUN)
+            evaluate_model(settings, name, access_key=RUN)
             set_validation(settings, name, accuracy)
         yield settings
 
@@ -68,7 +68,7 @@ def two(stack: Stack, two_once: Settings, tmp_path: Path) -> Iterator[Settings]:
 
 
 def judged(settings: Settings, run_key: str, recipes: Sequence[str] = ()) -> dict[str, Any]:
-    """The gate, its check of the artefact made here and without Keras: `test_mutants` has it as it is."""
+    """The gate, its check of the artifact made here and without Keras: `test_mutants` has it as it is."""
     return judge_run(settings, run_key, recipes, verify=partial(verify_model, with_keras=False))
 
 
@@ -130,7 +130,7 @@ def test_a_retry_after_the_promotion_changes_nothing(two: Settings) -> None:
 def test_a_champion_that_cannot_be_loaded_stands_in_nobodys_way_and_is_named(two: Settings, tmp_path: Path) -> None:
     fresh_cache = replace(two, cache_folder=str(tmp_path / "cache"))
     lost = champion(two)
-    rows(two, "update model_version set artefact_uri = 's3://braintumor/models/gone/' where model_version_id = 1")
+    rows(two, "update model_version set artifact_uri = 's3://braintumor/models/gone/' where model_version_id = 1")
     verdict = judged(fresh_cache, RUN)
     assert verdict["is_passed"]
     assert f"the champion {lost} cannot be judged" in verdict["markdown"]
@@ -175,21 +175,21 @@ def test_a_run_without_any_model_is_refused(lenient: Settings) -> None:
 
 
 def test_a_retried_evaluation_is_one_look_and_another_is_two(evaluated: Settings) -> None:
-    looks = "select max(count_look) from model_leaderboard"
+    looks = "select max(count_access) from model_leaderboard"
     assert rows(evaluated, looks) == [(1,)]
     for key, expected in (("once", 1), ("by hand", 2)):
-        evaluate_model(evaluated, "1", look_key=key)
+        evaluate_model(evaluated, "1", access_key=key)
         assert rows(evaluated, looks) == [(expected,)]
 
 
 def test_a_candidate_that_is_evaluated_again_keeps_its_verdict_in_report_and_card(two: Settings) -> None:
     judged(two, RUN)
-    evaluate_model(two, "first", look_key="by hand")
+    evaluate_model(two, "first", access_key="by hand")
     engine, store = database.connect(two), ObjectStore.connect(two)
     model = model_versions.find_model(engine, "first")
     engine.dispose()
     page, card = (
-        store.read(S3Uri.parse(model.artefact_uri) / name).decode() for name in ("report.html", "model_card.md")
+        store.read(S3Uri.parse(model.artifact_uri) / name).decode() for name in ("report.html", "model_card.md")
     )
     assert "Gate: passed" in page
     assert "| finite_figures | passed |" in card

@@ -88,21 +88,21 @@ def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
 def become(settings: Settings, folder: Path, mutate: Mutation = lambda _: None) -> None:
     """The mutant's files, and their sha256s on record, become those of the folder after a mutation."""
     mutate(folder)
-    artefacts = S3Uri.parse(f"s3://braintumor/models/mutant-{uuid4().hex}/")
-    sha256s = ObjectStore.connect(settings).upload_folder(folder, artefacts)
+    artifacts = S3Uri.parse(f"s3://braintumor/models/mutant-{uuid4().hex}/")
+    sha256s = ObjectStore.connect(settings).upload_folder(folder, artifacts)
     rows(
         settings,
         """
-        update model_version set artefact_uri = :uri, artefact_sha256s = cast(:sha256s as jsonb)
+        update model_version set artifact_uri = :uri, artifact_sha256s = cast(:sha256s as jsonb)
         where model_name = 'mutant'""",
-        uri=str(artefacts),
+        uri=str(artifacts),
         sha256s=json.dumps(sha256s),
     )
 
 
 def damage(settings: Settings, change: Callable[[bytes], bytes], *, file: str) -> None:
     """Change one stored file of the mutant behind the registry's back."""
-    ((uri,),) = rows(settings, "select artefact_uri from model_version where model_name = 'mutant'")
+    ((uri,),) = rows(settings, "select artifact_uri from model_version where model_name = 'mutant'")
     store, address = ObjectStore.connect(settings), S3Uri.parse(uri) / file
     store.write(address, change(store.read(address)))
 
@@ -166,11 +166,11 @@ def test_a_model_that_answers_worse_is_refused_by_its_figures_alone(
     gated: Settings, folder: Path, mutate: Mutation, verify: Verify
 ) -> None:
     become(gated, folder, mutate)
-    evaluate_model(gated, "mutant", look_key="again")
+    evaluate_model(gated, "mutant", access_key="again")
     reasons = refused(gated, verify=verify)
     assert {"accuracy_noninferior", "mcnemar"} <= set(reasons)
     assert "significantly worse" in reasons["mcnemar"]
-    assert not {"graph_parity", "map_explains", "artefact_whole"} & set(reasons), "its artefact is as whole as can be"
+    assert not {"graph_parity", "map_explains", "artifact_whole"} & set(reasons), "its artifact is as whole as can be"
 
 
 @pytest.mark.parametrize(
@@ -210,9 +210,9 @@ def test_a_file_that_is_not_the_registered_one_is_refused_and_not_even_overridde
 ) -> None:
     damage(gated, change, file=file)
     reasons = refused(gated)
-    assert set(reasons) == {"artefact_whole"}
-    assert f"{file} is not the file that was registered" in reasons["artefact_whole"]
-    assert "artefact_whole" in not_even_overridden(gated)
+    assert set(reasons) == {"artifact_whole"}
+    assert f"{file} is not the file that was registered" in reasons["artifact_whole"]
+    assert "artifact_whole" in not_even_overridden(gated)
 
 
 def test_a_model_that_is_damaged_after_it_passed_is_not_promoted(gated: Settings) -> None:
@@ -245,8 +245,8 @@ def test_a_champion_that_was_judged_on_fewer_images_is_judged_again(gated: Setti
     looks = rows(
         gated,
         """
-        select look_key from evaluation_look join evaluation using (evaluation_id)
-        where model_version_id = 1 and split = 'test' order by looked_at""",
+        select access_key from test_set_access join evaluation using (evaluation_id)
+        where model_version_id = 1 and split = 'test' order by accessed_at""",
     )
     assert len(looks) == 2 and looks[1] == ("gate of mutant",)
 

@@ -29,9 +29,9 @@ def head(number: int, side: int = 512) -> Image.Image:
 
 
 def written(
-    image: Image.Image, text: str, size: int, *, place: tuple[int, int] = (6, 6), colour: str = "white"
+    image: Image.Image, text: str, size: int, *, place: tuple[int, int] = (6, 6), color: str = "white"
 ) -> bytes:
-    ImageDraw.Draw(image).text(place, text, fill=colour, font=ImageFont.load_default(size))
+    ImageDraw.Draw(image).text(place, text, fill=color, font=ImageFont.load_default(size))
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80)
     return buffer.getvalue()
@@ -53,9 +53,9 @@ def test_a_name_in_a_corner_is_found(name: str, size: int) -> None:
     assert all(found(written(head(number), name, size, place=place)) for number, place in enumerate(places))
 
 
-@pytest.mark.parametrize("colour", ["yellow", "cyan", "#aaaaaa"])
-def test_text_is_found_whatever_its_colour(colour: str) -> None:
-    assert found(written(head(1), "Jane Doe", 16, colour=colour))
+@pytest.mark.parametrize("color", ["yellow", "cyan", "#aaaaaa"])
+def test_text_is_found_whatever_its_color(color: str) -> None:
+    assert found(written(head(1), "Jane Doe", 16, color=color))
 
 
 def test_text_is_found_on_a_large_picture_too() -> None:

@@ -18,10 +18,10 @@ def test_anatomy_keeps_its_proportions_and_sits_in_the_middle(shape: tuple[int, 
     assert abs(rows[0] - (63 - rows[-1])) <= 1 and abs(columns[0] - (63 - columns[-1])) <= 1
 
 
-def test_grey_is_repeated_and_colour_is_kept() -> None:
-    grey = np.random.default_rng(0).integers(0, 255, (80, 80), dtype=np.uint8)
-    assert (letterbox(grey, size=64)[..., 0] == letterbox(grey, size=64)[..., 2]).all()
-    np.testing.assert_array_equal(letterbox(np.repeat(grey[..., None], 3, axis=2), size=64), letterbox(grey, size=64))
+def test_gray_is_repeated_and_color_is_kept() -> None:
+    gray = np.random.default_rng(0).integers(0, 255, (80, 80), dtype=np.uint8)
+    assert (letterbox(gray, size=64)[..., 0] == letterbox(gray, size=64)[..., 2]).all()
+    np.testing.assert_array_equal(letterbox(np.repeat(gray[..., None], 3, axis=2), size=64), letterbox(gray, size=64))
 
 
 def test_an_extremely_narrow_image_still_becomes_a_square() -> None:
@@ -43,7 +43,7 @@ def test_pseudonyms_join_what_is_equal_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (3, 3000), (3000, 3), (32, 20_000)])
-@pytest.mark.parametrize("channels", [(), (3,)], ids=["grey", "colour"])
+@pytest.mark.parametrize("channels", [(), (3,)], ids=["gray", "color"])
 def test_elongated_images_show_as_a_line_in_the_middle(shape: tuple[int, int], channels: tuple[int, ...]) -> None:
     square = letterbox(np.full((*shape, *channels), 200, np.uint8), size=64)
     rows, columns = np.flatnonzero(square.any(axis=(1, 2))), np.flatnonzero(square.any(axis=(0, 2)))

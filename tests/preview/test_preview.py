@@ -12,7 +12,7 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.db import database
 from braintumor.errors import ModelIntegrityError, ObjectStoreUnreachableError
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.labels import CLASSES
 from braintumor.preview.flips import FlipKind, FlipPreview
 from braintumor.preview.job import PreviewResult, make_preview, preview_candidate
@@ -34,7 +34,7 @@ NAMES = tuple(f"surname-{number}.png" for number in range(1, 7))
 @pytest.fixture
 def night(settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path) -> Settings:
     """A world whose champion answered six scans, 1 to 6."""
-    for name, path in zip(NAMES, write_unlabelled(tmp_path / "night", count=6, seed=4), strict=True):
+    for name, path in zip(NAMES, write_unlabeled(tmp_path / "night", count=6, seed=4), strict=True):
         put(name, path.read_bytes())
     run_scoring_job(settings, run_key="night")
     return settings
@@ -62,7 +62,7 @@ def page_of(settings: Settings, made: PreviewResult) -> str:
 
 
 def flipped(night: Settings, twin: ModelVersion) -> PreviewResult:
-    """Five of six answers change: two tumours become normal, one normal a tumour, two tumours another one."""
+    """Five of six answers change: two tumors become normal, one normal a tumor, two tumors another one."""
     preview(night, twin)
     for scan_id, before, sure_before, after, sure_after in (
         (1, GLIOMA, 0.90, MENINGIOMA, 0.99),
@@ -80,7 +80,7 @@ def flipped(night: Settings, twin: ModelVersion) -> PreviewResult:
 def test_a_model_that_answers_as_the_champion_does_changes_nothing_and_its_answers_stay_in_the_shadow(
     night: Settings, twin: ModelVersion
 ) -> None:
-    before = rows(night, "select * from latest_prediction order by scan_id")
+    before = rows(night, "select * from current_prediction order by scan_id")
     made = preview(night, twin).preview
     assert (made.count_compared, made.count_flip) == (6, 0)
     assert summary(made).endswith("None of 6 answers would change.")
@@ -94,7 +94,7 @@ def test_a_model_that_answers_as_the_champion_does_changes_nothing_and_its_answe
         twin=twin.model_version_id,
     )
     assert pairs == [(pytest.approx(0, abs=1e-6), True)] * 6
-    assert rows(night, "select * from latest_prediction order by scan_id") == before
+    assert rows(night, "select * from current_prediction order by scan_id") == before
 
 
 def test_what_would_change_is_listed_worst_first(night: Settings, twin: ModelVersion) -> None:
@@ -103,7 +103,7 @@ def test_what_would_change_is_listed_worst_first(night: Settings, twin: ModelVer
     assert made.by_kind == {FlipKind.TO_NORMAL: 2, FlipKind.TO_TUMOR: 1, FlipKind.TO_OTHER_TUMOR: 2}
     assert [transition.is_flip for transition in made.transitions] == [True] * 5 + [False]
     assert (
-        "5 of 6 answers would change (83.3%): 2 tumour to normal, 1 normal to tumour, 2 tumour to another tumour."
+        "5 of 6 answers would change (83.3%): 2 tumor to normal, 1 normal to tumor, 2 tumor to another tumor."
     ) in summary(made)
     recorded = "select scan_id from page_scan join page using (page_uri) order by 1"
     assert rows(night, recorded) == [(1,), (2,), (3,), (4,), (5,)], "an erasure finds the page by these"
@@ -132,7 +132,7 @@ def test_a_page_shows_some_and_counts_the_rest(
 def test_the_newest_scans_are_taken_and_a_second_look_scores_only_what_is_missing(
     night: Settings, twin: ModelVersion
 ) -> None:
-    change(night, "update scan set settled_at = now() - make_interval(days => scan_id::int)")
+    change(night, "update scan set processed_at = now() - make_interval(days => scan_id::int)")
     assert preview(night, twin, scans=2, run_key="first").preview.count_compared == 2
     assert rows(night, "select scan_id from shadow_prediction order by 1") == [(1,), (2,)]
     assert preview(night, twin, scans=4, run_key="second").preview.count_compared == 4
@@ -176,7 +176,7 @@ def test_one_object_that_s3_cannot_deliver_is_said_and_an_s3_that_is_away_is_tri
 
 def test_a_tampered_candidate_answers_nothing(night: Settings, tmp_path: Path) -> None:
     twin = add_model(night, "own", own_files=True)
-    ObjectStore.connect(night).write(S3Uri.parse(twin.artefact_uri) / "model.bin", b"other weights")
+    ObjectStore.connect(night).write(S3Uri.parse(twin.artifact_uri) / "model.bin", b"other weights")
     with pytest.raises(ModelIntegrityError):
         preview(replace(night, cache_folder=str(tmp_path / "cache")), twin)
     assert rows(night, "select * from shadow_prediction") == []
@@ -225,7 +225,7 @@ def test_the_words_for_an_approver_link_to_the_runs_page_and_stay_small(night: S
 
 
 def test_no_view_of_answers_reads_the_shadow(settings: Settings) -> None:
-    assert ("latest_prediction",) in rows(settings, READERS, table="braintumor.prediction")
+    assert ("current_prediction",) in rows(settings, READERS, table="braintumor.prediction")
     assert rows(settings, READERS, table="braintumor.shadow_prediction") == []
     bodies = rows(
         settings,

@@ -45,10 +45,10 @@ def test_an_answer_is_kept_once_with_who_gave_it(
     settings: Settings, verdict: int, given: dict[str, Any], kept: tuple[str, str]
 ) -> None:
     assert [record_decision(settings, verdict, given).is_new for _ in range(2)] == [True, False]
-    assert rows(settings, "select answer, person, answered_at from approval_answer") == [(*kept, AT)]
+    assert rows(settings, "select answer, person, answered_at from approval_decision") == [(*kept, AT)]
 
 
-@pytest.mark.parametrize("verb", ["update approval_answer set person = 'x'", "delete from approval_answer"])
+@pytest.mark.parametrize("verb", ["update approval_decision set person = 'x'", "delete from approval_decision"])
 def test_answers_are_append_only(settings: Settings, verdict: int, verb: str) -> None:
     record_decision(settings, verdict, response("Reject", None))
     with pytest.raises(DatabaseError, match="append-only"):

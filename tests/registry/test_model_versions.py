@@ -59,10 +59,10 @@ def test_a_model_is_found_by_name_or_number(engine: Engine) -> None:
         model_versions.find_model(engine, "nobody")
 
 
-def test_a_tampered_artefact_is_never_loaded(engine: Engine, fresh: Settings) -> None:
+def test_a_tampered_artifact_is_never_loaded(engine: Engine, fresh: Settings) -> None:
     model = model_versions.champion(engine)
     store = ObjectStore.connect(fresh)
-    graph = S3Uri.parse(model.artefact_uri) / "model.bin"
+    graph = S3Uri.parse(model.artifact_uri) / "model.bin"
     whole = store.read(graph)
     try:
         store.write(graph, whole[:-1] + bytes([whole[-1] ^ 1]))
@@ -82,7 +82,7 @@ def test_a_damaged_cache_is_fetched_again(engine: Engine, fresh: Settings) -> No
 
 
 def test_a_model_without_its_files_says_what_to_do(engine: Engine, fresh: Settings) -> None:
-    model = replace(model_versions.champion(engine), artefact_uri="s3://braintumor/models/gone/")
+    model = replace(model_versions.champion(engine), artifact_uri="s3://braintumor/models/gone/")
     with pytest.raises(ModelIntegrityError, match="promote another model"):
         model_versions.load_model(ObjectStore.connect(fresh), fresh, model)
 

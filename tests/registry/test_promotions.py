@@ -55,7 +55,7 @@ def go_back(settings: Settings, *, store: ObjectStore | None = None, **choice: A
         engine.dispose()
 
 
-def withdraw(settings: Settings, name: str, reason: str = "mislabelled") -> bool:
+def withdraw(settings: Settings, name: str, reason: str = "mislabeled") -> bool:
     engine = database.connect(settings)
     try:
         return promotions.withdraw(engine, model_versions.find_model(engine, name), actor="ann", reason=reason)
@@ -64,7 +64,9 @@ def withdraw(settings: Settings, name: str, reason: str = "mislabelled") -> bool
 
 
 def ledger_rows(settings: Settings) -> list[tuple[Any, ...]]:
-    return rows(settings, "select action, model_name, is_override, actor, reason from model_ledger order by acted_at")
+    return rows(
+        settings, "select action, model_name, is_override, actor, reason from promotion_history order by acted_at"
+    )
 
 
 # The way back
@@ -135,7 +137,7 @@ def test_a_model_whose_files_are_gone_or_damaged_in_s3_is_no_way_back_even_if_th
     store, target = ObjectStore.connect(three), add_model(three, "d", own_files=True)
     promote(three, "d", "c")
     model_versions.load_model(store, three, target)
-    harm(store, S3Uri.parse(target.artefact_uri) / "model.bin")
+    harm(store, S3Uri.parse(target.artifact_uri) / "model.bin")
     before = ledger_rows(three)
     with pytest.raises(PromotionError, match=f"d cannot answer, so nothing was changed.*{words}"):
         go_back(three)
@@ -177,10 +179,10 @@ def test_a_rollback_while_a_night_is_scored_leaves_that_night_on_its_model(
     for chunk in others:
         fresh.score(run.scoring_run_id, chunk)
     assert fresh.reconcile(run.scoring_run_id).count_scored == 3
-    assert rows(three, "select distinct model_name from latest_prediction") == [("c",)]
+    assert rows(three, "select distinct model_name from current_prediction") == [("c",)]
     put("3.png", png(seed=3))
     run_scoring_job(three, run_key="next night")
-    assert rows(three, "select model_name from latest_prediction where scan_id = 4") == [("b",)]
+    assert rows(three, "select model_name from current_prediction where scan_id = 4") == [("b",)]
 
 
 # Withdrawal
@@ -195,7 +197,7 @@ def test_the_answers_of_a_withdrawn_model_return_to_the_worklist_and_their_rows_
     done = go_back(three, with_withdrawal=True)
     put("b.png", png(seed=2))
     run_scoring_job(three, run_key="of b")
-    reasons = dict(rows(three, "select model_name, 'model_withdrawn' = any(review_reasons) from latest_prediction"))
+    reasons = dict(rows(three, "select model_name, 'model_withdrawn' = any(review_reasons) from current_prediction"))
     assert reasons == {"c": True, "b": False}
     assert rows(three, "select p::text from prediction p where scan_id = 1") == before
     assert rows(three, "select sum(count_for_review) >= 1 from daily_summary where model_name = 'c'") == [(True,)]
@@ -232,7 +234,7 @@ def test_a_withdrawn_model_is_promoted_by_an_override_only_which_takes_the_withd
         go_back(three, to=model)
     assert promotions.promote(engine, model, request_key="k", actor="a", reason="was right", is_override=True)
     assert model_versions.champion(engine).standing == "champion, overridden"
-    assert rows(three, "select 'model_withdrawn' = any(review_reasons) from latest_prediction") == [(False,)]
+    assert rows(three, "select 'model_withdrawn' = any(review_reasons) from current_prediction") == [(False,)]
 
 
 def test_a_rollback_passes_over_who_was_withdrawn(three: Settings) -> None:
@@ -242,9 +244,9 @@ def test_a_rollback_passes_over_who_was_withdrawn(three: Settings) -> None:
 
 def test_a_withdrawn_champion_leaves_nobody_until_somebody_goes_back(three: Settings, engine: Engine) -> None:
     live = datetime.now(UTC)
-    assert withdraw(three, "c", "sees tumours in the skull")
+    assert withdraw(three, "c", "sees tumors in the skull")
     assert champions(three) == []
-    with pytest.raises(NoChampionError, match=r"c was withdrawn \(sees tumours in the skull\).*model rollback"):
+    with pytest.raises(NoChampionError, match=r"c was withdrawn \(sees tumors in the skull\).*model rollback"):
         run_scoring_job(three, run_key="night")
     then = promotions.champion_at(engine, live)
     assert then and then.model_name == "c", "who answered then is not rewritten"

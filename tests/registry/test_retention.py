@@ -31,7 +31,7 @@ def store(settings: Settings) -> ObjectStore:
 
 
 def files(engine: Engine, store: ObjectStore, name: str) -> list[str]:
-    folder = S3Uri.parse(model_versions.find_model(engine, name).artefact_uri)
+    folder = S3Uri.parse(model_versions.find_model(engine, name).artifact_uri)
     return [entry.key.removeprefix(folder.key) for entry in store.list(folder)]
 
 
@@ -70,7 +70,9 @@ def test_only_the_old_candidate_that_never_answered_goes(
         if model.pruned_at is None:
             model_versions.require_whole(store, settings, model)
     assert len([model for model in model_versions.list_models(engine) if model.pruned_at]) == 2
-    assert rows(settings, "select action, actor from model_ledger where action = 'prune'") == [("prune", "ann")] * 2
+    assert (
+        rows(settings, "select action, actor from promotion_history where action = 'prune'") == [("prune", "ann")] * 2
+    )
 
 
 def test_the_parent_of_an_export_that_is_still_there_stays_for_the_check_of_it(
@@ -114,7 +116,7 @@ def test_a_pruned_model_keeps_its_report_and_row_and_says_why_it_cannot_be_loade
     settings: Settings, engine: Engine, store: ObjectStore
 ) -> None:
     model = add_model(settings, "old", days_old=100, own_files=True)
-    report = S3Uri.parse(model.artefact_uri) / "report.html"
+    report = S3Uri.parse(model.artifact_uri) / "report.html"
     store.write(report, b"<p>report")
     model_versions.load_model(store, settings, model)
     prune(engine, store)
@@ -132,7 +134,7 @@ def test_a_dry_run_deletes_nothing_and_says_the_size(settings: Settings, engine:
     model = add_model(settings, "old", days_old=100, own_files=True)
     before = files(engine, store, "old")
     (found,) = retention.prunable(engine, store)
-    assert (found.model_name, found.count_file) == ("old", len(model.artefact_sha256s))
+    assert (found.model_name, found.count_file) == ("old", len(model.artifact_sha256s))
     assert found.count_byte > 0
     assert files(engine, store, "old") == before
     assert model_versions.find_model(engine, "old").pruned_at is None
@@ -147,7 +149,7 @@ def test_a_prune_that_was_interrupted_is_completed_by_the_next(
         "insert into pruning (model_version_id, actor, reason) values (:id, 'ann', 'r')",
         id=model.model_version_id,
     )
-    store.delete([S3Uri.parse(model.artefact_uri) / "model.bin"])
+    store.delete([S3Uri.parse(model.artifact_uri) / "model.bin"])
     assert prune(engine, store) == ["old"]
     assert files(engine, store, "old") == []
     assert prune(engine, store) == []

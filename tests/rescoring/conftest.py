@@ -76,7 +76,7 @@ def opened(settings: Settings, key: str = "rescore", *, chunk_size: int = 200, *
 
 def standing(settings: Settings) -> list[tuple[str, int]]:
     """Whose answers stand, and how many frames of each."""
-    found = rows(settings, "select model_name, count(*) from latest_prediction group by 1 order by 1")
+    found = rows(settings, "select model_name, count(*) from current_prediction group by 1 order by 1")
     return [(name, count) for name, count in found]
 
 

@@ -44,7 +44,7 @@ def test_the_page_shows_which_standing_answers_changed_worst_first_and_never_a_k
     assert "surname" not in shown and not re.search(r'(src|href)="(?!data:)', shown)
     assert "For review, not for diagnosis" in shown and "Asked for by ann: b errs" in shown
     assert "| pituitary | normal | 1 |" in made["markdown"]
-    assert "5 of 6 answers changed (83.3%): 2 tumour to normal, 1 normal to tumour" in made["markdown"]
+    assert "5 of 6 answers changed (83.3%): 2 tumor to normal, 1 normal to tumor" in made["markdown"]
     path = "runs/manual__2026-11-24T15-54-21-00-00/rescore.html"
     assert f"(https://airflow/braintumor/reports/{path})" in made["markdown"] and made["page_uri"].endswith(path)
 
@@ -71,7 +71,7 @@ def test_no_object_key_is_in_what_a_rescore_keeps_or_says(night: Settings) -> No
     done = run(night)
     kept = [rows(night, f"select t::text from {table} t") for table in ("rescore", "rescore_run", "rescore_outcome")]
     assert kept[0] and "surname" not in str(kept) + str(done)
-    assert ("latest_prediction",) in rows(night, READERS, table="braintumor.rescore")
+    assert ("current_prediction",) in rows(night, READERS, table="braintumor.rescore")
 
 
 # The command

@@ -46,7 +46,7 @@ def test_scans_that_are_gone_overwritten_refused_or_unreadable_are_counted_and_s
     assert outcomes(night) == {"gone": 2, "refused": 1, "unreadable": 1, "rescored": 2}
     assert (done["count_gone"], done["count_refused"], done["count_unreadable"]) == (2, 1, 1)
     assert standing(night) == sorted([(first, 2), ("b", 4)]), "where there is no new answer the old one stands"
-    left = "select count(*) from latest_prediction where 'model_withdrawn' = any(review_reasons)"
+    left = "select count(*) from current_prediction where 'model_withdrawn' = any(review_reasons)"
     assert rows(night, left) == [(4,)]
 
 

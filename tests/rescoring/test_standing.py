@@ -29,7 +29,7 @@ def test_the_champion_answers_what_a_withdrawn_model_did_and_the_worklist_is_emp
     night: Settings, first: str
 ) -> None:
     before = rows(night, "select p::text from prediction p order by scan_id")
-    waiting = "select count(*) from latest_prediction where 'model_withdrawn' = any(review_reasons)"
+    waiting = "select count(*) from current_prediction where 'model_withdrawn' = any(review_reasons)"
     assert rows(night, waiting) == [(6,)]
     done = run(night)
     assert (done["count_asked"], done["count_rescored"], done["count_unaccounted"]) == (6, 6, 0)

@@ -1,4 +1,4 @@
-"""Every colour of text on every background of the review page, as WCAG 2.2 AA wants it: 4.5 to 1; marks 3 to 1."""
+"""Every color of text on every background of the review page, as WCAG 2.2 AA wants it: 4.5 to 1; marks 3 to 1."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ CSS = (Path(review.__file__).parent / "static" / "review.css").read_text()
 NAMES = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", CSS))
 
 
-def colours(named: str) -> list[str]:
+def colors(named: str) -> list[str]:
     """All that a property is given, as six hexadecimal digits."""
     values = re.findall(rf"(?<![a-z-]){named}: *(var\(--[a-z]+\)|#[0-9a-f]+)", CSS)
     plain = [NAMES[value[6:-1]] if value.startswith("var") else value for value in values]
     return sorted({"#" + "".join(2 * digit for digit in value[1:]) if len(value) == 4 else value for value in plain})
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+def luminance(color: str) -> float:
+    parts = [int(color[at : at + 2], 16) / 255 for at in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
@@ -32,9 +32,9 @@ def contrast(one: str, other: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-BACKGROUNDS = [colour for colour in colours("background") if luminance(colour) < 0.1]
-TEXTS = colours("color")
-MARKS = [colour for colour in colours("fill") if colour != "#2a343f"]  # a bar's rail: its empty part
+BACKGROUNDS = [color for color in colors("background") if luminance(color) < 0.1]
+TEXTS = colors("color")
+MARKS = [color for color in colors("fill") if color != "#2a343f"]  # a bar's rail: its empty part
 
 
 def test_the_measure_is_that_of_wcag() -> None:

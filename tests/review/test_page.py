@@ -68,7 +68,7 @@ def test_a_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine)
     assert (6, 5) in read(engine, 6, frame=5).slices and len(read(engine, 6, frame=5).slices) > 5
 
 
-def test_neighbouring_slices_are_those_of_the_series(night: Settings, engine: Engine) -> None:
+def test_neighboring_slices_are_those_of_the_series(night: Settings, engine: Engine) -> None:
     change(night, "update scan set series_pseudonym = 'series' where scan_id in (2, 5)")
     assert read(engine, 5).slices == ((2, 0), (5, 0))
     assert read(engine, 1).slices == ((1, 0),)
@@ -164,7 +164,7 @@ def test_a_third_persons_answer_ends_a_conflict_in_a_sitting_and_in_the_audit_sa
     save_review(engine, given(2, Finding.NORMAL, session_id=sitting), person="eve")
     save_review(engine, given(AUDITED, Finding.NORMAL), person="eve")
     assert rows(night, "select distinct purpose::text from review where reviewer = 'eve'") == [("adjudication",)]
-    assert rows(night, "select scan_id from frame_verdict where is_conflict") == []
+    assert rows(night, "select scan_id from frame_consensus where is_conflict") == []
 
 
 def test_who_answered_another_slice_may_end_a_conflict_on_this_one(night: Settings, engine: Engine) -> None:
@@ -350,7 +350,7 @@ def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Setting
 def test_normal_is_called_what_it_is_and_who_may_not_write_gets_no_buttons(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set predicted_class = 'normal'")
     page = page_of(engine, 1)
-    assert "The model says <em>none of the three tumours</em>" in page
+    assert "The model says <em>none of the three tumors</em>" in page
     looking = page_of(engine, 1, person="viewer", is_reviewer=False)
     assert "data-finding" not in looking and "take back" not in looking and "You may look" in looking
 

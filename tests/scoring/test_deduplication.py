@@ -28,7 +28,7 @@ ANSWERS = """
     from prediction order by scan_id, frame_index"""
 COPIES = "select scan_id, copied_from_scan_id from prediction order by scan_id"
 FLAGGED = """
-    select scan_id from latest_prediction where 'same_content_other_patient' = any(review_reasons) order by scan_id"""
+    select scan_id from current_prediction where 'same_content_other_patient' = any(review_reasons) order by scan_id"""
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ class TestTheSamePictureOfTwoPatients:
                                            " and scan_id < 4 order by 1")]  # fmt: skip
         assert len(of_ann) == 2
         assert rows(settings, FLAGGED) == [(scan,) for scan in [*of_ann, 4]]
-        assert rows(settings, FLAGGED.replace("latest_prediction", "scan_prediction")) == rows(settings, FLAGGED)
+        assert rows(settings, FLAGGED.replace("current_prediction", "scan_prediction")) == rows(settings, FLAGGED)
         assert rows(settings, "select review_reasons from prediction where 'same_content_other_patient' "
                     "= any(review_reasons)") == []  # fmt: skip
         ((for_review,),) = rows(settings, "select sum(count_for_review) from daily_summary")

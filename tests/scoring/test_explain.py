@@ -37,7 +37,7 @@ def test_an_answer_has_its_chain_and_replays(settings: Settings, put: Put) -> No
     done = run_braintumor(settings, "prediction", "explain", "1", "--replay", "--json")
     chain = json.loads(done.stdout)
     assert chain["is_match"] and chain["run_key"] == "night" and chain["promotion_reason"] == "the tests' model"
-    assert all(chain[name] for name in ("etag", "content_sha256", "artefact_sha256s", "snapshot_id", "recipe_name"))
+    assert all(chain[name] for name in ("etag", "content_sha256", "artifact_sha256s", "snapshot_id", "recipe_name"))
     assert "Doe" not in done.stdout
     assert "Doe" not in run_braintumor(settings, "scan", "show", "1").stdout
     put("Jane_Doe.png", png(seed=6))
@@ -61,7 +61,7 @@ def test_a_tampered_model_file_is_named(settings: Settings, put: Put) -> None:
     put("a.png", png())
     run_scoring_job(settings, run_key="night")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    weights = S3Uri.parse(model_versions.champion(engine).artefact_uri) / "model.bin"
+    weights = S3Uri.parse(model_versions.champion(engine).artifact_uri) / "model.bin"
     whole = store.read(weights)
     store.write(weights, whole[:-1] + bytes([whole[-1] ^ 1]))
     try:

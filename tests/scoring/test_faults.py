@@ -1,4 +1,4 @@
-"""What goes wrong in a night beside bad files: nothing is lost, blocks its neighbours, or passes as green."""
+"""What goes wrong in a night beside bad files: nothing is lost, blocks its neighbors, or passes as green."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_worker_that_failed_in_order_gives_its_scans_back_at_once(
     with pytest.raises(ObjectStoreUnreachableError):
         run_scoring_job(through, run_key="first")
     assert run_scoring_job(settings, run_key="second").count_scored == 1
-    assert rows(settings, "select count_alone from scan") == [(0,)]
+    assert rows(settings, "select isolated_attempts from scan") == [(0,)]
 
 
 class TestWhatCameAndWent:

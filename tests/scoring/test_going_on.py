@@ -131,7 +131,7 @@ class TestARunThatIsGoneOnWith:
         with ThreadPoolExecutor(2) as pool:
             found = [pool.submit(opened.begin, run_key="night") for _ in range(2)]
             assert {discovered.result()[1].count_seen for discovered in found} == {1}
-        assert rows(settings, "select count(*) from sighting") == [(1,)]
+        assert rows(settings, "select count(*) from scoring_run_object") == [(1,)]
 
 
 def test_what_the_log_is_bound_to_holds_in_the_threads_that_read(settings: Settings) -> None:

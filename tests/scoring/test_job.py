@@ -115,7 +115,7 @@ def test_a_deleted_prediction_turns_the_night_red(settings: Settings, put: Put) 
     assert rows(settings, "select state::text from scoring_run order by 1") == [("unbalanced",), ("unbalanced",)]
 
 
-def test_a_prefix_does_not_match_its_longer_neighbour(settings: Settings, put: Put) -> None:
+def test_a_prefix_does_not_match_its_longer_neighbor(settings: Settings, put: Put) -> None:
     put("a.png", png())
     prefix = settings.require("scans_uri")
     ObjectStore.connect(settings).write(S3Uri.parse(f"{prefix[:-1]}_old/b.png"), png(seed=9))
@@ -198,7 +198,7 @@ def test_no_object_key_leaves_its_table(settings: Settings, put: Put) -> None:
     put("Jane_Doe_1970.png", png())
     put("John_Roe.png", b"broken")
     run_scoring_job(settings, run_key="night")
-    for table in ("scan", "prediction", "rejection", "scoring_run", "scoring_chunk", "sighting"):
+    for table in ("scan", "prediction", "rejection", "scoring_run", "scoring_chunk", "scoring_run_object"):
         everything = str(rows(settings, f"select t::text from {table} t"))
         assert "Doe" not in everything and "Roe" not in everything
 

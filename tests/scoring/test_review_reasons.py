@@ -80,7 +80,7 @@ def test_night_rescore_and_shadow_agree_on_noise_and_on_the_audit_sample(
     assert in_sample == [(digests["drawn"], pytest.approx(0.02))]
     assert "audit_sample" not in night[digests["head"]][0] and not is_noise_drawn
     assert night[digests["noise"]][1] > 2 * night[digests["head"]][1] > 0
-    assert reasons_and_scores(settings, "latest_prediction") == night
+    assert reasons_and_scores(settings, "current_prediction") == night
 
     twin = add_model(settings, "b")
     store = ObjectStore.connect(settings)

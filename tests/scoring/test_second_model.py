@@ -59,7 +59,7 @@ def test_a_night_asks_both_and_stays_with_them(settings: Settings, put: Put) -> 
         select count(*), count(*) filter (where second_class = predicted_class),
                count(*) filter (where abs(second_confidence - confidence) < 1e-6),
                count(*) filter (where 'model_disagreement' = any(review_reasons))
-        from latest_prediction""",
+        from current_prediction""",
     ) == [(4, 4, 4, 0)]  # b is the same graph under another name
     printed(settings, "score", "--run-key", "asked", "--second-model", "b")
     run_scoring_job(settings, run_key="again")

@@ -128,10 +128,10 @@ def test_steps_before_a_timeout_stay_and_retries_isolate_the_file_that_hangs(
     assert attempt(night, run, note) is None
     assert states(settings) == ["scored"] * STEP + ["pending"] * 8, "the first step is there"
     assert rows(settings, "select lease_expires_at is not null from scoring_chunk") == [(True,)], "as after a crash"
-    for count_alone in (1, 2, 3):
+    for isolated_attempts in (1, 2, 3):
         assert attempt(night, run, note) is None
-        assert rows(settings, "select count_alone from scan where state = 'pending'") == (
-            [(count_alone,)] if count_alone > 1 else [(1,)] + [(0,)] * 4
+        assert rows(settings, "select isolated_attempts from scan where state = 'pending'") == (
+            [(isolated_attempts,)] if isolated_attempts > 1 else [(1,)] + [(0,)] * 4
         ), "those before it are scored one by one, those behind it by the next attempt"
     assert attempt(night, run, note) == {"rejected": 1}, f"the fifth of {ATTEMPTS} attempts"
     assert states(settings) == ["rejected" if number == slow else "scored" for number in range(STEP + 8)]
@@ -175,4 +175,4 @@ def test_a_person_who_interrupts_is_no_crash(settings: Settings, put: Put, tmp_p
     night, run = planned(settings, put, note, count=3, hanging={1})
     assert attempt(night, run, note, KeyboardInterrupt) is None
     assert rows(settings, "select lease_expires_at from scoring_chunk") == [(None,)]
-    assert rows(settings, "select sum(count_alone) from scan") == [(0,)]
+    assert rows(settings, "select sum(isolated_attempts) from scan") == [(0,)]

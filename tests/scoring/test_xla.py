@@ -93,7 +93,7 @@ def test_a_night_gives_the_same_answers_and_names_its_engine(settings: Settings,
         ("tensorflow-xla",), ("tensorflow-xla",),
     ]  # fmt: skip
     change(settings, "delete from prediction")
-    change(settings, "update scan set state = 'pending', settled_at = null")
+    change(settings, "update scan set state = 'pending', processed_at = null")
     run_scoring_job(settings, run_key="again")
     again = rows(settings, "select predicted_class::text, confidence from prediction order by scan_id")
     assert [row[0] for row in xla] == [row[0] for row in again]

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from braintumor.config.settings import Settings
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
@@ -24,7 +24,7 @@ from tests.sql import rows
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
 
 _FORM = {
-    "Training": ("Recipes", "One model is trained for each.", "S3 prefix of the labelled images"),
+    "Training": ("Recipes", "One model is trained for each.", "S3 prefix of the labeled images"),
     "Set by hand, for every recipe": ("Epochs", "Dropout", "Learning rate", "Other values"),
     "Promotion": ("Promotion policy", "Scans of the flip preview"),
 }
@@ -35,11 +35,11 @@ _FORM = {
 def live(
     seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
 ) -> Iterator[Stack]:
-    """A whole stack with a champion, new scans, labelled images, and a gate that these can pass."""
+    """A whole stack with a champion, new scans, labeled images, and a gate that these can pass."""
     rules = tmp_path_factory.mktemp("rules") / "gate.toml"
     rules.write_text(LENIENT_RULES)
     extra = {"BRAINTUMOR_RECIPES": "resnet50_small,vgg16_small", "BRAINTUMOR_GATE_RULES": str(rules)}
-    with live_stack(seeded, tiny_model_folder, extra, labelled=phantoms) as stack:
+    with live_stack(seeded, tiny_model_folder, extra, labeled=phantoms) as stack:
         put_scans(library(stack), stack.state.folder / "night", seed=1)
         for dag_id in ("weekly_retrain", "nightly_scoring"):
             stack.client().wait_for_dag(dag_id)
@@ -48,7 +48,7 @@ def live(
 
 
 def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
-    for path in write_unlabelled(folder, count=6, seed=seed):
+    for path in write_unlabeled(folder, count=6, seed=seed):
         uri = S3Uri.parse(settings.require("scans_uri")) / f"{folder.name}/{path.name}"
         ObjectStore.connect(settings).write(uri, path.read_bytes())
 
@@ -108,7 +108,7 @@ def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
     opened.value.close()
     page.get_by_role("button", name="Approve").click()
     assert client.wait("weekly_retrain", asked, timeout_s=PATIENCE_S) == "success"
-    assert rows(settings, "select answer, person from approval_answer") == [("approve", "admin")]
+    assert rows(settings, "select answer, person from approval_decision") == [("approve", "admin")]
     ((actor,),) = rows(settings, "select actor from champion")
     assert actor == "admin"
 
@@ -116,11 +116,11 @@ def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
 @pytest.mark.usefixtures("asked")
 def test_the_models_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(f"{live.airflow.url}/braintumor/reports/")
-    expect(page.get_by_role("heading", name="Brain-tumour models")).to_be_visible()
+    expect(page.get_by_role("heading", name="Brain-tumor models")).to_be_visible()
     expect(page.get_by_text("champion", exact=True)).to_be_visible()
     page.screenshot(path=tmp_path / "overview.png", full_page=True)
     page.get_by_role("link", name="comparison").first.click()
     expect(page.get_by_role("heading", name="Results")).to_be_visible()
     page.goto(live.airflow.url)
     page.get_by_role("button", name="Browse").first.click()
-    expect(page.get_by_text("Brain-tumour models").first).to_be_visible()
+    expect(page.get_by_text("Brain-tumor models").first).to_be_visible()

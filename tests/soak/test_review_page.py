@@ -222,7 +222,7 @@ def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_
                 _press(page, "Enter")
         if count < total:
             expect(page.get_by_text(f"{count} of {total}")).to_be_visible()
-    standing = rows(settings, "select scan_id, finding::text from standing_review where reviewer = 'reviewer'")
+    standing = rows(settings, "select scan_id, finding::text from current_review where reviewer = 'reviewer'")
     assert (1, "normal") in standing and (AUDITED, "cannot_tell") in standing
     blind = rows(settings, "select purpose::text, is_blind from review where scan_id = :scan", scan=AUDITED)
     assert blind == [("audit", True)]
@@ -248,8 +248,8 @@ def test_looking_at_other_slices_and_zooming_answers_nothing(live: Stack, page: 
 def test_the_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(live.airflow.url)
     page.get_by_role("button", name="Browse").first.click()
-    expect(page.get_by_text("Brain-tumour review").first).to_be_visible()
-    page.get_by_text("Brain-tumour review").first.click()
+    expect(page.get_by_text("Brain-tumor review").first).to_be_visible()
+    page.get_by_text("Brain-tumor review").first.click()
     frame = page.frame_locator("iframe")
     expect(frame.get_by_role("heading", name="Review worklist")).to_be_visible()
     page.screenshot(path=tmp_path / "navigation.png")

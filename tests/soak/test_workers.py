@@ -36,13 +36,13 @@ _COMPOSE = Path(__file__).parent.parent.parent / "docker-compose.yaml"
 def cluster(
     seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
 ) -> Iterator[Stack]:
-    """Two workers for the queue `default`, one for `gpu`; labelled images, and a gate that a small model can pass."""
+    """Two workers for the queue `default`, one for `gpu`; labeled images, and a gate that a small model can pass."""
     if shutil.which(PROGRAM) is None:
         pytest.skip(f"no {PROGRAM}: install Debian's package")
     rules = tmp_path_factory.mktemp("rules") / "gate.toml"
     rules.write_text(LENIENT_RULES)
     extra = {"BRAINTUMOR_RECIPES": "resnet50_small", "BRAINTUMOR_GATE_RULES": str(rules)}
-    with live_stack(seeded, tiny_model_folder, extra, labelled=phantoms, workers=_WORKERS) as stack:
+    with live_stack(seeded, tiny_model_folder, extra, labeled=phantoms, workers=_WORKERS) as stack:
         for dag_id in ("nightly_scoring", "weekly_retrain"):
             stack.client().wait_for_dag(dag_id)
             stack.client().unpause(dag_id)

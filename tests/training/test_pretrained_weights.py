@@ -118,7 +118,7 @@ def test_weights_are_mirrored_trained_from_and_on_record_by_their_sha256(setting
     run_braintumor(
         settings, "train", "--recipe", str(recipe), "--snapshot", snapshot, "--run-key", "warm", "--set", "epochs=1"
     )
-    (run,) = rows(settings, "select initialisation, initial_weights_sha256 from training_run where run_key = 'warm'")
+    (run,) = rows(settings, "select initialization, initial_weights_sha256 from training_run where run_key = 'warm'")
     assert run == ("imagenet", sha256(weights.read_bytes()).hexdigest())
 
 

@@ -20,7 +20,7 @@ from braintumor.training.random_split_baseline import naive_accuracy
 from braintumor.training.recipe import Recipe
 
 rng = np.random.default_rng(0)
-features, labels = rng.normal(size=(160, 256)).astype(np.float32), rng.integers(0, 4, 160)  # nothing to be learnt
+features, labels = rng.normal(size=(160, 256)).astype(np.float32), rng.integers(0, 4, 160)  # nothing to be learned
 
 def part(chosen, count_file):
     images = tuple(SnapshotImage(image_sha256=str(i), pixel_sha256=str(i), perceptual_hash=b"", group_key=str(i),

@@ -79,9 +79,9 @@ def test_a_training_leaves_a_whole_record(seeded: Settings, tiny_model_folder: P
     assert set(run.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
     assert 1 <= epochs <= run.recipe["epochs"] == 15
     assert len((tiny_model_folder / "history.csv").read_text().splitlines()) == epochs + 1
-    assert (run.initialisation, run.recipe["backbone"]) == ("random", "vgg16")
+    assert (run.initialization, run.recipe["backbone"]) == ("random", "vgg16")
     assert {"keras", "openvino", "numpy"} <= set(run.library_versions)
-    assert set(model.artefact_sha256s) == {
+    assert set(model.artifact_sha256s) == {
         "model.json", "model.xml", "model.bin", "reference.npy", "model.weights.h5", "history.csv"
     }  # fmt: skip
     assert Manifest.read(tiny_model_folder).name == model.model_name
@@ -104,7 +104,7 @@ def test_one_seed_on_one_device_gives_one_model(settings: Settings, tiny_model_f
     again, first = model_versions.list_models(database.connect(settings))
     assert again.model_version_id != first.model_version_id
     for name in ("model.bin", "reference.npy"):
-        assert again.artefact_sha256s[name] == first.artefact_sha256s[name], name
+        assert again.artifact_sha256s[name] == first.artifact_sha256s[name], name
 
 
 @pytest.mark.soak

@@ -13,7 +13,7 @@ from braintumor.config.settings import Settings
 from braintumor.db import database
 from tests.sql import change, rows
 
-WORKLIST = "select scan_id, frame_index, risk from review_worklist order by risk_rank, written_risk_rank, confidence"
+WORKLIST = "select scan_id, frame_index, risk from review_worklist order by risk_rank, risk_rank_at_scoring, confidence"
 OPEN = [
     (9, 1, "same_content_other_patient"),
     (10, 0, "same_content_other_patient"),
@@ -72,7 +72,8 @@ def test_the_worklist_holds_what_nobody_settled_riskiest_first(world: Settings) 
 def test_a_page_of_the_worklist_is_its_first_rows(world: Settings) -> None:
     assert rows(world, "select scan_id, frame_index, risk from worklist_page(5)") == OPEN[:5]
     assert rows(world, "select * from worklist_page(50)") == rows(
-        world, "select * from review_worklist order by risk_rank, written_risk_rank, confidence, scan_id, frame_index"
+        world,
+        "select * from review_worklist order by risk_rank, risk_rank_at_scoring, confidence, scan_id, frame_index",
     )
 
 
@@ -102,7 +103,7 @@ def test_a_second_person_who_disagrees_brings_a_frame_back_and_an_adjudication_e
     assert (5, 0) in rows(world, "select scan_id, frame_index from worklist_page(50)")
     answer(world, 5, "pituitary", by="eve", purpose="adjudication")
     assert rows(world, WORKLIST) == OPEN
-    assert rows(world, "select finding::text, is_adjudicated from frame_verdict where scan_id = 5") == [
+    assert rows(world, "select finding::text, is_adjudicated from frame_consensus where scan_id = 5") == [
         ("pituitary", True)
     ]
 
@@ -124,7 +125,7 @@ _REVIEW = """
 
 
 def test_an_answer_of_a_later_model_does_not_bring_back_what_people_settled(world: Settings) -> None:
-    assert rows(world, "select model_name, is_settled from latest_prediction where scan_id = 2") == [("new", True)]
+    assert rows(world, "select model_name, is_settled from current_prediction where scan_id = 2") == [("new", True)]
     assert rows(world, "select is_settled from prediction where scan_id = 2 order by model_version_id") == [
         (True,),
         (True,),
@@ -133,7 +134,7 @@ def test_an_answer_of_a_later_model_does_not_bring_back_what_people_settled(worl
         world,
         """
         insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-            count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+            count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
         select 'newer', training_run_id, 'vgg16', 'int8', 64, 'p', 1, 's3://b/n/', '{}', 1, '{}', 0
         from model_version where model_name = 'new';
         insert into scoring_run (run_key, kind, model_version_id, engine) values ('again', 'rescore', 3, 'none');
@@ -161,7 +162,7 @@ def test_the_answers_of_a_withdrawn_model_rise(world: Settings) -> None:
 
 def test_the_mark_that_the_worklists_index_goes_by_is_what_frame_verdict_says(world: Settings) -> None:
     marked = "select distinct scan_id, frame_index from prediction where is_settled"
-    truth = "select scan_id, frame_index from frame_verdict where is_settled"
+    truth = "select scan_id, frame_index from frame_consensus where is_settled"
     assert sorted(rows(world, marked)) == sorted(rows(world, truth)) != []
 
 
@@ -205,7 +206,7 @@ def test_a_blind_answer_that_is_taken_back_still_counts_in_the_audit_sample(worl
     assert rows(world, agreement + " and model_name = 'new'") == [(2, 1)]
     live = "select count_frame, count_agreed from live_accuracy_weekly where sample = 'audit' and is_blind"
     assert rows(world, live + " and model_name = 'new'") == [(2, 1)]
-    assert rows(world, "select finding::text from frame_verdict where scan_id = 7") == [("normal",)], "the worklist's"
+    assert rows(world, "select finding::text from frame_consensus where scan_id = 7") == [("normal",)], "the worklist's"
 
 
 def test_a_later_answer_of_the_same_reviewer_does_not_replace_the_blind_one(world: Settings) -> None:
@@ -285,7 +286,7 @@ def test_times_run_from_arrival_to_the_first_answer_and_the_first_person(world: 
 def test_flips_are_changes_of_class_from_run_to_run(world: Settings) -> None:
     flips = """
         select scan_id, before_model_name, before_class::text, model_name, predicted_class::text, run_kind::text
-        from flip_history order by scan_id, changed_at"""
+        from prediction_change order by scan_id, changed_at"""
     assert rows(world, flips) == [
         (2, "old", "normal", "new", "meningioma", "rescore"),
         (3, "old", "meningioma", "new", "pituitary", "rescore"),
@@ -295,11 +296,11 @@ def test_flips_are_changes_of_class_from_run_to_run(world: Settings) -> None:
         """
         insert into scoring_run (run_key, kind, model_version_id, engine) values ('back', 'rescore', 1, 'openvino-cpu');
         insert into rescore_run values (4, false, 'eve', 'old knew better', '{}', 1, 1);
-        insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, settled_at)
+        insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, processed_at)
         values (4, 2, 0, 2, 'already', now())""",
     )
     assert rows(world, flips)[1] == (2, "new", "meningioma", "old", "normal", "rescore")
-    assert rows(world, "select model_name from latest_prediction where scan_id = 2") == [("old",)]
+    assert rows(world, "select model_name from current_prediction where scan_id = 2") == [("old",)]
 
 
 def test_the_weekly_mix_counts_each_models_answers(world: Settings) -> None:
@@ -349,7 +350,7 @@ def test_a_rescore_by_a_model_that_answered_before_brings_back_its_answer(world:
         insert into scoring_run (run_key, kind, model_version_id, engine) values ('back', 'rescore', 1, 'openvino-cpu');
         insert into rescore_run (scoring_run_id, is_champion, actor, reason, asked_for, count_matching, count_asked)
         values (4, true, 'eve', 'back', '{}', 1, 1);
-        insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, settled_at)
+        insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, processed_at)
         values (4, 3, 0, 2, 'already', now())""",
     )
     sql = "select model_name, predicted_class::text, review_reasons from scan_prediction where scan_id in (2, 3)"
@@ -386,7 +387,7 @@ def test_drift_is_measured_where_enough_was_answered(world: Settings) -> None:
 
 
 _MANY = """
-    insert into scan (scan_id, state, scoring_run_id, count_frame, size_byte, arrived_at)
+    insert into scan (scan_id, state, scoring_run_id, count_frame, size_bytes, arrived_at)
     overriding system value
     select number, 'scored', 3, 1, 1, now() from generate_series(:first, :first + :count - 1) as number;
     insert into prediction (scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence, margin,

@@ -1,4 +1,4 @@
-"""One labelled image as it was read: what it is, what it resembles, where it lies."""
+"""One labeled image as it was read: what it is, what it resembles, where it lies."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class LabeledImage:
 
     Attributes:
         image_sha256: of the file's bytes.
-        pixel_sha256: of its decoded grey pixels.
+        pixel_sha256: of its decoded gray pixels.
         perceptual_hash: 256 bytes, ``Hashes`` (8, 4) of ``fingerprint``.
         label: what its folder says.
         image_uri: its address in S3; may name a patient.
-        attributes: what its answers can be sliced by: ``source``, ``format``, ``colour``, ``long_side``, and what DICOM
+        attributes: what its answers can be sliced by: ``source``, ``format``, ``color``, ``long_side``, and what DICOM
             gives of ``age_band``, ``sex``, ``manufacturer``, ``field_strength``, ``sequence``.
         appearance: how it looks.
         patient: raw identifiers of its patient and study, where DICOM gives them; never stored.
@@ -124,7 +124,7 @@ def sorted_out(
 def understand(
     read: Callable[[], bytes], *, label: TumorClass | None, address: str, around: Sequence[str]
 ) -> LabeledImage | ExcludedImage | None:
-    """Make a labelled image of a file. A file without a class is not read. A file that is no image gives ``None``.
+    """Make a labeled image of a file. A file without a class is not read. A file that is no image gives ``None``.
 
     Args:
         read: gives the file's bytes.
@@ -167,7 +167,7 @@ def _attributes(decoded: Decoded) -> dict[str, str]:
     side = max(pixels.shape[:2])
     bands = {"up to 255": 255, "256 to 511": 511, "512": 512}
     band = next((name for name, most in bands.items() if side <= most), "above 512")
-    shape = {"format": decoded.format, "colour": "grey" if is_gray(pixels) else "colour", "long_side": band}
+    shape = {"format": decoded.format, "color": "gray" if is_gray(pixels) else "color", "long_side": band}
     return {**shape, **decoded.attributes}
 
 

@@ -1,4 +1,4 @@
-"""Labelled folders as people have them, and their way to S3.
+"""Labeled folders as people have them, and their way to S3.
 
 Known layouts: ``<class>/``, ``Data/<class>/`` and ``Training|Testing/<class>_tumor/``. ``layout.place_of`` decides, and
 ``labels.parse_class`` knows the names. In S3 every class folder has the class's own name.
@@ -48,7 +48,7 @@ def labeled_files(folder: Path) -> list[LabeledFile]:
             of them one address in S3, or lacks a class.
     """
     paths = [path for path in _files(folder) if is_readable_image(path.name, _beginning(path))]
-    files = [_labelled(path, folder) for path in paths]
+    files = [_labeled(path, folder) for path in paths]
     _require_own_keys(files)
     _require_readable(files)
     require_every_class(Counter(file.label for file in files), where=str(folder))
@@ -101,7 +101,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def read_folder(folder: Path) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Every labelled image below ``folder`` that decodes, and what does not.
+    """Every labeled image below ``folder`` that decodes, and what does not.
 
     Raises:
         DatasetError: the folder is missing.
@@ -126,7 +126,7 @@ def _read(path: Path, folder: Path) -> LabeledImage | ExcludedImage | None:
         return ExcludedImage(image_uri=inside, reason=f"{UNOPENED}: {exc.strerror}")
 
 
-def _labelled(path: Path, folder: Path) -> LabeledFile:
+def _labeled(path: Path, folder: Path) -> LabeledFile:
     inside = path.relative_to(folder)
     place = place_of(inside.as_posix())
     if place.label is None:

@@ -19,7 +19,7 @@ from PIL import Image
 from braintumor.imaging.letterbox import letterbox
 
 NEAR = 32
-"""Largest Hamming distance, of 256 bits, at which two images are one picture or neighbouring slices of one head.
+"""Largest Hamming distance, of 256 bits, at which two images are one picture or neighboring slices of one head.
 
 Chosen by looking at SARTAJ: see docs/decisions/0011.
 """

@@ -1,4 +1,4 @@
-"""The data quality gate: what is wrong with labelled images, before anything is trained on them.
+"""The data quality gate: what is wrong with labeled images, before anything is trained on them.
 
 >>> quality = assess(images, left_out, QualityRules.load())
 >>> print(quality.summary)
@@ -61,7 +61,7 @@ class QualityCheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """The verdict on labelled images, and what it was reached from.
+    """The verdict on labeled images, and what it was reached from.
 
     Attributes:
         rules_version: of the rule file.
@@ -208,7 +208,7 @@ def _copies(images: Sequence[LabeledImage], check: QualityCheck) -> QualityCheck
 
 def _contradictions(images: Sequence[LabeledImage], grouping: Grouping, check: QualityCheck) -> QualityCheckResult:
     found = grouping.left_out  # without remembered splits nothing else is left out
-    pairs = _listed(item.reason.partition(" are labelled ")[2] for item in found)
+    pairs = _listed(item.reason.partition(" are labeled ")[2] for item in found)
     what = f"images are identical or near-identical to one with another label{pairs}"
     remedy = "They stay out; find which label is right and remove the other."
     return _finding("contradictions", check, found, len(images), what=what, remedy=remedy)
@@ -241,7 +241,7 @@ def _not_mri(images: Sequence[LabeledImage], check: QualityCheck) -> QualityChec
         code="not_mri",
         level=check.level,
         is_beyond=bool(beyond) and check.level is not Level.OFF,
-        reason=f"{shares} do not look like MRI, which is grey on dark air{why}; {_percent(check.bound)} of a class "
+        reason=f"{shares} do not look like MRI, which is gray on dark air{why}; {_percent(check.bound)} of a class "
         f"are allowed.{remedy}",
         count=len(found),
         examples=_examples(found),

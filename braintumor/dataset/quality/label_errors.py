@@ -2,7 +2,7 @@
 
 A forest that never saw an image, nor any near-duplicate of it, says which class the image resembles; where it
 contradicts the label more firmly than it usually is wrong about that class, the image is a candidate (Northcutt et al.,
-"Confident Learning", 2021, as cleanlab does it). The model is cheap and often wrong: nothing is relabelled or left out.
+"Confident Learning", 2021, as cleanlab does it). The model is cheap and often wrong: nothing is relabeled or left out.
 Why this model: docs/decisions/0012.
 """
 

@@ -37,7 +37,7 @@ from braintumor.reports.jinja import page_environment
 _PER_CLASS = 10
 _IN_STRIP = 30
 
-_ATTRIBUTES = {"format": "Format", "colour": "Mode", "long_side": "Longer side, pixels"}
+_ATTRIBUTES = {"format": "Format", "color": "Mode", "long_side": "Longer side, pixels"}
 _ORDER = {"up to 255": 0, "256 to 511": 1, "512": 2, "above 512": 3}
 
 

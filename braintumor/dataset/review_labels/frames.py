@@ -49,7 +49,7 @@ class ReviewedImages:
     """Reviewed frames for a snapshot.
 
     Attributes:
-        images: as labelled images; ``reviewed`` of each is its ``ReviewedLabel.name``.
+        images: as labeled images; ``reviewed`` of each is its ``ReviewedLabel.name``.
         left_out: those that cannot be had, by that name.
         labels: behind all of them.
         rules_version: of the rules that made the labels.

@@ -105,7 +105,7 @@ def _fold(images: Iterable[LabeledImage]) -> tuple[list[Picture], list[ExcludedI
         if len(labels) == 1:
             pictures.append(Picture(files=tuple(sorted(files, key=_first))))
         else:
-            reason = f"identical images are labelled {' and '.join(labels)}"
+            reason = f"identical images are labeled {' and '.join(labels)}"
             left_out += [file.left_out(reason) for file in files]
     return sorted(pictures, key=lambda picture: picture.image.image_sha256), left_out
 
@@ -157,7 +157,7 @@ class _Work:
             labels = sorted({self.pictures[i].label, self.pictures[j].label})
             if len(labels) > 1:
                 for position in (i, j):
-                    self.reasons.setdefault(position, f"near-identical images are labelled {' and '.join(labels)}")
+                    self.reasons.setdefault(position, f"near-identical images are labeled {' and '.join(labels)}")
 
     def leave_out_crossing_copies(self) -> None:
         """A picture whose files were in two splits: such a memory came from a decoder that told them apart."""

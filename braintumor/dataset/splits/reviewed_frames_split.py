@@ -1,6 +1,6 @@
-"""Reviewed frames join labelled images without touching the test split.
+"""Reviewed frames join labeled images without touching the test split.
 
-The labelled images get their splits as if no new reviewed frame were there; then the frames join them by the rules of
+The labeled images get their splits as if no new reviewed frame were there; then the frames join them by the rules of
 ``grouping``. A frame that is, or whose group has, a test image of any snapshot is left out, and so are the frames of
 its group: frames from production are chosen by risk, and a test set of such would say nothing of the others. Frames in
 groups of their own train.
@@ -40,7 +40,7 @@ class ReviewedFramesSplit:
 
 
 def split_images(images: Sequence[LabeledImage], remembered: Mapping[str, Split]) -> ReviewedFramesSplit:
-    """Group labelled images and give each group its split."""
+    """Group labeled images and give each group its split."""
     grouping = form_groups(images, remembered)
     return ReviewedFramesSplit(grouping=grouping, splits=assign(grouping.to_split(), grouping.known))
 
@@ -51,11 +51,11 @@ def split_reviewed_frames(
     remembered: Mapping[str, Split],
     tests: Collection[bytes],
 ) -> ReviewedFramesSplit:
-    """Group labelled images and reviewed frames.
+    """Group labeled images and reviewed frames.
 
     Args:
-        images: labelled images, as read.
-        reviewed: labelled images of reviewed frames.
+        images: labeled images, as read.
+        reviewed: labeled images of reviewed frames.
         remembered: splits decided before, by sha256 of a file's bytes and by that of its pixels.
         tests: perceptual hashes of the test images of every snapshot.
     """

@@ -1,8 +1,8 @@
-"""Is a registered model whole? Every check of an artefact before it may answer, each with a reason.
+"""Is a registered model whole? Every check of an artifact before it may answer, each with a reason.
 
 ::
 
-    artefact_whole    every registered file is stored, and its sha256 is the registry's
+    artifact_whole    every registered file is stored, and its sha256 is the registry's
     class_order       its manifest lists this project's classes, in this order
     manifest_matches  its manifest says of it what the registry says, and frames are prepared as it was trained
     graph_loads       OpenVINO reads and compiles it
@@ -88,7 +88,7 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
             {"id": model.model_version_id},
         ).one()
     with TemporaryDirectory() as scratch:
-        artefact = _Artifact(
+        artifact = _Artifact(
             store=store,
             model=model,
             parent=None if record.parent is None else model_versions.find_model(engine, str(record.parent)),
@@ -97,7 +97,7 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
             temperature=record.temperature,
             frames=fixed_frames(model.image_size),
         )
-        return tuple(_up_to_the_first_failure(artefact.checks(with_keras=with_keras)))
+        return tuple(_up_to_the_first_failure(artifact.checks(with_keras=with_keras)))
 
 
 def require_valid_artifact(settings: Settings, model: ModelVersion) -> None:
@@ -142,7 +142,7 @@ class _Artifact:
 
     def checks(self, *, with_keras: bool) -> Iterator[RuleOutcome]:
         """Each check when it is asked for; none is run before the one in front of it has passed."""
-        yield _said("artefact_whole", self._fetch)
+        yield _said("artifact_whole", self._fetch)
         yield _said("class_order", self._class_order)
         yield _said("manifest_matches", self._manifest)
         engines: list[OpenVinoBackend] = []
@@ -161,7 +161,7 @@ class _Artifact:
             yield self._parity(outputs)
 
     def _fetch(self) -> str:
-        sha256s = self.model.artefact_sha256s
+        sha256s = self.model.artifact_sha256s
         needed = REQUIRED_FILES if self.parent is not None else (*REQUIRED_FILES, KERAS_WEIGHTS)
         missing = [name for name in needed if name not in sha256s]
         if missing:

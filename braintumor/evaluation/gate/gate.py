@@ -103,7 +103,7 @@ def judge(
         rules: the bounds.
         champion: its figures on the same images.
         pair: the answers behind both, which prove that the images are the same; without them that rule fails.
-        checks: what was found of the candidate's artefact and images, to stand with the rules.
+        checks: what was found of the candidate's artifact and images, to stand with the rules.
         without_champion: why there is nothing to compare with.
 
     Raises:
@@ -182,8 +182,8 @@ def _sensitivity_rule(candidate: Evaluation, label: TumorClass, bound: float) ->
 def _tumor_rule(candidate: Evaluation, bound: float) -> RuleOutcome:
     rows = [candidate.confusion[label.position] for label in TUMORS]
     found = sum(row[label.position] for row in rows for label in TUMORS)
-    detail = f"{found} of {sum(map(sum, rows))} tumours called a tumour"
-    return _floor("tumor_sensitivity", "tumour sensitivity", candidate.tumor_sensitivity, bound, detail)
+    detail = f"{found} of {sum(map(sum, rows))} tumors called a tumor"
+    return _floor("tumor_sensitivity", "tumor sensitivity", candidate.tumor_sensitivity, bound, detail)
 
 
 def _calibration_rule(candidate: Evaluation, bound: float) -> RuleOutcome:

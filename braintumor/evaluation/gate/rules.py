@@ -26,7 +26,7 @@ class GateRules:
         minimum_accuracy: 0 to 1.
         minimum_macro_recall: 0 to 1.
         minimum_class_sensitivity: 0 to 1, of each class.
-        minimum_tumor_sensitivity: 0 to 1, any tumour called any tumour.
+        minimum_tumor_sensitivity: 0 to 1, any tumor called any tumor.
         maximum_calibration_error: 0 to 1.
         minimum_images_per_class: number of test images, 1 or more.
         noninferiority_margin: 0 to 1, of accuracy against the champion.

@@ -62,7 +62,7 @@ class Evaluation:
         macro_precision: mean over the classes that have images, as are the next two.
         macro_recall: balanced accuracy.
         macro_f1: mean of the classes' F1.
-        tumor_sensitivity: of the images of any tumour, the share called any tumour; ``None`` without tumours.
+        tumor_sensitivity: of the images of any tumor, the share called any tumor; ``None`` without tumors.
         expected_calibration_error: of the predicted class, 15 equal-width bins (Guo et al. 2017).
         log_loss: mean negative log-likelihood of the true class, in nats.
         per_class: in the order of ``CLASSES``.
@@ -148,10 +148,10 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
         )
     z = NormalDist().inv_cdf((1 + _LEVEL) / 2)
     share, spread = hits / count, z * z / count
-    centre = (share + spread / 2) / (1 + spread)
+    center = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
     # The formula holds the share; rounding at 0 and 1 must not push it out.
-    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
+    return max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
 
 
 def checked(

@@ -17,7 +17,7 @@ from braintumor.evaluation.metrics.calibration import (
     expected_calibration_error,
     uncalibrated_probabilities,
 )
-from braintumor.evaluation.metrics.leakage import Neighbour, nearest_in_training
+from braintumor.evaluation.metrics.leakage import Neighbor, nearest_in_training
 from braintumor.evaluation.metrics.occlusion import Occlusion, occlude
 from braintumor.evaluation.metrics.slices import SliceResult, slices
 from braintumor.evaluation.metrics.throughput import Throughput
@@ -34,14 +34,14 @@ class Diagnostics:
         throughput: speed of the served graph over these images.
         occlusion: what hiding the marked place does, on test.
         slices: accuracy of groups of images, on test.
-        neighbours: the training image that each test image resembles most; only while judging, then with its answer.
+        neighbors: the training image that each test image resembles most; only while judging, then with its answer.
     """
 
     uncalibrated_error: float | None = None
     throughput: Throughput | None = None
     occlusion: Occlusion | None = None
     slices: tuple[SliceResult, ...] = ()
-    neighbours: tuple[Neighbour, ...] = ()
+    neighbors: tuple[Neighbor, ...] = ()
 
 
 def diagnose(
@@ -53,7 +53,7 @@ def diagnose(
     outputs: Outputs,
     throughput: Throughput,
 ) -> Diagnostics:
-    """Look at a model's ``outputs`` of ``frames``; hiding, groups and neighbours on the test split only."""
+    """Look at a model's ``outputs`` of ``frames``; hiding, groups and neighbors on the test split only."""
     chances = uncalibrated_probabilities(outputs.activation_map)
     found = Diagnostics(
         uncalibrated_error=expected_calibration_error(calibration_bins(frames.labels, chances)), throughput=throughput
@@ -64,7 +64,7 @@ def diagnose(
         found,
         occlusion=occlude(model, frames=frames.frames, labels=frames.labels, outputs=outputs),
         slices=tuple(slices(answers_frame(frames, outputs.probability))),
-        neighbours=tuple(nearest_in_training(snapshot)),
+        neighbors=tuple(nearest_in_training(snapshot)),
     )
 
 

@@ -2,7 +2,7 @@
 
 Near-duplicates are kept out of the test split by construction (``dataset.grouping``); this shows what is left. Where a
 model is right mostly on test images that resemble a training image, its accuracy speaks of memory. Beside it stands
-what the same frozen stage would have claimed on a naive split (``modelling.naive``).
+what the same frozen stage would have claimed on a naive split (``modeling.naive``).
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _BANDS = (NEAR + 1, 48, 64, 80, 96, HASH_BITS + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Neighbour:
+class Neighbor:
     """The training image that a test image resembles most; ``distance`` is of 256 bits, in any flip or turn."""
 
     image_sha256: str
-    neighbour_sha256: str
+    neighbor_sha256: str
     distance: int
 
 
@@ -42,14 +42,14 @@ class DistanceBand:
     count_correct: int
 
 
-def nearest_in_training(snapshot: Snapshot) -> list[Neighbour]:
+def nearest_in_training(snapshot: Snapshot) -> list[Neighbor]:
     """For each test image the training image it resembles most; empty for a snapshot without perceptual hashes."""
     training, test = (snapshot.of_split(split) for split in (Split.TRAIN, Split.TEST))
     if not all(image.perceptual_hash for image in (*training, *test)):
         return []
     where, distances = nearest(hashes_of(test), hashes_of(training))
     return [
-        Neighbour(image_sha256=image.image_sha256, neighbour_sha256=training[at].image_sha256, distance=int(distance))
+        Neighbor(image_sha256=image.image_sha256, neighbor_sha256=training[at].image_sha256, distance=int(distance))
         for image, at, distance in zip(test, where, distances, strict=True)
     ]
 

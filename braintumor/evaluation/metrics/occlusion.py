@@ -1,10 +1,10 @@
 """Does hiding the marked place change the answer?
 
-For each of a bounded number of correctly classified tumour images, a square is filled with the frame's median: once
+For each of a bounded number of correctly classified tumor images, a square is filled with the frame's median: once
 around the strongest cell of the predicted class's activation map, once elsewhere, and the model answers again.
 
 Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2 (they slide a
-grey square over the whole image; here it covers one marked and one random place).
+gray square over the whole image; here it covers one marked and one random place).
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def occlude(
         seed: of the other places.
 
     Returns:
-        ``None`` where no tumour image is classified correctly, or where a frame has no second place.
+        ``None`` where no tumor image is classified correctly, or where a frame has no second place.
     """
     called = outputs.probability.argmax(axis=1)  # (N,)
     is_tumor = np.isin(labels, [label.position for label in TUMORS])
@@ -147,9 +147,9 @@ def _other_place(frame: NDArray[np.uint8], marked: tuple[int, int], random: np.r
 def _window_means(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Mean brightness of the square at every place of a frame (S, S, 3), by its top left corner."""
     side = window_side(frame.shape[0])
-    grey = frame.mean(axis=2)
-    sums = np.zeros((grey.shape[0] + 1, grey.shape[1] + 1))
-    sums[1:, 1:] = grey.cumsum(axis=0).cumsum(axis=1)
+    gray = frame.mean(axis=2)
+    sums = np.zeros((gray.shape[0] + 1, gray.shape[1] + 1))
+    sums[1:, 1:] = gray.cumsum(axis=0).cumsum(axis=1)
     inside: NDArray[np.float64] = (
         sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     ) / side**2

@@ -140,7 +140,7 @@ def mcnemar(*, lost: int, gained: int) -> float:
 def bootstrap_interval(groups: Mapping[tuple[int, int], int], *, resamples: int = RESAMPLES) -> tuple[float, float]:
     """Percentile interval of the change in accuracy, when whole groups of images are drawn again with replacement.
 
-    Neighbouring slices of one head are answered alike, so they are no independent evidence: they are drawn together.
+    Neighboring slices of one head are answered alike, so they are no independent evidence: they are drawn together.
     Groups of the same size and change are interchangeable, so it is enough to draw how many of each kind there are.
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
 

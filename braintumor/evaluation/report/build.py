@@ -20,7 +20,7 @@ from braintumor.evaluation.report.tables import ReportTable, leak_table
 from braintumor.evaluation.store import load_diagnostics, load_distance_bands, load_evaluation
 from braintumor.registry.model_versions import ModelVersion, TrainingRecord, training_of
 
-_INITIALISATION = {
+_INITIALIZATION = {
     "imagenet": "ImageNet weights",
     "file": "weights of a file that the recipe names",
     "random": "random weights (no pretraining; not a model for patients)",
@@ -33,7 +33,7 @@ def build_model_report(
     *,
     pictures: ModelPictures | None = None,
     verdict: Verdict | None = None,
-    artefact_bytes: int = 0,
+    artifact_bytes: int = 0,
 ) -> ModelReport:
     """Gather one model's facts and figures; without ``verdict``, the newest that the gate passed on it, if any.
 
@@ -51,7 +51,7 @@ def build_model_report(
         recipe=recipe(f"{model.recipe_name} (version {training.recipe['version']})", model.recipe_override),
         recipe_name=model.recipe_name,
         image_size=model.image_size,
-        initialisation=_initialisation(model.initialisation, training.initial_weights_sha256),
+        initialization=_initialization(model.initialization, training.initial_weights_sha256),
         dataset=facts["source_uri"],
         snapshot_id=model.snapshot_id,
         images_per_class=facts["images_per_class"],
@@ -59,7 +59,7 @@ def build_model_report(
         training_seconds=training.seconds,
         device=training.device,
         parameters=facts["count_parameter"],
-        artefact_bytes=artefact_bytes,
+        artifact_bytes=artifact_bytes,
         seed=training.recipe["seed"],
         code_version=training.code_version,
         library_versions=training.library_versions,
@@ -74,7 +74,7 @@ def build_model_report(
         occlusion=findings.occlusion,
         slices=findings.slices,
         tables=_leak_receipt(engine, model, training),
-        artefact_sha256s=model.artefact_sha256s,
+        artifact_sha256s=model.artifact_sha256s,
         pictures=pictures or ModelPictures(),
     )
 
@@ -98,8 +98,8 @@ def newest_verdict(engine: Engine, model: ModelVersion) -> Verdict | None:
     return None if rules is None else Verdict.from_dict(rules)
 
 
-def _initialisation(kind: str, sha256: str | None) -> str:
-    words = _INITIALISATION.get(kind, kind)
+def _initialization(kind: str, sha256: str | None) -> str:
+    words = _INITIALIZATION.get(kind, kind)
     return f"{words} (sha256 {sha256[:12]}...)" if sha256 else words
 
 

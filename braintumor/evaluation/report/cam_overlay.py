@@ -18,7 +18,7 @@ from braintumor.errors import EvaluationError
 from braintumor.labels import TumorClass
 
 _COLORMAP = "inferno"
-"""Perceptually even, readable with any colour vision and in grey."""
+"""Perceptually even, readable with any color vision and in gray."""
 _STRONGEST = 0.65
 """Opacity of the marked region: the anatomy must stay visible through it."""
 _FADE = 1.5
@@ -86,9 +86,9 @@ def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> N
     """
     _check_frame(frame)
     strength = upsample(activation_map, height=frame.shape[0], width=frame.shape[1])  # (H, W)
-    colour = matplotlib.colormaps[_COLORMAP](strength)[..., :3] * 255  # (H, W, 3)
+    color = matplotlib.colormaps[_COLORMAP](strength)[..., :3] * 255  # (H, W, 3)
     opacity = (_STRONGEST * strength**_FADE)[..., np.newaxis]  # (H, W, 1)
-    blended: NDArray[np.uint8] = np.rint(frame * (1 - opacity) + colour * opacity).astype(np.uint8)
+    blended: NDArray[np.uint8] = np.rint(frame * (1 - opacity) + color * opacity).astype(np.uint8)
     return blended
 
 

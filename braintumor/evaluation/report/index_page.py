@@ -61,7 +61,7 @@ def _runs(connection: Connection) -> Sequence[Row[Any]]:
         text("""
         with answered as (
             select gate_verdict_id, string_agg(person || ': ' || answer, ', ' order by answered_at) as answers
-            from approval_answer
+            from approval_decision
             group by gate_verdict_id
         )
         select run_key, model_name, is_passed, summary, judged_at, coalesce(answers, '') as answers
@@ -90,7 +90,7 @@ def _acts(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(
         text("""
         select acted_at, action, model_name, is_override, actor, reason
-        from model_ledger
+        from promotion_history
         order by acted_at desc
         limit :newest"""),
         {"newest": _NEWEST},

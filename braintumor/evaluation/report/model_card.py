@@ -63,13 +63,13 @@ def _training(report: ModelReport) -> dict[str, str]:
         "Standing": report.standing or "never promoted",
         "Backbone": escaped(report.backbone),
         "Recipe": escaped(report.recipe),
-        "Initialisation": escaped(report.initialisation),
+        "Initialization": escaped(report.initialization),
         "Image size": f"{report.image_size} x {report.image_size} pixels",
         "Epochs": report.epochs,
         "Training time": f"{duration(report.training_seconds)} on {escaped(report.device)}",
         "Seed": str(report.seed),
         "Parameters": f"{report.parameters:,}",
-        "Size on disk": size(report.artefact_bytes),
+        "Size on disk": size(report.artifact_bytes),
         "Scoring speed": escaped(str(report.throughput or "not measured")),
         "Code": escaped(report.code_version),
         "Created": escaped(report.created),
@@ -84,7 +84,7 @@ def _figures(report: ModelReport) -> str:
             "Intervals are 95% Wilson intervals; macro figures are means over the classes.",
             "",
             table(
-                ["split", "images", "accuracy", "macro precision", "macro recall", "macro F1", "tumour sensitivity",
+                ["split", "images", "accuracy", "macro precision", "macro recall", "macro F1", "tumor sensitivity",
                  "calibration error", "log loss"],
                 splits,
             ),
@@ -139,7 +139,7 @@ def _limits(report: ModelReport) -> Iterator[str]:
 
 
 def _files(report: ModelReport) -> str:
-    rows = [[f"`{name}`", f"`{digest}`"] for name, digest in sorted(report.artefact_sha256s.items())]
+    rows = [[f"`{name}`", f"`{digest}`"] for name, digest in sorted(report.artifact_sha256s.items())]
     return table(["file", "sha256"], rows) if rows else "Not recorded."
 
 

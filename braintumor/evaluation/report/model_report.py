@@ -79,7 +79,7 @@ class ModelReport:
         recipe: name and version.
         recipe_name: the name alone.
         image_size: side of the square input in pixels.
-        initialisation: which weights it started from, in words.
+        initialization: which weights it started from, in words.
         dataset: what the images are, in words.
         snapshot_id: of the dataset.
         images_per_class: ``train``, ``validation``, ``test`` -> class -> number of images.
@@ -87,8 +87,8 @@ class ModelReport:
         training_seconds: wall time of the training or export; 0 where there was none.
         device: that trained it.
         parameters: number of weights.
-        artefact_bytes: size of the exported model; 0 where not recorded.
-        seed: of initialisation, order and augmentation.
+        artifact_bytes: size of the exported model; 0 where not recorded.
+        seed: of initialization, order and augmentation.
         code_version: of this library.
         library_versions: library -> version.
         created: when, in words or ISO 8601.
@@ -101,7 +101,7 @@ class ModelReport:
         uncalibrated_error: expected calibration error on test before temperature scaling.
         occlusion: what hiding the marked place did on test; ``None`` where not assessed.
         slices: accuracy of groups of test images.
-        artefact_sha256s: file name -> sha256.
+        artifact_sha256s: file name -> sha256.
         pictures: PNGs.
         tables: more tables, shown as they are.
     """
@@ -112,7 +112,7 @@ class ModelReport:
     recipe: str
     recipe_name: str
     image_size: int
-    initialisation: str
+    initialization: str
     dataset: str
     snapshot_id: str
     images_per_class: Mapping[str, Mapping[str, int]]
@@ -120,7 +120,7 @@ class ModelReport:
     training_seconds: float
     device: str
     parameters: int
-    artefact_bytes: int
+    artifact_bytes: int
     seed: int
     code_version: str
     library_versions: Mapping[str, str]
@@ -135,7 +135,7 @@ class ModelReport:
     uncalibrated_error: float | None = None
     occlusion: Occlusion | None = None
     slices: tuple[SliceResult, ...] = ()
-    artefact_sha256s: Mapping[str, str] = field(default_factory=dict)
+    artifact_sha256s: Mapping[str, str] = field(default_factory=dict)
     pictures: ModelPictures = ModelPictures()
     tables: tuple[ReportTable, ...] = ()
 
@@ -160,7 +160,7 @@ class ModelReport:
     @property
     def provenance(self) -> str:
         """The first line of every report: where model and figures come from, and what cannot be claimed."""
-        return f"Initialisation: {self.initialisation}. Dataset: {self.dataset}; images: {self.counts}. {self.patients}"
+        return f"Initialization: {self.initialization}. Dataset: {self.dataset}; images: {self.counts}. {self.patients}"
 
     @property
     def counts(self) -> str:
@@ -209,7 +209,7 @@ class ModelReport:
             "Backbone": self.backbone,
             "Recipe": self.recipe,
             "Image size": f"{self.image_size} x {self.image_size} pixels",
-            "Initialisation": self.initialisation,
+            "Initialization": self.initialization,
             "Dataset": self.dataset,
             "Snapshot": self.snapshot_id,
             "Images": self.counts,
@@ -217,7 +217,7 @@ class ModelReport:
             "Training time": duration(self.training_seconds),
             "Device": self.device,
             "Parameters": f"{self.parameters:,}",
-            "Artefact size": size(self.artefact_bytes),
+            "Artifact size": size(self.artifact_bytes),
             "Scoring speed": str(self.throughput or "not measured"),
             "Calibration": self.calibration,
             "Seed": str(self.seed),

@@ -1,7 +1,7 @@
 """Plots of an evaluation as PNG bytes: drawn on ``Figure`` objects, so that no thread shares pyplot's state.
 
-Colours are Okabe and Ito's ("Color Universal Design", 2008), told apart with any colour vision; one class keeps one
-colour in every plot.
+Colors are Okabe and Ito's ("Color Universal Design", 2008), told apart with any color vision; one class keeps one
+color in every plot.
 """
 
 from __future__ import annotations
@@ -113,18 +113,18 @@ def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floa
         EvaluationError: as ``evaluate`` does.
     """
     bins = calibration_bins(*checked(labels, probabilities))
-    centres, width = [(b.low + b.high) / 2 for b in bins], bins[0].high - bins[0].low
+    centers, width = [(b.low + b.high) / 2 for b in bins], bins[0].high - bins[0].low
     figure = _figure(_SIDE, _SIDE)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color=_QUIET, linestyle="--", linewidth=1.5, label="perfectly calibrated")
-    upper.bar(centres, [b.accuracy for b in bins], width * 0.92, color="#0072B2", alpha=0.35, label="accuracy in bin")
+    upper.bar(centers, [b.accuracy for b in bins], width * 0.92, color="#0072B2", alpha=0.35, label="accuracy in bin")
     points = [b.confidence for b in bins], [b.accuracy for b in bins]
     upper.plot(*points, "o", color="#0072B2", markersize=6, label="mean confidence in bin")
     upper.set(xlim=(0, 1), ylim=(0, 1.02))
     upper.legend(fontsize=_TICK, frameon=False, loc="upper left")
     error = expected_calibration_error(bins)
     _dress(upper, title=f"Reliability, expected calibration error {error:.3f}", y="Accuracy")
-    lower.bar(centres, [b.count for b in bins], width * 0.92, color=_QUIET)
+    lower.bar(centers, [b.count for b in bins], width * 0.92, color=_QUIET)
     _dress(lower, x="Confidence (probability of the predicted class)", y="Images")
     return _png(figure)
 

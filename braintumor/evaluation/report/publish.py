@@ -52,13 +52,13 @@ def publish_pictures(
 
 def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, verdict: Verdict | None = None) -> S3Uri:
     """Write a model's page and card from its facts and stored pictures; returns the page's address."""
-    folder = S3Uri.parse(model.artefact_uri)
+    folder = S3Uri.parse(model.artifact_uri)
     with writing_images(engine):
         pictures = ModelPictures(
             **{name: _stored(store, _picture(model, name)) for name in ModelPictures.__dataclass_fields__}
         )
         report = build_model_report(
-            engine, model, pictures=pictures, verdict=verdict, artefact_bytes=artefact_bytes(store, model)
+            engine, model, pictures=pictures, verdict=verdict, artifact_bytes=artifact_bytes(store, model)
         )
         store.write(folder / CARD, model_card(report).encode(), content_type=MARKDOWN)
         write_page(store, folder / "report.html", model_report(report))
@@ -89,16 +89,16 @@ def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
     Raises:
         ModelIntegrityError: the model has not been evaluated.
     """
-    return model_card(build_model_report(engine, model, artefact_bytes=artefact_bytes(store, model)))
+    return model_card(build_model_report(engine, model, artifact_bytes=artifact_bytes(store, model)))
 
 
-def artefact_bytes(store: ObjectStore, model: ModelVersion) -> int:
+def artifact_bytes(store: ObjectStore, model: ModelVersion) -> int:
     """Size of the model's registered files; reports and pictures beside them do not count."""
     return sum(entry.size for entry in stored_files(store, model))
 
 
 def _picture(model: ModelVersion, name: str) -> S3Uri:
-    return S3Uri.parse(model.artefact_uri) / f"plots/{name}.png"
+    return S3Uri.parse(model.artifact_uri) / f"plots/{name}.png"
 
 
 def _stored(store: ObjectStore, uri: S3Uri) -> bytes | None:

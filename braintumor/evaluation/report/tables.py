@@ -30,7 +30,7 @@ class ReportTable:
 _NOTE = (
     "How near each test image is to the training image that it resembles most, in any flip or turn. Images within "
     f"{NEAR} bits are kept in one split, so the first row is empty unless images changed sides since. A model that is "
-    "right mostly where a training image is near remembers rather than recognises. The last rows show what the same "
+    "right mostly where a training image is near remembers rather than recognizes. The last rows show what the same "
     "frozen features and head claim when files are split at random, as public results often are: what is gained there "
     "is the leak. Both were measured without the test split."
 )
@@ -69,10 +69,10 @@ def occlusion_table(found: Occlusion | None, *, image_size: int) -> ReportTable:
     """Both effects side by side, with what they show and what they do not."""
     side = window_side(image_size)
     note = (
-        f"A square of {side} x {side} pixels is filled with its frame's median in correctly classified tumour images "
+        f"A square of {side} x {side} pixels is filled with its frame's median in correctly classified tumor images "
         "of the test split, and the model answers again (after Zeiler and Fergus 2014). A larger drop at the marked "
         "place shows that the answer rests more on it than on a like square elsewhere on the head; it does not show "
-        "that the marked place is the tumour, nor that the answer is right for a right reason."
+        "that the marked place is the tumor, nor that the answer is right for a right reason."
     )
     places = () if found is None else (("the marked place", found.marked), ("a random place", found.elsewhere))
     return ReportTable(
@@ -80,7 +80,7 @@ def occlusion_table(found: Occlusion | None, *, image_size: int) -> ReportTable:
         note=note,
         columns=("Hidden", "Images", "Mean drop in probability", "Answers changed (95% interval)"),
         rows=tuple(_row(name, effect) for name, effect in places)
-        or (("not assessed", "0", "no tumour image classified correctly, or no second place in a frame", ""),),
+        or (("not assessed", "0", "no tumor image classified correctly, or no second place in a frame", ""),),
     )
 
 

@@ -51,19 +51,19 @@ class _Repetition:
 
 def is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
     """Tell whether an image, uint8 (H, W) or (H, W, 3), shows a regular grid or strip of similar tiles."""
-    grey = _without_margins(pixels if is_gray(pixels) else pixels.max(axis=2))
-    height, width = grey.shape
-    small = np.asarray(Image.fromarray(grey).resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
+    gray = _without_margins(pixels if is_gray(pixels) else pixels.max(axis=2))
+    height, width = gray.shape
+    small = np.asarray(Image.fromarray(gray).resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
     across, down = _repetition(small), _repetition(small.T)
     return _is_grid(across, down) or _is_strip(across, width / height) or _is_strip(down, height / width)
 
 
-def _without_margins(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def _without_margins(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Drop bright outer rows and columns of one gray level, because paper around a sheet hides how the tiles repeat."""
     for _ in range(2):  # once for the rows, once for the columns
-        filled = np.flatnonzero((np.ptp(grey, axis=1) > _MOST_RANGE) | (grey.min(axis=1) < _LEAST_BRIGHT))
-        grey = (grey[filled[0] : filled[-1] + 1] if filled.size else grey).T
-    return grey
+        filled = np.flatnonzero((np.ptp(gray, axis=1) > _MOST_RANGE) | (gray.min(axis=1) < _LEAST_BRIGHT))
+        gray = (gray[filled[0] : filled[-1] + 1] if filled.size else gray).T
+    return gray
 
 
 def _is_grid(across: _Repetition, down: _Repetition) -> bool:

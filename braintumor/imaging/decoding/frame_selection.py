@@ -11,7 +11,7 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Frame, Limits
 
 _BRIGHT = 26
-"""Grey levels: a tenth of white. Air and its noise stay below."""
+"""Gray levels: a tenth of white. Air and its noise stay below."""
 _LEAST_BRIGHT = 0.05
 """Share of a frame's pixels. The uppermost slices of a head have less, as have empty ones."""
 
@@ -33,8 +33,8 @@ def choose(frames: Iterable[Frame], limits: Limits) -> tuple[Frame, ...] | Rejec
 
 
 def _shows_head(pixels: NDArray[np.uint8]) -> bool:
-    grey = pixels if pixels.ndim == 2 else pixels.max(axis=2)  # noqa: PLR2004 - (H, W)
-    return bool((grey >= _BRIGHT).mean() >= _LEAST_BRIGHT and grey.min() < grey.max())
+    gray = pixels if pixels.ndim == 2 else pixels.max(axis=2)  # noqa: PLR2004 - (H, W)
+    return bool((gray >= _BRIGHT).mean() >= _LEAST_BRIGHT and gray.min() < gray.max())
 
 
 def _evenly(frames: Sequence[Frame], count: int) -> list[Frame]:

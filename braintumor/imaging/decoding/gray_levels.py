@@ -41,7 +41,7 @@ def without_equal_channels(
 
 
 def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Grey or color of more than 8 bits without a stated range, as in a 16-bit PNG -> uint8 of the same shape.
+    """Gray or color of more than 8 bits without a stated range, as in a 16-bit PNG -> uint8 of the same shape.
 
     An 8-bit image that was widened to 16 (v -> 257 v, or 256 v) comes back exactly; anything else is shown by
     percentiles.
@@ -90,7 +90,7 @@ def displayed_range(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def color_to_uint8(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """RGB (H, W, 3) of so many bits a sample -> uint8, grey where its channels are equal."""
+    """RGB (H, W, 3) of so many bits a sample -> uint8, gray where its channels are equal."""
     shown = values if bits == _BITS_SHOWN else to_uint8(values / (2**bits - 1))
     red, green, blue = (np.ascontiguousarray(shown[..., channel], np.uint8) for channel in range(3))
     return without_equal_channels(red, green, blue)

@@ -40,7 +40,7 @@ _HEADER_BYTES = 540
 _LABEL_INTENTS = {1002, 1005}
 """NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME."""
 _READ_KINDS = "iuf"
-"""numpy's kinds of voxels that are one number each: no colour, no complex numbers."""
+"""numpy's kinds of voxels that are one number each: no color, no complex numbers."""
 _SLACK = 64 * 1024
 """Bytes inflated behind the volume, so that the checksum of a file with one volume is reached."""
 _SAMPLED = 2_000_000

@@ -33,7 +33,7 @@ _WITH_ALPHA = (2, 4)
 
 
 def decode_raster(data: bytes, found: Literal["jpeg", "png"], limits: Limits) -> Decoded | Rejection:
-    """One frame, grey or RGB, turned as EXIF says; the header's size is checked before any pixel is decoded.
+    """One frame, gray or RGB, turned as EXIF says; the header's size is checked before any pixel is decoded.
 
     Only the first picture of a multi-picture JPEG is read: the others are its thumbnails. An animated PNG is refused.
     """
@@ -193,9 +193,9 @@ def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
     """Pillow's image -> uint8 (H, W) or (H, W, 3).
 
-    Grey stays grey, 16 bits are brought to 8 (``deep_to_uint8``), the rest is RGB; transparency shows as black.
+    Gray stays gray, 16 bits are brought to 8 (``deep_to_uint8``), the rest is RGB; transparency shows as black.
 
-    Of the SARTAJ set's JPEGs 98% are stored as RGB with three equal channels: as grey they cost half as much from here
+    Of the SARTAJ set's JPEGs 98% are stored as RGB with three equal channels: as gray they cost half as much from here
     on, and look the same to the model and to ``pixel_sha256``.
     """
     if image.mode in _DEEP_MODES:
@@ -208,6 +208,6 @@ def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
     if image.mode in {"L", "1"}:
         return np.asarray(image.convert("L"))
-    coloured = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
-    red, green, blue = map(np.asarray, coloured.split())
+    colored = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+    red, green, blue = map(np.asarray, colored.split())
     return without_equal_channels(red, green, blue)

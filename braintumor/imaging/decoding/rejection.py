@@ -82,7 +82,7 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
         "Route only image objects to this prefix; send NIfTI as one file, .nii or .nii.gz.",
     ),
     RejectionReason.MULTI_FRAME: (
-        "The picture is an animation; of labelled images, the file holds several frames under one label.",
+        "The picture is an animation; of labeled images, the file holds several frames under one label.",
         "Send its slices as single pictures.",
     ),
     RejectionReason.SEVERAL_SLICES: (

@@ -38,7 +38,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One 2-D slice: uint8 (H, W), or (H, W, 3) where the file has colour. Three equal channels are grey.
+    """One 2-D slice: uint8 (H, W), or (H, W, 3) where the file has color. Three equal channels are gray.
 
     ``index`` is its place among all frames of the file, from 0.
     """
@@ -77,13 +77,13 @@ class Decoded:
 
     @property
     def pixel_sha256(self) -> str:
-        """sha256 over shape and grey pixels of every frame: equal for files that show the same, in any format."""
+        """sha256 over shape and gray pixels of every frame: equal for files that show the same, in any format."""
         digest = sha256()
         for frame in self.frames:
             pixels = frame.pixels
-            grey = pixels if is_gray(pixels) else np.asarray(Image.fromarray(pixels).convert("L"))
-            digest.update(str(grey.shape).encode())
-            digest.update(np.ascontiguousarray(grey).data)
+            gray = pixels if is_gray(pixels) else np.asarray(Image.fromarray(pixels).convert("L"))
+            digest.update(str(gray.shape).encode())
+            digest.update(np.ascontiguousarray(gray).data)
         return digest.hexdigest()
 
 

@@ -1,11 +1,11 @@
-"""Synthetic labelled axial brain slices ("phantoms"): enough anatomy to train, test and demonstrate on, no patient.
+"""Synthetic labeled axial brain slices ("phantoms"): enough anatomy to train, test and demonstrate on, no patient.
 
 A phantom imitates a contrast-enhanced T1-weighted slice at the level of the suprasellar cistern, the one level at which
-all three tumours can be seen. Three independent random streams, all derived from the phantom's seed, make the anatomy,
-the lesion and the noise; so a tumour phantom and its normal twin of the same seed are equal outside the lesion's mask.
+all three tumors can be seen. Three independent random streams, all derived from the phantom's seed, make the anatomy,
+the lesion and the noise; so a tumor phantom and its normal twin of the same seed are equal outside the lesion's mask.
 
 Lengths are in head units: 1 is half the head's long axis, 0.42 to 0.46 of the canvas's longer side. ``x`` grows to the
-right, ``y`` to the back of the head, both from the centre of the head and turned with it. Signal is 0 (air) to about 1.
+right, ``y`` to the back of the head, both from the center of the head and turned with it. Signal is 0 (air) to about 1.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ Layer: TypeAlias = tuple[Field | np.float32, Field]  # signal to paint, opacity:
 
 _ANATOMY, _LESION, _NOISE, _ORDER, _CLASS = range(5)
 SEEDS_PER_SET = 1_000_000
-"""Every base seed owns this many phantom seeds: the lower half for labelled sets, the upper for unlabelled ones."""
+"""Every base seed owns this many phantom seeds: the lower half for labeled sets, the upper for unlabeled ones."""
 _EXTENSIONS = ("dcm", *("png",) * 6, *("jpg",) * 13)
-_WINDOW = (2040.5, 4081.0)  # centre and width that take a stored value of 16 * p back to the 8-bit p
+_WINDOW = (2040.5, 4081.0)  # center and width that take a stored value of 16 * p back to the 8-bit p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ class _Head:
 
     x: Field
     y: Field
-    depth: Field  # 0 at the centre, 1 at the inner table of the skull
+    depth: Field  # 0 at the center, 1 at the inner table of the skull
     signal: Field
     white: Field  # 0..1, share of white matter
     gain: Field  # receive-coil bias times scanner gain
@@ -89,7 +89,7 @@ def _seed_of(name: str) -> int:
     if found is None:
         raise DatasetError(
             f"{name!r} is not the name of a phantom. Allowed: names like phantom-0001000012.png, with the seed after "
-            "the last dash. Pass a name that write_dataset or write_unlabelled gave."
+            "the last dash. Pass a name that write_dataset or write_unlabeled gave."
         )
     return int(found.group(1))
 
@@ -147,10 +147,10 @@ def _grid(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
     sides = np.rint(size * rng.uniform(0.85, 1.15) * rng.uniform((0.95, 0.85), (1.0, 1.0))).astype(int)
     height, width = (size, size) if square else (int(sides[0]), int(sides[1]))
     unit = max(height, width) * rng.uniform(0.42, 0.46)
-    centre = np.array([width, height]) / 2 + rng.uniform(-0.03, 0.03, 2) * size
+    center = np.array([width, height]) / 2 + rng.uniform(-0.03, 0.03, 2) * size
     turn = rng.uniform(-0.35, 0.35)
-    px = ((np.arange(width) - centre[0]) / unit).astype(np.float32)[None, :]
-    py = ((np.arange(height) - centre[1]) / unit).astype(np.float32)[:, None]
+    px = ((np.arange(width) - center[0]) / unit).astype(np.float32)[None, :]
+    py = ((np.arange(height) - center[1]) / unit).astype(np.float32)[:, None]
     c, s = np.float32(np.cos(turn)), np.float32(np.sin(turn))
     return c * px + s * py, c * py - s * px
 
@@ -161,10 +161,10 @@ def _draw_head(rng: np.random.Generator, size: int) -> _Head:
     narrow = np.float32(rng.uniform(0.76, 0.86))
     radius = _length(x / narrow, y) / _ripple(rng, x, y, (0.02, 0.012, 0.008))
     depth = radius / np.float32(rng.uniform(0.85, 0.89))
-    csf, grey, white_level = rng.uniform(0.08, 0.16), rng.uniform(0.34, 0.42), rng.uniform(0.50, 0.60)
+    csf, gray, white_level = rng.uniform(0.08, 0.16), rng.uniform(0.34, 0.42), rng.uniform(0.50, 0.60)
     white, fluid = _tissue(rng, x, y, depth)
     texture = 1 + np.float32(0.035) * _smooth_noise(rng, x.shape, 60)
-    brain = (grey + white * (white_level - grey)) * texture
+    brain = (gray + white * (white_level - gray)) * texture
     brain = brain + fluid * (csf - brain)
     brain = _vessels(rng, np.abs(x), y, brain)
     bone = _skull(rng, x, radius)
@@ -175,19 +175,19 @@ def _draw_head(rng: np.random.Generator, size: int) -> _Head:
 
 
 def _tissue(rng: np.random.Generator, x: Field, y: Field, depth: Field) -> tuple[Field, Field]:
-    """Shares of white matter and of fluid: folded cortex, fissures, ventricles, cisterns, deep grey, midbrain."""
+    """Shares of white matter and of fluid: folded cortex, fissures, ventricles, cisterns, deep gray, midbrain."""
     folds = np.abs(_smooth_noise(rng, x.shape, int(rng.integers(24, 30))))
     belt = _ramp(depth, 0.42, 0.70)
-    grey = np.maximum(belt * _ramp(folds, 1.0, 0.5), _ramp(depth, 0.90, 0.94))
+    gray = np.maximum(belt * _ramp(folds, 1.0, 0.5), _ramp(depth, 0.90, 0.94))
     fluid = np.maximum(_ramp(depth, 0.5, 0.8) * _ramp(folds, 0.28, 0.08), _ramp(depth, 0.965, 0.985))
     bend = x - np.float32(0.02) * _smooth_noise(rng, x.shape, 5)
     side = np.abs(bend)
-    grey = np.maximum(grey, _deep_grey(rng, side, y))
-    return 1 - grey, np.maximum.reduce([fluid, _fissures(rng, side, y), _cavities(rng, side, bend, y)])
+    gray = np.maximum(gray, _deep_gray(rng, side, y))
+    return 1 - gray, np.maximum.reduce([fluid, _fissures(rng, side, y), _cavities(rng, side, bend, y)])
 
 
-def _deep_grey(rng: np.random.Generator, side: Field, y: Field) -> Field:
-    """Share of grey matter in caudate, lentiform nucleus, insula and midbrain."""
+def _deep_gray(rng: np.random.Generator, side: Field, y: Field) -> Field:
+    """Share of gray matter in caudate, lentiform nucleus, insula and midbrain."""
     caudate = _blob(side, y, (0.15, -0.26), (0.06, 0.10), 0.3)
     lentiform = _blob(side, y, (0.29, -0.10), (0.09, 0.16), 0.25)
     midbrain = _blob(side, y, (0.0, rng.uniform(0.23, 0.27)), (0.19, 0.14))
@@ -296,7 +296,7 @@ def _pituitary(rng: np.random.Generator, head: _Head) -> list[Layer]:
 
 
 def _acquire(signal: Field, head: _Head, seed: int) -> NDArray[np.uint8]:
-    """Apply the coil and Rician noise (Gudbjartsson and Patz, 1995) and quantise, uint8 (H, W)."""
+    """Apply the coil and Rician noise (Gudbjartsson and Patz, 1995) and quantize, uint8 (H, W)."""
     rng = np.random.default_rng([seed, _NOISE])
     real, imaginary = np.float32(rng.uniform(2.5, 7.0)) * rng.standard_normal((2, *signal.shape), dtype=np.float32)
     return np.clip(np.rint(_length(signal * head.gain + real, imaginary)), 0, 255).astype(np.uint8)
@@ -305,9 +305,9 @@ def _acquire(signal: Field, head: _Head, seed: int) -> NDArray[np.uint8]:
 def write_dataset(
     folder: Path, *, per_class: int, seed: int, progress: Callable[[int], None] | None = None
 ) -> list[Path]:
-    """Write a labelled set as ``FOLDER/<class>/phantom-<seed>.{jpg,png,dcm}``, byte for byte the same each time.
+    """Write a labeled set as ``FOLDER/<class>/phantom-<seed>.{jpg,png,dcm}``, byte for byte the same each time.
 
-    The i-th phantom of every class has the same format and colour mode, so neither says anything about the class.
+    The i-th phantom of every class has the same format and color mode, so neither says anything about the class.
 
     Args:
         folder: Made if missing; files of the same name are replaced.
@@ -329,10 +329,10 @@ def write_dataset(
     return paths
 
 
-def write_unlabelled(folder: Path, *, count: int, seed: int) -> list[Path]:
+def write_unlabeled(folder: Path, *, count: int, seed: int) -> list[Path]:
     """Write a night of scans of mixed classes as ``FOLDER/scan-<seed>.{jpg,png,dcm}``; no name tells the class.
 
-    Shares no phantom with a labelled set, whatever their base seeds. ``night_label`` tells what a file shows.
+    Shares no phantom with a labeled set, whatever their base seeds. ``night_label`` tells what a file shows.
 
     Raises:
         DatasetError: ``count`` or ``seed`` is out of range.
@@ -344,7 +344,7 @@ def write_unlabelled(folder: Path, *, count: int, seed: int) -> list[Path]:
 
 
 def night_label(name: str) -> TumorClass:
-    """What a file of ``write_unlabelled`` shows: ``night_label("scan-0001500000.jpg")``; of no use for others."""
+    """What a file of ``write_unlabeled`` shows: ``night_label("scan-0001500000.jpg")``; of no use for others."""
     return CLASSES[int(np.random.default_rng([_seed_of(name), _CLASS]).integers(len(CLASSES)))]
 
 
@@ -362,14 +362,14 @@ def _write(phantom: Phantom, stem: Path, place: tuple[int, int]) -> Path:
     seed, number = place
     order = np.random.default_rng([seed, number // len(_EXTENSIONS), _ORDER]).permutation(len(_EXTENSIONS))
     extension = _EXTENSIONS[order[number % len(_EXTENSIONS)]]
-    colour = np.random.default_rng([seed, number, _ORDER]).random() < 0.5  # noqa: PLR2004
+    color = np.random.default_rng([seed, number, _ORDER]).random() < 0.5  # noqa: PLR2004
     path = stem.with_name(f"{stem.name}.{extension}")
     part = path.with_name(f".{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     if extension == "dcm":
         _dicom(phantom).save_as(part, enforce_file_format=True)
     else:
-        picture = Image.fromarray(phantom.pixels).convert("RGB" if colour else "L")
+        picture = Image.fromarray(phantom.pixels).convert("RGB" if color else "L")
         picture.save(part, "PNG" if extension == "png" else "JPEG", quality=92)
     return part.replace(path)
 

@@ -1,6 +1,6 @@
 """Phantoms of many frames: a head of slices as NIfTI or as a multi-frame MR object. No patient.
 
-The middle slice is a phantom; towards both ends the same slice shrinks, and beyond the head there is air. So a volume
+The middle slice is a phantom; toward both ends the same slice shrinks, and beyond the head there is air. So a volume
 is no model of anatomy: it is enough to try readers, orientation and the choice of slices.
 """
 

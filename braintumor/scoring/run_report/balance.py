@@ -54,12 +54,12 @@ def reconcile(engine: Engine, run: ScoringRun, balance: Balance) -> None:
     """
     _record(engine, run, balance)
     with transaction(engine) as connection:
-        connection.execute(text("select mark_shared_pictures(:run)"), {"run": run.scoring_run_id})
+        connection.execute(text("select mark_cross_patient_duplicates(:run)"), {"run": run.scoring_run_id})
     _require_work_done(engine, run, balance)
     if not balance.is_balanced:
         raise UnbalancedRunError(
             f"Run {run.scoring_run_id} does not balance: {balance}. Look at them: select scan_id from "
-            f"braintumor.sighting_outcome where scoring_run_id = {run.scoring_run_id} and outcome = 'unaccounted'. "
+            f"braintumor.scoring_run_object_outcome where scoring_run_id = {run.scoring_run_id} and outcome = 'unaccounted'. "
             "Scans that are still pending are scored by the next run, or by clearing the failed tasks of this one; a "
             "settled scan without its prediction means that rows were deleted: restore them from a backup."
         )
@@ -72,8 +72,8 @@ def store_open_outcomes(engine: Engine, run: ScoringRun) -> None:
             text("""
             insert into scan_outcome (scoring_run_id, scan_id, outcome)
             select scoring_run_id, scan_id, outcome
-            from sighting_outcome
-            join sighting using (scoring_run_id, scan_id)
+            from scoring_run_object_outcome
+            join scoring_run_object using (scoring_run_id, scan_id)
             where scoring_run_id = :run and is_known is false and outcome in ('deferred', 'known')
             on conflict do nothing"""),
             {"run": run.scoring_run_id},

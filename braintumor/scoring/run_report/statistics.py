@@ -125,7 +125,7 @@ _REASONS = """
     from prediction
     cross join unnest(
         review_reasons || case
-            when exists (select from same_content_other_patient as pair where pair.scan_id = prediction.scan_id)
+            when exists (select from cross_patient_duplicate_pair as pair where pair.scan_id = prediction.scan_id)
             then array['same_content_other_patient'] else '{}' end) as reason
     where scoring_run_id = :run group by reason order by amount desc, reason"""
 

@@ -100,7 +100,7 @@ class RunStatus:
 def make_run_status(
     engine: Engine, run: ScoringRun, balance: Balance, rules: RunReportRules, *, settings: Settings, failure: str = ""
 ) -> RunStatus:
-    """Judge a night from its rows, and record the judgement; ``failure`` is what reconciliation refused it for.
+    """Judge a night from its rows, and record the judgment; ``failure`` is what reconciliation refused it for.
 
     The settings give the timezone of the days and the folder whose disk is looked at, which is this machine's.
     """

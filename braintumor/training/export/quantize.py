@@ -1,6 +1,6 @@
 """A second export of a trained model: int8 weights and activations, about three times as fast on a CPU.
 
-Post-training quantisation (NNCF) of the served graph, with ranges measured on training images. What it answers is not
+Post-training quantization (NNCF) of the served graph, with ranges measured on training images. What it answers is not
 what its parent answers, so it is a model version of its own: its reference embeddings are its own, its temperature and
 thresholds are fitted anew on validation, and it is refused there when it strays too far, before the test split is asked
 anything.
@@ -192,7 +192,7 @@ def quantized(graph: Path, frames: NDArray[np.uint8]) -> Any:
         import nncf
     except ImportError as exc:
         raise QuantizationError(
-            "NNCF is not installed here, so nothing can be quantised. It comes with the extra `train`: "
+            "NNCF is not installed here, so nothing can be quantized. It comes with the extra `train`: "
             "pip install 'braintumor[train]'."
         ) from exc
     nncf.set_log_level(logging.ERROR)

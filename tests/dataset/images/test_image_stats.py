@@ -18,29 +18,29 @@ def test_every_phantom_looks_like_mri(label: TumorClass, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_a_photograph_in_colour_does_not_look_like_mri(name: str) -> None:
-    reasons = {image_stats(part).why_not_mri for part in crops(name, 100, is_grey=False)}
-    assert reasons == {"in colour"}
+def test_a_photograph_in_color_does_not_look_like_mri(name: str) -> None:
+    reasons = {image_stats(part).why_not_mri for part in crops(name, 100, is_gray=False)}
+    assert reasons == {"in color"}
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_four_of_five_photographs_in_grey_do_not_look_like_mri(name: str) -> None:
-    reasons = [image_stats(part).why_not_mri for part in crops(name, 100, is_grey=True)]
+def test_four_of_five_photographs_in_gray_do_not_look_like_mri(name: str) -> None:
+    reasons = [image_stats(part).why_not_mri for part in crops(name, 100, is_gray=True)]
     assert set(reasons) <= {"no dark background", None}
     assert reasons.count(None) <= 20
 
 
-def test_a_slice_with_a_coloured_mark_or_on_air_that_is_not_black_looks_like_mri() -> None:
+def test_a_slice_with_a_colored_mark_or_on_air_that_is_not_black_looks_like_mri() -> None:
     slice_ = draw(TumorClass.GLIOMA, seed=1, size=256).pixels
     marked = np.repeat(slice_[..., None], 3, axis=2)
     marked[:8, :24] = (255, 0, 0)
-    assert image_stats(marked).coloured > 0
+    assert image_stats(marked).colored > 0
     assert image_stats(marked).why_not_mri is None
     assert image_stats((60 + slice_ * 0.7).astype(np.uint8)).why_not_mri is None
 
 
 def test_the_black_of_the_letterbox_is_no_dark_background() -> None:
-    (part,) = crops("china.jpg", 1, is_grey=True)
+    (part,) = crops("china.jpg", 1, is_gray=True)
     assert image_stats(part[:40]).why_not_mri == "no dark background"
 
 

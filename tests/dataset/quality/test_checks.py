@@ -47,8 +47,8 @@ def finding(quality: Quality, code: str) -> QualityCheckResult:
     return found
 
 
-def photographs(folder: Path, name: str, count: int, *, is_grey: bool) -> None:
-    for number, part in enumerate(crops(name, count, is_grey=is_grey)):
+def photographs(folder: Path, name: str, count: int, *, is_gray: bool) -> None:
+    for number, part in enumerate(crops(name, count, is_gray=is_gray)):
         Image.fromarray(part).save(folder / f"{number}.png")
 
 
@@ -59,14 +59,14 @@ def test_phantoms_pass_also_as_few_as_ten_a_class(folder: Path) -> None:
     assert quality.review.skipped == ""
 
 
-@pytest.mark.parametrize("is_grey", [False, True], ids=["colour", "grey"])
+@pytest.mark.parametrize("is_gray", [False, True], ids=["color", "gray"])
 @pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
 def test_a_class_folder_of_photographs_is_refused_with_its_name_and_a_remedy(
-    folder: Path, name: str, is_grey: bool
+    folder: Path, name: str, is_gray: bool
 ) -> None:
     shutil.rmtree(folder / "normal")
     (folder / "normal").mkdir()
-    photographs(folder / "normal", name, 40, is_grey=is_grey)
+    photographs(folder / "normal", name, 40, is_gray=is_gray)
     (found,) = [item for item in judged(folder).blocking if item.code == "not_mri"]
     assert "images of normal do not look like MRI" in found.reason and "glioma" not in found.reason
     assert "Take out of normal what is not MRI" in found.reason
@@ -75,10 +75,10 @@ def test_a_class_folder_of_photographs_is_refused_with_its_name_and_a_remedy(
 
 def test_one_photograph_among_ten_slices_passes_and_is_shown(folder: Path) -> None:
     next((folder / "glioma").iterdir()).unlink()
-    photographs(folder / "glioma", "china.jpg", 1, is_grey=False)
+    photographs(folder / "glioma", "china.jpg", 1, is_gray=False)
     quality = judged(folder)
     assert quality.blocking == [] and finding(quality, "not_mri").count == 1
-    assert "glioma: in colour" in page(quality)
+    assert "glioma: in color" in page(quality)
 
 
 def test_unreadable_files_are_counted_by_reason_and_many_refuse_the_data(folder: Path) -> None:
@@ -227,7 +227,7 @@ class TestReport:
     @pytest.mark.parametrize("is_refused", [True, False])
     def test_the_verdict_is_said_with_the_findings(self, folder: Path, is_refused: bool) -> None:
         if is_refused:
-            photographs(folder / "normal", "china.jpg", 10, is_grey=False)
+            photographs(folder / "normal", "china.jpg", 10, is_gray=False)
         text = page(judged(folder))
         assert ("No snapshot is taken and nothing is trained on this data" in text) is is_refused
         assert ("Take out of normal what is not MRI" in text) is is_refused
@@ -247,7 +247,7 @@ class TestCommand:
         return lambda *arguments: run_braintumor(Settings(), "dataset", "check", *arguments).stdout
 
     def test_a_refused_folder_is_exit_code_one_with_class_and_remedy(self, folder: Path) -> None:
-        photographs(folder / "normal", "flower.jpg", 10, is_grey=False)
+        photographs(folder / "normal", "flower.jpg", 10, is_gray=False)
         done = run_braintumor(Settings(), "dataset", "check", str(folder), check=False)
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert "Refused: not_mri" in done.stdout

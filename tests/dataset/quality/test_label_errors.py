@@ -1,4 +1,4 @@
-"""Wrong labels are found, and their twins; where nothing can be learnt, or not in bounded time, that is said."""
+"""Wrong labels are found, and their twins; where nothing can be learned, or not in bounded time, that is said."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy as np
 from braintumor.dataset.quality.label_errors import review_labels
 from braintumor.dataset.splits.grouping import Picture
 from braintumor.labels import CLASSES, TumorClass
-from tests.images import labelled_image
+from tests.images import labeled_image
 
 CORNERS = {label: (64 * (label.position // 2), 64 * (label.position % 2)) for label in CLASSES}
 
@@ -19,7 +19,7 @@ def group(shows: TumorClass, says: TumorClass, name: str, *, files: int = 1) -> 
     top, left = CORNERS[shows]
     base[top : top + 64, left : left + 64] += rng.integers(40, 90)
     return [
-        Picture(files=(labelled_image((base + number).astype(np.uint8), f"{name} {number}", says),))
+        Picture(files=(labeled_image((base + number).astype(np.uint8), f"{name} {number}", says),))
         for number in range(files)
     ]
 

@@ -36,7 +36,7 @@ def uploaded(settings: Settings, folder: Path) -> ObjectStore:
 
 
 def with_photographs(folder: Path) -> Path:
-    for number, part in enumerate(crops("china.jpg", 12, is_grey=True)):
+    for number, part in enumerate(crops("china.jpg", 12, is_gray=True)):
         Image.fromarray(part).save(folder / "pituitary" / f"Jane_Doe_{number}.png")
     return folder
 

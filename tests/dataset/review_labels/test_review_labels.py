@@ -20,7 +20,7 @@ from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.erasure import erase
 from braintumor.errors import LabelRulesError
-from braintumor.imaging.phantom.slice import write_unlabelled
+from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import TumorClass
 from braintumor.s3 import ObjectStore, S3Uri
@@ -43,7 +43,7 @@ def template(stack: Stack, seeded: Settings, tmp_path_factory: pytest.TempPathFa
         store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
         found = [
             path
-            for path in write_unlabelled(tmp_path_factory.mktemp("dicom"), count=80, seed=4)
+            for path in write_unlabeled(tmp_path_factory.mktemp("dicom"), count=80, seed=4)
             if path.suffix == ".dcm"
         ]
         files = [png(TumorClass.GLIOMA, seed=77_001), *(as_patient(path, "ANN") for path in found[:2])]
@@ -194,7 +194,7 @@ class TestSnapshot:
         before = snapshot_of(night)
         say(night, TRAINED, "normal", "ann", "bob")
         after = snapshot_of(night)
-        reason = "identical images are labelled glioma and normal"
+        reason = "identical images are labeled glioma and normal"
         assert {item.reason for item in after.left_out} == {reason} and len(after.left_out) == 2
         assert f"scan {TRAINED}, frame 0" in {item.image_uri for item in after.left_out}
         assert len(after.images) == len(before.images) - 1

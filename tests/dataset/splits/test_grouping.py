@@ -15,7 +15,7 @@ from braintumor.dataset.splits.grouping import Grouping, form_groups
 from braintumor.dataset.splits.split import Split
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.images import labelled_image, saved
+from tests.images import labeled_image, saved
 
 TURNS = list(Image.Transpose)
 
@@ -28,7 +28,7 @@ def image(
     picture: Image.Image, name: str, label: TumorClass = TumorClass.GLIOMA, patient: str | None = None
 ) -> LabeledImage:
     named = frozenset() if patient is None else frozenset({patient})
-    return labelled_image(np.asarray(picture), name, label, patient=named)
+    return labeled_image(np.asarray(picture), name, label, patient=named)
 
 
 def between(one: Image.Image, other: Image.Image) -> int:
@@ -125,7 +125,7 @@ def test_near_images_with_different_labels_stay_out_and_are_named() -> None:
     paler = ImageEnhance.Contrast(one).enhance(0.9)
     grouping = form_groups([image(one, "a"), image(paler, "b", TumorClass.NORMAL), image(_other(), "c")], {})
     assert names(grouping) == [["c"]]
-    assert reasons(grouping) == dict.fromkeys(["a", "b"], "near-identical images are labelled glioma and normal")
+    assert reasons(grouping) == dict.fromkeys(["a", "b"], "near-identical images are labeled glioma and normal")
 
 
 def test_a_new_image_joins_the_split_of_its_group() -> None:

@@ -1,4 +1,4 @@
-"""Reviewed frames join labelled images, and the test split does not notice."""
+"""Reviewed frames join labeled images, and the test split does not notice."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from braintumor.dataset.splits.reviewed_frames_split import (
 from braintumor.dataset.splits.split import Split
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.images import labelled_image
+from tests.images import labeled_image
 
 LABEL = TumorClass.GLIOMA
 
 
 @pytest.fixture(scope="module")
 def images() -> list[LabeledImage]:
-    return [labelled_image(drawn(seed), f"image {seed}", LABEL) for seed in range(20)]
+    return [labeled_image(drawn(seed), f"image {seed}", LABEL) for seed in range(20)]
 
 
 def drawn(seed: int, *, contrast: float = 1) -> np.ndarray:
@@ -36,7 +36,7 @@ def drawn(seed: int, *, contrast: float = 1) -> np.ndarray:
 
 
 def frame(number: int, pixels: np.ndarray, *patient: str, label: TumorClass = LABEL) -> LabeledImage:
-    made = labelled_image(pixels, f"frame {number}", label, patient=frozenset(patient))
+    made = labeled_image(pixels, f"frame {number}", label, patient=frozenset(patient))
     return replace(made, reviewed=f"scan {number}, frame 0")
 
 
@@ -95,7 +95,7 @@ def test_a_frame_of_a_patient_in_test_stays_out(images: list[LabeledImage]) -> N
 
 
 def test_a_frame_near_a_test_image_that_is_not_here_today_stays_out(images: list[LabeledImage]) -> None:
-    absent = labelled_image(drawn(200), "absent", LABEL)
+    absent = labeled_image(drawn(200), "absent", LABEL)
     joined = split_reviewed_frames(images, [frame(1, drawn(200, contrast=0.7))], {}, [absent.perceptual_hash, b""])
     assert reasons(joined) == {"scan 1, frame 0": IN_TEST}
 
@@ -128,7 +128,7 @@ def test_a_new_image_near_a_frame_that_trains_is_no_test_image(images: list[Labe
 
 
 def test_a_frame_near_an_image_that_was_left_out_stays_out_too(images: list[LabeledImage]) -> None:
-    twins = [labelled_image(drawn(300), f"{label}", label) for label in (LABEL, TumorClass.NORMAL)]
+    twins = [labeled_image(drawn(300), f"{label}", label) for label in (LABEL, TumorClass.NORMAL)]
     joined = split_reviewed_frames([*images, *twins], [frame(1, drawn(300, contrast=0.7))], {}, [])
     assert reasons(joined)["scan 1, frame 0"] == NEAR_LEFT_OUT
     assert splits(joined) == splits(split_images([*images, *twins], {}))

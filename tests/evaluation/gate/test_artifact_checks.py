@@ -49,7 +49,7 @@ def test_a_trained_model_is_whole(settings: Settings) -> None:
     outcomes = verify_model(settings, "1", with_keras=False)
     assert [outcome.name for outcome in outcomes if not outcome.passed] == []
     assert [outcome.name for outcome in outcomes] == [
-        "artefact_whole", "class_order", "manifest_matches", "graph_loads", "input_size", "output_shapes",
+        "artifact_whole", "class_order", "manifest_matches", "graph_loads", "input_size", "output_shapes",
         "reference_fits", "answers_finite", "answers_vary", "map_explains",
     ]  # fmt: skip
     assert all(outcome.reason for outcome in outcomes)
@@ -92,18 +92,18 @@ def test_a_file_that_changed_since_is_found_also_where_a_whole_copy_is_cached(
     settings: Settings, folder: Path, name: str, damage: Callable[[bytes], bytes], words: str
 ) -> None:
     register(settings, folder)
-    ((uri,),) = rows(settings, "select artefact_uri from model_version where model_name = 'mutant'")
+    ((uri,),) = rows(settings, "select artifact_uri from model_version where model_name = 'mutant'")
     store, address = ObjectStore.connect(settings), S3Uri.parse(uri) / name
     store.write(address, damage(store.read(address)))
     failed = only_failure(verify_model(settings, "mutant", with_keras=False))
-    assert failed.name == "artefact_whole" and words in failed.reason
+    assert failed.name == "artifact_whole" and words in failed.reason
 
 
 def test_files_that_are_gone_are_said(settings: Settings, folder: Path) -> None:
     register(settings, folder)
-    rows(settings, "update model_version set artefact_uri = artefact_uri || 'gone/' where model_name = 'mutant'")
+    rows(settings, "update model_version set artifact_uri = artifact_uri || 'gone/' where model_name = 'mutant'")
     failed = only_failure(verify_model(settings, "mutant", with_keras=False))
-    assert failed.name == "artefact_whole" and "is gone" in failed.reason
+    assert failed.name == "artifact_whole" and "is gone" in failed.reason
 
 
 @pytest.mark.soak

@@ -72,11 +72,11 @@ def test_one_weak_class_alone_is_refused(evaluation_of: Build) -> None:
     assert failed.reason == "recall of glioma 0.41 is below the floor 0.60 (17 of 41)"
 
 
-def test_tumours_called_normal_alone_are_refused(evaluation_of: Build) -> None:
+def test_tumors_called_normal_alone_are_refused(evaluation_of: Build) -> None:
     blind = evaluation_of([[40, 0, 10, 0], [0, 41, 9, 0], [0, 0, 50, 0], [0, 0, 9, 41]], confidence=0.86)
     failed = _only_failure(judge(blind, RULES))
     assert failed.name == "tumor_sensitivity"
-    assert failed.reason == "tumour sensitivity 0.81 is below the floor 0.85 (122 of 150 tumours called a tumour)"
+    assert failed.reason == "tumor sensitivity 0.81 is below the floor 0.85 (122 of 150 tumors called a tumor)"
 
 
 def test_misplaced_confidence_alone_is_refused(evaluation_of: Build) -> None:
@@ -181,11 +181,11 @@ def test_figures_without_the_answers_behind_them_prove_nothing(good: Evaluation)
     assert failed.reason == "figures of 200 and 199 images, but answers to 200: evaluate both again"
 
 
-def test_what_was_found_of_the_artefact_stands_with_the_rules_and_refuses(good: Evaluation) -> None:
-    broken = RuleOutcome(name="artefact_whole", passed=False, bound=0, value=1, reason="model.bin is gone")
+def test_what_was_found_of_the_artifact_stands_with_the_rules_and_refuses(good: Evaluation) -> None:
+    broken = RuleOutcome(name="artifact_whole", passed=False, bound=0, value=1, reason="model.bin is gone")
     verdict = judge(good, RULES, checks=[broken])
-    assert verdict.summary.startswith("Refused: 1 of 11 rules failed (artefact_whole)")
-    assert "| artefact_whole | **FAILED** | 1 | 0 | model.bin is gone |" in verdict.to_markdown()
+    assert verdict.summary.startswith("Refused: 1 of 11 rules failed (artifact_whole)")
+    assert "| artifact_whole | **FAILED** | 1 | 0 | model.bin is gone |" in verdict.to_markdown()
 
 
 def test_figures_that_are_not_numbers_are_refused(good: Evaluation) -> None:

@@ -45,7 +45,7 @@ def test_figures_match_those_counted_by_hand(small: Evaluation) -> None:
     assert small.log_loss == pytest.approx(-(7 * math.log(0.7) + 3 * math.log(0.1)) / 10)
 
 
-def test_a_tumour_called_another_tumour_still_counts_as_found(small: Evaluation) -> None:
+def test_a_tumor_called_another_tumor_still_counts_as_found(small: Evaluation) -> None:
     assert small.tumor_sensitivity == pytest.approx(6 / 7)  # one meningioma called normal
 
 
@@ -122,7 +122,7 @@ def test_a_class_that_is_never_called_has_precision_zero() -> None:
     assert (normal.precision, normal.recall, normal.f1) == (0.0, 0.0, 0.0)
 
 
-def test_a_split_without_tumours_has_no_tumour_sensitivity() -> None:
+def test_a_split_without_tumors_has_no_tumor_sensitivity() -> None:
     found = evaluate(labels=np.array([2, 2]), probabilities=_probabilities(np.array([2, 2])), split="test")
     assert found.tumor_sensitivity is None
     assert found.of(TumorClass.NORMAL).specificity is None

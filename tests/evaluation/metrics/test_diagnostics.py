@@ -76,7 +76,7 @@ def test_a_judged_model_keeps_what_was_found(evaluated: Settings) -> None:
     assert found.throughput.measured_on == loaded.device
     by_format = {s.value: s.count for s in found.slices if s.attribute == "format"}
     assert set(by_format) <= {"png", "dicom", "jpeg"} and sum(by_format.values()) == len(frames.labels)
-    assert {s.value for s in found.slices if s.attribute == "colour"} == {"grey"}
+    assert {s.value for s in found.slices if s.attribute == "color"} == {"gray"}
     engine.dispose()
 
 
@@ -95,20 +95,20 @@ def test_a_second_look_replaces_the_first_ones_groups(evaluated: Settings) -> No
             update snapshot_image set attributes = attributes || '{"scanner": "A"}' where image_sha256 <> :first"""),
             {"first": images[0].image_sha256},
         )
-    evaluate_model(evaluated, "1", look_key="twice")
+    evaluate_model(evaluated, "1", access_key="twice")
     found = stored(evaluated, Split.TEST).slices
     engine.dispose()
-    assert {s.attribute for s in found} == {"format", "colour", "long_side", "scanner", "source"}
+    assert {s.attribute for s in found} == {"format", "color", "long_side", "scanner", "source"}
     by_scanner = {s.value: s.count for s in found if s.attribute == "scanner"}
     assert by_scanner == {"A": len(images) - 1, "not given": 1}
     assert sum(s.count for s in found if s.attribute == "format") == len(images)
 
 
 def test_the_report_and_the_leaderboard_show_what_was_found(settings: Settings) -> None:
-    evaluate_model(settings, "1", look_key="once")
+    evaluate_model(settings, "1", access_key="once")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = model_versions.champion(engine)
-    page = store.read(S3Uri.parse(model.artefact_uri) / "report.html").decode()
+    page = store.read(S3Uri.parse(model.artifact_uri) / "report.html").decode()
     report, snapshot = build_model_report(engine, model), load_snapshot(engine, model.snapshot_id)
     with transaction(engine) as connection:
         speed = connection.scalar(text("select images_per_second from model_leaderboard where split = 'test'"))

@@ -46,7 +46,7 @@ def test_the_other_place_is_on_the_head_not_on_the_black_around_it(brightness_mo
     assert 0.02 < found.elsewhere.mean_drop < found.marked.mean_drop, "hiding black would change nothing at all"
 
 
-def test_only_tumours_that_were_called_rightly_are_looked_at_and_only_so_many(brightness_model: LoadedModel) -> None:
+def test_only_tumors_that_were_called_rightly_are_looked_at_and_only_so_many(brightness_model: LoadedModel) -> None:
     frames = spots((0, 0), (1, 1), (2, 2), (3, 3), (0, 3), ground=6)
     frames[4] = 0  # called normal
     labels = [GLIOMA, MENINGIOMA, GLIOMA, GLIOMA, NORMAL]

@@ -25,7 +25,7 @@ RIGHT, WRONG = TumorClass.GLIOMA, TumorClass.NORMAL
 
 
 def answers(corrects: str, *, group_size: int = 1, prefix: str = "image") -> ImagePredictions:
-    """One image for each letter, ``r`` for a right answer; so many neighbours form a group."""
+    """One image for each letter, ``r`` for a right answer; so many neighbors form a group."""
     return {
         f"{prefix} {i}": ImagePrediction(
             label=RIGHT, predicted=RIGHT if letter == "r" else WRONG, group_key=str(i // group_size)

@@ -62,7 +62,7 @@ class _Page(HTMLParser):
 def test_the_first_line_says_where_the_figures_come_from(report: ModelReport) -> None:
     text = _Page(model_report(report)).text
     assert text.startswith(
-        "For review, not for diagnosis Initialisation: imagenet (keras.applications). Dataset: phantoms, grouped "
+        "For review, not for diagnosis Initialization: imagenet (keras.applications). Dataset: phantoms, grouped "
         "70/15/15; images: 2,285 train, 489 validation, 200 test. "
         "Patient independence cannot be verified: the images carry no patient identifiers. resnet50-2026w47"
     )
@@ -114,7 +114,7 @@ def test_the_model_page_holds_the_figures_and_facts(report: ModelReport) -> None
         "0.131 before temperature scaling",
         "the marked place 60 0.312 0.300 (0.199 to 0.425)",
         "a random place 60 0.021 0.050 (0.017 to 0.137)",
-        "it does not show that the marked place is the tumour",
+        "it does not show that the marked place is the tumor",
         "format jpeg 181 0.917 (0.868 to 0.949)",
         "format png 19 not assessed",
         "temperature 1.312, fitted on validation; calibration error on test 0.131 before, 0.005 after",
@@ -187,7 +187,7 @@ def test_names_from_outside_are_escaped_everywhere(report: ModelReport) -> None:
         "name",
         "backbone",
         "recipe",
-        "initialisation",
+        "initialization",
         "dataset",
         "snapshot_id",
         "device",

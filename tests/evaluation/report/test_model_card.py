@@ -22,7 +22,7 @@ def section(card: str, title: str) -> str:
         ("Data", "| test | 200 | 50 | 50 | 50 | 50 |"),
         ("Data", "| train | 2,285 | 571 | 571 | 571 | 572 |"),
         ("Training", "- Recipe: resnet50 v3"),
-        ("Training", "- Initialisation: imagenet (keras.applications)"),
+        ("Training", "- Initialization: imagenet (keras.applications)"),
         ("Training", "- Scoring speed: 37.2 images/s (openvino-cpu, two old cores, 2 threads)"),
         ("Training", "- Size on disk: 94.6 MB"),
         ("Figures", "| test | 200 | 0.915 (0.868 to 0.946) |"),
@@ -49,7 +49,7 @@ def test_a_refused_model_says_so_and_an_unjudged_one_too(report: ModelReport, go
 
 
 def test_what_was_not_measured_is_named_so(report: ModelReport) -> None:
-    bare = replace(report, throughput=None, uncalibrated_error=None, occlusion=None, slices=(), artefact_sha256s={})
+    bare = replace(report, throughput=None, uncalibrated_error=None, occlusion=None, slices=(), artifact_sha256s={})
     card = model_card(bare)
     assert "Scoring speed: not measured" in card
     assert "Slices are not assessed" in section(card, "Limits")

@@ -63,7 +63,7 @@ def test_confusion_plot_is_a_picture(good: Evaluation) -> None:
 
 
 def _places(pixels: np.ndarray, color: str) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the pixels of about this colour."""
+    """Rows and columns of the pixels of about this color."""
     wanted = np.array([int(color[at : at + 2], 16) for at in (1, 3, 5)])
     return np.nonzero((np.abs(pixels.astype(int) - wanted) < 12).all(axis=-1))
 
@@ -89,9 +89,9 @@ def test_a_better_curve_lies_higher(answers: Answers) -> None:
     assert heights == sorted(heights), "a row further up has a smaller number"
 
 
-def test_a_wrong_answer_stands_in_another_colour(samples: list[Sample]) -> None:
+def test_a_wrong_answer_stands_in_another_color(samples: list[Sample]) -> None:
     pictures = [_assert_picture(plots.sample_grid([samples[i]]), (451, 302)) for i in (1, 4)]
-    right, wrong = (pixels[:50] for pixels in pictures)  # the title; frames of noise have any colour
+    right, wrong = (pixels[:50] for pixels in pictures)  # the title; frames of noise have any color
     assert len(_places(right, "#00694d")[0]) > 50 and len(_places(wrong, "#b34700")[0]) > 50
     assert len(_places(right, "#b34700")[0]) < 10 and len(_places(wrong, "#00694d")[0]) < 10
 
@@ -139,7 +139,7 @@ def test_upsampling_interpolates_between_the_cells_and_spans_zero_to_one() -> No
     assert large.shape == (2, 8)
     assert (large[0, 0], large[0, -1]) == (0.0, 1.0)
     assert np.all(np.diff(large[0]) >= 0)
-    assert large[0, 3] == pytest.approx(0.375)  # the cell centres lie at 1.5 and 5.5 of 8
+    assert large[0, 3] == pytest.approx(0.375)  # the cell centers lie at 1.5 and 5.5 of 8
 
 
 def test_a_flat_map_marks_nothing() -> None:

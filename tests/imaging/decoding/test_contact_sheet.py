@@ -64,8 +64,8 @@ class TestFound:
         assert is_contact_sheet(np.pad(sheet(4, 5), ((90, 40), (60, 120)), constant_values=paper))
 
     def test_a_sheet_with_color(self) -> None:
-        grey = sheet(4, 4)
-        assert is_contact_sheet(np.dstack([grey, grey // 2, grey // 4]))
+        gray = sheet(4, 4)
+        assert is_contact_sheet(np.dstack([gray, gray // 2, gray // 4]))
 
 
 class TestNotFound:

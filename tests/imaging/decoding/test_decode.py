@@ -27,8 +27,8 @@ from tests.images import jpeg_of, png_of, saved
 
 ROWS, COLUMNS = 60, 80
 _SMOOTH = np.add.outer(np.linspace(0, 120, ROWS), np.linspace(0, 135, COLUMNS))
-GREY = np.rint(_SMOOTH).astype(np.uint8)
-RGB = np.dstack([GREY, GREY[::-1], GREY[:, ::-1]])
+GRAY = np.rint(_SMOOTH).astype(np.uint8)
+RGB = np.dstack([GRAY, GRAY[::-1], GRAY[:, ::-1]])
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -47,54 +47,54 @@ def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
 
 
 class TestPng:
-    def test_grey_and_colour_come_back_bit_for_bit(self) -> None:
-        np.testing.assert_array_equal(frame(png_of(GREY)), GREY)
+    def test_gray_and_color_come_back_bit_for_bit(self) -> None:
+        np.testing.assert_array_equal(frame(png_of(GRAY)), GRAY)
         np.testing.assert_array_equal(frame(png_of(RGB)), RGB)
 
     def test_sixteen_bits_widened_from_eight_come_back_exactly(self) -> None:
-        np.testing.assert_array_equal(frame(png_of(GREY.astype(np.uint16) * 257)), GREY)
+        np.testing.assert_array_equal(frame(png_of(GRAY.astype(np.uint16) * 257)), GRAY)
 
     def test_twelve_bits_in_sixteen_fill_the_range_instead_of_showing_black(self) -> None:
-        shown = frame(png_of(GREY.astype(np.uint16) * 7 + 1000))
+        shown = frame(png_of(GRAY.astype(np.uint16) * 7 + 1000))
         assert shown.min() == 0 and shown.max() == 255
-        assert np.corrcoef(shown.ravel(), GREY.ravel())[0, 1] > 0.999
+        assert np.corrcoef(shown.ravel(), GRAY.ravel())[0, 1] > 0.999
 
-    def test_a_palette_shows_its_colours(self) -> None:
+    def test_a_palette_shows_its_colors(self) -> None:
         few = (RGB // 86 * 86).astype(np.uint8)
         paletted = Image.fromarray(few).quantize(64, dither=Image.Dither.NONE)
         assert paletted.mode == "P"
         assert difference(frame(saved(paletted)), np.asarray(paletted.convert("RGB"))) == 0
 
-    def test_a_grey_palette_is_grey(self) -> None:
-        np.testing.assert_array_equal(frame(saved(Image.fromarray(GREY).convert("P"))), GREY)
+    def test_a_gray_palette_is_gray(self) -> None:
+        np.testing.assert_array_equal(frame(saved(Image.fromarray(GRAY).convert("P"))), GRAY)
 
     def test_one_bit_is_black_and_white(self) -> None:
-        mask = GREY > 100
+        mask = GRAY > 100
         np.testing.assert_array_equal(frame(saved(Image.fromarray(mask))), mask * np.uint8(255))
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA"])
     def test_what_is_transparent_is_black(self, mode: str) -> None:
         alpha = np.where(np.arange(COLUMNS) < 40, 255, 0).astype(np.uint8)
-        image = Image.fromarray(GREY).convert(mode)
+        image = Image.fromarray(GRAY).convert(mode)
         image.putalpha(Image.fromarray(np.tile(alpha, (ROWS, 1))))
         shown = frame(saved(image))
-        np.testing.assert_array_equal(shown[:, :40], GREY[:, :40])
+        np.testing.assert_array_equal(shown[:, :40], GRAY[:, :40])
         assert not shown[:, 40:].any()
 
     def test_an_animation_is_refused_as_several_frames(self) -> None:
-        frames = [Image.fromarray(GREY), Image.fromarray(GREY[::-1])]
+        frames = [Image.fromarray(GRAY), Image.fromarray(GRAY[::-1])]
         data = saved(frames[0], "PNG", save_all=True, append_images=frames[1:])
         assert rejected(data).reason is RejectionReason.MULTI_FRAME
 
     def test_a_wrong_checksum_is_corrupt(self) -> None:
-        data = bytearray(png_of(GREY))
+        data = bytearray(png_of(GRAY))
         data[data.index(b"IDAT") + 10] ^= 0xFF
         assert rejected(bytes(data)).reason is RejectionReason.CORRUPT
 
 
 class TestJpeg:
-    def test_grey_comes_back_nearly(self) -> None:
-        assert difference(frame(jpeg_of(GREY)), GREY) <= 3
+    def test_gray_comes_back_nearly(self) -> None:
+        assert difference(frame(jpeg_of(GRAY)), GRAY) <= 3
 
     def test_cmyk_shows_what_it_shows_elsewhere(self) -> None:
         data = saved(Image.fromarray(RGB).convert("CMYK"), "JPEG", quality=95)
@@ -107,7 +107,7 @@ class TestJpeg:
     def test_exif_orientation_turns_the_image_upright(self, orientation: int, turns: int) -> None:
         exif = Image.Exif()
         exif[0x0112] = orientation
-        assert difference(frame(jpeg_of(GREY, exif=exif)), np.rot90(GREY, turns)) <= 3
+        assert difference(frame(jpeg_of(GRAY, exif=exif)), np.rot90(GRAY, turns)) <= 3
 
     def test_unreadable_exif_does_not_cost_the_image(self) -> None:
         for exif in (
@@ -115,26 +115,26 @@ class TestJpeg:
             b"Exif\0\0II*\0\xff\xff\xff\xff",
             b"Exif\0\0MM\0*\0\0\0\x08\0\x40",
         ):
-            assert difference(frame(jpeg_of(GREY, exif=exif)), GREY) <= 3
+            assert difference(frame(jpeg_of(GRAY, exif=exif)), GRAY) <= 3
 
     def test_a_cut_file_with_a_whole_thumbnail_is_truncated(self) -> None:
         whole = jpeg_of(np.random.default_rng(0).integers(0, 255, (200, 200), np.uint8))
-        thumbnail = jpeg_of(GREY[:40, :40])
+        thumbnail = jpeg_of(GRAY[:40, :40])
         data = whole[:2] + b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail + whole[2:]
         assert rejected(data[: len(data) * 2 // 3]).reason is RejectionReason.TRUNCATED
 
 
 class TestSameImage:
-    def test_grey_and_its_rgb_copy_are_known_as_the_same(self) -> None:
-        grey, rgb = decode(png_of(GREY)), decode(png_of(np.dstack([GREY] * 3)))
-        assert isinstance(grey, Decoded) and isinstance(rgb, Decoded)
-        assert grey.pixel_sha256 == rgb.pixel_sha256
-        assert grey.frames[0].pixels.shape == rgb.frames[0].pixels.shape == (ROWS, COLUMNS)
+    def test_gray_and_its_rgb_copy_are_known_as_the_same(self) -> None:
+        gray, rgb = decode(png_of(GRAY)), decode(png_of(np.dstack([GRAY] * 3)))
+        assert isinstance(gray, Decoded) and isinstance(rgb, Decoded)
+        assert gray.pixel_sha256 == rgb.pixel_sha256
+        assert gray.frames[0].pixels.shape == rgb.frames[0].pixels.shape == (ROWS, COLUMNS)
 
     def test_one_other_pixel_or_another_shape_is_another_image(self) -> None:
-        other = GREY.copy()
+        other = GRAY.copy()
         other[5, 5] += 1
-        decoded = [decode(png_of(pixels)) for pixels in (GREY, other, GREY.reshape(COLUMNS, ROWS))]
+        decoded = [decode(png_of(pixels)) for pixels in (GRAY, other, GRAY.reshape(COLUMNS, ROWS))]
         assert len({each.pixel_sha256 for each in decoded if isinstance(each, Decoded)}) == 3
 
     def test_a_name_does_not_count_only_the_content(self) -> None:
@@ -147,10 +147,10 @@ class TestReasons:
     @pytest.mark.parametrize(
         ("data", "name"),
         [
-            (saved(Image.fromarray(GREY), "GIF"), "gif"),
-            (saved(Image.fromarray(GREY), "WEBP"), "webp"),
-            (saved(Image.fromarray(GREY), "BMP"), "bmp"),
-            (saved(Image.fromarray(GREY), "PDF"), "pdf"),
+            (saved(Image.fromarray(GRAY), "GIF"), "gif"),
+            (saved(Image.fromarray(GRAY), "WEBP"), "webp"),
+            (saved(Image.fromarray(GRAY), "BMP"), "bmp"),
+            (saved(Image.fromarray(GRAY), "PDF"), "pdf"),
             (zlib.compress(bytes(500), wbits=31), "gzip"),
         ],
         ids=["gif", "webp", "bmp", "pdf", "gzip"],
@@ -164,21 +164,21 @@ class TestReasons:
         assert rejected(b"").reason is RejectionReason.EMPTY_FILE
 
     def test_more_bytes_than_the_limit(self) -> None:
-        data = png_of(GREY)
+        data = png_of(GRAY)
         assert rejected(data, Limits(max_bytes=len(data) - 1)).reason is RejectionReason.TOO_MANY_BYTES
         assert isinstance(decode(data, limits=Limits(max_bytes=len(data))), Decoded)
 
     def test_more_pixels_than_the_limit_and_exactly_as_many(self) -> None:
         limit = ROWS * COLUMNS
-        assert rejected(png_of(GREY), Limits(max_pixels=limit - 1)).reason is RejectionReason.TOO_MANY_PIXELS
-        assert isinstance(decode(png_of(GREY), limits=Limits(max_pixels=limit)), Decoded)
+        assert rejected(png_of(GRAY), Limits(max_pixels=limit - 1)).reason is RejectionReason.TOO_MANY_PIXELS
+        assert isinstance(decode(png_of(GRAY), limits=Limits(max_pixels=limit)), Decoded)
 
     def test_a_side_below_the_limit_and_exactly_at_it(self) -> None:
-        assert rejected(png_of(GREY[:31])).reason is RejectionReason.TOO_SMALL
-        assert isinstance(decode(png_of(GREY[:32])), Decoded)
+        assert rejected(png_of(GRAY[:31])).reason is RejectionReason.TOO_SMALL
+        assert isinstance(decode(png_of(GRAY[:32])), Decoded)
 
-    @pytest.mark.parametrize("pixels", [GREY * 0, GREY * 0 + 255, RGB * 0 + np.uint8([9, 5, 3])])
-    def test_one_colour_everywhere_is_blank(self, pixels: NDArray[np.uint8]) -> None:
+    @pytest.mark.parametrize("pixels", [GRAY * 0, GRAY * 0 + 255, RGB * 0 + np.uint8([9, 5, 3])])
+    def test_one_color_everywhere_is_blank(self, pixels: NDArray[np.uint8]) -> None:
         assert rejected(png_of(pixels)).reason is RejectionReason.BLANK_IMAGE
 
     @pytest.mark.parametrize("share", [0.05, 0.5, 0.97])
@@ -188,7 +188,7 @@ class TestReasons:
 
     def test_garbage_behind_a_signature_is_corrupt(self) -> None:
         assert (
-            rejected(png_of(GREY)[:33] + chunk(b"IDAT", b"no zlib") + chunk(b"IEND", b"")).reason
+            rejected(png_of(GRAY)[:33] + chunk(b"IDAT", b"no zlib") + chunk(b"IEND", b"")).reason
             is RejectionReason.CORRUPT
         )
 
@@ -196,7 +196,7 @@ class TestReasons:
 class TestBombs:
     @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (10_000, 10_000), (2**31 - 1, 2**31 - 1)])
     def test_a_huge_png_is_refused_by_its_header(self, width: int, height: int) -> None:
-        decode(png_of(GREY))  # what Pillow loads once
+        decode(png_of(GRAY))  # what Pillow loads once
         tracemalloc.start()
         rejection = rejected(png_claiming(width, height))
         _, peak = tracemalloc.get_traced_memory()
@@ -206,7 +206,7 @@ class TestBombs:
 
     def test_text_that_inflates_to_gigabytes_does_not(self) -> None:
         text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9))
-        data = png_of(GREY)
+        data = png_of(GRAY)
         tracemalloc.start()
         result = decode(data[:33] + text + data[33:])
         peak = tracemalloc.get_traced_memory()[1]
@@ -217,9 +217,9 @@ class TestBombs:
 
 _SOURCES = {
     "jpeg": jpeg_of(RGB),
-    "jpeg with exif": jpeg_of(GREY, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"),
+    "jpeg with exif": jpeg_of(GRAY, exif=b"Exif\0\0MM\0*\0\0\0\x08\0\1\1\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"),
     "png": png_of(RGB),
-    "png of 16 bits": png_of(GREY.astype(np.uint16) * 99),
+    "png of 16 bits": png_of(GRAY.astype(np.uint16) * 99),
     "dicom": shipped("MR_small.dcm"),
     "dicom rle": shipped("MR_small_RLE.dcm"),
     "dicom jpeg 2000": shipped("MR_small_jp2klossless.dcm"),
@@ -272,7 +272,7 @@ class TestRobustness:
     def test_names_in_png_and_exif_text_are_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         exif = Image.Exif()
         exif[0x013B] = "Jane^Doe"  # Artist; Pillow logs tags and chunks where the level is DEBUG
-        files = [jpeg_of(GREY, exif=exif), png_of(GREY, exif=exif)]
+        files = [jpeg_of(GRAY, exif=exif), png_of(GRAY, exif=exif)]
         caplog.clear()  # of what saving them said
         assert all(isinstance(decode(data), Decoded) for data in files)
 

@@ -33,7 +33,7 @@ from tests.decoded import rejected
 from tests.dicom_files import changed, shipped, with_bytes, written
 from tests.images import saved
 
-GREY = draw(TumorClass.PITUITARY, seed=3, size=96).pixels
+GRAY = draw(TumorClass.PITUITARY, seed=3, size=96).pixels
 STUDY = b"1.3.6.1.4.1.5962.1.2.4.20040826185059.5457"
 """Of the shipped MR files."""
 END_OF_PNG = 12
@@ -49,7 +49,7 @@ def deflated() -> bytes:
 class TestTruncated:
     @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
     def test_a_picture_cut_anywhere_is_truncated(self, kind: str) -> None:
-        data = saved(Image.fromarray(GREY), kind)
+        data = saved(Image.fromarray(GRAY), kind)
         for cut in [9, 20, 30, len(data) // 3, len(data) - END_OF_PNG - 1, len(data) - 4, len(data) - 1]:
             assert rejected(data[:cut]).reason is RejectionReason.TRUNCATED, cut
 
@@ -82,7 +82,7 @@ class TestTruncated:
 
 class TestCorrupt:
     def test_a_png_whose_pixels_fail_their_checksum_is_not_scored(self) -> None:
-        data = bytearray(saved(Image.fromarray(GREY), "PNG", compress_level=0))
+        data = bytearray(saved(Image.fromarray(GRAY), "PNG", compress_level=0))
         data[len(data) // 2] ^= 0x10
         assert rejected(bytes(data)).reason is RejectionReason.CORRUPT
 
@@ -117,7 +117,7 @@ class TestCorrupt:
 
         monkeypatch.setattr(decoding, "_decode_as", short_of_memory)
         with pytest.raises(MemoryError):
-            decode(saved(Image.fromarray(GREY), "PNG"))
+            decode(saved(Image.fromarray(GRAY), "PNG"))
 
 
 class TestTooMuch:
@@ -143,8 +143,8 @@ class TestTooMuch:
         assert rejected(written(as_mr)).reason is RejectionReason.TOO_MANY_PIXELS
 
     def test_an_animated_png_is_several_frames(self) -> None:
-        other = Image.fromarray(255 - GREY)
-        refusal = rejected(saved(Image.fromarray(GREY), "PNG", save_all=True, append_images=[other]))
+        other = Image.fromarray(255 - GRAY)
+        refusal = rejected(saved(Image.fromarray(GRAY), "PNG", save_all=True, append_images=[other]))
         assert refusal.reason is RejectionReason.MULTI_FRAME
 
 
@@ -258,7 +258,7 @@ def test_pictures_are_decoded_without_importing_pydicom_or_tensorflow() -> None:
         "assert isinstance(decode(sys.stdin.buffer.read()), Decoded)\n"
         "assert not {'pydicom', 'tensorflow', 'keras'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], input=saved(Image.fromarray(GREY), "PNG"), check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", code], input=saved(Image.fromarray(GRAY), "PNG"), check=True, timeout=60)
 
 
 @pytest.mark.parametrize("reason", RejectionReason)
@@ -297,10 +297,10 @@ def test_formats_are_told_by_content(data: bytes, expected: str | None) -> None:
 
 
 FUZZED = {
-    "jpeg": lambda: saved(Image.fromarray(GREY), "JPEG"),
-    "colour jpeg": lambda: _colour("JPEG"),
-    "png": lambda: saved(Image.fromarray(GREY), "PNG"),
-    "palette png": lambda: _colour("PNG"),
+    "jpeg": lambda: saved(Image.fromarray(GRAY), "JPEG"),
+    "color jpeg": lambda: _color("JPEG"),
+    "png": lambda: saved(Image.fromarray(GRAY), "PNG"),
+    "palette png": lambda: _color("PNG"),
     "implicit": lambda: shipped("MR_small_implicit.dcm"),
     "rle": lambda: shipped("MR_small_RLE.dcm"),
     "jpeg 2000": lambda: shipped("MR_small_jp2klossless.dcm"),
@@ -308,10 +308,10 @@ FUZZED = {
 }
 
 
-def _colour(kind: str) -> bytes:
-    colour = Image.fromarray(np.dstack([GREY, GREY[::-1], GREY]))
+def _color(kind: str) -> bytes:
+    color = Image.fromarray(np.dstack([GRAY, GRAY[::-1], GRAY]))
     buffer = io.BytesIO()
-    (colour.quantize(64) if kind == "PNG" else colour).save(buffer, kind)
+    (color.quantize(64) if kind == "PNG" else color).save(buffer, kind)
     return buffer.getvalue()
 
 

@@ -152,7 +152,7 @@ class TestNifti:
             (nifti(np.ones((40, 40, 2100), np.uint8)), RejectionReason.TOO_MANY_FRAMES),
         ],
         ids=[
-            "gzip cut", "cut", "header cut", "pair of files", "colour", "dimensions", "too many voxels", "offset",
+            "gzip cut", "cut", "header cut", "pair of files", "color", "dimensions", "too many voxels", "offset",
             "orientation", "air", "too small", "too many slices",
         ],
     )  # fmt: skip

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from braintumor.errors import DatasetError
-from braintumor.imaging.phantom.slice import draw, night_label, redraw, write_dataset, write_unlabelled
+from braintumor.imaging.phantom.slice import draw, night_label, redraw, write_dataset, write_unlabeled
 from braintumor.labels import CLASSES, TUMORS, TumorClass
 
 
@@ -35,12 +35,12 @@ def test_the_same_seed_draws_the_same_phantom(label: TumorClass) -> None:
 
 @pytest.mark.parametrize("label", TUMORS)
 @pytest.mark.parametrize("seed", [0, 1, 2, 77, 1_000_003])
-def test_a_tumour_and_its_normal_twin_differ_only_inside_the_mask(label: TumorClass, seed: int) -> None:
-    tumour, twin = draw(label, seed=seed), draw(TumorClass.NORMAL, seed=seed)
+def test_a_tumor_and_its_normal_twin_differ_only_inside_the_mask(label: TumorClass, seed: int) -> None:
+    tumor, twin = draw(label, seed=seed), draw(TumorClass.NORMAL, seed=seed)
     assert not twin.mask.any()
-    assert np.array_equal(tumour.pixels[~tumour.mask], twin.pixels[~tumour.mask])
-    assert (tumour.pixels != twin.pixels)[tumour.mask].mean() > 0.5
-    assert 0.005 < tumour.mask.mean() < 0.4
+    assert np.array_equal(tumor.pixels[~tumor.mask], twin.pixels[~tumor.mask])
+    assert (tumor.pixels != twin.pixels)[tumor.mask].mean() > 0.5
+    assert 0.005 < tumor.mask.mean() < 0.4
 
 
 def _thumbnail(pixels: np.ndarray) -> np.ndarray:
@@ -79,12 +79,12 @@ def _mode(path: Path) -> str:
         return image.mode
 
 
-def _grey(path: Path) -> np.ndarray:
+def _gray(path: Path) -> np.ndarray:
     with Image.open(path) as image:
         return np.asarray(image.convert("L"))
 
 
-def test_colour_modes_are_mixed_alike_in_every_class(written: list[Path]) -> None:
+def test_color_modes_are_mixed_alike_in_every_class(written: list[Path]) -> None:
     pictures = [p for p in written if p.suffix != ".dcm"]
     modes = {c: [_mode(p) for p in pictures if p.parent.name == c] for c in CLASSES}
     assert set(modes[CLASSES[0]]) == {"L", "RGB"}
@@ -100,7 +100,7 @@ def test_writing_again_gives_the_same_bytes_and_leaves_no_temporary_file(written
 
 
 def test_other_base_seeds_share_no_phantom(written: list[Path], tmp_path: Path) -> None:
-    others = write_dataset(tmp_path, per_class=2, seed=4) + write_unlabelled(tmp_path, count=4, seed=3)
+    others = write_dataset(tmp_path, per_class=2, seed=4) + write_unlabeled(tmp_path, count=4, seed=3)
     seeds = {p.stem.split("-")[1] for p in written}
     assert seeds.isdisjoint(p.stem.split("-")[1] for p in others)
 
@@ -112,15 +112,15 @@ def test_dicom_phantoms_are_valid_mr_with_the_pixels_of_the_phantom(written: lis
         assert (scan.Modality, scan.PhotometricInterpretation) == ("MR", "MONOCHROME2")
         assert scan.file_meta.TransferSyntaxUID == pydicom.uid.ExplicitVRLittleEndian
         low = float(scan.WindowCenter) - 0.5 - (float(scan.WindowWidth) - 1) / 2
-        grey = (scan.pixel_array - low) / (float(scan.WindowWidth) - 1) * 255
+        gray = (scan.pixel_array - low) / (float(scan.WindowWidth) - 1) * 255
         expected = redraw(TumorClass(path.parent.name), path.name).pixels
-        assert np.array_equal(np.rint(grey), expected)
+        assert np.array_equal(np.rint(gray), expected)
 
 
 def test_a_file_name_is_enough_to_draw_the_mask_again(written: list[Path]) -> None:
     path = next(p for p in written if p.suffix == ".png" and p.parent.name == "glioma")
-    again = redraw(TumorClass.GLIOMA, f"labelled/glioma/{path.name}")
-    assert np.array_equal(_grey(path), again.pixels)
+    again = redraw(TumorClass.GLIOMA, f"labeled/glioma/{path.name}")
+    assert np.array_equal(_gray(path), again.pixels)
     assert again.mask.any()
 
 
@@ -130,13 +130,13 @@ def test_a_name_without_a_seed_is_refused() -> None:
 
 
 def test_a_night_has_mixed_classes_and_formats_under_names_that_do_not_tell(tmp_path: Path) -> None:
-    paths = write_unlabelled(tmp_path, count=24, seed=1)
+    paths = write_unlabeled(tmp_path, count=24, seed=1)
     assert {p.parent for p in paths} == {tmp_path}
     assert all(p.name.startswith("scan-") for p in paths)
     assert {p.suffix for p in paths} == {".jpg", ".png", ".dcm"}
     assert {night_label(p.name) for p in paths} == set(CLASSES)
     path = next(p for p in paths if p.suffix == ".png")
-    assert np.array_equal(_grey(path), redraw(night_label(path.name), path.name).pixels)
+    assert np.array_equal(_gray(path), redraw(night_label(path.name), path.name).pixels)
 
 
 @pytest.mark.parametrize(("per_class", "seed", "match"), [(0, 1, "per_class"), (1, -1, "base seed")])
@@ -147,4 +147,4 @@ def test_an_impossible_data_set_is_refused(tmp_path: Path, per_class: int, seed:
 
 def test_an_empty_night_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="count"):
-        write_unlabelled(tmp_path, count=0, seed=1)
+        write_unlabeled(tmp_path, count=0, seed=1)

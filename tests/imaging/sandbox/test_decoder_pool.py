@@ -84,7 +84,7 @@ def test_a_child_says_what_this_process_would_say(bad: DecoderPool, files: list[
         (b"allocate", RejectionReason.DECODER_OUT_OF_MEMORY, "2 decoding processes needed more than 1,024 MiB"),
     ],
 )
-def test_a_file_that_ends_its_decoder_is_rejected_and_its_neighbours_are_read(
+def test_a_file_that_ends_its_decoder_is_rejected_and_its_neighbors_are_read(
     bad: DecoderPool, files: list[bytes], word: bytes, reason: RejectionReason, detail: str
 ) -> None:
     queue = [*files[:4], files[0] + b" " + word, *files[4:8]]

@@ -35,11 +35,11 @@ def site(empty_settings: Settings) -> Settings:
         empty_settings,
         """
         insert into snapshot values ('s', 's3://b/', 1, 0, '[]');
-        insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+        insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
                                   library_versions, device, seconds)
         values ('r', 'r', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
         insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-            count_parameter, artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+            count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
         values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0);
         insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low,
             accuracy_high, macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss)
@@ -89,7 +89,7 @@ def add_night(
             from jsonb_array_elements(cast(:named as jsonb)) as item
         ),
         made as (
-            insert into scan (scan_id, state, scoring_run_id, count_frame, size_byte, arrived_at, patient_pseudonym)
+            insert into scan (scan_id, state, scoring_run_id, count_frame, size_bytes, arrived_at, patient_pseudonym)
             overriding system value
             select 1000 * :run + place, 'scored', :run, 1, 1, now(), 'patient ' || place % :people from named
         )

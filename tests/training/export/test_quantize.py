@@ -48,7 +48,7 @@ def test_an_export_is_a_version_of_its_own_that_is_judged_and_promotes_nothing(
     assert done.stdout.startswith(f"Candidate **{made.model_name}**")
     trained = model_versions.training_of(engine, made)
     assert (trained.history, trained.grouped_accuracy, trained.naive_accuracy) == ({}, None, None)
-    card = store.read(S3Uri.parse(made.artefact_uri) / "model_card.md").decode()
+    card = store.read(S3Uri.parse(made.artifact_uri) / "model_card.md").decode()
     assert "Epochs: none" in card
     assert "validation images" in done.stderr
 

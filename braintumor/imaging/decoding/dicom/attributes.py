@@ -129,7 +129,7 @@ def _sequence(dataset: Any) -> str | None:
 def _weighting(dataset: Any) -> str | None:
     """Of a spin echo: T1 if TR and TE are short, PD if TR is long and TE short, T2 if both are long.
 
-    ``EchoTime`` of a fast spin echo is that of the centre of k-space (PS3.3 C.8.3.1), so the rule holds for it, too. An
+    ``EchoTime`` of a fast spin echo is that of the center of k-space (PS3.3 C.8.3.1), so the rule holds for it, too. An
     inversion pulse changes the contrast: with an ``InversionTime`` nothing is said. A gradient echo's weighting hangs
     on its flip angle and spoiling as well; it is not told.
     """

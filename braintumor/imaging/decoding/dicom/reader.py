@@ -185,8 +185,8 @@ def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame
 
 def _unstated_range(dataset: Any) -> tuple[float, float] | None:
     """From the lowest to the highest end of its frames' percentiles: a frame of noise is not blown up to a head."""
-    grey = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_gray(stored))
-    found = [ends for index, stored in grey if (ends := unstated_range(stored, dataset, index=index)) is not None]
+    gray = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_gray(stored))
+    found = [ends for index, stored in gray if (ends := unstated_range(stored, dataset, index=index)) is not None]
     return (min(low for low, _ in found), max(high for _, high in found)) if found else None
 
 
@@ -197,7 +197,7 @@ def _pixels(
     index: int,
     unstated: tuple[float, float] | None,
 ) -> NDArray[np.uint8]:
-    """Displayed: uint8 (H, W), or (H, W, 3) where the object has colour."""
+    """Displayed: uint8 (H, W), or (H, W, 3) where the object has color."""
     if photometric == "PALETTE COLOR":
         return color_to_uint8(*look_up_palette(stored, dataset))
     if not is_gray(stored):

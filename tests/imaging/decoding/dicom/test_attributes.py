@@ -144,7 +144,7 @@ def test_any_other_sex_is_not_repeated(sex: str) -> None:
         ("UIH", "united imaging"),
         ("Shanghai United Imaging Healthcare Co., Ltd.", "united imaging"),
         ("Bruker BioSpin MRI GmbH", "bruker"),
-        ("United Colours", "other"),
+        ("United Colors", "other"),
         ("General Orange Gerät", "other"),
         ("Jane^Doe", "other"),
     ],

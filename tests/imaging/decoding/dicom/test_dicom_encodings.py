@@ -40,12 +40,12 @@ class TestEncodings:
         shown = frame(changed(name, Modality="MR"))
         assert np.abs(shown - stored / np.iinfo(stored.dtype).max * 255).max() <= 0.5
 
-    def test_a_bare_file_without_preamble_is_recognised(self) -> None:
+    def test_a_bare_file_without_preamble_is_recognized(self) -> None:
         data = shipped("MR_small.dcm")
         np.testing.assert_array_equal(frame(data[132:]), frame(data))
 
     @pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_implicit.dcm", "MR_small_bigendian.dcm"])
-    def test_a_data_set_without_any_file_meta_is_recognised(self, name: str) -> None:
+    def test_a_data_set_without_any_file_meta_is_recognized(self, name: str) -> None:
         data = shipped(name)
         stream = io.BytesIO(data[132:])
         meta = pydicom.filereader._read_file_meta_info(stream)

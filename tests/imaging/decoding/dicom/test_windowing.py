@@ -1,4 +1,4 @@
-"""Which grey level a stored value becomes: DICOM's window, table, rescale and colour, and deep PNGs."""
+"""Which gray level a stored value becomes: DICOM's window, table, rescale and color, and deep PNGs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.dicom_files import mr_of
 from tests.images import jpeg_of, png_of
 
 RAMP = np.tile(np.arange(0, 4096, 16, dtype=np.uint16), (64, 1))  # (64, 256): 0, 16, .. 4080
-GREY = draw(TumorClass.MENINGIOMA, seed=2, size=96).pixels
+GRAY = draw(TumorClass.MENINGIOMA, seed=2, size=96).pixels
 
 
 def mr(pixels: NDArray[Any], **tags: Any) -> bytes:
@@ -53,7 +53,7 @@ class TestWindow:
         assert pixels.max() == round(1020 / 4095 * 255)
 
     def test_the_window_of_eight_bits_shows_stored_values_as_they_are(self) -> None:
-        np.testing.assert_array_equal(frame(mr(GREY, WindowCenter=128, WindowWidth=256)), GREY)
+        np.testing.assert_array_equal(frame(mr(GRAY, WindowCenter=128, WindowWidth=256)), GRAY)
 
     def test_the_first_of_several_windows_counts(self) -> None:
         several = mr(RAMP, WindowCenter=[1000, 3000], WindowWidth=[1001, 50])
@@ -123,55 +123,55 @@ class TestValues:
         np.testing.assert_array_equal(frame(enhanced), frame(mr(RAMP, WindowCenter=500.25, WindowWidth=501)))
 
     def test_monochrome1_shows_the_same_picture_from_inverted_values(self) -> None:
-        inverted = mr(255 - GREY, PhotometricInterpretation="MONOCHROME1", WindowCenter=128, WindowWidth=256)
-        np.testing.assert_array_equal(frame(inverted), GREY)
+        inverted = mr(255 - GRAY, PhotometricInterpretation="MONOCHROME1", WindowCenter=128, WindowWidth=256)
+        np.testing.assert_array_equal(frame(inverted), GRAY)
 
 
-class TestColour:
-    COLOUR = np.dstack([GREY, GREY[::-1], np.zeros_like(GREY)])
+class TestColor:
+    COLOR = np.dstack([GRAY, GRAY[::-1], np.zeros_like(GRAY)])
 
     @pytest.mark.parametrize("deepen", [lambda c: c, lambda c: c.astype(np.uint16) * 257], ids=["8 bits", "16 bits"])
-    def test_rgb_keeps_its_colours(self, deepen: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
-        data = mr(deepen(self.COLOUR), PhotometricInterpretation="RGB")
-        np.testing.assert_array_equal(frame(data), self.COLOUR)
+    def test_rgb_keeps_its_colors(self, deepen: Callable[[NDArray[Any]], NDArray[Any]]) -> None:
+        data = mr(deepen(self.COLOR), PhotometricInterpretation="RGB")
+        np.testing.assert_array_equal(frame(data), self.COLOR)
 
     def test_ybr_is_converted_once(self) -> None:
-        ybr = np.asarray(Image.fromarray(self.COLOUR).convert("YCbCr"))
+        ybr = np.asarray(Image.fromarray(self.COLOR).convert("YCbCr"))
         pixels = frame(mr(ybr, PhotometricInterpretation="YBR_FULL"))
-        assert np.abs(pixels.astype(int) - self.COLOUR).max() <= 3
+        assert np.abs(pixels.astype(int) - self.COLOR).max() <= 3
 
-    def test_grey_stored_as_rgb_is_grey(self) -> None:
-        np.testing.assert_array_equal(frame(mr(np.dstack([GREY] * 3), PhotometricInterpretation="RGB")), GREY)
+    def test_gray_stored_as_rgb_is_gray(self) -> None:
+        np.testing.assert_array_equal(frame(mr(np.dstack([GRAY] * 3), PhotometricInterpretation="RGB")), GRAY)
 
     def test_a_palette_is_looked_up(self) -> None:
         table = np.arange(255, -1, -1, dtype=np.uint8).tobytes()
         tags = {f"{c}PaletteColorLookupTableData": table for c in ("Red", "Green", "Blue")}
         descriptors = {f"{c}PaletteColorLookupTableDescriptor": [256, 0, 8] for c in ("Red", "Green", "Blue")}
-        data = mr(GREY, PhotometricInterpretation="PALETTE COLOR", **descriptors, **tags)
-        np.testing.assert_array_equal(frame(data), 255 - GREY)
+        data = mr(GRAY, PhotometricInterpretation="PALETTE COLOR", **descriptors, **tags)
+        np.testing.assert_array_equal(frame(data), 255 - GRAY)
 
 
 class TestSameImage:
     def test_png_jpeg_and_dicom_of_one_image_give_one_frame(self) -> None:
-        np.testing.assert_array_equal(frame(png_of(GREY)), GREY)
-        np.testing.assert_array_equal(frame(mr(GREY, WindowCenter=128, WindowWidth=256)), GREY)
-        assert np.abs(frame(jpeg_of(GREY)).astype(int) - GREY).mean() < 2
+        np.testing.assert_array_equal(frame(png_of(GRAY)), GRAY)
+        np.testing.assert_array_equal(frame(mr(GRAY, WindowCenter=128, WindowWidth=256)), GRAY)
+        assert np.abs(frame(jpeg_of(GRAY)).astype(int) - GRAY).mean() < 2
 
     def test_they_share_the_fingerprint_that_groups_duplicates(self) -> None:
-        files = [png_of(GREY), png_of(np.dstack([GREY] * 3)), mr(GREY, WindowCenter=128, WindowWidth=256)]
+        files = [png_of(GRAY), png_of(np.dstack([GRAY] * 3)), mr(GRAY, WindowCenter=128, WindowWidth=256)]
         decoded = [decode(data) for data in files]
         assert len({d.pixel_sha256 for d in decoded if isinstance(d, Decoded)}) == 1
 
     @pytest.mark.parametrize("factor", [257, 256])
     def test_eight_bits_widened_to_a_sixteen_bit_png_come_back_exactly(self, factor: int) -> None:
-        np.testing.assert_array_equal(frame(png_of(GREY.astype(np.uint16) * factor)), GREY)
+        np.testing.assert_array_equal(frame(png_of(GRAY.astype(np.uint16) * factor)), GRAY)
 
     def test_a_deep_png_shows_what_the_windowless_dicom_shows(self) -> None:
         np.testing.assert_array_equal(frame(png_of(RAMP)), frame(mr(RAMP)))
 
-    def test_a_transparent_grey_level_is_black(self) -> None:
-        level = int(GREY.max())
-        np.testing.assert_array_equal(frame(png_of(GREY, transparency=level)), np.where(level == GREY, 0, GREY))
+    def test_a_transparent_gray_level_is_black(self) -> None:
+        level = int(GRAY.max())
+        np.testing.assert_array_equal(frame(png_of(GRAY, transparency=level)), np.where(level == GRAY, 0, GRAY))
 
 
 class TestDepthsBeyondSixteenBits:

@@ -1,14 +1,14 @@
--- latest_prediction: one row per frame, the answer that stands. Example: what did we say of scan 17, and who should look?
+-- current_prediction: one row per frame, the answer that stands. Example: what did we say of scan 17, and who should look?
 -- The answer of the latest run stands, whenever its rows were written: of a night, by the champion of then, or of a
 -- rescore, which the champion or an approved model answers. A rescore whose model had answered a scan before makes that
 -- answer stand again, with the scored_at that it always had.
 -- The answers of a withdrawn model have the reason model_withdrawn, those of a picture that is filed under two patients
 -- same_content_other_patient; their rows in prediction stay as they were written.
--- written_risk_rank is the place on the worklist by the reasons that were written, is_settled whether people settled the
+-- risk_rank_at_scoring is the place on the worklist by the reasons that were written, is_settled whether people settled the
 -- frame, is_conflict whether they see it differently; both are kept on the answers that there were then, so of any answer.
 -- Written as "no later answer of the frame", not as the first of a sort, so that Postgres can take up few frames of many in
 -- whatever order a query needs; and with single values, not exists, where a plan for all rows would be far dearer for few.
-create view latest_prediction as
+create view current_prediction as
 select
     prediction.scan_id,
     prediction.frame_index,
@@ -32,10 +32,10 @@ select
         || case when withdrawn_model.model_version_id is null then '{}' else array['model_withdrawn'] end
         || coalesce((
             select array['same_content_other_patient']
-            from same_content_other_patient as pair
+            from cross_patient_duplicate_pair as pair
             where pair.scan_id = prediction.scan_id
             limit 1), '{}') as review_reasons,
-    prediction.risk_rank as written_risk_rank,
+    prediction.risk_rank as risk_rank_at_scoring,
     prediction.is_settled or (
         select bool_or(other.is_settled) from prediction as other
         where other.scan_id = prediction.scan_id and other.frame_index = prediction.frame_index) as is_settled,

@@ -1,6 +1,6 @@
--- answer_history: one row per frame and model that answered it, whether or not the answer stands. Example: what was said of
+-- prediction_history: one row per frame and model that answered it, whether or not the answer stands. Example: what was said of
 -- scan 17 before the rescore, and of which scans was no model asked, as it had answered the same bytes before?
-create view answer_history as
+create view prediction_history as
 select
     prediction.scan_id,
     prediction.frame_index,
@@ -16,5 +16,5 @@ select
 from prediction
 join scan using (scan_id)
 join model_version using (model_version_id);
-comment on view answer_history is
+comment on view prediction_history is
     'One row per frame and model that answered it, whether or not the answer stands. Example: what was said of scan 17 before?';

@@ -6,11 +6,11 @@ create temporary table clock as
 select date_trunc('week', now() at time zone 'utc') at time zone 'utc' as monday;
 
 insert into snapshot values ('s', 's3://b/', 1, 0, '[]');
-insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialisation, history, code_version,
+insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
                           library_versions, device, seconds)
 select 'r', name, '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1 from (values ('old'), ('new')) as made (name);
 insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-    artefact_uri, artefact_sha256s, temperature, low_confidence_below, near_tie_below)
+    artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
 select recipe_name, training_run_id, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0
 from training_run order by training_run_id;
 insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low, accuracy_high,
@@ -37,8 +37,8 @@ cross join clock order by days desc;
 insert into rescore_run (scoring_run_id, is_champion, actor, reason, asked_for, count_matching, count_asked)
 values (2, true, 'eve', 'new knows more', '{}', 3, 3);
 
-insert into scan (state, scoring_run_id, count_frame, size_byte, format, pixel_sha256, study_pseudonym, patient_pseudonym,
-    audit_probability, arrived_at, settled_at)
+insert into scan (state, scoring_run_id, count_frame, size_bytes, format, pixel_sha256, study_pseudonym, patient_pseudonym,
+    audit_probability, arrived_at, processed_at)
 select made.state::scan_state, run, frames, 1, format, pixels, study, patient, audit,
     started_at - interval '2 hours', started_at
 from (values
@@ -52,11 +52,11 @@ from (values
 ) as made (number, state, run, frames, format, pixels, study, patient, audit)
 join scoring_run on scoring_run_id = run
 order by number;
-insert into sighting select scoring_run_id, scan_id, false from scan;
+insert into scoring_run_object select scoring_run_id, scan_id, false from scan;
 insert into scan_outcome select scoring_run_id, scan_id, state::text from scan;
 insert into rejection (scan_id, scoring_run_id, reason, detail, rejected_at)
 select 11, 3, 'no_pixel_data', 'none', monday - interval '5 days' from clock;
-insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, settled_at)
+insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, processed_at)
 select 2, scan_id, 0, 1, 'rescored', monday - interval '6 days' from clock cross join generate_series(1, 3) as scan_id;
 
 insert into prediction (scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence, margin,
@@ -108,4 +108,4 @@ from (values
 cross join clock
 order by number;
 insert into review_retraction (review_id, retracted_at) select 3, monday - interval '3 days' from clock;
-select mark_shared_pictures(3);
+select mark_cross_patient_duplicates(3);
