@@ -60,6 +60,7 @@ lint: setup  ## Check style and types, and ask for known vulnerabilities
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	@$(MAKE) --no-print-directory audit
 
 bench: setup  ## Measure the speed claims that take minutes; docs/performance.md has the commands of the others

@@ -190,7 +190,8 @@ def _withdrawn(engine: Engine, model: ModelVersion) -> tuple[dict[str, Any], lis
         offered = f'braintumor rescore --of {model.model_name} --reason "its model was withdrawn"'
         values["rescore_command"] = offered
         lines.append(
-            "Which: select scan_id from braintumor.current_prediction where 'model_withdrawn' = any(review_reasons). To "
+            "Which: select scan_id from braintumor.current_prediction where 'model_withdrawn' = any(review_reasons). "
+            "To "
             f"have the champion answer them instead, and see what changes: {offered}"
         )
     return values, lines

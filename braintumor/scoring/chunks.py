@@ -53,7 +53,7 @@ def _divide(connection: Connection, run: ScoringRun, *, chunk_size: int, limit: 
         with free as (
             select scan.scan_id
             from scan
-            join scoring_run_object on scoring_run_object.scan_id = scan.scan_id and scoring_run_object.scoring_run_id = :run
+            join scoring_run_object as object on object.scan_id = scan.scan_id and object.scoring_run_id = :run
             where scan.state = 'pending' and not {IS_AT_WORK}
             order by scan.scan_id
             limit :limit

@@ -226,7 +226,8 @@ def _close_vanished(connection: Connection, run: ScoringRun) -> None:
           and scan.scan_id in (select scan_id from waiting_before)
           and not exists (
             select from scoring_run as newer
-            join scoring_run_object on scoring_run_object.scoring_run_id = newer.scoring_run_id and scoring_run_object.scan_id = scan.scan_id
+            join scoring_run_object as object
+                on object.scoring_run_id = newer.scoring_run_id and object.scan_id = scan.scan_id
             where newer.listed_at is not null
               and newer.scoring_run_id not in (select scoring_run_id from listed_before))
           and exists (

@@ -204,6 +204,11 @@ def _count_isolated(engine: Engine, held: Claim, scan: ClaimedScan, change: int)
 
 
 def fence(connection: Connection, held: Claim) -> None:
+    """Lock the chunk until the transaction ends.
+
+    Raises:
+        StaleClaimError: a newer attempt owns the chunk.
+    """
     newest = connection.execute(
         text("""
         select attempt from scoring_chunk

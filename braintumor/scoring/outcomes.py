@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.serving.prediction import Prediction
@@ -29,6 +30,8 @@ class ScanFacts:
 class ScoredOutcome:
     """A scan with one answer per frame."""
 
+    name: ClassVar[str] = "scored"
+
     scan_id: int
     facts: ScanFacts
     answers: tuple[Prediction, ...]
@@ -43,6 +46,8 @@ class ScoredOutcome:
 class CopiedOutcome:
     """A scan that takes over the answers of ``original_id``: of the same bytes, and settled before it or with it."""
 
+    name: ClassVar[str] = "copied"
+
     scan_id: int
     facts: ScanFacts
     original_id: int
@@ -53,6 +58,8 @@ class CopiedOutcome:
 class RejectedOutcome:
     """A scan that cannot be scored."""
 
+    name: ClassVar[str] = "rejected"
+
     scan_id: int
     rejection: Rejection
 
@@ -60,6 +67,8 @@ class RejectedOutcome:
 @dataclass(frozen=True, kw_only=True)
 class SupersededOutcome:
     """A scan whose object was overwritten or removed after it was listed: the next run finds what is there now."""
+
+    name: ClassVar[str] = "superseded"
 
     scan_id: int
 

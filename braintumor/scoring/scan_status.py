@@ -12,9 +12,9 @@ from braintumor.imaging.decoding.rejection import RejectionReason
 
 _SCAN: Final = """
     select
-        scan_id, state::text as state, scoring_run_id, chunk_number, count_attempt, isolated_attempts, count_frame, size_bytes,
-        format, content_sha256, pixel_sha256, study_pseudonym, series_pseudonym, patient_pseudonym, arrived_at,
-        discovered_at, processed_at, audit_probability
+        scan_id, state::text as state, scoring_run_id, chunk_number, count_attempt, isolated_attempts, count_frame,
+        size_bytes, format, content_sha256, pixel_sha256, study_pseudonym, series_pseudonym, patient_pseudonym,
+        arrived_at, discovered_at, processed_at, audit_probability
     from scan
     where scan_id = :id"""
 _LISTS: Final = {

@@ -229,7 +229,7 @@ class _Work:
     def _settle(self, outcomes: list[Outcome], *, is_last: bool = False) -> None:
         if outcomes or is_last:
             commit_outcomes(self.engine, self.held, outcomes, stage_seconds=self.seconds if is_last else None)
-        self.counts.update(type(outcome).__name__.lower() for outcome in outcomes)
+        self.counts.update(outcome.name for outcome in outcomes)
         _tell(outcomes)
 
 

@@ -22,7 +22,10 @@ COUNTS = """
     select count_seen, count_scored, count_known, count_rejected, count_ignored, count_deferred, count_superseded,
            count_unaccounted
     from {table} where run_key = '{key}'"""
-OUTCOMES = "select scan_id, outcome from scoring_run_object_outcome join scoring_run using (scoring_run_id) where run_key = '{key}'"
+OUTCOMES = (
+    "select scan_id, outcome from scoring_run_object_outcome "
+    "join scoring_run using (scoring_run_id) where run_key = '{key}'"
+)
 
 
 def counted(settings: Settings, key: str) -> list[tuple[object, ...]]:

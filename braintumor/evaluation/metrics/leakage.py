@@ -64,4 +64,5 @@ def accuracy_by_distance(answers: Sequence[tuple[int, bool]]) -> list[DistanceBa
 
 
 def hashes_of(images: Sequence[SnapshotImage]) -> NDArray[np.uint64]:
+    """Return the perceptual hashes of the images: (N, words)."""
     return from_bytes(image.perceptual_hash for image in images)

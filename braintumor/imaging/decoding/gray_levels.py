@@ -110,4 +110,5 @@ def scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.f
 
 
 def to_uint8(shown: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Map values from 0 to 1 to the gray levels 0 to 255."""
     return np.asarray(np.rint(shown * _WHITE), np.uint8)

@@ -59,7 +59,8 @@ def reconcile(engine: Engine, run: ScoringRun, balance: Balance) -> None:
     if not balance.is_balanced:
         raise UnbalancedRunError(
             f"Run {run.scoring_run_id} does not balance: {balance}. Look at them: select scan_id from "
-            f"braintumor.scoring_run_object_outcome where scoring_run_id = {run.scoring_run_id} and outcome = 'unaccounted'. "
+            f"braintumor.scoring_run_object_outcome where scoring_run_id = {run.scoring_run_id} "
+            "and outcome = 'unaccounted'. "
             "Scans that are still pending are scored by the next run, or by clearing the failed tasks of this one; a "
             "settled scan without its prediction means that rows were deleted: restore them from a backup."
         )
