@@ -31,7 +31,7 @@ from braintumor.scoring.run_report.balance import Balance, count_balance, reconc
 from braintumor.scoring.run_report.metrics import Metric, run_metrics
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.status import RunStatus, make_run_status, run_status_page, to_markdown
-from braintumor.scoring.worker import score_chunk
+from braintumor.scoring.worker import ScanSource, score_chunk
 from braintumor.serving.engine import LoadedModel
 
 _log = logging.getLogger(__name__)
@@ -117,11 +117,10 @@ class ScoringJob:
     def score(self, scoring_run_id: int, chunk_number: int) -> dict[str, int]:
         """Score one chunk with the run's pinned models, and return the number of scans per outcome."""
         run = load_run(self.engine, scoring_run_id)
-        key = self.settings.require("pseudonym_key").encode()
-        default_pool()
+        source = ScanSource(store=self.store, pseudonym_key=self.settings.require("pseudonym_key").encode())
         with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
             first, second = self._loaded(run)
-            counts = score_chunk(self.engine, self.store, first, run, chunk_number, pseudonym_key=key, second=second)
+            counts = score_chunk(self.engine, run, chunk_number, source=source, model=first, second=second)
         return dict(counts)
 
     def _loaded(self, run: ScoringRun) -> tuple[LoadedModel, LoadedModel | None]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from braintumor.imaging.model_input import PreparedScan
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.audit_sample import is_audited
-from braintumor.serving.engine import Outputs
+from braintumor.serving.engine import LoadedModel, Outputs
 
 
 class ReviewReason(StrEnum):
@@ -84,16 +85,40 @@ def to_predictions(outputs: Outputs, manifest: Manifest, *, second: Outputs | No
         )
 
 
-def take_predictions(stream: Iterator[Prediction], scan: PreparedScan) -> tuple[Prediction, ...]:
-    """Take the next answers of ``stream``: those of a scan's frames, with their places and the reasons of the scan."""
-    held = {
+def submit_scans(
+    model: LoadedModel, scans: Sequence[PreparedScan], *, second: LoadedModel | None = None
+) -> Callable[[], list[tuple[Prediction, ...]]]:
+    """Submit the frames of several scans together.
+
+    Returns:
+        A function that waits for the predictions and returns them per scan, one per frame. With a ``second`` model,
+        each prediction names its class too.
+    """
+    if not scans:
+        return lambda: []
+    pixels = np.concatenate([scan.pixels for scan in scans])
+    outputs, second_outputs = model.submit(pixels), second.submit(pixels) if second else None
+
+    def predictions() -> list[tuple[Prediction, ...]]:
+        frames = list(to_predictions(outputs(), model.manifest, second=second_outputs() if second_outputs else None))
+        ends = list(accumulate(len(scan.indexes) for scan in scans))
+        return [
+            scan_predictions(frames[end - len(scan.indexes) : end], scan) for scan, end in zip(scans, ends, strict=True)
+        ]
+
+    return predictions
+
+
+def scan_predictions(predictions: Sequence[Prediction], scan: PreparedScan) -> tuple[Prediction, ...]:
+    """Add the frame indexes and the review reasons of the scan to the predictions of its frames."""
+    is_held = {
         ReviewReason.NOT_VALIDATED_ON_VOLUMES: scan.is_volume,
         ReviewReason.AUDIT_SAMPLE: scan.content_sha256 is not None and is_audited(scan.content_sha256),
     }
-    added = tuple(reason for reason, holds in held.items() if holds)
+    added = tuple(reason for reason, holds in is_held.items() if holds)
     return tuple(
-        replace(answer, frame_index=index, review_reasons=(*answer.review_reasons, *added))
-        for index, answer in zip(scan.indexes, stream, strict=False)
+        replace(prediction, frame_index=index, review_reasons=(*prediction.review_reasons, *added))
+        for index, prediction in zip(scan.indexes, predictions, strict=True)
     )
 
 

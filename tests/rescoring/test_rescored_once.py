@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -21,10 +19,14 @@ from braintumor.errors import (
     ScoringRunError,
     UnbalancedRunError,
 )
+from braintumor.rescoring import worker
 from braintumor.rescoring.job import Rescore
 from braintumor.rescoring.request import RescoreRequest, open_rescore_run
-from braintumor.rescoring.worker import Outcome, State, settle
+from braintumor.rescoring.worker import Outcome, State, commit_outcomes
 from braintumor.scoring.job import ScoringJob, run_scoring_job
+from braintumor.scoring.reading import ScanReader
+from braintumor.serving.prediction import submit_scans
+from tests.crashing_workers import run_worker
 from tests.faulty_s3 import FaultyS3
 from tests.images import png
 from tests.models import add_model, promote
@@ -76,15 +78,15 @@ def test_a_timeout_keeps_what_was_done_and_counts_as_a_death_and_a_persons_inter
     night: Settings, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], count_taken: int
 ) -> None:
     job, number = opened(night)
-    answer, steps = worker._outcomes, count(1)
+    steps = count(1)
 
-    def answer_two(*asked: Any) -> list[Outcome]:
+    def submit_two(*values: Any) -> Any:
         if next(steps) > 2:
             raise error
-        return answer(*asked)
+        return submit_scans(*values)
 
-    monkeypatch.setattr(worker, "SECONDS_A_STEP", 0)
-    monkeypatch.setattr(worker, "_outcomes", answer_two)
+    monkeypatch.setattr(worker, "ScanReader", partial(ScanReader, seconds=0))
+    monkeypatch.setattr(worker, "submit_scans", submit_two)
     with pytest.raises(error):
         job.score(number, 0)
     monkeypatch.undo()
@@ -110,7 +112,7 @@ def test_a_cleared_task_and_a_worker_that_was_thought_dead_write_nothing_twice(n
     asked = job.open_run(RescoreRequest(actor="bob", reason="other words", limit=1), run_key="rescore", chunk_size=1)
     assert (asked.scoring_run_id, asked.actor, asked.count_asked) == (number, "ann", 6)
     engine = database.connect(night)
-    assert settle(engine, asked, late) == {"gone": 2}, "only what is still pending"
+    assert commit_outcomes(engine, asked, late) == {"gone": 2}, "only what is still pending"
     engine.dispose()
     assert rows(night, "select p::text from prediction p order by 1") == before
     assert standing(night) == sorted([(first, 4), ("b", 2)])
@@ -129,44 +131,9 @@ def test_two_rescores_of_the_same_scans_at_once_write_one_answer(night: Settings
     assert run_scoring_job(night, run_key="next").count_known == 6
 
 
-_WORKER = """
-import os, signal, sys
-from braintumor.imaging import prepared
-from braintumor.imaging.sandbox.decoder_pool import Guard
-from braintumor.rescoring import work
-from braintumor.rescoring.job import Rescore
-from braintumor.config.settings import Settings
-prepared._SCANS_A_STEP = 2
-kind, number = sys.argv[1:]
-if kind == "mid-way":
-    write, steps = work.write_predictions, []
-    def write_and_die(*values, **more):
-        write(*values, **more)
-        steps.append(1)
-        if len(steps) == 2:
-            os.kill(os.getpid(), signal.SIGKILL)
-    work.write_predictions = write_and_die
-else:
-    read = Guard.read
-    def die_of_a_mark(self, data, **more):
-        if data.endswith(b"poison"):
-            os.kill(os.getpid(), signal.SIGKILL)
-        return read(self, data, **more)
-    Guard.read = die_of_a_mark
-print(Rescore.open(Settings.from_environment()).score(int(number), 0))
-"""
-
-
-def worker(settings: Settings, kind: str, number: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", _WORKER, kind, str(number)]
-    done = subprocess.run(command, env=settings.to_environment(os.environ), capture_output=True, text=True, check=False)
-    assert done.returncode in {0, -signal.SIGKILL}, done.stderr
-    return done
-
-
 def test_a_worker_killed_inside_its_transaction_loses_and_doubles_nothing(night: Settings, first: str) -> None:
     job, number = opened(night)
-    assert worker(night, "mid-way", number).returncode == -signal.SIGKILL
+    assert run_worker(night, "rescoring", "second-write", number) == -signal.SIGKILL
     assert outcomes(night) == {"rescored": 2, "unaccounted": 4}
     assert rows(night, "select count(*) from prediction where scoring_run_id = :run", run=number) == [(2,)]
     assert job.score(number, 0) == {"rescored": 4}
@@ -185,7 +152,7 @@ def test_a_scan_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
     promote(settings, "b")
     job, run_id = opened(settings, of=(first,))
     deaths = 0
-    while worker(settings, "poison", run_id).returncode != 0:
+    while run_worker(settings, "rescoring", "poison", run_id) != 0:
         deaths += 1
         assert deaths <= 5, "the task's five retries would not have sufficed"
     assert deaths == 3

@@ -12,6 +12,8 @@ import pytest
 
 from braintumor.config.settings import Settings
 from braintumor.errors import ScoringRunError, StaleClaimError
+from braintumor.scoring import worker
+from braintumor.scoring.commit import commit_outcomes
 from braintumor.scoring.explain import explain
 from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.lease import claim
@@ -210,7 +212,6 @@ class TestExactlyOnce:
     def test_a_copy_whose_original_goes_meanwhile_is_scored_by_the_retry(
         self, settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from braintumor.scoring import worker
 
         put("a.png", png())
         night = ScoringJob.open(settings)
@@ -218,14 +219,13 @@ class TestExactlyOnce:
         put("b.png", png())
         run, _ = night.begin(run_key="second")
         (chunk,) = night.plan(run.scoring_run_id)
-        settle = worker.settle
 
         def late(*arguments: object, **more: object) -> None:
             change(settings, "delete from prediction")
-            settle(*arguments, **more)  # type: ignore[arg-type]
+            commit_outcomes(*arguments, **more)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(worker, "settle", late)
-        with pytest.raises(ScoringRunError, match="were removed meanwhile"):
+        monkeypatch.setattr(worker, "commit_outcomes", late)
+        with pytest.raises(ScoringRunError, match="were deleted before"):
             night.score(run.scoring_run_id, chunk)
         assert rows(settings, "select state::text from scan order by scan_id") == [("scored",), ("pending",)]
         monkeypatch.undo()

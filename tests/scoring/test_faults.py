@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
@@ -22,7 +19,8 @@ from braintumor.errors import (
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.lease import claim
-from braintumor.scoring.worker import score_chunk
+from braintumor.scoring.worker import ScanSource, score_chunk
+from tests.crashing_workers import run_worker
 from tests.faulty_s3 import CUT, FaultyS3
 from tests.images import png
 from tests.runs import remove, states
@@ -162,17 +160,6 @@ class TestWhatCameAndWent:
         assert states(settings) == ["pending", "scored"]
 
 
-_WORKER_THAT_DIES_OF_A_MARK = """
-import os, sys
-from braintumor.imaging.sandbox.decoder_pool import Guard
-from braintumor.scoring.job import Night
-from braintumor.config.settings import Settings
-read = Guard.read
-Guard.read = lambda self, data, **more: os._exit(9) if data.endswith(b"poison") else read(self, data, **more)
-print(Night.open(Settings.from_environment()).score(1, 0))
-"""
-
-
 @pytest.mark.soak
 def test_a_scan_that_kills_every_worker_is_set_aside_and_the_others_are_scored(settings: Settings, put: Put) -> None:
     for number in range(5):
@@ -181,7 +168,7 @@ def test_a_scan_that_kills_every_worker_is_set_aside_and_the_others_are_scored(s
     run, _ = night.begin(run_key="night")
     assert night.plan(run.scoring_run_id) == [0]
     deaths = 0
-    while _die_or_finish(settings) != 0:
+    while run_worker(settings, "scoring", "poison", run.scoring_run_id) != 0:
         deaths += 1
         assert deaths <= 5, "the task's five retries would not have sufficed"
         scored = states(settings).count("scored")
@@ -191,16 +178,9 @@ def test_a_scan_that_kills_every_worker_is_set_aside_and_the_others_are_scored(s
     assert deaths == 4
     assert states(settings) == ["scored", "scored", "rejected", "scored", "scored"]
     assert rows(settings, "select reason, detail from rejection") == [
-        ("processing_failed", "3 workers died while they were alone with it")
+        ("processing_failed", "3 workers crashed while they processed only this scan")
     ]
     assert night.reconcile(run.scoring_run_id).is_balanced
-
-
-def _die_or_finish(settings: Settings) -> int:
-    command = [sys.executable, "-c", _WORKER_THAT_DIES_OF_A_MARK]
-    done = subprocess.run(command, env=settings.to_environment(os.environ), capture_output=True, text=True, check=False)
-    assert done.returncode in {0, 9}, done.stderr
-    return done.returncode
 
 
 def test_files_that_end_their_decoders_are_rejected_and_the_night_goes_on(settings: Settings, put: Put) -> None:
@@ -212,7 +192,8 @@ def test_files_that_end_their_decoders_are_rejected_and_the_night_goes_on(settin
     (chunk,) = night.plan(run.scoring_run_id)
     guard = DecoderPool(seconds=2, memory=1024**3, decode="tests.imaging.bad_decoders:by_last_word")
     model = night._loaded(run)[0]
-    counts = score_chunk(night.engine, night.store, model, run, chunk, pseudonym_key=b"key" * 16, guard=guard)
+    source = ScanSource(store=night.store, pseudonym_key=b"key" * 16, pool=guard)
+    counts = score_chunk(night.engine, run, chunk, source=source, model=model)
     guard.close()
     assert counts == {"scored": 4, "rejected": 3}
     assert states(settings) == ["rejected" if word else "scored" for word in words]

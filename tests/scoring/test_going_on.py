@@ -120,13 +120,13 @@ class TestARunThatIsGoneOnWith:
         self, settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put("a.png", png())
-        meet, enter = Barrier(2, timeout=60), discovery.take_turns
+        meet, enter = Barrier(2, timeout=60), discovery.advisory_lock
 
         def together(*arguments: object) -> None:
             meet.wait()  # both have listed, and neither has stored
             enter(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(discovery, "take_turns", together)
+        monkeypatch.setattr(discovery, "advisory_lock", together)
         opened = ScoringJob.open(settings)
         with ThreadPoolExecutor(2) as pool:
             found = [pool.submit(opened.begin, run_key="night") for _ in range(2)]

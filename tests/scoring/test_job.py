@@ -284,6 +284,6 @@ def test_a_lease_is_prolonged_while_its_chunk_is_at_work(
         commit_outcomes(*given, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr(LoadedModel, "submit", slow)
-    monkeypatch.setattr(worker, "settle", watched)
+    monkeypatch.setattr(worker, "commit_outcomes", watched)
     run_scoring_job(settings, run_key="night")
     assert prolonged == [(True,), (True,)], "where the step is committed, and where the chunk is closed"

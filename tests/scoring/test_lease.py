@@ -50,7 +50,7 @@ def test_it_is_given_back_when_the_work_fails_before_it_began(
     def fail(*_: object) -> None:
         raise DatabaseError("Postgres refused.")
 
-    monkeypatch.setattr(worker.Erased, "load", fail)
+    monkeypatch.setattr(worker.ErasedSubjects, "load", fail)
     with pytest.raises(DatabaseError):
         night.score(run.scoring_run_id, chunk)
     assert rows(settings, "select attempt, lease_expires_at from scoring_chunk") == [(1, None)]

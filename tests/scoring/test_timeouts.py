@@ -9,6 +9,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from braintumor.config.settings import Settings
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool
 from braintumor.scoring import worker
 from braintumor.scoring.job import ScoringJob
+from braintumor.scoring.reading import ScanReader
 from braintumor.scoring.run import ScoringRun
-from braintumor.scoring.worker import score_chunk
+from braintumor.scoring.worker import ScanSource, score_chunk
 from tests.images import png
 from tests.runs import assert_no_partial_scans, states
 from tests.sql import change, rows
@@ -102,8 +104,8 @@ def attempt(
     model = night._loaded(run)[0]
     try:
         with Watched(note) as guard, interrupted(guard, error):
-            key = b"key" * 16
-            return dict(score_chunk(night.engine, night.store, model, run, 0, pseudonym_key=key, guard=guard))
+            source = ScanSource(store=night.store, pseudonym_key=b"key" * 16, pool=guard)
+            return dict(score_chunk(night.engine, run, 0, source=source, model=model))
     except error:
         return None
 
@@ -136,7 +138,7 @@ def test_steps_before_a_timeout_stay_and_retries_isolate_the_file_that_hangs(
     assert attempt(night, run, note) == {"rejected": 1}, f"the fifth of {ATTEMPTS} attempts"
     assert states(settings) == ["rejected" if number == slow else "scored" for number in range(STEP + 8)]
     assert rows(settings, "select reason, detail from rejection") == [
-        ("processing_failed", "3 workers died while they were alone with it")
+        ("processing_failed", "3 workers crashed while they processed only this scan")
     ]
     assert_no_partial_scans(settings)
     assert night.reconcile(run.scoring_run_id).is_balanced
@@ -145,7 +147,7 @@ def test_steps_before_a_timeout_stay_and_retries_isolate_the_file_that_hangs(
 def test_a_slow_step_is_committed_before_it_is_full(
     settings: Settings, put: Put, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "SECONDS_A_STEP", 0)
+    monkeypatch.setattr(worker, "ScanReader", partial(ScanReader, seconds=0))
     note = tmp_path / "tries"
     night, run = planned(settings, put, note, count=6, hanging={4})
     assert attempt(night, run, note) is None
@@ -164,7 +166,8 @@ def test_an_attempt_of_a_stale_claim_writes_nothing_after_its_timeout(
             change(settings, "update scoring_chunk set attempt = attempt + 1")
 
     with Watched(note) as guard, interrupted(guard, ClaimedMeanwhile), pytest.raises(BaseException) as ended:
-        score_chunk(night.engine, night.store, model, run, 0, pseudonym_key=b"key" * 16, guard=guard)
+        source = ScanSource(store=night.store, pseudonym_key=b"key" * 16, pool=guard)
+        score_chunk(night.engine, run, 0, source=source, model=model)
     assert type(ended.value).__name__ == "StaleClaimError"
     assert states(settings) == ["pending"] * (STEP + 1)
     assert rows(settings, "select count(*) from prediction") == [(0,)]
