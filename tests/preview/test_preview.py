@@ -1,4 +1,4 @@
-"""What a person who is asked to approve sees of production: which answers would change, and nothing in silence."""
+"""What a person who is asked to approve sees of production: which predictions would change, and nothing in silence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
-from braintumor.scoring.scored_scans import Unread
+from braintumor.scoring.reading import ReadFailure
 from tests.faulty_s3 import FaultyS3
 from tests.models import add_model
 from tests.runs import remove
@@ -83,7 +83,7 @@ def test_a_model_that_answers_as_the_champion_does_changes_nothing_and_its_answe
     before = rows(night, "select * from current_prediction order by scan_id")
     made = preview(night, twin).preview
     assert (made.count_compared, made.count_flip) == (6, 0)
-    assert summary(made).endswith("None of 6 answers would change.")
+    assert summary(made).endswith("None of 6 predictions would change.")
     pairs = rows(
         night,
         """
@@ -103,7 +103,7 @@ def test_what_would_change_is_listed_worst_first(night: Settings, twin: ModelVer
     assert made.by_kind == {FlipKind.TO_NORMAL: 2, FlipKind.TO_TUMOR: 1, FlipKind.TO_OTHER_TUMOR: 2}
     assert [transition.is_flip for transition in made.transitions] == [True] * 5 + [False]
     assert (
-        "5 of 6 answers would change (83.3%): 2 tumor to normal, 1 normal to tumor, 2 tumor to another tumor."
+        "5 of 6 predictions would change (83.3%): 2 tumor to normal, 1 normal to tumor, 2 tumor to another tumor."
     ) in summary(made)
     recorded = "select scan_id from page_scan join page using (page_uri) order by 1"
     assert rows(night, recorded) == [(1,), (2,), (3,), (4,), (5,)], "an erasure finds the page by these"
@@ -126,7 +126,7 @@ def test_a_page_shows_some_and_counts_the_rest(
     monkeypatch.setattr("braintumor.preview.job.SHOWN_FLIPS", 2)
     page = page_of(night, flipped(night, twin))
     assert page.count("data:image/jpeg") == 3 * 2
-    assert "2 of 2 shown" in page and "3 more answers would change and are not shown" in page
+    assert "2 of 2 shown" in page and "3 more predictions would change and are not shown" in page
 
 
 def test_the_newest_scans_are_taken_and_a_second_look_scores_only_what_is_missing(
@@ -146,7 +146,7 @@ def test_objects_that_vanished_or_changed_are_said_and_stop_nothing(
     remove(night, NAMES[0])
     put(NAMES[1], b"other bytes")
     made = preview(night, twin).preview
-    assert (made.count_scan, made.count_compared, dict(made.unread)) == (6, 4, {Unread.GONE: 2})
+    assert (made.count_scan, made.count_compared, dict(made.failures)) == (6, 4, {ReadFailure.GONE: 2})
     assert "2 gone or overwritten since." in summary(made)
 
 
@@ -166,9 +166,9 @@ def test_one_object_that_s3_cannot_deliver_is_said_and_an_s3_that_is_away_is_tri
     through = replace(night, s3_endpoint=door.url)
     door.faults = {NAMES[2]: (500, "InternalError")}
     made = preview(through, twin, scans=4).preview
-    assert (made.count_compared, dict(made.unread)) == (3, {Unread.UNDELIVERED: 1})
+    assert (made.count_compared, dict(made.failures)) == (3, {ReadFailure.UNDELIVERED: 1})
     door.faults = {"surname": (503, "SlowDown")}
-    with pytest.raises(ObjectStoreUnreachableError, match="What was scored is kept"):
+    with pytest.raises(ObjectStoreUnreachableError, match="The committed scans are kept"):
         preview(through, twin)
     door.faults = {}
     assert preview(through, twin).preview.count_compared == 6
@@ -183,7 +183,7 @@ def test_a_tampered_candidate_answers_nothing(night: Settings, tmp_path: Path) -
 
 
 def test_nothing_to_compare_is_said_and_why(settings: Settings, twin: ModelVersion, night_of_another: None) -> None:
-    assert "has answered no scan yet" in summary(preview(settings, twin).preview)
+    assert "has scored no scan yet" in summary(preview(settings, twin).preview)
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ def test_before_the_first_scan_there_is_nothing_to_compare(settings: Settings, t
     made = preview(settings, twin)
     assert summary(made.preview) == "Nothing to compare: no scan has been scored yet."
     assert "no scan has been scored yet" in page_of(settings, made)
-    assert "was asked for no scan" in summary(preview(settings, twin, scans=0).preview)
+    assert "was requested for 0 scans" in summary(preview(settings, twin, scans=0).preview)
 
 
 def test_an_empty_preview_without_a_champion_says_so() -> None:
