@@ -97,7 +97,7 @@ def _commit_scored(connection: Connection, held: Claim, scored: Sequence[ScoredO
     _require_all(updated.rowcount, len(scored), held)
     answers = ((scan.scan_id, scan.answers) for scan in scored if isinstance(scan, ScoredOutcome))
     write_predictions(
-        connection, answers, scoring_run_id=held.run.scoring_run_id, model=held.run.model, scored_by=held.run.engine
+        connection, answers, scoring_run_id=held.run.scoring_run_id, model=held.run.model, scored_by=held.run.backend
     )
     _copy_predictions(connection, held, [scan for scan in scored if isinstance(scan, CopiedOutcome)])
 

@@ -32,7 +32,7 @@ def of_same_prediction(run: ScoringRun) -> dict[str, Any]:
     """The values of ``SAME_PREDICTION`` for a run."""
     return {
         "model": run.model.model_version_id,
-        "engine": run.engine,
+        "engine": run.backend,
         "preprocessing": run.model.preprocessing,
         "second": run.second and run.second.model_version_id,
     }

@@ -1,14 +1,15 @@
-"""What runs a model on frames: the interface of every engine, and the one through OpenVINO, asynchronous, on the CPU.
+"""Run a model on frames: the interface of every inference backend, and the asynchronous OpenVINO backend for CPUs.
 
-Measured on 2 AVX2 cores at 224x224, ResNet50: 18.5 frames/s here, 10.6 through Keras' ``predict`` in batches of 32.
-The engine through TensorFlow, for workers with a GPU, is ``modeling.xla_engine``.
+Measured on 2 AVX2 cores at 224x224 with ResNet50: 18.5 frames/s here, 10.6 with Keras' ``predict`` in batches of 32.
+The TensorFlow backend for workers with a GPU is ``training.export.xla_engine``.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -22,24 +23,25 @@ from braintumor.serving.artifact import GRAPH, REFERENCE, Manifest, serving_sha2
 from braintumor.serving.out_of_distribution import Embeddings, distances, read_reference
 
 _BATCH = 4
-"""Frames a request, always: a graph compiled for one number of frames is quicker than one that takes any. See
-docs/performance.md for the sizes tried."""
-_REQUESTS_A_STREAM = 8
-"""That may be under way: the next step's are queued before the last one's are done, so that no core waits."""
+"""Frames of every request. A graph compiled for a fixed number of frames is faster than one for any number.
+docs/performance.md lists the measured sizes."""
+_REQUESTS_PER_STREAM = 8
+"""Requests in progress at once. The next step's are queued before the previous ones end, to keep cores busy."""
 
 Result = dict[str, NDArray[np.float32]]
-"""The fields of ``Outputs`` by name."""
+"""Arrays of ``Outputs`` by field name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What the graph says of N frames.
+    """The outputs of the graph for N frames.
 
     Attributes:
         probability: float32 (N, 4), calibrated, rows sum to 1.
         activation_map: float32 (N, S/32, S/32, 4), logits before temperature; its mean is the logit.
         embedding: float32 (N, d), the pooled features.
-        out_of_distribution: float32 (N,), how far from the model's training images; ``None`` where it has none to ask.
+        out_of_distribution: float32 (N,), distance from the model's training images. ``None`` for a model without
+            reference embeddings.
     """
 
     probability: NDArray[np.float32]
@@ -49,30 +51,34 @@ class Outputs:
 
 
 class BackendName(StrEnum):
-    """What can answer, as it stands in ``scoring_run.engine`` and ``prediction.engine``."""
+    """Inference backends, by their value in ``scoring_run.engine`` and ``prediction.engine``."""
 
     OPENVINO = "openvino-cpu"
     XLA = "tensorflow-xla"
 
 
 class InferenceBackend(Protocol):
-    """A model made ready to run. One per process; not shared between threads."""
+    """A compiled model. A process uses one, and threads must not share it."""
 
     name: BackendName
     device: str
-    """What answers, for people: engine, processor, and what it may use of it."""
+    """Display text: backend, processor and its usable part."""
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Begin with ``frames`` uint8 (N, S, S, 3), N >= 1; what is returned waits for the answers, in their order."""
+        """Start inference of ``frames`` uint8 (N, S, S, 3), N >= 1.
+
+        Returns:
+            A function that waits for the results and returns them in the order of ``frames``.
+        """
 
 
 class OpenVinoBackend:
-    """A compiled graph, in 32 or in 8 bits as it was exported."""
+    """A compiled graph with 32-bit or 8-bit weights, as exported."""
 
     name = BackendName.OPENVINO
 
     def __init__(self, graph: Path) -> None:
-        """Compile ``graph`` (an OpenVINO ``.xml`` with its ``.bin`` beside it) for throughput."""
+        """Compile ``graph`` (an OpenVINO ``.xml`` with its ``.bin`` next to it) for throughput."""
         import openvino
 
         core = openvino.Core()
@@ -83,101 +89,90 @@ class OpenVinoBackend:
             """Such as ``u8``."""
             shape = frames.get_partial_shape()
             self.input_shape = tuple(None if side.is_dynamic else side.get_length() for side in shape)
-            """As exported, ``None`` where any length is taken."""
+            """The exported shape, with ``None`` for a dynamic length."""
             shape[0] = _BATCH
             model.reshape(shape)
         except RuntimeError as exc:
             raise ModelIntegrityError(f"OpenVINO cannot read {graph}: {str(exc).splitlines()[0]}") from exc
-        # f32 is pinned: on processors with native bfloat16 OpenVINO would otherwise change the answers silently.
+        # because OpenVINO otherwise computes in bfloat16 on processors that support it, which changes predictions
         pinned = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
         compiled = core.compile_model(model, "CPU", pinned)
-        processor, threads = (
-            core.get_property("CPU", "FULL_DEVICE_NAME"),
-            compiled.get_property("INFERENCE_NUM_THREADS"),
-        )
+        processor = core.get_property("CPU", "FULL_DEVICE_NAME")
+        threads = compiled.get_property("INFERENCE_NUM_THREADS")
         self.device = f"{self.name}, {processor.strip()}, {threads} {'thread' if threads == 1 else 'threads'}"
         self._compiled = compiled
-        self._most_requests = _REQUESTS_A_STREAM * compiled.get_property("NUM_STREAMS")
+        self._max_requests = _REQUESTS_PER_STREAM * compiled.get_property("NUM_STREAMS")
         self._idle: list[Any] = []
-        self._running: deque[_Part] = deque()
+        self._running: deque[_Request] = deque()
 
     def run(self, frames: NDArray[np.uint8]) -> Result:
-        """Every output of the graph by name, for ``frames`` uint8 (N, S, S, 3), N >= 1, in the order given."""
+        """Return every output of the graph by name, in the order of ``frames`` uint8 (N, S, S, 3), N >= 1."""
         return self.submit(frames)()
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Queue ``frames``, waiting only where too much is queued already; what is returned waits for the answers."""
-        parts = [self._start(frames[at : at + _BATCH]) for at in range(0, len(frames), _BATCH)]
+        """Queue ``frames``, and wait only while the queue is full.
 
-        def answers() -> Result:
-            for part in parts:
-                while part.is_running:
+        Returns:
+            A function that waits for the results and returns them.
+        """
+        requests = [self._start(frames[at : at + _BATCH]) for at in range(0, len(frames), _BATCH)]
+
+        def wait() -> Result:
+            for request in requests:
+                while not request.result.done():
                     self._collect_oldest()
-            results = [part.answer() for part in parts]
+            results = [request.result.result() for request in requests]
             return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
 
-        return answers
+        return wait
 
-    def _start(self, frames: NDArray[np.uint8]) -> _Part:
-        if len(self._running) >= self._most_requests:
+    def _start(self, frames: NDArray[np.uint8]) -> _Request:
+        if len(self._running) >= self._max_requests:
             self._collect_oldest()
-        request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
-        part = _Part(request=request, count=len(frames))
-        part.request.start_async({0: padded(frames, _BATCH)})
-        self._running.append(part)
-        return part
+        infer_request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        infer_request.start_async({0: padded(frames, _BATCH)})
+        request = _Request(infer_request=infer_request, count=len(frames))
+        self._running.append(request)
+        return request
 
     def _collect_oldest(self) -> None:
-        part = self._running.popleft()
-        self._idle.append(part.collect())
+        request = self._running.popleft()
+        request.collect()
+        self._idle.append(request.infer_request)
 
 
-@dataclass(kw_only=True)
-class _Part:
-    """Frames under way in one request."""
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """One inference request in progress. ``count`` is its number of frames without padding."""
 
-    request: Any
+    infer_request: Any
     count: int
-    """How many; the request's other answers are of padding."""
-    outcome: Result | Exception | None = None
+    result: Future[Result] = field(default_factory=Future)
 
-    @property
-    def is_running(self) -> bool:
-        """Not collected yet."""
-        return self.outcome is None
-
-    def collect(self) -> Any:
-        """Wait, and copy what the request has to say, which is then free for others."""
+    def collect(self) -> None:
+        """Wait, and copy the outputs, because the OpenVINO request is used again."""
         try:
-            self.request.wait()
-            outputs = self.request.model_outputs
-            self.outcome = {
-                output.any_name: self.request.get_tensor(output).data[: self.count].copy() for output in outputs
-            }
-        except Exception as exc:  # it belongs to those who asked, not to those who wait
-            self.outcome = exc
-        return self.request
-
-    def answer(self) -> Result:
-        """What was collected."""
-        if isinstance(self.outcome, Exception):
-            raise self.outcome
-        assert self.outcome is not None
-        return self.outcome
+            self.infer_request.wait()
+            outputs = self.infer_request.model_outputs
+            self.result.set_result(
+                {output.any_name: self.infer_request.get_tensor(output).data[: self.count].copy() for output in outputs}
+            )
+        except Exception as exc:  # because another caller may be collecting
+            self.result.set_exception(exc)
 
 
 def padded(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """``frames`` (N, ...), N >= 1, and the last of them again until there are ``count``."""
+    """Return ``frames`` (N, ...), N >= 1, with the last frame repeated up to ``count`` frames."""
     missing = count - len(frames)
     return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing else frames
 
 
 class LoadedModel:
-    """A model folder that was checked and compiled: frames in, ``Outputs`` out."""
+    """A verified and compiled model folder. It predicts ``Outputs`` from frames."""
 
-    def __init__(self, manifest: Manifest, engine: InferenceBackend, *, reference: Embeddings | None = None) -> None:
+    def __init__(self, manifest: Manifest, backend: InferenceBackend, *, reference: Embeddings | None = None) -> None:
         self.manifest = manifest
-        self._engine = engine
+        self._backend = backend
         self._reference = reference
 
     @classmethod
@@ -186,11 +181,14 @@ class LoadedModel:
         folder: Path,
         *,
         sha256s: dict[str, str] | None = None,
-        open_engine: Callable[[Path, Manifest], InferenceBackend] | None = None,
+        open_backend: Callable[[Path, Manifest], InferenceBackend] | None = None,
     ) -> Self:
-        """Verify the folder (against ``sha256s`` of the registry, or its own manifest), then compile it.
+        """Verify a model folder, then compile it.
 
-        ``open_engine`` makes another engine than OpenVINO of the checked folder.
+        Args:
+            folder: the model folder.
+            sha256s: of the registry. The manifest's own are used without them.
+            open_backend: opens another backend than OpenVINO for the verified folder.
 
         Raises:
             ModelIntegrityError: a file is missing, damaged, or not a graph of this project.
@@ -201,37 +199,44 @@ class LoadedModel:
         verify(folder, serving_sha256s(manifest.sha256s))
         if manifest.preprocessing != PREPROCESSING:
             raise ModelIntegrityError(
-                f"Model {manifest.name} was trained on frames prepared as {manifest.preprocessing!r}; this version "
+                f"Model {manifest.name} was trained on frames prepared as {manifest.preprocessing!r}. This version "
                 f"prepares them as {PREPROCESSING!r}. Train the model again with this version."
             )
         reference = read_reference(folder / REFERENCE) if REFERENCE in manifest.sha256s else None
-        engine = open_engine(folder, manifest) if open_engine else OpenVinoBackend(folder / GRAPH)
-        return cls(manifest, engine, reference=reference)
+        backend = open_backend(folder, manifest) if open_backend else OpenVinoBackend(folder / GRAPH)
+        return cls(manifest, backend, reference=reference)
 
     @property
-    def engine(self) -> BackendName:
-        """Which engine answers."""
-        return self._engine.name
+    def backend(self) -> BackendName:
+        """The name of the backend."""
+        return self._backend.name
 
     @property
     def device(self) -> str:
-        """What answers: engine, processor and threads."""
-        return self._engine.device
+        """Display text: backend, processor and threads."""
+        return self._backend.device
 
     def predict(self, frames: NDArray[np.uint8]) -> Outputs:
-        """Score ``frames`` uint8 (N, S, S, 3) with S the model's own size, N >= 1."""
+        """Predict ``frames`` uint8 (N, S, S, 3), N >= 1, where S is the model's image size."""
         return self.submit(frames)()
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Outputs]:
-        """Begin to score ``frames``, as of ``predict``; what is returned waits for the outputs.
+        """Start the prediction of ``frames``, which have the shape of ``predict``.
 
-        Who submits the next frames before waiting for these leaves the engine no pause.
+        Submit the next frames before waiting for these, to keep the backend busy.
+
+        Returns:
+            A function that waits for the outputs and returns them.
+
+        Raises:
+            ValueError: the frames have another shape or type.
+            ModelIntegrityError: a probability is not finite. Only the returned function raises it.
         """
         size = self.manifest.image_size
         if frames.dtype != np.uint8 or frames.shape[1:] != (size, size, 3):
             raise ValueError(f"Frames must be uint8 (N, {size}, {size}, 3). Received {frames.dtype} {frames.shape}.")
-        answers = self._engine.submit(frames)
-        return lambda: self._outputs(answers())
+        wait = self._backend.submit(frames)
+        return lambda: self._outputs(wait())
 
     def _outputs(self, result: Result) -> Outputs:
         reference = self._reference
@@ -240,5 +245,7 @@ class LoadedModel:
             out_of_distribution=None if reference is None else distances(result["embedding"], reference),
         )
         if not np.isfinite(outputs.probability).all():
-            raise ModelIntegrityError(f"Model {self.manifest.name} answered with NaN. Do not use it; train again.")
+            raise ModelIntegrityError(
+                f"Model {self.manifest.name} predicted NaN. Do not use it. Train the model again."
+            )
         return outputs
