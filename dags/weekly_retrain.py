@@ -228,7 +228,7 @@ def promote(verdict: dict[str, Any]) -> bool:
         verdict["gate_verdict_id"],
         approval=context["ti"].xcom_pull(task_ids="approve"),
         must_be_approved=context["params"]["policy"] == "ask",
-        say=print,
+        warn=print,
     )
     lineage.emit_lineage(found, reads=["gate_verdict", "approval_decision"], writes=["promotion"])
     notifications.promoted(context, verdict, is_new=is_new)

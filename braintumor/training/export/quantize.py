@@ -115,7 +115,7 @@ def quantize_model(
     started = time.monotonic()
     snapshot = load_snapshot(engine, parent.snapshot_id)
     with TemporaryDirectory() as scratch:
-        manifest, parity = quantize(
+        _, parity = quantize(
             model_versions.fetch_model(store, settings, parent),
             training=load_frames(store, snapshot, Split.TRAIN, size=parent.image_size),
             validation=load_frames(store, snapshot, Split.VALIDATION, size=parent.image_size),
@@ -128,7 +128,6 @@ def quantize_model(
             engine,
             store,
             folder=Path(scratch),
-            manifest=manifest,
             training=replace(
                 training,
                 run_key=run_key,
