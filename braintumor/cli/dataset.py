@@ -154,7 +154,7 @@ def _shown_source(source: str) -> str:
 
 @dataset.command(epilog="Example: braintumor dataset verify ~/clean_brain_tumor --manifest manifest.csv")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytess.")
+@click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytes.")
 @as_json
 def verify(folder: Path, manifest: Path, is_json: bool) -> None:
     """Check that FOLDER holds every file of a manifest, whole and unchanged. Exit 1 when it does not."""
