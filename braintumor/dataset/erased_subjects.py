@@ -10,7 +10,7 @@ from typing import Self
 from sqlalchemy import Engine, text
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage, under_pseudonyms
+from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage, pseudonymize
 from braintumor.dataset.images.patient_ids import PATIENT, STUDY
 from braintumor.db.database import advisory_lock, transaction
 from braintumor.imaging.pseudonym import erased_mark
@@ -62,12 +62,12 @@ class ErasedSubjects:
 
 def identity_of(image: LabeledImage, key: bytes) -> tuple[str | None, str | None]:
     """Return the pseudonyms of the patient and the study that a labeled image names."""
-    named = dict(one.split(" ", 1) for one in under_pseudonyms(image, key).patient)
+    named = dict(one.split(" ", 1) for one in pseudonymize(image, key).patient)
     return named.get(PATIENT), named.get(STUDY)
 
 
 def without_erased(
-    engine: Engine, settings: Settings, images: Sequence[LabeledImage], left_out: Sequence[ExcludedImage]
+    engine: Engine, settings: Settings, images: Sequence[LabeledImage], excluded: Sequence[ExcludedImage]
 ) -> tuple[list[LabeledImage], list[ExcludedImage], list[ExcludedImage]]:
     """Take the files of erased people out of what was read.
 
@@ -79,11 +79,11 @@ def without_erased(
     """
     marks = _marks(engine)
     if not marks:
-        return list(images), list(left_out), []
+        return list(images), list(excluded), []
     erased = ErasedSubjects(marks=marks, key=settings.require("pseudonym_key").encode())
     kept = [image for image in images if not erased.holds_image(image)]
-    others = [item for item in left_out if not erased.holds(item.image_sha256)]
-    count = len(images) + len(left_out) - len(kept) - len(others)
+    others = [item for item in excluded if not erased.holds(item.image_sha256)]
+    count = len(images) + len(excluded) - len(kept) - len(others)
     return kept, others, [_LEFT_OUT] * count
 
 

@@ -24,18 +24,18 @@ from braintumor.dataset.erased_subjects import without_erased, writing_images
 from braintumor.dataset.images.labeled_image import (
     ExcludedImage,
     LabeledImage,
+    partition_images,
+    pseudonymize,
     read_image,
-    sorted_out,
-    under_pseudonyms,
 )
 from braintumor.dataset.images.local_folder import require_every_class
 from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.quality.checks import assess
-from braintumor.dataset.quality.gate import keep_report, require_quality
+from braintumor.dataset.quality.gate import publish_snapshot_report, require_quality
 from braintumor.dataset.quality.rules import QualityRules
 from braintumor.dataset.review_labels.frames import ReviewedImages, reviewed_images
 from braintumor.dataset.review_labels.rules import LabelRules
-from braintumor.dataset.splits.grouping import Grouping, Picture, group_key
+from braintumor.dataset.splits.grouping import DistinctImage, Grouping, group_key
 from braintumor.dataset.splits.reviewed_frames_split import split_images, split_reviewed_frames
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
@@ -75,7 +75,7 @@ class SnapshotImage:
     count_file: int = 1
 
     @classmethod
-    def of(cls, picture: Picture, *, group_key: str, split: Split) -> Self:
+    def of(cls, picture: DistinctImage, *, group_key: str, split: Split) -> Self:
         """A picture as its first file shows it."""
         image = picture.image
         return cls(
@@ -103,7 +103,7 @@ class Snapshot:
     source_uri: str
     images: tuple[SnapshotImage, ...]
     count_copy: int
-    left_out: tuple[ExcludedImage, ...]
+    excluded: tuple[ExcludedImage, ...]
     identified: PatientIds | None
 
     def of_split(self, split: Split) -> list[SnapshotImage]:
@@ -127,9 +127,9 @@ class Snapshot:
         """How many groups the images form."""
         return len({image.group_key for image in self.images})
 
-    def left_out_by_reason(self) -> dict[str, int]:
+    def excluded_by_reason(self) -> dict[str, int]:
         """How many images could not enter, by reason, without their addresses: what a log may say."""
-        return dict(Counter(item.reason.partition(":")[0] for item in self.left_out))
+        return dict(Counter(item.reason.partition(":")[0] for item in self.excluded))
 
 
 def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
@@ -157,11 +157,13 @@ def _snapshot_of(settings: Settings, engine: Engine, store: ObjectStore, source:
     reviewed = reviewed_images(engine, store, models, LabelRules.load(settings.label_rules))
     if reviewed.images and any(image.patient for image in images):  # of whom are both?
         key = settings.require("pseudonym_key").encode()
-        images = [under_pseudonyms(image, key) for image in images]
+        images = [pseudonymize(image, key) for image in images]
     snapshot = take_snapshot(engine, source, images, [*unreadable, *refused], reviewed)
     _keep_manifest(store, models, snapshot)
     splits = snapshot.counts()
-    keep_report(engine, store, models, quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=splits)
+    publish_snapshot_report(
+        engine, store, models, quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=splits
+    )
     return snapshot
 
 
@@ -185,13 +187,13 @@ def take_snapshot(
         else:
             joined = split_images(images, remembered)
         _require_enough(joined.grouping, source)
-        left_out = unreadable if reviewed is None else [*unreadable, *reviewed.left_out]
-        snapshot = _build(source, joined.grouping, joined.splits, left_out)
+        excluded = unreadable if reviewed is None else [*unreadable, *reviewed.excluded]
+        snapshot = _build(source, joined.grouping, joined.splits, excluded)
         _require_every_split(snapshot)
         _remember(connection, joined.grouping, joined.splits)
         _record(connection, snapshot)
         if reviewed is not None:
-            reviewed.record(connection, snapshot.snapshot_id, {one.image_uri: one.reason for one in snapshot.left_out})
+            reviewed.record(connection, snapshot.snapshot_id, {one.image_uri: one.reason for one in snapshot.excluded})
     return snapshot
 
 
@@ -199,7 +201,7 @@ def read_images(
     store: ObjectStore, source: S3Uri, *, anywhere: bool = False
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """Every labeled image under ``source`` that decodes, and what does not; ``anywhere`` as in ``read_image``."""
-    return sorted_out(
+    return partition_images(
         store.concurrently(lambda entry: read_image(store, source, entry, anywhere=anywhere), store.list(source))
     )
 
@@ -235,7 +237,7 @@ def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
         source_uri=head.source_uri,
         images=tuple(images),
         count_copy=head.count_copy,
-        left_out=tuple(ExcludedImage(**item) for item in head.left_out),
+        excluded=tuple(ExcludedImage(**item) for item in head.left_out),
         identified=identified_of(head),
     )
 
@@ -252,7 +254,7 @@ def identified_of(head: Row[Any]) -> PatientIds | None:
 
 
 def snapshot_head(connection: Connection, snapshot_id: str) -> Row[Any]:
-    """A snapshot's own row, without its images: ``source_uri``, ``left_out`` and its counts.
+    """A snapshot's own row, without its images: ``source_uri``, ``excluded`` and its counts.
 
     Raises:
         DatasetError: there is none of that id.
@@ -320,7 +322,7 @@ def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unrea
         source_uri=str(source),
         images=images,
         count_copy=sum(image.count_file - 1 for image in images),
-        left_out=tuple(sorted([*unreadable, *grouping.left_out], key=lambda item: (item.image_uri, item.reason))),
+        excluded=tuple(sorted([*unreadable, *grouping.excluded], key=lambda item: (item.image_uri, item.reason))),
         identified=PatientIds.of(
             frozenset().union(*(file.patient for file in picture.files))
             for group in grouping.groups
@@ -360,7 +362,7 @@ def _record(connection: Connection, snapshot: Snapshot) -> None:
             "source": snapshot.source_uri,
             "count_image": len(snapshot.images),
             "count_copy": snapshot.count_copy,
-            "left_out": json.dumps([vars(item) for item in snapshot.left_out]),
+            "left_out": json.dumps([vars(item) for item in snapshot.excluded]),
             "count_identified": snapshot.identified and snapshot.identified.count_identified,
             "count_patient": snapshot.identified and snapshot.identified.count_patient,
         },

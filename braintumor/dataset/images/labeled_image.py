@@ -66,7 +66,7 @@ class LabeledImage:
         """What says in a list which one it is: the frame of a reviewed one, the address of any other."""
         return self.reviewed or self.image_uri
 
-    def left_out(self, reason: str) -> ExcludedImage:
+    def exclude(self, reason: str) -> ExcludedImage:
         """The word that it could not enter a snapshot."""
         return ExcludedImage(image_uri=self.name, reason=reason, image_sha256=self.image_sha256)
 
@@ -101,27 +101,29 @@ def read_image(
         return ExcludedImage(image_uri=str(S3Uri(bucket=entry.bucket, key=stored)), reason=UNUSABLE_KEY)
     label = CLASSES[0] if anywhere and place.label is None else place.label
     try:
-        return understand(lambda: store.read(uri, etag=entry.etag), label=label, address=str(uri), around=place.folders)
+        return to_labeled_image(
+            lambda: store.read(uri, etag=entry.etag), label=label, address=str(uri), around=place.folders
+        )
     except tuple(LOST) as exc:
         return ExcludedImage(image_uri=str(uri), reason=LOST[type(exc)])
 
 
-def sorted_out(
+def partition_images(
     items: Iterable[LabeledImage | ExcludedImage | None], on_read: Callable[[int], None] = lambda _: None
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """What decodes, and what does not; ``on_read`` is told of each as it comes."""
     images: list[LabeledImage] = []
-    left_out: list[ExcludedImage] = []
+    excluded: list[ExcludedImage] = []
     for item in items:
         if isinstance(item, LabeledImage):
             images.append(item)
         elif item is not None:
-            left_out.append(item)
+            excluded.append(item)
         on_read(1)
-    return images, left_out
+    return images, excluded
 
 
-def understand(
+def to_labeled_image(
     read: Callable[[], bytes], *, label: TumorClass | None, address: str, around: Sequence[str]
 ) -> LabeledImage | ExcludedImage | None:
     """Make a labeled image of a file. A file without a class is not read. A file that is no image gives ``None``.
@@ -179,7 +181,7 @@ def _patient(decoded: Decoded) -> frozenset[str]:
     return frozenset(f"{kind} {value}" for kind, value in named.items() if value)
 
 
-def under_pseudonyms(image: LabeledImage, key: bytes) -> LabeledImage:
+def pseudonymize(image: LabeledImage, key: bytes) -> LabeledImage:
     """The image with the keyed pseudonyms of its patient and study, by which scans are known, for the identifiers."""
     named = [one.partition(" ") for one in image.patient]
     kinds: dict[str, Literal["patient", "study"]] = {PATIENT: "patient", STUDY: "study"}

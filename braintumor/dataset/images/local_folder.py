@@ -21,7 +21,13 @@ from braintumor.dataset.images.folder_layout import (
     other_image_type,
     place_of,
 )
-from braintumor.dataset.images.labeled_image import UNOPENED, ExcludedImage, LabeledImage, sorted_out, understand
+from braintumor.dataset.images.labeled_image import (
+    UNOPENED,
+    ExcludedImage,
+    LabeledImage,
+    partition_images,
+    to_labeled_image,
+)
 from braintumor.errors import DatasetError
 from braintumor.filenames import printable
 from braintumor.labels import CLASSES, TumorClass, parse_class
@@ -114,14 +120,14 @@ def read_files(
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
     """The same of some ``image_paths`` of ``folder``; ``on_read`` is told of each."""
     with ThreadPoolExecutor() as threads:
-        return sorted_out(threads.map(lambda path: _read(path, folder), paths), on_read)
+        return partition_images(threads.map(lambda path: _read(path, folder), paths), on_read)
 
 
 def _read(path: Path, folder: Path) -> LabeledImage | ExcludedImage | None:
     inside = _inside(path, folder)
     place = place_of(inside)
     try:
-        return understand(path.read_bytes, label=place.label, address=inside, around=place.folders)
+        return to_labeled_image(path.read_bytes, label=place.label, address=inside, around=place.folders)
     except OSError as exc:
         return ExcludedImage(image_uri=inside, reason=f"{UNOPENED}: {exc.strerror}")
 

@@ -29,7 +29,7 @@ Link = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class DistinctImage:
     """Files with the same pixels and label; the first stands for all, and is no reviewed frame if it can be."""
 
     files: tuple[LabeledImage, ...]
@@ -49,9 +49,9 @@ class Picture:
 class Grouping:
     """The pictures that may enter a snapshot, in their groups, and the files that may not."""
 
-    groups: tuple[tuple[Picture, ...], ...]
+    groups: tuple[tuple[DistinctImage, ...], ...]
     known: Mapping[str, Split]
-    left_out: tuple[ExcludedImage, ...]
+    excluded: tuple[ExcludedImage, ...]
 
     def to_split(self) -> dict[str, SplitGroup]:
         """What ``split.assign`` needs to know, by group key. Reviewed frames make no split larger."""
@@ -64,7 +64,7 @@ class Grouping:
         }
 
 
-def group_key(group: Sequence[Picture]) -> str:
+def group_key(group: Sequence[DistinctImage]) -> str:
     """Names a group of one snapshot: the least of its pictures' sha256s."""
     return min(picture.image.image_sha256 for picture in group)
 
@@ -76,7 +76,7 @@ def form_groups(images: Iterable[LabeledImage], remembered: Mapping[str, Split])
         images: as read, in any order.
         remembered: splits decided before, by sha256 of a file's bytes and by that of its pixels.
     """
-    pictures, left_out = _fold(images)
+    pictures, excluded = _fold(images)
     work = _Work(pictures=pictures, splits=[remembered_splits(picture.files, remembered) for picture in pictures])
     near = links_of_nearness(picture.image for picture in pictures)
     work.leave_out_contradictions(near)
@@ -90,24 +90,24 @@ def form_groups(images: Iterable[LabeledImage], remembered: Mapping[str, Split])
     return Grouping(
         groups=tuple(tuple(pictures[i] for i in group) for group in groups),
         known={group_key([pictures[i] for i in group]): split for group in groups for split in work.splits_of(group)},
-        left_out=tuple(left_out + work.left_out()),
+        excluded=tuple(excluded + work.excluded()),
     )
 
 
-def _fold(images: Iterable[LabeledImage]) -> tuple[list[Picture], list[ExcludedImage]]:
+def _fold(images: Iterable[LabeledImage]) -> tuple[list[DistinctImage], list[ExcludedImage]]:
     by_pixels: defaultdict[str, list[LabeledImage]] = defaultdict(list)
     for image in images:
         by_pixels[image.pixel_sha256].append(image)
-    pictures: list[Picture] = []
-    left_out: list[ExcludedImage] = []
+    pictures: list[DistinctImage] = []
+    excluded: list[ExcludedImage] = []
     for files in by_pixels.values():
         labels = sorted({file.label for file in files})
         if len(labels) == 1:
-            pictures.append(Picture(files=tuple(sorted(files, key=_first))))
+            pictures.append(DistinctImage(files=tuple(sorted(files, key=_first))))
         else:
             reason = f"identical images are labeled {' and '.join(labels)}"
-            left_out += [file.left_out(reason) for file in files]
-    return sorted(pictures, key=lambda picture: picture.image.image_sha256), left_out
+            excluded += [file.exclude(reason) for file in files]
+    return sorted(pictures, key=lambda picture: picture.image.image_sha256), excluded
 
 
 def _first(file: LabeledImage) -> tuple[bool, str, str]:
@@ -146,7 +146,7 @@ def linked_groups(count: int, links: Sequence[Link]) -> list[int]:
 class _Work:
     """Pictures by position, the splits that each had before, and why some of them have to stay out."""
 
-    pictures: Sequence[Picture]
+    pictures: Sequence[DistinctImage]
     splits: list[set[Split]]
     links: list[Link] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
@@ -197,10 +197,10 @@ class _Work:
         """The splits that a group's pictures had before."""
         return {split for position in group for split in self.splits[position]}
 
-    def left_out(self) -> list[ExcludedImage]:
+    def excluded(self) -> list[ExcludedImage]:
         """Every file that has to stay out."""
         return [
-            file.left_out(reason) for position, reason in self.reasons.items() for file in self.pictures[position].files
+            file.exclude(reason) for position, reason in self.reasons.items() for file in self.pictures[position].files
         ]
 
     def _bridges(self, group: Sequence[int]) -> list[int]:

@@ -70,14 +70,14 @@ def split_reviewed_frames(
     fresh = [frame for frame in free if not remembered_splits([frame], remembered)]
     candidates = [frame for frame in old if frame.image_sha256 in placed] + fresh
     free, more = _withhold(candidates, memory, _hashes(in_test), in_test)
-    lost = {item.image_sha256 for item in before.grouping.left_out}
+    lost = {item.image_sha256 for item in before.grouping.excluded}
     free, near_lost = _away_from(free, [image for image in images if image.image_sha256 in lost])
 
     kept = [file for file, _ in _files(before) if not file.reviewed]
     grouping = form_groups([*kept, *free], memory)
-    withheld += [*before.grouping.left_out, *more, *near_lost]
+    withheld += [*before.grouping.excluded, *more, *near_lost]
     return ReviewedFramesSplit(
-        grouping=replace(grouping, left_out=(*grouping.left_out, *withheld)),
+        grouping=replace(grouping, excluded=(*grouping.excluded, *withheld)),
         splits={key: grouping.known.get(key, Split.TRAIN) for key in map(group_key, grouping.groups)},
     )
 
@@ -109,7 +109,7 @@ def _withhold(
     group = _groups(reviewed)
     tainted = {number for number, touches in zip(group, touching, strict=True) if touches}
     free = [frame for frame, number in zip(reviewed, group, strict=True) if number not in tainted]
-    return free, [frame.left_out(IN_TEST) for frame, number in zip(reviewed, group, strict=True) if number in tainted]
+    return free, [frame.exclude(IN_TEST) for frame, number in zip(reviewed, group, strict=True) if number in tainted]
 
 
 def _away_from(
@@ -118,7 +118,7 @@ def _away_from(
     """Those that are near no image of ``lost``, and those that are: its reason holds for them as well."""
     near = _near(reviewed, _hashes(lost))
     free = [frame for place, frame in enumerate(reviewed) if not near[place]]
-    return free, [frame.left_out(NEAR_LEFT_OUT) for place, frame in enumerate(reviewed) if near[place]]
+    return free, [frame.exclude(NEAR_LEFT_OUT) for place, frame in enumerate(reviewed) if near[place]]
 
 
 def _groups(reviewed: Sequence[LabeledImage]) -> list[int]:

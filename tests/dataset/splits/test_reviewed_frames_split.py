@@ -50,7 +50,7 @@ def splits(joined: ReviewedFramesSplit) -> dict[str, Split]:
 
 
 def reasons(joined: ReviewedFramesSplit) -> dict[str, str]:
-    return {item.image_uri: item.reason for item in joined.grouping.left_out}
+    return {item.image_uri: item.reason for item in joined.grouping.excluded}
 
 
 def seed_of(joined: ReviewedFramesSplit, split: Split) -> int:
