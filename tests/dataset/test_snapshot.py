@@ -322,7 +322,7 @@ class TestFolder:
 
     def test_an_image_outside_a_class_folder_is_named(self, kaggle: Path) -> None:
         (kaggle / "stray.png").write_bytes(b"x")
-        with pytest.raises(DatasetError, match=r"stray\.png lies outside a class folder"):
+        with pytest.raises(DatasetError, match=r"stray\.png is outside a class folder"):
             labeled_files(kaggle)
 
     def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
