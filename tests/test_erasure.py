@@ -259,14 +259,14 @@ def test_an_erased_person_does_not_return_to_training(
     after = snapshot_of(night)
     shas = {image.image_sha256 for image in after.images}
     assert shas == before - {sha256(files[0]).hexdigest()} | {sha256(files[3]).hexdigest()}
-    refused = [item for item in after.left_out if "erased" in item.reason]
+    refused = [item for item in after.excluded if "erased" in item.reason]
     assert len(refused) == len(returning) + 1, "the first file still lies where it was, too"
     assert {(item.image_uri, item.image_sha256) for item in refused} == {("(not named)", "")}
     words = [sha256(data).hexdigest() for data in returning.values()]
     assert [table for table, _ in found_in_database(night, words)] == []
     done = as_eraser(stack, night, ann)
     assert {uri.rpartition("/")[2] for uri in done.object_uris} >= {name.rpartition("/")[2] for name in returning}
-    assert not [item for item in snapshot_of(night).left_out if "erased" in item.reason]
+    assert not [item for item in snapshot_of(night).excluded if "erased" in item.reason]
 
 
 def test_a_later_file_without_a_patient_is_rejected_where_its_study_or_its_pixels_are_known(

@@ -18,7 +18,7 @@ from braintumor.db.database import transaction
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.reading import ReadFailure, ScanObject, ScanReader
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.serving.prediction import Prediction, submit_scans
 
 

@@ -38,7 +38,7 @@ from braintumor.rescoring.worker import rescore_chunk
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.chunks import CHUNK_SIZE, process_chunks
 from braintumor.scoring.scored_scans import find_scans
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 
 
 @dataclass(kw_only=True, eq=False)

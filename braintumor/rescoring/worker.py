@@ -25,7 +25,7 @@ from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.lease import MAX_ISOLATED_ATTEMPTS, NORMAL_FAILURES
 from braintumor.scoring.predictions import write_predictions
 from braintumor.scoring.reading import ReadFailure, Reading, ScanObject, ScanReader
-from braintumor.serving.engine import BackendName, LoadedModel
+from braintumor.serving.backend import BackendName, LoadedModel
 from braintumor.serving.prediction import Prediction, submit_scans
 
 _log = logging.getLogger(__name__)

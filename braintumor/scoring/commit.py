@@ -102,7 +102,7 @@ def _commit_scored(connection: Connection, held: Claim, scored: Sequence[ScoredO
     _require_all(updated.rowcount, len(scored), held)
     predictions = ((scan.scan_id, scan.predictions) for scan in scored if isinstance(scan, ScoredOutcome))
     write_predictions(
-        connection, predictions, scoring_run_id=held.run.scoring_run_id, model=held.run.model, backend=held.run.engine
+        connection, predictions, scoring_run_id=held.run.scoring_run_id, model=held.run.model, backend=held.run.backend
     )
     _copy_predictions(connection, held, [scan for scan in scored if isinstance(scan, CopiedOutcome)])
 

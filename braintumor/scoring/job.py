@@ -24,7 +24,7 @@ from braintumor.reports.store import write_page
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.chunks import CHUNK_SIZE, plan_chunks, process_chunks
 from braintumor.scoring.discovery import Discovery, discover
-from braintumor.scoring.model_loading import chosen_engine, open_model
+from braintumor.scoring.model_loading import chosen_backend, open_model
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import ScoringRun, load_run, open_run
 from braintumor.scoring.run_report.balance import Balance, count_balance, reconcile, store_open_outcomes
@@ -32,7 +32,7 @@ from braintumor.scoring.run_report.metrics import Metric, run_metrics
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.status import RunStatus, make_run_status, run_status_page, to_markdown
 from braintumor.scoring.worker import ScanSource, score_chunk
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 
 _log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class ScoringJob:
             RunReportRulesError: the rule file of the run report is invalid.
         """
         require_pseudonym_key(settings)
-        chosen_engine(settings)
+        chosen_backend(settings)
         _require_timezone(settings)
         RunReportRules.load(settings.morning_rules)  # fails before the run, not after it
         engine = database.connect(settings)
@@ -92,11 +92,11 @@ class ScoringJob:
             self.engine,
             run_key=run_key,
             scans=scans,
-            scored_by=chosen_engine(self.settings),
+            scored_by=chosen_backend(self.settings),
             second=second_model or self.settings.second_model,
         )
         with bound(scoring_run_id=run.scoring_run_id):
-            _log.info("opened with %s, backend %s", run.model.model_name, run.engine)
+            _log.info("opened with %s, backend %s", run.model.model_name, run.backend)
             discovery = discover(self.engine, self.store, run)
             _log.info("listed: %s", discovery)
         return run, discovery
@@ -126,10 +126,12 @@ class ScoringJob:
     def _loaded(self, run: ScoringRun) -> tuple[LoadedModel, LoadedModel | None]:
         """Return the run's checked and compiled models. A process loads them once for all chunks and runs."""
         models = [model for model in (run.model, run.second) if model is not None]
-        pinned = (run.engine, *(model.model_version_id for model in models))
+        pinned = (run.backend, *(model.model_version_id for model in models))
         if pinned not in self._models:
             self._models.clear()
-            first, *others = (open_model(self.engine, self.store, self.settings, model, run.engine) for model in models)
+            first, *others = (
+                open_model(self.engine, self.store, self.settings, model, run.backend) for model in models
+            )
             self._models[pinned] = (first, others[0] if others else None)
         return self._models[pinned]
 

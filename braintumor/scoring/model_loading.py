@@ -12,10 +12,10 @@ from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
 from braintumor.serving.artifact import KERAS_WEIGHTS
-from braintumor.serving.engine import BackendName, LoadedModel
+from braintumor.serving.backend import BackendName, LoadedModel
 
 
-def chosen_engine(settings: Settings) -> BackendName:
+def chosen_backend(settings: Settings) -> BackendName:
     """The engine of runs to come.
 
     Raises:
@@ -51,13 +51,13 @@ def require_comparable(model: ModelVersion, second: ModelVersion) -> None:
     )
 
 
-def require_runnable(model: ModelVersion, engine: BackendName) -> None:
-    """Check that the engine runs such a model at all.
+def require_runnable(model: ModelVersion, backend: BackendName) -> None:
+    """Check that the backend can run the model.
 
     Raises:
         ConfigurationError: it does not.
     """
-    if engine is BackendName.XLA and model.precision != "fp32":
+    if backend is BackendName.XLA and model.precision != "fp32":
         raise ConfigurationError(
             f"The model {model.model_name} is of precision {model.precision}, which only {BackendName.OPENVINO} "
             f"runs. Set BRAINTUMOR_ENGINE={BackendName.OPENVINO}, or use the model that it was made from."
@@ -65,20 +65,20 @@ def require_runnable(model: ModelVersion, engine: BackendName) -> None:
 
 
 def open_model(
-    database: Engine, store: ObjectStore, settings: Settings, model: ModelVersion, engine: BackendName
+    engine: Engine, store: ObjectStore, settings: Settings, model: ModelVersion, backend: BackendName
 ) -> LoadedModel:
     """Fetch, check and compile.
 
     Raises:
         ModelIntegrityError: a file is missing or damaged, or the model was pruned.
-        ConfigurationError: this machine has no such engine.
+        ConfigurationError: this machine has no such backend.
     """
-    if engine is BackendName.OPENVINO:
+    if backend is BackendName.OPENVINO:
         return model_versions.load_model(store, settings, model)
     from braintumor.training.export.keras_parity import require_keras
     from braintumor.training.export.xla_engine import XlaBackend
 
     require_keras()
-    recipe = model_versions.training_of(database, model).recipe
+    recipe = model_versions.training_of(engine, model).recipe
     folder = model_versions.fetch_model(store, settings, model, also=(KERAS_WEIGHTS,))
-    return LoadedModel.load(folder, sha256s=model.artifact_sha256s, open_engine=partial(XlaBackend, recipe=recipe))
+    return LoadedModel.load(folder, sha256s=model.artifact_sha256s, open_backend=partial(XlaBackend, recipe=recipe))

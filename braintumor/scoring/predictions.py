@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from braintumor.db.database import copy_rows
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.scoring.run import ScoringRun
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 from braintumor.serving.prediction import Prediction
 
 PREDICTION_COLUMNS = (
@@ -32,7 +32,7 @@ def same_prediction_values(run: ScoringRun) -> dict[str, Any]:
     """Return the parameters of ``SAME_PREDICTION`` for a run."""
     return {
         "model": run.model.model_version_id,
-        "engine": run.engine,
+        "engine": run.backend,
         "preprocessing": run.model.preprocessing,
         "second": run.second and run.second.model_version_id,
     }

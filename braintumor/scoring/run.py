@@ -12,7 +12,7 @@ from braintumor.errors import ScoringRunError
 from braintumor.registry.model_versions import ModelVersion, champion, find_model
 from braintumor.scoring.model_loading import require_comparable, require_runnable
 from braintumor.scoring.prefixes import ScanPrefixes
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class ScoringRun:
     run_key: str
     scans: ScanPrefixes
     model: ModelVersion
-    engine: BackendName
+    backend: BackendName
     second: ModelVersion | None = None
 
 
@@ -104,6 +104,6 @@ def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:
         run_key=row.run_key,
         scans=ScanPrefixes.parse(row.scans_uri),
         model=find_model(engine, str(row.model_version_id)),
-        engine=BackendName(row.engine),
+        backend=BackendName(row.engine),
         second=None if row.second is None else find_model(engine, str(row.second)),
     )

@@ -42,7 +42,7 @@ from braintumor.scoring.outcomes import (
 from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.serving.prediction import submit_scans
 
 _log = logging.getLogger(__name__)

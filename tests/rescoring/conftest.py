@@ -47,9 +47,7 @@ def go_back(settings: Settings, name: str, *, with_withdrawal: bool = False) -> 
         engine,
         ObjectStore.connect(settings),
         settings,
-        request_key=f"back {datetime.now(UTC)}",
-        actor="ann",
-        reason="it errs",
+        promotions.PromotionRequest(request_key=f"back {datetime.now(UTC)}", actor="ann", reason="it errs"),
         to=model_versions.find_model(engine, name),
         with_withdrawal=with_withdrawal,
     )

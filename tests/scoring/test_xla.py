@@ -19,7 +19,7 @@ from braintumor.evaluation.gate.artifact_checks import fixed_frames
 from braintumor.registry import model_versions
 from braintumor.scoring.job import run_scoring_job
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.training.export.xla_engine import FixedBatches, XlaBackend
 from tests.images import png
 from tests.sql import change, rows
@@ -68,13 +68,13 @@ def test_a_device_that_holds_no_frame_is_named_with_the_remedy() -> None:
 
 def test_every_output_is_that_of_the_exported_graph(settings: Settings, tiny_model_folder: Path) -> None:
     recipe = recipe_of_the_champion(settings)
-    ours = LoadedModel.load(tiny_model_folder, open_engine=partial(XlaBackend, recipe=recipe))
+    ours = LoadedModel.load(tiny_model_folder, open_backend=partial(XlaBackend, recipe=recipe))
     graph = LoadedModel.load(tiny_model_folder)
     frames = fixed_frames(graph.manifest.image_size)
     one, other = ours.predict(frames), graph.predict(frames)
     for name, bound in {"probability": 1e-4, "activation_map": 1e-3, "embedding": 1e-3}.items():
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=bound, err_msg=name)
-    assert str(ours.engine) == "tensorflow-xla" and ours.device.startswith("tensorflow-xla, ")
+    assert str(ours.backend) == "tensorflow-xla" and ours.device.startswith("tensorflow-xla, ")
 
 
 def test_weights_that_do_not_say_what_the_graph_says_are_refused(settings: Settings, tiny_model_folder: Path) -> None:

@@ -13,7 +13,7 @@ from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.dataset.frame_arrays import load_frames
 from braintumor.dataset.review_labels import rules as label_rules
-from braintumor.dataset.review_labels.labels import outlook, request_retrain, reviewed_labels
+from braintumor.dataset.review_labels.labels import request_retrain, reviewed_labels, summarize_reviewed_labels
 from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.dataset.snapshot import Snapshot, load_snapshot, snapshot_of
 from braintumor.dataset.splits.split import Split
@@ -99,7 +99,7 @@ class TestRule:
         assert rows(night, "select risk from review_worklist where scan_id = :scan", scan=FRESH) == [
             ("reviewers_disagree",)
         ]
-        assert outlook(night).without == {"readers disagree": 1}
+        assert summarize_reviewed_labels(night).without == {"readers disagree": 1}
 
     def test_an_answer_that_is_taken_back_takes_its_label_or_its_conflict_along(self, night: Settings) -> None:
         add_reviews(night, FRESH, "glioma", "ann", "bob")
@@ -108,7 +108,7 @@ class TestRule:
         assert labels(night) == [(FRESH, "glioma", "readers", 2)]
         retract_review(night, FRESH, "bob")
         assert labels(night) == []
-        assert outlook(night).without == {"too few readers": 1}
+        assert summarize_reviewed_labels(night).without == {"too few readers": 1}
 
     @pytest.mark.parametrize("finding", ["other_finding", "unusable_image", "cannot_tell"])
     def test_what_names_no_class_makes_no_label(self, night: Settings, finding: str) -> None:
@@ -152,7 +152,7 @@ class TestSnapshot:
         assert after.of_split(Split.TEST) == before.of_split(Split.TEST)
         assert after.of_split(Split.VALIDATION) == before.of_split(Split.VALIDATION)
         assert sorted(reviewed_images(after)) == [("glioma", Split.TRAIN)] * 2 + [("normal", Split.TRAIN)] * 2
-        assert after.left_out == before.left_out == ()
+        assert after.excluded == before.excluded == ()
         provenance = """
             select scan_id, frame_index, label::text, label_source::text, count_reader, rules_version, reason
             from snapshot_review where snapshot_id = :id order by scan_id"""
@@ -173,10 +173,10 @@ class TestSnapshot:
         change(night, f"update scan set study_pseudonym = 'one' where scan_id in ({TESTED}, {FRESH})")
         after = snapshot_of(night)
         assert after.snapshot_id == before.snapshot_id
-        named = {item.image_uri: item.reason for item in after.left_out}
+        named = {item.image_uri: item.reason for item in after.excluded}
         reason = "reviewed frame whose group has an image in test"
         assert named == {f"scan {TESTED}, frame 0": reason, f"scan {FRESH}, frame 0": reason}
-        assert outlook(night).left_out == [(name, reason) for name in sorted(named)]
+        assert summarize_reviewed_labels(night).excluded == [(name, reason) for name in sorted(named)]
 
     def test_test_images_of_other_snapshots_are_no_training_images_either(self, night: Settings) -> None:
         add_reviews(night, TESTED, "glioma", "ann", "bob")
@@ -187,7 +187,7 @@ class TestSnapshot:
                 store.write(other / uri.rpartition("/dataset/")[2], store.read(S3Uri.parse(uri)))
         change(night, "update split_assignment set pixel_sha256 = 'of an old decoder ' || pixel_sha256")
         snapshot = snapshot_of(night, str(other))
-        assert [item.image_uri for item in snapshot.left_out] == [f"scan {TESTED}, frame 0"]
+        assert [item.image_uri for item in snapshot.excluded] == [f"scan {TESTED}, frame 0"]
         assert reviewed_images(snapshot) == []
 
     def test_another_label_for_the_same_picture_leaves_both_out(self, night: Settings) -> None:
@@ -195,8 +195,8 @@ class TestSnapshot:
         add_reviews(night, TRAINED, "normal", "ann", "bob")
         after = snapshot_of(night)
         reason = "identical images are labeled glioma and normal"
-        assert {item.reason for item in after.left_out} == {reason} and len(after.left_out) == 2
-        assert f"scan {TRAINED}, frame 0" in {item.image_uri for item in after.left_out}
+        assert {item.reason for item in after.excluded} == {reason} and len(after.excluded) == 2
+        assert f"scan {TRAINED}, frame 0" in {item.image_uri for item in after.excluded}
         assert len(after.images) == len(before.images) - 1
 
     def test_the_same_label_for_the_same_picture_is_one_more_copy(self, night: Settings) -> None:
@@ -218,8 +218,8 @@ class TestSnapshot:
         try:
             store.write(where[FRESH][0], png(seed=5))
             store.delete([where[ANN][0]])
-            left_out = {item.image_uri: item.reason for item in snapshot_of(night).left_out}
-            assert left_out == {
+            excluded = {item.image_uri: item.reason for item in snapshot_of(night).excluded}
+            assert excluded == {
                 f"scan {FRESH}, frame 0": "the object was overwritten meanwhile",
                 f"scan {ANN}, frame 0": "the object is gone",
             }
@@ -274,7 +274,7 @@ def test_new_labels_ask_once_for_a_retrain(night: Settings, tmp_path: Path) -> N
     add_reviews(night, FRESH, "glioma", "ann", "bob")
     assert request_retrain(night, request_key="monday") == 0
     add_reviews(night, ANN, "normal", "ann", "bob")
-    assert outlook(night).count_new == 2
+    assert summarize_reviewed_labels(night).count_new == 2
     assert request_retrain(night, request_key="tuesday") == 2
     assert request_retrain(night, request_key="tuesday") == 2, "a retry gets the same answer"
     add_reviews(night, ANN, "normal", "cid")
@@ -287,7 +287,7 @@ def test_new_labels_ask_once_for_a_retrain(night: Settings, tmp_path: Path) -> N
     snapshot_of(night)
     assert request_retrain(night, request_key="thursday") == 0, "the weekly one took them, or left them out"
     add_reviews(night, TRAINED, "normal", "cid")
-    assert outlook(night).count_new == 0, "one more voice for the same label is no new label"
+    assert summarize_reviewed_labels(night).count_new == 0, "one more voice for the same label is no new label"
 
 
 def test_the_command_says_what_would_become_labels(night: Settings) -> None:
