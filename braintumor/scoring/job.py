@@ -92,7 +92,7 @@ class ScoringJob:
             self.engine,
             run_key=run_key,
             scans=scans,
-            scored_by=chosen_backend(self.settings),
+            backend=chosen_backend(self.settings),
             second=second_model or self.settings.second_model,
         )
         with bound(scoring_run_id=run.scoring_run_id):

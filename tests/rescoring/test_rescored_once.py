@@ -195,11 +195,11 @@ def test_a_nights_own_row_that_goes_missing_turns_the_night_red_though_a_rescore
 def test_a_rescore_is_no_night(night: Settings) -> None:
     run(night)
     assert rows(night, "select run_key from scoring_run_balance") == [("night",)]
-    with pytest.raises(ScoringRunError, match="no night of number 2"):
+    with pytest.raises(ScoringRunError, match="no scoring run 2"):
         ScoringJob.open(night).reconcile(2)
-    with pytest.raises(ScoringRunError, match="no rescore of number 1"):
+    with pytest.raises(ScoringRunError, match="no rescore 1"):
         Rescore.open(night).reconcile(1)
     engine = database.connect(night)
-    with pytest.raises(ScoringRunError, match="is that of a night"):
+    with pytest.raises(ScoringRunError, match="is that of a scoring run"):
         open_rescore_run(engine, RescoreRequest(actor="ann", reason="r"), run_key="night")
     engine.dispose()

@@ -157,7 +157,7 @@ class TestTheSamePictureOfTwoPatients:
         assert [night.score(run.scoring_run_id, c) for c in night.plan(run.scoring_run_id)] == [{"scored": 1}]
         assert asked == [1]
         night.reconcile(run.scoring_run_id, progress=said.append)
-        assert "AMBER" in said[0] and "1 answered frames show a picture that is filed under two patients" in said[0]
+        assert "AMBER" in said[0] and "1 scored frames show an image that has two patients" in said[0]
         of_ann = [scan for (scan,) in rows(settings, "select scan_id from scan where format = 'dicom'"
                                            " and scan_id < 4 order by 1")]  # fmt: skip
         assert len(of_ann) == 2

@@ -36,9 +36,9 @@ class TestPrefixes:
         [
             ("s3://ward/scans", "Write 's3://ward/scans/'"),
             ("s3://ward/a/,s3://ward/b", "Write 's3://ward/b/'"),
-            ("s3://ward/b/a/,s3://ward/b/", "s3://ward/b/a/ lies within s3://ward/b/"),
-            ("s3://ward/b/,s3://ward/b/", "lies within"),
-            ("s3://ward/b/,s3://other/,s3://ward/", "s3://ward/b/ lies within s3://ward/"),
+            ("s3://ward/b/a/,s3://ward/b/", "s3://ward/b/a/ is within s3://ward/b/"),
+            ("s3://ward/b/,s3://ward/b/", "is within"),
+            ("s3://ward/b/,s3://other/,s3://ward/", "s3://ward/b/ is within s3://ward/"),
             ("ward/b/", "looks like s3://bucket/prefix/"),
             ("", "looks like s3://bucket/prefix/"),
         ],
@@ -48,7 +48,7 @@ class TestPrefixes:
             ScanPrefixes.parse(text)
 
     def test_without_a_closing_slash_open_no_run(self, settings: Settings) -> None:
-        with pytest.raises(ConfigurationError, match="ends in '/'"):
+        with pytest.raises(ConfigurationError, match="must end with '/'"):
             run_scoring_job(settings, run_key="night", scans_uri=settings.require("scans_uri")[:-1])
         assert rows(settings, "select * from scoring_run") == []
 

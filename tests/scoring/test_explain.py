@@ -51,7 +51,7 @@ def test_a_changed_answer_content_or_preprocessing_is_named(settings: Settings, 
     assert replayed(settings) == []
     change(settings, "update prediction set probability_glioma = probability_normal, "
            "probability_normal = probability_glioma")  # fmt: skip
-    assert "answer: a probability differs by" in replayed(settings)[0]
+    assert "prediction: a probability differs by" in replayed(settings)[0]
     change(settings, "update scan set content_sha256 = 'other'")
     change(settings, "update prediction set preprocessing = 'other'")
     assert [link.split(":")[0] for link in replayed(settings)] == ["preprocessing", "object"]
@@ -95,7 +95,7 @@ def test_an_object_that_is_gone_is_said(settings: Settings, put: Put) -> None:
 
 
 def test_a_scan_without_an_answer_is_said(settings: Settings) -> None:
-    with pytest.raises(ScoringRunError, match="Scan 7 has no answer for frame 0"):
+    with pytest.raises(ScoringRunError, match="Scan 7 has no prediction for frame 0"):
         explain(database.connect(settings), 7)
 
 

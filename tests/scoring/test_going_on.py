@@ -109,7 +109,7 @@ class TestARunThatIsGoneOnWith:
         put("a.png", png())
         run_scoring_job(settings, run_key="night")
         engine = database.connect(settings)
-        with pytest.raises(ScoringRunError, match=r"'night' is that of a night. Choose another"):
+        with pytest.raises(ScoringRunError, match=r"'night' is that of a scoring run. Choose another"):
             open_rescore_run(engine, RescoreRequest(actor="ann", reason="r"), run_key="night")
         open_rescore_run(engine, RescoreRequest(actor="ann", reason="r"), run_key="rescore")
         engine.dispose()

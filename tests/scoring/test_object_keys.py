@@ -59,8 +59,8 @@ def test_objects_whose_key_cannot_be_stored_are_set_aside_and_the_night_goes_on(
     balance = run_scoring_job(settings, run_key="first", progress=said.append)
     assert (balance.count_seen, balance.count_scored, balance.count_ignored) == (2 + len(names), 2, len(names))
     assert balance.is_balanced
-    assert f"{len(names)} set aside because Postgres cannot store their keys" in said[1]
-    assert f"{len(names)} set aside for their keys" in said[-1]
+    assert f"{len(names)} ignored because Postgres cannot store their keys" in said[1]
+    assert f"{len(names)} unusable keys" in said[-1]
     stored = {key for (key,) in rows(settings, "select key from scan_location join scan using (scan_id) "
                                      "where state = 'ignored'")}  # fmt: skip
     prefix = S3Uri.parse(settings.require("scans_uri")).key

@@ -40,7 +40,7 @@ def nothing() -> None:
 
 def opened(settings: Settings, key: str) -> ScoringRun:
     scans = ScanPrefixes.parse(settings.require("scans_uri"))
-    return open_run(ScoringJob.open(settings).engine, run_key=key, scans=scans, scored_by=BackendName("openvino-cpu"))
+    return open_run(ScoringJob.open(settings).engine, run_key=key, scans=scans, backend=BackendName("openvino-cpu"))
 
 
 def list_while(settings: Settings, run: ScoringRun, after: Callable[[], None]) -> None:

@@ -15,7 +15,7 @@ from braintumor.db.database import transaction
 from braintumor.labels import CLASSES
 from braintumor.scoring.run import load_run
 from braintumor.scoring.run_report.balance import Balance
-from braintumor.scoring.run_report.drift import RECENT_NIGHTS, TEST_SPLIT, Drift, Mix, class_index, confidence_index
+from braintumor.scoring.run_report.drift import RECENT_RUNS, TEST_SPLIT, Drift, Mix, class_index, confidence_index
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.statistics import run_statistics
 from braintumor.scoring.run_report.status import make_run_status
@@ -116,8 +116,8 @@ def measured(engine: Engine, run: int) -> dict[str, Drift]:
 
 def reasons(engine: Engine, settings: Settings, run: int) -> list[str]:
     balance = Balance(**dict.fromkeys(Balance.__dataclass_fields__, 0))
-    sheet = make_run_status(engine, load_run(engine, run), balance, RULES, settings=settings)
-    return [reason.words for reason in sheet.reasons if reason.alert == "drift"]
+    status = make_run_status(engine, load_run(engine, run), balance, RULES, settings=settings)
+    return [reason.message for reason in status.reasons if reason.alert == "drift"]
 
 
 def test_a_ward_that_is_as_usual_is_green_though_it_is_unlike_the_test_split(site: Settings, engine: Engine) -> None:
@@ -125,8 +125,8 @@ def test_a_ward_that_is_as_usual_is_green_though_it_is_unlike_the_test_split(sit
         add_night(site, WARD, days=days)
     tonight = add_night(site, WARD, days=0)
     found = measured(engine, tonight)
-    assert found[RECENT_NIGHTS] == Drift(
-        reference=RECENT_NIGHTS,
+    assert found[RECENT_RUNS] == Drift(
+        reference=RECENT_RUNS,
         count_reference=7 * 150,
         of_class=pytest.approx(0, abs=0.01),
         of_confidence=pytest.approx(0, abs=0.01),
@@ -144,14 +144,14 @@ def test_a_night_with_many_more_gliomas_than_usual_is_amber(site: Settings, engi
     for days in range(1, 8):
         add_night(site, WARD, days=days)
     tonight = add_night(site, SHIFTED, days=0)
-    index = measured(engine, tonight)[RECENT_NIGHTS].of_class
+    index = measured(engine, tonight)[RECENT_RUNS].of_class
     usual = json.dumps({label: 7 * count for label, count in WARD.items()})
     ((expected,),) = rows(
         site, "select stability_index(cast(:a as jsonb), cast(:b as jsonb))", a=usual, b=json.dumps(SHIFTED)
     )
     assert index == pytest.approx(expected) and expected > 0.5
     (words,) = reasons(engine, site, tonight)
-    assert words == f"Answers drift from {RECENT_NIGHTS}: stability index {expected:.2f}."
+    assert words == f"Predictions drift from {RECENT_RUNS}: stability index {expected:.2f}."
 
 
 def test_a_model_that_is_less_sure_of_the_same_classes_is_amber(site: Settings, engine: Engine) -> None:
@@ -159,8 +159,8 @@ def test_a_model_that_is_less_sure_of_the_same_classes_is_amber(site: Settings, 
         add_night(site, WARD, days=days)
     tonight = add_night(site, WARD, days=0, sure=SURE | {"normal": 0.55})
     found = measured(engine, tonight)
-    assert found[RECENT_NIGHTS].of_class == pytest.approx(0, abs=0.01)
-    assert found[RECENT_NIGHTS].of_confidence is not None and found[RECENT_NIGHTS].of_confidence > 0.25
+    assert found[RECENT_RUNS].of_class == pytest.approx(0, abs=0.01)
+    assert found[RECENT_RUNS].of_confidence is not None and found[RECENT_RUNS].of_confidence > 0.25
     assert found[TEST_SPLIT].of_confidence is not None and found[TEST_SPLIT].of_confidence > 0.25
     assert len(reasons(engine, site, tonight)) == 2
 
@@ -171,7 +171,7 @@ def test_another_class_mix_alone_is_no_drift_of_confidence(site: Settings, engin
     for days in range(1, 8):
         add_night(site, WARD, days=days, sure=sure)
     tonight = add_night(site, SHIFTED, days=0, sure=sure)
-    assert measured(engine, tonight)[RECENT_NIGHTS].of_confidence == pytest.approx(0, abs=0.02)
+    assert measured(engine, tonight)[RECENT_RUNS].of_confidence == pytest.approx(0, abs=0.02)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_without_enough_history_nothing_is_assessed(
     for days in range(1, nights + 1):
         add_night(site, WARD, days=days, **values)
     tonight = add_night(site, SHIFTED, days=0)
-    found = measured(engine, tonight)[RECENT_NIGHTS]
+    found = measured(engine, tonight)[RECENT_RUNS]
     assert (found.of_class, found.of_confidence) == (None, None)
     assert str(found) == "class mix not assessed, confidence not assessed"
     assert reasons(engine, site, tonight) == []
@@ -202,7 +202,7 @@ def test_a_small_night_is_not_assessed(site: Settings, engine: Engine, size: flo
     for days in range(1, 8):
         add_night(site, WARD, days=days)
     tonight = add_night(site, {name: int(size * count) for name, count in SHIFTED.items()}, days=0, people=people)
-    assert measured(engine, tonight)[RECENT_NIGHTS].of_class is None
+    assert measured(engine, tonight)[RECENT_RUNS].of_class is None
     assert reasons(engine, site, tonight) == []
 
 
@@ -212,7 +212,7 @@ def test_another_nights_rows_are_not_read_and_slices_of_a_person_count_once(site
     add_night(site, SHIFTED, days=40)
     tonight = add_night(site, WARD, days=0)
     add_night(site, SHIFTED, days=0)
-    assert measured(engine, tonight)[RECENT_NIGHTS].count_reference == 7 * 75
+    assert measured(engine, tonight)[RECENT_RUNS].count_reference == 7 * 75
 
 
 MIX = (0.08, 0.07, 0.8, 0.05)
