@@ -1,4 +1,4 @@
-"""Old scans answered again exactly once, whatever dies or S3 does meanwhile, and the night still balances."""
+"""Test that a rescore commits each scan exactly once despite crashes and S3 failures, and that runs still balance."""
 
 from __future__ import annotations
 
@@ -34,50 +34,48 @@ from tests.rescoring.conftest import Put, opened, outcomes, run, standing
 from tests.runs import remove
 from tests.sql import change, rows
 
-# Exactly once
+# Commits
 
 
-def test_scans_that_are_gone_overwritten_refused_or_unreadable_are_counted_and_stop_nothing(
-    night: Settings, put: Put, door: FaultyS3, first: str
+def test_unavailable_scans_are_counted_and_stop_no_other(
+    scored: Settings, put: Put, door: FaultyS3, first: str
 ) -> None:
-    remove(night, "surname-0.png")
+    remove(scored, "surname-0.png")
     put("surname-1.png", png(seed=99))
     door.faults = {"surname-2.png": (403, "AccessDenied")}
-    change(night, "update scan set count_frame = 2 where scan_id = 4")
-    done = run(replace(night, s3_endpoint=door.url))
-    assert outcomes(night) == {"gone": 2, "refused": 1, "unreadable": 1, "rescored": 2}
+    change(scored, "update scan set count_frame = 2 where scan_id = 4")
+    done = run(replace(scored, s3_endpoint=door.url))
+    assert outcomes(scored) == {"gone": 2, "refused": 1, "unreadable": 1, "rescored": 2}
     assert (done["count_gone"], done["count_refused"], done["count_unreadable"]) == (2, 1, 1)
-    assert standing(night) == sorted([(first, 2), ("b", 4)]), "where there is no new answer the old one stands"
+    assert standing(scored) == sorted([(first, 2), ("b", 4)]), "without a new prediction the earlier one is current"
     left = "select count(*) from current_prediction where 'model_withdrawn' = any(review_reasons)"
-    assert rows(night, left) == [(4,)]
+    assert rows(scored, left) == [(4,)]
 
 
-def test_what_s3_does_not_deliver_waits_for_the_retry_and_the_others_are_settled(
-    night: Settings, door: FaultyS3
-) -> None:
+def test_undelivered_scan_stays_pending_others_commit(scored: Settings, door: FaultyS3) -> None:
     door.faults = {"surname-3.png": (500, "InternalError")}
-    job, number = opened(replace(night, s3_endpoint=door.url))
+    job, number = opened(replace(scored, s3_endpoint=door.url))
     with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0 of rescore"):
         job.score(number, 0)
-    assert outcomes(night) == {"rescored": 5, "unaccounted": 1}
+    assert outcomes(scored) == {"rescored": 5, "unaccounted": 1}
     with pytest.raises(UnbalancedRunError, match=r"5 rescored.*1 UNACCOUNTED"):
         job.reconcile(number)
-    assert rows(night, "select state::text from scoring_run where kind = 'rescore'") == [("unbalanced",)]
-    assert rows(night, "select sum(count_taken) from rescore") == [(0,)], "S3's failure is not the scan's"
+    assert rows(scored, "select state::text from scoring_run where kind = 'rescore'") == [("unbalanced",)]
+    assert rows(scored, "select sum(count_taken) from rescore") == [(0,)], "a failure of S3 is no attempt"
     door.faults = {}
     assert job.score(number, 0) == {"rescored": 1}
     assert job.reconcile(number).is_balanced
 
 
 class TaskTimeout(BaseException):
-    """As Airflow's ``AirflowTaskTimeout``."""
+    """Like Airflow's ``AirflowTaskTimeout``."""
 
 
 @pytest.mark.parametrize(("error", "count_taken"), [(TaskTimeout, 1), (KeyboardInterrupt, 0)])
-def test_a_timeout_keeps_what_was_done_and_counts_as_a_death_and_a_persons_interrupt_does_not(
-    night: Settings, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], count_taken: int
+def test_timeout_keeps_steps_and_counts_interrupt_does_not(
+    scored: Settings, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], count_taken: int
 ) -> None:
-    job, number = opened(night)
+    job, number = opened(scored)
     steps = count(1)
 
     def submit_two(*values: Any) -> Any:
@@ -90,61 +88,59 @@ def test_a_timeout_keeps_what_was_done_and_counts_as_a_death_and_a_persons_inter
     with pytest.raises(error):
         job.score(number, 0)
     monkeypatch.undo()
-    assert outcomes(night) == {"rescored": 2, "unaccounted": 4}
-    assert rows(night, "select count_taken from rescore where state = 'pending'") == [(count_taken,)] * 4
+    assert outcomes(scored) == {"rescored": 2, "unaccounted": 4}
+    assert rows(scored, "select count_taken from rescore where state = 'pending'") == [(count_taken,)] * 4
     assert job.score(number, 0) == {"rescored": 4}
     assert job.reconcile(number).is_balanced
 
 
-def test_an_s3_that_refuses_everything_is_red(night: Settings, door: FaultyS3) -> None:
+def test_all_objects_refused_makes_the_rescore_red(scored: Settings, door: FaultyS3) -> None:
     door.faults = {"surname": (403, "AccessDenied")}
     with pytest.raises(ScoringRunError, match=r"refused every object.*\(6\).*s3:GetObject"):
-        run(replace(night, s3_endpoint=door.url))
+        run(replace(scored, s3_endpoint=door.url))
 
 
-def test_a_cleared_task_and_a_worker_that_was_thought_dead_write_nothing_twice(night: Settings, first: str) -> None:
-    job, number = opened(night, chunk_size=4)
+def test_cleared_task_and_late_worker_write_nothing_twice(scored: Settings, first: str) -> None:
+    job, number = opened(scored, chunk_size=4)
     assert job.chunks(number) == [0, 1]
     assert job.score(number, 0) == {"rescored": 4}
-    before = rows(night, "select p::text from prediction p order by 1")
+    before = rows(scored, "select p::text from prediction p order by 1")
     assert job.score(number, 0) == {}
-    late = [Outcome(scan_id=scan_id, state=State.GONE) for (scan_id,) in rows(night, "select scan_id from rescore")]
-    asked = job.open_run(RescoreRequest(actor="bob", reason="other words", limit=1), run_key="rescore", chunk_size=1)
-    assert (asked.scoring_run_id, asked.actor, asked.count_asked) == (number, "ann", 6)
-    engine = database.connect(night)
-    assert commit_outcomes(engine, asked, late) == {"gone": 2}, "only what is still pending"
+    late = [Outcome(scan_id=scan_id, state=State.GONE) for (scan_id,) in rows(scored, "select scan_id from rescore")]
+    reopened = job.open_run(RescoreRequest(actor="bob", reason="other words", limit=1), run_key="rescore", chunk_size=1)
+    assert (reopened.scoring_run_id, reopened.actor, reopened.count_asked) == (number, "ann", 6)
+    engine = database.connect(scored)
+    assert commit_outcomes(engine, reopened, late) == {"gone": 2}, "only pending scans"
     engine.dispose()
-    assert rows(night, "select p::text from prediction p order by 1") == before
-    assert standing(night) == sorted([(first, 4), ("b", 2)])
+    assert rows(scored, "select p::text from prediction p order by 1") == before
+    assert standing(scored) == sorted([(first, 4), ("b", 2)])
     assert job.reconcile(number).count_gone == 2
 
 
-def test_two_rescores_of_the_same_scans_at_once_write_one_answer(night: Settings) -> None:
-    one, first_run = opened(night, "one")
-    other, second_run = opened(night, "other")
+def test_concurrent_rescores_write_one_prediction(scored: Settings) -> None:
+    one, first_run = opened(scored, "one")
+    other, second_run = opened(scored, "other")
     with ThreadPoolExecutor(4) as workers:  # each rescore's chunk is worked on twice at the same time, too
-        work = [workers.submit(Rescore.open(night).score, number, 0) for number in [first_run, second_run] * 2]
+        work = [workers.submit(Rescore.open(scored).score, number, 0) for number in [first_run, second_run] * 2]
         counts = sum((Counter(done.result()) for done in work), Counter())
     assert counts == {"rescored": 6, "already_scored": 6}
     assert one.reconcile(first_run).is_balanced and other.reconcile(second_run).is_balanced
-    assert rows(night, "select count(*), sum(count_taken) from rescore") == [(12, 0)]
-    assert run_scoring_job(night, run_key="next").count_known == 6
+    assert rows(scored, "select count(*), sum(count_taken) from rescore") == [(12, 0)]
+    assert run_scoring_job(scored, run_key="next").count_known == 6
 
 
-def test_a_worker_killed_inside_its_transaction_loses_and_doubles_nothing(night: Settings, first: str) -> None:
-    job, number = opened(night)
-    assert run_worker(night, "rescoring", "second-write", number) == -signal.SIGKILL
-    assert outcomes(night) == {"rescored": 2, "unaccounted": 4}
-    assert rows(night, "select count(*) from prediction where scoring_run_id = :run", run=number) == [(2,)]
+def test_crash_in_a_transaction_loses_and_doubles_nothing(scored: Settings, first: str) -> None:
+    job, number = opened(scored)
+    assert run_worker(scored, "rescoring", "second-write", number) == -signal.SIGKILL
+    assert outcomes(scored) == {"rescored": 2, "unaccounted": 4}
+    assert rows(scored, "select count(*) from prediction where scoring_run_id = :run", run=number) == [(2,)]
     assert job.score(number, 0) == {"rescored": 4}
     assert job.reconcile(number).count_rescored == 6
-    assert standing(night) == [(first, 6)]
+    assert standing(scored) == [(first, 6)]
 
 
 @pytest.mark.soak
-def test_a_scan_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
-    settings: Settings, put: Put, first: str
-) -> None:
+def test_scan_that_crashes_workers_fails_others_score(settings: Settings, put: Put, first: str) -> None:
     for number in range(4):
         put(f"{number}.png", png(seed=number) + (b"poison" if number == 1 else b""))
     run_scoring_job(settings, run_key="night")
@@ -161,7 +157,7 @@ def test_a_scan_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
     assert standing(settings) == sorted([("b", 3), (first, 1)])
 
 
-# The proof
+# Balance
 
 
 @pytest.mark.parametrize(
@@ -173,33 +169,33 @@ def test_a_scan_that_kills_its_workers_is_set_aside_and_the_others_are_scored(
     ],
     ids=["prediction", "row", "state"],
 )
-def test_a_row_that_goes_missing_turns_the_rescore_red_and_the_next_night_too(night: Settings, loss: str) -> None:
-    run(night)
-    job = Rescore.open(night)
+def test_missing_row_makes_rescore_and_next_run_red(scored: Settings, loss: str) -> None:
+    run(scored)
+    job = Rescore.open(scored)
     assert job.reconcile(2).is_balanced
-    change(night, loss)
+    change(scored, loss)
     with pytest.raises(UnbalancedRunError, match=r"6 asked = 5 rescored.*1 UNACCOUNTED.*rescore_outcome"):
         job.reconcile(2)
     with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
-        run_scoring_job(night, run_key="next")
+        run_scoring_job(scored, run_key="next")
 
 
-def test_a_nights_own_row_that_goes_missing_turns_the_night_red_though_a_rescore_answered_too(night: Settings) -> None:
-    run(night)
-    assert run_scoring_job(night, run_key="next").count_known == 6
-    change(night, "delete from prediction where scoring_run_id = 1 and scan_id = 3")
+def test_missing_row_of_a_rescored_run_makes_it_red(scored: Settings) -> None:
+    run(scored)
+    assert run_scoring_job(scored, run_key="next").count_known == 6
+    change(scored, "delete from prediction where scoring_run_id = 1 and scan_id = 3")
     with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
-        ScoringJob.open(night).reconcile(1)
+        ScoringJob.open(scored).reconcile(1)
 
 
-def test_a_rescore_is_no_night(night: Settings) -> None:
-    run(night)
-    assert rows(night, "select run_key from scoring_run_balance") == [("night",)]
+def test_rescore_is_not_a_scoring_run(scored: Settings) -> None:
+    run(scored)
+    assert rows(scored, "select run_key from scoring_run_balance") == [("night",)]
     with pytest.raises(ScoringRunError, match="no scoring run 2"):
-        ScoringJob.open(night).reconcile(2)
+        ScoringJob.open(scored).reconcile(2)
     with pytest.raises(ScoringRunError, match="no rescore 1"):
-        Rescore.open(night).reconcile(1)
-    engine = database.connect(night)
+        Rescore.open(scored).reconcile(1)
+    engine = database.connect(scored)
     with pytest.raises(ScoringRunError, match="is that of a scoring run"):
         open_rescore_run(engine, RescoreRequest(actor="ann", reason="r"), run_key="night")
     engine.dispose()
