@@ -41,9 +41,9 @@ def scored(settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 
 
 @pytest.fixture
-def twin(settings: Settings) -> ModelVersion:
+def candidate(settings: Settings) -> ModelVersion:
     """A candidate that predicts like the champion, because it has the same files."""
-    return add_model(settings, "twin")
+    return add_model(settings, "candidate")
 
 
 def preview(
@@ -57,13 +57,13 @@ def preview(
         engine.dispose()
 
 
-def page_of(settings: Settings, made: PreviewResult) -> str:
-    return ObjectStore.connect(settings).read(made.page).decode()
+def page_of(settings: Settings, result: PreviewResult) -> str:
+    return ObjectStore.connect(settings).read(result.page).decode()
 
 
-def flipped(scored: Settings, twin: ModelVersion) -> PreviewResult:
+def flipped(scored: Settings, candidate: ModelVersion) -> PreviewResult:
     """Change five of six predictions: two tumors to normal, one normal to a tumor, two tumors to another tumor."""
-    preview(scored, twin)
+    preview(scored, candidate)
     for scan_id, before, sure_before, after, sure_after in (
         (1, GLIOMA, 0.90, MENINGIOMA, 0.99),
         (2, GLIOMA, 0.60, NORMAL, 0.55),
@@ -74,150 +74,150 @@ def flipped(scored: Settings, twin: ModelVersion) -> PreviewResult:
     ):
         say(scored, "prediction", scan_id, before, sure_before)
         say(scored, "shadow_prediction", scan_id, after, sure_after)
-    return preview(scored, twin)
+    return preview(scored, candidate)
 
 
-def test_equal_candidate_changes_no_current_prediction(scored: Settings, twin: ModelVersion) -> None:
+def test_equal_candidate_changes_no_current_prediction(scored: Settings, candidate: ModelVersion) -> None:
     before = rows(scored, "select * from current_prediction order by scan_id")
-    made = preview(scored, twin).preview
-    assert (made.count_compared, made.count_flip) == (6, 0)
-    assert summary(made).endswith("None of 6 predictions would change.")
+    result = preview(scored, candidate).preview
+    assert (result.count_compared, result.count_flip) == (6, 0)
+    assert summary(result).endswith("None of 6 predictions would change.")
     pairs = rows(
         scored,
         """
         select shadow_prediction.confidence - prediction.confidence,
                shadow_prediction.activation_map = prediction.activation_map
         from shadow_prediction join prediction using (scan_id, frame_index)
-        where shadow_prediction.model_version_id = :twin""",
-        twin=twin.model_version_id,
+        where shadow_prediction.model_version_id = :candidate""",
+        candidate=candidate.model_version_id,
     )
     assert pairs == [(pytest.approx(0, abs=1e-6), True)] * 6
     assert rows(scored, "select * from current_prediction order by scan_id") == before
 
 
-def test_flips_are_listed_worst_first(scored: Settings, twin: ModelVersion) -> None:
-    made = flipped(scored, twin).preview
-    assert [flip.scan_id for flip in made.flips] == [4, 2, 3, 5, 1]
-    assert made.by_kind == {FlipKind.TO_NORMAL: 2, FlipKind.TO_TUMOR: 1, FlipKind.TO_OTHER_TUMOR: 2}
-    assert [transition.is_flip for transition in made.transitions] == [True] * 5 + [False]
+def test_flips_are_listed_worst_first(scored: Settings, candidate: ModelVersion) -> None:
+    result = flipped(scored, candidate).preview
+    assert [flip.scan_id for flip in result.flips] == [4, 2, 3, 5, 1]
+    assert result.by_kind == {FlipKind.TO_NORMAL: 2, FlipKind.TO_TUMOR: 1, FlipKind.TO_OTHER_TUMOR: 2}
+    assert [transition.is_flip for transition in result.transitions] == [True] * 5 + [False]
     assert (
         "5 of 6 predictions would change (83.3%): 2 tumor to normal, 1 normal to tumor, 2 tumor to another tumor."
-    ) in summary(made)
+    ) in summary(result)
     recorded = "select scan_id from page_scan join page using (page_uri) order by 1"
     assert rows(scored, recorded) == [(1,), (2,), (3,), (4,), (5,)], "an erasure finds the page by these rows"
 
 
-def test_page_shows_both_maps_of_each_flip_without_keys(scored: Settings, twin: ModelVersion) -> None:
-    made = flipped(scored, twin)
-    page = page_of(scored, made)
+def test_page_shows_both_maps_of_each_flip_without_keys(scored: Settings, candidate: ModelVersion) -> None:
+    result = flipped(scored, candidate)
+    page = page_of(scored, result)
     places = [page.index(f"Scan {scan_id}: ") for scan_id in (4, 2, 3, 5, 1)]
     assert places == sorted(places) and "Scan 6" not in page
     assert page.count("data:image/jpeg;base64,") == 3 * 5
     assert "champion: pituitary 0.980" in page and "candidate: normal 0.970" in page
     assert "surname" not in page and not re.search(r'(src|href)="(?!data:)', page)
-    assert "For review, not for diagnosis" in page and twin.model_name in page
+    assert "For review, not for diagnosis" in page and candidate.model_name in page
 
 
 def test_page_counts_the_flips_that_it_does_not_show(
-    scored: Settings, twin: ModelVersion, monkeypatch: pytest.MonkeyPatch
+    scored: Settings, candidate: ModelVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("braintumor.preview.job.SHOWN_FLIPS", 2)
-    page = page_of(scored, flipped(scored, twin))
+    page = page_of(scored, flipped(scored, candidate))
     assert page.count("data:image/jpeg") == 3 * 2
     assert "2 of 2 shown" in page and "3 more predictions would change and are not shown" in page
 
 
-def test_second_preview_scores_only_missing_newest_scans(scored: Settings, twin: ModelVersion) -> None:
+def test_second_preview_scores_only_missing_newest_scans(scored: Settings, candidate: ModelVersion) -> None:
     change(scored, "update scan set processed_at = now() - make_interval(days => scan_id::int)")
-    assert preview(scored, twin, scans=2, run_key="first").preview.count_compared == 2
+    assert preview(scored, candidate, scans=2, run_key="first").preview.count_compared == 2
     assert rows(scored, "select scan_id from shadow_prediction order by 1") == [(1,), (2,)]
-    assert preview(scored, twin, scans=4, run_key="second").preview.count_compared == 4
+    assert preview(scored, candidate, scans=4, run_key="second").preview.count_compared == 4
     shadow_rows = rows(scored, "select scan_id, run_key from shadow_prediction order by 1")
     assert shadow_rows == [(1, "first"), (2, "first"), (3, "second"), (4, "second")]
 
 
 def test_vanished_or_changed_objects_are_counted(
-    scored: Settings, twin: ModelVersion, put: Callable[[str, bytes], None]
+    scored: Settings, candidate: ModelVersion, put: Callable[[str, bytes], None]
 ) -> None:
     remove(scored, NAMES[0])
     put(NAMES[1], b"other bytes")
-    made = preview(scored, twin).preview
-    assert (made.count_scan, made.count_compared, dict(made.failures)) == (6, 4, {ReadFailure.GONE: 2})
-    assert "2 gone or overwritten since." in summary(made)
+    result = preview(scored, candidate).preview
+    assert (result.count_scan, result.count_compared, dict(result.failures)) == (6, 4, {ReadFailure.GONE: 2})
+    assert "2 gone or overwritten since." in summary(result)
 
 
-def test_flip_of_a_vanished_object_has_no_images(scored: Settings, twin: ModelVersion) -> None:
-    flipped(scored, twin)
+def test_flip_of_a_vanished_object_has_no_images(scored: Settings, candidate: ModelVersion) -> None:
+    flipped(scored, candidate)
     remove(scored, NAMES[3])
-    page = page_of(scored, preview(scored, twin))
+    page = page_of(scored, preview(scored, candidate))
     assert page.count("data:image/jpeg") == 3 * 4
     assert "pituitary 0.980 now, normal 0.970 then. No image: the object is gone or overwritten since." in page
 
 
 def test_undelivered_object_is_counted_s3_failure_is_retried(
-    scored: Settings, twin: ModelVersion, door: FaultyS3
+    scored: Settings, candidate: ModelVersion, door: FaultyS3
 ) -> None:
     through = replace(scored, s3_endpoint=door.url)
     door.faults = {NAMES[2]: (500, "InternalError")}
-    made = preview(through, twin, scans=4).preview
-    assert (made.count_compared, dict(made.failures)) == (3, {ReadFailure.UNDELIVERED: 1})
+    result = preview(through, candidate, scans=4).preview
+    assert (result.count_compared, dict(result.failures)) == (3, {ReadFailure.UNDELIVERED: 1})
     door.faults = {"surname": (503, "SlowDown")}
     with pytest.raises(ObjectStoreUnreachableError, match="The committed scans are kept"):
-        preview(through, twin)
+        preview(through, candidate)
     door.faults = {}
-    assert preview(through, twin).preview.count_compared == 6
+    assert preview(through, candidate).preview.count_compared == 6
 
 
 def test_tampered_candidate_writes_no_prediction(scored: Settings, tmp_path: Path) -> None:
-    twin = add_model(scored, "own", own_files=True)
-    ObjectStore.connect(scored).write(S3Uri.parse(twin.artifact_uri) / "model.bin", b"other weights")
+    candidate = add_model(scored, "own", own_files=True)
+    ObjectStore.connect(scored).write(S3Uri.parse(candidate.artifact_uri) / "model.bin", b"other weights")
     with pytest.raises(ModelIntegrityError):
-        preview(replace(scored, cache_folder=str(tmp_path / "cache")), twin)
+        preview(replace(scored, cache_folder=str(tmp_path / "cache")), candidate)
     assert rows(scored, "select * from shadow_prediction") == []
 
 
 def test_summary_says_why_nothing_was_compared(
-    settings: Settings, twin: ModelVersion, scans_of_another_model: None
+    settings: Settings, candidate: ModelVersion, scans_of_another_model: None
 ) -> None:
-    assert "has scored no scan yet" in summary(preview(settings, twin).preview)
+    assert "has scored no scan yet" in summary(preview(settings, candidate).preview)
 
 
 @pytest.fixture
-def scans_of_another_model(scored: Settings, twin: ModelVersion) -> None:
+def scans_of_another_model(scored: Settings, candidate: ModelVersion) -> None:
     """Assign the champion's predictions to an earlier model."""
-    let_answer(scored, twin.model_version_id)
+    let_answer(scored, candidate.model_version_id)
 
 
-def test_without_scored_scans_nothing_is_compared(settings: Settings, twin: ModelVersion) -> None:
-    made = preview(settings, twin)
-    assert summary(made.preview) == "Nothing to compare: no scan has been scored yet."
-    assert "no scan has been scored yet" in page_of(settings, made)
-    assert "was requested for 0 scans" in summary(preview(settings, twin, scans=0).preview)
+def test_without_scored_scans_nothing_is_compared(settings: Settings, candidate: ModelVersion) -> None:
+    result = preview(settings, candidate)
+    assert summary(result.preview) == "Nothing to compare: no scan has been scored yet."
+    assert "no scan has been scored yet" in page_of(settings, result)
+    assert "was requested for 0 scans" in summary(preview(settings, candidate, scans=0).preview)
 
 
 def test_summary_without_champion_says_so() -> None:
     assert summary(FlipPreview(candidate="a", why_nothing="there is no champion")).endswith("there is no champion.")
 
 
-def test_approver_text_links_to_the_page_and_is_short(scored: Settings, twin: ModelVersion) -> None:
+def test_approver_text_links_to_the_page_and_is_short(scored: Settings, candidate: ModelVersion) -> None:
     ((verdict,),) = rows(
         scored,
         """
         insert into gate_verdict (run_key, model_version_id, champion_model_version_id, is_passed, rules, summary)
-        select 'manual__2026-11-24T15:54:21+00:00', :twin, (select model_version_id from champion), true, '{}', 'Passed'
+        select 'manual__2026-11-24T15:54:21+00:00', :candidate, (select model_version_id from champion), true, '{}', 'Passed'
         returning gate_verdict_id""",
-        twin=twin.model_version_id,
+        candidate=candidate.model_version_id,
     )
-    preview(scored, twin)
+    preview(scored, candidate)
     say(scored, "shadow_prediction", 4, NORMAL, 0.97)
     say(scored, "prediction", 4, GLIOMA, 0.97)
-    made = preview_candidate(scored, verdict, reports_url="https://airflow/braintumor/reports")
-    assert (made["count_compared"], made["count_flip"]) == (6, 1)
-    assert "| glioma | normal | 1 |" in made["markdown"]
+    result = preview_candidate(scored, verdict, reports_url="https://airflow/braintumor/reports")
+    assert (result["count_compared"], result["count_flip"]) == (6, 1)
+    assert "| glioma | normal | 1 |" in result["markdown"]
     path = "runs/manual__2026-11-24T15-54-21-00-00/flip_preview.html"
-    assert f"(https://airflow/braintumor/reports/{path})" in made["markdown"]
-    assert made["page_uri"].endswith(path)
-    assert len(str(made)) < 2000 and "surname" not in str(made)
+    assert f"(https://airflow/braintumor/reports/{path})" in result["markdown"]
+    assert result["page_uri"].endswith(path)
+    assert len(str(result)) < 2000 and "surname" not in str(result)
 
 
 def test_no_view_of_predictions_reads_shadow_predictions(settings: Settings) -> None:

@@ -72,7 +72,7 @@ def opened(settings: Settings, key: str = "rescore", *, chunk_size: int = 200, *
     return job, job.open_run(request, run_key=key, chunk_size=chunk_size).scoring_run_id
 
 
-def standing(settings: Settings) -> list[tuple[str, int]]:
+def current_predictions(settings: Settings) -> list[tuple[str, int]]:
     """Return the models of the current predictions, with their numbers of frames."""
     found = rows(settings, "select model_name, count(*) from current_prediction group by 1 order by 1")
     return [(name, count) for name, count in found]

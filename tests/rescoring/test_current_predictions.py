@@ -18,7 +18,7 @@ from braintumor.rescoring.request import RescoreRequest
 from braintumor.scoring.job import run_scoring_job
 from tests.images import png
 from tests.models import add_model, pass_gate, promote
-from tests.rescoring.conftest import Put, go_back, opened, page, run, standing, withdraw
+from tests.rescoring.conftest import Put, current_predictions, go_back, opened, page, run, withdraw
 from tests.runs import remove
 from tests.sql import change, rows
 
@@ -31,7 +31,7 @@ def test_champion_replaces_predictions_of_withdrawn_model(scored: Settings, firs
     assert rows(scored, waiting) == [(6,)]
     done = run(scored)
     assert (done["count_asked"], done["count_rescored"], done["count_unaccounted"]) == (6, 6, 0)
-    assert standing(scored) == [(first, 6)] and rows(scored, waiting) == [(0,)]
+    assert current_predictions(scored) == [(first, 6)] and rows(scored, waiting) == [(0,)]
     kept = "select p::text from prediction p where scoring_run_id = 1 order by scan_id"
     assert rows(scored, kept) == before, "earlier rows do not change"
     assert rows(scored, "select state::text, kind::text from scoring_run where run_key = 'rescore'") == [
@@ -48,7 +48,7 @@ def test_only_requested_scans_are_selected(scored: Settings, first: str) -> None
     assert done["count_asked"] == 2
     assert rows(scored, "select scan_id from rescore order by 1") == [(1,), (2,)], "the last scored first"
     assert rows(scored, "select count_matching, count_asked from rescore_run") == [(3, 2)]
-    assert standing(scored) == sorted([(first, 2), ("b", 4)])
+    assert current_predictions(scored) == sorted([(first, 2), ("b", 4)])
     assert run(scored, "the rest")["count_asked"] == 4
     assert run(scored, "nothing is left")["count_asked"] == 0
 
@@ -60,7 +60,7 @@ def test_predictions_of_a_named_model_are_replaced(settings: Settings, put: Put,
     promote(settings, "b")
     assert run(settings)["count_asked"] == 0, "no model is withdrawn"
     assert run(settings, "named", of=(first,))["count_rescored"] == 1
-    assert standing(settings) == [("b", 1)]
+    assert current_predictions(settings) == [("b", 1)]
     assert run(settings, "again", of=("b",))["count_asked"] == 0, "the champion would replace its own"
 
 
@@ -75,13 +75,13 @@ def test_earlier_prediction_of_champion_is_current_again(settings: Settings, put
     remove(settings, "a.png")
     done = run(settings, "and back")
     assert (done["count_already_scored"], done["count_rescored"], done["count_compared"]) == (1, 0, 1)
-    assert standing(settings) == [(first, 1)]
+    assert current_predictions(settings) == [(first, 1)]
     assert rows(settings, "select p::text from prediction p order by model_version_id") == before
     add_model(settings, "c")
     promote(settings, "c")
     put("a.png", png(seed=1))
     assert run(settings, "on to c", of=(first,))["count_rescored"] == 1
-    assert standing(settings) == [("c", 1)], "a later run's new prediction is current before a reused one"
+    assert current_predictions(settings) == [("c", 1)], "a later run's new prediction is current before a reused one"
     assert run_scoring_job(settings, run_key="next night").count_known == 1
 
 
@@ -90,10 +90,10 @@ def test_later_requested_rescore_is_current(scored: Settings) -> None:
     slow, slow_run = opened(scored, "slow")
     promote(scored, "c")
     run(scored, "quick")
-    assert standing(scored) == [("c", 6)]
+    assert current_predictions(scored) == [("c", 6)]
     assert slow.score(slow_run, 0) == {"rescored": 6}
     assert slow.reconcile(slow_run).is_balanced
-    assert standing(scored) == [("c", 6)], "a late rescore with an older model changes no current prediction"
+    assert current_predictions(scored) == [("c", 6)], "a late rescore with an older model changes no current prediction"
 
 
 # Models that may rescore
@@ -104,7 +104,7 @@ def test_non_champion_needs_a_recorded_approval(scored: Settings, first: str) ->
     promote(scored, "c")
     with pytest.raises(RescoreError, match=rf"{first} is not the champion \(c is\).*--approve"):
         run(scored, model=first)
-    assert standing(scored) == [("b", 6)]
+    assert current_predictions(scored) == [("b", 6)]
     assert rows(scored, "select count(*) from rescore_run") == [(0,)]
     job, number = opened(scored, model=first, is_approved=True, reason="c cannot score old scanners")
     assert "not the champion, approved by ann" in str(
@@ -112,7 +112,7 @@ def test_non_champion_needs_a_recorded_approval(scored: Settings, first: str) ->
     )
     job.score(number, 0)
     assert "are current because the requester approved it" in page(scored, job.report(number))
-    assert standing(scored) == [(first, 6)]
+    assert current_predictions(scored) == [(first, 6)]
     with pytest.raises(DatabaseError, match="append-only"):
         change(scored, "update rescore_run set actor = 'other'")
     with pytest.raises(DatabaseError, match="permission denied"):
@@ -128,7 +128,7 @@ def test_ungated_or_withdrawn_model_never_rescores(scored: Settings) -> None:
     with pytest.raises(RescoreError, match="b was withdrawn"):
         run(scored, "again", model="b", is_approved=True)
     withdraw(scored, "c")
-    assert standing(scored) == [("c", 6)]
+    assert current_predictions(scored) == [("c", 6)]
     assert run(scored, "the champion")["count_rescored"] == 6
 
 

@@ -10,7 +10,7 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.labels import CLASSES
 from tests.conftest import printed, run_braintumor
-from tests.rescoring.conftest import opened, page, run, standing
+from tests.rescoring.conftest import current_predictions, opened, page, run
 from tests.runs import remove
 from tests.sql import READERS, change, rows, say
 
@@ -84,7 +84,7 @@ def test_options_restrict_the_selected_scans(scored: Settings, first: str) -> No
     limited = json.loads(
         printed(scored, *options, "--limit", "2", "--until", "2100-01-01T00:00:00", "--run-key", "two")
     )
-    assert limited["count_asked"] == 2 and dict(standing(scored))[first] == 2
+    assert limited["count_asked"] == 2 and dict(current_predictions(scored))[first] == 2
 
 
 @pytest.mark.soak
@@ -97,6 +97,6 @@ def test_command_printed_by_a_withdrawal_rescores(scored: Settings, first: str) 
     )
     assert f"{first} has scored 6 scans of 6 that were requested. None of 6 predictions changed." in done.stdout
     assert "rescore.html" in done.stdout and "run key" in done.stderr
-    assert standing(scored) == [(first, 6)]
+    assert current_predictions(scored) == [(first, 6)]
     refused = run_braintumor(scored, "rescore", "--model", "b", "--approve", "--reason", "r", check=False)
     assert refused.returncode == 1 and "b was withdrawn" in refused.stderr

@@ -30,7 +30,7 @@ from tests.crashing_workers import run_worker
 from tests.faulty_s3 import FaultyS3
 from tests.images import png
 from tests.models import add_model, promote
-from tests.rescoring.conftest import Put, opened, outcomes, run, standing
+from tests.rescoring.conftest import Put, current_predictions, opened, outcomes, run
 from tests.runs import remove
 from tests.sql import change, rows
 
@@ -47,7 +47,9 @@ def test_unavailable_scans_are_counted_and_stop_no_other(
     done = run(replace(scored, s3_endpoint=door.url))
     assert outcomes(scored) == {"gone": 2, "refused": 1, "unreadable": 1, "rescored": 2}
     assert (done["count_gone"], done["count_refused"], done["count_unreadable"]) == (2, 1, 1)
-    assert standing(scored) == sorted([(first, 2), ("b", 4)]), "without a new prediction the earlier one is current"
+    assert current_predictions(scored) == sorted([(first, 2), ("b", 4)]), (
+        "without a new prediction the earlier one is current"
+    )
     left = "select count(*) from current_prediction where 'model_withdrawn' = any(review_reasons)"
     assert rows(scored, left) == [(4,)]
 
@@ -113,7 +115,7 @@ def test_cleared_task_and_late_worker_write_nothing_twice(scored: Settings, firs
     assert commit_outcomes(engine, reopened, late) == {"gone": 2}, "only pending scans"
     engine.dispose()
     assert rows(scored, "select p::text from prediction p order by 1") == before
-    assert standing(scored) == sorted([(first, 4), ("b", 2)])
+    assert current_predictions(scored) == sorted([(first, 4), ("b", 2)])
     assert job.reconcile(number).count_gone == 2
 
 
@@ -136,7 +138,7 @@ def test_crash_in_a_transaction_loses_and_doubles_nothing(scored: Settings, firs
     assert rows(scored, "select count(*) from prediction where scoring_run_id = :run", run=number) == [(2,)]
     assert job.score(number, 0) == {"rescored": 4}
     assert job.reconcile(number).count_rescored == 6
-    assert standing(scored) == [(first, 6)]
+    assert current_predictions(scored) == [(first, 6)]
 
 
 @pytest.mark.soak
@@ -154,7 +156,7 @@ def test_scan_that_crashes_workers_fails_others_score(settings: Settings, put: P
     assert deaths == 3
     assert outcomes(settings) == {"rescored": 3, "failed": 1}
     assert job.reconcile(run_id).count_failed == 1
-    assert standing(settings) == sorted([("b", 3), (first, 1)])
+    assert current_predictions(settings) == sorted([("b", 3), (first, 1)])
 
 
 # Balance

@@ -34,7 +34,7 @@ FLAGGED = """
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def predicted_frames(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Record the number of frames of each call of the model."""
     counts: list[int] = []
     submit = LoadedModel.submit
@@ -63,12 +63,12 @@ def of_patient(source: Path, patient: str) -> bytes:
     return buffer.getvalue()
 
 
-def test_duplicates_in_one_chunk_are_predicted_once(settings: Settings, put: Put, asked: list[int]) -> None:
+def test_duplicates_in_one_chunk_are_predicted_once(settings: Settings, put: Put, predicted_frames: list[int]) -> None:
     for name in ("a.png", "b.png", "c.png"):
         put(name, png())
     put("other.png", png(seed=6))
     assert score(ScoringJob.open(settings), "night") == [{"scored": 2, "copied": 2}]
-    assert sum(asked) == 2
+    assert sum(predicted_frames) == 2
     assert rows(settings, COPIES) == [(1, None), (2, 1), (3, 1), (4, None)]
     first, second, third, other = rows(settings, ANSWERS)
     assert first == second == third != other
@@ -76,14 +76,16 @@ def test_duplicates_in_one_chunk_are_predicted_once(settings: Settings, put: Put
                 "scan_id = 1) from scan where scan_id = 3") == [("scored", 1, True)]  # fmt: skip
 
 
-def test_later_duplicate_is_copied_and_names_its_original(settings: Settings, put: Put, asked: list[int]) -> None:
+def test_later_duplicate_is_copied_and_names_its_original(
+    settings: Settings, put: Put, predicted_frames: list[int]
+) -> None:
     job = ScoringJob.open(settings)
     put("a.png", png())
     score(job, "first")
     for name in ("b.png", "c.png"):
         put(name, png())
-        asked.clear()
-        assert score(job, name) == [{"copied": 1}] and not asked
+        predicted_frames.clear()
+        assert score(job, name) == [{"copied": 1}] and not predicted_frames
     assert rows(settings, COPIES) == [(1, None), (2, 1), (3, 1)]
     assert rows(settings, "select scoring_run_id from prediction order by scan_id") == [(1,), (2,), (3,)]
     lines = run_braintumor(settings, "prediction", "explain", "3", "--replay").stdout
@@ -94,7 +96,7 @@ def test_later_duplicate_is_copied_and_names_its_original(settings: Settings, pu
 
 @pytest.mark.parametrize("column", ["engine", "preprocessing"])
 def test_other_backend_or_preprocessing_is_not_copied(
-    settings: Settings, put: Put, asked: list[int], column: str
+    settings: Settings, put: Put, predicted_frames: list[int], column: str
 ) -> None:
     job = ScoringJob.open(settings)
     put("a.png", png())
@@ -117,13 +119,13 @@ def test_prediction_of_another_model_is_not_copied(settings: Settings, put: Put)
 
 
 def test_all_frames_of_a_volume_are_copied_with_index(
-    settings: Settings, put: Put, phantoms: Path, asked: list[int]
+    settings: Settings, put: Put, phantoms: Path, predicted_frames: list[int]
 ) -> None:
     volume = multi_frame(next(phantoms.rglob("*.dcm")), count=3)
     put("a.dcm", volume)
     put("b.dcm", volume)
     assert score(ScoringJob.open(settings), "night") == [{"scored": 1, "copied": 1}]
-    assert sum(asked) == 3
+    assert sum(predicted_frames) == 3
     answers = rows(settings, ANSWERS)
     assert answers[:3] == answers[3:] and [answer[-1] for answer in answers[:3]] == [0, 1, 2]
     assert all("not_validated_on_volumes" in answer[4] for answer in answers)
@@ -139,21 +141,21 @@ def multi_frame(source: Path, *, count: int) -> bytes:
 
 class TestSameImageOfTwoPatients:
     def test_is_scored_twice_and_both_lead_the_worklist(
-        self, settings: Settings, put: Put, phantoms: Path, asked: list[int]
+        self, settings: Settings, put: Put, phantoms: Path, predicted_frames: list[int]
     ) -> None:
         source = next(phantoms.rglob("*.dcm"))
         job = ScoringJob.open(settings)
         put("a.dcm", of_patient(source, "ann"))
         put("a again.dcm", of_patient(source, "ann"))
-        put("picture.png", png())
+        put("image.png", png())
         score(job, "first")
         assert rows(settings, FLAGGED) == []
         put("b.dcm", of_patient(source, "bob"))
-        asked.clear()
+        predicted_frames.clear()
         lines = list[str]()
         run, _ = job.begin(run_key="second")
         assert [job.score(run.scoring_run_id, c) for c in job.plan(run.scoring_run_id)] == [{"scored": 1}]
-        assert asked == [1]
+        assert predicted_frames == [1]
         job.reconcile(run.scoring_run_id, progress=lines.append)
         assert "AMBER" in lines[0] and "1 scored frames show an image that has two patients" in lines[0]
         of_ann = [scan for (scan,) in rows(settings, "select scan_id from scan where format = 'dicom'"
@@ -166,7 +168,9 @@ class TestSameImageOfTwoPatients:
         ((for_review,),) = rows(settings, "select sum(count_for_review) from daily_summary")
         assert for_review >= 3
 
-    def test_in_one_chunk_is_scored_twice(self, settings: Settings, put: Put, phantoms: Path, asked: list[int]) -> None:
+    def test_in_one_chunk_is_scored_twice(
+        self, settings: Settings, put: Put, phantoms: Path, predicted_frames: list[int]
+    ) -> None:
         source = next(phantoms.rglob("*.dcm"))
         put("a.dcm", of_patient(source, "ann"))
         put("b.dcm", of_patient(source, "bob"))

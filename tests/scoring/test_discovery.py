@@ -105,7 +105,7 @@ def put_each(two: Settings, name: str, data: bytes) -> None:
 class TestRunOfTwoBuckets:
     def test_scores_the_same_key_in_both_and_balances(self, two: Settings, put: Put) -> None:
         put_each(two, "a.png", png(seed=1))
-        put("beside/b.png", png(seed=2))
+        put("other/b.png", png(seed=2))
         balance = run_scoring_job(two, run_key="first")
         assert (balance.count_seen, balance.count_scored) == (2, 2)
         assert run_scoring_job(two, run_key="second").count_known == 2
@@ -117,13 +117,13 @@ class TestRunOfTwoBuckets:
 
     def test_supersedes_vanished_scans_of_its_prefixes_only(self, settings: Settings, two: Settings, put: Put) -> None:
         put_each(two, "a.png", png(seed=1))
-        put("beside/b.png", png(seed=2))
+        put("other/b.png", png(seed=2))
         job = ScoringJob.open(two)
         parts = [str(uri) for uri in ScanPrefixes.parse(two.require("scans_uri"))]
-        job.begin(run_key="dead", scans_uri=f"{two.scans_uri},{settings.scans_uri}beside/")
+        job.begin(run_key="dead", scans_uri=f"{two.scans_uri},{settings.scans_uri}other/")
         for part in parts:
             remove(replace(two, scans_uri=part), "a.png")
-        remove(settings, "beside/b.png")
+        remove(settings, "other/b.png")
         assert run_scoring_job(two, run_key="next").count_seen == 0
         assert sorted(states(two)) == ["pending", "superseded", "superseded"]
 

@@ -125,7 +125,7 @@ def test_next_run_processes_requeued_scans_once(settings: Settings, put: Put) ->
     assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests") == 1
     assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests") == 0
     counts = "select count_rejected, count_deferred, count_unaccounted from scoring_run_balance where run_key = 'first'"
-    assert rows(settings, counts) == [(2, 0, 0)], "the night of before keeps its counts"
+    assert rows(settings, counts) == [(2, 0, 0)], "the earlier run keeps its counts"
     balance = run_scoring_job(settings, run_key="second")
     assert (balance.count_rejected, balance.count_known) == (1, 1)
     assert rows(settings, counts) == [(2, 0, 0)]

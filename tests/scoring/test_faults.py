@@ -173,7 +173,7 @@ def test_scan_that_crashes_every_worker_is_rejected(settings: Settings, put: Put
         assert deaths <= 5, "the task's five retries would not have sufficed"
         scored = states(settings).count("scored")
         assert scored == {1: 0, 2: 2}.get(deaths, 4), (
-            "all at once; then one by one; then those that killed nobody first"
+            "first all scans together, then each in isolation, those without a crash first"
         )
     assert deaths == 4
     assert states(settings) == ["scored", "scored", "rejected", "scored", "scored"]
@@ -190,11 +190,11 @@ def test_files_that_crash_decoders_are_rejected(settings: Settings, put: Put) ->
     job = ScoringJob.open(settings)
     run, _ = job.begin(run_key="night")
     (chunk,) = job.plan(run.scoring_run_id)
-    guard = DecoderPool(seconds=2, memory=1024**3, decode="tests.imaging.bad_decoders:by_last_word")
+    pool = DecoderPool(seconds=2, memory=1024**3, decode="tests.imaging.bad_decoders:by_last_word")
     model = job._loaded(run)[0]
-    source = ScanSource(store=job.store, pseudonym_key=b"key" * 16, pool=guard)
+    source = ScanSource(store=job.store, pseudonym_key=b"key" * 16, pool=pool)
     counts = score_chunk(job.engine, run, chunk, source=source, model=model)
-    guard.close()
+    pool.close()
     assert counts == {"scored": 4, "rejected": 3}
     assert states(settings) == ["rejected" if word else "scored" for word in words]
     assert rows(settings, "select reason from rejection order by scan_id") == [

@@ -9,8 +9,7 @@ import pytest
 
 from braintumor.config.settings import Settings
 from braintumor.errors import DatabaseError
-from braintumor.scoring import lease as claims
-from braintumor.scoring import worker
+from braintumor.scoring import lease, worker
 from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.lease import claim, heartbeat
 from tests.images import png
@@ -21,7 +20,7 @@ Put = Callable[[str, bytes], None]
 
 def test_lease_is_renewed_during_a_slow_file(settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.png", png())
-    monkeypatch.setattr(claims, "LEASE_SECONDS", 1)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 1)
     job = ScoringJob.open(settings)
     run, _ = job.begin(run_key="slow")
     (chunk,) = job.plan(run.scoring_run_id)

@@ -80,10 +80,10 @@ def test_scoring_rescore_and_shadow_give_same_review_reasons(settings: Settings,
     assert job[digests["noise"]][1] > 2 * job[digests["head"]][1] > 0
     assert reasons_and_scores(settings, "current_prediction") == job
 
-    twin = add_model(settings, "b")
+    candidate = add_model(settings, "b")
     store = ObjectStore.connect(settings)
-    loaded = model_versions.load_model(store, settings, twin)
-    score_in_shadow(engine, store, twin, loaded, newest_scored(engine, champion, limit=9), run_key="preview")
+    loaded = model_versions.load_model(store, settings, candidate)
+    score_in_shadow(engine, store, candidate, loaded, newest_scored(engine, champion, limit=9), run_key="preview")
     shadow = "select content_sha256, out_of_distribution from shadow_prediction join scan using (scan_id)"
     assert dict(rows(settings, shadow)) == pytest.approx({content: score for content, (_, score) in job.items()})
 

@@ -71,7 +71,7 @@ def _is_main_thread_in(function: str) -> bool:
 
 
 @contextmanager
-def interrupted(guard: Watched, error: type[BaseException]) -> Iterator[None]:
+def interrupted(pool: Watched, error: type[BaseException]) -> Iterator[None]:
     """Raise ``error`` in this thread as soon as only the hanging file is being read."""
     is_over = threading.Event()
 
@@ -80,7 +80,7 @@ def interrupted(guard: Watched, error: type[BaseException]) -> Iterator[None]:
         while stuck < 20:
             if is_over.wait(0.05):
                 return
-            stuck = stuck + 1 if guard.is_stuck() else 0
+            stuck = stuck + 1 if pool.is_stuck() else 0
         os.kill(os.getpid(), signal.SIGUSR1)
 
     def interrupt(*_: object) -> None:
@@ -103,8 +103,8 @@ def attempt(
     """Run one attempt of the task, and return its counts, or ``None`` if the error ended it."""
     model = job._loaded(run)[0]
     try:
-        with Watched(note) as guard, interrupted(guard, error):
-            source = ScanSource(store=job.store, pseudonym_key=b"key" * 16, pool=guard)
+        with Watched(note) as pool, interrupted(pool, error):
+            source = ScanSource(store=job.store, pseudonym_key=b"key" * 16, pool=pool)
             return dict(score_chunk(job.engine, run, 0, source=source, model=model))
     except error:
         return None
@@ -126,13 +126,13 @@ def test_timeout_keeps_steps_and_retries_isolate_hanging_file(settings: Settings
     note, slow = tmp_path / "tries", STEP + 3
     job, run = planned(settings, put, note, count=STEP + 8, hanging={slow})
     assert attempt(job, run, note) is None
-    assert states(settings) == ["scored"] * STEP + ["pending"] * 8, "the first step is there"
+    assert states(settings) == ["scored"] * STEP + ["pending"] * 8, "the first step is committed"
     assert rows(settings, "select lease_expires_at is not null from scoring_chunk") == [(True,)], "as after a crash"
     for isolated_attempts in (1, 2, 3):
         assert attempt(job, run, note) is None
         assert rows(settings, "select isolated_attempts from scan where state = 'pending'") == (
             [(isolated_attempts,)] if isolated_attempts > 1 else [(1,)] + [(0,)] * 4
-        ), "those before it are scored one by one, those behind it by the next attempt"
+        ), "scans before it are scored in isolation, scans after it by the next attempt"
     assert attempt(job, run, note) == {"rejected": 1}, f"the fifth of {ATTEMPTS} attempts"
     assert states(settings) == ["rejected" if number == slow else "scored" for number in range(STEP + 8)]
     assert rows(settings, "select reason, detail from rejection") == [
@@ -161,8 +161,8 @@ def test_stale_attempt_writes_nothing_after_its_timeout(settings: Settings, put:
         def __init__(self) -> None:
             change(settings, "update scoring_chunk set attempt = attempt + 1")
 
-    with Watched(note) as guard, interrupted(guard, ClaimedMeanwhile), pytest.raises(BaseException) as ended:
-        source = ScanSource(store=job.store, pseudonym_key=b"key" * 16, pool=guard)
+    with Watched(note) as pool, interrupted(pool, ClaimedMeanwhile), pytest.raises(BaseException) as ended:
+        source = ScanSource(store=job.store, pseudonym_key=b"key" * 16, pool=pool)
         score_chunk(job.engine, run, 0, source=source, model=model)
     assert type(ended.value).__name__ == "StaleClaimError"
     assert states(settings) == ["pending"] * (STEP + 1)
