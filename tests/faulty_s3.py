@@ -30,8 +30,8 @@ class FaultyS3(ThreadingHTTPServer):
     """Forward every request, but return an error for reads or writes of some objects.
 
     ``faults`` maps a part of a path to the fault of every read. ``passing`` maps a part of a path to the faults of the
-    next reads. Uploads to paths with a part in ``unwritable`` break in the middle. ``is_read_only`` refuses every write,
-    like read-only credentials. ``count_fault`` counts the faults of a ``storm``.
+    next reads. Uploads to paths with a part in ``unwritable`` break in the middle. ``is_read_only`` refuses every
+    write, like read-only credentials. ``count_fault`` counts the faults of a ``storm``.
     """
 
     daemon_threads = True

@@ -54,7 +54,6 @@ def rescore(run_key: str | None, is_json: bool, **request: Any) -> None:
             RescoreRequest(actor=getpass.getuser(), **request),
             run_key=key,
             progress=lambda text: click.echo(text, err=True),
-            on_chunk=lambda number, total: click.echo(f"chunk {number} of {total}", err=True),
         )
     if is_json:
         print_json({name: value for name, value in done.items() if name != "markdown"})

@@ -30,7 +30,6 @@ def score(prefixes: str | None, run_key: str | None, second_model: str | None, i
             scans_uri=prefixes,
             second_model=second_model,
             progress=lambda text: click.echo(text, err=True),
-            on_chunk=lambda done, total: click.echo(f"chunk {done} of {total}", err=True),
         )
     if is_json:
         print_json(asdict(balance))

@@ -137,7 +137,6 @@ def rescore(
     run_key: str,
     chunk_size: int = CHUNK_SIZE,
     progress: Callable[[str], None] = lambda _: None,
-    on_chunk: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> dict[str, Any]:
     """Open, score all chunks, report and reconcile in this process.
 
@@ -160,6 +159,6 @@ def rescore(
         job.chunks(run_id),
         partial(job.score, run_id),
         load=partial(job.load, run_id),
-        on_chunk=on_chunk,
+        progress=progress,
         reconcile=report_and_reconcile,
     )

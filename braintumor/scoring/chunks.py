@@ -55,13 +55,13 @@ def process_chunks(
     score: Callable[[int], object],
     *,
     load: Callable[[], object],
-    on_chunk: Callable[[int, int], None],
+    progress: Callable[[str], None],
     reconcile: Callable[[], T],
 ) -> T:
     """Score the chunks one after the other, then reconcile the run. The same for scoring runs and rescores.
 
     If S3 does not deliver some scans of a chunk, the next chunks are still scored. ``load`` loads the model before the
-    first chunk. If it fails, no chunk is scored. ``on_chunk`` receives the number of finished chunks and of all chunks.
+    first chunk. If it fails, no chunk is scored. ``progress`` receives a line after each chunk.
 
     Returns:
         The result of ``reconcile``.
@@ -82,7 +82,7 @@ def process_chunks(
             score(chunk_number)
         except ObjectStoreUnreachableError as error:
             first_error = first_error or error
-        on_chunk(count_done, len(chunk_numbers))
+        progress(f"chunk {count_done} of {len(chunk_numbers)}")
     try:
         return reconcile()
     except UnbalancedRunError as error:

@@ -206,12 +206,10 @@ def run_scoring_job(
     second_model: str | None = None,
     chunk_size: int = CHUNK_SIZE,
     progress: Callable[[str], None] = lambda _: None,
-    on_chunk: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Balance:
     """Discover, plan, score all chunks and reconcile in this process.
 
-    ``progress`` receives the lines for the operator. ``on_chunk`` receives the number of finished chunks and of all
-    chunks.
+    ``progress`` receives the lines for the operator.
 
     Raises:
         ObjectStoreUnreachableError: S3 did not deliver some scans. They stay pending for this run or a later one.
@@ -225,6 +223,6 @@ def run_scoring_job(
         job.plan(run_id, chunk_size=chunk_size),
         partial(job.score, run_id),
         load=partial(job.load, run_id),
-        on_chunk=on_chunk,
+        progress=progress,
         reconcile=partial(job.reconcile, run_id, progress=progress),
     )

@@ -71,11 +71,11 @@ class TestUndeliveredObject:
 def test_undelivered_model_scores_no_chunk(through: Settings, door: FaultyS3, put: Put, tmp_path: Path) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))
-    settings, tried = replace(through, cache_folder=str(tmp_path)), list[int]()
+    settings, lines = replace(through, cache_folder=str(tmp_path)), list[str]()
     door.faults["model.bin"] = (500, "InternalError")
     with pytest.raises(ObjectStoreUnreachableError):
-        run_scoring_job(settings, run_key="night", chunk_size=1, on_chunk=lambda done, _: tried.append(done))
-    assert tried == [] and states(settings) == ["pending"] * 3
+        run_scoring_job(settings, run_key="night", chunk_size=1, progress=lines.append)
+    assert not [line for line in lines if line.startswith("chunk")] and states(settings) == ["pending"] * 3
     door.faults.clear()
     assert run_scoring_job(settings, run_key="night", chunk_size=1).count_scored == 3
 
