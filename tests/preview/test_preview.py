@@ -205,7 +205,8 @@ def test_approver_text_links_to_the_page_and_is_short(scored: Settings, candidat
         """
         insert into gate_verdict (run_key, model_version_id, champion_model_version_id, is_passed, rules, summary)
         select
-            'manual__2026-11-24T15:54:21+00:00', :candidate, (select model_version_id from champion), true, '{}', 'Passed'
+            'manual__2026-11-24T15:54:21+00:00', :candidate, (select model_version_id from champion), true, '{}',
+            'Passed'
         returning gate_verdict_id""",
         candidate=candidate.model_version_id,
     )
