@@ -63,11 +63,10 @@ class FlipWithImages:
 
 def with_images(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[ScanObject]) -> Iterator[FlipWithImages]:
     """Read the scans of the flips again, a few at a time, and yield the flips with their images."""
-    reader = ScanReader(store=store, size=SHOWN_SIZE)
     by_id = {scan.scan_id: scan for scan in scans}
 
     def draw(flip: Flip) -> FlipWithImages:
-        reading = reader.read(by_id[flip.scan_id])
+        reading = ScanReader(store=store, size=SHOWN_SIZE).read(by_id[flip.scan_id])
         frame = reading.frames.frame(flip.frame_index) if reading.frames else None
         if frame is None:
             return FlipWithImages(flip=flip, images=reading.failure or ReadFailure.UNREADABLE)
