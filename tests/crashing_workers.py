@@ -19,8 +19,8 @@ from braintumor.scoring.job import ScoringJob
 def run_worker(settings: Settings, job: str, crash: str, scoring_run_id: int) -> int:
     """Score chunk 0 of a run in a process, and return its exit code: 0, or -SIGKILL after the crash.
 
-    ``job`` is ``scoring`` or ``rescoring``. ``crash`` is ``poison``, on reading a file that ends with this word, or
-    ``second-write``, inside the transaction of the second step.
+    ``job`` is ``scoring`` or ``rescoring``. The crash ``poison`` happens on reading a file that ends with this word.
+    The crash ``second-write`` happens inside the transaction of the second step.
     """
     command = [sys.executable, "-m", "tests.crashing_workers", job, crash, str(scoring_run_id)]
     done = subprocess.run(command, env=settings.to_environment(os.environ), capture_output=True, text=True, check=False)

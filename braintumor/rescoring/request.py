@@ -1,7 +1,7 @@
 """Open a rescore: select the scans and the model, and record the requester and the reason.
 
-The champion may always rescore. Another model may rescore only if the requester approves it by name and with a reason,
-and if it was champion or passed the gate. One transaction records the request before any scoring. It never changes.
+The champion may always rescore. Another model needs an approval of the requester, with a reason. It must have been
+champion or have passed the gate. One transaction records the request before any scoring. It never changes.
 """
 
 from __future__ import annotations

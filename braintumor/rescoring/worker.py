@@ -1,6 +1,6 @@
 """Score one chunk of a rescore: read each scan at its scored version, predict, commit.
 
-The predictions of a scan and its new state commit in one transaction, and only if the state is still pending. So a
+The predictions of a scan and its new state commit in one transaction, if the state is still pending. So a
 crash loses no committed work, and of two workers at the same chunk only one writes. A crash leaves ``count_taken``
 incremented for the scans that the worker processed. Such scans are then processed in isolation, and fail after three
 crashes.

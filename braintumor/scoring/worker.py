@@ -5,7 +5,7 @@ does not grow with the chunk. The worker commits each step as soon as it has its
 timeout ends keeps its committed steps, and the next attempt continues after them.
 
 No scan stops the others. Scans that S3 does not deliver stay pending for the task's retry. After a worker crashed on a
-chunk, the next attempt processes each scan in isolation, so that the next crash identifies the scan.
+chunk, the next attempt processes each scan in isolation. So the next crash identifies the scan.
 """
 
 from __future__ import annotations

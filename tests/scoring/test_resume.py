@@ -1,4 +1,4 @@
-"""Test that failures of one object or chunk do not stop the others, and that a run key resumes its run."""
+"""Test that a failed object or chunk does not stop the others, and that a run key resumes its run."""
 
 from __future__ import annotations
 

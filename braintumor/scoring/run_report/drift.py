@@ -1,13 +1,13 @@
 """Compare a run's predictions with a reference by the population stability index (PSI).
 
-The class mix is compared with the site's own recent runs. The test split is almost balanced and a ward is not, so a
-comparison of the two would always show a shift. Confidence differs by class, so the reference is weighted to the run's
-class mix before confidences are compared.
+The class mix is compared with the site's own recent runs. The test split is almost balanced, a ward is not. So the two
+always differ. Confidence differs by class, so the reference is weighted to the run's class mix before confidences are
+compared.
 
 The counts are patients, because slices of one head are not independent. Each prediction of a patient has the weight
-1 / (predictions of that patient in that run). By chance alone the index is about chi-squared / n with
-n = 1 / (1/run + 1/reference) (Yurdakul, Statistical properties of population stability index, 2018). The index is
-assessed only if this chance value stays below the bound of the rules in 99 of 100 runs.
+1 / (predictions of that patient in that run). By chance alone the index is about chi-squared / n. Here n is
+1 / (1/run + 1/reference) (Yurdakul, Statistical properties of population stability index, 2018). The index is
+assessed only if this chance value is below the bound of the rules in 99% of runs.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, ti
 
 
 def _arrivals(connection: Connection, values: dict[str, Any]) -> tuple[int, float | None, bool]:
-    """Return the arrivals of the run's day so far, the expected number, and whether the day a week ago had none."""
+    """Return the arrivals of the run's day, the expected number, and whether the day a week ago had none."""
     days = connection.execute(text(_ARRIVALS), values).all()
     today = next((row.count_new for row in days if row.days_ago == 0), 0)
     before = [row for row in days if row.days_ago > 0]

@@ -1,7 +1,7 @@
 """Assess a run as green, amber or red, store its status, and render the run report.
 
-Days are those of the schedule's timezone. The arrivals of a day include all its runs so far, because a second run on
-the same day can find nothing new. In UTC, two nightly runs at 01:00 in Berlin would be on the same day when summer time
+Days are those of the schedule's timezone. The arrivals of a day include all its runs so far. A second run on the
+same day often finds nothing new. In UTC, two nightly runs at 01:00 in Berlin would be on the same day when summer time
 begins. The second could hide that nothing arrived.
 """
 
