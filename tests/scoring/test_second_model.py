@@ -40,7 +40,7 @@ def test_disagreement_needs_another_class(tiny_model_folder: object) -> None:
     assert agreed.second == (CLASSES[0], pytest.approx(0.4)) and other.second == (CLASSES[1], pytest.approx(0.4))
     assert ReviewReason.MODEL_DISAGREEMENT not in agreed.review_reasons
     assert ReviewReason.MODEL_DISAGREEMENT in other.review_reasons
-    assert other.predicted_class is CLASSES[0], "the first one's answer counts"
+    assert other.predicted_class is CLASSES[0], "the prediction of the first model counts"
 
 
 def test_run_keeps_both_pinned_models(settings: Settings, put: Put) -> None:

@@ -61,7 +61,7 @@ def engine(site: Settings) -> Iterator[Engine]:
     made.dispose()
 
 
-def add_night(
+def add_run(
     settings: Settings, classes: dict[str, int], *, days: int, sure: dict[str, float] | None = None, **values: object
 ) -> int:
     """Write a run with one scan of one frame per patient, and return its ID.
@@ -110,8 +110,8 @@ def add_night(
 
 
 def measured(engine: Engine, run: int) -> dict[str, Drift]:
-    figures = run_statistics(engine, load_run(engine, run), rules=RULES)
-    return {drift.reference: drift for drift in figures.drifts}
+    statistics = run_statistics(engine, load_run(engine, run), rules=RULES)
+    return {drift.reference: drift for drift in statistics.drifts}
 
 
 def reasons(engine: Engine, settings: Settings, run: int) -> list[str]:
@@ -122,9 +122,9 @@ def reasons(engine: Engine, settings: Settings, run: int) -> list[str]:
 
 def test_usual_ward_unlike_the_test_split_is_green(site: Settings, engine: Engine) -> None:
     for days in range(1, 8):
-        add_night(site, WARD, days=days)
-    tonight = add_night(site, WARD, days=0)
-    found = measured(engine, tonight)
+        add_run(site, WARD, days=days)
+    current = add_run(site, WARD, days=0)
+    found = measured(engine, current)
     assert found[RECENT_RUNS] == Drift(
         reference=RECENT_RUNS,
         count_reference=7 * 150,
@@ -132,50 +132,50 @@ def test_usual_ward_unlike_the_test_split_is_green(site: Settings, engine: Engin
         of_confidence=pytest.approx(0, abs=0.01),
     )
     assert (found[TEST_SPLIT].of_class, found[TEST_SPLIT].of_confidence) == (None, pytest.approx(0, abs=0.01))
-    assert reasons(engine, site, tonight) == []
+    assert reasons(engine, site, current) == []
     balanced = json.dumps(dict.fromkeys(CLASSES, 50))
     ((old,),) = rows(
         site, "select stability_index(cast(:a as jsonb), cast(:b as jsonb))", a=balanced, b=json.dumps(WARD)
     )
-    assert old > 0.9, "the comparison with the test split, which made every night amber"
+    assert old > 0.9, "the comparison with the test split, which made every run amber"
 
 
 def test_run_with_many_more_gliomas_is_amber(site: Settings, engine: Engine) -> None:
     for days in range(1, 8):
-        add_night(site, WARD, days=days)
-    tonight = add_night(site, SHIFTED, days=0)
-    index = measured(engine, tonight)[RECENT_RUNS].of_class
+        add_run(site, WARD, days=days)
+    current = add_run(site, SHIFTED, days=0)
+    index = measured(engine, current)[RECENT_RUNS].of_class
     usual = json.dumps({label: 7 * count for label, count in WARD.items()})
     ((expected,),) = rows(
         site, "select stability_index(cast(:a as jsonb), cast(:b as jsonb))", a=usual, b=json.dumps(SHIFTED)
     )
     assert index == pytest.approx(expected) and expected > 0.5
-    (words,) = reasons(engine, site, tonight)
+    (words,) = reasons(engine, site, current)
     assert words == f"Predictions drift from {RECENT_RUNS}: stability index {expected:.2f}."
 
 
 def test_lower_confidence_in_the_same_classes_is_amber(site: Settings, engine: Engine) -> None:
     for days in range(1, 8):
-        add_night(site, WARD, days=days)
-    tonight = add_night(site, WARD, days=0, sure=SURE | {"normal": 0.55})
-    found = measured(engine, tonight)
+        add_run(site, WARD, days=days)
+    current = add_run(site, WARD, days=0, sure=SURE | {"normal": 0.55})
+    found = measured(engine, current)
     assert found[RECENT_RUNS].of_class == pytest.approx(0, abs=0.01)
     assert found[RECENT_RUNS].of_confidence is not None and found[RECENT_RUNS].of_confidence > 0.25
     assert found[TEST_SPLIT].of_confidence is not None and found[TEST_SPLIT].of_confidence > 0.25
-    assert len(reasons(engine, site, tonight)) == 2
+    assert len(reasons(engine, site, current)) == 2
 
 
 def test_class_mix_alone_is_not_confidence_drift(site: Settings, engine: Engine) -> None:
     """The model is always less confident for gliomas, and this run has more of them."""
     sure = SURE | {"glioma": 0.65}
     for days in range(1, 8):
-        add_night(site, WARD, days=days, sure=sure)
-    tonight = add_night(site, SHIFTED, days=0, sure=sure)
-    assert measured(engine, tonight)[RECENT_RUNS].of_confidence == pytest.approx(0, abs=0.02)
+        add_run(site, WARD, days=days, sure=sure)
+    current = add_run(site, SHIFTED, days=0, sure=sure)
+    assert measured(engine, current)[RECENT_RUNS].of_confidence == pytest.approx(0, abs=0.02)
 
 
 @pytest.mark.parametrize(
-    ("nights", "values"),
+    ("runs", "values"),
     [
         (0, {}),
         (4, {}),
@@ -183,36 +183,36 @@ def test_class_mix_alone_is_not_confidence_drift(site: Settings, engine: Engine)
         (7, {"uri": "s3://b/another-site/"}),
         (7, {"people": 5}),
     ],
-    ids=["no history", "four nights", "nights that do not balance", "another site", "five people"],
+    ids=["no history", "four runs", "runs that do not balance", "another site", "five people"],
 )
 def test_too_little_history_is_not_assessed(
-    site: Settings, engine: Engine, nights: int, values: dict[str, object]
+    site: Settings, engine: Engine, runs: int, values: dict[str, object]
 ) -> None:
-    for days in range(1, nights + 1):
-        add_night(site, WARD, days=days, **values)
-    tonight = add_night(site, SHIFTED, days=0)
-    found = measured(engine, tonight)[RECENT_RUNS]
+    for days in range(1, runs + 1):
+        add_run(site, WARD, days=days, **values)
+    current = add_run(site, SHIFTED, days=0)
+    found = measured(engine, current)[RECENT_RUNS]
     assert (found.of_class, found.of_confidence) == (None, None)
     assert str(found) == "class mix not assessed, confidence not assessed"
-    assert reasons(engine, site, tonight) == []
+    assert reasons(engine, site, current) == []
 
 
 @pytest.mark.parametrize(("size", "people"), [(0.5, 75), (1, 3)], ids=["75 answers", "150 slices of 3 people"])
 def test_small_run_is_not_assessed(site: Settings, engine: Engine, size: float, people: int) -> None:
     for days in range(1, 8):
-        add_night(site, WARD, days=days)
-    tonight = add_night(site, {name: int(size * count) for name, count in SHIFTED.items()}, days=0, people=people)
-    assert measured(engine, tonight)[RECENT_RUNS].of_class is None
-    assert reasons(engine, site, tonight) == []
+        add_run(site, WARD, days=days)
+    current = add_run(site, {name: int(size * count) for name, count in SHIFTED.items()}, days=0, people=people)
+    assert measured(engine, current)[RECENT_RUNS].of_class is None
+    assert reasons(engine, site, current) == []
 
 
 def test_patients_count_once_and_other_runs_are_not_read(site: Settings, engine: Engine) -> None:
     for days in range(1, 8):
-        add_night(site, WARD, days=days, people=75)
-    add_night(site, SHIFTED, days=40)
-    tonight = add_night(site, WARD, days=0)
-    add_night(site, SHIFTED, days=0)
-    assert measured(engine, tonight)[RECENT_RUNS].count_reference == 7 * 75
+        add_run(site, WARD, days=days, people=75)
+    add_run(site, SHIFTED, days=40)
+    current = add_run(site, WARD, days=0)
+    add_run(site, SHIFTED, days=0)
+    assert measured(engine, current)[RECENT_RUNS].count_reference == 7 * 75
 
 
 MIX = (0.08, 0.07, 0.8, 0.05)
