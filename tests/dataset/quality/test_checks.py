@@ -69,7 +69,7 @@ def test_a_class_folder_of_photographs_is_refused_with_its_name_and_a_remedy(
     photographs(folder / "normal", name, 40, is_gray=is_gray)
     (found,) = [item for item in judged(folder).blocking if item.code == "not_mri"]
     assert "images of normal do not look like MRI" in found.reason and "glioma" not in found.reason
-    assert "Take out of normal what is not MRI" in found.reason
+    assert "Remove images that are not MRI from normal" in found.reason
     assert found.count > 30 and all(len(example) == 12 for example in found.examples)
 
 
@@ -141,7 +141,7 @@ def test_a_rule_file_makes_a_check_stricter_or_silences_it(folder: Path) -> None
 def test_no_images_at_all_are_no_crash(tmp_path: Path) -> None:
     quality = judged(tmp_path)
     assert [item.code for item in quality.blocking] == ["missing_class"]
-    assert result_of(quality, "label_errors").reason.startswith("not looked for")
+    assert result_of(quality, "label_errors").reason.startswith("not searched")
     assert "Data quality" in page(quality)
 
 
@@ -230,7 +230,7 @@ class TestReport:
             photographs(folder / "normal", "china.jpg", 10, is_gray=False)
         text = page(judged(folder))
         assert ("No snapshot is taken and nothing is trained on this data" in text) is is_refused
-        assert ("Take out of normal what is not MRI" in text) is is_refused
+        assert ("Remove images that are not MRI from normal" in text) is is_refused
 
 
 class TestCommand:
@@ -251,7 +251,7 @@ class TestCommand:
         done = run_braintumor(Settings(), "dataset", "check", str(folder), check=False)
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert "Refused: not_mri" in done.stdout
-        assert "Take out of normal what is not MRI" in done.stderr and "--report FILE" in done.stderr
+        assert "Remove images that are not MRI from normal" in done.stderr and "--report FILE" in done.stderr
 
     def test_rules_of_ones_own_are_taken(self, folder: Path, tmp_path: Path) -> None:
         done = run_braintumor(

@@ -60,7 +60,7 @@ def test_refused_data_is_named_with_its_report_and_nothing_is_recorded(empty_set
     store = uploaded(empty_settings, with_photographs(folder))
     with pytest.raises(DatasetError, match=r"not_mri: .* images of pituitary do not look like MRI") as caught:
         snapshot_of(empty_settings)
-    assert "Take out of pituitary what is not MRI" in str(caught.value) and "Jane" not in str(caught.value)
+    assert "Remove images that are not MRI from pituitary" in str(caught.value) and "Jane" not in str(caught.value)
     (address,) = re.findall(r"s3://\S+/snapshots/refused-\d{8}T\d{6}Z\.html", str(caught.value))
     page = store.read(S3Uri.parse(address)).decode()
     assert "Refused" in page and "No snapshot is taken" in page and "Jane" not in page

@@ -99,7 +99,7 @@ class TestRule:
         assert rows(night, "select risk from review_worklist where scan_id = :scan", scan=FRESH) == [
             ("reviewers_disagree",)
         ]
-        assert summarize_reviewed_labels(night).without == {"readers disagree": 1}
+        assert summarize_reviewed_labels(night).unlabeled == {"readers disagree": 1}
 
     def test_an_answer_that_is_taken_back_takes_its_label_or_its_conflict_along(self, night: Settings) -> None:
         say(night, FRESH, "glioma", "ann", "bob")
@@ -108,7 +108,7 @@ class TestRule:
         assert labels(night) == [(FRESH, "glioma", "readers", 2)]
         take_back(night, FRESH, "bob")
         assert labels(night) == []
-        assert summarize_reviewed_labels(night).without == {"too few readers": 1}
+        assert summarize_reviewed_labels(night).unlabeled == {"too few readers": 1}
 
     @pytest.mark.parametrize("finding", ["other_finding", "unusable_image", "cannot_tell"])
     def test_what_names_no_class_makes_no_label(self, night: Settings, finding: str) -> None:
