@@ -120,7 +120,7 @@ insert into requested_label (scan_id, frame_index, label, request_key) select sc
 """
 
 
-def test_of_an_erased_person_nothing_is_left_and_every_run_still_balances(
+def test_erasure_deletes_all_data_and_runs_still_balance(
     stack: Stack, night: Settings, files: list[bytes]
 ) -> None:
     leave_traces(night, files[0])
@@ -147,7 +147,7 @@ def test_of_an_erased_person_nothing_is_left_and_every_run_still_balances(
     engine.dispose()
 
 
-def test_a_later_file_of_an_erased_person_is_rejected(
+def test_later_file_of_erased_person_is_rejected(
     stack: Stack, night: Settings, put: Callable[[str, bytes], None], files: list[bytes]
 ) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
@@ -160,7 +160,7 @@ def test_a_later_file_of_an_erased_person_is_rejected(
     assert rows(night, "select count(*) from scan where patient_pseudonym = :ann", ann=ann) == [(0,)]
 
 
-def test_who_is_unknown_is_said_to_be_and_nothing_is_erased_while_a_run_is_at_work(
+def test_unknown_subject_or_active_run_erases_nothing(
     stack: Stack, night: Settings
 ) -> None:
     with pytest.raises(ErasureError, match="No data is stored"):
@@ -173,7 +173,7 @@ def test_who_is_unknown_is_said_to_be_and_nothing_is_erased_while_a_run_is_at_wo
 
 
 @pytest.mark.parametrize("with_objects", [False, True])
-def test_the_command_asks_first_and_prints_where_the_images_are(
+def test_erase_command_confirms_and_prints_addresses(
     stack: Stack, night: Settings, with_objects: bool
 ) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
@@ -192,7 +192,7 @@ def test_the_command_asks_first_and_prints_where_the_images_are(
     assert left == ({"ben.dcm"} if with_objects else {"ann-1.dcm", "ann-2.dcm", "ben.dcm"})
 
 
-def test_a_patient_number_leads_to_the_pseudonym_and_stays_out_of_sight(stack: Stack, night: Settings) -> None:
+def test_subject_find_prints_pseudonym_without_patient_number(stack: Stack, night: Settings) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     scorer = as_role(stack, night, Role.SCORER)
     done = invoke(scorer, "subject", "find", answer="ANN\n")
@@ -203,7 +203,7 @@ def test_a_patient_number_leads_to_the_pseudonym_and_stays_out_of_sight(stack: S
     assert isinstance(done.exception, ErasureError)
 
 
-def test_a_script_that_is_sure_gets_json(stack: Stack, night: Settings) -> None:
+def test_erase_with_yes_and_json_prints_json(stack: Stack, night: Settings) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     asked = ("subject", "erase", ann, "--yes", "--json", "--reason", "a letter")
     made = json.loads(printed(as_role(stack, night, Role.ERASER), *asked))
@@ -211,7 +211,7 @@ def test_a_script_that_is_sure_gets_json(stack: Stack, night: Settings) -> None:
     assert rows(night, "select reason from erasure") == [("a letter",)]
 
 
-def test_pages_are_found_by_what_is_recorded_of_them_and_not_by_their_words(stack: Stack, night: Settings) -> None:
+def test_erasure_finds_pages_by_rows_not_by_text(stack: Stack, night: Settings) -> None:
     store, models, engine = (
         ObjectStore.connect(night),
         S3Uri.parse(night.require("models_uri")),
@@ -233,7 +233,7 @@ def test_pages_are_found_by_what_is_recorded_of_them_and_not_by_their_words(stac
     engine.dispose()
 
 
-def test_an_erased_person_does_not_return_to_training(
+def test_erased_person_is_excluded_from_later_snapshots(
     stack: Stack, night: Settings, files: list[bytes], phantoms: Path
 ) -> None:
     dataset = S3Uri.parse(night.require("dataset_uri"))
@@ -269,7 +269,7 @@ def test_an_erased_person_does_not_return_to_training(
     assert not [item for item in snapshot_of(night).excluded if "erased" in item.reason]
 
 
-def test_a_later_file_without_a_patient_is_rejected_where_its_study_or_its_pixels_are_known(
+def test_later_file_with_erased_study_or_pixels_is_rejected(
     stack: Stack, night: Settings, put: Callable[[str, bytes], None], files: list[bytes]
 ) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
@@ -283,7 +283,7 @@ def test_a_later_file_without_a_patient_is_rejected_where_its_study_or_its_pixel
     assert rows(night, "select distinct reason from rejection") == [("subject_erased",)]
 
 
-def test_addresses_are_kept_until_the_objects_are_gone(stack: Stack, night: Settings, files: list[bytes]) -> None:
+def test_addresses_are_kept_until_objects_are_deleted(stack: Stack, night: Settings, files: list[bytes]) -> None:
     store, scans = ObjectStore.connect(night), S3Uri.parse(night.require("scans_uri"))
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     eraser = as_role(stack, night, Role.ERASER)
@@ -300,7 +300,7 @@ def test_addresses_are_kept_until_the_objects_are_gone(stack: Stack, night: Sett
     assert rows(night, "select * from erasure_object") == []
 
 
-def test_a_second_erasure_finds_the_objects_that_the_first_left(
+def test_second_erasure_finds_objects_kept_by_the_first(
     stack: Stack, night: Settings, files: list[bytes]
 ) -> None:
     store = ObjectStore.connect(night)
@@ -320,7 +320,7 @@ def test_a_second_erasure_finds_the_objects_that_the_first_left(
         as_eraser(stack, night, ann)
 
 
-def test_nothing_is_erased_while_images_are_written_and_nothing_is_written_during_an_erasure(
+def test_erasure_and_writers_of_images_exclude_each_other(
     stack: Stack, night: Settings
 ) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
@@ -367,7 +367,7 @@ class ReachedError(Exception):
         ("evaluation.job.load_frames", lambda night, _, model: evaluate_model(night, model.model_name, access_key="l")),
     ],
 )
-def test_whatever_writes_images_shares_the_lock(
+def test_every_writer_of_images_shares_the_lock(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, reads: str, work: Callable[..., object]
 ) -> None:
     engine = database.connect(settings)

@@ -53,7 +53,7 @@ def put_scans(settings: Settings, folder: Path, *, count: int, seed: int) -> Non
         store.write(scans / f"{seed}-{path.name}", path.read_bytes())
 
 
-def test_after_a_restore_the_next_night_scores_what_is_new_and_nothing_else(
+def test_run_after_restore_scores_only_new_scans(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
     put_scans(settings, tmp_path, count=3, seed=1)
@@ -70,7 +70,7 @@ def test_after_a_restore_the_next_night_scores_what_is_new_and_nothing_else(
     assert_nothing_is_half_written(settings)
 
 
-def test_after_a_restore_of_an_older_dump_the_lost_night_is_found_and_scored_again(
+def test_run_after_restore_of_old_dump_scores_lost_scans_again(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
     put_scans(settings, tmp_path, count=2, seed=1)
@@ -90,7 +90,7 @@ def test_after_a_restore_of_an_older_dump_the_lost_night_is_found_and_scored_aga
     assert_nothing_is_half_written(settings)
 
 
-def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
+def test_dump_during_a_run_is_completed_by_the_next_run(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
     put_scans(settings, tmp_path, count=4, seed=1)
@@ -107,7 +107,7 @@ def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
     assert_nothing_is_half_written(settings)
 
 
-def test_the_registry_and_s3_give_every_answer_again(stack: Stack, settings: Settings, tmp_path: Path) -> None:
+def test_registry_and_s3_reproduce_every_prediction(stack: Stack, settings: Settings, tmp_path: Path) -> None:
     dump, rebuild = blocks(section("Rebuilding answers from S3 and the registry"), "sh")
     put_scans(settings, tmp_path, count=3, seed=1)
     run_scoring_job(settings, run_key="first")
@@ -138,7 +138,7 @@ def _references(tables: set[str]) -> set[str]:
     return {name for part in words for name in re.findall(r"[a-z_]+", re.sub("--.*", "", part)) if name in tables}
 
 
-def test_with_s3_alone_no_night_is_scored_but_a_models_folder_answers_and_the_same_images_are_the_same_snapshot(
+def test_s3_alone_gives_predictions_and_same_snapshot_id(
     seeded: Settings, empty_settings: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     alone = replace(empty_settings, dataset_uri=seeded.dataset_uri)

@@ -37,7 +37,7 @@ def cached_model(settings: Settings, source: Path, *, trained_at: str, days: flo
     return aged(folder, days=days)
 
 
-def test_what_was_not_used_for_long_is_deleted_and_nothing_else(
+def test_delete_unused_deletes_only_old_entries(
     settings: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     old, fresh, asked_for = (
@@ -65,7 +65,7 @@ def test_what_was_not_used_for_long_is_deleted_and_nothing_else(
     assert [folder for folder in others if not folder.exists()] == []
 
 
-def test_what_arrives_leaves_no_folder_behind(tmp_path: Path) -> None:
+def test_failed_download_leaves_no_temporary_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"), model_cache.download_folder(tmp_path / "model") as place:
         (place / "model.bin").write_bytes(b"half")
         raise OSError("full")

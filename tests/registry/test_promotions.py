@@ -73,7 +73,7 @@ def ledger_rows(settings: Settings) -> list[tuple[Any, ...]]:
 # The way back
 
 
-def test_a_rollback_goes_to_the_champion_before_and_never_bounces_to_the_one_it_left(three: Settings) -> None:
+def test_second_rollback_goes_further_back(three: Settings) -> None:
     assert go_back(three).champion.model_name == "b"
     assert champions(three) == ["b"]
     assert go_back(three).champion.model_name == seed(three)
@@ -82,14 +82,14 @@ def test_a_rollback_goes_to_the_champion_before_and_never_bounces_to_the_one_it_
     assert champions(three) == [seed(three)]
 
 
-def test_a_rollback_after_a_later_promotion_goes_to_who_was_champion_before_that(three: Settings) -> None:
+def test_rollback_after_promotion_restores_the_previous_champion(three: Settings) -> None:
     go_back(three)
     add_model(three, "d")
     promote(three, "d")
     assert go_back(three).champion.model_name == "b"
 
 
-def test_a_former_champion_can_be_named_also_one_that_was_rolled_back_from(three: Settings) -> None:
+def test_rollback_to_named_former_champion_succeeds(three: Settings) -> None:
     engine = database.connect(three)
     go_back(three)
     done = go_back(three, to=model_versions.find_model(engine, "c"))
@@ -98,7 +98,7 @@ def test_a_former_champion_can_be_named_also_one_that_was_rolled_back_from(three
     assert go_back(three).champion.model_name == "b"
 
 
-def test_asked_again_for_the_same_a_rollback_changes_nothing(three: Settings) -> None:
+def test_repeated_rollback_request_changes_nothing(three: Settings) -> None:
     engine = database.connect(three)
     target = model_versions.find_model(engine, "b")
     engine.dispose()
@@ -109,14 +109,14 @@ def test_asked_again_for_the_same_a_rollback_changes_nothing(three: Settings) ->
     assert ledger_rows(three) == before
 
 
-def test_who_was_never_champion_is_no_way_back(three: Settings) -> None:
+def test_rollback_to_candidate_fails(three: Settings) -> None:
     candidate = add_model(three, "d")
     with pytest.raises(PromotionError, match="d was never champion"):
         go_back(three, to=candidate)
     assert champions(three) == ["c"]
 
 
-def test_the_ledger_says_who_went_back_and_why_and_that_the_gate_had_been_overridden(three: Settings) -> None:
+def test_history_shows_rollback_actor_reason_and_override(three: Settings) -> None:
     pass_gate(three, "b")
     go_back(three)
     assert ledger_rows(three)[-1] == ("rollback", "b", True, "ann", "it errs")
@@ -132,7 +132,7 @@ def damage(store: ObjectStore, graph: S3Uri) -> None:
     [(damage, "is not the file that was registered"), (lambda store, graph: store.delete([graph]), "is gone")],
     ids=["damaged", "gone"],
 )
-def test_a_model_whose_files_are_gone_or_damaged_in_s3_is_no_way_back_even_if_the_cache_has_them(
+def test_rollback_fails_if_files_in_s3_are_missing_or_damaged(
     three: Settings, harm: Callable[[ObjectStore, S3Uri], None], words: str
 ) -> None:
     store, target = ObjectStore.connect(three), add_model(three, "d", own_files=True)
@@ -157,7 +157,7 @@ class _Meddling(ObjectStore):
         return super().read(uri, etag=etag, max_bytes=max_bytes)
 
 
-def test_a_champion_that_changes_while_the_files_are_checked_is_not_rolled_back_unseen(three: Settings) -> None:
+def test_rollback_fails_if_champion_changes_during_file_check(three: Settings) -> None:
     add_model(three, "d")
     store = _Meddling.connect(three)
     store.meddle = partial(promote, three, "d")
@@ -166,7 +166,7 @@ def test_a_champion_that_changes_while_the_files_are_checked_is_not_rolled_back_
     assert champions(three) == ["d"]
 
 
-def test_a_rollback_while_a_night_is_scored_leaves_that_night_on_its_model(
+def test_rollback_during_a_run_does_not_change_its_model(
     three: Settings, put: Callable[[str, bytes], None]
 ) -> None:
     for number in range(3):
@@ -189,7 +189,7 @@ def test_a_rollback_while_a_night_is_scored_leaves_that_night_on_its_model(
 # Withdrawal
 
 
-def test_the_answers_of_a_withdrawn_model_return_to_the_worklist_and_their_rows_stay_as_they_were(
+def test_withdrawal_puts_predictions_on_worklist_unchanged(
     three: Settings, engine: Engine, put: Callable[[str, bytes], None]
 ) -> None:
     put("a.png", png(seed=1))
@@ -209,7 +209,7 @@ def test_the_answers_of_a_withdrawn_model_return_to_the_worklist_and_their_rows_
     )
 
 
-def test_a_rollback_with_withdrawal_is_one_commit(three: Settings) -> None:
+def test_rollback_with_withdrawal_is_one_commit(three: Settings) -> None:
     change(
         three,
         """
@@ -222,7 +222,7 @@ def test_a_rollback_with_withdrawal_is_one_commit(three: Settings) -> None:
     assert ledger_rows(three) == before and champions(three) == ["c"]
 
 
-def test_a_withdrawn_model_is_promoted_by_an_override_only_which_takes_the_withdrawal_back(
+def test_override_promotes_withdrawn_model_and_ends_withdrawal(
     three: Settings, engine: Engine, put: Callable[[str, bytes], None]
 ) -> None:
     put("a.png", png(seed=1))
@@ -242,12 +242,12 @@ def test_a_withdrawn_model_is_promoted_by_an_override_only_which_takes_the_withd
     assert rows(three, "select 'model_withdrawn' = any(review_reasons) from current_prediction") == [(False,)]
 
 
-def test_a_rollback_passes_over_who_was_withdrawn(three: Settings) -> None:
+def test_rollback_skips_withdrawn_model(three: Settings) -> None:
     assert withdraw(three, "b")
     assert go_back(three).champion.model_name == seed(three)
 
 
-def test_a_withdrawn_champion_leaves_nobody_until_somebody_goes_back(three: Settings, engine: Engine) -> None:
+def test_withdrawn_champion_leaves_none_until_rollback(three: Settings, engine: Engine) -> None:
     live = datetime.now(UTC)
     assert withdraw(three, "c", "sees tumors in the skull")
     assert champions(three) == []
@@ -260,7 +260,7 @@ def test_a_withdrawn_champion_leaves_nobody_until_somebody_goes_back(three: Sett
     assert champions(three) == ["b"]
 
 
-def test_a_second_withdrawal_adds_nothing(three: Settings) -> None:
+def test_second_withdrawal_adds_no_row(three: Settings) -> None:
     assert withdraw(three, "b")
     assert not withdraw(three, "b")
     assert len(rows(three, "select from withdrawal")) == 1
@@ -268,7 +268,7 @@ def test_a_second_withdrawal_adds_nothing(three: Settings) -> None:
 
 @pytest.mark.parametrize("table", ["promotion", "withdrawal", "pruning"])
 @pytest.mark.parametrize("verb", ["update {} set actor = 'x'", "delete from {}", "truncate {} cascade"])
-def test_what_was_done_can_not_be_changed(three: Settings, engine: Engine, table: str, verb: str) -> None:
+def test_promotion_tables_are_append_only(three: Settings, engine: Engine, table: str, verb: str) -> None:
     withdraw(three, "b")
     change(three, "insert into pruning (model_version_id, actor, reason) values (1, 'a', 'r')")
     with (
@@ -293,7 +293,7 @@ def judged(engine: Engine, model: ModelVersion, verdict: int, key: str) -> bool:
 
 
 @pytest.mark.soak
-def test_of_two_promotions_that_race_one_wins_and_the_other_is_told(three: Settings, engine: Engine) -> None:
+def test_one_of_two_concurrent_promotions_fails(three: Settings, engine: Engine) -> None:
     for number in range(10):
         names = [f"x{number}", f"y{number}"]
         models = [add_model(three, name) for name in names]
@@ -307,7 +307,7 @@ def test_of_two_promotions_that_race_one_wins_and_the_other_is_told(three: Setti
         assert found and found.model_version_id == number
 
 
-def test_a_promotion_waits_for_one_that_has_not_committed_and_readers_do_not(three: Settings, engine: Engine) -> None:
+def test_promotion_waits_for_uncommitted_one_and_readers_do_not(three: Settings, engine: Engine) -> None:
     late, verdict = add_model(three, "late"), pass_gate(three, "late")
     add_model(three, "d")
     with ThreadPoolExecutor(1) as pool:
@@ -327,7 +327,7 @@ def test_a_promotion_waits_for_one_that_has_not_committed_and_readers_do_not(thr
     assert champions(three) == ["d"]
 
 
-def test_two_rollbacks_at_once_take_one_step(three: Settings) -> None:
+def test_concurrent_rollbacks_go_back_one_step(three: Settings) -> None:
     def attempt(number: int) -> bool:
         try:
             return go_back(three, request_key=f"racing {number}").replaced is not None

@@ -16,7 +16,7 @@ from braintumor.serving.prediction import Prediction, ReviewReason, take_predict
 DIGESTS = [sha256(str(number).encode()).hexdigest() for number in range(50_000)]
 
 
-def test_about_two_in_a_hundred_are_drawn_and_neither_by_their_first_digits_nor_anew_each_time() -> None:
+def test_sample_is_two_percent_stable_and_unrelated_to_digits() -> None:
     drawn = [digest for digest in DIGESTS if is_audited(digest)]
     assert len(drawn) / len(DIGESTS) == pytest.approx(AUDIT_SHARE, abs=0.002)
     assert drawn == [digest for digest in DIGESTS if is_audited(digest)]
@@ -24,11 +24,11 @@ def test_about_two_in_a_hundred_are_drawn_and_neither_by_their_first_digits_nor_
     assert low == pytest.approx(0.5, abs=0.06)
 
 
-def test_the_sample_of_today_is_the_sample_of_next_year() -> None:
+def test_sample_is_the_same_in_every_version() -> None:
     assert next(number for number, digest in enumerate(DIGESTS) if is_audited(digest)) == 53
 
 
-def test_every_frame_of_a_drawn_file_is_looked_at_and_none_outside_the_ledger() -> None:
+def test_every_frame_of_sampled_scan_has_audit_reason() -> None:
     drawn = next(digest for digest in DIGESTS if is_audited(digest))
     other = next(digest for digest in DIGESTS if not is_audited(digest))
     expected = (ReviewReason.NOT_VALIDATED_ON_VOLUMES, ReviewReason.AUDIT_SAMPLE)

@@ -21,7 +21,7 @@ def noise(count: int, seed: int) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 255, (count, 64, 64, 3), np.uint8)
 
 
-def test_answers_are_those_of_who_asked_in_whatever_order_they_are_waited_for(engine: OpenVinoBackend) -> None:
+def test_results_match_frames_in_any_order_of_waiting(engine: OpenVinoBackend) -> None:
     """More is submitted than is under way at once."""
     asked = [noise(count, seed) for seed, count in enumerate([3, 70, 8, 1, 33])]
     alone = [engine.run(frames)["probability"] for frames in asked]
@@ -32,7 +32,7 @@ def test_answers_are_those_of_who_asked_in_whatever_order_they_are_waited_for(en
     np.testing.assert_allclose(again, alone[1], atol=1e-5)
 
 
-def test_frames_may_change_once_they_are_submitted(engine: OpenVinoBackend) -> None:
+def test_frames_can_change_after_submit(engine: OpenVinoBackend) -> None:
     frames = noise(8, seed=0)
     expected = engine.run(frames)["probability"]
     waiting = engine.submit(frames)
@@ -40,7 +40,7 @@ def test_frames_may_change_once_they_are_submitted(engine: OpenVinoBackend) -> N
     np.testing.assert_allclose(waiting()["probability"], expected, atol=1e-5)
 
 
-def test_frames_that_the_graph_does_not_take_fail_and_leave_the_others_their_answers(engine: OpenVinoBackend) -> None:
+def test_invalid_frames_fail_and_other_requests_succeed(engine: OpenVinoBackend) -> None:
     before, after = noise(8, seed=1), noise(8, seed=2)
     first = engine.submit(before)
     with pytest.raises(RuntimeError):
@@ -50,7 +50,7 @@ def test_frames_that_the_graph_does_not_take_fail_and_leave_the_others_their_ans
     np.testing.assert_allclose(first()["probability"], engine.run(before)["probability"], atol=1e-5)
 
 
-def test_a_request_that_fails_is_told_to_who_asked(engine: OpenVinoBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_request_raises_only_for_its_caller(engine: OpenVinoBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     class Failing:
         def start_async(self, _inputs: object) -> None: ...
 

@@ -52,7 +52,7 @@ def flagged(model: LoadedModel, frames: NDArray[np.uint8]) -> list[bool]:
     return [ReviewReason.OUT_OF_DISTRIBUTION in answer.review_reasons for answer in said]
 
 
-def test_noise_is_flagged_and_heads_that_the_model_never_saw_are_not(tiny_model_folder: Path) -> None:
+def test_noise_is_out_of_distribution_and_new_phantoms_are_not(tiny_model_folder: Path) -> None:
     model = LoadedModel.load(tiny_model_folder)
     heads = [letterbox(draw(label, seed=900_000 + seed).pixels, size=64) for seed in range(10) for label in CLASSES]
     assert all(flagged(model, noise(20)))
@@ -61,7 +61,7 @@ def test_noise_is_flagged_and_heads_that_the_model_never_saw_are_not(tiny_model_
     assert all(flagged(model, blank))
 
 
-def test_the_reference_is_the_training_images_as_the_served_graph_embeds_them(tiny_model_folder: Path) -> None:
+def test_reference_is_embeddings_of_training_images(tiny_model_folder: Path) -> None:
     reference = read_reference(tiny_model_folder / REFERENCE)
     assert reference.dtype == np.float32 and reference.shape[1] == 512 and 50 < len(reference) <= 2000
     np.testing.assert_allclose(np.linalg.norm(reference, axis=1), 1, atol=1e-5)
@@ -72,7 +72,7 @@ def test_the_reference_is_the_training_images_as_the_served_graph_embeds_them(ti
     np.testing.assert_array_equal(once.out_of_distribution, twice.out_of_distribution)
 
 
-def test_a_folder_of_before_answers_without_a_score(folder: Path) -> None:
+def test_model_folder_without_reference_predicts_no_ood_score(folder: Path) -> None:
     of_before(folder)
     model = LoadedModel.load(folder)
     assert model.manifest.low_confidence_below == dict.fromkeys(CLASSES, 0.6)
@@ -87,7 +87,7 @@ def test_a_folder_of_before_answers_without_a_score(folder: Path) -> None:
     [lambda data: data[:-1], lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:]],
     ids=["truncated", "one bit"],
 )
-def test_a_damaged_reference_is_refused(folder: Path, damage: Callable[[bytes], bytes]) -> None:
+def test_damaged_reference_is_refused(folder: Path, damage: Callable[[bytes], bytes]) -> None:
     path = folder / REFERENCE
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ModelIntegrityError, match=f"{REFERENCE} is not the file that was registered"):
@@ -107,13 +107,13 @@ def test_a_damaged_reference_is_refused(folder: Path, damage: Callable[[bytes], 
     ],
     ids=["words", "float64", "one row", "none", "not of length 1", "NaN", "pickle"],
 )
-def test_what_is_no_table_of_embeddings_is_refused(folder: Path, data: bytes) -> None:
+def test_invalid_reference_array_is_refused(folder: Path, data: bytes) -> None:
     replace_reference(folder, data)
     with pytest.raises(ModelIntegrityError, match=REFERENCE):
         LoadedModel.load(folder)
 
 
-def test_a_missing_reference_and_a_threshold_without_one_are_refused(folder: Path) -> None:
+def test_missing_reference_or_lone_threshold_is_refused(folder: Path) -> None:
     (folder / REFERENCE).unlink()
     with pytest.raises(ModelIntegrityError, match=f"{REFERENCE} is missing"):
         LoadedModel.load(folder)
@@ -124,7 +124,7 @@ def test_a_missing_reference_and_a_threshold_without_one_are_refused(folder: Pat
         Manifest.read(folder)
 
 
-def test_a_threshold_that_lacks_a_class_is_named(folder: Path) -> None:
+def test_threshold_without_a_class_is_named(folder: Path) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
     del manifest["low_confidence_below"]["pituitary"]
     (folder / MANIFEST).write_text(json.dumps(manifest))
@@ -132,7 +132,7 @@ def test_a_threshold_that_lacks_a_class_is_named(folder: Path) -> None:
         Manifest.read(folder)
 
 
-def test_the_score_is_the_mean_cosine_distance_to_the_five_nearest_in_blocks_as_in_one_go() -> None:
+def test_score_is_mean_cosine_distance_to_five_nearest() -> None:
     random = np.random.default_rng(0)
     reference = normalized(random.normal(size=(40, 6)).astype(np.float32))
     asked = random.normal(size=(700, 6)).astype(np.float32)
@@ -149,7 +149,7 @@ def cosine_of(rows: NDArray[np.float32]) -> float:
     return float(rows[0] @ rows[1])
 
 
-def test_references_are_spread_over_the_classes_by_their_shares() -> None:
+def test_references_keep_the_shares_of_classes() -> None:
     labels = np.random.default_rng(0).permutation(np.repeat([0, 1, 2, 3], [4000, 3000, 2000, 1000]))
     kept = spread(labels)
     assert len(set(kept.tolist())) == 2000

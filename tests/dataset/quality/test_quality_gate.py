@@ -41,7 +41,7 @@ def with_photographs(folder: Path) -> Path:
     return folder
 
 
-def test_the_report_of_a_snapshot_lies_beside_its_manifest_and_names_no_address(
+def test_snapshot_report_is_next_to_manifest_without_addresses(
     empty_settings: Settings, folder: Path
 ) -> None:
     store = uploaded(empty_settings, folder)
@@ -56,7 +56,7 @@ def test_the_report_of_a_snapshot_lies_beside_its_manifest_and_names_no_address(
     assert {sha256 for (sha256,) in recorded} == {sha256 for sha256 in known if sha256[:12] in page} != set()
 
 
-def test_refused_data_is_named_with_its_report_and_nothing_is_recorded(empty_settings: Settings, folder: Path) -> None:
+def test_refused_data_has_report_and_no_snapshot(empty_settings: Settings, folder: Path) -> None:
     store = uploaded(empty_settings, with_photographs(folder))
     with pytest.raises(DatasetError, match=r"not_mri: .* images of pituitary do not look like MRI") as caught:
         snapshot_of(empty_settings)
@@ -71,7 +71,7 @@ def test_refused_data_is_named_with_its_report_and_nothing_is_recorded(empty_set
     engine.dispose()
 
 
-def test_a_rule_file_lets_the_same_data_pass(empty_settings: Settings, folder: Path, tmp_path: Path) -> None:
+def test_own_rule_file_accepts_the_same_data(empty_settings: Settings, folder: Path, tmp_path: Path) -> None:
     from braintumor.dataset.quality import rules
 
     uploaded(empty_settings, with_photographs(folder))
@@ -82,7 +82,7 @@ def test_a_rule_file_lets_the_same_data_pass(empty_settings: Settings, folder: P
     assert snapshot_of(settings).counts()["test"]["pituitary"] > 0
 
 
-def test_an_s3_prefix_is_checked_without_postgres(empty_settings: Settings, folder: Path) -> None:
+def test_s3_prefix_is_checked_without_postgres(empty_settings: Settings, folder: Path) -> None:
     uploaded(empty_settings, with_photographs(folder))
     settings = replace(empty_settings, database_url=None)
     arguments = ("dataset", "check", settings.require("dataset_uri"), "--json")

@@ -80,7 +80,7 @@ def reviewed_images(snapshot: Snapshot) -> list[tuple[str, Split]]:
 
 
 class TestRule:
-    def test_two_agreeing_readers_one_senior_or_an_adjudication_make_a_label(self, night: Settings) -> None:
+    def test_two_readers_one_senior_or_adjudication_give_a_label(self, night: Settings) -> None:
         say(night, FRESH, "glioma", "ann", "bob")
         say(night, ANN, "normal", "sue")
         say(night, TESTED, "glioma", "ann")
@@ -92,7 +92,7 @@ class TestRule:
         say(night, TESTED, "pituitary", "cid", purpose="adjudication")
         assert (TESTED, "pituitary", "adjudicated", 1) in labels(night)
 
-    def test_a_conflict_makes_no_label_whoever_answered_and_is_on_the_worklist(self, night: Settings) -> None:
+    def test_conflicting_reviews_give_no_label_and_are_on_worklist(self, night: Settings) -> None:
         say(night, FRESH, "glioma", "sue", "ann")
         say(night, FRESH, "normal", "bob")
         assert labels(night, senior_readers=("sue",)) == []
@@ -101,7 +101,7 @@ class TestRule:
         ]
         assert summarize_reviewed_labels(night).unlabeled == {"readers disagree": 1}
 
-    def test_an_answer_that_is_taken_back_takes_its_label_or_its_conflict_along(self, night: Settings) -> None:
+    def test_retracted_review_removes_its_label_or_conflict(self, night: Settings) -> None:
         say(night, FRESH, "glioma", "ann", "bob")
         say(night, FRESH, "normal", "cid")
         take_back(night, FRESH, "cid")
@@ -111,11 +111,11 @@ class TestRule:
         assert summarize_reviewed_labels(night).unlabeled == {"too few readers": 1}
 
     @pytest.mark.parametrize("finding", ["other_finding", "unusable_image", "cannot_tell"])
-    def test_what_names_no_class_makes_no_label(self, night: Settings, finding: str) -> None:
+    def test_review_without_class_gives_no_label(self, night: Settings, finding: str) -> None:
         say(night, FRESH, finding, "ann", "bob", "sue")
         assert labels(night, senior_readers=("sue",)) == []
 
-    def test_only_blind_answers_count_where_the_rule_says_so_and_any_can_disagree(self, night: Settings) -> None:
+    def test_blind_only_rule_counts_blind_reviews_but_all_conflicts(self, night: Settings) -> None:
         say(night, FRESH, "glioma", "ann", blind=True)
         say(night, FRESH, "glioma", "bob")
         assert labels(night, blind_only=True) == []
@@ -124,7 +124,7 @@ class TestRule:
         say(night, FRESH, "normal", "dan")
         assert labels(night, blind_only=True) == []
 
-    def test_a_rule_file_that_is_wrong_is_named(self, tmp_path: Path) -> None:
+    def test_invalid_rule_file_is_named(self, tmp_path: Path) -> None:
         packaged = Path(label_rules.__file__).with_name("label_rules.toml").read_text()
         wrong = tmp_path / "rules.toml"
         for line, message in {
@@ -142,7 +142,7 @@ class TestRule:
 
 
 class TestSnapshot:
-    def test_reviewed_frames_train_and_leave_the_test_split_as_it_was(self, night: Settings) -> None:
+    def test_reviewed_frames_are_in_train_and_test_is_unchanged(self, night: Settings) -> None:
         before = snapshot_of(night)
         say(night, FRESH, "glioma", "ann", "bob")
         say(night, ANN, "normal", "ann", "bob")
@@ -166,7 +166,7 @@ class TestSnapshot:
         assert len(load_frames(store, after, Split.TRAIN, size=64).images) == len(after.of_split(Split.TRAIN))
         assert snapshot_of(night) == after == load_snapshot(database.connect(night), after.snapshot_id)
 
-    def test_a_frame_whose_group_is_in_test_is_left_out_and_named(self, night: Settings) -> None:
+    def test_frame_in_test_group_is_excluded_by_name(self, night: Settings) -> None:
         before = snapshot_of(night)
         say(night, TESTED, "glioma", "ann", "bob")
         say(night, FRESH, "glioma", "ann", "bob")
@@ -178,7 +178,7 @@ class TestSnapshot:
         assert named == {f"scan {TESTED}, frame 0": reason, f"scan {FRESH}, frame 0": reason}
         assert summarize_reviewed_labels(night).excluded == [(name, reason) for name in sorted(named)]
 
-    def test_test_images_of_other_snapshots_are_no_training_images_either(self, night: Settings) -> None:
+    def test_test_images_of_other_snapshots_are_not_trained_on(self, night: Settings) -> None:
         say(night, TESTED, "glioma", "ann", "bob")
         store, other = ObjectStore.connect(night), S3Uri.parse(f"s3://braintumor/other-{uuid.uuid4().hex}/")
         ((digest,),) = rows(night, "select content_sha256 from scan where scan_id = :scan", scan=TESTED)
@@ -190,7 +190,7 @@ class TestSnapshot:
         assert [item.image_uri for item in snapshot.excluded] == [f"scan {TESTED}, frame 0"]
         assert reviewed_images(snapshot) == []
 
-    def test_another_label_for_the_same_picture_leaves_both_out(self, night: Settings) -> None:
+    def test_contradicting_review_excludes_both_images(self, night: Settings) -> None:
         before = snapshot_of(night)
         say(night, TRAINED, "normal", "ann", "bob")
         after = snapshot_of(night)
@@ -199,13 +199,13 @@ class TestSnapshot:
         assert f"scan {TRAINED}, frame 0" in {item.image_uri for item in after.excluded}
         assert len(after.images) == len(before.images) - 1
 
-    def test_the_same_label_for_the_same_picture_is_one_more_copy(self, night: Settings) -> None:
+    def test_agreeing_review_of_known_image_is_a_duplicate(self, night: Settings) -> None:
         before = snapshot_of(night)
         say(night, TRAINED, "glioma", "ann", "bob")
         after = snapshot_of(night)
         assert (after.snapshot_id, after.count_copy) == (before.snapshot_id, before.count_copy + 1)
 
-    def test_an_object_that_changed_or_is_gone_is_left_out_and_named_but_not_once_it_was_kept(
+    def test_changed_object_is_excluded_unless_its_image_is_stored(
         self, night: Settings
     ) -> None:
         store = ObjectStore.connect(night)
@@ -231,21 +231,21 @@ class TestSnapshot:
             for scan_id in (FRESH, ANN):
                 store.write(*where[scan_id])
 
-    def test_a_frame_leaves_the_next_snapshot_with_its_label(self, night: Settings) -> None:
+    def test_retracted_review_removes_frame_from_next_snapshot(self, night: Settings) -> None:
         before = snapshot_of(night)
         say(night, FRESH, "glioma", "ann", "bob")
         assert snapshot_of(night).snapshot_id != before.snapshot_id
         take_back(night, FRESH, "bob")
         assert snapshot_of(night).snapshot_id == before.snapshot_id
 
-    def test_the_trainers_login_is_enough(self, stack: Stack, night: Settings) -> None:
+    def test_trainer_role_can_take_snapshot(self, stack: Stack, night: Settings) -> None:
         say(night, FRESH, "glioma", "ann", "bob")
         name = str(database.connect(night).url.database)
         trainer = replace(night, database_url=stack.postgres.url_as(Role.TRAINER, name))
         assert len(reviewed_images(snapshot_of(trainer))) == 1
 
 
-def test_an_erased_persons_pictures_and_rows_go(stack: Stack, night: Settings) -> None:
+def test_erasure_deletes_reviewed_frames_of_person(stack: Stack, night: Settings) -> None:
     for scan_id in (FRESH, ANN, ANN_TOO):
         say(night, scan_id, "normal", "ann", "bob")
     store, models = ObjectStore.connect(night), S3Uri.parse(night.require("models_uri"))
@@ -266,7 +266,7 @@ def test_an_erased_persons_pictures_and_rows_go(stack: Stack, night: Settings) -
     assert rows(night, "select count(*) from snapshot where left_out <> '[]'") == [(0,)]
 
 
-def test_new_labels_ask_once_for_a_retrain(night: Settings, tmp_path: Path) -> None:
+def test_new_labels_request_one_retrain(night: Settings, tmp_path: Path) -> None:
     packaged = Path(label_rules.__file__).with_name("label_rules.toml").read_text()
     rules = tmp_path / "rules.toml"
     rules.write_text(packaged.replace("retrain_after = 100", "retrain_after = 2"))
@@ -290,7 +290,7 @@ def test_new_labels_ask_once_for_a_retrain(night: Settings, tmp_path: Path) -> N
     assert summarize_reviewed_labels(night).count_new == 0, "one more voice for the same label is no new label"
 
 
-def test_the_command_says_what_would_become_labels(night: Settings) -> None:
+def test_command_shows_labels_of_present_reviews(night: Settings) -> None:
     say(night, FRESH, "glioma", "ann", "bob")
     say(night, ANN, "normal", "ann")
     told = run_braintumor(night, "dataset", "reviewed").stdout
