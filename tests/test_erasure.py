@@ -52,7 +52,7 @@ def files(tmp_path: Path) -> list[bytes]:
 
 @pytest.fixture
 def night(settings: Settings, put: Callable[[str, bytes], None], files: list[bytes]) -> Iterator[Settings]:
-    """Two scans of Ann and one of Ben, scored; pages and labeled images beside the own models' prefix."""
+    """Score two scans of Ann and one of Ben, with own prefixes for models and labeled images."""
     own = settings.require("scans_uri")
     settings = replace(settings, models_uri=f"{own}models/", dataset_uri=f"{own}dataset/")
     scored = replace(settings, scans_uri=f"{own}scans/")
@@ -64,7 +64,7 @@ def night(settings: Settings, put: Callable[[str, bytes], None], files: list[byt
 
 
 def leave_traces(night: Settings, ann: bytes) -> None:
-    """Whatever else can hold a scan: reviews, shadows, another try, a rescore, a snapshot, pages."""
+    """Insert all other data about scans: reviews, shadow predictions, a rescore, a snapshot, pages."""
     digest, store, models = (
         sha256(ann).hexdigest(),
         ObjectStore.connect(night),
@@ -120,9 +120,7 @@ insert into requested_label (scan_id, frame_index, label, request_key) select sc
 """
 
 
-def test_erasure_deletes_all_data_and_runs_still_balance(
-    stack: Stack, night: Settings, files: list[bytes]
-) -> None:
+def test_erasure_deletes_all_data_and_runs_still_balance(stack: Stack, night: Settings, files: list[bytes]) -> None:
     leave_traces(night, files[0])
     ((ann, studies),) = rows(
         night, "select patient_pseudonym, array_agg(study_pseudonym) from scan where scan_id < 3 group by 1"
@@ -160,9 +158,7 @@ def test_later_file_of_erased_person_is_rejected(
     assert rows(night, "select count(*) from scan where patient_pseudonym = :ann", ann=ann) == [(0,)]
 
 
-def test_unknown_subject_or_active_run_erases_nothing(
-    stack: Stack, night: Settings
-) -> None:
+def test_unknown_subject_or_active_run_erases_nothing(stack: Stack, night: Settings) -> None:
     with pytest.raises(ErasureError, match="No data is stored"):
         as_eraser(stack, night, "0" * 32)
     change(night, "update scoring_chunk set finished_at = null, lease_expires_at = now() + interval '1 minute'")
@@ -173,9 +169,7 @@ def test_unknown_subject_or_active_run_erases_nothing(
 
 
 @pytest.mark.parametrize("with_objects", [False, True])
-def test_erase_command_confirms_and_prints_addresses(
-    stack: Stack, night: Settings, with_objects: bool
-) -> None:
+def test_erase_command_confirms_and_prints_addresses(stack: Stack, night: Settings, with_objects: bool) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     eraser = as_role(stack, night, Role.ERASER)
     arguments = ["subject", "erase", ann, *(["--objects"] if with_objects else [])]
@@ -229,7 +223,9 @@ def test_erasure_finds_pages_by_rows_not_by_text(stack: Stack, night: Settings) 
     assert b"erased" in store.read(gone) and b"pixels" not in store.read(gone)
     assert rows(night, "select page_uri, scan_id from page_scan order by 1") == [(str(gone), 3), (str(kept), 3)]
     ((ben,),) = rows(night, "select patient_pseudonym from scan")
-    assert sorted(as_eraser(stack, night, ben).removed) == sorted(map(str, (gone, kept))), "the unknown one is replaced"
+    assert sorted(as_eraser(stack, night, ben).removed) == sorted(map(str, (gone, kept))), (
+        "the page without a row was replaced already"
+    )
     engine.dispose()
 
 
@@ -247,8 +243,8 @@ def test_erased_person_is_excluded_from_later_snapshots(
     assert isinstance(decoded, Decoded)
     returning = {
         "glioma/again.dcm": files[0],  # the file of the snapshot
-        "glioma/scan.dcm": files[1],  # the file of a scan, which was in no snapshot
-        "glioma/other.dcm": files[2],  # a file that was never seen
+        "glioma/scan.dcm": files[1],  # the file of a scan that was in no snapshot
+        "glioma/other.dcm": files[2],  # a new file
         "glioma/same-pixels.png": as_png(decoded.frames[0].pixels),
         "glioma/no-patient.dcm": changed(
             files[2], PatientID="", StudyInstanceUID=pydicom_of(files[0]).StudyInstanceUID
@@ -260,7 +256,7 @@ def test_erased_person_is_excluded_from_later_snapshots(
     shas = {image.image_sha256 for image in after.images}
     assert shas == before - {sha256(files[0]).hexdigest()} | {sha256(files[3]).hexdigest()}
     refused = [item for item in after.excluded if "erased" in item.reason]
-    assert len(refused) == len(returning) + 1, "the first file still lies where it was, too"
+    assert len(refused) == len(returning) + 1, "the first file is still in S3"
     assert {(item.image_uri, item.image_sha256) for item in refused} == {("(not named)", "")}
     words = [sha256(data).hexdigest() for data in returning.values()]
     assert [table for table, _ in found_in_database(night, words)] == []
@@ -290,7 +286,7 @@ def test_addresses_are_kept_until_objects_are_deleted(stack: Stack, night: Setti
     first = as_eraser(stack, night, ann, with_objects=False)
     assert len(first.object_uris) == 3 and not first.are_objects_deleted
     assert erased_objects(eraser).left == first.object_uris
-    store.delete([scans / "ann-1.dcm"])  # by hand
+    store.delete([scans / "ann-1.dcm"])  # as an operator would
     store.write(scans / "ann-2.dcm", files[3])  # another person's file
     left = json.loads(printed(eraser, "subject", "objects", "--json"))
     assert left == {"left": [night.require("dataset_uri") + "glioma/ann-1.dcm"], "count_gone": 2}
@@ -300,9 +296,7 @@ def test_addresses_are_kept_until_objects_are_deleted(stack: Stack, night: Setti
     assert rows(night, "select * from erasure_object") == []
 
 
-def test_second_erasure_finds_objects_kept_by_the_first(
-    stack: Stack, night: Settings, files: list[bytes]
-) -> None:
+def test_second_erasure_finds_objects_kept_by_the_first(stack: Stack, night: Settings, files: list[bytes]) -> None:
     store = ObjectStore.connect(night)
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     first = as_eraser(stack, night, ann, with_objects=False)
@@ -320,9 +314,7 @@ def test_second_erasure_finds_objects_kept_by_the_first(
         as_eraser(stack, night, ann)
 
 
-def test_erasure_and_writers_of_images_exclude_each_other(
-    stack: Stack, night: Settings
-) -> None:
+def test_erasure_and_writers_of_images_exclude_each_other(stack: Stack, night: Settings) -> None:
     ((ann,),) = rows(night, "select distinct patient_pseudonym from scan where scan_id < 3")
     engine = database.connect(night)
     with writing_images(engine), writing_images(engine):
@@ -349,7 +341,7 @@ def test_erasure_and_writers_of_images_exclude_each_other(
 
 
 class ReachedError(Exception):
-    """A writer of images began to read them."""
+    """Raised when a writer of images begins to read them."""
 
 
 @pytest.mark.parametrize(
@@ -357,14 +349,17 @@ class ReachedError(Exception):
     [
         ("dataset.snapshot.read_images", lambda night, _engine, _model: snapshot_of(night)),
         (
-            "preview.job.newest_answered",
+            "preview.job.newest_scored",
             lambda night, engine, model: make_preview(
                 engine, night, candidate=model, champion=model, scans=1, run_key="run"
             ),
         ),
         ("rescoring.job.make_report", lambda night, _engine, _model: Rescore.open(night).report(1)),
-        ("evaluation.publish._stored", lambda night, engine, model: publish_report(engine, None, model)),
-        ("evaluation.job.load_frames", lambda night, _, model: evaluate_model(night, model.model_name, access_key="l")),
+        ("evaluation.report.publish._stored", lambda night, engine, model: publish_report(engine, None, model)),
+        (
+            "evaluation.evaluate_model.load_frames",
+            lambda night, _, model: evaluate_model(night, model.model_name, access_key="l"),
+        ),
     ],
 )
 def test_every_writer_of_images_shares_the_lock(
@@ -387,7 +382,7 @@ def test_every_writer_of_images_shares_the_lock(
 
 
 def as_eraser(stack: Stack, night: Settings, subject: str, *, with_objects: bool = True) -> Erasure:
-    """Erase with the login that can do nothing else, source objects too."""
+    """Erase with the role of the eraser, objects in S3 too."""
     eraser = as_role(stack, night, Role.ERASER)
     return erase(eraser, subject, actor="dpo", reason="asked", with_objects=with_objects)
 
@@ -397,7 +392,7 @@ def pydicom_of(data: bytes) -> pydicom.Dataset:
 
 
 def changed(data: bytes, **elements: str) -> bytes:
-    """A DICOM file with other values."""
+    """Return the DICOM file with changed values."""
     dataset, stream = pydicom_of(data), io.BytesIO()
     for name, value in elements.items():
         setattr(dataset, name, value)
@@ -412,7 +407,7 @@ def as_png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def found_in_database(night: Settings, words: list[str]) -> list[tuple[str, str]]:
-    """Which of the words stand in which table, in whatever column; and rows of the erased scans."""
+    """Return the tables with one of the words, and the tables with rows of the erased scans."""
     tables = rows(
         night, "select relname::text from pg_class where relnamespace = 'braintumor'::regnamespace and relkind = 'r'"
     )
@@ -426,7 +421,7 @@ def found_in_database(night: Settings, words: list[str]) -> list[tuple[str, str]
 
 
 def found_in_store(night: Settings, words: list[str]) -> list[str]:
-    """Objects that hold or are named by one of the words, or show an erased scan."""
+    """Return the objects with one of the words in content or name, or that show an erased scan."""
     store, own = ObjectStore.connect(night), S3Uri.parse(night.require("scans_uri"))
     prefix = S3Uri(bucket=own.bucket, key=own.key.removesuffix("scans/"))
     words = [*words, "ANN", "Scan 1:", "Scan 2:", *(word[:12] for word in words if len(word) == 64)]

@@ -1,4 +1,4 @@
-"""Real images, where a developer has some: BRAINTUMOR_DATASET names a labeled folder."""
+"""Test with real images, if BRAINTUMOR_DATASET names a labeled folder."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ PutLabeled = Callable[[str, bytes], None]
 
 
 def encoded(label: TumorClass, seed: int, kind: str = "PNG") -> bytes:
-    own = seed + 1000 * label.position  # one seed draws one head, with a lesion or without
+    own = seed + 1000 * label.position  # because one seed draws the same head for every class
     return saved(Image.fromarray(draw(label, seed=own, size=192).pixels), kind)
 
 
@@ -62,9 +62,7 @@ def test_identical_images_are_one_snapshot_image(empty_settings: Settings, put: 
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_identical_images_with_different_labels_are_excluded(
-    empty_settings: Settings, put: PutLabeled
-) -> None:
+def test_identical_images_with_different_labels_are_excluded(empty_settings: Settings, put: PutLabeled) -> None:
     put("normal/wrong.png", encoded(TumorClass.GLIOMA, 3))
     excluded = snapshot_of(empty_settings).excluded
     assert sorted(item.image_uri.rpartition("/")[2] for item in excluded) == ["3.png", "wrong.png"]
@@ -81,9 +79,7 @@ def test_files_without_class_or_image_are_excluded_by_name(empty_settings: Setti
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_same_images_give_same_snapshot_and_new_ones_move_none(
-    empty_settings: Settings, put: PutLabeled
-) -> None:
+def test_same_images_give_same_snapshot_and_new_ones_move_none(empty_settings: Settings, put: PutLabeled) -> None:
     first = snapshot_of(empty_settings)
     assert snapshot_of(empty_settings) == first
     for seed in range(100, 110):
@@ -97,9 +93,7 @@ def test_same_images_give_same_snapshot_and_new_ones_move_none(
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_snapshot_diff_lists_added_removed_and_relabeled(
-    empty_settings: Settings, put: PutLabeled
-) -> None:
+def test_snapshot_diff_lists_added_removed_and_relabeled(empty_settings: Settings, put: PutLabeled) -> None:
     first = snapshot_of(empty_settings)
     put("glioma/new.png", encoded(TumorClass.GLIOMA, 77))
     relabeled = next(i for i in first.of_split(Split.TRAIN) if i.label is TumorClass.NORMAL)
@@ -202,9 +196,7 @@ def test_changed_pixel_hash_keeps_the_split(empty_settings: Settings) -> None:
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_same_pixels_in_new_file_keep_split_of_removed_file(
-    empty_settings: Settings, put: PutLabeled
-) -> None:
+def test_same_pixels_in_new_file_keep_split_of_removed_file(empty_settings: Settings, put: PutLabeled) -> None:
     first = snapshot_of(empty_settings)
     for label in CLASSES:
         for seed in range(12):
@@ -216,9 +208,7 @@ def test_same_pixels_in_new_file_keep_split_of_removed_file(
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_group_with_images_in_two_splits_is_excluded(
-    empty_settings: Settings, put: PutLabeled
-) -> None:
+def test_group_with_images_in_two_splits_is_excluded(empty_settings: Settings, put: PutLabeled) -> None:
     gray = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
     color = png_of(np.repeat(gray[..., None], 3, axis=2))
     put("glioma/1 in color.png", color)

@@ -1,4 +1,4 @@
-"""What a person said when asked is on record with the name, a rejection too."""
+"""Test that approval decisions are recorded with the person, rejections too."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def verdict(settings: Settings) -> int:
 
 
 def response(option: str, user: dict[str, str] | None) -> dict[str, Any]:
-    """As Airflow's approval task returns it."""
+    """Return the result of Airflow's approval task."""
     return {"chosen_options": [option], "params_input": {}, "responded_at": AT, "responded_by_user": user}
 
 

@@ -29,7 +29,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def fresh(settings: Settings, tmp_path: Path) -> Settings:
-    """The same world with an empty cache of model files."""
+    """Return the settings with an empty cache of model files."""
     return replace(settings, cache_folder=str(tmp_path / "cache"))
 
 

@@ -1,4 +1,4 @@
-"""Old candidates' files go; nothing that answered, may answer again, or is waited for."""
+"""Test that prune deletes the files of old unused candidates only."""
 
 from __future__ import annotations
 
@@ -75,9 +75,7 @@ def test_prune_deletes_only_old_unused_candidates(
     )
 
 
-def test_prune_keeps_parent_of_existing_export(
-    settings: Settings, engine: Engine, store: ObjectStore
-) -> None:
+def test_prune_keeps_parent_of_existing_export(settings: Settings, engine: Engine, store: ObjectStore) -> None:
     add_model(settings, "parent", days_old=100, own_files=True)
     add_model(settings, "export", days_old=80, own_files=True)
     change(
@@ -104,9 +102,7 @@ def test_prune_keeps_model_with_predictions(
     assert prune(engine, store) == []
 
 
-def test_prune_keeps_model_with_pending_approval(
-    settings: Settings, engine: Engine, store: ObjectStore
-) -> None:
+def test_prune_keeps_model_with_pending_approval(settings: Settings, engine: Engine, store: ObjectStore) -> None:
     add_model(settings, "waiting", days_old=10, own_files=True)
     pass_gate(settings, "waiting", days_ago=3)
     assert prune(engine, store, days=1) == []
@@ -142,9 +138,7 @@ def test_prunable_deletes_nothing_and_returns_sizes(settings: Settings, engine: 
     assert model_versions.find_model(engine, "old").pruned_at is None
 
 
-def test_interrupted_prune_is_completed_by_the_next(
-    settings: Settings, engine: Engine, store: ObjectStore
-) -> None:
+def test_interrupted_prune_is_completed_by_the_next(settings: Settings, engine: Engine, store: ObjectStore) -> None:
     model = add_model(settings, "old", days_old=100, own_files=True)
     change(
         settings,

@@ -1,4 +1,4 @@
-"""What a model folder must be before anything of it is run."""
+"""Test the verification of model folders, and predictions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from braintumor.serving.prediction import ReviewReason, to_predictions
 
 @pytest.fixture
 def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
+    """Return a model folder that a test can damage."""
     return Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
 
 
@@ -83,7 +83,7 @@ def test_doubtful_predictions_have_review_reasons(
         activation_map=np.arange(16, dtype=np.float32).reshape(1, 2, 2, 4),
         embedding=np.zeros((1, 3), np.float32),
     )
-    (answer,) = to_predictions(outputs, Manifest.read(tiny_model_folder))
-    assert answer.review_reasons == reasons
-    assert answer.margin == pytest.approx(probability[0] - probability[1])
-    np.testing.assert_array_equal(answer.activation_map, [[0, 4], [8, 12]])
+    (prediction,) = to_predictions(outputs, Manifest.read(tiny_model_folder))
+    assert prediction.review_reasons == reasons
+    assert prediction.margin == pytest.approx(probability[0] - probability[1])
+    np.testing.assert_array_equal(prediction.activation_map, [[0, 4], [8, 12]])

@@ -1,4 +1,4 @@
-"""The audit sample: by chance of the bytes, the same whoever asks, and about as large as it is said to be."""
+"""Test the size and the stability of the audit sample."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ DIGESTS = [sha256(str(number).encode()).hexdigest() for number in range(50_000)]
 
 
 def test_sample_is_two_percent_stable_and_unrelated_to_digits() -> None:
-    drawn = [digest for digest in DIGESTS if is_audited(digest)]
-    assert len(drawn) / len(DIGESTS) == pytest.approx(AUDIT_SHARE, abs=0.002)
-    assert drawn == [digest for digest in DIGESTS if is_audited(digest)]
-    low = sum(digest < "8" for digest in drawn) / len(drawn)
+    sampled = [digest for digest in DIGESTS if is_audited(digest)]
+    assert len(sampled) / len(DIGESTS) == pytest.approx(AUDIT_SHARE, abs=0.002)
+    assert sampled == [digest for digest in DIGESTS if is_audited(digest)]
+    low = sum(digest < "8" for digest in sampled) / len(sampled)
     assert low == pytest.approx(0.5, abs=0.06)
 
 
@@ -29,12 +29,15 @@ def test_sample_is_the_same_in_every_version() -> None:
 
 
 def test_every_frame_of_sampled_scan_has_audit_reason() -> None:
-    drawn = next(digest for digest in DIGESTS if is_audited(digest))
+    sampled = next(digest for digest in DIGESTS if is_audited(digest))
     other = next(digest for digest in DIGESTS if not is_audited(digest))
     expected = (ReviewReason.NOT_VALIDATED_ON_VOLUMES, ReviewReason.AUDIT_SAMPLE)
-    assert [answer.review_reasons for answer in take_predictions(said(), volume(drawn))] == [expected, expected]
+    assert [one.review_reasons for one in take_predictions(predictions(), volume(sampled))] == [
+        expected,
+        expected,
+    ]
     for content in (other, None):
-        assert {answer.review_reasons for answer in take_predictions(said(), volume(content))} == {expected[:1]}
+        assert {one.review_reasons for one in take_predictions(predictions(), volume(content))} == {expected[:1]}
 
 
 def volume(content_sha256: str | None) -> PreparedScan:
@@ -42,7 +45,7 @@ def volume(content_sha256: str | None) -> PreparedScan:
     return PreparedScan(pixels=pixels, indexes=(3, 7), is_volume=True, content_sha256=content_sha256)
 
 
-def said() -> Iterator[Prediction]:
+def predictions() -> Iterator[Prediction]:
     for _ in range(2):
         yield Prediction(
             predicted_class=TumorClass.NORMAL,

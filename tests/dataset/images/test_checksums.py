@@ -15,7 +15,7 @@ from tests.conftest import run_braintumor
 
 @pytest.fixture
 def download(tmp_path: Path) -> Path:
-    """Five files in the layout of the paper's set, and their manifest beside the folder."""
+    """Write five files in the layout of the paper's dataset, and their manifest next to the folder."""
     lines = [["path", "sha256", "size_bytes"]]
     for number in range(1, 6):
         path = tmp_path / "set" / "Data" / "glioma_tumor" / f"G_{number}.jpg"

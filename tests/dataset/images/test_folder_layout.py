@@ -1,4 +1,4 @@
-"""One rule for labeled folders: the local check, the S3 check and the upload give the same answer."""
+"""Test that the local check, the check in S3 and the upload interpret labeled folders equally."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def folder(twelve_each: Path, tmp_path: Path) -> Path:
 
 
 def copied_to_s3(settings: Settings, folder: Path) -> ObjectStore:
-    """Copy every file as it is, as another program would, without this project's upload."""
+    """Upload every file unchanged, without the upload of this project."""
     store = ObjectStore.connect(settings)
     store.upload_folder(folder, S3Uri.parse(settings.require("dataset_uri")))
     return store
 
 
 def verdicts(settings: Settings, folder: Path) -> tuple[Result, Result]:
-    """The answers of the check of a folder, and of the same files in S3."""
+    """Return the results of the check of a folder, and of the same files in S3."""
     copied_to_s3(settings, folder)
     return (
         invoke(settings, "dataset", "check", str(folder), "--json"),
@@ -113,9 +113,7 @@ def without_a_class(folder: Path, layout: str) -> None:
     "layout",
     ["brain_{label}", "{number}", "{label}_tumor", "{label}s", "class/patient", "{label} (copy)", "T1 {label}"],
 )
-def test_folder_without_any_class_is_refused_everywhere(
-    empty_settings: Settings, folder: Path, layout: str
-) -> None:
+def test_folder_without_any_class_is_refused_everywhere(empty_settings: Settings, folder: Path, layout: str) -> None:
     without_a_class(folder, layout)
     for done in verdicts(empty_settings, folder):
         answer = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""Photographs are told from MRI slices, on real photographs; slices of all kinds pass."""
+"""Test the detection of photographs, with real ones, and that slices of all kinds pass."""
 
 from __future__ import annotations
 

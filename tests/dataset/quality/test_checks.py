@@ -1,4 +1,4 @@
-"""What the data quality gate finds in folders of images, and what it lets pass."""
+"""Test the results of the data quality checks on folders of images."""
 
 from __future__ import annotations
 
@@ -61,9 +61,7 @@ def test_ten_phantoms_per_class_pass(folder: Path) -> None:
 
 @pytest.mark.parametrize("is_gray", [False, True], ids=["color", "gray"])
 @pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
-def test_class_folder_of_photographs_is_refused_with_remedy(
-    folder: Path, name: str, is_gray: bool
-) -> None:
+def test_class_folder_of_photographs_is_refused_with_remedy(folder: Path, name: str, is_gray: bool) -> None:
     shutil.rmtree(folder / "normal")
     (folder / "normal").mkdir()
     photographs(folder / "normal", name, 40, is_gray=is_gray)

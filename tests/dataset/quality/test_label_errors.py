@@ -1,4 +1,4 @@
-"""Wrong labels are found, and their twins; where nothing can be learned, or not in bounded time, that is said."""
+"""Test the search for label errors, with duplicates and with skipped searches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CORNERS = {label: (64 * (label.position // 2), 64 * (label.position % 2)) for la
 
 
 def group(shows: TumorClass, says: TumorClass, name: str, *, files: int = 1) -> list[DistinctImage]:
-    """Near-duplicates of a dark square with noise and one bright corner, which is what a class shows."""
+    """Make near-duplicates of a dark square with noise and one bright corner. The corner depends on the class."""
     rng = np.random.default_rng(list(name.encode()))
     base = rng.integers(0, 80, (128, 128))
     top, left = CORNERS[shows]

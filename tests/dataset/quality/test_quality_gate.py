@@ -1,4 +1,4 @@
-"""A snapshot is taken of good data only, with its report beside it; refused data leaves a report and nothing else."""
+"""Test that snapshots are taken only of accepted data, and that refused data leaves only a report."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def with_photographs(folder: Path) -> Path:
     return folder
 
 
-def test_snapshot_report_is_next_to_manifest_without_addresses(
-    empty_settings: Settings, folder: Path
-) -> None:
+def test_snapshot_report_is_next_to_manifest_without_addresses(empty_settings: Settings, folder: Path) -> None:
     store = uploaded(empty_settings, folder)
     snapshot = snapshot_of(empty_settings)
     address = S3Uri.parse(empty_settings.require("models_uri")) / f"snapshots/{snapshot.snapshot_id}.html"

@@ -1,4 +1,4 @@
-"""What people say of production frames becomes labels of the next snapshot, by the rule and never in test."""
+"""Test that reviews of production frames become labels of the next snapshot, but never in the test split."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from tests.people import as_patient, say, take_back
 from tests.sql import change, rows
 
 FRESH, ANN, ANN_TOO, TESTED, TRAINED, VOLUME = range(1, 7)
-"""Scans of the night, in the order of their keys."""
+"""Scans of the run, by their keys."""
 
 
 @pytest.fixture(scope="module")
 def template(stack: Stack, seeded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A night: a phantom, two of one patient, a copy of a test and one of a training image, and a volume."""
+    """Score a phantom, two of one patient, duplicates of a test and of a training image, and a volume."""
     with cloned(stack, "seeded") as url:
         settings = replace(seeded, database_url=url, scans_uri=f"s3://braintumor/reviewed-scans-{uuid.uuid4().hex}/")
         store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
@@ -205,9 +205,7 @@ class TestSnapshot:
         after = snapshot_of(night)
         assert (after.snapshot_id, after.count_copy) == (before.snapshot_id, before.count_copy + 1)
 
-    def test_changed_object_is_excluded_unless_its_image_is_stored(
-        self, night: Settings
-    ) -> None:
+    def test_changed_object_is_excluded_unless_its_image_is_stored(self, night: Settings) -> None:
         store = ObjectStore.connect(night)
         where = {
             scan_id: (S3Uri(bucket=bucket, key=key), store.read(S3Uri(bucket=bucket, key=key)))

@@ -1,4 +1,4 @@
-"""No picture and no head on two sides of a split: copies, mirrored ones, patients; and what must give way."""
+"""Test that duplicates, mirrored images and patients are in one split, and the exclusions that this needs."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _other() -> Image.Image:
 
 
 def _far(count: int) -> list[Image.Image]:
-    """Pictures that are near nothing."""
+    """Make images that are not near each other."""
     rng = np.random.default_rng(9)
     return [Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)) for _ in range(count)]
 

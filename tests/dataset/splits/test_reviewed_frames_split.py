@@ -1,4 +1,4 @@
-"""Reviewed frames join labeled images, and the test split does not notice."""
+"""Test that reviewed frames join labeled images without changing the test split."""
 
 from __future__ import annotations
 
