@@ -90,10 +90,10 @@ def test_run_after_restore_of_old_dump_scores_lost_scans_again(
 
 def test_dump_during_a_run_is_completed_by_the_next_run(stack: Stack, settings: Settings, tmp_path: Path) -> None:
     put_scans(settings, tmp_path, count=4, seed=1)
-    night = ScoringJob.open(settings)
-    begun, _ = night.begin(run_key="broken off")
-    first, *_ = night.plan(begun.scoring_run_id, chunk_size=2)
-    night.score(begun.scoring_run_id, first)
+    job = ScoringJob.open(settings)
+    run, _ = job.begin(run_key="broken off")
+    first, *_ = job.plan(run.scoring_run_id, chunk_size=2)
+    job.score(run.scoring_run_id, first)
     run_block(*blocks(section("Dump"), "sh"), settings, tmp_path)
     destroy(stack, settings)
     restore(settings, tmp_path)

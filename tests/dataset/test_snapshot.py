@@ -109,9 +109,9 @@ def test_snapshot_diff_lists_added_removed_and_relabeled(empty_settings: Setting
     }
     assert next(c.split for c in changes if c.change == "relabeled") == "train"
     assert snapshot_diff(database.connect(empty_settings), first.snapshot_id, first.snapshot_id) == []
-    asked = ("dataset", "diff", first.snapshot_id, second.snapshot_id)
-    assert json.loads(printed(empty_settings, *asked, "--json")) == [vars(change) for change in changes]
-    head, *lines = printed(empty_settings, *asked).splitlines()
+    command = ("dataset", "diff", first.snapshot_id, second.snapshot_id)
+    assert json.loads(printed(empty_settings, *command, "--json")) == [vars(change) for change in changes]
+    head, *lines = printed(empty_settings, *command).splitlines()
     assert head.split() == ["change", "split", "was", "is", "images"]
     assert ["relabeled", "train", "normal", "pituitary", "1"] in [line.split() for line in lines]
     with pytest.raises(DatasetError, match="no snapshot 'feed'"):
@@ -281,10 +281,10 @@ class TestFolder:
         (kaggle / "Training" / "no_tumor" / "IM000001").write_bytes(tiff)
         (kaggle / "Training" / "no_tumor" / "notes.txt").write_text("words")
         (kaggle / "Training" / "no_tumor" / "broken.tif").write_bytes(b"")
-        found = labeled_files(kaggle)
-        names = {file.path.name for file in found}
+        labeled = labeled_files(kaggle)
+        names = {file.path.name for file in labeled}
         assert names == {"image(1).jpg", "IM000001", "broken.tif"}
-        assert count_passed_over(kaggle, found) == 1
+        assert count_passed_over(kaggle, labeled) == 1
 
     def test_files_with_equal_keys_are_refused_before_upload(self, kaggle: Path) -> None:
         other = kaggle / "Training" / "healthy"

@@ -29,8 +29,8 @@ def download(tmp_path: Path) -> Path:
 
 
 def test_complete_download_passes(download: Path) -> None:
-    found = verify_folder(download / "set", read_manifest(download / "manifest.csv"))
-    assert found.is_whole and found.count_ok == 5 and found.unlisted == ()
+    verification = verify_folder(download / "set", read_manifest(download / "manifest.csv"))
+    assert verification.is_whole and verification.count_ok == 5 and verification.unlisted == ()
 
 
 def test_verify_lists_differences_and_exits_with_one(download: Path) -> None:

@@ -116,11 +116,11 @@ def without_a_class(folder: Path, layout: str) -> None:
 def test_folder_without_any_class_is_refused_everywhere(empty_settings: Settings, folder: Path, layout: str) -> None:
     without_a_class(folder, layout)
     for done in verdicts(empty_settings, folder):
-        answer = json.loads(done.stdout)
-        assert done.exit_code == 1 and not answer["is_accepted"]
-        assert answer["images"] == dict.fromkeys(map(str, CLASSES), 0)
+        output = json.loads(done.stdout)
+        assert done.exit_code == 1 and not output["is_accepted"]
+        assert output["images"] == dict.fromkeys(map(str, CLASSES), 0)
         assert "missing_class: No image has a class. All four of glioma" in str(done.exception)
-        (outside,) = [each for each in answer["findings"] if each["code"] == "outside"]
+        (outside,) = [each for each in output["findings"] if each["code"] == "outside"]
         assert outside["count"] == 48
     with pytest.raises(DatasetError, match="is not a class name"):
         labeled_files(folder)
@@ -155,9 +155,9 @@ def test_yes_and_no_lack_three_classes(empty_settings: Settings, folder: Path) -
 def with_litter(folder: Path) -> None:
     """Put the litter of a Mac, of Windows and of a file server next to each image."""
     for path in [path for path in folder.rglob("*") if path.is_file()]:
-        twin = folder / "__MACOSX" / path.parent.name
-        twin.mkdir(parents=True, exist_ok=True)
-        for place in (path.parent, twin):
+        mac_folder = folder / "__MACOSX" / path.parent.name
+        mac_folder.mkdir(parents=True, exist_ok=True)
+        for place in (path.parent, mac_folder):
             (place / f"._{path.name}").write_bytes(b"\0\5\x16\7Mac OS X")
     for label in CLASSES:
         (folder / label / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
@@ -169,10 +169,10 @@ def with_litter(folder: Path) -> None:
 def test_litter_is_ignored_everywhere(empty_settings: Settings, folder: Path) -> None:
     with_litter(folder)
     for done in verdicts(empty_settings, folder):
-        answer = json.loads(done.stdout)
+        output = json.loads(done.stdout)
         assert done.exit_code == 0, done.exception
-        assert answer["images"] == dict.fromkeys(map(str, CLASSES), 12)
-        counts = {each["code"]: each["count"] for each in answer["findings"]}
+        assert output["images"] == dict.fromkeys(map(str, CLASSES), 12)
+        counts = {each["code"]: each["count"] for each in output["findings"]}
         assert counts["unreadable"] == counts["outside"] == 0
     assert len(labeled_files(folder)) == 48
 
@@ -192,8 +192,8 @@ def test_upload_sends_no_litter_and_check_of_prefix_agrees(empty_settings: Setti
 def test_empty_image_is_unreadable_not_litter(empty_settings: Settings, folder: Path) -> None:
     (folder / "glioma" / "empty.jpg").touch()
     for done in verdicts(empty_settings, folder):
-        (found,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
-        assert found["count"] == 1 and "(empty_file: 1)" in found["reason"]
+        (result,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
+        assert result["count"] == 1 and "(empty_file: 1)" in result["reason"]
 
 
 def test_unsupported_image_types_are_counted_and_notes_are_not(empty_settings: Settings, folder: Path) -> None:
@@ -204,9 +204,9 @@ def test_unsupported_image_types_are_counted_and_notes_are_not(empty_settings: S
     (folder / "glioma" / "notes.txt").write_text("BMI 24")
     (folder / "glioma" / "boxes.csv").write_text("a,b")
     for done in verdicts(empty_settings, folder):
-        (found,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
-        assert found["count"] == 9 and found["outcome"] == "blocking"
-        assert "(unsupported_format: 9), of other image types (BMP: 3, HEIC: 3, WebP: 3)" in found["reason"]
+        (result,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
+        assert result["count"] == 9 and result["outcome"] == "blocking"
+        assert "(unsupported_format: 9), of other image types (BMP: 3, HEIC: 3, WebP: 3)" in result["reason"]
     files = labeled_files(folder)
     assert len(files) == 48
     assert other_image_types(folder, files) == {"BMP": 3, "HEIC": 3, "WebP": 3}

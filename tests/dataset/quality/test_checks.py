@@ -43,8 +43,8 @@ def judged(folder: Path, rules: QualityRules = RULES) -> Quality:
 
 
 def result_of(quality: Quality, code: str) -> QualityCheckResult:
-    (found,) = [item for item in quality.results if item.code == code]
-    return found
+    (result,) = [item for item in quality.results if item.code == code]
+    return result
 
 
 def photographs(folder: Path, name: str, count: int, *, is_gray: bool) -> None:
@@ -65,10 +65,10 @@ def test_class_folder_of_photographs_is_refused_with_remedy(folder: Path, name: 
     shutil.rmtree(folder / "normal")
     (folder / "normal").mkdir()
     photographs(folder / "normal", name, 40, is_gray=is_gray)
-    (found,) = [item for item in judged(folder).blocking if item.code == "not_mri"]
-    assert "images of normal do not look like MRI" in found.reason and "glioma" not in found.reason
-    assert "Remove images that are not MRI from normal" in found.reason
-    assert found.count > 30 and all(len(example) == 12 for example in found.examples)
+    (result,) = [item for item in judged(folder).blocking if item.code == "not_mri"]
+    assert "images of normal do not look like MRI" in result.reason and "glioma" not in result.reason
+    assert "Remove images that are not MRI from normal" in result.reason
+    assert result.count > 30 and all(len(example) == 12 for example in result.examples)
 
 
 def test_one_photograph_among_ten_slices_passes_and_is_shown(folder: Path) -> None:
@@ -84,9 +84,9 @@ def test_unreadable_files_are_counted_and_many_refuse_the_data(folder: Path) -> 
     assert not result_of(judged(folder), "unreadable").is_beyond
     for number in range(2):
         (folder / "normal" / f"empty-{number}.png").touch()
-    found = result_of(judged(folder), "unreadable")
-    assert found.is_blocking and len(found.examples) == 2, "the empty ones have one sha256"
-    assert found.reason.startswith("3 of 43 (6.98%) files in class folders cannot be read (empty_file: 2, unsup")
+    result = result_of(judged(folder), "unreadable")
+    assert result.is_blocking and len(result.examples) == 2, "the empty ones have one sha256"
+    assert result.reason.startswith("3 of 43 (6.98%) files in class folders cannot be read (empty_file: 2, unsup")
 
 
 def test_files_outside_class_folders_are_counted(folder: Path) -> None:
@@ -109,19 +109,19 @@ def test_duplicates_are_counted_without_refusal(folder: Path) -> None:
 def test_contradicting_labels_of_near_images_refuse_the_data(folder: Path) -> None:
     one, other = sorted(path for path in (folder / "glioma").iterdir() if path.suffix != ".dcm")[:2]
     shutil.copy(one, folder / "normal" / f"one{one.suffix}")
-    with Image.open(other) as picture:
-        paler = ImageEnhance.Contrast(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).enhance(0.9)
+    with Image.open(other) as image:
+        paler = ImageEnhance.Contrast(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).enhance(0.9)
         paler.save(folder / "pituitary" / "other.png")
-    found = result_of(judged(folder), "contradictions")
-    assert found.is_blocking and found.count == 4
-    assert "glioma and normal: 2, glioma and pituitary: 2" in found.reason
+    result = result_of(judged(folder), "contradictions")
+    assert result.is_blocking and result.count == 4
+    assert "glioma and normal: 2, glioma and pituitary: 2" in result.reason
 
 
 def test_small_class_gives_warning(folder: Path) -> None:
     for path in sorted((folder / "pituitary").iterdir())[1:]:
         path.unlink()
-    found = result_of(judged(folder), "imbalance")
-    assert found.is_beyond and "the smallest class, pituitary, has 1 images" in found.reason
+    result = result_of(judged(folder), "imbalance")
+    assert result.is_beyond and "the smallest class, pituitary, has 1 images" in result.reason
 
 
 def test_rule_file_makes_check_stricter_or_turns_it_off(folder: Path) -> None:
@@ -236,8 +236,8 @@ class TestCommand:
         self, folder: Path, tmp_path: Path, run: Callable[..., str]
     ) -> None:
         report = tmp_path / "quality.html"
-        answer = json.loads(run(str(folder), "--report", str(report), "--json"))
-        assert answer["is_accepted"] and answer["images"] == dict.fromkeys(answer["images"], 10)
+        output = json.loads(run(str(folder), "--report", str(report), "--json"))
+        assert output["is_accepted"] and output["images"] == dict.fromkeys(output["images"], 10)
         assert "folder set" in report.read_text() and str(tmp_path) not in report.read_text()
 
     @pytest.fixture

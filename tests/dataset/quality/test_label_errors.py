@@ -32,8 +32,8 @@ def test_wrong_labels_are_candidates_despite_duplicates() -> None:
     wrong = group(TumorClass.GLIOMA, TumorClass.NORMAL, "wrong", files=6)
     also = group(TumorClass.PITUITARY, TumorClass.MENINGIOMA, "also wrong")
     review = review_labels([*right(25), wrong, also], maximum_images=1000)
-    found = {candidate.image.image_uri: candidate.suggested for candidate in review.candidates}
-    assert found == {f"wrong {number}": TumorClass.GLIOMA for number in range(6)} | {
+    suggested = {candidate.image.image_uri: candidate.suggested for candidate in review.candidates}
+    assert suggested == {f"wrong {number}": TumorClass.GLIOMA for number in range(6)} | {
         "also wrong 0": TumorClass.PITUITARY
     }
     confidences = [candidate.confidence for candidate in review.candidates]

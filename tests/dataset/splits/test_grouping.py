@@ -25,19 +25,19 @@ def drawn(seed: int, label: TumorClass = TumorClass.GLIOMA) -> Image.Image:
 
 
 def image(
-    picture: Image.Image, name: str, label: TumorClass = TumorClass.GLIOMA, patient: str | None = None
+    drawing: Image.Image, name: str, label: TumorClass = TumorClass.GLIOMA, patient: str | None = None
 ) -> LabeledImage:
     named = frozenset() if patient is None else frozenset({patient})
-    return labeled_image(np.asarray(picture), name, label, patient=named)
+    return labeled_image(np.asarray(drawing), name, label, patient=named)
 
 
 def between(one: Image.Image, other: Image.Image) -> int:
-    first, second = (perceptual_hashes(np.asarray(picture))[None] for picture in (one, other))
+    first, second = (perceptual_hashes(np.asarray(drawing))[None] for drawing in (one, other))
     return int(nearest(first, second)[1][0])
 
 
 def names(grouping: Grouping) -> list[list[str]]:
-    return sorted(sorted(picture.image.image_uri for picture in group) for group in grouping.groups)
+    return sorted(sorted(member.image.image_uri for member in group) for group in grouping.groups)
 
 
 def reasons(grouping: Grouping) -> dict[str, str]:
@@ -52,9 +52,9 @@ def test_flipped_or_turned_duplicate_is_near(turn: Image.Transpose) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        lambda picture: ImageEnhance.Contrast(picture).enhance(0.7),
-        lambda picture: picture.resize((180, 180)),
-        lambda picture: Image.open(io.BytesIO(saved(picture, "JPEG", quality=30))),
+        lambda drawing: ImageEnhance.Contrast(drawing).enhance(0.7),
+        lambda drawing: drawing.resize((180, 180)),
+        lambda drawing: Image.open(io.BytesIO(saved(drawing, "JPEG", quality=30))),
     ],
     ids=["paler", "smaller", "recompressed"],
 )
@@ -65,7 +65,7 @@ def test_changed_duplicate_is_near(change: object) -> None:
 def test_different_images_are_far() -> None:
     rng = np.random.default_rng(0)
     noise = [Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)) for _ in range(20)]
-    hashes = np.stack([perceptual_hashes(np.asarray(picture)) for picture in noise])
+    hashes = np.stack([perceptual_hashes(np.asarray(drawing)) for drawing in noise])
     assert list(near_pairs(hashes)) == []
 
 
@@ -83,7 +83,7 @@ def test_duplicates_are_one_image_and_mirrored_ones_one_group() -> None:
     mirrored = one.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     grouping = form_groups([image(one, "a"), image(one, "copy"), image(mirrored, "mirrored"), image(_other(), "b")], {})
     assert sorted(len(group) for group in grouping.groups) == [1, 2]
-    assert sum(len(picture.files) for group in grouping.groups for picture in group) == 4
+    assert sum(len(member.files) for group in grouping.groups for member in group) == 4
     assert grouping.excluded == ()
 
 
@@ -104,14 +104,14 @@ def test_images_of_one_patient_are_one_group() -> None:
 
 
 def test_patient_group_survives_exclusion_of_a_linking_image() -> None:
-    a, b, c = (image(picture, name, patient="p") for picture, name in zip(_far(3), "abc", strict=True))
+    a, b, c = (image(drawing, name, patient="p") for drawing, name in zip(_far(3), "abc", strict=True))
     by_sha = sorted((a, b, c), key=lambda item: item.image_sha256)
     middle = by_sha[1]
-    twin = LabeledImage(
-        **{**vars(middle), "pixel_sha256": "other", "image_sha256": "f" * 64, "image_uri": "twin",
+    duplicate = LabeledImage(
+        **{**vars(middle), "pixel_sha256": "other", "image_sha256": "f" * 64, "image_uri": "duplicate",
            "label": TumorClass.NORMAL, "patient": frozenset()}
     )  # fmt: skip
-    assert len(names(form_groups([a, b, c, twin], {}))) == 1
+    assert len(names(form_groups([a, b, c, duplicate], {}))) == 1
     remembered = {
         by_sha[0].image_sha256: Split.TRAIN,
         middle.image_sha256: Split.TRAIN,
@@ -146,11 +146,11 @@ def test_new_image_between_two_splits_is_excluded() -> None:
 
 
 def test_chain_of_new_images_between_two_splits_is_excluded() -> None:
-    pictures = _far(4)
+    drawings = _far(4)
     patients = [{"p"}, {"p", "r"}, {"r", "q"}, {"q"}]
     images = [
-        LabeledImage(**{**vars(image(picture, name)), "patient": frozenset(found)})
-        for picture, name, found in zip(pictures, "abcd", patients, strict=True)
+        LabeledImage(**{**vars(image(drawing, name)), "patient": frozenset(identifiers)})
+        for drawing, name, identifiers in zip(drawings, "abcd", patients, strict=True)
     ]
     grouping = form_groups(images, {images[0].image_sha256: Split.TRAIN, images[3].image_sha256: Split.TEST})
     assert names(grouping) == [["a"], ["d"]] and set(reasons(grouping)) == {"b", "c"}

@@ -31,8 +31,8 @@ def images() -> list[LabeledImage]:
 
 
 def drawn(seed: int, *, contrast: float = 1) -> np.ndarray:
-    picture = Image.fromarray(draw(LABEL, seed=seed, size=128).pixels)
-    return np.asarray(ImageEnhance.Contrast(picture).enhance(contrast))
+    drawing = Image.fromarray(draw(LABEL, seed=seed, size=128).pixels)
+    return np.asarray(ImageEnhance.Contrast(drawing).enhance(contrast))
 
 
 def frame(number: int, pixels: np.ndarray, *patient: str, label: TumorClass = LABEL) -> LabeledImage:
@@ -42,10 +42,10 @@ def frame(number: int, pixels: np.ndarray, *patient: str, label: TumorClass = LA
 
 def splits(joined: ReviewedFramesSplit) -> dict[str, Split]:
     return {
-        file.name: joined.splits[min(picture.image.image_sha256 for picture in group)]
+        file.name: joined.splits[min(member.image.image_sha256 for member in group)]
         for group in joined.grouping.groups
-        for picture in group
-        for file in picture.files
+        for member in group
+        for file in member.files
     }
 
 
@@ -58,21 +58,21 @@ def seed_of(joined: ReviewedFramesSplit, split: Split) -> int:
 
 
 def memory(images: Sequence[LabeledImage], joined: ReviewedFramesSplit) -> dict[str, Split]:
-    found = splits(joined)
-    return {image.image_sha256: found[image.name] for image in images if image.name in found}
+    by_name = splits(joined)
+    return {image.image_sha256: by_name[image.name] for image in images if image.name in by_name}
 
 
 def test_reviewed_frames_do_not_change_splits_of_first_snapshot(images: list[LabeledImage]) -> None:
     alone = split_images(images, {})
     frames = [frame(number, drawn(number)) for number in range(100, 120)]
     joined = split_reviewed_frames(images, frames, {}, [])
-    found = splits(joined)
-    assert {name: found[name] for name in splits(alone)} == splits(alone)
-    assert {found[each.name] for each in frames} == {Split.TRAIN} and reasons(joined) == {}
+    by_name = splits(joined)
+    assert {name: by_name[name] for name in splits(alone)} == splits(alone)
+    assert {by_name[each.name] for each in frames} == {Split.TRAIN} and reasons(joined) == {}
     known = split_reviewed_frames(
         images, frames, dict.fromkeys((each.image_sha256 for each in frames), Split.TRAIN), []
     )
-    assert splits(known) == found
+    assert splits(known) == by_name
 
 
 def test_frames_in_group_of_test_image_are_excluded(images: list[LabeledImage]) -> None:
@@ -128,10 +128,10 @@ def test_new_image_near_training_frame_is_not_in_test(images: list[LabeledImage]
 
 
 def test_frame_near_excluded_image_is_excluded(images: list[LabeledImage]) -> None:
-    twins = [labeled_image(drawn(300), f"{label}", label) for label in (LABEL, TumorClass.NORMAL)]
-    joined = split_reviewed_frames([*images, *twins], [frame(1, drawn(300, contrast=0.7))], {}, [])
+    duplicates = [labeled_image(drawn(300), f"{label}", label) for label in (LABEL, TumorClass.NORMAL)]
+    joined = split_reviewed_frames([*images, *duplicates], [frame(1, drawn(300, contrast=0.7))], {}, [])
     assert reasons(joined)["scan 1, frame 0"] == NEAR_EXCLUDED
-    assert splits(joined) == splits(split_images([*images, *twins], {}))
+    assert splits(joined) == splits(split_images([*images, *duplicates], {}))
 
 
 def test_same_frames_again_change_nothing(images: list[LabeledImage]) -> None:
