@@ -301,8 +301,8 @@ def test_one_of_two_concurrent_promotions_fails(three: Settings, engine: Engine)
         assert sorted(won) == [False, True]
         assert champions(three) == [names[won.index(True)]]
     for promoted_at, number in rows(three, "select promoted_at, model_version_id from promotion"):
-        found = promotions.champion_at(engine, promoted_at)
-        assert found and found.model_version_id == number
+        champion = promotions.champion_at(engine, promoted_at)
+        assert champion and champion.model_version_id == number
 
 
 def test_promotion_waits_for_uncommitted_one_and_readers_do_not(three: Settings, engine: Engine) -> None:

@@ -131,9 +131,9 @@ def test_pruned_model_keeps_report_but_cannot_load_or_promote(
 def test_prunable_deletes_nothing_and_returns_sizes(settings: Settings, engine: Engine, store: ObjectStore) -> None:
     model = add_model(settings, "old", days_old=100, own_files=True)
     before = files(engine, store, "old")
-    (found,) = retention.prunable(engine, store)
-    assert (found.model_name, found.count_file) == ("old", len(model.artifact_sha256s))
-    assert found.count_byte > 0
+    (result,) = retention.prunable(engine, store)
+    assert (result.model_name, result.count_file) == ("old", len(model.artifact_sha256s))
+    assert result.count_byte > 0
     assert files(engine, store, "old") == before
     assert model_versions.find_model(engine, "old").pruned_at is None
 
