@@ -67,7 +67,7 @@ def verdicts(settings: Settings, folder: Path) -> tuple[Result, Result]:
         ("cats/1.jpg", None),
         ("brain_glioma/1.jpg", None),
         ("1/1.jpg", None),
-        ("glioma_tumor/1.jpg", None),
+        ("glioma_tumour/1.jpg", None),
         ("gliomas/1.jpg", None),
         ("yes/1.jpg", None),
         ("glioma/patient 7/1.jpg", None),
@@ -111,7 +111,7 @@ def without_a_class(folder: Path, layout: str) -> None:
 
 @pytest.mark.parametrize(
     "layout",
-    ["brain_{label}", "{number}", "{label}_tumor", "{label}s", "class/patient", "{label} (copy)", "T1 {label}"],
+    ["brain_{label}", "{number}", "{label}_tumour", "{label}s", "class/patient", "{label} (copy)", "T1 {label}"],
 )
 def test_folder_without_any_class_is_refused_everywhere(empty_settings: Settings, folder: Path, layout: str) -> None:
     without_a_class(folder, layout)
