@@ -1,11 +1,12 @@
-"""Erase one person: rows, pages and pictures go, a tombstone without identity stays.
+"""Erase one person: delete rows, pages and images, and keep a tombstone without identity.
 
-The rows go by the SQL function ``erase_subject``, which runs with the rights of the schema's owner. What S3 holds goes
-before its transaction commits: whoever is interrupted asks again, and finds what is left. What models learned is not
-unlearned: the tombstone names the snapshots that held images of the person.
+The SQL function ``erase_subject`` deletes the rows, with the rights of the schema's owner. Objects in S3 are deleted
+before its transaction commits, so an interrupted erasure can be repeated. Models are not retrained. The tombstone names
+the snapshots with images of the person.
 
-An erasure holds the lock of ``writing_images`` alone. Keyed marks of the person's files stay, so that snapshots and
-nights refuse these files. Addresses of objects that stay in S3 are kept until their deletion is confirmed.
+An erasure holds the lock of ``writing_images`` exclusively. Keyed marks of the person's files are kept, so that
+snapshots and scoring runs refuse these files. Addresses of objects that remain in S3 are kept until the operator
+confirms their deletion.
 """
 
 from __future__ import annotations
@@ -31,22 +32,23 @@ from braintumor.reports.paths import FLIP_PREVIEW, RESCORE_REPORT
 from braintumor.reports.store import write_page
 from braintumor.s3 import ObjectStore, S3Uri
 
-_PICTURES = ("samples", "worst_errors")
+_IMAGE_PLOTS = ("samples", "worst_errors")
 """Plots of a model that show images of its test split."""
 _NOTHING_STORED = "UE001"
-"""The SQLSTATE by which ``erase_subject`` says that it found nothing."""
+"""The SQLSTATE of ``erase_subject`` for an unknown pseudonym."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
-    """What was done.
+    """The result of an erasure.
 
     Attributes:
-        counts: rows that were deleted, by table.
-        snapshot_ids: snapshots that held images of the person; models trained on them are not unlearned.
-        removed: addresses of pages and pictures that were removed or rewritten.
-        object_uris: addresses of the person's images: they can identify, and are for the terminal of who asked.
-        are_objects_deleted: whether these were deleted; otherwise somebody has to.
+        erasure_id: of the tombstone.
+        counts: number of deleted rows by table.
+        snapshot_ids: snapshots with images of the person. Models that were trained on them are not retrained.
+        removed: addresses of deleted or rewritten pages and images.
+        object_uris: addresses of the person's images. They can identify the person, so only the operator sees them.
+        are_objects_deleted: whether these objects were deleted. Otherwise the operator must delete them.
     """
 
     erasure_id: int
@@ -59,35 +61,42 @@ class Erasure:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A patient as the database knows them."""
+    """A patient pseudonym, and the number of its scans."""
 
     pseudonym: str
     count_scan: int
 
 
 def find_subject(settings: Settings, patient_number: str) -> Subject:
-    """The pseudonym of a patient number, as DICOM's PatientID has it, and how many scans have it.
+    """Return the pseudonym of a patient number (DICOM PatientID) and the number of its scans.
 
     Raises:
-        ConfigurationError: there is no key for pseudonyms.
-        ErasureError: no number was given.
+        ConfigurationError: the settings have no key for pseudonyms.
+        ErasureError: the number is empty.
     """
-    known_as = pseudonym(patient_number, kind="patient", key=settings.require("pseudonym_key").encode())
-    if known_as is None:
+    patient = pseudonym(patient_number, kind="patient", key=settings.require("pseudonym_key").encode())
+    if patient is None:
         raise ErasureError("No patient number was given. Type one, or send it to standard input.")
     with database.transaction(database.connect(settings)) as connection:
-        count = connection.scalar(text("select count(*) from scan where patient_pseudonym = :one"), {"one": known_as})
-    return Subject(pseudonym=known_as, count_scan=count or 0)
+        count = connection.scalar(text("select count(*) from scan where patient_pseudonym = :one"), {"one": patient})
+    return Subject(pseudonym=patient, count_scan=count or 0)
 
 
 def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_objects: bool = False) -> Erasure:
     """Erase the patient of a pseudonym (``scan.patient_pseudonym``).
 
-    The labeled images are read, all of them, to find those that name the same patient.
+    All labeled images are read, because only their headers name the patient.
+
+    Args:
+        settings: for Postgres, S3 and the key for pseudonyms.
+        subject: the pseudonym.
+        actor: the operator, for the tombstone.
+        reason: for the tombstone.
+        with_objects: also delete the person's objects in S3.
 
     Raises:
-        ErasureError: nothing is stored of the pseudonym, or images are being written at this moment.
-        DatabaseError: a run is scoring at this moment, or the login may not erase.
+        ErasureError: the pseudonym is unknown, or another process is writing images.
+        DatabaseError: a scoring run is active, or the login has no right to erase.
     """
     key = settings.require("pseudonym_key").encode()
     engine, store = database.connect(settings), ObjectStore.connect(settings)
@@ -96,34 +105,34 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
     mark = erased_mark(subject, key=key)
     try:
         with database.transaction(engine) as connection:
-            _wait_for_nobody(connection)
+            _lock_images(connection)
             labeled, _ = read_images(store, dataset, anywhere=True)
-            theirs = _of_subject(labeled, subject, ErasedSubjects(marks=_earlier_marks(connection, mark), key=key))
-            found: dict[str, Any] = connection.execute(
+            of_subject = _of_subject(labeled, subject, ErasedSubjects(marks=_earlier_marks(connection, mark), key=key))
+            erased: dict[str, Any] = connection.execute(
                 text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
                 {
                     "subject": subject,
                     "mark": mark,
-                    "images": [image.image_sha256 for image in theirs],
+                    "images": [image.image_sha256 for image in of_subject],
                     "actor": actor,
                     "reason": reason,
                 },
             ).scalar_one()
-            removed = [*_clean_pages(connection, store, models, found), *_clean_models(store, found)]
-            removed += found["picture_uris"]
-            store.delete(S3Uri.parse(uri) for uri in found["picture_uris"])
-            objects = _forget(connection, store, found, labeled, key=key, with_objects=with_objects)
+            removed = [*_clean_pages(connection, store, models, erased), *_clean_models(store, erased)]
+            removed += erased["picture_uris"]
+            store.delete(S3Uri.parse(uri) for uri in erased["picture_uris"])
+            objects = _mark_files(connection, store, erased, labeled, key=key, with_objects=with_objects)
     except DatabaseError as error:
         if error.sqlstate == _NOTHING_STORED:
             raise ErasureError(
-                "Nothing is stored of this pseudonym. Give one that stands in scan.patient_pseudonym, as "
-                "`braintumor scan show ID` says it."
+                "No data is stored for this pseudonym. Give a value of scan.patient_pseudonym, which "
+                "`braintumor scan show ID` shows."
             ) from None
         raise
     return Erasure(
-        erasure_id=found["erasure_id"],
-        counts=found["counts"],
-        snapshot_ids=tuple(found["snapshot_ids"]),
+        erasure_id=erased["erasure_id"],
+        counts=erased["counts"],
+        snapshot_ids=tuple(erased["snapshot_ids"]),
         removed=tuple(removed),
         object_uris=tuple(objects),
         are_objects_deleted=with_objects,
@@ -136,7 +145,7 @@ class ErasedObjects:
 
     Attributes:
         left: addresses of those that are still in S3.
-        count_gone: how many are gone now; their addresses are forgotten.
+        count_gone: number of those that are not. Their addresses are deleted from the database.
     """
 
     left: tuple[str, ...] = field(repr=False)
@@ -144,37 +153,37 @@ class ErasedObjects:
 
 
 def erased_objects(settings: Settings, *, delete: bool = False) -> ErasedObjects:
-    """Look which objects of erased people are still in S3, and forget the addresses of the others.
+    """Find the objects of erased people that are still in S3, and delete the addresses of the others.
 
-    An object that was overwritten since the erasure counts as gone, because another person's file may be there now.
-    With ``delete`` the rest is deleted too.
+    An object that was overwritten after the erasure counts as deleted, because it can be another person's file. With
+    ``delete`` the remaining objects are deleted too.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     with database.transaction(engine) as connection:
         kept = {row.object_uri: row.etag for row in connection.execute(text("select * from erasure_object"))}
-        left = [uri for uri, etag in _etags(store, kept).items() if etag == kept[uri]]
+        remaining = [uri for uri, etag in _etags(store, kept).items() if etag == kept[uri]]
         if delete:
-            store.delete(S3Uri.parse(uri) for uri in left)
-            left = []
-        gone = list(kept.keys() - set(left))
-        connection.execute(text("delete from erasure_object where object_uri = any(:gone)"), {"gone": gone})
-    return ErasedObjects(left=tuple(sorted(left)), count_gone=len(gone))
+            store.delete(S3Uri.parse(uri) for uri in remaining)
+            remaining = []
+        deleted = list(kept.keys() - set(remaining))
+        connection.execute(text("delete from erasure_object where object_uri = any(:deleted)"), {"deleted": deleted})
+    return ErasedObjects(left=tuple(sorted(remaining)), count_gone=len(deleted))
 
 
-def _wait_for_nobody(connection: Connection) -> None:
-    """Take the lock of everything that writes images, or refuse.
+def _lock_images(connection: Connection) -> None:
+    """Take the lock of all writers of images, or raise.
 
-    Waiting could last for hours, and would hold up every writer that comes after.
+    It does not wait, because waiting could take hours and would block later writers.
     """
     if not database.try_turn(connection, IMAGES):
         raise ErasureError(
-            "A snapshot, an evaluation, a preview or a report is writing images at this moment. Nothing was erased. "
-            "Run the command again when it has ended."
+            "A snapshot, an evaluation, a preview or a report is writing images now. Nothing was erased. Run the "
+            "command again when it has ended."
         )
 
 
 def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
-    """Marks of files that earlier erasures of the same person left."""
+    """Return the marks of files from earlier erasures of the same person."""
     earlier = (
         "select content_mark from erased_content join erased_subject using (erasure_id) where subject_mark = :mark"
     )
@@ -182,41 +191,41 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
 
 
 def _of_subject(labeled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects) -> list[LabeledImage]:
-    """Find the person's labeled images.
+    """Return the person's labeled images.
 
-    These are the ones whose DICOM header names the patient, the ones without a patient in the same studies, copies with
-    the same pixels, and files that an earlier erasure has a mark of.
+    These are images whose DICOM header names the patient, images without a patient in the same studies, duplicates by
+    pixels, and files with a mark of an earlier erasure.
     """
     images = [(image, *identity_of(image, earlier.key)) for image in labeled]
     studies = {study for _, patient, study in images if patient == subject and study}
-    theirs = {
+    pixels = {
         image.pixel_sha256
         for image, patient, study in images
         if patient == subject or (patient is None and study in studies) or earlier.holds_image(image)
     }
-    return [image for image, _, _ in images if image.pixel_sha256 in theirs]
+    return [image for image, _, _ in images if image.pixel_sha256 in pixels]
 
 
-def _forget(
+def _mark_files(
     connection: Connection,
     store: ObjectStore,
-    found: Mapping[str, Any],
+    erased: Mapping[str, Any],
     labeled: Iterable[LabeledImage],
     *,
     key: bytes,
     with_objects: bool,
 ) -> list[str]:
-    """Keep marks of the person's files, and delete their objects or keep the addresses; returns the addresses."""
-    contents = set(found["contents"])
-    also = [image for image in labeled if {image.image_sha256, image.pixel_sha256} & contents]
-    contents |= {name for image in also for name in (image.image_sha256, image.pixel_sha256)}
+    """Insert marks of the person's files. Delete their objects, or insert the addresses. Return the addresses."""
+    contents = set(erased["contents"])
+    duplicates = [image for image in labeled if {image.image_sha256, image.pixel_sha256} & contents]
+    contents |= {name for image in duplicates for name in (image.image_sha256, image.pixel_sha256)}
     connection.execute(
         text("insert into erased_content select unnest(cast(:marks as text[])), :erasure"),
-        {"marks": sorted({erased_mark(name, key=key) for name in contents}), "erasure": found["erasure_id"]},
+        {"marks": sorted({erased_mark(name, key=key) for name in contents}), "erasure": erased["erasure_id"]},
     )
-    waiting = found["waiting"]
+    waiting = erased["waiting"]
     unchanged = {uri for uri, etag in _etags(store, waiting).items() if etag == waiting[uri]}
-    objects = sorted({*found["object_uris"], *unchanged, *(image.image_uri for image in also)})
+    objects = sorted({*erased["object_uris"], *unchanged, *(image.image_uri for image in duplicates)})
     if with_objects:
         store.delete(S3Uri.parse(uri) for uri in objects)
         return objects
@@ -226,63 +235,63 @@ def _forget(
         insert into erasure_object (object_uri, etag, erasure_id)
         select uri, etag, :erasure from unnest(cast(:uris as text[]), cast(:etags as text[])) as object (uri, etag)
         on conflict (object_uri) do nothing"""),
-        {"erasure": found["erasure_id"], "uris": list(etags), "etags": list(etags.values())},
+        {"erasure": erased["erasure_id"], "uris": list(etags), "etags": list(etags.values())},
     )
     return objects
 
 
 def _etags(store: ObjectStore, uris: Iterable[str]) -> dict[str, str]:
-    """The version of each of these objects that is in S3."""
+    """Return the ETag of each of these objects that is in S3."""
 
     def find(uri: str) -> tuple[str, str | None]:
-        wanted = S3Uri.parse(uri)
-        first = next(store.list(wanted), None)  # in key order, so the object itself comes first
-        return uri, first.etag if first and first.key == wanted.key else None
+        parsed = S3Uri.parse(uri)
+        first = next(store.list(parsed), None)  # the object itself, because S3 lists in the order of keys
+        return uri, first.etag if first and first.key == parsed.key else None
 
     return {uri: etag for uri, etag in store.concurrently(find, uris) if etag}
 
 
-def _clean_pages(connection: Connection, store: ObjectStore, models: S3Uri, found: Mapping[str, Any]) -> Iterator[str]:
-    """Replace every page that shows one of the scans or images, and take the images out of manifests.
+def _clean_pages(connection: Connection, store: ObjectStore, models: S3Uri, erased: Mapping[str, Any]) -> Iterator[str]:
+    """Replace every page that shows one of the scans or images, and remove the images from manifests.
 
-    A page that was written before pages were recorded may show anybody, so it is replaced as well.
+    A page without a row is from an earlier version and can show any person, so it is replaced as well.
     """
-    gone, images = _gone(), set(found["image_sha256s"])
-    for shown in _etags(store, found["page_uris"]):
-        write_page(store, S3Uri.parse(shown), gone)
-        yield shown
+    notice, images = _erased_page(), set(erased["image_sha256s"])
+    for page_uri in _etags(store, erased["page_uris"]):
+        write_page(store, S3Uri.parse(page_uri), notice)
+        yield page_uri
     recorded = set(connection.scalars(text("select page_uri from page")))
     for entry in [entry for folder in ("runs/", "snapshots/") for entry in store.list(models / folder)]:
         uri = S3Uri(bucket=entry.bucket, key=entry.key)
-        if _shows_images(entry.key) and str(uri) not in recorded and store.read(uri).decode() != gone:
-            write_page(store, uri, gone)
+        if _shows_images(entry.key) and str(uri) not in recorded and store.read(uri).decode() != notice:
+            write_page(store, uri, notice)
             yield str(uri)
         elif entry.key.endswith(".csv"):
             manifest = store.read(uri).decode()
-            kept = _without(manifest, images)
+            kept = _without_images(manifest, images)
             if kept != manifest:
                 store.write(uri, kept.encode(), content_type="text/csv; charset=utf-8")
                 yield str(uri)
 
 
 def _shows_images(key: str) -> bool:
-    """Whether the page is of a kind that shows images."""
+    """Return whether pages of this name show images."""
     folder, _, name = key.rpartition("/")
     return name in (FLIP_PREVIEW, RESCORE_REPORT) or (f"/{folder}".endswith("/snapshots") and name.endswith(".html"))
 
 
-def _without(manifest: str, images: set[str]) -> str:
-    """A snapshot's manifest without these images; a group that was named by one has its next image's name."""
+def _without_images(manifest: str, images: set[str]) -> str:
+    """Remove images from a snapshot's manifest. A group key of a removed image changes to that of a remaining one."""
     rows = list(csv.DictReader(io.StringIO(manifest)))
     kept = [row for row in rows if row["image_sha256"] not in images]
     if len(kept) == len(rows):
         return manifest
-    heirs: dict[str, str] = {}
+    keys: dict[str, str] = {}
     for row in kept:
-        heirs[row["group_key"]] = min(heirs.get(row["group_key"], row["image_sha256"]), row["image_sha256"])
+        keys[row["group_key"]] = min(keys.get(row["group_key"], row["image_sha256"]), row["image_sha256"])
     for row in kept:
         if row["group_key"] in images:
-            row["group_key"] = heirs[row["group_key"]]
+            row["group_key"] = keys[row["group_key"]]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -290,20 +299,20 @@ def _without(manifest: str, images: set[str]) -> str:
     return stream.getvalue()
 
 
-def _clean_models(store: ObjectStore, found: Mapping[str, Any]) -> Iterator[str]:
-    """Reports show images of the test split: pictures go, and `braintumor model evaluate` draws them again."""
-    for artifact in found["artifact_uris"]:
+def _clean_models(store: ObjectStore, erased: Mapping[str, Any]) -> Iterator[str]:
+    """Delete reports and plots of models, which show test images. `braintumor model evaluate` draws them again."""
+    for artifact in erased["artifact_uris"]:
         folder = S3Uri.parse(artifact)
         present = {S3Uri(bucket=entry.bucket, key=entry.key) for entry in store.list(folder)}
-        pictures = [uri for name in _PICTURES if (uri := folder / f"plots/{name}.png") in present]
-        store.delete(pictures)
-        yield from map(str, pictures)
+        plots = [uri for name in _IMAGE_PLOTS if (uri := folder / f"plots/{name}.png") in present]
+        store.delete(plots)
+        yield from map(str, plots)
         report = folder / "report.html"
         if report in present:
-            write_page(store, report, _gone())
+            write_page(store, report, _erased_page())
             yield str(report)
 
 
-def _gone() -> str:
-    """What stands in place of a page that showed the person."""
+def _erased_page() -> str:
+    """Render the replacement of a page that showed the person."""
     return page_environment(Path(__file__).parent / "reports/templates").get_template("erased.html").render()

@@ -1,4 +1,4 @@
-"""The commands of docs/recovery.md, run as they stand there, and the nights after them."""
+"""Run the commands of docs/recovery.md and the scoring runs after them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.runs import assert_no_partial_scans, expire_leases
 from tests.sql import rows
 
 PAGE = (Path(__file__).parent.parent / "docs" / "recovery.md").read_text()
-ANSWERS = """
+PREDICTIONS = """
     select key, frame_index, model_version_id, probability_glioma, probability_meningioma, probability_normal
     from prediction join scan_location using (scan_id) order by key, frame_index"""
 
@@ -34,7 +34,7 @@ def section(title: str) -> str:
 
 
 def destroy(stack: Stack, settings: Settings) -> None:
-    """The database is gone; what there is now under its name is an empty one."""
+    """Replace the database by an empty one."""
     name = str(database.connect(settings).url.database)
     stack.postgres.drop_database(name)
     stack.postgres.create_database(name)
@@ -53,9 +53,7 @@ def put_scans(settings: Settings, folder: Path, *, count: int, seed: int) -> Non
         store.write(scans / f"{seed}-{path.name}", path.read_bytes())
 
 
-def test_after_a_restore_the_next_night_scores_what_is_new_and_nothing_else(
-    stack: Stack, settings: Settings, tmp_path: Path
-) -> None:
+def test_run_after_restore_scores_only_new_scans(stack: Stack, settings: Settings, tmp_path: Path) -> None:
     put_scans(settings, tmp_path, count=3, seed=1)
     run_scoring_job(settings, run_key="first")
     answered = "select scan_id, frame_index, scored_at, probability_glioma from prediction where scoring_run_id = 1"
@@ -70,7 +68,7 @@ def test_after_a_restore_the_next_night_scores_what_is_new_and_nothing_else(
     assert_no_partial_scans(settings)
 
 
-def test_after_a_restore_of_an_older_dump_the_lost_night_is_found_and_scored_again(
+def test_run_after_restore_of_old_dump_scores_lost_scans_again(
     stack: Stack, settings: Settings, tmp_path: Path
 ) -> None:
     put_scans(settings, tmp_path, count=2, seed=1)
@@ -78,26 +76,24 @@ def test_after_a_restore_of_an_older_dump_the_lost_night_is_found_and_scored_aga
     run_block(*blocks(section("Dump"), "sh"), settings, tmp_path)
     put_scans(settings, tmp_path, count=3, seed=2)
     run_scoring_job(settings, run_key="lost")
-    before, given = rows(settings, ANSWERS), {number for (number,) in rows(settings, "select scan_id from scan")}
+    before, given = rows(settings, PREDICTIONS), {number for (number,) in rows(settings, "select scan_id from scan")}
     destroy(stack, settings)
     restore(settings, tmp_path)
     assert rows(settings, "select count(*) from prediction") == [(2,)]
     balance = run_scoring_job(settings, run_key="next")
     assert (balance.count_seen, balance.count_scored, balance.count_known) == (5, 3, 2)
-    assert rows(settings, ANSWERS) == before
+    assert rows(settings, PREDICTIONS) == before
     again = {number for (number,) in rows(settings, "select scan_id from scan where scoring_run_id <> 1")}
-    assert len(again) == 3 and not again & given, "a lost scan's number was given to another one"
+    assert len(again) == 3 and not again & given, "a number of a lost scan is used again"
     assert_no_partial_scans(settings)
 
 
-def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
-    stack: Stack, settings: Settings, tmp_path: Path
-) -> None:
+def test_dump_during_a_run_is_completed_by_the_next_run(stack: Stack, settings: Settings, tmp_path: Path) -> None:
     put_scans(settings, tmp_path, count=4, seed=1)
-    night = ScoringJob.open(settings)
-    begun, _ = night.begin(run_key="broken off")
-    first, *_ = night.plan(begun.scoring_run_id, chunk_size=2)
-    night.score(begun.scoring_run_id, first)
+    job = ScoringJob.open(settings)
+    run, _ = job.begin(run_key="broken off")
+    first, *_ = job.plan(run.scoring_run_id, chunk_size=2)
+    job.score(run.scoring_run_id, first)
     run_block(*blocks(section("Dump"), "sh"), settings, tmp_path)
     destroy(stack, settings)
     restore(settings, tmp_path)
@@ -107,18 +103,18 @@ def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
     assert_no_partial_scans(settings)
 
 
-def test_the_registry_and_s3_give_every_answer_again(stack: Stack, settings: Settings, tmp_path: Path) -> None:
+def test_registry_and_s3_reproduce_every_prediction(stack: Stack, settings: Settings, tmp_path: Path) -> None:
     dump, rebuild = blocks(section("Rebuilding answers from S3 and the registry"), "sh")
     put_scans(settings, tmp_path, count=3, seed=1)
     run_scoring_job(settings, run_key="first")
-    before = rows(settings, ANSWERS)
+    before = rows(settings, PREDICTIONS)
     tables = {name for (name,) in rows(settings, WITHOUT_SCANS)}
     run_block(dump, settings, tmp_path)
     destroy(stack, settings)
     run_block(rebuild, settings, tmp_path)
     assert rows(settings, "select count(*) from scan") == [(0,)]
     assert run_scoring_job(settings, run_key="again").count_scored == 3
-    assert rows(settings, ANSWERS) == before
+    assert rows(settings, PREDICTIONS) == before
     named = set(re.findall(r"\b[a-z_]+\b", dump))
     assert _references(tables) <= named, "a table of the registry is not in the dump"
 
@@ -128,17 +124,17 @@ WITHOUT_SCANS = """
     from pg_class
     where relkind = 'r' and not exists (
         select from pg_constraint where conrelid = pg_class.oid and confrelid = 'braintumor.scan'::regclass)"""
-"""A row of a scan cannot outlive it: numbers of scans are given anew."""
+"""SQL: the tables without a reference to ``scan``. The others are empty after a rebuild."""
 
 
 def _references(tables: set[str]) -> set[str]:
-    """What is written by who trains, judges and promotes."""
+    """Return the tables that trainer and promoter can insert into."""
     grants = (Path(__file__).parent.parent / "sql" / "grants.sql").read_text()
     words = re.findall(r"grant [a-z, ]*insert[a-z, ]* on([^;]*)to braintumor_(?:trainer|promoter);", grants)
     return {name for part in words for name in re.findall(r"[a-z_]+", re.sub("--.*", "", part)) if name in tables}
 
 
-def test_with_s3_alone_no_night_is_scored_but_a_models_folder_answers_and_the_same_images_are_the_same_snapshot(
+def test_s3_alone_gives_predictions_and_same_snapshot_id(
     seeded: Settings, empty_settings: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     alone = replace(empty_settings, dataset_uri=seeded.dataset_uri)

@@ -79,12 +79,12 @@ def reviewed(is_json: bool) -> None:
     labels = [{"label": label, "source": source, "frames": count} for (label, source), count in found.labels.items()]
     excluded = [{"frame": name, "reason": reason} for name, reason in found.excluded]
     if is_json:
-        print_json({"rules_version": found.rules_version, "labels": labels, "without_label": dict(found.without),
+        print_json({"rules_version": found.rules_version, "labels": labels, "without_label": dict(found.unlabeled),
                     "new": found.count_new, "retrain_after": found.retrain_after, "last_snapshot": found.snapshot_id,
                     "left_out": excluded})  # fmt: skip
         return
     print_table(["label", "settled by", "frames"], [list(each.values()) for each in labels])
-    for reason, count in found.without.items():
+    for reason, count in found.unlabeled.items():
         click.echo(f"no label: {count} frames: {reason}")
     click.echo(f"{found.count_new} labels are new; {found.retrain_after} ask for a retrain")
     for each in excluded[:_SHOWN]:

@@ -1,1 +1,1 @@
-"""From labeled files to an immutable snapshot with its splits, and from a snapshot to frames for a model."""
+"""Make immutable snapshots with splits from labeled files, and load their frames for models."""

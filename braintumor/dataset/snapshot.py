@@ -30,7 +30,8 @@ from braintumor.dataset.images.labeled_image import (
 from braintumor.dataset.images.local_folder import require_every_class
 from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.quality.checks import assess
-from braintumor.dataset.quality.gate import publish_snapshot_report, require_quality
+from braintumor.dataset.quality.gate import current_report, require_quality
+from braintumor.dataset.quality.report import shown_images
 from braintumor.dataset.quality.rules import QualityRules
 from braintumor.dataset.review_labels.frames import ReviewedImages, reviewed_images
 from braintumor.dataset.review_labels.rules import LabelRules
@@ -41,6 +42,8 @@ from braintumor.db import database
 from braintumor.db.database import advisory_lock, copy_rows, transaction
 from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.labels import CLASSES, TumorClass
+from braintumor.reports.paths import snapshot_path
+from braintumor.reports.store import publish_page
 from braintumor.s3 import ObjectStore, S3Uri
 
 MINIMUM_PER_CLASS = 10
@@ -169,9 +172,9 @@ def _snapshot_of(settings: Settings, engine: Engine, store: ObjectStore, source:
         images = [pseudonymize(image, key) for image in images]
     snapshot = take_snapshot(engine, source, images, [*unreadable, *erased], reviewed)
     _write_manifest(store, models, snapshot)
-    publish_snapshot_report(
-        engine, store, models, quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=snapshot.counts()
-    )
+    page = current_report(quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=snapshot.counts())
+    address = models / snapshot_path(snapshot.snapshot_id)
+    publish_page(engine, store, address, page, image_sha256s=shown_images(quality))
     return snapshot
 
 
@@ -271,7 +274,7 @@ def identified_of(head: Row[Any]) -> PatientIds | None:
 
 
 def snapshot_head(connection: Connection, snapshot_id: str) -> Row[Any]:
-    """A snapshot's own row, without its images: ``source_uri``, ``excluded`` and its counts.
+    """Return a snapshot's row, without its images: ``source_uri``, ``excluded`` and its counts.
 
     Raises:
         DatasetError: there is no snapshot of that id.

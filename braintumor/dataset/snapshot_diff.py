@@ -12,7 +12,7 @@ from braintumor.db.database import transaction
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """A number of images with the same change: ``added``, ``removed``, ``relabeled`` or ``moved``."""
+    """The number of images with a change: ``added``, ``removed``, ``relabeled`` or ``moved`` (to another split)."""
 
     change: str
     split: str

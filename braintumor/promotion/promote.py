@@ -47,7 +47,7 @@ def promote_candidate(
     """
     if must_be_approved and (approval or {}).get("chosen_options") != ["Approve"]:
         raise PromotionError(
-            "The policy is `ask`, and this candidate was not approved. A task marked as successful is no approval. "
+            "The policy is `ask`, and this candidate was not approved. To mark a task as successful is not enough. "
             "Clear the task `approve` and answer it, or promote with `braintumor model promote NAME --reason ...`."
         )
     engine = database.connect(settings)

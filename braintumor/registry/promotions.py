@@ -201,7 +201,7 @@ def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) ->
 
 def lock_promotions(connection: Connection) -> None:
     """Prevent other promotions until the end of the transaction. Readers do not wait."""
-    advisory_lock(connection, "ledger")
+    advisory_lock(connection, "promotions")
 
 
 def _is_recorded(connection: Connection, request: PromotionRequest) -> bool:

@@ -1,1 +1,1 @@
-"""A trained model as files, and the engine that runs it: what training writes and scoring reads. No TensorFlow."""
+"""Model folders, inference backends and predictions. Training writes the folders, scoring reads them. No TensorFlow."""

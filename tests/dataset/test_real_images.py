@@ -1,4 +1,4 @@
-"""Real images, where a developer has some: BRAINTUMOR_DATASET names a labeled folder."""
+"""Test with real images, if BRAINTUMOR_DATASET names a labeled folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.conftest import NO_DATASET
 _EVERY = 25
 
 
-def test_fewer_than_one_in_a_hundred_real_images_do_not_look_like_mri() -> None:
+def test_under_one_percent_of_real_images_do_not_look_like_mri() -> None:
     folder = os.environ.get("BRAINTUMOR_DATASET")
     if not folder:
         pytest.skip(NO_DATASET)
@@ -26,7 +26,7 @@ def test_fewer_than_one_in_a_hundred_real_images_do_not_look_like_mri() -> None:
     assert len(not_mri(images)) < len(images) / 100
 
 
-def test_a_labeled_folder_of_real_images_is_understood_and_decodes() -> None:
+def test_labeled_folder_of_real_images_decodes() -> None:
     folder = os.environ.get("BRAINTUMOR_DATASET")
     if not folder:
         pytest.skip(NO_DATASET)

@@ -33,7 +33,7 @@ PutLabeled = Callable[[str, bytes], None]
 
 
 def encoded(label: TumorClass, seed: int, kind: str = "PNG") -> bytes:
-    own = seed + 1000 * label.position  # one seed draws one head, with a lesion or without
+    own = seed + 1000 * label.position  # because one seed draws the same head for every class
     return saved(Image.fromarray(draw(label, seed=own, size=192).pixels), kind)
 
 
@@ -51,7 +51,7 @@ def twelve_each(put: PutLabeled) -> None:
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_identical_images_enter_once_so_none_crosses_splits(empty_settings: Settings, put: PutLabeled) -> None:
+def test_identical_images_are_one_snapshot_image(empty_settings: Settings, put: PutLabeled) -> None:
     for number in range(5):
         put(f"glioma/copy-{number}.png", encoded(TumorClass.GLIOMA, 0))
     gray = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
@@ -62,9 +62,7 @@ def test_identical_images_enter_once_so_none_crosses_splits(empty_settings: Sett
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_identical_images_with_different_labels_stay_out_and_are_named(
-    empty_settings: Settings, put: PutLabeled
-) -> None:
+def test_identical_images_with_different_labels_are_excluded(empty_settings: Settings, put: PutLabeled) -> None:
     put("normal/wrong.png", encoded(TumorClass.GLIOMA, 3))
     excluded = snapshot_of(empty_settings).excluded
     assert sorted(item.image_uri.rpartition("/")[2] for item in excluded) == ["3.png", "wrong.png"]
@@ -72,7 +70,7 @@ def test_identical_images_with_different_labels_stay_out_and_are_named(
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_what_is_no_image_or_has_no_class_stays_out_and_is_named(empty_settings: Settings, put: PutLabeled) -> None:
+def test_files_without_class_or_image_are_excluded_by_name(empty_settings: Settings, put: PutLabeled) -> None:
     put("glioma/notes.png", b"not an image")
     put("manifest.csv", b"a,b")
     reasons = {item.image_uri.rpartition("/")[2]: item.reason for item in snapshot_of(empty_settings).excluded}
@@ -81,9 +79,7 @@ def test_what_is_no_image_or_has_no_class_stays_out_and_is_named(empty_settings:
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_the_same_images_are_the_same_snapshot_and_new_ones_move_nothing(
-    empty_settings: Settings, put: PutLabeled
-) -> None:
+def test_same_images_give_same_snapshot_and_new_ones_move_none(empty_settings: Settings, put: PutLabeled) -> None:
     first = snapshot_of(empty_settings)
     assert snapshot_of(empty_settings) == first
     for seed in range(100, 110):
@@ -97,9 +93,7 @@ def test_the_same_images_are_the_same_snapshot_and_new_ones_move_nothing(
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_two_snapshots_differ_by_what_was_added_removed_and_relabeled(
-    empty_settings: Settings, put: PutLabeled
-) -> None:
+def test_snapshot_diff_lists_added_removed_and_relabeled(empty_settings: Settings, put: PutLabeled) -> None:
     first = snapshot_of(empty_settings)
     put("glioma/new.png", encoded(TumorClass.GLIOMA, 77))
     relabeled = next(i for i in first.of_split(Split.TRAIN) if i.label is TumorClass.NORMAL)
@@ -115,9 +109,9 @@ def test_two_snapshots_differ_by_what_was_added_removed_and_relabeled(
     }
     assert next(c.split for c in changes if c.change == "relabeled") == "train"
     assert snapshot_diff(database.connect(empty_settings), first.snapshot_id, first.snapshot_id) == []
-    asked = ("dataset", "diff", first.snapshot_id, second.snapshot_id)
-    assert json.loads(printed(empty_settings, *asked, "--json")) == [vars(change) for change in changes]
-    head, *lines = printed(empty_settings, *asked).splitlines()
+    command = ("dataset", "diff", first.snapshot_id, second.snapshot_id)
+    assert json.loads(printed(empty_settings, *command, "--json")) == [vars(change) for change in changes]
+    head, *lines = printed(empty_settings, *command).splitlines()
     assert head.split() == ["change", "split", "was", "is", "images"]
     assert ["relabeled", "train", "normal", "pituitary", "1"] in [line.split() for line in lines]
     with pytest.raises(DatasetError, match="no snapshot 'feed'"):
@@ -125,7 +119,7 @@ def test_two_snapshots_differ_by_what_was_added_removed_and_relabeled(
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_a_manifest_of_the_snapshot_lies_beside_the_models(empty_settings: Settings) -> None:
+def test_snapshot_manifest_is_next_to_the_models(empty_settings: Settings) -> None:
     snapshot = snapshot_of(empty_settings)
     address = S3Uri.parse(empty_settings.require("models_uri")) / f"snapshots/{snapshot.snapshot_id}.csv"
     header, *lines = ObjectStore.connect(empty_settings).read(address).decode().splitlines()
@@ -134,7 +128,7 @@ def test_a_manifest_of_the_snapshot_lies_beside_the_models(empty_settings: Setti
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_an_image_overwritten_after_the_snapshot_is_not_trained_on(empty_settings: Settings) -> None:
+def test_image_overwritten_after_snapshot_is_refused(empty_settings: Settings) -> None:
     snapshot = snapshot_of(empty_settings)
     store = ObjectStore.connect(empty_settings)
     frames = load_frames(store, snapshot, Split.TEST, size=64)
@@ -151,7 +145,7 @@ def test_an_image_overwritten_after_the_snapshot_is_not_trained_on(empty_setting
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_an_image_that_this_version_rejects_is_not_called_overwritten(
+def test_rejected_image_error_differs_from_overwritten(
     empty_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     snapshot = snapshot_of(empty_settings)
@@ -162,7 +156,7 @@ def test_an_image_that_this_version_rejects_is_not_called_overwritten(
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_an_object_that_s3_refuses_or_that_goes_while_it_is_read_is_left_out_and_named(
+def test_object_refused_or_deleted_during_read_is_excluded(
     empty_settings: Settings,
 ) -> None:
     with faulty_s3(empty_settings.require("s3_endpoint")) as door:
@@ -179,7 +173,7 @@ def test_an_object_that_s3_refuses_or_that_goes_while_it_is_read_is_left_out_and
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_images_that_moved_are_the_same_snapshot_and_are_found_where_they_lie_now(empty_settings: Settings) -> None:
+def test_moved_images_give_same_snapshot_with_new_addresses(empty_settings: Settings) -> None:
     first = snapshot_of(empty_settings)
     elsewhere = S3Uri.parse(empty_settings.require("dataset_uri").replace("dataset-", "moved-"))
     store = ObjectStore.connect(empty_settings)
@@ -195,16 +189,14 @@ def test_images_that_moved_are_the_same_snapshot_and_are_found_where_they_lie_no
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_another_decoders_pixels_move_no_image(empty_settings: Settings) -> None:
+def test_changed_pixel_hash_keeps_the_split(empty_settings: Settings) -> None:
     first = snapshot_of(empty_settings)
     change(empty_settings, "update split_assignment set pixel_sha256 = 'as decoded last year ' || pixel_sha256")
     assert snapshot_of(empty_settings) == first
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_the_same_image_in_another_file_keeps_its_split_when_the_first_is_gone(
-    empty_settings: Settings, put: PutLabeled
-) -> None:
+def test_same_pixels_in_new_file_keep_split_of_removed_file(empty_settings: Settings, put: PutLabeled) -> None:
     first = snapshot_of(empty_settings)
     for label in CLASSES:
         for seed in range(12):
@@ -216,9 +208,7 @@ def test_the_same_image_in_another_file_keeps_its_split_when_the_first_is_gone(
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_a_group_whose_images_were_in_two_splits_stays_out_and_is_named(
-    empty_settings: Settings, put: PutLabeled
-) -> None:
+def test_group_with_images_in_two_splits_is_excluded(empty_settings: Settings, put: PutLabeled) -> None:
     gray = np.asarray(Image.open(io.BytesIO(encoded(TumorClass.GLIOMA, 1))))
     color = png_of(np.repeat(gray[..., None], 3, axis=2))
     put("glioma/1 in color.png", color)
@@ -237,7 +227,7 @@ def test_a_group_whose_images_were_in_two_splits_stays_out_and_is_named(
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_a_split_that_lost_a_class_is_named(empty_settings: Settings, put: PutLabeled) -> None:
+def test_split_without_class_is_named(empty_settings: Settings, put: PutLabeled) -> None:
     for image in snapshot_of(empty_settings).of_split(Split.TEST):
         if image.label is TumorClass.NORMAL:
             put(image.image_uri.rpartition("dataset-")[2].partition("/")[2], b"gone")
@@ -245,14 +235,14 @@ def test_a_split_that_lost_a_class_is_named(empty_settings: Settings, put: PutLa
         snapshot_of(empty_settings)
 
 
-def test_a_missing_class_is_named(empty_settings: Settings, put: PutLabeled) -> None:
+def test_missing_class_is_named(empty_settings: Settings, put: PutLabeled) -> None:
     put("glioma/1.png", encoded(TumorClass.GLIOMA, 1))
     with pytest.raises(DatasetError, match="No images of meningioma, normal, pituitary"):
         snapshot_of(empty_settings)
 
 
 @pytest.mark.usefixtures("twelve_each")
-def test_too_few_images_of_a_class_are_refused_before_training(empty_settings: Settings) -> None:
+def test_too_few_images_of_a_class_are_refused(empty_settings: Settings) -> None:
     other = "s3://braintumor/three-" + empty_settings.require("dataset_uri").rpartition("dataset-")[2]
     store = ObjectStore.connect(empty_settings)
     for label in CLASSES:
@@ -262,12 +252,12 @@ def test_too_few_images_of_a_class_are_refused_before_training(empty_settings: S
         snapshot_of(empty_settings, other)
 
 
-def test_a_missing_bucket_is_named(empty_settings: Settings) -> None:
+def test_missing_bucket_is_named(empty_settings: Settings) -> None:
     with pytest.raises(BucketMissingError, match="'nowhere'"):
         snapshot_of(empty_settings, "s3://nowhere/dataset/")
 
 
-def test_an_unknown_snapshot_is_named(empty_settings: Settings) -> None:
+def test_unknown_snapshot_is_named(empty_settings: Settings) -> None:
     with pytest.raises(DatasetError, match="'feed'"):
         load_snapshot(database.connect(empty_settings), "feed")
 
@@ -281,50 +271,50 @@ class TestFolder:
                 (tmp_path / part / name / "image(1).jpg").write_bytes(encoded(TumorClass.NORMAL, 1, "JPEG"))
         return tmp_path
 
-    def test_kaggle_layouts_become_class_prefixes_without_collisions(self, kaggle: Path) -> None:
+    def test_kaggle_layouts_become_class_prefixes(self, kaggle: Path) -> None:
         keys = [file.key for file in labeled_files(kaggle)]
         assert len(set(keys)) == 8
         assert "normal/Training/image(1).jpg" in keys and "normal/Testing/image(1).jpg" in keys
 
-    def test_an_image_is_known_by_its_beginning_too_and_what_is_none_is_counted(self, kaggle: Path) -> None:
+    def test_image_without_suffix_is_recognized_and_others_counted(self, kaggle: Path) -> None:
         tiff = saved(Image.fromarray(draw(TumorClass.NORMAL, seed=3).pixels), "TIFF")
         (kaggle / "Training" / "no_tumor" / "IM000001").write_bytes(tiff)
         (kaggle / "Training" / "no_tumor" / "notes.txt").write_text("words")
         (kaggle / "Training" / "no_tumor" / "broken.tif").write_bytes(b"")
-        found = labeled_files(kaggle)
-        names = {file.path.name for file in found}
+        labeled = labeled_files(kaggle)
+        names = {file.path.name for file in labeled}
         assert names == {"image(1).jpg", "IM000001", "broken.tif"}
-        assert count_passed_over(kaggle, found) == 1
+        assert count_passed_over(kaggle, labeled) == 1
 
-    def test_two_files_that_would_overwrite_each_other_are_named_before_any_is_uploaded(self, kaggle: Path) -> None:
+    def test_files_with_equal_keys_are_refused_before_upload(self, kaggle: Path) -> None:
         other = kaggle / "Training" / "healthy"
         other.mkdir()
         (other / "image(1).jpg").write_bytes(encoded(TumorClass.NORMAL, 2, "JPEG"))
         with pytest.raises(DatasetError, match=r"1 names are used twice.*normal/Training/image\(1\)\.jpg"):
             labeled_files(kaggle)
 
-    def test_an_upload_arrives_and_is_counted_by_bytes(self, kaggle: Path, empty_settings: Settings) -> None:
+    def test_upload_stores_files_and_reports_bytes(self, kaggle: Path, empty_settings: Settings) -> None:
         store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
         sizes: list[int] = []
         upload(store, labeled_files(kaggle), prefix, on_uploaded=sizes.append)
         assert sum(sizes) == sum(entry.size for entry in store.list(prefix))
 
-    def test_a_missing_or_empty_class_folder_is_named(self, kaggle: Path) -> None:
+    def test_missing_or_empty_class_folder_is_named(self, kaggle: Path) -> None:
         for part in ("Training", "Testing"):
             (kaggle / part / "no_tumor" / "image(1).jpg").unlink()
         with pytest.raises(DatasetError, match="No images of normal"):
             labeled_files(kaggle)
 
-    def test_a_folder_of_another_name_is_named(self, kaggle: Path) -> None:
+    def test_folder_with_unknown_class_name_is_named(self, kaggle: Path) -> None:
         (kaggle / "Training" / "no_tumor").rename(kaggle / "Training" / "cats")
         with pytest.raises(DatasetError, match="'cats' is not a class name"):
             labeled_files(kaggle)
 
-    def test_an_image_outside_a_class_folder_is_named(self, kaggle: Path) -> None:
+    def test_image_outside_class_folder_is_named(self, kaggle: Path) -> None:
         (kaggle / "stray.png").write_bytes(b"x")
         with pytest.raises(DatasetError, match=r"stray\.png is outside a class folder"):
             labeled_files(kaggle)
 
-    def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+    def test_missing_folder_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(DatasetError, match="nowhere is not a folder"):
             labeled_files(tmp_path / "nowhere")

@@ -159,7 +159,7 @@ def test_what_the_gate_refused_is_not_promoted(two: Settings, tmp_path: Path) ->
 @pytest.mark.parametrize("approval", [None, {}, {"chosen_options": ["Reject"]}])
 def test_where_a_person_is_asked_nothing_is_promoted_without_an_approval(two: Settings, approval: Any) -> None:
     verdict_id = judged(two, RUN)["gate_verdict_id"]
-    with pytest.raises(PromotionError, match="nobody approved"):
+    with pytest.raises(PromotionError, match="was not approved"):
         promote_candidate(two, verdict_id, approval=approval, must_be_approved=True)
     answer = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
     assert promote_candidate(two, verdict_id, approval=answer, must_be_approved=True)

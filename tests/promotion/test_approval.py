@@ -1,4 +1,4 @@
-"""What a person said when asked is on record with the name, a rejection too."""
+"""Test that approval decisions are recorded with the person, rejections too."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def verdict(settings: Settings) -> int:
 
 
 def response(option: str, user: dict[str, str] | None) -> dict[str, Any]:
-    """As Airflow's approval task returns it."""
+    """Return the result of Airflow's approval task."""
     return {"chosen_options": [option], "params_input": {}, "responded_at": AT, "responded_by_user": user}
 
 
@@ -41,7 +41,7 @@ def response(option: str, user: dict[str, str] | None) -> dict[str, Any]:
     ],
     ids=["approved", "rejected", "time ran out", "a login without a name"],
 )
-def test_an_answer_is_kept_once_with_who_gave_it(
+def test_approval_decision_is_recorded_once_with_person(
     settings: Settings, verdict: int, given: dict[str, Any], kept: tuple[str, str]
 ) -> None:
     assert [record_decision(settings, verdict, given).is_new for _ in range(2)] == [True, False]
@@ -49,7 +49,7 @@ def test_an_answer_is_kept_once_with_who_gave_it(
 
 
 @pytest.mark.parametrize("verb", ["update approval_decision set person = 'x'", "delete from approval_decision"])
-def test_answers_are_append_only(settings: Settings, verdict: int, verb: str) -> None:
+def test_approval_decisions_are_append_only(settings: Settings, verdict: int, verb: str) -> None:
     record_decision(settings, verdict, response("Reject", None))
     with pytest.raises(DatabaseError, match="append-only"):
         change(settings, verb)

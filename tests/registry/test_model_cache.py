@@ -21,7 +21,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def aged(folder: Path, *, days: float) -> Path:
-    """``folder``, made where it is missing, as if it was last used so long ago."""
+    """Create ``folder`` if it is missing, and set the time of its last use."""
     folder.mkdir(parents=True, exist_ok=True)
     then = time.time() - days * DAY_S
     os.utime(folder, (then, then))
@@ -29,7 +29,7 @@ def aged(folder: Path, *, days: float) -> Path:
 
 
 def cached_model(settings: Settings, source: Path, *, trained_at: str, days: float) -> Path:
-    """A copy of a model in the cache, under a name of its own."""
+    """Put a model into the cache under another name."""
     manifest = replace(Manifest.read(source), trained_at=trained_at)
     folder = model_cache.model_folder(settings, manifest.name)
     shutil.copytree(source, folder)
@@ -37,9 +37,7 @@ def cached_model(settings: Settings, source: Path, *, trained_at: str, days: flo
     return aged(folder, days=days)
 
 
-def test_what_was_not_used_for_long_is_deleted_and_nothing_else(
-    settings: Settings, tiny_model_folder: Path, tmp_path: Path
-) -> None:
+def test_delete_unused_deletes_only_old_entries(settings: Settings, tiny_model_folder: Path, tmp_path: Path) -> None:
     old, fresh, asked_for = (
         cached_model(settings, tiny_model_folder, trained_at=f"2026010{day}T000000Z", days=days)
         for day, days in ((1, 61), (2, 59), (3, 61))
@@ -65,7 +63,7 @@ def test_what_was_not_used_for_long_is_deleted_and_nothing_else(
     assert [folder for folder in others if not folder.exists()] == []
 
 
-def test_what_arrives_leaves_no_folder_behind(tmp_path: Path) -> None:
+def test_failed_download_leaves_no_temporary_folder(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="full"), model_cache.download_folder(tmp_path / "model") as place:
         (place / "model.bin").write_bytes(b"half")
         raise OSError("full")

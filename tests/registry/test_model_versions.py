@@ -29,11 +29,11 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def fresh(settings: Settings, tmp_path: Path) -> Settings:
-    """The same world with an empty cache of model files."""
+    """Return the settings with an empty cache of model files."""
     return replace(settings, cache_folder=str(tmp_path / "cache"))
 
 
-def test_the_newest_promotion_is_the_champion_and_a_retry_adds_none(engine: Engine) -> None:
+def test_retried_promotion_adds_no_row(engine: Engine) -> None:
     model = model_versions.champion(engine)
     assert promotions.promote(engine, model, promotions.PromotionRequest(request_key="again", actor="a", reason="r"))
     assert not promotions.promote(
@@ -43,26 +43,26 @@ def test_the_newest_promotion_is_the_champion_and_a_retry_adds_none(engine: Engi
         assert connection.scalar(text("select count(*) from promotion")) == 2
 
 
-def test_the_ledger_says_which_model_was_live_when(engine: Engine) -> None:
+def test_champion_at_returns_champion_of_that_time(engine: Engine) -> None:
     with database.transaction(engine) as connection:
         ask = text("select champion_at(:at)")
         assert connection.scalar(ask, {"at": datetime.now(UTC)}) == model_versions.champion(engine).model_version_id
         assert connection.scalar(ask, {"at": datetime(2000, 1, 1, tzinfo=UTC)}) is None
 
 
-def test_before_the_first_promotion_there_is_no_champion(empty_settings: Settings) -> None:
+def test_no_champion_before_first_promotion(empty_settings: Settings) -> None:
     with pytest.raises(NoChampionError, match="Trigger the DAG weekly_retrain"):
         model_versions.champion(database.connect(empty_settings))
 
 
-def test_a_model_is_found_by_name_or_number(engine: Engine) -> None:
+def test_find_model_accepts_name_or_number(engine: Engine) -> None:
     model = model_versions.champion(engine)
     assert model_versions.find_model(engine, model.model_name) == model_versions.find_model(engine, "1") == model
     with pytest.raises(ModelIntegrityError, match="'nobody'"):
         model_versions.find_model(engine, "nobody")
 
 
-def test_a_tampered_artifact_is_never_loaded(engine: Engine, fresh: Settings) -> None:
+def test_tampered_artifact_is_not_loaded(engine: Engine, fresh: Settings) -> None:
     model = model_versions.champion(engine)
     store = ObjectStore.connect(fresh)
     graph = S3Uri.parse(model.artifact_uri) / "model.bin"
@@ -76,7 +76,7 @@ def test_a_tampered_artifact_is_never_loaded(engine: Engine, fresh: Settings) ->
         store.write(graph, whole)
 
 
-def test_a_damaged_cache_is_fetched_again(engine: Engine, fresh: Settings) -> None:
+def test_damaged_cache_is_fetched_again(engine: Engine, fresh: Settings) -> None:
     model, store = model_versions.champion(engine), ObjectStore.connect(fresh)
     model_versions.load_model(store, fresh, model)
     cached = Path(fresh.require("cache_folder")) / model.model_name / "model.xml"
@@ -84,13 +84,13 @@ def test_a_damaged_cache_is_fetched_again(engine: Engine, fresh: Settings) -> No
     assert model_versions.load_model(store, fresh, model).manifest.name == model.model_name
 
 
-def test_a_model_without_its_files_says_what_to_do(engine: Engine, fresh: Settings) -> None:
+def test_model_without_files_error_states_remedy(engine: Engine, fresh: Settings) -> None:
     model = replace(model_versions.champion(engine), artifact_uri="s3://braintumor/models/gone/")
     with pytest.raises(ModelIntegrityError, match="promote another model"):
         model_versions.load_model(ObjectStore.connect(fresh), fresh, model)
 
 
-def test_an_upload_that_breaks_off_registers_nothing_and_its_retry_one_model(
+def test_failed_upload_registers_nothing_and_retry_one_model(
     engine: Engine, settings: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))

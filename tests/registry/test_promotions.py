@@ -1,4 +1,4 @@
-"""Who answers, who answered when, and the way back: also when two people act at once."""
+"""Test promotions, rollbacks and withdrawals, also concurrent ones."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def engine(settings: Settings) -> Iterator[Engine]:
 
 @pytest.fixture
 def three(settings: Settings) -> Settings:
-    """The tests' champion, then `b`, then `c`."""
+    """Promote the tests' champion, then `b`, then `c`."""
     for name in ("b", "c"):
         add_model(settings, name)
     promote(settings, "b", "c")
@@ -46,7 +46,7 @@ def seed(settings: Settings) -> str:
     return str(name)
 
 
-def go_back(settings: Settings, *, store: ObjectStore | None = None, **choice: Any) -> promotions.Rollback:
+def roll_back(settings: Settings, *, store: ObjectStore | None = None, **choice: Any) -> promotions.Rollback:
     engine = database.connect(settings)
     key = choice.pop("request_key", f"back {datetime.now(UTC)}")
     request = promotions.PromotionRequest(request_key=key, actor="ann", reason=choice.pop("reason", "it errs"))
@@ -64,62 +64,62 @@ def withdraw(settings: Settings, name: str, reason: str = "mislabeled") -> bool:
         engine.dispose()
 
 
-def ledger_rows(settings: Settings) -> list[tuple[Any, ...]]:
+def history_rows(settings: Settings) -> list[tuple[Any, ...]]:
     return rows(
         settings, "select action, model_name, is_override, actor, reason from promotion_history order by acted_at"
     )
 
 
-# The way back
+# Rollback
 
 
-def test_a_rollback_goes_to_the_champion_before_and_never_bounces_to_the_one_it_left(three: Settings) -> None:
-    assert go_back(three).champion.model_name == "b"
+def test_second_rollback_goes_further_back(three: Settings) -> None:
+    assert roll_back(three).champion.model_name == "b"
     assert champions(three) == ["b"]
-    assert go_back(three).champion.model_name == seed(three)
+    assert roll_back(three).champion.model_name == seed(three)
     with pytest.raises(PromotionError, match="no earlier champion"):
-        go_back(three)
+        roll_back(three)
     assert champions(three) == [seed(three)]
 
 
-def test_a_rollback_after_a_later_promotion_goes_to_who_was_champion_before_that(three: Settings) -> None:
-    go_back(three)
+def test_rollback_after_promotion_restores_the_previous_champion(three: Settings) -> None:
+    roll_back(three)
     add_model(three, "d")
     promote(three, "d")
-    assert go_back(three).champion.model_name == "b"
+    assert roll_back(three).champion.model_name == "b"
 
 
-def test_a_former_champion_can_be_named_also_one_that_was_rolled_back_from(three: Settings) -> None:
+def test_rollback_to_named_former_champion_succeeds(three: Settings) -> None:
     engine = database.connect(three)
-    go_back(three)
-    done = go_back(three, to=model_versions.find_model(engine, "c"))
+    roll_back(three)
+    done = roll_back(three, to=model_versions.find_model(engine, "c"))
     engine.dispose()
     assert done.replaced and (done.replaced.model_name, done.champion.model_name) == ("b", "c")
-    assert go_back(three).champion.model_name == "b"
+    assert roll_back(three).champion.model_name == "b"
 
 
-def test_asked_again_for_the_same_a_rollback_changes_nothing(three: Settings) -> None:
+def test_repeated_rollback_request_changes_nothing(three: Settings) -> None:
     engine = database.connect(three)
     target = model_versions.find_model(engine, "b")
     engine.dispose()
-    go_back(three, to=target, request_key="one request")
-    before = ledger_rows(three)
-    assert go_back(three, to=target).replaced is None
-    assert go_back(three, request_key="one request").replaced is None
-    assert ledger_rows(three) == before
+    roll_back(three, to=target, request_key="one request")
+    before = history_rows(three)
+    assert roll_back(three, to=target).replaced is None
+    assert roll_back(three, request_key="one request").replaced is None
+    assert history_rows(three) == before
 
 
-def test_who_was_never_champion_is_no_way_back(three: Settings) -> None:
+def test_rollback_to_candidate_fails(three: Settings) -> None:
     candidate = add_model(three, "d")
     with pytest.raises(PromotionError, match="d was never champion"):
-        go_back(three, to=candidate)
+        roll_back(three, to=candidate)
     assert champions(three) == ["c"]
 
 
-def test_the_ledger_says_who_went_back_and_why_and_that_the_gate_had_been_overridden(three: Settings) -> None:
+def test_history_shows_rollback_actor_reason_and_override(three: Settings) -> None:
     pass_gate(three, "b")
-    go_back(three)
-    assert ledger_rows(three)[-1] == ("rollback", "b", True, "ann", "it errs")
+    roll_back(three)
+    assert history_rows(three)[-1] == ("rollback", "b", True, "ann", "it errs")
     assert rows(three, "select action, actor, is_override from champion") == [("rollback", "ann", True)]
 
 
@@ -132,21 +132,21 @@ def damage(store: ObjectStore, graph: S3Uri) -> None:
     [(damage, "is not the file that was registered"), (lambda store, graph: store.delete([graph]), "is gone")],
     ids=["damaged", "gone"],
 )
-def test_a_model_whose_files_are_gone_or_damaged_in_s3_is_no_way_back_even_if_the_cache_has_them(
+def test_rollback_fails_if_files_in_s3_are_missing_or_damaged(
     three: Settings, harm: Callable[[ObjectStore, S3Uri], None], words: str
 ) -> None:
     store, target = ObjectStore.connect(three), add_model(three, "d", own_files=True)
     promote(three, "d", "c")
     model_versions.load_model(store, three, target)
     harm(store, S3Uri.parse(target.artifact_uri) / "model.bin")
-    before = ledger_rows(three)
+    before = history_rows(three)
     with pytest.raises(PromotionError, match=f"d cannot predict, so nothing was changed.*{words}"):
-        go_back(three)
-    assert ledger_rows(three) == before and champions(three) == ["c"]
+        roll_back(three)
+    assert history_rows(three) == before and champions(three) == ["c"]
 
 
 class _Meddling(ObjectStore):
-    """S3, and at its first read somebody else promotes another model."""
+    """An object store whose first read promotes another model."""
 
     meddle: Callable[[], None] | None = None
 
@@ -157,26 +157,24 @@ class _Meddling(ObjectStore):
         return super().read(uri, etag=etag, max_bytes=max_bytes)
 
 
-def test_a_champion_that_changes_while_the_files_are_checked_is_not_rolled_back_unseen(three: Settings) -> None:
+def test_rollback_fails_if_champion_changes_during_file_check(three: Settings) -> None:
     add_model(three, "d")
     store = _Meddling.connect(three)
     store.meddle = partial(promote, three, "d")
     with pytest.raises(PromotionError, match="The promotion history changed"):
-        go_back(three, store=store)
+        roll_back(three, store=store)
     assert champions(three) == ["d"]
 
 
-def test_a_rollback_while_a_night_is_scored_leaves_that_night_on_its_model(
-    three: Settings, put: Callable[[str, bytes], None]
-) -> None:
+def test_rollback_during_a_run_does_not_change_its_model(three: Settings, put: Callable[[str, bytes], None]) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))
     night = ScoringJob.open(three)
     run, _ = night.begin(run_key="night")
     first, *others = night.plan(run.scoring_run_id, chunk_size=1)
     night.score(run.scoring_run_id, first)
-    go_back(three)
-    fresh = ScoringJob.open(three)  # as a task on another worker
+    roll_back(three)
+    fresh = ScoringJob.open(three)  # because a task on another worker opens its own job
     for chunk in others:
         fresh.score(run.scoring_run_id, chunk)
     assert fresh.reconcile(run.scoring_run_id).count_scored == 3
@@ -189,13 +187,13 @@ def test_a_rollback_while_a_night_is_scored_leaves_that_night_on_its_model(
 # Withdrawal
 
 
-def test_the_answers_of_a_withdrawn_model_return_to_the_worklist_and_their_rows_stay_as_they_were(
+def test_withdrawal_puts_predictions_on_worklist_unchanged(
     three: Settings, engine: Engine, put: Callable[[str, bytes], None]
 ) -> None:
     put("a.png", png(seed=1))
     run_scoring_job(three, run_key="of c")
     before = rows(three, "select p::text from prediction p")
-    done = go_back(three, with_withdrawal=True)
+    done = roll_back(three, with_withdrawal=True)
     put("b.png", png(seed=2))
     run_scoring_job(three, run_key="of b")
     reasons = dict(rows(three, "select model_name, 'model_withdrawn' = any(review_reasons) from current_prediction"))
@@ -209,32 +207,32 @@ def test_the_answers_of_a_withdrawn_model_return_to_the_worklist_and_their_rows_
     )
 
 
-def test_a_rollback_with_withdrawal_is_one_commit(three: Settings) -> None:
+def test_rollback_with_withdrawal_is_one_commit(three: Settings) -> None:
     change(
         three,
         """
         create function fail() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
         create trigger fails before insert on withdrawal for each row execute function fail()""",
     )
-    before = ledger_rows(three)
+    before = history_rows(three)
     with pytest.raises(DatabaseError):
-        go_back(three, with_withdrawal=True)
-    assert ledger_rows(three) == before and champions(three) == ["c"]
+        roll_back(three, with_withdrawal=True)
+    assert history_rows(three) == before and champions(three) == ["c"]
 
 
-def test_a_withdrawn_model_is_promoted_by_an_override_only_which_takes_the_withdrawal_back(
+def test_override_promotes_withdrawn_model_and_ends_withdrawal(
     three: Settings, engine: Engine, put: Callable[[str, bytes], None]
 ) -> None:
     put("a.png", png(seed=1))
     run_scoring_job(three, run_key="of c")
-    go_back(three, with_withdrawal=True)
+    roll_back(three, with_withdrawal=True)
     model, verdict = model_versions.find_model(engine, "c"), pass_gate(three, "c")
     with pytest.raises(PromotionError, match=r"c was withdrawn.*Train a new model instead.*--override"):
         promotions.promote(
             engine, model, promotions.PromotionRequest(request_key="k", actor="a", reason="r"), gate_verdict_id=verdict
         )
     with pytest.raises(PromotionError, match="c was withdrawn"):
-        go_back(three, to=model)
+        roll_back(three, to=model)
     assert promotions.promote(
         engine, model, promotions.PromotionRequest(request_key="k", actor="a", reason="was right"), is_override=True
     )
@@ -242,25 +240,25 @@ def test_a_withdrawn_model_is_promoted_by_an_override_only_which_takes_the_withd
     assert rows(three, "select 'model_withdrawn' = any(review_reasons) from current_prediction") == [(False,)]
 
 
-def test_a_rollback_passes_over_who_was_withdrawn(three: Settings) -> None:
+def test_rollback_skips_withdrawn_model(three: Settings) -> None:
     assert withdraw(three, "b")
-    assert go_back(three).champion.model_name == seed(three)
+    assert roll_back(three).champion.model_name == seed(three)
 
 
-def test_a_withdrawn_champion_leaves_nobody_until_somebody_goes_back(three: Settings, engine: Engine) -> None:
+def test_withdrawn_champion_leaves_none_until_rollback(three: Settings, engine: Engine) -> None:
     live = datetime.now(UTC)
     assert withdraw(three, "c", "sees tumors in the skull")
     assert champions(three) == []
     with pytest.raises(NoChampionError, match=r"c was withdrawn \(sees tumors in the skull\).*model rollback"):
         run_scoring_job(three, run_key="night")
     then = promotions.champion_at(engine, live)
-    assert then and then.model_name == "c", "who answered then is not rewritten"
+    assert then and then.model_name == "c", "a withdrawal does not change the history"
     assert promotions.champion_at(engine, datetime.now(UTC)) is None
-    assert go_back(three).champion.model_name == "b"
+    assert roll_back(three).champion.model_name == "b"
     assert champions(three) == ["b"]
 
 
-def test_a_second_withdrawal_adds_nothing(three: Settings) -> None:
+def test_second_withdrawal_adds_no_row(three: Settings) -> None:
     assert withdraw(three, "b")
     assert not withdraw(three, "b")
     assert len(rows(three, "select from withdrawal")) == 1
@@ -268,7 +266,7 @@ def test_a_second_withdrawal_adds_nothing(three: Settings) -> None:
 
 @pytest.mark.parametrize("table", ["promotion", "withdrawal", "pruning"])
 @pytest.mark.parametrize("verb", ["update {} set actor = 'x'", "delete from {}", "truncate {} cascade"])
-def test_what_was_done_can_not_be_changed(three: Settings, engine: Engine, table: str, verb: str) -> None:
+def test_promotion_tables_are_append_only(three: Settings, engine: Engine, table: str, verb: str) -> None:
     withdraw(three, "b")
     change(three, "insert into pruning (model_version_id, actor, reason) values (1, 'a', 'r')")
     with (
@@ -278,11 +276,11 @@ def test_what_was_done_can_not_be_changed(three: Settings, engine: Engine, table
         connection.execute(text(verb.format(table)))
 
 
-# Two at once
+# Concurrent changes
 
 
 def judged(engine: Engine, model: ModelVersion, verdict: int, key: str) -> bool:
-    """Promote with a verdict; whether it was."""
+    """Promote with a verdict, and return whether it succeeded."""
     try:
         return promotions.promote(
             engine, model, promotions.PromotionRequest(request_key=key, actor="a", reason="r"), gate_verdict_id=verdict
@@ -293,7 +291,7 @@ def judged(engine: Engine, model: ModelVersion, verdict: int, key: str) -> bool:
 
 
 @pytest.mark.soak
-def test_of_two_promotions_that_race_one_wins_and_the_other_is_told(three: Settings, engine: Engine) -> None:
+def test_one_of_two_concurrent_promotions_fails(three: Settings, engine: Engine) -> None:
     for number in range(10):
         names = [f"x{number}", f"y{number}"]
         models = [add_model(three, name) for name in names]
@@ -303,11 +301,11 @@ def test_of_two_promotions_that_race_one_wins_and_the_other_is_told(three: Setti
         assert sorted(won) == [False, True]
         assert champions(three) == [names[won.index(True)]]
     for promoted_at, number in rows(three, "select promoted_at, model_version_id from promotion"):
-        found = promotions.champion_at(engine, promoted_at)
-        assert found and found.model_version_id == number
+        champion = promotions.champion_at(engine, promoted_at)
+        assert champion and champion.model_version_id == number
 
 
-def test_a_promotion_waits_for_one_that_has_not_committed_and_readers_do_not(three: Settings, engine: Engine) -> None:
+def test_promotion_waits_for_uncommitted_one_and_readers_do_not(three: Settings, engine: Engine) -> None:
     late, verdict = add_model(three, "late"), pass_gate(three, "late")
     add_model(three, "d")
     with ThreadPoolExecutor(1) as pool:
@@ -322,15 +320,15 @@ def test_a_promotion_waits_for_one_that_has_not_committed_and_readers_do_not(thr
             racing = pool.submit(judged, engine, late, verdict, "second")
             time.sleep(0.3)
             assert not racing.done()
-            assert champions(three) == ["c"], "until the commit nothing has changed for anybody"
+            assert champions(three) == ["c"], "an uncommitted promotion is not visible"
         assert racing.result() is False
     assert champions(three) == ["d"]
 
 
-def test_two_rollbacks_at_once_take_one_step(three: Settings) -> None:
+def test_concurrent_rollbacks_go_back_one_step(three: Settings) -> None:
     def attempt(number: int) -> bool:
         try:
-            return go_back(three, request_key=f"racing {number}").replaced is not None
+            return roll_back(three, request_key=f"racing {number}").replaced is not None
         except PromotionError as error:
             return "The promotion history changed" not in str(error)
 

@@ -1,4 +1,4 @@
-"""Old candidates' files go; nothing that answered, may answer again, or is waited for."""
+"""Test that prune deletes the files of old unused candidates only."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def prune(engine: Engine, store: ObjectStore, *, days: int = 90) -> list[str]:
     return [item.model_name for item in retention.prune(engine, store, actor="ann", older_than_days=days)]
 
 
-def test_only_the_old_candidate_that_never_answered_goes(
+def test_prune_deletes_only_old_unused_candidates(
     settings: Settings, engine: Engine, store: ObjectStore, put: Callable[[str, bytes], None]
 ) -> None:
     for name in ("old", "pinned", "former", "withdrawn", "parent", "passed lately", "passed long ago"):
@@ -75,9 +75,7 @@ def test_only_the_old_candidate_that_never_answered_goes(
     )
 
 
-def test_the_parent_of_an_export_that_is_still_there_stays_for_the_check_of_it(
-    settings: Settings, engine: Engine, store: ObjectStore
-) -> None:
+def test_prune_keeps_parent_of_existing_export(settings: Settings, engine: Engine, store: ObjectStore) -> None:
     add_model(settings, "parent", days_old=100, own_files=True)
     add_model(settings, "export", days_old=80, own_files=True)
     change(
@@ -93,7 +91,7 @@ def test_the_parent_of_an_export_that_is_still_there_stays_for_the_check_of_it(
     assert prune(engine, store) == ["parent"]
 
 
-def test_an_answer_keeps_its_model(
+def test_prune_keeps_model_with_predictions(
     settings: Settings, engine: Engine, store: ObjectStore, put: Callable[[str, bytes], None]
 ) -> None:
     add_model(settings, "old", days_old=100, own_files=True)
@@ -104,15 +102,13 @@ def test_an_answer_keeps_its_model(
     assert prune(engine, store) == []
 
 
-def test_an_approval_is_waited_for_even_where_the_days_are_few(
-    settings: Settings, engine: Engine, store: ObjectStore
-) -> None:
+def test_prune_keeps_model_with_pending_approval(settings: Settings, engine: Engine, store: ObjectStore) -> None:
     add_model(settings, "waiting", days_old=10, own_files=True)
     pass_gate(settings, "waiting", days_ago=3)
     assert prune(engine, store, days=1) == []
 
 
-def test_a_pruned_model_keeps_its_report_and_row_and_says_why_it_cannot_be_loaded_or_promoted(
+def test_pruned_model_keeps_report_but_cannot_load_or_promote(
     settings: Settings, engine: Engine, store: ObjectStore
 ) -> None:
     model = add_model(settings, "old", days_old=100, own_files=True)
@@ -132,19 +128,17 @@ def test_a_pruned_model_keeps_its_report_and_row_and_says_why_it_cannot_be_loade
     assert champions(settings) != ["old"]
 
 
-def test_a_dry_run_deletes_nothing_and_says_the_size(settings: Settings, engine: Engine, store: ObjectStore) -> None:
+def test_prunable_deletes_nothing_and_returns_sizes(settings: Settings, engine: Engine, store: ObjectStore) -> None:
     model = add_model(settings, "old", days_old=100, own_files=True)
     before = files(engine, store, "old")
-    (found,) = retention.prunable(engine, store)
-    assert (found.model_name, found.count_file) == ("old", len(model.artifact_sha256s))
-    assert found.count_byte > 0
+    (result,) = retention.prunable(engine, store)
+    assert (result.model_name, result.count_file) == ("old", len(model.artifact_sha256s))
+    assert result.count_byte > 0
     assert files(engine, store, "old") == before
     assert model_versions.find_model(engine, "old").pruned_at is None
 
 
-def test_a_prune_that_was_interrupted_is_completed_by_the_next(
-    settings: Settings, engine: Engine, store: ObjectStore
-) -> None:
+def test_interrupted_prune_is_completed_by_the_next(settings: Settings, engine: Engine, store: ObjectStore) -> None:
     model = add_model(settings, "old", days_old=100, own_files=True)
     change(
         settings,

@@ -1,4 +1,4 @@
-"""What a model folder must be before anything of it is run."""
+"""Test the verification of model folders, and predictions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from braintumor.serving.prediction import ReviewReason, to_predictions
 
 @pytest.fixture
 def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
-    """A copy that a test may damage."""
+    """Return a model folder that a test can damage."""
     return Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
 
 
@@ -35,26 +35,26 @@ def rewrite(folder: Path, **values: Any) -> None:
         ({"surprise": 1}, "is not a manifest"),
     ],
 )
-def test_a_model_of_another_kind_is_refused(folder: Path, values: dict[str, Any], words: str) -> None:
+def test_model_of_another_kind_is_refused(folder: Path, values: dict[str, Any], words: str) -> None:
     rewrite(folder, **values)
     with pytest.raises(ModelIntegrityError, match=words):
         LoadedModel.load(folder)
 
 
 @pytest.mark.parametrize("name", ["model.xml", "model.bin"])
-def test_a_missing_file_is_named(folder: Path, name: str) -> None:
+def test_missing_file_is_named(folder: Path, name: str) -> None:
     (folder / name).unlink()
     with pytest.raises(ModelIntegrityError, match=f"{name} is missing"):
         LoadedModel.load(folder)
 
 
-def test_a_manifest_that_is_not_json_is_named(folder: Path) -> None:
+def test_manifest_that_is_not_json_is_named(folder: Path) -> None:
     (folder / "model.json").write_text("{")
     with pytest.raises(ModelIntegrityError, match="is not a manifest"):
         Manifest.read(folder)
 
 
-def test_answers_come_in_the_order_of_the_frames_whatever_the_batches(tiny_model_folder: Path) -> None:
+def test_predictions_have_order_of_frames_with_any_batch(tiny_model_folder: Path) -> None:
     model = LoadedModel.load(tiny_model_folder)
     frames = np.random.default_rng(0).integers(0, 255, (21, 64, 64, 3), dtype=np.uint8)
     together = model.predict(frames).probability
@@ -62,7 +62,7 @@ def test_answers_come_in_the_order_of_the_frames_whatever_the_batches(tiny_model
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_frames_of_another_size_are_refused(tiny_model_folder: Path) -> None:
+def test_frames_of_wrong_size_are_refused(tiny_model_folder: Path) -> None:
     with pytest.raises(ValueError, match=r"uint8 \(N, 64, 64, 3\)"):
         LoadedModel.load(tiny_model_folder).predict(np.zeros((1, 32, 32, 3), np.uint8))
 
@@ -75,7 +75,7 @@ def test_frames_of_another_size_are_refused(tiny_model_folder: Path) -> None:
         ([0.48, 0.47, 0.03, 0.02], (ReviewReason.LOW_CONFIDENCE, ReviewReason.NEAR_TIE)),
     ],
 )
-def test_doubtful_answers_say_why_a_person_should_look(
+def test_doubtful_predictions_have_review_reasons(
     tiny_model_folder: Path, probability: list[float], reasons: tuple[ReviewReason, ...]
 ) -> None:
     outputs = Outputs(
@@ -83,7 +83,7 @@ def test_doubtful_answers_say_why_a_person_should_look(
         activation_map=np.arange(16, dtype=np.float32).reshape(1, 2, 2, 4),
         embedding=np.zeros((1, 3), np.float32),
     )
-    (answer,) = to_predictions(outputs, Manifest.read(tiny_model_folder))
-    assert answer.review_reasons == reasons
-    assert answer.margin == pytest.approx(probability[0] - probability[1])
-    np.testing.assert_array_equal(answer.activation_map, [[0, 4], [8, 12]])
+    (prediction,) = to_predictions(outputs, Manifest.read(tiny_model_folder))
+    assert prediction.review_reasons == reasons
+    assert prediction.margin == pytest.approx(probability[0] - probability[1])
+    np.testing.assert_array_equal(prediction.activation_map, [[0, 4], [8, 12]])

@@ -1,4 +1,4 @@
-"""The audit sample: by chance of the bytes, the same whoever asks, and about as large as it is said to be."""
+"""Test the size and the stability of the audit sample."""
 
 from __future__ import annotations
 
@@ -11,30 +11,33 @@ import pytest
 from braintumor.imaging.model_input import PreparedScan
 from braintumor.labels import TumorClass
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
-from braintumor.serving.prediction import Prediction, ReviewReason, scan_predictions
+from braintumor.serving.prediction import Prediction, ReviewReason
 
 DIGESTS = [sha256(str(number).encode()).hexdigest() for number in range(50_000)]
 
 
-def test_about_two_in_a_hundred_are_drawn_and_neither_by_their_first_digits_nor_anew_each_time() -> None:
-    drawn = [digest for digest in DIGESTS if is_audited(digest)]
-    assert len(drawn) / len(DIGESTS) == pytest.approx(AUDIT_SHARE, abs=0.002)
-    assert drawn == [digest for digest in DIGESTS if is_audited(digest)]
-    low = sum(digest < "8" for digest in drawn) / len(drawn)
+def test_sample_is_two_percent_stable_and_unrelated_to_digits() -> None:
+    sampled = [digest for digest in DIGESTS if is_audited(digest)]
+    assert len(sampled) / len(DIGESTS) == pytest.approx(AUDIT_SHARE, abs=0.002)
+    assert sampled == [digest for digest in DIGESTS if is_audited(digest)]
+    low = sum(digest < "8" for digest in sampled) / len(sampled)
     assert low == pytest.approx(0.5, abs=0.06)
 
 
-def test_the_sample_of_today_is_the_sample_of_next_year() -> None:
+def test_sample_is_the_same_in_every_version() -> None:
     assert next(number for number, digest in enumerate(DIGESTS) if is_audited(digest)) == 53
 
 
-def test_every_frame_of_a_drawn_file_is_looked_at_and_none_outside_the_ledger() -> None:
-    drawn = next(digest for digest in DIGESTS if is_audited(digest))
+def test_every_frame_of_sampled_scan_has_audit_reason() -> None:
+    sampled = next(digest for digest in DIGESTS if is_audited(digest))
     other = next(digest for digest in DIGESTS if not is_audited(digest))
     expected = (ReviewReason.NOT_VALIDATED_ON_VOLUMES, ReviewReason.AUDIT_SAMPLE)
-    assert [answer.review_reasons for answer in scan_predictions(list(said()), volume(drawn))] == [expected, expected]
+    assert [one.review_reasons for one in scan_predictions(list(predictions()), volume(sampled))] == [
+        expected,
+        expected,
+    ]
     for content in (other, None):
-        assert {answer.review_reasons for answer in scan_predictions(list(said()), volume(content))} == {expected[:1]}
+        assert {one.review_reasons for one in scan_predictions(list(predictions()), volume(content))} == {expected[:1]}
 
 
 def volume(content_sha256: str | None) -> PreparedScan:
@@ -42,7 +45,7 @@ def volume(content_sha256: str | None) -> PreparedScan:
     return PreparedScan(pixels=pixels, indexes=(3, 7), is_volume=True, content_sha256=content_sha256)
 
 
-def said() -> Iterator[Prediction]:
+def predictions() -> Iterator[Prediction]:
     for _ in range(2):
         yield Prediction(
             predicted_class=TumorClass.NORMAL,

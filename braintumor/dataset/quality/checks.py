@@ -1,4 +1,4 @@
-"""The data quality gate: what is wrong with labeled images, before anything is trained on them.
+"""Check the quality of labeled images before training.
 
 >>> quality = assess(images, excluded, QualityRules.load())
 >>> print(quality.summary)
@@ -19,26 +19,26 @@ from braintumor.dataset.splits.grouping import Grouping, form_groups
 from braintumor.labels import CLASSES, TumorClass
 
 _PREFIX = 12
-"""Hexadecimal digits of a sha256 that name an image to people."""
+"""Hexadecimal digits of a sha256 in the display name of an image."""
 _EXAMPLES = 5
 
 
 def short_name(image_sha256: str) -> str:
-    """What an image is called where its address, which can name a patient, may not be shown."""
+    """Return the display name of an image, because its address can name a patient."""
     return image_sha256[:_PREFIX]
 
 
 @dataclass(frozen=True, kw_only=True)
 class QualityCheckResult:
-    """What one check found.
+    """The result of one check.
 
     Attributes:
         code: the name of the check in the rule file.
-        level: that the rule file gives it.
-        is_beyond: whether the bound is exceeded; never where the check is off.
-        reason: for people: what was found, what is allowed, what to do.
-        count: files or images that were found.
-        examples: sha256 prefixes of some of them.
+        level: of the check in the rule file.
+        is_beyond: whether the bound is exceeded. False if the check is off.
+        reason: display text: the measured share, the allowed share, and the remedy.
+        count: number of affected files or images.
+        examples: display names of some of them.
     """
 
     code: str
@@ -50,7 +50,7 @@ class QualityCheckResult:
 
     @property
     def is_blocking(self) -> bool:
-        """Whether this alone refuses the data."""
+        """Whether this result refuses the data."""
         return self.is_beyond and self.level is Level.BLOCKING
 
     @property
@@ -61,15 +61,15 @@ class QualityCheckResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Quality:
-    """The verdict on labeled images, and what it was reached from.
+    """The results of all checks on labeled images, and the data for a report.
 
     Attributes:
         rules_version: of the rule file.
-        findings: whether a class is missing, then one for each check, in the order of the rule file.
-        images: that decode.
-        excluded: files that do not decode or lie outside class folders.
-        grouping: of the images by themselves, without any remembered split.
-        review: of the labels.
+        results: first the check for missing classes, then each check in the order of the rule file.
+        images: the decoded images.
+        excluded: files that do not decode or are outside class folders.
+        grouping: of the images, without earlier splits.
+        review: the search for label errors.
     """
 
     rules_version: int
@@ -81,24 +81,24 @@ class Quality:
 
     @property
     def blocking(self) -> list[QualityCheckResult]:
-        """The findings that refuse the data."""
+        """The results that refuse the data."""
         return [result for result in self.results if result.is_blocking]
 
     @property
     def warnings(self) -> list[QualityCheckResult]:
-        """The findings that are said and refuse nothing."""
+        """The results that exceed a bound without refusing the data."""
         return [result for result in self.results if result.is_beyond and not result.is_blocking]
 
     @property
     def summary(self) -> str:
-        """The verdict in one line."""
+        """The overall result in one line."""
         warned = f"{len(self.warnings)} warning{'' if len(self.warnings) == 1 else 's'}"
         if self.blocking:
             return f"Refused: {', '.join(result.code for result in self.blocking)}; {warned}"
         return f"Accepted with {warned}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; no addresses."""
+        """Return plain values for JSON, without addresses."""
         return {
             "is_accepted": not self.blocking,
             "summary": self.summary,
@@ -118,55 +118,55 @@ class Quality:
 
 
 def assess(images: Iterable[LabeledImage], excluded: Iterable[ExcludedImage], rules: QualityRules) -> Quality:
-    """Judge images, as they were read, by the rules."""
-    read, not_read = tuple(sorted(images, key=lambda image: image.image_sha256)), tuple(excluded)
-    grouping = form_groups(read, {})
+    """Run all checks of the rules."""
+    images, excluded = tuple(sorted(images, key=lambda image: image.image_sha256)), tuple(excluded)
+    grouping = form_groups(images, {})
     review = LabelReview(skipped="the check is off in the rule file")
     if rules.label_errors.level is not Level.OFF:
         review = review_labels(grouping.groups, maximum_images=rules.maximum_images_label_errors)
     return Quality(
         rules_version=rules.version,
         results=(
-            _missing_class(read),
-            _unreadable(read, not_read, rules.unreadable),
-            _outside(read, not_read, rules.outside),
-            _copies(read, rules.copies),
-            _contradictions(read, grouping, rules.contradictions),
-            _imbalance(read, rules.imbalance),
-            _not_mri(read, rules.not_mri),
+            _missing_class(images),
+            _unreadable(images, excluded, rules.unreadable),
+            _outside(images, excluded, rules.outside),
+            _duplicates(images, rules.copies),
+            _contradictions(images, grouping, rules.contradictions),
+            _imbalance(images, rules.imbalance),
+            _not_mri(images, rules.not_mri),
             _label_errors(review, rules.label_errors),
         ),
-        images=read,
-        excluded=not_read,
+        images=images,
+        excluded=excluded,
         grouping=grouping,
         review=review,
     )
 
 
 def counts_by_class(images: Iterable[LabeledImage]) -> dict[TumorClass, int]:
-    """How many images each class has, classes without any too."""
-    held = Counter(image.label for image in images)
-    return {label: held[label] for label in CLASSES}
+    """Count the images of each class, with zeros."""
+    counts = Counter(image.label for image in images)
+    return {label: counts[label] for label in CLASSES}
 
 
 def not_mri(images: Iterable[LabeledImage]) -> list[LabeledImage]:
-    """Those that do not look like MRI."""
+    """Return the images that do not look like MRI."""
     return [image for image in images if image.appearance.why_not_mri]
 
 
 def duplicates_of(images: Sequence[LabeledImage]) -> list[LabeledImage]:
-    """Those that repeat the pixels of one before them."""
+    """Return the images with the pixels of an earlier one."""
     first = {image.pixel_sha256: image for image in reversed(images)}
     return [image for image in images if first[image.pixel_sha256] is not image]
 
 
 def unreadable(excluded: Iterable[ExcludedImage]) -> list[ExcludedImage]:
-    """Files in class folders that do not decode."""
+    """Return the files in class folders that do not decode."""
     return [item for item in excluded if item.reason != OUTSIDE]
 
 
 def _missing_class(images: Sequence[LabeledImage]) -> QualityCheckResult:
-    """Block data that lacks a class, whatever the rule file says, because no model can be trained on it."""
+    """Block data without some class, independent of the rule file, because no model can be trained on it."""
     missing = [label.value for label, count in counts_by_class(images).items() if not count]
     found = f"No images of {', '.join(missing)} are readable in class folders" if missing else "every class has images"
     if len(missing) == len(CLASSES):
@@ -197,22 +197,22 @@ def _outside(
     images: Sequence[LabeledImage], excluded: Sequence[ExcludedImage], check: QualityCheck
 ) -> QualityCheckResult:
     found = [item for item in excluded if item.reason == OUTSIDE]
-    what = "files lie outside class folders and are not read"
+    what = "files are outside class folders and are not read"
     remedy = "Move images into the folder of their class, anything else elsewhere."
     return _share_result("outside", check, found, len(images) + len(excluded), what=what, remedy=remedy)
 
 
-def _copies(images: Sequence[LabeledImage], check: QualityCheck) -> QualityCheckResult:
-    remedy = "Each picture counts once whatever its copies; compare no figure with one that counted them."
-    what = "images repeat the pixels of another"
+def _duplicates(images: Sequence[LabeledImage], check: QualityCheck) -> QualityCheckResult:
+    remedy = "Duplicates count once. Do not compare results with ones that count them several times."
+    what = "images have the pixels of another one"
     return _share_result("copies", check, duplicates_of(images), len(images), what=what, remedy=remedy)
 
 
 def _contradictions(images: Sequence[LabeledImage], grouping: Grouping, check: QualityCheck) -> QualityCheckResult:
-    found = grouping.excluded  # without remembered splits nothing else is left out
+    found = grouping.excluded  # only contradictions, because there are no earlier splits
     pairs = _listed(item.reason.partition(" are labeled ")[2] for item in found)
     what = f"images are identical or near-identical to one with another label{pairs}"
-    remedy = "They stay out; find which label is right and remove the other."
+    remedy = "They are excluded. Find the right label, and remove the file with the wrong one."
     return _share_result("contradictions", check, found, len(images), what=what, remedy=remedy)
 
 
@@ -227,23 +227,23 @@ def _imbalance(images: Sequence[LabeledImage], check: QualityCheck) -> QualityCh
         level=check.level,
         is_beyond=is_beyond and check.level is not Level.OFF,
         reason=f"the smallest class, {small}, has {few:,} images, the largest, {large}, {many:,}: "
-        f"{_share(few, many):.2f}; at least {check.bound:.2f} is wanted.{remedy}",
+        f"{_share(few, many):.2f}. At least {check.bound:.2f} is required.{remedy}",
         count=few,
     )
 
 
 def _not_mri(images: Sequence[LabeledImage], check: QualityCheck) -> QualityCheckResult:
-    counts, strange = counts_by_class(images), counts_by_class(not_mri(images))
-    beyond = [label for label in CLASSES if _share(strange[label], counts[label]) > check.bound]
+    counts, affected = counts_by_class(images), counts_by_class(not_mri(images))
+    beyond = [label for label in CLASSES if _share(affected[label], counts[label]) > check.bound]
     found = [image for image in not_mri(images) if image.label in (beyond or CLASSES)]
-    shares = ", ".join(f"{_of(strange[label], counts[label])} images of {label}" for label in beyond or CLASSES)
+    shares = ", ".join(f"{_of(affected[label], counts[label])} images of {label}" for label in beyond or CLASSES)
     why = _listed(str(image.appearance.why_not_mri) for image in found)
-    remedy = f" Take out of {' and '.join(beyond)} what is not MRI." if beyond else ""
+    remedy = f" Remove images that are not MRI from {' and '.join(beyond)}." if beyond else ""
     return QualityCheckResult(
         code="not_mri",
         level=check.level,
         is_beyond=bool(beyond) and check.level is not Level.OFF,
-        reason=f"{shares} do not look like MRI, which is gray on dark air{why}; {_percent(check.bound)} of a class "
+        reason=f"{shares} do not look like MRI, which is gray on dark air{why}. {_percent(check.bound)} of a class "
         f"are allowed.{remedy}",
         count=len(found),
         examples=_examples(found),
@@ -257,19 +257,19 @@ def _label_errors(review: LabelReview, check: QualityCheck) -> QualityCheckResul
             code="label_errors",
             level=check.level,
             is_beyond=False,
-            reason=f"not looked for: {review.skipped}.",
+            reason=f"not searched: {review.skipped}.",
             count=0,
         )
-    what = "distinct images resemble another class than their label says"
-    remedy = "They are candidates for a person to look at, no more: a cheap model chose them, and many may be right."
+    what = "distinct images resemble another class than their label"
+    remedy = "A person should check these candidates. A simple model selected them, so many labels may be right."
     return _share_result("label_errors", check, found, review.count_image, what=what, remedy=remedy)
 
 
 def _share_result(
     code: str, check: QualityCheck, found: Sequence[LabeledImage | ExcludedImage], whole: int, *, what: str, remedy: str
 ) -> QualityCheckResult:
-    """A share of files or images, with a remedy where there are any."""
-    allowed = f"{_of(len(found), whole)} {what}; {_percent(check.bound)} are allowed."
+    """Return the result of a check on the share of ``found`` in ``whole`` files or images."""
+    allowed = f"{_of(len(found), whole)} {what}. {_percent(check.bound)} are allowed."
     return QualityCheckResult(
         code=code,
         level=check.level,
@@ -286,9 +286,9 @@ def _examples(found: Sequence[LabeledImage | ExcludedImage]) -> tuple[str, ...]:
 
 
 def _listed(reasons: Iterable[str]) -> str:
-    """How often each reason occurs, in brackets: `` (corrupt: 2, empty_file: 1)``; nothing where there are none."""
-    held = Counter(reasons)
-    return f" ({', '.join(f'{reason}: {count}' for reason, count in sorted(held.items()))})" if held else ""
+    """Return the count of each reason, such as `` (corrupt: 2, empty_file: 1)``, or an empty string."""
+    counts = Counter(reasons)
+    return f" ({', '.join(f'{reason}: {count}' for reason, count in sorted(counts.items()))})" if counts else ""
 
 
 def _share(count: int, whole: int) -> float:
@@ -304,7 +304,7 @@ def _percent(share: float) -> str:
 
 
 def by_class(images: Iterable[LabeledImage]) -> Mapping[TumorClass, list[LabeledImage]]:
-    """Images of each class, in the order given."""
+    """Return the images of each class, in their order."""
     result: dict[TumorClass, list[LabeledImage]] = {label: [] for label in CLASSES}
     for image in images:
         result[image.label].append(image)

@@ -1,4 +1,4 @@
-"""What follows from the quality of a data set: a report beside the models, or a refusal that names it."""
+"""Refuse a dataset of bad quality, with a report next to the models."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from sqlalchemy import Engine
 from braintumor.dataset.quality.checks import Quality
 from braintumor.dataset.quality.report import quality_report, shown_images
 from braintumor.errors import DatasetError
-from braintumor.reports.paths import snapshot_path
 from braintumor.reports.store import publish_page
 from braintumor.s3 import ObjectStore, S3Uri
 
 
 def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: Quality, *, source: str) -> None:
-    """Let data pass, or keep its report under ``snapshots/refused-<UTC time>.html`` and refuse it.
+    """Refuse data with a blocking result, and write its report to ``snapshots/refused-<UTC time>.html``.
 
     Raises:
-        DatasetError: naming every blocking finding and the report.
+        DatasetError: a check has a blocking result. The message names all of them and the report.
     """
     if not quality.blocking:
         return
@@ -29,34 +28,19 @@ def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: 
     raise DatasetError(refusal(quality, source=source, report=str(address)))
 
 
-def publish_snapshot_report(
-    engine: Engine,
-    store: ObjectStore,
-    models: S3Uri,
-    quality: Quality,
-    *,
-    source: str,
-    snapshot_id: str,
-    splits: Mapping[str, Mapping[str, int]],
-) -> None:
-    """Keep the report of a snapshot; one that is taken again is brought up to date in what lay beside its images."""
-    page = current_report(quality, source=source, snapshot_id=snapshot_id, splits=splits)
-    publish_page(engine, store, models / snapshot_path(snapshot_id), page, image_sha256s=shown_images(quality))
-
-
 def current_report(
     quality: Quality, *, source: str, snapshot_id: str = "", splits: Mapping[str, Mapping[str, int]] | None = None
 ) -> str:
-    """The report as of now."""
+    """Render the report with the present time. The arguments are those of ``quality_report``."""
     created = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     return quality_report(quality, source=source, created=created, snapshot_id=snapshot_id, splits=splits)
 
 
 def refusal(quality: Quality, *, source: str, report: str | None) -> str:
-    """The message of a refusal: every blocking finding with its remedy, and where the report is."""
-    findings = " ".join(f"{result.code}: {result.reason}" for result in quality.blocking)
+    """Return the message of a refusal: every blocking result with its remedy, and the address of the report."""
+    results = " ".join(f"{result.code}: {result.reason}" for result in quality.blocking)
     where = f"The report shows them: {report}." if report else "--report FILE shows them."
     return (
-        f"{source} does not pass the data quality gate. {findings} {where} "
-        "Correct the data; or, if a bound is wrong, name a rule file of your own by BRAINTUMOR_QUALITY_RULES."
+        f"{source} does not pass the data quality gate. {results} {where} "
+        "Correct the data. If a bound is wrong, set BRAINTUMOR_QUALITY_RULES to your own rule file."
     )

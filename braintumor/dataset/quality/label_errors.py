@@ -1,9 +1,9 @@
-"""Which labels a person should look at again: confident learning on thumbnails.
+"""Find images with doubtful labels, by confident learning on thumbnails.
 
-A forest that never saw an image, nor any near-duplicate of it, says which class the image resembles; where it
-contradicts the label more firmly than it usually is wrong about that class, the image is a candidate (Northcutt et al.,
-"Confident Learning", 2021, as cleanlab does it). The model is cheap and often wrong: nothing is relabeled or left out.
-Why this model: docs/decisions/0012.
+A random forest predicts the class of each image. Its training data has neither the image nor a near-duplicate of it.
+An image is a candidate if the forest contradicts its label with enough confidence (Northcutt et al., "Confident
+Learning", 2021, as implemented in cleanlab). The forest is fast and often wrong, so no image is relabeled or excluded.
+The choice of this model: docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from braintumor.dataset.splits.grouping import DistinctImage
 from braintumor.labels import CLASSES, TumorClass
 
 _FOLDS = 5
-_FEWEST_FOLDS = 3
+_MIN_FOLDS = 3
 _TREES = 100
 _THREADS_FROM = 500
-"""Images; with fewer, a second thread takes longer than it saves."""
+"""Number of images from which a second thread is faster."""
 _STEP = 2
-"""Pixels of the thumbnail that are averaged to one, each way: four times quicker, and as accurate."""
+"""Side of the blocks of thumbnail pixels that are averaged: four times faster, with equal accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class Candidate:
     """An image whose label is doubtful.
 
     Attributes:
-        image: as it was read.
-        suggested: the class that it resembles most.
-        confidence: what the model gives the class that the label says, 0 to 1; the lower, the more doubtful.
+        image: the image.
+        suggested: the predicted class.
+        confidence: predicted probability of the label's class. A lower value is more doubtful.
     """
 
     image: LabeledImage
@@ -46,12 +46,12 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelReview:
-    """The candidates, the most doubtful first; or why none were looked for.
+    """The candidates, the most doubtful first, or the reason for skipping the search.
 
     Attributes:
-        candidates: for a person to look at.
-        count_image: distinct images that were looked at.
-        skipped: why nothing was looked at; empty where it was.
+        candidates: images for a person to check.
+        count_image: number of searched distinct images.
+        skipped: the reason for skipping the search. Empty after a search.
     """
 
     candidates: tuple[Candidate, ...] = field(default=())
@@ -60,12 +60,12 @@ class LabelReview:
 
 
 def review_labels(groups: Sequence[Sequence[DistinctImage]], *, maximum_images: int) -> LabelReview:
-    """Look for likely label errors among the pictures of near-duplicate groups: seconds for thousands of images."""
-    images = [picture.image for group in groups for picture in group]
+    """Search likely label errors in groups of near-duplicates. It takes seconds for thousands of images."""
+    images = [member.image for group in groups for member in group]
     labels = np.array([image.label.position for image in images], np.int64)
     numbers = np.array([number for number, group in enumerate(groups) for _ in group], np.int64)
     folds = min(_FOLDS, *(len(set(numbers[labels == label.position])) for label in CLASSES))
-    skipped = _why_not(len(images), folds, maximum_images)
+    skipped = _skip_reason(len(images), folds, maximum_images)
     if skipped:
         return LabelReview(skipped=skipped)
     probabilities = _out_of_fold(_features(images), labels, numbers, folds)
@@ -80,20 +80,20 @@ def review_labels(groups: Sequence[Sequence[DistinctImage]], *, maximum_images: 
     return LabelReview(candidates=tuple(candidates), count_image=len(images))
 
 
-def _why_not(count: int, folds: int, maximum_images: int) -> str:
+def _skip_reason(count: int, folds: int, maximum_images: int) -> str:
     if count > maximum_images:
         return f"{count:,} distinct images are more than the {maximum_images:,} that are searched in bounded time"
-    if folds < _FEWEST_FOLDS:
-        return f"a class has fewer than {_FEWEST_FOLDS} groups of images to learn from"
+    if folds < _MIN_FOLDS:
+        return f"a class has fewer than {_MIN_FOLDS} groups of images to learn from"
     try:
         import cleanlab  # noqa: F401
     except ImportError:
-        return "cleanlab is not installed here; it comes with the extra `train`"
+        return "cleanlab is not installed here, it comes with the extra `train`"
     return ""
 
 
 def _features(images: Sequence[LabeledImage]) -> NDArray[np.float32]:
-    """(N, 1024): thumbnails of 32 x 32, 0 to 255."""
+    """Return (N, 1024): thumbnails of 32 x 32, 0 to 255."""
     thumbnails = np.stack([image.appearance.pixels for image in images]).astype(np.float32)
     side = SIDE // _STEP
     blocks = thumbnails.reshape(len(images), side, _STEP, side, _STEP)
@@ -104,7 +104,7 @@ def _features(images: Sequence[LabeledImage]) -> NDArray[np.float32]:
 def _out_of_fold(
     features: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.int64], folds: int
 ) -> NDArray[np.float64]:
-    """(N, 4): for each image the answer of a model that saw no image of its group."""
+    """Return (N, 4): the probabilities of each image from a model that was trained without its group."""
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -119,9 +119,9 @@ def _out_of_fold(
 
 
 def _issues(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[int]:
-    """Positions, the least self-confident first."""
+    """Return the positions of candidates, the most doubtful first."""
     from cleanlab.filter import find_label_issues
 
-    # one process: a fork of a threaded worker can hang
-    found: Any = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
-    return [int(position) for position in found]
+    # one process, because a fork of a threaded worker can hang
+    positions: Any = find_label_issues(labels, probabilities, return_indices_ranked_by="self_confidence", n_jobs=1)
+    return [int(position) for position in positions]

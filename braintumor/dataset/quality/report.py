@@ -1,6 +1,6 @@
-"""The quality of a data set as one self-contained HTML page, for people outside the project too.
+"""Render the quality of a dataset as one self-contained HTML page.
 
-Images are named by the beginning of their sha256: their addresses can name patients and are not shown.
+Images are named by the first digits of their sha256, because their addresses can name patients.
 
 >>> page = quality_report(quality, source="s3://hospital/dataset/", created="2026-11-23 03:00 UTC")
 """
@@ -34,8 +34,8 @@ from braintumor.dataset.splits.split import Split, assign
 from braintumor.labels import CLASSES
 from braintumor.reports.jinja import page_environment
 
-_PER_CLASS = 10
-_IN_STRIP = 30
+_SAMPLES_PER_CLASS = 10
+_MAX_SHOWN = 30
 
 _ATTRIBUTES = {"format": "Format", "color": "Mode", "long_side": "Longer side, pixels"}
 _ORDER = {"up to 255": 0, "256 to 511": 1, "512": 2, "above 512": 3}
@@ -43,7 +43,7 @@ _ORDER = {"up to 255": 0, "256 to 511": 1, "512": 2, "above 512": 3}
 
 @dataclass(frozen=True, kw_only=True)
 class Thumbnail:
-    """One image as a page shows it."""
+    """One image on a page."""
 
     png: bytes = field(repr=False)
     name: str
@@ -58,14 +58,14 @@ def quality_report(
     snapshot_id: str = "",
     splits: Mapping[str, Mapping[str, int]] | None = None,
 ) -> str:
-    """The page of one data set.
+    """Render the page of one dataset.
 
     Args:
-        quality: the verdict and what it was reached from.
-        source: what was read, in words: an S3 prefix or the name of a folder.
-        created: when, in words.
-        snapshot_id: of the snapshot that was taken; empty where none was.
-        splits: images by split and class, as the snapshot has them; ``None`` where none was taken.
+        quality: the results of the checks and their images.
+        source: display text: an S3 prefix or the name of a folder.
+        created: display text: the time.
+        snapshot_id: of the snapshot. Empty without a snapshot.
+        splits: number of images by split and class in the snapshot. ``None`` without a snapshot.
     """
     return (
         _environment()
@@ -83,72 +83,72 @@ def quality_report(
             contradictions=Counter(item.reason for item in quality.grouping.excluded),
             patients=PatientIds.of(image.patient for image in quality.images).claim,
             samples={label: _samples(images) for label, images in by_class(quality.images).items()},
-            suspects=_suspects(quality),
-            strange=_strange(quality),
+            label_candidates=_label_candidates(quality),
+            not_mri=_not_mri(quality),
         )
     )
 
 
 def shown_images(quality: Quality) -> set[str]:
     """Return the sha256 of each image that the report shows or names."""
-    strips = [*map(_samples, by_class(quality.images).values()), _suspects(quality), _strange(quality)]
-    names = {shown.name for strip in strips for shown in strip}
+    strips = [*map(_samples, by_class(quality.images).values()), _label_candidates(quality), _not_mri(quality)]
+    names = {thumbnail.name for strip in strips for thumbnail in strip}
     names |= {name for result in quality.results for name in result.examples}
     read = {item.image_sha256 for item in quality.images} | {item.image_sha256 for item in quality.excluded}
     return {image_sha256 for image_sha256 in read if short_name(image_sha256) in names}
 
 
 def first_splits(quality: Quality) -> dict[str, dict[str, int]]:
-    """Images by split and class, as a first snapshot would split them: images that were taken before keep theirs."""
+    """Count images by split and class in a first snapshot. In later snapshots images keep their splits."""
     grouping = quality.grouping
     splits = assign(grouping.to_split(), grouping.known)
-    held = Counter((splits[group_key(group)], picture.label) for group in grouping.groups for picture in group)
-    return {split.value: {label.value: held[split, label] for label in CLASSES} for split in Split}
+    counts = Counter((splits[group_key(group)], member.label) for group in grouping.groups for member in group)
+    return {split.value: {label.value: counts[split, label] for label in CLASSES} for split in Split}
 
 
 def _counts(quality: Quality) -> dict[str, list[int]]:
-    """Column -> images by class."""
-    pictures = Counter(picture.label for group in quality.grouping.groups for picture in group)
+    """Return the number of images by class, for each column."""
+    distinct = Counter(member.label for group in quality.grouping.groups for member in group)
     groups = Counter(group[0].label for group in quality.grouping.groups)
     contradicted = {item.image_sha256 for item in quality.grouping.excluded}
     contradicting = [image for image in quality.images if image.image_sha256 in contradicted]
     columns = {
         "Readable": counts_by_class(quality.images),
-        "Copies": counts_by_class(duplicates_of(quality.images)),
+        "Duplicates": counts_by_class(duplicates_of(quality.images)),
         "Contradicting labels": counts_by_class(contradicting),
-        "Distinct": pictures,
+        "Distinct": distinct,
         "Near-duplicate groups": groups,
         "Not like MRI": counts_by_class(not_mri(quality.images)),
         "Label candidates": counts_by_class(candidate.image for candidate in quality.review.candidates),
     }
-    return {title: [held[label] for label in CLASSES] for title, held in columns.items()}
+    return {title: [counts[label] for label in CLASSES] for title, counts in columns.items()}
 
 
 def _by_attribute(images: Iterable[LabeledImage], name: str) -> dict[str, list[int]]:
-    """Value of an attribute -> images by class."""
-    held = Counter((image.attributes[name], image.label) for image in images)
-    values = sorted({value for value, _ in held}, key=lambda value: (_ORDER.get(value, 0), value))
-    return {value: [held[value, label] for label in CLASSES] for value in values}
+    """Return the number of images by class, for each value of an attribute."""
+    counts = Counter((image.attributes[name], image.label) for image in images)
+    values = sorted({value for value, _ in counts}, key=lambda value: (_ORDER.get(value, 0), value))
+    return {value: [counts[value, label] for label in CLASSES] for value in values}
 
 
 def _samples(images: Sequence[LabeledImage]) -> list[Thumbnail]:
-    """Some of a class: spread evenly over the order of their sha256, which is as good as chance and stays the same."""
-    places = np.linspace(0, len(images) - 1, min(_PER_CLASS, len(images))).round().astype(int)
-    return [_thumbnail(images[place]) for place in places]
+    """Select images evenly in the order of their sha256, which is a fixed random sample."""
+    positions = np.linspace(0, len(images) - 1, min(_SAMPLES_PER_CLASS, len(images))).round().astype(int)
+    return [_thumbnail(images[position]) for position in positions]
 
 
-def _suspects(quality: Quality) -> list[Thumbnail]:
+def _label_candidates(quality: Quality) -> list[Thumbnail]:
     return [
         _thumbnail(candidate.image, f"{candidate.image.label}; resembles {candidate.suggested}")
-        for candidate in quality.review.candidates[:_IN_STRIP]
+        for candidate in quality.review.candidates[:_MAX_SHOWN]
     ]
 
 
-def _strange(quality: Quality) -> list[Thumbnail]:
+def _not_mri(quality: Quality) -> list[Thumbnail]:
     distinct = {image.image_sha256: image for image in not_mri(quality.images)}
     return [
         _thumbnail(image, f"{image.label}: {image.appearance.why_not_mri}")
-        for image in list(distinct.values())[:_IN_STRIP]
+        for image in list(distinct.values())[:_MAX_SHOWN]
     ]
 
 

@@ -1,7 +1,7 @@
-"""The frames behind reviewed labels, as pictures of our own: decoded once, at the version that was scored.
+"""Store the frames of reviewed labels as PNG images, decoded once from the scored version of the object.
 
-A frame's row in ``reviewed_frame`` is committed before its picture is written, and the picture is written while that
-row is held: so an erasure finds every picture, and none is written behind its back.
+A frame's row in ``reviewed_frame`` is committed before its image is written, and the image is written while the row is
+locked. Erasure locks the same row, so it sees every image and none is written after it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.s3 import ObjectStore, S3Uri
 
 _BATCH = 32
-"""Pictures in memory at a time."""
+"""Images in memory at a time."""
 
 Key = tuple[int, int]
 
@@ -41,7 +41,7 @@ class _Location:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Drawn:
+class _Render:
     key: Key
     png: bytes = field(repr=False)
 
@@ -55,10 +55,10 @@ class ReviewedImages:
     """Reviewed frames for a snapshot.
 
     Attributes:
-        images: as labeled images; ``reviewed`` of each is its ``ReviewedLabel.name``.
-        excluded: those that cannot be had, by that name.
-        labels: behind all of them.
-        rules_version: of the rules that made the labels.
+        images: the frames as labeled images. ``reviewed`` of each is its ``ReviewedLabel.name``.
+        excluded: the unavailable frames, by that name.
+        labels: of all frames.
+        rules_version: version of the label rules.
     """
 
     images: tuple[LabeledImage, ...]
@@ -67,12 +67,12 @@ class ReviewedImages:
     rules_version: int
 
     def record(self, connection: Connection, snapshot_id: str, reasons: Mapping[str, str]) -> None:
-        """Say of each label whether it is in a snapshot; ``reasons`` by name for those that are not."""
+        """Record whether each label is in a snapshot. ``reasons`` has the names of the excluded frames."""
         record_reviews(connection, snapshot_id, self.labels, reasons=reasons, rules_version=self.rules_version)
 
 
 def reviewed_images(engine: Engine, store: ObjectStore, models: S3Uri, rules: LabelRules) -> ReviewedImages:
-    """The frames that have a label under the rules, with pictures below ``models``."""
+    """Return the frames that have a label under the rules. Store missing images below ``models``."""
     with transaction(engine) as connection:
         labels = reviewed_labels(connection, rules)
     images, excluded = _read_all(engine, store, models, labels)
@@ -84,18 +84,18 @@ def reviewed_images(engine: Engine, store: ObjectStore, models: S3Uri, rules: La
 def _read_all(
     engine: Engine, store: ObjectStore, models: S3Uri, labels: Sequence[ReviewedLabel]
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    lost = _store_missing(engine, store, models / "reviewed/", labels)
-    kept = _stored(engine)
-    present = [label for label in labels if (label.scan_id, label.frame_index) in kept]
-    read = store.concurrently(lambda label: _read(store, label, kept[label.scan_id, label.frame_index]), present)
+    unavailable = _store_missing(engine, store, models / "reviewed/", labels)
+    stored = _stored(engine)
+    present = [label for label in labels if (label.scan_id, label.frame_index) in stored]
+    read = store.concurrently(lambda label: _read(store, label, stored[label.scan_id, label.frame_index]), present)
     images, excluded = partition_images(read)
-    named = {item.image_uri for item in lost} | {label.name for label in present}
-    gone = [
-        ExcludedImage(image_uri=label.name, reason="it went while it was read")
+    names = {item.image_uri for item in unavailable} | {label.name for label in present}
+    erased = [
+        ExcludedImage(image_uri=label.name, reason="it was deleted while it was read")
         for label in labels
-        if label.name not in named
+        if label.name not in names
     ]
-    return images, lost + excluded + gone
+    return images, unavailable + excluded + erased
 
 
 def _store_missing(
@@ -104,54 +104,49 @@ def _store_missing(
     stored = _stored(engine)
     missing = [label for label in labels if (label.scan_id, label.frame_index) not in stored]
     locations = _locations(engine, missing)
-    lost: list[ExcludedImage] = []
+    unavailable: list[ExcludedImage] = []
     for start in range(0, len(missing), _BATCH):
         batch = missing[start : start + _BATCH]
-        drawn: list[_Drawn] = []
-        for found in store.concurrently(lambda label: _draw(store, label, locations.get(label.scan_id)), batch):
-            if isinstance(found, ExcludedImage):
-                lost.append(found)
+        renders: list[_Render] = []
+        for result in store.concurrently(lambda label: _render(store, label, locations.get(label.scan_id)), batch):
+            if isinstance(result, ExcludedImage):
+                unavailable.append(result)
             else:
-                drawn.append(found)
-        _keep(engine, store, folder, drawn)
-    return lost
+                renders.append(result)
+        _store(engine, store, folder, renders)
+    return unavailable
 
 
-def _draw(store: ObjectStore, label: ReviewedLabel, location: _Location | None) -> _Drawn | ExcludedImage:
+def _render(store: ObjectStore, label: ReviewedLabel, location: _Location | None) -> _Render | ExcludedImage:
     if location is None:
-        return ExcludedImage(image_uri=label.name, reason="nobody knows where the object lies")
+        return ExcludedImage(image_uri=label.name, reason="the location of the object is unknown")
     try:
         data = store.read(location.uri, etag=location.etag, max_bytes=Limits().max_bytes)
     except tuple(LOST) as exc:
         return ExcludedImage(image_uri=label.name, reason=LOST[type(exc)])
-    found = default_pool().draw(data, frame=label.frame_index)
-    if isinstance(found, Rejection):
-        return ExcludedImage(image_uri=label.name, reason=f"{found.reason}: {found.detail}")
-    return _Drawn(key=(label.scan_id, label.frame_index), png=found.png)
+    rendered = default_pool().draw(data, frame=label.frame_index)
+    if isinstance(rendered, Rejection):
+        return ExcludedImage(image_uri=label.name, reason=f"{rendered.reason}: {rendered.detail}")
+    return _Render(key=(label.scan_id, label.frame_index), png=rendered.png)
 
 
-def _keep(engine: Engine, store: ObjectStore, folder: S3Uri, drawn: Sequence[_Drawn]) -> None:
-    """First the rows, then, holding those that are still there, their pictures."""
-    if not drawn:
+def _store(engine: Engine, store: ObjectStore, folder: S3Uri, renders: Sequence[_Render]) -> None:
+    """Commit the rows. Then write the images while the rows that no erasure deleted are locked."""
+    if not renders:
         return
-    uris = {each.key: folder / f"{each.image_sha256}.png" for each in drawn}
+    by_key = {render.key: render for render in renders}
+    uris = {key: folder / f"{render.image_sha256}.png" for key, render in by_key.items()}
     values = [
-        {"scan": each.key[0], "frame": each.key[1], "sha256": each.image_sha256, "uri": str(uris[each.key])}
-        for each in drawn
+        {"scan": key[0], "frame": key[1], "sha256": render.image_sha256, "uri": str(uris[key])}
+        for key, render in by_key.items()
     ]
     with transaction(engine) as connection:
         connection.execute(text(_DECODED), values)
-    pictures = {each.key: each.png for each in drawn}
     with transaction(engine) as connection:
-        scans, frames = ([key[part] for key in pictures] for part in (0, 1))
+        scans, frames = ([key[part] for key in by_key] for part in (0, 1))
         rows = connection.execute(text(_STORED), {"scans": scans, "frames": frames}).all()
-        held = [(row.scan_id, row.frame_index) for row in rows]
-        for _ in store.concurrently(lambda key: _write(store, uris[key], pictures[key]), held):
-            pass
-
-
-def _write(store: ObjectStore, uri: S3Uri, png: bytes) -> None:
-    store.write(uri, png, content_type="image/png")
+        locked = [(row.scan_id, row.frame_index) for row in rows]
+        list(store.concurrently(lambda key: store.write(uris[key], by_key[key].png, content_type="image/png"), locked))
 
 
 def _read(store: ObjectStore, label: ReviewedLabel, stored: tuple[str, str]) -> LabeledImage | ExcludedImage:
@@ -159,19 +154,19 @@ def _read(store: ObjectStore, label: ReviewedLabel, stored: tuple[str, str]) -> 
     try:
         data = store.read(S3Uri.parse(uri))
     except ObjectMissingError:
-        return ExcludedImage(image_uri=label.name, reason="its stored picture is gone", image_sha256=digest)
+        return ExcludedImage(image_uri=label.name, reason="its stored image is missing", image_sha256=digest)
     if sha256(data).hexdigest() != digest:
-        return ExcludedImage(image_uri=label.name, reason="its stored picture was overwritten", image_sha256=digest)
-    found = to_labeled_image(lambda: data, label=label.label, address=uri, around=())
-    assert found is not None  # because the address ends in .png
-    if isinstance(found, ExcludedImage):
-        return replace(found, image_uri=label.name)
-    attributes = {**found.attributes, "source": "reviewed"}
-    return replace(found, attributes=attributes, patient=label.identity, reviewed=label.name)
+        return ExcludedImage(image_uri=label.name, reason="its stored image was overwritten", image_sha256=digest)
+    image = to_labeled_image(lambda: data, label=label.label, address=uri, around=())
+    assert image is not None  # because the address ends in .png
+    if isinstance(image, ExcludedImage):
+        return replace(image, image_uri=label.name)
+    attributes = {**image.attributes, "source": "reviewed"}
+    return replace(image, attributes=attributes, patient=label.identity, reviewed=label.name)
 
 
 def _stored(engine: Engine) -> dict[Key, tuple[str, str]]:
-    """Address and sha256 of every picture that was written, by scan and frame."""
+    """Return address and sha256 of every written image, by scan and frame."""
     with transaction(engine) as connection:
         rows = connection.execute(text(_KNOWN)).all()
     return {(row.scan_id, row.frame_index): (row.image_uri, row.image_sha256) for row in rows}

@@ -1,4 +1,4 @@
-"""What people said of production frames, as labels under the written rule; and whether enough are new for a retrain."""
+"""Derive labels from the reviews of production frames, and request a retrain when enough labels are new."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from braintumor.labels import TumorClass
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewedLabel:
-    """A frame whose reviews give a label.
+    """A frame with a label from its reviews.
 
     Attributes:
         source: ``readers``, ``senior_reader`` or ``adjudicated``.
-        count_reader: people whose standing answer it is, and counts under the rules.
-        identity: the pseudonyms of its patient, study and series, and its scan: what keeps frames in one split.
+        count_reader: readers whose current review gives this label and counts under the rules.
+        identity: its scan, and the pseudonyms of its patient, study and series. Frames with a common one are grouped.
     """
 
     scan_id: int
@@ -36,27 +36,27 @@ class ReviewedLabel:
 
     @property
     def name(self) -> str:
-        """What people know the frame by; it names no patient."""
+        """Display name of the frame, without patient data."""
         return f"scan {self.scan_id}, frame {self.frame_index}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewedLabelSummary:
-    """What reviews would give now.
+    """The labels that the present reviews give.
 
     Attributes:
-        rules_version: of the rules that were asked.
-        labels: frames with a label, by class and source.
-        without: frames that people answered and that have none, by reason.
-        count_new: labels that no snapshot has considered, and no request for a retrain has counted.
-        retrain_after: so many of these ask for a retrain.
-        snapshot_id: the last snapshot that considered reviewed frames; ``None`` without one.
-        excluded: frames that it left out, and why.
+        rules_version: version of the label rules.
+        labels: number of frames with a label, by class and source.
+        unlabeled: number of reviewed frames without a label, by reason.
+        count_new: labels that no snapshot has used and no retrain request has counted.
+        retrain_after: number of new labels that triggers a retrain.
+        snapshot_id: the last snapshot with reviewed frames, or ``None``.
+        excluded: names and reasons of the frames that this snapshot excludes.
     """
 
     rules_version: int
     labels: Mapping[tuple[str, str], int]
-    without: Mapping[str, int]
+    unlabeled: Mapping[str, int]
     count_new: int
     retrain_after: int
     snapshot_id: str | None
@@ -64,8 +64,8 @@ class ReviewedLabelSummary:
 
 
 def reviewed_labels(connection: Connection, rules: LabelRules) -> list[ReviewedLabel]:
-    """Every frame whose reviews give a label under the rules, in order of scan and frame."""
-    found = connection.execute(text(_LABELS), _values(rules))
+    """Return every frame with a label under the rules, by scan and frame."""
+    rows = connection.execute(text(_LABELS), _values(rules))
     return [
         ReviewedLabel(
             scan_id=row.scan_id,
@@ -75,15 +75,15 @@ def reviewed_labels(connection: Connection, rules: LabelRules) -> list[ReviewedL
             count_reader=row.count_reader,
             identity=_identity(row),
         )
-        for row in found
+        for row in rows
     ]
 
 
 def summarize_reviewed_labels(settings: Settings) -> ReviewedLabelSummary:
-    """What would become a label now, what would not and why, and what the last snapshot left out.
+    """Count the labels that the present reviews give, and list the exclusions of the last snapshot.
 
     Raises:
-        LabelRulesError: the settings name a rule file that is none.
+        LabelRulesError: the rule file is invalid.
     """
     rules = LabelRules.load(settings.label_rules)
     engine = database.connect(settings)
@@ -95,7 +95,7 @@ def summarize_reviewed_labels(settings: Settings) -> ReviewedLabelSummary:
     return ReviewedLabelSummary(
         rules_version=rules.version,
         labels=Counter((row.label, row.label_source) for row in rows if row.label),
-        without=Counter(row.reason for row in rows if row.reason),
+        unlabeled=Counter(row.reason for row in rows if row.reason),
         count_new=count_new,
         retrain_after=rules.retrain_after,
         snapshot_id=snapshot_id,
@@ -104,23 +104,25 @@ def summarize_reviewed_labels(settings: Settings) -> ReviewedLabelSummary:
 
 
 def request_retrain(settings: Settings, *, request_key: str) -> int:
-    """Put on record that new labels ask for a retrain; returns how many, or 0 where they are too few.
+    """Record a request for a retrain if there are enough new labels.
 
-    A retry with the same key gives the same answer. Labels that one request counted are new to no other.
+    Returns:
+        The number of new labels, or 0 if there are too few. A retry with the same key returns the same number. Labels
+        of one request are not new for later requests.
 
     Raises:
-        LabelRulesError: the settings name a rule file that is none.
+        LabelRulesError: the rule file is invalid.
     """
     rules = LabelRules.load(settings.label_rules)
     with transaction(database.connect(settings)) as connection:
         advisory_lock(connection, "retrain request")
-        asked: int = connection.execute(text(_ASKED), {"key": request_key}).scalar_one()
-        if asked:
-            return asked
+        requested: int = connection.execute(text(_REQUESTED), {"key": request_key}).scalar_one()
+        if requested:
+            return requested
         count: int = connection.execute(text(_COUNT_NEW), _values(rules)).scalar_one()
         if count < rules.retrain_after:
             return 0
-        connection.execute(text(_ASK), _values(rules) | {"key": request_key})
+        connection.execute(text(_REQUEST), _values(rules) | {"key": request_key})
     return count
 
 
@@ -132,7 +134,7 @@ def record_reviews(
     reasons: Mapping[str, str],
     rules_version: int,
 ) -> None:
-    """Say of each label whether it is in a snapshot; ``reasons`` by name for those that are not."""
+    """Record whether each label is in a snapshot. ``reasons`` has the names of the excluded frames."""
     if not labels:
         return
     connection.execute(
@@ -158,8 +160,8 @@ def _values(rules: LabelRules) -> dict[str, object]:
 
 
 def _identity(row: Any) -> frozenset[str]:
-    named = {PATIENT: row.patient_pseudonym, STUDY: row.study_pseudonym, "series": row.series_pseudonym}
-    return frozenset({f"scan {row.scan_id}", *(f"{kind} {value}" for kind, value in named.items() if value)})
+    pseudonyms = {PATIENT: row.patient_pseudonym, STUDY: row.study_pseudonym, "series": row.series_pseudonym}
+    return frozenset({f"scan {row.scan_id}", *(f"{kind} {value}" for kind, value in pseudonyms.items() if value)})
 
 
 _VERDICTS = """
@@ -180,8 +182,8 @@ _NEW = """
     except
     select scan_id, frame_index, label from requested_label"""
 _COUNT_NEW = f"select count(*) from ({_NEW}) as new_label"
-_ASKED = "select count(*) from requested_label where request_key = :key"
-_ASK = f"""
+_REQUESTED = "select count(*) from requested_label where request_key = :key"
+_REQUEST = f"""
     insert into requested_label (scan_id, frame_index, label, request_key)
     select scan_id, frame_index, label, :key from ({_NEW}) as new_label"""
 _LAST_SNAPSHOT = """

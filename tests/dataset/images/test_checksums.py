@@ -15,7 +15,7 @@ from tests.conftest import run_braintumor
 
 @pytest.fixture
 def download(tmp_path: Path) -> Path:
-    """Five files in the layout of the paper's set, and their manifest beside the folder."""
+    """Write five files in the layout of the paper's dataset, and their manifest next to the folder."""
     lines = [["path", "sha256", "size_bytes"]]
     for number in range(1, 6):
         path = tmp_path / "set" / "Data" / "glioma_tumor" / f"G_{number}.jpg"
@@ -28,12 +28,12 @@ def download(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_whole_download_passes(download: Path) -> None:
-    found = verify_folder(download / "set", read_manifest(download / "manifest.csv"))
-    assert found.is_whole and found.count_ok == 5 and found.unlisted == ()
+def test_complete_download_passes(download: Path) -> None:
+    verification = verify_folder(download / "set", read_manifest(download / "manifest.csv"))
+    assert verification.is_whole and verification.count_ok == 5 and verification.unlisted == ()
 
 
-def test_what_is_missing_truncated_changed_or_more_is_named_and_the_exit_code_says_so(download: Path) -> None:
+def test_verify_lists_differences_and_exits_with_one(download: Path) -> None:
     folder = download / "set" / "Data" / "glioma_tumor"
     (folder / "G_1.jpg").unlink()
     (folder / "G_2.jpg").write_bytes(bytes([2]) * 50)
@@ -65,14 +65,14 @@ def test_what_is_missing_truncated_changed_or_more_is_named_and_the_exit_code_sa
         ("path,sha256,size_bytes\na,short,1\n", "Line 2"),
     ],
 )
-def test_a_manifest_that_is_none_is_named_by_its_line(tmp_path: Path, text: str, words: str) -> None:
+def test_invalid_manifest_error_names_the_line(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "manifest.csv"
     path.write_text(text)
     with pytest.raises(DatasetError, match=words):
         read_manifest(path)
 
 
-def test_a_manifest_or_folder_that_is_not_there_is_named(download: Path) -> None:
+def test_missing_manifest_or_folder_is_named(download: Path) -> None:
     with pytest.raises(DatasetError, match=r"nowhere\.csv cannot be read"):
         read_manifest(download / "nowhere.csv")
     with pytest.raises(DatasetError, match="nowhere is not a folder"):

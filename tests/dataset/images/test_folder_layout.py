@@ -1,4 +1,4 @@
-"""One rule for labeled folders: the local check, the S3 check and the upload give the same answer."""
+"""Test that the local check, the check in S3 and the upload interpret labeled folders equally."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def folder(twelve_each: Path, tmp_path: Path) -> Path:
 
 
 def copied_to_s3(settings: Settings, folder: Path) -> ObjectStore:
-    """Copy every file as it is, as another program would, without this project's upload."""
+    """Upload every file unchanged, without the upload of this project."""
     store = ObjectStore.connect(settings)
     store.upload_folder(folder, S3Uri.parse(settings.require("dataset_uri")))
     return store
 
 
 def verdicts(settings: Settings, folder: Path) -> tuple[Result, Result]:
-    """The answers of the check of a folder, and of the same files in S3."""
+    """Return the results of the check of a folder, and of the same files in S3."""
     copied_to_s3(settings, folder)
     return (
         invoke(settings, "dataset", "check", str(folder), "--json"),
@@ -67,7 +67,7 @@ def verdicts(settings: Settings, folder: Path) -> tuple[Result, Result]:
         ("cats/1.jpg", None),
         ("brain_glioma/1.jpg", None),
         ("1/1.jpg", None),
-        ("glioma_tumor/1.jpg", None),
+        ("glioma_tumour/1.jpg", None),
         ("gliomas/1.jpg", None),
         ("yes/1.jpg", None),
         ("glioma/patient 7/1.jpg", None),
@@ -76,7 +76,7 @@ def verdicts(settings: Settings, folder: Path) -> tuple[Result, Result]:
         ("Training/1.jpg", None),
     ],
 )
-def test_a_path_names_one_class_or_none(path: str, label: TumorClass | None) -> None:
+def test_path_has_one_class_or_none(path: str, label: TumorClass | None) -> None:
     assert place_of(path).label is label and not place_of(path).is_litter
 
 
@@ -87,12 +87,12 @@ def test_a_path_names_one_class_or_none(path: str, label: TumorClass | None) -> 
         "glioma/.hidden.jpg", ".ipynb_checkpoints/1.jpg", "glioma/@eaDir/1.jpg", "glioma/", "DICOMDIR",
     ],
 )  # fmt: skip
-def test_what_programs_leave_behind_is_litter(path: str) -> None:
+def test_files_of_programs_are_litter(path: str) -> None:
     assert is_litter(path) and place_of(path).label is None
 
 
 @pytest.mark.parametrize("path", ["glioma/1.jpg", "Thumbs.db/1.jpg", "a.b/IM0001", "macosx/1.jpg", "desktop.ini.png"])
-def test_other_names_are_no_litter(path: str) -> None:
+def test_other_names_are_not_litter(path: str) -> None:
     assert not is_litter(path)
 
 
@@ -111,18 +111,16 @@ def without_a_class(folder: Path, layout: str) -> None:
 
 @pytest.mark.parametrize(
     "layout",
-    ["brain_{label}", "{number}", "{label}_tumor", "{label}s", "class/patient", "{label} (copy)", "T1 {label}"],
+    ["brain_{label}", "{number}", "{label}_tumour", "{label}s", "class/patient", "{label} (copy)", "T1 {label}"],
 )
-def test_a_folder_in_which_no_image_has_a_class_is_refused_everywhere(
-    empty_settings: Settings, folder: Path, layout: str
-) -> None:
+def test_folder_without_any_class_is_refused_everywhere(empty_settings: Settings, folder: Path, layout: str) -> None:
     without_a_class(folder, layout)
     for done in verdicts(empty_settings, folder):
-        answer = json.loads(done.stdout)
-        assert done.exit_code == 1 and not answer["is_accepted"]
-        assert answer["images"] == dict.fromkeys(map(str, CLASSES), 0)
+        output = json.loads(done.stdout)
+        assert done.exit_code == 1 and not output["is_accepted"]
+        assert output["images"] == dict.fromkeys(map(str, CLASSES), 0)
         assert "missing_class: No image has a class. All four of glioma" in str(done.exception)
-        (outside,) = [each for each in answer["findings"] if each["code"] == "outside"]
+        (outside,) = [each for each in output["findings"] if each["code"] == "outside"]
         assert outside["count"] == 48
     with pytest.raises(DatasetError, match="is not a class name"):
         labeled_files(folder)
@@ -131,7 +129,7 @@ def test_a_folder_in_which_no_image_has_a_class_is_refused_everywhere(
 
 
 @pytest.mark.parametrize("kept", [("normal",), ("glioma", "meningioma"), ("glioma", "normal", "pituitary")])
-def test_a_missing_class_is_refused_everywhere(empty_settings: Settings, folder: Path, kept: tuple[str, ...]) -> None:
+def test_missing_class_is_refused_everywhere(empty_settings: Settings, folder: Path, kept: tuple[str, ...]) -> None:
     missing = [str(label) for label in CLASSES if label not in kept]
     for label in missing:
         shutil.rmtree(folder / label)
@@ -157,9 +155,9 @@ def test_yes_and_no_lack_three_classes(empty_settings: Settings, folder: Path) -
 def with_litter(folder: Path) -> None:
     """Put the litter of a Mac, of Windows and of a file server next to each image."""
     for path in [path for path in folder.rglob("*") if path.is_file()]:
-        twin = folder / "__MACOSX" / path.parent.name
-        twin.mkdir(parents=True, exist_ok=True)
-        for place in (path.parent, twin):
+        mac_folder = folder / "__MACOSX" / path.parent.name
+        mac_folder.mkdir(parents=True, exist_ok=True)
+        for place in (path.parent, mac_folder):
             (place / f"._{path.name}").write_bytes(b"\0\5\x16\7Mac OS X")
     for label in CLASSES:
         (folder / label / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
@@ -171,15 +169,15 @@ def with_litter(folder: Path) -> None:
 def test_litter_is_ignored_everywhere(empty_settings: Settings, folder: Path) -> None:
     with_litter(folder)
     for done in verdicts(empty_settings, folder):
-        answer = json.loads(done.stdout)
+        output = json.loads(done.stdout)
         assert done.exit_code == 0, done.exception
-        assert answer["images"] == dict.fromkeys(map(str, CLASSES), 12)
-        counts = {each["code"]: each["count"] for each in answer["findings"]}
+        assert output["images"] == dict.fromkeys(map(str, CLASSES), 12)
+        counts = {each["code"]: each["count"] for each in output["findings"]}
         assert counts["unreadable"] == counts["outside"] == 0
     assert len(labeled_files(folder)) == 48
 
 
-def test_an_upload_sends_no_litter_and_the_check_of_what_it_sent_agrees(empty_settings: Settings, folder: Path) -> None:
+def test_upload_sends_no_litter_and_check_of_prefix_agrees(empty_settings: Settings, folder: Path) -> None:
     with_litter(folder)
     prefix = S3Uri.parse(empty_settings.require("dataset_uri"))
     store = ObjectStore.connect(empty_settings)
@@ -191,14 +189,14 @@ def test_an_upload_sends_no_litter_and_the_check_of_what_it_sent_agrees(empty_se
     assert snapshot_of(empty_settings).excluded == ()
 
 
-def test_a_zero_byte_image_is_unreadable_not_litter(empty_settings: Settings, folder: Path) -> None:
+def test_empty_image_is_unreadable_not_litter(empty_settings: Settings, folder: Path) -> None:
     (folder / "glioma" / "empty.jpg").touch()
     for done in verdicts(empty_settings, folder):
-        (found,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
-        assert found["count"] == 1 and "(empty_file: 1)" in found["reason"]
+        (result,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
+        assert result["count"] == 1 and "(empty_file: 1)" in result["reason"]
 
 
-def test_other_image_types_are_counted_and_named_and_notes_are_not(empty_settings: Settings, folder: Path) -> None:
+def test_unsupported_image_types_are_counted_and_notes_are_not(empty_settings: Settings, folder: Path) -> None:
     for label in CLASSES[:3]:
         (folder / label / "phone.heic").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
         (folder / label / "browser.webp").write_bytes(b"RIFF\x24\0\0\0WEBPVP8 ")
@@ -206,9 +204,9 @@ def test_other_image_types_are_counted_and_named_and_notes_are_not(empty_setting
     (folder / "glioma" / "notes.txt").write_text("BMI 24")
     (folder / "glioma" / "boxes.csv").write_text("a,b")
     for done in verdicts(empty_settings, folder):
-        (found,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
-        assert found["count"] == 9 and found["outcome"] == "blocking"
-        assert "(unsupported_format: 9), of other image types (BMP: 3, HEIC: 3, WebP: 3)" in found["reason"]
+        (result,) = [each for each in json.loads(done.stdout)["findings"] if each["code"] == "unreadable"]
+        assert result["count"] == 9 and result["outcome"] == "blocking"
+        assert "(unsupported_format: 9), of other image types (BMP: 3, HEIC: 3, WebP: 3)" in result["reason"]
     files = labeled_files(folder)
     assert len(files) == 48
     assert other_image_types(folder, files) == {"BMP": 3, "HEIC": 3, "WebP": 3}
@@ -216,7 +214,7 @@ def test_other_image_types_are_counted_and_named_and_notes_are_not(empty_setting
     assert "11 other files" in done.stderr and "HEIC: 3" in done.stderr
 
 
-def test_folders_around_the_class_stay_apart_in_s3_and_are_read_the_same_there(
+def test_outer_folders_stay_separate_in_s3_and_read_equally(
     empty_settings: Settings, twelve_each: Path, tmp_path: Path
 ) -> None:
     for part, ward in (("Training", "ward a"), ("Testing", "ward b")):
@@ -234,7 +232,7 @@ def test_folders_around_the_class_stay_apart_in_s3_and_are_read_the_same_there(
     assert none == [] and sorted(i.image_sha256 for i in local) == sorted(i.image_sha256 for i in images)
 
 
-def test_a_file_that_does_not_open_and_a_broken_link_are_counted_and_stop_nothing(folder: Path) -> None:
+def test_unreadable_file_and_broken_link_are_counted(folder: Path) -> None:
     (folder / "glioma" / "gone.jpg").symlink_to(folder / "nowhere.jpg")
     images, excluded = read_folder(folder)
     assert len(images) == 48
@@ -245,7 +243,7 @@ def test_a_file_that_does_not_open_and_a_broken_link_are_counted_and_stop_nothin
 
 
 @pytest.mark.parametrize("name", ["a\0b.png", "caf\udce9.png"])
-def test_an_object_whose_key_cannot_be_stored_is_left_out_of_a_snapshot(
+def test_object_with_unusable_key_is_excluded_from_snapshot(
     empty_settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     copied_to_s3(empty_settings, folder)
@@ -261,7 +259,7 @@ def test_an_object_whose_key_cannot_be_stored_is_left_out_of_a_snapshot(
     assert excluded.reason == "the object's key cannot be stored" and "unusable key, sha256" in excluded.image_uri
 
 
-def test_a_name_that_is_not_utf_8_is_uploaded_under_an_escaped_name(empty_settings: Settings, folder: Path) -> None:
+def test_name_that_is_not_utf8_is_uploaded_escaped(empty_settings: Settings, folder: Path) -> None:
     source = next((folder / "glioma").iterdir())
     for name in (b"caf\xe9.jpg", b"\xff\xfe.jpg"):
         (Path(str(folder / "glioma")) / name.decode(errors="surrogateescape")).write_bytes(source.read_bytes())

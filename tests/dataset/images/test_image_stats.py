@@ -1,4 +1,4 @@
-"""Photographs are told from MRI slices, on real photographs; slices of all kinds pass."""
+"""Test the detection of photographs, with real ones, and that slices of all kinds pass."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def test_every_phantom_looks_like_mri(label: TumorClass, size: int) -> None:
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_a_photograph_in_color_does_not_look_like_mri(name: str) -> None:
+def test_color_photograph_does_not_look_like_mri(name: str) -> None:
     reasons = {image_stats(part).why_not_mri for part in crops(name, 100, is_gray=False)}
     assert reasons == {"in color"}
 
 
 @pytest.mark.parametrize("name", PHOTOGRAPHS)
-def test_four_of_five_photographs_in_gray_do_not_look_like_mri(name: str) -> None:
+def test_four_of_five_gray_photographs_do_not_look_like_mri(name: str) -> None:
     reasons = [image_stats(part).why_not_mri for part in crops(name, 100, is_gray=True)]
     assert set(reasons) <= {"no dark background", None}
     assert reasons.count(None) <= 20
 
 
-def test_a_slice_with_a_colored_mark_or_on_air_that_is_not_black_looks_like_mri() -> None:
+def test_slice_with_colored_mark_or_gray_air_looks_like_mri() -> None:
     slice_ = draw(TumorClass.GLIOMA, seed=1, size=256).pixels
     marked = np.repeat(slice_[..., None], 3, axis=2)
     marked[:8, :24] = (255, 0, 0)
@@ -39,12 +39,12 @@ def test_a_slice_with_a_colored_mark_or_on_air_that_is_not_black_looks_like_mri(
     assert image_stats((60 + slice_ * 0.7).astype(np.uint8)).why_not_mri is None
 
 
-def test_the_black_of_the_letterbox_is_no_dark_background() -> None:
+def test_letterbox_does_not_count_as_dark_border() -> None:
     (part,) = crops("china.jpg", 1, is_gray=True)
     assert image_stats(part[:40]).why_not_mri == "no dark background"
 
 
-def test_the_thumbnail_shows_the_image_letterboxed() -> None:
+def test_thumbnail_is_letterboxed() -> None:
     wide = np.full((50, 200), 90, np.uint8)
     thumbnail = image_stats(wide).pixels
     assert thumbnail.shape == (SIDE, SIDE)

@@ -1,4 +1,4 @@
-"""What the data quality gate finds in folders of images, and what it lets pass."""
+"""Test the results of the data quality checks on folders of images."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def judged(folder: Path, rules: QualityRules = RULES) -> Quality:
 
 
 def result_of(quality: Quality, code: str) -> QualityCheckResult:
-    (found,) = [item for item in quality.results if item.code == code]
-    return found
+    (result,) = [item for item in quality.results if item.code == code]
+    return result
 
 
 def photographs(folder: Path, name: str, count: int, *, is_gray: bool) -> None:
@@ -52,7 +52,7 @@ def photographs(folder: Path, name: str, count: int, *, is_gray: bool) -> None:
         Image.fromarray(part).save(folder / f"{number}.png")
 
 
-def test_phantoms_pass_also_as_few_as_ten_a_class(folder: Path) -> None:
+def test_ten_phantoms_per_class_pass(folder: Path) -> None:
     quality = judged(folder)
     assert quality.blocking == []
     assert result_of(quality, "not_mri").count == 0 and result_of(quality, "unreadable").count == 0
@@ -61,16 +61,14 @@ def test_phantoms_pass_also_as_few_as_ten_a_class(folder: Path) -> None:
 
 @pytest.mark.parametrize("is_gray", [False, True], ids=["color", "gray"])
 @pytest.mark.parametrize("name", ["china.jpg", "flower.jpg"])
-def test_a_class_folder_of_photographs_is_refused_with_its_name_and_a_remedy(
-    folder: Path, name: str, is_gray: bool
-) -> None:
+def test_class_folder_of_photographs_is_refused_with_remedy(folder: Path, name: str, is_gray: bool) -> None:
     shutil.rmtree(folder / "normal")
     (folder / "normal").mkdir()
     photographs(folder / "normal", name, 40, is_gray=is_gray)
-    (found,) = [item for item in judged(folder).blocking if item.code == "not_mri"]
-    assert "images of normal do not look like MRI" in found.reason and "glioma" not in found.reason
-    assert "Take out of normal what is not MRI" in found.reason
-    assert found.count > 30 and all(len(example) == 12 for example in found.examples)
+    (result,) = [item for item in judged(folder).blocking if item.code == "not_mri"]
+    assert "images of normal do not look like MRI" in result.reason and "glioma" not in result.reason
+    assert "Remove images that are not MRI from normal" in result.reason
+    assert result.count > 30 and all(len(example) == 12 for example in result.examples)
 
 
 def test_one_photograph_among_ten_slices_passes_and_is_shown(folder: Path) -> None:
@@ -81,14 +79,14 @@ def test_one_photograph_among_ten_slices_passes_and_is_shown(folder: Path) -> No
     assert "glioma: in color" in page(quality)
 
 
-def test_unreadable_files_are_counted_by_reason_and_many_refuse_the_data(folder: Path) -> None:
+def test_unreadable_files_are_counted_and_many_refuse_the_data(folder: Path) -> None:
     (folder / "glioma" / "1.png").write_bytes(b"words")
     assert not result_of(judged(folder), "unreadable").is_beyond
     for number in range(2):
         (folder / "normal" / f"empty-{number}.png").touch()
-    found = result_of(judged(folder), "unreadable")
-    assert found.is_blocking and len(found.examples) == 2, "the empty ones have one sha256"
-    assert found.reason.startswith("3 of 43 (6.98%) files in class folders cannot be read (empty_file: 2, unsup")
+    result = result_of(judged(folder), "unreadable")
+    assert result.is_blocking and len(result.examples) == 2, "the empty ones have one sha256"
+    assert result.reason.startswith("3 of 43 (6.98%) files in class folders cannot be read (empty_file: 2, unsup")
 
 
 def test_files_outside_class_folders_are_counted(folder: Path) -> None:
@@ -100,7 +98,7 @@ def test_files_outside_class_folders_are_counted(folder: Path) -> None:
     assert quality.blocking == [] and result_of(quality, "unreadable").count == 0
 
 
-def test_copies_are_counted_and_refuse_nothing(folder: Path) -> None:
+def test_duplicates_are_counted_without_refusal(folder: Path) -> None:
     first = next((folder / "glioma").iterdir())
     for number in range(3):
         shutil.copy(first, folder / "glioma" / f"copy-{number}{first.suffix}")
@@ -108,25 +106,25 @@ def test_copies_are_counted_and_refuse_nothing(folder: Path) -> None:
     assert result_of(quality, "copies").count == 3 and quality.warnings and not quality.blocking
 
 
-def test_identical_and_near_identical_images_with_other_labels_refuse_the_data(folder: Path) -> None:
+def test_contradicting_labels_of_near_images_refuse_the_data(folder: Path) -> None:
     one, other = sorted(path for path in (folder / "glioma").iterdir() if path.suffix != ".dcm")[:2]
     shutil.copy(one, folder / "normal" / f"one{one.suffix}")
-    with Image.open(other) as picture:
-        paler = ImageEnhance.Contrast(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).enhance(0.9)
+    with Image.open(other) as image:
+        paler = ImageEnhance.Contrast(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).enhance(0.9)
         paler.save(folder / "pituitary" / "other.png")
-    found = result_of(judged(folder), "contradictions")
-    assert found.is_blocking and found.count == 4
-    assert "glioma and normal: 2, glioma and pituitary: 2" in found.reason
+    result = result_of(judged(folder), "contradictions")
+    assert result.is_blocking and result.count == 4
+    assert "glioma and normal: 2, glioma and pituitary: 2" in result.reason
 
 
-def test_a_small_class_is_warned_of(folder: Path) -> None:
+def test_small_class_gives_warning(folder: Path) -> None:
     for path in sorted((folder / "pituitary").iterdir())[1:]:
         path.unlink()
-    found = result_of(judged(folder), "imbalance")
-    assert found.is_beyond and "the smallest class, pituitary, has 1 images" in found.reason
+    result = result_of(judged(folder), "imbalance")
+    assert result.is_beyond and "the smallest class, pituitary, has 1 images" in result.reason
 
 
-def test_a_rule_file_makes_a_check_stricter_or_silences_it(folder: Path) -> None:
+def test_rule_file_makes_check_stricter_or_turns_it_off(folder: Path) -> None:
     shutil.copy(next((folder / "glioma").glob("*.jpg")), folder / "glioma" / "copy.jpg")
     strict = replace(RULES, copies=QualityCheck(level=Level.BLOCKING, bound=0.0))
     assert [item.code for item in judged(folder, strict).blocking] == ["copies"]
@@ -138,10 +136,10 @@ def test_a_rule_file_makes_a_check_stricter_or_silences_it(folder: Path) -> None
     assert "the check is off" in result_of(quality, "label_errors").reason
 
 
-def test_no_images_at_all_are_no_crash(tmp_path: Path) -> None:
+def test_no_images_give_a_result(tmp_path: Path) -> None:
     quality = judged(tmp_path)
     assert [item.code for item in quality.blocking] == ["missing_class"]
-    assert result_of(quality, "label_errors").reason.startswith("not looked for")
+    assert result_of(quality, "label_errors").reason.startswith("not searched")
     assert "Data quality" in page(quality)
 
 
@@ -155,7 +153,7 @@ class TestRules:
         },
     }
 
-    def test_the_packaged_rules_refuse_a_class_that_is_a_tenth_no_mri(self) -> None:
+    def test_packaged_rules_refuse_class_with_tenth_not_mri(self) -> None:
         assert QualityCheck(level=Level.BLOCKING, bound=0.10) == RULES.not_mri
         assert RULES.label_errors.level is Level.WARNING
 
@@ -173,16 +171,16 @@ class TestRules:
             ({"copies": {"level": "off", "bound": 0, "x": 1}}, "copies: unknown key 'x'"),
         ],
     )
-    def test_a_wrong_value_is_named(self, change: dict[str, object], words: str) -> None:
+    def test_invalid_value_is_named(self, change: dict[str, object], words: str) -> None:
         with pytest.raises(QualityRulesError, match=words):
             QualityRules.from_values({**self.VALUES, **change})
 
-    def test_a_missing_check_is_named(self) -> None:
+    def test_missing_check_is_named(self) -> None:
         values = {key: value for key, value in self.VALUES.items() if key != "not_mri"}
         with pytest.raises(QualityRulesError, match="missing key 'not_mri'"):
             QualityRules.from_values(values)
 
-    def test_a_file_that_is_none_is_named(self, tmp_path: Path) -> None:
+    def test_invalid_file_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(QualityRulesError, match=r"none\.toml cannot be read.*BRAINTUMOR_QUALITY_RULES"):
             QualityRules.load(tmp_path / "none.toml")
         (tmp_path / "bad.toml").write_text("version = = 1")
@@ -195,7 +193,7 @@ def page(quality: Quality) -> str:
 
 
 class TestReport:
-    def test_it_stands_alone_and_shows_verdict_counts_samples_and_what_cannot_be_claimed(self, folder: Path) -> None:
+    def test_report_is_self_contained_with_verdict_and_claims(self, folder: Path) -> None:
         text = page(judged(folder))
         assert "http" not in text and "<script" not in text and "url(" not in text
         assert text.index("Accepted") < text.index("Images of each class") < text.index("Samples")
@@ -203,13 +201,13 @@ class TestReport:
         assert text.count("data:image/png;base64,") >= 40
         assert "As a first snapshot would split them" in text
 
-    def test_it_shows_no_file_name(self, folder: Path) -> None:
+    def test_report_shows_no_file_name(self, folder: Path) -> None:
         for path in sorted((folder / "glioma").iterdir())[:3]:
             path.rename(path.with_name(f"Jane_Doe_{path.name}"))
         (folder / "glioma" / "Jane_Doe.png").write_bytes(b"words")
         assert "Jane" not in page(judged(folder)) and "phantom-" not in page(judged(folder))
 
-    def test_it_claims_patients_only_where_every_image_names_one(self, folder: Path) -> None:
+    def test_report_claims_patient_split_only_if_all_are_identified(self, folder: Path) -> None:
         for path in folder.rglob("*.*"):
             if path.suffix == ".dcm":
                 path.unlink()
@@ -225,40 +223,40 @@ class TestReport:
         assert "all 40 images carry a patient identifier" in page(judged(folder))
 
     @pytest.mark.parametrize("is_refused", [True, False])
-    def test_the_verdict_is_said_with_the_findings(self, folder: Path, is_refused: bool) -> None:
+    def test_check_command_prints_verdict_and_results(self, folder: Path, is_refused: bool) -> None:
         if is_refused:
             photographs(folder / "normal", "china.jpg", 10, is_gray=False)
         text = page(judged(folder))
         assert ("No snapshot is taken and nothing is trained on this data" in text) is is_refused
-        assert ("Take out of normal what is not MRI" in text) is is_refused
+        assert ("Remove images that are not MRI from normal" in text) is is_refused
 
 
 class TestCommand:
-    def test_a_good_folder_passes_without_servers_and_a_report_is_written(
+    def test_valid_folder_passes_offline_with_report(
         self, folder: Path, tmp_path: Path, run: Callable[..., str]
     ) -> None:
         report = tmp_path / "quality.html"
-        answer = json.loads(run(str(folder), "--report", str(report), "--json"))
-        assert answer["is_accepted"] and answer["images"] == dict.fromkeys(answer["images"], 10)
+        output = json.loads(run(str(folder), "--report", str(report), "--json"))
+        assert output["is_accepted"] and output["images"] == dict.fromkeys(output["images"], 10)
         assert "folder set" in report.read_text() and str(tmp_path) not in report.read_text()
 
     @pytest.fixture
     def run(self) -> Callable[..., str]:
         return lambda *arguments: run_braintumor(Settings(), "dataset", "check", *arguments).stdout
 
-    def test_a_refused_folder_is_exit_code_one_with_class_and_remedy(self, folder: Path) -> None:
+    def test_refused_folder_exits_with_one_and_remedy(self, folder: Path) -> None:
         photographs(folder / "normal", "flower.jpg", 10, is_gray=False)
         done = run_braintumor(Settings(), "dataset", "check", str(folder), check=False)
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert "Refused: not_mri" in done.stdout
-        assert "Take out of normal what is not MRI" in done.stderr and "--report FILE" in done.stderr
+        assert "Remove images that are not MRI from normal" in done.stderr and "--report FILE" in done.stderr
 
-    def test_rules_of_ones_own_are_taken(self, folder: Path, tmp_path: Path) -> None:
+    def test_own_rule_file_is_used(self, folder: Path, tmp_path: Path) -> None:
         done = run_braintumor(
             Settings(quality_rules=str(tmp_path / "none.toml")), "dataset", "check", str(folder), check=False
         )
         assert done.returncode == 1 and "none.toml cannot be read" in done.stderr
 
-    def test_a_folder_that_is_not_there_is_named(self) -> None:
+    def test_missing_folder_is_named(self) -> None:
         done = run_braintumor(Settings(), "dataset", "check", "/nowhere", check=False)
         assert done.returncode == 1 and "/nowhere is not a folder" in done.stderr

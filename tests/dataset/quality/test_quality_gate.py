@@ -1,4 +1,4 @@
-"""A snapshot is taken of good data only, with its report beside it; refused data leaves a report and nothing else."""
+"""Test that snapshots are taken only of accepted data, and that refused data leaves only a report."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def with_photographs(folder: Path) -> Path:
     return folder
 
 
-def test_the_report_of_a_snapshot_lies_beside_its_manifest_and_names_no_address(
-    empty_settings: Settings, folder: Path
-) -> None:
+def test_snapshot_report_is_next_to_manifest_without_addresses(empty_settings: Settings, folder: Path) -> None:
     store = uploaded(empty_settings, folder)
     snapshot = snapshot_of(empty_settings)
     address = S3Uri.parse(empty_settings.require("models_uri")) / f"snapshots/{snapshot.snapshot_id}.html"
@@ -56,11 +54,11 @@ def test_the_report_of_a_snapshot_lies_beside_its_manifest_and_names_no_address(
     assert {sha256 for (sha256,) in recorded} == {sha256 for sha256 in known if sha256[:12] in page} != set()
 
 
-def test_refused_data_is_named_with_its_report_and_nothing_is_recorded(empty_settings: Settings, folder: Path) -> None:
+def test_refused_data_has_report_and_no_snapshot(empty_settings: Settings, folder: Path) -> None:
     store = uploaded(empty_settings, with_photographs(folder))
     with pytest.raises(DatasetError, match=r"not_mri: .* images of pituitary do not look like MRI") as caught:
         snapshot_of(empty_settings)
-    assert "Take out of pituitary what is not MRI" in str(caught.value) and "Jane" not in str(caught.value)
+    assert "Remove images that are not MRI from pituitary" in str(caught.value) and "Jane" not in str(caught.value)
     (address,) = re.findall(r"s3://\S+/snapshots/refused-\d{8}T\d{6}Z\.html", str(caught.value))
     page = store.read(S3Uri.parse(address)).decode()
     assert "Refused" in page and "No snapshot is taken" in page and "Jane" not in page
@@ -71,7 +69,7 @@ def test_refused_data_is_named_with_its_report_and_nothing_is_recorded(empty_set
     engine.dispose()
 
 
-def test_a_rule_file_lets_the_same_data_pass(empty_settings: Settings, folder: Path, tmp_path: Path) -> None:
+def test_own_rule_file_accepts_the_same_data(empty_settings: Settings, folder: Path, tmp_path: Path) -> None:
     from braintumor.dataset.quality import rules
 
     uploaded(empty_settings, with_photographs(folder))
@@ -82,7 +80,7 @@ def test_a_rule_file_lets_the_same_data_pass(empty_settings: Settings, folder: P
     assert snapshot_of(settings).counts()["test"]["pituitary"] > 0
 
 
-def test_an_s3_prefix_is_checked_without_postgres(empty_settings: Settings, folder: Path) -> None:
+def test_s3_prefix_is_checked_without_postgres(empty_settings: Settings, folder: Path) -> None:
     uploaded(empty_settings, with_photographs(folder))
     settings = replace(empty_settings, database_url=None)
     arguments = ("dataset", "check", settings.require("dataset_uri"), "--json")

@@ -1,4 +1,4 @@
-"""What people say of production frames becomes labels of the next snapshot, by the rule and never in test."""
+"""Test that reviews of production frames become labels of the next snapshot, but never in the test split."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ from tests.people import add_reviews, as_patient, retract_review
 from tests.sql import change, rows
 
 FRESH, ANN, ANN_TOO, TESTED, TRAINED, VOLUME = range(1, 7)
-"""Scans of the night, in the order of their keys."""
+"""Scans of the run, by their keys."""
 
 
 @pytest.fixture(scope="module")
 def template(stack: Stack, seeded: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """A night: a phantom, two of one patient, a copy of a test and one of a training image, and a volume."""
+    """Score a phantom, two of one patient, duplicates of a test and of a training image, and a volume."""
     with cloned(stack, "seeded") as url:
         settings = replace(seeded, database_url=url, scans_uri=f"s3://braintumor/reviewed-scans-{uuid.uuid4().hex}/")
         store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
-        found = [
+        results = [
             path
             for path in write_unlabeled(tmp_path_factory.mktemp("dicom"), count=80, seed=4)
             if path.suffix == ".dcm"
         ]
-        files = [png(TumorClass.GLIOMA, seed=77_001), *(as_patient(path, "ANN") for path in found[:2])]
+        files = [png(TumorClass.GLIOMA, seed=77_001), *(as_patient(path, "ANN") for path in results[:2])]
         for split in ("test", "train"):
             ((uri,),) = rows(
                 settings,
@@ -61,18 +61,18 @@ def template(stack: Stack, seeded: Settings, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture
-def night(stack: Stack, template: Settings) -> Iterator[Settings]:
+def scored(stack: Stack, template: Settings) -> Iterator[Settings]:
     with copied(stack, template) as settings:
         yield replace(settings, models_uri=f"s3://braintumor/models-{uuid.uuid4().hex}/")
 
 
-def labels(night: Settings, **changed: object) -> list[tuple[int, str, str, int]]:
-    engine = database.connect(night)
+def labels(scored: Settings, **changed: object) -> list[tuple[int, str, str, int]]:
+    engine = database.connect(scored)
     rules = replace(LabelRules.load(), **changed)  # type: ignore[arg-type]
     with database.transaction(engine) as connection:
-        found = reviewed_labels(connection, rules)
+        results = reviewed_labels(connection, rules)
     engine.dispose()
-    return [(each.scan_id, each.label.value, each.source, each.count_reader) for each in found]
+    return [(each.scan_id, each.label.value, each.source, each.count_reader) for each in results]
 
 
 def reviewed_images(snapshot: Snapshot) -> list[tuple[str, Split]]:
@@ -80,51 +80,51 @@ def reviewed_images(snapshot: Snapshot) -> list[tuple[str, Split]]:
 
 
 class TestRule:
-    def test_two_agreeing_readers_one_senior_or_an_adjudication_make_a_label(self, night: Settings) -> None:
-        add_reviews(night, FRESH, "glioma", "ann", "bob")
-        add_reviews(night, ANN, "normal", "sue")
-        add_reviews(night, TESTED, "glioma", "ann")
-        add_reviews(night, TESTED, "normal", "bob")
-        assert labels(night) == [(FRESH, "glioma", "readers", 2)]
-        seniors = labels(night, senior_readers=("sue",))
+    def test_two_readers_one_senior_or_adjudication_give_a_label(self, scored: Settings) -> None:
+        add_reviews(scored, FRESH, "glioma", "ann", "bob")
+        add_reviews(scored, ANN, "normal", "sue")
+        add_reviews(scored, TESTED, "glioma", "ann")
+        add_reviews(scored, TESTED, "normal", "bob")
+        assert labels(scored) == [(FRESH, "glioma", "readers", 2)]
+        seniors = labels(scored, senior_readers=("sue",))
         assert seniors == [(FRESH, "glioma", "readers", 2), (ANN, "normal", "senior_reader", 1)]
-        assert labels(night, minimum_readers=3) == []
-        add_reviews(night, TESTED, "pituitary", "cid", purpose="adjudication")
-        assert (TESTED, "pituitary", "adjudicated", 1) in labels(night)
+        assert labels(scored, minimum_readers=3) == []
+        add_reviews(scored, TESTED, "pituitary", "cid", purpose="adjudication")
+        assert (TESTED, "pituitary", "adjudicated", 1) in labels(scored)
 
-    def test_a_conflict_makes_no_label_whoever_answered_and_is_on_the_worklist(self, night: Settings) -> None:
-        add_reviews(night, FRESH, "glioma", "sue", "ann")
-        add_reviews(night, FRESH, "normal", "bob")
-        assert labels(night, senior_readers=("sue",)) == []
-        assert rows(night, "select risk from review_worklist where scan_id = :scan", scan=FRESH) == [
+    def test_conflicting_reviews_give_no_label_and_are_on_worklist(self, scored: Settings) -> None:
+        add_reviews(scored, FRESH, "glioma", "sue", "ann")
+        add_reviews(scored, FRESH, "normal", "bob")
+        assert labels(scored, senior_readers=("sue",)) == []
+        assert rows(scored, "select risk from review_worklist where scan_id = :scan", scan=FRESH) == [
             ("reviewers_disagree",)
         ]
-        assert summarize_reviewed_labels(night).without == {"readers disagree": 1}
+        assert summarize_reviewed_labels(scored).unlabeled == {"readers disagree": 1}
 
-    def test_an_answer_that_is_taken_back_takes_its_label_or_its_conflict_along(self, night: Settings) -> None:
-        add_reviews(night, FRESH, "glioma", "ann", "bob")
-        add_reviews(night, FRESH, "normal", "cid")
-        retract_review(night, FRESH, "cid")
-        assert labels(night) == [(FRESH, "glioma", "readers", 2)]
-        retract_review(night, FRESH, "bob")
-        assert labels(night) == []
-        assert summarize_reviewed_labels(night).without == {"too few readers": 1}
+    def test_retracted_review_removes_its_label_or_conflict(self, scored: Settings) -> None:
+        add_reviews(scored, FRESH, "glioma", "ann", "bob")
+        add_reviews(scored, FRESH, "normal", "cid")
+        retract_review(scored, FRESH, "cid")
+        assert labels(scored) == [(FRESH, "glioma", "readers", 2)]
+        retract_review(scored, FRESH, "bob")
+        assert labels(scored) == []
+        assert summarize_reviewed_labels(scored).unlabeled == {"too few readers": 1}
 
     @pytest.mark.parametrize("finding", ["other_finding", "unusable_image", "cannot_tell"])
-    def test_what_names_no_class_makes_no_label(self, night: Settings, finding: str) -> None:
-        add_reviews(night, FRESH, finding, "ann", "bob", "sue")
-        assert labels(night, senior_readers=("sue",)) == []
+    def test_review_without_class_gives_no_label(self, scored: Settings, finding: str) -> None:
+        add_reviews(scored, FRESH, finding, "ann", "bob", "sue")
+        assert labels(scored, senior_readers=("sue",)) == []
 
-    def test_only_blind_answers_count_where_the_rule_says_so_and_any_can_disagree(self, night: Settings) -> None:
-        add_reviews(night, FRESH, "glioma", "ann", blind=True)
-        add_reviews(night, FRESH, "glioma", "bob")
-        assert labels(night, blind_only=True) == []
-        add_reviews(night, FRESH, "glioma", "cid", blind=True)
-        assert labels(night, blind_only=True) == [(FRESH, "glioma", "readers", 2)]
-        add_reviews(night, FRESH, "normal", "dan")
-        assert labels(night, blind_only=True) == []
+    def test_blind_only_rule_counts_blind_reviews_but_all_conflicts(self, scored: Settings) -> None:
+        add_reviews(scored, FRESH, "glioma", "ann", blind=True)
+        add_reviews(scored, FRESH, "glioma", "bob")
+        assert labels(scored, blind_only=True) == []
+        add_reviews(scored, FRESH, "glioma", "cid", blind=True)
+        assert labels(scored, blind_only=True) == [(FRESH, "glioma", "readers", 2)]
+        add_reviews(scored, FRESH, "normal", "dan")
+        assert labels(scored, blind_only=True) == []
 
-    def test_a_rule_file_that_is_wrong_is_named(self, tmp_path: Path) -> None:
+    def test_invalid_rule_file_is_named(self, tmp_path: Path) -> None:
         packaged = Path(label_rules.__file__).with_name("label_rules.toml").read_text()
         wrong = tmp_path / "rules.toml"
         for line, message in {
@@ -142,13 +142,13 @@ class TestRule:
 
 
 class TestSnapshot:
-    def test_reviewed_frames_train_and_leave_the_test_split_as_it_was(self, night: Settings) -> None:
-        before = snapshot_of(night)
-        add_reviews(night, FRESH, "glioma", "ann", "bob")
-        add_reviews(night, ANN, "normal", "ann", "bob")
-        add_reviews(night, ANN_TOO, "normal", "ann", "bob")
-        add_reviews(night, VOLUME, "glioma", "ann", "bob")
-        after = snapshot_of(night)
+    def test_reviewed_frames_are_in_train_and_test_is_unchanged(self, scored: Settings) -> None:
+        before = snapshot_of(scored)
+        add_reviews(scored, FRESH, "glioma", "ann", "bob")
+        add_reviews(scored, ANN, "normal", "ann", "bob")
+        add_reviews(scored, ANN_TOO, "normal", "ann", "bob")
+        add_reviews(scored, VOLUME, "glioma", "ann", "bob")
+        after = snapshot_of(scored)
         assert after.of_split(Split.TEST) == before.of_split(Split.TEST)
         assert after.of_split(Split.VALIDATION) == before.of_split(Split.VALIDATION)
         assert sorted(reviewed_images(after)) == [("glioma", Split.TRAIN)] * 2 + [("normal", Split.TRAIN)] * 2
@@ -156,142 +156,140 @@ class TestSnapshot:
         provenance = """
             select scan_id, frame_index, label::text, label_source::text, count_reader, rules_version, reason
             from snapshot_review where snapshot_id = :id order by scan_id"""
-        (fresh, ann, _, volume) = rows(night, provenance, id=after.snapshot_id)
+        (fresh, ann, _, volume) = rows(scored, provenance, id=after.snapshot_id)
         assert fresh == (FRESH, 0, "glioma", "readers", 2, 1, None) and ann[:3] == (ANN, 0, "normal")
         assert volume[0] == VOLUME
         grouped = {image.image_sha256: image.group_key for image in after.images}
-        found = rows(night, "select image_sha256 from reviewed_frame where scan_id in (2, 3)")
-        assert len({grouped[digest] for (digest,) in found}) == 1, "frames of one patient are one group"
-        store = ObjectStore.connect(night)
+        results = rows(scored, "select image_sha256 from reviewed_frame where scan_id in (2, 3)")
+        assert len({grouped[digest] for (digest,) in results}) == 1, "frames of one patient are one group"
+        store = ObjectStore.connect(scored)
         assert len(load_frames(store, after, Split.TRAIN, size=64).images) == len(after.of_split(Split.TRAIN))
-        assert snapshot_of(night) == after == load_snapshot(database.connect(night), after.snapshot_id)
+        assert snapshot_of(scored) == after == load_snapshot(database.connect(scored), after.snapshot_id)
 
-    def test_a_frame_whose_group_is_in_test_is_left_out_and_named(self, night: Settings) -> None:
-        before = snapshot_of(night)
-        add_reviews(night, TESTED, "glioma", "ann", "bob")
-        add_reviews(night, FRESH, "glioma", "ann", "bob")
-        change(night, f"update scan set study_pseudonym = 'one' where scan_id in ({TESTED}, {FRESH})")
-        after = snapshot_of(night)
+    def test_frame_in_test_group_is_excluded_by_name(self, scored: Settings) -> None:
+        before = snapshot_of(scored)
+        add_reviews(scored, TESTED, "glioma", "ann", "bob")
+        add_reviews(scored, FRESH, "glioma", "ann", "bob")
+        change(scored, f"update scan set study_pseudonym = 'one' where scan_id in ({TESTED}, {FRESH})")
+        after = snapshot_of(scored)
         assert after.snapshot_id == before.snapshot_id
         named = {item.image_uri: item.reason for item in after.excluded}
         reason = "reviewed frame whose group has an image in test"
         assert named == {f"scan {TESTED}, frame 0": reason, f"scan {FRESH}, frame 0": reason}
-        assert summarize_reviewed_labels(night).excluded == [(name, reason) for name in sorted(named)]
+        assert summarize_reviewed_labels(scored).excluded == [(name, reason) for name in sorted(named)]
 
-    def test_test_images_of_other_snapshots_are_no_training_images_either(self, night: Settings) -> None:
-        add_reviews(night, TESTED, "glioma", "ann", "bob")
-        store, other = ObjectStore.connect(night), S3Uri.parse(f"s3://braintumor/other-{uuid.uuid4().hex}/")
-        ((digest,),) = rows(night, "select content_sha256 from scan where scan_id = :scan", scan=TESTED)
-        for digest_of, uri in rows(night, "select image_sha256, image_uri from snapshot_image"):
+    def test_test_images_of_other_snapshots_are_not_trained_on(self, scored: Settings) -> None:
+        add_reviews(scored, TESTED, "glioma", "ann", "bob")
+        store, other = ObjectStore.connect(scored), S3Uri.parse(f"s3://braintumor/other-{uuid.uuid4().hex}/")
+        ((digest,),) = rows(scored, "select content_sha256 from scan where scan_id = :scan", scan=TESTED)
+        for digest_of, uri in rows(scored, "select image_sha256, image_uri from snapshot_image"):
             if digest_of != digest:
                 store.write(other / uri.rpartition("/dataset/")[2], store.read(S3Uri.parse(uri)))
-        change(night, "update split_assignment set pixel_sha256 = 'of an old decoder ' || pixel_sha256")
-        snapshot = snapshot_of(night, str(other))
+        change(scored, "update split_assignment set pixel_sha256 = 'of an old decoder ' || pixel_sha256")
+        snapshot = snapshot_of(scored, str(other))
         assert [item.image_uri for item in snapshot.excluded] == [f"scan {TESTED}, frame 0"]
         assert reviewed_images(snapshot) == []
 
-    def test_another_label_for_the_same_picture_leaves_both_out(self, night: Settings) -> None:
-        before = snapshot_of(night)
-        add_reviews(night, TRAINED, "normal", "ann", "bob")
-        after = snapshot_of(night)
+    def test_contradicting_review_excludes_both_images(self, scored: Settings) -> None:
+        before = snapshot_of(scored)
+        add_reviews(scored, TRAINED, "normal", "ann", "bob")
+        after = snapshot_of(scored)
         reason = "identical images are labeled glioma and normal"
         assert {item.reason for item in after.excluded} == {reason} and len(after.excluded) == 2
         assert f"scan {TRAINED}, frame 0" in {item.image_uri for item in after.excluded}
         assert len(after.images) == len(before.images) - 1
 
-    def test_the_same_label_for_the_same_picture_is_one_more_copy(self, night: Settings) -> None:
-        before = snapshot_of(night)
-        add_reviews(night, TRAINED, "glioma", "ann", "bob")
-        after = snapshot_of(night)
+    def test_agreeing_review_of_known_image_is_a_duplicate(self, scored: Settings) -> None:
+        before = snapshot_of(scored)
+        add_reviews(scored, TRAINED, "glioma", "ann", "bob")
+        after = snapshot_of(scored)
         assert (after.snapshot_id, after.count_copy) == (before.snapshot_id, before.count_copy + 1)
 
-    def test_an_object_that_changed_or_is_gone_is_left_out_and_named_but_not_once_it_was_kept(
-        self, night: Settings
-    ) -> None:
-        store = ObjectStore.connect(night)
+    def test_changed_object_is_excluded_unless_its_image_is_stored(self, scored: Settings) -> None:
+        store = ObjectStore.connect(scored)
         where = {
             scan_id: (S3Uri(bucket=bucket, key=key), store.read(S3Uri(bucket=bucket, key=key)))
-            for scan_id, bucket, key in rows(night, "select scan_id, bucket, key from scan_location")
+            for scan_id, bucket, key in rows(scored, "select scan_id, bucket, key from scan_location")
         }
         for scan_id in (FRESH, ANN):
-            add_reviews(night, scan_id, "glioma", "ann", "bob")
+            add_reviews(scored, scan_id, "glioma", "ann", "bob")
         try:
             store.write(where[FRESH][0], png(seed=5))
             store.delete([where[ANN][0]])
-            excluded = {item.image_uri: item.reason for item in snapshot_of(night).excluded}
+            excluded = {item.image_uri: item.reason for item in snapshot_of(scored).excluded}
             assert excluded == {
                 f"scan {FRESH}, frame 0": "the object was overwritten meanwhile",
                 f"scan {ANN}, frame 0": "the object is gone",
             }
             store.write(*where[FRESH])
-            assert len(reviewed_images(snapshot_of(night))) == 1
+            assert len(reviewed_images(snapshot_of(scored))) == 1
             store.delete([where[FRESH][0]])
-            assert len(reviewed_images(snapshot_of(night))) == 1
+            assert len(reviewed_images(snapshot_of(scored))) == 1
         finally:
             for scan_id in (FRESH, ANN):
                 store.write(*where[scan_id])
 
-    def test_a_frame_leaves_the_next_snapshot_with_its_label(self, night: Settings) -> None:
-        before = snapshot_of(night)
-        add_reviews(night, FRESH, "glioma", "ann", "bob")
-        assert snapshot_of(night).snapshot_id != before.snapshot_id
-        retract_review(night, FRESH, "bob")
-        assert snapshot_of(night).snapshot_id == before.snapshot_id
+    def test_retracted_review_removes_frame_from_next_snapshot(self, scored: Settings) -> None:
+        before = snapshot_of(scored)
+        add_reviews(scored, FRESH, "glioma", "ann", "bob")
+        assert snapshot_of(scored).snapshot_id != before.snapshot_id
+        retract_review(scored, FRESH, "bob")
+        assert snapshot_of(scored).snapshot_id == before.snapshot_id
 
-    def test_the_trainers_login_is_enough(self, stack: Stack, night: Settings) -> None:
-        add_reviews(night, FRESH, "glioma", "ann", "bob")
-        name = str(database.connect(night).url.database)
-        trainer = replace(night, database_url=stack.postgres.url_as(Role.TRAINER, name))
+    def test_trainer_role_can_take_snapshot(self, stack: Stack, scored: Settings) -> None:
+        add_reviews(scored, FRESH, "glioma", "ann", "bob")
+        name = str(database.connect(scored).url.database)
+        trainer = replace(scored, database_url=stack.postgres.url_as(Role.TRAINER, name))
         assert len(reviewed_images(snapshot_of(trainer))) == 1
 
 
-def test_an_erased_persons_pictures_and_rows_go(stack: Stack, night: Settings) -> None:
+def test_erasure_deletes_reviewed_frames_of_person(stack: Stack, scored: Settings) -> None:
     for scan_id in (FRESH, ANN, ANN_TOO):
-        add_reviews(night, scan_id, "normal", "ann", "bob")
-    store, models = ObjectStore.connect(night), S3Uri.parse(night.require("models_uri"))
-    snapshot = snapshot_of(night)
+        add_reviews(scored, scan_id, "normal", "ann", "bob")
+    store, models = ObjectStore.connect(scored), S3Uri.parse(scored.require("models_uri"))
+    snapshot = snapshot_of(scored)
     assert len(list(store.list(models / "reviewed/"))) == 3
     named = '[{"image_uri": "scan 2, frame 0", "reason": "x", "image_sha256": ""}]'
-    change(night, "update snapshot set left_out = cast(:items as jsonb)", items=named)
-    ((ann,),) = rows(night, "select patient_pseudonym from scan where scan_id = :scan", scan=ANN)
-    name = str(database.connect(night).url.database)
-    own = replace(night, dataset_uri=f"s3://braintumor/none-{uuid.uuid4().hex}/")
+    change(scored, "update snapshot set left_out = cast(:items as jsonb)", items=named)
+    ((ann,),) = rows(scored, "select patient_pseudonym from scan where scan_id = :scan", scan=ANN)
+    name = str(database.connect(scored).url.database)
+    own = replace(scored, dataset_uri=f"s3://braintumor/none-{uuid.uuid4().hex}/")
     eraser = replace(own, database_url=stack.postgres.url_as(Role.ERASER, name))
     done = erase(eraser, ann, actor="dpo", reason="asked")
     assert (done.counts["reviewed_frame"], done.counts["snapshot_review"], done.counts["snapshot_image"]) == (2, 2, 2)
     assert done.snapshot_ids == (snapshot.snapshot_id,)
     assert len(list(store.list(models / "reviewed/"))) == 1
     assert not any("/reviewed/" in uri for uri in done.object_uris), "these are ours, and are deleted without asking"
-    assert rows(night, "select scan_id from reviewed_frame") == rows(night, "select scan_id from snapshot_review")
-    assert rows(night, "select count(*) from snapshot where left_out <> '[]'") == [(0,)]
+    assert rows(scored, "select scan_id from reviewed_frame") == rows(scored, "select scan_id from snapshot_review")
+    assert rows(scored, "select count(*) from snapshot where left_out <> '[]'") == [(0,)]
 
 
-def test_new_labels_ask_once_for_a_retrain(night: Settings, tmp_path: Path) -> None:
+def test_new_labels_request_one_retrain(scored: Settings, tmp_path: Path) -> None:
     packaged = Path(label_rules.__file__).with_name("label_rules.toml").read_text()
     rules = tmp_path / "rules.toml"
     rules.write_text(packaged.replace("retrain_after = 100", "retrain_after = 2"))
-    night = replace(night, label_rules=str(rules))
-    add_reviews(night, FRESH, "glioma", "ann", "bob")
-    assert request_retrain(night, request_key="monday") == 0
-    add_reviews(night, ANN, "normal", "ann", "bob")
-    assert summarize_reviewed_labels(night).count_new == 2
-    assert request_retrain(night, request_key="tuesday") == 2
-    assert request_retrain(night, request_key="tuesday") == 2, "a retry gets the same answer"
-    add_reviews(night, ANN, "normal", "cid")
-    add_reviews(night, FRESH, "glioma", "cid")
-    assert request_retrain(night, request_key="wednesday") == 0, (
+    scored = replace(scored, label_rules=str(rules))
+    add_reviews(scored, FRESH, "glioma", "ann", "bob")
+    assert request_retrain(scored, request_key="monday") == 0
+    add_reviews(scored, ANN, "normal", "ann", "bob")
+    assert summarize_reviewed_labels(scored).count_new == 2
+    assert request_retrain(scored, request_key="tuesday") == 2
+    assert request_retrain(scored, request_key="tuesday") == 2, "a retry gets the same result"
+    add_reviews(scored, ANN, "normal", "cid")
+    add_reviews(scored, FRESH, "glioma", "cid")
+    assert request_retrain(scored, request_key="wednesday") == 0, (
         "the retrain may not have begun, the labels are the same"
     )
-    add_reviews(night, ANN_TOO, "normal", "ann", "bob")
-    add_reviews(night, TRAINED, "normal", "ann", "bob")
-    snapshot_of(night)
-    assert request_retrain(night, request_key="thursday") == 0, "the weekly one took them, or left them out"
-    add_reviews(night, TRAINED, "normal", "cid")
-    assert summarize_reviewed_labels(night).count_new == 0, "one more voice for the same label is no new label"
+    add_reviews(scored, ANN_TOO, "normal", "ann", "bob")
+    add_reviews(scored, TRAINED, "normal", "ann", "bob")
+    snapshot_of(scored)
+    assert request_retrain(scored, request_key="thursday") == 0, "the snapshot used or excluded them"
+    add_reviews(scored, TRAINED, "normal", "cid")
+    assert summarize_reviewed_labels(scored).count_new == 0, "another review with the same label gives no new label"
 
 
-def test_the_command_says_what_would_become_labels(night: Settings) -> None:
-    add_reviews(night, FRESH, "glioma", "ann", "bob")
-    add_reviews(night, ANN, "normal", "ann")
-    told = run_braintumor(night, "dataset", "reviewed").stdout
-    assert "glioma" in told and "no label: 1 frames: too few readers" in told and "1 labels are new" in told
+def test_command_shows_labels_of_present_reviews(scored: Settings) -> None:
+    add_reviews(scored, FRESH, "glioma", "ann", "bob")
+    add_reviews(scored, ANN, "normal", "ann")
+    output = run_braintumor(scored, "dataset", "reviewed").stdout
+    assert "glioma" in output and "no label: 1 frames: too few readers" in output and "1 labels are new" in output

@@ -1,4 +1,4 @@
-"""No picture and no head on two sides of a split: copies, mirrored ones, patients; and what must give way."""
+"""Test that duplicates, mirrored images and patients are in one split, and the exclusions that this needs."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def drawn(seed: int, label: TumorClass = TumorClass.GLIOMA) -> Image.Image:
 
 
 def image(
-    picture: Image.Image, name: str, label: TumorClass = TumorClass.GLIOMA, patient: str | None = None
+    drawing: Image.Image, name: str, label: TumorClass = TumorClass.GLIOMA, patient: str | None = None
 ) -> LabeledImage:
     named = frozenset() if patient is None else frozenset({patient})
-    return labeled_image(np.asarray(picture), name, label, patient=named)
+    return labeled_image(np.asarray(drawing), name, label, patient=named)
 
 
 def between(one: Image.Image, other: Image.Image) -> int:
-    first, second = (perceptual_hashes(np.asarray(picture))[None] for picture in (one, other))
+    first, second = (perceptual_hashes(np.asarray(drawing))[None] for drawing in (one, other))
     return int(nearest(first, second)[1][0])
 
 
 def names(grouping: Grouping) -> list[list[str]]:
-    return sorted(sorted(picture.image.image_uri for picture in group) for group in grouping.groups)
+    return sorted(sorted(member.image.image_uri for member in group) for group in grouping.groups)
 
 
 def reasons(grouping: Grouping) -> dict[str, str]:
@@ -45,31 +45,31 @@ def reasons(grouping: Grouping) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("turn", TURNS, ids=lambda turn: turn.name)
-def test_a_flipped_or_turned_copy_is_near(turn: Image.Transpose) -> None:
+def test_flipped_or_turned_duplicate_is_near(turn: Image.Transpose) -> None:
     assert between(drawn(1), drawn(1).transpose(turn)) <= 8
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda picture: ImageEnhance.Contrast(picture).enhance(0.7),
-        lambda picture: picture.resize((180, 180)),
-        lambda picture: Image.open(io.BytesIO(saved(picture, "JPEG", quality=30))),
+        lambda drawing: ImageEnhance.Contrast(drawing).enhance(0.7),
+        lambda drawing: drawing.resize((180, 180)),
+        lambda drawing: Image.open(io.BytesIO(saved(drawing, "JPEG", quality=30))),
     ],
     ids=["paler", "smaller", "recompressed"],
 )
-def test_a_changed_copy_is_near(change: object) -> None:
+def test_changed_duplicate_is_near(change: object) -> None:
     assert between(drawn(1), change(drawn(1))) <= NEAR  # type: ignore[operator]
 
 
-def test_other_images_are_far() -> None:
+def test_different_images_are_far() -> None:
     rng = np.random.default_rng(0)
     noise = [Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)) for _ in range(20)]
-    hashes = np.stack([perceptual_hashes(np.asarray(picture)) for picture in noise])
+    hashes = np.stack([perceptual_hashes(np.asarray(drawing)) for drawing in noise])
     assert list(near_pairs(hashes)) == []
 
 
-def test_pairs_are_those_of_a_plain_comparison_of_bits() -> None:
+def test_near_pairs_match_naive_bit_comparison() -> None:
     rng = np.random.default_rng(0)
     hashes: NDArray[np.uint64] = rng.integers(0, 2**63, (700, 8, 4), dtype=np.uint64)
     hashes[600, 0] = hashes[10, 3]
@@ -78,12 +78,12 @@ def test_pairs_are_those_of_a_plain_comparison_of_bits() -> None:
     assert list(near_pairs(hashes)) == [(10, 600, 12)]
 
 
-def test_copies_are_one_picture_and_mirrored_ones_one_group() -> None:
+def test_duplicates_are_one_image_and_mirrored_ones_one_group() -> None:
     one = drawn(1)
     mirrored = one.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     grouping = form_groups([image(one, "a"), image(one, "copy"), image(mirrored, "mirrored"), image(_other(), "b")], {})
     assert sorted(len(group) for group in grouping.groups) == [1, 2]
-    assert sum(len(picture.files) for group in grouping.groups for picture in group) == 4
+    assert sum(len(member.files) for group in grouping.groups for member in group) == 4
     assert grouping.excluded == ()
 
 
@@ -92,26 +92,26 @@ def _other() -> Image.Image:
 
 
 def _far(count: int) -> list[Image.Image]:
-    """Pictures that are near nothing."""
+    """Make images that are not near each other."""
     rng = np.random.default_rng(9)
     return [Image.fromarray(rng.integers(0, 255, (64, 64), dtype=np.uint8)) for _ in range(count)]
 
 
-def test_images_of_one_patient_are_one_group_whatever_they_show() -> None:
+def test_images_of_one_patient_are_one_group() -> None:
     a, b, c = _far(3)
     grouping = form_groups([image(a, "a", patient="p"), image(b, "b", patient="q"), image(c, "c", patient="p")], {})
     assert names(grouping) == [["a", "c"], ["b"]]
 
 
-def test_a_patient_stays_together_though_an_image_between_stays_out() -> None:
-    a, b, c = (image(picture, name, patient="p") for picture, name in zip(_far(3), "abc", strict=True))
+def test_patient_group_survives_exclusion_of_a_linking_image() -> None:
+    a, b, c = (image(drawing, name, patient="p") for drawing, name in zip(_far(3), "abc", strict=True))
     by_sha = sorted((a, b, c), key=lambda item: item.image_sha256)
     middle = by_sha[1]
-    twin = LabeledImage(
-        **{**vars(middle), "pixel_sha256": "other", "image_sha256": "f" * 64, "image_uri": "twin",
+    duplicate = LabeledImage(
+        **{**vars(middle), "pixel_sha256": "other", "image_sha256": "f" * 64, "image_uri": "duplicate",
            "label": TumorClass.NORMAL, "patient": frozenset()}
     )  # fmt: skip
-    assert len(names(form_groups([a, b, c, twin], {}))) == 1
+    assert len(names(form_groups([a, b, c, duplicate], {}))) == 1
     remembered = {
         by_sha[0].image_sha256: Split.TRAIN,
         middle.image_sha256: Split.TRAIN,
@@ -120,7 +120,7 @@ def test_a_patient_stays_together_though_an_image_between_stays_out() -> None:
     assert names(form_groups([a, b, c], remembered)) == [[by_sha[2].image_uri]]
 
 
-def test_near_images_with_different_labels_stay_out_and_are_named() -> None:
+def test_near_images_with_different_labels_are_excluded() -> None:
     one = drawn(1)
     paler = ImageEnhance.Contrast(one).enhance(0.9)
     grouping = form_groups([image(one, "a"), image(paler, "b", TumorClass.NORMAL), image(_other(), "c")], {})
@@ -128,7 +128,7 @@ def test_near_images_with_different_labels_stay_out_and_are_named() -> None:
     assert reasons(grouping) == dict.fromkeys(["a", "b"], "near-identical images are labeled glioma and normal")
 
 
-def test_a_new_image_joins_the_split_of_its_group() -> None:
+def test_new_image_joins_split_of_its_group() -> None:
     one = drawn(1)
     old = image(one, "old")
     new = image(one.transpose(Image.Transpose.ROTATE_90), "new")
@@ -136,7 +136,7 @@ def test_a_new_image_joins_the_split_of_its_group() -> None:
     assert names(grouping) == [["new", "old"]] and list(grouping.known.values()) == [Split.TEST]
 
 
-def test_a_new_image_between_two_splits_stays_out_and_they_stay_as_they_were() -> None:
+def test_new_image_between_two_splits_is_excluded() -> None:
     a, b, c = _far(3)
     kept = {"train": image(a, "a", patient="p"), "test": image(b, "b", patient="q")}
     bridge = LabeledImage(**{**vars(image(c, "bridge")), "patient": frozenset({"p", "q"})})
@@ -145,18 +145,18 @@ def test_a_new_image_between_two_splits_stays_out_and_they_stay_as_they_were() -
     assert reasons(grouping) == {"bridge": "near images in test and train"}
 
 
-def test_a_chain_of_new_images_between_two_splits_stays_out() -> None:
-    pictures = _far(4)
+def test_chain_of_new_images_between_two_splits_is_excluded() -> None:
+    drawings = _far(4)
     patients = [{"p"}, {"p", "r"}, {"r", "q"}, {"q"}]
     images = [
-        LabeledImage(**{**vars(image(picture, name)), "patient": frozenset(found)})
-        for picture, name, found in zip(pictures, "abcd", patients, strict=True)
+        LabeledImage(**{**vars(image(drawing, name)), "patient": frozenset(identifiers)})
+        for drawing, name, identifiers in zip(drawings, "abcd", patients, strict=True)
     ]
     grouping = form_groups(images, {images[0].image_sha256: Split.TRAIN, images[3].image_sha256: Split.TEST})
     assert names(grouping) == [["a"], ["d"]] and set(reasons(grouping)) == {"b", "c"}
 
 
-def test_of_two_remembered_images_that_turn_out_near_the_test_image_stays() -> None:
+def test_of_two_near_known_images_the_test_image_is_kept() -> None:
     one = drawn(1)
     ours, theirs = image(one, "train"), image(one.transpose(Image.Transpose.ROTATE_180), "test")
     grouping = form_groups([ours, theirs], {ours.image_sha256: Split.TRAIN, theirs.image_sha256: Split.TEST})
@@ -164,5 +164,5 @@ def test_of_two_remembered_images_that_turn_out_near_the_test_image_stays() -> N
     assert reasons(grouping) == {"train": "was in train, and is near an image in test"}
 
 
-def test_no_images_are_no_groups() -> None:
+def test_no_images_give_no_groups() -> None:
     assert form_groups([], {}).groups == ()

@@ -1,4 +1,4 @@
-"""Reviewed frames join labeled images, and the test split does not notice."""
+"""Test that reviewed frames join labeled images without changing the test split."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def images() -> list[LabeledImage]:
 
 
 def drawn(seed: int, *, contrast: float = 1) -> np.ndarray:
-    picture = Image.fromarray(draw(LABEL, seed=seed, size=128).pixels)
-    return np.asarray(ImageEnhance.Contrast(picture).enhance(contrast))
+    drawing = Image.fromarray(draw(LABEL, seed=seed, size=128).pixels)
+    return np.asarray(ImageEnhance.Contrast(drawing).enhance(contrast))
 
 
 def frame(number: int, pixels: np.ndarray, *patient: str, label: TumorClass = LABEL) -> LabeledImage:
@@ -42,10 +42,10 @@ def frame(number: int, pixels: np.ndarray, *patient: str, label: TumorClass = LA
 
 def splits(joined: ReviewedFramesSplit) -> dict[str, Split]:
     return {
-        file.name: joined.splits[min(picture.image.image_sha256 for picture in group)]
+        file.name: joined.splits[min(member.image.image_sha256 for member in group)]
         for group in joined.grouping.groups
-        for picture in group
-        for file in picture.files
+        for member in group
+        for file in member.files
     }
 
 
@@ -58,24 +58,24 @@ def seed_of(joined: ReviewedFramesSplit, split: Split) -> int:
 
 
 def memory(images: Sequence[LabeledImage], joined: ReviewedFramesSplit) -> dict[str, Split]:
-    found = splits(joined)
-    return {image.image_sha256: found[image.name] for image in images if image.name in found}
+    by_name = splits(joined)
+    return {image.image_sha256: by_name[image.name] for image in images if image.name in by_name}
 
 
-def test_a_first_snapshot_has_the_same_splits_with_many_frames_as_without(images: list[LabeledImage]) -> None:
+def test_reviewed_frames_do_not_change_splits_of_first_snapshot(images: list[LabeledImage]) -> None:
     alone = split_images(images, {})
     frames = [frame(number, drawn(number)) for number in range(100, 120)]
     joined = split_reviewed_frames(images, frames, {}, [])
-    found = splits(joined)
-    assert {name: found[name] for name in splits(alone)} == splits(alone)
-    assert {found[each.name] for each in frames} == {Split.TRAIN} and reasons(joined) == {}
+    by_name = splits(joined)
+    assert {name: by_name[name] for name in splits(alone)} == splits(alone)
+    assert {by_name[each.name] for each in frames} == {Split.TRAIN} and reasons(joined) == {}
     known = split_reviewed_frames(
         images, frames, dict.fromkeys((each.image_sha256 for each in frames), Split.TRAIN), []
     )
-    assert splits(known) == found
+    assert splits(known) == by_name
 
 
-def test_a_frame_near_a_test_image_and_what_belongs_to_it_stay_out(images: list[LabeledImage]) -> None:
+def test_frames_in_group_of_test_image_are_excluded(images: list[LabeledImage]) -> None:
     alone = split_images(images, {})
     seed = seed_of(alone, Split.TEST)
     paler = frame(1, drawn(seed, contrast=0.7), "patient p")
@@ -86,7 +86,7 @@ def test_a_frame_near_a_test_image_and_what_belongs_to_it_stay_out(images: list[
     assert splits(other_label) == splits(alone), "the test image of another label stays too"
 
 
-def test_a_frame_of_a_patient_in_test_stays_out(images: list[LabeledImage]) -> None:
+def test_frame_of_test_patient_is_excluded(images: list[LabeledImage]) -> None:
     seed = seed_of(split_images(images, {}), Split.TEST)
     named = [replace(image, patient=frozenset({"patient p"})) if image is images[seed] else image for image in images]
     assert reasons(split_reviewed_frames(named, [frame(1, drawn(100), "patient p")], {}, [])) == {
@@ -94,20 +94,20 @@ def test_a_frame_of_a_patient_in_test_stays_out(images: list[LabeledImage]) -> N
     }
 
 
-def test_a_frame_near_a_test_image_that_is_not_here_today_stays_out(images: list[LabeledImage]) -> None:
+def test_frame_near_removed_test_image_is_excluded(images: list[LabeledImage]) -> None:
     absent = labeled_image(drawn(200), "absent", LABEL)
     joined = split_reviewed_frames(images, [frame(1, drawn(200, contrast=0.7))], {}, [absent.perceptual_hash, b""])
     assert reasons(joined) == {"scan 1, frame 0": IN_TEST}
 
 
-def test_a_frame_joins_the_split_of_what_it_is_near(images: list[LabeledImage]) -> None:
+def test_frame_joins_split_of_near_image(images: list[LabeledImage]) -> None:
     alone = split_images(images, {})
     for split in (Split.TRAIN, Split.VALIDATION):
         joined = split_reviewed_frames(images, [frame(1, drawn(seed_of(alone, split), contrast=0.7))], {}, [])
         assert splits(joined) == {**splits(alone), "scan 1, frame 0": split}
 
 
-def test_a_frame_between_train_and_validation_stays_out(images: list[LabeledImage]) -> None:
+def test_frame_between_train_and_validation_is_excluded(images: list[LabeledImage]) -> None:
     alone = split_images(images, {})
     near = drawn(seed_of(alone, Split.TRAIN), contrast=0.7), drawn(seed_of(alone, Split.VALIDATION), contrast=0.7)
     joined = split_reviewed_frames(
@@ -117,7 +117,7 @@ def test_a_frame_between_train_and_validation_stays_out(images: list[LabeledImag
     assert set(reasons(joined).values()) == {"near images in train and validation"}
 
 
-def test_a_new_image_near_a_frame_that_trains_is_no_test_image(images: list[LabeledImage]) -> None:
+def test_new_image_near_training_frame_is_not_in_test(images: list[LabeledImage]) -> None:
     seed = seed_of(split_images(images, {}), Split.TEST)
     trains = frame(1, drawn(seed, contrast=0.7))
     others = [image for image in images if image is not images[seed]]
@@ -127,14 +127,14 @@ def test_a_new_image_near_a_frame_that_trains_is_no_test_image(images: list[Labe
     assert second["scan 1, frame 0"] is second[images[seed].name] is Split.TRAIN
 
 
-def test_a_frame_near_an_image_that_was_left_out_stays_out_too(images: list[LabeledImage]) -> None:
-    twins = [labeled_image(drawn(300), f"{label}", label) for label in (LABEL, TumorClass.NORMAL)]
-    joined = split_reviewed_frames([*images, *twins], [frame(1, drawn(300, contrast=0.7))], {}, [])
+def test_frame_near_excluded_image_is_excluded(images: list[LabeledImage]) -> None:
+    duplicates = [labeled_image(drawn(300), f"{label}", label) for label in (LABEL, TumorClass.NORMAL)]
+    joined = split_reviewed_frames([*images, *duplicates], [frame(1, drawn(300, contrast=0.7))], {}, [])
     assert reasons(joined)["scan 1, frame 0"] == NEAR_EXCLUDED
-    assert splits(joined) == splits(split_images([*images, *twins], {}))
+    assert splits(joined) == splits(split_images([*images, *duplicates], {}))
 
 
-def test_the_same_frames_again_change_nothing(images: list[LabeledImage]) -> None:
+def test_same_frames_again_change_nothing(images: list[LabeledImage]) -> None:
     frames = [frame(number, drawn(number)) for number in (100, 101)]
     first = split_reviewed_frames(images, frames, {}, [])
     assert splits(split_reviewed_frames(images, frames, memory([*images, *frames], first), [])) == splits(first)

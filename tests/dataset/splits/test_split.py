@@ -10,7 +10,7 @@ def groups(count: int, label: TumorClass = TumorClass.GLIOMA) -> dict[str, Split
     return {f"{label}-{number}": SplitGroup(label=label) for number in range(count)}
 
 
-def test_each_class_is_divided_70_15_15() -> None:
+def test_each_class_is_split_70_15_15() -> None:
     everything = groups(100) | groups(40, TumorClass.NORMAL)
     splits = assign(everything, known={})
     for label, expected in ((TumorClass.GLIOMA, (70, 15, 15)), (TumorClass.NORMAL, (28, 6, 6))):
@@ -18,25 +18,25 @@ def test_each_class_is_divided_70_15_15() -> None:
         assert tuple(counts[split] for split in Split) == expected
 
 
-def test_the_order_in_which_images_come_changes_nothing() -> None:
+def test_order_of_images_does_not_change_groups() -> None:
     everything = groups(50)
     assert assign(everything, known={}) == assign(dict(reversed(everything.items())), known={})
 
 
-def test_growing_data_never_moves_an_image() -> None:
+def test_growing_data_moves_no_image() -> None:
     first = assign(groups(60), known={})
     grown = assign(groups(100), known=first)
     assert all(grown[key] is split for key, split in first.items())
     assert tuple(Counter(grown.values())[split] for split in Split) == (70, 15, 15)
 
 
-def test_shrinking_data_never_moves_an_image() -> None:
+def test_shrinking_data_moves_no_image() -> None:
     first = assign(groups(100), known={})
     fewer = assign(groups(30), known=first)
     assert all(first[key] is split for key, split in fewer.items())
 
 
-def test_shares_are_of_images_and_no_group_overfills_one() -> None:
+def test_shares_count_images_and_no_group_exceeds_one() -> None:
     sizes = [1, 2, 3, 10, 1, 4, 7, 2] * 10
     everything = {str(n): SplitGroup(label=TumorClass.GLIOMA, count=size) for n, size in enumerate(sizes)}
     splits = assign(everything, known={})
