@@ -60,7 +60,7 @@ select
 from scoring_run
 left join scoring_run_object_outcome using (scoring_run_id)
 left join (
-    select scoring_run_id, sum(count_sighting) as count_erased from erasure_run group by scoring_run_id
+    select scoring_run_id, sum(count_object) as count_erased from erasure_run group by scoring_run_id
 ) as erased using (scoring_run_id)
 where scoring_run.kind = 'night'
 group by scoring_run.scoring_run_id, erased.count_erased;

@@ -108,7 +108,7 @@ begin
 
     select coalesce(jsonb_agg(gone), '[]') into runs
     from (
-        select scoring_run_id, sum(sighted) as count_sighting, sum(rescored) as count_rescore
+        select scoring_run_id, sum(sighted) as count_object, sum(rescored) as count_rescore
         from (
             select scoring_run_id, 1 as sighted, 0 as rescored from scoring_run_object where scan_id = any(scans)
             union all
@@ -171,9 +171,9 @@ begin
     insert into erasure (actor, reason, counts) values (erasing_actor, erasing_reason, counts)
     returning erasure_id into number;
     insert into erased_subject (subject_mark, erasure_id) values (erased_mark, number);
-    insert into erasure_run (erasure_id, scoring_run_id, count_sighting, count_rescore)
-    select number, scoring_run_id, count_sighting, count_rescore
-    from jsonb_to_recordset(runs) as run (scoring_run_id bigint, count_sighting integer, count_rescore integer);
+    insert into erasure_run (erasure_id, scoring_run_id, count_object, count_rescore)
+    select number, scoring_run_id, count_object, count_rescore
+    from jsonb_to_recordset(runs) as run (scoring_run_id bigint, count_object integer, count_rescore integer);
     insert into erasure_snapshot (erasure_id, snapshot_id, count_image)
     select number, snapshot_id, count_image
     from jsonb_to_recordset(snapshots) as held (snapshot_id text, count_image integer);
