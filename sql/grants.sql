@@ -59,6 +59,8 @@ alter default privileges revoke execute on functions from public;
 grant execute on function
     braintumor.wilson_low(bigint, bigint), braintumor.wilson_high(bigint, bigint),
     braintumor.stability_index(jsonb, jsonb), braintumor.confidence_bin(double precision),
+    braintumor.likeliest_class(double precision, double precision, double precision, double precision),
+    braintumor.distinct_reasons(jsonb),
     braintumor.snapshot_difference(text, text), braintumor.champion_at(timestamptz),
     braintumor.worklist_page(integer, date, text, text, text), braintumor.reviewed_label(integer, text[], boolean)
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst;
