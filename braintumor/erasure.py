@@ -166,7 +166,7 @@ def _wait_for_nobody(connection: Connection) -> None:
 
     Waiting could last for hours, and would hold up every writer that comes after.
     """
-    if not database.try_turn(connection, IMAGES):
+    if not database.try_advisory_lock(connection, IMAGES):
         raise ErasureError(
             "A snapshot, an evaluation, a preview or a report is writing images at this moment. Nothing was erased. "
             "Run the command again when it has ended."

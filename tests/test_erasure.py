@@ -336,7 +336,7 @@ def test_nothing_is_erased_while_images_are_written_and_nothing_is_written_durin
             steps.append("written")
 
     with ThreadPoolExecutor(1) as pool, database.transaction(engine) as erasing:
-        assert database.try_turn(erasing, IMAGES)
+        assert database.try_advisory_lock(erasing, IMAGES)
         writer = pool.submit(write)
         with pytest.raises(TimeoutError):
             writer.result(timeout=1)
@@ -374,7 +374,7 @@ def test_whatever_writes_images_shares_the_lock(
 
     def reached(*_: object, **__: object) -> None:
         with database.transaction(engine) as connection:
-            assert not database.try_turn(connection, IMAGES), "an erasure could run now"
+            assert not database.try_advisory_lock(connection, IMAGES), "an erasure could run now"
         raise ReachedError
 
     monkeypatch.setattr(f"braintumor.{reads}", reached)
@@ -382,7 +382,7 @@ def test_whatever_writes_images_shares_the_lock(
     with pytest.raises(ReachedError):
         work(settings, engine, model_versions.champion(engine))
     with database.transaction(engine) as connection:
-        assert database.try_turn(connection, IMAGES), "the lock is free again"
+        assert database.try_advisory_lock(connection, IMAGES), "the lock is free again"
     engine.dispose()
 
 
