@@ -41,7 +41,7 @@ class QueryResult:
 def queries() -> list[Query]:
     """Return all saved queries, sorted by name."""
     saved = []
-    for path in sorted((sql_folder() / "queries").glob("*.sql")):
+    for path in sorted((sql_folder() / "queries").glob("*.sql"), key=lambda path: path.stem):
         first, _, sql = path.read_text(encoding="utf-8").partition("\n")
         saved.append(Query(name=path.stem, question=first.removeprefix("-- "), sql=sql))
     return saved
