@@ -186,6 +186,6 @@ def test_the_code_of_the_pandas_page_runs(world_to_read: Settings, monkeypatch: 
     exec("\n".join(code), names)
     assert list(names["gliomas"]["confidence_from"]) == [0.6, 0.8, 0.9]
     assert names["total"].to_dict() == {"glioma": 4, "normal": 5, "meningioma": 1, "pituitary": 2}
-    assert names["by_week"].sum() == len(names["answers"]) == 12
+    assert names["by_week"].sum() == len(names["predictions"]) == 12
     assert tuple(names["frames_and_scans"].loc["normal"]) == (5, 4)
     assert names["confusion"].loc["glioma", "normal"] == 1
