@@ -50,7 +50,7 @@ def advice(engine: Engine) -> str | None:
         else:
             first = "Have an administrator run"
     return (
-        f"The roles are not set up: every table belongs to {login}, who is not a member of {OWNER}. {first} "
+        f"The roles are not set up: every table belongs to {login}, which is not a member of {OWNER}. {first} "
         f'`grant {OWNER} to "{login}"`, and run `braintumor migrate` again.'
     )
 

@@ -882,7 +882,7 @@ comment on table rescore_run is
 comment on column rescore_run.scoring_run_id is 'The run.';
 comment on column rescore_run.is_champion is
     'Whether the model was champion at the request. Another model needs an explicit approval.';
-comment on column rescore_run.actor is 'The operator who requested the rescore.';
+comment on column rescore_run.actor is 'Operator of the request.';
 comment on column rescore_run.reason is 'Reason, in the operator''s words.';
 comment on column rescore_run.asked_for is
     'Selection: models of the current predictions, first and last scoring time, and number of scans.';
@@ -1102,7 +1102,7 @@ comment on column snapshot_review.label is 'Label from the reviews.';
 comment on column snapshot_review.label_source is
     'Rule that gave the label: readers (enough reviewers agree), senior_reader (a senior reviewer by the rules), '
     'adjudicated.';
-comment on column snapshot_review.count_reader is 'Reviewers with this finding who count under the rules.';
+comment on column snapshot_review.count_reader is 'Reviewers with this finding that count under the rules.';
 comment on column snapshot_review.rules_version is 'Version of the label rules.';
 comment on column snapshot_review.reason is 'Reason for excluding the frame from the snapshot; null if it is included.';
 create index snapshot_review_by_frame on snapshot_review (scan_id, frame_index);  -- finds new labels

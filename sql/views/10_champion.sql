@@ -19,7 +19,7 @@ comment on view withdrawn_model is
     'One row per model that is withdrawn now. Example: which models are withdrawn, and why?';
 comment on column withdrawn_model.model_version_id is 'The withdrawn model.';
 comment on column withdrawn_model.model_name is 'Name of the withdrawn model.';
-comment on column withdrawn_model.actor is 'Operator who withdrew it.';
+comment on column withdrawn_model.actor is 'Operator of the withdrawal.';
 comment on column withdrawn_model.reason is 'Reason for the withdrawal, in the operator''s words.';
 comment on column withdrawn_model.withdrawn_at is 'Time of the newest withdrawal.';
 
@@ -49,7 +49,7 @@ comment on view champion is
 comment on column champion.model_version_id is 'The champion.';
 comment on column champion.model_name is 'Name of the champion.';
 comment on column champion.action is 'promote or rollback.';
-comment on column champion.actor is 'Operator, or the DAG by its policy, who made the promotion.';
+comment on column champion.actor is 'Operator of the promotion, or the DAG by its policy.';
 comment on column champion.reason is 'Reason for the promotion, in the operator''s words.';
 comment on column champion.is_override is 'Whether it was promoted without a passed gate or after a withdrawal.';
 comment on column champion.promoted_at is 'Time when it became champion.';
@@ -78,7 +78,7 @@ comment on function champion_at(timestamptz) is
     'Model version of the champion at a time; null without one. Example: champion_at(now() - interval ''7 days'').';
 
 -- promotion_history: one row per promotion, rollback, withdrawal or pruning of a model.
--- Example: who changed which model this month, and why?
+-- Example: which models changed this month, by which operator and why?
 create view promotion_history as
 with act as (
     select promoted_at as acted_at, action::text as action, model_version_id, is_override, actor, reason from promotion
@@ -98,8 +98,8 @@ select
 from act
 join model_version using (model_version_id);
 comment on view promotion_history is
-    'One row per promotion, rollback, withdrawal or pruning of a model. Example: who changed which model this month, '
-    'and why?';
+    'One row per promotion, rollback, withdrawal or pruning of a model. Example: which models changed this '
+    'month, by which operator and why?';
 comment on column promotion_history.model_version_id is 'The model.';
 comment on column promotion_history.model_name is 'Name of the model.';
 comment on column promotion_history.action is 'promote, rollback, withdraw or prune.';

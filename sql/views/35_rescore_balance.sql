@@ -42,8 +42,8 @@ comment on column rescore_outcome.outcome is
     'outcome.';
 comment on column rescore_outcome.processed_at is 'Time when the rescore processed the scan; null while it is pending.';
 
--- rescore_balance: one row per rescore, counted from the rows at each query. Example: who requested which rescore, and does it
--- account for every scan?
+-- rescore_balance: one row per rescore, counted from the rows at each query. Example: does every rescore account
+-- for all its scans?
 create view rescore_balance as
 select
     rescore_run.scoring_run_id,
@@ -73,8 +73,8 @@ left join (
 ) as erased using (scoring_run_id)
 group by rescore_run.scoring_run_id, scoring_run.scoring_run_id, model_version.model_version_id, erased.count_erased;
 comment on view rescore_balance is
-    'One row per rescore, counted from the rows at each query. Example: who requested which rescore, and does it '
-    'account for every scan?';
+    'One row per rescore, counted from the rows at each query. Example: does every rescore '
+    'account for all its scans?';
 comment on column rescore_balance.scoring_run_id is 'The rescore.';
 comment on column rescore_balance.run_key is 'Name of the DAG run or command.';
 comment on column rescore_balance.model_name is 'Model of the rescore.';

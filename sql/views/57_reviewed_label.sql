@@ -44,14 +44,14 @@ language sql stable security definer set search_path = braintumor, pg_temp as $$
         case
             when judged.label_source is not null then null
             when judged.is_conflict then 'readers disagree'
-            when judged.finding is null then 'nobody could tell'
+            when judged.finding is null then 'no finding'
             when judged.finding in ('other_finding', 'unusable_image') then 'no class: ' || judged.finding
             else 'too few readers'
         end as reason
     from judged
 $$;
 comment on function reviewed_label(integer, text[], boolean) is
-    'One row per frame with a review: its label under a rule (reviewers who must agree, senior reviewers, blind '
+    'One row per frame with a review: its label under a rule (reviewers that must agree, senior reviewers, blind '
     'reviews only), or the reason for having none.';
 
 -- reviewed_location(scans): S3 objects of reviewed scans. Only the trainer can call it, because a key can identify a patient.
