@@ -1,9 +1,9 @@
 """Update the views and functions of ``sql/views`` that changed.
 
 The table ``view_definition`` has the checksum of each definition. A changed view is replaced in place if Postgres
-can do it, because this keeps grants and dependent views of others. Otherwise it is dropped with its dependents. Our own dependents are
-created again with their grants. Objects of others are lost, so the caller must get the operator's consent before it
-commits.
+can do it, because this keeps grants and dependent views of others. Otherwise it is dropped with its dependents. Our
+own dependents are created again with their grants. Objects of others are lost, so the caller must get the operator's
+consent before it commits.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ class RescoreBalance:
 
     count_asked: int
     count_rescored: int
-    count_already: int
+    count_already_scored: int
     count_gone: int
     count_refused: int
     count_unreadable: int

@@ -63,13 +63,13 @@ _ANSWERED = """
         on after_answer.scan_id = rescore.scan_id
         and after_answer.frame_index = before_answer.frame_index
         and after_answer.model_version_id = scoring_run.model_version_id
-    where rescore.scoring_run_id = :run and rescore.state in ('rescored', 'already')"""
+    where rescore.scoring_run_id = :run and rescore.state in ('rescored', 'already_scored')"""
 
 
 def summary(report: RescoreReport) -> str:
     """What changed, in a sentence or two."""
     balance = report.balance
-    count_answered = balance.count_rescored + balance.count_already
+    count_answered = balance.count_rescored + balance.count_already_scored
     head = f"{report.model} answers {counted(count_answered, 'scan')} of {balance.count_asked:,} that were asked for."
     if not report.count_compared:
         return f"{head} None could be compared."

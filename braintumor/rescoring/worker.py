@@ -36,14 +36,14 @@ class State(StrEnum):
     """How a scan of a rescore ends; where it is neither of the first two, the answer before stands."""
 
     RESCORED = "rescored"
-    ALREADY = "already"
+    ALREADY_SCORED = "already_scored"
     GONE = "gone"
     REFUSED = "refused"
     UNREADABLE = "unreadable"
     FAILED = "failed"
 
 
-_ANSWERED = {State.RESCORED, State.ALREADY}
+_ANSWERED = {State.RESCORED, State.ALREADY_SCORED}
 _STATES = {Unread.GONE: State.GONE, Unread.REFUSED: State.REFUSED, Unread.UNREADABLE: State.UNREADABLE}
 
 
@@ -131,7 +131,7 @@ def _answered(connection: Connection, run: RescoreRun, scan_ids: set[int]) -> se
 
 
 def _final(outcome: Outcome, answered: set[int]) -> Outcome:
-    return Outcome(scan_id=outcome.scan_id, state=State.ALREADY) if outcome.scan_id in answered else outcome
+    return Outcome(scan_id=outcome.scan_id, state=State.ALREADY_SCORED) if outcome.scan_id in answered else outcome
 
 
 @dataclass(kw_only=True)
@@ -177,7 +177,7 @@ class _Work:
                       where prediction.scan_id = rescore.scan_id and prediction.model_version_id = :model)"""),
                 self._values(model=self.run.model.model_version_id),
             ).all()
-        self._settle([Outcome(scan_id=scan_id, state=State.ALREADY) for scan_id in known])
+        self._settle([Outcome(scan_id=scan_id, state=State.ALREADY_SCORED) for scan_id in known])
 
     def _pending(self) -> list[_Pending]:
         """What is left to do, what most workers died with last."""

@@ -55,7 +55,7 @@ select
     rescore_run.count_matching,
     rescore_run.count_asked,
     count(*) filter (where outcome = 'rescored') as count_rescored,
-    count(*) filter (where outcome = 'already_scored') as count_already,
+    count(*) filter (where outcome = 'already_scored') as count_already_scored,
     count(*) filter (where outcome = 'gone') as count_gone,
     count(*) filter (where outcome = 'refused') as count_refused,
     count(*) filter (where outcome = 'unreadable') as count_unreadable,
@@ -79,7 +79,7 @@ comment on column rescore_balance.scoring_run_id is 'The rescore.';
 comment on column rescore_balance.run_key is 'Name of the DAG run or command.';
 comment on column rescore_balance.model_name is 'Model of the rescore.';
 comment on column rescore_balance.count_rescored is 'Scans with new predictions of all frames.';
-comment on column rescore_balance.count_already is
+comment on column rescore_balance.count_already_scored is
     'Scans that the model had predicted before. That prediction is current again.';
 comment on column rescore_balance.count_gone is 'Scans whose object was removed or overwritten.';
 comment on column rescore_balance.count_refused is 'Scans that S3 refused.';

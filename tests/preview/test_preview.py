@@ -24,7 +24,7 @@ from braintumor.scoring.job import run_scoring_job
 from braintumor.scoring.scored_scans import Unread
 from tests.faulty_s3 import FaultyS3
 from tests.models import add_model
-from tests.nights import remove
+from tests.runs import remove
 from tests.sql import READERS, change, let_answer, rows, say
 
 GLIOMA, MENINGIOMA, NORMAL, PITUITARY = CLASSES

@@ -71,7 +71,7 @@ def opened(settings: Settings, key: str = "rescore", *, chunk_size: int = 200, *
     """A rescore that has been asked for, and its number."""
     job = Rescore.open(settings)
     request = RescoreRequest(actor="ann", **{"reason": "b errs", **wanted})
-    return job, job.ask(request, run_key=key, chunk_size=chunk_size).scoring_run_id
+    return job, job.open_run(request, run_key=key, chunk_size=chunk_size).scoring_run_id
 
 
 def standing(settings: Settings) -> list[tuple[str, int]]:

@@ -10,8 +10,8 @@ import pytest
 from braintumor.config.settings import Settings
 from braintumor.labels import CLASSES
 from tests.conftest import printed, run_braintumor
-from tests.nights import remove
 from tests.rescoring.conftest import opened, page, run, standing
+from tests.runs import remove
 from tests.sql import READERS, change, rows, say
 
 GLIOMA, MENINGIOMA, NORMAL, PITUITARY = CLASSES

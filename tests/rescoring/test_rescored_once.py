@@ -28,8 +28,8 @@ from braintumor.scoring.job import ScoringJob, run_scoring_job
 from tests.faulty_s3 import FaultyS3
 from tests.images import png
 from tests.models import add_model, promote
-from tests.nights import remove
 from tests.rescoring.conftest import Put, opened, outcomes, run, standing
+from tests.runs import remove
 from tests.sql import change, rows
 
 # Exactly once
@@ -107,7 +107,7 @@ def test_a_cleared_task_and_a_worker_that_was_thought_dead_write_nothing_twice(n
     before = rows(night, "select p::text from prediction p order by 1")
     assert job.score(number, 0) == {}
     late = [Outcome(scan_id=scan_id, state=State.GONE) for (scan_id,) in rows(night, "select scan_id from rescore")]
-    asked = job.ask(RescoreRequest(actor="bob", reason="other words", limit=1), run_key="rescore", chunk_size=1)
+    asked = job.open_run(RescoreRequest(actor="bob", reason="other words", limit=1), run_key="rescore", chunk_size=1)
     assert (asked.scoring_run_id, asked.actor, asked.count_asked) == (number, "ann", 6)
     engine = database.connect(night)
     assert settle(engine, asked, late) == {"gone": 2}, "only what is still pending"
@@ -123,7 +123,7 @@ def test_two_rescores_of_the_same_scans_at_once_write_one_answer(night: Settings
     with ThreadPoolExecutor(4) as workers:  # each rescore's chunk is worked on twice at the same time, too
         work = [workers.submit(Rescore.open(night).score, number, 0) for number in [first_run, second_run] * 2]
         counts = sum((Counter(done.result()) for done in work), Counter())
-    assert counts == {"rescored": 6, "already": 6}
+    assert counts == {"rescored": 6, "already_scored": 6}
     assert one.reconcile(first_run).is_balanced and other.reconcile(second_run).is_balanced
     assert rows(night, "select count(*), sum(count_taken) from rescore") == [(12, 0)]
     assert run_scoring_job(night, run_key="next").count_known == 6

@@ -18,8 +18,8 @@ from braintumor.rescoring.request import RescoreRequest
 from braintumor.scoring.job import run_scoring_job
 from tests.images import png
 from tests.models import add_model, pass_gate, promote
-from tests.nights import remove
 from tests.rescoring.conftest import Put, go_back, opened, page, run, standing, withdraw
+from tests.runs import remove
 from tests.sql import change, rows
 
 # What people are told afterwards
@@ -80,7 +80,7 @@ def test_where_the_champion_had_answered_before_its_old_answer_stands_again(
     go_back(settings, first, with_withdrawal=True)
     remove(settings, "a.png")
     done = run(settings, "and back")
-    assert (done["count_already"], done["count_rescored"], done["count_compared"]) == (1, 0, 1)
+    assert (done["count_already_scored"], done["count_rescored"], done["count_compared"]) == (1, 0, 1)
     assert standing(settings) == [(first, 1)]
     assert rows(settings, "select p::text from prediction p order by model_version_id") == before
     add_model(settings, "c")
@@ -116,7 +116,7 @@ def test_a_model_that_is_not_the_champion_answers_only_when_somebody_approves_it
     assert rows(night, "select count(*) from rescore_run") == [(0,)]
     job, number = opened(night, model=first, is_approved=True, reason="c has no answer for old scanners")
     assert "not the champion, approved by ann" in str(
-        job.ask(RescoreRequest(actor="bob", reason="r"), run_key="rescore")
+        job.open_run(RescoreRequest(actor="bob", reason="r"), run_key="rescore")
     )
     job.score(number, 0)
     assert "stand because they were approved so" in page(night, job.report(number))
@@ -156,6 +156,6 @@ def test_a_reason_a_model_that_exists_and_a_champion_are_asked_for_and_nothing_i
 def test_an_older_model_than_the_one_it_replaces_is_said_aloud(night: Settings, first: str) -> None:
     said: list[str] = []
     request = RescoreRequest(actor="ann", reason="b errs")
-    done = rescore(night, request, run_key="rescore", say=said.append)
+    done = rescore(night, request, run_key="rescore", progress=said.append)
     warning = f"{first} is older than b: its answers replace those of a newer model."
     assert said[-1] == warning and warning in done["markdown"] and warning in page(night, done)

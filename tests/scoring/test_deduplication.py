@@ -154,7 +154,7 @@ class TestTheSamePictureOfTwoPatients:
         run, _ = night.begin(run_key="second")
         assert [night.score(run.scoring_run_id, c) for c in night.plan(run.scoring_run_id)] == [{"scored": 1}]
         assert asked == [1]
-        night.reconcile(run.scoring_run_id, say=said.append)
+        night.reconcile(run.scoring_run_id, progress=said.append)
         assert "AMBER" in said[0] and "1 answered frames show a picture that is filed under two patients" in said[0]
         of_ann = [scan for (scan,) in rows(settings, "select scan_id from scan where format = 'dicom'"
                                            " and scan_id < 4 order by 1")]  # fmt: skip

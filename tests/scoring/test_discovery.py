@@ -17,7 +17,7 @@ from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.prefixes import ScanPrefixes
 from tests.conftest import run_braintumor
 from tests.images import png
-from tests.nights import remove, states
+from tests.runs import remove, states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
@@ -195,6 +195,6 @@ class TestThePlan:
         run, _ = night.begin(run_key="night")
         for chunk in night.plan(run.scoring_run_id):
             night.score(run.scoring_run_id, chunk)
-        night.reconcile(run.scoring_run_id, say=said.append)
+        night.reconcile(run.scoring_run_id, progress=said.append)
         assert "- Planned: 1 new, 0 changed, 1 ignored, 0 retried" in said[0]
         assert "got 1 (too few days" in said[0]

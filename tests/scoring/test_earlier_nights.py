@@ -12,9 +12,9 @@ from braintumor.errors import UnbalancedRunError
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.lease import claim
-from braintumor.scoring.requeue import requeue
+from braintumor.scoring.scan_status import requeue
 from tests.images import png
-from tests.nights import states
+from tests.runs import states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]

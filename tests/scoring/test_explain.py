@@ -18,7 +18,7 @@ from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.explain import explain, replay
 from braintumor.scoring.job import run_scoring_job
-from braintumor.scoring.requeue import requeue
+from braintumor.scoring.scan_status import requeue
 from tests.conftest import invoke, printed, run_braintumor
 from tests.images import png
 from tests.sql import change, rows
@@ -112,7 +112,7 @@ def test_the_record_of_a_scan_says_where_it_lies_only_if_asked(settings: Setting
         "predictions", "rejections", "requeues", "location",
     }  # fmt: skip
     nothing = invoke(settings, "scan", "show", "2").exception
-    assert isinstance(nothing, ScoringRunError) and "no scan of number 2" in str(nothing)
+    assert isinstance(nothing, ScoringRunError) and "no scan 2" in str(nothing)
 
 
 def test_requeued_scans_are_settled_by_the_next_night_once(settings: Settings, put: Put) -> None:

@@ -25,7 +25,7 @@ from braintumor.scoring.lease import claim
 from braintumor.scoring.worker import score_chunk
 from tests.faulty_s3 import CUT, FaultyS3
 from tests.images import png
-from tests.nights import remove, states
+from tests.runs import remove, states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]

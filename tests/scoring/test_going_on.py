@@ -22,7 +22,7 @@ from tests.conftest import run_braintumor
 from tests.faulty_s3 import FaultyS3
 from tests.images import png
 from tests.models import add_model, promote
-from tests.nights import states
+from tests.runs import states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
@@ -35,7 +35,7 @@ class TestAnObjectThatS3CannotDeliver:
         door.faults["0.png"] = (500, "InternalError")
         said: list[str] = []
         with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0"):
-            run_scoring_job(through, run_key="night", chunk_size=1, say=said.append)
+            run_scoring_job(through, run_key="night", chunk_size=1, progress=said.append)
         assert states(through) == ["pending", "scored", "scored"]
         assert rows(through, "select state::text, count_unaccounted from scoring_run") == [("unbalanced", 1)]
         assert "RED" in said[-1]
@@ -50,7 +50,7 @@ class TestAnObjectThatS3CannotDeliver:
         done = run_braintumor(through, "score", check=False)
         assert done.returncode == 75
         ((key,),) = rows(through, "select run_key from scoring_run")
-        assert f"run key, to go on with after an interruption: {key}" in done.stderr
+        assert f"run key, to continue after an interruption: {key}" in done.stderr
         door.faults.clear()
         assert "1 seen = 1 scored" in run_braintumor(through, "score", "--run-key", str(key)).stdout
 

@@ -56,7 +56,7 @@ def test_objects_whose_key_cannot_be_stored_are_set_aside_and_the_night_goes_on(
     put("b.png", png(seed=2))
     with_keys(names)
     said = list[str]()
-    balance = run_scoring_job(settings, run_key="first", say=said.append)
+    balance = run_scoring_job(settings, run_key="first", progress=said.append)
     assert (balance.count_seen, balance.count_scored, balance.count_ignored) == (2 + len(names), 2, len(names))
     assert balance.is_balanced
     assert f"{len(names)} set aside because Postgres cannot store their keys" in said[1]

@@ -15,7 +15,7 @@ from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import ScoringRun, open_run
 from braintumor.serving.engine import BackendName
 from tests.images import png
-from tests.nights import remove, states
+from tests.runs import remove, states
 from tests.sql import rows
 
 Put = Callable[[str, bytes], None]

@@ -20,7 +20,7 @@ from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.worker import score_chunk
 from tests.images import png
-from tests.nights import assert_nothing_is_half_written, states
+from tests.runs import assert_no_partial_scans, states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
@@ -138,7 +138,7 @@ def test_steps_before_a_timeout_stay_and_retries_isolate_the_file_that_hangs(
     assert rows(settings, "select reason, detail from rejection") == [
         ("processing_failed", "3 workers died while they were alone with it")
     ]
-    assert_nothing_is_half_written(settings)
+    assert_no_partial_scans(settings)
     assert night.reconcile(run.scoring_run_id).is_balanced
 
 

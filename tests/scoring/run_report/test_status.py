@@ -20,7 +20,7 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.run_report.rules import RunReportRules
 from tests.images import png
-from tests.nights import past_nights
+from tests.runs import add_past_runs
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
@@ -33,7 +33,7 @@ def test_a_usual_night_is_green_and_its_sheet_holds_the_figures_but_no_key(setti
     run, _ = night.begin(run_key="night")
     for chunk in night.plan(run.scoring_run_id):
         night.score(run.scoring_run_id, chunk)
-    balance = night.reconcile(run.scoring_run_id, say=said.append, reports_url="/braintumor/reports")
+    balance = night.reconcile(run.scoring_run_id, progress=said.append, reports_url="/braintumor/reports")
     page = ObjectStore.connect(settings).read(run_page(settings, "night", RUN_STATUS)).decode()
     ((answer,),) = rows(settings, "select predicted_class::text from prediction")
     for words in (str(balance), run.model.model_name, f"{answer} 1", "too few days"):
@@ -47,7 +47,7 @@ def test_a_usual_night_is_green_and_its_sheet_holds_the_figures_but_no_key(setti
 
 
 def test_nothing_new_on_the_same_day_is_not_red(settings: Settings, put: Put) -> None:
-    past_nights(settings, dict.fromkeys(range(1, 8), 1))
+    add_past_runs(settings, dict.fromkeys(range(1, 8), 1))
     put("a.png", png())
     run_scoring_job(settings, run_key="first")
     run_scoring_job(settings, run_key="again")
@@ -55,20 +55,20 @@ def test_nothing_new_on_the_same_day_is_not_red(settings: Settings, put: Put) ->
 
 
 def test_nothing_arrived_though_something_always_does_is_red(settings: Settings) -> None:
-    past_nights(settings, dict.fromkeys(range(1, 8), 140))
+    add_past_runs(settings, dict.fromkeys(range(1, 8), 140))
     with pytest.raises(RedRunError, match="Expected about 140, got 0"):
         run_scoring_job(settings, run_key="night")
     assert rows(settings, SUMMARY) == [("red", 0, 140, ["Expected about 140, got 0."])]
 
 
 def test_nothing_is_amber_where_a_week_ago_had_nothing_either(settings: Settings) -> None:
-    past_nights(settings, {**dict.fromkeys(range(1, 7), 140), 7: 0})
+    add_past_runs(settings, {**dict.fromkeys(range(1, 7), 140), 7: 0})
     run_scoring_job(settings, run_key="sunday")
     assert rows(settings, SUMMARY)[0][0] == "amber"
 
 
 def test_four_days_are_too_few_to_expect_anything(settings: Settings) -> None:
-    past_nights(settings, dict.fromkeys(range(1, 5), 140))
+    add_past_runs(settings, dict.fromkeys(range(1, 5), 140))
     run_scoring_job(settings, run_key="night")
     assert rows(settings, SUMMARY) == [("green", 0, None, [])]
 
@@ -78,7 +78,7 @@ def test_a_night_that_shares_its_day_in_utc_with_the_one_before_hides_nothing_wh
     settings: Settings, timezone: str, level: str
 ) -> None:
     """Summer time began in Berlin on 29 March 2026: 01:00 of that day and of the next are both on the 29th in UTC."""
-    past_nights(settings, dict.fromkeys(range(1, 9), 140))
+    add_past_runs(settings, dict.fromkeys(range(1, 9), 140))
     night = ScoringJob.open(replace(settings, timezone=timezone))
     run, _ = night.begin(run_key="night")
     night.plan(run.scoring_run_id)
@@ -104,7 +104,7 @@ def test_a_timezone_that_there_is_not_is_told_before_the_night(settings: Setting
 
 
 def test_far_fewer_than_expected_is_amber(settings: Settings, put: Put) -> None:
-    past_nights(settings, dict.fromkeys(range(1, 8), 140))
+    add_past_runs(settings, dict.fromkeys(range(1, 8), 140))
     put("a.png", png())
     run_scoring_job(settings, run_key="night")
     assert rows(settings, SUMMARY) == [("amber", 1, 140, ["Expected about 140, got 1."])]
@@ -129,7 +129,7 @@ def test_a_deleted_prediction_makes_the_sheet_red(settings: Settings, put: Put) 
     change(settings, "delete from prediction")
     said: list[str] = []
     with pytest.raises(UnbalancedRunError):
-        ScoringJob.open(settings).reconcile(1, say=said.append)
+        ScoringJob.open(settings).reconcile(1, progress=said.append)
     assert "RED" in said[0] and "UNACCOUNTED" in said[0]
     assert rows(settings, SUMMARY)[0][0] == "red"
 

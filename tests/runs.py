@@ -23,7 +23,7 @@ CHUNK_SIZE = 5
 """Small, so that a night has many claims and commits."""
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.nights", "openvino", "braintumor.imaging.decoding.dicom.reader"])
+_FORKS.set_forkserver_preload(["tests.runs", "openvino", "braintumor.imaging.decoding.dicom.reader"])
 """Each night is a fork of a process that has imported everything: importing it takes longer than such a night."""
 
 
@@ -40,7 +40,7 @@ def put_scans(settings: Settings, folder: Path, *, count: int, seed: int, with_c
     store.write(scans / f"{seed}/words.jpg", b"words")
 
 
-def start_night(settings: Settings, run_key: str, *, dies_at: int = 0) -> ForkServerProcess:
+def start_run(settings: Settings, run_key: str, *, dies_at: int = 0) -> ForkServerProcess:
     """A night in a process of its own, in small chunks.
 
     ``dies_at``: it kills itself on reaching that point. Points are counted from 1: before each statement that goes to
@@ -81,7 +81,7 @@ def expire_leases(settings: Settings) -> None:
     change(settings, "update scoring_chunk set lease_expires_at = now() where finished_at is null")
 
 
-def assert_nothing_is_half_written(settings: Settings) -> None:
+def assert_no_partial_scans(settings: Settings) -> None:
     """Every scan that is settled has all that belongs to it, and no other scan has any of it."""
     half = """
         select count(*) from scan
@@ -91,12 +91,12 @@ def assert_nothing_is_half_written(settings: Settings) -> None:
     assert rows(settings, half) == [(0,)]
 
 
-def assert_each_is_there_once(settings: Settings, *, count_scored: int, count_rejected: int) -> None:
+def assert_each_scan_scored_once(settings: Settings, *, count_scored: int, count_rejected: int) -> None:
     """A last night, undisturbed, balances; every scan has its one answer; and one more night changes no row."""
     expire_leases(settings)
     balance = run_scoring_job(settings, run_key="last")
     assert balance.is_balanced and balance.count_deferred == 0
-    assert_nothing_is_half_written(settings)
+    assert_no_partial_scans(settings)
     content = """
         select
             (select array_agg((scan_id, state::text, processed_at)::text order by scan_id) from scan),
@@ -119,7 +119,7 @@ def states(settings: Settings) -> list[str]:
     return [str(state) for (state,) in rows(settings, "select state::text from scan order by scan_id")]
 
 
-def past_nights(settings: Settings, arrivals: dict[int, int]) -> None:
+def add_past_runs(settings: Settings, arrivals: dict[int, int]) -> None:
     """Finished nights of the same prefix: days ago -> arrivals."""
     for days, arrived in arrivals.items():
         change(
