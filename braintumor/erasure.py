@@ -175,7 +175,7 @@ def _lock_images(connection: Connection) -> None:
 
     It does not wait, because waiting could take hours and would block later writers.
     """
-    if not database.try_turn(connection, IMAGES):
+    if not database.try_advisory_lock(connection, IMAGES):
         raise ErasureError(
             "A snapshot, an evaluation, a preview or a report is writing images now. Nothing was erased. Run the "
             "command again when it has ended."

@@ -1,9 +1,9 @@
--- What each role may do in the schema braintumor: `braintumor migrate` takes everything away and gives it again each
--- time. Other logins keep what they were given. tests/test_roles.py holds the same as a matrix, cell by cell.
+-- Rights of each role in the schema braintumor. `braintumor migrate` revokes and grants them again each time. Other logins
+-- keep their rights. tests/db/test_roles.py has the same rights as a matrix.
 --
--- Nobody is given truncate, not even the owner. Tables whose rows machines write once (prediction, rejection, scoring_run_object and
--- others) are append-only by having no grant of update or delete; ledgers of what people decide have triggers as well, which
--- refuse the owner too.
+-- No role has truncate, not even the owner. Tables with rows that are written once (prediction, rejection,
+-- scoring_run_object and others) are append-only, because no role may update or delete. Tables of decisions by people
+-- have triggers too, which stop the owner as well.
 
 do $$
 declare
@@ -36,7 +36,7 @@ grant usage on schema braintumor to
     braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst,
     braintumor_eraser;
 
--- Views of ours hold no object key, so all who work here read all of them.
+-- Our views have no object key, so all roles except the eraser read them.
 do $$
 declare
     readers  constant text :=
@@ -53,46 +53,49 @@ begin
     end loop;
 end $$;
 
--- Functions are granted by name, so that a new one is for the owner alone until a line here names it. Postgres gives every new
--- function to public, which the first statement ends. A view calls its functions with the reader's rights, so readers need them.
+-- Functions are granted by name, so only the owner can execute a new one until it is listed here. The first statement is
+-- needed because Postgres grants new functions to public. A view calls functions with the reader's rights.
 alter default privileges revoke execute on functions from public;
 grant execute on function
     braintumor.wilson_low(bigint, bigint), braintumor.wilson_high(bigint, bigint),
     braintumor.stability_index(jsonb, jsonb), braintumor.confidence_bin(double precision),
+    braintumor.likeliest_class(double precision, double precision, double precision, double precision),
+    braintumor.distinct_reasons(jsonb),
     braintumor.snapshot_difference(text, text), braintumor.champion_at(timestamptz),
     braintumor.worklist_page(integer, date, text, text, text), braintumor.reviewed_label(integer, text[], boolean)
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer, braintumor_analyst;
 grant execute on function braintumor.mark_cross_patient_duplicates(bigint) to braintumor_scorer;
 
--- How models were made and what became of them: read by whoever scores, trains, promotes or shows pages.
+-- Models: training, evaluation and promotion.
 grant select on
     migration, snapshot, training_run, model_version, evaluation, evaluation_class, confusion_cell, test_prediction,
     test_set_access, evaluation_occlusion, evaluation_slice, gate_verdict, promotion, withdrawal, pruning, approval_decision
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer;
 grant select on snapshot_image, split_assignment to braintumor_trainer;
-grant select on snapshot_image to braintumor_promoter;  -- a refreshed report names slices of test
+grant select on snapshot_image to braintumor_promoter;  -- a refreshed report lists slices of test
 
--- What was scored, without where it lies.
+-- Scans and predictions, without object keys.
 grant select on
-    scan, prediction, rejection, scoring_run_object, scan_outcome, scoring_run, scoring_chunk, rescore_run, rescore, scoring_run_summary,
-    scan_requeue, shadow_prediction
+    scan, prediction, rejection, scoring_run_object, scan_outcome, scoring_run, scoring_chunk, rescore_run, rescore,
+    scoring_run_summary, scan_requeue, shadow_prediction
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer;
 
 -- Scoring.
 grant select, insert on scan_location to braintumor_scorer;
 grant insert, update on scan, scoring_run, scoring_chunk, rescore, scoring_run_summary to braintumor_scorer;
-grant insert on prediction, rejection, scoring_run_object, scan_outcome, rescore_run, scan_requeue, shadow_prediction to braintumor_scorer;
-grant select on erased_subject, erased_content to braintumor_scorer, braintumor_trainer;  -- whose files are refused
-grant select, insert on page, page_scan, page_image to braintumor_scorer, braintumor_trainer;  -- what their pages show
-grant usage on sequence scan_scan_id_seq to braintumor_scorer;  -- discovery numbers scans as they are listed
+grant insert on prediction, rejection, scoring_run_object, scan_outcome, rescore_run, scan_requeue, shadow_prediction
+    to braintumor_scorer;
+grant select on erased_subject, erased_content to braintumor_scorer, braintumor_trainer;  -- to reject their files
+grant select, insert on page, page_scan, page_image to braintumor_scorer, braintumor_trainer;  -- contents of their pages
+grant usage on sequence scan_scan_id_seq to braintumor_scorer;  -- discovery assigns scan ids while listing
 
 -- Training.
 grant insert, update on snapshot, snapshot_image, evaluation to braintumor_trainer;
 grant insert on split_assignment, training_run, model_version, test_set_access, gate_verdict to braintumor_trainer;
 grant insert, delete on
-    evaluation_class, confusion_cell, test_prediction, evaluation_occlusion, evaluation_slice  -- judged again: anew
+    evaluation_class, confusion_cell, test_prediction, evaluation_occlusion, evaluation_slice  -- replaced by a repeated evaluation
     to braintumor_trainer;
-grant select on review, review_retraction to braintumor_trainer;  -- what people said becomes labels
+grant select on review, review_retraction to braintumor_trainer;  -- labels from reviews
 grant execute on function braintumor.reviewed_location(bigint[]) to braintumor_trainer;
 grant select, insert, update on reviewed_frame, snapshot_review to braintumor_trainer;
 grant select, insert on requested_label to braintumor_trainer;
@@ -101,11 +104,11 @@ grant select on snapshot_review to braintumor_promoter, braintumor_reviewer;
 -- Promotion.
 grant insert on promotion, withdrawal, pruning, approval_decision to braintumor_promoter;
 
--- Reviewing. The pages show images, so their process must know where these lie.
+-- Review. The pages show images, so their process needs the object keys.
 grant select on scan_location to braintumor_reviewer;
 grant select, insert on review_session, review_session_item, review, review_retraction, shown_image to braintumor_reviewer;
 
--- Erasure: the function does it with the owner's rights. The tables hold what has to be remembered after it.
+-- Erasure. The function runs with the owner's rights. The tables have the marks and the remaining objects.
 grant execute on function braintumor.erase_subject(text, text, text[], text, text) to braintumor_eraser;
 grant select on page, erased_subject to braintumor_eraser;
 grant select, insert on erased_content to braintumor_eraser;

@@ -1,7 +1,7 @@
--- How long people may keep a transaction or a statement open, so that a forgotten session blocks no migration and no cleanup.
--- Postgres does not pass a group role's settings on to its logins, so each login that is a member gets its own. The group role
--- has them too, for an administrator to read. A limit that somebody set for a login stays. `braintumor migrate` runs this
--- file, and names the logins that it may not change. For these an administrator runs it with psql.
+-- Limits for transactions and statements of analysts and reviewers, because a forgotten session blocks migrations and vacuum.
+-- Logins do not inherit settings of a group role in Postgres, so each member login gets its own. The group role has them
+-- too, as documentation. A limit that an operator set for a login is kept. `braintumor migrate` runs this file and reports
+-- the logins that it cannot change. For these an administrator runs it with psql.
 do $$
 declare
     login    record;
@@ -17,7 +17,7 @@ begin
         join pg_roles as named on named.rolname = group_name
         join pg_roles as member on member.oid = named.oid or member.rolcanlogin and exists (
             select from pg_auth_members where roleid = named.oid and pg_auth_members.member = member.oid)
-        where not exists (  -- whoever does other work too
+        where not exists (  -- logins with other roles too
             select from pg_roles as other
             where other.rolname like 'braintumor\_%' and not other.rolcanlogin
               and other.rolname not in ('braintumor_analyst', 'braintumor_reviewer')
@@ -32,7 +32,7 @@ begin
         exception when insufficient_privilege then
             raise warning 'Login % has no %. Have an administrator run sql/limits.sql.', login.rolname, login.setting;
         when internal_error then
-            null;  -- the migrate of another database changes the role at this moment
+            null;  -- a migration of another database changes the role now
         end;
     end loop;
 end $$;

@@ -1,4 +1,4 @@
-"""Straight to the rows: what a test asks of a database, and what it does to one behind the library's back."""
+"""Read and change rows of a test's database directly, without the library."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braintumor.labels import CLASSES, TumorClass
 
 
 def rows(settings: Settings, sql: str, **values: object) -> list[tuple[Any, ...]]:
-    """Run one statement; its rows, or none where it returns none."""
+    """Run a statement and return its rows, or an empty list if it returns none."""
     engine = database.connect(settings)
     try:
         with database.transaction(engine) as connection:
@@ -23,11 +23,11 @@ def rows(settings: Settings, sql: str, **values: object) -> list[tuple[Any, ...]
 
 
 change = rows
-"""The same, where it is run for what it does."""
+"""Alias of ``rows`` for statements that change rows."""
 
 
 def let_answer(settings: Settings, model_version_id: int) -> None:
-    """Make all answers, and the runs that gave them, another model's."""
+    """Assign all predictions and their runs to another model."""
     change(
         settings,
         """
@@ -40,7 +40,7 @@ def let_answer(settings: Settings, model_version_id: int) -> None:
 
 
 def say(settings: Settings, table: str, scan_id: int, label: TumorClass, confidence: float) -> None:
-    """Put an answer into a model's mouth."""
+    """Set the predicted class and the probabilities of a scan's predictions in ``table``."""
     others = (1 - confidence) / 3
     values = {f"p_{c.value}": confidence if c is label else others for c in CLASSES}
     columns = ", ".join(f"probability_{c.value} = :p_{c.value}" for c in CLASSES)
@@ -60,4 +60,4 @@ READERS = """
     join pg_rewrite on pg_rewrite.oid = pg_depend.objid
     join pg_class as view on view.oid = pg_rewrite.ev_class
     where pg_depend.classid = 'pg_rewrite'::regclass and pg_depend.refobjid = cast(:table as regclass)"""
-"""Views that read a table, as Postgres knows it."""
+"""Selects the views that read a table, from the catalog."""

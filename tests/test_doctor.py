@@ -140,9 +140,9 @@ def test_a_scans_prefix_that_overlaps_another_prefix_is_wrong(settings: Settings
 
 
 def test_a_migration_that_is_not_applied_is_named(settings: Settings) -> None:
-    change(settings, "delete from migration where migration_name = '0001_main_job'")
+    change(settings, "delete from migration where migration_name = '0001_baseline'")
     findings = found(Installation(settings=settings))
-    assert wrong(findings) == {"migrations": "Not applied: 0001_main_job. Run `braintumor migrate`."}
+    assert wrong(findings) == {"migrations": "Not applied: 0001_baseline. Run `braintumor migrate`."}
 
 
 def test_a_login_of_another_role_or_of_too_many_is_told(stack: Stack, settings: Settings) -> None:

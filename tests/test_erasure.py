@@ -328,7 +328,7 @@ def test_erasure_and_writers_of_images_exclude_each_other(stack: Stack, scored: 
             steps.append("written")
 
     with ThreadPoolExecutor(1) as pool, database.transaction(engine) as erasing:
-        assert database.try_turn(erasing, IMAGES)
+        assert database.try_advisory_lock(erasing, IMAGES)
         writer = pool.submit(write)
         with pytest.raises(TimeoutError):
             writer.result(timeout=1)
@@ -369,7 +369,7 @@ def test_every_writer_of_images_shares_the_lock(
 
     def reached(*_: object, **__: object) -> None:
         with database.transaction(engine) as connection:
-            assert not database.try_turn(connection, IMAGES), "an erasure could run now"
+            assert not database.try_advisory_lock(connection, IMAGES), "an erasure could run now"
         raise ReachedError
 
     monkeypatch.setattr(f"braintumor.{reads}", reached)
@@ -377,7 +377,7 @@ def test_every_writer_of_images_shares_the_lock(
     with pytest.raises(ReachedError):
         work(settings, engine, model_versions.champion(engine))
     with database.transaction(engine) as connection:
-        assert database.try_turn(connection, IMAGES), "the lock is free again"
+        assert database.try_advisory_lock(connection, IMAGES), "the lock is free again"
     engine.dispose()
 
 

@@ -26,7 +26,7 @@ def migrate(is_plan: bool, is_dictionary: bool, drop_dependents: bool) -> None:
     if is_plan:
         found = migrations.plan(engine)
     else:
-        found = migrations.migrate(engine, drop_dependents=drop_dependents, say=click.echo)
+        found = migrations.migrate(engine, drop_dependents=drop_dependents, report=click.echo)
     for migration in found:
         click.echo(f"{'would apply' if is_plan else 'applied'} {migration.name}")
     if not found:

@@ -1,1 +1,1 @@
-"""The Postgres schema: connections, migrations, roles and saved queries."""
+"""Manage the Postgres schema: connections, migrations, views, roles and saved queries."""

@@ -1,4 +1,4 @@
-"""The data dictionary: docs/data-dictionary.md, from the comments that stand in the database."""
+"""Write the data dictionary, docs/data-dictionary.md, from the comments in the database."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from braintumor.markdown import table
 
 _HEAD = """# Data dictionary
 
-Every view, table and column of the schema `braintumor`, from the comments in the database, as `\\d+` in psql has it.
-Made by `braintumor migrate --dictionary`, and a test keeps it current: do not edit it. Analysts read the views.
+Every view, table and column of the schema `braintumor`, with its comment in the database (`\\d+` in psql).
+`braintumor migrate --dictionary` prints this page, and a test checks that it is current. Do not edit it.
+Analysts read the views.
 """
 
 
 def dictionary(engine: Engine) -> str:
-    """The whole page, in Markdown: views first, each with its columns."""
+    """Return the page in Markdown: views first, then tables, each with its columns."""
     with transaction(engine) as connection:
         rows = connection.execute(text(_COLUMNS), {"schema": SCHEMA}).all()
     parts = [_HEAD]

@@ -1,4 +1,4 @@
-"""The one way to Postgres: an engine from the settings, errors in our words, and COPY for rows in bulk."""
+"""Connect to Postgres: engine, transactions, advisory locks, COPY, and translated errors."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ SCHEMA = "braintumor"
 
 
 def sql_folder() -> Path:
-    """Where the SQL files are: inside the installed package, or beside it in a clone."""
+    """Return the folder of the SQL files: inside the installed package, or next to it in a clone."""
     package = Path(__file__).parents[1]
     return package / "sql" if (package / "sql").is_dir() else package.parent / "sql"
 
 
 def connect(settings: Settings, *, statement_seconds: int | None = None) -> Engine:
-    """Return an engine whose connections find the schema ``braintumor`` first. Nothing is sent yet.
+    """Return an engine whose connections search the schema ``braintumor`` first, without connecting yet.
 
-    A pooled connection is tried before use, because the server may have restarted. With ``statement_seconds`` Postgres
-    ends a statement after that time, and a transaction that is idle for as long.
+    A pooled connection is tested before use, because the server may have restarted.
+
+    Args:
+        settings: Settings with the database URL.
+        statement_seconds: Limit for a statement and for an idle transaction. Without it there is no limit.
     """
     url = _url(settings.require("database_url"))
     engine = create_engine(url, connect_args={"connect_timeout": 10}, hide_parameters=True, pool_pre_ping=True)
@@ -48,29 +51,31 @@ def connect(settings: Settings, *, statement_seconds: int | None = None) -> Engi
     return engine
 
 
-def _url(written: str) -> URL:
+def _url(setting: str) -> URL:
     try:
-        url = make_url(written)
-    except (exc.ArgumentError, ValueError):  # whose words may be a part of the password
+        url = make_url(setting)
+    except (exc.ArgumentError, ValueError):  # the driver's message can contain part of the password
         url = None
-    if url is None or "@" in (url.host or ""):  # an `@` within the password divides it
+    if url is None or "@" in (url.host or ""):  # an `@` in the password splits it
         raise ConfigurationError(
             "BRAINTUMOR_DATABASE_URL is not a URL. It looks like postgresql://user:password@host:5432/database; in the "
             "password, write @ as %40, / as %2F and : as %3A."
         )
     if url.get_backend_name() not in {"postgresql", "postgres"}:
-        raise ConfigurationError(f"Predictions go to Postgres. Received a URL of {url.get_backend_name()!r}.")
+        raise ConfigurationError(
+            f"BRAINTUMOR_DATABASE_URL must be a URL of Postgres. Received a URL of {url.get_backend_name()!r}."
+        )
     return url.set(drivername="postgresql+psycopg2")
 
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """One transaction: all of it or nothing.
+    """Run the block in one transaction.
 
-    Postgres' own error is not chained: its details quote rows, and a row can hold an object key.
+    Postgres' own error is not chained, because its details quote rows, and a row can have an object key.
 
     Raises:
-        DatabaseUnreachableError: nobody answers at the address, or the connection broke.
+        DatabaseUnreachableError: The server is unreachable, or the connection broke.
         DatabaseError: Postgres refused a statement.
     """
     try:
@@ -78,66 +83,67 @@ def transaction(engine: Engine) -> Iterator[Connection]:
             yield connection
     except exc.DBAPIError as error:
         raise _translated(engine, error.orig) from None
-    except psycopg2.Error as error:  # of `copy_rows` and `run_script`, which SQLAlchemy does not see
+    except psycopg2.Error as error:  # `copy_rows` and `run_script` bypass SQLAlchemy
         raise _translated(engine, error) from None
 
 
 def advisory_lock(connection: Connection, name: str, *, is_shared: bool = False) -> None:
-    """Hold the turn called ``name`` until the transaction's end; whoever else asks for it waits.
+    """Take the advisory lock ``name`` until the end of the transaction, and wait while it is held.
 
-    Not a table's lock: that would need rights over the table that tasks do not have. A shared turn waits only for one
-    that is not shared.
+    A table lock would need rights that tasks do not have. A shared lock waits only for an exclusive one.
     """
     lock = "pg_advisory_xact_lock_shared" if is_shared else "pg_advisory_xact_lock"
     connection.execute(text(f"select {lock}(hashtextextended(:name, 0))"), {"name": f"{SCHEMA} {name}"})
 
 
-def try_turn(connection: Connection, name: str) -> bool:
-    """Take the turn called ``name`` until the transaction's end, or return False where somebody holds it."""
+def try_advisory_lock(connection: Connection, name: str) -> bool:
+    """Take the advisory lock ``name`` until the end of the transaction, or return ``False`` if it is held."""
     statement = text("select pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
     return bool(connection.scalar(statement, {"name": f"{SCHEMA} {name}"}))
 
 
 def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Stream rows into a table with COPY, the fastest way in; ``None`` is null."""
+    """Insert rows with COPY, which is faster than INSERT. ``None`` is null."""
     statement = f"copy {table} ({', '.join(columns)}) from stdin with (format csv, null '\\N')"
     with closing(connection.connection.cursor()) as cursor:
         cursor.copy_expert(statement, _Lines(rows))
 
 
 def _field(value: object) -> str:
-    r"""Write one field of CSV. Every value is in quotes, so that the text ``\N`` is not read as null."""
+    r"""Return one CSV field. Every value is in quotes, because the text ``\N`` would be read as null."""
     return r"\N" if value is None else '"' + str(value).replace('"', '""') + '"'
 
 
 class _Lines(io.TextIOBase):
-    """Rows as a file of CSV, written while Postgres reads: neither waits for the other, and few are held at a time."""
+    """Present rows as a CSV file that is generated while Postgres reads it, with few rows in memory."""
 
-    _PIECE = 500
+    _ROWS_PER_PIECE = 500
 
     def __init__(self, rows: Iterable[Sequence[object]]) -> None:
         self._rows = iter(rows)
         self._buffer = io.StringIO()
 
     def read(self, size: int | None = -1) -> str:
-        """Up to ``size`` characters; none at the end."""
-        found = self._buffer.read(size)
-        if not found:
+        """Return up to ``size`` characters, and an empty string at the end."""
+        piece = self._buffer.read(size)
+        if not piece:
             self._buffer = io.StringIO()
-            self._buffer.writelines(",".join(map(_field, row)) + "\n" for row in islice(self._rows, self._PIECE))
+            self._buffer.writelines(
+                ",".join(map(_field, row)) + "\n" for row in islice(self._rows, self._ROWS_PER_PIECE)
+            )
             self._buffer.seek(0)
-            found = self._buffer.read(size)
-        return found
+            piece = self._buffer.read(size)
+        return piece
 
 
 def run_script(connection: Connection, sql: str) -> None:
-    """Run a file of several statements as it is: no parameters, so a ``%`` means itself."""
+    """Run SQL of several statements without parameters, so ``%`` is literal."""
     with closing(connection.connection.cursor()) as cursor:
         cursor.execute(sql)
 
 
-_AWAY = ("08", "28", "3D", "57P")
-"""Classes of SQLSTATE: no connection, or none for this login, or no such database, or a server that stops or starts."""
+_UNREACHABLE = ("08", "28", "3D", "57P")
+"""SQLSTATE classes of a failed connection, a refused login, a missing database, and a stopping or starting server."""
 
 
 _SERVER = re.compile(
@@ -146,12 +152,12 @@ _SERVER = re.compile(
     | \b\d{1,3}(?:\.\d{1,3}){3}\b""",
     re.VERBOSE,
 )
-"""Where libpq names a server or a client in its messages."""
+"""Parts of libpq's messages that name a server or a client."""
 
 
 def _without_server(engine: Engine, message: str) -> str:
-    """Remove the server's address from a message, because pages and task logs show it to people without any need."""
-    hidden = _SERVER.sub(lambda found: "" if found[0].startswith("connection") else "the host", message)
+    """Remove the server's address from a message, because pages and task logs show messages to many people."""
+    hidden = _SERVER.sub(lambda match: "" if match[0].startswith("connection") else "the host", message)
     hosts = [
         engine.url.host,
         *engine.url.normalized_query.get("host", ()),
@@ -163,12 +169,12 @@ def _without_server(engine: Engine, message: str) -> str:
 
 
 def _translated(engine: Engine, error: BaseException | None) -> DatabaseError:
-    first_line = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")  # what follows may quote a row
+    first_line = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")  # later lines can quote a row
     first_line = _without_server(engine, first_line)
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-        if not (error.pgcode or _AWAY[0]).startswith(_AWAY):
+        if not (error.pgcode or _UNREACHABLE[0]).startswith(_UNREACHABLE):
             return DatabaseUnreachableError(
-                f"Postgres could not do it now: {first_line}. It may the next time: look at its disk, memory and locks."
+                f"Postgres could not do it now: {first_line}. A retry may succeed. Check its disk, memory and locks."
             )
         return DatabaseUnreachableError(
             f"No usable connection to Postgres: {first_line}. Check that it runs and that BRAINTUMOR_DATABASE_URL or "

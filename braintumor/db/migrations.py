@@ -1,12 +1,12 @@
-"""Bring the schema ``braintumor`` up to date: numbered SQL files, each applied once with its record.
+"""Update the schema ``braintumor``: numbered SQL files, each applied once with its record.
 
-A migration and its record commit together; its checksum is kept, so that a file changed after it was applied is
-noticed. Views and functions follow in the same transaction (``views.py``), and the roles' grants. An advisory lock lets
-only one migration run at a time. Postgres makes readers wait behind a statement that waits for a lock. So ``migrate``
-waits only briefly, gives everything back, and tries again.
+A migration commits together with its record. The record has a checksum, so that a later change of the file is detected.
+Views and functions (``views.py``) and the grants of the roles follow in the same transaction. An advisory lock allows
+only one migration at a time. Postgres makes readers wait behind a statement that waits for a lock. So ``migrate`` waits
+briefly, rolls back, and tries again.
 
-A migration whose first line begins with ``-- additive:`` says that code of before it can go on: it only adds, and so do
-the views that come with it. That word is kept in the database, where older code finds it.
+A first line that begins with ``-- additive:`` says that older code can work with the new schema. The record stores it,
+because older code does not have the file.
 """
 
 from __future__ import annotations
@@ -27,75 +27,81 @@ from braintumor.db.views import Views
 from braintumor.errors import MigrationError
 
 _LOCK = 7_203_611
-"""Any constant number: it names our advisory lock."""
+"""Arbitrary constant that identifies the advisory lock."""
 
 LOCK_SECONDS, PAUSE_SECONDS, TRIES = 2, 4, 8
-"""How long a statement waits for a lock, the pause after that, and how often all is tried: under a minute in all."""
+"""Limit of a lock wait, pause between tries, and number of tries: less than a minute in total."""
 
 _BUSY = {"55P03", "40P01"}
-"""SQLSTATE of a lock that was not available in time, and of a deadlock."""
+"""SQLSTATE of a lock timeout and of a deadlock."""
 
-_IN_THE_WAY = {"2BP01", "0A000", "42P07", "42P16"}
-"""SQLSTATE where a view or function depends on what a migration changes, or has the name of a new table."""
+_HAS_DEPENDENTS = {"2BP01", "0A000", "42P07", "42P16"}
+"""SQLSTATE if a view or function depends on a changed object, or has the name of a new table."""
 
 _ADDITIVE = "-- additive:"
+
+_BEFORE_BASELINE = "0001_main_job"
+"""First migration of the development versions before 0.1.0. The baseline replaces their chain of migrations."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Migration:
-    """One numbered file."""
+    """A numbered SQL file."""
 
     name: str
     sql: str
 
     @property
     def checksum(self) -> str:
-        """sha256 of the file's text."""
+        """Return the sha256 of the file."""
         return sha256(self.sql.encode()).hexdigest()
 
     @property
     def is_additive(self) -> bool:
-        """Whether code that does not know it can work on."""
+        """Return whether code without this migration can work on."""
         return self.sql.startswith(_ADDITIVE)
 
 
 def available() -> list[Migration]:
-    """Every migration file, in order."""
+    """Return all migration files in order."""
     return [Migration(name=p.stem, sql=p.read_text()) for p in sorted((sql_folder() / "migrations").glob("*.sql"))]
 
 
 def plan(engine: Engine) -> list[Migration]:
-    """The migrations that ``migrate`` would apply now.
+    """Return the migrations that ``migrate`` would apply now.
 
     Raises:
-        MigrationError: an applied file has changed, or the database is ahead of this version.
+        MigrationError: An applied file has changed, or the database has unknown migrations.
     """
     with transaction(engine) as connection:
         return _pending(connection)
 
 
 def migrate(
-    engine: Engine, *, drop_dependents: bool = False, say: Callable[[str], object] = lambda _: None
+    engine: Engine, *, drop_dependents: bool = False, report: Callable[[str], object] = lambda _: None
 ) -> list[Migration]:
-    """Apply what is pending, update views and grants that differ, and return what was applied.
+    """Apply pending migrations, update views and grants, and return the applied migrations.
 
-    Where the roles are there, or the login may make them, everything is owned by the role that owns, and granted.
-    ``drop_dependents`` allows to drop objects of others that depend on a view which has to be dropped. ``say`` gets one
-    line for each of these objects, and for each login whose sessions have no limits.
+    If the roles exist or the login can create them, the owner role owns all objects, and the roles get their grants.
+
+    Args:
+        engine: Engine of the login that migrates.
+        drop_dependents: Drop objects of others that depend on a view that must be dropped.
+        report: Called with a line for each of these objects, and for each login without session limits.
 
     Raises:
-        MigrationError: objects of others are in the way, or other sessions do not release their locks.
+        MigrationError: Objects of others depend on a changed object, or other sessions keep their locks.
     """
     for _ in range(TRIES):
-        told: list[str] = []
+        messages: list[str] = []
         try:
-            with transaction(engine) as connection, _busy_told_apart():
-                applied = _migrate_once(connection, drop_dependents, told)
+            with transaction(engine) as connection, _raises_busy():
+                applied = _migrate_once(connection, drop_dependents, messages)
         except _BusyError:
             sleep(PAUSE_SECONDS)
             continue
-        for words in told:
-            say(words)
+        for message in messages:
+            report(message)
         return applied
     raise MigrationError(
         f"Other sessions kept their locks during {TRIES} tries, so nothing was changed. "
@@ -104,10 +110,10 @@ def migrate(
     )
 
 
-def _migrate_once(connection: Connection, drop_dependents: bool, told: list[str]) -> list[Migration]:
+def _migrate_once(connection: Connection, drop_dependents: bool, messages: list[str]) -> list[Migration]:
     connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     connection.execute(text(f"set local lock_timeout = '{LOCK_SECONDS}s'"))
-    told += roles.limit_sessions(connection)
+    messages += roles.limit_sessions(connection)
     with_roles = roles.prepare(connection)
     if not with_roles:
         connection.execute(text(f"create schema if not exists {SCHEMA}"))
@@ -124,33 +130,31 @@ def _migrate_once(connection: Connection, drop_dependents: bool, told: list[str]
             f"it: {', '.join(views.dropped_others)}. Nothing was changed. Keep their definitions and run `braintumor "
             "migrate --drop-dependents` to drop them, then create them again."
         )
-    told += [f"dropped {dropped}" for dropped in views.dropped_others]
+    messages += [f"dropped {dropped}" for dropped in views.dropped_others]
     if with_roles:
         run_script(connection, (sql_folder() / "grants.sql").read_text())
     return pending
 
 
 def _make_record(connection: Connection) -> None:
-    """Create the table of migrations, or its last column, only where it is missing: a change would lock readers out."""
+    """Create the table ``migration`` if it is missing."""
     if connection.scalar(text("select to_regclass('migration')")) is None:
         connection.execute(
             text("""
             create table migration (
                 migration_name text primary key,
                 checksum       text not null,
-                applied_at     timestamptz not null default now()
+                applied_at     timestamptz not null default now(),
+                is_additive    boolean not null default false
             )""")
         )
-    has_column = "select from pg_attribute where attrelid = to_regclass('migration') and attname = 'is_additive'"
-    if not connection.scalar(text(f"select exists ({has_column})")):
-        connection.execute(text("alter table migration add column is_additive boolean not null default false"))
 
 
 def require_current(engine: Engine) -> None:
-    """Refuse to work on a schema that is behind, or ahead by more than additive migrations.
+    """Raise unless the schema is current, or ahead by additive migrations only.
 
     Raises:
-        MigrationError: a migration is pending, an applied file has changed, or the database is too far ahead.
+        MigrationError: A migration is pending, an applied file has changed, or an unknown migration is not additive.
     """
     with transaction(engine) as connection:
         pending = _pending(connection, may_be_ahead=True)
@@ -160,7 +164,7 @@ def require_current(engine: Engine) -> None:
 
 
 def _apply(connection: Connection, migration: Migration, views: Views) -> None:
-    """Apply a migration; where a view of ours prevents it, drop the views first."""
+    """Apply a migration. If one of our views prevents it, drop our views first."""
     if not _is_run(connection, migration):
         views.drop_all()
         if not _is_run(connection, migration):
@@ -172,25 +176,25 @@ def _apply(connection: Connection, migration: Migration, views: Views) -> None:
 
 
 def _refuse(connection: Connection, migration: Migration) -> None:
-    """Raise an error that names the objects in the way, or that of Postgres where there are none."""
+    """Raise an error with the dependent objects, or the error of Postgres if there are none."""
     others = connection.scalars(text(_READERS), {"schema": SCHEMA}).all()
     if not others:
         run_script(connection, migration.sql)
     raise MigrationError(
         f"Migration {migration.name} changes a table that objects of others depend on. Nothing was changed. "
-        f"Objects in the way: {', '.join(others)}. Keep their definitions, drop them, run `braintumor migrate`, and "
+        f"Dependent objects: {', '.join(others)}. Keep their definitions, drop them, run `braintumor migrate`, and "
         "create them again."
     )
 
 
 def _is_run(connection: Connection, migration: Migration) -> bool:
-    """Run the file; ``False``, with nothing done, where an object that depends on a table prevents it."""
+    """Run the file, or roll it back and return ``False`` if a dependent object prevents it."""
     savepoint = connection.begin_nested()
     try:
         run_script(connection, migration.sql)
     except psycopg2.Error as error:
         savepoint.rollback()
-        if error.pgcode not in _IN_THE_WAY:
+        if error.pgcode not in _HAS_DEPENDENTS:
             raise
         return False
     savepoint.commit()
@@ -198,8 +202,8 @@ def _is_run(connection: Connection, migration: Migration) -> bool:
 
 
 @contextmanager
-def _busy_told_apart() -> Iterator[None]:
-    """Raise ``_BusyError`` where another session's lock ended a statement."""
+def _raises_busy() -> Iterator[None]:
+    """Raise ``_BusyError`` if a lock of another session ended a statement."""
     try:
         yield
     except (exc.DBAPIError, psycopg2.Error) as error:
@@ -210,7 +214,7 @@ def _busy_told_apart() -> Iterator[None]:
 
 
 class _BusyError(Exception):
-    """Another session holds a lock that is needed."""
+    """A session holds a required lock."""
 
 
 def _holders(engine: Engine) -> str:
@@ -221,6 +225,12 @@ def _holders(engine: Engine) -> str:
 
 def _pending(connection: Connection, *, may_be_ahead: bool = False) -> list[Migration]:
     applied = _applied(connection)
+    if _BEFORE_BASELINE in applied:
+        raise MigrationError(
+            "The database was made by a development version before 0.1.0, and its migrations were replaced by one "
+            f"baseline. It cannot be updated. Run `drop schema {SCHEMA} cascade` in psql, which deletes its data, and "
+            "`braintumor migrate` again."
+        )
     files = available()
     for migration in files:
         if migration.name in applied and applied[migration.name].checksum != migration.checksum:
@@ -241,7 +251,7 @@ def _applied(connection: Connection) -> dict[str, Row[Any]]:
         text(f"""
         select migration_name, checksum,
                coalesce((to_jsonb(migration) ->> 'is_additive')::boolean, false) as is_additive
-        from {SCHEMA}.migration""")  # as JSON: a database of before that column lacks it
+        from {SCHEMA}.migration""")  # as JSON, because the first development versions lack the column
     )
     return {row.migration_name: row for row in rows}
 

@@ -1,7 +1,7 @@
-"""The database's roles: who owns the schema, and whether this login may use and make them.
+"""Create the database roles, and hand the schema over to its owner.
 
-``sql/roles.sql`` makes the roles, which all databases of a server share; ``sql/grants.sql`` says what each may do, and
-is applied by every migration. On a server where the roles cannot be made, everything belongs to the login, as before.
+``sql/roles.sql`` creates the roles, which all databases of a server share. ``sql/grants.sql`` defines their rights, and
+every ``migrate`` applies it. If the login cannot create the roles, the schema belongs to the login.
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from braintumor.db.database import SCHEMA, run_script, sql_folder, transaction
 
 
 def prepare(connection: Connection) -> bool:
-    """Make the roles if they are missing and may be made, and go on as the schema's owner to the transaction's end.
+    """Create missing roles if the login can, and continue as the schema's owner until the end of the transaction.
 
-    Whatever of the schema belongs to the login is handed over. Returns ``False``, with nothing done, where the login is
-    no member of the owner and cannot become one.
+    Objects of the schema that belong to the login are handed over to the owner.
+
+    Returns:
+        ``False``, without a change, if the login is not a member of the owner role and cannot become one.
     """
-    if _missing(connection) and _may_make(connection):
+    if _missing(connection) and _can_create(connection):
         run_script(connection, (sql_folder() / "roles.sql").read_text())
     if _missing(connection) or not _is_owner(connection):
         return False
@@ -29,18 +31,18 @@ def prepare(connection: Connection) -> bool:
 
 
 def limit_sessions(connection: Connection) -> list[str]:
-    """Limit how long sessions of analysts and reviewers may idle, and return a sentence for each login left out."""
+    """Limit the sessions of analysts and reviewers, and return a message for each login without limits."""
     run_script(connection, (sql_folder() / "limits.sql").read_text())
     notices = [str(notice).partition(":") for notice in getattr(connection.connection, "notices", [])]
-    return [words.strip() for level, _, words in notices if level == "WARNING"]
+    return [message.strip() for level, _, message in notices if level == "WARNING"]
 
 
 def advice(engine: Engine) -> str | None:
-    """What an administrator has to do before this login's migrations set up the roles; ``None`` where nothing."""
+    """Return the steps for an administrator to set up the roles, or ``None`` if they are set up or can be."""
     with transaction(engine) as connection:
         login = connection.scalar(text("select current_user"))
         if _missing(connection):
-            if _may_make(connection):
+            if _can_create(connection):
                 return None
             first = f"Have an administrator run {sql_folder() / 'roles.sql'} with psql, then"
         elif _is_owner(connection):
@@ -48,7 +50,7 @@ def advice(engine: Engine) -> str | None:
         else:
             first = "Have an administrator run"
     return (
-        f"The roles are not set up: every table belongs to {login}, who is not a member of {OWNER}. {first} "
+        f"The roles are not set up: every table belongs to {login}, which is not a member of {OWNER}. {first} "
         f'`grant {OWNER} to "{login}"`, and run `braintumor migrate` again.'
     )
 
@@ -59,7 +61,7 @@ def _missing(connection: Connection) -> bool:
     return bool(count != len(names))
 
 
-def _may_make(connection: Connection) -> bool:
+def _can_create(connection: Connection) -> bool:
     return bool(connection.scalar(text("select rolcreaterole or rolsuper from pg_roles where rolname = current_user")))
 
 
@@ -89,4 +91,4 @@ begin
         execute statement;
     end loop;
 end $$"""
-"""A database of before the roles, or a restored one: what the login owns in the schema becomes the owner's."""
+"""Gives the login's objects to the owner. A restored database, or one that was made without the roles, needs it."""

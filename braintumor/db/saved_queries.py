@@ -1,6 +1,6 @@
-"""The analysts' cookbook: questions, each a file ``sql/queries/NAME.sql`` whose first line is the question.
+"""Run the saved queries: files ``sql/queries/NAME.sql``, each with its question in the first line.
 
-They read views only, so that an analyst's role can ask them all.
+They read views only, because analysts have no rights on tables.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """One question and its SQL."""
+    """A question and its SQL."""
 
     name: str
     question: str
@@ -32,38 +32,38 @@ class Query:
 
 @dataclass(frozen=True, kw_only=True)
 class QueryResult:
-    """Column names, and the rows; decimals have become floats."""
+    """Column names and rows of a query. Decimals are converted to floats."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
 
 def queries() -> list[Query]:
-    """Every question, by name."""
-    found = []
-    for path in sorted((sql_folder() / "queries").glob("*.sql")):
+    """Return all saved queries, sorted by name."""
+    saved = []
+    for path in sorted((sql_folder() / "queries").glob("*.sql"), key=lambda path: path.stem):
         first, _, sql = path.read_text(encoding="utf-8").partition("\n")
-        found.append(Query(name=path.stem, question=first.removeprefix("-- "), sql=sql))
-    return found
+        saved.append(Query(name=path.stem, question=first.removeprefix("-- "), sql=sql))
+    return saved
 
 
 def find_query(name: str) -> Query:
-    """The question of a name.
+    """Return the saved query with this name.
 
     Raises:
-        QueryError: there is none.
+        QueryError: There is none.
     """
     known = {query.name: query for query in queries()}
     if name not in known:
-        raise QueryError(f"The cookbook has no question {name!r}. It has: {', '.join(known)}.")
+        raise QueryError(f"There is no saved query {name!r}. Saved queries: {', '.join(known)}.")
     return known[name]
 
 
 def run_query(engine: Engine, name: str) -> QueryResult:
-    """Ask a question of the cookbook, in a transaction that can only read.
+    """Run a saved query in a read-only transaction.
 
     Raises:
-        QueryError: there is no such question.
+        QueryError: There is no saved query with this name.
     """
     query = find_query(name)
     with transaction(engine) as connection:
@@ -74,25 +74,27 @@ def run_query(engine: Engine, name: str) -> QueryResult:
 
 
 def as_dataframe(engine: Engine, name: str) -> pd.DataFrame:
-    """The same for notebooks.
+    """Return the result of a saved query as a data frame, for notebooks.
 
     >>> as_dataframe(engine, "gliomas-last-week")  # doctest: +SKIP
     """
     return _dataframe(run_query(engine, name))
 
 
-def write_parquet(path: Path, answer: QueryResult) -> None:
-    """Write an answer as Parquet.
+def write_parquet(path: Path, result: QueryResult) -> None:
+    """Write a query result as Parquet.
 
     Raises:
         QueryError: pyarrow is not installed.
     """
     if find_spec("pyarrow") is None:
-        raise QueryError("Parquet needs pyarrow: pip install pyarrow. --csv and --json do not.")
-    _dataframe(answer).to_parquet(path, index=False)
+        raise QueryError(
+            "Parquet needs pyarrow, which is not installed. Run `pip install pyarrow`, or use --csv or --json."
+        )
+    _dataframe(result).to_parquet(path, index=False)
 
 
-def _dataframe(answer: QueryResult) -> pd.DataFrame:
+def _dataframe(result: QueryResult) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.DataFrame(answer.rows, columns=list(answer.columns))
+    return pd.DataFrame(result.rows, columns=list(result.columns))

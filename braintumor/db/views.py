@@ -1,9 +1,9 @@
-"""Bring the views and functions of ``sql/views`` up to date, and leave those alone that did not change.
+"""Update the views and functions of ``sql/views`` that changed.
 
-The table ``view_definition`` holds the checksum of each definition. A changed one is replaced in place where Postgres
-can do that, because this keeps grants and the views that others built on it. Otherwise it is dropped together with
-what depends on it. Our own dependents are created again with their grants. Objects of others are gone then, so the
-caller must ask before it commits.
+The table ``view_definition`` has the checksum of each definition. A changed view is replaced in place if Postgres
+can do it, because this keeps grants and dependent views of others. Otherwise it is dropped with its dependents. Our
+own dependents are created again with their grants. Objects of others are lost, so the caller must get the operator's
+consent before it commits.
 """
 
 from __future__ import annotations
@@ -24,20 +24,21 @@ _TOKEN = re.compile(
 )
 _CREATE = re.compile(r"create\s+(?:or\s+replace\s+)?(view|function)\s+(\w+)")
 _NOT_REPLACEABLE = {"42P16", "42P13"}
-"""SQLSTATE of a view or function whose columns, parameters or result differ in more than new last columns."""
+"""SQLSTATE if columns, parameters or results differ by more than new last columns."""
 _IS_MISSING = {"42703", "42P01", "42883", "42704"}
+"""SQLSTATE of a missing column, table, function or other object."""
 _COMMENTS = "comments"
 
 
 def statements(sql: str) -> list[str]:
-    """Split SQL into its statements, without comments outside of quotes."""
+    """Split SQL into statements, and remove comments outside of quotes."""
     kept = _TOKEN.sub(lambda token: "" if token["comment"] else "\0" if token["end"] else token[0], sql)
     return [statement.strip() for statement in kept.split("\0") if statement.strip()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """Hold the statement that creates a view or a function."""
+    """A statement that creates a view or a function."""
 
     kind: str
     name: str
@@ -45,35 +46,39 @@ class Definition:
 
     @property
     def key(self) -> str:
-        """Return ``view champion`` and so on."""
+        """Return the kind and name, such as ``view champion``."""
         return f"{self.kind} {self.name}"
 
 
 class Views:
-    """Change the views and functions within one transaction, whose search path is our schema.
+    """Update views and functions in one transaction with our schema as its search path.
 
     Attributes:
-        dropped_others: what of others was dropped, as type, name and owner.
+        dropped_others: Dropped objects of others, as type, name and owner.
     """
 
     def __init__(self, connection: Connection, folder: Path) -> None:
         self._connection = connection
-        written = [s for path in sorted(folder.glob("*.sql")) for s in statements(path.read_text())]
-        created = [(_CREATE.match(statement), statement) for statement in written]
-        self._wanted = [Definition(kind=m[1], name=m[2], sql=sql) for m, sql in created if m]
-        self._comments = ";\n".join(sql for m, sql in created if not m)
+        parts = [s for path in sorted(folder.glob("*.sql")) for s in statements(path.read_text())]
+        matched = [(_CREATE.match(statement), statement) for statement in parts]
+        self._wanted = [Definition(kind=m[1], name=m[2], sql=sql) for m, sql in matched if m]
+        self._comments = ";\n".join(sql for m, sql in matched if not m)
         self._recorded = self._read_record()
         self._present = self._existing()
         self._grants: list[str] = []
         self.dropped_others: list[str] = []
 
     def drop_all(self) -> None:
-        """Drop all of ours, because a migration changes what they read."""
+        """Drop all our views and functions, because a migration changes a table that they read."""
         while self._present:
             self._drop(min(self._present))
 
     def update(self, *, is_migrated: bool) -> None:
-        """Create, replace or drop what differs. ``is_migrated`` says that tables or their comments changed."""
+        """Create, replace or drop changed definitions.
+
+        Args:
+            is_migrated: Whether tables or their comments changed.
+        """
         wanted = {definition.key: _checksum(definition.sql) for definition in self._wanted}
         wanted[_COMMENTS] = _checksum(self._comments)
         is_changed = False
@@ -88,10 +93,10 @@ class Views:
         for key in (self._recorded.keys() - wanted.keys()) & self._present:
             self._drop(key)
         if is_changed or is_migrated or self._recorded.get(_COMMENTS) != wanted[_COMMENTS]:
-            self._forget_comments()
+            self._remove_comments()
             run_script(self._connection, self._comments or "select")
         for grant in self._grants:
-            self._try(grant, _IS_MISSING)  # a column or function that is gone takes its grants along
+            self._try(grant, _IS_MISSING)  # a dropped column or function has lost its grants
         self._write_record(wanted)
 
     def _create(self, definition: Definition) -> None:
@@ -105,7 +110,7 @@ class Views:
             self._create(definition)
 
     def _try(self, sql: str, refusals: set[str], *, is_good: Callable[[], bool] = lambda: True) -> bool:
-        """Run SQL; undo it and return ``False`` where Postgres refuses it so or the result is not good."""
+        """Run SQL, or roll it back and return ``False`` if Postgres refuses it or ``is_good`` fails."""
         savepoint = self._connection.begin_nested()
         try:
             run_script(self._connection, sql)
@@ -121,13 +126,13 @@ class Views:
         return False
 
     def _is_single(self, definition: Definition) -> bool:
-        """Whether no function of the same name with other parameters is left."""
+        """Return whether no function of the same name with other parameters remains."""
         sql = text("select count(*) from pg_proc where pronamespace = cast(:s as regnamespace) and proname = :name")
-        found = self._connection.scalar(sql, {"s": SCHEMA, "name": definition.name})
-        return definition.kind == "view" or found == 1
+        count = self._connection.scalar(sql, {"s": SCHEMA, "name": definition.name})
+        return definition.kind == "view" or count == 1
 
     def _drop(self, key: str) -> None:
-        """Drop one of ours with all that depends on it, after noting grants and objects of others."""
+        """Drop one of our objects with its dependents, after recording grants and objects of others."""
         kind, name = key.split()
         values = {"schema": SCHEMA, "kind": kind, "name": name}
         ours = {definition.key for definition in self._wanted} | self._recorded.keys()
@@ -140,25 +145,25 @@ class Views:
             self._connection.exec_driver_sql(f"drop {kind} {dropped} cascade")
         self._present = self._existing()
 
-    def _forget_comments(self) -> None:
-        """Remove the comments of our views, because they are inherited from tables or written again."""
+    def _remove_comments(self) -> None:
+        """Remove the comments of our views, because they are written again or inherited from tables."""
         names = [definition.name for definition in self._wanted if definition.kind == "view"]
-        forget = self._connection.scalars(text(_FORGET_COMMENTS), {"schema": SCHEMA, "names": names}).all()
-        run_script(self._connection, ";\n".join(forget) or "select")
+        removals = self._connection.scalars(text(_REMOVE_COMMENTS), {"schema": SCHEMA, "names": names}).all()
+        run_script(self._connection, ";\n".join(removals) or "select")
 
     def _existing(self) -> set[str]:
-        """Return the keys of ours that are in the database."""
+        """Return the keys of our objects that exist in the database."""
         ours = [definition.key for definition in self._wanted] + list(self._recorded)
         return set(self._connection.scalars(text(_EXISTING), {"schema": SCHEMA, "ours": ours}))
 
     def _read_record(self) -> dict[str, str]:
-        if not _has_record(self._connection):
+        if self._connection.scalar(text("select to_regclass(:name)"), {"name": f"{SCHEMA}.view_definition"}) is None:
             return {}
         rows = self._connection.execute(text(f"select object_name, checksum from {SCHEMA}.view_definition"))
         return {row.object_name: row.checksum for row in rows}
 
     def _write_record(self, wanted: dict[str, str]) -> None:
-        if self._recorded == wanted or not _has_record(self._connection):
+        if self._recorded == wanted:
             return
         changed = {key: checksum for key, checksum in wanted.items() if self._recorded.get(key) != checksum}
         values = {"names": list(changed), "checksums": list(changed.values()), "all": list(wanted)}
@@ -170,17 +175,13 @@ def _checksum(sql: str) -> str:
     return sha256(sql.encode()).hexdigest()
 
 
-def _has_record(connection: Connection) -> bool:
-    return connection.scalar(text("select to_regclass(:name)"), {"name": f"{SCHEMA}.view_definition"}) is not None
-
-
 _EXISTING = """
     select key from (
         select 'view ' || relname as key from pg_class
         where relkind = 'v' and relnamespace = cast(:schema as regnamespace)
         union
         select 'function ' || proname from pg_proc where pronamespace = cast(:schema as regnamespace)
-    ) as found
+    ) as existing
     where key = any(:ours)"""
 
 _OF_NAME = """
@@ -234,14 +235,14 @@ _DEPENDENTS = """
     left join pg_proc as routine on classid = cast('pg_proc' as regclass) and routine.oid = objid
     where classid <> cast('pg_type' as regclass) and coalesce(relkind, 'v') not in ('i', 't')
     order by identified.type, identified.identity"""
-"""What goes with an object: itself and all that depends on it, with the statements that give its grants again."""
+"""Selects an object and all its dependents, each with statements that restore its grants."""
 
 _RECORD = """
     insert into view_definition (object_name, checksum)
     select * from unnest(cast(:names as text[]), cast(:checksums as text[]))
     on conflict (object_name) do update set checksum = excluded.checksum, changed_at = now()"""
 
-_FORGET_COMMENTS = """
+_REMOVE_COMMENTS = """
     select case when objsubid = 0 then format('comment on view %s is null', pg_class.oid::regclass)
                 else format('comment on column %s.%I is null', pg_class.oid::regclass, attname) end
     from pg_description

@@ -1,4 +1,4 @@
--- How often do people agree with the model on the random audit sample, by month of the answer, and between which shares?
+-- How often do blind reviewers agree with the model on the audit sample, by month of scoring, and with which 95% interval?
 select
     date_trunc('month', scored_at at time zone 'utc')::date as month_date,
     model_name,

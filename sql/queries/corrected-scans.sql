@@ -1,4 +1,4 @@
--- Which frames did people correct, and to what?
+-- Which frames did reviewers correct, and with which finding?
 select scan_id, frame_index, model_name, predicted_class, confidence, finding, count_reviewer, reviewed_at
 from braintumor.review_comparison
 where not is_agreed

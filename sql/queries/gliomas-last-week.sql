@@ -1,4 +1,4 @@
--- How many frames scored last week (Monday to Sunday, UTC) are answered glioma, by band of confidence?
+-- How many frames scored last week (Monday to Sunday, UTC) have the predicted class glioma, by confidence band?
 select
     braintumor.confidence_bin(confidence) / 10.0 as confidence_from,
     count(*) as count_frame,

@@ -1,4 +1,4 @@
--- Where did the model say normal and people found something?
+-- For which frames did the model predict normal and reviewers find something else?
 select scan_id, frame_index, model_name, confidence, finding, sample, is_blind
 from braintumor.review_comparison
 where predicted_class = 'normal' and finding <> 'normal'

@@ -1,4 +1,4 @@
--- Who promoted, rolled back, withdrew or pruned which model, when and why?
+-- Which models were promoted, rolled back, withdrawn or pruned, by which operator, when and why?
 select acted_at, action, model_name, actor, reason, is_override
 from braintumor.promotion_history
 order by acted_at, model_name;

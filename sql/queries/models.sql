@@ -1,4 +1,4 @@
--- Which model does best on the test split, and which one answers now?
+-- Which model is best on the test split, and which one is the champion?
 select model_name, backbone, count_image, accuracy, accuracy_low, accuracy_high, is_champion, is_withdrawn
 from braintumor.model_leaderboard
 where split = 'test'

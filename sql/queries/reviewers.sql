@@ -1,4 +1,4 @@
--- How many frames did each person answer, how quickly, and how often did they name a tumor?
+-- How many frames did each reviewer review, how quickly, and how often with a tumor as the finding?
 select
     reviewer,
     count(*) as count_frame,

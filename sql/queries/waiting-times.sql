@@ -1,4 +1,4 @@
--- How many hours pass from arrival to the answer and from there to a person, by the class that was named?
+-- How many hours pass from arrival to the first prediction and from there to the first review, by predicted class?
 select
     predicted_class,
     count(*) as count_frame,

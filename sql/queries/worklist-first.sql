@@ -1,4 +1,4 @@
--- Which twenty frames should a person look at first?
+-- Which twenty frames are reviewed first?
 select scan_id, frame_index, risk, predicted_class, confidence, review_reasons
 from braintumor.worklist_page(20)
 order by risk_rank, risk_rank_at_scoring, confidence, scan_id, frame_index;

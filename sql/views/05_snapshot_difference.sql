@@ -1,4 +1,5 @@
--- snapshot_difference(before, after): one row per image that differs. Example: what did this week's data add to training?
+-- snapshot_difference(before, after): one row per image that differs between two snapshots.
+-- Example: which images did this week's data add to training?
 create function snapshot_difference(before text, after text)
 returns table (image_sha256 text, change text, split split, label_before tumor_class, label_after tumor_class)
 language sql stable security definer set search_path = braintumor, pg_temp as $$
@@ -24,3 +25,5 @@ language sql stable security definer set search_path = braintumor, pg_temp as $$
     where old_image.label is distinct from new_image.label
        or old_image.split is distinct from new_image.split
 $$;
+comment on function snapshot_difference(text, text) is
+    'One row per image that differs between two snapshots: added, removed, relabeled or moved to another split.';

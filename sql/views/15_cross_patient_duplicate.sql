@@ -1,15 +1,19 @@
--- same_content_other_patient: one row per scored scan and scored scan of another patient with the same picture, so each pair
--- is there twice. Example: which pictures are filed under two patients?
--- The same picture: equal pixels of every scored frame, in whatever file. Of another patient: both have a pseudonym, and the
--- two differ.
+-- cross_patient_duplicate_pair: one row per scored scan and scored scan of another patient with the same image, so each pair
+-- has two rows. Example: which images are filed under two patients?
+-- The image is the same if the pixels of all scored frames are equal, in any file. Both scans have a patient pseudonym.
 create view cross_patient_duplicate_pair as
 select scan.scan_id, other.scan_id as other_scan_id
 from scan
 join scan as other using (pixel_sha256)
 where other.patient_pseudonym <> scan.patient_pseudonym and other.state = 'scored' and scan.state = 'scored';
+comment on view cross_patient_duplicate_pair is
+    'One row per scored scan and scored scan of another patient with equal pixels, so each pair has two rows. '
+    'Example: which images are filed under two patients?';
+comment on column cross_patient_duplicate_pair.scan_id is 'The scan.';
+comment on column cross_patient_duplicate_pair.other_scan_id is 'The scan of the other patient.';
 
--- mark_cross_patient_duplicates(run): note the scans of a night that show the picture of another patient's, and these others, for the
--- first page of the worklist; returns how many were new. Example: select mark_cross_patient_duplicates(17). Run with its owner's rights.
+-- mark_cross_patient_duplicates(run): stores the cross-patient duplicates of a run for worklist_page, and returns the number
+-- of new scans. Example: select mark_cross_patient_duplicates(17). Runs with the rights of its owner.
 create function mark_cross_patient_duplicates(run bigint) returns bigint language sql security definer
 set search_path = braintumor, pg_temp as $$
     with pair as (
@@ -27,4 +31,5 @@ set search_path = braintumor, pg_temp as $$
     select count(*) from marked
 $$;
 comment on function mark_cross_patient_duplicates(bigint) is
-    'Notes the scans of a night that show the picture of another patient''s, for the first page of the worklist.';
+    'Stores the scans of a run that are cross-patient duplicates, and their counterparts, for worklist_page. Returns '
+    'the number of new scans.';

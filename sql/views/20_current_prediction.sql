@@ -1,13 +1,26 @@
--- current_prediction: one row per frame, the answer that stands. Example: what did we say of scan 17, and who should look?
--- The answer of the latest run stands, whenever its rows were written: of a night, by the champion of then, or of a
--- rescore, which the champion or an approved model answers. A rescore whose model had answered a scan before makes that
--- answer stand again, with the scored_at that it always had.
--- The answers of a withdrawn model have the reason model_withdrawn, those of a picture that is filed under two patients
--- same_content_other_patient; their rows in prediction stay as they were written.
--- risk_rank_at_scoring is the place on the worklist by the reasons that were written, is_settled whether people settled the
--- frame, is_conflict whether they see it differently; both are kept on the answers that there were then, so of any answer.
--- Written as "no later answer of the frame", not as the first of a sort, so that Postgres can take up few frames of many in
--- whatever order a query needs; and with single values, not exists, where a plan for all rows would be far dearer for few.
+-- repeated_prediction: one row per scan and rescore that made an earlier prediction of its model current again.
+-- Example: which rescores changed nothing because the model had predicted the scan before?
+create view repeated_prediction as
+select rescore.scan_id, scoring_run.model_version_id, rescore.scoring_run_id, rescore.processed_at
+from rescore
+join scoring_run using (scoring_run_id)
+where rescore.state = 'already_scored';
+comment on view repeated_prediction is
+    'One row per scan and rescore that made an earlier prediction of its model current again. Example: which rescores '
+    'reused predictions?';
+comment on column repeated_prediction.scan_id is 'The scan.';
+comment on column repeated_prediction.model_version_id is 'The model of the rescore and of the earlier prediction.';
+comment on column repeated_prediction.scoring_run_id is 'The rescore.';
+comment on column repeated_prediction.processed_at is 'Time when the earlier prediction became current again.';
+
+-- current_prediction: one row per frame, the prediction of the latest run. Example: what is the prediction for scan 17?
+-- The latest run is a scoring run or a rescore, by its number and not by the time of its rows. A rescore that repeats a
+-- model's earlier prediction reuses its row and scored_at (repeated_prediction).
+-- Predictions of a withdrawn model have the added reason model_withdrawn, those of images under two patients
+-- same_content_other_patient. Their rows in prediction do not change.
+-- is_settled and is_conflict belong to the frame, so they are true if any prediction of the frame has them.
+-- The query says "no later prediction of the frame" instead of sorting, because Postgres can then read few frames of many in
+-- any order. It uses scalar subqueries instead of exists, because a plan for all rows is much slower for few rows.
 create view current_prediction as
 select
     prediction.scan_id,
@@ -57,22 +70,26 @@ where not exists (
       and (
         greatest(other.scoring_run_id, (
             select max(again.scoring_run_id)
-            from rescore as again
-            join scoring_run on scoring_run.scoring_run_id = again.scoring_run_id
-            where again.scan_id = other.scan_id
-              and again.state = 'already_scored'
-              and scoring_run.model_version_id = other.model_version_id)),
+            from repeated_prediction as again
+            where again.scan_id = other.scan_id and again.model_version_id = other.model_version_id)),
         other.scored_at,
         other.model_version_id
       ) > (
         greatest(prediction.scoring_run_id, (
             select max(again.scoring_run_id)
-            from rescore as again
-            join scoring_run on scoring_run.scoring_run_id = again.scoring_run_id
-            where again.scan_id = prediction.scan_id
-              and again.state = 'already_scored'
-              and scoring_run.model_version_id = prediction.model_version_id)),
+            from repeated_prediction as again
+            where again.scan_id = prediction.scan_id and again.model_version_id = prediction.model_version_id)),
         prediction.scored_at,
         prediction.model_version_id
       )
 );
+comment on view current_prediction is
+    'One row per frame: the prediction of the latest run. For review, not for diagnosis. Example: what is the '
+    'prediction for scan 17?';
+comment on column current_prediction.review_reasons is
+    'Reasons for a review, as written at scoring, plus model_withdrawn and same_content_other_patient as of now; '
+    'empty without one.';
+comment on column current_prediction.risk_rank_at_scoring is
+    'Rank on the worklist by the reasons written at scoring, lowest first: 3, 5 to 9.';
+comment on column current_prediction.is_settled is 'Whether reviewers have settled the frame, by frame_consensus.';
+comment on column current_prediction.is_conflict is 'Whether reviewers disagree about the frame, by frame_consensus.';

@@ -1,5 +1,5 @@
--- prediction_history: one row per frame and model that answered it, whether or not the answer stands. Example: what was said of
--- scan 17 before the rescore, and of which scans was no model asked, as it had answered the same bytes before?
+-- prediction_history: one row per frame and model with a prediction, current or not. Example: which predictions did scan 17
+-- have before the rescore, and which were copied from a scan with the same bytes?
 create view prediction_history as
 select
     prediction.scan_id,
@@ -17,4 +17,5 @@ from prediction
 join scan using (scan_id)
 join model_version using (model_version_id);
 comment on view prediction_history is
-    'One row per frame and model that answered it, whether or not the answer stands. Example: what was said of scan 17 before?';
+    'One row per frame and model with a prediction, current or not. Example: which predictions did scan 17 have '
+    'before the rescore?';

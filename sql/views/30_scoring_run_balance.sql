@@ -1,6 +1,7 @@
--- scoring_run_object_outcome: one row per object that a night saw. Example: which scans did last night leave unaccounted?
--- scan_outcome has what the night itself settled or left. The rows of predictions and rejections must still confirm it.
--- A scored scan has every frame's answer of its night, and of each rescore that answered it.
+-- scoring_run_object_outcome: one row per object that a scoring run listed, except erased ones. Example: which scans of the last
+-- run are unaccounted?
+-- scan_outcome has the outcome that the run stored. Rows of prediction and rejection must confirm it. A scored scan has a
+-- prediction of every frame from its scoring run, and from each rescore that scored it.
 create view scoring_run_object_outcome as
 with evidence as (
     select
@@ -41,8 +42,16 @@ select
         else outcome
     end as outcome
 from evidence;
+comment on view scoring_run_object_outcome is
+    'One row per object that a scoring run listed, except erased ones, with its outcome. Example: which scans of the '
+    'last run are unaccounted?';
+comment on column scoring_run_object_outcome.scoring_run_id is 'The scoring run.';
+comment on column scoring_run_object_outcome.scan_id is 'The scan.';
+comment on column scoring_run_object_outcome.outcome is
+    'scored, rejected, ignored, superseded or deferred by this run; known if another run processed it; unaccounted if '
+    'the rows do not confirm an outcome.';
 
--- scoring_run_balance: one row per night, counted afresh from the rows. Example: does every night still balance?
+-- scoring_run_balance: one row per scoring run, counted from the rows at each query. Example: does every run still balance?
 create view scoring_run_balance as
 select
     scoring_run.scoring_run_id,
@@ -60,12 +69,27 @@ select
 from scoring_run
 left join scoring_run_object_outcome using (scoring_run_id)
 left join (
-    select scoring_run_id, sum(count_sighting) as count_erased from erasure_run group by scoring_run_id
+    select scoring_run_id, sum(count_object) as count_erased from erasure_run group by scoring_run_id
 ) as erased using (scoring_run_id)
 where scoring_run.kind = 'night'
 group by scoring_run.scoring_run_id, erased.count_erased;
+comment on view scoring_run_balance is
+    'One row per scoring run, counted from the rows at each query. Example: does every run still balance?';
+comment on column scoring_run_balance.scoring_run_id is 'The scoring run.';
+comment on column scoring_run_balance.run_key is 'Name of the DAG run or command.';
+comment on column scoring_run_balance.count_seen is
+    'Objects under the prefixes, counted by the lister and stored before scoring starts.';
+comment on column scoring_run_balance.count_scored is 'Objects scored in this run.';
+comment on column scoring_run_balance.count_known is 'Objects processed by another run first.';
+comment on column scoring_run_balance.count_rejected is 'Objects rejected in this run.';
+comment on column scoring_run_balance.count_ignored is 'Objects that are no scans by rule.';
+comment on column scoring_run_balance.count_deferred is 'Objects deferred to a later run.';
+comment on column scoring_run_balance.count_superseded is 'Objects overwritten or removed after they were listed.';
+comment on column scoring_run_balance.count_erased is 'Listed objects whose rows were erased later with their patient.';
+comment on column scoring_run_balance.count_unaccounted is
+    'Listed objects without a confirmed outcome. More than 0 makes the run status red.';
 
--- run_status: one row per night that was judged. Example: which of the last nights were not green, and why?
+-- run_status: one row per scoring run with a status. Example: which of the last runs were not green, and why?
 create view run_status as
 select
     scoring_run_id,
@@ -78,4 +102,6 @@ select
 from scoring_run_summary
 join scoring_run using (scoring_run_id);
 comment on view run_status is
-    'One row per night that was judged: how it went, and why it is not green. Example: which nights were not green, and why?';
+    'One row per scoring run with a status: its level and the reasons. Example: which of the last runs were not '
+    'green, and why?';
+comment on column run_status.scoring_run_id is 'The scoring run.';

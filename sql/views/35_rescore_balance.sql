@@ -1,5 +1,5 @@
--- rescore_outcome: one row per rescore and scan that it was asked for. Example: which scans have another model's answer
--- since Tuesday, and whose stood before? Answers count where every frame has one.
+-- rescore_outcome: one row per rescore and scan, except erased ones. Example: which scans were rescored since Tuesday, and which
+-- model's prediction was current before? A scan counts only with predictions of all frames.
 create view rescore_outcome as
 with evidence as (
     select
@@ -30,9 +30,20 @@ select
 from evidence
 join model_version using (model_version_id)
 join model_version as before_model on before_model.model_version_id = evidence.before_model_version_id;
+comment on view rescore_outcome is
+    'One row per rescore and scan, except erased ones, with its outcome. Example: which scans were rescored since '
+    'Tuesday?';
+comment on column rescore_outcome.scoring_run_id is 'The rescore.';
+comment on column rescore_outcome.scan_id is 'The scan.';
+comment on column rescore_outcome.before_model_name is 'Model of the current prediction at the request.';
+comment on column rescore_outcome.model_name is 'Model of the rescore.';
+comment on column rescore_outcome.outcome is
+    'rescored, already_scored, gone, refused, unreadable or failed; unaccounted if the rows do not confirm an '
+    'outcome.';
+comment on column rescore_outcome.processed_at is 'Time when the rescore processed the scan; null while it is pending.';
 
--- rescore_balance: one row per rescore, counted afresh from the rows. Example: who asked for which rescore, and did it
--- come to every scan?
+-- rescore_balance: one row per rescore, counted from the rows at each query. Example: does every rescore account
+-- for all its scans?
 create view rescore_balance as
 select
     rescore_run.scoring_run_id,
@@ -61,3 +72,19 @@ left join (
     select scoring_run_id, sum(count_rescore) as count_erased from erasure_run group by scoring_run_id
 ) as erased using (scoring_run_id)
 group by rescore_run.scoring_run_id, scoring_run.scoring_run_id, model_version.model_version_id, erased.count_erased;
+comment on view rescore_balance is
+    'One row per rescore, counted from the rows at each query. Example: does every rescore '
+    'account for all its scans?';
+comment on column rescore_balance.scoring_run_id is 'The rescore.';
+comment on column rescore_balance.run_key is 'Name of the DAG run or command.';
+comment on column rescore_balance.model_name is 'Model of the rescore.';
+comment on column rescore_balance.count_rescored is 'Scans with new predictions of all frames.';
+comment on column rescore_balance.count_already_scored is
+    'Scans that the model had predicted before. That prediction is current again.';
+comment on column rescore_balance.count_gone is 'Scans whose object was removed or overwritten.';
+comment on column rescore_balance.count_refused is 'Scans that S3 refused.';
+comment on column rescore_balance.count_unreadable is 'Scans that do not decode any more.';
+comment on column rescore_balance.count_failed is 'Scans that crashed three workers.';
+comment on column rescore_balance.count_erased is 'Scans whose rows were erased later with their patient.';
+comment on column rescore_balance.count_unaccounted is
+    'Scans without a confirmed outcome. More than 0 makes the run status red.';

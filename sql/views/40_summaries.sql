@@ -1,7 +1,6 @@
--- daily_summary: one row per day (UTC), model and class. Example: how many gliomas did we flag yesterday?
--- Every answer of a model that is withdrawn now counts as one for review, and every one to a picture that is filed under
--- two patients. Answers of a rescore count on their own day, beside those that they replace: what stands now is in
--- current_prediction.
+-- daily_summary: one row per day (UTC), model and class. Example: how many gliomas were predicted yesterday?
+-- A prediction of a model that is withdrawn now counts for review, and so does one of an image under two patients. Predictions
+-- of a rescore count on their own day, in addition to the earlier ones. current_prediction has the current ones only.
 create view daily_summary as
 select
     (prediction.scored_at at time zone 'utc')::date as scored_date,
@@ -18,8 +17,17 @@ from prediction
 join model_version using (model_version_id)
 left join withdrawn_model on withdrawn_model.model_version_id = prediction.model_version_id
 group by scored_date, model_version.model_name, prediction.predicted_class;
+comment on view daily_summary is
+    'One row per day (UTC), model and class, over all predictions, current or not. Example: how many gliomas were '
+    'predicted yesterday?';
+comment on column daily_summary.scored_date is 'Day of the predictions (UTC).';
+comment on column daily_summary.model_name is 'Model of the predictions.';
+comment on column daily_summary.predicted_class is 'Predicted class.';
+comment on column daily_summary.count_frame is 'Frames with this prediction.';
+comment on column daily_summary.count_for_review is 'Of these, frames with a review reason now.';
+comment on column daily_summary.mean_confidence is 'Mean confidence of these predictions.';
 
--- rejection_summary: one row per day (UTC) and reason. Example: what kept files from being scored this week?
+-- rejection_summary: one row per day (UTC) and reason. Example: why were files rejected this week?
 create view rejection_summary as
 select
     (rejected_at at time zone 'utc')::date as rejected_date,
@@ -27,8 +35,13 @@ select
     count(*) as count_scan
 from rejection
 group by rejected_date, reason;
+comment on view rejection_summary is
+    'One row per day (UTC) and reason code. Example: why were files rejected this week?';
+comment on column rejection_summary.rejected_date is 'Day of the rejections (UTC).';
+comment on column rejection_summary.reason is 'Reason code.';
+comment on column rejection_summary.count_scan is 'Rejected scans.';
 
--- model_leaderboard: one row per model version, snapshot and split. Example: which model does best on test?
+-- model_leaderboard: one row per model version, snapshot and split. Example: which model is best on test?
 create view model_leaderboard as
 select
     model_version.model_name,
@@ -59,3 +72,15 @@ from evaluation
 join model_version using (model_version_id)
 join model_status on model_status.model_version_id = evaluation.model_version_id
 join training_run using (training_run_id);
+comment on view model_leaderboard is
+    'One row per model version, snapshot and split, with the metrics. Example: which model is best on test?';
+comment on column model_leaderboard.model_name is 'Name of the model.';
+comment on column model_leaderboard.recipe_override is
+    'Recipe values of the training that differ from the recipe file; {} without overrides.';
+comment on column model_leaderboard.split is 'Evaluated split: train, validation or test.';
+comment on column model_leaderboard.count_access is
+    'Evaluations of the model on this split. More than 1 on test weakens the result.';
+comment on column model_leaderboard.is_champion is 'Whether the model is the champion now.';
+comment on column model_leaderboard.is_override is
+    'Whether the model''s last promotion was an override; false without one.';
+comment on column model_leaderboard.is_withdrawn is 'Whether the model is withdrawn now.';

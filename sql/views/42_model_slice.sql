@@ -1,5 +1,5 @@
--- model_slice: one row per model version, snapshot, split, attribute and value of it. Example: how does it do on women?
--- Below 20 images a slice is counted, not assessed: its accuracy is null.
+-- model_slice: one row per model version, snapshot, split, attribute and value. Example: how accurate is the model for women?
+-- A slice below 20 images has counts but no accuracy.
 create view model_slice as
 select
     model_version.model_name,
@@ -15,5 +15,10 @@ from evaluation_slice
 join evaluation using (evaluation_id)
 join model_version using (model_version_id);
 comment on view model_slice is
-    'One row per model version, snapshot, split, attribute and value of it. Example: how does the model do on images of women?';
-comment on column model_slice.accuracy is 'Share of correct answers; null below 20 images, which prove nothing.';
+    'One row per model version, snapshot, split, attribute and value. Example: how accurate is the model on images of '
+    'women?';
+comment on column model_slice.model_name is 'Name of the model.';
+comment on column model_slice.split is 'Evaluated split.';
+comment on column model_slice.count_image is 'Images of the slice.';
+comment on column model_slice.accuracy is
+    'Share of correct predictions; null below 20 images, because these are too few.';

@@ -1,9 +1,8 @@
--- scan_prediction: one row per scan, of the current answers to its frames (current_prediction). Example: which volumes have one
--- slice that looks like a tumor? A scan that was rescored has one row, so that counting rows counts scans.
--- The view combines frames like this. Each of the four probabilities is its mean over the scored frames, and each frame weighs
--- the same. The class is that of the highest mean. Most slices of a head with a tumor show none, so the mean leans to normal:
--- look at max_tumor_probability, the highest 1 - probability_normal of one frame, and at the shares of frames by their own
--- class. review_reasons are those of any frame. A scan of one frame has that frame's figures.
+-- scan_prediction: one row per scan, over the current predictions of its frames (current_prediction). Example: which volumes have
+-- one slice that looks like a tumor? A rescored scan has one row, so counting rows counts scans.
+-- Each mean probability is over all scored frames with equal weight. The class is that of the highest mean. Most slices of a
+-- head with a tumor show none, so the mean is biased to normal. max_tumor_probability, the highest 1 - probability_normal of a
+-- frame, and the shares of frames by class show this. A scan of one frame has the values of that frame.
 create view scan_prediction as
 with combined as (
     select
@@ -37,13 +36,7 @@ select
     patient_pseudonym,
     model_name,
     format,
-    true as is_standing,
-    case greatest(mean_glioma, mean_meningioma, mean_normal, mean_pituitary)
-        when mean_glioma then 'glioma'
-        when mean_meningioma then 'meningioma'
-        when mean_normal then 'normal'
-        else 'pituitary'
-    end::tumor_class as predicted_class,
+    likeliest_class(mean_glioma, mean_meningioma, mean_normal, mean_pituitary) as predicted_class,
     count_frame,
     mean_glioma,
     mean_meningioma,
@@ -55,50 +48,34 @@ select
     share_pituitary,
     max_tumor_probability,
     max_tumor_frame_index,
-    array(
-        select distinct reason
-        from jsonb_array_elements(reasons_by_frame) as of_frame
-        cross join jsonb_array_elements_text(of_frame) as reason
-        order by reason
-    ) as review_reasons,
+    distinct_reasons(reasons_by_frame) as review_reasons,
     arrived_at,
     scored_at
 from combined;
 comment on view scan_prediction is
-    'One row per scan, of its current answers. Class of the highest mean probability over the scored frames, each weighing the '
-    'same; max_tumor_probability is the highest of one frame; review_reasons are those of any frame. For review, not for '
-    'diagnosis.';
-comment on column scan_prediction.is_standing is
-    'Always true, because the view holds only current answers. It is kept for queries that were written before.';
+    'One row per scan, over the current predictions of its frames. For review, not for diagnosis. Example: which '
+    'volumes have one slice that looks like a tumor?';
+comment on column scan_prediction.model_name is 'Model of the newest prediction of the scan.';
+comment on column scan_prediction.predicted_class is 'Class of the highest mean probability.';
+comment on column scan_prediction.count_frame is 'Frames with a current prediction.';
+comment on column scan_prediction.mean_glioma is 'Mean probability of glioma over the frames.';
+comment on column scan_prediction.mean_meningioma is 'Mean probability of meningioma over the frames.';
+comment on column scan_prediction.mean_normal is 'Mean probability of none of the three tumors over the frames.';
+comment on column scan_prediction.mean_pituitary is 'Mean probability of pituitary tumor over the frames.';
+comment on column scan_prediction.share_glioma is 'Share of the frames with the predicted class glioma.';
+comment on column scan_prediction.share_meningioma is 'Share of the frames with the predicted class meningioma.';
+comment on column scan_prediction.share_normal is 'Share of the frames with the predicted class normal.';
+comment on column scan_prediction.share_pituitary is 'Share of the frames with the predicted class pituitary.';
+comment on column scan_prediction.max_tumor_probability is 'Highest 1 - probability_normal of a frame.';
+comment on column scan_prediction.max_tumor_frame_index is 'Frame with max_tumor_probability.';
+comment on column scan_prediction.review_reasons is 'Review reasons of any frame; empty without one.';
+comment on column scan_prediction.scored_at is 'Time of the newest prediction of the scan.';
 
--- study_prediction: one row per study (pseudonym), of the answers that stand. Example: which studies have a suspicious frame?
--- Frames of all scans of the study are combined as in scan_prediction, each frame weighing the same, so a volume weighs as
--- many times as it has scored frames. Scans without a study pseudonym (pictures, NIfTI) are in no row.
+-- study_prediction: one row per study pseudonym, over current predictions. Example: which studies have a suspicious frame?
+-- Frames of all scans of the study are combined as in scan_prediction, with equal weight, so a volume counts once per scored
+-- frame. Scans without a study pseudonym (plain images, NIfTI) are in no row.
 create view study_prediction as
-with frame as (
-    select
-        study_pseudonym,
-        patient_pseudonym,
-        scan_id,
-        frame_index,
-        model_name,
-        predicted_class,
-        probability_glioma,
-        probability_meningioma,
-        probability_normal,
-        probability_pituitary,
-        review_reasons,
-        scored_at
-    from current_prediction
-    where study_pseudonym is not null
-),
-reason as (
-    select study_pseudonym, array_agg(distinct review_reason order by review_reason) as review_reasons
-    from frame
-    cross join lateral unnest(review_reasons) as review_reason
-    group by study_pseudonym
-),
-combined as (
+with combined as (
     select
         study_pseudonym,
         min(patient_pseudonym) as patient_pseudonym,
@@ -116,38 +93,50 @@ combined as (
         1 - min(probability_normal) as max_tumor_probability,
         (array_agg(scan_id order by probability_normal, scan_id, frame_index))[1] as max_tumor_scan_id,
         (array_agg(frame_index order by probability_normal, scan_id, frame_index))[1] as max_tumor_frame_index,
+        jsonb_agg(to_jsonb(review_reasons)) as reasons_by_frame,
         max(scored_at) as scored_at
-    from frame
+    from current_prediction
+    where study_pseudonym is not null
     group by study_pseudonym
 )
 select
-    combined.study_pseudonym,
-    combined.patient_pseudonym,
-    combined.model_names,
-    case greatest(mean_glioma, mean_meningioma, mean_normal, mean_pituitary)
-        when mean_glioma then 'glioma'
-        when mean_meningioma then 'meningioma'
-        when mean_normal then 'normal'
-        else 'pituitary'
-    end::tumor_class as predicted_class,
-    combined.count_scan,
-    combined.count_frame,
-    combined.mean_glioma,
-    combined.mean_meningioma,
-    combined.mean_normal,
-    combined.mean_pituitary,
-    combined.share_glioma,
-    combined.share_meningioma,
-    combined.share_normal,
-    combined.share_pituitary,
-    combined.max_tumor_probability,
-    combined.max_tumor_scan_id,
-    combined.max_tumor_frame_index,
-    coalesce(reason.review_reasons, '{}') as review_reasons,
-    combined.scored_at
-from combined
-left join reason using (study_pseudonym);
+    study_pseudonym,
+    patient_pseudonym,
+    model_names,
+    likeliest_class(mean_glioma, mean_meningioma, mean_normal, mean_pituitary) as predicted_class,
+    count_scan,
+    count_frame,
+    mean_glioma,
+    mean_meningioma,
+    mean_normal,
+    mean_pituitary,
+    share_glioma,
+    share_meningioma,
+    share_normal,
+    share_pituitary,
+    max_tumor_probability,
+    max_tumor_scan_id,
+    max_tumor_frame_index,
+    distinct_reasons(reasons_by_frame) as review_reasons,
+    scored_at
+from combined;
 comment on view study_prediction is
-    'One row per study pseudonym, of the answers that stand. Class of the highest mean probability over the scored frames of '
-    'all its scans, each frame weighing the same; max_tumor_probability is the highest of one frame. For review, not for '
-    'diagnosis.';
+    'One row per study pseudonym, over the current predictions of all its frames with equal weight. For review, not '
+    'for diagnosis. Example: which studies have a suspicious frame?';
+comment on column study_prediction.model_names is 'Models of the predictions, sorted.';
+comment on column study_prediction.predicted_class is 'Class of the highest mean probability.';
+comment on column study_prediction.count_scan is 'Scans of the study with a current prediction.';
+comment on column study_prediction.count_frame is 'Frames with a current prediction.';
+comment on column study_prediction.mean_glioma is 'Mean probability of glioma over the frames.';
+comment on column study_prediction.mean_meningioma is 'Mean probability of meningioma over the frames.';
+comment on column study_prediction.mean_normal is 'Mean probability of none of the three tumors over the frames.';
+comment on column study_prediction.mean_pituitary is 'Mean probability of pituitary tumor over the frames.';
+comment on column study_prediction.share_glioma is 'Share of the frames with the predicted class glioma.';
+comment on column study_prediction.share_meningioma is 'Share of the frames with the predicted class meningioma.';
+comment on column study_prediction.share_normal is 'Share of the frames with the predicted class normal.';
+comment on column study_prediction.share_pituitary is 'Share of the frames with the predicted class pituitary.';
+comment on column study_prediction.max_tumor_probability is 'Highest 1 - probability_normal of a frame.';
+comment on column study_prediction.max_tumor_scan_id is 'Scan with max_tumor_probability.';
+comment on column study_prediction.max_tumor_frame_index is 'Frame of that scan with max_tumor_probability.';
+comment on column study_prediction.review_reasons is 'Review reasons of any frame; empty without one.';
+comment on column study_prediction.scored_at is 'Time of the newest prediction of the study.';

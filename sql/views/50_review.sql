@@ -1,5 +1,5 @@
--- current_review: one row per frame and reviewer, that person's newest answer that was not taken back.
--- Example: what do people say of scan 17?
+-- current_review: one row per frame and reviewer, the newest review that was not retracted. Repeats count as the newest too.
+-- Example: which findings do reviewers have for scan 17?
 create view current_review as
 select distinct on (scan_id, frame_index, reviewer)
     review.review_id,
@@ -18,4 +18,5 @@ left join review_retraction using (review_id)
 where review_retraction.review_id is null
 order by scan_id, frame_index, reviewer, review_id desc;
 comment on view current_review is
-    'One row per frame and reviewer: the person''s newest answer that was not taken back. Repeats are the newest answer too.';
+    'One row per frame and reviewer: the newest review that was not retracted, including repeats. Example: which '
+    'findings do reviewers have for scan 17?';

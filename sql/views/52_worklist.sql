@@ -1,8 +1,8 @@
--- frame_consensus: one row per frame that somebody answered. Example: what do people say of frame 3 of scan 17, with one voice?
--- The finding is that of the newest adjudication, else the one that all who answered agree on, else null: in conflict.
--- cannot_tell is no finding. A frame with a finding, unusable_image too, is settled.
+-- frame_consensus: one row per frame with a review. Example: which finding do reviewers agree on for frame 3 of scan 17?
+-- The finding is that of the newest adjudication, or else the one that all reviewers agree on, or else null (a conflict).
+-- cannot_tell is not a finding. A frame with a finding, including unusable_image, is settled.
 create view frame_consensus as
-with verdict as (
+with grouped as (
     select
         scan_id,
         frame_index,
@@ -28,17 +28,27 @@ select
     is_blind,
     first_reviewed_at,
     last_reviewed_at
-from verdict;
+from grouped;
 comment on view frame_consensus is
-    'One row per frame that somebody answered: the finding of the newest adjudication, else the one that all agree on, else '
-    'null. cannot_tell is no finding. Example: which frames do people see differently? where is_conflict.';
-comment on column frame_consensus.is_blind is 'Nobody who gave a finding had the model''s answer on the screen.';
+    'One row per frame with a review: the finding of the newest adjudication, or else the one that all reviewers '
+    'agree on, or else null. cannot_tell is not a finding. Example: on which frames do reviewers disagree? where '
+    'is_conflict.';
+comment on column frame_consensus.count_reviewer is 'Reviewers with a finding.';
+comment on column frame_consensus.finding is
+    'Finding of the newest adjudication, or else of all reviewers; null in a conflict and without a finding.';
+comment on column frame_consensus.is_adjudicated is 'Whether the finding is that of an adjudication.';
+comment on column frame_consensus.is_conflict is 'Whether reviewers disagree and no adjudication decided.';
+comment on column frame_consensus.is_settled is 'Whether the frame has a finding.';
+comment on column frame_consensus.is_blind is
+    'Whether the page hid the model''s prediction from every reviewer with a finding.';
+comment on column frame_consensus.first_reviewed_at is 'Time of the oldest of the reviewers'' current reviews.';
+comment on column frame_consensus.last_reviewed_at is 'Time of the newest of the reviewers'' current reviews.';
 
--- review_worklist: one row per frame whose standing answer no person has settled. Example: what should I look at first?
--- Order by risk_rank, risk_rank_at_scoring, confidence; 1 first. A frame leaves only by a person: one that the model calls normal
--- too ("none of the three tumors"), last in rank, and one that a newer model answers otherwise. risk names the rank:
+-- review_worklist: one row per frame whose current prediction is not settled by reviewers. Example: which frame is reviewed next?
+-- Order by risk_rank, risk_rank_at_scoring, confidence; 1 is first. Only a review removes a frame, including a predicted normal
+-- ("none of the three tumors"), which ranks last. risk names the rank:
 -- 1 same_content_other_patient, 2 reviewers_disagree, 3 out_of_distribution, 4 model_withdrawn, 5 model_disagreement,
--- 6 near_tie, 7 low_confidence, 8 tumor, 9 normal. One page of very many rows: worklist_page.
+-- 6 near_tie, 7 low_confidence, 8 tumor, 9 normal. worklist_page is faster for the first rows of many.
 create view review_worklist as
 select
     current_prediction.scan_id,
@@ -80,18 +90,24 @@ cross join lateral (
 ) as ranked
 where not current_prediction.is_settled;
 comment on view review_worklist is
-    'One row per frame whose standing answer no person has settled; order by risk_rank, risk_rank_at_scoring, confidence. A normal '
-    '(none of the three tumors) leaves only by a person. Example: what should I look at first? For review, not for diagnosis.';
+    'One row per frame whose current prediction is not settled by reviewers. Order by risk_rank, '
+    'risk_rank_at_scoring, confidence. Only a review removes a frame, including a predicted normal. For review, not '
+    'for diagnosis. Example: which frame is reviewed next?';
 comment on column review_worklist.risk_rank is
-    '1 same_content_other_patient, 2 reviewers_disagree, 3 out_of_distribution, 4 model_withdrawn, 5 model_disagreement, '
-    '6 near_tie, 7 low_confidence, 8 tumor, 9 normal.';
-comment on column review_worklist.risk_rank_at_scoring is 'The same by the reasons that were written with the answer: 3, 5 to 9.';
+    '1 same_content_other_patient, 2 reviewers_disagree, 3 out_of_distribution, 4 model_withdrawn, 5 '
+    'model_disagreement, 6 near_tie, 7 low_confidence, 8 tumor, 9 normal.';
+comment on column review_worklist.risk_rank_at_scoring is
+    'Like risk_rank, by the reasons written at scoring: 3, 5 to 9.';
+comment on column review_worklist.risk is 'Name of the rank.';
+comment on column review_worklist.review_reasons is
+    'Reasons for a review, as written at scoring, plus model_withdrawn and same_content_other_patient as of now; '
+    'empty without one.';
+comment on column review_worklist.is_conflict is 'Whether reviewers disagree about the frame, by frame_consensus.';
 
--- worklist_page(count, night, class, model, reason): the first rows of review_worklist, in its order, of one day (UTC), class,
--- model or review reason where these are named. Example: the first 50 of ten million? select * from worklist_page(50)
--- It takes the first of each model from an index, and the few that only other rows make risky, and sorts these. The lateral
--- joins keep Postgres from reading every answer for those few. Run with its owner's rights: it says nothing that the view does
--- not.
+-- worklist_page(count, date, class, model, reason): the first rows of review_worklist in its order, filtered by scoring date
+-- (UTC), class, model or review reason. Example: which are the first 50 of ten million frames? select * from worklist_page(50)
+-- It takes the first rows of each model from an index, adds the few frames whose rank depends on other rows, and sorts. The
+-- lateral joins keep Postgres from reading every prediction. Runs with the rights of its owner, and shows only rows of the view.
 create function worklist_page(
     page_size integer, of_night date default null, of_class text default null, of_model text default null,
     of_reason text default null
@@ -142,4 +158,5 @@ set search_path = braintumor, pg_temp as $$
     limit page_size
 $$;
 comment on function worklist_page(integer, date, text, text, text) is
-    'The first rows of review_worklist in its order, quickly; of one day (UTC), class, model or reason where named.';
+    'The first rows of review_worklist in its order, quickly, filtered by scoring date (UTC), class, model or review '
+    'reason.';

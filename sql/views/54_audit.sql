@@ -1,8 +1,8 @@
--- audit_answer: one row per frame of the audit sample and reviewer: the reviewer's first blind answer.
--- Example: which blind answers were taken back? where is_retracted
--- A later answer and a retraction change nothing here, because the reviewer had seen the model's answer by then. A repeat is
--- not a first answer.
-create view audit_answer as
+-- audit_review: one row per frame of the audit sample and reviewer: the reviewer's first blind review.
+-- Example: which blind reviews were retracted? where is_retracted
+-- A later review and a retraction change nothing here, because the reviewer had seen the prediction by then. Repeats are not
+-- first reviews.
+create view audit_review as
 select distinct on (review.scan_id, review.frame_index, review.reviewer)
     review.review_id,
     review.scan_id,
@@ -17,17 +17,16 @@ from review
 join scan using (scan_id)
 where scan.audit_probability is not null and review.is_blind and review.purpose <> 'repeat'
 order by review.scan_id, review.frame_index, review.reviewer, review.review_id;
-comment on view audit_answer is
-    'One row per frame of the audit sample and reviewer: the first blind answer, also if it was taken back or changed later. '
-    'Example: which blind answers were taken back?';
-comment on column audit_answer.model_version_id is 'The model whose answer stood when the page was made.';
-comment on column audit_answer.is_retracted is 'The reviewer took the answer back later. It counts here all the same.';
+comment on view audit_review is
+    'One row per frame of the audit sample and reviewer: the first blind review, even if it was retracted or changed '
+    'later. Example: which blind reviews were retracted?';
+comment on column audit_review.is_retracted is 'Whether the reviewer retracted the review later. It still counts here.';
 
--- audit_verdict: one row per frame of the audit sample that has a blind answer. Example: where do blind readers disagree?
--- The finding is that of the newest blind adjudication, else the one that all blind answers agree on, else null.
--- cannot_tell is no finding.
-create view audit_verdict as
-with verdict as (
+-- audit_consensus: one row per frame of the audit sample with a blind review. Example: where do blind reviewers disagree?
+-- The finding is that of the newest blind adjudication, or else the one that all blind reviews agree on, or else null.
+-- cannot_tell is not a finding.
+create view audit_consensus as
+with grouped as (
     select
         scan_id,
         frame_index,
@@ -37,7 +36,7 @@ with verdict as (
         (array_agg(finding order by review_id desc) filter (
             where purpose = 'adjudication' and finding <> 'cannot_tell'))[1] as adjudicated_finding,
         max(reviewed_at) as last_reviewed_at
-    from audit_answer
+    from audit_review
     group by scan_id, frame_index
 )
 select
@@ -46,15 +45,19 @@ select
     count_reviewer,
     coalesce(adjudicated_finding, case when count_finding = 1 then one_finding end) as finding,
     last_reviewed_at
-from verdict;
-comment on view audit_verdict is
-    'One row per frame of the audit sample that has a blind answer: what the first blind answers say together; finding is null '
-    'where they differ or nobody could tell. Example: where do blind readers disagree?';
-comment on column audit_verdict.finding is 'What the first blind answers say together; null without one voice.';
+from grouped;
+comment on view audit_consensus is
+    'One row per frame of the audit sample with a blind review: the finding of the first blind reviews. Example: '
+    'where do blind reviewers disagree?';
+comment on column audit_consensus.count_reviewer is 'Blind reviewers with a finding.';
+comment on column audit_consensus.finding is
+    'Finding of the newest blind adjudication, or else of all first blind reviews; null if they differ or none has a '
+    'finding.';
+comment on column audit_consensus.last_reviewed_at is 'Time of the newest of these reviews.';
 
--- audit_progress: one row per month (UTC) in which scans of the audit sample arrived. Example: is the sample read to its end?
--- An accuracy from the sample holds only if most of its scans are read. A scan is read when a reviewer gave a blind answer to one
--- of its frames. A scan is settled when the blind answers to one of its frames give a finding.
+-- audit_progress: one row per month (UTC) in which scans of the audit sample arrived. Example: is the audit sample complete?
+-- An accuracy from the sample is valid only if most of its scans are read. A scan is read if one of its frames has a blind
+-- review. It is settled if the blind reviews of one of its frames give a finding.
 create view audit_progress as
 select
     date_trunc('month', scan.discovered_at at time zone 'utc')::date as month_date,
@@ -63,14 +66,15 @@ select
     count(*) filter (where read.is_settled) as count_settled
 from scan
 left join (
-    select scan_id, bool_or(finding is not null) as is_settled from audit_verdict group by scan_id
+    select scan_id, bool_or(finding is not null) as is_settled from audit_consensus group by scan_id
 ) as read using (scan_id)
 where scan.audit_probability is not null
 group by month_date;
 comment on view audit_progress is
-    'One row per month (UTC) in which scans of the audit sample arrived: how many were drawn, read blind and settled. '
-    'Example: is the sample read to its end?';
+    'One row per month (UTC) in which scans of the audit sample arrived: drawn, blindly read and settled scans. '
+    'Example: is the audit sample complete?';
 comment on column audit_progress.month_date is 'First day of the month (UTC).';
 comment on column audit_progress.count_drawn is 'Scans that were drawn into the audit sample.';
-comment on column audit_progress.count_read is 'Of these, scans with at least one blind answer.';
-comment on column audit_progress.count_settled is 'Of these, scans whose blind answers give a finding, unusable_image too.';
+comment on column audit_progress.count_read is 'Of these, scans with at least one blind review.';
+comment on column audit_progress.count_settled is
+    'Of these, scans whose blind reviews give a finding, including unusable_image.';

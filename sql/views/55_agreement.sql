@@ -1,21 +1,19 @@
--- review_comparison: one row per frame that people settled and model whose answer stood when somebody answered: people's
--- finding beside the model's class. Example: where did people correct the model?
--- A frame of the audit sample has the finding of its first blind answers (audit_verdict), because a reviewer can take back a
--- blind answer and then agree with the model. Where these give no finding, and of any other frame, the finding is that of
--- frame_consensus; in the audit sample such a finding never counts as blind.
--- unusable_image is no finding of the kind that a model could name, and in no row; other_finding agrees with no class. Nor is
--- a frame beside a model that was trained on it (which can answer it in a rescore): it has been told.
--- sample: audit where the scan was drawn at random before it was scored, worklist where it was not. is_blind: nobody had the
--- model's answer on the screen.
+-- review_comparison: one row per settled frame and model whose prediction was current at a review: the finding next to the
+-- predicted class. Example: where did reviewers correct the model?
+-- A frame of the audit sample has the finding of its first blind reviews (audit_consensus), because a reviewer can retract a
+-- blind review and then agree with the model. Other frames, and audit frames without such a finding, have that of
+-- frame_consensus. For audit frames such a finding never counts as blind.
+-- unusable_image is excluded, because no model predicts it. other_finding agrees with no class. A frame is not compared with a
+-- model that was trained on it, which can happen after a rescore.
 create view review_comparison as
-with answered as (
+with reviewed as (
     select scan_id, frame_index, model_version_id from current_review
     union
-    select scan_id, frame_index, model_version_id from audit_answer
+    select scan_id, frame_index, model_version_id from audit_review
 ),
-verdict as (
+settled as (
     select scan_id, frame_index, finding, true as is_blind, count_reviewer, last_reviewed_at
-    from audit_verdict
+    from audit_consensus
     where finding is not null
     union all
     select
@@ -27,50 +25,59 @@ verdict as (
         frame_consensus.last_reviewed_at
     from frame_consensus
     join scan using (scan_id)
-    left join audit_verdict using (scan_id, frame_index)
-    where audit_verdict.finding is null
+    left join audit_consensus using (scan_id, frame_index)
+    where audit_consensus.finding is null
 )
 select
-    verdict.scan_id,
-    verdict.frame_index,
-    answered.model_version_id,
+    settled.scan_id,
+    settled.frame_index,
+    reviewed.model_version_id,
     model_version.model_name,
     case when scan.audit_probability is null then 'worklist' else 'audit' end as sample,
-    verdict.is_blind,
+    settled.is_blind,
     prediction.predicted_class,
-    verdict.finding,
-    verdict.finding::text = prediction.predicted_class::text as is_agreed,
+    settled.finding,
+    settled.finding::text = prediction.predicted_class::text as is_agreed,
     prediction.confidence,
-    verdict.count_reviewer,
+    settled.count_reviewer,
     prediction.scored_at,
-    verdict.last_reviewed_at as reviewed_at
-from verdict
-join answered using (scan_id, frame_index)
+    settled.last_reviewed_at as reviewed_at
+from settled
+join reviewed using (scan_id, frame_index)
 join prediction using (scan_id, frame_index, model_version_id)
 join scan using (scan_id)
 join model_version using (model_version_id)
-where verdict.finding <> 'unusable_image'
+where settled.finding <> 'unusable_image'
   and not exists (
     select
     from snapshot_review
     join training_run using (snapshot_id)
     where training_run.training_run_id = model_version.training_run_id
-      and snapshot_review.scan_id = verdict.scan_id
-      and snapshot_review.frame_index = verdict.frame_index
+      and snapshot_review.scan_id = settled.scan_id
+      and snapshot_review.frame_index = settled.frame_index
       and snapshot_review.reason is null
   );
 comment on view review_comparison is
-    'One row per frame that people settled and model whose answer stood when somebody answered: their finding beside its class. '
-    'Example: where did people correct the model?';
+    'One row per settled frame and model whose prediction was current at a review: the finding next to the predicted '
+    'class. Example: where did reviewers correct the model?';
+comment on column review_comparison.model_version_id is 'The compared model.';
+comment on column review_comparison.model_name is 'Name of the compared model.';
 comment on column review_comparison.sample is
-    'audit where the scan was drawn at random before it was scored, else worklist.';
-comment on column review_comparison.is_agreed is 'other_finding agrees with no class.';
+    'audit if the scan was drawn at random before it was scored, else worklist.';
+comment on column review_comparison.is_blind is
+    'Whether the page hid the model''s prediction from every reviewer with a finding.';
+comment on column review_comparison.predicted_class is 'Class predicted by the compared model.';
+comment on column review_comparison.finding is 'Finding of the reviewers for the frame.';
+comment on column review_comparison.is_agreed is
+    'Whether finding and predicted class are equal. other_finding agrees with no class.';
+comment on column review_comparison.count_reviewer is 'Reviewers with a finding.';
+comment on column review_comparison.reviewed_at is 'Time of the newest review that counts.';
 
--- human_agreement: one row per model, sample, blindness and class that the model named, and one for all classes (null).
--- Example: how often do people who did not see the answer agree with "normal" on the random sample, and between which shares?
--- Counted from review_comparison: frames in conflict, unusable_image and cannot_tell count nowhere. Only the audit sample says
--- how the model does in general, and only once its frames are read, not some of them. Intervals are Wilson's, 95%, and take
--- each frame for itself: where count_scan is far below count_frame, frames of one volume make them too narrow.
+-- human_agreement: one row per model, sample, blindness and predicted class, and one for all classes (null).
+-- Example: how often do blind reviewers agree with "normal" on the audit sample, and with which interval?
+-- Counted from review_comparison, so frames in conflict, unusable_image and cannot_tell are excluded. Only the audit sample
+-- estimates the accuracy in general, and only after most of it is read. The 95% Wilson intervals treat frames as independent.
+-- If count_scan is far below count_frame, they are too narrow, because frames of one volume are correlated.
 create view human_agreement as
 with counted as (
     select
@@ -97,14 +104,24 @@ select
     wilson_high(count_agreed, count_frame) as agreement_high
 from counted;
 comment on view human_agreement is
-    'One row per model, sample (audit, worklist), blindness and class that the model named; class null for all. Only the audit '
-    'sample says how the model does in general. Example: how often do people agree with "normal" on the audit sample, unseen?';
-comment on column human_agreement.predicted_class is 'What the model named; null for all classes together.';
-comment on column human_agreement.agreement_low is 'Lower end of Wilson''s 95% interval, each frame for itself.';
-comment on column human_agreement.agreement_high is 'Upper end of Wilson''s 95% interval, each frame for itself.';
+    'One row per model, sample (audit, worklist), blindness and predicted class; class null for all. Only the audit '
+    'sample estimates the accuracy in general. Example: how often do blind reviewers agree with normal on the audit '
+    'sample?';
+comment on column human_agreement.model_name is 'Name of the compared model.';
+comment on column human_agreement.sample is
+    'audit if the scans were drawn at random before they were scored, else worklist.';
+comment on column human_agreement.is_blind is 'Whether the page hid the model''s prediction from the reviewers.';
+comment on column human_agreement.predicted_class is 'Predicted class; null for all classes together.';
+comment on column human_agreement.count_scan is 'Scans of these frames.';
+comment on column human_agreement.count_frame is 'Settled frames.';
+comment on column human_agreement.count_agreed is 'Of these, frames on which reviewers and model agree.';
+comment on column human_agreement.agreement is 'count_agreed as a share of count_frame.';
+comment on column human_agreement.agreement_low is 'Lower end of the 95% Wilson interval; frames count as independent.';
+comment on column human_agreement.agreement_high is
+    'Upper end of the 95% Wilson interval; frames count as independent.';
 
--- time_to_review: one row per frame that has an answer. Example: how long does a tumor wait for a person, and for the night?
--- scored_at is of the first answer, reviewed_at of the first one of a person that was not taken back; null while nobody looked.
+-- time_to_review: one row per frame with a prediction. Example: how long does a predicted tumor wait for a reviewer?
+-- scored_at is the time of the first prediction, reviewed_at of the first review that was not retracted.
 create view time_to_review as
 select
     prediction.scan_id,
@@ -114,10 +131,10 @@ select
     prediction.risk_rank as risk_rank_at_scoring,
     scan.arrived_at,
     prediction.scored_at,
-    accessed_at.reviewed_at,
+    first_review.reviewed_at,
     prediction.scored_at - scan.arrived_at as arrival_to_score,
-    accessed_at.reviewed_at - prediction.scored_at as score_to_review,
-    accessed_at.reviewed_at - scan.arrived_at as arrival_to_review
+    first_review.reviewed_at - prediction.scored_at as score_to_review,
+    first_review.reviewed_at - scan.arrived_at as arrival_to_review
 from prediction
 join scan using (scan_id)
 join model_version using (model_version_id)
@@ -126,7 +143,7 @@ left join (
     from review
     where not exists (select from review_retraction where review_retraction.review_id = review.review_id)
     group by review.scan_id, review.frame_index
-) as accessed_at using (scan_id, frame_index)
+) as first_review using (scan_id, frame_index)
 where not exists (
     select from prediction as earlier
     where earlier.scan_id = prediction.scan_id
@@ -134,5 +151,17 @@ where not exists (
       and (earlier.scored_at, earlier.model_version_id) < (prediction.scored_at, prediction.model_version_id)
 );
 comment on view time_to_review is
-    'One row per frame that has an answer: when it arrived, when it was first scored and first seen by a person, and the times '
-    'between; null while nobody looked. Example: how long does a tumor wait for a person?';
+    'One row per frame with a prediction: arrival, first prediction, first review, and the times between. Example: '
+    'how long does a predicted tumor wait for a reviewer?';
+comment on column time_to_review.model_name is 'Model of the first prediction.';
+comment on column time_to_review.predicted_class is 'Class of the first prediction.';
+comment on column time_to_review.risk_rank_at_scoring is
+    'Rank on the worklist by the reasons written at scoring: 3, 5 to 9.';
+comment on column time_to_review.scored_at is 'Time of the first prediction.';
+comment on column time_to_review.reviewed_at is 'Time of the first review that was not retracted; null before.';
+comment on column time_to_review.arrival_to_score is
+    'Time from the object''s last write in S3 to the first prediction.';
+comment on column time_to_review.score_to_review is
+    'Time from the first prediction to the first review; null before it.';
+comment on column time_to_review.arrival_to_review is
+    'Time from the object''s last write in S3 to the first review; null before it.';

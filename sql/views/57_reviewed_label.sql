@@ -1,8 +1,7 @@
--- reviewed_label(minimum, seniors, blind only): one row per frame that somebody answered: its label under a rule, and why, or
--- why it has none. Example: which labels did two agreeing readers make? select * from reviewed_label(2, '{}', false)
--- The finding is that of frame_consensus, so a frame in conflict has no label, whoever answered. The rule says whether it is
--- enough: an adjudication, an answer of a senior reader, or so many readers. is_blind_only: other answers count for nothing
--- here, but can still disagree.
+-- reviewed_label(minimum, seniors, blind only): one row per frame with a review: its label under a rule, or the reason for having
+-- none. Example: which labels have two agreeing reviewers? select * from reviewed_label(2, '{}', false)
+-- The finding is that of frame_consensus, so a frame in conflict has no label. The rule asks for an adjudication, a review by a
+-- senior reviewer, or enough reviewers. With is_blind_only, other reviews do not count here, but they can still conflict.
 create function reviewed_label(minimum_reader integer, senior_reader text[], is_blind_only boolean)
 returns table (
     scan_id bigint, frame_index integer, label tumor_class, label_source label_source, count_reader integer, reason text
@@ -14,15 +13,15 @@ language sql stable security definer set search_path = braintumor, pg_temp as $$
             frame_consensus.frame_index,
             frame_consensus.finding,
             frame_consensus.is_conflict,
-            count(answer.review_id)::integer as count_reader,
-            coalesce(bool_or(answer.purpose = 'adjudication') and bool_or(frame_consensus.is_adjudicated), false) as is_adjudicated,
-            coalesce(bool_or(answer.reviewer = any(senior_reader)), false) as is_senior
+            count(counting.review_id)::integer as count_reader,
+            coalesce(bool_or(counting.purpose = 'adjudication') and bool_or(frame_consensus.is_adjudicated), false) as is_adjudicated,
+            coalesce(bool_or(counting.reviewer = any(senior_reader)), false) as is_senior
         from frame_consensus
-        left join current_review as answer
-            on answer.scan_id = frame_consensus.scan_id
-            and answer.frame_index = frame_consensus.frame_index
-            and answer.finding = frame_consensus.finding
-            and (answer.is_blind or not is_blind_only)
+        left join current_review as counting
+            on counting.scan_id = frame_consensus.scan_id
+            and counting.frame_index = frame_consensus.frame_index
+            and counting.finding = frame_consensus.finding
+            and (counting.is_blind or not is_blind_only)
         group by frame_consensus.scan_id, frame_consensus.frame_index, frame_consensus.finding, frame_consensus.is_conflict
     ),
     judged as (
@@ -45,18 +44,18 @@ language sql stable security definer set search_path = braintumor, pg_temp as $$
         case
             when judged.label_source is not null then null
             when judged.is_conflict then 'readers disagree'
-            when judged.finding is null then 'nobody could tell'
+            when judged.finding is null then 'no finding'
             when judged.finding in ('other_finding', 'unusable_image') then 'no class: ' || judged.finding
             else 'too few readers'
         end as reason
     from judged
 $$;
 comment on function reviewed_label(integer, text[], boolean) is
-    'One row per frame that somebody answered: its label under a rule (readers who must agree, senior readers whose one answer '
-    'is enough, blind answers only), and why, or why it has none.';
+    'One row per frame with a review: its label under a rule (reviewers that must agree, senior reviewers, blind '
+    'reviews only), or the reason for having none.';
 
--- reviewed_location(scans): where reviewed scans lie; a key can identify, so only who makes labeled images may call it, and
--- learns of no scan that nobody answered. Example: where is the file behind the label of scan 17?
+-- reviewed_location(scans): S3 objects of reviewed scans. Only the trainer can call it, because a key can identify a patient.
+-- Scans without a review are not returned. Example: which file is behind the label of scan 17?
 create function reviewed_location(scans bigint[])
 returns table (scan_id bigint, bucket text, key text, etag text)
 language sql stable security definer set search_path = braintumor, pg_temp as $$
@@ -66,4 +65,4 @@ language sql stable security definer set search_path = braintumor, pg_temp as $$
       and exists (select from current_review where current_review.scan_id = scan_location.scan_id)
 $$;
 comment on function reviewed_location(bigint[]) is
-    'Where reviewed scans lie; keys can identify, so it is for braintumor_trainer alone.';
+    'S3 objects of reviewed scans, for braintumor_trainer only, because a key can identify a patient.';

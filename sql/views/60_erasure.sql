@@ -1,11 +1,12 @@
--- erase_subject(pseudonym, mark, images, actor, reason): deletes every row of one person and leaves a tombstone.
--- Example: what `braintumor subject erase` calls; it removes from S3 what this returns, in the same transaction.
--- The person's scans: those of the patient pseudonym, and those without one whose study or picture is among these. Their
--- images in snapshots: of the same bytes, or named by the caller, pictures of their reviewed frames, and further files of
--- the same pixels. Objects that an earlier erasure of the person left in S3 are returned again (waiting: address and ETag), and
--- scans that were rejected there since go too. SQLSTATE UE001: nothing is stored of the person. UE002: a run is scoring.
--- Runs with the rights of the owner, because its caller has none. Refused while a chunk is being scored: what a worker has
--- in hand could be written after the person is gone.
+-- erase_subject(pseudonym, mark, images, actor, reason): deletes every row of one patient and adds a row to erasure.
+-- Example: `braintumor subject erase` calls it and removes from S3 the objects that it returns, in the same transaction.
+-- The patient's scans are those of the patient pseudonym, and those without one that have a study or pixels in common with
+-- them. The patient's images in snapshots have the same bytes, are named by the caller, are images of reviewed frames, or have
+-- the same pixels as one of these. Objects that an earlier erasure of the patient left in S3 are returned again (waiting: URI
+-- and ETag), and scans that were rejected there since are deleted too.
+-- Refused while a chunk has a lease, because its worker could write rows of the patient after the erasure. Runs with the rights
+-- of its owner, because the eraser role has none.
+-- Errors by SQLSTATE: UE001, no row is stored of the patient; UE002, a run is scoring.
 create function erase_subject(
     erased_pseudonym text, erased_mark text, named_images text[], erasing_actor text, erasing_reason text
 )
@@ -23,9 +24,9 @@ declare
     number     bigint;
     relation   text;
 begin
-    lock table scoring_chunk in share row exclusive mode;  -- nobody claims a chunk until this is done
+    lock table scoring_chunk in share row exclusive mode;  -- no worker can claim a chunk meanwhile
     if exists (select from scoring_chunk where finished_at is null and lease_expires_at > clock_timestamp()) then
-        raise exception using errcode = 'UE002', message = 'a run is scoring at this moment: erase when it has ended';
+        raise exception using errcode = 'UE002', message = 'a run is scoring now: erase after it has ended';
     end if;
 
     select coalesce(jsonb_object_agg(object_uri, etag), '{}') into waiting
@@ -64,7 +65,7 @@ begin
             select pixel_sha256 from scan where scan_id = any(scans))
     )
     select coalesce(array_agg(image_sha256), '{}') into images
-    from (select image_sha256 from named union select image_sha256 from same_pixels) as every;
+    from (select image_sha256 from named union select image_sha256 from same_pixels) as all_images;
 
     if scans = '{}' and images = '{}' and waiting = '{}' then
         raise exception using errcode = 'UE001', message = 'nothing is stored of this pseudonym';
@@ -75,7 +76,7 @@ begin
         where image_sha256 = any(images) and image_uri not in (select image_uri from reviewed_frame)
         union all
         select 's3://' || bucket || '/' || key from scan_location where scan_id = any(scans)
-    ) as lying;
+    ) as erased_object;
     select jsonb_build_object(
         'waiting', waiting,
         'image_sha256s', to_jsonb(images),
@@ -106,20 +107,20 @@ begin
                         where snapshot_id in (select snapshot_id from snapshot_image where image_sha256 = any(images)))
     ) into found;
 
-    select coalesce(jsonb_agg(gone), '[]') into runs
+    select coalesce(jsonb_agg(counted), '[]') into runs
     from (
-        select scoring_run_id, sum(sighted) as count_sighting, sum(rescored) as count_rescore
+        select scoring_run_id, sum(is_listed) as count_object, sum(is_rescored) as count_rescore
         from (
-            select scoring_run_id, 1 as sighted, 0 as rescored from scoring_run_object where scan_id = any(scans)
+            select scoring_run_id, 1 as is_listed, 0 as is_rescored from scoring_run_object where scan_id = any(scans)
             union all
             select scoring_run_id, 0, 1 from rescore where scan_id = any(scans)
-        ) as seen
+        ) as listed
         group by scoring_run_id
-    ) as gone;
-    select coalesce(jsonb_agg(gone), '[]') into snapshots
+    ) as counted;
+    select coalesce(jsonb_agg(counted), '[]') into snapshots
     from (
         select snapshot_id, count(*) as count_image from snapshot_image where image_sha256 = any(images) group by snapshot_id
-    ) as gone;
+    ) as counted;
 
     select coalesce(array_agg('scan ' || scan_id || ', frame ' || frame_index), '{}') into frames  -- as left_out names them
     from snapshot_review
@@ -130,7 +131,7 @@ begin
     where review.review_id = review_retraction.review_id and review.scan_id = any(scans);
     update prediction set copied_from_scan_id = null
     where copied_from_scan_id = any(scans) and scan_id <> all(scans);
-    delete from reviewed_frame where image_sha256 = any(images) and scan_id <> all(scans);  -- its picture goes
+    delete from reviewed_frame where image_sha256 = any(images) and scan_id <> all(scans);  -- its image is deleted
     foreach relation in array array[
         'page_scan', 'reviewed_frame', 'snapshot_review', 'requested_label', 'review_session_item', 'shown_image', 'review', 'prediction', 'shadow_prediction', 'rejection', 'scan_requeue', 'rescore', 'scoring_run_object', 'scan_outcome', 'scan_location', 'scan'
     ] loop
@@ -146,7 +147,7 @@ begin
         get diagnostics number = row_count;
         counts := counts || jsonb_build_object(relation, number);
     end loop;
-    update snapshot_image set group_key = renamed.group_key  -- a group is named by its first image
+    update snapshot_image set group_key = renamed.group_key  -- a group has the name of its first image
     from (
         select snapshot_id, snapshot_image.group_key as old_key, min(image_sha256) as group_key
         from snapshot_image
@@ -166,16 +167,18 @@ begin
         where item ->> 'image_sha256' = any(images) or item ->> 'image_uri' = any(uris || frames));
 
     perform set_config('braintumor.is_erasing', '', true);
-    delete from erasure_object where waiting ? object_uri;  -- the caller writes again what stays
+    delete from erasure_object where waiting ? object_uri;  -- the caller adds the remaining objects again
 
     insert into erasure (actor, reason, counts) values (erasing_actor, erasing_reason, counts)
     returning erasure_id into number;
     insert into erased_subject (subject_mark, erasure_id) values (erased_mark, number);
-    insert into erasure_run (erasure_id, scoring_run_id, count_sighting, count_rescore)
-    select number, scoring_run_id, count_sighting, count_rescore
-    from jsonb_to_recordset(runs) as run (scoring_run_id bigint, count_sighting integer, count_rescore integer);
+    insert into erasure_run (erasure_id, scoring_run_id, count_object, count_rescore)
+    select number, scoring_run_id, count_object, count_rescore
+    from jsonb_to_recordset(runs) as run (scoring_run_id bigint, count_object integer, count_rescore integer);
     insert into erasure_snapshot (erasure_id, snapshot_id, count_image)
     select number, snapshot_id, count_image
     from jsonb_to_recordset(snapshots) as held (snapshot_id text, count_image integer);
     return found || jsonb_build_object('erasure_id', number, 'counts', counts);
 end $$;
+comment on function erase_subject(text, text, text[], text, text) is
+    'Deletes every row of one patient, adds a row to erasure, and returns the objects to remove from S3.';

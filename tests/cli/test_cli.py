@@ -184,8 +184,8 @@ def test_the_card_of_an_evaluated_model_is_printed_and_lies_beside_its_report(se
 
 def test_migrate_plans_and_applies(empty_settings: Settings) -> None:
     change(empty_settings, "drop schema braintumor cascade")
-    assert "would apply 0001_main_job" in run_braintumor(empty_settings, "migrate", "--plan").stdout
-    assert "applied 0001_main_job" in run_braintumor(empty_settings, "migrate").stdout
+    assert "would apply 0001_baseline" in run_braintumor(empty_settings, "migrate", "--plan").stdout
+    assert "applied 0001_baseline" in run_braintumor(empty_settings, "migrate").stdout
     assert "nothing to apply" in run_braintumor(empty_settings, "migrate").stdout
 
 

@@ -23,22 +23,22 @@ def engine(empty_settings: Settings) -> Iterator[Engine]:
 
 
 def undescribed(page: str) -> list[str]:
-    """Relations and ``relation.column`` without a comment."""
-    found = []
+    """Return relations and ``relation.column`` without a comment."""
+    missing = []
     for part in page.split("\n### ")[1:]:
         relation, _, comment, *lines = part.split("\n")
-        found += [relation] if comment == "None" else []
-        found += [
+        missing += [relation] if comment == "None" else []
+        missing += [
             f"{relation}.{line.split('`')[1]}" for line in lines if line.startswith("| `") and line.endswith("|  |")
         ]
-    return found
+    return missing
 
 
-def test_every_view_table_and_column_is_explained_in_the_database(engine: Engine) -> None:
+def test_every_view_table_and_column_has_a_comment(engine: Engine) -> None:
     assert undescribed(dictionary(engine)) == [], "add a comment in the migration, or in sql/views"
 
 
-def test_another_migration_explains_the_same(engine: Engine) -> None:
+def test_another_migration_keeps_all_comments(engine: Engine) -> None:
     before = dictionary(engine)
     migrate(engine)
     assert dictionary(engine) == before
@@ -46,10 +46,10 @@ def test_another_migration_explains_the_same(engine: Engine) -> None:
 
 def test_the_page_is_current(empty_settings: Settings) -> None:
     command = ("migrate", "--dictionary")
-    assert printed(empty_settings, *command) == PAGE.read_text(), f"make it again: braintumor {' '.join(command)}"
+    assert printed(empty_settings, *command) == PAGE.read_text(), f"run braintumor {' '.join(command)}"
 
 
-def test_what_has_no_comment_is_named(engine: Engine) -> None:
+def test_relations_and_columns_without_a_comment_are_found(engine: Engine) -> None:
     with database.transaction(engine) as connection:
         connection.execute(text("create table bare (a int)"))
     assert undescribed(dictionary(engine)) == ["bare", "bare.a"]

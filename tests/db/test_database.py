@@ -11,7 +11,7 @@ from braintumor.db import database
 from braintumor.errors import DatabaseError, DatabaseUnreachableError
 
 
-def test_what_copy_refuses_is_our_error_and_quotes_no_row(empty_settings: Settings) -> None:
+def test_an_error_of_copy_is_translated_and_quotes_no_row(empty_settings: Settings) -> None:
     engine = database.connect(empty_settings)
     rows = [(1, "bucket", "Jane_Doe.png", "etag")]
     with (
@@ -19,14 +19,14 @@ def test_what_copy_refuses_is_our_error_and_quotes_no_row(empty_settings: Settin
         database.transaction(engine) as connection,
     ):
         database.copy_rows(connection, "scan_location", ["scan_id", "bucket", "key", "etag"], rows)
-    said = "".join(traceback.format_exception(caught.value))
-    assert "Traceback" in said and "Doe" not in said
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "Traceback" in shown and "Doe" not in shown
     assert caught.value.sqlstate == "23503", "callers tell errors apart by the code and not by words"
     engine.dispose()
 
 
 @pytest.mark.parametrize("value", [r"\N", "", "a,b", 'a "b"', "a\r\nb", r"\.", r"a\Nb", " a ", "ä", "null", None])
-def test_copy_stores_each_text_as_it_is_and_only_none_as_null(empty_settings: Settings, value: str | None) -> None:
+def test_copy_stores_texts_unchanged_and_only_none_as_null(empty_settings: Settings, value: str | None) -> None:
     engine = database.connect(empty_settings)
     with database.transaction(engine) as connection:
         connection.execute(text("create temporary table copied (position integer, value text) on commit drop"))
@@ -35,7 +35,7 @@ def test_copy_stores_each_text_as_it_is_and_only_none_as_null(empty_settings: Se
     engine.dispose()
 
 
-def test_a_connection_that_breaks_in_the_middle_is_named_with_the_remedy(empty_settings: Settings) -> None:
+def test_a_broken_connection_is_reported_with_the_remedy(empty_settings: Settings) -> None:
     engine = database.connect(empty_settings)
     with (
         pytest.raises(database.DatabaseUnreachableError, match="BRAINTUMOR_DATABASE_URL"),
@@ -45,7 +45,7 @@ def test_a_connection_that_breaks_in_the_middle_is_named_with_the_remedy(empty_s
     engine.dispose()
 
 
-def test_what_postgres_cannot_do_just_now_is_not_taken_for_a_broken_connection(empty_settings: Settings) -> None:
+def test_a_canceled_statement_is_not_a_broken_connection(empty_settings: Settings) -> None:
     engine = database.connect(empty_settings)
     with (
         pytest.raises(DatabaseUnreachableError, match=r"could not do it now: canceling.*disk, memory and locks"),
@@ -69,7 +69,7 @@ def test_a_pooled_connection_that_the_server_ended_is_replaced(empty_settings: S
     other.dispose()
 
 
-def test_a_statement_and_an_idle_transaction_end_after_the_limit(empty_settings: Settings) -> None:
+def test_statements_and_idle_transactions_have_a_limit(empty_settings: Settings) -> None:
     engine = database.connect(empty_settings, statement_seconds=1)
     for _ in range(2):  # the second transaction uses the same connection
         with (
@@ -119,6 +119,6 @@ def test_no_error_names_the_databases_host(empty_settings: Settings, host: str, 
         ('connection to server on socket "/run/pg/.s.PGSQL.5432" failed: No such file', "No such file"),
     ],
 )
-def test_what_libpq_says_of_a_server_is_hidden(empty_settings: Settings, message: str, shown: str) -> None:
+def test_server_addresses_in_messages_of_libpq_are_hidden(empty_settings: Settings, message: str, shown: str) -> None:
     engine = database.connect(replace(empty_settings, database_url="postgresql://a:b@db.ward.example/braintumor"))
     assert database._without_server(engine, message) == shown

@@ -30,7 +30,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return copy
 
 
-def test_from_empty_everything_is_applied_once(engine: Engine) -> None:
+def test_all_migrations_are_applied_once_to_an_empty_database(engine: Engine) -> None:
     with database.transaction(engine) as connection:
         connection.execute(text("drop schema braintumor cascade"))
     planned = migrations.plan(engine)
@@ -38,44 +38,25 @@ def test_from_empty_everything_is_applied_once(engine: Engine) -> None:
     assert migrations.plan(engine) == migrations.migrate(engine) == []
 
 
-def test_looks_and_splits_survive_the_second_migration(engine: Engine, folder: Path) -> None:
-    later = [path for path in (folder / "migrations").glob("*.sql") if path.stem > "0001_main_job"]
-    views = list((folder / "views").glob("*.sql"))
-    texts = {path: path.read_text() for path in later + views}
-    for path in texts:
-        path.unlink()
-    grants = folder / "grants.sql"
-    texts[grants] = grants.read_text()
-    grants.write_text("select 1")  # it names tables that are to come
+def test_rows_survive_a_later_migration(engine: Engine, folder: Path) -> None:
     with database.transaction(engine) as connection:
-        connection.execute(text("drop schema braintumor cascade"))
-    migrations.migrate(engine)
+        database.run_script(connection, _SNAPSHOT)
+    (folder / "migrations" / "0002_note.sql").write_text(
+        "alter table snapshot add column note text; update snapshot set note = 'from ' || source_uri;"
+    )
+    assert [m.name for m in migrations.migrate(engine)] == ["0002_note"]
     with database.transaction(engine) as connection:
-        database.run_script(connection, _AS_OF_0001)
-    for path, sql in texts.items():
-        path.write_text(sql)
-    assert [m.name for m in migrations.migrate(engine)] == sorted(path.stem for path in later)
-    with database.transaction(engine) as connection:
-        assert connection.scalar(text("select count_access from model_leaderboard")) == 3
-        rows = connection.execute(text("select image_sha256, pixel_sha256, split::text from split_assignment")).all()
-    assert [tuple(row) for row in rows] == [("i", "g", "test")]
-    assert [str(load_run(engine, number).scans) for number in (1, 2)] == ["s3://b/scans/", "s3://b/scans/"]
+        assert connection.execute(text("select snapshot_id, note from snapshot")).all() == [("s", "from s3://b/")]
 
 
-def test_nights_of_before_stored_outcomes_keep_their_counts(engine: Engine, folder: Path) -> None:
-    later = [path for path in (folder / "migrations").glob("*.sql") if path.stem >= "0033"]
-    texts = {path: path.read_text() for path in [*later, *(folder / "views").glob("*.sql"), folder / "grants.sql"]}
-    for path in texts:
-        path.unlink()
-    (folder / "grants.sql").write_text("select 1")
+_SNAPSHOT = """
+insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out) values ('s', 's3://b/', 1, 0, '[]');
+"""
+
+
+def test_later_runs_do_not_change_a_runs_counts(engine: Engine) -> None:
     with database.transaction(engine) as connection:
-        connection.execute(text("drop schema braintumor cascade"))
-    migrations.migrate(engine)
-    with database.transaction(engine) as connection:
-        database.run_script(connection, _AS_OF_0032)
-    for path, sql in texts.items():
-        path.write_text(sql)
-    migrations.migrate(engine)
+        database.run_script(connection, _SNAPSHOT + _TWO_RUNS)
     counts = """
         select count_seen, count_known, count_rejected, count_ignored, count_deferred, count_unaccounted
         from scoring_run_balance order by scoring_run_id"""
@@ -84,10 +65,10 @@ def test_nights_of_before_stored_outcomes_keep_their_counts(engine: Engine, fold
         connection.execute(text("update scan set state = 'rejected', scoring_run_id = 3 where state = 'pending'"))
         connection.execute(text("insert into rejection select scan_id, 3, 'corrupt', 'x' from scan where scan_id > 3"))
         assert connection.execute(text(counts)).all() == [(4, 0, 2, 1, 1, 0), (3, 1, 1, 0, 1, 0)]
+    assert [str(load_run(engine, number).scans) for number in (1, 2)] == ["s3://b/scans/", "s3://b/scans/"]
 
 
-_AS_OF_0032 = """
-insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out) values ('s', 's3://b/', 1, 0, '[]');
+_TWO_RUNS = """
 insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
                           library_versions, device, seconds)
 values ('r', 'vgg16', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
@@ -96,36 +77,21 @@ insert into model_version (model_name, training_run_id, backbone, precision, ima
 values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, '{}', 0);
 insert into scoring_run (run_key, scans_uri, model_version_id, engine, state, count_seen, planned_at)
 values
-    ('first', 's3://b/scans/', 1, 'e', 'balanced', 4, now()),
-    ('next', 's3://b/scans/', 1, 'e', 'balanced', 3, now());
-insert into scoring_run (run_key, kind, model_version_id, engine) values ('rescore', 'rescore', 1, 'e');
-insert into scan (state, scoring_run_id, size_bytes, arrived_at)  -- the second was sent back and rejected again
+    ('first', 's3://b/scans/', 1, 'openvino-cpu', 'balanced', 4, now()),
+    ('next', 's3://b/scans/', 1, 'openvino-cpu', 'balanced', 3, now());
+insert into scoring_run (run_key, kind, model_version_id, engine) values ('rescore', 'rescore', 1, 'openvino-cpu');
+insert into scan (state, scoring_run_id, size_bytes, arrived_at)  -- the second was requeued and rejected again
 values ('rejected', 1, 1, now()), ('rejected', 2, 1, now()), ('ignored', 1, 1, now()), ('pending', 1, 1, now());
 insert into rejection (scan_id, scoring_run_id, reason, detail)
 values (1, 1, 'corrupt', 'x'), (2, 1, 'corrupt', 'x'), (2, 2, 'corrupt', 'x');
 insert into scoring_run_object (scoring_run_id, scan_id) values (1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2), (2, 4);
+insert into scan_outcome (scoring_run_id, scan_id, outcome)
+values (1, 1, 'rejected'), (1, 2, 'rejected'), (1, 3, 'ignored'), (1, 4, 'deferred'), (2, 2, 'rejected'),
+    (2, 4, 'deferred');
 """
 
 
-_AS_OF_0001 = """
-insert into snapshot values ('s', 's3://b/', 1, 0, '[]');
-insert into split_assignment values ('g', 'test');
-insert into snapshot_image values ('s', 'i', 'g', 'glioma', 'test', 's3://b/i');
-insert into training_run (run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version,
-                          library_versions, device, seconds)
-values ('r', 'vgg16', '{}', 's', 'random', '{}', '0', '{}', 'cpu', 1);
-insert into model_version (model_name, training_run_id, backbone, precision, image_size, preprocessing,
-    count_parameter, artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below)
-values ('m', 1, 'vgg16', 'fp32', 64, 'p', 1, 's3://b/m/', '{}', 1, 0, 0);
-insert into evaluation (model_version_id, snapshot_id, split, count_image, accuracy, accuracy_low, accuracy_high,
-    macro_precision, macro_recall, macro_f1, expected_calibration_error, log_loss, count_access)
-values (1, 's', 'test', 1, 1, 1, 1, 1, 1, 1, 0, 0, 3);
-insert into scoring_run (run_key, scans_uri, model_version_id, engine)
-values ('old', 's3://b/scans/', 1, 'openvino-cpu'), ('by hand', 's3://b/scans', 1, 'openvino-cpu');
-"""
-
-
-def test_views_are_made_again_and_keep_nothing_old(engine: Engine, folder: Path) -> None:
+def test_a_view_with_another_column_type_is_replaced(engine: Engine, folder: Path) -> None:
     view = folder / "views" / "99_extra.sql"
     view.write_text("create view extra as select 1 as one;")
     migrations.migrate(engine)
@@ -147,7 +113,7 @@ def test_a_migration_that_fails_leaves_nothing(engine: Engine, folder: Path) -> 
 def test_a_migration_edited_after_it_was_applied_is_noticed(engine: Engine, folder: Path) -> None:
     first = sorted((folder / "migrations").glob("*.sql"))[0]
     first.write_text(first.read_text() + "\n-- edited\n")
-    with pytest.raises(MigrationError, match="0001_main_job was changed after it was applied"):
+    with pytest.raises(MigrationError, match="0001_baseline was changed after it was applied"):
         migrations.plan(engine)
 
 
@@ -158,7 +124,7 @@ def test_a_database_ahead_of_the_code_is_refused(engine: Engine) -> None:
         migrations.migrate(engine)
 
 
-def test_a_night_of_older_code_goes_on_after_an_additive_migration(
+def test_older_code_scores_after_an_additive_migration_only(
     settings: Settings, put: Callable[[str, bytes], None], folder: Path
 ) -> None:
     put("a.png", png())
@@ -168,9 +134,9 @@ def test_a_night_of_older_code_goes_on_after_an_additive_migration(
         "-- additive: a column that has a default\nalter table prediction add column extra integer default 1;"
     )
     migrations.migrate(engine)
-    newer.unlink()  # the code of before
+    newer.unlink()  # as in older code
     assert run_scoring_job(settings, run_key="night").count_scored == 1
-    with pytest.raises(MigrationError, match="ahead"):  # it would make its older views
+    with pytest.raises(MigrationError, match="ahead"):  # it would create its older views
         migrations.migrate(engine)
     newer.with_stem("9999_other").write_text("alter table prediction drop column extra;")
     newer.write_text(
@@ -184,16 +150,19 @@ def test_a_night_of_older_code_goes_on_after_an_additive_migration(
     engine.dispose()
 
 
-def test_a_database_of_before_the_word_additive_gets_it(engine: Engine) -> None:
+@pytest.mark.parametrize("use", [migrations.plan, migrations.migrate, migrations.require_current])
+def test_a_development_schema_is_refused_with_the_remedy(engine: Engine, use: Callable[[Engine], object]) -> None:
     with database.transaction(engine) as connection:
-        connection.execute(text("alter table migration drop column is_additive"))
-    migrations.require_current(engine)
-    migrations.migrate(engine)
+        connection.execute(text("delete from migration"))
+        connection.execute(text("insert into migration (migration_name, checksum) values ('0001_main_job', 'x')"))
+    with pytest.raises(MigrationError, match=r"before 0\.1\.0.*`drop schema braintumor cascade`.*`braintumor migrate`"):
+        use(engine)
     with database.transaction(engine) as connection:
-        assert connection.scalar(text("select bool_or(is_additive) from migration")) is False
+        connection.execute(text("drop schema braintumor cascade"))
+    assert migrations.migrate(engine) == migrations.available()
 
 
-def test_work_on_a_schema_that_is_behind_is_refused(engine: Engine, folder: Path) -> None:
+def test_a_schema_that_is_behind_is_refused(engine: Engine, folder: Path) -> None:
     (folder / "migrations" / "0999_more.sql").write_text("create table more (x int);")
     with pytest.raises(MigrationError, match="braintumor migrate"):
         migrations.require_current(engine)

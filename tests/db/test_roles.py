@@ -1,4 +1,4 @@
-"""What each role may do: every cell of role x relation x verb, and real logins that are refused and let through."""
+"""Rights of each role: every combination of role, relation and verb, and real logins."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ gate_verdict            siud   s       si       s         s         -        -
 promotion               siud   s       s        si        s         -        -
 withdrawal              siud   s       s        si        s         -        -
 pruning                 siud   s       s        si        s         -        -
-approval_decision         siud   s       s        si        s         -        -
+approval_decision       siud   s       s        si        s         -        -
 scan                    siud   siu     s        s         s         -        -
 scan_location           siud   si      -        -         s         -        -
 scoring_run             siud   siu     s        s         s         -        -
 scoring_chunk           siud   siu     s        s         s         -        -
-scoring_run_object                siud   si      s        s         s         -        -
+scoring_run_object      siud   si      s        s         s         -        -
 scan_outcome            siud   si      s        s         s         -        -
 prediction              siud   si      s        s         s         -        -
 rejection               siud   si      s        s         s         -        -
@@ -56,7 +56,7 @@ rescore                 siud   siu     s        s         s         -        -
 scoring_run_summary     siud   siu     s        s         s         -        -
 review_session          siud   -       -        -         si        -        -
 review_session_item     siud   -       -        -         si        -        -
-cross_patient_duplicate          siud   -       -        -         -         -        -
+cross_patient_duplicate siud   -       -        -         -         -        -
 shown_image             siud   -       -        -         si        -        -
 review                  siud   -       s        -         si        -        -
 review_retraction       siud   -       s        -         si        -        -
@@ -73,11 +73,11 @@ page_image              siud   si      si       -         -         -        -
 erasure_run             siud   -       -        -         -         -        -
 erasure_snapshot        siud   -       -        -         -         -        -
 """
-"""Of each table. Every view is ``siud`` for its owner, ``s`` for the roles of ``VIEW_READERS``, and nothing else."""
+"""Rights on each table. Every view is ``siud`` for its owner, ``s`` for ``VIEW_READERS``, and nothing else."""
 VIEW_READERS = {"scorer", "trainer", "promoter", "reviewer", "analyst"}
 
 
-def test_every_cell_of_role_and_relation_and_verb_is_as_written(empty_settings: Settings) -> None:
+def test_each_role_has_exactly_the_listed_rights_on_tables(empty_settings: Settings) -> None:
     written = {
         name: cells.split() for name, _, cells in (row.partition(" ") for row in MATRIX.strip().splitlines()[1:])
     }
@@ -86,7 +86,7 @@ def test_every_cell_of_role_and_relation_and_verb_is_as_written(empty_settings: 
         "select relname::text, relkind = 'v' from pg_class "
         "where relnamespace = 'braintumor'::regnamespace and relkind in ('r', 'v', 'm', 'p', 'f')",
     )
-    assert {name for name, is_view in relations if not is_view} == set(written), "each table needs its row here"
+    assert {name for name, is_view in relations if not is_view} == set(written), "each table needs a row here"
     allowed = set(rows(empty_settings, _CELLS, roles=list(COLUMNS), verbs=list(VERBS.values())))
     expected = set()
     for name, is_view in relations:
@@ -108,6 +108,8 @@ _CELLS = """
 FUNCTIONS_OF_READERS = {
     "champion_at",
     "confidence_bin",
+    "distinct_reasons",
+    "likeliest_class",
     "reviewed_label",
     "snapshot_difference",
     "stability_index",
@@ -123,10 +125,10 @@ FUNCTIONS = {
     "analyst": FUNCTIONS_OF_READERS,
     "eraser": {"erase_subject"},
 }
-"""Every function that a role may execute. The owner may execute all of them."""
+"""Functions that each role can execute. The owner can execute all."""
 
 
-def test_each_role_executes_exactly_the_functions_that_are_listed(empty_settings: Settings) -> None:
+def test_each_role_executes_exactly_the_listed_functions(empty_settings: Settings) -> None:
     ask = """
         select distinct proname::text from pg_proc
         where pronamespace = 'braintumor'::regnamespace and has_function_privilege(:role, oid, 'execute')"""
@@ -138,7 +140,7 @@ def test_each_role_executes_exactly_the_functions_that_are_listed(empty_settings
     assert rows(empty_settings, public) == []
 
 
-def test_a_new_function_is_for_its_owner_alone_until_it_is_listed(empty_settings: Settings) -> None:
+def test_a_new_function_is_for_its_owner_until_it_is_listed(empty_settings: Settings) -> None:
     engine = database.connect(empty_settings)
     with database.transaction(engine) as connection:
         connection.execute(text("set local role braintumor_owner"))
@@ -154,7 +156,7 @@ def test_a_new_function_is_for_its_owner_alone_until_it_is_listed(empty_settings
     engine.dispose()
 
 
-def test_no_role_has_a_login_makes_objects_or_has_rights_by_the_column(empty_settings: Settings) -> None:
+def test_roles_have_no_login_no_create_and_no_column_rights(empty_settings: Settings) -> None:
     names = [f"braintumor_{role}" for role in COLUMNS]
     can_log_in = (
         "select rolname from pg_roles where rolname = any(:names) and (rolcanlogin or rolsuper or rolcreaterole)"
@@ -166,12 +168,12 @@ def test_no_role_has_a_login_makes_objects_or_has_rights_by_the_column(empty_set
     assert rows(empty_settings, by_column + " and attrelid::regclass::text like '%braintumor.%'") == []
 
 
-def test_everything_belongs_to_the_owner_who_has_no_login(empty_settings: Settings) -> None:
+def test_all_relations_belong_to_the_owner_role(empty_settings: Settings) -> None:
     owners = "select distinct relowner::regrole::text from pg_class where relnamespace = 'braintumor'::regnamespace"
     assert rows(empty_settings, owners) == [("braintumor_owner",)]
 
 
-def test_what_a_login_owned_before_the_roles_came_is_handed_over(
+def test_objects_of_the_login_are_handed_to_the_owner_role(
     empty_settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = database.connect(empty_settings)
@@ -188,14 +190,14 @@ def test_what_a_login_owned_before_the_roles_came_is_handed_over(
     engine.dispose()
 
 
-def test_a_login_that_may_not_become_the_owner_is_told_what_to_do(stack: Stack, empty_settings: Settings) -> None:
+def test_a_login_without_the_owner_role_gets_advice(stack: Stack, empty_settings: Settings) -> None:
     engine = database.connect(as_role(stack, empty_settings, Role.TRAINER))
-    told = roles.advice(engine)
-    assert told is not None and 'grant braintumor_owner to "trainer"' in told
+    advice = roles.advice(engine)
+    assert advice is not None and 'grant braintumor_owner to "trainer"' in advice
     engine.dispose()
 
 
-def test_a_night_is_scored_as_scorer_and_its_rows_cannot_be_changed_by_it(
+def test_the_scorer_scores_a_run_but_cannot_change_its_rows(
     stack: Stack, settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     for path in write_unlabeled(tmp_path, count=3, seed=2):

@@ -1,4 +1,4 @@
-"""`braintumor migrate` changes the views and functions that differ, and asks before it drops objects of others."""
+"""`braintumor migrate` changes only views that differ, and drops objects of others only with consent."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def superuser(stack: Stack, engine: Engine) -> Iterator[psycopg2.extensions.cursor]:
-    """A session of Postgres' superuser in the test's database, each statement a transaction."""
+    """Yield a superuser's cursor on the test's database in autocommit mode."""
     url = stack.postgres.url(str(engine.url.database), owner="postgres")
     with closing(psycopg2.connect(url)) as connection:
         connection.autocommit = True
@@ -58,7 +58,7 @@ def superuser(stack: Stack, engine: Engine) -> Iterator[psycopg2.extensions.curs
 
 @pytest.fixture
 def stranger(superuser: psycopg2.extensions.cursor) -> Iterator[str]:
-    """A role of another team, with a schema of its own and a view on one of our views."""
+    """Create a role of another team with its own schema and a view on one of our views, and yield its name."""
     name = f"bi_{uuid.uuid4().hex[:8]}"
     superuser.execute(f"create role {name}; create schema {name} authorization {name}")
     superuser.execute(f"grant usage on schema braintumor to {name}; grant select on braintumor.champion to {name}")
@@ -77,7 +77,7 @@ def edit(folder: Path, file: str, old: str, new: str) -> None:
 
 
 def insert_column(folder: Path) -> None:
-    """Give champion a column that is not its last, so that it cannot be replaced in place."""
+    """Insert a column of champion before its last, so that the view cannot be replaced in place."""
     edit(
         folder,
         "10_champion.sql",
@@ -94,12 +94,12 @@ def changed_views(settings: Settings, before: list[tuple[object, ...]]) -> set[o
     return {name for name, _ in set(rows(settings, OIDS)) ^ set(before)}
 
 
-def test_a_second_migration_takes_no_strong_lock_and_changes_nothing(empty_settings: Settings, engine: Engine) -> None:
+def test_a_second_migration_takes_no_strong_lock(empty_settings: Settings, engine: Engine) -> None:
     before = rows(empty_settings, OIDS)
     locks: list[tuple[object, ...]] = []
 
     @event.listens_for(engine, "commit")
-    def look(connection: Connection) -> None:
+    def record_locks(connection: Connection) -> None:
         locks.extend(tuple(row) for row in connection.execute(text(STRONG)))
 
     assert migrations.migrate(engine) == []
@@ -122,7 +122,7 @@ def test_a_second_migration_does_not_wait_for_a_reader(
         assert time.monotonic() - start < migrations.LOCK_SECONDS
 
 
-def test_new_last_columns_keep_the_view_what_depends_on_it_and_its_grants(
+def test_a_new_last_column_keeps_dependents_and_grants(
     empty_settings: Settings, engine: Engine, folder: Path, superuser: psycopg2.extensions.cursor, stranger: str
 ) -> None:
     before = rows(empty_settings, OIDS)
@@ -136,9 +136,7 @@ def test_new_last_columns_keep_the_view_what_depends_on_it_and_its_grants(
     superuser.execute("reset role")
 
 
-def test_a_changed_definition_with_the_same_columns_keeps_the_view(
-    empty_settings: Settings, engine: Engine, folder: Path
-) -> None:
+def test_a_change_with_the_same_columns_keeps_the_view(empty_settings: Settings, engine: Engine, folder: Path) -> None:
     before = rows(empty_settings, OIDS)
     edit(folder, "42_model_slice.sql", "evaluation_slice.count_image >= 20", "evaluation_slice.count_image >= 30")
     migrations.migrate(engine)
@@ -146,7 +144,7 @@ def test_a_changed_definition_with_the_same_columns_keeps_the_view(
     assert "30" in rows(empty_settings, "select pg_get_viewdef('braintumor.model_slice'::regclass)")[0][0]
 
 
-def test_other_columns_make_only_the_view_and_its_dependents_new_with_grants_and_comments(
+def test_a_dropped_view_keeps_grants_and_comments(
     empty_settings: Settings, engine: Engine, folder: Path, superuser: psycopg2.extensions.cursor, stranger: str
 ) -> None:
     superuser.execute(f"drop view {stranger}.report")
@@ -174,7 +172,7 @@ _COMMENTS = """
     where relkind = 'v' and relnamespace = 'braintumor'::regnamespace"""
 
 
-def test_objects_of_others_stop_the_migration_until_the_operator_agrees(
+def test_objects_of_others_are_dropped_only_with_consent(
     empty_settings: Settings, engine: Engine, folder: Path, superuser: psycopg2.extensions.cursor, stranger: str
 ) -> None:
     superuser.execute(f"create materialized view {stranger}.copied as select * from {stranger}.report")
@@ -195,9 +193,9 @@ def test_objects_of_others_stop_the_migration_until_the_operator_agrees(
         assert named in str(caught.value)
     assert rows(empty_settings, OIDS) == before
     superuser.execute(f"select * from {stranger}.report")
-    said: list[str] = []
-    migrations.migrate(engine, drop_dependents=True, say=said.append)
-    assert said == [
+    messages: list[str] = []
+    migrations.migrate(engine, drop_dependents=True, report=messages.append)
+    assert messages == [
         f"dropped function {stranger}.listed() (owner postgres)",
         f"dropped materialized view {stranger}.copied (owner postgres)",
         f"dropped view {stranger}.report (owner {stranger})",
@@ -207,19 +205,18 @@ def test_objects_of_others_stop_the_migration_until_the_operator_agrees(
     assert migrations.migrate(engine) == []
 
 
-def test_a_database_from_before_the_record_is_brought_up_in_place(
+def test_views_without_a_record_are_replaced_in_place(
     empty_settings: Settings, engine: Engine, superuser: psycopg2.extensions.cursor, stranger: str
 ) -> None:
-    change(empty_settings, "drop table view_definition")
-    change(empty_settings, "delete from migration where migration_name = '0027_view_definitions'")
+    change(empty_settings, "delete from view_definition")
     before = rows(empty_settings, OIDS)
-    assert [m.name for m in migrations.migrate(engine)] == ["0027_view_definitions"]
+    assert migrations.migrate(engine) == []
     assert rows(empty_settings, OIDS) == before
     superuser.execute(f"select * from {stranger}.report")
     assert rows(empty_settings, "select count(*) > 30 from view_definition") == [(True,)]
 
 
-def test_a_function_with_other_parameters_replaces_the_old_one(
+def test_a_function_with_new_parameters_replaces_the_old(
     empty_settings: Settings, engine: Engine, folder: Path, superuser: psycopg2.extensions.cursor, stranger: str
 ) -> None:
     superuser.execute(f"grant execute on function braintumor.confidence_bin to {stranger}")
@@ -248,7 +245,7 @@ def test_a_function_with_other_parameters_replaces_the_old_one(
     assert rows(empty_settings, ask, who=stranger) == [(True,)]
 
 
-def test_a_view_that_is_no_longer_written_is_dropped_and_views_of_others_stay(
+def test_a_removed_view_is_dropped_and_views_of_others_stay(
     empty_settings: Settings, engine: Engine, folder: Path, superuser: psycopg2.extensions.cursor
 ) -> None:
     (folder / "views" / "99_extra.sql").write_text("create view extra as select 1 as one; -- a view; of ours")
@@ -264,7 +261,7 @@ def test_a_view_that_is_no_longer_written_is_dropped_and_views_of_others_stay(
     assert rows(empty_settings, may_read, names=["by_hand", "of_owner"]) == [(False,), (False,)]
 
 
-def test_a_migration_can_change_a_column_that_views_read(
+def test_a_migration_changes_a_column_that_views_read(
     empty_settings: Settings, engine: Engine, folder: Path, superuser: psycopg2.extensions.cursor, stranger: str
 ) -> None:
     superuser.execute(f"drop view {stranger}.report")
@@ -283,7 +280,7 @@ def test_a_migration_can_change_a_column_that_views_read(
     assert [m.name for m in migrations.migrate(engine)] == ["0999_x"]
 
 
-def test_while_migrate_waits_for_an_idle_reader_other_readers_go_on(
+def test_readers_continue_while_migrate_waits_for_a_lock(
     empty_settings: Settings, engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in (("LOCK_SECONDS", 1), ("PAUSE_SECONDS", 1), ("TRIES", 3)):
@@ -318,7 +315,7 @@ def test_while_migrate_waits_for_an_idle_reader_other_readers_go_on(
     assert rows(empty_settings, "select place from champion") == []
 
 
-def test_a_reader_that_ends_lets_a_later_try_succeed(
+def test_a_later_try_succeeds_after_the_reader_ends(
     empty_settings: Settings, engine: Engine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrations, "LOCK_SECONDS", 1)
@@ -330,7 +327,7 @@ def test_a_reader_that_ends_lets_a_later_try_succeed(
     assert rows(empty_settings, "select place from champion") == []
 
 
-def test_sessions_of_analysts_and_reviewers_are_limited_and_an_operators_own_limit_stays(
+def test_session_limits_apply_unless_an_operator_set_one(
     stack: Stack, empty_settings: Settings, engine: Engine, superuser: psycopg2.extensions.cursor
 ) -> None:
     shown = "select current_setting('idle_in_transaction_session_timeout'), current_setting('statement_timeout')"
@@ -341,8 +338,8 @@ def test_sessions_of_analysts_and_reviewers_are_limited_and_an_operators_own_lim
     superuser.execute(f"create role {name} login in role braintumor_analyst")
     superuser.execute(f"alter role {name} set statement_timeout = '1h'")
     superuser.execute(f"create role {name}_too login in role braintumor_analyst, braintumor_trainer")
-    said: list[str] = []
-    migrations.migrate(engine, say=said.append)
+    messages: list[str] = []
+    migrations.migrate(engine, report=messages.append)
     superuser.execute((migrations.sql_folder() / "limits.sql").read_text())
     superuser.execute("select rolname, rolconfig from pg_roles where rolname like %s order by 1", (f"{name}%",))
     found = superuser.fetchall()
@@ -352,10 +349,10 @@ def test_sessions_of_analysts_and_reviewers_are_limited_and_an_operators_own_lim
         (f"{name}_too", None),
     ]
     missing = "idle_in_transaction_session_timeout"
-    assert said == [f"Login {name} has no {missing}. Have an administrator run sql/limits.sql."]
+    assert messages == [f"Login {name} has no {missing}. Have an administrator run sql/limits.sql."]
 
 
-def test_sql_is_split_at_its_ends_only() -> None:
+def test_sql_is_split_only_at_ends_of_statements() -> None:
     sql = """
         -- a comment; with an end
         create view a as select ';' as b /* or; this */; create function f() returns int language sql

@@ -1,4 +1,4 @@
-"""A small world whose answers can be counted by hand: one template, a copy for each test."""
+"""Create a small data set that can be counted by hand: one template database, and a copy per test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def world_template(stack: Stack) -> str:
     engine = database.connect(settings)
     migrations.migrate(engine)
     with database.transaction(engine) as connection:
-        database.run_script(connection, Path(__file__).with_name("answers.sql").read_text())
+        database.run_script(connection, Path(__file__).with_name("predictions.sql").read_text())
     engine.dispose()
     return name
 
@@ -37,7 +37,7 @@ def world(stack: Stack, world_template: str) -> Iterator[Settings]:
 
 @pytest.fixture(scope="session")
 def world_to_read(stack: Stack, world_template: str) -> Iterator[Settings]:
-    """One copy for all tests that only read, read as an analyst may."""
+    """Yield one copy for all read-only tests, with an analyst's login."""
     with cloned(stack, world_template) as url:
         settings = replace(Settings.from_environment(stack.library_env()), database_url=url)
         yield as_role(stack, settings, Role.ANALYST)

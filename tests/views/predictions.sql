@@ -1,6 +1,6 @@
--- A small world whose answers can be counted by hand. Times go by the Monday of this week (UTC): "last week" is the seven days
--- before it. The models old (1) and new (2); night 1, rescore 2 by new, night 3 by new. Night 1 is 31 days before night 3, so
--- that the two never fall into one month.
+-- A small data set that can be counted by hand. Times are relative to the Monday of this week (UTC), so "last week" is the
+-- seven days before it. Models old (1) and new (2), scoring run 1, rescore 2 by new, scoring run 3 by new. Run 1 is 31 days
+-- before run 3, because the two must not be in one month.
 
 create temporary table clock as
 select date_trunc('week', now() at time zone 'utc') at time zone 'utc' as monday;

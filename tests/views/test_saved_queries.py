@@ -1,4 +1,4 @@
-"""Each question of the cookbook, and its answer on the small world of ``answers.sql``."""
+"""Each saved query, with its result on the data set of ``predictions.sql``."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.sql import rows
 
 PAGE = Path(__file__).parents[2] / "docs" / "pandas.md"
 NAMES = [query.name for query in saved_queries.queries()]
-TWINS = ["not_validated_on_volumes", "same_content_other_patient"]
+DUPLICATE_REASONS = ["not_validated_on_volumes", "same_content_other_patient"]
 
-ANSWERS: dict[str, list[tuple[Any, ...]]] = {
+RESULTS: dict[str, list[tuple[Any, ...]]] = {
     "accuracy-by-month": [("old", 1, 1, 0.2065, 1), ("new", 2, 0.5, 0.0945, 0.9055)],
     "agreement": [
         ("audit", True, "new", None, 2, 1, 0.0945, 0.9055),
@@ -46,8 +46,8 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         ("new", "normal", 4, 0.3636),
         ("new", "pituitary", 2, 0.1818),
     ],
-    "confidence-honest": [(0.9, 3, 0.98, 0.6667, 0.2077, 0.9385)],
-    "confusion-with-people": [
+    "calibration": [(0.9, 3, 0.98, 0.6667, 0.2077, 0.9385)],
+    "confusion-with-reviewers": [
         ("new", "glioma", "glioma", 1),
         ("new", "glioma", "normal", 1),
         ("new", "meningioma", "glioma", 1),
@@ -60,7 +60,10 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         ("new", "test split", 11, 200, None, None),
         ("new", "weeks before", 11, 0, None, None),
     ],
-    "flips-after-promotion": [("old", "meningioma", "new", "pituitary", 1), ("old", "normal", "new", "meningioma", 1)],
+    "changes-after-promotion": [
+        ("old", "meningioma", "new", "pituitary", 1),
+        ("old", "normal", "new", "meningioma", 1),
+    ],
     "gliomas-last-week": [(0.6, 1, 1), (0.8, 1, 1), (0.9, 2, 2)],
     "live-accuracy": [("old", 1, 1, 0.2065, 1, 0.8), ("new", 2, 0.5, 0.0945, 0.9055, 0.9)],
     "missed-tumors": [(7, 0, "new", 0.98, "glioma", "audit", True)],
@@ -69,14 +72,14 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         ("promote", "new", "eve", "the first", True),
     ],
     "models": [("new", "vgg16", 200, 0.9, 0.7, 0.95, True, False), ("old", "vgg16", 200, 0.8, 0.7, 0.95, False, False)],
-    "nights": [(1, "first night", 4, 4, 0, 0, 0, 0), (3, "last night", 7, 6, 0, 1, 0, 0)],
-    "people-in-conflict": [(3, 0, "ann", "pituitary"), (3, 0, "bob", "meningioma")],
+    "run-balances": [(1, "first night", 4, 4, 0, 0, 0, 0), (3, "last night", 7, 6, 0, 1, 0, 0)],
+    "reviewers-in-conflict": [(3, 0, "ann", "pituitary"), (3, 0, "bob", "meningioma")],
     "rejections": [("no_pixel_data", 1)],
     "reviewers": [("ann", 5, 20, 4, 1), ("bob", 4, 13, 2, 0)],
     "second-opinion": [(6, 0, "new", "glioma", 0.62, "normal", 0.6)],
     "suspicious-studies": [("study 2", "pituitary", 1, 0.96, 10, 0), ("study 1", "normal", 3, 0.95, 9, 1)],
-    "two-patients-one-picture": [(9, 10)],
-    "unlike-training": [(8, 0, "new", 0.8, "normal", 0.9)],
+    "cross-patient-duplicates": [(9, 10)],
+    "out-of-distribution": [(8, 0, "new", 0.8, "normal", 0.9)],
     "waiting-times": [
         ("glioma", 4, 2, 2, 24),
         ("meningioma", 1, 1, 2, 768),
@@ -90,53 +93,53 @@ ANSWERS: dict[str, list[tuple[Any, ...]]] = {
         (8, "tumor", 1),
     ],
     "worklist-first": [
-        (9, 1, "same_content_other_patient", "glioma", 0.85, TWINS),
-        (10, 0, "same_content_other_patient", "pituitary", 0.88, TWINS[1:]),
-        (9, 2, "same_content_other_patient", "normal", 0.8, TWINS),
-        (9, 0, "same_content_other_patient", "normal", 0.9, TWINS),
+        (9, 1, "same_content_other_patient", "glioma", 0.85, DUPLICATE_REASONS),
+        (10, 0, "same_content_other_patient", "pituitary", 0.88, DUPLICATE_REASONS[1:]),
+        (9, 2, "same_content_other_patient", "normal", 0.8, DUPLICATE_REASONS),
+        (9, 0, "same_content_other_patient", "normal", 0.9, DUPLICATE_REASONS),
         (3, 0, "reviewers_disagree", "pituitary", 0.7, ["near_tie"]),
         (8, 0, "out_of_distribution", "normal", 0.9, ["out_of_distribution"]),
         (1, 0, "tumor", "glioma", 0.91, []),
     ],
 }
-"""Without the dates, which move with today."""
+"""Without dates, which depend on the current day."""
 
 
-def test_every_question_has_an_answer_here() -> None:
-    assert sorted(ANSWERS) == NAMES
+def test_every_saved_query_has_a_result_here() -> None:
+    assert sorted(RESULTS) == NAMES
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_question_is_answered(world_to_read: Settings, name: str) -> None:
+def test_a_saved_query_returns_its_result(world_to_read: Settings, name: str) -> None:
     engine = database.connect(world_to_read)
-    found = saved_queries.run_query(engine, name).rows
+    result = saved_queries.run_query(engine, name).rows
     engine.dispose()
-    without_dates = [tuple(cell for cell in row if not isinstance(cell, date | datetime)) for row in found]
+    without_dates = [tuple(cell for cell in row if not isinstance(cell, date | datetime)) for row in result]
     rounded = [tuple(round(cell, 4) if isinstance(cell, float) else cell for cell in row) for row in without_dates]
-    assert rounded == ANSWERS[name]
+    assert rounded == RESULTS[name]
     assert saved_queries.find_query(name).question.endswith(("?", "."))
 
 
-def test_the_questions_read_views_only(world: Settings) -> None:
+def test_saved_queries_read_views_only(world: Settings) -> None:
     for number, name in enumerate(NAMES):
         rows(world, f"create view asked_{number} as {saved_queries.find_query(name).sql}")
     read = rows(
         world,
         """
-        select asking.relname, pg_class.relkind::text
+        select query_view.relname, pg_class.relkind::text
         from pg_depend
         join pg_rewrite on pg_rewrite.oid = pg_depend.objid
-        join pg_class as asking on asking.oid = pg_rewrite.ev_class
+        join pg_class as query_view on query_view.oid = pg_rewrite.ev_class
         join pg_class on pg_class.oid = pg_depend.refobjid
-        where asking.relname like 'asked%' and pg_class.oid <> asking.oid""",
+        where query_view.relname like 'asked%' and pg_class.oid <> query_view.oid""",
     )
-    assert len({asking for asking, _ in read}) >= len(NAMES) - 1  # one asks a function only
+    assert len({query_view for query_view, _ in read}) >= len(NAMES) - 1  # one reads a function only
     assert {kind for _, kind in read} == {"v"}
 
 
-def test_nothing_is_changed_by_asking(world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_saved_query_cannot_change_rows(world: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "queries").mkdir()
-    (tmp_path / "queries" / "bad.sql").write_text("-- May I?\nupdate review set finding = 'normal'")
+    (tmp_path / "queries" / "bad.sql").write_text("-- Change?\nupdate review set finding = 'normal'")
     monkeypatch.setattr(saved_queries, "sql_folder", lambda: tmp_path)
     engine = database.connect(world)
     with pytest.raises(database.DatabaseError, match="read-only transaction"):
@@ -144,15 +147,15 @@ def test_nothing_is_changed_by_asking(world: Settings, tmp_path: Path, monkeypat
     engine.dispose()
 
 
-def test_an_unknown_question_names_those_that_there_are() -> None:
-    with pytest.raises(QueryError, match=r"has no question 'gliomas'. It has: .*gliomas-last-week"):
+def test_an_unknown_saved_query_lists_the_known_ones() -> None:
+    with pytest.raises(QueryError, match=r"no saved query 'gliomas'. Saved queries: .*gliomas-last-week"):
         saved_queries.find_query("gliomas")
 
 
 # The command and the page
 
 
-def test_the_command_lists_the_questions(world_to_read: Settings) -> None:
+def test_the_command_lists_the_saved_queries(world_to_read: Settings) -> None:
     listed = printed(world_to_read, "query")
     assert all(name in listed for name in NAMES) and "How many frames scored last week" in listed
 
@@ -160,7 +163,7 @@ def test_the_command_lists_the_questions(world_to_read: Settings) -> None:
 def test_the_command_prints_tables_csv_and_json(world_to_read: Settings) -> None:
     assert "reviewers_disagree" in printed(world_to_read, "query", "worklist-first")
     first, *_ = csv.DictReader(io.StringIO(printed(world_to_read, "query", "worklist-first", "--csv")))
-    assert (first["scan_id"], first["review_reasons"]) == ("9", " ".join(TWINS))
+    assert (first["scan_id"], first["review_reasons"]) == ("9", " ".join(DUPLICATE_REASONS))
     first, *_ = json.loads(printed(world_to_read, "query", "gliomas-last-week", "--json"))
     assert first == {"confidence_from": 0.6, "count_frame": 1, "count_scan": 1}
 
@@ -169,20 +172,20 @@ def test_the_command_writes_parquet(world_to_read: Settings, tmp_path: Path, mon
     file = tmp_path / "first.parquet"
     printed(world_to_read, "query", "worklist-first", "--parquet", str(file))
     read = pd.read_parquet(file)
-    assert (read["scan_id"][0], list(read["review_reasons"][0])) == (9, TWINS)
+    assert (read["scan_id"][0], list(read["review_reasons"][0])) == (9, DUPLICATE_REASONS)
     monkeypatch.setattr(saved_queries, "find_spec", lambda _name: None)
     done = invoke(world_to_read, "query", "worklist-first", "--parquet", str(file))
     assert isinstance(done.exception, QueryError) and "pip install pyarrow" in str(done.exception)
 
 
-def test_what_the_page_for_pandas_says_runs(world_to_read: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_the_pandas_page_runs(world_to_read: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in world_to_read.to_environment().items():
         monkeypatch.setenv(name, value)
     code = blocks(PAGE.read_text(encoding="utf-8"), "python")
-    said: dict[str, Any] = {}
-    exec("\n".join(code), said)
-    assert list(said["gliomas"]["confidence_from"]) == [0.6, 0.8, 0.9]
-    assert said["total"].to_dict() == {"glioma": 4, "normal": 5, "meningioma": 1, "pituitary": 2}
-    assert said["by_week"].sum() == len(said["answers"]) == 12
-    assert tuple(said["frames_and_scans"].loc["normal"]) == (5, 4)
-    assert said["confusion"].loc["glioma", "normal"] == 1
+    names: dict[str, Any] = {}
+    exec("\n".join(code), names)
+    assert list(names["gliomas"]["confidence_from"]) == [0.6, 0.8, 0.9]
+    assert names["total"].to_dict() == {"glioma": 4, "normal": 5, "meningioma": 1, "pituitary": 2}
+    assert names["by_week"].sum() == len(names["predictions"]) == 12
+    assert tuple(names["frames_and_scans"].loc["normal"]) == (5, 4)
+    assert names["confusion"].loc["glioma", "normal"] == 1

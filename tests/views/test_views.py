@@ -1,4 +1,4 @@
-"""The views that people read, on a small world whose answers can be counted by hand (``answers.sql``)."""
+"""The views on a small data set that can be counted by hand (``predictions.sql``)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def engine_of(settings: Settings) -> Iterator[Engine]:
         engine.dispose()
 
 
-def answer(
+def add_review(
     settings: Settings,
     scan: int,
     finding: str,
@@ -44,7 +44,7 @@ def answer(
     model: int = 2,
     is_blind: bool = False,
 ) -> int:
-    """A person's answer to the first frame; its number."""
+    """Insert a review of the first frame, and return its number."""
     ((number,),) = rows(
         settings,
         """
@@ -65,11 +65,11 @@ def answer(
 # The worklist
 
 
-def test_the_worklist_holds_what_nobody_settled_riskiest_first(world: Settings) -> None:
+def test_the_worklist_has_open_frames_by_risk(world: Settings) -> None:
     assert rows(world, WORKLIST) == OPEN
 
 
-def test_a_page_of_the_worklist_is_its_first_rows(world: Settings) -> None:
+def test_worklist_page_returns_the_first_rows(world: Settings) -> None:
     assert rows(world, "select scan_id, frame_index, risk from worklist_page(5)") == OPEN[:5]
     assert rows(world, "select * from worklist_page(50)") == rows(
         world,
@@ -77,44 +77,44 @@ def test_a_page_of_the_worklist_is_its_first_rows(world: Settings) -> None:
     )
 
 
-def test_a_normal_without_any_doubt_waits_for_a_person_too(world: Settings) -> None:
+def test_a_confident_normal_waits_for_a_review_too(world: Settings) -> None:
     change(world, "insert into review_retraction values (2)")
     assert rows(world, WORKLIST) == [*OPEN, (4, 0, "normal")]
-    answer(world, 4, "normal", by="ann", model=1)
+    add_review(world, 4, "normal", by="ann", model=1)
     assert rows(world, WORKLIST) == OPEN
 
 
 @pytest.mark.parametrize("finding", ["normal", "other_finding", "unusable_image"])
-def test_an_answer_takes_a_frame_off_and_taking_it_back_puts_it_on_again(world: Settings, finding: str) -> None:
-    number = answer(world, 8, finding, by="bob")
+def test_a_review_removes_a_frame_and_a_retraction_restores_it(world: Settings, finding: str) -> None:
+    number = add_review(world, 8, finding, by="bob")
     assert (8, 0, "out_of_distribution") not in rows(world, WORKLIST)
     change(world, "insert into review_retraction values (:number)", number=number)
     assert rows(world, WORKLIST) == OPEN
 
 
-def test_who_cannot_tell_settles_nothing(world: Settings) -> None:
-    answer(world, 1, "cannot_tell", by="bob")
+def test_cannot_tell_settles_no_frame(world: Settings) -> None:
+    add_review(world, 1, "cannot_tell", by="bob")
     assert rows(world, WORKLIST) == OPEN
 
 
-def test_a_second_person_who_disagrees_brings_a_frame_back_and_an_adjudication_ends_it(world: Settings) -> None:
-    answer(world, 5, "pituitary", by="bob")
+def test_a_conflict_reopens_a_frame_until_an_adjudication(world: Settings) -> None:
+    add_review(world, 5, "pituitary", by="bob")
     assert (5, 0, "reviewers_disagree") in rows(world, WORKLIST)
     assert (5, 0) in rows(world, "select scan_id, frame_index from worklist_page(50)")
-    answer(world, 5, "pituitary", by="eve", purpose="adjudication")
+    add_review(world, 5, "pituitary", by="eve", purpose="adjudication")
     assert rows(world, WORKLIST) == OPEN
     assert rows(world, "select finding::text, is_adjudicated from frame_consensus where scan_id = 5") == [
         ("pituitary", True)
     ]
 
 
-def test_two_people_at_the_same_time_who_disagree_leave_the_frame_open(world: Settings) -> None:
+def test_two_concurrent_reviews_in_conflict_keep_a_frame_open(world: Settings) -> None:
     with engine_of(world) as engine, engine.begin() as connection:
         connection.execute(text(_REVIEW), {"by": "ann", "finding": "glioma"})
-        other = Thread(target=answer, args=(world, 1, "normal"), kwargs={"by": "bob"})
+        other = Thread(target=add_review, args=(world, 1, "normal"), kwargs={"by": "bob"})
         other.start()
         other.join(0.5)
-        assert other.is_alive(), "the second answer does not wait for the first"
+        assert other.is_alive(), "the second review does not wait for the first"
     other.join()
     assert (1, 0, "reviewers_disagree") in rows(world, WORKLIST)
 
@@ -124,7 +124,7 @@ _REVIEW = """
     values (gen_random_uuid()::text, 1, 0, 2, :by, cast(:finding as review_finding), 'risk', false)"""
 
 
-def test_an_answer_of_a_later_model_does_not_bring_back_what_people_settled(world: Settings) -> None:
+def test_a_new_prediction_does_not_reopen_a_settled_frame(world: Settings) -> None:
     assert rows(world, "select model_name, is_settled from current_prediction where scan_id = 2") == [("new", True)]
     assert rows(world, "select is_settled from prediction where scan_id = 2 order by model_version_id") == [
         (True,),
@@ -152,7 +152,7 @@ def test_an_answer_of_a_later_model_does_not_bring_back_what_people_settled(worl
     assert rows(world, "select scan_id from worklist_page(50) where model_name = 'newer'") == [(1,)]
 
 
-def test_the_answers_of_a_withdrawn_model_rise(world: Settings) -> None:
+def test_predictions_of_a_withdrawn_model_rank_higher(world: Settings) -> None:
     change(
         world, "insert into withdrawal (model_version_id, after_promotion_id, actor, reason) values (2, 2, 'e', 'r')"
     )
@@ -160,16 +160,16 @@ def test_the_answers_of_a_withdrawn_model_rise(world: Settings) -> None:
     assert {(1, "model_withdrawn"), (8, "out_of_distribution"), (3, "reviewers_disagree")} <= risks
 
 
-def test_the_mark_that_the_worklists_index_goes_by_is_what_frame_verdict_says(world: Settings) -> None:
+def test_is_settled_of_predictions_equals_frame_consensus(world: Settings) -> None:
     marked = "select distinct scan_id, frame_index from prediction where is_settled"
     truth = "select scan_id, frame_index from frame_consensus where is_settled"
     assert sorted(rows(world, marked)) == sorted(rows(world, truth)) != []
 
 
-# People and model
+# Reviewers and model
 
 
-def test_agreement_is_counted_on_the_random_sample_apart_with_wilsons_interval(world: Settings) -> None:
+def test_agreement_is_counted_by_sample_with_wilson_intervals(world: Settings) -> None:
     found = rows(
         world,
         """
@@ -191,15 +191,15 @@ AUDITED_BLIND = """
     select scan_id, finding::text, is_agreed from review_comparison
     where sample = 'audit' and is_blind order by scan_id"""
 BEFORE = [(4, "normal", True), (5, "glioma", True), (7, "glioma", False)]
-"""The answers 2, 6 and 9 of the audit sample."""
+"""The reviews 2, 6 and 9 of the audit sample."""
 
 
-def test_a_blind_answer_that_is_taken_back_still_counts_in_the_audit_sample(world: Settings) -> None:
+def test_a_retracted_blind_review_counts_in_the_audit_sample(world: Settings) -> None:
     assert rows(world, AUDITED_BLIND) == BEFORE
     change(world, "insert into review_retraction values (9)")
     assert rows(world, AUDITED_BLIND) == BEFORE
-    answer(world, 7, "normal", by="ann")
-    assert rows(world, AUDITED_BLIND) == BEFORE, "agreeing with the model after its answer was seen changes nothing"
+    add_review(world, 7, "normal", by="ann")
+    assert rows(world, AUDITED_BLIND) == BEFORE, "agreement after seeing the prediction changes nothing"
     agreement = (
         "select count_frame, count_agreed from human_agreement where sample = 'audit' and predicted_class is null"
     )
@@ -209,42 +209,42 @@ def test_a_blind_answer_that_is_taken_back_still_counts_in_the_audit_sample(worl
     assert rows(world, "select finding::text from frame_consensus where scan_id = 7") == [("normal",)], "the worklist's"
 
 
-def test_a_later_answer_of_the_same_reviewer_does_not_replace_the_blind_one(world: Settings) -> None:
-    answer(world, 7, "normal", by="ann")
-    answer(world, 5, "pituitary", by="ann")
+def test_a_later_review_does_not_replace_the_blind_one(world: Settings) -> None:
+    add_review(world, 7, "normal", by="ann")
+    add_review(world, 5, "pituitary", by="ann")
     assert rows(world, AUDITED_BLIND) == BEFORE
 
 
-def test_taking_one_of_two_blind_answers_back_does_not_end_their_conflict(world: Settings) -> None:
-    number = answer(world, 7, "normal", by="bob", purpose="audit", is_blind=True)
+def test_a_retraction_does_not_end_a_blind_conflict(world: Settings) -> None:
+    number = add_review(world, 7, "normal", by="bob", purpose="audit", is_blind=True)
     assert rows(world, AUDITED_BLIND) == BEFORE[:2]
     change(world, "insert into review_retraction values (9)")
     assert rows(world, AUDITED_BLIND) == BEFORE[:2]
     assert rows(world, "select count_drawn, count_read, count_settled from audit_progress") == [(3, 3, 2)]
-    answer(world, 7, "pituitary", by="cid", purpose="adjudication", is_blind=True)
+    add_review(world, 7, "pituitary", by="cid", purpose="adjudication", is_blind=True)
     change(world, "insert into review_retraction values (:number)", number=number)
     assert rows(world, AUDITED_BLIND) == [*BEFORE[:2], (7, "pituitary", False)]
 
 
-def test_a_repeat_that_is_read_blind_is_no_first_blind_answer(world: Settings) -> None:
+def test_a_blind_repeat_is_not_a_first_blind_review(world: Settings) -> None:
     change(world, "update scan set audit_probability = 0.02 where scan_id = 6")
-    answer(world, 6, "meningioma", by="ann", purpose="repeat", is_blind=True)
+    add_review(world, 6, "meningioma", by="ann", purpose="repeat", is_blind=True)
     change(world, "insert into review_retraction select review_id from review where reviewer = 'bob' and scan_id = 6")
     assert rows(world, AUDITED_BLIND) == BEFORE
     assert rows(world, "select count_drawn, count_read, count_settled from audit_progress") == [(4, 3, 3)]
 
 
-def test_the_progress_of_the_audit_sample_counts_scans_by_month_of_arrival(world: Settings) -> None:
+def test_audit_progress_counts_scans_by_month_of_arrival(world: Settings) -> None:
     change(
         world, "update scan set audit_probability = 0.02, discovered_at = '2026-03-31 23:30+00' where scan_id in (8, 9)"
     )
     change(world, "update scan set discovered_at = '2026-04-01 00:30+00' where scan_id in (4, 5, 7)")
-    answer(world, 9, "cannot_tell", by="bob", purpose="audit", is_blind=True)
+    add_review(world, 9, "cannot_tell", by="bob", purpose="audit", is_blind=True)
     progress = "select month_date::text, count_drawn, count_read, count_settled from audit_progress order by 1"
     assert rows(world, progress) == [("2026-03-01", 2, 1, 0), ("2026-04-01", 3, 3, 3)]
 
 
-def test_wilsons_interval_is_that_of_the_literature(empty_settings: Settings) -> None:
+def test_wilson_intervals_equal_those_of_the_literature(empty_settings: Settings) -> None:
     ((low, high, none),) = rows(empty_settings, "select wilson_low(81, 263), wilson_high(81, 263), wilson_low(0, 0)")
     assert (round(low, 4), round(high, 4), none) == (0.2553, 0.3662, None)  # Newcombe 1998, table I, method 3
 
@@ -262,14 +262,14 @@ def test_a_frame_counts_for_no_model_that_was_trained_on_it(world: Settings) -> 
     assert rows(world, counted) == [(7, "new")]
 
 
-def test_a_finding_that_is_none_of_the_classes_agrees_with_none(world: Settings) -> None:
-    answer(world, 1, "other_finding", by="ann")
+def test_a_finding_outside_the_classes_agrees_with_no_class(world: Settings) -> None:
+    add_review(world, 1, "other_finding", by="ann")
     assert rows(world, "select is_agreed from review_comparison where scan_id = 1") == [(False,)]
-    answer(world, 8, "unusable_image", by="ann")
+    add_review(world, 8, "unusable_image", by="ann")
     assert rows(world, "select is_agreed from review_comparison where scan_id = 8") == []
 
 
-def test_times_run_from_arrival_to_the_first_answer_and_the_first_person(world: Settings) -> None:
+def test_times_are_from_arrival_to_prediction_to_review(world: Settings) -> None:
     found = rows(
         world,
         """
@@ -283,11 +283,11 @@ def test_times_run_from_arrival_to_the_first_answer_and_the_first_person(world: 
 # What changes from week to week
 
 
-def test_flips_are_changes_of_class_from_run_to_run(world: Settings) -> None:
-    flips = """
+def test_prediction_changes_are_from_run_to_run(world: Settings) -> None:
+    changes = """
         select scan_id, before_model_name, before_class::text, model_name, predicted_class::text, run_kind::text
         from prediction_change order by scan_id, changed_at"""
-    assert rows(world, flips) == [
+    assert rows(world, changes) == [
         (2, "old", "normal", "new", "meningioma", "rescore"),
         (3, "old", "meningioma", "new", "pituitary", "rescore"),
     ]
@@ -299,11 +299,11 @@ def test_flips_are_changes_of_class_from_run_to_run(world: Settings) -> None:
         insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, processed_at)
         values (4, 2, 0, 2, 'already_scored', now())""",
     )
-    assert rows(world, flips)[1] == (2, "new", "meningioma", "old", "normal", "rescore")
+    assert rows(world, changes)[1] == (2, "new", "meningioma", "old", "normal", "rescore")
     assert rows(world, "select model_name from current_prediction where scan_id = 2") == [("old",)]
 
 
-def test_the_weekly_mix_counts_each_models_answers(world: Settings) -> None:
+def test_the_weekly_class_mix_counts_predictions_by_model(world: Settings) -> None:
     found = rows(
         world,
         """
@@ -324,26 +324,26 @@ def test_the_weekly_mix_counts_each_models_answers(world: Settings) -> None:
 # Scans
 
 
-def test_a_rescored_scan_has_one_row_with_the_current_answer(world: Settings) -> None:
-    """Night 1 scored scans 1 to 4 and the rescore answered 1 to 3 again: 10 scored scans, so 10 rows."""
-    sql = "select scan_id, model_name, predicted_class::text, count_frame, is_standing from scan_prediction order by 1"
+def test_a_rescored_scan_has_one_row_of_current_predictions(world: Settings) -> None:
+    """Run 1 scored scans 1 to 4 and the rescore scored 1 to 3 again. There are 10 scored scans, so 10 rows."""
+    sql = "select scan_id, model_name, predicted_class::text, count_frame from scan_prediction order by 1"
     assert rows(world, sql) == [
-        (1, "new", "glioma", 1, True),
-        (2, "new", "meningioma", 1, True),
-        (3, "new", "pituitary", 1, True),
-        (4, "old", "normal", 1, True),
-        (5, "new", "glioma", 1, True),
-        (6, "new", "glioma", 1, True),
-        (7, "new", "normal", 1, True),
-        (8, "new", "normal", 1, True),
-        (9, "new", "normal", 3, True),
-        (10, "new", "pituitary", 1, True),
+        (1, "new", "glioma", 1),
+        (2, "new", "meningioma", 1),
+        (3, "new", "pituitary", 1),
+        (4, "old", "normal", 1),
+        (5, "new", "glioma", 1),
+        (6, "new", "glioma", 1),
+        (7, "new", "normal", 1),
+        (8, "new", "normal", 1),
+        (9, "new", "normal", 3),
+        (10, "new", "pituitary", 1),
     ]
     gliomas = "select count(*) from scan_prediction where predicted_class = 'glioma'"
     assert rows(world, gliomas) == [(3,)]
 
 
-def test_a_rescore_by_a_model_that_answered_before_brings_back_its_answer(world: Settings) -> None:
+def test_a_rescore_reuses_an_earlier_prediction_of_its_model(world: Settings) -> None:
     change(
         world,
         """
@@ -358,7 +358,7 @@ def test_a_rescore_by_a_model_that_answered_before_brings_back_its_answer(world:
 
 
 def test_reasons_of_a_scan_are_those_of_its_current_frames(world: Settings) -> None:
-    """Scan 2 had low_confidence in its first answer only. Scan 9 has three frames and a picture of two patients."""
+    """Scan 2 had low_confidence only in its first prediction. Scan 9 has three frames and an image of two patients."""
     sql = "select scan_id, review_reasons from scan_prediction where scan_id in (2, 3, 9) order by scan_id"
     assert rows(world, sql) == [
         (2, []),
@@ -367,7 +367,7 @@ def test_reasons_of_a_scan_are_those_of_its_current_frames(world: Settings) -> N
     ]
 
 
-def test_drift_is_measured_where_enough_was_answered(world: Settings) -> None:
+def test_drift_is_computed_with_enough_predictions(world: Settings) -> None:
     drift = """
         select count_frame, count_reference, class_index, confidence_index from drift_weekly
         where model_name = 'new' and week_date = (select max(week_date) from drift_weekly) order by reference"""
@@ -375,7 +375,7 @@ def test_drift_is_measured_where_enough_was_answered(world: Settings) -> None:
     change(world, _MANY, first=1000, count=120, days=7, label="normal")
     change(world, _MANY, first=2000, count=120, days=14, label="normal")
     split, before = rows(world, drift)
-    assert split[:3] == (131, 200, None) and split[3] >= 0, "the test split says nothing of a ward's class mix"
+    assert split[:3] == (131, 200, None) and split[3] >= 0, "the test split does not estimate a hospital's class mix"
     assert before[:2] == (131, 120) and 0 < before[2] < 0.25
     assert before[2] == pytest.approx(
         rows(

@@ -1,5 +1,5 @@
--- class_mix_weekly: one row per week (its Monday, UTC), model and class that it named. Example: are there more gliomas lately?
--- Counts answers when they were given, as daily_summary does.
+-- class_mix_weekly: one row per week (its Monday, UTC), model and predicted class. Example: are there more gliomas lately?
+-- Counts predictions at the time of scoring, like daily_summary.
 create view class_mix_weekly as
 with mix as (
     select
@@ -20,14 +20,18 @@ select
 from mix
 join model_version using (model_version_id);
 comment on view class_mix_weekly is
-    'One row per week (its Monday, UTC), model and class that it named; share is of the model''s answers of the week. Example: '
-    'are there more gliomas lately?';
+    'One row per week (its Monday, UTC), model and predicted class. Example: are there more gliomas lately?';
+comment on column class_mix_weekly.week_date is 'Monday of the week (UTC).';
+comment on column class_mix_weekly.model_name is 'Model of the predictions.';
+comment on column class_mix_weekly.predicted_class is 'Predicted class.';
+comment on column class_mix_weekly.count_frame is 'Frames with this prediction.';
+comment on column class_mix_weekly.share is 'Share of the model''s predictions of the week.';
 
--- drift_weekly: one row per week (its Monday, UTC), model and reference. Example: do this week's answers still look like those
--- of the model's test split, and like those of the weeks before?
+-- drift_weekly: one row per week (its Monday, UTC), model and reference. Example: do this week's predictions resemble
+-- those of the weeks before?
 -- Population stability index (stability_index) of the classes and of tenths of confidence. The references are the model's own
--- answers of the four weeks before, and its answers to the test split. Classes are not compared with the test split, because it
--- is almost balanced and a ward is not. Null where either side has fewer than 100 answers. The morning sheet compares one night.
+-- predictions of the four weeks before, and its predictions of the test split. Classes are not compared with the test split,
+-- because its classes are almost balanced and those of a hospital are not. The run report compares single runs.
 create view drift_weekly as
 with mix as (
     select
@@ -116,32 +120,37 @@ left join histogram as before
     and before.side = reference.name
 where observed.side = 'observed';
 comment on view drift_weekly is
-    'One row per week (its Monday, UTC), model and reference (test split, weeks before: the four before): population stability '
-    'index of classes (weeks before only) and of tenths of confidence; null below 100 answers on either side; above 0.25 is '
-    'commonly called a shift. Example: do this week''s answers still look like those of the weeks before?';
+    'One row per week (its Monday, UTC), model and reference, with population stability indexes. A value above 0.25 '
+    'is commonly called a shift. Example: do this week''s predictions resemble those of the weeks before?';
+comment on column drift_weekly.week_date is 'Monday of the week (UTC).';
+comment on column drift_weekly.model_name is 'Model of the predictions.';
+comment on column drift_weekly.reference is 'test split, or weeks before: the four weeks before.';
+comment on column drift_weekly.count_frame is 'Frames with a prediction in the week.';
+comment on column drift_weekly.count_reference is 'Predictions of the reference.';
+comment on column drift_weekly.class_index is
+    'Population stability index of the classes; null for the test split, and below 100 predictions on either side.';
+comment on column drift_weekly.confidence_index is
+    'Population stability index of tenths of confidence; null below 100 predictions on either side.';
 
--- prediction_change: one row per frame and change of its answer's class. Example: what did the model change its mind about after
--- the promotion? Of two answers that follow one another as they came to stand, by run; both may be of a rescore that made an
--- old answer stand again. For the class that people named see frame_consensus.
+-- prediction_change: one row per frame and change of its current prediction's class. Example: which predictions changed after the
+-- promotion? It compares two successive current predictions, by run. Either can be a repeated prediction of a rescore.
 create view prediction_change as
-with standing as (
+with current_by_run as (
     select scan_id, frame_index, model_version_id, scoring_run_id, predicted_class, confidence, scored_at as changed_at
     from prediction
     union all
     select
-        prediction.scan_id,
+        scan_id,
         prediction.frame_index,
-        prediction.model_version_id,
-        rescore.scoring_run_id,
+        model_version_id,
+        repeated_prediction.scoring_run_id,
         prediction.predicted_class,
         prediction.confidence,
-        rescore.processed_at
-    from rescore
-    join scoring_run on scoring_run.scoring_run_id = rescore.scoring_run_id
-    join prediction on prediction.scan_id = rescore.scan_id and prediction.model_version_id = scoring_run.model_version_id
-    where rescore.state = 'already_scored'
+        repeated_prediction.processed_at
+    from repeated_prediction
+    join prediction using (scan_id, model_version_id)
 ),
-beside as (
+compared as (
     select
         scan_id,
         frame_index,
@@ -153,34 +162,45 @@ beside as (
         confidence,
         scoring_run_id,
         changed_at
-    from standing
+    from current_by_run
     window frame as (partition by scan_id, frame_index order by scoring_run_id, changed_at)
 )
 select
-    beside.scan_id,
-    beside.frame_index,
+    compared.scan_id,
+    compared.frame_index,
     before_model.model_name as before_model_name,
-    beside.before_class,
-    beside.before_confidence,
+    compared.before_class,
+    compared.before_confidence,
     model_version.model_name,
-    beside.predicted_class,
-    beside.confidence,
+    compared.predicted_class,
+    compared.confidence,
     scoring_run.kind as run_kind,
-    beside.scoring_run_id,
-    beside.changed_at
-from beside
+    compared.scoring_run_id,
+    compared.changed_at
+from compared
 join model_version using (model_version_id)
-join model_version as before_model on before_model.model_version_id = beside.before_model_version_id
+join model_version as before_model on before_model.model_version_id = compared.before_model_version_id
 join scoring_run using (scoring_run_id)
-where beside.predicted_class <> beside.before_class;
+where compared.predicted_class <> compared.before_class;
 comment on view prediction_change is
-    'One row per frame and change of its answer''s class from one run to the next. Example: what did the model change its mind '
-    'about after the promotion?';
+    'One row per frame and change of its current prediction''s class from one run to the next. Example: which '
+    'predictions changed after the promotion?';
+comment on column prediction_change.before_model_name is 'Model of the earlier prediction.';
+comment on column prediction_change.before_class is 'Class of the earlier prediction.';
+comment on column prediction_change.before_confidence is 'Confidence of the earlier prediction.';
+comment on column prediction_change.model_name is 'Model of the new prediction.';
+comment on column prediction_change.predicted_class is 'Class of the new prediction.';
+comment on column prediction_change.confidence is 'Confidence of the new prediction.';
+comment on column prediction_change.run_kind is
+    'night (a scoring run) or rescore: kind of the run with the new prediction.';
+comment on column prediction_change.scoring_run_id is
+    'The scoring run or rescore that made the new prediction current.';
+comment on column prediction_change.changed_at is 'Time when the new prediction became current.';
 
--- live_accuracy_weekly: one row per week of the answer (its Monday, UTC), model, sample and blindness. Example: is the model
--- as right on what arrives as it was on its test split, and is it getting worse?
--- Counted from review_comparison. Only the audit sample, read blind, is comparable with the test split's accuracy. Intervals
--- are Wilson's, 95%, each frame for itself.
+-- live_accuracy_weekly: one row per week of scoring (its Monday, UTC), model, sample and blindness. Example: is the model
+-- as accurate on new scans as on its test split, and is it getting worse?
+-- Counted from review_comparison. Only blind reviews of the audit sample are comparable with the accuracy on the test split. The
+-- 95% Wilson intervals treat frames as independent.
 create view live_accuracy_weekly as
 with counted as (
     select
@@ -204,7 +224,7 @@ select
     counted.count_agreed::double precision / counted.count_frame as agreement,
     wilson_low(counted.count_agreed, counted.count_frame) as agreement_low,
     wilson_high(counted.count_agreed, counted.count_frame) as agreement_high,
-    tested.accuracy as test_accuracy
+    test_evaluation.accuracy as test_accuracy
 from counted
 left join lateral (
     select evaluation.accuracy
@@ -212,10 +232,22 @@ left join lateral (
     where evaluation.model_version_id = counted.model_version_id and evaluation.split = 'test'
     order by evaluation.evaluated_at desc, evaluation.evaluation_id desc
     limit 1
-) as tested on true;
+) as test_evaluation on true;
 comment on view live_accuracy_weekly is
-    'One row per week of the answer (its Monday, UTC), model, sample and blindness: how often people agreed, beside the accuracy '
-    'on the test split. Only the audit sample read blind is comparable. Example: is the model getting worse on what arrives?';
-comment on column live_accuracy_weekly.test_accuracy is 'Of the model on its test split, judged last; null where it was not.';
-comment on column live_accuracy_weekly.agreement_low is 'Lower end of Wilson''s 95% interval, each frame for itself.';
-comment on column live_accuracy_weekly.agreement_high is 'Upper end of Wilson''s 95% interval, each frame for itself.';
+    'One row per week of scoring (its Monday, UTC), model, sample and blindness: agreement next to the accuracy on '
+    'the test split. Only blind reviews of the audit sample are comparable. Example: is the model getting worse on '
+    'new scans?';
+comment on column live_accuracy_weekly.week_date is 'Monday of the week (UTC).';
+comment on column live_accuracy_weekly.model_name is 'Name of the compared model.';
+comment on column live_accuracy_weekly.sample is
+    'audit if the scans were drawn at random before they were scored, else worklist.';
+comment on column live_accuracy_weekly.is_blind is 'Whether the page hid the model''s prediction from the reviewers.';
+comment on column live_accuracy_weekly.count_frame is 'Settled frames.';
+comment on column live_accuracy_weekly.count_agreed is 'Of these, frames on which reviewers and model agree.';
+comment on column live_accuracy_weekly.agreement is 'count_agreed as a share of count_frame.';
+comment on column live_accuracy_weekly.agreement_low is
+    'Lower end of the 95% Wilson interval; frames count as independent.';
+comment on column live_accuracy_weekly.agreement_high is
+    'Upper end of the 95% Wilson interval; frames count as independent.';
+comment on column live_accuracy_weekly.test_accuracy is
+    'Accuracy of the model''s newest evaluation on test; null without one.';

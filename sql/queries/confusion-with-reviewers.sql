@@ -1,4 +1,4 @@
--- Which class does the model name where people find which?
+-- Which classes does the model predict for each finding of the reviewers?
 select model_name, finding, predicted_class, count(*) as count_frame
 from braintumor.review_comparison
 group by model_name, finding, predicted_class

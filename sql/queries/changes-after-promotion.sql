@@ -1,4 +1,4 @@
--- What changed its class since the champion was promoted, and from what to what?
+-- Which predictions changed class since the promotion of the champion?
 select before_model_name, before_class, model_name, predicted_class, count(*) as count_frame
 from braintumor.prediction_change
 where changed_at >= (select promoted_at from braintumor.champion)

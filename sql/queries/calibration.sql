@@ -1,4 +1,4 @@
--- Is confidence honest: of the audited answers of each band, how many do people agree with?
+-- Is the confidence calibrated: with how many audited predictions of each confidence band do blind reviewers agree?
 select
     braintumor.confidence_bin(confidence) / 10.0 as confidence_from,
     count(*) as count_frame,
