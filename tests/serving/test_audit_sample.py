@@ -11,7 +11,7 @@ import pytest
 from braintumor.imaging.model_input import PreparedScan
 from braintumor.labels import TumorClass
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
-from braintumor.serving.prediction import Prediction, ReviewReason
+from braintumor.serving.prediction import Prediction, ReviewReason, scan_predictions
 
 DIGESTS = [sha256(str(number).encode()).hexdigest() for number in range(50_000)]
 
