@@ -79,33 +79,33 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "zstandard"),
     (257, b"ustar", "tar"),
 )
-"""Those that are not scored are here to be named in the rejection."""
+"""Offset, first bytes and name of each format. The rejection names a format that is not scored."""
 _BARE_GROUPS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
-"""Groups 0008 and 0002 in little endian, 0008 in big endian: how a DICOM file without preamble begins."""
+"""First bytes of a DICOM file without preamble: group 0008 or 0002 in little endian, or 0008 in big endian."""
 _LONGEST_FIRST_ELEMENT = 1024
-"""Bytes. Group length, character set, image type: what stands first is short."""
+"""Bytes. The first elements are short: group length, character set or image type."""
 _ELEMENT_HEADER = struct.Struct("<HHI")
 """Group, element and length of an element in implicit little endian."""
 _MOST_EMPTY_ELEMENTS = 16
-"""Elements without a value that ``_is_bare_dicom`` passes over, at most."""
+"""Most elements without a value that ``_is_bare_dicom`` skips."""
 _EMPTY_PREAMBLE = bytes(128)
 _BEGINNING = 512
-"""Bytes: an empty preamble, and behind it more than ``_is_bare_dicom`` looks at."""
+"""Bytes of an empty preamble and all bytes that ``_is_bare_dicom`` reads."""
 
 
 def is_named_as_image(name: str) -> bool:
-    """Whether a file's name ends as those of a format do."""
+    """Return whether a file's name has the suffix of a scored format."""
     return name.lower().endswith(tuple(chain.from_iterable(_SUFFIXES.values())))
 
 
 def all_formats(word: Literal["and", "or"]) -> str:
-    """``JPEG, PNG, TIFF, DICOM and NIfTI``, or the same with ``or``."""
+    """Return ``JPEG, PNG, TIFF, DICOM and NIfTI``, or the same with ``or``."""
     *others, last = (_NAMES[each] for each in get_args(Format))
     return f"{', '.join(others)} {word} {last}"
 
 
 def sniff(data: bytes) -> str | None:
-    """The format's name, or ``None`` where no format that we know begins so."""
+    """Return the name of the format by the first bytes, or ``None`` for an unknown format."""
     for offset, magic, name in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
             return name
@@ -113,17 +113,17 @@ def sniff(data: bytes) -> str | None:
 
 
 def without_empty_preamble(data: bytes) -> bytes:
-    """Drop a preamble of 128 zero bytes that a writer left without the marker ``DICM``, because pydicom parses it."""
+    """Remove a preamble of 128 zero bytes without the marker ``DICM``, because pydicom would parse the zeros."""
     end = len(_EMPTY_PREAMBLE)
     is_unmarked = data.startswith(_EMPTY_PREAMBLE) and data[end : end + 4] != b"DICM"
     return data[end:] if is_unmarked else data
 
 
 def _is_bare_dicom(data: bytes) -> bool:
-    """Whether the first element is DICOM's: a known group, then a VR or (implicit) a short, even length.
+    """Return whether the first element is a DICOM element: a known group, then a VR or a short, even length.
 
-    An implicit element without a value proves little, so the first element with a value decides. It must be of a later
-    tag in group 0008.
+    The length follows in an implicit element. The first implicit element with a value decides, because an empty one
+    proves little. Its tag must be in group 0008, in ascending order.
     """
     if data[:2] not in _BARE_GROUPS or len(data) < _ELEMENT_HEADER.size:
         return False

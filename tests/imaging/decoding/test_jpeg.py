@@ -60,7 +60,7 @@ def test_a_picture_that_is_complete_before_its_data_ends_is_corrupt() -> None:
     longer = jpeg()[: scan.scan_end] + b"\x55" * 4 + b"\xff\xd9"
     refusal = rejected(longer)
     assert pillow_reads(longer) and refusal.reason is RejectionReason.CORRUPT
-    assert refusal.detail == "the jpeg picture is complete before its data ends"
+    assert refusal.detail == "the jpeg image is complete before its data ends"
 
 
 @pytest.mark.parametrize("pixels", [GRAY, COLOR], ids=["gray", "color"])

@@ -135,7 +135,7 @@ def test_a_file_that_runs_out_of_memory_is_tried_again_alone(files: list[bytes],
             assert large.done(), "the other file waited"
         found = large.result()
     assert isinstance(found, Rejection) and found.reason is RejectionReason.DECODER_OUT_OF_MEMORY
-    assert found.detail.endswith(", all but the first alone with it")
+    assert found.detail.endswith(", all but the first while no other file was decoded")
 
 
 def test_closing_ends_reads_in_work_and_reads_that_wait_with_an_error(files: list[bytes], tmp_path: Path) -> None:

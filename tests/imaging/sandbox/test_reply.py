@@ -202,7 +202,7 @@ def test_a_picture_larger_than_was_asked_for_is_refused(shared: int) -> None:
     ("header", "request_"), [(PREPARED, DRAWING), (DRAWN, REQUEST), ({"kind": "ready"}, REQUEST)], ids=str
 )
 def test_the_answer_to_another_question_is_refused(shared: int, header: dict[str, Any], request_: Request) -> None:
-    with pytest.raises(ReplyError, match="does not answer the request"):
+    with pytest.raises(ReplyError, match="does not fit the request"):
         read_reply(json.dumps(header).encode(), stored(shared, PIXELS.tobytes()), request_)
 
 
