@@ -1,10 +1,10 @@
-"""NIfTI-1 and NIfTI-2 in one file, plain or gzipped, through nibabel. Importing this module imports nibabel.
+"""Decode NIfTI-1 and NIfTI-2 in one file, plain or gzipped, with nibabel. Importing this module imports nibabel.
 
-The first volume's slices are the frames, seen as radiologists see them. Voxels that are clearly longer along one axis
-say that the slices were acquired across it: axial, coronal or sagittal ones. All other volumes are shown as axial
+The frames are the slices of the first volume, in radiological view. If voxels are clearly longer along one axis, the
+slices were acquired across that axis, so the frames are axial, coronal or sagittal. All other volumes give axial
 slices. Axial slices are numbered from the feet up, coronal ones from back to front, sagittal ones from left to right.
-Where the file states no orientation, nibabel's reading of the format holds: the first axis runs to the patient's left.
-Header texts (``descrip``, ``aux_file``, ``intent_name``) are never read.
+If the file states no orientation, nibabel's default applies: the first axis points to the patient's left. Header texts
+(``descrip``, ``aux_file``, ``intent_name``) are never read.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ from braintumor.imaging.decoding.types import Decoded, Frame, Limits, check_size
 
 _GZIP = b"\x1f\x8b"
 _MOST_MEMBERS = 4096
-"""Block-compressed files have a member every 64 KiB, which is 2,048 for the largest volume. Each costs time."""
+"""Block-compressed files have a member every 64 KiB, which is 2,048 members for the largest volume."""
 _PIECE = 16 * 1024
-"""Compressed bytes that are inflated at once."""
+"""Compressed bytes that are decompressed at once."""
 _HEADERS: dict[bytes, type[Any]] = {b"n+1\0": Nifti1Header, b"n+2\0": Nifti2Header}
 _HEADER_BYTES = 540
-"""NIfTI-2's; NIfTI-1's are 348."""
+"""Bytes of a NIfTI-2 header. A NIfTI-1 header has 348."""
 _LABEL_INTENTS = {1002, 1005}
 """NIFTI_INTENT_LABEL and NIFTI_INTENT_NEURONAME."""
 _READ_KINDS = "iuf"
-"""numpy's kinds of voxels that are one number each: no color, no complex numbers."""
+"""numpy's kinds of voxels with one real number each: no color, no complex numbers."""
 _SLACK = 64 * 1024
-"""Bytes inflated behind the volume, so that the checksum of a file with one volume is reached."""
+"""Bytes that are decompressed after the volume, to reach the checksum of a file with one volume."""
 _SAMPLED = 2_000_000
-"""Voxels that the percentiles of a volume are taken from, at most: every n-th along each axis."""
+"""Most voxels that determine the percentiles of a volume: every n-th voxel along each axis."""
 
 
 class _TooManyMembersError(Exception):
-    """Says that a file has more gzip members than allowed."""
+    """A file has more gzip members than allowed."""
 
 
 def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
-    """The slices of a file's first volume; ``None`` where it is gzip and no NIfTI.
+    """Decode the slices of a file's first volume. Returns ``None`` for a gzip file that is not NIfTI.
 
-    Sizes are checked by the header before anything more than it is inflated; then no more than the first volume is.
+    Sizes are checked by the header before the volume is decompressed. Nothing after the first volume is decompressed.
     """
     try:
         return _decode_file(data, limits)
@@ -75,23 +75,23 @@ def _decode_file(data: bytes, limits: Limits) -> Decoded | Rejection | None:
         return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends inside its header")
     header = kind(head[: kind.sizeof_hdr], check=False)
     repair(header)
-    return _refused(header, limits) or _decode(header, data, limits)
+    return _check_kind(header) or _check_extent(header, limits) or _decode(header, data, limits)
 
 
 def _start(data: bytes, length: int) -> bytes:
-    """The first bytes, inflated where the file is gzipped: ``length`` of them, or as many as there are.
+    """Return the first ``length`` bytes, or fewer if there are fewer, decompressed if the file is gzipped.
 
     Raises:
-        zlib.error: what is inflated is no gzip, or fails its checksum.
+        zlib.error: the compressed data is damaged, or fails its checksum.
         _TooManyMembersError: the file has more gzip members than allowed before these bytes.
     """
     if data[:2] != _GZIP:
         return data[:length]
     parts, missing, at = [], length, 0
-    for _ in range(_MOST_MEMBERS):  # a file may be several gzip members, one after the other
+    for _ in range(_MOST_MEMBERS):  # a file may consist of several gzip members
         inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
         while missing > 0 and at < len(data) and not inflater.eof:
-            piece = data[at : at + _PIECE]  # a small one, because zlib copies what it leaves over
+            piece = data[at : at + _PIECE]  # small pieces, because zlib copies the unused rest
             parts.append(inflater.decompress(piece, missing))
             missing -= len(parts[-1])
             at += len(piece) - len(inflater.unused_data) - len(inflater.unconsumed_tail)
@@ -100,20 +100,15 @@ def _start(data: bytes, length: int) -> bytes:
     raise _TooManyMembersError
 
 
-def _refused(header: Any, limits: Limits) -> Rejection | None:
-    """What the header alone forbids."""
-    return _check_kind(header) or _check_extent(header, limits)
-
-
 def _check_kind(header: Any) -> Rejection | None:
     count, *sides = (int(side) for side in header["dim"])
     sides = sides[:count]
     if not 2 <= count <= 7 or min(sides) < 1:  # noqa: PLR2004 - what the format allows
-        return Rejection(reason=RejectionReason.CORRUPT, detail="the header's dimensions are none")
+        return Rejection(reason=RejectionReason.CORRUPT, detail="the header's dimensions are invalid")
     if int(header["intent_code"]) in _LABEL_INTENTS:
-        return Rejection(reason=RejectionReason.NOT_MR, detail="the header's intent says that the voxels are labels")
+        return Rejection(reason=RejectionReason.NOT_MR, detail="the header's intent states that the voxels are labels")
     if prod(sides[4:]) > 1:
-        detail = "more than four dimensions: vectors or several series, no volume"
+        detail = "more than four dimensions: vectors or several series, not a volume"
         return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=detail)
     try:
         dtype = header.get_data_dtype()
@@ -130,7 +125,7 @@ def _check_extent(header: Any, limits: Limits) -> Rejection | None:
         detail = f"{' x '.join(map(str, shape))} voxels; the limit is {limits.max_pixels:,} in all"
         return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
     if offset < 0:
-        return Rejection(reason=RejectionReason.CORRUPT, detail="the header does not say where the voxels begin")
+        return Rejection(reason=RejectionReason.CORRUPT, detail="the header does not state where the voxels begin")
     needed = offset + prod(shape) * header.get_data_dtype().itemsize
     if needed > limits.max_volume_bytes:
         detail = f"the first volume ends at byte {needed:,}; the limit is {limits.max_volume_bytes:,}"
@@ -139,7 +134,7 @@ def _check_extent(header: Any, limits: Limits) -> Rejection | None:
 
 
 def _shape(header: Any) -> tuple[int, int, int]:
-    """Of the first volume: (I, J, K)."""
+    """Return the shape (I, J, K) of the first volume."""
     sides = [int(side) for side in header["dim"][1:4]]
     given = int(header["dim"][0])
     return sides[0], sides[1], sides[2] if given > 2 else 1  # noqa: PLR2004
@@ -154,7 +149,7 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
     shape, dtype, offset = _shape(header), header.get_data_dtype(), _offset(header)
     geometry = find_geometry(header, shape)
     if geometry is None:
-        return Rejection(reason=RejectionReason.CORRUPT, detail="the header's orientation is none")
+        return Rejection(reason=RejectionReason.CORRUPT, detail="the header's orientation is invalid")
     width, height = geometry.plane
     depth = geometry.shape[geometry.slice_axis]
     refused = check_size(width, height, limits, frames=depth)
@@ -168,7 +163,7 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
         return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
     stored = np.frombuffer(content, dtype, count=prod(shape), offset=offset).reshape(shape, order="F")
     if is_label_map(stored):
-        return Rejection(reason=RejectionReason.NOT_MR, detail="the voxels are a mask or labels: no picture")
+        return Rejection(reason=RejectionReason.NOT_MR, detail="the voxels are a mask or labels, not an image")
     volume = apply_orientation(stored, geometry.turned)  # a view: x to the right, y to the front, z to the head
     frames = select_frames(_slices(np.moveaxis(volume, geometry.slice_axis, -1), header, geometry.spacing), limits)
     if isinstance(frames, Rejection):
@@ -177,7 +172,7 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
 
 
 def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> Iterator[Frame]:
-    """Slices along the last axis, shown by the percentiles of the whole volume after the header's scaling."""
+    """Yield slices along the last axis, scaled by the percentiles of the whole volume after the header's scaling."""
     slope, intercept = _scaling(header)
     step = int(np.ceil(np.cbrt(volume.size / _SAMPLED)))
     sample = volume[::step, ::step, ::step]
@@ -191,7 +186,7 @@ def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> 
 
 
 def _scaling(header: Any) -> tuple[float, float]:
-    """``scl_slope`` and ``scl_inter``; a slope of 0, or none, means that there is no scaling."""
+    """Return ``scl_slope`` and ``scl_inter``. A slope of 0 or NaN means that there is no scaling."""
     slope, intercept = float(header["scl_slope"]), float(header["scl_inter"])
     if not np.isfinite(slope) or slope == 0:
         return 1.0, 0.0
