@@ -92,7 +92,7 @@ class TestCorrupt:
     def test_a_codestream_of_another_size_than_the_header_says_is_corrupt(self) -> None:
         refusal = rejected(changed("MR_small_jp2klossless.dcm", Rows=128))
         assert refusal.reason is RejectionReason.CORRUPT
-        assert "64 x 64, the header says 64 x 128" in refusal.detail
+        assert "64 x 64, the header states 64 x 128" in refusal.detail
 
     def test_far_too_much_rle_is_corrupt(self) -> None:
         dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small_RLE.dcm")))
@@ -109,7 +109,7 @@ class TestCorrupt:
 
     def test_a_size_that_is_no_number_is_corrupt(self) -> None:
         data = with_bytes(shipped("MR_small.dcm"), "Rows", b"6A", vr="IS")
-        assert rejected(data).detail == "Rows is no whole number above 0"
+        assert rejected(data).detail == "Rows is not a whole number above 0"
 
     def test_want_of_memory_is_no_fault_of_the_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def short_of_memory(*_: object) -> None:

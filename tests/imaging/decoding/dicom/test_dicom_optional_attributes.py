@@ -114,7 +114,7 @@ class TestNumbers:
     def test_a_size_has_no_default(self) -> None:
         rejection = rejected(with_bytes(deep(), "Columns", b"abc ", vr="LO"))
         assert rejection.reason is RejectionReason.CORRUPT
-        assert rejection.detail == "Columns is no whole number above 0"
+        assert rejection.detail == "Columns is not a whole number above 0"
 
 
 class TestDefaults:
