@@ -10,7 +10,7 @@ KEY = b"k" * 32
 
 
 @pytest.mark.parametrize(("shape", "filled"), [((100, 200), (32, 64)), ((200, 100), (64, 32)), ((90, 90), (64, 64))])
-def test_anatomy_keeps_its_proportions_and_sits_in_the_middle(shape: tuple[int, int], filled: tuple[int, int]) -> None:
+def test_letterbox_keeps_proportions_and_centers(shape: tuple[int, int], filled: tuple[int, int]) -> None:
     square = letterbox(np.full(shape, 200, np.uint8), size=64)
     assert square.shape == (64, 64, 3)
     rows, columns = np.flatnonzero(square.any(axis=(1, 2))), np.flatnonzero(square.any(axis=(0, 2)))
@@ -33,7 +33,7 @@ def test_a_large_image_is_averaged_not_sampled() -> None:
     assert np.abs(letterbox(checkers, size=64).astype(int) - 128).max() < 10
 
 
-def test_pseudonyms_join_what_is_equal_and_nothing_else() -> None:
+def test_pseudonyms_are_equal_only_for_equal_identifiers() -> None:
     one = pseudonym("1.2.3", kind="study", key=KEY)
     assert one == pseudonym(" 1.2.3 ", kind="study", key=KEY)
     assert one is not None and len(one) == 32
@@ -53,7 +53,7 @@ def test_elongated_images_show_as_a_line_in_the_middle(shape: tuple[int, int], c
     assert abs(rows.mean() - 31.5) <= 0.5 and abs(columns.mean() - 31.5) <= 0.5
 
 
-def test_the_same_pixels_give_the_same_square_every_time_and_are_not_changed() -> None:
+def test_letterbox_is_deterministic_and_keeps_its_input() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (120, 75), dtype=np.uint8)
     before = pixels.copy()
     first = letterbox(pixels, size=96)
@@ -69,6 +69,6 @@ def test_a_circle_stays_a_circle() -> None:
     assert abs(int(shown.any(axis=0).sum()) - int(shown.any(axis=1).sum())) <= 1
 
 
-def test_an_image_of_the_models_own_size_is_not_touched() -> None:
+def test_image_of_the_models_size_is_unchanged() -> None:
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
     np.testing.assert_array_equal(letterbox(pixels, size=64), pixels)

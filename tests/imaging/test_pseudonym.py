@@ -24,12 +24,12 @@ def test_a_pseudonym_stays_the_same_between_releases() -> None:
 
 
 @pytest.mark.parametrize("padded", ["PAT-1970 ", " PAT-1970", "PAT-1970\0", "PAT-1970\0\0 "])
-def test_dicoms_padding_does_not_make_another_patient(padded: str) -> None:
+def test_dicom_padding_does_not_change_the_pseudonym(padded: str) -> None:
     assert pseudonym(padded, kind="patient", key=KEY) == pseudonym("PAT-1970", kind="patient", key=KEY)
 
 
 @pytest.mark.parametrize("empty", ["", " ", "\0", " \0 \t"])
-def test_no_identifier_has_no_pseudonym(empty: str) -> None:
+def test_empty_identifier_has_no_pseudonym(empty: str) -> None:
     assert pseudonym(empty, kind="patient", key=KEY) is None
 
 
@@ -44,7 +44,7 @@ def test_kinds_keys_and_values_do_not_share_pseudonyms() -> None:
     assert len(set(made)) == len(made)
 
 
-def test_a_pseudonym_is_32_hex_digits_and_no_plain_hash_of_the_identifier() -> None:
+def test_pseudonym_is_32_hex_digits_and_not_an_unkeyed_hash() -> None:
     made = pseudonym("PAT-1970", kind="patient", key=KEY)
     assert made is not None and len(made) == 32 and int(made, 16) >= 0
     plain = [hashlib.new(name, b"PAT-1970").hexdigest() for name in ("md5", "sha1", "sha256")]

@@ -108,7 +108,7 @@ class TestFiles:
         pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
         assert rejected(buffer.getvalue()).reason is RejectionReason.SEVERAL_SLICES
 
-    def test_a_volume_is_none(self) -> None:
+    def test_volume_is_not_a_contact_sheet(self) -> None:
         volume = draw_volume(TumorClass.GLIOMA, seed=7, slices=12, size=64)
         for data in (as_nifti(volume), as_enhanced_mr(volume, seed=1)):
             assert isinstance(decode(data), Decoded)

@@ -125,7 +125,7 @@ class TestPlane:
             (2, (39, 49, 20), (0, 49, 20), (39, 0, 20)),  # axial: the right on the left, the front on top
         ],
     )
-    def test_thick_slices_are_shown_in_their_plane_as_radiologists_see_them(
+    def test_thick_slices_are_shown_in_their_plane(
         self,
         slice_axis: int,
         top_left: tuple[int, ...],
@@ -152,13 +152,13 @@ class TestPlane:
         assert decoded(nifti(SLOPED[tuple(thin)], np.diag(spacing))).frame_count == 20
 
     @pytest.mark.parametrize("axis", [0, 1, 2])
-    def test_a_single_slice_is_shown_in_its_plane_whatever_its_spacing(self, axis: int) -> None:
+    def test_single_slice_of_any_spacing_is_shown_in_its_plane(self, axis: int) -> None:
         single = np.take(SLOPED, [20], axis)
         (frame,) = decoded(nifti(single)).frames
         assert frame.pixels.shape == tuple(side for side in single.shape[::-1] if side > 1)
 
     @pytest.mark.parametrize("spacing", [(1, 1, 1), (1.2, 0.94, 0.94), (1, 1.2, 1), (3, 3, 3)])
-    def test_voxels_of_about_the_same_sides_are_shown_as_axial_slices(self, spacing: tuple[float, ...]) -> None:
+    def test_nearly_cubic_voxels_are_shown_as_axial_slices(self, spacing: tuple[float, ...]) -> None:
         assert decoded(nifti(SLOPED, np.diag([*spacing, 1.0]))).frame_count == SLOPED.shape[2]
 
     def test_pixels_of_a_coronal_slice_are_made_square(self) -> None:
@@ -187,7 +187,7 @@ class TestMasks:
         assert refusal.reason is RejectionReason.NOT_MR and "labels" in refusal.detail
 
     @pytest.mark.parametrize("intent", [1002, 1005])
-    def test_the_intent_says_so_as_well(self, intent: int) -> None:
+    def test_label_intent_is_rejected(self, intent: int) -> None:
         assert rejected(patched(nifti(VOXELS), (68, "<h", (intent,)))).reason is RejectionReason.NOT_MR
 
     @pytest.mark.parametrize("levels", [256, 64, 16, 8])
@@ -212,7 +212,7 @@ class TestGzip:
         assert time.process_time() - started < 2
         assert refusal.reason is RejectionReason.CORRUPT and "4,096 gzip members" in refusal.detail
 
-    def test_a_large_rest_behind_a_member_is_not_copied_again_and_again(self) -> None:
+    def test_large_rest_after_a_member_is_not_copied_repeatedly(self) -> None:
         """Each member of the old reader copied all that followed: seconds for 3,000 members and 50 MB."""
         plain = nifti(VOXELS)
         pieces = [gzip.compress(plain[at : at + 20]) for at in range(0, len(plain), 20)][:3000]

@@ -88,13 +88,13 @@ class TestSpacing:
     ) -> None:
         np.testing.assert_array_equal(frame(with_text(keyword, text)), stretched(HEAD, columns, rows))
 
-    def test_a_squashed_head_is_prepared_as_the_whole_one(self) -> None:
+    def test_squashed_head_gives_the_same_model_input(self) -> None:
         squashed = stretched(HEAD, COLUMNS, ROWS // 2)
         whole = letterbox(HEAD, size=64).astype(int)
         shown = letterbox(frame(mr_of(squashed, **{**PLAIN, "PixelSpacing": [2, 1]})), size=64)
         assert 4 * np.abs(shown - whole).mean() < np.abs(letterbox(squashed, size=64) - whole).mean()
 
-    def test_color_is_stretched_too(self) -> None:
+    def test_color_is_stretched(self) -> None:
         color = np.dstack([HEAD, HEAD // 2, HEAD // 3])
         shown = frame(mr_of(color, **{**PLAIN, "PixelSpacing": [1, 2]}))
         np.testing.assert_array_equal(shown, stretched(color, 2 * COLUMNS, ROWS))
@@ -123,7 +123,7 @@ class TestFunctionalGroups:
 
 
 class TestLimits:
-    def test_the_limit_holds_for_the_stretched_image_before_anything_is_decoded(self) -> None:
+    def test_pixel_limit_holds_for_the_stretched_image(self) -> None:
         data = mr_of(HEAD, **{**PLAIN, "PixelSpacing": [8, 1]})
         limits = Limits(max_pixels=ROWS * COLUMNS * 4)
         assert peak_bytes(lambda: decode(data, limits=limits)) < 1_000_000
@@ -138,6 +138,6 @@ class TestLimits:
         assert isinstance(decode(data, limits=Limits(max_pixels=32 * 64 * 64)), Decoded)
 
 
-def test_the_density_of_a_picture_is_a_hint_for_printers_and_changes_nothing() -> None:
+def test_print_density_does_not_stretch_the_image() -> None:
     assert frame(jpeg_of(HEAD, dpi=(72, 144))).shape == HEAD.shape
     assert frame(png_of(HEAD, dpi=(72, 144))).shape == HEAD.shape

@@ -62,7 +62,7 @@ class TestSixteenBits:
         ],
         ids=["RGB", "RGBA", "gray and alpha"],
     )
-    def test_equal_channels_are_shown_as_the_gray_image_is(self, samples: NDArray[np.uint16]) -> None:
+    def test_equal_channels_equal_the_gray_image(self, samples: NDArray[np.uint16]) -> None:
         np.testing.assert_array_equal(frame(png16(samples)), frame(png_of(TWELVE_BITS)))
 
     def test_colors_keep_their_proportions(self) -> None:
@@ -89,7 +89,7 @@ class TestSixteenBits:
         transparent = chunk(b"tRNS", struct.pack(">3H", 4095, 5, 9))
         assert frame(png16(samples, transparent))[:20].max() == 0
 
-    def test_the_orientation_is_obeyed(self) -> None:
+    def test_exif_orientation_is_applied(self) -> None:
         exif = Image.Exif()
         exif[274] = 6
         turned = png16(np.dstack([TWELVE_BITS] * 3), chunk(b"eXIf", exif.tobytes()[6:]))
@@ -120,16 +120,16 @@ class TestOtherChunks:
             "profile of 2 MiB", "damaged profile",
         ],
     )  # fmt: skip
-    def test_what_is_next_to_the_picture_decides_nothing(self, data: bytes, added: bytes) -> None:
+    def test_chunks_outside_the_image_are_ignored(self, data: bytes, added: bytes) -> None:
         np.testing.assert_array_equal(frame(with_chunk(data, added)), frame(data))
 
-    def test_a_text_behind_the_picture_decides_nothing_either(self) -> None:
+    def test_text_after_the_image_is_ignored(self) -> None:
         data = png_of(GRAY)
         end = chunk(b"IEND", b"")
         damaged = data.removesuffix(end) + chunk(b"tEXt", b"Comment\0" + b"x" * 2**21, is_whole=False) + end
         np.testing.assert_array_equal(frame(damaged), GRAY)
 
-    def test_an_orientation_in_xmp_is_still_obeyed(self) -> None:
+    def test_orientation_in_xmp_is_applied(self) -> None:
         text = PngImagePlugin.PngInfo()
         text.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>3</tiff:Orientation>')
         turned = saved(Image.fromarray(GRAY), pnginfo=text)

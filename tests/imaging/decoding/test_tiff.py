@@ -81,7 +81,7 @@ class TestKinds:
         assert one.shape == (*GRAY.shape, 3)
 
     @pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.float64])
-    def test_gray_with_alpha_shows_the_gray_and_black_where_it_is_transparent(self, dtype: type[np.generic]) -> None:
+    def test_transparent_gray_is_black(self, dtype: type[np.generic]) -> None:
         opaque = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
         alpha = np.full(GRAY.shape, opaque, dtype)
         both = np.dstack([TWELVE_BITS.astype(dtype), alpha])
@@ -102,7 +102,7 @@ class TestKinds:
         deep, usual = (frame(tiff(values, extratags=tag)) for values in (KINDS["float64"], TWELVE_BITS))
         np.testing.assert_allclose(deep.astype(int), usual, atol=1)
 
-    def test_values_that_are_no_number_are_dark(self) -> None:
+    def test_nan_values_are_dark(self) -> None:
         values = GRAY.astype(np.float64)
         values[:10] = np.nan
         assert frame(tiff(values))[:10].max() == 0
@@ -159,7 +159,7 @@ class TestStacks:
         assert rejected(data, Limits(max_pixels=2 * GRAY.size)).reason is RejectionReason.TOO_MANY_PIXELS
 
     @pytest.mark.parametrize("kind", [1, 4], ids=["thumbnail", "transparency mask"])
-    def test_thumbnails_and_masks_are_no_frames(self, kind: int) -> None:
+    def test_thumbnails_and_masks_are_not_frames(self, kind: int) -> None:
         buffer = io.BytesIO()
         with tifffile.TiffWriter(buffer) as writer:
             writer.write(GRAY)
@@ -200,7 +200,7 @@ class TestNamed:
     @pytest.mark.parametrize(
         "values", [GRAY.astype(np.complex64), np.dstack([TWELVE_BITS] * 5)], ids=["complex", "five channels"]
     )
-    def test_what_is_no_picture_is_named(self, values: NDArray[np.generic]) -> None:
+    def test_unsupported_pages_are_named(self, values: NDArray[np.generic]) -> None:
         refusal = rejected(tiff(values, planarconfig="contig"))
         assert refusal.reason is RejectionReason.UNSUPPORTED_FORMAT and str(values.dtype) in refusal.detail
 

@@ -86,7 +86,7 @@ class TestNifti:
             "right back", "left back", "right front", "left front",
         ]  # fmt: skip
 
-    def test_of_four_dimensions_the_first_volume_is_taken_and_no_more_inflated(self) -> None:
+    def test_only_first_volume_of_a_series_is_decompressed(self) -> None:
         first = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0)
         series = np.full((*first.shape, 200), 99, np.uint8)
         series[..., 0] = first
@@ -99,7 +99,7 @@ class TestNifti:
         assert found.pixel_sha256 == decoded(as_nifti(VOLUME)).pixel_sha256
         assert peak < series.nbytes / 4
 
-    def test_scaling_changes_nothing_that_is_seen_but_a_negative_slope_inverts(self) -> None:
+    def test_scaling_changes_nothing_and_negative_slope_inverts(self) -> None:
         plain = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0).astype(np.int16)
         shown = decoded(nifti(plain)).frames
         scaled = decoded(patched(nifti(plain), 112, "<2f", 0.5, -1024)).frames
@@ -111,7 +111,7 @@ class TestNifti:
             by_index[shown[middle].index].astype(int), 255 - shown[middle].pixels.astype(int), atol=1
         )
 
-    def test_voxels_that_are_no_squares_are_stretched(self) -> None:
+    def test_non_square_voxels_are_stretched(self) -> None:
         voxels = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0)
         (frame, *_) = decoded(nifti(voxels, spacing=(1, 2, 5))).frames
         assert frame.pixels.shape == (2 * VOLUME.shape[1], VOLUME.shape[2])
@@ -126,7 +126,7 @@ class TestNifti:
             found.frames[2].pixels.astype(int), decoded(as_nifti(VOLUME)).frames[2].pixels, atol=1
         )
 
-    def test_voxels_that_are_no_number_are_dark(self) -> None:
+    def test_nan_voxels_are_dark(self) -> None:
         voxels = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0).astype(np.float32)
         voxels[:5] = np.nan
         assert all(frame.pixels[:, -5:].max() == 0 for frame in decoded(nifti(voxels)).frames)
@@ -156,7 +156,7 @@ class TestNifti:
             "orientation", "air", "too small", "too many slices",
         ],
     )  # fmt: skip
-    def test_what_cannot_be_scored_gets_its_reason(self, data: bytes, reason: RejectionReason) -> None:
+    def test_unscorable_file_gets_its_reason(self, data: bytes, reason: RejectionReason) -> None:
         rejection = rejected(data)
         assert rejection.reason is reason, rejection
 
@@ -170,7 +170,7 @@ class TestNifti:
         assert rejection.reason is RejectionReason.TOO_MANY_BYTES
         assert peak < 2_000_000
 
-    def test_words_in_the_header_stay_there(self) -> None:
+    def test_header_texts_are_not_repeated(self) -> None:
         data = patched(PLAIN, 148, "80s", b"Jane Doe 1970-01-01")
         assert "Jane" not in repr(decoded(data)) and "Jane" not in repr(rejected(data[:-400]))
 
@@ -197,7 +197,7 @@ class TestDicom:
         dataset.save_as(buffer)
         assert decoded(buffer.getvalue()).pixel_sha256 == decoded(plain).pixel_sha256
 
-    def test_an_encapsulated_frame_too_few_is_truncated(self) -> None:
+    def test_one_missing_encapsulated_frame_is_truncated(self) -> None:
         dataset = pydicom.dcmread(io.BytesIO(as_enhanced_mr(VOLUME, seed=1)))
         dataset.compress(uid.RLELossless, generate_instance_uid=False)
         frames = list(generate_frames(dataset.PixelData, number_of_frames=len(VOLUME)))
@@ -233,7 +233,7 @@ class TestTiff:
         found = decoded(self.saved(VOLUME[6].astype(np.uint16) * 257))
         np.testing.assert_allclose(found.frames[0].pixels.astype(int), VOLUME[6], atol=1)
 
-    def test_a_thumbnail_is_no_frame(self) -> None:
+    def test_thumbnail_is_not_a_frame(self) -> None:
         tags = TiffImagePlugin.ImageFileDirectory_v2()
         tags[254] = 1
         buffer = io.BytesIO()
@@ -265,6 +265,6 @@ class TestChoice:
         taken = select_frames(self.frames(count), Limits(max_scored_frames=limit))
         assert not isinstance(taken, Rejection) and [frame.index for frame in taken] == chosen
 
-    def test_one_frame_alone_is_taken_as_it_is(self) -> None:
+    def test_single_frame_is_always_selected(self) -> None:
         dark = Frame(index=0, pixels=np.zeros((64, 64), np.uint8))
         assert select_frames([dark], Limits()) == (dark,)

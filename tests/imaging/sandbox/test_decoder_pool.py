@@ -63,7 +63,7 @@ def until(what: Callable[[], bool], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
-def test_a_child_says_what_this_process_would_say(bad: DecoderPool, files: list[bytes]) -> None:
+def test_pool_returns_same_result_as_in_process_decoding(bad: DecoderPool, files: list[bytes]) -> None:
     assert {file[:2] for file in files} >= {b"\xff\xd8", b"\x89P", b"\0\0"}, "JPEG, PNG and DICOM"
     with ThreadPoolExecutor(6) as threads:
         found = list(threads.map(lambda file: bad.read(file, size=SIZE), files * 3))
@@ -84,7 +84,7 @@ def test_a_child_says_what_this_process_would_say(bad: DecoderPool, files: list[
         (b"allocate", RejectionReason.DECODER_OUT_OF_MEMORY, "2 decoding processes needed more than 1,024 MiB"),
     ],
 )
-def test_a_file_that_ends_its_decoder_is_rejected_and_its_neighbors_are_read(
+def test_file_that_ends_its_decoder_is_rejected_alone(
     bad: DecoderPool, files: list[bytes], word: bytes, reason: RejectionReason, detail: str
 ) -> None:
     queue = [*files[:4], files[0] + b" " + word, *files[4:8]]
@@ -96,7 +96,7 @@ def test_a_file_that_ends_its_decoder_is_rejected_and_its_neighbors_are_read(
     assert all(isinstance(each, PreparedFile) for each in found)
 
 
-def test_a_child_killed_from_outside_condemns_nobody(files: list[bytes], tmp_path: Path) -> None:
+def test_killed_process_does_not_reject_its_file(files: list[bytes], tmp_path: Path) -> None:
     notes = [tmp_path / str(number) for number in range(2)]
     pool = DecoderPool(processes=2, decode=WAITING)
     with ThreadPoolExecutor(4) as threads:
@@ -111,7 +111,7 @@ def test_a_child_killed_from_outside_condemns_nobody(files: list[bytes], tmp_pat
     pool.close()
 
 
-def test_a_file_that_is_slow_pauses_no_other_file(files: list[bytes], tmp_path: Path) -> None:
+def test_slow_file_does_not_pause_other_files(files: list[bytes], tmp_path: Path) -> None:
     note = tmp_path / "tries"
     with DecoderPool(processes=2, seconds=4, decode=BAD.replace("by_last_word", "hanging")) as pool:
         with ThreadPoolExecutor(1) as threads:
@@ -125,7 +125,7 @@ def test_a_file_that_is_slow_pauses_no_other_file(files: list[bytes], tmp_path: 
     )
 
 
-def test_a_file_that_runs_out_of_memory_is_tried_again_alone(files: list[bytes], tmp_path: Path) -> None:
+def test_file_out_of_memory_is_retried_alone(files: list[bytes], tmp_path: Path) -> None:
     note = tmp_path / "tries"
     with DecoderPool(processes=2, decode=BAD.replace("by_last_word", "short_of_memory")) as pool:
         with ThreadPoolExecutor(1) as threads:
@@ -138,7 +138,7 @@ def test_a_file_that_runs_out_of_memory_is_tried_again_alone(files: list[bytes],
     assert found.detail.endswith(", all but the first while no other file was decoded")
 
 
-def test_closing_ends_reads_in_work_and_reads_that_wait_with_an_error(files: list[bytes], tmp_path: Path) -> None:
+def test_close_ends_running_and_waiting_reads_with_an_error(files: list[bytes], tmp_path: Path) -> None:
     note, before = tmp_path / "tries", children_of(os.getpid())
     pool = DecoderPool(processes=2, decode=BAD.replace("by_last_word", "hanging"))
     with ThreadPoolExecutor(6) as threads:
@@ -156,7 +156,7 @@ def test_closing_ends_reads_in_work_and_reads_that_wait_with_an_error(files: lis
         pool.read(files[0], size=SIZE)
 
 
-def test_the_default_pool_starts_again_after_it_was_closed(files: list[bytes]) -> None:
+def test_default_pool_starts_again_after_close(files: list[bytes]) -> None:
     before = children_of(os.getpid())
     for _ in range(2):
         with decoders_closed_at_end():
@@ -208,7 +208,7 @@ sys.stdin.readline()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted by prctl")
 @pytest.mark.parametrize("end", ["return", "error", "timeout"])
-def test_a_forked_task_that_leaves_without_finalizers_leaves_no_decoder_and_no_zombie(end: str) -> None:
+def test_forked_task_without_finalizers_leaves_no_process(end: str) -> None:
     command = [sys.executable, "-c", _TASK, end]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None and parent.stdin is not None
@@ -218,7 +218,7 @@ def test_a_forked_task_that_leaves_without_finalizers_leaves_no_decoder_and_no_z
         parent.stdin.close()
 
 
-def test_a_child_killed_while_it_waits_for_work_is_replaced(files: list[bytes]) -> None:
+def test_process_killed_while_idle_is_replaced(files: list[bytes]) -> None:
     before = children_of(os.getpid())
     pool = DecoderPool(processes=1, decode=BAD)
     assert isinstance(pool.read(files[0], size=SIZE), PreparedFile)
@@ -229,14 +229,14 @@ def test_a_child_killed_while_it_waits_for_work_is_replaced(files: list[bytes]) 
     assert not psutil.pid_exists(child.pid), "a zombie"
 
 
-def test_nothing_that_a_decoder_prints_is_shown(
+def test_decoder_output_is_discarded(
     bad: DecoderPool, files: list[bytes], capfd: pytest.CaptureFixture[str]
 ) -> None:
     assert isinstance(bad.read(files[0] + b" chat", size=SIZE), PreparedFile)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_child_holds_none_of_the_workers_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoder_process_does_not_inherit_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAINTUMOR_PSEUDONYM_KEY", "secret")
     before = children_of(os.getpid())
     pool = DecoderPool(processes=2)
@@ -246,7 +246,7 @@ def test_a_child_holds_none_of_the_workers_secrets(monkeypatch: pytest.MonkeyPat
     assert not any(psutil.pid_exists(child.pid) for child in started), "closing ends them"
 
 
-def test_an_interpreter_that_cannot_start_is_no_fault_of_the_file() -> None:
+def test_failed_process_start_is_an_error_not_a_rejection() -> None:
     pool = DecoderPool(processes=1, decode="tests.imaging.nowhere:decode")
     with pytest.raises(DecoderPoolError, match="ended by exit code 1"):
         pool.read(b"", size=SIZE)
@@ -269,7 +269,7 @@ time.sleep(600)
 """
 
 
-def test_children_end_with_a_worker_that_is_killed_busy_or_idle() -> None:
+def test_processes_end_with_a_killed_worker() -> None:
     with subprocess.Popen([sys.executable, "-c", _WORKER], stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None and worker.stdout.readline() == "at work\n"
         children = children_of(worker.pid)
@@ -278,7 +278,7 @@ def test_children_end_with_a_worker_that_is_killed_busy_or_idle() -> None:
     until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children), 2)
 
 
-def test_a_child_draws_a_frame_of_a_file_with_nothing_of_it_but_pixels(bad: DecoderPool, files: list[bytes]) -> None:
+def test_drawn_frame_contains_only_pixels_of_the_file(bad: DecoderPool, files: list[bytes]) -> None:
     for file in files:
         decoded, picture = decode(file), bad.draw(file, frame=0)
         assert isinstance(decoded, Decoded) and isinstance(picture, DrawnFrame)
@@ -293,7 +293,7 @@ def test_a_child_draws_a_frame_of_a_file_with_nothing_of_it_but_pixels(bad: Deco
     assert bad.draw(b"no image", frame=0) == decode(b"no image")
 
 
-def test_the_slices_of_a_volume_are_drawn_from_one_decoding(tmp_path: Path) -> None:
+def test_slices_of_a_volume_are_drawn_from_one_decoding(tmp_path: Path) -> None:
     volume = as_nifti(draw_volume(TumorClass.GLIOMA, seed=1, slices=10, size=64), is_gzipped=False)
     first, second = (volume + b" " + os.fsencode(tmp_path / name) for name in ("first", "second"))
     pool = DecoderPool(processes=1, decode=BAD.replace("by_last_word", "counting"))

@@ -89,7 +89,7 @@ def as_the_library_frames(payload: bytes) -> tuple[bytes, bytes]:
     ],
     ids=["lengths and a stored pickle", "a sent pickle", "a framed pickle", "a stored pickle under a header"],
 )
-def test_a_pickle_from_a_decoder_runs_nothing_and_its_process_ends(
+def test_pickled_reply_is_not_executed_and_process_ends(
     attack: Callable[[bytes], tuple[bytes, bytes]], tmp_path: Path
 ) -> None:
     mark = tmp_path / "executed"
@@ -104,14 +104,14 @@ def test_a_pickle_from_a_decoder_runs_nothing_and_its_process_ends(
 
 
 @pytest.mark.parametrize("sent", [framed(b"{}")[:3], framed(b"{}")[:5], b""], ids=["in its length", "in it", "none"])
-def test_a_reply_that_stops_in_the_middle_is_a_timeout(sent: bytes) -> None:
+def test_incomplete_reply_is_a_timeout(sent: bytes) -> None:
     with DecoderPool(processes=1, seconds=1, decode="tests.imaging.bad_decoders:replying") as pool:
         found = pool.read(ordered(sent), size=SIZE)
     assert isinstance(found, Rejection) and found.reason is RejectionReason.DECODER_TIMEOUT
 
 
 @pytest.mark.parametrize("length", [MOST_HEADER_BYTES + 1, 2**32 - 1])
-def test_a_reply_that_says_it_is_very_long_is_not_waited_for(length: int) -> None:
+def test_reply_with_too_large_stated_length_is_refused(length: int) -> None:
     with DecoderPool(processes=1, seconds=60, decode="tests.imaging.bad_decoders:replying") as pool:
         found = pool.read(ordered(struct.pack("<I", length)), size=SIZE)
     assert isinstance(found, Rejection) and found.detail == "3 decoding processes ended by an invalid reply"
@@ -186,14 +186,14 @@ def test_a_shared_file_that_is_too_short_is_refused(shared: int, missing: int) -
     ],
     ids=str,
 )  # fmt: skip
-def test_a_picture_that_is_not_what_its_header_says_is_refused(
+def test_drawn_image_that_contradicts_its_header_is_refused(
     shared: int, change: dict[str, Any], data: bytes
 ) -> None:
     with pytest.raises(ReplyError):
         read_reply(json.dumps(DRAWN | change).encode(), stored(shared, data), DRAWING)
 
 
-def test_a_picture_larger_than_was_asked_for_is_refused(shared: int) -> None:
+def test_drawn_image_larger_than_requested_is_refused(shared: int) -> None:
     with pytest.raises(ReplyError, match="Allowed: 39 a side"):
         read_reply(json.dumps(DRAWN).encode(), stored(shared, PICTURE), replace(DRAWING, size=39))
 
@@ -201,7 +201,7 @@ def test_a_picture_larger_than_was_asked_for_is_refused(shared: int) -> None:
 @pytest.mark.parametrize(
     ("header", "request_"), [(PREPARED, DRAWING), (DRAWN, REQUEST), ({"kind": "ready"}, REQUEST)], ids=str
 )
-def test_the_answer_to_another_question_is_refused(shared: int, header: dict[str, Any], request_: Request) -> None:
+def test_reply_to_another_request_is_refused(shared: int, header: dict[str, Any], request_: Request) -> None:
     with pytest.raises(ReplyError, match="does not fit the request"):
         read_reply(json.dumps(header).encode(), stored(shared, PIXELS.tobytes()), request_)
 
@@ -209,7 +209,7 @@ def test_the_answer_to_another_question_is_refused(shared: int, header: dict[str
 @pytest.mark.parametrize(
     "change", [{"reason": "unknown"}, {"detail": "a\0b"}, {"detail": "a\nb"}, {"detail": "x" * 1_001}, {"detail": None}]
 )
-def test_a_rejection_that_postgres_or_a_reader_cannot_take_is_refused(shared: int, change: dict[str, Any]) -> None:
+def test_rejection_with_invalid_text_is_refused(shared: int, change: dict[str, Any]) -> None:
     with pytest.raises(ReplyError):
         read_reply(json.dumps(REJECTED | change).encode(), shared, REQUEST)
 
@@ -227,7 +227,7 @@ def prepared(identity: DicomIdentity | None) -> PreparedFile:
 
 
 @pytest.mark.parametrize("identity", [None, IDENTITY])
-def test_what_a_decoder_writes_is_what_the_worker_reads(shared: int, identity: DicomIdentity | None) -> None:
+def test_written_reply_is_read_unchanged(shared: int, identity: DicomIdentity | None) -> None:
     value = prepared(identity)
     found = read_reply(write_reply(shared, value), shared, REQUEST)
     assert isinstance(found, PreparedFile) and found.dicom == identity

@@ -50,7 +50,7 @@ class TestIdentity:
 
     @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")  # of pydicom, when it writes such a file
     @pytest.mark.parametrize("modality", ["JD", "Jane^Doe", "PAT-4711", ["MR", "JD"], "DO"])
-    def test_a_modality_that_is_none_is_not_repeated(self, modality: Any) -> None:
+    def test_invalid_modality_is_not_repeated(self, modality: Any) -> None:
         rejection = rejected(changed(**self.TAGS, Modality=modality))
         assert rejection.reason is RejectionReason.NOT_MR
         assert rejection.detail == "Modality is not MR"

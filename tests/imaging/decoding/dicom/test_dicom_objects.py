@@ -86,11 +86,11 @@ class TestWithoutPixels:
         assert rejected(data).reason is RejectionReason.NO_PIXELS
 
     @pytest.mark.parametrize("name", [EXPLICIT, IMPLICIT, BIG])
-    def test_pixel_data_of_no_length_is_none(self, name: str) -> None:
+    def test_pixel_data_of_length_0_is_no_pixels(self, name: str) -> None:
         data = changed(name, PixelData=b"", DataSetTrailingPadding=None)
         assert rejected(data) == Rejection(reason=RejectionReason.NO_PIXELS, detail="PixelData has no value")
 
-    def test_compressed_pixel_data_without_a_fragment_is_none(self) -> None:
+    def test_compressed_pixel_data_without_fragment_is_no_pixels(self) -> None:
         data = without_fragments()
         assert rejected(data).reason is RejectionReason.NO_PIXELS
         assert rejected(patched(data, EMPTY_OFFSET_TABLE, b"")).reason is RejectionReason.NO_PIXELS
@@ -127,7 +127,7 @@ class TestBare:
             bytes(128) + b"JUNK" * 50,
         ],
     )
-    def test_what_is_no_element_is_no_dicom(self, data: bytes) -> None:
+    def test_invalid_first_element_is_not_dicom(self, data: bytes) -> None:
         assert sniff(data) is None
         assert rejected(data).reason is RejectionReason.UNSUPPORTED_FORMAT
 

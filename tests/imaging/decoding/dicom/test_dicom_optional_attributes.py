@@ -46,7 +46,7 @@ class TestNumbers:
             (b"900\\1500", b"0\\3001", (1500, 3001)),
         ],
     )
-    def test_a_window_is_read_with_a_comma_and_behind_an_unusable_one(
+    def test_window_with_comma_or_after_unusable_one_is_read(
         self, center: bytes, width: bytes, expected: tuple[float, float]
     ) -> None:
         data = with_bytes(with_bytes(deep(), "WindowCenter", center), "WindowWidth", width)
@@ -142,7 +142,7 @@ class TestDefaults:
         expected = mr_of(DEEP, BitsStored=12, HighBit=11, WindowCenter=2048, WindowWidth=4096)
         np.testing.assert_array_equal(frame(data), frame(expected))
 
-    def test_a_missing_pixel_representation_leaves_a_padding_value_readable(self) -> None:
+    def test_padding_is_read_without_pixel_representation(self) -> None:
         data = with_bytes(deep(PixelRepresentation=None), "PixelPaddingValue", b"\xff\xff", vr="US")
         np.testing.assert_array_equal(frame(data), frame(deep()))
 

@@ -79,7 +79,7 @@ class TestItemsOfEachFrame:
 
 @pytest.mark.parametrize("items", [0, COUNT])
 @pytest.mark.parametrize("offsets", [None, 1, COUNT])
-def test_compressed_frames_are_counted_with_and_without_offsets_and_items(offsets: int | None, items: int) -> None:
+def test_compressed_frames_are_counted_in_every_layout(offsets: int | None, items: int) -> None:
     windows = volume(None, items=items)
     data = compressed(windows, uid.RLELossless, offsets)
     found = decode(data)
@@ -121,6 +121,6 @@ class TestDisagreement:
 
 
 @pytest.mark.parametrize("padding", [b"\0", b"\0" * 100, b"\0" * 10_000, b"\x01\x02\x03\x04"])
-def test_padding_behind_the_frames_is_no_frame(padding: bytes) -> None:
+def test_padding_after_the_frames_is_not_a_frame(padding: bytes) -> None:
     data = mr_of(RAMP, PixelData=RAMP.tobytes() + padding + b"\0" * (len(padding) % 2))
     np.testing.assert_array_equal(frame(data), RAMP)

@@ -137,7 +137,7 @@ class TestRejected:
         assert "no number of slices" in rejection.detail
 
     @pytest.mark.parametrize("count", [0, 5000, 65535])
-    def test_a_number_that_is_none_is_unknown(self, count: int) -> None:
+    def test_invalid_number_of_slices_is_unknown(self, count: int) -> None:
         assert rejected(siemens(tiled(HEADS), count)).reason is RejectionReason.SEVERAL_SLICES
 
     @pytest.mark.parametrize(
