@@ -1,4 +1,4 @@
-"""What becomes of a file: the one frame that it shows, or why it is rejected."""
+"""Return the single frame of a file, or its rejection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Phantoms as files, and labeled images as the library reads them, made from pixels."""
+"""Create image files and labeled images from pixels and phantoms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from braintumor.labels import TumorClass
 def labeled_image(
     pixels: np.ndarray, name: str, label: TumorClass, *, patient: frozenset[str] = frozenset()
 ) -> LabeledImage:
-    """An image that lies at ``name``."""
+    """Return a labeled image whose URI is ``name``."""
     return LabeledImage(
         image_sha256=sha256(name.encode()).hexdigest(),
         pixel_sha256=sha256(pixels.tobytes()).hexdigest(),
@@ -34,22 +34,22 @@ def labeled_image(
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """The file that Pillow writes."""
+    """Return the file that Pillow writes."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def png_of(pixels: NDArray[Any], **options: Any) -> bytes:
-    """Pixels as a PNG."""
+    """Return pixels as a PNG."""
     return saved(Image.fromarray(pixels), **options)
 
 
 def jpeg_of(pixels: NDArray[Any], **options: Any) -> bytes:
-    """Pixels as a JPEG, of quality 95."""
+    """Return pixels as a JPEG of quality 95."""
     return saved(Image.fromarray(pixels), "JPEG", quality=95, **options)
 
 
 def png(label: TumorClass = TumorClass.GLIOMA, *, seed: int = 5) -> bytes:
-    """A phantom as a PNG."""
+    """Return a phantom as a PNG."""
     return png_of(draw(label, seed=seed).pixels)

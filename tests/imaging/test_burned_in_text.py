@@ -1,4 +1,4 @@
-"""Text that is drawn over an image is found, and anatomy is not taken for it."""
+"""Test that text drawn over an image is found, and anatomy is not."""
 
 from __future__ import annotations
 

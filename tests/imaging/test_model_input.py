@@ -1,4 +1,4 @@
-"""How many readings are inferred together, and that one step is under way before the last one is waited for."""
+"""Test the size of inference steps, and that the next item is computed before the current one is used."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ def scan(count_frame: int) -> PreparedScan:
         ([64, 64], [1, 1]),
     ],
 )
-def test_step_ends_with_32_scans_or_at_64_frames(
-    frames: list[int | None], steps: list[int]
-) -> None:
+def test_step_ends_with_32_scans_or_at_64_frames(frames: list[int | None], steps: list[int]) -> None:
     readings = iter([None if count is None else scan(count) for count in frames])
     assert [len(take_step(readings, lambda reading: reading)) for _ in steps] == steps
     assert take_step(readings, lambda reading: reading) == []

@@ -1,4 +1,4 @@
-"""Pseudonyms join what is equal, name nobody, and cannot be made without the key."""
+"""Test that pseudonyms are equal for equal identifiers and depend on the key."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from braintumor.imaging.pseudonym import pseudonym
 
 KEY = b"0123456789abcdef0123456789abcdef"
+OTHER_KEY = b"k" * 32
 Kind = Literal["study", "series", "patient"]
 
 
@@ -19,7 +20,7 @@ def test_the_same_identifier_has_the_same_pseudonym_every_time(kind: Kind) -> No
 
 
 def test_a_pseudonym_stays_the_same_between_releases() -> None:
-    # rows of earlier nights are joined by it
+    # it joins rows of earlier scoring runs
     assert pseudonym("PAT-1970", kind="patient", key=KEY) == "39fb240facb3f66dabdc1a219703081f"
 
 
@@ -54,3 +55,12 @@ def test_pseudonym_is_32_hex_digits_and_not_an_unkeyed_hash() -> None:
 def test_names_in_any_script_have_pseudonyms() -> None:
     made = {pseudonym(name, kind="patient", key=KEY) for name in ("Müller^Änne", "山田^太郎", "Muller^Anne")}
     assert len(made) == 3
+
+
+def test_pseudonyms_are_equal_only_for_equal_identifiers() -> None:
+    one = pseudonym("1.2.3", kind="study", key=OTHER_KEY)
+    assert one == pseudonym(" 1.2.3 ", kind="study", key=OTHER_KEY)
+    assert one is not None and len(one) == 32
+    assert one != pseudonym("1.2.3", kind="series", key=OTHER_KEY)
+    assert one != pseudonym("1.2.3", kind="study", key=b"another key of the same length..")
+    assert pseudonym("  ", kind="patient", key=OTHER_KEY) is None

@@ -1,4 +1,4 @@
-"""What `decode` promises for any file: frames or one reason code; little memory, no noise, from any thread."""
+"""Test that `decode` returns frames or one reason for any file, in any thread, without output."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ class TestReasons:
 class TestBombs:
     @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (10_000, 10_000), (2**31 - 1, 2**31 - 1)])
     def test_a_huge_png_is_refused_by_its_header(self, width: int, height: int) -> None:
-        decode(png_of(GRAY))  # what Pillow loads once
+        decode(png_of(GRAY))  # Pillow loads its plugins at the first call
         tracemalloc.start()
         rejection = rejected(png_claiming(width, height))
         _, peak = tracemalloc.get_traced_memory()
@@ -229,7 +229,7 @@ _SOURCES = {
 
 
 def damaged(whole: bytes, rng: random.Random) -> bytes:
-    """Bytes changed, most of them in the header where they do harm; sometimes cut, doubled or with a hole."""
+    """Return the file with changed bytes, most of them in the header, and sometimes a cut, a gap or a repetition."""
     data = bytearray(whole)
     reach = len(data) if rng.random() < 0.5 else min(len(data), 1500)
     for _ in range(rng.randrange(1, 16)):
@@ -247,7 +247,7 @@ def damaged(whole: bytes, rng: random.Random) -> bytes:
 
 @pytest.fixture
 def noise(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Fails the test that warns, logs at any level, or writes to stdout or stderr."""
+    """Fail a test that warns, logs at any level, or writes to stdout or stderr."""
     caplog.set_level(logging.DEBUG)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -271,9 +271,9 @@ class TestRobustness:
 
     def test_names_in_png_and_exif_text_are_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         exif = Image.Exif()
-        exif[0x013B] = "Jane^Doe"  # Artist; Pillow logs tags and chunks where the level is DEBUG
+        exif[0x013B] = "Jane^Doe"  # Artist. Pillow logs tags and chunks at level DEBUG
         files = [jpeg_of(GRAY, exif=exif), png_of(GRAY, exif=exif)]
-        caplog.clear()  # of what saving them said
+        caplog.clear()  # removes logs of saving
         assert all(isinstance(decode(data), Decoded) for data in files)
 
 
@@ -282,7 +282,7 @@ def test_warning_filter_covers_every_decoder_logger(caplog: pytest.LogCaptureFix
 
     for data in _SOURCES.values():
         decode(data)
-    # but those of encoders, which another test may have loaded, and of a format that is never opened
+    # without encoders, which another test may have loaded, and a format that is never opened
     own = re.compile(r"(?!.*(encode|Pcx))(pydicom|pylibjpeg|openjpeg|rle|PIL)(\.|$)")
     names = [name for name, each in logging.root.manager.loggerDict.items() if isinstance(each, logging.Logger)]
     caplog.set_level(logging.DEBUG)

@@ -1,4 +1,4 @@
-"""Damaged JPEG files, kinds that are not scored, and whole files that stay readable."""
+"""Test damaged JPEG files, unsupported kinds, and undamaged files."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def jpeg(pixels: np.ndarray = GRAY, mode: str | None = None, **options: object) 
 
 
 def zeroed(data: bytes, share: float, count: int = 100) -> bytes:
-    """The file with so many zeros at a place inside its first scan of more than the average brightness."""
+    """Return the file with zeros inside its first scan that has more than the average brightness."""
     scan = read_structure(data).scans[:2][-1]
     at = scan.end + int(share * (scan.scan_end - scan.end - count))
     return data[:at] + bytes(count) + data[at + count :]
 
 
 def ended_after(data: bytes, scan: int, share: float) -> bytes:
-    """The file cut inside one of its scans, with an end marker put there as repair tools do."""
-    found = read_structure(data).scans[scan]
-    return data[: found.end + int(share * (found.scan_end - found.end))].rstrip(b"\xff") + b"\xff\xd9"
+    """Return the file cut inside one of its scans, with an end marker, as repair tools write it."""
+    cut = read_structure(data).scans[scan]
+    return data[: cut.end + int(share * (cut.scan_end - cut.end))].rstrip(b"\xff") + b"\xff\xd9"
 
 
 def pillow_reads(data: bytes) -> bool:
@@ -55,7 +55,7 @@ def test_zeros_inside_the_image_are_corrupt(data: bytes, share: float) -> None:
 
 
 def test_image_complete_before_its_data_ends_is_corrupt() -> None:
-    """The decoder warns of no damage where a few bytes too many are left, so these are looked for."""
+    """The decoder does not warn about a few excess bytes, so the check looks for them."""
     scan = read_structure(jpeg()).scans[-1]
     longer = jpeg()[: scan.scan_end] + b"\x55" * 4 + b"\xff\xd9"
     refusal = rejected(longer)
@@ -111,7 +111,7 @@ def test_undamaged_image_equals_pillows_decoding(name: str) -> None:
         lambda data: data.replace(b"JFIF\x00\x01\x01", b"JFIF\x00\x09\x09"),
     ],
     ids=[
-        "bytes behind the end",
+        "bytes after the end",
         "fill bytes",
         "zeros before the end",
         "bytes between segments",

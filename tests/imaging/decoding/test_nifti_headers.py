@@ -1,4 +1,4 @@
-"""NIfTI headers that nibabel repairs, the plane in which slices were acquired, masks, and gzip of many members."""
+"""Test NIfTI headers that nibabel repairs, the plane of slices, masks, and gzip files of many members."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from tests.decoded import rejected
 
 VOLUME = draw_volume(TumorClass.MENINGIOMA, seed=9, slices=12, size=64)
 VOXELS = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0)
-"""The same along axes to the right, front and head."""
+"""The voxels along axes to the right, front and head."""
 SLOPED = np.add.outer(np.add.outer(np.arange(40) * 3, np.arange(50) * 2), np.arange(60)).astype(np.int16)
-"""A volume that is brighter to the right, to the front and to the head, by a different amount each."""
+"""A volume that gets brighter to the right, to the front and to the head, at different rates."""
 PIXDIM, QFORM_CODE, SFORM_CODE, QUATERN, SROW = 76, 252, 254, 256, 280
-"""Places in the header of NIfTI-1."""
+"""Offsets in the header of NIfTI-1."""
 
 
 def nifti(voxels: NDArray[np.generic], affine: NDArray[np.float64] | None = None, *, form: str = "qform") -> bytes:
-    """One plain file whose orientation lies in its qform, its sform, or nowhere (``none``)."""
+    """Return an uncompressed file whose orientation is in its qform, its sform, or absent (``none``)."""
     affine = np.eye(4) if affine is None else affine
     image = nibabel.Nifti1Image(voxels, None if form == "none" else affine, dtype=voxels.dtype)
     if form != "none":
@@ -53,7 +53,7 @@ def decoded(data: bytes) -> Decoded:
 class TestRepairs:
     EXPECTED = decoded(as_nifti(VOLUME)).pixel_sha256
     QFORM = nifti(VOXELS)
-    BOTH = patched(nifti(VOXELS), (SFORM_CODE, "<h", (1,)))  # the sform itself is all zeros
+    BOTH = patched(nifti(VOXELS), (SFORM_CODE, "<h", (1,)))  # the sform is all zeros
 
     @pytest.mark.parametrize(
         "data",
@@ -102,7 +102,7 @@ class TestRepairs:
         middle = VOXELS[..., 6]
         data = nifti(middle[..., np.newaxis] if axes == 3 else middle, form="none")
         found = decoded(patched(data, (PIXDIM + 12, "<f", (0,))))
-        (stated,) = decoded(nifti(VOXELS[..., 6:7])).frames  # first axis to the right; unstated: to the left
+        (stated,) = decoded(nifti(VOXELS[..., 6:7])).frames  # first axis to the right, and to the left if unstated
         np.testing.assert_array_equal(found.frames[0].pixels, stated.pixels[:, ::-1])
 
     def test_one_slice_whose_sform_has_no_third_axis_is_read(self) -> None:
@@ -167,7 +167,7 @@ class TestPlane:
 
 
 def regions(count: int, *, size: int = 40) -> NDArray[np.int16]:
-    """A label map of cubes, numbered from 0 on."""
+    """Return a label map of cubes, numbered from 0."""
     return np.kron(np.arange(64).reshape(4, 4, 4) % count, np.ones((size // 4,) * 3)).astype(np.int16)
 
 
@@ -213,7 +213,7 @@ class TestGzip:
         assert refusal.reason is RejectionReason.CORRUPT and "4,096 gzip members" in refusal.detail
 
     def test_large_rest_after_a_member_is_not_copied_repeatedly(self) -> None:
-        """Each member of the old reader copied all that followed: seconds for 3,000 members and 50 MB."""
+        """Copying the rest of the file for each member would take seconds for 3,000 members and 50 MB."""
         plain = nifti(VOXELS)
         pieces = [gzip.compress(plain[at : at + 20]) for at in range(0, len(plain), 20)][:3000]
         started = time.process_time()

@@ -1,4 +1,4 @@
-"""Pixels of DICOM that are no squares are shown as squares, as those of NIfTI are."""
+"""Test that non-square pixels of DICOM are resampled to squares, as those of NIfTI are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.images import jpeg_of, png_of
 HEAD = draw(TumorClass.GLIOMA, seed=4, size=96).pixels
 ROWS, COLUMNS = HEAD.shape
 PLAIN = {"PixelSpacing": None, "PixelAspectRatio": None}
-"""MR_small.dcm, from which ``mr_of`` starts, states a spacing."""
+"""Removes the spacing of MR_small.dcm, from which ``mr_of`` starts."""
 
 
 def stretched(pixels: NDArray[np.uint8], columns: int, rows: int) -> NDArray[np.uint8]:
@@ -33,7 +33,7 @@ def stretched(pixels: NDArray[np.uint8], columns: int, rows: int) -> NDArray[np.
 
 
 def with_text(keyword: str, text: str) -> bytes:
-    """An object whose attribute has these characters, valid or not."""
+    """Return an object whose attribute has these characters, valid or not."""
     with pydicom.config.disable_value_validation():
         dataset = pydicom.dcmread(io.BytesIO(mr_of(HEAD, **PLAIN)))
         vr = pydicom.datadict.dictionary_VR(keyword)
@@ -44,7 +44,7 @@ def with_text(keyword: str, text: str) -> bytes:
 
 
 def measured(*spacings: tuple[float, float] | None, shared: tuple[float, float] | None = None) -> Decoded:
-    """An enhanced object of frames with these spacings in their functional groups."""
+    """Return an enhanced object of frames with these spacings in their functional groups."""
     volume = np.stack([HEAD] * len(spacings))
     dataset = pydicom.dcmread(io.BytesIO(as_enhanced_mr(volume, seed=1)))
     for group, spacing in zip(dataset.PerFrameFunctionalGroupsSequence, spacings, strict=True):

@@ -1,4 +1,4 @@
-"""PNG of 16 bits in color, and chunks next to the picture that are damaged or large."""
+"""Test PNG of 16 bits in color, and damaged or large chunks outside the image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ GRAY = draw(TumorClass.GLIOMA, seed=4, size=96).pixels
 TWELVE_BITS = GRAY.astype(np.uint16) * 16 + 7
 OPAQUE = np.full_like(TWELVE_BITS, 0xFFFF)
 COLOR_TYPES = {2: 4, 3: 2, 4: 6}
-"""PNG's type of color by the number of samples: gray and alpha, RGB, RGB and alpha."""
+"""PNG color types by number of samples: gray and alpha, RGB, RGB and alpha."""
 
 
 def chunk(kind: bytes, body: bytes, *, is_whole: bool = True) -> bytes:
@@ -29,7 +29,7 @@ def chunk(kind: bytes, body: bytes, *, is_whole: bool = True) -> bytes:
 
 
 def png16(samples: NDArray[np.uint16], *extra: bytes) -> bytes:
-    """Samples (H, W, 2 to 4) as a PNG, its rows filtered in all five ways."""
+    """Return samples (H, W, 2 to 4) as a PNG whose rows use several filters."""
     height, width, count = samples.shape
     rows = samples.astype(">u2").reshape(height, -1).view(np.uint8).astype(int)
     left = np.pad(rows, ((0, 0), (2 * count, 0)))[:, : rows.shape[1]]
@@ -47,7 +47,7 @@ def png16(samples: NDArray[np.uint16], *extra: bytes) -> bytes:
 
 
 def with_chunk(data: bytes, added: bytes) -> bytes:
-    """The file with one more chunk before its pixels."""
+    """Return the file with one more chunk before its pixels."""
     at = data.index(b"IDAT") - 4
     return data[:at] + added + data[at:]
 

@@ -1,4 +1,4 @@
-"""Files that are damaged, too much, or encoded in a way nobody reads; and that nothing about them leaks."""
+"""Test that damaged, too large and unreadable files are rejected, and that no tag leaks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.images import saved
 
 GRAY = draw(TumorClass.PITUITARY, seed=3, size=96).pixels
 STUDY = b"1.3.6.1.4.1.5962.1.2.4.20040826185059.5457"
-"""Of the shipped MR files."""
+"""Study UID of the shipped MR files."""
 END_OF_PNG = 12
 """Bytes of the IEND chunk."""
 
@@ -137,7 +137,7 @@ class TestTooMuch:
         assert peak < 5_000_000
 
     def test_codestream_bomb_in_a_small_object_is_refused(self) -> None:
-        data = shipped("JPEG2000-embedded-sequence-delimiter.dcm")  # claims 3.8 million million pixels
+        data = shipped("JPEG2000-embedded-sequence-delimiter.dcm")  # states 3.8 trillion pixels
         as_mr = pydicom.dcmread(io.BytesIO(data))
         as_mr.Modality = "MR"
         assert rejected(written(as_mr)).reason is RejectionReason.TOO_MANY_PIXELS
@@ -208,7 +208,7 @@ def _bare(dataset: Any) -> pydicom.Dataset:
 
 class TestNothingLeaks:
     def odd(self) -> bytes:
-        """A file about whose tags pydicom warns, and quotes them."""
+        """Return a file for which pydicom warns and quotes its tags."""
         return shipped("MR_small.dcm").replace(STUDY, b"Doe.Jane.1970".ljust(len(STUDY), b"."))
 
     def test_quoted_tags_of_pydicom_do_not_leak(
@@ -323,11 +323,11 @@ def test_fuzzed_bytes_give_a_result_without_output(name: str, capfd: pytest.Capt
         for _ in range(80):
             damaged = bytearray(whole)
             for _ in range(rng.choice([1, 1, 3, 30])):
-                # headers decide more than pixels do: half of the flips go there
+                # half of the changes are in the header, because it decides more than pixels
                 reach = len(damaged) if rng.random() < 0.5 else min(1500, len(damaged))
                 damaged[rng.randrange(reach)] = rng.randrange(256)
             if rng.random() < 0.3:
                 del damaged[rng.randrange(1, len(damaged)) :]
             assert isinstance(decode(bytes(damaged)), Decoded | Rejection)
-    if name != "rle":  # its decoder is Rust, which prints a panic's place, but no data, before it becomes an error
+    if name != "rle":  # its decoder in Rust prints the place of a panic, but no data
         assert capfd.readouterr() == ("", "")

@@ -1,4 +1,4 @@
-"""TIFF of every kind of number, stacks in one directory, and kinds that are named because they are not read."""
+"""Test TIFF of every kind of number, stacks in one directory, and unsupported kinds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.images import png_of
 GRAY = draw(TumorClass.PITUITARY, seed=6, size=96).pixels
 TWELVE_BITS = GRAY.astype(np.uint16) * 16
 SHOWN = frame(png_of(TWELVE_BITS)).astype(int)
-"""The image as any deep file of it must be shown."""
+"""The expected display of every deep file of the image."""
 KINDS: dict[str, NDArray[np.generic]] = {
     "int8": (GRAY.astype(int) - 128).astype(np.int8),
     "int16": (GRAY.astype(int) * 16 - 2000).astype(np.int16),
@@ -219,7 +219,7 @@ class TestNamed:
 
 
 def with_tag(data: bytes, tag: int, value: int) -> bytes:
-    """A little-endian file of one page with another value of a short or long tag."""
+    """Return a little-endian file of one page with another value of a short or long tag."""
     changed = bytearray(data)
     first = int.from_bytes(data[4:8], "little")
     count = int.from_bytes(data[first : first + 2], "little")

@@ -1,4 +1,4 @@
-"""Files of many frames: NIfTI however its axes run, multi-frame MR objects, pages of TIFF; and what is refused."""
+"""Test files of many frames: NIfTI in any orientation, multi-frame MR objects and pages of TIFF."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def indexes(found: Decoded) -> list[int]:
 
 
 def nifti(voxels: NDArray[np.generic], *, spacing: tuple[float, ...] = (1, 1, 1), **header: object) -> bytes:
-    """One plain file of voxels, of which x runs to the right, y to the front, z to the head."""
+    """Return an uncompressed file of voxels whose axes point right, to the front and to the head."""
     image = nibabel.Nifti1Image(voxels, np.diag([*spacing, 1.0]), dtype=voxels.dtype)
     for name, value in header.items():
         image.header[name] = value
@@ -51,7 +51,7 @@ def nifti(voxels: NDArray[np.generic], *, spacing: tuple[float, ...] = (1, 1, 1)
 
 
 def patched(data: bytes, place: int, form: str, *values: float | bytes) -> bytes:
-    """Other values in a header, where nibabel would not write them."""
+    """Return a file with other header values, which nibabel would not write."""
     changed = bytearray(data)
     struct.pack_into(form, changed, place, *values)
     return bytes(changed)
@@ -59,7 +59,7 @@ def patched(data: bytes, place: int, form: str, *values: float | bytes) -> bytes
 
 class TestNifti:
     def test_every_orientation_shows_the_same_slices(self) -> None:
-        """All 48 ways in which axes can run, by the sides that they run to."""
+        """Test all 48 orientations of the axes."""
         first = decoded(as_nifti(VOLUME))
         assert indexes(first) == SHOWS_HEAD and first.frame_count == len(VOLUME) and first.format == "nifti"
         assert len(set(AXES)) == 48
@@ -81,7 +81,7 @@ class TestNifti:
             "right back": frame.pixels[-1, 0],
             "left back": frame.pixels[-1, -1],
         }
-        # x runs to the right, so low x is left: bright; a radiologist has the patient's right on the left
+        # x grows to the right, and a radiological view shows the patient's right on the left
         assert sorted(corners, key=lambda place: int(corners[place])) == [
             "right back", "left back", "right front", "left front",
         ]  # fmt: skip

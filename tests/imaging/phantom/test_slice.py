@@ -1,4 +1,4 @@
-"""The phantoms are deterministic, honest (no brightness, no watermark), and readable by the field's tools."""
+"""Test that phantoms are deterministic, do not reveal their class, and are valid files."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def test_the_same_seed_draws_the_same_phantom(label: TumorClass) -> None:
 @pytest.mark.parametrize("label", TUMORS)
 @pytest.mark.parametrize("seed", [0, 1, 2, 77, 1_000_003])
 def test_tumor_and_normal_phantom_differ_only_in_the_mask(label: TumorClass, seed: int) -> None:
-    tumor, twin = draw(label, seed=seed), draw(TumorClass.NORMAL, seed=seed)
-    assert not twin.mask.any()
-    assert np.array_equal(tumor.pixels[~tumor.mask], twin.pixels[~tumor.mask])
-    assert (tumor.pixels != twin.pixels)[tumor.mask].mean() > 0.5
+    tumor, normal = draw(label, seed=seed), draw(TumorClass.NORMAL, seed=seed)
+    assert not normal.mask.any()
+    assert np.array_equal(tumor.pixels[~tumor.mask], normal.pixels[~tumor.mask])
+    assert (tumor.pixels != normal.pixels)[tumor.mask].mean() > 0.5
     assert 0.005 < tumor.mask.mean() < 0.4
 
 
@@ -85,8 +85,8 @@ def _gray(path: Path) -> np.ndarray:
 
 
 def test_color_modes_are_mixed_alike_in_every_class(written: list[Path]) -> None:
-    pictures = [p for p in written if p.suffix != ".dcm"]
-    modes = {c: [_mode(p) for p in pictures if p.parent.name == c] for c in CLASSES}
+    images = [p for p in written if p.suffix != ".dcm"]
+    modes = {c: [_mode(p) for p in images if p.parent.name == c] for c in CLASSES}
     assert set(modes[CLASSES[0]]) == {"L", "RGB"}
     assert all(modes[c] == modes[CLASSES[0]] for c in CLASSES)
 

@@ -1,4 +1,4 @@
-"""A decoder process that a file has taken over sends what it likes: the worker runs none of it and stays alive."""
+"""Test that the worker survives any reply of a compromised decoder process, and executes none."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REJECTED = {"kind": "rejected", "reason": "corrupt", "detail": "broken"}
 
 
 class Payload:
-    """Makes a folder where it is unpickled."""
+    """A pickle that creates a folder when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -69,12 +69,12 @@ def framed(message: bytes) -> bytes:
 
 
 def ordered(sent: bytes, stored: bytes = b"") -> bytes:
-    """A file that has its decoder send a reply."""
+    """Return a file whose decoder sends this reply."""
     return b"x reply:" + b64encode(json.dumps({"sent": sent.hex(), "stored": stored.hex()}).encode())
 
 
 def as_the_library_frames(payload: bytes) -> tuple[bytes, bytes]:
-    """A pickle in the shared file, and its length in a pickle as ``multiprocessing.Connection`` sends it."""
+    """Return a pickle in the shared file, and its length as ``multiprocessing.Connection`` pickles it."""
     lengths = pickle.dumps([len(payload)])
     return struct.pack("!i", len(lengths)) + lengths, payload
 
@@ -186,9 +186,7 @@ def test_a_shared_file_that_is_too_short_is_refused(shared: int, missing: int) -
     ],
     ids=str,
 )  # fmt: skip
-def test_drawn_image_that_contradicts_its_header_is_refused(
-    shared: int, change: dict[str, Any], data: bytes
-) -> None:
+def test_drawn_image_that_contradicts_its_header_is_refused(shared: int, change: dict[str, Any], data: bytes) -> None:
     with pytest.raises(ReplyError):
         read_reply(json.dumps(DRAWN | change).encode(), stored(shared, data), DRAWING)
 

@@ -1,4 +1,4 @@
-"""What a header says of patient and scanner: the coarse word, or nothing; never an error, never the text itself."""
+"""Test the coarse attributes of patient and scanner: a known word or no value, never an error or the text."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def attributes(data: bytes) -> dict[str, str]:
 
 
 def given(**tags: Any) -> dict[str, str]:
-    """Of an MR object with these tags and none other that is looked at."""
+    """Return the attributes of an MR object with only these of the relevant tags."""
     return attributes(changed(**{**dict.fromkeys(TAGS), **tags}))
 
 
 def holding(keyword: str, value: bytes, vr: str | None = None) -> bytes:
-    """An MR object one of whose tags has these bytes, which pydicom would not write by itself."""
+    """Return an MR object with these bytes in one tag, which pydicom would not write."""
     dataset = pydicom.dcmread(io.BytesIO(changed(**dict.fromkeys(TAGS))))
     padded = value + b" " * (len(value) % 2)
     raw = RawDataElement(Tag(keyword), vr or dictionary_VR(keyword), len(padded), padded, 0, False, True)
@@ -212,9 +212,7 @@ def test_invalid_or_ambiguous_field_strength_gives_no_band(field: str) -> None:
         (["RM", "GR"], (), "research mode"),
     ],
 )
-def test_sequence_follows_terms_and_spin_echo_times(
-    terms: Any, times: tuple[float, ...], sequence: str
-) -> None:
+def test_sequence_follows_terms_and_spin_echo_times(terms: Any, times: tuple[float, ...], sequence: str) -> None:
     named = dict(zip(("RepetitionTime", "EchoTime", "InversionTime"), times, strict=False))
     assert given(ScanningSequence=terms, **named) == {"sequence": sequence}
 

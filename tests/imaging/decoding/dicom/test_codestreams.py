@@ -1,4 +1,4 @@
-"""Compressed frames as real encoders write them are read, and what is cut or too large is refused."""
+"""Test that compressed frames of real encoders are read, and that cut or too large ones are rejected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 
 
 def jpeg(pixels: NDArray[Any], **options: Any) -> bytes:
-    """Return a lossy JPEG of 8 bits, in YCbCr where it has color."""
+    """Return a lossy JPEG of 8 bits, in YCbCr for color."""
     return saved(Image.fromarray(pixels), "JPEG", quality=95, **options)
 
 
@@ -45,7 +45,7 @@ def baseline(stream: bytes, pixels: NDArray[Any], **tags: Any) -> bytes:
 
 
 def assert_close(pixels: NDArray[np.uint8], expected: NDArray[np.uint8], most: float = 2.0) -> None:
-    """Allow for what lossy compression changes."""
+    """Assert equality up to the changes of lossy compression."""
     assert pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected).mean() <= most
 
@@ -85,7 +85,7 @@ class TestEnd:
 
 
 class TestRuns:
-    """RLE: a header of 64 bytes, then a segment for each byte of a sample, the highest first."""
+    """Test RLE: a header of 64 bytes, then a segment for each byte of a sample, the highest first."""
 
     @staticmethod
     def segment(values: NDArray[np.uint8]) -> bytes:
@@ -159,7 +159,7 @@ class TestRuns:
 
 
 class TestAllocation:
-    """Bits allocated for the uncompressed image say nothing of the compressed one."""
+    """Test that the stated allocated bits do not limit the compressed image."""
 
     EIGHT_IN_SIXTEEN = {"BitsAllocated": 16, "BitsStored": 8, "HighBit": 7}  # noqa: RUF012 - read only
 
@@ -304,7 +304,7 @@ class TestBombs:
 
     @pytest.mark.parametrize("marker", [b"\xff\x01", b"\xff\xd0", b"\xff\xd8", b"\xff\x00"])
     def test_a_frame_header_hidden_from_the_check_is_refused(self, marker: bytes) -> None:
-        # a decoder passes over the marker alone and finds the large frame; a reader of lengths finds the small one
+        # a decoder skips the marker alone and finds the large frame, a reader of lengths finds the small one
         large = self.enlarged(codestream(DEEP, uid.JPEGLosslessSV1), b"\xff\xc3")
         at = large.index(b"\xff\xc3")
         small = codestream(DEEP, uid.JPEGLosslessSV1)

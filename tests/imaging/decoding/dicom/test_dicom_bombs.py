@@ -1,4 +1,4 @@
-"""DICOM that cannot be scored gets its reason, and one that would fill the memory does not."""
+"""Test that unscorable DICOM files get a reason, and that crafted files need little memory."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ class TestBombs:
         assert peak < 3 * Limits().max_bytes
 
     def test_bomb_after_a_command_set_is_refused(self) -> None:
-        # this reads as an element of a command set, which pydicom passes over before it inflates what follows; and as a
-        # whole deflated stream: two empty stored blocks and an empty last one
+        # pydicom reads these bytes as an element of a command set, and skips them before it decompresses
+        # they are also a complete deflated stream: two empty stored blocks and an empty last one
         dataset = self.deflated_bomb(500_000_000)
         meta = dataset[: self.meta_end(dataset)]
         command = b"\0\0\0\xff" + (255).to_bytes(4, "little") + b"\xff\xff\x03\0" + bytes(251)
@@ -138,14 +138,14 @@ class TestBombs:
         return 132 + stream.tell()
 
     def deflated_bomb(self, size: int) -> bytes:
-        """An MR object whose PixelData inflates to so many zeros: one compressed piece, repeated."""
+        """Return an MR object whose PixelData decompresses to zeros: one compressed piece, repeated."""
         dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small.dcm")))
         del dataset.PixelData
         plain = written(dataset)
         start = self.meta_end(plain)
         deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
         parts = [deflater.compress(plain[start:] + b"\xe0\x7f\x10\x00OW\0\0" + size.to_bytes(4, "little"))]
-        parts.append(deflater.flush(zlib.Z_FULL_FLUSH))  # what follows refers to nothing before it, at a byte's edge
+        parts.append(deflater.flush(zlib.Z_FULL_FLUSH))  # the next piece starts at a byte and refers to no earlier data
         piece = deflater.compress(bytes(10_000_000)) + deflater.flush(zlib.Z_FULL_FLUSH)
         body = b"".join([*parts, piece * (size // 10_000_000), deflater.flush()])
         dataset.file_meta.TransferSyntaxUID = uid.DeflatedExplicitVRLittleEndian

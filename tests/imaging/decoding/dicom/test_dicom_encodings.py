@@ -1,4 +1,4 @@
-"""DICOM in every encoding shows the same image, and one that nobody reads is named."""
+"""Test that DICOM in every encoding shows the same image, and that unsupported encodings are named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DICOM objects without pixels say so, and objects without preamble or marker are read."""
+"""Test DICOM objects without pixels, and objects without preamble or marker."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ IMPLICIT, EXPLICIT, BIG = "MR_small_implicit.dcm", "MR_small.dcm", "MR_small_big
 
 
 def data_set_of(data: bytes) -> bytes:
-    """What follows preamble, marker and file meta information."""
+    """Return the data set after preamble, marker and file meta information."""
     stream = io.BytesIO(data[132:])
     assert pydicom.filereader._read_file_meta_info(stream)
     return data[132 + stream.tell() :]
 
 
 def with_icon(name: str, *, is_length_stated: bool) -> bytes:
-    """An MR object whose one picture is a thumbnail, in the last element of the file."""
+    """Return an MR object whose only image is a thumbnail, in the last element of the file."""
     dataset = pydicom.dcmread(io.BytesIO(shipped(name)))
     icon = Dataset()
     icon.Rows, icon.Columns, icon.BitsAllocated, icon.SamplesPerPixel = 8, 8, 8, 1
@@ -46,7 +46,7 @@ EMPTY_OFFSET_TABLE = b"\xfe\xff\x00\xe0\0\0\0\0"
 
 
 def without_fragments() -> bytes:
-    """Compressed pixel data that holds an empty offset table, and no more."""
+    """Return compressed pixel data that contains only an empty offset table."""
     dataset = pydicom.dcmread(io.BytesIO(mr_of(RAMP)))
     dataset.file_meta.TransferSyntaxUID = uid.JPEG2000Lossless
     dataset.PixelData = EMPTY_OFFSET_TABLE
@@ -97,7 +97,7 @@ class TestWithoutPixels:
 
     def test_pixel_data_that_is_cut_to_no_byte_is_truncated(self) -> None:
         data = changed(DataSetTrailingPadding=None)
-        end = data.index(PIXEL_DATA_TAG) + 12  # tag, VR, two bytes of nothing, length
+        end = data.index(PIXEL_DATA_TAG) + 12  # tag, VR, two reserved bytes, length
         assert rejected(data[:end]).reason is RejectionReason.TRUNCATED
 
 

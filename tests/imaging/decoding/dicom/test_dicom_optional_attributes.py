@@ -1,4 +1,4 @@
-"""Missing and malformed optional attributes never reject an object whose pixels are good."""
+"""Test that missing and malformed optional attributes never reject an object with good pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNUSABLE = [b"", b"- ", b"abc ", b"1.500,5 ", b"nan ", b"inf ", b"1e400 ", b"9" 
 
 
 def deep(**tags: Any) -> bytes:
-    """Return 16-bit pixels without a window unless tags say so."""
+    """Return 16-bit pixels without a window, unless tags state one."""
     return mr_of(DEEP, **{"WindowCenter": None, "WindowWidth": None, **tags})
 
 

@@ -1,4 +1,4 @@
-"""A volume whose header states too few frames is read whole, or rejected; never a part of it."""
+"""Test that a volume whose header states too few frames is read completely, or rejected."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ STATED_TOO_LOW = [None, 0, 1, 4, COUNT - 1]
 
 
 def volume(stated: int | None, *, items: int | None = COUNT) -> Dataset:
-    """The whole volume with another number of frames in its header, and of items in its functional groups."""
+    """Return the volume with another number of frames in its header, and of items in its functional groups."""
     dataset = pydicom.dcmread(io.BytesIO(WHOLE))
-    dataset.PixelData = dataset.PixelData  # so that it is no raw element
+    dataset.PixelData = dataset.PixelData  # converts the raw element
     dataset.pop("NumberOfFrames")
     if stated is not None:
         dataset.NumberOfFrames = stated
@@ -41,7 +41,7 @@ def volume(stated: int | None, *, items: int | None = COUNT) -> Dataset:
 
 
 def compressed(dataset: Dataset, syntax: uid.UID, offsets: int | None = None) -> bytes:
-    """The same object compressed; with an offset table of so many entries where a number is given."""
+    """Return the object compressed, with an offset table of ``offsets`` entries if a number is given."""
     stated = dataset.get("NumberOfFrames")
     dataset.NumberOfFrames = COUNT
     dataset.compress(syntax, generate_instance_uid=False)

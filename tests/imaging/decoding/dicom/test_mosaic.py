@@ -1,4 +1,4 @@
-"""Several slices in one DICOM image: split where the header says how, else rejected with a reason of their own."""
+"""Test that DICOM images of several slices are split as the header states, or rejected."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tests.dicom_files import RAMP, mr_of, written
 
 SIEMENS, UNITED = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], ["ORIGINAL", "PRIMARY", "VFRAME"]
 HEADS = draw_volume(TumorClass.PITUITARY, seed=3, slices=30, size=48)[9:21]
-"""Twelve heads: no air at the ends."""
+"""Twelve slices with a head, without air at the ends."""
 
 
 def tiled(slices: NDArray[Any]) -> NDArray[Any]:
-    """The slices in the smallest square grid, row by row; what is left over is black."""
+    """Return the slices in the smallest square grid, row by row. Unused cells are black."""
     side = int(np.ceil(np.sqrt(len(slices))))
     height, width = slices.shape[1:3]
     image = np.zeros((side * height, side * width, *slices.shape[3:]), slices.dtype)
@@ -37,7 +37,7 @@ def tiled(slices: NDArray[Any]) -> NDArray[Any]:
 
 
 def csa_header(count: int, *, name: bytes = b"NumberOfImagesInMosaic") -> bytes:
-    """Siemens' own header of format 2 with two fields, one of them the number of slices."""
+    """Return a Siemens CSA header of format 2 with two fields, one of them the number of slices."""
     fields = b""
     for field, text in ((b"AcquisitionMatrixText", b"48*48"), (name, str(count).encode())):
         fields += struct.pack("<64si4s3i", field, 1, b"IS" if text.isdigit() else b"SH", 6, 1, 77)

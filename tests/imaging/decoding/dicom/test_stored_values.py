@@ -1,4 +1,4 @@
-"""Which value a stored sample has: its bits and sign, padding, and lookup tables."""
+"""Test the values of stored samples: bits, sign, padding, and lookup tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IN_12_BITS = {"BitsStored": 12, "HighBit": 11}
 
 
 def stored(pixels: NDArray[Any], syntax: str, **tags: Any) -> bytes:
-    """Return an object whose samples are exactly these words, all 16 bits of them."""
+    """Return an object whose samples are exactly these words of 16 bits."""
     if syntax == uid.ExplicitVRLittleEndian:
         return mr_of(pixels, **tags)
     return encapsulated(mr_of(pixels, **tags), syntax, [codestream(pixels.view(np.uint16), syntax)])
@@ -110,7 +110,7 @@ class TestPadding:
         data = mr_of(values, PhotometricInterpretation=photometric, PixelPaddingValue=padding, **window)
         visible = shown(DEEP // 2 + 50, 1000, 2001).astype(int)
         expected = np.where(self.OUTSIDE, 0, 255 - visible if photometric == "MONOCHROME1" else visible)
-        assert np.abs(frame(data) - expected).max() <= 1  # a value half way between two levels is rounded either way
+        assert np.abs(frame(data) - expected).max() <= 1  # a value halfway between two levels may be rounded up or down
 
     @pytest.mark.parametrize("ends", [(0, 9), (9, 0)])
     def test_a_range_of_padding_is_black_and_out_of_the_range_shown(self, ends: tuple[int, int]) -> None:
@@ -148,7 +148,7 @@ class TestPadding:
 
 
 class TestPalettes:
-    """Each color is looked up in a table of its own."""
+    """Test palettes, which have one table per color."""
 
     RED, GREEN, BLUE = np.arange(256), np.arange(256)[::-1], np.arange(256) // 2
     EXPECTED = np.dstack([RED[GRAY], GREEN[GRAY], BLUE[GRAY]])
@@ -194,7 +194,7 @@ class TestPalettes:
 
 
 class TestTables:
-    """A VOI LUT that shows 0 to 4095, or the part of them that its entries say."""
+    """Test VOI LUTs that show 0 to 4095, or the part that their entries cover."""
 
     WINDOW: ClassVar = {"WindowCenter": 1000, "WindowWidth": 2001}
 

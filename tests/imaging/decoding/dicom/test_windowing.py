@@ -1,4 +1,4 @@
-"""Which gray level a stored value becomes: DICOM's window, table, rescale and color, and deep PNGs."""
+"""Test the gray levels of stored values: DICOM's window, table, rescale and color, and deep PNGs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GRAY = draw(TumorClass.MENINGIOMA, seed=2, size=96).pixels
 
 
 def mr(pixels: NDArray[Any], **tags: Any) -> bytes:
-    """Without a window unless tags say so."""
+    """Return an object without a window, unless tags state one."""
     return mr_of(pixels, **{"WindowCenter": None, "WindowWidth": None, **tags})
 
 
@@ -175,7 +175,7 @@ class TestSameImage:
 
 
 class TestDepthsBeyondSixteenBits:
-    """A TIFF may hold 32: nothing of it is cut off."""
+    """A TIFF may have 32 bits, and no bit is cut off."""
 
     @pytest.mark.parametrize("shift", [8, 16])
     def test_shifted_values_show_the_same_as_unshifted(self, shift: int) -> None:
