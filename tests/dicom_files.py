@@ -51,7 +51,7 @@ def changed(name: str = "MR_small.dcm", **tags: Any) -> bytes:
 
 
 def mr_of(pixels: NDArray[Any], **tags: Any) -> bytes:
-    """Return an MR object of gray or RGB pixels, with a window as wide as their type unless tags state another."""
+    """Return an MR object of gray or RGB pixels, with a window as wide as their type by default."""
     bits = pixels.dtype.itemsize * 8
     is_gray = pixels.ndim == 2
     described = {

@@ -1,6 +1,6 @@
 """Convert decoded files to model input: all frames of a file, with their positions in the file.
 
-The number of frames in memory is limited, not the number of files, because one file has up to 64 frames.
+The limit of memory counts frames, not files, because one file has up to 64 frames.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SCANS_A_STEP = 32
 _FRAMES_A_STEP = 64
 """Frames after which a step takes no further scan. The last scan may exceed the number."""
 SECONDS_A_STEP = 10.0
-"""Seconds after which a step takes no further scan, so that a few slow files do not delay the storage of others."""
+"""Seconds after which a step takes no further scan, so that slow files do not delay the storage of others."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,7 +71,7 @@ def decode_file(
     if isinstance(decoded, Rejection):
         return decoded
     if any(has_burned_in_text(frame.pixels) for frame in decoded.frames):
-        return Rejection(reason=RejectionReason.OVERLAID_TEXT, detail="a row of characters is drawn over the image")
+        return Rejection(RejectionReason.OVERLAID_TEXT, "a row of characters is drawn over the image")
     return PreparedFile(
         format=decoded.format,
         pixel_sha256=decoded.pixel_sha256,

@@ -42,9 +42,9 @@ def draw_frame(
         return decoded
     pixels = next((each.pixels for each in decoded.frames if each.index == frame), None)
     if pixels is None:
-        return Rejection(reason=RejectionReason.CORRUPT, detail=f"frame {frame} is not one of the scored frames")
+        return Rejection(RejectionReason.CORRUPT, f"frame {frame} is not one of the scored frames")
     if has_burned_in_text(pixels):
-        return Rejection(reason=RejectionReason.OVERLAID_TEXT, detail="a row of characters is drawn over the image")
+        return Rejection(RejectionReason.OVERLAID_TEXT, "a row of characters is drawn over the image")
     image = Image.fromarray(pixels)
     if size:
         image.thumbnail((size, size))

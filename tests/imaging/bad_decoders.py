@@ -54,7 +54,7 @@ def hanging(data: bytes, *, limits: Limits) -> Decoded | Rejection:
 
 
 def short_of_memory(data: bytes, *, limits: Limits) -> Decoded | Rejection:
-    """Append a byte to the file that the last word names, and run out of memory, slowly after the first call."""
+    """Append a byte to the file that the last word names, and run out of memory. Later calls take 1.5 s."""
     note = Path(os.fsdecode(data.rpartition(b" ")[2]))
     if note.is_absolute():
         is_first = not note.exists()

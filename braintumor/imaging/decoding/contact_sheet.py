@@ -20,7 +20,7 @@ _SIDE = 128
 _LEAST_SHIFT = 8
 """Pixels. Shorter shifts match the texture of an image, not its tiles."""
 _LEAST_GAIN, _LEAST_GAIN_ALONE, _LEAST_GAIN_SUM, _LEAST_GAIN_STRIP = 0.1, 0.2, 0.9, 0.35
-"""Gains of a grid with lines between its tiles, of a grid without lines (each axis, and the sum), and of a strip.
+"""Gains of a grid with lines between tiles, of a grid without (per axis, and the sum), and of a strip.
 
 Of 3,264 real images of one head, none has a gain above 0.27 on both axes.
 """

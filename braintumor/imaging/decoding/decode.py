@@ -26,11 +26,9 @@ def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
     """
     limits = limits or Limits()
     if not data:
-        return Rejection(reason=RejectionReason.EMPTY_FILE, detail="0 bytes")
+        return Rejection(RejectionReason.EMPTY_FILE, "0 bytes")
     if len(data) > limits.max_bytes:
-        return Rejection(
-            reason=RejectionReason.TOO_MANY_BYTES, detail=f"more than the limit of {limits.max_bytes:,} bytes"
-        )
+        return Rejection(RejectionReason.TOO_MANY_BYTES, f"more than the limit of {limits.max_bytes:,} bytes")
     kind = sniff(data)
     try:
         with WARNING_FILTER:
@@ -38,7 +36,7 @@ def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
     except MemoryError:
         raise
     except Exception as exc:  # decoders raise any error on bad bytes, and only its class cannot name a patient
-        return Rejection(reason=RejectionReason.CORRUPT, detail=f"{kind} decoder failed with {_class_name(exc)}")
+        return Rejection(RejectionReason.CORRUPT, f"{kind} decoder failed with {_class_name(exc)}")
     return decoded if isinstance(decoded, Rejection) else _check_blank(decoded) or _check_sheets(decoded) or decoded
 
 
@@ -63,7 +61,7 @@ def _decode_as(kind: str | None, data: bytes, limits: Limits) -> Decoded | Rejec
         if decoded is not None:
             return decoded
     content = "content of no known format" if kind is None else f"content is {kind}"
-    return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=f"{content}; {all_formats('and')} are scored")
+    return Rejection(RejectionReason.UNSUPPORTED_FORMAT, f"{content}; {all_formats('and')} are scored")
 
 
 def _class_name(exc: Exception) -> str:
@@ -73,7 +71,7 @@ def _class_name(exc: Exception) -> str:
 
 def _check_blank(decoded: Decoded) -> Rejection | None:
     if any((frame.pixels == frame.pixels[0, 0]).all() for frame in decoded.frames):
-        return Rejection(reason=RejectionReason.BLANK_IMAGE, detail="every pixel shows the same value")
+        return Rejection(RejectionReason.BLANK_IMAGE, "every pixel shows the same value")
     return None
 
 
@@ -83,4 +81,4 @@ def _check_sheets(decoded: Decoded) -> Rejection | None:
     if 2 * sheets <= len(decoded.frames):
         return None
     detail = f"{sheets} of {len(decoded.frames)} frames show a regular grid of similar tiles"
-    return Rejection(reason=RejectionReason.SEVERAL_SLICES, detail=detail)
+    return Rejection(RejectionReason.SEVERAL_SLICES, detail)

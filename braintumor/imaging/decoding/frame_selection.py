@@ -20,16 +20,16 @@ _LEAST_BRIGHT = 0.05
 def select_frames(frames: Iterable[Frame], limits: Limits) -> tuple[Frame, ...] | Rejection:
     """Return the frames to score, in ascending order of index. A single frame is always returned.
 
-    A frame shows a head if at least 5% of its pixels are brighter than a tenth of white and its pixels differ. Of more
-    than ``max_scored_frames`` such frames, the first, the last and evenly spaced ones between are returned. The
-    selection is deterministic, so the same file always has the same frames.
+    A frame shows a head if its pixels differ and 5% of them or more exceed a tenth of white. Of more than
+    ``max_scored_frames`` such frames, the first, the last and evenly spaced ones between are returned. The selection is
+    deterministic, so the same file always has the same frames.
     """
     candidates = list(frames)
     if len(candidates) == 1:
         return tuple(candidates)
     heads = [frame for frame in candidates if _shows_head(frame.pixels)]
     if not heads:
-        return Rejection(reason=RejectionReason.BLANK_IMAGE, detail=f"none of {len(candidates)} frames shows a head")
+        return Rejection(RejectionReason.BLANK_IMAGE, f"none of {len(candidates)} frames shows a head")
     return tuple(_evenly_spaced(heads, limits.max_scored_frames))
 
 

@@ -104,7 +104,7 @@ def refuse_kind(structure: Structure) -> Rejection | None:
     if not kind:
         return None
     detail = f"content is {kind}; baseline and progressive JPEG of 8 bits are scored"
-    return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=detail)
+    return Rejection(RejectionReason.UNSUPPORTED_FORMAT, detail)
 
 
 def refuse_scans(structure: Structure, pixels: int) -> Rejection | None:
@@ -114,7 +114,7 @@ def refuse_scans(structure: Structure, pixels: int) -> Rejection | None:
     if scans <= most:
         return None
     detail = f"more than {most} scans in one image of {pixels:,} pixels; encoders write about 10"
-    return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+    return Rejection(RejectionReason.CORRUPT, detail)
 
 
 def find_damage(structure: Structure) -> Rejection | None:
@@ -122,10 +122,10 @@ def find_damage(structure: Structure) -> Rejection | None:
     if structure.frame is None or not structure.scans:
         return None
     if not _is_complete(structure):
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="scans of the jpeg image are missing")
+        return Rejection(RejectionReason.TRUNCATED, "scans of the jpeg image are missing")
     damage = _damage(structure)
     if damage and _damage(_without_padding(structure)):
-        return Rejection(reason=RejectionReason.CORRUPT, detail=damage)
+        return Rejection(RejectionReason.CORRUPT, damage)
     return None
 
 

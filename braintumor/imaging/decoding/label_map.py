@@ -17,7 +17,7 @@ _SAMPLED = 100_000
 
 
 def is_label_map(voxels: NDArray[Any]) -> bool:
-    """Return whether a volume (I, J, K) has only two values, or few whole numbers in regions of one number each."""
+    """Return whether a volume (I, J, K) has only two values, or few whole numbers in uniform regions."""
     step = int(np.ceil(np.cbrt(voxels.size / _SAMPLED)))
     sampled = np.unique(voxels[::step, ::step, ::step]).size
     if sampled > _MOST_LABELS:

@@ -1,9 +1,9 @@
 """Decode NIfTI-1 and NIfTI-2 in one file, plain or gzipped, with nibabel. Importing this module imports nibabel.
 
 The frames are the slices of the first volume, in radiological view. If voxels are clearly longer along one axis, the
-slices were acquired across that axis, so the frames are axial, coronal or sagittal. All other volumes give axial
-slices. Axial slices are numbered from the feet up, coronal ones from back to front, sagittal ones from left to right.
-If the file states no orientation, nibabel's default applies: the first axis points to the patient's left. Header texts
+slices were acquired across that axis: axial, coronal or sagittal ones. All other volumes give axial slices. Axial
+slices are numbered from the feet up, coronal ones from back to front, sagittal ones from left to right. If the file
+states no orientation, nibabel's default applies: the first axis points to the patient's left. Header texts
 (``descrip``, ``aux_file``, ``intent_name``) are never read.
 """
 
@@ -59,8 +59,7 @@ def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
     try:
         return _decode_file(data, limits)
     except _TooManyMembersError:
-        detail = f"more than {_MOST_MEMBERS:,} gzip members in one file"
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+        return Rejection(RejectionReason.CORRUPT, f"more than {_MOST_MEMBERS:,} gzip members in one file")
 
 
 def _decode_file(data: bytes, limits: Limits) -> Decoded | Rejection | None:
@@ -69,10 +68,10 @@ def _decode_file(data: bytes, limits: Limits) -> Decoded | Rejection | None:
         return None
     magic = head[4:8] if head[4:8] in {b"n+2\0", b"ni2\0"} else head[344:348]
     if magic not in _HEADERS:
-        return Rejection(reason=RejectionReason.NO_PIXELS, detail="the header's pixels are in another file")
+        return Rejection(RejectionReason.NO_PIXELS, "the header's pixels are in another file")
     kind = _HEADERS[magic]
     if len(head) < kind.sizeof_hdr:
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends inside its header")
+        return Rejection(RejectionReason.TRUNCATED, "the file ends inside its header")
     header = kind(head[: kind.sizeof_hdr], check=False)
     repair(header)
     return _check_kind(header) or _check_extent(header, limits) or _decode(header, data, limits)
@@ -104,18 +103,18 @@ def _check_kind(header: Any) -> Rejection | None:
     count, *sides = (int(side) for side in header["dim"])
     sides = sides[:count]
     if not 2 <= count <= 7 or min(sides) < 1:  # noqa: PLR2004 - what the format allows
-        return Rejection(reason=RejectionReason.CORRUPT, detail="the header's dimensions are invalid")
+        return Rejection(RejectionReason.CORRUPT, "the header's dimensions are invalid")
     if int(header["intent_code"]) in _LABEL_INTENTS:
-        return Rejection(reason=RejectionReason.NOT_MR, detail="the header's intent states that the voxels are labels")
+        return Rejection(RejectionReason.NOT_MR, "the header's intent states that the voxels are labels")
     if prod(sides[4:]) > 1:
         detail = "more than four dimensions: vectors or several series, not a volume"
-        return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=detail)
+        return Rejection(RejectionReason.UNSUPPORTED_FORMAT, detail)
     try:
         dtype = header.get_data_dtype()
     except Exception:  # nibabel's HeaderDataError quotes the code
         dtype = np.dtype(np.void)
     if dtype.kind not in _READ_KINDS or dtype.itemsize > 8:  # noqa: PLR2004 - bytes
-        return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail="voxels that are not one number each")
+        return Rejection(RejectionReason.UNSUPPORTED_FORMAT, "voxels that are not one number each")
     return None
 
 
@@ -123,13 +122,13 @@ def _check_extent(header: Any, limits: Limits) -> Rejection | None:
     shape, offset = _shape(header), _offset(header)
     if prod(shape) > limits.max_pixels:
         detail = f"{' x '.join(map(str, shape))} voxels; the limit is {limits.max_pixels:,} in all"
-        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+        return Rejection(RejectionReason.TOO_MANY_PIXELS, detail)
     if offset < 0:
-        return Rejection(reason=RejectionReason.CORRUPT, detail="the header does not state where the voxels begin")
+        return Rejection(RejectionReason.CORRUPT, "the header does not state where the voxels begin")
     needed = offset + prod(shape) * header.get_data_dtype().itemsize
     if needed > limits.max_volume_bytes:
         detail = f"the first volume ends at byte {needed:,}; the limit is {limits.max_volume_bytes:,}"
-        return Rejection(reason=RejectionReason.TOO_MANY_BYTES, detail=detail)
+        return Rejection(RejectionReason.TOO_MANY_BYTES, detail)
     return None
 
 
@@ -149,7 +148,7 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
     shape, dtype, offset = _shape(header), header.get_data_dtype(), _offset(header)
     geometry = find_geometry(header, shape)
     if geometry is None:
-        return Rejection(reason=RejectionReason.CORRUPT, detail="the header's orientation is invalid")
+        return Rejection(RejectionReason.CORRUPT, "the header's orientation is invalid")
     width, height = geometry.plane
     depth = geometry.shape[geometry.slice_axis]
     refused = check_size(width, height, limits, frames=depth)
@@ -159,11 +158,10 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
     needed = offset + prod(shape) * dtype.itemsize
     content = _start(data, needed + _SLACK)
     if len(content) < needed:
-        detail = f"{len(content):,} bytes, {needed:,} expected by the header"
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+        return Rejection(RejectionReason.TRUNCATED, f"{len(content):,} bytes, {needed:,} expected by the header")
     stored = np.frombuffer(content, dtype, count=prod(shape), offset=offset).reshape(shape, order="F")
     if is_label_map(stored):
-        return Rejection(reason=RejectionReason.NOT_MR, detail="the voxels are a mask or labels, not an image")
+        return Rejection(RejectionReason.NOT_MR, "the voxels are a mask or labels, not an image")
     volume = apply_orientation(stored, geometry.turned)  # a view: x to the right, y to the front, z to the head
     frames = select_frames(_slices(np.moveaxis(volume, geometry.slice_axis, -1), header, geometry.spacing), limits)
     if isinstance(frames, Rejection):
@@ -180,7 +178,7 @@ def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> 
     low, high = displayed_range(finite) if finite.size else (0.0, 0.0)
     shown = sorted((low * slope + intercept, high * slope + intercept))
     for index in range(volume.shape[2]):
-        # axial: front on top, right on the left; coronal: head, right; sagittal: head, front
+        # top and left of the image: front and right (axial), head and right (coronal), head and front (sagittal)
         plane = volume[::-1, ::-1, index].T.astype(np.float64) * slope + intercept
         yield Frame(index=index, pixels=with_square_pixels(range_to_uint8(plane, *shown), spacing))
 

@@ -56,7 +56,7 @@ def find_geometry(header: Any, shape: tuple[int, int, int]) -> Geometry | None:
 
 
 def _stated(header: Any) -> list[NDArray[np.float64]]:
-    """Return the stated orientations, the better one first. If there is none, return nibabel's default."""
+    """Return the stated orientations, the better one first. Without a stated one, return nibabel's default."""
     stated = []
     sform = np.asarray(header.get_sform(), np.float64)
     if header["sform_code"] > 0 and sform[:3, :3].any():

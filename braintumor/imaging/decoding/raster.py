@@ -35,8 +35,8 @@ _WITH_ALPHA = (2, 4)
 def decode_raster(data: bytes, kind: Literal["jpeg", "png"], limits: Limits) -> Decoded | Rejection:
     """Decode one frame, gray or RGB, in the orientation that EXIF states.
 
-    The size in the header is checked before any pixel is decoded. Only the first image of a multi-picture JPEG is read,
-    because the others are thumbnails. An animated PNG is rejected.
+    The size in the header is checked before any pixel is decoded. Only the first image of a JPEG is read, because
+    further ones are thumbnails. An animated PNG is rejected.
     """
     return _decode_jpeg(data, limits) if kind == "jpeg" else _decode_png(data, limits)
 
@@ -67,7 +67,7 @@ def _decode_png(data: bytes, limits: Limits) -> Decoded | Rejection:
         if refused is not None:
             return refused
         if getattr(image, "n_frames", 1) > 1:
-            return Rejection(reason=RejectionReason.MULTI_FRAME, detail="an animated png; single images are scored")
+            return Rejection(RejectionReason.MULTI_FRAME, "an animated png; single images are scored")
         if reason is not None:
             return _undecoded(image, "png", reason)
         if is_deep_color(image):
@@ -81,12 +81,10 @@ def _open(
     try:
         return Image.open(io.BytesIO(data), formats=[kind.upper()])
     except Image.DecompressionBombError:
-        return Rejection(
-            reason=RejectionReason.TOO_MANY_PIXELS, detail=f"the limit is {limits.max_pixels:,} pixels in all"
-        )
+        return Rejection(RejectionReason.TOO_MANY_PIXELS, f"the limit is {limits.max_pixels:,} pixels in all")
     except (OSError, SyntaxError):  # includes Pillow's UnidentifiedImageError
         reason = damage or RejectionReason.CORRUPT
-        return Rejection(reason=reason, detail=f"the {kind} header does not decode")
+        return Rejection(reason, f"the {kind} header does not decode")
 
 
 def _decode(image: Image.Image, kind: Literal["jpeg", "png"]) -> Decoded | Rejection:
@@ -98,7 +96,7 @@ def _decode(image: Image.Image, kind: Literal["jpeg", "png"]) -> Decoded | Rejec
 
 
 def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejection:
-    """Decode a PNG of 16 bits per sample in color, or in gray with alpha, as bright as a gray PNG."""
+    """Decode a PNG of 16 bits per sample in color or gray with alpha, as bright as a gray PNG."""
     with open_image() as image:
         transparent = image.info.get("transparency")
         damage = _damage_on_load(image)
@@ -114,7 +112,7 @@ def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejec
 
 def _undecoded(image: Image.Image, kind: Literal["jpeg", "png"], reason: RejectionReason) -> Rejection:
     detail = f"{kind} of {image.size[0]} x {image.size[1]} pixels does not decode"
-    return Rejection(reason=reason, detail=detail)
+    return Rejection(reason, detail)
 
 
 def _damage_on_load(image: Image.Image) -> RejectionReason | None:
@@ -180,12 +178,12 @@ def without_alpha(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def samples_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert samples (H, W), (H, W, 1) or (H, W, 3) of any depth to uint8, or to gray if the channels are equal."""
+    """Convert samples (H, W), (H, W, 1) or (H, W, 3) of any depth to uint8. Equal channels become gray."""
     return gray_or_color(values if values.dtype == np.uint8 else deep_to_uint8(values))
 
 
 def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return uint8 (H, W), (H, W, 1) or (H, W, 3) as (H, W) if it is gray, else as (H, W, 3)."""
+    """Return gray uint8 as (H, W) and color as (H, W, 3). Gray may have 0, 1 or 3 channels."""
     if is_gray(shown):
         return shown
     channels = [np.ascontiguousarray(shown[..., index]) for index in range(shown.shape[2])]

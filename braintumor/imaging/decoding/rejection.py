@@ -128,7 +128,7 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Rejection:
     """The reason for which a file cannot be scored. ``detail`` gives numbers and formats, never a patient or a file."""
 

@@ -44,8 +44,8 @@ def _reject_unreadable(data: bytes) -> Rejection:
     place = data[8:16] if b"+" in data[2:4] else data[4:8]
     directory = int.from_bytes(place, "little" if data[:2] == b"II" else "big")
     if directory + 2 > len(data):
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its directory of pages")
-    return Rejection(reason=RejectionReason.CORRUPT, detail="the tiff header does not decode")
+        return Rejection(RejectionReason.TRUNCATED, "the file ends before its directory of pages")
+    return Rejection(RejectionReason.CORRUPT, "the tiff header does not decode")
 
 
 def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection:
@@ -61,8 +61,7 @@ def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection
             return pages
         offsets.add(page.offset)
         if number >= limits.max_frames:
-            detail = f"more than {limits.max_frames:,} pages"
-            return Rejection(reason=RejectionReason.TOO_MANY_FRAMES, detail=detail)
+            return Rejection(RejectionReason.TOO_MANY_FRAMES, f"more than {limits.max_frames:,} pages")
         if page.subfiletype & (_REDUCED | _MASK):
             continue
         pages.append(page)
@@ -72,10 +71,8 @@ def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection
     if not offsets:
         return _reject_unreadable(data)
     if _is_chain_cut(file, data, offsets):
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=f"the file ends before its page {number + 1}")
-    return pages or Rejection(
-        reason=RejectionReason.TOO_SMALL, detail="every page is marked as a thumbnail or as a mask"
-    )
+        return Rejection(RejectionReason.TRUNCATED, f"the file ends before its page {number + 1}")
+    return pages or Rejection(RejectionReason.TOO_SMALL, "every page is marked as a thumbnail or as a mask")
 
 
 def _check_page(page: Any, pages: list[Any], length: int, limits: Limits) -> Rejection | None:
@@ -83,19 +80,16 @@ def _check_page(page: Any, pages: list[Any], length: int, limits: Limits) -> Rej
     if not all(
         isinstance(side, int) and side > 0 for side in (page.imagewidth, page.imagelength)
     ):  # a text in a damaged file
-        return Rejection(reason=RejectionReason.CORRUPT, detail="the tiff page states no size")
+        return Rejection(RejectionReason.CORRUPT, "the tiff page states no size")
     refused = check_size(page.imagewidth, page.imagelength, limits)
     if refused is not None:
         return refused
     if sum(each.imagewidth * each.imagelength for each in pages) > limits.max_pixels:
-        detail = f"pages with more than {limits.max_pixels:,} pixels in all"
-        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+        return Rejection(RejectionReason.TOO_MANY_PIXELS, f"pages with more than {limits.max_pixels:,} pixels in all")
     if page.imagedepth > 1:
-        return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail="tiff with a volume in one page")
+        return Rejection(RejectionReason.UNSUPPORTED_FORMAT, "tiff with a volume in one page")
     if any(at + size > length for at, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
-        return Rejection(
-            reason=RejectionReason.TRUNCATED, detail=f"the file ends before its page {page.index + 1} does"
-        )
+        return Rejection(RejectionReason.TRUNCATED, f"the file ends before its page {page.index + 1} does")
     return None
 
 
@@ -124,8 +118,7 @@ def _planes(file: TiffFile, pages: list[Any], data: bytes, limits: Limits) -> De
     if refused is not None:
         return refused
     if stored < stated:
-        detail = f"the file states {stated:,} images and contains {stored:,}"
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+        return Rejection(RejectionReason.TRUNCATED, f"the file states {stated:,} images and contains {stored:,}")
     dtype = page.dtype.newbyteorder(file.byteorder)
     read = []
     for index in range(stated):

@@ -1,6 +1,6 @@
 """Decode the pixels of one TIFF page with Pillow if it reads the kind exactly, else with tifffile.
 
-Pillow reads every usual compression through libtiff, but no 64-bit or 16-bit floats, and only 8 of 16 bits in color.
+Pillow reads every usual compression through libtiff. It reads no 64-bit or 16-bit floats, and 8 of 16 bits in color.
 tifffile reads every kind of number, but few compressions without ``imagecodecs``.
 """
 
@@ -129,10 +129,10 @@ class PageReader:
                 total += len(zlib.decompressobj().decompress(self._data[at : at + size], most - total + 1))
         if total > most:
             detail = f"a tiff page of more than {most:,} bytes after decompression"
-            return Rejection(reason=RejectionReason.TOO_MANY_BYTES, detail=detail)
+            return Rejection(RejectionReason.TOO_MANY_BYTES, detail)
         if total < page.nbytes:
             detail = f"{total:,} bytes of pixels in a tiff page, {page.nbytes:,} expected"
-            return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+            return Rejection(RejectionReason.TRUNCATED, detail)
         return None
 
     def _in_two_passes(self, page: Any) -> Samples | None:
@@ -212,4 +212,4 @@ def _unsupported(page: Any) -> Rejection:
         f" photometric interpretation {int(page.photometric)},"
         f" compression {int(page.compression)} ({compression}), predictor {int(page.predictor)}"
     )
-    return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=detail)
+    return Rejection(RejectionReason.UNSUPPORTED_FORMAT, detail)

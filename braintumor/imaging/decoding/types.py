@@ -92,9 +92,7 @@ class Decoded:
 def check_size(width: int, height: int, limits: Limits, *, frames: int = 1) -> Rejection | None:
     """Return a rejection if the header states a size beyond the limits, for one image or several of one size."""
     if frames > limits.max_frames:
-        return Rejection(
-            reason=RejectionReason.TOO_MANY_FRAMES, detail=f"{frames:,} frames; the limit is {limits.max_frames:,}"
-        )
+        return Rejection(RejectionReason.TOO_MANY_FRAMES, f"{frames:,} frames; the limit is {limits.max_frames:,}")
     if width * height * frames > limits.max_pixels:
         prefix = f"{frames} frames of " if frames > 1 else ""
         return Rejection(

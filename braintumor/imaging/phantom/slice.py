@@ -1,7 +1,7 @@
 """Draw synthetic labeled axial brain slices ("phantoms") for training, tests and demonstrations without patient data.
 
-A phantom imitates a contrast-enhanced T1-weighted slice at the level of the suprasellar cistern, the one level that
-shows all three tumors. Three independent random streams, derived from the phantom's seed, give the anatomy, the lesion
+A phantom imitates a contrast-enhanced T1-weighted slice at the level of the suprasellar cistern. Only this level shows
+all three tumors. Three independent random streams, derived from the phantom's seed, give the anatomy, the lesion
 and the noise. A tumor phantom and the normal phantom of the same seed are therefore equal outside the lesion's mask.
 
 Lengths are in head units: 1 is half the head's long axis, 0.42 to 0.46 of the canvas's longer side. ``x`` grows to the
@@ -260,7 +260,7 @@ def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
 
 
 def _meningioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
-    """Draw a smooth, evenly bright mass with a broad base on convexity or falx, a fluid cleft and a dural tail."""
+    """Draw a smooth, even mass with a broad base on convexity or falx, a fluid cleft and a dural tail."""
     size, flat = rng.uniform(0.22, 0.30), rng.uniform(0.65, 0.9)
     if rng.random() < 0.3:  # noqa: PLR2004
         at = (rng.choice([-1, 1]) * size * 0.45, rng.choice([-1, 1]) * rng.uniform(0.52, 0.66))

@@ -1,4 +1,4 @@
-"""Decode files in separate processes, so that a crash, a hang or a shortage of memory does not end the worker.
+"""Decode files in separate processes, so that a crash, hang or memory shortage does not end the worker.
 
 ::
 
@@ -8,8 +8,8 @@
         if isinstance(result, Rejection): ...
         else: result.scan.pixels, result.pixel_sha256
 
-The pool retries a file whose process failed in a new process. It pauses the other processes for the retry only if
-memory may have been short, because their memory can be the cause. A slow file stops no other file. The reasons for
+The pool retries a file whose process failed in a new process. After a possible memory shortage, it pauses the
+other processes during the retry, because they can be the cause. A slow file stops no other file. The reasons for
 processes and for the limits are in docs/decisions/0025. The pool isolates crashes. It is not a security sandbox.
 """
 

@@ -130,7 +130,7 @@ def main(descriptor: int, lifeline: int, shared: int, memory: int, decode: str) 
 
 
 def _end_with_parent(lifeline: int) -> None:
-    """Let the kernel end this process when the parent's end of the pipe closes, as it does at any end of the parent.
+    """Let the kernel end this process when the parent ends and its end of the pipe closes.
 
     ``PR_SET_PDEATHSIG`` does not work, because it fires at the end of the thread that started this process. A thread
     that waits for the pipe's end does not work, because a decoder that hangs may hold the interpreter.
@@ -161,7 +161,7 @@ def _reply(request: Request, shared: int, decode: Decode) -> bytes:
     except MemoryError:
         return _header("out_of_memory")
     if len(header) > MOST_HEADER_BYTES:
-        too_long = Rejection(reason=RejectionReason.CORRUPT, detail="an identifier in the header is too long")
+        too_long = Rejection(RejectionReason.CORRUPT, "an identifier in the header is too long")
         return write_reply(shared, too_long)
     return header
 

@@ -107,7 +107,7 @@ def read_reply(message: bytes, shared: int, request: Request) -> DecodeResult | 
     if isinstance(header, _OutOfMemory):
         return RejectionReason.DECODER_OUT_OF_MEMORY
     if isinstance(header, _Rejected):
-        return Rejection(reason=header.reason, detail=header.detail)
+        return Rejection(header.reason, header.detail)
     if isinstance(header, _Prepared) and request.frame is None:
         return _read_prepared(header, shared, request)
     if isinstance(header, _Drawn) and request.frame is not None:

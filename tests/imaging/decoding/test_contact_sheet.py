@@ -31,7 +31,7 @@ CLASSES = list(TumorClass)
 def sheet(
     rows: int, columns: int, *, size: int = 64, gap: int = 0, ground: int = 0, missing: int = 0
 ) -> NDArray[np.uint8]:
-    """Return slices of one volume in a grid, with gutters and a margin of one gray level, without the last ones."""
+    """Return slices of one volume in a grid, with gutters and a margin of one gray level. Omit the last ones."""
     count = rows * columns - missing
     slices = draw_volume(CLASSES[rows % 4], seed=columns, slices=count + 4, size=size)[2 : count + 2]
     step = size + gap

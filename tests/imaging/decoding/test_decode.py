@@ -229,7 +229,7 @@ _SOURCES = {
 
 
 def damaged(whole: bytes, rng: random.Random) -> bytes:
-    """Return the file with changed bytes, most of them in the header, and sometimes a cut, a gap or a repetition."""
+    """Return the file with changed bytes, mostly in the header, and sometimes cut, shortened or repeated parts."""
     data = bytearray(whole)
     reach = len(data) if rng.random() < 0.5 else min(len(data), 1500)
     for _ in range(rng.randrange(1, 16)):

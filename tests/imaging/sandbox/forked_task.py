@@ -44,7 +44,7 @@ def run_task(end: str) -> None:
 
 
 def main() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # processes that the task leaves become children of this one
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)  # adopts processes that the task leaves
     weakref.finalize(Timeout, print)  # registers weakref's exit function before the fork, as Airflow's supervisor does
     task = os.fork()
     if task == 0:

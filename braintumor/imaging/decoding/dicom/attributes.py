@@ -153,7 +153,7 @@ def _number(dataset: Any, keyword: str) -> float | None:
 
 
 def _text(dataset: Any, keyword: str) -> str:
-    """Return the single value of a tag in capitals, or an empty text if there is none or more than one."""
+    """Return the single value of a tag in capitals, or an empty text for no value or several."""
     texts = _texts(dataset, keyword)
     return texts[0] if len(texts) == 1 else ""
 

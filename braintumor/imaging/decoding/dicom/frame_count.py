@@ -48,7 +48,7 @@ def correct_frame_count(dataset: Any) -> Rejection | None:
         statement = "the header states none, which means 1"
     statement += f" and describes {items:,}" if items else ""
     reason = RejectionReason.TRUNCATED if held < items else RejectionReason.CORRUPT
-    return Rejection(reason=reason, detail=f"number of frames: the pixel data has the size of {held:,}, {statement}")
+    return Rejection(reason, f"number of frames: the pixel data has the size of {held:,}, {statement}")
 
 
 def _count_native(dataset: Any, stated: int) -> int:

@@ -52,11 +52,11 @@ def find_grid(dataset: Any) -> Grid | Rejection:
     slices = _count(dataset)
     if slices is None:
         detail = "ImageType states that the image shows several slices, and no number of slices is stated"
-        return Rejection(reason=RejectionReason.SEVERAL_SLICES, detail=detail)
+        return Rejection(RejectionReason.SEVERAL_SLICES, detail)
     side = math.isqrt(slices - 1) + 1
     if dataset.Rows % side or dataset.Columns % side:
         detail = f"{dataset.Columns} x {dataset.Rows} pixels do not divide into the grid of {slices:,} stated slices"
-        return Rejection(reason=RejectionReason.SEVERAL_SLICES, detail=detail)
+        return Rejection(RejectionReason.SEVERAL_SLICES, detail)
     return Grid(slices=slices, side=side)
 
 
@@ -76,7 +76,7 @@ def _count(dataset: Any) -> int | None:
 
 
 def _private_values(dataset: Any, group: int, element: int, creator: str) -> Iterator[Any]:
-    """Yield an attribute's value in each private block of the creator, or in the first block if there is none."""
+    """Yield an attribute's values in the private blocks of the creator, or in the first block without a creator."""
     blocks = {
         tag.element: str(_value(dataset, tag))
         for tag in list(dataset.keys())
@@ -109,7 +109,7 @@ def _count_in_csa(header: Any) -> int | None:
 
 
 def _whole_number(value: Any) -> int | None:
-    """Convert a number, a text, a sequence of slices, or the bytes of an unknown VR to a number of slices."""
+    """Return the number of slices from a number, a text, a sequence, or the bytes of an unknown VR."""
     try:
         number = len(value) if isinstance(value, Sequence) else int(value)
     except (TypeError, ValueError):

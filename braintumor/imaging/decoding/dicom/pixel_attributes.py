@@ -29,8 +29,7 @@ def set_pixel_attributes(dataset: Any) -> Rejection | None:
     for keyword in ("Rows", "Columns", "BitsAllocated"):
         value = integer_of(dataset, keyword)
         if value is None or value < 1:
-            detail = f"{keyword} is not a whole number above 0"
-            return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+            return Rejection(RejectionReason.CORRUPT, f"{keyword} is not a whole number above 0")
         _set(dataset, keyword, value)
     frames = integer_of(dataset, "NumberOfFrames")
     dataset.pop("NumberOfFrames", None)

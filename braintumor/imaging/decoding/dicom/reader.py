@@ -63,7 +63,7 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
             return refused
         dataset = read_partial(io.BytesIO(data), stop_when=_element_counter(), force=True)
     except (EOFError, OSError, struct.error):  # the reader expected more bytes
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends inside an element of its header")
+        return Rejection(RejectionReason.TRUNCATED, "the file ends inside an element of its header")
     refused = _check_header(dataset, data, limits)
     grid = refused or find_grid(dataset)
     if isinstance(grid, Rejection):
@@ -120,25 +120,25 @@ def _check_modality(dataset: Any, data: bytes) -> Rejection | None:
     if modality == "MR":
         return None
     if not modality and _is_cut(dataset, data):
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its data set does")
+        return Rejection(RejectionReason.TRUNCATED, "the file ends before its data set does")
     if not modality:
-        return Rejection(reason=RejectionReason.NOT_MR, detail="the object has no Modality")
+        return Rejection(RejectionReason.NOT_MR, "the object has no Modality")
     named = modality if modality in _NAMED_MODALITIES else "not MR"
-    return Rejection(reason=RejectionReason.NOT_MR, detail=f"Modality is {named}")
+    return Rejection(RejectionReason.NOT_MR, f"Modality is {named}")
 
 
 def _check_presence(dataset: Any, data: bytes) -> Rejection | None:
     if _is_empty(dataset.get_item("PixelData")):
-        return Rejection(reason=RejectionReason.NO_PIXELS, detail="PixelData has no value")
+        return Rejection(RejectionReason.NO_PIXELS, "PixelData has no value")
     if "PixelData" in dataset:
         missing = [name for name in ("Rows", "Columns", "BitsAllocated") if not dataset.get(name)]
         detail = f"pixel data without {', '.join(missing)}"
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail) if missing else None
+        return Rejection(RejectionReason.CORRUPT, detail) if missing else None
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-        return Rejection(reason=RejectionReason.NO_PIXELS, detail="the pixels are floating-point numbers")
+        return Rejection(RejectionReason.NO_PIXELS, "the pixels are floating-point numbers")
     if _is_cut(dataset, data):
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its pixel data does")
-    return Rejection(reason=RejectionReason.NO_PIXELS, detail="no PixelData")
+        return Rejection(RejectionReason.TRUNCATED, "the file ends before its pixel data does")
+    return Rejection(RejectionReason.NO_PIXELS, "no PixelData")
 
 
 def _is_cut(dataset: Any, data: bytes) -> bool:
@@ -164,11 +164,10 @@ def _is_empty(pixel_data: Any) -> bool:
 
 def _check_frame(dataset: Any) -> Rejection | None:
     if code_of(dataset, "BurnedInAnnotation") == "YES":
-        return Rejection(reason=RejectionReason.BURNED_IN_ANNOTATION, detail="BurnedInAnnotation is YES")
+        return Rejection(RejectionReason.BURNED_IN_ANNOTATION, "BurnedInAnnotation is YES")
     bits = int(dataset.BitsAllocated)  # may be a text in a damaged object, which must not be quoted
     if bits not in _ALLOCATED_BITS:
-        detail = f"{bits} bits allocated; 8, 16 and 32 are allowed"
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+        return Rejection(RejectionReason.CORRUPT, f"{bits} bits allocated; 8, 16 and 32 are allowed")
     return None
 
 

@@ -23,7 +23,7 @@ def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
     """
     pixels = dataset.Rows * dataset.Columns
     if len(frame) < _HEADER.size:
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the RLE data ends inside its header")
+        return Rejection(RejectionReason.TRUNCATED, "the RLE data ends inside its header")
     count, *offsets = _HEADER.unpack_from(frame)
     if count in {1, COLOR_SAMPLES} and dataset.BitsStored <= _BYTE < dataset.BitsAllocated:
         set_allocated_byte(dataset)
@@ -32,14 +32,13 @@ def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
         set_samples(dataset, count // sample_bytes)
     expected = dataset.SamplesPerPixel * sample_bytes
     if count != expected or count > _MOST_SEGMENTS:
-        return Rejection(reason=RejectionReason.CORRUPT, detail=f"{count} RLE segments, {expected} expected")
+        return Rejection(RejectionReason.CORRUPT, f"{count} RLE segments, {expected} expected")
     segments = []
     for start, end in pairwise([*offsets[:count], len(frame)]):
         is_placed = _HEADER.size <= start <= end <= len(frame)
         fitted = _fit_segment(frame[start:end], pixels, dataset.Columns) if is_placed else None
         if fitted is None:
-            detail = f"an RLE segment does not decode to {pixels:,} bytes"
-            return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+            return Rejection(RejectionReason.CORRUPT, f"an RLE segment does not decode to {pixels:,} bytes")
         segments.append(fitted)
     if sum(map(len, segments)) == len(frame) - offsets[0]:
         return frame

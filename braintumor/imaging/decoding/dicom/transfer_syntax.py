@@ -31,11 +31,9 @@ def check_inflated(data: bytes, limits: Limits) -> Rejection | None:
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = len(inflater.decompress(data[stream.tell() :], limits.max_bytes + 1))
     if inflated > limits.max_bytes:
-        return Rejection(
-            reason=RejectionReason.TOO_MANY_BYTES, detail=f"inflates to more than {limits.max_bytes:,} bytes"
-        )
+        return Rejection(RejectionReason.TOO_MANY_BYTES, f"inflates to more than {limits.max_bytes:,} bytes")
     if not inflater.eof:
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=f"deflated data ends early, at {inflated:,} bytes")
+        return Rejection(RejectionReason.TRUNCATED, f"deflated data ends early, at {inflated:,} bytes")
     return None
 
 
@@ -85,8 +83,7 @@ def _check_frames(dataset: Any, syntax: uid.UID) -> Rejection | None:
         is_changed = is_changed or fitted is not frame
         frames.append(fitted)
     if len(frames) < expected:
-        detail = f"{len(frames):,} frames of pixel data, {expected:,} expected"
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+        return Rejection(RejectionReason.TRUNCATED, f"{len(frames):,} frames of pixel data, {expected:,} expected")
     if is_changed:
         dataset["PixelData"].value = encapsulate(frames)
     return None
@@ -102,9 +99,7 @@ def _is_readable(syntax: uid.UID) -> bool:
 def _unsupported(syntax: uid.UID | None) -> Rejection:
     is_known = syntax is not None and syntax.name != str(syntax)  # pydicom names an unknown syntax by its UID
     name = syntax.name if syntax is not None and is_known else "private or unknown"
-    return Rejection(
-        reason=RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX, detail=f"no installed decoder for transfer syntax: {name}"
-    )
+    return Rejection(RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX, f"no installed decoder for transfer syntax: {name}")
 
 
 def _expected_bytes(dataset: Any) -> int:
@@ -117,8 +112,7 @@ def _expected_bytes(dataset: Any) -> int:
 def _check_length(length: int, expected: int) -> Rejection | None:
     if length >= expected:
         return None
-    detail = f"{length:,} bytes of pixel data, {expected:,} expected"
-    return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+    return Rejection(RejectionReason.TRUNCATED, f"{length:,} bytes of pixel data, {expected:,} expected")
 
 
 def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Rejection:
@@ -130,22 +124,21 @@ def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Re
     header, end = read_header(frame), frame.rfind(END_OF_CODESTREAM)
     if header is None and end >= 0:
         detail = "the compressed pixel data has no frame header that its transfer syntax allows"
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+        return Rejection(RejectionReason.CORRUPT, detail)
     if header is None or end < header.end:
         detail = f"the compressed pixel data has no end marker in {len(frame):,} bytes"
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+        return Rejection(RejectionReason.TRUNCATED, detail)
     if header.columns * header.rows > Limits().max_pixels:
-        detail = "the compressed pixel data states more pixels than any limit"
-        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+        return Rejection(RejectionReason.TOO_MANY_PIXELS, "the compressed pixel data states more pixels than any limit")
     if (header.columns, header.rows) != (dataset.Columns, dataset.Rows):
         detail = (
             f"the compressed pixel data is {header.columns} x {header.rows}, "
             f"the header states {dataset.Columns} x {dataset.Rows}"
         )
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+        return Rejection(RejectionReason.CORRUPT, detail)
     if header.components not in _COMPONENTS:
         detail = f"the compressed pixel data has {header.components} samples per pixel; 1 and 3 are allowed"
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+        return Rejection(RejectionReason.CORRUPT, detail)
     if is_first:
         conform_to_codestream(dataset, header)
     return frame[header.start :] if header.start else frame
