@@ -51,7 +51,9 @@ def stack_to_uint8(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
 
 def _without_widening(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]] | None:
     """Return the 8 bits that were widened to 16 on every page, or ``None``."""
-    if not all(_is_in_16_bits(page) for page in pages) or max(int(page.max()) for page in pages) <= _WHITE:
+    if any(page.dtype.kind not in "iu" or page.min() < 0 for page in pages):
+        return None
+    if not _WHITE < max(int(page.max()) for page in pages) <= _WHITE_IN_16_BITS:
         return None
     halves = [(page >> _BITS_SHOWN, page & _WHITE) for page in pages]
     if all(np.array_equal(high, low) for high, low in halves) or not any(low.any() for _, low in halves):
@@ -68,10 +70,6 @@ def _common_range(pages: Sequence[NDArray[Any]]) -> tuple[float, float]:
     if sample.dtype == np.float16:  # too coarse for interpolated percentiles
         sample = sample.astype(np.float32)
     return displayed_range(sample) if sample.size else (0.0, 0.0)
-
-
-def _is_in_16_bits(values: NDArray[Any]) -> bool:
-    return bool(values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= _WHITE_IN_16_BITS)
 
 
 def displayed_range(values: NDArray[Any]) -> tuple[float, float]:

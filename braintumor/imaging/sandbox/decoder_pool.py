@@ -82,7 +82,8 @@ class DecoderPool:
     ) -> None:
         self.pid = os.getpid()
         self._seconds, self._memory = seconds, memory
-        count = processes or min(_usable_cpus(), _MOST_PROCESSES)
+        usable_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = processes or min(usable_cpus, _MOST_PROCESSES)
         self._closed = threading.Event()
         self._slots = [_Slot(memory=memory, decode=decode, closed=self._closed) for _ in range(count)]
         self._free: LifoQueue[_Slot] = LifoQueue()
@@ -137,7 +138,7 @@ class DecoderPool:
             _require_open(self._closed)  # a process that the pool itself killed is no failure of the file
             failures[result] += 1
             if failures[result] == _MOST_FAILURES[result]:
-                return Rejection(reason=result, detail=self._detail(result, end))
+                return Rejection(result, self._detail(result, end))
             is_memory_short = result is RejectionReason.DECODER_OUT_OF_MEMORY or (
                 result is RejectionReason.DECODER_CRASHED and end == signal.SIGKILL.name  # as the kernel kills
             )
@@ -201,10 +202,6 @@ def decoders_closed_at_end() -> Iterator[None]:
             started = [pool for pool in _shared if pool.pid == os.getpid()]
         for pool in started:
             pool.close()
-
-
-def _usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Slot:

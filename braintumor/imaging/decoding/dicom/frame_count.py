@@ -63,10 +63,9 @@ def _count_native(dataset: Any, stated: int) -> int:
 def _count_encapsulated(dataset: Any, syntax: uid.UID) -> int:
     """Count fragments in which a frame begins, because one frame may have several. Damaged data gives 0."""
     stream = io.BytesIO(dataset.PixelData)
-    begins = _begins_rle if syntax == uid.RLELossless else _begins_codestream
     try:
         parse_basic_offsets(stream)
-        return sum(map(begins, generate_fragments(stream)))
+        return sum(_begins_frame(fragment, syntax) for fragment in generate_fragments(stream))
     except (ValueError, struct.error):
         return 0
 
@@ -78,9 +77,7 @@ def _drop_wrong_offsets(dataset: Any, frames: int) -> None:
         dataset.PixelData = _EMPTY_OFFSET_TABLE + stream.read()
 
 
-def _begins_codestream(fragment: bytes) -> bool:
-    return fragment.startswith(_STARTS_OF_CODESTREAM)
-
-
-def _begins_rle(fragment: bytes) -> bool:
+def _begins_frame(fragment: bytes, syntax: uid.UID) -> bool:
+    if syntax != uid.RLELossless:
+        return fragment.startswith(_STARTS_OF_CODESTREAM)
     return fragment[4:8] == _START_OF_RLE and 0 < int.from_bytes(fragment[:4], "little") <= _MOST_RLE_SEGMENTS

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.dicom.lookup_tables import LookupTable, voi_table
+from braintumor.imaging.decoding.dicom.lookup_tables import voi_table
 from braintumor.imaging.decoding.dicom.stored_values import is_padding
 from braintumor.imaging.decoding.dicom.values import code_of, functional_group, number_of, numbers_of
 from braintumor.imaging.decoding.gray_levels import displayed_range, scaled, to_uint8
@@ -93,7 +93,7 @@ def _voi(
     """Map to 0 to 1 by the object's table, its first window, ``fallback``, or the percentiles outside padding."""
     table = voi_table(dataset)
     if table is not None:
-        return _through_table(values, table)
+        return scaled(table.look_up(np.rint(values)).astype(np.float64), 0, table.white)  # C.11.2.1.1
     stated = _stated_window(dataset, index)
     if stated is not None:
         return window(values, *stated)
@@ -110,8 +110,3 @@ def _stated_window(dataset: Any, index: int) -> tuple[float, float, str] | None:
         if center is not None and width is not None and width >= least:
             return center, width, function
     return None
-
-
-def _through_table(values: NDArray[np.float64], table: LookupTable) -> NDArray[np.float64]:
-    """Map rescaled values by a VOI LUT (C.11.2.1.1)."""
-    return scaled(table.look_up(np.rint(values)).astype(np.float64), 0, table.white)
