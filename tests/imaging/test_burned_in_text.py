@@ -37,7 +37,7 @@ def written(
     return buffer.getvalue()
 
 
-def found(data: bytes) -> bool:
+def shows_text(data: bytes) -> bool:
     decoded = decode(data)
     assert isinstance(decoded, Decoded)
     return has_burned_in_text(decoded.frames[0].pixels)
@@ -50,21 +50,21 @@ def test_a_name_in_a_corner_is_found(name: str, size: int) -> None:
     length = ImageFont.load_default(size).getlength(name)
     right = int(side - length - 8)
     places = [(6, 4), (right, 4), (6, side - 2 * size), (right, side - 2 * size)]
-    assert all(found(written(head(number), name, size, place=place)) for number, place in enumerate(places))
+    assert all(shows_text(written(head(number), name, size, place=place)) for number, place in enumerate(places))
 
 
 @pytest.mark.parametrize("color", ["yellow", "cyan", "#aaaaaa"])
 def test_text_of_any_color_is_found(color: str) -> None:
-    assert found(written(head(1), "Jane Doe", 16, color=color))
+    assert shows_text(written(head(1), "Jane Doe", 16, color=color))
 
 
 def test_text_on_a_large_image_is_found() -> None:
-    assert found(written(head(1, side=4000), "Jane Doe", 120))
+    assert shows_text(written(head(1, side=4000), "Jane Doe", 120))
 
 
 def test_phantoms_and_side_marks_have_no_text() -> None:
     assert not any(has_burned_in_text(draw(CLASSES[number % 4], seed=number).pixels) for number in range(60))
-    assert not any(found(written(head(number), "R", 24)) for number in range(4))
+    assert not any(shows_text(written(head(number), "R", 24)) for number in range(4))
 
 
 def test_noise_has_no_text() -> None:
@@ -84,4 +84,4 @@ def test_under_one_in_200_real_images_is_rejected_as_text() -> None:
     if not folder:
         pytest.skip(NO_DATASET)
     files = random.Random(0).sample(labeled_files(Path(folder)), 400)
-    assert sum(found(file.path.read_bytes()) for file in files) < len(files) / 200
+    assert sum(shows_text(file.path.read_bytes()) for file in files) < len(files) / 200

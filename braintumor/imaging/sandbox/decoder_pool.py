@@ -262,9 +262,9 @@ class _Process:
         self._is_ready = False
         self._fault = ""
         self._file = _shared_file()
-        self._connection, theirs = socketpair()
+        self._connection, worker_end = socketpair()
         watched, self._lifeline = os.pipe()
-        passed = (theirs.fileno(), watched, self._file)
+        passed = (worker_end.fileno(), watched, self._file)
         arguments = [str(each) for each in (*passed, memory, decode)]
         try:
             self._popen = subprocess.Popen(
@@ -280,7 +280,7 @@ class _Process:
                 "of processes."
             ) from exc
         finally:
-            theirs.close()
+            worker_end.close()
             os.close(watched)
 
     def is_ready(self) -> bool:
@@ -347,8 +347,8 @@ def _shared_file() -> int:
 
 def _environment() -> dict[str, str]:
     """Return the worker's variables that a program needs to start, and the worker's module path."""
-    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    return kept | _DECODER_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    inherited = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    return inherited | _DECODER_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def _require_open(closed: threading.Event) -> None:

@@ -45,9 +45,9 @@ def patched(data: bytes, *changes: tuple[int, str, tuple[float, ...]]) -> bytes:
 
 
 def decoded(data: bytes) -> Decoded:
-    found = decode(data)
-    assert isinstance(found, Decoded), found
-    return found
+    result = decode(data)
+    assert isinstance(result, Decoded), result
+    return result
 
 
 class TestRepairs:
@@ -101,9 +101,9 @@ class TestRepairs:
     def test_one_slice_without_orientation_is_read(self, axes: int) -> None:
         middle = VOXELS[..., 6]
         data = nifti(middle[..., np.newaxis] if axes == 3 else middle, form="none")
-        found = decoded(patched(data, (PIXDIM + 12, "<f", (0,))))
+        result = decoded(patched(data, (PIXDIM + 12, "<f", (0,))))
         (stated,) = decoded(nifti(VOXELS[..., 6:7])).frames  # first axis to the right, and to the left if unstated
-        np.testing.assert_array_equal(found.frames[0].pixels, stated.pixels[:, ::-1])
+        np.testing.assert_array_equal(result.frames[0].pixels, stated.pixels[:, ::-1])
 
     def test_one_slice_whose_sform_has_no_third_axis_is_read(self) -> None:
         data = nifti(VOXELS[..., 6:7], np.eye(4), form="sform")
@@ -138,9 +138,9 @@ class TestPlane:
         image = nibabel.Nifti1Image(SLOPED, np.diag(spacing))
         wanted = nibabel.orientations.axcodes2ornt(tuple(axes))
         turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), wanted)
-        found = decoded(bytes(image.as_reoriented(turn).to_bytes()))
-        assert found.frame_count == SLOPED.shape[slice_axis]
-        shown = next(each.pixels for each in found.frames if each.index == 20).astype(int)
+        result = decoded(bytes(image.as_reoriented(turn).to_bytes()))
+        assert result.frame_count == SLOPED.shape[slice_axis]
+        shown = next(each.pixels for each in result.frames if each.index == 20).astype(int)
         low, high = np.percentile(SLOPED, (0.5, 99.5))
         for corner, place in ((shown[0, 0], top_left), (shown[0, -1], top_right), (shown[-1, 0], bottom_left)):
             assert corner == pytest.approx(np.clip((SLOPED[place] - low) / (high - low), 0, 1) * 255, abs=1)

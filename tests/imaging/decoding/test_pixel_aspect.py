@@ -60,9 +60,9 @@ def measured(*spacings: tuple[float, float] | None, shared: tuple[float, float] 
 
 
 def measures(spacing: tuple[float, float]) -> Dataset:
-    found = Dataset()
-    found.PixelSpacing = list(spacing)
-    return found
+    result = Dataset()
+    result.PixelSpacing = list(spacing)
+    return result
 
 
 def shapes(decoded: Decoded) -> list[tuple[int, ...]]:
@@ -115,8 +115,8 @@ class TestSpacing:
 
 class TestFunctionalGroups:
     def test_each_frame_has_its_own_spacing_before_the_shared_one(self) -> None:
-        found = measured((2, 1), None, (1, 1), shared=(1, 3))
-        assert shapes(found) == [(2 * ROWS, COLUMNS), (ROWS, 3 * COLUMNS), (ROWS, COLUMNS)]
+        result = measured((2, 1), None, (1, 1), shared=(1, 3))
+        assert shapes(result) == [(2 * ROWS, COLUMNS), (ROWS, 3 * COLUMNS), (ROWS, COLUMNS)]
 
     def test_frames_without_spacing_stay_as_they_are(self) -> None:
         assert shapes(measured(None, None)) == [(ROWS, COLUMNS)] * 2

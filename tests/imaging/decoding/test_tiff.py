@@ -41,9 +41,9 @@ def tiff(pixels: NDArray[np.generic], **options: object) -> bytes:
 
 
 def stack(data: bytes, limits: Limits | None = None) -> Decoded:
-    found = decode(data, limits=limits)
-    assert isinstance(found, Decoded), found
-    return found
+    result = decode(data, limits=limits)
+    assert isinstance(result, Decoded), result
+    return result
 
 
 class TestKinds:
@@ -120,10 +120,10 @@ class TestStacks:
     VOLUME = np.stack([TWELVE_BITS // divisor for divisor in (2, 1, 4)])
 
     def test_pages_of_sixteen_bits_share_one_range(self) -> None:
-        found = stack(tiff(self.VOLUME))
-        assert found.frame_count == 3
-        bright = (found.frames[1].pixels > 100) & (found.frames[1].pixels < 255)
-        first, second, third = (each.pixels[bright].astype(int) for each in found.frames)
+        result = stack(tiff(self.VOLUME))
+        assert result.frame_count == 3
+        bright = (result.frames[1].pixels > 100) & (result.frames[1].pixels < 255)
+        first, second, third = (each.pixels[bright].astype(int) for each in result.frames)
         np.testing.assert_allclose(first, second / 2, atol=3)
         np.testing.assert_allclose(third, second / 4, atol=3)
 

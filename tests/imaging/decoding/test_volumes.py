@@ -38,8 +38,8 @@ def decoded(data: bytes, limits: Limits | None = None) -> Decoded:
     return result
 
 
-def indexes(found: Decoded) -> list[int]:
-    return [frame.index for frame in found.frames]
+def indexes(result: Decoded) -> list[int]:
+    return [frame.index for frame in result.frames]
 
 
 def nifti(voxels: NDArray[np.generic], *, spacing: tuple[float, ...] = (1, 1, 1), **header: object) -> bytes:
@@ -92,11 +92,11 @@ class TestNifti:
         series[..., 0] = first
         data = gzip.compress(nifti(series))
         tracemalloc.start()
-        found = decoded(data)
+        result = decoded(data)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert indexes(found) == SHOWS_HEAD
-        assert found.pixel_sha256 == decoded(as_nifti(VOLUME)).pixel_sha256
+        assert indexes(result) == SHOWS_HEAD
+        assert result.pixel_sha256 == decoded(as_nifti(VOLUME)).pixel_sha256
         assert peak < series.nbytes / 4
 
     def test_scaling_changes_nothing_and_negative_slope_inverts(self) -> None:
@@ -121,9 +121,9 @@ class TestNifti:
     def test_every_kind_of_voxel_shows_the_same(self, dtype: type[np.generic], order: str) -> None:
         voxels = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0).astype(dtype)
         image = nibabel.Nifti1Image(voxels, np.eye(4), nibabel.Nifti1Header(endianness=order), dtype=voxels.dtype)
-        found = decoded(bytes(image.to_bytes()))
+        result = decoded(bytes(image.to_bytes()))
         np.testing.assert_allclose(
-            found.frames[2].pixels.astype(int), decoded(as_nifti(VOLUME)).frames[2].pixels, atol=1
+            result.frames[2].pixels.astype(int), decoded(as_nifti(VOLUME)).frames[2].pixels, atol=1
         )
 
     def test_nan_voxels_are_dark(self) -> None:
@@ -177,15 +177,15 @@ class TestNifti:
 
 class TestDicom:
     def test_every_frame_is_shown_by_its_own_window(self) -> None:
-        found = decoded(as_enhanced_mr(VOLUME, seed=1))
-        assert indexes(found) == SHOWS_HEAD and found.frame_count == len(VOLUME)
-        for frame in found.frames:
+        result = decoded(as_enhanced_mr(VOLUME, seed=1))
+        assert indexes(result) == SHOWS_HEAD and result.frame_count == len(VOLUME)
+        for frame in result.frames:
             np.testing.assert_allclose(frame.pixels.astype(int), VOLUME[frame.index], atol=1)
 
     def test_without_windows_one_range_holds_for_all_frames(self) -> None:
-        found = decoded(as_enhanced_mr(VOLUME // 4, seed=1, windows=False))
-        gains = [float(frame.pixels.mean() / VOLUME[frame.index].mean()) for frame in found.frames]
-        assert max(frame.pixels.max() for frame in found.frames) == 255
+        result = decoded(as_enhanced_mr(VOLUME // 4, seed=1, windows=False))
+        gains = [float(frame.pixels.mean() / VOLUME[frame.index].mean()) for frame in result.frames]
+        assert max(frame.pixels.max() for frame in result.frames) == 255
         assert max(gains) / min(gains) < 1.1
 
     @pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless])
@@ -221,17 +221,17 @@ class TestTiff:
     @pytest.mark.parametrize("big_tiff", [False, True])
     def test_one_page_shows_the_same_as_the_array(self, compression: str | None, big_tiff: bool) -> None:
         data = self.saved(VOLUME[6], compression=compression, big_tiff=big_tiff)
-        found = decoded(data)
-        assert found.format == "tiff" and found.frame_count == 1
-        np.testing.assert_array_equal(found.frames[0].pixels, VOLUME[6])
+        result = decoded(data)
+        assert result.format == "tiff" and result.frame_count == 1
+        np.testing.assert_array_equal(result.frames[0].pixels, VOLUME[6])
 
     def test_every_page_with_a_head_is_a_frame(self) -> None:
-        found = decoded(self.saved(*VOLUME))
-        assert indexes(found) == SHOWS_HEAD and found.frame_count == len(VOLUME)
+        result = decoded(self.saved(*VOLUME))
+        assert indexes(result) == SHOWS_HEAD and result.frame_count == len(VOLUME)
 
     def test_sixteen_bits_are_shown_as_eight(self) -> None:
-        found = decoded(self.saved(VOLUME[6].astype(np.uint16) * 257))
-        np.testing.assert_allclose(found.frames[0].pixels.astype(int), VOLUME[6], atol=1)
+        result = decoded(self.saved(VOLUME[6].astype(np.uint16) * 257))
+        np.testing.assert_allclose(result.frames[0].pixels.astype(int), VOLUME[6], atol=1)
 
     def test_thumbnail_is_not_a_frame(self) -> None:
         tags = TiffImagePlugin.ImageFileDirectory_v2()
@@ -241,8 +241,8 @@ class TestTiff:
             Image.fromarray(VOLUME[6]).save(writer, "TIFF")
             writer.newFrame()
             Image.fromarray(VOLUME[6][::2, ::2]).save(writer, "TIFF", tiffinfo=tags)
-        found = decoded(buffer.getvalue())
-        assert found.frame_count == 1 and found.frames[0].pixels.shape == (64, 64)
+        result = decoded(buffer.getvalue())
+        assert result.frame_count == 1 and result.frames[0].pixels.shape == (64, 64)
 
     def test_a_cut_page_is_named(self) -> None:
         rejection = rejected(self.saved(*VOLUME[4:7])[: 64 * 64 * 2 + 300])

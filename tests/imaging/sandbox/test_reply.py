@@ -36,8 +36,8 @@ PREPARED = {
     "kind": "prepared", "format": "png", "pixel_sha256": "a" * 64, "content_sha256": "b" * 64, "indexes": [0, 7],
     "is_volume": True, "dicom": None, "dtype": "uint8", "shape": [2, SIZE, SIZE, 3], "byte_count": PIXELS.nbytes,
 }  # fmt: skip
-PICTURE = png_of(np.random.default_rng(2).integers(0, 256, (40, 40), dtype=np.uint8))
-DRAWN = {"kind": "drawn", "width": 40, "height": 40, "byte_count": len(PICTURE)}
+PNG = png_of(np.random.default_rng(2).integers(0, 256, (40, 40), dtype=np.uint8))
+DRAWN = {"kind": "drawn", "width": 40, "height": 40, "byte_count": len(PNG)}
 REJECTED = {"kind": "rejected", "reason": "corrupt", "detail": "broken"}
 
 
@@ -95,8 +95,8 @@ def test_pickled_reply_is_not_executed_and_process_ends(
     mark = tmp_path / "executed"
     sent, left = attack(pickle.dumps(Payload(mark)))
     with DecoderPool(processes=1, seconds=20, decode="tests.imaging.bad_decoders:replying") as pool:
-        found = pool.read(ordered(sent, left), size=SIZE)
-        assert found == Rejection(
+        result = pool.read(ordered(sent, left), size=SIZE)
+        assert result == Rejection(
             reason=RejectionReason.DECODER_CRASHED, detail="3 decoding processes ended by an invalid reply"
         )
         assert isinstance(pool.read(png(), size=SIZE), PreparedFile), "the next file is read"
@@ -106,25 +106,25 @@ def test_pickled_reply_is_not_executed_and_process_ends(
 @pytest.mark.parametrize("sent", [framed(b"{}")[:3], framed(b"{}")[:5], b""], ids=["in its length", "in it", "none"])
 def test_incomplete_reply_is_a_timeout(sent: bytes) -> None:
     with DecoderPool(processes=1, seconds=1, decode="tests.imaging.bad_decoders:replying") as pool:
-        found = pool.read(ordered(sent), size=SIZE)
-    assert isinstance(found, Rejection) and found.reason is RejectionReason.DECODER_TIMEOUT
+        result = pool.read(ordered(sent), size=SIZE)
+    assert isinstance(result, Rejection) and result.reason is RejectionReason.DECODER_TIMEOUT
 
 
 @pytest.mark.parametrize("length", [MOST_HEADER_BYTES + 1, 2**32 - 1])
 def test_reply_with_too_large_stated_length_is_refused(length: int) -> None:
     with DecoderPool(processes=1, seconds=60, decode="tests.imaging.bad_decoders:replying") as pool:
-        found = pool.read(ordered(struct.pack("<I", length)), size=SIZE)
-    assert isinstance(found, Rejection) and found.detail == "3 decoding processes ended by an invalid reply"
+        result = pool.read(ordered(struct.pack("<I", length)), size=SIZE)
+    assert isinstance(result, Rejection) and result.detail == "3 decoding processes ended by an invalid reply"
 
 
 def test_a_valid_header_is_read(shared: int) -> None:
-    found = read_reply(json.dumps(PREPARED).encode(), stored(shared, PIXELS.tobytes()), REQUEST)
-    assert isinstance(found, PreparedFile)
-    assert (found.format, found.pixel_sha256, found.scan.content_sha256) == ("png", "a" * 64, "b" * 64)
-    assert (found.scan.indexes, found.scan.is_volume, found.dicom) == ((0, 7), True, None)
-    assert np.array_equal(found.scan.pixels, PIXELS)
-    picture = read_reply(json.dumps(DRAWN).encode(), stored(shared, PICTURE), DRAWING)
-    assert picture == DrawnFrame(png=PICTURE, width=40, height=40)
+    result = read_reply(json.dumps(PREPARED).encode(), stored(shared, PIXELS.tobytes()), REQUEST)
+    assert isinstance(result, PreparedFile)
+    assert (result.format, result.pixel_sha256, result.scan.content_sha256) == ("png", "a" * 64, "b" * 64)
+    assert (result.scan.indexes, result.scan.is_volume, result.dicom) == ((0, 7), True, None)
+    assert np.array_equal(result.scan.pixels, PIXELS)
+    drawn = read_reply(json.dumps(DRAWN).encode(), stored(shared, PNG), DRAWING)
+    assert drawn == DrawnFrame(png=PNG, width=40, height=40)
     rejection = read_reply(json.dumps(REJECTED).encode(), shared, DRAWING)
     assert rejection == Rejection(reason=RejectionReason.CORRUPT, detail="broken")
 
@@ -180,9 +180,9 @@ def test_a_shared_file_that_is_too_short_is_refused(shared: int, missing: int) -
 @pytest.mark.parametrize(
     ("change", "data"),
     [
-        ({"width": 41}, PICTURE), ({"height": 0}, PICTURE), ({"byte_count": len(PICTURE) + 1}, PICTURE),
-        ({"byte_count": 8}, PICTURE), ({"byte_count": 2**31 - 1}, PICTURE), ({"width": float("nan")}, PICTURE),
-        ({}, b"<svg onload='alert(1)'>".ljust(len(PICTURE))), ({}, PICTURE[:-1]),
+        ({"width": 41}, PNG), ({"height": 0}, PNG), ({"byte_count": len(PNG) + 1}, PNG),
+        ({"byte_count": 8}, PNG), ({"byte_count": 2**31 - 1}, PNG), ({"width": float("nan")}, PNG),
+        ({}, b"<svg onload='alert(1)'>".ljust(len(PNG))), ({}, PNG[:-1]),
     ],
     ids=str,
 )  # fmt: skip
@@ -193,7 +193,7 @@ def test_drawn_image_that_contradicts_its_header_is_refused(shared: int, change:
 
 def test_drawn_image_larger_than_requested_is_refused(shared: int) -> None:
     with pytest.raises(ReplyError, match="Allowed: 39 a side"):
-        read_reply(json.dumps(DRAWN).encode(), stored(shared, PICTURE), replace(DRAWING, size=39))
+        read_reply(json.dumps(DRAWN).encode(), stored(shared, PNG), replace(DRAWING, size=39))
 
 
 @pytest.mark.parametrize(
@@ -227,11 +227,11 @@ def prepared(identity: DicomIdentity | None) -> PreparedFile:
 @pytest.mark.parametrize("identity", [None, IDENTITY])
 def test_written_reply_is_read_unchanged(shared: int, identity: DicomIdentity | None) -> None:
     value = prepared(identity)
-    found = read_reply(write_reply(shared, value), shared, REQUEST)
-    assert isinstance(found, PreparedFile) and found.dicom == identity
-    assert (found.format, found.pixel_sha256) == (value.format, value.pixel_sha256)
-    assert (found.scan.indexes, found.scan.content_sha256) == (value.scan.indexes, value.scan.content_sha256)
-    assert np.array_equal(found.scan.pixels, PIXELS)
+    result = read_reply(write_reply(shared, value), shared, REQUEST)
+    assert isinstance(result, PreparedFile) and result.dicom == identity
+    assert (result.format, result.pixel_sha256) == (value.format, value.pixel_sha256)
+    assert (result.scan.indexes, result.scan.content_sha256) == (value.scan.indexes, value.scan.content_sha256)
+    assert np.array_equal(result.scan.pixels, PIXELS)
 
 
 @pytest.mark.parametrize("value", [Rejection(reason=RejectionReason.TRUNCATED, detail="1 of 2 µm")])

@@ -34,21 +34,21 @@ def correct_frame_count(dataset: Any) -> Rejection | None:
     if syntax is None or syntax not in uid.AllTransferSyntaxes:
         return None
     stated, items = count_frames(dataset), len(dataset.get("PerFrameFunctionalGroupsSequence") or ())
-    held = _count_encapsulated(dataset, syntax) if syntax.is_encapsulated else _count_native(dataset, stated)
-    if not held or max(held, items) <= stated:
+    actual = _count_encapsulated(dataset, syntax) if syntax.is_encapsulated else _count_native(dataset, stated)
+    if not actual or max(actual, items) <= stated:
         return None
-    if held == items or (syntax.is_encapsulated and not items):
+    if actual == items or (syntax.is_encapsulated and not items):
         dataset.pop("NumberOfFrames", None)
-        dataset.NumberOfFrames = held
+        dataset.NumberOfFrames = actual
         if syntax.is_encapsulated:
-            _drop_wrong_offsets(dataset, held)
+            _drop_wrong_offsets(dataset, actual)
         return None
     statement = f"the header states {stated:,}"
     if not dataset.get("NumberOfFrames"):
         statement = "the header states none, which means 1"
     statement += f" and describes {items:,}" if items else ""
-    reason = RejectionReason.TRUNCATED if held < items else RejectionReason.CORRUPT
-    return Rejection(reason, f"number of frames: the pixel data has the size of {held:,}, {statement}")
+    reason = RejectionReason.TRUNCATED if actual < items else RejectionReason.CORRUPT
+    return Rejection(reason, f"number of frames: the pixel data has the size of {actual:,}, {statement}")
 
 
 def _count_native(dataset: Any, stated: int) -> int:

@@ -80,8 +80,8 @@ class TestEnd:
         streams = [codestream(each, uid.JPEGLosslessSV1) + bytes(40) for each in volume]
         decoded = decode(encapsulated(mr_of(DEEP, **WINDOW), uid.JPEGLosslessSV1, streams, NumberOfFrames=3))
         assert isinstance(decoded, Decoded)
-        for found, each in zip(decoded.frames, volume, strict=True):
-            np.testing.assert_array_equal(found.pixels, frame(mr_of(each, **WINDOW)))
+        for result, each in zip(decoded.frames, volume, strict=True):
+            np.testing.assert_array_equal(result.pixels, frame(mr_of(each, **WINDOW)))
 
 
 class TestRuns:
@@ -275,8 +275,8 @@ class TestLosslessJpeg:
     @pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPGExtended.dcm"])
     def test_twelve_bits_equal_their_jpeg_2000_version(self, name: str) -> None:
         window = {"WindowCenter": 100, "WindowWidth": 200}
-        found, twin = (frame(changed(each, Modality="MR", **window)) for each in (name, "JPEG2000.dcm"))
-        assert np.corrcoef(found.ravel(), twin.ravel())[0, 1] > 0.95
+        result, other = (frame(changed(each, Modality="MR", **window)) for each in (name, "JPEG2000.dcm"))
+        assert np.corrcoef(result.ravel(), other.ravel())[0, 1] > 0.95
 
     def test_twelve_bits_are_as_bright_as_meant(self) -> None:
         stream = bytes(jpeg8_encode(DEEP, 98, bitspersample=12))

@@ -132,5 +132,5 @@ class TestBare:
         assert rejected(data).reason is RejectionReason.UNSUPPORTED_FORMAT
 
     def test_a_preamble_of_zeros_with_a_cut_object_is_truncated(self) -> None:
-        found = decode(bytes(128) + data_set_of(shipped(EXPLICIT))[:3000])
-        assert isinstance(found, Rejection) and found.reason is RejectionReason.TRUNCATED
+        result = decode(bytes(128) + data_set_of(shipped(EXPLICIT))[:3000])
+        assert isinstance(result, Rejection) and result.reason is RejectionReason.TRUNCATED

@@ -61,10 +61,10 @@ def compressed(dataset: Dataset, syntax: uid.UID, offsets: int | None = None) ->
 
 
 def assert_whole(data: bytes) -> None:
-    found, expected = decode(data), decode(WHOLE)
-    assert isinstance(found, Decoded), found
+    result, expected = decode(data), decode(WHOLE)
+    assert isinstance(result, Decoded), result
     assert isinstance(expected, Decoded) and expected.frame_count == COUNT
-    assert (found.frame_count, found.pixel_sha256) == (COUNT, expected.pixel_sha256)
+    assert (result.frame_count, result.pixel_sha256) == (COUNT, expected.pixel_sha256)
 
 
 @pytest.mark.parametrize("stated", STATED_TOO_LOW)
@@ -82,9 +82,9 @@ class TestItemsOfEachFrame:
 def test_compressed_frames_are_counted_in_every_layout(offsets: int | None, items: int) -> None:
     windows = volume(None, items=items)
     data = compressed(windows, uid.RLELossless, offsets)
-    found = decode(data)
-    assert isinstance(found, Decoded), found
-    assert found.frame_count == COUNT and len(found.frames) == COUNT
+    result = decode(data)
+    assert isinstance(result, Decoded), result
+    assert result.frame_count == COUNT and len(result.frames) == COUNT
 
 
 def test_one_compressed_frame_in_several_fragments_stays_one() -> None:

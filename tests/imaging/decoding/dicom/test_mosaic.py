@@ -87,9 +87,9 @@ def unknown_vr(image: NDArray[Any], count: int) -> bytes:
 
 
 def decoded(data: bytes) -> Decoded:
-    found = decode(data)
-    assert isinstance(found, Decoded), found
-    return found
+    result = decode(data)
+    assert isinstance(result, Decoded), result
+    return result
 
 
 WRITERS = {
@@ -103,19 +103,19 @@ class TestSplit:
     @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
     @pytest.mark.parametrize("count", [2, 3, 4, 9, 12])
     def test_every_slice_is_a_frame_in_the_order_of_the_grid(self, write: Any, count: int) -> None:
-        found = decoded(write(tiled(HEADS[:count]), count))
-        assert found.frame_count == count
-        assert [each.index for each in found.frames] == list(range(count))
-        for each in found.frames:
+        result = decoded(write(tiled(HEADS[:count]), count))
+        assert result.frame_count == count
+        assert [each.index for each in result.frames] == list(range(count))
+        for each in result.frames:
             np.testing.assert_array_equal(each.pixels, HEADS[each.index])
 
     def test_the_frames_of_a_mosaic_object_follow_each_other(self) -> None:
         images = np.stack([tiled(HEADS[:4]), tiled(HEADS[4:8])])
         dataset = pydicom.dcmread(io.BytesIO(siemens(images[0], 4)))
         dataset.NumberOfFrames, dataset.PixelData = 2, images.tobytes()
-        found = decoded(written(dataset))
-        assert found.frame_count == 8 and [each.index for each in found.frames] == list(range(8))
-        for each in found.frames:
+        result = decoded(written(dataset))
+        assert result.frame_count == 8 and [each.index for each in result.frames] == list(range(8))
+        for each in result.frames:
             np.testing.assert_array_equal(each.pixels, HEADS[each.index])
 
     def test_slices_with_color_and_long_pixels_are_cut_and_stretched(self) -> None:
