@@ -101,7 +101,7 @@ class DecoderPool:
 
     @property
     def is_usable(self) -> bool:
-        """Whether the pool is open and this process started it."""
+        """Return whether the pool is open and this process started it."""
         return not self._closed.is_set() and self.pid == os.getpid()
 
     def read(self, data: bytes, *, size: int, limits: Limits | None = None) -> PreparedFile | Rejection:

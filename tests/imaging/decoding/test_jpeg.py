@@ -55,7 +55,7 @@ def test_zeros_inside_the_image_are_corrupt(data: bytes, share: float) -> None:
 
 
 def test_image_complete_before_its_data_ends_is_corrupt() -> None:
-    """The decoder does not warn about a few excess bytes, so the check looks for them."""
+    """Test a few excess bytes, about which the decoder does not warn."""
     scan = read_structure(jpeg()).scans[-1]
     longer = jpeg()[: scan.scan_end] + b"\x55" * 4 + b"\xff\xd9"
     refusal = rejected(longer)

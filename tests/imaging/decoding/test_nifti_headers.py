@@ -213,7 +213,7 @@ class TestGzip:
         assert refusal.reason is RejectionReason.CORRUPT and "4,096 gzip members" in refusal.detail
 
     def test_large_rest_after_a_member_is_not_copied_repeatedly(self) -> None:
-        """Copying the rest of the file for each member would take seconds for 3,000 members and 50 MB."""
+        """Test the time, because copies of the rest per member would take seconds for 3,000 members and 50 MB."""
         plain = nifti(VOXELS)
         pieces = [gzip.compress(plain[at : at + 20]) for at in range(0, len(plain), 20)][:3000]
         started = time.process_time()
