@@ -37,9 +37,9 @@ from braintumor.imaging.render import DrawnFrame
 from braintumor.imaging.sandbox import decoder_worker
 from braintumor.imaging.sandbox.reply import ReplyError, is_ready, read_reply
 
-SECONDS = 60.0
+_TIME_LIMIT_SECONDS = 60.0
 """Time limit of a file."""
-MEMORY = 3 * 1024**3
+_MEMORY_LIMIT = 3 * 1024**3
 """Bytes of memory that a decoder process may map."""
 _MOST_FAILURES = {
     RejectionReason.DECODER_CRASHED: 3,
@@ -78,7 +78,12 @@ class DecoderPool:
     """
 
     def __init__(
-        self, *, processes: int | None = None, seconds: float = SECONDS, memory: int = MEMORY, decode: str = _DECODE
+        self,
+        *,
+        processes: int | None = None,
+        seconds: float = _TIME_LIMIT_SECONDS,
+        memory: int = _MEMORY_LIMIT,
+        decode: str = _DECODE,
     ) -> None:
         self.pid = os.getpid()
         self._seconds, self._memory = seconds, memory
