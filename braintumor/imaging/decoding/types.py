@@ -96,12 +96,11 @@ def check_size(width: int, height: int, limits: Limits, *, frames: int = 1) -> R
     if width * height * frames > limits.max_pixels:
         prefix = f"{frames} frames of " if frames > 1 else ""
         return Rejection(
-            reason=RejectionReason.TOO_MANY_PIXELS,
-            detail=f"{prefix}{width} x {height} pixels; the limit is {limits.max_pixels:,} in all",
+            RejectionReason.TOO_MANY_PIXELS,
+            f"{prefix}{width} x {height} pixels; the limit is {limits.max_pixels:,} in all",
         )
     if min(width, height) < limits.min_side:
         return Rejection(
-            reason=RejectionReason.TOO_SMALL,
-            detail=f"{width} x {height} pixels; each side must have {limits.min_side} or more",
+            RejectionReason.TOO_SMALL, f"{width} x {height} pixels; each side must have {limits.min_side} or more"
         )
     return None
