@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import zlib
 from hashlib import sha256
 from typing import Any
 
@@ -53,3 +54,9 @@ def jpeg_of(pixels: NDArray[Any], **options: Any) -> bytes:
 def png(label: TumorClass = TumorClass.GLIOMA, *, seed: int = 5) -> bytes:
     """Return a phantom as a PNG."""
     return png_of(draw(label, seed=seed).pixels)
+
+
+def png_chunk(kind: bytes, body: bytes, *, is_whole: bool = True) -> bytes:
+    """Return a chunk of a PNG, with a wrong checksum unless ``is_whole``."""
+    checksum = zlib.crc32(kind + body) ^ (not is_whole)
+    return len(body).to_bytes(4, "big") + kind + body + checksum.to_bytes(4, "big")

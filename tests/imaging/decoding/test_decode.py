@@ -23,7 +23,7 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
 from tests.decoded import frame, rejected
 from tests.dicom_files import shipped
-from tests.images import jpeg_of, png_of, saved
+from tests.images import jpeg_of, png_chunk, png_of, saved
 
 ROWS, COLUMNS = 60, 80
 _SMOOTH = np.add.outer(np.linspace(0, 120, ROWS), np.linspace(0, 135, COLUMNS))
@@ -31,14 +31,10 @@ GRAY = np.rint(_SMOOTH).astype(np.uint8)
 RGB = np.dstack([GRAY, GRAY[::-1], GRAY[:, ::-1]])
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-
-
 def png_claiming(width: int, height: int, *, color_type: int = 0) -> bytes:
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, color_type, 0, 0, 0])
     row = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", row) + png_chunk(b"IEND", b"")
 
 
 def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
@@ -188,7 +184,7 @@ class TestReasons:
 
     def test_garbage_after_a_signature_is_corrupt(self) -> None:
         assert (
-            rejected(png_of(GRAY)[:33] + chunk(b"IDAT", b"no zlib") + chunk(b"IEND", b"")).reason
+            rejected(png_of(GRAY)[:33] + png_chunk(b"IDAT", b"no zlib") + png_chunk(b"IEND", b"")).reason
             is RejectionReason.CORRUPT
         )
 
@@ -205,7 +201,7 @@ class TestBombs:
         assert peak < 1_000_000
 
     def test_compressed_text_bomb_needs_little_memory(self) -> None:
-        text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9))
+        text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9))
         data = png_of(GRAY)
         tracemalloc.start()
         result = decode(data[:33] + text + data[33:])

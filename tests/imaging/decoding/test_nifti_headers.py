@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
-from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import rejected
+from tests.decoded import decoded, rejected
 
 VOLUME = draw_volume(TumorClass.MENINGIOMA, seed=9, slices=12, size=64)
 VOXELS = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0)
@@ -42,12 +40,6 @@ def patched(data: bytes, *changes: tuple[int, str, tuple[float, ...]]) -> bytes:
     for place, form, values in changes:
         struct.pack_into(form, changed, place, *values)
     return bytes(changed)
-
-
-def decoded(data: bytes) -> Decoded:
-    result = decode(data)
-    assert isinstance(result, Decoded), result
-    return result
 
 
 class TestRepairs:

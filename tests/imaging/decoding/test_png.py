@@ -14,18 +14,13 @@ from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 from tests.decoded import frame, rejected
-from tests.images import png_of, saved
+from tests.images import png_chunk, png_of, saved
 
 GRAY = draw(TumorClass.GLIOMA, seed=4, size=96).pixels
 TWELVE_BITS = GRAY.astype(np.uint16) * 16 + 7
 OPAQUE = np.full_like(TWELVE_BITS, 0xFFFF)
 COLOR_TYPES = {2: 4, 3: 2, 4: 6}
 """PNG color types by number of samples: gray and alpha, RGB, RGB and alpha."""
-
-
-def chunk(kind: bytes, body: bytes, *, is_whole: bool = True) -> bytes:
-    checksum = zlib.crc32(kind + body) ^ (not is_whole)
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
 
 
 def png16(samples: NDArray[np.uint16], *extra: bytes) -> bytes:
@@ -39,10 +34,10 @@ def png16(samples: NDArray[np.uint16], *extra: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 16, COLOR_TYPES[count], 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
+        + png_chunk(b"IHDR", header)
         + b"".join(extra)
-        + chunk(b"IDAT", zlib.compress(b"".join(lines)))
-        + chunk(b"IEND", b"")
+        + png_chunk(b"IDAT", zlib.compress(b"".join(lines)))
+        + png_chunk(b"IEND", b"")
     )
 
 
@@ -86,13 +81,13 @@ class TestSixteenBits:
     def test_the_transparent_color_is_black(self) -> None:
         samples = np.dstack([TWELVE_BITS] * 3)
         samples[:20] = (4095, 5, 9)
-        transparent = chunk(b"tRNS", struct.pack(">3H", 4095, 5, 9))
+        transparent = png_chunk(b"tRNS", struct.pack(">3H", 4095, 5, 9))
         assert frame(png16(samples, transparent))[:20].max() == 0
 
     def test_exif_orientation_is_applied(self) -> None:
         exif = Image.Exif()
         exif[274] = 6
-        turned = png16(np.dstack([TWELVE_BITS] * 3), chunk(b"eXIf", exif.tobytes()[6:]))
+        turned = png16(np.dstack([TWELVE_BITS] * 3), png_chunk(b"eXIf", exif.tobytes()[6:]))
         np.testing.assert_array_equal(frame(turned), np.rot90(frame(png_of(TWELVE_BITS)), -1))
 
     def test_damage_is_found_as_in_other_pngs(self) -> None:
@@ -107,13 +102,13 @@ class TestOtherChunks:
     @pytest.mark.parametrize(
         "added",
         [
-            chunk(b"tEXt", b"Comment\0hello", is_whole=False),
-            chunk(b"pHYs", struct.pack(">IIB", 1, 1, 1), is_whole=False),
-            chunk(b"tEXt", b"Comment\0" + b"x" * 2**21),
-            chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**24))),
-            chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(2**24))),
-            chunk(b"iCCP", b"profile\0\0" + zlib.compress(np.random.default_rng(1).bytes(2**21))),
-            chunk(b"iCCP", b"profile\0\0no stream"),
+            png_chunk(b"tEXt", b"Comment\0hello", is_whole=False),
+            png_chunk(b"pHYs", struct.pack(">IIB", 1, 1, 1), is_whole=False),
+            png_chunk(b"tEXt", b"Comment\0" + b"x" * 2**21),
+            png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**24))),
+            png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(2**24))),
+            png_chunk(b"iCCP", b"profile\0\0" + zlib.compress(np.random.default_rng(1).bytes(2**21))),
+            png_chunk(b"iCCP", b"profile\0\0no stream"),
         ],
         ids=[
             "text, wrong checksum", "size, wrong checksum", "long text", "text bomb", "international text bomb",
@@ -125,8 +120,8 @@ class TestOtherChunks:
 
     def test_text_after_the_image_is_ignored(self) -> None:
         data = png_of(GRAY)
-        end = chunk(b"IEND", b"")
-        damaged = data.removesuffix(end) + chunk(b"tEXt", b"Comment\0" + b"x" * 2**21, is_whole=False) + end
+        end = png_chunk(b"IEND", b"")
+        damaged = data.removesuffix(end) + png_chunk(b"tEXt", b"Comment\0" + b"x" * 2**21, is_whole=False) + end
         np.testing.assert_array_equal(frame(damaged), GRAY)
 
     def test_orientation_in_xmp_is_applied(self) -> None:

@@ -31,7 +31,7 @@ from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 from tests.decoded import rejected
 from tests.dicom_files import changed, shipped, with_bytes, written
-from tests.images import saved
+from tests.images import png_chunk, saved
 
 GRAY = draw(TumorClass.PITUITARY, seed=3, size=96).pixels
 STUDY = b"1.3.6.1.4.1.5962.1.2.4.20040826185059.5457"
@@ -123,12 +123,9 @@ class TestCorrupt:
 class TestTooMuch:
     @pytest.mark.parametrize("side", [8_000, 20_000, 60_000])
     def test_a_png_bomb_of_any_size_is_refused_without_decoding(self, side: int) -> None:
-        def chunk(kind: bytes, body: bytes) -> bytes:
-            return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
         header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
         rows = zlib.compress(bytes((side // 8 + 1) * min(side, 8_000)))
-        data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+        data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
         tracemalloc.start()
         refusal = rejected(data)
         peak = tracemalloc.get_traced_memory()[1]

@@ -10,12 +10,11 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
-from braintumor.imaging.decoding.types import Decoded, Limits
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.decoded import frame, rejected
+from tests.decoded import decoded, frame, rejected
 from tests.images import png_of
 
 GRAY = draw(TumorClass.PITUITARY, seed=6, size=96).pixels
@@ -38,12 +37,6 @@ def tiff(pixels: NDArray[np.generic], **options: object) -> bytes:
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, pixels, **{"photometric": "minisblack"} | options)
     return buffer.getvalue()
-
-
-def stack(data: bytes, limits: Limits | None = None) -> Decoded:
-    result = decode(data, limits=limits)
-    assert isinstance(result, Decoded), result
-    return result
 
 
 class TestKinds:
@@ -120,7 +113,7 @@ class TestStacks:
     VOLUME = np.stack([TWELVE_BITS // divisor for divisor in (2, 1, 4)])
 
     def test_pages_of_sixteen_bits_share_one_range(self) -> None:
-        result = stack(tiff(self.VOLUME))
+        result = decoded(tiff(self.VOLUME))
         assert result.frame_count == 3
         bright = (result.frames[1].pixels > 100) & (result.frames[1].pixels < 255)
         first, second, third = (each.pixels[bright].astype(int) for each in result.frames)
@@ -129,11 +122,11 @@ class TestStacks:
 
     def test_a_page_of_small_values_stays_dark(self) -> None:
         dark = tiff(np.stack([TWELVE_BITS, GRAY.astype(np.uint16)]))
-        assert [each.index for each in stack(dark).frames] == [0]
+        assert [each.index for each in decoded(dark).frames] == [0]
 
     def test_eight_bits_widened_to_sixteen_come_back_exactly(self) -> None:
         pages = np.stack([GRAY, GRAY // 2])
-        for page, shown in zip(pages, stack(tiff(pages.astype(np.uint16) * 257)).frames, strict=True):
+        for page, shown in zip(pages, decoded(tiff(pages.astype(np.uint16) * 257)).frames, strict=True):
             np.testing.assert_array_equal(shown.pixels, page)
 
     @pytest.mark.parametrize("options", [{"imagej": True}, {}], ids=["ImageJ", "tifffile"])
@@ -141,7 +134,7 @@ class TestStacks:
     def test_one_directory_for_all_pages_is_read_as_a_stack(
         self, pages: NDArray[np.generic], options: dict[str, bool]
     ) -> None:
-        one, usual = stack(tiff(pages, truncate=True, **options)), stack(tiff(pages))
+        one, usual = decoded(tiff(pages, truncate=True, **options)), decoded(tiff(pages))
         assert one.frame_count == 3 and [each.index for each in one.frames] == [0, 1, 2]
         assert one.pixel_sha256 == usual.pixel_sha256
 

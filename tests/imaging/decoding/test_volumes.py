@@ -17,25 +17,18 @@ from PIL import Image, TiffImagePlugin
 from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 
-from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.frame_selection import select_frames
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Frame, Limits
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import rejected
+from tests.decoded import decoded, rejected
 from tests.dicom_files import changed
 
 VOLUME = draw_volume(TumorClass.GLIOMA, seed=7, slices=12, size=64)
 PLAIN = as_nifti(VOLUME, is_gzipped=False)
 SHOWS_HEAD = [index for index in range(len(VOLUME)) if (VOLUME[index] >= 26).mean() >= 0.05]
 AXES = ["".join(sides) for pairs in permutations(("LR", "PA", "IS")) for sides in product(*pairs)]
-
-
-def decoded(data: bytes, limits: Limits | None = None) -> Decoded:
-    result = decode(data, limits=limits)
-    assert isinstance(result, Decoded), result
-    return result
 
 
 def indexes(result: Decoded) -> list[int]:

@@ -12,12 +12,11 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
-from braintumor.imaging.decoding.types import Decoded, Limits
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.phantom.volume import draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import frame, rejected
+from tests.decoded import decoded, frame, rejected
 from tests.dicom_files import RAMP, mr_of, written
 
 SIEMENS, UNITED = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], ["ORIGINAL", "PRIMARY", "VFRAME"]
@@ -84,12 +83,6 @@ def without_creator(image: NDArray[Any], count: int) -> bytes:
 
 def unknown_vr(image: NDArray[Any], count: int) -> bytes:
     return siemens(image, count.to_bytes(2, "little"), vr="UN")
-
-
-def decoded(data: bytes) -> Decoded:
-    result = decode(data)
-    assert isinstance(result, Decoded), result
-    return result
 
 
 WRITERS = {
