@@ -34,7 +34,7 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.discovery import discover
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import open_run
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 from devstack.stack import Stack
 
 _NOTHING = "listing alone"
@@ -97,7 +97,7 @@ def measure(settings: Settings, run_key: str) -> Measurement:
     """Discover in this process as the run ``run_key``, or only page the listing where it has no name."""
     store, scans = ObjectStore.connect(settings), ScanPrefixes.parse(settings.require("scans_uri"))
     engine = database.connect(settings)
-    run = open_run(engine, run_key=run_key, scans=scans, scored_by=BackendName.OPENVINO) if run_key else None
+    run = open_run(engine, run_key=run_key, scans=scans, backend=BackendName.OPENVINO) if run_key else None
     before = time.process_time()
     started = time.perf_counter()
     if run is None:

@@ -22,7 +22,7 @@ from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.images.local_folder import read_folder
 from braintumor.dataset.snapshot import SnapshotImage
-from braintumor.dataset.splits.grouping import Picture, form_groups, group_key
+from braintumor.dataset.splits.grouping import DistinctImage, form_groups, group_key
 from braintumor.dataset.splits.split import SHARES, Split, assign
 from braintumor.errors import DatasetError
 from braintumor.imaging.decoding.decode import decode
@@ -66,7 +66,7 @@ def files_outside_test(folder: Path) -> list[LabeledImage]:
     images, _ = read_folder(folder)
     grouping = form_groups(images, {})
     splits = assign(grouping.to_split(), grouping.known)
-    kept: list[Picture] = [
+    kept: list[DistinctImage] = [
         picture for group in grouping.groups if splits[group_key(group)] is not Split.TEST for picture in group
     ]
     return [file for picture in kept for file in picture.files]
@@ -84,7 +84,7 @@ def _frames(folder: Path, files: list[LabeledImage], size: int) -> FrameArrays:
 
 
 def _record(file: LabeledImage) -> SnapshotImage:
-    return SnapshotImage.of(Picture(files=(file,)), group_key=file.pixel_sha256, split=Split.TRAIN)
+    return SnapshotImage.of(DistinctImage(files=(file,)), group_key=file.pixel_sha256, split=Split.TRAIN)
 
 
 def _made(folder: Path) -> Path:

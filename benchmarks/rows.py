@@ -31,9 +31,9 @@ from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.labels import CLASSES
 from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.run import load_run
-from braintumor.scoring.worker import score_chunk
+from braintumor.scoring.worker import ScanSource, score_chunk
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import BackendName, LoadedModel, Result
+from braintumor.serving.backend import BackendName, LoadedModel, Result
 from devstack.stack import Stack
 
 _SIZE = 64
@@ -80,8 +80,9 @@ def _stages(night: ScoringJob, name: str) -> Iterator[tuple[str, float]]:
     yield "plan", time.perf_counter() - clock
     clock = time.perf_counter()
     run = load_run(night.engine, run.scoring_run_id)
+    source = ScanSource(store=night.store, pseudonym_key=_KEY)
     for chunk in chunks:
-        score_chunk(night.engine, night.store, model, run, chunk, pseudonym_key=_KEY)
+        score_chunk(night.engine, run, chunk, source=source, model=model)
     scored = time.perf_counter() - clock
     with database.transaction(night.engine) as connection:
         rows = connection.execute(text(_STAGES), {"run": run.scoring_run_id})

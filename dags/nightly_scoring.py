@@ -99,7 +99,7 @@ def reconcile(scoring_run_id: int | None) -> str:
         raise ScoringRunError("Discovery failed, so there is no run to balance. See the log of `discover`.")
     found = settings("scorer")
     night = ScoringJob.open(found)
-    balance = night.reconcile(scoring_run_id, say=print, measured=metrics.send, reports_url=reports_url())
+    balance = night.reconcile(scoring_run_id, progress=print, on_metric=metrics.send, reports_url=reports_url())
     print(balance)
     lineage.emit_lineage(found, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
     return str(balance)

@@ -50,18 +50,21 @@ _FORM = {
 def change_champion() -> str:
     """Roll back, with or without a withdrawal; returns the champion's name."""
     from braintumor.promotion.promote import roll_back
+    from braintumor.registry.promotions import PromotionRequest
     from common import settings
 
     context, found = get_current_context(), settings("promoter")
     params = context["params"]
     done = roll_back(
         found,
+        PromotionRequest(
+            request_key=f"roll_back {context['run_id']}",
+            actor=notifications.actor_of(context),
+            reason=params["reason"],
+        ),
         to=params["to"],
-        request_key=f"roll_back {context['run_id']}",
-        actor=notifications.actor_of(context),
-        reason=params["reason"],
         with_withdrawal=params["withdraw"],
-        say=print,
+        warn=print,
     )
     print(f"replaced: {done.replaced.model_name if done.replaced else 'nobody, nothing was changed'}")
     lineage.emit_lineage(found, reads=["promotion"], writes=["promotion"])

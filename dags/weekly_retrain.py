@@ -124,9 +124,9 @@ def snapshot() -> str:
         taken = snapshot_of(found, prefix)
     lineage.emit_lineage(found, reads=[prefix or found.dataset_uri, "reviewed_frame"], writes=["snapshot"])
     print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} copies folded")
-    for reason, count in taken.left_out_by_reason().items():  # addresses can name patients: they stay in Postgres
+    for reason, count in taken.excluded_by_reason().items():  # addresses can name patients: they stay in Postgres
         print(f"left out: {count} images: {reason}")
-    if taken.left_out:
+    if taken.excluded:
         print(f"which: select left_out from braintumor.snapshot where snapshot_id = '{taken.snapshot_id}'")
     return taken.snapshot_id
 
@@ -228,7 +228,7 @@ def promote(verdict: dict[str, Any]) -> bool:
         verdict["gate_verdict_id"],
         approval=context["ti"].xcom_pull(task_ids="approve"),
         must_be_approved=context["params"]["policy"] == "ask",
-        say=print,
+        warn=print,
     )
     lineage.emit_lineage(found, reads=["gate_verdict", "approval_decision"], writes=["promotion"])
     notifications.promoted(context, verdict, is_new=is_new)

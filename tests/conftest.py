@@ -29,7 +29,6 @@ from braintumor.db import database, migrations
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.registry import model_versions, promotions
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.serving.artifact import Manifest
 from devstack.stack import Stack
 from tests.faulty_s3 import FaultyS3, faulty_s3
 from tests.once import download, dump, made_once, restore
@@ -113,7 +112,8 @@ def train_seed(settings: Settings, images: Path) -> None:
     upload(ObjectStore.connect(settings), labeled_files(images), S3Uri.parse(settings.require("dataset_uri")))
     run_braintumor(settings, "train", "--recipe", str(TINY_RECIPE), "--run-key", "seed")
     model = model_versions.list_models(engine)[0]
-    promotions.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
+    request = promotions.PromotionRequest(request_key="seed", actor="tests", reason="the tests' model")
+    promotions.promote(engine, model, request, is_override=True)
     engine.dispose()
 
 
@@ -176,7 +176,6 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
     """Bring the tests' model to another, empty stack, files and record, and make it the champion there."""
     engine, store = database.connect(target), ObjectStore.connect(target)
     migrations.migrate(engine)
-    manifest = Manifest.read(folder)
     with closing(psycopg2.connect(source.require("database_url"))) as connection, connection.cursor() as cursor:
         cursor.execute("select row_to_json(s) from braintumor.snapshot s")
         ((snapshot,),) = cursor.fetchall()
@@ -198,11 +197,11 @@ def move_champion(source: Settings, target: Settings, folder: Path) -> None:
         engine,
         store,
         folder=folder,
-        manifest=manifest,
         training=record,
         models_uri=S3Uri.parse(target.require("models_uri")),
     )
-    promotions.promote(engine, model, request_key="seed", actor="tests", reason="the tests' model", is_override=True)
+    request = promotions.PromotionRequest(request_key="seed", actor="tests", reason="the tests' model")
+    promotions.promote(engine, model, request, is_override=True)
     engine.dispose()
 
 

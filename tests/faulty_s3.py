@@ -1,4 +1,4 @@
-"""The real S3 server behind a door that can be told to misbehave for some objects."""
+"""Run a proxy in front of the real S3 server that injects faults for some objects."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 Fault = tuple[int, str]
-"""HTTP status and S3 error code; or one of the following."""
+"""An HTTP status and an S3 error code, or one of the following."""
 CUT: Fault = (0, "cut")
-"""The connection breaks in the middle of the object."""
+"""The connection closes in the middle of the object."""
 DAMAGED: Fault = (0, "damaged")
-"""Another byte comes in the middle of the object."""
+"""One byte in the middle of the object is different."""
 RESET: Fault = (0, "reset")
-"""The connection is reset before any answer."""
+"""The connection is reset before a response."""
 SLOW: Fault = (0, "slow")
-"""The answer comes, half a second late."""
-_ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>not today</Message></Error>"
+"""The response comes half a second late."""
+_ERROR = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected fault</Message></Error>"
 
 
 class FaultyS3(ThreadingHTTPServer):
-    """Forwards every request as it is, but answers reads or writes of some objects with an error.
+    """Forward every request, but return an error for reads or writes of some objects.
 
-    ``faults`` maps a part of the path of an object that is read to a fault, ``passing`` to those that its next reads
-    meet in turn. ``unwritable`` holds parts of the paths of objects whose upload breaks in the middle. ``is_read_only``
-    refuses every write, as credentials that only read are refused. ``count_fault`` counts the faults of a ``storm``.
+    ``faults`` maps a part of a path to the fault of every read. ``passing`` maps a part of a path to the faults of the
+    next reads. Uploads to paths with a part in ``unwritable`` break in the middle. ``is_read_only`` refuses every
+    write, like read-only credentials. ``count_fault`` counts the faults of a ``storm``.
     """
 
     daemon_threads = True
 
     def __init__(self, target: str) -> None:
-        super().__init__(("127.0.0.1", 0), _Door)
+        super().__init__(("127.0.0.1", 0), _Handler)
         self.target = urlsplit(target).netloc
         self.faults: dict[str, Fault] = {}
         self.passing: dict[str, list[Fault]] = {}
@@ -51,11 +51,11 @@ class FaultyS3(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def storm(self, rng: random.Random, *, share: float, faults: Sequence[Fault], within: str) -> None:
-        """From now on answer a share of all reads under the prefix ``within`` with one of the faults."""
+        """From now on, return one of the faults for a share of all reads under the prefix ``within``."""
         self._storm = rng, share, faults, urlsplit(within).path
 
     def fault(self, path: str) -> Fault | None:
-        """What this read is answered with, ``None`` for the truth."""
+        """Return the fault of this read, or ``None``."""
         if self._storm is not None:
             rng, share, faults, prefix = self._storm
             if prefix in path and rng.random() < share:
@@ -67,7 +67,7 @@ class FaultyS3(ThreadingHTTPServer):
         return next((fault for part, fault in self.faults.items() if part in path), None)
 
 
-class _Door(BaseHTTPRequestHandler):
+class _Handler(BaseHTTPRequestHandler):
     server: FaultyS3
     protocol_version = "HTTP/1.1"
 
@@ -79,7 +79,7 @@ class _Door(BaseHTTPRequestHandler):
             time.sleep(0.5 if fault == SLOW else 0)
             self._forward(fault)
         else:
-            self._answer(fault[0], {"Content-Type": "application/xml"}, _ERROR.format(code=fault[1]).encode())
+            self._respond(fault[0], {"Content-Type": "application/xml"}, _ERROR.format(code=fault[1]).encode())
 
     def do_HEAD(self) -> None:
         self._forward()
@@ -101,7 +101,7 @@ class _Door(BaseHTTPRequestHandler):
 
     def _refuse(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self._answer(403, {"Content-Type": "application/xml"}, _ERROR.format(code="AccessDenied").encode())
+        self._respond(403, {"Content-Type": "application/xml"}, _ERROR.format(code="AccessDenied").encode())
 
     def _reset(self) -> None:
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -110,13 +110,13 @@ class _Door(BaseHTTPRequestHandler):
     def _forward(self, fault: Fault | None = None) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         connection = http.client.HTTPConnection(self.server.target, timeout=30)
-        connection.request(self.command, self.path, body, dict(self.headers))  # the signed Host goes along
-        answer = connection.getresponse()
-        kept = {name: value for name, value in answer.getheaders() if name.lower() != "transfer-encoding"}
-        self._answer(answer.status, kept, answer.read(), fault)
+        connection.request(self.command, self.path, body, dict(self.headers))  # with the signed Host header
+        response = connection.getresponse()
+        kept = {name: value for name, value in response.getheaders() if name.lower() != "transfer-encoding"}
+        self._respond(response.status, kept, response.read(), fault)
         connection.close()
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes, fault: Fault | None = None) -> None:
+    def _respond(self, status: int, headers: dict[str, str], body: bytes, fault: Fault | None = None) -> None:
         self.send_response(status)
         for name, value in headers.items():
             if name.lower() not in {"content-length", "date", "server"}:
@@ -132,7 +132,7 @@ class _Door(BaseHTTPRequestHandler):
 
 @contextmanager
 def faulty_s3(target: str) -> Iterator[FaultyS3]:
-    """A door to the S3 server at ``target``, on loopback, shut at the end."""
+    """Start a proxy of the S3 server at ``target`` on loopback, and stop it at the end."""
     with FaultyS3(target) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         yield server

@@ -68,7 +68,12 @@ def promote(settings: Settings, *names: str) -> None:
     for name in names:
         model = model_versions.find_model(engine, name)
         key = f"{name} {uuid.uuid4().hex}"
-        promotions.promote(engine, model, request_key=key, actor="tests", reason=f"{name} it is", is_override=True)
+        promotions.promote(
+            engine,
+            model,
+            promotions.PromotionRequest(request_key=key, actor="tests", reason=f"{name} it is"),
+            is_override=True,
+        )
     engine.dispose()
 
 

@@ -1,4 +1,4 @@
-"""Patients and reviewers: whose a file is, and what people say of frames."""
+"""Set the patient of a file, and write reviews of frames."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tests.sql import change
 
 
 def as_patient(path: Path, patient: str) -> bytes:
+    """Return the DICOM file with another PatientID."""
     dataset = pydicom.dcmread(path)
     dataset.PatientID = patient
     stream = io.BytesIO()
@@ -20,11 +21,13 @@ def as_patient(path: Path, patient: str) -> bytes:
     return stream.getvalue()
 
 
-def say(night: Settings, scan_id: int, finding: str, *readers: str, purpose: str = "risk", blind: bool = False) -> None:
-    """Each of the readers answers the first frame of a scan."""
+def add_reviews(
+    settings: Settings, scan_id: int, finding: str, *readers: str, purpose: str = "risk", blind: bool = False
+) -> None:
+    """Write a review by each of the readers for the first frame of a scan."""
     for reader in readers:
         change(
-            night,
+            settings,
             """
             insert into review (
                 request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose, is_blind)
@@ -35,9 +38,10 @@ def say(night: Settings, scan_id: int, finding: str, *readers: str, purpose: str
         )  # fmt: skip
 
 
-def take_back(night: Settings, scan_id: int, reader: str) -> None:
+def retract_review(settings: Settings, scan_id: int, reader: str) -> None:
+    """Retract a reviewer's current reviews of a scan."""
     change(
-        night,
+        settings,
         "insert into review_retraction (review_id) "
         "select review_id from current_review where scan_id = :scan and reviewer = :reader",
         scan=scan_id,

@@ -104,7 +104,7 @@ with run as (
     select scoring_run_id, true, 'x', 'x', '{}', 3, 3 from run returning scoring_run_id
 )
 insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state)
-    select run.scoring_run_id, scan_id, 0, run.model_version_id, 'already' from run, asked, scan;
+    select run.scoring_run_id, scan_id, 0, run.model_version_id, 'already_scored' from run, asked, scan;
 insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out)
     select 'own', 's3://b/', 2, 0, jsonb_build_array(
         jsonb_build_object('image_uri', cast(:uri as text), 'reason', 'copy', 'image_sha256', ''));
@@ -141,7 +141,7 @@ def test_of_an_erased_person_nothing_is_left_and_every_run_still_balances(
     engine = database.connect(night)
     balance = count_balance(engine, load_run(engine, 1))
     assert balance.is_balanced and str(balance).endswith("0 superseded + 2 erased")
-    unaccounted = "select count_asked, count_already, count_erased, count_unaccounted from rescore_balance"
+    unaccounted = "select count_asked, count_already_scored, count_erased, count_unaccounted from rescore_balance"
     assert rows(night, unaccounted) == [(3, 1, 2, 0)]
     assert rows(night, "select actor, reason, counts ->> 'scan' from erasure") == [("dpo", "asked", "2")]
     engine.dispose()
@@ -259,14 +259,14 @@ def test_an_erased_person_does_not_return_to_training(
     after = snapshot_of(night)
     shas = {image.image_sha256 for image in after.images}
     assert shas == before - {sha256(files[0]).hexdigest()} | {sha256(files[3]).hexdigest()}
-    refused = [item for item in after.left_out if "erased" in item.reason]
+    refused = [item for item in after.excluded if "erased" in item.reason]
     assert len(refused) == len(returning) + 1, "the first file still lies where it was, too"
     assert {(item.image_uri, item.image_sha256) for item in refused} == {("(not named)", "")}
     words = [sha256(data).hexdigest() for data in returning.values()]
     assert [table for table, _ in found_in_database(night, words)] == []
     done = as_eraser(stack, night, ann)
     assert {uri.rpartition("/")[2] for uri in done.object_uris} >= {name.rpartition("/")[2] for name in returning}
-    assert not [item for item in snapshot_of(night).left_out if "erased" in item.reason]
+    assert not [item for item in snapshot_of(night).excluded if "erased" in item.reason]
 
 
 def test_a_later_file_without_a_patient_is_rejected_where_its_study_or_its_pixels_are_known(

@@ -17,10 +17,10 @@ from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.predict_files import predict_files
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from devstack.stack import Stack
 from tests.documents import blocks, run_block
-from tests.nights import assert_nothing_is_half_written, expire_leases
+from tests.runs import assert_no_partial_scans, expire_leases
 from tests.sql import rows
 
 PAGE = (Path(__file__).parent.parent / "docs" / "recovery.md").read_text()
@@ -67,7 +67,7 @@ def test_after_a_restore_the_next_night_scores_what_is_new_and_nothing_else(
     balance = run_scoring_job(settings, run_key="second")
     assert (balance.count_seen, balance.count_scored, balance.count_known) == (5, 2, 3)
     assert rows(settings, answered) == before
-    assert_nothing_is_half_written(settings)
+    assert_no_partial_scans(settings)
 
 
 def test_after_a_restore_of_an_older_dump_the_lost_night_is_found_and_scored_again(
@@ -87,7 +87,7 @@ def test_after_a_restore_of_an_older_dump_the_lost_night_is_found_and_scored_aga
     assert rows(settings, ANSWERS) == before
     again = {number for (number,) in rows(settings, "select scan_id from scan where scoring_run_id <> 1")}
     assert len(again) == 3 and not again & given, "a lost scan's number was given to another one"
-    assert_nothing_is_half_written(settings)
+    assert_no_partial_scans(settings)
 
 
 def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
@@ -104,7 +104,7 @@ def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
     expire_leases(settings)
     balance = run_scoring_job(settings, run_key="next")
     assert (balance.count_seen, balance.count_scored, balance.count_known) == (4, 2, 2)
-    assert_nothing_is_half_written(settings)
+    assert_no_partial_scans(settings)
 
 
 def test_the_registry_and_s3_give_every_answer_again(stack: Stack, settings: Settings, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.status import Alert
 from tests.documents import blocks, run_block
 from tests.images import png
-from tests.nights import past_nights
+from tests.runs import add_past_runs
 from tests.sql import change, rows
 
 PROJECT = Path(__file__).parent.parent
@@ -57,7 +57,7 @@ def test_anchors_within_the_documents_lead_to_a_heading() -> None:
 
 
 def test_a_red_night_and_a_missing_champion_name_their_sections(settings: Settings, empty_settings: Settings) -> None:
-    past_nights(settings, dict.fromkeys(range(1, 8), 140))
+    add_past_runs(settings, dict.fromkeys(range(1, 8), 140))
     with pytest.raises(RedRunError, match=r"What to do: docs/runbook.md#nothing_arrived\."):
         run_scoring_job(settings, run_key="night")
     with pytest.raises(NoChampionError, match=r"docs/runbook.md#no_champion"):
@@ -77,7 +77,7 @@ def test_a_full_disk_is_amber_and_its_section_is_named(
     begun, _ = night.begin(run_key="night")
     for chunk in night.plan(begun.scoring_run_id):
         night.score(begun.scoring_run_id, chunk)
-    night.reconcile(begun.scoring_run_id, say=said.append)
+    night.reconcile(begun.scoring_run_id, progress=said.append)
     assert "AMBER" in said[0] and "What to do: docs/runbook.md#disk_low" in said[0]
     ((level, reasons),) = rows(settings, "select level::text, reasons from scoring_run_summary")
     assert level == "amber" and len(reasons) == 1 and "GiB are free" in reasons[0]

@@ -32,7 +32,7 @@ from braintumor.scoring.job import run_scoring_job
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.models import record_model
-from tests.people import say
+from tests.people import add_reviews
 from tests.sql import rows
 
 PROJECT = Path(__file__).parent.parent
@@ -125,7 +125,7 @@ def test_training_and_pruning_ask_for_no_more_than_their_policies_give(
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     put("a.png", png())
     run_scoring_job(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
-    say(settings, 1, "glioma", "ann", "bob")
+    add_reviews(settings, 1, "glioma", "ann", "bob")
     asked.clear()
     snapshot_of(settings, None)
     assert rows(settings, "select count(*) from reviewed_frame") == [(1,)], "a scan that people labeled was read"

@@ -55,14 +55,14 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
     counts = taken.counts()
     if is_json:
         print_json({"snapshot_id": taken.snapshot_id, "images": counts, "copies": taken.count_copy,
-                    "left_out": [vars(item) for item in taken.left_out]})  # fmt: skip
+                    "left_out": [vars(item) for item in taken.excluded]})  # fmt: skip
         return
     click.echo(
         f"snapshot {taken.snapshot_id}: {len(taken.images)} images in {taken.count_group} groups, "
         f"{taken.count_copy} copies folded"
     )
     print_table(["split", *counts["train"]], [[split, *by_class.values()] for split, by_class in counts.items()])
-    for item in taken.left_out:
+    for item in taken.excluded:
         click.echo(f"left out: {item.image_uri}: {item.reason}", err=True)
 
 
@@ -73,24 +73,24 @@ def reviewed(is_json: bool) -> None:
 
     The rule is the packaged one, or that of BRAINTUMOR_LABEL_RULES. Nothing is changed.
     """
-    from braintumor.dataset.review_labels.labels import outlook
+    from braintumor.dataset.review_labels.labels import summarize_reviewed_labels
 
-    found = outlook(settings_of("trainer"))
+    found = summarize_reviewed_labels(settings_of("trainer"))
     labels = [{"label": label, "source": source, "frames": count} for (label, source), count in found.labels.items()]
-    left_out = [{"frame": name, "reason": reason} for name, reason in found.left_out]
+    excluded = [{"frame": name, "reason": reason} for name, reason in found.excluded]
     if is_json:
         print_json({"rules_version": found.rules_version, "labels": labels, "without_label": dict(found.without),
                     "new": found.count_new, "retrain_after": found.retrain_after, "last_snapshot": found.snapshot_id,
-                    "left_out": left_out})  # fmt: skip
+                    "left_out": excluded})  # fmt: skip
         return
     print_table(["label", "settled by", "frames"], [list(each.values()) for each in labels])
     for reason, count in found.without.items():
         click.echo(f"no label: {count} frames: {reason}")
     click.echo(f"{found.count_new} labels are new; {found.retrain_after} ask for a retrain")
-    for each in left_out[:_SHOWN]:
+    for each in excluded[:_SHOWN]:
         click.echo(f"left out of snapshot {found.snapshot_id}: {each['frame']}: {each['reason']}", err=True)
-    if len(left_out) > _SHOWN:
-        click.echo(f"left out: and {len(left_out) - _SHOWN} more", err=True)
+    if len(excluded) > _SHOWN:
+        click.echo(f"left out: and {len(excluded) - _SHOWN} more", err=True)
 
 
 @dataset.command(epilog="Example: braintumor dataset check ~/sartaj --report quality.html")
@@ -103,7 +103,7 @@ def check(source: str, report: Path | None, is_json: bool) -> None:
     A local folder needs no servers. The rules are the packaged ones, or those of BRAINTUMOR_QUALITY_RULES.
     """
     from braintumor.dataset.quality.checks import assess
-    from braintumor.dataset.quality.gate import refusal, report_now
+    from braintumor.dataset.quality.gate import current_report, refusal
     from braintumor.dataset.quality.rules import QualityRules
 
     if report is not None:
@@ -112,12 +112,12 @@ def check(source: str, report: Path | None, is_json: bool) -> None:
     rules = QualityRules.load(settings.quality_rules)
     quality = assess(*_read(settings, source), rules)
     if report is not None:
-        report.write_text(report_now(quality, source=_shown_source(source)), encoding="utf-8")
+        report.write_text(current_report(quality, source=_shown_source(source)), encoding="utf-8")
     if is_json:
         print_json(quality.to_dict())
     else:
         click.echo(quality.summary)
-        print_table(["check", "outcome", "found"], [[f.code, f.outcome, f.reason] for f in quality.findings])
+        print_table(["check", "outcome", "found"], [[f.code, f.outcome, f.reason] for f in quality.results])
     if quality.blocking:
         raise DatasetError(refusal(quality, source=source, report=None if report is None else str(report)))
 
@@ -154,7 +154,7 @@ def _shown_source(source: str) -> str:
 
 @dataset.command(epilog="Example: braintumor dataset verify ~/clean_brain_tumor --manifest manifest.csv")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytess.")
+@click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytes.")
 @as_json
 def verify(folder: Path, manifest: Path, is_json: bool) -> None:
     """Check that FOLDER holds every file of a manifest, whole and unchanged. Exit 1 when it does not."""

@@ -60,9 +60,7 @@ def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
     promotions.promote(
         engine,
         found,
-        request_key=command_key(),
-        actor=getpass.getuser(),
-        reason=reason,
+        promotions.PromotionRequest(request_key=command_key(), actor=getpass.getuser(), reason=reason),
         gate_verdict_id=verdict_id,
         is_override=is_override,
     )
@@ -86,16 +84,15 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
     """
     from braintumor.db import database
     from braintumor.promotion.promote import roll_back
+    from braintumor.registry.promotions import PromotionRequest
 
     settings = settings_of("promoter")
     done = roll_back(
         settings,
+        PromotionRequest(request_key=command_key(), actor=getpass.getuser(), reason=reason),
         to=to_name,
-        request_key=command_key(),
-        actor=getpass.getuser(),
-        reason=reason,
         with_withdrawal=with_withdrawal,
-        say=partial(click.echo, err=True),
+        warn=partial(click.echo, err=True),
     )
     name = done.champion.model_name
     if done.replaced is None:

@@ -47,14 +47,13 @@ def rescore(run_key: str | None, is_json: bool, **request: Any) -> None:
     from braintumor.rescoring.request import RescoreRequest
 
     key = run_key or command_key()
-    click.echo(f"run key, to go on with after an interruption: {key}", err=True)
+    click.echo(f"run key, to continue after an interruption: {key}", err=True)
     with decoders_closed_at_end():
         done = rescore_scans(
             settings_of("scorer"),
             RescoreRequest(actor=getpass.getuser(), **request),
             run_key=key,
-            say=lambda words: click.echo(words, err=True),
-            on_chunk=lambda number, total: click.echo(f"chunk {number} of {total}", err=True),
+            progress=lambda text: click.echo(text, err=True),
         )
     if is_json:
         print_json({name: value for name, value in done.items() if name != "markdown"})

@@ -45,7 +45,7 @@ def show(scan_id: int, with_location: bool, is_json: bool) -> None:
 def requeue(reason: str, since: datetime | None, is_json: bool) -> None:
     """Send scans that were rejected with this reason back: the next night tries them again."""
     from braintumor.db import database
-    from braintumor.scoring.requeue import requeue as send_back
+    from braintumor.scoring.scan_status import requeue as send_back
 
     count = send_back(
         database.connect(settings_of("scorer")),

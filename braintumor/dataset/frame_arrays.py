@@ -1,4 +1,4 @@
-"""A split of a snapshot as arrays: what a model is trained on or judged by."""
+"""Load a split of a snapshot as arrays, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FrameArrays:
     Attributes:
         frames: uint8 (N, S, S, 3).
         labels: int64 (N,), positions in ``CLASSES``.
-        images: the N records behind them.
+        images: the N records of the frames.
     """
 
     frames: NDArray[np.uint8]
@@ -33,10 +33,10 @@ class FrameArrays:
 
 
 def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: int) -> FrameArrays:
-    """Read, check and resize every image of a split to ``size`` x ``size`` pixels.
+    """Read, verify and letterbox every image of a split to ``size`` x ``size`` pixels.
 
     Raises:
-        DatasetError: an image is not the one that the snapshot recorded, or this version rejects it.
+        DatasetError: an image is missing or differs from the snapshot, or this version rejects it.
     """
     images = snapshot.of_split(split)
     frames = np.empty((len(images), size, size, 3), np.uint8)
@@ -50,21 +50,21 @@ def _read(store: ObjectStore, image: SnapshotImage, size: int) -> NDArray[np.uin
     try:
         data = store.read(S3Uri.parse(image.image_uri))
     except ObjectMissingError as exc:
-        raise _lost(image, "removed") from exc
+        raise _changed(image, "removed") from exc
     if sha256(data).hexdigest() != image.image_sha256:
-        raise _lost(image, "overwritten")
+        raise _changed(image, "overwritten")
     decoded = decode(data)
     if isinstance(decoded, Rejection):
         raise DatasetError(
-            f"Image {image.image_sha256[:12]}... is the one that the snapshot recorded, and this version rejects it: "
+            f"Image {image.image_sha256[:12]}... is unchanged since the snapshot, but this version rejects it: "
             f"{decoded.reason}, {decoded.detail}. Take a new snapshot."
         )
     return letterbox(decoded.frames[0].pixels, size=size)
 
 
-def _lost(image: SnapshotImage, what: str) -> DatasetError:
+def _changed(image: SnapshotImage, change: str) -> DatasetError:
     short = image.image_sha256[:12]
     return DatasetError(
-        f"Image {short}... was {what} since the snapshot recorded it. Restore the object (its address: select "
+        f"Image {short}... was {change} since the snapshot recorded it. Restore the object (its address: select "
         f"image_uri from braintumor.snapshot_image where image_sha256 like '{short}%'), or take a new snapshot."
     )

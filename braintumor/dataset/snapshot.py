@@ -1,8 +1,7 @@
-"""A snapshot: an immutable, content-addressed list of labeled images with their split.
+"""Take, record and load snapshots: immutable, content-addressed lists of labeled images with their splits.
 
-``grouping`` decides which images belong together; here they are read, split, recorded and found again. Splits are
-remembered by image, copies too, by its bytes and by its pixels: a decoder of tomorrow that sets one pixel otherwise
-moves nothing.
+Splits are keyed by the hashes of file and pixels, for duplicates too. So a decoder upgrade does not move an image to
+another split.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ from braintumor.dataset.erased_subjects import without_erased, writing_images
 from braintumor.dataset.images.labeled_image import (
     ExcludedImage,
     LabeledImage,
+    partition_images,
+    pseudonymize,
     read_image,
-    sorted_out,
-    under_pseudonyms,
 )
 from braintumor.dataset.images.local_folder import require_every_class
 from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.quality.checks import assess
-from braintumor.dataset.quality.gate import keep_report, require_quality
+from braintumor.dataset.quality.gate import publish_snapshot_report, require_quality
 from braintumor.dataset.quality.rules import QualityRules
 from braintumor.dataset.review_labels.frames import ReviewedImages, reviewed_images
 from braintumor.dataset.review_labels.rules import LabelRules
-from braintumor.dataset.splits.grouping import Grouping, Picture, group_key
+from braintumor.dataset.splits.grouping import DistinctImage, Grouping, group_key
 from braintumor.dataset.splits.reviewed_frames_split import split_images, split_reviewed_frames
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
@@ -45,7 +44,7 @@ from braintumor.labels import CLASSES, TumorClass
 from braintumor.s3 import ObjectStore, S3Uri
 
 MINIMUM_PER_CLASS = 10
-"""Fewer distinct images of a class than this leave a split without any: 15% of 10 is 1.5."""
+"""With fewer distinct images of a class, a split can be without that class: 15% of 10 is 1.5."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +54,13 @@ class SnapshotImage:
     Attributes:
         image_sha256: of its file.
         pixel_sha256: of its decoded gray pixels.
-        perceptual_hash: 256 bytes, as ``LabeledImage`` has it; empty in snapshots of before it was kept.
-        group_key: equal for images that belong together, within one snapshot.
+        perceptual_hash: 256 bytes, as in ``LabeledImage``. Empty in snapshots of earlier versions.
+        group_key: equal for images of one group, within one snapshot.
         label: its class.
         split: its split.
-        image_uri: where it lies.
-        attributes: what answers can be sliced by.
-        count_file: how many files show it.
+        image_uri: its address in S3.
+        attributes: values for evaluation by slice.
+        count_file: number of files with these pixels.
     """
 
     image_sha256: str
@@ -75,72 +74,82 @@ class SnapshotImage:
     count_file: int = 1
 
     @classmethod
-    def of(cls, picture: Picture, *, group_key: str, split: Split) -> Self:
-        """A picture as its first file shows it."""
-        image = picture.image
+    def of(cls, distinct: DistinctImage, *, group_key: str, split: Split) -> Self:
+        """Make the snapshot image of a distinct image, from its first file."""
+        image = distinct.image
         return cls(
             image_sha256=image.image_sha256,
             pixel_sha256=image.pixel_sha256,
             perceptual_hash=image.perceptual_hash,
             group_key=group_key,
-            label=picture.label,
+            label=distinct.label,
             split=split,
             image_uri=image.image_uri,
             attributes=image.attributes,
-            count_file=len(picture.files),
+            count_file=len(distinct.files),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """The images of one training, in a fixed order.
+    """Labeled images with their splits, in a fixed order.
 
-    ``snapshot_id`` says which images, labels and splits these are; where they lie, and what lay beside them, is as it
-    was when the snapshot was last taken. ``identified`` is ``None`` where that was before it was counted.
+    Attributes:
+        snapshot_id: hash of the images, labels and splits.
+        source_uri: prefix of the images when the snapshot was last taken.
+        images: by sha256.
+        count_copy: number of files with the pixels of another one.
+        excluded: the excluded images when the snapshot was last taken.
+        identified: counts of identified images. ``None`` in snapshots of earlier versions.
     """
 
     snapshot_id: str
     source_uri: str
     images: tuple[SnapshotImage, ...]
     count_copy: int
-    left_out: tuple[ExcludedImage, ...]
+    excluded: tuple[ExcludedImage, ...]
     identified: PatientIds | None
 
     def of_split(self, split: Split) -> list[SnapshotImage]:
-        """The images of one split, in snapshot order."""
+        """Return the images of one split, in snapshot order."""
         return [image for image in self.images if image.split is split]
 
     def to_frame(self) -> pd.DataFrame:
-        """One row per image, its attributes as columns of their own."""
+        """Return one row per image, with one column per attribute."""
         columns = ("image_sha256", "group_key", "label", "split", "image_uri")
         return pd.DataFrame(
             [{**{name: str(getattr(image, name)) for name in columns}, **image.attributes} for image in self.images]
         )
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Images by split and class."""
-        held = Counter((image.split, image.label) for image in self.images)
-        return {split.value: {label.value: held[split, label] for label in CLASSES} for split in Split}
+        """Count images by split and class."""
+        counts = Counter((image.split, image.label) for image in self.images)
+        return {split.value: {label.value: counts[split, label] for label in CLASSES} for split in Split}
 
     @property
     def count_group(self) -> int:
-        """How many groups the images form."""
+        """Number of groups."""
         return len({image.group_key for image in self.images})
 
-    def left_out_by_reason(self) -> dict[str, int]:
-        """How many images could not enter, by reason, without their addresses: what a log may say."""
-        return dict(Counter(item.reason.partition(":")[0] for item in self.left_out))
+    def excluded_by_reason(self) -> dict[str, int]:
+        """Count excluded images by reason, without addresses, for logs."""
+        return dict(Counter(item.reason.partition(":")[0] for item in self.excluded))
 
 
 def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
-    """Take a snapshot of an S3 prefix, by default the one of the settings, and of the frames that people labeled.
+    """Take a snapshot of the labeled images below an S3 prefix and of the reviewed frames.
 
-    Its manifest and its quality report lie beside the models, as ``snapshots/<snapshot_id>.csv`` and ``.html``. Files
-    of erased people are left out. No erasure runs until the report is written.
+    The manifest and the quality report are written next to the models, as ``snapshots/<snapshot_id>.csv`` and
+    ``.html``. Files of erased people are excluded. No erasure runs until the report is written.
+
+    Args:
+        settings: for Postgres, S3, the rules and the default prefix.
+        prefix: of the labeled images. By default that of the settings.
 
     Raises:
-        DatasetError: the images do not pass the data quality gate, and nothing is recorded; or as ``take_snapshot``.
-        QualityRulesError: the settings name a rule file that is none; of label rules, LabelRulesError.
+        DatasetError: the images do not pass the data quality gate, and nothing is recorded. Or as ``take_snapshot``.
+        QualityRulesError: the file of quality rules is invalid.
+        LabelRulesError: the file of label rules is invalid.
     """
     source = S3Uri.parse_prefix(prefix or settings.require("dataset_uri"))
     engine, store = database.connect(settings), ObjectStore.connect(settings)
@@ -151,17 +160,18 @@ def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
 def _snapshot_of(settings: Settings, engine: Engine, store: ObjectStore, source: S3Uri) -> Snapshot:
     rules = QualityRules.load(settings.quality_rules)
     models = S3Uri.parse_prefix(settings.require("models_uri"))
-    images, unreadable, refused = without_erased(engine, settings, *read_images(store, source))
+    images, unreadable, erased = without_erased(engine, settings, *read_images(store, source))
     quality = assess(images, unreadable, rules)
     require_quality(engine, store, models, quality, source=str(source))
     reviewed = reviewed_images(engine, store, models, LabelRules.load(settings.label_rules))
-    if reviewed.images and any(image.patient for image in images):  # of whom are both?
+    if reviewed.images and any(image.patient for image in images):  # because frames have pseudonyms
         key = settings.require("pseudonym_key").encode()
-        images = [under_pseudonyms(image, key) for image in images]
-    snapshot = take_snapshot(engine, source, images, [*unreadable, *refused], reviewed)
-    _keep_manifest(store, models, snapshot)
-    splits = snapshot.counts()
-    keep_report(engine, store, models, quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=splits)
+        images = [pseudonymize(image, key) for image in images]
+    snapshot = take_snapshot(engine, source, images, [*unreadable, *erased], reviewed)
+    _write_manifest(store, models, snapshot)
+    publish_snapshot_report(
+        engine, store, models, quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=snapshot.counts()
+    )
     return snapshot
 
 
@@ -172,7 +182,14 @@ def take_snapshot(
     unreadable: list[ExcludedImage],
     reviewed: ReviewedImages | None = None,
 ) -> Snapshot:
-    """Group, split and record what was read under ``source``, and reviewed frames; the same images give the same id.
+    """Group, split and record labeled images and reviewed frames. The same images give the same id.
+
+    Args:
+        engine: the database.
+        source: the prefix of the images.
+        images: the labeled images.
+        unreadable: the images that are excluded already.
+        reviewed: the reviewed frames.
 
     Raises:
         DatasetError: a class is missing, has fewer than ``MINIMUM_PER_CLASS`` distinct images, or none in a split.
@@ -181,34 +198,36 @@ def take_snapshot(
         advisory_lock(connection, "splits")
         remembered = _remembered(connection)
         if reviewed is not None and reviewed.images:
-            joined = split_reviewed_frames(images, reviewed.images, remembered, _test_hashes(connection))
+            split = split_reviewed_frames(images, reviewed.images, remembered, _test_hashes(connection))
         else:
-            joined = split_images(images, remembered)
-        _require_enough(joined.grouping, source)
-        left_out = unreadable if reviewed is None else [*unreadable, *reviewed.left_out]
-        snapshot = _build(source, joined.grouping, joined.splits, left_out)
+            split = split_images(images, remembered)
+        _require_enough(split.grouping, source)
+        excluded = unreadable if reviewed is None else [*unreadable, *reviewed.excluded]
+        snapshot = _build(source, split.grouping, split.splits, excluded)
         _require_every_split(snapshot)
-        _remember(connection, joined.grouping, joined.splits)
+        _remember(connection, split.grouping, split.splits)
         _record(connection, snapshot)
         if reviewed is not None:
-            reviewed.record(connection, snapshot.snapshot_id, {one.image_uri: one.reason for one in snapshot.left_out})
+            reviewed.record(
+                connection, snapshot.snapshot_id, {item.image_uri: item.reason for item in snapshot.excluded}
+            )
     return snapshot
 
 
 def read_images(
     store: ObjectStore, source: S3Uri, *, anywhere: bool = False
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Every labeled image under ``source`` that decodes, and what does not; ``anywhere`` as in ``read_image``."""
-    return sorted_out(
+    """Read every labeled image below ``source``, and list the excluded ones. ``anywhere`` as in ``read_image``."""
+    return partition_images(
         store.concurrently(lambda entry: read_image(store, source, entry, anywhere=anywhere), store.list(source))
     )
 
 
 def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
-    """Read a snapshot back.
+    """Load a recorded snapshot.
 
     Raises:
-        DatasetError: there is none of that id.
+        DatasetError: there is no snapshot of that id.
     """
     with transaction(engine) as connection:
         head = snapshot_head(connection, snapshot_id)
@@ -235,13 +254,13 @@ def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
         source_uri=head.source_uri,
         images=tuple(images),
         count_copy=head.count_copy,
-        left_out=tuple(ExcludedImage(**item) for item in head.left_out),
+        excluded=tuple(ExcludedImage(**item) for item in head.left_out),
         identified=identified_of(head),
     )
 
 
 def identified_of(head: Row[Any]) -> PatientIds | None:
-    """How many images of a snapshot's own row are identified; ``None`` where nobody counted."""
+    """Return the counts of identified images from a snapshot's row, or ``None`` if it has no counts."""
     if head.count_identified is None:
         return None
     return PatientIds(
@@ -252,10 +271,10 @@ def identified_of(head: Row[Any]) -> PatientIds | None:
 
 
 def snapshot_head(connection: Connection, snapshot_id: str) -> Row[Any]:
-    """A snapshot's own row, without its images: ``source_uri``, ``left_out`` and its counts.
+    """A snapshot's own row, without its images: ``source_uri``, ``excluded`` and its counts.
 
     Raises:
-        DatasetError: there is none of that id.
+        DatasetError: there is no snapshot of that id.
     """
     head = connection.execute(
         text("""
@@ -269,37 +288,37 @@ def snapshot_head(connection: Connection, snapshot_id: str) -> Row[Any]:
 
 
 def _remembered(connection: Connection) -> dict[str, Split]:
-    """The split of every image ever taken, by the sha256 of its bytes and by that of its pixels."""
+    """Return the split of every earlier image, by the sha256 of its bytes and by that of its pixels."""
     rows = connection.execute(text("select image_sha256, pixel_sha256, split::text from split_assignment")).all()
     by_pixels = {row.pixel_sha256: Split(row.split) for row in rows}
     return by_pixels | {row.image_sha256: Split(row.split) for row in rows}
 
 
 def _test_hashes(connection: Connection) -> set[bytes]:
-    """How every image looks that was ever in a test split."""
-    found = connection.execute(text("select distinct perceptual_hash from snapshot_image where split = 'test'"))
-    return {bytes(row.perceptual_hash) for row in found}
+    """Return the perceptual hashes of every image that was ever in a test split."""
+    rows = connection.execute(text("select distinct perceptual_hash from snapshot_image where split = 'test'"))
+    return {bytes(row.perceptual_hash) for row in rows}
 
 
 def _require_enough(grouping: Grouping, source: S3Uri) -> None:
-    counts = Counter(picture.label for group in grouping.groups for picture in group if not picture.image.reviewed)
+    counts = Counter(member.label for group in grouping.groups for member in group if not member.image.reviewed)
     require_every_class(counts, where=str(source))
     short = {label.value: counts[label] for label in CLASSES if counts[label] < MINIMUM_PER_CLASS}
     if short:
         raise DatasetError(
-            f"Too few distinct images in {source}: {short}; at least {MINIMUM_PER_CLASS} of each class are needed to "
+            f"Too few distinct images in {source}: {short}. At least {MINIMUM_PER_CLASS} of each class are needed to "
             "fill three splits. Add images of these classes."
         )
 
 
 def _require_every_split(snapshot: Snapshot) -> None:
-    """Splits never change, so images that were removed can leave a split without a class."""
+    """Refuse a split without a class. Removing images can cause it, because splits never change."""
     counts = snapshot.counts()
     empty = [f"{label} in {split}" for split, by_class in counts.items() for label, n in by_class.items() if n == 0]
     if empty:
         raise DatasetError(
-            f"{snapshot.source_uri} has no images of {', '.join(empty)}. An image keeps its split for ever, so others "
-            "do not fill the gap. Bring the missing images back, or add new ones of these classes."
+            f"{snapshot.source_uri} has no images of {', '.join(empty)}. An image keeps its split forever, so others "
+            "do not replace it. Restore the missing images, or add new ones of these classes."
         )
 
 
@@ -307,9 +326,9 @@ def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unrea
     images = tuple(
         sorted(
             (
-                SnapshotImage.of(picture, group_key=group_key(group), split=splits[group_key(group)])
+                SnapshotImage.of(member, group_key=group_key(group), split=splits[group_key(group)])
                 for group in grouping.groups
-                for picture in group
+                for member in group
             ),
             key=lambda image: image.image_sha256,
         )
@@ -320,11 +339,9 @@ def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unrea
         source_uri=str(source),
         images=images,
         count_copy=sum(image.count_file - 1 for image in images),
-        left_out=tuple(sorted([*unreadable, *grouping.left_out], key=lambda item: (item.image_uri, item.reason))),
+        excluded=tuple(sorted([*unreadable, *grouping.excluded], key=lambda item: (item.image_uri, item.reason))),
         identified=PatientIds.of(
-            frozenset().union(*(file.patient for file in picture.files))
-            for group in grouping.groups
-            for picture in group
+            frozenset().union(*(file.patient for file in member.files)) for group in grouping.groups for member in group
         ),
     )
 
@@ -338,14 +355,14 @@ def _remember(connection: Connection, grouping: Grouping, splits: Mapping[str, S
         [
             {"image": file.image_sha256, "pixels": file.pixel_sha256, "split": splits[group_key(group)]}
             for group in grouping.groups
-            for picture in group
-            for file in picture.files
+            for member in group
+            for file in member.files
         ],
     )
 
 
 def _record(connection: Connection, snapshot: Snapshot) -> None:
-    """Write the snapshot; one that is found again is brought up to date in where its images lie now."""
+    """Insert the snapshot. If it exists, update the addresses of its images and its excluded images."""
     connection.execute(
         text("""
         insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out, count_identified,
@@ -360,7 +377,7 @@ def _record(connection: Connection, snapshot: Snapshot) -> None:
             "source": snapshot.source_uri,
             "count_image": len(snapshot.images),
             "count_copy": snapshot.count_copy,
-            "left_out": json.dumps([vars(item) for item in snapshot.left_out]),
+            "left_out": json.dumps([vars(item) for item in snapshot.excluded]),
             "count_identified": snapshot.identified and snapshot.identified.count_identified,
             "count_patient": snapshot.identified and snapshot.identified.count_patient,
         },
@@ -396,15 +413,15 @@ def _row(snapshot_id: str, image: SnapshotImage) -> tuple[object, ...]:
     )
 
 
-def _keep_manifest(store: ObjectStore, models: S3Uri, snapshot: Snapshot) -> None:
-    """A CSV of image, class, split and group: written once, as immutable as the id. Addresses stay in Postgres."""
+def _write_manifest(store: ObjectStore, models: S3Uri, snapshot: Snapshot) -> None:
+    """Write a CSV of image, class, split and group, unless it exists. Addresses are only in Postgres."""
     address = models / f"snapshots/{snapshot.snapshot_id}.csv"
     try:
         store.read(address, max_bytes=1)
     except ObjectMissingError:
-        text_stream = io.StringIO()
-        writer = csv.writer(text_stream, lineterminator="\n")
+        stream = io.StringIO()
+        writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["image_sha256", "pixel_sha256", "label", "split", "group_key"])
         for image in snapshot.images:
             writer.writerow([image.image_sha256, image.pixel_sha256, image.label, image.split, image.group_key])
-        store.write(address, text_stream.getvalue().encode(), content_type="text/csv; charset=utf-8")
+        store.write(address, stream.getvalue().encode(), content_type="text/csv; charset=utf-8")

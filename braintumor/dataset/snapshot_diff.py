@@ -1,4 +1,4 @@
-"""What changed between two snapshots."""
+"""Compare two snapshots."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braintumor.db.database import transaction
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Images that changed in the same way: ``added``, ``removed``, ``relabeled`` or ``moved`` (to another split)."""
+    """A number of images with the same change: ``added``, ``removed``, ``relabeled`` or ``moved``."""
 
     change: str
     split: str
@@ -25,7 +25,7 @@ def snapshot_diff(engine: Engine, before: str, after: str) -> list[Change]:
     """Compare two snapshots by id, image by image.
 
     Raises:
-        DatasetError: there is no such snapshot.
+        DatasetError: a snapshot does not exist.
     """
     with transaction(engine) as connection:
         for snapshot_id in (before, after):

@@ -19,8 +19,8 @@ from braintumor.doctor.installation import Installation
 from braintumor.errors import BrainTumorError
 from braintumor.s3 import S3Uri
 from braintumor.scoring.job import require_pseudonym_key
-from braintumor.scoring.model_loading import chosen_engine
-from braintumor.serving.engine import BackendName
+from braintumor.scoring.model_loading import chosen_backend
+from braintumor.serving.backend import BackendName
 
 LARGEST_SKEW = timedelta(seconds=60)
 """S3 refuses requests from 15 minutes on; a minute is a clock that nobody keeps."""
@@ -35,7 +35,7 @@ def settings(installation: Installation) -> Iterator[CheckResult]:
     """What could not be read, and variables that nothing reads."""
     for problem in installation.problems:
         yield wrong("settings", problem, do="`braintumor config show` lists what can be set.")
-    chosen_engine(installation.settings)
+    chosen_backend(installation.settings)
     strange = unknown(installation.environment)
     for name, nearest in strange.items():
         meant = f" Did you mean {nearest}?" if nearest else ""

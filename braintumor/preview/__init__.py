@@ -1,1 +1,1 @@
-"""The flip preview: which answers of production would change if a candidate became champion. Never shown as answers."""
+"""Show which predictions would change if a candidate became champion. Shadow predictions are never shown as current."""

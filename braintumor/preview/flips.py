@@ -1,4 +1,7 @@
-"""Which answers would change, or have changed: one model's beside another's, frame by frame, the worst change first."""
+"""Compare the predictions of two models frame by frame, and list the changes, the most severe first.
+
+A changed prediction is a flip, see Yan et al., Positive-Congruent Training, CVPR 2021.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from sqlalchemy import Connection, Engine, text
 from braintumor.db.database import transaction
 from braintumor.labels import TumorClass
 from braintumor.registry.model_versions import ModelVersion
-from braintumor.scoring.scored_scans import Unread
+from braintumor.scoring.reading import ReadFailure
 
 
 class FlipKind(StrEnum):
-    """How an answer would change, the worst first."""
+    """The kind of a change between two classes, the most severe first."""
 
     TO_NORMAL = "tumor to normal"
     TO_TUMOR = "normal to tumor"
@@ -26,7 +29,7 @@ class FlipKind(StrEnum):
 
     @staticmethod
     def of(before: TumorClass, after: TumorClass) -> FlipKind:
-        """The kind of a change between two different classes."""
+        """Return the kind of a change between two different classes."""
         if after is TumorClass.NORMAL:
             return FlipKind.TO_NORMAL
         return FlipKind.TO_TUMOR if before is TumorClass.NORMAL else FlipKind.TO_OTHER_TUMOR
@@ -34,7 +37,7 @@ class FlipKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Transition:
-    """How many answers would go from one class to another, or stay."""
+    """The number of predictions that change from one class to another, or stay."""
 
     before: TumorClass
     after: TumorClass
@@ -42,20 +45,21 @@ class Transition:
 
     @property
     def is_flip(self) -> bool:
-        """Whether the answers change."""
+        """Whether the class changes."""
         return self.before is not self.after
 
     @property
     def kind(self) -> FlipKind:
-        """How they change, where they do."""
+        """Return the kind of the change. Only for flips."""
         return FlipKind.of(self.before, self.after)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Flip:
-    """One frame whose answer would change. Maps are float16 (h, w), logits of the class beside them.
+    """One frame whose prediction changes.
 
-    ``loss`` is by how much the probability of the standing answer's class falls.
+    The maps are float16 (h, w): the class activation map of the class ``before`` or ``after``, in logits. ``loss`` is
+    the decrease of the probability of the class ``before``.
     """
 
     scan_id: int
@@ -70,17 +74,17 @@ class Flip:
 
     @property
     def kind(self) -> FlipKind:
-        """How the answer would change."""
+        """Return the kind of the change."""
         return FlipKind.of(self.before, self.after)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flips:
-    """What a comparison found.
+    """The result of a comparison.
 
     Attributes:
-        transitions: every pair of classes that occurs, flips first, the worst kinds before the others.
-        flips: the worst ones, at most as many as a page shows.
+        transitions: every pair of classes that occurs, flips first, the most severe kinds first.
+        flips: the most severe flips, at most as many as a page shows.
     """
 
     transitions: Sequence[Transition] = ()
@@ -88,22 +92,22 @@ class Flips:
 
     @property
     def count_compared(self) -> int:
-        """Answers that were compared: one a frame."""
+        """Return the number of compared predictions, one per frame."""
         return sum(transition.count for transition in self.transitions)
 
     @property
     def changes(self) -> list[Transition]:
-        """The transitions that change an answer."""
+        """Return the transitions between different classes."""
         return [transition for transition in self.transitions if transition.is_flip]
 
     @property
     def count_flip(self) -> int:
-        """Answers that change."""
+        """Return the number of predictions that change."""
         return sum(transition.count for transition in self.changes)
 
     @property
     def by_kind(self) -> dict[FlipKind, int]:
-        """Number of flips of each kind, the worst kind first."""
+        """Return the number of flips of each kind, the most severe kind first."""
         counts: Counter[FlipKind] = Counter()
         for transition in self.changes:
             counts[transition.kind] += transition.count
@@ -112,27 +116,27 @@ class Flips:
 
 @dataclass(frozen=True, kw_only=True)
 class FlipPreview(Flips):
-    """What was compared and what would change.
+    """The changes that promoting a candidate would cause.
 
     Attributes:
-        candidate: name of the model in the shadow.
-        champion: name of the model whose answers stand; empty where there was none.
-        count_scan: scans that were taken up.
-        unread: of these, how many could not be read again, and why.
-        why_nothing: why nothing was compared; empty where something was to be.
+        candidate: name of the model with shadow predictions.
+        champion: name of the model with the current predictions, empty if there is none.
+        count_scan: number of selected scans.
+        failures: number of selected scans that could not be read again, by reason.
+        why_nothing: why nothing was compared, empty if something was compared.
     """
 
     candidate: str
     champion: str = ""
     count_scan: int = 0
-    unread: Mapping[Unread, int] = field(default_factory=Counter)
+    failures: Mapping[ReadFailure, int] = field(default_factory=Counter)
     why_nothing: str = ""
 
 
 def compare(
     engine: Engine, *, champion: ModelVersion, candidate: ModelVersion, scan_ids: Sequence[int], shown: int
 ) -> Flips:
-    """What a candidate's shadow predictions would change of the champion's answers, with the ``shown`` worst flips."""
+    """Compare a candidate's shadow predictions with the champion's predictions, with the ``shown`` worst flips."""
     values = {
         "champion": champion.model_version_id,
         "candidate": candidate.model_version_id,
@@ -142,67 +146,65 @@ def compare(
 
 
 def find_flips(engine: Engine, pairs: str, values: Mapping[str, object], *, shown: int) -> Flips:
-    """Every transition, counted, and the ``shown`` worst flips.
+    """Count every transition, and return the ``shown`` worst flips.
 
-    ``pairs`` is SQL from ``from`` on, with ``values`` for its parameters: one row a frame, in which ``before_answer``
-    and ``after_answer`` are the rows of its two answers.
+    ``pairs`` is a SQL ``from`` clause with the parameters ``values``. It has one row per frame. Its tables
+    ``before_prediction`` and ``after_prediction`` are the two predictions of that frame.
     """
     with transaction(engine) as connection:
-        transitions = _transitions(connection, pairs, values)
-        flips = _worst(connection, pairs, {**values, "shown": shown})
+        compared = f"with compared as ({_COMPARED} {pairs})"
+        transitions = _transitions(connection, compared, values)
+        flips = _worst(connection, compared, {**values, "shown": shown})
     return Flips(transitions=transitions, flips=flips)
 
 
 _SHADOW = """
-    from prediction as before_answer
-    join shadow_prediction as after_answer using (scan_id, frame_index)
-    where before_answer.model_version_id = :champion
-      and after_answer.model_version_id = :candidate
+    from prediction as before_prediction
+    join shadow_prediction as after_prediction using (scan_id, frame_index)
+    where before_prediction.model_version_id = :champion
+      and after_prediction.model_version_id = :candidate
       and scan_id = any(:scans)"""
 
 _COMPARED = """
-    with compared as (
-        select
-            before_answer.scan_id,
-            before_answer.frame_index,
-            before_answer.predicted_class as before,
-            before_answer.confidence as before_confidence,
-            before_answer.activation_map as before_map,
-            after_answer.predicted_class as after,
-            after_answer.confidence as after_confidence,
-            after_answer.activation_map as after_map,
-            before_answer.confidence - case before_answer.predicted_class
-                when 'glioma' then after_answer.probability_glioma
-                when 'meningioma' then after_answer.probability_meningioma
-                when 'normal' then after_answer.probability_normal
-                when 'pituitary' then after_answer.probability_pituitary
-            end as loss
-        {pairs}
-    )"""
+    select
+        before_prediction.scan_id,
+        before_prediction.frame_index,
+        before_prediction.predicted_class as before,
+        before_prediction.confidence as before_confidence,
+        before_prediction.activation_map as before_map,
+        after_prediction.predicted_class as after,
+        after_prediction.confidence as after_confidence,
+        after_prediction.activation_map as after_map,
+        before_prediction.confidence - case before_prediction.predicted_class
+            when 'glioma' then after_prediction.probability_glioma
+            when 'meningioma' then after_prediction.probability_meningioma
+            when 'normal' then after_prediction.probability_normal
+            when 'pituitary' then after_prediction.probability_pituitary
+        end as loss"""
 
 _SEVERITY = """
     case when before = after then 3 when after = 'normal' then 0 when before = 'normal' then 1 else 2 end"""
 
 
-def _transitions(connection: Connection, pairs: str, values: Mapping[str, object]) -> list[Transition]:
+def _transitions(connection: Connection, compared: str, values: Mapping[str, object]) -> list[Transition]:
     rows = connection.execute(
         text(f"""
-        {_COMPARED.format(pairs=pairs)}
-        select before::text, after::text, count(*) as count_answer
+        {compared}
+        select before::text, after::text, count(*) as count_frame
         from compared
         group by before, after
-        order by {_SEVERITY}, count_answer desc, before, after"""),
+        order by {_SEVERITY}, count_frame desc, before, after"""),
         values,
     )
     return [
-        Transition(before=TumorClass(row.before), after=TumorClass(row.after), count=row.count_answer) for row in rows
+        Transition(before=TumorClass(row.before), after=TumorClass(row.after), count=row.count_frame) for row in rows
     ]
 
 
-def _worst(connection: Connection, pairs: str, values: Mapping[str, object]) -> list[Flip]:
+def _worst(connection: Connection, compared: str, values: Mapping[str, object]) -> list[Flip]:
     rows = connection.execute(
         text(f"""
-        {_COMPARED.format(pairs=pairs)}
+        {compared}
         select
             scan_id, frame_index, before::text, before_confidence, before_map, after::text, after_confidence, after_map,
             loss
@@ -229,7 +231,7 @@ def _worst(connection: Connection, pairs: str, values: Mapping[str, object]) -> 
 
 
 def _square(stored: bytes | memoryview) -> NDArray[np.float16]:
-    """An activation map as both tables keep it -> (h, w)."""
+    """Decode a stored activation map to float16 (h, w)."""
     values = np.frombuffer(stored, dtype="<f2").astype(np.float16)
     side = round(len(values) ** 0.5)
     return values.reshape(side, side)

@@ -1,8 +1,8 @@
-"""Make a flip preview: score in the shadow, compare, write the page."""
+"""Create a flip preview: store shadow predictions, compare, write the page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -22,15 +22,16 @@ from braintumor.registry.model_versions import ModelVersion
 from braintumor.reports.paths import FLIP_PREVIEW, page_link, run_page
 from braintumor.reports.store import publish_page
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.scored_scans import ScoredScan, is_anything_scored, newest_scored
+from braintumor.scoring.reading import ReadFailure, ScanObject
+from braintumor.scoring.scored_scans import is_anything_scored, newest_scored
 
 SCANS = 500
-"""Scans that are compared unless told otherwise."""
+"""Default number of compared scans."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewResult:
-    """A preview that was made, and where its page lies."""
+    """A preview and the URI of its page."""
 
     preview: FlipPreview
     page: S3Uri
@@ -39,10 +40,11 @@ class PreviewResult:
 def preview_candidate(
     settings: Settings, gate_verdict_id: int, *, scans: int = SCANS, reports_url: str = ""
 ) -> dict[str, Any]:
-    """The preview of the candidate of a verdict, against the champion that the verdict names.
+    """Compare the candidate and the champion of a gate verdict.
 
-    Returns a small summary: ``markdown``, which links to the page below ``reports_url``, ``page_uri``,
-    ``count_compared``, ``count_flip``.
+    Returns:
+        A small summary: ``markdown`` with a link to the page below ``reports_url``, ``page_uri``, ``count_compared``
+        and ``count_flip``.
     """
     engine = database.connect(settings)
     with transaction(engine) as connection:
@@ -54,7 +56,7 @@ def preview_candidate(
             {"id": gate_verdict_id},
         ).one()
     champion_id = verdict.champion_model_version_id
-    made = make_preview(
+    result = make_preview(
         engine,
         settings,
         candidate=model_versions.find_model(engine, str(verdict.model_version_id)),
@@ -63,10 +65,10 @@ def preview_candidate(
         run_key=verdict.run_key,
     )
     return {
-        "markdown": to_markdown(made.preview, address=page_link(reports_url, verdict.run_key, FLIP_PREVIEW)),
-        "page_uri": str(made.page),
-        "count_compared": made.preview.count_compared,
-        "count_flip": made.preview.count_flip,
+        "markdown": to_markdown(result.preview, address=page_link(reports_url, verdict.run_key, FLIP_PREVIEW)),
+        "page_uri": str(result.page),
+        "count_compared": result.preview.count_compared,
+        "count_flip": result.preview.count_flip,
     }
 
 
@@ -79,58 +81,54 @@ def make_preview(
     scans: int,
     run_key: str,
 ) -> PreviewResult:
-    """Compare ``candidate`` with the answers of ``champion`` to its newest scans, and write the page of the run.
+    """Compare the predictions of two models for the newest scans that ``champion`` scored, and write the run's page.
 
     Raises:
-        ModelIntegrityError: the candidate's files are not what the registry says.
-        ObjectStoreUnreachableError: S3 is away; what was scored is kept.
+        ModelIntegrityError: the candidate's files do not match the registry.
+        ObjectStoreUnreachableError: S3 is unreachable. The committed shadow predictions are kept.
     """
-    store, address = ObjectStore.connect(settings), run_page(settings, run_key, FLIP_PREVIEW)
+    store, page_uri = ObjectStore.connect(settings), run_page(settings, run_key, FLIP_PREVIEW)
     with writing_images(engine):
-        preview, taken = _preview(engine, store, settings, candidate, champion, scans=scans, run_key=run_key)
-        shown = with_images(store, preview.flips, taken)
+        scored = newest_scored(engine, champion, limit=scans) if champion else []
+        if champion is not None and scored:
+            default_pool()  # its processes start while the model loads
+            loaded = model_versions.load_model(store, settings, candidate)
+            failures = score_in_shadow(engine, store, candidate, loaded, scored, run_key=run_key)
+            preview = _compare(engine, champion, candidate, scored, failures)
+        else:
+            preview = FlipPreview(
+                candidate=candidate.model_name,
+                champion=champion.model_name if champion else "",
+                why_nothing=_why_nothing(engine, champion, scans),
+            )
+        shown = with_images(store, preview.flips, scored)
         page = flip_page(preview, shown, run_key=run_key, created=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC")
-        publish_page(engine, store, address, page, scan_ids={flip.scan_id for flip in preview.flips})
-    return PreviewResult(preview=preview, page=address)
+        publish_page(engine, store, page_uri, page, scan_ids={flip.scan_id for flip in preview.flips})
+    return PreviewResult(preview=preview, page=page_uri)
 
 
-def _preview(
+def _compare(
     engine: Engine,
-    store: ObjectStore,
-    settings: Settings,
+    champion: ModelVersion,
     candidate: ModelVersion,
-    champion: ModelVersion | None,
-    *,
-    scans: int,
-    run_key: str,
-) -> tuple[FlipPreview, Sequence[ScoredScan]]:
-    taken = newest_scored(engine, champion, limit=scans) if champion else []
-    if champion is None or not taken:
-        why = _why_nothing(engine, champion, scans)
-        return FlipPreview(candidate=candidate.model_name, champion=_name(champion), why_nothing=why), []
-    default_pool()  # its processes start while the model is loaded
-    loaded = model_versions.load_model(store, settings, candidate)
-    unread = score_in_shadow(engine, store, candidate, loaded, taken, run_key=run_key)
-    scan_ids = [scan.scan_id for scan in taken]
-    found = compare(engine, champion=champion, candidate=candidate, scan_ids=scan_ids, shown=SHOWN_FLIPS)
-    preview = FlipPreview(
+    scans: Sequence[ScanObject],
+    failures: Mapping[ReadFailure, int],
+) -> FlipPreview:
+    scan_ids = [scan.scan_id for scan in scans]
+    flips = compare(engine, champion=champion, candidate=candidate, scan_ids=scan_ids, shown=SHOWN_FLIPS)
+    return FlipPreview(
         candidate=candidate.model_name,
         champion=champion.model_name,
-        count_scan=len(taken),
-        unread=unread,
-        transitions=found.transitions,
-        flips=found.flips,
+        count_scan=len(scans),
+        failures=failures,
+        transitions=flips.transitions,
+        flips=flips.flips,
     )
-    return preview, taken
 
 
 def _why_nothing(engine: Engine, champion: ModelVersion | None, scans: int) -> str:
     if scans == 0:
-        return "the preview was asked for no scan"
+        return "the preview was requested for 0 scans"
     if not is_anything_scored(engine):
         return "no scan has been scored yet"
-    return f"{champion.model_name} has answered no scan yet" if champion else "there is no champion"
-
-
-def _name(champion: ModelVersion | None) -> str:
-    return champion.model_name if champion else ""
+    return f"{champion.model_name} has scored no scan yet" if champion else "there is no champion"

@@ -1,1 +1,1 @@
-"""Approval and promotion of a candidate."""
+"""Approve and promote candidates."""

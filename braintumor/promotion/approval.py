@@ -1,4 +1,4 @@
-"""What people said when they were asked whether a candidate may be promoted. Append-only, rejections too."""
+"""Record the approval decisions on candidates, approvals and rejections, in an append-only table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from braintumor.reports.paths import FLIP_PREVIEW, run_page
 from braintumor.s3 import ObjectStore
 
 NOBODY = "nobody"
-"""Who answered where the time ran out: that is a rejection."""
+"""The stored person of a decision by timeout, which is a rejection."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalDecision:
-    """What a person said; ``is_new`` where it was not on record before."""
+    """A person's decision. ``is_new`` is false if it was recorded before."""
 
     answer: str
     person: str
@@ -31,7 +31,7 @@ class ApprovalDecision:
 
 
 def record_decision(settings: Settings, gate_verdict_id: int, approval: Mapping[str, Any]) -> ApprovalDecision:
-    """Keep the answer of Airflow's approval task; a retry adds no second row."""
+    """Record the result of Airflow's approval task. A retry adds no second row."""
     answer = "approve" if approval["chosen_options"] == ["Approve"] else "reject"
     person = person_of(approval) or NOBODY
     with transaction(database.connect(settings)) as connection:
@@ -46,9 +46,9 @@ def record_decision(settings: Settings, gate_verdict_id: int, approval: Mapping[
 
 
 def awaits_decision(settings: Settings, run_key: str) -> bool:
-    """Whether a retrain run that asks a person has come to its question, and nobody has answered yet.
+    """Return whether a retrain run with an approval task waits for the decision.
 
-    The question comes when the gate has passed the candidate and the page of its flip preview lies in S3.
+    It waits once the gate passed the candidate and the page of its flip preview is in S3.
     """
     with transaction(database.connect(settings)) as connection:
         is_open = connection.scalar(
@@ -61,6 +61,6 @@ def awaits_decision(settings: Settings, run_key: str) -> bool:
 
 
 def person_of(approval: Mapping[str, Any]) -> str | None:
-    """The name of whoever answered, or ``None`` where nobody did."""
+    """Return the name of the person who decided, or ``None`` after a timeout."""
     user = approval.get("responded_by_user") or {}
     return user.get("name") or user.get("id") or None

@@ -1,4 +1,4 @@
-"""From a verdict to the ledger: only what the gate passed is promoted without an override."""
+"""Promote candidates that passed the gate, and roll back. Refresh the reports of the models concerned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from braintumor.evaluation.report.publish import refresh_reports
 from braintumor.promotion.approval import person_of
 from braintumor.registry import promotions
 from braintumor.registry.model_versions import ModelVersion, find_champion, find_model
-from braintumor.registry.promotions import Rollback
+from braintumor.registry.promotions import PromotionRequest, Rollback
 from braintumor.s3 import ObjectStore
 
 
@@ -26,21 +26,29 @@ def promote_candidate(
     *,
     approval: dict[str, Any] | None = None,
     must_be_approved: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> bool:
-    """Promote what passed the gate; ``approval`` is the answer of Airflow's approval task, if a person was asked.
+    """Promote the candidate of a gate verdict.
 
-    Returns whether the champion changed: a retry changes nothing.
+    Args:
+        settings: for Postgres, S3 and the cache.
+        gate_verdict_id: the verdict.
+        approval: the result of Airflow's approval task, if there was one.
+        must_be_approved: the policy requires an approval.
+        warn: receives the problems of refreshing reports, which do not fail the promotion.
+
+    Returns:
+        Whether the champion changed. A retry changes nothing.
 
     Raises:
-        PromotionError: a person was to be asked and did not approve, the gate refused the candidate, or it compared it
-            with somebody who is champion no longer.
-        ModelIntegrityError: it is not whole, or no longer.
+        PromotionError: the required approval is missing, the gate refused the candidate, or it compared the candidate
+            with another champion than the present one.
+        ModelIntegrityError: files of the candidate are missing or damaged.
     """
     if must_be_approved and (approval or {}).get("chosen_options") != ["Approve"]:
         raise PromotionError(
-            "The policy is `ask`, and nobody approved this candidate: a task marked as successful is no answer. Clear "
-            "the task `approve` and answer it, or promote with `braintumor model promote NAME --reason ...`."
+            "The policy is `ask`, and this candidate was not approved. A task marked as successful is no approval. "
+            "Clear the task `approve` and answer it, or promote with `braintumor model promote NAME --reason ...`."
         )
     engine = database.connect(settings)
     with transaction(engine) as connection:
@@ -49,60 +57,58 @@ def promote_candidate(
             {"id": gate_verdict_id},
         ).one()
     if not row.is_passed:
-        raise PromotionError(f"The gate refused this candidate, so it stays one: {row.summary}")
+        raise PromotionError(f"The gate refused this candidate, so it is not promoted: {row.summary}")
     before, candidate = find_champion(engine), find_model(engine, str(row.model_version_id))
-    require_valid_artifact(settings, candidate)  # an approval can take days
+    require_valid_artifact(settings, candidate)  # because the approval can take days
     is_changed = promotions.promote(
         engine,
         candidate,
-        request_key=f"retrain {row.run_key} verdict {gate_verdict_id}",
-        actor=person_of(approval or {}) or "policy auto",
-        reason=row.summary,
+        PromotionRequest(
+            request_key=f"retrain {row.run_key} verdict {gate_verdict_id}",
+            actor=person_of(approval or {}) or "policy auto",
+            reason=row.summary,
+        ),
         gate_verdict_id=gate_verdict_id,
     )
     for problem in refresh_reports(engine, ObjectStore.connect(settings), [candidate, *([before] if before else [])]):
-        say(problem)
+        warn(problem)
     return is_changed
 
 
 def roll_back(
     settings: Settings,
+    request: PromotionRequest,
     *,
     to: str | None,
-    request_key: str,
-    actor: str,
-    reason: str,
     with_withdrawal: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Rollback:
-    """``ledger.rollback`` to the model that ``to`` names, and the reports of both written anew.
+    """Call ``promotions.rollback`` with the model named ``to``, and refresh the reports of both models.
 
     Raises:
-        PromotionError: as ``ledger.rollback``; then nothing was changed.
+        PromotionError: as ``promotions.rollback``. Nothing was changed.
         ModelIntegrityError: there is no such model.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    done = promotions.rollback(
+    result = promotions.rollback(
         engine,
         store,
         settings,
-        request_key=request_key,
-        actor=actor,
-        reason=reason,
+        request,
         to=None if to is None else find_model(engine, to),
         with_withdrawal=with_withdrawal,
     )
-    if done.replaced is not None:
-        for problem in refresh_reports(engine, store, [done.champion, done.replaced]):
-            say(problem)
-    return done
+    if result.replaced is not None:
+        for problem in refresh_reports(engine, store, [result.champion, result.replaced]):
+            warn(problem)
+    return result
 
 
 def passed_verdict(engine: Engine, model: ModelVersion) -> int:
-    """The newest verdict on a model, which must have passed it.
+    """Return the newest gate verdict of a model, which must be a pass.
 
     Raises:
-        PromotionError: the gate never saw it, or refused it.
+        PromotionError: the model has no verdict, or the newest one is a refusal.
     """
     with transaction(engine) as connection:
         row = connection.execute(
@@ -112,10 +118,10 @@ def passed_verdict(engine: Engine, model: ModelVersion) -> int:
             {"id": model.model_version_id},
         ).one_or_none()
     if row is None or not row.is_passed:
-        why = "It was never before the gate" if row is None else f"The gate refused it: {row.summary}"
+        why = "The gate has no verdict on it" if row is None else f"The gate refused it: {row.summary}"
         raise PromotionError(
-            f"{model.model_name} may not be promoted. {why}. To promote it all the same, add --override; the ledger "
-            "keeps that with your reason."
+            f"{model.model_name} may not be promoted. {why}. To promote it anyway, add --override. The promotion "
+            "history keeps the override and your reason."
         )
-    found: int = row.gate_verdict_id
-    return found
+    verdict_id: int = row.gate_verdict_id
+    return verdict_id

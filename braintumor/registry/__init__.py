@@ -1,1 +1,1 @@
-"""Models: their versions, promotions, files and local cache."""
+"""Model versions, promotions, files and the local cache."""

@@ -1,13 +1,13 @@
-"""The cache folder: copies of models' files, and how far trainings have come. All of it can be had again.
+"""Manage the cache folder: downloaded model files and training checkpoints. Deleting it loses no data.
 
 ::
 
-    MODEL/              the files that scoring needs, checked at each use
-    training/NAME/      the epochs of a training that has not ended
-    .arriving-XXXX/     a model's files on their way
+    MODEL/              the files that scoring needs, verified at each use
+    training/NAME/      the checkpoints of an unfinished training
+    .arriving-XXXX/     a download in progress
 
-Nobody is the last to use a model, and who is killed clears up nothing: so what was not used for long is deleted when
-something new comes.
+A process cannot know that it is a model's last user, and a killed process cannot clean up. So entries that are unused
+for some days are deleted when a new one is added.
 """
 
 from __future__ import annotations
@@ -26,46 +26,46 @@ from braintumor.config.settings import Settings
 from braintumor.errors import ModelIntegrityError
 from braintumor.serving.artifact import Manifest
 
-_ARRIVING: Final = ".arriving-"
+_DOWNLOAD_PREFIX: Final = ".arriving-"
 _DAY_S: Final = 86_400
-_DAYS_KEPT: Final = {"model": 60, "training": 14, "arriving": 1}
-"""Since the folder was last used."""
+_DAYS_KEPT: Final = {"model": 60, "training": 14, "download": 1}
+"""Days since the last use of the folder."""
 
 
 def model_folder(settings: Settings, model_name: str) -> Path:
-    """Where a model's files are, or will be. Asking is using."""
+    """Return the folder of a model's files, which may not exist yet. The call counts as a use of the folder."""
     folder = _root(settings) / model_name
-    with suppress(OSError):  # it is not there yet, or may only be read
+    with suppress(OSError):  # because the folder may be missing or read-only
         os.utime(folder)
     return folder
 
 
 def training_folder(settings: Settings, recipe_name: str, digest: str) -> Path:
-    """Where a training keeps its epochs, or will. ``digest``, in hex, tells it from other trainings of the recipe."""
+    """Return the checkpoint folder of a training. ``digest``, in hex, tells trainings of one recipe apart."""
     return _root(settings) / "training" / f"{recipe_name}-{digest}"
 
 
 @contextmanager
-def arriving(folder: Path) -> Iterator[Path]:
-    """An empty folder beside ``folder``, on its disk, for what will be moved there; gone at the end."""
+def download_folder(folder: Path) -> Iterator[Path]:
+    """Create ``folder``, and yield an empty temporary folder next to it, because a move within one disk is atomic."""
     folder.mkdir(parents=True, exist_ok=True)
-    place = Path(mkdtemp(prefix=_ARRIVING, dir=folder.parent))
+    temporary = Path(mkdtemp(prefix=_DOWNLOAD_PREFIX, dir=folder.parent))
     try:
-        yield place
+        yield temporary
     finally:
-        shutil.rmtree(place)
+        shutil.rmtree(temporary)
 
 
 def delete_unused(settings: Settings) -> None:
-    """Delete what was not used for long. What else lies in the folder is left alone."""
+    """Delete entries that are unused for long. Other files in the folder are kept."""
     root, now = _root(settings), time.time()
     for kind, folders in {
         "model": filter(_is_model, root.glob("[!.]*")),
         "training": (path for path in (root / "training").glob("*") if re.search(r"-[0-9a-f]{12}$", path.name)),
-        "arriving": root.glob(f"{_ARRIVING}*"),
+        "download": root.glob(f"{_DOWNLOAD_PREFIX}*"),
     }.items():
         for folder in folders:
-            with suppress(FileNotFoundError):  # another process was quicker
+            with suppress(FileNotFoundError):  # because another process may delete it first
                 if now - folder.stat().st_mtime > _DAYS_KEPT[kind] * _DAY_S:
                     shutil.rmtree(folder, ignore_errors=True)
 

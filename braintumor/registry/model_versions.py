@@ -1,7 +1,6 @@
-"""Model versions: which exist, which one answers, and their files. Who may answer is changed in ``ledger``.
+"""Find, register and load model versions. ``promotions`` changes the champion.
 
-Artifacts lie in S3, facts in Postgres. A model version is registered last, when all its files are stored, so nobody
-can find half a model.
+Files are in S3, metadata in Postgres. The row is inserted last, so a half-written model is never visible.
 """
 
 from __future__ import annotations
@@ -22,16 +21,17 @@ from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectMissin
 from braintumor.registry import model_cache
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from braintumor.serving.artifact import Manifest, serving_sha256s, sha256_of, verify
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 
 _SECTION = "docs/runbook.md#no_champion"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
-    """One immutable trained artifact, as the registry knows it, and where it stands in the ledger.
+    """One immutable trained artifact in the registry, with its status in the promotion history.
 
-    ``is_override`` says that it last became champion although the gate had not passed it, or although withdrawn.
+    Attributes:
+        is_override: it last became champion without a passed gate, or although it was withdrawn.
     """
 
     model_version_id: int
@@ -55,7 +55,7 @@ class ModelVersion:
 
     @property
     def standing(self) -> str:
-        """Where it stands, for people: such as ``champion, overridden``; empty for one that was never promoted."""
+        """Display text of the status, such as ``champion, overridden``. Empty for a model that was never promoted."""
         words = {
             "champion": self.is_champion,
             "former champion": self.has_been_champion and not self.is_champion,
@@ -68,9 +68,10 @@ class ModelVersion:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRecord:
-    """Where a model came from: one training of one recipe.
+    """One training of one recipe.
 
-    ``run_key`` names the retrain run, so that a retry finds what its predecessor registered.
+    Attributes:
+        run_key: of the retrain run. A retry finds the models of the earlier attempt with it.
     """
 
     run_key: str
@@ -113,28 +114,28 @@ _SELECT = """
 
 
 def list_models(engine: Engine) -> list[ModelVersion]:
-    """Every model version, newest first."""
+    """Return every model version, newest first."""
     with transaction(engine) as connection:
         return [_version(row) for row in connection.execute(text(_SELECT + "order by model_version_id desc"))]
 
 
 def find_model(engine: Engine, name: str) -> ModelVersion:
-    """A model version by its name, or by its number.
+    """Return a model version by its name or its number.
 
     Raises:
-        ModelIntegrityError: there is none.
+        ModelIntegrityError: there is no such model.
     """
     with transaction(engine) as connection:
         row = connection.execute(
             text(_SELECT + "where model_version.model_name = :name or model_version_id::text = :name"), {"name": name}
         ).one_or_none()
     if row is None:
-        raise ModelIntegrityError(f"There is no model {name!r}. `braintumor model list` shows what there is.")
+        raise ModelIntegrityError(f"There is no model {name!r}. `braintumor model list` shows all models.")
     return _version(row)
 
 
 def find_champion(engine: Engine) -> ModelVersion | None:
-    """The model that answers now, or ``None`` before the first promotion."""
+    """Return the champion model, or ``None`` if there is no champion."""
     with transaction(engine) as connection:
         row = connection.execute(
             text(_SELECT + "where model_version_id = (select model_version_id from champion)")
@@ -143,15 +144,15 @@ def find_champion(engine: Engine) -> ModelVersion | None:
 
 
 def champion(engine: Engine) -> ModelVersion:
-    """The model that answers now.
+    """Return the champion model.
 
     Raises:
-        NoChampionError: nobody has been promoted yet, or the last one who was is withdrawn.
+        NoChampionError: no model was promoted yet, or the last promoted one is withdrawn.
     """
-    found = find_champion(engine)
-    if found is None:
+    model = find_champion(engine)
+    if model is None:
         raise NoChampionError(_no_champion(engine))
-    return found
+    return model
 
 
 def _no_champion(engine: Engine) -> str:
@@ -163,7 +164,7 @@ def _no_champion(engine: Engine) -> str:
         ).one_or_none()
     if withdrawn is not None:
         return (
-            f"The champion {withdrawn.model_name} was withdrawn ({withdrawn.reason}), so nothing can be scored. Go "
+            f"The champion {withdrawn.model_name} was withdrawn ({withdrawn.reason}), so nothing can be scored. Roll "
             "back to an earlier one with `braintumor model rollback --reason ...`, or promote another model. "
             f"What to do: {_SECTION}."
         )
@@ -174,7 +175,7 @@ def _no_champion(engine: Engine) -> str:
 
 
 def trained_in(engine: Engine, run_key: str) -> list[ModelVersion]:
-    """The models of one retrain run, in the order of their recipes' names."""
+    """Return the models of one retrain run, by recipe name and precision."""
     with transaction(engine) as connection:
         rows = connection.execute(
             text(_SELECT + "where training_run.run_key = :run_key order by recipe_name, precision"),
@@ -184,7 +185,7 @@ def trained_in(engine: Engine, run_key: str) -> list[ModelVersion]:
 
 
 def training_of(engine: Engine, model: ModelVersion) -> TrainingRecord:
-    """The training that a model came from."""
+    """Return the training of a model."""
     columns = ", ".join(f"training_run.{field.name}" for field in fields(TrainingRecord))
     with transaction(engine) as connection:
         row = connection.execute(
@@ -201,12 +202,24 @@ def register(
     store: ObjectStore,
     *,
     folder: Path,
-    manifest: Manifest,
     training: TrainingRecord,
     models_uri: S3Uri,
     parent: ModelVersion | None = None,
 ) -> ModelVersion:
-    """Store a model folder, then record it with its training, and what it is an export of, in one transaction."""
+    """Upload a model folder, then insert its row and that of its training in one transaction.
+
+    Args:
+        engine: the database.
+        store: the object store.
+        folder: the model folder with its manifest.
+        training: the training of the model.
+        models_uri: the prefix of all models.
+        parent: the model that this one is an export of.
+
+    Returns:
+        The registered model. A retry with the same run key, recipe and precision returns the first one.
+    """
+    manifest = Manifest.read(folder)
     artifacts = models_uri / f"{manifest.name}/"
     sha256s = store.upload_folder(folder, artifacts)
     with transaction(engine) as connection:
@@ -247,52 +260,56 @@ def register(
 
 
 def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> LoadedModel:
-    """Fetch the files that scoring needs into the cache, check them, compile the graph.
+    """Fetch the files that scoring needs into the cache, verify them, and compile the graph.
 
     Raises:
-        ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
+        ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
     """
     return LoadedModel.load(fetch_model(store, settings, model), sha256s=serving_sha256s(model.artifact_sha256s))
 
 
 def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, also: Sequence[str] = ()) -> Path:
-    """The folder in the cache with the files that scoring needs, checked; what is not there, or not whole, is fetched.
+    """Return the cache folder with the verified files that scoring needs. Fetch them if any is missing or damaged.
 
-    ``also`` names further registered files.
+    Args:
+        store: the object store.
+        settings: with the cache folder.
+        model: the model.
+        also: names of further registered files.
 
     Raises:
-        ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
+        ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
     """
     _require_files(model)
     folder = model_cache.model_folder(settings, model.model_name)
-    wanted = serving_sha256s(model.artifact_sha256s) | {name: model.artifact_sha256s[name] for name in also}
-    if not _is_whole(folder, wanted):
+    sha256s = serving_sha256s(model.artifact_sha256s) | {name: model.artifact_sha256s[name] for name in also}
+    if not _is_complete(folder, sha256s):
         model_cache.delete_unused(settings)
-        _fetch(store, S3Uri.parse(model.artifact_uri), folder, wanted)
+        _fetch(store, S3Uri.parse(model.artifact_uri), folder, sha256s)
     return folder
 
 
 def require_whole(store: ObjectStore, settings: Settings, model: ModelVersion) -> None:
-    """Fetch the files that scoring needs from S3, whatever the cache holds, and load them.
+    """Fetch the files that scoring needs from S3, not from the cache, and load them.
 
     Raises:
-        ModelIntegrityError: as of ``load_model``.
+        ModelIntegrityError: as ``load_model``.
     """
-    with TemporaryDirectory(prefix="braintumor-whole-") as folder:
+    with TemporaryDirectory(prefix="braintumor-verify-") as folder:
         load_model(store, replace(settings, cache_folder=folder), model)
 
 
 def stored_files(store: ObjectStore, model: ModelVersion) -> list[ObjectEntry]:
-    """The model's registered files that are in S3; reports and pictures beside them do not count."""
+    """List the model's registered files in S3, without its reports and plots."""
     folder = S3Uri.parse(model.artifact_uri)
     return [entry for entry in store.list(folder) if entry.key.removeprefix(folder.key) in model.artifact_sha256s]
 
 
 def fetch_artifact(store: ObjectStore, model: ModelVersion, folder: Path) -> None:
-    """Fetch every registered file of a model as it is stored now into ``folder``, and check them.
+    """Fetch every registered file of a model from S3 into ``folder``, and verify them.
 
     Raises:
-        ModelIntegrityError: a file is missing or is not what the registry says, or the model was pruned.
+        ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
     """
     _require_files(model)
     _fetch(store, S3Uri.parse(model.artifact_uri), folder, model.artifact_sha256s)
@@ -301,25 +318,25 @@ def fetch_artifact(store: ObjectStore, model: ModelVersion, folder: Path) -> Non
 def _require_files(model: ModelVersion) -> None:
     if model.pruned_at is not None:
         raise ModelIntegrityError(
-            f"The files of {model.model_name} were pruned on {model.pruned_at:%Y-%m-%d}: it never answered, and was "
-            "old. Its facts and report are kept. To have such a model again: "
+            f"The files of {model.model_name} were pruned on {model.pruned_at:%Y-%m-%d}, because it was old and "
+            "never used for scoring. Its metadata and report are kept. To train such a model again: "
             f"`braintumor train --recipe {model.recipe_name}`."
         )
 
 
-def _is_whole(folder: Path, sha256s: dict[str, str]) -> bool:
+def _is_complete(folder: Path, sha256s: dict[str, str]) -> bool:
     return all((folder / name).is_file() and sha256_of(folder / name) == digest for name, digest in sha256s.items())
 
 
 def _fetch(store: ObjectStore, artifacts: S3Uri, folder: Path, sha256s: dict[str, str]) -> None:
-    """Download next to the cache entry, check, and put each file in place by renaming."""
+    """Download next to the cache entry, verify, and move each file into place."""
     try:
-        with model_cache.arriving(folder) as place:
+        with model_cache.download_folder(folder) as temporary:
             for name in sha256s:
-                (place / name).write_bytes(store.read(artifacts / name))
-            verify(place, sha256s)
+                (temporary / name).write_bytes(store.read(artifacts / name))
+            verify(temporary, sha256s)
             for name in sha256s:
-                (place / name).replace(folder / name)
+                (temporary / name).replace(folder / name)
     except ObjectMissingError as exc:
         raise ModelIntegrityError(
             f"A file of the model at {artifacts} is gone. Restore it from a backup, or promote another model."
@@ -354,11 +371,11 @@ def _record_training(connection: Connection, manifest: Manifest, training: Train
             "recipe_override": json.dumps(training.recipe_override),
         },
     )
-    found: int = connection.execute(
+    training_run_id: int = connection.execute(
         text("select training_run_id from training_run where run_key = :run_key and recipe_name = :recipe"),
         {"run_key": training.run_key, "recipe": manifest.recipe},
     ).scalar_one()
-    return found
+    return training_run_id
 
 
 def _version(row: Row[Any]) -> ModelVersion:

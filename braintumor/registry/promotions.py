@@ -1,13 +1,13 @@
-"""The promotion ledger: who became champion, when, by whom and why; the way back; and who was withdrawn.
+"""Promote, roll back and withdraw models, and read the append-only promotion history.
 
-Rows are only added. Each act takes the ledger's lock, looks at what it builds on, and commits once, so that two acts
-at the same time are one after the other, and whoever is killed on the way has changed nothing.
+Each change takes the promotion lock, checks its conditions and commits once. So concurrent changes are serialized, and
+a killed process has changed nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine, text
@@ -20,8 +20,23 @@ from braintumor.s3 import ObjectStore
 
 
 @dataclass(frozen=True, kw_only=True)
+class PromotionRequest:
+    """A request to change the champion.
+
+    Attributes:
+        request_key: a retry with the same key changes nothing.
+        actor: the person or policy that requests it.
+        reason: for the promotion history.
+    """
+
+    request_key: str
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class PromotionEvent:
-    """One act: ``promote``, ``rollback``, ``withdraw`` or ``prune``."""
+    """One event: ``promote``, ``rollback``, ``withdraw`` or ``prune``."""
 
     acted_at: datetime
     action: str
@@ -33,7 +48,7 @@ class PromotionEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """What a rollback changed: nothing, where ``replaced`` is ``None``."""
+    """The result of a rollback. ``replaced`` is ``None`` if it changed nothing."""
 
     champion: ModelVersion
     replaced: ModelVersion | None
@@ -41,14 +56,14 @@ class Rollback:
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentPredictions:
-    """How many frames and scans have a model's answer as their newest one."""
+    """The number of frames and scans whose current prediction is a model's."""
 
     count_frame: int
     count_scan: int
 
 
 def promotion_events(engine: Engine, model: ModelVersion | None = None) -> list[PromotionEvent]:
-    """The acts on one model, or on all, oldest first."""
+    """Return the events of one model, or of all models, oldest first."""
     with transaction(engine) as connection:
         rows = connection.execute(
             text("""
@@ -60,14 +75,14 @@ def promotion_events(engine: Engine, model: ModelVersion | None = None) -> list[
 
 
 def champion_at(engine: Engine, at: datetime) -> ModelVersion | None:
-    """The model that was live at a time, which must have a zone; ``None`` where there was none."""
+    """Return the champion at a time, which must have a zone, or ``None`` if there was no champion."""
     with transaction(engine) as connection:
-        found = connection.scalar(text("select champion_at(:at)"), {"at": at})
-    return None if found is None else find_model(engine, str(found))
+        number = connection.scalar(text("select champion_at(:at)"), {"at": at})
+    return None if number is None else find_model(engine, str(number))
 
 
 def current_predictions(engine: Engine, model: ModelVersion) -> CurrentPredictions:
-    """What people would be told by this model if they looked now."""
+    """Count the current predictions of a model."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
@@ -81,24 +96,23 @@ def current_predictions(engine: Engine, model: ModelVersion) -> CurrentPredictio
 def promote(
     engine: Engine,
     model: ModelVersion,
+    request: PromotionRequest,
     *,
-    request_key: str,
-    actor: str,
-    reason: str,
     gate_verdict_id: int | None = None,
     is_override: bool = False,
 ) -> bool:
-    """Add a row to the ledger: from its commit on, ``model`` is the champion.
+    """Make ``model`` the champion, with one row in the promotion history.
 
-    The same ``request_key`` adds no second row, so a retry changes nothing. Returns whether a row was added.
+    Returns:
+        Whether a row was added. A retry with the same ``request_key`` adds none.
 
     Raises:
-        PromotionError: the verdict was passed against somebody who is champion no longer, or the model is withdrawn
-            and this is no override, or its files were pruned.
+        PromotionError: the gate compared the model with another champion than the present one, the model is withdrawn
+            and ``is_override`` is false, or its files were pruned.
     """
     with transaction(engine) as connection:
         lock_promotions(connection)
-        if _is_known(connection, request_key):
+        if _is_recorded(connection, request):
             return False
         if gate_verdict_id is not None:
             _require_judged_champion(connection, gate_verdict_id)
@@ -107,14 +121,7 @@ def promote(
             text("""
             insert into promotion (request_key, action, model_version_id, gate_verdict_id, is_override, actor, reason)
             values (:request_key, 'promote', :model, :verdict, :is_override, :actor, :reason)"""),
-            {
-                "request_key": request_key,
-                "model": model.model_version_id,
-                "verdict": gate_verdict_id,
-                "is_override": is_override,
-                "actor": actor,
-                "reason": reason,
-            },
+            asdict(request) | {"model": model.model_version_id, "verdict": gate_verdict_id, "is_override": is_override},
         )
         return True
 
@@ -123,50 +130,69 @@ def rollback(
     engine: Engine,
     store: ObjectStore,
     settings: Settings,
+    request: PromotionRequest,
     *,
-    request_key: str,
-    actor: str,
-    reason: str,
     to: ModelVersion | None = None,
     with_withdrawal: bool = False,
 ) -> Rollback:
-    """Make an earlier champion the champion again, in one commit; with ``with_withdrawal`` also withdraw today's.
+    """Make an earlier champion the champion again, in one commit.
 
-    Without ``to`` it is the one that was champion before today's: what earlier rollbacks took back, and who was
-    withdrawn, is passed over. Its files are fetched and loaded first. Asked for who is champion already, and for a
-    ``request_key`` that is in the ledger, it changes nothing.
+    The files of the earlier champion are fetched and loaded first. The rollback changes nothing if the target is the
+    champion already, or if its ``request_key`` is recorded.
+
+    Args:
+        engine: the database.
+        store: the object store with the files of models.
+        settings: with the cache folder.
+        request: the request.
+        to: the target. By default, the previous champion. This default skips withdrawn models, and champions that
+            earlier rollbacks undid.
+        with_withdrawal: also withdraw the present champion.
 
     Raises:
-        PromotionError: there is no earlier champion, ``to`` never was one or is withdrawn, its files are gone or
-            damaged, or the ledger changed meanwhile.
+        PromotionError: there is no earlier champion, ``to`` never was one or is withdrawn, its files are missing or
+            damaged, or the promotion history changed during the check.
     """
     with transaction(engine) as connection:
-        step = None if _is_known(connection, request_key) else _step(connection, to)
+        step = None if _is_recorded(connection, request) else _step(connection, to)
     if step is None:
-        return Rollback(champion=to or _now(engine), replaced=None)
+        champion = to or find_champion(engine)
+        if champion is None:
+            raise PromotionError(
+                "This rollback was done, and its model was withdrawn since. See `braintumor model list`."
+            )
+        return Rollback(champion=champion, replaced=None)
     current, target = (find_model(engine, str(number)) for number in step)
     try:
         require_whole(store, settings, target)
     except ModelIntegrityError as exc:
-        raise PromotionError(f"{target.model_name} cannot answer, so nothing was changed. {exc}") from exc
+        raise PromotionError(f"{target.model_name} cannot predict, so nothing was changed. {exc}") from exc
     with transaction(engine) as connection:
         lock_promotions(connection)
         if _step(connection, to) != step:
             raise PromotionError(
-                "The ledger changed while the files were being checked, so nothing was done. See `braintumor model "
-                "champion`, and ask again if it is still wanted."
+                "The promotion history changed while the files were checked, so nothing was done. See `braintumor "
+                "model champion`, and roll back again if it is still needed."
             )
-        _append_rollback(connection, target, request_key=request_key, actor=actor, reason=reason)
+        connection.execute(  # an override stays an override
+            text("""
+            insert into promotion (request_key, action, model_version_id, is_override, actor, reason)
+            select :request_key, 'rollback', model_version_id, is_override, :actor, :reason
+            from model_status where model_version_id = :model"""),
+            asdict(request) | {"model": target.model_version_id},
+        )
         if with_withdrawal:
-            _append_withdrawal(connection, current, actor=actor, reason=reason)
+            _append_withdrawal(connection, current, actor=request.actor, reason=request.reason)
     return Rollback(champion=find_model(engine, target.model_name), replaced=find_model(engine, current.model_name))
 
 
 def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) -> bool:
-    """Withdraw a model: its answers return to the worklist, and only an override promotes it again.
+    """Withdraw a model: its predictions return to the worklist, and only an override can promote it again.
 
-    The champion too: then nobody is, and no night is scored until somebody is promoted or rolled back to. Returns
-    whether a row was added: none for a model that is withdrawn already.
+    Withdrawing the champion leaves no champion, and no scoring run starts until a promotion or a rollback.
+
+    Returns:
+        Whether a row was added. A model that is withdrawn already gets no second row.
     """
     with transaction(engine) as connection:
         lock_promotions(connection)
@@ -174,26 +200,19 @@ def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) ->
 
 
 def lock_promotions(connection: Connection) -> None:
-    """Until the transaction's end nobody else becomes champion; readers are not held up."""
+    """Prevent other promotions until the end of the transaction. Readers do not wait."""
     advisory_lock(connection, "ledger")
 
 
-def _is_known(connection: Connection, request_key: str) -> bool:
-    known: bool = connection.execute(
-        text("select exists (select from promotion where request_key = :key)"), {"key": request_key}
+def _is_recorded(connection: Connection, request: PromotionRequest) -> bool:
+    is_recorded: bool = connection.execute(
+        text("select exists (select from promotion where request_key = :key)"), {"key": request.request_key}
     ).scalar_one()
-    return known
-
-
-def _now(engine: Engine) -> ModelVersion:
-    found = find_champion(engine)
-    if found is None:
-        raise PromotionError("This rollback was done, and its model was withdrawn since. See `braintumor model list`.")
-    return found
+    return is_recorded
 
 
 def _step(connection: Connection, to: ModelVersion | None) -> tuple[int, int] | None:
-    """From whom to whom a rollback leads; ``None`` where ``to`` is the champion already."""
+    """Return the numbers of the present champion and the target, or ``None`` if ``to`` is the champion already."""
     rows = connection.execute(text("select action::text, model_version_id from promotion order by promotion_id")).all()
     withdrawn = set(connection.scalars(text("select model_version_id from withdrawn_model")))
     line = _line((row.action, row.model_version_id) for row in rows)
@@ -203,14 +222,14 @@ def _step(connection: Connection, to: ModelVersion | None) -> tuple[int, int] | 
     earlier = [number for number in line if number != line[-1] and number not in withdrawn]
     if not earlier:
         raise PromotionError(
-            "There is no earlier champion to go back to. Promote another model: `braintumor model promote NAME`, or "
-            "stop this one: `braintumor model withdraw NAME`; then no night is scored."
+            "There is no earlier champion to roll back to. Promote another model: `braintumor model promote NAME`, or "
+            "withdraw this one: `braintumor model withdraw NAME`. Then no scoring run starts."
         )
     return line[-1], earlier[-1]
 
 
 def _line(rows: Iterable[tuple[str, int]]) -> list[int]:
-    """The champions that led to today's, oldest first, without what rollbacks took back."""
+    """Return the champions up to the present one, oldest first, without those that rollbacks undid."""
     line: list[int] = []
     for action, number in rows:
         if action == "rollback" and number in line:
@@ -224,24 +243,11 @@ def _line(rows: Iterable[tuple[str, int]]) -> list[int]:
 def _require_former(to: ModelVersion, former: set[int], withdrawn: set[int]) -> None:
     if to.model_version_id not in former:
         raise PromotionError(
-            f"{to.model_name} was never champion, so there is no going back to it. `braintumor model list` shows who "
-            "was; a new model goes through the gate: `braintumor model promote NAME`."
+            f"{to.model_name} was never champion, so it cannot be rolled back to. `braintumor model list` shows the "
+            "former champions. A new model goes through the gate: `braintumor model promote NAME`."
         )
     if to.model_version_id in withdrawn:
         raise PromotionError(_withdrawn(to.model_name))
-
-
-def _append_rollback(
-    connection: Connection, target: ModelVersion, *, request_key: str, actor: str, reason: str
-) -> None:
-    """Who last became champion by an override comes back as one."""
-    connection.execute(
-        text("""
-        insert into promotion (request_key, action, model_version_id, is_override, actor, reason)
-        select :request_key, 'rollback', model_version_id, is_override, :actor, :reason
-        from model_status where model_version_id = :model"""),
-        {"request_key": request_key, "model": target.model_version_id, "actor": actor, "reason": reason},
-    )
 
 
 def _append_withdrawal(connection: Connection, model: ModelVersion, *, actor: str, reason: str) -> bool:
@@ -264,7 +270,7 @@ def _require_promotable(connection: Connection, model: ModelVersion, *, is_overr
     ).one()
     if row.is_pruned:
         raise PromotionError(
-            f"The files of {model.model_name} were pruned, so it cannot answer. Train its recipe again: `braintumor "
+            f"The files of {model.model_name} were pruned, so it cannot predict. Train its recipe again: `braintumor "
             f"train --recipe {model.recipe_name}`."
         )
     if row.is_withdrawn and not is_override:
@@ -273,8 +279,8 @@ def _require_promotable(connection: Connection, model: ModelVersion, *, is_overr
 
 def _withdrawn(name: str) -> str:
     return (
-        f"{name} was withdrawn; `braintumor model show {name}` says why. The remedy is a new training. To take the "
-        "withdrawal back all the same: `braintumor model promote NAME --override --reason ...`, which shows everywhere."
+        f"{name} was withdrawn. `braintumor model show {name}` shows the reason. Train a new model instead. To undo "
+        "the withdrawal: `braintumor model promote NAME --override --reason ...`. Every page then shows the override."
     )
 
 
@@ -290,6 +296,6 @@ def _require_judged_champion(connection: Connection, gate_verdict_id: int) -> No
     if judged_against != now:
         raise PromotionError(
             f"The gate compared this candidate with {judged_against or 'no champion'}, but the champion is now "
-            f"{now or 'nobody'}. Clear the task `gate` of its run, which judges it again, or promote it with "
+            f"{now or 'no model'}. Clear the task `gate` of its run to judge it again, or promote it with "
             "`braintumor model promote NAME --override --reason ...`."
         )

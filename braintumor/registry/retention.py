@@ -1,8 +1,8 @@
-"""Which models' files may go: those of candidates that never answered, are old, and that nobody waits for.
+"""Find and delete the files of old candidates that were never used for scoring.
 
-Kept for ever: a champion, a former champion, what one of them is an export of, and a model that a run was pinned to or
-that any answer comes from. Kept for a time: what was trained, or passed by the gate, within the last so many days.
-Reports, cards and pictures always stay, and so does the model's row.
+Kept forever: champions, former champions, the models that these were exported from, and every model with a scoring run
+or a prediction. Kept for some days: models that were trained, or passed the gate, recently. Reports, model cards, plots
+and the model's row are never deleted.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from braintumor.s3 import ObjectStore, S3Uri
 
 DAYS = 90
 _DAYS_OF_APPROVAL = 7
-"""An approval is waited for three days; a task may be cleared a little later."""
+"""The approval task waits three days, and an operator may clear it a little later."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
-    """One model whose files go, or went: how many of them there are, and their size."""
+    """The number and size of the deletable or deleted files of one model."""
 
     model_name: str
     created_at: datetime
@@ -45,8 +45,8 @@ _PRUNABLE = """
       )
       and not exists (
           select from model_version as export
-          join model_status as standing_of_export using (model_version_id)
-          where export.parent_model_version_id = model_version.model_version_id and standing_of_export.pruned_at is null
+          join model_status as export_status using (model_version_id)
+          where export.parent_model_version_id = model_version.model_version_id and export_status.pruned_at is null
       )
       and not exists (
           select from gate_verdict
@@ -58,19 +58,19 @@ _PRUNABLE = """
 
 
 def prunable(engine: Engine, store: ObjectStore, *, older_than_days: int = DAYS) -> list[PruneResult]:
-    """What ``prune`` would delete now, oldest first."""
+    """Return the models whose files ``prune`` would delete now, oldest first."""
     with transaction(engine) as connection:
         numbers = _prunable(connection, older_than_days)
     return _files(engine, store, numbers)
 
 
 def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: int = DAYS) -> list[PruneResult]:
-    """Delete the files of every model that may go; returns those whose files were there.
+    """Delete the files of every deletable model, and return those that had files.
 
-    The rows are written first, under the ledger's lock: from then on nobody can promote these models. A prune that was
-    interrupted before all files were gone is completed by the next one.
+    The rows are inserted first, under the promotion lock, so that no pruned model can be promoted. The next prune
+    completes an interrupted one.
     """
-    reason = f"never champion, no answer of it, older than {older_than_days} days and nobody waits for it"
+    reason = f"never champion, no prediction, older than {older_than_days} days and no pending approval"
     with transaction(engine) as connection:
         lock_promotions(connection)
         for number in _prunable(connection, older_than_days):
@@ -80,11 +80,11 @@ def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: in
             )
     with transaction(engine) as connection:
         numbers = list(connection.scalars(text("select model_version_id from pruning order by model_version_id")))
-    there = [found for found in _files(engine, store, numbers) if found.count_file]
-    for found in there:
-        files = stored_files(store, find_model(engine, found.model_name))
+    results = [result for result in _files(engine, store, numbers) if result.count_file]
+    for result in results:
+        files = stored_files(store, find_model(engine, result.model_name))
         store.delete(S3Uri(bucket=file.bucket, key=file.key) for file in files)
-    return there
+    return results
 
 
 def _prunable(connection: Connection, days: int) -> list[int]:
@@ -93,14 +93,16 @@ def _prunable(connection: Connection, days: int) -> list[int]:
 
 
 def _files(engine: Engine, store: ObjectStore, numbers: list[int]) -> list[PruneResult]:
-    found = []
+    results = []
     for number in numbers:
         model = find_model(engine, str(number))
         files = stored_files(store, model)
-        size = sum(file.size for file in files)
-        found.append(
+        results.append(
             PruneResult(
-                model_name=model.model_name, created_at=model.created_at, count_file=len(files), count_byte=size
+                model_name=model.model_name,
+                created_at=model.created_at,
+                count_file=len(files),
+                count_byte=sum(file.size for file in files),
             )
         )
-    return found
+    return results

@@ -1,1 +1,1 @@
-"""Score old scans with another model, beside the old rows: asked for by name, exactly once, and what it changed."""
+"""Score old scans with another model on request, keep the old predictions, and report the changes."""

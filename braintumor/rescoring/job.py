@@ -1,4 +1,7 @@
-"""A whole rescore in one process: what ``braintumor rescore`` does, and what the DAG does task by task."""
+"""Run the steps of a rescore.
+
+``braintumor rescore`` runs all steps in one process. The DAG runs each step in a task.
+"""
 
 from __future__ import annotations
 
@@ -33,15 +36,14 @@ from braintumor.rescoring.request import (
 )
 from braintumor.rescoring.worker import rescore_chunk
 from braintumor.s3 import ObjectStore
-from braintumor.scoring.chunks import CHUNK_SIZE
-from braintumor.scoring.score_chunks import blamed_on, score_chunks
+from braintumor.scoring.chunks import CHUNK_SIZE, process_chunks
 from braintumor.scoring.scored_scans import find_scans
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True, eq=False)
 class Rescore:
-    """What every step of a rescore needs: the settings, opened."""
+    """Hold the connections of a rescore, and run its steps."""
 
     settings: Settings
     engine: Engine
@@ -50,45 +52,45 @@ class Rescore:
 
     @classmethod
     def open(cls, settings: Settings) -> Rescore:
-        """Connect, and check the schema.
+        """Connect, and check the database schema.
 
         Raises:
-            MigrationError: the schema is behind.
+            MigrationError: the database schema is older than the code.
         """
         engine = database.connect(settings)
         require_current(engine)
         return cls(settings=settings, engine=engine, store=ObjectStore.connect(settings))
 
-    def ask(
+    def open_run(
         self,
         request: RescoreRequest,
         *,
         run_key: str,
         chunk_size: int = CHUNK_SIZE,
-        say: Callable[[str], None] = lambda _: None,
+        progress: Callable[[str], None] = lambda _: None,
     ) -> RescoreRun:
-        """Pin the model, take up the scans, and say what it comes to."""
+        """Pin the model, select the scans, and report the request and a warning about the model's age."""
         run = open_rescore_run(self.engine, request, run_key=run_key, chunk_size=chunk_size)
-        say(str(run))
+        progress(str(run))
         if warning := age_warning(run, models_before(self.engine, run)):
-            say(warning)
+            progress(warning)
         return run
 
     def chunks(self, scoring_run_id: int) -> list[int]:
-        """The chunk numbers of a rescore."""
+        """Return the chunk numbers of a rescore."""
         return chunks(self.engine, load_rescore(self.engine, scoring_run_id))
 
     def load(self, scoring_run_id: int) -> None:
-        """Get the pinned model ready, which otherwise the first chunk does."""
-        default_pool()  # its processes start while the model is loaded
+        """Load the pinned model now, so that an S3 failure comes before the first chunk."""
+        default_pool()  # its processes start while the model loads
         with bound(scoring_run_id=scoring_run_id):
             self._loaded(load_rescore(self.engine, scoring_run_id).model)
 
     def score(self, scoring_run_id: int, chunk_number: int) -> dict[str, int]:
-        """Score one chunk with the pinned model; returns counts of outcomes.
+        """Score one chunk with the pinned model, and return the number of scans per state.
 
         Raises:
-            ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, the others are settled.
+            ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed.
         """
         run = load_rescore(self.engine, scoring_run_id)
         default_pool()
@@ -96,17 +98,17 @@ class Rescore:
             return dict(rescore_chunk(self.engine, self.store, self._loaded(run.model), run, chunk_number))
 
     def _loaded(self, model: ModelVersion) -> LoadedModel:
-        """The model, checked and compiled once for all chunks of this process; it is no two threads' at once."""
-        found = self._models.get(model.model_version_id)
-        if found is None:
-            found = self._models[model.model_version_id] = load_model(self.store, self.settings, model)
-        return found
+        """Return the checked and compiled model. A process loads it once for all chunks. Not safe in threads."""
+        if model.model_version_id not in self._models:
+            self._models[model.model_version_id] = load_model(self.store, self.settings, model)
+        return self._models[model.model_version_id]
 
     def report(self, scoring_run_id: int | None, *, reports_url: str = "") -> dict[str, Any]:
-        """Write the page of what changed.
+        """Write the page of the changed predictions.
 
-        Returns a small summary: ``markdown``, which links to the page below ``reports_url``, ``page_uri``,
-        ``count_compared``, ``count_flip``.
+        Returns:
+            A small summary: ``markdown`` with a link to the page below ``reports_url``, ``page_uri``,
+            ``count_compared`` and ``count_flip``.
         """
         run = load_rescore(self.engine, scoring_run_id)
         address = run_page(self.settings, run.run_key, RESCORE_REPORT)
@@ -124,7 +126,7 @@ class Rescore:
         }
 
     def reconcile(self, scoring_run_id: int | None) -> RescoreBalance:
-        """Prove that the rescore balances."""
+        """Check that the rescore balances, and record it."""
         return reconcile(self.engine, load_rescore(self.engine, scoring_run_id))
 
 
@@ -134,20 +136,29 @@ def rescore(
     *,
     run_key: str,
     chunk_size: int = CHUNK_SIZE,
-    say: Callable[[str], None] = lambda _: None,
-    on_chunk: Callable[[int, int], None] = lambda _done, _total: None,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Ask, score every chunk, report, reconcile; returns the report's summary and the balance.
+    """Open, score all chunks, report and reconcile in this process.
+
+    Returns:
+        The name of the model, the balance, and the summary of the report.
 
     Raises:
-        ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, for the same ``run_key``.
+        ObjectStoreUnreachableError: S3 did not deliver some scans. They stay pending, and the same ``run_key``
+            continues.
     """
     job = Rescore.open(settings)
-    run = job.ask(request, run_key=run_key, chunk_size=chunk_size, say=say)
-    numbers = job.chunks(run.scoring_run_id)
-    number = run.scoring_run_id
-    withheld = score_chunks(numbers, partial(job.score, number), load=partial(job.load, number), on_chunk=on_chunk)
-    made = job.report(number)
-    with blamed_on(withheld):
-        balance = job.reconcile(number)
-    return {"model": run.model.model_name, **asdict(balance), **made}
+    run = job.open_run(request, run_key=run_key, chunk_size=chunk_size, progress=progress)
+    run_id = run.scoring_run_id
+
+    def report_and_reconcile() -> dict[str, Any]:
+        report = job.report(run_id)
+        return {"model": run.model.model_name, **asdict(job.reconcile(run_id)), **report}
+
+    return process_chunks(
+        job.chunks(run_id),
+        partial(job.score, run_id),
+        load=partial(job.load, run_id),
+        progress=progress,
+        reconcile=report_and_reconcile,
+    )

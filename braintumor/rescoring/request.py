@@ -1,8 +1,7 @@
-"""What a rescore is asked for: which scans, which model answers them, who says so and why.
+"""Open a rescore: select the scans and the model, and record the requester and the reason.
 
-The champion may always be asked. Another model's answers stand only where somebody approved that, by name and with a
-reason, and then only those of a model that has been champion or that the gate passed. All of it is written in one
-transaction, before any work, and never changed.
+The champion may always rescore. Another model needs an approval of the requester, with a reason. It must have been
+champion or have passed the gate. One transaction records the request before any scoring. It never changes.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ from braintumor.errors import RescoreError, ScoringRunError
 from braintumor.registry.model_versions import ModelVersion, champion, find_champion, find_model
 from braintumor.scoring.chunks import CHUNK_SIZE, MAX_CHUNKS
 from braintumor.scoring.run import find_run
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreRequest:
-    """Which standing answers to replace, and by whose.
+    """The current predictions to replace, and the model that replaces them.
 
     Attributes:
-        of: models whose standing answers are meant; empty means those of every withdrawn model.
-        model: who is to answer; ``None`` means the champion.
-        is_approved: that a model which is not the champion may answer.
-        since, until: of the answers that stand, those scored from the one time until before the other.
-        limit: so many scans at most, those answered last first.
+        of: names of the models whose current predictions are replaced. Empty means every withdrawn model.
+        model: name of the model that scores the scans. ``None`` means the champion.
+        is_approved: whether a model that is not the champion may score.
+        since, until: only current predictions scored at ``since`` or later, and before ``until``.
+        limit: maximum number of scans, the last scored first.
     """
 
     actor: str
@@ -46,7 +45,7 @@ class RescoreRequest:
 
     @classmethod
     def of_form(cls, values: Mapping[str, Any], *, actor: str) -> Self:
-        """The request that somebody made with a form: its fields by name, times in ISO 8601, empty ones ``None``."""
+        """Create a request from the fields of the DAG's form. Times are ISO 8601, empty fields are ``None``."""
         return cls(
             actor=actor,
             reason=values["reason"],
@@ -59,19 +58,19 @@ class RescoreRequest:
         )
 
 
-def _time(words: str | None) -> datetime | None:
-    """A time of a form; one without a zone is UTC."""
-    if not words:
+def _time(value: str | None) -> datetime | None:
+    """Parse a time. A time without a zone is UTC."""
+    if not value:
         return None
-    at = datetime.fromisoformat(words)
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    time = datetime.fromisoformat(value)
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreRun:
-    """One rescore as the ledger knows it: its model is pinned, its scans are taken up.
+    """A rescore with its pinned model and its selected scans.
 
-    ``count_matching``: scans that the request meant; those above ``count_asked`` wait for another rescore.
+    ``count_matching`` is the number of scans that match the request. Those above ``count_asked`` need another rescore.
     """
 
     scoring_run_id: int
@@ -84,26 +83,28 @@ class RescoreRun:
     count_asked: int
 
     def __str__(self) -> str:
-        left = f" of {self.count_matching} that match" if self.count_matching > self.count_asked else ""
-        standing = "the champion" if self.is_champion else f"not the champion, approved by {self.actor}"
-        return f"{self.count_asked} scans{left} to be answered by {self.model.model_name} ({standing}): {self.reason}"
+        of_matching = f" of {self.count_matching} that match" if self.count_matching > self.count_asked else ""
+        status = "the champion" if self.is_champion else f"not the champion, approved by {self.actor}"
+        return (
+            f"{self.count_asked} scans{of_matching} to be scored by {self.model.model_name} ({status}): {self.reason}"
+        )
 
 
 def open_rescore_run(
     engine: Engine, request: RescoreRequest, *, run_key: str, chunk_size: int = CHUNK_SIZE
 ) -> RescoreRun:
-    """Pin the model and take up the scans; the same ``run_key`` finds the rescore that was asked for already.
+    """Pin the model and select the scans. An existing ``run_key`` returns its rescore unchanged.
 
     Raises:
-        RescoreError: the model may not answer, or no reason was given.
-        NoChampionError: nobody is champion, and no model was named.
-        ModelIntegrityError: there is no model of a name.
-        ScoringRunError: a night has this ``run_key``.
+        RescoreError: the model may not rescore, or the reason is empty.
+        NoChampionError: there is no champion, and the request names no model.
+        ModelIntegrityError: no model has a requested name.
+        ScoringRunError: a scoring run has this ``run_key``.
     """
-    found = find_run(engine, run_key, kind="rescore")
-    if found is not None:
-        return load_rescore(engine, found)
-    model = _answering(engine, request)
+    run_id = find_run(engine, run_key, kind="rescore")
+    if run_id is not None:
+        return load_rescore(engine, run_id)
+    model = _rescoring_model(engine, request)
     of = [find_model(engine, name).model_name for name in request.of]
     with transaction(engine) as connection:
         opened = connection.scalar(
@@ -115,18 +116,18 @@ def open_rescore_run(
             {"run_key": run_key, "model": model.model_version_id, "engine": BackendName.OPENVINO},
         )
         if opened is not None:
-            _take_up(connection, opened, request, model=model, of=of, chunk_size=chunk_size)
+            _select_scans(connection, opened, request, model=model, of=of, chunk_size=chunk_size)
     return load_rescore(engine, find_run(engine, run_key, kind="rescore"))
 
 
 def load_rescore(engine: Engine, scoring_run_id: int | None) -> RescoreRun:
-    """Find a rescore by the number of its run; ``None`` where asking for it failed.
+    """Load a rescore by the ID of its run. The ID is ``None`` if opening it failed.
 
     Raises:
-        ScoringRunError: there is none of that number.
+        ScoringRunError: there is no rescore with this ID.
     """
     if scoring_run_id is None:
-        raise ScoringRunError("No rescore was opened, so nothing was scored. See the log of the task `ask`.")
+        raise ScoringRunError("No rescore was opened, so nothing was scored. See the log of the first task.")
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
@@ -138,13 +139,13 @@ def load_rescore(engine: Engine, scoring_run_id: int | None) -> RescoreRun:
             {"id": scoring_run_id},
         ).one_or_none()
     if row is None:
-        raise ScoringRunError(f"There is no rescore of number {scoring_run_id}. Ask for one: `braintumor rescore`.")
+        raise ScoringRunError(f"There is no rescore {scoring_run_id}. Request one: `braintumor rescore`.")
     values = dict(row._mapping)
     return RescoreRun(model=find_model(engine, str(values.pop("model_version_id"))), **values)
 
 
 def chunks(engine: Engine, run: RescoreRun) -> list[int]:
-    """The chunk numbers of a rescore."""
+    """Return the chunk numbers of a rescore."""
     with transaction(engine) as connection:
         rows = connection.scalars(
             text("select distinct chunk_number from rescore where scoring_run_id = :run order by chunk_number"),
@@ -154,7 +155,7 @@ def chunks(engine: Engine, run: RescoreRun) -> list[int]:
 
 
 def models_before(engine: Engine, run: RescoreRun) -> list[ModelVersion]:
-    """The models whose answers stood on the scans that were taken up, newest first."""
+    """Return the models of the current predictions when the rescore was opened, newest first."""
     with transaction(engine) as connection:
         numbers = connection.scalars(
             text("""
@@ -167,38 +168,38 @@ def models_before(engine: Engine, run: RescoreRun) -> list[ModelVersion]:
 
 
 def age_warning(run: RescoreRun, before: list[ModelVersion]) -> str:
-    """A sentence where the model is older than one whose answers it replaces; empty where it is not."""
+    """Return a warning if the model is older than one whose predictions it replaces, otherwise an empty text."""
     newer = [model.model_name for model in before if model.created_at > run.model.created_at]
     if not newer:
         return ""
-    return f"{run.model.model_name} is older than {', '.join(newer)}: its answers replace those of a newer model."
+    return f"{run.model.model_name} is older than {', '.join(newer)}: its predictions replace those of a newer model."
 
 
-def _answering(engine: Engine, request: RescoreRequest) -> ModelVersion:
-    """The model that may answer as the request wants it."""
+def _rescoring_model(engine: Engine, request: RescoreRequest) -> ModelVersion:
+    """Return the requested model, if it may rescore."""
     if not request.reason.strip():
-        raise RescoreError("A rescore changes what people are told, so the ledger keeps why: give a reason.")
+        raise RescoreError("A rescore changes current predictions, so its reason is recorded. Give a reason.")
     model = champion(engine) if request.model is None else find_model(engine, request.model)
     if not model.is_champion:
-        _require_fit(engine, model)
+        _require_trusted(engine, model)
         if not request.is_approved:
             now = find_champion(engine)
             raise RescoreError(
-                f"{model.model_name} is not the champion ({now.model_name if now else 'nobody'} is), so its answers "
-                "may not replace others unasked. Leave out the model, or approve it: `braintumor rescore --model "
+                f"{model.model_name} is not the champion ({now.model_name if now else 'no model'} is), so its "
+                "predictions need an approval. Leave out the model, or approve it: `braintumor rescore --model "
                 f"{model.model_name} --approve --reason ...`."
             )
     return model
 
 
-def _require_fit(engine: Engine, model: ModelVersion) -> None:
-    """Refuse a model whose answers nobody would want to stand, approved or not."""
+def _require_trusted(engine: Engine, model: ModelVersion) -> None:
+    """Refuse a model that may never rescore, with or without an approval."""
     if model.withdrawn_at is not None:
         raise RescoreError(
-            f"{model.model_name} was withdrawn: what it answers goes straight back to the worklist. Ask another model."
+            f"{model.model_name} was withdrawn: all its predictions are on the worklist. Use another model."
         )
     if model.pruned_at is not None:
-        raise RescoreError(f"The files of {model.model_name} were pruned, so it cannot answer. Ask another model.")
+        raise RescoreError(f"The files of {model.model_name} were pruned, so it cannot score. Use another model.")
     if model.has_been_champion:
         return
     with transaction(engine) as connection:
@@ -208,12 +209,12 @@ def _require_fit(engine: Engine, model: ModelVersion) -> None:
         )
     if not has_passed:
         raise RescoreError(
-            f"{model.model_name} was never champion and the gate never passed it, so its answers may not stand. Ask "
-            "the champion; what a candidate would say is shown by the flip preview of its run."
+            f"{model.model_name} was never champion and the gate never passed it, so its predictions may not become "
+            "current. Use the champion. The flip preview of a candidate's run shows the candidate's predictions."
         )
 
 
-def _take_up(
+def _select_scans(
     connection: Connection,
     scoring_run_id: int,
     request: RescoreRequest,
@@ -222,11 +223,11 @@ def _take_up(
     of: list[str],
     chunk_size: int,
 ) -> None:
-    """Record who asks for what, and the scans it comes to, divided into chunks."""
+    """Record the request and its scans, divided into chunks."""
     asked_for = {"of": of, "since": request.since, "until": request.until, "limit": request.limit}
-    most = chunk_size * MAX_CHUNKS
+    max_scans = chunk_size * MAX_CHUNKS
     connection.execute(
-        text(_TAKE_UP),
+        text(_SELECT_SCANS),
         {
             "run": scoring_run_id,
             "model": model.model_version_id,
@@ -237,14 +238,14 @@ def _take_up(
             "of": of,
             "since": request.since,
             "until": request.until,
-            "limit": most if request.limit is None else min(request.limit, most),
+            "limit": max_scans if request.limit is None else min(request.limit, max_scans),
             "chunk_size": chunk_size,
             "asked_for": json.dumps({name: value for name, value in asked_for.items() if value}, default=str),
         },
     )
 
 
-_TAKE_UP = """
+_SELECT_SCANS = """
     with matching as (
         select distinct on (current_prediction.scan_id)
             current_prediction.scan_id,
@@ -263,7 +264,7 @@ _TAKE_UP = """
         select scan_id, model_version_id, row_number() over (order by scored_at desc, scan_id desc) - 1 as place
         from matching
     ),
-    taken as (
+    selected as (
         select scan_id, model_version_id, place from numbered where place < :limit
     ),
     opened as (
@@ -271,8 +272,8 @@ _TAKE_UP = """
             scoring_run_id, is_champion, actor, reason, asked_for, count_matching, count_asked)
         select
             :run, :is_champion, :actor, :reason, cast(:asked_for as jsonb),
-            (select count(*) from matching), (select count(*) from taken)
+            (select count(*) from matching), (select count(*) from selected)
     )
     insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id)
-    select :run, scan_id, place / :chunk_size, model_version_id from taken"""
-"""Into both tables at once, from one look at what matches."""
+    select :run, scan_id, place / :chunk_size, model_version_id from selected"""
+"""Writes both tables in one statement, so that both see the same matching scans."""

@@ -1,8 +1,9 @@
-"""Score one chunk of a rescore: read each scan at the version that was scored, infer, settle.
+"""Score one chunk of a rescore: read each scan at its scored version, predict, commit.
 
-A scan is settled where its row is still pending, and its answers are written in the same transaction: so a worker that
-was killed has lost nothing, and of two at the same chunk one writes. Whoever dies leaves its mark on what it had in
-hand: that is taken up alone, and what three workers died with is set aside.
+The predictions of a scan and its new state commit in one transaction, if the state is still pending. So a
+crash loses no committed work, and of two workers at the same chunk only one writes. A crash leaves ``count_taken``
+incremented for the scans that the worker processed. Such scans are then processed in isolation, and fail after three
+crashes.
 """
 
 from __future__ import annotations
@@ -14,53 +15,53 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-import numpy as np
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
 from braintumor.errors import ObjectStoreUnreachableError
-from braintumor.imaging.model_input import SECONDS_A_STEP, PreparedScan, take_step
 from braintumor.logs import bound
 from braintumor.rescoring.request import RescoreRun
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.scoring.lease import MAX_CONSECUTIVE_READ_ERRORS, MAX_ISOLATED_ATTEMPTS, ORDERLY
+from braintumor.scoring.lease import MAX_ISOLATED_ATTEMPTS, NORMAL_FAILURES
 from braintumor.scoring.predictions import write_predictions
-from braintumor.scoring.scored_scans import ScoredScan, Unread, read_frames
-from braintumor.serving.engine import BackendName, LoadedModel
-from braintumor.serving.prediction import Prediction, take_predictions, to_predictions
+from braintumor.scoring.reading import ReadFailure, Reading, ScanObject, ScanReader
+from braintumor.serving.backend import BackendName, LoadedModel
+from braintumor.serving.prediction import Prediction, submit_scans
 
 _log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """How a scan of a rescore ends; where it is neither of the first two, the answer before stands."""
+    """The final state of a scan of a rescore. Only the first two change its current prediction."""
 
     RESCORED = "rescored"
-    ALREADY = "already"
+    ALREADY_SCORED = "already_scored"
     GONE = "gone"
     REFUSED = "refused"
     UNREADABLE = "unreadable"
     FAILED = "failed"
 
 
-_ANSWERED = {State.RESCORED, State.ALREADY}
-_STATES = {Unread.GONE: State.GONE, Unread.REFUSED: State.REFUSED, Unread.UNREADABLE: State.UNREADABLE}
+_STATES = {
+    ReadFailure.GONE: State.GONE,
+    ReadFailure.REFUSED: State.REFUSED,
+    ReadFailure.UNREADABLE: State.UNREADABLE,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What became of one scan; ``answers`` holds one a frame where it was scored."""
+    """The outcome of one scan, with one prediction per frame if it was scored."""
 
     scan_id: int
     state: State
-    answers: tuple[Prediction, ...] = ()
+    predictions: tuple[Prediction, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pending:
-    """A scan to answer, how many frames it had, and how many workers left it behind."""
+class _PendingScan(ScanObject):
+    """A scan to score. ``count_taken`` counts the workers that crashed while they processed it."""
 
-    scan: ScoredScan
     count_frame: int
     count_taken: int
 
@@ -68,44 +69,58 @@ class _Pending:
 def rescore_chunk(
     engine: Engine, store: ObjectStore, model: LoadedModel, run: RescoreRun, chunk_number: int
 ) -> Counter[str]:
-    """Settle what is still pending of a chunk; returns how many scans came to which state.
+    """Score and commit the pending scans of a chunk, and return the number of scans per state.
 
     Raises:
-        ObjectStoreUnreachableError: S3 did not hand out some scans; these stay pending, the others are settled.
+        ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed.
     """
-    return _Work(engine=engine, store=store, model=model, run=run, chunk_number=chunk_number).finish()
+    reader = ScanReader(store=store, size=model.manifest.image_size)
+    return _ChunkRescoring(engine=engine, reader=reader, model=model, run=run, chunk_number=chunk_number).finish()
 
 
-def settle(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]) -> Counter[str]:
-    """Write what became of scans, and their answers, in one transaction; returns the states that it wrote.
+def commit_outcomes(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]) -> Counter[str]:
+    """Write the states of scans and their predictions in one transaction, and return the number of each state.
 
-    What somebody else settled since is left as it is. Where the model has answered a scan by now, that answer stands.
+    Scans that are no longer pending do not change. A scan that the model has scored meanwhile becomes
+    ``already_scored``, and keeps those predictions.
     """
     with transaction(engine) as connection:
-        free = _lock(connection, run, outcomes)
-        answered = _answered(connection, run, free)
-        settled = [_final(outcome, answered) for outcome in outcomes if outcome.scan_id in free]
-        written = ((outcome.scan_id, outcome.answers) for outcome in settled if outcome.state is State.RESCORED)
+        pending = _lock_pending(connection, run, outcomes)
+        scored = set(
+            connection.scalars(
+                text("select scan_id from prediction where model_version_id = :model and scan_id = any(:scans)"),
+                {"model": run.model.model_version_id, "scans": list(pending)},
+            )
+        )
+        committed = [
+            Outcome(scan_id=outcome.scan_id, state=State.ALREADY_SCORED) if outcome.scan_id in scored else outcome
+            for outcome in outcomes
+            if outcome.scan_id in pending
+        ]
         write_predictions(
-            connection, written, scoring_run_id=run.scoring_run_id, model=run.model, scored_by=BackendName.OPENVINO
+            connection,
+            ((outcome.scan_id, outcome.predictions) for outcome in committed if outcome.state is State.RESCORED),
+            scoring_run_id=run.scoring_run_id,
+            model=run.model,
+            backend=BackendName.OPENVINO,
         )
         connection.execute(
             text("""
             update rescore
-            set state = cast(settled.state as rescore_state), processed_at = clock_timestamp()
-            from unnest(cast(:scans as bigint[]), cast(:states as text[])) as settled (scan_id, state)
-            where rescore.scoring_run_id = :run and rescore.scan_id = settled.scan_id"""),
+            set state = cast(committed.state as rescore_state), processed_at = clock_timestamp()
+            from unnest(cast(:scans as bigint[]), cast(:states as text[])) as committed (scan_id, state)
+            where rescore.scoring_run_id = :run and rescore.scan_id = committed.scan_id"""),
             {
                 "run": run.scoring_run_id,
-                "scans": [outcome.scan_id for outcome in settled],
-                "states": [outcome.state.value for outcome in settled],
+                "scans": [outcome.scan_id for outcome in committed],
+                "states": [outcome.state.value for outcome in committed],
             },
         )
-    return Counter(outcome.state.value for outcome in settled)
+    return Counter(outcome.state.value for outcome in committed)
 
 
-def _lock(connection: Connection, run: RescoreRun, outcomes: Sequence[Outcome]) -> set[int]:
-    """Those that are still pending; until the transaction's end no other rescore settles the same scans."""
+def _lock_pending(connection: Connection, run: RescoreRun, outcomes: Sequence[Outcome]) -> set[int]:
+    """Return the pending scans. No other rescore commits the same scans until the transaction ends."""
     return set(
         connection.scalars(
             text("""
@@ -120,55 +135,39 @@ def _lock(connection: Connection, run: RescoreRun, outcomes: Sequence[Outcome]) 
     )
 
 
-def _answered(connection: Connection, run: RescoreRun, scan_ids: set[int]) -> set[int]:
-    """Those of which the model has an answer already."""
-    return set(
-        connection.scalars(
-            text("select scan_id from prediction where model_version_id = :model and scan_id = any(:scans)"),
-            {"model": run.model.model_version_id, "scans": list(scan_ids)},
-        )
-    )
-
-
-def _final(outcome: Outcome, answered: set[int]) -> Outcome:
-    return Outcome(scan_id=outcome.scan_id, state=State.ALREADY) if outcome.scan_id in answered else outcome
-
-
 @dataclass(kw_only=True)
-class _Work:
-    """One chunk being worked off."""
+class _ChunkRescoring:
+    """Score the pending scans of one chunk."""
 
     engine: Engine
-    store: ObjectStore
+    reader: ScanReader
     model: LoadedModel
     run: RescoreRun
     chunk_number: int
     counts: Counter[str] = field(default_factory=Counter)
-    count_undelivered: int = 0
-    undelivered_in_a_row: int = 0
 
     def finish(self) -> Counter[str]:
-        """Settle every scan that can be, those that may kill a worker last and alone."""
-        self._settle_already()
+        """Commit every scan that can be read, those that may crash the worker last and in isolation."""
+        self._commit_already_scored()
         pending = self._pending()
         self._score([scan for scan in pending if not scan.count_taken])
         for scan in pending:
             if scan.count_taken >= MAX_ISOLATED_ATTEMPTS:
-                self._settle([Outcome(scan_id=scan.scan.scan_id, state=State.FAILED)])
+                self._commit([Outcome(scan_id=scan.scan_id, state=State.FAILED)])
             elif scan.count_taken:
                 self._score([scan])
-        _log.info("settled: %s", dict(self.counts))
-        if self.count_undelivered:
+        _log.info("committed: %s", dict(self.counts))
+        if undelivered := self.reader.undelivered:
             raise ObjectStoreUnreachableError(
-                f"{self.count_undelivered} scans of chunk {self.chunk_number} of rescore {self.run.scoring_run_id} "
-                "could not be read and stay pending; the others are settled. Try again when S3 answers."
+                f"{len(undelivered)} scans of chunk {self.chunk_number} of rescore {self.run.scoring_run_id} could not "
+                "be read and stay pending. The others are committed. Try again when S3 is reachable."
             )
         return self.counts
 
-    def _settle_already(self) -> None:
-        """Where the model answered before, nothing is read: its old answer stands again."""
+    def _commit_already_scored(self) -> None:
+        """Commit the scans that the model has scored before, without reading them."""
         with transaction(self.engine) as connection:
-            known = connection.scalars(
+            scan_ids = connection.scalars(
                 text("""
                 select scan_id from rescore
                 where scoring_run_id = :run and chunk_number = :chunk and state = 'pending'
@@ -177,10 +176,10 @@ class _Work:
                       where prediction.scan_id = rescore.scan_id and prediction.model_version_id = :model)"""),
                 self._values(model=self.run.model.model_version_id),
             ).all()
-        self._settle([Outcome(scan_id=scan_id, state=State.ALREADY) for scan_id in known])
+        self._commit([Outcome(scan_id=scan_id, state=State.ALREADY_SCORED) for scan_id in scan_ids])
 
-    def _pending(self) -> list[_Pending]:
-        """What is left to do, what most workers died with last."""
+    def _pending(self) -> list[_PendingScan]:
+        """Return the remaining scans, those with the most crashes last."""
         with transaction(self.engine) as connection:
             rows = connection.execute(
                 text("""
@@ -193,86 +192,67 @@ class _Work:
                 self._values(),
             ).all()
         return [
-            _Pending(
-                scan=ScoredScan(scan_id=row.scan_id, location=S3Uri(bucket=row.bucket, key=row.key), etag=row.etag),
+            _PendingScan(
+                scan_id=row.scan_id,
+                location=S3Uri(bucket=row.bucket, key=row.key),
+                etag=row.etag,
                 count_frame=row.count_frame,
                 count_taken=row.count_taken,
             )
             for row in rows
         ]
 
-    def _score(self, scans: list[_Pending]) -> None:
-        reading = self.store.concurrently(self._read, scans)
-        with self._in_hand(scans), closing(reading) as readings:
-            while step := take_step(readings, _frames, seconds=SECONDS_A_STEP):
-                undelivered = sum(frames is Unread.UNDELIVERED for _, frames in step)
-                is_all = undelivered == len(step)
-                self.undelivered_in_a_row = self.undelivered_in_a_row + undelivered if is_all else 0
-                if self.undelivered_in_a_row >= MAX_CONSECUTIVE_READ_ERRORS:
-                    raise ObjectStoreUnreachableError(
-                        f"S3 delivered none of {self.undelivered_in_a_row} scans in a row. What was scored is kept: "
-                        "try again when S3 answers."
-                    )
-                self.count_undelivered += undelivered
-                self._settle(_outcomes(self.model, step))
+    def _score(self, scans: Sequence[_PendingScan]) -> None:
+        count_frames = {scan.scan_id: scan.count_frame for scan in scans}
+        with self._counted_attempt(scans), closing(self.reader.steps(scans)) as steps:
+            for step in steps:
+                self._commit(self._outcomes(step, count_frames))
 
-    def _read(self, pending: _Pending) -> tuple[int, PreparedScan | Unread]:
-        """The scan's id, and its frames as they were scored, or why there are none. Runs in threads."""
-        frames = read_frames(self.store, pending.scan, size=self.model.manifest.image_size)
-        if not isinstance(frames, Unread) and len(frames.indexes) != pending.count_frame:
-            frames = Unread.UNREADABLE  # no longer as many as have an answer: the two would not be about the same
-        return pending.scan.scan_id, frames
+    def _outcomes(self, step: Sequence[Reading], count_frames: dict[int, int]) -> list[Outcome]:
+        """Score the readable scans of a step together. Undelivered scans have no outcome, because they stay pending.
+
+        A scan that now has another number of frames is unreadable, because the predictions would not be comparable.
+        """
+        readable, outcomes = [], []
+        for reading in step:
+            if reading.frames and len(reading.frames.indexes) == count_frames[reading.scan_id]:
+                readable.append((reading.scan_id, reading.frames))
+            elif reading.failure is not ReadFailure.UNDELIVERED:
+                state = _STATES[reading.failure or ReadFailure.UNREADABLE]
+                outcomes.append(Outcome(scan_id=reading.scan_id, state=state))
+        predictions = submit_scans(self.model, [frames for _, frames in readable])()
+        return outcomes + [
+            Outcome(scan_id=scan_id, state=State.RESCORED, predictions=of_scan)
+            for (scan_id, _), of_scan in zip(readable, predictions, strict=True)
+        ]
 
     @contextmanager
-    def _in_hand(self, scans: list[_Pending]) -> Iterator[None]:
-        """Mark scans as taken up; only a worker that dies leaves the mark, or one that a timeout ends."""
-        self._mark(scans, 1)
+    def _counted_attempt(self, scans: Sequence[_PendingScan]) -> Iterator[None]:
+        """Count an attempt before the work, and subtract it again unless the worker crashes or times out."""
+        self._count(scans, 1)
         try:
             yield
-        except ORDERLY:
-            self._mark(scans, -1)
+        except NORMAL_FAILURES:
+            self._count(scans, -1)
             raise
-        self._mark(scans, -1)
+        self._count(scans, -1)
 
-    def _mark(self, scans: list[_Pending], change: int) -> None:
+    def _count(self, scans: Sequence[_PendingScan], change: int) -> None:
         with transaction(self.engine) as connection:
             connection.execute(
                 text("""
                 update rescore set count_taken = count_taken + :change
                 where scoring_run_id = :run and chunk_number = :chunk and scan_id = any(:scans)"""),
-                self._values(change=change, scans=[scan.scan.scan_id for scan in scans]),
+                self._values(change=change, scans=[scan.scan_id for scan in scans]),
             )
 
-    def _settle(self, outcomes: list[Outcome]) -> None:
+    def _commit(self, outcomes: list[Outcome]) -> None:
         if outcomes:
-            self.counts += settle(self.engine, self.run, outcomes)
+            self.counts += commit_outcomes(self.engine, self.run, outcomes)
         for outcome in outcomes:
-            if outcome.state not in _ANSWERED:
+            if outcome.state not in {State.RESCORED, State.ALREADY_SCORED}:
                 with bound(scan_id=outcome.scan_id):
-                    _log.warning("not rescored, the answer before stands: %s", outcome.state)
+                    _log.warning("not rescored, the earlier prediction stays current: %s", outcome.state)
 
     def _values(self, **more: object) -> dict[str, object]:
         return {"run": self.run.scoring_run_id, "chunk": self.chunk_number, **more}
-
-
-def _frames(reading: tuple[int, PreparedScan | Unread]) -> PreparedScan | None:
-    return None if isinstance(reading[1], Unread) else reading[1]
-
-
-def _outcomes(model: LoadedModel, step: Sequence[tuple[int, PreparedScan | Unread]]) -> list[Outcome]:
-    """Score the readable scans of a step in one go, and say of the others why not; undelivered ones stay pending."""
-    outcomes = [
-        Outcome(scan_id=scan_id, state=_STATES[frames])
-        for scan_id, frames in step
-        if isinstance(frames, Unread) and frames in _STATES
-    ]
-    readable = [(scan_id, frames) for scan_id, frames in step if not isinstance(frames, Unread)]
-    if readable:
-        stream = to_predictions(
-            model.predict(np.concatenate([frames.pixels for _, frames in readable])), model.manifest
-        )
-        outcomes += [
-            Outcome(scan_id=scan_id, state=State.RESCORED, answers=take_predictions(stream, frames))
-            for scan_id, frames in readable
-        ]
-    return outcomes

@@ -1,5 +1,5 @@
-"""A night: discover, plan, score, reconcile. The ledger in Postgres is the truth, not the clock.
+"""Run scoring: discover, plan, score, reconcile. The scan table in Postgres is the state, not the clock.
 
-A scan is settled exactly once: its predictions and its new state commit in one transaction, and only for the newest
-attempt at its chunk. Nothing here imports keras or tensorflow.
+Each scan is committed exactly once. Its predictions and its new state commit in one transaction, and only for the
+newest attempt at its chunk. Nothing here imports keras or tensorflow.
 """

@@ -1,27 +1,36 @@
-"""Divide a run's pending scans into chunks: a task claims and scores one, and commits each step of it."""
+"""Divide a run's pending scans into chunks, and process chunks one after the other.
+
+One task claims and scores one chunk, and commits each step.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.errors import ObjectStoreUnreachableError, UnbalancedRunError
 from braintumor.scoring.lease import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
+T = TypeVar("T")
+
 CHUNK_SIZE = 200
-"""Scans a chunk: ten seconds to a minute of work."""
+"""Scans in a chunk: 10 to 60 seconds of work."""
 
 MAX_CHUNKS = 1_000
-"""Airflow maps at most 1,024 tasks; what does not fit is deferred to the next run, and counted as such."""
+"""Airflow maps at most 1,024 tasks. The remaining scans count as deferred, and the next run scores them."""
 
 
 def plan_chunks(
     engine: Engine, run: ScoringRun, *, chunk_size: int = CHUNK_SIZE, max_chunks: int = MAX_CHUNKS
 ) -> list[int]:
-    """The chunk numbers of a run; planned once, found again by a retry.
+    """Return the chunk numbers of a run. The first call plans the chunks, a retry returns the same ones.
 
-    Pending scans of earlier runs are planned again, unless another run is at work on them right now: its lease has
-    not expired.
+    Pending scans of earlier runs are planned again. Scans in a chunk with an unexpired lease are not, because another
+    run processes them.
     """
     with transaction(engine) as connection:
         is_planned = connection.scalar(
@@ -34,15 +43,50 @@ def plan_chunks(
                 text("update scoring_run set planned_at = now() where scoring_run_id = :run"),
                 {"run": run.scoring_run_id},
             )
-        return _numbers(connection, run)
+        numbers = connection.scalars(
+            text("select chunk_number from scoring_chunk where scoring_run_id = :run order by chunk_number"),
+            {"run": run.scoring_run_id},
+        )
+        return list(numbers)
 
 
-def _numbers(connection: Connection, run: ScoringRun) -> list[int]:
-    rows = connection.scalars(
-        text("select chunk_number from scoring_chunk where scoring_run_id = :run order by chunk_number"),
-        {"run": run.scoring_run_id},
-    )
-    return list(rows)
+def process_chunks(
+    chunk_numbers: Sequence[int],
+    score: Callable[[int], object],
+    *,
+    load: Callable[[], object],
+    progress: Callable[[str], None],
+    reconcile: Callable[[], T],
+) -> T:
+    """Score the chunks one after the other, then reconcile the run. The same for scoring runs and rescores.
+
+    If S3 does not deliver some scans of a chunk, the next chunks are still scored. ``load`` loads the model before the
+    first chunk. If it fails, no chunk is scored. ``progress`` receives a line after each chunk.
+
+    Returns:
+        The result of ``reconcile``.
+
+    Raises:
+        ObjectStoreUnreachableError: the run does not balance, and S3 was unreachable earlier. This error is the cause,
+            and a retry can succeed.
+        UnbalancedRunError: the run does not balance for another reason.
+    """
+    first_error: ObjectStoreUnreachableError | None = None
+    try:
+        if chunk_numbers:
+            load()
+    except ObjectStoreUnreachableError as error:
+        first_error, chunk_numbers = error, ()
+    for count_done, chunk_number in enumerate(chunk_numbers, start=1):
+        try:
+            score(chunk_number)
+        except ObjectStoreUnreachableError as error:
+            first_error = first_error or error
+        progress(f"chunk {count_done} of {len(chunk_numbers)}")
+    try:
+        return reconcile()
+    except UnbalancedRunError as error:
+        raise first_error or error from None
 
 
 def _divide(connection: Connection, run: ScoringRun, *, chunk_size: int, limit: int) -> None:

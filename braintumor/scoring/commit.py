@@ -19,16 +19,21 @@ from braintumor.scoring.outcomes import (
     ScoredOutcome,
     SupersededOutcome,
 )
-from braintumor.scoring.predictions import PREDICTION_COLUMNS, SAME_PREDICTION, of_same_prediction, write_predictions
+from braintumor.scoring.predictions import (
+    PREDICTION_COLUMNS,
+    SAME_PREDICTION,
+    same_prediction_values,
+    write_predictions,
+)
 
 
 def commit_outcomes(
     engine: Engine, held: Claim, outcomes: Sequence[Outcome], *, stage_seconds: Mapping[str, float] | None = None
 ) -> None:
-    """Write the outcomes of scans of a chunk, and with ``stage_seconds`` close it, in one transaction.
+    """Write the outcomes of scans of a chunk in one transaction. With ``stage_seconds``, close the chunk too.
 
     Raises:
-        StaleClaimError: somebody claimed the chunk, or planned its scans again, since; nothing was written.
+        StaleClaimError: a newer attempt claimed the chunk, or another run planned its scans. Nothing was written.
     """
     scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredOutcome | CopiedOutcome)]
     rejected = [outcome for outcome in outcomes if isinstance(outcome, RejectedOutcome)]
@@ -49,9 +54,9 @@ def commit_outcomes(
             _close(connection, held, stage_seconds)
 
 
-def _store_outcomes(connection: Connection, held: Claim, settled: Mapping[str, Sequence[Outcome]]) -> None:
-    """Store what this run did with each scan, because a later run or a requeue changes the scan's state."""
-    rows = ((held.run.scoring_run_id, each.scan_id, name) for name, group in settled.items() for each in group)
+def _store_outcomes(connection: Connection, held: Claim, committed: Mapping[str, Sequence[Outcome]]) -> None:
+    """Store the outcome of each scan in this run, because a later run or a requeue changes the scan's state."""
+    rows = ((held.run.scoring_run_id, each.scan_id, name) for name, group in committed.items() for each in group)
     copy_rows(connection, "scan_outcome", ["scoring_run_id", "scan_id", "outcome"], rows)
 
 
@@ -72,7 +77,7 @@ def _close(connection: Connection, held: Claim, stage_seconds: Mapping[str, floa
 def _commit_scored(connection: Connection, held: Claim, scored: Sequence[ScoredOutcome | CopiedOutcome]) -> None:
     connection.execute(
         text("""
-        create temporary table settled (
+        create temporary table committed (
             scan_id bigint, count_frame integer, format text, content_sha256 text, pixel_sha256 text,
             study_pseudonym text, series_pseudonym text, patient_pseudonym text, audit_probability real
         ) on commit drop""")
@@ -80,24 +85,24 @@ def _commit_scored(connection: Connection, held: Claim, scored: Sequence[ScoredO
     columns = [field.name for field in fields(ScanFacts)]
     copy_rows(
         connection,
-        "settled",
+        "committed",
         ["scan_id", "count_frame", *columns],
         ((s.scan_id, s.count_frame, *(getattr(s.facts, name) for name in columns)) for s in scored),
     )
     updated = connection.execute(
         text(f"""
         update scan
-        set state = 'scored', processed_at = clock_timestamp(), count_frame = settled.count_frame,
-            {", ".join(f"{name} = settled.{name}" for name in columns)}
-        from settled
-        where settled.scan_id = scan.scan_id and state = 'pending' and scoring_run_id = :run and chunk_number = :chunk
+        set state = 'scored', processed_at = clock_timestamp(), count_frame = committed.count_frame,
+            {", ".join(f"{name} = committed.{name}" for name in columns)}
+        from committed
+        where committed.scan_id = scan.scan_id and state = 'pending' and scoring_run_id = :run and chunk_number = :chunk
         """),
         {"run": held.run.scoring_run_id, "chunk": held.chunk_number},
     )
     _require_all(updated.rowcount, len(scored), held)
-    answers = ((scan.scan_id, scan.answers) for scan in scored if isinstance(scan, ScoredOutcome))
+    predictions = ((scan.scan_id, scan.predictions) for scan in scored if isinstance(scan, ScoredOutcome))
     write_predictions(
-        connection, answers, scoring_run_id=held.run.scoring_run_id, model=held.run.model, scored_by=held.run.engine
+        connection, predictions, scoring_run_id=held.run.scoring_run_id, model=held.run.model, backend=held.run.backend
     )
     _copy_predictions(connection, held, [scan for scan in scored if isinstance(scan, CopiedOutcome)])
 
@@ -116,16 +121,16 @@ def _require_all(updated: int, expected: int, held: Claim) -> None:
     if updated != expected:
         raise StaleClaimError(
             f"{expected - updated} scans of chunk {held.chunk_number} of run {held.run.scoring_run_id} were planned "
-            "again by another run. That run scores them; nothing was written here."
+            "again by another run. That run scores them. Nothing was written here."
         )
 
 
 def _copy_predictions(connection: Connection, held: Claim, copied: Sequence[CopiedOutcome]) -> None:
-    taken = ", ".join(name for name in PREDICTION_COLUMNS if name not in {"scan_id", "scoring_run_id"})
+    columns = ", ".join(name for name in PREDICTION_COLUMNS if name not in {"scan_id", "scoring_run_id"})
     written = connection.execute(
         text(f"""
-        insert into prediction (scan_id, scoring_run_id, copied_from_scan_id, {taken})
-        select copy.scan_id, :run, coalesce(copied_from_scan_id, prediction.scan_id), {taken}
+        insert into prediction (scan_id, scoring_run_id, copied_from_scan_id, {columns})
+        select copy.scan_id, :run, coalesce(copied_from_scan_id, prediction.scan_id), {columns}
         from unnest(cast(:scans as bigint[]), cast(:originals as bigint[])) as copy (scan_id, original_id)
         join prediction on prediction.scan_id = copy.original_id
         where {SAME_PREDICTION}"""),
@@ -133,11 +138,11 @@ def _copy_predictions(connection: Connection, held: Claim, copied: Sequence[Copi
             "run": held.run.scoring_run_id,
             "scans": [scan.scan_id for scan in copied],
             "originals": [scan.original_id for scan in copied],
-            **of_same_prediction(held.run),
+            **same_prediction_values(held.run),
         },
     ).rowcount
     if written != sum(scan.count_frame for scan in copied):
         raise ScoringRunError(
-            f"Answers that copies in chunk {held.chunk_number} of run {held.run.scoring_run_id} were to take over were "
-            "removed meanwhile. Nothing was written: clear the task, and the copies are scored themselves."
+            f"Predictions for duplicates in chunk {held.chunk_number} of run {held.run.scoring_run_id} were deleted "
+            "before they were copied. Nothing was written. Clear the task: it then scores the duplicates."
         )

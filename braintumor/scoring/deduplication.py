@@ -1,101 +1,106 @@
-"""Copies: scans of the same bytes, of which a model is asked once.
+"""Find duplicates: scans of the same bytes, for which the model predicts once.
 
-An answer is taken over where model version, engine, preprocessing and second model are equal, and never from another
-patient: that the same picture is filed under two patients is for a person to look at (view
-``same_content_other_patient``), and both are scored.
+Predictions are copied if model version, backend, preprocessing and second model are equal. They are never copied from
+another patient: then both scans are scored, and a reviewer checks why one image has two patients (view
+``cross_patient_duplicate``).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.imaging.model_input import PreparedScan
 from braintumor.scoring.outcomes import ScanFacts
-from braintumor.scoring.predictions import SAME_PREDICTION, of_same_prediction
+from braintumor.scoring.predictions import SAME_PREDICTION, same_prediction_values
 from braintumor.scoring.run import ScoringRun
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadScan:
-    """A scan that was read and can be scored, and how many frames it has."""
+    """A decoded scan that can be scored."""
 
     scan_id: int
     facts: ScanFacts
-    count_frame: int
+    frames: PreparedScan
+
+    @property
+    def count_frame(self) -> int:
+        """Return the number of frames to score."""
+        return len(self.frames.indexes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Duplicate:
-    """Scored scans of the same bytes; ``answered_id``: one whose answers can be taken over."""
+    """Scored scans with the same bytes. The predictions of ``source_id`` can be copied."""
 
     patient_pseudonym: str | None
-    answered_id: int | None
+    source_id: int | None
 
 
 @dataclass(kw_only=True)
 class DuplicateIndex:
-    """Whose answers the scans of one claim take over; remembers those that it said are to be scored."""
+    """Find the scans of one claim whose predictions can be copied. Remembers the scans of earlier calls."""
 
     engine: Engine
     run: ScoringRun
-    _of_this_claim: dict[str, list[_Duplicate]] = field(default_factory=lambda: defaultdict(list))
+    _in_claim: dict[str, list[_Duplicate]] = field(default_factory=lambda: defaultdict(list))
 
-    def find(self, scans: Iterable[ReadScan]) -> dict[int, int]:
-        """Id of a copy -> id of the scan whose answers it takes over; what is not in it is to be scored."""
-        scans = list(scans)
-        in_ledger = self._in_ledger(scans)
-        found: dict[int, int] = {}
+    def find(self, scans: Sequence[ReadScan]) -> dict[int, int]:
+        """Map the ID of each duplicate to the ID of the scan to copy from. The other scans must be scored."""
+        stored = self._find_stored(scans)
+        sources: dict[int, int] = {}
         for scan in scans:
             content = scan.facts.content_sha256
-            twins = in_ledger[content] + self._of_this_claim[content]
-            answered = [twin.answered_id for twin in twins if twin.answered_id is not None]
-            if answered and not any(_is_of_another_patient(scan, twin) for twin in twins):
-                found[scan.scan_id] = answered[0]
+            duplicates = stored[content] + self._in_claim[content]
+            source_ids = [duplicate.source_id for duplicate in duplicates if duplicate.source_id is not None]
+            if source_ids and not any(_is_of_another_patient(scan, duplicate) for duplicate in duplicates):
+                sources[scan.scan_id] = source_ids[0]
             else:
-                mine = _Duplicate(patient_pseudonym=scan.facts.patient_pseudonym, answered_id=scan.scan_id)
-                self._of_this_claim[content].append(mine)
-        return found
+                own = _Duplicate(patient_pseudonym=scan.facts.patient_pseudonym, source_id=scan.scan_id)
+                self._in_claim[content].append(own)
+        return sources
 
-    def _in_ledger(self, scans: list[ReadScan]) -> dict[str, list[_Duplicate]]:
+    def _find_stored(self, scans: Sequence[ReadScan]) -> dict[str, list[_Duplicate]]:
+        duplicates: dict[str, list[_Duplicate]] = defaultdict(list)
         if not scans:
-            return {}
+            return duplicates
         values = {
             "contents": [scan.facts.content_sha256 for scan in scans],
             "counts": [scan.count_frame for scan in scans],
-            **of_same_prediction(self.run),
+            **same_prediction_values(self.run),
         }
-        twins: dict[str, list[_Duplicate]] = defaultdict(list)
         with transaction(self.engine) as connection:
             for row in connection.execute(text(_DUPLICATES), values):
-                twins[row.content_sha256].append(
-                    _Duplicate(patient_pseudonym=row.patient_pseudonym, answered_id=row.answered_id)
+                duplicates[row.content_sha256].append(
+                    _Duplicate(patient_pseudonym=row.patient_pseudonym, source_id=row.source_id)
                 )
-        return twins
+        return duplicates
 
 
-def _is_of_another_patient(scan: ReadScan, twin: _Duplicate) -> bool:
-    own, other = scan.facts.patient_pseudonym, twin.patient_pseudonym
+def _is_of_another_patient(scan: ReadScan, duplicate: _Duplicate) -> bool:
+    own, other = scan.facts.patient_pseudonym, duplicate.patient_pseudonym
     return own is not None and other is not None and own != other
 
 
 _DUPLICATES = f"""
-    with wanted as (
+    with read_scan as (
         select distinct content_sha256, count_frame
         from unnest(cast(:contents as text[]), cast(:counts as integer[])) as scan (content_sha256, count_frame)
     )
     select
         scan.content_sha256,
         scan.patient_pseudonym,
-        min(scan.scan_id) filter (where scan.count_frame = wanted.count_frame and scan.count_frame = (
+        min(scan.scan_id) filter (where scan.count_frame = read_scan.count_frame and scan.count_frame = (
             select count(*)
             from prediction
-            where prediction.scan_id = scan.scan_id and {SAME_PREDICTION})) as answered_id
-    from wanted
+            where prediction.scan_id = scan.scan_id and {SAME_PREDICTION})) as source_id
+    from read_scan
     join scan using (content_sha256)
     where scan.state = 'scored'
     group by scan.content_sha256, scan.patient_pseudonym
-    order by answered_id"""
+    order by source_id"""

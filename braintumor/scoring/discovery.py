@@ -1,6 +1,7 @@
-"""What is new under the prefixes: the listing, streamed into Postgres and anti-joined there with the ledger.
+"""Find new objects: stream the listing into Postgres, and anti-join it with the scan table.
 
-There is no watermark: late, overwritten and re-uploaded objects are found, because (bucket, key, etag) is what counts.
+There is no watermark. An object version is identified by (bucket, key, etag), so late, overwritten and re-uploaded
+objects are found.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ _COLUMNS = ("bucket", "key", "etag", "size_bytes", "arrived_at", "is_ignored", "
 
 @dataclass(frozen=True, kw_only=True)
 class Discovery:
-    """What a run saw, and what it is about to do with it; the rest of what it saw is known.
+    """The numbers of objects that a run listed, by planned treatment. The remaining objects are known.
 
     Attributes:
         count_seen: objects under the prefixes.
-        count_new: to be settled, at a key that the ledger had not seen.
-        count_changed: to be settled, at a key that it had seen with another etag.
-        count_unsupported: not seen before and no scans by rule: ignored.
-        count_retried: of earlier runs and to be settled again: pending, sent back, refused, or superseded and back.
+        count_new: to be scored, at a new key.
+        count_changed: to be scored, at a known key with another etag.
+        count_unsupported: new objects that are not scans by rule, and are ignored.
+        count_retried: to be scored again: pending, requeued, refused by S3, or superseded and back again.
         count_unusable_key: objects that are ignored because Postgres cannot store their key.
     """
 
@@ -51,18 +52,18 @@ class Discovery:
         return (
             f"{self.count_seen} objects seen: {self.count_new} new, {self.count_changed} changed, "
             f"{self.count_unsupported} ignored, {self.count_retried} retried"
-            + (f"; {unusable} set aside because Postgres cannot store their keys: rename them" if unusable else "")
+            + (f"; {unusable} ignored because Postgres cannot store their keys: rename them" if unusable else "")
         )
 
 
 def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
-    """List the run's prefixes and enter what is new into the ledger, all in one transaction.
+    """List the run's prefixes and add the new objects to the scan table, in one transaction.
 
-    What was stored stands: clearing the task does not list again, another run does.
+    A stored listing does not change. A cleared task does not list again, but another run does.
 
     Raises:
-        BucketMissingError: there is no such bucket; nothing was written.
-        ObjectStoreUnreachableError: the listing broke off; nothing was written.
+        BucketMissingError: the bucket does not exist. Nothing was written.
+        ObjectStoreUnreachableError: the listing is incomplete. Nothing was written.
     """
     with transaction(engine) as connection:
         stored = _stored(connection, run)
@@ -70,12 +71,12 @@ def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
             return stored
         _keep_state_before(connection)
         count_seen = _copy_listing(connection, (_listed(prefix, e) for prefix in run.scans for e in store.list(prefix)))
-        advisory_lock(connection, "discovery")  # one run at a time enters
+        advisory_lock(connection, "discovery")  # one run at a time adds scans
         stored = _stored(connection, run)
-        if stored is not None:  # by another attempt at this run, meanwhile
+        if stored is not None:  # another attempt at this run stored it meanwhile
             return stored
-        _find_in_ledger(connection)
-        _enter_new(connection, run)
+        _join_scans(connection)
+        _add_new(connection, run)
         _reopen(connection, run)
         _close_vanished(connection, run)
         _record(connection, run, count_seen)
@@ -85,7 +86,7 @@ def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
 
 
 def _keep_state_before(connection: Connection) -> None:
-    """Keep the state at the start of the listing: what waits, and which runs have stored a listing."""
+    """Store the pending scans and the listed runs at the start of the listing."""
     connection.execute(
         text("""
         create temporary table waiting_before on commit drop as select scan_id from scan where state = 'pending';
@@ -95,7 +96,7 @@ def _keep_state_before(connection: Connection) -> None:
 
 
 def _listed(prefix: S3Uri, entry: ObjectEntry) -> tuple[object, ...]:
-    """Return the listing's row of an object, with the columns ``_COLUMNS``."""
+    """Return the row of a listed object, with the columns ``_COLUMNS``."""
     has_usable_key = is_usable_key(entry.key)
     return (
         entry.bucket,
@@ -109,7 +110,7 @@ def _listed(prefix: S3Uri, entry: ObjectEntry) -> tuple[object, ...]:
 
 
 def _copy_listing(connection: Connection, entries: Iterator[tuple[object, ...]]) -> int:
-    """Stream the listing into its temporary table; returns how many objects the lister saw."""
+    """Stream the listing into a temporary table, and return the number of listed objects."""
     connection.execute(
         text("""
         create temporary table listing (
@@ -126,11 +127,11 @@ def _copy_listing(connection: Connection, entries: Iterator[tuple[object, ...]])
 
 
 def _fetched_ahead(entries: Iterator[Any]) -> Iterator[list[Any]]:
-    """The listing in batches, of which the next is fetched while one is stored."""
-    with ThreadPoolExecutor(1) as ahead:
-        coming = ahead.submit(lambda: list(islice(entries, _BATCH)))
-        while batch := coming.result():
-            coming = ahead.submit(lambda: list(islice(entries, _BATCH)))
+    """Yield the listing in batches, and fetch the next batch while the caller stores one."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(lambda: list(islice(entries, _BATCH)))
+        while batch := future.result():
+            future = pool.submit(lambda: list(islice(entries, _BATCH)))
             yield batch
 
 
@@ -143,16 +144,16 @@ def _stored(connection: Connection, run: ScoringRun) -> Discovery | None:
     return None if row is None else Discovery(**row._mapping)
 
 
-def _find_in_ledger(connection: Connection) -> None:
-    """Join the listing with the ledger, once: ``seen`` has each object's scan, and for a new one the next number."""
+def _join_scans(connection: Connection) -> None:
+    """Join the listing with the scan table once. ``seen`` has the scan ID of each object, a new one for new objects."""
     connection.execute(text("analyze listing"))
-    connection.execute(text("set local work_mem = '64MB'"))  # a million keys are joined in memory, not by way of files
+    connection.execute(text("set local work_mem = '64MB'"))  # so that the join of a million keys stays in memory
     connection.execute(
         text("""
         create temporary table seen on commit drop as
         select
             coalesce(known_id, nextval(pg_get_serial_sequence('scan', 'scan_id'))) as scan_id,
-            known_id is null as is_fresh,
+            known_id is null as is_new,
             known_id is null and exists (
                 select from scan_location as earlier
                 where earlier.bucket = joined.bucket and earlier.key = joined.key) as is_changed,
@@ -161,14 +162,14 @@ def _find_in_ledger(connection: Connection) -> None:
             select listing.*, scan_location.scan_id as known_id
             from listing
             left join scan_location using (bucket, key, etag)
-            order by position  -- so that scans are numbered as they are listed, and a series is worked on together
+            order by position  -- so that scan IDs follow the listing, and a chunk has whole series
         ) as joined""")
     )
     connection.execute(text("analyze seen"))
 
 
-def _enter_new(connection: Connection, run: ScoringRun) -> None:
-    """One ledger row and one location per object version that the ledger has not seen."""
+def _add_new(connection: Connection, run: ScoringRun) -> None:
+    """Insert a scan and a location for each new object version."""
     connection.execute(
         text("""
         insert into scan (scan_id, scoring_run_id, state, size_bytes, arrived_at, processed_at)
@@ -177,31 +178,31 @@ def _enter_new(connection: Connection, run: ScoringRun) -> None:
             scan_id, :run, cast(case when is_ignored then 'ignored' else 'pending' end as scan_state),
             size_bytes, arrived_at, case when is_ignored then now() end
         from seen
-        where is_fresh"""),
+        where is_new"""),
         {"run": run.scoring_run_id},
     )
     connection.execute(
         text("""
         insert into scan_location (scan_id, bucket, key, etag)
-        select scan_id, bucket, key, etag from seen where is_fresh""")
+        select scan_id, bucket, key, etag from seen where is_new""")
     )
     connection.execute(
         text("""
         insert into scan_outcome (scoring_run_id, scan_id, outcome)
-        select :run, scan_id, 'ignored' from seen where is_fresh and is_ignored"""),
+        select :run, scan_id, 'ignored' from seen where is_new and is_ignored"""),
         {"run": run.scoring_run_id},
     )
 
 
 def _reopen(connection: Connection, run: ScoringRun) -> None:
-    """What was superseded and lies there again, and what S3 refused: to be tried once more."""
+    """Make scans pending again that were superseded and are back, or that S3 refused."""
     connection.execute(
         text("""
         update scan
         set state = 'pending', processed_at = null, scoring_run_id = :run, chunk_number = null
         from seen
         where scan.scan_id = seen.scan_id
-          and not seen.is_fresh
+          and not seen.is_new
           and (scan.state = 'superseded' or scan.state = 'rejected' and exists (
                 select from rejection
                 where rejection.scan_id = scan.scan_id
@@ -212,9 +213,9 @@ def _reopen(connection: Connection, run: ScoringRun) -> None:
 
 
 def _close_vanished(connection: Connection, run: ScoringRun) -> None:
-    """Close scans that wait for an object that is gone. A scan that a worker is at right now is left to the worker.
+    """Supersede pending scans whose object no longer exists. Scans of a chunk with a lease are left to their worker.
 
-    A scan that another run saw since this listing started is left alone, because that run knows more.
+    A scan that another run listed after this listing started does not change, because that listing is newer.
     """
     connection.execute(
         text(f"""
@@ -244,14 +245,14 @@ def _close_vanished(connection: Connection, run: ScoringRun) -> None:
 
 
 def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
-    """Store what was seen and is planned, before any work: the count of the lister, each scan, and the kinds."""
+    """Store the number of listed objects, each scan, and the numbers per treatment, before any scoring."""
     values = {"run": run.scoring_run_id, "seen": count_seen}
     connection.execute(
         text("""
         insert into scoring_run_object (scoring_run_id, scan_id, is_known)
         select
             :run, scan_id,
-            not is_fresh and scan_id not in (select pending.scan_id from scan as pending where state = 'pending')
+            not is_new and scan_id not in (select pending.scan_id from scan as pending where state = 'pending')
         from seen"""),
         values,
     )
@@ -259,9 +260,9 @@ def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
         text(f"""
         with kind as (
             select
-                count(*) filter (where is_fresh and not is_ignored and not is_changed) as count_new,
-                count(*) filter (where is_fresh and not is_ignored and is_changed) as count_changed,
-                count(*) filter (where is_fresh and is_ignored) as count_unsupported,
+                count(*) filter (where is_new and not is_ignored and not is_changed) as count_new,
+                count(*) filter (where is_new and not is_ignored and is_changed) as count_changed,
+                count(*) filter (where is_new and is_ignored) as count_unsupported,
                 count(*) filter (where not has_usable_key) as count_unusable_key
             from seen
         ),
@@ -269,7 +270,7 @@ def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
             select count(*) as count_retried
             from seen
             join scan using (scan_id)
-            where not seen.is_fresh and scan.state = 'pending' and not {IS_AT_WORK}
+            where not seen.is_new and scan.state = 'pending' and not {IS_AT_WORK}
         )
         update scoring_run
         set count_seen = :seen, listed_at = now(),

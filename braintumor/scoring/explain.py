@@ -1,4 +1,4 @@
-"""Why a row says what it says: the chain from object and model to answer, and whether it still gives that answer."""
+"""Explain a prediction: show its provenance from object and model, and repeat it."""
 
 from __future__ import annotations
 
@@ -30,56 +30,57 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.scored_scans import find_scans
 
 TOLERANCE = 1e-3
-"""Largest difference of a probability that is a match: other processors add in another order."""
+"""Largest accepted difference of a probability. Processors differ because they add in another order."""
 
 
 def explain(engine: Engine, scan_id: int, *, frame: int = 0, model: str | None = None) -> dict[str, Any]:
-    """The chain behind one answer: without ``model``, behind the one that stands. The key is not in it.
+    """Return the provenance of a prediction: by default of the current one. It has no object key.
 
     Raises:
-        ScoringRunError: there is no such answer.
+        ScoringRunError: there is no such prediction.
     """
     with transaction(engine) as connection:
         row = connection.execute(text(_CHAIN), {"scan": scan_id, "frame": frame, "model": model}).one_or_none()
     if row is None:
-        whose = f" by {model}" if model else ""
+        by_model = f" by {model}" if model else ""
         raise ScoringRunError(
-            f"Scan {scan_id} has no answer{whose} for frame {frame}. `braintumor scan show {scan_id}` says what it has."
+            f"Scan {scan_id} has no prediction{by_model} for frame {frame}. See its predictions: `braintumor scan show "
+            f"{scan_id}`."
         )
     return dict(row._mapping)
 
 
 def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[str, Any]) -> list[str]:
-    """Fetch object and model afresh and score again; the links that changed, none for a match within ``TOLERANCE``.
+    """Fetch the object and the model again, predict, and return the differences: none within ``TOLERANCE``.
 
     Raises:
-        ObjectStoreUnreachableError: S3 did not answer, so nothing can be said.
+        ObjectStoreUnreachableError: S3 is unreachable, so nothing was compared.
     """
-    data, found = _fetched(store, engine, chain)
+    data, differences = _fetch(store, engine, chain)
     if chain["preprocessing"] != PREPROCESSING:
-        found.insert(0, f"preprocessing: {chain['preprocessing']} then, {PREPROCESSING} today")
+        differences.insert(0, f"preprocessing: {chain['preprocessing']} then, {PREPROCESSING} now")
     try:
         with TemporaryDirectory(prefix="braintumor-replay-") as folder:
-            fresh = replace(settings, cache_folder=folder)
-            model = load_model(store, fresh, find_model(engine, chain["model_name"]))
+            uncached = replace(settings, cache_folder=folder)
+            model = load_model(store, uncached, find_model(engine, chain["model_name"]))
     except ModelIntegrityError as error:
-        return [*found, f"model: {error}"]
-    if found:
-        return found
+        return [*differences, f"model: {error}"]
+    if differences:
+        return differences
     decoded = decode(data, limits=Limits())
     if isinstance(decoded, Rejection):
-        return [f"decoding: the scan is rejected today: {decoded.reason}"]
+        return [f"decoding: the scan is rejected now: {decoded.reason}"]
     pixels = to_model_input(decoded, size=model.manifest.image_size).frame(chain["frame_index"])
     if pixels is None:
-        return [f"decoding: frame {chain['frame_index']} is not scored today"]
-    answer = model.predict(pixels[np.newaxis]).probability[0]
+        return [f"decoding: frame {chain['frame_index']} is not scored now"]
+    probability = model.predict(pixels[np.newaxis]).probability[0]
     recorded = [chain[f"probability_{name.value}"] for name in CLASSES]
-    distance = float(np.abs(answer - np.array(recorded)).max())
-    return [] if distance <= TOLERANCE else [f"answer: a probability differs by {distance:.4f}"]
+    distance = float(np.abs(probability - np.array(recorded)).max())
+    return [] if distance <= TOLERANCE else [f"prediction: a probability differs by {distance:.4f}"]
 
 
-def _fetched(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> tuple[bytes, list[str]]:
-    """The object as it is today, and what is another with it."""
+def _fetch(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> tuple[bytes, list[str]]:
+    """Fetch the object, and return its bytes and its differences from the scored version."""
     (scan,) = find_scans(engine, [chain["scan_id"]])
     try:
         data = store.read(scan.location, etag=scan.etag, max_bytes=Limits().max_bytes)
@@ -88,7 +89,7 @@ def _fetched(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> tuple
     except ObjectChangedError:
         return b"", ["object: overwritten since it was scored"]
     except ObjectRefusedError:
-        return b"", ["object: S3 refuses to hand it out"]
+        return b"", ["object: refused by S3"]
     is_same = sha256(data).hexdigest() == chain["content_sha256"]
     return data, [] if is_same else ["object: its sha256 differs"]
 

@@ -1,8 +1,8 @@
-"""Claim a chunk, keep the claim alive, and settle it: the transactions between which all work happens.
+"""Claim a chunk, renew its lease, and release it.
 
-A claim raises the chunk's attempt, which is its fencing token: only the newest attempt may settle, so a worker that
-was thought dead and comes back writes nothing. Leases use the database's clock. A worker that fails in order gives its
-lease back; one that dies leaves it, and so the next one knows.
+A claim increments the chunk's attempt, which is its fencing token. Only the newest attempt may commit, so a worker that
+lost its lease writes nothing. Leases use the database's clock. A worker that fails normally releases its lease. A
+crashed worker does not, so the next worker sees the expired lease.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ from sqlalchemy import Connection, Engine, text
 from braintumor.db.database import transaction
 from braintumor.errors import DatabaseError, StaleClaimError
 from braintumor.s3 import S3Uri
+from braintumor.scoring.reading import ScanObject
 from braintumor.scoring.run import ScoringRun
 
 LEASE_SECONDS = 120
 
 MAX_ISOLATED_ATTEMPTS = 3
-"""So many workers may die alone with a scan before it is set aside."""
+"""After this number of crashes in isolation, a scan is rejected."""
 
-MAX_CONSECUTIVE_READ_ERRORS = 16
-"""After so many reads without an answer it is S3 that is away, not an object."""
+NORMAL_FAILURES = (Exception, KeyboardInterrupt)
+"""Exceptions that do not count as an attempt: reported failures, and the operator's Ctrl-C.
 
-ORDERLY = (Exception, KeyboardInterrupt)
-"""Errors that end an attempt without suspicion against its scans: a failure that was reported, or a person's Ctrl-C.
-
-Every other exception, such as Airflow's ``AirflowTaskTimeout``, counts like the worker's death. A scan can cause it.
+Every other exception counts like a crash of the worker, because a scan can cause it. Airflow's ``AirflowTaskTimeout``
+is such an exception.
 """
 
 IS_AT_WORK = """exists (
@@ -39,52 +38,46 @@ IS_AT_WORK = """exists (
       and scoring_chunk.chunk_number = scan.chunk_number
       and scoring_chunk.finished_at is null
       and scoring_chunk.lease_expires_at > now())"""
-"""SQL: whether a worker is at the row of ``scan`` right now."""
+"""SQL condition: a worker holds the lease of the chunk of this row of ``scan``."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClaimedScan:
-    """A scan to score, and where it lies. Its key can identify a patient: name a scan by its id.
+class ClaimedScan(ScanObject):
+    """A scan to score. ``isolated_attempts`` counts the attempts in isolation that crashed."""
 
-    ``isolated_attempts``: how often a worker took it up alone without coming to an end.
-    """
-
-    scan_id: int
-    location: S3Uri
-    etag: str
     size_bytes: int
     isolated_attempts: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The right to settle one chunk, as long as nobody claims it again.
+    """The right to commit one chunk until a newer attempt claims it.
 
-    ``after_death``: the attempt before this one left its lease behind, so one of the scans may have killed it.
+    ``after_crash``: the previous attempt did not release its lease, so one of the scans may have crashed it.
     """
 
     run: ScoringRun
     chunk_number: int
     attempt: int
-    after_death: bool
+    after_crash: bool
     scans: tuple[ClaimedScan, ...]
 
 
 def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
-    """Take a chunk from whoever had it; ``None`` when it is settled already."""
+    """Claim a chunk, also from another worker. Return ``None`` if the chunk is already committed."""
     with transaction(engine) as connection:
         chunk = connection.execute(
             text("""
-            with before as (
-                select lease_expires_at is not null as after_death from scoring_chunk
+            with previous as (
+                select lease_expires_at is not null as after_crash from scoring_chunk
                 where scoring_run_id = :run and chunk_number = :chunk and finished_at is null
                 for update
             )
             update scoring_chunk
             set attempt = attempt + 1, lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
-            from before
+            from previous
             where scoring_run_id = :run and chunk_number = :chunk
-            returning attempt, after_death"""),
+            returning attempt, after_crash"""),
             {"run": run.scoring_run_id, "chunk": chunk_number, "lease": LEASE_SECONDS},
         ).one_or_none()
         if chunk is None:
@@ -110,15 +103,15 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
     ]
     ordered = tuple(sorted(scans, key=lambda scan: scan.scan_id))
     return Claim(
-        run=run, chunk_number=chunk_number, attempt=chunk.attempt, after_death=chunk.after_death, scans=ordered
+        run=run, chunk_number=chunk_number, attempt=chunk.attempt, after_crash=chunk.after_crash, scans=ordered
     )
 
 
 def renew(engine: Engine, held: Claim) -> None:
-    """Prolong the lease.
+    """Renew the lease.
 
     Raises:
-        StaleClaimError: somebody claimed the chunk since.
+        StaleClaimError: a newer attempt claimed the chunk.
     """
     with transaction(engine) as connection:
         fence(connection, held)
@@ -132,42 +125,42 @@ def renew(engine: Engine, held: Claim) -> None:
 
 @contextmanager
 def heartbeat(engine: Engine, held: Claim) -> Iterator[None]:
-    """Prolong the lease beside the work, however long a file takes; give it back after a failure in good order.
+    """Renew the lease in a thread during the work, and release it after a normal failure.
 
-    A timeout of the task leaves the lease behind, as a death does, so the next attempt isolates the scans.
+    A timeout of the task does not release the lease, like a crash, so the next attempt isolates the scans.
     """
     try:
-        with _heartbeat_connection(engine, held):
+        with _renewing_thread(engine, held):
             yield
     except StaleClaimError:
         raise
-    except ORDERLY:
+    except NORMAL_FAILURES:
         with suppress(DatabaseError):
             release(engine, held)
         raise
 
 
 @contextmanager
-def _heartbeat_connection(engine: Engine, held: Claim) -> Iterator[None]:
-    """A thread that prolongs the lease. That it cannot ends nothing: who settles finds out whose the chunk is."""
+def _renewing_thread(engine: Engine, held: Claim) -> Iterator[None]:
+    """Renew the lease in a thread. The thread ignores errors, because the commit checks the claim."""
     is_over = Event()
 
-    def prolong() -> None:
+    def renew_regularly() -> None:
         while not is_over.wait(LEASE_SECONDS / 4):
             with suppress(DatabaseError, StaleClaimError):
                 renew(engine, held)
 
-    beside = Thread(target=prolong, name="lease", daemon=True)
-    beside.start()
+    thread = Thread(target=renew_regularly, name="lease", daemon=True)
+    thread.start()
     try:
         yield
     finally:
         is_over.set()
-        beside.join()
+        thread.join()
 
 
 def release(engine: Engine, held: Claim) -> None:
-    """Give the lease back after a failure in good order; somebody else's lease is left alone."""
+    """Release the lease after a normal failure. The lease of a newer attempt is not changed."""
     with transaction(engine) as connection:
         connection.execute(
             text("""
@@ -179,17 +172,17 @@ def release(engine: Engine, held: Claim) -> None:
 
 @contextmanager
 def isolated(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
-    """Work on one scan that may kill its worker: counted before, and not counted after a failure in good order.
+    """Count an isolated attempt at one scan before the work, and subtract it again after a normal failure.
 
-    A timeout of the task stays counted, as a death does.
+    A timeout of the task stays counted, like a crash.
 
     Raises:
-        StaleClaimError: somebody claimed the chunk since.
+        StaleClaimError: a newer attempt claimed the chunk.
     """
     _count_isolated(engine, held, scan, 1)
     try:
         yield
-    except ORDERLY:
+    except NORMAL_FAILURES:
         _count_isolated(engine, held, scan, -1)
         raise
 
@@ -219,5 +212,5 @@ def fence(connection: Connection, held: Claim) -> None:
     if newest != held.attempt:
         raise StaleClaimError(
             f"Chunk {held.chunk_number} of run {held.run.scoring_run_id} was claimed again (attempt {newest}) while "
-            f"attempt {held.attempt} worked on it. The newer attempt writes; nothing to do."
+            f"attempt {held.attempt} processed it. The newer attempt commits it, so nothing needs to be done."
         )

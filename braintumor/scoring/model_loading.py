@@ -1,4 +1,4 @@
-"""The model of a run, made ready on the engine that the run is pinned to."""
+"""Load the models of a run on its pinned backend."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
 from braintumor.serving.artifact import KERAS_WEIGHTS
-from braintumor.serving.engine import BackendName, LoadedModel
+from braintumor.serving.backend import BackendName, LoadedModel
 
 
-def chosen_engine(settings: Settings) -> BackendName:
-    """The engine of runs to come.
+def chosen_backend(settings: Settings) -> BackendName:
+    """Return the backend of new runs.
 
     Raises:
-        ConfigurationError: the setting names none.
+        ConfigurationError: the setting is not the name of a backend.
     """
     name = settings.require("engine")
     try:
@@ -30,55 +30,55 @@ def chosen_engine(settings: Settings) -> BackendName:
 
 
 def require_comparable(model: ModelVersion, second: ModelVersion) -> None:
-    """Check that two models can be asked about the same prepared frames.
+    """Check that two models can predict the same preprocessed frames.
 
     Raises:
-        ConfigurationError: they cannot, or it is the same model twice.
+        ConfigurationError: they cannot, or both are the same model.
     """
     if second.model_version_id == model.model_version_id:
-        why = "it is the champion itself"
+        why = "it is the champion"
     elif second.pruned_at is not None:
         why = "its files were pruned"
     elif second.preprocessing != model.preprocessing:
-        why = f"its frames are prepared as {second.preprocessing}, the champion's as {model.preprocessing}"
+        why = f"its preprocessing is {second.preprocessing}, the champion's is {model.preprocessing}"
     elif second.image_size != model.image_size:
-        why = f"it wants frames of {second.image_size} pixels, the champion of {model.image_size}"
+        why = f"its input has {second.image_size} pixels, the champion's has {model.image_size}"
     else:
         return
     raise ConfigurationError(
-        f"{second.model_name} cannot be asked beside the champion {model.model_name}: {why}. Name another second "
-        "model, or none (BRAINTUMOR_SECOND_MODEL)."
+        f"{second.model_name} cannot be the second model next to the champion {model.model_name}: {why}. Set "
+        "another second model, or none (BRAINTUMOR_SECOND_MODEL)."
     )
 
 
-def require_runnable(model: ModelVersion, engine: BackendName) -> None:
-    """Check that the engine runs such a model at all.
+def require_runnable(model: ModelVersion, backend: BackendName) -> None:
+    """Check that the backend can run the model.
 
     Raises:
-        ConfigurationError: it does not.
+        ConfigurationError: it cannot.
     """
-    if engine is BackendName.XLA and model.precision != "fp32":
+    if backend is BackendName.XLA and model.precision != "fp32":
         raise ConfigurationError(
-            f"The model {model.model_name} is of precision {model.precision}, which only {BackendName.OPENVINO} "
-            f"runs. Set BRAINTUMOR_ENGINE={BackendName.OPENVINO}, or use the model that it was made from."
+            f"The model {model.model_name} has precision {model.precision}, which only {BackendName.OPENVINO} "
+            f"runs. Set BRAINTUMOR_ENGINE={BackendName.OPENVINO}, or use the model that it was exported from."
         )
 
 
 def open_model(
-    database: Engine, store: ObjectStore, settings: Settings, model: ModelVersion, engine: BackendName
+    engine: Engine, store: ObjectStore, settings: Settings, model: ModelVersion, backend: BackendName
 ) -> LoadedModel:
-    """Fetch, check and compile.
+    """Fetch, check and compile a model.
 
     Raises:
         ModelIntegrityError: a file is missing or damaged, or the model was pruned.
-        ConfigurationError: this machine has no such engine.
+        ConfigurationError: this machine has no such backend.
     """
-    if engine is BackendName.OPENVINO:
+    if backend is BackendName.OPENVINO:
         return model_versions.load_model(store, settings, model)
     from braintumor.training.export.keras_parity import require_keras
     from braintumor.training.export.xla_engine import XlaBackend
 
     require_keras()
-    recipe = model_versions.training_of(database, model).recipe
+    recipe = model_versions.training_of(engine, model).recipe
     folder = model_versions.fetch_model(store, settings, model, also=(KERAS_WEIGHTS,))
-    return LoadedModel.load(folder, sha256s=model.artifact_sha256s, open_engine=partial(XlaBackend, recipe=recipe))
+    return LoadedModel.load(folder, sha256s=model.artifact_sha256s, open_backend=partial(XlaBackend, recipe=recipe))

@@ -1,4 +1,4 @@
-"""What scoring one scan ended with."""
+"""Define the outcomes of scoring one scan."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from braintumor.serving.prediction import Prediction
 
 @dataclass(frozen=True, kw_only=True)
 class ScanFacts:
-    """What reading a scan found out about it, beside its frames: columns of ``scan``.
+    """Hold the facts of a decoded file that become columns of ``scan``.
 
-    Pseudonyms are keyed, never raw identifiers. ``audit_probability`` is that with which the scan was drawn into the
-    audit sample, before it was scored; ``None`` where it was not drawn.
+    Pseudonyms are keyed, never raw identifiers. ``audit_probability`` is the probability of being drawn into the audit
+    sample. The draw happens before scoring. It is ``None`` if the scan was not drawn.
     """
 
     format: str
@@ -28,23 +28,26 @@ class ScanFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredOutcome:
-    """A scan with one answer per frame."""
+    """A scan with one prediction per frame."""
 
     name: ClassVar[str] = "scored"
 
     scan_id: int
     facts: ScanFacts
-    answers: tuple[Prediction, ...]
+    predictions: tuple[Prediction, ...]
 
     @property
     def count_frame(self) -> int:
-        """How many frames have an answer."""
-        return len(self.answers)
+        """Return the number of frames with a prediction."""
+        return len(self.predictions)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CopiedOutcome:
-    """A scan that takes over the answers of ``original_id``: of the same bytes, and settled before it or with it."""
+    """A duplicate that copies the predictions of ``original_id``, a scan with the same bytes.
+
+    The original is committed earlier or in the same transaction.
+    """
 
     name: ClassVar[str] = "copied"
 
@@ -66,7 +69,7 @@ class RejectedOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class SupersededOutcome:
-    """A scan whose object was overwritten or removed after it was listed: the next run finds what is there now."""
+    """A scan whose object was overwritten or removed after the listing. The next run finds the current version."""
 
     name: ClassVar[str] = "superseded"
 

@@ -1,4 +1,4 @@
-"""Score files of a folder, outside any ledger: what a person asks of one image."""
+"""Predict local files, without writing to the database."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.labels import CLASSES
-from braintumor.serving.engine import LoadedModel
-from braintumor.serving.prediction import Prediction, take_predictions, to_predictions
+from braintumor.serving.backend import LoadedModel
+from braintumor.serving.prediction import Prediction, submit_scans
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FileResult:
-    """An answer, or why there is none; ``frame`` uint8 (S, S, 3) is what the model saw, ``None`` where rejected.
+    """The prediction of one frame, or the rejection of a file.
 
-    ``is_volume``: the file holds several frames, of which this is one.
+    ``frame`` is the model's input, uint8 (S, S, 3), or ``None`` for a rejection. ``is_volume`` tells that the file has
+    several frames.
     """
 
     path: Path
@@ -34,7 +35,7 @@ class FileResult:
     frame: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def to_values(self) -> dict[str, Any]:
-        """Plain values, as ``braintumor predict --json`` prints them."""
+        """Return plain values, as ``braintumor predict --json`` prints them."""
         if isinstance(self.result, Rejection):
             return {
                 "path": as_utf8(self.path),
@@ -54,26 +55,26 @@ class FileResult:
 
 
 def predict_files(model: LoadedModel, paths: Iterable[Path]) -> Iterator[FileResult]:
-    """One result per frame, or one per file that is rejected, in order, whatever the files hold."""
+    """Yield one result per frame, or one per rejected file, in order."""
     for path in paths:
         yield from _predict(model, path)
 
 
 def _predict(model: LoadedModel, path: Path) -> Iterator[FileResult]:
     name = model.manifest.name
-    data = _bytes_of(path)
+    data = _read_file(path)
     read = data if isinstance(data, Rejection) else default_pool().read(data, size=model.manifest.image_size)
     if isinstance(read, Rejection):
         yield FileResult(path=path, model_name=name, result=read)
         return
-    scan = replace(read.scan, content_sha256=None)  # in no ledger, so in no audit sample
-    found = take_predictions(to_predictions(model.predict(scan.pixels), model.manifest), scan)
-    for frame, answer in zip(scan.pixels, found, strict=True):
-        yield FileResult(path=path, model_name=name, result=answer, is_volume=scan.is_volume, frame=frame)
+    scan = replace(read.scan, content_sha256=None)  # files outside the scan table are not audited
+    (predictions,) = submit_scans(model, [scan])()
+    for frame, prediction in zip(scan.pixels, predictions, strict=True):
+        yield FileResult(path=path, model_name=name, result=prediction, is_volume=scan.is_volume, frame=frame)
 
 
-def _bytes_of(path: Path) -> bytes | Rejection:
-    """Read a regular file. Another kind is never opened, because a pipe that nobody writes to blocks the reader."""
+def _read_file(path: Path) -> bytes | Rejection:
+    """Read a regular file. No other kind is opened, because a pipe without a writer blocks the reader."""
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):

@@ -1,4 +1,4 @@
-"""The prefixes that a night lists: one or several, in one bucket or in many.
+"""Parse the prefixes that a scoring run lists: one or several, in one or several buckets.
 
 >>> str(ScanPrefixes.parse("s3://ward/scans/, s3://archive/"))
 's3://archive/,s3://ward/scans/'
@@ -18,36 +18,36 @@ from braintumor.errors import ConfigurationError
 from braintumor.s3 import S3Uri
 
 _BETWEEN = re.compile(r",\s*(?=s3://)")
-"""A comma that no address follows belongs to a key."""
+"""A comma without an S3 URI after it is part of a key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanPrefixes:
-    """One prefix or more, none within another, in a fixed order: the same set is the same text."""
+    """One or several prefixes, none within another, sorted so that the same set is always the same text."""
 
     uris: tuple[S3Uri, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Comma-separated addresses, each with its closing slash; ``s3://bucket/`` is a whole bucket.
+        """Parse comma-separated S3 URIs that end with a slash. ``s3://bucket/`` is a whole bucket.
 
         Raises:
-            ConfigurationError: one is no S3 address, has no closing slash, or lies within another one.
+            ConfigurationError: one is not an S3 URI, does not end with a slash, or is within another one.
         """
         uris = tuple(sorted((_prefix(part) for part in _BETWEEN.split(text.strip().rstrip(","))), key=str))
-        for outer, inner in pairwise(uris):  # sorted, so a prefix stands right before what begins with it
+        for outer, inner in pairwise(uris):  # sorted, so a prefix comes directly before the prefixes within it
             if str(inner).startswith(str(outer)):
                 raise ConfigurationError(
-                    f"The scans prefix {inner} lies within {outer}, so its objects would be seen twice. Leave one of "
-                    "them out."
+                    f"The scans prefix {inner} is within {outer}, so its objects would be listed twice. Remove one "
+                    "of them."
                 )
         return cls(uris=uris)
 
     def require_apart(self, settings: Settings) -> None:
-        """Check that no prefix of scans overlaps the prefix of the dataset, the models or the weights.
+        """Check that no scans prefix overlaps the prefix of the dataset, the models or the weights.
 
         Raises:
-            ConfigurationError: training data or model files would be read as scans, or scans as training data.
+            ConfigurationError: a run would read training data or model files as scans, or the reverse.
         """
         for name in ("dataset_uri", "models_uri", "weights_uri"):
             value = getattr(settings, name)
@@ -58,7 +58,7 @@ class ScanPrefixes:
                 if str(uri).startswith(str(other)) or str(other).startswith(str(uri)):
                     raise ConfigurationError(
                         f"The scans prefix {uri} overlaps {PREFIX}{name.upper()} ({other}), so one object would be "
-                        "both. Neither may contain the other. Give one of them a prefix or bucket of its own."
+                        "in both. Neither may contain the other. Give one of them its own prefix or bucket."
                     )
 
     def __iter__(self) -> Iterator[S3Uri]:
@@ -72,7 +72,7 @@ def _prefix(text: str) -> S3Uri:
     uri = S3Uri.parse(text.strip())
     if uri.key and not uri.key.endswith("/"):
         raise ConfigurationError(
-            f"A scans prefix ends in '/', or it would also take what lies beside it ({text}_old). Received: {text!r}. "
-            f"Write {text + '/'!r}; of several prefixes each, with commas between them."
+            f"A scans prefix must end with '/', because it would otherwise include {text}_old too. Received: {text!r}. "
+            f"Write {text + '/'!r}. Separate several prefixes with commas."
         )
     return uri

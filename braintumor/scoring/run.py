@@ -1,4 +1,4 @@
-"""A scoring run as the ledger knows it: opened once, with the champion pinned, and found again by every task."""
+"""Open a scoring run once with a pinned champion, and load it in every task."""
 
 from __future__ import annotations
 
@@ -12,44 +12,46 @@ from braintumor.errors import ScoringRunError
 from braintumor.registry.model_versions import ModelVersion, champion, find_model
 from braintumor.scoring.model_loading import require_comparable, require_runnable
 from braintumor.scoring.prefixes import ScanPrefixes
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringRun:
-    """One night, or one manual run. Models and engine stay what they were when it was opened.
+    """A nightly or manual scoring run. Its models and backend do not change after it is opened.
 
-    ``second`` is asked beside ``model``, and where it names another class a person should look.
+    If ``second`` predicts another class than ``model``, the frame is on the worklist.
     """
 
     scoring_run_id: int
     run_key: str
     scans: ScanPrefixes
     model: ModelVersion
-    engine: BackendName
+    backend: BackendName
     second: ModelVersion | None = None
 
 
 def open_run(
-    engine: Engine, *, run_key: str, scans: ScanPrefixes, scored_by: BackendName, second: str | None = None
+    engine: Engine, *, run_key: str, scans: ScanPrefixes, backend: BackendName, second: str | None = None
 ) -> ScoringRun:
-    """Open a run and pin the champion, the engine and a second model; one ``run_key`` finds one run, as it was opened.
+    """Open a run, and pin the champion, the backend and a second model.
+
+    An existing ``run_key`` returns its run unchanged.
 
     Raises:
-        ScoringRunError: the key is that of a rescore.
-        NoChampionError: nobody has been promoted, so nothing was opened.
-        ConfigurationError: the engine does not run such a model, or the second one cannot be asked beside it.
-        ModelIntegrityError: there is no model of that name.
+        ScoringRunError: a rescore has this key.
+        NoChampionError: there is no champion. No run was opened.
+        ConfigurationError: the backend cannot run a model, or the second model needs other inputs.
+        ModelIntegrityError: no model has this name.
     """
-    found = find_run(engine, run_key, kind="night")
-    if found is not None:
-        return load_run(engine, found)
+    run_id = find_run(engine, run_key, kind="night")
+    if run_id is not None:
+        return load_run(engine, run_id)
     model = champion(engine)
-    require_runnable(model, scored_by)
+    require_runnable(model, backend)
     other = None if second is None else find_model(engine, second)
     if other is not None:
         require_comparable(model, other)
-        require_runnable(other, scored_by)
+        require_runnable(other, backend)
     with transaction(engine) as connection:
         connection.execute(
             text("""
@@ -60,35 +62,36 @@ def open_run(
                 "run_key": run_key,
                 "scans": str(scans),
                 "model": model.model_version_id,
-                "engine": scored_by,
+                "engine": backend,
                 "second": other and other.model_version_id,
             },
         )
-    opened = find_run(engine, run_key, kind="night")  # by whoever of two at the same time
-    assert opened is not None
-    return load_run(engine, opened)
+    run_id = find_run(engine, run_key, kind="night")  # another process can have opened it at the same time
+    assert run_id is not None
+    return load_run(engine, run_id)
 
 
 def find_run(engine: Engine, run_key: str, *, kind: Literal["night", "rescore"]) -> int | None:
-    """The number of the run with that key, if there is one.
+    """Return the ID of the run with this key, or ``None``.
 
     Raises:
-        ScoringRunError: there is one of the other kind.
+        ScoringRunError: a run of the other kind has this key.
     """
     with transaction(engine) as connection:
         row = connection.execute(
             text("select scoring_run_id, kind from scoring_run where run_key = :run_key"), {"run_key": run_key}
         ).one_or_none()
     if row is not None and row.kind != kind:
-        raise ScoringRunError(f"The run key {run_key!r} is that of a {row.kind}. Choose another key.")
+        other = "scoring run" if row.kind == "night" else "rescore"
+        raise ScoringRunError(f"The run key {run_key!r} is that of a {other}. Choose another key.")
     return None if row is None else int(row.scoring_run_id)
 
 
 def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:
-    """Find an open or finished night.
+    """Load an open or finished scoring run.
 
     Raises:
-        ScoringRunError: there is none of that number.
+        ScoringRunError: there is no scoring run with this ID.
     """
     with transaction(engine) as connection:
         row = connection.execute(
@@ -98,12 +101,12 @@ def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:
             {"id": scoring_run_id},
         ).one_or_none()
     if row is None:
-        raise ScoringRunError(f"There is no night of number {scoring_run_id}. Start one: `braintumor score`.")
+        raise ScoringRunError(f"There is no scoring run {scoring_run_id}. Start one: `braintumor score`.")
     return ScoringRun(
         scoring_run_id=scoring_run_id,
         run_key=row.run_key,
         scans=ScanPrefixes.parse(row.scans_uri),
         model=find_model(engine, str(row.model_version_id)),
-        engine=BackendName(row.engine),
+        backend=BackendName(row.engine),
         second=None if row.second is None else find_model(engine, str(row.second)),
     )

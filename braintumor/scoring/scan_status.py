@@ -1,7 +1,8 @@
-"""All that is on record of one scan."""
+"""Show the record of one scan, and make rejected scans pending again."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 from sqlalchemy import Engine, text
@@ -37,9 +38,9 @@ _LISTS: Final = {
 
 
 def scan_record(engine: Engine, scan_id: int, *, with_location: bool = False) -> dict[str, Any]:
-    """The facts of a scan by name, then lists: ``predictions``, ``rejections`` with remedies, ``requeues``.
+    """Return the columns of a scan, and the lists ``predictions``, ``rejections`` with remedies, and ``requeues``.
 
-    A key can identify a patient, so ``location`` is there only if asked for.
+    ``with_location`` adds the list ``location``, because an object key can identify a patient.
 
     Raises:
         ScoringRunError: there is no such scan.
@@ -47,7 +48,9 @@ def scan_record(engine: Engine, scan_id: int, *, with_location: bool = False) ->
     with transaction(engine) as connection:
         scan = connection.execute(text(_SCAN), {"id": scan_id}).one_or_none()
         if scan is None:
-            raise ScoringRunError(f"There is no scan of number {scan_id}. The worklist and `rejection` have numbers.")
+            raise ScoringRunError(
+                f"There is no scan {scan_id}. Take a scan ID from the worklist or from the table `rejection`."
+            )
         lists = {
             name: [dict(row._mapping) for row in connection.execute(text(sql), {"id": scan_id})]
             for name, sql in _LISTS.items()
@@ -56,3 +59,31 @@ def scan_record(engine: Engine, scan_id: int, *, with_location: bool = False) ->
     for rejection in lists["rejections"]:
         rejection["remedy"] = RejectionReason(rejection["reason"]).remedy
     return {**scan._mapping, **lists}
+
+
+def requeue(engine: Engine, reason: RejectionReason, *, actor: str, since: datetime | None = None) -> int:
+    """Make the scans that are rejected for ``reason``, at ``since`` or later, pending again, and record the actor.
+
+    The rejection stays on record. Pending scans are unchanged, so a second call does nothing.
+
+    Returns:
+        The number of scans that are pending again.
+    """
+    with transaction(engine) as connection:
+        return connection.execute(
+            text("""
+            with reopened as (
+                update scan
+                set state = 'pending', processed_at = null, chunk_number = null, isolated_attempts = 0
+                from rejection
+                where rejection.scan_id = scan.scan_id
+                  and rejection.scoring_run_id = scan.scoring_run_id
+                  and scan.state = 'rejected'
+                  and rejection.reason = :reason
+                  and rejection.rejected_at >= coalesce(cast(:since as timestamptz), '-infinity')
+                returning scan.scan_id, scan.scoring_run_id
+            )
+            insert into scan_requeue (scan_id, scoring_run_id, reason, actor)
+            select scan_id, scoring_run_id, :reason, :actor from reopened"""),
+            {"reason": reason, "actor": actor, "since": since},
+        ).rowcount

@@ -1,8 +1,8 @@
-"""How far a frame is from everything that a model was trained on, by the embeddings of the graph that serves it.
+"""Measure the distance of a frame from a model's training images, in the embeddings of the served graph.
 
-The score is the mean cosine distance to the 5 nearest of the model's reference embeddings, those of training images: 0
-is the same direction, 1 at right angles. A softmax is sure of itself far from its training data too; a distance is
-not. See docs/decisions/0021.
+The score is the mean cosine distance to the 5 nearest reference embeddings, which are those of training images. 0 is
+the same direction, 1 is orthogonal. A softmax can be confident far from its training data, so the score does not use
+it. See docs/decisions/0021.
 """
 
 from __future__ import annotations
@@ -17,40 +17,42 @@ from braintumor.errors import ModelIntegrityError
 Embeddings = NDArray[np.float32]
 
 NEIGHBORS = 5
-MOST_REFERENCES = 2000
-_TABLE = 2
-"""Dimensions."""
+MAX_REFERENCES = 2000
+_TABLE_DIMENSIONS = 2
 _ROUNDING = 1e-3
 _BLOCK = 256
-"""Frames compared at a time: with 2,000 references their distances take 2 MB."""
+"""Frames per comparison. Their distances from 2,000 references take 2 MB."""
 
 
 def distances(embeddings: Embeddings, reference: Embeddings) -> NDArray[np.float32]:
-    """The score of each of ``embeddings`` (N, d) against ``reference`` (M, d), which is of length 1; float32 (N,)."""
+    """Return the score of each of ``embeddings`` (N, d): float32 (N,). Rows of ``reference`` (M, d) have length 1."""
     count = min(NEIGHBORS, len(reference))
-    found = np.empty(len(embeddings), np.float32)
+    scores = np.empty(len(embeddings), np.float32)
     for start in range(0, len(embeddings), _BLOCK):
         block = slice(start, start + _BLOCK)
         apart = 1 - normalized(embeddings[block]) @ reference.T  # (<= 256, M)
-        found[block] = np.partition(apart, count - 1, axis=1)[:, :count].mean(axis=1)
-    return np.maximum(found, 0)  # rounding
+        scores[block] = np.partition(apart, count - 1, axis=1)[:, :count].mean(axis=1)
+    return np.maximum(scores, 0)  # because rounding can make a distance negative
 
 
 def cosine_distance(ours: Embeddings, theirs: Embeddings) -> NDArray[np.float32]:
-    """Between the rows of two arrays (N, d), one by one: float32 (N,)."""
+    """Return the cosine distance of each pair of rows of two arrays (N, d): float32 (N,)."""
     return np.asarray(1 - (normalized(ours) * normalized(theirs)).sum(axis=1), np.float32)
 
 
 def normalized(embeddings: Embeddings) -> Embeddings:
-    """Each row divided by its length; a row of zeros stays one, at distance 1 from everything."""
+    """Divide each row by its length. A row of zeros stays zero, at distance 1 from every other row."""
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return np.asarray(embeddings / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
 
 
 def spread(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Which of N training images are references: at most 2,000, each class by its share, always the same ones."""
+    """Select the positions of reference images among N training images.
+
+    The result is deterministic, has at most 2,000 positions, and keeps the share of each class.
+    """
     by_class = np.argsort(labels, kind="stable")
-    count = min(len(labels), MOST_REFERENCES)
+    count = min(len(labels), MAX_REFERENCES)
     return by_class[np.linspace(0, len(labels) - 1, count).round().astype(np.int64)]
 
 
@@ -58,16 +60,18 @@ def read_reference(path: Path) -> Embeddings:
     """Load ``reference.npy``, float32 (M, d), without unpickling anything.
 
     Raises:
-        ModelIntegrityError: it is no array of rows of length 1, or 0 where an embedding is all zeros.
+        ModelIntegrityError: it is not an array of rows of length 1, or 0 for an embedding of zeros.
     """
     try:
         with path.open("rb") as stream:
             reference = np.lib.format.read_array(stream, allow_pickle=False)
     except (ValueError, EOFError) as exc:
-        raise ModelIntegrityError(f"{path} is no array of reference embeddings: {exc}. Train the model again.") from exc
-    is_table = reference.dtype == np.float32 and reference.ndim == _TABLE and len(reference) > 0
+        raise ModelIntegrityError(
+            f"{path} is not an array of reference embeddings: {exc}. Train the model again."
+        ) from exc
+    is_table = reference.dtype == np.float32 and reference.ndim == _TABLE_DIMENSIONS and len(reference) > 0
     lengths = np.linalg.norm(reference, axis=1) if is_table else np.array([np.nan])
-    if not ((np.abs(lengths - 1) < _ROUNDING) | (lengths == 0)).all():  # NaN must not pass
+    if not ((np.abs(lengths - 1) < _ROUNDING) | (lengths == 0)).all():  # false for NaN
         raise ModelIntegrityError(
             f"{path} must hold float32 (M, d), M of 1 or more, each row of length 1. Received {reference.dtype} "
             f"{reference.shape}. Train the model again."

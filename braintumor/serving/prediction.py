@@ -1,10 +1,11 @@
-"""From a graph's outputs to the answer that people read, with the reasons why a person should look."""
+"""Turn the outputs of a graph into predictions with review reasons."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import accumulate
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +14,18 @@ from braintumor.imaging.model_input import PreparedScan
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.audit_sample import is_audited
-from braintumor.serving.engine import Outputs
+from braintumor.serving.backend import LoadedModel, Outputs
 
 
 class ReviewReason(StrEnum):
-    """Why a frame belongs on the worklist.
+    """Why a frame is on the worklist.
 
-    ``AUDIT_SAMPLE`` is in every row of 2% of the files, by chance, whatever the answer (see ``audit``).
-    ``NOT_VALIDATED_ON_VOLUMES`` is in every row of a file with more than one frame: no model was judged by such.
-    ``MODEL_WITHDRAWN`` is in no row: the view ``current_prediction`` adds it as long as the model is withdrawn. So is
-    ``SAME_CONTENT_OTHER_PATIENT``: it stands on both scans that show the same picture, and comes first on a worklist.
+    ``AUDIT_SAMPLE`` is in every row of a random 2% of the files (see ``audit_sample``).
+    ``NOT_VALIDATED_ON_VOLUMES`` is in every row of a file with several frames, because no model was evaluated on
+    volumes.
+    The view ``current_prediction`` adds two reasons that no row stores. ``MODEL_WITHDRAWN`` applies while the model is
+    withdrawn. ``SAME_CONTENT_OTHER_PATIENT`` applies to both scans that show the same image, and is first on a
+    worklist.
     """
 
     LOW_CONFIDENCE = "low_confidence"
@@ -37,12 +40,16 @@ class ReviewReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What one model says of one frame. For review, not for diagnosis.
+    """The prediction of one model for one frame. For review, not for diagnosis.
 
-    ``probabilities`` are in the order of ``CLASSES``. ``activation_map`` is float16 (S/32, S/32): the predicted
-    class's logits by place. ``out_of_distribution`` is how far the frame is from the model's training images (see
-    ``novelty``), ``None`` where the model has none to compare with. ``second`` is what another model named, and its
-    confidence, where one was asked too. ``frame_index`` is the frame's place in its file.
+    Attributes:
+        margin: confidence minus the second highest probability.
+        probabilities: in the order of ``CLASSES``.
+        activation_map: float16 (S/32, S/32), the predicted class's logits by position.
+        out_of_distribution: distance from the model's training images (see the module ``out_of_distribution``).
+            ``None`` for a model without reference embeddings.
+        second: the predicted class and confidence of a second model, if the run has one.
+        frame_index: position of the frame in its file.
     """
 
     predicted_class: TumorClass
@@ -57,16 +64,16 @@ class Prediction:
 
 
 def to_predictions(outputs: Outputs, manifest: Manifest, *, second: Outputs | None = None) -> Iterator[Prediction]:
-    """One answer per frame, in order; ``second`` is what another model says of the same frames."""
-    given = outputs.out_of_distribution
-    scores = [None] * len(outputs.probability) if given is None else given.tolist()
-    others = [None] * len(outputs.probability) if second is None else [_named(other) for other in second.probability]
+    """Yield one prediction per frame, in order. ``second`` is the outputs of a second model for the same frames."""
+    distances = outputs.out_of_distribution
+    scores = [None] * len(outputs.probability) if distances is None else distances.tolist()
+    others = [None] * len(outputs.probability) if second is None else [_top_class(row) for row in second.probability]
     frames = zip(outputs.probability.astype(float), outputs.activation_map, scores, others, strict=True)
     for probability, maps, out_of_distribution, other in frames:
         best = int(probability.argmax())
         confidence = float(probability[best])
         margin = confidence - float(np.delete(probability, best).max())
-        held = {
+        reasons = {
             ReviewReason.LOW_CONFIDENCE: confidence < manifest.low_confidence_below[CLASSES[best]],
             ReviewReason.NEAR_TIE: margin < manifest.near_tie_below,
             ReviewReason.OUT_OF_DISTRIBUTION: _is_outside(out_of_distribution, manifest),
@@ -78,26 +85,50 @@ def to_predictions(outputs: Outputs, manifest: Manifest, *, second: Outputs | No
             margin=margin,
             probabilities=tuple(float(p) for p in probability),
             activation_map=maps[..., best].astype(np.float16),
-            review_reasons=tuple(reason for reason, holds in held.items() if holds),
+            review_reasons=tuple(reason for reason, applies in reasons.items() if applies),
             out_of_distribution=out_of_distribution,
             second=other,
         )
 
 
-def take_predictions(stream: Iterator[Prediction], scan: PreparedScan) -> tuple[Prediction, ...]:
-    """Take the next answers of ``stream``: those of a scan's frames, with their places and the reasons of the scan."""
-    held = {
+def submit_scans(
+    model: LoadedModel, scans: Sequence[PreparedScan], *, second: LoadedModel | None = None
+) -> Callable[[], list[tuple[Prediction, ...]]]:
+    """Submit the frames of several scans together.
+
+    Returns:
+        A function that waits for the predictions and returns them per scan, one per frame. With a ``second`` model,
+        each prediction names its class too.
+    """
+    if not scans:
+        return lambda: []
+    pixels = np.concatenate([scan.pixels for scan in scans])
+    outputs, second_outputs = model.submit(pixels), second.submit(pixels) if second else None
+
+    def predictions() -> list[tuple[Prediction, ...]]:
+        frames = list(to_predictions(outputs(), model.manifest, second=second_outputs() if second_outputs else None))
+        ends = list(accumulate(len(scan.indexes) for scan in scans))
+        return [
+            scan_predictions(frames[end - len(scan.indexes) : end], scan) for scan, end in zip(scans, ends, strict=True)
+        ]
+
+    return predictions
+
+
+def scan_predictions(predictions: Sequence[Prediction], scan: PreparedScan) -> tuple[Prediction, ...]:
+    """Add the frame indexes and the review reasons of the scan to the predictions of its frames."""
+    is_held = {
         ReviewReason.NOT_VALIDATED_ON_VOLUMES: scan.is_volume,
         ReviewReason.AUDIT_SAMPLE: scan.content_sha256 is not None and is_audited(scan.content_sha256),
     }
-    added = tuple(reason for reason, holds in held.items() if holds)
+    added = tuple(reason for reason, holds in is_held.items() if holds)
     return tuple(
-        replace(answer, frame_index=index, review_reasons=(*answer.review_reasons, *added))
-        for index, answer in zip(scan.indexes, stream, strict=False)
+        replace(prediction, frame_index=index, review_reasons=(*prediction.review_reasons, *added))
+        for index, prediction in zip(scan.indexes, predictions, strict=True)
     )
 
 
-def _named(probability: NDArray[np.float32]) -> tuple[TumorClass, float]:
+def _top_class(probability: NDArray[np.float32]) -> tuple[TumorClass, float]:
     best = int(probability.argmax())
     return CLASSES[best], float(probability[best])
 

@@ -71,7 +71,6 @@ def retrain(
             engine,
             store,
             folder=folder,
-            manifest=trained.manifest,
             training=_record(run_key, recipe, original, trained, weights),
             models_uri=S3Uri.parse_prefix(settings.require("models_uri")),
         )

@@ -3,7 +3,7 @@
 set local search_path = braintumor;
 
 create type run_kind as enum ('night', 'rescore');
-create type rescore_state as enum ('pending', 'rescored', 'already', 'gone', 'refused', 'unreadable', 'failed');
+create type rescore_state as enum ('pending', 'rescored', 'already_scored', 'gone', 'refused', 'unreadable', 'failed');
 
 alter table scoring_run
     add column kind run_kind not null default 'night',

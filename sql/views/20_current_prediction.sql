@@ -60,7 +60,7 @@ where not exists (
             from rescore as again
             join scoring_run on scoring_run.scoring_run_id = again.scoring_run_id
             where again.scan_id = other.scan_id
-              and again.state = 'already'
+              and again.state = 'already_scored'
               and scoring_run.model_version_id = other.model_version_id)),
         other.scored_at,
         other.model_version_id
@@ -70,7 +70,7 @@ where not exists (
             from rescore as again
             join scoring_run on scoring_run.scoring_run_id = again.scoring_run_id
             where again.scan_id = prediction.scan_id
-              and again.state = 'already'
+              and again.state = 'already_scored'
               and scoring_run.model_version_id = prediction.model_version_id)),
         prediction.scored_at,
         prediction.model_version_id

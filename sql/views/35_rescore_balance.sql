@@ -23,7 +23,7 @@ select
     model_version.model_name,
     case
         when evidence.state = 'pending' then 'unaccounted'
-        when evidence.state in ('rescored', 'already') and has_every_frame is not true then 'unaccounted'
+        when evidence.state in ('rescored', 'already_scored') and has_every_frame is not true then 'unaccounted'
         else evidence.state::text
     end as outcome,
     evidence.processed_at
@@ -44,7 +44,7 @@ select
     rescore_run.count_matching,
     rescore_run.count_asked,
     count(*) filter (where outcome = 'rescored') as count_rescored,
-    count(*) filter (where outcome = 'already') as count_already,
+    count(*) filter (where outcome = 'already_scored') as count_already_scored,
     count(*) filter (where outcome = 'gone') as count_gone,
     count(*) filter (where outcome = 'refused') as count_refused,
     count(*) filter (where outcome = 'unreadable') as count_unreadable,

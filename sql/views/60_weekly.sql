@@ -139,7 +139,7 @@ with standing as (
     from rescore
     join scoring_run on scoring_run.scoring_run_id = rescore.scoring_run_id
     join prediction on prediction.scan_id = rescore.scan_id and prediction.model_version_id = scoring_run.model_version_id
-    where rescore.state = 'already'
+    where rescore.state = 'already_scored'
 ),
 beside as (
     select

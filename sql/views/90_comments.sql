@@ -90,7 +90,7 @@ begin
             ('class_index', 'Population stability index of the classes; null for the test split, and below 100 answers on either side.'),
             ('confidence_index', 'Population stability index of tenths of confidence; null below 100 answers on either side.'),
             ('count_agreed', 'Of these, frames that people and model name alike.'),
-            ('count_already', 'Scans that the model had answered before; that answer stands again.'),
+            ('count_already_scored', 'Scans that the model had answered before; that answer stands again.'),
             ('count_deferred', 'Objects left to a later run.'),
             ('count_erased', 'Objects or scans whose rows were erased since with the person that they were of.'),
             ('count_failed', 'Scans that ended three workers.'),

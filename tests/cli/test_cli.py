@@ -110,7 +110,7 @@ def test_predict_refuses_a_folder_that_is_no_model(tmp_path: Path, phantoms: Pat
         Settings(), "predict", str(next(phantoms.rglob("*.png"))), "--model", str(tmp_path), check=False
     )
     assert done.returncode == 1
-    assert "is no model folder" in done.stderr and "Traceback" not in done.stderr
+    assert "is not a model folder" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_predict_refuses_a_damaged_model(tiny_model_folder: Path, tmp_path: Path, phantoms: Path) -> None:

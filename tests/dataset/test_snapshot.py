@@ -66,16 +66,16 @@ def test_identical_images_with_different_labels_stay_out_and_are_named(
     empty_settings: Settings, put: PutLabeled
 ) -> None:
     put("normal/wrong.png", encoded(TumorClass.GLIOMA, 3))
-    left_out = snapshot_of(empty_settings).left_out
-    assert sorted(item.image_uri.rpartition("/")[2] for item in left_out) == ["3.png", "wrong.png"]
-    assert all(item.reason == "identical images are labeled glioma and normal" for item in left_out)
+    excluded = snapshot_of(empty_settings).excluded
+    assert sorted(item.image_uri.rpartition("/")[2] for item in excluded) == ["3.png", "wrong.png"]
+    assert all(item.reason == "identical images are labeled glioma and normal" for item in excluded)
 
 
 @pytest.mark.usefixtures("twelve_each")
 def test_what_is_no_image_or_has_no_class_stays_out_and_is_named(empty_settings: Settings, put: PutLabeled) -> None:
     put("glioma/notes.png", b"not an image")
     put("manifest.csv", b"a,b")
-    reasons = {item.image_uri.rpartition("/")[2]: item.reason for item in snapshot_of(empty_settings).left_out}
+    reasons = {item.image_uri.rpartition("/")[2]: item.reason for item in snapshot_of(empty_settings).excluded}
     assert reasons["manifest.csv"] == "not in a class folder"
     assert reasons["notes.png"].startswith("unsupported_format")
 
@@ -170,9 +170,9 @@ def test_an_object_that_s3_refuses_or_that_goes_while_it_is_read_is_left_out_and
         source = S3Uri.parse(empty_settings.require("dataset_uri"))
         first, second = (entry.key for entry in list(store.list(source))[:2])
         door.faults = {first: (403, "AccessDenied"), second: (404, "NoSuchKey")}
-        images, left_out = read_images(store, source)
+        images, excluded = read_images(store, source)
     assert len(images) == 46
-    assert {(item.image_uri.rpartition("/")[2], item.reason) for item in left_out} == {
+    assert {(item.image_uri.rpartition("/")[2], item.reason) for item in excluded} == {
         (first.rpartition("/")[2], "S3 refuses the object"),
         (second.rpartition("/")[2], "the object is gone"),
     }
@@ -232,8 +232,8 @@ def test_a_group_whose_images_were_in_two_splits_stays_out_and_is_named(
         where image_sha256 = '{sha256(color).hexdigest()}'""",
     )
     snapshot = snapshot_of(empty_settings)
-    assert sorted(item.image_uri.rpartition("/")[2] for item in snapshot.left_out) == ["1 in color.png", "1.png"]
-    assert snapshot.left_out_by_reason() == {f"identical images were in {' and '.join(sorted([split, other]))}": 2}
+    assert sorted(item.image_uri.rpartition("/")[2] for item in snapshot.excluded) == ["1 in color.png", "1.png"]
+    assert snapshot.excluded_by_reason() == {f"identical images were in {' and '.join(sorted([split, other]))}": 2}
 
 
 @pytest.mark.usefixtures("twelve_each")
@@ -322,7 +322,7 @@ class TestFolder:
 
     def test_an_image_outside_a_class_folder_is_named(self, kaggle: Path) -> None:
         (kaggle / "stray.png").write_bytes(b"x")
-        with pytest.raises(DatasetError, match=r"stray\.png lies outside a class folder"):
+        with pytest.raises(DatasetError, match=r"stray\.png is outside a class folder"):
             labeled_files(kaggle)
 
     def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:

@@ -87,7 +87,12 @@ def set_validation(settings: Settings, name: str, accuracy: float) -> None:
 def promote_by_hand(settings: Settings, name: str) -> None:
     engine = database.connect(settings)
     model = model_versions.find_model(engine, name)
-    promotions.promote(engine, model, request_key=f"hand {name}", actor="tests", reason="because", is_override=True)
+    promotions.promote(
+        engine,
+        model,
+        promotions.PromotionRequest(request_key=f"hand {name}", actor="tests", reason="because"),
+        is_override=True,
+    )
     engine.dispose()
 
 

@@ -66,7 +66,7 @@ def test_what_was_not_used_for_long_is_deleted_and_nothing_else(
 
 
 def test_what_arrives_leaves_no_folder_behind(tmp_path: Path) -> None:
-    with pytest.raises(OSError, match="full"), model_cache.arriving(tmp_path / "model") as place:
+    with pytest.raises(OSError, match="full"), model_cache.download_folder(tmp_path / "model") as place:
         (place / "model.bin").write_bytes(b"half")
         raise OSError("full")
     assert list(tmp_path.iterdir()) == [tmp_path / "model"]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,8 +35,10 @@ def fresh(settings: Settings, tmp_path: Path) -> Settings:
 
 def test_the_newest_promotion_is_the_champion_and_a_retry_adds_none(engine: Engine) -> None:
     model = model_versions.champion(engine)
-    assert promotions.promote(engine, model, request_key="again", actor="a", reason="r")
-    assert not promotions.promote(engine, model, request_key="again", actor="a", reason="r")
+    assert promotions.promote(engine, model, promotions.PromotionRequest(request_key="again", actor="a", reason="r"))
+    assert not promotions.promote(
+        engine, model, promotions.PromotionRequest(request_key="again", actor="a", reason="r")
+    )
     with database.transaction(engine) as connection:
         assert connection.scalar(text("select count(*) from promotion")) == 2
 
@@ -88,9 +91,11 @@ def test_a_model_without_its_files_says_what_to_do(engine: Engine, fresh: Settin
 
 
 def test_an_upload_that_breaks_off_registers_nothing_and_its_retry_one_model(
-    engine: Engine, settings: Settings, tiny_model_folder: Path
+    engine: Engine, settings: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
-    manifest = replace(Manifest.read(tiny_model_folder), trained_at="20990101T000000Z")
+    folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "model"))
+    manifest = replace(Manifest.read(folder), trained_at="20990101T000000Z")
+    manifest.write(folder)
     training = TrainingRecord(
         run_key="broken", recipe={}, history={}, code_version="1", library_versions={}, device="cpu", seconds=1.0
     )
@@ -98,9 +103,7 @@ def test_an_upload_that_breaks_off_registers_nothing_and_its_retry_one_model(
     def register(endpoint: str) -> ModelVersion:
         store = ObjectStore.connect(replace(settings, s3_endpoint=endpoint))
         models = S3Uri.parse_prefix(settings.require("models_uri"))
-        return model_versions.register(
-            engine, store, folder=tiny_model_folder, manifest=manifest, training=training, models_uri=models
-        )
+        return model_versions.register(engine, store, folder=folder, training=training, models_uri=models)
 
     with faulty_s3(settings.require("s3_endpoint")) as door:
         door.unwritable = {"model.bin"}

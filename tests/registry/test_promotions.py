@@ -48,9 +48,10 @@ def seed(settings: Settings) -> str:
 
 def go_back(settings: Settings, *, store: ObjectStore | None = None, **choice: Any) -> promotions.Rollback:
     engine = database.connect(settings)
-    values = {"request_key": f"back {datetime.now(UTC)}", "actor": "ann", "reason": "it errs", **choice}
+    key = choice.pop("request_key", f"back {datetime.now(UTC)}")
+    request = promotions.PromotionRequest(request_key=key, actor="ann", reason=choice.pop("reason", "it errs"))
     try:
-        return promotions.rollback(engine, store or ObjectStore.connect(settings), settings, **values)
+        return promotions.rollback(engine, store or ObjectStore.connect(settings), settings, request, **choice)
     finally:
         engine.dispose()
 
@@ -139,7 +140,7 @@ def test_a_model_whose_files_are_gone_or_damaged_in_s3_is_no_way_back_even_if_th
     model_versions.load_model(store, three, target)
     harm(store, S3Uri.parse(target.artifact_uri) / "model.bin")
     before = ledger_rows(three)
-    with pytest.raises(PromotionError, match=f"d cannot answer, so nothing was changed.*{words}"):
+    with pytest.raises(PromotionError, match=f"d cannot predict, so nothing was changed.*{words}"):
         go_back(three)
     assert ledger_rows(three) == before and champions(three) == ["c"]
 
@@ -160,7 +161,7 @@ def test_a_champion_that_changes_while_the_files_are_checked_is_not_rolled_back_
     add_model(three, "d")
     store = _Meddling.connect(three)
     store.meddle = partial(promote, three, "d")
-    with pytest.raises(PromotionError, match="The ledger changed"):
+    with pytest.raises(PromotionError, match="The promotion history changed"):
         go_back(three, store=store)
     assert champions(three) == ["d"]
 
@@ -228,11 +229,15 @@ def test_a_withdrawn_model_is_promoted_by_an_override_only_which_takes_the_withd
     run_scoring_job(three, run_key="of c")
     go_back(three, with_withdrawal=True)
     model, verdict = model_versions.find_model(engine, "c"), pass_gate(three, "c")
-    with pytest.raises(PromotionError, match=r"c was withdrawn.*The remedy is a new training.*--override"):
-        promotions.promote(engine, model, request_key="k", actor="a", reason="r", gate_verdict_id=verdict)
+    with pytest.raises(PromotionError, match=r"c was withdrawn.*Train a new model instead.*--override"):
+        promotions.promote(
+            engine, model, promotions.PromotionRequest(request_key="k", actor="a", reason="r"), gate_verdict_id=verdict
+        )
     with pytest.raises(PromotionError, match="c was withdrawn"):
         go_back(three, to=model)
-    assert promotions.promote(engine, model, request_key="k", actor="a", reason="was right", is_override=True)
+    assert promotions.promote(
+        engine, model, promotions.PromotionRequest(request_key="k", actor="a", reason="was right"), is_override=True
+    )
     assert model_versions.champion(engine).standing == "champion, overridden"
     assert rows(three, "select 'model_withdrawn' = any(review_reasons) from current_prediction") == [(False,)]
 
@@ -279,7 +284,9 @@ def test_what_was_done_can_not_be_changed(three: Settings, engine: Engine, table
 def judged(engine: Engine, model: ModelVersion, verdict: int, key: str) -> bool:
     """Promote with a verdict; whether it was."""
     try:
-        return promotions.promote(engine, model, request_key=key, actor="a", reason="r", gate_verdict_id=verdict)
+        return promotions.promote(
+            engine, model, promotions.PromotionRequest(request_key=key, actor="a", reason="r"), gate_verdict_id=verdict
+        )
     except PromotionError as error:
         assert "but the champion is now" in str(error)
         return False
@@ -325,7 +332,7 @@ def test_two_rollbacks_at_once_take_one_step(three: Settings) -> None:
         try:
             return go_back(three, request_key=f"racing {number}").replaced is not None
         except PromotionError as error:
-            return "The ledger changed" not in str(error)
+            return "The promotion history changed" not in str(error)
 
     with ThreadPoolExecutor(2) as pool:
         steps = list(pool.map(attempt, range(2)))

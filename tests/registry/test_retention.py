@@ -126,7 +126,9 @@ def test_a_pruned_model_keeps_its_report_and_row_and_says_why_it_cannot_be_loade
     with pytest.raises(ModelIntegrityError, match=r"files of old were pruned on .*braintumor train --recipe old"):
         model_versions.load_model(store, settings, pruned)
     with pytest.raises(PromotionError, match="files of old were pruned"):
-        promotions.promote(engine, model, request_key="k", actor="a", reason="r", is_override=True)
+        promotions.promote(
+            engine, model, promotions.PromotionRequest(request_key="k", actor="a", reason="r"), is_override=True
+        )
     assert champions(settings) != ["old"]
 
 

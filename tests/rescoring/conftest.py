@@ -1,4 +1,4 @@
-"""Six scans whose answers were withdrawn, and what the tests of a rescore ask."""
+"""Fixtures and helpers of the rescore tests: six scans of a withdrawn model."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Put = Callable[[str, bytes], None]
 
 @pytest.fixture
 def first(settings: Settings) -> str:
-    """The name of the tests' champion, who comes before `b`."""
+    """Return the name of the tests' first champion, before `b`."""
     ((name,),) = rows(settings, "select model_name from model_version where model_version_id = 1")
     return str(name)
 
 
 @pytest.fixture
-def night(settings: Settings, put: Put, first: str) -> Settings:
-    """Six scans that `b` answered, which then was withdrawn: the champion before it is champion again."""
+def scored(settings: Settings, put: Put, first: str) -> Settings:
+    """Six scans that `b` scored before it was withdrawn. The first champion is champion again."""
     add_model(settings, "b")
     promote(settings, "b")
     for number in range(6):
@@ -47,9 +47,7 @@ def go_back(settings: Settings, name: str, *, with_withdrawal: bool = False) -> 
         engine,
         ObjectStore.connect(settings),
         settings,
-        request_key=f"back {datetime.now(UTC)}",
-        actor="ann",
-        reason="it errs",
+        promotions.PromotionRequest(request_key=f"back {datetime.now(UTC)}", actor="ann", reason="it errs"),
         to=model_versions.find_model(engine, name),
         with_withdrawal=with_withdrawal,
     )
@@ -68,14 +66,14 @@ def run(settings: Settings, key: str = "rescore", *, chunk_size: int = 200, **wa
 
 
 def opened(settings: Settings, key: str = "rescore", *, chunk_size: int = 200, **wanted: Any) -> tuple[Rescore, int]:
-    """A rescore that has been asked for, and its number."""
+    """Open a rescore, and return the job and the ID of its run."""
     job = Rescore.open(settings)
     request = RescoreRequest(actor="ann", **{"reason": "b errs", **wanted})
-    return job, job.ask(request, run_key=key, chunk_size=chunk_size).scoring_run_id
+    return job, job.open_run(request, run_key=key, chunk_size=chunk_size).scoring_run_id
 
 
-def standing(settings: Settings) -> list[tuple[str, int]]:
-    """Whose answers stand, and how many frames of each."""
+def current_predictions(settings: Settings) -> list[tuple[str, int]]:
+    """Return the models of the current predictions, with their numbers of frames."""
     found = rows(settings, "select model_name, count(*) from current_prediction group by 1 order by 1")
     return [(name, count) for name, count in found]
 

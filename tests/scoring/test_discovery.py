@@ -1,4 +1,4 @@
-"""What a night finds: under several prefixes, and what kind of work it is, on record before any is done."""
+"""Test the discovery of several prefixes, and the plan that is stored before scoring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.prefixes import ScanPrefixes
 from tests.conftest import run_braintumor
 from tests.images import png
-from tests.nights import remove, states
+from tests.runs import remove, states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
@@ -25,7 +25,7 @@ PLAN = "select count_new, count_changed, count_unsupported, count_retried from s
 
 
 class TestPrefixes:
-    def test_of_any_order_and_a_whole_bucket_are_the_same_text(self) -> None:
+    def test_order_does_not_change_the_text(self) -> None:
         one = ScanPrefixes.parse("s3://ward/b/, s3://archive,s3://ward/a,b/")
         assert str(one) == "s3://archive/,s3://ward/a,b/,s3://ward/b/"
         assert ScanPrefixes.parse(str(one)) == one == ScanPrefixes.parse("s3://ward/a,b/,s3://archive/,s3://ward/b/,")
@@ -36,24 +36,24 @@ class TestPrefixes:
         [
             ("s3://ward/scans", "Write 's3://ward/scans/'"),
             ("s3://ward/a/,s3://ward/b", "Write 's3://ward/b/'"),
-            ("s3://ward/b/a/,s3://ward/b/", "s3://ward/b/a/ lies within s3://ward/b/"),
-            ("s3://ward/b/,s3://ward/b/", "lies within"),
-            ("s3://ward/b/,s3://other/,s3://ward/", "s3://ward/b/ lies within s3://ward/"),
+            ("s3://ward/b/a/,s3://ward/b/", "s3://ward/b/a/ is within s3://ward/b/"),
+            ("s3://ward/b/,s3://ward/b/", "is within"),
+            ("s3://ward/b/,s3://other/,s3://ward/", "s3://ward/b/ is within s3://ward/"),
             ("ward/b/", "looks like s3://bucket/prefix/"),
             ("", "looks like s3://bucket/prefix/"),
         ],
     )
-    def test_that_would_take_more_or_the_same_twice_are_refused(self, text: str, words: str) -> None:
+    def test_nested_equal_or_invalid_prefixes_are_refused(self, text: str, words: str) -> None:
         with pytest.raises(ConfigurationError, match=words):
             ScanPrefixes.parse(text)
 
-    def test_without_a_closing_slash_open_no_run(self, settings: Settings) -> None:
-        with pytest.raises(ConfigurationError, match="ends in '/'"):
+    def test_without_trailing_slash_open_no_run(self, settings: Settings) -> None:
+        with pytest.raises(ConfigurationError, match="must end with '/'"):
             run_scoring_job(settings, run_key="night", scans_uri=settings.require("scans_uri")[:-1])
         assert rows(settings, "select * from scoring_run") == []
 
 
-class TestPrefixesOfOtherThings:
+class TestOverlappingPrefixes:
     SETTINGS = Settings(
         dataset_uri="s3://ward/dataset/", models_uri="s3://models/all/", weights_uri="s3://ward/mirror/weights"
     )
@@ -91,7 +91,7 @@ class TestPrefixesOfOtherThings:
 
 @pytest.fixture
 def two(settings: Settings) -> Settings:
-    """The same world, its scans under a folder of one bucket and in the whole of another."""
+    """Settings with scans in a prefix of one bucket and in a whole second bucket."""
     bucket = f"ward-{uuid.uuid4().hex}"
     ObjectStore.connect(settings).ensure_bucket(bucket)
     return replace(settings, scans_uri=f"{settings.scans_uri}one/,s3://{bucket}/")
@@ -102,10 +102,10 @@ def put_each(two: Settings, name: str, data: bytes) -> None:
         ObjectStore.connect(two).write(prefix / name, data)
 
 
-class TestANightOfTwoBuckets:
-    def test_settles_the_same_key_in_both_and_balances(self, two: Settings, put: Put) -> None:
+class TestRunOfTwoBuckets:
+    def test_scores_the_same_key_in_both_and_balances(self, two: Settings, put: Put) -> None:
         put_each(two, "a.png", png(seed=1))
-        put("beside/b.png", png(seed=2))
+        put("other/b.png", png(seed=2))
         balance = run_scoring_job(two, run_key="first")
         assert (balance.count_seen, balance.count_scored) == (2, 2)
         assert run_scoring_job(two, run_key="second").count_known == 2
@@ -115,17 +115,15 @@ class TestANightOfTwoBuckets:
         with pytest.raises(UnbalancedRunError, match="1 UNACCOUNTED"):
             run_scoring_job(two, run_key="third")
 
-    def test_closes_what_vanished_from_either_and_nothing_beside_them(
-        self, settings: Settings, two: Settings, put: Put
-    ) -> None:
+    def test_supersedes_vanished_scans_of_its_prefixes_only(self, settings: Settings, two: Settings, put: Put) -> None:
         put_each(two, "a.png", png(seed=1))
-        put("beside/b.png", png(seed=2))
-        night = ScoringJob.open(two)
+        put("other/b.png", png(seed=2))
+        job = ScoringJob.open(two)
         parts = [str(uri) for uri in ScanPrefixes.parse(two.require("scans_uri"))]
-        night.begin(run_key="dead", scans_uri=f"{two.scans_uri},{settings.scans_uri}beside/")
+        job.begin(run_key="dead", scans_uri=f"{two.scans_uri},{settings.scans_uri}other/")
         for part in parts:
             remove(replace(two, scans_uri=part), "a.png")
-        remove(settings, "beside/b.png")
+        remove(settings, "other/b.png")
         assert run_scoring_job(two, run_key="next").count_seen == 0
         assert sorted(states(two)) == ["pending", "superseded", "superseded"]
 
@@ -135,7 +133,7 @@ class TestANightOfTwoBuckets:
             run_scoring_job(two, run_key="night", scans_uri=f"{two.scans_uri},s3://nowhere/")
         assert rows(two, "select * from scan") == []
 
-    def test_is_what_the_command_takes_and_its_buckets_are_made(self, two: Settings) -> None:
+    def test_is_accepted_by_the_command_which_creates_buckets(self, two: Settings) -> None:
         put_each(two, "a.png", png(seed=1))
         done = run_braintumor(two, "score", "--json", two.require("scans_uri"))
         assert json.loads(done.stdout)["count_scored"] == 2
@@ -145,56 +143,56 @@ class TestANightOfTwoBuckets:
         assert f"{made}: made" in run_braintumor(more, "bucket", "create").stdout
 
 
-class TestThePlan:
-    def test_is_recorded_before_work_and_tells_kinds_apart(self, settings: Settings, put: Put) -> None:
+class TestPlan:
+    def test_is_stored_before_scoring_with_counts_by_kind(self, settings: Settings, put: Put) -> None:
         for name in ("known.png", "overwritten.png", "waits.png"):
             put(name, png(seed=len(name)))
         put("folder/.DS_Store", b"litter")
-        night = ScoringJob.open(settings)
-        run, first = night.begin(run_key="first")
+        job = ScoringJob.open(settings)
+        run, first = job.begin(run_key="first")
         assert str(first) == "4 objects seen: 3 new, 0 changed, 1 ignored, 0 retried"
-        (chunk,) = night.plan(run.scoring_run_id)
+        (chunk,) = job.plan(run.scoring_run_id)
         change(settings, "update scan set chunk_number = null where scan_id = "
                "(select scan_id from scan_location where key like '%waits.png')")  # fmt: skip
-        night.score(run.scoring_run_id, chunk)
+        job.score(run.scoring_run_id, chunk)
         put("overwritten.png", png(seed=77))
         put("new.png", png(seed=78))
-        _, second = night.begin(run_key="second")
+        _, second = job.begin(run_key="second")
         assert second == Discovery(count_seen=5, count_new=1, count_changed=1, count_unsupported=0, count_retried=1)
         assert rows(settings, PLAN) == [(3, 0, 1, 0), (1, 1, 0, 1)]
-        assert night.begin(run_key="second")[1] == second
+        assert job.begin(run_key="second")[1] == second
 
-    def test_counts_as_retried_what_was_refused_sent_back_or_came_back(self, settings: Settings, put: Put) -> None:
+    def test_counts_refused_requeued_and_returned_as_retried(self, settings: Settings, put: Put) -> None:
         put("words.txt", b"words")
         put("a.png", png(seed=1))
-        night = ScoringJob.open(settings)
-        run, _ = night.begin(run_key="first")
-        (chunk,) = night.plan(run.scoring_run_id)
+        job = ScoringJob.open(settings)
+        run, _ = job.begin(run_key="first")
+        (chunk,) = job.plan(run.scoring_run_id)
         put("a.png", png(seed=2))
-        assert night.score(run.scoring_run_id, chunk) == {"rejected": 1, "superseded": 1}
+        assert job.score(run.scoring_run_id, chunk) == {"rejected": 1, "superseded": 1}
         put("a.png", png(seed=1))
         run_braintumor(settings, "scan", "requeue", "--reason", "unsupported_format")
-        _, second = night.begin(run_key="second")
+        _, second = job.begin(run_key="second")
         assert second == Discovery(count_seen=2, count_new=0, count_changed=0, count_unsupported=0, count_retried=2)
 
-    def test_leaves_out_what_another_run_is_at(self, settings: Settings, put: Put) -> None:
+    def test_excludes_scans_leased_by_another_run(self, settings: Settings, put: Put) -> None:
         from braintumor.scoring.lease import claim
 
         put("a.png", png())
-        night = ScoringJob.open(settings)
-        run, _ = night.begin(run_key="first")
-        (chunk,) = night.plan(run.scoring_run_id)
-        assert claim(night.engine, run, chunk) is not None
-        assert night.begin(run_key="second")[1].count_retried == 0
+        job = ScoringJob.open(settings)
+        run, _ = job.begin(run_key="first")
+        (chunk,) = job.plan(run.scoring_run_id)
+        assert claim(job.engine, run, chunk) is not None
+        assert job.begin(run_key="second")[1].count_retried == 0
 
-    def test_is_on_the_morning_sheet(self, settings: Settings, put: Put) -> None:
+    def test_is_in_the_run_report(self, settings: Settings, put: Put) -> None:
         put("a.png", png())
         put(".DS_Store", b"litter")
-        said = list[str]()
-        night = ScoringJob.open(settings)
-        run, _ = night.begin(run_key="night")
-        for chunk in night.plan(run.scoring_run_id):
-            night.score(run.scoring_run_id, chunk)
-        night.reconcile(run.scoring_run_id, say=said.append)
-        assert "- Planned: 1 new, 0 changed, 1 ignored, 0 retried" in said[0]
-        assert "got 1 (too few days" in said[0]
+        lines = list[str]()
+        job = ScoringJob.open(settings)
+        run, _ = job.begin(run_key="night")
+        for chunk in job.plan(run.scoring_run_id):
+            job.score(run.scoring_run_id, chunk)
+        job.reconcile(run.scoring_run_id, progress=lines.append)
+        assert "- Planned: 1 new, 0 changed, 1 ignored, 0 retried" in lines[0]
+        assert "got 1 (too few days" in lines[0]

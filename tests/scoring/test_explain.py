@@ -1,4 +1,4 @@
-"""Why this row: the chain, whether it still gives the answer, and another try for rejected scans."""
+"""Test the provenance and replay of predictions, and requeued scans."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.explain import explain, replay
 from braintumor.scoring.job import run_scoring_job
-from braintumor.scoring.requeue import requeue
+from braintumor.scoring.scan_status import requeue
 from tests.conftest import invoke, printed, run_braintumor
 from tests.images import png
 from tests.sql import change, rows
@@ -31,7 +31,7 @@ def replayed(settings: Settings) -> list[str]:
     return replay(settings, engine, ObjectStore.connect(settings), explain(engine, 1))
 
 
-def test_an_answer_has_its_chain_and_replays(settings: Settings, put: Put) -> None:
+def test_prediction_has_provenance_and_replays(settings: Settings, put: Put) -> None:
     put("Jane_Doe.png", png())
     run_scoring_job(settings, run_key="night")
     done = run_braintumor(settings, "prediction", "explain", "1", "--replay", "--json")
@@ -45,19 +45,19 @@ def test_an_answer_has_its_chain_and_replays(settings: Settings, put: Put) -> No
     assert again.returncode == 1 and "object: overwritten" in again.stdout
 
 
-def test_a_changed_answer_content_or_preprocessing_is_named(settings: Settings, put: Put) -> None:
+def test_replay_names_a_changed_link(settings: Settings, put: Put) -> None:
     put("a.png", png())
     run_scoring_job(settings, run_key="night")
     assert replayed(settings) == []
     change(settings, "update prediction set probability_glioma = probability_normal, "
            "probability_normal = probability_glioma")  # fmt: skip
-    assert "answer: a probability differs by" in replayed(settings)[0]
+    assert "prediction: a probability differs by" in replayed(settings)[0]
     change(settings, "update scan set content_sha256 = 'other'")
     change(settings, "update prediction set preprocessing = 'other'")
     assert [link.split(":")[0] for link in replayed(settings)] == ["preprocessing", "object"]
 
 
-def test_a_tampered_model_file_is_named(settings: Settings, put: Put) -> None:
+def test_replay_names_a_tampered_model_file(settings: Settings, put: Put) -> None:
     put("a.png", png())
     run_scoring_job(settings, run_key="night")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
@@ -71,7 +71,7 @@ def test_a_tampered_model_file_is_named(settings: Settings, put: Put) -> None:
     assert replayed(settings) == []
 
 
-def test_a_frame_of_a_volume_replays_by_its_place_in_the_file(settings: Settings, put: Put) -> None:
+def test_frame_of_a_volume_replays_by_its_index(settings: Settings, put: Put) -> None:
     put("volume.nii.gz", as_nifti(draw_volume(TumorClass.GLIOMA, seed=7, slices=10, size=64)))
     run_scoring_job(settings, run_key="night")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
@@ -86,7 +86,7 @@ def test_a_frame_of_a_volume_replays_by_its_place_in_the_file(settings: Settings
     assert json.loads(shown)["frame_index"] == last
 
 
-def test_an_object_that_is_gone_is_said(settings: Settings, put: Put) -> None:
+def test_replay_names_a_missing_object(settings: Settings, put: Put) -> None:
     put("a.png", png())
     run_scoring_job(settings, run_key="night")
     ((bucket, key),) = rows(settings, "select bucket, key from scan_location")
@@ -94,12 +94,12 @@ def test_an_object_that_is_gone_is_said(settings: Settings, put: Put) -> None:
     assert replayed(settings) == ["object: gone"]
 
 
-def test_a_scan_without_an_answer_is_said(settings: Settings) -> None:
-    with pytest.raises(ScoringRunError, match="Scan 7 has no answer for frame 0"):
+def test_scan_without_prediction_is_an_error(settings: Settings) -> None:
+    with pytest.raises(ScoringRunError, match="Scan 7 has no prediction for frame 0"):
         explain(database.connect(settings), 7)
 
 
-def test_the_record_of_a_scan_says_where_it_lies_only_if_asked(settings: Settings, put: Put) -> None:
+def test_scan_record_has_location_only_on_request(settings: Settings, put: Put) -> None:
     put("Jane_Doe.png", b"no image")
     run_scoring_job(settings, run_key="night")
     shown = printed(settings, "scan", "show", "1")
@@ -112,10 +112,10 @@ def test_the_record_of_a_scan_says_where_it_lies_only_if_asked(settings: Setting
         "predictions", "rejections", "requeues", "location",
     }  # fmt: skip
     nothing = invoke(settings, "scan", "show", "2").exception
-    assert isinstance(nothing, ScoringRunError) and "no scan of number 2" in str(nothing)
+    assert isinstance(nothing, ScoringRunError) and "no scan 2" in str(nothing)
 
 
-def test_requeued_scans_are_settled_by_the_next_night_once(settings: Settings, put: Put) -> None:
+def test_next_run_processes_requeued_scans_once(settings: Settings, put: Put) -> None:
     put("a.png", b"no image")
     put("b.png", b"")
     run_scoring_job(settings, run_key="first")
@@ -125,7 +125,7 @@ def test_requeued_scans_are_settled_by_the_next_night_once(settings: Settings, p
     assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests") == 1
     assert requeue(engine, RejectionReason.UNSUPPORTED_FORMAT, actor="tests") == 0
     counts = "select count_rejected, count_deferred, count_unaccounted from scoring_run_balance where run_key = 'first'"
-    assert rows(settings, counts) == [(2, 0, 0)], "the night of before keeps its counts"
+    assert rows(settings, counts) == [(2, 0, 0)], "the earlier run keeps its counts"
     balance = run_scoring_job(settings, run_key="second")
     assert (balance.count_rejected, balance.count_known) == (1, 1)
     assert rows(settings, counts) == [(2, 0, 0)]

@@ -1,4 +1,4 @@
-"""A worker's hold on its chunk: as long as it works, however slowly, and no longer."""
+"""Test that a lease lasts while its worker runs, and not longer."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import pytest
 
 from braintumor.config.settings import Settings
 from braintumor.errors import DatabaseError
-from braintumor.scoring import lease as claims
-from braintumor.scoring import worker
+from braintumor.scoring import lease, worker
 from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.lease import claim, heartbeat
 from tests.images import png
@@ -19,40 +18,38 @@ from tests.sql import rows
 Put = Callable[[str, bytes], None]
 
 
-def test_it_outlasts_a_file_that_takes_longer_than_the_lease(
-    settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lease_is_renewed_during_a_slow_file(settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
     put("a.png", png())
-    monkeypatch.setattr(claims, "LEASE_SECONDS", 1)
-    night = ScoringJob.open(settings)
-    run, _ = night.begin(run_key="slow")
-    (chunk,) = night.plan(run.scoring_run_id)
-    held = claim(night.engine, run, chunk)
+    monkeypatch.setattr(lease, "LEASE_SECONDS", 1)
+    job = ScoringJob.open(settings)
+    run, _ = job.begin(run_key="slow")
+    (chunk,) = job.plan(run.scoring_run_id)
+    held = claim(job.engine, run, chunk)
     assert held is not None
-    with heartbeat(night.engine, held):
+    with heartbeat(job.engine, held):
         time.sleep(2)
-        other, _ = night.begin(run_key="other")
-        assert night.plan(other.scoring_run_id) == []
-        assert night.reconcile(other.scoring_run_id).count_deferred == 1
+        other, _ = job.begin(run_key="other")
+        assert job.plan(other.scoring_run_id) == []
+        assert job.reconcile(other.scoring_run_id).count_deferred == 1
     time.sleep(1.1)
-    late, _ = night.begin(run_key="late")
-    assert night.plan(late.scoring_run_id) == [0]
+    late, _ = job.begin(run_key="late")
+    assert job.plan(late.scoring_run_id) == [0]
 
 
-def test_it_is_given_back_when_the_work_fails_before_it_began(
+def test_lease_is_released_after_an_early_failure(
     settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("a.png", png())
-    night = ScoringJob.open(settings)
-    run, _ = night.begin(run_key="night")
-    (chunk,) = night.plan(run.scoring_run_id)
+    job = ScoringJob.open(settings)
+    run, _ = job.begin(run_key="night")
+    (chunk,) = job.plan(run.scoring_run_id)
 
     def fail(*_: object) -> None:
         raise DatabaseError("Postgres refused.")
 
-    monkeypatch.setattr(worker.Erased, "load", fail)
+    monkeypatch.setattr(worker.ErasedSubjects, "load", fail)
     with pytest.raises(DatabaseError):
-        night.score(run.scoring_run_id, chunk)
+        job.score(run.scoring_run_id, chunk)
     assert rows(settings, "select attempt, lease_expires_at from scoring_chunk") == [(1, None)]
     monkeypatch.undo()
-    assert night.score(run.scoring_run_id, chunk) == {"scored": 1}
+    assert job.score(run.scoring_run_id, chunk) == {"scored": 1}

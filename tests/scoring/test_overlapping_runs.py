@@ -1,4 +1,4 @@
-"""Two runs list one prefix at the same time. Neither closes a scan that the other one saw."""
+"""Test two runs that list one prefix at the same time. Neither supersedes a scan that the other one listed."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from braintumor.scoring.discovery import discover
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import ScoringRun, open_run
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 from tests.images import png
-from tests.nights import remove, states
+from tests.runs import remove, states
 from tests.sql import rows
 
 Put = Callable[[str, bytes], None]
 
 
 class StoreWithPause(ObjectStore):
-    """Lists as S3 does, and calls ``before`` and ``after`` at the two ends of a listing."""
+    """List like S3, and call ``before`` and ``after`` around a listing."""
 
     def __init__(self, store: ObjectStore, *, before: Callable[[], None], after: Callable[[], None]) -> None:
         super().__init__(store._client, endpoint=store._endpoint)
@@ -40,30 +40,30 @@ def nothing() -> None:
 
 def opened(settings: Settings, key: str) -> ScoringRun:
     scans = ScanPrefixes.parse(settings.require("scans_uri"))
-    return open_run(ScoringJob.open(settings).engine, run_key=key, scans=scans, scored_by=BackendName("openvino-cpu"))
+    return open_run(ScoringJob.open(settings).engine, run_key=key, scans=scans, backend=BackendName("openvino-cpu"))
 
 
 def list_while(settings: Settings, run: ScoringRun, after: Callable[[], None]) -> None:
-    """Discover a run; ``after`` happens between the end of its listing and the moment at which it enters the ledger."""
-    night = ScoringJob.open(settings)
-    discover(night.engine, StoreWithPause(night.store, before=nothing, after=after), run)
+    """Discover a run, and call ``after`` between its listing and its writes."""
+    job = ScoringJob.open(settings)
+    discover(job.engine, StoreWithPause(job.store, before=nothing, after=after), run)
 
 
 def discover_whole(settings: Settings, run: ScoringRun) -> None:
-    night = ScoringJob.open(settings)
-    discover(night.engine, night.store, run)
+    job = ScoringJob.open(settings)
+    discover(job.engine, job.store, run)
 
 
-def test_a_scan_that_a_run_with_an_earlier_start_entered_is_left_alone(settings: Settings, put: Put) -> None:
+def test_scan_added_by_an_earlier_started_run_is_unchanged(settings: Settings, put: Put) -> None:
     slow, quick = opened(settings, "slow"), opened(settings, "quick")
     has_begun, may_list = Event(), Event()
-    night = ScoringJob.open(settings)
+    job = ScoringJob.open(settings)
 
     def wait() -> None:
         has_begun.set()
         assert may_list.wait(60)
 
-    other = Thread(target=discover, args=(night.engine, StoreWithPause(night.store, before=wait, after=nothing), slow))
+    other = Thread(target=discover, args=(job.engine, StoreWithPause(job.store, before=wait, after=nothing), slow))
     other.start()
     assert has_begun.wait(60)
 
@@ -78,9 +78,7 @@ def test_a_scan_that_a_run_with_an_earlier_start_entered_is_left_alone(settings:
     assert rows(settings, "select run_key, count_seen from scoring_run order by run_key") == [("quick", 0), ("slow", 1)]
 
 
-def test_a_superseded_scan_that_came_back_meanwhile_is_left_to_the_run_that_saw_it(
-    settings: Settings, put: Put
-) -> None:
+def test_returned_superseded_scan_stays_with_other_run(settings: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
     discover_whole(settings, opened(settings, "dead"))
     remove(settings, "a.png")
@@ -96,9 +94,7 @@ def test_a_superseded_scan_that_came_back_meanwhile_is_left_to_the_run_that_saw_
     assert states(settings) == ["pending"]
 
 
-def test_a_waiting_scan_that_was_away_for_a_moment_is_left_to_the_run_that_saw_it_again(
-    settings: Settings, put: Put
-) -> None:
+def test_returned_pending_scan_stays_with_other_run(settings: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
     discover_whole(settings, opened(settings, "dead"))
     remove(settings, "a.png")
@@ -113,9 +109,7 @@ def test_a_waiting_scan_that_was_away_for_a_moment_is_left_to_the_run_that_saw_i
 
 
 @pytest.mark.parametrize("seen_by_another", [True, False])
-def test_a_waiting_scan_whose_object_is_gone_is_still_closed(
-    settings: Settings, put: Put, seen_by_another: bool
-) -> None:
+def test_pending_scan_without_object_is_superseded(settings: Settings, put: Put, seen_by_another: bool) -> None:
     put("a.png", png(seed=1))
     put("b.png", png(seed=2))
     discover_whole(settings, opened(settings, "dead"))

@@ -1,4 +1,4 @@
-"""What a night, a rescore and a shadow write of frames far from all training images, and of the audit sample."""
+"""Test the review reasons that scoring, rescoring and shadow scoring write for noise and for audited files."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def noise() -> bytes:
 
 
 def drawn(is_drawn: bool) -> bytes:
-    """One phantom's pixels in a file whose bytes are in the audit sample, or not."""
+    """Write one phantom's pixels to a file that is in the audit sample, or not."""
     head = png()
     files = (head + b"%d" % number for number in count())
     return next(file for file in files if is_audited(sha256(file).hexdigest()) == is_drawn)
 
 
 def reasons_and_scores(settings: Settings, source: str = "prediction") -> dict[str, tuple[set[str], float]]:
-    """Of each file, by its sha256."""
+    """Return the review reasons of each file by its SHA-256."""
     found = rows(
         settings,
         f"select scan.content_sha256, review_reasons, out_of_distribution from {source} join scan using (scan_id)",
@@ -62,9 +62,7 @@ def reasons_and_scores(settings: Settings, source: str = "prediction") -> dict[s
     return {content: (set(reasons), score) for content, reasons, score in found}
 
 
-def test_night_rescore_and_shadow_agree_on_noise_and_on_the_audit_sample(
-    settings: Settings, engine: Engine, put: Put
-) -> None:
+def test_scoring_rescore_and_shadow_give_same_review_reasons(settings: Settings, engine: Engine, put: Put) -> None:
     files = {"noise": noise(), "drawn": drawn(True), "head": drawn(False)}
     digests = {name: sha256(data).hexdigest() for name, data in files.items()}
     for name, data in files.items():
@@ -72,32 +70,32 @@ def test_night_rescore_and_shadow_agree_on_noise_and_on_the_audit_sample(
     champion = model_versions.champion(engine)
     run_scoring_job(settings, run_key="night")
 
-    night = reasons_and_scores(settings)
+    job = reasons_and_scores(settings)
     is_noise_drawn = is_audited(digests["noise"])
-    assert {name for name in files if "out_of_distribution" in night[digests[name]][0]} == {"noise"}
-    assert "audit_sample" in night[digests["drawn"]][0]
+    assert {name for name in files if "out_of_distribution" in job[digests[name]][0]} == {"noise"}
+    assert "audit_sample" in job[digests["drawn"]][0]
     in_sample = rows(settings, "select content_sha256, audit_probability from scan where audit_probability is not null")
     assert in_sample == [(digests["drawn"], pytest.approx(0.02))]
-    assert "audit_sample" not in night[digests["head"]][0] and not is_noise_drawn
-    assert night[digests["noise"]][1] > 2 * night[digests["head"]][1] > 0
-    assert reasons_and_scores(settings, "current_prediction") == night
+    assert "audit_sample" not in job[digests["head"]][0] and not is_noise_drawn
+    assert job[digests["noise"]][1] > 2 * job[digests["head"]][1] > 0
+    assert reasons_and_scores(settings, "current_prediction") == job
 
-    twin = add_model(settings, "b")
+    candidate = add_model(settings, "b")
     store = ObjectStore.connect(settings)
-    loaded = model_versions.load_model(store, settings, twin)
-    score_in_shadow(engine, store, twin, loaded, newest_scored(engine, champion, limit=9), run_key="preview")
+    loaded = model_versions.load_model(store, settings, candidate)
+    score_in_shadow(engine, store, candidate, loaded, newest_scored(engine, champion, limit=9), run_key="preview")
     shadow = "select content_sha256, out_of_distribution from shadow_prediction join scan using (scan_id)"
-    assert dict(rows(settings, shadow)) == pytest.approx({content: score for content, (_, score) in night.items()})
+    assert dict(rows(settings, shadow)) == pytest.approx({content: score for content, (_, score) in job.items()})
 
     promote(settings, "b")
     rescore(settings, RescoreRequest(actor="ann", reason="b knows more", of=(champion.model_name,)), run_key="rescore")
     again = reasons_and_scores(settings, "(select * from prediction where model_version_id = 2) as again")
     assert {content: reasons for content, (reasons, _) in again.items()} == {
-        content: reasons for content, (reasons, _) in night.items()
+        content: reasons for content, (reasons, _) in job.items()
     }
 
 
-def test_a_model_of_before_is_sound_and_scores_a_night_without_the_score(
+def test_model_without_ood_reference_scores_a_run(
     settings: Settings, put: Put, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(tiny_model_folder, tmp_path / "before"))

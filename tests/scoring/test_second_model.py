@@ -1,4 +1,4 @@
-"""A second model asked beside the champion: its answers stand in the same rows, and disagreement is a review reason."""
+"""Test runs with a second model, which is stored in the same rows, and whose disagreement is a review reason."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from braintumor.errors import ConfigurationError, ModelIntegrityError
 from braintumor.labels import CLASSES
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import Outputs
+from braintumor.serving.backend import Outputs
 from braintumor.serving.prediction import ReviewReason, to_predictions
 from tests.conftest import printed
 from tests.images import png
@@ -32,7 +32,7 @@ def outputs(*probabilities: list[float]) -> Outputs:
     )
 
 
-def test_only_another_class_is_disagreement(tiny_model_folder: object) -> None:
+def test_disagreement_needs_another_class(tiny_model_folder: object) -> None:
     manifest = Manifest.read(tiny_model_folder)  # type: ignore[arg-type]
     first = outputs([0.9, 0.1, 0, 0], [0.9, 0.1, 0, 0])
     second = outputs([0.4, 0.3, 0.2, 0.1], [0.3, 0.4, 0.2, 0.1])
@@ -40,19 +40,19 @@ def test_only_another_class_is_disagreement(tiny_model_folder: object) -> None:
     assert agreed.second == (CLASSES[0], pytest.approx(0.4)) and other.second == (CLASSES[1], pytest.approx(0.4))
     assert ReviewReason.MODEL_DISAGREEMENT not in agreed.review_reasons
     assert ReviewReason.MODEL_DISAGREEMENT in other.review_reasons
-    assert other.predicted_class is CLASSES[0], "the first one's answer counts"
+    assert other.predicted_class is CLASSES[0], "the prediction of the first model counts"
 
 
-def test_a_night_asks_both_and_stays_with_them(settings: Settings, put: Put) -> None:
+def test_run_keeps_both_pinned_models(settings: Settings, put: Put) -> None:
     add_model(settings, "b")
     for seed in range(4):
         put(f"{seed}.png", png(seed=seed))
-    night = ScoringJob.open(replace(settings, second_model="b"))
-    run, _ = night.begin(run_key="night")
-    chunks = night.plan(run.scoring_run_id, chunk_size=2)
-    night.score(run.scoring_run_id, chunks[0])
+    job = ScoringJob.open(replace(settings, second_model="b"))
+    run, _ = job.begin(run_key="night")
+    chunks = job.plan(run.scoring_run_id, chunk_size=2)
+    job.score(run.scoring_run_id, chunks[0])
     ScoringJob.open(settings).score(run.scoring_run_id, chunks[1])  # a worker with other settings: the run is pinned
-    night.reconcile(run.scoring_run_id)
+    job.reconcile(run.scoring_run_id)
     assert rows(
         settings,
         """
@@ -66,7 +66,7 @@ def test_a_night_asks_both_and_stays_with_them(settings: Settings, put: Put) -> 
     assert rows(settings, "select second_model_version_id from scoring_run order by 1") == [(2,), (2,), (None,)]
 
 
-def test_who_cannot_be_asked_is_named_and_no_night_is_opened(settings: Settings) -> None:
+def test_unusable_second_model_opens_no_run(settings: Settings) -> None:
     for name, error, words in [
         ("1", ConfigurationError, "it is the champion itself"),
         ("nobody", ModelIntegrityError, "no model 'nobody'"),

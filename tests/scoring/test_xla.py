@@ -1,4 +1,4 @@
-"""A night through TensorFlow and XLA: the answers of OpenVINO, in fixed batches that are halved when they must be."""
+"""Test that a run with TensorFlow and XLA gives the predictions of OpenVINO, and halves batches on lack of memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from braintumor.evaluation.gate.artifact_checks import fixed_frames
 from braintumor.registry import model_versions
 from braintumor.scoring.job import run_scoring_job
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.training.export.xla_engine import FixedBatches, XlaBackend
 from tests.images import png
 from tests.sql import change, rows
@@ -30,7 +30,7 @@ FRAMES = np.arange(37, dtype=np.uint8)[:, None, None, None] * np.ones((1, 4, 4, 
 
 
 class Device:
-    """A device whose memory holds so many frames: TensorFlow's own error beyond."""
+    """A device with memory for a number of frames, which raises TensorFlow's error beyond."""
 
     def __init__(self, holds: int) -> None:
         self.holds = holds
@@ -51,7 +51,7 @@ def recipe_of_the_champion(settings: Settings) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("holds", "size"), [(64, 64), (63, 32), (9, 8), (1, 1)])
-def test_calls_are_halved_for_good_and_no_frame_is_lost(holds: int, size: int) -> None:
+def test_out_of_memory_halves_batches_and_keeps_all_frames(holds: int, size: int) -> None:
     device = Device(holds)
     batches = FixedBatches(device, device="gpu:0")
     for _ in range(2):
@@ -61,30 +61,30 @@ def test_calls_are_halved_for_good_and_no_frame_is_lost(holds: int, size: int) -
     assert sum(count > holds for count in device.calls) == (64 // size).bit_length() - 1
 
 
-def test_a_device_that_holds_no_frame_is_named_with_the_remedy() -> None:
+def test_device_without_memory_for_one_frame_is_an_error() -> None:
     with pytest.raises(OutOfDeviceMemoryError, match=r"gpu:0 does not suffice for one frame.*BRAINTUMOR_ENGINE"):
         FixedBatches(Device(0), device="gpu:0").run(FRAMES)
 
 
-def test_every_output_is_that_of_the_exported_graph(settings: Settings, tiny_model_folder: Path) -> None:
+def test_xla_outputs_equal_those_of_the_exported_graph(settings: Settings, tiny_model_folder: Path) -> None:
     recipe = recipe_of_the_champion(settings)
-    ours = LoadedModel.load(tiny_model_folder, open_engine=partial(XlaBackend, recipe=recipe))
+    ours = LoadedModel.load(tiny_model_folder, open_backend=partial(XlaBackend, recipe=recipe))
     graph = LoadedModel.load(tiny_model_folder)
     frames = fixed_frames(graph.manifest.image_size)
     one, other = ours.predict(frames), graph.predict(frames)
     for name, bound in {"probability": 1e-4, "activation_map": 1e-3, "embedding": 1e-3}.items():
         np.testing.assert_allclose(getattr(one, name), getattr(other, name), atol=bound, err_msg=name)
-    assert str(ours.engine) == "tensorflow-xla" and ours.device.startswith("tensorflow-xla, ")
+    assert str(ours.backend) == "tensorflow-xla" and ours.device.startswith("tensorflow-xla, ")
 
 
-def test_weights_that_do_not_say_what_the_graph_says_are_refused(settings: Settings, tiny_model_folder: Path) -> None:
+def test_weights_that_differ_from_the_graph_are_refused(settings: Settings, tiny_model_folder: Path) -> None:
     recipe = recipe_of_the_champion(settings)
     manifest = replace(Manifest.read(tiny_model_folder), temperature=30.0)
     with pytest.raises(ModelIntegrityError, match="says through TensorFlow what its exported graph does not"):
         XlaBackend(tiny_model_folder, manifest, recipe)
 
 
-def test_a_night_gives_the_same_answers_and_names_its_engine(settings: Settings, put: Put) -> None:
+def test_xla_run_gives_same_predictions_and_stores_backend(settings: Settings, put: Put) -> None:
     for seed in range(3):
         put(f"{seed}.png", png(seed=seed))
     run_scoring_job(replace(settings, engine="tensorflow-xla"), run_key="night")
@@ -100,7 +100,7 @@ def test_a_night_gives_the_same_answers_and_names_its_engine(settings: Settings,
     assert [row[1] for row in xla] == pytest.approx([row[1] for row in again], abs=1e-4)
 
 
-def test_an_engine_that_is_none_or_does_not_run_the_champion_opens_no_night(settings: Settings) -> None:
+def test_unusable_backend_opens_no_run(settings: Settings) -> None:
     with pytest.raises(
         ConfigurationError, match=r"BRAINTUMOR_ENGINE is 'cuda'\. Set it to openvino-cpu or tensorflow-xla"
     ):

@@ -11,7 +11,7 @@ import pytest
 from braintumor.imaging.model_input import PreparedScan
 from braintumor.labels import TumorClass
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
-from braintumor.serving.prediction import Prediction, ReviewReason, take_predictions
+from braintumor.serving.prediction import Prediction, ReviewReason, scan_predictions
 
 DIGESTS = [sha256(str(number).encode()).hexdigest() for number in range(50_000)]
 
@@ -32,9 +32,9 @@ def test_every_frame_of_a_drawn_file_is_looked_at_and_none_outside_the_ledger() 
     drawn = next(digest for digest in DIGESTS if is_audited(digest))
     other = next(digest for digest in DIGESTS if not is_audited(digest))
     expected = (ReviewReason.NOT_VALIDATED_ON_VOLUMES, ReviewReason.AUDIT_SAMPLE)
-    assert [answer.review_reasons for answer in take_predictions(said(), volume(drawn))] == [expected, expected]
+    assert [answer.review_reasons for answer in scan_predictions(list(said()), volume(drawn))] == [expected, expected]
     for content in (other, None):
-        assert {answer.review_reasons for answer in take_predictions(said(), volume(content))} == {expected[:1]}
+        assert {answer.review_reasons for answer in scan_predictions(list(said()), volume(content))} == {expected[:1]}
 
 
 def volume(content_sha256: str | None) -> PreparedScan:

@@ -102,7 +102,7 @@ def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
     expect(page.get_by_role("heading", name="Flip preview")).to_be_visible()
     page.screenshot(path=tmp_path / "question.png", full_page=True)
     with page.expect_popup() as opened:
-        page.get_by_role("link", name="The pictures, worst first").click()
+        page.get_by_role("link", name="The images, worst first").click()
     expect(opened.value.get_by_role("heading", name="What would change")).to_be_visible()
     opened.value.screenshot(path=tmp_path / "flips.png", full_page=True)
     opened.value.close()

@@ -13,14 +13,14 @@ import pytest
 from braintumor.config.settings import Settings
 from devstack.stack import Stack
 from tests.faulty_s3 import CUT, RESET, SLOW, Fault, faulty_s3
-from tests.nights import (
+from tests.runs import (
     CHUNK_SIZE,
-    assert_each_is_there_once,
-    assert_nothing_is_half_written,
+    assert_each_scan_scored_once,
+    assert_no_partial_scans,
     end,
     expire_leases,
     put_scans,
-    start_night,
+    start_run,
 )
 from tests.sql import rows
 
@@ -40,10 +40,10 @@ def test_nights_at_the_same_time_score_each_scan_once(
     settings: Settings, tmp_path: Path, run_keys: tuple[str, str]
 ) -> None:
     put_scans(settings, tmp_path, count=_SCANS, seed=1)
-    nights = [start_night(settings, run_key) for run_key in run_keys]
+    nights = [start_run(settings, run_key) for run_key in run_keys]
     assert 0 in [end(night) for night in nights]
-    assert_nothing_is_half_written(settings)
-    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+    assert_no_partial_scans(settings)
+    assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)
 
 
 def test_a_postgres_that_crashes_under_a_night_loses_and_doubles_nothing(
@@ -52,14 +52,14 @@ def test_a_postgres_that_crashes_under_a_night_loses_and_doubles_nothing(
     put_scans(settings, tmp_path, count=_SCANS, seed=2)
     rng, codes = random.Random(2), []
     for number in range(_CRASHES):
-        night = start_night(settings, f"crash {number}")
+        night = start_run(settings, f"crash {number}")
         time.sleep(rng.uniform(0.0, 1.5))
         crash(stack)
         codes.append(end(night))
-        assert_nothing_is_half_written(settings)
+        assert_no_partial_scans(settings)
         expire_leases(settings)
     assert codes.count(1) >= _CRASHES // 2, f"most nights did not notice: {codes}"
-    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+    assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)
 
 
 def crash(stack: Stack) -> None:
@@ -79,11 +79,11 @@ def test_an_s3_that_fails_at_random_loses_and_doubles_nothing(settings: Settings
         through = replace(settings, s3_endpoint=door.url)
         codes = []
         for number in range(3):
-            codes.append(end(start_night(through, f"storm {number}")))
-            assert_nothing_is_half_written(settings)
+            codes.append(end(start_run(through, f"storm {number}")))
+            assert_no_partial_scans(settings)
         assert door.count_fault >= _SCANS // CHUNK_SIZE, "hardly anything failed"
     assert 1 in codes, "three attempts a request, and three a body, hid every fault: raise its share"
     ((scored,),) = rows(settings, "select count(*) from scan where state = 'scored'")
     assert scored > _SCANS // 2, f"what could be read was not scored: {scored} of {_SCANS}"
     assert rows(settings, "select 1 from rejection where reason <> 'unsupported_format'") == [], "S3's fault"
-    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+    assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)

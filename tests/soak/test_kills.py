@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from braintumor.config.settings import Settings
-from tests.nights import (
-    assert_each_is_there_once,
-    assert_nothing_is_half_written,
+from tests.runs import (
+    assert_each_scan_scored_once,
+    assert_no_partial_scans,
     end,
     expire_leases,
     put_scans,
-    start_night,
+    start_run,
 )
 from tests.sql import rows
 
@@ -35,7 +35,7 @@ def test_sigkill_at_random_moments_loses_and_doubles_nothing(settings: Settings,
     put_scans(settings, tmp_path, count=_SCANS, seed=7)
     rng = random.Random(7)
     for number in range(_KILLS):
-        night = start_night(settings, f"kill {number}")
+        night = start_run(settings, f"kill {number}")
         if number % 4 == 1:  # in the middle of a chunk, however slow the machine; the others fall anywhere
             _wait_for(settings, night, "select 1 from scoring_chunk where lease_expires_at > now()")
         if number % 4 == 3:
@@ -43,10 +43,10 @@ def test_sigkill_at_random_moments_loses_and_doubles_nothing(settings: Settings,
         time.sleep(rng.uniform(0.0, 0.5 if number % 2 else 2.5))
         night.kill()
         end(night)
-        assert_nothing_is_half_written(settings)
+        assert_no_partial_scans(settings)
         expire_leases(settings)
     assert _settled(settings) > 0, "no chunk was settled before its night was killed: kill later"
-    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+    assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)
 
 
 def _settled(settings: Settings) -> int:
@@ -64,14 +64,14 @@ def test_sigkill_at_every_statement_and_commit_loses_and_doubles_nothing(setting
     """Each night finds new scans, and what the one before it left, and dies one point later than that."""
     for point in count(1):
         put_scans(settings, tmp_path / str(point), count=2, seed=point, with_copy=True)
-        code = end(start_night(settings, f"dies at {point}", dies_at=point))
-        assert_nothing_is_half_written(settings)
+        code = end(start_run(settings, f"dies at {point}", dies_at=point))
+        assert_no_partial_scans(settings)
         expire_leases(settings)
         if code == 0:
             break
         assert code == -signal.SIGKILL, f"ended of itself before point {point}"
     assert point > _FEWEST_POINTS, f"a night has {point - 1} points only: are they still counted?"
-    assert_each_is_there_once(settings, count_scored=3 * point, count_rejected=point)
+    assert_each_scan_scored_once(settings, count_scored=3 * point, count_rejected=point)
     copies = """
         select count(*) from prediction as copy
         join prediction as original on original.scan_id = copy.copied_from_scan_id

@@ -17,9 +17,9 @@ pytestmark = pytest.mark.soak
 
 _CODE = """
 import resource, sys
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from braintumor.config.settings import Settings
-balance = score_night(Settings.from_environment(), run_key=sys.argv[1], scans_uri=sys.argv[2])
+balance = run_scoring_job(Settings.from_environment(), run_key=sys.argv[1], scans_uri=sys.argv[2])
 print(balance.count_scored, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 

@@ -22,7 +22,7 @@ from devstack.stack import Stack
 from devstack.workers import NAME, Worker
 from tests.dags.conftest import LENIENT_RULES
 from tests.live import PATIENCE_S, library, live_stack
-from tests.nights import assert_each_is_there_once, assert_nothing_is_half_written, put_scans
+from tests.runs import assert_each_scan_scored_once, assert_no_partial_scans, put_scans
 from tests.sql import rows
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
@@ -117,7 +117,7 @@ def test_a_night_survives_the_loss_of_a_worker(cluster: Stack, tmp_path: Path) -
     lost = next(worker for worker in cluster.airflow.workers if worker.worker.name == "lost")
     _wait_until_in_the_middle(client, run_id)
     lost.die()
-    assert_nothing_is_half_written(settings)
+    assert_no_partial_scans(settings)
     state = client.wait("nightly_scoring", run_id, timeout_s=PATIENCE_S)
     assert state == "success", client.failure_logs("nightly_scoring", run_id)
     tasks = client.task_states("nightly_scoring", run_id)
@@ -126,7 +126,7 @@ def test_a_night_survives_the_loss_of_a_worker(cluster: Stack, tmp_path: Path) -
     assert rows(settings, "select count_scored, count_rejected, count_unaccounted from scoring_run_balance") == [
         (_SCANS, 1, 0)
     ]
-    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+    assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)
 
 
 def _wait_until_in_the_middle(client: AirflowClient, run_id: str) -> None:

@@ -297,7 +297,7 @@ def test_flips_are_changes_of_class_from_run_to_run(world: Settings) -> None:
         insert into scoring_run (run_key, kind, model_version_id, engine) values ('back', 'rescore', 1, 'openvino-cpu');
         insert into rescore_run values (4, false, 'eve', 'old knew better', '{}', 1, 1);
         insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, processed_at)
-        values (4, 2, 0, 2, 'already', now())""",
+        values (4, 2, 0, 2, 'already_scored', now())""",
     )
     assert rows(world, flips)[1] == (2, "new", "meningioma", "old", "normal", "rescore")
     assert rows(world, "select model_name from current_prediction where scan_id = 2") == [("old",)]
@@ -351,7 +351,7 @@ def test_a_rescore_by_a_model_that_answered_before_brings_back_its_answer(world:
         insert into rescore_run (scoring_run_id, is_champion, actor, reason, asked_for, count_matching, count_asked)
         values (4, true, 'eve', 'back', '{}', 1, 1);
         insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id, state, processed_at)
-        values (4, 3, 0, 2, 'already', now())""",
+        values (4, 3, 0, 2, 'already_scored', now())""",
     )
     sql = "select model_name, predicted_class::text, review_reasons from scan_prediction where scan_id in (2, 3)"
     assert rows(world, sql + " order by scan_id") == [("new", "meningioma", []), ("old", "meningioma", [])]

@@ -1,1 +1,1 @@
-"""One labeled image: where it is, how it looks, which patient it shows."""
+"""Read labeled images from S3 and local folders, and measure them."""

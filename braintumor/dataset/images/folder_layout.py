@@ -1,6 +1,6 @@
-"""The one rule that says what a path means in a labeled folder: its class, litter, or outside every class folder.
+"""Interpret a path in a labeled folder: its class, litter, or outside every class folder.
 
-The local check, the check of an S3 prefix, the upload and the snapshot use it. Scans use its rule of litter.
+The local check, the check of an S3 prefix, the upload and the snapshot use these rules. Scans use the rule for litter.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from braintumor.imaging.decoding.formats import Format, is_named_as_image, sniff
 from braintumor.labels import TumorClass, parse_class
 
 SPLIT_FOLDERS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-"""Names of the parts of public data sets."""
+"""Names of the splits of public datasets."""
 BELOW_CLASS = SPLIT_FOLDERS | {"data"}
-"""Names that may be folders below a class folder, because an upload puts them there."""
+"""Names of allowed folders below a class folder, because an upload can create them."""
 _LITTER_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "dicomdir", "icon\r"}
 _LITTER_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 _OTHER_TYPES = {
@@ -25,16 +25,16 @@ _OTHER_TYPES = {
     ".nrrd": "NRRD", ".psd": "Photoshop", ".webp": "WebP",
 }  # fmt: skip
 _NOT_IMAGES = {None, "bmp", "gzip", "pdf", "zip"}
-"""What ``sniff`` says of files that are no images. Texts can begin with the two bytes of BMP."""
+"""Results of ``sniff`` for files that are not images. BMP is one, because a text can begin with its two bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """What a path says of its file.
+    """The meaning of a file's path.
 
     Attributes:
-        label: the class, ``None`` for litter and outside every class folder.
-        is_litter: whether a program left the file there for itself.
+        label: the class. ``None`` for litter and outside every class folder.
+        is_litter: a program created the file for its own use.
         folders: the other folders of the path, in order.
     """
 
@@ -44,9 +44,9 @@ class Place:
 
 
 def place_of(path: str) -> Place:
-    """Say what a path below a labeled folder or S3 prefix means. The separator is ``/``.
+    """Interpret a path below a labeled folder or S3 prefix. The separator is ``/``.
 
-    The nearest folder names the class. Only folders such as ``Training`` may stand between the two. Thus
+    The nearest folder names the class. Only folders such as ``Training`` may be between it and the file. Thus
     ``Training/glioma_tumor/1.jpg`` and ``glioma/Training/1.jpg`` are gliomas. ``glioma/patient 7/1.jpg`` and
     ``normal/glioma/1.jpg`` are outside.
     """
@@ -63,7 +63,7 @@ def place_of(path: str) -> Place:
 
 
 def is_litter(path: str) -> bool:
-    """Check for files that programs leave in folders: hidden ones, ``__MACOSX/``, ``Thumbs.db``, markers of folders."""
+    """Return whether a program created the file for its own use, such as ``Thumbs.db`` or any hidden file."""
     *folders, name = path.lower().split("/")
     return (
         not name
@@ -74,17 +74,17 @@ def is_litter(path: str) -> bool:
 
 
 def other_image_type(name: str) -> str | None:
-    """Name the image type that a suffix stands for, where this program does not read the type, such as HEIC."""
+    """Return the image type of a suffix that this program does not read, such as HEIC."""
     return _OTHER_TYPES.get(PurePosixPath(name).suffix.lower())
 
 
 def is_readable_image(name: str, beginning: bytes) -> bool:
-    """Check by name and first bytes whether a file is an image of a type that this program reads."""
+    """Return whether a file is an image of a supported type, by its name and first bytes."""
     return is_named_as_image(name) or sniff(beginning) in get_args(Format)
 
 
 def is_image(name: str, beginning: bytes) -> bool:
-    """Check by name and first bytes whether a file is an image of any type. A note or a table is none."""
+    """Return whether a file is an image of any type, by its name and first bytes. A note or a table is not."""
     return is_named_as_image(name) or other_image_type(name) is not None or sniff(beginning) not in _NOT_IMAGES
 
 

@@ -1,8 +1,8 @@
-"""What an image looks like, measured while it is read: enough to tell a photograph from an MRI slice, and to show it.
+"""Measure an image's color and border, to tell photographs from MRI slices, and make its thumbnail.
 
-An MRI slice is gray, and the head lies on dark air. Both are cheap to see in 64 x 64 pixels. What is dark is measured
-against the image's own range, because air is not black in every export. This finds photographs, drawings and
-screenshots; a gray X-ray or CT slice on black looks the same and passes. Measured in docs/decisions/0012.
+An MRI slice is gray, and its border is dark air. 64 x 64 pixels are enough to measure both. Darkness is relative to the
+image's own range, because air is not black in every export. The check detects photographs, drawings and screenshots. A
+gray X-ray or CT slice on black passes. Measurements: docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from PIL import Image
 from braintumor.imaging.letterbox import letterbox
 
 SIDE = 64
-"""Of the thumbnail, in pixels."""
+"""Side of the thumbnail in pixels."""
 
-MOST_COLORED = 0.08
-"""Share of the image that may be colored: a mark that somebody drew on a slice, no photograph."""
-LEAST_DARK_BORDER = 0.30
-"""Share of the border that must be dark; see docs/decisions/0012 for what was tried."""
+MAX_COLORED = 0.08
+"""Largest share of colored pixels. It allows a colored mark on a slice, but not a photograph."""
+MIN_DARK_BORDER = 0.30
+"""Smallest share of the border that must be dark. docs/decisions/0012 lists the tested values."""
 
 _COLORED = 16
-"""A pixel whose channels differ by more, of 255, is colored: less is what JPEG does to gray."""
+"""A pixel is colored if its channels differ by more than this, of 255. JPEG makes smaller differences in gray."""
 _DARK = 0.10
-"""Up to here, from the 1st to the 99th percentile of an image's gray, is dark."""
+"""Upper limit of dark, on the scale from the 1st to the 99th percentile of an image's gray."""
 _BORDER = 3
 """Width of the border in pixels of 64."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageStats:
-    """How an image looks.
+    """The thumbnail and measurements of an image.
 
     Attributes:
         thumbnail: gray (64, 64) uint8, letterboxed, row by row.
-        colored: share of the image that is colored, 0 to 1.
-        dark_border: share of the border that is dark, 0 to 1, of the image without any letterbox.
+        colored: colored share of the image, 0 to 1.
+        dark_border: dark share of the border of the image without letterbox, 0 to 1.
     """
 
     thumbnail: bytes = field(repr=False)
@@ -52,10 +52,10 @@ class ImageStats:
 
     @property
     def why_not_mri(self) -> str | None:
-        """What an MRI slice does not look like, in words, or ``None`` where it looks like one."""
-        if self.colored > MOST_COLORED:
+        """Why the image does not look like an MRI slice, or ``None`` if it does."""
+        if self.colored > MAX_COLORED:
             return "in color"
-        return "no dark background" if self.dark_border < LEAST_DARK_BORDER else None
+        return "no dark background" if self.dark_border < MIN_DARK_BORDER else None
 
 
 def image_stats(pixels: NDArray[np.uint8]) -> ImageStats:

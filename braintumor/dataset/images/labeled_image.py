@@ -1,4 +1,4 @@
-"""One labeled image as it was read: what it is, what it resembles, where it lies."""
+"""Read a labeled image: its hashes, measurements, address and patient."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from braintumor.labels import CLASSES, TumorClass
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
 
 OUTSIDE = "not in a class folder"
-"""Why a file was left out whose folder names no class."""
+"""Reason for excluding a file whose folder names no class."""
 LOST: dict[type[Exception], str] = {
     ObjectMissingError: "the object is gone",
     ObjectChangedError: "the object was overwritten meanwhile",
     ObjectRefusedError: "S3 refuses the object",
 }
-"""Why one whose object S3 did not hand out."""
+"""Reason for excluding an object that S3 does not return, by exception."""
 UNUSABLE_KEY = "the object's key cannot be stored"
-"""Why one whose key Postgres cannot store."""
+"""Reason for excluding an object whose key Postgres cannot store."""
 UNOPENED = "the file cannot be opened"
-"""Why a local file that the operating system does not hand out."""
+"""Reason for excluding a local file that cannot be opened."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledImage:
-    """An image that decodes, with its fingerprints.
+    """A decoded image with its hashes.
 
     Attributes:
         image_sha256: of the file's bytes.
         pixel_sha256: of its decoded gray pixels.
-        perceptual_hash: 256 bytes, ``Hashes`` (8, 4) of ``fingerprint``.
-        label: what its folder says.
-        image_uri: its address in S3; may name a patient.
-        attributes: what its answers can be sliced by: ``source``, ``format``, ``color``, ``long_side``, and what DICOM
-            gives of ``age_band``, ``sex``, ``manufacturer``, ``field_strength``, ``sequence``.
-        appearance: how it looks.
-        patient: raw identifiers of its patient and study, where DICOM gives them; never stored.
-        reviewed: of a production frame whose label people gave: its scan and frame. Such an image is in no test split.
+        perceptual_hash: 256 bytes, the ``Hashes`` (8, 4) of ``perceptual_hash``.
+        label: the class of its folder.
+        image_uri: its address in S3, which can name a patient.
+        attributes: values for evaluation by slice: ``source``, ``format``, ``color``, ``long_side``, and those of
+            ``age_band``, ``sex``, ``manufacturer``, ``field_strength``, ``sequence`` that its DICOM header has.
+        appearance: its thumbnail and measurements.
+        patient: identifiers of its patient and study, from DICOM. They are never stored.
+        reviewed: scan and frame of a production frame that reviewers labeled. It is never in the test split.
     """
 
     image_sha256: str
@@ -63,22 +63,22 @@ class LabeledImage:
 
     @property
     def name(self) -> str:
-        """What says in a list which one it is: the frame of a reviewed one, the address of any other."""
+        """Display name: the frame of a reviewed frame, the address of any other image."""
         return self.reviewed or self.image_uri
 
-    def left_out(self, reason: str) -> ExcludedImage:
-        """The word that it could not enter a snapshot."""
+    def exclude(self, reason: str) -> ExcludedImage:
+        """Return the record of its exclusion from a snapshot."""
         return ExcludedImage(image_uri=self.name, reason=reason, image_sha256=self.image_sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExcludedImage:
-    """An image that could not enter a snapshot, and why.
+    """An image that is excluded from a snapshot, with the reason.
 
     Attributes:
-        image_uri: its address, which may name a patient; of a reviewed frame its scan and frame.
-        reason: why.
-        image_sha256: of the file's bytes; empty where they were not read.
+        image_uri: its address, which can name a patient. For a reviewed frame, its scan and frame.
+        reason: of the exclusion.
+        image_sha256: of the file's bytes. Empty if they were not read.
     """
 
     image_uri: str
@@ -89,9 +89,16 @@ class ExcludedImage:
 def read_image(
     store: ObjectStore, source: S3Uri, entry: ObjectEntry, *, anywhere: bool = False
 ) -> LabeledImage | ExcludedImage | None:
-    """Read one object below ``source``, whose folder names its class. Litter and what is no image give ``None``.
+    """Read one object below ``source``, whose folder names its class.
 
-    With ``anywhere`` objects outside class folders are read too, under any class. An erasure asks only whose they are.
+    Args:
+        store: the object store.
+        source: the dataset's prefix.
+        entry: the object.
+        anywhere: also read objects outside class folders, with an arbitrary class. An erasure uses only their patient.
+
+    Returns:
+        The image, or its exclusion. ``None`` for litter and for files that are not images.
     """
     uri, stored = S3Uri(bucket=entry.bucket, key=entry.key), storable_key(entry.key)
     place = place_of(entry.key.removeprefix(source.key))
@@ -101,36 +108,41 @@ def read_image(
         return ExcludedImage(image_uri=str(S3Uri(bucket=entry.bucket, key=stored)), reason=UNUSABLE_KEY)
     label = CLASSES[0] if anywhere and place.label is None else place.label
     try:
-        return understand(lambda: store.read(uri, etag=entry.etag), label=label, address=str(uri), around=place.folders)
+        return to_labeled_image(
+            lambda: store.read(uri, etag=entry.etag), label=label, address=str(uri), around=place.folders
+        )
     except tuple(LOST) as exc:
         return ExcludedImage(image_uri=str(uri), reason=LOST[type(exc)])
 
 
-def sorted_out(
+def partition_images(
     items: Iterable[LabeledImage | ExcludedImage | None], on_read: Callable[[int], None] = lambda _: None
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """What decodes, and what does not; ``on_read`` is told of each as it comes."""
+    """Split results into images and excluded images. ``on_read`` receives 1 after each result."""
     images: list[LabeledImage] = []
-    left_out: list[ExcludedImage] = []
+    excluded: list[ExcludedImage] = []
     for item in items:
         if isinstance(item, LabeledImage):
             images.append(item)
         elif item is not None:
-            left_out.append(item)
+            excluded.append(item)
         on_read(1)
-    return images, left_out
+    return images, excluded
 
 
-def understand(
+def to_labeled_image(
     read: Callable[[], bytes], *, label: TumorClass | None, address: str, around: Sequence[str]
 ) -> LabeledImage | ExcludedImage | None:
-    """Make a labeled image of a file. A file without a class is not read. A file that is no image gives ``None``.
+    """Decode and measure a file.
 
     Args:
-        read: gives the file's bytes.
-        label: the class that the file's folder names.
-        address: where the file lies.
-        around: the folders around it that name no class, such as ``Training``.
+        read: returns the file's bytes. It is not called for a file without a class.
+        label: the class of the file's folder.
+        address: the path or address of the file.
+        around: the other folders of its path, such as ``Training``.
+
+    Returns:
+        The image, or its exclusion. ``None`` for a file that is not an image.
     """
     if label is None:
         return ExcludedImage(image_uri=address, reason=OUTSIDE)
@@ -141,7 +153,7 @@ def understand(
     digest = sha256(data).hexdigest()
     if isinstance(decoded, Rejection):
         return ExcludedImage(image_uri=address, reason=f"{decoded.reason}: {decoded.detail}", image_sha256=digest)
-    if decoded.frame_count > 1:  # which of them does the label speak of?
+    if decoded.frame_count > 1:  # because the label may apply to only one of them
         detail = f"{decoded.frame_count} frames under one label"
         return ExcludedImage(image_uri=address, reason=f"{RejectionReason.MULTI_FRAME}: {detail}", image_sha256=digest)
     pixels = decoded.frames[0].pixels
@@ -158,7 +170,7 @@ def understand(
 
 
 def _source(folders: Sequence[str]) -> str:
-    """The part of a public set that an image came in. Any other folder may be named after a patient: it is not kept."""
+    """Return the split folder of a public dataset. Other folders are ignored, because they can name a patient."""
     return next((folder for folder in folders if folder.lower() in SPLIT_FOLDERS), "-")
 
 
@@ -166,7 +178,7 @@ def _attributes(decoded: Decoded) -> dict[str, str]:
     pixels = decoded.frames[0].pixels
     side = max(pixels.shape[:2])
     bands = {"up to 255": 255, "256 to 511": 511, "512": 512}
-    band = next((name for name, most in bands.items() if side <= most), "above 512")
+    band = next((name for name, limit in bands.items() if side <= limit), "above 512")
     shape = {"format": decoded.format, "color": "gray" if is_gray(pixels) else "color", "long_side": band}
     return {**shape, **decoded.attributes}
 
@@ -175,13 +187,13 @@ def _patient(decoded: Decoded) -> frozenset[str]:
     identity = decoded.dicom
     if identity is None:
         return frozenset()
-    named = {PATIENT: identity.patient_id, STUDY: identity.study_instance_uid}
-    return frozenset(f"{kind} {value}" for kind, value in named.items() if value)
+    identifiers = {PATIENT: identity.patient_id, STUDY: identity.study_instance_uid}
+    return frozenset(f"{kind} {value}" for kind, value in identifiers.items() if value)
 
 
-def under_pseudonyms(image: LabeledImage, key: bytes) -> LabeledImage:
-    """The image with the keyed pseudonyms of its patient and study, by which scans are known, for the identifiers."""
-    named = [one.partition(" ") for one in image.patient]
+def pseudonymize(image: LabeledImage, key: bytes) -> LabeledImage:
+    """Replace the identifiers of patient and study by keyed pseudonyms, which scans have too."""
+    identifiers = [identifier.partition(" ") for identifier in image.patient]
     kinds: dict[str, Literal["patient", "study"]] = {PATIENT: "patient", STUDY: "study"}
-    found = {(kind, pseudonym(value, kind=kinds[kind], key=key)) for kind, _, value in named}
-    return replace(image, patient=frozenset(f"{kind} {value}" for kind, value in found if value))
+    pseudonyms = {(kind, pseudonym(value, kind=kinds[kind], key=key)) for kind, _, value in identifiers}
+    return replace(image, patient=frozenset(f"{kind} {value}" for kind, value in pseudonyms if value))

@@ -1,7 +1,7 @@
-"""Labeled folders as people have them, and their way to S3.
+"""Read labeled local folders, and upload them to S3.
 
-Known layouts: ``<class>/``, ``Data/<class>/`` and ``Training|Testing/<class>_tumor/``. ``layout.place_of`` decides, and
-``labels.parse_class`` knows the names. In S3 every class folder has the class's own name.
+Supported layouts: ``<class>/``, ``Data/<class>/`` and ``Training|Testing/<class>_tumor/``. ``folder_layout.place_of``
+interprets paths, and ``labels.parse_class`` the names of classes. In S3 every class folder has the class's own name.
 """
 
 from __future__ import annotations
@@ -21,19 +21,25 @@ from braintumor.dataset.images.folder_layout import (
     other_image_type,
     place_of,
 )
-from braintumor.dataset.images.labeled_image import UNOPENED, ExcludedImage, LabeledImage, sorted_out, understand
+from braintumor.dataset.images.labeled_image import (
+    UNOPENED,
+    ExcludedImage,
+    LabeledImage,
+    partition_images,
+    to_labeled_image,
+)
 from braintumor.errors import DatasetError
 from braintumor.filenames import printable
 from braintumor.labels import CLASSES, TumorClass, parse_class
 from braintumor.s3 import ObjectStore, S3Uri
 
 _BEGINNING = 1024
-"""Bytes that tell what a file is."""
+"""Bytes that identify the type of a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledFile:
-    """An image file and the class that its folder says."""
+    """An image file, its class, and its key below the S3 prefix."""
 
     path: Path
     label: TumorClass
@@ -41,11 +47,11 @@ class LabeledFile:
 
 
 def labeled_files(folder: Path) -> list[LabeledFile]:
-    """Every image below ``folder`` with its class, in path order.
+    """List every image below ``folder`` with its class, in path order.
 
     Raises:
-        DatasetError: the folder is missing, holds images outside class folders or images that do not open, gives two
-            of them one address in S3, or lacks a class.
+        DatasetError: the folder is missing or lacks a class, an image is outside class folders or cannot be opened, or
+            two images have the same key in S3.
     """
     paths = [path for path in _files(folder) if is_readable_image(path.name, _beginning(path))]
     files = [_labeled(path, folder) for path in paths]
@@ -56,7 +62,7 @@ def labeled_files(folder: Path) -> list[LabeledFile]:
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """Every file below ``folder`` that the check counts, in path order: images in class folders, and all files outside.
+    """List the files that the quality check counts, in path order: images in class folders, and all files outside.
 
     Raises:
         DatasetError: the folder is missing.
@@ -69,22 +75,22 @@ def image_paths(folder: Path) -> list[Path]:
 
 
 def count_passed_over(folder: Path, images: Sequence[LabeledFile]) -> int:
-    """How many files below ``folder`` are none of its ``images``. Litter does not count."""
+    """Count the files below ``folder`` that are not in ``images``, without litter."""
     return len(_files(folder)) - len(images)
 
 
 def other_image_types(folder: Path, images: Sequence[LabeledFile]) -> Counter[str]:
-    """Count files by image type, such as HEIC, that this program does not read and that are none of ``images``."""
+    """Count files of unsupported image types, such as HEIC, that are not in ``images``."""
     uploaded = {file.path for file in images}
     types = (other_image_type(path.name) for path in _files(folder) if path not in uploaded)
-    return Counter(each for each in types if each is not None)
+    return Counter(name for name in types if name is not None)
 
 
 def _files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder. Give a folder with one sub-folder per class.")
-    found = (path for path in folder.rglob("*") if path.is_file() or (path.is_symlink() and not path.exists()))
-    return sorted(path for path in found if not is_litter(_inside(path, folder)))
+    paths = (path for path in folder.rglob("*") if path.is_file() or (path.is_symlink() and not path.exists()))
+    return sorted(path for path in paths if not is_litter(_inside(path, folder)))
 
 
 def _inside(path: Path, folder: Path) -> str:
@@ -92,7 +98,7 @@ def _inside(path: Path, folder: Path) -> str:
 
 
 def _beginning(path: Path) -> bytes:
-    """Read the first bytes. A file that does not open has none, and its name decides."""
+    """Read the first bytes, or none of a file that cannot be opened."""
     try:
         with path.open("rb") as stream:
             return stream.read(_BEGINNING)
@@ -101,7 +107,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def read_folder(folder: Path) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Every labeled image below ``folder`` that decodes, and what does not.
+    """Read every labeled image below ``folder``, and list the excluded ones.
 
     Raises:
         DatasetError: the folder is missing.
@@ -112,16 +118,16 @@ def read_folder(folder: Path) -> tuple[list[LabeledImage], list[ExcludedImage]]:
 def read_files(
     paths: Sequence[Path], folder: Path, on_read: Callable[[int], None] = lambda _: None
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """The same of some ``image_paths`` of ``folder``; ``on_read`` is told of each."""
+    """Read some ``image_paths`` of ``folder``. ``on_read`` receives 1 after each file."""
     with ThreadPoolExecutor() as threads:
-        return sorted_out(threads.map(lambda path: _read(path, folder), paths), on_read)
+        return partition_images(threads.map(lambda path: _read(path, folder), paths), on_read)
 
 
 def _read(path: Path, folder: Path) -> LabeledImage | ExcludedImage | None:
     inside = _inside(path, folder)
     place = place_of(inside)
     try:
-        return understand(path.read_bytes, label=place.label, address=inside, around=place.folders)
+        return to_labeled_image(path.read_bytes, label=place.label, address=inside, around=place.folders)
     except OSError as exc:
         return ExcludedImage(image_uri=inside, reason=f"{UNOPENED}: {exc.strerror}")
 
@@ -131,9 +137,9 @@ def _labeled(path: Path, folder: Path) -> LabeledFile:
     place = place_of(inside.as_posix())
     if place.label is None:
         if path.parent != folder:
-            parse_class(path.parent.name)  # raises an error that lists the names of classes
+            parse_class(path.parent.name)  # because its error lists the names of classes
         raise DatasetError(
-            f"{path} lies outside a class folder, or in folders of two classes. Move it into the folder of its class."
+            f"{path} is outside a class folder, or in folders of two classes. Move it into the folder of its class."
         )
     before = [name for name in place.folders if name.lower() not in BELOW_CLASS]
     below = [name for name in place.folders if name.lower() in BELOW_CLASS]
@@ -142,11 +148,11 @@ def _labeled(path: Path, folder: Path) -> LabeledFile:
 
 
 def _require_own_keys(files: Sequence[LabeledFile]) -> None:
-    """Folders of several names can mean one class: a file of the one must not overwrite a file of the other."""
+    """Refuse files with equal keys, because folders of different names can have one class."""
     twice = [key for key, count in Counter(file.key for file in files).items() if count > 1]
     if twice:
         raise DatasetError(
-            f"{len(twice)} names are used twice in one class, such as {twice[0]}: in S3 the one would overwrite the "
+            f"{len(twice)} names are used twice in one class, such as {twice[0]}. In S3 one file would overwrite the "
             "other. Rename them, or upload the folders to prefixes of their own."
         )
 
@@ -162,10 +168,10 @@ def _require_readable(files: Sequence[LabeledFile]) -> None:
 
 
 def require_every_class(counts: Counter[TumorClass], *, where: str) -> None:
-    """Refuse data that lacks a class.
+    """Refuse data without images of some class.
 
     Raises:
-        DatasetError: naming the missing classes.
+        DatasetError: a class has no images.
     """
     missing = [label.value for label in CLASSES if not counts[label]]
     if missing:
@@ -178,7 +184,7 @@ def require_every_class(counts: Counter[TumorClass], *, where: str) -> None:
 def upload(
     store: ObjectStore, files: list[LabeledFile], prefix: S3Uri, *, on_uploaded: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Store the files under ``prefix`` by class; ``on_uploaded`` is told the size in bytes of each."""
+    """Upload the files below ``prefix`` by class. ``on_uploaded`` receives the size of each in bytes."""
     store.require_bucket(prefix.bucket)
 
     def put(file: LabeledFile) -> int:

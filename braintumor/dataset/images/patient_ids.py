@@ -1,4 +1,4 @@
-"""How many images say whose they are, which bounds what can be claimed of patients."""
+"""Count the images with patient identifiers, and state whether the splits are independent by patient."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Self
 
 PATIENT, STUDY = "patient", "study"
-"""What the identifiers of ``LabeledImage.patient`` begin with."""
+"""Prefixes of the identifiers in ``LabeledImage.patient``."""
 _PATIENT, _STUDY = f"{PATIENT} ", f"{STUDY} "
 _CANNOT = "Patient independence cannot be verified"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PatientIds:
-    """Counts only: the identifiers themselves are never stored.
+    """Counts of identified images. The identifiers themselves are never stored.
 
     Attributes:
         count_image: number of images.
@@ -28,17 +28,17 @@ class PatientIds:
 
     @classmethod
     def of(cls, identifiers: Iterable[Collection[str]]) -> Self:
-        """Count images by the identifiers that each of them carries, as ``LabeledImage.patient`` has them."""
-        carried = list(identifiers)
+        """Count images by their identifiers, each in the form of ``LabeledImage.patient``."""
+        images = list(identifiers)
         return cls(
-            count_image=len(carried),
-            count_identified=sum(1 for each in carried if any(one.startswith((_PATIENT, _STUDY)) for one in each)),
-            count_patient=sum(1 for each in carried if any(one.startswith(_PATIENT) for one in each)),
+            count_image=len(images),
+            count_identified=sum(any(name.startswith((_PATIENT, _STUDY)) for name in names) for names in images),
+            count_patient=sum(any(name.startswith(_PATIENT) for name in names) for names in images),
         )
 
     @property
     def claim(self) -> str:
-        """What can be claimed of patients: that they are kept together only where every image names its own."""
+        """Display text about the independence of the splits by patient."""
         total = f"{self.count_image:,}"
         if self.count_identified == 0:
             return f"{_CANNOT}: the images carry no patient identifiers."
@@ -50,16 +50,16 @@ class PatientIds:
         if self.count_identified == self.count_image:
             return (
                 f"{_CANNOT}: all {total} images carry a patient or study identifier, but only {self.count_patient:,} a "
-                "patient identifier. What shares an identifier is kept together; a patient's studies may not be."
+                "patient identifier. Images with a common identifier are kept together. A patient's studies may not be."
             )
         return (
-            f"{_CANNOT}: only {self.count_identified:,} of {total} images carry a patient or study identifier. What "
-            "shares an identifier is kept together; of the others, near-duplicates are."
+            f"{_CANNOT}: only {self.count_identified:,} of {total} images carry a patient or study identifier. "
+            "Images with a common identifier are kept together. Of the others, near-duplicates are."
         )
 
 
 def claim_of_patients(identified: PatientIds | None) -> str:
-    """What can be claimed of a snapshot's patients; ``None`` is one that was taken before this was counted."""
+    """Return the claim of a snapshot. ``None`` is a snapshot of an earlier version, without these counts."""
     if identified is None:
         return f"{_CANNOT}: whether images carry patient identifiers was not counted when the snapshot was taken."
     return identified.claim

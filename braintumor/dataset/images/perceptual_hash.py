@@ -1,7 +1,7 @@
-"""What makes two images the same picture: a perceptual hash that sees flips and quarter turns.
+"""Compare images by a perceptual hash that includes flips and quarter turns.
 
-A mirrored copy is the same image to a model that is trained on mirrored images, and public sets hold thousands of them.
-So each image is hashed in all eight of its flips and turns, and two images are as far apart as the nearest of these.
+Training mirrors images, so a mirrored duplicate is the same image to the model, and public datasets have thousands.
+So each image is hashed in its eight flips and turns. The distance of two images is the smallest among these.
 
 The hash is the DCT hash of ``imagehash`` (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
 2010), 256 bits of a 64 x 64 thumbnail.
@@ -19,15 +19,15 @@ from PIL import Image
 from braintumor.imaging.letterbox import letterbox
 
 NEAR = 32
-"""Largest Hamming distance, of 256 bits, at which two images are one picture or neighboring slices of one head.
+"""Largest Hamming distance, of 256 bits, between duplicates or neighboring slices of one head.
 
-Chosen by looking at SARTAJ: see docs/decisions/0011.
+Chosen by inspection of the SARTAJ dataset: see docs/decisions/0011.
 """
 
 _SIDE = 16
 _THUMBNAIL = 64
 _BLOCK = 512
-"""Rows of distances in memory at a time."""
+"""Rows of the distance matrix in memory at a time."""
 _TURNS = (
     None,
     Image.Transpose.FLIP_LEFT_RIGHT,
@@ -40,23 +40,24 @@ _TURNS = (
 )
 
 Hashes = NDArray[np.uint64]
-"""(8, 4): 256 bits of each of the eight flips and turns, the image as it is first."""
+"""(8, 4): 256 bits for each of the eight flips and turns. The unchanged image is first."""
 
 
 def perceptual_hashes(pixels: NDArray[np.uint8]) -> Hashes:
     """Hash an image (H, W) or (H, W, 3) in its eight flips and turns."""
     thumbnail = Image.fromarray(letterbox(pixels, size=_THUMBNAIL)).convert("L")
-    bits = [imagehash.phash(_turned(thumbnail, turn), hash_size=_SIDE).hash.ravel() for turn in _TURNS]
+    turned = [thumbnail if turn is None else thumbnail.transpose(turn) for turn in _TURNS]
+    bits = [imagehash.phash(image, hash_size=_SIDE).hash.ravel() for image in turned]
     return np.packbits(np.stack(bits), axis=1).view(np.uint64)
 
 
 def from_bytes(stored: Iterable[bytes]) -> NDArray[np.uint64]:
-    """Read back the ``perceptual_hashes(...).tobytes()`` of N images, none of them empty: (N, 8, 4)."""
+    """Convert the ``perceptual_hashes(...).tobytes()`` of N images back: (N, 8, 4). None may be empty."""
     return np.frombuffer(b"".join(stored), np.uint64).reshape(-1, len(_TURNS), _SIDE**2 // 64)
 
 
 def near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:
-    """Every pair of images at most ``NEAR`` apart, as (i, j, distance) with i < j, for hashes (N, 8, 4)."""
+    """Yield pairs of images with a distance up to ``NEAR`` as (i, j, distance), i < j, for hashes (N, 8, 4)."""
     for start, distances in _distances(hashes[:, 0], hashes):
         rows, columns = np.nonzero(distances <= NEAR)
         for row, column in zip(rows + start, columns, strict=True):
@@ -65,15 +66,20 @@ def near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:
 
 
 def nearest(hashes: NDArray[np.uint64], among: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """For each of ``hashes`` (N, 8, 4) the nearest ``among`` (M, 8, 4), M >= 1: positions (N,) and distances (N,)."""
-    found = [(block.argmin(axis=1), block.min(axis=1)) for _, block in _distances(hashes[:, 0], among)]
-    if not found:
+    """Find the nearest of ``among`` (M, 8, 4), M >= 1, for each of ``hashes`` (N, 8, 4).
+
+    Returns:
+        Positions (N,) and distances (N,).
+    """
+    blocks = [(block.argmin(axis=1), block.min(axis=1)) for _, block in _distances(hashes[:, 0], among)]
+    if not blocks:
         return np.empty(0, np.intp), np.empty(0, np.int64)
-    return np.concatenate([where for where, _ in found]), np.concatenate([far for _, far in found]).astype(np.int64)
+    positions, distances = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return positions, distances.astype(np.int64)
 
 
 def _distances(upright: NDArray[np.uint64], turned: NDArray[np.uint64]) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-    """Blocks of the matrix of distances between (N, 4) and (M, 8, 4), each with its first row."""
+    """Yield blocks of the distance matrix between (N, 4) and (M, 8, 4), each with the number of its first row."""
     for start in range(0, len(upright), _BLOCK):
         block = upright[start : start + _BLOCK, None]
         best = np.full((len(block), len(turned)), np.iinfo(np.uint16).max, np.uint16)
@@ -81,7 +87,3 @@ def _distances(upright: NDArray[np.uint64], turned: NDArray[np.uint64]) -> Itera
             bits = np.bitwise_count(block ^ turned[None, :, turn]).sum(axis=2, dtype=np.uint16)
             np.minimum(best, bits, out=best)
         yield start, best
-
-
-def _turned(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
-    return image if turn is None else image.transpose(turn)

@@ -1,6 +1,6 @@
 """The data quality gate: what is wrong with labeled images, before anything is trained on them.
 
->>> quality = assess(images, left_out, QualityRules.load())
+>>> quality = assess(images, excluded, QualityRules.load())
 >>> print(quality.summary)
 """
 
@@ -67,34 +67,34 @@ class Quality:
         rules_version: of the rule file.
         findings: whether a class is missing, then one for each check, in the order of the rule file.
         images: that decode.
-        left_out: files that do not decode or lie outside class folders.
+        excluded: files that do not decode or lie outside class folders.
         grouping: of the images by themselves, without any remembered split.
         review: of the labels.
     """
 
     rules_version: int
-    findings: tuple[QualityCheckResult, ...]
+    results: tuple[QualityCheckResult, ...]
     images: tuple[LabeledImage, ...] = field(repr=False)
-    left_out: tuple[ExcludedImage, ...] = field(repr=False)
+    excluded: tuple[ExcludedImage, ...] = field(repr=False)
     grouping: Grouping = field(repr=False)
     review: LabelReview = field(repr=False)
 
     @property
     def blocking(self) -> list[QualityCheckResult]:
         """The findings that refuse the data."""
-        return [finding for finding in self.findings if finding.is_blocking]
+        return [result for result in self.results if result.is_blocking]
 
     @property
     def warnings(self) -> list[QualityCheckResult]:
         """The findings that are said and refuse nothing."""
-        return [finding for finding in self.findings if finding.is_beyond and not finding.is_blocking]
+        return [result for result in self.results if result.is_beyond and not result.is_blocking]
 
     @property
     def summary(self) -> str:
         """The verdict in one line."""
         warned = f"{len(self.warnings)} warning{'' if len(self.warnings) == 1 else 's'}"
         if self.blocking:
-            return f"Refused: {', '.join(finding.code for finding in self.blocking)}; {warned}"
+            return f"Refused: {', '.join(result.code for result in self.blocking)}; {warned}"
         return f"Accepted with {warned}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Quality:
             "summary": self.summary,
             "rules_version": self.rules_version,
             "images": {label.value: count for label, count in counts_by_class(self.images).items()},
-            "findings": [asdict(finding) | {"outcome": finding.outcome} for finding in self.findings],
+            "findings": [asdict(result) | {"outcome": result.outcome} for result in self.results],
             "not_mri": list(dict.fromkeys(short_name(image.image_sha256) for image in not_mri(self.images))),
             "label_errors": [
                 {
@@ -117,16 +117,16 @@ class Quality:
         }
 
 
-def assess(images: Iterable[LabeledImage], left_out: Iterable[ExcludedImage], rules: QualityRules) -> Quality:
+def assess(images: Iterable[LabeledImage], excluded: Iterable[ExcludedImage], rules: QualityRules) -> Quality:
     """Judge images, as they were read, by the rules."""
-    read, not_read = tuple(sorted(images, key=lambda image: image.image_sha256)), tuple(left_out)
+    read, not_read = tuple(sorted(images, key=lambda image: image.image_sha256)), tuple(excluded)
     grouping = form_groups(read, {})
     review = LabelReview(skipped="the check is off in the rule file")
     if rules.label_errors.level is not Level.OFF:
         review = review_labels(grouping.groups, maximum_images=rules.maximum_images_label_errors)
     return Quality(
         rules_version=rules.version,
-        findings=(
+        results=(
             _missing_class(read),
             _unreadable(read, not_read, rules.unreadable),
             _outside(read, not_read, rules.outside),
@@ -137,7 +137,7 @@ def assess(images: Iterable[LabeledImage], left_out: Iterable[ExcludedImage], ru
             _label_errors(review, rules.label_errors),
         ),
         images=read,
-        left_out=not_read,
+        excluded=not_read,
         grouping=grouping,
         review=review,
     )
@@ -154,15 +154,15 @@ def not_mri(images: Iterable[LabeledImage]) -> list[LabeledImage]:
     return [image for image in images if image.appearance.why_not_mri]
 
 
-def copies_of(images: Sequence[LabeledImage]) -> list[LabeledImage]:
+def duplicates_of(images: Sequence[LabeledImage]) -> list[LabeledImage]:
     """Those that repeat the pixels of one before them."""
     first = {image.pixel_sha256: image for image in reversed(images)}
     return [image for image in images if first[image.pixel_sha256] is not image]
 
 
-def unreadable(left_out: Iterable[ExcludedImage]) -> list[ExcludedImage]:
+def unreadable(excluded: Iterable[ExcludedImage]) -> list[ExcludedImage]:
     """Files in class folders that do not decode."""
-    return [item for item in left_out if item.reason != OUTSIDE]
+    return [item for item in excluded if item.reason != OUTSIDE]
 
 
 def _missing_class(images: Sequence[LabeledImage]) -> QualityCheckResult:
@@ -182,36 +182,38 @@ def _missing_class(images: Sequence[LabeledImage]) -> QualityCheckResult:
 
 
 def _unreadable(
-    images: Sequence[LabeledImage], left_out: Sequence[ExcludedImage], check: QualityCheck
+    images: Sequence[LabeledImage], excluded: Sequence[ExcludedImage], check: QualityCheck
 ) -> QualityCheckResult:
-    found = unreadable(left_out)
+    found = unreadable(excluded)
     reasons = _listed(item.reason.partition(":")[0] for item in found)
     types = _listed(kind for item in found if (kind := other_image_type(item.image_uri)))
     what = f"files in class folders cannot be read{reasons}" + (f", of other image types{types}" if types else "")
-    return _finding("unreadable", check, found, len(images) + len(found), what=what, remedy="Replace or remove them.")
+    return _share_result(
+        "unreadable", check, found, len(images) + len(found), what=what, remedy="Replace or remove them."
+    )
 
 
 def _outside(
-    images: Sequence[LabeledImage], left_out: Sequence[ExcludedImage], check: QualityCheck
+    images: Sequence[LabeledImage], excluded: Sequence[ExcludedImage], check: QualityCheck
 ) -> QualityCheckResult:
-    found = [item for item in left_out if item.reason == OUTSIDE]
+    found = [item for item in excluded if item.reason == OUTSIDE]
     what = "files lie outside class folders and are not read"
     remedy = "Move images into the folder of their class, anything else elsewhere."
-    return _finding("outside", check, found, len(images) + len(left_out), what=what, remedy=remedy)
+    return _share_result("outside", check, found, len(images) + len(excluded), what=what, remedy=remedy)
 
 
 def _copies(images: Sequence[LabeledImage], check: QualityCheck) -> QualityCheckResult:
     remedy = "Each picture counts once whatever its copies; compare no figure with one that counted them."
     what = "images repeat the pixels of another"
-    return _finding("copies", check, copies_of(images), len(images), what=what, remedy=remedy)
+    return _share_result("copies", check, duplicates_of(images), len(images), what=what, remedy=remedy)
 
 
 def _contradictions(images: Sequence[LabeledImage], grouping: Grouping, check: QualityCheck) -> QualityCheckResult:
-    found = grouping.left_out  # without remembered splits nothing else is left out
+    found = grouping.excluded  # without remembered splits nothing else is left out
     pairs = _listed(item.reason.partition(" are labeled ")[2] for item in found)
     what = f"images are identical or near-identical to one with another label{pairs}"
     remedy = "They stay out; find which label is right and remove the other."
-    return _finding("contradictions", check, found, len(images), what=what, remedy=remedy)
+    return _share_result("contradictions", check, found, len(images), what=what, remedy=remedy)
 
 
 def _imbalance(images: Sequence[LabeledImage], check: QualityCheck) -> QualityCheckResult:
@@ -260,10 +262,10 @@ def _label_errors(review: LabelReview, check: QualityCheck) -> QualityCheckResul
         )
     what = "distinct images resemble another class than their label says"
     remedy = "They are candidates for a person to look at, no more: a cheap model chose them, and many may be right."
-    return _finding("label_errors", check, found, review.count_image, what=what, remedy=remedy)
+    return _share_result("label_errors", check, found, review.count_image, what=what, remedy=remedy)
 
 
-def _finding(
+def _share_result(
     code: str, check: QualityCheck, found: Sequence[LabeledImage | ExcludedImage], whole: int, *, what: str, remedy: str
 ) -> QualityCheckResult:
     """A share of files or images, with a remedy where there are any."""

@@ -24,12 +24,12 @@ def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: 
     if not quality.blocking:
         return
     address = models / f"snapshots/refused-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.html"
-    page = report_now(quality, source=source)
+    page = current_report(quality, source=source)
     publish_page(engine, store, address, page, image_sha256s=shown_images(quality))
     raise DatasetError(refusal(quality, source=source, report=str(address)))
 
 
-def keep_report(
+def publish_snapshot_report(
     engine: Engine,
     store: ObjectStore,
     models: S3Uri,
@@ -40,11 +40,11 @@ def keep_report(
     splits: Mapping[str, Mapping[str, int]],
 ) -> None:
     """Keep the report of a snapshot; one that is taken again is brought up to date in what lay beside its images."""
-    page = report_now(quality, source=source, snapshot_id=snapshot_id, splits=splits)
+    page = current_report(quality, source=source, snapshot_id=snapshot_id, splits=splits)
     publish_page(engine, store, models / snapshot_path(snapshot_id), page, image_sha256s=shown_images(quality))
 
 
-def report_now(
+def current_report(
     quality: Quality, *, source: str, snapshot_id: str = "", splits: Mapping[str, Mapping[str, int]] | None = None
 ) -> str:
     """The report as of now."""
@@ -54,7 +54,7 @@ def report_now(
 
 def refusal(quality: Quality, *, source: str, report: str | None) -> str:
     """The message of a refusal: every blocking finding with its remedy, and where the report is."""
-    findings = " ".join(f"{finding.code}: {finding.reason}" for finding in quality.blocking)
+    findings = " ".join(f"{result.code}: {result.reason}" for result in quality.blocking)
     where = f"The report shows them: {report}." if report else "--report FILE shows them."
     return (
         f"{source} does not pass the data quality gate. {findings} {where} "

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from braintumor.dataset.images.image_stats import SIDE
 from braintumor.dataset.images.labeled_image import LabeledImage
-from braintumor.dataset.splits.grouping import Picture
+from braintumor.dataset.splits.grouping import DistinctImage
 from braintumor.labels import CLASSES, TumorClass
 
 _FOLDS = 5
@@ -59,7 +59,7 @@ class LabelReview:
     skipped: str = ""
 
 
-def review_labels(groups: Sequence[Sequence[Picture]], *, maximum_images: int) -> LabelReview:
+def review_labels(groups: Sequence[Sequence[DistinctImage]], *, maximum_images: int) -> LabelReview:
     """Look for likely label errors among the pictures of near-duplicate groups: seconds for thousands of images."""
     images = [picture.image for group in groups for picture in group]
     labels = np.array([image.label.position for image in images], np.int64)

@@ -23,8 +23,8 @@ from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.dataset.quality.checks import (
     Quality,
     by_class,
-    copies_of,
     counts_by_class,
+    duplicates_of,
     not_mri,
     short_name,
     unreadable,
@@ -79,8 +79,8 @@ def quality_report(
             classes=CLASSES,
             counts=_counts(quality),
             attributes={title: _by_attribute(quality.images, name) for name, title in _ATTRIBUTES.items()},
-            reasons=Counter(item.reason.partition(":")[0] for item in unreadable(quality.left_out)),
-            contradictions=Counter(item.reason for item in quality.grouping.left_out),
+            reasons=Counter(item.reason.partition(":")[0] for item in unreadable(quality.excluded)),
+            contradictions=Counter(item.reason for item in quality.grouping.excluded),
             patients=PatientIds.of(image.patient for image in quality.images).claim,
             samples={label: _samples(images) for label, images in by_class(quality.images).items()},
             suspects=_suspects(quality),
@@ -93,8 +93,8 @@ def shown_images(quality: Quality) -> set[str]:
     """Return the sha256 of each image that the report shows or names."""
     strips = [*map(_samples, by_class(quality.images).values()), _suspects(quality), _strange(quality)]
     names = {shown.name for strip in strips for shown in strip}
-    names |= {name for finding in quality.findings for name in finding.examples}
-    read = {item.image_sha256 for item in quality.images} | {item.image_sha256 for item in quality.left_out}
+    names |= {name for result in quality.results for name in result.examples}
+    read = {item.image_sha256 for item in quality.images} | {item.image_sha256 for item in quality.excluded}
     return {image_sha256 for image_sha256 in read if short_name(image_sha256) in names}
 
 
@@ -110,11 +110,11 @@ def _counts(quality: Quality) -> dict[str, list[int]]:
     """Column -> images by class."""
     pictures = Counter(picture.label for group in quality.grouping.groups for picture in group)
     groups = Counter(group[0].label for group in quality.grouping.groups)
-    contradicted = {item.image_sha256 for item in quality.grouping.left_out}
+    contradicted = {item.image_sha256 for item in quality.grouping.excluded}
     contradicting = [image for image in quality.images if image.image_sha256 in contradicted]
     columns = {
         "Readable": counts_by_class(quality.images),
-        "Copies": counts_by_class(copies_of(quality.images)),
+        "Copies": counts_by_class(duplicates_of(quality.images)),
         "Contradicting labels": counts_by_class(contradicting),
         "Distinct": pictures,
         "Near-duplicate groups": groups,

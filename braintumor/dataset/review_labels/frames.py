@@ -12,7 +12,13 @@ from hashlib import sha256
 
 from sqlalchemy import Connection, Engine, text
 
-from braintumor.dataset.images.labeled_image import LOST, ExcludedImage, LabeledImage, sorted_out, understand
+from braintumor.dataset.images.labeled_image import (
+    LOST,
+    ExcludedImage,
+    LabeledImage,
+    partition_images,
+    to_labeled_image,
+)
 from braintumor.dataset.review_labels.labels import ReviewedLabel, record_reviews, reviewed_labels
 from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.db.database import transaction
@@ -50,13 +56,13 @@ class ReviewedImages:
 
     Attributes:
         images: as labeled images; ``reviewed`` of each is its ``ReviewedLabel.name``.
-        left_out: those that cannot be had, by that name.
+        excluded: those that cannot be had, by that name.
         labels: behind all of them.
         rules_version: of the rules that made the labels.
     """
 
     images: tuple[LabeledImage, ...]
-    left_out: tuple[ExcludedImage, ...]
+    excluded: tuple[ExcludedImage, ...]
     labels: tuple[ReviewedLabel, ...]
     rules_version: int
 
@@ -69,9 +75,9 @@ def reviewed_images(engine: Engine, store: ObjectStore, models: S3Uri, rules: La
     """The frames that have a label under the rules, with pictures below ``models``."""
     with transaction(engine) as connection:
         labels = reviewed_labels(connection, rules)
-    images, left_out = _read_all(engine, store, models, labels)
+    images, excluded = _read_all(engine, store, models, labels)
     return ReviewedImages(
-        images=tuple(images), left_out=tuple(left_out), labels=tuple(labels), rules_version=rules.version
+        images=tuple(images), excluded=tuple(excluded), labels=tuple(labels), rules_version=rules.version
     )
 
 
@@ -82,14 +88,14 @@ def _read_all(
     kept = _stored(engine)
     present = [label for label in labels if (label.scan_id, label.frame_index) in kept]
     read = store.concurrently(lambda label: _read(store, label, kept[label.scan_id, label.frame_index]), present)
-    images, left_out = sorted_out(read)
+    images, excluded = partition_images(read)
     named = {item.image_uri for item in lost} | {label.name for label in present}
     gone = [
         ExcludedImage(image_uri=label.name, reason="it went while it was read")
         for label in labels
         if label.name not in named
     ]
-    return images, lost + left_out + gone
+    return images, lost + excluded + gone
 
 
 def _store_missing(
@@ -156,7 +162,7 @@ def _read(store: ObjectStore, label: ReviewedLabel, stored: tuple[str, str]) -> 
         return ExcludedImage(image_uri=label.name, reason="its stored picture is gone", image_sha256=digest)
     if sha256(data).hexdigest() != digest:
         return ExcludedImage(image_uri=label.name, reason="its stored picture was overwritten", image_sha256=digest)
-    found = understand(lambda: data, label=label.label, address=uri, around=())
+    found = to_labeled_image(lambda: data, label=label.label, address=uri, around=())
     assert found is not None  # because the address ends in .png
     if isinstance(found, ExcludedImage):
         return replace(found, image_uri=label.name)

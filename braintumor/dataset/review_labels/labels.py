@@ -41,7 +41,7 @@ class ReviewedLabel:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
+class ReviewedLabelSummary:
     """What reviews would give now.
 
     Attributes:
@@ -51,7 +51,7 @@ class Outlook:
         count_new: labels that no snapshot has considered, and no request for a retrain has counted.
         retrain_after: so many of these ask for a retrain.
         snapshot_id: the last snapshot that considered reviewed frames; ``None`` without one.
-        left_out: frames that it left out, and why.
+        excluded: frames that it left out, and why.
     """
 
     rules_version: int
@@ -60,7 +60,7 @@ class Outlook:
     count_new: int
     retrain_after: int
     snapshot_id: str | None
-    left_out: Sequence[tuple[str, str]]
+    excluded: Sequence[tuple[str, str]]
 
 
 def reviewed_labels(connection: Connection, rules: LabelRules) -> list[ReviewedLabel]:
@@ -79,7 +79,7 @@ def reviewed_labels(connection: Connection, rules: LabelRules) -> list[ReviewedL
     ]
 
 
-def outlook(settings: Settings) -> Outlook:
+def summarize_reviewed_labels(settings: Settings) -> ReviewedLabelSummary:
     """What would become a label now, what would not and why, and what the last snapshot left out.
 
     Raises:
@@ -91,15 +91,15 @@ def outlook(settings: Settings) -> Outlook:
         rows = connection.execute(text(_VERDICTS), _values(rules)).all()
         count_new: int = connection.execute(text(_COUNT_NEW), _values(rules)).scalar_one()
         snapshot_id = connection.scalar(text(_LAST_SNAPSHOT))
-        left_out = connection.execute(text(_LEFT_OUT), {"snapshot": snapshot_id}).all()
-    return Outlook(
+        excluded = connection.execute(text(_LEFT_OUT), {"snapshot": snapshot_id}).all()
+    return ReviewedLabelSummary(
         rules_version=rules.version,
         labels=Counter((row.label, row.label_source) for row in rows if row.label),
         without=Counter(row.reason for row in rows if row.reason),
         count_new=count_new,
         retrain_after=rules.retrain_after,
         snapshot_id=snapshot_id,
-        left_out=[(row.name, row.reason) for row in left_out],
+        excluded=[(row.name, row.reason) for row in excluded],
     )
 
 

@@ -1,1 +1,1 @@
-"""Groups of images, and their split into train, validation and test."""
+"""Group images, and split the groups into train, validation and test."""

@@ -1,9 +1,9 @@
-"""Which images belong together, so that no picture and no head is on two sides of a split.
+"""Group related images, so that no patient and no near-duplicate is in two splits.
 
-Files with the same pixels are one *picture*. Pictures that are perceptually near (mirrored and turned copies included,
-see ``fingerprint``) or of one DICOM patient or study are linked; what is linked, directly or through others, is a
-*group*, and a group has one split. Pictures whose split was decided before keep it; whatever would then join two splits
-is left out and named.
+Files with the same pixels are one *distinct image*. Distinct images are linked if they are perceptually near (see
+``perceptual_hash``, which also compares mirrored and turned images), or share a DICOM patient or study. Connected
+images are a *group*, and a group has one split. An image keeps a split that was assigned before. Images that would then
+connect two splits are excluded, with a reason.
 """
 
 from __future__ import annotations
@@ -22,120 +22,121 @@ from braintumor.dataset.images.perceptual_hash import from_bytes, near_pairs
 from braintumor.dataset.splits.split import Split, SplitGroup
 from braintumor.labels import TumorClass
 
-_KEPT_FIRST = (Split.TEST, Split.VALIDATION, Split.TRAIN)
-"""Of two near pictures in different splits, the one further left stays: a test set that shrinks proves less."""
+_PRIORITY = (Split.TEST, Split.VALIDATION, Split.TRAIN)
+"""Of two near images in different splits, the one in the first split is kept, because the test set must not shrink."""
 
 Link = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """Files with the same pixels and label; the first stands for all, and is no reviewed frame if it can be."""
+class DistinctImage:
+    """Files with the same pixels and label. The first one is used, and is a reviewed frame only if all files are."""
 
     files: tuple[LabeledImage, ...]
 
     @property
     def image(self) -> LabeledImage:
-        """The file that enters a snapshot."""
+        """The file that a snapshot uses."""
         return self.files[0]
 
     @property
     def label(self) -> TumorClass:
-        """What every one of its files says."""
+        """The label of all its files."""
         return self.image.label
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grouping:
-    """The pictures that may enter a snapshot, in their groups, and the files that may not."""
+    """The groups of images for a snapshot, their known splits by group key, and the excluded files."""
 
-    groups: tuple[tuple[Picture, ...], ...]
+    groups: tuple[tuple[DistinctImage, ...], ...]
     known: Mapping[str, Split]
-    left_out: tuple[ExcludedImage, ...]
+    excluded: tuple[ExcludedImage, ...]
 
     def to_split(self) -> dict[str, SplitGroup]:
-        """What ``split.assign`` needs to know, by group key. Reviewed frames make no split larger."""
+        """Return the input of ``split.assign``, by group key. Reviewed frames do not add to the size of a split."""
         return {
             group_key(group): SplitGroup(
-                label=Counter(picture.label for picture in group).most_common(1)[0][0],
-                count=sum(1 for picture in group if not picture.image.reviewed),
+                label=Counter(member.label for member in group).most_common(1)[0][0],
+                count=sum(1 for member in group if not member.image.reviewed),
             )
             for group in self.groups
         }
 
 
-def group_key(group: Sequence[Picture]) -> str:
-    """Names a group of one snapshot: the least of its pictures' sha256s."""
-    return min(picture.image.image_sha256 for picture in group)
+def group_key(group: Sequence[DistinctImage]) -> str:
+    """Return the key of a group within one snapshot: the lowest sha256 of its images."""
+    return min(member.image.image_sha256 for member in group)
 
 
 def form_groups(images: Iterable[LabeledImage], remembered: Mapping[str, Split]) -> Grouping:
-    """Fold copies, link what is near, and keep every remembered split.
+    """Merge duplicates, link near images, and keep every remembered split.
 
     Args:
-        images: as read, in any order.
-        remembered: splits decided before, by sha256 of a file's bytes and by that of its pixels.
+        images: labeled images in any order.
+        remembered: earlier splits, by sha256 of a file's bytes and by that of its pixels.
     """
-    pictures, left_out = _fold(images)
-    work = _Work(pictures=pictures, splits=[remembered_splits(picture.files, remembered) for picture in pictures])
-    near = links_of_nearness(picture.image for picture in pictures)
-    work.leave_out_contradictions(near)
-    work.leave_out_crossing_copies()
-    work.links = near + links_of_patients(
-        [{one for file in picture.files for one in file.patient} for picture in pictures]
-    )
-    work.leave_out_crossing_links()
-    work.leave_out_bridges()
-    groups = work.groups()
+    distinct, excluded = _merge_duplicates(images)
+    links = _Links(images=distinct, splits=[remembered_splits(image.files, remembered) for image in distinct])
+    near = near_links(image.image for image in distinct)
+    links.exclude_contradictions(near)
+    links.exclude_duplicates_in_two_splits()
+    links.links = near + patient_links([{name for file in image.files for name in file.patient} for image in distinct])
+    links.exclude_links_between_splits()
+    links.exclude_bridges()
+    groups = links.groups()
     return Grouping(
-        groups=tuple(tuple(pictures[i] for i in group) for group in groups),
-        known={group_key([pictures[i] for i in group]): split for group in groups for split in work.splits_of(group)},
-        left_out=tuple(left_out + work.left_out()),
+        groups=tuple(tuple(distinct[i] for i in group) for group in groups),
+        known={group_key([distinct[i] for i in group]): split for group in groups for split in links.splits_of(group)},
+        excluded=tuple(excluded + links.excluded()),
     )
 
 
-def _fold(images: Iterable[LabeledImage]) -> tuple[list[Picture], list[ExcludedImage]]:
+def _merge_duplicates(images: Iterable[LabeledImage]) -> tuple[list[DistinctImage], list[ExcludedImage]]:
     by_pixels: defaultdict[str, list[LabeledImage]] = defaultdict(list)
     for image in images:
         by_pixels[image.pixel_sha256].append(image)
-    pictures: list[Picture] = []
-    left_out: list[ExcludedImage] = []
+    distinct: list[DistinctImage] = []
+    excluded: list[ExcludedImage] = []
     for files in by_pixels.values():
         labels = sorted({file.label for file in files})
         if len(labels) == 1:
-            pictures.append(Picture(files=tuple(sorted(files, key=_first))))
+            distinct.append(DistinctImage(files=tuple(sorted(files, key=_file_order))))
         else:
             reason = f"identical images are labeled {' and '.join(labels)}"
-            left_out += [file.left_out(reason) for file in files]
-    return sorted(pictures, key=lambda picture: picture.image.image_sha256), left_out
+            excluded += [file.exclude(reason) for file in files]
+    return sorted(distinct, key=lambda image: image.image.image_sha256), excluded
 
 
-def _first(file: LabeledImage) -> tuple[bool, str, str]:
+def _file_order(file: LabeledImage) -> tuple[bool, str, str]:
     return bool(file.reviewed), file.image_sha256, file.name
 
 
 def remembered_splits(files: Iterable[LabeledImage], remembered: Mapping[str, Split]) -> set[Split]:
-    """The splits that files, or pictures with the same pixels, had before."""
+    """Return the earlier splits of files, by their bytes and by their pixels."""
     keys = {key for file in files for key in (file.pixel_sha256, file.image_sha256)}
     return {remembered[key] for key in keys if key in remembered}
 
 
-def links_of_nearness(images: Iterable[LabeledImage]) -> list[Link]:
-    """Every pair of positions whose images are perceptually near."""
+def near_links(images: Iterable[LabeledImage]) -> list[Link]:
+    """Return every pair of positions with perceptually near images."""
     return [(i, j) for i, j, _ in near_pairs(from_bytes(image.perceptual_hash for image in images))]
 
 
-def links_of_patients(identifiers: Sequence[Collection[str]]) -> list[Link]:
-    """Every pair of positions that share an identifier."""
-    held: defaultdict[str, list[int]] = defaultdict(list)
-    for position, carried in enumerate(identifiers):
-        for identifier in carried:
-            held[identifier].append(position)
-    return [link for positions in held.values() for link in combinations(positions, 2)]  # not a chain: links can go
+def patient_links(identifiers: Sequence[Collection[str]]) -> list[Link]:
+    """Return every pair of positions with a common identifier.
+
+    All pairs are returned, not a chain, because excluding an image removes its links.
+    """
+    by_identifier: defaultdict[str, list[int]] = defaultdict(list)
+    for position, names in enumerate(identifiers):
+        for name in names:
+            by_identifier[name].append(position)
+    return [link for positions in by_identifier.values() for link in combinations(positions, 2)]
 
 
 def linked_groups(count: int, links: Sequence[Link]) -> list[int]:
-    """For each of ``count`` positions the number of its group: what is linked, directly or through others."""
+    """Return the number of the connected component of each of ``count`` positions."""
     rows, columns = np.array(links, np.intp).reshape(-1, 2).T
     graph = coo_array((np.ones(len(links), np.int8), (rows, columns)), shape=(count, count))
     _, numbers = connected_components(graph, directed=False)
@@ -143,31 +144,31 @@ def linked_groups(count: int, links: Sequence[Link]) -> list[int]:
 
 
 @dataclass(kw_only=True)
-class _Work:
-    """Pictures by position, the splits that each had before, and why some of them have to stay out."""
+class _Links:
+    """Images by position, the earlier splits and links of each, and the reasons of the excluded ones."""
 
-    pictures: Sequence[Picture]
+    images: Sequence[DistinctImage]
     splits: list[set[Split]]
     links: list[Link] = field(default_factory=list)
     reasons: dict[int, str] = field(default_factory=dict)
 
-    def leave_out_contradictions(self, near: Sequence[Link]) -> None:
-        """Of two near pictures with different labels at least one is wrong, and nobody knows which."""
+    def exclude_contradictions(self, near: Sequence[Link]) -> None:
+        """Exclude both of two near images with different labels, because at least one label is wrong."""
         for i, j in near:
-            labels = sorted({self.pictures[i].label, self.pictures[j].label})
+            labels = sorted({self.images[i].label, self.images[j].label})
             if len(labels) > 1:
                 for position in (i, j):
                     self.reasons.setdefault(position, f"near-identical images are labeled {' and '.join(labels)}")
 
-    def leave_out_crossing_copies(self) -> None:
-        """A picture whose files were in two splits: such a memory came from a decoder that told them apart."""
+    def exclude_duplicates_in_two_splits(self) -> None:
+        """Exclude images whose files were assigned to two splits by an earlier decoder version."""
         for position, splits in enumerate(self.splits):
             if len(splits) > 1:
                 self.reasons.setdefault(position, f"identical images were in {' and '.join(sorted(splits))}")
 
-    def leave_out_crossing_links(self) -> None:
-        """Of two remembered pictures that turn out to be near, the one whose loss costs less."""
-        for link in self._alive_links():
+    def exclude_links_between_splits(self) -> None:
+        """Of two linked images with different earlier splits, exclude the one of lower priority."""
+        for link in self._kept_links():
             first, second = (self.splits[end] for end in link)
             if first and second and first != second and self.reasons.keys().isdisjoint(link):
                 kept, lost = sorted(link, key=self._rank)
@@ -175,8 +176,8 @@ class _Work:
                     f"was in {min(self.splits[lost])}, and is near an image in {min(self.splits[kept])}"
                 )
 
-    def leave_out_bridges(self) -> None:
-        """New pictures through which two splits would become one group."""
+    def exclude_bridges(self) -> None:
+        """Exclude new images that connect two splits."""
         while crossing := [group for group in self.groups() if len(self.splits_of(group)) > 1]:
             for group in crossing:
                 splits = " and ".join(sorted(self.splits_of(group)))
@@ -184,41 +185,41 @@ class _Work:
                     self.reasons[position] = f"near images in {splits}"
 
     def groups(self) -> list[list[int]]:
-        """Positions of the pictures that may enter, by group."""
-        alive = [position for position in range(len(self.pictures)) if position not in self.reasons]
-        place = {position: index for index, position in enumerate(alive)}
-        ends = [(place[i], place[j]) for i, j in self._alive_links()]
-        held: defaultdict[int, list[int]] = defaultdict(list)
-        for position, number in zip(alive, linked_groups(len(alive), ends), strict=True):
-            held[number].append(position)
-        return list(held.values())
+        """Return the positions of the images that are not excluded, by group."""
+        kept = [position for position in range(len(self.images)) if position not in self.reasons]
+        indexes = {position: index for index, position in enumerate(kept)}
+        links = [(indexes[i], indexes[j]) for i, j in self._kept_links()]
+        by_number: defaultdict[int, list[int]] = defaultdict(list)
+        for position, number in zip(kept, linked_groups(len(kept), links), strict=True):
+            by_number[number].append(position)
+        return list(by_number.values())
 
     def splits_of(self, group: Sequence[int]) -> set[Split]:
-        """The splits that a group's pictures had before."""
+        """Return the earlier splits of a group's images."""
         return {split for position in group for split in self.splits[position]}
 
-    def left_out(self) -> list[ExcludedImage]:
-        """Every file that has to stay out."""
+    def excluded(self) -> list[ExcludedImage]:
+        """Return every excluded file."""
         return [
-            file.left_out(reason) for position, reason in self.reasons.items() for file in self.pictures[position].files
+            file.exclude(reason) for position, reason in self.reasons.items() for file in self.images[position].files
         ]
 
     def _bridges(self, group: Sequence[int]) -> list[int]:
-        """The new pictures next to two splits; where a chain of new ones joins them, all new ones of the group."""
-        inside = set(group)
-        beside: defaultdict[int, set[Split]] = defaultdict(set)
-        for i, j in self._alive_links():
-            if i in inside:
-                beside[i] |= self.splits[j]
-                beside[j] |= self.splits[i]
-        fresh = [position for position in group if not self.splits[position]]
-        return [position for position in fresh if len(beside[position]) > 1] or fresh
+        """Return the new images linked to two splits, or all new images if only a chain of them connects the splits."""
+        members = set(group)
+        neighbor_splits: defaultdict[int, set[Split]] = defaultdict(set)
+        for i, j in self._kept_links():
+            if i in members:
+                neighbor_splits[i] |= self.splits[j]
+                neighbor_splits[j] |= self.splits[i]
+        new = [position for position in group if not self.splits[position]]
+        return [position for position in new if len(neighbor_splits[position]) > 1] or new
 
-    def _alive_links(self) -> list[Link]:
+    def _kept_links(self) -> list[Link]:
         return [(i, j) for i, j in self.links if i not in self.reasons and j not in self.reasons]
 
     def _rank(self, position: int) -> tuple[bool, int]:
-        """Least for what is kept first: no reviewed frame, and of the split that is."""
-        return bool(self.pictures[position].image.reviewed), min(
-            _KEPT_FIRST.index(split) for split in self.splits[position]
+        """Return the sort key for exclusion. Lower ranks are kept, and reviewed frames rank highest."""
+        return bool(self.images[position].image.reviewed), min(
+            _PRIORITY.index(split) for split in self.splits[position]
         )

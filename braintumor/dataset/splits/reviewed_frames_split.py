@@ -1,9 +1,9 @@
-"""Reviewed frames join labeled images without touching the test split.
+"""Add reviewed frames to the labeled images without changing the test split.
 
-The labeled images get their splits as if no new reviewed frame were there; then the frames join them by the rules of
-``grouping``. A frame that is, or whose group has, a test image of any snapshot is left out, and so are the frames of
-its group: frames from production are chosen by risk, and a test set of such would say nothing of the others. Frames in
-groups of their own train.
+The labeled images get their splits without the new reviewed frames. Then the frames are added by the rules of
+``grouping``. A frame whose group has a test image of any snapshot is excluded, and so are all frames of that group.
+The reason: production frames are selected by risk, so a test set with them would not be representative. Frames in new
+groups are in train.
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from braintumor.dataset.splits.grouping import (
     form_groups,
     group_key,
     linked_groups,
-    links_of_nearness,
-    links_of_patients,
+    near_links,
+    patient_links,
     remembered_splits,
 )
 from braintumor.dataset.splits.split import Split, assign
 
 IN_TEST = "reviewed frame whose group has an image in test"
-NEAR_LEFT_OUT = "reviewed frame near an image that was left out"
+NEAR_EXCLUDED = "reviewed frame near an image that was left out"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewedFramesSplit:
-    """Groups and their splits, by group key; what is left out is named in the grouping."""
+    """Groups and their splits by group key. The grouping lists the excluded images."""
 
     grouping: Grouping
     splits: Mapping[str, Split]
 
 
 def split_images(images: Sequence[LabeledImage], remembered: Mapping[str, Split]) -> ReviewedFramesSplit:
-    """Group labeled images and give each group its split."""
+    """Group labeled images and assign a split to each group."""
     grouping = form_groups(images, remembered)
     return ReviewedFramesSplit(grouping=grouping, splits=assign(grouping.to_split(), grouping.known))
 
@@ -49,86 +49,81 @@ def split_reviewed_frames(
     images: Sequence[LabeledImage],
     reviewed: Sequence[LabeledImage],
     remembered: Mapping[str, Split],
-    tests: Collection[bytes],
+    test_hashes: Collection[bytes],
 ) -> ReviewedFramesSplit:
-    """Group labeled images and reviewed frames.
+    """Group labeled images and reviewed frames, and assign a split to each group.
 
     Args:
-        images: labeled images, as read.
+        images: labeled images.
         reviewed: labeled images of reviewed frames.
-        remembered: splits decided before, by sha256 of a file's bytes and by that of its pixels.
-        tests: perceptual hashes of the test images of every snapshot.
+        remembered: earlier splits, by sha256 of a file's bytes and by that of its pixels.
+        test_hashes: perceptual hashes of the test images of every snapshot.
     """
     in_test = [image for image in images if remembered_splits([image], remembered) == {Split.TEST}]
-    free, withheld = _withhold(reviewed, remembered, {*tests, *_hashes(in_test)}, in_test)
-    old = [frame for frame in free if remembered_splits([frame], remembered)]
-    before = split_images([*images, *old], remembered)  # a new image near a frame that trains is no test image
+    allowed, excluded = _exclude_near_test(reviewed, remembered, {*test_hashes, *_hashes(in_test)}, in_test)
+    old = [frame for frame in allowed if remembered_splits([frame], remembered)]
+    # with the old frames, so that no new image near a training frame becomes a test image
+    before = split_images([*images, *old], remembered)
 
-    placed = {file.image_sha256: split for file, split in _files(before)}
-    memory = {**remembered, **placed, **{file.pixel_sha256: split for file, split in _files(before)}}
+    assigned = {file.image_sha256: split for file, split in _files(before)}
+    known = {**remembered, **assigned, **{file.pixel_sha256: split for file, split in _files(before)}}
     in_test = [file for file, split in _files(before) if split is Split.TEST]
-    fresh = [frame for frame in free if not remembered_splits([frame], remembered)]
-    candidates = [frame for frame in old if frame.image_sha256 in placed] + fresh
-    free, more = _withhold(candidates, memory, _hashes(in_test), in_test)
-    lost = {item.image_sha256 for item in before.grouping.left_out}
-    free, near_lost = _away_from(free, [image for image in images if image.image_sha256 in lost])
+    new = [frame for frame in allowed if not remembered_splits([frame], remembered)]
+    candidates = [frame for frame in old if frame.image_sha256 in assigned] + new
+    allowed, also_excluded = _exclude_near_test(candidates, known, _hashes(in_test), in_test)
+    unused = {item.image_sha256 for item in before.grouping.excluded}
+    allowed, near_excluded = _exclude_near(allowed, [image for image in images if image.image_sha256 in unused])
 
     kept = [file for file, _ in _files(before) if not file.reviewed]
-    grouping = form_groups([*kept, *free], memory)
-    withheld += [*before.grouping.left_out, *more, *near_lost]
+    grouping = form_groups([*kept, *allowed], known)
+    excluded += [*before.grouping.excluded, *also_excluded, *near_excluded]
     return ReviewedFramesSplit(
-        grouping=replace(grouping, left_out=(*grouping.left_out, *withheld)),
+        grouping=replace(grouping, excluded=(*grouping.excluded, *excluded)),
         splits={key: grouping.known.get(key, Split.TRAIN) for key in map(group_key, grouping.groups)},
     )
 
 
-def _files(joined: ReviewedFramesSplit) -> list[tuple[LabeledImage, Split]]:
+def _files(split: ReviewedFramesSplit) -> list[tuple[LabeledImage, Split]]:
     return [
-        (file, joined.splits[group_key(group)])
-        for group in joined.grouping.groups
-        for picture in group
-        for file in picture.files
+        (file, split.splits[group_key(group)])
+        for group in split.grouping.groups
+        for member in group
+        for file in member.files
     ]
 
 
-def _withhold(
+def _exclude_near_test(
     reviewed: Sequence[LabeledImage],
     remembered: Mapping[str, Split],
-    tests: Collection[bytes],
+    test_hashes: Collection[bytes],
     in_test: Sequence[LabeledImage],
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Those whose group has no test image, and those whose group has one."""
-    people = {one for image in in_test for one in image.patient}
-    near = _near(reviewed, tests)
-    touching = [
-        bool(near[place])
-        or Split.TEST in remembered_splits([frame], remembered)
-        or not people.isdisjoint(frame.patient)
-        for place, frame in enumerate(reviewed)
+    """Return the frames whose group has no test image, and the excluded other ones."""
+    patients = {name for image in in_test for name in image.patient}
+    is_linked = [
+        bool(is_near) or Split.TEST in remembered_splits([frame], remembered) or not patients.isdisjoint(frame.patient)
+        for frame, is_near in zip(reviewed, _near(reviewed, test_hashes), strict=True)
     ]
-    group = _groups(reviewed)
-    tainted = {number for number, touches in zip(group, touching, strict=True) if touches}
-    free = [frame for frame, number in zip(reviewed, group, strict=True) if number not in tainted]
-    return free, [frame.left_out(IN_TEST) for frame, number in zip(reviewed, group, strict=True) if number in tainted]
+    links = near_links(reviewed) + patient_links([frame.patient for frame in reviewed])
+    numbers = linked_groups(len(reviewed), links)
+    excluded = {number for number, linked in zip(numbers, is_linked, strict=True) if linked}
+    allowed = [frame for frame, number in zip(reviewed, numbers, strict=True) if number not in excluded]
+    return allowed, [
+        frame.exclude(IN_TEST) for frame, number in zip(reviewed, numbers, strict=True) if number in excluded
+    ]
 
 
-def _away_from(
-    reviewed: Sequence[LabeledImage], lost: Sequence[LabeledImage]
+def _exclude_near(
+    reviewed: Sequence[LabeledImage], others: Sequence[LabeledImage]
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Those that are near no image of ``lost``, and those that are: its reason holds for them as well."""
-    near = _near(reviewed, _hashes(lost))
-    free = [frame for place, frame in enumerate(reviewed) if not near[place]]
-    return free, [frame.left_out(NEAR_LEFT_OUT) for place, frame in enumerate(reviewed) if near[place]]
-
-
-def _groups(reviewed: Sequence[LabeledImage]) -> list[int]:
-    """The number of each frame's group, by nearness and identity among the frames."""
-    links = links_of_nearness(reviewed) + links_of_patients([frame.patient for frame in reviewed])
-    return linked_groups(len(reviewed), links)
+    """Return the frames that are not near an image of ``others``, and the excluded other ones."""
+    near = _near(reviewed, _hashes(others))
+    allowed = [frame for frame, is_near in zip(reviewed, near, strict=True) if not is_near]
+    return allowed, [frame.exclude(NEAR_EXCLUDED) for frame, is_near in zip(reviewed, near, strict=True) if is_near]
 
 
 def _near(reviewed: Sequence[LabeledImage], hashes: Collection[bytes]) -> NDArray[np.bool_]:
-    known = [each for each in hashes if each]  # empty in snapshots of before it was kept
+    known = [value for value in hashes if value]  # because snapshots of earlier versions have empty hashes
     if not reviewed or not known:
         return np.zeros(len(reviewed), np.bool_)
     _, distances = nearest(from_bytes(_hashes(reviewed)), from_bytes(known))

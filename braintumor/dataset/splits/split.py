@@ -1,4 +1,4 @@
-"""Which split each group of images belongs to: stratified, 70/15/15, and never changed again."""
+"""Assign groups of images to splits: stratified, 70/15/15, and permanent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from braintumor.labels import CLASSES, TumorClass
 
 
 class Split(StrEnum):
-    """Train fits, validation tunes and picks, test passes or refuses."""
+    """Fit with train, tune and select with validation, run the gate with test."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -23,18 +23,18 @@ SHARES: Mapping[Split, float] = {Split.TRAIN: 0.70, Split.VALIDATION: 0.15, Spli
 
 @dataclass(frozen=True, kw_only=True)
 class SplitGroup:
-    """A group as far as its split goes: its class, and how many images it holds."""
+    """The class and the number of images of a group."""
 
     label: TumorClass
     count: int = 1
 
 
 def assign(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict[str, Split]:
-    """A split for every group key.
+    """Return a split for every group key.
 
-    A group that is in ``known`` keeps its split for ever. New groups fill test and validation of their class up to
-    their shares of its images, in an order that is random but fixed (by hash), and none goes beyond a share; the rest
-    train. So a class whose data grows keeps its proportions without moving anything.
+    A group in ``known`` keeps its split forever. New groups fill test and validation of their class up to ``SHARES`` of
+    its images. Their order is a fixed pseudorandom one (by hash), and no group exceeds a share. The remaining groups
+    are in train. So a class that grows keeps its proportions, and no image moves.
     """
     result: dict[str, Split] = {}
     for label in CLASSES:
@@ -45,16 +45,12 @@ def assign(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict
 
 def _assign_class(counts: Mapping[str, int], known: Mapping[str, Split]) -> dict[str, Split]:
     result = {key: known[key] for key in counts if key in known}
-    fresh = sorted(counts.keys() - result.keys(), key=_shuffled)
+    new = sorted(counts.keys() - result.keys(), key=lambda key: sha256(f"split {key}".encode()).hexdigest())
     for split in (Split.TEST, Split.VALIDATION):
-        wanted = round(SHARES[split] * sum(counts.values()))
-        held = sum(counts[key] for key, of in result.items() if of is split)
-        for key in fresh:
-            if key not in result and held + counts[key] <= wanted:
+        target = round(SHARES[split] * sum(counts.values()))
+        count = sum(counts[key] for key, assigned in result.items() if assigned is split)
+        for key in new:
+            if key not in result and count + counts[key] <= target:
                 result[key] = split
-                held += counts[key]
+                count += counts[key]
     return {key: result.get(key, Split.TRAIN) for key in counts}
-
-
-def _shuffled(key: str) -> str:
-    return sha256(f"split {key}".encode()).hexdigest()

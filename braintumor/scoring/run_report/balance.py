@@ -1,9 +1,12 @@
-"""The morning's proof: what was seen is the sum of what became of it, counted afresh from the rows."""
+"""Reconcile a run: the objects that were seen are the sum of the objects with each outcome.
+
+The counts come from the rows of the database, not from the tasks. Rescores share the counting and the recording.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from sqlalchemy import Engine, text
 
@@ -14,8 +17,26 @@ from braintumor.scoring.run import ScoringRun
 
 
 @dataclass(frozen=True, kw_only=True)
-class Balance:
-    """One run's counts of objects. It balances when nothing is unaccounted."""
+class CountedBalance:
+    """The counts of one run. The first count is the sum of the others, and ``count_unaccounted`` is the difference."""
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether the rows explain every object or scan."""
+        return not asdict(self)["count_unaccounted"]
+
+    def __str__(self) -> str:
+        """Return the sum as text: ``3 seen = 2 scored + 1 known``. ``erased`` appears only if it is not 0."""
+        (whole, total), *parts = ((name.removeprefix("count_"), count) for name, count in asdict(self).items())
+        counts = dict(parts)
+        unaccounted = counts.pop("unaccounted")
+        terms = " + ".join(f"{count} {name}" for name, count in counts.items() if count or name != "erased")
+        return f"{total} {whole} = {terms}" + (f", but {unaccounted} UNACCOUNTED" if unaccounted else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balance(CountedBalance):
+    """The numbers of objects of one scoring run, by outcome."""
 
     count_seen: int
     count_scored: int
@@ -27,47 +48,29 @@ class Balance:
     count_unaccounted: int
     count_erased: int = 0
 
-    @property
-    def is_balanced(self) -> bool:
-        """Whether the rows explain every object seen."""
-        return self.count_unaccounted == 0
-
-    def __str__(self) -> str:
-        return sum_in_words(asdict(self))
-
-
-def sum_in_words(counts: Mapping[str, int]) -> str:
-    """``3 seen = 2 scored + 1 known``: the first count is the sum of the others; ``erased`` only where any are."""
-    (whole, total), *parts = ((name.removeprefix("count_"), count) for name, count in counts.items())
-    found = dict(parts)
-    unaccounted = found.pop("unaccounted")
-    told = " + ".join(f"{count} {name}" for name, count in found.items() if count or name != "erased")
-    return f"{total} {whole} = {told}" + (f", but {unaccounted} UNACCOUNTED" if unaccounted else "")
-
 
 def reconcile(engine: Engine, run: ScoringRun, balance: Balance) -> None:
-    """Record the run's balance, and refuse a run that does not balance.
+    """Record the balance of a run, and fail a run that does not balance.
 
     Raises:
-        UnbalancedRunError: some object's rows do not say what became of it; the counts are recorded all the same.
-        ScoringRunError: the run was never planned, or could read none of its objects.
+        UnbalancedRunError: the rows of an object do not explain its outcome. The counts are recorded in this case too.
+        ScoringRunError: the run was never planned, or S3 refused all its objects.
     """
-    _record(engine, run, balance)
+    finish_run(engine, run.scoring_run_id, balance, with_counts=True)
     with transaction(engine) as connection:
         connection.execute(text("select mark_cross_patient_duplicates(:run)"), {"run": run.scoring_run_id})
     _require_work_done(engine, run, balance)
     if not balance.is_balanced:
         raise UnbalancedRunError(
-            f"Run {run.scoring_run_id} does not balance: {balance}. Look at them: select scan_id from "
+            f"Run {run.scoring_run_id} does not balance: {balance}. Find these scans: select scan_id from "
             f"braintumor.scoring_run_object_outcome where scoring_run_id = {run.scoring_run_id} "
-            "and outcome = 'unaccounted'. "
-            "Scans that are still pending are scored by the next run, or by clearing the failed tasks of this one; a "
-            "settled scan without its prediction means that rows were deleted: restore them from a backup."
+            "and outcome = 'unaccounted'. The next run scores the pending scans, or clear this run's failed tasks. "
+            "If a scored scan has no prediction, rows were deleted: restore them from a backup."
         )
 
 
 def store_open_outcomes(engine: Engine, run: ScoringRun) -> None:
-    """Store which scans the run left to a later run, or found settled by another one, so that both counts stay."""
+    """Store the scans that are deferred, or that another run processed, so that these counts do not change later."""
     with transaction(engine) as connection:
         connection.execute(
             text("""
@@ -81,28 +84,49 @@ def store_open_outcomes(engine: Engine, run: ScoringRun) -> None:
         )
 
 
-def count_balance(engine: Engine, run: ScoringRun) -> Balance:
-    """Count a run's balance from the rows, as they are now.
-
-    Raises:
-        ScoringRunError: the run never got as far as storing a listing.
-    """
-    columns = ", ".join(Balance.__dataclass_fields__)
+def read_balance(engine: Engine, balance: type[CountedBalance], view: str, scoring_run_id: int) -> dict[str, Any]:
+    """Read the counts of a balance from its view."""
+    columns = ", ".join(field.name for field in fields(balance))
     with transaction(engine) as connection:
         row = connection.execute(
-            text(f"select {columns} from scoring_run_balance where scoring_run_id = :run"),
-            {"run": run.scoring_run_id},
+            text(f"select {columns} from {view} where scoring_run_id = :run"), {"run": scoring_run_id}
         ).one()
-    if row.count_seen is None:
+    return dict(row._mapping)
+
+
+def count_balance(engine: Engine, run: ScoringRun) -> Balance:
+    """Count the balance of a run from its rows.
+
+    Raises:
+        ScoringRunError: the run stored no listing.
+    """
+    counts = read_balance(engine, Balance, "scoring_run_balance", run.scoring_run_id)
+    if counts["count_seen"] is None:
         raise ScoringRunError(
-            f"Run {run.scoring_run_id} stored no listing, so there is nothing to balance. Its discovery failed: see "
-            "the log of that task, mend the cause, and clear it."
+            f"Run {run.scoring_run_id} stored no listing, so it cannot be reconciled. Its discovery failed. See the "
+            "log of that task, fix the cause, and clear the task."
         )
-    return Balance(**row._mapping)
+    return Balance(**counts)
+
+
+def finish_run(engine: Engine, scoring_run_id: int, balance: CountedBalance, *, with_counts: bool = False) -> None:
+    """Record the end of a run or rescore, whether it balances, and optionally its counts."""
+    counts = asdict(balance) if with_counts else {}
+    assignments = "".join(f"{name} = :{name}, " for name in counts)
+    with transaction(engine) as connection:
+        connection.execute(
+            text(f"""
+            update scoring_run
+            set {assignments}finished_at = now(),
+                state = cast(case when :balanced and (planned_at is not null or kind = 'rescore')
+                             then 'balanced' else 'unbalanced' end as run_state)
+            where scoring_run_id = :run"""),
+            {**counts, "run": scoring_run_id, "balanced": balance.is_balanced},
+        )
 
 
 def _require_work_done(engine: Engine, run: ScoringRun, balance: Balance) -> None:
-    """Refuse a run that only looks like one: never planned, or refused by S3 at every object."""
+    """Fail a run that did no work: it was never planned, or S3 refused every object."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
@@ -116,25 +140,11 @@ def _require_work_done(engine: Engine, run: ScoringRun, balance: Balance) -> Non
         ).one()
     if not row.is_planned:
         raise ScoringRunError(
-            f"Run {run.scoring_run_id} was never planned, so none of its scans was worked on: {balance}. See the log "
-            "of the task `plan`, mend the cause, and clear it."
+            f"Run {run.scoring_run_id} was never planned, so none of its scans was processed: {balance}. See the log "
+            "of the task `plan`, fix the cause, and clear the task."
         )
     if row.count_refused and row.count_refused == balance.count_rejected and not balance.count_scored:
         raise ScoringRunError(
-            f"S3 refused every object that run {run.scoring_run_id} asked for ({row.count_refused}). Check the policy "
-            "of the credentials (s3:GetObject, kms:Decrypt); the next run tries them again."
-        )
-
-
-def _record(engine: Engine, run: ScoringRun, balance: Balance) -> None:
-    assignments = ", ".join(f"{name} = :{name}" for name in asdict(balance))
-    with transaction(engine) as connection:
-        connection.execute(
-            text(f"""
-            update scoring_run
-            set {assignments}, finished_at = now(),
-                state = cast(case when :balanced and planned_at is not null then 'balanced' else 'unbalanced' end
-                             as run_state)
-            where scoring_run_id = :run"""),
-            {**asdict(balance), "balanced": balance.is_balanced, "run": run.scoring_run_id},
+            f"S3 refused every object that run {run.scoring_run_id} requested ({row.count_refused}). Check the policy "
+            "of the credentials (s3:GetObject, kms:Decrypt). The next run tries the objects again."
         )

@@ -1,13 +1,13 @@
-"""Compare a night's answers with what is usual, by the population stability index.
+"""Compare a run's predictions with a reference by the population stability index (PSI).
 
-The class mix is compared with the site's own recent nights. The test split is almost balanced and a ward is not, so a
-comparison of the two would always show a shift. Confidence differs by class, so the reference is weighted to the
-night's class mix before confidences are compared.
+The class mix is compared with the site's own recent runs. The test split is almost balanced, a ward is not. So the two
+always differ. Confidence differs by class, so the reference is weighted to the run's class mix before confidences are
+compared.
 
-People are counted, because slices of one head are not independent. Each answer of a person weighs 1 / answers of that
-person in that night. By chance alone the index is about chi-squared / n for n = 1 / (1/night + 1/reference)
-(Yurdakul, Statistical properties of population stability index, 2018). A comparison is made only where that chance
-value stays below the bound of the morning rules in 99 of 100 nights.
+The counts are patients, because slices of one head are not independent. Each prediction of a patient has the weight
+1 / (predictions of that patient in that run). By chance alone the index is about chi-squared / n. Here n is
+1 / (1/run + 1/reference) (Yurdakul, Statistical properties of population stability index, 2018). The index is
+assessed only if this chance value is below the bound of the rules in 99% of runs.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 from scipy.stats import chi2
 from sqlalchemy import Connection, text
 
-RECENT_NIGHTS = "its nights of the 28 days before"
+RECENT_RUNS = "the runs of the 28 days before"
 TEST_SPLIT = "the model's test split"
-_FEWEST_NIGHTS = 5
+_MIN_RUNS = 5
 _CHANCE = 0.99
 
 Histogram = Mapping[str, float]
@@ -30,7 +30,7 @@ Histogram = Mapping[str, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Drift:
-    """Hold the population stability index against one reference. ``None`` means not assessed."""
+    """The population stability index against one reference. ``None`` means not assessed."""
 
     reference: str
     count_reference: int
@@ -39,7 +39,7 @@ class Drift:
 
     @property
     def largest(self) -> float:
-        """Return the larger of the two, 0 where neither is assessed."""
+        """Return the larger index, or 0 if neither is assessed."""
         return max(self.of_class or 0.0, self.of_confidence or 0.0)
 
     def __str__(self) -> str:
@@ -51,78 +51,78 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """Count the people behind answers, by class and tenth of confidence.
+    """The weighted numbers of patients by class and tenth of confidence.
 
     Attributes:
-        people: (class, tenth) -> people. A person with several answers is divided among them.
+        people: (class, tenth) -> patients. A patient with several predictions is divided among them.
     """
 
     people: Mapping[tuple[str, str], float]
     count_frame: int
-    count_night: int = 0
+    count_run: int = 0
 
     @property
     def classes(self) -> dict[str, float]:
-        """Return people by class."""
-        found: dict[str, float] = {}
+        """Return the patients by class."""
+        counts: dict[str, float] = {}
         for (label, _), count in self.people.items():
-            found[label] = found.get(label, 0.0) + count
-        return found
+            counts[label] = counts.get(label, 0.0) + count
+        return counts
 
     def confidences(self, weights: Histogram) -> tuple[dict[str, float], float]:
-        """Return people by tenth of confidence, as if classes had these weights, and the effective count of people."""
+        """Return the patients by tenth of confidence with reweighted classes, and their effective number."""
         of_class = self.classes
         known = {label: weight for label, weight in weights.items() if label in of_class and weight}
         shares = {label: weight / sum(known.values()) for label, weight in known.items()}
         if not shares:
             return {}, 0.0
         effective = 1 / sum(share**2 / of_class[label] for label, share in shares.items())
-        found: dict[str, float] = {}
+        counts: dict[str, float] = {}
         for (label, tenth), count in self.people.items():
             if label in shares:
-                found[tenth] = found.get(tenth, 0.0) + effective * shares[label] * count / of_class[label]
-        return found, effective
+                counts[tenth] = counts.get(tenth, 0.0) + effective * shares[label] * count / of_class[label]
+        return counts, effective
 
 
 def measure_drift(
     connection: Connection, values: Mapping[str, Any], *, bound: float, minimum_frames: int
 ) -> list[Drift]:
-    """Compare one night with its recent nights and with the test split of its model.
+    """Compare a run with the recent runs of its prefixes, and with the test split of its model.
 
-    ``values`` are the parameters ``run``, ``uri`` and ``model``. ``bound`` is the index above which a night is amber.
+    ``values`` are the parameters ``run``, ``uri`` and ``model``. A run with an index above ``bound`` is amber.
     """
-    night = _mix(connection, _of_predictions("scoring_run.scoring_run_id = :run"), values)
+    current = _mix(connection, _of_predictions("scoring_run.scoring_run_id = :run"), values)
     recent = _mix(connection, _of_predictions(_RECENT), values)
     tested = _mix(connection, _OF_TEST, values)
-    found = []
-    for name, reference in ((TEST_SPLIT, tested), (RECENT_NIGHTS, recent)):
-        is_assessed = min(night.count_frame, reference.count_frame) >= minimum_frames
-        is_assessed = is_assessed and (name == TEST_SPLIT or recent.count_night >= _FEWEST_NIGHTS)
-        of_class = class_index(connection, reference, night, bound) if is_assessed and name == RECENT_NIGHTS else None
-        of_confidence = confidence_index(connection, reference, night, bound) if is_assessed else None
+    drifts = []
+    for name, reference in ((TEST_SPLIT, tested), (RECENT_RUNS, recent)):
+        is_assessed = min(current.count_frame, reference.count_frame) >= minimum_frames
+        is_assessed = is_assessed and (name == TEST_SPLIT or recent.count_run >= _MIN_RUNS)
+        of_class = class_index(connection, reference, current, bound) if is_assessed and name == RECENT_RUNS else None
+        of_confidence = confidence_index(connection, reference, current, bound) if is_assessed else None
         count = round(sum(reference.people.values()))
-        found.append(Drift(reference=name, count_reference=count, of_class=of_class, of_confidence=of_confidence))
-    return found
+        drifts.append(Drift(reference=name, count_reference=count, of_class=of_class, of_confidence=of_confidence))
+    return drifts
 
 
-def class_index(connection: Connection, reference: Mix, night: Mix, bound: float) -> float | None:
-    """Return the index of the class mix, or ``None`` where chance alone could exceed ``bound``."""
-    before, after = reference.classes, night.classes
+def class_index(connection: Connection, reference: Mix, current: Mix, bound: float) -> float | None:
+    """Return the index of the class mix, or ``None`` if chance alone could exceed ``bound``."""
+    before, after = reference.classes, current.classes
     return _index(connection, before, after, bound, effective=sum(before.values()))
 
 
-def confidence_index(connection: Connection, reference: Mix, night: Mix, bound: float) -> float | None:
-    """Return the index of confidence within classes, or ``None`` where chance alone could exceed ``bound``."""
-    before, effective = reference.confidences(night.classes)
-    shared = {label: count for label, count in night.classes.items() if label in reference.classes}
-    after, _ = night.confidences(shared)
+def confidence_index(connection: Connection, reference: Mix, current: Mix, bound: float) -> float | None:
+    """Return the index of confidence within classes, or ``None`` if chance alone could exceed ``bound``."""
+    before, effective = reference.confidences(current.classes)
+    shared = {label: count for label, count in current.classes.items() if label in reference.classes}
+    after, _ = current.confidences(shared)
     return _index(connection, before, after, bound, effective=effective)
 
 
 def _index(
     connection: Connection, before: Histogram, after: Histogram, bound: float, *, effective: float
 ) -> float | None:
-    """Ask the database, where ``02_statistics.sql`` has the formula and ``drift_weekly`` uses it too."""
+    """Compute the index in the database, because the view ``drift_weekly`` uses the same SQL function."""
     count = sum(after.values())
     if not count or not effective:
         return None
@@ -139,13 +139,13 @@ def _mix(connection: Connection, sql: str, values: Mapping[str, Any]) -> Mix:
     return Mix(
         people={(row.label, row.tenth): row.people for row in rows},
         count_frame=sum(row.count_frame for row in rows),
-        count_night=rows[0].count_night if rows else 0,
+        count_run=rows[0].count_run if rows else 0,
     )
 
 
 def _of_predictions(condition: str) -> str:
     return f"""
-    with answer as (
+    with patient_prediction as (
         select
             prediction.scoring_run_id,
             coalesce(patient_pseudonym, study_pseudonym, 'scan ' || prediction.scan_id) as person,
@@ -157,15 +157,15 @@ def _of_predictions(condition: str) -> str:
         where {condition}
     ),
     person as (
-        select scoring_run_id, person, count(*) as count_frame from answer group by scoring_run_id, person
+        select scoring_run_id, person, count(*) as count_frame from patient_prediction group by scoring_run_id, person
     )
     select
         label,
         tenth,
         count(*) as count_frame,
         sum(1.0 / person.count_frame)::double precision as people,
-        (select count(distinct scoring_run_id) from person) as count_night
-    from answer
+        (select count(distinct scoring_run_id) from person) as count_run
+    from patient_prediction
     join person using (scoring_run_id, person)
     group by label, tenth"""
 
@@ -182,7 +182,7 @@ _OF_TEST = """
             probability_glioma, probability_meningioma, probability_normal, probability_pituitary))::text as tenth,
         count(*) as count_frame,
         count(*)::double precision as people,
-        0 as count_night
+        0 as count_run
     from test_prediction
     join evaluation using (evaluation_id)
     where evaluation.model_version_id = :model and evaluation.split = 'test'

@@ -1,6 +1,6 @@
-"""What a monitoring system is told of a night: numbers and tags, none of which names a file or a person.
+"""Compute the metrics of a run for the monitoring system. No tag names a file or a patient.
 
-Names and tags are a contract: dashboards and rules of others are made of them. ``NAMES`` lists them all.
+Names and tags are a public interface, because dashboards and alert rules use them. ``NAMES`` lists all names.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from braintumor.scoring.run_report.status import Level, RunStatus
 
 NAMES: Mapping[str, str] = MappingProxyType(
     {
-        "braintumor.night.objects": "Objects of the last night by outcome: seen, scored, known, rejected and so on; "
-        "unaccounted is 0 where it balances.",
-        "braintumor.night.level": "How the last night went: 0 green, 1 amber, 2 red.",
-        "braintumor.night.seconds": "From the start of the last night to its last settled chunk.",
-        "braintumor.night.files_per_second": "Files that the last night scored or rejected, by its seconds.",
-        "braintumor.night.stage_seconds": "Seconds that workers spent, by stage, added up over chunks.",
-        "braintumor.night.rejections": "Files rejected in the last night, by reason. A reason without any is not sent.",
-        "braintumor.night.answers": "Frames of the last night by predicted class.",
-        "braintumor.night.drift": "Population stability index of the last night, by reference and by what is compared.",
-        "braintumor.night.model": "1, with the name of the model that answered as its tag.",
-        "braintumor.scans.pending": "Scans that wait to be scored, of all nights, when the last one was judged.",
+        "braintumor.night.objects": "Objects of the last run by outcome: seen, scored, known, rejected and so on. "
+        "unaccounted is 0 if the run balances.",
+        "braintumor.night.level": "Status of the last run: 0 green, 1 amber, 2 red.",
+        "braintumor.night.seconds": "From the start of the last run to the commit of its last chunk.",
+        "braintumor.night.files_per_second": "Files that the last run scored or rejected, per second.",
+        "braintumor.night.stage_seconds": "Seconds that workers spent, by stage, as a sum over chunks.",
+        "braintumor.night.rejections": "Files rejected in the last run, by reason. Reasons without files are not sent.",
+        "braintumor.night.answers": "Frames of the last run by predicted class.",
+        "braintumor.night.drift": "Population stability index of the last run, by reference and compared quantity.",
+        "braintumor.night.model": "1, with the name of the run's model as its tag.",
+        "braintumor.scans.pending": "Pending scans of all runs at the end of the last run.",
     }
 )
-"""Each gauge, and what it means."""
+"""The name and meaning of each gauge."""
 
 _LEVELS = (Level.GREEN, Level.AMBER, Level.RED)
 _TIMES = """
@@ -41,33 +41,33 @@ _TIMES = """
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """One value of a gauge; the tags tell the values of one gauge apart."""
+    """One value of a gauge. The tags distinguish the values of one gauge."""
 
     name: str
     value: float
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
-def run_metrics(engine: Engine, sheet: RunStatus) -> Iterator[Metric]:
-    """What there is to tell of a judged night."""
+def run_metrics(engine: Engine, status: RunStatus) -> Iterator[Metric]:
+    """Yield the metrics of a run."""
     with transaction(engine) as connection:
-        seconds, pending = connection.execute(text(_TIMES), {"run": sheet.run.scoring_run_id}).one()
-    counts = {name.removeprefix("count_"): count for name, count in asdict(sheet.balance).items()}
+        seconds, pending = connection.execute(text(_TIMES), {"run": status.run.scoring_run_id}).one()
+    counts = {name.removeprefix("count_"): count for name, count in asdict(status.balance).items()}
     yield from _by("braintumor.night.objects", "outcome", counts)
-    yield Metric(name="braintumor.night.level", value=_LEVELS.index(sheet.level))
-    if seconds:  # a night without work has no chunk
+    yield Metric(name="braintumor.night.level", value=_LEVELS.index(status.level))
+    if seconds:  # a run without work has no chunk
         yield Metric(name="braintumor.night.seconds", value=float(seconds))
         files = counts["scored"] + counts["rejected"]
         yield Metric(name="braintumor.night.files_per_second", value=files / float(seconds))
-    yield from _by("braintumor.night.stage_seconds", "stage", sheet.figures.stage_seconds)
-    yield from _by("braintumor.night.rejections", "reason", sheet.figures.rejections)
-    yield from _by("braintumor.night.answers", "class", sheet.figures.classes)
-    for drift in sheet.figures.drifts:
-        for what, value in {"class": drift.of_class, "confidence": drift.of_confidence}.items():
+    yield from _by("braintumor.night.stage_seconds", "stage", status.statistics.stage_seconds)
+    yield from _by("braintumor.night.rejections", "reason", status.statistics.rejections)
+    yield from _by("braintumor.night.answers", "class", status.statistics.classes)
+    for drift in status.statistics.drifts:
+        for quantity, value in {"class": drift.of_class, "confidence": drift.of_confidence}.items():
             if value is not None:
-                tags = {"reference": drift.reference, "what": what}
+                tags = {"reference": drift.reference, "what": quantity}
                 yield Metric(name="braintumor.night.drift", value=value, tags=tags)
-    yield Metric(name="braintumor.night.model", value=1, tags={"model": sheet.run.model.model_name})
+    yield Metric(name="braintumor.night.model", value=1, tags={"model": status.run.model.model_name})
     yield Metric(name="braintumor.scans.pending", value=pending)
 
 

@@ -1,4 +1,4 @@
-"""What a night's rows say, counted afresh: arrivals, answers, rejections, stages, drift. Never object keys."""
+"""Compute the statistics of a run: arrivals, predictions, rejections, stages, drift. They have no object keys."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from braintumor.scoring.run_report.drift import Drift, measure_drift
 from braintumor.scoring.run_report.rules import RunReportRules
 
 _DAYS = 7
-_FEWEST_DAYS = 5
+_MIN_DAYS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatistics:
-    """One night. Counts are of frames for answers, of scans for rejections; seconds add up over chunks."""
+    """The statistics of one run.
+
+    Predictions count frames, rejections count scans. ``stage_seconds`` are sums over chunks.
+    """
 
     planned: dict[str, int]
     count_arrived: int
@@ -35,14 +38,14 @@ class RunStatistics:
 
     @property
     def slowest_stage(self) -> str | None:
-        """Name of the stage that took most seconds."""
+        """Return the stage with the most seconds."""
         return max(self.stage_seconds, key=lambda stage: self.stage_seconds[stage]) if self.stage_seconds else None
 
 
 def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, timezone: str = "UTC") -> RunStatistics:
-    """Count one night. Drift is measured where the answers are enough for the bounds in ``rules``.
+    """Compute the statistics of one run. Drift is assessed if there are enough predictions for the bounds in ``rules``.
 
-    ``timezone`` is that of the days that arrivals are counted by.
+    Arrivals are counted by days in ``timezone``.
     """
     values = {
         "run": run.scoring_run_id,
@@ -52,15 +55,15 @@ def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, ti
     }
     with transaction(engine) as connection:
         arrived, expected, is_quiet = _arrivals(connection, values)
-        answers = connection.execute(text(_ANSWERS), values).one()
+        confidence = connection.execute(text(_CONFIDENCE), values).one()
         return RunStatistics(
             planned=_counts(connection, _PLANNED, values),
             count_arrived=arrived,
             count_expected=expected,
             is_quiet_weekday=is_quiet,
             classes=_counts(connection, _CLASSES, values),
-            median_confidence=answers.median_confidence,
-            share_low=answers.share_low,
+            median_confidence=confidence.median_confidence,
+            share_low=confidence.share_low,
             review_reasons=_counts(connection, _REASONS, values),
             rejections=_counts(connection, _REJECTIONS, values),
             stage_seconds=_counts(connection, _STAGES, values),
@@ -71,12 +74,12 @@ def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, ti
 
 
 def _arrivals(connection: Connection, values: dict[str, Any]) -> tuple[int, float | None, bool]:
-    """Arrivals of the run's day so far, what the days before lead to expect, and whether a week ago had none."""
+    """Return the arrivals of the run's day, the expected number, and whether the day a week ago had none."""
     days = connection.execute(text(_ARRIVALS), values).all()
     today = next((row.count_new for row in days if row.days_ago == 0), 0)
     before = [row for row in days if row.days_ago > 0]
     last = [row.count_new for row in before[:_DAYS]]
-    expected = float(median(last)) if len(last) >= _FEWEST_DAYS else None
+    expected = float(median(last)) if len(last) >= _MIN_DAYS else None
     return today, expected, any(row.days_ago == _DAYS and row.count_new == 0 for row in before)
 
 
@@ -90,26 +93,27 @@ _PLANNED = """
     cross join lateral (
         values (1, 'new', count_new), (2, 'changed', count_changed), (3, 'ignored', count_unsupported),
                (4, 'retried', count_retried),
-               (5, 'set aside for their keys', nullif(count_unusable_key, 0))) as kind (place, name, amount)
+               (5, 'unusable keys', nullif(count_unusable_key, 0))) as kind (place, name, amount)
     where scoring_run_id = :run and kind.amount is not null
     order by place"""
 
 _ARRIVALS = """
     select
-        (judged.started_at at time zone :timezone)::date - (night.started_at at time zone :timezone)::date as days_ago,
-        sum(coalesce(night.count_new, 0) + coalesce(night.count_changed, 0))::integer as count_new
+        (judged.started_at at time zone :timezone)::date
+            - (earlier.started_at at time zone :timezone)::date as days_ago,
+        sum(coalesce(earlier.count_new, 0) + coalesce(earlier.count_changed, 0))::integer as count_new
     from scoring_run as judged
-    join scoring_run as night
-        on night.scans_uri = judged.scans_uri
-        and night.kind = 'night'
-        and night.listed_at is not null
-        and night.scoring_run_id <= judged.scoring_run_id
+    join scoring_run as earlier
+        on earlier.scans_uri = judged.scans_uri
+        and earlier.kind = 'night'
+        and earlier.listed_at is not null
+        and earlier.scoring_run_id <= judged.scoring_run_id
     where judged.scoring_run_id = :run
     group by days_ago
     order by days_ago
     limit 8"""
 
-_ANSWERS = """
+_CONFIDENCE = """
     select
         percentile_cont(0.5) within group (order by confidence) as median_confidence,
         avg(('low_confidence' = any(review_reasons))::integer)::double precision as share_low

@@ -1,8 +1,8 @@
-"""The operator's morning: how a night went, green, amber or red, on one sheet and in one row.
+"""Assess a run as green, amber or red, store its status, and render the run report.
 
-Days are those of the schedule's timezone, and the arrivals of a day are those of all its runs so far: a second run on
-the same day that finds nothing new is no sign that nothing arrived. In UTC the nights of 01:00 in Berlin would fall
-twice on one day when summer time begins, and the second could hide that nothing arrived.
+Days are those of the schedule's timezone. The arrivals of a day include all its runs so far. A second run on the
+same day often finds nothing new. In UTC, two nightly runs at 01:00 in Berlin would be on the same day when summer time
+begins. The second could hide that nothing arrived.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from braintumor.scoring.run_report.statistics import RunStatistics, run_statisti
 from braintumor.serving.prediction import ReviewReason
 
 RUNBOOK = "docs/runbook.md"
-"""Where each alert has a section of its own name."""
+"""The runbook has one section per alert, with its name."""
 
 _GIB = 1 << 30
 
 
 class Alert(StrEnum):
-    """What a morning sheet can say besides that all is well."""
+    """The kind of a reason why a run is not green."""
 
     DOES_NOT_BALANCE = "does_not_balance"
     NOTHING_ARRIVED = "nothing_arrived"
@@ -48,7 +48,7 @@ class Alert(StrEnum):
 
 
 class Level(StrEnum):
-    """How a night went."""
+    """The level of a run."""
 
     GREEN = "green"
     AMBER = "amber"
@@ -56,43 +56,43 @@ class Level(StrEnum):
 
 
 class Reason(NamedTuple):
-    """Why a night is not green."""
+    """A reason why a run is not green."""
 
     level: Level
     alert: Alert
-    words: str
+    message: str
 
     @property
     def section(self) -> str:
-        """Where the runbook says what to do."""
+        """Return the section of the runbook with the instructions."""
         return f"{RUNBOOK}#{self.alert}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """What the morning sheet says."""
+    """The status of a run, with its reasons."""
 
     run: ScoringRun
     balance: Balance
-    figures: RunStatistics
+    statistics: RunStatistics
     reasons: tuple[Reason, ...]
 
     @property
     def level(self) -> Level:
-        """The worst level of a reason."""
+        """Return the highest level of the reasons."""
         levels = {reason.level for reason in self.reasons}
         return next((level for level in (Level.RED, Level.AMBER) if level in levels), Level.GREEN)
 
     def require_not_red(self) -> None:
-        """Fail a red night; its rows are committed.
+        """Fail a red run. Its rows are already committed.
 
         Raises:
-            RedRunError: with the reasons.
+            RedRunError: the run is red.
         """
         if self.level is Level.RED:
             red = [reason for reason in self.reasons if reason.level is Level.RED]
             raise RedRunError(
-                f"Night {self.run.scoring_run_id} is red: {' '.join(reason.words for reason in red)} Its rows are "
+                f"Run {self.run.scoring_run_id} is red: {' '.join(reason.message for reason in red)} Its rows are "
                 f"committed. What to do: {', '.join(reason.section for reason in red)}."
             )
 
@@ -100,113 +100,115 @@ class RunStatus:
 def make_run_status(
     engine: Engine, run: ScoringRun, balance: Balance, rules: RunReportRules, *, settings: Settings, failure: str = ""
 ) -> RunStatus:
-    """Judge a night from its rows, and record the judgment; ``failure`` is what reconciliation refused it for.
+    """Assess a run from its rows, and store its status. ``failure`` is the error of its reconciliation.
 
-    The settings give the timezone of the days and the folder whose disk is looked at, which is this machine's.
+    The settings give the timezone of the days, and the cache folder of this machine whose free space is checked.
     """
-    figures = run_statistics(engine, run, rules=rules, timezone=settings.require("timezone"))
-    reasons = _reasons(balance, figures, rules, failure) + _disk_reasons(settings.require("cache_folder"), rules)
-    sheet = RunStatus(run=run, balance=balance, figures=figures, reasons=tuple(reasons))
-    _record(engine, sheet)
-    return sheet
+    statistics = run_statistics(engine, run, rules=rules, timezone=settings.require("timezone"))
+    reasons = _reasons(balance, statistics, rules, failure) + _disk_reasons(settings.require("cache_folder"), rules)
+    status = RunStatus(run=run, balance=balance, statistics=statistics, reasons=tuple(reasons))
+    _record(engine, status)
+    return status
 
 
-def to_markdown(sheet: RunStatus, *, address: str = "") -> str:
-    """What the task's log says, with a link to the page."""
-    lines = [f"### Night {sheet.run.scoring_run_id}: {sheet.level.upper()}", "", f"{sheet.balance}.", ""]
-    lines += [f"- **{reason.level}**: {reason.words} What to do: {reason.section}" for reason in sheet.reasons]
-    lines += ["", *(f"- {name}: {value}" for name, value in facts(sheet)), ""]
-    return "\n".join([*lines, f"[The morning sheet]({address})", ""] if address else lines)
+def to_markdown(status: RunStatus, *, address: str = "") -> str:
+    """Return the run report for the task's log, with a link to the page."""
+    lines = [f"### Run {status.run.scoring_run_id}: {status.level.upper()}", "", f"{status.balance}.", ""]
+    lines += [f"- **{reason.level}**: {reason.message} What to do: {reason.section}" for reason in status.reasons]
+    lines += ["", *(f"- {name}: {value}" for name, value in facts(status)), ""]
+    return "\n".join([*lines, f"[The run report]({address})", ""] if address else lines)
 
 
-def run_status_page(sheet: RunStatus) -> str:
-    """The whole page."""
-    return _environment().get_template("morning.html").render(sheet=sheet, facts=facts(sheet))
+def run_status_page(status: RunStatus) -> str:
+    """Render the page of the run report."""
+    return _environment().get_template("run_status.html").render(status=status, facts=facts(status))
 
 
-def facts(sheet: RunStatus) -> list[tuple[str, str]]:
-    """The figures in words, in the order in which they are read."""
-    f = sheet.figures
-    found = [
-        ("Model", sheet.run.model.model_name),
-        ("Planned", ", ".join(f"{count} {kind}" for kind, count in f.planned.items()) or "not on record"),
+def facts(status: RunStatus) -> list[tuple[str, str]]:
+    """Return the statistics as names and texts, in the order of the report."""
+    f = status.statistics
+    lines = [
+        ("Model", status.run.model.model_name),
+        ("Planned", ", ".join(f"{count} {kind}" for kind, count in f.planned.items()) or "unknown"),
         ("Arrived", _arrived(f)),
         ("Class mix (frames)", _counted(f.classes)),
         ("Review reasons (frames)", _counted(f.review_reasons)),
         ("Rejections (scans)", _counted(f.rejections)),
     ]
     if f.median_confidence is not None and f.share_low is not None:
-        found.append(("Confidence", f"median {f.median_confidence:.3f}, {f.share_low:.1%} low"))
+        lines.append(("Confidence", f"median {f.median_confidence:.3f}, {f.share_low:.1%} low"))
     if f.slowest_stage is not None:
-        found.append(("Slowest stage", f"{f.slowest_stage}, {f.stage_seconds[f.slowest_stage]:.1f} s over all chunks"))
-    found += [(f"Drift from {drift.reference} (n={drift.count_reference})", str(drift)) for drift in f.drifts]
-    return found
+        lines.append(("Slowest stage", f"{f.slowest_stage}, {f.stage_seconds[f.slowest_stage]:.1f} s over all chunks"))
+    lines += [(f"Drift from {drift.reference} (n={drift.count_reference})", str(drift)) for drift in f.drifts]
+    return lines
 
 
-def _reasons(balance: Balance, figures: RunStatistics, rules: RunReportRules, failure: str) -> list[Reason]:
-    found: list[Reason] = []
+def _reasons(balance: Balance, statistics: RunStatistics, rules: RunReportRules, failure: str) -> list[Reason]:
+    reasons: list[Reason] = []
     if failure or not balance.is_balanced:
-        found.append(Reason(Level.RED, Alert.DOES_NOT_BALANCE, failure or f"It does not balance: {balance}."))
-    found += _rejection_reasons(balance, rules) + _arrival_reasons(figures, rules)
-    if pairs := figures.review_reasons.get(ReviewReason.SAME_CONTENT_OTHER_PATIENT):
-        words = f"{pairs} answered frames show a picture that is filed under two patients."
-        found.append(Reason(Level.AMBER, Alert.TWO_PATIENTS, words))
+        reasons.append(Reason(Level.RED, Alert.DOES_NOT_BALANCE, failure or f"The run does not balance: {balance}."))
+    reasons += _rejection_reasons(balance, rules) + _arrival_reasons(statistics, rules)
+    if pairs := statistics.review_reasons.get(ReviewReason.SAME_CONTENT_OTHER_PATIENT):
+        message = f"{pairs} scored frames show an image that has two patients."
+        reasons.append(Reason(Level.AMBER, Alert.TWO_PATIENTS, message))
     if balance.count_deferred:
-        found.append(Reason(Level.AMBER, Alert.SCANS_WAIT, f"{balance.count_deferred} scans wait for the next run."))
-    found += [
-        Reason(Level.AMBER, Alert.DRIFT, f"Answers drift from {drift.reference}: stability index {drift.largest:.2f}.")
-        for drift in figures.drifts
+        reasons.append(Reason(Level.AMBER, Alert.SCANS_WAIT, f"{balance.count_deferred} scans wait for the next run."))
+    reasons += [
+        Reason(
+            Level.AMBER, Alert.DRIFT, f"Predictions drift from {drift.reference}: stability index {drift.largest:.2f}."
+        )
+        for drift in statistics.drifts
         if drift.largest > rules.amber_drift
     ]
-    return found
+    return reasons
 
 
 def _rejection_reasons(balance: Balance, rules: RunReportRules) -> list[Reason]:
-    rejected, settled = balance.count_rejected, balance.count_rejected + balance.count_scored
-    share = rejected / settled if settled else 0.0
-    words = f"{rejected} of {settled} scans were rejected ({share:.0%})."
+    rejected, processed = balance.count_rejected, balance.count_rejected + balance.count_scored
+    share = rejected / processed if processed else 0.0
+    message = f"{rejected} of {processed} scans were rejected ({share:.0%})."
     if share >= rules.red_rejection_share and rejected >= rules.red_rejection_count:
-        return [Reason(Level.RED, Alert.REJECTIONS_HIGH, words)]
-    return [Reason(Level.AMBER, Alert.REJECTIONS_HIGH, words)] if share >= rules.amber_rejection_share else []
+        return [Reason(Level.RED, Alert.REJECTIONS_HIGH, message)]
+    return [Reason(Level.AMBER, Alert.REJECTIONS_HIGH, message)] if share >= rules.amber_rejection_share else []
 
 
-def _arrival_reasons(figures: RunStatistics, rules: RunReportRules) -> list[Reason]:
-    expected = figures.count_expected
+def _arrival_reasons(statistics: RunStatistics, rules: RunReportRules) -> list[Reason]:
+    expected = statistics.count_expected
     if not expected:
         return []
-    words = f"{_arrived(figures).capitalize()}."
-    if not figures.count_arrived:
-        level = Level.AMBER if figures.is_quiet_weekday else Level.RED
-        return [Reason(level, Alert.NOTHING_ARRIVED, words)]
-    ratio = figures.count_arrived / expected
+    message = f"{_arrived(statistics).capitalize()}."
+    if not statistics.count_arrived:
+        level = Level.AMBER if statistics.is_quiet_weekday else Level.RED
+        return [Reason(level, Alert.NOTHING_ARRIVED, message)]
+    ratio = statistics.count_arrived / expected
     is_usual = rules.amber_arrival_ratio <= ratio <= 1 / rules.amber_arrival_ratio
-    return [] if is_usual else [Reason(Level.AMBER, Alert.ARRIVALS_UNUSUAL, words)]
+    return [] if is_usual else [Reason(Level.AMBER, Alert.ARRIVALS_UNUSUAL, message)]
 
 
 def _disk_reasons(cache_folder: str, rules: RunReportRules) -> list[Reason]:
-    """Of the disk that holds the cache on the machine that reconciles; other workers' disks are not seen."""
+    """Check the disk of the cache on the machine of this task. The disks of other workers are not checked."""
     folder = Path(cache_folder).expanduser()
-    there = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
-    if there is None:
+    existing = next((path for path in (folder, *folder.parents) if path.is_dir()), None)
+    if existing is None:
         return []
-    free = disk_usage(there).free
+    free = disk_usage(existing).free
     if free >= rules.amber_free_disk_gib * _GIB:
         return []
-    words = f"{free / _GIB:.1f} GiB are free where this worker keeps its copies of models."
-    return [Reason(Level.AMBER, Alert.DISK_LOW, words)]
+    message = f"{free / _GIB:.1f} GiB are free on the disk of this worker's model cache."
+    return [Reason(Level.AMBER, Alert.DISK_LOW, message)]
 
 
-def _arrived(figures: RunStatistics) -> str:
-    if figures.count_expected is None:
-        return f"got {figures.count_arrived} (too few days to say what to expect)"
-    return f"expected about {figures.count_expected:g}, got {figures.count_arrived}"
+def _arrived(statistics: RunStatistics) -> str:
+    if statistics.count_expected is None:
+        return f"got {statistics.count_arrived} (too few days to expect a number)"
+    return f"expected about {statistics.count_expected:g}, got {statistics.count_arrived}"
 
 
 def _counted(counts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count}" for name, count in counts.items()) or "none"
 
 
-def _record(engine: Engine, sheet: RunStatus) -> None:
+def _record(engine: Engine, status: RunStatus) -> None:
     with transaction(engine) as connection:
         connection.execute(
             text("""
@@ -216,12 +218,12 @@ def _record(engine: Engine, sheet: RunStatus) -> None:
             set level = excluded.level, count_arrived = excluded.count_arrived, judged_at = now(),
                 count_expected = excluded.count_expected, reasons = excluded.reasons, drift = excluded.drift"""),
             {
-                "run": sheet.run.scoring_run_id,
-                "level": sheet.level,
-                "arrived": sheet.figures.count_arrived,
-                "expected": sheet.figures.count_expected,
-                "reasons": [reason.words for reason in sheet.reasons],
-                "drift": json.dumps([asdict(drift) for drift in sheet.figures.drifts]),
+                "run": status.run.scoring_run_id,
+                "level": status.level,
+                "arrived": status.statistics.count_arrived,
+                "expected": status.statistics.count_expected,
+                "reasons": [reason.message for reason in status.reasons],
+                "drift": json.dumps([asdict(drift) for drift in status.statistics.drifts]),
             },
         )
 

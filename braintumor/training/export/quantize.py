@@ -31,7 +31,7 @@ from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, REFERENCE, Manifest, sha256_of
-from braintumor.serving.engine import OpenVinoBackend
+from braintumor.serving.backend import OpenVinoBackend
 from braintumor.serving.out_of_distribution import spread
 from braintumor.training.calibration import Thresholds, fit_thresholds
 from braintumor.training.temperature import fit_temperature
@@ -115,7 +115,7 @@ def quantize_model(
     started = time.monotonic()
     snapshot = load_snapshot(engine, parent.snapshot_id)
     with TemporaryDirectory() as scratch:
-        manifest, parity = quantize(
+        _, parity = quantize(
             model_versions.fetch_model(store, settings, parent),
             training=load_frames(store, snapshot, Split.TRAIN, size=parent.image_size),
             validation=load_frames(store, snapshot, Split.VALIDATION, size=parent.image_size),
@@ -128,7 +128,6 @@ def quantize_model(
             engine,
             store,
             folder=Path(scratch),
-            manifest=manifest,
             training=replace(
                 training,
                 run_key=run_key,

@@ -186,9 +186,9 @@ def test_an_upload_sends_no_litter_and_the_check_of_what_it_sent_agrees(empty_se
     upload(store, labeled_files(folder), prefix)
     names = [entry.key.removeprefix(prefix.key) for entry in store.list(prefix)]
     assert len(names) == 48 and not any(map(is_litter, names))
-    images, left_out = read_images(store, prefix)
-    assert (len(images), left_out) == (48, [])
-    assert snapshot_of(empty_settings).left_out == ()
+    images, excluded = read_images(store, prefix)
+    assert (len(images), excluded) == (48, [])
+    assert snapshot_of(empty_settings).excluded == ()
 
 
 def test_a_zero_byte_image_is_unreadable_not_litter(empty_settings: Settings, folder: Path) -> None:
@@ -228,18 +228,18 @@ def test_folders_around_the_class_stay_apart_in_s3_and_are_read_the_same_there(
     assert {place_of(key).label for key in keys} == set(CLASSES)
     store, prefix = ObjectStore.connect(empty_settings), S3Uri.parse(empty_settings.require("dataset_uri"))
     upload(store, files, prefix)
-    images, left_out = read_images(store, prefix)
-    assert left_out == [] and {image.attributes["source"] for image in images} == {"Training", "Testing"}
+    images, excluded = read_images(store, prefix)
+    assert excluded == [] and {image.attributes["source"] for image in images} == {"Training", "Testing"}
     local, none = read_folder(tmp_path)
     assert none == [] and sorted(i.image_sha256 for i in local) == sorted(i.image_sha256 for i in images)
 
 
 def test_a_file_that_does_not_open_and_a_broken_link_are_counted_and_stop_nothing(folder: Path) -> None:
     (folder / "glioma" / "gone.jpg").symlink_to(folder / "nowhere.jpg")
-    images, left_out = read_folder(folder)
+    images, excluded = read_folder(folder)
     assert len(images) == 48
-    assert [item.reason for item in left_out] == ["the file cannot be opened: No such file or directory"]
-    assert assess(images, left_out, RULES).blocking == []
+    assert [item.reason for item in excluded] == ["the file cannot be opened: No such file or directory"]
+    assert assess(images, excluded, RULES).blocking == []
     with pytest.raises(DatasetError, match=r"1 images cannot be opened, such as .*gone\.jpg"):
         labeled_files(folder)
 
@@ -257,8 +257,8 @@ def test_an_object_whose_key_cannot_be_stored_is_left_out_of_a_snapshot(
         yield replace(entries[0], key=f"{prefix.key}glioma/{name}")
 
     monkeypatch.setattr(ObjectStore, "list", with_one_more)
-    (left_out,) = snapshot_of(empty_settings).left_out
-    assert left_out.reason == "the object's key cannot be stored" and "unusable key, sha256" in left_out.image_uri
+    (excluded,) = snapshot_of(empty_settings).excluded
+    assert excluded.reason == "the object's key cannot be stored" and "unusable key, sha256" in excluded.image_uri
 
 
 def test_a_name_that_is_not_utf_8_is_uploaded_under_an_escaped_name(empty_settings: Settings, folder: Path) -> None:

@@ -42,8 +42,8 @@ def judged(folder: Path, rules: QualityRules = RULES) -> Quality:
     return assess(*read_folder(folder), rules)
 
 
-def finding(quality: Quality, code: str) -> QualityCheckResult:
-    (found,) = [item for item in quality.findings if item.code == code]
+def result_of(quality: Quality, code: str) -> QualityCheckResult:
+    (found,) = [item for item in quality.results if item.code == code]
     return found
 
 
@@ -55,7 +55,7 @@ def photographs(folder: Path, name: str, count: int, *, is_gray: bool) -> None:
 def test_phantoms_pass_also_as_few_as_ten_a_class(folder: Path) -> None:
     quality = judged(folder)
     assert quality.blocking == []
-    assert finding(quality, "not_mri").count == 0 and finding(quality, "unreadable").count == 0
+    assert result_of(quality, "not_mri").count == 0 and result_of(quality, "unreadable").count == 0
     assert quality.review.skipped == ""
 
 
@@ -77,16 +77,16 @@ def test_one_photograph_among_ten_slices_passes_and_is_shown(folder: Path) -> No
     next((folder / "glioma").iterdir()).unlink()
     photographs(folder / "glioma", "china.jpg", 1, is_gray=False)
     quality = judged(folder)
-    assert quality.blocking == [] and finding(quality, "not_mri").count == 1
+    assert quality.blocking == [] and result_of(quality, "not_mri").count == 1
     assert "glioma: in color" in page(quality)
 
 
 def test_unreadable_files_are_counted_by_reason_and_many_refuse_the_data(folder: Path) -> None:
     (folder / "glioma" / "1.png").write_bytes(b"words")
-    assert not finding(judged(folder), "unreadable").is_beyond
+    assert not result_of(judged(folder), "unreadable").is_beyond
     for number in range(2):
         (folder / "normal" / f"empty-{number}.png").touch()
-    found = finding(judged(folder), "unreadable")
+    found = result_of(judged(folder), "unreadable")
     assert found.is_blocking and len(found.examples) == 2, "the empty ones have one sha256"
     assert found.reason.startswith("3 of 43 (6.98%) files in class folders cannot be read (empty_file: 2, unsup")
 
@@ -96,8 +96,8 @@ def test_files_outside_class_folders_are_counted(folder: Path) -> None:
     (folder / "cats" / "tom.png").write_bytes(b"x")
     (folder / "readme.txt").write_text("no image")
     quality = judged(folder)
-    assert finding(quality, "outside").is_beyond and finding(quality, "outside").count == 2
-    assert quality.blocking == [] and finding(quality, "unreadable").count == 0
+    assert result_of(quality, "outside").is_beyond and result_of(quality, "outside").count == 2
+    assert quality.blocking == [] and result_of(quality, "unreadable").count == 0
 
 
 def test_copies_are_counted_and_refuse_nothing(folder: Path) -> None:
@@ -105,7 +105,7 @@ def test_copies_are_counted_and_refuse_nothing(folder: Path) -> None:
     for number in range(3):
         shutil.copy(first, folder / "glioma" / f"copy-{number}{first.suffix}")
     quality = judged(folder)
-    assert finding(quality, "copies").count == 3 and quality.warnings and not quality.blocking
+    assert result_of(quality, "copies").count == 3 and quality.warnings and not quality.blocking
 
 
 def test_identical_and_near_identical_images_with_other_labels_refuse_the_data(folder: Path) -> None:
@@ -114,7 +114,7 @@ def test_identical_and_near_identical_images_with_other_labels_refuse_the_data(f
     with Image.open(other) as picture:
         paler = ImageEnhance.Contrast(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).enhance(0.9)
         paler.save(folder / "pituitary" / "other.png")
-    found = finding(judged(folder), "contradictions")
+    found = result_of(judged(folder), "contradictions")
     assert found.is_blocking and found.count == 4
     assert "glioma and normal: 2, glioma and pituitary: 2" in found.reason
 
@@ -122,7 +122,7 @@ def test_identical_and_near_identical_images_with_other_labels_refuse_the_data(f
 def test_a_small_class_is_warned_of(folder: Path) -> None:
     for path in sorted((folder / "pituitary").iterdir())[1:]:
         path.unlink()
-    found = finding(judged(folder), "imbalance")
+    found = result_of(judged(folder), "imbalance")
     assert found.is_beyond and "the smallest class, pituitary, has 1 images" in found.reason
 
 
@@ -134,14 +134,14 @@ def test_a_rule_file_makes_a_check_stricter_or_silences_it(folder: Path) -> None
         RULES, copies=QualityCheck(level=Level.OFF, bound=0.0), label_errors=QualityCheck(level=Level.OFF, bound=0.0)
     )
     quality = judged(folder, off)
-    assert not finding(quality, "copies").is_beyond and quality.review.candidates == ()
-    assert "the check is off" in finding(quality, "label_errors").reason
+    assert not result_of(quality, "copies").is_beyond and quality.review.candidates == ()
+    assert "the check is off" in result_of(quality, "label_errors").reason
 
 
 def test_no_images_at_all_are_no_crash(tmp_path: Path) -> None:
     quality = judged(tmp_path)
     assert [item.code for item in quality.blocking] == ["missing_class"]
-    assert finding(quality, "label_errors").reason.startswith("not looked for")
+    assert result_of(quality, "label_errors").reason.startswith("not looked for")
     assert "Data quality" in page(quality)
 
 

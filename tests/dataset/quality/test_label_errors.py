@@ -5,26 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 from braintumor.dataset.quality.label_errors import review_labels
-from braintumor.dataset.splits.grouping import Picture
+from braintumor.dataset.splits.grouping import DistinctImage
 from braintumor.labels import CLASSES, TumorClass
 from tests.images import labeled_image
 
 CORNERS = {label: (64 * (label.position // 2), 64 * (label.position % 2)) for label in CLASSES}
 
 
-def group(shows: TumorClass, says: TumorClass, name: str, *, files: int = 1) -> list[Picture]:
+def group(shows: TumorClass, says: TumorClass, name: str, *, files: int = 1) -> list[DistinctImage]:
     """Near-duplicates of a dark square with noise and one bright corner, which is what a class shows."""
     rng = np.random.default_rng(list(name.encode()))
     base = rng.integers(0, 80, (128, 128))
     top, left = CORNERS[shows]
     base[top : top + 64, left : left + 64] += rng.integers(40, 90)
     return [
-        Picture(files=(labeled_image((base + number).astype(np.uint8), f"{name} {number}", says),))
+        DistinctImage(files=(labeled_image((base + number).astype(np.uint8), f"{name} {number}", says),))
         for number in range(files)
     ]
 
 
-def right(per_class: int) -> list[list[Picture]]:
+def right(per_class: int) -> list[list[DistinctImage]]:
     return [group(label, label, f"{label} {number}") for label in CLASSES for number in range(per_class)]
 
 

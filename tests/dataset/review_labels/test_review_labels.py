@@ -13,7 +13,7 @@ from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.dataset.frame_arrays import load_frames
 from braintumor.dataset.review_labels import rules as label_rules
-from braintumor.dataset.review_labels.labels import outlook, request_retrain, reviewed_labels
+from braintumor.dataset.review_labels.labels import request_retrain, reviewed_labels, summarize_reviewed_labels
 from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.dataset.snapshot import Snapshot, load_snapshot, snapshot_of
 from braintumor.dataset.splits.split import Split
@@ -28,7 +28,7 @@ from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.conftest import cloned, copied, run_braintumor
 from tests.images import png
-from tests.people import as_patient, say, take_back
+from tests.people import add_reviews, as_patient, retract_review
 from tests.sql import change, rows
 
 FRESH, ANN, ANN_TOO, TESTED, TRAINED, VOLUME = range(1, 7)
@@ -81,47 +81,47 @@ def reviewed_images(snapshot: Snapshot) -> list[tuple[str, Split]]:
 
 class TestRule:
     def test_two_agreeing_readers_one_senior_or_an_adjudication_make_a_label(self, night: Settings) -> None:
-        say(night, FRESH, "glioma", "ann", "bob")
-        say(night, ANN, "normal", "sue")
-        say(night, TESTED, "glioma", "ann")
-        say(night, TESTED, "normal", "bob")
+        add_reviews(night, FRESH, "glioma", "ann", "bob")
+        add_reviews(night, ANN, "normal", "sue")
+        add_reviews(night, TESTED, "glioma", "ann")
+        add_reviews(night, TESTED, "normal", "bob")
         assert labels(night) == [(FRESH, "glioma", "readers", 2)]
         seniors = labels(night, senior_readers=("sue",))
         assert seniors == [(FRESH, "glioma", "readers", 2), (ANN, "normal", "senior_reader", 1)]
         assert labels(night, minimum_readers=3) == []
-        say(night, TESTED, "pituitary", "cid", purpose="adjudication")
+        add_reviews(night, TESTED, "pituitary", "cid", purpose="adjudication")
         assert (TESTED, "pituitary", "adjudicated", 1) in labels(night)
 
     def test_a_conflict_makes_no_label_whoever_answered_and_is_on_the_worklist(self, night: Settings) -> None:
-        say(night, FRESH, "glioma", "sue", "ann")
-        say(night, FRESH, "normal", "bob")
+        add_reviews(night, FRESH, "glioma", "sue", "ann")
+        add_reviews(night, FRESH, "normal", "bob")
         assert labels(night, senior_readers=("sue",)) == []
         assert rows(night, "select risk from review_worklist where scan_id = :scan", scan=FRESH) == [
             ("reviewers_disagree",)
         ]
-        assert outlook(night).without == {"readers disagree": 1}
+        assert summarize_reviewed_labels(night).without == {"readers disagree": 1}
 
     def test_an_answer_that_is_taken_back_takes_its_label_or_its_conflict_along(self, night: Settings) -> None:
-        say(night, FRESH, "glioma", "ann", "bob")
-        say(night, FRESH, "normal", "cid")
-        take_back(night, FRESH, "cid")
+        add_reviews(night, FRESH, "glioma", "ann", "bob")
+        add_reviews(night, FRESH, "normal", "cid")
+        retract_review(night, FRESH, "cid")
         assert labels(night) == [(FRESH, "glioma", "readers", 2)]
-        take_back(night, FRESH, "bob")
+        retract_review(night, FRESH, "bob")
         assert labels(night) == []
-        assert outlook(night).without == {"too few readers": 1}
+        assert summarize_reviewed_labels(night).without == {"too few readers": 1}
 
     @pytest.mark.parametrize("finding", ["other_finding", "unusable_image", "cannot_tell"])
     def test_what_names_no_class_makes_no_label(self, night: Settings, finding: str) -> None:
-        say(night, FRESH, finding, "ann", "bob", "sue")
+        add_reviews(night, FRESH, finding, "ann", "bob", "sue")
         assert labels(night, senior_readers=("sue",)) == []
 
     def test_only_blind_answers_count_where_the_rule_says_so_and_any_can_disagree(self, night: Settings) -> None:
-        say(night, FRESH, "glioma", "ann", blind=True)
-        say(night, FRESH, "glioma", "bob")
+        add_reviews(night, FRESH, "glioma", "ann", blind=True)
+        add_reviews(night, FRESH, "glioma", "bob")
         assert labels(night, blind_only=True) == []
-        say(night, FRESH, "glioma", "cid", blind=True)
+        add_reviews(night, FRESH, "glioma", "cid", blind=True)
         assert labels(night, blind_only=True) == [(FRESH, "glioma", "readers", 2)]
-        say(night, FRESH, "normal", "dan")
+        add_reviews(night, FRESH, "normal", "dan")
         assert labels(night, blind_only=True) == []
 
     def test_a_rule_file_that_is_wrong_is_named(self, tmp_path: Path) -> None:
@@ -144,15 +144,15 @@ class TestRule:
 class TestSnapshot:
     def test_reviewed_frames_train_and_leave_the_test_split_as_it_was(self, night: Settings) -> None:
         before = snapshot_of(night)
-        say(night, FRESH, "glioma", "ann", "bob")
-        say(night, ANN, "normal", "ann", "bob")
-        say(night, ANN_TOO, "normal", "ann", "bob")
-        say(night, VOLUME, "glioma", "ann", "bob")
+        add_reviews(night, FRESH, "glioma", "ann", "bob")
+        add_reviews(night, ANN, "normal", "ann", "bob")
+        add_reviews(night, ANN_TOO, "normal", "ann", "bob")
+        add_reviews(night, VOLUME, "glioma", "ann", "bob")
         after = snapshot_of(night)
         assert after.of_split(Split.TEST) == before.of_split(Split.TEST)
         assert after.of_split(Split.VALIDATION) == before.of_split(Split.VALIDATION)
         assert sorted(reviewed_images(after)) == [("glioma", Split.TRAIN)] * 2 + [("normal", Split.TRAIN)] * 2
-        assert after.left_out == before.left_out == ()
+        assert after.excluded == before.excluded == ()
         provenance = """
             select scan_id, frame_index, label::text, label_source::text, count_reader, rules_version, reason
             from snapshot_review where snapshot_id = :id order by scan_id"""
@@ -168,18 +168,18 @@ class TestSnapshot:
 
     def test_a_frame_whose_group_is_in_test_is_left_out_and_named(self, night: Settings) -> None:
         before = snapshot_of(night)
-        say(night, TESTED, "glioma", "ann", "bob")
-        say(night, FRESH, "glioma", "ann", "bob")
+        add_reviews(night, TESTED, "glioma", "ann", "bob")
+        add_reviews(night, FRESH, "glioma", "ann", "bob")
         change(night, f"update scan set study_pseudonym = 'one' where scan_id in ({TESTED}, {FRESH})")
         after = snapshot_of(night)
         assert after.snapshot_id == before.snapshot_id
-        named = {item.image_uri: item.reason for item in after.left_out}
+        named = {item.image_uri: item.reason for item in after.excluded}
         reason = "reviewed frame whose group has an image in test"
         assert named == {f"scan {TESTED}, frame 0": reason, f"scan {FRESH}, frame 0": reason}
-        assert outlook(night).left_out == [(name, reason) for name in sorted(named)]
+        assert summarize_reviewed_labels(night).excluded == [(name, reason) for name in sorted(named)]
 
     def test_test_images_of_other_snapshots_are_no_training_images_either(self, night: Settings) -> None:
-        say(night, TESTED, "glioma", "ann", "bob")
+        add_reviews(night, TESTED, "glioma", "ann", "bob")
         store, other = ObjectStore.connect(night), S3Uri.parse(f"s3://braintumor/other-{uuid.uuid4().hex}/")
         ((digest,),) = rows(night, "select content_sha256 from scan where scan_id = :scan", scan=TESTED)
         for digest_of, uri in rows(night, "select image_sha256, image_uri from snapshot_image"):
@@ -187,21 +187,21 @@ class TestSnapshot:
                 store.write(other / uri.rpartition("/dataset/")[2], store.read(S3Uri.parse(uri)))
         change(night, "update split_assignment set pixel_sha256 = 'of an old decoder ' || pixel_sha256")
         snapshot = snapshot_of(night, str(other))
-        assert [item.image_uri for item in snapshot.left_out] == [f"scan {TESTED}, frame 0"]
+        assert [item.image_uri for item in snapshot.excluded] == [f"scan {TESTED}, frame 0"]
         assert reviewed_images(snapshot) == []
 
     def test_another_label_for_the_same_picture_leaves_both_out(self, night: Settings) -> None:
         before = snapshot_of(night)
-        say(night, TRAINED, "normal", "ann", "bob")
+        add_reviews(night, TRAINED, "normal", "ann", "bob")
         after = snapshot_of(night)
         reason = "identical images are labeled glioma and normal"
-        assert {item.reason for item in after.left_out} == {reason} and len(after.left_out) == 2
-        assert f"scan {TRAINED}, frame 0" in {item.image_uri for item in after.left_out}
+        assert {item.reason for item in after.excluded} == {reason} and len(after.excluded) == 2
+        assert f"scan {TRAINED}, frame 0" in {item.image_uri for item in after.excluded}
         assert len(after.images) == len(before.images) - 1
 
     def test_the_same_label_for_the_same_picture_is_one_more_copy(self, night: Settings) -> None:
         before = snapshot_of(night)
-        say(night, TRAINED, "glioma", "ann", "bob")
+        add_reviews(night, TRAINED, "glioma", "ann", "bob")
         after = snapshot_of(night)
         assert (after.snapshot_id, after.count_copy) == (before.snapshot_id, before.count_copy + 1)
 
@@ -214,12 +214,12 @@ class TestSnapshot:
             for scan_id, bucket, key in rows(night, "select scan_id, bucket, key from scan_location")
         }
         for scan_id in (FRESH, ANN):
-            say(night, scan_id, "glioma", "ann", "bob")
+            add_reviews(night, scan_id, "glioma", "ann", "bob")
         try:
             store.write(where[FRESH][0], png(seed=5))
             store.delete([where[ANN][0]])
-            left_out = {item.image_uri: item.reason for item in snapshot_of(night).left_out}
-            assert left_out == {
+            excluded = {item.image_uri: item.reason for item in snapshot_of(night).excluded}
+            assert excluded == {
                 f"scan {FRESH}, frame 0": "the object was overwritten meanwhile",
                 f"scan {ANN}, frame 0": "the object is gone",
             }
@@ -233,13 +233,13 @@ class TestSnapshot:
 
     def test_a_frame_leaves_the_next_snapshot_with_its_label(self, night: Settings) -> None:
         before = snapshot_of(night)
-        say(night, FRESH, "glioma", "ann", "bob")
+        add_reviews(night, FRESH, "glioma", "ann", "bob")
         assert snapshot_of(night).snapshot_id != before.snapshot_id
-        take_back(night, FRESH, "bob")
+        retract_review(night, FRESH, "bob")
         assert snapshot_of(night).snapshot_id == before.snapshot_id
 
     def test_the_trainers_login_is_enough(self, stack: Stack, night: Settings) -> None:
-        say(night, FRESH, "glioma", "ann", "bob")
+        add_reviews(night, FRESH, "glioma", "ann", "bob")
         name = str(database.connect(night).url.database)
         trainer = replace(night, database_url=stack.postgres.url_as(Role.TRAINER, name))
         assert len(reviewed_images(snapshot_of(trainer))) == 1
@@ -247,7 +247,7 @@ class TestSnapshot:
 
 def test_an_erased_persons_pictures_and_rows_go(stack: Stack, night: Settings) -> None:
     for scan_id in (FRESH, ANN, ANN_TOO):
-        say(night, scan_id, "normal", "ann", "bob")
+        add_reviews(night, scan_id, "normal", "ann", "bob")
     store, models = ObjectStore.connect(night), S3Uri.parse(night.require("models_uri"))
     snapshot = snapshot_of(night)
     assert len(list(store.list(models / "reviewed/"))) == 3
@@ -271,27 +271,27 @@ def test_new_labels_ask_once_for_a_retrain(night: Settings, tmp_path: Path) -> N
     rules = tmp_path / "rules.toml"
     rules.write_text(packaged.replace("retrain_after = 100", "retrain_after = 2"))
     night = replace(night, label_rules=str(rules))
-    say(night, FRESH, "glioma", "ann", "bob")
+    add_reviews(night, FRESH, "glioma", "ann", "bob")
     assert request_retrain(night, request_key="monday") == 0
-    say(night, ANN, "normal", "ann", "bob")
-    assert outlook(night).count_new == 2
+    add_reviews(night, ANN, "normal", "ann", "bob")
+    assert summarize_reviewed_labels(night).count_new == 2
     assert request_retrain(night, request_key="tuesday") == 2
     assert request_retrain(night, request_key="tuesday") == 2, "a retry gets the same answer"
-    say(night, ANN, "normal", "cid")
-    say(night, FRESH, "glioma", "cid")
+    add_reviews(night, ANN, "normal", "cid")
+    add_reviews(night, FRESH, "glioma", "cid")
     assert request_retrain(night, request_key="wednesday") == 0, (
         "the retrain may not have begun, the labels are the same"
     )
-    say(night, ANN_TOO, "normal", "ann", "bob")
-    say(night, TRAINED, "normal", "ann", "bob")
+    add_reviews(night, ANN_TOO, "normal", "ann", "bob")
+    add_reviews(night, TRAINED, "normal", "ann", "bob")
     snapshot_of(night)
     assert request_retrain(night, request_key="thursday") == 0, "the weekly one took them, or left them out"
-    say(night, TRAINED, "normal", "cid")
-    assert outlook(night).count_new == 0, "one more voice for the same label is no new label"
+    add_reviews(night, TRAINED, "normal", "cid")
+    assert summarize_reviewed_labels(night).count_new == 0, "one more voice for the same label is no new label"
 
 
 def test_the_command_says_what_would_become_labels(night: Settings) -> None:
-    say(night, FRESH, "glioma", "ann", "bob")
-    say(night, ANN, "normal", "ann")
+    add_reviews(night, FRESH, "glioma", "ann", "bob")
+    add_reviews(night, ANN, "normal", "ann")
     told = run_braintumor(night, "dataset", "reviewed").stdout
     assert "glioma" in told and "no label: 1 frames: too few readers" in told and "1 labels are new" in told

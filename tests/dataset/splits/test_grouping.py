@@ -41,7 +41,7 @@ def names(grouping: Grouping) -> list[list[str]]:
 
 
 def reasons(grouping: Grouping) -> dict[str, str]:
-    return {item.image_uri: item.reason for item in grouping.left_out}
+    return {item.image_uri: item.reason for item in grouping.excluded}
 
 
 @pytest.mark.parametrize("turn", TURNS, ids=lambda turn: turn.name)
@@ -84,7 +84,7 @@ def test_copies_are_one_picture_and_mirrored_ones_one_group() -> None:
     grouping = form_groups([image(one, "a"), image(one, "copy"), image(mirrored, "mirrored"), image(_other(), "b")], {})
     assert sorted(len(group) for group in grouping.groups) == [1, 2]
     assert sum(len(picture.files) for group in grouping.groups for picture in group) == 4
-    assert grouping.left_out == ()
+    assert grouping.excluded == ()
 
 
 def _other() -> Image.Image:

@@ -12,7 +12,7 @@ from PIL import Image, ImageEnhance
 from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.splits.reviewed_frames_split import (
     IN_TEST,
-    NEAR_LEFT_OUT,
+    NEAR_EXCLUDED,
     ReviewedFramesSplit,
     split_images,
     split_reviewed_frames,
@@ -50,7 +50,7 @@ def splits(joined: ReviewedFramesSplit) -> dict[str, Split]:
 
 
 def reasons(joined: ReviewedFramesSplit) -> dict[str, str]:
-    return {item.image_uri: item.reason for item in joined.grouping.left_out}
+    return {item.image_uri: item.reason for item in joined.grouping.excluded}
 
 
 def seed_of(joined: ReviewedFramesSplit, split: Split) -> int:
@@ -130,7 +130,7 @@ def test_a_new_image_near_a_frame_that_trains_is_no_test_image(images: list[Labe
 def test_a_frame_near_an_image_that_was_left_out_stays_out_too(images: list[LabeledImage]) -> None:
     twins = [labeled_image(drawn(300), f"{label}", label) for label in (LABEL, TumorClass.NORMAL)]
     joined = split_reviewed_frames([*images, *twins], [frame(1, drawn(300, contrast=0.7))], {}, [])
-    assert reasons(joined)["scan 1, frame 0"] == NEAR_LEFT_OUT
+    assert reasons(joined)["scan 1, frame 0"] == NEAR_EXCLUDED
     assert splits(joined) == splits(split_images([*images, *twins], {}))
 
 

@@ -1,4 +1,4 @@
-"""Drift of a night: amber where the site changes, and not where a ward is unlike the balanced test split."""
+"""Test drift: a change of the site is amber, a difference from the balanced test split is not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from braintumor.db.database import transaction
 from braintumor.labels import CLASSES
 from braintumor.scoring.run import load_run
 from braintumor.scoring.run_report.balance import Balance
-from braintumor.scoring.run_report.drift import RECENT_NIGHTS, TEST_SPLIT, Drift, Mix, class_index, confidence_index
+from braintumor.scoring.run_report.drift import RECENT_RUNS, TEST_SPLIT, Drift, Mix, class_index, confidence_index
 from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.statistics import run_statistics
 from braintumor.scoring.run_report.status import make_run_status
@@ -23,14 +23,14 @@ from tests.sql import change, rows
 
 RULES = RunReportRules.load()
 WARD = {"glioma": 12, "meningioma": 10, "normal": 120, "pituitary": 8}
-"""A night of 150 people, most without a tumor."""
+"""A run of 150 patients, most without a tumor."""
 SHIFTED = {"glioma": 70, "meningioma": 10, "normal": 62, "pituitary": 8}
 SURE = dict.fromkeys(CLASSES, 0.97)
 
 
 @pytest.fixture
 def site(empty_settings: Settings) -> Settings:
-    """A database with one model, whose test split is balanced: 50 answers of each class."""
+    """A database with one model whose test split is balanced: 50 predictions per class."""
     change(
         empty_settings,
         """
@@ -61,10 +61,10 @@ def engine(site: Settings) -> Iterator[Engine]:
     made.dispose()
 
 
-def add_night(
+def add_run(
     settings: Settings, classes: dict[str, int], *, days: int, sure: dict[str, float] | None = None, **values: object
 ) -> int:
-    """Write a night with one scan of one frame per person, and return its number.
+    """Write a run with one scan of one frame per patient, and return its ID.
 
     Values: ``state`` of the run, ``people`` (the frames belong to so many people), ``uri`` of the scans.
     """
@@ -110,72 +110,72 @@ def add_night(
 
 
 def measured(engine: Engine, run: int) -> dict[str, Drift]:
-    figures = run_statistics(engine, load_run(engine, run), rules=RULES)
-    return {drift.reference: drift for drift in figures.drifts}
+    statistics = run_statistics(engine, load_run(engine, run), rules=RULES)
+    return {drift.reference: drift for drift in statistics.drifts}
 
 
 def reasons(engine: Engine, settings: Settings, run: int) -> list[str]:
     balance = Balance(**dict.fromkeys(Balance.__dataclass_fields__, 0))
-    sheet = make_run_status(engine, load_run(engine, run), balance, RULES, settings=settings)
-    return [reason.words for reason in sheet.reasons if reason.alert == "drift"]
+    status = make_run_status(engine, load_run(engine, run), balance, RULES, settings=settings)
+    return [reason.message for reason in status.reasons if reason.alert == "drift"]
 
 
-def test_a_ward_that_is_as_usual_is_green_though_it_is_unlike_the_test_split(site: Settings, engine: Engine) -> None:
+def test_usual_ward_unlike_the_test_split_is_green(site: Settings, engine: Engine) -> None:
     for days in range(1, 8):
-        add_night(site, WARD, days=days)
-    tonight = add_night(site, WARD, days=0)
-    found = measured(engine, tonight)
-    assert found[RECENT_NIGHTS] == Drift(
-        reference=RECENT_NIGHTS,
+        add_run(site, WARD, days=days)
+    current = add_run(site, WARD, days=0)
+    found = measured(engine, current)
+    assert found[RECENT_RUNS] == Drift(
+        reference=RECENT_RUNS,
         count_reference=7 * 150,
         of_class=pytest.approx(0, abs=0.01),
         of_confidence=pytest.approx(0, abs=0.01),
     )
     assert (found[TEST_SPLIT].of_class, found[TEST_SPLIT].of_confidence) == (None, pytest.approx(0, abs=0.01))
-    assert reasons(engine, site, tonight) == []
+    assert reasons(engine, site, current) == []
     balanced = json.dumps(dict.fromkeys(CLASSES, 50))
     ((old,),) = rows(
         site, "select stability_index(cast(:a as jsonb), cast(:b as jsonb))", a=balanced, b=json.dumps(WARD)
     )
-    assert old > 0.9, "the comparison with the test split, which made every night amber"
+    assert old > 0.9, "the comparison with the test split, which made every run amber"
 
 
-def test_a_night_with_many_more_gliomas_than_usual_is_amber(site: Settings, engine: Engine) -> None:
+def test_run_with_many_more_gliomas_is_amber(site: Settings, engine: Engine) -> None:
     for days in range(1, 8):
-        add_night(site, WARD, days=days)
-    tonight = add_night(site, SHIFTED, days=0)
-    index = measured(engine, tonight)[RECENT_NIGHTS].of_class
+        add_run(site, WARD, days=days)
+    current = add_run(site, SHIFTED, days=0)
+    index = measured(engine, current)[RECENT_RUNS].of_class
     usual = json.dumps({label: 7 * count for label, count in WARD.items()})
     ((expected,),) = rows(
         site, "select stability_index(cast(:a as jsonb), cast(:b as jsonb))", a=usual, b=json.dumps(SHIFTED)
     )
     assert index == pytest.approx(expected) and expected > 0.5
-    (words,) = reasons(engine, site, tonight)
-    assert words == f"Answers drift from {RECENT_NIGHTS}: stability index {expected:.2f}."
+    (words,) = reasons(engine, site, current)
+    assert words == f"Predictions drift from {RECENT_RUNS}: stability index {expected:.2f}."
 
 
-def test_a_model_that_is_less_sure_of_the_same_classes_is_amber(site: Settings, engine: Engine) -> None:
+def test_lower_confidence_in_the_same_classes_is_amber(site: Settings, engine: Engine) -> None:
     for days in range(1, 8):
-        add_night(site, WARD, days=days)
-    tonight = add_night(site, WARD, days=0, sure=SURE | {"normal": 0.55})
-    found = measured(engine, tonight)
-    assert found[RECENT_NIGHTS].of_class == pytest.approx(0, abs=0.01)
-    assert found[RECENT_NIGHTS].of_confidence is not None and found[RECENT_NIGHTS].of_confidence > 0.25
+        add_run(site, WARD, days=days)
+    current = add_run(site, WARD, days=0, sure=SURE | {"normal": 0.55})
+    found = measured(engine, current)
+    assert found[RECENT_RUNS].of_class == pytest.approx(0, abs=0.01)
+    assert found[RECENT_RUNS].of_confidence is not None and found[RECENT_RUNS].of_confidence > 0.25
     assert found[TEST_SPLIT].of_confidence is not None and found[TEST_SPLIT].of_confidence > 0.25
-    assert len(reasons(engine, site, tonight)) == 2
+    assert len(reasons(engine, site, current)) == 2
 
 
-def test_another_class_mix_alone_is_no_drift_of_confidence(site: Settings, engine: Engine) -> None:
-    """The model is less sure of gliomas in each night, and tonight has more of them."""
+def test_class_mix_alone_is_not_confidence_drift(site: Settings, engine: Engine) -> None:
+    """The model is always less confident for gliomas, and this run has more of them."""
     sure = SURE | {"glioma": 0.65}
     for days in range(1, 8):
-        add_night(site, WARD, days=days, sure=sure)
-    tonight = add_night(site, SHIFTED, days=0, sure=sure)
-    assert measured(engine, tonight)[RECENT_NIGHTS].of_confidence == pytest.approx(0, abs=0.02)
+        add_run(site, WARD, days=days, sure=sure)
+    current = add_run(site, SHIFTED, days=0, sure=sure)
+    assert measured(engine, current)[RECENT_RUNS].of_confidence == pytest.approx(0, abs=0.02)
 
 
 @pytest.mark.parametrize(
-    ("nights", "values"),
+    ("runs", "values"),
     [
         (0, {}),
         (4, {}),
@@ -183,36 +183,36 @@ def test_another_class_mix_alone_is_no_drift_of_confidence(site: Settings, engin
         (7, {"uri": "s3://b/another-site/"}),
         (7, {"people": 5}),
     ],
-    ids=["no history", "four nights", "nights that do not balance", "another site", "five people"],
+    ids=["no history", "four runs", "runs that do not balance", "another site", "five people"],
 )
-def test_without_enough_history_nothing_is_assessed(
-    site: Settings, engine: Engine, nights: int, values: dict[str, object]
+def test_too_little_history_is_not_assessed(
+    site: Settings, engine: Engine, runs: int, values: dict[str, object]
 ) -> None:
-    for days in range(1, nights + 1):
-        add_night(site, WARD, days=days, **values)
-    tonight = add_night(site, SHIFTED, days=0)
-    found = measured(engine, tonight)[RECENT_NIGHTS]
+    for days in range(1, runs + 1):
+        add_run(site, WARD, days=days, **values)
+    current = add_run(site, SHIFTED, days=0)
+    found = measured(engine, current)[RECENT_RUNS]
     assert (found.of_class, found.of_confidence) == (None, None)
     assert str(found) == "class mix not assessed, confidence not assessed"
-    assert reasons(engine, site, tonight) == []
+    assert reasons(engine, site, current) == []
 
 
 @pytest.mark.parametrize(("size", "people"), [(0.5, 75), (1, 3)], ids=["75 answers", "150 slices of 3 people"])
-def test_a_small_night_is_not_assessed(site: Settings, engine: Engine, size: float, people: int) -> None:
+def test_small_run_is_not_assessed(site: Settings, engine: Engine, size: float, people: int) -> None:
     for days in range(1, 8):
-        add_night(site, WARD, days=days)
-    tonight = add_night(site, {name: int(size * count) for name, count in SHIFTED.items()}, days=0, people=people)
-    assert measured(engine, tonight)[RECENT_NIGHTS].of_class is None
-    assert reasons(engine, site, tonight) == []
+        add_run(site, WARD, days=days)
+    current = add_run(site, {name: int(size * count) for name, count in SHIFTED.items()}, days=0, people=people)
+    assert measured(engine, current)[RECENT_RUNS].of_class is None
+    assert reasons(engine, site, current) == []
 
 
-def test_another_nights_rows_are_not_read_and_slices_of_a_person_count_once(site: Settings, engine: Engine) -> None:
+def test_patients_count_once_and_other_runs_are_not_read(site: Settings, engine: Engine) -> None:
     for days in range(1, 8):
-        add_night(site, WARD, days=days, people=75)
-    add_night(site, SHIFTED, days=40)
-    tonight = add_night(site, WARD, days=0)
-    add_night(site, SHIFTED, days=0)
-    assert measured(engine, tonight)[RECENT_NIGHTS].count_reference == 7 * 75
+        add_run(site, WARD, days=days, people=75)
+    add_run(site, SHIFTED, days=40)
+    current = add_run(site, WARD, days=0)
+    add_run(site, SHIFTED, days=0)
+    assert measured(engine, current)[RECENT_RUNS].count_reference == 7 * 75
 
 
 MIX = (0.08, 0.07, 0.8, 0.05)
@@ -220,7 +220,7 @@ TENTHS = {"5": 0.03, "6": 0.05, "7": 0.07, "8": 0.15, "9": 0.7}
 
 
 def drawn(rng: np.random.Generator, count: int, mix: Sequence[float]) -> Mix:
-    """Draw the answers of so many people at random."""
+    """Draw the predictions of a number of patients at random."""
     shares = np.outer(mix, list(TENTHS.values()))
     counts = rng.multinomial(count, (shares / shares.sum()).ravel()).reshape(shares.shape)
     names = [[(label.value, tenth) for tenth in TENTHS] for label in CLASSES]
@@ -234,7 +234,7 @@ def drawn(rng: np.random.Generator, count: int, mix: Sequence[float]) -> Mix:
 
 
 @pytest.mark.parametrize("size", [60, 100, 150, 400])
-def test_by_chance_alone_hardly_any_night_is_amber_and_a_real_shift_is(empty_settings: Settings, size: int) -> None:
+def test_chance_is_rarely_amber_and_a_real_shift_is(empty_settings: Settings, size: int) -> None:
     rng = np.random.default_rng(size)
     engine = database.connect(empty_settings)
     shifted = (0.4, 0.07, 0.48, 0.05)
@@ -245,9 +245,9 @@ def test_by_chance_alone_hardly_any_night_is_amber_and_a_real_shift_is(empty_set
         found: list[float] = []
         for _ in range(200):
             before = drawn(rng, 14 * size, MIX)
-            night = drawn(rng, size, MIX)
-            usual.append(class_index(connection, before, night, RULES.amber_drift) or 0.0)
-            sure.append(confidence_index(connection, before, night, RULES.amber_drift) or 0.0)
+            job = drawn(rng, size, MIX)
+            usual.append(class_index(connection, before, job, RULES.amber_drift) or 0.0)
+            sure.append(confidence_index(connection, before, job, RULES.amber_drift) or 0.0)
             found.append(class_index(connection, before, drawn(rng, size, shifted), RULES.amber_drift) or 0.0)
     engine.dispose()
     assert np.median(usual) < RULES.amber_drift / 2 and np.median(sure) < RULES.amber_drift / 2

@@ -1,4 +1,4 @@
-"""The operator's morning: green, amber or red, and why."""
+"""Test the run report: its level and its reasons."""
 
 from __future__ import annotations
 
@@ -20,68 +20,66 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.run_report.rules import RunReportRules
 from tests.images import png
-from tests.nights import past_nights
+from tests.runs import add_past_runs
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
 SUMMARY = "select level::text, count_arrived, count_expected, reasons from scoring_run_summary order by scoring_run_id"
 
 
-def test_a_usual_night_is_green_and_its_sheet_holds_the_figures_but_no_key(settings: Settings, put: Put) -> None:
+def test_usual_run_is_green_and_its_report_has_no_key(settings: Settings, put: Put) -> None:
     put("Jane_Doe.png", png())
-    night, said = ScoringJob.open(settings), list[str]()
-    run, _ = night.begin(run_key="night")
-    for chunk in night.plan(run.scoring_run_id):
-        night.score(run.scoring_run_id, chunk)
-    balance = night.reconcile(run.scoring_run_id, say=said.append, reports_url="/braintumor/reports")
+    job, lines = ScoringJob.open(settings), list[str]()
+    run, _ = job.begin(run_key="night")
+    for chunk in job.plan(run.scoring_run_id):
+        job.score(run.scoring_run_id, chunk)
+    balance = job.reconcile(run.scoring_run_id, progress=lines.append, reports_url="/braintumor/reports")
     page = ObjectStore.connect(settings).read(run_page(settings, "night", RUN_STATUS)).decode()
     ((answer,),) = rows(settings, "select predicted_class::text from prediction")
     for words in (str(balance), run.model.model_name, f"{answer} 1", "too few days"):
-        assert words in page and words in said[0]
-    assert "GREEN" in said[0] and "/runs/night/morning.html" in said[0]
-    assert "Doe" not in page + said[0]
+        assert words in page and words in lines[0]
+    assert "GREEN" in lines[0] and "/runs/night/morning.html" in lines[0]
+    assert "Doe" not in page + lines[0]
     assert page.count("<section") == page.count("</section>") == 2
     assert not re.search(r"{{|{%|src=|href=", page)
     assert rows(settings, SUMMARY) == [("green", 1, None, [])]
-    assert '<a href="runs/night/morning.html">' in overview_page(night.engine)
+    assert '<a href="runs/night/morning.html">' in overview_page(job.engine)
 
 
 def test_nothing_new_on_the_same_day_is_not_red(settings: Settings, put: Put) -> None:
-    past_nights(settings, dict.fromkeys(range(1, 8), 1))
+    add_past_runs(settings, dict.fromkeys(range(1, 8), 1))
     put("a.png", png())
     run_scoring_job(settings, run_key="first")
     run_scoring_job(settings, run_key="again")
     assert rows(settings, SUMMARY) == [("green", 1, 1, [])] * 2
 
 
-def test_nothing_arrived_though_something_always_does_is_red(settings: Settings) -> None:
-    past_nights(settings, dict.fromkeys(range(1, 8), 140))
+def test_no_arrivals_despite_expected_ones_is_red(settings: Settings) -> None:
+    add_past_runs(settings, dict.fromkeys(range(1, 8), 140))
     with pytest.raises(RedRunError, match="Expected about 140, got 0"):
         run_scoring_job(settings, run_key="night")
     assert rows(settings, SUMMARY) == [("red", 0, 140, ["Expected about 140, got 0."])]
 
 
-def test_nothing_is_amber_where_a_week_ago_had_nothing_either(settings: Settings) -> None:
-    past_nights(settings, {**dict.fromkeys(range(1, 7), 140), 7: 0})
+def test_no_arrivals_as_a_week_ago_is_amber(settings: Settings) -> None:
+    add_past_runs(settings, {**dict.fromkeys(range(1, 7), 140), 7: 0})
     run_scoring_job(settings, run_key="sunday")
     assert rows(settings, SUMMARY)[0][0] == "amber"
 
 
-def test_four_days_are_too_few_to_expect_anything(settings: Settings) -> None:
-    past_nights(settings, dict.fromkeys(range(1, 5), 140))
+def test_four_days_give_no_expected_arrivals(settings: Settings) -> None:
+    add_past_runs(settings, dict.fromkeys(range(1, 5), 140))
     run_scoring_job(settings, run_key="night")
     assert rows(settings, SUMMARY) == [("green", 0, None, [])]
 
 
 @pytest.mark.parametrize(("timezone", "level"), [("Europe/Berlin", "red"), ("UTC", "green")])
-def test_a_night_that_shares_its_day_in_utc_with_the_one_before_hides_nothing_where_the_timezone_is_set(
-    settings: Settings, timezone: str, level: str
-) -> None:
+def test_two_runs_on_one_utc_day_are_two_local_days(settings: Settings, timezone: str, level: str) -> None:
     """Summer time began in Berlin on 29 March 2026: 01:00 of that day and of the next are both on the 29th in UTC."""
-    past_nights(settings, dict.fromkeys(range(1, 9), 140))
-    night = ScoringJob.open(replace(settings, timezone=timezone))
-    run, _ = night.begin(run_key="night")
-    night.plan(run.scoring_run_id)
+    add_past_runs(settings, dict.fromkeys(range(1, 9), 140))
+    job = ScoringJob.open(replace(settings, timezone=timezone))
+    run, _ = job.begin(run_key="night")
+    job.plan(run.scoring_run_id)
     change(
         settings,
         """
@@ -93,25 +91,25 @@ def test_a_night_that_shares_its_day_in_utc_with_the_one_before_hides_nothing_wh
         where past.run_key = scoring_run.run_key""",
     )
     with pytest.raises(RedRunError) if level == "red" else nullcontext():
-        night.reconcile(run.scoring_run_id)
+        job.reconcile(run.scoring_run_id)
     assert rows(settings, SUMMARY)[0][0] == level
 
 
-def test_a_timezone_that_there_is_not_is_told_before_the_night(settings: Settings) -> None:
+def test_unknown_timezone_fails_before_the_run(settings: Settings) -> None:
     for name in ("Europe/Nowhere", "../etc", "Europe"):
         with pytest.raises(ConfigurationError, match="BRAINTUMOR_TIMEZONE must be"):
             ScoringJob.open(replace(settings, timezone=name))
 
 
 def test_far_fewer_than_expected_is_amber(settings: Settings, put: Put) -> None:
-    past_nights(settings, dict.fromkeys(range(1, 8), 140))
+    add_past_runs(settings, dict.fromkeys(range(1, 8), 140))
     put("a.png", png())
     run_scoring_job(settings, run_key="night")
     assert rows(settings, SUMMARY) == [("amber", 1, 140, ["Expected about 140, got 1."])]
 
 
 @pytest.mark.parametrize(("count", "level"), [(9, "amber"), (10, "red")])
-def test_rejections_past_their_bound_are_red(settings: Settings, put: Put, count: int, level: str) -> None:
+def test_many_rejections_are_red_from_the_bound_on(settings: Settings, put: Put, count: int, level: str) -> None:
     for number in range(count):
         put(f"{number}.png", b"no image %d" % number)
     if level == "red":
@@ -123,14 +121,14 @@ def test_rejections_past_their_bound_are_red(settings: Settings, put: Put, count
     assert rows(settings, "select count(*) from rejection") == [(count,)]
 
 
-def test_a_deleted_prediction_makes_the_sheet_red(settings: Settings, put: Put) -> None:
+def test_deleted_prediction_makes_the_report_red(settings: Settings, put: Put) -> None:
     put("a.png", png())
     run_scoring_job(settings, run_key="night")
     change(settings, "delete from prediction")
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(UnbalancedRunError):
-        ScoringJob.open(settings).reconcile(1, say=said.append)
-    assert "RED" in said[0] and "UNACCOUNTED" in said[0]
+        ScoringJob.open(settings).reconcile(1, progress=lines.append)
+    assert "RED" in lines[0] and "UNACCOUNTED" in lines[0]
     assert rows(settings, SUMMARY)[0][0] == "red"
 
 
@@ -140,7 +138,7 @@ def stability_index(settings: Settings, reference: dict[str, int], observed: dic
     return None if index is None else float(index)
 
 
-def test_drift_is_none_for_the_same_mix_and_large_for_another(empty_settings: Settings) -> None:
+def test_stability_index_of_known_mixes(empty_settings: Settings) -> None:
     even = {"glioma": 50, "normal": 50}
     assert stability_index(empty_settings, even, even) == 0
     assert stability_index(empty_settings, even, {"glioma": 500, "normal": 500}) == pytest.approx(0, abs=1e-4)
@@ -151,13 +149,13 @@ def test_drift_is_none_for_the_same_mix_and_large_for_another(empty_settings: Se
     assert stability_index(empty_settings, {}, even) is None
 
 
-def test_a_rule_file_that_leaves_one_out_is_refused(tmp_path: Path) -> None:
+def test_rule_file_with_a_missing_key_is_refused(tmp_path: Path) -> None:
     (tmp_path / "rules.toml").write_text("version = 1\n", encoding="utf-8")
     with pytest.raises(RunReportRulesError, match="missing key 'red_rejection_share'"):
         RunReportRules.load(tmp_path / "rules.toml")
 
 
-def test_a_bad_rule_file_is_told_before_the_night(settings: Settings, put: Put, tmp_path: Path) -> None:
+def test_invalid_rule_file_fails_before_the_run(settings: Settings, put: Put, tmp_path: Path) -> None:
     put("a.png", png())
     (tmp_path / "rules.toml").write_text("version = 1\n", encoding="utf-8")
     with pytest.raises(RunReportRulesError, match=re.escape(str(tmp_path))):

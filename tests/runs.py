@@ -1,4 +1,4 @@
-"""Nights in processes of their own that can be killed, and the proof that none of them lost or doubled anything."""
+"""Start scoring runs in processes that can be killed, and check that no scan was lost or scored twice."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from braintumor.scoring.job import run_scoring_job
 from tests.sql import change, rows
 
 CHUNK_SIZE = 5
-"""Small, so that a night has many claims and commits."""
+"""Small, so that a run has many claims and commits."""
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["tests.nights", "openvino", "braintumor.imaging.decoding.dicom.reader"])
-"""Each night is a fork of a process that has imported everything: importing it takes longer than such a night."""
+_FORKS.set_forkserver_preload(["tests.runs", "openvino", "braintumor.imaging.decoding.dicom.reader"])
+"""Each run is a fork of a process with all imports, because the imports take longer than such a run."""
 
 
 def put_scans(settings: Settings, folder: Path, *, count: int, seed: int, with_copy: bool = False) -> None:
-    """Put ``count`` scans, and one file that is none, into a folder of their own under the scans prefix.
+    """Put ``count`` scans and one file that is not an image into a new folder under the scans prefix.
 
-    ``with_copy``: the first of the scans lies there twice.
+    ``with_copy`` adds a duplicate of the first scan.
     """
     store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
     for number, path in enumerate(write_unlabeled(folder, count=count, seed=seed)):
@@ -40,26 +40,26 @@ def put_scans(settings: Settings, folder: Path, *, count: int, seed: int, with_c
     store.write(scans / f"{seed}/words.jpg", b"words")
 
 
-def start_night(settings: Settings, run_key: str, *, dies_at: int = 0) -> ForkServerProcess:
-    """A night in a process of its own, in small chunks.
+def start_run(settings: Settings, run_key: str, *, dies_at: int = 0) -> ForkServerProcess:
+    """Start a run in a process, in small chunks.
 
-    ``dies_at``: it kills itself on reaching that point. Points are counted from 1: before each statement that goes to
-    Postgres, before each commit, and when a connection is given back.
+    At the point ``dies_at`` it kills itself. Points are counted from 1: before each statement and each commit, and when
+    a connection returns to the pool.
     """
     process = _FORKS.Process(target=_work, args=(settings, run_key, dies_at))
     process.start()
     return process
 
 
-def end(night: ForkServerProcess) -> int:
-    """Wait for the end of a night; returns its exit code, negative where a signal ended it."""
-    night.join(300)
-    assert night.exitcode is not None, "the night hangs"
-    return night.exitcode
+def end(run: ForkServerProcess) -> int:
+    """Wait for the end of a run, and return its exit code. It is negative if a signal ended the run."""
+    run.join(300)
+    assert run.exitcode is not None, "the run hangs"
+    return run.exitcode
 
 
 def _work(settings: Settings, run_key: str, dies_at: int) -> None:
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - many of these nights fail, as they are meant to
+    sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123 - many of these runs fail on purpose
     if dies_at:
         _die_at(dies_at)
     run_scoring_job(settings, run_key=run_key, chunk_size=CHUNK_SIZE)
@@ -77,26 +77,26 @@ def _die_at(point: int) -> None:
 
 
 def expire_leases(settings: Settings) -> None:
-    """What two minutes of waiting do."""
+    """Expire all leases, as two minutes without a heartbeat do."""
     change(settings, "update scoring_chunk set lease_expires_at = now() where finished_at is null")
 
 
-def assert_nothing_is_half_written(settings: Settings) -> None:
-    """Every scan that is settled has all that belongs to it, and no other scan has any of it."""
-    half = """
+def assert_no_partial_scans(settings: Settings) -> None:
+    """Check that every processed scan has all its rows, and that no other scan has any."""
+    partial = """
         select count(*) from scan
         where (state = 'scored') <> exists (select from prediction where prediction.scan_id = scan.scan_id)
            or (state = 'rejected') <> exists (select from rejection where rejection.scan_id = scan.scan_id)
            or count_frame <> (select count(*) from prediction where prediction.scan_id = scan.scan_id)"""
-    assert rows(settings, half) == [(0,)]
+    assert rows(settings, partial) == [(0,)]
 
 
-def assert_each_is_there_once(settings: Settings, *, count_scored: int, count_rejected: int) -> None:
-    """A last night, undisturbed, balances; every scan has its one answer; and one more night changes no row."""
+def assert_each_scan_scored_once(settings: Settings, *, count_scored: int, count_rejected: int) -> None:
+    """Check that a last run balances, every scan has one prediction, and one more run changes no row."""
     expire_leases(settings)
     balance = run_scoring_job(settings, run_key="last")
     assert balance.is_balanced and balance.count_deferred == 0
-    assert_nothing_is_half_written(settings)
+    assert_no_partial_scans(settings)
     content = """
         select
             (select array_agg((scan_id, state::text, processed_at)::text order by scan_id) from scan),
@@ -110,17 +110,17 @@ def assert_each_is_there_once(settings: Settings, *, count_scored: int, count_re
 
 
 def remove(settings: Settings, name: str) -> None:
-    """Delete one object below the scans prefix."""
+    """Delete one object under the scans prefix."""
     ObjectStore.connect(settings).delete([S3Uri.parse(settings.require("scans_uri")) / name])
 
 
 def states(settings: Settings) -> list[str]:
-    """Of every scan, in the order of their IDs."""
+    """Return the state of every scan, ordered by ID."""
     return [str(state) for (state,) in rows(settings, "select state::text from scan order by scan_id")]
 
 
-def past_nights(settings: Settings, arrivals: dict[int, int]) -> None:
-    """Finished nights of the same prefix: days ago -> arrivals."""
+def add_past_runs(settings: Settings, arrivals: dict[int, int]) -> None:
+    """Insert finished runs of the same prefix: days ago -> arrivals."""
     for days, arrived in arrivals.items():
         change(
             settings,

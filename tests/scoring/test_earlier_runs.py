@@ -1,4 +1,4 @@
-"""The counts of an earlier night stay, whatever later nights and `scan requeue` do with its scans."""
+"""Test that later runs and `scan requeue` do not change the counts of an earlier run."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from braintumor.errors import UnbalancedRunError
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.lease import claim
-from braintumor.scoring.requeue import requeue
+from braintumor.scoring.scan_status import requeue
 from tests.images import png
-from tests.nights import states
+from tests.runs import states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
@@ -29,7 +29,7 @@ OUTCOMES = (
 
 
 def counted(settings: Settings, key: str) -> list[tuple[object, ...]]:
-    """Count a night from the rows, and compare with what its last reconciliation stored."""
+    """Count a run from its rows, and compare the counts with the stored ones."""
     found = rows(settings, COUNTS.format(table="scoring_run_balance", key=key))
     assert found == rows(settings, COUNTS.format(table="scoring_run", key=key))
     return [*found, *sorted(rows(settings, OUTCOMES.format(key=key)))]
@@ -44,7 +44,7 @@ def number_of(settings: Settings, key: str) -> int:
     return int(str(number))
 
 
-def test_a_requeue_and_the_night_after_it_change_no_count_of_the_night_before(settings: Settings, put: Put) -> None:
+def test_requeue_changes_no_count_of_an_earlier_run(settings: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
     put("words.jpg", b"words")
     put("empty.png", b"")
@@ -63,25 +63,25 @@ def test_a_requeue_and_the_night_after_it_change_no_count_of_the_night_before(se
     assert (counted(settings, "first"), counted(settings, "second")) == (before, second)
 
 
-def test_an_earlier_night_that_is_reconciled_again_keeps_its_counts(settings: Settings, put: Put) -> None:
+def test_second_reconciliation_keeps_the_counts(settings: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
     put("words.jpg", b"words")
     run_scoring_job(settings, run_key="first")
     before = counted(settings, "first")
     send_back(settings, RejectionReason.UNSUPPORTED_FORMAT)
-    night = ScoringJob.open(settings)
-    assert night.reconcile(number_of(settings, "first")).count_rejected == 1
+    job = ScoringJob.open(settings)
+    assert job.reconcile(number_of(settings, "first")).count_rejected == 1
     run_scoring_job(settings, run_key="second")
-    assert night.reconcile(number_of(settings, "first")).is_balanced
+    assert job.reconcile(number_of(settings, "first")).is_balanced
     assert counted(settings, "first") == before
 
 
-def test_what_a_night_left_to_the_next_one_stays_deferred(settings: Settings, put: Put) -> None:
+def test_deferred_scan_stays_deferred_in_its_run(settings: Settings, put: Put) -> None:
     put("a.png", png())
-    night = ScoringJob.open(settings)
-    first, _ = night.begin(run_key="first")
-    (chunk,) = night.plan(first.scoring_run_id)
-    assert claim(night.engine, first, chunk) is not None
+    job = ScoringJob.open(settings)
+    first, _ = job.begin(run_key="first")
+    (chunk,) = job.plan(first.scoring_run_id)
+    assert claim(job.engine, first, chunk) is not None
     run_scoring_job(settings, run_key="second")
     before = counted(settings, "second")
     assert before[0] == (1, 0, 0, 0, 0, 1, 0, 0)
@@ -90,14 +90,14 @@ def test_what_a_night_left_to_the_next_one_stays_deferred(settings: Settings, pu
     assert counted(settings, "second") == before
 
 
-def test_what_was_superseded_and_came_back_stays_superseded(settings: Settings, put: Put) -> None:
+def test_returned_object_stays_superseded_in_its_run(settings: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
-    night = ScoringJob.open(settings)
-    first, _ = night.begin(run_key="first")
-    (chunk,) = night.plan(first.scoring_run_id)
+    job = ScoringJob.open(settings)
+    first, _ = job.begin(run_key="first")
+    (chunk,) = job.plan(first.scoring_run_id)
     put("a.png", png(seed=2))
-    night.score(first.scoring_run_id, chunk)
-    night.reconcile(first.scoring_run_id)
+    job.score(first.scoring_run_id, chunk)
+    job.reconcile(first.scoring_run_id)
     before = counted(settings, "first")
     assert before[0] == (1, 0, 0, 0, 0, 0, 1, 0)
     put("a.png", png(seed=1))
@@ -105,7 +105,7 @@ def test_what_was_superseded_and_came_back_stays_superseded(settings: Settings, 
     assert counted(settings, "first") == before
 
 
-def test_a_known_scan_that_is_sent_back_stays_known_in_a_red_night(settings: Settings, put: Put) -> None:
+def test_requeued_known_scan_stays_known_in_a_red_run(settings: Settings, put: Put) -> None:
     put("a.png", png(seed=1))
     put("words.jpg", b"words")
     run_scoring_job(settings, run_key="first")
@@ -118,19 +118,19 @@ def test_a_known_scan_that_is_sent_back_stays_known_in_a_red_night(settings: Set
     assert counted(settings, "red") == before
 
 
-def test_a_requeue_in_the_middle_of_a_night_leaves_what_the_night_settled(settings: Settings, put: Put) -> None:
+def test_requeue_during_a_run_keeps_committed_scans(settings: Settings, put: Put) -> None:
     put("words.jpg", b"words")
     put("a.png", png(seed=1))
-    night = ScoringJob.open(settings)
-    run, _ = night.begin(run_key="night")
-    for chunk in night.plan(run.scoring_run_id):
-        night.score(run.scoring_run_id, chunk)
+    job = ScoringJob.open(settings)
+    run, _ = job.begin(run_key="night")
+    for chunk in job.plan(run.scoring_run_id):
+        job.score(run.scoring_run_id, chunk)
     send_back(settings, RejectionReason.UNSUPPORTED_FORMAT)
-    assert night.reconcile(run.scoring_run_id).count_rejected == 1
+    assert job.reconcile(run.scoring_run_id).count_rejected == 1
     assert sorted(states(settings)) == ["pending", "scored"]
 
 
-def test_a_rejection_that_is_deleted_still_turns_its_night_red(settings: Settings, put: Put) -> None:
+def test_deleted_rejection_makes_its_run_red(settings: Settings, put: Put) -> None:
     put("words.jpg", b"words")
     run_scoring_job(settings, run_key="first")
     send_back(settings, RejectionReason.UNSUPPORTED_FORMAT)

@@ -1,4 +1,4 @@
-"""What one object, one chunk or one attempt meets does not end the others, and the same run is gone on with."""
+"""Test that a failed object or chunk does not stop the others, and that a run key resumes its run."""
 
 from __future__ import annotations
 
@@ -22,39 +22,37 @@ from tests.conftest import run_braintumor
 from tests.faulty_s3 import FaultyS3
 from tests.images import png
 from tests.models import add_model, promote
-from tests.nights import states
+from tests.runs import states
 from tests.sql import change, rows
 
 Put = Callable[[str, bytes], None]
 
 
-class TestAnObjectThatS3CannotDeliver:
-    def test_stops_no_other_chunk_and_the_same_key_goes_on(self, through: Settings, door: FaultyS3, put: Put) -> None:
+class TestUndeliveredObject:
+    def test_other_chunks_are_scored_and_the_key_resumes(self, through: Settings, door: FaultyS3, put: Put) -> None:
         for number in range(3):
             put(f"{number}.png", png(seed=number))
         door.faults["0.png"] = (500, "InternalError")
-        said: list[str] = []
+        lines: list[str] = []
         with pytest.raises(ObjectStoreUnreachableError, match="1 scans of chunk 0"):
-            run_scoring_job(through, run_key="night", chunk_size=1, say=said.append)
+            run_scoring_job(through, run_key="night", chunk_size=1, progress=lines.append)
         assert states(through) == ["pending", "scored", "scored"]
         assert rows(through, "select state::text, count_unaccounted from scoring_run") == [("unbalanced", 1)]
-        assert "RED" in said[-1]
+        assert "RED" in lines[-1]
         door.faults.clear()
         assert run_scoring_job(through, run_key="night", chunk_size=1).count_scored == 3
 
-    def test_ends_the_command_with_try_again_and_the_key_to_do_it_with(
-        self, through: Settings, door: FaultyS3, put: Put
-    ) -> None:
+    def test_command_exits_with_retry_code_and_run_key(self, through: Settings, door: FaultyS3, put: Put) -> None:
         put("a.png", png())
         door.faults["a.png"] = (500, "InternalError")
         done = run_braintumor(through, "score", check=False)
         assert done.returncode == 75
         ((key,),) = rows(through, "select run_key from scoring_run")
-        assert f"run key, to go on with after an interruption: {key}" in done.stderr
+        assert f"run key, to continue after an interruption: {key}" in done.stderr
         door.faults.clear()
         assert "1 seen = 1 scored" in run_braintumor(through, "score", "--run-key", str(key)).stdout
 
-    def test_stops_no_other_chunk_of_a_rescore(self, through: Settings, door: FaultyS3, put: Put) -> None:
+    def test_other_chunks_of_a_rescore_are_scored(self, through: Settings, door: FaultyS3, put: Put) -> None:
         for number in range(3):
             put(f"{number}.png", png(seed=number))
         run_scoring_job(through, run_key="night")
@@ -70,63 +68,63 @@ class TestAnObjectThatS3CannotDeliver:
         assert rescore(through, request, run_key="again", chunk_size=1)["count_rescored"] == 3
 
 
-def test_without_the_model_no_chunk_is_tried(through: Settings, door: FaultyS3, put: Put, tmp_path: Path) -> None:
+def test_undelivered_model_scores_no_chunk(through: Settings, door: FaultyS3, put: Put, tmp_path: Path) -> None:
     for number in range(3):
         put(f"{number}.png", png(seed=number))
-    settings, tried = replace(through, cache_folder=str(tmp_path)), list[int]()
+    settings, lines = replace(through, cache_folder=str(tmp_path)), list[str]()
     door.faults["model.bin"] = (500, "InternalError")
     with pytest.raises(ObjectStoreUnreachableError):
-        run_scoring_job(settings, run_key="night", chunk_size=1, on_chunk=lambda done, _: tried.append(done))
-    assert tried == [] and states(settings) == ["pending"] * 3
+        run_scoring_job(settings, run_key="night", chunk_size=1, progress=lines.append)
+    assert not [line for line in lines if line.startswith("chunk")] and states(settings) == ["pending"] * 3
     door.faults.clear()
     assert run_scoring_job(settings, run_key="night", chunk_size=1).count_scored == 3
 
 
-def test_what_was_scored_before_s3_went_away_is_kept(through: Settings, door: FaultyS3, put: Put) -> None:
+def test_scans_scored_before_s3_failed_are_kept(through: Settings, door: FaultyS3, put: Put) -> None:
     for number in range(96):
         put(f"{number:02}.png", png(seed=number))
     for number in range(64, 96):
         door.faults[f"{number}.png"] = (500, "InternalError")
-    night = ScoringJob.open(through)
-    run, _ = night.begin(run_key="night")
-    (chunk,) = night.plan(run.scoring_run_id)
+    job = ScoringJob.open(through)
+    run, _ = job.begin(run_key="night")
+    (chunk,) = job.plan(run.scoring_run_id)
     with pytest.raises(ObjectStoreUnreachableError):
-        night.score(run.scoring_run_id, chunk)
+        job.score(run.scoring_run_id, chunk)
     assert states(through).count("scored") == 64, "the second step was under way, and is committed too"
     door.faults.clear()
-    assert night.score(run.scoring_run_id, chunk) == {"scored": 32}
+    assert job.score(run.scoring_run_id, chunk) == {"scored": 32}
 
 
-class TestARunThatIsGoneOnWith:
+class TestResumedRun:
     def test_needs_no_champion(self, settings: Settings, put: Put) -> None:
         put("a.png", png())
-        night = ScoringJob.open(settings)
-        night.begin(run_key="night")
+        job = ScoringJob.open(settings)
+        job.begin(run_key="night")
         change(settings, "alter table promotion disable trigger user; delete from promotion")
         assert run_scoring_job(settings, run_key="night").count_scored == 1
 
-    def test_has_a_key_that_the_other_kind_cannot_take(self, settings: Settings, put: Put) -> None:
+    def test_key_of_a_run_is_refused_for_the_other_kind(self, settings: Settings, put: Put) -> None:
         put("a.png", png())
         run_scoring_job(settings, run_key="night")
         engine = database.connect(settings)
-        with pytest.raises(ScoringRunError, match=r"'night' is that of a night. Choose another"):
+        with pytest.raises(ScoringRunError, match=r"'night' is that of a scoring run. Choose another"):
             open_rescore_run(engine, RescoreRequest(actor="ann", reason="r"), run_key="night")
         open_rescore_run(engine, RescoreRequest(actor="ann", reason="r"), run_key="rescore")
         engine.dispose()
         with pytest.raises(ScoringRunError, match=r"'rescore' is that of a rescore. Choose another"):
             run_scoring_job(settings, run_key="rescore")
 
-    def test_may_be_listed_by_two_at_a_time(
+    def test_two_processes_can_list_at_the_same_time(
         self, settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put("a.png", png())
-        meet, enter = Barrier(2, timeout=60), discovery.take_turns
+        meet, enter = Barrier(2, timeout=60), discovery.advisory_lock
 
         def together(*arguments: object) -> None:
             meet.wait()  # both have listed, and neither has stored
             enter(*arguments)  # type: ignore[arg-type]
 
-        monkeypatch.setattr(discovery, "take_turns", together)
+        monkeypatch.setattr(discovery, "advisory_lock", together)
         opened = ScoringJob.open(settings)
         with ThreadPoolExecutor(2) as pool:
             found = [pool.submit(opened.begin, run_key="night") for _ in range(2)]
@@ -134,7 +132,7 @@ class TestARunThatIsGoneOnWith:
         assert rows(settings, "select count(*) from scoring_run_object") == [(1,)]
 
 
-def test_what_the_log_is_bound_to_holds_in_the_threads_that_read(settings: Settings) -> None:
+def test_reader_threads_keep_the_log_context(settings: Settings) -> None:
     from structlog.contextvars import get_contextvars
 
     from braintumor.logs import bound

@@ -1,4 +1,4 @@
-"""A night with files of many frames: a row per frame, and one scan, or one study, of them all."""
+"""Test runs with volumes: one row per frame, and views by scan and study."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Put = Callable[[str, bytes], None]
 
 
 @pytest.fixture
-def night(settings: Settings, put: Put) -> Settings:
+def scored(settings: Settings, put: Put) -> Settings:
     put("volume.nii.gz", as_nifti(VOLUME))
     put("volume.dcm", as_enhanced_mr(VOLUME, seed=3))
     put("slice.png", png())
@@ -29,9 +29,9 @@ def night(settings: Settings, put: Put) -> Settings:
     return settings
 
 
-def test_each_frame_has_its_row_and_says_that_it_is_of_a_volume(night: Settings) -> None:
+def test_each_frame_has_a_row_with_the_volume_reason(scored: Settings) -> None:
     found = rows(
-        night,
+        scored,
         """
         select format, count_frame, array_agg(frame_index order by frame_index),
                bool_and('not_validated_on_volumes' = any(review_reasons)),
@@ -46,18 +46,18 @@ def test_each_frame_has_its_row_and_says_that_it_is_of_a_volume(night: Settings)
     ]
 
 
-def test_a_scan_is_the_mean_of_its_frames_and_remembers_the_most_suspicious(night: Settings) -> None:
+def test_scan_has_mean_and_most_suspicious_frame(scored: Settings) -> None:
     means = ", ".join(f"avg(probability_{label})" for label in CLASSES)
-    by_hand = rows(night, f"select scan_id, count(*), {means}, 1 - min(probability_normal) from prediction group by 1")
+    by_hand = rows(scored, f"select scan_id, count(*), {means}, 1 - min(probability_normal) from prediction group by 1")
     columns = ", ".join(f"mean_{label}" for label in CLASSES)
-    view = rows(night, f"select scan_id, count_frame, {columns}, max_tumor_probability from scan_prediction")
+    view = rows(scored, f"select scan_id, count_frame, {columns}, max_tumor_probability from scan_prediction")
     assert len(view) == 3
     for one, other in zip(sorted(by_hand), sorted(view), strict=True):
         assert one == pytest.approx(other)
-    for predicted, *mean in rows(night, f"select predicted_class::text, {columns} from scan_prediction"):
+    for predicted, *mean in rows(scored, f"select predicted_class::text, {columns} from scan_prediction"):
         assert mean[CLASSES.index(TumorClass(predicted))] == max(mean)
     assert rows(
-        night,
+        scored,
         """
         select count(*) from scan_prediction
         join prediction on prediction.scan_id = scan_prediction.scan_id
@@ -65,9 +65,9 @@ def test_a_scan_is_the_mean_of_its_frames_and_remembers_the_most_suspicious(nigh
     ) == [(3,)]
 
 
-def test_a_study_gathers_what_has_a_study(night: Settings) -> None:
+def test_study_view_groups_scans_with_a_study(scored: Settings) -> None:
     ((model_names, count_scan, count_frame, reasons),) = rows(
-        night, "select model_names, count_scan, count_frame, review_reasons from study_prediction"
+        scored, "select model_names, count_scan, count_frame, review_reasons from study_prediction"
     )
     assert (len(model_names), count_scan, count_frame) == (1, 1, len(SHOWS_HEAD))
     assert "not_validated_on_volumes" in reasons

@@ -1,0 +1,127 @@
+"""Read and decode scans a step at a time. Scoring, rescoring and the flip preview share this module."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from braintumor.errors import (
+    ObjectChangedError,
+    ObjectMissingError,
+    ObjectRefusedError,
+    ObjectStoreError,
+    ObjectStoreUnreachableError,
+)
+from braintumor.imaging.decoding.rejection import Rejection
+from braintumor.imaging.decoding.types import Limits
+from braintumor.imaging.model_input import SECONDS_A_STEP, PreparedFile, PreparedScan, take_step
+from braintumor.imaging.sandbox.decoder_pool import DecoderPool, default_pool
+from braintumor.logs import bound
+from braintumor.s3 import ObjectStore, S3Uri
+
+MAX_CONSECUTIVE_READ_ERRORS = 16
+"""After this number of failed reads in a row, the cause is S3 and not a single object."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanObject:
+    """One version of a scan's object. Its key can identify a patient, so logs name the scan by its ID."""
+
+    scan_id: int
+    location: S3Uri = field(repr=False)
+    etag: str
+
+
+class ReadFailure(StrEnum):
+    """Why a scored scan cannot be read again. Pages show the value after the number of scans."""
+
+    GONE = "gone or overwritten since"
+    REFUSED = "refused by S3"
+    UNDELIVERED = "not delivered by S3"
+    UNREADABLE = "not readable any more"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """The result of reading one scan: the decoded file, its rejection, or the error of S3."""
+
+    scan_id: int
+    result: PreparedFile | Rejection | ObjectStoreError
+
+    @property
+    def frames(self) -> PreparedScan | None:
+        """Return the frames, or ``None`` if there are none."""
+        return self.result.scan if isinstance(self.result, PreparedFile) else None
+
+    @property
+    def failure(self) -> ReadFailure | None:
+        """Return why there are no frames, or ``None`` if there are some."""
+        match self.result:
+            case PreparedFile():
+                return None
+            case Rejection():
+                return ReadFailure.UNREADABLE
+            case ObjectRefusedError():
+                return ReadFailure.REFUSED
+            case ObjectStoreUnreachableError():
+                return ReadFailure.UNDELIVERED
+            case _:
+                return ReadFailure.GONE
+
+
+@dataclass(kw_only=True)
+class ScanReader:
+    """Read scans in threads, ahead of the caller. Collect the scans that S3 does not deliver.
+
+    Attributes:
+        size: side of the model's input, in pixels.
+        seconds: a step ends after this time, so that slow files do not delay the commit of the others.
+        max_errors: number of scans in a row that S3 may fail to deliver, in steps that deliver nothing.
+        undelivered: the readings that S3 did not deliver so far.
+    """
+
+    store: ObjectStore
+    size: int
+    limits: Limits = field(default_factory=Limits)
+    pool: DecoderPool = field(default_factory=default_pool)
+    seconds: float = SECONDS_A_STEP
+    max_errors: int = MAX_CONSECUTIVE_READ_ERRORS
+    undelivered: list[Reading] = field(default_factory=list, init=False)
+    _count_consecutive: int = field(default=0, init=False)
+
+    def read(self, scan: ScanObject) -> Reading:
+        """Read and decode one scan at its listed version. Safe in threads."""
+        try:
+            data = self.store.read(scan.location, etag=scan.etag, max_bytes=self.limits.max_bytes)
+        except (ObjectChangedError, ObjectMissingError, ObjectRefusedError, ObjectStoreUnreachableError) as error:
+            return Reading(scan_id=scan.scan_id, result=error)
+        return Reading(scan_id=scan.scan_id, result=self.pool.read(data, size=self.size, limits=self.limits))
+
+    def steps(self, scans: Sequence[ScanObject]) -> Generator[list[Reading], None, None]:
+        """Yield the readings in steps of a bounded number of scans and frames, so that memory stays bounded.
+
+        Raises:
+            ObjectStoreUnreachableError: ``max_errors`` scans in a row were not delivered, so S3 is unreachable.
+        """
+        with closing(self.store.concurrently(self.read, scans)) as readings:
+            while step := take_step(readings, lambda reading: reading.frames, seconds=self.seconds):
+                self._check_delivery(step)
+                yield step
+
+    def _check_delivery(self, step: Sequence[Reading]) -> None:
+        undelivered = [reading for reading in step if reading.failure is ReadFailure.UNDELIVERED]
+        self.undelivered += undelivered
+        for reading in undelivered:
+            with bound(scan_id=reading.scan_id):
+                _log.warning("not delivered by S3: %s", type(reading.result).__name__)
+        self._count_consecutive = self._count_consecutive + len(undelivered) if len(undelivered) == len(step) else 0
+        if self._count_consecutive >= self.max_errors:
+            raise ObjectStoreUnreachableError(
+                f"S3 delivered none of {self._count_consecutive} scans in a row. The committed scans are kept. Try "
+                f"again when S3 is reachable. The last error: {undelivered[-1].result}"
+            )

@@ -1,0 +1,251 @@
+"""Run a model on frames: the interface of every inference backend, and the asynchronous OpenVINO backend for CPUs.
+
+Measured on 2 AVX2 cores at 224x224 with ResNet50: 18.5 frames/s here, 10.6 with Keras' ``predict`` in batches of 32.
+The TensorFlow backend for workers with a GPU is ``training.export.xla_engine``.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from braintumor.errors import ModelIntegrityError
+from braintumor.imaging.letterbox import PREPROCESSING
+from braintumor.serving.artifact import GRAPH, REFERENCE, Manifest, serving_sha256s, verify
+from braintumor.serving.out_of_distribution import Embeddings, distances, read_reference
+
+_BATCH = 4
+"""Frames of every request. A graph compiled for a fixed number of frames is faster than one for any number.
+docs/performance.md lists the measured sizes."""
+_REQUESTS_PER_STREAM = 8
+"""Requests in progress at once. The next step's are queued before the previous ones end, to keep cores busy."""
+
+Result = dict[str, NDArray[np.float32]]
+"""Arrays of ``Outputs`` by field name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """The outputs of the graph for N frames.
+
+    Attributes:
+        probability: float32 (N, 4), calibrated, rows sum to 1.
+        activation_map: float32 (N, S/32, S/32, 4), logits before temperature; its mean is the logit.
+        embedding: float32 (N, d), the pooled features.
+        out_of_distribution: float32 (N,), distance from the model's training images. ``None`` for a model without
+            reference embeddings.
+    """
+
+    probability: NDArray[np.float32]
+    activation_map: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    out_of_distribution: NDArray[np.float32] | None = None
+
+
+class BackendName(StrEnum):
+    """Inference backends, by their value in ``scoring_run.engine`` and ``prediction.engine``."""
+
+    OPENVINO = "openvino-cpu"
+    XLA = "tensorflow-xla"
+
+
+class InferenceBackend(Protocol):
+    """A compiled model. A process uses one, and threads must not share it."""
+
+    name: BackendName
+    device: str
+    """Display text: backend, processor and its usable part."""
+
+    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
+        """Start inference of ``frames`` uint8 (N, S, S, 3), N >= 1.
+
+        Returns:
+            A function that waits for the results and returns them in the order of ``frames``.
+        """
+
+
+class OpenVinoBackend:
+    """A compiled graph with 32-bit or 8-bit weights, as exported."""
+
+    name = BackendName.OPENVINO
+
+    def __init__(self, graph: Path) -> None:
+        """Compile ``graph`` (an OpenVINO ``.xml`` with its ``.bin`` next to it) for throughput."""
+        import openvino
+
+        core = openvino.Core()
+        try:
+            model = core.read_model(graph)
+            frames = model.input(0)
+            self.input_type: str = frames.get_element_type().get_type_name()
+            """Such as ``u8``."""
+            shape = frames.get_partial_shape()
+            self.input_shape = tuple(None if side.is_dynamic else side.get_length() for side in shape)
+            """The exported shape, with ``None`` for a dynamic length."""
+            shape[0] = _BATCH
+            model.reshape(shape)
+        except RuntimeError as exc:
+            raise ModelIntegrityError(f"OpenVINO cannot read {graph}: {str(exc).splitlines()[0]}") from exc
+        # because OpenVINO otherwise computes in bfloat16 on processors that support it, which changes predictions
+        pinned = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
+        compiled = core.compile_model(model, "CPU", pinned)
+        processor = core.get_property("CPU", "FULL_DEVICE_NAME")
+        threads = compiled.get_property("INFERENCE_NUM_THREADS")
+        self.device = f"{self.name}, {processor.strip()}, {threads} {'thread' if threads == 1 else 'threads'}"
+        self._compiled = compiled
+        self._max_requests = _REQUESTS_PER_STREAM * compiled.get_property("NUM_STREAMS")
+        self._idle: list[Any] = []
+        self._running: deque[_Request] = deque()
+
+    def run(self, frames: NDArray[np.uint8]) -> Result:
+        """Return every output of the graph by name, in the order of ``frames`` uint8 (N, S, S, 3), N >= 1."""
+        return self.submit(frames)()
+
+    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
+        """Queue ``frames``, and wait only while the queue is full.
+
+        Returns:
+            A function that waits for the results and returns them.
+        """
+        requests = [self._start(frames[at : at + _BATCH]) for at in range(0, len(frames), _BATCH)]
+
+        def wait() -> Result:
+            for request in requests:
+                while not request.result.done():
+                    self._collect_oldest()
+            results = [request.result.result() for request in requests]
+            return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+
+        return wait
+
+    def _start(self, frames: NDArray[np.uint8]) -> _Request:
+        if len(self._running) >= self._max_requests:
+            self._collect_oldest()
+        infer_request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        infer_request.start_async({0: padded(frames, _BATCH)})
+        request = _Request(infer_request=infer_request, count=len(frames))
+        self._running.append(request)
+        return request
+
+    def _collect_oldest(self) -> None:
+        request = self._running.popleft()
+        request.collect()
+        self._idle.append(request.infer_request)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """One inference request in progress. ``count`` is its number of frames without padding."""
+
+    infer_request: Any
+    count: int
+    result: Future[Result] = field(default_factory=Future)
+
+    def collect(self) -> None:
+        """Wait, and copy the outputs, because the OpenVINO request is used again."""
+        try:
+            self.infer_request.wait()
+            outputs = self.infer_request.model_outputs
+            self.result.set_result(
+                {output.any_name: self.infer_request.get_tensor(output).data[: self.count].copy() for output in outputs}
+            )
+        except Exception as exc:  # because another caller may be collecting
+            self.result.set_exception(exc)
+
+
+def padded(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Return ``frames`` (N, ...), N >= 1, with the last frame repeated up to ``count`` frames."""
+    missing = count - len(frames)
+    return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing else frames
+
+
+class LoadedModel:
+    """A verified and compiled model folder. It predicts ``Outputs`` from frames."""
+
+    def __init__(self, manifest: Manifest, backend: InferenceBackend, *, reference: Embeddings | None = None) -> None:
+        self.manifest = manifest
+        self._backend = backend
+        self._reference = reference
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path,
+        *,
+        sha256s: dict[str, str] | None = None,
+        open_backend: Callable[[Path, Manifest], InferenceBackend] | None = None,
+    ) -> Self:
+        """Verify a model folder, then compile it.
+
+        Args:
+            folder: the model folder.
+            sha256s: of the registry. The manifest's own are used without them.
+            open_backend: opens another backend than OpenVINO for the verified folder.
+
+        Raises:
+            ModelIntegrityError: a file is missing, damaged, or not a graph of this project.
+        """
+        if sha256s is not None:
+            verify(folder, serving_sha256s(sha256s))
+        manifest = Manifest.read(folder)
+        verify(folder, serving_sha256s(manifest.sha256s))
+        if manifest.preprocessing != PREPROCESSING:
+            raise ModelIntegrityError(
+                f"Model {manifest.name} was trained on frames prepared as {manifest.preprocessing!r}. This version "
+                f"prepares them as {PREPROCESSING!r}. Train the model again with this version."
+            )
+        reference = read_reference(folder / REFERENCE) if REFERENCE in manifest.sha256s else None
+        backend = open_backend(folder, manifest) if open_backend else OpenVinoBackend(folder / GRAPH)
+        return cls(manifest, backend, reference=reference)
+
+    @property
+    def backend(self) -> BackendName:
+        """The name of the backend."""
+        return self._backend.name
+
+    @property
+    def device(self) -> str:
+        """Display text: backend, processor and threads."""
+        return self._backend.device
+
+    def predict(self, frames: NDArray[np.uint8]) -> Outputs:
+        """Predict ``frames`` uint8 (N, S, S, 3), N >= 1, where S is the model's image size."""
+        return self.submit(frames)()
+
+    def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Outputs]:
+        """Start the prediction of ``frames``, which have the shape of ``predict``.
+
+        Submit the next frames before waiting for these, to keep the backend busy.
+
+        Returns:
+            A function that waits for the outputs and returns them.
+
+        Raises:
+            ValueError: the frames have another shape or type.
+            ModelIntegrityError: a probability is not finite. Only the returned function raises it.
+        """
+        size = self.manifest.image_size
+        if frames.dtype != np.uint8 or frames.shape[1:] != (size, size, 3):
+            raise ValueError(f"Frames must be uint8 (N, {size}, {size}, 3). Received {frames.dtype} {frames.shape}.")
+        wait = self._backend.submit(frames)
+        return lambda: self._outputs(wait())
+
+    def _outputs(self, result: Result) -> Outputs:
+        reference = self._reference
+        outputs = Outputs(
+            **{name: result[name] for name in ("probability", "activation_map", "embedding")},
+            out_of_distribution=None if reference is None else distances(result["embedding"], reference),
+        )
+        if not np.isfinite(outputs.probability).all():
+            raise ModelIntegrityError(
+                f"Model {self.manifest.name} predicted NaN. Do not use it. Train the model again."
+            )
+        return outputs
