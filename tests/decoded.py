@@ -1,4 +1,4 @@
-"""What becomes of a file: the one frame that it shows, or why it is rejected."""
+"""Return what a file decodes to: its frames, its single frame, or its rejection."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.decoding.types import Decoded, Limits
 
 
+def decoded(data: bytes, limits: Limits | None = None) -> Decoded:
+    result = decode(data, limits=limits)
+    assert isinstance(result, Decoded), result
+    return result
+
+
 def frame(data: bytes, limits: Limits | None = None) -> NDArray[np.uint8]:
-    decoded = decode(data, limits=limits)
-    assert isinstance(decoded, Decoded), decoded
-    (only,) = decoded.frames
+    (only,) = decoded(data, limits).frames
     assert only.index == 0 and only.pixels.dtype == np.uint8
     return only.pixels
 

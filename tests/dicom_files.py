@@ -1,4 +1,4 @@
-"""DICOM files as scanners, archives and accidents send them."""
+"""Create valid and damaged DICOM files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RAMP = np.rint(np.add.outer(np.arange(64) * 2, np.arange(48) * 2.7)).astype(np.u
 
 
 def shipped(name: str) -> bytes:
-    """A file that pydicom brings along."""
+    """Return a file that pydicom ships."""
     path = get_testdata_file(name, download=False)
     assert isinstance(path, str)
     return Path(path).read_bytes()
@@ -38,7 +38,7 @@ def written(dataset: Dataset) -> bytes:
 
 
 def changed(name: str = "MR_small.dcm", **tags: Any) -> bytes:
-    """A shipped file with other tags; ``None`` removes one. What may be signed or not is as its pixels are."""
+    """Return a shipped file with other tags. ``None`` removes a tag. Ambiguous VRs get the sign of the pixels."""
     dataset = pydicom.dcmread(io.BytesIO(shipped(name)))
     for keyword, value in tags.items():
         if value is None:
@@ -51,7 +51,7 @@ def changed(name: str = "MR_small.dcm", **tags: Any) -> bytes:
 
 
 def mr_of(pixels: NDArray[Any], **tags: Any) -> bytes:
-    """An MR object that shows these pixels, gray or RGB, with a window as wide as their type unless tags say so."""
+    """Return an MR object of gray or RGB pixels, with a window as wide as their type by default."""
     bits = pixels.dtype.itemsize * 8
     is_gray = pixels.ndim == 2
     described = {
@@ -64,7 +64,7 @@ def mr_of(pixels: NDArray[Any], **tags: Any) -> bytes:
         "SamplesPerPixel": 1 if is_gray else 3,
         "PhotometricInterpretation": "MONOCHROME2" if is_gray else "RGB",
         "PlanarConfiguration": 0,
-        "WindowCenter": 2 ** (bits - 1),  # with this width: every value as it is
+        "WindowCenter": 2 ** (bits - 1),  # with this width, values stay unchanged
         "WindowWidth": 2**bits,
         "PixelPaddingValue": None,
         "SmallestImagePixelValue": None,
@@ -75,7 +75,7 @@ def mr_of(pixels: NDArray[Any], **tags: Any) -> bytes:
 
 
 def patched(data: bytes, old: bytes, new: bytes) -> bytes:
-    """Bytes replaced once, where pydicom would not write what we want."""
+    """Replace bytes once, for values that pydicom would not write."""
     assert data.count(old) >= 1
     return data.replace(old, new, 1)
 
@@ -89,14 +89,14 @@ def peak_bytes(call: Callable[[], object]) -> int:
 
 
 def with_bytes(data: bytes, keyword: str, value: bytes, *, vr: str = "") -> bytes:
-    """Return an object in which the bytes of an attribute are exactly these, also where pydicom would refuse them."""
+    """Return an object in which the bytes of an attribute are exactly these, even if pydicom would refuse them."""
     dataset = pydicom.dcmread(io.BytesIO(data))
     set_bytes(dataset, keyword, value, vr=vr)
     return written(dataset)
 
 
 def set_bytes(dataset: Dataset, keyword: str, value: bytes, *, vr: str = "") -> None:
-    """Set an attribute to exactly these bytes, which pydicom writes as they are."""
+    """Set an attribute to exactly these bytes, which pydicom writes unchanged."""
     tag = Tag(keyword)
     dataset[tag] = RawDataElement(tag, vr or dictionary_VR(tag), len(value), value, 0, False, True)
 
@@ -114,7 +114,7 @@ def encapsulated(data: bytes, syntax: str, frames: list[bytes], **tags: Any) -> 
 
 
 def codestream(pixels: NDArray[Any], syntax: str) -> bytes:
-    """Return pixels as one compressed frame. Encoders take all bits of the type as stored ones."""
+    """Return pixels as one compressed frame. All bits of the type are stored bits."""
     if syntax in (uid.JPEGLossless, uid.JPEGLosslessSV1):
         return bytes(jpeg8_encode(pixels, lossless=True, predictor=1, bitspersample=pixels.dtype.itemsize * 8))
     dataset = pydicom.dcmread(io.BytesIO(mr_of(pixels)))

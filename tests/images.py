@@ -1,8 +1,9 @@
-"""Make image files of phantoms, and labeled images from pixels."""
+"""Create image files and labeled images from pixels and phantoms."""
 
 from __future__ import annotations
 
 import io
+import zlib
 from hashlib import sha256
 from typing import Any
 
@@ -20,7 +21,7 @@ from braintumor.labels import TumorClass
 def labeled_image(
     pixels: np.ndarray, name: str, label: TumorClass, *, patient: frozenset[str] = frozenset()
 ) -> LabeledImage:
-    """Make a labeled image with the address ``name``."""
+    """Return a labeled image whose URI is ``name``."""
     return LabeledImage(
         image_sha256=sha256(name.encode()).hexdigest(),
         pixel_sha256=sha256(pixels.tobytes()).hexdigest(),
@@ -34,22 +35,28 @@ def labeled_image(
 
 
 def saved(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
-    """Encode pixels with Pillow."""
+    """Return the file that Pillow writes."""
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def png_of(pixels: NDArray[Any], **options: Any) -> bytes:
-    """Encode pixels as PNG."""
+    """Return pixels as a PNG."""
     return saved(Image.fromarray(pixels), **options)
 
 
 def jpeg_of(pixels: NDArray[Any], **options: Any) -> bytes:
-    """Encode pixels as JPEG of quality 95."""
+    """Return pixels as a JPEG of quality 95."""
     return saved(Image.fromarray(pixels), "JPEG", quality=95, **options)
 
 
 def png(label: TumorClass = TumorClass.GLIOMA, *, seed: int = 5) -> bytes:
-    """Draw a phantom as PNG."""
+    """Return a phantom as a PNG."""
     return png_of(draw(label, seed=seed).pixels)
+
+
+def png_chunk(kind: bytes, body: bytes, *, is_whole: bool = True) -> bytes:
+    """Return a chunk of a PNG, with a wrong checksum unless ``is_whole``."""
+    checksum = zlib.crc32(kind + body) ^ (not is_whole)
+    return len(body).to_bytes(4, "big") + kind + body + checksum.to_bytes(4, "big")

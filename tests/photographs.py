@@ -1,4 +1,4 @@
-"""Pictures that are no MRI: parts of the two photographs that scikit-learn brings along."""
+"""Create images that are not MRI: parts of the two photographs that scikit-learn ships."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PHOTOGRAPHS = ("china.jpg", "flower.jpg")
 
 
 def crops(name: str, count: int, *, is_gray: bool) -> list[NDArray[np.uint8]]:
-    """Square parts of a photograph, 96 to 400 pixels wide."""
+    """Return square parts of a photograph, 96 to 400 pixels wide."""
     photograph, rng = load_sample_image(name), np.random.default_rng(3)
     result = []
     for side in rng.integers(96, 400, count):

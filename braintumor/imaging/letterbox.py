@@ -1,4 +1,4 @@
-"""The one resize: what every model sees, in training and in scoring alike."""
+"""Resize frames to the model's input size, in the same way for training and scoring."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from PIL import Image
 from braintumor.imaging.decoding.gray_levels import is_gray
 
 PREPROCESSING = "letterbox-bilinear-2"
-"""Version of how a file becomes the pixels that a model sees. It goes with every model and every prediction.
+"""Version of the conversion from a file to the model's input. Every model and every prediction stores it.
 
-Change it with any change of these pixels. Version 2 shows a DICOM image with square pixels. ``prepare`` is as it was.
+Change it with any change of these pixels. Version 2 adds square pixels for DICOM. ``letterbox`` did not change.
 """
 
 
 def letterbox(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
-    """Fit an image into a black square: (H, W) or (H, W, 3) -> (size, size, 3), proportions kept, centered.
+    """Fit an image (H, W) or (H, W, 3) into a black square (size, size, 3), centered, with its proportions.
 
-    Bilinear with antialiasing, as Pillow does it: the filter widens with the reduction. The image is resized before
-    the black is added, so that black never bleeds into anatomy at the edge. Integer arithmetic throughout: the same
-    pixels come out on every machine. Gray is repeated to three channels, and equals its RGB copy.
+    The filter is Pillow's bilinear one with antialiasing, which widens with the reduction. The image is resized before
+    black is added, so that black never mixes with anatomy at the edge. All arithmetic is in integers, so every machine
+    gives the same pixels. Gray is repeated to three channels, and equals the same image in RGB.
     """
     small = np.asarray(Image.fromarray(pixels).resize(_fitted(pixels.shape, size), Image.Resampling.BILINEAR))
     if is_gray(small):
@@ -29,7 +29,7 @@ def letterbox(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
 
 
 def _fitted(shape: tuple[int, ...], size: int) -> tuple[int, int]:
-    """Width and height of the image inside the square."""
+    """Return width and height of the image inside the square."""
     height, width = shape[:2]
     scale = size / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))

@@ -1,6 +1,6 @@
-"""A decoded file as a model sees it: all its frames, prepared, with their places in the file.
+"""Convert decoded files to model input: all frames of a file, with their positions in the file.
 
-How many are in memory at once is bounded by frames, not by files, of which one has as many as sixty.
+The limit of memory counts frames, not files, because one file has up to 64 frames.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from braintumor.imaging.letterbox import letterbox
 T = TypeVar("T")
 
 _SCANS_A_STEP = 32
-"""Scans inferred together."""
+"""Most scans per inference step."""
 _FRAMES_A_STEP = 64
-"""A step that has so many takes no further scan: it ends with fewer than this and one scan's more."""
+"""Frames after which a step takes no further scan. The last scan may exceed the number."""
 SECONDS_A_STEP = 10.0
-"""A step that took so long takes no further scan, so that a few slow files do not keep others from being stored."""
+"""Seconds after which a step takes no further scan, so that slow files do not delay the storage of others."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedScan:
-    """Frames to score.
+    """The frames of one file to score.
 
     Attributes:
         pixels: uint8 (F, S, S, 3).
-        indexes: F places among all frames of the file, rising; not 0 to F - 1 where some were left out.
-        is_volume: the file holds more than one frame, even if only one is scored.
-        content_sha256: of the file, hex; ``None`` outside the ledger.
+        indexes: F positions among all frames of the file, in ascending order. Unscored frames leave gaps.
+        is_volume: whether the file contains more than one frame, even if only one is scored.
+        content_sha256: sha256 of the file in hex digits, or ``None`` for a file without a row in the scan table.
     """
 
     pixels: NDArray[np.uint8] = field(repr=False)
@@ -49,13 +49,13 @@ class PreparedScan:
     content_sha256: str | None = None
 
     def frame(self, index: int) -> NDArray[np.uint8] | None:
-        """The frame (S, S, 3) at a place in the file; ``None`` where it is not scored."""
+        """Return the frame (S, S, 3) at a position in the file, or ``None`` if it is not scored."""
         return self.pixels[self.indexes.index(index)] if index in self.indexes else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedFile:
-    """What scoring needs of a file; the attributes are those of ``Decoded``."""
+    """A decoded file as model input. The attributes are those of ``Decoded``."""
 
     format: Format
     pixel_sha256: str
@@ -66,12 +66,12 @@ class PreparedFile:
 def decode_file(
     data: bytes, *, size: int, limits: Limits, decode: Callable[..., Decoded | Rejection]
 ) -> PreparedFile | Rejection:
-    """Bytes -> frames as a model sees them, or why there are none, by ``decode``; none with text on them."""
+    """Decode a file with ``decode`` to model input, or return a rejection. A frame with text on it rejects the file."""
     decoded = decode(data, limits=limits)
     if isinstance(decoded, Rejection):
         return decoded
     if any(has_burned_in_text(frame.pixels) for frame in decoded.frames):
-        return Rejection(reason=RejectionReason.OVERLAID_TEXT, detail="a row of characters is drawn over the image")
+        return Rejection(RejectionReason.OVERLAID_TEXT, "a row of characters is drawn over the image")
     return PreparedFile(
         format=decoded.format,
         pixel_sha256=decoded.pixel_sha256,
@@ -81,23 +81,27 @@ def decode_file(
 
 
 def to_model_input(decoded: Decoded, *, size: int, content_sha256: str | None = None) -> PreparedScan:
-    """Every frame by ``prepare``, one after the other."""
+    """Return every frame of a decoded file as model input."""
     pixels = np.empty((len(decoded.frames), size, size, 3), np.uint8)
     for place, frame in enumerate(decoded.frames):
         pixels[place] = letterbox(frame.pixels, size=size)
     indexes = tuple(frame.index for frame in decoded.frames)
     return PreparedScan(
-        pixels=pixels, indexes=indexes, is_volume=decoded.count_found > 1, content_sha256=content_sha256
+        pixels=pixels, indexes=indexes, is_volume=decoded.frame_count > 1, content_sha256=content_sha256
     )
 
 
 def take_step(
     readings: Iterator[T], scan_of: Callable[[T], PreparedScan | None], *, seconds: float = math.inf
 ) -> list[T]:
-    """Take the next readings to infer together, a bounded number of scans and frames; none at the end.
+    """Return the next readings for one inference step, or an empty list at the end.
 
-    ``scan_of`` gives a reading's scan, or ``None`` where it has no frames. After ``seconds`` the step ends with what it
-    has, which is at least one reading.
+    A step has a limited number of scans and frames. After ``seconds`` it ends with the readings so far, at least one.
+
+    Args:
+        readings: source of the readings. The function takes only the returned ones.
+        scan_of: returns the scan of a reading, or ``None`` if the reading has no frames.
+        seconds: time limit of the step.
     """
     end = time.monotonic() + seconds
     step: list[T] = []
@@ -112,9 +116,9 @@ def take_step(
 
 
 def one_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Each item once the one behind it was made: so the next step is under way before this one is waited for.
+    """Yield items one step late, so that the next item is already being computed.
 
-    Where making the next item fails, the item before it comes first, and then the error.
+    If the next item raises an error, the current item is yielded first, and then the error is raised.
     """
     source = iter(items)
     held = list(islice(source, 1))

@@ -1,8 +1,8 @@
-"""Pseudonyms: identifiers that join rows and name nobody.
+"""Create pseudonyms: identifiers that join rows and identify no person.
 
-Keyed (HMAC-SHA256, RFC 2104), because patient and study identifiers are guessable: a table of the unkeyed hashes of
-every possible hospital number is quickly made. DICOM asks the same of replaced identifiers (PS3.15 E.1.1: consistent
-within a set, and not to be undone without the key).
+They are keyed (HMAC-SHA256, RFC 2104), because patient and study identifiers are guessable. A table of unkeyed hashes
+of every possible hospital number takes little time to compute. DICOM requires the same of replaced identifiers
+(PS3.15 E.1.1): consistent within a set, and irreversible without the key.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import hmac
 from typing import Literal
 
 _LENGTH = 32
-"""Hex digits: 128 bits, far beyond an accidental collision."""
+"""Hex digits, which are 128 bits and make an accidental collision very unlikely."""
 
 
 def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: bytes) -> str | None:
-    """32 hex digits that stand for ``value``; ``None`` for an empty one. Kinds do not share pseudonyms.
+    """Return 32 hex digits for ``value``, or ``None`` for an empty value. Kinds do not share pseudonyms.
 
-    Blanks and NULs around the value are DICOM's padding to even length, and do not count.
+    Blanks and NULs around the value do not count, because DICOM pads values to even length.
     """
     stripped = value.strip(" \t\r\n\0")
     if not stripped:
@@ -26,5 +26,5 @@ def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: b
 
 
 def erased_mark(pseudonym: str, *, key: bytes) -> str:
-    """What is remembered of a person who was erased: a keyed hash of the pseudonym, which does not lead back to it."""
+    """Return the record of an erased person: a keyed hash of the pseudonym, which does not reveal the pseudonym."""
     return hmac.new(key, f"erased\0{pseudonym}".encode(), "sha256").hexdigest()

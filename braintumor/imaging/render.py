@@ -1,4 +1,4 @@
-"""One frame of a file as a person sees it: a PNG made anew from its pixels, with nothing of the file's but these."""
+"""Draw one frame of a file as a new PNG. Only the pixels of the file reach the PNG."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
 
 _QUICK = 1
-"""zlib's level: a picture is sent once, and over a hospital's own network."""
+"""zlib's level. An image is sent once, over a hospital's internal network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnFrame:
-    """A frame as a PNG, gray or RGB, 8 bits."""
+    """A frame as a PNG of 8 bits, gray or RGB."""
 
     png: bytes = field(repr=False)
     width: int
@@ -28,24 +28,24 @@ class DrawnFrame:
 def draw_frame(
     data: bytes, *, frame: int, size: int, limits: Limits, decode: Callable[..., Decoded | Rejection]
 ) -> DrawnFrame | Rejection:
-    """Bytes -> the frame at a place in the file, or why there is none. None with text on it: it may be a name.
+    """Draw one frame of a file, or return a rejection. A frame with text on it is rejected, because it may be a name.
 
     Args:
         data: the file.
-        frame: index among all frames of the file; one that is scored.
-        size: most pixels of a side; 0: as large as it is.
-        limits: of the file.
-        decode: as ``frames.decode``.
+        frame: index of a scored frame among all frames of the file.
+        size: most pixels per side. 0 keeps the frame's size.
+        limits: limits of the file.
+        decode: function with the signature of ``decoding.decode.decode``.
     """
     decoded = decode(data, limits=limits)
     if isinstance(decoded, Rejection):
         return decoded
-    found = next((each.pixels for each in decoded.frames if each.index == frame), None)
-    if found is None:
-        return Rejection(reason=RejectionReason.CORRUPT, detail=f"frame {frame} is not among those that are scored")
-    if has_burned_in_text(found):
-        return Rejection(reason=RejectionReason.OVERLAID_TEXT, detail="a row of characters is drawn over the image")
-    image = Image.fromarray(found)
+    pixels = next((each.pixels for each in decoded.frames if each.index == frame), None)
+    if pixels is None:
+        return Rejection(RejectionReason.CORRUPT, f"frame {frame} is not one of the scored frames")
+    if has_burned_in_text(pixels):
+        return Rejection(RejectionReason.OVERLAID_TEXT, "a row of characters is drawn over the image")
+    image = Image.fromarray(pixels)
     if size:
         image.thumbnail((size, size))
     buffer = io.BytesIO()

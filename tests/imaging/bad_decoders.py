@@ -1,4 +1,4 @@
-"""Decoders that fail at files that end in a word, for guarded processes to import by name."""
+"""Define decoders that fail at files with a certain last word. Decoder processes import them by name."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from braintumor.imaging.decoding.types import Decoded, Limits
 
 
 def by_last_word(data: bytes, *, limits: Limits) -> Decoded | Rejection:
-    """Do what the last word of the file says."""
+    """Fail in the way that the last word of the file names."""
     word = data.rpartition(b" ")[2]
     if word == b"segfault":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -29,7 +29,7 @@ def by_last_word(data: bytes, *, limits: Limits) -> Decoded | Rejection:
     if word == b"spin":
         hold_the_interpreter()
     if word == b"allocate":
-        bytearray(2 * 1024**3)  # which any machine gives, until it is written to
+        bytearray(2 * 1024**3)  # any machine allocates this until it is written to
     if word == b"chat":
         os.write(1, b"Jane Doe\n")
         os.write(2, b"Jane Doe\n")
@@ -37,14 +37,14 @@ def by_last_word(data: bytes, *, limits: Limits) -> Decoded | Rejection:
 
 
 def counting(data: bytes, *, limits: Limits) -> Decoded | Rejection:
-    """Lengthen the file that the last word names by a byte each time."""
+    """Append a byte to the file that the last word names, at each call."""
     with Path(os.fsdecode(data.rpartition(b" ")[2])).open("ab") as note:
         note.write(b".")
     return decode(data, limits=limits)
 
 
 def hanging(data: bytes, *, limits: Limits) -> Decoded | Rejection:
-    """Lengthen the file that the last word names by a byte each time, and hang. Decode other files as usual."""
+    """Append a byte to the file that the last word names, and hang. Decode other files as usual."""
     note = Path(os.fsdecode(data.rpartition(b" ")[2]))
     if note.is_absolute():
         with note.open("ab") as stream:
@@ -54,7 +54,7 @@ def hanging(data: bytes, *, limits: Limits) -> Decoded | Rejection:
 
 
 def short_of_memory(data: bytes, *, limits: Limits) -> Decoded | Rejection:
-    """Lengthen the file that the last word names by a byte each time, and run out of memory, slowly after the first."""
+    """Append a byte to the file that the last word names, and run out of memory. Later calls take 1.5 s."""
     note = Path(os.fsdecode(data.rpartition(b" ")[2]))
     if note.is_absolute():
         is_first = not note.exists()
@@ -66,9 +66,9 @@ def short_of_memory(data: bytes, *, limits: Limits) -> Decoded | Rejection:
 
 
 def replying(data: bytes, *, limits: Limits) -> Decoded | Rejection:
-    """Send the reply that the last word holds as JSON in base64, as a decoder that was taken over can.
+    """Send the reply that the last word contains as JSON in base64, as a compromised decoder can.
 
-    ``sent`` goes through the socket as it is, ``stored`` into the shared file: both in hexadecimal digits.
+    ``sent`` goes unchanged through the socket, and ``stored`` into the shared file. Both are in hexadecimal digits.
     """
     word = data.rpartition(b" ")[2]
     if not word.startswith(b"reply:"):
@@ -83,7 +83,7 @@ def replying(data: bytes, *, limits: Limits) -> Decoded | Rejection:
 
 
 def by_note(data: bytes, *, limits: Limits) -> Decoded | Rejection:
-    """Wait as long as the last word names a file that is not there, which is made to say that it has begun."""
+    """Hang if the last word names a file that does not exist, and create it with the process ID."""
     note = Path(os.fsdecode(data.rpartition(b" ")[2]))
     if note.is_absolute() and not note.exists():
         note.write_text(str(os.getpid()))
@@ -92,5 +92,5 @@ def by_note(data: bytes, *, limits: Limits) -> Decoded | Rejection:
 
 
 def hold_the_interpreter() -> None:
-    """In C code that neither lets another thread run nor looks at a signal's Python handler."""
+    """Run C code that blocks other threads and Python's signal handlers."""
     sum(iter(int, 1))

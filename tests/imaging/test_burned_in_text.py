@@ -1,4 +1,4 @@
-"""Text that is drawn over an image is found, and anatomy is not taken for it."""
+"""Test that text drawn over an image is found, and anatomy is not."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def written(
     return buffer.getvalue()
 
 
-def found(data: bytes) -> bool:
+def shows_text(data: bytes) -> bool:
     decoded = decode(data)
     assert isinstance(decoded, Decoded)
     return has_burned_in_text(decoded.frames[0].pixels)
@@ -50,38 +50,38 @@ def test_a_name_in_a_corner_is_found(name: str, size: int) -> None:
     length = ImageFont.load_default(size).getlength(name)
     right = int(side - length - 8)
     places = [(6, 4), (right, 4), (6, side - 2 * size), (right, side - 2 * size)]
-    assert all(found(written(head(number), name, size, place=place)) for number, place in enumerate(places))
+    assert all(shows_text(written(head(number), name, size, place=place)) for number, place in enumerate(places))
 
 
 @pytest.mark.parametrize("color", ["yellow", "cyan", "#aaaaaa"])
-def test_text_is_found_whatever_its_color(color: str) -> None:
-    assert found(written(head(1), "Jane Doe", 16, color=color))
+def test_text_of_any_color_is_found(color: str) -> None:
+    assert shows_text(written(head(1), "Jane Doe", 16, color=color))
 
 
-def test_text_is_found_on_a_large_picture_too() -> None:
-    assert found(written(head(1, side=4000), "Jane Doe", 120))
+def test_text_on_a_large_image_is_found() -> None:
+    assert shows_text(written(head(1, side=4000), "Jane Doe", 120))
 
 
-def test_phantoms_and_marks_of_sides_have_none() -> None:
+def test_phantoms_and_side_marks_have_no_text() -> None:
     assert not any(has_burned_in_text(draw(CLASSES[number % 4], seed=number).pixels) for number in range(60))
-    assert not any(found(written(head(number), "R", 24)) for number in range(4))
+    assert not any(shows_text(written(head(number), "R", 24)) for number in range(4))
 
 
-def test_noise_has_none() -> None:
+def test_noise_has_no_text() -> None:
     noise = np.random.default_rng(0).integers(0, 256, (2000, 2000), np.uint8)
     assert not has_burned_in_text(noise)
 
 
-def test_a_file_with_a_name_on_it_is_set_aside_and_says_nothing_of_the_name() -> None:
+def test_file_with_drawn_name_is_rejected_without_quoting_it() -> None:
     rejected = decode_file(written(head(1), "Jane Doe", 16), size=64, limits=Limits(), decode=decode)
     assert isinstance(rejected, Rejection)
     assert rejected.reason is RejectionReason.OVERLAID_TEXT
     assert "Doe" not in rejected.detail
 
 
-def test_fewer_than_one_in_two_hundred_real_images_are_taken_for_text() -> None:
+def test_under_one_in_200_real_images_is_rejected_as_text() -> None:
     folder = os.environ.get("BRAINTUMOR_DATASET")
     if not folder:
         pytest.skip(NO_DATASET)
     files = random.Random(0).sample(labeled_files(Path(folder)), 400)
-    assert sum(found(file.path.read_bytes()) for file in files) < len(files) / 200
+    assert sum(shows_text(file.path.read_bytes()) for file in files) < len(files) / 200

@@ -1,4 +1,4 @@
-"""How many readings are inferred together, and that one step is under way before the last one is waited for."""
+"""Test the size of inference steps, and that the next item is computed before the current one is used."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braintumor.imaging.model_input import PreparedScan, one_ahead, take_step
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
-def test_each_item_comes_after_the_one_behind_it_was_made(count: int) -> None:
+def test_one_ahead_yields_items_one_step_late(count: int) -> None:
     made: list[int] = []
 
     def items() -> Iterator[int]:
@@ -26,7 +26,7 @@ def test_each_item_comes_after_the_one_behind_it_was_made(count: int) -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_was_begun_before_an_error_comes_before_it(error: type[BaseException]) -> None:
+def test_one_ahead_yields_earlier_items_before_an_error(error: type[BaseException]) -> None:
     def items() -> Iterator[int]:
         yield from range(3)
         raise error
@@ -53,15 +53,13 @@ def scan(count_frame: int) -> PreparedScan:
         ([64, 64], [1, 1]),
     ],
 )
-def test_a_step_ends_with_32_scans_or_with_the_scan_that_makes_64_frames(
-    frames: list[int | None], steps: list[int]
-) -> None:
+def test_step_ends_with_32_scans_or_at_64_frames(frames: list[int | None], steps: list[int]) -> None:
     readings = iter([None if count is None else scan(count) for count in frames])
     assert [len(take_step(readings, lambda reading: reading)) for _ in steps] == steps
     assert take_step(readings, lambda reading: reading) == []
 
 
-def test_a_step_ends_after_its_time_with_what_it_has() -> None:
+def test_step_ends_after_its_time_limit() -> None:
     def readings() -> Iterator[PreparedScan]:
         for number in range(6):
             time.sleep(0.2 if number in {1, 4} else 0)

@@ -153,8 +153,8 @@ def to_labeled_image(
     digest = sha256(data).hexdigest()
     if isinstance(decoded, Rejection):
         return ExcludedImage(image_uri=address, reason=f"{decoded.reason}: {decoded.detail}", image_sha256=digest)
-    if decoded.count_found > 1:  # because the label may apply to only one of them
-        detail = f"{decoded.count_found} frames under one label"
+    if decoded.frame_count > 1:  # because the label may apply to only one of them
+        detail = f"{decoded.frame_count} frames under one label"
         return ExcludedImage(image_uri=address, reason=f"{RejectionReason.MULTI_FRAME}: {detail}", image_sha256=digest)
     pixels = decoded.frames[0].pixels
     return LabeledImage(

@@ -1,1 +1,1 @@
-"""Decoders from file bytes to gray or color frames."""
+"""Decode file bytes to gray or color frames."""

@@ -1,8 +1,8 @@
-"""Pictures that show several slices in a grid or a strip, found by their pixels: film sheets and exported mosaics.
+"""Find images that show several slices in a grid or a strip, by their pixels: film sheets and exported mosaics.
 
-In such a picture every tile is like its neighbor, so the picture is like itself shifted by one tile. A single head is
-not: the likeness falls with the shift and does not rise again. Lines of one gray level, air or gutters, part the tiles.
-How often it is right: docs/decisions/0035.
+Every tile of such an image is similar to its neighbor. The image therefore correlates with itself after a shift by one
+tile. The correlation of a single head falls with the shift and does not rise again. Lines of one gray level separate
+the tiles: air or gutters. Error rates: docs/decisions/0035.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from PIL import Image
 from braintumor.imaging.decoding.gray_levels import is_gray
 
 _SIDE = 128
-"""Pixels to which both sides of the picture are reduced. A tile of a sheet of 12 x 12 keeps 10 of them."""
+"""Pixels to which both sides of the image are reduced. A tile of a sheet of 12 x 12 keeps 10 pixels."""
 _LEAST_SHIFT = 8
-"""Shorter shifts meet the texture of a picture, and no tiles."""
+"""Pixels. Shorter shifts match the texture of an image, not its tiles."""
 _LEAST_GAIN, _LEAST_GAIN_ALONE, _LEAST_GAIN_SUM, _LEAST_GAIN_STRIP = 0.1, 0.2, 0.9, 0.35
-"""Gains of a grid with lines between its tiles, of a grid without them (each axis, and both together), of a strip.
+"""Gains of a grid with lines between tiles, of a grid without (per axis, and the sum), and of a strip.
 
 Of 3,264 real images of one head, none has a gain above 0.27 on both axes.
 """
 _MOST_SPREAD, _MOST_SPREAD_STRIP = 0.45, 0.3
-"""Spread of the lines between tiles; a single head with a gain on both axes has 0.59 or more."""
+"""Spread of the lines between tiles. A single head with a gain on both axes has 0.59 or more."""
 _MOST_RANGE = 24
 """Gray levels between the darkest and the brightest pixel of a row or column that counts as margin."""
 _LEAST_BRIGHT = 64
-"""Gray level of a margin's darkest pixel. Air around a head stays."""
+"""Least gray level of a margin's darkest pixel. Air around a head is no margin."""
 _LONGEST_TILE = 1.5
-"""A strip is longer than wide by this factor or more, and so may a tile be."""
+"""Least ratio of a strip's length to its width, and largest ratio of a tile's."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Repetition:
-    """How a picture repeats itself along one axis.
+    """The repetition of an image along one axis.
 
     Attributes:
-        gain: rise of the correlation with itself from its minimum to the best shift, 0 to 2.
-        shift: share of the picture's length.
-        spread: standard deviation along the lines that are one shift apart, over that of the picture.
+        gain: rise of the autocorrelation from its minimum to the best shift, 0 to 2.
+        shift: best shift as a share of the image's length.
+        spread: standard deviation along the lines that are one shift apart, divided by that of the image.
     """
 
     gain: float
@@ -50,7 +50,7 @@ class _Repetition:
 
 
 def is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
-    """Tell whether an image, uint8 (H, W) or (H, W, 3), shows a regular grid or strip of similar tiles."""
+    """Return whether an image, uint8 (H, W) or (H, W, 3), shows a regular grid or strip of similar tiles."""
     gray = _without_margins(pixels if is_gray(pixels) else pixels.max(axis=2))
     height, width = gray.shape
     small = np.asarray(Image.fromarray(gray).resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
@@ -59,7 +59,7 @@ def is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _without_margins(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Drop bright outer rows and columns of one gray level, because paper around a sheet hides how the tiles repeat."""
+    """Remove bright outer rows and columns of one gray level, because paper around a sheet hides the repetition."""
     for _ in range(2):  # once for the rows, once for the columns
         filled = np.flatnonzero((np.ptp(gray, axis=1) > _MOST_RANGE) | (gray.min(axis=1) < _LEAST_BRIGHT))
         gray = (gray[filled[0] : filled[-1] + 1] if filled.size else gray).T
@@ -74,14 +74,14 @@ def _is_grid(across: _Repetition, down: _Repetition) -> bool:
 
 
 def _is_strip(along: _Repetition, elongation: float) -> bool:
-    """Tell whether tiles that are about square stand in one row; ``elongation`` is the picture's length over width."""
+    """Return whether nearly square tiles form one row. ``elongation`` is the image's length divided by its width."""
     if elongation < _LONGEST_TILE or along.gain < _LEAST_GAIN_STRIP or along.spread > _MOST_SPREAD_STRIP:
         return False
     return 1 / _LONGEST_TILE <= along.shift * elongation <= _LONGEST_TILE
 
 
 def _repetition(image: NDArray[np.float64]) -> _Repetition:
-    """Find the shift along the rows at which the image is most like itself again."""
+    """Find the shift along the rows with the highest rise of the autocorrelation."""
     correlation = _autocorrelation(image - image.mean())
     gains = correlation - np.minimum.accumulate(correlation)
     shift = int(np.argmax(gains[_LEAST_SHIFT:])) + _LEAST_SHIFT
@@ -97,7 +97,7 @@ def _autocorrelation(image: NDArray[np.float64]) -> NDArray[np.float64]:
     """Correlate the image with itself along its rows, at shifts from 0 to just above half its width."""
     width = image.shape[1]
     shifts = np.arange(width // 2 + 3)
-    spectrum = np.fft.rfft(image, 2 * width, axis=1)  # of twice the width, so that no column meets one from the far end
+    spectrum = np.fft.rfft(image, 2 * width, axis=1)  # twice the width, so that the shift does not wrap around
     products = np.fft.irfft((np.abs(spectrum) ** 2).sum(axis=0), 2 * width)[shifts]
     energy = np.concatenate([[0.0], np.cumsum((image**2).sum(axis=0))])
     left, right = energy[width - shifts], energy[-1] - energy[shifts]

@@ -1,4 +1,4 @@
-"""Which frames of a file with many are scored: those that show a head, at most so many, evenly spaced."""
+"""Select the frames to score: a limited number of evenly spaced frames that show a head."""
 
 from __future__ import annotations
 
@@ -7,37 +7,38 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from braintumor.imaging.decoding.gray_levels import is_gray
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Frame, Limits
 
 _BRIGHT = 26
-"""Gray levels: a tenth of white. Air and its noise stay below."""
+"""Gray level, a tenth of white. Air and its noise stay below."""
 _LEAST_BRIGHT = 0.05
-"""Share of a frame's pixels. The uppermost slices of a head have less, as have empty ones."""
+"""Least share of bright pixels. The uppermost slices of a head and empty slices have less."""
 
 
-def choose(frames: Iterable[Frame], limits: Limits) -> tuple[Frame, ...] | Rejection:
-    """The frames to score, by rising index; one frame alone is taken as it is.
+def select_frames(frames: Iterable[Frame], limits: Limits) -> tuple[Frame, ...] | Rejection:
+    """Return the frames to score, in ascending order of index. A single frame is always returned.
 
-    A frame shows a head where at least 5% of its pixels are brighter than a tenth of white and not all are the same. Of
-    more than ``max_scored_frames`` such frames the first, the last and evenly spaced ones between are taken. No chance
-    and no content but this decides, so the same file always has the same frames.
+    A frame shows a head if its pixels differ and 5% of them or more exceed a tenth of white. Of more than
+    ``max_scored_frames`` such frames, the first, the last and evenly spaced ones between are returned. The selection is
+    deterministic, so the same file always has the same frames.
     """
-    found = list(frames)
-    if len(found) == 1:
-        return tuple(found)
-    shown = [frame for frame in found if _shows_head(frame.pixels)]
-    if not shown:
-        return Rejection(reason=RejectionReason.BLANK_IMAGE, detail=f"none of {len(found)} frames shows a head")
-    return tuple(_evenly(shown, limits.max_scored_frames))
+    candidates = list(frames)
+    if len(candidates) == 1:
+        return tuple(candidates)
+    heads = [frame for frame in candidates if _shows_head(frame.pixels)]
+    if not heads:
+        return Rejection(RejectionReason.BLANK_IMAGE, f"none of {len(candidates)} frames shows a head")
+    return tuple(_evenly_spaced(heads, limits.max_scored_frames))
 
 
 def _shows_head(pixels: NDArray[np.uint8]) -> bool:
-    gray = pixels if pixels.ndim == 2 else pixels.max(axis=2)  # noqa: PLR2004 - (H, W)
+    gray = pixels if is_gray(pixels) else pixels.max(axis=2)
     return bool((gray >= _BRIGHT).mean() >= _LEAST_BRIGHT and gray.min() < gray.max())
 
 
-def _evenly(frames: Sequence[Frame], count: int) -> list[Frame]:
+def _evenly_spaced(frames: Sequence[Frame], count: int) -> list[Frame]:
     if len(frames) <= count:
         return list(frames)
     if count == 1:

@@ -10,47 +10,38 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PERCENTILES = (0.5, 99.5)
-"""Displayed range where nobody names one: a few hot pixels do not darken the brain."""
-
-
-_WHITE = 255
-
-
-_WHITE_IN_16_BITS = 0xFFFF
-
-
+"""Displayed range if the file states none, so that a few very bright pixels do not darken the brain."""
+_WHITE, _WHITE_IN_16_BITS = 255, 0xFFFF
 _BITS_SHOWN = 8
-
-
 _SAMPLED = 2_000_000
-"""Values that the range of several pages is taken from, at most: every n-th of each page."""
+"""Most values that determine the range of several pages: every n-th value of each page."""
 
 
 def is_gray(pixels: NDArray[Any]) -> bool:
-    """Whether an image is (H, W), and not (H, W, 3)."""
+    """Return whether an image is (H, W), and not (H, W, 3)."""
     return pixels.ndim == 2  # noqa: PLR2004
 
 
 def without_equal_channels(
     red: NDArray[np.uint8], green: NDArray[np.uint8], blue: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """Three channels (H, W) -> (H, W) where they are all the same, else (H, W, 3)."""
+    """Return three channels (H, W) as (H, W) if they are equal, else as (H, W, 3)."""
     if np.array_equal(red, green) and np.array_equal(red, blue):
         return red
     return np.stack([red, green, blue], axis=2)
 
 
 def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Gray or color of more than 8 bits without a stated range, as in a 16-bit PNG -> uint8 of the same shape.
+    """Convert gray or color of more than 8 bits without a stated range to uint8, as for a 16-bit PNG.
 
-    An 8-bit image that was widened to 16 (v -> 257 v, or 256 v) comes back exactly; anything else is shown by
+    An 8-bit image that was widened to 16 bits (v to 257 v, or 256 v) is restored exactly. Other images are scaled by
     percentiles.
     """
     return stack_to_uint8([values])[0]
 
 
 def stack_to_uint8(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
-    """Show pages of one file by one range, as ``deep_to_uint8`` shows one image. Their shapes may differ."""
+    """Convert pages of one file to uint8 by one common range. Their shapes may differ."""
     narrowed = _without_widening(pages)
     if narrowed is not None:
         return narrowed
@@ -59,8 +50,10 @@ def stack_to_uint8(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
 
 
 def _without_widening(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]] | None:
-    """The 8 bits that were widened to 16 on every page, or ``None``."""
-    if not all(_is_in_16_bits(page) for page in pages) or max(int(page.max()) for page in pages) <= _WHITE:
+    """Return the 8 bits that were widened to 16 on every page, or ``None``."""
+    if any(page.dtype.kind not in "iu" or page.min() < 0 for page in pages):
+        return None
+    if not _WHITE < max(int(page.max()) for page in pages) <= _WHITE_IN_16_BITS:
         return None
     halves = [(page >> _BITS_SHOWN, page & _WHITE) for page in pages]
     if all(np.array_equal(high, low) for high, low in halves) or not any(low.any() for _, low in halves):
@@ -69,41 +62,37 @@ def _without_widening(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]] 
 
 
 def _common_range(pages: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """The percentiles of one page, or of a sample of several. Values that are no number do not count."""
+    """Return the percentiles of one page, or of a sample of several pages, without values that are not finite."""
     step = math.ceil(sum(page.size for page in pages) / _SAMPLED) if len(pages) > 1 else 1
     sample = np.concatenate([page.ravel()[::step] for page in pages]) if len(pages) > 1 else pages[0]
     if sample.dtype.kind == "f":
         sample = sample[np.isfinite(sample)]
-    if sample.dtype == np.float16:  # too coarse for what lies between two percentiles
+    if sample.dtype == np.float16:  # too coarse for interpolated percentiles
         sample = sample.astype(np.float32)
     return displayed_range(sample) if sample.size else (0.0, 0.0)
 
 
-def _is_in_16_bits(values: NDArray[Any]) -> bool:
-    return bool(values.dtype.kind in "iu" and values.min() >= 0 and values.max() <= _WHITE_IN_16_BITS)
-
-
 def displayed_range(values: NDArray[Any]) -> tuple[float, float]:
-    """The 0.5th and 99.5th percentile; lowest and highest where those two are the same."""
+    """Return the 0.5th and 99.5th percentile, or the lowest and highest value if the percentiles are equal."""
     low, high = np.percentile(values, _PERCENTILES)
     return (float(low), float(high)) if low < high else (float(values.min()), float(values.max()))
 
 
 def color_to_uint8(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """RGB (H, W, 3) of so many bits a sample -> uint8, gray where its channels are equal."""
+    """Convert RGB (H, W, 3) of ``bits`` per sample to uint8, or to gray if its channels are equal."""
     shown = values if bits == _BITS_SHOWN else to_uint8(values / (2**bits - 1))
     red, green, blue = (np.ascontiguousarray(shown[..., channel], np.uint8) for channel in range(3))
     return without_equal_channels(red, green, blue)
 
 
 def range_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    """Values of any shape -> uint8, ``low`` black and ``high`` white. What is no number is black."""
+    """Convert values of any shape to uint8, with ``low`` as black and ``high`` as white. NaN becomes black."""
     known = np.nan_to_num(values.astype(np.float64), copy=False, nan=low, posinf=high, neginf=low)
     return to_uint8(scaled(known, low, high))
 
 
 def scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """``low`` and below -> 0, ``high`` and above -> 1. A range of no width is a step."""
+    """Scale values to 0 at ``low`` and 1 at ``high``, and clip. An empty range becomes a step."""
     if high <= low:
         return (values > low).astype(np.float64)
     return np.clip((values - low) / (high - low), 0, 1)

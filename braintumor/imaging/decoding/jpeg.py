@@ -1,6 +1,6 @@
-"""Check a JPEG file before Pillow decodes it, because Pillow hides what its decoder warns about.
+"""Check a JPEG file before Pillow decodes it, because Pillow hides the warnings of its decoder.
 
-The check walks the file's segments, counts its scans, and decodes a copy with libjpeg-turbo's strict mode.
+The check reads the file's segments, counts its scans, and decodes a copy in libjpeg-turbo's strict mode.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import simplejpeg
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 
 _MARKER = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")
-"""A marker. 0xFF00 is a byte of the picture, 0xFFD0 to 0xFFD7 are restart markers inside a scan."""
+"""A marker. 0xFF00 is an image byte, 0xFFD0 to 0xFFD7 are restart markers inside a scan."""
 _START, _END = b"\xff\xd8", b"\xff\xd9"
 _SOI, _EOI, _SOS, _DQT, _DRI, _DHT, _JPG = 0xD8, 0xD9, 0xDA, 0xDB, 0xDD, 0xC4, 0xC8
 _ARITHMETIC_TABLES, _JPEG_LS = 0xCC, 0xF7
@@ -23,16 +23,16 @@ _READ_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _ARITHMETIC_FRAMES, _PROGRESSIVE = {0xC9, 0xCA}, {0xC2, 0xCA}
 _TABLES = {_DQT, _DRI, _DHT, _ARITHMETIC_TABLES}
 _MOST_SCANS = 100
-"""Encoders write about 10 scans. Each scan costs a pass over the whole picture, so 24,000 of them take minutes."""
+"""Encoders write about 10 scans. Each scan is a pass over the whole image, so 24,000 scans take minutes."""
 _MOST_SCANNED_PIXELS = 1_000_000_000
-"""Pixels times scans. The largest allowed picture with 20 scans stays below."""
+"""Pixels times scans. The largest allowed image with 20 scans stays below."""
 _CUT = 2
-"""Bytes removed from the last scan. A whole scan needs them, so that the decoder must complain."""
+"""Bytes removed from the last scan. The decoder must warn, because a whole scan needs them."""
 _CMYK = 4
 
 
 class _Segment(NamedTuple):
-    """A marker, and where its payload and the scan behind it lie in the file."""
+    """A marker, and the positions of its payload and of the scan after it."""
 
     marker: int
     start: int
@@ -42,11 +42,12 @@ class _Segment(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """The segments of a JPEG file's first picture.
+    """The segments of a JPEG file's first image.
 
     Attributes:
-        segments: of frame, tables and scans, in the file's order.
-        is_ended: whether the walk reached the end marker.
+        data: the file.
+        segments: frame, tables and scans, in the file's order.
+        is_ended: whether the end marker was found.
     """
 
     data: bytes = field(repr=False)
@@ -55,21 +56,21 @@ class Structure:
 
     @property
     def frame(self) -> _Segment | None:
-        """The segment that states the size and the kind of compression."""
+        """Return the segment that states the size and the kind of compression."""
         return next((each for each in self.segments if each.marker in _FRAMES), None)
 
     @property
     def scans(self) -> list[_Segment]:
-        """The segments that begin a scan."""
+        """Return the segments that begin a scan."""
         return [each for each in self.segments if each.marker == _SOS]
 
 
 def read_structure(data: bytes) -> Structure:
-    """Walk a JPEG file from its start to the end of its first picture, or to one scan more than allowed."""
+    """Read a JPEG file up to the end of its first image, or up to one scan more than allowed."""
     segments: list[_Segment] = []
     scans, at, is_ended = 0, len(_START), False
-    while scans <= _MOST_SCANS and (found := _MARKER.search(data, at)):
-        marker, start = data[found.start() + 1], found.end()
+    while scans <= _MOST_SCANS and (match := _MARKER.search(data, at)):
+        marker, start = data[match.start() + 1], match.end()
         at = start
         if marker == _EOI:
             is_ended = True
@@ -87,7 +88,7 @@ def read_structure(data: bytes) -> Structure:
 
 
 def refuse_kind(structure: Structure) -> Rejection | None:
-    """Refuse kinds of JPEG that Pillow does not decode, by the frame's marker and its bits per sample."""
+    """Reject kinds of JPEG that Pillow does not decode, by the frame's marker and its bits per sample."""
     frame = structure.frame
     if frame is None:
         return None
@@ -99,49 +100,49 @@ def refuse_kind(structure: Structure) -> Rejection | None:
     elif frame.marker not in _READ_FRAMES:
         kind = "hierarchical JPEG"
     elif structure.data[frame.start + 2] != 8:  # noqa: PLR2004 - bits
-        kind = f"JPEG of {structure.data[frame.start + 2]} bits a sample"
+        kind = f"JPEG of {structure.data[frame.start + 2]} bits per sample"
     if not kind:
         return None
     detail = f"content is {kind}; baseline and progressive JPEG of 8 bits are scored"
-    return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=detail)
+    return Rejection(RejectionReason.UNSUPPORTED_FORMAT, detail)
 
 
 def refuse_scans(structure: Structure, pixels: int) -> Rejection | None:
-    """Refuse a picture whose number of scans would keep a decoder busy for minutes."""
+    """Reject an image with so many scans that a decoder needs minutes."""
     scans = len(structure.scans)
     most = min(_MOST_SCANS, max(1, _MOST_SCANNED_PIXELS // pixels))
     if scans <= most:
         return None
-    detail = f"more than {most} scans in one picture of {pixels:,} pixels; encoders write about 10"
-    return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+    detail = f"more than {most} scans in one image of {pixels:,} pixels; encoders write about 10"
+    return Rejection(RejectionReason.CORRUPT, detail)
 
 
 def find_damage(structure: Structure) -> Rejection | None:
-    """Find scans that are missing, cut, or out of step with the picture's size."""
+    """Reject an image with missing or cut scans, or with a size that contradicts its scans."""
     if structure.frame is None or not structure.scans:
         return None
     if not _is_complete(structure):
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="scans of the jpeg picture are missing")
+        return Rejection(RejectionReason.TRUNCATED, "scans of the jpeg image are missing")
     damage = _damage(structure)
     if damage and _damage(_without_padding(structure)):
-        return Rejection(reason=RejectionReason.CORRUPT, detail=damage)
+        return Rejection(RejectionReason.CORRUPT, damage)
     return None
 
 
 def _damage(structure: Structure) -> str:
-    """What shows that the picture's data is not what its encoder wrote, or an empty text."""
+    """Return a sign that the image data was changed after encoding, or an empty text."""
     assert structure.frame is not None
     warning = _warning(structure)
     if warning.startswith("Corrupt JPEG data"):
-        return "the jpeg decoder reports damaged picture data"
-    is_arithmetic = structure.frame.marker in _ARITHMETIC_FRAMES  # whose decoder never reports missing bytes
+        return "the jpeg decoder reports damaged image data"
+    is_arithmetic = structure.frame.marker in _ARITHMETIC_FRAMES  # its decoder never reports missing bytes
     if not warning and not is_arithmetic and not _warning(structure, cut=_CUT):
-        return "the jpeg picture is complete before its data ends"
+        return "the jpeg image is complete before its data ends"
     return ""
 
 
 def _without_padding(structure: Structure) -> Structure:
-    """The picture without the zeros with which some devices fill its last block."""
+    """Return the image without the zeros that some devices append to its last block."""
     last = structure.scans[-1]
     end = last.end + len(structure.data[last.end : last.scan_end].rstrip(b"\0"))
     segments = tuple(each._replace(scan_end=end) if each is last else each for each in structure.segments)
@@ -149,7 +150,7 @@ def _without_padding(structure: Structure) -> Structure:
 
 
 def _is_complete(structure: Structure) -> bool:
-    """Whether the scans bring every bit of every coefficient of every component (T.81 G.1.1)."""
+    """Return whether the scans contain every bit of every coefficient of every component (T.81 G.1.1)."""
     frame, data = structure.frame, structure.data
     assert frame is not None
     components = data[frame.start + 8 : frame.end : 3][: data[frame.start + 7]]
@@ -164,7 +165,7 @@ def _is_complete(structure: Structure) -> bool:
 
 
 def _warning(structure: Structure, *, cut: int = 0) -> str:
-    """What libjpeg-turbo says of the picture, without the last bytes of its last scan where ``cut`` states some."""
+    """Return libjpeg-turbo's warning on the image, after removing ``cut`` bytes from the end of its last scan."""
     frame = structure.frame
     assert frame is not None
     colorspace = "CMYK" if structure.data[frame.start + 7] == _CMYK else "GRAY"
@@ -178,14 +179,14 @@ def _warning(structure: Structure, *, cut: int = 0) -> str:
 
 
 def _bare(structure: Structure, cut: int) -> bytes:
-    """The picture without texts, profiles and padding, about which the decoder would warn as well."""
+    """Return the image without texts, profiles and padding, because the decoder warns about these too."""
     data, parts = structure.data, [_START]
     last = structure.scans[-1]
     is_progressive = structure.frame is not None and structure.frame.marker in _PROGRESSIVE
     for each in structure.segments:
         payload = data[each.start : each.end]
         if each.marker == _SOS:
-            if not is_progressive:  # some encoders leave these three bytes empty, and decoders ignore them
+            if not is_progressive:  # some encoders leave these bytes empty, and decoders ignore them
                 payload = payload[:-3] + b"\x00\x3f\x00"
             scan = data[each.end : each.scan_end].rstrip(b"\xff")  # fill bytes before the next marker
             payload += scan[: max(0, len(scan) - cut)].rstrip(b"\xff") if each is last else scan

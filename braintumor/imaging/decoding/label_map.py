@@ -1,4 +1,4 @@
-"""Tell masks and label maps from images: their voxels are numbers of regions, and show no anatomy."""
+"""Distinguish masks and label maps from images. Their voxels are numbers of regions and show no anatomy."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST_LABELS = 256
-"""Atlases of the brain have up to some 200 labels."""
+"""Atlases of the brain have up to about 200 labels."""
 _FEW_LABELS, _LARGEST_OF_FEW = 16, 255
-"""So few labels are numbered within a byte. Larger values are intensities."""
+"""A map with few labels numbers them within a byte. Larger values are intensities."""
 _SAME_AS_NEIGHBOR = 0.6
-"""Share of voxels outside the background that equal the next one. Labels: 0.6 to 0.95. Images of 8 bits: below 0.3."""
+"""Share of voxels outside the background that equal the next one. Label maps: 0.6 to 0.95. 8-bit images: below 0.3."""
 _SAMPLED = 100_000
 
 
 def is_label_map(voxels: NDArray[Any]) -> bool:
-    """Whether a volume (I, J, K) holds two values only, or few whole numbers in regions of one number each."""
+    """Return whether a volume (I, J, K) has only two values, or few whole numbers in uniform regions."""
     step = int(np.ceil(np.cbrt(voxels.size / _SAMPLED)))
-    found = np.unique(voxels[::step, ::step, ::step]).size
-    if found > _MOST_LABELS:
+    sampled = np.unique(voxels[::step, ::step, ::step]).size
+    if sampled > _MOST_LABELS:
         return False
     is_in_regions = max(_same_as_neighbor(voxels, axis) for axis in range(3)) >= _SAME_AS_NEIGHBOR
-    if found > 2 and not is_in_regions:  # noqa: PLR2004 - values of a mask
+    if sampled > 2 and not is_in_regions:  # noqa: PLR2004 - values of a mask
         return False
     values = np.unique(voxels)
     if values.size <= 2 or not np.isfinite(values).all():  # noqa: PLR2004 - one value only is a blank image
@@ -34,7 +34,7 @@ def is_label_map(voxels: NDArray[Any]) -> bool:
 
 
 def _same_as_neighbor(voxels: NDArray[Any], axis: int) -> float:
-    """The share of neighbors along an axis that are equal, without pairs of zeros."""
+    """Return the share of equal neighbors along an axis, without pairs of zeros."""
     along = np.moveaxis(voxels, axis, 0)
     one, other = along[1:], along[:-1]
     is_seen = (one != 0) | (other != 0)

@@ -1,4 +1,4 @@
-"""Read from a NIfTI header how its axes run in the patient, and in which plane the slices were acquired."""
+"""Read the orientation of a NIfTI volume in the patient, and the plane of its slices, from the header."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ import numpy as np
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.pixel_aspect import SQUARE, usable
+from braintumor.imaging.decoding.pixel_aspect import SQUARE, usable_spacing
 
 _NEVER = 100
-"""Above nibabel's highest level of a fault: its checks repair, and none raises."""
+"""Above nibabel's highest fault level, so that its checks repair and never raise."""
 _AXIAL = 2
 _CLEARLY_LONGER = 1.5
-"""Slices this much thicker than their pixels show their anatomy in the acquired plane only."""
+"""Ratio of slice thickness to pixel side. Thicker slices show their anatomy in the acquired plane only."""
 
 
 class Geometry(NamedTuple):
-    """How the voxels lie in the patient.
+    """The orientation of the voxels in the patient.
 
     Attributes:
-        turned: what brings the voxels to axes to the right, front and head: (3, 2), as nibabel has it.
+        turned: nibabel's transform (3, 2) to axes that point right, to the front and to the head.
         shape: numbers of voxels along these axes.
-        slice_axis: which of these axes the slices are numbered along: 0 sagittal, 1 coronal, 2 axial.
-        spacing: width and height of a slice's pixel, in one unit. They are equal where the header gives none.
+        slice_axis: axis along which the slices are numbered: 0 sagittal, 1 coronal, 2 axial.
+        spacing: width and height of a slice's pixel, in the same unit. They are equal if the header states none.
     """
 
     turned: NDArray[np.float64]
@@ -34,19 +34,19 @@ class Geometry(NamedTuple):
 
     @property
     def plane(self) -> tuple[int, int]:
-        """Width and height of a slice, in voxels."""
+        """Return width and height of a slice in voxels."""
         across, up = (axis for axis in range(3) if axis != self.slice_axis)
         return self.shape[across], self.shape[up]
 
 
 def repair(header: Any) -> None:
-    """Correct what nibabel corrects when it loads a file: qfac, negative and missing spacings, unknown codes."""
+    """Repair qfac, negative or missing spacings, and unknown codes, as nibabel does when it loads a file."""
     header["pixdim"] = np.nan_to_num(header["pixdim"], nan=1, posinf=1, neginf=1)
     header.check_fix(error_level=_NEVER)
 
 
 def find_geometry(header: Any, shape: tuple[int, int, int]) -> Geometry | None:
-    """Read the geometry of a repaired header. ``None`` where it states an orientation that cannot be used."""
+    """Return the geometry of a repaired header, or ``None`` if its stated orientation is unusable."""
     for affine in _stated(header):
         whole = _with_all_axes(affine, shape)
         turned = io_orientation(whole) if np.isfinite(whole).all() else np.full((3, 2), np.nan)
@@ -56,7 +56,7 @@ def find_geometry(header: Any, shape: tuple[int, int, int]) -> Geometry | None:
 
 
 def _stated(header: Any) -> list[NDArray[np.float64]]:
-    """The orientations that the header states, the better one first. Without any: nibabel's reading of the format."""
+    """Return the stated orientations, the better one first. Without a stated one, return nibabel's default."""
     stated = []
     sform = np.asarray(header.get_sform(), np.float64)
     if header["sform_code"] > 0 and sform[:3, :3].any():
@@ -67,7 +67,7 @@ def _stated(header: Any) -> list[NDArray[np.float64]]:
 
 
 def _qform(header: Any) -> NDArray[np.float64]:
-    """The rotation of a header whose quaternion may be a little too long, as rounding makes it."""
+    """Return the qform of a header whose quaternion may be slightly too long because of rounding."""
     parts = np.array([header[f"quatern_{name}"] for name in "bcd"], np.float64)
     rounded = header.copy()
     for name, part in zip("bcd", parts / max(1.0, float(np.linalg.norm(parts))), strict=True):
@@ -76,7 +76,7 @@ def _qform(header: Any) -> NDArray[np.float64]:
 
 
 def _with_all_axes(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """The affine of a single slice, with a third axis across it where the header leaves that empty."""
+    """Return the affine of a single slice, with a third axis perpendicular to it if the header omits the axis."""
     empty = np.flatnonzero(~affine[:3, :3].any(axis=0))
     if len(empty) != 1 or shape[empty[0]] != 1:
         return affine
@@ -88,15 +88,17 @@ def _with_all_axes(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> 
 
 
 def _geometry(lengths: NDArray[np.float64], turned: NDArray[np.float64], shape: tuple[int, int, int]) -> Geometry:
-    place = [int(np.flatnonzero(turned[:, 0] == axis)[0]) for axis in range(3)]  # where in the file an axis lies
+    place = [
+        int(np.flatnonzero(turned[:, 0] == axis)[0]) for axis in range(3)
+    ]  # the file's axis for each of the patient's axes
     spacing, ordered = [float(lengths[at]) for at in place], tuple(shape[at] for at in place)
     slice_axis = _slice_axis(spacing, ordered)
     width, height = (spacing[axis] for axis in range(3) if axis != slice_axis)
-    return Geometry(turned, ordered, slice_axis, usable(width, height) or SQUARE)
+    return Geometry(turned, ordered, slice_axis, usable_spacing(width, height) or SQUARE)
 
 
 def _slice_axis(spacing: list[float], shape: tuple[int, ...]) -> int:
-    """The axis of a single slice, else the one with clearly the longest voxels, else the axial one."""
+    """Return the axis of a single slice, else the axis with clearly the longest voxels, else the axial one."""
     single = [axis for axis in range(3) if shape[axis] == 1]
     if len(single) == 1:
         return single[0]

@@ -1,4 +1,4 @@
-"""Walk the chunks of a PNG file, so that Pillow reads only those that the picture needs."""
+"""Read the chunks of a PNG file, and keep those that the image needs for Pillow."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from braintumor.imaging.decoding.rejection import RejectionReason
 _SIGNATURE_BYTES = 8
 _CHUNK_HEADER = struct.Struct(">I4s")  # length of the data, type
 _USED = {b"tRNS", b"eXIf", b"acTL", b"fcTL"}
-"""Ancillary chunks that are passed on: transparency, the orientation, and what marks an animation."""
+"""Ancillary chunks that are kept: transparency, orientation, and the marks of an animation."""
 _ORIENTATION_TEXTS = (b"XML:com.adobe.xmp\0", b"Raw profile type ")
-"""Text chunks in which programs store the orientation. Their names begin so."""
+"""First bytes of text chunks in which programs store the orientation."""
 _LONGEST_TEXT = 64 * 1024
 
 
 def read_chunks(data: bytes) -> tuple[bytes, RejectionReason | None]:
-    """Copy the chunks up to IEND that the picture needs, and say what is wrong with these (W3C PNG 5.3).
+    """Return the chunks up to IEND that the image needs, and the reason if one is damaged (W3C PNG 5.3).
 
-    Texts and color profiles are left out because Pillow refuses the whole file for a large or damaged one. An
-    ancillary chunk with a wrong checksum is left out as well, as libpng does.
+    Texts and color profiles are omitted, because Pillow refuses the whole file for a large or damaged one. An ancillary
+    chunk with a wrong checksum is omitted too, as libpng does.
     """
     parts, at, kind = [data[:_SIGNATURE_BYTES]], _SIGNATURE_BYTES, b""
     damage = None

@@ -1,4 +1,4 @@
-"""JPEG and PNG through Pillow, and any of its images -> uint8."""
+"""Decode JPEG and PNG with Pillow, and convert Pillow's images to uint8."""
 
 from __future__ import annotations
 
@@ -27,17 +27,18 @@ _DEEP_MODES = {"I", "I;16", "I;16B", "I;16L"}
 _END_OF_JPEG = b"\xff\xd9"
 _GRAY_ALPHA = "LA;16B"
 _OTHER_ORDER = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-"""Pillow keeps the first or second byte of 16 bits by the order that a raw mode's last letter names."""
+"""The opposite byte order. A raw mode's last letter decides which byte of 16 bits Pillow keeps."""
 _WITH_ALPHA = (2, 4)
-"""Numbers of samples of which the last one is alpha."""
+"""Numbers of samples per pixel whose last sample is alpha."""
 
 
-def decode_raster(data: bytes, found: Literal["jpeg", "png"], limits: Limits) -> Decoded | Rejection:
-    """One frame, gray or RGB, turned as EXIF says; the header's size is checked before any pixel is decoded.
+def decode_raster(data: bytes, kind: Literal["jpeg", "png"], limits: Limits) -> Decoded | Rejection:
+    """Decode one frame, gray or RGB, in the orientation that EXIF states.
 
-    Only the first picture of a multi-picture JPEG is read: the others are its thumbnails. An animated PNG is refused.
+    The size in the header is checked before any pixel is decoded. Only the first image of a JPEG is read, because
+    further ones are thumbnails. An animated PNG is rejected.
     """
-    return _decode_jpeg(data, limits) if found == "jpeg" else _decode_png(data, limits)
+    return _decode_jpeg(data, limits) if kind == "jpeg" else _decode_png(data, limits)
 
 
 def _decode_jpeg(data: bytes, limits: Limits) -> Decoded | Rejection:
@@ -66,7 +67,7 @@ def _decode_png(data: bytes, limits: Limits) -> Decoded | Rejection:
         if refused is not None:
             return refused
         if getattr(image, "n_frames", 1) > 1:
-            return Rejection(reason=RejectionReason.MULTI_FRAME, detail="an animated png; pictures are scored")
+            return Rejection(RejectionReason.MULTI_FRAME, "an animated png; single images are scored")
         if reason is not None:
             return _undecoded(image, "png", reason)
         if is_deep_color(image):
@@ -75,29 +76,27 @@ def _decode_png(data: bytes, limits: Limits) -> Decoded | Rejection:
 
 
 def _open(
-    data: bytes, found: Literal["jpeg", "png"], limits: Limits, damage: RejectionReason | None
+    data: bytes, kind: Literal["jpeg", "png"], limits: Limits, damage: RejectionReason | None
 ) -> Image.Image | Rejection:
     try:
-        return Image.open(io.BytesIO(data), formats=[found.upper()])
+        return Image.open(io.BytesIO(data), formats=[kind.upper()])
     except Image.DecompressionBombError:
-        return Rejection(
-            reason=RejectionReason.TOO_MANY_PIXELS, detail=f"the limit is {limits.max_pixels:,} pixels in all"
-        )
-    except (OSError, SyntaxError):  # Pillow's own errors: UnidentifiedImageError is an OSError
+        return Rejection(RejectionReason.TOO_MANY_PIXELS, f"the limit is {limits.max_pixels:,} pixels in all")
+    except (OSError, SyntaxError):  # includes Pillow's UnidentifiedImageError
         reason = damage or RejectionReason.CORRUPT
-        return Rejection(reason=reason, detail=f"the {found} header does not decode")
+        return Rejection(reason, f"the {kind} header does not decode")
 
 
-def _decode(image: Image.Image, found: Literal["jpeg", "png"]) -> Decoded | Rejection:
+def _decode(image: Image.Image, kind: Literal["jpeg", "png"]) -> Decoded | Rejection:
     damage = _damage_on_load(image)
     if damage is not None:
-        return _undecoded(image, found, damage)
+        return _undecoded(image, kind, damage)
     ImageOps.exif_transpose(image, in_place=True)
-    return Decoded(format=found, frames=(Frame(index=0, pixels=image_to_uint8(image)),))
+    return Decoded(format=kind, frames=(Frame(index=0, pixels=image_to_uint8(image)),))
 
 
 def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejection:
-    """Read a PNG of 16 bits a sample in color, or in gray with alpha, as bright as a gray one."""
+    """Decode a PNG of 16 bits per sample in color or gray with alpha, as bright as a gray PNG."""
     with open_image() as image:
         transparent = image.info.get("transparency")
         damage = _damage_on_load(image)
@@ -111,9 +110,9 @@ def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejec
     return Decoded(format="png", frames=(Frame(index=0, pixels=samples_to_uint8(values)),))
 
 
-def _undecoded(image: Image.Image, found: Literal["jpeg", "png"], reason: RejectionReason) -> Rejection:
-    detail = f"{found} of {image.size[0]} x {image.size[1]} pixels does not decode"
-    return Rejection(reason=reason, detail=detail)
+def _undecoded(image: Image.Image, kind: Literal["jpeg", "png"], reason: RejectionReason) -> Rejection:
+    detail = f"{kind} of {image.size[0]} x {image.size[1]} pixels does not decode"
+    return Rejection(reason, detail)
 
 
 def _damage_on_load(image: Image.Image) -> RejectionReason | None:
@@ -126,26 +125,28 @@ def _damage_on_load(image: Image.Image) -> RejectionReason | None:
 
 
 def is_deep_color(image: Image.Image) -> bool:
-    """Whether an image that is not yet loaded has 16 bits a sample, of which Pillow would keep only 8."""
+    """Return whether an unloaded image has 16 bits per sample, of which Pillow would keep only 8."""
     return image.mode not in _DEEP_MODES and any(";16" in _raw_mode(tile.args) for tile in _tiles(image))
 
 
 def sixteen_bit_samples(open_image: Callable[[], Image.Image]) -> NDArray[np.uint16]:
-    """Read color of 16 bits a sample: (H, W, samples). Pillow reads the high bytes, then the low ones.
+    """Return the samples (H, W, samples) of an image with 16 bits per sample.
+
+    Pillow reads the high bytes and the low bytes in two passes.
 
     Args:
-        open_image: opens the image again, unloaded. It must be one of ``is_deep_color``.
+        open_image: opens the unloaded image, for which ``is_deep_color`` must be true.
     """
     with open_image() as high, open_image() as low:
         modes = {_raw_mode(tile.args) for tile in _tiles(high)}
-        if modes == {_GRAY_ALPHA}:  # four bytes a pixel, which Pillow reads as they are
+        if modes == {_GRAY_ALPHA}:  # Pillow reads these four bytes per pixel unchanged
             return _loaded(high, {_GRAY_ALPHA: "RGBA"}).view(">u2").astype(np.uint16)
         other = {mode: mode[:-1] + _OTHER_ORDER[mode[-1]] for mode in modes}
         return _loaded(high, {}) * np.uint16(256) + _loaded(low, other)
 
 
 def _loaded(image: Image.Image, modes: Mapping[str, str]) -> NDArray[np.uint8]:
-    """The image's samples, decoded by other raw modes where ``modes`` names some, and turned as EXIF says."""
+    """Return the samples in EXIF orientation, decoded by the raw modes that ``modes`` substitutes."""
     image_file: Any = image
     image_file.tile = [tile._replace(args=_with_raw_mode(tile.args, modes)) for tile in _tiles(image)]
     image.load()
@@ -167,7 +168,7 @@ def _with_raw_mode(args: Any, modes: Mapping[str, str]) -> Any:
 
 
 def without_alpha(values: NDArray[Any]) -> NDArray[Any]:
-    """Samples (H, W, n) whose last one is alpha -> (H, W, n - 1). What is transparent becomes black."""
+    """Remove alpha, the last of the samples (H, W, n). Transparent pixels become black."""
     samples, alpha = values[..., :-1], values[..., -1:]
     opaque = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
     if (alpha == opaque).all():
@@ -177,13 +178,12 @@ def without_alpha(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def samples_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Samples (H, W), (H, W, 1) or (H, W, 3) of any depth -> uint8, gray where the channels are equal."""
-    shown = values if values.dtype == np.uint8 else deep_to_uint8(values)
-    return gray_or_color(shown)
+    """Convert samples (H, W), (H, W, 1) or (H, W, 3) of any depth to uint8. Equal channels become gray."""
+    return gray_or_color(values if values.dtype == np.uint8 else deep_to_uint8(values))
 
 
 def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Bring uint8 (H, W), (H, W, 1) or (H, W, 3) to (H, W) where it is gray, else to (H, W, 3)."""
+    """Return gray uint8 as (H, W) and color as (H, W, 3). Gray may have 0, 1 or 3 channels."""
     if is_gray(shown):
         return shown
     channels = [np.ascontiguousarray(shown[..., index]) for index in range(shown.shape[2])]
@@ -191,12 +191,11 @@ def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
-    """Pillow's image -> uint8 (H, W) or (H, W, 3).
+    """Convert Pillow's image to uint8 (H, W) or (H, W, 3).
 
-    Gray stays gray, 16 bits are brought to 8 (``deep_to_uint8``), the rest is RGB; transparency shows as black.
-
-    Of the SARTAJ set's JPEGs 98% are stored as RGB with three equal channels: as gray they cost half as much from here
-    on, and look the same to the model and to ``pixel_sha256``.
+    Gray stays gray, and 16 bits become 8 by ``deep_to_uint8``. Other modes become RGB, and transparency becomes black.
+    RGB with equal channels becomes gray. In the SARTAJ dataset, 98% of the JPEGs are stored this way. Gray needs half
+    the time afterwards, and gives the same model input and ``pixel_sha256``.
     """
     if image.mode in _DEEP_MODES:
         return deep_to_uint8(np.asarray(image))
@@ -208,6 +207,6 @@ def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
         image = Image.alpha_composite(Image.new("RGBA", image.size, (0, 0, 0, 255)), image.convert("RGBA"))
     if image.mode in {"L", "1"}:
         return np.asarray(image.convert("L"))
-    colored = image if image.mode == "RGB" else image.convert("RGB")  # which would copy it
+    colored = image if image.mode == "RGB" else image.convert("RGB")  # convert() would copy it
     red, green, blue = map(np.asarray, colored.split())
     return without_equal_channels(red, green, blue)

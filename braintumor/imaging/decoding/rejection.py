@@ -1,4 +1,4 @@
-"""Why a file cannot be scored: a closed list of reason codes. Bad input is data, not an error."""
+"""Define the reasons for which a file cannot be scored. Bad input is a result, not an error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from braintumor.imaging.decoding.formats import all_formats
 
 
 class RejectionReason(StrEnum):
-    """Reason codes, as they stand in ``rejection.reason``. Add one here, in ``_TEXTS`` and in the operator's page."""
+    """The values of ``rejection.reason``. To add a reason, change this class, ``_TEXTS`` and docs/operator.md."""
 
     EMPTY_FILE = "empty_file"
     UNSUPPORTED_FORMAT = "unsupported_format"
@@ -36,65 +36,65 @@ class RejectionReason(StrEnum):
 
     @property
     def explanation(self) -> str:
-        """What is wrong, in a sentence."""
+        """Return a sentence that says what is wrong."""
         return _TEXTS[self][0]
 
     @property
     def remedy(self) -> str:
-        """What somebody can do about it."""
+        """Return a sentence that says what to do."""
         return _TEXTS[self][1]
 
 
 _TEXTS: dict[RejectionReason, tuple[str, str]] = {
-    RejectionReason.EMPTY_FILE: ("The file holds no bytes.", "Send the file again."),
+    RejectionReason.EMPTY_FILE: ("The file has no bytes.", "Send the file again."),
     RejectionReason.UNSUPPORTED_FORMAT: (
-        f"The content is no {all_formats('or')} image, whatever the name says.",
+        f"The content is no {all_formats('or')} image. The file name does not count.",
         f"Export the image as {all_formats('or')}.",
     ),
-    RejectionReason.TRUNCATED: ("The file ends before its image does.", "Send the whole file again."),
+    RejectionReason.TRUNCATED: ("The file ends before its image data ends.", "Send the whole file again."),
     RejectionReason.CORRUPT: (
         "The image data cannot be decoded, or its decoder reports damage.",
         "Export the image again from its source.",
     ),
     RejectionReason.TOO_MANY_BYTES: (
-        "The file, as sent or once inflated, is larger than the limit.",
+        "The file is larger than the limit, as sent or after decompression.",
         "Send single slices.",
     ),
     RejectionReason.TOO_MANY_PIXELS: (
-        "The image, or all frames together, have more pixels than the limit.",
-        "Send it at its scanned size, or in parts.",
+        "The image, or all its frames together, has more pixels than the limit.",
+        "Send it in its original size, or in parts.",
     ),
     RejectionReason.TOO_MANY_FRAMES: (
-        "The file says that it holds more frames than the limit.",
-        "Send one volume a file: a time series or a whole study is no scan of a head.",
+        "The file states more frames than the limit.",
+        "Send one volume per file. A time series or a whole study is not one scan of a head.",
     ),
     RejectionReason.TOO_SMALL: ("The image is too small to show anatomy.", "Send the image, not its thumbnail."),
     RejectionReason.BLANK_IMAGE: (
-        "Every pixel has the same value, or its window shows one value only; of several frames, none shows a head.",
+        "Every pixel has the same value, the window shows one value only, or no frame shows a head.",
         "Check the export: the image is empty.",
     ),
     RejectionReason.NOT_MR: (
-        "The DICOM object is not of Modality MR, or the NIfTI file holds a mask or a label map.",
+        "The DICOM object is not of Modality MR, or the NIfTI file contains a mask or a label map.",
         "Route only MR series and volumes to this prefix.",
     ),
     RejectionReason.NO_PIXELS: (
-        "The DICOM object holds no pixel data of whole numbers, or the NIfTI header's pixels lie in another file.",
-        "Route only image objects to this prefix; send NIfTI as one file, .nii or .nii.gz.",
+        "The DICOM object has no pixel data of whole numbers, or the NIfTI header's pixels are in another file.",
+        "Route only image objects to this prefix. Send NIfTI as one file, .nii or .nii.gz.",
     ),
     RejectionReason.MULTI_FRAME: (
-        "The picture is an animation; of labeled images, the file holds several frames under one label.",
-        "Send its slices as single pictures.",
+        "The image is an animation, or a labeled file contains several frames under one label.",
+        "Send its slices as single images.",
     ),
     RejectionReason.SEVERAL_SLICES: (
-        "One picture shows several slices side by side, and the header does not say how to split them.",
+        "One image shows several slices side by side, and the header does not state how to split them.",
         "Send each slice as its own image, or one multi-frame object.",
     ),
     RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX: (
-        "The DICOM pixel data is compressed in a way that no installed decoder reads.",
+        "No installed decoder reads the compression of the DICOM pixel data.",
         "Send it uncompressed, in RLE, or as JPEG, JPEG-LS or JPEG 2000.",
     ),
     RejectionReason.BURNED_IN_ANNOTATION: (
-        "The DICOM object says that text is burned into its pixels, which may name the patient.",
+        "The DICOM object states that text is burned into its pixels, which may name the patient.",
         "Send the image without its overlay.",
     ),
     RejectionReason.OVERLAID_TEXT: (
@@ -102,35 +102,35 @@ _TEXTS: dict[RejectionReason, tuple[str, str]] = {
         "Send the image without its overlay.",
     ),
     RejectionReason.ACCESS_DENIED: (
-        "S3 lists the object but refuses to hand it out.",
-        "Mend its policy, key or storage class; each night tries it again.",
+        "S3 lists the object but refuses to return it.",
+        "Fix its policy, key or storage class. Each scoring run tries it again.",
     ),
     RejectionReason.DECODER_CRASHED: (
         "Three decoding processes failed at this file. The last two were started for it.",
-        "Export the image again, or send the file to whoever maintains the decoders.",
+        "Export the image again, or send the file to the maintainers of the decoders.",
     ),
     RejectionReason.DECODER_TIMEOUT: (
         "The file was not decoded within the time limit, twice.",
-        "Export the image again; where the machine was slow, requeue it.",
+        "Export the image again. If the machine was slow, requeue the file.",
     ),
     RejectionReason.DECODER_OUT_OF_MEMORY: (
-        "Decoding the file takes more memory than a decoding process may have.",
+        "Decoding the file needs more memory than a decoding process may use.",
         "Export the image again, or send it in parts.",
     ),
     RejectionReason.PROCESSING_FAILED: (
-        "Three workers died, each while it was alone with this file.",
-        "Export the image again, or send the file to whoever maintains the decoders.",
+        "Three workers crashed, each while it processed only this file.",
+        "Export the image again, or send the file to the maintainers of the decoders.",
     ),
     RejectionReason.SUBJECT_ERASED: (
-        "The file is of a person who was erased from this system on request.",
-        "Delete the object, and keep this person's images out of the prefix.",
+        "The file shows a person whose data was erased from this system on request.",
+        "Delete the object, and do not send this person's images to the prefix.",
     ),
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Rejection:
-    """A file that cannot be scored. ``detail`` names numbers and formats, never a patient or a file."""
+    """The reason for which a file cannot be scored. ``detail`` gives numbers and formats, never a patient or a file."""
 
     reason: RejectionReason
     detail: str

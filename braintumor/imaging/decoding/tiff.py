@@ -1,6 +1,6 @@
-"""TIFF and BigTIFF: every page is a frame, but for thumbnails and masks of another page.
+"""Decode TIFF and BigTIFF. Every page is a frame, except thumbnails and masks of other pages.
 
-tifffile reads the directories of pages, and ``tiff_pixels`` decodes them.
+tifffile reads the directories of pages, and ``tiff_pixels`` decodes the pages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tifffile import TiffFile, TiffFileError
 
-from braintumor.imaging.decoding.frame_selection import choose
+from braintumor.imaging.decoding.frame_selection import select_frames
 from braintumor.imaging.decoding.gray_levels import stack_to_uint8
 from braintumor.imaging.decoding.raster import gray_or_color
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
@@ -24,11 +24,11 @@ _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType: a thumbnail, and a transparency mask."""
 _UNCOMPRESSED = 1
 _METAMORPH_PLANES = 33629
-"""Tag whose count is the number of planes behind a MetaMorph directory."""
+"""Tag whose count is the number of planes after a MetaMorph directory."""
 
 
 def decode_tiff(data: bytes, limits: Limits) -> Decoded | Rejection:
-    """One frame a page; number and sizes of all pages are checked by their headers before any pixel is decoded."""
+    """Decode one frame per page. The number and sizes of all pages are checked before any pixel is decoded."""
     try:
         with TiffFile(io.BytesIO(data)) as file:
             pages = _pages(file, data, limits)
@@ -36,20 +36,20 @@ def decode_tiff(data: bytes, limits: Limits) -> Decoded | Rejection:
                 return pages
             return _planes(file, pages, data, limits) or _decode(pages, data, limits)
     except TiffFileError:
-        return _unread(data)
+        return _reject_unreadable(data)
 
 
-def _unread(data: bytes) -> Rejection:
-    """Why there are no pages: the first directory lies behind the end, or it is damaged."""
+def _reject_unreadable(data: bytes) -> Rejection:
+    """Return the reason for which no page is readable: the first directory is beyond the end, or damaged."""
     place = data[8:16] if b"+" in data[2:4] else data[4:8]
     directory = int.from_bytes(place, "little" if data[:2] == b"II" else "big")
     if directory + 2 > len(data):
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its directory of pages")
-    return Rejection(reason=RejectionReason.CORRUPT, detail="the tiff header does not decode")
+        return Rejection(RejectionReason.TRUNCATED, "the file ends before its directory of pages")
+    return Rejection(RejectionReason.CORRUPT, "the tiff header does not decode")
 
 
 def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection:
-    """Read the directories of the pages to decode, or say why none is to be."""
+    """Return the directories of the pages to decode, or the reason of a rejection."""
     pages: list[Any] = []
     offsets: set[int] = set()
     for number in count():
@@ -57,48 +57,44 @@ def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection
             page: Any = file.pages[number]
         except IndexError:
             break
-        if page.offset in offsets:  # a chain that returns to an earlier page ends there
+        if page.offset in offsets:  # the chain returns to an earlier page
             return pages
         offsets.add(page.offset)
         if number >= limits.max_frames:
-            detail = f"more than {limits.max_frames:,} pages"
-            return Rejection(reason=RejectionReason.TOO_MANY_FRAMES, detail=detail)
+            return Rejection(RejectionReason.TOO_MANY_FRAMES, f"more than {limits.max_frames:,} pages")
         if page.subfiletype & (_REDUCED | _MASK):
             continue
         pages.append(page)
-        refused = _refused(page, pages, len(data), limits)
+        refused = _check_page(page, pages, len(data), limits)
         if refused is not None:
             return refused
     if not offsets:
-        return _unread(data)
+        return _reject_unreadable(data)
     if _is_chain_cut(file, data, offsets):
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=f"the file ends before its page {number + 1}")
-    return pages or Rejection(
-        reason=RejectionReason.TOO_SMALL, detail="every page is marked as a thumbnail or as a mask"
-    )
+        return Rejection(RejectionReason.TRUNCATED, f"the file ends before its page {number + 1}")
+    return pages or Rejection(RejectionReason.TOO_SMALL, "every page is marked as a thumbnail or as a mask")
 
 
-def _refused(page: Any, pages: list[Any], length: int, limits: Limits) -> Rejection | None:
-    """What one page's directory forbids."""
-    if not all(isinstance(side, int) and side > 0 for side in (page.imagewidth, page.imagelength)):  # or texts
-        return Rejection(reason=RejectionReason.CORRUPT, detail="the tiff page states no size")
+def _check_page(page: Any, pages: list[Any], length: int, limits: Limits) -> Rejection | None:
+    """Return a rejection if one page's directory contradicts the limits or the file."""
+    if not all(
+        isinstance(side, int) and side > 0 for side in (page.imagewidth, page.imagelength)
+    ):  # a text in a damaged file
+        return Rejection(RejectionReason.CORRUPT, "the tiff page states no size")
     refused = check_size(page.imagewidth, page.imagelength, limits)
     if refused is not None:
         return refused
     if sum(each.imagewidth * each.imagelength for each in pages) > limits.max_pixels:
-        detail = f"pages of more than {limits.max_pixels:,} pixels in all"
-        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+        return Rejection(RejectionReason.TOO_MANY_PIXELS, f"pages with more than {limits.max_pixels:,} pixels in all")
     if page.imagedepth > 1:
-        return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail="tiff with a volume in one page")
+        return Rejection(RejectionReason.UNSUPPORTED_FORMAT, "tiff with a volume in one page")
     if any(at + size > length for at, size in zip(page.dataoffsets, page.databytecounts, strict=False)):
-        return Rejection(
-            reason=RejectionReason.TRUNCATED, detail=f"the file ends before its page {page.index + 1} does"
-        )
+        return Rejection(RejectionReason.TRUNCATED, f"the file ends before its page {page.index + 1} does")
     return None
 
 
 def _is_chain_cut(file: TiffFile, data: bytes, offsets: set[int]) -> bool:
-    """Whether the last directory points to another one that the file does not hold."""
+    """Return whether the last directory points to another one that the file does not contain."""
     place, size = file.pages.next_page_offset, file.tiff.offsetsize
     if place is None:
         return False
@@ -107,9 +103,9 @@ def _is_chain_cut(file: TiffFile, data: bytes, offsets: set[int]) -> bool:
 
 
 def _planes(file: TiffFile, pages: list[Any], data: bytes, limits: Limits) -> Decoded | Rejection | None:
-    """Decode a stack that has one directory for all images, as ImageJ, tifffile and MetaMorph write it.
+    """Decode a stack with one directory for all images, as ImageJ, tifffile and MetaMorph write it.
 
-    ``None`` where the file is no such stack, or was taken out of one.
+    Returns ``None`` if the file is not such a stack, or is one page of it.
     """
     page = pages[0]
     if len(pages) > 1 or page.compression != _UNCOMPRESSED or not page.is_contiguous or page.dtype is None:
@@ -122,8 +118,7 @@ def _planes(file: TiffFile, pages: list[Any], data: bytes, limits: Limits) -> De
     if refused is not None:
         return refused
     if stored < stated:
-        detail = f"the file states {stated:,} images and holds {stored:,}"
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+        return Rejection(RejectionReason.TRUNCATED, f"the file states {stated:,} images and contains {stored:,}")
     dtype = page.dtype.newbyteorder(file.byteorder)
     read = []
     for index in range(stated):
@@ -132,7 +127,7 @@ def _planes(file: TiffFile, pages: list[Any], data: bytes, limits: Limits) -> De
         if isinstance(samples, Rejection):
             return samples
         read.append((index, samples))
-    return _shown(read, limits)
+    return _to_frames(read, limits)
 
 
 def _stated_planes(file: TiffFile, page: Any) -> int:
@@ -153,19 +148,19 @@ def _decode(pages: list[Any], data: bytes, limits: Limits) -> Decoded | Rejectio
             if isinstance(samples, Rejection):
                 return samples
             read.append((page.index, samples))
-    return _shown(read, limits)
+    return _to_frames(read, limits)
 
 
-def _shown(read: list[tuple[int, Samples]], limits: Limits) -> Decoded | Rejection:
-    """Show pages of 8 bits as they are, and all deeper pages by one range."""
+def _to_frames(read: list[tuple[int, Samples]], limits: Limits) -> Decoded | Rejection:
+    """Keep pages of 8 bits unchanged, and convert all deeper pages by one range."""
     deep = [samples.values for _, samples in read if samples.values.dtype != np.uint8]
-    shown_deep = iter(stack_to_uint8(deep) if deep else ())
+    converted = stack_to_uint8(deep) if deep else []
     frames = []
     for index, samples in read:
-        pixels = samples.values if samples.values.dtype == np.uint8 else next(shown_deep)
+        pixels = samples.values if samples.values.dtype == np.uint8 else converted.pop(0)
         pixels = 255 - pixels if samples.is_inverted else pixels
         frames.append(Frame(index=index, pixels=gray_or_color(pixels)))
-    chosen = choose(frames, limits)
-    if isinstance(chosen, Rejection):
-        return chosen
-    return Decoded(format="tiff", frames=chosen, count_found=len(read))
+    selected = select_frames(frames, limits)
+    if isinstance(selected, Rejection):
+        return selected
+    return Decoded(format="tiff", frames=selected, frame_count=len(read))

@@ -1,7 +1,7 @@
-"""Decode the pixels of one TIFF page: with Pillow where it reads the kind exactly, else with tifffile.
+"""Decode the pixels of one TIFF page with Pillow if it reads the kind exactly, else with tifffile.
 
-Pillow reads every usual compression through libtiff, but no 64-bit or 16-bit floats and only 8 of 16 bits in color.
-tifffile reads every kind of number, but without its companion ``imagecodecs`` few compressions.
+Pillow reads every usual compression through libtiff. It reads no 64-bit or 16-bit floats, and 8 of 16 bits in color.
+tifffile reads every kind of number, but few compressions without ``imagecodecs``.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from braintumor.imaging.decoding.types import Limits
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB = 0, 1, 2
 _UNCOMPRESSED, _DEFLATE, _OLD_DEFLATE = 1, 8, 32946
 _COMMON = {_UNCOMPRESSED, 2, 3, 4, 5, 6, 7, _DEFLATE, _OLD_DEFLATE, 32771, 32773}
-"""Compressions that every build of Pillow decodes. Where it fails on another one, the build may lack it."""
+"""Compressions that every build of Pillow decodes. A build may lack any other compression."""
 _PREDICTORS = {1, 2}
-"""Predictors that tifffile decodes by itself: none, and differences of neighbors."""
+"""Predictors that tifffile decodes without ``imagecodecs``: none, and differences of neighbors."""
 _SMALL_KINDS = {np.dtype(np.bool_), np.dtype(np.uint8)}
 _MISTAKEN_SIGN = {np.dtype(np.uint32), np.dtype(np.int8)}
-"""Kinds that Pillow reads as int32 and uint8, bit by bit."""
+"""Kinds whose bits Pillow reads as int32 and uint8."""
 _NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32B": "I;32N", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 _UNASSOCIATED = 2
 _ORIENTATION = 274
@@ -44,14 +44,16 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     7: lambda values: values[::-1, ::-1].swapaxes(0, 1),
     8: np.rot90,
 }
-"""By the tag Orientation, what brings a page upright."""
+"""By the tag Orientation, the operation that turns a page upright."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """A page's samples: (H, W), (H, W, 1) or (H, W, 3). uint8 is shown as it is, everything else by a range.
+    """The samples of a page.
 
-    ``is_inverted``: low is white.
+    Attributes:
+        values: (H, W), (H, W, 1) or (H, W, 3). uint8 is displayed unchanged, any other type by a range.
+        is_inverted: whether low values are white.
     """
 
     values: NDArray[Any]
@@ -59,7 +61,7 @@ class Samples:
 
 
 class PageReader:
-    """Reads pages of one file. Pillow opens the file once for all of them."""
+    """A reader of pages of one file. Pillow opens the file once for all pages."""
 
     def __init__(self, data: bytes, limits: Limits) -> None:
         self._data, self._limits = data, limits
@@ -78,7 +80,7 @@ class PageReader:
             self._image.close()
 
     def read(self, page: Any) -> Samples | Rejection:
-        """Decode a page that tifffile describes."""
+        """Decode a page that tifffile described."""
         is_usual = _is_usual(page)
         read = self._by_pillow(page) if is_usual else None
         if read is None and page.photometric in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
@@ -92,7 +94,7 @@ class PageReader:
             return None
         self._image.tile = [tile._replace(args=_in_native_order(tile)) for tile in self._image.tile]
         try:
-            self._image.load()  # turns it as its orientation says
+            self._image.load()  # also applies the orientation
         except OSError:
             if page.compression in _COMMON:
                 raise
@@ -109,13 +111,12 @@ class PageReader:
             return None
         if page.compression not in {_UNCOMPRESSED, _DEFLATE, _OLD_DEFLATE} or page.predictor not in _PREDICTORS:
             return None
-        if not page.databytecounts or not all(page.databytecounts):  # without these sizes only Pillow reads pages
+        if not page.databytecounts or not all(page.databytecounts):  # only Pillow reads pages without these sizes
             return None
-        refused = self._refused_bytes(page)
-        return refused or split_samples(page, page.asarray(maxworkers=1))
+        return self._check_bytes(page) or split_samples(page, page.asarray(maxworkers=1))
 
-    def _refused_bytes(self, page: Any) -> Rejection | None:
-        """Refuse a page whose strips or tiles hold too few bytes, or far too many."""
+    def _check_bytes(self, page: Any) -> Rejection | None:
+        """Reject a page whose strips or tiles contain too few bytes, or far too many."""
         most, total = self._limits.max_volume_bytes, 0
         if max(page.nbytes, prod(page.chunks) * page.dtype.itemsize) > most:
             total = most + 1
@@ -127,33 +128,33 @@ class PageReader:
             else:
                 total += len(zlib.decompressobj().decompress(self._data[at : at + size], most - total + 1))
         if total > most:
-            detail = f"a tiff page of more than {most:,} bytes once inflated"
-            return Rejection(reason=RejectionReason.TOO_MANY_BYTES, detail=detail)
+            detail = f"a tiff page of more than {most:,} bytes after decompression"
+            return Rejection(RejectionReason.TOO_MANY_BYTES, detail)
         if total < page.nbytes:
             detail = f"{total:,} bytes of pixels in a tiff page, {page.nbytes:,} expected"
-            return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+            return Rejection(RejectionReason.TRUNCATED, detail)
         return None
 
     def _in_two_passes(self, page: Any) -> Samples | None:
-        """Read color of 16 bits a sample in a compression that only Pillow decodes."""
+        """Read color of 16 bits per sample in a compression that only Pillow decodes."""
 
-        def opened() -> Any:
+        def open_page() -> Any:
             image: Any = Image.open(io.BytesIO(self._data), formats=["TIFF"])
             image.seek(page.index)
             return image
 
         if self._image is None or not _is_found(self._image, page) or page.planarconfig != 1:
             return None
-        with opened() as image:
+        with open_page() as image:
             is_plain = not any(str(tile.args[0]).startswith("RGBa") for tile in image.tile)
             if not is_plain or not is_deep_color(image):
                 return None
-        values = sixteen_bit_samples(opened)
+        values = sixteen_bit_samples(open_page)
         return Samples(values=without_alpha(values) if values.shape[2] == 4 else values)  # noqa: PLR2004 - RGBA
 
 
 def _is_found(image: Any, page: Any) -> bool:
-    """Move Pillow to a page. Whether it knows the page's kind and compression."""
+    """Move Pillow to a page, and return whether it knows the page's kind and compression."""
     try:
         image.seek(page.index)
     except (SyntaxError, KeyError):
@@ -162,7 +163,7 @@ def _is_found(image: Any, page: Any) -> bool:
 
 
 def _is_usual(page: Any) -> bool:
-    """Whether a page is of a kind that Pillow reads first: 8 bits, 16 in gray, and CMYK, of which 8 are enough."""
+    """Return whether Pillow reads the page first: 8 bits, 16 bits in gray, or CMYK, of which 8 bits suffice."""
     if page.dtype is None or page.dtype in _SMALL_KINDS:
         return True
     if page.photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
@@ -171,7 +172,7 @@ def _is_usual(page: Any) -> bool:
 
 
 def _in_native_order(tile: Any) -> Any:
-    """Correct Pillow's raw mode, because libtiff brings numbers of big-endian files to the machine's order."""
+    """Correct Pillow's raw mode, because libtiff converts numbers of big-endian files to the machine's order."""
     mode = tile.args if isinstance(tile.args, str) else tile.args[0]
     if tile.codec_name != "libtiff" or mode not in _NATIVE_ORDER:
         return tile.args
@@ -179,7 +180,7 @@ def _in_native_order(tile: Any) -> Any:
 
 
 def split_samples(page: Any, values: NDArray[Any]) -> Samples | Rejection:
-    """Order a page's array as (H, W, samples), turn it upright, and show transparency as black."""
+    """Return a page's array as (H, W, samples), upright, with transparent pixels black."""
     if page.photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
         return _unsupported(page)
     if values.ndim == 2:  # noqa: PLR2004 - one sample a pixel
@@ -207,8 +208,8 @@ def _unsupported(page: Any) -> Rejection:
         compression = "unknown"
     kind = "mixed or unknown" if page.dtype is None else page.dtype.name
     detail = (
-        f"tiff with {page.samplesperpixel} samples a pixel of type {kind},"
+        f"tiff with {page.samplesperpixel} samples per pixel of type {kind},"
         f" photometric interpretation {int(page.photometric)},"
         f" compression {int(page.compression)} ({compression}), predictor {int(page.predictor)}"
     )
-    return Rejection(reason=RejectionReason.UNSUPPORTED_FORMAT, detail=detail)
+    return Rejection(RejectionReason.UNSUPPORTED_FORMAT, detail)

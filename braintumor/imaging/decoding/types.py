@@ -1,4 +1,4 @@
-"""What decoders return, and the limits that they keep."""
+"""Define the results of decoders, and their limits."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Checked before anything is decoded, on what the header claims.
+    """Limits of a file. They apply to the header's statements, before any pixel is decoded.
 
     Attributes:
-        max_bytes: of the file, and of a deflated DICOM once inflated.
-        max_volume_bytes: of a NIfTI's first volume once inflated; nothing behind it is inflated.
-        max_pixels: of all frames together.
-        max_frames: in the file.
-        min_side: of a frame, pixels.
-        max_scored_frames: taken from a file, evenly spaced; no reason to reject it.
+        max_bytes: bytes of the file, and of a deflated DICOM file after inflation.
+        max_volume_bytes: bytes of a NIfTI file's first volume after inflation. The rest is not inflated.
+        max_pixels: pixels of all frames together.
+        max_frames: frames in the file.
+        min_side: shorter side of a frame in pixels.
+        max_scored_frames: evenly spaced frames that are scored. More frames do not reject the file.
     """
 
     max_bytes: int = 64 * 1024 * 1024
@@ -38,9 +38,11 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One 2-D slice: uint8 (H, W), or (H, W, 3) where the file has color. Three equal channels are gray.
+    """One 2-D slice.
 
-    ``index`` is its place among all frames of the file, from 0.
+    Attributes:
+        index: position among all frames of the file, from 0.
+        pixels: uint8 (H, W), or (H, W, 3) for color. Three equal channels are stored as gray.
     """
 
     index: int
@@ -49,7 +51,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class DicomIdentity:
-    """Raw identifiers of a DICOM object; its repr shows none of them. Only pseudonyms may leave the scorer."""
+    """Raw identifiers of a DICOM object. The repr hides them, because only pseudonyms may leave the scorer."""
 
     study_instance_uid: str = field(repr=False)
     series_instance_uid: str = field(repr=False)
@@ -59,25 +61,25 @@ class DicomIdentity:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """A file's frames.
+    """The decoded frames of a file.
 
     Attributes:
-        format: by content.
-        frames: one or more, by rising index; which ones of many: ``slices.choose``.
-        count_found: frames that the file holds, chosen or not.
-        dicom: raw identifiers, of a DICOM object.
-        attributes: of patient and scanner, where DICOM gives them: the coarse words of ``dicom_attributes``.
+        format: format by content.
+        frames: the frames to score, at least one, in ascending order of index.
+        frame_count: number of frames in the file, scored or not.
+        dicom: raw identifiers of a DICOM object.
+        attributes: coarse attributes of patient and scanner from ``dicom_attributes``.
     """
 
     format: Format
     frames: tuple[Frame, ...]
-    count_found: int = 1
+    frame_count: int = 1
     dicom: DicomIdentity | None = None
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def pixel_sha256(self) -> str:
-        """sha256 over shape and gray pixels of every frame: equal for files that show the same, in any format."""
+        """Return the sha256 of shape and gray pixels of every frame. Files with equal pixels in any format share it."""
         digest = sha256()
         for frame in self.frames:
             pixels = frame.pixels
@@ -88,20 +90,17 @@ class Decoded:
 
 
 def check_size(width: int, height: int, limits: Limits, *, frames: int = 1) -> Rejection | None:
-    """Refuse an image, or several of one size, by the size in its header."""
+    """Return a rejection if the header states a size beyond the limits, for one image or several of one size."""
     if frames > limits.max_frames:
-        return Rejection(
-            reason=RejectionReason.TOO_MANY_FRAMES, detail=f"{frames:,} frames; the limit is {limits.max_frames:,}"
-        )
+        return Rejection(RejectionReason.TOO_MANY_FRAMES, f"{frames:,} frames; the limit is {limits.max_frames:,}")
     if width * height * frames > limits.max_pixels:
-        of = f"{frames} frames of " if frames > 1 else ""
+        prefix = f"{frames} frames of " if frames > 1 else ""
         return Rejection(
-            reason=RejectionReason.TOO_MANY_PIXELS,
-            detail=f"{of}{width} x {height} pixels; the limit is {limits.max_pixels:,} in all",
+            RejectionReason.TOO_MANY_PIXELS,
+            f"{prefix}{width} x {height} pixels; the limit is {limits.max_pixels:,} in all",
         )
     if min(width, height) < limits.min_side:
         return Rejection(
-            reason=RejectionReason.TOO_SMALL,
-            detail=f"{width} x {height} pixels; each side must have {limits.min_side} or more",
+            RejectionReason.TOO_SMALL, f"{width} x {height} pixels; each side must have {limits.min_side} or more"
         )
     return None

@@ -1,18 +1,18 @@
-"""Silence around the decoders: what they warn about and log, they quote, and a quoted tag can name a patient.
+"""Suppress warnings and logs of the decoders, because they quote tags, and a tag can name a patient.
 
 ::
 
-    with MUTED:
+    with WARNING_FILTER:
         pydicom.dcmread(...)
 
-``warnings.catch_warnings`` is not for threads: it swaps the process's list of filters, so threads that leave it in
-another order than they entered put the wrong list back, and whatever others set meanwhile is lost. Setting filters on
-import would be a side effect. Here one filter, for the decoders' modules alone, is added by whoever enters and removed
-by the last one out; the list itself is never swapped. pydicom's own switch (``reading_validation_mode``) is no way
-round: it is the process's as well, and silences validation only, not what is said of encodings and character sets.
+Datasets and explanations decode in the worker's own threads, so the filter must be thread-safe.
+``warnings.catch_warnings`` is not: it saves and restores one global list. Threads that leave it in another order than
+they entered it restore the wrong list. This module adds one filter, for the decoders' modules only, and never replaces
+the list. The last thread to leave removes the filter. pydicom's ``reading_validation_mode`` is global too, and covers
+only validation.
 
-What remains: a thread that leaves a ``catch_warnings`` of its own during a decoding takes the filter away until the
-next decoding. Nothing on the scoring path has one.
+A thread that leaves its own ``catch_warnings`` during a decoding removes the filter until the next decoding. No code on
+the scoring path does so.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from types import TracebackType
 from typing import Any, cast
 
 _SOURCES = r"(pydicom|PIL|pylibjpeg|openjpeg|jpeg_ls|rle|nibabel|numpy|tifffile|braintumor\.imaging)(\.|$)"
-"""Modules that a decoder's warning is attributed to: only theirs are muted, other threads' are not."""
+"""Modules of the decoders. Warnings of other modules in other threads stay visible."""
 _LOGGERS = (
     "PIL.ImageFile",
     "PIL.PngImagePlugin",
-    "PIL.TiffImagePlugin",  # every tag with its value
+    "PIL.TiffImagePlugin",  # logs every tag with its value
     "nibabel.global",
     "openjpeg",
     "openjpeg.utils",
@@ -39,7 +39,7 @@ _LOGGERS = (
     "pylibjpeg.utils",
     "tifffile",
 )
-"""Each by name: a logger's filter does not hold for its children."""
+"""All loggers by name, because a logger's filter does not apply to its descendants."""
 
 
 def _drop(_record: logging.LogRecord) -> bool:
@@ -47,16 +47,16 @@ def _drop(_record: logging.LogRecord) -> bool:
 
 
 class _WarningFilter:
-    """Reentrant, and shared by threads: use the one instance, ``WARNING_FILTER``."""
+    """A reentrant filter that all threads share through the one instance ``WARNING_FILTER``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._inside = 0
+        self._entered = 0
 
     def __enter__(self) -> None:
         with self._lock:
-            self._inside += 1
-            warnings.filterwarnings("ignore", module=_SOURCES)  # moved to the front where it is there already
+            self._entered += 1
+            warnings.filterwarnings("ignore", module=_SOURCES)  # moves an existing filter to the front
             for name in _LOGGERS:
                 logging.getLogger(name).addFilter(_drop)
 
@@ -64,16 +64,14 @@ class _WarningFilter:
         self, _kind: type[BaseException] | None, _value: BaseException | None, _trace: TracebackType | None
     ) -> None:
         with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._unmute()
-
-    def _unmute(self) -> None:
-        filters = cast(list[tuple[Any, ...]], warnings.filters)
-        for own in [each for each in filters if getattr(each[3], "pattern", None) == _SOURCES]:
-            filters.remove(own)
-        for name in _LOGGERS:
-            logging.getLogger(name).removeFilter(_drop)
+            self._entered -= 1
+            if self._entered:
+                return
+            filters = cast(list[tuple[Any, ...]], warnings.filters)
+            for own in [each for each in filters if getattr(each[3], "pattern", None) == _SOURCES]:
+                filters.remove(own)
+            for name in _LOGGERS:
+                logging.getLogger(name).removeFilter(_drop)
 
 
 WARNING_FILTER = _WarningFilter()

@@ -1,1 +1,1 @@
-"""Synthetic head images with known lesions."""
+"""Draw synthetic head images with known lesions."""

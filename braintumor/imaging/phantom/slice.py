@@ -1,11 +1,12 @@
-"""Synthetic labeled axial brain slices ("phantoms"): enough anatomy to train, test and demonstrate on, no patient.
+"""Draw synthetic labeled axial brain slices ("phantoms") for training, tests and demonstrations without patient data.
 
-A phantom imitates a contrast-enhanced T1-weighted slice at the level of the suprasellar cistern, the one level at which
-all three tumors can be seen. Three independent random streams, all derived from the phantom's seed, make the anatomy,
-the lesion and the noise; so a tumor phantom and its normal twin of the same seed are equal outside the lesion's mask.
+A phantom imitates a contrast-enhanced T1-weighted slice at the level of the suprasellar cistern. Only this level shows
+all three tumors. Three independent random streams, derived from the phantom's seed, give the anatomy, the lesion
+and the noise. A tumor phantom and the normal phantom of the same seed are therefore equal outside the lesion's mask.
 
 Lengths are in head units: 1 is half the head's long axis, 0.42 to 0.46 of the canvas's longer side. ``x`` grows to the
-right, ``y`` to the back of the head, both from the center of the head and turned with it. Signal is 0 (air) to about 1.
+right, ``y`` to the back of the head. Both start at the center of the head and rotate with it. Signal is 0 (air) to
+about 1.
 """
 
 from __future__ import annotations
@@ -31,24 +32,24 @@ Layer: TypeAlias = tuple[Field | np.float32, Field]  # signal to paint, opacity:
 
 _ANATOMY, _LESION, _NOISE, _ORDER, _CLASS = range(5)
 SEEDS_PER_SET = 1_000_000
-"""Every base seed owns this many phantom seeds: the lower half for labeled sets, the upper for unlabeled ones."""
+"""Phantom seeds per base seed: the lower half for labeled sets, the upper half for unlabeled ones."""
 _EXTENSIONS = ("dcm", *("png",) * 6, *("jpg",) * 13)
 _WINDOW = (2040.5, 4081.0)  # center and width that take a stored value of 16 * p back to the 8-bit p
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phantom:
-    """One synthetic slice; ``label`` and ``seed`` are enough to draw it again."""
+    """One synthetic slice. ``label`` and ``seed`` suffice to draw it again."""
 
     label: TumorClass
     seed: int
     pixels: NDArray[np.uint8]  # (H, W)
-    mask: Mask  # (H, W), True where the lesion, its oedema included, may have changed a pixel; empty if normal
+    mask: Mask  # (H, W), True if the lesion or its edema may change the pixel
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
-    """The slice before lesion and noise; every field has the canvas's shape (H, W)."""
+    """The slice before lesion and noise. Every field has the canvas's shape (H, W)."""
 
     x: Field
     y: Field
@@ -59,12 +60,12 @@ class _Head:
 
 
 def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
-    """Draw one phantom, always the same for the same arguments.
+    """Draw one phantom. The same arguments always give the same phantom.
 
     Args:
-        label: What the slice shows.
-        seed: Any non-negative integer; fixes anatomy, lesion, noise and the canvas's aspect.
-        size: Nominal side in px. Two in five canvases are square, the others have sides of 0.72 to 1.15 times ``size``.
+        label: class of the slice.
+        seed: non-negative integer that determines anatomy, lesion, noise and the canvas's aspect.
+        size: nominal side in pixels. Two of five canvases are square. Others have sides of 0.72 to 1.15 times ``size``.
     """
     head = _draw_head(np.random.default_rng([seed, _ANATOMY]), size)
     signal, mask = head.signal, np.zeros(head.signal.shape, np.bool_)
@@ -75,32 +76,34 @@ def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
 
 
 def redraw(label: TumorClass, name: str) -> Phantom:
-    """Draw again the phantom that a file name or object key carries: ``redraw(label, "mri/phantom-0001000012.png")``.
+    """Draw the phantom of a file name or object key again: ``redraw(label, "mri/phantom-0001000012.png")``.
 
     Raises:
-        DatasetError: the name carries no seed.
+        DatasetError: the name contains no seed.
     """
     return draw(label, seed=_seed_of(name))
 
 
 def _seed_of(name: str) -> int:
-    """The phantom's seed in a file name or object key."""
-    found = re.search(r"-(\d+)$", PurePosixPath(name).stem)
-    if found is None:
+    match = re.search(r"-(\d+)$", PurePosixPath(name).stem)
+    if match is None:
         raise DatasetError(
             f"{name!r} is not the name of a phantom. Allowed: names like phantom-0001000012.png, with the seed after "
-            "the last dash. Pass a name that write_dataset or write_unlabeled gave."
+            "the last dash. Pass the name of a file that write_dataset or write_unlabeled wrote."
         )
-    return int(found.group(1))
+    return int(match.group(1))
 
 
 def _length(x: Field, y: Field) -> Field:
-    """Length of the vector (x, y); several times faster than ``np.hypot``, whose overflow guard is not needed."""
+    """Return the length of the vector (x, y), several times faster than ``np.hypot`` with its overflow protection."""
     return np.asarray(np.sqrt(x * x + y * y), np.float32)
 
 
 def _interpolate(knots: Field, length: int) -> Field:
-    """Uniform cubic B-spline along the first axis, (cells + 3, N) to (length, N). No BLAS: same bits on any machine."""
+    """Interpolate by a uniform cubic B-spline along the first axis, from (cells + 3, N) to (length, N).
+
+    The function uses no BLAS, so that every machine gives the same bits.
+    """
     place = np.linspace(0, len(knots) - 3, length, endpoint=False)
     cell = place.astype(np.intp)
     t = (place - cell).astype(np.float32)[:, None]
@@ -110,25 +113,25 @@ def _interpolate(knots: Field, length: int) -> Field:
 
 
 def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) -> Field:
-    """Smooth random field of about unit variance whose bumps are 1/``cells`` of the canvas wide, (H, W)."""
+    """Return a smooth random field (H, W) of about unit variance with bumps of 1/``cells`` of the canvas's width."""
     knots = rng.standard_normal((cells + 3, cells + 3), dtype=np.float32) * np.float32(2.1)
     return _interpolate(np.ascontiguousarray(_interpolate(knots.T, shape[1]).T), shape[0])
 
 
 def _ramp(value: NDArray[np.floating[Any]], start: float, stop: float) -> Field:
-    """0 up to ``start``, 1 from ``stop`` on, linear between; falls where ``start > stop``."""
+    """Return 0 up to ``start``, 1 from ``stop`` on, and linear values between. It falls if ``start > stop``."""
     return np.asarray(np.clip((value - np.float32(start)) * np.float32(1 / (stop - start)), 0, 1), np.float32)
 
 
 def _blob(x: Field, y: Field, at: tuple[float, float], radii: tuple[float, float], tilt: float = 0.0) -> Field:
-    """Elliptic distance from ``at``: below 1 inside an ellipse of these radii whose first axis is tilted (radians)."""
+    """Return the elliptic distance from ``at``: below 1 inside an ellipse of these radii, tilted by radians."""
     c, s = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     u, v = x - np.float32(at[0]), y - np.float32(at[1])
     return _length((c * u + s * v) * np.float32(1 / radii[0]), (c * v - s * u) * np.float32(1 / radii[1]))
 
 
 def _ripple(rng: np.random.Generator, x: Field, y: Field, amounts: tuple[float, ...]) -> Field:
-    """1 plus a random sum of the harmonics 2, 3, ... of the angle around (0, 0), with these amplitudes, (H, W)."""
+    """Return 1 plus a random sum (H, W) of the harmonics 2, 3, ... of the angle around (0, 0), by amplitude."""
     radius = _length(x, y) + np.float32(1e-6)
     cos, sin = x / radius, y / radius
     cos_k, sin_k = cos, sin
@@ -142,7 +145,7 @@ def _ripple(rng: np.random.Generator, x: Field, y: Field, amounts: tuple[float, 
 
 
 def _grid(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
-    """Head coordinates of every pixel for a random canvas, position, size and rotation of the head."""
+    """Return head coordinates of every pixel for a random canvas, position, size and rotation of the head."""
     square = rng.random() < 0.4  # noqa: PLR2004
     sides = np.rint(size * rng.uniform(0.85, 1.15) * rng.uniform((0.95, 0.85), (1.0, 1.0))).astype(int)
     height, width = (size, size) if square else (int(sides[0]), int(sides[1]))
@@ -156,7 +159,7 @@ def _grid(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
 
 
 def _draw_head(rng: np.random.Generator, size: int) -> _Head:
-    """Anatomy, contrast and coil of one slice."""
+    """Draw anatomy, contrast and coil of one slice."""
     x, y = _grid(rng, size)
     narrow = np.float32(rng.uniform(0.76, 0.86))
     radius = _length(x / narrow, y) / _ripple(rng, x, y, (0.02, 0.012, 0.008))
@@ -175,7 +178,7 @@ def _draw_head(rng: np.random.Generator, size: int) -> _Head:
 
 
 def _tissue(rng: np.random.Generator, x: Field, y: Field, depth: Field) -> tuple[Field, Field]:
-    """Shares of white matter and of fluid: folded cortex, fissures, ventricles, cisterns, deep gray, midbrain."""
+    """Return shares of white matter and fluid: folded cortex, fissures, ventricles, cisterns, deep gray, midbrain."""
     folds = np.abs(_smooth_noise(rng, x.shape, int(rng.integers(24, 30))))
     belt = _ramp(depth, 0.42, 0.70)
     gray = np.maximum(belt * _ramp(folds, 1.0, 0.5), _ramp(depth, 0.90, 0.94))
@@ -187,7 +190,7 @@ def _tissue(rng: np.random.Generator, x: Field, y: Field, depth: Field) -> tuple
 
 
 def _deep_gray(rng: np.random.Generator, side: Field, y: Field) -> Field:
-    """Share of gray matter in caudate, lentiform nucleus, insula and midbrain."""
+    """Return the share of gray matter in caudate, lentiform nucleus, insula and midbrain."""
     caudate = _blob(side, y, (0.15, -0.26), (0.06, 0.10), 0.3)
     lentiform = _blob(side, y, (0.29, -0.10), (0.09, 0.16), 0.25)
     midbrain = _blob(side, y, (0.0, rng.uniform(0.23, 0.27)), (0.19, 0.14))
@@ -195,7 +198,7 @@ def _deep_gray(rng: np.random.Generator, side: Field, y: Field) -> Field:
 
 
 def _fissures(rng: np.random.Generator, side: Field, y: Field) -> Field:
-    """Share of fluid in the interhemispheric and the Sylvian fissures."""
+    """Return the share of fluid in the interhemispheric and the Sylvian fissures."""
     half = rng.uniform(0.010, 0.020)
     middle = _ramp(side, 2 * half, half) * np.maximum(_ramp(y, -0.36, -0.46), _ramp(y, 0.46, 0.56))
     line = np.abs(y + np.float32(0.06) + np.float32(rng.uniform(0.1, 0.4)) * (side - np.float32(0.5)))
@@ -204,7 +207,7 @@ def _fissures(rng: np.random.Generator, side: Field, y: Field) -> Field:
 
 
 def _cavities(rng: np.random.Generator, side: Field, bend: Field, y: Field) -> Field:
-    """Share of fluid in frontal and temporal horns, suprasellar and ambient cistern and aqueduct."""
+    """Return the share of fluid in frontal and temporal horns, suprasellar and ambient cistern and aqueduct."""
     wide = rng.uniform(0.8, 1.5)
     frontal = _blob(side, y, (0.085, -0.27), (0.028 * wide, 0.12), rng.uniform(-0.35, -0.15))
     temporal = _blob(side, y, (0.38, 0.20), (0.016 * wide, 0.07), 0.5)
@@ -222,7 +225,7 @@ def _vessels(rng: np.random.Generator, side: Field, y: Field, brain: Field) -> F
 
 
 def _skull(rng: np.random.Generator, x: Field, radius: Field) -> Field:
-    """Signal outside the brain: air, scalp fat, dark tables, brighter marrow, (H, W)."""
+    """Return the signal outside the brain (H, W): air, scalp fat, dark tables, brighter marrow."""
     scalp = np.float32(rng.uniform(0.62, 0.82)) * (1 + np.float32(0.08) * _smooth_noise(rng, x.shape, 24))
     bone, marrow = np.float32(rng.uniform(0.05, 0.10)), np.float32(rng.uniform(0.15, 0.4))
     outer = _ramp(radius, 1.01, 0.99) * _ramp(radius, 0.935, 0.955)
@@ -232,13 +235,13 @@ def _skull(rng: np.random.Generator, x: Field, radius: Field) -> Field:
 
 
 def _lesion(label: TumorClass, rng: np.random.Generator, head: _Head) -> list[Layer]:
-    """The layers that a class adds to its normal twin, bottom first."""
+    """Return the layers that a class adds to the normal phantom of the same seed, bottom first."""
     painters = {TumorClass.GLIOMA: _glioma, TumorClass.MENINGIOMA: _meningioma, TumorClass.PITUITARY: _pituitary}
     return painters[label](rng, head) if label in painters else []
 
 
 def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
-    """Irregular intra-axial lesion: necrotic core, broken enhancing ring, oedema spreading along white matter."""
+    """Draw an irregular intra-axial lesion: necrotic core, broken enhancing ring, edema along white matter."""
     angle, far = rng.uniform(-1.1, 1.1) + rng.choice([0, np.pi]), rng.uniform(0.40, 0.58)
     u, v = head.x - np.float32(0.75 * far * np.cos(angle)), head.y - np.float32(far * np.sin(angle))
     size = rng.uniform(0.23, 0.34)
@@ -246,18 +249,18 @@ def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
     rho = _length(u, v) / np.float32(size) / _ripple(rng, u, v, (0.14, 0.12, 0.10, 0.08)) + np.float32(0.07) * rough
     inside = _ramp(head.depth, 0.97, 0.94)
     reach = _ramp(rho, rng.uniform(1.5, 1.9), 1.1) * np.float32(rng.uniform(0.6, 0.9))
-    oedema = reach * inside * (0.35 + 0.65 * head.white)
+    edema = reach * inside * (0.35 + 0.65 * head.white)
     mottle = _smooth_noise(rng, u.shape, 40)
     core = np.float32(rng.uniform(0.10, 0.20)) + np.float32(0.05) * mottle
     thick = rng.uniform(0.22, 0.38)
     ring = _ramp(rho, 1.0, 0.92) * _ramp(rho, 0.92 - thick, 1.0 - thick) * _ramp(rough, -2.2, -1.2)
     rim = np.float32(rng.uniform(0.80, 1.05)) + np.float32(0.10) * mottle
     solid = _ramp(rho, 1.0, 0.9) * inside
-    return [(np.float32(rng.uniform(0.24, 0.30)), oedema), (core + ring * (rim - core), solid)]
+    return [(np.float32(rng.uniform(0.24, 0.30)), edema), (core + ring * (rim - core), solid)]
 
 
 def _meningioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
-    """Smooth, evenly bright mass with a broad base on convexity or falx, a fluid cleft and a dural tail."""
+    """Draw a smooth, even mass with a broad base on convexity or falx, a fluid cleft and a dural tail."""
     size, flat = rng.uniform(0.22, 0.30), rng.uniform(0.65, 0.9)
     if rng.random() < 0.3:  # noqa: PLR2004
         at = (rng.choice([-1, 1]) * size * 0.45, rng.choice([-1, 1]) * rng.uniform(0.52, 0.66))
@@ -281,7 +284,7 @@ def _meningioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
 
 
 def _pituitary(rng: np.random.Generator, head: _Head) -> list[Layer]:
-    """Lobulated midline mass at the sella: grainy, part cystic, between dark carotid flow voids."""
+    """Draw a lobulated midline mass at the sella: grainy, partly cystic, between dark carotid flow voids."""
     size = rng.uniform(0.17, 0.25)
     u, v = head.x - np.float32(rng.normal(0, 0.015)), head.y - np.float32(rng.normal(0.03, 0.02))
     lobe = _blob(u, v, (0.0, 0.3 * size), (size, 0.8 * size))
@@ -305,15 +308,15 @@ def _acquire(signal: Field, head: _Head, seed: int) -> NDArray[np.uint8]:
 def write_dataset(
     folder: Path, *, per_class: int, seed: int, progress: Callable[[int], None] | None = None
 ) -> list[Path]:
-    """Write a labeled set as ``FOLDER/<class>/phantom-<seed>.{jpg,png,dcm}``, byte for byte the same each time.
+    """Write a labeled set as ``FOLDER/<class>/phantom-<seed>.{jpg,png,dcm}``, with the same bytes each time.
 
-    The i-th phantom of every class has the same format and color mode, so neither says anything about the class.
+    The i-th phantom of every class has the same format and color mode, so neither depends on the class.
 
     Args:
-        folder: Made if missing; files of the same name are replaced.
-        per_class: Phantoms of each class, at most 125,000.
-        seed: Base seed; no two base seeds share a phantom.
-        progress: Called after each file with the number of files written so far.
+        folder: created if it does not exist. Files of the same name are replaced.
+        per_class: phantoms of each class, at most 125,000.
+        seed: base seed. No two base seeds share a phantom.
+        progress: called after each file with the number of files written so far.
 
     Raises:
         DatasetError: ``per_class`` or ``seed`` is out of range.
@@ -330,9 +333,9 @@ def write_dataset(
 
 
 def write_unlabeled(folder: Path, *, count: int, seed: int) -> list[Path]:
-    """Write a night of scans of mixed classes as ``FOLDER/scan-<seed>.{jpg,png,dcm}``; no name tells the class.
+    """Write scans of mixed classes as ``FOLDER/scan-<seed>.{jpg,png,dcm}``. No name states the class.
 
-    Shares no phantom with a labeled set, whatever their base seeds. ``night_label`` tells what a file shows.
+    The scans share no phantom with any labeled set. ``unlabeled_class`` returns the class of a file.
 
     Raises:
         DatasetError: ``count`` or ``seed`` is out of range.
@@ -340,25 +343,25 @@ def write_unlabeled(folder: Path, *, count: int, seed: int) -> list[Path]:
     _check("count", count, seed, most=SEEDS_PER_SET // 2)
     first = seed * SEEDS_PER_SET + SEEDS_PER_SET // 2
     names = [f"scan-{first + i:010d}" for i in range(count)]
-    return [_write(redraw(night_label(name), name), folder / name, (seed, i)) for i, name in enumerate(names)]
+    return [_write(redraw(unlabeled_class(name), name), folder / name, (seed, i)) for i, name in enumerate(names)]
 
 
-def night_label(name: str) -> TumorClass:
-    """What a file of ``write_unlabeled`` shows: ``night_label("scan-0001500000.jpg")``; of no use for others."""
+def unlabeled_class(name: str) -> TumorClass:
+    """Return the class of a file of ``write_unlabeled``, such as ``scan-0001500000.jpg``."""
     return CLASSES[int(np.random.default_rng([_seed_of(name), _CLASS]).integers(len(CLASSES)))]
 
 
-def _check(what: str, count: int, seed: int, *, most: int) -> None:
-    """Refuse a number of files or a base seed that cannot be served."""
+def _check(name: str, count: int, seed: int, *, most: int) -> None:
+    """Raise ``DatasetError`` if the number of files or the base seed is out of range."""
     if not 1 <= count <= most or seed < 0:
         raise DatasetError(
-            f"No such set of phantoms. Allowed: {what} from 1 to {most} and a base seed from 0 on. "
-            f"Received: {what} {count}, base seed {seed}. Ask for at least one file."
+            f"No such set of phantoms. Allowed: {name} from 1 to {most} and a base seed from 0 on. "
+            f"Received: {name} {count}, base seed {seed}. Ask for at least one file."
         )
 
 
 def _write(phantom: Phantom, stem: Path, place: tuple[int, int]) -> Path:
-    """Write one file whose format and mode depend only on its place (base seed, number); return its path."""
+    """Write one file and return its path. Format and mode depend only on ``place`` (base seed, number)."""
     seed, number = place
     order = np.random.default_rng([seed, number // len(_EXTENSIONS), _ORDER]).permutation(len(_EXTENSIONS))
     extension = _EXTENSIONS[order[number % len(_EXTENSIONS)]]
@@ -369,16 +372,16 @@ def _write(phantom: Phantom, stem: Path, place: tuple[int, int]) -> Path:
     if extension == "dcm":
         _dicom(phantom).save_as(part, enforce_file_format=True)
     else:
-        picture = Image.fromarray(phantom.pixels).convert("RGB" if color else "L")
-        picture.save(part, "PNG" if extension == "png" else "JPEG", quality=92)
+        image = Image.fromarray(phantom.pixels).convert("RGB" if color else "L")
+        image.save(part, "PNG" if extension == "png" else "JPEG", quality=92)
     return part.replace(path)
 
 
 def _dicom(phantom: Phantom) -> pydicom.Dataset:
-    """The phantom as a single-frame MR image, Explicit VR Little Endian, 12 of 16 bits, a study of its own."""
+    """Return the phantom as a single-frame MR image: Explicit VR Little Endian, 12 of 16 bits, one study each."""
 
-    def uid(what: str) -> str:
-        return str(generate_uid(entropy_srcs=["braintumor phantom", what, str(phantom.seed)]))
+    def uid(kind: str) -> str:
+        return str(generate_uid(entropy_srcs=["braintumor phantom", kind, str(phantom.seed)]))
 
     scan = pydicom.Dataset()
     scan.file_meta = pydicom.dataset.FileMetaDataset()

@@ -1,7 +1,7 @@
-"""Phantoms of many frames: a head of slices as NIfTI or as a multi-frame MR object. No patient.
+"""Draw phantoms of many frames: a head of slices as NIfTI or as a multi-frame MR object, without patient data.
 
-The middle slice is a phantom; toward both ends the same slice shrinks, and beyond the head there is air. So a volume
-is no model of anatomy: it is enough to try readers, orientation and the choice of slices.
+The middle slice is a phantom. Toward both ends the same slice shrinks, and the outer slices show air. Such a volume
+does not model anatomy. It serves to test readers, orientation and the selection of slices.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 
 _END_OF_HEAD = 0.8
-"""Of half the volume's height."""
+"""End of the head as a share of half the volume's height."""
 _WINDOW = (127.5 * 16, 255.0 * 16)
-"""Centre and width, of function LINEAR_EXACT, that take 16 * p back to the 8-bit p."""
+"""Center and width, of function LINEAR_EXACT, that map 16 * p to the 8-bit p."""
 
 
 def draw_volume(label: TumorClass, *, seed: int, slices: int = 24, size: int = 96) -> NDArray[np.uint8]:
-    """Axial slices as radiologists see them, from the feet up: uint8 (slices, size, size), air at both ends."""
+    """Draw axial slices in radiological view, from the feet up: uint8 (slices, size, size), with air at both ends."""
     middle = Image.fromarray(draw(label, seed=seed, size=size).pixels).resize((size, size))
     volume = np.zeros((slices, size, size), np.uint8)
     for index in range(slices):
@@ -39,20 +39,20 @@ def draw_volume(label: TumorClass, *, seed: int, slices: int = 24, size: int = 9
 
 
 def as_nifti(volume: NDArray[np.uint8], *, axes: str = "RAS", is_gzipped: bool = True) -> bytes:
-    """Slices of ``draw_volume`` as one NIfTI-1 file whose axes run to these sides, such as ``LPS``; voxels of 1 mm."""
+    """Return slices of ``draw_volume`` as NIfTI-1 with voxels of 1 mm and axes to these sides, such as ``LPS``."""
     canonical = volume[:, ::-1, ::-1].transpose(2, 1, 0)  # x to the right, y to the front, z to the head
     image = nibabel.Nifti1Image(canonical, np.eye(4))
-    wanted = nibabel.orientations.axcodes2ornt(tuple(axes))
-    turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), wanted)
+    target = nibabel.orientations.axcodes2ornt(tuple(axes))
+    turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), target)
     data: bytes = image.as_reoriented(turn).to_bytes()
     return gzip.compress(data, mtime=0) if is_gzipped else data
 
 
 def as_enhanced_mr(volume: NDArray[np.uint8], *, seed: int, windows: bool = True) -> bytes:
-    """Slices as one enhanced MR object, Explicit VR Little Endian; each frame has a window of its own, or none has."""
+    """Return slices as one enhanced MR object in Explicit VR Little Endian. ``windows`` gives each frame a window."""
 
-    def uid(what: str) -> str:
-        return str(generate_uid(entropy_srcs=["braintumor phantom volume", what, str(seed)]))
+    def uid(kind: str) -> str:
+        return str(generate_uid(entropy_srcs=["braintumor phantom volume", kind, str(seed)]))
 
     scan = pydicom.Dataset()
     scan.file_meta = pydicom.dataset.FileMetaDataset()

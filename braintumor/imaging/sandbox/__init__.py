@@ -1,1 +1,1 @@
-"""Decoder processes that may crash without ending the worker."""
+"""Run decoders in processes that may crash without ending the worker."""

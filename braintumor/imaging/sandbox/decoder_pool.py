@@ -1,17 +1,16 @@
-"""Decode files in child processes: a decoder that crashes, hangs or wants too much memory ends its child, no night.
+"""Decode files in separate processes, so that a crash, hang or memory shortage does not end the worker.
 
 ::
 
-    with decoders_closed_at_end():                   # ends the children and waits for them
-        guard = shared_guard()                       # starts its children and does not wait for them
-        found = guard.read(data, size=224)           # safe in threads
-        if isinstance(found, Rejection): ...
-        else: found.scan.pixels, found.pixel_sha256
+    with decoders_closed_at_end():                   # ends the processes and waits for them
+        pool = default_pool()                        # starts its processes and does not wait for them
+        result = pool.read(data, size=224)           # thread-safe
+        if isinstance(result, Rejection): ...
+        else: result.scan.pixels, result.pixel_sha256
 
-The guard tries a file whose child failed again in a fresh child. It pauses the other children for that only where
-memory may have been short, because their memory can be the cause. A file that is slow stops no other file. Why it is a
-child and what the bounds are: docs/decisions/0025. It keeps a fault in; it is no prison for a decoder that has been
-taken over.
+The pool retries a file whose process failed in a new process. After a possible memory shortage, it pauses the
+other processes during the retry, because they can be the cause. A slow file stops no other file. The reasons for
+processes and for the limits are in docs/decisions/0025. The pool isolates crashes. It is not a security sandbox.
 """
 
 from __future__ import annotations
@@ -38,59 +37,66 @@ from braintumor.imaging.render import DrawnFrame
 from braintumor.imaging.sandbox import decoder_worker
 from braintumor.imaging.sandbox.reply import ReplyError, is_ready, read_reply
 
-SECONDS = 60.0
-"""A file may take so long."""
-MEMORY = 3 * 1024**3
-"""A child may map so many bytes."""
+_TIME_LIMIT_SECONDS = 60.0
+"""Time limit of a file."""
+_MEMORY_LIMIT = 3 * 1024**3
+"""Bytes of memory that a decoder process may map."""
 _MOST_FAILURES = {
     RejectionReason.DECODER_CRASHED: 3,
     RejectionReason.DECODER_TIMEOUT: 2,
     RejectionReason.DECODER_OUT_OF_MEMORY: 2,
 }
-"""A file at which children failed so often in one way is rejected. What kills from outside kills processes: three."""
-_MOST_CHILDREN = 4
-"""Each decodes some hundred files a second, more than a CPU scores."""
+"""Failures of one kind after which a file is rejected. A crash has one try more, because other programs may kill it."""
+_MOST_PROCESSES = 4
+"""Each decodes about a hundred files per second, which is more than a CPU scores."""
 _DECODE = "braintumor.imaging.decoding.decode:decode"
 _ENVIRONMENT = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
-"""What a child inherits: the worker's secrets are not needed where strangers' files are read."""
-_OF_A_CHILD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PILLOW_BLOCKS_MAX": "4"}
-"""One thread; and Pillow keeps up to 64 MiB for the next file: to get them anew takes as long as a third of a JPEG."""
-_KEPT = 1024**2
-"""A part of the shared file that is larger than this is given back after its file."""
+"""Variables that a decoder process inherits. It inherits no secret, because it reads files from unknown senders."""
+_DECODER_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PILLOW_BLOCKS_MAX": "4"}
+"""One thread. Pillow keeps up to 64 MiB for the next file, because allocation takes a third of a JPEG's time."""
+_LARGEST_KEPT_FILE = 1024**2
+"""Bytes. A larger shared file is emptied after each request, to free its memory."""
 _START_SECONDS = 60.0
 _CLOSE_SECONDS = 10.0
-"""A thread gives a child back as soon as the child is killed."""
+"""A thread returns its process to the pool as soon as the process is killed."""
 _INVALID_REPLY = "an invalid reply"
 _STARTS = 3
 
 
 class DecoderPool:
-    """Child processes that decode, each one file at a time. They end with the guard, or with its process.
+    """A pool of processes that each decode one file at a time. They end with the pool, or with its process.
 
-    Call ``close``, or use the guard in a ``with``. ``close`` ends the children and waits for them. Reads that are in
-    work raise ``DecoderPoolError`` then. A task that leaves through ``os._exit`` runs no finalizer, so it has to close.
+    Call ``close``, or use the pool in a ``with`` block. ``close`` ends the processes and waits for them. Reads in
+    progress then raise ``DecoderPoolError``. A task that ends through ``os._exit`` must close the pool, because no
+    finalizer runs.
 
     Args:
-        children: how many; ``None``: one a usable CPU, four at most.
-        seconds: that a file may take.
-        memory: bytes that a child may map.
-        decode: ``module:function`` with the signature of ``frames.decode``.
+        processes: number of decoder processes. ``None`` starts one per usable CPU, four at most.
+        seconds: time limit of a file.
+        memory: bytes that a decoder process may map.
+        decode: ``module:function`` with the signature of ``decoding.decode.decode``.
     """
 
     def __init__(
-        self, *, children: int | None = None, seconds: float = SECONDS, memory: int = MEMORY, decode: str = _DECODE
+        self,
+        *,
+        processes: int | None = None,
+        seconds: float = _TIME_LIMIT_SECONDS,
+        memory: int = _MEMORY_LIMIT,
+        decode: str = _DECODE,
     ) -> None:
         self.pid = os.getpid()
         self._seconds, self._memory = seconds, memory
-        count = children or min(_usable_cpus(), _MOST_CHILDREN)
+        usable_cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = processes or min(usable_cpus, _MOST_PROCESSES)
         self._closed = threading.Event()
-        self._children = [_Child(memory=memory, decode=decode, closed=self._closed) for _ in range(count)]
-        self._free: LifoQueue[_Child] = LifoQueue()
-        self._alone = threading.Lock()
-        self.close = weakref.finalize(self, _close, self._children, self._free, self._alone, self._closed, self.pid)
-        for child in self._children:
-            child.start()
-            self._free.put(child)
+        self._slots = [_Slot(memory=memory, decode=decode, closed=self._closed) for _ in range(count)]
+        self._free: LifoQueue[_Slot] = LifoQueue()
+        self._exclusive = threading.Lock()
+        self.close = weakref.finalize(self, _close, self._slots, self._free, self._exclusive, self._closed, self.pid)
+        for slot in self._slots:
+            slot.start()
+            self._free.put(slot)
 
     def __enter__(self) -> DecoderPool:
         return self
@@ -100,78 +106,79 @@ class DecoderPool:
 
     @property
     def is_usable(self) -> bool:
-        """Whether it can read: it is not closed, and this process started it."""
+        """Return whether the pool is open and this process started it."""
         return not self._closed.is_set() and self.pid == os.getpid()
 
     def read(self, data: bytes, *, size: int, limits: Limits | None = None) -> PreparedFile | Rejection:
-        """Decode and prepare a file, as ``prepare_file`` does in this process. Safe to call from threads.
+        """Decode a file to a model's input in a decoder process, as ``decode_file`` does. Thread-safe.
 
         Raises:
-            DecoderPoolError: no child can be started, or the guard is closed, which is no fault of the file.
+            DecoderPoolError: no process can be started, or the pool is closed. The file is not the cause.
         """
         request = decoder_worker.Request(length=len(data), size=size, limits=limits or Limits())
-        found = self._ask(data, request)
-        assert not isinstance(found, DrawnFrame)
-        return found
+        result = self._decode(data, request)
+        assert not isinstance(result, DrawnFrame)
+        return result
 
     def draw(self, data: bytes, *, frame: int, size: int = 0, limits: Limits | None = None) -> DrawnFrame | Rejection:
-        """Decode a file and draw one of its frames for a person, as ``draw_frame`` does. Safe to call from threads.
+        """Draw one frame of a file as a PNG in a decoder process, as ``draw_frame`` does. Thread-safe.
 
         Raises:
-            DecoderPoolError: no child can be started, or the guard is closed, which is no fault of the file.
+            DecoderPoolError: no process can be started, or the pool is closed. The file is not the cause.
         """
         request = decoder_worker.Request(length=len(data), size=size, limits=limits or Limits(), frame=frame)
-        found = self._ask(data, request)
-        assert not isinstance(found, PreparedFile)
-        return found
+        result = self._decode(data, request)
+        assert not isinstance(result, PreparedFile)
+        return result
 
-    def _ask(self, data: bytes, request: decoder_worker.Request) -> decoder_worker.Found:
+    def _decode(self, data: bytes, request: decoder_worker.Request) -> decoder_worker.DecodeResult:
         failures: Counter[RejectionReason] = Counter()
         is_memory_short = False
         while True:
-            with self._rested() if is_memory_short else self._next(is_fresh=bool(failures)) as child:
-                found = child.ask(data, request, self._seconds)
-                if not isinstance(found, RejectionReason):
-                    return found
-                end = child.end()
-            _require_open(self._closed)  # what the guard killed itself is no failure of the file
-            failures[found] += 1
-            if failures[found] == _MOST_FAILURES[found]:
-                return Rejection(reason=found, detail=self._detail(found, end))
-            is_memory_short = found is RejectionReason.DECODER_OUT_OF_MEMORY or (
-                found is RejectionReason.DECODER_CRASHED and end == signal.SIGKILL.name  # as the kernel kills
+            with self._exclusive_slot() if is_memory_short else self._slot(is_new=bool(failures)) as slot:
+                result = slot.decode(data, request, self._seconds)
+                if not isinstance(result, RejectionReason):
+                    return result
+                end = slot.end()
+            _require_open(self._closed)  # a process that the pool itself killed is no failure of the file
+            failures[result] += 1
+            if failures[result] == _MOST_FAILURES[result]:
+                return Rejection(result, self._detail(result, end))
+            is_memory_short = result is RejectionReason.DECODER_OUT_OF_MEMORY or (
+                result is RejectionReason.DECODER_CRASHED and end == signal.SIGKILL.name  # as the kernel kills
             )
 
     @contextmanager
-    def _next(self, *, is_fresh: bool) -> Iterator[_Child]:
-        child = self._free.get()
+    def _slot(self, *, is_new: bool) -> Iterator[_Slot]:
+        slot = self._free.get()
         try:
-            if is_fresh:
-                child.end()
-            yield child
+            if is_new:
+                slot.end()
+            yield slot
         finally:
-            self._free.put(child)
+            self._free.put(slot)
 
     @contextmanager
-    def _rested(self) -> Iterator[_Child]:
-        """A fresh child, while the others rest."""
-        with self._alone:
-            held = [self._free.get() for _ in self._children]
+    def _exclusive_slot(self) -> Iterator[_Slot]:
+        """Give a slot with a new process while all other slots are idle."""
+        with self._exclusive:
+            slots = [self._free.get() for _ in self._slots]
             try:
-                held[-1].end()
-                yield held[-1]
+                slots[-1].end()
+                yield slots[-1]
             finally:
-                for child in held:
-                    self._free.put(child)
+                for slot in slots:
+                    self._free.put(slot)
 
     def _detail(self, reason: RejectionReason, end: str) -> str:
-        what = {
+        failure = {
             RejectionReason.DECODER_CRASHED: f"ended by {end}",
             RejectionReason.DECODER_TIMEOUT: f"were not done after {self._seconds:g} s",
             RejectionReason.DECODER_OUT_OF_MEMORY: f"needed more than {self._memory // 1024**2:,} MiB",
         }
-        alone = ", all but the first alone with it" if reason is RejectionReason.DECODER_OUT_OF_MEMORY else ""
-        return f"{_MOST_FAILURES[reason]} decoding processes {what[reason]}{alone}"
+        is_memory = reason is RejectionReason.DECODER_OUT_OF_MEMORY
+        alone = ", all but the first while no other file was decoded" if is_memory else ""
+        return f"{_MOST_FAILURES[reason]} decoding processes {failure[reason]}{alone}"
 
 
 _lock = threading.Lock()
@@ -179,35 +186,31 @@ _shared: list[DecoderPool] = []
 
 
 def default_pool() -> DecoderPool:
-    """The guard of this process, started by the first call. A fork of a process with one starts its own."""
+    """Return the pool of this process, which the first call starts. A forked process starts its own pool."""
     with _lock:
         if not _shared or not _shared[0].is_usable:
-            others = [guard for guard in _shared if guard.pid != os.getpid()]  # a parent's guard is left to it
+            others = [pool for pool in _shared if pool.pid != os.getpid()]  # the parent closes its own pool
             _shared[:] = [DecoderPool(), *others]
         return _shared[0]
 
 
 @contextmanager
 def decoders_closed_at_end() -> Iterator[None]:
-    """Close the shared guard at the end of the block, if something has started it by then.
+    """Close the default pool at the end of the block, if the block started it.
 
-    Each task of Airflow needs this, because Airflow forks a task and ends it without running finalizers.
+    Each Airflow task needs this, because Airflow forks a task and ends it without running finalizers.
     """
     try:
         yield
     finally:
         with _lock:
-            started = [guard for guard in _shared if guard.pid == os.getpid()]
-        for guard in started:
-            guard.close()
+            started = [pool for pool in _shared if pool.pid == os.getpid()]
+        for pool in started:
+            pool.close()
 
 
-def _usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class _Child:
-    """A place for one process, filled again when it is needed. One thread at a time uses it."""
+class _Slot:
+    """A place for one process, which is replaced when it fails. One thread at a time uses a slot."""
 
     def __init__(self, *, memory: int, decode: str, closed: threading.Event) -> None:
         self._start = partial(_Process, memory=memory, decode=decode)
@@ -216,27 +219,27 @@ class _Child:
         self._process: _Process | None = None
 
     def start(self) -> None:
-        """Start the process, and do not wait for its imports."""
+        """Start the process without waiting for its imports."""
         with self._starting:
             _require_open(self._closed)
             if self._process is None:
                 self._process = self._start()
 
     def kill(self) -> None:
-        """Kill the process while another thread may wait for its reply. That thread releases what it holds."""
+        """Kill the process while another thread may wait for its reply. That thread releases its resources."""
         with self._starting:
             if self._process is not None:
                 self._process.kill()
 
-    def ask(
+    def decode(
         self, data: bytes, request: decoder_worker.Request, seconds: float
-    ) -> decoder_worker.Found | RejectionReason:
-        """What is in the file, or how the process failed at it: then it is to be ended."""
+    ) -> decoder_worker.DecodeResult | RejectionReason:
+        """Return the decoded file, or the way in which the process failed. The caller then ends the process."""
         process = self._ready()
         try:
-            return process.ask(data, request, seconds)
+            return process.decode(data, request, seconds)
         except BaseException:
-            self.end()  # it would answer the next question with the answer to this one
+            self.end()  # otherwise the reply to this request would be read as the reply to the next one
             raise
 
     def _ready(self) -> _Process:
@@ -252,21 +255,21 @@ class _Child:
         )
 
     def end(self) -> str:
-        """End the process; returns what ended it, if that was not this."""
+        """End the process, and return the cause of an earlier end, or an empty text."""
         process, self._process = self._process, None
         return "" if process is None else process.end()
 
 
 class _Process:
-    """A running ``guarded``. The bytes go through a file in memory that both hold, short messages through a socket."""
+    """A running decoder process. File bytes pass through a shared file in memory, short messages through a socket."""
 
     def __init__(self, *, memory: int, decode: str) -> None:
         self._is_ready = False
         self._fault = ""
         self._file = _shared_file()
-        self._connection, theirs = socketpair()
+        self._connection, worker_end = socketpair()
         watched, self._lifeline = os.pipe()
-        passed = (theirs.fileno(), watched, self._file)
+        passed = (worker_end.fileno(), watched, self._file)
         arguments = [str(each) for each in (*passed, memory, decode)]
         try:
             self._popen = subprocess.Popen(
@@ -282,35 +285,35 @@ class _Process:
                 "of processes."
             ) from exc
         finally:
-            theirs.close()
+            worker_end.close()
             os.close(watched)
 
     def is_ready(self) -> bool:
-        """Whether it runs and has imported what it needs, which is waited for."""
+        """Return whether the process runs, after waiting for its imports."""
         if not self._is_ready:
             message = self._received(_START_SECONDS)
             with suppress(ReplyError):
                 self._is_ready = isinstance(message, bytes) and is_ready(message)
         return self._is_ready and self._popen.poll() is None
 
-    def ask(
+    def decode(
         self, data: bytes, request: decoder_worker.Request, seconds: float
-    ) -> decoder_worker.Found | RejectionReason:
-        """Have a file decoded; a reason says how that failed."""
+    ) -> decoder_worker.DecodeResult | RejectionReason:
+        """Send a file and return the reply, or the reason of a failure."""
         os.pwrite(self._file, data, 0)
-        with suppress(OSError):  # it has ended, or does not listen: what is received says so
+        with suppress(OSError):  # the process has ended, which _received reports
             decoder_worker.send(self._connection, request.to_json())
         message = self._received(seconds)
         if isinstance(message, RejectionReason):
             return message
         try:
-            found = read_reply(message, self._file, request)
+            result = read_reply(message, self._file, request)
         except ReplyError:
             self._fault = _INVALID_REPLY
             return RejectionReason.DECODER_CRASHED
-        if os.fstat(self._file).st_size > _KEPT:
+        if os.fstat(self._file).st_size > _LARGEST_KEPT_FILE:
             os.ftruncate(self._file, 0)
-        return found
+        return result
 
     def _received(self, seconds: float) -> bytes | RejectionReason:
         try:
@@ -324,11 +327,11 @@ class _Process:
         return RejectionReason.DECODER_CRASHED
 
     def kill(self) -> None:
-        """Kill it, and leave the rest to the thread that uses it."""
+        """Kill the process. The thread that uses it releases the resources."""
         self._popen.kill()
 
     def end(self) -> str:
-        """Kill it where it still runs, and wait for its end; returns its fault, its signal or its exit code."""
+        """Kill the process if it runs, wait for its end, and return its fault, its signal or its exit code."""
         self._popen.kill()
         code = self._popen.wait()
         self._close()
@@ -342,15 +345,15 @@ class _Process:
 
 def _shared_file() -> int:
     if hasattr(os, "memfd_create"):
-        return os.memfd_create("guarded")
+        return os.memfd_create("decoder")
     with TemporaryFile() as file:
         return os.dup(file.fileno())
 
 
 def _environment() -> dict[str, str]:
-    """Of the worker's variables those that a program needs to start, and the worker's own module path."""
-    kept = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    return kept | _OF_A_CHILD | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    """Return the worker's variables that a program needs to start, and the worker's module path."""
+    inherited = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    return inherited | _DECODER_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def _require_open(closed: threading.Event) -> None:
@@ -361,21 +364,21 @@ def _require_open(closed: threading.Event) -> None:
 
 
 def _close(
-    children: Sequence[_Child],
-    free: LifoQueue[_Child],
-    alone: threading.Lock,
+    slots: Sequence[_Slot],
+    free: LifoQueue[_Slot],
+    exclusive: threading.Lock,
     closed: threading.Event,
     pid: int,
 ) -> None:
-    """End every process and wait for it. Threads that use one give it back first, with an error."""
-    if pid != os.getpid():  # a fork of this process has no children of its own here
+    """End every process and wait for it. A thread that uses one first returns it with an error."""
+    if pid != os.getpid():  # a forked process did not start these processes
         return
     closed.set()
-    for child in children:
-        child.kill()
-    with alone, suppress(Empty):
-        for _ in children:
+    for slot in slots:
+        slot.kill()
+    with exclusive, suppress(Empty):
+        for _ in slots:
             free.get(timeout=_CLOSE_SECONDS)
-    for child in children:
-        child.end()
-        free.put(child)  # a thread that still waits for one gets it, and an error
+    for slot in slots:
+        slot.end()
+        free.put(slot)  # a thread that still waits for a slot gets it, and an error

@@ -1,7 +1,8 @@
-"""What a guarded process runs: ``python -m braintumor.imaging.sandbox.decoder_worker``, started by ``guard`` alone.
+"""Run a decoder process: ``python -m braintumor.imaging.sandbox.decoder_worker``. Only ``decoder_pool`` starts it.
 
-One file after the other: its bytes are in the shared file, and its prepared frames go there. A request and a reply are
-small JSON texts that pass through a socket, each after its length. ``reply`` checks the replies for the worker.
+The process decodes one file after the other. The shared file passes the file's bytes in, and the prepared frames out.
+A request and a reply are small JSON texts that pass through a socket, each after its length. The module ``reply``
+checks the replies in the worker.
 """
 
 from __future__ import annotations
@@ -29,22 +30,25 @@ from braintumor.imaging.model_input import PreparedFile, decode_file
 from braintumor.imaging.render import DrawnFrame, draw_frame
 
 Decode = Callable[..., Decoded | Rejection]
-Found = PreparedFile | DrawnFrame | Rejection
+DecodeResult = PreparedFile | DrawnFrame | Rejection
 
 _IMPORTED = ("braintumor.imaging.decoding.raster", "braintumor.imaging.decoding.dicom.reader")
-"""The usual formats' decoders: imported while the worker loads its model, not with the first file."""
+"""Decoders of the usual formats. The process imports them at its start, while the worker loads its model."""
 
 MOST_HEADER_BYTES = 256 * 1024
-"""A longer header is refused. Identifiers of a DICOM object have 64 characters each by its standard."""
+"""A longer header is refused. The DICOM standard allows identifiers of 64 characters each."""
 _LENGTH = struct.Struct("<I")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A file whose bytes are at the beginning of the shared file.
+    """A request to decode the file at the beginning of the shared file.
 
-    ``size`` is the side that all its frames are prepared to; with ``frame``, that one is drawn no larger, and 0 means
-    as large as it is.
+    Attributes:
+        length: bytes of the file.
+        size: side of the prepared frames in pixels. With ``frame``, longest side of the image, and 0 keeps its size.
+        limits: limits of the file.
+        frame: index of the one frame to draw. ``None`` prepares all frames.
     """
 
     length: int
@@ -53,12 +57,12 @@ class Request:
     frame: int | None = None
 
     def to_json(self) -> bytes:
-        """Write the request as it passes through the socket."""
+        """Return the request as the message that passes through the socket."""
         return json.dumps(asdict(self)).encode()
 
     @classmethod
     def from_json(cls, message: bytes) -> Request:
-        """Read what ``to_json`` wrote."""
+        """Read a request from the message that ``to_json`` returned."""
         values = json.loads(message)
         return cls(**values | {"limits": Limits(**values["limits"])})
 
@@ -84,29 +88,37 @@ def receive(connection: socket, *, most: int, seconds: float | None = None) -> b
 
 
 def _receive(connection: socket, count: int, deadline: float | None) -> bytes:
-    found = b""
-    while len(found) < count:
+    message = b""
+    while len(message) < count:
         if deadline is not None:
             connection.settimeout(max(deadline - time.monotonic(), 1e-3))
-        part = connection.recv(count - len(found))
+        part = connection.recv(count - len(message))
         if not part:
             raise EOFError
-        found += part
-    return found
+        message += part
+    return message
 
 
 def main(descriptor: int, lifeline: int, shared: int, memory: int, decode: str) -> None:
-    """Decode what the parent asks for until it is gone. The first four are descriptors and a number of bytes."""
+    """Decode files for the parent process until it ends.
+
+    Args:
+        descriptor: socket for requests and replies.
+        lifeline: read end of a pipe that closes when the parent ends.
+        shared: descriptor of the shared file.
+        memory: bytes that this process may map.
+        decode: ``module:function`` that decodes a file.
+    """
     _end_with_parent(lifeline)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # an interrupt is the parent's to act on
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles interrupts
     module, _, name = decode.partition(":")
     function = getattr(import_module(module), name)
     for each in _IMPORTED:
         import_module(each)
     _limit(resource.RLIMIT_AS, memory)
-    _limit(resource.RLIMIT_CORE, 0)  # a core would hold a patient's image and name
-    _silence()
-    kept = lru_cache(maxsize=1)(function)  # a reader moves through the slices of one volume
+    _limit(resource.RLIMIT_CORE, 0)  # a core file would contain a patient's image and name
+    _discard_output()
+    cached = lru_cache(maxsize=1)(function)  # a reviewer views slice after slice of one volume
     connection = socket(fileno=descriptor)
     send(connection, _header("ready"))
     while True:
@@ -114,14 +126,14 @@ def main(descriptor: int, lifeline: int, shared: int, memory: int, decode: str) 
             request = Request.from_json(receive(connection, most=MOST_HEADER_BYTES))
         except EOFError:
             return
-        send(connection, _answer(request, shared, function if request.frame is None else kept))
+        send(connection, _reply(request, shared, function if request.frame is None else cached))
 
 
 def _end_with_parent(lifeline: int) -> None:
-    """Let the kernel end this process once the parent has closed its end of the pipe, as it does however it dies.
+    """Let the kernel end this process when the parent ends and its end of the pipe closes.
 
-    ``PR_SET_PDEATHSIG`` is no way: it fires at the end of the thread that started this process. A thread that waits
-    here for the pipe's end is none either: a decoder that hangs may hold the interpreter.
+    ``PR_SET_PDEATHSIG`` does not work, because it fires at the end of the thread that started this process. A thread
+    that waits for the pipe's end does not work, because a decoder that hangs may hold the interpreter.
     """
     signal.signal(signal.SIGIO, signal.SIG_DFL)
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
@@ -134,34 +146,34 @@ def _limit(kind: int, most: int) -> None:
     resource.setrlimit(kind, (value, value))
 
 
-def _silence() -> None:
-    """C libraries write to the descriptors what they think of a file, and may quote it."""
+def _discard_output() -> None:
+    """Discard standard output and error, because C libraries write messages there that may quote the file."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in (1, 2):
         os.dup2(nowhere, descriptor)
 
 
-def _answer(request: Request, shared: int, decode: Decode) -> bytes:
-    """Decode the file, put its arrays into the shared file, and return the header of the reply."""
+def _reply(request: Request, shared: int, decode: Decode) -> bytes:
+    """Decode the file, write its arrays to the shared file, and return the header of the reply."""
     try:
         data = os.pread(shared, request.length, 0)
-        header = write_reply(shared, _found(data, request, decode))
+        header = write_reply(shared, _result(data, request, decode))
     except MemoryError:
         return _header("out_of_memory")
     if len(header) > MOST_HEADER_BYTES:
-        too_long = Rejection(reason=RejectionReason.CORRUPT, detail="an identifier in the header is too long")
+        too_long = Rejection(RejectionReason.CORRUPT, "an identifier in the header is too long")
         return write_reply(shared, too_long)
     return header
 
 
-def _found(data: bytes, request: Request, decode: Decode) -> Found:
+def _result(data: bytes, request: Request, decode: Decode) -> DecodeResult:
     if request.frame is None:
         return decode_file(data, size=request.size, limits=request.limits, decode=decode)
     return draw_frame(data, frame=request.frame, size=request.size, limits=request.limits, decode=decode)
 
 
-def write_reply(shared: int, value: Found) -> bytes:
-    """Put the arrays of a value into the shared file, and return the header that describes them.
+def write_reply(shared: int, value: DecodeResult) -> bytes:
+    """Write the arrays of a result to the shared file, and return the header that describes them.
 
     Raises:
         MemoryError: the shared file is full.

@@ -1,4 +1,4 @@
-"""Pictures of several slices are found by their pixels, and a picture of one head is none of them."""
+"""Test that images of several slices are found by their pixels, and images of one head are not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CLASSES = list(TumorClass)
 def sheet(
     rows: int, columns: int, *, size: int = 64, gap: int = 0, ground: int = 0, missing: int = 0
 ) -> NDArray[np.uint8]:
-    """Slices of one volume in a grid, with gutters and a margin of one gray level; the last ones may be missing."""
+    """Return slices of one volume in a grid, with gutters and a margin of one gray level. Omit the last ones."""
     count = rows * columns - missing
     slices = draw_volume(CLASSES[rows % 4], seed=columns, slices=count + 4, size=size)[2 : count + 2]
     step = size + gap
@@ -99,16 +99,16 @@ class TestFiles:
 
     @pytest.mark.parametrize("data", [png_of(SHEET), jpeg_of(SHEET), mr_of(SHEET)], ids=["png", "jpeg", "dicom"])
     def test_a_sheet_in_any_format_is_several_slices_and_no_text(self, data: bytes) -> None:
-        found = decode_file(data, size=64, limits=Limits(), decode=decode)
-        assert isinstance(found, Rejection) and found.reason is RejectionReason.SEVERAL_SLICES
-        assert found.detail == "1 of 1 frames show a regular grid of similar tiles"
+        result = decode_file(data, size=64, limits=Limits(), decode=decode)
+        assert isinstance(result, Rejection) and result.reason is RejectionReason.SEVERAL_SLICES
+        assert result.detail == "1 of 1 frames show a regular grid of similar tiles"
 
     def test_pages_of_sheets_are_several_slices(self) -> None:
         pages, buffer = [Image.fromarray(sheet(4, 4)), Image.fromarray(sheet(4, 5))], io.BytesIO()
         pages[0].save(buffer, "TIFF", save_all=True, append_images=pages[1:])
         assert rejected(buffer.getvalue()).reason is RejectionReason.SEVERAL_SLICES
 
-    def test_a_volume_is_none(self) -> None:
+    def test_volume_is_not_a_contact_sheet(self) -> None:
         volume = draw_volume(TumorClass.GLIOMA, seed=7, slices=12, size=64)
         for data in (as_nifti(volume), as_enhanced_mr(volume, seed=1)):
             assert isinstance(decode(data), Decoded)

@@ -1,4 +1,4 @@
-"""What `decode` promises for any file: frames or one reason code; little memory, no noise, from any thread."""
+"""Test that `decode` returns frames or one reason for any file, in any thread, without output."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
 from tests.decoded import frame, rejected
 from tests.dicom_files import shipped
-from tests.images import jpeg_of, png_of, saved
+from tests.images import jpeg_of, png_chunk, png_of, saved
 
 ROWS, COLUMNS = 60, 80
 _SMOOTH = np.add.outer(np.linspace(0, 120, ROWS), np.linspace(0, 135, COLUMNS))
@@ -31,14 +31,10 @@ GRAY = np.rint(_SMOOTH).astype(np.uint8)
 RGB = np.dstack([GRAY, GRAY[::-1], GRAY[:, ::-1]])
 
 
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
-
-
 def png_claiming(width: int, height: int, *, color_type: int = 0) -> bytes:
     header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([8, color_type, 0, 0, 0])
     row = zlib.compress(bytes(1000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", row) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", row) + png_chunk(b"IEND", b"")
 
 
 def difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
@@ -54,7 +50,7 @@ class TestPng:
     def test_sixteen_bits_widened_from_eight_come_back_exactly(self) -> None:
         np.testing.assert_array_equal(frame(png_of(GRAY.astype(np.uint16) * 257)), GRAY)
 
-    def test_twelve_bits_in_sixteen_fill_the_range_instead_of_showing_black(self) -> None:
+    def test_twelve_bits_in_sixteen_fill_the_gray_range(self) -> None:
         shown = frame(png_of(GRAY.astype(np.uint16) * 7 + 1000))
         assert shown.min() == 0 and shown.max() == 255
         assert np.corrcoef(shown.ravel(), GRAY.ravel())[0, 1] > 0.999
@@ -73,7 +69,7 @@ class TestPng:
         np.testing.assert_array_equal(frame(saved(Image.fromarray(mask))), mask * np.uint8(255))
 
     @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-    def test_what_is_transparent_is_black(self, mode: str) -> None:
+    def test_transparent_area_is_black(self, mode: str) -> None:
         alpha = np.where(np.arange(COLUMNS) < 40, 255, 0).astype(np.uint8)
         image = Image.fromarray(GRAY).convert(mode)
         image.putalpha(Image.fromarray(np.tile(alpha, (ROWS, 1))))
@@ -96,7 +92,7 @@ class TestJpeg:
     def test_gray_comes_back_nearly(self) -> None:
         assert difference(frame(jpeg_of(GRAY)), GRAY) <= 3
 
-    def test_cmyk_shows_what_it_shows_elsewhere(self) -> None:
+    def test_cmyk_is_converted_to_similar_rgb(self) -> None:
         data = saved(Image.fromarray(RGB).convert("CMYK"), "JPEG", quality=95)
         with Image.open(io.BytesIO(data)) as image:
             assert image.mode == "CMYK"
@@ -109,7 +105,7 @@ class TestJpeg:
         exif[0x0112] = orientation
         assert difference(frame(jpeg_of(GRAY, exif=exif)), np.rot90(GRAY, turns)) <= 3
 
-    def test_unreadable_exif_does_not_cost_the_image(self) -> None:
+    def test_image_with_unreadable_exif_is_decoded(self) -> None:
         for exif in (
             b"Exif\0\0garbage, no TIFF header",
             b"Exif\0\0II*\0\xff\xff\xff\xff",
@@ -125,19 +121,19 @@ class TestJpeg:
 
 
 class TestSameImage:
-    def test_gray_and_its_rgb_copy_are_known_as_the_same(self) -> None:
+    def test_gray_and_equal_rgb_share_the_pixel_hash(self) -> None:
         gray, rgb = decode(png_of(GRAY)), decode(png_of(np.dstack([GRAY] * 3)))
         assert isinstance(gray, Decoded) and isinstance(rgb, Decoded)
         assert gray.pixel_sha256 == rgb.pixel_sha256
         assert gray.frames[0].pixels.shape == rgb.frames[0].pixels.shape == (ROWS, COLUMNS)
 
-    def test_one_other_pixel_or_another_shape_is_another_image(self) -> None:
+    def test_changed_pixel_or_shape_changes_the_pixel_hash(self) -> None:
         other = GRAY.copy()
         other[5, 5] += 1
         decoded = [decode(png_of(pixels)) for pixels in (GRAY, other, GRAY.reshape(COLUMNS, ROWS))]
         assert len({each.pixel_sha256 for each in decoded if isinstance(each, Decoded)}) == 3
 
-    def test_a_name_does_not_count_only_the_content(self) -> None:
+    def test_file_name_does_not_decide_the_format(self) -> None:
         rejection = rejected(b"Findings: none.\nA text that somebody named scan.jpg\n" * 40)
         assert rejection.reason is RejectionReason.UNSUPPORTED_FORMAT
         assert "Findings" not in rejection.detail
@@ -186,9 +182,9 @@ class TestReasons:
     def test_a_cut_file_is_truncated(self, data: bytes, share: float) -> None:
         assert rejected(data[: int(len(data) * share)]).reason is RejectionReason.TRUNCATED
 
-    def test_garbage_behind_a_signature_is_corrupt(self) -> None:
+    def test_garbage_after_a_signature_is_corrupt(self) -> None:
         assert (
-            rejected(png_of(GRAY)[:33] + chunk(b"IDAT", b"no zlib") + chunk(b"IEND", b"")).reason
+            rejected(png_of(GRAY)[:33] + png_chunk(b"IDAT", b"no zlib") + png_chunk(b"IEND", b"")).reason
             is RejectionReason.CORRUPT
         )
 
@@ -196,7 +192,7 @@ class TestReasons:
 class TestBombs:
     @pytest.mark.parametrize(("width", "height"), [(20_000, 20_000), (10_000, 10_000), (2**31 - 1, 2**31 - 1)])
     def test_a_huge_png_is_refused_by_its_header(self, width: int, height: int) -> None:
-        decode(png_of(GRAY))  # what Pillow loads once
+        decode(png_of(GRAY))  # Pillow loads its plugins at the first call
         tracemalloc.start()
         rejection = rejected(png_claiming(width, height))
         _, peak = tracemalloc.get_traced_memory()
@@ -204,8 +200,8 @@ class TestBombs:
         assert rejection.reason is RejectionReason.TOO_MANY_PIXELS
         assert peak < 1_000_000
 
-    def test_text_that_inflates_to_gigabytes_does_not(self) -> None:
-        text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9))
+    def test_compressed_text_bomb_needs_little_memory(self) -> None:
+        text = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000), 9))
         data = png_of(GRAY)
         tracemalloc.start()
         result = decode(data[:33] + text + data[33:])
@@ -229,7 +225,7 @@ _SOURCES = {
 
 
 def damaged(whole: bytes, rng: random.Random) -> bytes:
-    """Bytes changed, most of them in the header where they do harm; sometimes cut, doubled or with a hole."""
+    """Return the file with changed bytes, mostly in the header, and sometimes cut, shortened or repeated parts."""
     data = bytearray(whole)
     reach = len(data) if rng.random() < 0.5 else min(len(data), 1500)
     for _ in range(rng.randrange(1, 16)):
@@ -247,7 +243,7 @@ def damaged(whole: bytes, rng: random.Random) -> bytes:
 
 @pytest.fixture
 def noise(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
-    """Fails the test that warns, logs at any level, or writes to stdout or stderr."""
+    """Fail a test that warns, logs at any level, or writes to stdout or stderr."""
     caplog.set_level(logging.DEBUG)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -266,23 +262,23 @@ class TestRobustness:
             assert isinstance(result, Decoded | Rejection)
 
     @pytest.mark.parametrize("name", _SOURCES)
-    def test_whole_files_decode_in_silence(self, name: str) -> None:
+    def test_whole_files_decode_without_output(self, name: str) -> None:
         assert isinstance(decode(_SOURCES[name]), Decoded)
 
     def test_names_in_png_and_exif_text_are_not_logged(self, caplog: pytest.LogCaptureFixture) -> None:
         exif = Image.Exif()
-        exif[0x013B] = "Jane^Doe"  # Artist; Pillow logs tags and chunks where the level is DEBUG
+        exif[0x013B] = "Jane^Doe"  # Artist. Pillow logs tags and chunks at level DEBUG
         files = [jpeg_of(GRAY, exif=exif), png_of(GRAY, exif=exif)]
-        caplog.clear()  # of what saving them said
+        caplog.clear()  # removes logs of saving
         assert all(isinstance(decode(data), Decoded) for data in files)
 
 
-def test_every_logger_of_the_decoders_is_muted(caplog: pytest.LogCaptureFixture) -> None:
+def test_warning_filter_covers_every_decoder_logger(caplog: pytest.LogCaptureFixture) -> None:
     from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 
     for data in _SOURCES.values():
         decode(data)
-    # but those of encoders, which another test may have loaded, and of a format that is never opened
+    # without encoders, which another test may have loaded, and a format that is never opened
     own = re.compile(r"(?!.*(encode|Pcx))(pydicom|pylibjpeg|openjpeg|rle|PIL)(\.|$)")
     names = [name for name, each in logging.root.manager.loggerDict.items() if isinstance(each, logging.Logger)]
     caplog.set_level(logging.DEBUG)
@@ -293,7 +289,7 @@ def test_every_logger_of_the_decoders_is_muted(caplog: pytest.LogCaptureFixture)
 
 
 class TestThreads:
-    def test_threads_decode_what_one_thread_does(self) -> None:
+    def test_threads_give_the_same_results_as_one_thread(self) -> None:
         files = [*_SOURCES.values(), b"text", *(damaged(data, random.Random(3)) for data in _SOURCES.values())] * 3
 
         def summary(data: bytes) -> str:
@@ -304,27 +300,27 @@ class TestThreads:
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(summary, files)) == expected
 
-    def test_the_process_warns_and_logs_afterwards_as_before(self) -> None:
+    def test_warning_filters_and_loggers_are_restored(self) -> None:
         before = list(warnings.filters), logging.getLogger("pydicom").level, list(logging.getLogger("pydicom").filters)
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(decode, list(_SOURCES.values()) * 4))
         after = list(warnings.filters), logging.getLogger("pydicom").level, list(logging.getLogger("pydicom").filters)
         assert after == before
 
-    def test_filters_that_somebody_sets_meanwhile_stay(self) -> None:
+    def test_filters_set_during_decoding_stay(self) -> None:
         with warnings.catch_warnings(), ThreadPoolExecutor(2) as pool:
             running = pool.submit(lambda: [decode(data) for data in _SOURCES.values()])
             warnings.filterwarnings("ignore", message="set while decoding")
             running.result()
             assert any(each[1] is not None and "set while" in each[1].pattern for each in warnings.filters)
 
-    def test_other_modules_warnings_are_shown_while_decoding(self) -> None:
+    def test_warnings_of_other_modules_stay_visible(self) -> None:
         from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 
         with pytest.warns(UserWarning, match="shown"), WARNING_FILTER:
             warnings.warn("shown", UserWarning, stacklevel=1)
 
-    def test_pydicom_is_muted_until_the_last_thread_is_out(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_pydicom_is_filtered_until_the_last_exit(self, caplog: pytest.LogCaptureFixture) -> None:
         from pydicom.misc import warn_and_log
 
         from braintumor.imaging.decoding.warning_filter import WARNING_FILTER

@@ -1,4 +1,4 @@
-"""Damaged JPEG files, kinds that are not scored, and whole files that stay readable."""
+"""Test damaged JPEG files, unsupported kinds, and undamaged files."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def jpeg(pixels: np.ndarray = GRAY, mode: str | None = None, **options: object) 
 
 
 def zeroed(data: bytes, share: float, count: int = 100) -> bytes:
-    """The file with so many zeros at a place inside its first scan of more than the average brightness."""
+    """Return the file with zeros inside its first scan that has more than the average brightness."""
     scan = read_structure(data).scans[:2][-1]
     at = scan.end + int(share * (scan.scan_end - scan.end - count))
     return data[:at] + bytes(count) + data[at + count :]
 
 
 def ended_after(data: bytes, scan: int, share: float) -> bytes:
-    """The file cut inside one of its scans, with an end marker put there as repair tools do."""
-    found = read_structure(data).scans[scan]
-    return data[: found.end + int(share * (found.scan_end - found.end))].rstrip(b"\xff") + b"\xff\xd9"
+    """Return the file cut inside one of its scans, with an end marker, as repair tools write it."""
+    cut = read_structure(data).scans[scan]
+    return data[: cut.end + int(share * (cut.scan_end - cut.end))].rstrip(b"\xff") + b"\xff\xd9"
 
 
 def pillow_reads(data: bytes) -> bool:
@@ -49,29 +49,29 @@ def pillow_reads(data: bytes) -> bool:
     [jpeg(), jpeg(COLOR), jpeg(optimize=True), jpeg(progressive=True), jpeg(restart_marker_rows=2)],
     ids=["gray", "color", "optimized", "progressive", "restart markers"],
 )
-def test_zeros_inside_the_picture_are_damage_that_pillow_hides(data: bytes, share: float) -> None:
+def test_zeros_inside_the_image_are_corrupt(data: bytes, share: float) -> None:
     damaged = zeroed(data, share)
     assert pillow_reads(damaged) and rejected(damaged).reason is RejectionReason.CORRUPT
 
 
-def test_a_picture_that_is_complete_before_its_data_ends_is_corrupt() -> None:
-    """The decoder warns of no damage where a few bytes too many are left, so these are looked for."""
+def test_image_complete_before_its_data_ends_is_corrupt() -> None:
+    """Test a few excess bytes, about which the decoder does not warn."""
     scan = read_structure(jpeg()).scans[-1]
     longer = jpeg()[: scan.scan_end] + b"\x55" * 4 + b"\xff\xd9"
     refusal = rejected(longer)
     assert pillow_reads(longer) and refusal.reason is RejectionReason.CORRUPT
-    assert refusal.detail == "the jpeg picture is complete before its data ends"
+    assert refusal.detail == "the jpeg image is complete before its data ends"
 
 
 @pytest.mark.parametrize("pixels", [GRAY, COLOR], ids=["gray", "color"])
 @pytest.mark.parametrize(("scan", "share"), [(0, 1), (1, 1), (-1, 0.5), (-2, 1)])
-def test_a_progressive_picture_without_its_last_scans_is_refused(pixels: np.ndarray, scan: int, share: float) -> None:
+def test_progressive_image_without_last_scans_is_refused(pixels: np.ndarray, scan: int, share: float) -> None:
     cut = ended_after(jpeg(pixels, progressive=True), scan, share)
     assert pillow_reads(cut)
     assert rejected(cut).reason in {RejectionReason.TRUNCATED, RejectionReason.CORRUPT}
 
 
-def test_a_baseline_picture_that_is_cut_and_ended_is_corrupt() -> None:
+def test_cut_baseline_image_with_end_marker_is_corrupt() -> None:
     cut = ended_after(jpeg(COLOR), 0, 0.6)
     assert pillow_reads(cut) and rejected(cut).reason is RejectionReason.CORRUPT
 
@@ -92,7 +92,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
-def test_a_whole_picture_shows_what_pillow_shows(name: str) -> None:
+def test_undamaged_image_equals_pillows_decoding(name: str) -> None:
     data = WHOLE[name]
     assert find_damage(read_structure(data)) is None
     shown = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
@@ -111,14 +111,14 @@ def test_a_whole_picture_shows_what_pillow_shows(name: str) -> None:
         lambda data: data.replace(b"JFIF\x00\x01\x01", b"JFIF\x00\x09\x09"),
     ],
     ids=[
-        "bytes behind the end",
+        "bytes after the end",
         "fill bytes",
         "zeros before the end",
         "bytes between segments",
         "unknown JFIF version",
     ],
 )
-def test_oddities_outside_the_picture_are_no_damage(change: object) -> None:
+def test_unusual_bytes_outside_the_image_are_accepted(change: object) -> None:
     assert callable(change)
     np.testing.assert_array_equal(frame(change(jpeg())), frame(jpeg()))
 
@@ -135,7 +135,7 @@ def test_kinds_of_jpeg_without_a_decoder_are_named(marker: int, bits: int, kind:
     assert refusal.reason is RejectionReason.UNSUPPORTED_FORMAT and kind in refusal.detail
 
 
-def test_jpeg_ls_behind_other_segments_is_named() -> None:
+def test_jpeg_ls_after_other_segments_is_named() -> None:
     data = b"\xff\xd8\xff\xe8\x00\x08SPIFF\x00" + b"\xff\xf7\x00\x0b\x08\x00\xa0\x00\x80\x01\x01\x11\x00" + bytes(500)
     assert rejected(data).reason is RejectionReason.UNSUPPORTED_FORMAT
 
@@ -151,7 +151,7 @@ def test_too_many_scans_are_refused_without_decoding(count: int) -> None:
     assert refusal.reason is RejectionReason.CORRUPT and "more than 100 scans" in refusal.detail
 
 
-def test_a_large_picture_may_have_fewer_scans() -> None:
+def test_large_image_may_have_fewer_scans() -> None:
     data = jpeg(np.zeros((5000, 8000), np.uint8), progressive=True)
     last = read_structure(data).scans[-1]
     scan = b"\xff\xda" + data[last.start : last.scan_end]

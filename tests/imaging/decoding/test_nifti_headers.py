@@ -1,4 +1,4 @@
-"""NIfTI headers that nibabel repairs, the plane in which slices were acquired, masks, and gzip of many members."""
+"""Test NIfTI headers that nibabel repairs, the plane of slices, masks, and gzip files of many members."""
 
 from __future__ import annotations
 
@@ -11,24 +11,22 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
-from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import rejected
+from tests.decoded import decoded, rejected
 
 VOLUME = draw_volume(TumorClass.MENINGIOMA, seed=9, slices=12, size=64)
 VOXELS = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0)
-"""The same along axes to the right, front and head."""
+"""The voxels along axes to the right, front and head."""
 SLOPED = np.add.outer(np.add.outer(np.arange(40) * 3, np.arange(50) * 2), np.arange(60)).astype(np.int16)
-"""A volume that is brighter to the right, to the front and to the head, by a different amount each."""
+"""A volume that gets brighter to the right, to the front and to the head, at different rates."""
 PIXDIM, QFORM_CODE, SFORM_CODE, QUATERN, SROW = 76, 252, 254, 256, 280
-"""Places in the header of NIfTI-1."""
+"""Offsets in the header of NIfTI-1."""
 
 
 def nifti(voxels: NDArray[np.generic], affine: NDArray[np.float64] | None = None, *, form: str = "qform") -> bytes:
-    """One plain file whose orientation lies in its qform, its sform, or nowhere (``none``)."""
+    """Return an uncompressed file whose orientation is in its qform, its sform, or absent (``none``)."""
     affine = np.eye(4) if affine is None else affine
     image = nibabel.Nifti1Image(voxels, None if form == "none" else affine, dtype=voxels.dtype)
     if form != "none":
@@ -44,16 +42,10 @@ def patched(data: bytes, *changes: tuple[int, str, tuple[float, ...]]) -> bytes:
     return bytes(changed)
 
 
-def decoded(data: bytes) -> Decoded:
-    found = decode(data)
-    assert isinstance(found, Decoded), found
-    return found
-
-
 class TestRepairs:
     EXPECTED = decoded(as_nifti(VOLUME)).pixel_sha256
     QFORM = nifti(VOXELS)
-    BOTH = patched(nifti(VOXELS), (SFORM_CODE, "<h", (1,)))  # the sform itself is all zeros
+    BOTH = patched(nifti(VOXELS), (SFORM_CODE, "<h", (1,)))  # the sform is all zeros
 
     @pytest.mark.parametrize(
         "data",
@@ -101,9 +93,9 @@ class TestRepairs:
     def test_one_slice_without_orientation_is_read(self, axes: int) -> None:
         middle = VOXELS[..., 6]
         data = nifti(middle[..., np.newaxis] if axes == 3 else middle, form="none")
-        found = decoded(patched(data, (PIXDIM + 12, "<f", (0,))))
-        (stated,) = decoded(nifti(VOXELS[..., 6:7])).frames  # first axis to the right; unstated: to the left
-        np.testing.assert_array_equal(found.frames[0].pixels, stated.pixels[:, ::-1])
+        result = decoded(patched(data, (PIXDIM + 12, "<f", (0,))))
+        (stated,) = decoded(nifti(VOXELS[..., 6:7])).frames  # first axis to the right, and to the left if unstated
+        np.testing.assert_array_equal(result.frames[0].pixels, stated.pixels[:, ::-1])
 
     def test_one_slice_whose_sform_has_no_third_axis_is_read(self) -> None:
         data = nifti(VOXELS[..., 6:7], np.eye(4), form="sform")
@@ -125,7 +117,7 @@ class TestPlane:
             (2, (39, 49, 20), (0, 49, 20), (39, 0, 20)),  # axial: the right on the left, the front on top
         ],
     )
-    def test_thick_slices_are_shown_in_their_plane_as_radiologists_see_them(
+    def test_thick_slices_are_shown_in_their_plane(
         self,
         slice_axis: int,
         top_left: tuple[int, ...],
@@ -138,9 +130,9 @@ class TestPlane:
         image = nibabel.Nifti1Image(SLOPED, np.diag(spacing))
         wanted = nibabel.orientations.axcodes2ornt(tuple(axes))
         turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), wanted)
-        found = decoded(bytes(image.as_reoriented(turn).to_bytes()))
-        assert found.count_found == SLOPED.shape[slice_axis]
-        shown = next(each.pixels for each in found.frames if each.index == 20).astype(int)
+        result = decoded(bytes(image.as_reoriented(turn).to_bytes()))
+        assert result.frame_count == SLOPED.shape[slice_axis]
+        shown = next(each.pixels for each in result.frames if each.index == 20).astype(int)
         low, high = np.percentile(SLOPED, (0.5, 99.5))
         for corner, place in ((shown[0, 0], top_left), (shown[0, -1], top_right), (shown[-1, 0], bottom_left)):
             assert corner == pytest.approx(np.clip((SLOPED[place] - low) / (high - low), 0, 1) * 255, abs=1)
@@ -149,17 +141,17 @@ class TestPlane:
     def test_few_thick_slices_are_not_too_small(self, axis: int) -> None:
         spacing, thin = np.ones(4), [slice(None)] * 3
         spacing[axis], thin[axis] = 6, slice(10, 30)
-        assert decoded(nifti(SLOPED[tuple(thin)], np.diag(spacing))).count_found == 20
+        assert decoded(nifti(SLOPED[tuple(thin)], np.diag(spacing))).frame_count == 20
 
     @pytest.mark.parametrize("axis", [0, 1, 2])
-    def test_a_single_slice_is_shown_in_its_plane_whatever_its_spacing(self, axis: int) -> None:
+    def test_single_slice_of_any_spacing_is_shown_in_its_plane(self, axis: int) -> None:
         single = np.take(SLOPED, [20], axis)
         (frame,) = decoded(nifti(single)).frames
         assert frame.pixels.shape == tuple(side for side in single.shape[::-1] if side > 1)
 
     @pytest.mark.parametrize("spacing", [(1, 1, 1), (1.2, 0.94, 0.94), (1, 1.2, 1), (3, 3, 3)])
-    def test_voxels_of_about_the_same_sides_are_shown_as_axial_slices(self, spacing: tuple[float, ...]) -> None:
-        assert decoded(nifti(SLOPED, np.diag([*spacing, 1.0]))).count_found == SLOPED.shape[2]
+    def test_nearly_cubic_voxels_are_shown_as_axial_slices(self, spacing: tuple[float, ...]) -> None:
+        assert decoded(nifti(SLOPED, np.diag([*spacing, 1.0]))).frame_count == SLOPED.shape[2]
 
     def test_pixels_of_a_coronal_slice_are_made_square(self) -> None:
         (frame, *_) = decoded(nifti(SLOPED, np.diag([1.0, 6, 2, 1]))).frames
@@ -167,7 +159,7 @@ class TestPlane:
 
 
 def regions(count: int, *, size: int = 40) -> NDArray[np.int16]:
-    """A label map of cubes, numbered from 0 on."""
+    """Return a label map of cubes, numbered from 0."""
     return np.kron(np.arange(64).reshape(4, 4, 4) % count, np.ones((size // 4,) * 3)).astype(np.int16)
 
 
@@ -187,7 +179,7 @@ class TestMasks:
         assert refusal.reason is RejectionReason.NOT_MR and "labels" in refusal.detail
 
     @pytest.mark.parametrize("intent", [1002, 1005])
-    def test_the_intent_says_so_as_well(self, intent: int) -> None:
+    def test_label_intent_is_rejected(self, intent: int) -> None:
         assert rejected(patched(nifti(VOXELS), (68, "<h", (intent,)))).reason is RejectionReason.NOT_MR
 
     @pytest.mark.parametrize("levels", [256, 64, 16, 8])
@@ -212,8 +204,8 @@ class TestGzip:
         assert time.process_time() - started < 2
         assert refusal.reason is RejectionReason.CORRUPT and "4,096 gzip members" in refusal.detail
 
-    def test_a_large_rest_behind_a_member_is_not_copied_again_and_again(self) -> None:
-        """Each member of the old reader copied all that followed: seconds for 3,000 members and 50 MB."""
+    def test_large_rest_after_a_member_is_not_copied_repeatedly(self) -> None:
+        """Test the time, because copies of the rest per member would take seconds for 3,000 members and 50 MB."""
         plain = nifti(VOXELS)
         pieces = [gzip.compress(plain[at : at + 20]) for at in range(0, len(plain), 20)][:3000]
         started = time.process_time()

@@ -1,4 +1,4 @@
-"""Pixels of DICOM that are no squares are shown as squares, as those of NIfTI are."""
+"""Test that non-square pixels of DICOM are resampled to squares, as those of NIfTI are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.images import jpeg_of, png_of
 HEAD = draw(TumorClass.GLIOMA, seed=4, size=96).pixels
 ROWS, COLUMNS = HEAD.shape
 PLAIN = {"PixelSpacing": None, "PixelAspectRatio": None}
-"""MR_small.dcm, from which ``mr_of`` starts, states a spacing."""
+"""Removes the spacing of MR_small.dcm, from which ``mr_of`` starts."""
 
 
 def stretched(pixels: NDArray[np.uint8], columns: int, rows: int) -> NDArray[np.uint8]:
@@ -33,7 +33,7 @@ def stretched(pixels: NDArray[np.uint8], columns: int, rows: int) -> NDArray[np.
 
 
 def with_text(keyword: str, text: str) -> bytes:
-    """An object whose attribute has these characters, valid or not."""
+    """Return an object whose attribute has these characters, valid or not."""
     with pydicom.config.disable_value_validation():
         dataset = pydicom.dcmread(io.BytesIO(mr_of(HEAD, **PLAIN)))
         vr = pydicom.datadict.dictionary_VR(keyword)
@@ -44,7 +44,7 @@ def with_text(keyword: str, text: str) -> bytes:
 
 
 def measured(*spacings: tuple[float, float] | None, shared: tuple[float, float] | None = None) -> Decoded:
-    """An enhanced object of frames with these spacings in their functional groups."""
+    """Return an enhanced object of frames with these spacings in their functional groups."""
     volume = np.stack([HEAD] * len(spacings))
     dataset = pydicom.dcmread(io.BytesIO(as_enhanced_mr(volume, seed=1)))
     for group, spacing in zip(dataset.PerFrameFunctionalGroupsSequence, spacings, strict=True):
@@ -60,9 +60,9 @@ def measured(*spacings: tuple[float, float] | None, shared: tuple[float, float] 
 
 
 def measures(spacing: tuple[float, float]) -> Dataset:
-    found = Dataset()
-    found.PixelSpacing = list(spacing)
-    return found
+    result = Dataset()
+    result.PixelSpacing = list(spacing)
+    return result
 
 
 def shapes(decoded: Decoded) -> list[tuple[int, ...]]:
@@ -88,13 +88,13 @@ class TestSpacing:
     ) -> None:
         np.testing.assert_array_equal(frame(with_text(keyword, text)), stretched(HEAD, columns, rows))
 
-    def test_a_squashed_head_is_prepared_as_the_whole_one(self) -> None:
+    def test_squashed_head_gives_the_same_model_input(self) -> None:
         squashed = stretched(HEAD, COLUMNS, ROWS // 2)
         whole = letterbox(HEAD, size=64).astype(int)
         shown = letterbox(frame(mr_of(squashed, **{**PLAIN, "PixelSpacing": [2, 1]})), size=64)
         assert 4 * np.abs(shown - whole).mean() < np.abs(letterbox(squashed, size=64) - whole).mean()
 
-    def test_color_is_stretched_too(self) -> None:
+    def test_color_is_stretched(self) -> None:
         color = np.dstack([HEAD, HEAD // 2, HEAD // 3])
         shown = frame(mr_of(color, **{**PLAIN, "PixelSpacing": [1, 2]}))
         np.testing.assert_array_equal(shown, stretched(color, 2 * COLUMNS, ROWS))
@@ -115,15 +115,15 @@ class TestSpacing:
 
 class TestFunctionalGroups:
     def test_each_frame_has_its_own_spacing_before_the_shared_one(self) -> None:
-        found = measured((2, 1), None, (1, 1), shared=(1, 3))
-        assert shapes(found) == [(2 * ROWS, COLUMNS), (ROWS, 3 * COLUMNS), (ROWS, COLUMNS)]
+        result = measured((2, 1), None, (1, 1), shared=(1, 3))
+        assert shapes(result) == [(2 * ROWS, COLUMNS), (ROWS, 3 * COLUMNS), (ROWS, COLUMNS)]
 
     def test_frames_without_spacing_stay_as_they_are(self) -> None:
         assert shapes(measured(None, None)) == [(ROWS, COLUMNS)] * 2
 
 
 class TestLimits:
-    def test_the_limit_holds_for_the_stretched_image_before_anything_is_decoded(self) -> None:
+    def test_pixel_limit_holds_for_the_stretched_image(self) -> None:
         data = mr_of(HEAD, **{**PLAIN, "PixelSpacing": [8, 1]})
         limits = Limits(max_pixels=ROWS * COLUMNS * 4)
         assert peak_bytes(lambda: decode(data, limits=limits)) < 1_000_000
@@ -138,6 +138,6 @@ class TestLimits:
         assert isinstance(decode(data, limits=Limits(max_pixels=32 * 64 * 64)), Decoded)
 
 
-def test_the_density_of_a_picture_is_a_hint_for_printers_and_changes_nothing() -> None:
+def test_print_density_does_not_stretch_the_image() -> None:
     assert frame(jpeg_of(HEAD, dpi=(72, 144))).shape == HEAD.shape
     assert frame(png_of(HEAD, dpi=(72, 144))).shape == HEAD.shape

@@ -1,4 +1,4 @@
-"""PNG of 16 bits in color, and chunks next to the picture that are damaged or large."""
+"""Test PNG of 16 bits in color, and damaged or large chunks outside the image."""
 
 from __future__ import annotations
 
@@ -14,22 +14,17 @@ from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 from tests.decoded import frame, rejected
-from tests.images import png_of, saved
+from tests.images import png_chunk, png_of, saved
 
 GRAY = draw(TumorClass.GLIOMA, seed=4, size=96).pixels
 TWELVE_BITS = GRAY.astype(np.uint16) * 16 + 7
 OPAQUE = np.full_like(TWELVE_BITS, 0xFFFF)
 COLOR_TYPES = {2: 4, 3: 2, 4: 6}
-"""PNG's type of color by the number of samples: gray and alpha, RGB, RGB and alpha."""
-
-
-def chunk(kind: bytes, body: bytes, *, is_whole: bool = True) -> bytes:
-    checksum = zlib.crc32(kind + body) ^ (not is_whole)
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", checksum)
+"""PNG color types by number of samples: gray and alpha, RGB, RGB and alpha."""
 
 
 def png16(samples: NDArray[np.uint16], *extra: bytes) -> bytes:
-    """Samples (H, W, 2 to 4) as a PNG, its rows filtered in all five ways."""
+    """Return samples (H, W, 2 to 4) as a PNG whose rows use several filters."""
     height, width, count = samples.shape
     rows = samples.astype(">u2").reshape(height, -1).view(np.uint8).astype(int)
     left = np.pad(rows, ((0, 0), (2 * count, 0)))[:, : rows.shape[1]]
@@ -39,15 +34,15 @@ def png16(samples: NDArray[np.uint16], *extra: bytes) -> bytes:
     header = struct.pack(">IIBBBBB", width, height, 16, COLOR_TYPES[count], 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
+        + png_chunk(b"IHDR", header)
         + b"".join(extra)
-        + chunk(b"IDAT", zlib.compress(b"".join(lines)))
-        + chunk(b"IEND", b"")
+        + png_chunk(b"IDAT", zlib.compress(b"".join(lines)))
+        + png_chunk(b"IEND", b"")
     )
 
 
 def with_chunk(data: bytes, added: bytes) -> bytes:
-    """The file with one more chunk before its pixels."""
+    """Return the file with one more chunk before its pixels."""
     at = data.index(b"IDAT") - 4
     return data[:at] + added + data[at:]
 
@@ -62,7 +57,7 @@ class TestSixteenBits:
         ],
         ids=["RGB", "RGBA", "gray and alpha"],
     )
-    def test_equal_channels_are_shown_as_the_gray_image_is(self, samples: NDArray[np.uint16]) -> None:
+    def test_equal_channels_equal_the_gray_image(self, samples: NDArray[np.uint16]) -> None:
         np.testing.assert_array_equal(frame(png16(samples)), frame(png_of(TWELVE_BITS)))
 
     def test_colors_keep_their_proportions(self) -> None:
@@ -86,13 +81,13 @@ class TestSixteenBits:
     def test_the_transparent_color_is_black(self) -> None:
         samples = np.dstack([TWELVE_BITS] * 3)
         samples[:20] = (4095, 5, 9)
-        transparent = chunk(b"tRNS", struct.pack(">3H", 4095, 5, 9))
+        transparent = png_chunk(b"tRNS", struct.pack(">3H", 4095, 5, 9))
         assert frame(png16(samples, transparent))[:20].max() == 0
 
-    def test_the_orientation_is_obeyed(self) -> None:
+    def test_exif_orientation_is_applied(self) -> None:
         exif = Image.Exif()
         exif[274] = 6
-        turned = png16(np.dstack([TWELVE_BITS] * 3), chunk(b"eXIf", exif.tobytes()[6:]))
+        turned = png16(np.dstack([TWELVE_BITS] * 3), png_chunk(b"eXIf", exif.tobytes()[6:]))
         np.testing.assert_array_equal(frame(turned), np.rot90(frame(png_of(TWELVE_BITS)), -1))
 
     def test_damage_is_found_as_in_other_pngs(self) -> None:
@@ -107,29 +102,29 @@ class TestOtherChunks:
     @pytest.mark.parametrize(
         "added",
         [
-            chunk(b"tEXt", b"Comment\0hello", is_whole=False),
-            chunk(b"pHYs", struct.pack(">IIB", 1, 1, 1), is_whole=False),
-            chunk(b"tEXt", b"Comment\0" + b"x" * 2**21),
-            chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**24))),
-            chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(2**24))),
-            chunk(b"iCCP", b"profile\0\0" + zlib.compress(np.random.default_rng(1).bytes(2**21))),
-            chunk(b"iCCP", b"profile\0\0no stream"),
+            png_chunk(b"tEXt", b"Comment\0hello", is_whole=False),
+            png_chunk(b"pHYs", struct.pack(">IIB", 1, 1, 1), is_whole=False),
+            png_chunk(b"tEXt", b"Comment\0" + b"x" * 2**21),
+            png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(2**24))),
+            png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(2**24))),
+            png_chunk(b"iCCP", b"profile\0\0" + zlib.compress(np.random.default_rng(1).bytes(2**21))),
+            png_chunk(b"iCCP", b"profile\0\0no stream"),
         ],
         ids=[
             "text, wrong checksum", "size, wrong checksum", "long text", "text bomb", "international text bomb",
             "profile of 2 MiB", "damaged profile",
         ],
     )  # fmt: skip
-    def test_what_is_next_to_the_picture_decides_nothing(self, data: bytes, added: bytes) -> None:
+    def test_chunks_outside_the_image_are_ignored(self, data: bytes, added: bytes) -> None:
         np.testing.assert_array_equal(frame(with_chunk(data, added)), frame(data))
 
-    def test_a_text_behind_the_picture_decides_nothing_either(self) -> None:
+    def test_text_after_the_image_is_ignored(self) -> None:
         data = png_of(GRAY)
-        end = chunk(b"IEND", b"")
-        damaged = data.removesuffix(end) + chunk(b"tEXt", b"Comment\0" + b"x" * 2**21, is_whole=False) + end
+        end = png_chunk(b"IEND", b"")
+        damaged = data.removesuffix(end) + png_chunk(b"tEXt", b"Comment\0" + b"x" * 2**21, is_whole=False) + end
         np.testing.assert_array_equal(frame(damaged), GRAY)
 
-    def test_an_orientation_in_xmp_is_still_obeyed(self) -> None:
+    def test_orientation_in_xmp_is_applied(self) -> None:
         text = PngImagePlugin.PngInfo()
         text.add_itxt("XML:com.adobe.xmp", '<x:xmpmeta xmlns:x="adobe:ns:meta/"><tiff:Orientation>3</tiff:Orientation>')
         turned = saved(Image.fromarray(GRAY), pnginfo=text)

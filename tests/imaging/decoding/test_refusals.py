@@ -1,4 +1,4 @@
-"""Files that are damaged, too much, or encoded in a way nobody reads; and that nothing about them leaks."""
+"""Test that damaged, too large and unreadable files are rejected, and that no tag leaks."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from pydicom.uid import MPEG4HP41, DeflatedExplicitVRLittleEndian, JPEG2000Lossl
 
 from braintumor.imaging.decoding import decode as decoding
 from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.formats import sniff
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.sniff import sniff
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 from tests.decoded import rejected
 from tests.dicom_files import changed, shipped, with_bytes, written
-from tests.images import saved
+from tests.images import png_chunk, saved
 
 GRAY = draw(TumorClass.PITUITARY, seed=3, size=96).pixels
 STUDY = b"1.3.6.1.4.1.5962.1.2.4.20040826185059.5457"
-"""Of the shipped MR files."""
+"""Study UID of the shipped MR files."""
 END_OF_PNG = 12
 """Bytes of the IEND chunk."""
 
@@ -48,7 +48,7 @@ def deflated() -> bytes:
 
 class TestTruncated:
     @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-    def test_a_picture_cut_anywhere_is_truncated(self, kind: str) -> None:
+    def test_image_cut_anywhere_is_truncated(self, kind: str) -> None:
         data = saved(Image.fromarray(GRAY), kind)
         for cut in [9, 20, 30, len(data) // 3, len(data) - END_OF_PNG - 1, len(data) - 4, len(data) - 1]:
             assert rejected(data[:cut]).reason is RejectionReason.TRUNCATED, cut
@@ -60,7 +60,7 @@ class TestTruncated:
         for cut in range(start + 5, len(data) - 400, 500):
             assert rejected(data[:cut]).reason is RejectionReason.TRUNCATED, cut
 
-    def test_a_file_with_fewer_pixels_than_its_header_says_is_truncated(self) -> None:
+    def test_file_with_fewer_pixels_than_stated_is_truncated(self) -> None:
         assert rejected(shipped("MR_truncated.dcm")).detail == "8,130 bytes of pixel data, 8,192 expected"
 
     def test_a_header_cut_inside_an_element_is_truncated(self) -> None:
@@ -72,7 +72,7 @@ class TestTruncated:
         assert isinstance(decode(deflated()), Decoded)
         assert rejected(deflated()[:-500]).reason is RejectionReason.TRUNCATED
 
-    def test_a_codestream_without_its_end_is_truncated_though_a_decoder_would_fill_it_up(self) -> None:
+    def test_codestream_without_end_marker_is_truncated(self) -> None:
         dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small_jp2klossless.dcm")))
         stream = get_frame(dataset.PixelData, 0, number_of_frames=1)
         dataset.PixelData = encapsulate([stream[: len(stream) // 2]])
@@ -89,12 +89,12 @@ class TestCorrupt:
     def test_nonsense_after_a_signature_is_corrupt(self) -> None:
         assert rejected(b"\xff\xd8\xff" + b"nonsense" * 20 + b"\xff\xd9").reason is RejectionReason.CORRUPT
 
-    def test_a_codestream_of_another_size_than_the_header_says_is_corrupt(self) -> None:
+    def test_codestream_of_another_size_than_stated_is_corrupt(self) -> None:
         refusal = rejected(changed("MR_small_jp2klossless.dcm", Rows=128))
         assert refusal.reason is RejectionReason.CORRUPT
-        assert "64 x 64, the header says 64 x 128" in refusal.detail
+        assert "64 x 64, the header states 64 x 128" in refusal.detail
 
-    def test_far_too_much_rle_is_corrupt(self) -> None:
+    def test_excess_rle_data_is_corrupt(self) -> None:
         dataset = pydicom.dcmread(io.BytesIO(shipped("MR_small_RLE.dcm")))
         dataset.PixelData = encapsulate([b"\x81\0" * 1_000_000])
         dataset["PixelData"].is_undefined_length = True
@@ -109,9 +109,9 @@ class TestCorrupt:
 
     def test_a_size_that_is_no_number_is_corrupt(self) -> None:
         data = with_bytes(shipped("MR_small.dcm"), "Rows", b"6A", vr="IS")
-        assert rejected(data).detail == "Rows is no whole number above 0"
+        assert rejected(data).detail == "Rows is not a whole number above 0"
 
-    def test_want_of_memory_is_no_fault_of_the_file(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_memory_error_is_raised_not_rejected(self, monkeypatch: pytest.MonkeyPatch) -> None:
         def short_of_memory(*_: object) -> None:
             raise MemoryError
 
@@ -123,12 +123,9 @@ class TestCorrupt:
 class TestTooMuch:
     @pytest.mark.parametrize("side", [8_000, 20_000, 60_000])
     def test_a_png_bomb_of_any_size_is_refused_without_decoding(self, side: int) -> None:
-        def chunk(kind: bytes, body: bytes) -> bytes:
-            return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
         header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
         rows = zlib.compress(bytes((side // 8 + 1) * min(side, 8_000)))
-        data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+        data = b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", rows) + png_chunk(b"IEND", b"")
         tracemalloc.start()
         refusal = rejected(data)
         peak = tracemalloc.get_traced_memory()[1]
@@ -136,8 +133,8 @@ class TestTooMuch:
         assert refusal.reason is RejectionReason.TOO_MANY_PIXELS
         assert peak < 5_000_000
 
-    def test_a_codestream_bomb_in_a_small_object(self) -> None:
-        data = shipped("JPEG2000-embedded-sequence-delimiter.dcm")  # claims 3.8 million million pixels
+    def test_codestream_bomb_in_a_small_object_is_refused(self) -> None:
+        data = shipped("JPEG2000-embedded-sequence-delimiter.dcm")  # states 3.8 trillion pixels
         as_mr = pydicom.dcmread(io.BytesIO(data))
         as_mr.Modality = "MR"
         assert rejected(written(as_mr)).reason is RejectionReason.TOO_MANY_PIXELS
@@ -163,7 +160,7 @@ class TestEncodings:
     @pytest.mark.parametrize(
         "name", ["MR_small_implicit.dcm", "MR_small_expb.dcm", "MR_small_padded.dcm", "MR_small_jpeg_ls_lossless.dcm"]
     )
-    def test_every_relative_of_a_file_shows_the_same(self, name: str) -> None:
+    def test_every_encoding_of_a_file_shows_the_same(self, name: str) -> None:
         one, other = decode(shipped("MR_small.dcm")), decode(shipped(name))
         assert isinstance(one, Decoded) and isinstance(other, Decoded)
         assert one.pixel_sha256 == other.pixel_sha256
@@ -208,10 +205,10 @@ def _bare(dataset: Any) -> pydicom.Dataset:
 
 class TestNothingLeaks:
     def odd(self) -> bytes:
-        """A file about whose tags pydicom warns, and quotes them."""
+        """Return a file for which pydicom warns and quotes its tags."""
         return shipped("MR_small.dcm").replace(STUDY, b"Doe.Jane.1970".ljust(len(STUDY), b"."))
 
-    def test_pydicom_would_quote_what_we_do_not(
+    def test_quoted_tags_of_pydicom_do_not_leak(
         self,
         caplog: pytest.LogCaptureFixture,
         capfd: pytest.CaptureFixture[str],
@@ -231,7 +228,7 @@ class TestNothingLeaks:
         assert not caplog.records and capfd.readouterr() == ("", "")
         assert "Doe" not in repr(decoded) + str(decoded.dicom) + f"{decoded.frames}"
 
-    def test_threads_leave_warnings_and_logs_as_they_found_them(self) -> None:
+    def test_threads_restore_warnings_and_loggers(self) -> None:
         filters, data = list(warnings.filters), shipped("MR_small.dcm")
         threads = [threading.Thread(target=lambda: [decode(data) for _ in range(40)]) for _ in range(8)]
         for thread in threads:
@@ -241,18 +238,18 @@ class TestNothingLeaks:
         assert list(warnings.filters) == filters
         assert not logging.getLogger("pydicom").filters
 
-    def test_the_mute_may_be_nested_and_ends_with_an_error(self) -> None:
+    def test_nested_filter_ends_with_an_error(self) -> None:
         filters = list(warnings.filters)
         with pytest.raises(ValueError, match="inside"), WARNING_FILTER, WARNING_FILTER:
             raise ValueError("inside")
         assert list(warnings.filters) == filters
 
-    def test_other_peoples_warnings_are_heard_meanwhile(self) -> None:
+    def test_other_warnings_stay_visible(self) -> None:
         with WARNING_FILTER, pytest.warns(UserWarning, match="mine"):
             warnings.warn("mine", UserWarning, stacklevel=1)
 
 
-def test_pictures_are_decoded_without_importing_pydicom_or_tensorflow() -> None:
+def test_png_is_decoded_without_pydicom_or_tensorflow() -> None:
     code = (
         "import sys; from braintumor.imaging.decoding.decode import Decoded, decode\n"
         "assert isinstance(decode(sys.stdin.buffer.read()), Decoded)\n"
@@ -262,7 +259,7 @@ def test_pictures_are_decoded_without_importing_pydicom_or_tensorflow() -> None:
 
 
 @pytest.mark.parametrize("reason", RejectionReason)
-def test_every_reason_says_in_a_sentence_what_is_wrong_and_what_to_do(reason: RejectionReason) -> None:
+def test_every_reason_has_explanation_and_remedy(reason: RejectionReason) -> None:
     assert reason.explanation.endswith(".") and reason.remedy.endswith(".")
     assert reason.explanation != reason.remedy
 
@@ -292,7 +289,7 @@ def test_every_reason_says_in_a_sentence_what_is_wrong_and_what_to_do(reason: Re
         (b"x", None),
     ],
 )
-def test_formats_are_told_by_content(data: bytes, expected: str | None) -> None:
+def test_formats_are_recognized_by_content(data: bytes, expected: str | None) -> None:
     assert sniff(data) == expected
 
 
@@ -316,18 +313,18 @@ def _color(kind: str) -> bytes:
 
 
 @pytest.mark.parametrize("name", FUZZED)
-def test_whatever_the_bytes_there_is_an_answer_and_silence(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+def test_fuzzed_bytes_give_a_result_without_output(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     whole, rng = FUZZED[name](), random.Random(f"fuzz {name}")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(80):
             damaged = bytearray(whole)
             for _ in range(rng.choice([1, 1, 3, 30])):
-                # headers decide more than pixels do: half of the flips go there
+                # half of the changes are in the header, because it decides more than pixels
                 reach = len(damaged) if rng.random() < 0.5 else min(1500, len(damaged))
                 damaged[rng.randrange(reach)] = rng.randrange(256)
             if rng.random() < 0.3:
                 del damaged[rng.randrange(1, len(damaged)) :]
             assert isinstance(decode(bytes(damaged)), Decoded | Rejection)
-    if name != "rle":  # its decoder is Rust, which prints a panic's place, but no data, before it becomes an error
+    if name != "rle":  # its decoder in Rust prints the place of a panic, but no data
         assert capfd.readouterr() == ("", "")

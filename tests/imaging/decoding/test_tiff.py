@@ -1,4 +1,4 @@
-"""TIFF of every kind of number, stacks in one directory, and kinds that are named because they are not read."""
+"""Test TIFF of every kind of number, stacks in one directory, and unsupported kinds."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ import pytest
 import tifffile
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
-from braintumor.imaging.decoding.types import Decoded, Limits
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.decoded import frame, rejected
+from tests.decoded import decoded, frame, rejected
 from tests.images import png_of
 
 GRAY = draw(TumorClass.PITUITARY, seed=6, size=96).pixels
 TWELVE_BITS = GRAY.astype(np.uint16) * 16
 SHOWN = frame(png_of(TWELVE_BITS)).astype(int)
-"""The image as any deep file of it must be shown."""
+"""The expected display of every deep file of the image."""
 KINDS: dict[str, NDArray[np.generic]] = {
     "int8": (GRAY.astype(int) - 128).astype(np.int8),
     "int16": (GRAY.astype(int) * 16 - 2000).astype(np.int16),
@@ -38,12 +37,6 @@ def tiff(pixels: NDArray[np.generic], **options: object) -> bytes:
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, pixels, **{"photometric": "minisblack"} | options)
     return buffer.getvalue()
-
-
-def stack(data: bytes, limits: Limits | None = None) -> Decoded:
-    found = decode(data, limits=limits)
-    assert isinstance(found, Decoded), found
-    return found
 
 
 class TestKinds:
@@ -81,7 +74,7 @@ class TestKinds:
         assert one.shape == (*GRAY.shape, 3)
 
     @pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.float64])
-    def test_gray_with_alpha_shows_the_gray_and_black_where_it_is_transparent(self, dtype: type[np.generic]) -> None:
+    def test_transparent_gray_is_black(self, dtype: type[np.generic]) -> None:
         opaque = np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else 1
         alpha = np.full(GRAY.shape, opaque, dtype)
         both = np.dstack([TWELVE_BITS.astype(dtype), alpha])
@@ -102,7 +95,7 @@ class TestKinds:
         deep, usual = (frame(tiff(values, extratags=tag)) for values in (KINDS["float64"], TWELVE_BITS))
         np.testing.assert_allclose(deep.astype(int), usual, atol=1)
 
-    def test_values_that_are_no_number_are_dark(self) -> None:
+    def test_nan_values_are_dark(self) -> None:
         values = GRAY.astype(np.float64)
         values[:10] = np.nan
         assert frame(tiff(values))[:10].max() == 0
@@ -120,20 +113,20 @@ class TestStacks:
     VOLUME = np.stack([TWELVE_BITS // divisor for divisor in (2, 1, 4)])
 
     def test_pages_of_sixteen_bits_share_one_range(self) -> None:
-        found = stack(tiff(self.VOLUME))
-        assert found.count_found == 3
-        bright = (found.frames[1].pixels > 100) & (found.frames[1].pixels < 255)
-        first, second, third = (each.pixels[bright].astype(int) for each in found.frames)
+        result = decoded(tiff(self.VOLUME))
+        assert result.frame_count == 3
+        bright = (result.frames[1].pixels > 100) & (result.frames[1].pixels < 255)
+        first, second, third = (each.pixels[bright].astype(int) for each in result.frames)
         np.testing.assert_allclose(first, second / 2, atol=3)
         np.testing.assert_allclose(third, second / 4, atol=3)
 
     def test_a_page_of_small_values_stays_dark(self) -> None:
         dark = tiff(np.stack([TWELVE_BITS, GRAY.astype(np.uint16)]))
-        assert [each.index for each in stack(dark).frames] == [0]
+        assert [each.index for each in decoded(dark).frames] == [0]
 
     def test_eight_bits_widened_to_sixteen_come_back_exactly(self) -> None:
         pages = np.stack([GRAY, GRAY // 2])
-        for page, shown in zip(pages, stack(tiff(pages.astype(np.uint16) * 257)).frames, strict=True):
+        for page, shown in zip(pages, decoded(tiff(pages.astype(np.uint16) * 257)).frames, strict=True):
             np.testing.assert_array_equal(shown.pixels, page)
 
     @pytest.mark.parametrize("options", [{"imagej": True}, {}], ids=["ImageJ", "tifffile"])
@@ -141,8 +134,8 @@ class TestStacks:
     def test_one_directory_for_all_pages_is_read_as_a_stack(
         self, pages: NDArray[np.generic], options: dict[str, bool]
     ) -> None:
-        one, usual = stack(tiff(pages, truncate=True, **options)), stack(tiff(pages))
-        assert one.count_found == 3 and [each.index for each in one.frames] == [0, 1, 2]
+        one, usual = decoded(tiff(pages, truncate=True, **options)), decoded(tiff(pages))
+        assert one.frame_count == 3 and [each.index for each in one.frames] == [0, 1, 2]
         assert one.pixel_sha256 == usual.pixel_sha256
 
     def test_a_cut_stack_in_one_directory_is_truncated(self) -> None:
@@ -159,7 +152,7 @@ class TestStacks:
         assert rejected(data, Limits(max_pixels=2 * GRAY.size)).reason is RejectionReason.TOO_MANY_PIXELS
 
     @pytest.mark.parametrize("kind", [1, 4], ids=["thumbnail", "transparency mask"])
-    def test_thumbnails_and_masks_are_no_frames(self, kind: int) -> None:
+    def test_thumbnails_and_masks_are_not_frames(self, kind: int) -> None:
         buffer = io.BytesIO()
         with tifffile.TiffWriter(buffer) as writer:
             writer.write(GRAY)
@@ -200,7 +193,7 @@ class TestNamed:
     @pytest.mark.parametrize(
         "values", [GRAY.astype(np.complex64), np.dstack([TWELVE_BITS] * 5)], ids=["complex", "five channels"]
     )
-    def test_what_is_no_picture_is_named(self, values: NDArray[np.generic]) -> None:
+    def test_unsupported_pages_are_named(self, values: NDArray[np.generic]) -> None:
         refusal = rejected(tiff(values, planarconfig="contig"))
         assert refusal.reason is RejectionReason.UNSUPPORTED_FORMAT and str(values.dtype) in refusal.detail
 
@@ -219,7 +212,7 @@ class TestNamed:
 
 
 def with_tag(data: bytes, tag: int, value: int) -> bytes:
-    """A little-endian file of one page with another value of a short or long tag."""
+    """Return a little-endian file of one page with another value of a short or long tag."""
     changed = bytearray(data)
     first = int.from_bytes(data[4:8], "little")
     count = int.from_bytes(data[first : first + 2], "little")

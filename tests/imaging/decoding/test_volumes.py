@@ -1,4 +1,4 @@
-"""Files of many frames: NIfTI however its axes run, multi-frame MR objects, pages of TIFF; and what is refused."""
+"""Test files of many frames: NIfTI in any orientation, multi-frame MR objects and pages of TIFF."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from PIL import Image, TiffImagePlugin
 from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 
-from braintumor.imaging.decoding.decode import decode
-from braintumor.imaging.decoding.frame_selection import choose
+from braintumor.imaging.decoding.frame_selection import select_frames
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Frame, Limits
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import rejected
+from tests.decoded import decoded, rejected
 from tests.dicom_files import changed
 
 VOLUME = draw_volume(TumorClass.GLIOMA, seed=7, slices=12, size=64)
@@ -32,18 +31,12 @@ SHOWS_HEAD = [index for index in range(len(VOLUME)) if (VOLUME[index] >= 26).mea
 AXES = ["".join(sides) for pairs in permutations(("LR", "PA", "IS")) for sides in product(*pairs)]
 
 
-def decoded(data: bytes, limits: Limits | None = None) -> Decoded:
-    result = decode(data, limits=limits)
-    assert isinstance(result, Decoded), result
-    return result
-
-
-def indexes(found: Decoded) -> list[int]:
-    return [frame.index for frame in found.frames]
+def indexes(result: Decoded) -> list[int]:
+    return [frame.index for frame in result.frames]
 
 
 def nifti(voxels: NDArray[np.generic], *, spacing: tuple[float, ...] = (1, 1, 1), **header: object) -> bytes:
-    """One plain file of voxels, of which x runs to the right, y to the front, z to the head."""
+    """Return an uncompressed file of voxels whose axes point right, to the front and to the head."""
     image = nibabel.Nifti1Image(voxels, np.diag([*spacing, 1.0]), dtype=voxels.dtype)
     for name, value in header.items():
         image.header[name] = value
@@ -51,7 +44,7 @@ def nifti(voxels: NDArray[np.generic], *, spacing: tuple[float, ...] = (1, 1, 1)
 
 
 def patched(data: bytes, place: int, form: str, *values: float | bytes) -> bytes:
-    """Other values in a header, where nibabel would not write them."""
+    """Return a file with other header values, which nibabel would not write."""
     changed = bytearray(data)
     struct.pack_into(form, changed, place, *values)
     return bytes(changed)
@@ -59,9 +52,9 @@ def patched(data: bytes, place: int, form: str, *values: float | bytes) -> bytes
 
 class TestNifti:
     def test_every_orientation_shows_the_same_slices(self) -> None:
-        """All 48 ways in which axes can run, by the sides that they run to."""
+        """Test all 48 orientations of the axes."""
         first = decoded(as_nifti(VOLUME))
-        assert indexes(first) == SHOWS_HEAD and first.count_found == len(VOLUME) and first.format == "nifti"
+        assert indexes(first) == SHOWS_HEAD and first.frame_count == len(VOLUME) and first.format == "nifti"
         assert len(set(AXES)) == 48
         for axes in AXES:
             turned = decoded(as_nifti(VOLUME, axes=axes, is_gzipped=False))
@@ -81,25 +74,25 @@ class TestNifti:
             "right back": frame.pixels[-1, 0],
             "left back": frame.pixels[-1, -1],
         }
-        # x runs to the right, so low x is left: bright; a radiologist has the patient's right on the left
+        # x grows to the right, and a radiological view shows the patient's right on the left
         assert sorted(corners, key=lambda place: int(corners[place])) == [
             "right back", "left back", "right front", "left front",
         ]  # fmt: skip
 
-    def test_of_four_dimensions_the_first_volume_is_taken_and_no_more_inflated(self) -> None:
+    def test_only_first_volume_of_a_series_is_decompressed(self) -> None:
         first = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0)
         series = np.full((*first.shape, 200), 99, np.uint8)
         series[..., 0] = first
         data = gzip.compress(nifti(series))
         tracemalloc.start()
-        found = decoded(data)
+        result = decoded(data)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert indexes(found) == SHOWS_HEAD
-        assert found.pixel_sha256 == decoded(as_nifti(VOLUME)).pixel_sha256
+        assert indexes(result) == SHOWS_HEAD
+        assert result.pixel_sha256 == decoded(as_nifti(VOLUME)).pixel_sha256
         assert peak < series.nbytes / 4
 
-    def test_scaling_changes_nothing_that_is_seen_but_a_negative_slope_inverts(self) -> None:
+    def test_scaling_changes_nothing_and_negative_slope_inverts(self) -> None:
         plain = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0).astype(np.int16)
         shown = decoded(nifti(plain)).frames
         scaled = decoded(patched(nifti(plain), 112, "<2f", 0.5, -1024)).frames
@@ -111,7 +104,7 @@ class TestNifti:
             by_index[shown[middle].index].astype(int), 255 - shown[middle].pixels.astype(int), atol=1
         )
 
-    def test_voxels_that_are_no_squares_are_stretched(self) -> None:
+    def test_non_square_voxels_are_stretched(self) -> None:
         voxels = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0)
         (frame, *_) = decoded(nifti(voxels, spacing=(1, 2, 5))).frames
         assert frame.pixels.shape == (2 * VOLUME.shape[1], VOLUME.shape[2])
@@ -121,12 +114,12 @@ class TestNifti:
     def test_every_kind_of_voxel_shows_the_same(self, dtype: type[np.generic], order: str) -> None:
         voxels = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0).astype(dtype)
         image = nibabel.Nifti1Image(voxels, np.eye(4), nibabel.Nifti1Header(endianness=order), dtype=voxels.dtype)
-        found = decoded(bytes(image.to_bytes()))
+        result = decoded(bytes(image.to_bytes()))
         np.testing.assert_allclose(
-            found.frames[2].pixels.astype(int), decoded(as_nifti(VOLUME)).frames[2].pixels, atol=1
+            result.frames[2].pixels.astype(int), decoded(as_nifti(VOLUME)).frames[2].pixels, atol=1
         )
 
-    def test_voxels_that_are_no_number_are_dark(self) -> None:
+    def test_nan_voxels_are_dark(self) -> None:
         voxels = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0).astype(np.float32)
         voxels[:5] = np.nan
         assert all(frame.pixels[:, -5:].max() == 0 for frame in decoded(nifti(voxels)).frames)
@@ -156,7 +149,7 @@ class TestNifti:
             "orientation", "air", "too small", "too many slices",
         ],
     )  # fmt: skip
-    def test_what_cannot_be_scored_gets_its_reason(self, data: bytes, reason: RejectionReason) -> None:
+    def test_unscorable_file_gets_its_reason(self, data: bytes, reason: RejectionReason) -> None:
         rejection = rejected(data)
         assert rejection.reason is reason, rejection
 
@@ -170,22 +163,22 @@ class TestNifti:
         assert rejection.reason is RejectionReason.TOO_MANY_BYTES
         assert peak < 2_000_000
 
-    def test_words_in_the_header_stay_there(self) -> None:
+    def test_header_texts_are_not_repeated(self) -> None:
         data = patched(PLAIN, 148, "80s", b"Jane Doe 1970-01-01")
         assert "Jane" not in repr(decoded(data)) and "Jane" not in repr(rejected(data[:-400]))
 
 
 class TestDicom:
     def test_every_frame_is_shown_by_its_own_window(self) -> None:
-        found = decoded(as_enhanced_mr(VOLUME, seed=1))
-        assert indexes(found) == SHOWS_HEAD and found.count_found == len(VOLUME)
-        for frame in found.frames:
+        result = decoded(as_enhanced_mr(VOLUME, seed=1))
+        assert indexes(result) == SHOWS_HEAD and result.frame_count == len(VOLUME)
+        for frame in result.frames:
             np.testing.assert_allclose(frame.pixels.astype(int), VOLUME[frame.index], atol=1)
 
     def test_without_windows_one_range_holds_for_all_frames(self) -> None:
-        found = decoded(as_enhanced_mr(VOLUME // 4, seed=1, windows=False))
-        gains = [float(frame.pixels.mean() / VOLUME[frame.index].mean()) for frame in found.frames]
-        assert max(frame.pixels.max() for frame in found.frames) == 255
+        result = decoded(as_enhanced_mr(VOLUME // 4, seed=1, windows=False))
+        gains = [float(frame.pixels.mean() / VOLUME[frame.index].mean()) for frame in result.frames]
+        assert max(frame.pixels.max() for frame in result.frames) == 255
         assert max(gains) / min(gains) < 1.1
 
     @pytest.mark.parametrize("syntax", [uid.RLELossless, uid.JPEG2000Lossless, uid.JPEGLSLossless])
@@ -197,7 +190,7 @@ class TestDicom:
         dataset.save_as(buffer)
         assert decoded(buffer.getvalue()).pixel_sha256 == decoded(plain).pixel_sha256
 
-    def test_an_encapsulated_frame_too_few_is_truncated(self) -> None:
+    def test_one_missing_encapsulated_frame_is_truncated(self) -> None:
         dataset = pydicom.dcmread(io.BytesIO(as_enhanced_mr(VOLUME, seed=1)))
         dataset.compress(uid.RLELossless, generate_instance_uid=False)
         frames = list(generate_frames(dataset.PixelData, number_of_frames=len(VOLUME)))
@@ -221,19 +214,19 @@ class TestTiff:
     @pytest.mark.parametrize("big_tiff", [False, True])
     def test_one_page_shows_the_same_as_the_array(self, compression: str | None, big_tiff: bool) -> None:
         data = self.saved(VOLUME[6], compression=compression, big_tiff=big_tiff)
-        found = decoded(data)
-        assert found.format == "tiff" and found.count_found == 1
-        np.testing.assert_array_equal(found.frames[0].pixels, VOLUME[6])
+        result = decoded(data)
+        assert result.format == "tiff" and result.frame_count == 1
+        np.testing.assert_array_equal(result.frames[0].pixels, VOLUME[6])
 
     def test_every_page_with_a_head_is_a_frame(self) -> None:
-        found = decoded(self.saved(*VOLUME))
-        assert indexes(found) == SHOWS_HEAD and found.count_found == len(VOLUME)
+        result = decoded(self.saved(*VOLUME))
+        assert indexes(result) == SHOWS_HEAD and result.frame_count == len(VOLUME)
 
     def test_sixteen_bits_are_shown_as_eight(self) -> None:
-        found = decoded(self.saved(VOLUME[6].astype(np.uint16) * 257))
-        np.testing.assert_allclose(found.frames[0].pixels.astype(int), VOLUME[6], atol=1)
+        result = decoded(self.saved(VOLUME[6].astype(np.uint16) * 257))
+        np.testing.assert_allclose(result.frames[0].pixels.astype(int), VOLUME[6], atol=1)
 
-    def test_a_thumbnail_is_no_frame(self) -> None:
+    def test_thumbnail_is_not_a_frame(self) -> None:
         tags = TiffImagePlugin.ImageFileDirectory_v2()
         tags[254] = 1
         buffer = io.BytesIO()
@@ -241,8 +234,8 @@ class TestTiff:
             Image.fromarray(VOLUME[6]).save(writer, "TIFF")
             writer.newFrame()
             Image.fromarray(VOLUME[6][::2, ::2]).save(writer, "TIFF", tiffinfo=tags)
-        found = decoded(buffer.getvalue())
-        assert found.count_found == 1 and found.frames[0].pixels.shape == (64, 64)
+        result = decoded(buffer.getvalue())
+        assert result.frame_count == 1 and result.frames[0].pixels.shape == (64, 64)
 
     def test_a_cut_page_is_named(self) -> None:
         rejection = rejected(self.saved(*VOLUME[4:7])[: 64 * 64 * 2 + 300])
@@ -262,9 +255,9 @@ class TestChoice:
         (3, 64, [0, 1, 2]), (64, 64, list(range(64))), (7, 4, [0, 2, 4, 6]), (9, 1, [4]), (5, 2, [0, 4]),
     ])  # fmt: skip
     def test_the_first_the_last_and_evenly_spaced_ones_between(self, count: int, limit: int, chosen: list[int]) -> None:
-        taken = choose(self.frames(count), Limits(max_scored_frames=limit))
+        taken = select_frames(self.frames(count), Limits(max_scored_frames=limit))
         assert not isinstance(taken, Rejection) and [frame.index for frame in taken] == chosen
 
-    def test_one_frame_alone_is_taken_as_it_is(self) -> None:
+    def test_single_frame_is_always_selected(self) -> None:
         dark = Frame(index=0, pixels=np.zeros((64, 64), np.uint8))
-        assert choose([dark], Limits()) == (dark,)
+        assert select_frames([dark], Limits()) == (dark,)

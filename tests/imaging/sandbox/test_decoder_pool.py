@@ -1,4 +1,4 @@
-"""Whatever a decoder does, the night goes on, and no process is left behind."""
+"""Test that failing decoders neither end the worker nor leave processes."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def files(phantoms: Path) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def bad() -> Iterator[DecoderPool]:
-    guard = DecoderPool(children=2, seconds=1.5, memory=1024**3, decode=BAD)
-    yield guard
-    guard.close()
+    pool = DecoderPool(processes=2, seconds=1.5, memory=1024**3, decode=BAD)
+    yield pool
+    pool.close()
 
 
 def same(one: PreparedFile | Rejection, other: PreparedFile | Rejection) -> bool:
@@ -51,25 +51,25 @@ def same(one: PreparedFile | Rejection, other: PreparedFile | Rejection) -> bool
     return np.array_equal(one.scan.pixels, other.scan.pixels)
 
 
-def children_of(pid: int) -> list[psutil.Process]:
-    found = psutil.Process(pid).children(recursive=True)
-    return [child for child in found if "braintumor.imaging.sandbox.decoder_worker" in child.cmdline()]
+def decoder_processes(pid: int) -> list[psutil.Process]:
+    processes = psutil.Process(pid).children(recursive=True)
+    return [each for each in processes if "braintumor.imaging.sandbox.decoder_worker" in each.cmdline()]
 
 
-def until(what: Callable[[], bool], seconds: float = 10) -> None:
+def until(condition: Callable[[], bool], seconds: float = 10) -> None:
     deadline = time.monotonic() + seconds
-    while not what():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
 
-def test_a_child_says_what_this_process_would_say(bad: DecoderPool, files: list[bytes]) -> None:
+def test_pool_returns_same_result_as_in_process_decoding(bad: DecoderPool, files: list[bytes]) -> None:
     assert {file[:2] for file in files} >= {b"\xff\xd8", b"\x89P", b"\0\0"}, "JPEG, PNG and DICOM"
-    with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda file: bad.read(file, size=SIZE), files * 3))
+    with ThreadPoolExecutor(6) as threads:
+        results = list(threads.map(lambda file: bad.read(file, size=SIZE), files * 3))
     here = [decode_file(file, size=SIZE, limits=Limits(), decode=decode) for file in files]
-    assert all(same(one, other) for one, other in zip(found, here * 3, strict=True))
-    dicom = next(each for each in found if isinstance(each, PreparedFile) and each.dicom is not None)
+    assert all(same(one, other) for one, other in zip(results, here * 3, strict=True))
+    dicom = next(each for each in results if isinstance(each, PreparedFile) and each.dicom is not None)
     assert dicom.dicom is not None and dicom.dicom.patient_id.startswith("PHANTOM-")
     assert dicom.dicom.patient_id not in repr(dicom)
     assert bad.read(b"no image", size=SIZE) == decode(b"no image")
@@ -84,132 +84,90 @@ def test_a_child_says_what_this_process_would_say(bad: DecoderPool, files: list[
         (b"allocate", RejectionReason.DECODER_OUT_OF_MEMORY, "2 decoding processes needed more than 1,024 MiB"),
     ],
 )
-def test_a_file_that_ends_its_decoder_is_rejected_and_its_neighbors_are_read(
+def test_file_that_ends_its_decoder_is_rejected_alone(
     bad: DecoderPool, files: list[bytes], word: bytes, reason: RejectionReason, detail: str
 ) -> None:
     queue = [*files[:4], files[0] + b" " + word, *files[4:8]]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda file: bad.read(file, size=SIZE), queue))
-    rejected = found.pop(4)
+    with ThreadPoolExecutor(4) as threads:
+        results = list(threads.map(lambda file: bad.read(file, size=SIZE), queue))
+    rejected = results.pop(4)
     assert isinstance(rejected, Rejection)
     assert rejected.reason is reason and rejected.detail.startswith(detail)
-    assert all(isinstance(each, PreparedFile) for each in found)
+    assert all(isinstance(each, PreparedFile) for each in results)
 
 
-def test_a_child_killed_from_outside_condemns_nobody(files: list[bytes], tmp_path: Path) -> None:
+def test_killed_process_does_not_reject_its_file(files: list[bytes], tmp_path: Path) -> None:
     notes = [tmp_path / str(number) for number in range(2)]
-    guard = DecoderPool(children=2, decode=WAITING)
-    with ThreadPoolExecutor(4) as pool:
+    pool = DecoderPool(processes=2, decode=WAITING)
+    with ThreadPoolExecutor(4) as threads:
         reading = [
-            pool.submit(guard.read, file + b" " + os.fsencode(note), size=SIZE)
+            threads.submit(pool.read, file + b" " + os.fsencode(note), size=SIZE)
             for file, note in zip(files[:2], notes, strict=True)
         ]
         for note in notes:
             until(lambda note=note: note.exists() and bool(note.read_text()))
             os.kill(int(note.read_text()), signal.SIGKILL)
         assert all(isinstance(each.result(30), PreparedFile) for each in reading)
-    guard.close()
+    pool.close()
 
 
-def test_a_file_that_is_slow_pauses_no_other_file(files: list[bytes], tmp_path: Path) -> None:
+def test_slow_file_does_not_pause_other_files(files: list[bytes], tmp_path: Path) -> None:
     note = tmp_path / "tries"
-    with DecoderPool(children=2, seconds=4, decode=BAD.replace("by_last_word", "hanging")) as guard:
-        with ThreadPoolExecutor(1) as pool:
-            slow = pool.submit(guard.read, files[0] + b" " + os.fsencode(note), size=SIZE)
+    with DecoderPool(processes=2, seconds=4, decode=BAD.replace("by_last_word", "hanging")) as pool:
+        with ThreadPoolExecutor(1) as threads:
+            slow = threads.submit(pool.read, files[0] + b" " + os.fsencode(note), size=SIZE)
             until(lambda: note.exists() and note.read_text() == "..", seconds=30)
-            assert all(isinstance(guard.read(file, size=SIZE), PreparedFile) for file in files[:4])
-            assert not slow.done(), "the second try of the slow file is still under way"
-        found = slow.result()
-    assert found == Rejection(
+            assert all(isinstance(pool.read(file, size=SIZE), PreparedFile) for file in files[:4])
+            assert not slow.done(), "the second try of the slow file still runs"
+        result = slow.result()
+    assert result == Rejection(
         reason=RejectionReason.DECODER_TIMEOUT, detail="2 decoding processes were not done after 4 s"
     )
 
 
-def test_a_file_that_runs_out_of_memory_is_tried_again_alone(files: list[bytes], tmp_path: Path) -> None:
+def test_file_out_of_memory_is_retried_alone(files: list[bytes], tmp_path: Path) -> None:
     note = tmp_path / "tries"
-    with DecoderPool(children=2, decode=BAD.replace("by_last_word", "short_of_memory")) as guard:
-        with ThreadPoolExecutor(1) as pool:
-            large = pool.submit(guard.read, files[0] + b" " + os.fsencode(note), size=SIZE)
+    with DecoderPool(processes=2, decode=BAD.replace("by_last_word", "short_of_memory")) as pool:
+        with ThreadPoolExecutor(1) as threads:
+            large = threads.submit(pool.read, files[0] + b" " + os.fsencode(note), size=SIZE)
             until(lambda: note.exists() and note.read_text() == "..", seconds=30)
-            assert isinstance(guard.read(files[1], size=SIZE), PreparedFile)
+            assert isinstance(pool.read(files[1], size=SIZE), PreparedFile)
             assert large.done(), "the other file waited"
-        found = large.result()
-    assert isinstance(found, Rejection) and found.reason is RejectionReason.DECODER_OUT_OF_MEMORY
-    assert found.detail.endswith(", all but the first alone with it")
+        result = large.result()
+    assert isinstance(result, Rejection) and result.reason is RejectionReason.DECODER_OUT_OF_MEMORY
+    assert result.detail.endswith(", all but the first while no other file was decoded")
 
 
-def test_closing_ends_reads_in_work_and_reads_that_wait_with_an_error(files: list[bytes], tmp_path: Path) -> None:
-    note, before = tmp_path / "tries", children_of(os.getpid())
-    guard = DecoderPool(children=2, decode=BAD.replace("by_last_word", "hanging"))
-    with ThreadPoolExecutor(6) as pool:
-        reading = [pool.submit(guard.read, file + b" " + os.fsencode(note), size=SIZE) for file in files[:6]]
+def test_close_ends_running_and_waiting_reads_with_an_error(files: list[bytes], tmp_path: Path) -> None:
+    note, before = tmp_path / "tries", decoder_processes(os.getpid())
+    pool = DecoderPool(processes=2, decode=BAD.replace("by_last_word", "hanging"))
+    with ThreadPoolExecutor(6) as threads:
+        reading = [threads.submit(pool.read, file + b" " + os.fsencode(note), size=SIZE) for file in files[:6]]
         until(lambda: note.exists() and note.read_text() == "..", seconds=30)
-        started = set(children_of(os.getpid())) - set(before)
+        started = set(decoder_processes(os.getpid())) - set(before)
         began = time.monotonic()
-        guard.close()
+        pool.close()
         assert time.monotonic() - began < 5
         for each in reading:
             with pytest.raises(DecoderPoolError, match="closed"):
                 each.result(5)
-    assert len(started) == 2 and not any(psutil.pid_exists(child.pid) for child in started)
+    assert len(started) == 2 and not any(psutil.pid_exists(process.pid) for process in started)
     with pytest.raises(DecoderPoolError, match="closed"):
-        guard.read(files[0], size=SIZE)
+        pool.read(files[0], size=SIZE)
 
 
-def test_the_shared_guard_starts_again_after_it_was_closed(files: list[bytes]) -> None:
-    before = children_of(os.getpid())
+def test_default_pool_starts_again_after_close(files: list[bytes]) -> None:
+    before = decoder_processes(os.getpid())
     for _ in range(2):
         with decoders_closed_at_end():
             assert isinstance(default_pool().read(files[0], size=SIZE), PreparedFile)
-        assert set(children_of(os.getpid())) <= set(before)
+        assert set(decoder_processes(os.getpid())) <= set(before)
 
 
-_TASK = """
-import atexit, ctypes, os, signal, sys, threading, time, weakref
-from pathlib import Path
-from braintumor.imaging import guard
-from braintumor.imaging.sandbox.decoder_pool import Guard, decoders_closed_at_end, shared_guard
-
-PR_SET_CHILD_SUBREAPER = 36
-ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a task leaves behind becomes a child of this process
-
-class Timeout(BaseException):
-    pass
-
-def raise_timeout(*_):
-    raise Timeout
-
-weakref.finalize(Timeout, print)  # its hook is registered before the fork, as in Airflow's supervisor
-task = os.fork()
-if task == 0:
-    atexit._clear()
-    try:
-        with decoders_closed_at_end():
-            guard._shared.append(Guard(children=2, decode="tests.imaging.bad_decoders:by_last_word"))
-            shared_guard().read(b"", size=64)
-            print("decoders run", flush=True)
-            if sys.argv[1] == "error":
-                raise ValueError
-            if sys.argv[1] == "timeout":
-                signal.signal(signal.SIGALRM, raise_timeout)
-                signal.setitimer(signal.ITIMER_REAL, 0.5)
-                reader = threading.Thread(target=lambda: shared_guard().read(b"a spin", size=64), daemon=True)
-                reader.start()
-                time.sleep(60)
-    except (ValueError, Timeout):
-        pass
-    atexit._run_exitfuncs()
-    os._exit(0)
-os.waitpid(task, 0)
-print("task ended", flush=True)
-sys.stdin.readline()
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="orphans are adopted by prctl")
+@pytest.mark.skipif(sys.platform != "linux", reason="prctl adopts orphans")
 @pytest.mark.parametrize("end", ["return", "error", "timeout"])
-def test_a_forked_task_that_leaves_without_finalizers_leaves_no_decoder_and_no_zombie(end: str) -> None:
-    command = [sys.executable, "-c", _TASK, end]
+def test_forked_task_without_finalizers_leaves_no_process(end: str) -> None:
+    command = [sys.executable, "-m", "tests.imaging.sandbox.forked_task", end]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None and parent.stdin is not None
         assert parent.stdout.readline() == "decoders run\n"
@@ -218,73 +176,58 @@ def test_a_forked_task_that_leaves_without_finalizers_leaves_no_decoder_and_no_z
         parent.stdin.close()
 
 
-def test_a_child_killed_while_it_waits_for_work_is_replaced(files: list[bytes]) -> None:
-    before = children_of(os.getpid())
-    guard = DecoderPool(children=1, decode=BAD)
-    assert isinstance(guard.read(files[0], size=SIZE), PreparedFile)
-    (child,) = set(children_of(os.getpid())) - set(before)
-    child.kill()
-    assert isinstance(guard.read(files[0], size=SIZE), PreparedFile)
-    guard.close()
-    assert not psutil.pid_exists(child.pid), "a zombie"
+def test_process_killed_while_idle_is_replaced(files: list[bytes]) -> None:
+    before = decoder_processes(os.getpid())
+    pool = DecoderPool(processes=1, decode=BAD)
+    assert isinstance(pool.read(files[0], size=SIZE), PreparedFile)
+    (process,) = set(decoder_processes(os.getpid())) - set(before)
+    process.kill()
+    assert isinstance(pool.read(files[0], size=SIZE), PreparedFile)
+    pool.close()
+    assert not psutil.pid_exists(process.pid), "a zombie"
 
 
-def test_nothing_that_a_decoder_prints_is_shown(
-    bad: DecoderPool, files: list[bytes], capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_decoder_output_is_discarded(bad: DecoderPool, files: list[bytes], capfd: pytest.CaptureFixture[str]) -> None:
     assert isinstance(bad.read(files[0] + b" chat", size=SIZE), PreparedFile)
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_child_holds_none_of_the_workers_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_decoder_process_does_not_inherit_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAINTUMOR_PSEUDONYM_KEY", "secret")
-    before = children_of(os.getpid())
-    guard = DecoderPool(children=2)
-    started = set(children_of(os.getpid())) - set(before)
-    assert [child.environ().get("BRAINTUMOR_PSEUDONYM_KEY") for child in started] == [None, None]
-    guard.close()
-    assert not any(psutil.pid_exists(child.pid) for child in started), "closing ends them"
+    before = decoder_processes(os.getpid())
+    pool = DecoderPool(processes=2)
+    started = set(decoder_processes(os.getpid())) - set(before)
+    assert [process.environ().get("BRAINTUMOR_PSEUDONYM_KEY") for process in started] == [None, None]
+    pool.close()
+    assert not any(psutil.pid_exists(process.pid) for process in started), "closing ends them"
 
 
-def test_an_interpreter_that_cannot_start_is_no_fault_of_the_file() -> None:
-    guard = DecoderPool(children=1, decode="tests.imaging.nowhere:decode")
+def test_failed_process_start_is_an_error_not_a_rejection() -> None:
+    pool = DecoderPool(processes=1, decode="tests.imaging.nowhere:decode")
     with pytest.raises(DecoderPoolError, match="ended by exit code 1"):
-        guard.read(b"", size=SIZE)
-    guard.close()
+        pool.read(b"", size=SIZE)
+    pool.close()
 
 
-_WORKER = """
-import sys, threading, time
-from braintumor.imaging.sandbox.decoder_pool import Guard
-guard = Guard(children=2, decode="tests.imaging.bad_decoders:by_last_word")
-guard.read(b"", size=64)
-def read():  # in a thread, which ends before its process does
-    guard.read(b"", size=64)
-thread = threading.Thread(target=read)
-thread.start(), thread.join()
-threading.Thread(target=lambda: guard.read(b"a spin", size=64), daemon=True).start()
-time.sleep(0.3)
-print("at work", flush=True)
-time.sleep(600)
-"""
-
-
-def test_children_end_with_a_worker_that_is_killed_busy_or_idle() -> None:
-    with subprocess.Popen([sys.executable, "-c", _WORKER], stdout=subprocess.PIPE, text=True) as worker:
+def test_processes_end_with_a_killed_worker() -> None:
+    command = [sys.executable, "-m", "tests.imaging.sandbox.reading_worker"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as worker:
         assert worker.stdout is not None and worker.stdout.readline() == "at work\n"
-        children = children_of(worker.pid)
-        assert len(children) == 2
+        processes = decoder_processes(worker.pid)
+        assert len(processes) == 2
         worker.kill()
-    until(lambda: not any(child.is_running() and child.status() != psutil.STATUS_ZOMBIE for child in children), 2)
+    until(
+        lambda: not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes), 2
+    )
 
 
-def test_a_child_draws_a_frame_of_a_file_with_nothing_of_it_but_pixels(bad: DecoderPool, files: list[bytes]) -> None:
+def test_drawn_frame_contains_only_pixels_of_the_file(bad: DecoderPool, files: list[bytes]) -> None:
     for file in files:
-        decoded, picture = decode(file), bad.draw(file, frame=0)
-        assert isinstance(decoded, Decoded) and isinstance(picture, DrawnFrame)
-        assert np.array_equal(np.asarray(Image.open(io.BytesIO(picture.png))), decoded.frames[0].pixels)
-        assert (picture.height, picture.width) == decoded.frames[0].pixels.shape[:2]
-        assert b"PHANTOM" not in picture.png
+        decoded, drawn = decode(file), bad.draw(file, frame=0)
+        assert isinstance(decoded, Decoded) and isinstance(drawn, DrawnFrame)
+        assert np.array_equal(np.asarray(Image.open(io.BytesIO(drawn.png))), decoded.frames[0].pixels)
+        assert (drawn.height, drawn.width) == decoded.frames[0].pixels.shape[:2]
+        assert b"PHANTOM" not in drawn.png
         small = bad.draw(file, frame=0, size=48)
         assert isinstance(small, DrawnFrame) and max(small.width, small.height) == 48
     broken = bad.draw(files[0] + b" segfault", frame=0)
@@ -293,13 +236,13 @@ def test_a_child_draws_a_frame_of_a_file_with_nothing_of_it_but_pixels(bad: Deco
     assert bad.draw(b"no image", frame=0) == decode(b"no image")
 
 
-def test_the_slices_of_a_volume_are_drawn_from_one_decoding(tmp_path: Path) -> None:
+def test_slices_of_a_volume_are_drawn_from_one_decoding(tmp_path: Path) -> None:
     volume = as_nifti(draw_volume(TumorClass.GLIOMA, seed=1, slices=10, size=64), is_gzipped=False)
     first, second = (volume + b" " + os.fsencode(tmp_path / name) for name in ("first", "second"))
-    guard = DecoderPool(children=1, decode=BAD.replace("by_last_word", "counting"))
-    slices = [guard.draw(first, frame=frame) for frame in (2, 3, 4)]
+    pool = DecoderPool(processes=1, decode=BAD.replace("by_last_word", "counting"))
+    slices = [pool.draw(first, frame=frame) for frame in (2, 3, 4)]
     assert all(isinstance(each, DrawnFrame) for each in slices) and len(set(slices)) == 3
     assert (tmp_path / "first").read_bytes() == b"."
-    assert guard.draw(second, frame=2) == slices[0] and guard.draw(first, frame=3) == slices[1]
+    assert pool.draw(second, frame=2) == slices[0] and pool.draw(first, frame=3) == slices[1]
     assert (tmp_path / "first").read_bytes() == b".."
-    guard.close()
+    pool.close()

@@ -1,4 +1,4 @@
-"""A decoder process that a file has taken over sends what it likes: the worker runs none of it and stays alive."""
+"""Test that the worker survives any reply of a compromised decoder process, and executes none."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from braintumor.imaging.decoding.types import DicomIdentity, Limits
 from braintumor.imaging.model_input import PreparedFile, PreparedScan
 from braintumor.imaging.render import DrawnFrame
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool
-from braintumor.imaging.sandbox.decoder_worker import MOST_HEADER_BYTES, Found, Request, write_reply
+from braintumor.imaging.sandbox.decoder_worker import MOST_HEADER_BYTES, DecodeResult, Request, write_reply
 from braintumor.imaging.sandbox.reply import ReplyError, read_reply
 from tests.images import png, png_of
 
@@ -36,13 +36,13 @@ PREPARED = {
     "kind": "prepared", "format": "png", "pixel_sha256": "a" * 64, "content_sha256": "b" * 64, "indexes": [0, 7],
     "is_volume": True, "dicom": None, "dtype": "uint8", "shape": [2, SIZE, SIZE, 3], "byte_count": PIXELS.nbytes,
 }  # fmt: skip
-PICTURE = png_of(np.random.default_rng(2).integers(0, 256, (40, 40), dtype=np.uint8))
-DRAWN = {"kind": "drawn", "width": 40, "height": 40, "byte_count": len(PICTURE)}
+PNG = png_of(np.random.default_rng(2).integers(0, 256, (40, 40), dtype=np.uint8))
+DRAWN = {"kind": "drawn", "width": 40, "height": 40, "byte_count": len(PNG)}
 REJECTED = {"kind": "rejected", "reason": "corrupt", "detail": "broken"}
 
 
 class Payload:
-    """Makes a folder where it is unpickled."""
+    """A pickle that creates a folder when it is loaded."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -69,12 +69,12 @@ def framed(message: bytes) -> bytes:
 
 
 def ordered(sent: bytes, stored: bytes = b"") -> bytes:
-    """A file that has its decoder send a reply."""
+    """Return a file whose decoder sends this reply."""
     return b"x reply:" + b64encode(json.dumps({"sent": sent.hex(), "stored": stored.hex()}).encode())
 
 
 def as_the_library_frames(payload: bytes) -> tuple[bytes, bytes]:
-    """A pickle in the shared file, and its length in a pickle as ``multiprocessing.Connection`` sends it."""
+    """Return a pickle in the shared file, and its length as ``multiprocessing.Connection`` pickles it."""
     lengths = pickle.dumps([len(payload)])
     return struct.pack("!i", len(lengths)) + lengths, payload
 
@@ -89,42 +89,42 @@ def as_the_library_frames(payload: bytes) -> tuple[bytes, bytes]:
     ],
     ids=["lengths and a stored pickle", "a sent pickle", "a framed pickle", "a stored pickle under a header"],
 )
-def test_a_pickle_from_a_decoder_runs_nothing_and_its_process_ends(
+def test_pickled_reply_is_not_executed_and_process_ends(
     attack: Callable[[bytes], tuple[bytes, bytes]], tmp_path: Path
 ) -> None:
     mark = tmp_path / "executed"
     sent, left = attack(pickle.dumps(Payload(mark)))
-    with DecoderPool(children=1, seconds=20, decode="tests.imaging.bad_decoders:replying") as guard:
-        found = guard.read(ordered(sent, left), size=SIZE)
-        assert found == Rejection(
+    with DecoderPool(processes=1, seconds=20, decode="tests.imaging.bad_decoders:replying") as pool:
+        result = pool.read(ordered(sent, left), size=SIZE)
+        assert result == Rejection(
             reason=RejectionReason.DECODER_CRASHED, detail="3 decoding processes ended by an invalid reply"
         )
-        assert isinstance(guard.read(png(), size=SIZE), PreparedFile), "the next file is read"
+        assert isinstance(pool.read(png(), size=SIZE), PreparedFile), "the next file is read"
     assert not mark.exists()
 
 
 @pytest.mark.parametrize("sent", [framed(b"{}")[:3], framed(b"{}")[:5], b""], ids=["in its length", "in it", "none"])
-def test_a_reply_that_stops_in_the_middle_is_a_timeout(sent: bytes) -> None:
-    with DecoderPool(children=1, seconds=1, decode="tests.imaging.bad_decoders:replying") as guard:
-        found = guard.read(ordered(sent), size=SIZE)
-    assert isinstance(found, Rejection) and found.reason is RejectionReason.DECODER_TIMEOUT
+def test_incomplete_reply_is_a_timeout(sent: bytes) -> None:
+    with DecoderPool(processes=1, seconds=1, decode="tests.imaging.bad_decoders:replying") as pool:
+        result = pool.read(ordered(sent), size=SIZE)
+    assert isinstance(result, Rejection) and result.reason is RejectionReason.DECODER_TIMEOUT
 
 
 @pytest.mark.parametrize("length", [MOST_HEADER_BYTES + 1, 2**32 - 1])
-def test_a_reply_that_says_it_is_very_long_is_not_waited_for(length: int) -> None:
-    with DecoderPool(children=1, seconds=60, decode="tests.imaging.bad_decoders:replying") as guard:
-        found = guard.read(ordered(struct.pack("<I", length)), size=SIZE)
-    assert isinstance(found, Rejection) and found.detail == "3 decoding processes ended by an invalid reply"
+def test_reply_with_too_large_stated_length_is_refused(length: int) -> None:
+    with DecoderPool(processes=1, seconds=60, decode="tests.imaging.bad_decoders:replying") as pool:
+        result = pool.read(ordered(struct.pack("<I", length)), size=SIZE)
+    assert isinstance(result, Rejection) and result.detail == "3 decoding processes ended by an invalid reply"
 
 
 def test_a_valid_header_is_read(shared: int) -> None:
-    found = read_reply(json.dumps(PREPARED).encode(), stored(shared, PIXELS.tobytes()), REQUEST)
-    assert isinstance(found, PreparedFile)
-    assert (found.format, found.pixel_sha256, found.scan.content_sha256) == ("png", "a" * 64, "b" * 64)
-    assert (found.scan.indexes, found.scan.is_volume, found.dicom) == ((0, 7), True, None)
-    assert np.array_equal(found.scan.pixels, PIXELS)
-    picture = read_reply(json.dumps(DRAWN).encode(), stored(shared, PICTURE), DRAWING)
-    assert picture == DrawnFrame(png=PICTURE, width=40, height=40)
+    result = read_reply(json.dumps(PREPARED).encode(), stored(shared, PIXELS.tobytes()), REQUEST)
+    assert isinstance(result, PreparedFile)
+    assert (result.format, result.pixel_sha256, result.scan.content_sha256) == ("png", "a" * 64, "b" * 64)
+    assert (result.scan.indexes, result.scan.is_volume, result.dicom) == ((0, 7), True, None)
+    assert np.array_equal(result.scan.pixels, PIXELS)
+    drawn = read_reply(json.dumps(DRAWN).encode(), stored(shared, PNG), DRAWING)
+    assert drawn == DrawnFrame(png=PNG, width=40, height=40)
     rejection = read_reply(json.dumps(REJECTED).encode(), shared, DRAWING)
     assert rejection == Rejection(reason=RejectionReason.CORRUPT, detail="broken")
 
@@ -180,36 +180,34 @@ def test_a_shared_file_that_is_too_short_is_refused(shared: int, missing: int) -
 @pytest.mark.parametrize(
     ("change", "data"),
     [
-        ({"width": 41}, PICTURE), ({"height": 0}, PICTURE), ({"byte_count": len(PICTURE) + 1}, PICTURE),
-        ({"byte_count": 8}, PICTURE), ({"byte_count": 2**31 - 1}, PICTURE), ({"width": float("nan")}, PICTURE),
-        ({}, b"<svg onload='alert(1)'>".ljust(len(PICTURE))), ({}, PICTURE[:-1]),
+        ({"width": 41}, PNG), ({"height": 0}, PNG), ({"byte_count": len(PNG) + 1}, PNG),
+        ({"byte_count": 8}, PNG), ({"byte_count": 2**31 - 1}, PNG), ({"width": float("nan")}, PNG),
+        ({}, b"<svg onload='alert(1)'>".ljust(len(PNG))), ({}, PNG[:-1]),
     ],
     ids=str,
 )  # fmt: skip
-def test_a_picture_that_is_not_what_its_header_says_is_refused(
-    shared: int, change: dict[str, Any], data: bytes
-) -> None:
+def test_drawn_image_that_contradicts_its_header_is_refused(shared: int, change: dict[str, Any], data: bytes) -> None:
     with pytest.raises(ReplyError):
         read_reply(json.dumps(DRAWN | change).encode(), stored(shared, data), DRAWING)
 
 
-def test_a_picture_larger_than_was_asked_for_is_refused(shared: int) -> None:
+def test_drawn_image_larger_than_requested_is_refused(shared: int) -> None:
     with pytest.raises(ReplyError, match="Allowed: 39 a side"):
-        read_reply(json.dumps(DRAWN).encode(), stored(shared, PICTURE), replace(DRAWING, size=39))
+        read_reply(json.dumps(DRAWN).encode(), stored(shared, PNG), replace(DRAWING, size=39))
 
 
 @pytest.mark.parametrize(
     ("header", "request_"), [(PREPARED, DRAWING), (DRAWN, REQUEST), ({"kind": "ready"}, REQUEST)], ids=str
 )
-def test_the_answer_to_another_question_is_refused(shared: int, header: dict[str, Any], request_: Request) -> None:
-    with pytest.raises(ReplyError, match="does not answer the request"):
+def test_reply_to_another_request_is_refused(shared: int, header: dict[str, Any], request_: Request) -> None:
+    with pytest.raises(ReplyError, match="does not fit the request"):
         read_reply(json.dumps(header).encode(), stored(shared, PIXELS.tobytes()), request_)
 
 
 @pytest.mark.parametrize(
     "change", [{"reason": "unknown"}, {"detail": "a\0b"}, {"detail": "a\nb"}, {"detail": "x" * 1_001}, {"detail": None}]
 )
-def test_a_rejection_that_postgres_or_a_reader_cannot_take_is_refused(shared: int, change: dict[str, Any]) -> None:
+def test_rejection_with_invalid_text_is_refused(shared: int, change: dict[str, Any]) -> None:
     with pytest.raises(ReplyError):
         read_reply(json.dumps(REJECTED | change).encode(), shared, REQUEST)
 
@@ -227,17 +225,17 @@ def prepared(identity: DicomIdentity | None) -> PreparedFile:
 
 
 @pytest.mark.parametrize("identity", [None, IDENTITY])
-def test_what_a_decoder_writes_is_what_the_worker_reads(shared: int, identity: DicomIdentity | None) -> None:
+def test_written_reply_is_read_unchanged(shared: int, identity: DicomIdentity | None) -> None:
     value = prepared(identity)
-    found = read_reply(write_reply(shared, value), shared, REQUEST)
-    assert isinstance(found, PreparedFile) and found.dicom == identity
-    assert (found.format, found.pixel_sha256) == (value.format, value.pixel_sha256)
-    assert (found.scan.indexes, found.scan.content_sha256) == (value.scan.indexes, value.scan.content_sha256)
-    assert np.array_equal(found.scan.pixels, PIXELS)
+    result = read_reply(write_reply(shared, value), shared, REQUEST)
+    assert isinstance(result, PreparedFile) and result.dicom == identity
+    assert (result.format, result.pixel_sha256) == (value.format, value.pixel_sha256)
+    assert (result.scan.indexes, result.scan.content_sha256) == (value.scan.indexes, value.scan.content_sha256)
+    assert np.array_equal(result.scan.pixels, PIXELS)
 
 
 @pytest.mark.parametrize("value", [Rejection(reason=RejectionReason.TRUNCATED, detail="1 of 2 µm")])
-def test_a_rejection_passes_unchanged(shared: int, value: Found) -> None:
+def test_a_rejection_passes_unchanged(shared: int, value: DecodeResult) -> None:
     assert read_reply(write_reply(shared, value), shared, REQUEST) == value
 
 

@@ -1,1 +1,1 @@
-"""Decode DICOM objects: header values, compressed frames and stored values."""
+"""Decode MR DICOM objects."""

@@ -1,7 +1,7 @@
-"""What a DICOM header says of patient and scanner, so coarse that it names nobody.
+"""Read coarse attributes of patient and scanner from a DICOM header. No attribute identifies a person.
 
-Five attributes, each one of a short list of words written here: no date, no free text and no identifier passes. What is
-missing, malformed or cannot be told is left out; no value is guessed and none is an error. Tags are those of PS3.3.
+Each of the five attributes is one of the words in this module. No date, free text or identifier passes. A missing,
+malformed or ambiguous value is omitted. No value is guessed, and no value is an error. Tags are those of PS3.3.
 
 >>> dicom_attributes(dataset)
 {'age_band': '40 to 59', 'sex': 'F', 'manufacturer': 'siemens', 'field_strength': '3 T', 'sequence': 'gradient echo'}
@@ -18,13 +18,16 @@ from typing import Any
 from pydicom.dataelem import RawDataElement
 
 _LONGEST_VALUE = 256
-"""Bytes. The values read here have 64 at most (PS3.5 6.2); converting a crafted one of megabytes costs gigabytes."""
+"""Bytes. Valid values have at most 64 (PS3.5 6.2). A crafted value of megabytes needs gigabytes to convert."""
 
 _AGE = re.compile(r"([0-9]{1,3})([DWMY])")
 _PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}
 _OLDEST = 130
 _AGE_BANDS = {18: "under 18", 40: "18 to 39", 60: "40 to 59", 80: "60 to 79", math.inf: "80 and over"}
-"""Ages below the number. An age over 89 can identify (45 CFR 164.514 (b)(2)(i)(C)), so the last band is open."""
+"""Upper limit in years to band. The last band is open, because an age over 89 can identify a person.
+
+The source is 45 CFR 164.514 (b)(2)(i)(C).
+"""
 
 _SEXES = frozenset({"M", "F", "O"})
 
@@ -37,14 +40,14 @@ _VENDORS: Mapping[str, frozenset[str]] = {
     "united imaging": frozenset({"uih", "united imaging"}),
     "bruker": frozenset({"bruker"}),
 }
-"""Vendor -> words of ``Manufacturer`` that name it. Makers that sold their MRI share a name with the buyer."""
+"""Words of ``Manufacturer`` by vendor. A vendor that sold its MRI business shares a name with the buyer."""
 
 _FIELDS = {1.0: "1 T", 1.5: "1.5 T", 3.0: "3 T", 7.0: "7 T"}
 _FIELD_TOLERANCE = 0.05
-"""Scanners write what they are tuned to: 1.494 and 2.894 T are sold as 1.5 and 3 T."""
+"""Scanners write the tuned field strength: 1.494 and 2.894 T are sold as 1.5 and 3 T."""
 _STRONGEST_TESLA = 25.0
 _LEAST_GAUSS = 10_000.0
-"""From here on a value can only be in gauss. Between, 3000 may be gauss (0.3 T) or millitesla (3 T): it is left out."""
+"""From this value on, the unit is gauss. A value between is ambiguous: 3000 is gauss (0.3 T) or millitesla (3 T)."""
 
 _SEQUENCES: Mapping[frozenset[str], str] = {
     frozenset({"SE"}): "spin echo",
@@ -55,28 +58,28 @@ _SEQUENCES: Mapping[frozenset[str], str] = {
     frozenset({"SE", "GR"}): "spin and gradient echo",
     frozenset({"SE", "GR", "IR"}): "spin and gradient echo after inversion",
 }
-"""``ScanningSequence``, of which EP and RM are looked at first."""
+"""Kind by the terms of ``ScanningSequence``, if these include neither EP nor RM."""
 _SCANNING_TERMS = frozenset({"SE", "IR", "GR", "EP", "RM"})
 
 _T1_LONGEST_TR, _LONG_TR = 800.0, 2000.0
 _SHORT_TE, _LONG_TE = 30.0, 80.0
-"""Milliseconds: what counts as short and long in a spin echo, by decision 0013. Between them nothing is said."""
+"""Milliseconds: limits of short and long times in a spin echo (decision 0013). Times between give no weighting."""
 
 
 def dicom_attributes(dataset: Any) -> dict[str, str]:
-    """Of a pydicom ``Dataset``: attribute -> value, only those that are given and can be told."""
-    found = {
+    """Return the known attributes of a pydicom ``Dataset`` by name."""
+    attributes = {
         "age_band": _age_band(_text(dataset, "PatientAge")),
         "sex": _sex(_text(dataset, "PatientSex")),
         "manufacturer": _manufacturer(_text(dataset, "Manufacturer")),
         "field_strength": _field_strength(_number(dataset, "MagneticFieldStrength")),
         "sequence": _sequence(dataset),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _age_band(age: str) -> str | None:
-    """An Age String (PS3.5 6.2), such as 045Y. An age of 0 is what blanked fields say: not told."""
+    """Return the band of an Age String (PS3.5 6.2), such as 045Y. An age of 0 is an anonymizer's and gives no band."""
     match = _AGE.fullmatch(age)
     if match is None:
         return None
@@ -94,12 +97,12 @@ def _manufacturer(name: str) -> str | None:
     words = re.findall(r"[a-z]+", name.lower())
     if not words:
         return None
-    said = {*words, *map(" ".join, pairwise(words))}
-    return next((vendor for vendor, known in _VENDORS.items() if said & known), "other")
+    names = {*words, *map(" ".join, pairwise(words))}
+    return next((vendor for vendor, known in _VENDORS.items() if names & known), "other")
 
 
 def _field_strength(value: float | None) -> str | None:
-    """The nominal strength of a field in tesla, which some write in gauss."""
+    """Return the nominal field strength. Some scanners write the value in gauss."""
     if value is None or value <= 0:
         return None
     tesla = value / 10_000 if value >= _LEAST_GAUSS else value
@@ -110,9 +113,9 @@ def _field_strength(value: float | None) -> str | None:
 
 
 def _sequence(dataset: Any) -> str | None:
-    """The kind of pulse sequence from ``ScanningSequence`` (PS3.3 C.8.3.1), and of a plain spin echo its weighting.
+    """Return the kind of pulse sequence (``ScanningSequence``, PS3.3 C.8.3.1), with the weighting of a plain spin echo.
 
-    Terms outside the standard's five tell nothing. EP is echo planar, whatever echo it reads.
+    Returns ``None`` if a term is not one of the standard's five. EP is echo planar for every kind of echo.
     """
     terms = frozenset(_texts(dataset, "ScanningSequence"))
     if not terms or not terms <= _SCANNING_TERMS:
@@ -127,11 +130,11 @@ def _sequence(dataset: Any) -> str | None:
 
 
 def _weighting(dataset: Any) -> str | None:
-    """Of a spin echo: T1 if TR and TE are short, PD if TR is long and TE short, T2 if both are long.
+    """Return the weighting of a spin echo: T1 if TR and TE are short, PD if only TR is long, T2 if both are long.
 
-    ``EchoTime`` of a fast spin echo is that of the center of k-space (PS3.3 C.8.3.1), so the rule holds for it, too. An
-    inversion pulse changes the contrast: with an ``InversionTime`` nothing is said. A gradient echo's weighting hangs
-    on its flip angle and spoiling as well; it is not told.
+    The rule also holds for a fast spin echo, whose ``EchoTime`` is that of the center of k-space (PS3.3 C.8.3.1). The
+    function returns ``None`` with an ``InversionTime``, because an inversion pulse changes the contrast. A gradient
+    echo has no weighting here, because flip angle and spoiling also determine it.
     """
     repetition, echo = _number(dataset, "RepetitionTime"), _number(dataset, "EchoTime")
     if repetition is None or echo is None or min(repetition, echo) <= 0 or _number(dataset, "InversionTime"):
@@ -144,13 +147,13 @@ def _weighting(dataset: Any) -> str | None:
 def _number(dataset: Any, keyword: str) -> float | None:
     try:
         number = float(_value(dataset, keyword))
-    except (TypeError, ValueError):  # missing, text, or several of them
+    except (TypeError, ValueError):  # missing, a text, or several values
         return None
     return number if math.isfinite(number) else None
 
 
 def _text(dataset: Any, keyword: str) -> str:
-    """The one value of a tag in capitals; empty where there is none or more than one."""
+    """Return the single value of a tag in capitals, or an empty text for no value or several."""
     texts = _texts(dataset, keyword)
     return texts[0] if len(texts) == 1 else ""
 
@@ -165,7 +168,7 @@ def _texts(dataset: Any, keyword: str) -> list[str]:
 
 
 def _value(dataset: Any, keyword: str) -> Any:
-    """What pydicom makes of a tag; ``None`` where it is missing, too long to be one of these, or beyond pydicom."""
+    """Return the value of a tag as pydicom converts it, or ``None`` if it is missing, too long or malformed."""
     try:
         element = dataset.get_item(keyword)
         if isinstance(element, RawDataElement) and element.length > _LONGEST_VALUE:
@@ -173,5 +176,5 @@ def _value(dataset: Any, keyword: str) -> Any:
         return dataset.get(keyword)
     except MemoryError:
         raise
-    except Exception:  # converting bad bytes raises anything; the image is no worse for it
+    except Exception:  # the conversion of bad bytes raises any error, and the image may still be good
         return None

@@ -1,4 +1,4 @@
-"""Read the header of a compressed frame: JPEG, JPEG-LS or JPEG 2000. Nothing here decodes."""
+"""Read the header of a compressed frame in JPEG, JPEG-LS or JPEG 2000, without decoding it."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 END_OF_CODESTREAM = b"\xff\xd9"
-"""The end marker of all three. It cannot occur within compressed data."""
+"""End marker of all three formats. It cannot occur within compressed data."""
 _START_OF_JPEG, _START_OF_JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-"""Markers of a frame header: SOF0 to SOF15 (ITU-T T.81 B.1.1.3) and SOF55 (T.87). The excluded ones are tables."""
+"""Markers of a frame header: SOF0 to SOF15 (ITU-T T.81 B.1.1.3) and SOF55 (T.87), without markers of tables."""
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 """Markers without a length. No encoder writes one before the frame header."""
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _JFIF, _ADOBE = 0xE0, 0xEE
 _ADOBE_TRANSFORM = 11
-"""Place of the transform in Adobe's segment: 0 says RGB, 1 says YCbCr."""
+"""Position of the transform in Adobe's segment: 0 is RGB, 1 is YCbCr."""
 _RGB_IDS = (b"RGB", b"rgb")
 _COLOR_COMPONENTS = 3
 _SIZE = struct.Struct(">HHIIIIIIIIHB")
@@ -29,14 +29,14 @@ _BOX = 8
 
 @dataclass(frozen=True, kw_only=True)
 class CodestreamHeader:
-    """Describe what a compressed frame says about itself.
+    """The header of a compressed frame.
 
     Attributes:
-        columns: pixels of a row.
-        rows: rows.
-        precision: bits of a sample.
+        columns: pixels per row.
+        rows: number of rows.
+        precision: bits per sample.
         components: samples per pixel.
-        color_space: ``RGB`` or ``YBR_FULL`` of the decoded samples, ``None`` if the frame does not say.
+        color_space: ``RGB`` or ``YBR_FULL`` of the decoded samples, or ``None`` if the frame does not state it.
         start: position of the codestream in the frame, after the boxes of a JP2 file.
         end: position after the header, from which an end marker counts.
     """
@@ -80,7 +80,7 @@ def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
     """Yield marker, body and end of each segment up to the first one that is malformed."""
     at = len(_START_OF_JPEG)
     while frame[at] == 0xFF:  # noqa: PLR2004 - begins a marker
-        while frame[at] == 0xFF:  # noqa: PLR2004 - any number of these may fill up before a marker
+        while frame[at] == 0xFF:  # noqa: PLR2004 - any number of fill bytes may precede a marker
             at += 1
         length = int.from_bytes(frame[at + 1 : at + 3], "big")
         if frame[at] in _WITHOUT_LENGTH or length < 2:  # noqa: PLR2004 - the length counts its own two bytes
@@ -92,7 +92,7 @@ def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
 def _color_space(marker: int, components: bytes, segments: dict[int, bytes]) -> str | None:
     """Return the color space that a lossy JPEG with three components states.
 
-    Encoders of lossless JPEG and JPEG-LS write the same marks for any samples, so there the marks do not count.
+    The marks of lossless JPEG and JPEG-LS do not count, because their encoders write the same marks for any samples.
     """
     ids, factors = components[0::3], components[1::3]
     if marker in {_LOSSLESS, _JPEG_LS} or len(ids) != _COLOR_COMPONENTS:
@@ -104,7 +104,7 @@ def _color_space(marker: int, components: bytes, segments: dict[int, bytes]) -> 
     adobe = segments.get(_ADOBE, b"")
     if adobe.startswith(b"Adobe") and len(adobe) > _ADOBE_TRANSFORM:
         return "YBR_FULL" if adobe[_ADOBE_TRANSFORM] else "RGB"
-    return "YBR_FULL" if len(set(factors)) > 1 else None  # only chroma is stored at a lower resolution
+    return "YBR_FULL" if len(set(factors)) > 1 else None  # only chroma has a lower resolution
 
 
 def _read_jpeg_2000(frame: bytes) -> CodestreamHeader | None:
@@ -129,11 +129,11 @@ def _read_jpeg_2000(frame: bytes) -> CodestreamHeader | None:
 
 
 def _start_of_jpeg_2000(frame: bytes) -> int:
-    """Return where the codestream begins: at once, or in a box of a JP2 file."""
+    """Return the start of the codestream: the first byte, or the content of a box in a JP2 file."""
     at = 0
     while frame.startswith(_JP2_SIGNATURE) and frame[at + 4 : at + _BOX] != b"jp2c":
         length = int.from_bytes(frame[at : at + 4], "big")
         if length < _BOX:
-            raise ValueError("a JP2 box without length is not followed")
+            raise ValueError("a JP2 box has no length")
         at += length
     return at + _BOX if at else 0

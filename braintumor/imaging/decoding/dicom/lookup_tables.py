@@ -17,9 +17,13 @@ _BYTE, _WORD = 8, 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LookupTable:
-    """Hold the entries of a table. The first entry belongs to the value ``first`` and to all values below.
+    """A lookup table. The descriptor states ``count`` and ``bits``, which may be wrong.
 
-    ``count`` and ``bits`` are what the descriptor says of the entries. They may be wrong.
+    Attributes:
+        entries: outputs, of which the first belongs to ``first`` and to all lower values.
+        count: stated number of entries.
+        first: value of the first entry.
+        bits: stated bits of an entry.
     """
 
     entries: NDArray[np.uint16] = field(repr=False)
@@ -28,9 +32,9 @@ class LookupTable:
     bits: int
 
     def look_up(self, values: NDArray[Any]) -> NDArray[np.uint16]:
-        """Return the entry of each whole number."""
+        """Return the entry for each whole number."""
         first = self.first
-        # a table that begins above all values was written as unsigned, and begins below 0
+        # a table that begins above all values begins below 0 and was written as unsigned
         is_beyond = first + len(self.entries) > _MOST_ENTRIES or first > values.max() or values.min() < 0
         if first >= _MOST_ENTRIES // 2 and is_beyond:
             first -= _MOST_ENTRIES
@@ -38,17 +42,17 @@ class LookupTable:
 
     @property
     def white(self) -> int:
-        """Return the value of white: all bits that the descriptor says, or the largest entry if these do not fit."""
+        """Return the value of white: the maximum of the stated bits, or the largest entry if these do not fit."""
         most = int(self.entries.max())
         full = 2 ** min(max(self.bits, 1), _WORD) - 1
         return full if full // 2 < most <= full else max(most, 1)
 
 
 def voi_table(dataset: Any) -> LookupTable | None:
-    """Return the first VOI LUT of an object, or ``None`` if there is none that can be used.
+    """Return the first VOI LUT of an object, or ``None`` if it is missing or unusable.
 
-    A table with one gray level, or with fewer entries than its descriptor says, cannot be used. Some writers leave out
-    the last entry, which is no harm.
+    A table with one gray level, or with fewer entries than its descriptor states, is unusable. Some writers omit the
+    last entry, which does no harm.
     """
     items = items_of(dataset, "VOILUTSequence")
     table = _read(items[0], "LUTDescriptor", "LUTData", dataset) if items else None
@@ -67,13 +71,13 @@ def look_up_palette(stored: NDArray[Any], dataset: Any) -> tuple[NDArray[Any], i
     tables = [_read(dataset, f"{name}Descriptor", f"{name}Data", dataset) for name in names]
     usable = [table for table in tables if table is not None]
     if len(usable) < len(names):
-        from pydicom.pixels.processing import apply_color_lut  # it also knows palettes in segments
+        from pydicom.pixels.processing import apply_color_lut  # also reads segmented palettes
 
         colors = apply_color_lut(stored, dataset)[..., :3]
         return colors, colors.dtype.itemsize * _BYTE
     most = max(int(table.entries.max()) for table in usable)
     stated = usable[0].bits
-    # some descriptors say 16 where all entries have 8
+    # some descriptors state 16 although all entries have 8
     bits = _BYTE if most < 2**_BYTE else stated if _BYTE < stated < _WORD and most < 2**stated else _WORD
     return np.stack([table.look_up(stored) for table in usable], axis=2), bits
 
@@ -83,7 +87,7 @@ def _read(item: Any, descriptor: str, data: str, dataset: Any) -> LookupTable | 
     if len(described) < _DESCRIPTOR_VALUES or None in described[:_DESCRIPTOR_VALUES]:
         return None
     count, first, bits = (int(number or 0) for number in described[:_DESCRIPTOR_VALUES])
-    count = count % _MOST_ENTRIES or _MOST_ENTRIES  # 0 says 65,536
+    count = count % _MOST_ENTRIES or _MOST_ENTRIES  # 0 means 65,536
     entries = _entries(value_of(item, data), count, dataset)
     return LookupTable(entries=entries, count=count, first=first, bits=bits) if len(entries) else None
 

@@ -1,4 +1,4 @@
-"""DICOM images whose header says that they show several slices side by side, and the cut into these slices.
+"""Find DICOM images that show several slices side by side by their header, and cut them into these slices.
 
 Siemens writes them with ``MOSAIC`` in ``ImageType``, United Imaging with ``VFRAME``. Both fill a square grid by rows.
 The number of slices is in a private attribute, which anonymizers often remove.
@@ -19,26 +19,26 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 
 _MARKS = frozenset({"MOSAIC", "VFRAME"})
 _COUNTS = ((0x0019, 0x0A, "SIEMENS MR HEADER"), (0x0065, 0x50, ""), (0x0065, 0x51, ""))
-"""Group, element and creator of the number of slices; United Imaging's may have any creator.
+"""Group, element and creator of the number of slices. United Imaging's attributes may have any creator.
 
-United Imaging writes the number itself, and a sequence with one item for each slice.
+United Imaging writes the number itself, and a sequence with one item per slice.
 """
 _CSA = (0x0029, 0x10, "SIEMENS CSA HEADER")
 _FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
-"""Where a group's private blocks are; a creator is named in the element of the block's number (PS3.5 7.8.1)."""
+"""Numbers of a group's private blocks. The element of this number names the block's creator (PS3.5 7.8.1)."""
 _LARGEST_GRID = 64
-"""Slices on a side."""
+"""Slices per side."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Slices that share an image: how many, and how many fit in a row of the square grid."""
+    """The number of slices in an image, and the slices per side of its square grid."""
 
     slices: int = 1
     side: int = 1
 
     def cut(self, image: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
-        """Give each slice of an image (H, W) or (H, W, 3), row by row."""
+        """Yield each slice of an image (H, W) or (H, W, 3), row by row."""
         rows, columns = image.shape[0] // self.side, image.shape[1] // self.side
         for place in range(self.slices):
             row, column = divmod(place, self.side)
@@ -46,17 +46,17 @@ class Grid:
 
 
 def find_grid(dataset: Any) -> Grid | Rejection:
-    """Give the grid that the header states, or reject an image of several slices whose grid is unknown."""
+    """Return the grid that the header states, or a rejection of several slices in an unknown grid."""
     if not _MARKS & _words(dataset.get("ImageType")):
         return Grid()
     slices = _count(dataset)
     if slices is None:
-        detail = "ImageType says that the image holds several slices, and no number of slices is stated"
-        return Rejection(reason=RejectionReason.SEVERAL_SLICES, detail=detail)
+        detail = "ImageType states that the image shows several slices, and no number of slices is stated"
+        return Rejection(RejectionReason.SEVERAL_SLICES, detail)
     side = math.isqrt(slices - 1) + 1
     if dataset.Rows % side or dataset.Columns % side:
         detail = f"{dataset.Columns} x {dataset.Rows} pixels do not divide into the grid of {slices:,} stated slices"
-        return Rejection(reason=RejectionReason.SEVERAL_SLICES, detail=detail)
+        return Rejection(RejectionReason.SEVERAL_SLICES, detail)
     return Grid(slices=slices, side=side)
 
 
@@ -66,7 +66,7 @@ def _words(image_type: Any) -> frozenset[str]:
 
 
 def _count(dataset: Any) -> int | None:
-    """Give the number of slices in the image, from the first private attribute that states a usable one."""
+    """Return the number of slices from the first private attribute that states a usable one."""
     for group, element, creator in _COUNTS:
         for value in _private_values(dataset, group, element, creator):
             slices = _whole_number(value)
@@ -76,7 +76,7 @@ def _count(dataset: Any) -> int | None:
 
 
 def _private_values(dataset: Any, group: int, element: int, creator: str) -> Iterator[Any]:
-    """Give an attribute's value in each private block of the creator, or in the first block if no creator is left."""
+    """Yield an attribute's values in the private blocks of the creator, or in the first block without a creator."""
     blocks = {
         tag.element: str(_value(dataset, tag))
         for tag in list(dataset.keys())
@@ -87,7 +87,7 @@ def _private_values(dataset: Any, group: int, element: int, creator: str) -> Ite
 
 
 def _value(dataset: Any, tag: Any) -> Any:
-    """Give what pydicom makes of an element; ``None`` where it is missing or damaged."""
+    """Return the value of an element as pydicom converts it, or ``None`` if it is missing or damaged."""
     try:
         return dataset[tag].value
     except MemoryError:
@@ -97,7 +97,7 @@ def _value(dataset: Any, tag: Any) -> Any:
 
 
 def _count_in_csa(header: Any) -> int | None:
-    """Give ``NumberOfImagesInMosaic`` of Siemens' own header, or ``None`` where it is damaged or has none."""
+    """Return ``NumberOfImagesInMosaic`` of Siemens' CSA header, or ``None`` if it is missing or damaged."""
     from nibabel.nicom import csareader
 
     try:
@@ -109,7 +109,7 @@ def _count_in_csa(header: Any) -> int | None:
 
 
 def _whole_number(value: Any) -> int | None:
-    """Give a number of slices from a number, a text, a sequence of slices, or the bytes of an unknown VR."""
+    """Return the number of slices from a number, a text, a sequence, or the bytes of an unknown VR."""
     try:
         number = len(value) if isinstance(value, Sequence) else int(value)
     except (TypeError, ValueError):

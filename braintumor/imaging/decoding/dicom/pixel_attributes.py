@@ -15,22 +15,21 @@ _COLOR = frozenset(
 )
 _BYTE = 8
 _LEAST_BITS = 4
-"""A stored value of fewer bits shows no anatomy, so a header that says so is wrong."""
+"""A stored value of fewer bits shows no anatomy, so a header with fewer bits is wrong."""
 COLOR_SAMPLES = 3
 _SAMPLES = (1, COLOR_SAMPLES, 4)
-"""Four samples belong to retired color spaces, which no decoder here reads."""
+"""Four samples belong to retired color spaces, which no decoder reads."""
 
 
 def set_pixel_attributes(dataset: Any) -> Rejection | None:
     """Replace missing and malformed attributes of the Image Pixel module (PS3.3 C.7.6.3) by the usual defaults.
 
-    ``Rows``, ``Columns`` and ``BitsAllocated`` have no default, so the function rejects an object without them.
+    An object without ``Rows``, ``Columns`` or ``BitsAllocated`` is rejected, because these have no default.
     """
     for keyword in ("Rows", "Columns", "BitsAllocated"):
         value = integer_of(dataset, keyword)
         if value is None or value < 1:
-            detail = f"{keyword} is no whole number above 0"
-            return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+            return Rejection(RejectionReason.CORRUPT, f"{keyword} is not a whole number above 0")
         _set(dataset, keyword, value)
     frames = integer_of(dataset, "NumberOfFrames")
     dataset.pop("NumberOfFrames", None)
@@ -59,12 +58,12 @@ def conform_to_codestream(dataset: Any, header: CodestreamHeader) -> None:
 
 
 def set_samples(dataset: Any, samples: int) -> None:
-    """Set ``SamplesPerPixel``, and a photometric interpretation that fits it."""
+    """Set ``SamplesPerPixel``, and correct a photometric interpretation that contradicts it."""
     _set(dataset, "SamplesPerPixel", samples)
     is_color = samples == COLOR_SAMPLES
     if dataset.PhotometricInterpretation not in (_COLOR if is_color else _GRAY):
         _set_photometric(dataset, "RGB" if is_color else "MONOCHROME2")
-    if is_color:  # samples of a color are never signed (PS3.3 C.7.6.3.1.2)
+    if is_color:  # color samples are never signed (PS3.3 C.7.6.3.1.2)
         _set(dataset, "PixelRepresentation", 0)
 
 
@@ -75,7 +74,7 @@ def set_allocated_byte(dataset: Any) -> None:
 
 
 def _uncompressed_bytes(dataset: Any, samples: int) -> int:
-    """Return the size of all frames without compression, with so many samples per pixel."""
+    """Return the bytes of all frames without compression."""
     pixels = dataset.Rows * dataset.Columns * int(dataset.get("NumberOfFrames", 1))
     return int(pixels * samples * dataset.BitsAllocated // _BYTE)
 
@@ -107,7 +106,7 @@ def _set_bits(dataset: Any) -> None:
 
 
 def _set_color(dataset: Any) -> None:
-    """Set the photometric interpretation and the samples per pixel. Where they disagree, the length decides."""
+    """Set the photometric interpretation and the samples per pixel. If they disagree, the data's length decides."""
     photometric = code_of(dataset, "PhotometricInterpretation")
     samples = integer_of(dataset, "SamplesPerPixel")
     implied = COLOR_SAMPLES if photometric in _COLOR else 1
@@ -120,4 +119,4 @@ def _set_color(dataset: Any) -> None:
     _set_photometric(dataset, photometric)
     set_samples(dataset, samples)
     if is_native and dataset.PhotometricInterpretation == "YBR_FULL_422" and length in {full, full + 1}:
-        _set_photometric(dataset, "RGB")  # as long as three whole samples per pixel, so nothing is subsampled
+        _set_photometric(dataset, "RGB")  # three whole samples per pixel, so nothing is subsampled

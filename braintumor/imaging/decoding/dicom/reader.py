@@ -1,4 +1,4 @@
-"""MR DICOM through pydicom, single and multi-frame. Importing this module imports pydicom."""
+"""Decode MR DICOM objects, single and multi-frame, with pydicom. Importing this module imports pydicom."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
 from braintumor.imaging.decoding.dicom.attributes import dicom_attributes
-from braintumor.imaging.decoding.dicom.frame_count import settle_frame_count
+from braintumor.imaging.decoding.dicom.frame_count import correct_frame_count
 from braintumor.imaging.decoding.dicom.lookup_tables import look_up_palette
 from braintumor.imaging.decoding.dicom.mosaic import Grid, find_grid
 from braintumor.imaging.decoding.dicom.pixel_attributes import set_pixel_attributes
@@ -26,33 +26,35 @@ from braintumor.imaging.decoding.dicom.pixel_spacing import dicom_spacing
 from braintumor.imaging.decoding.dicom.stored_values import decode_jpeg, is_ybr, keep_stored_bits
 from braintumor.imaging.decoding.dicom.transfer_syntax import check_encoding, check_inflated, count_frames, syntax_of
 from braintumor.imaging.decoding.dicom.values import code_of, codes_of, value_of
-from braintumor.imaging.decoding.dicom.windowing import gray_to_uint8, unstated_range
-from braintumor.imaging.decoding.frame_selection import choose
+from braintumor.imaging.decoding.dicom.windowing import gray_to_uint8, range_without_window
+from braintumor.imaging.decoding.formats import without_empty_preamble
+from braintumor.imaging.decoding.frame_selection import select_frames
 from braintumor.imaging.decoding.gray_levels import color_to_uint8, is_gray
 from braintumor.imaging.decoding.pixel_aspect import Spacing, square_size, with_square_pixels
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.sniff import without_empty_preamble
 from braintumor.imaging.decoding.types import Decoded, DicomIdentity, Frame, Limits, check_size
 
 _NAMED_MODALITIES = frozenset(
     {"CR", "CT", "DX", "ECG", "ES", "KO", "MG", "NM", "OT", "PR", "PT", "REG", "RF", "RTDOSE", "RTIMAGE", "RTPLAN"}
     | {"RTSTRUCT", "SC", "SEG", "SM", "SR", "US", "XA"}
 )
-"""Modalities (PS3.3 C.7.3.1.1.1) that a rejection names; whatever else stands in the tag is not repeated."""
+"""Modalities (PS3.3 C.7.3.1.1.1) that a rejection names. No other value of the tag is quoted."""
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _EMPTY_OFFSET_TABLE_BYTES = 8
 _ENDS_OF_SEQUENCE = (b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\xdd\0\0\0\0")
-"""The delimitation item of a sequence without stated length, in little and in big endian (PS3.5 7.5)."""
+"""Delimitation item of a sequence without stated length, in little and big endian (PS3.5 7.5)."""
 _ALLOCATED_BITS = (8, 16, 32)
 _MOST_ELEMENTS = 20_000
-"""At the top of an object; scanners write some hundreds. Each costs 260 bytes and 5 us, and 8 bytes of a file make one:
-64 MiB of nothing else would be 2 GB and a minute."""
+"""Elements at the top level of an object. Scanners write some hundreds.
+
+An element of 8 bytes in a file needs 260 bytes of memory and 5 us. A file of 64 MiB would need 2 GB and a minute.
+"""
 
 
 def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
-    """The frames of an MR object; everything that can be refused by its header is refused before decoding.
+    """Decode the frames of an MR object. The header is checked before any pixel is decoded.
 
-    Of an object with several, each is shown by its own rescale and window where its functional groups state them.
+    Each frame of a multi-frame object uses its own rescale and window if its functional groups state them.
     """
     data = without_empty_preamble(data)
     try:
@@ -60,15 +62,15 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
         if refused is not None:
             return refused
         dataset = read_partial(io.BytesIO(data), stop_when=_element_counter(), force=True)
-    except (EOFError, OSError, struct.error):  # the reader wanted more bytes than there are
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends inside an element of its header")
-    refused = _refused(dataset, data, limits)
+    except (EOFError, OSError, struct.error):  # the reader expected more bytes
+        return Rejection(RejectionReason.TRUNCATED, "the file ends inside an element of its header")
+    refused = _check_header(dataset, data, limits)
     grid = refused or find_grid(dataset)
     if isinstance(grid, Rejection):
         return grid
     spacings = [dicom_spacing(dataset, index) for index in range(count_frames(dataset))]
     refused = _check_shown_size(dataset, grid, spacings, limits) or check_encoding(dataset)
-    frames = refused or choose(_frames(dataset, grid, spacings), limits)
+    frames = refused or select_frames(_frames(dataset, grid, spacings), limits)
     if isinstance(frames, Rejection):
         return frames
     identity = DicomIdentity(
@@ -77,12 +79,17 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
         sop_instance_uid=_text(dataset, "SOPInstanceUID"),
         patient_id=_text(dataset, "PatientID"),
     )
-    found, attributes = count_frames(dataset) * grid.slices, dicom_attributes(dataset)
-    return Decoded(format="dicom", frames=frames, count_found=found, dicom=identity, attributes=attributes)
+    return Decoded(
+        format="dicom",
+        frames=frames,
+        frame_count=count_frames(dataset) * grid.slices,
+        dicom=identity,
+        attributes=dicom_attributes(dataset),
+    )
 
 
 def _element_counter() -> Callable[[Any, str | None, int], bool]:
-    """For pydicom's ``stop_when``: lets so many elements pass, then raises."""
+    """Return a function for pydicom's ``stop_when`` that raises after ``_MOST_ELEMENTS`` elements."""
     passed = count(1)
 
     def stop(_tag: Any, _vr: str | None, _length: int) -> bool:
@@ -97,14 +104,13 @@ def _text(dataset: Any, keyword: str) -> str:
     return str(value_of(dataset, keyword) or "")
 
 
-def _refused(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
-    """What the header alone forbids."""
+def _check_header(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
     return (
         _check_modality(dataset, data)
         or _check_presence(dataset, data)
         or set_pixel_attributes(dataset)
         or _check_frame(dataset)
-        or settle_frame_count(dataset)
+        or correct_frame_count(dataset)
         or check_size(int(dataset.Columns), int(dataset.Rows), limits, frames=count_frames(dataset))
     )
 
@@ -114,42 +120,42 @@ def _check_modality(dataset: Any, data: bytes) -> Rejection | None:
     if modality == "MR":
         return None
     if not modality and _is_cut(dataset, data):
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its data set does")
+        return Rejection(RejectionReason.TRUNCATED, "the file ends before its data set does")
     if not modality:
-        return Rejection(reason=RejectionReason.NOT_MR, detail="the object has no Modality")
+        return Rejection(RejectionReason.NOT_MR, "the object has no Modality")
     named = modality if modality in _NAMED_MODALITIES else "not MR"
-    return Rejection(reason=RejectionReason.NOT_MR, detail=f"Modality is {named}")
+    return Rejection(RejectionReason.NOT_MR, f"Modality is {named}")
 
 
 def _check_presence(dataset: Any, data: bytes) -> Rejection | None:
     if _is_empty(dataset.get_item("PixelData")):
-        return Rejection(reason=RejectionReason.NO_PIXELS, detail="PixelData has no value")
+        return Rejection(RejectionReason.NO_PIXELS, "PixelData has no value")
     if "PixelData" in dataset:
         missing = [name for name in ("Rows", "Columns", "BitsAllocated") if not dataset.get(name)]
         detail = f"pixel data without {', '.join(missing)}"
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail) if missing else None
+        return Rejection(RejectionReason.CORRUPT, detail) if missing else None
     if "FloatPixelData" in dataset or "DoubleFloatPixelData" in dataset:
-        return Rejection(reason=RejectionReason.NO_PIXELS, detail="the pixels are floating-point numbers")
+        return Rejection(RejectionReason.NO_PIXELS, "the pixels are floating-point numbers")
     if _is_cut(dataset, data):
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the file ends before its pixel data does")
-    return Rejection(reason=RejectionReason.NO_PIXELS, detail="no PixelData")
+        return Rejection(RejectionReason.TRUNCATED, "the file ends before its pixel data does")
+    return Rejection(RejectionReason.NO_PIXELS, "no PixelData")
 
 
 def _is_cut(dataset: Any, data: bytes) -> bool:
-    """Whether the file ends where no element does: pydicom reads to the last byte without a word."""
+    """Return whether the file ends inside an element, because pydicom does not report this."""
     if not len(dataset):
         return True
     if dataset.file_meta.get("TransferSyntaxUID") == uid.DeflatedExplicitVRLittleEndian:
-        return False  # it was inflated to its end, and positions are those of the inflated bytes
+        return False  # check_inflated reached its end, and positions count decompressed bytes
     last = dataset.get_item(max(dataset.keys()))
     if isinstance(last, RawDataElement) and last.length != _UNDEFINED_LENGTH:
         return last.value_tell + last.length != len(data)
-    # pydicom parses a sequence at once where its length is not stated
+    # pydicom parses a sequence without stated length at once
     return last.VR == "SQ" and not data.endswith(_ENDS_OF_SEQUENCE)
 
 
 def _is_empty(pixel_data: Any) -> bool:
-    """Whether the element is there and has no value. The stated length decides: a cut file has no value either."""
+    """Return whether the element states a length of 0. The value does not count, because a cut file lacks it too."""
     if pixel_data is None:
         return False
     length = pixel_data.length if isinstance(pixel_data, RawDataElement) else len(pixel_data.value or b"")
@@ -158,16 +164,15 @@ def _is_empty(pixel_data: Any) -> bool:
 
 def _check_frame(dataset: Any) -> Rejection | None:
     if code_of(dataset, "BurnedInAnnotation") == "YES":
-        return Rejection(reason=RejectionReason.BURNED_IN_ANNOTATION, detail="BurnedInAnnotation is YES")
-    bits = int(dataset.BitsAllocated)  # may be text in a damaged object, which is not to be quoted
+        return Rejection(RejectionReason.BURNED_IN_ANNOTATION, "BurnedInAnnotation is YES")
+    bits = int(dataset.BitsAllocated)  # may be a text in a damaged object, which must not be quoted
     if bits not in _ALLOCATED_BITS:
-        detail = f"{bits} bits allocated; 8, 16 and 32 are read"
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+        return Rejection(RejectionReason.CORRUPT, f"{bits} bits allocated; 8, 16 and 32 are allowed")
     return None
 
 
 def _check_shown_size(dataset: Any, grid: Grid, spacings: list[Spacing], limits: Limits) -> Rejection | None:
-    """Refuse slices by their size in the grid, and by their size once their pixels are squares."""
+    """Reject slices by their size in the grid, and by their size with square pixels."""
     columns, rows, slices = dataset.Columns // grid.side, dataset.Rows // grid.side, len(spacings) * grid.slices
     sizes = [square_size(columns, rows, spacing) for spacing in spacings]
     widest, highest = max(width for width, _ in sizes), max(height for _, height in sizes)
@@ -175,19 +180,21 @@ def _check_shown_size(dataset: Any, grid: Grid, spacings: list[Spacing], limits:
 
 
 def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame]:
-    """One after the other, shown as the object states it, else by percentiles: of all its frames together."""
-    unstated = _unstated_range(dataset) if count_frames(dataset) > 1 else None
+    """Yield each frame, displayed as the object states, else by the percentiles of all its frames together."""
+    fallback = _common_range(dataset) if count_frames(dataset) > 1 else None
     for index, (stored, photometric) in enumerate(_stored(dataset)):
-        shown = _pixels(dataset, stored, photometric, index, unstated)
+        shown = _pixels(dataset, stored, photometric, index, fallback)
         for place, pixels in enumerate(grid.cut(shown)):
             yield Frame(index=index * grid.slices + place, pixels=with_square_pixels(pixels, spacings[index]))
 
 
-def _unstated_range(dataset: Any) -> tuple[float, float] | None:
-    """From the lowest to the highest end of its frames' percentiles: a frame of noise is not blown up to a head."""
+def _common_range(dataset: Any) -> tuple[float, float] | None:
+    """Return the lowest and highest percentile of all frames, so that a frame of noise stays dark."""
     gray = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_gray(stored))
-    found = [ends for index, stored in gray if (ends := unstated_range(stored, dataset, index=index)) is not None]
-    return (min(low for low, _ in found), max(high for _, high in found)) if found else None
+    ranges = [
+        ends for index, stored in gray if (ends := range_without_window(stored, dataset, index=index)) is not None
+    ]
+    return (min(low for low, _ in ranges), max(high for _, high in ranges)) if ranges else None
 
 
 def _pixels(
@@ -195,9 +202,9 @@ def _pixels(
     stored: NDArray[Any],
     photometric: str,
     index: int,
-    unstated: tuple[float, float] | None,
+    fallback: tuple[float, float] | None,
 ) -> NDArray[np.uint8]:
-    """Displayed: uint8 (H, W), or (H, W, 3) where the object has color."""
+    """Return the displayed frame: uint8 (H, W), or (H, W, 3) for color."""
     if photometric == "PALETTE COLOR":
         return color_to_uint8(*look_up_palette(stored, dataset))
     if not is_gray(stored):
@@ -205,12 +212,12 @@ def _pixels(
         shown = convert_color_space(stored, "YBR_FULL", "RGB") if is_ybr(stored, photometric, bits) else stored
         return color_to_uint8(shown, bits=bits)
     is_inverted = photometric == "MONOCHROME1"
-    return gray_to_uint8(stored, dataset, is_inverted=is_inverted, index=index, unstated=unstated)
+    return gray_to_uint8(stored, dataset, is_inverted=is_inverted, index=index, fallback=fallback)
 
 
 def _stored(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
     """Yield each frame's stored values (H, W) or (H, W, 3), and their photometric interpretation after decoding."""
-    # more may come than the header says: encapsulated data without offsets has as many as it has fragments
+    # encapsulated data without offsets may yield more frames than the header states: one per fragment
     for decoded, photometric in islice(_decoded(dataset), count_frames(dataset)):
         yield keep_stored_bits(decoded, dataset), photometric
 
@@ -223,7 +230,7 @@ def _decoded(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
         for decoded in decode_jpeg(frames, is_color=dataset.SamplesPerPixel > 1):
             yield decoded, dataset.PhotometricInterpretation
         return
-    # pydicom's own RLE decoder, in Python, is 15 times slower and expands a bomb before it looks at the size
+    # pydicom's own RLE decoder, in Python, is 15 times slower and expands a bomb before it checks the size
     plugin = "pylibjpeg" if syntax == uid.RLELossless else ""
     options: dict[str, Any] = {"raw": True, "correct_unused_bits": False, "decoding_plugin": plugin}
     try:
@@ -232,5 +239,5 @@ def _decoded(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
     except BaseException as exc:
         if type(exc).__name__ != "PanicException":
             raise
-        # pylibjpeg-rle is Rust, whose panic on bad bytes is no Exception: it would end the worker
-        raise ValueError("the RLE decoder gave up") from exc
+        # pylibjpeg-rle panics on bad bytes with an error that is not an Exception and would end the worker
+        raise ValueError("the RLE decoder failed") from exc

@@ -1,4 +1,4 @@
-"""Check a frame in RLE (PS3.5 G) before it is decoded, and cut off what its segments have too much."""
+"""Check a frame in RLE (PS3.5 G) before it is decoded, and cut excess bytes off its segments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from braintumor.imaging.decoding.dicom.pixel_attributes import COLOR_SAMPLES, se
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 
 _HEADER = struct.Struct("<16L")
-"""Number of segments, then where each begins (PS3.5 G.5)."""
+"""Number of segments, then the offset of each (PS3.5 G.5)."""
 _MOST_SEGMENTS = 15
 _NO_OP = 128
 _BYTE = 8
@@ -19,11 +19,11 @@ _BYTE = 8
 def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
     """Return the frame with segments that decode to exactly one byte per pixel.
 
-    A segment may decode to one row too much, or end in zeros. Decoders refuse that, or expand it without limit.
+    A segment may decode to one row too many, or end in zeros. Decoders refuse that, or expand it without limit.
     """
     pixels = dataset.Rows * dataset.Columns
     if len(frame) < _HEADER.size:
-        return Rejection(reason=RejectionReason.TRUNCATED, detail="the RLE data ends inside its header")
+        return Rejection(RejectionReason.TRUNCATED, "the RLE data ends inside its header")
     count, *offsets = _HEADER.unpack_from(frame)
     if count in {1, COLOR_SAMPLES} and dataset.BitsStored <= _BYTE < dataset.BitsAllocated:
         set_allocated_byte(dataset)
@@ -32,14 +32,13 @@ def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
         set_samples(dataset, count // sample_bytes)
     expected = dataset.SamplesPerPixel * sample_bytes
     if count != expected or count > _MOST_SEGMENTS:
-        return Rejection(reason=RejectionReason.CORRUPT, detail=f"{count} RLE segments, {expected} expected")
+        return Rejection(RejectionReason.CORRUPT, f"{count} RLE segments, {expected} expected")
     segments = []
     for start, end in pairwise([*offsets[:count], len(frame)]):
         is_placed = _HEADER.size <= start <= end <= len(frame)
         fitted = _fit_segment(frame[start:end], pixels, dataset.Columns) if is_placed else None
         if fitted is None:
-            detail = f"an RLE segment does not decode to {pixels:,} bytes"
-            return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+            return Rejection(RejectionReason.CORRUPT, f"an RLE segment does not decode to {pixels:,} bytes")
         segments.append(fitted)
     if sum(map(len, segments)) == len(frame) - offsets[0]:
         return frame
@@ -47,9 +46,9 @@ def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
 
 
 def _fit_segment(segment: bytes, pixels: int, excess: int) -> bytes | None:
-    """Return the segment without what it has beyond ``pixels`` bytes.
+    """Return the segment without the bytes beyond ``pixels`` decoded bytes.
 
-    The function returns ``None`` for a segment that is too short, or has more than ``excess`` bytes too much.
+    Returns ``None`` for a segment that is too short, or decodes to more than ``excess`` bytes too many.
     """
     at, made, last, before = 0, 0, 0, 0
     while at < len(segment) and made < pixels:
@@ -69,9 +68,9 @@ def _fit_segment(segment: bytes, pixels: int, excess: int) -> bytes | None:
 
 
 def _step(segment: bytes, at: int, made: int) -> tuple[int, int]:
-    """Return the place after a run (PS3.5 G.3.1), and how many bytes are made then."""
+    """Return the position after a run (PS3.5 G.3.1), and the number of bytes decoded up to there."""
     run = segment[at]
-    if run < _NO_OP:  # run + 1 bytes as they are
+    if run < _NO_OP:  # run + 1 literal bytes
         return at + run + 2, made + run + 1
     if run > _NO_OP:  # the next byte, 257 - run times
         return at + 2, made + 257 - run
@@ -79,7 +78,7 @@ def _step(segment: bytes, at: int, made: int) -> tuple[int, int]:
 
 
 def _shorten(run: bytes, count: int) -> bytes:
-    """Return a run that makes only so many bytes."""
+    """Return a run that decodes to only ``count`` bytes."""
     if run[0] < _NO_OP or count == 1:
         return bytes([count - 1]) + run[1 : 1 + count]
     return bytes([257 - count]) + run[1:2]

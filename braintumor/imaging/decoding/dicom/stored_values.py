@@ -1,4 +1,4 @@
-"""Bring a DICOM object's decoded samples to the values that its header describes: bits, sign, padding and color."""
+"""Convert a DICOM object's decoded samples to the values that its header describes: bits, sign, padding and color."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from numpy.typing import NDArray
 from braintumor.imaging.decoding.dicom.values import integer_of
 
 _MIDDLE = 0.5
-"""Value of chroma where there is no color, as a share of white."""
+"""Value of chroma in a pixel without color, as a share of white."""
 _NEAR = 0.03
 """Samples within this share of white count as equal, because lossy compression moves them."""
 _LEAST_NEUTRAL = 0.2
-"""Share of pixels without color from which they tell the color space. Scans have little color."""
-_LOOKED_AT = 256
-"""Pixels of a side that are enough for that."""
+"""Least share of pixels without color that determines the color space. Scans have little color."""
+_SAMPLED_SIDE = 256
+"""Pixels per side that are sampled to determine the color space."""
 
 
 def decode_jpeg(frames: Iterator[bytes], *, is_color: bool) -> Iterator[NDArray[Any]]:
-    """Decode frames in JPEG, lossy or lossless, of 2 to 16 bits. Their color space stays as stored."""
+    """Decode frames in lossy or lossless JPEG of 2 to 16 bits, without conversion of the color space."""
     from imagecodecs import jpeg8_decode  # imported here because few objects need it
 
-    space = "RGB" if is_color else None  # two equal color spaces keep libjpeg from converting
+    space = "RGB" if is_color else None  # libjpeg does not convert between two equal color spaces
     for frame in frames:
         yield jpeg8_decode(frame, colorspace=space, outcolorspace=space)
 
 
 def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
-    """Return the ``BitsStored`` bits below and including ``HighBit`` (PS3.5 8.1.1), extended by their sign.
+    """Return the ``BitsStored`` bits up to ``HighBit`` (PS3.5 8.1.1), extended by their sign.
 
-    Other bits may hold overlays.
+    Other bits may contain overlays.
     """
     size = values.dtype.itemsize
     allocated, bits, high = size * 8, int(dataset.BitsStored), int(dataset.HighBit)
@@ -47,13 +47,13 @@ def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
 def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
     """Return whether samples (H, W, 3) are YCbCr, judged by the pixels without color.
 
-    Such a pixel has three equal samples in RGB. In YCbCr its chroma is half of white. If few pixels are without color,
-    the header decides.
+    A pixel without color has three equal samples in RGB. In YCbCr its chroma is half of white. The header decides if
+    few pixels are without color.
     """
-    step = max(max(color.shape) // _LOOKED_AT, 1)
+    step = max(max(color.shape) // _SAMPLED_SIDE, 1)
     samples = color[::step, ::step].astype(np.float32) / (2**bits - 1)
     first, others = samples[..., :1], samples[..., 1:]
-    is_middle = np.abs(first[..., 0] - _MIDDLE) <= _NEAR  # equal samples of this value fit both
+    is_middle = np.abs(first[..., 0] - _MIDDLE) <= _NEAR  # equal samples of this value fit both color spaces
     as_ybr = float(((np.abs(others - _MIDDLE) <= _NEAR).all(axis=2) & ~is_middle).mean())
     as_rgb = float(((np.abs(others - first) <= _NEAR).all(axis=2) & ~is_middle).mean())
     if max(as_ybr, as_rgb) < _LEAST_NEUTRAL:
@@ -62,26 +62,26 @@ def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
 
 
 def is_padding(stored: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
-    """Return which values are padding (PS3.3 C.7.5.1.1.2).
+    """Return the mask of padding values (PS3.3 C.7.5.1.1.2).
 
-    If all values of a frame would be padding, the attribute is wrong, and none is.
+    If all values of a frame would be padding, the attribute is wrong, so no value is padding.
     """
     first = integer_of(dataset, "PixelPaddingValue")
     if first is None:
         return np.zeros(stored.shape, np.bool_)
     last = integer_of(dataset, "PixelPaddingRangeLimit")
     ends = [_with_sign(end, dataset) for end in (first, first if last is None else last)]
-    found = np.asarray((stored >= min(ends)) & (stored <= max(ends)), np.bool_)
-    return found & ~found.all()
+    mask = np.asarray((stored >= min(ends)) & (stored <= max(ends)), np.bool_)
+    return mask & ~mask.all()
 
 
 def _ends_at_bit_0(values: NDArray[Any], bits: int, high: int) -> bool:
-    """Return whether values use the lowest bits and none above, although the header says that they end at ``high``."""
+    """Return whether values use only the lowest bits, although the header states that they end at ``high``."""
     return bool((values >> bits == 0).all() and (values & (2 ** (high + 1 - bits) - 1)).any())
 
 
 def _with_sign(value: int, dataset: Any) -> int:
-    """Return a value as signed or unsigned as the pixels are, because writers mix up the two."""
+    """Convert a value to the sign of the pixels, because some writers confuse signed and unsigned."""
     span = 2 ** int(dataset.BitsAllocated)
     value %= span
     return value - span if dataset.PixelRepresentation and value >= span // 2 else value

@@ -1,4 +1,4 @@
-"""How a DICOM object's pixels are encoded, and what to refuse before any decoder runs."""
+"""Check the encoding of a DICOM object's pixel data before any decoder runs."""
 
 from __future__ import annotations
 
@@ -22,25 +22,23 @@ _COMPONENTS = (1, 3)
 
 
 def check_inflated(data: bytes, limits: Limits) -> Rejection | None:
-    """Refuse a deflated object that is cut, or larger than the limit once inflated: pydicom inflates without bound."""
+    """Reject a deflated object that is cut or too large, because pydicom decompresses without a limit."""
     stream = io.BytesIO(data)
     read_preamble(stream, force=True)
     if _read_file_meta_info(stream).get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
         return None
-    _read_command_set_elements(stream)  # none in a file; pydicom would pass over them before it inflates
+    _read_command_set_elements(stream)  # a file has none, and pydicom skips them before it decompresses
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     inflated = len(inflater.decompress(data[stream.tell() :], limits.max_bytes + 1))
     if inflated > limits.max_bytes:
-        return Rejection(
-            reason=RejectionReason.TOO_MANY_BYTES, detail=f"inflates to more than {limits.max_bytes:,} bytes"
-        )
+        return Rejection(RejectionReason.TOO_MANY_BYTES, f"inflates to more than {limits.max_bytes:,} bytes")
     if not inflater.eof:
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=f"deflated data ends early, at {inflated:,} bytes")
+        return Rejection(RejectionReason.TRUNCATED, f"deflated data ends early, at {inflated:,} bytes")
     return None
 
 
 def syntax_of(dataset: Any) -> uid.UID | None:
-    """The transfer syntax: as the file says, else as it was found to be encoded; ``None`` where nobody can tell."""
+    """Return the transfer syntax that the file states, else the encoding that pydicom detected, or ``None``."""
     stated = dataset.file_meta.get("TransferSyntaxUID")
     if stated:
         return uid.UID(str(stated))
@@ -53,25 +51,25 @@ def syntax_of(dataset: Any) -> uid.UID | None:
 
 
 def count_frames(dataset: Any) -> int:
-    """As the header says; 1 where it says nothing, or 0."""
+    """Return the stated number of frames, or 1 if the header states none or 0."""
     return int(dataset.get("NumberOfFrames") or 1)
 
 
 def check_encoding(dataset: Any) -> Rejection | None:
-    """Refuse pixels that no decoder reads, that end early, or that are not of the size that the header says."""
+    """Reject pixel data that no decoder reads, that ends early, or whose size contradicts the header."""
     syntax = syntax_of(dataset)
     if syntax is None or not _is_readable(syntax):
         return _unsupported(syntax)
     if not syntax.is_encapsulated:
         return _check_length(len(dataset.PixelData), count_frames(dataset) * _expected_bytes(dataset))
-    # what is checked here must be what is decoded, and pydicom's decoders would find frames by this table, not by these
+    # pydicom's decoders would find frames by these tables, and then decode other bytes than those checked here
     dataset.pop("ExtendedOffsetTable", None)
     dataset.pop("ExtendedOffsetTableLengths", None)
     return _check_frames(dataset, syntax)
 
 
 def _check_frames(dataset: Any, syntax: uid.UID) -> Rejection | None:
-    """Check each encapsulated frame, and replace those that have bytes too much."""
+    """Check each encapsulated frame, and replace frames with excess bytes."""
     expected = count_frames(dataset)
     frames: list[bytes] = []
     is_changed = False
@@ -85,8 +83,7 @@ def _check_frames(dataset: Any, syntax: uid.UID) -> Rejection | None:
         is_changed = is_changed or fitted is not frame
         frames.append(fitted)
     if len(frames) < expected:
-        detail = f"{len(frames):,} frames of pixel data, {expected:,} expected"
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+        return Rejection(RejectionReason.TRUNCATED, f"{len(frames):,} frames of pixel data, {expected:,} expected")
     if is_changed:
         dataset["PixelData"].value = encapsulate(frames)
     return None
@@ -100,52 +97,48 @@ def _is_readable(syntax: uid.UID) -> bool:
 
 
 def _unsupported(syntax: uid.UID | None) -> Rejection:
-    is_known = syntax is not None and syntax.name != str(syntax)  # pydicom's name of an unknown one is itself
+    is_known = syntax is not None and syntax.name != str(syntax)  # pydicom names an unknown syntax by its UID
     name = syntax.name if syntax is not None and is_known else "private or unknown"
-    return Rejection(
-        reason=RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX, detail=f"no decoder here for transfer syntax: {name}"
-    )
+    return Rejection(RejectionReason.UNSUPPORTED_TRANSFER_SYNTAX, f"no installed decoder for transfer syntax: {name}")
 
 
 def _expected_bytes(dataset: Any) -> int:
-    """Size of one frame as it is stored uncompressed."""
+    """Return the bytes of one uncompressed frame."""
     bits = int(dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated)
     is_subsampled = dataset.PhotometricInterpretation == "YBR_FULL_422"
     return bits // 8 * 2 // 3 if is_subsampled else bits // 8
 
 
-def _check_length(found: int, expected: int) -> Rejection | None:
-    if found >= expected:
+def _check_length(length: int, expected: int) -> Rejection | None:
+    if length >= expected:
         return None
-    detail = f"{found:,} bytes of pixel data, {expected:,} expected"
-    return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+    return Rejection(RejectionReason.TRUNCATED, f"{length:,} bytes of pixel data, {expected:,} expected")
 
 
 def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Rejection:
-    """Refuse a JPEG, JPEG-LS or JPEG 2000 stream without end, or of another size than the object's.
+    """Reject a JPEG, JPEG-LS or JPEG 2000 stream without end, or of another size than the object's.
 
-    Decoders allocate by the size that the stream says. Attributes that contradict the first stream are corrected. The
-    boxes of a JP2 file are cut off, because they state a size of their own.
+    Decoders allocate memory by the size that the stream states. Attributes that contradict the first stream are
+    corrected. The boxes of a JP2 file are cut off, because they state another size.
     """
     header, end = read_header(frame), frame.rfind(END_OF_CODESTREAM)
     if header is None and end >= 0:
         detail = "the compressed pixel data has no frame header that its transfer syntax allows"
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+        return Rejection(RejectionReason.CORRUPT, detail)
     if header is None or end < header.end:
         detail = f"the compressed pixel data has no end marker in {len(frame):,} bytes"
-        return Rejection(reason=RejectionReason.TRUNCATED, detail=detail)
+        return Rejection(RejectionReason.TRUNCATED, detail)
     if header.columns * header.rows > Limits().max_pixels:
-        detail = "the compressed pixel data claims more pixels than any limit"
-        return Rejection(reason=RejectionReason.TOO_MANY_PIXELS, detail=detail)
+        return Rejection(RejectionReason.TOO_MANY_PIXELS, "the compressed pixel data states more pixels than any limit")
     if (header.columns, header.rows) != (dataset.Columns, dataset.Rows):
         detail = (
             f"the compressed pixel data is {header.columns} x {header.rows}, "
-            f"the header says {dataset.Columns} x {dataset.Rows}"
+            f"the header states {dataset.Columns} x {dataset.Rows}"
         )
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+        return Rejection(RejectionReason.CORRUPT, detail)
     if header.components not in _COMPONENTS:
-        detail = f"the compressed pixel data has {header.components} samples per pixel; 1 and 3 are read"
-        return Rejection(reason=RejectionReason.CORRUPT, detail=detail)
+        detail = f"the compressed pixel data has {header.components} samples per pixel; 1 and 3 are allowed"
+        return Rejection(RejectionReason.CORRUPT, detail)
     if is_first:
         conform_to_codestream(dataset, header)
     return frame[header.start :] if header.start else frame

@@ -1,7 +1,6 @@
 """Read attributes of a DICOM data set whose values may be malformed.
 
-A value that cannot be used counts as absent, because the pixels may be good all the same. No function here raises for
-a malformed value.
+An unusable value counts as absent, because the pixels may still be good. No function raises for a malformed value.
 """
 
 from __future__ import annotations
@@ -9,9 +8,9 @@ from __future__ import annotations
 from typing import Any
 
 _LARGEST = 1e12
-"""A number beyond this is junk. No scanner writes one, and sums of such numbers overflow."""
+"""A larger number is invalid. No scanner writes one, and sums of such numbers overflow."""
 _LONGEST = 4096
-"""Bytes of an attribute of numbers or codes. pydicom needs a hundred times as much memory to convert one."""
+"""Bytes of an attribute of numbers or codes. pydicom needs a hundred times this memory to convert it."""
 
 
 def number_of(dataset: Any, keyword: str) -> float | None:
@@ -26,7 +25,7 @@ def integer_of(dataset: Any, keyword: str) -> int | None:
 
 
 def numbers_of(dataset: Any, keyword: str) -> list[float | None]:
-    """Return all values of an attribute, with ``None`` for each one that is no usable number."""
+    """Return all values of an attribute, with ``None`` for each unusable number."""
     return [_number(value) for value in _short_values(dataset, keyword)]
 
 
@@ -42,7 +41,7 @@ def codes_of(dataset: Any, keyword: str) -> list[str]:
 
 
 def items_of(dataset: Any, keyword: str) -> list[Any]:
-    """Return the data sets of a sequence, or an empty list if the attribute is no sequence."""
+    """Return the data sets of a sequence, or an empty list if the attribute is not a sequence."""
     value = value_of(dataset, keyword)
     return [item for item in value if hasattr(item, "get")] if hasattr(value, "__iter__") else []
 
@@ -53,14 +52,14 @@ def value_of(dataset: Any, keyword: str) -> Any:
         return dataset.get(keyword)
     except MemoryError:
         raise
-    except Exception:  # pydicom converts a value when it is first read, and a malformed one raises anything
+    except Exception:  # pydicom converts a value at the first access, and a malformed one raises any error
         stored = dataset.get_item(keyword).value
         return stored.decode("latin-1") if isinstance(stored, bytes) else None
 
 
 def _short_values(dataset: Any, keyword: str) -> list[Any]:
     element = dataset.get_item(keyword)
-    if element is None or getattr(element, "length", 0) > _LONGEST:  # only an element not yet converted has a length
+    if element is None or getattr(element, "length", 0) > _LONGEST:  # only an unconverted element has a length
         return []
     value = value_of(dataset, keyword)
     if isinstance(value, bytes):
@@ -75,11 +74,11 @@ def _number(value: Any) -> float | None:
         number = float(value.strip(" \0").replace(",", ".") if isinstance(value, str) else value)
     except (TypeError, ValueError, OverflowError):
         return None
-    return number if abs(number) <= _LARGEST else None  # false for NaN
+    return number if abs(number) <= _LARGEST else None  # the comparison is false for NaN
 
 
 def functional_group(dataset: Any, name: str, index: int = 0) -> Any:
-    """Where a frame's attribute stands: in an enhanced object's functional group (C.7.6.16), else in ``dataset``."""
+    """Return the item of a frame's attribute: an enhanced object's functional group (C.7.6.16), else ``dataset``."""
     of_frame = items_of(dataset, "PerFrameFunctionalGroupsSequence")[index : index + 1]
     for group in (*of_frame, *items_of(dataset, "SharedFunctionalGroupsSequence")):
         items = items_of(group, name)

@@ -1,7 +1,7 @@
-"""Stored values -> what a viewer shows, 0 to 255.
+"""Convert stored values to displayed gray levels from 0 to 255.
 
-DICOM's chain is: modality LUT (PS3.3 C.11.1: rescale to the scanner's units), VOI LUT (C.11.2: window or table),
-presentation (C.7.6.3.1.2: MONOCHROME1 shows its lowest value white).
+DICOM applies three steps. The modality LUT (PS3.3 C.11.1) rescales to the scanner's units. The VOI LUT (C.11.2) applies
+a window or a table. The presentation (C.7.6.3.1.2) shows the lowest value of MONOCHROME1 as white.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.dicom.lookup_tables import LookupTable, voi_table
+from braintumor.imaging.decoding.dicom.lookup_tables import voi_table
 from braintumor.imaging.decoding.dicom.stored_values import is_padding
 from braintumor.imaging.decoding.dicom.values import code_of, functional_group, number_of, numbers_of
 from braintumor.imaging.decoding.gray_levels import displayed_range, scaled, to_uint8
 
 _LEAST_SLOPE = 1e-20
-"""A rescale slope nearer to 0 than this is junk: it makes all values one."""
+"""A rescale slope nearer to 0 is invalid, because it makes all values equal."""
 _FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
 
 
@@ -27,26 +27,26 @@ def gray_to_uint8(
     *,
     is_inverted: bool,
     index: int = 0,
-    unstated: tuple[float, float] | None = None,
+    fallback: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
-    """DICOM's stored values (H, W) -> uint8 (H, W), by the rescale and window that its ``dataset`` states.
+    """Convert stored values (H, W) to uint8 (H, W) by the rescale and window that the object states.
 
     Args:
-        stored: of frame ``index``.
+        stored: stored values of frame ``index``.
         dataset: the object.
-        is_inverted: whether low is white.
-        index: the frame whose functional groups count.
-        unstated: the range to show where no window is stated; ``None``: this frame's own percentiles.
+        is_inverted: whether low values are white.
+        index: frame whose functional groups apply.
+        fallback: displayed range if the object states no window. ``None`` uses this frame's percentiles.
     """
     values, padding = _rescaled(stored, dataset, index)
-    shown = _voi(values, dataset, padding, index=index, unstated=unstated)
+    shown = _voi(values, dataset, padding, index=index, fallback=fallback)
     shown = 1 - shown if is_inverted else shown
-    shown[padding] = 0  # background, also where low is white
+    shown[padding] = 0  # background stays black if low values are white
     return to_uint8(shown)
 
 
-def unstated_range(stored: NDArray[Any], dataset: Any, *, index: int) -> tuple[float, float] | None:
-    """The percentiles of frame ``index``, rescaled, where the object states no window for it, else ``None``."""
+def range_without_window(stored: NDArray[Any], dataset: Any, *, index: int) -> tuple[float, float] | None:
+    """Return the percentiles of rescaled frame ``index``, or ``None`` if the object states a window for it."""
     if voi_table(dataset) is not None or _stated_window(dataset, index) is not None:
         return None
     values, padding = _rescaled(stored, dataset, index)
@@ -54,7 +54,7 @@ def unstated_range(stored: NDArray[Any], dataset: Any, *, index: int) -> tuple[f
 
 
 def _rescaled(stored: NDArray[Any], dataset: Any, index: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Values in the scanner's units, and which of them are padding."""
+    """Return the values in the scanner's units, and the mask of padding."""
     transformation = functional_group(dataset, "PixelValueTransformationSequence", index)
     slope = number_of(transformation, "RescaleSlope")
     values = stored.astype(np.float64)
@@ -64,21 +64,21 @@ def _rescaled(stored: NDArray[Any], dataset: Any, index: int) -> tuple[NDArray[n
 
 
 def window(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.float64]:
-    """Values -> 0..1 (black to white) through a window (C.11.2.1.2 and C.11.2.1.3).
+    """Map values to 0 (black) to 1 (white) by a window (C.11.2.1.2 and C.11.2.1.3).
 
     Args:
         values: rescaled values, of any shape.
-        center: the window's middle, in the values' unit.
-        width: the window's width; at least 1 for ``LINEAR``.
+        center: middle of the window, in the values' unit.
+        width: width of the window, at least 1 for ``LINEAR``.
         function: ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``.
     """
     if function == "SIGMOID":
-        with np.errstate(over="ignore"):  # exp of a far value is infinite, and its share of white is 0
+        with np.errstate(over="ignore"):  # exp may be infinite, which gives 0
             exponential: NDArray[np.float64] = np.exp(-4 * (values - center) / width)
         return np.asarray(1 / (1 + exponential), np.float64)
     if function == "LINEAR_EXACT":
         return scaled(values, center - width / 2, center + width / 2)
-    # DICOM's half-pixel convention: center 128 and width 256 show 0..255 as they are
+    # DICOM's half-pixel convention: center 128 and width 256 keep 0 to 255 unchanged
     return scaled(values, center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
 
 
@@ -88,16 +88,16 @@ def _voi(
     padding: NDArray[np.bool_],
     *,
     index: int,
-    unstated: tuple[float, float] | None,
+    fallback: tuple[float, float] | None,
 ) -> NDArray[np.float64]:
-    """0..1 by the object's table, else its first window, else ``unstated``, else percentiles of what is no padding."""
+    """Map to 0 to 1 by the object's table, its first window, ``fallback``, or the percentiles outside padding."""
     table = voi_table(dataset)
     if table is not None:
-        return _through_table(values, table)
+        return scaled(table.look_up(np.rint(values)).astype(np.float64), 0, table.white)  # C.11.2.1.1
     stated = _stated_window(dataset, index)
     if stated is not None:
         return window(values, *stated)
-    return scaled(values, *(unstated or displayed_range(values[~padding])))
+    return scaled(values, *(fallback or displayed_range(values[~padding])))
 
 
 def _stated_window(dataset: Any, index: int) -> tuple[float, float, str] | None:
@@ -110,8 +110,3 @@ def _stated_window(dataset: Any, index: int) -> tuple[float, float, str] | None:
         if center is not None and width is not None and width >= least:
             return center, width, function
     return None
-
-
-def _through_table(values: NDArray[np.float64], table: LookupTable) -> NDArray[np.float64]:
-    """Show rescaled values through a VOI LUT (C.11.2.1.1)."""
-    return scaled(table.look_up(np.rint(values)).astype(np.float64), 0, table.white)

@@ -1,4 +1,4 @@
-"""What a header says of patient and scanner: the coarse word, or nothing; never an error, never the text itself."""
+"""Test the coarse attributes of patient and scanner: a known word or no value, never an error or the text."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def attributes(data: bytes) -> dict[str, str]:
 
 
 def given(**tags: Any) -> dict[str, str]:
-    """Of an MR object with these tags and none other that is looked at."""
+    """Return the attributes of an MR object with only these of the relevant tags."""
     return attributes(changed(**{**dict.fromkeys(TAGS), **tags}))
 
 
 def holding(keyword: str, value: bytes, vr: str | None = None) -> bytes:
-    """An MR object one of whose tags has these bytes, which pydicom would not write by itself."""
+    """Return an MR object with these bytes in one tag, which pydicom would not write."""
     dataset = pydicom.dcmread(io.BytesIO(changed(**dict.fromkeys(TAGS))))
     padded = value + b" " * (len(value) % 2)
     raw = RawDataElement(Tag(keyword), vr or dictionary_VR(keyword), len(padded), padded, 0, False, True)
@@ -57,7 +57,7 @@ def test_a_scanners_header_gives_all_five() -> None:
     }
 
 
-def test_a_shipped_file_gives_what_it_has_and_nothing_for_what_it_lacks() -> None:
+def test_shipped_file_gives_only_its_own_attributes() -> None:
     assert attributes(shipped("MR_small.dcm")) == {
         "sex": "F",
         "manufacturer": "canon/toshiba",
@@ -65,7 +65,7 @@ def test_a_shipped_file_gives_what_it_has_and_nothing_for_what_it_lacks() -> Non
     }
 
 
-def test_a_header_without_any_of_it_gives_nothing_and_so_does_a_png() -> None:
+def test_empty_header_and_png_give_no_attributes() -> None:
     assert given() == {}
     assert attributes(png_of(RAMP)) == {}
 
@@ -92,7 +92,7 @@ def test_a_header_without_any_of_it_gives_nothing_and_so_does_a_png() -> None:
         ("045y", "40 to 59"),
     ],
 )
-def test_an_age_of_years_months_weeks_or_days_falls_into_its_band(age: str, band: str) -> None:
+def test_age_in_any_unit_falls_into_its_band(age: str, band: str) -> None:
     assert attributes(holding("PatientAge", age.encode())) == {"age_band": band}
 
 
@@ -115,7 +115,7 @@ def test_an_age_of_years_months_weeks_or_days_falls_into_its_band(age: str, band
         "045Y\\050Y",
     ],
 )
-def test_an_age_that_is_none_gives_no_band(age: str) -> None:
+def test_invalid_age_gives_no_band(age: str) -> None:
     assert attributes(holding("PatientAge", age.encode())) == {}
 
 
@@ -149,12 +149,12 @@ def test_any_other_sex_is_not_repeated(sex: str) -> None:
         ("Jane^Doe", "other"),
     ],
 )
-def test_a_maker_is_one_of_those_known_or_another(name: str, vendor: str) -> None:
+def test_manufacturer_is_a_known_vendor_or_other(name: str, vendor: str) -> None:
     assert given(Manufacturer=name, SpecificCharacterSet="ISO_IR 192") == {"manufacturer": vendor}
 
 
 @pytest.mark.parametrize("name", [b"", b"   ", b"123", b"\xff\xfe"])
-def test_a_maker_without_letters_is_none(name: bytes) -> None:
+def test_manufacturer_without_letters_is_omitted(name: bytes) -> None:
     assert attributes(holding("Manufacturer", name)) == {}
 
 
@@ -183,7 +183,7 @@ def test_a_field_in_tesla_or_gauss_falls_into_its_band(field: str, band: str) ->
     "field",
     ["", "0", "-3", "nan", "inf", "1e999", "1500", "3000", "300000", "1.5\\3", "1.5T", "Jane^Doe"],
 )
-def test_a_field_that_is_none_or_in_a_unit_that_cannot_be_told_gives_no_band(field: str) -> None:
+def test_invalid_or_ambiguous_field_strength_gives_no_band(field: str) -> None:
     assert attributes(holding("MagneticFieldStrength", field.encode())) == {}
 
 
@@ -212,9 +212,7 @@ def test_a_field_that_is_none_or_in_a_unit_that_cannot_be_told_gives_no_band(fie
         (["RM", "GR"], (), "research mode"),
     ],
 )
-def test_a_sequence_is_told_by_its_terms_and_a_plain_spin_echo_by_its_times(
-    terms: Any, times: tuple[float, ...], sequence: str
-) -> None:
+def test_sequence_follows_terms_and_spin_echo_times(terms: Any, times: tuple[float, ...], sequence: str) -> None:
     named = dict(zip(("RepetitionTime", "EchoTime", "InversionTime"), times, strict=False))
     assert given(ScanningSequence=terms, **named) == {"sequence": sequence}
 
@@ -226,7 +224,7 @@ def test_a_sequence_outside_the_standard_is_not_repeated(terms: str) -> None:
 
 @pytest.mark.parametrize("keyword", ["RepetitionTime", "EchoTime"])
 @pytest.mark.parametrize("time", ["nan", "-5", "Jane^Doe", "500\\600"])
-def test_times_that_are_none_give_no_weighting(keyword: str, time: str) -> None:
+def test_invalid_times_give_no_weighting(keyword: str, time: str) -> None:
     dataset = pydicom.dcmread(io.BytesIO(holding(keyword, time.encode())))
     dataset.ScanningSequence = "SE"
     assert attributes(written(dataset)) == {"sequence": "spin echo"}
@@ -237,7 +235,7 @@ def test_times_that_are_none_give_no_weighting(keyword: str, time: str) -> None:
     ("vr", "value"),
     [("US", b"abc "), ("FD", b"four"), ("OB", b"\xff\0\xff\0"), ("PN", b"Jane^Doe"), ("UN", b"\xff\xff"), ("SQ", b"")],
 )
-def test_a_tag_of_the_wrong_kind_costs_neither_the_image_nor_its_text(keyword: str, vr: str, value: bytes) -> None:
+def test_tag_of_the_wrong_kind_does_not_reject_the_image(keyword: str, vr: str, value: bytes) -> None:
     decoded = decode(holding(keyword, value, vr))
     assert isinstance(decoded, Decoded)
     np.testing.assert_array_equal(decoded.frames[0].pixels, decode_small())
@@ -256,6 +254,6 @@ def test_millions_of_values_in_one_tag_are_not_converted() -> None:
     assert peak_bytes(lambda: decode(data)) < 60_000_000
 
 
-def test_what_is_told_is_not_in_the_repr() -> None:
+def test_attributes_are_not_in_the_repr() -> None:
     decoded = decode(changed(PatientAge="045Y", PatientSex="F"))
     assert "40 to 59" not in repr(decoded)

@@ -1,4 +1,4 @@
-"""Compressed frames as real encoders write them are read, and what is cut or too large is refused."""
+"""Test that compressed frames of real encoders are read, and that cut or too large ones are rejected."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00"
 
 
 def jpeg(pixels: NDArray[Any], **options: Any) -> bytes:
-    """Return a lossy JPEG of 8 bits, in YCbCr where it has color."""
+    """Return a lossy JPEG of 8 bits, in YCbCr for color."""
     return saved(Image.fromarray(pixels), "JPEG", quality=95, **options)
 
 
@@ -45,7 +45,7 @@ def baseline(stream: bytes, pixels: NDArray[Any], **tags: Any) -> bytes:
 
 
 def assert_close(pixels: NDArray[np.uint8], expected: NDArray[np.uint8], most: float = 2.0) -> None:
-    """Allow for what lossy compression changes."""
+    """Assert equality up to the changes of lossy compression."""
     assert pixels.shape == expected.shape
     assert np.abs(pixels.astype(int) - expected).mean() <= most
 
@@ -53,12 +53,12 @@ def assert_close(pixels: NDArray[np.uint8], expected: NDArray[np.uint8], most: f
 class TestEnd:
     @pytest.mark.parametrize("syntax", LOSSLESS)
     @pytest.mark.parametrize("behind", [bytes(2), bytes(40), bytes(5000), b"\xff", b"\xff" * 31, b"padding " * 9])
-    def test_bytes_behind_the_end_are_ignored(self, syntax: str, behind: bytes) -> None:
+    def test_bytes_after_the_end_are_ignored(self, syntax: str, behind: bytes) -> None:
         data = encapsulated(mr_of(DEEP), syntax, [codestream(DEEP, syntax) + behind])
         np.testing.assert_array_equal(frame(data), frame(mr_of(DEEP)))
 
     @pytest.mark.parametrize("behind", [bytes(40), b"\xff" * 31])
-    def test_bytes_behind_the_end_of_a_lossy_jpeg_are_ignored(self, behind: bytes) -> None:
+    def test_bytes_after_the_end_of_a_lossy_jpeg_are_ignored(self, behind: bytes) -> None:
         np.testing.assert_array_equal(frame(baseline(jpeg(GRAY) + behind, GRAY)), frame(baseline(jpeg(GRAY), GRAY)))
 
     @pytest.mark.parametrize("syntax", LOSSLESS)
@@ -75,17 +75,17 @@ class TestEnd:
         assert_close(frame(baseline(with_thumbnail, GRAY)), GRAY)
         assert rejected(baseline(with_thumbnail[:-300], GRAY)).reason is RejectionReason.TRUNCATED
 
-    def test_each_frame_may_have_bytes_behind_its_end(self) -> None:
+    def test_each_frame_may_have_bytes_after_its_end(self) -> None:
         volume = [DEEP, DEEP[::-1].copy(), DEEP[:, ::-1].copy()]
         streams = [codestream(each, uid.JPEGLosslessSV1) + bytes(40) for each in volume]
         decoded = decode(encapsulated(mr_of(DEEP, **WINDOW), uid.JPEGLosslessSV1, streams, NumberOfFrames=3))
         assert isinstance(decoded, Decoded)
-        for found, each in zip(decoded.frames, volume, strict=True):
-            np.testing.assert_array_equal(found.pixels, frame(mr_of(each, **WINDOW)))
+        for result, each in zip(decoded.frames, volume, strict=True):
+            np.testing.assert_array_equal(result.pixels, frame(mr_of(each, **WINDOW)))
 
 
 class TestRuns:
-    """RLE: a header of 64 bytes, then a segment for each byte of a sample, the highest first."""
+    """Test RLE: a header of 64 bytes, then a segment for each byte of a sample, the highest first."""
 
     @staticmethod
     def segment(values: NDArray[np.uint8]) -> bytes:
@@ -123,7 +123,7 @@ class TestRuns:
         ],
         ids=str,
     )
-    def test_what_a_segment_has_too_much_is_cut_off(self, behind: bytes) -> None:
+    def test_excess_bytes_of_a_segment_are_cut_off(self, behind: bytes) -> None:
         np.testing.assert_array_equal(frame(self.object_of(behind)), frame(mr_of(DEEP, **WINDOW)))
 
     @pytest.mark.parametrize("last", [b"\x03", b"\xfd"], ids=["literal", "repeated"])
@@ -152,14 +152,14 @@ class TestRuns:
         stream = self.joined([self.segment(GRAY)])
         np.testing.assert_array_equal(frame(encapsulated(data, uid.RLELossless, [stream])), GRAY)
 
-    def test_three_segments_are_color_whatever_the_header_says(self) -> None:
+    def test_three_segments_are_color_for_any_header(self) -> None:
         stream = self.joined([self.segment(COLOR[..., channel]) for channel in range(3)])
         data = mr_of(COLOR, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME2")
         np.testing.assert_array_equal(frame(encapsulated(data, uid.RLELossless, [stream])), COLOR)
 
 
 class TestAllocation:
-    """Bits allocated for the uncompressed image say nothing of the compressed one."""
+    """Test that the stated allocated bits do not limit the compressed image."""
 
     EIGHT_IN_SIXTEEN = {"BitsAllocated": 16, "BitsStored": 8, "HighBit": 7}  # noqa: RUF012 - read only
 
@@ -173,7 +173,7 @@ class TestAllocation:
         np.testing.assert_array_equal(frame(data), GRAY)
 
     @pytest.mark.parametrize("syntax", LOSSLESS)
-    def test_sixteen_bits_where_the_header_says_eight_are_read(self, syntax: str) -> None:
+    def test_sixteen_bits_with_header_of_eight_are_read(self, syntax: str) -> None:
         tags = {"BitsAllocated": 8, "BitsStored": 8, "HighBit": 7, "WindowCenter": 2048, "WindowWidth": 4096}
         data = encapsulated(mr_of(DEEP, **tags), syntax, [codestream(DEEP, syntax)])
         np.testing.assert_array_equal(frame(data), frame(mr_of(DEEP, WindowCenter=2048, WindowWidth=4096)))
@@ -182,13 +182,13 @@ class TestAllocation:
 class TestColor:
     @pytest.mark.parametrize("said", ["RGB", "YBR_FULL", "YBR_FULL_422", "MONOCHROME2", "PALETTE COLOR", "YBR_RCT", ""])
     @pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:0"])
-    def test_a_jpeg_with_jfif_is_ycbcr_whatever_is_said(self, said: str, subsampling: str) -> None:
+    def test_jpeg_with_jfif_is_ycbcr_for_any_header(self, said: str, subsampling: str) -> None:
         stream = jpeg(COLOR, subsampling=subsampling)
         assert_close(frame(baseline(stream, COLOR, PhotometricInterpretation=said)), COLOR, most=8)
 
     @pytest.mark.parametrize("said", ["RGB", "YBR_FULL", "YBR_FULL_422", "MONOCHROME1"])
     @pytest.mark.parametrize("is_ybr", [True, False])
-    def test_a_jpeg_with_an_adobe_marker_is_what_the_marker_says(self, said: str, is_ybr: bool) -> None:
+    def test_jpeg_with_adobe_marker_follows_the_marker(self, said: str, is_ybr: bool) -> None:
         stream = without_app(jpeg(COLOR, subsampling="4:4:4", keep_rgb=not is_ybr))
         stream = stream[:2] + ADOBE + bytes([is_ybr]) + stream[2:]
         assert_close(frame(baseline(stream, COLOR, PhotometricInterpretation=said)), COLOR, most=4)
@@ -201,18 +201,18 @@ class TestColor:
         stream = without_app(jpeg(COLOR, subsampling="4:2:0"))
         assert_close(frame(baseline(stream, COLOR, PhotometricInterpretation="RGB")), COLOR, most=8)
 
-    def test_a_jpeg_of_a_scan_is_ycbcr_by_its_gray_without_any_marker(self) -> None:
+    def test_jpeg_without_marker_is_ycbcr_by_its_gray_pixels(self) -> None:
         slightly_colored = np.dstack([GRAY] * 3)
         slightly_colored[30:40, 30:50, 1] = 0
         stream = without_app(jpeg(slightly_colored, subsampling="4:4:4"))
         assert_close(frame(baseline(stream, COLOR, PhotometricInterpretation="RGB")), slightly_colored)
 
-    def test_gray_with_the_photometric_interpretation_of_color_is_gray(self) -> None:
+    def test_gray_with_photometric_of_color_is_gray(self) -> None:
         data = baseline(jpeg(GRAY), GRAY, PhotometricInterpretation="YBR_FULL_422", SamplesPerPixel=3)
         np.testing.assert_array_equal(frame(data), frame(baseline(jpeg(GRAY), GRAY)))
 
     @pytest.mark.parametrize("said", ["RGB", "YBR_FULL", "YBR_RCT", "MONOCHROME2"])
-    def test_a_jpeg_2000_with_a_transform_is_rgb_whatever_is_said(self, said: str) -> None:
+    def test_jpeg_2000_with_transform_is_rgb_for_any_header(self, said: str) -> None:
         stream = saved(Image.fromarray(COLOR), "JPEG2000", no_jp2=True, mct=1)
         data = encapsulated(mr_of(COLOR, PhotometricInterpretation=said), uid.JPEG2000Lossless, [stream])
         np.testing.assert_array_equal(frame(data), COLOR)
@@ -235,7 +235,7 @@ class TestColor:
         samples = scan if held == "RGB" else np.asarray(Image.fromarray(scan).convert("YCbCr"))
         assert_close(frame(mr_of(samples, PhotometricInterpretation=said)), scan, most=1)
 
-    def test_uncompressed_color_without_gray_is_what_the_header_says(self) -> None:
+    def test_uncompressed_color_without_gray_follows_the_header(self) -> None:
         noise = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
         np.testing.assert_array_equal(frame(mr_of(noise, PhotometricInterpretation="YBR_FULL_422")), noise)
         as_ybr = mr_of(noise, PhotometricInterpretation="YBR_FULL")
@@ -268,15 +268,15 @@ class TestLosslessJpeg:
         data = encapsulated(mr_of(COLOR, PhotometricInterpretation=said), uid.JPEGLosslessSV1, [stream])
         np.testing.assert_array_equal(frame(data), COLOR)
 
-    def test_a_file_of_another_encoder_shows_its_uncompressed_twin(self) -> None:
+    def test_file_of_another_encoder_equals_uncompressed_file(self) -> None:
         written_by_gdcm = frame(changed("SC_rgb_jpeg_gdcm.dcm", Modality="MR"))
         np.testing.assert_array_equal(written_by_gdcm, frame(changed("SC_rgb_rle.dcm", Modality="MR")))
 
     @pytest.mark.parametrize("name", ["JPEG-lossy.dcm", "JPGExtended.dcm"])
-    def test_twelve_bits_of_a_scanner_show_their_twin_in_jpeg_2000(self, name: str) -> None:
+    def test_twelve_bits_equal_their_jpeg_2000_version(self, name: str) -> None:
         window = {"WindowCenter": 100, "WindowWidth": 200}
-        found, twin = (frame(changed(each, Modality="MR", **window)) for each in (name, "JPEG2000.dcm"))
-        assert np.corrcoef(found.ravel(), twin.ravel())[0, 1] > 0.95
+        result, other = (frame(changed(each, Modality="MR", **window)) for each in (name, "JPEG2000.dcm"))
+        assert np.corrcoef(result.ravel(), other.ravel())[0, 1] > 0.95
 
     def test_twelve_bits_are_as_bright_as_meant(self) -> None:
         stream = bytes(jpeg8_encode(DEEP, 98, bitspersample=12))
@@ -297,14 +297,14 @@ class TestBombs:
     @pytest.mark.parametrize(
         ("syntax", "marker"), [(uid.JPEGLosslessSV1, b"\xff\xc3"), (uid.JPEGLSLossless, b"\xff\xf7")]
     )
-    def test_a_frame_that_claims_more_pixels_than_the_header_is_refused(self, syntax: str, marker: bytes) -> None:
+    def test_frame_with_more_pixels_than_the_header_is_refused(self, syntax: str, marker: bytes) -> None:
         data = encapsulated(mr_of(DEEP), syntax, [self.enlarged(codestream(DEEP, syntax), marker)])
         assert peak_bytes(lambda: decode(data)) < 5_000_000
         assert rejected(data).reason is RejectionReason.TOO_MANY_PIXELS
 
     @pytest.mark.parametrize("marker", [b"\xff\x01", b"\xff\xd0", b"\xff\xd8", b"\xff\x00"])
     def test_a_frame_header_hidden_from_the_check_is_refused(self, marker: bytes) -> None:
-        # a decoder passes over the marker alone and finds the large frame; a reader of lengths finds the small one
+        # a decoder skips the marker alone and finds the large frame, a reader of lengths finds the small one
         large = self.enlarged(codestream(DEEP, uid.JPEGLosslessSV1), b"\xff\xc3")
         at = large.index(b"\xff\xc3")
         small = codestream(DEEP, uid.JPEGLosslessSV1)

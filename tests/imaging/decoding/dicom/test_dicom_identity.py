@@ -1,4 +1,4 @@
-"""Identity in DICOM is kept for the pseudonyms, and no text of a tag leaks."""
+"""Test that DICOM identifiers are kept for pseudonyms, and that no text of a tag leaks."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class TestIdentity:
         assert isinstance(decoded, Decoded)
         self.assert_clean(repr(decoded), str(decoded), repr(decoded.dicom), repr(decoded.frames))
 
-    @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")  # of pydicom, when it writes such a file
+    @pytest.mark.filterwarnings("ignore:Invalid value for VR CS")  # pydicom warns when it writes such a file
     @pytest.mark.parametrize("modality", ["JD", "Jane^Doe", "PAT-4711", ["MR", "JD"], "DO"])
-    def test_a_modality_that_is_none_is_not_repeated(self, modality: Any) -> None:
+    def test_invalid_modality_is_not_repeated(self, modality: Any) -> None:
         rejection = rejected(changed(**self.TAGS, Modality=modality))
         assert rejection.reason is RejectionReason.NOT_MR
         assert rejection.detail == "Modality is not MR"
@@ -98,7 +98,7 @@ class TestIdentity:
             *(data[:cut] for cut in range(600, 1400, 50)),
         ]
         caplog.set_level(logging.DEBUG)
-        caplog.clear()  # of what writing them said
+        caplog.clear()  # removes logs of writing
         recwarn.clear()
         self.assert_clean(*(str(decode(each)) for each in odd))
         assert not caplog.records and not recwarn.list

@@ -1,4 +1,4 @@
-"""DICOM objects without pixels say so, and objects without preamble or marker are read."""
+"""Test DICOM objects without pixels, and objects without preamble or marker."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.formats import sniff
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.sniff import sniff
 from tests.decoded import frame, rejected
 from tests.dicom_files import RAMP, changed, mr_of, patched, shipped, written
 
@@ -23,14 +23,14 @@ IMPLICIT, EXPLICIT, BIG = "MR_small_implicit.dcm", "MR_small.dcm", "MR_small_big
 
 
 def data_set_of(data: bytes) -> bytes:
-    """What follows preamble, marker and file meta information."""
+    """Return the data set after preamble, marker and file meta information."""
     stream = io.BytesIO(data[132:])
     assert pydicom.filereader._read_file_meta_info(stream)
     return data[132 + stream.tell() :]
 
 
 def with_icon(name: str, *, is_length_stated: bool) -> bytes:
-    """An MR object whose one picture is a thumbnail, in the last element of the file."""
+    """Return an MR object whose only image is a thumbnail, in the last element of the file."""
     dataset = pydicom.dcmread(io.BytesIO(shipped(name)))
     icon = Dataset()
     icon.Rows, icon.Columns, icon.BitsAllocated, icon.SamplesPerPixel = 8, 8, 8, 1
@@ -46,7 +46,7 @@ EMPTY_OFFSET_TABLE = b"\xfe\xff\x00\xe0\0\0\0\0"
 
 
 def without_fragments() -> bytes:
-    """Compressed pixel data that holds an empty offset table, and no more."""
+    """Return compressed pixel data that contains only an empty offset table."""
     dataset = pydicom.dcmread(io.BytesIO(mr_of(RAMP)))
     dataset.file_meta.TransferSyntaxUID = uid.JPEG2000Lossless
     dataset.PixelData = EMPTY_OFFSET_TABLE
@@ -86,18 +86,18 @@ class TestWithoutPixels:
         assert rejected(data).reason is RejectionReason.NO_PIXELS
 
     @pytest.mark.parametrize("name", [EXPLICIT, IMPLICIT, BIG])
-    def test_pixel_data_of_no_length_is_none(self, name: str) -> None:
+    def test_pixel_data_of_length_0_is_no_pixels(self, name: str) -> None:
         data = changed(name, PixelData=b"", DataSetTrailingPadding=None)
         assert rejected(data) == Rejection(reason=RejectionReason.NO_PIXELS, detail="PixelData has no value")
 
-    def test_compressed_pixel_data_without_a_fragment_is_none(self) -> None:
+    def test_compressed_pixel_data_without_fragment_is_no_pixels(self) -> None:
         data = without_fragments()
         assert rejected(data).reason is RejectionReason.NO_PIXELS
         assert rejected(patched(data, EMPTY_OFFSET_TABLE, b"")).reason is RejectionReason.NO_PIXELS
 
     def test_pixel_data_that_is_cut_to_no_byte_is_truncated(self) -> None:
         data = changed(DataSetTrailingPadding=None)
-        end = data.index(PIXEL_DATA_TAG) + 12  # tag, VR, two bytes of nothing, length
+        end = data.index(PIXEL_DATA_TAG) + 12  # tag, VR, two reserved bytes, length
         assert rejected(data[:end]).reason is RejectionReason.TRUNCATED
 
 
@@ -127,10 +127,10 @@ class TestBare:
             bytes(128) + b"JUNK" * 50,
         ],
     )
-    def test_what_is_no_element_is_no_dicom(self, data: bytes) -> None:
+    def test_invalid_first_element_is_not_dicom(self, data: bytes) -> None:
         assert sniff(data) is None
         assert rejected(data).reason is RejectionReason.UNSUPPORTED_FORMAT
 
     def test_a_preamble_of_zeros_with_a_cut_object_is_truncated(self) -> None:
-        found = decode(bytes(128) + data_set_of(shipped(EXPLICIT))[:3000])
-        assert isinstance(found, Rejection) and found.reason is RejectionReason.TRUNCATED
+        result = decode(bytes(128) + data_set_of(shipped(EXPLICIT))[:3000])
+        assert isinstance(result, Rejection) and result.reason is RejectionReason.TRUNCATED

@@ -1,4 +1,4 @@
-"""Missing and malformed optional attributes never reject an object whose pixels are good."""
+"""Test that missing and malformed optional attributes never reject an object with good pixels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ UNUSABLE = [b"", b"- ", b"abc ", b"1.500,5 ", b"nan ", b"inf ", b"1e400 ", b"9" 
 
 
 def deep(**tags: Any) -> bytes:
-    """Return 16-bit pixels without a window unless tags say so."""
+    """Return 16-bit pixels without a window, unless tags state one."""
     return mr_of(DEEP, **{"WindowCenter": None, "WindowWidth": None, **tags})
 
 
@@ -46,7 +46,7 @@ class TestNumbers:
             (b"900\\1500", b"0\\3001", (1500, 3001)),
         ],
     )
-    def test_a_window_is_read_with_a_comma_and_behind_an_unusable_one(
+    def test_window_with_comma_or_after_unusable_one_is_read(
         self, center: bytes, width: bytes, expected: tuple[float, float]
     ) -> None:
         data = with_bytes(with_bytes(deep(), "WindowCenter", center), "WindowWidth", width)
@@ -114,7 +114,7 @@ class TestNumbers:
     def test_a_size_has_no_default(self) -> None:
         rejection = rejected(with_bytes(deep(), "Columns", b"abc ", vr="LO"))
         assert rejection.reason is RejectionReason.CORRUPT
-        assert rejection.detail == "Columns is no whole number above 0"
+        assert rejection.detail == "Columns is not a whole number above 0"
 
 
 class TestDefaults:
@@ -142,7 +142,7 @@ class TestDefaults:
         expected = mr_of(DEEP, BitsStored=12, HighBit=11, WindowCenter=2048, WindowWidth=4096)
         np.testing.assert_array_equal(frame(data), frame(expected))
 
-    def test_a_missing_pixel_representation_leaves_a_padding_value_readable(self) -> None:
+    def test_padding_is_read_without_pixel_representation(self) -> None:
         data = with_bytes(deep(PixelRepresentation=None), "PixelPaddingValue", b"\xff\xff", vr="US")
         np.testing.assert_array_equal(frame(data), frame(deep()))
 

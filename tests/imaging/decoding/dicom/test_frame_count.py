@@ -1,4 +1,4 @@
-"""A volume whose header states too few frames is read whole, or rejected; never a part of it."""
+"""Test that a volume whose header states too few frames is read completely, or rejected."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ STATED_TOO_LOW = [None, 0, 1, 4, COUNT - 1]
 
 
 def volume(stated: int | None, *, items: int | None = COUNT) -> Dataset:
-    """The whole volume with another number of frames in its header, and of items in its functional groups."""
+    """Return the volume with another number of frames in its header, and of items in its functional groups."""
     dataset = pydicom.dcmread(io.BytesIO(WHOLE))
-    dataset.PixelData = dataset.PixelData  # so that it is no raw element
+    dataset.PixelData = dataset.PixelData  # converts the raw element
     dataset.pop("NumberOfFrames")
     if stated is not None:
         dataset.NumberOfFrames = stated
@@ -41,7 +41,7 @@ def volume(stated: int | None, *, items: int | None = COUNT) -> Dataset:
 
 
 def compressed(dataset: Dataset, syntax: uid.UID, offsets: int | None = None) -> bytes:
-    """The same object compressed; with an offset table of so many entries where a number is given."""
+    """Return the object compressed, with an offset table of ``offsets`` entries if a number is given."""
     stated = dataset.get("NumberOfFrames")
     dataset.NumberOfFrames = COUNT
     dataset.compress(syntax, generate_instance_uid=False)
@@ -61,10 +61,10 @@ def compressed(dataset: Dataset, syntax: uid.UID, offsets: int | None = None) ->
 
 
 def assert_whole(data: bytes) -> None:
-    found, expected = decode(data), decode(WHOLE)
-    assert isinstance(found, Decoded), found
-    assert isinstance(expected, Decoded) and expected.count_found == COUNT
-    assert (found.count_found, found.pixel_sha256) == (COUNT, expected.pixel_sha256)
+    result, expected = decode(data), decode(WHOLE)
+    assert isinstance(result, Decoded), result
+    assert isinstance(expected, Decoded) and expected.frame_count == COUNT
+    assert (result.frame_count, result.pixel_sha256) == (COUNT, expected.pixel_sha256)
 
 
 @pytest.mark.parametrize("stated", STATED_TOO_LOW)
@@ -79,12 +79,12 @@ class TestItemsOfEachFrame:
 
 @pytest.mark.parametrize("items", [0, COUNT])
 @pytest.mark.parametrize("offsets", [None, 1, COUNT])
-def test_compressed_frames_are_counted_with_and_without_offsets_and_items(offsets: int | None, items: int) -> None:
+def test_compressed_frames_are_counted_in_every_layout(offsets: int | None, items: int) -> None:
     windows = volume(None, items=items)
     data = compressed(windows, uid.RLELossless, offsets)
-    found = decode(data)
-    assert isinstance(found, Decoded), found
-    assert found.count_found == COUNT and len(found.frames) == COUNT
+    result = decode(data)
+    assert isinstance(result, Decoded), result
+    assert result.frame_count == COUNT and len(result.frames) == COUNT
 
 
 def test_one_compressed_frame_in_several_fragments_stays_one() -> None:
@@ -121,6 +121,6 @@ class TestDisagreement:
 
 
 @pytest.mark.parametrize("padding", [b"\0", b"\0" * 100, b"\0" * 10_000, b"\x01\x02\x03\x04"])
-def test_padding_behind_the_frames_is_no_frame(padding: bytes) -> None:
+def test_padding_after_the_frames_is_not_a_frame(padding: bytes) -> None:
     data = mr_of(RAMP, PixelData=RAMP.tobytes() + padding + b"\0" * (len(padding) % 2))
     np.testing.assert_array_equal(frame(data), RAMP)

@@ -1,4 +1,4 @@
-"""Several slices in one DICOM image: split where the header says how, else rejected with a reason of their own."""
+"""Test that DICOM images of several slices are split as the header states, or rejected."""
 
 from __future__ import annotations
 
@@ -12,21 +12,20 @@ import pytest
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
-from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
-from braintumor.imaging.decoding.types import Decoded, Limits
+from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.phantom.volume import draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import frame, rejected
+from tests.decoded import decoded, frame, rejected
 from tests.dicom_files import RAMP, mr_of, written
 
 SIEMENS, UNITED = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], ["ORIGINAL", "PRIMARY", "VFRAME"]
 HEADS = draw_volume(TumorClass.PITUITARY, seed=3, slices=30, size=48)[9:21]
-"""Twelve heads: no air at the ends."""
+"""Twelve slices with a head, without air at the ends."""
 
 
 def tiled(slices: NDArray[Any]) -> NDArray[Any]:
-    """The slices in the smallest square grid, row by row; what is left over is black."""
+    """Return the slices in the smallest square grid, row by row. Unused cells are black."""
     side = int(np.ceil(np.sqrt(len(slices))))
     height, width = slices.shape[1:3]
     image = np.zeros((side * height, side * width, *slices.shape[3:]), slices.dtype)
@@ -37,7 +36,7 @@ def tiled(slices: NDArray[Any]) -> NDArray[Any]:
 
 
 def csa_header(count: int, *, name: bytes = b"NumberOfImagesInMosaic") -> bytes:
-    """Siemens' own header of format 2 with two fields, one of them the number of slices."""
+    """Return a Siemens CSA header of format 2 with two fields, one of them the number of slices."""
     fields = b""
     for field, text in ((b"AcquisitionMatrixText", b"48*48"), (name, str(count).encode())):
         fields += struct.pack("<64si4s3i", field, 1, b"IS" if text.isdigit() else b"SH", 6, 1, 77)
@@ -86,12 +85,6 @@ def unknown_vr(image: NDArray[Any], count: int) -> bytes:
     return siemens(image, count.to_bytes(2, "little"), vr="UN")
 
 
-def decoded(data: bytes) -> Decoded:
-    found = decode(data)
-    assert isinstance(found, Decoded), found
-    return found
-
-
 WRITERS = {
     "siemens": siemens, "text": lambda image, count: siemens(image, str(count), vr="IS"), "unknown": unknown_vr,
     "no creator": without_creator, "csa": lambda image, count: siemens_csa(image, csa_header(count)),
@@ -103,19 +96,19 @@ class TestSplit:
     @pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
     @pytest.mark.parametrize("count", [2, 3, 4, 9, 12])
     def test_every_slice_is_a_frame_in_the_order_of_the_grid(self, write: Any, count: int) -> None:
-        found = decoded(write(tiled(HEADS[:count]), count))
-        assert found.count_found == count
-        assert [each.index for each in found.frames] == list(range(count))
-        for each in found.frames:
+        result = decoded(write(tiled(HEADS[:count]), count))
+        assert result.frame_count == count
+        assert [each.index for each in result.frames] == list(range(count))
+        for each in result.frames:
             np.testing.assert_array_equal(each.pixels, HEADS[each.index])
 
     def test_the_frames_of_a_mosaic_object_follow_each_other(self) -> None:
         images = np.stack([tiled(HEADS[:4]), tiled(HEADS[4:8])])
         dataset = pydicom.dcmread(io.BytesIO(siemens(images[0], 4)))
         dataset.NumberOfFrames, dataset.PixelData = 2, images.tobytes()
-        found = decoded(written(dataset))
-        assert found.count_found == 8 and [each.index for each in found.frames] == list(range(8))
-        for each in found.frames:
+        result = decoded(written(dataset))
+        assert result.frame_count == 8 and [each.index for each in result.frames] == list(range(8))
+        for each in result.frames:
             np.testing.assert_array_equal(each.pixels, HEADS[each.index])
 
     def test_slices_with_color_and_long_pixels_are_cut_and_stretched(self) -> None:
@@ -137,7 +130,7 @@ class TestRejected:
         assert "no number of slices" in rejection.detail
 
     @pytest.mark.parametrize("count", [0, 5000, 65535])
-    def test_a_number_that_is_none_is_unknown(self, count: int) -> None:
+    def test_invalid_number_of_slices_is_unknown(self, count: int) -> None:
         assert rejected(siemens(tiled(HEADS), count)).reason is RejectionReason.SEVERAL_SLICES
 
     @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Which value a stored sample has: its bits and sign, padding, and lookup tables."""
+"""Test the values of stored samples: bits, sign, padding, and lookup tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ IN_12_BITS = {"BitsStored": 12, "HighBit": 11}
 
 
 def stored(pixels: NDArray[Any], syntax: str, **tags: Any) -> bytes:
-    """Return an object whose samples are exactly these words, all 16 bits of them."""
+    """Return an object whose samples are exactly these words of 16 bits."""
     if syntax == uid.ExplicitVRLittleEndian:
         return mr_of(pixels, **tags)
     return encapsulated(mr_of(pixels, **tags), syntax, [codestream(pixels.view(np.uint16), syntax)])
@@ -77,7 +77,7 @@ class TestBits:
         data = stored(SIGNED << 2, syntax, BitsStored=12, HighBit=13, **self.SIGNED_WINDOW)
         np.testing.assert_array_equal(frame(data), shown(SIGNED, 0, 3001))
 
-    def test_values_that_do_not_end_where_the_high_bit_says_stay(self) -> None:
+    def test_values_below_a_wrong_high_bit_are_unchanged(self) -> None:
         odd = DEEP | np.uint16(1)
         data = mr_of(odd, BitsStored=12, HighBit=15, **self.WINDOW)
         np.testing.assert_array_equal(frame(data), shown(odd, 2048, 4096))
@@ -92,7 +92,7 @@ class TestBits:
         data = mr_of(DEEP, BitsStored=stored_bits, HighBit=None, **self.WINDOW)
         np.testing.assert_array_equal(frame(data), shown(DEEP, 2048, 4096))
 
-    def test_a_codestream_of_fewer_bits_than_stated_has_its_sign_in_its_own_highest_bit(self) -> None:
+    def test_codestream_of_fewer_bits_keeps_its_own_sign_bit(self) -> None:
         twelve = bytes(jpeg8_encode(SIGNED.view(np.uint16) & 0x0FFF, lossless=True, predictor=1, bitspersample=12))
         data = encapsulated(mr_of(SIGNED, **self.SIGNED_WINDOW), uid.JPEGLosslessSV1, [twelve])
         np.testing.assert_array_equal(frame(data), shown(SIGNED, 0, 3001))
@@ -110,7 +110,7 @@ class TestPadding:
         data = mr_of(values, PhotometricInterpretation=photometric, PixelPaddingValue=padding, **window)
         visible = shown(DEEP // 2 + 50, 1000, 2001).astype(int)
         expected = np.where(self.OUTSIDE, 0, 255 - visible if photometric == "MONOCHROME1" else visible)
-        assert np.abs(frame(data) - expected).max() <= 1  # a value half way between two levels is rounded either way
+        assert np.abs(frame(data) - expected).max() <= 1  # a value halfway between two levels may be rounded up or down
 
     @pytest.mark.parametrize("ends", [(0, 9), (9, 0)])
     def test_a_range_of_padding_is_black_and_out_of_the_range_shown(self, ends: tuple[int, int]) -> None:
@@ -137,18 +137,18 @@ class TestPadding:
         np.testing.assert_array_equal(shown_frame[20:], frame(mr_of(DEEP[20:].astype(dtype), **tags)))
         assert shown_frame[:20].max() == 0
 
-    def test_padding_that_would_be_everything_is_none(self) -> None:
+    def test_padding_of_all_values_is_ignored(self) -> None:
         data = mr_of(DEEP, PixelPaddingValue=0, PixelPaddingRangeLimit=65_535, WindowCenter=2048, WindowWidth=4096)
         np.testing.assert_array_equal(frame(data), shown(DEEP, 2048, 4096))
 
     @pytest.mark.parametrize("value", [b"", b"none", b"\1"])
-    def test_padding_that_is_no_number_is_none(self, value: bytes) -> None:
+    def test_padding_that_is_not_a_number_is_ignored(self, value: bytes) -> None:
         data = with_bytes(mr_of(DEEP, WindowCenter=2048, WindowWidth=4096), "PixelPaddingValue", value, vr="LO")
         np.testing.assert_array_equal(frame(data), shown(DEEP, 2048, 4096))
 
 
 class TestPalettes:
-    """Each color is looked up in a table of its own."""
+    """Test palettes, which have one table per color."""
 
     RED, GREEN, BLUE = np.arange(256), np.arange(256)[::-1], np.arange(256) // 2
     EXPECTED = np.dstack([RED[GRAY], GREEN[GRAY], BLUE[GRAY]])
@@ -181,7 +181,7 @@ class TestPalettes:
         data = self.palette("u1", 1, [256, 100, 8], indexes=GRAY.astype(np.uint16) + 100)
         np.testing.assert_array_equal(frame(data), self.EXPECTED)
 
-    def test_a_palette_may_begin_below_0_and_say_so_without_a_sign(self) -> None:
+    def test_palette_may_begin_below_0_as_unsigned(self) -> None:
         data = self.palette("u1", 1, [256, 0, 8], indexes=GRAY.astype(np.int16) - 100)
         for name in ("Red", "Green", "Blue"):
             descriptor = np.array([256, 65_436, 8], "<u2").tobytes()
@@ -194,7 +194,7 @@ class TestPalettes:
 
 
 class TestTables:
-    """A VOI LUT that shows 0 to 4095, or the part of them that its entries say."""
+    """Test VOI LUTs that show 0 to 4095, or the part that their entries cover."""
 
     WINDOW: ClassVar = {"WindowCenter": 1000, "WindowWidth": 2001}
 

@@ -1,4 +1,4 @@
-"""Which gray level a stored value becomes: DICOM's window, table, rescale and color, and deep PNGs."""
+"""Test the gray levels of stored values: DICOM's window, table, rescale and color, and deep PNGs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GRAY = draw(TumorClass.MENINGIOMA, seed=2, size=96).pixels
 
 
 def mr(pixels: NDArray[Any], **tags: Any) -> bytes:
-    """Without a window unless tags say so."""
+    """Return an object without a window, unless tags state one."""
     return mr_of(pixels, **{"WindowCenter": None, "WindowWidth": None, **tags})
 
 
@@ -40,7 +40,7 @@ def item(**tags: Any) -> Dataset:
 
 
 class TestWindow:
-    def test_a_window_maps_its_edges_to_black_and_white_and_cuts_the_rest(self) -> None:
+    def test_window_edges_are_black_and_white(self) -> None:
         pixels = frame(mr(RAMP, WindowCenter=1000, WindowWidth=1001))
         expected = np.rint(np.clip((RAMP.astype(float) - 499.5) / 1000, 0, 1) * 255)
         np.testing.assert_array_equal(pixels, expected)
@@ -52,7 +52,7 @@ class TestWindow:
         pixels = frame(mr(RAMP // 4, WindowCenter=2048, WindowWidth=4096))
         assert pixels.max() == round(1020 / 4095 * 255)
 
-    def test_the_window_of_eight_bits_shows_stored_values_as_they_are(self) -> None:
+    def test_window_of_eight_bits_keeps_stored_values(self) -> None:
         np.testing.assert_array_equal(frame(mr(GRAY, WindowCenter=128, WindowWidth=256)), GRAY)
 
     def test_the_first_of_several_windows_counts(self) -> None:
@@ -62,7 +62,7 @@ class TestWindow:
     @pytest.mark.parametrize(
         ("width", "center"), [(0, 1000), (-5, 1000), (None, 1000), (500, None), ("", 1000), (500, "")]
     )
-    def test_an_impossible_window_counts_as_none(self, width: int | str | None, center: int | str | None) -> None:
+    def test_impossible_window_counts_as_absent(self, width: int | str | None, center: int | str | None) -> None:
         np.testing.assert_array_equal(frame(mr(RAMP, WindowCenter=center, WindowWidth=width)), frame(mr(RAMP)))
 
     def test_values_are_windowed_by_the_functions_of_the_standard(self) -> None:
@@ -114,7 +114,7 @@ class TestValues:
         pixels = frame(mr(RAMP, VOILUTSequence=Sequence([steps]), WindowCenter=5, WindowWidth=5))
         np.testing.assert_array_equal(pixels, np.where(RAMP < 2048, 0, 255))
 
-    def test_an_enhanced_object_keeps_window_and_rescale_in_its_groups(self) -> None:
+    def test_enhanced_object_reads_window_and_rescale_of_groups(self) -> None:
         group = item(
             FrameVOILUTSequence=Sequence([item(WindowCenter=1000, WindowWidth=1001)]),
             PixelValueTransformationSequence=Sequence([item(RescaleSlope=2, RescaleIntercept=0)]),
@@ -122,7 +122,7 @@ class TestValues:
         enhanced = mr(RAMP, SharedFunctionalGroupsSequence=Sequence([group]))
         np.testing.assert_array_equal(frame(enhanced), frame(mr(RAMP, WindowCenter=500.25, WindowWidth=501)))
 
-    def test_monochrome1_shows_the_same_picture_from_inverted_values(self) -> None:
+    def test_monochrome1_of_inverted_values_shows_the_same(self) -> None:
         inverted = mr(255 - GRAY, PhotometricInterpretation="MONOCHROME1", WindowCenter=128, WindowWidth=256)
         np.testing.assert_array_equal(frame(inverted), GRAY)
 
@@ -157,16 +157,16 @@ class TestSameImage:
         np.testing.assert_array_equal(frame(mr(GRAY, WindowCenter=128, WindowWidth=256)), GRAY)
         assert np.abs(frame(jpeg_of(GRAY)).astype(int) - GRAY).mean() < 2
 
-    def test_they_share_the_fingerprint_that_groups_duplicates(self) -> None:
+    def test_png_jpeg_and_dicom_share_the_perceptual_hash(self) -> None:
         files = [png_of(GRAY), png_of(np.dstack([GRAY] * 3)), mr(GRAY, WindowCenter=128, WindowWidth=256)]
         decoded = [decode(data) for data in files]
         assert len({d.pixel_sha256 for d in decoded if isinstance(d, Decoded)}) == 1
 
     @pytest.mark.parametrize("factor", [257, 256])
-    def test_eight_bits_widened_to_a_sixteen_bit_png_come_back_exactly(self, factor: int) -> None:
+    def test_eight_bits_in_a_16_bit_png_are_restored_exactly(self, factor: int) -> None:
         np.testing.assert_array_equal(frame(png_of(GRAY.astype(np.uint16) * factor)), GRAY)
 
-    def test_a_deep_png_shows_what_the_windowless_dicom_shows(self) -> None:
+    def test_deep_png_equals_dicom_without_window(self) -> None:
         np.testing.assert_array_equal(frame(png_of(RAMP)), frame(mr(RAMP)))
 
     def test_a_transparent_gray_level_is_black(self) -> None:
@@ -175,9 +175,9 @@ class TestSameImage:
 
 
 class TestDepthsBeyondSixteenBits:
-    """A TIFF may hold 32: nothing of it is cut off."""
+    """A TIFF may have 32 bits, and no bit is cut off."""
 
     @pytest.mark.parametrize("shift", [8, 16])
-    def test_show_what_the_same_values_show_unshifted(self, shift: int) -> None:
+    def test_shifted_values_show_the_same_as_unshifted(self, shift: int) -> None:
         ramp = np.tile(np.linspace(0, 4095, 96).astype(np.int32), (96, 1))
         np.testing.assert_array_equal(deep_to_uint8(ramp << shift), deep_to_uint8(ramp))
