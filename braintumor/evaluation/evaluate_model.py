@@ -15,8 +15,7 @@ from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.db.database import transaction
 from braintumor.evaluation.metrics.classification import Evaluation, evaluate
-from braintumor.evaluation.metrics.diagnostics import diagnose
-from braintumor.evaluation.metrics.throughput import timed_predict
+from braintumor.evaluation.metrics.diagnostics import diagnose, timed_predict
 from braintumor.evaluation.report.publish import publish_pictures, publish_report
 from braintumor.evaluation.store import record_evaluation
 from braintumor.registry.model_versions import ModelVersion, find_model, load_model

@@ -35,8 +35,7 @@ from braintumor.evaluation.store import load_evaluation, load_image_predictions
 from braintumor.markdown import escaped
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
-from braintumor.reports.paths import RUN_COMPARISON, run_page
-from braintumor.reports.store import write_page
+from braintumor.reports.paths import RUN_COMPARISON, run_page, write_page
 from braintumor.s3 import ObjectStore, S3Uri
 
 Verify = Callable[[Settings, str], Sequence[RuleOutcome]]

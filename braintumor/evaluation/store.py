@@ -12,12 +12,11 @@ from sqlalchemy import Connection, text
 from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.db.database import copy_rows
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
-from braintumor.evaluation.metrics.diagnostics import Diagnostics
+from braintumor.evaluation.metrics.diagnostics import Diagnostics, Throughput
 from braintumor.evaluation.metrics.leakage import DistanceBand, Neighbor, accuracy_by_distance
 from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion
 from braintumor.evaluation.metrics.significance import ImagePrediction, ImagePredictions
 from braintumor.evaluation.metrics.slices import SliceResult
-from braintumor.evaluation.metrics.throughput import Throughput
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.registry.model_versions import ModelVersion
 

@@ -15,6 +15,7 @@ from braintumor.db.database import transaction
 from braintumor.labels import TumorClass
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.scoring.scored_scans import Unread
+from braintumor.serving.activation_map import decode_map
 
 
 class FlipKind(StrEnum):
@@ -218,18 +219,11 @@ def _worst(connection: Connection, pairs: str, values: Mapping[str, object]) -> 
             frame_index=row.frame_index,
             before=TumorClass(row.before),
             before_confidence=row.before_confidence,
-            before_map=_square(row.before_map),
+            before_map=decode_map(row.before_map),
             after=TumorClass(row.after),
             after_confidence=row.after_confidence,
-            after_map=_square(row.after_map),
+            after_map=decode_map(row.after_map),
             loss=row.loss,
         )
         for row in rows
     ]
-
-
-def _square(stored: bytes | memoryview) -> NDArray[np.float16]:
-    """An activation map as both tables keep it -> (h, w)."""
-    values = np.frombuffer(stored, dtype="<f2").astype(np.float16)
-    side = round(len(values) ** 0.5)
-    return values.reshape(side, side)

@@ -19,6 +19,7 @@ from braintumor.imaging.model_input import PreparedScan, take_step
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.scored_scans import ScoredScan, Unread, read_frames
+from braintumor.serving.activation_map import encode_map
 from braintumor.serving.engine import LoadedModel
 from braintumor.serving.prediction import Prediction, take_predictions, to_predictions
 
@@ -85,7 +86,7 @@ def _write(engine: Engine, model: ModelVersion, run_key: str, shadows: Iterator[
             "predicted_class": answer.predicted_class.value,
             "confidence": answer.confidence,
             **dict(zip(("p0", "p1", "p2", "p3"), answer.probabilities, strict=True)),
-            "activation_map": answer.activation_map.astype("<f2").tobytes(),
+            "activation_map": encode_map(answer.activation_map),
             "out_of_distribution": answer.out_of_distribution,
         }
         for scan_id, answer in shadows

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from braintumor.db.database import copy_rows
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.scoring.run import ScoringRun
+from braintumor.serving.activation_map import encode_map
 from braintumor.serving.engine import BackendName
 from braintumor.serving.prediction import Prediction
 
@@ -60,7 +61,7 @@ def write_predictions(
             answer.out_of_distribution,
             *(answer.second or (None, None)),
             "{" + ",".join(answer.review_reasons) + "}",
-            "\\x" + answer.activation_map.astype("<f2").tobytes().hex(),
+            "\\x" + encode_map(answer.activation_map).hex(),
             scored_by,
             model.preprocessing,
         )

@@ -16,9 +16,9 @@ from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.gate.gate import judge
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.classification import Evaluation, evaluate
+from braintumor.evaluation.metrics.diagnostics import Throughput
 from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion
 from braintumor.evaluation.metrics.slices import SliceResult
-from braintumor.evaluation.metrics.throughput import Throughput
 from braintumor.evaluation.report.cam_overlay import Sample
 from braintumor.evaluation.report.model_report import ModelPictures, ModelReport
 from braintumor.evaluation.report.tables import ReportTable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,9 +21,24 @@ from braintumor.evaluation.metrics.calibration import (
 from braintumor.evaluation.metrics.leakage import Neighbor, nearest_in_training
 from braintumor.evaluation.metrics.occlusion import Occlusion, occlude
 from braintumor.evaluation.metrics.slices import SliceResult, slices
-from braintumor.evaluation.metrics.throughput import Throughput
 from braintumor.labels import CLASSES
 from braintumor.serving.engine import LoadedModel, Outputs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """The scoring speed of the served graph, and the hardware of the measurement.
+
+    Attributes:
+        images_per_second: decoded, resized images by wall time. Other work on the machine lowers it.
+        measured_on: backend, processor and threads.
+    """
+
+    images_per_second: float
+    measured_on: str
+
+    def __str__(self) -> str:
+        return f"{self.images_per_second:,.1f} images/s ({self.measured_on})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +58,14 @@ class Diagnostics:
     occlusion: Occlusion | None = None
     slices: tuple[SliceResult, ...] = ()
     neighbors: tuple[Neighbor, ...] = ()
+
+
+def timed_predict(model: LoadedModel, frames: NDArray[np.uint8]) -> tuple[Outputs, Throughput]:
+    """Predict ``frames`` uint8 (N, S, S, 3), N of 1 or more, and measure the speed."""
+    started = time.perf_counter()
+    outputs = model.predict(frames)
+    seconds = time.perf_counter() - started
+    return outputs, Throughput(images_per_second=len(frames) / seconds, measured_on=model.device)
 
 
 def diagnose(

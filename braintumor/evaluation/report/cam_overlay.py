@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from braintumor.errors import EvaluationError
 from braintumor.labels import TumorClass
+from braintumor.serving.activation_map import upsample
 
 _COLORMAP = "inferno"
 """Perceptually even, readable with any color vision and in gray."""
@@ -56,26 +57,6 @@ class Sample:
     def is_correct(self) -> bool:
         """Whether the prediction is the label."""
         return self.truth is self.predicted
-
-
-def upsample(activation_map: NDArray[np.floating], *, height: int, width: int) -> NDArray[np.float32]:
-    """Bilinear enlargement (h, w) -> (height, width), scaled so that its own least is 0 and its greatest 1.
-
-    A flat map comes back as zeros: it marks nothing.
-
-    Raises:
-        EvaluationError: the map is not two-dimensional or not finite.
-    """
-    given = np.asarray(activation_map, dtype=np.float32)
-    if given.ndim != 2 or given.size == 0 or not np.isfinite(given).all():  # noqa: PLR2004
-        raise EvaluationError(
-            "An activation map must be finite numbers of shape (h, w). "
-            f"Received: shape {given.shape}, finite: {bool(np.isfinite(given).all())}. Pass one class of one frame."
-        )
-    large = np.asarray(Image.fromarray(given).resize((width, height), Image.Resampling.BILINEAR))  # (height, width)
-    span = float(large.max() - large.min())
-    scaled = (large - large.min()) / span if span > 0 else np.zeros_like(large)
-    return scaled.astype(np.float32)
 
 
 def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> NDArray[np.uint8]:

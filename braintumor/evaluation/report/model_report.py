@@ -13,9 +13,9 @@ from braintumor.dataset.images.patient_ids import PatientIds, claim_of_patients
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
+from braintumor.evaluation.metrics.diagnostics import Throughput
 from braintumor.evaluation.metrics.occlusion import Occlusion
 from braintumor.evaluation.metrics.slices import SliceResult
-from braintumor.evaluation.metrics.throughput import Throughput
 from braintumor.evaluation.report import plots
 from braintumor.evaluation.report.cam_overlay import Sample
 from braintumor.evaluation.report.formatting import duration, figure, size

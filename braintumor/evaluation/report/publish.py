@@ -23,7 +23,7 @@ from braintumor.evaluation.report.model_report import ModelPictures
 from braintumor.evaluation.store import load_evaluation
 from braintumor.labels import CLASSES
 from braintumor.registry.model_versions import ModelVersion, find_model, stored_files
-from braintumor.reports.store import write_page
+from braintumor.reports.paths import write_page
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.engine import Outputs
 

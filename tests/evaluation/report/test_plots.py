@@ -14,8 +14,9 @@ from PIL import Image
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.classification import Evaluation, evaluate
 from braintumor.evaluation.report import plots
-from braintumor.evaluation.report.cam_overlay import Sample, overlay, upsample
+from braintumor.evaluation.report.cam_overlay import Sample, overlay
 from braintumor.labels import CLASSES
+from braintumor.serving.activation_map import upsample
 
 SQUARE = (660, 660)
 Answers = tuple[np.ndarray, np.ndarray]
