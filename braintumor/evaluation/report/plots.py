@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.calibration import calibration_bins, expected_calibration_error
-from braintumor.evaluation.metrics.classification import Evaluation, checked
+from braintumor.evaluation.metrics.classification import Evaluation, validate_predictions
 from braintumor.evaluation.report.cam_overlay import Sample, overlay
 from braintumor.labels import CLASSES, TumorClass
 
@@ -112,7 +112,7 @@ def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floa
     Raises:
         EvaluationError: as ``evaluate`` does.
     """
-    bins = calibration_bins(*checked(labels, probabilities))
+    bins = calibration_bins(*validate_predictions(labels, probabilities))
     centers, width = [(b.low + b.high) / 2 for b in bins], bins[0].high - bins[0].low
     figure = _figure(_SIDE, _SIDE)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -139,7 +139,7 @@ def roc_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -
     Raises:
         EvaluationError: as ``evaluate`` does.
     """
-    truth, chances = checked(labels, probabilities)
+    truth, chances = validate_predictions(labels, probabilities)
     figure = _figure(_SIDE, _SIDE)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=_GRID, linewidth=1.5)
