@@ -20,7 +20,7 @@ from braintumor.evaluation.metrics.diagnostics import Throughput
 from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion
 from braintumor.evaluation.metrics.slices import SliceResult
 from braintumor.evaluation.report.cam_overlay import Sample
-from braintumor.evaluation.report.model_report import ModelPictures, ModelReport
+from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
 from braintumor.evaluation.report.tables import ReportTable
 from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.labels import CLASSES
@@ -155,7 +155,7 @@ def report(
             SliceResult(attribute="format", value="png", count=19, count_correct=17),
         ),
         artifact_sha256s={"model.xml": "ab" * 32, "model.bin": "cd" * 32},
-        pictures=ModelPictures.draw(
+        plots=ModelPlots.draw(
             history=history,
             test=good,
             labels=labels,

@@ -101,7 +101,9 @@ def test_the_newest_snapshot_on_which_both_were_judged_counts(pair: Settings, en
 
 def test_models_with_no_test_images_in_common_are_not_compared(pair: Settings, engine: Engine) -> None:
     late = add_model(pair, "late")
-    with pytest.raises(EvaluationError, match=r"never judged on the same test images.*model evaluate NAME --snapshot"):
+    with pytest.raises(
+        EvaluationError, match=r"never evaluated on the same test images.*model evaluate NAME --snapshot"
+    ):
         compare(engine, model_versions.find_model(engine, "a"), late)
     assert rows(pair, "select distinct model_name from model_leaderboard order by 1") == [("a",), ("b",)]
 
@@ -115,5 +117,5 @@ def test_answers_on_different_images_of_one_snapshot_are_not_paired(pair: Settin
             join model_version using (model_version_id)
             where model_name = 'b' and split = 'test' group by evaluation_id)""",
     )
-    with pytest.raises(EvaluationError, match="1 have an answer of one only"):
+    with pytest.raises(EvaluationError, match="1 have a prediction of one model only"):
         compare(engine, model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b"))

@@ -133,7 +133,7 @@ def test_a_champion_that_cannot_be_loaded_stands_in_nobodys_way_and_is_named(two
     rows(two, "update model_version set artifact_uri = 's3://braintumor/models/gone/' where model_version_id = 1")
     verdict = judged(fresh_cache, RUN)
     assert verdict["is_passed"]
-    assert f"the champion {lost} cannot be judged" in verdict["markdown"]
+    assert f"the champion {lost} cannot be evaluated" in verdict["markdown"]
     assert "absolute rules alone decide" in verdict["markdown"]
     assert promote_candidate(two, verdict["gate_verdict_id"])
 
@@ -163,8 +163,8 @@ def test_where_a_person_is_asked_nothing_is_promoted_without_an_approval(two: Se
 
 def test_a_recipe_that_came_to_no_model_is_named_and_makes_the_run_red(two: Settings) -> None:
     recipes = ["first", "second", "vgg16"]
-    assert "Came to no evaluated model: vgg16." in judged(two, RUN, recipes)["markdown"]
-    with pytest.raises(EvaluationError, match="came to no evaluated model: vgg16"):
+    assert "No evaluated model: vgg16." in judged(two, RUN, recipes)["markdown"]
+    with pytest.raises(EvaluationError, match="have no evaluated model: vgg16"):
         require_every_model(two, RUN, recipes)
     assert require_every_model(two, RUN, ["first", "second"]) == 2
 

@@ -145,7 +145,7 @@ def not_even_overridden(settings: Settings) -> str:
 def test_an_override_does_not_promote_what_is_not_whole(gated: Settings, folder: Path) -> None:
     become(gated, folder, nan_weights)
     done = run_braintumor(gated, "model", "promote", "mutant", "--override", "--reason", "I say so", check=False)
-    assert done.returncode == 1 and "answers_finite: values that are no finite numbers" in done.stderr
+    assert done.returncode == 1 and "answers_finite: values that are not finite numbers" in done.stderr
     assert rows(gated, "select count(*) from promotion") == [(1,)]
     assert_the_champion_answers(gated)
 
@@ -178,7 +178,7 @@ def test_a_model_that_answers_worse_is_refused_by_its_figures_alone(
     [
         (nan_weights, "answers_finite", "look for NaN weights"),
         (wrong_input_size, "input_size", "the graph takes u8 (N, 96, 96, 3)"),
-        (other_class_order, "class_order", "it answers in the order pituitary"),
+        (other_class_order, "class_order", "its class order is pituitary"),
         (truncated_weights, "graph_loads", "OpenVINO cannot"),
     ],
 )
@@ -229,7 +229,7 @@ def test_a_model_that_is_damaged_after_it_passed_is_not_promoted(gated: Settings
 def test_a_split_that_leaks_is_refused(gated: Settings) -> None:
     rows(gated, "update snapshot_image set split = 'train' where split = 'test' and label = 'glioma'")
     reasons = refused(gated, verify=WITHOUT_KERAS)
-    assert "lie in its training split" in reasons.pop("unseen_images")
+    assert "are in its training split" in reasons.pop("unseen_images")
     assert set(reasons) <= {"same_test_images"}, "the champion is asked about the test split as it is now"
 
 

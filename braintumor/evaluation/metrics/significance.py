@@ -87,7 +87,7 @@ def difference_of_images(pair: PredictionPair) -> str:
     counts = {
         "only the candidate predicted": len(ours - theirs),
         "only the champion predicted": len(theirs - ours),
-        "have two different labels": sum(
+        "differ in their label": sum(
             pair.candidate[image].label is not pair.champion[image].label for image in ours & theirs
         ),
     }

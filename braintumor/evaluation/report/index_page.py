@@ -1,4 +1,4 @@
-"""The first page of the reports: every model, every retrain run, what was done with the models, and every snapshot."""
+"""Render the index page of the reports: models, retrain runs, scoring runs, promotion history and snapshots."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from braintumor.reports.jinja import page_environment
 from braintumor.reports.paths import FLIP_PREVIEW, RUN_COMPARISON, RUN_STATUS, run_path, snapshot_path
 
 _NEWEST = 52
-"""Rows of a table: a year of weeks."""
+"""Largest number of rows of a table: the weeks of a year."""
 
 
 def overview_page(engine: Engine) -> str:
-    """The page. Its links are relative to it: ``model/<name>/report.html``, ``runs/<run>/...``, ``snapshots/...``."""
+    """Return the page. Its links are relative: ``model/<name>/report.html``, ``runs/<run>/...``, ``snapshots/...``."""
     models = list_models(engine)
     with transaction(engine) as connection:
-        test = {row.model_name: row for row in _figures(connection)}
-        runs, acts, snapshots = _runs(connection), _acts(connection), _snapshots(connection)
-        nights = _nights(connection)
+        test = {row.model_name: row for row in _test_metrics(connection)}
+        retrain_runs, scoring_runs = _retrain_runs(connection), _scoring_runs(connection)
+        promotions, snapshots = _promotions(connection), _snapshots(connection)
     return (
         _environment()
         .get_template("overview.html")
@@ -35,16 +35,19 @@ def overview_page(engine: Engine) -> str:
             models=models[:_NEWEST],
             count_model=len(models),
             test=test,
-            runs=[(row, run_path(row.run_key, RUN_COMPARISON), run_path(row.run_key, FLIP_PREVIEW)) for row in runs],
-            nights=[(row, run_path(row.run_key, RUN_STATUS)) for row in nights],
-            acts=acts,
+            retrain_runs=[
+                (row, run_path(row.run_key, RUN_COMPARISON), run_path(row.run_key, FLIP_PREVIEW))
+                for row in retrain_runs
+            ],
+            scoring_runs=[(row, run_path(row.run_key, RUN_STATUS)) for row in scoring_runs],
+            promotions=promotions,
             snapshots=snapshots,
         )
     )
 
 
-def _figures(connection: Connection) -> Sequence[Row[Any]]:
-    """One row per model: its figures on the test split of the snapshot that it was trained on."""
+def _test_metrics(connection: Connection) -> Sequence[Row[Any]]:
+    """Load one row per model: its metrics on the test split of its training snapshot."""
     return connection.execute(
         text("""
         select model_version.model_name, evaluation.accuracy, evaluation.macro_recall, evaluation.count_image
@@ -55,26 +58,26 @@ def _figures(connection: Connection) -> Sequence[Row[Any]]:
     ).all()
 
 
-def _runs(connection: Connection) -> Sequence[Row[Any]]:
-    """One row per verdict, newest first, with who answered the question whether to promote."""
+def _retrain_runs(connection: Connection) -> Sequence[Row[Any]]:
+    """Load one row per verdict, newest first, with the approval decisions."""
     return connection.execute(
         text("""
-        with answered as (
-            select gate_verdict_id, string_agg(person || ': ' || answer, ', ' order by answered_at) as answers
+        with approval as (
+            select gate_verdict_id, string_agg(person || ': ' || answer, ', ' order by answered_at) as decisions
             from approval_decision
             group by gate_verdict_id
         )
-        select run_key, model_name, is_passed, summary, judged_at, coalesce(answers, '') as answers
+        select run_key, model_name, is_passed, summary, judged_at, coalesce(decisions, '') as decisions
         from gate_verdict
         join model_version using (model_version_id)
-        left join answered using (gate_verdict_id)
+        left join approval using (gate_verdict_id)
         order by gate_verdict_id desc
         limit :newest"""),
         {"newest": _NEWEST},
     ).all()
 
 
-def _nights(connection: Connection) -> Sequence[Row[Any]]:
+def _scoring_runs(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(
         text("""
         select scoring_run_id, run_key, level::text as level, count_arrived, judged_at
@@ -86,7 +89,7 @@ def _nights(connection: Connection) -> Sequence[Row[Any]]:
     ).all()
 
 
-def _acts(connection: Connection) -> Sequence[Row[Any]]:
+def _promotions(connection: Connection) -> Sequence[Row[Any]]:
     return connection.execute(
         text("""
         select acted_at, action, model_name, is_override, actor, reason

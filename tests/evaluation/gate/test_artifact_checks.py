@@ -62,11 +62,11 @@ def test_a_trained_model_is_whole(settings: Settings) -> None:
         (other_size_on_record, "manifest_matches", "{'image_size': 96}, the registry {'image_size': 64}"),
         (words_for_a_graph, "graph_loads", "OpenVINO cannot read"),
         (truncated_weights, "graph_loads", "OpenVINO cannot"),
-        (wrong_input_size, "input_size", r"takes u8 \(N, 96, 96, 3\), the registry says u8 \(N, 64, 64, 3\)"),
+        (wrong_input_size, "input_size", r"takes u8 \(N, 96, 96, 3\), the registry has u8 \(N, 64, 64, 3\)"),
         (narrow_reference, "reference_fits", "rows of 8 values, its embedding 512"),
         (nan_weights, "answers_finite", "40 of probability; look for NaN weights"),
-        (constant_answer, "answers_vary", "it says the same of every head"),
-        (swapped_probabilities, "map_explains", "those that its maps explain"),
+        (constant_answer, "answers_vary", "every head gets the same prediction"),
+        (swapped_probabilities, "map_explains", "those computed from its maps"),
     ],
 )
 def test_a_model_that_was_registered_broken_is_found_by_its_own_check(

@@ -49,34 +49,34 @@ def test_a_good_candidate_passes_and_every_rule_says_why(good: Evaluation) -> No
     assert verdict.rules_version == RULES.version
     assert verdict.summary == "Passed: all 10 rules hold; no champion: absolute rules alone decide"
     reasons = {rule.name: rule.reason for rule in verdict.rules}
-    assert reasons["sensitivity_glioma"] == "recall of glioma 0.90 reaches the floor 0.60 (45 of 50)"
+    assert reasons["sensitivity_glioma"] == "recall of glioma 0.90 reaches the minimum 0.60 (45 of 50)"
     assert all(reasons.values())
     assert not [name for name in reasons if "change" in name]
 
 
 def test_low_accuracy_alone_is_refused(good: Evaluation) -> None:
     failed = _only_failure(judge(good, replace(RULES, minimum_accuracy=0.95)))
-    assert failed.reason == "accuracy 0.92 is below the floor 0.95 (183 of 200)"
+    assert failed.reason == "accuracy 0.92 is below the minimum 0.95 (183 of 200)"
     assert (failed.value, failed.bound) == (good.accuracy, 0.95)
 
 
 def test_low_macro_recall_alone_is_refused(good: Evaluation) -> None:
     failed = _only_failure(judge(good, replace(RULES, minimum_macro_recall=0.95)))
-    assert failed.reason == "macro recall 0.92 is below the floor 0.95"
+    assert failed.reason == "macro recall 0.92 is below the minimum 0.95"
 
 
 def test_one_weak_class_alone_is_refused(evaluation_of: Build) -> None:
     weak = evaluation_of([[17, 24, 0, 0], [0, 60, 0, 0], [0, 0, 60, 0], [0, 0, 0, 60]], confidence=0.9)
     failed = _only_failure(judge(weak, RULES))
     assert failed.name == "sensitivity_glioma"
-    assert failed.reason == "recall of glioma 0.41 is below the floor 0.60 (17 of 41)"
+    assert failed.reason == "recall of glioma 0.41 is below the minimum 0.60 (17 of 41)"
 
 
 def test_tumors_called_normal_alone_are_refused(evaluation_of: Build) -> None:
     blind = evaluation_of([[40, 0, 10, 0], [0, 41, 9, 0], [0, 0, 50, 0], [0, 0, 9, 41]], confidence=0.86)
     failed = _only_failure(judge(blind, RULES))
     assert failed.name == "tumor_sensitivity"
-    assert failed.reason == "tumor sensitivity 0.81 is below the floor 0.85 (122 of 150 tumors called a tumor)"
+    assert failed.reason == "tumor sensitivity 0.81 is below the minimum 0.85 (122 of 150 tumors predicted as a tumor)"
 
 
 def test_misplaced_confidence_alone_is_refused(evaluation_of: Build) -> None:
@@ -103,7 +103,7 @@ def test_the_champion_itself_passes_against_itself(good: Evaluation) -> None:
     assert verdict.summary == "Passed: all 17 rules hold; compared with the champion"
     assert "no change, within" in verdict.rules[-1].reason
     reasons = {rule.name: rule.reason for rule in verdict.rules}
-    assert reasons["same_test_images"].startswith("candidate and champion answered the same 200 test images")
+    assert reasons["same_test_images"].startswith("candidate and champion have predictions of the same 200 test images")
     assert reasons["accuracy_noninferior"].startswith(
         "0 images gained and 0 lost of 200, a change of accuracy of +0.000"
     )
@@ -121,7 +121,7 @@ def test_a_loss_that_chance_hardly_brings_alone_is_refused(evaluation_of: Build)
     failed = _only_failure(judge(candidate, RULES, champion, pair=paired(candidate, champion)))
     assert failed.name == "mcnemar"
     assert failed.reason == (
-        "of 6 images that only one of the two gets right the champion has 6: chance alone gives it so many with "
+        "of 6 images that only one of the two gets right the champion has 6: chance alone gives it as many with "
         "p = 0.02, below 0.05: significantly worse (McNemar, exact, one-sided)"
     )
     assert failed.value == pytest.approx(1 / 64)
@@ -169,16 +169,16 @@ def test_as_many_images_of_each_class_are_not_the_same_images(good: Evaluation) 
     failed = _only_failure(judge(good, RULES, good, pair=replace(pair, champion=strangers)))
     assert failed.name == "same_test_images"
     assert failed.reason.startswith(
-        "not the same test images: 200 images only the candidate answered, 200 images only the champion answered; "
+        "not the same test images: 200 images only the candidate predicted, 200 images only the champion predicted; "
         "evaluate the champion again"
     )
 
 
 def test_figures_without_the_answers_behind_them_prove_nothing(good: Evaluation) -> None:
-    assert "were not kept" in _only_failure(judge(good, RULES, good)).reason
+    assert "was not kept" in _only_failure(judge(good, RULES, good)).reason
     fewer = replace(good, count=199)
     failed = _only_failure(judge(good, RULES, fewer, pair=paired(good, good)))
-    assert failed.reason == "figures of 200 and 199 images, but answers to 200: evaluate both again"
+    assert failed.reason == "evaluations of 200 and 199 images, but 200 predictions: evaluate both again"
 
 
 def test_what_was_found_of_the_artifact_stands_with_the_rules_and_refuses(good: Evaluation) -> None:
@@ -221,7 +221,7 @@ def test_validation_figures_are_not_judged(good: Evaluation) -> None:
 
 def test_a_reason_shows_enough_digits_to_be_believed(good: Evaluation) -> None:
     failed = _only_failure(judge(replace(good, accuracy=0.7996), RULES))
-    assert "0.7996 is below the floor 0.8000" in failed.reason
+    assert "0.7996 is below the minimum 0.8000" in failed.reason
 
 
 def test_a_verdict_survives_json_and_reads_as_a_table(good: Evaluation) -> None:

@@ -19,7 +19,7 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.metrics.calibration import uncalibrated_probabilities
 from braintumor.evaluation.metrics.classification import evaluate
-from braintumor.evaluation.metrics.diagnostics import Diagnostics, answers_frame
+from braintumor.evaluation.metrics.diagnostics import Diagnostics, predictions_frame
 from braintumor.evaluation.metrics.occlusion import occlude
 from braintumor.evaluation.metrics.slices import slices
 from braintumor.evaluation.report.build import build_model_report
@@ -120,7 +120,7 @@ def test_the_report_and_the_leaderboard_show_what_was_found(settings: Settings) 
         "the marked place",
         "long_side",
         "model_card.md",
-        "Leak receipt",
+        "Similarity of test and training images",
     ):
         assert words in page
     assert report.images_per_split == {split.value: len(snapshot.of_split(split)) for split in Split}
@@ -151,8 +151,8 @@ def test_an_attribute_may_not_pass_for_the_answer(settings: Settings) -> None:
         return replace(frames, images=(replace(plain[0], attributes=attributes), *plain[1:]))
 
     with pytest.raises(EvaluationError, match="Received: label"):
-        answers_frame(with_first({"label": "glioma"}), chances)
-    table = answers_frame(with_first({"scanner": "A"}), chances)
+        predictions_frame(with_first({"label": "glioma"}), chances)
+    table = predictions_frame(with_first({"scanner": "A"}), chances)
     assert list(table.columns) == ["label", "predicted", "scanner"]
     assert [s.value for s in slices(table)] == ["A", "not given"]
 
@@ -175,6 +175,6 @@ def test_each_test_image_has_its_nearest_training_image_and_a_receipt_is_written
     counts = [int(count) for _, count, _ in table.rows if count]
     assert counts[0] == 0 and sum(counts) == len(rows)
     assert [name for name, _, _ in table.rows[-2:]] == [
-        "frozen stage, validation split as it is",
-        "frozen stage, files split at random",
+        "frozen stage, validation split",
+        "frozen stage, random split of the files",
     ]

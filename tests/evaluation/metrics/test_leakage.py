@@ -14,7 +14,7 @@ from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.evaluation.gate.leak_check import unseen_images
 from braintumor.evaluation.metrics.leakage import accuracy_by_distance
-from braintumor.evaluation.report.tables import leak_table
+from braintumor.evaluation.report.tables import similarity_table
 from braintumor.registry import model_versions
 from braintumor.training.random_split_baseline import split_randomly
 
@@ -42,9 +42,7 @@ def test_a_snapshot_as_it_was_taken_is_apart(snapshot: Snapshot) -> None:
     outcome = unseen_images(snapshot, images_of_test(snapshot))
     count = len(images_of_test(snapshot))
     assert outcome.passed and outcome.value == 0
-    assert outcome.reason == (
-        f"none of the {count} test images lies in the training split, nor within 32 of 256 bits of it"
-    )
+    assert outcome.reason == (f"none of {count} test images is in the training split, or within 32 of 256 bits of it")
 
 
 @pytest.mark.parametrize(
@@ -54,9 +52,9 @@ def test_a_snapshot_as_it_was_taken_is_apart(snapshot: Snapshot) -> None:
             lambda image, test: replace(image, perceptual_hash=test.perceptual_hash),
             "1 are within 32 bits of an image of its training split",
         ),
-        (lambda image, test: replace(image, pixel_sha256=test.pixel_sha256), "1 lie in its training split"),
-        (lambda image, _: replace(image, split=Split.TEST), "1 of its test split were not judged"),
-        (lambda image, _: replace(image, perceptual_hash=b""), "1 carry no perceptual hash"),
+        (lambda image, test: replace(image, pixel_sha256=test.pixel_sha256), "1 are in its training split"),
+        (lambda image, _: replace(image, split=Split.TEST), "1 of its test split were not evaluated"),
+        (lambda image, _: replace(image, perceptual_hash=b""), "1 have no perceptual hash"),
     ],
     ids=["near-duplicate", "same pixels", "not judged", "no hash"],
 )
@@ -71,7 +69,7 @@ def test_each_way_to_leak_is_found(
 def test_images_of_training_and_of_nowhere_are_found(snapshot: Snapshot) -> None:
     training = snapshot.of_split(Split.TRAIN)[0].image_sha256
     outcome = unseen_images(snapshot, images_of_test(snapshot) | {training, "unknown"})
-    assert "1 lie in its training split, 1 are not in its snapshot" in outcome.reason
+    assert "1 are in its training split, 1 are not in its snapshot" in outcome.reason
 
 
 def test_accuracy_is_told_apart_by_the_distance_to_the_nearest_training_image() -> None:
@@ -84,7 +82,7 @@ def test_accuracy_is_told_apart_by_the_distance_to_the_nearest_training_image() 
         (80, 95, 0, 0),
         (96, 256, 1, 1),
     ]
-    table = leak_table(bands, grouped_accuracy=0.7, naive_accuracy=0.9)
+    table = similarity_table(bands, grouped_accuracy=0.7, random_split_accuracy=0.9)
     assert table is not None
     assert table.rows[0][1:] == ("0", "no images")
     assert table.rows[1][1] == "3" and table.rows[1][2].startswith("0.333 (")

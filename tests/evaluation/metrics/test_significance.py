@@ -121,9 +121,9 @@ def test_other_images_or_labels_are_named_and_never_compared() -> None:
     }
     other = PredictionPair(candidate=made.candidate, champion=champion)
     assert difference_of_images(other) == (
-        "1 images only the candidate answered, 2 images only the champion answered, 1 images have another label since"
+        "1 images only the candidate predicted, 2 images only the champion predicted, 1 images differ in their label"
     )
-    with pytest.raises(EvaluationError, match="only the champion answered"):
+    with pytest.raises(EvaluationError, match="only the champion predicted"):
         paired_test(other)
-    with pytest.raises(EvaluationError, match="no answers"):
+    with pytest.raises(EvaluationError, match="no predictions"):
         paired_test(PredictionPair(candidate={}, champion={}))

@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.classification import wilson_interval
 from braintumor.evaluation.metrics.slices import SliceResult, slices, slices_frame
-from braintumor.evaluation.report.tables import OF_DICOM, slices_table
+from braintumor.evaluation.report.tables import DICOM_ATTRIBUTES, slices_table
 from braintumor.imaging.decoding.dicom.attributes import dicom_attributes
 
 
@@ -73,10 +73,10 @@ def test_what_only_dicom_gives_is_one_sentence_where_no_image_has_it_and_rows_wh
     answers: pd.DataFrame,
 ) -> None:
     without = slices_table(slices(answers))
-    assert "known of no test image: age, sex, manufacturer, field strength, sequence." in without.note
+    assert "because no test image has it: age, sex, manufacturer, field strength, sequence." in without.note
     assert {row[0] for row in without.rows} == {"format", "side"}
     with_sex = slices_table(slices(answers.assign(sex=["F"] * 39 + ["M"] + [None] * 20)))
-    assert "known of no test image: age, manufacturer, field strength, sequence." in with_sex.note
+    assert "because no test image has it: age, manufacturer, field strength, sequence." in with_sex.note
     rows = {row[1]: row[2:] for row in with_sex.rows if row[0] == "sex"}
     assert {value: count for value, (count, _) in rows.items()} == {"F": "39", "M": "1", "not given": "20"}
     assert rows["M"][1] == "not assessed"
@@ -86,4 +86,4 @@ def test_every_attribute_that_the_decoder_gives_has_its_words() -> None:
     every = Dataset()
     every.PatientAge, every.PatientSex, every.Manufacturer = "045Y", "F", "SIEMENS"
     every.MagneticFieldStrength, every.ScanningSequence = 3, "GR"
-    assert list(dicom_attributes(every)) == list(OF_DICOM)
+    assert list(dicom_attributes(every)) == list(DICOM_ATTRIBUTES)

@@ -15,7 +15,7 @@ from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.report.formatting import duration, size
 from braintumor.evaluation.report.html import comparison_report, model_report
 from braintumor.evaluation.report.model_card import model_card
-from braintumor.evaluation.report.model_report import ModelPictures, ModelReport
+from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
 from braintumor.evaluation.report.tables import ReportTable
 
 ATTACK = "<script>alert('x')</script>"
@@ -101,7 +101,7 @@ def test_the_model_page_holds_the_figures_and_facts(report: ModelReport) -> None
         "0.915",  # accuracy
         "0.868 to 0.946",  # its interval
         "Gate: passed",
-        "recall of glioma 0.90 reaches the floor 0.60 (45 of 50)",
+        "recall of glioma 0.90 reaches the minimum 0.60 (45 of 50)",
         "no champion: absolute rules alone decide",
         "Recall (sensitivity)",
         "snap-9f31",
@@ -114,7 +114,7 @@ def test_the_model_page_holds_the_figures_and_facts(report: ModelReport) -> None
         "0.131 before temperature scaling",
         "the marked place 60 0.312 0.300 (0.199 to 0.425)",
         "a random place 60 0.021 0.050 (0.017 to 0.137)",
-        "it does not show that the marked place is the tumor",
+        "It does not show that the marked place is the tumor",
         "format jpeg 181 0.917 (0.868 to 0.949)",
         "format png 19 not assessed",
         "temperature 1.312, fitted on validation; calibration error on test 0.131 before, 0.005 after",
@@ -135,7 +135,7 @@ def test_a_refused_model_shows_the_rule_that_failed(report: ModelReport, good: E
 def test_a_report_without_pictures_verdict_or_training_is_whole(report: ModelReport) -> None:
     bare = replace(
         report,
-        pictures=ModelPictures(),
+        plots=ModelPlots(),
         verdict=None,
         history={},
         training_seconds=0,
@@ -217,7 +217,7 @@ def test_the_comparison_marks_candidate_and_champion_and_puts_the_best_validatio
     text = _Page(comparison_report([trained, champion, report], title="Week 47")).text
     names = [text.index(f"{name} {rest}") for name, rest in _RANKED]
     assert names == sorted(names)
-    assert "Validation picks the candidate; test only passes or refuses it." in text
+    assert "The candidate is selected on validation, and the gate judges it on test." in text
     assert "trained" not in text
     assert "validation 0.850 (0.794 to 0.893)" in text
     assert "test 0.915 (0.868 to 0.946)" in text
@@ -228,7 +228,7 @@ def test_the_comparison_marks_candidate_and_champion_and_puts_the_best_validatio
 def test_the_comparison_says_why_a_model_was_refused(report: ModelReport, good: Evaluation) -> None:
     verdict = judge(good, replace(GateRules.load(), minimum_accuracy=0.95))
     text = _Page(comparison_report([replace(report, verdict=verdict)])).text
-    assert "Why resnet50-2026w47 was refused accuracy 0.92 is below the floor 0.95 (183 of 200)" in text
+    assert "Why resnet50-2026w47 was refused accuracy 0.92 is below the minimum 0.95 (183 of 200)" in text
 
 
 def test_the_comparison_warns_when_images_differ(report: ModelReport) -> None:

@@ -25,15 +25,15 @@ def section(card: str, title: str) -> str:
         ("Training", "- Initialization: imagenet (keras.applications)"),
         ("Training", "- Scoring speed: 37.2 images/s (openvino-cpu, two old cores, 2 threads)"),
         ("Training", "- Size on disk: 94.6 MB"),
-        ("Figures", "| test | 200 | 0.915 (0.868 to 0.946) |"),
-        ("Figures", "| glioma | 50 | 0.918 | 0.900 |"),
+        ("Metrics", "| test | 200 | 0.915 (0.868 to 0.946) |"),
+        ("Metrics", "| glioma | 50 | 0.918 | 0.900 |"),
         ("Calibration", "calibration error on test 0.131 before, 0.005 after"),
         ("Gate", "| sensitivity_glioma | passed |"),
-        ("Does hiding the marked place change the answer?", "| the marked place | 60 | 0.312 |"),
+        ("Does hiding the marked place change the prediction?", "| the marked place | 60 | 0.312 |"),
         ("Groups of test images", "| format | jpeg | 181 | 0.917 (0.868 to 0.949) |"),
         ("Limits", "Patient independence cannot be verified"),
-        ("Limits", "Not assessed, having fewer than 20 test images: format png (19)."),
-        ("Limits", "being known of no test image: age, sex, manufacturer, field strength, sequence."),
+        ("Limits", "Not assessed because of fewer than 20 test images: format png (19)."),
+        ("Limits", "because no test image has it: age, sex, manufacturer, field strength, sequence."),
         ("Versions", "- keras: 3.15.0"),
         ("Files", f"| `model.bin` | `{'cd' * 32}` |"),
     ],
@@ -53,7 +53,7 @@ def test_what_was_not_measured_is_named_so(report: ModelReport) -> None:
     card = model_card(bare)
     assert "Scoring speed: not measured" in card
     assert "Slices are not assessed" in section(card, "Limits")
-    assert "| not assessed | 0 |" in section(card, "Does hiding the marked place change the answer?")
+    assert "| not assessed | 0 |" in section(card, "Does hiding the marked place change the prediction?")
     assert section(card, "Files").strip() == "Not recorded."
 
 
