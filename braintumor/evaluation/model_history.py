@@ -27,7 +27,7 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationFigures:
+class EvaluationSummary:
     """The main metrics of one evaluation."""
 
     snapshot_id: str
@@ -67,7 +67,7 @@ class ModelHistory:
 
     model: ModelVersion
     training: Training
-    evaluations: list[EvaluationFigures]
+    evaluations: list[EvaluationSummary]
     test_set_accesses: list[TestSetAccess]
     verdicts: list[RecordedVerdict]
     promotions: list[PromotionEvent]
@@ -102,7 +102,7 @@ def _training(connection: Connection, model: ModelVersion) -> Training:
     return Training(**row._mapping)
 
 
-def _evaluations(connection: Connection, model: ModelVersion) -> list[EvaluationFigures]:
+def _evaluations(connection: Connection, model: ModelVersion) -> list[EvaluationSummary]:
     rows = connection.execute(
         text("""
         select
@@ -111,7 +111,7 @@ def _evaluations(connection: Connection, model: ModelVersion) -> list[Evaluation
         from model_leaderboard where model_name = :name order by evaluated_at, split"""),
         {"name": model.model_name},
     )
-    return [EvaluationFigures(**row._mapping) for row in rows]
+    return [EvaluationSummary(**row._mapping) for row in rows]
 
 
 def _test_set_accesses(connection: Connection, model: ModelVersion) -> list[TestSetAccess]:

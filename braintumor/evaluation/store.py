@@ -19,12 +19,12 @@ from braintumor.labels import CLASSES, TumorClass
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.serving.engine import Outputs
 
-_FIGURES = (
+_METRICS = (
     "accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "tumor_sensitivity",
     "expected_calibration_error", "log_loss",
 )  # fmt: skip
 _DETAILS = ("evaluation_class", "confusion_cell", "test_prediction", "evaluation_occlusion", "evaluation_slice")
-_CLASS_FIGURES = ("precision", "recall", "specificity", "f1", "auroc", "support")
+_CLASS_METRICS = ("precision", "recall", "specificity", "f1", "auroc", "support")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +59,18 @@ def record_evaluation(
     evaluation = result.evaluation
     evaluation_id: int = connection.execute(
         text(f"""
-        insert into evaluation (model_version_id, snapshot_id, split, count_image, {", ".join(_FIGURES)})
-        values (:model, :snapshot, cast(:split as split), :count_image, {", ".join(f":{name}" for name in _FIGURES)})
+        insert into evaluation (model_version_id, snapshot_id, split, count_image, {", ".join(_METRICS)})
+        values (:model, :snapshot, cast(:split as split), :count_image, {", ".join(f":{name}" for name in _METRICS)})
         on conflict (model_version_id, snapshot_id, split) do update
         set evaluated_at = now(), count_image = excluded.count_image,
-            {", ".join(f"{name} = excluded.{name}" for name in _FIGURES)}
+            {", ".join(f"{name} = excluded.{name}" for name in _METRICS)}
         returning evaluation_id"""),
         {
             "model": model.model_version_id,
             "snapshot": snapshot_id,
             "split": evaluation.split,
             "count_image": evaluation.count,
-            **{name: getattr(evaluation, name) for name in _FIGURES},
+            **{name: getattr(evaluation, name) for name in _METRICS},
         },
     ).scalar_one()
     for table in _DETAILS:
@@ -92,7 +92,7 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
     """Load an evaluation, ``None`` if the model was never evaluated on that split."""
     head = connection.execute(
         text(f"""
-        select evaluation_id, count_image, {", ".join(_FIGURES)} from evaluation
+        select evaluation_id, count_image, {", ".join(_METRICS)} from evaluation
         where model_version_id = :model and snapshot_id = :snapshot and split = cast(:split as split)"""),
         {"model": model.model_version_id, "snapshot": snapshot_id, "split": split},
     ).one_or_none()
@@ -100,7 +100,7 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
         return None
     classes = connection.execute(
         text(f"""
-        select label::text, {", ".join(_CLASS_FIGURES)} from evaluation_class
+        select label::text, {", ".join(_CLASS_METRICS)} from evaluation_class
         where evaluation_id = :id order by label"""),
         {"id": head.evaluation_id},
     ).all()
@@ -111,7 +111,7 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
     return Evaluation(
         split=split,
         count=head.count_image,
-        **{name: getattr(head, name) for name in _FIGURES},
+        **{name: getattr(head, name) for name in _METRICS},
         per_class=tuple(ClassMetrics(**{**row._mapping, "label": TumorClass(row.label)}) for row in classes),
         confusion=tuple(tuple(cells[i : i + len(CLASSES)]) for i in range(0, len(cells), len(CLASSES))),
     )
@@ -238,8 +238,8 @@ def _copy_details(connection: Connection, evaluation_id: int, evaluation: Evalua
     copy_rows(
         connection,
         "evaluation_class",
-        ["evaluation_id", "label", *_CLASS_FIGURES],
-        ([evaluation_id, item["label"], *(item[name] for name in _CLASS_FIGURES)] for item in classes),
+        ["evaluation_id", "label", *_CLASS_METRICS],
+        ([evaluation_id, item["label"], *(item[name] for name in _CLASS_METRICS)] for item in classes),
     )
     copy_rows(
         connection,

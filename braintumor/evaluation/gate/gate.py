@@ -158,15 +158,15 @@ def _change_rules(
 
 
 def _all_numbers(candidate: Evaluation) -> RuleOutcome:
-    figures = _figures(candidate)
-    broken = [name for name, value in figures.items() if not math.isfinite(value)]
-    reason = f"all {len(figures)} figures are finite numbers"
+    values = _numbers(candidate)
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    reason = f"all {len(values)} metrics are finite numbers"
     if broken:
         reason = f"not a finite number: {', '.join(broken)}; the model or its evaluation is broken"
     return RuleOutcome(name="finite_figures", passed=not broken, bound=0, value=len(broken), reason=reason)
 
 
-def _figures(evaluation: Evaluation) -> dict[str, float]:
+def _numbers(evaluation: Evaluation) -> dict[str, float]:
     values = {f.name: getattr(evaluation, f.name) for f in fields(evaluation)}
     for metrics in evaluation.per_class:
         values |= {f"{f.name} of {metrics.label}": getattr(metrics, f.name) for f in fields(metrics)}

@@ -66,7 +66,7 @@ class Evaluation:
         expected_calibration_error: of the predicted class, with 15 equal-width bins (Guo et al. 2017).
         log_loss: mean negative log-likelihood of the true class, in nats.
         per_class: in the order of ``CLASSES``.
-        confusion: counts (4, 4); rows are the truth, columns the prediction.
+        confusion: counts (4, 4). Rows are the true class, columns the predicted class.
     """
 
     split: str

@@ -3,8 +3,8 @@
 A square in correctly classified tumor images is filled with the frame's median, and the model predicts again. One
 square is around the strongest cell of the predicted class's activation map, another is at a random place.
 
-Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2 (they slide a
-gray square over the whole image; here it covers one marked and one random place).
+Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. They slide a
+gray square over the whole image. This module hides one marked and one random place.
 """
 
 from __future__ import annotations

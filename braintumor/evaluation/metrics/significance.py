@@ -130,7 +130,7 @@ def mcnemar(*, lost: int, gained: int) -> float:
     It is the probability of losing this many images or more by chance if both models are equal.
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-    Psychometrika 1947; exact by the binomial distribution.
+    Psychometrika 1947, exact with the binomial distribution.
     """
     if lost + gained == 0:
         return 1.0

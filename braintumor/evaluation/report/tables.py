@@ -1,4 +1,4 @@
-"""A table of a report: words in rows, under a note that says what they mean."""
+"""Build the tables of a report, each with a note that explains it."""
 
 from __future__ import annotations
 
