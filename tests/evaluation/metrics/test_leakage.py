@@ -1,4 +1,4 @@
-"""What a model may not have been judged on, asked of the snapshot itself."""
+"""Tests of the leak check and of the accuracy by distance to training images."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from braintumor.training.random_split_baseline import split_randomly
 @pytest.fixture(scope="module")
 def snapshot(seeded: Settings) -> Snapshot:
     engine = database.connect(seeded)
-    found = load_snapshot(engine, model_versions.champion(engine).snapshot_id)
+    loaded = load_snapshot(engine, model_versions.champion(engine).snapshot_id)
     engine.dispose()
-    return found
+    return loaded
 
 
 def images_of_test(snapshot: Snapshot) -> set[str]:
@@ -32,13 +32,13 @@ def images_of_test(snapshot: Snapshot) -> set[str]:
 
 
 def changed(snapshot: Snapshot, change: Callable[[SnapshotImage, SnapshotImage], SnapshotImage]) -> Snapshot:
-    """The snapshot with its first training image changed, which is told what its first test image is."""
+    """Return the snapshot with a change of its first training image. ``change`` also gets the first test image."""
     seen, test = snapshot.of_split(Split.TRAIN)[0], snapshot.of_split(Split.TEST)[0]
     images = tuple(change(image, test) if image is seen else image for image in snapshot.images)
     return replace(snapshot, images=images)
 
 
-def test_a_snapshot_as_it_was_taken_is_apart(snapshot: Snapshot) -> None:
+def test_an_unchanged_snapshot_has_no_leak(snapshot: Snapshot) -> None:
     outcome = unseen_images(snapshot, images_of_test(snapshot))
     count = len(images_of_test(snapshot))
     assert outcome.passed and outcome.value == 0
@@ -58,7 +58,7 @@ def test_a_snapshot_as_it_was_taken_is_apart(snapshot: Snapshot) -> None:
     ],
     ids=["near-duplicate", "same pixels", "not judged", "no hash"],
 )
-def test_each_way_to_leak_is_found(
+def test_each_kind_of_leak_is_found(
     snapshot: Snapshot, change: Callable[[SnapshotImage, SnapshotImage], SnapshotImage], words: str
 ) -> None:
     outcome = unseen_images(changed(snapshot, change), images_of_test(snapshot))
@@ -66,13 +66,13 @@ def test_each_way_to_leak_is_found(
     assert words in outcome.reason and "take a new snapshot" in outcome.reason
 
 
-def test_images_of_training_and_of_nowhere_are_found(snapshot: Snapshot) -> None:
+def test_training_and_unknown_images_are_found(snapshot: Snapshot) -> None:
     training = snapshot.of_split(Split.TRAIN)[0].image_sha256
     outcome = unseen_images(snapshot, images_of_test(snapshot) | {training, "unknown"})
     assert "1 are in its training split, 1 are not in its snapshot" in outcome.reason
 
 
-def test_accuracy_is_told_apart_by_the_distance_to_the_nearest_training_image() -> None:
+def test_accuracy_is_counted_by_distance_to_training_images() -> None:
     bands = accuracy_by_distance([(33, True), (47, False), (47, False), (48, True), (256, True)])
     assert [(band.lowest, band.highest, band.count, band.count_correct) for band in bands] == [
         (0, 32, 0, 0),
@@ -89,11 +89,11 @@ def test_accuracy_is_told_apart_by_the_distance_to_the_nearest_training_image() 
     assert [accuracy for *_, accuracy in table.rows[-2:]] == ["0.700", "0.900"]
 
 
-def test_a_naive_split_deals_out_files_so_that_copies_fall_on_both_sides() -> None:
+def test_a_random_split_puts_duplicates_in_both_parts() -> None:
     files = np.repeat(np.arange(50), 2)
     fitted, held_out = split_randomly(files, share=0.2, seed=1)
     assert (len(fitted), len(held_out)) == (80, 20)
     np.testing.assert_array_equal(np.sort(np.concatenate([fitted, held_out])), files)
-    assert len(set(fitted) & set(held_out)) > 10, "most of what is held out has its twin in training"
+    assert len(set(fitted) & set(held_out)) > 10, "most of the held-out files have a duplicate in training"
     np.testing.assert_array_equal(split_randomly(files, share=0.2, seed=1)[1], held_out)
     assert set(split_randomly(files, share=0.2, seed=2)[1]) != set(held_out)
