@@ -363,8 +363,11 @@ class ReachedError(Exception):
             ),
         ),
         ("rescoring.job.make_report", lambda night, _engine, _model: Rescore.open(night).report(1)),
-        ("evaluation.publish._stored", lambda night, engine, model: publish_report(engine, None, model)),
-        ("evaluation.job.load_frames", lambda night, _, model: evaluate_model(night, model.model_name, access_key="l")),
+        ("evaluation.report.publish._stored", lambda night, engine, model: publish_report(engine, None, model)),
+        (
+            "evaluation.evaluate_model.load_frames",
+            lambda night, _, model: evaluate_model(night, model.model_name, access_key="l"),
+        ),
     ],
 )
 def test_whatever_writes_images_shares_the_lock(

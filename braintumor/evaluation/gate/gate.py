@@ -127,7 +127,9 @@ def judge(
 
 
 def _absolute_rules(candidate: Evaluation, rules: GateRules) -> Iterator[RuleOutcome]:
-    yield _minimum("accuracy", "accuracy", candidate.accuracy, rules.minimum_accuracy, _hits(candidate))
+    hits = sum(candidate.confusion[i][i] for i in range(len(CLASSES)))
+    detail = f"{hits} of {candidate.count}"
+    yield _minimum("accuracy", "accuracy", candidate.accuracy, rules.minimum_accuracy, detail)
     yield _minimum("macro_recall", "macro recall", candidate.macro_recall, rules.minimum_macro_recall)
     for label in CLASSES:
         yield _sensitivity_rule(candidate, label, rules.minimum_class_sensitivity)
@@ -281,10 +283,6 @@ def _outcome(name: str, reason: str, value: float | None, bound: float, passed: 
 
 def _missing(value: float | None) -> str:
     return "undefined: the test split has no such images" if value is None else "not a finite number"
-
-
-def _hits(candidate: Evaluation) -> str:
-    return f"{sum(candidate.confusion[i][i] for i in range(len(CLASSES)))} of {candidate.count}"
 
 
 def _distinct(value: float, bound: float) -> tuple[str, str]:

@@ -24,9 +24,11 @@ def overview_page(engine: Engine) -> str:
     """Return the page. Its links are relative: ``model/<name>/report.html``, ``runs/<run>/...``, ``snapshots/...``."""
     models = list_models(engine)
     with transaction(engine) as connection:
-        test = {row.model_name: row for row in _test_metrics(connection)}
-        retrain_runs, scoring_runs = _retrain_runs(connection), _scoring_runs(connection)
-        promotions, snapshots = _promotions(connection), _snapshots(connection)
+        retrain_runs = _newest(connection, _RETRAIN_RUNS)
+        scoring_runs = _newest(connection, _SCORING_RUNS)
+        promotions = _newest(connection, _PROMOTIONS)
+        snapshots = _newest(connection, _SNAPSHOTS)
+        test = {row.model_name: row for row in connection.execute(text(_TEST_METRICS))}
     return (
         _environment()
         .get_template("overview.html")
@@ -46,69 +48,50 @@ def overview_page(engine: Engine) -> str:
     )
 
 
-def _test_metrics(connection: Connection) -> Sequence[Row[Any]]:
-    """Load one row per model: its metrics on the test split of its training snapshot."""
-    return connection.execute(
-        text("""
-        select model_version.model_name, evaluation.accuracy, evaluation.macro_recall, evaluation.count_image
-        from evaluation
-        join model_version using (model_version_id)
-        join training_run using (training_run_id, snapshot_id)
-        where evaluation.split = 'test'""")
-    ).all()
+def _newest(connection: Connection, query: str) -> Sequence[Row[Any]]:
+    return connection.execute(text(query), {"newest": _NEWEST}).all()
 
 
-def _retrain_runs(connection: Connection) -> Sequence[Row[Any]]:
-    """Load one row per verdict, newest first, with the approval decisions."""
-    return connection.execute(
-        text("""
-        with approval as (
-            select gate_verdict_id, string_agg(person || ': ' || answer, ', ' order by answered_at) as decisions
-            from approval_decision
-            group by gate_verdict_id
-        )
-        select run_key, model_name, is_passed, summary, judged_at, coalesce(decisions, '') as decisions
-        from gate_verdict
-        join model_version using (model_version_id)
-        left join approval using (gate_verdict_id)
-        order by gate_verdict_id desc
-        limit :newest"""),
-        {"newest": _NEWEST},
-    ).all()
+_TEST_METRICS = """
+    select model_version.model_name, evaluation.accuracy, evaluation.macro_recall, evaluation.count_image
+    from evaluation
+    join model_version using (model_version_id)
+    join training_run using (training_run_id, snapshot_id)
+    where evaluation.split = 'test'"""
+"""One row per model: its metrics on the test split of its training snapshot."""
 
+_RETRAIN_RUNS = """
+    with approval as (
+        select gate_verdict_id, string_agg(person || ': ' || answer, ', ' order by answered_at) as decisions
+        from approval_decision
+        group by gate_verdict_id
+    )
+    select run_key, model_name, is_passed, summary, judged_at, coalesce(decisions, '') as decisions
+    from gate_verdict
+    join model_version using (model_version_id)
+    left join approval using (gate_verdict_id)
+    order by gate_verdict_id desc
+    limit :newest"""
+"""One row per verdict, with its approval decisions."""
 
-def _scoring_runs(connection: Connection) -> Sequence[Row[Any]]:
-    return connection.execute(
-        text("""
-        select scoring_run_id, run_key, level::text as level, count_arrived, judged_at
-        from scoring_run_summary
-        join scoring_run using (scoring_run_id)
-        order by scoring_run_id desc
-        limit :newest"""),
-        {"newest": _NEWEST},
-    ).all()
+_SCORING_RUNS = """
+    select scoring_run_id, run_key, level::text as level, count_arrived, judged_at
+    from scoring_run_summary
+    join scoring_run using (scoring_run_id)
+    order by scoring_run_id desc
+    limit :newest"""
 
+_PROMOTIONS = """
+    select acted_at, action, model_name, is_override, actor, reason
+    from promotion_history
+    order by acted_at desc
+    limit :newest"""
 
-def _promotions(connection: Connection) -> Sequence[Row[Any]]:
-    return connection.execute(
-        text("""
-        select acted_at, action, model_name, is_override, actor, reason
-        from promotion_history
-        order by acted_at desc
-        limit :newest"""),
-        {"newest": _NEWEST},
-    ).all()
-
-
-def _snapshots(connection: Connection) -> Sequence[Row[Any]]:
-    return connection.execute(
-        text("""
-        select snapshot_id, source_uri, count_image, created_at
-        from snapshot
-        order by created_at desc
-        limit :newest"""),
-        {"newest": _NEWEST},
-    ).all()
+_SNAPSHOTS = """
+    select snapshot_id, source_uri, count_image, created_at
+    from snapshot
+    order by created_at desc
+    limit :newest"""
 
 
 @cache

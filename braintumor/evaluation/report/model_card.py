@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
+from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
 from braintumor.evaluation.report.formatting import duration, figure, interval, size
 from braintumor.evaluation.report.model_report import SPLITS, ModelReport
@@ -79,7 +79,10 @@ def _training(report: ModelReport) -> dict[str, str]:
 
 def _metrics(report: ModelReport) -> str:
     splits = [_split_row(evaluation) for evaluation in (report.validation, report.test)]
-    classes = [_class_row(metrics) for metrics in report.test.per_class]
+    classes = [
+        [c.label, f"{c.support:,}", *map(figure, (c.precision, c.recall, c.specificity, c.f1, c.auroc))]
+        for c in report.test.per_class
+    ]
     return "\n".join(
         [
             "Intervals are 95% Wilson intervals. Macro metrics are means over the classes.",
@@ -102,10 +105,6 @@ def _split_row(e: Evaluation) -> list[str]:
         e.macro_precision, e.macro_recall, e.macro_f1, e.tumor_sensitivity, e.expected_calibration_error, e.log_loss,
     )  # fmt: skip
     return [e.split, f"{e.count:,}", accuracy, *map(figure, others)]
-
-
-def _class_row(c: ClassMetrics) -> list[str]:
-    return [c.label, f"{c.support:,}", *map(figure, (c.precision, c.recall, c.specificity, c.f1, c.auroc))]
 
 
 def _tables(report: ModelReport) -> Iterator[tuple[str, str]]:

@@ -110,7 +110,10 @@ def slices_table(results: Sequence[SliceResult]) -> ReportTable:
             + missing_attributes(results)
         ).rstrip(),
         columns=("Attribute", "Group", "Images", "Accuracy (95% interval)"),
-        rows=tuple((r.attribute, r.value, str(r.count), _accuracy(r)) for r in results)
+        rows=tuple(
+            (r.attribute, r.value, str(r.count), share(r.count_correct, r.count) if r.is_assessed else "not assessed")
+            for r in results
+        )
         or (("not assessed", "the files have no attributes", "", ""),),
     )
 
@@ -120,7 +123,3 @@ def missing_attributes(results: Iterable[SliceResult]) -> str:
     given = {result.attribute for result in results}
     missing = [words for name, words in DICOM_ATTRIBUTES.items() if name not in given]
     return f"Not assessed because no test image has it: {', '.join(missing)}." if missing else ""
-
-
-def _accuracy(result: SliceResult) -> str:
-    return share(result.count_correct, result.count) if result.is_assessed else "not assessed"
