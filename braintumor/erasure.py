@@ -28,8 +28,7 @@ from braintumor.db import database
 from braintumor.errors import DatabaseError, ErasureError
 from braintumor.imaging.pseudonym import erased_mark, pseudonym
 from braintumor.reports.jinja import page_environment
-from braintumor.reports.paths import FLIP_PREVIEW, RESCORE_REPORT
-from braintumor.reports.store import write_page
+from braintumor.reports.paths import FLIP_PREVIEW, RESCORE_REPORT, write_page
 from braintumor.s3 import ObjectStore, S3Uri
 
 _IMAGE_PLOTS = ("samples", "worst_errors")

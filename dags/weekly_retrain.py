@@ -165,7 +165,7 @@ def evaluate(model_name: str) -> str:
     context = get_current_context()
     context["model_name"] = model_name
     found = settings("trainer")
-    evaluated = evaluate_model(found, model_name, access_key=context["run_id"], say=print)
+    evaluated = evaluate_model(found, model_name, access_key=context["run_id"], progress=print)
     lineage.emit_lineage(found, reads=["model_version", "snapshot"], writes=["evaluation"])
     return evaluated
 

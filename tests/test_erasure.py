@@ -31,7 +31,7 @@ from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.preview.job import make_preview
 from braintumor.registry import model_versions
-from braintumor.reports.store import publish_page, write_page
+from braintumor.reports.paths import publish_page, write_page
 from braintumor.rescoring.job import Rescore
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job

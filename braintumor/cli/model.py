@@ -118,7 +118,7 @@ def evaluate(name: str, snapshot: str | None) -> None:
 
     settings = settings_of("trainer")
     if snapshot is None:
-        evaluate_model(settings, name, access_key=command_key(), say=click.echo)
+        evaluate_model(settings, name, access_key=command_key(), progress=click.echo)
         return
     judged = evaluate_on(settings, name, snapshot, access_key=command_key())
     click.echo(f"{name} on test of {snapshot}: accuracy {judged.evaluation.accuracy:.3f}, look {judged.count_access}")
@@ -172,7 +172,7 @@ def quantize(name: str, changed: float, lost: float) -> None:
     settings = settings_of("trainer")
     say = partial(click.echo, err=True)
     made, run_key = quantize_model(settings, name, bounds=Bounds(changed=changed, lost=lost), say=say)
-    evaluate_model(settings, made.model_name, access_key=run_key, say=say)
+    evaluate_model(settings, made.model_name, access_key=run_key, progress=say)
     verdict = judge_run(settings, run_key)
     click.echo(verdict["markdown"])
     if not verdict["is_passed"]:
@@ -226,7 +226,7 @@ def _print_history(history: ModelHistory) -> None:
                 "overridden" if act.is_override else "",
                 act.reason,
             ]
-            for act in history.ledger
+            for act in history.promotions
         ],
     )
 

@@ -1,1 +1,1 @@
-"""Judge a model on a split: metrics, the gate that passes or refuses it, plots, and reports people can read."""
+"""Evaluate models on test images, judge candidates with the gate, and write reports."""

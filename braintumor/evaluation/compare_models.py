@@ -1,6 +1,6 @@
-"""Two models on identical test images: who gets what right that the other does not.
+"""Compare two models on the same test images.
 
-The counts of images that only one of them gets right are all that a paired test of the difference needs.
+The images that only one of the two models predicts correctly are sufficient for a paired test of the difference.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from braintumor.registry.model_versions import ModelVersion
 
 @dataclass(frozen=True, kw_only=True)
 class PairedCounts:
-    """Test images, all or of one true class: ``both`` right, ``only_a``, ``only_b``, or ``neither``."""
+    """Numbers of test images that both models, only A, only B or neither predict correctly."""
 
     both: int
     only_a: int
@@ -31,28 +31,28 @@ class PairedCounts:
 
     @property
     def count(self) -> int:
-        """All of them, 1 or more."""
+        """Return the number of images, 1 or more."""
         return self.both + self.only_a + self.only_b + self.neither
 
     @property
     def a(self) -> float:
-        """The share that A gets right: accuracy, or recall of one class."""
+        """Return A's share of correct predictions: its accuracy, or its recall of one class."""
         return (self.both + self.only_a) / self.count
 
     @property
     def b(self) -> float:
-        """The share that B gets right."""
+        """Return B's share of correct predictions."""
         return (self.both + self.only_b) / self.count
 
 
 _CELL_OF = {(True, True): "both", (True, False): "only_a", (False, True): "only_b", (False, False): "neither"}
-"""By whether A is right and whether B is."""
+"""Key: whether A is correct, whether B is correct."""
 _CELLS = tuple(_CELL_OF.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A and B on the test images of one snapshot."""
+    """The counts of two models on the test images of one snapshot, in total and by true class."""
 
     name_a: str
     name_b: str
@@ -62,11 +62,11 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Accuracy of B minus that of A: exactly 0 where both get as many right."""
+        """Return the accuracy of B minus that of A, exactly 0 if both have as many correct predictions."""
         return (self.all.only_b - self.all.only_a) / self.all.count
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return {
             "a": self.name_a,
             "b": self.name_b,
@@ -84,21 +84,21 @@ class Comparison:
 
 
 def compare(engine: Engine, a: ModelVersion, b: ModelVersion) -> Comparison:
-    """Pair the stored answers of two models on the newest snapshot on whose test images both were judged.
+    """Pair the stored predictions of two models on the newest snapshot with evaluations of both.
 
     Raises:
-        EvaluationError: there is none, or they were judged on different images of it.
+        EvaluationError: there is no such snapshot, or the evaluations are of different images.
     """
     with transaction(engine) as connection:
         snapshot_id = _common_snapshot(connection, a, b)
-        answers_a, answers_b = (load_image_predictions(connection, model, snapshot_id, Split.TEST) for model in (a, b))
-    unpaired = _count_unpaired(answers_a, answers_b)
+        ours, theirs = (load_image_predictions(connection, model, snapshot_id, Split.TEST) for model in (a, b))
+    unpaired = _count_unpaired(ours, theirs)
     if unpaired:
         raise EvaluationError(
-            f"{a.model_name} and {b.model_name} were judged on different test images of snapshot {snapshot_id}: "
-            f"{unpaired} have an answer of one only. Judge both again: `braintumor model evaluate NAME`."
+            f"{a.model_name} and {b.model_name} were evaluated on different test images of snapshot {snapshot_id}: "
+            f"{unpaired} have a prediction of one model only. Evaluate both again: `braintumor model evaluate NAME`."
         )
-    by_class = _counts(answers_a, answers_b)
+    by_class = _counts(ours, theirs)
     return Comparison(
         name_a=a.model_name,
         name_b=b.model_name,
@@ -109,7 +109,7 @@ def compare(engine: Engine, a: ModelVersion, b: ModelVersion) -> Comparison:
 
 
 def _common_snapshot(connection: Connection, a: ModelVersion, b: ModelVersion) -> str:
-    found: str | None = connection.scalar(
+    snapshot_id: str | None = connection.scalar(
         text("""
         select snapshot_id
         from evaluation
@@ -121,26 +121,26 @@ def _common_snapshot(connection: Connection, a: ModelVersion, b: ModelVersion) -
         limit 1"""),
         {"a": a.model_version_id, "b": b.model_version_id},
     )
-    if found is None:
+    if snapshot_id is None:
         newer = max(a, b, key=lambda model: model.model_version_id)
         raise EvaluationError(
-            f"{a.model_name} and {b.model_name} were never judged on the same test images. Judge both on one "
-            f"snapshot's, `braintumor model evaluate NAME --snapshot {newer.snapshot_id}`: one more look at test each."
+            f"{a.model_name} and {b.model_name} were never evaluated on the same test images. Run `braintumor model "
+            f"evaluate NAME --snapshot {newer.snapshot_id}` for both. It counts as a test-set evaluation of each."
         )
-    return found
+    return snapshot_id
 
 
 def _counts(a: ImagePredictions, b: ImagePredictions) -> dict[TumorClass, PairedCounts]:
-    """The counts of each class that has test images, in the order of the classes."""
+    """Count the images of each class that has test images, in the order of the classes."""
     cells: defaultdict[TumorClass, Counter[str]] = defaultdict(Counter)
-    for image, answer in a.items():
-        cells[answer.label][_CELL_OF[answer.is_correct, b[image].is_correct]] += 1
+    for image, prediction in a.items():
+        cells[prediction.label][_CELL_OF[prediction.is_correct, b[image].is_correct]] += 1
     return {
         label: PairedCounts(**{name: cells[label][name] for name in _CELLS}) for label in TumorClass if label in cells
     }
 
 
 def _count_unpaired(a: ImagePredictions, b: ImagePredictions) -> int:
-    """Answers that the other model has not, to the same image with the same label."""
-    ours, theirs = ({(image, answer.label) for image, answer in answers.items()} for answers in (a, b))
+    """Count the predictions without a prediction of the other model for the same image and label."""
+    ours, theirs = ({(image, prediction.label) for image, prediction in predictions.items()} for predictions in (a, b))
     return len(ours ^ theirs)

@@ -1,4 +1,4 @@
-"""What was trained and judged, as pandas DataFrames for notebooks.
+"""Load training histories, evaluations and predictions as pandas DataFrames for notebooks.
 
 >>> engine = database.connect(Settings.from_environment())
 >>> test_predictions(engine, "resnet50-20261123T030000Z-3f2a9c").query("label != predicted_class")
@@ -16,10 +16,10 @@ from braintumor.registry.model_versions import find_model, training_of
 
 
 def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
-    """One row per epoch, counted from 1: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+    """Return one row per epoch, counted from 1: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
 
     Raises:
-        ModelIntegrityError: there is no such model.
+        ModelIntegrityError: no model has this name.
     """
     frame = pd.DataFrame(training_of(engine, find_model(engine, model_name)).history)
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="epoch")
@@ -27,7 +27,7 @@ def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
 
 
 def evaluations(engine: Engine) -> pd.DataFrame:
-    """One row per model, snapshot and split: its figures, and how often it was looked at. The newest first."""
+    """Return one row per model, snapshot and split, newest first: metrics and number of accesses."""
     query = """
         select model_name, recipe_name, initialization, evaluation.*,
             (select count(*) from test_set_access where test_set_access.evaluation_id = evaluation.evaluation_id)
@@ -41,10 +41,10 @@ def evaluations(engine: Engine) -> pd.DataFrame:
 
 
 def test_predictions(engine: Engine, model_name: str) -> pd.DataFrame:
-    """One row per test image of the model's own snapshot: its label, the answer, four probabilities, what it is of.
+    """Return one row per test image of the model's snapshot: label, prediction, four probabilities, attributes.
 
     Raises:
-        ModelIntegrityError: there is no such model.
+        ModelIntegrityError: no model has this name.
     """
     model = find_model(engine, model_name)
     query = """
@@ -54,8 +54,8 @@ def test_predictions(engine: Engine, model_name: str) -> pd.DataFrame:
         join snapshot_image using (snapshot_id, image_sha256)
         where evaluation.model_version_id = :model and snapshot_id = :snapshot and evaluation.split = 'test'
         order by image_sha256"""
-    chosen = text(query).bindparams(model=model.model_version_id, snapshot=model.snapshot_id)
+    bound = text(query).bindparams(model=model.model_version_id, snapshot=model.snapshot_id)
     with transaction(engine) as connection:
-        frame = pd.read_sql(chosen, connection)
+        frame = pd.read_sql(bound, connection)
     attributes = pd.DataFrame(list(frame.pop("attributes")), index=frame.index)
     return frame.drop(columns="evaluation_id").join(attributes)

@@ -1,114 +1,98 @@
-"""Judge a registered model on the splits of its snapshot, with the engine that will serve it, and report."""
+"""Evaluate a registered model on the splits of its snapshot, with the backend that serves it, and write its report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import writing_images
-from braintumor.dataset.frame_arrays import FrameArrays, load_frames
+from braintumor.dataset.frame_arrays import load_frames
 from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.db.database import transaction
-from braintumor.evaluation.metrics.classification import Evaluation, evaluate
-from braintumor.evaluation.metrics.diagnostics import diagnose
-from braintumor.evaluation.metrics.throughput import timed_predict
-from braintumor.evaluation.report.publish import publish_pictures, publish_report
-from braintumor.evaluation.store import record_evaluation
+from braintumor.evaluation.metrics.classification import evaluate
+from braintumor.evaluation.metrics.diagnostics import diagnose, timed_predict
+from braintumor.evaluation.report.publish import publish_plots, publish_report
+from braintumor.evaluation.store import SplitEvaluation, record_evaluation
 from braintumor.registry.model_versions import ModelVersion, find_model, load_model
 from braintumor.s3 import ObjectStore
-from braintumor.serving.backend import LoadedModel, Outputs
+from braintumor.serving.engine import LoadedModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitEvaluation:
-    """A model's outputs on one split, and what they are worth."""
+class Evaluator:
+    """Evaluates one loaded model and records the results."""
 
-    frames: FrameArrays
-    outputs: Outputs
-    evaluation: Evaluation
-    count_access: int
+    engine: Engine
+    store: ObjectStore
+    model: ModelVersion
+    loaded: LoadedModel
+
+    @classmethod
+    def open(cls, settings: Settings, name: str) -> Self:
+        """Load the model ``name``.
+
+        Raises:
+            ModelIntegrityError: no model has this name, or its files are not those of the registry.
+        """
+        engine, store = database.connect(settings), ObjectStore.connect(settings)
+        model = find_model(engine, name)
+        return cls(engine=engine, store=store, model=model, loaded=load_model(store, settings, model))
+
+    def evaluate_split(self, snapshot_id: str, split: Split, *, access_key: str) -> SplitEvaluation:
+        """Predict every image of a split, and record metrics, diagnostics and predictions.
+
+        A retry with the same ``access_key`` does not count as another test-set access.
+        """
+        with writing_images(self.engine):
+            snapshot = load_snapshot(self.engine, snapshot_id)
+            frames = load_frames(self.store, snapshot, split, size=self.model.image_size)
+            outputs, throughput = timed_predict(self.loaded, frames.frames)
+            diagnostics = diagnose(
+                self.loaded, snapshot=snapshot, split=split, frames=frames, outputs=outputs, throughput=throughput
+            )
+            evaluation = evaluate(labels=frames.labels, probabilities=outputs.probability, split=split)
+            result = SplitEvaluation(frames=frames, outputs=outputs, evaluation=evaluation, diagnostics=diagnostics)
+            with transaction(self.engine) as connection:
+                count = record_evaluation(connection, self.model, snapshot_id, result, access_key=access_key)
+        return replace(result, count_access=count)
 
 
 def evaluate_model(
-    settings: Settings,
-    name: str,
-    *,
-    access_key: str,
-    say: Callable[[str], None] = lambda _: None,
+    settings: Settings, name: str, *, access_key: str, progress: Callable[[str], None] = lambda _: None
 ) -> str:
-    """Judge a model on validation and test, record it, and put its report beside its files; returns its name.
+    """Evaluate a model on validation and test, record the results, and publish its report. Returns its name.
 
-    ``access_key`` names the look: a retry under the same key is no second one.
+    Args:
+        settings: connections to Postgres and S3.
+        name: name or number of the model.
+        access_key: key of this test-set access. A retry with the same key is not counted again.
+        progress: receives one line per split, and the address of the report.
     """
-    engine, store = database.connect(settings), ObjectStore.connect(settings)
-    model = find_model(engine, name)
-    loaded = load_model(store, settings, model)
+    evaluator = Evaluator.open(settings, name)
+    engine, store, model = evaluator.engine, evaluator.store, evaluator.model
     with writing_images(engine):
         for split in (Split.VALIDATION, Split.TEST):
-            judged = judge_split(
-                engine,
-                store,
-                model,
-                loaded,
-                snapshot_id=model.snapshot_id,
-                split=split,
-                access_key=access_key,
+            result = evaluator.evaluate_split(model.snapshot_id, split, access_key=access_key)
+            metrics = result.evaluation
+            progress(
+                f"{name} on {split}: accuracy {metrics.accuracy:.3f} ({metrics.accuracy_low:.3f} to "
+                f"{metrics.accuracy_high:.3f}), macro F1 {metrics.macro_f1:.3f}, {metrics.count} images, "
+                f"evaluation {result.count_access} on this split"
             )
-            figures = judged.evaluation
-            say(
-                f"{name} on {split}: accuracy {figures.accuracy:.3f} ({figures.accuracy_low:.3f} to "
-                f"{figures.accuracy_high:.3f}), macro F1 {figures.macro_f1:.3f}, {figures.count} images, "
-                f"look {judged.count_access}"
-            )
-        publish_pictures(engine, store, model, frames=judged.frames, outputs=judged.outputs, test=judged.evaluation)
-        say(f"report: {publish_report(engine, store, model)}")
+        publish_plots(engine, store, model, result)
+        progress(f"report: {publish_report(engine, store, model)}")
     return model.model_name
 
 
 def evaluate_on(settings: Settings, name: str, snapshot_id: str, *, access_key: str) -> SplitEvaluation:
-    """Judge a model on the test split of another snapshot, so that it can be compared with that one's models.
+    """Evaluate a model on the test split of another snapshot, to compare it with that snapshot's models.
 
-    An image never changes its split, so no test image of any snapshot is one that it was trained on.
+    An image never changes its split, so the model was not trained on a test image of any snapshot.
     """
-    engine, store = database.connect(settings), ObjectStore.connect(settings)
-    model = find_model(engine, name)
-    loaded = load_model(store, settings, model)
-    return judge_split(engine, store, model, loaded, snapshot_id=snapshot_id, split=Split.TEST, access_key=access_key)
-
-
-def judge_split(
-    engine: Engine,
-    store: ObjectStore,
-    model: ModelVersion,
-    loaded: LoadedModel,
-    *,
-    snapshot_id: str,
-    split: Split,
-    access_key: str,
-) -> SplitEvaluation:
-    """Score every image of a split, and record the figures, the findings and each answer."""
-    with writing_images(engine):
-        snapshot = load_snapshot(engine, snapshot_id)
-        frames = load_frames(store, snapshot, split, size=model.image_size)
-        outputs, throughput = timed_predict(loaded, frames.frames)
-        findings = diagnose(
-            loaded, snapshot=snapshot, split=split, frames=frames, outputs=outputs, throughput=throughput
-        )
-        evaluation = evaluate(labels=frames.labels, probabilities=outputs.probability, split=split)
-        with transaction(engine) as connection:
-            looks = record_evaluation(
-                connection,
-                model,
-                snapshot_id,
-                evaluation,
-                frames=frames,
-                probabilities=outputs.probability,
-                findings=findings,
-                access_key=access_key,
-            )
-    return SplitEvaluation(frames=frames, outputs=outputs, evaluation=evaluation, count_access=looks)
+    return Evaluator.open(settings, name).evaluate_split(snapshot_id, Split.TEST, access_key=access_key)

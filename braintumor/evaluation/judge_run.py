@@ -1,7 +1,7 @@
-"""Choice before judgment: validation picks the one candidate of a run, then the gate passes or refuses it on test.
+"""Select the candidate of a retrain run on validation, and judge it with the gate on test.
 
-A run has one candidate for ever. Its verdict holds against the champion of the moment: asked again, the gate answers
-with the stored verdict as long as the champion is the same, and judges the same candidate anew when it is not.
+A run has one candidate, which never changes. A verdict holds against the champion of its time. The gate returns the
+stored verdict while the champion is the same, and judges the same candidate again after the champion has changed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Engine, text
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.snapshot import load_snapshot
@@ -19,7 +19,7 @@ from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.db.database import transaction
 from braintumor.errors import EvaluationError, ModelIntegrityError
-from braintumor.evaluation.evaluate_model import judge_split
+from braintumor.evaluation.evaluate_model import Evaluator
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
 from braintumor.evaluation.gate.isolated_check import verify_in_subprocess
 from braintumor.evaluation.gate.leak_check import unseen_images
@@ -35,17 +35,16 @@ from braintumor.evaluation.store import load_evaluation, load_image_predictions
 from braintumor.markdown import escaped
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
-from braintumor.reports.paths import RUN_COMPARISON, run_page
-from braintumor.reports.store import write_page
+from braintumor.reports.paths import RUN_COMPARISON, run_page, write_page
 from braintumor.s3 import ObjectStore, S3Uri
 
 Verify = Callable[[Settings, str], Sequence[RuleOutcome]]
-"""Checks a model by its name, as ``verify_in_fresh_process`` does."""
+"""Checks the artifact of a model by its name, as ``verify_in_subprocess`` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgment:
-    """A stored verdict and the candidate that it is on."""
+    """A stored verdict and its candidate."""
 
     gate_verdict_id: int
     candidate: ModelVersion
@@ -55,26 +54,31 @@ class Judgment:
 def judge_run(
     settings: Settings, run_key: str, recipes: Sequence[str] = (), *, verify: Verify = verify_in_subprocess
 ) -> dict[str, Any]:
-    """Pick the candidate of a retrain run, put it before the gate, and report.
+    """Select the candidate of a retrain run, judge it, and publish the reports.
 
-    Returns a small summary: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``is_new`` (judged just now),
-    ``reasons`` (of the rules that do not hold), ``markdown``, ``report_uri``. Those of ``recipes`` that came to no
-    evaluated model are named in its words. ``verify`` checks that its artifact is whole.
+    Args:
+        settings: connections to Postgres and S3.
+        run_key: key of the retrain run.
+        recipes: recipes of the run. ``markdown`` names those without an evaluated model.
+        verify: checks the candidate's artifact.
+
+    Returns:
+        A summary: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``is_new`` (judged by this call), ``reasons``
+        (of the failed rules), ``markdown``, ``report_uri``.
 
     Raises:
-        EvaluationError: no recipe of the run came to a model that was evaluated.
+        EvaluationError: no recipe of the run has an evaluated model.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
-    models = _evaluated(engine, run_key)
+    run = _Run(settings=settings, engine=engine, store=store, run_key=run_key)
+    models = _evaluated_models(engine, run_key)
     champion = model_versions.find_champion(engine)
     judgment = find_judgment(engine, run_key, champion)
     is_new = judgment is None
     if judgment is None:
-        candidate = _candidate(engine, run_key, models)
-        verdict = _judge(engine, store, settings, candidate, champion, verify=verify, run_key=run_key)
-        judgment = _record(engine, run_key, candidate, champion, verdict)
+        candidate = run.select_candidate(models)
+        judgment = run.record(candidate, champion, run.judge(candidate, champion, verify))
     publish_report(engine, store, judgment.candidate, verdict=judgment.verdict)
-    comparison = _publish_comparison(engine, store, settings, run_key=run_key, models=models, judgment=judgment)
     return {
         "gate_verdict_id": judgment.gate_verdict_id,
         "model_name": judgment.candidate.model_name,
@@ -82,28 +86,28 @@ def judge_run(
         "is_new": is_new,
         "reasons": [rule.reason for rule in judgment.verdict.failed],
         "markdown": _markdown(judgment, _missing(models, recipes)),
-        "report_uri": str(comparison),
+        "report_uri": str(run.publish_comparison(models, judgment)),
     }
 
 
 def require_every_model(settings: Settings, run_key: str, recipes: Sequence[str]) -> int:
-    """Check at a run's end that each of its recipes came to an evaluated model; returns how many did.
+    """Return the number of evaluated models of a run, or raise if a recipe has none.
 
     Raises:
-        EvaluationError: naming the recipes that did not.
+        EvaluationError: recipes have no evaluated model. The message names them.
     """
-    models = _evaluated(database.connect(settings), run_key)
+    models = _evaluated_models(database.connect(settings), run_key)
     missing = _missing(models, recipes)
     if missing:
         raise EvaluationError(
-            f"These recipes came to no evaluated model: {', '.join(missing)}. See the logs of their tasks `train` and "
-            "`evaluate`, mend the cause, and clear them. What the other recipes came to is judged all the same."
+            f"These recipes have no evaluated model: {', '.join(missing)}. See the logs of their tasks `train` and "
+            "`evaluate`, fix the cause, and clear them. The models of the other recipes are judged without them."
         )
     return len(models)
 
 
 def find_judgment(engine: Engine, run_key: str, champion: ModelVersion | None) -> Judgment | None:
-    """The run's stored verdict against ``champion``, or the one that made its candidate the champion."""
+    """Return the run's newest verdict against ``champion``, or the verdict that made ``champion`` the champion."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
@@ -120,145 +124,118 @@ def find_judgment(engine: Engine, run_key: str, champion: ModelVersion | None) -
     return Judgment(gate_verdict_id=row.gate_verdict_id, candidate=candidate, verdict=Verdict.from_dict(row.rules))
 
 
-def _evaluated(engine: Engine, run_key: str) -> list[ModelVersion]:
+def _evaluated_models(engine: Engine, run_key: str) -> list[ModelVersion]:
     models = model_versions.trained_in(engine, run_key)
     with transaction(engine) as connection:
-        judged = [model for model in models if _is_judged(connection, model)]
-    if not judged:
+        evaluated = [
+            model for model in models if load_evaluation(connection, model, model.snapshot_id, Split.TEST) is not None
+        ]
+    if not evaluated:
         raise EvaluationError(
-            f"No recipe of the run {run_key!r} came to an evaluated model. See the logs of `train` and `evaluate`."
+            f"No recipe of the run {run_key!r} has an evaluated model. See the logs of `train` and `evaluate`."
         )
-    return judged
-
-
-def _is_judged(connection: Connection, model: ModelVersion) -> bool:
-    return load_evaluation(connection, model, model.snapshot_id, Split.TEST) is not None
+    return evaluated
 
 
 def _missing(models: Sequence[ModelVersion], recipes: Sequence[str]) -> list[str]:
     return sorted(set(recipes) - {model.recipe_name for model in models})
 
 
-def _candidate(engine: Engine, run_key: str, models: Sequence[ModelVersion]) -> ModelVersion:
-    """Whom the run's first verdict was on; before there is one, the best on validation."""
-    with transaction(engine) as connection:
-        chosen = connection.scalar(
-            text("""
-            select model_version_id from gate_verdict where run_key = :run_key order by gate_verdict_id limit 1"""),
-            {"run_key": run_key},
-        )
-    if chosen is not None:
-        return model_versions.find_model(engine, str(chosen))
-    return min(models, key=lambda model: build_model_report(engine, model).rank)
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """A retrain run at the gate."""
 
+    settings: Settings
+    engine: Engine
+    store: ObjectStore
+    run_key: str
 
-def _judge(
-    engine: Engine,
-    store: ObjectStore,
-    settings: Settings,
-    candidate: ModelVersion,
-    champion: ModelVersion | None,
-    *,
-    verify: Verify,
-    run_key: str,
-) -> Verdict:
-    test, rules = build_model_report(engine, candidate).test, GateRules.load(settings.gate_rules)
-    answers = _answers(engine, candidate, candidate.snapshot_id)
-    snapshot = load_snapshot(engine, candidate.snapshot_id)
-    checks = [*verify(settings, candidate.model_name), unseen_images(snapshot, answers.keys())]
-    if champion is None:
-        return judge(test, rules, checks=checks)
-    try:
-        rival = _on_same_images(
-            engine, store, settings, champion, candidate.snapshot_id, answers=answers, run_key=run_key
-        )
-    except ModelIntegrityError as error:  # such a champion scores no night either: it must not stand in the way
-        why = f"the champion {champion.model_name} cannot be judged ({error})"
-        return judge(test, rules, checks=checks, without_champion=why)
-    pair = PredictionPair(candidate=answers, champion=_answers(engine, champion, candidate.snapshot_id))
-    return judge(test, rules, rival, pair=pair, checks=checks)
+    def select_candidate(self, models: Sequence[ModelVersion]) -> ModelVersion:
+        """Return the candidate of the run's first verdict, or the best model on validation if there is no verdict."""
+        with transaction(self.engine) as connection:
+            chosen = connection.scalar(
+                text("""
+                select model_version_id from gate_verdict where run_key = :run_key order by gate_verdict_id limit 1"""),
+                {"run_key": self.run_key},
+            )
+        if chosen is not None:
+            return model_versions.find_model(self.engine, str(chosen))
+        return min(models, key=lambda model: build_model_report(self.engine, model).rank)
 
+    def judge(self, candidate: ModelVersion, champion: ModelVersion | None, verify: Verify) -> Verdict:
+        test, rules = build_model_report(self.engine, candidate).test, GateRules.load(self.settings.gate_rules)
+        snapshot_id = candidate.snapshot_id
+        predictions = self._predictions(candidate, snapshot_id)
+        unseen = unseen_images(load_snapshot(self.engine, snapshot_id), predictions.keys())
+        checks = [*verify(self.settings, candidate.model_name), unseen]
+        if champion is None:
+            return judge(test, rules, checks=checks)
+        try:
+            rival = self._evaluate_champion(champion, snapshot_id, predictions)
+        except ModelIntegrityError as error:  # such a champion cannot score scans either, so it must not block others
+            why = f"the champion {champion.model_name} cannot be evaluated ({error})"
+            return judge(test, rules, checks=checks, without_champion=why)
+        pair = PredictionPair(candidate=predictions, champion=self._predictions(champion, snapshot_id))
+        return judge(test, rules, rival, pair=pair, checks=checks)
 
-def _answers(engine: Engine, model: ModelVersion, snapshot_id: str) -> ImagePredictions:
-    with transaction(engine) as connection:
-        return load_image_predictions(connection, model, snapshot_id, Split.TEST)
+    def _predictions(self, model: ModelVersion, snapshot_id: str) -> ImagePredictions:
+        with transaction(self.engine) as connection:
+            return load_image_predictions(connection, model, snapshot_id, Split.TEST)
 
+    def _evaluate_champion(self, champion: ModelVersion, snapshot_id: str, predictions: ImagePredictions) -> Evaluation:
+        """Return the champion's evaluation on the candidate's test images. Evaluate it now if images are missing."""
+        with transaction(self.engine) as connection:
+            stored = load_evaluation(connection, champion, snapshot_id, Split.TEST)
+        if stored is not None and self._predictions(champion, snapshot_id).keys() == predictions.keys():
+            return stored
+        evaluator = Evaluator.open(self.settings, champion.model_name)
+        result = evaluator.evaluate_split(snapshot_id, Split.TEST, access_key=f"gate of {self.run_key}")
+        return result.evaluation
 
-def _on_same_images(
-    engine: Engine,
-    store: ObjectStore,
-    settings: Settings,
-    champion: ModelVersion,
-    snapshot_id: str,
-    *,
-    answers: ImagePredictions,
-    run_key: str,
-) -> Evaluation:
-    """The champion's figures on the candidate's test images, judged now if they never were, or not on all of these."""
-    with transaction(engine) as connection:
-        known = load_evaluation(connection, champion, snapshot_id, Split.TEST)
-    if known is not None and _answers(engine, champion, snapshot_id).keys() == answers.keys():
-        return known
-    loaded = model_versions.load_model(store, settings, champion)
-    return judge_split(
-        engine, store, champion, loaded, snapshot_id=snapshot_id, split=Split.TEST, access_key=f"gate of {run_key}"
-    ).evaluation
+    def record(self, candidate: ModelVersion, champion: ModelVersion | None, verdict: Verdict) -> Judgment:
+        """Store a verdict, and return the stored one. A concurrent gate may have stored its verdict first."""
+        with transaction(self.engine) as connection:
+            connection.execute(
+                text("""
+                insert into gate_verdict
+                    (run_key, model_version_id, champion_model_version_id, is_passed, rules, summary)
+                values (:run_key, :model, :champion, :is_passed, cast(:rules as jsonb), :summary)
+                on conflict (run_key, champion_model_version_id) do nothing"""),
+                {
+                    "run_key": self.run_key,
+                    "model": candidate.model_version_id,
+                    "champion": champion and champion.model_version_id,
+                    "is_passed": verdict.passed,
+                    "rules": json.dumps(verdict.to_dict()),
+                    "summary": verdict.summary,
+                },
+            )
+        stored = find_judgment(self.engine, self.run_key, champion)
+        if stored is None:
+            raise EvaluationError(f"The verdict on {candidate.model_name} was not stored. Clear the task `gate`.")
+        return stored
 
-
-def _record(
-    engine: Engine, run_key: str, candidate: ModelVersion, champion: ModelVersion | None, verdict: Verdict
-) -> Judgment:
-    """Keep a verdict, and return the one that is kept: a gate that ran beside this one may have been first."""
-    with transaction(engine) as connection:
-        connection.execute(
-            text("""
-            insert into gate_verdict (run_key, model_version_id, champion_model_version_id, is_passed, rules, summary)
-            values (:run_key, :model, :champion, :is_passed, cast(:rules as jsonb), :summary)
-            on conflict (run_key, champion_model_version_id) do nothing"""),
-            {
-                "run_key": run_key,
-                "model": candidate.model_version_id,
-                "champion": champion and champion.model_version_id,
-                "is_passed": verdict.passed,
-                "rules": json.dumps(verdict.to_dict()),
-                "summary": verdict.summary,
-            },
-        )
-    kept = find_judgment(engine, run_key, champion)
-    if kept is None:
-        raise EvaluationError(f"The verdict on {candidate.model_name} was not kept. Clear the task `gate`.")
-    return kept
-
-
-def _publish_comparison(
-    engine: Engine,
-    store: ObjectStore,
-    settings: Settings,
-    *,
-    run_key: str,
-    models: Sequence[ModelVersion],
-    judgment: Judgment,
-) -> S3Uri:
-    """One page that sets the run's models beside each other."""
-    reports = [
-        build_model_report(
-            engine,
-            model,
-            verdict=judgment.verdict if model.model_name == judgment.candidate.model_name else None,
-            artifact_bytes=artifact_bytes(store, model),
-        )
-        for model in models
-    ]
-    address = run_page(settings, run_key, RUN_COMPARISON)
-    page = comparison_report(reports, title=f"Retrain {run_key}", tables=(paper_table(reports),))
-    write_page(store, address, page)
-    return address
+    def publish_comparison(self, models: Sequence[ModelVersion], judgment: Judgment) -> S3Uri:
+        """Write the page that compares the models of the run."""
+        reports = [
+            build_model_report(
+                self.engine,
+                model,
+                verdict=judgment.verdict if model.model_name == judgment.candidate.model_name else None,
+                artifact_bytes=artifact_bytes(self.store, model),
+            )
+            for model in models
+        ]
+        address = run_page(self.settings, self.run_key, RUN_COMPARISON)
+        page = comparison_report(reports, title=f"Retrain {self.run_key}", tables=(paper_table(reports),))
+        write_page(self.store, address, page)
+        return address
 
 
 def _markdown(judgment: Judgment, missing: Sequence[str]) -> str:
-    """What the task log and the person who is asked to approve read."""
-    absent = f"**Came to no evaluated model: {', '.join(missing)}.**\n\n" if missing else ""
+    """Return the text for the task log and for the approver."""
+    absent = f"**No evaluated model: {', '.join(missing)}.**\n\n" if missing else ""
     candidate = judgment.candidate
-    by = escaped(recipe(candidate.recipe_name, candidate.recipe_override))
-    head = f"Candidate **{candidate.model_name}**, picked by validation. Recipe: {by}."
+    words = escaped(recipe(candidate.recipe_name, candidate.recipe_override))
+    head = f"Candidate **{candidate.model_name}**, selected on validation. Recipe: {words}."
     return f"{absent}{head}\n\n{judgment.verdict.to_markdown()}"

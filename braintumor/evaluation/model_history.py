@@ -1,4 +1,4 @@
-"""Everything on record of one model: what made it, what was measured, what the gate said, and what was done with it."""
+"""Load the history of one model: training, evaluations, test-set accesses, verdicts and promotions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from braintumor.registry.promotions import PromotionEvent
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The run that made it."""
+    """The training run of the model."""
 
     run_key: str
     code_version: str
@@ -27,8 +27,8 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationFigures:
-    """One evaluation, in short."""
+class EvaluationSummary:
+    """The main metrics of one evaluation."""
 
     snapshot_id: str
     split: str
@@ -44,7 +44,7 @@ class EvaluationFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class TestSetAccess:
-    """One time that it was judged on a test split."""
+    """One evaluation on a test split."""
 
     snapshot_id: str
     access_key: str
@@ -52,8 +52,8 @@ class TestSetAccess:
 
 
 @dataclass(frozen=True, kw_only=True)
-class JudgedBy:
-    """One verdict of the gate on it; ``champion`` is whom it was compared with, ``None`` for nobody."""
+class RecordedVerdict:
+    """One verdict of the gate. ``champion`` is the model of the comparison, ``None`` if there was no champion."""
 
     run_key: str
     champion: str | None
@@ -63,31 +63,31 @@ class JudgedBy:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelHistory:
-    """All of it, each list oldest first."""
+    """The history of one model. Each list starts with the oldest entry."""
 
     model: ModelVersion
     training: Training
-    evaluations: list[EvaluationFigures]
+    evaluations: list[EvaluationSummary]
     test_set_accesses: list[TestSetAccess]
-    verdicts: list[JudgedBy]
-    ledger: list[PromotionEvent]
+    verdicts: list[RecordedVerdict]
+    promotions: list[PromotionEvent]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return asdict(self) | {"model": asdict(self.model) | {"standing": self.model.standing}}
 
 
 def history_of(engine: Engine, model: ModelVersion) -> ModelHistory:
-    """Gather it from Postgres; a model that was never evaluated or judged has empty lists."""
-    acts = promotions.promotion_events(engine, model)
+    """Load a model's history. A model without evaluations or verdicts has empty lists."""
+    events = promotions.promotion_events(engine, model)
     with transaction(engine) as connection:
         return ModelHistory(
             model=model,
             training=_training(connection, model),
             evaluations=_evaluations(connection, model),
-            test_set_accesses=_looks(connection, model),
+            test_set_accesses=_test_set_accesses(connection, model),
             verdicts=_verdicts(connection, model),
-            ledger=acts,
+            promotions=events,
         )
 
 
@@ -102,7 +102,7 @@ def _training(connection: Connection, model: ModelVersion) -> Training:
     return Training(**row._mapping)
 
 
-def _evaluations(connection: Connection, model: ModelVersion) -> list[EvaluationFigures]:
+def _evaluations(connection: Connection, model: ModelVersion) -> list[EvaluationSummary]:
     rows = connection.execute(
         text("""
         select
@@ -111,10 +111,10 @@ def _evaluations(connection: Connection, model: ModelVersion) -> list[Evaluation
         from model_leaderboard where model_name = :name order by evaluated_at, split"""),
         {"name": model.model_name},
     )
-    return [EvaluationFigures(**row._mapping) for row in rows]
+    return [EvaluationSummary(**row._mapping) for row in rows]
 
 
-def _looks(connection: Connection, model: ModelVersion) -> list[TestSetAccess]:
+def _test_set_accesses(connection: Connection, model: ModelVersion) -> list[TestSetAccess]:
     rows = connection.execute(
         text("""
         select snapshot_id, access_key, accessed_at
@@ -125,17 +125,17 @@ def _looks(connection: Connection, model: ModelVersion) -> list[TestSetAccess]:
     return [TestSetAccess(**row._mapping) for row in rows]
 
 
-def _verdicts(connection: Connection, model: ModelVersion) -> list[JudgedBy]:
+def _verdicts(connection: Connection, model: ModelVersion) -> list[RecordedVerdict]:
     rows = connection.execute(
         text("""
-        select run_key, judged.model_name as champion, judged_at, rules
+        select run_key, champion.model_name as champion, judged_at, rules
         from gate_verdict
-        left join model_version as judged on judged.model_version_id = champion_model_version_id
+        left join model_version as champion on champion.model_version_id = champion_model_version_id
         where gate_verdict.model_version_id = :id order by gate_verdict_id"""),
         {"id": model.model_version_id},
     )
     return [
-        JudgedBy(
+        RecordedVerdict(
             run_key=row.run_key, champion=row.champion, judged_at=row.judged_at, verdict=Verdict.from_dict(row.rules)
         )
         for row in rows

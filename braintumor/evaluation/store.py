@@ -1,91 +1,98 @@
-"""Evaluations and findings in Postgres: once per model, snapshot and split, with every look counted."""
+"""Store evaluations in Postgres: one per model, snapshot and split, with every test-set access."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
-import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection, text
 
 from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.db.database import copy_rows
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
-from braintumor.evaluation.metrics.diagnostics import Diagnostics
-from braintumor.evaluation.metrics.leakage import DistanceBand, Neighbor, accuracy_by_distance
+from braintumor.evaluation.metrics.diagnostics import Diagnostics, Throughput
+from braintumor.evaluation.metrics.leakage import DistanceBand, accuracy_by_distance
 from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion
 from braintumor.evaluation.metrics.significance import ImagePrediction, ImagePredictions
 from braintumor.evaluation.metrics.slices import SliceResult
-from braintumor.evaluation.metrics.throughput import Throughput
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.registry.model_versions import ModelVersion
+from braintumor.serving.engine import Outputs
 
-_FIGURES = (
+_METRICS = (
     "accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "tumor_sensitivity",
     "expected_calibration_error", "log_loss",
 )  # fmt: skip
 _DETAILS = ("evaluation_class", "confusion_cell", "test_prediction", "evaluation_occlusion", "evaluation_slice")
-_CLASS_FIGURES = ("precision", "recall", "specificity", "f1", "auroc", "support")
+_CLASS_METRICS = ("precision", "recall", "specificity", "f1", "auroc", "support")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitEvaluation:
+    """The results of one model on one split.
+
+    Attributes:
+        frames: images and labels of the split.
+        outputs: the model's outputs for ``frames``.
+        evaluation: metrics of the outputs.
+        diagnostics: diagnostics of the model on the split.
+        count_access: number of evaluations of this model on this split so far, 0 before the result is recorded.
+    """
+
+    frames: FrameArrays
+    outputs: Outputs
+    evaluation: Evaluation
+    diagnostics: Diagnostics
+    count_access: int = 0
 
 
 def record_evaluation(
-    connection: Connection,
-    model: ModelVersion,
-    snapshot_id: str,
-    evaluation: Evaluation,
-    *,
-    frames: FrameArrays,
-    probabilities: NDArray[np.float32],
-    findings: Diagnostics,
-    access_key: str,
+    connection: Connection, model: ModelVersion, snapshot_id: str, result: SplitEvaluation, *, access_key: str
 ) -> int:
-    """Write an evaluation with its classes, confusion matrix, per-image answers and findings.
+    """Write an evaluation with its classes, confusion matrix, predictions and diagnostics.
 
-    Done again, it replaces the figures and counts one more look, unless ``access_key`` says that it is a retry of one.
-    Returns how many looks there have been.
+    A repeated evaluation replaces the earlier one. It counts as another access unless it has the same ``access_key``.
+
+    Returns:
+        The number of accesses so far.
     """
+    evaluation = result.evaluation
     evaluation_id: int = connection.execute(
         text(f"""
-        insert into evaluation (model_version_id, snapshot_id, split, count_image, {", ".join(_FIGURES)})
-        values (:model, :snapshot, cast(:split as split), :count_image, {", ".join(f":{name}" for name in _FIGURES)})
+        insert into evaluation (model_version_id, snapshot_id, split, count_image, {", ".join(_METRICS)})
+        values (:model, :snapshot, cast(:split as split), :count_image, {", ".join(f":{name}" for name in _METRICS)})
         on conflict (model_version_id, snapshot_id, split) do update
         set evaluated_at = now(), count_image = excluded.count_image,
-            {", ".join(f"{name} = excluded.{name}" for name in _FIGURES)}
+            {", ".join(f"{name} = excluded.{name}" for name in _METRICS)}
         returning evaluation_id"""),
         {
             "model": model.model_version_id,
             "snapshot": snapshot_id,
             "split": evaluation.split,
             "count_image": evaluation.count,
-            **{name: getattr(evaluation, name) for name in _FIGURES},
+            **{name: getattr(evaluation, name) for name in _METRICS},
         },
     ).scalar_one()
     for table in _DETAILS:
         connection.execute(text(f"delete from {table} where evaluation_id = :id"), {"id": evaluation_id})
     _copy_details(connection, evaluation_id, evaluation)
-    _copy_predictions(connection, evaluation_id, frames, probabilities, findings.neighbors)
-    _record_findings(connection, evaluation_id, findings)
-    return _count_look(connection, evaluation_id, access_key)
-
-
-def _count_look(connection: Connection, evaluation_id: int, access_key: str) -> int:
-    values = {"id": evaluation_id, "key": access_key}
+    _copy_predictions(connection, evaluation_id, result)
+    _record_diagnostics(connection, evaluation_id, result.diagnostics)
     connection.execute(
         text("insert into test_set_access (evaluation_id, access_key) values (:id, :key) on conflict do nothing"),
-        values,
+        {"id": evaluation_id, "key": access_key},
     )
-    looks: int = connection.execute(
-        text("select count(*) from test_set_access where evaluation_id = :id"), values
+    count: int = connection.execute(
+        text("select count(*) from test_set_access where evaluation_id = :id"), {"id": evaluation_id}
     ).scalar_one()
-    return looks
+    return count
 
 
 def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Evaluation | None:
-    """Read an evaluation back, or ``None`` where the model was never judged on that split."""
+    """Load an evaluation, ``None`` if the model was never evaluated on that split."""
     head = connection.execute(
         text(f"""
-        select evaluation_id, count_image, {", ".join(_FIGURES)} from evaluation
+        select evaluation_id, count_image, {", ".join(_METRICS)} from evaluation
         where model_version_id = :model and snapshot_id = :snapshot and split = cast(:split as split)"""),
         {"model": model.model_version_id, "snapshot": snapshot_id, "split": split},
     ).one_or_none()
@@ -93,7 +100,7 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
         return None
     classes = connection.execute(
         text(f"""
-        select label::text, {", ".join(_CLASS_FIGURES)} from evaluation_class
+        select label::text, {", ".join(_CLASS_METRICS)} from evaluation_class
         where evaluation_id = :id order by label"""),
         {"id": head.evaluation_id},
     ).all()
@@ -104,7 +111,7 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
     return Evaluation(
         split=split,
         count=head.count_image,
-        **{name: getattr(head, name) for name in _FIGURES},
+        **{name: getattr(head, name) for name in _METRICS},
         per_class=tuple(ClassMetrics(**{**row._mapping, "label": TumorClass(row.label)}) for row in classes),
         confusion=tuple(tuple(cells[i : i + len(CLASSES)]) for i in range(0, len(cells), len(CLASSES))),
     )
@@ -113,7 +120,7 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
 def load_image_predictions(
     connection: Connection, model: ModelVersion, snapshot_id: str, split: str
 ) -> ImagePredictions:
-    """What the model said of each image of a split, by the image's sha256; empty where it was never judged."""
+    """Load a model's predictions for a split, by sha256 of the image. Empty if it was never evaluated."""
     rows = connection.execute(
         text("""
         select
@@ -137,7 +144,7 @@ def load_image_predictions(
 
 
 def load_diagnostics(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Diagnostics:
-    """Read back what was found beside the figures; empty where the model was never judged on that split."""
+    """Load the diagnostics of an evaluation, empty if the model was never evaluated on that split."""
     head = connection.execute(
         text("""
         select evaluation_id, uncalibrated_error, images_per_second, measured_on from evaluation
@@ -146,19 +153,19 @@ def load_diagnostics(connection: Connection, model: ModelVersion, snapshot_id: s
     ).one_or_none()
     if head is None:
         return Diagnostics()
-    is_timed = head.images_per_second is not None
+    throughput = None
+    if head.images_per_second is not None:
+        throughput = Throughput(images_per_second=head.images_per_second, measured_on=head.measured_on)
     return Diagnostics(
         uncalibrated_error=head.uncalibrated_error,
-        throughput=Throughput(images_per_second=head.images_per_second, measured_on=head.measured_on)
-        if is_timed
-        else None,
+        throughput=throughput,
         occlusion=_load_occlusion(connection, head.evaluation_id),
         slices=_load_slices(connection, head.evaluation_id),
     )
 
 
 def load_distance_bands(connection: Connection, model: ModelVersion, snapshot_id: str) -> list[DistanceBand]:
-    """Accuracy on test by the distance to the nearest training image; empty where that was not kept."""
+    """Load the test accuracy by distance to the nearest training image, empty if distances were not stored."""
     rows = connection.execute(
         text("""
         select nearest_distance, label = predicted_class as is_correct
@@ -197,8 +204,8 @@ def _load_slices(connection: Connection, evaluation_id: int) -> tuple[SliceResul
     return tuple(SliceResult(**row._mapping) for row in rows)
 
 
-def _record_findings(connection: Connection, evaluation_id: int, findings: Diagnostics) -> None:
-    speed, occlusion = findings.throughput, findings.occlusion
+def _record_diagnostics(connection: Connection, evaluation_id: int, diagnostics: Diagnostics) -> None:
+    speed, occlusion = diagnostics.throughput, diagnostics.occlusion
     connection.execute(
         text("""
         update evaluation
@@ -206,7 +213,7 @@ def _record_findings(connection: Connection, evaluation_id: int, findings: Diagn
         where evaluation_id = :id"""),
         {
             "id": evaluation_id,
-            "error": findings.uncalibrated_error,
+            "error": diagnostics.uncalibrated_error,
             "speed": speed and speed.images_per_second,
             "device": speed and speed.measured_on,
         },
@@ -222,7 +229,7 @@ def _record_findings(connection: Connection, evaluation_id: int, findings: Diagn
         connection,
         "evaluation_slice",
         ["evaluation_id", "attribute", "value", "count_image", "count_correct"],
-        ((evaluation_id, s.attribute, s.value, s.count, s.count_correct) for s in findings.slices),
+        ((evaluation_id, s.attribute, s.value, s.count, s.count_correct) for s in diagnostics.slices),
     )
 
 
@@ -231,8 +238,8 @@ def _copy_details(connection: Connection, evaluation_id: int, evaluation: Evalua
     copy_rows(
         connection,
         "evaluation_class",
-        ["evaluation_id", "label", *_CLASS_FIGURES],
-        ([evaluation_id, item["label"], *(item[name] for name in _CLASS_FIGURES)] for item in classes),
+        ["evaluation_id", "label", *_CLASS_METRICS],
+        ([evaluation_id, item["label"], *(item[name] for name in _CLASS_METRICS)] for item in classes),
     )
     copy_rows(
         connection,
@@ -246,14 +253,8 @@ def _copy_details(connection: Connection, evaluation_id: int, evaluation: Evalua
     )
 
 
-def _copy_predictions(
-    connection: Connection,
-    evaluation_id: int,
-    frames: FrameArrays,
-    probabilities: NDArray[np.float32],
-    neighbors: Sequence[Neighbor],
-) -> None:
-    nearest = {n.image_sha256: (n.neighbor_sha256, n.distance) for n in neighbors}
+def _copy_predictions(connection: Connection, evaluation_id: int, result: SplitEvaluation) -> None:
+    nearest = {n.image_sha256: (n.neighbor_sha256, n.distance) for n in result.diagnostics.neighbors}
     rows: Sequence[Sequence[object]] = [
         (
             evaluation_id,
@@ -263,7 +264,7 @@ def _copy_predictions(
             *map(float, chances),
             *nearest.get(image.image_sha256, (None, None)),
         )
-        for image, chances in zip(frames.images, probabilities, strict=True)
+        for image, chances in zip(result.frames.images, result.outputs.probability, strict=True)
     ]
     columns = ["evaluation_id", "image_sha256", "label", "predicted_class", *(f"probability_{c}" for c in CLASSES)]
     copy_rows(connection, "test_prediction", [*columns, "nearest_training_sha256", "nearest_distance"], rows)

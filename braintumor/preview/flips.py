@@ -220,10 +220,10 @@ def _worst(connection: Connection, compared: str, values: Mapping[str, object]) 
             frame_index=row.frame_index,
             before=TumorClass(row.before),
             before_confidence=row.before_confidence,
-            before_map=_square(row.before_map),
+            before_map=decode_map(row.before_map),
             after=TumorClass(row.after),
             after_confidence=row.after_confidence,
-            after_map=_square(row.after_map),
+            after_map=decode_map(row.after_map),
             loss=row.loss,
         )
         for row in rows

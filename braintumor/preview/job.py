@@ -19,8 +19,7 @@ from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_im
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
-from braintumor.reports.paths import FLIP_PREVIEW, page_link, run_page
-from braintumor.reports.store import publish_page
+from braintumor.reports.paths import FLIP_PREVIEW, page_link, publish_page, run_page
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.reading import ReadFailure, ScanObject
 from braintumor.scoring.scored_scans import is_anything_scored, newest_scored

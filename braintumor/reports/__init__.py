@@ -1,1 +1,1 @@
-"""The one look of every page that is handed out: a base template, and the environment that renders it."""
+"""Render self-contained HTML pages with one base template, and store them."""

@@ -1,4 +1,6 @@
-"""Jinja for pages that are self-contained: nothing is fetched, every text is escaped, an unknown name is an error.
+"""Create Jinja environments for self-contained pages.
+
+A page fetches nothing, every text is escaped, and an unknown name is an error.
 
 >>> page_environment(Path(__file__).with_name("templates")).get_template("model.html").render(report=report)
 """
@@ -6,6 +8,7 @@
 from __future__ import annotations
 
 import base64
+from functools import partial
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -13,7 +16,10 @@ from markupsafe import Markup
 
 
 def page_environment(folder: Path) -> Environment:
-    """For the templates of ``folder``, which may extend ``base.html`` and use the filters ``png`` and ``jpeg``."""
+    """Return an environment for the templates of ``folder``.
+
+    The templates may extend ``base.html`` and use the filters ``png`` and ``jpeg``.
+    """
     environment = Environment(
         loader=FileSystemLoader([folder, Path(__file__).with_name("templates")]),
         autoescape=True,
@@ -21,18 +27,10 @@ def page_environment(folder: Path) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"png": _png, "jpeg": _jpeg}
+    environment.filters |= {kind: partial(_data_uri, kind) for kind in ("png", "jpeg")}
     return environment
 
 
-def _png(data: bytes) -> Markup:
-    return _data_uri("png", data)
-
-
-def _jpeg(data: bytes) -> Markup:
-    return _data_uri("jpeg", data)
-
-
 def _data_uri(kind: str, data: bytes) -> Markup:
-    """A picture in the page itself: base64 holds nothing that would need escaping."""
+    """Return an image as a data URI. Base64 contains no character that needs escaping."""
     return Markup(f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}")

@@ -1,9 +1,17 @@
-"""Where pages lie: the same path below the models' prefix in S3 and below the reports in Airflow."""
+"""Build the paths of report pages, and store pages in S3.
+
+A page has the same path below the models' prefix in S3 and below the reports page in Airflow.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from sqlalchemy import Engine, text
+
 from braintumor.config.settings import Settings
-from braintumor.s3 import S3Uri
+from braintumor.db.database import transaction
+from braintumor.s3 import ObjectStore, S3Uri
 
 RUN_COMPARISON = "comparison.html"
 FLIP_PREVIEW = "flip_preview.html"
@@ -12,26 +20,58 @@ RUN_STATUS = "morning.html"
 
 
 def run_path(run_key: str, page: str) -> str:
-    """``runs/<run>/<page>``, whatever characters the run's key has."""
-    return f"runs/{_safe(run_key)}/{page}"
+    """Return ``runs/<run>/<page>``, safe for any character in the run key."""
+    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in run_key)
+    safe = f"-{kept[1:]}" if kept.startswith(".") else kept  # ".." would lead to the parent folder
+    return f"runs/{safe}/{page}"
 
 
 def snapshot_path(snapshot_id: str) -> str:
-    """``snapshots/<snapshot>.html``: the report on its data's quality."""
+    """Return ``snapshots/<snapshot>.html``, the data quality report of a snapshot."""
     return f"snapshots/{snapshot_id}.html"
 
 
 def run_page(settings: Settings, run_key: str, page: str) -> S3Uri:
-    """The page's address in S3."""
+    """Return the S3 address of a run's page."""
     return S3Uri.parse_prefix(settings.require("models_uri")) / run_path(run_key, page)
 
 
 def page_link(reports_url: str, run_key: str, page: str) -> str:
-    """The page's address below that of the reports in Airflow; empty where that is not known."""
+    """Return the Airflow link of a run's page, or an empty string if ``reports_url`` is empty."""
     return f"{reports_url}/{run_path(run_key, page)}" if reports_url else ""
 
 
-def _safe(run_key: str) -> str:
-    """A run key as one part of an object key or an address; it never leads upwards."""
-    kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in run_key)
-    return f"-{kept[1:]}" if kept.startswith(".") else kept
+def write_page(store: ObjectStore, address: S3Uri, page: str) -> None:
+    """Store a page with the content type for HTML."""
+    store.write(address, page.encode(), content_type="text/html; charset=utf-8")
+
+
+def publish_page(
+    engine: Engine,
+    store: ObjectStore,
+    address: S3Uri,
+    page: str,
+    *,
+    scan_ids: Iterable[int] = (),
+    image_sha256s: Iterable[str] = (),
+) -> None:
+    """Record the scans and labeled images that a page shows or names, then store the page.
+
+    The rows are committed first, so an erasure finds every page that is in S3. Rows of an earlier version stay.
+    """
+    values = {"page": str(address), "scans": list(scan_ids), "images": list(image_sha256s)}
+    with transaction(engine) as connection:
+        for statement in _RECORD:
+            connection.execute(text(statement), values)
+    write_page(store, address, page)
+
+
+_RECORD = (
+    "insert into page (page_uri) values (:page) on conflict do nothing",
+    """
+    insert into page_scan (page_uri, scan_id)
+    select :page, unnest(cast(:scans as bigint[])) on conflict do nothing""",
+    """
+    insert into page_image (page_uri, image_sha256)
+    select :page, unnest(cast(:images as text[])) on conflict do nothing""",
+)

@@ -21,8 +21,7 @@ from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.logs import bound
 from braintumor.preview.page import with_images
 from braintumor.registry.model_versions import ModelVersion, load_model
-from braintumor.reports.paths import RESCORE_REPORT, page_link, run_page
-from braintumor.reports.store import publish_page
+from braintumor.reports.paths import RESCORE_REPORT, page_link, publish_page, run_page
 from braintumor.rescoring.balance import RescoreBalance, reconcile
 from braintumor.rescoring.report import make_report, report_page, to_markdown
 from braintumor.rescoring.request import (

@@ -6,7 +6,6 @@ import io
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from sqlalchemy import Engine, text
 
@@ -16,6 +15,7 @@ from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.activation_map import decode_map, upsample
 
 THUMBNAIL = 96
 """Most pixels of a side."""
@@ -74,20 +74,12 @@ _thumbnail = lru_cache(maxsize=500)(_frame)
 
 @lru_cache(maxsize=64)
 def _drawn(stored: bytes) -> bytes:
-    values = np.frombuffer(stored, "<f2").astype(np.float32)
-    side = round(values.size**0.5)
-    strength = _enlarged(values.reshape(side, side))[..., np.newaxis]  # (_MAP, _MAP, 1), 0 to 1
+    strength = upsample(decode_map(stored), height=_MAP, width=_MAP)[..., np.newaxis]  # (_MAP, _MAP, 1), 0 to 1
     color = _WEAK + (_STRONG - _WEAK) * strength
     opacity = 255 * _STRONGEST * strength**_FADE
     buffer = io.BytesIO()
     Image.fromarray(np.rint(np.concatenate([color, opacity], axis=2)).astype(np.uint8)).save(buffer, "PNG")
     return buffer.getvalue()
-
-
-def _enlarged(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    large = np.asarray(Image.fromarray(values).resize((_MAP, _MAP), Image.Resampling.BILINEAR))
-    span = float(large.max() - large.min())
-    return (large - large.min()) / span if span > 0 else np.zeros_like(large)
 
 
 _LOCATION = """

@@ -19,8 +19,7 @@ from braintumor.db.migrations import require_current
 from braintumor.errors import ConfigurationError, ObjectStoreError, ScoringRunError
 from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.logs import bound
-from braintumor.reports.paths import RUN_STATUS, page_link, run_page
-from braintumor.reports.store import write_page
+from braintumor.reports.paths import RUN_STATUS, page_link, run_page, write_page
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.chunks import CHUNK_SIZE, plan_chunks, process_chunks
 from braintumor.scoring.discovery import Discovery, discover

@@ -53,7 +53,7 @@ def test_an_override_shows_in_list_show_champion_report_and_card(two: Settings) 
     assert model(two, "champion") == "b (now: champion, overridden)\n"
     shown = model(two, "show", "b")
     assert "standing  champion, overridden" in shown and "floor is wrong here" in shown
-    assert "- Standing: champion, overridden" in model(two, "card", "b")
+    assert "- Status: champion, overridden" in model(two, "card", "b")
     engine = database.connect(two)
     uri = S3Uri.parse(model_versions.find_model(engine, "b").artifact_uri)
     engine.dispose()
@@ -69,7 +69,7 @@ def test_show_tells_figures_looks_verdicts_and_ledger(two: Settings) -> None:
     told = model_json(two, "show", "b")
     assert {e["split"]: e["count_access"] for e in told["evaluations"]} == {"validation": 1, "test": 1}
     assert [look["access_key"] for look in told["test_set_accesses"]] == ["the weekly run"]
-    assert [act["action"] for act in told["ledger"]] == ["promote"]
+    assert [act["action"] for act in told["promotions"]] == ["promote"]
     assert told["verdicts"][0]["verdict"]["summary"] == "Passed"
 
 

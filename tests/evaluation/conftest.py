@@ -1,4 +1,4 @@
-"""Made-up models and images of known quality."""
+"""Fixtures: models, evaluations and reports with known values."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.gate.gate import judge
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.classification import Evaluation, evaluate
+from braintumor.evaluation.metrics.diagnostics import Throughput
 from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion
 from braintumor.evaluation.metrics.slices import SliceResult
-from braintumor.evaluation.metrics.throughput import Throughput
 from braintumor.evaluation.report.cam_overlay import Sample
-from braintumor.evaluation.report.model_report import ModelPictures, ModelReport
+from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
 from braintumor.evaluation.report.tables import ReportTable
 from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.labels import CLASSES
@@ -34,7 +34,7 @@ Confusion = list[list[int]]
 
 @pytest.fixture(scope="session")
 def evaluated_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
-    """A database whose champion was judged on both splits."""
+    """A database with an evaluation of the champion on both splits."""
     with copied(stack, seeded) as settings:
         evaluate_model(settings, "1", access_key="once")
         yield settings
@@ -42,20 +42,20 @@ def evaluated_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
 
 @pytest.fixture
 def evaluated(stack: Stack, evaluated_once: Settings) -> Iterator[Settings]:
-    """A copy of it, of the test's own."""
+    """A copy of ``evaluated_once`` that a test may change."""
     with copied(stack, evaluated_once) as settings:
         yield settings
 
 
 @pytest.fixture(scope="session")
 def evaluation_of() -> Callable[..., Evaluation]:
-    """Builds the evaluation of a given confusion matrix, each answer given with one confidence."""
+    """Returns a function that builds the evaluation of a confusion matrix, with one confidence for all predictions."""
 
     def build(confusion: Confusion, *, confidence: float = 0.91, split: str = "test") -> Evaluation:
         cells = [(t, p) for t in range(4) for p in range(4) for _ in range(confusion[t][p])]
-        truth, called = (np.array(part) for part in zip(*cells, strict=True))
+        truth, predicted = (np.array(part) for part in zip(*cells, strict=True))
         probabilities = np.full((len(cells), 4), (1 - confidence) / 3)
-        probabilities[np.arange(len(cells)), called] = confidence
+        probabilities[np.arange(len(cells)), predicted] = confidence
         return evaluate(labels=truth, probabilities=probabilities, split=split)
 
     return build
@@ -63,13 +63,13 @@ def evaluation_of() -> Callable[..., Evaluation]:
 
 @pytest.fixture(scope="session")
 def good(evaluation_of: Callable[..., Evaluation]) -> Evaluation:
-    """200 test images, accuracy 0.915, confident as it is right."""
+    """200 test images, accuracy 0.915, well calibrated."""
     return evaluation_of([[45, 3, 1, 1], [2, 45, 2, 1], [1, 1, 47, 1], [1, 1, 2, 46]])
 
 
 @pytest.fixture(scope="session")
-def answers() -> tuple[np.ndarray, np.ndarray]:
-    """Labels (120,) and probabilities (120, 4) of a middling model."""
+def predictions() -> tuple[np.ndarray, np.ndarray]:
+    """Labels (120,) and probabilities (120, 4) of a mediocre model."""
     random = np.random.default_rng(7)
     labels = np.repeat(np.arange(4), 30)
     logits = random.normal(size=(120, 4))
@@ -80,7 +80,7 @@ def answers() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def history() -> dict[str, list[float]]:
-    """Four epochs, the third the best on validation."""
+    """Four epochs. The third is the best on validation."""
     return {
         "accuracy": [0.5, 0.7, 0.8, 0.9],
         "val_accuracy": [0.5, 0.65, 0.75, 0.74],
@@ -91,7 +91,7 @@ def history() -> dict[str, list[float]]:
 
 @pytest.fixture(scope="session")
 def samples() -> list[Sample]:
-    """Five frames of noise, the last one wrong, the first one without an activation map."""
+    """Five frames of noise. The first has no activation map, the last has a wrong prediction."""
     random = np.random.default_rng(3)
     return [
         Sample(
@@ -110,11 +110,11 @@ def samples() -> list[Sample]:
 def report(
     good: Evaluation,
     history: dict[str, list[float]],
-    answers: tuple[np.ndarray, np.ndarray],
+    predictions: tuple[np.ndarray, np.ndarray],
     samples: list[Sample],
 ) -> ModelReport:
-    """A candidate with everything that a report can show."""
-    labels, chances = answers
+    """A candidate with all possible report contents."""
+    labels, chances = predictions
     return ModelReport(
         name="resnet50-2026w47",
         role="candidate",
@@ -155,7 +155,7 @@ def report(
             SliceResult(attribute="format", value="png", count=19, count_correct=17),
         ),
         artifact_sha256s={"model.xml": "ab" * 32, "model.bin": "cd" * 32},
-        pictures=ModelPictures.draw(
+        plots=ModelPlots.draw(
             history=history,
             test=good,
             labels=labels,
@@ -169,10 +169,10 @@ def report(
 
 @pytest.fixture(scope="session")
 def brightness_model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    """A graph built by hand, in a real model folder: brightness speaks for glioma, where it is bright.
+    """A graph built by hand that predicts glioma from brightness, in a real model folder.
 
-    Each cell of 32 x 32 pixels has a logit of a tenth of its brightness for glioma, 1.8 for normal, 0 for the others;
-    its temperature is 2.
+    Each cell of 32 x 32 pixels has a logit of a tenth of its brightness for glioma, 1.8 for normal, 0 for the others.
+    The temperature is 2.
     """
     folder = tmp_path_factory.mktemp("brightness")
     openvino.save_model(_brightness_graph(temperature=2.0), folder / GRAPH, compress_to_fp16=False)

@@ -1,4 +1,4 @@
-"""The tests' model, broken or made worse in ways that a training, a conversion or a disk can bring about."""
+"""Break or degrade the tests' model as a faulty training, conversion or disk would."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from tests.models import record_model
 
 Mutation = Callable[[Path], None]
 SWAP = [1, 0, 3, 2]
-"""Glioma for meningioma, normal for pituitary."""
+"""Swaps glioma with meningioma and normal with pituitary."""
 
 
 def register(settings: Settings, folder: Path) -> None:
-    """A model and a run named `mutant`, with these files and their sha256s on record, as a training leaves them."""
+    """Register a model and a run named `mutant` with these files and their sha256s, as a training does."""
     name = "mutant"
     artifacts = S3Uri.parse(f"s3://braintumor/models/{name}-{uuid4().hex}/")
     sha256s = ObjectStore.connect(settings).upload_folder(folder, artifacts)
@@ -32,14 +32,14 @@ def register(settings: Settings, folder: Path) -> None:
 
 
 def rewrite(folder: Path, **values: Any) -> None:
-    """Change the manifest, and let it speak of the files as they are now."""
+    """Change the manifest, and update its sha256s to the current files."""
     manifest = json.loads((folder / MANIFEST).read_text())
     sha256s = {name: sha256_of(folder / name) for name in manifest["sha256s"]}
     (folder / MANIFEST).write_text(json.dumps({**manifest, "sha256s": sha256s, **values}))
 
 
 def save(folder: Path, graph: openvino.Model) -> None:
-    """Put another graph in the place of the old one, which OpenVINO may still read from."""
+    """Replace the graph. OpenVINO may still read the old file, so it is not overwritten in place."""
     openvino.save_model(graph, folder / "new.xml", compress_to_fp16=False)
     (folder / "new.xml").replace(folder / GRAPH)
     (folder / "new.bin").replace(folder / GRAPH_WEIGHTS)
@@ -50,8 +50,8 @@ def graph_of(folder: Path) -> openvino.Model:
     return openvino.Core().read_model(folder / GRAPH)
 
 
-def answering(folder: Path, **changes: Callable[[Any], Any]) -> None:
-    """The same graph, but for what it says as the outputs of these names."""
+def change_outputs(folder: Path, **changes: Callable[[Any], Any]) -> None:
+    """Change the outputs with these names, and keep the rest of the graph."""
     graph = graph_of(folder)
     results = {result.output(0).get_any_name(): result for result in graph.get_results()}
     for name, change in changes.items():
@@ -62,9 +62,9 @@ def answering(folder: Path, **changes: Callable[[Any], Any]) -> None:
     save(folder, graph)
 
 
-def swapped(said: Any) -> Any:
-    """The same values in another order of the classes, along the last axis."""
-    return ops.gather(said, np.int64(SWAP), np.int64(len(said.get_partial_shape()) - 1))
+def swapped(output: Any) -> Any:
+    """Return the values with classes swapped along the last axis."""
+    return ops.gather(output, np.int64(SWAP), np.int64(len(output.get_partial_shape()) - 1))
 
 
 def change_head(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -78,48 +78,48 @@ def change_head(folder: Path, change: Callable[[np.ndarray], np.ndarray]) -> Non
 
 
 def narrow_reference(folder: Path) -> None:
-    """Reference embeddings of another backbone."""
+    """Replace the reference embeddings by those of another backbone."""
     np.save(folder / REFERENCE, np.eye(8, dtype=np.float32))
     rewrite(folder)
 
 
 def nan_weights(folder: Path) -> None:
-    answering(folder, probability=lambda said: ops.multiply(said, np.float32([np.nan] * 4)))
+    change_outputs(folder, probability=lambda output: ops.multiply(output, np.float32([np.nan] * 4)))
 
 
-def constant_answer(folder: Path) -> None:
-    answering(
+def constant_prediction(folder: Path) -> None:
+    change_outputs(
         folder,
-        probability=lambda said: ops.add(ops.multiply(said, np.float32([0.0])), np.float32([0.7, 0.1, 0.1, 0.1])),
+        probability=lambda output: ops.add(ops.multiply(output, np.float32([0.0])), np.float32([0.7, 0.1, 0.1, 0.1])),
     )
 
 
 def swapped_probabilities(folder: Path) -> None:
-    answering(folder, probability=swapped)
+    change_outputs(folder, probability=swapped)
 
 
 def swapped_outputs(folder: Path) -> None:
-    """Answers and maps alike: nothing in the graph contradicts itself."""
-    answering(folder, probability=swapped, activation_map=swapped)
+    """Swap predictions and maps alike, so that the graph is consistent with itself."""
+    change_outputs(folder, probability=swapped, activation_map=swapped)
 
 
 def swapped_labels(folder: Path) -> None:
-    """As if it had been trained on labels that were swapped: graph and Keras weights agree."""
+    """Swap classes in graph and Keras weights, as a training on swapped labels would."""
     change_head(folder, lambda values: values[..., SWAP])
     swapped_outputs(folder)
 
 
 def worse(folder: Path, *, times: float = 300.0) -> None:
-    """Glioma so many times as likely as before, in graph and Keras weights."""
+    """Multiply the odds of glioma by ``times``, in graph and Keras weights."""
     temperature = Manifest.read(folder).temperature
     factor, more = np.float32([times, 1, 1, 1]), np.float32([temperature * np.log(times), 0, 0, 0])
 
-    def leaning(said: Any) -> Any:
-        product = ops.multiply(said, factor)
+    def more_glioma(output: Any) -> Any:
+        product = ops.multiply(output, factor)
         return ops.divide(product, ops.reduce_sum(product, np.int64([1]), keep_dims=True))
 
     change_head(folder, lambda values: values + more if values.ndim == 1 else values)
-    answering(folder, probability=leaning, activation_map=lambda said: ops.add(said, more))
+    change_outputs(folder, probability=more_glioma, activation_map=lambda output: ops.add(output, more))
 
 
 def wrong_input_size(folder: Path) -> None:
@@ -139,8 +139,8 @@ def truncated_weights(folder: Path) -> None:
     rewrite(folder)
 
 
-def words_for_a_graph(folder: Path) -> None:
-    (folder / GRAPH).write_text("words")
+def text_instead_of_graph(folder: Path) -> None:
+    (folder / GRAPH).write_text("text")
     rewrite(folder)
 
 
@@ -148,5 +148,5 @@ def other_class_order(folder: Path) -> None:
     rewrite(folder, classes=["pituitary", "glioma", "meningioma", "normal"])
 
 
-def other_size_on_record(folder: Path) -> None:
+def other_size_in_registry(folder: Path) -> None:
     rewrite(folder, image_size=96)

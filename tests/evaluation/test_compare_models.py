@@ -1,4 +1,4 @@
-"""Two models on identical test images."""
+"""Tests of the comparison of two models on the same test images."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def engine(pair: Settings) -> Iterator[Engine]:
     made.dispose()
 
 
-def answer(settings: Settings, name: str, right: int, *, skip: int = 0) -> None:
-    """Give the model so many right answers in each class, after the first ``skip``, and wrong ones otherwise."""
+def set_predictions(settings: Settings, name: str, right: int, *, skip: int = 0) -> None:
+    """Make ``right`` predictions per class correct after the first ``skip``, and all others wrong."""
     change(
         settings,
         """
@@ -53,38 +53,38 @@ def answer(settings: Settings, name: str, right: int, *, skip: int = 0) -> None:
 
 @pytest.fixture(scope="module")
 def pair_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
-    """`a` and `b`, both judged on the tests' snapshot."""
+    """Models `a` and `b`, both evaluated on the seeded snapshot."""
     with copied(stack, seeded) as settings:
         for name in ("a", "b"):
             add_model(settings, name)
-            evaluate_model(settings, name, access_key="look")
+            evaluate_model(settings, name, access_key="first")
         yield settings
 
 
 @pytest.fixture
 def pair(stack: Stack, pair_once: Settings) -> Iterator[Settings]:
-    """A copy of it, of the test's own."""
+    """A copy of ``pair_once`` that a test may change."""
     with copied(stack, pair_once) as settings:
         yield settings
 
 
-def test_the_images_that_only_one_gets_right_are_counted_in_all_and_by_class(pair: Settings, engine: Engine) -> None:
-    answer(pair, "a", right=3)
-    answer(pair, "b", right=2, skip=2)
-    found = compare(engine, model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b"))
-    per_class = found.all.count // 4
+def test_images_are_counted_in_total_and_by_class(pair: Settings, engine: Engine) -> None:
+    set_predictions(pair, "a", right=3)
+    set_predictions(pair, "b", right=2, skip=2)
+    comparison = compare(engine, model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b"))
+    per_class = comparison.all.count // 4
     assert per_class >= 4
-    assert (found.all.both, found.all.only_a, found.all.only_b) == (4, 8, 4)
-    assert found.all.neither == 4 * per_class - 16
-    assert found.all.a == pytest.approx(12 / found.all.count) and found.difference == pytest.approx(
-        -4 / found.all.count
+    assert (comparison.all.both, comparison.all.only_a, comparison.all.only_b) == (4, 8, 4)
+    assert comparison.all.neither == 4 * per_class - 16
+    assert comparison.all.a == pytest.approx(12 / comparison.all.count) and comparison.difference == pytest.approx(
+        -4 / comparison.all.count
     )
-    assert set(found.by_class) == set(TumorClass)
-    glioma = found.by_class[TumorClass.GLIOMA]
+    assert set(comparison.by_class) == set(TumorClass)
+    glioma = comparison.by_class[TumorClass.GLIOMA]
     assert (glioma.a, glioma.b) == (pytest.approx(3 / per_class), pytest.approx(2 / per_class))
 
 
-def test_the_newest_snapshot_on_which_both_were_judged_counts(pair: Settings, engine: Engine) -> None:
+def test_the_newest_common_snapshot_is_compared(pair: Settings, engine: Engine) -> None:
     change(
         pair,
         """
@@ -93,20 +93,22 @@ def test_the_newest_snapshot_on_which_both_were_judged_counts(pair: Settings, en
             perceptual_hash, attributes, count_file from snapshot_image""",
     )
     a, b = model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b")
-    evaluate_on(pair, "a", "newer", access_key="look")
+    evaluate_on(pair, "a", "newer", access_key="first")
     assert compare(engine, a, b).snapshot_id != "newer"
-    evaluate_on(pair, "b", "newer", access_key="look")
+    evaluate_on(pair, "b", "newer", access_key="first")
     assert compare(engine, a, b).snapshot_id == "newer"
 
 
-def test_models_with_no_test_images_in_common_are_not_compared(pair: Settings, engine: Engine) -> None:
+def test_models_without_common_test_images_are_not_compared(pair: Settings, engine: Engine) -> None:
     late = add_model(pair, "late")
-    with pytest.raises(EvaluationError, match=r"never judged on the same test images.*model evaluate NAME --snapshot"):
+    with pytest.raises(
+        EvaluationError, match=r"never evaluated on the same test images.*model evaluate NAME --snapshot"
+    ):
         compare(engine, model_versions.find_model(engine, "a"), late)
     assert rows(pair, "select distinct model_name from model_leaderboard order by 1") == [("a",), ("b",)]
 
 
-def test_answers_on_different_images_of_one_snapshot_are_not_paired(pair: Settings, engine: Engine) -> None:
+def test_different_images_of_one_snapshot_are_not_paired(pair: Settings, engine: Engine) -> None:
     change(
         pair,
         """
@@ -115,5 +117,5 @@ def test_answers_on_different_images_of_one_snapshot_are_not_paired(pair: Settin
             join model_version using (model_version_id)
             where model_name = 'b' and split = 'test' group by evaluation_id)""",
     )
-    with pytest.raises(EvaluationError, match="1 have an answer of one only"):
+    with pytest.raises(EvaluationError, match="1 have a prediction of one model only"):
         compare(engine, model_versions.find_model(engine, "a"), model_versions.find_model(engine, "b"))

@@ -1,4 +1,4 @@
-"""DICOM files through snapshot, evaluation, report and card: how each group fares, and what is claimed of patients."""
+"""Tests of DICOM files from snapshot to report: accuracy by group, and claims about patients."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def head(label: TumorClass, number: int) -> NDArray[np.uint8]:
 
 
 def dicom(label: TumorClass, number: int) -> bytes:
-    """Two slices a patient; three patients of four are 45 years old, and of one in two sex and scanner are known."""
+    """Return one of two slices of a patient. 3 of 4 patients are 45 years old, 1 of 2 have sex and scanner."""
     patient = number // 2
     is_known = patient % 2 == 0
     study = f"1.2.826.0.1.{label.position}.{patient}"
@@ -57,7 +57,7 @@ def dicom(label: TumorClass, number: int) -> bytes:
 
 @pytest.fixture
 def dataset(settings: Settings) -> Settings:
-    """The settings with 40 DICOM files of each class, which no split was decided of before."""
+    """Settings with 40 DICOM files of each class, without earlier splits."""
     own = replace(settings, dataset_uri=f"s3://braintumor/dicom-{uuid.uuid4().hex}/")
     store, prefix = ObjectStore.connect(own), S3Uri.parse(own.require("dataset_uri"))
     for label in CLASSES:
@@ -66,8 +66,8 @@ def dataset(settings: Settings) -> Settings:
     return own
 
 
-def judged(settings: Settings, snapshot: Snapshot) -> tuple[str, str]:
-    """Report and card of the tests' model, as if it had been trained on this snapshot."""
+def report_and_card(settings: Settings, snapshot: Snapshot) -> tuple[str, str]:
+    """Evaluate the tiny model as if trained on this snapshot, and return its report and card."""
     change(settings, "update training_run set snapshot_id = :id", id=snapshot.snapshot_id)
     evaluate_model(settings, "1", access_key="once")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
@@ -87,41 +87,41 @@ VALUES = {
     ("field_strength", "not given"),
     ("sequence", "T1-weighted spin echo"),
 }
-"""What the headers of the test images can come to."""
+"""Attribute values that the headers of the test images can have."""
 
 
-def test_groups_of_patients_and_scanners_reach_slices_report_and_card_and_no_identity_does(dataset: Settings) -> None:
+def test_dicom_groups_are_reported_without_identities(dataset: Settings) -> None:
     snapshot = snapshot_of(dataset)
     count = len(snapshot.images)
     assert snapshot.identified == PatientIds(count_image=count, count_identified=count, count_patient=count)
     assert count > 0.9 * 4 * PER_CLASS
-    report, card = judged(dataset, snapshot)
+    report, card = report_and_card(dataset, snapshot)
 
     test = snapshot.of_split(Split.TEST)
-    found = rows(
+    groups = rows(
         dataset,
         """
         select attribute, value, count_image from evaluation_slice
         where attribute in ('age_band', 'sex', 'manufacturer', 'field_strength', 'sequence')""",
     )
-    assert {(attribute, value) for attribute, value, _ in found} <= VALUES
+    assert {(attribute, value) for attribute, value, _ in groups} <= VALUES
     for name in ("age_band", "sex", "manufacturer", "field_strength", "sequence"):
-        assert sum(n for attribute, _, n in found if attribute == name) == len(test), "every image is in one group"
+        assert sum(n for attribute, _, n in groups if attribute == name) == len(test), "every image is in one group"
     women = sum(1 for image in test if image.attributes.get("sex") == "F")
-    assert ("sex", "F", women) in found and 0 < women < 20
+    assert ("sex", "F", women) in groups and 0 < women < 20
     assert len(test) >= 20
 
     assert f"| sex | F | {women} | not assessed |" in card
     assert f"| sequence | T1-weighted spin echo | {len(test)} | 0." in card
-    assert f"field_strength 1.5 T ({women})" in card, "named among what is not assessed"
+    assert f"field_strength 1.5 T ({women})" in card, "listed as not assessed"
     assert "60 to 79" in report and "T1-weighted spin echo" in report
     for text in (report, card):
         assert f"all {count} images carry a patient identifier, and no patient's images are in two splits" in text
-        assert "cannot be verified" not in text and "known of no test image" not in text
+        assert "cannot be verified" not in text and "because no test image has it" not in text
 
     kept = rows(dataset, "select to_jsonb(s) - 'left_out', to_jsonb(i) - 'image_uri' from snapshot s join "
                 "snapshot_image i using (snapshot_id) where snapshot_id = :id", id=snapshot.snapshot_id)  # fmt: skip
-    for text in (report, card, str(kept), str(found)):
+    for text in (report, card, str(kept), str(groups)):
         assert not [secret for secret in SECRETS if secret in text]
 
 
@@ -137,18 +137,18 @@ def test_no_patient_is_in_two_splits(dataset: Settings) -> None:
     assert len(whole) > 60 and all(first is second for first, second in whole)
 
 
-def test_where_few_images_say_whose_they_are_it_is_said_of_how_many_and_no_empty_rows_are_shown(
+def test_few_patient_identifiers_are_counted_without_empty_rows(
     settings: Settings,
 ) -> None:
     snapshot = snapshot_of(settings)  # 120 phantoms, of which 4 are DICOM and none of these in test
     assert snapshot.identified == PatientIds(count_image=120, count_identified=4, count_patient=4)
-    for text in judged(settings, snapshot):
+    for text in report_and_card(settings, snapshot):
         assert "Patient independence cannot be verified: only 4 of 120 images carry a patient or study" in text
-        assert "known of no test image: age, sex, manufacturer, field strength, sequence." in text
+        assert "because no test image has it: age, sex, manufacturer, field strength, sequence." in text
         assert "not given" not in text and "field_strength" not in text
 
 
-def test_a_snapshot_of_before_identifiers_were_counted_claims_nothing_until_it_is_taken_again(
+def test_an_old_snapshot_gets_identifier_counts_when_retaken(
     settings: Settings,
 ) -> None:
     change(settings, "update snapshot set count_identified = null, count_patient_identified = null")

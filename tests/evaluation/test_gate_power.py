@@ -1,4 +1,4 @@
-"""What the packaged change rules refuse by chance, and what they let through: nobody changes them unawares."""
+"""Tests of the false and true refusal rates of the packaged change rules, to notice a change."""
 
 from __future__ import annotations
 
@@ -10,9 +10,7 @@ from braintumor.evaluation.gate.rules import GateRules
 
 @pytest.mark.parametrize("counts", [SARTAJ, PHANTOMS])
 @pytest.mark.parametrize("discordance", [0.04, 0.08])
-def test_an_equal_candidate_is_seldom_refused_and_a_worse_one_nearly_always(
-    counts: tuple[int, ...], discordance: float
-) -> None:
+def test_equal_candidates_pass_and_worse_ones_are_refused(counts: tuple[int, ...], discordance: float) -> None:
     rules = GateRules.load()
     equal = refusals(rules, counts, discordance=discordance, worse=0.0, trials=400)
     worse = refusals(rules, counts, discordance=max(discordance, 0.06), worse=0.05, trials=400)

@@ -1,4 +1,4 @@
-"""Who is the candidate of a run, what its verdict holds against, and when it may become the champion."""
+"""Tests of the candidate of a run, its verdict and its promotion."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def with_lenient_rules(settings: Settings, folder: Path) -> Settings:
 
 @pytest.fixture(scope="module")
 def two_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
-    """A run with two evaluated models, `first` better on validation than `second`, beside the tests' champion."""
+    """A run with two evaluated models, `first` better on validation than `second`, and the seeded champion."""
     with copied(stack, seeded) as settings:
         for name, accuracy in (("first", 0.9), ("second", 0.8)):
             add_model(settings, name)
@@ -62,13 +62,13 @@ def two_once(stack: Stack, seeded: Settings) -> Iterator[Settings]:
 
 @pytest.fixture
 def two(stack: Stack, two_once: Settings, tmp_path: Path) -> Iterator[Settings]:
-    """A copy of it, of the test's own."""
+    """A copy of ``two_once`` that a test may change."""
     with copied(stack, two_once) as settings:
         yield with_lenient_rules(settings, tmp_path)
 
 
 def judged(settings: Settings, run_key: str, recipes: Sequence[str] = ()) -> dict[str, Any]:
-    """The gate, its check of the artifact made here and without Keras: `test_mutants` has it as it is."""
+    """Judge a run with an artifact check in this process and without Keras. `test_mutants` has the full check."""
     return judge_run(settings, run_key, recipes, verify=partial(verify_model, with_keras=False))
 
 
@@ -100,7 +100,7 @@ def champion(settings: Settings) -> str:
     return model_versions.champion(database.connect(settings)).model_name
 
 
-def test_a_cleared_gate_shows_and_promotes_the_candidate_that_it_judged_first(two: Settings) -> None:
+def test_a_cleared_gate_keeps_its_first_candidate(two: Settings) -> None:
     first = judged(two, RUN)
     set_validation(two, "second", 0.99)
     again = judged(two, RUN)
@@ -110,7 +110,7 @@ def test_a_cleared_gate_shows_and_promotes_the_candidate_that_it_judged_first(tw
     assert champion(two) == "first"
 
 
-def test_a_verdict_promotes_nothing_once_another_model_is_champion(two: Settings) -> None:
+def test_a_verdict_against_an_earlier_champion_is_refused(two: Settings) -> None:
     verdict = judged(two, RUN)
     promote_by_hand(two, "second")
     with pytest.raises(PromotionError, match="but the champion is now second"):
@@ -127,28 +127,28 @@ def test_a_retry_after_the_promotion_changes_nothing(two: Settings) -> None:
     assert not promote_candidate(two, verdict["gate_verdict_id"])
     assert judged(two, RUN)["gate_verdict_id"] == verdict["gate_verdict_id"]
     promote_by_hand(two, "second")
-    assert not promote_candidate(two, verdict["gate_verdict_id"]), "a late retry must not undo what a person did since"
+    assert not promote_candidate(two, verdict["gate_verdict_id"]), "a late retry must not undo a later promotion"
     assert champion(two) == "second"
-    assert promote_candidate(two, judged(two, RUN)["gate_verdict_id"]), "judged anew, it may be promoted anew"
+    assert promote_candidate(two, judged(two, RUN)["gate_verdict_id"]), "after another verdict it may be promoted again"
 
 
-def test_a_champion_that_cannot_be_loaded_stands_in_nobodys_way_and_is_named(two: Settings, tmp_path: Path) -> None:
+def test_a_champion_that_cannot_be_loaded_is_named_only(two: Settings, tmp_path: Path) -> None:
     fresh_cache = replace(two, cache_folder=str(tmp_path / "cache"))
     lost = champion(two)
     rows(two, "update model_version set artifact_uri = 's3://braintumor/models/gone/' where model_version_id = 1")
     verdict = judged(fresh_cache, RUN)
     assert verdict["is_passed"]
-    assert f"the champion {lost} cannot be judged" in verdict["markdown"]
+    assert f"the champion {lost} cannot be evaluated" in verdict["markdown"]
     assert "absolute rules alone decide" in verdict["markdown"]
     assert promote_candidate(two, verdict["gate_verdict_id"])
 
 
-def test_what_the_gate_refused_is_not_promoted(two: Settings, tmp_path: Path) -> None:
+def test_a_refused_candidate_is_not_promoted(two: Settings, tmp_path: Path) -> None:
     strict = tmp_path / "strict.toml"
     strict.write_text(LENIENT.replace("minimum_accuracy = 0.0", "minimum_accuracy = 1.0"))
     verdict = judged(replace(two, gate_rules=str(strict)), RUN)
     assert not verdict["is_passed"] and any("accuracy" in reason for reason in verdict["reasons"])
-    assert (verdict["is_new"], judged(two, RUN)["is_new"]) == (True, False), "people are told of it once"
+    assert (verdict["is_new"], judged(two, RUN)["is_new"]) == (True, False), "is_new limits notifications to one"
     with pytest.raises(PromotionError, match="The gate refused"):
         promote_candidate(two, verdict["gate_verdict_id"])
     engine = database.connect(two)
@@ -157,37 +157,37 @@ def test_what_the_gate_refused_is_not_promoted(two: Settings, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("approval", [None, {}, {"chosen_options": ["Reject"]}])
-def test_where_a_person_is_asked_nothing_is_promoted_without_an_approval(two: Settings, approval: Any) -> None:
+def test_a_required_approval_blocks_the_promotion(two: Settings, approval: Any) -> None:
     verdict_id = judged(two, RUN)["gate_verdict_id"]
     with pytest.raises(PromotionError, match="was not approved"):
         promote_candidate(two, verdict_id, approval=approval, must_be_approved=True)
-    answer = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
-    assert promote_candidate(two, verdict_id, approval=answer, must_be_approved=True)
+    decision = {"chosen_options": ["Approve"], "responded_by_user": {"id": "7", "name": "Dr. Who"}}
+    assert promote_candidate(two, verdict_id, approval=decision, must_be_approved=True)
     assert rows(two, "select actor from promotion order by promotion_id desc limit 1") == [("Dr. Who",)]
 
 
-def test_a_recipe_that_came_to_no_model_is_named_and_makes_the_run_red(two: Settings) -> None:
+def test_a_recipe_without_a_model_is_named_and_fails_the_run(two: Settings) -> None:
     recipes = ["first", "second", "vgg16"]
-    assert "Came to no evaluated model: vgg16." in judged(two, RUN, recipes)["markdown"]
-    with pytest.raises(EvaluationError, match="came to no evaluated model: vgg16"):
+    assert "No evaluated model: vgg16." in judged(two, RUN, recipes)["markdown"]
+    with pytest.raises(EvaluationError, match="have no evaluated model: vgg16"):
         require_every_model(two, RUN, recipes)
     assert require_every_model(two, RUN, ["first", "second"]) == 2
 
 
-def test_a_run_without_any_model_is_refused(lenient: Settings) -> None:
+def test_a_run_without_a_model_is_refused(lenient: Settings) -> None:
     with pytest.raises(EvaluationError, match="No recipe of the run"):
         judged(lenient, RUN)
 
 
-def test_a_retried_evaluation_is_one_look_and_another_is_two(evaluated: Settings) -> None:
-    looks = "select max(count_access) from model_leaderboard"
-    assert rows(evaluated, looks) == [(1,)]
+def test_a_retried_evaluation_is_one_test_set_access(evaluated: Settings) -> None:
+    accesses = "select max(count_access) from model_leaderboard"
+    assert rows(evaluated, accesses) == [(1,)]
     for key, expected in (("once", 1), ("by hand", 2)):
         evaluate_model(evaluated, "1", access_key=key)
-        assert rows(evaluated, looks) == [(expected,)]
+        assert rows(evaluated, accesses) == [(expected,)]
 
 
-def test_a_candidate_that_is_evaluated_again_keeps_its_verdict_in_report_and_card(two: Settings) -> None:
+def test_a_repeated_evaluation_keeps_the_verdict_in_the_report(two: Settings) -> None:
     judged(two, RUN)
     evaluate_model(two, "first", access_key="by hand")
     engine, store = database.connect(two), ObjectStore.connect(two)
@@ -200,7 +200,7 @@ def test_a_candidate_that_is_evaluated_again_keeps_its_verdict_in_report_and_car
     assert "| finite_figures | passed |" in card
 
 
-def test_the_comparison_sets_the_papers_figures_beside_ours(two: Settings) -> None:
+def test_the_comparison_shows_the_papers_and_our_accuracy(two: Settings) -> None:
     rows(two, "update training_run set recipe_name = 'paper_vgg16' where recipe_name = 'first'")
     uri = judged(two, RUN)["report_uri"]
     page = ObjectStore.connect(two).read(S3Uri.parse(uri)).decode()

@@ -1,4 +1,4 @@
-"""Candidates that must not answer patients: each is blocked for a reason of its own, and the champion goes on."""
+"""Tests that the gate refuses each kind of bad candidate with its own reason, and keeps the champion."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from tests.sql import rows
 pytestmark = pytest.mark.soak
 
 WITHOUT_KERAS = partial(verify_model, with_keras=False)
-"""In this process and so in a second, where a test is not about what only the real check finds."""
+"""Runs in this process and takes a second, for tests that do not need the full check."""
 ANY_FIGURES = {
     "minimum_accuracy": 0.0,
     "minimum_macro_recall": 0.0,
@@ -57,36 +57,38 @@ ANY_FIGURES = {
 def judged(
     stack: Stack, seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """The name of a database in which the tests' model stands before the gate under the name `mutant`, still whole."""
+    """The name of a database with an evaluated copy of the tests' model named `mutant`, still unbroken."""
     with cloned(stack, "seeded") as url:
         cache = str(tmp_path_factory.mktemp("cache"))
         settings = replace(seeded, database_url=url, cache_folder=cache)
         register(settings, tiny_model_folder)
         for name in ("1", "mutant"):
-            run_braintumor(settings, "model", "evaluate", name)  # and leaves no connection to the template behind
+            run_braintumor(
+                settings, "model", "evaluate", name
+            )  # a subprocess leaves no open connection to the template
         yield url.rpartition("/")[2].partition("?")[0]
 
 
 @pytest.fixture
 def gated(stack: Stack, seeded: Settings, judged: str, folder: Path, tmp_path: Path) -> Iterator[Settings]:
-    """The packaged change rules; absolute ones that the tests' weak model reaches on its few images."""
+    """Settings with the packaged change rules, and absolute rules that the weak tiny model passes."""
     rules = tmp_path / "gate.toml"
     values = {**asdict(GateRules.load()), **ANY_FIGURES}
     rules.write_text("\n".join(f"{name} = {value}" for name, value in values.items()))
     with cloned(stack, judged) as url:
         settings = replace(seeded, database_url=url, gate_rules=str(rules), cache_folder=str(tmp_path / "cache"))
-        become(settings, folder)
+        replace_files(settings, folder)
         yield settings
 
 
 @pytest.fixture
 def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the tests' model that a test may change."""
+    """A copy of the tiny model that a test may change."""
     return Path(shutil.copytree(tiny_model_folder, tmp_path / "mutant"))
 
 
-def become(settings: Settings, folder: Path, mutate: Mutation = lambda _: None) -> None:
-    """The mutant's files, and their sha256s on record, become those of the folder after a mutation."""
+def replace_files(settings: Settings, folder: Path, mutate: Mutation = lambda _: None) -> None:
+    """Apply a mutation to the folder, and replace the files and sha256s of `mutant` by those of the folder."""
     mutate(folder)
     artifacts = S3Uri.parse(f"s3://braintumor/models/mutant-{uuid4().hex}/")
     sha256s = ObjectStore.connect(settings).upload_folder(folder, artifacts)
@@ -101,40 +103,42 @@ def become(settings: Settings, folder: Path, mutate: Mutation = lambda _: None) 
 
 
 def damage(settings: Settings, change: Callable[[bytes], bytes], *, file: str) -> None:
-    """Change one stored file of the mutant behind the registry's back."""
+    """Change one stored file of the mutant without updating the registry."""
     ((uri,),) = rows(settings, "select artifact_uri from model_version where model_name = 'mutant'")
     store, address = ObjectStore.connect(settings), S3Uri.parse(uri) / file
     store.write(address, change(store.read(address)))
 
 
 def refused(settings: Settings, *, verify: Verify = verify_in_subprocess) -> dict[str, str]:
-    """Put the mutant before the gate, which refuses it; the reasons by rule, as the database keeps them."""
+    """Judge the mutant, check the refusal, and return the stored reasons by rule."""
     engine = database.connect(settings)
     before = model_versions.find_champion(engine)
     verdict = judge_run(settings, "mutant", verify=verify)
     assert verdict["model_name"] == "mutant" and not verdict["is_passed"]
     with pytest.raises(PromotionError, match="The gate refused"):
         promote_candidate(settings, verdict["gate_verdict_id"])
-    found = rows(settings, "select rules from gate_verdict where gate_verdict_id = :id", id=verdict["gate_verdict_id"])
-    reasons = {rule["name"]: rule["reason"] for rule in found[0][0]["rules"] if not rule["passed"]}
+    stored = rows(settings, "select rules from gate_verdict where gate_verdict_id = :id", id=verdict["gate_verdict_id"])
+    reasons = {rule["name"]: rule["reason"] for rule in stored[0][0]["rules"] if not rule["passed"]}
     assert all(f"| {name} | **FAILED** |" in verdict["markdown"] for name in reasons)
     assert model_versions.find_champion(engine) == before
-    assert_the_champion_answers(settings)
+    assert_champion_predicts(settings)
     engine.dispose()
     return reasons
 
 
-def assert_the_champion_answers(settings: Settings) -> None:
+def assert_champion_predicts(settings: Settings) -> None:
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = model_versions.champion(engine)
     engine.dispose()
     assert model.model_name != "mutant"
-    answers = model_versions.load_model(store, settings, model).predict(fixed_frames(model.image_size)).probability
-    assert answers.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
+    probabilities = (
+        model_versions.load_model(store, settings, model).predict(fixed_frames(model.image_size)).probability
+    )
+    assert probabilities.sum(axis=1) == pytest.approx(1.0, abs=1e-4)
 
 
-def not_even_overridden(settings: Settings) -> str:
-    """Why what stands before every promotion refuses it."""
+def override_error(settings: Settings) -> str:
+    """Return the error that blocks a promotion with an override."""
     engine = database.connect(settings)
     with pytest.raises(ModelIntegrityError, match="with or without --override, and the champion stays") as caught:
         require_valid_artifact(settings, model_versions.find_model(engine, "mutant"))
@@ -142,16 +146,16 @@ def not_even_overridden(settings: Settings) -> str:
     return str(caught.value)
 
 
-def test_an_override_does_not_promote_what_is_not_whole(gated: Settings, folder: Path) -> None:
-    become(gated, folder, nan_weights)
+def test_an_override_does_not_promote_a_broken_model(gated: Settings, folder: Path) -> None:
+    replace_files(gated, folder, nan_weights)
     done = run_braintumor(gated, "model", "promote", "mutant", "--override", "--reason", "I say so", check=False)
-    assert done.returncode == 1 and "answers_finite: values that are no finite numbers" in done.stderr
+    assert done.returncode == 1 and "answers_finite: values that are not finite numbers" in done.stderr
     assert rows(gated, "select count(*) from promotion") == [(1,)]
-    assert_the_champion_answers(gated)
+    assert_champion_predicts(gated)
 
 
-def test_the_model_itself_is_refused_by_nothing(gated: Settings) -> None:
-    """What every test below changes one thing of."""
+def test_the_unchanged_model_passes_and_is_promoted(gated: Settings) -> None:
+    """Every test below changes one property of this model."""
     verdict = judge_run(gated, "mutant")
     assert verdict["is_passed"], verdict["markdown"]
     assert "| graph_parity | passed |" in verdict["markdown"] and "| unseen_images | passed |" in verdict["markdown"]
@@ -162,15 +166,15 @@ def test_the_model_itself_is_refused_by_nothing(gated: Settings) -> None:
 @pytest.mark.parametrize(
     ("mutate", "verify"), [(worse, WITHOUT_KERAS), (swapped_labels, verify_in_subprocess)], ids=["worse", "swapped"]
 )
-def test_a_model_that_answers_worse_is_refused_by_its_figures_alone(
+def test_a_worse_model_is_refused_by_its_metrics_alone(
     gated: Settings, folder: Path, mutate: Mutation, verify: Verify
 ) -> None:
-    become(gated, folder, mutate)
+    replace_files(gated, folder, mutate)
     evaluate_model(gated, "mutant", access_key="again")
     reasons = refused(gated, verify=verify)
     assert {"accuracy_noninferior", "mcnemar"} <= set(reasons)
     assert "significantly worse" in reasons["mcnemar"]
-    assert not {"graph_parity", "map_explains", "artifact_whole"} & set(reasons), "its artifact is as whole as can be"
+    assert not {"graph_parity", "map_explains", "artifact_whole"} & set(reasons), "its artifact is valid"
 
 
 @pytest.mark.parametrize(
@@ -178,21 +182,21 @@ def test_a_model_that_answers_worse_is_refused_by_its_figures_alone(
     [
         (nan_weights, "answers_finite", "look for NaN weights"),
         (wrong_input_size, "input_size", "the graph takes u8 (N, 96, 96, 3)"),
-        (other_class_order, "class_order", "it answers in the order pituitary"),
+        (other_class_order, "class_order", "its class order is pituitary"),
         (truncated_weights, "graph_loads", "OpenVINO cannot"),
     ],
 )
-def test_a_model_that_was_registered_broken_is_refused_and_not_even_overridden(
+def test_a_broken_model_is_refused_even_with_an_override(
     gated: Settings, folder: Path, mutate: Mutation, rule: str, words: str
 ) -> None:
-    become(gated, folder, mutate)
+    replace_files(gated, folder, mutate)
     reasons = refused(gated)
     assert set(reasons) == {rule} and words in reasons[rule]
-    assert rule in not_even_overridden(gated)
+    assert rule in override_error(gated)
 
 
-def test_a_graph_with_other_classes_than_its_weights_is_refused(gated: Settings, folder: Path) -> None:
-    become(gated, folder, swapped_outputs)
+def test_a_graph_that_differs_from_its_weights_is_refused(gated: Settings, folder: Path) -> None:
+    replace_files(gated, folder, swapped_outputs)
     reasons = refused(gated)
     assert set(reasons) == {"graph_parity"} and "between Keras and the graph" in reasons["graph_parity"]
 
@@ -205,17 +209,17 @@ def test_a_graph_with_other_classes_than_its_weights_is_refused(gated: Settings,
     ],
     ids=["truncated file", "tampered byte"],
 )
-def test_a_file_that_is_not_the_registered_one_is_refused_and_not_even_overridden(
+def test_a_changed_file_is_refused_even_with_an_override(
     gated: Settings, file: str, change: Callable[[bytes], bytes]
 ) -> None:
     damage(gated, change, file=file)
     reasons = refused(gated)
     assert set(reasons) == {"artifact_whole"}
     assert f"{file} is not the file that was registered" in reasons["artifact_whole"]
-    assert "artifact_whole" in not_even_overridden(gated)
+    assert "artifact_whole" in override_error(gated)
 
 
-def test_a_model_that_is_damaged_after_it_passed_is_not_promoted(gated: Settings) -> None:
+def test_a_model_damaged_after_the_verdict_is_not_promoted(gated: Settings) -> None:
     verdict = judge_run(gated, "mutant", verify=WITHOUT_KERAS)
     assert verdict["is_passed"]
     damage(gated, lambda data: data[1:], file=GRAPH_WEIGHTS)
@@ -223,17 +227,17 @@ def test_a_model_that_is_damaged_after_it_passed_is_not_promoted(gated: Settings
         ModelIntegrityError, match="is not promoted, with or without --override, and the champion stays"
     ):
         promote_candidate(gated, verdict["gate_verdict_id"])
-    assert_the_champion_answers(gated)
+    assert_champion_predicts(gated)
 
 
-def test_a_split_that_leaks_is_refused(gated: Settings) -> None:
+def test_a_leak_into_training_is_refused(gated: Settings) -> None:
     rows(gated, "update snapshot_image set split = 'train' where split = 'test' and label = 'glioma'")
     reasons = refused(gated, verify=WITHOUT_KERAS)
-    assert "lie in its training split" in reasons.pop("unseen_images")
-    assert set(reasons) <= {"same_test_images"}, "the champion is asked about the test split as it is now"
+    assert "are in its training split" in reasons.pop("unseen_images")
+    assert set(reasons) <= {"same_test_images"}, "the champion is evaluated on the current test split"
 
 
-def test_a_champion_that_was_judged_on_fewer_images_is_judged_again(gated: Settings) -> None:
+def test_a_champion_with_fewer_images_is_evaluated_again(gated: Settings) -> None:
     rows(
         gated,
         """
@@ -242,16 +246,16 @@ def test_a_champion_that_was_judged_on_fewer_images_is_judged_again(gated: Setti
           and label = 'normal'""",
     )
     assert judge_run(gated, "mutant", verify=WITHOUT_KERAS)["is_passed"]
-    looks = rows(
+    accesses = rows(
         gated,
         """
         select access_key from test_set_access join evaluation using (evaluation_id)
         where model_version_id = 1 and split = 'test' order by accessed_at""",
     )
-    assert len(looks) == 2 and looks[1] == ("gate of mutant",)
+    assert len(accesses) == 2 and accesses[1] == ("gate of mutant",)
 
 
-def test_where_the_check_cannot_be_made_nothing_is_recorded(gated: Settings) -> None:
+def test_a_failed_check_run_records_no_verdict(gated: Settings) -> None:
     rules = rows(gated, "select count(*) from gate_verdict")
     with pytest.raises(ObjectStoreUnreachableError, match="mutant could not be checked"):
         verify_in_subprocess(replace(gated, s3_endpoint="http://127.0.0.1:9"), "mutant")

@@ -1,1 +1,1 @@
-"""The written rules that a candidate must pass before promotion."""
+"""Decide with written rules whether a candidate may be promoted."""

@@ -1,30 +1,33 @@
-"""Is a registered model whole? Every check of an artifact before it may answer, each with a reason.
+"""Check that a registered model's artifact is complete and predicts correctly.
+
+The checks run in this order, each with a reason:
 
 ::
 
-    artifact_whole    every registered file is stored, and its sha256 is the registry's
-    class_order       its manifest lists this project's classes, in this order
-    manifest_matches  its manifest says of it what the registry says, and frames are prepared as it was trained
-    graph_loads       OpenVINO reads and compiles it
-    input_size        it takes uint8 frames of the size that the registry knows
-    output_shapes     it answers with probabilities, activation map and embedding of the right shapes
-    reference_fits    its reference embeddings, where it has any, can be compared with the graph's
-    answers_finite    no NaN, and probabilities that add up to 1, also on a black and on a white frame
-    answers_vary      different heads get different answers
+    artifact_whole    every registered file is stored, and its sha256 is that of the registry
+    class_order       the manifest lists the classes of this project, in this order
+    manifest_matches  manifest and registry agree, and the preprocessing is the one of this version
+    graph_loads       OpenVINO reads and compiles the graph
+    input_size        the graph takes uint8 frames of the registered size
+    output_shapes     probability, activation map and embedding have the right shapes
+    reference_fits    reference embeddings, if there are any, have the width of the graph's embedding
+    answers_finite    outputs contain no NaN and probabilities sum to 1, also for a black and a white frame
+    answers_vary      different heads get different predictions
     map_explains      softmax(mean(activation map) / temperature) is the probability
-    graph_parity      on the same frames Keras says the same, with the registered weights; an int8 export is compared
-                      with the model that it came from instead
+    graph_parity      the graph predicts what Keras predicts with the registered weights. An int8 export is compared
+                      with its parent model instead
 
-The files come from where they are stored, not from a cache. After a check that fails the later ones would speak of
-nothing and are left out. Run it in a process of its own (``fresh.verify_in_fresh_process``): a graph can end whoever
-loads it.
+The files come from S3, not from a cache. The checks stop at the first failure, because later checks need its result.
+Run them in a separate process (``isolated_check.verify_in_subprocess``), because a corrupt graph can crash the process
+that loads it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -62,20 +65,20 @@ from braintumor.training.recipe import STRIDE
 _SEEDS = (0, 1)
 _HEADS = len(_SEEDS) * len(CLASSES)
 _LEAST_SPREAD = 1e-3
-"""Of a probability over the phantoms. One that is trained on phantoms spreads by nearly 1, a dead one by 0."""
+"""Minimum range of a probability over the phantoms. A model trained on phantoms has nearly 1, a constant one 0."""
 _SUM_TOLERANCE = 1e-3
 _EXPLAINED = 1e-3
-"""Between the probability and the one that its map explains; 1e-5 is usual."""
+"""Largest difference between the probability and the one computed from its map. Usual: 1e-5."""
 _INT8 = 0.05
-"""Between an int8 export and its parent; how many answers may change is bounded where it is made."""
+"""Largest mean difference between an int8 export and its parent. `model quantize` bounds the changed predictions."""
 
 
 def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> tuple[RuleOutcome, ...]:
-    """Check a registered model, in the order above, up to the first check that fails.
+    """Check a registered model up to the first check that fails.
 
     Raises:
-        ConfigurationError: it is to be compared with Keras, and TensorFlow is not installed here.
-        ModelIntegrityError: there is no such model.
+        ConfigurationError: ``with_keras`` is set, and TensorFlow is not installed.
+        ModelIntegrityError: no model has this name.
     """
     if with_keras:
         require_keras()
@@ -97,14 +100,14 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
             temperature=record.temperature,
             frames=fixed_frames(model.image_size),
         )
-        return tuple(_up_to_the_first_failure(artifact.checks(with_keras=with_keras)))
+        return artifact.run_checks(with_keras=with_keras)
 
 
 def require_valid_artifact(settings: Settings, model: ModelVersion) -> None:
-    """Check, without Keras, that a model can be loaded and answers: who cannot is promoted by nobody.
+    """Raise if the model cannot be loaded or cannot predict, so that it is never promoted. Keras is not needed.
 
     Raises:
-        ModelIntegrityError: it is not whole; the message says why.
+        ModelIntegrityError: a check failed. The message gives the reason.
     """
     failed = [outcome for outcome in verify_model(settings, model.model_name, with_keras=False) if not outcome.passed]
     if failed:
@@ -116,21 +119,14 @@ def require_valid_artifact(settings: Settings, model: ModelVersion) -> None:
 
 
 def fixed_frames(size: int) -> NDArray[np.uint8]:
-    """What every model is asked, (N, size, size, 3): phantoms of each class, then all black and all white."""
+    """Return the frames (N, size, size, 3) of the checks: phantoms of each class, then one black, one white."""
     heads = [letterbox(draw(label, seed=seed).pixels, size=size) for seed in _SEEDS for label in CLASSES]
     return np.stack([*heads, np.zeros_like(heads[0]), np.full_like(heads[0], 255)])
 
 
-def _up_to_the_first_failure(checks: Iterator[RuleOutcome]) -> Iterator[RuleOutcome]:
-    for outcome in checks:
-        yield outcome
-        if not outcome.passed:
-            return
-
-
 @dataclass(kw_only=True)
 class _Artifact:
-    """A model's files in a folder of this check's own, and what the registry says of them."""
+    """A model's downloaded files, and their registry entry. A check returns its reason, or raises it."""
 
     store: ObjectStore
     model: ModelVersion
@@ -140,32 +136,44 @@ class _Artifact:
     temperature: float
     frames: NDArray[np.uint8]
 
-    def checks(self, *, with_keras: bool) -> Iterator[RuleOutcome]:
-        """Each check when it is asked for; none is run before the one in front of it has passed."""
-        yield _said("artifact_whole", self._fetch)
-        yield _said("class_order", self._class_order)
-        yield _said("manifest_matches", self._manifest)
-        engines: list[OpenVinoBackend] = []
-        yield _said("graph_loads", lambda: self._load(engines))
-        engine = engines[0]
-        yield _said("input_size", lambda: self._input(engine))
-        outputs = engine.run(self.frames)
-        yield _said("output_shapes", lambda: self._shapes(outputs))
-        yield _said("reference_fits", lambda: self._reference(outputs["embedding"].shape[1]))
-        yield _said("answers_finite", lambda: _finite(outputs))
-        yield _vary(outputs["probability"][:_HEADS])
-        yield self._explained(outputs)
+    def run_checks(self, *, with_keras: bool) -> tuple[RuleOutcome, ...]:
+        checks: dict[str, Callable[[], str | RuleOutcome]] = {
+            "artifact_whole": self._fetch,
+            "class_order": self._class_order,
+            "manifest_matches": self._manifest,
+            "graph_loads": self._load,
+            "input_size": self._input,
+            "output_shapes": self._shapes,
+            "reference_fits": self._reference,
+            "answers_finite": self._finite,
+            "answers_vary": self._vary,
+            "map_explains": self._explained,
+        }
         if self.parent is not None:
-            yield self._parent_parity(self.parent, outputs)
+            checks["graph_parity"] = partial(self._parent_parity, self.parent)
         elif with_keras:
-            yield self._parity(outputs)
+            checks["graph_parity"] = self._keras_parity
+        outcomes = []
+        for name, check in checks.items():
+            outcomes.append(_outcome_of(name, check))
+            if not outcomes[-1].passed:
+                break
+        return tuple(outcomes)
+
+    @cached_property
+    def backend(self) -> OpenVinoBackend:
+        return OpenVinoBackend(self.folder / GRAPH)
+
+    @cached_property
+    def outputs(self) -> Result:
+        return self.backend.run(self.frames)
 
     def _fetch(self) -> str:
         sha256s = self.model.artifact_sha256s
         needed = REQUIRED_FILES if self.parent is not None else (*REQUIRED_FILES, KERAS_WEIGHTS)
         missing = [name for name in needed if name not in sha256s]
         if missing:
-            raise ModelIntegrityError(f"the registry knows no {', '.join(missing)} of it")
+            raise ModelIntegrityError(f"the registry has no {', '.join(missing)} for it")
         model_versions.fetch_artifact(self.store, self.model, self.folder)
         return f"all {len(sha256s)} registered files are stored, each with its sha256"
 
@@ -175,7 +183,7 @@ class _Artifact:
         except (ValueError, KeyError, TypeError) as exc:
             raise ModelIntegrityError(f"{MANIFEST} lists no classes ({exc!r})") from exc
         if listed != list(CLASSES):
-            raise ModelIntegrityError(f"it answers in the order {', '.join(map(str, listed))}, not {_order()}")
+            raise ModelIntegrityError(f"its class order is {', '.join(map(str, listed))}, not {_order()}")
         return f"its classes are {_order()}, in this order"
 
     def _manifest(self) -> str:
@@ -189,28 +197,28 @@ class _Artifact:
         other = {name: getattr(manifest, name) for name, value in known.items() if getattr(manifest, name) != value}
         if other:
             expected = {name: known[name] for name in other}
-            raise ModelIntegrityError(f"{MANIFEST} says {other}, the registry {expected}")
+            raise ModelIntegrityError(f"{MANIFEST} has {other}, the registry {expected}")
         if manifest.preprocessing != PREPROCESSING:
             raise ModelIntegrityError(
-                f"it was trained on frames prepared as {manifest.preprocessing!r}, and here they are {PREPROCESSING!r}"
+                f"it was trained with the preprocessing {manifest.preprocessing!r}, this version has {PREPROCESSING!r}"
             )
         return f"{MANIFEST} and registry agree on {', '.join(known)}"
 
-    def _load(self, engines: list[OpenVinoBackend]) -> str:
+    def _load(self) -> str:
         try:
-            engines.append(OpenVinoBackend(self.folder / GRAPH))
-        except RuntimeError as exc:  # reading is wrapped in an error of ours; compiling is not
+            return f"read and compiled ({self.backend.device})"
+        except RuntimeError as exc:  # the backend wraps read errors, but not compile errors
             raise ModelIntegrityError(f"OpenVINO cannot compile it: {str(exc).splitlines()[0]}") from exc
-        return f"read and compiled ({engines[0].device})"
 
-    def _input(self, engine: OpenVinoBackend) -> str:
+    def _input(self) -> str:
         size = self.model.image_size
-        expected, received = ("u8", (None, size, size, 3)), (engine.input_type, engine.input_shape)
+        expected, received = ("u8", (None, size, size, 3)), (self.backend.input_type, self.backend.input_shape)
         if received != expected:
-            raise ModelIntegrityError(f"the graph takes {_shaped(*received)}, the registry says {_shaped(*expected)}")
+            raise ModelIntegrityError(f"the graph takes {_shaped(*received)}, the registry has {_shaped(*expected)}")
         return f"the graph takes {_shaped(*received)}"
 
-    def _shapes(self, outputs: Result) -> str:
+    def _shapes(self) -> str:
+        outputs = self.outputs
         count, cells = len(self.frames), self.model.image_size // STRIDE
         received = {name: values.shape for name, values in outputs.items()}
         width = outputs["embedding"].shape[-1] if "embedding" in outputs else 0
@@ -223,31 +231,50 @@ class _Artifact:
             raise ModelIntegrityError(f"its outputs are {received}, they must be {expected}")
         return f"{len(CLASSES)} probabilities, a map of {cells} x {cells} cells, an embedding of {width}"
 
-    def _reference(self, width: int) -> str:
+    def _reference(self) -> str:
         if REFERENCE not in Manifest.read(self.folder).sha256s:
-            return "it has no reference embeddings: its answers have no out-of-distribution score"
+            return "it has no reference embeddings, so its predictions have no out-of-distribution score"
+        width = self.outputs["embedding"].shape[1]
         count, received = read_reference(self.folder / REFERENCE).shape
         if received != width:
             raise ModelIntegrityError(f"its {REFERENCE} has rows of {received} values, its embedding {width}")
         return f"{count} reference embeddings of {width} values"
 
-    def _explained(self, outputs: Result) -> RuleOutcome:
-        explained = softmax(outputs["activation_map"].mean(axis=(1, 2)) / self.temperature, axis=1)
-        words = f"between its probabilities and those that its maps explain at temperature {self.temperature:.3f}"
-        return _agreement("map_explains", _apart(outputs["probability"], explained), _EXPLAINED, words)
+    def _finite(self) -> str:
+        broken = {name: int((~np.isfinite(values)).sum()) for name, values in self.outputs.items()}
+        if any(broken.values()):
+            counts = ", ".join(f"{count} of {name}" for name, count in broken.items() if count)
+            raise ModelIntegrityError(f"values that are not finite numbers: {counts}; look for NaN weights")
+        probability = self.outputs["probability"].astype(float)
+        if (probability < 0).any() or np.abs(probability.sum(axis=1) - 1).max() > _SUM_TOLERANCE:
+            raise ModelIntegrityError(f"its probabilities do not sum to 1: {probability[0].tolist()}")
+        return f"all outputs for {len(probability)} fixed frames are finite, and probabilities sum to 1"
 
-    def _parent_parity(self, parent: ModelVersion, outputs: Result) -> RuleOutcome:
+    def _vary(self) -> RuleOutcome:
+        spread = float(np.ptp(self.outputs["probability"][:_HEADS], axis=0).max())
+        passed = spread >= _LEAST_SPREAD
+        words = "different heads get different predictions" if passed else "every head gets the same prediction"
+        reason = f"{words}: a probability has a range of {spread:.2g} on {_HEADS} phantoms, {_LEAST_SPREAD} is required"
+        return RuleOutcome(name="answers_vary", passed=passed, bound=_LEAST_SPREAD, value=spread, reason=reason)
+
+    def _explained(self) -> RuleOutcome:
+        explained = softmax(self.outputs["activation_map"].mean(axis=(1, 2)) / self.temperature, axis=1)
+        words = f"between its probabilities and those computed from its maps at temperature {self.temperature:.3f}"
+        difference = _largest_difference(self.outputs["probability"], explained)
+        return _agreement("map_explains", difference, _EXPLAINED, words)
+
+    def _parent_parity(self, parent: ModelVersion) -> RuleOutcome:
         folder = self.folder.with_name("parent")
         try:
             model_versions.fetch_artifact(self.store, parent, folder)
             expected = OpenVinoBackend(folder / GRAPH).run(self.frames)["probability"]
         except ModelIntegrityError as exc:
             return RuleOutcome(name="graph_parity", passed=False, bound=_INT8, value=None, reason=str(exc))
-        difference = float(np.abs(outputs["probability"] - expected).mean())
-        words = f"of a probability on average between {parent.model_name} and this export, on {len(expected)} frames"
+        difference = float(np.abs(self.outputs["probability"] - expected).mean())
+        words = f"of a mean probability between {parent.model_name} and this export, on {len(expected)} frames"
         return _agreement("graph_parity", difference, _INT8, words)
 
-    def _parity(self, outputs: Result) -> RuleOutcome:
+    def _keras_parity(self) -> RuleOutcome:
         bound = PARITY_BOUNDS.get(self.model.precision)
         if bound is None:
             reason = f"no bound is known for the precision {self.model.precision}; known: {', '.join(PARITY_BOUNDS)}"
@@ -258,36 +285,18 @@ class _Artifact:
         except (WeightsError, RecipeError) as exc:
             return RuleOutcome(name="graph_parity", passed=False, bound=bound, value=None, reason=str(exc))
         words = f"of a probability between Keras and the graph, on {len(self.frames)} fixed frames"
-        return _agreement("graph_parity", _apart(outputs["probability"], expected["probability"]), bound, words)
+        difference = _largest_difference(self.outputs["probability"], expected["probability"])
+        return _agreement("graph_parity", difference, bound, words)
 
 
-def _said(name: str, check: Callable[[], str]) -> RuleOutcome:
-    """A check that passes with words, or raises with the reason."""
+def _outcome_of(name: str, check: Callable[[], str | RuleOutcome]) -> RuleOutcome:
     try:
-        return RuleOutcome(name=name, passed=True, bound=0, value=0, reason=check())
+        result = check()
     except ModelIntegrityError as exc:
         return RuleOutcome(name=name, passed=False, bound=0, value=1, reason=str(exc))
-
-
-def _finite(outputs: Result) -> str:
-    broken = {name: int((~np.isfinite(values)).sum()) for name, values in outputs.items()}
-    if any(broken.values()):
-        counts = ", ".join(f"{count} of {name}" for name, count in broken.items() if count)
-        raise ModelIntegrityError(f"values that are no finite numbers: {counts}; look for NaN weights")
-    probability = outputs["probability"].astype(float)
-    if (probability < 0).any() or np.abs(probability.sum(axis=1) - 1).max() > _SUM_TOLERANCE:
-        raise ModelIntegrityError(f"its probabilities do not add up to 1: {probability[0].tolist()}")
-    return f"all outputs for {len(probability)} fixed frames are finite, and probabilities add up to 1"
-
-
-def _vary(probability: NDArray[np.float32]) -> RuleOutcome:
-    spread = float(np.ptp(probability, axis=0).max())
-    passed = spread >= _LEAST_SPREAD
-    words = "different heads get different answers" if passed else "it says the same of every head"
-    reason = (
-        f"{words}: a probability spreads over {spread:.2g} on {len(probability)} phantoms, {_LEAST_SPREAD} is least"
-    )
-    return RuleOutcome(name="answers_vary", passed=passed, bound=_LEAST_SPREAD, value=spread, reason=reason)
+    if isinstance(result, RuleOutcome):
+        return result
+    return RuleOutcome(name=name, passed=True, bound=0, value=0, reason=result)
 
 
 def _agreement(name: str, difference: float, bound: float, words: str) -> RuleOutcome:
@@ -297,7 +306,7 @@ def _agreement(name: str, difference: float, bound: float, words: str) -> RuleOu
     return RuleOutcome(name=name, passed=passed, bound=bound, value=value, reason=reason)
 
 
-def _apart(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+def _largest_difference(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
     return float(np.abs(ours - theirs).max())
 
 

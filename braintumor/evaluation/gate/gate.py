@@ -1,4 +1,4 @@
-"""The written rules that a candidate must pass, and its verdict with a reason for every rule.
+"""Judge a candidate by the gate rules, with a reason for every rule.
 
 >>> verdict = judge(candidate, GateRules.load(), champion, pair=pair, checks=checks)
 >>> print(verdict.to_markdown())
@@ -25,18 +25,18 @@ from braintumor.labels import CLASSES, TUMORS, TumorClass
 from braintumor.markdown import escaped, table
 
 _ROUNDING = 1e-9
-"""A loss of 0.92 - 0.90 is not above a bound of 0.02 because of binary fractions."""
+"""Tolerance for binary fractions: a loss of 0.92 - 0.90 is not above a bound of 0.02."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleOutcome:
-    """What one rule said.
+    """The outcome of one rule.
 
     Attributes:
         name: such as ``accuracy`` or ``sensitivity_glioma``.
-        passed: whether it holds.
-        bound: what the rule file or the champion sets.
-        value: what the candidate reached; ``None`` where there is no such number.
+        passed: whether the candidate passes the rule.
+        bound: the limit from the rule file or from the champion.
+        value: the candidate's value, ``None`` if it is undefined.
         reason: one sentence for people.
     """
 
@@ -49,7 +49,7 @@ class RuleOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether a candidate may be promoted, and why."""
+    """The decision whether a candidate may be promoted, with the outcome of every rule."""
 
     passed: bool
     rules_version: int
@@ -58,20 +58,20 @@ class Verdict:
 
     @property
     def failed(self) -> tuple[RuleOutcome, ...]:
-        """The rules that do not hold."""
+        """Return the failed rules."""
         return tuple(rule for rule in self.rules if not rule.passed)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return asdict(self) | {"rules": [asdict(rule) for rule in self.rules]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Read back what ``to_dict`` wrote."""
+        """Build a verdict from the values of ``to_dict``."""
         return cls(**{**values, "rules": tuple(RuleOutcome(**rule) for rule in values["rules"])})
 
     def to_markdown(self) -> str:
-        """The summary, then one table row per rule."""
+        """Return the summary, then one table row per rule."""
         outcomes = table(
             ["rule", "outcome", "value", "bound", "reason"],
             [
@@ -95,16 +95,16 @@ def judge(
 ) -> Verdict:
     """Pass or refuse a candidate on the test split.
 
-    The change rules are judged only where there is a champion; else the verdict says why not, in the words of
-    ``without_champion``. A figure that is not a number fails every rule that reads it, and a rule of its own.
+    The change rules apply only if there is a champion. Otherwise the summary contains ``without_champion``.
+    A value that is not a number fails every rule that uses it, and the rule ``finite_figures``.
 
     Args:
-        candidate: its figures.
+        candidate: the candidate's evaluation.
         rules: the bounds.
-        champion: its figures on the same images.
-        pair: the answers behind both, which prove that the images are the same; without them that rule fails.
-        checks: what was found of the candidate's artifact and images, to stand with the rules.
-        without_champion: why there is nothing to compare with.
+        champion: the champion's evaluation on the same images.
+        pair: the predictions of both, which prove that the images are the same. Without them that rule fails.
+        checks: outcomes of the artifact and leak checks, which are added to the rules.
+        without_champion: the reason why there is no comparison.
 
     Raises:
         EvaluationError: an evaluation is not of the test split.
@@ -127,8 +127,10 @@ def judge(
 
 
 def _absolute_rules(candidate: Evaluation, rules: GateRules) -> Iterator[RuleOutcome]:
-    yield _floor("accuracy", "accuracy", candidate.accuracy, rules.minimum_accuracy, _hits(candidate))
-    yield _floor("macro_recall", "macro recall", candidate.macro_recall, rules.minimum_macro_recall)
+    hits = sum(candidate.confusion[i][i] for i in range(len(CLASSES)))
+    detail = f"{hits} of {candidate.count}"
+    yield _minimum("accuracy", "accuracy", candidate.accuracy, rules.minimum_accuracy, detail)
+    yield _minimum("macro_recall", "macro recall", candidate.macro_recall, rules.minimum_macro_recall)
     for label in CLASSES:
         yield _sensitivity_rule(candidate, label, rules.minimum_class_sensitivity)
     yield _tumor_rule(candidate, rules.minimum_tumor_sensitivity)
@@ -139,7 +141,7 @@ def _absolute_rules(candidate: Evaluation, rules: GateRules) -> Iterator[RuleOut
 def _change_rules(
     candidate: Evaluation, champion: Evaluation, pair: PredictionPair | None, rules: GateRules
 ) -> Iterator[RuleOutcome]:
-    """On other images than the champion's nothing can be compared, so the first of them then stands alone."""
+    """Return only the outcome of ``same_test_images`` if it fails, because other images cannot be compared."""
     same = _same_images(candidate, champion, pair)
     yield same
     if pair is None or not same.passed:
@@ -158,32 +160,32 @@ def _change_rules(
 
 
 def _all_numbers(candidate: Evaluation) -> RuleOutcome:
-    figures = _figures(candidate)
-    broken = [name for name, value in figures.items() if not math.isfinite(value)]
-    reason = f"all {len(figures)} figures are finite numbers"
+    values = _numbers(candidate)
+    broken = [name for name, value in values.items() if not math.isfinite(value)]
+    reason = f"all {len(values)} metrics are finite numbers"
     if broken:
         reason = f"not a finite number: {', '.join(broken)}; the model or its evaluation is broken"
     return RuleOutcome(name="finite_figures", passed=not broken, bound=0, value=len(broken), reason=reason)
 
 
-def _figures(evaluation: Evaluation) -> dict[str, float]:
-    found = {f.name: getattr(evaluation, f.name) for f in fields(evaluation)}
+def _numbers(evaluation: Evaluation) -> dict[str, float]:
+    values = {f.name: getattr(evaluation, f.name) for f in fields(evaluation)}
     for metrics in evaluation.per_class:
-        found |= {f"{f.name} of {metrics.label}": getattr(metrics, f.name) for f in fields(metrics)}
-    return {name: value for name, value in found.items() if isinstance(value, int | float)}
+        values |= {f"{f.name} of {metrics.label}": getattr(metrics, f.name) for f in fields(metrics)}
+    return {name: value for name, value in values.items() if isinstance(value, int | float)}
 
 
 def _sensitivity_rule(candidate: Evaluation, label: TumorClass, bound: float) -> RuleOutcome:
     row = candidate.confusion[label.position]
     detail = f"{row[label.position]} of {sum(row)}"
-    return _floor(f"sensitivity_{label}", f"recall of {label}", candidate.of(label).recall, bound, detail)
+    return _minimum(f"sensitivity_{label}", f"recall of {label}", candidate.of(label).recall, bound, detail)
 
 
 def _tumor_rule(candidate: Evaluation, bound: float) -> RuleOutcome:
     rows = [candidate.confusion[label.position] for label in TUMORS]
-    found = sum(row[label.position] for row in rows for label in TUMORS)
-    detail = f"{found} of {sum(map(sum, rows))} tumors called a tumor"
-    return _floor("tumor_sensitivity", "tumor sensitivity", candidate.tumor_sensitivity, bound, detail)
+    hits = sum(row[label.position] for row in rows for label in TUMORS)
+    detail = f"{hits} of {sum(map(sum, rows))} tumors predicted as a tumor"
+    return _minimum("tumor_sensitivity", "tumor sensitivity", candidate.tumor_sensitivity, bound, detail)
 
 
 def _calibration_rule(candidate: Evaluation, bound: float) -> RuleOutcome:
@@ -191,7 +193,7 @@ def _calibration_rule(candidate: Evaluation, bound: float) -> RuleOutcome:
     if not math.isfinite(value):
         return _outcome("calibration_error", f"calibration error is {_missing(value)}", None, bound, passed=False)
     passed = value <= bound + _ROUNDING
-    shown, limit = _apart(value, bound)
+    shown, limit = _distinct(value, bound)
     verb = "stays within" if passed else "is above"
     return _outcome("calibration_error", f"expected calibration error {shown} {verb} {limit}", value, bound, passed)
 
@@ -205,24 +207,28 @@ def _images_rule(candidate: Evaluation, bound: int) -> RuleOutcome:
 
 
 def _same_images(candidate: Evaluation, champion: Evaluation, pair: PredictionPair | None) -> RuleOutcome:
-    """Proven by the sha256 of each image that both have answered, and as many as their figures speak of."""
+    """Compare the sha256 of each image, and the number of images in both evaluations."""
     name, ours, theirs = "same_test_images", candidate.count, champion.count
     if pair is None:
-        return _outcome(name, "the answers to each test image were not kept: evaluate both again", ours, theirs, False)
+        return _outcome(
+            name, "the prediction of each test image was not kept: evaluate both again", ours, theirs, False
+        )
     difference = difference_of_images(pair)
     if difference:
         reason = f"not the same test images: {difference}; evaluate the champion again on this test split first"
         return _outcome(name, reason, ours, theirs, False)
     if not ours == theirs == len(pair.candidate):
-        reason = f"figures of {ours} and {theirs} images, but answers to {len(pair.candidate)}: evaluate both again"
+        reason = (
+            f"evaluations of {ours} and {theirs} images, but {len(pair.candidate)} predictions: evaluate both again"
+        )
         return _outcome(name, reason, ours, theirs, False)
-    reason = f"candidate and champion answered the same {ours} test images, each with the same sha256 and label"
+    reason = f"candidate and champion have predictions of the same {ours} test images, with the same sha256 and label"
     return _outcome(name, reason, ours, theirs, True)
 
 
 def _noninferiority(comparison: PairedTest, margin: float) -> RuleOutcome:
     passed = comparison.low >= -margin - _ROUNDING
-    low, limit = _apart(comparison.low, -margin)
+    low, limit = _distinct(comparison.low, -margin)
     verb = "reaches" if passed else "is below"
     reason = (
         f"{comparison.gained} images gained and {comparison.lost} lost of {comparison.count}, a change of accuracy of "
@@ -234,34 +240,36 @@ def _noninferiority(comparison: PairedTest, margin: float) -> RuleOutcome:
 
 def _mcnemar(comparison: PairedTest, significance: float) -> RuleOutcome:
     passed = comparison.p_worse >= significance - _ROUNDING
-    shown, limit = _apart(comparison.p_worse, significance)
+    shown, limit = _distinct(comparison.p_worse, significance)
     differing = comparison.lost + comparison.gained
     reason = (
         f"of {differing} images that only one of the two gets right the champion has {comparison.lost}: chance alone "
-        f"gives it so many with p = {shown}, "
+        f"gives it as many with p = {shown}, "
         + (f"not below {limit}: not significantly worse" if passed else f"below {limit}: significantly worse")
     )
     return _outcome("mcnemar", f"{reason} (McNemar, exact, one-sided)", comparison.p_worse, significance, passed)
 
 
-def _floor(name: str, words: str, value: float | None, bound: float, detail: str = "") -> RuleOutcome:
+def _minimum(name: str, words: str, value: float | None, bound: float, detail: str = "") -> RuleOutcome:
     if value is None or not math.isfinite(value):
         return _outcome(name, f"{words} is {_missing(value)}", None, bound, passed=False)
     passed = value >= bound - _ROUNDING
-    shown, limit = _apart(value, bound)
+    shown, limit = _distinct(value, bound)
     verb = "reaches" if passed else "is below"
-    return _outcome(name, f"{words} {shown} {verb} the floor {limit}{detail and f' ({detail})'}", value, bound, passed)
+    return _outcome(
+        name, f"{words} {shown} {verb} the minimum {limit}{detail and f' ({detail})'}", value, bound, passed
+    )
 
 
 def _loss(name: str, words: str, ours: float | None, theirs: float | None, *, bound: float) -> RuleOutcome:
-    """A bound on how much lower than the champion's a figure may be; the value is ours minus theirs."""
+    """Limit how far a metric may be below the champion's. The value is ours minus theirs."""
     if ours is None or not math.isfinite(ours):
         return _outcome(name, f"{words} is {_missing(ours)}", None, -bound, passed=False)
     if theirs is None or not math.isfinite(theirs):
         return _outcome(name, f"the champion's {words} is {_missing(theirs)}", None, -bound, passed=False)
     change = ours - theirs
     passed = change >= -bound - _ROUNDING
-    size, limit = _apart(abs(change), bound)
+    size, limit = _distinct(abs(change), bound)
     moved = f"a gain of {size}" if change > 0 else "no change" if change == 0 else f"a loss of {size}"
     verb = "within" if passed else "above"
     reason = f"{words} {ours:.3f} against the champion's {theirs:.3f}: {moved}, {verb} the allowed {limit}"
@@ -277,12 +285,8 @@ def _missing(value: float | None) -> str:
     return "undefined: the test split has no such images" if value is None else "not a finite number"
 
 
-def _hits(candidate: Evaluation) -> str:
-    return f"{sum(candidate.confusion[i][i] for i in range(len(CLASSES)))} of {candidate.count}"
-
-
-def _apart(value: float, bound: float) -> tuple[str, str]:
-    """Both numbers with the fewest digits, two to six, that still show which is the larger."""
+def _distinct(value: float, bound: float) -> tuple[str, str]:
+    """Format both numbers with the fewest digits, two to six, that show the larger one."""
     for digits in range(2, 7):
         shown, limit = f"{value:.{digits}f}", f"{bound:.{digits}f}"
         if shown != limit or abs(value - bound) <= _ROUNDING:

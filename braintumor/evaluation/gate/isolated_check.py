@@ -1,4 +1,7 @@
-"""A model checked by a process of its own: its graph can end whoever loads it, and no task may load Keras."""
+"""Check a model in a subprocess.
+
+A corrupt graph can crash the process that loads it, and Airflow tasks must not import Keras.
+"""
 
 from __future__ import annotations
 
@@ -12,33 +15,31 @@ from braintumor.config.settings import Settings
 from braintumor.errors import TRY_AGAIN, EvaluationError, ObjectStoreUnreachableError
 from braintumor.evaluation.gate.gate import RuleOutcome
 
-_PATIENCE_S = 1800
-_FROM_OUTSIDE = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
-"""Signals that say nothing of the model."""
+_TIMEOUT_S = 1800
+_EXTERNAL_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
+"""Signals from outside, which are no evidence against the model."""
 
 
 def verify_in_subprocess(settings: Settings, name: str) -> tuple[RuleOutcome, ...]:
-    """What ``braintumor model verify NAME`` finds. No GPU is used: what was trained on one is served on a CPU.
+    """Run ``braintumor model verify NAME`` and return its outcomes. It uses no GPU, because models are served on CPUs.
 
     Raises:
-        EvaluationError: the check itself could not be made, so nothing is known of the model.
-        ObjectStoreUnreachableError: S3 did not answer, or Postgres.
+        EvaluationError: the check could not run, so the gate has no result.
+        ObjectStoreUnreachableError: S3 or Postgres could not be reached.
     """
     command = [sys.executable, "-m", "braintumor", "model", "verify", name, "--json"]
     environment = settings.to_environment(os.environ) | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False, timeout=_PATIENCE_S
-        )  # killed with this process' task
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_S)
     except subprocess.TimeoutExpired as exc:
         raise EvaluationError(
-            f"{name} could not be checked within {_PATIENCE_S // 60} minutes, so the gate says nothing of it. Look at "
-            "what else this machine does, and clear `gate`."
+            f"{name} could not be checked within {_TIMEOUT_S // 60} minutes, so the gate has no result. Check the load "
+            "of this machine, and clear task `gate`."
         ) from exc
     if done.returncode in {0, 1} and done.stdout:
         return tuple(RuleOutcome(**values) for values in json.loads(done.stdout))
-    last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-    if done.returncode < 0 and -done.returncode not in _FROM_OUTSIDE:
+    last = (done.stderr.strip().splitlines() or ["the check printed no error"])[-1]
+    if done.returncode < 0 and -done.returncode not in _EXTERNAL_SIGNALS:
         ended = signal.Signals(-done.returncode).name
         reason = f"the process that loaded it was ended by {ended}: {last}"
         return (RuleOutcome(name="graph_loads", passed=False, bound=0, value=1, reason=reason),)
@@ -47,5 +48,5 @@ def verify_in_subprocess(settings: Settings, name: str) -> tuple[RuleOutcome, ..
     if done.returncode < 0:
         raise RuntimeError(f"The process that checked {name} was ended by signal {-done.returncode}.")
     raise EvaluationError(
-        f"{name} could not be checked, so the gate says nothing of it: {last}. Mend the cause, and clear `gate`."
+        f"{name} could not be checked, so the gate has no result: {last}. Fix the cause, and clear task `gate`."
     )

@@ -1,1 +1,1 @@
-"""Figures about predictions with known labels."""
+"""Compute metrics of predictions with known labels."""

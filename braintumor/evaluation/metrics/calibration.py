@@ -1,4 +1,4 @@
-"""How far confidence is from accuracy, bin by bin.
+"""Measure the difference between confidence and accuracy, bin by bin.
 
 Source: Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017.
 """
@@ -20,7 +20,7 @@ DEFAULT_BINS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationBin:
-    """The images whose confidence (probability of the predicted class) lies in (low, high]."""
+    """The images with a confidence (probability of the predicted class) in (low, high]."""
 
     low: float
     high: float
@@ -32,12 +32,12 @@ class CalibrationBin:
 def calibration_bins(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = DEFAULT_BINS
 ) -> tuple[CalibrationBin, ...]:
-    """Equal-width bins of confidence, empty ones left out.
+    """Return equal-width bins of confidence without the empty ones.
 
     Args:
         labels: (N,) positions in ``CLASSES``.
         probabilities: (N, 4).
-        bins: how many between 0 and 1.
+        bins: number of bins between 0 and 1.
     """
     confidence = np.asarray(probabilities, dtype=np.float64).max(axis=1)  # (N,)
     correct = np.asarray(probabilities).argmax(axis=1) == labels  # (N,)
@@ -55,19 +55,19 @@ def calibration_bins(
 
 
 def expected_calibration_error(bins: tuple[CalibrationBin, ...]) -> float:
-    """Mean distance between confidence and accuracy, each bin weighted by its images; 0 is perfect."""
+    """Return the mean distance of confidence and accuracy, weighted by the images of each bin. 0 is perfect."""
     total = sum(b.count for b in bins)
     return sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / total
 
 
 def uncalibrated_probabilities(activation_map: NDArray[np.floating]) -> NDArray[np.float64]:
-    """What a model would say without its temperature: (N, 4), rows sum to 1.
+    """Return the probabilities (N, 4) before temperature scaling. Rows sum to 1.
 
     Args:
-        activation_map: (N, h, w, 4) of the served graph, logits before temperature; its mean over places is the logit.
+        activation_map: (N, h, w, 4) of the served graph, logits before temperature. The mean over h and w is the logit.
 
     Raises:
-        EvaluationError: another shape.
+        EvaluationError: the array has another shape.
     """
     if activation_map.ndim != 4 or activation_map.shape[-1] != len(CLASSES):  # noqa: PLR2004
         raise EvaluationError(

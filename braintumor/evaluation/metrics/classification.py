@@ -1,4 +1,4 @@
-"""What a model scored on a split: one ``Evaluation``, computed by ``evaluate`` from labels and probabilities.
+"""Compute the metrics of a model on one split, from labels and probabilities.
 
 >>> evaluation = evaluate(labels=np.array([0, 2]), probabilities=np.eye(4)[[0, 2]], split="test")
 >>> evaluation.accuracy
@@ -22,19 +22,19 @@ from braintumor.labels import CLASSES, TUMORS, TumorClass
 
 _LEVEL = 0.95
 _SUM_TOLERANCE = 1e-3
-"""How far a row may be from 1: float16 outputs of four classes stay within it."""
+"""Largest allowed distance of a row sum from 1. Float16 outputs of four classes are within it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """One class against the three others; ``None`` where the images leave a figure undefined.
+    """Metrics of one class against the three others, ``None`` where undefined.
 
     Attributes:
         label: the class.
-        precision: of the images called this class, the share that is; 0 where the class has images and none was
-            called it, ``None`` where it has no images and none was called it.
-        recall: of the images of this class, the share called it: the sensitivity.
-        specificity: of the images of other classes, the share not called it.
+        precision: share of the images predicted as this class that have this label. If no image is predicted as
+            this class, it is 0 where the class has images, and ``None`` where it has none.
+        recall: share of the images of this class that are predicted as it: the sensitivity.
+        specificity: share of the images of other classes that are not predicted as this class.
         f1: harmonic mean of precision and recall.
         support: number of images of this class.
         auroc: area under the receiver operating characteristic, one against the rest.
@@ -51,22 +51,22 @@ class ClassMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A model's figures on one split.
+    """A model's metrics on one split.
 
     Attributes:
         split: ``train``, ``validation`` or ``test``.
         count: number of images.
-        accuracy: share of images called their class.
+        accuracy: share of images with a correct prediction.
         accuracy_low: lower end of its 95% Wilson interval.
         accuracy_high: upper end of its 95% Wilson interval.
-        macro_precision: mean over the classes that have images, as are the next two.
-        macro_recall: balanced accuracy.
-        macro_f1: mean of the classes' F1.
-        tumor_sensitivity: of the images of any tumor, the share called any tumor; ``None`` without tumors.
-        expected_calibration_error: of the predicted class, 15 equal-width bins (Guo et al. 2017).
+        macro_precision: mean precision of the classes that have images.
+        macro_recall: mean recall of the classes that have images: the balanced accuracy.
+        macro_f1: mean F1 of the classes that have images.
+        tumor_sensitivity: share of the tumor images that are predicted as any tumor, ``None`` without tumor images.
+        expected_calibration_error: of the predicted class, with 15 equal-width bins (Guo et al. 2017).
         log_loss: mean negative log-likelihood of the true class, in nats.
         per_class: in the order of ``CLASSES``.
-        confusion: counts (4, 4); rows are the truth, columns the prediction.
+        confusion: counts (4, 4). Rows are the true class, columns the predicted class.
     """
 
     split: str
@@ -97,12 +97,12 @@ class Evaluation:
             )
 
     def of(self, label: TumorClass) -> ClassMetrics:
-        """The figures of one class."""
+        """Return the metrics of one class."""
         return self.per_class[label.position]
 
 
 def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating], split: str) -> Evaluation:
-    """Every figure of a model on one split.
+    """Compute every metric of a model on one split.
 
     Args:
         labels: (N,) integer positions in ``CLASSES``.
@@ -110,15 +110,15 @@ def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating]
         split: ``train``, ``validation`` or ``test``.
 
     Raises:
-        EvaluationError: a shape, type or value is not the above.
+        EvaluationError: a shape, type or value is not as described.
     """
-    truth, chances = checked(labels, probabilities)
+    truth, chances = validate_predictions(labels, probabilities)
     confusion = confusion_matrix(truth, chances.argmax(axis=1), labels=range(len(CLASSES)))  # (4, 4)
-    per_class = tuple(_judge_class(label, confusion, truth, chances) for label in CLASSES)
+    per_class = tuple(_class_metrics(label, confusion, truth, chances) for label in CLASSES)
     hits = int(np.trace(confusion))
     low, high = wilson_interval(hits, len(truth))
     return Evaluation(
-        split=str(split),  # a StrEnum is welcome; a plain string is kept
+        split=str(split),  # a StrEnum is allowed, a plain string is kept
         count=len(truth),
         accuracy=hits / len(truth),
         accuracy_low=low,
@@ -135,7 +135,7 @@ def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating]
 
 
 def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """95% confidence interval of a share: stays within [0, 1] and is honest near its ends.
+    """Return the 95% confidence interval of a share. It is within [0, 1] and accurate near 0 and 1.
 
     Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927.
 
@@ -150,17 +150,17 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
     share, spread = hits / count, z * z / count
     center = (share + spread / 2) / (1 + spread)
     half = z * math.sqrt(share * (1 - share) / count + spread / (4 * count)) / (1 + spread)
-    # The formula holds the share; rounding at 0 and 1 must not push it out.
+    # The exact interval contains the share, but rounding at 0 and 1 could exclude it.
     return max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
 
 
-def checked(
+def validate_predictions(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Labels (N,) and probabilities (N, 4), refused unless sound; rows come back summing to 1 exactly.
+    """Validate labels (N,) and probabilities (N, 4), and normalize the rows to sum to 1.
 
     Raises:
-        EvaluationError: a shape, type or value is wrong; the message says which.
+        EvaluationError: a shape, type or value is wrong. The message names it.
     """
     truth, chances = np.asarray(labels), np.asarray(probabilities)
     if truth.ndim != 1 or truth.size == 0 or not np.issubdtype(truth.dtype, np.integer):
@@ -189,30 +189,30 @@ def _check_rows(chances: NDArray[np.float64]) -> None:
         raise EvaluationError(
             "probabilities must be finite numbers. "
             f"Received: {chances[~finite][0].tolist()} in row {np.argmin(finite)}, {(~finite).sum()} such rows. "
-            "The model's weights are broken: do not use it."
+            "The model's weights are invalid. Do not use it."
         )
-    sound = (chances >= 0).all(axis=1) & (np.abs(chances.sum(axis=1) - 1) <= _SUM_TOLERANCE)  # (N,)
-    if not sound.all():
+    valid = (chances >= 0).all(axis=1) & (np.abs(chances.sum(axis=1) - 1) <= _SUM_TOLERANCE)  # (N,)
+    if not valid.all():
         raise EvaluationError(
             f"each row of probabilities must be 0 or more and sum to 1 within {_SUM_TOLERANCE}. "
-            f"Received: {chances[~sound][0].tolist()} in row {np.argmin(sound)}, {(~sound).sum()} such rows. "
+            f"Received: {chances[~valid][0].tolist()} in row {np.argmin(valid)}, {(~valid).sum()} such rows. "
             "Pass probabilities, not logits."
         )
 
 
-def _judge_class(
+def _class_metrics(
     label: TumorClass, confusion: NDArray[np.int64], truth: NDArray[np.int64], chances: NDArray[np.float64]
 ) -> ClassMetrics:
     position = label.position
-    support, called = int(confusion[position].sum()), int(confusion[:, position].sum())
+    support, predicted = int(confusion[position].sum()), int(confusion[:, position].sum())
     hits, others = int(confusion[position, position]), len(truth) - support
-    precision = _share(hits, called)
+    precision = _share(hits, predicted)
     return ClassMetrics(
         label=label,
         precision=0.0 if precision is None and support else precision,
         recall=_share(hits, support),
-        specificity=_share(others - (called - hits), others),
-        f1=_share(2 * hits, support + called) if support else None,
+        specificity=_share(others - (predicted - hits), others),
+        f1=_share(2 * hits, support + predicted) if support else None,
         support=support,
         auroc=float(roc_auc_score(truth == position, chances[:, position])) if support and others else None,
     )
@@ -222,8 +222,8 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _macro(per_class: Sequence[ClassMetrics], figure: str) -> float:
-    return fmean(getattr(metrics, figure) for metrics in per_class if metrics.support)
+def _macro(per_class: Sequence[ClassMetrics], name: str) -> float:
+    return fmean(getattr(metrics, name) for metrics in per_class if metrics.support)
 
 
 def _tumor_sensitivity(confusion: NDArray[np.int64]) -> float | None:

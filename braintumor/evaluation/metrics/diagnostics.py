@@ -1,7 +1,8 @@
-"""What judging a split finds beside the figures of its answers."""
+"""Diagnose a model on one split: calibration, speed, occlusion, slices and nearest training images."""
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,21 +21,36 @@ from braintumor.evaluation.metrics.calibration import (
 from braintumor.evaluation.metrics.leakage import Neighbor, nearest_in_training
 from braintumor.evaluation.metrics.occlusion import Occlusion, occlude
 from braintumor.evaluation.metrics.slices import SliceResult, slices
-from braintumor.evaluation.metrics.throughput import Throughput
 from braintumor.labels import CLASSES
 from braintumor.serving.backend import LoadedModel, Outputs
 
 
 @dataclass(frozen=True, kw_only=True)
+class Throughput:
+    """The scoring speed of the served graph, and the hardware of the measurement.
+
+    Attributes:
+        images_per_second: decoded, resized images by wall time. Other work on the machine lowers it.
+        measured_on: backend, processor and threads.
+    """
+
+    images_per_second: float
+    measured_on: str
+
+    def __str__(self) -> str:
+        return f"{self.images_per_second:,.1f} images/s ({self.measured_on})"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Diagnostics:
-    """Of one model on one split; ``None`` and empty where nothing was looked at.
+    """Diagnostics of one model on one split, ``None`` or empty if not computed.
 
     Attributes:
         uncalibrated_error: expected calibration error before temperature scaling.
-        throughput: speed of the served graph over these images.
-        occlusion: what hiding the marked place does, on test.
-        slices: accuracy of groups of images, on test.
-        neighbors: the training image that each test image resembles most; only while judging, then with its answer.
+        throughput: speed of the served graph.
+        occlusion: effect of hiding the marked place, on test only.
+        slices: accuracy of groups of images, on test only.
+        neighbors: the training image nearest to each test image. Stored with each prediction, and not loaded again.
     """
 
     uncalibrated_error: float | None = None
@@ -42,6 +58,14 @@ class Diagnostics:
     occlusion: Occlusion | None = None
     slices: tuple[SliceResult, ...] = ()
     neighbors: tuple[Neighbor, ...] = ()
+
+
+def timed_predict(model: LoadedModel, frames: NDArray[np.uint8]) -> tuple[Outputs, Throughput]:
+    """Predict ``frames`` uint8 (N, S, S, 3), N of 1 or more, and measure the speed."""
+    started = time.perf_counter()
+    outputs = model.predict(frames)
+    seconds = time.perf_counter() - started
+    return outputs, Throughput(images_per_second=len(frames) / seconds, measured_on=model.device)
 
 
 def diagnose(
@@ -53,32 +77,32 @@ def diagnose(
     outputs: Outputs,
     throughput: Throughput,
 ) -> Diagnostics:
-    """Look at a model's ``outputs`` of ``frames``; hiding, groups and neighbors on the test split only."""
+    """Diagnose a model's ``outputs`` of ``frames``. Occlusion, slices and neighbors are for the test split only."""
     chances = uncalibrated_probabilities(outputs.activation_map)
-    found = Diagnostics(
+    diagnostics = Diagnostics(
         uncalibrated_error=expected_calibration_error(calibration_bins(frames.labels, chances)), throughput=throughput
     )
     if split is not Split.TEST:
-        return found
+        return diagnostics
     return replace(
-        found,
+        diagnostics,
         occlusion=occlude(model, frames=frames.frames, labels=frames.labels, outputs=outputs),
-        slices=tuple(slices(answers_frame(frames, outputs.probability))),
+        slices=tuple(slices(predictions_frame(frames, outputs.probability))),
         neighbors=tuple(nearest_in_training(snapshot)),
     )
 
 
-def answers_frame(frames: FrameArrays, probabilities: NDArray[np.floating]) -> pd.DataFrame:
-    """One row per image, indexed by its sha256: ``label``, ``predicted``, then every attribute that any image has.
+def predictions_frame(frames: FrameArrays, probabilities: NDArray[np.floating]) -> pd.DataFrame:
+    """Return one row per image, indexed by sha256: ``label``, ``predicted`` and every attribute of any image.
 
     Raises:
-        EvaluationError: an attribute is called ``label`` or ``predicted``.
+        EvaluationError: an attribute is named ``label`` or ``predicted``.
     """
     known = [image.attributes for image in frames.images]
     names = dict.fromkeys(name for values in known for name in values)
     if {"label", "predicted"} & names.keys():
         raise EvaluationError(
-            "Attributes of images may have any name but label and predicted, which are the answers. "
+            "Attributes of images must not be named label or predicted. "
             f"Received: {', '.join(names)}. Rename that attribute."
         )
     return pd.DataFrame(

@@ -1,8 +1,8 @@
-"""The leak receipt: how near each test image is to what the model was trained on, and whether answers hang on it.
+"""Measure the similarity of test images to training images, and the accuracy by this distance.
 
-Near-duplicates are kept out of the test split by construction (``dataset.grouping``); this shows what is left. Where a
-model is right mostly on test images that resemble a training image, its accuracy speaks of memory. Beside it stands
-what the same frozen stage would have claimed on a naive split (``modeling.naive``).
+``dataset.splits.grouping`` keeps near-duplicates in one split. This module measures the remaining similarity. A model
+that is correct mostly near training images has memorized them. The report also shows the accuracy of the same frozen
+stage with a random split (``training.random_split_baseline``).
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from braintumor.dataset.splits.split import Split
 
 HASH_BITS = 256
 _BANDS = (NEAR + 1, 48, 64, 80, 96, HASH_BITS + 1)
-"""Of the Hamming distance; two images that have nothing in common are about 100 apart."""
+"""Limits of the Hamming distance. Two unrelated images have a distance of about 100."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbor:
-    """The training image that a test image resembles most; ``distance`` is of 256 bits, in any flip or turn."""
+    """The training image nearest to a test image. ``distance`` is in bits of 256, the least of all flips and turns."""
 
     image_sha256: str
     neighbor_sha256: str
@@ -34,7 +34,7 @@ class Neighbor:
 
 @dataclass(frozen=True, kw_only=True)
 class DistanceBand:
-    """Test images whose nearest training image is ``lowest`` to ``highest`` bits away, and how many were right."""
+    """The test images with a nearest training image ``lowest`` to ``highest`` bits away."""
 
     lowest: int
     highest: int
@@ -43,7 +43,7 @@ class DistanceBand:
 
 
 def nearest_in_training(snapshot: Snapshot) -> list[Neighbor]:
-    """For each test image the training image it resembles most; empty for a snapshot without perceptual hashes."""
+    """Return the nearest training image of each test image, empty for a snapshot without perceptual hashes."""
     training, test = (snapshot.of_split(split) for split in (Split.TRAIN, Split.TEST))
     if not all(image.perceptual_hash for image in (*training, *test)):
         return []
@@ -54,11 +54,11 @@ def nearest_in_training(snapshot: Snapshot) -> list[Neighbor]:
     ]
 
 
-def accuracy_by_distance(answers: Sequence[tuple[int, bool]]) -> list[DistanceBand]:
-    """Bands of the distance, of answers as (distance, whether it was right)."""
+def accuracy_by_distance(predictions: Sequence[tuple[int, bool]]) -> list[DistanceBand]:
+    """Count correct predictions in bands of distance. Each prediction is (distance, whether it is correct)."""
     bands = []
     for lowest, after in pairwise((0, *_BANDS)):
-        inside = [is_correct for distance, is_correct in answers if lowest <= distance < after]
+        inside = [is_correct for distance, is_correct in predictions if lowest <= distance < after]
         bands.append(DistanceBand(lowest=lowest, highest=after - 1, count=len(inside), count_correct=sum(inside)))
     return bands
 

@@ -1,10 +1,10 @@
-"""Does hiding the marked place change the answer?
+"""Measure whether hiding the place marked by the activation map changes the prediction.
 
-For each of a bounded number of correctly classified tumor images, a square is filled with the frame's median: once
-around the strongest cell of the predicted class's activation map, once elsewhere, and the model answers again.
+A square in correctly classified tumor images is filled with the frame's median, and the model predicts again. One
+square is around the strongest cell of the predicted class's activation map, another is at a random place.
 
-Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2 (they slide a
-gray square over the whole image; here it covers one marked and one random place).
+Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. They slide a
+gray square over the whole image. This module hides one marked and one random place.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from braintumor.serving.backend import Outputs
 from braintumor.training.recipe import STRIDE
 
 MOST_IMAGES = 60
-"""Two more answers each: about 25 s at the 4.9 frames/s that VGG16 was measured at on two cores."""
+"""Two more predictions each: about 25 s at 4.9 frames/s, measured with VGG16 on two cores."""
 SEED = 20141
 
 
 class Model(Protocol):
-    """What answers: a ``LoadedModel``."""
+    """The part of ``LoadedModel`` that this module uses."""
 
     def predict(self, frames: NDArray[np.uint8]) -> Outputs:
-        """Score ``frames`` uint8 (N, S, S, 3)."""
+        """Predict ``frames`` uint8 (N, S, S, 3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HidingEffect:
-    """What hiding one kind of place did to ``count`` images.
+    """The effect of hiding one kind of place.
 
     Attributes:
         count: number of images.
-        count_changed: of these, how many were then called another class.
-        mean_drop: of the probability of the class predicted before, -1 to 1; negative where it rose.
+        count_changed: images with another predicted class afterwards.
+        mean_drop: mean decrease of the first predicted class's probability, -1 to 1. Negative if it increased.
     """
 
     count: int
@@ -50,17 +50,17 @@ class HidingEffect:
     @classmethod
     def between(cls, before: NDArray[np.floating], after: NDArray[np.floating]) -> Self:
         """Compare probabilities (N, 4) of the same images, N of 1 or more."""
-        rows, called = np.arange(len(before)), before.argmax(axis=1)
+        rows, predicted = np.arange(len(before)), before.argmax(axis=1)
         return cls(
             count=len(before),
-            count_changed=int((after.argmax(axis=1) != called).sum()),
-            mean_drop=float((before[rows, called] - after[rows, called]).mean()),
+            count_changed=int((after.argmax(axis=1) != predicted).sum()),
+            mean_drop=float((before[rows, predicted] - after[rows, predicted]).mean()),
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Occlusion:
-    """The same images with the marked place hidden, and with another one hidden."""
+    """The effects of hiding the marked place and another place, in the same images."""
 
     marked: HidingEffect
     elsewhere: HidingEffect
@@ -82,29 +82,29 @@ def occlude(
     most: int = MOST_IMAGES,
     seed: int = SEED,
 ) -> Occlusion | None:
-    """Hide the marked place and another one, and compare the answers.
+    """Hide the marked place and another place, and compare the predictions.
 
     Args:
-        model: that gave ``outputs``, and answers again.
+        model: the model of ``outputs``.
         frames: uint8 (N, S, S, 3).
         labels: (N,) positions in ``CLASSES``.
-        outputs: of ``frames``.
-        most: the first so many images that qualify, in the order given.
-        seed: of the other places.
+        outputs: the predictions of ``frames``.
+        most: largest number of images. The first suitable images are used.
+        seed: seed of the random places.
 
     Returns:
-        ``None`` where no tumor image is classified correctly, or where a frame has no second place.
+        ``None`` if no tumor image is classified correctly, or if a frame is too small for a second square.
     """
-    called = outputs.probability.argmax(axis=1)  # (N,)
+    predicted = outputs.probability.argmax(axis=1)  # (N,)
     is_tumor = np.isin(labels, [label.position for label in TUMORS])
-    chosen = np.flatnonzero((called == labels) & is_tumor)[:most]
+    chosen = np.flatnonzero((predicted == labels) & is_tumor)[:most]
     size = frames.shape[1]
     if len(chosen) == 0 or size < 2 * window_side(size):
         return None
     random = np.random.default_rng(seed)
     marked, elsewhere = [], []
     for index in chosen:
-        place = _marked_place(outputs.activation_map[index, :, :, called[index]], size)
+        place = _marked_place(outputs.activation_map[index, :, :, predicted[index]], size)
         marked.append(_hidden(frames[index], place))
         elsewhere.append(_hidden(frames[index], _other_place(frames[index], place, random)))
     before = outputs.probability[chosen]
@@ -112,7 +112,7 @@ def occlude(
 
 
 def window_side(size: int) -> int:
-    """Side of the hidden square in pixels: a quarter of the frame's, never less than one cell of the map."""
+    """Return the side of the hidden square in pixels: a quarter of the frame, at least one cell of the map."""
     return max(STRIDE, size // 4)
 
 
@@ -121,7 +121,7 @@ def _effect(model: Model, before: NDArray[np.floating], hidden: Sequence[NDArray
 
 
 def _marked_place(activation_map: NDArray[np.floating], size: int) -> tuple[int, int]:
-    """Top left corner of the square around the strongest cell of a map (h, w), inside the frame."""
+    """Return the top left corner of the square around the strongest cell of a map (h, w), inside the frame."""
     side = window_side(size)
     row, column = np.unravel_index(activation_map.argmax(), activation_map.shape)
     top, left = (round((int(cell) + 0.5) * STRIDE - side / 2) for cell in (row, column))
@@ -129,10 +129,10 @@ def _marked_place(activation_map: NDArray[np.floating], size: int) -> tuple[int,
 
 
 def _other_place(frame: NDArray[np.uint8], marked: tuple[int, int], random: np.random.Generator) -> tuple[int, int]:
-    """A random square that does not touch the marked one.
+    """Return the corner of a random square that does not overlap the marked one.
 
-    It is drawn from those brighter than the frame's mean, where there are any: the black around the head holds nothing
-    that could be hidden, and would flatter the marked place.
+    Squares brighter than the frame's mean are preferred. Hiding the black background has no effect, so it would make
+    the marked place look too important.
     """
     means = _window_means(frame)  # (S - side + 1, S - side + 1)
     side = window_side(frame.shape[0])
@@ -145,19 +145,19 @@ def _other_place(frame: NDArray[np.uint8], marked: tuple[int, int], random: np.r
 
 
 def _window_means(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Mean brightness of the square at every place of a frame (S, S, 3), by its top left corner."""
+    """Return the mean brightness of every square of a frame (S, S, 3), by its top left corner."""
     side = window_side(frame.shape[0])
     gray = frame.mean(axis=2)
     sums = np.zeros((gray.shape[0] + 1, gray.shape[1] + 1))
     sums[1:, 1:] = gray.cumsum(axis=0).cumsum(axis=1)
-    inside: NDArray[np.float64] = (
+    means: NDArray[np.float64] = (
         sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
     ) / side**2
-    return inside
+    return means
 
 
 def _hidden(frame: NDArray[np.uint8], place: tuple[int, int]) -> NDArray[np.uint8]:
-    """A copy of a frame (S, S, 3) with one square filled with its median, channel by channel."""
+    """Return a copy of a frame (S, S, 3) with one square filled with the median of each channel."""
     side, (top, left) = window_side(frame.shape[0]), place
     copy = frame.copy()
     copy[top : top + side, left : left + side] = np.median(frame, axis=(0, 1))

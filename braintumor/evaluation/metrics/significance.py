@@ -1,7 +1,7 @@
-"""Two models on the same test images, image by image: what one lost, what it gained, and what chance would do.
+"""Test the significance of the difference between two models on the same test images.
 
-Only images on which exactly one of the two is right tell them apart. ``mcnemar`` asks whether the candidate loses more
-of them than a fair coin would; the bootstrap interval says how much better or worse it may be.
+Only images that exactly one of the two models predicts correctly matter. ``mcnemar`` tests whether the candidate loses
+more of them than chance would. The bootstrap interval bounds the change of accuracy.
 
 >>> comparison = paired_test(candidate, champion)
 >>> comparison.change, comparison.low, comparison.high
@@ -22,14 +22,14 @@ from braintumor.labels import TumorClass
 
 RESAMPLES = 10_000
 SEED = 20_261_123
-"""Fixed, so that the same answers get the same verdict."""
+"""Fixed, so that the same predictions get the same verdict."""
 CONFIDENCE = 0.95
-"""Of each end of the interval by itself: the change lies above the lower end with this confidence."""
+"""One-sided, for each end of the interval: the change is above the lower end with this confidence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePrediction:
-    """What one model said of one test image; ``group_key`` is that of the images that belong together."""
+    """A model's prediction for one test image. ``group_key`` is the same for images that belong together."""
 
     label: TumorClass
     predicted: TumorClass
@@ -37,7 +37,7 @@ class ImagePrediction:
 
     @property
     def is_correct(self) -> bool:
-        """Whether it is the class that the image has."""
+        """Whether the predicted class is the label."""
         return self.predicted is self.label
 
 
@@ -47,7 +47,7 @@ ImagePredictions = Mapping[str, ImagePrediction]
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionPair:
-    """The answers of a candidate and of the champion, each to all images that it was judged on."""
+    """The predictions of a candidate and of the champion for all images of their evaluations."""
 
     candidate: ImagePredictions
     champion: ImagePredictions
@@ -55,16 +55,16 @@ class PredictionPair:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """What a candidate changes against the champion on the same images.
+    """The difference between a candidate and the champion on the same images.
 
     Attributes:
-        count: images.
-        count_group: groups of images that belong together; as many as images where each stands alone.
-        lost: images that the champion alone gets right.
-        gained: images that the candidate alone gets right.
+        count: number of images.
+        count_group: number of groups of images that belong together.
+        lost: images that only the champion predicts correctly.
+        gained: images that only the candidate predicts correctly.
         low: lower end of the interval of ``change``.
-        high: upper end.
-        p_worse: of ``mcnemar``.
+        high: upper end of the interval of ``change``.
+        p_worse: p value of ``mcnemar``.
     """
 
     count: int
@@ -77,46 +77,44 @@ class PairedTest:
 
     @property
     def change(self) -> float:
-        """Accuracy of the candidate minus that of the champion."""
+        """Return the candidate's accuracy minus the champion's."""
         return (self.gained - self.lost) / self.count
 
 
 def difference_of_images(pair: PredictionPair) -> str:
-    """Why the two were not judged on the same images with the same labels; empty where they were."""
+    """Describe how images or labels of the two differ. Empty if they are the same."""
     ours, theirs = pair.candidate.keys(), pair.champion.keys()
-    found = {
-        "only the candidate answered": len(ours - theirs),
-        "only the champion answered": len(theirs - ours),
-        "have another label since": sum(
+    counts = {
+        "only the candidate predicted": len(ours - theirs),
+        "only the champion predicted": len(theirs - ours),
+        "differ in their label": sum(
             pair.candidate[image].label is not pair.champion[image].label for image in ours & theirs
         ),
     }
-    return ", ".join(f"{count} images {words}" for words, count in found.items() if count)
+    return ", ".join(f"{count} images {words}" for words, count in counts.items() if count)
 
 
 def paired_test(pair: PredictionPair) -> PairedTest:
-    """Set the answers of two models beside each other.
+    """Compare the predictions of two models.
 
     Raises:
-        EvaluationError: they are not of the same images, or there are none.
+        EvaluationError: they are for different images, or there are none.
     """
     difference = difference_of_images(pair)
     if difference or not pair.candidate:
         raise EvaluationError(
-            f"Only answers to the same images can be compared. Received: {difference or 'no answers'}. "
+            f"Only predictions for the same images can be compared. Received: {difference or 'no predictions'}. "
             "Evaluate both models on one snapshot."
         )
-    changes = {
-        image: int(answer.is_correct) - int(pair.champion[image].is_correct) for image, answer in pair.candidate.items()
-    }
-    held: defaultdict[str, list[int]] = defaultdict(list)
-    for image, change in changes.items():
-        held[pair.candidate[image].group_key].append(change)
-    groups = Counter((sum(group), len(group)) for group in held.values())
-    lost, gained = (list(changes.values()).count(change) for change in (-1, 1))
+    grouped: defaultdict[str, list[int]] = defaultdict(list)
+    for image, prediction in pair.candidate.items():
+        change = int(prediction.is_correct) - int(pair.champion[image].is_correct)
+        grouped[prediction.group_key].append(change)
+    groups = Counter((sum(changes), len(changes)) for changes in grouped.values())
+    lost, gained = (sum(changes.count(change) for changes in grouped.values()) for change in (-1, 1))
     low, high = bootstrap_interval(groups)
     return PairedTest(
-        count=len(changes),
+        count=len(pair.candidate),
         count_group=groups.total(),
         lost=lost,
         gained=gained,
@@ -127,10 +125,12 @@ def paired_test(pair: PredictionPair) -> PairedTest:
 
 
 def mcnemar(*, lost: int, gained: int) -> float:
-    """McNemar's exact test, one-sided: how often chance loses so many images or more, were both models equal.
+    """Return the p value of McNemar's exact one-sided test.
+
+    It is the probability of losing this many images or more by chance if both models are equal.
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-    Psychometrika 1947; exact by the binomial distribution.
+    Psychometrika 1947, exact with the binomial distribution.
     """
     if lost + gained == 0:
         return 1.0
@@ -138,17 +138,17 @@ def mcnemar(*, lost: int, gained: int) -> float:
 
 
 def bootstrap_interval(groups: Mapping[tuple[int, int], int], *, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """Percentile interval of the change in accuracy, when whole groups of images are drawn again with replacement.
+    """Return the percentile interval of the change in accuracy, with groups of images resampled with replacement.
 
-    Neighboring slices of one head are answered alike, so they are no independent evidence: they are drawn together.
-    Groups of the same size and change are interchangeable, so it is enough to draw how many of each kind there are.
+    Neighboring slices of one head get similar predictions and are not independent, so a group is resampled as a whole.
+    Groups of the same size and change are interchangeable, so only the number of each kind is drawn.
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
 
     Args:
         groups: (images gained minus images lost, images) -> number of such groups.
-        resamples: how often they are drawn.
+        resamples: number of resamples.
     """
-    kinds = sorted(groups)  # in one order, so that one seed gives one interval
+    kinds = sorted(groups)  # a fixed order, so that one seed gives one interval
     count = np.array([groups[kind] for kind in kinds])
     change, size = np.array(kinds).T
     drawn = np.random.default_rng(SEED).multinomial(count.sum(), count / count.sum(), size=resamples)  # (R, kinds)

@@ -1,6 +1,6 @@
-"""Accuracy of groups of images: by format, by source, by whatever is known of each image.
+"""Compute the accuracy of groups of images, for example by format or source.
 
->>> results = slices(pd.DataFrame({"label": labels, "predicted": answers, "format": formats}))
+>>> results = slices(pd.DataFrame({"label": labels, "predicted": predicted, "format": formats}))
 >>> slices_frame(results)
 """
 
@@ -15,21 +15,21 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.classification import wilson_interval
 
 MINIMUM_IMAGES = 20
-"""Below it an interval is wider than any difference that could be acted on: 18 of 19 is 0.75 to 0.99."""
+"""With fewer images the interval is too wide to act on: 18 of 19 is 0.75 to 0.99."""
 NOT_GIVEN = "not given"
-"""The group of the images that do not have an attribute which others have: they are in no value of it."""
-_ANSWER = ("label", "predicted")
+"""The group of the images without an attribute that other images have."""
+_PREDICTION = ("label", "predicted")
 
 
 @dataclass(frozen=True, kw_only=True)
 class SliceResult:
-    """One group of images and how many of them were called their class.
+    """One group of images with its number of correct predictions.
 
     Attributes:
-        attribute: what the images are grouped by, such as ``format``.
-        value: what they have in common, such as ``jpeg``.
+        attribute: the attribute that groups the images, such as ``format``.
+        value: the common value of the group, such as ``jpeg``.
         count: number of images, 1 or more.
-        count_correct: of these, called their class.
+        count_correct: number of images with a correct prediction.
     """
 
     attribute: str
@@ -39,26 +39,26 @@ class SliceResult:
 
     @property
     def is_assessed(self) -> bool:
-        """Whether there are images enough to say anything."""
+        """Whether the group has ``MINIMUM_IMAGES`` or more."""
         return self.count >= MINIMUM_IMAGES
 
     @property
     def accuracy(self) -> float | None:
-        """Share called their class; ``None`` where not assessed."""
+        """Return the share of correct predictions, ``None`` if not assessed."""
         return self.count_correct / self.count if self.is_assessed else None
 
     @property
     def accuracy_interval(self) -> tuple[float, float] | None:
-        """95% Wilson interval of the accuracy; ``None`` where not assessed."""
+        """Return the 95% Wilson interval of the accuracy, ``None`` if not assessed."""
         return wilson_interval(self.count_correct, self.count) if self.is_assessed else None
 
 
-def slices(answers: pd.DataFrame) -> list[SliceResult]:
-    """Group images by every attribute in turn.
+def slices(predictions: pd.DataFrame) -> list[SliceResult]:
+    """Group images by each attribute.
 
     Args:
-        answers: one row per image; columns ``label`` and ``predicted``, and one column for each attribute. A missing
-            value is a group of its own, ``not given``.
+        predictions: one row per image with the columns ``label`` and ``predicted``, and one column for each
+            attribute. Missing values form the group ``not given``.
 
     Returns:
         Attributes in the order of their columns, values in alphabetical order.
@@ -66,19 +66,19 @@ def slices(answers: pd.DataFrame) -> list[SliceResult]:
     Raises:
         EvaluationError: ``label`` or ``predicted`` is missing.
     """
-    missing = [name for name in _ANSWER if name not in answers.columns]
+    missing = [name for name in _PREDICTION if name not in predictions.columns]
     if missing:
         raise EvaluationError(
-            f"Slices need the columns {' and '.join(_ANSWER)}, and one for each attribute. "
-            f"Received: {', '.join(map(str, answers.columns)) or 'none'}. Add {' and '.join(missing)}."
+            f"Slices need the columns {' and '.join(_PREDICTION)}, and one for each attribute. "
+            f"Received: {', '.join(map(str, predictions.columns)) or 'none'}. Add {' and '.join(missing)}."
         )
-    is_correct = answers["label"] == answers["predicted"]
-    attributes = [str(column) for column in answers.columns if column not in _ANSWER]
-    return [result for name in attributes for result in _by(name, answers[name], is_correct)]
+    is_correct = predictions["label"] == predictions["predicted"]
+    attributes = [str(column) for column in predictions.columns if column not in _PREDICTION]
+    return [result for name in attributes for result in _by(name, predictions[name], is_correct)]
 
 
 def slices_frame(results: Iterable[SliceResult]) -> pd.DataFrame:
-    """One row per group; accuracy and interval are NaN where a group is not assessed."""
+    """Return one row per group. Accuracy and interval are NaN if a group is not assessed."""
     columns = ["attribute", "value", "count", "count_correct", "accuracy", "accuracy_low", "accuracy_high"]
     rows = [
         (r.attribute, r.value, r.count, r.count_correct, r.accuracy, *(r.accuracy_interval or (None, None)))

@@ -1,1 +1,1 @@
-"""HTML reports, plots and the model card."""
+"""Write model reports, comparisons and model cards."""

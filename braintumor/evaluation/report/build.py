@@ -1,4 +1,4 @@
-"""All that is known of one model, gathered from Postgres into a ``ModelReport``."""
+"""Load one model's facts and metrics from Postgres into a ``ModelReport``."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from braintumor.db.database import transaction
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
-from braintumor.evaluation.metrics.diagnostics import Diagnostics
 from braintumor.evaluation.report.formatting import recipe
-from braintumor.evaluation.report.model_report import ModelPictures, ModelReport
-from braintumor.evaluation.report.tables import ReportTable, leak_table
+from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
+from braintumor.evaluation.report.tables import similarity_table
 from braintumor.evaluation.store import load_diagnostics, load_distance_bands, load_evaluation
-from braintumor.registry.model_versions import ModelVersion, TrainingRecord, training_of
+from braintumor.registry.model_versions import ModelVersion, training_of
 
 _INITIALIZATION = {
     "imagenet": "ImageNet weights",
-    "file": "weights of a file that the recipe names",
+    "file": "weights from the recipe's file",
     "random": "random weights (no pretraining; not a model for patients)",
 }
 
@@ -31,22 +30,28 @@ def build_model_report(
     engine: Engine,
     model: ModelVersion,
     *,
-    pictures: ModelPictures | None = None,
+    plots: ModelPlots | None = None,
     verdict: Verdict | None = None,
     artifact_bytes: int = 0,
 ) -> ModelReport:
-    """Gather one model's facts and figures; without ``verdict``, the newest that the gate passed on it, if any.
+    """Load one model's report. Without ``verdict`` it has the gate's newest verdict on the model, if there is one.
 
     Raises:
         ModelIntegrityError: the model has not been evaluated on the snapshot that it was trained on.
     """
     validation, test = (_evaluation(engine, model, split) for split in (Split.VALIDATION, Split.TEST))
-    training, facts, findings = training_of(engine, model), _facts(engine, model), _findings(engine, model)
+    training, facts = training_of(engine, model), _facts(engine, model)
+    with transaction(engine) as connection:
+        diagnostics = load_diagnostics(connection, model, model.snapshot_id, Split.TEST)
+        bands = load_distance_bands(connection, model, model.snapshot_id)
+    similarity = similarity_table(
+        bands, grouped_accuracy=training.grouped_accuracy, random_split_accuracy=training.naive_accuracy
+    )
     verdict = verdict or newest_verdict(engine, model)
     return ModelReport(
         name=model.model_name,
         role="champion" if model.is_champion else "candidate" if verdict else "trained",
-        standing=model.standing,
+        status=model.standing,
         backbone=model.backbone,
         recipe=recipe(f"{model.recipe_name} (version {training.recipe['version']})", model.recipe_override),
         recipe_name=model.recipe_name,
@@ -68,26 +73,19 @@ def build_model_report(
         test=test,
         history=training.history,
         verdict=verdict,
-        throughput=findings.throughput,
+        throughput=diagnostics.throughput,
         temperature=facts["temperature"],
-        uncalibrated_error=findings.uncalibrated_error,
-        occlusion=findings.occlusion,
-        slices=findings.slices,
-        tables=_leak_receipt(engine, model, training),
+        uncalibrated_error=diagnostics.uncalibrated_error,
+        occlusion=diagnostics.occlusion,
+        slices=diagnostics.slices,
+        tables=() if similarity is None else (similarity,),
         artifact_sha256s=model.artifact_sha256s,
-        pictures=pictures or ModelPictures(),
+        plots=plots or ModelPlots(),
     )
 
 
-def _leak_receipt(engine: Engine, model: ModelVersion, training: TrainingRecord) -> tuple[ReportTable, ...]:
-    with transaction(engine) as connection:
-        bands = load_distance_bands(connection, model, model.snapshot_id)
-    table = leak_table(bands, grouped_accuracy=training.grouped_accuracy, naive_accuracy=training.naive_accuracy)
-    return () if table is None else (table,)
-
-
 def newest_verdict(engine: Engine, model: ModelVersion) -> Verdict | None:
-    """What the gate last said of a model, or ``None`` where it never was before it."""
+    """Return the gate's newest verdict on a model, ``None`` if it was never judged."""
     with transaction(engine) as connection:
         rules = connection.scalar(
             text("""
@@ -103,24 +101,19 @@ def _initialization(kind: str, sha256: str | None) -> str:
     return f"{words} (sha256 {sha256[:12]}...)" if sha256 else words
 
 
-def _findings(engine: Engine, model: ModelVersion) -> Diagnostics:
-    with transaction(engine) as connection:
-        return load_diagnostics(connection, model, model.snapshot_id, Split.TEST)
-
-
 def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation:
     with transaction(engine) as connection:
-        found = load_evaluation(connection, model, model.snapshot_id, split)
-    if found is None:
+        evaluation = load_evaluation(connection, model, model.snapshot_id, split)
+    if evaluation is None:
         raise ModelIntegrityError(
             f"{model.model_name} was never evaluated on {split} of snapshot {model.snapshot_id}. "
             f"Run `braintumor model evaluate {model.model_name}`."
         )
-    return found
+    return evaluation
 
 
 def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
-    """The model's size and temperature, and what is known of its snapshot."""
+    """Load the model's size and temperature, and the facts of its snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""

@@ -1,7 +1,7 @@
-"""A class activation map laid over the frame it explains.
+"""Draw a class activation map over its frame.
 
-Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016: with global average pooling
-before the last Dense, that Dense applied to each location of the last feature map is the map.
+Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016. The last
+Dense layer follows global average pooling. Applied to each location of the last feature map, it yields the map.
 """
 
 from __future__ import annotations
@@ -16,30 +16,31 @@ from PIL import Image, ImageDraw, ImageFont
 
 from braintumor.errors import EvaluationError
 from braintumor.labels import TumorClass
+from braintumor.serving.activation_map import upsample
 
 _COLORMAP = "inferno"
-"""Perceptually even, readable with any color vision and in gray."""
+"""Perceptually uniform, readable with any color vision and in gray."""
 _STRONGEST = 0.65
-"""Opacity of the marked region: the anatomy must stay visible through it."""
+"""Opacity of the strongest evidence, below 1 so that the anatomy stays visible."""
 _FADE = 1.5
-"""Above 1, weak evidence leaves the frame untinted."""
-_SHOWN = 448
-"""Least width of a picture in pixels: room for a caption's words."""
+"""Exponent of the opacity. Above 1, weak evidence is nearly transparent."""
+_MINIMUM_WIDTH = 448
+"""Minimum width of the PNG in pixels, so that the caption fits."""
 _CAPTION, _MARGIN, _LETTERS = 56, 8, 16
-"""Height of the caption, its margin and its letters, in pixels."""
+"""Height, margin and font size of the caption in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One classified frame, ready to be shown.
+    """One classified frame for display.
 
     Attributes:
-        name: what to call it, such as a file name or scan id.
+        name: display name, such as a file name or scan id.
         frame: uint8 (H, W, 3).
-        truth: its label.
-        predicted: the class with the highest probability.
-        confidence: that probability.
-        activation_map: float (h, w), logits of the predicted class; ``None`` where there is none.
+        truth: label of the frame.
+        predicted: class with the highest probability.
+        confidence: probability of the predicted class.
+        activation_map: float (h, w), logits of the predicted class, ``None`` without a map.
     """
 
     name: str
@@ -54,35 +55,15 @@ class Sample:
 
     @property
     def is_correct(self) -> bool:
-        """Whether the prediction is the label."""
+        """Whether the predicted class is the label."""
         return self.truth is self.predicted
 
 
-def upsample(activation_map: NDArray[np.floating], *, height: int, width: int) -> NDArray[np.float32]:
-    """Bilinear enlargement (h, w) -> (height, width), scaled so that its own least is 0 and its greatest 1.
-
-    A flat map comes back as zeros: it marks nothing.
-
-    Raises:
-        EvaluationError: the map is not two-dimensional or not finite.
-    """
-    given = np.asarray(activation_map, dtype=np.float32)
-    if given.ndim != 2 or given.size == 0 or not np.isfinite(given).all():  # noqa: PLR2004
-        raise EvaluationError(
-            "An activation map must be finite numbers of shape (h, w). "
-            f"Received: shape {given.shape}, finite: {bool(np.isfinite(given).all())}. Pass one class of one frame."
-        )
-    large = np.asarray(Image.fromarray(given).resize((width, height), Image.Resampling.BILINEAR))  # (height, width)
-    span = float(large.max() - large.min())
-    scaled = (large - large.min()) / span if span > 0 else np.zeros_like(large)
-    return scaled.astype(np.float32)
-
-
 def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """The frame (H, W, 3) with the map over it: the brighter and the more opaque, the stronger the evidence.
+    """Return the frame (H, W, 3) with the map over it. Stronger evidence is brighter and more opaque.
 
     Raises:
-        EvaluationError: the frame is not uint8 (H, W, 3), or the map not finite (h, w).
+        EvaluationError: the frame is not uint8 (H, W, 3), or the map is not finite (h, w).
     """
     _check_frame(frame)
     strength = upsample(activation_map, height=frame.shape[0], width=frame.shape[1])  # (H, W)
@@ -93,16 +74,16 @@ def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> N
 
 
 def overlay_png(frame: NDArray[np.uint8], activation_map: NDArray[np.floating], *, caption: str) -> bytes:
-    """The overlay as a PNG to keep or send: enlarged, with ``caption`` and its purpose below it.
+    """Return the enlarged overlay as PNG, with ``caption`` and its purpose below it.
 
     Raises:
-        EvaluationError: the frame is not uint8 (H, W, 3), or the map not finite (h, w).
+        EvaluationError: the frame is not uint8 (H, W, 3), or the map is not finite (h, w).
     """
-    picture = Image.fromarray(overlay(frame, activation_map))
-    factor = max(1, -(-_SHOWN // picture.width))
-    width, height = picture.width * factor, picture.height * factor
+    image = Image.fromarray(overlay(frame, activation_map))
+    factor = max(1, -(-_MINIMUM_WIDTH // image.width))
+    width, height = image.width * factor, image.height * factor
     page = Image.new("RGB", (width, height + _CAPTION))
-    page.paste(picture.resize((width, height), Image.Resampling.BICUBIC))
+    page.paste(image.resize((width, height), Image.Resampling.BICUBIC))
     words = f"{caption}\nFor review, not for diagnosis"
     ImageDraw.Draw(page).text((_MARGIN, height + _MARGIN), words, fill="white", font=ImageFont.load_default(_LETTERS))
     buffer = io.BytesIO()

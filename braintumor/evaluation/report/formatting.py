@@ -1,4 +1,4 @@
-"""Figures in words, for people: the same in every report, card and table."""
+"""Format numbers for reports, cards and tables."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from braintumor.evaluation.metrics.classification import wilson_interval
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """A share or a loss: ``figure(0.91528) == "0.915"``."""
+    """Format a share or a loss: ``figure(0.91528) == "0.915"``."""
     return "not defined" if value is None else f"{value:.{digits}f}"
 
 
 def interval(value: float, low: float, high: float) -> str:
-    """A share with its interval: ``interval(0.915, 0.868, 0.946) == "0.915 (0.868 to 0.946)"``."""
+    """Format a share with its interval: ``interval(0.915, 0.868, 0.946) == "0.915 (0.868 to 0.946)"``."""
     return f"{figure(value)} ({figure(low)} to {figure(high)})"
 
 
 def share(hits: int, count: int) -> str:
-    """A share of a number of images, 1 or more, with its 95% Wilson interval."""
+    """Format a share of ``count`` images, 1 or more, with its 95% Wilson interval."""
     return interval(hits / count, *wilson_interval(hits, count))
 
 
 def duration(seconds: float) -> str:
-    """Wall time for people: ``duration(3725) == "1 h 2 min"``."""
+    """Format a wall time: ``duration(3725) == "1 h 2 min"``."""
     if seconds <= 0:
         return "not trained"
     minutes = round(seconds / 60)
@@ -35,17 +35,17 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Bytes for people, in powers of ten: ``size(58_900_000) == "58.9 MB"``."""
+    """Format bytes in powers of ten: ``size(58_900_000) == "58.9 MB"``."""
     if count <= 0:
         return "not recorded"
     number, units = float(count), ["B", "kB", "MB", "GB"]
-    while number >= 999.95 and len(units) > 1:  # noqa: PLR2004  # would be shown as 1000.0
+    while number >= 999.95 and len(units) > 1:  # noqa: PLR2004  # 999.95 is rounded to 1000.0
         number /= 1000
         units.pop(0)
     return f"{number:.0f} B" if units[0] == "B" else f"{number:.1f} {units[0]}"
 
 
 def recipe(name: str, override: Mapping[str, Any]) -> str:
-    """A recipe and what a run set by hand: ``"vgg16"``, or ``"vgg16, set by hand: dropout = 0.3"``."""
+    """Format a recipe with its overrides: ``"vgg16"``, or ``"vgg16, set by hand: dropout = 0.3"``."""
     values = ", ".join(f"{key} = {json.dumps(value)}" for key, value in override.items())
     return f"{name}, set by hand: {values}" if values else name

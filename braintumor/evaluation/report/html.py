@@ -1,7 +1,7 @@
-"""Reports as one self-contained HTML page each: a model by itself, and all models of a run beside each other.
+"""Render self-contained HTML reports of one model, and comparisons of the models of a run.
 
-Pictures are data URIs and nothing is fetched, so that a page can be mailed, archived and opened without a network.
-Every text is escaped: file names and labels come from outside.
+Images are data URIs and a page fetches nothing, so it can be mailed, archived and opened without a network.
+Every text is escaped, because file names and labels are untrusted.
 
 >>> page = model_report(report)
 >>> Path("report.html").write_text(page, encoding="utf-8")
@@ -23,11 +23,11 @@ from braintumor.evaluation.report.tables import ReportTable, occlusion_table, sl
 from braintumor.reports.jinja import page_environment
 
 CARD = "model_card.md"
-"""The model card's name, beside the page that links to it."""
+"""File name of the model card, in the same folder as the page that links to it."""
 
 
 def model_report(report: ModelReport) -> str:
-    """The page of one model: provenance, verdict, figures, pictures, tables, facts, and a link to its card."""
+    """Return the page of one model: provenance, verdict, metrics, plots, tables, facts and a link to its card."""
     tables = (
         occlusion_table(report.occlusion, image_size=report.image_size),
         slices_table(report.slices),
@@ -40,35 +40,35 @@ def model_report(report: ModelReport) -> str:
 def comparison_report(
     models: Sequence[ModelReport], *, title: str = "Models of one run", tables: Sequence[ReportTable] = ()
 ) -> str:
-    """One page that sets all models of a run beside each other, the best validation accuracy first.
+    """Return one page that compares the models of a run, the best validation accuracy first.
 
     Args:
-        models: one or more, with different names.
-        title: of the page.
-        tables: more tables, such as a paper's published results.
+        models: one model or more, with different names.
+        title: title of the page.
+        tables: additional tables, such as published results.
 
     Raises:
-        EvaluationError: there are no models, or two of one name.
+        EvaluationError: there are no models, or two have the same name.
     """
     names = [model.name for model in models]
     if not names or len(set(names)) != len(names):
         raise EvaluationError(
-            f"A comparison needs one model or more, each with its own name. Received: {names}. Name them apart."
+            f"A comparison needs one model or more, each with its own name. Received: {names}. Use different names."
         )
     ranked = sorted(models, key=lambda model: model.rank)
-    picture = plots.accuracy_plot({model.name: (model.validation, model.test) for model in ranked})
+    plot = plots.accuracy_plot({model.name: (model.validation, model.test) for model in ranked})
     page = _environment().get_template("comparison.html")
-    return page.render(title=title, models=ranked, picture_png=picture, tables=tables, warnings=_warnings(ranked))
+    return page.render(title=title, models=ranked, plot_png=plot, tables=tables, warnings=_warnings(ranked))
 
 
 def _warnings(models: Sequence[ModelReport]) -> list[str]:
-    """What keeps the figures of these models from being compared."""
-    found = []
+    """Return the reasons why the metrics of these models cannot be compared."""
+    warnings = []
     if len({model.snapshot_id for model in models}) > 1:
-        found.append("These models come from different snapshots: their figures are not of the same images.")
+        warnings.append("These models come from different snapshots, so their metrics are not of the same images.")
     if len({tuple(m.support for m in model.test.per_class) for model in models}) > 1:
-        found.append("The test splits differ in size: their figures are not of the same images.")
-    return found
+        warnings.append("The test splits differ in size, so the metrics are not of the same images.")
+    return warnings
 
 
 @cache

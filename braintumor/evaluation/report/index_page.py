@@ -1,4 +1,4 @@
-"""The first page of the reports: every model, every retrain run, what was done with the models, and every snapshot."""
+"""Render the index page of the reports: models, retrain runs, scoring runs, promotion history and snapshots."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from braintumor.reports.jinja import page_environment
 from braintumor.reports.paths import FLIP_PREVIEW, RUN_COMPARISON, RUN_STATUS, run_path, snapshot_path
 
 _NEWEST = 52
-"""Rows of a table: a year of weeks."""
+"""Largest number of rows of a table: the weeks of a year."""
 
 
 def overview_page(engine: Engine) -> str:
-    """The page. Its links are relative to it: ``model/<name>/report.html``, ``runs/<run>/...``, ``snapshots/...``."""
+    """Return the page. Its links are relative: ``model/<name>/report.html``, ``runs/<run>/...``, ``snapshots/...``."""
     models = list_models(engine)
     with transaction(engine) as connection:
-        test = {row.model_name: row for row in _figures(connection)}
-        runs, acts, snapshots = _runs(connection), _acts(connection), _snapshots(connection)
-        nights = _nights(connection)
+        retrain_runs = _newest(connection, _RETRAIN_RUNS)
+        scoring_runs = _newest(connection, _SCORING_RUNS)
+        promotions = _newest(connection, _PROMOTIONS)
+        snapshots = _newest(connection, _SNAPSHOTS)
+        test = {row.model_name: row for row in connection.execute(text(_TEST_METRICS))}
     return (
         _environment()
         .get_template("overview.html")
@@ -35,77 +37,61 @@ def overview_page(engine: Engine) -> str:
             models=models[:_NEWEST],
             count_model=len(models),
             test=test,
-            runs=[(row, run_path(row.run_key, RUN_COMPARISON), run_path(row.run_key, FLIP_PREVIEW)) for row in runs],
-            nights=[(row, run_path(row.run_key, RUN_STATUS)) for row in nights],
-            acts=acts,
+            retrain_runs=[
+                (row, run_path(row.run_key, RUN_COMPARISON), run_path(row.run_key, FLIP_PREVIEW))
+                for row in retrain_runs
+            ],
+            scoring_runs=[(row, run_path(row.run_key, RUN_STATUS)) for row in scoring_runs],
+            promotions=promotions,
             snapshots=snapshots,
         )
     )
 
 
-def _figures(connection: Connection) -> Sequence[Row[Any]]:
-    """One row per model: its figures on the test split of the snapshot that it was trained on."""
-    return connection.execute(
-        text("""
-        select model_version.model_name, evaluation.accuracy, evaluation.macro_recall, evaluation.count_image
-        from evaluation
-        join model_version using (model_version_id)
-        join training_run using (training_run_id, snapshot_id)
-        where evaluation.split = 'test'""")
-    ).all()
+def _newest(connection: Connection, query: str) -> Sequence[Row[Any]]:
+    return connection.execute(text(query), {"newest": _NEWEST}).all()
 
 
-def _runs(connection: Connection) -> Sequence[Row[Any]]:
-    """One row per verdict, newest first, with who answered the question whether to promote."""
-    return connection.execute(
-        text("""
-        with answered as (
-            select gate_verdict_id, string_agg(person || ': ' || answer, ', ' order by answered_at) as answers
-            from approval_decision
-            group by gate_verdict_id
-        )
-        select run_key, model_name, is_passed, summary, judged_at, coalesce(answers, '') as answers
-        from gate_verdict
-        join model_version using (model_version_id)
-        left join answered using (gate_verdict_id)
-        order by gate_verdict_id desc
-        limit :newest"""),
-        {"newest": _NEWEST},
-    ).all()
+_TEST_METRICS = """
+    select model_version.model_name, evaluation.accuracy, evaluation.macro_recall, evaluation.count_image
+    from evaluation
+    join model_version using (model_version_id)
+    join training_run using (training_run_id, snapshot_id)
+    where evaluation.split = 'test'"""
+"""One row per model: its metrics on the test split of its training snapshot."""
 
+_RETRAIN_RUNS = """
+    with approval as (
+        select gate_verdict_id, string_agg(person || ': ' || answer, ', ' order by answered_at) as decisions
+        from approval_decision
+        group by gate_verdict_id
+    )
+    select run_key, model_name, is_passed, summary, judged_at, coalesce(decisions, '') as decisions
+    from gate_verdict
+    join model_version using (model_version_id)
+    left join approval using (gate_verdict_id)
+    order by gate_verdict_id desc
+    limit :newest"""
+"""One row per verdict, with its approval decisions."""
 
-def _nights(connection: Connection) -> Sequence[Row[Any]]:
-    return connection.execute(
-        text("""
-        select scoring_run_id, run_key, level::text as level, count_arrived, judged_at
-        from scoring_run_summary
-        join scoring_run using (scoring_run_id)
-        order by scoring_run_id desc
-        limit :newest"""),
-        {"newest": _NEWEST},
-    ).all()
+_SCORING_RUNS = """
+    select scoring_run_id, run_key, level::text as level, count_arrived, judged_at
+    from scoring_run_summary
+    join scoring_run using (scoring_run_id)
+    order by scoring_run_id desc
+    limit :newest"""
 
+_PROMOTIONS = """
+    select acted_at, action, model_name, is_override, actor, reason
+    from promotion_history
+    order by acted_at desc
+    limit :newest"""
 
-def _acts(connection: Connection) -> Sequence[Row[Any]]:
-    return connection.execute(
-        text("""
-        select acted_at, action, model_name, is_override, actor, reason
-        from promotion_history
-        order by acted_at desc
-        limit :newest"""),
-        {"newest": _NEWEST},
-    ).all()
-
-
-def _snapshots(connection: Connection) -> Sequence[Row[Any]]:
-    return connection.execute(
-        text("""
-        select snapshot_id, source_uri, count_image, created_at
-        from snapshot
-        order by created_at desc
-        limit :newest"""),
-        {"newest": _NEWEST},
-    ).all()
+_SNAPSHOTS = """
+    select snapshot_id, source_uri, count_image, created_at
+    from snapshot
+    order by created_at desc
+    limit :newest"""
 
 
 @cache

@@ -1,4 +1,4 @@
-"""A model card in Markdown, written from facts: what a model is for, what made it, how well it does, and its limits.
+"""Write a model card in Markdown: intended use, data, training, metrics and limits.
 
 Source of the form: Mitchell et al., "Model Cards for Model Reporting", FAT* 2019.
 
@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
+from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES
 from braintumor.evaluation.report.formatting import duration, figure, interval, size
 from braintumor.evaluation.report.model_report import SPLITS, ModelReport
-from braintumor.evaluation.report.tables import ReportTable, not_given, occlusion_table, slices_table
+from braintumor.evaluation.report.tables import ReportTable, missing_attributes, occlusion_table, slices_table
 from braintumor.imaging.decoding.formats import all_formats
 from braintumor.labels import CLASSES
 from braintumor.markdown import escaped, table
@@ -21,21 +21,21 @@ from braintumor.markdown import escaped, table
 _INTENDED_USE = f"""For review, not for diagnosis.
 
 It sorts single slices of brain MRI ({all_formats("or")}) into glioma, meningioma, normal and pituitary,
-so that a radiologist can review them in a better order, each with its probabilities and the place that spoke most for
-the answer.
-It is not for decisions without a radiologist, for other organs or modalities, nor for anything that it was not trained
-to tell apart: it calls every image one of the four."""
+so that a radiologist can review them in a better order. Each slice has its probabilities and the place with the
+strongest evidence for the prediction.
+It is not for decisions without a radiologist, and not for other organs, modalities or conditions: it assigns every
+image to one of the four classes."""
 
 
 def model_card(report: ModelReport) -> str:
-    """The whole card."""
+    """Return the card of a model."""
     sections = {
         "Intended use": _INTENDED_USE,
         "Data": _data(report),
         "Training": _facts(_training(report)),
-        "Figures": _figures(report),
-        "Calibration": f"Of confidence: {report.calibration}.",
-        "Gate": _gate(report),
+        "Metrics": _metrics(report),
+        "Calibration": f"Confidence: {report.calibration}.",
+        "Gate": report.verdict.to_markdown() if report.verdict else "Not judged.",
         **dict(_tables(report)),
         "Limits": "\n".join(f"- {limit}" for limit in _limits(report)),
         "Versions": _facts({name: escaped(value) for name, value in report.library_versions.items()}),
@@ -52,15 +52,16 @@ def _data(report: ModelReport) -> str:
         for split in SPLITS
     ]
     words = (
-        f"Snapshot `{report.snapshot_id}` of {escaped(report.dataset)}. Identical images are one image and in one "
-        "split. Train fits weights, validation tunes, calibrates and picks the candidate, test passes or refuses it."
+        f"Snapshot `{report.snapshot_id}` of {escaped(report.dataset)}. Identical images count once and are in one "
+        "split. Weights are fitted on train. Tuning, calibration and the selection of the candidate use validation. "
+        "The gate judges the candidate on test."
     )
     return f"{words}\n\n{table(['split', 'images', *CLASSES], rows)}"
 
 
 def _training(report: ModelReport) -> dict[str, str]:
     return {
-        "Standing": report.standing or "never promoted",
+        "Status": report.status or "never promoted",
         "Backbone": escaped(report.backbone),
         "Recipe": escaped(report.recipe),
         "Initialization": escaped(report.initialization),
@@ -76,12 +77,15 @@ def _training(report: ModelReport) -> dict[str, str]:
     }
 
 
-def _figures(report: ModelReport) -> str:
+def _metrics(report: ModelReport) -> str:
     splits = [_split_row(evaluation) for evaluation in (report.validation, report.test)]
-    classes = [_class_row(metrics) for metrics in report.test.per_class]
+    classes = [
+        [c.label, f"{c.support:,}", *map(figure, (c.precision, c.recall, c.specificity, c.f1, c.auroc))]
+        for c in report.test.per_class
+    ]
     return "\n".join(
         [
-            "Intervals are 95% Wilson intervals; macro figures are means over the classes.",
+            "Intervals are 95% Wilson intervals. Macro metrics are means over the classes.",
             "",
             table(
                 ["split", "images", "accuracy", "macro precision", "macro recall", "macro F1", "tumor sensitivity",
@@ -103,14 +107,6 @@ def _split_row(e: Evaluation) -> list[str]:
     return [e.split, f"{e.count:,}", accuracy, *map(figure, others)]
 
 
-def _class_row(c: ClassMetrics) -> list[str]:
-    return [c.label, f"{c.support:,}", *map(figure, (c.precision, c.recall, c.specificity, c.f1, c.auroc))]
-
-
-def _gate(report: ModelReport) -> str:
-    return report.verdict.to_markdown() if report.verdict else "Not judged."
-
-
 def _tables(report: ModelReport) -> Iterator[tuple[str, str]]:
     tables: Sequence[ReportTable] = (
         occlusion_table(report.occlusion, image_size=report.image_size),
@@ -124,18 +120,18 @@ def _limits(report: ModelReport) -> Iterator[str]:
     yield report.patients
     small = [f"{s.attribute} {s.value} ({s.count})" for s in report.slices if not s.is_assessed]
     if not report.slices:
-        yield "Slices are not assessed: nothing is known of the images beside their class."
+        yield "Slices are not assessed because the images have no attributes."
     elif small:
-        yield f"Not assessed, having fewer than {MINIMUM_IMAGES} test images: {escaped(', '.join(small))}."
-    if missing := not_given(report.slices):
+        yield f"Not assessed because of fewer than {MINIMUM_IMAGES} test images: {escaped(', '.join(small))}."
+    if missing := missing_attributes(report.slices):
         yield missing
-    yield "What is not among the groups above is not assessed."
-    yield "Test images come from the same source as training images; other sites and scanners were not tried."
+    yield "Groups that are not listed above are not assessed."
+    yield "Test images come from the same source as training images. Other sites and scanners were not tested."
     yield (
-        "Splits keep near-duplicates together, mirrored and turned ones too, as far as a perceptual hash sees them; "
-        "other slices of one head may still sit on both sides."
+        "Splits keep near-duplicates together, also mirrored and rotated ones, if a perceptual hash finds them. "
+        "Other slices of one head can still be in different splits."
     )
-    yield "An image of anything else gets one of the four answers, too, possibly with high confidence."
+    yield "An image of anything else is also assigned to one of the four classes, possibly with high confidence."
 
 
 def _files(report: ModelReport) -> str:

@@ -1,4 +1,4 @@
-"""What a report says about one model: facts, figures and pictures, before any page is laid out."""
+"""Hold the content of one model's report: facts, metrics and plots."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from braintumor.dataset.images.patient_ids import PatientIds, claim_of_patients
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
+from braintumor.evaluation.metrics.diagnostics import Throughput
 from braintumor.evaluation.metrics.occlusion import Occlusion
 from braintumor.evaluation.metrics.slices import SliceResult
-from braintumor.evaluation.metrics.throughput import Throughput
 from braintumor.evaluation.report import plots
 from braintumor.evaluation.report.cam_overlay import Sample
 from braintumor.evaluation.report.formatting import duration, figure, size
@@ -26,8 +26,8 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelPictures:
-    """The pictures of one report as PNG bytes; ``None`` leaves one out."""
+class ModelPlots:
+    """The plots of one report as PNG bytes. ``None`` leaves a plot out."""
 
     history: bytes | None = field(default=None, repr=False)
     confusion: bytes | None = field(default=None, repr=False)
@@ -47,15 +47,15 @@ class ModelPictures:
         samples: Sequence[Sample] = (),
         worst_errors: Sequence[Sample] = (),
     ) -> Self:
-        """Draw every picture that there is data for.
+        """Draw every plot with available data.
 
         Args:
-            history: as for ``plots.history_plot``; empty where the model was not trained, such as an int8 export.
-            test: the evaluation on the test split.
+            history: as for ``plots.history_plot``, empty for a model without training, such as an int8 export.
+            test: evaluation on the test split.
             labels: (N,) of the test split.
             probabilities: (N, 4) of the test split.
-            samples: frames to show as they come.
-            worst_errors: wrong answers, the most confident first.
+            samples: test images to show.
+            worst_errors: wrong predictions, the most confident first.
         """
         return cls(
             history=plots.history_plot(history) if history else None,
@@ -69,41 +69,41 @@ class ModelPictures:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReport:
-    """All that a report says about one model.
+    """The content of one model's report.
 
     Attributes:
-        name: of the model version.
-        role: ``candidate`` is the one that validation picked, ``champion`` the one that scores at night.
-        standing: in the ledger, in words such as ``champion, overridden``; empty where it was never promoted.
+        name: name of the model version.
+        role: ``candidate`` was selected on validation, ``champion`` is the model in use for scoring.
+        status: such as ``champion, overridden``, empty if it was never promoted.
         backbone: such as ``VGG16``.
         recipe: name and version.
-        recipe_name: the name alone.
+        recipe_name: name of the recipe without version.
         image_size: side of the square input in pixels.
-        initialization: which weights it started from, in words.
-        dataset: what the images are, in words.
-        snapshot_id: of the dataset.
+        initialization: description of the initial weights.
+        dataset: description of the images.
+        snapshot_id: snapshot of the dataset.
         images_per_class: ``train``, ``validation``, ``test`` -> class -> number of images.
-        identified: how many images say whose they are; ``None`` where nobody counted.
-        training_seconds: wall time of the training or export; 0 where there was none.
-        device: that trained it.
+        identified: numbers of images with patient identifiers, ``None`` if not counted.
+        training_seconds: wall time of the training or export, 0 without one.
+        device: device of the training.
         parameters: number of weights.
-        artifact_bytes: size of the exported model; 0 where not recorded.
-        seed: of initialization, order and augmentation.
-        code_version: of this library.
+        artifact_bytes: size of the exported model, 0 if not recorded.
+        seed: seed of initialization, order and augmentation.
+        code_version: version of this library.
         library_versions: library -> version.
-        created: when, in words or ISO 8601.
-        validation: figures that picked the candidate.
-        test: figures that pass or refuse it.
-        history: as Keras's ``History.history``, one number per epoch; empty where nothing was trained.
-        verdict: of the gate, if it was asked.
-        throughput: of the served graph on the test split; ``None`` where not measured.
-        temperature: of the calibration, fitted on validation; ``None`` where there is none.
+        created: time of creation as text.
+        validation: evaluation that selects the candidate.
+        test: evaluation that the gate judges.
+        history: as Keras's ``History.history``, one number per epoch. Empty without training.
+        verdict: verdict of the gate, ``None`` if not judged.
+        throughput: speed of the served graph on the test split, ``None`` if not measured.
+        temperature: calibration temperature fitted on validation, ``None`` if not calibrated.
         uncalibrated_error: expected calibration error on test before temperature scaling.
-        occlusion: what hiding the marked place did on test; ``None`` where not assessed.
+        occlusion: effect of hiding the marked place on test, ``None`` if not assessed.
         slices: accuracy of groups of test images.
         artifact_sha256s: file name -> sha256.
-        pictures: PNGs.
-        tables: more tables, shown as they are.
+        plots: plots as PNG.
+        tables: additional tables.
     """
 
     name: str
@@ -129,14 +129,14 @@ class ModelReport:
     test: Evaluation
     history: Mapping[str, Sequence[float]]
     verdict: Verdict | None = None
-    standing: str = ""
+    status: str = ""
     throughput: Throughput | None = None
     temperature: float | None = None
     uncalibrated_error: float | None = None
     occlusion: Occlusion | None = None
     slices: tuple[SliceResult, ...] = ()
     artifact_sha256s: Mapping[str, str] = field(default_factory=dict)
-    pictures: ModelPictures = ModelPictures()
+    plots: ModelPlots = ModelPlots()
     tables: tuple[ReportTable, ...] = ()
 
     def __post_init__(self) -> None:
@@ -149,49 +149,49 @@ class ModelReport:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """What a reader must not overlook in where it stands: overridden, withdrawn, pruned."""
-        return tuple(word for word in ("overridden", "withdrawn", "pruned") if word in self.standing)
+        """Return the warnings in the status: overridden, withdrawn, pruned."""
+        return tuple(word for word in ("overridden", "withdrawn", "pruned") if word in self.status)
 
     @property
     def images_per_split(self) -> dict[str, int]:
-        """``train``, ``validation``, ``test`` -> number of images."""
+        """Return the number of images of each split."""
         return {split: sum(self.images_per_class.get(split, {}).values()) for split in SPLITS}
 
     @property
     def provenance(self) -> str:
-        """The first line of every report: where model and figures come from, and what cannot be claimed."""
+        """Return the first line of every report: initial weights, dataset and patient independence."""
         return f"Initialization: {self.initialization}. Dataset: {self.dataset}; images: {self.counts}. {self.patients}"
 
     @property
     def counts(self) -> str:
-        """Images of each split, in words."""
+        """Return the number of images of each split as text."""
         return ", ".join(f"{count:,} {split}" for split, count in self.images_per_split.items())
 
     @property
     def patients(self) -> str:
-        """What can be claimed of patients, and what cannot."""
+        """Return the statement on patient independence of the splits."""
         return claim_of_patients(self.identified)
 
     @property
     def rank(self) -> tuple[float, float, str]:
-        """Best validation accuracy first, then the lower loss, then the name. Nothing of the test split."""
+        """Return the sort key: validation accuracy, then validation loss, then name. It uses no test result."""
         return (-self.validation.accuracy, self.validation.log_loss, self.name)
 
     @property
     def epochs_run(self) -> int:
-        """Epochs that were trained before the budget or early stopping ended it."""
+        """Return the number of trained epochs."""
         return len(self.history.get("loss", ()))
 
     @property
     def epochs(self) -> str:
-        """What was trained and what was kept, in words."""
+        """Return the number of epochs and the epoch of the kept weights as text."""
         if not self.history:
             return "none"
         return f"{self.epochs_run} run, weights of epoch {plots.best_epoch(self.history)} kept"
 
     @property
     def calibration(self) -> str:
-        """The temperature and what it changed, in words."""
+        """Return the temperature and its effect as text."""
         if self.temperature is None:
             return "none"
         words = f"temperature {figure(self.temperature)}, fitted on validation"
@@ -202,10 +202,10 @@ class ModelReport:
 
     @property
     def facts(self) -> dict[str, str]:
-        """Fact -> value, in the order of the facts table."""
+        """Return the facts table: name and value, in order."""
         return {
             "Role": self.role,
-            "Standing": self.standing or "never promoted",
+            "Status": self.status or "never promoted",
             "Backbone": self.backbone,
             "Recipe": self.recipe,
             "Image size": f"{self.image_size} x {self.image_size} pixels",

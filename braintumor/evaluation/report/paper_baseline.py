@@ -1,4 +1,4 @@
-"""What the paper that this project follows reports, beside what ours reach."""
+"""Compare the accuracies of the reproduced paper with ours."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class PaperResult:
     """One row of the paper's results.
 
     Attributes:
-        model: in the paper's words.
-        accuracy: on its test set, with the digits that it prints.
-        recipe: ours with the same settings.
+        model: name in the paper.
+        accuracy: accuracy on its test set, with the printed digits.
+        recipe: our recipe with the same settings.
     """
 
     model: str
@@ -39,13 +39,13 @@ PAPER_RESULTS = (
 
 
 def paper_table(models: Sequence[ModelReport]) -> ReportTable:
-    """The paper's headline accuracies, and ours on test where a model of the same recipe is among ``models``."""
+    """Return the paper's accuracies, and ours on test for each recipe with a model in ``models``."""
     return ReportTable(
-        title="Beside the paper",
+        title="Comparison with the paper",
         note=(
-            "The figures are not comparable: the paper's are of its own 3,096 images, whose validation set (928) "
-            "contains its test set (464) and of which 468 are byte-identical to another one (217 groups), so its test "
-            "images also served to tune and can be copies of images trained on; ours are of a test split that shares "
+            "The figures are not comparable. The paper uses its own 3,096 images. Its validation set (928) contains "
+            "its test set (464), so its test images were also used for tuning. 468 of its images are byte-identical "
+            "to another one (217 groups), so test images can be duplicates of training images. Our test split shares "
             "no identical image with training or validation."
         ),
         columns=("The paper's model", "Its test accuracy", "Our recipe", "Ours on test (95% interval)"),

@@ -1,7 +1,7 @@
-"""Plots of an evaluation as PNG bytes: drawn on ``Figure`` objects, so that no thread shares pyplot's state.
+"""Plot an evaluation as PNG bytes.
 
-Colors are Okabe and Ito's ("Color Universal Design", 2008), told apart with any color vision; one class keeps one
-color in every plot.
+The plots use ``Figure`` objects because pyplot's state is shared between threads. The colors are those of Okabe and
+Ito ("Color Universal Design", 2008), distinguishable with any color vision. A class has one color in every plot.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.calibration import calibration_bins, expected_calibration_error
-from braintumor.evaluation.metrics.classification import Evaluation, checked
+from braintumor.evaluation.metrics.classification import Evaluation, validate_predictions
 from braintumor.evaluation.report.cam_overlay import Sample, overlay
 from braintumor.labels import CLASSES, TumorClass
 
@@ -31,22 +31,22 @@ CLASS_COLORS: dict[TumorClass, str] = {
 }
 _INK, _QUIET, _GRID = "#1c2733", "#5b6875", "#dfe4ea"
 _TRAIN, _VALIDATION = "#56B4E9", "#D55E00"
-_RIGHT, _WRONG = "#00694d", "#b34700"  # darker relatives of the palette, readable as text
+_RIGHT, _WRONG = "#00694d", "#b34700"  # darker versions of the palette, readable as text
 _DASHES = ("-", "--", "-.", ":")
 _DPI = 110
-_SIDE = 6.0  # inches: the four plots of a report stand in a square
+_SIDE = 6.0  # inches: the four plots of a report form a square
 _TITLE, _LABEL, _TICK = 13, 11, 10  # points
 _PAIRS_PER_ROW = 3
 
 
 def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
-    """Accuracy and loss by epoch, training beside validation, the epoch of least validation loss marked.
+    """Plot accuracy and loss by epoch for training and validation, and mark the epoch of the lowest validation loss.
 
     Args:
         history: ``accuracy``, ``val_accuracy``, ``loss``, ``val_loss``: one number per epoch each.
 
     Raises:
-        EvaluationError: one of the four is missing, empty or of another length.
+        EvaluationError: a series is missing, empty or of another length.
     """
     best = best_epoch(history)
     figure = _figure(_SIDE, _SIDE)
@@ -57,7 +57,7 @@ def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
         axes.plot(epochs, history[f"val_{key}"], "s-", color=_VALIDATION, label="validation", markersize=4, linewidth=2)
         axes.axvline(best, color=_QUIET, linestyle=":", linewidth=1.5, label=f"best epoch: {best}", zorder=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        _dress(
+        _style(
             axes,
             title=f"{words} by epoch",
             x="Epoch" if key == "loss" else "",
@@ -68,7 +68,7 @@ def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def best_epoch(history: Mapping[str, Sequence[float]]) -> int:
-    """The epoch, counted from 1, with the least validation loss: the one whose weights are kept.
+    """Return the epoch, counted from 1, with the lowest validation loss. Its weights are kept.
 
     Raises:
         EvaluationError: a series is missing, empty or of another length.
@@ -84,7 +84,7 @@ def best_epoch(history: Mapping[str, Sequence[float]]) -> int:
 
 
 def confusion_plot(evaluation: Evaluation) -> bytes:
-    """The confusion matrix: each cell its count and its share of the row, the diagonal being the sensitivity."""
+    """Plot the confusion matrix with count and share of the row. The diagonal is the sensitivity."""
     counts = np.array(evaluation.confusion)  # (4, 4)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # (4, 4)
     names = [label.value for label in CLASSES]
@@ -92,27 +92,27 @@ def confusion_plot(evaluation: Evaluation) -> bytes:
     axes = figure.subplots()
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
-        color = "white" if shares[row, column] > 0.55 else _INK  # noqa: PLR2004  # where the blue turns dark
+        color = "white" if shares[row, column] > 0.55 else _INK  # noqa: PLR2004  # the blue is dark above it
         axes.text(column, row - 0.1, f"{count}", ha="center", va="center", color=color, fontsize=15, weight="bold")
         axes.text(column, row + 0.2, f"{shares[row, column]:.1%}", ha="center", va="center", color=color, fontsize=10)
     axes.set_xticks(range(len(names)), names)
     axes.set_yticks(range(len(names)), [f"{n}\n(n = {s})" for n, s in zip(names, counts.sum(axis=1), strict=True)])
     title = f"Confusion matrix, {evaluation.split} ({evaluation.count} images)"
-    _dress(axes, title=title, x="Predicted class", y="True class", grid=False)
+    _style(axes, title=title, x="Predicted class", y="True class", grid=False)
     return _png(figure)
 
 
 def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> bytes:
-    """Accuracy against confidence in 15 bins (Guo et al. 2017), above a histogram of confidence.
+    """Plot accuracy against confidence in 15 bins (Guo et al. 2017), above a histogram of confidence.
 
     Args:
         labels: (N,) positions in ``CLASSES``.
         probabilities: (N, 4).
 
     Raises:
-        EvaluationError: as ``evaluate`` does.
+        EvaluationError: the input is invalid for ``evaluate``.
     """
-    bins = calibration_bins(*checked(labels, probabilities))
+    bins = calibration_bins(*validate_predictions(labels, probabilities))
     centers, width = [(b.low + b.high) / 2 for b in bins], bins[0].high - bins[0].low
     figure = _figure(_SIDE, _SIDE)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -123,23 +123,23 @@ def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floa
     upper.set(xlim=(0, 1), ylim=(0, 1.02))
     upper.legend(fontsize=_TICK, frameon=False, loc="upper left")
     error = expected_calibration_error(bins)
-    _dress(upper, title=f"Reliability, expected calibration error {error:.3f}", y="Accuracy")
+    _style(upper, title=f"Reliability, expected calibration error {error:.3f}", y="Accuracy")
     lower.bar(centers, [b.count for b in bins], width * 0.92, color=_QUIET)
-    _dress(lower, x="Confidence (probability of the predicted class)", y="Images")
+    _style(lower, x="Confidence (probability of the predicted class)", y="Images")
     return _png(figure)
 
 
 def roc_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> bytes:
-    """Receiver operating characteristic of each class against the rest; classes without images are named, not drawn.
+    """Plot the ROC curve of each class against the rest. The legend names classes without images.
 
     Args:
         labels: (N,) positions in ``CLASSES``.
         probabilities: (N, 4).
 
     Raises:
-        EvaluationError: as ``evaluate`` does.
+        EvaluationError: the input is invalid for ``evaluate``.
     """
-    truth, chances = checked(labels, probabilities)
+    truth, chances = validate_predictions(labels, probabilities)
     figure = _figure(_SIDE, _SIDE)
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color=_GRID, linewidth=1.5)
@@ -154,12 +154,12 @@ def roc_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -
         axes.plot(false_alarms, hits, **style, label=f"{label}: AUROC {area:.3f}")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.02), aspect="equal")
     axes.legend(fontsize=_TICK, frameon=False, loc="lower right")
-    _dress(axes, title="ROC, one class against the rest", x="1 - specificity", y="Sensitivity")
+    _style(axes, title="ROC, one class against the rest", x="1 - specificity", y="Sensitivity")
     return _png(figure)
 
 
 def accuracy_plot(evaluations: Mapping[str, Sequence[Evaluation]]) -> bytes:
-    """Accuracy and its 95% interval of several models, one line each, one mark per split.
+    """Plot the accuracy of several models with its 95% interval, one line per model and one mark per split.
 
     Args:
         evaluations: model name -> its evaluations, validation and test in the same order for every model.
@@ -177,19 +177,19 @@ def accuracy_plot(evaluations: Mapping[str, Sequence[Evaluation]]) -> bytes:
         axes.errorbar(evaluation.accuracy, row + shift, xerr=[[low], [high]], fmt=mark, label=name, **style)
     axes.set_yticks(range(len(evaluations)), [_shorten(name, 40) for name in evaluations])
     axes.set_ylim(len(evaluations) - 0.5, -0.5)
-    _dress(axes, title="Accuracy with its 95% interval", x="Accuracy")
+    _style(axes, title="Accuracy with its 95% interval", x="Accuracy")
     axes.legend(fontsize=_TICK, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _png(figure)
 
 
 def sample_grid(samples: Sequence[Sample]) -> bytes:
-    """Frames with truth, prediction and confidence, the class activation map overlaid on a copy beside each.
+    """Plot frames with truth, prediction and confidence, each next to its activation map overlay.
 
     Raises:
         EvaluationError: there are no samples.
     """
     if not samples:
-        raise EvaluationError("A grid needs samples. Received: none. Leave the grid out where there are none.")
+        raise EvaluationError("A grid needs samples. Received: none. Leave the grid out.")
     columns = min(_PAIRS_PER_ROW, len(samples))
     rows = -(-len(samples) // columns)
     figure = _figure(4.1 * columns, 2.75 * rows, pad=0.05)
@@ -207,22 +207,22 @@ def sample_grid(samples: Sequence[Sample]) -> bytes:
     return _png(figure)
 
 
-def _show(axes: Axes, picture: NDArray[np.uint8] | None) -> None:
+def _show(axes: Axes, image: NDArray[np.uint8] | None) -> None:
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    if picture is None:
+    if image is None:
         axes.text(0.5, 0.5, "no activation\nmap", ha="center", va="center", color=_QUIET, transform=axes.transAxes)
         return
-    axes.imshow(picture)
+    axes.imshow(image)
 
 
 def _shorten(name: str, most: int = 26) -> str:
     short = name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 :]}"
-    return short.replace("$", r"\$")  # a dollar sign would start mathematical text
+    return short.replace("$", r"\$")  # a dollar sign starts mathematical text
 
 
-def _dress(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: bool = True) -> None:
+def _style(axes: Axes, *, title: str = "", x: str = "", y: str = "", grid: bool = True) -> None:
     axes.set_title(title, fontsize=_TITLE, color=_INK, loc="left", weight="bold", pad=10)
     axes.set_xlabel(x, fontsize=_LABEL, color=_QUIET)
     axes.set_ylabel(y, fontsize=_LABEL, color=_QUIET)

@@ -1,4 +1,4 @@
-"""Reports and pictures in S3, beside the files of the model that they speak of."""
+"""Store a model's report, card and plots in S3, next to its files."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from braintumor.dataset.splits.split import Split
 from braintumor.db.database import transaction
 from braintumor.errors import ModelIntegrityError, ObjectMissingError, ObjectStoreError
 from braintumor.evaluation.gate.gate import Verdict
-from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.report.build import build_model_report
 from braintumor.evaluation.report.cam_overlay import Sample
 from braintumor.evaluation.report.html import CARD, model_report
 from braintumor.evaluation.report.model_card import model_card
-from braintumor.evaluation.report.model_report import ModelPictures
-from braintumor.evaluation.store import load_evaluation
+from braintumor.evaluation.report.model_report import ModelPlots
+from braintumor.evaluation.store import SplitEvaluation, load_evaluation
 from braintumor.labels import CLASSES
 from braintumor.registry.model_versions import ModelVersion, find_model, stored_files
-from braintumor.reports.store import write_page
+from braintumor.reports.paths import write_page
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.backend import Outputs
 
@@ -32,33 +31,30 @@ _SAMPLES = 12
 _WORST = 8
 
 
-def publish_pictures(
-    engine: Engine, store: ObjectStore, model: ModelVersion, *, frames: FrameArrays, outputs: Outputs, test: Evaluation
-) -> None:
-    """Draw the plots of a model's answers on the test split, and store each as a PNG."""
-    pictures = ModelPictures.draw(
+def publish_plots(engine: Engine, store: ObjectStore, model: ModelVersion, test: SplitEvaluation) -> None:
+    """Draw the plots of a model's predictions on the test split, and store each as a PNG."""
+    frames, outputs = test.frames, test.outputs
+    plots = ModelPlots.draw(
         history=build_model_report(engine, model).history,
-        test=test,
+        test=test.evaluation,
         labels=frames.labels,
         probabilities=outputs.probability,
-        samples=[_sample(frames, outputs, index) for index in _spread(frames.labels)],
-        worst_errors=[_sample(frames, outputs, index) for index in _worst(frames, outputs)],
+        samples=[_sample(frames, outputs, index) for index in _first_of_each_class(frames.labels)],
+        worst_errors=[_sample(frames, outputs, index) for index in _worst_errors(frames, outputs)],
     )
-    for name in ModelPictures.__dataclass_fields__:
-        picture: bytes | None = getattr(pictures, name)
-        if picture is not None:
-            store.write(_picture(model, name), picture, content_type="image/png")
+    for name in ModelPlots.__dataclass_fields__:
+        plot: bytes | None = getattr(plots, name)
+        if plot is not None:
+            store.write(_plot_uri(model, name), plot, content_type="image/png")
 
 
 def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, verdict: Verdict | None = None) -> S3Uri:
-    """Write a model's page and card from its facts and stored pictures; returns the page's address."""
+    """Write a model's page and card from its facts and stored plots. Returns the address of the page."""
     folder = S3Uri.parse(model.artifact_uri)
     with writing_images(engine):
-        pictures = ModelPictures(
-            **{name: _stored(store, _picture(model, name)) for name in ModelPictures.__dataclass_fields__}
-        )
+        plots = ModelPlots(**{name: _stored(store, _plot_uri(model, name)) for name in ModelPlots.__dataclass_fields__})
         report = build_model_report(
-            engine, model, pictures=pictures, verdict=verdict, artifact_bytes=artifact_bytes(store, model)
+            engine, model, plots=plots, verdict=verdict, artifact_bytes=artifact_bytes(store, model)
         )
         store.write(folder / CARD, model_card(report).encode(), content_type=MARKDOWN)
         write_page(store, folder / "report.html", model_report(report))
@@ -66,25 +62,28 @@ def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, v
 
 
 def refresh_reports(engine: Engine, store: ObjectStore, models: Iterable[ModelVersion]) -> list[str]:
-    """Write the reports of models anew whose standing has changed; those that were never evaluated have none.
+    """Rewrite the reports of evaluated models after a change of their status.
 
-    The ledger has committed by now, so a report that cannot be written is no failure: returns its words for people.
+    The promotion is already committed, so a failed report raises no error.
+
+    Returns:
+        One message per report that could not be written.
     """
     problems = []
     for name in {model.model_name: None for model in models}:
         model = find_model(engine, name)
         with transaction(engine) as connection:
-            is_judged = load_evaluation(connection, model, model.snapshot_id, Split.TEST) is not None
+            is_evaluated = load_evaluation(connection, model, model.snapshot_id, Split.TEST) is not None
         try:
-            if is_judged:
+            if is_evaluated:
                 publish_report(engine, store, model)
         except (ObjectStoreError, ModelIntegrityError) as error:
-            problems.append(f"The report of {name} still shows how it stood before: {error}")
+            problems.append(f"The report of {name} still shows its earlier status: {error}")
     return problems
 
 
 def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
-    """A model's card as its facts are now.
+    """Return a model's card with its current facts.
 
     Raises:
         ModelIntegrityError: the model has not been evaluated.
@@ -93,11 +92,11 @@ def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
 
 
 def artifact_bytes(store: ObjectStore, model: ModelVersion) -> int:
-    """Size of the model's registered files; reports and pictures beside them do not count."""
+    """Return the size of the model's registered files, without reports and plots."""
     return sum(entry.size for entry in stored_files(store, model))
 
 
-def _picture(model: ModelVersion, name: str) -> S3Uri:
+def _plot_uri(model: ModelVersion, name: str) -> S3Uri:
     return S3Uri.parse(model.artifact_uri) / f"plots/{name}.png"
 
 
@@ -121,14 +120,14 @@ def _sample(frames: FrameArrays, outputs: Outputs, index: np.intp) -> Sample:
     )
 
 
-def _spread(labels: NDArray[np.int64]) -> NDArray[np.intp]:
-    """The first images of each class: in the order of their hashes, not by what looks good."""
+def _first_of_each_class(labels: NDArray[np.int64]) -> NDArray[np.intp]:
+    """Return the first images of each class in the order of their hashes, so that the selection is not biased."""
     by_class = [np.flatnonzero(labels == label)[: _SAMPLES // len(CLASSES)] for label in range(len(CLASSES))]
     return np.concatenate(by_class)
 
 
-def _worst(frames: FrameArrays, outputs: Outputs) -> NDArray[np.intp]:
-    """Wrong answers, the most confident first."""
+def _worst_errors(frames: FrameArrays, outputs: Outputs) -> NDArray[np.intp]:
+    """Return the wrong predictions, the most confident first."""
     wrong = np.flatnonzero(outputs.probability.argmax(axis=1) != frames.labels)
     order: NDArray[np.intp] = wrong[np.argsort(-outputs.probability[wrong].max(axis=1), kind="stable")][:_WORST]
     return order

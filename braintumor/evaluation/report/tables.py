@@ -1,4 +1,4 @@
-"""A table of a report: words in rows, under a note that says what they mean."""
+"""Build the tables of a report, each with a note that explains it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from braintumor.dataset.images.perceptual_hash import NEAR
 from braintumor.evaluation.metrics.leakage import HASH_BITS, DistanceBand
-from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion, window_side
+from braintumor.evaluation.metrics.occlusion import Occlusion, window_side
 from braintumor.evaluation.metrics.slices import MINIMUM_IMAGES, SliceResult
 from braintumor.evaluation.report.formatting import figure, share
 from braintumor.markdown import escaped, table
@@ -15,7 +15,7 @@ from braintumor.markdown import escaped, table
 
 @dataclass(frozen=True, kw_only=True)
 class ReportTable:
-    """One more table for a report, such as slices by source folder or the leak receipt."""
+    """An additional table of a report, such as the accuracy by slice."""
 
     title: str
     note: str
@@ -23,28 +23,28 @@ class ReportTable:
     rows: tuple[tuple[str, ...], ...]
 
     def to_markdown(self) -> str:
-        """The note, then the table; what comes from outside is escaped."""
+        """Return the note, then the table with escaped cells."""
         return f"{self.note}\n\n{table(self.columns, (list(map(escaped, row)) for row in self.rows))}"
 
 
 _NOTE = (
-    "How near each test image is to the training image that it resembles most, in any flip or turn. Images within "
-    f"{NEAR} bits are kept in one split, so the first row is empty unless images changed sides since. A model that is "
-    "right mostly where a training image is near remembers rather than recognizes. The last rows show what the same "
-    "frozen features and head claim when files are split at random, as public results often are: what is gained there "
-    "is the leak. Both were measured without the test split."
+    "Accuracy by the distance of each test image to the nearest training image, in any flip or turn. Images within "
+    f"{NEAR} bits are kept in one split, so the first row is empty unless images changed their split later. A model "
+    "that is correct mostly near training images has memorized them. The last rows show the accuracy of the same "
+    "frozen features and head with a random split of the files, as many public results use. The difference is the "
+    "effect of leakage. Both were measured without the test split."
 )
 
 
-def leak_table(
-    bands: Sequence[DistanceBand], *, grouped_accuracy: float | None, naive_accuracy: float | None
+def similarity_table(
+    bands: Sequence[DistanceBand], *, grouped_accuracy: float | None, random_split_accuracy: float | None
 ) -> ReportTable | None:
-    """The receipt as a report shows it; ``None`` where nothing of it is known.
+    """Return the table of train-test similarity, ``None`` without data.
 
     Args:
-        bands: of ``accuracy_by_distance``.
-        grouped_accuracy: of the frozen stage on the validation split.
-        naive_accuracy: of the same on a random split of the files of train and validation.
+        bands: result of ``accuracy_by_distance``.
+        grouped_accuracy: accuracy of the frozen stage on the validation split.
+        random_split_accuracy: accuracy of the frozen stage on a random split of the train and validation files.
     """
     rows = [
         (
@@ -54,71 +54,72 @@ def leak_table(
         )
         for band in bands
     ]
-    if grouped_accuracy is not None and naive_accuracy is not None:
+    if grouped_accuracy is not None and random_split_accuracy is not None:
         rows += [
-            ("frozen stage, validation split as it is", "", figure(grouped_accuracy)),
-            ("frozen stage, files split at random", "", figure(naive_accuracy)),
+            ("frozen stage, validation split", "", figure(grouped_accuracy)),
+            ("frozen stage, random split of the files", "", figure(random_split_accuracy)),
         ]
     if not rows:
         return None
-    return ReportTable(title="Leak receipt", note=_NOTE, columns=("Nearest training image", "Images", "Accuracy"),
-                       rows=tuple(rows))  # fmt: skip
+    return ReportTable(
+        title="Similarity of test and training images",
+        note=_NOTE,
+        columns=("Nearest training image", "Images", "Accuracy"),
+        rows=tuple(rows),
+    )
 
 
-def occlusion_table(found: Occlusion | None, *, image_size: int) -> ReportTable:
-    """Both effects side by side, with what they show and what they do not."""
+def occlusion_table(occlusion: Occlusion | None, *, image_size: int) -> ReportTable:
+    """Return the table of both occlusion effects, with an explanation of their meaning."""
     side = window_side(image_size)
     note = (
         f"A square of {side} x {side} pixels is filled with its frame's median in correctly classified tumor images "
-        "of the test split, and the model answers again (after Zeiler and Fergus 2014). A larger drop at the marked "
-        "place shows that the answer rests more on it than on a like square elsewhere on the head; it does not show "
-        "that the marked place is the tumor, nor that the answer is right for a right reason."
+        "of the test split, and the model predicts again (after Zeiler and Fergus 2014). A larger drop at the marked "
+        "place shows that the prediction depends more on it than on an equal square elsewhere on the head. "
+        "It does not show that the marked place is the tumor, or that the prediction has a valid reason."
     )
-    places = () if found is None else (("the marked place", found.marked), ("a random place", found.elsewhere))
+    effects = {"the marked place": occlusion.marked, "a random place": occlusion.elsewhere} if occlusion else {}
     return ReportTable(
-        title="Does hiding the marked place change the answer?",
+        title="Does hiding the marked place change the prediction?",
         note=note,
-        columns=("Hidden", "Images", "Mean drop in probability", "Answers changed (95% interval)"),
-        rows=tuple(_row(name, effect) for name, effect in places)
+        columns=("Hidden", "Images", "Mean drop in probability", "Changed predictions (95% interval)"),
+        rows=tuple(
+            (name, str(e.count), figure(e.mean_drop), share(e.count_changed, e.count)) for name, e in effects.items()
+        )
         or (("not assessed", "0", "no tumor image classified correctly, or no second place in a frame", ""),),
     )
 
 
-def _row(name: str, effect: HidingEffect) -> tuple[str, ...]:
-    return name, str(effect.count), figure(effect.mean_drop), share(effect.count_changed, effect.count)
-
-
-OF_DICOM = {
+DICOM_ATTRIBUTES = {
     "age_band": "age",
     "sex": "sex",
     "manufacturer": "manufacturer",
     "field_strength": "field strength",
     "sequence": "sequence",
 }
-"""Attributes that only DICOM gives, in words."""
+"""Display names of the attributes that only DICOM files have."""
 
 
 def slices_table(results: Sequence[SliceResult]) -> ReportTable:
-    """The groups as a report shows them."""
+    """Return the table of slices."""
     return ReportTable(
         title="Groups of test images",
         note=(
-            f"Accuracy by what is known of each file. Groups of fewer than {MINIMUM_IMAGES} images are not assessed. "
-            "Groups differ in their mix of classes, too: a difference is a reason to look, not yet a finding. "
-            + not_given(results)
+            f"Accuracy by attributes of the files. Groups of fewer than {MINIMUM_IMAGES} images are not assessed. "
+            "Groups also differ in their mix of classes, so examine a difference before drawing conclusions. "
+            + missing_attributes(results)
         ).rstrip(),
         columns=("Attribute", "Group", "Images", "Accuracy (95% interval)"),
-        rows=tuple((r.attribute, r.value, str(r.count), _accuracy(r)) for r in results)
-        or (("not assessed", "nothing is known of the files", "", ""),),
+        rows=tuple(
+            (r.attribute, r.value, str(r.count), share(r.count_correct, r.count) if r.is_assessed else "not assessed")
+            for r in results
+        )
+        or (("not assessed", "the files have no attributes", "", ""),),
     )
 
 
-def not_given(results: Iterable[SliceResult]) -> str:
-    """Which attributes of DICOM are known of no test image, as a sentence; empty where each is known of some."""
+def missing_attributes(results: Iterable[SliceResult]) -> str:
+    """Return a sentence on the DICOM attributes that no test image has, empty if there are none."""
     given = {result.attribute for result in results}
-    missing = [words for name, words in OF_DICOM.items() if name not in given]
-    return f"Not assessed, being known of no test image: {', '.join(missing)}." if missing else ""
-
-
-def _accuracy(result: SliceResult) -> str:
-    return share(result.count_correct, result.count) if result.is_assessed else "not assessed"
+    missing = [words for name, words in DICOM_ATTRIBUTES.items() if name not in given]
+    return f"Not assessed because no test image has it: {', '.join(missing)}." if missing else ""

@@ -1,4 +1,4 @@
-"""What a registered model must be before it may answer: each kind of damage has a check of its own that finds it."""
+"""Tests that each kind of damage to a registered model is found by its own check."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from braintumor.serving.artifact import GRAPH_WEIGHTS, KERAS_WEIGHTS
 from tests.conftest import run_braintumor
 from tests.evaluation.mutants import (
     Mutation,
-    constant_answer,
+    constant_prediction,
     nan_weights,
     narrow_reference,
     other_class_order,
-    other_size_on_record,
+    other_size_in_registry,
     register,
     rewrite,
     swapped_probabilities,
+    text_instead_of_graph,
     truncated_weights,
-    words_for_a_graph,
     wrong_input_size,
 )
 from tests.sql import rows
@@ -35,17 +35,17 @@ from tests.sql import rows
 
 @pytest.fixture
 def folder(tiny_model_folder: Path, tmp_path: Path) -> Path:
-    """A copy of the tests' model that a test may change."""
+    """A copy of the tiny model that a test may change."""
     return Path(shutil.copytree(tiny_model_folder, tmp_path / "mutant"))
 
 
 def only_failure(outcomes: tuple[RuleOutcome, ...]) -> RuleOutcome:
     (failed,) = [outcome for outcome in outcomes if not outcome.passed]
-    assert outcomes[-1] is failed, "what comes after it would speak of nothing"
+    assert outcomes[-1] is failed, "checks after a failure must not run"
     return failed
 
 
-def test_a_trained_model_is_whole(settings: Settings) -> None:
+def test_a_trained_model_passes_every_check(settings: Settings) -> None:
     outcomes = verify_model(settings, "1", with_keras=False)
     assert [outcome.name for outcome in outcomes if not outcome.passed] == []
     assert [outcome.name for outcome in outcomes] == [
@@ -59,17 +59,17 @@ def test_a_trained_model_is_whole(settings: Settings) -> None:
     ("mutate", "check", "words"),
     [
         (other_class_order, "class_order", "pituitary, glioma, meningioma, normal, not glioma, meningioma, normal"),
-        (other_size_on_record, "manifest_matches", "{'image_size': 96}, the registry {'image_size': 64}"),
-        (words_for_a_graph, "graph_loads", "OpenVINO cannot read"),
+        (other_size_in_registry, "manifest_matches", "{'image_size': 96}, the registry {'image_size': 64}"),
+        (text_instead_of_graph, "graph_loads", "OpenVINO cannot read"),
         (truncated_weights, "graph_loads", "OpenVINO cannot"),
-        (wrong_input_size, "input_size", r"takes u8 \(N, 96, 96, 3\), the registry says u8 \(N, 64, 64, 3\)"),
+        (wrong_input_size, "input_size", r"takes u8 \(N, 96, 96, 3\), the registry has u8 \(N, 64, 64, 3\)"),
         (narrow_reference, "reference_fits", "rows of 8 values, its embedding 512"),
         (nan_weights, "answers_finite", "40 of probability; look for NaN weights"),
-        (constant_answer, "answers_vary", "it says the same of every head"),
-        (swapped_probabilities, "map_explains", "those that its maps explain"),
+        (constant_prediction, "answers_vary", "every head gets the same prediction"),
+        (swapped_probabilities, "map_explains", "those computed from its maps"),
     ],
 )
-def test_a_model_that_was_registered_broken_is_found_by_its_own_check(
+def test_each_kind_of_broken_model_fails_its_own_check(
     settings: Settings, folder: Path, mutate: Mutation, check: str, words: str
 ) -> None:
     mutate(folder)
@@ -88,7 +88,7 @@ def test_a_model_that_was_registered_broken_is_found_by_its_own_check(
     ids=["truncated", "one byte"],
 )
 @pytest.mark.parametrize("name", [GRAPH_WEIGHTS, KERAS_WEIGHTS])
-def test_a_file_that_changed_since_is_found_also_where_a_whole_copy_is_cached(
+def test_a_changed_file_fails_even_with_a_valid_cached_copy(
     settings: Settings, folder: Path, name: str, damage: Callable[[bytes], bytes], words: str
 ) -> None:
     register(settings, folder)
@@ -99,7 +99,7 @@ def test_a_file_that_changed_since_is_found_also_where_a_whole_copy_is_cached(
     assert failed.name == "artifact_whole" and words in failed.reason
 
 
-def test_files_that_are_gone_are_said(settings: Settings, folder: Path) -> None:
+def test_missing_files_fail_with_a_reason(settings: Settings, folder: Path) -> None:
     register(settings, folder)
     rows(settings, "update model_version set artifact_uri = artifact_uri || 'gone/' where model_name = 'mutant'")
     failed = only_failure(verify_model(settings, "mutant", with_keras=False))
@@ -107,7 +107,7 @@ def test_files_that_are_gone_are_said(settings: Settings, folder: Path) -> None:
 
 
 @pytest.mark.soak
-def test_the_command_compares_with_keras_and_says_each_check(settings: Settings) -> None:
+def test_verify_command_compares_with_keras_and_prints_checks(settings: Settings) -> None:
     table = run_braintumor(settings, "model", "verify", "1", "--no-parity").stdout
     assert "map_explains" in table and "graph_parity" not in table and "FAILED" not in table
     outcomes = json.loads(run_braintumor(settings, "model", "verify", "1", "--json").stdout)
@@ -116,7 +116,7 @@ def test_the_command_compares_with_keras_and_says_each_check(settings: Settings)
 
 
 @pytest.mark.soak
-def test_keras_weights_that_are_none_are_found(settings: Settings, folder: Path) -> None:
+def test_invalid_keras_weights_fail_graph_parity(settings: Settings, folder: Path) -> None:
     path = folder / KERAS_WEIGHTS
     path.write_bytes(path.read_bytes()[:5000])
     rewrite(folder)

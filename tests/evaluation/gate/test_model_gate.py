@@ -19,21 +19,21 @@ RULES = GateRules.load()
 Build = Callable[..., Evaluation]
 
 
-def _answers(evaluation: Evaluation) -> ImagePredictions:
-    """Answers that come to this confusion matrix: of each class the right ones first."""
-    found = {}
+def _predictions(evaluation: Evaluation) -> ImagePredictions:
+    """Return predictions with this confusion matrix, the correct ones of each class first."""
+    predictions = {}
     for truth, row in zip(CLASSES, evaluation.confusion, strict=True):
         order = [truth, *(label for label in CLASSES if label is not truth)]
-        called = [label for label in order for _ in range(row[label.position])]
-        for number, predicted in enumerate(called):
+        predicted_classes = [label for label in order for _ in range(row[label.position])]
+        for number, predicted in enumerate(predicted_classes):
             name = f"{truth} {number}"
-            found[name] = ImagePrediction(label=truth, predicted=predicted, group_key=name)
-    return found
+            predictions[name] = ImagePrediction(label=truth, predicted=predicted, group_key=name)
+    return predictions
 
 
 def paired(candidate: Evaluation, champion: Evaluation) -> PredictionPair:
-    """As few images as the two matrices allow tell the two apart."""
-    return PredictionPair(candidate=_answers(candidate), champion=_answers(champion))
+    """Pair the predictions so that as few images as possible differ."""
+    return PredictionPair(candidate=_predictions(candidate), champion=_predictions(champion))
 
 
 def _only_failure(verdict: Verdict) -> RuleOutcome:
@@ -43,43 +43,43 @@ def _only_failure(verdict: Verdict) -> RuleOutcome:
     return failed
 
 
-def test_a_good_candidate_passes_and_every_rule_says_why(good: Evaluation) -> None:
+def test_a_good_candidate_passes_with_a_reason_for_every_rule(good: Evaluation) -> None:
     verdict = judge(good, RULES)
     assert verdict.passed
     assert verdict.rules_version == RULES.version
     assert verdict.summary == "Passed: all 10 rules hold; no champion: absolute rules alone decide"
     reasons = {rule.name: rule.reason for rule in verdict.rules}
-    assert reasons["sensitivity_glioma"] == "recall of glioma 0.90 reaches the floor 0.60 (45 of 50)"
+    assert reasons["sensitivity_glioma"] == "recall of glioma 0.90 reaches the minimum 0.60 (45 of 50)"
     assert all(reasons.values())
     assert not [name for name in reasons if "change" in name]
 
 
 def test_low_accuracy_alone_is_refused(good: Evaluation) -> None:
     failed = _only_failure(judge(good, replace(RULES, minimum_accuracy=0.95)))
-    assert failed.reason == "accuracy 0.92 is below the floor 0.95 (183 of 200)"
+    assert failed.reason == "accuracy 0.92 is below the minimum 0.95 (183 of 200)"
     assert (failed.value, failed.bound) == (good.accuracy, 0.95)
 
 
 def test_low_macro_recall_alone_is_refused(good: Evaluation) -> None:
     failed = _only_failure(judge(good, replace(RULES, minimum_macro_recall=0.95)))
-    assert failed.reason == "macro recall 0.92 is below the floor 0.95"
+    assert failed.reason == "macro recall 0.92 is below the minimum 0.95"
 
 
 def test_one_weak_class_alone_is_refused(evaluation_of: Build) -> None:
     weak = evaluation_of([[17, 24, 0, 0], [0, 60, 0, 0], [0, 0, 60, 0], [0, 0, 0, 60]], confidence=0.9)
     failed = _only_failure(judge(weak, RULES))
     assert failed.name == "sensitivity_glioma"
-    assert failed.reason == "recall of glioma 0.41 is below the floor 0.60 (17 of 41)"
+    assert failed.reason == "recall of glioma 0.41 is below the minimum 0.60 (17 of 41)"
 
 
-def test_tumors_called_normal_alone_are_refused(evaluation_of: Build) -> None:
+def test_tumors_predicted_normal_alone_are_refused(evaluation_of: Build) -> None:
     blind = evaluation_of([[40, 0, 10, 0], [0, 41, 9, 0], [0, 0, 50, 0], [0, 0, 9, 41]], confidence=0.86)
     failed = _only_failure(judge(blind, RULES))
     assert failed.name == "tumor_sensitivity"
-    assert failed.reason == "tumor sensitivity 0.81 is below the floor 0.85 (122 of 150 tumors called a tumor)"
+    assert failed.reason == "tumor sensitivity 0.81 is below the minimum 0.85 (122 of 150 tumors predicted as a tumor)"
 
 
-def test_misplaced_confidence_alone_is_refused(evaluation_of: Build) -> None:
+def test_poor_calibration_alone_is_refused(evaluation_of: Build) -> None:
     timid = evaluation_of([[50, 0, 0, 0], [0, 50, 0, 0], [0, 0, 50, 0], [0, 0, 0, 50]], confidence=0.6)
     failed = _only_failure(judge(timid, RULES))
     assert failed.reason == "expected calibration error 0.40 is above 0.15"
@@ -97,40 +97,40 @@ def test_an_absent_class_is_refused(evaluation_of: Build) -> None:
     assert verdict.failed[0].reason == "recall of pituitary is undefined: the test split has no such images"
 
 
-def test_the_champion_itself_passes_against_itself(good: Evaluation) -> None:
+def test_the_champion_passes_against_itself(good: Evaluation) -> None:
     verdict = judge(good, RULES, champion=good, pair=paired(good, good))
     assert verdict.passed
     assert verdict.summary == "Passed: all 17 rules hold; compared with the champion"
     assert "no change, within" in verdict.rules[-1].reason
     reasons = {rule.name: rule.reason for rule in verdict.rules}
-    assert reasons["same_test_images"].startswith("candidate and champion answered the same 200 test images")
+    assert reasons["same_test_images"].startswith("candidate and champion have predictions of the same 200 test images")
     assert reasons["accuracy_noninferior"].startswith(
         "0 images gained and 0 lost of 200, a change of accuracy of +0.000"
     )
 
 
-def test_a_candidate_that_loses_as_many_images_as_it_gains_passes(evaluation_of: Build) -> None:
+def test_a_candidate_with_equal_gains_and_losses_passes(evaluation_of: Build) -> None:
     champion = evaluation_of([[48, 2, 0, 0], [0, 45, 5, 0], [0, 0, 48, 2], [0, 0, 0, 50]])
     candidate = evaluation_of([[45, 5, 0, 0], [0, 48, 2, 0], [0, 0, 48, 2], [0, 0, 0, 50]])
     assert judge(candidate, RULES, champion, pair=paired(candidate, champion)).passed
 
 
-def test_a_loss_that_chance_hardly_brings_alone_is_refused(evaluation_of: Build) -> None:
+def test_a_significant_loss_alone_is_refused(evaluation_of: Build) -> None:
     champion = evaluation_of([[48, 2, 0, 0], [0, 48, 2, 0], [0, 0, 48, 2], [0, 0, 0, 50]])
     candidate = evaluation_of([[46, 4, 0, 0], [0, 46, 4, 0], [0, 0, 46, 4], [0, 0, 0, 50]])
     failed = _only_failure(judge(candidate, RULES, champion, pair=paired(candidate, champion)))
     assert failed.name == "mcnemar"
     assert failed.reason == (
-        "of 6 images that only one of the two gets right the champion has 6: chance alone gives it so many with "
+        "of 6 images that only one of the two gets right the champion has 6: chance alone gives it as many with "
         "p = 0.02, below 0.05: significantly worse (McNemar, exact, one-sided)"
     )
     assert failed.value == pytest.approx(1 / 64)
 
 
-def test_where_so_much_changes_that_a_loss_cannot_be_ruled_out_the_candidate_alone_is_refused(
+def test_a_possible_loss_beyond_the_margin_alone_is_refused(
     evaluation_of: Build,
 ) -> None:
-    """Fourteen lost and eleven gained of 200: chance may well bring that, and a loss of a twentieth as well."""
+    """Losing 14 and gaining 11 of 200 is not significant, but a loss of 0.05 is not excluded either."""
     champion = evaluation_of([[49, 1, 0, 0], [0, 42, 8, 0], [0, 0, 44, 6], [0, 0, 0, 50]])
     candidate = evaluation_of([[45, 5, 0, 0], [0, 48, 2, 0], [0, 0, 49, 1], [0, 5, 5, 40]])
     rules = replace(RULES, maximum_class_recall_loss=0.25)
@@ -153,7 +153,7 @@ def test_a_loss_of_exactly_the_margin_is_allowed(evaluation_of: Build) -> None:
     assert not judge(candidate, replace(RULES, noninferiority_margin=-low - 1e-6), champion, pair=pair).passed
 
 
-def test_one_class_lost_alone_is_refused(evaluation_of: Build) -> None:
+def test_a_recall_loss_of_one_class_alone_is_refused(evaluation_of: Build) -> None:
     champion = evaluation_of([[48, 2, 0, 0], [0, 44, 6, 0], [0, 0, 45, 5], [0, 0, 0, 50]])
     candidate = evaluation_of([[42, 8, 0, 0], [0, 46, 4, 0], [0, 0, 48, 2], [0, 0, 0, 50]])
     failed = _only_failure(judge(candidate, RULES, champion, pair=paired(candidate, champion)))
@@ -163,39 +163,39 @@ def test_one_class_lost_alone_is_refused(evaluation_of: Build) -> None:
     )
 
 
-def test_as_many_images_of_each_class_are_not_the_same_images(good: Evaluation) -> None:
+def test_different_images_of_the_same_counts_are_refused(good: Evaluation) -> None:
     pair = paired(good, good)
-    strangers = {f"other {name}": answer for name, answer in pair.champion.items()}
-    failed = _only_failure(judge(good, RULES, good, pair=replace(pair, champion=strangers)))
+    others = {f"other {name}": prediction for name, prediction in pair.champion.items()}
+    failed = _only_failure(judge(good, RULES, good, pair=replace(pair, champion=others)))
     assert failed.name == "same_test_images"
     assert failed.reason.startswith(
-        "not the same test images: 200 images only the candidate answered, 200 images only the champion answered; "
+        "not the same test images: 200 images only the candidate predicted, 200 images only the champion predicted; "
         "evaluate the champion again"
     )
 
 
-def test_figures_without_the_answers_behind_them_prove_nothing(good: Evaluation) -> None:
-    assert "were not kept" in _only_failure(judge(good, RULES, good)).reason
+def test_metrics_without_matching_predictions_are_refused(good: Evaluation) -> None:
+    assert "was not kept" in _only_failure(judge(good, RULES, good)).reason
     fewer = replace(good, count=199)
     failed = _only_failure(judge(good, RULES, fewer, pair=paired(good, good)))
-    assert failed.reason == "figures of 200 and 199 images, but answers to 200: evaluate both again"
+    assert failed.reason == "evaluations of 200 and 199 images, but 200 predictions: evaluate both again"
 
 
-def test_what_was_found_of_the_artifact_stands_with_the_rules_and_refuses(good: Evaluation) -> None:
+def test_a_failed_artifact_check_refuses_the_candidate(good: Evaluation) -> None:
     broken = RuleOutcome(name="artifact_whole", passed=False, bound=0, value=1, reason="model.bin is gone")
     verdict = judge(good, RULES, checks=[broken])
     assert verdict.summary.startswith("Refused: 1 of 11 rules failed (artifact_whole)")
     assert "| artifact_whole | **FAILED** | 1 | 0 | model.bin is gone |" in verdict.to_markdown()
 
 
-def test_figures_that_are_not_numbers_are_refused(good: Evaluation) -> None:
+def test_metrics_that_are_not_numbers_are_refused(good: Evaluation) -> None:
     verdict = judge(replace(good, accuracy=math.nan, log_loss=math.inf), RULES)
     assert [rule.name for rule in verdict.failed] == ["finite_figures", "accuracy"]
     assert verdict.failed[0].reason.startswith("not a finite number: accuracy, log_loss;")
     json.dumps(verdict.to_dict(), allow_nan=False)
 
 
-def test_a_class_figure_that_is_not_a_number_is_refused(good: Evaluation) -> None:
+def test_a_class_metric_that_is_not_a_number_is_refused(good: Evaluation) -> None:
     broken = replace(good.of(TumorClass.NORMAL), recall=math.nan)
     candidate = replace(good, per_class=(*good.per_class[:2], broken, good.per_class[3]))
     pair = paired(good, good)
@@ -211,7 +211,7 @@ def test_a_calibration_error_that_is_not_a_number_is_refused(good: Evaluation) -
     assert [rule.name for rule in verdict.failed] == ["finite_figures", "calibration_error"]
 
 
-def test_validation_figures_are_not_judged(good: Evaluation) -> None:
+def test_a_validation_evaluation_is_not_judged(good: Evaluation) -> None:
     validation = replace(good, split="validation")
     with pytest.raises(EvaluationError, match="'validation'"):
         judge(validation, RULES)
@@ -219,12 +219,12 @@ def test_validation_figures_are_not_judged(good: Evaluation) -> None:
         judge(good, RULES, champion=validation)
 
 
-def test_a_reason_shows_enough_digits_to_be_believed(good: Evaluation) -> None:
+def test_a_reason_has_enough_digits_to_show_the_difference(good: Evaluation) -> None:
     failed = _only_failure(judge(replace(good, accuracy=0.7996), RULES))
-    assert "0.7996 is below the floor 0.8000" in failed.reason
+    assert "0.7996 is below the minimum 0.8000" in failed.reason
 
 
-def test_a_verdict_survives_json_and_reads_as_a_table(good: Evaluation) -> None:
+def test_a_verdict_is_kept_by_json_and_shown_as_a_table(good: Evaluation) -> None:
     verdict = judge(good, replace(RULES, minimum_accuracy=0.95), champion=good, pair=paired(good, good))
     assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict()))) == verdict
     lines = verdict.to_markdown().splitlines()
@@ -234,7 +234,7 @@ def test_a_verdict_survives_json_and_reads_as_a_table(good: Evaluation) -> None:
     assert len(lines) == 4 + 17
 
 
-def test_the_packaged_rules_are_read_when_no_path_is_given() -> None:
+def test_without_a_path_the_packaged_rules_are_read() -> None:
     assert (RULES.version, RULES.noninferiority_margin, RULES.significance) == (2, 0.05, 0.05)
 
 

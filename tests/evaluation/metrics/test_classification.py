@@ -13,44 +13,44 @@ from braintumor.evaluation.metrics.calibration import calibration_bins, expected
 from braintumor.evaluation.metrics.classification import Evaluation, evaluate, wilson_interval
 from braintumor.labels import TumorClass
 
-# truth g g g | m m | n n n | p p ; the model's answers below, confidence 0.7 each
+# truth: g g g | m m | n n n | p p, each prediction with confidence 0.7
 TRUTH = np.array([0, 0, 0, 1, 1, 2, 2, 2, 3, 3])
-CALLED = np.array([0, 0, 1, 1, 2, 2, 2, 0, 3, 3])
+PREDICTED = np.array([0, 0, 1, 1, 2, 2, 2, 0, 3, 3])
 
 
-def _probabilities(called: np.ndarray, confidence: float = 0.7) -> np.ndarray:
-    chances = np.full((len(called), 4), (1 - confidence) / 3)
-    chances[np.arange(len(called)), called] = confidence
+def _probabilities(predicted: np.ndarray, confidence: float = 0.7) -> np.ndarray:
+    chances = np.full((len(predicted), 4), (1 - confidence) / 3)
+    chances[np.arange(len(predicted)), predicted] = confidence
     return chances
 
 
 @pytest.fixture
 def small() -> Evaluation:
-    return evaluate(labels=TRUTH, probabilities=_probabilities(CALLED), split="test")
+    return evaluate(labels=TRUTH, probabilities=_probabilities(PREDICTED), split="test")
 
 
-def test_rows_of_the_confusion_matrix_are_the_truth(small: Evaluation) -> None:
+def test_rows_of_the_confusion_matrix_are_true_classes(small: Evaluation) -> None:
     assert small.confusion == ((2, 1, 0, 0), (0, 1, 1, 0), (1, 0, 2, 0), (0, 0, 0, 2))
 
 
-def test_figures_match_those_counted_by_hand(small: Evaluation) -> None:
+def test_metrics_match_values_computed_by_hand(small: Evaluation) -> None:
     glioma = small.of(TumorClass.GLIOMA)
     assert (small.count, small.accuracy) == (10, 0.7)
-    assert glioma.precision == pytest.approx(2 / 3)  # 2 of 3 called glioma
+    assert glioma.precision == pytest.approx(2 / 3)  # 2 of 3 predicted as glioma
     assert glioma.recall == pytest.approx(2 / 3)
-    assert glioma.specificity == pytest.approx(6 / 7)  # 1 of 7 others called glioma
+    assert glioma.specificity == pytest.approx(6 / 7)  # 1 of 7 others predicted as glioma
     assert glioma.f1 == pytest.approx(2 / 3)
     assert [m.support for m in small.per_class] == [3, 2, 3, 2]
     assert small.macro_recall == pytest.approx((2 / 3 + 1 / 2 + 2 / 3 + 1) / 4)
     assert small.log_loss == pytest.approx(-(7 * math.log(0.7) + 3 * math.log(0.1)) / 10)
 
 
-def test_a_tumor_called_another_tumor_still_counts_as_found(small: Evaluation) -> None:
-    assert small.tumor_sensitivity == pytest.approx(6 / 7)  # one meningioma called normal
+def test_a_tumor_predicted_as_another_tumor_counts_as_detected(small: Evaluation) -> None:
+    assert small.tumor_sensitivity == pytest.approx(6 / 7)  # one meningioma predicted as normal
 
 
-def test_macro_figures_agree_with_scikit_learn(answers: tuple[np.ndarray, np.ndarray]) -> None:
-    labels, chances = answers
+def test_macro_metrics_agree_with_scikit_learn(predictions: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, chances = predictions
     ours = evaluate(labels=labels, probabilities=chances, split="test")
     theirs = classification_report(labels, chances.argmax(axis=1), output_dict=True)
     assert ours.macro_precision == pytest.approx(theirs["macro avg"]["precision"])
@@ -58,10 +58,10 @@ def test_macro_figures_agree_with_scikit_learn(answers: tuple[np.ndarray, np.nda
     assert ours.macro_recall == pytest.approx(balanced_accuracy_score(labels, chances.argmax(axis=1)))
 
 
-def test_auroc_is_the_share_of_pairs_ranked_rightly() -> None:
+def test_auroc_is_the_share_of_correctly_ranked_pairs() -> None:
     chances = np.array([[0.9, 0.1, 0, 0], [0.4, 0.6, 0, 0], [0.5, 0.5, 0, 0], [0.1, 0.9, 0, 0]])
-    found = evaluate(labels=np.array([0, 0, 1, 1]), probabilities=chances, split="test")
-    assert found.of(TumorClass.GLIOMA).auroc == pytest.approx(3 / 4)
+    result = evaluate(labels=np.array([0, 0, 1, 1]), probabilities=chances, split="test")
+    assert result.of(TumorClass.GLIOMA).auroc == pytest.approx(3 / 4)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_wilson_interval_matches_published_values(hits: int, count: int, low: fl
     assert wilson_interval(hits, count) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_wilson_interval_always_holds_the_share_itself() -> None:
+def test_wilson_interval_always_contains_the_share() -> None:
     for count in range(1, 80):
         for hits in range(count + 1):
             low, high = wilson_interval(hits, count)
@@ -86,20 +86,20 @@ def test_wilson_interval_refuses_impossible_counts(hits: int, count: int) -> Non
         wilson_interval(hits, count)
 
 
-def test_calibration_error_matches_the_one_computed_by_hand() -> None:
-    # 0.9 three times, two right; 0.5 once, right: (3 * |2/3 - 0.9| + 1 * |1 - 0.5|) / 4 = 0.3
+def test_calibration_error_matches_a_value_computed_by_hand() -> None:
+    # confidence 0.9 three times, two correct, and 0.5 once, correct: (3 * |2/3 - 0.9| + 1 * |1 - 0.5|) / 4 = 0.3
     chances = np.vstack([_probabilities(np.array([0, 1, 2]), 0.9), _probabilities(np.array([3]), 0.5)])
-    found = evaluate(labels=np.array([0, 1, 3, 3]), probabilities=chances, split="test")
-    assert found.expected_calibration_error == pytest.approx(0.3)
+    result = evaluate(labels=np.array([0, 1, 3, 3]), probabilities=chances, split="test")
+    assert result.expected_calibration_error == pytest.approx(0.3)
 
 
-def test_a_confidence_on_an_edge_belongs_to_the_bin_below_it() -> None:
+def test_a_confidence_on_an_edge_belongs_to_the_lower_bin() -> None:
     certain, half = np.array([[1.0, 0, 0, 0]]), np.array([[0.5, 0.3, 0.1, 0.1]])
     assert calibration_bins(np.array([0]), certain)[0].high == 1.0
     assert calibration_bins(np.array([0]), half, bins=4)[0].high == 0.5
 
 
-def test_a_model_as_right_as_it_is_confident_has_no_calibration_error() -> None:
+def test_a_calibrated_model_has_no_calibration_error() -> None:
     bins = calibration_bins(np.array([0] * 7 + [1] * 3), _probabilities(np.zeros(10, dtype=int)))
     assert expected_calibration_error(bins) == pytest.approx(0, abs=1e-12)
 
@@ -107,29 +107,29 @@ def test_a_model_as_right_as_it_is_confident_has_no_calibration_error() -> None:
 def test_an_absent_class_is_undefined_without_warnings() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = evaluate(
+        result = evaluate(
             labels=np.array([0, 1, 2]), probabilities=_probabilities(np.array([0, 1, 1])), split="validation"
         )
-    absent = found.of(TumorClass.PITUITARY)
+    absent = result.of(TumorClass.PITUITARY)
     assert (absent.precision, absent.recall, absent.f1, absent.auroc) == (None, None, None, None)
     assert (absent.support, absent.specificity) == (0, 1.0)
-    assert found.macro_recall == pytest.approx(2 / 3)
+    assert result.macro_recall == pytest.approx(2 / 3)
 
 
-def test_a_class_that_is_never_called_has_precision_zero() -> None:
-    found = evaluate(labels=TRUTH, probabilities=_probabilities(np.zeros(10, dtype=int)), split="test")
-    normal = found.of(TumorClass.NORMAL)
+def test_a_class_that_is_never_predicted_has_precision_zero() -> None:
+    result = evaluate(labels=TRUTH, probabilities=_probabilities(np.zeros(10, dtype=int)), split="test")
+    normal = result.of(TumorClass.NORMAL)
     assert (normal.precision, normal.recall, normal.f1) == (0.0, 0.0, 0.0)
 
 
 def test_a_split_without_tumors_has_no_tumor_sensitivity() -> None:
-    found = evaluate(labels=np.array([2, 2]), probabilities=_probabilities(np.array([2, 2])), split="test")
-    assert found.tumor_sensitivity is None
-    assert found.of(TumorClass.NORMAL).specificity is None
+    result = evaluate(labels=np.array([2, 2]), probabilities=_probabilities(np.array([2, 2])), split="test")
+    assert result.tumor_sensitivity is None
+    assert result.of(TumorClass.NORMAL).specificity is None
 
 
 def test_float16_probabilities_are_accepted() -> None:
-    chances = _probabilities(CALLED).astype(np.float16)
+    chances = _probabilities(PREDICTED).astype(np.float16)
     assert evaluate(labels=TRUTH, probabilities=chances, split="test").accuracy == 0.7
 
 
@@ -150,7 +150,7 @@ def test_float16_probabilities_are_accepted() -> None:
         (np.array([0]), np.array([[0.5, 0.5, 0.5, 0.5]]), "not logits"),
     ],
 )
-def test_bad_input_is_refused_with_what_was_received(labels: np.ndarray, chances: np.ndarray, words: str) -> None:
+def test_invalid_input_is_refused_with_the_received_value(labels: np.ndarray, chances: np.ndarray, words: str) -> None:
     with pytest.raises(EvaluationError, match=f"(?s){words}"):
         evaluate(labels=labels, probabilities=chances, split="test")
 

@@ -1,4 +1,4 @@
-"""What judging a model finds beside its figures: computed on the served graph, kept, and shown."""
+"""Tests of the diagnostics of an evaluation: computed on the served graph, stored and shown."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.evaluation.metrics.calibration import uncalibrated_probabilities
 from braintumor.evaluation.metrics.classification import evaluate
-from braintumor.evaluation.metrics.diagnostics import Diagnostics, answers_frame
+from braintumor.evaluation.metrics.diagnostics import Diagnostics, predictions_frame
 from braintumor.evaluation.metrics.occlusion import occlude
 from braintumor.evaluation.metrics.slices import slices
 from braintumor.evaluation.report.build import build_model_report
@@ -34,12 +34,12 @@ def stored(settings: Settings, split: Split) -> Diagnostics:
     engine = database.connect(settings)
     model = model_versions.champion(engine)
     with transaction(engine) as connection:
-        found = load_diagnostics(connection, model, model.snapshot_id, split)
+        diagnostics = load_diagnostics(connection, model, model.snapshot_id, split)
     engine.dispose()
-    return found
+    return diagnostics
 
 
-def test_before_the_temperature_the_model_is_as_sure_as_its_logits(brightness_model: LoadedModel) -> None:
+def test_uncalibrated_probabilities_are_those_of_the_logits(brightness_model: LoadedModel) -> None:
     frames = np.random.default_rng(2).integers(0, 200, (5, 128, 128, 3), dtype=np.uint8)
     outputs = brightness_model.predict(frames)
     before = uncalibrated_probabilities(outputs.activation_map)
@@ -49,44 +49,44 @@ def test_before_the_temperature_the_model_is_as_sure_as_its_logits(brightness_mo
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 2, 2, 3), (2, 2, 4)])
-def test_what_is_no_activation_map_is_refused(shape: tuple[int, ...]) -> None:
+def test_an_activation_map_of_another_shape_is_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(EvaluationError, match=r"shape \(N, h, w, 4\)"):
         uncalibrated_probabilities(np.zeros(shape, np.float32))
 
 
-def test_nothing_is_claimed_before_anybody_looked(settings: Settings) -> None:
+def test_without_an_evaluation_diagnostics_are_empty(settings: Settings) -> None:
     assert stored(settings, Split.TEST) == Diagnostics()
 
 
-def test_a_judged_model_keeps_what_was_found(evaluated: Settings) -> None:
+def test_diagnostics_of_an_evaluation_are_stored(evaluated: Settings) -> None:
     engine, store = database.connect(evaluated), ObjectStore.connect(evaluated)
-    model, found = model_versions.champion(engine), stored(evaluated, Split.TEST)
+    model, diagnostics = model_versions.champion(engine), stored(evaluated, Split.TEST)
     loaded = load_model(store, evaluated, model)
     frames = load_frames(store, load_snapshot(engine, model.snapshot_id), Split.TEST, size=model.image_size)
     outputs = loaded.predict(frames.frames)
     before = evaluate(
         labels=frames.labels, probabilities=uncalibrated_probabilities(outputs.activation_map), split="test"
     )
-    assert found.uncalibrated_error == pytest.approx(before.expected_calibration_error, abs=1e-6)
-    assert found.occlusion is not None
+    assert diagnostics.uncalibrated_error == pytest.approx(before.expected_calibration_error, abs=1e-6)
+    assert diagnostics.occlusion is not None
     again = occlude(loaded, frames=frames.frames, labels=frames.labels, outputs=outputs)
-    assert again is not None and again.marked.count == found.occlusion.marked.count
-    assert again.elsewhere.mean_drop == pytest.approx(found.occlusion.elsewhere.mean_drop, abs=1e-5)
-    assert found.throughput is not None and found.throughput.images_per_second > 1
-    assert found.throughput.measured_on == loaded.device
-    by_format = {s.value: s.count for s in found.slices if s.attribute == "format"}
+    assert again is not None and again.marked.count == diagnostics.occlusion.marked.count
+    assert again.elsewhere.mean_drop == pytest.approx(diagnostics.occlusion.elsewhere.mean_drop, abs=1e-5)
+    assert diagnostics.throughput is not None and diagnostics.throughput.images_per_second > 1
+    assert diagnostics.throughput.measured_on == loaded.device
+    by_format = {s.value: s.count for s in diagnostics.slices if s.attribute == "format"}
     assert set(by_format) <= {"png", "dicom", "jpeg"} and sum(by_format.values()) == len(frames.labels)
-    assert {s.value for s in found.slices if s.attribute == "color"} == {"gray"}
+    assert {s.value for s in diagnostics.slices if s.attribute == "color"} == {"gray"}
     engine.dispose()
 
 
-def test_validation_is_timed_and_calibrated_but_neither_hidden_nor_sliced(evaluated: Settings) -> None:
-    found = stored(evaluated, Split.VALIDATION)
-    assert found.uncalibrated_error is not None and found.throughput is not None
-    assert (found.occlusion, found.slices) == (None, ())
+def test_validation_has_no_occlusion_and_no_slices(evaluated: Settings) -> None:
+    diagnostics = stored(evaluated, Split.VALIDATION)
+    assert diagnostics.uncalibrated_error is not None and diagnostics.throughput is not None
+    assert (diagnostics.occlusion, diagnostics.slices) == (None, ())
 
 
-def test_a_second_look_replaces_the_first_ones_groups(evaluated: Settings) -> None:
+def test_a_second_evaluation_replaces_the_slices(evaluated: Settings) -> None:
     engine = database.connect(evaluated)
     images = load_snapshot(engine, model_versions.champion(engine).snapshot_id).of_split(Split.TEST)
     with transaction(engine) as connection:
@@ -96,15 +96,15 @@ def test_a_second_look_replaces_the_first_ones_groups(evaluated: Settings) -> No
             {"first": images[0].image_sha256},
         )
     evaluate_model(evaluated, "1", access_key="twice")
-    found = stored(evaluated, Split.TEST).slices
+    slices_stored = stored(evaluated, Split.TEST).slices
     engine.dispose()
-    assert {s.attribute for s in found} == {"format", "color", "long_side", "scanner", "source"}
-    by_scanner = {s.value: s.count for s in found if s.attribute == "scanner"}
+    assert {s.attribute for s in slices_stored} == {"format", "color", "long_side", "scanner", "source"}
+    by_scanner = {s.value: s.count for s in slices_stored if s.attribute == "scanner"}
     assert by_scanner == {"A": len(images) - 1, "not given": 1}
-    assert sum(s.count for s in found if s.attribute == "format") == len(images)
+    assert sum(s.count for s in slices_stored if s.attribute == "format") == len(images)
 
 
-def test_the_report_and_the_leaderboard_show_what_was_found(settings: Settings) -> None:
+def test_report_and_leaderboard_show_the_diagnostics(settings: Settings) -> None:
     evaluate_model(settings, "1", access_key="once")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = model_versions.champion(engine)
@@ -120,13 +120,13 @@ def test_the_report_and_the_leaderboard_show_what_was_found(settings: Settings) 
         "the marked place",
         "long_side",
         "model_card.md",
-        "Leak receipt",
+        "Similarity of test and training images",
     ):
         assert words in page
     assert report.images_per_split == {split.value: len(snapshot.of_split(split)) for split in Split}
 
 
-def test_a_model_judged_before_findings_were_kept_is_reported_without_them(evaluated: Settings) -> None:
+def test_a_report_without_stored_diagnostics_is_built(evaluated: Settings) -> None:
     engine = database.connect(evaluated)
     with transaction(engine) as connection:
         connection.execute(
@@ -139,7 +139,7 @@ def test_a_model_judged_before_findings_were_kept_is_reported_without_them(evalu
     assert (report.throughput, report.uncalibrated_error, report.occlusion, report.slices) == (None, None, None, ())
 
 
-def test_an_attribute_may_not_pass_for_the_answer(settings: Settings) -> None:
+def test_an_attribute_named_label_is_refused(settings: Settings) -> None:
     engine = database.connect(settings)
     snapshot = load_snapshot(engine, model_versions.champion(engine).snapshot_id)
     frames = load_frames(ObjectStore.connect(settings), snapshot, Split.TEST, size=64)
@@ -151,13 +151,13 @@ def test_an_attribute_may_not_pass_for_the_answer(settings: Settings) -> None:
         return replace(frames, images=(replace(plain[0], attributes=attributes), *plain[1:]))
 
     with pytest.raises(EvaluationError, match="Received: label"):
-        answers_frame(with_first({"label": "glioma"}), chances)
-    table = answers_frame(with_first({"scanner": "A"}), chances)
+        predictions_frame(with_first({"label": "glioma"}), chances)
+    table = predictions_frame(with_first({"scanner": "A"}), chances)
     assert list(table.columns) == ["label", "predicted", "scanner"]
     assert [s.value for s in slices(table)] == ["A", "not given"]
 
 
-def test_each_test_image_has_its_nearest_training_image_and_a_receipt_is_written(evaluated: Settings) -> None:
+def test_each_test_image_has_its_nearest_training_image(evaluated: Settings) -> None:
     engine = database.connect(evaluated)
     model = model_versions.champion(engine)
     snapshot = load_snapshot(engine, model.snapshot_id)
@@ -175,6 +175,6 @@ def test_each_test_image_has_its_nearest_training_image_and_a_receipt_is_written
     counts = [int(count) for _, count, _ in table.rows if count]
     assert counts[0] == 0 and sum(counts) == len(rows)
     assert [name for name, _, _ in table.rows[-2:]] == [
-        "frozen stage, validation split as it is",
-        "frozen stage, files split at random",
+        "frozen stage, validation split",
+        "frozen stage, random split of the files",
     ]

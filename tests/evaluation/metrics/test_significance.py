@@ -1,4 +1,4 @@
-"""Paired statistics against values known by hand, from a table, and from SciPy."""
+"""Tests of paired statistics against values computed by hand, from a table and by SciPy."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from braintumor.labels import TumorClass
 RIGHT, WRONG = TumorClass.GLIOMA, TumorClass.NORMAL
 
 
-def answers(corrects: str, *, group_size: int = 1, prefix: str = "image") -> ImagePredictions:
-    """One image for each letter, ``r`` for a right answer; so many neighbors form a group."""
+def predictions(corrects: str, *, group_size: int = 1, prefix: str = "image") -> ImagePredictions:
+    """Return one image per letter, ``r`` for a correct prediction. ``group_size`` neighbors form a group."""
     return {
         f"{prefix} {i}": ImagePrediction(
             label=RIGHT, predicted=RIGHT if letter == "r" else WRONG, group_key=str(i // group_size)
@@ -36,14 +36,14 @@ def answers(corrects: str, *, group_size: int = 1, prefix: str = "image") -> Ima
 
 def pair(candidate: str, champion: str, *, group_size: int = 1) -> PredictionPair:
     return PredictionPair(
-        candidate=answers(candidate, group_size=group_size), champion=answers(champion, group_size=group_size)
+        candidate=predictions(candidate, group_size=group_size), champion=predictions(champion, group_size=group_size)
     )
 
 
 @pytest.mark.parametrize(
     ("lost", "gained", "p"),
     [
-        (0, 0, 1.0),  # nothing tells them apart
+        (0, 0, 1.0),  # no difference
         (1, 0, 1 / 2),
         (5, 0, 1 / 32),
         (0, 5, 1.0),
@@ -52,11 +52,11 @@ def pair(candidate: str, champion: str, *, group_size: int = 1) -> PredictionPai
         (3, 3, 42 / 64),
     ],
 )
-def test_mcnemar_is_the_share_of_coin_tosses_that_lose_so_many_or_more(lost: int, gained: int, p: float) -> None:
+def test_mcnemar_matches_binomial_probabilities(lost: int, gained: int, p: float) -> None:
     assert mcnemar(lost=lost, gained=gained) == pytest.approx(p)
 
 
-def test_each_image_is_counted_by_who_is_right() -> None:
+def test_lost_and_gained_images_are_counted() -> None:
     comparison = paired_test(pair("rrrrwwww", "rrwwrwww"))
     assert (comparison.count, comparison.count_group) == (8, 8)
     assert (comparison.lost, comparison.gained) == (1, 2)
@@ -65,12 +65,12 @@ def test_each_image_is_counted_by_who_is_right() -> None:
     assert comparison.low <= comparison.change <= comparison.high
 
 
-def test_the_same_answers_leave_no_doubt() -> None:
+def test_equal_predictions_give_a_zero_interval() -> None:
     comparison = paired_test(pair("rrw" * 20, "rrw" * 20))
     assert (comparison.low, comparison.high, comparison.p_worse) == (0, 0, 1)
 
 
-def test_one_seed_gives_one_interval_whatever_the_order_of_the_images() -> None:
+def test_the_interval_does_not_depend_on_the_image_order() -> None:
     made = pair("rrrrwwww" * 30, "rrwwrwww" * 30)
     turned = PredictionPair(
         candidate=dict(reversed(made.candidate.items())), champion=dict(reversed(made.champion.items()))
@@ -79,7 +79,7 @@ def test_one_seed_gives_one_interval_whatever_the_order_of_the_images() -> None:
 
 
 @pytest.mark.parametrize(("lost", "gained"), [(14, 12), (30, 10), (1, 9)])
-def test_the_interval_is_scipys_where_each_image_stands_alone(lost: int, gained: int) -> None:
+def test_the_interval_of_single_images_matches_scipy(lost: int, gained: int) -> None:
     changes = np.array([*repeat(-1, lost), *repeat(1, gained), *repeat(0, 430 - lost - gained)])
     theirs = bootstrap(
         (changes,),
@@ -93,8 +93,8 @@ def test_the_interval_is_scipys_where_each_image_stands_alone(lost: int, gained:
     assert ours == pytest.approx((theirs.low, theirs.high), abs=0.0025)  # one image is 0.0023
 
 
-def test_the_interval_is_that_of_whole_groups_drawn_one_by_one() -> None:
-    """Forty groups of one to four images, resampled here the long way."""
+def test_the_interval_of_groups_matches_explicit_resampling() -> None:
+    """Resample forty groups of one to four images explicitly."""
     random = np.random.default_rng(5)
     sizes = random.integers(1, 5, 40)
     changes = np.array([random.integers(-size, size + 1) for size in sizes])
@@ -104,26 +104,26 @@ def test_the_interval_is_that_of_whole_groups_drawn_one_by_one() -> None:
     assert ours == pytest.approx(tuple(expected), abs=0.02)
 
 
-def test_slices_of_one_head_are_no_independent_evidence() -> None:
+def test_grouped_images_widen_the_interval() -> None:
     candidate, champion = "rrrr" * 90 + "wwww" * 4 + "rrrr" * 4, "rrrr" * 90 + "rrrr" * 4 + "wwww" * 4
     alone, together = paired_test(pair(candidate, champion)), paired_test(pair(candidate, champion, group_size=4))
     assert alone.count == together.count == 392 and together.count_group == 98
     assert together.high - together.low > 1.5 * (alone.high - alone.low)
 
 
-def test_other_images_or_labels_are_named_and_never_compared() -> None:
+def test_different_images_or_labels_are_refused_with_counts() -> None:
     made = pair("rrr", "rrr")
     image = made.champion["image 1"]
     champion = {
         "image 0": made.champion["image 0"],
         "image 1": ImagePrediction(label=TumorClass.PITUITARY, predicted=image.predicted, group_key=image.group_key),
-        **answers("rr", prefix="other"),
+        **predictions("rr", prefix="other"),
     }
     other = PredictionPair(candidate=made.candidate, champion=champion)
     assert difference_of_images(other) == (
-        "1 images only the candidate answered, 2 images only the champion answered, 1 images have another label since"
+        "1 images only the candidate predicted, 2 images only the champion predicted, 1 images differ in their label"
     )
-    with pytest.raises(EvaluationError, match="only the champion answered"):
+    with pytest.raises(EvaluationError, match="only the champion predicted"):
         paired_test(other)
-    with pytest.raises(EvaluationError, match="no answers"):
+    with pytest.raises(EvaluationError, match="no predictions"):
         paired_test(PredictionPair(candidate={}, champion={}))

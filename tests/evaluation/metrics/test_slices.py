@@ -8,13 +8,13 @@ from pydicom.dataset import Dataset
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.classification import wilson_interval
 from braintumor.evaluation.metrics.slices import SliceResult, slices, slices_frame
-from braintumor.evaluation.report.tables import OF_DICOM, slices_table
+from braintumor.evaluation.report.tables import DICOM_ATTRIBUTES, slices_table
 from braintumor.imaging.decoding.dicom.attributes import dicom_attributes
 
 
 @pytest.fixture
-def answers() -> pd.DataFrame:
-    """60 images: 20 jpeg of which 18 right, 19 png all right, 21 of unknown format all wrong."""
+def predictions() -> pd.DataFrame:
+    """60 images: 20 jpeg with 18 correct, 19 png all correct, 21 of unknown format all wrong."""
     right = [True] * 18 + [False] * 2 + [True] * 19 + [False] * 21
     return pd.DataFrame(
         {
@@ -26,9 +26,9 @@ def answers() -> pd.DataFrame:
     )
 
 
-def test_each_group_of_each_attribute_is_counted(answers: pd.DataFrame) -> None:
-    found = [(r.attribute, r.value, r.count, r.count_correct) for r in slices(answers)]
-    assert found == [
+def test_each_group_of_each_attribute_is_counted(predictions: pd.DataFrame) -> None:
+    groups = [(r.attribute, r.value, r.count, r.count_correct) for r in slices(predictions)]
+    assert groups == [
         ("format", "jpeg", 20, 18),
         ("format", "not given", 21, 0),
         ("format", "png", 19, 19),
@@ -37,53 +37,53 @@ def test_each_group_of_each_attribute_is_counted(answers: pd.DataFrame) -> None:
     ]
 
 
-def test_twenty_images_are_assessed_with_their_interval_and_nineteen_are_not(answers: pd.DataFrame) -> None:
-    jpeg, _, png = slices(answers)[:3]
+def test_groups_of_twenty_images_are_assessed_and_smaller_not(predictions: pd.DataFrame) -> None:
+    jpeg, _, png = slices(predictions)[:3]
     assert jpeg.accuracy == 0.9 and jpeg.accuracy_interval == wilson_interval(18, 20)
     assert not png.is_assessed and png.accuracy is None and png.accuracy_interval is None
     rows = slices_table([jpeg, png]).rows
     assert rows == (("format", "jpeg", "20", "0.900 (0.699 to 0.972)"), ("format", "png", "19", "not assessed"))
 
 
-def test_the_frame_has_one_row_a_group_and_numbers_to_compute_with(answers: pd.DataFrame) -> None:
-    frame = slices_frame(slices(answers)).set_index(["attribute", "value"])
+def test_the_data_frame_has_one_numeric_row_per_group(predictions: pd.DataFrame) -> None:
+    frame = slices_frame(slices(predictions)).set_index(["attribute", "value"])
     assert list(frame.columns) == ["count", "count_correct", "accuracy", "accuracy_low", "accuracy_high"]
     assert frame.loc[("side", "512"), "accuracy"] == 0.3
     assert np.isnan(frame.loc[("format", "png"), "accuracy_low"])
 
 
-def test_without_attributes_nothing_is_assessed_and_the_report_says_so(answers: pd.DataFrame) -> None:
-    assert slices(answers[["label", "predicted"]]) == []
+def test_without_attributes_the_report_says_not_assessed(predictions: pd.DataFrame) -> None:
+    assert slices(predictions[["label", "predicted"]]) == []
     assert slices_frame([]).empty and slices_frame([])["accuracy"].dtype == "float64"
     assert slices_table([]).rows[0][0] == "not assessed"
 
 
-def test_answers_without_a_prediction_are_refused(answers: pd.DataFrame) -> None:
+def test_a_table_without_predictions_is_refused(predictions: pd.DataFrame) -> None:
     with pytest.raises(EvaluationError, match=r"Received: label, format, side\. Add predicted"):
-        slices(answers.drop(columns="predicted"))
+        slices(predictions.drop(columns="predicted"))
 
 
-def test_a_group_of_nobody_cannot_be(answers: pd.DataFrame) -> None:
-    answers["format"] = pd.Categorical(answers["format"], categories=["jpeg", "png", "tiff"])
-    assert "tiff" not in {result.value for result in slices(answers)}
-    assert all(isinstance(result, SliceResult) and result.count > 0 for result in slices(answers))
+def test_an_unused_category_is_no_group(predictions: pd.DataFrame) -> None:
+    predictions["format"] = pd.Categorical(predictions["format"], categories=["jpeg", "png", "tiff"])
+    assert "tiff" not in {result.value for result in slices(predictions)}
+    assert all(isinstance(result, SliceResult) and result.count > 0 for result in slices(predictions))
 
 
-def test_what_only_dicom_gives_is_one_sentence_where_no_image_has_it_and_rows_where_some_have(
-    answers: pd.DataFrame,
+def test_missing_dicom_attributes_are_listed_in_one_sentence(
+    predictions: pd.DataFrame,
 ) -> None:
-    without = slices_table(slices(answers))
-    assert "known of no test image: age, sex, manufacturer, field strength, sequence." in without.note
+    without = slices_table(slices(predictions))
+    assert "because no test image has it: age, sex, manufacturer, field strength, sequence." in without.note
     assert {row[0] for row in without.rows} == {"format", "side"}
-    with_sex = slices_table(slices(answers.assign(sex=["F"] * 39 + ["M"] + [None] * 20)))
-    assert "known of no test image: age, manufacturer, field strength, sequence." in with_sex.note
+    with_sex = slices_table(slices(predictions.assign(sex=["F"] * 39 + ["M"] + [None] * 20)))
+    assert "because no test image has it: age, manufacturer, field strength, sequence." in with_sex.note
     rows = {row[1]: row[2:] for row in with_sex.rows if row[0] == "sex"}
     assert {value: count for value, (count, _) in rows.items()} == {"F": "39", "M": "1", "not given": "20"}
     assert rows["M"][1] == "not assessed"
 
 
-def test_every_attribute_that_the_decoder_gives_has_its_words() -> None:
+def test_every_dicom_attribute_has_a_display_name() -> None:
     every = Dataset()
     every.PatientAge, every.PatientSex, every.Manufacturer = "045Y", "F", "SIEMENS"
     every.MagneticFieldStrength, every.ScanningSequence = 3, "GR"
-    assert list(dicom_attributes(every)) == list(OF_DICOM)
+    assert list(dicom_attributes(every)) == list(DICOM_ATTRIBUTES)

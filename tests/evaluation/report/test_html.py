@@ -15,7 +15,7 @@ from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.report.formatting import duration, size
 from braintumor.evaluation.report.html import comparison_report, model_report
 from braintumor.evaluation.report.model_card import model_card
-from braintumor.evaluation.report.model_report import ModelPictures, ModelReport
+from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
 from braintumor.evaluation.report.tables import ReportTable
 
 ATTACK = "<script>alert('x')</script>"
@@ -29,7 +29,7 @@ _RANKED = (
 
 
 class _Page(HTMLParser):
-    """Collects the tags, the text and what a page would fetch."""
+    """Collects tags, text, links and sources of a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class _Page(HTMLParser):
             self.words.append(data)
 
 
-def test_the_first_line_says_where_the_figures_come_from(report: ModelReport) -> None:
+def test_the_first_line_has_weights_dataset_and_patients(report: ModelReport) -> None:
     text = _Page(model_report(report)).text
     assert text.startswith(
         "For review, not for diagnosis Initialization: imagenet (keras.applications). Dataset: phantoms, grouped "
@@ -68,7 +68,7 @@ def test_the_first_line_says_where_the_figures_come_from(report: ModelReport) ->
     )
 
 
-def test_patient_independence_is_claimed_only_where_identifiers_exist(report: ModelReport) -> None:
+def test_patient_independence_needs_patient_identifiers(report: ModelReport) -> None:
     every = PatientIds(count_image=200, count_identified=200, count_patient=200)
     text = _Page(model_report(replace(report, identified=every))).text
     assert "all 200 images carry a patient identifier, and no patient's images are in two splits" in text
@@ -86,7 +86,7 @@ def test_patient_independence_is_claimed_only_where_identifiers_exist(report: Mo
         (None, "was not counted when the snapshot was taken"),
     ],
 )
-def test_where_identifiers_are_missing_the_report_and_the_card_say_of_how_many(
+def test_report_and_card_count_missing_patient_identifiers(
     report: ModelReport, identified: PatientIds | None, words: str
 ) -> None:
     changed = replace(report, identified=identified)
@@ -95,13 +95,13 @@ def test_where_identifiers_are_missing_the_report_and_the_card_say_of_how_many(
         assert "no patient's images" not in text
 
 
-def test_the_model_page_holds_the_figures_and_facts(report: ModelReport) -> None:
+def test_the_model_page_shows_metrics_and_facts(report: ModelReport) -> None:
     text = _Page(model_report(report)).text
     expected = [
         "0.915",  # accuracy
         "0.868 to 0.946",  # its interval
         "Gate: passed",
-        "recall of glioma 0.90 reaches the floor 0.60 (45 of 50)",
+        "recall of glioma 0.90 reaches the minimum 0.60 (45 of 50)",
         "no champion: absolute rules alone decide",
         "Recall (sensitivity)",
         "snap-9f31",
@@ -114,7 +114,7 @@ def test_the_model_page_holds_the_figures_and_facts(report: ModelReport) -> None
         "0.131 before temperature scaling",
         "the marked place 60 0.312 0.300 (0.199 to 0.425)",
         "a random place 60 0.021 0.050 (0.017 to 0.137)",
-        "it does not show that the marked place is the tumor",
+        "It does not show that the marked place is the tumor",
         "format jpeg 181 0.917 (0.868 to 0.949)",
         "format png 19 not assessed",
         "temperature 1.312, fitted on validation; calibration error on test 0.131 before, 0.005 after",
@@ -132,10 +132,10 @@ def test_a_refused_model_shows_the_rule_that_failed(report: ModelReport, good: E
     assert page.count('<tr class="failed">') == 1
 
 
-def test_a_report_without_pictures_verdict_or_training_is_whole(report: ModelReport) -> None:
+def test_a_report_without_plots_verdict_or_training_renders(report: ModelReport) -> None:
     bare = replace(
         report,
-        pictures=ModelPictures(),
+        plots=ModelPlots(),
         verdict=None,
         history={},
         training_seconds=0,
@@ -153,7 +153,7 @@ def test_a_report_without_pictures_verdict_or_training_is_whole(report: ModelRep
     assert "Gate" not in page.text
 
 
-def test_undefined_figures_are_named_so(report: ModelReport, good: Evaluation) -> None:
+def test_undefined_metrics_are_shown_as_not_defined(report: ModelReport, good: Evaluation) -> None:
     test = replace(good, tumor_sensitivity=None)
     assert "not defined" in _Page(model_report(replace(report, test=test))).text
 
@@ -162,7 +162,7 @@ def _pages(report: ModelReport) -> list[str]:
     return [model_report(report), comparison_report([report], tables=report.tables)]
 
 
-def test_pages_are_well_formed_self_contained_and_say_what_they_are_for(report: ModelReport) -> None:
+def test_pages_are_well_formed_and_self_contained(report: ModelReport) -> None:
     for text in _pages(report):
         page = _Page(text)
         assert page.open == []
@@ -170,18 +170,18 @@ def test_pages_are_well_formed_self_contained_and_say_what_they_are_for(report: 
         assert "url(" not in text
         assert page.sources
         assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-        assert set(page.links) <= {"model_card.md"}, "what lies beside the page, and nothing else"
+        assert set(page.links) <= {"model_card.md"}, "only the card next to the page"
         assert not {"script", "link", "iframe"} & set(page.tags)
         assert all(page.alts)
         assert page.text.startswith("For review, not for diagnosis")
         assert "prefers-color-scheme: dark" in text
 
 
-def test_the_model_page_shows_all_six_pictures(report: ModelReport) -> None:
+def test_the_model_page_shows_all_six_plots(report: ModelReport) -> None:
     assert _Page(model_report(report)).tags.count("img") == 6
 
 
-def test_names_from_outside_are_escaped_everywhere(report: ModelReport) -> None:
+def test_untrusted_names_are_escaped_everywhere(report: ModelReport) -> None:
     table = ReportTable(title=ATTACK, note=ATTACK, columns=(ATTACK,), rows=((ATTACK,),))
     words = (
         "name",
@@ -205,7 +205,7 @@ def test_names_from_outside_are_escaped_everywhere(report: ModelReport) -> None:
         assert "&lt;script&gt;" in page
 
 
-def test_the_comparison_marks_candidate_and_champion_and_puts_the_best_validation_first(
+def test_the_comparison_ranks_by_validation_and_marks_roles(
     report: ModelReport, evaluation_of: Callable[..., Evaluation]
 ) -> None:
     weaker, weakest = (
@@ -217,7 +217,7 @@ def test_the_comparison_marks_candidate_and_champion_and_puts_the_best_validatio
     text = _Page(comparison_report([trained, champion, report], title="Week 47")).text
     names = [text.index(f"{name} {rest}") for name, rest in _RANKED]
     assert names == sorted(names)
-    assert "Validation picks the candidate; test only passes or refuses it." in text
+    assert "The candidate is selected on validation, and the gate judges it on test." in text
     assert "trained" not in text
     assert "validation 0.850 (0.794 to 0.893)" in text
     assert "test 0.915 (0.868 to 0.946)" in text
@@ -225,10 +225,10 @@ def test_the_comparison_marks_candidate_and_champion_and_puts_the_best_validatio
     assert text.count("37.2") == 3 and text.count("on openvino-cpu, two old cores, 2 threads") == 1
 
 
-def test_the_comparison_says_why_a_model_was_refused(report: ModelReport, good: Evaluation) -> None:
+def test_the_comparison_shows_why_a_model_was_refused(report: ModelReport, good: Evaluation) -> None:
     verdict = judge(good, replace(GateRules.load(), minimum_accuracy=0.95))
     text = _Page(comparison_report([replace(report, verdict=verdict)])).text
-    assert "Why resnet50-2026w47 was refused accuracy 0.92 is below the floor 0.95 (183 of 200)" in text
+    assert "Why resnet50-2026w47 was refused accuracy 0.92 is below the minimum 0.95 (183 of 200)" in text
 
 
 def test_the_comparison_warns_when_images_differ(report: ModelReport) -> None:
@@ -237,7 +237,7 @@ def test_the_comparison_warns_when_images_differ(report: ModelReport) -> None:
     assert "different snapshots" not in comparison_report([report, replace(other, snapshot_id=report.snapshot_id)])
 
 
-def test_a_comparison_of_nothing_or_of_one_name_twice_is_refused(report: ModelReport) -> None:
+def test_a_comparison_of_no_models_or_equal_names_is_refused(report: ModelReport) -> None:
     with pytest.raises(EvaluationError, match=r"Received: \[\]"):
         comparison_report([])
     with pytest.raises(EvaluationError, match="own name"):
@@ -253,7 +253,7 @@ def test_validation_and_test_cannot_be_swapped(report: ModelReport) -> None:
     ("seconds", "words"),
     [(0, "not trained"), (42.4, "42 s"), (89, "89 s"), (1630, "27 min"), (3599, "1 h 0 min"), (3725, "1 h 2 min")],
 )
-def test_durations_read_well(seconds: float, words: str) -> None:
+def test_durations_are_formatted(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
@@ -268,5 +268,5 @@ def test_durations_read_well(seconds: float, words: str) -> None:
         (10**13, "10000.0 GB"),
     ],
 )
-def test_sizes_read_well(count: int, words: str) -> None:
+def test_sizes_are_formatted(count: int, words: str) -> None:
     assert size(count) == words

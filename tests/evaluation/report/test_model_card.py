@@ -25,39 +25,39 @@ def section(card: str, title: str) -> str:
         ("Training", "- Initialization: imagenet (keras.applications)"),
         ("Training", "- Scoring speed: 37.2 images/s (openvino-cpu, two old cores, 2 threads)"),
         ("Training", "- Size on disk: 94.6 MB"),
-        ("Figures", "| test | 200 | 0.915 (0.868 to 0.946) |"),
-        ("Figures", "| glioma | 50 | 0.918 | 0.900 |"),
+        ("Metrics", "| test | 200 | 0.915 (0.868 to 0.946) |"),
+        ("Metrics", "| glioma | 50 | 0.918 | 0.900 |"),
         ("Calibration", "calibration error on test 0.131 before, 0.005 after"),
         ("Gate", "| sensitivity_glioma | passed |"),
-        ("Does hiding the marked place change the answer?", "| the marked place | 60 | 0.312 |"),
+        ("Does hiding the marked place change the prediction?", "| the marked place | 60 | 0.312 |"),
         ("Groups of test images", "| format | jpeg | 181 | 0.917 (0.868 to 0.949) |"),
         ("Limits", "Patient independence cannot be verified"),
-        ("Limits", "Not assessed, having fewer than 20 test images: format png (19)."),
-        ("Limits", "being known of no test image: age, sex, manufacturer, field strength, sequence."),
+        ("Limits", "Not assessed because of fewer than 20 test images: format png (19)."),
+        ("Limits", "because no test image has it: age, sex, manufacturer, field strength, sequence."),
         ("Versions", "- keras: 3.15.0"),
         ("Files", f"| `model.bin` | `{'cd' * 32}` |"),
     ],
 )
-def test_the_card_says(report: ModelReport, title: str, words: str) -> None:
+def test_the_card_contains(report: ModelReport, title: str, words: str) -> None:
     assert words in section(model_card(report), title)
 
 
-def test_a_refused_model_says_so_and_an_unjudged_one_too(report: ModelReport, good: Evaluation) -> None:
+def test_the_card_shows_a_refusal_or_a_missing_verdict(report: ModelReport, good: Evaluation) -> None:
     refused = judge(good, replace(GateRules.load(), minimum_accuracy=0.95))
     assert "| accuracy | **FAILED** |" in section(model_card(replace(report, verdict=refused)), "Gate")
     assert section(model_card(replace(report, verdict=None)), "Gate").strip() == "Not judged."
 
 
-def test_what_was_not_measured_is_named_so(report: ModelReport) -> None:
+def test_missing_measurements_are_shown_as_not_measured(report: ModelReport) -> None:
     bare = replace(report, throughput=None, uncalibrated_error=None, occlusion=None, slices=(), artifact_sha256s={})
     card = model_card(bare)
     assert "Scoring speed: not measured" in card
     assert "Slices are not assessed" in section(card, "Limits")
-    assert "| not assessed | 0 |" in section(card, "Does hiding the marked place change the answer?")
+    assert "| not assessed | 0 |" in section(card, "Does hiding the marked place change the prediction?")
     assert section(card, "Files").strip() == "Not recorded."
 
 
-def test_every_table_of_the_card_is_whole(report: ModelReport) -> None:
+def test_every_table_of_the_card_is_well_formed(report: ModelReport) -> None:
     blocks = [block.splitlines() for block in model_card(report).split("\n\n") if block.startswith("| ")]
     assert len(blocks) >= 7
     for lines in blocks:
@@ -65,7 +65,7 @@ def test_every_table_of_the_card_is_whole(report: ModelReport) -> None:
         assert set(lines[1]) <= set("|-: ")
 
 
-def test_names_from_outside_are_shown_and_do_nothing(report: ModelReport) -> None:
+def test_untrusted_names_are_escaped_in_the_card(report: ModelReport) -> None:
     name = "a|b <img src=x>\n# *x* [y](z) `c`"
     card = model_card(replace(report, name=name, dataset=name, backbone=name, device=name))
     assert card.startswith(r"# a\|b \<img src=x\> # \*x\* \[y\](z) \`c\`" + "\n")

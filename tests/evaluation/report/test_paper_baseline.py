@@ -7,7 +7,7 @@ from braintumor.evaluation.report.model_report import ModelReport
 from braintumor.evaluation.report.paper_baseline import paper_table
 
 
-def test_ours_stand_beside_the_paper_where_the_run_has_that_recipe_and_a_dash_elsewhere(report: ModelReport) -> None:
+def test_recipes_of_the_paper_show_our_accuracy_or_a_dash(report: ModelReport) -> None:
     ours = replace(report, name="a", recipe_name="paper_resnet_dropout_08_8_epochs")
     rows = {row[2]: row for row in paper_table([report, ours]).rows}
     assert {name: row[1] for name, row in rows.items()} == {
@@ -21,7 +21,7 @@ def test_ours_stand_beside_the_paper_where_the_run_has_that_recipe_and_a_dash_el
     assert {row[3] for name, row in rows.items() if name != ours.recipe_name} == {"—"}
 
 
-def test_the_comparison_page_says_why_the_figures_are_not_comparable(report: ModelReport) -> None:
+def test_the_page_explains_why_figures_are_not_comparable(report: ModelReport) -> None:
     page = comparison_report([report], tables=(paper_table([report]),))
     assert "The figures are not comparable" in page
     assert "validation set (928) contains its test set (464)" in page

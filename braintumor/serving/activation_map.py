@@ -1,0 +1,44 @@
+"""Encode, decode and enlarge class activation maps.
+
+The tables keep a map as square, row-major, little-endian float16.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from braintumor.errors import EvaluationError
+
+
+def encode_map(activation_map: NDArray[np.floating]) -> bytes:
+    """Return the stored bytes of a square map (h, h)."""
+    return activation_map.astype("<f2").tobytes()
+
+
+def decode_map(stored: bytes | memoryview) -> NDArray[np.float16]:
+    """Return the map (h, h) of stored bytes."""
+    values = np.frombuffer(stored, dtype="<f2").astype(np.float16)
+    side = round(len(values) ** 0.5)
+    return values.reshape(side, side)
+
+
+def upsample(activation_map: NDArray[np.floating], *, height: int, width: int) -> NDArray[np.float32]:
+    """Enlarge a map (h, w) to (height, width), bilinear and scaled to 0 to 1.
+
+    A flat map becomes zeros because it marks no place.
+
+    Raises:
+        EvaluationError: the map is not two-dimensional or not finite.
+    """
+    values = np.asarray(activation_map, dtype=np.float32)
+    if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():  # noqa: PLR2004
+        raise EvaluationError(
+            "An activation map must be finite numbers of shape (h, w). "
+            f"Received: shape {values.shape}, finite: {bool(np.isfinite(values).all())}. Pass one class of one frame."
+        )
+    large = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))  # (height, width)
+    span = float(large.max() - large.min())
+    scaled = (large - large.min()) / span if span > 0 else np.zeros_like(large)
+    return scaled.astype(np.float32)
