@@ -42,8 +42,7 @@ from braintumor.db import database
 from braintumor.db.database import advisory_lock, copy_rows, transaction
 from braintumor.errors import DatasetError, ObjectMissingError
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.reports.paths import snapshot_path
-from braintumor.reports.store import publish_page
+from braintumor.reports.paths import publish_page, snapshot_path
 from braintumor.s3 import ObjectStore, S3Uri
 
 MINIMUM_PER_CLASS = 10

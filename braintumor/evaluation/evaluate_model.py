@@ -21,7 +21,7 @@ from braintumor.evaluation.report.publish import publish_plots, publish_report
 from braintumor.evaluation.store import SplitEvaluation, record_evaluation
 from braintumor.registry.model_versions import ModelVersion, find_model, load_model
 from braintumor.s3 import ObjectStore
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ from braintumor.evaluation.metrics.significance import ImagePrediction, ImagePre
 from braintumor.evaluation.metrics.slices import SliceResult
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.registry.model_versions import ModelVersion
-from braintumor.serving.engine import Outputs
+from braintumor.serving.backend import Outputs
 
 _METRICS = (
     "accuracy", "accuracy_low", "accuracy_high", "macro_precision", "macro_recall", "macro_f1", "tumor_sensitivity",

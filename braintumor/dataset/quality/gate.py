@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from braintumor.dataset.quality.checks import Quality
 from braintumor.dataset.quality.report import quality_report, shown_images
 from braintumor.errors import DatasetError
-from braintumor.reports.store import publish_page
+from braintumor.reports.paths import publish_page
 from braintumor.s3 import ObjectStore, S3Uri
 
 
