@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -128,10 +127,13 @@ def test_a_small_class_is_warned_of(folder: Path) -> None:
 
 def test_a_rule_file_makes_a_check_stricter_or_silences_it(folder: Path) -> None:
     shutil.copy(next((folder / "glioma").glob("*.jpg")), folder / "glioma" / "copy.jpg")
-    strict = replace(RULES, copies=QualityCheck(level=Level.BLOCKING, bound=0.0))
+    strict = RULES.model_copy(update={"copies": QualityCheck(level=Level.BLOCKING, bound=0.0)})
     assert [item.code for item in judged(folder, strict).blocking] == ["copies"]
-    off = replace(
-        RULES, copies=QualityCheck(level=Level.OFF, bound=0.0), label_errors=QualityCheck(level=Level.OFF, bound=0.0)
+    off = RULES.model_copy(
+        update={
+            "copies": QualityCheck(level=Level.OFF, bound=0.0),
+            "label_errors": QualityCheck(level=Level.OFF, bound=0.0),
+        }
     )
     quality = judged(folder, off)
     assert not finding(quality, "copies").is_beyond and quality.review.candidates == ()

@@ -68,7 +68,7 @@ def night(stack: Stack, template: Settings) -> Iterator[Settings]:
 
 def labels(night: Settings, **changed: object) -> list[tuple[int, str, str, int]]:
     engine = database.connect(night)
-    rules = replace(LabelRules.load(), **changed)  # type: ignore[arg-type]
+    rules = LabelRules.load().model_copy(update=changed)
     with database.transaction(engine) as connection:
         found = reviewed_labels(connection, rules)
     engine.dispose()

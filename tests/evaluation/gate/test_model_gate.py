@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -55,13 +55,13 @@ def test_a_good_candidate_passes_and_every_rule_says_why(good: Evaluation) -> No
 
 
 def test_low_accuracy_alone_is_refused(good: Evaluation) -> None:
-    failed = _only_failure(judge(good, replace(RULES, minimum_accuracy=0.95)))
+    failed = _only_failure(judge(good, RULES.model_copy(update={"minimum_accuracy": 0.95})))
     assert failed.reason == "accuracy 0.92 is below the floor 0.95 (183 of 200)"
     assert (failed.value, failed.bound) == (good.accuracy, 0.95)
 
 
 def test_low_macro_recall_alone_is_refused(good: Evaluation) -> None:
-    failed = _only_failure(judge(good, replace(RULES, minimum_macro_recall=0.95)))
+    failed = _only_failure(judge(good, RULES.model_copy(update={"minimum_macro_recall": 0.95})))
     assert failed.reason == "macro recall 0.92 is below the floor 0.95"
 
 
@@ -133,7 +133,7 @@ def test_where_so_much_changes_that_a_loss_cannot_be_ruled_out_the_candidate_alo
     """Fourteen lost and eleven gained of 200: chance may well bring that, and a loss of a twentieth as well."""
     champion = evaluation_of([[49, 1, 0, 0], [0, 42, 8, 0], [0, 0, 44, 6], [0, 0, 0, 50]])
     candidate = evaluation_of([[45, 5, 0, 0], [0, 48, 2, 0], [0, 0, 49, 1], [0, 5, 5, 40]])
-    rules = replace(RULES, maximum_class_recall_loss=0.25)
+    rules = RULES.model_copy(update={"maximum_class_recall_loss": 0.25})
     failed = _only_failure(judge(candidate, rules, champion, pair=paired(candidate, champion)))
     assert failed.name == "accuracy_noninferior"
     assert failed.reason.startswith(
@@ -149,8 +149,10 @@ def test_a_loss_of_exactly_the_margin_is_allowed(evaluation_of: Build) -> None:
     pair = paired(candidate, champion)
     low = paired_test(pair).low
     assert low < 0
-    assert judge(candidate, replace(RULES, noninferiority_margin=-low), champion, pair=pair).passed
-    assert not judge(candidate, replace(RULES, noninferiority_margin=-low - 1e-6), champion, pair=pair).passed
+    assert judge(candidate, RULES.model_copy(update={"noninferiority_margin": -low}), champion, pair=pair).passed
+    assert not judge(
+        candidate, RULES.model_copy(update={"noninferiority_margin": -low - 1e-6}), champion, pair=pair
+    ).passed
 
 
 def test_one_class_lost_alone_is_refused(evaluation_of: Build) -> None:
@@ -225,7 +227,7 @@ def test_a_reason_shows_enough_digits_to_be_believed(good: Evaluation) -> None:
 
 
 def test_a_verdict_survives_json_and_reads_as_a_table(good: Evaluation) -> None:
-    verdict = judge(good, replace(RULES, minimum_accuracy=0.95), champion=good, pair=paired(good, good))
+    verdict = judge(good, RULES.model_copy(update={"minimum_accuracy": 0.95}), champion=good, pair=paired(good, good))
     assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict()))) == verdict
     lines = verdict.to_markdown().splitlines()
     assert lines[0].startswith("**Refused: 1 of 17 rules failed (accuracy)")
@@ -239,7 +241,7 @@ def test_the_packaged_rules_are_read_when_no_path_is_given() -> None:
 
 
 def _write(folder: Path, **changes: object) -> Path:
-    values = asdict(RULES) | changes
+    values = RULES.model_dump() | changes
     path = folder / "rules.toml"
     path.write_text("\n".join(f"{key} = {value}" for key, value in values.items() if value is not None))
     return path
