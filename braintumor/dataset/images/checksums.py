@@ -11,7 +11,7 @@ from braintumor.dataset.images.folder_layout import is_litter
 from braintumor.errors import DatasetError
 from braintumor.serving.artifact import sha256_of
 
-_COLUMNS = ("path", "sha256", "size_bytess")
+_COLUMNS = ("path", "sha256", "size_bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Verification:
 
 
 def read_manifest(path: Path) -> list[ManifestEntry]:
-    """Read a CSV with the columns path, sha256 and size_bytess.
+    """Read a CSV with the columns path, sha256 and size_bytes.
 
     Raises:
         DatasetError: it cannot be read, lacks a column, or a line is not of that form.
@@ -92,14 +92,14 @@ def _entries(reader: csv.DictReader[str], path: Path) -> Iterator[ManifestEntry]
     if lacking:
         raise DatasetError(
             f"The manifest {path} lacks the columns {', '.join(lacking)}. Its first line must name path, sha256 and "
-            f"size_bytess. Received: {', '.join(reader.fieldnames or ['nothing'])}."
+            f"size_bytes. Received: {', '.join(reader.fieldnames or ['nothing'])}."
         )
     for row in reader:
         inside = PurePosixPath(row["path"] or "")
         is_safe = row["path"] and not inside.is_absolute() and ".." not in inside.parts
-        if not is_safe or not (row["size_bytess"] or "").isdigit() or len(row["sha256"] or "") != 64:  # noqa: PLR2004
+        if not is_safe or not (row["size_bytes"] or "").isdigit() or len(row["sha256"] or "") != 64:  # noqa: PLR2004
             raise DatasetError(
                 f"Line {reader.line_num} of {path} is not a relative path, a sha256 of 64 hex digits and a size in "
                 f"bytes. Received: {row}."
             )
-        yield ManifestEntry(path=inside.as_posix(), sha256=row["sha256"].lower(), size=int(row["size_bytess"]))
+        yield ManifestEntry(path=inside.as_posix(), sha256=row["sha256"].lower(), size=int(row["size_bytes"]))

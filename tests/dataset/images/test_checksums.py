@@ -16,7 +16,7 @@ from tests.conftest import run_braintumor
 @pytest.fixture
 def download(tmp_path: Path) -> Path:
     """Five files in the layout of the paper's set, and their manifest beside the folder."""
-    lines = [["path", "sha256", "size_bytess"]]
+    lines = [["path", "sha256", "size_bytes"]]
     for number in range(1, 6):
         path = tmp_path / "set" / "Data" / "glioma_tumor" / f"G_{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -51,18 +51,18 @@ def test_what_is_missing_truncated_changed_or_more_is_named_and_the_exit_code_sa
         "unlisted": ["Data/glioma_tumor/more.jpg"],
     }
     for_people = run_braintumor(Settings(), *arguments, check=False)
-    assert "2 of 5 files are there and unchanged" in for_people.stdout
+    assert "2 of 5 files are present and unchanged" in for_people.stdout
     assert "truncated: Data/glioma_tumor/G_2.jpg" in for_people.stderr
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("path,sha256\na,b\n", "lacks the columns size_bytess"),
-        ("", "lacks the columns path, sha256, size_bytess"),
-        (f"path,sha256,size_bytess\n../../etc/passwd,{'0' * 64},1\n", "Line 2 of .* is not a relative path"),
-        (f"path,sha256,size_bytess\na,{'0' * 64},large\n", "Line 2"),
-        ("path,sha256,size_bytess\na,short,1\n", "Line 2"),
+        ("path,sha256\na,b\n", "lacks the columns size_bytes"),
+        ("", "lacks the columns path, sha256, size_bytes"),
+        (f"path,sha256,size_bytes\n../../etc/passwd,{'0' * 64},1\n", "Line 2 of .* is not a relative path"),
+        (f"path,sha256,size_bytes\na,{'0' * 64},large\n", "Line 2"),
+        ("path,sha256,size_bytes\na,short,1\n", "Line 2"),
     ],
 )
 def test_a_manifest_that_is_none_is_named_by_its_line(tmp_path: Path, text: str, words: str) -> None:
