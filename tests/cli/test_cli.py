@@ -61,7 +61,7 @@ def test_predict_predicts_or_rejects_each_file_without_servers(
     assert rejection == {"path": str(text), "rejected": "unsupported_format", "detail": rejection["detail"]}
 
 
-def test_predict_draws_each_predicted_file_and_overwrites_nothing(
+def test_predict_writes_overlays_and_overwrites_nothing(
     tiny_model_folder: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     first, second = sorted(phantoms.rglob("*.png"))[:2]
