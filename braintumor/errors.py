@@ -38,8 +38,8 @@
         `-- RedRunError           the run balances, but needs an operator
 
 A message says what is wrong, what is allowed, what was received, and what to do. Foreign errors are chained, except
-those of S3 and Postgres, because their texts contain addresses and rows, which can name a patient. A scan that cannot
-be scored is not an error but a ``Rejection`` (``imaging.decoding.rejection``).
+those of S3 and Postgres. Their texts contain addresses and rows, which can name a patient. A scan that cannot be
+scored is not an error but a ``Rejection`` (``imaging.decoding.rejection``).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ command adds them with ``BRAINTUMOR_LOG_FORMAT=json``.
 ...     logging.getLogger("braintumor.example").warning("rejected: %s", "not_mri")
 {"event": "rejected: not_mri", "scan_id": 1203, "level": "warning", "logger": "braintumor.example"}
 
-A line contains the id of a scan and never its key, because a key can contain the name of a patient.
+A line contains the id of a scan and never its key, because a key can name a patient.
 """
 
 from __future__ import annotations

@@ -149,8 +149,8 @@ def withdraw(name: str, reason: str, is_json: bool) -> None:
 def prune(older_than_days: int, is_dry: bool, is_json: bool) -> None:
     """Delete the files of old candidates that were never used for scoring. Their rows and reports stay.
 
-    Kept: every current and former champion, every model of a run or a prediction, and every model that was trained or
-    passed by the gate within these days.
+    It keeps current and former champions, and all models of a run or a prediction. It also keeps models that were
+    trained, or passed by the gate, within these days.
     """
     from braintumor.db import database
     from braintumor.evaluation.report.formatting import size

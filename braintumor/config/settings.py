@@ -112,7 +112,7 @@ class Settings:
         """Return the settings with Postgres and S3 from Airflow's connections where the environment names neither.
 
         A connection is requested only if the environment lacks its settings. A requested connection must exist,
-        because otherwise a short outage of Airflow could send a task to another database or another S3.
+        because otherwise a short outage of Airflow could send a task to another database or S3.
 
         Args:
             connection: finds ``braintumor_db`` and ``braintumor_s3``, and raises if it cannot.
