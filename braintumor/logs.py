@@ -56,9 +56,8 @@ def to_stream(stream: TextIO, *, timestamps: bool = True) -> None:
         shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     last: list[Processor] = [
         ProcessorFormatter.remove_processors_meta,
-        structlog.processors.ExceptionRenderer(
-            ExceptionDictTransformer(show_locals=False)
-        ),  # because locals contain keys
+        # because locals contain keys
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
         structlog.processors.JSONRenderer(),
     ]
     handler = logging.StreamHandler(stream)

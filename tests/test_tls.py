@@ -77,9 +77,8 @@ class TestS3:
         self, secured: Settings, ours: Identity, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_CA_BUNDLE", str(ours.certificate))
-        monkeypatch.setenv(
-            "AWS_REQUEST_CHECKSUM_CALCULATION", "when_required"
-        )  # because rclone rejects trailing checksums
+        # because rclone rejects trailing checksums
+        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
         store, address = ObjectStore.connect(secured), S3Uri.parse("s3://braintumor/tls/secret")
         store.write(address, b"encrypted in transit")
         assert store.read(address) == b"encrypted in transit"

@@ -51,9 +51,8 @@ def lacking(connection: Connection, role: Role) -> list[str]:
         "functions": granted_functions(role),
     }
     missing = connection.scalars(text(_LACKING), values).all()
-    return sorted(
-        missing, key=lambda right: right.startswith("execute ")
-    )  # tables first, because only the first few are shown
+    # tables first, because only the first few are shown
+    return sorted(missing, key=lambda right: right.startswith("execute "))
 
 
 _LACKING = """
