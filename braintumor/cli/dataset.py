@@ -39,7 +39,7 @@ def upload(folder: Path, prefix: str) -> None:
         upload_files(ObjectStore.connect(settings_of("trainer")), files, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}")
     if others := count_passed_over(folder, files):
-        click.echo(f"{others} files of other types were not uploaded", err=True)
+        click.echo(f"{others} other files were not uploaded, because their types are not read", err=True)
         for name, count in sorted(other_image_types(folder, files).items()):
             click.echo(f"{name}: {count} of these files. Convert them to JPEG or PNG.", err=True)
 

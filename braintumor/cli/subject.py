@@ -88,4 +88,4 @@ def objects(is_delete: bool, is_sure: bool, is_json: bool) -> None:
         return
     for uri in remaining.left:
         click.echo(f"still there, delete it, with its versions and copies: {uri}")
-    click.echo(f"{len(remaining.left)} objects are still in S3, {remaining.count_gone} are deleted")
+    click.echo(f"{len(remaining.left)} objects are still there, {remaining.count_gone} are gone")

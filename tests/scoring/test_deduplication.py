@@ -88,7 +88,7 @@ def test_a_copy_of_a_later_night_is_not_asked_and_names_the_first(
     assert rows(settings, "select scoring_run_id from prediction order by scan_id") == [(1,), (2,), (3,)]
     said = run_braintumor(settings, "prediction", "explain", "3", "--replay").stdout
     assert "copied_from_scan_id: 1" in said and "run_key: c.png" in said and "is_match: True" in said
-    assert "a copy: the model was asked about scan 1, which has the same bytes" in said
+    assert "a duplicate: the model scored scan 1, which has the same bytes" in said
     assert explain(night.engine, 1)["copied_from_scan_id"] is None
 
 
