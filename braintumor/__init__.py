@@ -1,6 +1,5 @@
-"""Batch scoring of brain-tumor MRI: the library behind the DAGs, the command and the review pages.
+"""Batch scoring of brain-tumor MRI: the library of the DAGs, the command and the review pages.
 
-Imports point one way: ``cli`` -> ``scoring, modeling, evaluation`` -> ``dataset, registry, imaging`` ->
-``objectstore, database`` -> ``labels, errors, settings, rulefile``. Nothing here imports airflow, and only
-``modeling`` imports keras.
+import-linter checks the layers of packages in ``pyproject.toml``. This library does not import Airflow. Only
+``training`` imports Keras.
 """

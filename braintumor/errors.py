@@ -1,59 +1,59 @@
-"""Every error this library raises on purpose.
+"""All errors that this library raises on purpose.
 
 ::
 
     BrainTumorError
-    |-- ConfigurationError        a setting, recipe, or rule file is missing or wrong
+    |-- ConfigurationError        a setting, recipe or rule file is missing or wrong
     |   |-- RecipeError
     |   |-- GateRulesError
     |   |-- LabelRulesError
     |   |-- RunReportRulesError
     |   `-- QualityRulesError
-    |-- ObjectStoreError          S3 answered with something unexpected
+    |-- ObjectStoreError          unexpected response of S3
     |   |-- ObjectStoreUnreachableError
     |   |-- BucketMissingError
     |   |-- ObjectMissingError
-    |   |-- ObjectRefusedError    S3 refuses this one object
-    |   `-- ObjectChangedError    the object is no longer the version that was listed
-    |-- DatabaseError             Postgres refused
+    |   |-- ObjectRefusedError    S3 refuses this object
+    |   `-- ObjectChangedError    the object is not the listed version any more
+    |-- DatabaseError             Postgres refused a statement
     |   |-- DatabaseUnreachableError
     |   `-- MigrationError
-    |-- QueryError                a question that the cookbook does not have
-    |-- DecoderPoolError                the processes that decode do not start
-    |-- OutOfDeviceMemoryError    a device's memory does not suffice for one frame
+    |-- QueryError                unknown saved query
+    |-- DecoderPoolError          no decoder process starts
+    |-- OutOfDeviceMemoryError    the device memory is too small for one frame
     |-- DatasetError              labeled images that cannot become a snapshot
-    |-- EvaluationError           figures that cannot be computed or compared
-    |-- WeightsError              initial weights that cannot be had or do not fit
-    |-- TrainingError             a training that came to no model
-    |-- QuantizationError         an 8-bit export that cannot be made, or strays
-    |-- ModelIntegrityError       an artifact that is not what the registry says
-    |-- PromotionError            a promotion that the ledger refuses
-    |-- NoChampionError           nobody has been promoted yet
-    |-- RescoreError              a rescore that is refused
-    |-- ErasureError              nothing is stored of the person who is to be erased
-    |-- ReviewError               an answer of a person, or a frame to read, that cannot be
-    `-- ScoringRunError           a night that cannot go on
+    |-- EvaluationError           metrics that cannot be computed or compared
+    |-- WeightsError              pretrained weights that are missing or do not fit
+    |-- TrainingError             a training without a model
+    |-- QuantizationError         an 8-bit export that fails or deviates too far
+    |-- ModelIntegrityError       an artifact that differs from its registration
+    |-- PromotionError            a refused promotion
+    |-- NoChampionError           no model is promoted
+    |-- RescoreError              a refused rescore
+    |-- ErasureError              a failed erasure
+    |-- ReviewError               a refused review, or a frame that cannot be shown
+    `-- ScoringRunError           a scoring run that cannot continue
         |-- StaleClaimError       a newer attempt owns this chunk
-        |-- UnbalancedRunError    the rows do not add up to what was seen
-        `-- RedRunError         it balances, and yet a person must look
+        |-- UnbalancedRunError    the rows do not add up to the listed objects
+        `-- RedRunError           the run balances, but needs an operator
 
-A message says what is wrong, what is allowed, what was received, and what to do next. Foreign errors are chained, but
-for those of S3 and Postgres: their texts hold addresses and rows, and so can name a patient in a log.
-A scan that cannot be scored is not an error but a ``Rejection`` (see ``imaging.rejection``).
+A message says what is wrong, what is allowed, what was received, and what to do. Foreign errors are chained, except
+those of S3 and Postgres. Their texts contain addresses and rows, which can name a patient. A scan that cannot be
+scored is not an error but a ``Rejection`` (``imaging.decoding.rejection``).
 """
 
 from __future__ import annotations
 
 TRY_AGAIN = 75
-"""The exit code of a command to which S3 or Postgres did not answer, as in sysexits.h."""
+"""Exit code of a command when S3 or Postgres is unreachable, as in sysexits.h."""
 
 
 class BrainTumorError(Exception):
-    """Root of the tree: catch this to catch everything above."""
+    """Base class of all errors of this library."""
 
 
 class ConfigurationError(BrainTumorError):
-    """A setting or file of rules is missing or wrong."""
+    """A setting or rule file is missing or wrong."""
 
 
 class RecipeError(ConfigurationError):
@@ -65,11 +65,11 @@ class GateRulesError(ConfigurationError):
 
 
 class LabelRulesError(ConfigurationError):
-    """The rule file of reviewed labels is missing, has an unknown key, or a value out of range."""
+    """The rule file of review labels is missing, has an unknown key, or a value out of range."""
 
 
 class RunReportRulesError(ConfigurationError):
-    """The morning sheet's rule file is missing, has an unknown key, or a value out of range."""
+    """The run report's rule file is missing, has an unknown key, or a value out of range."""
 
 
 class QualityRulesError(ConfigurationError):
@@ -77,11 +77,11 @@ class QualityRulesError(ConfigurationError):
 
 
 class ObjectStoreError(BrainTumorError):
-    """S3 answered with something unexpected."""
+    """S3 sent an unexpected response."""
 
 
 class ObjectStoreUnreachableError(ObjectStoreError):
-    """No answer from the endpoint, or none that was S3."""
+    """The endpoint sent no response, or a response that is not S3."""
 
 
 class BucketMissingError(ObjectStoreError):
@@ -93,15 +93,15 @@ class ObjectMissingError(ObjectStoreError):
 
 
 class ObjectRefusedError(ObjectStoreError):
-    """S3 refuses this object: its policy, its encryption, or an archive it was moved to."""
+    """S3 refuses this object because of its policy, its encryption or its archive."""
 
 
 class ObjectChangedError(ObjectStoreError):
-    """The object was overwritten since it was listed."""
+    """The object was overwritten after it was listed."""
 
 
 class DatabaseError(BrainTumorError):
-    """Postgres refused a statement; ``sqlstate`` is its code, where Postgres gave one."""
+    """Postgres refused a statement. ``sqlstate`` is the code, if Postgres sent one."""
 
     def __init__(self, message: str, *, sqlstate: str | None = None) -> None:
         super().__init__(message)
@@ -113,15 +113,15 @@ class DatabaseUnreachableError(DatabaseError):
 
 
 class MigrationError(DatabaseError):
-    """The schema is not in a state that this version can work with."""
+    """The schema does not fit this version."""
 
 
 class QueryError(BrainTumorError):
-    """The cookbook does not have this question, or cannot write its answer so."""
+    """The saved query is unknown, or its result cannot be written in this format."""
 
 
 class DecoderPoolError(BrainTumorError):
-    """No process that decodes can be started."""
+    """No decoder process can be started."""
 
 
 class DatasetError(BrainTumorError):
@@ -129,60 +129,60 @@ class DatasetError(BrainTumorError):
 
 
 class EvaluationError(BrainTumorError):
-    """Figures that cannot be computed or compared."""
+    """Metrics that cannot be computed or compared."""
 
 
 class WeightsError(BrainTumorError):
-    """Initial weights that cannot be had or do not fit the backbone."""
+    """Pretrained weights that are missing or do not fit the backbone."""
 
 
 class QuantizationError(BrainTumorError):
-    """A model cannot be exported in 8 bits, or what came of it strays from it."""
+    """A model cannot be exported in 8 bits, or the export deviates too far from it."""
 
 
 class TrainingError(BrainTumorError):
-    """A training that came to no model, and would not the next time."""
+    """A training made no model, and a retry would not either."""
 
 
 class ModelIntegrityError(BrainTumorError):
-    """A model's files are missing or are not what its record says."""
+    """Files of a model are missing or differ from their registration."""
 
 
 class OutOfDeviceMemoryError(BrainTumorError):
-    """The accelerator's memory does not suffice for one frame."""
+    """The memory of the accelerator is too small for one frame."""
 
 
 class PromotionError(BrainTumorError):
-    """The ledger refuses a promotion: no verdict passes it, or not against today's champion."""
+    """A promotion is refused: no verdict passed the model, or not against the current champion."""
 
 
 class NoChampionError(BrainTumorError):
-    """Nobody has been promoted yet."""
+    """No model is promoted."""
 
 
 class RescoreError(BrainTumorError):
-    """A rescore is refused: its model may not answer, or nobody said that it may."""
+    """A rescore is refused, because its model is not allowed to predict."""
 
 
 class ErasureError(BrainTumorError):
-    """An erasure that cannot be done."""
+    """An erasure cannot be done."""
 
 
 class ReviewError(BrainTumorError):
-    """A person's answer that is refused, or a frame that cannot be shown."""
+    """A review is refused, or a frame cannot be shown."""
 
 
 class ScoringRunError(BrainTumorError):
-    """A scoring run that cannot go on."""
+    """A scoring run cannot continue."""
 
 
 class StaleClaimError(ScoringRunError):
-    """A newer attempt owns this chunk: this one must write nothing."""
+    """A newer attempt owns this chunk, so this attempt must write nothing."""
 
 
 class UnbalancedRunError(ScoringRunError):
-    """Seen is not the sum of its parts."""
+    """The rows of a run do not add up to the listed objects."""
 
 
 class RedRunError(ScoringRunError):
-    """A night whose rows are committed and balance, and that a person must look at."""
+    """A scoring run balances and is committed, but needs an operator."""

@@ -1,4 +1,4 @@
-"""The four classes, their one order, and the one table of other names for them."""
+"""The four classes, their order, and their aliases in public datasets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from braintumor.errors import DatasetError
 
 
 class TumorClass(StrEnum):
-    """What a frame shows, in the order of every probability vector of this project."""
+    """Class of a frame. The order is the order of every probability vector in this project."""
 
     GLIOMA = "glioma"
     MENINGIOMA = "meningioma"
@@ -35,15 +35,15 @@ _ALIASES: dict[str, TumorClass] = {
 
 
 def parse_class(name: str) -> TumorClass:
-    """Map a folder or column name onto its class: ``parse_class("No_Tumor") is TumorClass.NORMAL``.
+    """Return the class of a folder or column name: ``parse_class("No_Tumor") is TumorClass.NORMAL``.
 
     Raises:
-        DatasetError: the name is no known alias.
+        DatasetError: the name is not a known alias.
     """
-    found = _ALIASES.get(name.strip().lower().replace("-", "_").replace(" ", "_"))
-    if found is None:
+    label = _ALIASES.get(name.strip().lower().replace("-", "_").replace(" ", "_"))
+    if label is None:
         raise DatasetError(
             f"{name!r} is not a class name. Allowed: {', '.join(sorted(_ALIASES))}. "
-            "Rename the folder or the column's value to one of these."
+            "Rename the folder, or correct the value of the column."
         )
-    return found
+    return label

@@ -1,8 +1,8 @@
-"""The log of a run: which run, chunk and scan each line is of.
+"""Log with the run, chunk and scan as fields of each line.
 
-The library writes with the standard library's ``logging`` and, like any library, shows nothing by itself. What is bound
-here stands in every line written meanwhile, in fields of their own, also in lines of boto3 or SQLAlchemy: under Airflow
-in the task's log, whose structlog merges it in; in the command's with ``BRAINTUMOR_LOG_FORMAT=json``.
+The library logs with the standard library's ``logging`` and installs no handler. Fields that ``bound`` sets are in
+every line of its block, also in lines of boto3 and SQLAlchemy. Airflow's structlog adds them to the task log. The
+command adds them with ``BRAINTUMOR_LOG_FORMAT=json``.
 
 >>> import logging, sys
 >>> to_stream(sys.stdout, timestamps=False)
@@ -10,7 +10,7 @@ in the task's log, whose structlog merges it in; in the command's with ``BRAINTU
 ...     logging.getLogger("braintumor.example").warning("rejected: %s", "not_mri")
 {"event": "rejected: not_mri", "scan_id": 1203, "level": "warning", "logger": "braintumor.example"}
 
-A line names a scan by its id and never by its key, which can hold a patient's name.
+A line contains the id of a scan and never its key, because a key can name a patient.
 """
 
 from __future__ import annotations
@@ -31,20 +31,22 @@ __all__ = ["bound", "configure", "to_stream"]
 
 
 def configure(stream: TextIO) -> None:
-    """Show the log of this process as the environment asks: not at all, or as lines of JSON.
+    """Write the log of this process in the format of ``BRAINTUMOR_LOG_FORMAT``, or write none.
 
     Raises:
-        ConfigurationError: the environment asks for another format.
+        ConfigurationError: the format is unknown.
     """
-    asked = LOG_FORMAT.read()
-    if asked == "json":
+    log_format = LOG_FORMAT.read()
+    if log_format == "json":
         to_stream(stream)
-    elif asked is not None:
-        raise ConfigurationError(f"{LOG_FORMAT.name} must be json, or unset: no log. Received: {asked!r}. Correct it.")
+    elif log_format is not None:
+        raise ConfigurationError(
+            f"{LOG_FORMAT.name} must be json, or unset: no log. Received: {log_format!r}. Correct it."
+        )
 
 
 def to_stream(stream: TextIO, *, timestamps: bool = True) -> None:
-    """Write what this library logs, and warnings of all others, as a line of JSON each; times are UTC."""
+    """Write the log of this library, and warnings of others, as lines of JSON with times in UTC."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -54,7 +56,8 @@ def to_stream(stream: TextIO, *, timestamps: bool = True) -> None:
         shared.append(structlog.processors.TimeStamper(fmt="iso", utc=True))
     last: list[Processor] = [
         ProcessorFormatter.remove_processors_meta,
-        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),  # locals hold keys
+        # because locals contain keys
+        structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
         structlog.processors.JSONRenderer(),
     ]
     handler = logging.StreamHandler(stream)

@@ -1,4 +1,4 @@
-"""S3 through boto3: streamed listings, conditional reads, whole-or-nothing writes.
+"""S3 through boto3: streamed listings, conditional reads, atomic writes.
 
 >>> store = ObjectStore.connect(Settings.from_environment())
 >>> for entry in store.list(S3Uri.parse("s3://hospital/scans/")): ...
@@ -49,15 +49,15 @@ if TYPE_CHECKING:
 _READERS = 8
 """Concurrent requests of one process: enough to hide a round trip, few enough for a small server."""
 
-_OF_THE_CALLER = {
+_CALLER_ERRORS = {
     "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId",
     "InvalidSecurity", "InvalidToken", "RequestTimeTooSkewed", "SignatureDoesNotMatch", "TokenRefreshRequired",
 }  # fmt: skip
-"""Refusals that any object would meet: they speak of credentials or the clock, not of one object."""
+"""Error codes about credentials or the clock, which affect every object."""
 _CHANGED = {"PreconditionFailed", "412"}
-_DAMAGED_ON_THE_WAY = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
+_TRANSFER_ERRORS = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
 _ATTEMPTS = 3
-"""As often as boto3 sends a request; once the answer has begun, it leaves trying again to its caller."""
+"""Reads in all. boto3 retries a request as often, but not after the response has begun."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -72,12 +72,12 @@ class S3Uri:
 
     @staticmethod
     def is_meant_by(text: str) -> bool:
-        """Whether a text that may name a local folder too is an address in S3."""
+        """Return whether a text is an S3 address, not a local folder."""
         return text.startswith("s3://")
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """``s3://bucket/some/key`` -> its two parts.
+        """Parse ``s3://bucket/some/key``.
 
         Raises:
             ConfigurationError: the text has no scheme ``s3://`` or no bucket.
@@ -85,17 +85,17 @@ class S3Uri:
         scheme, _, rest = text.partition("://")
         bucket, _, key = rest.partition("/")
         if scheme != "s3" or not bucket:
-            raise ConfigurationError(f"An S3 address looks like s3://bucket/prefix/. Received: {text!r}.")
+            raise ConfigurationError(f"An S3 address looks like s3://bucket/prefix/. Received: {text!r}. Correct it.")
         return cls(bucket=bucket, key=key)
 
     @classmethod
     def parse_prefix(cls, text: str) -> Self:
-        """Like ``parse``, with the closing slash that keeps ``scans`` from matching ``scans_old``."""
+        """Parse a prefix and add the final slash, so that ``scans`` does not match ``scans_old``."""
         uri = cls.parse(text)
         return uri if not uri.key or uri.key.endswith("/") else uri / ""
 
     def __truediv__(self, name: str) -> Self:
-        """The address of ``name`` under this prefix."""
+        """Return the address of ``name`` under this prefix."""
         base = self.key if not self.key or self.key.endswith("/") else f"{self.key}/"
         return type(self)(bucket=self.bucket, key=base + name)
 
@@ -108,7 +108,7 @@ LONGEST_KEY = 2_000
 
 
 def is_usable_key(key: str) -> bool:
-    """Check that Postgres can store a key: no NUL, valid UTF-8, not too long."""
+    """Return whether Postgres can store a key: no NUL, valid UTF-8, not too long."""
     try:
         return "\0" not in key and len(key.encode()) <= LONGEST_KEY
     except UnicodeEncodeError:
@@ -116,7 +116,7 @@ def is_usable_key(key: str) -> bool:
 
 
 def storable_key(key: str) -> str:
-    """Return a usable key unchanged, any other percent-encoded and cut, with the sha256 of the whole key."""
+    """Return a usable key unchanged. Return others percent-encoded and cut, with the sha256 of the whole key."""
     if is_usable_key(key):
         return key
     data = key.encode(errors="surrogatepass")
@@ -125,7 +125,7 @@ def storable_key(key: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectEntry:
-    """One line of a listing. ``etag`` carries no quotes."""
+    """One object of a listing. ``etag`` has no quotes."""
 
     bucket: str
     key: str
@@ -135,7 +135,7 @@ class ObjectEntry:
 
 
 class ObjectStore:
-    """The one way to S3. Safe to share between threads, not between processes."""
+    """Client for S3. Threads can share it, processes cannot."""
 
     def __init__(self, client: S3Client, *, endpoint: str) -> None:
         self._client = client
@@ -143,10 +143,10 @@ class ObjectStore:
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
-        """A client for the endpoint of the settings; nothing is sent yet.
+        """Create a client for the endpoint of the settings, without a request.
 
         Raises:
-            ConfigurationError: the settings name no endpoint that can be, or a key without its secret.
+            ConfigurationError: the endpoint is invalid, or a key has no secret.
         """
         config = Config(
             connect_timeout=5,
@@ -166,18 +166,18 @@ class ObjectStore:
             )
         except (ValueError, BotoCoreError) as exc:
             raise ConfigurationError(
-                f"No client for S3 can be made of the settings ({type(exc).__name__}). BRAINTUMOR_S3_ENDPOINT must "
-                "look like http://host:port, and BRAINTUMOR_S3_ACCESS_KEY and BRAINTUMOR_S3_SECRET_KEY are given both "
-                f"or neither. Received the endpoint {settings.s3_endpoint!r}."
+                f"The S3 settings are invalid ({type(exc).__name__}). BRAINTUMOR_S3_ENDPOINT must look like "
+                "http://host:port, and BRAINTUMOR_S3_ACCESS_KEY and BRAINTUMOR_S3_SECRET_KEY are both set or both "
+                f"unset. Received the endpoint {settings.s3_endpoint!r}. Correct these settings."
             ) from None
         return cls(client, endpoint=settings.s3_endpoint or "AWS S3")
 
     def list(self, prefix: S3Uri) -> Iterator[ObjectEntry]:
-        """Every object under a prefix, a page in memory at a time, in key order.
+        """Yield every object under a prefix in key order, with one page in memory.
 
         Raises:
             BucketMissingError: there is no such bucket.
-            ObjectStoreUnreachableError: nobody answers at the endpoint.
+            ObjectStoreUnreachableError: the endpoint sends no usable response.
         """
         pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=prefix.bucket, Prefix=prefix.key)
         with self._translated(prefix):
@@ -192,42 +192,46 @@ class ObjectStore:
                     )
 
     def read(self, uri: S3Uri, *, etag: str | None = None, max_bytes: int | None = None) -> bytes:
-        """The object's bytes; with ``max_bytes`` at most one byte more, so that the caller sees the excess.
+        """Return the bytes of an object.
 
-        With ``etag`` the read is conditional, and the answer's own ETag is compared too: some servers ignore the
-        condition. An answer that breaks off or fails its checksum is asked for again, three times in all.
+        A response that breaks off or fails its checksum is requested again, three times in all.
+
+        Args:
+            uri: the object.
+            etag: the version to read. The ETag of the response is compared too, because some servers ignore If-Match.
+            max_bytes: the result has at most one byte more, so that the caller notices a larger object.
 
         Raises:
-            ObjectChangedError: the object is no longer the version ``etag``.
+            ObjectChangedError: the object is not the version ``etag`` any more.
             ObjectMissingError: there is no such key.
             ObjectRefusedError: S3 refuses this one object.
         """
         with self._translated(uri):
             for _ in range(_ATTEMPTS - 1):
-                with suppress(*_DAMAGED_ON_THE_WAY):
+                with suppress(*_TRANSFER_ERRORS):
                     return self._read_once(uri, etag, max_bytes)
             return self._read_once(uri, etag, max_bytes)
 
     def _read_once(self, uri: S3Uri, etag: str | None, max_bytes: int | None) -> bytes:
         condition = {"IfMatch": f'"{etag}"'} if etag else {}
-        answer = self._client.get_object(Bucket=uri.bucket, Key=uri.key, **condition)  # type: ignore[arg-type]
-        with closing(answer["Body"]) as body:  # not `with body`: that is the stream beneath, unchecked
-            if etag and answer["ETag"].strip('"') != etag:
+        response = self._client.get_object(Bucket=uri.bucket, Key=uri.key, **condition)  # type: ignore[arg-type]
+        with closing(response["Body"]) as body:  # not `with body`, because that skips the checksum
+            if etag and response["ETag"].strip('"') != etag:
                 raise ObjectChangedError(f"The object changed since it was listed as etag {etag}.")
             if max_bytes is None:
                 return body.read()
             data = body.read(max_bytes + 1)
             if len(data) <= max_bytes:
-                body.read(1)  # at its end boto3 compares length and checksum
+                body.read(1)  # because boto3 compares length and checksum at the end
             return data
 
     def write(self, uri: S3Uri, data: bytes, *, content_type: str = "application/octet-stream") -> None:
-        """Store an object: S3 shows all of it or nothing."""
+        """Store an object atomically."""
         with self._translated(uri):
             self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=data, ContentType=content_type)
 
     def delete(self, uris: Iterable[S3Uri]) -> int:
-        """Remove objects; one that is gone already is no error. Returns how many were asked for."""
+        """Delete objects and return their number. A missing object is not an error."""
 
         def remove(uri: S3Uri) -> None:
             with self._translated(uri):
@@ -236,7 +240,7 @@ class ObjectStore:
         return sum(1 for _ in self.concurrently(remove, uris))
 
     def upload_folder(self, folder: Path, prefix: S3Uri) -> dict[str, str]:
-        """Store every file below ``folder`` under ``prefix``; returns relative path -> sha256."""
+        """Store every file below ``folder`` under ``prefix``. Return the sha256 of each relative path."""
         files = sorted(p for p in folder.rglob("*") if p.is_file())
 
         def put(path: Path) -> tuple[str, str]:
@@ -247,19 +251,21 @@ class ObjectStore:
         return dict(self.concurrently(put, files))
 
     def ensure_bucket(self, bucket: str) -> bool:
-        """Make the bucket if it is missing; returns whether it was."""
+        """Create the bucket if it is missing. Return whether it was missing."""
         try:
             self.require_bucket(bucket)
         except BucketMissingError:
             region = self._client.meta.region_name
-            place: Any = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            options: Any = (
+                {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
+            )
             with self._translated(S3Uri(bucket=bucket, key="")):
-                self._client.create_bucket(Bucket=bucket, **place)
+                self._client.create_bucket(Bucket=bucket, **options)
             return True
         return False
 
     def require_bucket(self, bucket: str) -> None:
-        """Check early that a bucket answers.
+        """Check that a bucket exists.
 
         Raises:
             BucketMissingError: there is no such bucket.
@@ -268,23 +274,23 @@ class ObjectStore:
             self._client.head_bucket(Bucket=bucket)
 
     def date(self, bucket: str) -> datetime:
-        """The server's clock, to the second: the date of its answer, whether it grants or refuses.
+        """Return the server's time, to the second, from the Date header of any response.
 
         Raises:
-            ObjectStoreUnreachableError: nobody answers at the endpoint, or without a date.
+            ObjectStoreUnreachableError: the endpoint sends no usable response, or no date.
         """
         with self._translated(S3Uri(bucket=bucket, key="")):
             try:
-                answer: Any = self._client.head_bucket(Bucket=bucket)
+                response: Any = self._client.head_bucket(Bucket=bucket)
             except ClientError as exc:
-                answer = exc.response
-        said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-        if said is None:
-            raise ObjectStoreUnreachableError(f"The answer of {self._endpoint} has no date. Check that it is S3.")
-        return parsedate_to_datetime(said)
+                response = exc.response
+        date = response.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+        if date is None:
+            raise ObjectStoreUnreachableError(f"The response of {self._endpoint} has no date. Check that it is S3.")
+        return parsedate_to_datetime(date)
 
     def honors_if_match(self, uri: S3Uri) -> bool:
-        """Whether the server itself refuses a read under an etag that the object never had."""
+        """Return whether the server refuses a read with a wrong etag."""
         with self._translated(uri):
             try:
                 self._client.get_object(Bucket=uri.bucket, Key=uri.key, IfMatch=f'"{"0" * 32}"')["Body"].close()
@@ -295,7 +301,7 @@ class ObjectStore:
         return False
 
     def concurrently(self, work: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
-        """``map`` over threads that each wait for S3, in order, with a bounded number in flight.
+        """Map ``work`` over items in threads, in order, with a bounded number in flight.
 
         A timeout or Ctrl-C does not wait for the threads, because a slow item can hold them for minutes.
         """
@@ -303,7 +309,7 @@ class ObjectStore:
         pool = ThreadPoolExecutor(_READERS)
 
         def begin(item: T) -> Future[R]:
-            return pool.submit(copy_context().run, work, item)  # what the log is bound to holds there too
+            return pool.submit(copy_context().run, work, item)  # so that log fields apply there too
 
         is_interrupted = False
         try:
@@ -319,7 +325,7 @@ class ObjectStore:
 
     @contextmanager
     def _translated(self, uri: S3Uri) -> Iterator[None]:
-        """Turn boto3's errors into ours. Keys can identify patients: only the bucket is named, and nothing chained."""
+        """Translate boto3's errors. Messages name only the bucket, because keys can identify patients."""
         try:
             yield
         except ClientError as exc:
@@ -331,7 +337,7 @@ class ObjectStore:
             ) from None
         except ParamValidationError:
             raise ConfigurationError(
-                f"S3 knows no address like this one in bucket {uri.bucket!r}. Correct the s3:// address."
+                f"S3 does not accept the address in bucket {uri.bucket!r}. Correct the s3:// address."
             ) from None
         except BotoCoreError as exc:
             raise ObjectStoreUnreachableError(
@@ -342,8 +348,7 @@ class ObjectStore:
     def _client_error(self, exc: ClientError, uri: S3Uri) -> ObjectStoreError:
         error = exc.response.get("Error", {})
         code, status = error.get("Code", ""), exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        missing_bucket = code == "NoSuchBucket" or (not uri.key and status == 404)  # noqa: PLR2004
-        if missing_bucket:
+        if code == "NoSuchBucket" or (not uri.key and status == 404):  # noqa: PLR2004
             return BucketMissingError(
                 f"Bucket {uri.bucket!r} does not exist at {self._endpoint}. Create it, or correct the s3:// address."
             )
@@ -353,8 +358,8 @@ class ObjectStore:
             return ObjectChangedError("The object changed since it was listed.")
         if status is not None and (status >= 500 or status == 429):  # noqa: PLR2004
             return ObjectStoreUnreachableError(f"S3 at {self._endpoint} answered {status} {code}. Try again later.")
-        is_of_one_object = exc.operation_name == "GetObject" and code not in _OF_THE_CALLER
-        return (ObjectRefusedError if is_of_one_object else ObjectStoreError)(
+        is_object_error = exc.operation_name == "GetObject" and code not in _CALLER_ERRORS
+        return (ObjectRefusedError if is_object_error else ObjectStoreError)(
             f"S3 at {self._endpoint} refused {exc.operation_name} on bucket {uri.bucket!r}: {status} {code}. "
             "Check the credentials and their policy."
         )

@@ -1,7 +1,7 @@
 """``python -m devstack demo``: the main job once, on real parts, with every figure said aloud.
 
-Environment: BRAINTUMOR_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_WEIGHTS (pretrained weights of the
-backbone that they belong to), BRAINTUMOR_NIGHT (a folder of scans instead of phantoms for the night).
+Environment: BRAINTUMOR_DEMO_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_DEMO_WEIGHTS (pretrained weights
+of the backbone that they belong to), BRAINTUMOR_DEMO_NIGHT (a folder of scans instead of phantoms for the night).
 """
 
 from __future__ import annotations
@@ -222,7 +222,8 @@ def say_verdict(judgment: Judgment, champion: model_versions.ModelVersion | None
     if champion is None:
         raise DemoError(
             "The gate refused the candidate, for the reasons above, and there is no earlier champion: no night is "
-            "scored. Random weights rarely pass on real images: name a file of pretrained ones in BRAINTUMOR_WEIGHTS."
+            "scored. Random weights rarely pass on real images: name a file of pretrained ones in "
+            "BRAINTUMOR_DEMO_WEIGHTS."
         )
     say(f"Champion: {champion.model_name}" + ("" if judgment.verdict.passed else ", of an earlier run"))
 

@@ -1,4 +1,4 @@
-"""The doctor on the real stack: well, and with one thing broken at a time."""
+"""The checks of ``braintumor doctor`` on the real stack, intact and with one fault at a time."""
 
 from __future__ import annotations
 
@@ -35,93 +35,90 @@ from tests.sql import change
 SECRET_NAME = "DOE^JANE"
 
 
-def found(installation: Installation) -> list[CheckResult]:
+def check(installation: Installation) -> list[CheckResult]:
     return list(run_checks(installation))
 
 
-def wrong(findings: list[CheckResult]) -> dict[str, str]:
-    return {finding.check: finding.words for finding in findings if finding.state is State.WRONG}
+def wrong(results: list[CheckResult]) -> dict[str, str]:
+    return {result.check: result.message for result in results if result.state is State.WRONG}
 
 
-def state(findings: list[CheckResult], check: str) -> State:
-    (one,) = [finding.state for finding in findings if finding.check == check]
+def state(results: list[CheckResult], name: str) -> State:
+    (one,) = [result.state for result in results if result.check == name]
     return one
 
 
-def no_secret(settings: Settings, said: str) -> bool:
+def no_secret(settings: Settings, output: str) -> bool:
     password = settings.require("database_url").split("@")[0].rpartition(":")[2]
     secrets = [password, settings.s3_access_key, settings.s3_secret_key, settings.pseudonym_key, SECRET_NAME]
-    return not any(secret and secret in said for secret in secrets)
+    return not any(secret and secret in output for secret in secrets)
 
 
 @pytest.mark.parametrize("role", [None, *TASK_ROLES])
-def test_all_is_well_on_a_stack_that_works_and_nothing_is_left_behind(
+def test_intact_stack_passes_and_nothing_remains(
     stack: Stack, settings: Settings, put: Callable[[str, bytes], None], role: str | None
 ) -> None:
     put(f"{SECRET_NAME}.png", b"a scan")
     made = as_role(stack, settings, Role(role)) if role else settings
     store = ObjectStore.connect(settings)
     before = [entry.key for entry in store.list(S3Uri.parse(settings.require("models_uri")))]
-    findings = found(Installation(settings=made, role=Role(role) if role else None))
-    assert wrong(findings) == {}
-    assert state(findings, "champion") is state(findings, "migrations") is State.OK
-    assert no_secret(made, str(findings))
+    results = check(Installation(settings=made, role=Role(role) if role else None))
+    assert wrong(results) == {}
+    assert state(results, "champion") is state(results, "migrations") is State.OK
+    assert no_secret(made, str(results))
     if role != "reviewer":
-        assert state(findings, "S3 write") is state(findings, "S3 read") is state(findings, "S3 delete") is State.OK
+        assert state(results, "S3 write") is state(results, "S3 read") is state(results, "S3 delete") is State.OK
     if role in {None, "scorer", "reviewer"}:
-        assert state(findings, "S3 read a scan") is State.OK
+        assert state(results, "S3 read a scan") is State.OK
     if role is not None:
-        assert state(findings, "Postgres login") is state(findings, "Postgres rights") is State.OK
+        assert state(results, "Postgres login") is state(results, "Postgres rights") is State.OK
     assert [entry.key for entry in store.list(S3Uri.parse(settings.require("models_uri")))] == before
 
 
-def test_the_command_prints_a_line_a_check_and_its_exit_code_says_whether_all_is_well(
-    stack: Stack, settings: Settings
-) -> None:
+def test_command_prints_a_line_per_check_and_exits_1_on_a_fault(stack: Stack, settings: Settings) -> None:
     scorer = as_role(stack, settings, Role.SCORER)
     done = run_braintumor(scorer, "doctor", "--role", "scorer")
     assert {line.split()[0] for line in done.stdout.splitlines()} == {"ok", "note"}
     broken = replace(scorer, s3_secret_key="not-the-key-of-this-server")
     done = run_braintumor(broken, "doctor", "--role", "scorer", "--json", check=False)
-    findings = json.loads(done.stdout)
+    results = json.loads(done.stdout)
     assert done.returncode == 1
-    assert [f["state"] for f in findings if f["check"] == "Postgres rights"] == ["ok"]
-    assert {f["check"] for f in findings if f["state"] == "wrong"} >= {"S3 list", "S3 write", "champion"}
+    assert [f["state"] for f in results if f["check"] == "Postgres rights"] == ["ok"]
+    assert {f["check"] for f in results if f["state"] == "wrong"} >= {"S3 list", "S3 write", "champion"}
     assert no_secret(broken, done.stdout + done.stderr)
 
 
-def test_a_wrong_password_is_one_line_and_stops_nothing_else(settings: Settings) -> None:
+def test_wrong_password_is_one_fault_and_stops_no_other_check(settings: Settings) -> None:
     url = settings.require("database_url")
     password = url.split("@")[0].rpartition(":")[2]
-    findings = found(Installation(settings=replace(settings, database_url=url.replace(password, "hunter2hunter2"))))
-    assert set(wrong(findings)) == {"Postgres"} and "password authentication failed" in wrong(findings)["Postgres"]
-    assert "hunter2" not in str(findings)
-    assert state(findings, "champion") is State.NOTE and state(findings, "S3 delete") is State.OK
+    results = check(Installation(settings=replace(settings, database_url=url.replace(password, "hunter2hunter2"))))
+    assert set(wrong(results)) == {"Postgres"} and "password authentication failed" in wrong(results)["Postgres"]
+    assert "hunter2" not in str(results)
+    assert state(results, "champion") is State.NOTE and state(results, "S3 delete") is State.OK
 
 
-def test_a_server_that_does_not_answer_is_asked_once(settings: Settings) -> None:
-    findings = found(Installation(settings=replace(settings, s3_endpoint="http://u:hunter2hunter2@127.0.0.1:9")))
-    assert set(wrong(findings)) == {"S3 list"} and "No usable answer" in wrong(findings)["S3 list"]
-    assert "hunter2" not in str(findings)
-    assert state(findings, "migrations") is State.OK
-    nothing = found(Installation(settings=Settings(s3_endpoint="http://127.0.0.1:9")))
+def test_unreachable_server_is_tried_once(settings: Settings) -> None:
+    results = check(Installation(settings=replace(settings, s3_endpoint="http://u:hunter2hunter2@127.0.0.1:9")))
+    assert set(wrong(results)) == {"S3 list"} and "No usable answer" in wrong(results)["S3 list"]
+    assert "hunter2" not in str(results)
+    assert state(results, "migrations") is State.OK
+    nothing = check(Installation(settings=Settings(s3_endpoint="http://127.0.0.1:9")))
     assert "BRAINTUMOR_PSEUDONYM_KEY is not set" in wrong(nothing)["pseudonym key"]
     assert "BRAINTUMOR_DATABASE_URL is not set" in wrong(nothing)["migrations"]
 
 
-def test_a_trainer_may_lack_the_pseudonym_key_and_a_scorer_may_not() -> None:
-    """A worker that only trains is not given it."""
-    (finding,) = machine.pseudonym_key(Installation(settings=Settings(), role=Role.TRAINER))
-    assert finding.state is State.NOTE and "training does not need it" in finding.words
+def test_trainer_does_not_need_the_pseudonym_key() -> None:
+    (result,) = machine.pseudonym_key(Installation(settings=Settings(), role=Role.TRAINER))
+    assert result.state is State.NOTE and "training does not need it" in result.message
     for role, key in ((Role.SCORER, None), (Role.TRAINER, "short"), (None, None)):
         with pytest.raises(ConfigurationError, match="BRAINTUMOR_PSEUDONYM_KEY"):
             list(machine.pseudonym_key(Installation(settings=Settings(pseudonym_key=key), role=role)))
 
 
-def test_a_missing_bucket_is_named(settings: Settings) -> None:
-    findings = found(Installation(settings=replace(settings, scans_uri="s3://no-such-bucket/scans/")))
-    assert set(wrong(findings)) == {"S3 list", "S3 read a scan"}
-    assert "'no-such-bucket' does not exist" in wrong(findings)["S3 list"]
+def test_missing_bucket_is_named(settings: Settings) -> None:
+    results = check(Installation(settings=replace(settings, scans_uri="s3://no-such-bucket/scans/")))
+    assert set(wrong(results)) == {"S3 list", "S3 read a scan"}
+    assert "'no-such-bucket' does not exist" in wrong(results)["S3 list"]
 
 
 @pytest.mark.parametrize(
@@ -133,25 +130,25 @@ def test_a_missing_bucket_is_named(settings: Settings) -> None:
         ("weights_uri", "s3://braintumor/scans-to-come/weights/"),
     ],
 )
-def test_a_scans_prefix_that_overlaps_another_prefix_is_wrong(settings: Settings, setting: str, value: str) -> None:
+def test_overlapping_scans_prefix_is_wrong(settings: Settings, setting: str, value: str) -> None:
     made = replace(settings, **{"scans_uri": "s3://braintumor/scans-to-come/", setting: value})
-    words = wrong(found(Installation(settings=made)))["S3 prefixes"]
-    assert "overlaps BRAINTUMOR_" in words and "Give one of them a prefix or bucket of its own" in words
+    message = wrong(check(Installation(settings=made)))["S3 prefixes"]
+    assert "overlaps BRAINTUMOR_" in message and "Give one of them a prefix or bucket of its own" in message
 
 
-def test_a_migration_that_is_not_applied_is_named(settings: Settings) -> None:
-    change(settings, "delete from migration where migration_name = '0001_baseline'")
-    findings = found(Installation(settings=settings))
-    assert wrong(findings) == {"migrations": "Not applied: 0001_baseline. Run `braintumor migrate`."}
+def test_pending_migration_is_named(settings: Settings) -> None:
+    change(settings, "delete from migration where migration_name = '0001_main_job'")
+    results = check(Installation(settings=settings))
+    assert wrong(results) == {"migrations": "Not applied: 0001_main_job. Run `braintumor migrate`."}
 
 
-def test_a_login_of_another_role_or_of_too_many_is_told(stack: Stack, settings: Settings) -> None:
+def test_login_of_another_role_is_wrong_and_of_many_is_noted(stack: Stack, settings: Settings) -> None:
     reviewer = as_role(stack, settings, Role.REVIEWER)
-    findings = wrong(found(Installation(settings=reviewer, role=Role.SCORER)))
-    assert set(findings) == {"Postgres login", "Postgres rights"}
-    assert 'grant braintumor_scorer to "reviewer"' in findings["Postgres login"]
-    assert "execute on" not in findings["Postgres rights"] and "insert on prediction" in findings["Postgres rights"]
-    owner = found(Installation(settings=settings, role=Role.SCORER))
+    results = wrong(check(Installation(settings=reviewer, role=Role.SCORER)))
+    assert set(results) == {"Postgres login", "Postgres rights"}
+    assert 'grant braintumor_scorer to "reviewer"' in results["Postgres login"]
+    assert "execute on" not in results["Postgres rights"] and "insert on prediction" in results["Postgres rights"]
+    owner = check(Installation(settings=settings, role=Role.SCORER))
     assert wrong(owner) == {} and state(owner, "Postgres login") is State.NOTE
 
 
@@ -165,13 +162,13 @@ def test_a_login_of_another_role_or_of_too_many_is_told(stack: Stack, settings: 
         ("revoke execute on function champion_at from braintumor_scorer", "execute on champion_at"),
     ],
 )
-def test_a_right_that_is_gone_is_named(stack: Stack, settings: Settings, statement: str, missing: str) -> None:
+def test_missing_right_is_named(stack: Stack, settings: Settings, statement: str, missing: str) -> None:
     change(settings, statement)
-    findings = found(Installation(settings=as_role(stack, settings, Role.SCORER), role=Role.SCORER))
-    assert set(wrong(findings)) == {"Postgres rights"} and f": {missing}. " in wrong(findings)["Postgres rights"]
+    results = check(Installation(settings=as_role(stack, settings, Role.SCORER), role=Role.SCORER))
+    assert set(wrong(results)) == {"Postgres rights"} and f": {missing}. " in wrong(results)["Postgres rights"]
 
 
-def test_what_is_needed_of_a_role_is_what_the_grants_say() -> None:
+def test_rights_of_a_role_are_those_of_the_grants_file() -> None:
     assert {("scan_location", "insert"), ("scan_location", "select"), ("scan_scan_id_seq", "usage")} <= granted(
         Role.SCORER
     )
@@ -186,21 +183,21 @@ def test_what_is_needed_of_a_role_is_what_the_grants_say() -> None:
         assert {("scan", "select"), ("prediction", "select"), ("model_version", "select")} <= granted(role)
 
 
-def test_credentials_that_only_read_are_told(settings: Settings, put: Callable[[str, bytes], None]) -> None:
+def test_read_only_credentials_are_wrong(settings: Settings, put: Callable[[str, bytes], None]) -> None:
     put(f"{SECRET_NAME}.png", b"a scan")
-    with faulty_s3(settings.require("s3_endpoint")) as door:
-        door.is_read_only = True
-        findings = found(Installation(settings=replace(settings, s3_endpoint=door.url)))
-        assert set(wrong(findings)) == {"S3 write"} and "403 AccessDenied" in wrong(findings)["S3 write"]
-        assert state(findings, "S3 delete") is State.NOTE
-        door.faults[".png"] = (403, "AccessDenied")
-        findings = found(Installation(settings=replace(settings, s3_endpoint=door.url)))
-        assert set(wrong(findings)) == {"S3 write", "S3 read a scan"}
-        assert no_secret(settings, str(findings))
+    with faulty_s3(settings.require("s3_endpoint")) as proxy:
+        proxy.is_read_only = True
+        results = check(Installation(settings=replace(settings, s3_endpoint=proxy.url)))
+        assert set(wrong(results)) == {"S3 write"} and "403 AccessDenied" in wrong(results)["S3 write"]
+        assert state(results, "S3 delete") is State.NOTE
+        proxy.faults[".png"] = (403, "AccessDenied")
+        results = check(Installation(settings=replace(settings, s3_endpoint=proxy.url)))
+        assert set(wrong(results)) == {"S3 write", "S3 read a scan"}
+        assert no_secret(settings, str(results))
 
 
-class SameForEver(ObjectStore):
-    """A server whose objects keep their etag whatever is written, and stay when they are deleted."""
+class Unchanging(ObjectStore):
+    """A server whose objects keep their etag on a write, and remain after a deletion."""
 
     def read(self, uri: S3Uri, *, etag: str | None = None, max_bytes: int | None = None) -> bytes:
         return super().read(uri, max_bytes=max_bytes)
@@ -210,76 +207,76 @@ class SameForEver(ObjectStore):
 
 
 class Garbled(ObjectStore):
-    """A server that gives other bytes than it was given."""
+    """A server that returns other bytes than were written."""
 
     def read(self, uri: S3Uri, *, etag: str | None = None, max_bytes: int | None = None) -> bytes:
         return super().read(uri, etag=etag, max_bytes=max_bytes).upper()
 
 
-def test_a_server_that_does_not_do_what_it_says_is_told(settings: Settings) -> None:
+def test_faulty_s3_server_is_wrong(settings: Settings) -> None:
     settings = replace(settings, models_uri=f"s3://braintumor/models-{uuid.uuid4().hex}/")
-    for kind, checks in ((SameForEver, {"S3 conditional get", "S3 delete"}), (Garbled, {"S3 read"})):
+    for kind, checks in ((Unchanging, {"S3 conditional get", "S3 delete"}), (Garbled, {"S3 read"})):
         installation = Installation(settings=settings)
         installation.store = kind.connect(settings)
-        findings = wrong(found(installation))
-        assert checks == set(findings) - {"champion"}
-        assert installation.own is not None and installation.own.key not in str(findings)
+        results = wrong(check(installation))
+        assert checks == set(results) - {"champion"}
+        assert installation.own is not None and installation.own.key not in str(results)
 
 
-def test_whether_the_server_itself_refuses_an_old_version_is_said(settings: Settings) -> None:
-    assert state(found(Installation(settings=settings)), "S3 conditional get") is State.NOTE  # rclone ignores If-Match
+def test_server_support_of_if_match_is_reported(settings: Settings) -> None:
+    assert state(check(Installation(settings=settings)), "S3 conditional get") is State.NOTE  # rclone ignores If-Match
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
     server.start()
     try:
         address = "http://{}:{}".format(*server.get_host_and_port())
         theirs = replace(settings, s3_endpoint=address, s3_access_key="k", s3_secret_key="s")
         ObjectStore.connect(theirs).ensure_bucket("braintumor")
-        assert state(found(Installation(settings=theirs)), "S3 conditional get") is State.OK
+        assert state(check(Installation(settings=theirs)), "S3 conditional get") is State.OK
     finally:
         server.stop()
 
 
-def test_a_damaged_file_of_the_champion_is_found_in_s3_whatever_the_cache_holds(settings: Settings) -> None:
+def test_damaged_champion_in_s3_is_wrong_despite_the_cache(settings: Settings) -> None:
     model = add_model(settings, "damaged", own_files=True)
     promote(settings, "damaged")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model_versions.fetch_model(store, settings, model)
     engine.dispose()
-    assert state(found(Installation(settings=settings)), "champion") is State.OK
+    assert state(check(Installation(settings=settings)), "champion") is State.OK
     store.write(S3Uri.parse(model.artifact_uri) / "model.xml", b"<net/>")
-    findings = wrong(found(Installation(settings=settings)))
-    assert set(findings) == {"champion"} and "`braintumor model rollback" in findings["champion"]
+    results = wrong(check(Installation(settings=settings)))
+    assert set(results) == {"champion"} and "`braintumor model rollback" in results["champion"]
 
 
-def test_without_a_champion_scoring_is_not_well_and_training_is(empty_settings: Settings, stack: Stack) -> None:
+def test_missing_champion_is_wrong_for_scoring_only(empty_settings: Settings, stack: Stack) -> None:
     scorer = as_role(stack, empty_settings, Role.SCORER)
-    assert "There is no champion yet" in wrong(found(Installation(settings=scorer, role=Role.SCORER)))["champion"]
+    assert "There is no champion yet" in wrong(check(Installation(settings=scorer, role=Role.SCORER)))["champion"]
     trainer = as_role(stack, empty_settings, Role.TRAINER)
-    assert wrong(found(Installation(settings=trainer, role=Role.TRAINER))) == {}
+    assert wrong(check(Installation(settings=trainer, role=Role.TRAINER))) == {}
 
 
-def test_a_skewed_clock_is_told_against_both_servers(settings: Settings) -> None:
+def test_skewed_clock_is_reported_for_both_servers(settings: Settings) -> None:
     def late(seconds: int) -> Installation:
         return Installation(settings=settings, clock=lambda: datetime.now(UTC) + timedelta(seconds=seconds))
 
-    findings = found(late(-600))
-    assert set(wrong(findings)) == {"clock, S3", "clock, Postgres"} and "NTP" in wrong(findings)["clock, S3"]
-    findings = found(late(20))
-    assert wrong(findings) == {} and state(findings, "clock, S3") is state(findings, "clock, Postgres") is State.NOTE
+    results = check(late(-600))
+    assert set(wrong(results)) == {"clock, S3", "clock, Postgres"} and "NTP" in wrong(results)["clock, S3"]
+    results = check(late(20))
+    assert wrong(results) == {} and state(results, "clock, S3") is state(results, "clock, Postgres") is State.NOTE
 
 
-def test_the_clock_of_s3_is_read_from_a_refusal_too(settings: Settings) -> None:
+def test_s3_clock_is_read_from_a_refusal(settings: Settings) -> None:
     store = ObjectStore.connect(replace(settings, s3_secret_key="wrong"))
     assert abs(store.date("braintumor") - datetime.now(UTC)) < timedelta(seconds=60)
 
 
-def test_a_full_disk_and_a_folder_that_is_none_are_told(settings: Settings, tmp_path: Path) -> None:
+def test_full_disk_and_unusable_folder_are_reported(settings: Settings, tmp_path: Path) -> None:
     def disk(free: int, folder: Path) -> CheckResult:
         installation = Installation(
             settings=replace(settings, cache_folder=str(folder)), free_bytes=lambda _place: free
         )
-        (finding,) = machine.disk(installation)
-        return finding
+        (result,) = machine.disk(installation)
+        return result
 
     assert disk(machine.LEAST_FREE - 1, tmp_path).state is State.WRONG
     assert disk(machine.LITTLE_FREE - 1, tmp_path).state is State.NOTE
@@ -287,25 +284,23 @@ def test_a_full_disk_and_a_folder_that_is_none_are_told(settings: Settings, tmp_
     assert not (tmp_path / "not").exists()
     file = tmp_path / "file"
     file.write_text("")
-    assert "cannot be written" in disk(machine.LITTLE_FREE, file / "cache").words
+    assert "cannot be written" in disk(machine.LITTLE_FREE, file / "cache").message
 
 
-def test_gpus_are_named_by_their_driver_and_only_noted(
+def test_gpus_are_named_by_their_driver_as_a_note(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    (none,) = machine.gpu(Installation(settings=replace(settings, engine="tensorflow-xla")))
-    assert none.state is State.NOTE and "tensorflow-xla is meant for one" in none.words
+    (none,) = machine.gpu(Installation(settings=replace(settings, backend="tensorflow-xla")))
+    assert none.state is State.NOTE and "tensorflow-xla needs one" in none.message
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho NVIDIA Imaginary 1\n")
     program.chmod(0o755)
     (one,) = machine.gpu(Installation(settings=settings))
-    assert (one.state, one.words) == (State.NOTE, "NVIDIA Imaginary 1")
+    assert (one.state, one.message) == (State.NOTE, "NVIDIA Imaginary 1")
 
 
-def test_settings_come_from_connections_in_the_environment_and_misspelled_ones_are_noted(
-    stack: Stack, settings: Settings
-) -> None:
+def test_connections_are_read_and_misspelled_names_noted(stack: Stack, settings: Settings) -> None:
     made = as_role(stack, settings, Role.SCORER)
     store = {"login": made.s3_access_key, "password": made.s3_secret_key, "extra": {"endpoint_url": made.s3_endpoint}}
     environment = {
@@ -318,27 +313,27 @@ def test_settings_come_from_connections_in_the_environment_and_misspelled_ones_a
         "BRAINTUMOR_SCAN_URI": "x",
         "PATH": os.environ["PATH"],
     }
-    findings = found(Installation.of_environment(Role.SCORER, environment))
-    assert wrong(findings) == {} and state(findings, "settings") is State.NOTE
-    broken = found(Installation.of_environment(None, {**environment, "AIRFLOW_CONN_BRAINTUMOR_S3": "{hunter2"}))
+    results = check(Installation.of_environment(Role.SCORER, environment))
+    assert wrong(results) == {} and state(results, "settings") is State.NOTE
+    broken = check(Installation.of_environment(None, {**environment, "AIRFLOW_CONN_BRAINTUMOR_S3": "{hunter2"}))
     assert "neither a URI nor the JSON" in wrong(broken)["settings"] and "hunter2" not in str(broken)
 
 
-def test_a_fault_of_a_check_stops_no_other_and_says_nothing_of_its_text(
+def test_crash_of_a_check_stops_no_other_and_hides_its_text(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(_folder: Path) -> int:
         raise OSError(SECRET_NAME)
 
-    findings = found(Installation(settings=settings, free_bytes=fails))
-    assert wrong(findings) == {"disk": "A fault of this program (OSError). Report it."}
-    assert findings[-1].check == "GPU"
+    results = check(Installation(settings=settings, free_bytes=fails))
+    assert wrong(results) == {"disk": "A fault of this program (OSError). Report it."}
+    assert results[-1].check == "GPU"
 
 
-def test_rights_are_asked_of_what_is_there(settings: Settings) -> None:
+def test_rights_are_checked_on_existing_objects_only(settings: Settings) -> None:
     engine = database.connect(settings)
     with database.transaction(engine) as connection:
         connection.execute(text("drop schema braintumor cascade"))
     engine.dispose()
-    findings = wrong(found(Installation(settings=settings, role=Role.SCORER)))
-    assert set(findings) == {"migrations", "champion"}
+    results = wrong(check(Installation(settings=settings, role=Role.SCORER)))
+    assert set(results) == {"migrations", "champion"}

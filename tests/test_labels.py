@@ -6,7 +6,7 @@ from braintumor.errors import DatasetError
 from braintumor.labels import CLASSES, TumorClass, parse_class
 
 
-def test_probability_vectors_are_in_alphabetical_order_of_class() -> None:
+def test_classes_are_in_alphabetical_order() -> None:
     assert [c.value for c in CLASSES] == ["glioma", "meningioma", "normal", "pituitary"]
     assert [c.position for c in CLASSES] == [0, 1, 2, 3]
 
@@ -21,10 +21,10 @@ def test_probability_vectors_are_in_alphabetical_order_of_class() -> None:
         (" Meningioma ", TumorClass.MENINGIOMA),
     ],
 )
-def test_folder_names_of_known_data_sets_are_understood(name: str, expected: TumorClass) -> None:
+def test_folder_names_of_public_datasets_are_parsed(name: str, expected: TumorClass) -> None:
     assert parse_class(name) is expected
 
 
-def test_an_unknown_class_is_named_with_what_is_allowed() -> None:
+def test_unknown_class_is_refused_with_the_allowed_names() -> None:
     with pytest.raises(DatasetError, match=r"'astrocytoma'.*glioma_tumor"):
         parse_class("astrocytoma")

@@ -1,4 +1,4 @@
-"""What the log says of a night, and that each line tells which run, chunk and scan it is of."""
+"""The log of a scoring run, with run, chunk and scan in each line."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def logged(stderr: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stderr.splitlines() if line.startswith("{")]
 
 
-def test_each_line_of_a_night_has_its_ids_and_none_a_name(
+def test_each_line_of_a_run_has_ids_and_no_file_name(
     settings: Settings, put: Put, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("Jane_Doe.png", png())
-    put("John_Roe.png", b"words")
+    put("John_Roe.png", b"not an image")
     monkeypatch.setenv(LOG_FORMAT.name, "json")
     done = run_braintumor(settings, "score")
     events = logged(done.stderr)
@@ -38,34 +38,34 @@ def test_each_line_of_a_night_has_its_ids_and_none_a_name(
     ((rejected,),) = rows(settings, "select scan_id from rejection")
     assert {event["scoring_run_id"] for event in events} == {run}
     assert [event.get("chunk_number") for event in events] == [None, None, None, 0, 0, 0, None]
-    (refusal,) = [event for event in events if "scan_id" in event]
-    assert refusal["scan_id"] == rejected
-    assert (refusal["level"], refusal["event"]) == ("warning", "rejected: unsupported_format")
-    assert refusal["logger"] == "braintumor.scoring.worker" and refusal["timestamp"].endswith("Z")
+    (rejection,) = [event for event in events if "scan_id" in event]
+    assert rejection["scan_id"] == rejected
+    assert (rejection["level"], rejection["event"]) == ("warning", "rejected: unsupported_format")
+    assert rejection["logger"] == "braintumor.scoring.worker" and rejection["timestamp"].endswith("Z")
     assert "Doe" not in done.stderr and "Roe" not in done.stderr
 
 
-def test_without_the_variable_the_command_writes_no_log(settings: Settings, put: Put) -> None:
-    put("a.png", b"words")
+def test_command_writes_no_log_without_the_variable(settings: Settings, put: Put) -> None:
+    put("a.png", b"not an image")
     assert logged(run_braintumor(settings, "score").stderr) == []
 
 
-def test_an_unknown_format_is_refused_before_any_work(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_format_is_refused_before_any_work(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(LOG_FORMAT.name, "xml")
     done = run_braintumor(settings, "score", check=False)
     assert done.returncode == 1 and "BRAINTUMOR_LOG_FORMAT must be json, or unset" in done.stderr
     assert rows(settings, "select * from scoring_run") == []
 
 
-def test_the_library_itself_sets_up_no_logging(settings: Settings, put: Put) -> None:
+def test_library_installs_no_log_handler(settings: Settings, put: Put) -> None:
     before = list(logging.getLogger().handlers)
     put("a.png", png())
     run_scoring_job(settings, run_key="one")
     assert logging.getLogger().handlers == before and not logging.getLogger("braintumor").handlers
 
 
-def test_the_example_is_right() -> None:
-    """In a process of its own: it sets up logging."""
+def test_docstring_example_is_correct() -> None:
+    """Runs in a subprocess, because the example configures logging."""
     command = [sys.executable, "-m", "doctest", str(logs.__file__)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout

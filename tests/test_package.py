@@ -1,4 +1,4 @@
-"""The package as pip installs it, far from the clone: its SQL, recipes, rules and pages are inside."""
+"""The installed package contains its SQL, recipes, rules and pages."""
 
 from __future__ import annotations
 
@@ -35,19 +35,19 @@ def run(installed: Path, *command: str, settings: Settings | None = None) -> str
     return done.stdout
 
 
-def test_it_knows_the_schema_and_the_cookbook(installed: Path, empty_settings: Settings) -> None:
+def test_package_contains_schema_and_saved_queries(installed: Path, empty_settings: Settings) -> None:
     assert run(installed, "-m", "braintumor", "migrate", "--plan", settings=empty_settings) == "nothing to apply\n"
     listed = run(installed, "-m", "braintumor", "query", settings=empty_settings)
     assert all(path.stem in listed for path in (PROJECT / "sql" / "queries").glob("*.sql"))
 
 
-def test_it_has_every_file_of_the_library(installed: Path) -> None:
-    ours = {path.relative_to(PROJECT) for path in (PROJECT / "braintumor").rglob("*") if path.is_file()}
-    missing = {path for path in ours if "__pycache__" not in path.parts and not (installed / path).is_file()}
+def test_package_contains_every_file_of_the_library(installed: Path) -> None:
+    files = {path.relative_to(PROJECT) for path in (PROJECT / "braintumor").rglob("*") if path.is_file()}
+    missing = {path for path in files if "__pycache__" not in path.parts and not (installed / path).is_file()}
     assert not missing
     names = run(installed, "-c", "from braintumor.training.recipe import recipe_names; print(*recipe_names())")
     assert names.split() == list(recipe_names())
 
 
-def test_it_is_the_installed_one_that_runs(installed: Path) -> None:
+def test_package_is_imported_from_its_installation(installed: Path) -> None:
     assert run(installed, "-c", "import braintumor; print(braintumor.__file__)").startswith(str(installed))

@@ -1,4 +1,4 @@
-"""What docs/security.md promises: policies that fit what the code asks of S3, and secrets that no failure shows."""
+"""Claims of docs/security.md: S3 policies match the requests of the code, and errors show no secrets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from braintumor import s3
 from braintumor.config.roles import Role
-from braintumor.config.settings import Settings, setting_fields
+from braintumor.config.settings import Settings, setting_variables
 from braintumor.dataset.snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.doctor.check_result import State
@@ -32,12 +32,11 @@ from braintumor.scoring.job import run_scoring_job
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.models import record_model
-from tests.people import add_reviews
 from tests.sql import rows
 
 PROJECT = Path(__file__).parent.parent
 POLICIES = {path.stem: path for path in (PROJECT / "docs" / "s3-policies").glob("*.json")}
-NEEDS = {
+PERMISSIONS = {
     "ListObjectsV2": "ListBucket",
     "HeadBucket": "ListBucket",
     "GetObject": "GetObject",
@@ -45,14 +44,14 @@ NEEDS = {
     "DeleteObject": "DeleteObject",
     "CreateBucket": "CreateBucket",
 }
-"""The right that each of the client's calls needs, after AWS' table of actions for S3."""
+"""The permission that each call of the client needs, from the table of S3 actions of AWS."""
 
-Asked = set[tuple[str, str]]
+Requests = set[tuple[str, str]]
 
 
 def statements(role: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(POLICIES[role].read_text())["Statement"]
-    return found
+    parsed: list[dict[str, Any]] = json.loads(POLICIES[role].read_text())["Statement"]
+    return parsed
 
 
 def is_allowed(role: str, action: str, resource: str) -> bool:
@@ -63,9 +62,9 @@ def is_allowed(role: str, action: str, resource: str) -> bool:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Asked:
-    """What is asked of S3 from now on in this process: right and resource."""
-    found: Asked = set()
+def requests(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Requests:
+    """Record the S3 requests of this process, as permission and resource."""
+    recorded: Requests = set()
     scans, make = S3Uri.parse(settings.require("scans_uri")).key, boto3.client
 
     def client(*arguments: Any, **options: Any) -> Any:
@@ -73,94 +72,94 @@ def asked(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Asked:
 
         def record(params: dict[str, Any], model: Any, **_: Any) -> None:
             key = params.get("Key", "").replace(scans, "scans/")
-            found.add((NEEDS[model.name], f"arn:aws:s3:::{params['Bucket']}" + (f"/{key}" if key else "")))
+            recorded.add((PERMISSIONS[model.name], f"arn:aws:s3:::{params['Bucket']}" + (f"/{key}" if key else "")))
 
         made.meta.events.register("provide-client-params.s3", record)
         return made
 
     monkeypatch.setattr(s3.boto3, "client", client)
-    return found
+    return recorded
 
 
-def test_the_policies_are_json_and_name_only_what_the_code_does() -> None:
-    source = (PROJECT / "braintumor" / "objectstore.py").read_text()
+def test_policies_name_exactly_the_calls_of_the_code() -> None:
+    source = (PROJECT / "braintumor" / "s3.py").read_text()
     calls = {*re.findall(r"_client\.(\w+)\(", source), *re.findall(r'get_paginator\("(\w+)"', source)}
     names = {"".join(part.capitalize() for part in call.split("_")) for call in calls - {"get_paginator"}}
-    assert names == set(NEEDS), "a new call: which right does it need, and which role may?"
-    given = {action for role in POLICIES for statement in statements(role) for action in statement["Action"]}
-    assert given == {f"s3:{right}" for right in NEEDS.values()}
+    assert names == set(PERMISSIONS), "new call: add its permission, and the roles that need it"
+    allowed = {action for role in POLICIES for statement in statements(role) for action in statement["Action"]}
+    assert allowed == {f"s3:{right}" for right in PERMISSIONS.values()}
     for role in POLICIES:
         for statement in statements(role):
             assert statement["Effect"] == "Allow" and set(statement) == {"Sid", "Effect", "Action", "Resource"}
-            of_bucket = {"s3:ListBucket", "s3:CreateBucket"} & set(statement["Action"])
-            assert all(("/" in resource) != bool(of_bucket) for resource in statement["Resource"])
+            on_bucket = {"s3:ListBucket", "s3:CreateBucket"} & set(statement["Action"])
+            assert all(("/" in resource) != bool(on_bucket) for resource in statement["Resource"])
     page = (PROJECT / "docs" / "security.md").read_text()
     assert set(re.findall(r"s3-policies/(\w+)\.json", page)) == set(POLICIES)
 
 
-def test_nobody_overwrites_scans_and_only_the_eraser_deletes_them() -> None:
+def test_no_role_overwrites_scans_and_only_the_eraser_deletes() -> None:
     scan = "arn:aws:s3:::braintumor/scans/a.dcm"
     assert not [role for role in POLICIES if is_allowed(role, "PutObject", scan)]
     assert [role for role in POLICIES if is_allowed(role, "DeleteObject", scan)] == ["eraser"]
 
 
-def test_a_night_and_the_pages_ask_for_no_more_than_their_policies_give(
-    settings: Settings, put: Callable[[str, bytes], None], asked: Asked, tmp_path: Path
+def test_scoring_and_pages_stay_within_their_policies(
+    settings: Settings, put: Callable[[str, bytes], None], requests: Requests, tmp_path: Path
 ) -> None:
     put("a.png", png())
     run_scoring_job(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
-    assert {right for right, _ in asked} == {"ListBucket", "GetObject", "PutObject"}
-    assert {each for each in asked if not is_allowed("scorer", *each)} == set()
-    asked.clear()
+    assert {right for right, _ in requests} == {"ListBucket", "GetObject", "PutObject"}
+    assert {each for each in requests if not is_allowed("scorer", *each)} == set()
+    requests.clear()
     engine = database.connect(settings)
     frame_png(engine, ObjectStore.connect(settings), scan_id=1, frame_index=0)
     engine.dispose()
-    assert asked and {each for each in asked if not is_allowed("reviewer", *each)} == set()
+    assert requests and {each for each in requests if not is_allowed("reviewer", *each)} == set()
 
 
 @pytest.mark.soak
-def test_training_and_pruning_ask_for_no_more_than_their_policies_give(
-    settings: Settings, put: Callable[[str, bytes], None], asked: Asked, tmp_path: Path
+def test_training_and_pruning_stay_within_their_policies(
+    settings: Settings, put: Callable[[str, bytes], None], requests: Requests, tmp_path: Path
 ) -> None:
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     put("a.png", png())
     run_scoring_job(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
-    add_reviews(settings, 1, "glioma", "ann", "bob")
-    asked.clear()
+    say(settings, 1, "glioma", "ann", "bob")
+    requests.clear()
     snapshot_of(settings, None)
-    assert rows(settings, "select count(*) from reviewed_frame") == [(1,)], "a scan that people labeled was read"
+    assert rows(settings, "select count(*) from reviewed_frame") == [(1,)], "a reviewed scan was read"
     champion = model_versions.champion(engine)
-    evaluate_model(settings, champion.model_name, access_key="look")
-    assert {right for right, _ in asked} == {"ListBucket", "GetObject", "PutObject"}
-    assert {each for each in asked if not is_allowed("trainer", *each)} == set()
+    evaluate_model(settings, champion.model_name, access_key="evaluation")
+    assert {right for right, _ in requests} == {"ListBucket", "GetObject", "PutObject"}
+    assert {each for each in requests if not is_allowed("trainer", *each)} == set()
     folder = S3Uri.parse(settings.require("models_uri")) / "old/"
     store.write(folder / "model.bin", b"old")
     record_model(settings, "old", run_key="old", folder=folder, sha256s={"model.bin": "0"}, days_old=400)
-    asked.clear()
+    requests.clear()
     model_versions.require_whole(store, settings, champion)
     assert [pruned.model_name for pruned in retention.prune(engine, store, actor="tests")] == ["old"]
     engine.dispose()
-    assert {right for right, _ in asked} == {"ListBucket", "GetObject", "DeleteObject"}
-    assert {each for each in asked if not is_allowed("promoter", *each)} == set()
+    assert {right for right, _ in requests} == {"ListBucket", "GetObject", "DeleteObject"}
+    assert {each for each in requests if not is_allowed("promoter", *each)} == set()
 
 
 @pytest.mark.parametrize("role", PREFIXES)
-def test_the_doctor_of_a_role_asks_for_no_more_than_its_policy_gives(
-    settings: Settings, put: Callable[[str, bytes], None], asked: Asked, role: Role
+def test_doctor_of_a_role_stays_within_its_policy(
+    settings: Settings, put: Callable[[str, bytes], None], requests: Requests, role: Role
 ) -> None:
     put("a.png", png())
-    findings = [
-        finding for finding in run_checks(Installation(settings=settings, role=role)) if finding.check.startswith("S3")
+    results = [
+        result for result in run_checks(Installation(settings=settings, role=role)) if result.check.startswith("S3")
     ]
-    assert findings and {finding.state for finding in findings} <= {State.OK, State.NOTE}
-    assert asked and {each for each in asked if not is_allowed(role.value, *each)} == set()
+    assert results and {result.state for result in results} <= {State.OK, State.NOTE}
+    assert requests and {each for each in requests if not is_allowed(role.value, *each)} == set()
 
 
 CANARY = "canary-5f1e-do-not-sing"
 
 
-def spoilt(settings: Settings) -> dict[str, Settings]:
-    """Each with a canary for a secret, which makes the work fail."""
+def broken_settings(settings: Settings) -> dict[str, Settings]:
+    """Return settings that make the work fail, each with a canary as a secret."""
     address = settings.require("database_url").rpartition("@")[2]
     return {
         "another password": replace(settings, database_url=f"postgresql://scorer:{CANARY}@{address}"),
@@ -171,28 +170,28 @@ def spoilt(settings: Settings) -> dict[str, Settings]:
         "an @ in the password": replace(settings, database_url=f"postgresql://scorer:x@{CANARY}@127.0.0.1/braintumor"),
         "an @ and a : in it": replace(settings, database_url=f"postgresql://scorer:x@y:{CANARY}@127.0.0.1/braintumor"),
         "S3 refuses": replace(settings, s3_secret_key=CANARY),
-        "S3 knows nobody": replace(settings, s3_access_key=CANARY),
+        "S3 knows no such key": replace(settings, s3_access_key=CANARY),
         "no S3": replace(settings, s3_secret_key=CANARY, s3_endpoint="http://127.0.0.1:1"),
         "a short key": replace(settings, pseudonym_key=CANARY),
     }
 
 
-CASES = list(spoilt(Settings(database_url="postgresql://a:b@c/d")))
+CASES = list(broken_settings(Settings(database_url="postgresql://a:b@c/d")))
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_no_failure_shows_a_secret(settings: Settings, caplog: pytest.LogCaptureFixture, case: str) -> None:
+def test_error_shows_no_secret(settings: Settings, caplog: pytest.LogCaptureFixture, case: str) -> None:
     caplog.set_level("INFO")
-    broken = spoilt(settings)[case]
+    broken = broken_settings(settings)[case]
     assert CANARY not in repr(broken)
     with pytest.raises(BrainTumorError) as caught:
         run_scoring_job(broken, run_key="night")
-    shown = "".join(traceback.format_exception(caught.value))  # what a task's log has
+    shown = "".join(traceback.format_exception(caught.value))  # as in the log of a task
     assert CANARY not in shown + caplog.text
 
 
-def test_the_command_shows_no_secret_of_a_failure(settings: Settings) -> None:
-    secrets = {field.name: f"{CANARY}-{field.name}-{'x' * 32}" for field in setting_fields() if field.is_secret}
+def test_command_shows_no_secret_on_an_error(settings: Settings) -> None:
+    secrets = {name: f"{CANARY}-{name}-{'x' * 32}" for name, each in setting_variables().items() if each.is_secret}
     secrets["database_url"] = f"postgresql://scorer:{CANARY}@127.0.0.1:1/braintumor"
     done = run_braintumor(replace(settings, **secrets), "score", check=False)
     assert done.returncode != 0 and "No usable connection to Postgres" in done.stderr

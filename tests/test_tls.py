@@ -1,4 +1,4 @@
-"""TLS to Postgres and S3, as docs/security.md says to set it: it encrypts, and it refuses whom nobody vouches for."""
+"""TLS to Postgres and S3, configured as in docs/security.md."""
 
 from __future__ import annotations
 
@@ -47,22 +47,22 @@ class TestPostgres:
         with tls_door(ours, stack.postgres.port, is_postgres=True) as port:
             yield port
 
-    def test_answers_where_the_ca_vouches_for_it(self, base: Settings, port: int, ours: Identity) -> None:
-        found = through(base, port, f"sslmode=verify-full&sslrootcert={ours.certificate}")
-        assert rows(found, "select 1") == [(1,)]
+    def test_server_signed_by_the_ca_is_accepted(self, base: Settings, port: int, ours: Identity) -> None:
+        settings = through(base, port, f"sslmode=verify-full&sslrootcert={ours.certificate}")
+        assert rows(settings, "select 1") == [(1,)]
 
-    def test_is_refused_where_another_ca_is_named(self, base: Settings, port: int, foreign: Identity) -> None:
+    def test_server_signed_by_another_ca_is_refused(self, base: Settings, port: int, foreign: Identity) -> None:
         with pytest.raises(DatabaseUnreachableError, match="certificate verify failed"):
             rows(through(base, port, f"sslmode=verify-full&sslrootcert={foreign.certificate}"), "select 1")
 
-    def test_is_refused_under_another_hosts_name(self, base: Settings, stack: Stack, foreign: Identity) -> None:
+    def test_certificate_of_another_host_is_refused(self, base: Settings, stack: Stack, foreign: Identity) -> None:
         with tls_door(foreign, stack.postgres.port, is_postgres=True) as port:
             query = f"sslrootcert={foreign.certificate}"
             assert rows(through(base, port, f"sslmode=verify-ca&{query}"), "select 1") == [(1,)]
             with pytest.raises(DatabaseUnreachableError, match="does not match the host"):
                 rows(through(base, port, f"sslmode=verify-full&{query}"), "select 1")
 
-    def test_that_speaks_no_tls_is_not_talked_to_in_clear(self, base: Settings, stack: Stack) -> None:
+    def test_server_without_tls_is_refused(self, base: Settings, stack: Stack) -> None:
         with pytest.raises(DatabaseUnreachableError, match="server does not support SSL"):
             rows(through(base, stack.postgres.port, "sslmode=require"), "select 1")
 
@@ -73,17 +73,18 @@ class TestS3:
         with tls_door(ours, int(urlsplit(base.require("s3_endpoint")).port or 0)) as port:
             yield replace(base, s3_endpoint=f"https://{HOST}:{port}")
 
-    def test_answers_where_the_ca_vouches_for_it(
+    def test_server_signed_by_the_ca_is_accepted(
         self, secured: Settings, ours: Identity, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("AWS_CA_BUNDLE", str(ours.certificate))
-        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")  # rclone takes no trailing checksums
+        # because rclone rejects trailing checksums
+        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
         store, address = ObjectStore.connect(secured), S3Uri.parse("s3://braintumor/tls/secret")
-        store.write(address, b"encrypted on its way")
-        assert store.read(address) == b"encrypted on its way"
+        store.write(address, b"encrypted in transit")
+        assert store.read(address) == b"encrypted in transit"
 
     @pytest.mark.parametrize("with_foreign_ca", [False, True])
-    def test_is_refused_where_nobody_vouches_for_it(
+    def test_server_without_a_trusted_ca_is_refused(
         self, secured: Settings, foreign: Identity, monkeypatch: pytest.MonkeyPatch, with_foreign_ca: bool
     ) -> None:
         monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)

@@ -11,30 +11,30 @@ from braintumor.cli.show import as_json, print_json, print_table
 
 @click.group()
 def config() -> None:
-    """What is set, and what can be."""
+    """List the settings."""
 
 
 @config.command(epilog="Example: braintumor config show --json")
-@click.option("--markdown", "is_markdown", is_flag=True, help="Only print docs/configuration.md: no values.")
+@click.option("--markdown", "is_markdown", is_flag=True, help="Print docs/configuration.md, without values.")
 @as_json
 def show(is_json: bool, is_markdown: bool) -> None:
-    """Show every setting with its value now and where it comes from; secrets are masked.
+    """Show every setting with its current value and the source of the value. Secrets are masked.
 
-    Also names variables of the environment that look like settings and that nothing reads.
+    Also lists variables of the environment that look like settings and that nothing reads.
     """
     from braintumor.config import reference
 
     if is_markdown:
         click.echo(reference.page(), nl=False)
         return
-    found, strange = reference.show(), reference.unknown()
+    settings, strange = reference.show(), reference.unknown()
     if is_json:
         unknown = [{"name": name, "nearest": nearest} for name, nearest in strange.items()]
-        print_json({"settings": [asdict(item) for item in found], "unknown": unknown})
+        print_json({"settings": [asdict(item) for item in settings], "unknown": unknown})
         return
-    for section in dict.fromkeys(item.section for item in found):
+    for section in dict.fromkeys(item.section for item in settings):
         click.echo(f"\n{section}")
-        rows = [(item.name, item.value or "", item.source) for item in found if item.section == section]
+        rows = [(item.name, item.value or "", item.source) for item in settings if item.section == section]
         print_table(("variable", "value", "from"), rows)
     click.echo()
     for name, nearest in strange.items():

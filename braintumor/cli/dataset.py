@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
 
 _SHOWN = 20
-"""Paths of each kind that a person is shown; --json gives all."""
+"""Number of paths of each kind in a table. --json prints all."""
 
 
 @click.group()
 def dataset() -> None:
-    """Labeled images: bring them to S3 and take snapshots of them."""
+    """Upload labeled images to S3, check them and take snapshots."""
 
 
 @dataset.command(epilog="Example: braintumor dataset upload ~/sartaj s3://hospital/dataset/")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("prefix")
 def upload(folder: Path, prefix: str) -> None:
-    """Copy the labeled images of FOLDER to the S3 PREFIX, by class. Kaggle's folder names are understood."""
+    """Copy the labeled images of FOLDER to the S3 PREFIX, by class. Kaggle's folder names are recognized."""
     from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, other_image_types
     from braintumor.dataset.images.local_folder import upload as upload_files
     from braintumor.s3 import ObjectStore, S3Uri
@@ -39,16 +39,16 @@ def upload(folder: Path, prefix: str) -> None:
         upload_files(ObjectStore.connect(settings_of("trainer")), files, uri, on_uploaded=advance)
     click.echo(f"{len(files)} images in {uri}")
     if others := count_passed_over(folder, files):
-        click.echo(f"{others} other files are no images that are read, and stayed behind", err=True)
+        click.echo(f"{others} other files were not uploaded, because their types are not read", err=True)
         for name, count in sorted(other_image_types(folder, files).items()):
-            click.echo(f"of these {name}: {count}. Convert them to JPEG or PNG.", err=True)
+            click.echo(f"{name}: {count} of these files. Convert them to JPEG or PNG.", err=True)
 
 
 @dataset.command(epilog="Example: braintumor dataset snapshot")
 @click.argument("prefix", required=False)
 @as_json
 def snapshot(prefix: str | None, is_json: bool) -> None:
-    """Record the images under the S3 PREFIX (default: BRAINTUMOR_DATASET_URI), and reviewed frames, with splits."""
+    """Record the images under the S3 PREFIX (default: BRAINTUMOR_DATASET_URI) and reviewed frames, with splits."""
     from braintumor.dataset.snapshot import snapshot_of
 
     taken = snapshot_of(settings_of("trainer"), prefix)
@@ -59,46 +59,44 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
         return
     click.echo(
         f"snapshot {taken.snapshot_id}: {len(taken.images)} images in {taken.count_group} groups, "
-        f"{taken.count_copy} copies folded"
+        f"{taken.count_copy} duplicates skipped"
     )
     print_table(["split", *counts["train"]], [[split, *by_class.values()] for split, by_class in counts.items()])
-    for item in taken.excluded:
-        click.echo(f"left out: {item.image_uri}: {item.reason}", err=True)
+    for item in taken.left_out:
+        click.echo(f"excluded: {item.image_uri}: {item.reason}", err=True)
 
 
-@dataset.command(epilog="Example: braintumor dataset reviewed")
+@dataset.command(epilog="Example: braintumor dataset show-reviewed-labels")
 @as_json
-def reviewed(is_json: bool) -> None:
-    """What people said of production frames: which labels it makes now, what makes none, and what was left out.
+def show_reviewed_labels(is_json: bool) -> None:
+    """Show the labels that reviews of production frames make now, and the frames without a label.
 
-    The rule is the packaged one, or that of BRAINTUMOR_LABEL_RULES. Nothing is changed.
+    The rules are the packaged ones, or those of BRAINTUMOR_LABEL_RULES. Nothing is changed.
     """
-    from braintumor.dataset.review_labels.labels import summarize_reviewed_labels
-
-    found = summarize_reviewed_labels(settings_of("trainer"))
-    labels = [{"label": label, "source": source, "frames": count} for (label, source), count in found.labels.items()]
-    excluded = [{"frame": name, "reason": reason} for name, reason in found.excluded]
+    current = outlook(settings_of("trainer"))
+    labels = [{"label": label, "source": source, "frames": count} for (label, source), count in current.labels.items()]
+    left_out = [{"frame": name, "reason": reason} for name, reason in current.left_out]
     if is_json:
-        print_json({"rules_version": found.rules_version, "labels": labels, "without_label": dict(found.unlabeled),
-                    "new": found.count_new, "retrain_after": found.retrain_after, "last_snapshot": found.snapshot_id,
-                    "left_out": excluded})  # fmt: skip
+        print_json({"rules_version": current.rules_version, "labels": labels, "without_label": dict(current.without),
+                    "new": current.count_new, "retrain_after": current.retrain_after,
+                    "last_snapshot": current.snapshot_id, "left_out": left_out})  # fmt: skip
         return
-    print_table(["label", "settled by", "frames"], [list(each.values()) for each in labels])
-    for reason, count in found.unlabeled.items():
+    print_table(["label", "source", "frames"], [list(each.values()) for each in labels])
+    for reason, count in current.without.items():
         click.echo(f"no label: {count} frames: {reason}")
-    click.echo(f"{found.count_new} labels are new; {found.retrain_after} ask for a retrain")
-    for each in excluded[:_SHOWN]:
-        click.echo(f"left out of snapshot {found.snapshot_id}: {each['frame']}: {each['reason']}", err=True)
-    if len(excluded) > _SHOWN:
-        click.echo(f"left out: and {len(excluded) - _SHOWN} more", err=True)
+    click.echo(f"{current.count_new} labels are new; {current.retrain_after} request a retrain")
+    for each in left_out[:_SHOWN]:
+        click.echo(f"excluded from snapshot {current.snapshot_id}: {each['frame']}: {each['reason']}", err=True)
+    if len(left_out) > _SHOWN:
+        click.echo(f"excluded: and {len(left_out) - _SHOWN} more", err=True)
 
 
-@dataset.command(epilog="Example: braintumor dataset check ~/sartaj --report quality.html")
+@dataset.command(epilog="Example: braintumor dataset validate ~/sartaj --report quality.html")
 @click.argument("source", metavar="FOLDER_OR_S3_PREFIX")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the HTML report to this file.")
 @as_json
-def check(source: str, report: Path | None, is_json: bool) -> None:
-    """Judge labeled images by the data quality rules and record nothing. Exit 1 when they are refused.
+def validate(source: str, report: Path | None, is_json: bool) -> None:
+    """Check labeled images by the data quality rules, and record nothing. Exit code 1 if they are refused.
 
     A local folder needs no servers. The rules are the packaged ones, or those of BRAINTUMOR_QUALITY_RULES.
     """
@@ -117,13 +115,15 @@ def check(source: str, report: Path | None, is_json: bool) -> None:
         print_json(quality.to_dict())
     else:
         click.echo(quality.summary)
-        print_table(["check", "outcome", "found"], [[f.code, f.outcome, f.reason] for f in quality.results])
+        print_table(
+            ["check", "outcome", "reason"], [[each.code, each.outcome, each.reason] for each in quality.findings]
+        )
     if quality.blocking:
         raise DatasetError(refusal(quality, source=source, report=None if report is None else str(report)))
 
 
 def _require_writable(report: Path) -> None:
-    """Ask before every image is read; what is there stays."""
+    """Check before images are read that the report can be written. An existing file stays unchanged."""
     try:
         report.open("ab").close()
     except OSError as exc:
@@ -146,35 +146,35 @@ def _read(settings: Settings, source: str) -> tuple[list[LabeledImage], list[Exc
 
 
 def _shown_source(source: str) -> str:
-    """A page for others names a local folder without the way to it."""
+    """Return the source without the path of a local folder, because other people read the report."""
     from braintumor.s3 import S3Uri
 
     return source if S3Uri.is_meant_by(source) else f"folder {Path(source).resolve().name}"
 
 
-@dataset.command(epilog="Example: braintumor dataset verify ~/clean_brain_tumor --manifest manifest.csv")
+@dataset.command(epilog="Example: braintumor dataset verify-checksums ~/clean_brain_tumor --manifest manifest.csv")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytes.")
 @as_json
-def verify(folder: Path, manifest: Path, is_json: bool) -> None:
-    """Check that FOLDER holds every file of a manifest, whole and unchanged. Exit 1 when it does not."""
+def verify_checksums(folder: Path, manifest: Path, is_json: bool) -> None:
+    """Check that FOLDER holds every file of a manifest, complete and unchanged. Exit code 1 if it does not."""
     from braintumor.dataset.images.checksums import read_manifest, verify_folder
 
     entries = read_manifest(manifest)
     with progress("Checking", len(entries)) as advance:
-        found = verify_folder(folder, entries, on_checked=advance)
-    lists = {name: getattr(found, name) for name in ("missing", "truncated", "changed", "unlisted")}
+        result = verify_folder(folder, entries, on_checked=advance)
+    lists = {name: getattr(result, name) for name in ("missing", "truncated", "changed", "unlisted")}
     if is_json:
-        print_json({"ok": found.count_ok, "is_whole": found.is_whole, **lists})
+        print_json({"ok": result.count_ok, "is_whole": result.is_whole, **lists})
     else:
-        click.echo(f"{found.count_ok} of {len(entries)} files are there and unchanged")
+        click.echo(f"{result.count_ok} of {len(entries)} files are present and unchanged")
         for name, paths in lists.items():
             for path in paths[:_SHOWN]:
                 click.echo(f"{name}: {path}", err=True)
             if len(paths) > _SHOWN:
                 click.echo(f"{name}: and {len(paths) - _SHOWN} more", err=True)
-    if not found.is_whole:
-        raise DatasetError(f"{folder} is not the data set of {manifest}. Download it again, or what is named above.")
+    if not result.is_whole:
+        raise DatasetError(f"{folder} is not the data set of {manifest}. Download it again, or the files above.")
 
 
 @dataset.command(epilog="Example: braintumor dataset diff 3f2a9c0d1e4b5a69 8b7c6d5e4f3a2b10")
@@ -182,7 +182,7 @@ def verify(folder: Path, manifest: Path, is_json: bool) -> None:
 @click.argument("after")
 @as_json
 def diff(before: str, after: str, is_json: bool) -> None:
-    """What changed from snapshot BEFORE to AFTER: images added, removed, relabeled or moved to another split."""
+    """Show the changes from snapshot BEFORE to AFTER: images added, removed, relabeled or moved to another split."""
     from braintumor.dataset.snapshot_diff import snapshot_diff
     from braintumor.db import database
 

@@ -11,25 +11,27 @@ from braintumor.config.variables import TASK_ROLES
 
 
 @click.command(epilog="Example: braintumor doctor --role scorer")
-@click.option("--role", type=click.Choice(TASK_ROLES), help="Check what tasks of this role need, connected as them.")
+@click.option(
+    "--role", type=click.Choice(TASK_ROLES), help="Check the needs of this role's tasks, with their connection."
+)
 @as_json
 def doctor(role: str | None, is_json: bool) -> None:
-    """Try what the settings lead to: S3, Postgres, the champion, the clock, the disk. Exit code 1: something is wrong.
+    """Check S3, Postgres, the champion, the clock and the disk. Exit code 1: a check failed.
 
-    Each line is ok, a note, or what is wrong and what to do. It writes one object under the models prefix, and deletes
-    it again. Of Airflow's connections it sees those in the environment (AIRFLOW_CONN_...).
+    Each line is ok, a note, or a fault with its fix. The command writes one object under the models prefix and deletes
+    it. It reads Airflow connections only from the environment (AIRFLOW_CONN_...).
     """
     from braintumor.config.roles import Role
     from braintumor.doctor.check_result import State
     from braintumor.doctor.installation import Installation
     from braintumor.doctor.run_checks import run_checks
 
-    found = []
-    for finding in run_checks(Installation.of_environment(Role(role) if role else None)):
-        found.append(finding)
+    results = []
+    for result in run_checks(Installation.of_environment(Role(role) if role else None)):
+        results.append(result)
         if not is_json:
-            click.echo(f"{finding.state.value:5}  {finding.check}: {finding.words}")
+            click.echo(f"{result.state.value:5}  {result.check}: {result.message}")
     if is_json:
-        print_json([asdict(finding) for finding in found])
-    if any(finding.state is State.WRONG for finding in found):
+        print_json([asdict(result) for result in results])
+    if any(result.state is State.WRONG for result in results):
         raise SystemExit(1)

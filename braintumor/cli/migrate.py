@@ -8,13 +8,13 @@ from braintumor.config.settings import Settings
 
 
 @click.command(epilog="Example: braintumor migrate --plan")
-@click.option("--plan", "is_plan", is_flag=True, help="Only say what would be applied.")
-@click.option("--dictionary", "is_dictionary", is_flag=True, help="Only print the data dictionary, in Markdown.")
+@click.option("--plan", "is_plan", is_flag=True, help="Print the pending migrations and apply none.")
 @click.option(
-    "--drop-dependents", is_flag=True, help="Drop objects of others that depend on a view which has to be dropped."
+    "--dictionary", "is_dictionary", is_flag=True, help="Print the data dictionary in Markdown, and apply no migration."
 )
+@click.option("--drop-dependents", is_flag=True, help="Drop foreign objects that depend on a dropped view.")
 def migrate(is_plan: bool, is_dictionary: bool, drop_dependents: bool) -> None:
-    """Bring the database schema up to date: its tables, views, and what each role may do."""
+    """Update the database schema: tables, views and the rights of each role."""
     from braintumor.db import database, migrations, roles
 
     engine = database.connect(Settings.from_environment())
@@ -24,12 +24,12 @@ def migrate(is_plan: bool, is_dictionary: bool, drop_dependents: bool) -> None:
         click.echo(dictionary(engine), nl=False)
         return
     if is_plan:
-        found = migrations.plan(engine)
+        applied = migrations.plan(engine)
     else:
-        found = migrations.migrate(engine, drop_dependents=drop_dependents, report=click.echo)
-    for migration in found:
+        applied = migrations.migrate(engine, drop_dependents=drop_dependents, say=click.echo)
+    for migration in applied:
         click.echo(f"{'would apply' if is_plan else 'applied'} {migration.name}")
-    if not found:
+    if not applied:
         click.echo("nothing to apply")
     advice = roles.advice(engine)
     if advice:

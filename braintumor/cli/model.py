@@ -1,4 +1,4 @@
-"""``braintumor model``: what there is and how it does. The verbs that change who answers are in ``cli.ledger``."""
+"""``braintumor model``: list, show and evaluate models. ``cli.model_lifecycle`` has the verbs that change them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHARE = click.FloatRange(0, 1)
 
 @click.group()
 def model() -> None:
-    """Model versions: what there is, and which one answers."""
+    """List, evaluate and promote model versions."""
 
 
 for _command in (model_lifecycle.promote, model_lifecycle.rollback, model_lifecycle.withdraw, model_lifecycle.prune):
@@ -34,7 +34,7 @@ for _command in (model_lifecycle.promote, model_lifecycle.rollback, model_lifecy
 @model.command(name="list", epilog="Example: braintumor model list --json")
 @as_json
 def list_(is_json: bool) -> None:
-    """Every model version, newest first, and where it stands: champion, overridden, withdrawn, pruned."""
+    """List model versions, newest first, with their status: champion, overridden, withdrawn, pruned."""
     from braintumor.db import database
     from braintumor.registry.model_versions import list_models
 
@@ -56,7 +56,7 @@ def list_(is_json: bool) -> None:
 @model_argument()
 @as_json
 def show(name: str, is_json: bool) -> None:
-    """Everything on record of NAME: training, figures, looks at test, verdicts with reasons, and the ledger."""
+    """Show NAME: training, metrics, test-set evaluations, verdicts with reasons, and promotion history."""
     from braintumor.db import database
     from braintumor.evaluation.model_history import history_of
     from braintumor.registry.model_versions import find_model
@@ -70,23 +70,23 @@ def show(name: str, is_json: bool) -> None:
 
 
 @model.command(epilog='Example: braintumor model champion --at "2026-11-23 07:00"')
-@click.option("--at", metavar="TIME", help="ISO 8601, UTC unless it names an offset; without it, now.")
+@click.option("--at", metavar="TIME", help="ISO 8601, in UTC unless it has an offset. Default: now.")
 @as_json
 def champion(at: str | None, is_json: bool) -> None:
-    """Which model answers now, or which one answered at a time. Exit 1 where there was none."""
+    """Show the champion of now or of an earlier time. Exit code 1 if there was none."""
     from braintumor.db import database
     from braintumor.errors import NoChampionError
     from braintumor.registry.model_versions import champion as champion_now
     from braintumor.registry.promotions import champion_at
 
     engine = database.connect(settings_of("trainer"))
-    found = champion_now(engine) if at is None else champion_at(engine, _time(at))
-    if found is None:
-        raise NoChampionError(f"There was no champion at {at}. `braintumor model list` shows what there is.")
+    model = champion_now(engine) if at is None else champion_at(engine, _time(at))
+    if model is None:
+        raise NoChampionError(f"There was no champion at {at}. `braintumor model list` shows all models.")
     if is_json:
-        print_json(asdict(found) | {"standing": found.standing})
+        print_json(asdict(model) | {"standing": model.standing})
     else:
-        click.echo(f"{found.model_name}" + (f" (now: {found.standing})" if found.standing != "champion" else ""))
+        click.echo(model.model_name + (f" (now: {model.standing})" if model.standing != "champion" else ""))
 
 
 @model.command(
@@ -96,7 +96,7 @@ def champion(at: str | None, is_json: bool) -> None:
 @model_argument("b")
 @as_json
 def compare(a: str, b: str, is_json: bool) -> None:
-    """Set A beside B on the same test images, of the newest snapshot on which both were judged."""
+    """Compare A and B on the same test images, of the newest snapshot on which both were evaluated."""
     from braintumor.db import database
     from braintumor.evaluation.compare_models import compare as compare_models
     from braintumor.registry.model_versions import find_model
@@ -111,23 +111,27 @@ def compare(a: str, b: str, is_json: bool) -> None:
 
 @model.command(epilog="Example: braintumor model evaluate resnet50-20261123T030000Z-3f2a9c")
 @model_argument()
-@click.option("--snapshot", help="Judge it on the test split of another snapshot, to compare it; no report is written.")
+@click.option("--snapshot", help="Evaluate on the test split of another snapshot, for a comparison, without a report.")
 def evaluate(name: str, snapshot: str | None) -> None:
-    """Judge NAME on the validation and test splits of its snapshot, and write its report. Each look is counted."""
+    """Evaluate NAME on the validation and test splits of its snapshot, and write its report.
+
+    Each test-set evaluation is counted.
+    """
     from braintumor.evaluation.evaluate_model import evaluate_model, evaluate_on
 
     settings = settings_of("trainer")
     if snapshot is None:
         evaluate_model(settings, name, access_key=command_key(), progress=click.echo)
         return
-    judged = evaluate_on(settings, name, snapshot, access_key=command_key())
-    click.echo(f"{name} on test of {snapshot}: accuracy {judged.evaluation.accuracy:.3f}, look {judged.count_access}")
+    result = evaluate_on(settings, name, snapshot, access_key=command_key())
+    accuracy = f"{result.evaluation.accuracy:.3f}"
+    click.echo(f"{name} on test of {snapshot}: accuracy {accuracy}, test-set evaluation {result.count_access}")
 
 
 @model.command(epilog="Example: braintumor model card resnet50-20261123T030000Z-3f2a9c > model_card.md")
 @model_argument()
 def card(name: str) -> None:
-    """Print the model card of NAME in Markdown: use, data, figures, limits, versions, files."""
+    """Print the model card of NAME in Markdown: use, data, metrics, limits, versions, files."""
     from braintumor.db import database
     from braintumor.evaluation.report.publish import card_of
     from braintumor.registry.model_versions import find_model
@@ -140,10 +144,10 @@ def card(name: str) -> None:
 
 @model.command(epilog="Example: braintumor model verify resnet50-20261123T030000Z-3f2a9c")
 @model_argument()
-@click.option("--no-parity", is_flag=True, help="Leave out the comparison with Keras, which needs TensorFlow.")
+@click.option("--no-parity", is_flag=True, help="Skip the comparison with Keras, which needs TensorFlow.")
 @as_json
 def verify(name: str, no_parity: bool, is_json: bool) -> None:
-    """Check that NAME is whole: files, graph, classes, answers, and the same answers from Keras. Exit code 1 if not."""
+    """Check files, graph, classes and predictions of NAME, also against Keras. Exit code 1 if a check fails."""
     from braintumor.evaluation.gate.artifact_checks import verify_model
 
     outcomes = verify_model(settings_of("trainer"), name, with_keras=not no_parity)
@@ -157,12 +161,20 @@ def verify(name: str, no_parity: bool, is_json: bool) -> None:
 
 @model.command(epilog="Example: braintumor model quantize resnet50-20261123T030000Z-3f2a9c")
 @model_argument()
-@click.option("--changed", default=0.02, show_default=True, type=_SHARE, help="Validation answers that may differ.")
-@click.option("--lost", default=0.01, show_default=True, type=_SHARE, help="Validation accuracy that may be lost.")
-def quantize(name: str, changed: float, lost: float) -> None:
-    """Export NAME in 8 bits, judge it, and put it before the gate: a model version of its own, quicker on a CPU.
+@click.option(
+    "--max-changed",
+    default=0.02,
+    show_default=True,
+    type=_SHARE,
+    help="Share of validation predictions that may differ.",
+)
+@click.option(
+    "--max-accuracy-loss", default=0.01, show_default=True, type=_SHARE, help="Largest loss of validation accuracy."
+)
+def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
+    """Export NAME in 8 bits as a new model version, which is faster on a CPU. Evaluate it and apply the gate.
 
-    Promotes nothing. Exit 1 when the export strays from NAME, or when the gate refuses it.
+    Promotes nothing. Exit code 1 if the export deviates too far from NAME, or if the gate refuses it.
     """
     from braintumor.errors import PromotionError
     from braintumor.evaluation.evaluate_model import evaluate_model
@@ -171,28 +183,30 @@ def quantize(name: str, changed: float, lost: float) -> None:
 
     settings = settings_of("trainer")
     say = partial(click.echo, err=True)
-    made, run_key = quantize_model(settings, name, bounds=Bounds(changed=changed, lost=lost), say=say)
-    evaluate_model(settings, made.model_name, access_key=run_key, progress=say)
+    made, run_key = quantize_model(settings, name, bounds=Bounds(changed=max_changed, lost=max_accuracy_loss), say=say)
+    evaluate_model(settings, made.model_name, access_key=run_key, say=say)
     verdict = judge_run(settings, run_key)
     click.echo(verdict["markdown"])
     if not verdict["is_passed"]:
-        raise PromotionError(f"The gate refuses {made.model_name}, for the reasons above. {name} goes on.")
+        raise PromotionError(f"The gate refuses {made.model_name}, for the reasons above. {name} is unchanged.")
 
 
 def _time(text: str) -> datetime:
     try:
         time = datetime.fromisoformat(text)
     except ValueError as exc:
-        words = f"{text!r} is no time. It looks like 2026-11-23, 2026-11-23T07:00 or 2026-11-23T07:00+01:00."
-        raise click.BadParameter(words, param_hint="--at") from exc
+        message = (
+            f"{text!r} is not a time. Allowed: 2026-11-23, 2026-11-23T07:00 or 2026-11-23T07:00+01:00. Correct it."
+        )
+        raise click.BadParameter(message, param_hint="--at") from exc
     return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _print_history(history: ModelHistory) -> None:
     _print_facts(history)
     _section(
-        "Figures",
-        ["snapshot", "split", "images", "accuracy", "95% interval", "recall", "F1", "calibration error", "looks"],
+        "Metrics",
+        ["snapshot", "split", "images", "accuracy", "95% interval", "recall", "F1", "calibration error", "evaluations"],
         [
             [e.snapshot_id, e.split, e.count_image, f"{e.accuracy:.3f}",
              f"{e.accuracy_low:.3f} to {e.accuracy_high:.3f}", f"{e.macro_recall:.3f}", f"{e.macro_f1:.3f}",
@@ -201,23 +215,23 @@ def _print_history(history: ModelHistory) -> None:
         ],
     )  # fmt: skip
     _section(
-        "Looks at test",
-        ["when", "snapshot", "asked by"],
+        "Test-set evaluations",
+        ["when", "snapshot", "requested by"],
         [
-            [f"{look.accessed_at:%Y-%m-%d %H:%M}", look.snapshot_id, look.access_key]
-            for look in history.test_set_accesses
+            [f"{access.accessed_at:%Y-%m-%d %H:%M}", access.snapshot_id, access.access_key]
+            for access in history.test_set_accesses
         ],
     )
     for judged in history.verdicts:
         click.echo(f"\n{judged.verdict.summary} ({judged.judged_at:%Y-%m-%d %H:%M}, run {judged.run_key}, champion "
-                   f"then: {judged.champion or 'nobody'})")  # fmt: skip
+                   f"then: {judged.champion or 'none'})")  # fmt: skip
         print_table(
             ["rule", "outcome", "reason"],
             [[rule.name, "passed" if rule.passed else "FAILED", rule.reason] for rule in judged.verdict.rules],
         )
     _section(
-        "Ledger",
-        ["when", "act", "by", "overridden", "reason"],
+        "Promotion history",
+        ["when", "action", "by", "overridden", "reason"],
         [
             [
                 f"{act.acted_at:%Y-%m-%d %H:%M}",

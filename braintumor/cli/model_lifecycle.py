@@ -1,4 +1,4 @@
-"""The verbs of ``braintumor model`` that write to the ledger: promote, rollback, withdraw, prune."""
+"""Verbs of ``braintumor model`` that change a model's status: promote, rollback, withdraw, prune."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
 
     from braintumor.registry.model_versions import ModelVersion
 
-_NOBODY_TOLD = (
-    "This command tells nobody. The DAG roll_back tells people: it rolls back, and withdraws today's champion if asked"
+_NO_NOTIFICATION = (
+    "This command sends no notification. The DAG roll_back does, and can also withdraw the current champion"
 )
 
 
-def _said(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+def _non_empty(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
     if not value.strip():
-        raise click.BadParameter("The ledger keeps why: say it in a few words.")
+        raise click.BadParameter("The reason is empty. The promotion history stores it: give a few words.")
     return value
 
 
-_reason = click.option("--reason", required=True, callback=_said, help="Why, for the ledger.")
+_reason = click.option("--reason", required=True, callback=_non_empty, help="Reason, for the promotion history.")
 
 
-@click.command(epilog='Example: braintumor model promote 3 --override --reason "gate floor is wrong for this site"')
+@click.command(epilog='Example: braintumor model promote 3 --override --reason "gate bound is wrong for this site"')
 @model_argument()
 @_reason
 @click.option(
     "--override", "is_override", is_flag=True,
-    help="Promote although the gate refused or never saw it, or although it was withdrawn.",
+    help="Promote although the gate refused or never checked it, or although it was withdrawn.",
 )  # fmt: skip
 @as_json
 def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
-    """Make NAME the champion. What the gate did not pass needs --override, which then shows everywhere.
+    """Make NAME the champion. A model that the gate did not pass needs --override, which all reports show.
 
-    A model that is not whole is refused either way: `braintumor model verify NAME` says why.
+    A model with missing or damaged files is always refused. `braintumor model verify NAME` shows the reason.
     """
     from braintumor.db import database
     from braintumor.evaluation.gate.artifact_checks import require_valid_artifact
@@ -54,33 +54,35 @@ def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
 
     settings = settings_of("promoter")
     engine = database.connect(settings)
-    found, before = find_model(engine, name), find_champion(engine)
-    verdict_id = None if is_override else passed_verdict(engine, found)
-    require_valid_artifact(settings, found)
+    model, before = find_model(engine, name), find_champion(engine)
+    verdict_id = None if is_override else passed_verdict(engine, model)
+    require_valid_artifact(settings, model)
     promotions.promote(
         engine,
-        found,
-        promotions.PromotionRequest(request_key=command_key(), actor=getpass.getuser(), reason=reason),
+        model,
+        request_key=command_key(),
+        actor=getpass.getuser(),
+        reason=reason,
         gate_verdict_id=verdict_id,
         is_override=is_override,
     )
-    words = f"{found.model_name} is the champion" + (", overridden" if is_override else "")
-    _say(is_json, {"champion": found.model_name, "is_override": is_override}, [words])
-    _refresh(settings, engine, found, before)
+    line = f"{model.model_name} is the champion" + (", overridden" if is_override else "")
+    _print(is_json, {"champion": model.model_name, "is_override": is_override}, [line])
+    _refresh(settings, engine, model, before)
 
 
 @click.command(epilog='Example: braintumor model rollback --withdraw --reason "calls tumors normal since Monday"')
 @click.option(
     "--to", "to_name", metavar="NAME", shell_complete=complete,
-    help="A former champion; without it, the one before today's. A script names it: asked twice, it is done once.",
+    help="A former champion. Default: the previous one. With a name, a repeated call changes nothing.",
 )  # fmt: skip
 @_reason
-@click.option("--withdraw", "with_withdrawal", is_flag=True, help="Also withdraw today's champion.")
+@click.option("--withdraw", "with_withdrawal", is_flag=True, help="Also withdraw the current champion.")
 @as_json
 def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: bool) -> None:
-    """Make an earlier champion the champion again. A night that is at work goes on with the model it began with.
+    """Make an earlier champion the champion again. A scoring run in progress keeps its model.
 
-    Its files are fetched and loaded first; where they are gone or damaged, nothing is changed.
+    The command first fetches and loads the files of the model. If they are missing or damaged, nothing changes.
     """
     from braintumor.db import database
     from braintumor.promotion.promote import roll_back
@@ -96,8 +98,8 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
     )
     name = done.champion.model_name
     if done.replaced is None:
-        words = f"{name} is the champion already: nothing was changed" + (" or withdrawn" if with_withdrawal else "")
-        _say(is_json, {"champion": name, "replaced": None}, [words])
+        line = f"{name} is the champion already: nothing was changed" + (" or withdrawn" if with_withdrawal else "")
+        _print(is_json, {"champion": name, "replaced": None}, [line])
         return
     values: dict[str, Any] = {
         "champion": name,
@@ -106,9 +108,9 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
     }
     lines = [f"{name} is the champion again, after {done.replaced.model_name}"]
     if with_withdrawal:
-        told = _withdrawn(database.connect(settings), done.replaced)
-        values, lines = values | told[0], lines + told[1]
-    _say(is_json, values, [*lines, _NOBODY_TOLD])
+        more_values, more_lines = _withdrawn(database.connect(settings), done.replaced)
+        values, lines = values | more_values, lines + more_lines
+    _print(is_json, values, [*lines, _NO_NOTIFICATION])
 
 
 @click.command(epilog='Example: braintumor model withdraw 3 --reason "trained on mislabeled images"')
@@ -116,9 +118,9 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
 @_reason
 @as_json
 def withdraw(name: str, reason: str, is_json: bool) -> None:
-    """Withdraw NAME: its answers return to the worklist, and only an override can promote it again.
+    """Withdraw NAME: its predictions return to the worklist, and only an override can promote it again.
 
-    Withdrawing the champion leaves none, and no night is scored until there is one: `rollback --withdraw` does both.
+    Without a champion no scoring run starts. To replace a withdrawn champion at once, use `rollback --withdraw`.
     """
     from braintumor.db import database
     from braintumor.registry import promotions
@@ -126,28 +128,28 @@ def withdraw(name: str, reason: str, is_json: bool) -> None:
 
     settings = settings_of("promoter")
     engine = database.connect(settings)
-    found = find_model(engine, name)
-    added = promotions.withdraw(engine, found, actor=getpass.getuser(), reason=reason)
-    values, lines = _withdrawn(engine, found)
-    if not added:
-        lines.insert(0, f"{found.model_name} was withdrawn before: nothing was changed")
-    if found.is_champion:
-        lines.append(
-            "It was the champion, so nobody is: no night is scored until `braintumor model rollback` or `promote`"
-        )
-    _say(is_json, values, [*lines, _NOBODY_TOLD] if added else lines)
-    _refresh(settings, engine, found)
+    model = find_model(engine, name)
+    is_new = promotions.withdraw(engine, model, actor=getpass.getuser(), reason=reason)
+    values, lines = _withdrawn(engine, model)
+    if not is_new:
+        lines.insert(0, f"{model.model_name} was withdrawn before: nothing was changed")
+    if model.is_champion:
+        lines.append("It was the champion. No scoring run starts until `braintumor model rollback` or `promote`")
+    _print(is_json, values, [*lines, _NO_NOTIFICATION] if is_new else lines)
+    _refresh(settings, engine, model)
 
 
 @click.command(epilog="Example: braintumor model prune --older-than-days 90 --dry-run")
-@click.option("--older-than-days", type=click.IntRange(min=1), default=90, show_default=True, help="Keep younger ones.")
-@click.option("--dry-run", "is_dry", is_flag=True, help="Only say what would be deleted.")
+@click.option(
+    "--older-than-days", type=click.IntRange(min=1), default=90, show_default=True, help="Keep younger models."
+)
+@click.option("--dry-run", "is_dry", is_flag=True, help="List the files and delete none.")
 @as_json
 def prune(older_than_days: int, is_dry: bool, is_json: bool) -> None:
-    """Delete the files of old candidates that never answered; their rows and reports stay.
+    """Delete the files of old candidates that were never used for scoring. Their rows and reports stay.
 
-    Kept: every champion, past and present, every model that a run was pinned to or an answer comes from, and what was
-    trained or passed by the gate within these days.
+    It keeps current and former champions, and all models of a run or a prediction. It also keeps models that were
+    trained, or passed by the gate, within these days.
     """
     from braintumor.db import database
     from braintumor.evaluation.report.formatting import size
@@ -158,43 +160,42 @@ def prune(older_than_days: int, is_dry: bool, is_json: bool) -> None:
     settings = settings_of("promoter")
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     if is_dry:
-        found = prunable(engine, store, older_than_days=older_than_days)
+        models = prunable(engine, store, older_than_days=older_than_days)
     else:
-        found = prune_models(engine, store, actor=getpass.getuser(), older_than_days=older_than_days)
+        models = prune_models(engine, store, actor=getpass.getuser(), older_than_days=older_than_days)
     if is_json:
-        print_json([asdict(item) for item in found])
+        print_json([asdict(item) for item in models])
         return
-    if found:
+    if models:
         print_table(
             ["model", "created", "files", "size"],
-            [[f.model_name, f"{f.created_at:%Y-%m-%d}", f.count_file, size(f.count_byte)] for f in found],
+            [[m.model_name, f"{m.created_at:%Y-%m-%d}", m.count_file, size(m.count_byte)] for m in models],
         )
     verb = "would be pruned" if is_dry else "pruned"
-    click.echo(f"{len(found)} models {verb}, {size(sum(f.count_byte for f in found)) if found else '0 B'}")
+    click.echo(f"{len(models)} models {verb}, {size(sum(m.count_byte for m in models)) if models else '0 B'}")
 
 
 def _withdrawn(engine: Engine, model: ModelVersion) -> tuple[dict[str, Any], list[str]]:
-    """What a withdrawal means for people who read answers, as values and in words."""
+    """Return the effect of a withdrawal on current predictions, as values and as lines of text."""
     from braintumor.registry.promotions import current_predictions
 
-    standing = current_predictions(engine, model)
-    values: dict[str, Any] = {"withdrawn": model.model_name, **asdict(standing)}
+    current = current_predictions(engine, model)
+    values: dict[str, Any] = {"withdrawn": model.model_name, **asdict(current)}
     lines = [
-        f"{model.model_name} is withdrawn: {standing.count_frame} standing answers on {standing.count_scan} scans have "
-        "the review reason model_withdrawn and are back on the worklist"
+        f"{model.model_name} is withdrawn: {current.count_frame} current predictions on {current.count_scan} scans "
+        "have the review reason model_withdrawn and are back on the worklist"
     ]
-    if standing.count_scan:
-        offered = f'braintumor rescore --of {model.model_name} --reason "its model was withdrawn"'
-        values["rescore_command"] = offered
+    if current.count_scan:
+        command = f'braintumor rescore --predicted-by {model.model_name} --reason "its model was withdrawn"'
+        values["rescore_command"] = command
         lines.append(
-            "Which: select scan_id from braintumor.current_prediction where 'model_withdrawn' = any(review_reasons). "
-            "To "
-            f"have the champion answer them instead, and see what changes: {offered}"
+            "To list them: select scan_id from braintumor.current_prediction where 'model_withdrawn' = "
+            f"any(review_reasons). To let the champion predict them instead and see the changes: {command}"
         )
     return values, lines
 
 
-def _say(is_json: bool, values: dict[str, Any], lines: list[str]) -> None:
+def _print(is_json: bool, values: dict[str, Any], lines: list[str]) -> None:
     if is_json:
         print_json(values)
     else:
@@ -202,7 +203,7 @@ def _say(is_json: bool, values: dict[str, Any], lines: list[str]) -> None:
 
 
 def _refresh(settings: Settings, engine: Engine, *models: ModelVersion | None) -> None:
-    """Reports show where a model stands. The ledger has committed, so a report that S3 does not take is only said."""
+    """Update the status in reports. The promotion is already committed, so print problems with S3 and continue."""
     from braintumor.evaluation.report.publish import refresh_reports
     from braintumor.s3 import ObjectStore
 

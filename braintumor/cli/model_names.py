@@ -1,4 +1,4 @@
-"""How commands take a model: by its name or number, and a shell can complete the name."""
+"""Arguments that name a model by name or number, with shell completion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The names that begin so, each with where it stands; none, in silence, where Postgres cannot be asked."""
+    """Complete the name of a model, with its status as help. Return nothing if Postgres is unreachable."""
     from click.shell_completion import CompletionItem
 
     from braintumor.db import database
@@ -34,5 +34,5 @@ def complete(_context: click.Context, _parameter: click.Parameter, incomplete: s
 
 
 def model_argument(name: str = "name") -> Callable[[Any], Any]:
-    """An argument that names a model."""
+    """Return an argument that names a model."""
     return click.argument(name, shell_complete=complete)

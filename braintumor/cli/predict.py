@@ -1,4 +1,4 @@
-"""``braintumor predict``: external images, one answer a frame, or one reason."""
+"""``braintumor predict``: one prediction for each frame of external images, or one rejection reason."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _present(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Refuse names that do not exist. Anything else that cannot be read is rejected by itself, with a reason."""
+    """Refuse paths that do not exist. Other unreadable files are rejected later, each with a reason."""
     for path in paths:
         if not os.path.lexists(path):
             raise click.BadParameter(f"File {str(path)!r} does not exist.", ctx=context, param=parameter)
@@ -27,39 +27,39 @@ def _present(context: click.Context, parameter: click.Parameter, paths: tuple[Pa
 
 @click.command(epilog="Example: braintumor predict scan.jpg --model ./resnet50 --json")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), callback=_present)
-@click.option("--model", "folder", type=click.Path(path_type=Path), help="A model folder; without it, the champion.")
+@click.option("--model", "folder", type=click.Path(path_type=Path), help="A model folder. Default: the champion.")
 @click.option(
     "--overlay",
     "overlays",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Put a PNG of each answered file here, the activation map over it. Nothing that is there is overwritten.",
+    help="Write a PNG of each predicted frame with its activation map to this folder. Existing files stay.",
 )
 @as_json
 def predict(files: tuple[Path, ...], folder: Path | None, overlays: Path | None, is_json: bool) -> None:
-    """Say what FILES show, a row for each frame. For review, not for diagnosis.
+    """Predict the class of each frame of FILES. For review, not for diagnosis.
 
-    Exit 0 when each got an answer or a reason, and with --overlay each answer its picture.
+    Exit code 0 if each file has a prediction or a reason, and with --overlay each prediction an image.
     """
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end, default_pool
     from braintumor.scoring.predict_files import predict_files
 
     if overlays is not None:
         _make(overlays)
-    results, faults = [], list[click.BadParameter]()
+    results, errors = [], list[click.BadParameter]()
     with decoders_closed_at_end():
         default_pool()  # its processes start while the model is loaded
         for result in predict_files(_model(folder), files):
-            results.append(result.to_values() | ({} if overlays is None else _drawn(result, overlays, faults)))
+            results.append(result.to_values() | ({} if overlays is None else _drawn(result, overlays, errors)))
     if is_json:
         print_json(results)
     else:
-        _print_for_people(results, overlays)
-    if faults:
-        raise faults[0]
+        _print_table(results, overlays)
+    if errors:
+        raise errors[0]
 
 
-def _print_for_people(results: list[dict[str, Any]], overlays: Path | None) -> None:
-    columns = ["file", "answer", "confidence", "out of distribution", "review reasons", "all"]
+def _print_table(results: list[dict[str, Any]], overlays: Path | None) -> None:
+    columns = ["file", "prediction", "confidence", "out of distribution", "review reasons", "all"]
     print_table(columns, [_row(result) for result in results])
     if overlays is not None:
         click.echo(f"activation maps in {overlays}", err=True)
@@ -86,26 +86,26 @@ def _make(folder: Path) -> None:
         raise unwritable(folder, exc, option="--overlay") from exc
 
 
-def _drawn(result: FileResult, folder: Path, faults: list[click.BadParameter]) -> dict[str, str]:
-    """Write an answered file's picture. A picture that cannot be written loses no answer, and is in ``faults``."""
+def _drawn(result: FileResult, folder: Path, errors: list[click.BadParameter]) -> dict[str, str]:
+    """Write the overlay of a predicted frame. Add a write error to ``errors``, so that no prediction is lost."""
     from braintumor.evaluation.report.cam_overlay import overlay_png
     from braintumor.imaging.decoding.rejection import Rejection
 
-    answer = result.result
-    if isinstance(answer, Rejection) or result.frame is None:
+    prediction = result.result
+    if isinstance(prediction, Rejection) or result.frame is None:
         return {}
-    caption = f"{answer.predicted_class}, confidence {answer.confidence:.3f}"
-    frame = f"-frame-{answer.frame_index}" if result.is_volume else ""
-    picture = overlay_png(result.frame, answer.activation_map, caption=caption)
+    caption = f"{prediction.predicted_class}, confidence {prediction.confidence:.3f}"
+    frame = f"-frame-{prediction.frame_index}" if result.is_volume else ""
+    image = overlay_png(result.frame, prediction.activation_map, caption=caption)
     try:
-        return {"overlay": as_utf8(_write_new(folder, printable(result.path.name), frame, picture))}
+        return {"overlay": as_utf8(_write_new(folder, printable(result.path.name), frame, image))}
     except OSError as exc:
-        faults.append(unwritable(folder, exc, option="--overlay"))
+        errors.append(unwritable(folder, exc, option="--overlay"))
         return {"overlay_error": exc.strerror or str(exc)}
 
 
 def _write_new(folder: Path, name: str, frame: str, data: bytes) -> Path:
-    """Write under the first name that is free: inputs of one name, and runs, never overwrite each other's pictures."""
+    """Write under the first unused name, so that inputs with one name and repeated runs overwrite nothing."""
     ends = chain([frame], (f"{frame}-{number}" for number in count(2)))
     while True:
         path = folder / fitting(folder, name, f"{next(ends)}.overlay.png")

@@ -12,17 +12,21 @@ from braintumor.config.airflow_connections import settings_of
 
 @click.group()
 def prediction() -> None:
-    """Why an answer is what it is."""
+    """Explain predictions."""
 
 
 @prediction.command(epilog="Example: braintumor prediction explain 17 --replay")
 @click.argument("scan_id", type=int)
 @click.option("--frame", type=click.IntRange(min=0), default=0, show_default=True, help="Index of the frame.")
-@click.option("--model", metavar="NAME", help="Whose answer. Default: the one that stands.")
-@click.option("--replay", "is_replay", is_flag=True, help="Score again: exit code 0 for a match, 1 for none.")
+@click.option(
+    "--model", metavar="NAME", help="The model of the prediction. Default: the model of the current prediction."
+)
+@click.option(
+    "--replay", "is_replay", is_flag=True, help="Score again. Exit code 0: same prediction, 1: another prediction."
+)
 @as_json
 def explain(scan_id: int, frame: int, model: str | None, is_replay: bool, is_json: bool) -> None:
-    """The chain behind an answer of the scan SCAN_ID: object, preprocessing, model, data, recipe, run, promotion."""
+    """Show the origin of a prediction of SCAN_ID: object, preprocessing, model, data, recipe, run, promotion."""
     from braintumor.db import database
     from braintumor.s3 import ObjectStore
     from braintumor.scoring import explain as explaining
@@ -39,5 +43,5 @@ def explain(scan_id: int, frame: int, model: str | None, is_replay: bool, is_jso
     else:
         click.echo("\n".join(f"{name}: {value}" for name, value in values.items()))
         if (original := values["copied_from_scan_id"]) is not None:
-            click.echo(f"a copy: the model was asked about scan {original}, which has the same bytes")
+            click.echo(f"a duplicate: the model scored scan {original}, which has the same bytes")
     sys.exit(1 if changed else 0)

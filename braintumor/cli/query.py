@@ -16,13 +16,13 @@ from braintumor.config.airflow_connections import settings_of
 @click.argument("name", required=False)
 @click.option("--csv", "is_csv", is_flag=True, help="Print CSV, for spreadsheets.")
 @click.option(
-    "--parquet", "parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write Parquet into this file."
+    "--parquet", "parquet", type=click.Path(dir_okay=False, path_type=Path), help="Write Parquet to this file."
 )
 @as_json
 def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -> None:
-    """Ask the question NAME of the analysts' cookbook; without NAME, list the questions. Nothing is changed.
+    """Run the saved query NAME. Without NAME, list the saved queries. Nothing is changed.
 
-    The cookbook is sql/queries. For review, not for diagnosis.
+    The saved queries are in sql/queries. For review, not for diagnosis.
     """
     from braintumor.db import database, saved_queries
 
@@ -31,8 +31,8 @@ def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -
     if name is None:
         columns, rows = ["name", "question"], [[known.name, known.question] for known in saved_queries.queries()]
     else:
-        answer = saved_queries.run_query(database.connect(settings_of("analyst")), name)
-        columns, rows = list(answer.columns), [list(row) for row in answer.rows]
+        result = saved_queries.run_query(database.connect(settings_of("analyst")), name)
+        columns, rows = list(result.columns), [list(row) for row in result.rows]
     if parquet:
         try:
             saved_queries.write_parquet(parquet, saved_queries.QueryResult(columns=columns, rows=rows))
@@ -49,5 +49,5 @@ def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -
 
 
 def _plain(cell: object) -> object:
-    """Lists as words; nothing for null."""
+    """Join a list with spaces. Return an empty text for null."""
     return "" if cell is None else " ".join(map(str, cell)) if isinstance(cell, list) else cell

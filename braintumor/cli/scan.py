@@ -1,4 +1,4 @@
-"""``braintumor scan``: what became of one scan, and another try for rejected ones."""
+"""``braintumor scan``: show one scan, and retry rejected scans."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from braintumor.imaging.decoding.rejection import RejectionReason
 
 @click.group()
 def scan() -> None:
-    """What became of one scan, and another try for rejected ones."""
+    """Show one scan, and retry rejected scans."""
 
 
 @scan.command(epilog="Example: braintumor scan show 17")
 @click.argument("scan_id", type=int, metavar="ID")
-@click.option("--location", "with_location", is_flag=True, help="Also where it lies: a key can identify a patient.")
+@click.option(
+    "--location", "with_location", is_flag=True, help="Also show its S3 address. A key can identify a patient."
+)
 @as_json
 def show(scan_id: int, with_location: bool, is_json: bool) -> None:
-    """State, run, facts, answers and rejections of the scan ID."""
+    """Show state, run, attributes, predictions and rejections of the scan ID."""
     from braintumor.db import database
     from braintumor.scoring.scan_status import scan_record
 
@@ -40,14 +42,14 @@ def show(scan_id: int, with_location: bool, is_json: bool) -> None:
 
 @scan.command(epilog="Example: braintumor scan requeue --reason processing_failed --since 2026-03-01")
 @click.option("--reason", required=True, type=click.Choice([reason.value for reason in RejectionReason]))
-@click.option("--since", type=click.DateTime(formats=["%Y-%m-%d"]), help="Only those rejected from that day on (UTC).")
+@click.option("--since", type=click.DateTime(formats=["%Y-%m-%d"]), help="Only scans rejected since that day (UTC).")
 @as_json
 def requeue(reason: str, since: datetime | None, is_json: bool) -> None:
-    """Send scans that were rejected with this reason back: the next night tries them again."""
+    """Reset scans that were rejected with this reason, so that the next scoring run tries them again."""
     from braintumor.db import database
-    from braintumor.scoring.scan_status import requeue as send_back
+    from braintumor.scoring.requeue import requeue as requeue_scans
 
-    count = send_back(
+    count = requeue_scans(
         database.connect(settings_of("scorer")),
         RejectionReason(reason),
         actor=getpass.getuser(),
@@ -56,4 +58,4 @@ def requeue(reason: str, since: datetime | None, is_json: bool) -> None:
     if is_json:
         print_json({"count_requeued": count})
     else:
-        click.echo(f"{count} scans are pending again; the next night settles them")
+        click.echo(f"{count} scans are pending again; the next scoring run processes them")

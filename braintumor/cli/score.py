@@ -12,13 +12,13 @@ from braintumor.config.airflow_connections import settings_of
 
 @click.command(epilog="Example: braintumor score s3://hospital/scans/,s3://research/")
 @click.argument("prefixes", required=False)
-@click.option("--run-key", help="Name of the run: the same name goes on with a run that was interrupted.")
-@click.option("--second-model", metavar="NAME", help="Ask this model too, and mark where it disagrees.")
+@click.option("--run-key", help="Name of the run. The name of an interrupted run resumes it.")
+@click.option("--second-model", metavar="NAME", help="Predict with this model too, and mark disagreements.")
 @as_json
 def score(prefixes: str | None, run_key: str | None, second_model: str | None, is_json: bool) -> None:
-    """Score every scan under the S3 PREFIXES (default: BRAINTUMOR_SCANS_URI) that the ledger does not know yet.
+    """Score every new scan under the S3 PREFIXES (default: BRAINTUMOR_SCANS_URI).
 
-    Each ends in /; several have commas between them.
+    Each prefix ends in /. Separate several prefixes with commas.
     """
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.scoring.job import run_scoring_job
@@ -29,7 +29,8 @@ def score(prefixes: str | None, run_key: str | None, second_model: str | None, i
             run_key=run_key or command_key(),
             scans_uri=prefixes,
             second_model=second_model,
-            progress=lambda text: click.echo(text, err=True),
+            say=lambda message: click.echo(message, err=True),
+            on_chunk=lambda done, total: click.echo(f"chunk {done} of {total}", err=True),
         )
     if is_json:
         print_json(asdict(balance))

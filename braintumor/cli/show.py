@@ -1,4 +1,4 @@
-"""How commands show things: JSON for scripts, tables and progress bars for people."""
+"""Output of commands: JSON for scripts, tables and progress bars for people."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, for 
 
 
 def command_key() -> str:
-    """Names what one call of a command does, where a DAG run has its id."""
+    """Return a run key for one call of a command. A DAG run uses its id instead."""
     return f"command {datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; dates become ISO 8601."""
+    """Print a value as JSON, with dates in ISO 8601."""
     click.echo(json.dumps(value, indent=2, default=str))
 
 
@@ -31,7 +31,7 @@ def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Non
 
 
 def aligned(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Rows under a header, each column as wide as it needs to be."""
+    """Return rows under a header, with aligned columns."""
     lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -39,15 +39,15 @@ def aligned(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     )
 
 
-def unwritable(path: Path, fault: OSError, *, option: str) -> click.BadParameter:
-    """The error for what an ``option`` names and cannot be written."""
+def unwritable(path: Path, error: OSError, *, option: str) -> click.BadParameter:
+    """Return the error for an ``option`` whose path cannot be written."""
     return click.BadParameter(
-        f"{path} cannot be written: {fault.strerror or fault}. Name a place that you may write to.", param_hint=option
+        f"{path} cannot be written: {error.strerror or error}. Name a writable path.", param_hint=option
     )
 
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on stderr where a terminal is attached, silence elsewhere; call the result with each step's size."""
+    """Show a progress bar on a terminal's standard error. Call the result with the size of each step."""
     with click.progressbar(length=total, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         yield bar.update

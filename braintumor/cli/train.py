@@ -1,4 +1,4 @@
-"""``braintumor train``: also what the retrain DAG starts, in an interpreter of its own."""
+"""``braintumor train``. The retrain DAG also starts this command, in a separate process."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from braintumor.config.airflow_connections import settings_of
 
 @click.command(epilog="Example: braintumor train --recipe resnet50_small --set dropout=0.3")
 @click.option("--recipe", "recipe_name", required=True, help="A packaged recipe's name, or the path of a .toml file.")
-@click.option("--snapshot", "snapshot_id", help="Train on this snapshot; without it, one is taken first.")
+@click.option("--snapshot", "snapshot_id", help="Train on this snapshot. Default: a new snapshot.")
 @click.option(
     "--set", "changes", metavar="KEY=VALUE", multiple=True,
-    help="Instead of the recipe's own value, in TOML: epochs=5, augmentation.zoom=0.2, augmentation=false. Recorded.",
+    help="Override a value of the recipe, in TOML: epochs=5, augmentation.zoom=0.2, augmentation=false.",
 )  # fmt: skip
-@click.option("--run-key", help="Name of the retrain run: a retry under the same name finds its model.")
+@click.option("--run-key", help="Name of the retrain run. A retry with the same name reuses its model.")
 @as_json
 def train(
     recipe_name: str, snapshot_id: str | None, changes: tuple[str, ...], run_key: str | None, is_json: bool
@@ -30,7 +30,7 @@ def train(
     from braintumor.training.recipe import Recipe
 
     recipe, overrides = Recipe.load(recipe_name), _parsed(changes)
-    recipe.override(**overrides)  # what is wrong is said before a snapshot is taken
+    recipe.override(**overrides)  # refuses wrong values before the snapshot, which takes long
     settings = settings_of("trainer")
     model = retrain(
         settings,
@@ -38,7 +38,7 @@ def train(
         overrides=overrides,
         snapshot_id=snapshot_id or snapshot_of(settings).snapshot_id,
         run_key=run_key or command_key(),
-        say=lambda words: click.echo(words, err=True),
+        say=lambda message: click.echo(message, err=True),
     )
     if is_json:
         print_json(asdict(model))
@@ -47,12 +47,12 @@ def train(
 
 
 def _parsed(changes: tuple[str, ...]) -> dict[str, Any]:
-    """The values of ``--set``, those of tables in tables."""
+    """Parse the values of ``--set``."""
     try:
         return tomllib.loads("\n".join(changes))
     except tomllib.TOMLDecodeError as exc:
         raise click.BadParameter(
-            f"{exc}. It looks like epochs=5, scaling='unit' or augmentation.zoom=0.2, and each key is given once. "
-            f"Received: {', '.join(changes)}.",
+            f"{exc}. Allowed: values such as epochs=5, scaling='unit' or augmentation.zoom=0.2, each key once. "
+            f"Received: {', '.join(changes)}. Correct this value.",
             param_hint="--set",
         ) from exc

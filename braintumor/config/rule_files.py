@@ -1,81 +1,106 @@
-"""Rule files: TOML that names every rule, so that leaving one out never loosens anything.
-
-Every rule file is read by this; what each value may be is for its rules to check, with the words for it from here.
-"""
+"""Rule files: TOML that must give every rule, so that a missing line never loosens a rule."""
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from braintumor.errors import ConfigurationError
 
+Whole = Annotated[int, Field(ge=1, description="a whole number, 1 or more")]
+Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
 
-def read_rules(source: Path, *, name: str, variable: str, error: type[ConfigurationError]) -> dict[str, Any]:
-    """The plain values of a rule file.
 
-    Args:
-        source: the file.
-        name: of the rules, as in "The gate's rule file".
-        variable: the environment variable that can name another file.
-        error: what to raise.
+class Rules(BaseModel):
+    """A table of rules: frozen, no defaults, no unknown keys. A field's description names the allowed values.
 
-    Raises:
-        ConfigurationError: as ``error``; the file is missing, or not TOML.
+    Attributes:
+        reason: The reason that a key must not be missing.
     """
-    try:
-        return tomllib.loads(source.read_text(encoding="utf-8"))
-    except OSError as exc:
-        raise error(
-            f"{name} rule file {source} cannot be read: {exc.strerror}. "
-            f"Set {variable} to a readable TOML file, or unset it to use the packaged rules."
-        ) from exc
-    except ValueError as exc:  # not TOML, or not UTF-8
-        raise error(f"{name} rule file {source} is not TOML: {exc}. Correct that line.") from exc
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    reason: ClassVar[str]
 
 
-def is_whole(value: object) -> TypeGuard[int]:
-    """A whole number, 1 or more."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+class RuleFile(Rules):
+    """One rule file.
 
-
-def is_number(value: object) -> TypeGuard[int | float]:
-    """A number; true and false are none."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def refusal(name: str, *, allowed: str, value: object, error: type[ConfigurationError]) -> ConfigurationError:
-    """What to raise of a value that a rule cannot have; ``name`` is the rule's, with its file."""
-    return error(f"{name} must be {allowed}. Received: {value!r}. Correct this line of the file.")
-
-
-def require_keys(
-    values: Mapping[str, Any], known: Collection[str], *, where: str, why: str, error: type[ConfigurationError]
-) -> None:
-    """Refuse values that lack a key, or have one too many.
-
-    Args:
-        values: as read.
-        known: every key that is allowed, and needed.
-        where: the beginning of the message.
-        why: the reason that nothing may be left out.
-        error: what to raise.
-
-    Raises:
-        ConfigurationError: as ``error``; naming the first such key.
+    Attributes:
+        label: The name of the rules in messages, such as "gate".
+        variable: The environment variable that can name another file.
+        packaged: The file of the package.
+        error: The error to raise.
+        version: Raised whenever a value changes.
     """
-    allowed = ", ".join(known)
-    for key in values:
-        if key not in known:
-            raise error(
-                f"{where}: unknown key {key!r}. Allowed: {allowed}. "
-                f"Received: {key} = {values[key]!r}. Remove it or correct its spelling."
-            )
-    for key in known:
-        if key not in values:
-            raise error(
-                f"{where}: missing key {key!r}. Required: {allowed}. "
-                f"Received: {', '.join(values) or 'nothing'}. Add it: {why}."
-            )
+
+    label: ClassVar[str]
+    variable: ClassVar[str]
+    packaged: ClassVar[Path]
+    error: ClassVar[type[ConfigurationError]]
+
+    version: Whole
+
+    @classmethod
+    def load(cls, path: Path | str | None = None) -> Self:
+        """Read a rule file, or the packaged one.
+
+        Raises:
+            ConfigurationError: as ``cls.error``: the file is missing or not TOML, or a key is missing, unknown or out
+                of range.
+        """
+        source = cls.packaged if path is None else Path(path)
+        try:
+            values = tomllib.loads(source.read_text(encoding="utf-8"))
+        except OSError as exc:
+            raise cls.error(
+                f"The {cls.label} rule file {source} cannot be read: {exc.strerror}. "
+                f"Set {cls.variable} to a readable TOML file, or unset it to use the packaged rules."
+            ) from exc
+        except ValueError as exc:  # not TOML, or not UTF-8
+            raise cls.error(
+                f"The {cls.label} rule file {source} is not TOML: {exc}. Correct that line of the file."
+            ) from exc
+        return cls.from_values(values, source=str(source))
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], *, source: str = "given values") -> Self:
+        """Build and check rules from plain values.
+
+        Raises:
+            ConfigurationError: as ``cls.error``: a key is missing, unknown or out of range.
+        """
+        try:
+            return cls.model_validate(values)
+        except ValidationError as exc:
+            first = min(exc.errors(), key=lambda each: _ORDER.get(each["type"], len(_ORDER)))
+            raise cls.error(_message(cls, first, values, f"{cls.label.capitalize()} rules ({source}): ")) from None
+
+
+_ORDER = {"extra_forbidden": 0, "missing": 1}
+"""A misspelled key is both unknown and missing, and the unknown one is the one to correct."""
+
+
+def _message(model: type[Rules], error: ErrorDetails, values: Any, prefix: str) -> str:
+    """Describe one error of pydantic: what is wrong, what is allowed, what was received and what to do."""
+    key, *rest = error["loc"]
+    field = model.model_fields.get(str(key))
+    annotation = field.annotation if field is not None else None
+    table = annotation if isinstance(annotation, type) and issubclass(annotation, Rules) else None
+    if table is not None and rest:
+        return _message(table, {**error, "loc": tuple(rest)}, values[key], f"{prefix}{key}.")
+    known, where = ", ".join(model.model_fields), prefix.rstrip(".: ")
+    if error["type"] == "missing":
+        received = ", ".join(values) or "nothing"
+        return f"{where}: missing key {key!r}. Required: {known}. Received: {received}. Add it: {model.reason}."
+    received = f"Received: {values[key]!r}."
+    if field is None:
+        return f"{where}: unknown key {key!r}. Allowed: {known}. {received} Remove the key or correct its spelling."
+    if table is not None:
+        return f"{prefix}{key} must be a table with {' and '.join(table.model_fields)}. {received} Write [{key}]."
+    return f"{prefix}{key} must be {field.description}. {received} Correct this line of the file."

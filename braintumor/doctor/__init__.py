@@ -1,1 +1,1 @@
-"""``braintumor doctor``: tries what the settings lead to, and says of each part whether it is well."""
+"""Checks of ``braintumor doctor``: settings, S3, Postgres, the champion and this machine."""

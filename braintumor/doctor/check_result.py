@@ -1,4 +1,4 @@
-"""What a check found."""
+"""Results of checks."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """How a check went."""
+    """Outcome of a check."""
 
     OK = "ok"
     NOTE = "note"
-    """Worth knowing; nothing fails of it."""
+    """Information. No work fails because of it."""
     WRONG = "wrong"
-    """Work will fail, or its results cannot be trusted."""
+    """Work will fail, or its results are not reliable."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One line: which check, how it went, and in words what was found and what to do about it."""
+    """One line of output: the name of the check, its outcome, and a message with the fix."""
 
     check: str
     state: State
-    words: str
+    message: str
 
 
-def ok(check: str, words: str) -> CheckResult:
-    """All is well."""
-    return CheckResult(check=check, state=State.OK, words=words)
+def ok(check: str, message: str) -> CheckResult:
+    """Return the result of a passed check."""
+    return CheckResult(check=check, state=State.OK, message=message)
 
 
-def note(check: str, words: str) -> CheckResult:
-    """Worth knowing."""
-    return CheckResult(check=check, state=State.NOTE, words=words)
+def note(check: str, message: str) -> CheckResult:
+    """Return a result with information."""
+    return CheckResult(check=check, state=State.NOTE, message=message)
 
 
-def wrong(check: str, words: str, *, do: str) -> CheckResult:
-    """Something is wrong, and ``do`` mends it."""
-    return CheckResult(check=check, state=State.WRONG, words=f"{words} {do}".strip())
+def wrong(check: str, message: str, *, do: str) -> CheckResult:
+    """Return the result of a failed check. ``do`` is the fix."""
+    return CheckResult(check=check, state=State.WRONG, message=f"{message} {do}".strip())

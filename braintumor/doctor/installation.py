@@ -1,4 +1,4 @@
-"""What is examined: the settings of this environment, opened, and the clock to compare with."""
+"""The environment under check: its settings, connections and clock."""
 
 from __future__ import annotations
 
@@ -20,34 +20,28 @@ from braintumor.errors import ConfigurationError
 from braintumor.s3 import ObjectStore, S3Uri
 
 
-def _clock() -> datetime:
-    return datetime.now(UTC)
-
-
-def _free(folder: Path) -> int:
-    return disk_usage(folder).free
-
-
 @dataclass(kw_only=True)
 class Installation:
-    """Settings of one role, or of none in particular.
+    """Settings of one role, or without a role, and the connections that they open.
 
-    ``problems`` are what kept a part of the settings from being read. ``clock`` and ``free_bytes`` are the machine's
-    own, unless a test gives others.
+    Attributes:
+        problems: Errors while the settings were read.
+        clock: The clock of this machine, or a test's.
+        free_bytes: The free space of this machine, or a test's.
+        own: The object that the S3 checks wrote, until they delete it.
     """
 
     settings: Settings
     role: Role | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    clock: Callable[[], datetime] = _clock
-    free_bytes: Callable[[Path], int] = _free
+    clock: Callable[[], datetime] = lambda: datetime.now(UTC)
+    free_bytes: Callable[[Path], int] = lambda folder: disk_usage(folder).free
     own: S3Uri | None = None
-    """The object that the checks of S3 wrote, until they have deleted it."""
 
     @classmethod
     def of_environment(cls, role: Role | None, environment: Mapping[str, str] = os.environ) -> Installation:
-        """As tasks have them, but that of Airflow's connections only those in the environment are seen."""
+        """Read the settings as tasks do, but Airflow connections only from the environment."""
         settings, problems = Settings.from_environment(environment, role=role), []
         try:
             settings = settings if role is None else with_database_of(environment, settings, role)
@@ -61,15 +55,15 @@ class Installation:
 
     @cached_property
     def store(self) -> ObjectStore:
-        """S3; nothing is sent yet."""
+        """Client for S3. Its creation sends no request."""
         return ObjectStore.connect(self.settings)
 
     @cached_property
     def engine(self) -> Engine:
-        """Postgres; nothing is sent yet."""
+        """Engine for Postgres. Its creation opens no connection."""
         return database.connect(self.settings)
 
     def close(self) -> None:
-        """End the connections that were made."""
+        """Close the open connections."""
         if "engine" in self.__dict__:
             self.engine.dispose()

@@ -1,4 +1,4 @@
-"""What a role must be able to do in the database, as sql/grants.sql writes it, and what of it a login cannot."""
+"""Compare the rights of a role in sql/grants.sql with the rights of the current login."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ _FUNCTION = re.compile(r"braintumor\.(\w+)\(")
 
 
 def granted(role: Role) -> set[tuple[str, str]]:
-    """Relation and verb, of each right over a table or sequence that the file gives the role."""
-    found: set[tuple[str, str]] = set()
+    """Return relation and verb of each right on a table or sequence that the file grants the role."""
+    rights: set[tuple[str, str]] = set()
     for statement in _statements():
         match = _GRANT.fullmatch(statement)
         if match is None or match[3].startswith("schema "):
             continue
         verbs, relations, roles = (re.split(r"\s*,\s*", match[part].strip()) for part in (1, 3, 4))
         if role.in_database in roles:
-            found |= {(relation, verb) for relation in relations for verb in verbs}
-    return found
+            rights |= {(relation, verb) for relation in relations for verb in verbs}
+    return rights
 
 
 def granted_functions(role: Role) -> list[str]:
-    """Return the names of the functions that the file lets the role execute."""
-    named = [match for match in map(_EXECUTE.fullmatch, _statements()) if match]
-    ours = [match[1] for match in named if role.in_database in re.split(r"\s*,\s*", match[2].strip())]
+    """Return the names of the functions that the file allows the role to execute."""
+    matches = filter(None, map(_EXECUTE.fullmatch, _statements()))
+    ours = [match[1] for match in matches if role.in_database in re.split(r"\s*,\s*", match[2].strip())]
     return [name for functions in ours for name in _FUNCTION.findall(functions)]
 
 
 def _statements() -> list[str]:
-    """Of the file, a line each, without comments and blocks."""
+    """Return the statements of the file, without comments and blocks."""
     without_comments = re.sub(r"--.*", "", (sql_folder() / "grants.sql").read_text())
     without_blocks = re.sub(r"\$\$.*?\$\$", "", without_comments, flags=re.DOTALL)
     return [" ".join(statement.split()) for statement in without_blocks.split(";")]
 
 
 def lacking(connection: Connection, role: Role) -> list[str]:
-    """What of the role's rights over tables, views and functions that are there this login does not have."""
+    """Return the rights of the role on existing tables, views and functions that this login lacks."""
     pairs = sorted(granted(role))
     values = {
         "schema": SCHEMA,
@@ -50,8 +50,9 @@ def lacking(connection: Connection, role: Role) -> list[str]:
         "verbs": [pair[1] for pair in pairs],
         "functions": granted_functions(role),
     }
-    found = connection.scalars(text(_LACKING), values).all()
-    return sorted(found, key=lambda right: right.startswith("execute "))  # tables first: few of many are shown
+    missing = connection.scalars(text(_LACKING), values).all()
+    # tables first, because only the first few are shown
+    return sorted(missing, key=lambda right: right.startswith("execute "))
 
 
 _LACKING = """

@@ -1,4 +1,4 @@
-"""Checks of S3. No finding names an object: keys can identify patients."""
+"""Checks of S3. No result names an object, because keys can identify patients."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from braintumor.config.roles import Role
-from braintumor.config.settings import setting_fields
+from braintumor.config.settings import setting_variables
 from braintumor.doctor.check_result import CheckResult, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import ObjectChangedError
@@ -20,50 +20,50 @@ PREFIXES = {
     Role.PROMOTER: ("models_uri",),
     Role.REVIEWER: ("scans_uri", "models_uri"),
 }
-"""What a role has to list; without a role all of them."""
+"""Settings whose prefixes a role must list."""
 EVERY_PREFIX = ("scans_uri", "dataset_uri", "models_uri", "weights_uri")
 FOLDER = "doctor/"
-"""Under the models prefix: where the checks write."""
-NOTHING_WRITTEN = "not tried, as nothing could be written"
+"""Prefix of the test object, under the models prefix."""
+NOTHING_WRITTEN = "not checked, because nothing could be written"
 _FIRST, _SECOND = b"written by braintumor doctor", b"written by braintumor doctor again"
 
 
 def prefixes(role: Role | None) -> tuple[str, ...]:
-    """The settings that name what a role has to list."""
+    """Return the settings whose prefixes a role must list. Without a role, return all."""
     return EVERY_PREFIX if role is None else PREFIXES[role]
 
 
 def lists(installation: Installation, setting: str) -> Iterator[CheckResult]:
-    """The prefixes of one setting can be listed."""
-    name = next(field.name_in_environment for field in setting_fields() if field.name == setting)
+    """Check that the prefixes of one setting can be listed."""
+    name = setting_variables()[setting].name
     for prefix in _addresses(installation, setting):
         is_empty = next(installation.store.list(prefix), None) is None
-        yield ok("S3 list", f"{name}, bucket {prefix.bucket}: {'nothing there yet' if is_empty else 'lists'}")
+        yield ok("S3 list", f"{name}, bucket {prefix.bucket}: {'empty' if is_empty else 'can be listed'}")
     if setting == "weights_uri" and not _addresses(installation, setting):
         yield note("S3 list", f"{name} is a folder, not in S3")
 
 
 def prefixes_apart(installation: Installation) -> Iterator[CheckResult]:
-    """Scans do not overlap the dataset, the models or the weights."""
+    """Check that the scans prefixes do not overlap the dataset, the models or the weights."""
     ScanPrefixes.parse(installation.settings.require("scans_uri")).require_apart(installation.settings)
-    yield ok("S3 prefixes", "scans are apart from the dataset, the models and the weights")
+    yield ok("S3 prefixes", "scans do not overlap the dataset, the models or the weights")
 
 
 def reads_a_scan(installation: Installation) -> Iterator[CheckResult]:
-    """One byte of one scan of each prefix can be read: a policy may let list and not read."""
+    """Read one byte of one scan of each prefix, because a policy can allow listing without reading."""
     for prefix in _addresses(installation, "scans_uri"):
-        found = next((entry for entry in islice(installation.store.list(prefix), 1000) if entry.size), None)
-        if found is None:
-            yield note("S3 read a scan", f"bucket {prefix.bucket}: there is none to read yet")
+        scan = next((entry for entry in islice(installation.store.list(prefix), 1000) if entry.size), None)
+        if scan is None:
+            yield note("S3 read a scan", f"bucket {prefix.bucket}: there is no scan yet")
             continue
-        installation.store.read(S3Uri(bucket=found.bucket, key=found.key), etag=found.etag, max_bytes=0)
+        installation.store.read(S3Uri(bucket=scan.bucket, key=scan.key), etag=scan.etag, max_bytes=0)
         yield ok("S3 read a scan", f"bucket {prefix.bucket}: a scan can be read")
 
 
 def writes(installation: Installation) -> Iterator[CheckResult]:
-    """An object of our own, under the models prefix."""
+    """Write a test object under the models prefix."""
     if installation.role is Role.REVIEWER:
-        yield note("S3 write", "not tried: a reviewer writes nothing to S3")
+        yield note("S3 write", "not checked: a reviewer writes nothing to S3")
         return
     place = S3Uri.parse_prefix(installation.settings.require("models_uri")) / f"{FOLDER}{uuid.uuid4().hex}"
     installation.store.write(place, _FIRST)
@@ -72,24 +72,28 @@ def writes(installation: Installation) -> Iterator[CheckResult]:
 
 
 def reads(installation: Installation) -> Iterator[CheckResult]:
-    """What was written comes back."""
+    """Check that the test object can be read back."""
     if installation.own is None:
         yield note("S3 read", NOTHING_WRITTEN)
     elif installation.store.read(installation.own) == _FIRST:
-        yield ok("S3 read", "what was written is what is read")
+        yield ok("S3 read", "the written bytes are read back")
     else:
-        yield wrong("S3 read", "Other bytes came back than were written.", do="Mend the S3 server; trust no night.")
+        yield wrong(
+            "S3 read",
+            "The bytes read are not the bytes written.",
+            do="Repair the S3 server. Do not trust its scoring runs.",
+        )
 
 
 def reads_by_version(installation: Installation) -> Iterator[CheckResult]:
-    """A read of a listed version gives that version or an error."""
+    """Check that a read of a listed version returns that version or an error."""
     check = "S3 conditional get"
     if installation.own is None:
         yield note(check, NOTHING_WRITTEN)
         return
     listed = next(installation.store.list(installation.own), None)
     if listed is None:
-        yield wrong(check, "An object that was just written is not listed.", do="Mend the S3 server.")
+        yield wrong(check, "An object that was just written is not listed.", do="Repair the S3 server.")
         return
     installation.store.read(installation.own, etag=listed.etag)
     installation.store.write(installation.own, _SECOND)
@@ -99,23 +103,27 @@ def reads_by_version(installation: Installation) -> Iterator[CheckResult]:
         if installation.store.honors_if_match(installation.own):
             yield ok(check, "a changed object is refused by its etag")
         else:
-            yield note(check, "the server ignores If-Match; the etag of each answer is compared here all the same")
+            yield note(check, "the server ignores If-Match, so this library compares the etag of each response")
     else:
         yield wrong(
-            check, "An object that changed kept its etag.", do="Use another S3 server: overwritten scans are missed."
+            check,
+            "An object that changed kept its etag.",
+            do="Use another S3 server, because this one hides overwritten scans.",
         )
 
 
 def deletes(installation: Installation) -> Iterator[CheckResult]:
-    """The object of our own goes again."""
+    """Delete the test object."""
     if installation.own is None:
         yield note("S3 delete", NOTHING_WRITTEN)
         return
     installation.store.delete([installation.own])
     if next(installation.store.list(installation.own), None) is None:
-        yield ok("S3 delete", "what was written is gone again")
+        yield ok("S3 delete", "the test object is deleted")
     else:
-        yield wrong("S3 delete", f"An object under {FOLDER} is still there.", do="Mend the S3 server, and delete it.")
+        yield wrong(
+            "S3 delete", f"An object under {FOLDER} is still there.", do="Repair the S3 server, and delete the object."
+        )
 
 
 def _addresses(installation: Installation, setting: str) -> list[S3Uri]:

@@ -151,7 +151,7 @@ class ScoringJob:
             ScoringRunError: see ``reconcile``, or the run is red (``RedRunError``).
         """
         run = load_run(self.engine, scoring_run_id)
-        rules = RunReportRules.load(self.settings.morning_rules)
+        rules = RunReportRules.load(self.settings.run_report_rules)
         store_open_outcomes(self.engine, run)
         balance = count_balance(self.engine, run)  # raises without a listing, because then there is nothing to report
         failure: ScoringRunError | None = None

@@ -21,12 +21,12 @@ def chosen_backend(settings: Settings) -> BackendName:
     Raises:
         ConfigurationError: the setting is not the name of a backend.
     """
-    name = settings.require("engine")
+    name = settings.require("backend")
     try:
         return BackendName(name)
     except ValueError as exc:
         known = " or ".join(BackendName)
-        raise ConfigurationError(f"BRAINTUMOR_ENGINE is {name!r}. Set it to {known}.") from exc
+        raise ConfigurationError(f"BRAINTUMOR_BACKEND is {name!r}. Set it to {known}.") from exc
 
 
 def require_comparable(model: ModelVersion, second: ModelVersion) -> None:

@@ -1,4 +1,4 @@
-"""The command as people and scripts use it."""
+"""The command ``braintumor``."""
 
 from __future__ import annotations
 
@@ -23,70 +23,70 @@ from tests.conftest import run_braintumor
 from tests.sql import change, rows
 
 
-def every_command(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+def list_commands(group: click.Command, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
     if not isinstance(group, click.Group):
         return [(path, group)]
     context = click.Context(group)
-    found = []
+    commands = []
     for name in group.list_commands(context):
         inner = group.get_command(context, name)
         assert inner is not None
-        found += every_command(inner, (*path, name))
-    return found
+        commands += list_commands(inner, (*path, name))
+    return commands
 
 
 @pytest.mark.parametrize(
-    ("path", "leaf"), every_command(command), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+    ("path", "leaf"), list_commands(command), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
 )
 def test_every_command_has_help_with_an_example(path: tuple[str, ...], leaf: click.Command) -> None:
     assert leaf.help
     assert leaf.epilog and leaf.epilog.startswith(f"Example: braintumor {' '.join(path)}")
 
 
-def test_predict_answers_or_rejects_each_file_without_servers(
+def test_predict_predicts_or_rejects_each_file_without_servers(
     tiny_model_folder: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     good = next(phantoms.rglob("*.png"))
-    words = tmp_path / "words.jpg"
-    words.write_text("not an image")
-    done = run_braintumor(Settings(), "predict", str(good), str(words), "--model", str(tiny_model_folder), "--json")
-    answer, rejection = json.loads(done.stdout)
-    assert set(answer) == {
+    text = tmp_path / "text.jpg"
+    text.write_text("not an image")
+    done = run_braintumor(Settings(), "predict", str(good), str(text), "--model", str(tiny_model_folder), "--json")
+    prediction, rejection = json.loads(done.stdout)
+    assert set(prediction) == {
         "path", "predicted_class", "confidence", "probabilities", "model_version", "out_of_distribution",
         "review_reasons",
     }  # fmt: skip
-    assert 0 <= answer["out_of_distribution"] < 1
-    assert list(answer["probabilities"]) == ["glioma", "meningioma", "normal", "pituitary"]
-    assert answer["confidence"] == max(answer["probabilities"].values())
-    assert rejection == {"path": str(words), "rejected": "unsupported_format", "detail": rejection["detail"]}
+    assert 0 <= prediction["out_of_distribution"] < 1
+    assert list(prediction["probabilities"]) == ["glioma", "meningioma", "normal", "pituitary"]
+    assert prediction["confidence"] == max(prediction["probabilities"].values())
+    assert rejection == {"path": str(text), "rejected": "unsupported_format", "detail": rejection["detail"]}
 
 
-def test_predict_draws_each_answered_file_and_overwrites_nothing(
+def test_predict_writes_overlays_and_overwrites_nothing(
     tiny_model_folder: Path, phantoms: Path, tmp_path: Path
 ) -> None:
     first, second = sorted(phantoms.rglob("*.png"))[:2]
     for name, source in (("a", first), ("b", second)):
         (tmp_path / name).mkdir()
         (tmp_path / name / "scan.png").write_bytes(source.read_bytes())
-    (tmp_path / "words.jpg").write_text("not an image")
-    files = [str(tmp_path / name) for name in ("a/scan.png", "b/scan.png", "words.jpg")]
+    (tmp_path / "text.jpg").write_text("not an image")
+    files = [str(tmp_path / name) for name in ("a/scan.png", "b/scan.png", "text.jpg")]
     drawn = tmp_path / "new" / "maps"
     command = ["predict", *files, "--model", str(tiny_model_folder), "--overlay", str(drawn), "--json"]
-    answers = json.loads(run_braintumor(Settings(), *command).stdout)
-    pictures = [Path(answer["overlay"]) for answer in answers[:2]]
-    assert [picture.name for picture in pictures] == ["scan.png.overlay.png", "scan.png-2.overlay.png"]
-    assert "overlay" not in answers[2] and len(list(drawn.iterdir())) == 2
-    with Image.open(pictures[0]) as one, Image.open(pictures[1]) as other:
+    predictions = json.loads(run_braintumor(Settings(), *command).stdout)
+    images = [Path(prediction["overlay"]) for prediction in predictions[:2]]
+    assert [image.name for image in images] == ["scan.png.overlay.png", "scan.png-2.overlay.png"]
+    assert "overlay" not in predictions[2] and len(list(drawn.iterdir())) == 2
+    with Image.open(images[0]) as one, Image.open(images[1]) as other:
         assert one.width == one.height - 56 == 448
         assert one.tobytes() != other.tobytes()
         shown = np.asarray(one.convert("RGB"), dtype=int)
     assert (shown[:448].max(axis=2) - shown[:448].min(axis=2)).max() > 50, "the map is in color"
-    before = pictures[0].read_bytes()
+    before = images[0].read_bytes()
     again = json.loads(run_braintumor(Settings(), *command).stdout)
-    assert Path(again[0]["overlay"]).name == "scan.png-3.overlay.png" and pictures[0].read_bytes() == before
+    assert Path(again[0]["overlay"]).name == "scan.png-3.overlay.png" and images[0].read_bytes() == before
 
 
-def test_predict_says_when_it_cannot_write_overlays(tiny_model_folder: Path, phantoms: Path, tmp_path: Path) -> None:
+def test_predict_refuses_an_unwritable_overlay_folder(tiny_model_folder: Path, phantoms: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     command = ["predict", str(next(phantoms.rglob("*.png"))), "--model", str(tiny_model_folder)]
     done = run_braintumor(Settings(), *command, "--overlay", str(tmp_path / "file" / "maps"), check=False)
@@ -94,18 +94,18 @@ def test_predict_says_when_it_cannot_write_overlays(tiny_model_folder: Path, pha
     assert "cannot be written: Not a directory" in done.stderr and "Traceback" not in done.stderr
 
 
-def test_predict_takes_the_champion_by_default(settings: Settings, phantoms: Path) -> None:
+def test_predict_uses_the_champion_by_default(settings: Settings, phantoms: Path) -> None:
     done = run_braintumor(settings, "predict", str(next(phantoms.rglob("*.dcm"))), "--json")
     assert json.loads(done.stdout)[0]["model_version"] == model_versions.champion(database.connect(settings)).model_name
 
 
-def test_predict_names_a_file_that_is_not_there(tiny_model_folder: Path) -> None:
+def test_predict_names_a_missing_file(tiny_model_folder: Path) -> None:
     done = run_braintumor(Settings(), "predict", "/nowhere.png", "--model", str(tiny_model_folder), check=False)
     assert done.returncode == 2
     assert "'/nowhere.png' does not exist" in done.stderr
 
 
-def test_predict_refuses_a_folder_that_is_no_model(tmp_path: Path, phantoms: Path) -> None:
+def test_predict_refuses_a_folder_without_a_model(tmp_path: Path, phantoms: Path) -> None:
     done = run_braintumor(
         Settings(), "predict", str(next(phantoms.rglob("*.png"))), "--model", str(tmp_path), check=False
     )
@@ -126,7 +126,7 @@ def test_predict_refuses_a_damaged_model(tiny_model_folder: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("arguments", "words"),
+    ("arguments", "message"),
     [
         (["score"], "BRAINTUMOR_PSEUDONYM_KEY is not set"),
         (["migrate"], "BRAINTUMOR_DATABASE_URL is not set"),
@@ -137,10 +137,10 @@ def test_predict_refuses_a_damaged_model(tiny_model_folder: Path, tmp_path: Path
         (["dataset", "upload", "/tmp", "bucket/d"], "s3://bucket/prefix/"),
     ],
 )
-def test_an_error_is_one_clear_line_and_exit_code_one(arguments: list[str], words: str) -> None:
+def test_error_is_one_line_with_exit_code_1(arguments: list[str], message: str) -> None:
     done = run_braintumor(Settings(), *arguments, check=False)
     assert done.returncode == 1
-    assert words in done.stderr and done.stderr.startswith("braintumor: ") and "Traceback" not in done.stderr
+    assert message in done.stderr and done.stderr.startswith("braintumor: ") and "Traceback" not in done.stderr
 
 
 def test_score_prints_its_balance(settings: Settings, phantoms: Path) -> None:
@@ -150,7 +150,7 @@ def test_score_prints_its_balance(settings: Settings, phantoms: Path) -> None:
     assert (balance["count_seen"], balance["count_scored"], balance["count_unaccounted"]) == (1, 1, 0)
 
 
-def test_score_without_a_champion_says_what_to_do(empty_settings: Settings) -> None:
+def test_score_without_a_champion_names_the_next_step(empty_settings: Settings) -> None:
     done = run_braintumor(empty_settings, "score", check=False)
     assert done.returncode == 1
     assert "There is no champion yet" in done.stderr and "weekly_retrain" in done.stderr
@@ -169,7 +169,7 @@ def test_models_are_listed_evaluated_and_promoted_by_name(settings: Settings) ->
 
 
 @pytest.mark.soak
-def test_the_card_of_an_evaluated_model_is_printed_and_lies_beside_its_report(settings: Settings) -> None:
+def test_card_of_an_evaluated_model_is_printed_and_stored(settings: Settings) -> None:
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     model = model_versions.champion(engine)
     refused = run_braintumor(settings, "model", "card", model.model_name, check=False)
@@ -189,40 +189,45 @@ def test_migrate_plans_and_applies(empty_settings: Settings) -> None:
     assert "nothing to apply" in run_braintumor(empty_settings, "migrate").stdout
 
 
-def test_phantoms_are_drawn_uploaded_and_taken_as_a_snapshot(empty_settings: Settings, tmp_path: Path) -> None:
-    run_braintumor(Settings(), "phantom", str(tmp_path / "p"), "--per-class", "12", "--seed", "4")
+def test_phantoms_can_be_uploaded_and_snapshotted(empty_settings: Settings, tmp_path: Path) -> None:
+    run_braintumor(Settings(), "dev", "make-phantoms", str(tmp_path / "p"), "--per-class", "12", "--seed", "4")
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["glioma", "meningioma", "normal", "pituitary"]
     run_braintumor(empty_settings, "dataset", "upload", str(tmp_path / "p"), empty_settings.require("dataset_uri"))
     taken = json.loads(run_braintumor(empty_settings, "dataset", "snapshot", "--json").stdout)
     assert taken["images"]["test"] == {"glioma": 2, "meningioma": 2, "normal": 2, "pituitary": 2}
 
 
-def test_a_missing_s3_is_said_plainly(empty_settings: Settings) -> None:
+def test_unreachable_s3_exits_with_code_75(empty_settings: Settings) -> None:
     done = run_braintumor(replace(empty_settings, s3_endpoint="http://127.0.0.1:9"), "dataset", "snapshot", check=False)
-    assert done.returncode == 75, "a script may try again"
+    assert done.returncode == 75, "a script can try again"
     assert "No usable answer from the S3 endpoint http://127.0.0.1:9" in done.stderr
 
 
-def test_a_fault_of_the_program_is_no_error_of_its_user() -> None:
-    fault = "import braintumor.cli; braintumor.cli.command = lambda: 1 / 0; braintumor.cli.main()"
-    done = subprocess.run([sys.executable, "-c", fault], capture_output=True, text=True, check=False)
+def test_program_fault_exits_with_code_70() -> None:
+    code = "import braintumor.cli; braintumor.cli.command = lambda: 1 / 0; braintumor.cli.main()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 70 and "ZeroDivisionError" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["query", "--parquet"], ["dataset", "check", "s3://bucket/dataset/", "--report"]])
-def test_a_file_that_cannot_be_written_is_said_plainly_and_before_any_work(command: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command", [["query", "--parquet"], ["dataset", "validate", "s3://bucket/dataset/", "--report"]]
+)
+def test_unwritable_output_file_is_refused_before_any_work(command: list[str], tmp_path: Path) -> None:
     done = run_braintumor(Settings(), *command, str(tmp_path / "no" / "file"), check=False)
     assert done.returncode == 2
     assert f"Invalid value for {command[-1]}" in done.stderr and "cannot be written" in done.stderr
 
 
-def test_weights_that_lie_in_a_folder_have_no_bucket(empty_settings: Settings, tmp_path: Path) -> None:
+def test_create_bucket_ignores_weights_in_a_folder(empty_settings: Settings, tmp_path: Path) -> None:
     settings = replace(empty_settings, weights_uri=str(tmp_path))
-    assert run_braintumor(settings, "bucket", "create").stdout.splitlines() == ["braintumor: is there"]
+    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines() == ["braintumor: exists"]
 
 
-def test_buckets_are_made_once(empty_settings: Settings) -> None:
-    own = f"made-{uuid.uuid4().hex}"
+def test_create_bucket_creates_each_bucket_once(empty_settings: Settings) -> None:
+    own = f"created-{uuid.uuid4().hex}"
     settings = replace(empty_settings, scans_uri=f"s3://{own}/scans/")
-    assert run_braintumor(settings, "bucket", "create").stdout.splitlines() == ["braintumor: is there", f"{own}: made"]
-    assert run_braintumor(settings, "bucket", "create").stdout.splitlines()[1] == f"{own}: is there"
+    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines() == [
+        "braintumor: exists",
+        f"{own}: created",
+    ]
+    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines()[1] == f"{own}: exists"

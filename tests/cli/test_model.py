@@ -1,4 +1,4 @@
-"""`braintumor model`, as people and scripts use it."""
+"""The command ``braintumor model``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.soak
 
 @pytest.fixture
 def two(settings: Settings) -> Settings:
-    """The tests' champion, then `b`, promoted over the gate."""
+    """Return settings with two models: the tests' champion, then ``b``, promoted with an override."""
     add_model(settings, "b")
     promote(settings, "b")
     return settings
@@ -44,87 +44,85 @@ def model_json(settings: Settings, *arguments: str) -> Any:
     return json.loads(model(settings, *arguments, "--json"))
 
 
-def test_an_override_shows_in_list_show_champion_report_and_card(two: Settings) -> None:
-    evaluate_model(two, "b", access_key="look")
-    model(two, "promote", "b", "--override", "--reason", "floor is wrong here")
+def test_override_is_shown_in_lists_reports_and_card(two: Settings) -> None:
+    evaluate_model(two, "b", access_key="evaluation")
+    model(two, "promote", "b", "--override", "--reason", "bound is wrong here")
     (line,) = [line for line in model(two, "list").splitlines() if line.startswith("*")]
     assert line.endswith("champion, overridden")
     assert [m["is_override"] for m in model_json(two, "list") if m["model_name"] == "b"] == [True]
     assert model(two, "champion") == "b (now: champion, overridden)\n"
     shown = model(two, "show", "b")
-    assert "standing  champion, overridden" in shown and "floor is wrong here" in shown
-    assert "- Status: champion, overridden" in model(two, "card", "b")
+    assert "standing  champion, overridden" in shown and "bound is wrong here" in shown
+    assert "- Standing: champion, overridden" in model(two, "card", "b")
     engine = database.connect(two)
     uri = S3Uri.parse(model_versions.find_model(engine, "b").artifact_uri)
     engine.dispose()
     assert '<span class="badge bad">overridden</span>' in ObjectStore.connect(two).read(uri / "report.html").decode()
 
 
-def test_show_tells_figures_looks_verdicts_and_ledger(two: Settings) -> None:
-    assert "Figures: none" in model(two, "show", "b")
+def test_show_prints_metrics_accesses_verdicts_and_promotions(two: Settings) -> None:
+    assert "Metrics: none" in model(two, "show", "b")
     evaluate_model(two, "b", access_key="the weekly run")
     pass_gate(two, "b")
     shown = model(two, "show", "b")
     assert "from random weights" in shown and "the weekly run" in shown and "Passed (" in shown
-    told = model_json(two, "show", "b")
-    assert {e["split"]: e["count_access"] for e in told["evaluations"]} == {"validation": 1, "test": 1}
-    assert [look["access_key"] for look in told["test_set_accesses"]] == ["the weekly run"]
-    assert [act["action"] for act in told["promotions"]] == ["promote"]
-    assert told["verdicts"][0]["verdict"]["summary"] == "Passed"
+    shown_json = model_json(two, "show", "b")
+    assert {e["split"]: e["count_access"] for e in shown_json["evaluations"]} == {"validation": 1, "test": 1}
+    assert [access["access_key"] for access in shown_json["test_set_accesses"]] == ["the weekly run"]
+    assert [action["action"] for action in shown_json["ledger"]] == ["promote"]
+    assert shown_json["verdicts"][0]["verdict"]["summary"] == "Passed"
 
 
-def test_a_rollback_with_withdrawal_says_how_many_answers_people_must_look_at(
-    two: Settings, put: Callable[[str, bytes], None]
-) -> None:
+def test_rollback_with_withdrawal_counts_affected_predictions(two: Settings, put: Callable[[str, bytes], None]) -> None:
     put("a.png", png(seed=1))
     run_scoring_job(two, run_key="night")
     before = champions(two)
-    said = model(two, "rollback", "--withdraw", "--reason", "calls tumors normal")
-    assert "after b" in said and "The DAG roll_back tells people" in said
-    assert "1 standing answers on 1 scans have the review reason model_withdrawn" in said
-    assert 'braintumor rescore --of b --reason "its model was withdrawn"' in said
+    printed = model(two, "rollback", "--withdraw", "--reason", "predicts tumors as normal")
+    assert "after b" in printed and "The DAG roll_back does" in printed
+    assert "1 current predictions on 1 scans have the review reason model_withdrawn" in printed
+    assert 'braintumor rescore --predicted-by b --reason "its model was withdrawn"' in printed
     assert champions(two) != before == ["b"]
     assert "withdrawn" in model(two, "list")
     refused = model(two, "promote", "b", "--override", "--reason", " ", code=2)
-    assert "say it in a few words" in refused
+    assert "give a few words" in refused
     pass_gate(two, "b")
     assert "b was withdrawn" in model(two, "promote", "b", "--reason", "again", code=1)
     assert "no earlier champion" in model(two, "rollback", "--reason", "further", code=1)
 
 
-def test_a_rollback_to_a_named_model_is_done_once_however_often_it_is_asked(two: Settings) -> None:
+def test_repeated_rollback_to_a_named_model_changes_nothing(two: Settings) -> None:
     ((first,),) = ([m["model_name"] for m in model_json(two, "list") if m["model_version_id"] == 1],)
-    asked = ("rollback", "--to", first, "--reason", "r")
-    assert model_json(two, *asked)["replaced"] == "b"
-    assert model_json(two, *asked)["replaced"] is None
-    assert "nothing was changed" in model(two, *asked)
+    arguments = ("rollback", "--to", first, "--reason", "r")
+    assert model_json(two, *arguments)["replaced"] == "b"
+    assert model_json(two, *arguments)["replaced"] is None
+    assert "nothing was changed" in model(two, *arguments)
 
 
-def test_withdrawing_the_champion_says_that_nobody_answers_now(two: Settings) -> None:
-    said = model(two, "withdraw", "b", "--reason", "bad labels")
-    assert "nobody is: no night is scored until" in said and "This command tells nobody" in said
+def test_withdrawing_the_champion_reports_that_runs_stop(two: Settings) -> None:
+    printed = model(two, "withdraw", "b", "--reason", "bad labels")
+    assert "No scoring run starts until" in printed and "This command sends no notification" in printed
     assert "b was withdrawn (bad labels)" in model(two, "champion", code=1)
     assert "was withdrawn before" in model(two, "withdraw", "b", "--reason", "bad labels")
 
 
-def test_who_was_champion_at_a_time_is_said(two: Settings) -> None:
+def test_champion_at_a_time_is_printed(two: Settings) -> None:
     assert model(two, "champion", "--at", datetime.now(UTC).isoformat()) == "b (now: champion, overridden)\n"
     assert "There was no champion at 2001-02-03" in model(two, "champion", "--at", "2001-02-03", code=1)
-    assert "'soon' is no time" in model(two, "champion", "--at", "soon", code=2)
+    assert "'soon' is not a time" in model(two, "champion", "--at", "soon", code=2)
 
 
-def test_compare_sets_two_models_beside_each_other(two: Settings) -> None:
+def test_compare_prints_two_models(two: Settings) -> None:
     add_model(two, "a")
     for name in ("a", "b"):
-        evaluate_model(two, name, access_key="look")
+        evaluate_model(two, name, access_key="evaluation")
     shown = model(two, "compare", "a", "b")
     assert "B  b: accuracy" in shown and "only A 0, only B 0" in shown and "glioma" in shown
-    told = model_json(two, "compare", "a", "b")
-    assert told["difference"] == 0 and told["accuracy_a"] == told["accuracy_b"]
-    assert set(told["by_class"]) == {"glioma", "meningioma", "normal", "pituitary"}
+    shown_json = model_json(two, "compare", "a", "b")
+    assert shown_json["difference"] == 0 and shown_json["accuracy_a"] == shown_json["accuracy_b"]
+    assert set(shown_json["by_class"]) == {"glioma", "meningioma", "normal", "pituitary"}
 
 
-def test_prune_tries_dry_first(two: Settings) -> None:
+def test_prune_with_dry_run_deletes_nothing(two: Settings) -> None:
     add_model(two, "old", days_old=100, own_files=True)
     assert "1 models would be pruned" in model(two, "prune", "--dry-run")
     assert [m["model_name"] for m in model_json(two, "prune", "--older-than-days", "90")] == ["old"]
@@ -133,7 +131,7 @@ def test_prune_tries_dry_first(two: Settings) -> None:
 
 
 def complete(settings: Settings, words: str) -> list[str]:
-    """What bash is told for the last word."""
+    """Return the completions of the last word that bash receives."""
     environment = {
         **os.environ,
         **settings.to_environment(),
@@ -147,7 +145,7 @@ def complete(settings: Settings, words: str) -> list[str]:
     return [line.partition(",")[2] for line in done.stdout.splitlines() if line]
 
 
-def test_the_shell_completes_verbs_and_the_names_of_models(two: Settings) -> None:
+def test_shell_completes_verbs_and_model_names(two: Settings) -> None:
     add_model(two, "bee")
     assert complete(two, "braintumor model roll") == ["rollback"]
     assert complete(two, "braintumor model show b") == ["bee", "b"]
@@ -155,7 +153,7 @@ def test_the_shell_completes_verbs_and_the_names_of_models(two: Settings) -> Non
     assert complete(Settings(database_url="postgresql://u:p@127.0.0.1:9/none"), "braintumor model show b") == []
 
 
-def test_help_loads_no_heavy_library() -> None:
+def test_help_imports_no_heavy_library() -> None:
     code = """
 import sys
 from click.testing import CliRunner

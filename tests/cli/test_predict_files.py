@@ -1,4 +1,4 @@
-"""``braintumor predict``: no file name and no kind of file loses the answers of the other files."""
+"""``braintumor predict``: unusual file names and file types do not lose the predictions of other files."""
 
 from __future__ import annotations
 
@@ -42,41 +42,41 @@ def named(good: Path, name: bytes) -> Path:
         ("\u202egnp.png".encode(), r"\u202egnp.png"),
     ],
 )
-def test_a_name_is_printed_with_escapes_for_what_cannot_be_printed(name: bytes, shown: str) -> None:
+def test_unprintable_characters_of_a_name_are_escaped(name: bytes, shown: str) -> None:
     assert printable(os.fsdecode(name)) == shown
 
 
 @pytest.mark.parametrize("name", ["a", "x" * 243, "x" * 244, "x" * 255, "ä" * 127, "好" * 85])
-def test_a_name_with_an_end_fits_and_names_stay_apart(tmp_path: Path, name: str) -> None:
-    found = fitting(tmp_path, name, ".overlay.png")
-    assert len(found.encode()) <= 255 and found.endswith(".overlay.png")
-    (tmp_path / found).touch()
+def test_long_names_are_cut_and_stay_distinct(tmp_path: Path, name: str) -> None:
+    name_on_disk = fitting(tmp_path, name, ".overlay.png")
+    assert len(name_on_disk.encode()) <= 255 and name_on_disk.endswith(".overlay.png")
+    (tmp_path / name_on_disk).touch()
     if len(name.encode()) <= 243:
-        assert found == f"{name}.overlay.png"
+        assert name_on_disk == f"{name}.overlay.png"
     other = fitting(tmp_path, name[:-1] + "b", ".overlay.png")
-    assert other != found
+    assert other != name_on_disk
 
 
-def test_long_names_get_overlays_and_every_answer_is_printed(
+def test_long_names_get_overlays_and_all_predictions_are_printed(
     tiny_model_folder: Path, good: Path, tmp_path: Path
 ) -> None:
     names = (b"x" * 244, b"x" * 243 + b"y", b"x" * 255, b"\xe9" * 255, b"caf\xe9.png", b"two\nlines.png")
     files = [named(good, name) for name in names]
     maps = tmp_path / "maps"
     command = ["predict", *map(str, files), str(good), "--model", str(tiny_model_folder), "--overlay", str(maps)]
-    answers = json.loads(run_braintumor(Settings(), *command, "--json").stdout)
-    assert [answer["path"] for answer in answers] == [as_utf8(path) for path in [*files, good]]
-    pictures = [Path(answer["overlay"]) for answer in answers]
-    assert sorted(pictures) == sorted(maps.iterdir()) and len(set(pictures)) == 7
-    assert pictures[4].name == r"caf\xe9.png.overlay.png" and pictures[6].name == "good.png.overlay.png"
+    predictions = json.loads(run_braintumor(Settings(), *command, "--json").stdout)
+    assert [prediction["path"] for prediction in predictions] == [as_utf8(path) for path in [*files, good]]
+    images = [Path(prediction["overlay"]) for prediction in predictions]
+    assert sorted(images) == sorted(maps.iterdir()) and len(set(images)) == 7
+    assert images[4].name == r"caf\xe9.png.overlay.png" and images[6].name == "good.png.overlay.png"
     table = run_braintumor(Settings(), *command)
-    assert answers[4]["path"].endswith(r"caf\xe9.png") and answers[5]["path"].endswith("two\nlines.png")
+    assert predictions[4]["path"].endswith(r"caf\xe9.png") and predictions[5]["path"].endswith("two\nlines.png")
     assert r"caf\xe9.png" in table.stdout and r"two\nlines.png" in table.stdout
     assert len(table.stdout.splitlines()) == 8
     assert len(list(maps.iterdir())) == 14, "a second run overwrites nothing"
 
 
-def test_an_overlay_that_cannot_be_written_loses_no_answer(
+def test_unwritable_overlay_loses_no_prediction(
     tiny_model_folder: Path, good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write = predict_module._write_new
@@ -90,17 +90,17 @@ def test_an_overlay_that_cannot_be_written_loses_no_answer(
     files = [str(named(good, name)) for name in (b"a.png", b"full.png", b"z.png")]
     command = ["predict", *files, "--model", str(tiny_model_folder), "--overlay", str(tmp_path / "maps"), "--json"]
     done = invoke(Settings(), *command)
-    answers = json.loads(done.stdout)
-    assert [Path(answer["path"]).name for answer in answers] == ["a.png", "full.png", "z.png"]
-    assert all("predicted_class" in answer for answer in answers)
-    assert [answer.get("overlay_error") for answer in answers] == [None, "No space left on device", None]
+    predictions = json.loads(done.stdout)
+    assert [Path(prediction["path"]).name for prediction in predictions] == ["a.png", "full.png", "z.png"]
+    assert all("predicted_class" in prediction for prediction in predictions)
+    assert [prediction.get("overlay_error") for prediction in predictions] == [None, "No space left on device", None]
     assert len(list((tmp_path / "maps").iterdir())) == 2
     assert done.exit_code == 2 and "No space left on device" in done.stderr
 
 
 @pytest.fixture
 def odd(tmp_path: Path) -> Iterator[list[tuple[Path, str, str]]]:
-    """Paths that are no regular files, with the reason and the detail of each."""
+    """Create paths that are not regular files. Yield each with its rejection reason and detail."""
     folder = tmp_path / "odd"
     folder.mkdir()
     os.mkfifo(folder / "pipe.png")
@@ -122,19 +122,17 @@ def odd(tmp_path: Path) -> Iterator[list[tuple[Path, str, str]]]:
         ]
 
 
-def test_what_is_no_regular_file_is_rejected_without_waiting(
+def test_paths_that_are_no_regular_files_are_rejected_at_once(
     tiny_model_folder: Path, good: Path, odd: list[tuple[Path, str, str]]
 ) -> None:
     files = [str(path) for path, _, _ in odd]
     done = run_braintumor(Settings(), "predict", *files, str(good), "--model", str(tiny_model_folder), "--json")
-    *rejected, answer = json.loads(done.stdout)
+    *rejected, prediction = json.loads(done.stdout)
     assert rejected == [{"path": str(path), "rejected": reason, "detail": detail} for path, reason, detail in odd]
-    assert "predicted_class" in answer
+    assert "predicted_class" in prediction
 
 
-def test_a_file_that_may_not_be_read_is_rejected(
-    tiny_model_folder: Path, good: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_file_is_rejected(tiny_model_folder: Path, good: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     locked, model = named(good, b"locked.png"), LoadedModel.load(tiny_model_folder)
     opened = Path.open
 
@@ -143,7 +141,7 @@ def test_a_file_that_may_not_be_read_is_rejected(
             raise PermissionError(13, "Permission denied")
         return opened(self, *arguments, **more)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(Path, "open", refuse)  # because tests may run as root, who may read everything
+    monkeypatch.setattr(Path, "open", refuse)  # because root can read every file
     first, second = (result.to_values() for result in predict_files(model, [locked, good]))
     assert (first["rejected"], first["detail"]) == ("access_denied", "the file cannot be opened: Permission denied")
     assert "predicted_class" in second

@@ -1,4 +1,4 @@
-"""Everything that can be set is on one page, once; and what is set is shown without its secrets."""
+"""The settings page lists every setting once, and shown values contain no secrets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from braintumor.config.airflow_connections import EnvironmentConnection, setting
 from braintumor.config.redaction import MASK, masked, secrets_of, without_secrets
 from braintumor.config.reference import SettingValue, page, sections, show, unknown
 from braintumor.config.roles import Role
-from braintumor.config.settings import Settings, setting_fields
+from braintumor.config.settings import Settings, setting_variables
 from braintumor.config.variables import NIGHTLY_SCHEDULE, OF_DAGS, TASK_ROLES, Kind, Variable
 from braintumor.errors import ConfigurationError
 from tests.conftest import run_braintumor
@@ -28,48 +28,51 @@ SOURCES = [
     *(PROJECT / name for name in ("docker-compose.yaml", "Dockerfile", "Makefile", "README.md", ".ci/run")),
     *(path for path in (PROJECT / "docs").rglob("*.md") if path != PAGE),
 ]  # fmt: skip
-BUT = {
-    "BRAINTUMOR_DATABASE_URL_": "the beginning of each role's own",
-    "BRAINTUMOR_S3_": "the beginning of several",
-    "BRAINTUMOR_DB_": "the beginning of AIRFLOW_CONN_BRAINTUMOR_DB_<ROLE>",
-    "BRAINTUMOR_COMPLETE": "of click, with an underscore before it",
+NOT_VARIABLES = {
+    "BRAINTUMOR_DATABASE_URL_": "prefix of each role's own",
+    "BRAINTUMOR_S3_": "prefix of several",
+    "BRAINTUMOR_DB_": "prefix of AIRFLOW_CONN_BRAINTUMOR_DB_<ROLE>",
+    "BRAINTUMOR_COMPLETE": "of click, after an underscore",
 }
-"""What in the sources looks like a variable and is none."""
+"""Texts in the sources that look like variables."""
 MISSPELLED = {"BRAINTUMOR_SCAN_URI", "BRAINTUMOR_LIKE_NOTHING", "BRAINTUMOR_DB", "BRAINTUMOR_WEBHOOK", "BRAINTUMOR_X"}
-"""Of this file and the doctor's tests."""
+"""In this file and in the tests of the doctor."""
 
 
 def now(environment: dict[str, str], name: str) -> SettingValue:
-    (found,) = [item for item in show(environment) if item.name == name]
-    return found
+    (setting,) = [item for item in show(environment) if item.name == name]
+    return setting
 
 
-def test_the_page_is_current() -> None:
-    assert page() == PAGE.read_text(), "make it again: braintumor config show --markdown > docs/configuration.md"
+def test_page_is_current() -> None:
+    assert page() == PAGE.read_text(), "generate it: braintumor config show --markdown > docs/configuration.md"
 
 
-def test_every_variable_that_is_named_anywhere_is_on_the_page() -> None:
+def test_every_variable_in_the_sources_is_on_the_page() -> None:
     listed = set(re.findall(r"`(?:AIRFLOW_CONN_)?(BRAINTUMOR_[A-Z0-9_]+)`", PAGE.read_text()))
     missing = {
         name: str(path.relative_to(PROJECT))
         for path in SOURCES
-        for name in set(re.findall(r"BRAINTUMOR_[A-Z0-9_]+", path.read_text())) - BUT.keys() - MISSPELLED - listed
+        for name in set(re.findall(r"BRAINTUMOR_[A-Z0-9_]+", path.read_text()))
+        - NOT_VARIABLES.keys()
+        - MISSPELLED
+        - listed
     }
     assert len(SOURCES) > 300 and missing == {}, "declare it in braintumor/config/"
 
 
-def test_each_variable_is_listed_once_with_a_meaning() -> None:
+def test_each_variable_is_listed_once_with_a_description() -> None:
     every = [variable for section in sections() for variable in section.variables]
-    assert len({variable.name for variable in every}) == len(every) > len(setting_fields()) + len(OF_DAGS)
+    assert len({variable.name for variable in every}) == len(every) > len(setting_variables()) + len(OF_DAGS)
     assert all(variable.doc and "|" not in variable.doc for variable in every)
 
 
-def test_dags_and_plugins_read_the_environment_through_the_declarations_alone() -> None:
+def test_dags_and_plugins_read_only_declared_variables() -> None:
     for path in [*(PROJECT / "dags").glob("*.py"), *(PROJECT / "plugins").glob("*.py")]:
         assert not re.search(r"environ\.get|environ\[|getenv", path.read_text()), path
 
 
-def test_connections_pools_and_roles_of_the_dags_are_on_the_page() -> None:
+def test_connections_and_pools_of_the_dags_are_on_the_page() -> None:
     sources = "\n".join(path.read_text() for path in [*(PROJECT / "dags").glob("*.py"), *PROJECT.glob("plugins/*.py")])
     assert set(re.findall(r'pool="(\w+)"', sources)) == set(reference.POOLS)
     assert set(re.findall(r'role="(\w+)"|settings\("(\w+)"\)', sources)) <= {
@@ -80,7 +83,7 @@ def test_connections_pools_and_roles_of_the_dags_are_on_the_page() -> None:
         assert f"`{name}`" in PAGE.read_text()
 
 
-def test_a_value_comes_from_the_environment_or_is_the_default_and_empty_is_unset() -> None:
+def test_value_is_from_the_environment_or_the_default() -> None:
     name = NIGHTLY_SCHEDULE.name
     assert (now({name: "5 2 * * *"}, name).value, now({name: "5 2 * * *"}, name).source) == ("5 2 * * *", "environment")
     assert (now({name: ""}, name).value, now({name: ""}, name).source) == ("0 1 * * *", "default")
@@ -111,7 +114,7 @@ CONNECTION = Variable(name="X", kind=Kind.CONNECTION, doc="x", is_secret=True)
         (PLAIN, "s3://ward/scans/,s3://archive/", "s3://ward/scans/,s3://archive/"),
     ],
 )
-def test_of_a_url_neither_password_nor_token_is_shown(variable: Variable, value: str, shown: str) -> None:
+def test_url_is_shown_without_password_and_token(variable: Variable, value: str, shown: str) -> None:
     assert masked(variable, value) == shown
 
 
@@ -122,8 +125,8 @@ def test_no_form_of_a_secret_url_shows_its_password() -> None:
                 assert "hunter2" not in masked(DATABASE, f"postgresql://{user}:{password}@{rest}")
 
 
-def test_config_show_prints_no_secret_and_names_what_nothing_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = {field.name: f"hunter2{field.name}" for field in setting_fields() if field.is_secret}
+def test_config_show_masks_secrets_and_lists_unknown_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    secret = {name: f"hunter2{name}" for name, variable in setting_variables().items() if variable.is_secret}
     made = Settings(**{**secret, "database_url": "postgresql://ann:hunter2@db/b", "s3_endpoint": "http://hunter2@s3"})
     monkeypatch.setenv("BRAINTUMOR_SCAN_URI", "hunter2")
     monkeypatch.setenv("AIRFLOW_CONN_BRAINTUMOR_DB_SCORER", "postgres://ann:hunter2@db/b")
@@ -135,33 +138,33 @@ def test_config_show_prints_no_secret_and_names_what_nothing_reads(monkeypatch: 
     assert "ann" not in run_braintumor(made, "config", "show", "--markdown").stdout
 
 
-def test_an_unknown_variable_is_named_with_the_nearest_known_one() -> None:
+def test_unknown_variable_is_named_with_the_nearest_known_one() -> None:
     given = {
         "BRAINTUMOR_SCAN_URI": "x",
-        "BRAINTUMOUR_ENGINE": "x",
+        "BRAINTUMOUR_BACKEND": "x",
         "AIRFLOW_CONN_BRAINTUMOR_DB": "x",
         "AIRFLOW_CONN_BRAINTUMOR_WEBHOOK": "of a notifier",
         "BRAINTUMOR_LIKE_NOTHING": "x",
         "_BRAINTUMOR_COMPLETE": "x",
         "BRAINTUMOR_DATABASE_URL_SCORER": "x",
     }
-    assert unknown(given) == {
+    assert unknown({**given, "BRAINTUMOR_ENGINE": "a former name"}) == {
         "AIRFLOW_CONN_BRAINTUMOR_DB": "AIRFLOW_CONN_BRAINTUMOR_DB_SCORER",
         "BRAINTUMOR_LIKE_NOTHING": None,
         "BRAINTUMOR_SCAN_URI": "BRAINTUMOR_SCANS_URI",
-        "BRAINTUMOUR_ENGINE": "BRAINTUMOR_ENGINE",
+        "BRAINTUMOUR_BACKEND": "BRAINTUMOR_BACKEND",
     }
 
 
-def test_a_message_loses_every_secret_of_the_settings() -> None:
+def test_secrets_in_a_message_are_replaced() -> None:
     made = Settings(
         database_url="postgresql://ann:hun%40ter2@db/b",
         s3_secret_key="s3cr3t",
         s3_endpoint="http://key:open-sesame@s3/?token=whisper",
         pseudonym_key="abc",
     )
-    said = without_secrets("hun@ter2 hun%40ter2 s3cr3t open-sesame whisper of ann at db, abc", made)
-    assert said == f"{MASK} {MASK} {MASK} {MASK} {MASK} of ann at db, abc"
+    message = without_secrets("hun@ter2 hun%40ter2 s3cr3t open-sesame whisper of ann at db, abc", made)
+    assert message == f"{MASK} {MASK} {MASK} {MASK} {MASK} of ann at db, abc"
     assert "abc" not in secrets_of(made)
 
 
@@ -193,38 +196,38 @@ for text in sys.argv[1:]:
 """
 
 
-def test_a_connection_in_the_environment_is_read_as_airflow_reads_it() -> None:
-    def found(text: str) -> EnvironmentConnection:
+def test_connection_is_read_as_airflow_reads_it() -> None:
+    def find(text: str) -> EnvironmentConnection:
         return EnvironmentConnection.find("braintumor_x", {"AIRFLOW_CONN_BRAINTUMOR_X": text})
 
     for store in STORES:
-        made = Settings().with_store(lambda _name, store=store: found(store))  # type: ignore[misc]
+        made = Settings().with_store(lambda _name, store=store: find(store))  # type: ignore[misc]
         assert (made.s3_access_key, made.s3_secret_key) == ("key", "se/cret")
         assert (made.s3_endpoint, made.s3_region) == ("http://s3", "eu-west-1")
     for database in DATABASES:
-        made = Settings().with_database(lambda _name, text=database: found(text), role="scorer")  # type: ignore[misc]
+        made = Settings().with_database(lambda _name, text=database: find(text), role="scorer")  # type: ignore[misc]
         assert made.database_url == "postgresql://ann:a%40b@db:5432/braintumor"
     command = [sys.executable, "-c", WITH_AIRFLOW, *STORES, *DATABASES, *UNUSUAL]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
-    for text, (login, password, extra, uri) in zip([*STORES, *DATABASES, *UNUSUAL], said, strict=True):
-        ours = found(text)
+    expected = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[")]
+    for text, (login, password, extra, uri) in zip([*STORES, *DATABASES, *UNUSUAL], expected, strict=True):
+        ours = find(text)
         assert (ours.login, ours.password, ours.extra_dejson) == (login, password, extra)
         assert text in STORES or ours.get_uri().replace("postgres://", "postgresql://") == uri
 
 
-def test_a_command_in_a_workers_shell_finds_what_its_tasks_find() -> None:
+def test_command_uses_the_connections_of_the_tasks() -> None:
     environment = {"AIRFLOW_CONN_BRAINTUMOR_DB_PROMOTER": DATABASES[1], "AIRFLOW_CONN_BRAINTUMOR_S3": STORES[0]}
-    found = settings_of("promoter", environment)
-    assert found.database_url == "postgresql://ann:a%40b@db:5432/braintumor"
-    assert (found.s3_endpoint, found.s3_access_key) == ("http://s3", "key")
+    settings = settings_of("promoter", environment)
+    assert settings.database_url == "postgresql://ann:a%40b@db:5432/braintumor"
+    assert (settings.s3_endpoint, settings.s3_access_key) == ("http://s3", "key")
     assert settings_of("trainer", environment).database_url is None
     own = {"BRAINTUMOR_DATABASE_URL": "postgresql://own/db", "BRAINTUMOR_S3_ENDPOINT": "http://own"}
-    found = settings_of("promoter", environment | own)
-    assert (found.database_url, found.s3_endpoint, found.s3_access_key) == (*own.values(), None)
+    settings = settings_of("promoter", environment | own)
+    assert (settings.database_url, settings.s3_endpoint, settings.s3_access_key) == (*own.values(), None)
 
 
-def test_a_connection_that_is_not_there_or_no_connection_is_said_without_its_text() -> None:
+def test_missing_or_invalid_connection_is_named_without_its_text() -> None:
     with pytest.raises(ConfigurationError, match="has no connection braintumor_s3"):
         EnvironmentConnection.find("braintumor_s3", {})
     with pytest.raises(ConfigurationError, match="neither a URI nor the JSON") as caught:

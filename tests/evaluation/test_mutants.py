@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from uuid import uuid4
@@ -73,7 +73,7 @@ def judged(
 def gated(stack: Stack, seeded: Settings, judged: str, folder: Path, tmp_path: Path) -> Iterator[Settings]:
     """Settings with the packaged change rules, and absolute rules that the weak tiny model passes."""
     rules = tmp_path / "gate.toml"
-    values = {**asdict(GateRules.load()), **ANY_FIGURES}
+    values = {**GateRules.load().model_dump(), **ANY_FIGURES}
     rules.write_text("\n".join(f"{name} = {value}" for name, value in values.items()))
     with cloned(stack, judged) as url:
         settings = replace(seeded, database_url=url, gate_rules=str(rules), cache_folder=str(tmp_path / "cache"))

@@ -87,7 +87,7 @@ def test_weights_that_differ_from_the_graph_are_refused(settings: Settings, tiny
 def test_xla_run_gives_same_predictions_and_stores_backend(settings: Settings, put: Put) -> None:
     for seed in range(3):
         put(f"{seed}.png", png(seed=seed))
-    run_scoring_job(replace(settings, engine="tensorflow-xla"), run_key="night")
+    run_scoring_job(replace(settings, backend="tensorflow-xla"), run_key="night")
     xla = rows(settings, "select predicted_class::text, confidence from prediction order by scan_id")
     assert rows(settings, "select engine from scoring_run union all select distinct engine from prediction") == [
         ("tensorflow-xla",), ("tensorflow-xla",),
@@ -102,10 +102,10 @@ def test_xla_run_gives_same_predictions_and_stores_backend(settings: Settings, p
 
 def test_unusable_backend_opens_no_run(settings: Settings) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"BRAINTUMOR_ENGINE is 'cuda'\. Set it to openvino-cpu or tensorflow-xla"
+        ConfigurationError, match=r"BRAINTUMOR_BACKEND is 'cuda'\. Set it to openvino-cpu or tensorflow-xla"
     ):
-        run_scoring_job(replace(settings, engine="cuda"), run_key="night")
+        run_scoring_job(replace(settings, backend="cuda"), run_key="night")
     change(settings, "update model_version set precision = 'int8'")
     with pytest.raises(ConfigurationError, match="precision int8, which only openvino-cpu runs"):
-        run_scoring_job(replace(settings, engine="tensorflow-xla"), run_key="night")
+        run_scoring_job(replace(settings, backend="tensorflow-xla"), run_key="night")
     assert rows(settings, "select count(*) from scoring_run") == [(0,)]

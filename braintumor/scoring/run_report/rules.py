@@ -1,57 +1,35 @@
-"""The bounds of the morning sheet: one validated TOML file.
+"""The bounds of the run report: one validated TOML file.
 
->>> MorningRules.load().red_rejection_share
+>>> RunReportRules.load().red_rejection_share
 0.25
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Self
+from typing import Annotated
 
-from braintumor.config.rule_files import is_number, is_whole, read_rules, refusal, require_keys
+from pydantic import Field
+
+from braintumor.config.rule_files import RuleFile, Whole
 from braintumor.errors import RunReportRulesError
 
-VARIABLE = "BRAINTUMOR_MORNING_RULES"
-_PACKAGED = Path(__file__).with_name("morning.toml")
+_Positive = Annotated[float, Field(gt=0, le=1, description="a number above 0, up to 1")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunReportRules:
-    """The bounds of one rule file; its comments say what each means."""
+class RunReportRules(RuleFile):
+    """The bounds of one rule file. Comments in the file explain each."""
 
-    version: int
-    red_rejection_share: float
-    red_rejection_count: int
-    amber_rejection_share: float
-    amber_arrival_ratio: float
-    amber_drift: float
-    minimum_drift_frames: int
-    amber_free_disk_gib: int
+    label = "run report"
+    variable = "BRAINTUMOR_RUN_REPORT_RULES"
+    reason = "a missing rule must not hide a fault of a run"
+    packaged = Path(__file__).with_name("run_report.toml")
+    error = RunReportRulesError
 
-    @classmethod
-    def load(cls, path: Path | str | None = None) -> Self:
-        """Read a rule file; ``None`` means the packaged one.
-
-        Raises:
-            RunReportRulesError: the file is missing or not TOML, or a key is missing, unknown or out of range.
-        """
-        source = _PACKAGED if path is None else Path(path)
-        values = read_rules(source, name="The morning sheet's", variable=VARIABLE, error=RunReportRulesError)
-        known = [field.name for field in fields(cls)]
-        where = f"Morning rules ({source})"
-        require_keys(
-            values, known, where=where, why="leaving a rule out never hides a night", error=RunReportRulesError
-        )
-        for key in known:
-            _check_range(key, values[key], where)
-        return cls(**values)
-
-
-def _check_range(key: str, value: object, where: str) -> None:
-    whole = key in {"version", "red_rejection_count", "minimum_drift_frames", "amber_free_disk_gib"}
-    if is_whole(value) if whole else is_number(value) and 0 < value <= 1:
-        return
-    allowed = "a whole number, 1 or more" if whole else "a number above 0, up to 1"
-    raise refusal(f"{where}: {key}", allowed=allowed, value=value, error=RunReportRulesError)
+    red_rejection_share: _Positive
+    red_rejection_count: Whole
+    amber_rejection_share: _Positive
+    amber_arrival_ratio: _Positive
+    amber_drift: _Positive
+    minimum_drift_frames: Whole
+    amber_free_disk_gib: Whole

@@ -39,7 +39,7 @@ def test_verify_lists_differences_and_exits_with_one(download: Path) -> None:
     (folder / "G_2.jpg").write_bytes(bytes([2]) * 50)
     (folder / "G_3.jpg").write_bytes(bytes([9]) * 100)
     (folder / "more.jpg").write_bytes(b"x")
-    arguments = ("dataset", "verify", str(download / "set"), "--manifest", str(download / "manifest.csv"))
+    arguments = ("dataset", "verify-checksums", str(download / "set"), "--manifest", str(download / "manifest.csv"))
     done = run_braintumor(Settings(), *arguments, "--json", check=False)
     assert done.returncode == 1 and "Download it again" in done.stderr
     assert json.loads(done.stdout) == {
@@ -51,7 +51,7 @@ def test_verify_lists_differences_and_exits_with_one(download: Path) -> None:
         "unlisted": ["Data/glioma_tumor/more.jpg"],
     }
     for_people = run_braintumor(Settings(), *arguments, check=False)
-    assert "2 of 5 files are there and unchanged" in for_people.stdout
+    assert "2 of 5 files are present and unchanged" in for_people.stdout
     assert "truncated: Data/glioma_tumor/G_2.jpg" in for_people.stderr
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,10 +125,13 @@ def test_small_class_gives_warning(folder: Path) -> None:
 
 def test_rule_file_makes_check_stricter_or_turns_it_off(folder: Path) -> None:
     shutil.copy(next((folder / "glioma").glob("*.jpg")), folder / "glioma" / "copy.jpg")
-    strict = replace(RULES, copies=QualityCheck(level=Level.BLOCKING, bound=0.0))
+    strict = RULES.model_copy(update={"copies": QualityCheck(level=Level.BLOCKING, bound=0.0)})
     assert [item.code for item in judged(folder, strict).blocking] == ["copies"]
-    off = replace(
-        RULES, copies=QualityCheck(level=Level.OFF, bound=0.0), label_errors=QualityCheck(level=Level.OFF, bound=0.0)
+    off = RULES.model_copy(
+        update={
+            "copies": QualityCheck(level=Level.OFF, bound=0.0),
+            "label_errors": QualityCheck(level=Level.OFF, bound=0.0),
+        }
     )
     quality = judged(folder, off)
     assert not result_of(quality, "copies").is_beyond and quality.review.candidates == ()
@@ -242,18 +244,18 @@ class TestCommand:
 
     @pytest.fixture
     def run(self) -> Callable[..., str]:
-        return lambda *arguments: run_braintumor(Settings(), "dataset", "check", *arguments).stdout
+        return lambda *arguments: run_braintumor(Settings(), "dataset", "validate", *arguments).stdout
 
     def test_refused_folder_exits_with_one_and_remedy(self, folder: Path) -> None:
         photographs(folder / "normal", "flower.jpg", 10, is_gray=False)
-        done = run_braintumor(Settings(), "dataset", "check", str(folder), check=False)
+        done = run_braintumor(Settings(), "dataset", "validate", str(folder), check=False)
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert "Refused: not_mri" in done.stdout
         assert "Remove images that are not MRI from normal" in done.stderr and "--report FILE" in done.stderr
 
     def test_own_rule_file_is_used(self, folder: Path, tmp_path: Path) -> None:
         done = run_braintumor(
-            Settings(quality_rules=str(tmp_path / "none.toml")), "dataset", "check", str(folder), check=False
+            Settings(quality_rules=str(tmp_path / "none.toml")), "dataset", "validate", str(folder), check=False
         )
         assert done.returncode == 1 and "none.toml cannot be read" in done.stderr
 

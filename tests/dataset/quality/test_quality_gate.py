@@ -83,7 +83,7 @@ def test_own_rule_file_accepts_the_same_data(empty_settings: Settings, folder: P
 def test_s3_prefix_is_checked_without_postgres(empty_settings: Settings, folder: Path) -> None:
     uploaded(empty_settings, with_photographs(folder))
     settings = replace(empty_settings, database_url=None)
-    arguments = ("dataset", "check", settings.require("dataset_uri"), "--json")
+    arguments = ("dataset", "validate", settings.require("dataset_uri"), "--json")
     done = run_braintumor(settings, *arguments, check=False)
     assert done.returncode == 1 and "do not look like MRI" in done.stderr
     assert json.loads(done.stdout)["summary"].startswith("Refused: not_mri")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,7 +133,7 @@ def test_a_possible_loss_beyond_the_margin_alone_is_refused(
     """Losing 14 and gaining 11 of 200 is not significant, but a loss of 0.05 is not excluded either."""
     champion = evaluation_of([[49, 1, 0, 0], [0, 42, 8, 0], [0, 0, 44, 6], [0, 0, 0, 50]])
     candidate = evaluation_of([[45, 5, 0, 0], [0, 48, 2, 0], [0, 0, 49, 1], [0, 5, 5, 40]])
-    rules = replace(RULES, maximum_class_recall_loss=0.25)
+    rules = RULES.model_copy(update={"maximum_class_recall_loss": 0.25})
     failed = _only_failure(judge(candidate, rules, champion, pair=paired(candidate, champion)))
     assert failed.name == "accuracy_noninferior"
     assert failed.reason.startswith(
@@ -149,8 +149,10 @@ def test_a_loss_of_exactly_the_margin_is_allowed(evaluation_of: Build) -> None:
     pair = paired(candidate, champion)
     low = paired_test(pair).low
     assert low < 0
-    assert judge(candidate, replace(RULES, noninferiority_margin=-low), champion, pair=pair).passed
-    assert not judge(candidate, replace(RULES, noninferiority_margin=-low - 1e-6), champion, pair=pair).passed
+    assert judge(candidate, RULES.model_copy(update={"noninferiority_margin": -low}), champion, pair=pair).passed
+    assert not judge(
+        candidate, RULES.model_copy(update={"noninferiority_margin": -low - 1e-6}), champion, pair=pair
+    ).passed
 
 
 def test_a_recall_loss_of_one_class_alone_is_refused(evaluation_of: Build) -> None:
@@ -239,7 +241,7 @@ def test_without_a_path_the_packaged_rules_are_read() -> None:
 
 
 def _write(folder: Path, **changes: object) -> Path:
-    values = asdict(RULES) | changes
+    values = RULES.model_dump() | changes
     path = folder / "rules.toml"
     path.write_text("\n".join(f"{key} = {value}" for key, value in values.items() if value is not None))
     return path
