@@ -124,7 +124,7 @@ def test_training_and_pruning_stay_within_their_policies(
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     put("a.png", png())
     run_scoring_job(replace(settings, cache_folder=str(tmp_path / "cache")), run_key="night")
-    say(settings, 1, "glioma", "ann", "bob")
+    add_reviews(settings, 1, "glioma", "ann", "bob")
     requests.clear()
     snapshot_of(settings, None)
     assert rows(settings, "select count(*) from reviewed_frame") == [(1,)], "a reviewed scan was read"

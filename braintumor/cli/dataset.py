@@ -62,7 +62,7 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
         f"{taken.count_copy} duplicates skipped"
     )
     print_table(["split", *counts["train"]], [[split, *by_class.values()] for split, by_class in counts.items()])
-    for item in taken.left_out:
+    for item in taken.excluded:
         click.echo(f"excluded: {item.image_uri}: {item.reason}", err=True)
 
 
@@ -73,16 +73,18 @@ def show_reviewed_labels(is_json: bool) -> None:
 
     The rules are the packaged ones, or those of BRAINTUMOR_LABEL_RULES. Nothing is changed.
     """
-    current = outlook(settings_of("trainer"))
+    from braintumor.dataset.review_labels.labels import summarize_reviewed_labels
+
+    current = summarize_reviewed_labels(settings_of("trainer"))
     labels = [{"label": label, "source": source, "frames": count} for (label, source), count in current.labels.items()]
-    left_out = [{"frame": name, "reason": reason} for name, reason in current.left_out]
+    left_out = [{"frame": name, "reason": reason} for name, reason in current.excluded]
     if is_json:
-        print_json({"rules_version": current.rules_version, "labels": labels, "without_label": dict(current.without),
+        print_json({"rules_version": current.rules_version, "labels": labels, "without_label": dict(current.unlabeled),
                     "new": current.count_new, "retrain_after": current.retrain_after,
                     "last_snapshot": current.snapshot_id, "left_out": left_out})  # fmt: skip
         return
     print_table(["label", "source", "frames"], [list(each.values()) for each in labels])
-    for reason, count in current.without.items():
+    for reason, count in current.unlabeled.items():
         click.echo(f"no label: {count} frames: {reason}")
     click.echo(f"{current.count_new} labels are new; {current.retrain_after} request a retrain")
     for each in left_out[:_SHOWN]:
@@ -116,7 +118,7 @@ def validate(source: str, report: Path | None, is_json: bool) -> None:
     else:
         click.echo(quality.summary)
         print_table(
-            ["check", "outcome", "reason"], [[each.code, each.outcome, each.reason] for each in quality.findings]
+            ["check", "outcome", "reason"], [[each.code, each.outcome, each.reason] for each in quality.results]
         )
     if quality.blocking:
         raise DatasetError(refusal(quality, source=source, report=None if report is None else str(report)))

@@ -26,7 +26,7 @@ def migrate(is_plan: bool, is_dictionary: bool, drop_dependents: bool) -> None:
     if is_plan:
         applied = migrations.plan(engine)
     else:
-        applied = migrations.migrate(engine, drop_dependents=drop_dependents, say=click.echo)
+        applied = migrations.migrate(engine, drop_dependents=drop_dependents, report=click.echo)
     for migration in applied:
         click.echo(f"{'would apply' if is_plan else 'applied'} {migration.name}")
     if not applied:

@@ -184,7 +184,7 @@ def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
     settings = settings_of("trainer")
     say = partial(click.echo, err=True)
     made, run_key = quantize_model(settings, name, bounds=Bounds(changed=max_changed, lost=max_accuracy_loss), say=say)
-    evaluate_model(settings, made.model_name, access_key=run_key, say=say)
+    evaluate_model(settings, made.model_name, access_key=run_key, progress=say)
     verdict = judge_run(settings, run_key)
     click.echo(verdict["markdown"])
     if not verdict["is_passed"]:

@@ -60,9 +60,7 @@ def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
     promotions.promote(
         engine,
         model,
-        request_key=command_key(),
-        actor=getpass.getuser(),
-        reason=reason,
+        promotions.PromotionRequest(request_key=command_key(), actor=getpass.getuser(), reason=reason),
         gate_verdict_id=verdict_id,
         is_override=is_override,
     )

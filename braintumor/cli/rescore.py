@@ -57,8 +57,7 @@ def rescore(run_key: str | None, is_json: bool, **request: Any) -> None:
             settings_of("scorer"),
             RescoreRequest(actor=getpass.getuser(), **request),
             run_key=key,
-            say=lambda message: click.echo(message, err=True),
-            on_chunk=lambda number, total: click.echo(f"chunk {number} of {total}", err=True),
+            progress=lambda message: click.echo(message, err=True),
         )
     if is_json:
         print_json({name: value for name, value in done.items() if name != "markdown"})

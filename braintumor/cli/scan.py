@@ -47,7 +47,7 @@ def show(scan_id: int, with_location: bool, is_json: bool) -> None:
 def requeue(reason: str, since: datetime | None, is_json: bool) -> None:
     """Reset scans that were rejected with this reason, so that the next scoring run tries them again."""
     from braintumor.db import database
-    from braintumor.scoring.requeue import requeue as requeue_scans
+    from braintumor.scoring.scan_status import requeue as requeue_scans
 
     count = requeue_scans(
         database.connect(settings_of("scorer")),

@@ -29,8 +29,7 @@ def score(prefixes: str | None, run_key: str | None, second_model: str | None, i
             run_key=run_key or command_key(),
             scans_uri=prefixes,
             second_model=second_model,
-            say=lambda message: click.echo(message, err=True),
-            on_chunk=lambda done, total: click.echo(f"chunk {done} of {total}", err=True),
+            progress=lambda message: click.echo(message, err=True),
         )
     if is_json:
         print_json(asdict(balance))

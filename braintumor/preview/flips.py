@@ -18,6 +18,7 @@ from braintumor.db.database import transaction
 from braintumor.labels import TumorClass
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.scoring.reading import ReadFailure
+from braintumor.serving.activation_map import decode_map
 
 
 class FlipKind(StrEnum):

@@ -73,7 +73,7 @@ class ScoringJob:
         require_pseudonym_key(settings)
         chosen_backend(settings)
         _require_timezone(settings)
-        RunReportRules.load(settings.morning_rules)  # fails before the run, not after it
+        RunReportRules.load(settings.run_report_rules)  # fails before the run, not after it
         engine = database.connect(settings)
         require_current(engine)
         return cls(settings=settings, engine=engine, store=ObjectStore.connect(settings))
