@@ -11,6 +11,7 @@ images too, so that color gives nothing away. Without FOLDER: phantoms, and rand
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,6 +32,7 @@ from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import write_dataset
+from braintumor.logs import show_training
 from braintumor.serving.engine import LoadedModel
 from braintumor.serving.prediction import ReviewReason, to_predictions
 from braintumor.training.recipe import Recipe
@@ -55,7 +57,7 @@ _PER_CLASS = 150
 )
 def main(folder: Path | None, weights: Path | None, against: tuple[tuple[str, Path], ...]) -> None:
     """Print a row for each set of images: AUROC against the test split, and the share that is flagged."""
-    for row in compare_novelty(folder, weights, dict(against), say=True):
+    for row in compare_novelty(folder, weights, dict(against), is_progress_shown=True):
         click.echo(row)
 
 
@@ -64,9 +66,11 @@ def compare_novelty(
     weights: Path | None = None,
     against: Mapping[str, Path] | None = None,
     *,
-    say: bool = False,
+    is_progress_shown: bool = False,
 ) -> Iterator[str]:
     """The rows of a Markdown table, after training a model on ``folder``, or on phantoms."""
+    if is_progress_shown:
+        show_training(sys.stdout)
     recipe = Recipe.load("mobilenet_v2")
     if weights is None:
         recipe = recipe.override(initial_weights="random")
@@ -84,7 +88,6 @@ def compare_novelty(
             weights=weights,
             folder=Path(scratch) / "model",
             checkpoints=Path(scratch) / "checkpoints",
-            say=click.echo if say else lambda _: None,
         )
         model = LoadedModel.load(Path(scratch) / "model")
         yield from _rows(model, splits[Split.TEST].frames, against or {})

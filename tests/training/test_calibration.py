@@ -10,7 +10,7 @@ import pytest
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import REFERENCE
 from braintumor.serving.out_of_distribution import distances, normalized, read_reference
-from braintumor.training.calibration import Thresholds, fit_thresholds
+from braintumor.training.calibration import Thresholds, fit_temperature, fit_thresholds
 
 ANSWERS = 200
 """For each class."""
@@ -60,3 +60,12 @@ def test_less_than_one_in_a_hundred_validation_images_is_outside_and_the_referen
     np.testing.assert_allclose(read_reference(tmp_path / REFERENCE), reference, atol=1e-6)
     scores = distances(random.normal(size=(4 * ANSWERS, 8)).astype(np.float32), reference)
     assert 1 <= (scores > threshold).sum() <= 0.01 * len(scores)
+
+
+def test_fit_temperature_recovers_the_scale_of_the_logits() -> None:
+    rng = np.random.default_rng(0)
+    true_logits = rng.normal(0, 2, (20_000, 4))
+    gumbel = rng.gumbel(size=true_logits.shape)
+    labels = (true_logits + gumbel).argmax(axis=1)
+    assert fit_temperature((true_logits * 3).astype(np.float32), labels) == pytest.approx(3, rel=0.05)
+    assert fit_temperature((true_logits / 2).astype(np.float32), labels) == pytest.approx(0.5, rel=0.05)

@@ -16,12 +16,12 @@ _PRELUDE = """
 import json, os, sys
 from pathlib import Path
 import numpy as np
-from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.dataset.snapshot import SnapshotImage
 from braintumor.dataset.splits.split import Split
 from braintumor.errors import TrainingError
 from braintumor.imaging.phantom.slice import draw
-from braintumor.imaging.letterbox import prepare
+from braintumor.imaging.letterbox import letterbox
 from braintumor.labels import CLASSES
 from braintumor.training.recipe import Recipe
 from braintumor.training.train import train
@@ -29,10 +29,10 @@ from braintumor.serving.artifact import sha256_of
 
 def frames(count, first):
     labels = np.arange(count) % 4
-    drawn = [prepare(draw(CLASSES[l], seed=first + i, size=96).pixels, size=64) for i, l in enumerate(labels)]
+    drawn = [letterbox(draw(CLASSES[l], seed=first + i, size=96).pixels, size=64) for i, l in enumerate(labels)]
     images = tuple(SnapshotImage(image_sha256=str(i), pixel_sha256=str(i), perceptual_hash=b"", group_key=str(i),
         label=CLASSES[l], split=Split.TRAIN, image_uri="", attributes={}) for i, l in enumerate(labels))
-    return FrameSet(frames=np.stack(drawn), labels=labels.astype(np.int64), images=images)
+    return FrameArrays(frames=np.stack(drawn), labels=labels.astype(np.int64), images=images)
 
 recipe = Recipe.load("mobilenet_v2").override(
     initial_weights="random", image_size=64, epochs=2, flip_views=False, label_smoothing=0.05, class_weights=True)
@@ -125,7 +125,7 @@ def test_a_training_killed_after_an_epoch_goes_on_and_ends_like_one_that_was_not
     killed = 'run("killed", say=lambda words: os._exit(9) if words.startswith("fine-tuning epoch 2") else None)'
     python(killed, str(base), exit_code=9)
     resumed = python('print("HISTORY" + json.dumps(run("killed").history))', str(base))
-    assert "going on after epoch 2 of a training that was interrupted" in resumed
+    assert "resuming after epoch 2 of an interrupted training" in resumed
     assert "fine-tuning epoch 2" not in resumed
     for name, values in history(said).items():
         assert history(resumed)[name] == pytest.approx(values, rel=0.02, abs=0.02), name
@@ -135,12 +135,12 @@ def test_no_room_for_an_epoch_is_said_plainly_and_leaves_nothing_half_written(tm
     said = python(
         """
         import resource
-        from braintumor.training import finetuning
-        begin = finetuning._compile
+        from braintumor.training import fine_tuning
+        begin = fine_tuning._compile
         def then_full(*arguments, **named):
             begin(*arguments, **named)
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
-        finetuning._compile = then_full
+        fine_tuning._compile = then_full
         try:
             run("full")
         except TrainingError as error:

@@ -73,7 +73,7 @@ def test_a_truncated_file_is_refused_with_both_sha256s_and_the_remedy(mirror: Mi
     mirror.put(NAME, DATA[:-1])
     mirror.put(f"{NAME}.sha256", f"{DIGEST}  {NAME}\n".encode())
     wrong = sha256(DATA[:-1]).hexdigest()
-    with pytest.raises(WeightsError, match=rf"{wrong[:12]}.*beside it says {DIGEST[:12]}.*braintumor weights add FILE"):
+    with pytest.raises(WeightsError, match=rf"{wrong[:12]}.*next to it has {DIGEST[:12]}.*braintumor weights add FILE"):
         mirror.found(RECIPE)
 
 
@@ -82,17 +82,17 @@ def test_a_file_that_nobody_can_check_is_refused(mirror: Mirror, beside: bytes |
     mirror.put(NAME, DATA)
     if beside is not None:
         mirror.put(f"{NAME}.sha256", beside)
-    with pytest.raises(WeightsError, match=rf"no {NAME}\.sha256 beside them.*braintumor weights add"):
+    with pytest.raises(WeightsError, match=rf"no {NAME}\.sha256 next to them.*braintumor weights add"):
         mirror.found(RECIPE)
 
 
 def test_a_recipe_can_pin_what_the_mirror_must_hold(mirror: Mirror) -> None:
     pinned = RECIPE.override(weights_sha256="0" * 64)
-    with pytest.raises(WeightsError, match=rf"/{NAME} are not there, and recipe 'resnet50'"):
+    with pytest.raises(WeightsError, match=rf"/{NAME} do not exist, and recipe 'resnet50'"):
         mirror.found(pinned)
     mirror.put(NAME, DATA)
     mirror.put(f"{NAME}.sha256", f"{DIGEST}  {NAME}\n".encode())
-    with pytest.raises(WeightsError, match=r"recipe 'resnet50' says 000000000000"):
+    with pytest.raises(WeightsError, match=r"recipe 'resnet50' has 000000000000"):
         mirror.found(pinned)
 
 
@@ -100,9 +100,9 @@ def test_a_recipe_can_name_a_file_of_its_own(mirror: Mirror) -> None:
     named = RECIPE.override(initial_weights="file", weights_file=mirror.put("ours.h5", DATA), weights_sha256=DIGEST)
     assert mirror.found(named) == DATA
     mirror.put("ours.h5", DATA + b"!")
-    with pytest.raises(WeightsError, match=r"ours\.h5 are not the file that is wanted"):
+    with pytest.raises(WeightsError, match=r"ours\.h5 have another sha256 than expected"):
         mirror.found(named)
-    with pytest.raises(WeightsError, match=r"nowhere\.h5 are not there"):
+    with pytest.raises(WeightsError, match=r"nowhere\.h5 do not exist"):
         mirror.found(named.override(weights_file=named.weights_file.replace("ours", "nowhere")))
 
 

@@ -12,11 +12,11 @@ import pytest
 _SCRIPT = """
 import json
 import numpy as np
-from braintumor.dataset.frame_arrays import FrameSet
+from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.dataset.snapshot import SnapshotImage
 from braintumor.dataset.splits.split import Split
 from braintumor.labels import CLASSES
-from braintumor.training.random_split_baseline import naive_accuracy
+from braintumor.training.random_split_baseline import random_split_accuracy
 from braintumor.training.recipe import Recipe
 
 rng = np.random.default_rng(0)
@@ -26,12 +26,12 @@ def part(chosen, count_file):
     images = tuple(SnapshotImage(image_sha256=str(i), pixel_sha256=str(i), perceptual_hash=b"", group_key=str(i),
         label=CLASSES[labels[i]], split=Split.TRAIN, image_uri="", attributes={}, count_file=count_file)
         for i in chosen)
-    return FrameSet(frames=np.zeros((len(images), 8, 8, 3), np.uint8), labels=labels[chosen], images=images)
+    return FrameArrays(frames=np.zeros((len(images), 8, 8, 3), np.uint8), labels=labels[chosen], images=images)
 
 def accuracy(count_file):
     training, validation = np.arange(120), np.arange(120, 160)
     recipe = Recipe.load("resnet50").override(initial_weights="random", epochs=6, patience=6, learning_rate=0.01)
-    return naive_accuracy(recipe, training=part(training, count_file), validation=part(validation, count_file),
+    return random_split_accuracy(recipe, training=part(training, count_file), validation=part(validation, count_file),
         training_features=features[training], validation_features=features[validation])
 
 print(json.dumps([accuracy(1), accuracy(4)]))

@@ -117,7 +117,7 @@ def test_missing_weights_are_said_before_training_with_three_remedies(
     snapshot = model_versions.list_models(database.connect(settings))[0].snapshot_id
     done = run_braintumor(settings, "train", "--recipe", "mobilenet_v2", "--snapshot", snapshot, check=False)
     assert done.returncode == 1
-    assert "ImageNet weights of MobileNetV2 cannot be had" in done.stderr
+    assert "ImageNet weights of MobileNetV2 cannot be loaded" in done.stderr
     assert "braintumor weights add FILE" in done.stderr
     assert len(model_versions.list_models(database.connect(settings))) == 1
 
