@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
-from braintumor_common import REFUSALS, opened
+from braintumor_common import EXCEPTION_HANDLERS, opened
 from fastapi import Depends, FastAPI, HTTPException, Path
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
@@ -30,7 +31,11 @@ _LOCKED = {
 }
 
 app = FastAPI(
-    title="Brain-tumor model reports", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS
+    title="Brain-tumor model reports",
+    docs_url=None,
+    redoc_url=None,
+    openapi_url=None,
+    exception_handlers=EXCEPTION_HANDLERS,
 )
 
 

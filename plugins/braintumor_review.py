@@ -15,7 +15,7 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
-from braintumor_common import REFUSALS, opened
+from braintumor_common import EXCEPTION_HANDLERS, opened
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -53,7 +53,9 @@ def _json_only(request: Request) -> None:
 
 
 _writes = [_may_read, _may_write, Depends(_json_only)]
-app = FastAPI(title="Brain-tumor review", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS)
+app = FastAPI(
+    title="Brain-tumor review", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=EXCEPTION_HANDLERS
+)
 
 
 class NewReviewSession(BaseModel):

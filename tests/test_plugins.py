@@ -43,8 +43,8 @@ def test_a_refusal_is_said_and_an_outage_is_no_missing_page(
     error: BrainTumorError, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(PLUGINS)
-    opened = importlib.import_module("braintumor_opened")
-    app = FastAPI(exception_handlers=opened.REFUSALS)
+    common = importlib.import_module("braintumor_common")
+    app = FastAPI(exception_handlers=common.EXCEPTION_HANDLERS)
 
     @app.get("/")
     def page() -> None:
@@ -57,7 +57,7 @@ def test_a_refusal_is_said_and_an_outage_is_no_missing_page(
 
 def test_both_apps_refuse_so() -> None:
     for name in ("braintumor_reports", "braintumor_review"):
-        assert "exception_handlers=REFUSALS" in (PLUGINS / f"{name}.py").read_text()
+        assert "exception_handlers=EXCEPTION_HANDLERS" in (PLUGINS / f"{name}.py").read_text()
 
 
 VALID = ["/", "/?page=1000&model=vgg16-2026.1", "/frame/1/0", f"/frame/{2**63 - 1}/{2**31 - 1}", "/image/1/0.png"]
@@ -95,7 +95,7 @@ ASK = """
 import json, sys
 from fastapi.testclient import TestClient
 import braintumor_reports, braintumor_review
-from braintumor import database
+from braintumor.db import database
 from braintumor.config.settings import Settings
 
 settings = Settings(database_url="postgresql://reviewer:secret@127.0.0.1:1/braintumor")
@@ -157,7 +157,7 @@ def test_pages_refuse_values_that_no_row_can_have_and_show_no_database_host(tmp_
 def test_pages_end_a_statement_that_takes_too_long(stack: Stack, empty_settings: Settings, tmp_path: Path) -> None:
     code = """
 from sqlalchemy import text
-from braintumor_opened import opened
+from braintumor_common import opened
 
 with opened()[1].connect() as connection:
     for name in ("statement_timeout", "idle_in_transaction_session_timeout"):

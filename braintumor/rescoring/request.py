@@ -126,7 +126,9 @@ def load_rescore(engine: Engine, scoring_run_id: int | None) -> RescoreRun:
         ScoringRunError: there is none of that number.
     """
     if scoring_run_id is None:
-        raise ScoringRunError("No rescore was opened, so nothing was scored. See the log of the task `ask`.")
+        raise ScoringRunError(
+            "No rescore was opened, so nothing was scored. See the log of the task `open_rescore_run`."
+        )
     with transaction(engine) as connection:
         row = connection.execute(
             text("""

@@ -62,8 +62,8 @@ class FineTuning:
         patience: epochs without a lower validation loss before training stops.
         from_layer: Keras name of the first layer of the backbone that is trained. Empty trains all layers.
         freeze_batch_norm: keep the pretrained averages of batch normalization.
-        precision: ``float32`` or ``mixed_bfloat16``. The latter computes the backbone in 16 bits if the GPU can, and keeps
-            float32 weights.
+        precision: ``float32`` or ``mixed_bfloat16``. The latter computes the backbone in 16 bits on GPUs that can,
+            and keeps float32 weights.
     """
 
     epochs: int

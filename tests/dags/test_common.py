@@ -10,14 +10,14 @@ def test_a_connection_that_is_not_there_is_named_and_the_task_is_retried(dag_run
         dag_runner,
         """
         from braintumor.errors import BrainTumorError
-        from wiring import settings
+        from common import settings_for
         try:
-            settings("scorer")
+            settings_for("scorer")
         except BrainTumorError:
             raise SystemExit("the retry policy would give up")
         """,
     )
-    assert "Airflow knows no connection 'braintumor_db_scorer', or could not be asked" in done.stderr
+    assert "Airflow has no connection 'braintumor_db_scorer', or its API is not reachable" in done.stderr
 
 
 def test_what_may_pass_is_retried_and_what_would_come_again_is_not(dag_runner: DagRunner) -> None:
@@ -25,7 +25,7 @@ def test_what_may_pass_is_retried_and_what_would_come_again_is_not(dag_runner: D
         dag_runner,
         """
         from braintumor import errors
-        from wiring import DEFAULT_ARGS
+        from common import DEFAULT_ARGS
         for error in (errors.ObjectStoreUnreachableError, errors.DatabaseUnreachableError, errors.DecoderPoolError,
                       errors.DatabaseError, errors.ConfigurationError, MemoryError):
             decision = DEFAULT_ARGS["retry_policy"].evaluate(error("x"), 1, 5, None)
@@ -46,9 +46,9 @@ def test_connections_are_used_where_the_environment_names_nothing(dag_runner: Da
     done = in_airflow(
         dag_runner,
         """
-        from wiring import settings
-        found = settings("trainer")
-        print(found.database_url, found.s3_endpoint, found.s3_access_key)
+        from common import settings_for
+        settings = settings_for("trainer")
+        print(settings.database_url, settings.s3_endpoint, settings.s3_access_key)
         """,
         AIRFLOW_CONN_BRAINTUMOR_DB_TRAINER="postgres://u:p@db:5432/braintumor",
         AIRFLOW_CONN_BRAINTUMOR_S3='{"conn_type": "aws", "login": "key", "extra": {"endpoint_url": "http://s3"}}',
@@ -61,10 +61,10 @@ def test_what_the_form_sets_by_hand_reaches_the_command_as_it_was_typed(dag_runn
         dag_runner,
         """
         import tomllib
-        from training_process import _as_toml, set_by_hand
+        from training_process import _as_toml, form_overrides
         others = {"batch_size": 64, "dropout": 0.9, "augmentation": {"zoom": 1e-05}, "fine_tuning": None}
-        found = set_by_hand({"epochs": 3, "dropout": 0.25, "learning_rate": None, "overrides": others})
-        print(tomllib.loads("\\n".join(_as_toml(found))))
+        overrides = form_overrides({"epochs": 3, "dropout": 0.25, "learning_rate": None, "overrides": others})
+        print(tomllib.loads("\\n".join(_as_toml(overrides))))
         """,
     )
     assert done.stdout.splitlines()[-1] == str(
@@ -84,7 +84,7 @@ def test_a_task_that_is_timed_out_takes_its_training_along(dag_runner: DagRunner
         """
         import os, signal, sys
         import psutil
-        from training_process import run_to_its_end
+        from training_process import run_command
 
         class TimedOut(BaseException): ...
         def ring(*_):
@@ -92,7 +92,7 @@ def test_a_task_that_is_timed_out_takes_its_training_along(dag_runner: DagRunner
         signal.signal(signal.SIGALRM, ring)
         child = "import os, signal, time; os.kill(os.getppid(), signal.SIGALRM); time.sleep(600)"
         try:
-            run_to_its_end([sys.executable, "-c", child], dict(os.environ))
+            run_command([sys.executable, "-c", child], dict(os.environ))
         except TimedOut:
             print("timed out, children:", psutil.Process().children())
         """,

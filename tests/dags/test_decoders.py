@@ -10,11 +10,11 @@ _CODE = """
     import psutil
     from unittest import mock
 
-    from braintumor.imaging.sandbox.decoder_pool import shared_guard
+    from braintumor.imaging.sandbox.decoder_pool import default_pool
     import {module}
 
     def decode(*_args, **_more):
-        shared_guard().read(b"", size=64)
+        default_pool().read(b"", size=64)
         print("decoders at work:", len(psutil.Process().children()) > 0)
         return mock.MagicMock()
 
@@ -22,8 +22,8 @@ _CODE = """
     job.open.return_value.score = job.open.return_value.report = decode
     with (
         mock.patch({target!r}, job),
-        mock.patch("wiring.settings"),
-        mock.patch("lineage.tell"),
+        mock.patch("common.settings_for"),
+        mock.patch("lineage.emit_lineage"),
         mock.patch("{module}.get_current_context"),
     ):
         {task}.function(*{arguments!r})
@@ -34,7 +34,7 @@ _CODE = """
 @pytest.mark.parametrize(
     ("task", "target", "arguments"),
     [
-        ("nightly_scoring.score", "braintumor.scoring.job.Night", (1, 0)),
+        ("nightly_scoring.score", "braintumor.scoring.job.ScoringJob", (1, 0)),
         ("rescore_history.score", "braintumor.rescoring.job.Rescore", (1, 0)),
         ("rescore_history.report", "braintumor.rescoring.job.Rescore", (1,)),
         ("weekly_retrain.snapshot", "braintumor.dataset.snapshot.snapshot_of", ()),

@@ -76,7 +76,7 @@ def test_a_retrain_also_runs_when_enough_labels_are_new(dags: dict[str, Any]) ->
     }
     assert {name: dag["tells"] for name, dag in dags.items() if dag["tells"]} == {
         "nightly_scoring": {"reconcile": ["braintumor/predictions"]},
-        "reviewed_labels": {"ask": ["braintumor/reviewed-labels"]},
+        "reviewed_labels": {"request_retrain": ["braintumor/reviewed-labels"]},
         "roll_back": {"change_champion": ["braintumor/champion"]},
         "weekly_retrain": {"promote": ["braintumor/champion"]},
     }
@@ -85,7 +85,7 @@ def test_a_retrain_also_runs_when_enough_labels_are_new(dags: dict[str, Any]) ->
 def test_a_retrain_has_a_deadline_of_a_day_that_needs_no_triggerer(dags: dict[str, Any]) -> None:
     kwargs = {"hours": 24.0, "policy": "ask"}
     assert dags["weekly_retrain"]["deadlines"] == [
-        ["DagRunQueuedAtDeadline", 24 * 3600, "SyncCallback", "notifying.late", kwargs]
+        ["DagRunQueuedAtDeadline", 24 * 3600, "SyncCallback", "notifications.late", kwargs]
     ]
     assert [name for name, dag in dags.items() if dag["deadlines"]] == ["weekly_retrain"]
 
@@ -116,14 +116,14 @@ def test_the_retrain_form_offers_its_choices_in_sections(dags: dict[str, Any]) -
     assert (dag["defaults"]["preview_scans"], scans["minimum"], scans["maximum"]) == (500, 0, 5000)
     assert all(param["title"] and param["description"] for param in dag["params"].values())
     sections = [param["section"] for param in dag["params"].values()]
-    by_hand = ["Set by hand, for every recipe"] * 4
+    by_hand = ["Overrides, for every recipe"] * 4
     assert sections == ["Training", "Training", *by_hand, "Promotion", "Promotion"]
 
 
 def test_a_candidate_is_previewed_before_anybody_is_asked_and_the_answer_is_kept(dags: dict[str, Any]) -> None:
     after = {name: task["after"] for name, task in dags["weekly_retrain"]["tasks"].items()}
     assert after["preview"] == ["gate"] and "preview" in after["route"] and "route" in after["approve"]
-    assert "approve" in after["keep_answer"]
+    assert "approve" in after["record_approval"]
 
 
 def test_the_rescore_form_asks_for_a_reason_and_means_the_champion_unless_told(
@@ -132,14 +132,16 @@ def test_the_rescore_form_asks_for_a_reason_and_means_the_champion_unless_told(
     dag = dags["rescore_history"]
     assert all(param["title"] and param["description"] for param in dag["params"].values())
     sections = [param["section"] for param in dag["params"].values()]
-    assert sections == ["Which scans"] * 4 + ["Who answers"] * 3 + ["Work"]
+    assert sections == ["Which scans"] * 4 + ["Model"] * 3 + ["Work"]
     reason = dag["params"]["reason"]
     assert (reason["type"], reason["minLength"], dag["defaults"]["reason"]) == ("string", 1, None)
     defaults = {name: value for name, value in dag["defaults"].items() if value is not None}
     assert defaults == {"approve": False, "chunk_size": 200}
     after = {name: task["after"] for name, task in dag["tasks"].items()}
-    assert after["score"] == ["ask", "chunks"]
-    assert after["report"] == after["reconcile"] == ["ask", "score"], "both at the end, so either of them makes it red"
+    assert after["score"] == ["chunks", "open_rescore_run"]
+    assert after["report"] == after["reconcile"] == ["open_rescore_run", "score"], (
+        "both at the end, so either of them makes it red"
+    )
 
 
 def test_every_task_retries(dags: dict[str, Any]) -> None:

@@ -67,9 +67,9 @@ def test_lineage_is_told_of_each_prefix_and_a_failure_of_it_stops_nothing(
         import lineage
         from airflow.sdk.lineage import get_hook_lineage_collector
         from braintumor.config.settings import Settings
-        lineage.tell(Settings(), reads=["scan"])
+        lineage.emit_lineage(Settings(), reads=["scan"])
         settings = Settings(database_url="postgresql://u:p@db.example.org/brain")
-        lineage.tell(settings, reads=["s3://a/x,1/, s3://b/y/", None, "scan"], writes=["prediction"])
+        lineage.emit_lineage(settings, reads=["s3://a/x,1/, s3://b/y/", None, "scan"], writes=["prediction"])
         found = get_hook_lineage_collector().collected_assets
         print("told " + json.dumps([entry.asset.uri for entry in found.inputs + found.outputs]))
         """
@@ -77,4 +77,4 @@ def test_lineage_is_told_of_each_prefix_and_a_failure_of_it_stops_nothing(
     (told,) = [line.removeprefix("told ") for line in done.stdout.splitlines() if line.startswith("told ")]
     tables = [f"postgres://db.example.org:5432/brain/braintumor/{name}" for name in ("scan", "prediction")]
     assert json.loads(told) == ["s3://a/x,1", "s3://b/y", *tables]
-    assert "cannot be told; the task goes on" in done.stdout + done.stderr
+    assert "The lineage of this task cannot be collected. The task continues." in done.stdout + done.stderr

@@ -35,8 +35,8 @@ run = "{{ dag_run.run_id }}"
 _CONTEXT = """
 import time
 from types import SimpleNamespace
-import notifying
-from braintumor.promotion.approval import ApprovalAnswer
+import notifications
+from braintumor.promotion.approval import ApprovalDecision
 from braintumor.registry.promotions import Rollback
 
 def context(try_number=1, max_tries=2, user="ann", answered_by=None):
@@ -84,15 +84,15 @@ def test_every_event_of_a_task_reaches_the_webhook_in_plain_words(
         _CONTEXT
         + """
 model = lambda name: SimpleNamespace(model_name=name)
-notifying.refused(context(), VERDICT)
-notifying.promoted(context(), VERDICT, is_new=True)
-notifying.promoted(context(answered_by="Dr Okafor"), VERDICT, is_new=True)
-NO = ApprovalAnswer(answer="reject", person="Dr Okafor", is_new=True)
-notifying.rejected(context(answered_by="Dr Okafor"), VERDICT, NO)
-notifying.rejected(context(), VERDICT, ApprovalAnswer(answer="reject", person="nobody", is_new=True))
+notifications.refused(context(), VERDICT)
+notifications.promoted(context(), VERDICT, is_new=True)
+notifications.promoted(context(answered_by="Dr Okafor"), VERDICT, is_new=True)
+NO = ApprovalDecision(answer="reject", person="Dr Okafor", is_new=True)
+notifications.rejected(context(answered_by="Dr Okafor"), VERDICT, NO)
+notifications.rejected(context(), VERDICT, ApprovalDecision(answer="reject", person="nobody", is_new=True))
 done = Rollback(champion=model("a"), replaced=model("{{ b }}"))
-notifying.rolled_back(context(), done, with_withdrawal=True)
-notifying.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id": "timed out", "reason": "timed_out"})
+notifications.rolled_back(context(), done, with_withdrawal=True)
+notifications.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id": "timed out", "reason": "timed_out"})
 """
     )
     done = in_airflow(dag_runner, code, **environment(hook, tmp_path))
@@ -104,11 +104,11 @@ notifying.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id": "t
     assert refused["link"] == "https://airflow.example.org/braintumor/reports/model/vgg16-7/report.html"
     assert refused["text"].endswith("https://airflow.example.org/dags/weekly_retrain/runs/manual__1")
     assert "the policy auto promoted it" in by_policy["text"] and "Dr Okafor promoted it" in by_person["text"]
-    assert "Dr Okafor rejected vgg16-7" in rejected["text"] and "Nobody answered in time" in unanswered["text"]
+    assert "Dr Okafor rejected vgg16-7" in rejected["text"] and "No decision was made in time" in unanswered["text"]
     assert "ann rolled back from {{ b }} to a" in back["text"], "what came from elsewhere is no template"
     assert withdrawn["subject"] == "Withdrawn: {{ b }}" and "back on the worklist" in withdrawn["text"]
     assert all(f"\nWhat to do: docs/runbook.md#{news['event']}\n" in news["text"] for news in hook.received)
-    assert failed["run"] == "timed out" and "No task of it failed by itself" in failed["text"]
+    assert failed["run"] == "timed out" and "No task failed by itself" in failed["text"]
     assert not any("s3://" in str(news) for news in hook.received)
 
 
@@ -119,10 +119,10 @@ def test_what_is_not_new_is_told_only_after_a_try_that_broke_off(
         _CONTEXT
         + """
 old = VERDICT | {"is_new": False}
-notifying.refused(context(try_number=1, max_tries=2), old)
-notifying.refused(context(try_number=2, max_tries=3), old)        # cleared after one try: a first try again
-notifying.refused(context(), VERDICT | {"is_passed": True})
-notifying.promoted(context(try_number=2, max_tries=2), old, is_new=False)
+notifications.refused(context(try_number=1, max_tries=2), old)
+notifications.refused(context(try_number=2, max_tries=3), old)        # cleared after one try: a first try again
+notifications.refused(context(), VERDICT | {"is_passed": True})
+notifications.promoted(context(try_number=2, max_tries=2), old, is_new=False)
 """
     )
     in_airflow(dag_runner, code, **environment(hook, tmp_path))
@@ -138,11 +138,11 @@ def test_a_notifier_that_fails_or_hangs_stops_neither_the_others_nor_the_task(
     code = (
         _CONTEXT
         + """
-import notifiers
+import notification_config
 from airflow.providers.http.notifications import HttpNotifier  # here, and not in the time that they are given
-notifiers.TIMEOUT_S = 6
+notification_config.TIMEOUT_S = 6
 began = time.monotonic()
-notifying.refused(context(), VERDICT)
+notifications.refused(context(), VERDICT)
 print(time.monotonic() - began)
 """
     )
@@ -154,19 +154,19 @@ print(time.monotonic() - began)
     assert len(hook.of("refused")) == 1
     assert float(done.stdout.splitlines()[-1]) < 60, "the one that hangs is left behind"
     for number, why in (
-        (1, "it cannot be imported: No module named 'airflow.providers.nowhere'"),
+        (1, "the class cannot be imported: No module named 'airflow.providers.nowhere'"),
         (2, "AirflowNotFoundException"),
         (3, "500"),
-        (4, "no answer within 6 s; left behind"),
+        (4, "no response within 6 s"),
     ):
         (line,) = [line for line in logged(done) if f"notifier {number} " in line and "NOT told" in line]
         assert why in line
 
 
 def test_without_the_variable_one_line_says_that_nobody_is_told(dag_runner: DagRunner) -> None:
-    done = in_airflow(dag_runner, _CONTEXT + "notifying.refused(context(), VERDICT)")
-    (line,) = [line for line in logged(done) if "nobody is told" in line]
-    assert "refused: nobody is told, because BRAINTUMOR_NOTIFIERS is not set" in line
+    done = in_airflow(dag_runner, _CONTEXT + "notifications.refused(context(), VERDICT)")
+    (line,) = [line for line in logged(done) if "no notification is sent" in line]
+    assert "refused: no notification is sent, because BRAINTUMOR_NOTIFIERS is not set" in line
 
 
 def test_who_is_told_of_other_events_is_not_told_of_this_one(
@@ -174,15 +174,15 @@ def test_who_is_told_of_other_events_is_not_told_of_this_one(
 ) -> None:
     text = _WEBHOOK.replace("[notifier.arguments]", 'events = ["late"]\n[notifier.arguments]', 1)
     done = in_airflow(
-        dag_runner, _CONTEXT + "notifying.refused(context(), VERDICT)", **environment(hook, tmp_path, text)
+        dag_runner, _CONTEXT + "notifications.refused(context(), VERDICT)", **environment(hook, tmp_path, text)
     )
-    assert hook.received == [] and any("no notifier of" in line for line in logged(done))
+    assert hook.received == [] and any("no notifier in" in line for line in logged(done))
 
 
 _HTTP = '[[notifier]]\nclass = "airflow.providers.http.notifications.HttpNotifier"\n'
 _WRONG = {
     "no TOML": ("[[notifier", "is not TOML"),
-    "no notifier": ("", "must hold one or more tables [[notifier]]. Received: None"),
+    "no notifier": ("", "must contain one or more tables [[notifier]]. Received: None"),
     "unknown top key": ("[[notifiers]]\n", "unknown key 'notifiers'. Allowed: notifier"),
     "unknown key": (_HTTP + "to = 1\n", "unknown key 'to'. Allowed: class, events, arguments"),
     "no class": ("[[notifier]]\n", "`class` must be the dotted name of a notifier"),
@@ -195,11 +195,11 @@ _WRONG = {
         "'ds' is undefined. Allowed: event",
     ),
     "unknown of dag_run": (_HTTP + '[notifier.arguments]\nendpoint = "{{ dag_run.conf }}"\n', "no attribute 'conf'"),
-    "unknown argument": (_HTTP + "[notifier.arguments]\nurl = 1\n", "it does not take these arguments"),
-    "unknown class": (_HTTP.replace("HttpNotifier", "Nobody"), "it cannot be imported: module"),
+    "unknown argument": (_HTTP + "[notifier.arguments]\nurl = 1\n", "the notifier does not accept these arguments"),
+    "unknown class": (_HTTP.replace("HttpNotifier", "Nobody"), "the class cannot be imported: module"),
     "no notifier class": (
         '[[notifier]]\nclass = "airflow.providers.http.hooks.http.HttpHook"\n',
-        "it is no notifier: a subclass of airflow.sdk.bases.notifier.BaseNotifier",
+        "`class` must be a subclass of airflow.sdk.bases.notifier.BaseNotifier",
     ),
 }
 
@@ -214,11 +214,11 @@ def refusals(dag_runner: DagRunner, tmp_path_factory: pytest.TempPathFactory) ->
         import json
         from pathlib import Path
         from braintumor.errors import ConfigurationError
-        from notifiers import read_entries
+        from notification_config import read_entries
         said = {{}}
         for file in Path({str(folder)!r}).iterdir():
             try:
-                [entry.make() for entry in read_entries(file)]
+                [entry.create() for entry in read_entries(file)]
             except ConfigurationError as error:
                 said[file.name] = str(error)
         print(json.dumps(said))
@@ -241,9 +241,9 @@ def test_the_file_that_the_operators_page_shows_is_right(dag_runner: DagRunner, 
     (tmp_path / "example.toml").write_text(example)
     code = f"""
         from pathlib import Path
-        from notifiers import read_entries
+        from notification_config import read_entries
         webhook, mail, slack = read_entries(Path({str(tmp_path / "example.toml")!r}))
-        print(webhook.make().json, mail.make().subject, slack.arguments)
+        print(webhook.create().json, mail.create().subject, slack.arguments)
         """
     done = in_airflow(dag_runner, code)
     assert done.returncode == 0, done.stderr
@@ -256,15 +256,15 @@ def test_a_night_that_has_ended_is_not_late(dag_runner: DagRunner, hook: Webhook
         for state in ("running", "success", "failed", "queued")
     ]
     code = f"""
-        import notifying
+        import notifications
         for dag_run in {nights!r}:
-            notifying.night_late(context={{"dag_run": dag_run}}, hours=6.0)
-        deadline = notifying.night_deadline()
+            notifications.nightly_run_late(context={{"dag_run": dag_run}}, hours=6.0)
+        deadline = notifications.nightly_run_deadline()
         print(deadline.interval, deadline.callback.path)
         """
     done = in_airflow(dag_runner, code, **environment(hook, tmp_path), BRAINTUMOR_NIGHT_DEADLINE_HOURS="6")
     assert done.returncode == 0, done.stderr
-    assert "6:00:00 notifying.night_late" in done.stdout
+    assert "6:00:00 notifications.nightly_run_late" in done.stdout
     assert [(news["event"], news["run"]) for news in hook.received] == [("late", "running"), ("late", "queued")]
 
 
@@ -272,12 +272,12 @@ def test_a_deadline_that_is_no_time_is_refused(dag_runner: DagRunner) -> None:
     wrong = ["soon", "-1", "nan", "inf"]
     code = f"""
         import os
-        import notifying
+        import notifications
         from braintumor.errors import ConfigurationError
         for hours in {wrong!r}:
             os.environ["BRAINTUMOR_RETRAIN_DEADLINE_HOURS"] = hours
             try:
-                notifying.retrain_deadline(policy="ask")
+                notifications.retrain_deadline(policy="ask")
             except ConfigurationError as error:
                 print("refused:", error)
         """
@@ -326,9 +326,9 @@ def as_airflow_tells(run_id: str, *, state: str = "running", **conf: str) -> dic
 def late(dag_runner: DagRunner, hook: Webhook, asked: list[dict[str, Any]], given: dict[str, str]) -> list[str]:
     """Which of these runs people are told of."""
     code = f"""
-        import notifying
+        import notifications
         for dag_run in {asked!r}:
-            notifying.late(context={{"dag_run": dag_run}}, hours=24.0, policy="ask")
+            notifications.late(context={{"dag_run": dag_run}}, hours=24.0, policy="ask")
         """
     hook.received.clear()
     done = in_airflow(dag_runner, code, **given)

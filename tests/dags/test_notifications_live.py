@@ -127,7 +127,7 @@ def test_a_red_run_is_told(told: Stack, receiver: Webhook) -> None:
     assert client.wait("nightly_scoring", run_id, timeout_s=PATIENCE_S) == "failed"
     news = receiver.wait_for("failed", count=2, timeout_s=60)
     assert (news["run"], news["subject"]) == (run_id, "nightly_scoring failed")
-    assert "The last task that failed is reconcile" in news["text"] and "s3://" not in str(news)
+    assert "The last failed task is reconcile" in news["text"] and "s3://" not in str(news)
 
 
 def _clear(client: AirflowClient, dag_id: str, run_id: str, task_id: str) -> None:

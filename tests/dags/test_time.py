@@ -28,7 +28,7 @@ import airflow.timetables.trigger as trigger
 from airflow.serialization.encoders import coerce_to_core_timetable
 from airflow.timetables.base import TimeRestriction
 from braintumor.config.variables import Kind, Variable
-from wiring import schedule
+from common import schedule
 
 AS_THE_DAGS_ARE = TimeRestriction(earliest=None, latest=None, catchup=False)
 QUICKER = TimeRestriction(earliest=None, latest=None, catchup=True)  # only the last run counts, not the clock
