@@ -112,6 +112,7 @@ def _connection(name: str) -> Connection:
     except AirflowNotFoundException as error:
         raise AirflowNotFoundException(
             f"Airflow has no connection {name!r}, or its API is not reachable. Define it, or set "
-            "BRAINTUMOR_DATABASE_URL and BRAINTUMOR_S3_ENDPOINT (for AWS itself: a connection of type aws without an endpoint_url)."
+            "BRAINTUMOR_DATABASE_URL and BRAINTUMOR_S3_ENDPOINT. For AWS, define a connection of type aws without an "
+            "endpoint_url."
         ) from error
     return connection

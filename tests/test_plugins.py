@@ -110,7 +110,7 @@ reports = braintumor_reports.app
 reports.dependency_overrides[braintumor_reports._may_read.dependency] = lambda: None
 addresses, answers, names = json.load(sys.stdin)
 client, other = TestClient(module.app), TestClient(reports)
-got = [client.get(each) for each in addresses] + [client.post("/answers", json=each) for each in answers]
+got = [client.get(each) for each in addresses] + [client.post("/reviews", json=each) for each in answers]
 got += [other.get(each) for each in names]
 print(json.dumps([[each.status_code, each.text] for each in got]))
 """

@@ -16,14 +16,14 @@ from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
 from braintumor.errors import ConfigurationError, ObjectChangedError, ReviewError
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.review.answers import ReviewDecision, retract_review, save_review
 from braintumor.review.dashboard import load_dashboard
+from braintumor.review.decisions import ReviewDecision, retract_review, save_review
 from braintumor.review.finding import Finding
 from braintumor.review.images import THUMBNAIL, frame_png, map_png
 from braintumor.review.page import dashboard_page, frame_page, worklist_page
 from braintumor.review.reading import Reading, read_frame
 from braintumor.review.session import find_session, next_item, previous_item, start_session
-from braintumor.review.shown_images import may_answer, record_shown
+from braintumor.review.shown_images import may_review, record_shown
 from braintumor.review.worklist import AUDIT, Filters, list_choices, list_worklist
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.prediction import ReviewReason
@@ -96,19 +96,19 @@ def test_an_answer_is_saved_once_however_often_it_is_sent(night: Settings, engin
     found = rows(night, "select reviewer, finding::text, purpose::text, is_blind, seconds from review")
     assert found == [("ann", "glioma", "risk", False, 3.5)]
     for other in (given(1, Finding.NORMAL, request_key=answer.request_key), given(2, request_key=answer.request_key)):
-        with pytest.raises(ReviewError, match="another answer already"):
+        with pytest.raises(ReviewError, match="another decision already"):
             save_review(engine, other, person="ann")
-    with pytest.raises(ReviewError, match="another answer already"):
+    with pytest.raises(ReviewError, match="another decision already"):
         save_review(engine, answer, person="bob")
     for impossible in (given(99), given(1, frame_index=7), given(1, model_version_id=2), given(1, session_id=1)):
-        with pytest.raises(ReviewError, match="no such answer of a model"):
+        with pytest.raises(ReviewError, match="no such prediction"):
             save_review(engine, impossible, person="ann")
     assert len(rows(night, "select from review")) == 1
 
 
-def test_only_the_page_that_was_given_the_image_of_the_frame_may_answer_it(night: Settings, engine: Engine) -> None:
+def test_only_the_page_that_was_given_the_image_of_the_frame_may_review_it(night: Settings, engine: Engine) -> None:
     asked = given(1)
-    assert not may_answer(engine, asked, person="ann")
+    assert not may_review(engine, asked, person="ann")
     for person, scan_id, key in (
         ("bob", 1, asked.request_key),
         ("ann", 2, asked.request_key),
@@ -116,14 +116,14 @@ def test_only_the_page_that_was_given_the_image_of_the_frame_may_answer_it(night
     ):
         record_shown(engine, request_key=key, scan_id=scan_id, frame_index=0, person=person)
     record_shown(engine, request_key=asked.request_key, scan_id=1, frame_index=1, person="ann")
-    assert not may_answer(engine, asked, person="ann")
+    assert not may_review(engine, asked, person="ann")
     unusable = given(1, Finding.UNUSABLE_IMAGE)
-    assert may_answer(engine, unusable, person="ann"), "an image that cannot be shown is unusable"
+    assert may_review(engine, unusable, person="ann"), "an image that cannot be shown is unusable"
     for finding in set(Finding) - {Finding.UNUSABLE_IMAGE}:
-        assert not may_answer(engine, given(1, finding), person="ann")
+        assert not may_review(engine, given(1, finding), person="ann")
     for _ in range(2):
         record_shown(engine, request_key=asked.request_key, scan_id=1, frame_index=0, person="ann")
-    assert may_answer(engine, asked, person="ann")
+    assert may_review(engine, asked, person="ann")
 
 
 def test_the_image_of_a_page_is_asked_for_with_the_key_of_its_answer(night: Settings, engine: Engine) -> None:
@@ -213,8 +213,8 @@ def test_a_sitting_mixes_risk_audit_and_repeats_and_goes_on_after_a_reload(night
         assert next_item(connection, session) is None
         assert previous_item(connection, session, before=shown[2]) == shown[1]
         sitting = find_session(connection, session, person="ann")
-        assert (sitting.count_answered, sitting.count_item, sitting.minutes) == (6, 6, 2)
-        with pytest.raises(ReviewError, match="no sitting"):
+        assert (sitting.count_reviewed, sitting.count_item, sitting.minutes) == (6, 6, 2)
+        with pytest.raises(ReviewError, match="no session"):
             find_session(connection, session, person="bob")
     purposes = rows(night, "select purpose::text, is_blind, count(*) from review group by 1, 2 order by 1")
     assert purposes == [("audit", True, 1), ("repeat", True, 1), ("risk", False, 5)]
@@ -229,7 +229,7 @@ def test_a_repeat_taken_back_is_asked_again_with_the_opinion_known(night: Settin
     assert taken is not None and (taken.scan_id, taken.session_id) == (1, session)
     assert not read(engine, 1).is_blind
     with transaction(engine) as connection:
-        assert find_session(connection, session, person="ann").count_answered == 0
+        assert find_session(connection, session, person="ann").count_reviewed == 0
 
 
 def test_a_repeat_stays_blind_though_another_sitting_was_begun(night: Settings, engine: Engine) -> None:
@@ -248,7 +248,7 @@ def test_an_address_of_a_viewer_that_leads_to_no_study_is_refused(
     night: Settings, engine: Engine, address: str
 ) -> None:
     change(night, "update scan set study_pseudonym = 'study' where scan_id = 1")
-    with pytest.raises(ConfigurationError, match=r"hold \{study\}, such as"):
+    with pytest.raises(ConfigurationError, match=r"contain \{study\}, such as"):
         frame_page(
             engine,
             scan_id=1,
@@ -278,7 +278,7 @@ def test_a_frame_is_shown_whole_and_as_a_thumbnail(night: Settings, engine: Engi
     cover = Image.open(io.BytesIO(map_png(engine, scan_id=2, frame_index=0)))
     assert cover.mode == "RGBA" and cover.width == cover.height
     for scan_id, frame in ((99, 0), (2, 1)):
-        with pytest.raises(ReviewError, match="no answer for frame"):
+        with pytest.raises(ReviewError, match="no prediction for frame"):
             frame_png(engine, store, scan_id=scan_id, frame_index=frame)
 
 
@@ -324,11 +324,11 @@ def test_pages_hold_no_key_and_no_script_and_say_what_they_are_for(night: Settin
         assert "hacked" not in page and not [key for key in keys if key in page]
         assert page.count("<script") == 1 and '<script src="review.js" defer></script>' in page
         assert " style=" not in page and "onclick" not in page
-    assert "Read blind" in pages[2] and "The model says" not in pages[2] and "map/" not in pages[2]
+    assert "Read blind" in pages[2] and "Prediction:" not in pages[2] and "map/" not in pages[2]
 
 
 def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Settings, engine: Engine) -> None:
-    assert "No night had answers enough" in dashboard_page(engine, base="/r/")
+    assert "No nightly run had enough predictions" in dashboard_page(engine, base="/r/")
     drift = '[{"reference": "the model\'s test split", "of_class": 0.31, "of_confidence": null}]'
     change(night, "update scoring_run_summary set drift = cast(:drift as jsonb)", drift=drift)
     change(night, "update prediction set predicted_class = 'glioma'")
@@ -350,9 +350,9 @@ def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Setting
 def test_normal_is_called_what_it_is_and_who_may_not_write_gets_no_buttons(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set predicted_class = 'normal'")
     page = page_of(engine, 1)
-    assert "The model says <em>none of the three tumors</em>" in page
+    assert "Prediction: <em>none of the three tumors</em>" in page
     looking = page_of(engine, 1, person="viewer", is_reviewer=False)
-    assert "data-finding" not in looking and "take back" not in looking and "You may look" in looking
+    assert "data-finding" not in looking and "undo" not in looking and "You can read this page" in looking
 
 
 def test_the_viewer_is_opened_by_pseudonym_only_where_there_is_a_study(night: Settings, engine: Engine) -> None:

@@ -24,8 +24,8 @@ from tests.sql import rows
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
 
 _FORM = {
-    "Training": ("Recipes", "One model is trained for each.", "S3 prefix of the labeled images"),
-    "Set by hand, for every recipe": ("Epochs", "Dropout", "Learning rate", "Other values"),
+    "Training": ("Recipes", "One model is trained per recipe.", "S3 prefix of the labeled images"),
+    "Overrides, for every recipe": ("Epochs", "Dropout", "Learning rate", "Other values"),
     "Promotion": ("Promotion policy", "Scans of the flip preview"),
 }
 """Sections of the retrain form, and what each asks for."""

@@ -36,7 +36,7 @@ _READS = (
     "/review.js",
     "/review.css",
 )
-_WRITES = ("/sittings", "/answers", "/retractions")
+_WRITES = ("/sessions", "/reviews", "/retractions")
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_nobody_gets_in_viewers_read_and_only_reviewers_write(live: Stack) -> No
         assert requests.get(f"{live.airflow.url}{_REVIEW}{path}", timeout=30).status_code == 401, path
         found = client(live, "viewer").send("GET", _REVIEW + path)
         assert "no-referrer" in found.headers["Referrer-Policy"] and "default-src 'none'" in str(found.headers)
-    bodies = {"/sittings": {"minutes": 5}, "/answers": answer(1), "/retractions": {}}
+    bodies = {"/sessions": {"minutes": 5}, "/reviews": answer(1), "/retractions": {}}
     for path in _WRITES:
         assert requests.post(f"{live.airflow.url}{_REVIEW}{path}", json={}, timeout=30).status_code == 401, path
         refused = client(live, "viewer").send("POST", _REVIEW + path, json=bodies[path], allow=(403,))
@@ -115,7 +115,7 @@ def test_two_reviewers_at_once_leave_an_answer_each(live: Stack) -> None:
     for name, (_, given) in zip(("admin", "reviewer"), asked, strict=True):
         show(live, name, given)
     with ThreadPoolExecutor(8) as pool:
-        sent = list(pool.map(lambda each: each[0].send("POST", f"{_REVIEW}/answers", json=each[1]).json(), asked * 4))
+        sent = list(pool.map(lambda each: each[0].send("POST", f"{_REVIEW}/reviews", json=each[1]).json(), asked * 4))
     assert len({each["review_id"] for each in sent}) == 2
     found = rows(library(live), "select reviewer, finding::text from review where scan_id = 5 order by reviewer")
     assert found == [("admin", "normal"), ("reviewer", "glioma")]
@@ -127,12 +127,12 @@ def test_an_answer_is_refused_until_the_image_was_delivered_to_its_page(live: St
     show(live, "admin", given)
     show(live, "reviewer", answer(5))
     show(live, "reviewer", {**given, "scan_id": 3})
-    refused = reviewer.send("POST", f"{_REVIEW}/answers", json=given, allow=(409,))
+    refused = reviewer.send("POST", f"{_REVIEW}/reviews", json=given, allow=(409,))
     assert refused.status_code == 409 and "Reload the page" in refused.json()["detail"]
     assert rows(library(live), "select review_id from review") == before
     show(live, "reviewer", given)
-    saved = reviewer.send("POST", f"{_REVIEW}/answers", json=given).json()
-    unusable = reviewer.send("POST", f"{_REVIEW}/answers", json=answer(5, "unusable_image")).json()
+    saved = reviewer.send("POST", f"{_REVIEW}/reviews", json=given).json()
+    unusable = reviewer.send("POST", f"{_REVIEW}/reviews", json=answer(5, "unusable_image")).json()
     found = rows(library(live), "select finding::text from review where review_id = any(:ids) order by review_id",
                  ids=[saved["review_id"], unusable["review_id"]])  # fmt: skip
     assert found == [("normal",), ("unusable_image",)]
@@ -191,7 +191,7 @@ def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_
     expect(page.get_by_role("heading", name="Review worklist")).to_be_visible()
     assert page.title() == "Review worklist"
     page.screenshot(path=tmp_path / "worklist.png")
-    page.get_by_role("button", name="Begin a sitting").press("Enter")
+    page.get_by_role("button", name="Start a session").press("Enter")
     page.wait_for_url("**/frame/1/0**")
     ((total,),) = rows(settings, "select count(*) from review_session_item")
     expect(page.get_by_text(f"0 of {total}")).to_be_visible()
@@ -209,14 +209,14 @@ def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_
     _press(page, "u")
     page.wait_for_url("**/frame/1/0**")
     expect(page.get_by_text(f"0 of {total}")).to_be_visible()
-    expect(page.get_by_text("taken back")).to_be_visible()
+    expect(page.get_by_text("retracted")).to_be_visible()
     _press(page, "3")
     expect(page.get_by_text(f"1 of {total}")).to_be_visible()
     page.reload()
     expect(page.get_by_text(f"1 of {total}")).to_be_visible()
     for count in range(2, total + 1):
         _press(page, "0")
-        if page.get_by_text("Your answer: cannot tell").is_visible():  # it was read blind, and shows the opinion now
+        if page.get_by_text("Your decision: cannot tell").is_visible():  # it was read blind, and shows the opinion now
             page.screenshot(path=tmp_path / "blind.png")
             if count < total:
                 _press(page, "Enter")
@@ -233,7 +233,7 @@ def test_looking_at_other_slices_and_zooming_answers_nothing(live: Stack, page: 
     page.goto(f"{live.airflow.url}{_REVIEW}/frame/6/{frame}")
     shown = page.locator("#image").get_attribute("src")
     page.keyboard.press("ArrowUp")
-    expect(page.get_by_text("your answer is on slice")).to_be_visible()
+    expect(page.get_by_text("your decision is for slice")).to_be_visible()
     assert page.locator("#image").get_attribute("src") != shown
     before = len(rows(library(live), "select from review"))
     page.keyboard.press("1")
