@@ -39,7 +39,7 @@ PLUGINS = Path(__file__).parent.parent / "plugins"
         (ConfigurationError("wrong"), 503),
     ],
 )
-def test_a_refusal_is_said_and_an_outage_is_no_missing_page(
+def test_error_response_distinguishes_missing_from_unavailable(
     error: BrainTumorError, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(PLUGINS)
@@ -55,7 +55,7 @@ def test_a_refusal_is_said_and_an_outage_is_no_missing_page(
     assert answer.headers["Cache-Control"] == "private, no-store"
 
 
-def test_both_apps_refuse_so() -> None:
+def test_both_apps_use_the_exception_handlers() -> None:
     for name in ("braintumor_reports", "braintumor_review"):
         assert "exception_handlers=EXCEPTION_HANDLERS" in (PLUGINS / f"{name}.py").read_text()
 
@@ -139,7 +139,7 @@ def run_beside_plugins(
     return done
 
 
-def test_pages_refuse_values_that_no_row_can_have_and_show_no_database_host(tmp_path: Path) -> None:
+def test_pages_refuse_impossible_values_and_hide_database_host(tmp_path: Path) -> None:
     answers = [ANSWER, *(ANSWER | wrong for wrong in INVALID_ANSWERS)]
     names = ["/model/vgg16-2026.1/report.html", "/model/a%00b/report.html", "/model/%0A/model_card.md"]
     done = run_beside_plugins(ASK, tmp_path, {}, given=json.dumps([VALID + INVALID, answers, names]))
@@ -154,7 +154,7 @@ def test_pages_refuse_values_that_no_row_can_have_and_show_no_database_host(tmp_
     assert not [words for words in refused if "127.0.0.1" in words or "secret" in words]
 
 
-def test_pages_end_a_statement_that_takes_too_long(stack: Stack, empty_settings: Settings, tmp_path: Path) -> None:
+def test_pages_have_a_statement_timeout(stack: Stack, empty_settings: Settings, tmp_path: Path) -> None:
     code = """
 from sqlalchemy import text
 from braintumor_common import opened

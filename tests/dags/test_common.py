@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.dags.conftest import DagRunner, in_airflow
 
 
-def test_a_connection_that_is_not_there_is_named_and_the_task_is_retried(dag_runner: DagRunner) -> None:
+def test_missing_connection_is_named_and_retried(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
         """
@@ -20,7 +20,7 @@ def test_a_connection_that_is_not_there_is_named_and_the_task_is_retried(dag_run
     assert "Airflow has no connection 'braintumor_db_scorer', or its API is not reachable" in done.stderr
 
 
-def test_what_may_pass_is_retried_and_what_would_come_again_is_not(dag_runner: DagRunner) -> None:
+def test_retry_policy_retries_only_temporary_errors(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
         """
@@ -42,7 +42,7 @@ def test_what_may_pass_is_retried_and_what_would_come_again_is_not(dag_runner: D
     ], done.stderr
 
 
-def test_connections_are_used_where_the_environment_names_nothing(dag_runner: DagRunner) -> None:
+def test_connections_complete_an_empty_environment(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
         """
@@ -56,7 +56,7 @@ def test_connections_are_used_where_the_environment_names_nothing(dag_runner: Da
     assert done.stdout.splitlines()[-1] == "postgresql://u:p@db:5432/braintumor http://s3 key", done.stderr
 
 
-def test_what_the_form_sets_by_hand_reaches_the_command_as_it_was_typed(dag_runner: DagRunner) -> None:
+def test_form_overrides_reach_the_command_unchanged(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
         """
@@ -78,7 +78,7 @@ def test_what_the_form_sets_by_hand_reaches_the_command_as_it_was_typed(dag_runn
     ), done.stderr
 
 
-def test_a_task_that_is_timed_out_takes_its_training_along(dag_runner: DagRunner) -> None:
+def test_timed_out_task_ends_its_training_process(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
         """

@@ -44,7 +44,7 @@ _CODE = """
         ),
     ],
 )  # fmt: skip
-def test_a_task_that_decodes_leaves_no_decoder(
+def test_task_that_decodes_closes_its_decoders(
     dag_runner: DagRunner, task: str, target: str, arguments: tuple[object, ...]
 ) -> None:
     code = _CODE.format(module=task.partition(".")[0], task=task, target=target, arguments=arguments)

@@ -50,7 +50,7 @@ def dags(dag_runner: DagRunner) -> dict[str, Any]:
     return found
 
 
-def test_each_dag_says_who_and_what_and_tells_people_when_it_fails(dags: dict[str, Any]) -> None:
+def test_each_dag_has_owner_tags_doc_and_failure_callback(dags: dict[str, Any]) -> None:
     scheduled = {"nightly_scoring", "reviewed_labels", "weekly_retrain"}
     assert set(dags) == scheduled | {"braintumor_review", "rescore_history", "roll_back"}
     for dag in dags.values():
@@ -58,7 +58,7 @@ def test_each_dag_says_who_and_what_and_tells_people_when_it_fails(dags: dict[st
         assert dag["on_failure"] == "failed"
 
 
-def test_they_run_on_their_schedules_one_at_a_time_and_never_for_times_that_passed(dags: dict[str, Any]) -> None:
+def test_dags_run_on_schedule_one_at_a_time_without_catchup(dags: dict[str, Any]) -> None:
     crons = {name: dag["cron"] for name, dag in dags.items()}
     by_hand = {"braintumor_review": None, "rescore_history": None, "roll_back": None}
     scheduled = {"nightly_scoring": "0 1 * * *", "reviewed_labels": "30 5 * * *", "weekly_retrain": "0 3 * * 0"}
@@ -70,7 +70,7 @@ def test_they_run_on_their_schedules_one_at_a_time_and_never_for_times_that_pass
     )
 
 
-def test_a_retrain_also_runs_when_enough_labels_are_new(dags: dict[str, Any]) -> None:
+def test_reviewed_labels_asset_starts_a_retrain(dags: dict[str, Any]) -> None:
     assert {name: dag["waits_for"] for name, dag in dags.items() if dag["waits_for"]} == {
         "weekly_retrain": ["braintumor/reviewed-labels"]
     }
@@ -82,7 +82,7 @@ def test_a_retrain_also_runs_when_enough_labels_are_new(dags: dict[str, Any]) ->
     }
 
 
-def test_a_retrain_has_a_deadline_of_a_day_that_needs_no_triggerer(dags: dict[str, Any]) -> None:
+def test_retrain_deadline_is_24_hours_without_triggerer(dags: dict[str, Any]) -> None:
     kwargs = {"hours": 24.0, "policy": "ask"}
     assert dags["weekly_retrain"]["deadlines"] == [
         ["DagRunQueuedAtDeadline", 24 * 3600, "SyncCallback", "notifications.late", kwargs]
@@ -90,7 +90,7 @@ def test_a_retrain_has_a_deadline_of_a_day_that_needs_no_triggerer(dags: dict[st
     assert [name for name, dag in dags.items() if dag["deadlines"]] == ["weekly_retrain"]
 
 
-def test_the_form_of_the_way_back_asks_for_a_reason_and_for_nothing_else(dags: dict[str, Any]) -> None:
+def test_rollback_form_requires_only_a_reason(dags: dict[str, Any]) -> None:
     dag = dags["roll_back"]
     assert (dag["defaults"]["to"], dag["defaults"]["withdraw"]) == (None, False)
     assert dag["params"]["reason"]["type"] == "string" and dag["defaults"]["reason"] is None, "so it has to be given"
@@ -99,7 +99,7 @@ def test_the_form_of_the_way_back_asks_for_a_reason_and_for_nothing_else(dags: d
     assert [param["section"] for param in dag["params"].values()] == ["Models", "Models", "On record"]
 
 
-def test_training_waits_in_the_gpu_pool_and_scoring_in_its_own(dags: dict[str, Any]) -> None:
+def test_training_uses_gpu_pool_and_scoring_its_own(dags: dict[str, Any]) -> None:
     train = dags["weekly_retrain"]["tasks"]["candidate.train"]
     assert (train["pool"], train["queue"]) == ("gpu", "gpu")
     assert dags["nightly_scoring"]["tasks"]["score"]["pool"] == "score"
@@ -107,7 +107,7 @@ def test_training_waits_in_the_gpu_pool_and_scoring_in_its_own(dags: dict[str, A
     assert dags["weekly_retrain"]["tasks"]["preview"]["pool"] == "score"
 
 
-def test_the_retrain_form_offers_its_choices_in_sections(dags: dict[str, Any]) -> None:
+def test_retrain_form_has_choices_in_sections(dags: dict[str, Any]) -> None:
     dag = dags["weekly_retrain"]
     assert {"vgg16", "resnet50"} <= set(dag["params"]["recipes"]["items"]["enum"])
     assert dag["params"]["policy"]["enum"] == ["ask", "auto", "never"]
@@ -120,13 +120,13 @@ def test_the_retrain_form_offers_its_choices_in_sections(dags: dict[str, Any]) -
     assert sections == ["Training", "Training", *by_hand, "Promotion", "Promotion"]
 
 
-def test_a_candidate_is_previewed_before_anybody_is_asked_and_the_answer_is_kept(dags: dict[str, Any]) -> None:
+def test_preview_precedes_approval_which_is_recorded(dags: dict[str, Any]) -> None:
     after = {name: task["after"] for name, task in dags["weekly_retrain"]["tasks"].items()}
     assert after["preview"] == ["gate"] and "preview" in after["route"] and "route" in after["approve"]
     assert "approve" in after["record_approval"]
 
 
-def test_the_rescore_form_asks_for_a_reason_and_means_the_champion_unless_told(
+def test_rescore_form_requires_reason_and_defaults_to_champion(
     dags: dict[str, Any],
 ) -> None:
     dag = dags["rescore_history"]
@@ -144,13 +144,13 @@ def test_the_rescore_form_asks_for_a_reason_and_means_the_champion_unless_told(
     )
 
 
-def test_every_task_retries(dags: dict[str, Any]) -> None:
+def test_every_task_has_retries(dags: dict[str, Any]) -> None:
     retries = {name: task["retries"] for dag in dags.values() for name, task in dag["tasks"].items()}
     assert retries.pop("score") == 5, "so many find a scan that kills its workers"
     assert {count for name, count in retries.items() if name != "approve"} == {2}
 
 
-def test_airflow_looks_for_dags_in_no_file_that_has_none() -> None:
+def test_airflowignore_lists_exactly_the_files_without_dags() -> None:
     ignored = set((PROJECT / "dags" / ".airflowignore").read_text().split())
     defines = {path.name for path in (PROJECT / "dags").glob("*.py") if "@dag(" in path.read_text()}
     assert ignored == {path.name for path in (PROJECT / "dags").glob("*.py")} - defines

@@ -23,7 +23,7 @@ from tests.sql import change, rows
 pytestmark = pytest.mark.soak
 
 
-def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
+def test_retrain_promotes_passed_model_and_nightly_run_uses_it(
     dag_runner: DagRunner, lenient: Settings, tmp_path: Path
 ) -> None:
     assert dag_runner.run("weekly_retrain", lenient, policy="auto", epochs=3) == "success"
@@ -60,7 +60,7 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
     engine.dispose()
 
 
-def test_a_preview_that_fails_promotes_nothing(
+def test_failed_preview_promotes_nothing(
     dag_runner: DagRunner, lenient: Settings, seeded: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     move_champion(seeded, lenient, tiny_model_folder)
@@ -76,7 +76,7 @@ def test_a_preview_that_fails_promotes_nothing(
     assert rows(lenient, "select actor from promotion") == [("tests",)]
 
 
-def test_a_retrain_that_may_not_promote_only_records_and_a_recipe_that_fails_makes_it_red(
+def test_policy_never_only_records_and_failed_recipe_fails_run(
     dag_runner: DagRunner, lenient: Settings, tmp_path: Path
 ) -> None:
     no_way_out = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")

@@ -22,7 +22,7 @@ def listening(runner: DagRunner, file: Path) -> DagRunner:
 
 
 @pytest.mark.soak
-def test_each_task_of_a_night_tells_what_it_read_and_wrote_and_no_name(
+def test_each_task_emits_lineage_without_object_keys(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     put("Jane_Doe.png", png())
@@ -59,9 +59,7 @@ def test_each_task_of_a_night_tells_what_it_read_and_wrote_and_no_name(
     assert "Doe" not in text and url.password and url.password not in text
 
 
-def test_lineage_is_told_of_each_prefix_and_a_failure_of_it_stops_nothing(
-    dag_runner: DagRunner, tmp_path: Path
-) -> None:
+def test_lineage_lists_each_prefix_and_errors_fail_no_task(dag_runner: DagRunner, tmp_path: Path) -> None:
     code = """
         import json
         import lineage

@@ -49,7 +49,7 @@ def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
         store.write(scans / f"{seed}/{path.name}", path.read_bytes())
 
 
-def test_a_night_runs_under_the_live_scheduler_and_the_next_finds_nothing_new(live: Stack, tmp_path: Path) -> None:
+def test_live_nightly_run_scores_once_and_next_finds_nothing(live: Stack, tmp_path: Path) -> None:
     settings = library(live)
     put_scans(settings, tmp_path, seed=3)
     client = live.client()
@@ -67,7 +67,7 @@ def test_a_night_runs_under_the_live_scheduler_and_the_next_finds_nothing_new(li
         assert (balance.count_known, balance.count_unaccounted) == (expected_known, 0)
 
 
-def test_the_log_of_a_task_has_the_ids_as_fields_and_no_name(live: Stack) -> None:
+def test_task_log_has_ids_as_fields_and_no_object_key(live: Stack) -> None:
     settings, client = library(live), live.client()
     ObjectStore.connect(settings).write(S3Uri.parse(settings.require("scans_uri")) / "Jane_Doe.png", b"words")
     run_id = client.trigger("nightly_scoring", {})
@@ -84,7 +84,7 @@ def test_the_log_of_a_task_has_the_ids_as_fields_and_no_name(live: Stack) -> Non
     assert "Doe" not in str(events)
 
 
-def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None:
+def test_unpausing_a_dag_starts_no_past_run(live: Stack) -> None:
     client = live.client()
     for dag_id in ("weekly_retrain", "reviewed_labels"):
         client.wait_for_dag(dag_id)
@@ -94,7 +94,7 @@ def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None
     assert {run["run_type"] for run in runs} <= {"manual"}
 
 
-def test_enough_new_labels_start_a_retrain_once(live: Stack, tmp_path: Path) -> None:
+def test_enough_new_labels_start_one_retrain(live: Stack, tmp_path: Path) -> None:
     settings, client = library(live), live.client()
     put_scans(settings, tmp_path, seed=4)
     run_scoring_job(settings, run_key="a night before the labels")
@@ -137,7 +137,7 @@ def end_retrains(client: AirflowClient) -> None:
         client.request("PATCH", path, json={"state": "failed"})
 
 
-def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
+def test_reports_require_permission_for_the_runs(live: Stack) -> None:
     address = f"{live.airflow.url}/braintumor/reports/"
     assert requests.get(address, timeout=30).status_code == 401
     for path in (*(f"model/x/{page}" for page in _PAGES), *_PATHS):

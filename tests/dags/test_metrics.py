@@ -53,7 +53,7 @@ def metered(runner: DagRunner, url: str) -> DagRunner:
 
 
 @pytest.mark.soak
-def test_a_night_tells_its_measures_and_no_name(
+def test_nightly_run_sends_metrics_without_object_keys(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
 ) -> None:
     put("Jane_Doe.png", png())
@@ -69,14 +69,14 @@ def test_a_night_tells_its_measures_and_no_name(
 
 
 @pytest.mark.soak
-def test_a_metrics_server_that_is_away_stops_no_night(
+def test_unreachable_metrics_server_fails_no_run(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
 ) -> None:
     put("a.png", png())
     assert metered(dag_runner, "http://127.0.0.1:1").run("nightly_scoring", settings) == "success"
 
 
-def test_rules_and_dashboard_ask_for_metrics_that_exist() -> None:
+def test_rules_and_dashboard_use_existing_metrics() -> None:
     template = Path(airflow.sdk.__file__).parent / "_shared/observability/metrics/metrics_template.yaml"
     of_airflow = {
         metric["name"] + "_total" * (metric["type"] == "counter")  # as the collector's exporter for Prometheus names it
@@ -95,7 +95,7 @@ def test_rules_and_dashboard_ask_for_metrics_that_exist() -> None:
 
 
 @pytest.mark.parametrize("group", yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"])
-def test_each_rule_names_its_section_of_the_runbook(group: dict[str, list[dict[str, dict[str, str]]]]) -> None:
+def test_each_alert_rule_links_its_runbook_section(group: dict[str, list[dict[str, dict[str, str]]]]) -> None:
     headings = re.findall(r"^#+ (\S+)$", (PROJECT / "docs" / "runbook.md").read_text(), re.MULTILINE)
     for rule in group["rules"]:
         section = rule["annotations"]["runbook"].partition("#")[2]

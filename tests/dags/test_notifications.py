@@ -77,9 +77,7 @@ def logged(done: subprocess.CompletedProcess[str]) -> list[str]:
     return (done.stdout + done.stderr).splitlines()
 
 
-def test_every_event_of_a_task_reaches_the_webhook_in_plain_words(
-    dag_runner: DagRunner, hook: Webhook, tmp_path: Path
-) -> None:
+def test_every_task_event_reaches_the_webhook(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
     code = (
         _CONTEXT
         + """
@@ -112,9 +110,7 @@ notifications.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id"
     assert not any("s3://" in str(news) for news in hook.received)
 
 
-def test_what_is_not_new_is_told_only_after_a_try_that_broke_off(
-    dag_runner: DagRunner, hook: Webhook, tmp_path: Path
-) -> None:
+def test_unchanged_result_is_sent_only_after_a_failed_try(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
     code = (
         _CONTEXT
         + """
@@ -129,9 +125,7 @@ notifications.promoted(context(try_number=2, max_tries=2), old, is_new=False)
     assert [news["event"] for news in hook.received] == ["promoted"]
 
 
-def test_a_notifier_that_fails_or_hangs_stops_neither_the_others_nor_the_task(
-    dag_runner: DagRunner, hook: Webhook, tmp_path: Path
-) -> None:
+def test_failing_notifier_stops_neither_others_nor_task(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
     broken = _WEBHOOK.replace('"webhook"', '"{}"')
     missing = '[[notifier]]\nclass = "airflow.providers.nowhere.Notifier"\n'
     text = "\n".join([missing, *(broken.replace("{}", name) for name in ("unknown", "refuses", "hangs")), _WEBHOOK])
@@ -163,15 +157,13 @@ print(time.monotonic() - began)
         assert why in line
 
 
-def test_without_the_variable_one_line_says_that_nobody_is_told(dag_runner: DagRunner) -> None:
+def test_unset_variable_is_logged_and_sends_nothing(dag_runner: DagRunner) -> None:
     done = in_airflow(dag_runner, _CONTEXT + "notifications.refused(context(), VERDICT)")
     (line,) = [line for line in logged(done) if "no notification is sent" in line]
     assert "refused: no notification is sent, because BRAINTUMOR_NOTIFIERS is not set" in line
 
 
-def test_who_is_told_of_other_events_is_not_told_of_this_one(
-    dag_runner: DagRunner, hook: Webhook, tmp_path: Path
-) -> None:
+def test_notifier_receives_only_its_events(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
     text = _WEBHOOK.replace("[notifier.arguments]", 'events = ["late"]\n[notifier.arguments]', 1)
     done = in_airflow(
         dag_runner, _CONTEXT + "notifications.refused(context(), VERDICT)", **environment(hook, tmp_path, text)
@@ -230,13 +222,13 @@ def refusals(dag_runner: DagRunner, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize("name", _WRONG)
-def test_a_wrong_file_is_refused_with_its_place_and_a_remedy(refusals: dict[str, str], name: str) -> None:
+def test_invalid_file_is_refused_with_position_and_remedy(refusals: dict[str, str], name: str) -> None:
     said = refusals[name]
     assert _WRONG[name][1] in said and f"/{name}" in said
     assert any(remedy in said for remedy in ("Correct", "Remove it", "Add one", "Name", "Write it as")), said
 
 
-def test_the_file_that_the_operators_page_shows_is_right(dag_runner: DagRunner, tmp_path: Path) -> None:
+def test_example_in_operator_docs_is_valid(dag_runner: DagRunner, tmp_path: Path) -> None:
     (example,) = blocks((PROJECT / "docs" / "operator.md").read_text(), "toml")
     (tmp_path / "example.toml").write_text(example)
     code = f"""
@@ -250,7 +242,7 @@ def test_the_file_that_the_operators_page_shows_is_right(dag_runner: DagRunner, 
     assert "'title': 'subject'" in done.stdout and "[brain-tumor models] subject" in done.stdout
 
 
-def test_a_night_that_has_ended_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
+def test_ended_nightly_run_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
     nights = [
         {"dag_id": "nightly_scoring", "dag_run_id": state, "state": state, "conf": None}
         for state in ("running", "success", "failed", "queued")
@@ -268,7 +260,7 @@ def test_a_night_that_has_ended_is_not_late(dag_runner: DagRunner, hook: Webhook
     assert [(news["event"], news["run"]) for news in hook.received] == [("late", "running"), ("late", "queued")]
 
 
-def test_a_deadline_that_is_no_time_is_refused(dag_runner: DagRunner) -> None:
+def test_invalid_deadline_is_refused(dag_runner: DagRunner) -> None:
     wrong = ["soon", "-1", "nan", "inf"]
     code = f"""
         import os
@@ -289,7 +281,7 @@ def test_a_deadline_that_is_no_time_is_refused(dag_runner: DagRunner) -> None:
 
 
 @pytest.mark.soak
-def test_a_run_that_waits_for_a_person_or_has_ended_is_not_late(
+def test_waiting_or_ended_retrain_is_not_late(
     dag_runner: DagRunner, hook: Webhook, tmp_path: Path, settings: Settings
 ) -> None:
     add_model(settings, "b")
@@ -337,7 +329,7 @@ def late(dag_runner: DagRunner, hook: Webhook, asked: list[dict[str, Any]], give
 
 
 @pytest.mark.soak
-def test_the_way_back_by_its_dag_is_done_once_told_and_green_although_a_notifier_fails(
+def test_rollback_dag_succeeds_although_a_notifier_fails(
     dag_runner: DagRunner, settings: Settings, hook: Webhook, tmp_path: Path
 ) -> None:
     add_model(settings, "b")

@@ -69,7 +69,7 @@ def told(
         yield stack
 
 
-def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: Webhook) -> None:
+def test_live_retrain_approvals_and_rollback_are_notified(told: Stack, receiver: Webhook) -> None:
     client, settings = told.client(), library(told)
     before = model_versions.champion(database.connect(settings)).model_name
     run_id = client.trigger("weekly_retrain", {"policy": "ask", "epochs": 1})
@@ -115,7 +115,7 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     assert not any("s3://" in str(news) or "calls tumors" in str(news) for news in receiver.received)
 
 
-def test_a_red_run_is_told(told: Stack, receiver: Webhook) -> None:
+def test_failed_run_is_notified(told: Stack, receiver: Webhook) -> None:
     client = told.client()
     with pytest.raises(AirflowAnswerError, match="reason"):
         client.trigger("roll_back", {})

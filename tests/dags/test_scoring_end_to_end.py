@@ -19,12 +19,12 @@ from tests.sql import change, rows
 
 
 @pytest.mark.soak
-def test_a_night_without_a_champion_is_red(dag_runner: DagRunner, empty_settings: Settings) -> None:
+def test_nightly_run_without_champion_fails(dag_runner: DagRunner, empty_settings: Settings) -> None:
     assert dag_runner.run("nightly_scoring", empty_settings) == "failed"
 
 
 @pytest.mark.soak
-def test_a_retrain_without_images_is_red_and_records_nothing(dag_runner: DagRunner, empty_settings: Settings) -> None:
+def test_retrain_without_images_fails_and_records_nothing(dag_runner: DagRunner, empty_settings: Settings) -> None:
     assert dag_runner.run("weekly_retrain", empty_settings, policy="auto") == "failed"
     engine = database.connect(empty_settings)
     assert model_versions.list_models(engine) == []
@@ -32,7 +32,7 @@ def test_a_retrain_without_images_is_red_and_records_nothing(dag_runner: DagRunn
 
 
 @pytest.mark.soak
-def test_a_night_whose_plan_fails_is_red(
+def test_nightly_run_with_failed_plan_fails(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
 ) -> None:
     put("words.jpg", b"words")
@@ -49,7 +49,7 @@ def test_a_night_whose_plan_fails_is_red(
 
 
 @pytest.mark.soak
-def test_a_rescore_answers_shows_and_balances_and_is_red_when_it_cannot(
+def test_rescore_predicts_reports_balances_and_can_fail(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
 ) -> None:
     for number in range(3):

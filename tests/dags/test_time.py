@@ -88,7 +88,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runs]:
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("cron", [NIGHTLY, AWKWARD])
-def test_every_date_has_one_night(zone: str, cron: str, runs: dict[str, Runs]) -> None:
+def test_every_date_has_one_nightly_run(zone: str, cron: str, runs: dict[str, Runs]) -> None:
     assert [at.date() for at in runs[zone][cron]] == DAYS
 
 
@@ -98,9 +98,7 @@ def test_every_sunday_has_one_retrain(zone: str, runs: dict[str, Runs]) -> None:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_the_clock_shows_what_the_schedule_says_but_in_the_hour_that_is_skipped(
-    zone: str, runs: dict[str, Runs]
-) -> None:
+def test_local_time_matches_schedule_except_in_skipped_hour(zone: str, runs: dict[str, Runs]) -> None:
     found = runs[zone]
     assert {f"{at:%H:%M}" for at in found[NIGHTLY]} == {"01:00"}
     assert {f"{at:%H:%M}" for at in found[WEEKLY]} == {"03:00"}

@@ -37,17 +37,17 @@ TEXTS = colors("color")
 MARKS = [color for color in colors("fill") if color != "#2a343f"]  # a bar's rail: its empty part
 
 
-def test_the_measure_is_that_of_wcag() -> None:
+def test_contrast_matches_wcag_examples() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
     assert len(BACKGROUNDS) >= 5 and len(TEXTS) >= 5 and len(MARKS) >= 5
 
 
 @pytest.mark.parametrize(("text", "background"), list(itertools.product(TEXTS, BACKGROUNDS)))
-def test_text_can_be_read(text: str, background: str) -> None:
+def test_text_contrast_is_at_least_4_5(text: str, background: str) -> None:
     assert contrast(text, background) >= 4.5
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_marks_stand_out_from_their_card(mark: str) -> None:
+def test_mark_contrast_is_at_least_3(mark: str) -> None:
     assert contrast(mark, NAMES["card"]) >= 3

@@ -46,7 +46,7 @@ def read(engine: Engine, scan_id: int, person: str = "ann", *, frame: int = 0, i
         return read_frame(connection, scan_id=scan_id, frame_index=frame, person=person, is_reviewer=is_reviewer)
 
 
-def test_the_riskiest_come_first_and_normals_too_wait_until_a_person_answers(night: Settings, engine: Engine) -> None:
+def test_riskiest_scans_wait_first_until_they_are_reviewed(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{}', predicted_class = 'normal', confidence = 0.99")
     change(night, "update prediction set review_reasons = '{near_tie}' where scan_id = 3")
     change(night, "update prediction set review_reasons = '{out_of_distribution}' where scan_id = 5")
@@ -59,7 +59,7 @@ def test_the_riskiest_come_first_and_normals_too_wait_until_a_person_answers(nig
     assert waiting(engine) == [5, 3, 2, 1, 6]
 
 
-def test_a_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine) -> None:
+def test_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{near_tie}' where scan_id = 6 and frame_index = 5")
     change(night, "update prediction set review_reasons = '{}' where scan_id = 6 and frame_index <> 5")
     (volume,) = (each for each in list_worklist(engine, Filters(), person="ann") if each.scan_id == 6)
@@ -68,13 +68,13 @@ def test_a_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine)
     assert (6, 5) in read(engine, 6, frame=5).slices and len(read(engine, 6, frame=5).slices) > 5
 
 
-def test_neighboring_slices_are_those_of_the_series(night: Settings, engine: Engine) -> None:
+def test_neighboring_slices_belong_to_the_series(night: Settings, engine: Engine) -> None:
     change(night, "update scan set series_pseudonym = 'series' where scan_id in (2, 5)")
     assert read(engine, 5).slices == ((2, 0), (5, 0))
     assert read(engine, 1).slices == ((1, 0),)
 
 
-def test_filters_keep_what_they_name(night: Settings, engine: Engine) -> None:
+def test_filters_return_only_matching_scans(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{}', predicted_class = 'normal'")
     change(
         night, "update prediction set predicted_class = 'pituitary', review_reasons = '{near_tie}' where scan_id = 2"
@@ -89,7 +89,7 @@ def test_filters_keep_what_they_name(night: Settings, engine: Engine) -> None:
     assert waiting(engine, Filters(model="nobody's")) == []
 
 
-def test_an_answer_is_saved_once_however_often_it_is_sent(night: Settings, engine: Engine) -> None:
+def test_decision_sent_twice_is_saved_once(night: Settings, engine: Engine) -> None:
     answer = given(1, seconds=3.5)
     first, second = (save_review(engine, answer, person="ann") for _ in range(2))
     assert first == second
@@ -106,7 +106,7 @@ def test_an_answer_is_saved_once_however_often_it_is_sent(night: Settings, engin
     assert len(rows(night, "select from review")) == 1
 
 
-def test_only_the_page_that_was_given_the_image_of_the_frame_may_review_it(night: Settings, engine: Engine) -> None:
+def test_only_a_page_with_the_image_can_save_a_decision(night: Settings, engine: Engine) -> None:
     asked = given(1)
     assert not may_review(engine, asked, person="ann")
     for person, scan_id, key in (
@@ -126,13 +126,13 @@ def test_only_the_page_that_was_given_the_image_of_the_frame_may_review_it(night
     assert may_review(engine, asked, person="ann")
 
 
-def test_the_image_of_a_page_is_asked_for_with_the_key_of_its_answer(night: Settings, engine: Engine) -> None:
+def test_page_requests_its_image_with_its_request_key(night: Settings, engine: Engine) -> None:
     page = page_of(engine, 1)
     (key,) = re.findall(r'<img id="image" src="image/1/0\.png\?request_key=([0-9a-f]{32})"', page)
     assert f"&#34;request_key&#34;: &#34;{key}&#34;" in page
 
 
-def test_two_people_answer_one_frame_and_each_takes_back_their_own(engine: Engine) -> None:
+def test_each_reviewer_retracts_only_own_review(engine: Engine) -> None:
     save_review(engine, given(1, Finding.GLIOMA), person="ann")
     save_review(engine, given(1, Finding.NORMAL), person="bob")
     found = [(each.reviewer, each.finding) for each in read(engine, 1).reviews]
@@ -143,7 +143,7 @@ def test_two_people_answer_one_frame_and_each_takes_back_their_own(engine: Engin
     assert [each.retracted_at is None for each in read(engine, 1).reviews] == [True, False]
 
 
-def test_what_two_people_see_differently_comes_back_to_a_third(night: Settings, engine: Engine) -> None:
+def test_conflict_returns_to_a_third_reviewer(night: Settings, engine: Engine) -> None:
     for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
         save_review(engine, given(2, finding), person=person)
     assert 2 not in waiting(engine) and 2 not in waiting(engine, person="bob")
@@ -153,9 +153,7 @@ def test_what_two_people_see_differently_comes_back_to_a_third(night: Settings, 
     assert 2 not in waiting(engine, person="dan")
 
 
-def test_a_third_persons_answer_ends_a_conflict_in_a_sitting_and_in_the_audit_sample_too(
-    night: Settings, engine: Engine
-) -> None:
+def test_third_review_ends_conflict_in_session_and_audit_sample(night: Settings, engine: Engine) -> None:
     for scan_id in (2, AUDITED):
         for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
             save_review(engine, given(scan_id, finding), person=person)
@@ -167,7 +165,7 @@ def test_a_third_persons_answer_ends_a_conflict_in_a_sitting_and_in_the_audit_sa
     assert rows(night, "select scan_id from frame_consensus where is_conflict") == []
 
 
-def test_who_answered_another_slice_may_end_a_conflict_on_this_one(night: Settings, engine: Engine) -> None:
+def test_reviewer_of_another_slice_can_end_a_conflict(night: Settings, engine: Engine) -> None:
     for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
         save_review(engine, given(6, finding, frame_index=5), person=person)
     save_review(engine, given(6, Finding.GLIOMA, frame_index=6), person="eve")
@@ -176,7 +174,7 @@ def test_who_answered_another_slice_may_end_a_conflict_on_this_one(night: Settin
     assert 6 not in waiting(engine, person="ann")
 
 
-def test_the_audit_sample_is_read_blind_and_seen_after(night: Settings, engine: Engine) -> None:
+def test_audit_sample_is_blind_until_reviewed(night: Settings, engine: Engine) -> None:
     assert waiting(engine, AUDIT) == [AUDITED] and AUDITED not in waiting(engine)
     (listed,) = list_worklist(engine, AUDIT, person="ann")
     assert (listed.predicted_class, listed.confidence, listed.model_name, listed.reasons) == (None, None, None, ())
@@ -194,7 +192,7 @@ def test_the_audit_sample_is_read_blind_and_seen_after(night: Settings, engine: 
     assert rows(night, "select purpose::text, is_blind from review order by 1") == [("audit", True), ("risk", False)]
 
 
-def test_a_sitting_mixes_risk_audit_and_repeats_and_goes_on_after_a_reload(night: Settings, engine: Engine) -> None:
+def test_session_mixes_purposes_and_resumes_after_reload(night: Settings, engine: Engine) -> None:
     _answered_long_ago(night, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     mix = rows(night, "select purpose::text, count(*) from review_session_item group by 1 order by 1")
@@ -220,7 +218,7 @@ def test_a_sitting_mixes_risk_audit_and_repeats_and_goes_on_after_a_reload(night
     assert purposes == [("audit", True, 1), ("repeat", True, 1), ("risk", False, 5)]
 
 
-def test_a_repeat_taken_back_is_asked_again_with_the_opinion_known(night: Settings, engine: Engine) -> None:
+def test_retracted_repeat_returns_without_blinding(night: Settings, engine: Engine) -> None:
     _answered_long_ago(night, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     assert read(engine, 1).is_blind and not read(engine, 1, "bob").is_blind
@@ -232,7 +230,7 @@ def test_a_repeat_taken_back_is_asked_again_with_the_opinion_known(night: Settin
         assert find_session(connection, session, person="ann").count_reviewed == 0
 
 
-def test_a_repeat_stays_blind_though_another_sitting_was_begun(night: Settings, engine: Engine) -> None:
+def test_repeat_stays_blind_after_another_session_starts(night: Settings, engine: Engine) -> None:
     _answered_long_ago(night, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     start_session(engine, person="ann", minutes=1)
@@ -244,9 +242,7 @@ def test_a_repeat_stays_blind_though_another_sitting_was_begun(night: Settings, 
 
 
 @pytest.mark.parametrize("address", ["viewer.example/{study}", "https://viewer.example/"])
-def test_an_address_of_a_viewer_that_leads_to_no_study_is_refused(
-    night: Settings, engine: Engine, address: str
-) -> None:
+def test_viewer_url_without_study_is_refused(night: Settings, engine: Engine, address: str) -> None:
     change(night, "update scan set study_pseudonym = 'study' where scan_id = 1")
     with pytest.raises(ConfigurationError, match=r"contain \{study\}, such as"):
         frame_page(
@@ -261,7 +257,7 @@ def test_an_address_of_a_viewer_that_leads_to_no_study_is_refused(
         )
 
 
-def test_a_budget_bounds_a_sitting(night: Settings, engine: Engine) -> None:
+def test_time_budget_bounds_a_session(night: Settings, engine: Engine) -> None:
     start_session(engine, person="ann", minutes=1)
     assert rows(night, "select count(*) from review_session_item") == [(3,)]
     for minutes in (0, -1, 481):
@@ -269,7 +265,7 @@ def test_a_budget_bounds_a_sitting(night: Settings, engine: Engine) -> None:
             start_session(engine, person="ann", minutes=minutes)
 
 
-def test_a_frame_is_shown_whole_and_as_a_thumbnail(night: Settings, engine: Engine) -> None:
+def test_frame_is_drawn_at_full_size_and_as_thumbnail(night: Settings, engine: Engine) -> None:
     store = ObjectStore.connect(night)
     whole = Image.open(io.BytesIO(frame_png(engine, store, scan_id=2, frame_index=0)))
     assert np.array_equal(np.asarray(whole), np.asarray(Image.open(io.BytesIO(png(CLASSES[1], seed=1)))))
@@ -282,9 +278,7 @@ def test_a_frame_is_shown_whole_and_as_a_thumbnail(night: Settings, engine: Engi
             frame_png(engine, store, scan_id=scan_id, frame_index=frame)
 
 
-def test_the_slices_of_a_volume_are_read_from_s3_once(
-    night: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slices_of_a_volume_need_one_s3_read(night: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     store, read_by_s3 = ObjectStore.connect(night), []
     read_object = ObjectStore.read
 
@@ -297,9 +291,7 @@ def test_the_slices_of_a_volume_are_read_from_s3_once(
     assert len(shown) == 3 and len(read_by_s3) == 1
 
 
-def test_an_object_that_was_overwritten_is_not_shown_in_place_of_the_one_that_was_scored(
-    night: Settings, engine: Engine
-) -> None:
+def test_overwritten_object_is_not_shown(night: Settings, engine: Engine) -> None:
     store = ObjectStore.connect(night)
     ((bucket, key),) = rows(night, "select bucket, key from scan_location where scan_id = 2")
     store.write(S3Uri(bucket=bucket, key=key), png(seed=77))
@@ -315,7 +307,7 @@ def page_of(engine: Engine, scan_id: int, **values: object) -> str:
     return frame_page(engine, scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
 
 
-def test_pages_hold_no_key_and_no_script_and_say_what_they_are_for(night: Settings, engine: Engine) -> None:
+def test_pages_contain_no_object_key_and_no_inline_script(night: Settings, engine: Engine) -> None:
     pages = [worklist_page(engine, Filters(), base="/r/", number=0, person="ann", is_reviewer=True)]
     pages += [page_of(engine, scan_id) for scan_id in (1, AUDITED)]
     keys = [key for (key,) in rows(night, "select key from scan_location")]
@@ -327,7 +319,7 @@ def test_pages_hold_no_key_and_no_script_and_say_what_they_are_for(night: Settin
     assert "Read blind" in pages[2] and "Prediction:" not in pages[2] and "map/" not in pages[2]
 
 
-def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Settings, engine: Engine) -> None:
+def test_dashboard_shows_runs_drift_agreement_and_champions(night: Settings, engine: Engine) -> None:
     assert "No nightly run had enough predictions" in dashboard_page(engine, base="/r/")
     drift = '[{"reference": "the model\'s test split", "of_class": 0.31, "of_confidence": null}]'
     change(night, "update scoring_run_summary set drift = cast(:drift as jsonb)", drift=drift)
@@ -347,7 +339,7 @@ def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Setting
     assert board.champions[0].model_name in page and "For review, not for diagnosis" in page
 
 
-def test_normal_is_called_what_it_is_and_who_may_not_write_gets_no_buttons(night: Settings, engine: Engine) -> None:
+def test_page_names_normal_class_and_hides_buttons_from_viewers(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set predicted_class = 'normal'")
     page = page_of(engine, 1)
     assert "Prediction: <em>none of the three tumors</em>" in page
@@ -355,7 +347,7 @@ def test_normal_is_called_what_it_is_and_who_may_not_write_gets_no_buttons(night
     assert "data-finding" not in looking and "undo" not in looking and "You can read this page" in looking
 
 
-def test_the_viewer_is_opened_by_pseudonym_only_where_there_is_a_study(night: Settings, engine: Engine) -> None:
+def test_viewer_link_uses_study_pseudonym(night: Settings, engine: Engine) -> None:
     address = "https://viewer.example/study?s={study}"
     assert "viewer.example" not in page_of(engine, 1, viewer_url=address)
     change(night, "update scan set study_pseudonym = 'ab/1' where scan_id = 1")

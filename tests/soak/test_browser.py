@@ -60,7 +60,7 @@ def page(live: Stack) -> Iterator[Page]:
         yield opened
 
 
-def test_the_retrain_form_shows_its_choices_with_their_meaning(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_browser_shows_retrain_form_with_descriptions(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(f"{live.airflow.url}/dags/weekly_retrain")
     page.get_by_role("button", name="Trigger").first.click()
     for section, titles in _FORM.items():
@@ -70,7 +70,7 @@ def test_the_retrain_form_shows_its_choices_with_their_meaning(live: Stack, page
     page.screenshot(path=tmp_path / "form.png", full_page=True)
 
 
-def test_a_night_triggered_from_the_page_ends_green(live: Stack, page: Page) -> None:
+def test_nightly_run_triggered_in_browser_succeeds(live: Stack, page: Page) -> None:
     client = live.client()
     page.goto(f"{live.airflow.url}/dags/nightly_scoring")
     page.get_by_role("button", name="Trigger").first.click()
@@ -93,7 +93,7 @@ def asked(live: Stack) -> str:
     return run_id
 
 
-def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
+def test_candidate_is_approved_in_browser_after_flip_preview(
     live: Stack, asked: str, page: Page, tmp_path: Path
 ) -> None:
     client, settings = live.client(), library(live)
@@ -114,7 +114,7 @@ def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
 
 
 @pytest.mark.usefixtures("asked")
-def test_the_models_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_models_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(f"{live.airflow.url}/braintumor/reports/")
     expect(page.get_by_role("heading", name="Brain-tumor models")).to_be_visible()
     expect(page.get_by_text("champion", exact=True)).to_be_visible()

@@ -194,13 +194,13 @@ def test_each_service_becomes_healthy(containers: Containers, service: str) -> N
         ("worker", {"HOSTNAME": "another"}),
     ],
 )
-def test_a_health_check_fails_where_the_service_is_not_well(
+def test_health_check_fails_for_an_unhealthy_service(
     containers: Containers, service: str, changed: Mapping[str, str]
 ) -> None:
     assert not containers.is_healthy(service, **changed)
 
 
-def test_a_task_sees_the_secrets_of_its_worker_and_no_other(containers: Containers) -> None:
+def test_task_sees_only_secrets_of_its_worker(containers: Containers) -> None:
     client = AirflowClient(
         f"http://127.0.0.1:{containers.state.remembered_port('apiserver')}",
         "admin",
@@ -221,7 +221,7 @@ def test_a_task_sees_the_secrets_of_its_worker_and_no_other(containers: Containe
         assert found == {**passwords, "s3": containers.values["S3_SECRET_KEY"]}
 
 
-def test_each_role_finds_its_buckets_and_tables_where_it_runs(containers: Containers) -> None:
+def test_each_role_passes_doctor_in_its_service(containers: Containers) -> None:
     roles = {"worker": ("scorer", "trainer", "promoter"), "gpu-worker": ("trainer",), "apiserver": ("reviewer",)}
     for service, role in ((service, role) for service, found in roles.items() for role in found):
         done = containers.run(service, ["braintumor", "doctor", "--role", role, "--json"])

@@ -36,9 +36,7 @@ _FAULTS: tuple[Fault, ...] = ((500, "InternalError"), (503, "SlowDown"), CUT, RE
     [("one scheduler", "another scheduler"), ("cleared in the middle",) * 2],
     ids=["two runs at once", "the same run twice at once"],
 )
-def test_nights_at_the_same_time_score_each_scan_once(
-    settings: Settings, tmp_path: Path, run_keys: tuple[str, str]
-) -> None:
+def test_concurrent_runs_score_each_scan_once(settings: Settings, tmp_path: Path, run_keys: tuple[str, str]) -> None:
     put_scans(settings, tmp_path, count=_SCANS, seed=1)
     nights = [start_night(settings, run_key) for run_key in run_keys]
     assert 0 in [end(night) for night in nights]
@@ -46,9 +44,7 @@ def test_nights_at_the_same_time_score_each_scan_once(
     assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
 
 
-def test_a_postgres_that_crashes_under_a_night_loses_and_doubles_nothing(
-    settings: Settings, stack: Stack, tmp_path: Path
-) -> None:
+def test_postgres_crashes_lose_and_duplicate_nothing(settings: Settings, stack: Stack, tmp_path: Path) -> None:
     put_scans(settings, tmp_path, count=_SCANS, seed=2)
     rng, codes = random.Random(2), []
     for number in range(_CRASHES):
@@ -72,7 +68,7 @@ def crash(stack: Stack) -> None:
     stack.postgres.wait()
 
 
-def test_an_s3_that_fails_at_random_loses_and_doubles_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_random_s3_errors_lose_and_duplicate_nothing(settings: Settings, tmp_path: Path) -> None:
     put_scans(settings, tmp_path, count=_SCANS, seed=3)
     with faulty_s3(settings.require("s3_endpoint")) as door:
         door.storm(random.Random(3), share=0.65, faults=_FAULTS, within=settings.require("scans_uri"))

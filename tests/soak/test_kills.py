@@ -31,7 +31,7 @@ _FEWEST_POINTS = 40
 """A night that scores two scans and refuses one sends some twenty statements, and commits seven times."""
 
 
-def test_sigkill_at_random_moments_loses_and_doubles_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_sigkill_at_random_times_loses_and_duplicates_nothing(settings: Settings, tmp_path: Path) -> None:
     put_scans(settings, tmp_path, count=_SCANS, seed=7)
     rng = random.Random(7)
     for number in range(_KILLS):
@@ -60,7 +60,7 @@ def _wait_for(settings: Settings, night: ForkServerProcess, query: str) -> None:
         time.sleep(0.02)
 
 
-def test_sigkill_at_every_statement_and_commit_loses_and_doubles_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_sigkill_at_every_statement_loses_and_duplicates_nothing(settings: Settings, tmp_path: Path) -> None:
     """Each night finds new scans, and what the one before it left, and dies one point later than that."""
     for point in count(1):
         put_scans(settings, tmp_path / str(point), count=2, seed=point, with_copy=True)

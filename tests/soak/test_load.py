@@ -17,9 +17,9 @@ pytestmark = pytest.mark.soak
 
 _CODE = """
 import resource, sys
-from braintumor.scoring.job import score_night
+from braintumor.scoring.job import run_scoring_job
 from braintumor.config.settings import Settings
-balance = score_night(Settings.from_environment(), run_key=sys.argv[1], scans_uri=sys.argv[2])
+balance = run_scoring_job(Settings.from_environment(), run_key=sys.argv[1], scans_uri=sys.argv[2])
 print(balance.count_scored, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
@@ -38,7 +38,7 @@ def peak_megabytes(settings: Settings, prefix: str, expected: int) -> int:
     return peak
 
 
-def test_ten_times_the_scans_take_no_more_memory(settings: Settings) -> None:
+def test_memory_does_not_grow_with_ten_times_the_scans(settings: Settings) -> None:
     store, base = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
     rng = np.random.default_rng(0)
 

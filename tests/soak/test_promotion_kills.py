@@ -108,7 +108,7 @@ def ledger_rows(settings: Settings) -> list[tuple[Any, ...]]:
     )
 
 
-def test_sigkill_anywhere_in_a_promotion_leaves_one_champion_and_a_retry_completes_it(settings: Settings) -> None:
+def test_killed_promotion_leaves_one_champion_and_can_be_retried(settings: Settings) -> None:
     for name in _NAMES:
         add_model(settings, name)
     promote(settings, *_NAMES)

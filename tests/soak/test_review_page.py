@@ -79,7 +79,7 @@ def show(live: Stack, name: str, given: dict[str, object]) -> None:
     client(live, name).send("GET", address)
 
 
-def test_nobody_gets_in_viewers_read_and_only_reviewers_write(live: Stack) -> None:
+def test_only_viewers_can_read_and_only_reviewers_can_write(live: Stack) -> None:
     before = rows(library(live), "select review_id from review")
     for path in _READS:
         assert requests.get(f"{live.airflow.url}{_REVIEW}{path}", timeout=30).status_code == 401, path
@@ -97,18 +97,18 @@ def test_nobody_gets_in_viewers_read_and_only_reviewers_write(live: Stack) -> No
     assert rows(library(live), "select review_id from review") == before
 
 
-def test_an_image_is_a_png_of_the_scan_and_no_answer_names_its_key(live: Stack) -> None:
+def test_image_is_png_and_responses_contain_no_object_key(live: Stack) -> None:
     viewer = client(live, "viewer")
     image = viewer.send("GET", f"{_REVIEW}/image/1/0.png")
     assert Image.open(io.BytesIO(image.content)).format == "PNG" and "no-store" in image.headers["Cache-Control"]
     for path in ("/image/99/0.png", "/image/1/7.png", "/frame/99/0"):
         missing = viewer.send("GET", _REVIEW + path, allow=(404,))
-        assert missing.status_code == 404 and "answer for frame" in missing.json()["detail"]
+        assert missing.status_code == 404 and "prediction for frame" in missing.json()["detail"]
     assert viewer.send("GET", f"{_REVIEW}/map/{AUDITED}/0.png", allow=(403,)).status_code == 403
     assert "hacked" not in viewer.send("GET", f"{_REVIEW}/").text + viewer.send("GET", f"{_REVIEW}/frame/1/0").text
 
 
-def test_two_reviewers_at_once_leave_an_answer_each(live: Stack) -> None:
+def test_concurrent_reviewers_save_one_review_each(live: Stack) -> None:
     asked = [
         (client(live, name), answer(5, finding)) for name, finding in (("admin", "normal"), ("reviewer", "glioma"))
     ]
@@ -121,7 +121,7 @@ def test_two_reviewers_at_once_leave_an_answer_each(live: Stack) -> None:
     assert found == [("admin", "normal"), ("reviewer", "glioma")]
 
 
-def test_an_answer_is_refused_until_the_image_was_delivered_to_its_page(live: Stack) -> None:
+def test_decision_before_image_delivery_is_refused(live: Stack) -> None:
     before = rows(library(live), "select review_id from review")
     given, reviewer = answer(5, "normal"), client(live, "reviewer")
     show(live, "admin", given)
@@ -138,7 +138,7 @@ def test_an_answer_is_refused_until_the_image_was_delivered_to_its_page(live: St
     assert found == [("normal",), ("unusable_image",)]
 
 
-def test_no_key_but_that_of_an_unusable_image_answers_a_frame_whose_image_did_not_load(live: Stack, page: Page) -> None:
+def test_only_unusable_image_key_works_without_image(live: Stack, page: Page) -> None:
     settings = library(live)
     before = rows(settings, "select review_id from review")
     page.route("**/image/**", lambda route: route.fulfill(status=503, json={"detail": "S3 is away."}))
@@ -156,7 +156,7 @@ def test_no_key_but_that_of_an_unusable_image_answers_a_frame_whose_image_did_no
     assert rows(settings, newest) == [(2, "unusable_image")]
 
 
-def test_a_key_that_is_pressed_while_the_image_loads_answers_nothing(live: Stack, page: Page) -> None:
+def test_key_pressed_while_image_loads_saves_nothing(live: Stack, page: Page) -> None:
     before = rows(library(live), "select review_id from review")
     page.route("**/image/**", lambda _: None)  # no answer yet
     page.goto(f"{live.airflow.url}{_REVIEW}/frame/3/0", wait_until="domcontentloaded")
@@ -167,9 +167,7 @@ def test_a_key_that_is_pressed_while_the_image_loads_answers_nothing(live: Stack
 
 
 @pytest.mark.parametrize(("control", "key", "finding"), [("width", "2", "meningioma"), ("zoom", "0", "cannot_tell")])
-def test_answer_keys_work_while_a_slider_has_the_focus(
-    live: Stack, page: Page, control: str, key: str, finding: str
-) -> None:
+def test_decision_keys_work_with_focused_slider(live: Stack, page: Page, control: str, key: str, finding: str) -> None:
     page.goto(f"{live.airflow.url}{_REVIEW}/frame/3/0")
     slider = page.locator(f"#{control}")
     slider.focus()
@@ -185,7 +183,7 @@ def test_answer_keys_work_while_a_slider_has_the_focus(
     assert rows(library(live), newest) == [(3, finding)]
 
 
-def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_session_can_be_read_with_the_keyboard_only(live: Stack, page: Page, tmp_path: Path) -> None:
     settings = library(live)
     page.goto(f"{live.airflow.url}{_REVIEW}/")
     expect(page.get_by_role("heading", name="Review worklist")).to_be_visible()
@@ -228,7 +226,7 @@ def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_
     assert blind == [("audit", True)]
 
 
-def test_looking_at_other_slices_and_zooming_answers_nothing(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_scrolling_slices_and_zooming_save_nothing(live: Stack, page: Page, tmp_path: Path) -> None:
     (*_, (frame,)) = rows(library(live), "select frame_index from prediction where scan_id = 6 order by 1 offset 2")
     page.goto(f"{live.airflow.url}{_REVIEW}/frame/6/{frame}")
     shown = page.locator("#image").get_attribute("src")
@@ -245,7 +243,7 @@ def test_looking_at_other_slices_and_zooming_answers_nothing(live: Stack, page: 
     page.screenshot(path=tmp_path / "window.png")
 
 
-def test_the_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_review_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(live.airflow.url)
     page.get_by_role("button", name="Browse").first.click()
     expect(page.get_by_text("Brain-tumor review").first).to_be_visible()
@@ -255,7 +253,7 @@ def test_the_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) 
     page.screenshot(path=tmp_path / "navigation.png")
 
 
-def test_no_log_of_the_pages_server_names_a_key_also_of_a_scan_that_is_gone(live: Stack) -> None:
+def test_server_log_contains_no_object_key(live: Stack) -> None:
     settings, viewer = library(live), client(live, "viewer")
     located = rows(settings, "select scan_id, bucket, key from scan_location order by scan_id")
     gone, bucket, key = located[0]

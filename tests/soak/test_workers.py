@@ -49,7 +49,7 @@ def cluster(
         yield stack
 
 
-def test_training_runs_on_the_gpu_worker_alone_and_the_rest_on_the_others(cluster: Stack) -> None:
+def test_training_runs_only_on_the_gpu_worker(cluster: Stack) -> None:
     client = cluster.client()
     run_id = client.trigger("weekly_retrain", {"policy": "auto", "epochs": 1, "preview_scans": 0})
     state = client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S)
@@ -63,13 +63,13 @@ def test_training_runs_on_the_gpu_worker_alone_and_the_rest_on_the_others(cluste
 
 
 @pytest.mark.parametrize("service", ["scheduler", "dag-processor", "worker"])
-def test_the_health_checks_of_the_compose_file_say_that_these_are_well(cluster: Stack, service: str) -> None:
+def test_compose_health_checks_pass_for_running_services(cluster: Stack, service: str) -> None:
     assert check(cluster, service, HOSTNAME="kept")
     nobody = {"HOSTNAME": "nobody", NAME: "nobody"}  # as which a service that does not run is looked for
     assert not check(cluster, service, **nobody)
 
 
-def test_the_compose_files_triggerer_is_well_once_it_runs(cluster: Stack, tmp_path: Path) -> None:
+def test_compose_triggerer_is_healthy_once_it_runs(cluster: Stack, tmp_path: Path) -> None:
     """The embedded stack has none: it serves what no DAG here asks for."""
     assert not check(cluster, "triggerer")
     command = [sys.executable, "-m", *services()["triggerer"]["command"], "--skip-serve-logs"]
@@ -86,7 +86,7 @@ def test_the_compose_files_triggerer_is_well_once_it_runs(cluster: Stack, tmp_pa
             run.terminate()
 
 
-def test_the_compose_files_api_server_is_well_where_it_answers(cluster: Stack) -> None:
+def test_compose_api_server_is_healthy_when_it_responds(cluster: Stack) -> None:
     assert check(cluster, "apiserver", address=cluster.airflow.url)
     assert not check(cluster, "apiserver", address="http://127.0.0.1:1")
 
@@ -110,7 +110,7 @@ def check(cluster: Stack, service: str, *, address: str = "", **changed: str) ->
     return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
 
 
-def test_a_night_survives_the_loss_of_a_worker(cluster: Stack, tmp_path: Path) -> None:
+def test_nightly_run_survives_loss_of_a_worker(cluster: Stack, tmp_path: Path) -> None:
     client, settings = cluster.client(), library(cluster)
     put_scans(settings, tmp_path, count=_SCANS, seed=11)
     run_id = client.trigger("nightly_scoring", {"chunk_size": 5})

@@ -39,7 +39,7 @@ def _rows(position: int, confidence: np.ndarray) -> np.ndarray:
     return rows
 
 
-def test_each_class_has_a_threshold_above_which_its_answers_are_right(tmp_path: Path) -> None:
+def test_confidence_threshold_reaches_target_precision_per_class(tmp_path: Path) -> None:
     found = fitted(tmp_path, (0.0, 0.5, 0.7, 1.0)).low_confidence_below
     assert list(found) == ["glioma", "meningioma", "normal", "pituitary"]
     assert found["glioma"] == 0.60  # never wrong: only what is doubtful anyhow
@@ -49,11 +49,11 @@ def test_each_class_has_a_threshold_above_which_its_answers_are_right(tmp_path: 
     assert found["pituitary"] == 0.95  # never right: the list would hold all of them, and does but for the surest
 
 
-def test_of_few_answers_nothing_is_concluded(tmp_path: Path) -> None:
+def test_threshold_of_few_predictions_is_the_lower_bound(tmp_path: Path) -> None:
     assert set(fitted(tmp_path, (1.0, 0.0, 1.0, 0.5), answers=10).low_confidence_below.values()) == {0.60}
 
 
-def test_less_than_one_in_a_hundred_validation_images_is_outside_and_the_reference_is_written(tmp_path: Path) -> None:
+def test_distance_threshold_flags_under_1_percent_of_validation(tmp_path: Path) -> None:
     threshold = fitted(tmp_path, (0, 0, 0, 0)).out_of_distribution_above
     random = np.random.default_rng(0)
     reference = normalized(random.normal(size=(30, 8)).astype(np.float32) * 5)

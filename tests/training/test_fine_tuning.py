@@ -76,7 +76,7 @@ def history(said: str) -> dict[str, list[float]]:
     return found
 
 
-def test_every_epoch_is_said_and_kept(whole: tuple[Path, str]) -> None:
+def test_every_epoch_is_logged_and_saved(whole: tuple[Path, str]) -> None:
     base, said = whole
     assert [line.split(":")[0] for line in said.splitlines() if line.startswith("fine-tuning")] == [
         f"fine-tuning epoch {epoch}" for epoch in (1, 2, 3)
@@ -88,7 +88,7 @@ def test_every_epoch_is_said_and_kept(whole: tuple[Path, str]) -> None:
     assert kept == [f"best-{best:04}.npz", "epoch-0003.npz", "history.json"]
 
 
-def test_weights_of_an_epoch_that_was_not_kept_whole_are_not_the_best(tmp_path: Path) -> None:
+def test_best_weights_exclude_an_incomplete_epoch(tmp_path: Path) -> None:
     """Ended between two files, an epoch is trained again; what its first try left is in no history."""
     said = python(
         """
@@ -120,7 +120,7 @@ def test_weights_of_an_epoch_that_was_not_kept_whole_are_not_the_best(tmp_path: 
     assert "BEST 1.0" in said
 
 
-def test_a_training_killed_after_an_epoch_goes_on_and_ends_like_one_that_was_not(whole: tuple[Path, str]) -> None:
+def test_killed_training_resumes_with_the_same_result(whole: tuple[Path, str]) -> None:
     base, said = whole
     killed = 'run("killed", say=lambda words: os._exit(9) if words.startswith("fine-tuning epoch 2") else None)'
     python(killed, str(base), exit_code=9)
@@ -131,7 +131,7 @@ def test_a_training_killed_after_an_epoch_goes_on_and_ends_like_one_that_was_not
         assert history(resumed)[name] == pytest.approx(values, rel=0.02, abs=0.02), name
 
 
-def test_no_room_for_an_epoch_is_said_plainly_and_leaves_nothing_half_written(tmp_path: Path) -> None:
+def test_full_disk_is_reported_and_leaves_no_partial_file(tmp_path: Path) -> None:
     said = python(
         """
         import resource
@@ -153,7 +153,7 @@ def test_no_room_for_an_epoch_is_said_plainly_and_leaves_nothing_half_written(tm
     assert list(folder.iterdir()) == []
 
 
-def test_views_are_changed_alike_for_one_seed_and_hold_images_of_the_same_kind(tmp_path: Path) -> None:
+def test_augmented_views_depend_on_the_seed(tmp_path: Path) -> None:
     said = python(
         """
         from dataclasses import replace
@@ -171,7 +171,7 @@ def test_views_are_changed_alike_for_one_seed_and_hold_images_of_the_same_kind(t
     assert said.split()[-6:] == ["uint8", "True", "True", "False", "False", "False"]
 
 
-def test_batches_depend_on_the_seed_and_the_epoch_alone_and_take_the_views_in_turn(tmp_path: Path) -> None:
+def test_batches_depend_only_on_seed_and_epoch(tmp_path: Path) -> None:
     said = python(
         """
         from braintumor.training.fit import Batches
@@ -191,7 +191,7 @@ def test_batches_depend_on_the_seed_and_the_epoch_alone_and_take_the_views_in_tu
     assert said.splitlines()[-2:] == ["[4, 4, 2] [True, True, True]", "True False True"]
 
 
-def test_a_layer_that_is_not_there_is_named_before_anything_is_trained(tmp_path: Path) -> None:
+def test_unknown_layer_is_named_before_training(tmp_path: Path) -> None:
     said = python(
         """
         from dataclasses import replace

@@ -56,20 +56,20 @@ def mirror(request: pytest.FixtureRequest, empty_settings: Settings, tmp_path: P
     return Mirror(empty_settings, tmp_path / "mirror" if request.param == "folder" else None)
 
 
-def test_what_the_mirror_holds_is_checked_and_handed_over(mirror: Mirror) -> None:
+def test_mirrored_weights_are_checked_and_returned(mirror: Mirror) -> None:
     mirror.put(NAME, DATA)
     mirror.put(f"{NAME}.sha256", f"{DIGEST}  {NAME}\n".encode())
     assert mirror.found(RECIPE) == DATA
     assert mirror.found(RECIPE.override(weights_sha256=DIGEST)) == DATA
 
 
-def test_an_empty_mirror_leaves_imagenet_weights_to_keras_and_random_ones_to_nobody(mirror: Mirror) -> None:
+def test_empty_mirror_and_random_weights_return_none(mirror: Mirror) -> None:
     assert mirror.found(RECIPE) is None
     mirror.put(NAME, DATA)
     assert mirror.found(RECIPE.override(initial_weights="random")) is None
 
 
-def test_a_truncated_file_is_refused_with_both_sha256s_and_the_remedy(mirror: Mirror) -> None:
+def test_truncated_weights_are_refused_with_both_sha256s(mirror: Mirror) -> None:
     mirror.put(NAME, DATA[:-1])
     mirror.put(f"{NAME}.sha256", f"{DIGEST}  {NAME}\n".encode())
     wrong = sha256(DATA[:-1]).hexdigest()
@@ -78,7 +78,7 @@ def test_a_truncated_file_is_refused_with_both_sha256s_and_the_remedy(mirror: Mi
 
 
 @pytest.mark.parametrize("beside", [None, b"", b"\n"])
-def test_a_file_that_nobody_can_check_is_refused(mirror: Mirror, beside: bytes | None) -> None:
+def test_weights_without_sha256_are_refused(mirror: Mirror, beside: bytes | None) -> None:
     mirror.put(NAME, DATA)
     if beside is not None:
         mirror.put(f"{NAME}.sha256", beside)
@@ -86,7 +86,7 @@ def test_a_file_that_nobody_can_check_is_refused(mirror: Mirror, beside: bytes |
         mirror.found(RECIPE)
 
 
-def test_a_recipe_can_pin_what_the_mirror_must_hold(mirror: Mirror) -> None:
+def test_recipe_can_pin_the_sha256_of_mirrored_weights(mirror: Mirror) -> None:
     pinned = RECIPE.override(weights_sha256="0" * 64)
     with pytest.raises(WeightsError, match=rf"/{NAME} do not exist, and recipe 'resnet50'"):
         mirror.found(pinned)
@@ -96,7 +96,7 @@ def test_a_recipe_can_pin_what_the_mirror_must_hold(mirror: Mirror) -> None:
         mirror.found(pinned)
 
 
-def test_a_recipe_can_name_a_file_of_its_own(mirror: Mirror) -> None:
+def test_recipe_can_name_its_weights_file(mirror: Mirror) -> None:
     named = RECIPE.override(initial_weights="file", weights_file=mirror.put("ours.h5", DATA), weights_sha256=DIGEST)
     assert mirror.found(named) == DATA
     mirror.put("ours.h5", DATA + b"!")
@@ -107,7 +107,7 @@ def test_a_recipe_can_name_a_file_of_its_own(mirror: Mirror) -> None:
 
 
 @pytest.mark.soak
-def test_weights_are_mirrored_trained_from_and_on_record_by_their_sha256(settings: Settings, tmp_path: Path) -> None:
+def test_mirrored_weights_are_trained_from_and_recorded(settings: Settings, tmp_path: Path) -> None:
     settings = replace(settings, weights_uri=str(tmp_path / "mirror"))
     weights = tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names what it downloads
     legacy_weights(weights)

@@ -39,7 +39,7 @@ print(json.dumps([accuracy(1), accuracy(4)]))
 
 
 @pytest.mark.soak
-def test_copies_lift_what_a_naive_split_claims_where_there_is_nothing_to_learn() -> None:
+def test_duplicates_inflate_random_split_accuracy_on_noise() -> None:
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""}
     done = subprocess.run(
         [sys.executable, "-c", _SCRIPT], capture_output=True, text=True, check=False, env=environment, timeout=300

@@ -26,7 +26,7 @@ from braintumor.training.features import as_served
 from tests.conftest import TINY_RECIPE, run_braintumor
 
 
-def test_the_map_explains_the_answer_exactly(seeded: Settings, tiny_model_folder: Path) -> None:
+def test_activation_map_mean_gives_the_probability(seeded: Settings, tiny_model_folder: Path) -> None:
     engine = database.connect(seeded)
     model = LoadedModel.load(tiny_model_folder)
     snapshot = load_snapshot(engine, model.manifest.snapshot_id)
@@ -40,7 +40,7 @@ def test_the_map_explains_the_answer_exactly(seeded: Settings, tiny_model_folder
 
 
 @pytest.mark.soak
-def test_features_are_the_same_through_keras_and_through_openvino() -> None:
+def test_keras_and_openvino_features_are_equal() -> None:
     code = """
         import sys
         import numpy as np
@@ -59,7 +59,7 @@ def test_features_are_the_same_through_keras_and_through_openvino() -> None:
     assert "(5, 512) (5, 2, 2, 512) cpu (OpenVINO)" in done.stdout, done.stderr
 
 
-def test_features_that_are_not_what_the_served_graph_says_are_made_anew(tiny_model_folder: Path) -> None:
+def test_features_that_differ_from_the_graph_are_recomputed(tiny_model_folder: Path) -> None:
     engine = OpenVinoBackend(tiny_model_folder / "model.xml")
     frames = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), dtype=np.uint8)
     served = engine.run(frames)["embedding"]
@@ -69,7 +69,7 @@ def test_features_that_are_not_what_the_served_graph_says_are_made_anew(tiny_mod
     np.testing.assert_allclose(as_served(engine, frames, other), served, rtol=1e-5)
 
 
-def test_a_training_leaves_a_whole_record(seeded: Settings, tiny_model_folder: Path) -> None:
+def test_training_records_all_values(seeded: Settings, tiny_model_folder: Path) -> None:
     engine = database.connect(seeded)
     with database.transaction(engine) as connection:
         run = connection.execute(text("select * from training_run")).one()
@@ -87,7 +87,7 @@ def test_a_training_leaves_a_whole_record(seeded: Settings, tiny_model_folder: P
     assert Manifest.read(tiny_model_folder).name == model.model_name
 
 
-def test_a_retry_finds_the_model_and_trains_nothing(settings: Settings) -> None:
+def test_retry_returns_the_trained_model(settings: Settings) -> None:
     snapshot = model_versions.list_models(database.connect(settings))[0].snapshot_id
     done = run_braintumor(
         settings, "train", "--recipe", str(TINY_RECIPE), "--snapshot", snapshot, "--run-key", "seed", "--json"
@@ -98,7 +98,7 @@ def test_a_retry_finds_the_model_and_trains_nothing(settings: Settings) -> None:
 
 
 @pytest.mark.soak
-def test_one_seed_on_one_device_gives_one_model(settings: Settings, tiny_model_folder: Path) -> None:
+def test_same_seed_and_device_give_the_same_model(settings: Settings, tiny_model_folder: Path) -> None:
     snapshot = Manifest.read(tiny_model_folder).snapshot_id
     run_braintumor(settings, "train", "--recipe", str(TINY_RECIPE), "--snapshot", snapshot, "--run-key", "again")
     again, first = model_versions.list_models(database.connect(settings))
@@ -108,7 +108,7 @@ def test_one_seed_on_one_device_gives_one_model(settings: Settings, tiny_model_f
 
 
 @pytest.mark.soak
-def test_missing_weights_are_said_before_training_with_three_remedies(
+def test_missing_weights_error_gives_remedies_before_training(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # an empty cache
@@ -133,7 +133,7 @@ def run_python(code: str, *arguments: str) -> str:
 
 
 @pytest.mark.soak
-def test_sixteen_bits_are_for_the_time_of_training_alone() -> None:
+def test_bfloat16_is_used_only_during_training() -> None:
     printed = run_python(
         """
         import sys
@@ -157,7 +157,7 @@ def test_sixteen_bits_are_for_the_time_of_training_alone() -> None:
 
 
 @pytest.mark.soak
-def test_weights_find_their_backbone_and_no_other(tmp_path: Path) -> None:
+def test_weights_load_only_into_their_backbone(tmp_path: Path) -> None:
     printed = run_python(
         """
         import sys
@@ -184,7 +184,7 @@ def test_weights_find_their_backbone_and_no_other(tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_a_graph_that_disagrees_with_keras_is_refused(tmp_path: Path) -> None:
+def test_graph_that_disagrees_with_keras_is_refused(tmp_path: Path) -> None:
     printed = run_python(
         f"""
         import sys

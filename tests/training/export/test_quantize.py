@@ -26,9 +26,7 @@ LOOSE = ("--changed", "0.3", "--lost", "0.2")
 
 
 @pytest.mark.soak
-def test_an_export_is_a_version_of_its_own_that_is_judged_and_promotes_nothing(
-    settings: Settings, tiny_model_folder: Path
-) -> None:
+def test_int8_export_is_a_judged_version_and_not_promoted(settings: Settings, tiny_model_folder: Path) -> None:
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     parent = model_versions.champion(engine)
     done = run_braintumor(settings, "model", "quantize", parent.model_name, *LOOSE, check=False)
@@ -71,7 +69,7 @@ def test_an_export_is_a_version_of_its_own_that_is_judged_and_promotes_nothing(
 
 
 @pytest.mark.soak
-def test_an_export_that_strays_registers_nothing(settings: Settings) -> None:
+def test_export_outside_bounds_is_not_registered(settings: Settings) -> None:
     engine = database.connect(settings)
     parent = model_versions.champion(engine)
     done = run_braintumor(settings, "model", "quantize", parent.model_name, "--changed", "0", check=False)
@@ -85,7 +83,7 @@ def test_an_export_that_strays_registers_nothing(settings: Settings) -> None:
     ("changed", "accuracy", "is_refused"),
     [(0.02, 0.90, False), (0.021, 0.90, True), (0.0, 0.88, True), (0.0, 0.95, False)],
 )
-def test_both_bounds_hold(changed: float, accuracy: float, is_refused: bool) -> None:
+def test_parity_requires_both_bounds(changed: float, accuracy: float, is_refused: bool) -> None:
     parity = Parity(count=430, changed=changed, accuracy=accuracy, parent_accuracy=0.90)
     if not is_refused:
         parity.require(Bounds(changed=0.02, lost=0.01), name="m")
