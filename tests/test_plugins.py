@@ -1,4 +1,4 @@
-"""What the pages in Airflow answer where the library refuses: its words, and a status that tells missing from away."""
+"""Check the error responses and the limits of the pages in Airflow."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_error_response_distinguishes_missing_from_unavailable(
     def page() -> None:
         raise error
 
-    answer = TestClient(app).get("/")
-    assert (answer.status_code, answer.json()) == (status, {"detail": str(error)})
-    assert answer.headers["Cache-Control"] == "private, no-store"
+    response = TestClient(app).get("/")
+    assert (response.status_code, response.json()) == (status, {"detail": str(error)})
+    assert response.headers["Cache-Control"] == "private, no-store"
 
 
 def test_both_apps_use_the_exception_handlers() -> None:
@@ -61,7 +61,7 @@ def test_both_apps_use_the_exception_handlers() -> None:
 
 
 VALID = ["/", "/?page=1000&model=vgg16-2026.1", "/frame/1/0", f"/frame/{2**63 - 1}/{2**31 - 1}", "/image/1/0.png"]
-"""These reach the database, which does not answer in the test: 503."""
+"""These requests reach the database, which is not reachable in the test, so the status is 503."""
 INVALID = [
     "/?page=-1",
     "/?page=1001",
@@ -82,8 +82,8 @@ INVALID = [
     "/thumbnail/0/0.png",
     f"/map/1/{2**31}.png",
 ]
-ANSWER = {"request_key": "0123456789abcdef", "scan_id": 1, "frame_index": 0, "model_version_id": 1, "finding": "normal"}
-INVALID_ANSWERS: list[dict[str, object]] = [
+REVIEW = {"request_key": "0123456789abcdef", "scan_id": 1, "frame_index": 0, "model_version_id": 1, "finding": "normal"}
+INVALID_REVIEWS: list[dict[str, object]] = [
     {"scan_id": 0},
     {"scan_id": 2**63},
     {"frame_index": 2**31},
@@ -108,18 +108,18 @@ for dependency in (module._may_read, module._may_write):
 free[module._caller] = lambda: module._Caller(person="ann", is_reviewer=True, base="/")
 reports = braintumor_reports.app
 reports.dependency_overrides[braintumor_reports._may_read.dependency] = lambda: None
-addresses, answers, names = json.load(sys.stdin)
+urls, reviews, names = json.load(sys.stdin)
 client, other = TestClient(module.app), TestClient(reports)
-got = [client.get(each) for each in addresses] + [client.post("/reviews", json=each) for each in answers]
+got = [client.get(each) for each in urls] + [client.post("/reviews", json=each) for each in reviews]
 got += [other.get(each) for each in names]
 print(json.dumps([[each.status_code, each.text] for each in got]))
 """
 
 
-def run_beside_plugins(
+def run_with_plugins(
     code: str, folder: Path, environment: dict[str, str], given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run code that imports the plugins in a process of its own, because Airflow reads its settings once."""
+    """Run code that imports the plugins in a subprocess, because Airflow reads its settings once."""
     airflow = {
         "PYTHONPATH": os.pathsep.join([str(PLUGINS), str(PLUGINS.parent)]),
         "AIRFLOW_HOME": str(folder),
@@ -140,12 +140,12 @@ def run_beside_plugins(
 
 
 def test_pages_refuse_impossible_values_and_hide_database_host(tmp_path: Path) -> None:
-    answers = [ANSWER, *(ANSWER | wrong for wrong in INVALID_ANSWERS)]
+    reviews = [REVIEW, *(REVIEW | wrong for wrong in INVALID_REVIEWS)]
     names = ["/model/vgg16-2026.1/report.html", "/model/a%00b/report.html", "/model/%0A/model_card.md"]
-    done = run_beside_plugins(ASK, tmp_path, {}, given=json.dumps([VALID + INVALID, answers, names]))
+    done = run_with_plugins(ASK, tmp_path, {}, given=json.dumps([VALID + INVALID, reviews, names]))
     got = json.loads(done.stdout.splitlines()[-1])
-    asked = [*VALID, *INVALID, *map(str, answers), *names]
-    expected = [503] * len(VALID) + [422] * len(INVALID) + [503] + [422] * len(INVALID_ANSWERS) + [503, 422, 422]
+    asked = [*VALID, *INVALID, *map(str, reviews), *names]
+    expected = [503] * len(VALID) + [422] * len(INVALID) + [503] + [422] * len(INVALID_REVIEWS) + [503, 422, 422]
     assert {each: status for each, (status, _) in zip(asked, got, strict=True)} == dict(
         zip(asked, expected, strict=True)
     )
@@ -163,5 +163,5 @@ with opened()[1].connect() as connection:
     for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
         print(connection.scalar(text("show " + name)))
 """
-    done = run_beside_plugins(code, tmp_path, as_role(stack, empty_settings, Role.REVIEWER).to_environment())
+    done = run_with_plugins(code, tmp_path, as_role(stack, empty_settings, Role.REVIEWER).to_environment())
     assert done.stdout.split() == ["30s", "30s"]

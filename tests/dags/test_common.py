@@ -1,4 +1,4 @@
-"""What the DAG files share, in an interpreter with Airflow, outside any DAG run."""
+"""Test the helpers of the DAG files in a subprocess with Airflow, outside a DAG run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_missing_connection_is_named_and_retried(dag_runner: DagRunner) -> None:
         try:
             settings_for("scorer")
         except BrainTumorError:
-            raise SystemExit("the retry policy would give up")
+            raise SystemExit("the retry policy would not retry")
         """,
     )
     assert "Airflow has no connection 'braintumor_db_scorer', or its API is not reachable" in done.stderr

@@ -1,4 +1,4 @@
-"""Each task that decodes files ends its decoding processes itself: Airflow's forked tasks run no finalizer."""
+"""Test that each task ends its decoder processes, because Airflow's forked tasks run no finalizer."""
 
 from __future__ import annotations
 
@@ -50,5 +50,5 @@ def test_task_that_decodes_closes_its_decoders(
     code = _CODE.format(module=task.partition(".")[0], task=task, target=target, arguments=arguments)
     done = in_airflow(dag_runner, code)
     assert done.returncode == 0, done.stderr
-    said = [line for line in done.stdout.splitlines() if line.startswith("decoders")]
-    assert said == ["decoders at work: True", "decoders left: []"]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("decoders")]
+    assert lines == ["decoders at work: True", "decoders left: []"]

@@ -1,4 +1,4 @@
-"""The DAG files by themselves: they parse, say what they are, and wire what the README says."""
+"""Test that the DAG files can be parsed, and that their schedules, forms and tasks are as documented."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def dags(dag_runner: DagRunner) -> dict[str, Any]:
         [sys.executable, "-c", code], env=dag_runner.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    dags: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return dags
 
 
 def test_each_dag_has_owner_tags_doc_and_failure_callback(dags: dict[str, Any]) -> None:
@@ -66,7 +66,7 @@ def test_dags_run_on_schedule_one_at_a_time_without_catchup(dags: dict[str, Any]
     for dag in dags.values():
         assert (dag["catchup"], dag["max_active_runs"], dag["start"]) == (False, 1, "None")
     assert {dags[name]["is_paused"] for name in by_hand} == {False}, (
-        "nothing is held back, and they are asked for in a hurry"
+        "they have no schedule, and a triggered run must start"
     )
 
 
@@ -93,7 +93,7 @@ def test_retrain_deadline_is_24_hours_without_triggerer(dags: dict[str, Any]) ->
 def test_rollback_form_requires_only_a_reason(dags: dict[str, Any]) -> None:
     dag = dags["roll_back"]
     assert (dag["defaults"]["to"], dag["defaults"]["withdraw"]) == (None, False)
-    assert dag["params"]["reason"]["type"] == "string" and dag["defaults"]["reason"] is None, "so it has to be given"
+    assert dag["params"]["reason"]["type"] == "string" and dag["defaults"]["reason"] is None, "so a reason is required"
     assert dag["params"]["reason"]["minLength"] == 5
     assert all(param["title"] and param["description"] for param in dag["params"].values())
     assert [param["section"] for param in dag["params"].values()] == ["Models", "Models", "On record"]
@@ -140,13 +140,13 @@ def test_rescore_form_requires_reason_and_defaults_to_champion(
     after = {name: task["after"] for name, task in dag["tasks"].items()}
     assert after["score"] == ["chunks", "open_rescore_run"]
     assert after["report"] == after["reconcile"] == ["open_rescore_run", "score"], (
-        "both at the end, so either of them makes it red"
+        "both are at the end, so each can fail the run"
     )
 
 
 def test_every_task_has_retries(dags: dict[str, Any]) -> None:
     retries = {name: task["retries"] for dag in dags.values() for name, task in dag["tasks"].items()}
-    assert retries.pop("score") == 5, "so many find a scan that kills its workers"
+    assert retries.pop("score") == 5, "five tries isolate a scan that kills workers"
     assert {count for name, count in retries.items() if name != "approve"} == {2}
 
 

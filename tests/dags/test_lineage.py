@@ -1,4 +1,4 @@
-"""What OpenLineage is told of a night, by Airflow's own provider, written to a file."""
+"""Test the OpenLineage events of a nightly run, which Airflow's provider writes to a file."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.dags.conftest import DagRunner, in_airflow
 from tests.images import png
 
 
-def listening(runner: DagRunner, file: Path) -> DagRunner:
-    """The same, with events written to a file, a line each."""
+def with_lineage_file(runner: DagRunner, file: Path) -> DagRunner:
+    """Return a runner that writes OpenLineage events to a file, one per line."""
     transport = json.dumps({"type": "file", "log_file_path": str(file), "append": True})
     return replace(runner, environment={**runner.environment, "AIRFLOW__OPENLINEAGE__TRANSPORT": transport})
 
@@ -27,7 +27,7 @@ def test_each_task_emits_lineage_without_object_keys(
 ) -> None:
     put("Jane_Doe.png", png())
     put("words.jpg", b"words")
-    assert listening(dag_runner, tmp_path / "events").run("nightly_scoring", settings) == "success"
+    assert with_lineage_file(dag_runner, tmp_path / "events").run("nightly_scoring", settings) == "success"
     text = (tmp_path / "events").read_text()
     url = make_url(settings.require("database_url"))
     postgres = f"postgres://{url.host}:{url.port}", f"{url.database}.braintumor."
@@ -38,7 +38,7 @@ def test_each_task_emits_lineage_without_object_keys(
         return postgres[0], postgres[1] + name
 
     ended = [event for line in text.splitlines() if (event := json.loads(line))["eventType"] == "COMPLETE"]
-    told = {
+    emitted = {
         event["job"]["name"].removeprefix("nightly_scoring."): [
             {(dataset["namespace"], dataset["name"].strip("/")) for dataset in event[side]}
             for side in ("inputs", "outputs")
@@ -51,11 +51,11 @@ def test_each_task_emits_lineage_without_object_keys(
         "score": ({table("scan"), scans, models}, {table("prediction"), table("rejection")}),
         "reconcile": ({table("scan"), table("prediction"), table("rejection")}, {table("scoring_run_summary")}),
     }
-    assert told.keys() == expected.keys() | {"plan"}
+    assert emitted.keys() == expected.keys() | {"plan"}
     reads, writes = set[tuple[str, str]](), set[tuple[str, str]]()
-    for name, (inputs, outputs) in expected.items():  # one process here, so a task tells what those before it told too
+    for name, (inputs, outputs) in expected.items():  # one process, so a task also emits the lineage of earlier tasks
         reads, writes = reads | inputs, writes | outputs
-        assert told[name] == [reads, writes]
+        assert emitted[name] == [reads, writes]
     assert "Doe" not in text and url.password and url.password not in text
 
 
@@ -68,11 +68,11 @@ def test_lineage_lists_each_prefix_and_errors_fail_no_task(dag_runner: DagRunner
         lineage.emit_lineage(Settings(), reads=["scan"])
         settings = Settings(database_url="postgresql://u:p@db.example.org/brain")
         lineage.emit_lineage(settings, reads=["s3://a/x,1/, s3://b/y/", None, "scan"], writes=["prediction"])
-        found = get_hook_lineage_collector().collected_assets
-        print("told " + json.dumps([entry.asset.uri for entry in found.inputs + found.outputs]))
+        assets = get_hook_lineage_collector().collected_assets
+        print("emitted " + json.dumps([entry.asset.uri for entry in assets.inputs + assets.outputs]))
         """
-    done = in_airflow(listening(dag_runner, tmp_path / "events"), code)
-    (told,) = [line.removeprefix("told ") for line in done.stdout.splitlines() if line.startswith("told ")]
+    done = in_airflow(with_lineage_file(dag_runner, tmp_path / "events"), code)
+    (emitted,) = [line.removeprefix("emitted ") for line in done.stdout.splitlines() if line.startswith("emitted ")]
     tables = [f"postgres://db.example.org:5432/brain/braintumor/{name}" for name in ("scan", "prediction")]
-    assert json.loads(told) == ["s3://a/x,1", "s3://b/y", *tables]
+    assert json.loads(emitted) == ["s3://a/x,1", "s3://b/y", *tables]
     assert "The lineage of this task cannot be collected. The task continues." in done.stdout + done.stderr

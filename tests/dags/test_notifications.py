@@ -1,4 +1,4 @@
-"""What people are told and by whom, in an interpreter with Airflow; a real server receives what its notifiers post."""
+"""Test notifications in a subprocess with Airflow. A real server receives the messages of its notifiers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def context(try_number=1, max_tries=2, user="ann", answered_by=None):
 
 VERDICT = {
     "model_name": "vgg16-7", "is_passed": False, "is_new": True,
-    "reasons": ["accuracy 0.81 is below 0.9", "s3://braintumor/models/x is gone"],
+    "reasons": ["accuracy 0.81 is below 0.9", "s3://braintumor/models/x is missing"],
 }
 """
 
@@ -62,7 +62,7 @@ def hook() -> Iterator[Webhook]:
 
 
 def environment(hook: Webhook, tmp_path: Path, text: str = _WEBHOOK) -> dict[str, str]:
-    """Who is told, as a deployment sets it."""
+    """Return the environment with a file of notifiers."""
     file = tmp_path / "notifiers.toml"
     file.write_text(text)
     return {
@@ -73,7 +73,7 @@ def environment(hook: Webhook, tmp_path: Path, text: str = _WEBHOOK) -> dict[str
 
 
 def logged(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The lines of its log, which Airflow may send to either stream."""
+    """Return the lines of the log, which Airflow can send to both streams."""
     return (done.stdout + done.stderr).splitlines()
 
 
@@ -94,7 +94,7 @@ notifications.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id"
 """
     )
     done = in_airflow(dag_runner, code, **environment(hook, tmp_path))
-    assert [news["event"] for news in hook.received] == [
+    assert [message["event"] for message in hook.received] == [
         "refused", "promoted", "promoted", "rejected", "rejected", "rolled_back", "withdrawn", "failed"
     ], done.stderr  # fmt: skip
     refused, by_policy, by_person, rejected, unanswered, back, withdrawn, failed = hook.received
@@ -103,11 +103,11 @@ notifications.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id"
     assert refused["text"].endswith("https://airflow.example.org/dags/weekly_retrain/runs/manual__1")
     assert "the policy auto promoted it" in by_policy["text"] and "Dr Okafor promoted it" in by_person["text"]
     assert "Dr Okafor rejected vgg16-7" in rejected["text"] and "No decision was made in time" in unanswered["text"]
-    assert "ann rolled back from {{ b }} to a" in back["text"], "what came from elsewhere is no template"
+    assert "ann rolled back from {{ b }} to a" in back["text"], "a value is not rendered as a template"
     assert withdrawn["subject"] == "Withdrawn: {{ b }}" and "back on the worklist" in withdrawn["text"]
-    assert all(f"\nWhat to do: docs/runbook.md#{news['event']}\n" in news["text"] for news in hook.received)
+    assert all(f"\nWhat to do: docs/runbook.md#{message['event']}\n" in message["text"] for message in hook.received)
     assert failed["run"] == "timed out" and "No task failed by itself" in failed["text"]
-    assert not any("s3://" in str(news) for news in hook.received)
+    assert not any("s3://" in str(message) for message in hook.received)
 
 
 def test_unchanged_result_is_sent_only_after_a_failed_try(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
@@ -116,13 +116,13 @@ def test_unchanged_result_is_sent_only_after_a_failed_try(dag_runner: DagRunner,
         + """
 old = VERDICT | {"is_new": False}
 notifications.refused(context(try_number=1, max_tries=2), old)
-notifications.refused(context(try_number=2, max_tries=3), old)        # cleared after one try: a first try again
+notifications.refused(context(try_number=2, max_tries=3), old)        # cleared, so this is a first try
 notifications.refused(context(), VERDICT | {"is_passed": True})
 notifications.promoted(context(try_number=2, max_tries=2), old, is_new=False)
 """
     )
     in_airflow(dag_runner, code, **environment(hook, tmp_path))
-    assert [news["event"] for news in hook.received] == ["promoted"]
+    assert [message["event"] for message in hook.received] == ["promoted"]
 
 
 def test_failing_notifier_stops_neither_others_nor_task(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
@@ -133,7 +133,7 @@ def test_failing_notifier_stops_neither_others_nor_task(dag_runner: DagRunner, h
         _CONTEXT
         + """
 import notification_config
-from airflow.providers.http.notifications import HttpNotifier  # here, and not in the time that they are given
+from airflow.providers.http.notifications import HttpNotifier  # imported before the timeout starts
 notification_config.TIMEOUT_S = 6
 began = time.monotonic()
 notifications.refused(context(), VERDICT)
@@ -146,7 +146,7 @@ print(time.monotonic() - began)
         assert len(refuses.received) == len(hangs.received) == 1
     assert done.returncode == 0, done.stderr
     assert len(hook.of("refused")) == 1
-    assert float(done.stdout.splitlines()[-1]) < 60, "the one that hangs is left behind"
+    assert float(done.stdout.splitlines()[-1]) < 60, "a hanging notifier does not delay the task"
     for number, why in (
         (1, "the class cannot be imported: No module named 'airflow.providers.nowhere'"),
         (2, "AirflowNotFoundException"),
@@ -188,7 +188,7 @@ _WRONG = {
     ),
     "unknown of dag_run": (_HTTP + '[notifier.arguments]\nendpoint = "{{ dag_run.conf }}"\n', "no attribute 'conf'"),
     "unknown argument": (_HTTP + "[notifier.arguments]\nurl = 1\n", "the notifier does not accept these arguments"),
-    "unknown class": (_HTTP.replace("HttpNotifier", "Nobody"), "the class cannot be imported: module"),
+    "unknown class": (_HTTP.replace("HttpNotifier", "Missing"), "the class cannot be imported: module"),
     "no notifier class": (
         '[[notifier]]\nclass = "airflow.providers.http.hooks.http.HttpHook"\n',
         "`class` must be a subclass of airflow.sdk.bases.notifier.BaseNotifier",
@@ -198,7 +198,7 @@ _WRONG = {
 
 @pytest.fixture(scope="module")
 def refusals(dag_runner: DagRunner, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What is said of each wrong file."""
+    """Return the error message for each invalid file."""
     folder = tmp_path_factory.mktemp("wrong")
     for name, (text, _) in _WRONG.items():
         (folder / name).write_text(text)
@@ -207,25 +207,25 @@ def refusals(dag_runner: DagRunner, tmp_path_factory: pytest.TempPathFactory) ->
         from pathlib import Path
         from braintumor.errors import ConfigurationError
         from notification_config import read_entries
-        said = {{}}
+        errors = {{}}
         for file in Path({str(folder)!r}).iterdir():
             try:
                 [entry.create() for entry in read_entries(file)]
             except ConfigurationError as error:
-                said[file.name] = str(error)
-        print(json.dumps(said))
+                errors[file.name] = str(error)
+        print(json.dumps(errors))
         """
     done = in_airflow(dag_runner, code)
     assert done.returncode == 0, done.stderr
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    errors: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return errors
 
 
 @pytest.mark.parametrize("name", _WRONG)
 def test_invalid_file_is_refused_with_position_and_remedy(refusals: dict[str, str], name: str) -> None:
-    said = refusals[name]
-    assert _WRONG[name][1] in said and f"/{name}" in said
-    assert any(remedy in said for remedy in ("Correct", "Remove it", "Add one", "Name", "Write it as")), said
+    message = refusals[name]
+    assert _WRONG[name][1] in message and f"/{name}" in message
+    assert any(remedy in message for remedy in ("Correct", "Remove it", "Add one", "Name", "Write it as")), message
 
 
 def test_example_in_operator_docs_is_valid(dag_runner: DagRunner, tmp_path: Path) -> None:
@@ -243,13 +243,13 @@ def test_example_in_operator_docs_is_valid(dag_runner: DagRunner, tmp_path: Path
 
 
 def test_ended_nightly_run_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
-    nights = [
+    runs = [
         {"dag_id": "nightly_scoring", "dag_run_id": state, "state": state, "conf": None}
         for state in ("running", "success", "failed", "queued")
     ]
     code = f"""
         import notifications
-        for dag_run in {nights!r}:
+        for dag_run in {runs!r}:
             notifications.nightly_run_late(context={{"dag_run": dag_run}}, hours=6.0)
         deadline = notifications.nightly_run_deadline()
         print(deadline.interval, deadline.callback.path)
@@ -257,7 +257,10 @@ def test_ended_nightly_run_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp
     done = in_airflow(dag_runner, code, **environment(hook, tmp_path), BRAINTUMOR_NIGHT_DEADLINE_HOURS="6")
     assert done.returncode == 0, done.stderr
     assert "6:00:00 notifications.nightly_run_late" in done.stdout
-    assert [(news["event"], news["run"]) for news in hook.received] == [("late", "running"), ("late", "queued")]
+    assert [(message["event"], message["run"]) for message in hook.received] == [
+        ("late", "running"),
+        ("late", "queued"),
+    ]
 
 
 def test_invalid_deadline_is_refused(dag_runner: DagRunner) -> None:
@@ -289,34 +292,34 @@ def test_waiting_or_ended_retrain_is_not_late(
     pass_gate(settings, "b", run_key="previews")
     ObjectStore.connect(settings).write(run_page(settings, "waits", FLIP_PREVIEW), b"page")
     given = {**environment(hook, tmp_path), **settings.to_environment()}
-    waits = as_airflow_tells("waits")
+    waits = callback_run("waits")
     asked = [
         waits,
-        as_airflow_tells("previews"),
-        as_airflow_tells("trains"),
-        as_airflow_tells("trains", state="failed"),
+        callback_run("previews"),
+        callback_run("trains"),
+        callback_run("trains", state="failed"),
     ]
     assert late(dag_runner, hook, asked, given) == ["previews", "trains"]
-    asks_nobody = as_airflow_tells("waits", policy="auto")
-    assert late(dag_runner, hook, [asks_nobody], given) == ["waits"]
+    without_approval = callback_run("waits", policy="auto")
+    assert late(dag_runner, hook, [without_approval], given) == ["waits"]
     unreachable = {**given, "BRAINTUMOR_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
-    assert late(dag_runner, hook, [waits], unreachable) == ["waits"], "rather told than not"
+    assert late(dag_runner, hook, [waits], unreachable) == ["waits"], "an unreadable state sends the notification"
     change(
         settings,
         """
         insert into approval_decision (gate_verdict_id, answered_at, answer, person)
         select gate_verdict_id, now(), 'approve', 'ann' from gate_verdict where run_key = 'waits'""",
     )
-    assert late(dag_runner, hook, [waits], given) == ["waits"], "nobody is waited for any more"
+    assert late(dag_runner, hook, [waits], given) == ["waits"], "the run no longer waits for approval"
 
 
-def as_airflow_tells(run_id: str, *, state: str = "running", **conf: str) -> dict[str, Any]:
-    """What a deadline's callback is given of a run."""
+def callback_run(run_id: str, *, state: str = "running", **conf: str) -> dict[str, Any]:
+    """Return a run in the format of a deadline's callback."""
     return {"dag_id": "weekly_retrain", "dag_run_id": run_id, "state": state, "conf": conf or None}
 
 
 def late(dag_runner: DagRunner, hook: Webhook, asked: list[dict[str, Any]], given: dict[str, str]) -> list[str]:
-    """Which of these runs people are told of."""
+    """Return the runs that a late notification is sent for."""
     code = f"""
         import notifications
         for dag_run in {asked!r}:
@@ -325,7 +328,7 @@ def late(dag_runner: DagRunner, hook: Webhook, asked: list[dict[str, Any]], give
     hook.received.clear()
     done = in_airflow(dag_runner, code, **given)
     assert done.returncode == 0, done.stderr
-    return [news["run"] for news in hook.received]
+    return [message["run"] for message in hook.received]
 
 
 @pytest.mark.soak
@@ -339,7 +342,7 @@ def test_rollback_dag_succeeds_although_a_notifier_fails(
     runner = DagRunner({**dag_runner.environment, **environment(hook, tmp_path, text)})
     assert runner.run("roll_back", settings, reason="calls tumors normal", withdraw=True) == "success"
     assert champions(settings) != before == ["b"]
-    assert [news["event"] for news in hook.received] == ["rolled_back", "withdrawn"]
+    assert [message["event"] for message in hook.received] == ["rolled_back", "withdrawn"]
     assert "from b to" in hook.received[0]["text"] and "calls tumors" not in str(hook.received)
     acts = rows(settings, "select action, actor, reason from promotion_history order by acted_at desc limit 2")
     assert {act[0] for act in acts} == {"rollback", "withdraw"}

@@ -1,4 +1,4 @@
-"""The queue, the answers and the pictures of the review page, against real rows and objects."""
+"""Test the worklist, the reviews and the images of the review page on real rows and objects."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def test_riskiest_scans_wait_first_until_they_are_reviewed(night: Settings, engi
     change(night, "update prediction set review_reasons = '{near_tie}' where scan_id = 3")
     change(night, "update prediction set review_reasons = '{out_of_distribution}' where scan_id = 5")
     change(night, "update prediction set predicted_class = 'glioma' where scan_id = 2")
-    assert waiting(engine) == [5, 3, 2, 1, 6], "each scan once, the volume too, and none of the audit sample"
+    assert waiting(engine) == [5, 3, 2, 1, 6], "each scan once, and none of the audit sample"
     save_review(engine, given(5, Finding.CANNOT_TELL), person="ann")
     assert waiting(engine) == [3, 2, 1, 6]
-    assert waiting(engine, person="bob") == [5, 3, 2, 1, 6], "who cannot tell has named nothing"
+    assert waiting(engine, person="bob") == [5, 3, 2, 1, 6], "cannot_tell is not a finding for others"
     assert retract_review(engine, person="ann") is not None
     assert waiting(engine) == [5, 3, 2, 1, 6]
 
@@ -86,7 +86,7 @@ def test_filters_return_only_matching_scans(night: Settings, engine: Engine) -> 
     assert waiting(engine, Filters(reason=ReviewReason.NEAR_TIE)) == [2]
     assert waiting(engine, Filters(night=date(2026, 3, 1))) == [3]
     assert len(waiting(engine, Filters(model=choices.models[0]))) == 5
-    assert waiting(engine, Filters(model="nobody's")) == []
+    assert waiting(engine, Filters(model="unknown")) == []
 
 
 def test_decision_sent_twice_is_saved_once(night: Settings, engine: Engine) -> None:
@@ -118,7 +118,7 @@ def test_only_a_page_with_the_image_can_save_a_decision(night: Settings, engine:
     record_shown(engine, request_key=asked.request_key, scan_id=1, frame_index=1, person="ann")
     assert not may_review(engine, asked, person="ann")
     unusable = given(1, Finding.UNUSABLE_IMAGE)
-    assert may_review(engine, unusable, person="ann"), "an image that cannot be shown is unusable"
+    assert may_review(engine, unusable, person="ann"), "unusable_image needs no image"
     for finding in set(Finding) - {Finding.UNUSABLE_IMAGE}:
         assert not may_review(engine, given(1, finding), person="ann")
     for _ in range(2):
@@ -157,9 +157,9 @@ def test_third_review_ends_conflict_in_session_and_audit_sample(night: Settings,
     for scan_id in (2, AUDITED):
         for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
             save_review(engine, given(scan_id, finding), person=person)
-    sitting = start_session(engine, person="eve", minutes=60)
+    session = start_session(engine, person="eve", minutes=60)
     assert (2, "risk") in rows(night, "select scan_id, purpose::text from review_session_item")
-    save_review(engine, given(2, Finding.NORMAL, session_id=sitting), person="eve")
+    save_review(engine, given(2, Finding.NORMAL, session_id=session), person="eve")
     save_review(engine, given(AUDITED, Finding.NORMAL), person="eve")
     assert rows(night, "select distinct purpose::text from review where reviewer = 'eve'") == [("adjudication",)]
     assert rows(night, "select scan_id from frame_consensus where is_conflict") == []
@@ -185,15 +185,15 @@ def test_audit_sample_is_blind_until_reviewed(night: Settings, engine: Engine) -
     assert saved.is_blind
     assert read(engine, AUDITED).opinion is not None and read(engine, AUDITED).reviews
     assert read(engine, AUDITED, "viewer", is_reviewer=False).opinion is not None
-    assert read(engine, AUDITED, "bob").is_blind, "another reviewer has yet to answer"
+    assert read(engine, AUDITED, "bob").is_blind, "it is blind for each reviewer"
     retract_review(engine, person="ann")
-    assert not read(engine, AUDITED).is_blind, "what was seen is not unseen"
+    assert not read(engine, AUDITED).is_blind, "a retraction does not blind again"
     assert not save_review(engine, given(AUDITED), person="ann").is_blind
     assert rows(night, "select purpose::text, is_blind from review order by 1") == [("audit", True), ("risk", False)]
 
 
 def test_session_mixes_purposes_and_resumes_after_reload(night: Settings, engine: Engine) -> None:
-    _answered_long_ago(night, scan_id=1)
+    _reviewed_long_ago(night, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     mix = rows(night, "select purpose::text, count(*) from review_session_item group by 1 order by 1")
     assert mix == [("audit", 1), ("repeat", 1), ("risk", 4)]
@@ -210,8 +210,8 @@ def test_session_mixes_purposes_and_resumes_after_reload(night: Settings, engine
     with transaction(engine) as connection:
         assert next_item(connection, session) is None
         assert previous_item(connection, session, before=shown[2]) == shown[1]
-        sitting = find_session(connection, session, person="ann")
-        assert (sitting.count_reviewed, sitting.count_item, sitting.minutes) == (6, 6, 2)
+        progress = find_session(connection, session, person="ann")
+        assert (progress.count_reviewed, progress.count_item, progress.minutes) == (6, 6, 2)
         with pytest.raises(ReviewError, match="no session"):
             find_session(connection, session, person="bob")
     purposes = rows(night, "select purpose::text, is_blind, count(*) from review group by 1, 2 order by 1")
@@ -219,7 +219,7 @@ def test_session_mixes_purposes_and_resumes_after_reload(night: Settings, engine
 
 
 def test_retracted_repeat_returns_without_blinding(night: Settings, engine: Engine) -> None:
-    _answered_long_ago(night, scan_id=1)
+    _reviewed_long_ago(night, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     assert read(engine, 1).is_blind and not read(engine, 1, "bob").is_blind
     save_review(engine, given(1, session_id=session), person="ann")
@@ -231,12 +231,12 @@ def test_retracted_repeat_returns_without_blinding(night: Settings, engine: Engi
 
 
 def test_repeat_stays_blind_after_another_session_starts(night: Settings, engine: Engine) -> None:
-    _answered_long_ago(night, scan_id=1)
+    _reviewed_long_ago(night, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     start_session(engine, person="ann", minutes=1)
     assert read(engine, 1).is_blind
     change(night, "update review_session set started_at = now() - interval '25 hours'")
-    assert not read(engine, 1).is_blind, "left lying for a day"
+    assert not read(engine, 1).is_blind, "the session is older than a day"
     change(night, "update review_session set started_at = now()")
     assert save_review(engine, given(1, session_id=session), person="ann").is_blind
 
@@ -354,7 +354,7 @@ def test_viewer_link_uses_study_pseudonym(night: Settings, engine: Engine) -> No
     assert 'href="https://viewer.example/study?s=ab%2F1"' in page_of(engine, 1, viewer_url=address)
 
 
-def _answered_long_ago(settings: Settings, *, scan_id: int) -> None:
+def _reviewed_long_ago(settings: Settings, *, scan_id: int) -> None:
     change(
         settings,
         """insert into review (request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose,

@@ -1,4 +1,4 @@
-"""Airflow's pages as a person uses them, in real headless Chromium: the trigger form, the question, and the reports."""
+"""Test the trigger form, the approval and the reports in headless Chromium."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
-from tests.approval import question
+from tests.approval import approval_request
 from tests.browser import signed_in
 from tests.dags.conftest import LENIENT_RULES
 from tests.live import PATIENCE_S, library, live_stack
@@ -28,14 +28,14 @@ _FORM = {
     "Overrides, for every recipe": ("Epochs", "Dropout", "Learning rate", "Other values"),
     "Promotion": ("Promotion policy", "Scans of the flip preview"),
 }
-"""Sections of the retrain form, and what each asks for."""
+"""Sections of the retrain form with their fields."""
 
 
 @pytest.fixture(scope="module")
 def live(
     seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
 ) -> Iterator[Stack]:
-    """A whole stack with a champion, new scans, labeled images, and a gate that these can pass."""
+    """Start a stack with a champion, new scans, labeled images and lenient gate rules."""
     rules = tmp_path_factory.mktemp("rules") / "gate.toml"
     rules.write_text(LENIENT_RULES)
     extra = {"BRAINTUMOR_RECIPES": "resnet50_small,vgg16_small", "BRAINTUMOR_GATE_RULES": str(rules)}
@@ -55,7 +55,7 @@ def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
 
 @pytest.fixture
 def page(live: Stack) -> Iterator[Page]:
-    """A browser logged in as the administrator."""
+    """Open a browser as the administrator."""
     with signed_in(live, "admin", height=1300, timeout_ms=60_000) as opened:
         yield opened
 
@@ -83,21 +83,23 @@ def test_nightly_run_triggered_in_browser_succeeds(live: Stack, page: Page) -> N
 
 
 @pytest.fixture(scope="module")
-def asked(live: Stack) -> str:
-    """A retrain, after a night, that has come to its question."""
+def waiting_run(live: Stack) -> str:
+    """Start a retrain after a scoring run, and wait for its approval request."""
     client, settings = live.client(), library(live)
-    put_scans(settings, live.state.folder / "asked", seed=7)
-    run_scoring_job(settings, run_key="a night before the question")
+    put_scans(settings, live.state.folder / "waiting", seed=7)
+    run_scoring_job(settings, run_key="run before the approval")
     run_id = client.trigger("weekly_retrain", {"policy": "ask", "recipes": ["resnet50_small"], "epochs": 2})
-    question(client, run_id)
+    approval_request(client, run_id)
     return run_id
 
 
 def test_candidate_is_approved_in_browser_after_flip_preview(
-    live: Stack, asked: str, page: Page, tmp_path: Path
+    live: Stack, waiting_run: str, page: Page, tmp_path: Path
 ) -> None:
     client, settings = live.client(), library(live)
-    page.goto(f"{live.airflow.url}/dags/weekly_retrain/runs/{quote(asked, safe='')}/tasks/approve/required_actions")
+    page.goto(
+        f"{live.airflow.url}/dags/weekly_retrain/runs/{quote(waiting_run, safe='')}/tasks/approve/required_actions"
+    )
     expect(page.get_by_text("picked by validation").first).to_be_visible()
     expect(page.get_by_role("heading", name="Flip preview")).to_be_visible()
     page.screenshot(path=tmp_path / "question.png", full_page=True)
@@ -107,13 +109,13 @@ def test_candidate_is_approved_in_browser_after_flip_preview(
     opened.value.screenshot(path=tmp_path / "flips.png", full_page=True)
     opened.value.close()
     page.get_by_role("button", name="Approve").click()
-    assert client.wait("weekly_retrain", asked, timeout_s=PATIENCE_S) == "success"
+    assert client.wait("weekly_retrain", waiting_run, timeout_s=PATIENCE_S) == "success"
     assert rows(settings, "select answer, person from approval_decision") == [("approve", "admin")]
     ((actor,),) = rows(settings, "select actor from champion")
     assert actor == "admin"
 
 
-@pytest.mark.usefixtures("asked")
+@pytest.mark.usefixtures("waiting_run")
 def test_models_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(f"{live.airflow.url}/braintumor/reports/")
     expect(page.get_by_role("heading", name="Brain-tumor models")).to_be_visible()

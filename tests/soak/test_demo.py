@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it, held to the figures that it promises."""
+"""Test the demo as a new user runs it, and the numbers that it reports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A larger night: memory does not grow with the number of scans."""
+"""Test that memory does not grow with the number of scans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The review page as people use it, in real headless Chromium, and who may do what."""
+"""Test the review page in headless Chromium, and its permissions."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _WRITES = ("/sessions", "/reviews", "/retractions")
 
 @pytest.fixture(scope="module")
 def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
-    """A whole stack with a night that waits: a picture filed under a script, one of the audit sample, a volume."""
+    """Start a stack with waiting scans: a key with a script, one scan of the audit sample, and a volume."""
     extra = {"BRAINTUMOR_VIEWER_URL": "https://viewer.example/{study}"}
     with live_stack(seeded, tiny_model_folder, extra) as stack:
         settings = library(stack)
@@ -56,27 +56,27 @@ def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def page(live: Stack) -> Iterator[Page]:
-    """A browser logged in as the reviewer; an error in a script fails the test."""
+    """Open a browser as the reviewer. A script error fails the test."""
     with signed_in(live, "reviewer", height=900, timeout_ms=30_000) as opened:
-        troubles: list[str] = []
-        opened.on("pageerror", lambda error: troubles.append(str(error)))
+        errors: list[str] = []
+        opened.on("pageerror", lambda error: errors.append(str(error)))
         yield opened
-        assert not troubles
+        assert not errors
 
 
 def client(live: Stack, name: str) -> AirflowClient:
     return AirflowClient(live.airflow.url, name, getattr(live.state.secrets, f"{name}_password"))
 
 
-def answer(scan_id: int, finding: str = "glioma", **values: object) -> dict[str, object]:
+def decision(scan_id: int, finding: str = "glioma", **values: object) -> dict[str, object]:
     known = {"request_key": uuid.uuid4().hex, "scan_id": scan_id, "frame_index": 0, "model_version_id": 1}
     return {**known, "finding": finding, **values}
 
 
 def show(live: Stack, name: str, given: dict[str, object]) -> None:
-    """Ask for the image of an answer's frame, as the page of the answer does."""
-    address = f"{_REVIEW}/image/{given['scan_id']}/{given['frame_index']}.png?request_key={given['request_key']}"
-    client(live, name).send("GET", address)
+    """Request the image of a frame, as its page does."""
+    url = f"{_REVIEW}/image/{given['scan_id']}/{given['frame_index']}.png?request_key={given['request_key']}"
+    client(live, name).send("GET", url)
 
 
 def test_only_viewers_can_read_and_only_reviewers_can_write(live: Stack) -> None:
@@ -85,13 +85,13 @@ def test_only_viewers_can_read_and_only_reviewers_can_write(live: Stack) -> None
         assert requests.get(f"{live.airflow.url}{_REVIEW}{path}", timeout=30).status_code == 401, path
         found = client(live, "viewer").send("GET", _REVIEW + path)
         assert "no-referrer" in found.headers["Referrer-Policy"] and "default-src 'none'" in str(found.headers)
-    bodies = {"/sessions": {"minutes": 5}, "/reviews": answer(1), "/retractions": {}}
+    bodies = {"/sessions": {"minutes": 5}, "/reviews": decision(1), "/retractions": {}}
     for path in _WRITES:
         assert requests.post(f"{live.airflow.url}{_REVIEW}{path}", json={}, timeout=30).status_code == 401, path
         refused = client(live, "viewer").send("POST", _REVIEW + path, json=bodies[path], allow=(403,))
         assert refused.status_code == 403, path
         as_form = client(live, "reviewer").send("POST", _REVIEW + path, data="{}", allow=(415,))
-        assert as_form.status_code == 415, "what a form of another site could send"
+        assert as_form.status_code == 415, "a form of another site could send this"
     for path in ("/openapi.json", "/docs", "/..%2f..%2fsettings.py"):
         assert client(live, "reviewer").send("GET", _REVIEW + path, allow=(404,)).status_code == 404
     assert rows(library(live), "select review_id from review") == before
@@ -110,7 +110,7 @@ def test_image_is_png_and_responses_contain_no_object_key(live: Stack) -> None:
 
 def test_concurrent_reviewers_save_one_review_each(live: Stack) -> None:
     asked = [
-        (client(live, name), answer(5, finding)) for name, finding in (("admin", "normal"), ("reviewer", "glioma"))
+        (client(live, name), decision(5, finding)) for name, finding in (("admin", "normal"), ("reviewer", "glioma"))
     ]
     for name, (_, given) in zip(("admin", "reviewer"), asked, strict=True):
         show(live, name, given)
@@ -123,16 +123,16 @@ def test_concurrent_reviewers_save_one_review_each(live: Stack) -> None:
 
 def test_decision_before_image_delivery_is_refused(live: Stack) -> None:
     before = rows(library(live), "select review_id from review")
-    given, reviewer = answer(5, "normal"), client(live, "reviewer")
+    given, reviewer = decision(5, "normal"), client(live, "reviewer")
     show(live, "admin", given)
-    show(live, "reviewer", answer(5))
+    show(live, "reviewer", decision(5))
     show(live, "reviewer", {**given, "scan_id": 3})
     refused = reviewer.send("POST", f"{_REVIEW}/reviews", json=given, allow=(409,))
     assert refused.status_code == 409 and "Reload the page" in refused.json()["detail"]
     assert rows(library(live), "select review_id from review") == before
     show(live, "reviewer", given)
     saved = reviewer.send("POST", f"{_REVIEW}/reviews", json=given).json()
-    unusable = reviewer.send("POST", f"{_REVIEW}/reviews", json=answer(5, "unusable_image")).json()
+    unusable = reviewer.send("POST", f"{_REVIEW}/reviews", json=decision(5, "unusable_image")).json()
     found = rows(library(live), "select finding::text from review where review_id = any(:ids) order by review_id",
                  ids=[saved["review_id"], unusable["review_id"]])  # fmt: skip
     assert found == [("normal",), ("unusable_image",)]
@@ -158,7 +158,7 @@ def test_only_unusable_image_key_works_without_image(live: Stack, page: Page) ->
 
 def test_key_pressed_while_image_loads_saves_nothing(live: Stack, page: Page) -> None:
     before = rows(library(live), "select review_id from review")
-    page.route("**/image/**", lambda _: None)  # no answer yet
+    page.route("**/image/**", lambda _: None)  # no response yet
     page.goto(f"{live.airflow.url}{_REVIEW}/frame/3/0", wait_until="domcontentloaded")
     page.keyboard.press("3")
     expect(page.get_by_text("still loading. Press again")).to_be_visible()
@@ -173,7 +173,7 @@ def test_decision_keys_work_with_focused_slider(live: Stack, page: Page, control
     slider.focus()
     for pressed, value in (("Home", slider.get_attribute("min")), ("End", slider.get_attribute("max"))):
         page.keyboard.press(pressed)
-        assert slider.input_value() == value, "Home, End and arrows are the slider's"
+        assert slider.input_value() == value, "the slider handles Home, End and arrows"
     page.keyboard.press("ArrowLeft")
     assert slider.input_value() != slider.get_attribute("max") and page.url.endswith("/frame/3/0")
     page.keyboard.press("r")
@@ -214,14 +214,14 @@ def test_session_can_be_read_with_the_keyboard_only(live: Stack, page: Page, tmp
     expect(page.get_by_text(f"1 of {total}")).to_be_visible()
     for count in range(2, total + 1):
         _press(page, "0")
-        if page.get_by_text("Your decision: cannot tell").is_visible():  # it was read blind, and shows the opinion now
+        if page.get_by_text("Your decision: cannot tell").is_visible():  # it was blind, and shows the prediction now
             page.screenshot(path=tmp_path / "blind.png")
             if count < total:
                 _press(page, "Enter")
         if count < total:
             expect(page.get_by_text(f"{count} of {total}")).to_be_visible()
-    standing = rows(settings, "select scan_id, finding::text from current_review where reviewer = 'reviewer'")
-    assert (1, "normal") in standing and (AUDITED, "cannot_tell") in standing
+    current = rows(settings, "select scan_id, finding::text from current_review where reviewer = 'reviewer'")
+    assert (1, "normal") in current and (AUDITED, "cannot_tell") in current
     blind = rows(settings, "select purpose::text, is_blind from review where scan_id = :scan", scan=AUDITED)
     assert blind == [("audit", True)]
 
@@ -263,13 +263,13 @@ def test_server_log_contains_no_object_key(live: Stack) -> None:
         assert (answered.status_code == 404) == (scan_id == gone)
         assert scan_id != gone or key not in answered.text
     log = live.state.log("api-server").read_text()
-    assert f"{_REVIEW}/image/{gone}/0.png" in log, "this is the log of who asked for what"
+    assert f"{_REVIEW}/image/{gone}/0.png" in log, "this must be the access log"
     for name in (SCRIPT, *(key for _, _, key in located)):
         assert name not in log and quote(name) not in log
 
 
 def _press(page: Page, key: str) -> None:
-    """Press a key that leads to another page, once the image is there, and wait for that page."""
+    """Press a key that opens another page, after the image has loaded, and wait for that page."""
     page.wait_for_function("document.querySelector('#image').complete && document.querySelector('#image').naturalWidth")
     with page.expect_navigation():
         page.keyboard.press(key)

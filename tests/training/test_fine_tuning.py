@@ -1,4 +1,4 @@
-"""The second stage in processes of its own: it trains the backbone, survives a kill and says when there is no room."""
+"""Test fine-tuning in subprocesses: its epochs, a kill and a full disk."""
 
 from __future__ import annotations
 

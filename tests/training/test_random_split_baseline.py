@@ -1,4 +1,4 @@
-"""The naive half of the leak receipt: copies that are dealt out one by one lift it, and nothing else does."""
+"""Test that only duplicate files inflate the accuracy of a random split."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from braintumor.training.random_split_baseline import random_split_accuracy
 from braintumor.training.recipe import Recipe
 
 rng = np.random.default_rng(0)
-features, labels = rng.normal(size=(160, 256)).astype(np.float32), rng.integers(0, 4, 160)  # nothing to be learned
+features, labels = rng.normal(size=(160, 256)).astype(np.float32), rng.integers(0, 4, 160)  # random labels
 
 def part(chosen, count_file):
     images = tuple(SnapshotImage(image_sha256=str(i), pixel_sha256=str(i), perceptual_hash=b"", group_key=str(i),
@@ -46,5 +46,5 @@ def test_duplicates_inflate_random_split_accuracy_on_noise() -> None:
     )
     assert done.returncode == 0, done.stderr
     single, copied = json.loads(done.stdout.splitlines()[-1])
-    assert single < 0.45, "of four classes a quarter is right by chance"
+    assert single < 0.45, "chance is 0.25 with four classes"
     assert copied > 0.9

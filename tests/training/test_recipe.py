@@ -106,7 +106,7 @@ def test_paper_recipes_have_the_published_values(
     assert (recipe.augmentation is not None) == is_augmented and recipe.fine_tuning is None
     if recipe.augmentation is not None:
         assert (recipe.augmentation.rotation, recipe.augmentation.zoom) == (36, 0.1)
-        assert recipe.augmentation.views + 1 == epochs, "a view of its own for every epoch"
+        assert recipe.augmentation.views + 1 == epochs, "one view per epoch"
 
 
 def test_unknown_and_missing_keys_are_named() -> None:

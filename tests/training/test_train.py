@@ -1,4 +1,4 @@
-"""Training in processes of its own, as people and the DAG start it; its result through the serving engine."""
+"""Test training in subprocesses, and its model in the serving backend."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_features_that_differ_from_the_graph_are_recomputed(tiny_model_folder: P
     frames = np.random.default_rng(0).integers(0, 255, (20, 64, 64, 3), dtype=np.uint8)
     served = engine.run(frames)["embedding"]
     rounded = served * np.float32(1 + 1e-7)
-    assert as_served(engine, frames, rounded) is rounded  # no second pass over every image
+    assert as_served(engine, frames, rounded) is rounded  # no second pass over all images
     other = served + np.float32(0.02) * np.abs(served).max()
     np.testing.assert_allclose(as_served(engine, frames, other), served, rtol=1e-5)
 
@@ -112,7 +112,7 @@ def test_missing_weights_error_gives_remedies_before_training(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))  # an empty cache
-    for name in ("HTTPS_PROXY", "https_proxy"):  # and no way out
+    for name in ("HTTPS_PROXY", "https_proxy"):  # and no network
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     snapshot = model_versions.list_models(database.connect(settings))[0].snapshot_id
     done = run_braintumor(settings, "train", "--recipe", "mobilenet_v2", "--snapshot", snapshot, check=False)
@@ -123,7 +123,7 @@ def test_missing_weights_error_gives_remedies_before_training(
 
 
 def run_python(code: str, *arguments: str) -> str:
-    """Run code that loads TensorFlow, outside the tests' own process."""
+    """Run code that loads TensorFlow in a subprocess."""
     script = textwrap.dedent(code)
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False, timeout=200

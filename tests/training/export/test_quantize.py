@@ -1,4 +1,4 @@
-"""An int8 export: a model version of its own, with its own calibration, its parent's equal or nothing at all."""
+"""Test that an int8 export is a separate version with its own calibration, within bounds of its parent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.conftest import run_braintumor
 from tests.sql import rows
 
 LOOSE = ("--changed", "0.3", "--lost", "0.2")
-"""The tests' model is far too weak for real bounds: random features, 16 validation images."""
+"""The tests' model is too weak for real bounds, because it has random features and 16 validation images."""
 
 
 @pytest.mark.soak
@@ -64,7 +64,7 @@ def test_int8_export_is_a_judged_version_and_not_promoted(settings: Settings, ti
     assert loaded.manifest.sha256s["reference.npy"] != before.sha256s["reference.npy"]
     count = len(model_versions.list_models(engine))
     run_braintumor(settings, "model", "quantize", parent.model_name, *LOOSE, check=False)
-    assert len(model_versions.list_models(engine)) == count  # asked again, it is the one that is there
+    assert len(model_versions.list_models(engine)) == count  # a second call returns the same export
     engine.dispose()
 
 
