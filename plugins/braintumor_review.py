@@ -88,7 +88,7 @@ class _Caller:
 
 
 def _filters(
-    night: str = "", tumor_class: Annotated[str, Query(alias="class")] = "", model: _ModelName = "", reason: str = ""
+    day: str = "", tumor_class: Annotated[str, Query(alias="class")] = "", model: _ModelName = "", reason: str = ""
 ) -> Filters:
     from braintumor.labels import TumorClass
     from braintumor.review.worklist import Filters
@@ -96,7 +96,7 @@ def _filters(
 
     try:
         return Filters(
-            night=date.fromisoformat(night) if night else None,
+            day=date.fromisoformat(day) if day else None,
             predicted_class=TumorClass(tumor_class) if tumor_class else None,
             model=model or None,
             reason=ReviewReason(reason) if reason else None,

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from braintumor.db.database import transaction
 from braintumor.evaluation.metrics.classification import wilson_interval
 
-NIGHTS, WEEKS, MONTHS = 30, 12, 12
+RUNS, WEEKS, MONTHS = 30, 12, 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,7 @@ class DriftPoint:
     """
 
     place: int
-    night: date
+    day: date
     reference: str
     index: float
 
@@ -59,7 +59,7 @@ class Dashboard:
     ``audit`` has the numbers of scans in the audit sample: ``count_drawn``, ``count_read`` and ``count_settled``.
     """
 
-    nights: Sequence[Any]
+    runs: Sequence[Any]
     drifts: Sequence[DriftPoint]
     weeks: Sequence[Any]
     agreements: Sequence[Agreement]
@@ -71,15 +71,15 @@ class Dashboard:
 def load_dashboard(engine: Engine) -> Dashboard:
     """Load the numbers of the dashboard."""
     with transaction(engine) as connection:
-        nights = connection.execute(text(_NIGHTS), {"limit": NIGHTS}).all()
+        runs = connection.execute(text(_RUNS), {"limit": RUNS}).all()
         weeks = connection.execute(text(_WEEKS), {"weeks": WEEKS}).all()
         agreements = connection.execute(text(_AGREEMENT)).all()
         months = connection.execute(text(_MONTHS), {"months": MONTHS}).all()
         audit = connection.execute(text(_AUDIT)).one()
         champions = connection.execute(text(_CHAMPIONS)).all()
     return Dashboard(
-        nights=nights[::-1],
-        drifts=_drifts(nights[::-1]),
+        runs=runs[::-1],
+        drifts=_drifts(runs[::-1]),
         weeks=weeks,
         agreements=[_agreement(row) for row in agreements],
         months=[_agreement(row) for row in months],
@@ -88,15 +88,13 @@ def load_dashboard(engine: Engine) -> Dashboard:
     )
 
 
-def _drifts(nights: Sequence[Any]) -> list[DriftPoint]:
+def _drifts(runs: Sequence[Any]) -> list[DriftPoint]:
     points = []
-    for place, night in enumerate(nights):
-        for drift in night.drift:
+    for place, run in enumerate(runs):
+        for drift in run.drift:
             indices = [index for index in (drift["of_class"], drift["of_confidence"]) if index is not None]
             if indices:
-                points.append(
-                    DriftPoint(place=place, night=night.night, reference=drift["reference"], index=max(indices))
-                )
+                points.append(DriftPoint(place=place, day=run.day, reference=drift["reference"], index=max(indices)))
     return points
 
 
@@ -104,10 +102,10 @@ def _agreement(row: Any) -> Agreement:
     return Agreement(name=row.name, count=row.count_answer, count_same=row.count_same)
 
 
-_NIGHTS = """
+_RUNS = """
     select
         scoring_run.scoring_run_id,
-        (started_at at time zone 'utc')::date as night,
+        (started_at at time zone 'utc')::date as day,
         state::text as state,
         coalesce(level::text, '') as level,
         coalesce(count_scored, 0) as count_scored,

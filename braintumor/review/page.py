@@ -46,7 +46,7 @@ def worklist_page(engine: Engine, filters: Filters, *, base: str, number: int, p
         filters=filters,
         query=filter_query(filters),
         choices={
-            "night": [(night.isoformat(), night.isoformat()) for night in choices.nights],
+            "day": [(day.isoformat(), day.isoformat()) for day in choices.days],
             "class": [(name.value, class_words(name.value)) for name in CLASSES],
             "model": [(name, name) for name in choices.models],
             "reason": reasons,
@@ -120,7 +120,7 @@ def dashboard_page(engine: Engine, *, base: str) -> str:
     from braintumor.review.dashboard import load_dashboard  # imports scikit-learn, which the worklist does not need
 
     board = load_dashboard(engine)
-    tallest = max([1, *(night.count_scored + night.count_rejected for night in board.nights)])
+    tallest = max([1, *(run.count_scored + run.count_rejected for run in board.runs)])
     classes = [name.value for name in CLASSES]
     return _render("dashboard.html", base=base, board=board, tallest=tallest, classes=classes)
 
@@ -137,7 +137,7 @@ def filter_query(filters: Filters) -> str:
 
 def _chosen(filters: Filters) -> Mapping[str, str]:
     return {
-        "night": filters.night.isoformat() if filters.night else "",
+        "day": filters.day.isoformat() if filters.day else "",
         "class": filters.predicted_class.value if filters.predicted_class else "",
         "model": filters.model or "",
         "reason": filters.reason.value if filters.reason else "",

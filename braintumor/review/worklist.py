@@ -25,7 +25,7 @@ PAGE_SIZE = 50
 class Filters:
     """Filter the worklist. ``None`` means no filter."""
 
-    night: date | None = None
+    day: date | None = None
     predicted_class: TumorClass | None = None
     model: str | None = None
     reason: ReviewReason | None = None
@@ -53,7 +53,7 @@ class WorklistItem:
 class Choices:
     """Hold the values that the filters offer."""
 
-    nights: Sequence[date]
+    days: Sequence[date]
     models: Sequence[str]
 
 
@@ -72,7 +72,7 @@ def first_on_worklist(connection: Connection, filters: Filters, *, person: str, 
     """
     values = {
         "person": person,
-        "night": filters.night,
+        "day": filters.day,
         "class": filters.predicted_class,
         "model": filters.model,
         "reason": filters.reason,
@@ -93,9 +93,9 @@ def first_on_worklist(connection: Connection, filters: Filters, *, person: str, 
 def list_choices(engine: Engine) -> Choices:
     """Return the days (UTC) with predictions, newest first, and the models of scoring runs."""
     with transaction(engine) as connection:
-        nights = connection.scalars(text(_NIGHTS)).all()
+        days = connection.scalars(text(_DAYS)).all()
         models = connection.scalars(text(_MODELS)).all()
-    return Choices(nights=nights, models=models)
+    return Choices(days=days, models=models)
 
 
 def neighbors(
@@ -139,7 +139,7 @@ _RISKIEST = f"""
     with read as materialized (
         select *
         from worklist_page(
-            :limit, of_night => :night, of_class => :class, of_model => :model, of_reason => :reason)
+            :limit, of_night => :day, of_class => :class, of_model => :model, of_reason => :reason)
     ),
     waiting as (
         select distinct on (frame.scan_id) frame.*
@@ -161,7 +161,7 @@ _AUDIT = f"""
         select *
         from review_worklist
         where scan_id = audited_id
-          and (cast(:night as date) is null or (scored_at at time zone 'utc')::date = :night)
+          and (cast(:day as date) is null or (scored_at at time zone 'utc')::date = :day)
           and (cast(:model as text) is null or model_name = :model)
         order by is_conflict desc, md5(scan_id || '/' || frame_index)
         limit 1
@@ -171,20 +171,20 @@ _AUDIT = f"""
     order by audited_id desc
     limit :count"""
 """Selects one frame per waiting scan in a stable random order, the newest scans first, for any prediction."""
-_NIGHTS = """
-    with recursive day as (
-        (select (scored_at at time zone 'utc')::date as night from prediction order by night desc limit 1)
+_DAYS = """
+    with recursive scored as (
+        (select (scored_at at time zone 'utc')::date as day from prediction order by day desc limit 1)
         union all
         select (
             select (scored_at at time zone 'utc')::date as earlier
             from prediction
-            where (scored_at at time zone 'utc')::date < day.night
+            where (scored_at at time zone 'utc')::date < scored.day
             order by earlier desc
             limit 1)
-        from day
-        where night is not null
+        from scored
+        where day is not null
     )
-    select night from day where night is not null"""
+    select day from scored where day is not null"""
 """Reads one index entry per day, because ``distinct`` would read all predictions."""
 _MODELS = """
     select model_name

@@ -81,10 +81,10 @@ def test_filters_return_only_matching_scans(night: Settings, engine: Engine) -> 
     )
     change(night, "update prediction set scored_at = '2026-03-01 23:30+00' where scan_id = 3")
     choices = list_choices(engine)
-    assert date(2026, 3, 1) in choices.nights
+    assert date(2026, 3, 1) in choices.days
     assert waiting(engine, Filters(predicted_class=TumorClass.PITUITARY)) == [2]
     assert waiting(engine, Filters(reason=ReviewReason.NEAR_TIE)) == [2]
-    assert waiting(engine, Filters(night=date(2026, 3, 1))) == [3]
+    assert waiting(engine, Filters(day=date(2026, 3, 1))) == [3]
     assert len(waiting(engine, Filters(model=choices.models[0]))) == 5
     assert waiting(engine, Filters(model="unknown")) == []
 
@@ -332,7 +332,7 @@ def test_dashboard_shows_runs_drift_agreement_and_champions(night: Settings, eng
     assert [(each.count, each.count_same) for each in board.months] == [(1, 1)]
     page = dashboard_page(engine, base="/r/")
     assert "0.31 from the model&#39;s test split" in page and "1 of 1: 100% (21 to 100%)" in page
-    assert "Audit sample: 1 scans drawn, 1 read blind, 1 settled." in page
+    assert "Audit sample: 1 scans drawn, 1 read blind, 1 with a consensus." in page
     assert retract_review(engine, person="ann") is not None and retract_review(engine, person="ann") is not None
     save_review(engine, given(AUDITED, Finding.NORMAL), person="ann")
     assert [(each.count, each.count_same) for each in load_dashboard(engine).agreements] == [(1, 1), (0, 0)]
