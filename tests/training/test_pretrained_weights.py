@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -18,6 +16,7 @@ from braintumor.training.pretrained_weights import mirrored_name, pretrained_wei
 from braintumor.training.recipe import Recipe
 from tests.conftest import TINY_RECIPE, run_braintumor
 from tests.sql import rows
+from tests.training.keras_checks import run_check
 
 DATA = b"weights of a backbone"
 DIGEST = sha256(DATA).hexdigest()
@@ -110,7 +109,7 @@ def test_recipe_can_name_its_weights_file(mirror: Mirror) -> None:
 def test_mirrored_weights_are_trained_from_and_recorded(settings: Settings, tmp_path: Path) -> None:
     settings = replace(settings, weights_uri=str(tmp_path / "mirror"))
     weights = tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # the name of a Keras download
-    legacy_weights(weights)
+    run_check("legacy_weights", weights)
     assert run_braintumor(settings, "weights", "add", str(weights)).stdout == "vgg16\n"
     recipe = tmp_path / "warm.toml"
     recipe.write_text(TINY_RECIPE.read_text().replace('initial_weights = "random"', 'initial_weights = "imagenet"'))
@@ -120,17 +119,3 @@ def test_mirrored_weights_are_trained_from_and_recorded(settings: Settings, tmp_
     )
     (run,) = rows(settings, "select initialization, initial_weights_sha256 from training_run where run_key = 'warm'")
     assert run == ("imagenet", sha256(weights.read_bytes()).hexdigest())
-
-
-def legacy_weights(path: Path) -> None:
-    """Write random weights of VGG16 in the format of Keras 2, which keras.applications uses."""
-    code = """
-import sys
-import h5py
-import keras
-from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
-keras.utils.set_random_seed(8)
-with h5py.File(sys.argv[1], "w") as file:
-    save_weights_to_hdf5_group(file, keras.applications.VGG16(weights=None, include_top=False))
-"""
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, timeout=200)
