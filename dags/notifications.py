@@ -1,7 +1,7 @@
 """Send a notification for each event of the DAGs to the notifiers of ``notification_config``.
 
-A message contains no object key, no patient data, no text of an error and no reason that a person has typed, because
-it leaves the hospital's systems. It contains models, runs, tasks and the person who decided. It links to pages that
+A message leaves the hospital's systems. So it contains no object key, no patient data, no text of an error and no
+reason that a person has typed. It contains models, runs, tasks and the person who decided. It links to pages that
 check permissions.
 
 Notifications are sent at least once. A task sends one as its last step, after its commit. A cleared task that finds

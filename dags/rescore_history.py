@@ -2,8 +2,8 @@
 ### Rescore history
 
 Scores old scans with another model, keeps the old predictions, and shows which current predictions changed. Start it by
-hand, for example after a model was withdrawn: its predictions are on the worklist, and the champion can score those
-scans again. For review, not for diagnosis.
+hand, for example after a model was withdrawn. Then the champion can score the scans of that model again. For review,
+not for diagnosis.
 
 - `open_rescore_run` pins the model, records the actor and the reason, and selects the scans.
 - `chunks` lists the chunks of scans.

@@ -37,8 +37,8 @@ maximum_class_recall_loss = 1.0
 class DagRunner:
     """Run a DAG with ``dag.test()`` in a subprocess, as `airflow dags test` does.
 
-    It sets no deadline and no failure callback, because ``dag.test()`` fails with them: with a deadline after a
-    successful run, with a callback if a param has no default. Live tests cover both.
+    It sets no deadline and no failure callback, because ``dag.test()`` fails with them. With a deadline it
+    fails after a successful run, with a callback if a param has no default. Live tests cover both.
     """
 
     environment: dict[str, str]

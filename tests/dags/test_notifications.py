@@ -302,7 +302,7 @@ def test_waiting_or_ended_retrain_is_not_late(
     assert late(dag_runner, hook, asked, given) == ["previews", "trains"]
     without_approval = callback_run("waits", policy="auto")
     assert late(dag_runner, hook, [without_approval], given) == ["waits"]
-    unreachable = {**given, "BRAINTUMOR_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
+    unreachable = {**given, "BRAINTUMOR_DATABASE_URL": "postgresql://unknown@127.0.0.1:1/none"}
     assert late(dag_runner, hook, [waits], unreachable) == ["waits"], "an unreadable state sends the notification"
     change(
         settings,

@@ -119,7 +119,7 @@ def test_failed_run_is_notified(notified: Stack, receiver: Webhook) -> None:
     client = notified.client()
     with pytest.raises(AirflowAnswerError, match="reason"):
         client.trigger("roll_back", {})
-    run_id = client.trigger("roll_back", {"reason": "no earlier champion", "to": "nobody"})
+    run_id = client.trigger("roll_back", {"reason": "no earlier champion", "to": "missing"})
     assert client.wait("roll_back", run_id, timeout_s=PATIENCE_S) == "failed"
     message = receiver.wait_for("failed", timeout_s=60)
     assert (message["run"], message["subject"]) == (run_id, "roll_back failed")

@@ -28,7 +28,7 @@ Call = Callable[[NDArray[np.uint8]], Mapping[str, Any]]
 
 
 class XlaBackend:
-    """Run a network with XLA on the first GPU, or on the CPU if there is none."""
+    """Run a network with XLA on the first GPU, or on the CPU without one."""
 
     name = BackendName.XLA
 
