@@ -51,8 +51,10 @@ def main(folder: Path, recipe_name: str, weights: Path | None) -> None:
     with TemporaryDirectory() as scratch:
         trained = train(
             recipe,
-            training=_frames(folder, training, recipe.image_size),
-            validation=_frames(folder, held_out, recipe.image_size),
+            frames={
+                Split.TRAIN: _frames(folder, training, recipe.image_size),
+                Split.VALIDATION: _frames(folder, held_out, recipe.image_size),
+            },
             snapshot_id="naive",
             weights=weights,
             folder=_made(Path(scratch) / "model"),

@@ -82,8 +82,7 @@ def compare_novelty(
         (Path(scratch) / "model").mkdir()
         train(
             recipe,
-            training=splits[Split.TRAIN],
-            validation=splits[Split.VALIDATION],
+            frames=splits,
             snapshot_id="novelty",
             weights=weights,
             folder=Path(scratch) / "model",

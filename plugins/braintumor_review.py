@@ -7,7 +7,6 @@ and decoded in the decoder pool, never in the api-server. No page, URL or log co
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +20,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
+    from braintumor.review.page import Caller
     from braintumor.review.worklist import Filters
 
 _PREFIX = "/braintumor/review"
@@ -78,15 +78,6 @@ class NewReview(BaseModel):
     seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Caller:
-    """Hold the user, the permission to review, and the base URL of the app behind Airflow's path."""
-
-    person: str
-    is_reviewer: bool
-    base: str
-
-
 def _filters(
     day: str = "", tumor_class: Annotated[str, Query(alias="class")] = "", model: _ModelName = "", reason: str = ""
 ) -> Filters:
@@ -105,8 +96,10 @@ def _filters(
         raise HTTPException(422, "No such day, class or reason.") from error
 
 
-def _caller(request: Request, user: GetUserDep) -> _Caller:
-    return _Caller(
+def _caller(request: Request, user: GetUserDep) -> Caller:
+    from braintumor.review.page import Caller
+
+    return Caller(
         person=user.get_name(),
         is_reviewer=bool(get_auth_manager().is_authorized_dag(method="PUT", details=DagDetails(id=_DAG), user=user)),
         base=f"{request.scope['root_path'].rstrip('/')}/",
@@ -114,7 +107,7 @@ def _caller(request: Request, user: GetUserDep) -> _Caller:
 
 
 _FiltersDep = Annotated[Any, Depends(_filters)]
-_CallerDep = Annotated[_Caller, Depends(_caller)]
+_CallerDep = Annotated[Any, Depends(_caller)]
 
 
 @app.get("/", dependencies=[_may_read])
@@ -125,11 +118,7 @@ def worklist(
     from braintumor.review.page import worklist_page
 
     _, engine, _ = opened()
-    return _html(
-        worklist_page(
-            engine, filters, base=caller.base, number=page, person=caller.person, is_reviewer=caller.is_reviewer
-        )
-    )
+    return _html(worklist_page(engine, filters, caller, number=page))
 
 
 @app.get("/dashboard", dependencies=[_may_read])
@@ -152,12 +141,9 @@ def frame(
     return _html(
         frame_page(
             engine,
-            scan_id=scan_id,
-            frame_index=frame_index,
-            person=caller.person,
-            is_reviewer=caller.is_reviewer,
+            (scan_id, frame_index),
+            caller,
             filters=filters,
-            base=caller.base,
             session_id=session,
             viewer_url=settings.viewer_url,
         )

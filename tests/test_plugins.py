@@ -97,6 +97,7 @@ from fastapi.testclient import TestClient
 import braintumor_reports, braintumor_review
 from braintumor.db import database
 from braintumor.config.settings import Settings
+from braintumor.review.page import Caller
 
 settings = Settings(database_url="postgresql://reviewer:secret@127.0.0.1:1/braintumor")
 engine = database.connect(settings, statement_seconds=30)
@@ -105,7 +106,7 @@ module.opened = braintumor_reports.opened = lambda: (settings, engine, None)
 free = module.app.dependency_overrides
 for dependency in (module._may_read, module._may_write):
     free[dependency.dependency] = lambda: None
-free[module._caller] = lambda: module._Caller(person="ann", is_reviewer=True, base="/")
+free[module._caller] = lambda: Caller(person="ann", is_reviewer=True, base="/")
 reports = braintumor_reports.app
 reports.dependency_overrides[braintumor_reports._may_read.dependency] = lambda: None
 urls, reviews, names = json.load(sys.stdin)

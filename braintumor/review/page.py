@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -31,18 +32,27 @@ def static_file(name: str) -> tuple[bytes, str] | None:
     return None if kind is None else ((_HERE / "static" / name).read_bytes(), kind)
 
 
-def worklist_page(engine: Engine, filters: Filters, *, base: str, number: int, person: str, is_reviewer: bool) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Hold the user, the permission to review, and the base URL of the app behind Airflow's path."""
+
+    person: str
+    is_reviewer: bool
+    base: str
+
+
+def worklist_page(engine: Engine, filters: Filters, caller: Caller, *, number: int) -> str:
     """Render a page of the worklist. ``number`` counts from 0."""
     begin = number * PAGE_SIZE
-    waiting = list_worklist(engine, filters, person=person, count=begin + PAGE_SIZE + 1)
+    waiting = list_worklist(engine, filters, person=caller.person, count=begin + PAGE_SIZE + 1)
     choices = list_choices(engine)
     reasons = [(reason.value, reason_words(reason.value)) for reason in ReviewReason]
     return _render(
         "worklist.html",
-        base=base,
+        base=caller.base,
         waiting=waiting[begin : begin + PAGE_SIZE],
         is_last=len(waiting) <= begin + PAGE_SIZE,
-        has_audit=bool(list_worklist(engine, AUDIT, person=person, count=1)),
+        has_audit=bool(list_worklist(engine, AUDIT, person=caller.person, count=1)),
         filters=filters,
         query=filter_query(filters),
         choices={
@@ -53,43 +63,41 @@ def worklist_page(engine: Engine, filters: Filters, *, base: str, number: int, p
         },
         chosen=_chosen(filters),
         number=number,
-        is_reviewer=is_reviewer,
+        is_reviewer=caller.is_reviewer,
     )
 
 
 def frame_page(
     engine: Engine,
+    frame: tuple[int, int],
+    caller: Caller,
     *,
-    scan_id: int,
-    frame_index: int,
-    person: str,
-    is_reviewer: bool,
     filters: Filters,
-    base: str,
     session_id: int | None = None,
     viewer_url: str | None = None,
 ) -> str:
-    """Render the page of one frame, in a review session or from the worklist.
+    """Render the page of one frame (scan id, frame index), in a review session or from the worklist.
 
     Raises:
         ReviewError: there is no such frame, or the person has no such session.
         ConfigurationError: ``viewer_url`` is not allowed.
     """
+    (scan_id, frame_index), person = frame, caller.person
     with transaction(engine) as connection:
         reading = read_frame(
-            connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=is_reviewer
+            connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=caller.is_reviewer
         )
         session: ReviewSession | None = None
         if session_id is None:
             before, after = neighbors(connection, filters, person=person, scan_id=scan_id, frame_index=frame_index)
         else:
             session = find_session(connection, session_id, person=person)
-            before = previous_item(connection, session_id, before=(scan_id, frame_index))
-            after = next_item(connection, session_id, after=(scan_id, frame_index))
+            before = previous_item(connection, session_id, before=frame)
+            after = next_item(connection, session_id, after=frame)
     query = f"session={session_id}" if session_id is not None else filter_query(filters)
     return _render(
         "frame.html",
-        base=base,
+        base=caller.base,
         reading=reading,
         bars=_bars(reading),
         findings=list(Finding),
@@ -102,7 +110,7 @@ def frame_page(
             "request_key": uuid4().hex,
             "query": query,
             "is_blind": reading.is_blind,
-            "is_reviewer": is_reviewer,
+            "is_reviewer": caller.is_reviewer,
             "opinion": None if reading.opinion is None else reading.opinion.predicted_class,
             "before": None if before is None else frame_url(*before, query),
             "after": None if after is None else frame_url(*after, query),
@@ -111,7 +119,7 @@ def frame_page(
         own=next((each for each in reading.reviews if each.reviewer == person and each.retracted_at is None), None),
         viewer=_viewer(viewer_url, reading.study_pseudonym),
         query=query,
-        is_reviewer=is_reviewer,
+        is_reviewer=caller.is_reviewer,
     )
 
 

@@ -68,11 +68,9 @@ def fine_tune(
             fit(
                 model,
                 recipe,
-                views=[training.frames],
-                labels=training.labels,
+                training=([training.frames], training.labels),
                 validation=(validation.frames, validation.labels),
-                initial_epoch=done,
-                epochs=plan.epochs,
+                epochs=range(done, plan.epochs),
                 callbacks=[_epoch_callback(checkpoints, patience=plan.patience)],
             )
     checkpoints.restore_best(model)

@@ -60,11 +60,9 @@ def fit(
     model: Any,
     recipe: Recipe,
     *,
-    views: Sequence[NDArray[Any]],
-    labels: NDArray[np.int64],
+    training: tuple[Sequence[NDArray[Any]], NDArray[np.int64]],
     validation: tuple[NDArray[Any], NDArray[np.int64]],
-    epochs: int,
-    initial_epoch: int = 0,
+    epochs: range,
     callbacks: Sequence[Any] = (),
 ) -> dict[str, list[float]]:
     """Fit a model that was compiled with ``loss``.
@@ -72,17 +70,16 @@ def fit(
     Args:
         model: maps a batch of a view to logits (N, 4).
         recipe: sets batch size, seed, label smoothing and class weights.
-        views: arrays (N, ...) of the same N images. Each epoch uses the next one.
-        labels: (N,) positions in ``CLASSES``.
+        training: views, which are arrays (N, ...) of the same N images, and labels (N,), which are positions in
+            ``CLASSES``. Each epoch uses the next view.
         validation: one view of the validation images, and their labels.
-        epochs: maximum number of epochs, with the ``initial_epoch`` finished ones.
-        initial_epoch: number of finished epochs.
+        epochs: the epochs to run, from 0. Callbacks can stop earlier.
         callbacks: Keras callbacks.
 
     Returns:
         Metric name -> one value per epoch.
     """
-    inputs, validation_labels = validation
+    (views, labels), (inputs, validation_labels) = training, validation
     smoothing = recipe.label_smoothing
     batches = Batches(
         views,
@@ -94,8 +91,8 @@ def fit(
         batches,
         validation_data=(inputs, targets(validation_labels, smoothing=smoothing, is_training=False)),
         validation_batch_size=recipe.batch_size,
-        initial_epoch=initial_epoch,
-        epochs=epochs,
+        initial_epoch=epochs.start,
+        epochs=epochs.stop,
         class_weight=class_weights(labels) if recipe.class_weights else None,
         callbacks=[batches.follow(), *callbacks],
         shuffle=False,  # ``Batches`` shuffles

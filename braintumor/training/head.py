@@ -57,10 +57,9 @@ def fit_head(
     history = fit(
         model,
         recipe,
-        views=[(view - mean) / scale for view in views],
-        labels=labels,
+        training=([(view - mean) / scale for view in views], labels),
         validation=((validation_features - mean) / scale, validation_labels),
-        epochs=recipe.epochs,
+        epochs=range(recipe.epochs),
         callbacks=[
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.patience, restore_best_weights=True),
             *([keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)] if log_epochs else []),

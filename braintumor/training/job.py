@@ -62,8 +62,10 @@ def retrain(
         folder.mkdir()
         trained = train(
             recipe,
-            training=load_frames(store, snapshot, Split.TRAIN, size=recipe.image_size),
-            validation=load_frames(store, snapshot, Split.VALIDATION, size=recipe.image_size),
+            frames={
+                split: load_frames(store, snapshot, split, size=recipe.image_size)
+                for split in (Split.TRAIN, Split.VALIDATION)
+            },
             snapshot_id=snapshot_id,
             weights=None if weights is None else weights.path,
             folder=folder,

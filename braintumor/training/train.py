@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.dataset.frame_arrays import FrameArrays
+from braintumor.dataset.splits.split import Split
 from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, REFERENCE, Manifest, sha256_of
@@ -63,8 +65,7 @@ class TrainedModel:
 def train(
     recipe: Recipe,
     *,
-    training: FrameArrays,
-    validation: FrameArrays,
+    frames: Mapping[Split, FrameArrays],
     snapshot_id: str,
     weights: Path | None,
     folder: Path,
@@ -74,8 +75,8 @@ def train(
 
     Args:
         recipe: the recipe to train.
-        training: the only images that weights are fitted to.
-        validation: stops the training, picks the epoch, and fits the temperature and the thresholds.
+        frames: weights are fitted only to ``Split.TRAIN``. ``Split.VALIDATION`` stops the training, picks the epoch,
+            and fits the temperature and the thresholds.
         snapshot_id: recorded in the manifest.
         weights: a file with the backbone's initial weights. ``None`` loads ImageNet weights from keras.applications.
         folder: an empty folder for the model.
@@ -89,8 +90,8 @@ def train(
     """
     started = time.monotonic()
     share_gpu_memory()
-    job = _Training(recipe, weights, training=training, validation=validation)
-    size, source = len(training.labels), recipe.initial_weights
+    job = _Training(recipe, weights, frames)
+    size, source = len(frames[Split.TRAIN].labels), recipe.initial_weights
     _log.info("%s: %s, %s weights, %d training images", recipe.name, recipe.backbone, source, size)
     stage = job.frozen_stage()
     grouped, naive = job.frozen_accuracies(stage)
@@ -130,8 +131,8 @@ class _Stage:
 class _Training:
     """Run the stages of one training."""
 
-    def __init__(self, recipe: Recipe, weights: Path | None, *, training: FrameArrays, validation: FrameArrays) -> None:
-        self._recipe, self._training, self._validation = recipe, training, validation
+    def __init__(self, recipe: Recipe, weights: Path | None, frames: Mapping[Split, FrameArrays]) -> None:
+        self._recipe, self._training, self._validation = recipe, frames[Split.TRAIN], frames[Split.VALIDATION]
         self._classifier = Classifier(recipe)
         if recipe.fine_tuning is not None:
             first_layer(self._classifier.network, recipe.fine_tuning)  # fail before the frozen stage, not after it

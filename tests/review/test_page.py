@@ -20,7 +20,7 @@ from braintumor.review.dashboard import load_dashboard
 from braintumor.review.decisions import ReviewDecision, retract_review, save_review
 from braintumor.review.finding import Finding
 from braintumor.review.images import THUMBNAIL, frame_png, map_png
-from braintumor.review.page import dashboard_page, frame_page, worklist_page
+from braintumor.review.page import Caller, dashboard_page, frame_page, worklist_page
 from braintumor.review.reading import Reading, read_frame
 from braintumor.review.session import find_session, next_item, previous_item, start_session
 from braintumor.review.shown_images import may_review, record_shown
@@ -30,6 +30,8 @@ from braintumor.serving.prediction import ReviewReason
 from tests.images import png
 from tests.review.conftest import AUDITED
 from tests.sql import change, rows
+
+ANN = Caller(person="ann", is_reviewer=True, base="/r/")
 
 
 def waiting(engine: Engine, filters: Filters | None = None, person: str = "ann") -> list[int]:
@@ -245,16 +247,7 @@ def test_repeat_stays_blind_after_another_session_starts(night: Settings, engine
 def test_viewer_url_without_study_is_refused(night: Settings, engine: Engine, address: str) -> None:
     change(night, "update scan set study_pseudonym = 'study' where scan_id = 1")
     with pytest.raises(ConfigurationError, match=r"contain \{study\}, such as"):
-        frame_page(
-            engine,
-            scan_id=1,
-            frame_index=0,
-            person="ann",
-            is_reviewer=True,
-            filters=Filters(),
-            base="/",
-            viewer_url=address,
-        )
+        page_of(engine, 1, viewer_url=address)
 
 
 def test_time_budget_bounds_a_session(night: Settings, engine: Engine) -> None:
@@ -302,13 +295,13 @@ def test_overwritten_object_is_not_shown(night: Settings, engine: Engine) -> Non
         store.write(S3Uri(bucket=bucket, key=key), png(CLASSES[1], seed=1))
 
 
-def page_of(engine: Engine, scan_id: int, **values: object) -> str:
-    known = {"frame_index": 0, "person": "ann", "is_reviewer": True, "filters": Filters(), "base": "/r/"}
-    return frame_page(engine, scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
+def page_of(engine: Engine, scan_id: int, caller: Caller | None = None, **values: object) -> str:
+    values = {"filters": Filters()} | values
+    return frame_page(engine, (scan_id, 0), caller or ANN, **values)  # type: ignore[arg-type]
 
 
 def test_pages_contain_no_object_key_and_no_inline_script(night: Settings, engine: Engine) -> None:
-    pages = [worklist_page(engine, Filters(), base="/r/", number=0, person="ann", is_reviewer=True)]
+    pages = [worklist_page(engine, Filters(), ANN, number=0)]
     pages += [page_of(engine, scan_id) for scan_id in (1, AUDITED)]
     keys = [key for (key,) in rows(night, "select key from scan_location")]
     for page in pages:
@@ -343,7 +336,7 @@ def test_page_names_normal_class_and_hides_buttons_from_viewers(night: Settings,
     change(night, "update prediction set predicted_class = 'normal'")
     page = page_of(engine, 1)
     assert "Prediction: <em>none of the three tumors</em>" in page
-    looking = page_of(engine, 1, person="viewer", is_reviewer=False)
+    looking = page_of(engine, 1, Caller(person="viewer", is_reviewer=False, base="/r/"))
     assert "data-finding" not in looking and "undo" not in looking and "You can read this page" in looking
 
 

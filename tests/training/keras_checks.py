@@ -72,8 +72,7 @@ def _train(base: Path, name: str) -> dict[str, list[float]]:
     (base / name).mkdir(parents=True, exist_ok=True)
     trained = train(
         _recipe(),
-        training=_phantoms(48, 0),
-        validation=_phantoms(16, 1000),
+        frames={Split.TRAIN: _phantoms(48, 0), Split.VALIDATION: _phantoms(16, 1000)},
         snapshot_id="s",
         weights=None,
         folder=base / name,
