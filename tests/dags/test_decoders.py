@@ -23,6 +23,7 @@ _CODE = """
     with (
         mock.patch({target!r}, job),
         mock.patch("common.settings_for"),
+        mock.patch("common.get_current_context"),
         mock.patch("lineage.emit_lineage"),
         mock.patch("{module}.get_current_context"),
     ):

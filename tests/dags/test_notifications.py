@@ -153,7 +153,7 @@ print(time.monotonic() - began)
         (3, "500"),
         (4, "no response within 6 s"),
     ):
-        (line,) = [line for line in logged(done) if f"notifier {number} " in line and "NOT told" in line]
+        (line,) = [line for line in logged(done) if f"notifier {number} " in line and "NOT sent" in line]
         assert why in line
 
 
