@@ -12,6 +12,7 @@ the grouped snapshot: both are the best epoch's accuracy on images that stopped 
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,6 +29,7 @@ from braintumor.errors import DatasetError
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.letterbox import letterbox
+from braintumor.logs import show_training
 from braintumor.training.random_split_baseline import split_randomly
 from braintumor.training.recipe import Recipe
 from braintumor.training.train import train
@@ -39,6 +41,7 @@ from braintumor.training.train import train
 @click.option("--weights", type=click.Path(path_type=Path, exists=True), help="The backbone's ImageNet weights.")
 def main(folder: Path, recipe_name: str, weights: Path | None) -> None:
     """Train RECIPE_NAME on a random split of the files of FOLDER that are not in its test split."""
+    show_training(sys.stdout)
     recipe = Recipe.load(recipe_name)
     files = files_outside_test(folder)
     share = SHARES[Split.VALIDATION] / (SHARES[Split.TRAIN] + SHARES[Split.VALIDATION])
@@ -48,13 +51,14 @@ def main(folder: Path, recipe_name: str, weights: Path | None) -> None:
     with TemporaryDirectory() as scratch:
         trained = train(
             recipe,
-            training=_frames(folder, training, recipe.image_size),
-            validation=_frames(folder, held_out, recipe.image_size),
+            frames={
+                Split.TRAIN: _frames(folder, training, recipe.image_size),
+                Split.VALIDATION: _frames(folder, held_out, recipe.image_size),
+            },
             snapshot_id="naive",
             weights=weights,
             folder=_made(Path(scratch) / "model"),
             checkpoints=Path(scratch) / "checkpoints",
-            say=click.echo,
         )
     best = int(np.argmin(trained.history["val_loss"]))
     accuracy = trained.history["val_accuracy"][best]

@@ -11,6 +11,7 @@ images too, so that color gives nothing away. Without FOLDER: phantoms, and rand
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,7 +56,7 @@ _PER_CLASS = 150
 )
 def main(folder: Path | None, weights: Path | None, against: tuple[tuple[str, Path], ...]) -> None:
     """Print a row for each set of images: AUROC against the test split, and the share that is flagged."""
-    for row in compare_novelty(folder, weights, dict(against), say=True):
+    for row in compare_novelty(folder, weights, dict(against), is_progress_shown=True):
         click.echo(row)
 
 
@@ -64,9 +65,11 @@ def compare_novelty(
     weights: Path | None = None,
     against: Mapping[str, Path] | None = None,
     *,
-    say: bool = False,
+    is_progress_shown: bool = False,
 ) -> Iterator[str]:
     """The rows of a Markdown table, after training a model on ``folder``, or on phantoms."""
+    if is_progress_shown:
+        show_training(sys.stdout)
     recipe = Recipe.load("mobilenet_v2")
     if weights is None:
         recipe = recipe.override(initial_weights="random")
@@ -78,13 +81,11 @@ def compare_novelty(
         (Path(scratch) / "model").mkdir()
         train(
             recipe,
-            training=splits[Split.TRAIN],
-            validation=splits[Split.VALIDATION],
+            frames=splits,
             snapshot_id="novelty",
             weights=weights,
             folder=Path(scratch) / "model",
             checkpoints=Path(scratch) / "checkpoints",
-            say=click.echo if say else lambda _: None,
         )
         model = LoadedModel.load(Path(scratch) / "model")
         yield from _rows(model, splits[Split.TEST].frames, against or {})

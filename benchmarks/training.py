@@ -104,10 +104,9 @@ def _plain(recipe: Recipe, constants: tuple[Array, Array], training: Images, val
     fit(
         model,
         recipe,
-        views=[training.frames],
-        labels=training.labels,
+        training=([training.frames], training.labels),
         validation=(validation.frames, validation.labels),
-        epochs=recipe.epochs,
+        epochs=range(recipe.epochs),
         callbacks=[keras.callbacks.EarlyStopping(patience=recipe.patience, restore_best_weights=True)],
     )
     weights, bias = head.get_weights()

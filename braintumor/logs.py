@@ -27,7 +27,7 @@ from structlog.types import Processor
 from braintumor.config.variables import LOG_FORMAT
 from braintumor.errors import ConfigurationError
 
-__all__ = ["bound", "configure", "to_stream"]
+__all__ = ["bound", "configure", "show_training", "to_stream"]
 
 
 def configure(stream: TextIO) -> None:
@@ -43,6 +43,14 @@ def configure(stream: TextIO) -> None:
         raise ConfigurationError(
             f"{LOG_FORMAT.name} must be json, or unset: no log. Received: {log_format!r}. Correct it."
         )
+
+
+def show_training(stream: TextIO) -> None:
+    """Write the progress that ``braintumor.training`` logs as plain lines, unless the environment asks for a log."""
+    if LOG_FORMAT.read() is None:
+        logger = logging.getLogger("braintumor.training")
+        logger.addHandler(logging.StreamHandler(stream))
+        logger.setLevel(logging.INFO)
 
 
 def to_stream(stream: TextIO, *, timestamps: bool = True) -> None:

@@ -1,4 +1,4 @@
-"""The question whether a candidate may be promoted: Airflow's own, whose answer can be read after a rejection too."""
+"""Ask for approval of a candidate with Airflow's operator, and keep the decision in XCom."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOper
 
 
 class RecordedApprovalOperator(ApprovalOperator):
-    """Airflow's operator ends a rejection by skipping what is below it, and returns nothing: nobody would know who."""
+    """Store the decision in XCom, because Airflow's operator discards a rejection and skips the downstream tasks."""
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Keep the answer under the key of a returned value, then go on as Airflow does."""
-        answer = HITLOperator.execute_complete(self, context, event)
-        context["ti"].xcom_push(key="return_value", value=answer)
+        """Store the decision as the returned value, then run Airflow's operator."""
+        decision = HITLOperator.execute_complete(self, context, event)
+        context["ti"].xcom_push(key="return_value", value=decision)
         return super().execute_complete(context, event)

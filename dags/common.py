@@ -1,11 +1,19 @@
-"""What the DAG files share: settings from Airflow's connections, addresses, schedules, and the rules for retries."""
+"""Share settings from Airflow's connections, URLs, schedules, assets and the retry policy between the DAG files."""
 
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from airflow.sdk import Asset, Connection, CronTriggerTimetable, ExceptionRetryPolicy, RetryAction, RetryRule
+from airflow.sdk import (
+    Asset,
+    Connection,
+    CronTriggerTimetable,
+    ExceptionRetryPolicy,
+    RetryAction,
+    RetryRule,
+    get_current_context,
+)
 
 from braintumor.config.variables import TIMEZONE, Variable
 
@@ -21,12 +29,12 @@ _RETRY_POLICY = ExceptionRetryPolicy(
                 "braintumor.errors.DecoderPoolError",
             ],
             action=RetryAction.RETRY,
-            reason="S3, Postgres or this machine's memory was not there; they may be again",
+            reason="S3, Postgres or memory was not available, and can be available later",
         ),
         RetryRule(
             exception="braintumor.errors.BrainTumorError",
             action=RetryAction.FAIL,
-            reason="the same input would fail in the same way",
+            reason="the same input fails in the same way",
         ),
     ]
 )
@@ -41,21 +49,21 @@ DEFAULT_ARGS: dict[str, Any] = {
 
 
 REVIEWED_LABELS = Asset("braintumor/reviewed-labels")
-"""Its event: enough labels of people are new for a retrain."""
+"""Updated when there are enough new reviewed labels for a retrain."""
 PREDICTIONS = Asset("braintumor/predictions")
-"""Its event: a night's rows are there and balance. What reads the answers can be scheduled on it."""
+"""Updated when the predictions of a nightly run are committed and balanced. Schedule readers of predictions on it."""
 CHAMPION = Asset("braintumor/champion")
-"""Its event: the champion may be another one; a retry that changed nothing says so again."""
+"""Updated when the champion can have changed. A retry that changes nothing updates it too."""
 
 
 def schedule(variable: Variable) -> CronTriggerTimetable:
-    """The cron schedule of a variable, in the timezone BRAINTUMOR_TIMEZONE.
+    """Return the cron schedule of a variable, in the timezone BRAINTUMOR_TIMEZONE.
 
-    Each date has one run, also where clocks change: a time that is skipped comes later by as much, and one that comes
-    twice counts once.
+    Each date has one run, also when clocks change. A skipped time runs later by the size of the change. A time that
+    occurs twice runs once.
 
-    The DAGs have no start date, and nothing runs at once: otherwise unpausing one would start the run of a time that
-    has passed already.
+    The DAGs have no start date, and no run starts immediately. Otherwise unpausing a DAG would start the run of a past
+    time.
     """
     return CronTriggerTimetable(
         variable.text(),
@@ -64,22 +72,27 @@ def schedule(variable: Variable) -> CronTriggerTimetable:
     )
 
 
+def label_mapped_task(**values: object) -> None:
+    """Add values to the context of the current task, for its ``map_index_template``."""
+    cast("dict[str, object]", get_current_context()).update(values)
+
+
 def base_url() -> str:
-    """Airflow's own address, without a slash at its end; empty where this machine does not know it."""
+    """Return Airflow's URL without a slash at the end, or an empty string if it is not configured."""
     from airflow.sdk.configuration import conf
 
     return str(conf.get("api", "base_url", fallback="")).rstrip("/")
 
 
 def reports_url() -> str:
-    """Where the plugin serves its reports: with Airflow's own address before it where this machine knows that."""
+    """Return the URL of the reports plugin, without a host if Airflow's URL is not configured."""
     return f"{base_url()}/braintumor/reports"
 
 
-def settings(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
-    """The environment's settings, with Postgres and S3 from Airflow's connections where it names neither.
+def settings_for(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
+    """Return the environment's settings, completed with Airflow's connections for Postgres and S3.
 
-    Each task names the role that it connects to Postgres as: it can do what its work needs, and no more.
+    Each task names its role in Postgres, so it has only the rights that it needs.
     """
     from braintumor.config.settings import Settings
 
@@ -87,13 +100,19 @@ def settings(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
 
 
 def _connection(name: str) -> Connection:
-    """Find a connection. Airflow says "not defined" too when it could not be asked: no BrainTumorError, so retried."""
+    """Return an Airflow connection.
+
+    Raises:
+        AirflowNotFoundException: it is not defined, or Airflow's API is not reachable. So Airflow retries the task.
+    """
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:
-        return Connection.get(name)
+        connection: Connection = Connection.get(name)
     except AirflowNotFoundException as error:
         raise AirflowNotFoundException(
-            f"Airflow knows no connection {name!r}, or could not be asked. Define it, or set BRAINTUMOR_DATABASE_URL "
-            "and BRAINTUMOR_S3_ENDPOINT (for AWS itself: a connection of type aws without an endpoint_url)."
+            f"Airflow has no connection {name!r}, or its API is not reachable. Define it, or set "
+            "BRAINTUMOR_DATABASE_URL and BRAINTUMOR_S3_ENDPOINT. For AWS, define a connection of type aws without an "
+            "endpoint_url."
         ) from error
+    return connection

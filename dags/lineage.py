@@ -1,7 +1,7 @@
-"""What a task read and wrote, for OpenLineage: prefixes of S3 and tables of Postgres, never a key or a name.
+"""Add the inputs and outputs of a task to Airflow's hook lineage collector.
 
-Told to Airflow's own collector; the OpenLineage provider makes the datasets of the task's event of it, and without a
-transport in Airflow's section `[openlineage]` nobody listens. Lineage that cannot be told stops no task.
+Inputs and outputs are S3 prefixes and Postgres tables, never object keys. The OpenLineage provider reads them from the
+collector. With no transport in Airflow's section `[openlineage]`, nothing is sent. An error here fails no task.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ _SOURCE = object()
 
 
 def emit_lineage(settings: Settings, *, reads: Iterable[str | None] = (), writes: Iterable[str | None] = ()) -> None:
-    """Tell of datasets: ``s3://`` prefixes, several with commas between them, or names of tables; ``None`` is none."""
+    """Add datasets: ``s3://`` prefixes, also several separated by commas, or table names. ``None`` is ignored."""
     collector = get_hook_lineage_collector()
     if isinstance(collector, NoOpCollector):
         return
     try:
         for uri in _uris(settings, reads):
-            collector.add_input_asset(context=_SOURCE, uri=uri)
+            collector.add_input_asset(context=_SOURCE, uri=uri)  # type: ignore[arg-type]  # any object is accepted
         for uri in _uris(settings, writes):
-            collector.add_output_asset(context=_SOURCE, uri=uri)
+            collector.add_output_asset(context=_SOURCE, uri=uri)  # type: ignore[arg-type]  # any object is accepted
     except Exception:
-        _log.exception("What the task read and wrote cannot be told; the task goes on")
+        _log.exception("The lineage of this task cannot be collected. The task continues.")
 
 
 def _uris(settings: Settings, names: Iterable[str | None]) -> Iterable[str]:

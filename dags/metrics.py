@@ -1,4 +1,4 @@
-"""Measures to Airflow's own metrics: StatsD or OpenTelemetry, whichever its section `[metrics]` turns on."""
+"""Send metrics through Airflow, by StatsD or OpenTelemetry as its section `[metrics]` configures."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ if TYPE_CHECKING:
     from braintumor.scoring.run_report.metrics import Metric
 
 
-def send(measure: Metric) -> None:
-    """Set a gauge. Without metrics this does nothing; a metrics server that is away stops no night."""
-    stats.gauge(measure.name, measure.value, tags=dict(measure.tags))
+def send(metric: Metric) -> None:
+    """Set a gauge. This does nothing if metrics are off, and an unreachable metrics server fails no run."""
+    stats.gauge(metric.name, metric.value, tags=dict(metric.tags))

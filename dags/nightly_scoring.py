@@ -1,19 +1,23 @@
 """
 ### Nightly scoring
 
-Classifies every MRI file that is new under the scans prefixes with the champion, and writes predictions and rejections
-to Postgres. For review, not for diagnosis.
+Classifies each new MRI file under the scan prefixes with the champion. Writes predictions and rejections to Postgres.
+For review, not for diagnosis.
 
-`discover` lists the prefixes and enters what is new into the ledger; `plan` divides it into chunks; `score` runs once
-per chunk; `reconcile` proves that every object seen is scored, already known, rejected, ignored, deferred or
-superseded, and writes the morning sheet; a red night fails the run.
+- `discover` lists the prefixes and adds new scans to the scan table.
+- `plan` divides the pending scans into chunks.
+- `score` runs once per chunk.
+- `reconcile` checks that each listed object is scored, already known, rejected, ignored, deferred or superseded. It
+  writes the run report. A red run status fails the run.
 
-Clearing any task is safe: a scan is settled exactly once. Whom `BRAINTUMOR_NOTIFIERS` names is told of a red night.
+You can clear any task, because each scan is committed exactly once. The notifiers in `BRAINTUMOR_NOTIFIERS` receive a
+message about a failed run.
 """
 
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 from airflow.sdk import Param, dag, get_current_context, task
 
@@ -21,7 +25,7 @@ import lineage
 import metrics
 import notifications
 from braintumor.config.variables import NIGHTLY_SCHEDULE
-from common import DEFAULT_ARGS, PREDICTIONS, schedule
+from common import DEFAULT_ARGS, PREDICTIONS, label_mapped_task, schedule
 
 _FORM = {
     "scans_uri": Param(
@@ -29,36 +33,36 @@ _FORM = {
         type=["null", "string"],
         pattern="^s3://.+",
         title="S3 prefixes",
-        description="Where to look for new scans: s3://bucket/prefix/, several with commas between them. "
+        description="Prefixes with new scans: s3://bucket/prefix/, separated by commas. "
         "Empty: the setting BRAINTUMOR_SCANS_URI.",
     ),
     "second_model": Param(
         None,
         type=["null", "string"],
         title="Second model",
-        description="Its name: asked beside the champion, and where the two disagree a person should look. Empty: "
-        "the setting BRAINTUMOR_SECOND_MODEL.",
+        description="Name of a model that also predicts each scan. If it disagrees with the champion, the scan is "
+        "put on the worklist. Empty: the setting BRAINTUMOR_SECOND_MODEL.",
     ),
     "chunk_size": Param(
-        200, type="integer", minimum=1, maximum=5000, title="Chunk size", description="Scans a task scores."
+        200, type="integer", minimum=1, maximum=5000, title="Chunk size", description="Number of scans per task."
     ),
 }
 
 
 @task
 def discover() -> int:
-    """Pin the champion, list the prefixes, enter what is new into the ledger."""
+    """Pin the champion, list the prefixes, and add new scans to the scan table."""
     from braintumor.scoring.job import ScoringJob
-    from common import settings
+    from common import settings_for
 
-    context, found = get_current_context(), settings("scorer")
-    run, discovery = ScoringJob.open(found).begin(
+    context, settings = get_current_context(), settings_for("scorer")
+    run, discovery = ScoringJob.open(settings).begin(
         run_key=f"nightly_scoring {context['run_id']}",
         scans_uri=context["params"]["scans_uri"],
         second_model=context["params"]["second_model"],
     )
     print(f"{discovery}; champion {run.model.model_name}")
-    lineage.emit_lineage(found, reads=[str(run.scans)], writes=["scan", "scan_location"])
+    lineage.emit_lineage(settings, reads=[str(run.scans)], writes=["scan", "scan_location"])
     return run.scoring_run_id
 
 
@@ -66,42 +70,42 @@ def discover() -> int:
 def plan(scoring_run_id: int) -> list[int]:
     """Divide the pending scans into chunks."""
     from braintumor.scoring.job import ScoringJob
-    from common import settings
+    from common import settings_for
 
     chunk_size = get_current_context()["params"]["chunk_size"]
-    return ScoringJob.open(settings("scorer")).plan(scoring_run_id, chunk_size=chunk_size)
+    return ScoringJob.open(settings_for("scorer")).plan(scoring_run_id, chunk_size=chunk_size)
 
 
-@task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five find a scan that kills workers
+@task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five isolate a scan that kills workers
 def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
-    """Read, decode, infer and settle one chunk."""
+    """Read, decode, predict and commit one chunk."""
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.scoring.job import ScoringJob
-    from common import settings
+    from common import settings_for
 
-    context, found = get_current_context(), settings("scorer")
-    context["chunk_number"] = chunk_number
+    label_mapped_task(chunk_number=chunk_number)
+    settings = settings_for("scorer")
     with decoders_closed_at_end():
-        counts = ScoringJob.open(found).score(scoring_run_id, chunk_number)
-    scans = context["params"]["scans_uri"] or found.scans_uri
-    lineage.emit_lineage(found, reads=["scan", scans, found.models_uri], writes=["prediction", "rejection"])
+        counts = ScoringJob.open(settings).score(scoring_run_id, chunk_number)
+    scans = get_current_context()["params"]["scans_uri"] or settings.scans_uri
+    lineage.emit_lineage(settings, reads=["scan", scans, settings.models_uri], writes=["prediction", "rejection"])
     return counts
 
 
 @task(trigger_rule="all_done", outlets=[PREDICTIONS])
 def reconcile(scoring_run_id: int | None) -> str:
-    """Prove that the night balances, and write the morning sheet."""
+    """Check that the run balances, and write the run report."""
     from braintumor.errors import ScoringRunError
     from braintumor.scoring.job import ScoringJob
-    from common import reports_url, settings
+    from common import reports_url, settings_for
 
     if scoring_run_id is None:
         raise ScoringRunError("Discovery failed, so there is no run to balance. See the log of `discover`.")
-    found = settings("scorer")
-    night = ScoringJob.open(found)
-    balance = night.reconcile(scoring_run_id, progress=print, on_metric=metrics.send, reports_url=reports_url())
+    settings = settings_for("scorer")
+    job = ScoringJob.open(settings)
+    balance = job.reconcile(scoring_run_id, say=print, measured=metrics.send, reports_url=reports_url())
     print(balance)
-    lineage.emit_lineage(found, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
+    lineage.emit_lineage(settings, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
     return str(balance)
 
 
@@ -114,12 +118,12 @@ def reconcile(scoring_run_id: int | None) -> str:
     tags=["braintumor", "scoring"],
     doc_md=__doc__,
     on_failure_callback=notifications.failed,
-    deadline=notifications.night_deadline(),
+    deadline=notifications.nightly_run_deadline(),
     params=_FORM,
 )
 def nightly_scoring() -> None:
     """Wire discover -> plan -> score (mapped) -> reconcile."""
-    run_id = discover()
+    run_id: Any = discover()  # Any, because an XComArg stands for the value
     score.partial(scoring_run_id=run_id).expand(chunk_number=plan(run_id)) >> reconcile(run_id)
 
 

@@ -1,15 +1,15 @@
-"""Who is told: the Airflow notifiers of the TOML file that ``BRAINTUMOR_NOTIFIERS`` names, checked and called.
+"""Read, check and call the Airflow notifiers of the TOML file in ``BRAINTUMOR_NOTIFIERS``.
 
 ::
 
     [[notifier]]
     class = "airflow.providers.http.notifications.HttpNotifier"     # any notifier of any provider
     events = ["failed", "late"]                                     # without it: every event
-    [notifier.arguments]                                            # what the class is made with
-    http_conn_id = "pager"                                          # secrets stay in Airflow's connections
+    [notifier.arguments]                                            # the arguments of the class
+    http_conn_id = "pager"                                          # keep secrets in Airflow's connections
     json = { text = "{{ subject }}: {{ message }}" }                # strings may be Jinja templates
 
-``python dags/notification_config.py FILE`` checks a file, and tells nobody.
+``python dags/notification_config.py FILE`` checks a file and sends nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from importlib import import_module
@@ -36,13 +36,13 @@ if TYPE_CHECKING:
 
 VARIABLE = NOTIFIERS.name
 TIMEOUT_S = 20
-"""For all notifiers together. Airflow ends a dag-processor's callback, where ``failed`` is told, after 50 s."""
+"""Timeout for all notifiers together. Airflow ends a callback of the dag-processor, such as ``failed``, after 50 s."""
 
 _log = logging.getLogger(__name__)
 
 
 class Event(StrEnum):
-    """What people can be told of."""
+    """Name the events that notifiers can receive."""
 
     PROMOTED = "promoted"
     REFUSED = "refused"
@@ -55,13 +55,13 @@ class Event(StrEnum):
 
     @property
     def section(self) -> str:
-        """Where the runbook says what it means and what to do."""
+        """Return the section of the runbook for this event."""
         return f"docs/runbook.md#{self.value}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """The DAG run that an event is of, the same wherever it is told; an empty string is what Airflow did not tell."""
+    """Identify the DAG run of an event. A field that Airflow does not provide is an empty string."""
 
     dag_id: str
     run_id: str
@@ -71,7 +71,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Notification:
-    """One event in words. Its fields are the names that a template may use."""
+    """Describe one event. Templates can use the names of its fields."""
 
     event: Event
     subject: str
@@ -80,7 +80,7 @@ class Notification:
     dag_run: Run
 
     def names(self) -> dict[str, Any]:
-        """What a template finds under which name."""
+        """Return the values for a template by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
@@ -91,19 +91,19 @@ _SAMPLE = Notification(
 
 @dataclass(frozen=True, kw_only=True)
 class NotifierEntry:
-    """One ``[[notifier]]`` of the file."""
+    """Hold one ``[[notifier]]`` table of the file."""
 
     where: str
     class_path: str
     events: frozenset[Event]
-    arguments: Mapping[str, Any] = field(repr=False)  # somebody may have put a secret there after all
+    arguments: Mapping[str, Any] = field(repr=False)  # they can contain a secret by mistake
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
-        """Check the plain values of one table.
+        """Check the values of one table.
 
         Raises:
-            ConfigurationError: a key, an event or a template is wrong.
+            ConfigurationError: a key, an event or a template is not allowed.
         """
         _require_known(values, ("class", "events", "arguments"), where=where)
         class_path, arguments = values.get("class"), values.get("arguments", {})
@@ -118,45 +118,48 @@ class NotifierEntry:
             )
         where = f"{where} ({class_path})"
         events = _events(values.get("events", list(Event)), where=where)
-        _filled(arguments, _SAMPLE, where=where)
+        _rendered_arguments(arguments, _SAMPLE, where=where)
         return cls(where=where, class_path=class_path, events=events, arguments=arguments)
 
-    def make(self, news: Notification = _SAMPLE) -> BaseNotifier:
-        """The notifier, its arguments filled in.
+    def create(self, notification: Notification = _SAMPLE) -> BaseNotifier:
+        """Create the notifier with rendered arguments.
 
-        They are filled in here and not by the notifier, which would take a field of its own, such as an e-mail's
-        ``subject``, for ours, and would run what a person typed as a template.
+        The notifier does not render them itself. It would use its own fields, such as an e-mail's ``subject``, and
+        would render text that a person has typed.
 
         Raises:
-            ConfigurationError: there is no such notifier, or it does not take these arguments.
+            ConfigurationError: the notifier does not exist, or does not accept these arguments.
         """
-        made = _class(self.class_path, where=self.where)
+        notifier_class = _class(self.class_path, where=self.where)
         try:
-            notifier: BaseNotifier = made(**_filled(self.arguments, news, where=self.where))
+            notifier: BaseNotifier = notifier_class(
+                **_rendered_arguments(self.arguments, notification, where=self.where)
+            )
         except TypeError as exc:
             raise ConfigurationError(
-                f"{self.where}: it does not take these arguments: {exc}. Received: "
+                f"{self.where}: the notifier does not accept these arguments: {exc}. Received: "
                 f"{', '.join(self.arguments) or 'none'}. Correct [notifier.arguments] by the provider's documentation."
             ) from exc
         return notifier
 
-    def send(self, news: Notification, context: Mapping[str, Any]) -> None:
-        """Tell by this notifier; raises whatever it raises."""
-        self.make(news).notify({**context, **news.names()})
+    def send(self, notification: Notification, context: Mapping[str, Any]) -> None:
+        """Send a notification. Raises the notifier's own errors."""
+        values: Any = {**context, **notification.names()}
+        self.create(notification).notify(values)
 
 
 def read_entries(source: Path) -> tuple[NotifierEntry, ...]:
-    """The notifiers of a file, in its order.
+    """Return the notifiers of a file in their order.
 
     Raises:
-        ConfigurationError: it cannot be read, or says something that is not allowed.
+        ConfigurationError: the file cannot be read, or a value is not allowed.
     """
     try:
         values = tomllib.loads(source.read_text(encoding="utf-8"))
     except OSError as exc:
         raise ConfigurationError(
-            f"The file of notifiers {source} cannot be read: {exc.strerror}. Set {VARIABLE} to a TOML file that every "
-            "scheduler, dag-processor and worker can read, or unset it, and nobody is told."
+            f"The file of notifiers {source} cannot be read: {exc.strerror}. Set {VARIABLE} to a TOML file that each "
+            "scheduler, dag-processor and worker can read, or unset it to send no notifications."
         ) from exc
     except ValueError as exc:  # not TOML, or not UTF-8
         raise ConfigurationError(f"The file of notifiers {source} is not TOML: {exc}. Correct that line.") from exc
@@ -164,65 +167,71 @@ def read_entries(source: Path) -> tuple[NotifierEntry, ...]:
     tables = values.get("notifier")
     if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
         raise ConfigurationError(
-            f"{source} must hold one or more tables [[notifier]]. Received: {tables!r}. Add one, or unset {VARIABLE}."
+            f"{source} must contain one or more tables [[notifier]]. Received: {tables!r}. "
+            f"Add one, or unset {VARIABLE}."
         )
     return tuple(NotifierEntry.parse(table, where=f"{source}, notifier {n}") for n, table in enumerate(tables, start=1))
 
 
-def notify(news: Notification, context: Mapping[str, Any]) -> None:
-    """Tell whoever wants to hear of this event, all side by side. Never raises: what went wrong is in the log.
+def notify(notification: Notification, context: Mapping[str, Any]) -> None:
+    """Call the notifiers of this event in parallel. Errors are logged and never raised.
 
-    Who has not answered in time is left behind, so that a server that hangs holds up neither the others nor the task.
+    The function does not wait for a notifier after the timeout, so a hanging server does not delay the task.
     """
     path = NOTIFIERS.read()
     if not path:
-        _log.info("%s: nobody is told, because %s is not set", news.event, VARIABLE)
+        _log.info("%s: no notification is sent, because %s is not set", notification.event, VARIABLE)
         return
     try:
         entries = read_entries(Path(path))
     except ConfigurationError as exc:
-        _log.error("%s: nobody is told. %s", news.event, exc)
+        _log.error("%s: no notification is sent. %s", notification.event, exc)
         return
-    attempts = [_Attempt(entry, news, context) for entry in entries if news.event in entry.events]
+    attempts = [_Attempt(entry, notification, context) for entry in entries if notification.event in entry.events]
     if not attempts:
-        _log.info("%s: nobody is told, because no notifier of %s names this event", news.event, path)
+        _log.info("%s: no notification is sent, because no notifier in %s has this event", notification.event, path)
     for attempt in attempts:
         attempt.start()
-    give_up_at = time.monotonic() + TIMEOUT_S
+    deadline = time.monotonic() + TIMEOUT_S
     for attempt in attempts:
-        attempt.join(max(0.0, give_up_at - time.monotonic()))
-        attempt.say()
+        attempt.join(max(0.0, deadline - time.monotonic()))
+        attempt.log_result()
 
 
 class _Attempt(threading.Thread):
-    """One notifier at work. A daemon: the process does not wait for it at its end."""
+    """Call one notifier in a daemon thread, so that the process does not wait for it at exit."""
 
-    def __init__(self, entry: NotifierEntry, news: Notification, context: Mapping[str, Any]) -> None:
-        super().__init__(daemon=True, name=f"tell {news.event}")
-        self._entry, self._news, self._context = entry, news, context
-        self._problem: str | None = f"no answer within {TIMEOUT_S} s; left behind"
+    def __init__(self, entry: NotifierEntry, notification: Notification, context: Mapping[str, Any]) -> None:
+        super().__init__(daemon=True, name=f"notify {notification.event}")
+        self._entry, self._notification, self._context = entry, notification, context
+        self._problem: str | None = f"no response within {TIMEOUT_S} s"
 
     def run(self) -> None:
         try:
-            self._entry.send(self._news, self._context)
-        except Exception as exc:  # a notifier is anybody's code
+            self._entry.send(self._notification, self._context)
+        except Exception as exc:  # a notifier can raise any error
             self._problem = f"{type(exc).__name__}: {exc}"
         else:
             self._problem = None
 
-    def say(self) -> None:
+    def log_result(self) -> None:
         if self._problem is None:
-            _log.info("%s: told by %s", self._news.event, self._entry.where)
+            _log.info("%s: sent by %s", self._notification.event, self._entry.where)
         else:
-            _log.error("%s: NOT told by %s. %s. The task goes on.", self._news.event, self._entry.where, self._problem)
+            _log.error(
+                "%s: NOT sent by %s. %s. The task continues.",
+                self._notification.event,
+                self._entry.where,
+                self._problem,
+            )
 
 
 def _require_known(values: Mapping[str, Any], known: Collection[str], *, where: str) -> None:
     for key in values:
         if key not in known:
             raise ConfigurationError(
-                f"{where}: unknown key {key!r}. Allowed: {', '.join(known)}. Remove it or correct its spelling; what a "
-                "notifier is made with goes under [notifier.arguments]."
+                f"{where}: unknown key {key!r}. Allowed: {', '.join(known)}. Remove it or correct its spelling. Put "
+                "arguments of the notifier under [notifier.arguments]."
             )
 
 
@@ -231,7 +240,7 @@ def _events(given: Any, *, where: str) -> frozenset[Event]:
     if not isinstance(given, list) or not given or not all(event in known for event in given):
         raise ConfigurationError(
             f"{where}: `events` must be a list of some of: {', '.join(known)}. Received: {given!r}. Correct it, or "
-            "leave it out to be told of every event."
+            "remove it to receive all events."
         )
     return frozenset(Event(event) for event in given)
 
@@ -239,32 +248,32 @@ def _events(given: Any, *, where: str) -> frozenset[Event]:
 def _class(path: str, *, where: str) -> type[BaseNotifier]:
     module, _, name = path.rpartition(".")
     try:
-        found = getattr(import_module(module), name)
+        notifier_class = getattr(import_module(module), name)
     except (ImportError, AttributeError) as exc:
         raise ConfigurationError(
-            f"{where}: it cannot be imported: {exc}. Correct its name, or install the package of its provider wherever "
-            "Airflow runs."
+            f"{where}: the class cannot be imported: {exc}. Correct its name, or install its provider on each machine "
+            "of Airflow."
         ) from exc
-    if not (isinstance(found, type) and issubclass(found, BaseNotifier)):
+    if not (isinstance(notifier_class, type) and issubclass(notifier_class, BaseNotifier)):
         raise ConfigurationError(
-            f"{where}: it is no notifier: a subclass of airflow.sdk.bases.notifier.BaseNotifier. Received: {found!r}. "
-            "Name the provider's notifier, not its hook or operator."
+            f"{where}: `class` must be a subclass of airflow.sdk.bases.notifier.BaseNotifier. "
+            f"Received: {notifier_class!r}. Name the provider's notifier, not its hook or operator."
         )
-    return found
+    return notifier_class
 
 
-def _filled(arguments: Mapping[str, Any], news: Notification, *, where: str) -> dict[str, Any]:
-    """The arguments with every string in them rendered, however deep.
+def _rendered_arguments(arguments: Mapping[str, Any], notification: Notification, *, where: str) -> dict[str, Any]:
+    """Render all strings in the arguments, at any depth.
 
     Raises:
-        ConfigurationError: a string is no template, or uses a name that there is not.
+        ConfigurationError: a string is not a template, or uses an unknown name.
     """
     from jinja2 import StrictUndefined, TemplateError
     from jinja2.sandbox import SandboxedEnvironment
 
-    environment, names = SandboxedEnvironment(undefined=StrictUndefined), news.names()
+    environment, names = SandboxedEnvironment(undefined=StrictUndefined), notification.names()
     try:
-        return {key: _rendered(value, _renderer(environment, names)) for key, value in arguments.items()}
+        return {key: _rendered(value, environment, names) for key, value in arguments.items()}
     except (TemplateError, TypeError, ValueError) as exc:
         raise ConfigurationError(
             f"{where}: a template in its arguments cannot be rendered: {exc}. Allowed: {', '.join(names)}; of dag_run: "
@@ -272,28 +281,24 @@ def _filled(arguments: Mapping[str, Any], news: Notification, *, where: str) -> 
         ) from exc
 
 
-def _renderer(environment: SandboxedEnvironment, names: Mapping[str, Any]) -> Callable[[str], str]:
-    return lambda text: environment.from_string(text).render(names)
-
-
-def _rendered(value: Any, render: Callable[[str], str]) -> Any:
+def _rendered(value: Any, environment: SandboxedEnvironment, names: Mapping[str, Any]) -> Any:
     if isinstance(value, str):
-        return render(value)
+        return environment.from_string(value).render(names)
     if isinstance(value, dict):
-        return {key: _rendered(inner, render) for key, inner in value.items()}
+        return {key: _rendered(inner, environment, names) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_rendered(inner, render) for inner in value]
+        return [_rendered(inner, environment, names) for inner in value]
     return value
 
 
 def _check(arguments: list[str]) -> int:
-    """Read a file and make every notifier of it; returns the exit code."""
+    """Create all notifiers of a file, and return the exit code."""
     if len(arguments) != 1:
-        print(f"Name one file: python dags/notification_config.py ${VARIABLE}", file=sys.stderr)
+        print(f"Give one file: python dags/notification_config.py ${VARIABLE}", file=sys.stderr)
         return 2
     try:
         for entry in read_entries(Path(arguments[0])):
-            entry.make()
+            entry.create()
             print(f"{entry.where}: {', '.join(sorted(entry.events))}")
     except ConfigurationError as exc:
         print(exc, file=sys.stderr)

@@ -1,14 +1,13 @@
-"""What people are told: the events of the DAGs in plain words, for those whom ``notifiers`` names.
+"""Send a notification for each event of the DAGs to the notifiers of ``notification_config``.
 
-No message carries an object key, anything of a patient, the text of an error, or what a person typed as a reason: it
-leaves the hospital's own systems. It names models, runs, tasks and who decided, and links to where the rest is shown to
-those who may see it.
+A message leaves the hospital's systems. So it contains no object key, no patient data, no text of an error and no
+reason that a person has typed. It contains models, runs, tasks and the person who decided. It links to pages that
+check permissions.
 
-Told once, but never too seldom. A task tells when its work has been committed, and last. It tells of what it changed
-itself; cleared after it succeeded, it finds everything as it was and tells nobody. A try that Airflow makes after one
-that broke off always tells, because the broken one may have changed things and told nobody: so after a crash people can
-be told twice. If every try breaks off, the run ends red, and ``failed`` is told. The question for approval is told as
-often as it is asked. Airflow calls ``failed`` each time that a run turns red, and ``late`` once for a run.
+Notifications are sent at least once. A task sends one as its last step, after its commit. A cleared task that finds
+nothing to do sends none. A retry always sends one, because the failed try can have changed something without sending.
+So a crash can send it twice. If all tries fail, the run fails, and ``failed`` is sent. A request for approval is sent
+each time that it is made. Airflow calls ``failed`` each time that a run fails, and ``late`` once per run.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 from urllib.parse import quote
 
-from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback
+from airflow.sdk import DeadlineAlert, DeadlineReference, SyncCallback  # type: ignore[attr-defined]  # not in the stub
 from airflow.sdk.bases.notifier import BaseNotifier
 
 from braintumor.config.variables import NIGHT_DEADLINE_HOURS, RETRAIN_DEADLINE_HOURS, Variable
 from braintumor.errors import ConfigurationError
-from common import base_url, reports_url, settings
+from common import base_url, reports_url, settings_for
 from notification_config import Event, Notification, Run, notify
 
 if TYPE_CHECKING:
@@ -37,31 +36,31 @@ P = ParamSpec("P")
 Context = Mapping[str, Any]
 
 _log = logging.getLogger(__name__)
-_ADDRESS = re.compile(r"\bs3://\S+")
+_S3_URI = re.compile(r"\bs3://\S+")
 _ENDED = ("success", "failed")
 
 
-def harmless(announce: Callable[P, None]) -> Callable[P, None]:
-    """Whatever keeps people from being told is said in the log and ends nothing: the work itself is done."""
+def never_raises(send: Callable[P, None]) -> Callable[P, None]:
+    """Log errors of a notification instead of raising them, because the task's work is already committed."""
 
-    @wraps(announce)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
+    @wraps(send)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            announce(*args, **kwargs)
+            send(*args, **kwargs)
         except Exception:
-            _log.exception("%s: nobody is told. The task goes on.", announce.__name__)
+            _log.exception("%s: no notification is sent. The task continues.", send.__name__)
 
-    return guarded
+    return wrapper
 
 
-@harmless
+@never_raises
 def refused(context: Context, verdict: Mapping[str, Any]) -> None:
-    """The gate refused a run's candidate, with its reasons; nothing where it passed it."""
-    if verdict["is_passed"] or not _is_news(context, is_new=verdict["is_new"]):
+    """Notify that the gate refused a candidate, with the reasons. Sends nothing if it passed."""
+    if verdict["is_passed"] or not _must_send(context, is_new=verdict["is_new"]):
         return
     name = verdict["model_name"]
     reasons = "\n".join(f"- {reason}" for reason in verdict["reasons"])
-    _tell(
+    _send(
         context,
         Event.REFUSED,
         f"The gate refused {name}",
@@ -70,161 +69,162 @@ def refused(context: Context, verdict: Mapping[str, Any]) -> None:
     )
 
 
-@harmless
+@never_raises
 def promoted(context: Context, verdict: Mapping[str, Any], *, is_new: bool) -> None:
-    """A candidate became the champion."""
-    if not _is_news(context, is_new=is_new):
+    """Notify that a candidate became the champion."""
+    if not _must_send(context, is_new=is_new):
         return
     name, person = verdict["model_name"], _person(context)
-    _tell(
+    _send(
         context,
         Event.PROMOTED,
         f"{name} is the champion",
-        f"The gate passed {name}, and {person or 'the policy auto'} promoted it. It answers from the next night on.",
+        f"The gate passed {name}, and {person or 'the policy auto'} promoted it. "
+        "It scores scans from the next nightly run.",
         link=_report(name),
     )
 
 
-@harmless
-def rejected(context: Context, verdict: Mapping[str, Any], answer: ApprovalDecision) -> None:
-    """A person, or nobody in time, said no; nothing where somebody approved."""
-    if answer.answer != "reject" or not _is_news(context, is_new=answer.is_new):
+@never_raises
+def rejected(context: Context, verdict: Mapping[str, Any], decision: ApprovalDecision) -> None:
+    """Notify that a person rejected a candidate, or that the time for approval is over. Sends nothing on approval."""
+    if decision.answer != "reject" or not _must_send(context, is_new=decision.is_new):
         return
     name, person = verdict["model_name"], _person(context)
-    who = f"{person} rejected" if person else "Nobody answered in time, which rejects"
-    _tell(context, Event.REJECTED, f"{name} was rejected", f"{who} {name}. Nothing was promoted.", link=_report(name))
+    cause = f"{person} rejected" if person else "No decision was made in time, which rejects"
+    _send(context, Event.REJECTED, f"{name} was rejected", f"{cause} {name}. Nothing was promoted.", link=_report(name))
 
 
-@harmless
+@never_raises
 def rolled_back(context: Context, done: Rollback, *, with_withdrawal: bool) -> None:
-    """An earlier champion is the champion again, and whether today's was withdrawn."""
-    if not _is_news(context, is_new=done.replaced is not None):
+    """Notify that an earlier champion is the champion again, and whether the replaced one was withdrawn."""
+    if not _must_send(context, is_new=done.replaced is not None):
         return
     name, actor = done.champion.model_name, actor_of(context)
-    before = done.replaced.model_name if done.replaced else "the one before it (an earlier try of this run broke off)"
-    _tell(
+    before = done.replaced.model_name if done.replaced else "the previous champion (an earlier try of this run failed)"
+    _send(
         context,
         Event.ROLLED_BACK,
         f"{name} is the champion again",
-        f"{actor} rolled back from {before} to {name}, which answers from the next night on. The reason is on record: "
-        f"braintumor model show {name}",
+        f"{actor} rolled back from {before} to {name}, which scores scans from the next nightly run. "
+        f"The reason is recorded: braintumor model show {name}",
         link=_report(name),
     )
     if with_withdrawal:
-        _tell(
+        _send(
             context,
             Event.WITHDRAWN,
             f"Withdrawn: {before}",
-            f"{actor} withdrew {before}. Its standing answers have the review reason model_withdrawn and are back on "
-            "the worklist: people must look at them.",
+            f"{actor} withdrew {before}. Its current predictions have the review reason model_withdrawn and are back "
+            "on the worklist. Reviewers must check them.",
         )
 
 
-@harmless
+@never_raises
 def failed(context: Context) -> None:
-    """A run ended red: Airflow calls this, in the dag-processor."""
+    """Notify that a run failed. Airflow calls this in the dag-processor."""
     run = _run(context)
     task = getattr(context.get("ti"), "task_id", None)
-    _tell(
+    _send(
         context,
         Event.FAILED,
         f"{run.dag_id} failed",
-        f"The run ended red. {f'The last task that failed is {task}.' if task else 'No task of it failed by itself.'} "
-        "The log of that task says why.",
+        f"The run failed. {f'The last failed task is {task}.' if task else 'No task failed by itself.'} "
+        "See the log of that task for the cause.",
     )
 
 
-@harmless
+@never_raises
 def late(context: Context, hours: float, policy: str) -> None:
-    """A retrain has come neither to its end nor to its question for a person by its deadline.
+    """Notify that a retrain has neither ended nor requested approval before its deadline.
 
-    Airflow calls this once the time has passed, also for a run that failed before and of one that waits for a person:
-    the first was told as ``failed``, the second as ``waiting``, and neither is late. Whether anybody is waited for is
-    read from the library's own records; where they cannot be read, people are told.
+    Airflow calls this after the deadline also for a failed run, and for a run that waits for approval. Neither is late,
+    because ``failed`` or ``waiting`` was sent. The library's records show whether a run waits for approval. If they
+    cannot be read, the notification is sent.
 
     Args:
-        context: ``dag_run``, as the REST API shows it.
+        context: contains ``dag_run`` in the format of the REST API.
         hours: the deadline.
-        policy: the promotion policy of a run that names none.
+        policy: the default promotion policy.
     """
     run, dag_run = _run(context), context["dag_run"]
-    is_asking = (dag_run.get("conf") or {}).get("policy", policy) == "ask"
-    if dag_run["state"] in _ENDED or (is_asking and _awaits_answer(run.run_id)):
-        _log.info("The run %s is %s, or waits for a person: not late", run.run_id, dag_run["state"])
+    needs_approval = (dag_run.get("conf") or {}).get("policy", policy) == "ask"
+    if dag_run["state"] in _ENDED or (needs_approval and _awaits_approval(run.run_id)):
+        _log.info("The run %s is %s or waits for approval, so it is not late", run.run_id, dag_run["state"])
         return
-    _tell(
+    _send(
         context,
         Event.LATE,
         "The retrain is late",
-        f"It was queued {hours:g} hours ago, and has come neither to its end nor to a question for approval. It goes "
-        "on: nothing was stopped. Look at which task is at work, and whether the pool gpu is full.",
+        f"It was queued {hours:g} hours ago, and has neither ended nor requested approval. It continues, and nothing "
+        "was stopped. Check which task is running, and whether the pool gpu is full.",
     )
 
 
-@harmless
-def night_late(context: Context, hours: float) -> None:
-    """A night has not ended by its deadline; called as ``late`` is, also for one that failed and was told as such."""
+@never_raises
+def nightly_run_late(context: Context, hours: float) -> None:
+    """Notify that a nightly run has not ended before its deadline. Airflow calls this also for a failed run."""
     run, state = _run(context), context["dag_run"]["state"]
     if state in _ENDED:
-        _log.info("The night %s is %s: not late", run.run_id, state)
+        _log.info("The run %s is %s, so it is not late", run.run_id, state)
         return
-    _tell(
+    _send(
         context,
         Event.LATE,
-        "The night is late",
-        f"It was queued {hours:g} hours ago, and has not ended. It goes on: nothing was stopped, and what it has "
-        "settled is there. Look at which chunk is at work, and whether the pool score is full.",
+        "The nightly run is late",
+        f"It was queued {hours:g} hours ago, and has not ended. It continues, nothing was stopped, and committed "
+        "predictions are kept. Check which chunk is running, and whether the pool score is full.",
     )
 
 
-class Waiting(BaseNotifier):
-    """Tells that a person is asked; for the approval's ``notifiers``."""
+class ApprovalRequested(BaseNotifier):
+    """Notify that a candidate waits for approval. The approval task calls this notifier."""
 
     def notify(self, context: Context) -> None:  # noqa: D102
         _waiting(context)
 
 
-@harmless
+@never_raises
 def _waiting(context: Context) -> None:
     name = context["ti"].xcom_pull(task_ids="gate")["model_name"]
     page = context["task"].generate_link_to_ui(task_instance=context["ti"]) if base_url() else ""
     days = context["task"].response_timeout / timedelta(days=1)
-    _tell(
+    _send(
         context,
         Event.WAITING,
         f"May {name} be promoted?",
-        f"The gate passed {name}. Its report and its flip preview are on the page of the question. No answer within "
+        f"The gate passed {name}. The page of the request shows its report and its flip preview. No decision within "
         f"{days:g} days rejects it. Report: {_report(name) or 'in Airflow, under Browse'}",
         link=page,
     )
 
 
 def retrain_deadline(*, policy: str) -> DeadlineAlert | None:
-    """People are told when a retrain takes longer than ``BRAINTUMOR_RETRAIN_DEADLINE_HOURS`` from its queueing.
+    """Return the deadline of a retrain, ``BRAINTUMOR_RETRAIN_DEADLINE_HOURS`` after it is queued.
 
     Args:
-        policy: the promotion policy of a run that names none.
+        policy: the default promotion policy.
 
     Raises:
-        ConfigurationError: the variable is no number, or below 0.
+        ConfigurationError: the variable is not a number, or is below 0.
     """
     return _deadline(RETRAIN_DEADLINE_HOURS, late, policy=policy)
 
 
-def night_deadline() -> DeadlineAlert | None:
-    """People are told when a night takes longer than ``BRAINTUMOR_NIGHT_DEADLINE_HOURS`` from its queueing.
+def nightly_run_deadline() -> DeadlineAlert | None:
+    """Return the deadline of a nightly run, ``BRAINTUMOR_NIGHT_DEADLINE_HOURS`` after it is queued.
 
     Raises:
-        ConfigurationError: the variable is no number, or below 0.
+        ConfigurationError: the variable is not a number, or is below 0.
     """
-    return _deadline(NIGHT_DEADLINE_HOURS, night_late)
+    return _deadline(NIGHT_DEADLINE_HOURS, nightly_run_late)
 
 
 def _deadline(variable: Variable, callback: Callable[..., None], **arguments: str) -> DeadlineAlert | None:
-    """The callback runs where tasks do, so that no triggerer is needed; it is given the hours too.
+    """Return a deadline whose callback runs on a worker, because that needs no triggerer.
 
-    0 hours are no deadline: ``airflow dags test``, as of Airflow 3.3.2, ends in an error of its own after a run that
-    has one has succeeded.
+    0 hours means no deadline. ``airflow dags test`` of Airflow 3.3.2 needs this, because it fails after a successful
+    run with a deadline.
     """
     given = variable.text()
     try:
@@ -247,54 +247,59 @@ def _deadline(variable: Variable, callback: Callable[..., None], **arguments: st
 
 
 def actor_of(context: Context) -> str:
-    """Who triggered the run, as far as Airflow tells."""
+    """Return the user who triggered the run, or "Airflow" if it is unknown."""
     return _run(context).triggering_user_name or "Airflow"
 
 
-def _is_news(context: Context, *, is_new: bool) -> bool:
-    """Whether to tell: the task changed something, or an earlier try that broke off may have."""
-    first_try: int = context["ti"].max_tries - context["task"].retries + 1  # clearing begins a new row of tries
+def _must_send(context: Context, *, is_new: bool) -> bool:
+    """Check that the task changed something, or that an earlier try failed and can have changed something."""
+    first_try: int = (
+        context["ti"].max_tries - context["task"].retries + 1
+    )  # clearing a task starts a new series of tries
     return is_new or context["ti"].try_number > first_try
 
 
-def _tell(context: Context, event: Event, subject: str, message: str, *, link: str = "") -> None:
+def _send(context: Context, event: Event, subject: str, message: str, *, link: str = "") -> None:
     run = _run(context)
     page = _run_page(run)
-    about = [f"What to do: {event.section}", f"Run: {run.run_id} of {run.dag_id}"]
-    lines = [message, *about, *([link] if link else []), *([page] if page else [])]
-    news = Notification(
+    details = [f"What to do: {event.section}", f"Run: {run.run_id} of {run.dag_id}"]
+    lines = [message, *details, *([link] if link else []), *([page] if page else [])]
+    notification = Notification(
         event=event,
-        subject=_without_addresses(" ".join(subject.split())),
-        message=_without_addresses("\n".join(lines)),
+        subject=_without_uris(" ".join(subject.split())),
+        message=_without_uris("\n".join(lines)),
         link=link or page,
         dag_run=run,
     )
-    notify(news, context)
+    notify(notification, context)
 
 
-def _without_addresses(text: str) -> str:
-    return _ADDRESS.sub("(an address in S3)", text)
+def _without_uris(text: str) -> str:
+    return _S3_URI.sub("(a URI in S3)", text)
 
 
 def _person(context: Context) -> str | None:
-    """Who answered the run's question; ``None`` where nobody was asked, or nobody answered."""
+    """Return the person who decided on the approval, or ``None`` if there is no decision."""
     from braintumor.promotion.approval import person_of
 
     return person_of(context["ti"].xcom_pull(task_ids="approve") or {})
 
 
-def _awaits_answer(run_id: str) -> bool:
+def _awaits_approval(run_id: str) -> bool:
     from braintumor.promotion.approval import awaits_decision
 
     try:
-        return awaits_decision(settings("trainer"), run_id)
+        return awaits_decision(settings_for("trainer"), run_id)
     except Exception:
-        _log.exception("Whether the run %s waits for a person cannot be read", run_id)
+        _log.exception("The approval state of the run %s cannot be read", run_id)
         return False
 
 
 def _run(context: Context) -> Run:
-    """The run of a context: an object in a task, a mapping in a deadline's callback, missing where a run timed out."""
+    """Return the run of a context.
+
+    The context has it as an object in a task, and as a mapping in a deadline's callback. A run that timed out has none.
+    """
     dag_run = context.get("dag_run")
     if isinstance(dag_run, Mapping):
         values = {**dag_run, "run_id": dag_run["dag_run_id"]}
@@ -311,5 +316,5 @@ def _run_page(run: Run) -> str:
 
 
 def _report(name: str) -> str:
-    """A model's report in the plugin, where this machine knows Airflow's address."""
+    """Return the URL of a model's report, or an empty string if Airflow's URL is not configured."""
     return f"{reports_url()}/model/{quote(name, safe='')}/report.html" if base_url() else ""

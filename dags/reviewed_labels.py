@@ -1,12 +1,12 @@
 """
 ### Reviewed labels
 
-Once a day, counts the labels that people's answers have made and that no snapshot has considered yet. When they are
-enough (`retrain_after` of the label rules), it says so by the asset `braintumor/reviewed-labels`, which starts
-`weekly_retrain` beside its weekly schedule. With fewer the task is skipped, and nothing starts.
+Counts the new reviewed labels once a day. These are labels from reviewers' decisions that no snapshot has considered.
+If there are enough (`retrain_after` in the label rules), the task updates the asset `braintumor/reviewed-labels`. This
+starts `weekly_retrain` in addition to its schedule. Otherwise the task is skipped.
 
-Labels that asked once never ask again, whatever becomes of that retrain: the next weekly one takes them all the same.
-Clearing the task is safe. `braintumor dataset show-reviewed-labels` shows the count, and what makes no label and why.
+Each label requests at most one retrain, also if that retrain fails. The next weekly retrain uses all labels. You can
+clear the task. `braintumor dataset show-reviewed-labels` shows the count, and which reviews make no label and why.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from common import DEFAULT_ARGS, REVIEWED_LABELS, schedule
 
 
 @task(outlets=[REVIEWED_LABELS])
-def ask() -> int:
-    """Ask for a retrain where enough labels are new."""
-    from braintumor.dataset.review_labels.labels import request_retrain
-    from common import settings
+def request_retrain() -> int:
+    """Request a retrain if there are enough new labels."""
+    from braintumor.dataset.review_labels import labels
+    from common import settings_for
 
-    found = settings("trainer")
-    count = request_retrain(found, request_key=get_current_context()["run_id"])
-    lineage.emit_lineage(found, reads=["review"], writes=["requested_label"])
+    settings = settings_for("trainer")
+    count = labels.request_retrain(settings, request_key=get_current_context()["run_id"])
+    lineage.emit_lineage(settings, reads=["review"], writes=["requested_label"])
     if not count:
-        raise AirflowSkipException("Too few new labels: `braintumor dataset show-reviewed-labels` shows how many.")
-    print(f"{count} new labels ask for a retrain")
+        raise AirflowSkipException("Too few new labels: `braintumor dataset show-reviewed-labels` shows the count.")
+    print(f"{count} new labels request a retrain")
     return count
 
 
@@ -48,8 +48,8 @@ def ask() -> int:
     on_failure_callback=notifications.failed,
 )
 def reviewed_labels() -> None:
-    """Wire the one task, whose success is the asset's event."""
-    ask()
+    """Add the only task. Its success updates the asset."""
+    request_retrain()
 
 
 reviewed_labels()

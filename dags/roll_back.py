@@ -1,12 +1,11 @@
 """
 ### Roll back
 
-The way back from a model that answers badly: makes an earlier champion the champion again, on request also withdraws
-the one that goes, and tells whom `BRAINTUMOR_NOTIFIERS` names. Started by hand only.
+Makes an earlier champion the champion again, if the current one predicts badly. It can also withdraw the current
+champion. The notifiers in `BRAINTUMOR_NOTIFIERS` receive a message. Start this DAG by hand.
 
-The earlier champion's files are fetched and loaded before anything changes, and everything changes in one commit.
-Clearing the task changes nothing more: a run rolls back once. `braintumor model rollback` does the same and tells
-nobody.
+The task downloads and loads the earlier champion first. Then it changes everything in one commit. Each run rolls back
+once, so clearing the task changes nothing. `braintumor model rollback` does the same without notifications.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ _FORM = {
         None,
         type=["null", "string"],
         minLength=1,
-        title="Back to",
-        description="Name or number of a former champion. Empty: the one before today's.",
+        title="Roll back to",
+        description="Name or number of a former champion. Empty: the champion before the current one.",
         section="Models",
     ),
     "withdraw": Param(
         False,
         type="boolean",
-        title="Withdraw today's champion",
-        description="Its standing answers return to the worklist, and only an override promotes it again.",
+        title="Withdraw the current champion",
+        description="Its current predictions return to the worklist. Only an override can promote it again.",
         section="Models",
     ),
     "reason": Param(
@@ -40,7 +39,7 @@ _FORM = {
         minLength=5,
         pattern=r"\S.*\S",
         title="Reason",
-        description="Why, for the ledger, where it stays. The people who are told do not get it. Name no patient.",
+        description="Recorded in the promotion history. Notifications do not contain it. Do not name a patient.",
         section="On record",
     ),
 }
@@ -48,26 +47,20 @@ _FORM = {
 
 @task(outlets=[CHAMPION])
 def change_champion() -> str:
-    """Roll back, with or without a withdrawal; returns the champion's name."""
+    """Roll back, with or without a withdrawal, and return the name of the new champion."""
     from braintumor.promotion.promote import roll_back
-    from braintumor.registry.promotions import PromotionRequest
-    from common import settings
+    from common import settings_for
 
-    context, found = get_current_context(), settings("promoter")
+    context, settings = get_current_context(), settings_for("promoter")
     params = context["params"]
     done = roll_back(
-        found,
-        PromotionRequest(
-            request_key=f"roll_back {context['run_id']}",
-            actor=notifications.actor_of(context),
-            reason=params["reason"],
-        ),
+        settings,
         to=params["to"],
         with_withdrawal=params["withdraw"],
         warn=print,
     )
-    print(f"replaced: {done.replaced.model_name if done.replaced else 'nobody, nothing was changed'}")
-    lineage.emit_lineage(found, reads=["promotion"], writes=["promotion"])
+    print(f"replaced: {done.replaced.model_name if done.replaced else 'no model, because an earlier try rolled back'}")
+    lineage.emit_lineage(settings, reads=["promotion"], writes=["promotion"])
     notifications.rolled_back(context, done, with_withdrawal=params["withdraw"])
     return done.champion.model_name
 
@@ -77,7 +70,7 @@ def change_champion() -> str:
     schedule=None,
     catchup=False,
     max_active_runs=1,
-    is_paused_upon_creation=False,  # there is no schedule to hold back, and this is asked for in a hurry
+    is_paused_upon_creation=False,  # it has no schedule, and a rollback is urgent
     default_args={**DEFAULT_ARGS, "execution_timeout": timedelta(minutes=30)},
     tags=["braintumor", "models"],
     doc_md=__doc__,
@@ -85,7 +78,7 @@ def change_champion() -> str:
     params=_FORM,
 )
 def roll_back() -> None:
-    """Wire the one task."""
+    """Add the only task."""
     change_champion()
 
 

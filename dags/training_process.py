@@ -1,4 +1,4 @@
-"""``braintumor train`` as a task runs it: in an interpreter of its own, by what the retrain form says."""
+"""Run ``braintumor train`` in a subprocess, with the overrides of the retrain form."""
 
 from __future__ import annotations
 
@@ -13,18 +13,22 @@ if TYPE_CHECKING:
     from braintumor.config.settings import Settings
 
 
-def set_by_hand(params: Mapping[str, Any]) -> dict[str, Any]:
-    """What the retrain form sets instead of the recipes' own values; a field of its own goes before ``overrides``."""
-    named = {key: params[key] for key in ("epochs", "dropout", "learning_rate") if params[key] is not None}
-    return {**params["overrides"], **named}
+def form_overrides(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the overrides of the retrain form. A separate field replaces the same key in ``overrides``."""
+    fields = {key: params[key] for key in ("epochs", "dropout", "learning_rate") if params[key] is not None}
+    return {**params["overrides"], **fields}
 
 
 def train_in_subprocess(
-    found: Settings, recipe: str, *, snapshot_id: str, run_key: str, overrides: Mapping[str, Any]
+    settings: Settings, recipe: str, *, snapshot_id: str, run_key: str, overrides: Mapping[str, Any]
 ) -> str:
-    """Run ``braintumor train`` in an interpreter of its own, its progress in the task's log; returns the model's name.
+    """Run ``braintumor train`` in a subprocess with its output in the task's log, and return the model's name.
 
-    TensorFlow in a forked task can hang, and keeps GPU memory until its process ends: so it gets a process that ends.
+    TensorFlow can hang in a forked task, and keeps GPU memory until its process ends.
+
+    Raises:
+        TrainingError: the command failed with an error that a retry cannot solve.
+        RuntimeError: the command failed with another exit code, so Airflow retries the task.
     """
     from braintumor.db import database
     from braintumor.errors import TrainingError
@@ -34,17 +38,17 @@ def train_in_subprocess(
     for setting in _as_toml(overrides):
         arguments += ["--set", setting]
     command = [sys.executable, "-m", "braintumor", "train", *arguments]
-    exit_code = run_to_its_end(command, found.to_environment(os.environ))
-    if exit_code == 1:  # an error that would come again, and so is not retried; any other is
-        raise TrainingError(f"{recipe} came to no model, for the reason above. Mend it, and clear this task.")
+    exit_code = run_command(command, settings.to_environment(os.environ))
+    if exit_code == 1:  # a BrainTumorError that a retry would meet again
+        raise TrainingError(f"Training {recipe} failed for the reason above. Fix it, and clear this task.")
     if exit_code != 0:
-        raise RuntimeError(f"Training {recipe} ended with exit code {exit_code}; its own words are above.")
-    models = trained_in(database.connect(found), run_key)
+        raise RuntimeError(f"Training {recipe} ended with exit code {exit_code}. Its output is above.")
+    models = trained_in(database.connect(settings), run_key)
     return next(model.model_name for model in models if model.recipe_name == recipe)
 
 
 def _as_toml(values: Mapping[str, Any]) -> Iterator[str]:
-    """``key=value`` for each, ``table.key=value`` for those of tables: JSON's plain values are TOML's, but for null."""
+    """Yield ``key=value``, or ``table.key=value``. JSON's scalars are valid TOML, except null."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _as_toml({f"{key}.{name}": inner for name, inner in value.items()})
@@ -52,8 +56,8 @@ def _as_toml(values: Mapping[str, Any]) -> Iterator[str]:
             yield f"{key}={json.dumps(value if value is not None else False)}"
 
 
-def run_to_its_end(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command, its output in the task's log; it ends with the task unless that is killed. Returns its code."""
+def run_command(command: list[str], environment: dict[str, str]) -> int:
+    """Run a command with its output in the task's log, and return its exit code. It ends when the task is stopped."""
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:
@@ -61,6 +65,6 @@ def run_to_its_end(command: list[str], environment: dict[str, str]) -> int:
             for line in process.stdout or ():
                 print(line, end="")
             return process.wait()
-        except BaseException:  # Airflow's time-out is no Exception
-            process.kill()  # nothing is half-written: a model is registered last, in one transaction
+        except BaseException:  # Airflow's timeout is not an Exception
+            process.kill()  # safe, because a model is registered last, in one transaction
             raise

@@ -1,20 +1,21 @@
 """
 ### Weekly retrain
 
-Runs every week, and also when `reviewed_labels` finds enough new labels of people.
+Runs every week, and also when `reviewed_labels` finds enough new labels.
 
-Snapshots the labeled images and the frames that people labeled, trains the chosen recipes on the queue and pool
-`gpu`, evaluates every model on the held-out test split, and puts the one that validation picks before the gate.
+1. `snapshot` records the labeled images and the reviewed frames.
+2. `train` trains each chosen recipe, on the queue and pool `gpu`. `evaluate` measures each model on the test split.
+3. `gate` applies the gate's rules to the candidate, which is the best model on the validation split.
+4. `preview` scores the newest production scans with the candidate. A page shows which predictions would change. These
+   shadow predictions are stored and never shown to reviewers.
+5. The policy decides the promotion: `ask` waits for an approval, `auto` promotes, `never` only records the result.
 
-What passes is previewed: it scores the newest scans of production in the shadow, and a page shows which answers would
-change. Then it is promoted according to the policy: `ask` waits for a person's approval, `auto` promotes, `never` only
-records. A preview that fails fails the run: nothing is promoted then, and nobody is asked. A model that the gate
-refuses is never promoted here. Reports lie beside the models in S3.
+A candidate that the gate refuses is never promoted. A failed preview fails the run, without approval and promotion. If
+one recipe fails, the gate judges the others and names the failed recipe, and the run fails. Reports are next to the
+models in S3.
 
-A recipe that fails leaves the others alone: they are judged, the gate's words name it, and the run ends red.
-
-People are told of a refusal, a question, a rejection, a promotion, a red run, and of a run that comes neither to its
-end nor to its question within the deadline: `BRAINTUMOR_NOTIFIERS` names who.
+The notifiers in `BRAINTUMOR_NOTIFIERS` receive a message about a refusal, a request for approval, a rejection, a
+promotion, and a failed run. They also receive one if a run neither ends nor requests approval before its deadline.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import notifications
 from approval import RecordedApprovalOperator
 from braintumor.config.variables import RECIPES, WEEKLY_SCHEDULE
 from braintumor.training.recipe import recipe_names
-from common import CHAMPION, DEFAULT_ARGS, REVIEWED_LABELS, schedule
+from common import CHAMPION, DEFAULT_ARGS, REVIEWED_LABELS, label_mapped_task, schedule
 
 _POLICY = "ask"
 _RECIPES = [name.strip() for name in RECIPES.text().split(",")]
@@ -44,7 +45,7 @@ _FORM = {
         minItems=1,
         uniqueItems=True,
         title="Recipes",
-        description="One model is trained for each.",
+        description="One model is trained per recipe.",
         section="Training",
     ),
     "dataset_uri": Param(
@@ -61,8 +62,8 @@ _FORM = {
         minimum=1,
         maximum=1000,
         title="Epochs",
-        description="At most so many in the frozen stage. Empty: each recipe's own number.",
-        section="Set by hand, for every recipe",
+        description="Largest number of epochs in the frozen stage. Empty: the value of each recipe.",
+        section="Overrides, for every recipe",
     ),
     "dropout": Param(
         None,
@@ -70,8 +71,8 @@ _FORM = {
         minimum=0,
         exclusiveMaximum=1,
         title="Dropout",
-        description="Rate on the pooled features. Empty: each recipe's own.",
-        section="Set by hand, for every recipe",
+        description="Rate on the pooled features. Empty: the value of each recipe.",
+        section="Overrides, for every recipe",
     ),
     "learning_rate": Param(
         None,
@@ -79,24 +80,24 @@ _FORM = {
         exclusiveMinimum=0,
         exclusiveMaximum=1,
         title="Learning rate",
-        description="Of Adam in the frozen stage. Empty: each recipe's own.",
-        section="Set by hand, for every recipe",
+        description="Learning rate of Adam in the frozen stage. Empty: the value of each recipe.",
+        section="Overrides, for every recipe",
     ),
     "overrides": Param(
         {},
         type="object",
         title="Other values",
-        description='Any other value of a recipe, as JSON: {"batch_size": 64, "augmentation": {"zoom": 0.2}}; '
-        '{"augmentation": false} leaves augmentation out. Checked before anything is trained. What is set by hand '
-        "is on record with the model.",
-        section="Set by hand, for every recipe",
+        description='Other values of a recipe as JSON: {"batch_size": 64, "augmentation": {"zoom": 0.2}}. '
+        '{"augmentation": false} removes augmentation. The values are checked before training and recorded with the '
+        "model.",
+        section="Overrides, for every recipe",
     ),
     "policy": Param(
         _POLICY,
         type="string",
         enum=["ask", "auto", "never"],
         title="Promotion policy",
-        description="What happens to a model that passes the gate: ask a person, promote it, or only record it.",
+        description="What happens to a model that passes the gate: request approval, promote it, or only record it.",
         section="Promotion",
     ),
     "preview_scans": Param(
@@ -105,8 +106,8 @@ _FORM = {
         minimum=0,
         maximum=5000,
         title="Scans of the flip preview",
-        description="So many of the newest scans that the champion answered are scored by the candidate too, to "
-        "show which answers would change. 0: none.",
+        description="Number of the newest scored scans that the candidate scores too, to show which predictions would "
+        "change. 0: no preview.",
         section="Promotion",
     ),
 }
@@ -117,100 +118,102 @@ def snapshot() -> str:
     """Record the labeled images with their splits."""
     from braintumor.dataset.snapshot import snapshot_of
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
-    from common import settings
+    from common import settings_for
 
-    found, prefix = settings("trainer"), get_current_context()["params"]["dataset_uri"]
+    settings, prefix = settings_for("trainer"), get_current_context()["params"]["dataset_uri"]
     with decoders_closed_at_end():
-        taken = snapshot_of(found, prefix)
-    lineage.emit_lineage(found, reads=[prefix or found.dataset_uri, "reviewed_frame"], writes=["snapshot"])
-    print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} copies folded")
-    for reason, count in taken.excluded_by_reason().items():  # addresses can name patients: they stay in Postgres
-        print(f"left out: {count} images: {reason}")
-    if taken.excluded:
-        print(f"which: select left_out from braintumor.snapshot where snapshot_id = '{taken.snapshot_id}'")
+        taken = snapshot_of(settings, prefix)
+    lineage.emit_lineage(settings, reads=[prefix or settings.dataset_uri, "reviewed_frame"], writes=["snapshot"])
+    print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} duplicates removed")
+    for reason, count in taken.left_out_by_reason().items():  # URIs can contain patient names, so they stay in Postgres
+        print(f"excluded: {count} images: {reason}")
+    if taken.left_out:
+        print(f"List them with: select left_out from braintumor.snapshot where snapshot_id = '{taken.snapshot_id}'")
     return taken.snapshot_id
 
 
 @task
 def recipes() -> list[str]:
-    """The recipes of this run, checked before hours are spent."""
+    """Check the recipes of this run before training, and return their names."""
     from braintumor.training.recipe import Recipe
-    from training_process import set_by_hand
+    from training_process import form_overrides
 
     params = get_current_context()["params"]
-    return [Recipe.load(name).override(**set_by_hand(params)).name for name in params["recipes"]]
+    return [Recipe.load(name).override(**form_overrides(params)).name for name in params["recipes"]]
 
 
 @task(queue="gpu", pool="gpu", map_index_template="{{ recipe }}")
 def train(recipe: str, snapshot_id: str) -> str:
-    """Train one recipe in an interpreter of its own; returns the model's name."""
-    from common import settings
-    from training_process import set_by_hand, train_in_subprocess
+    """Train one recipe in a subprocess, and return the model's name."""
+    from common import settings_for
+    from training_process import form_overrides, train_in_subprocess
 
+    label_mapped_task(recipe=recipe)
     context = get_current_context()
-    context["recipe"] = recipe
-    found, overrides = settings("trainer"), set_by_hand(context["params"])
+    settings, overrides = settings_for("trainer"), form_overrides(context["params"])
     run_key = context["run_id"]
-    name = train_in_subprocess(found, recipe, snapshot_id=snapshot_id, run_key=run_key, overrides=overrides)
-    lineage.emit_lineage(found, reads=["snapshot"], writes=["model_version", found.models_uri])
+    name = train_in_subprocess(settings, recipe, snapshot_id=snapshot_id, run_key=run_key, overrides=overrides)
+    lineage.emit_lineage(settings, reads=["snapshot"], writes=["model_version", settings.models_uri])
     return name
 
 
 @task(map_index_template="{{ model_name }}")
 def evaluate(model_name: str) -> str:
-    """Judge one model on the validation and test splits, with the engine that will serve it."""
+    """Evaluate one model on the validation and test splits, with the backend of production."""
     from braintumor.evaluation.evaluate_model import evaluate_model
-    from common import settings
+    from common import settings_for
 
-    context = get_current_context()
-    context["model_name"] = model_name
-    found = settings("trainer")
-    evaluated = evaluate_model(found, model_name, access_key=context["run_id"], progress=print)
-    lineage.emit_lineage(found, reads=["model_version", "snapshot"], writes=["evaluation"])
+    label_mapped_task(model_name=model_name)
+    settings = settings_for("trainer")
+    evaluated = evaluate_model(settings, model_name, access_key=get_current_context()["run_id"], say=print)
+    lineage.emit_lineage(settings, reads=["model_version", "snapshot"], writes=["evaluation"])
     return evaluated
 
 
 @task_group
 def candidate(recipe: str, snapshot_id: str) -> None:
-    """One recipe by itself: its failure leaves the others alone."""
-    evaluate(train(recipe, snapshot_id))
+    """Train and evaluate one recipe. Its failure does not stop the others."""
+    model_name: Any = train(recipe, snapshot_id)  # Any, because an XComArg stands for the value
+    evaluate(model_name)
 
 
-@task(trigger_rule="all_done", queue="gpu")  # its workers have TensorFlow; the GPU itself is not used
+@task(trigger_rule="all_done", queue="gpu")  # its workers have TensorFlow; the GPU is not used
 def gate(recipes: list[str] | None) -> dict[str, Any]:
-    """Validation picks the candidate; the gate's rules pass or refuse it on test, and ask whether it is whole."""
+    """Select the candidate on validation, and apply the gate's rules to its test results and its files."""
     from braintumor.evaluation.judge_run import judge_run
-    from common import settings
+    from common import settings_for
 
     context = get_current_context()
-    found = settings("trainer")
-    verdict = judge_run(found, context["run_id"], recipes or [])
+    settings = settings_for("trainer")
+    verdict = judge_run(settings, context["run_id"], recipes or [])
     print(verdict["markdown"])
-    lineage.emit_lineage(found, reads=["evaluation"], writes=["gate_verdict"])
+    lineage.emit_lineage(settings, reads=["evaluation"], writes=["gate_verdict"])
     notifications.refused(context, verdict)
     return verdict
 
 
 @task(pool="score")
 def preview(verdict: dict[str, Any]) -> dict[str, Any]:
-    """What would the candidate have said of production's newest scans?"""
+    """Score the newest production scans with the candidate, and report the changed predictions."""
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.preview.job import preview_candidate
-    from common import reports_url, settings
+    from common import reports_url, settings_for
 
     if not verdict["is_passed"]:
-        raise AirflowSkipException("The gate refused the candidate: there is nothing to ask or to promote.")
-    found, scans = settings("scorer"), get_current_context()["params"]["preview_scans"]
+        raise AirflowSkipException("The gate refused the candidate, so there is no approval and no promotion.")
+    settings, scans = settings_for("scorer"), get_current_context()["params"]["preview_scans"]
     with decoders_closed_at_end():
-        made = preview_candidate(found, verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
-    print(made["markdown"])
-    lineage.emit_lineage(found, reads=["prediction", found.scans_uri, found.models_uri], writes=["shadow_prediction"])
-    return made
+        summary = preview_candidate(settings, verdict["gate_verdict_id"], scans=scans, reports_url=reports_url())
+    print(summary["markdown"])
+    lineage.emit_lineage(
+        settings, reads=["prediction", settings.scans_uri, settings.models_uri], writes=["shadow_prediction"]
+    )
+    return summary
 
 
 @task.branch(trigger_rule="none_failed")  # a refused candidate has no preview
 def route(verdict: dict[str, Any]) -> str | None:
-    """Where the verdict leads under this run's policy."""
+    """Return the next task for the verdict and this run's policy."""
     if not verdict["is_passed"]:
         return None
     return {"ask": "approve", "auto": "promote", "never": None}[get_current_context()["params"]["policy"]]
@@ -218,48 +221,48 @@ def route(verdict: dict[str, Any]) -> str | None:
 
 @task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
 def promote(verdict: dict[str, Any]) -> bool:
-    """Make the candidate the champion; a retry changes nothing."""
+    """Make the candidate the champion. A retry changes nothing."""
     from braintumor.promotion.promote import promote_candidate
-    from common import settings
+    from common import settings_for
 
-    context, found = get_current_context(), settings("promoter")
+    context, settings = get_current_context(), settings_for("promoter")
     is_new = promote_candidate(
-        found,
+        settings,
         verdict["gate_verdict_id"],
         approval=context["ti"].xcom_pull(task_ids="approve"),
         must_be_approved=context["params"]["policy"] == "ask",
         warn=print,
     )
-    lineage.emit_lineage(found, reads=["gate_verdict", "approval_decision"], writes=["promotion"])
+    lineage.emit_lineage(settings, reads=["gate_verdict", "approval_decision"], writes=["promotion"])
     notifications.promoted(context, verdict, is_new=is_new)
     return is_new
 
 
 @task
-def keep_answer(verdict: dict[str, Any]) -> str:
-    """Put on record who approved or rejected."""
+def record_approval(verdict: dict[str, Any]) -> str:
+    """Record the approval decision and its person."""
     from braintumor.promotion.approval import record_decision
-    from common import settings
+    from common import settings_for
 
     context = get_current_context()
     approval = context["ti"].xcom_pull(task_ids="approve")
     if approval is None:
-        raise AirflowSkipException("Nobody was asked.")
-    found = settings("promoter")
-    answer = record_decision(found, verdict["gate_verdict_id"], approval)
-    lineage.emit_lineage(found, reads=["gate_verdict"], writes=["approval_decision"])
-    notifications.rejected(context, verdict, answer)
-    return str(answer)
+        raise AirflowSkipException("No approval was requested.")
+    settings = settings_for("promoter")
+    decision = record_decision(settings, verdict["gate_verdict_id"], approval)
+    lineage.emit_lineage(settings, reads=["gate_verdict"], writes=["approval_decision"])
+    notifications.rejected(context, verdict, decision)
+    return str(decision)
 
 
 @task
 def reconcile(recipes: list[str]) -> str:
-    """Prove that every recipe came to an evaluated model."""
+    """Check that every recipe has an evaluated model."""
     from braintumor.evaluation.judge_run import require_every_model
-    from common import settings
+    from common import settings_for
 
-    count = require_every_model(settings("trainer"), get_current_context()["run_id"], recipes)
-    return f"{count} of {count} recipes came to an evaluated model"
+    count = require_every_model(settings_for("trainer"), get_current_context()["run_id"], recipes)
+    return f"{count} of {count} recipes have an evaluated model"
 
 
 @dag(
@@ -275,25 +278,25 @@ def reconcile(recipes: list[str]) -> str:
     params=_FORM,
 )
 def weekly_retrain() -> None:
-    """Wire snapshot -> train, evaluate (mapped) -> gate -> preview -> approve or not -> promote; and reconcile."""
+    """Wire snapshot -> train and evaluate (mapped) -> gate -> preview -> approve -> promote, and reconcile."""
     approve = RecordedApprovalOperator(
         task_id="approve",
         subject="Promote {{ ti.xcom_pull(task_ids='gate')['model_name'] }}?",
         body="{{ ti.xcom_pull(task_ids='gate')['markdown'] }}\n\n{{ ti.xcom_pull(task_ids='preview')['markdown'] }}",
         defaults="Reject",
         response_timeout=timedelta(days=3),
-        notifiers=[notifications.Waiting()],
+        notifiers=[notifications.ApprovalRequested()],
         fail_on_reject=False,
     )
 
-    wanted = recipes()
+    wanted: Any = recipes()
     candidates = candidate.partial(snapshot_id=snapshot()).expand(recipe=wanted)
-    verdict = gate(wanted)
+    verdict: Any = gate(wanted)
     promoted = promote(verdict)
     chain(candidates, verdict, preview(verdict), route(verdict), [approve, promoted])
     approve >> promoted
-    # A teardown, because a rejection skips every other task below it. Its failure is the run's all the same.
-    approve >> keep_answer(verdict).as_teardown(on_failure_fail_dagrun=True)
+    # A teardown, because a rejection skips all other downstream tasks. Its failure still fails the run.
+    approve >> record_approval(verdict).as_teardown(on_failure_fail_dagrun=True)
     candidates >> reconcile(wanted)
 
 

@@ -1,9 +1,9 @@
-"""What both plugins share: settings, database and object store, with the rights of who reads pages, and refusals."""
+"""Share settings, database, object store and error responses between the two plugins."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -17,32 +17,38 @@ if TYPE_CHECKING:
     from braintumor.s3 import ObjectStore
 
 _STATEMENT_SECONDS = 30
-"""The longest that a page waits for one statement, because a slow one would keep a thread of the api-server."""
+"""Statement timeout of a page, because a slow statement blocks a thread of the api-server."""
 
 
 @cache
 def opened() -> tuple[Settings, Engine, ObjectStore]:
-    """Made with the first request, and kept by the api-server's process."""
+    """Return settings, database and object store of the role ``reviewer``, created once per process."""
     from airflow.models.connection import Connection
 
     from braintumor.config.settings import Settings
     from braintumor.db import database
     from braintumor.s3 import ObjectStore
 
-    made = Settings.from_environment(role="reviewer")
-    settings = made.completed(Connection.get_connection_from_secrets, role="reviewer")
+    settings = Settings.from_environment(role="reviewer").completed(
+        Connection.get_connection_from_secrets, role="reviewer"
+    )
     return settings, database.connect(settings, statement_seconds=_STATEMENT_SECONDS), ObjectStore.connect(settings)
 
 
-def refuse(_: Request, error: Exception) -> JSONResponse:
-    """Answer with the library's own words, which name no key and no patient: 404 for what is not there, else 503."""
-    is_away = not isinstance(error, ReviewError | ObjectStoreError) or isinstance(error, ObjectStoreUnreachableError)
+def error_response(_: Request, error: Exception) -> JSONResponse:
+    """Return the error's message, which contains no object key and no patient, with status 404 or 503.
+
+    The status is 404 if the page or object does not exist, and 503 if a service is not available.
+    """
+    is_unavailable = not isinstance(error, ReviewError | ObjectStoreError) or isinstance(
+        error, ObjectStoreUnreachableError
+    )
     return JSONResponse(
         {"detail": str(error)},
-        status_code=503 if is_away else 404,
+        status_code=503 if is_unavailable else 404,
         headers={"X-Content-Type-Options": "nosniff", "Cache-Control": "private, no-store"},
     )
 
 
-REFUSALS = {BrainTumorError: refuse}
-"""For a FastAPI app's ``exception_handlers``."""
+EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {BrainTumorError: error_response}
+"""Exception handlers of a FastAPI app."""

@@ -1,17 +1,18 @@
-"""The reports of the retrain DAG, in Airflow's navigation: for who may see that DAG's runs, and for nobody else.
+"""Serve the reports of the retrain DAG in Airflow's navigation, for users who can see the runs of that DAG.
 
-A flip preview shows images of production, so it is for who may see the runs of the nightly DAG too. So does the report
-of a rescore, which is for who may see the runs of both DAGs that score. The pages lie in S3 beside the models. They are
-streamed through these routes and never served as files.
+A flip preview shows production images, so its users must also see the runs of the nightly DAG. The report of a rescore
+is for users who can see the runs of both scoring DAGs. The pages are in S3 next to the models. These routes return them
+and never serve files.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
 
-from airflow.api_fastapi.core_api.security import DagAccessEntity, requires_access_dag
+from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessEntity
+from airflow.api_fastapi.core_api.security import requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
-from braintumor_common import REFUSALS, opened
+from braintumor_common import EXCEPTION_HANDLERS, opened
 from fastapi import Depends, FastAPI, HTTPException, Path
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 
@@ -30,13 +31,17 @@ _LOCKED = {
 }
 
 app = FastAPI(
-    title="Brain-tumor model reports", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS
+    title="Brain-tumor model reports",
+    docs_url=None,
+    redoc_url=None,
+    openapi_url=None,
+    exception_handlers=EXCEPTION_HANDLERS,
 )
 
 
 @app.get("/", dependencies=[_may_read])
 def overview() -> HTMLResponse:
-    """Every model, run and snapshot, with links to their pages."""
+    """Show all models, runs and snapshots, with links to their pages."""
     from braintumor.evaluation.report.index_page import overview_page
 
     _, engine, _ = opened()
@@ -45,19 +50,19 @@ def overview() -> HTMLResponse:
 
 @app.get("/model/{name}/report.html", dependencies=[_may_read])
 def report(name: _ModelName) -> Response:
-    """One model's report."""
-    return HTMLResponse(_beside(name, "report.html"), headers=_LOCKED)
+    """Show the report of a model."""
+    return HTMLResponse(_model_file(name, "report.html"), headers=_LOCKED)
 
 
 @app.get("/model/{name}/model_card.md", dependencies=[_may_read])
 def card(name: _ModelName) -> Response:
-    """One model's card, where its report links to it."""
-    return PlainTextResponse(_beside(name, "model_card.md"), headers=_LOCKED)
+    """Show the model card, at the path that the report links to."""
+    return PlainTextResponse(_model_file(name, "model_card.md"), headers=_LOCKED)
 
 
 @app.get("/runs/{run}/comparison.html", dependencies=[_may_read])
 def comparison(run: str) -> Response:
-    """All models of a run beside each other."""
+    """Compare all models of a run."""
     from braintumor.reports.paths import RUN_COMPARISON, run_path
 
     return _page(run_path(run, RUN_COMPARISON), "There is no comparison of this run: the task `gate` writes it.")
@@ -65,85 +70,85 @@ def comparison(run: str) -> Response:
 
 @app.get("/runs/{run}/flip_preview.html", dependencies=[_may_read, _may_see_production])
 def flip_preview(run: str) -> Response:
-    """Which answers of production a run's candidate would change."""
+    """Show the production predictions that a candidate would change."""
     from braintumor.reports.paths import FLIP_PREVIEW, run_path
 
     return _page(
         run_path(run, FLIP_PREVIEW),
-        "There is no flip preview of this run: it is written by the task `preview`, once the gate has passed.",
+        "There is no flip preview of this run: the task `preview` writes it after the gate has passed.",
     )
 
 
 @app.get("/runs/{run}/rescore.html", dependencies=[_may_read_rescores, _may_see_production])
 def rescore_report(run: str) -> Response:
-    """Which answers a rescore changed."""
+    """Show the predictions that a rescore changed."""
     from braintumor.reports.paths import RESCORE_REPORT, run_path
 
     return _page(
         run_path(run, RESCORE_REPORT),
-        "There is no report of this rescore: it is written by the task `report`, once scans were scored.",
+        "There is no report of this rescore: the task `report` writes it after scans were scored.",
     )
 
 
 @app.get("/runs/{run}/morning.html", dependencies=[_may_see_production])
 def morning(run: str) -> Response:
-    """How a night went."""
+    """Show the run report of a scoring run."""
     from braintumor.reports.paths import RUN_STATUS, run_path
 
-    return _page(run_path(run, RUN_STATUS), "There is no morning sheet of this run: the task `reconcile` writes it.")
+    return _page(run_path(run, RUN_STATUS), "There is no run report of this run: the task `reconcile` writes it.")
 
 
 @app.get("/snapshots/{snapshot}.html", dependencies=[_may_read])
 def quality(snapshot: str) -> Response:
-    """The quality of a snapshot's images."""
+    """Show the quality report of a snapshot."""
     from braintumor.reports.paths import snapshot_path
 
     return _page(snapshot_path(snapshot), "There is no quality report of this snapshot: the task `snapshot` writes it.")
 
 
-def _page(path: str, why_not: str) -> Response:
-    """A page below the models' prefix in S3.
+def _page(path: str, detail: str) -> Response:
+    """Return a page below the models' prefix in S3.
 
     Raises:
-        HTTPException: 404, saying ``why_not``.
+        HTTPException: 404 with ``detail``.
     """
     from braintumor.s3 import S3Uri
 
     settings, _, _ = opened()
-    return HTMLResponse(_read(S3Uri.parse_prefix(settings.require("models_uri")) / path, why_not), headers=_LOCKED)
+    return HTMLResponse(_read(S3Uri.parse_prefix(settings.require("models_uri")) / path, detail), headers=_LOCKED)
 
 
-def _beside(name: str, file: str) -> bytes:
-    """A page that lies beside a model's files.
+def _model_file(name: str, file: str) -> bytes:
+    """Return a page from a model's folder in S3.
 
     Raises:
-        HTTPException: 404, there is no such model or page.
+        HTTPException: 404 if the model or the page does not exist.
     """
     from braintumor.errors import ModelIntegrityError
     from braintumor.registry.model_versions import find_model
     from braintumor.s3 import S3Uri
 
-    why_not = "There is no report of this model yet: it is written by the task `evaluate`."
+    detail = "There is no report of this model yet: the task `evaluate` writes it."
     _, engine, _ = opened()
     try:
         model = find_model(engine, name)
     except ModelIntegrityError as error:
-        raise HTTPException(404, why_not) from error
-    return _read(S3Uri.parse(model.artifact_uri) / file, why_not)
+        raise HTTPException(404, detail) from error
+    return _read(S3Uri.parse(model.artifact_uri) / file, detail)
 
 
-def _read(uri: S3Uri, why_not: str) -> bytes:
+def _read(uri: S3Uri, detail: str) -> bytes:
     from braintumor.errors import ObjectMissingError
 
     _, _, store = opened()
     try:
         return store.read(uri)
     except ObjectMissingError as error:
-        raise HTTPException(404, why_not) from error
+        raise HTTPException(404, detail) from error
 
 
 class BrainTumorReports(AirflowPlugin):
-    """Mounts the app and puts it into the navigation."""
+    """Mount the app and add it to the navigation."""
 
     name = "braintumor_reports"
     fastapi_apps = [{"app": app, "url_prefix": _PREFIX, "name": "Brain-tumor reports"}]  # noqa: RUF012

@@ -1,13 +1,12 @@
-"""The review page, in Airflow's navigation: who may see the DAG ``braintumor_review`` reads, who may edit it answers.
+"""Serve the review page in Airflow's navigation.
 
-Every route asks Airflow who calls: nobody gets 401, who may not write 403. Images are fetched from S3 at the version
-that was scored and decoded in guarded processes of their own, never in the api-server. No page, address or log names
-an object key.
+A user who can see the DAG ``braintumor_review`` can read the page. A user who can edit it can save reviews. Each route
+checks the user: an unknown user gets 401, a user without permission 403. Images are read from S3 at the scored version,
+and decoded in the decoder pool, never in the api-server. No page, URL or log contains an object key.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import date
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,12 +14,13 @@ from airflow.api_fastapi.app import get_auth_manager
 from airflow.api_fastapi.auth.managers.models.resource_details import DagDetails
 from airflow.api_fastapi.core_api.security import GetUserDep, requires_access_dag
 from airflow.plugins_manager import AirflowPlugin
-from braintumor_common import REFUSALS, opened
+from braintumor_common import EXCEPTION_HANDLERS, opened
 from fastapi import Depends, FastAPI, HTTPException, Path, Query, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 if TYPE_CHECKING:
+    from braintumor.review.page import Caller
     from braintumor.review.worklist import Filters
 
 _PREFIX = "/braintumor/review"
@@ -34,59 +34,52 @@ _LOCKED = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "private, no-store",
 }
-_MOST_BIGINT, _MOST_INTEGER = 2**63 - 1, 2**31 - 1
-"""The largest numbers that Postgres' columns hold."""
-_MOST_PAGES = 1000
-"""A later page of the worklist reads too much for one request."""
-_ScanId = Annotated[int, Path(ge=1, le=_MOST_BIGINT)]
-_FrameIndex = Annotated[int, Path(ge=0, le=_MOST_INTEGER)]
-_SessionId = Annotated[int | None, Query(ge=1, le=_MOST_BIGINT)]
+_MAX_BIGINT, _MAX_INTEGER = 2**63 - 1, 2**31 - 1
+"""The largest numbers of the Postgres types."""
+_MAX_PAGES = 1000
+"""Limit, because a later page of the worklist reads too many rows for one request."""
+_ScanId = Annotated[int, Path(ge=1, le=_MAX_BIGINT)]
+_FrameIndex = Annotated[int, Path(ge=0, le=_MAX_INTEGER)]
+_SessionId = Annotated[int | None, Query(ge=1, le=_MAX_BIGINT)]
 _ModelName = Annotated[str, Query(max_length=200, pattern=r"^[\w .+:-]*$")]
 _may_read = Depends(requires_access_dag("GET", param_dag_id=_DAG))
 _may_write = Depends(requires_access_dag("PUT", param_dag_id=_DAG))
 
 
 def _json_only(request: Request) -> None:
-    """A form of another site cannot send this type without asking first, so it cannot write with a reader's cookie."""
+    """Refuse other content types, because a form of another site could send them with the user's cookie."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "Send application/json.")
 
 
 _writes = [_may_read, _may_write, Depends(_json_only)]
-app = FastAPI(title="Brain-tumor review", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=REFUSALS)
+app = FastAPI(
+    title="Brain-tumor review", docs_url=None, redoc_url=None, openapi_url=None, exception_handlers=EXCEPTION_HANDLERS
+)
 
 
 class NewReviewSession(BaseModel):
-    """How long the reader means to read."""
+    """Hold the time budget of a session."""
 
     model_config = ConfigDict(extra="forbid")
     minutes: int
 
 
 class NewReview(BaseModel):
-    """What a person says of a frame; see ``braintumor.review.answers.ReviewAnswer``."""
+    """Hold a decision about a frame, see ``braintumor.review.decisions.ReviewDecision``."""
 
     model_config = ConfigDict(extra="forbid")
     request_key: str = Field(min_length=16, max_length=64, pattern=r"^[A-Za-z0-9-]+$")
-    scan_id: int = Field(ge=1, le=_MOST_BIGINT)
-    frame_index: int = Field(ge=0, le=_MOST_INTEGER)
-    model_version_id: int = Field(ge=1, le=_MOST_BIGINT)
+    scan_id: int = Field(ge=1, le=_MAX_BIGINT)
+    frame_index: int = Field(ge=0, le=_MAX_INTEGER)
+    model_version_id: int = Field(ge=1, le=_MAX_BIGINT)
     finding: str
-    session_id: int | None = Field(default=None, ge=1, le=_MOST_BIGINT)
+    session_id: int | None = Field(default=None, ge=1, le=_MAX_BIGINT)
     seconds: float | None = Field(default=None, ge=0, allow_inf_nan=False)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Caller:
-    """Who asks, whether they may answer, and where the app is mounted, behind whatever path Airflow itself is."""
-
-    person: str
-    is_reviewer: bool
-    base: str
-
-
 def _filters(
-    night: str = "", tumor_class: Annotated[str, Query(alias="class")] = "", model: _ModelName = "", reason: str = ""
+    day: str = "", tumor_class: Annotated[str, Query(alias="class")] = "", model: _ModelName = "", reason: str = ""
 ) -> Filters:
     from braintumor.labels import TumorClass
     from braintumor.review.worklist import Filters
@@ -94,17 +87,19 @@ def _filters(
 
     try:
         return Filters(
-            night=date.fromisoformat(night) if night else None,
+            day=date.fromisoformat(day) if day else None,
             predicted_class=TumorClass(tumor_class) if tumor_class else None,
             model=model or None,
             reason=ReviewReason(reason) if reason else None,
         )
     except ValueError as error:
-        raise HTTPException(422, "No such night, class or reason.") from error
+        raise HTTPException(422, "No such day, class or reason.") from error
 
 
-def _caller(request: Request, user: GetUserDep) -> _Caller:
-    return _Caller(
+def _caller(request: Request, user: GetUserDep) -> Caller:
+    from braintumor.review.page import Caller
+
+    return Caller(
         person=user.get_name(),
         is_reviewer=bool(get_auth_manager().is_authorized_dag(method="PUT", details=DagDetails(id=_DAG), user=user)),
         base=f"{request.scope['root_path'].rstrip('/')}/",
@@ -112,27 +107,23 @@ def _caller(request: Request, user: GetUserDep) -> _Caller:
 
 
 _FiltersDep = Annotated[Any, Depends(_filters)]
-_CallerDep = Annotated[_Caller, Depends(_caller)]
+_CallerDep = Annotated[Any, Depends(_caller)]
 
 
 @app.get("/", dependencies=[_may_read])
 def worklist(
-    caller: _CallerDep, filters: _FiltersDep, page: Annotated[int, Query(ge=0, le=_MOST_PAGES)] = 0
+    caller: _CallerDep, filters: _FiltersDep, page: Annotated[int, Query(ge=0, le=_MAX_PAGES)] = 0
 ) -> Response:
-    """What waits for a person, the riskiest first."""
+    """Show the scans that wait for a review, the riskiest first."""
     from braintumor.review.page import worklist_page
 
     _, engine, _ = opened()
-    return _html(
-        worklist_page(
-            engine, filters, base=caller.base, number=page, person=caller.person, is_reviewer=caller.is_reviewer
-        )
-    )
+    return _html(worklist_page(engine, filters, caller, number=page))
 
 
 @app.get("/dashboard", dependencies=[_may_read])
 def dashboard(caller: _CallerDep) -> Response:
-    """How nights, answers and people have done lately."""
+    """Show the dashboard of runs, predictions and agreement."""
     from braintumor.review.page import dashboard_page
 
     _, engine, _ = opened()
@@ -143,19 +134,16 @@ def dashboard(caller: _CallerDep) -> Response:
 def frame(
     caller: _CallerDep, filters: _FiltersDep, scan_id: _ScanId, frame_index: _FrameIndex, session: _SessionId = None
 ) -> Response:
-    """One frame, to be read."""
+    """Show one frame for a review."""
     from braintumor.review.page import frame_page
 
     settings, engine, _ = opened()
     return _html(
         frame_page(
             engine,
-            scan_id=scan_id,
-            frame_index=frame_index,
-            person=caller.person,
-            is_reviewer=caller.is_reviewer,
+            (scan_id, frame_index),
+            caller,
             filters=filters,
-            base=caller.base,
             session_id=session,
             viewer_url=settings.viewer_url,
         )
@@ -169,19 +157,19 @@ def image(
     frame_index: _FrameIndex,
     request_key: Annotated[str | None, Query(min_length=16, max_length=64, pattern=r"^[\w-]+$")] = None,
 ) -> Response:
-    """A frame as large as it is; ``request_key`` names the page that shows it, so that its answer is saved."""
+    """Return a frame at full size. ``request_key`` names the page that shows it, which allows a decision there."""
     from braintumor.review.shown_images import record_shown
 
-    found = _frame_png(scan_id, frame_index)
+    png = _frame_png(scan_id, frame_index)
     if request_key and caller.is_reviewer:
         _, engine, _ = opened()
         record_shown(engine, request_key=request_key, scan_id=scan_id, frame_index=frame_index, person=caller.person)
-    return found
+    return png
 
 
 @app.get("/thumbnail/{scan_id}/{frame_index}.png", dependencies=[_may_read])
 def thumbnail(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
-    """A frame for the worklist."""
+    """Return a thumbnail for the worklist."""
     from braintumor.review.images import THUMBNAIL
 
     return _frame_png(scan_id, frame_index, size=THUMBNAIL)
@@ -189,7 +177,7 @@ def thumbnail(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
 
 @app.get("/map/{scan_id}/{frame_index}.png", dependencies=[_may_read])
 def activation_map(caller: _CallerDep, scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
-    """What spoke for the model's answer; not while the frame is read blind."""
+    """Return the activation map, unless the frame is read blind."""
     from braintumor.db.database import transaction
     from braintumor.review.images import map_png
     from braintumor.review.reading import is_blind
@@ -204,65 +192,65 @@ def activation_map(caller: _CallerDep, scan_id: _ScanId, frame_index: _FrameInde
             is_reviewer=caller.is_reviewer,
         )
     if is_hidden:
-        raise HTTPException(403, "This frame is read blind: answer first.")
+        raise HTTPException(403, "This frame is read blind. Decide first.")
     return Response(map_png(engine, scan_id=scan_id, frame_index=frame_index), media_type="image/png", headers=_LOCKED)
 
 
 @app.get("/{name}", dependencies=[_may_read])
 def static(name: str) -> Response:
-    """The page's script and style."""
+    """Return the script or the style sheet."""
     from braintumor.review.page import static_file
 
-    found = static_file(name)
-    if found is None:
+    file = static_file(name)
+    if file is None:
         raise HTTPException(404, "There is no such page.")
-    return Response(found[0], media_type=found[1], headers=_LOCKED | {"Cache-Control": "private, max-age=60"})
+    return Response(file[0], media_type=file[1], headers=_LOCKED | {"Cache-Control": "private, max-age=60"})
 
 
-@app.post("/sittings", dependencies=_writes)
+@app.post("/sessions", dependencies=_writes)
 def start(caller: _CallerDep, wanted: NewReviewSession) -> JSONResponse:
-    """Begin a sitting; answers with its first frame's page."""
+    """Start a review session, and return the URL of its first frame."""
     from braintumor.db.database import transaction
-    from braintumor.review.page import frame_address
+    from braintumor.review.page import frame_url
     from braintumor.review.session import next_item, start_session
 
     _, engine, _ = opened()
     session_id = start_session(engine, person=caller.person, minutes=wanted.minutes)
     with transaction(engine) as connection:
         first = next_item(connection, session_id)
-    found = {"session": session_id, "next": frame_address(*first, f"session={session_id}") if first else None}
-    return JSONResponse(found, headers=_LOCKED)
+    url = frame_url(*first, f"session={session_id}") if first else None
+    return JSONResponse({"session": session_id, "next": url}, headers=_LOCKED)
 
 
-@app.post("/answers", dependencies=_writes)
-def answer(caller: _CallerDep, given: NewReview) -> JSONResponse:
-    """Save an answer, once for each request key, if the page showed the frame's image."""
-    from braintumor.review.answers import ReviewDecision, save_review
+@app.post("/reviews", dependencies=_writes)
+def review(caller: _CallerDep, given: NewReview) -> JSONResponse:
+    """Save a decision once per request key, if the page has shown the frame's image."""
+    from braintumor.review.decisions import ReviewDecision, save_review
     from braintumor.review.finding import Finding
-    from braintumor.review.shown_images import NOT_SHOWN, may_answer
+    from braintumor.review.shown_images import NOT_SHOWN, may_review
 
     if given.finding not in set(Finding):
         raise HTTPException(422, f"No such finding. Allowed: {', '.join(Finding)}.")
-    found = ReviewDecision(**(given.model_dump() | {"finding": Finding(given.finding)}))
+    decision = ReviewDecision(**(given.model_dump() | {"finding": Finding(given.finding)}))
     _, engine, _ = opened()
-    if not may_answer(engine, found, person=caller.person):
+    if not may_review(engine, decision, person=caller.person):
         raise HTTPException(409, NOT_SHOWN)
-    saved = save_review(engine, found, person=caller.person)
+    saved = save_review(engine, decision, person=caller.person)
     return JSONResponse({"review_id": saved.review_id, "is_blind": saved.is_blind}, headers=_LOCKED)
 
 
 @app.post("/retractions", dependencies=_writes)
-def take_back(caller: _CallerDep) -> JSONResponse:
-    """Take the caller's last answer back; answers with its frame's page."""
-    from braintumor.review.answers import retract_review as take_last_back
-    from braintumor.review.page import frame_address
+def retract(caller: _CallerDep) -> JSONResponse:
+    """Retract the user's last review, and return the URL of its frame."""
+    from braintumor.review.decisions import retract_review
+    from braintumor.review.page import frame_url
 
     _, engine, _ = opened()
-    found = take_last_back(engine, person=caller.person)
-    if found is None:
+    retracted = retract_review(engine, person=caller.person)
+    if retracted is None:
         return JSONResponse({"frame": None}, headers=_LOCKED)
-    query = "" if found.session_id is None else f"session={found.session_id}"
-    return JSONResponse({"frame": frame_address(found.scan_id, found.frame_index, query)}, headers=_LOCKED)
+    query = "" if retracted.session_id is None else f"session={retracted.session_id}"
+    return JSONResponse({"frame": frame_url(retracted.scan_id, retracted.frame_index, query)}, headers=_LOCKED)
 
 
 def _frame_png(scan_id: int, frame_index: int, *, size: int = 0) -> Response:
@@ -278,7 +266,7 @@ def _html(page: str) -> HTMLResponse:
 
 
 class BrainTumorReview(AirflowPlugin):
-    """Mounts the app and puts it into the navigation."""
+    """Mount the app and add it to the navigation."""
 
     name = "braintumor_review"
     fastapi_apps = [{"app": app, "url_prefix": _PREFIX, "name": "Brain-tumor review"}]  # noqa: RUF012

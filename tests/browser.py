@@ -1,4 +1,4 @@
-"""Real headless Chromium, signed in to a live Airflow; where there is none the test is skipped."""
+"""Sign in to a live Airflow with headless Chromium. Skip the test if Chromium is not installed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from playwright.sync_api import Page, expect
 from devstack import browser
 from devstack.stack import Stack
 
-expect.set_options(timeout=60_000)  # 5 s are too few beside other tests
+expect.set_options(timeout=60_000)  # 5 s are too few while other tests run
 
 
 @contextmanager
 def signed_in(live: Stack, user: str, *, height: int, timeout_ms: int) -> Iterator[Page]:
-    """A page of this user, as of ``devstack.browser``."""
+    """Open a browser page as this user."""
     if browser.chromium() is None:
         pytest.skip(browser.NO_CHROMIUM)
     with browser.signed_in(live, user, height=height, timeout_ms=timeout_ms) as page:

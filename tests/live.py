@@ -1,4 +1,4 @@
-"""A whole stack with Airflow's own services, the tests' model its champion."""
+"""Start a complete stack with Airflow's services and the tests' model as champion."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from devstack.workers import Worker
 from tests.conftest import move_champion, state_folder
 
 PATIENCE_S = 900
-"""How long a run may take: a few minutes, several times that where two cores run other tests beside it."""
+"""Timeout of a run. It takes a few minutes, and several times longer while other tests run."""
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def live_stack(
     labeled: Path | None = None,
     workers: Sequence[Worker] = (),
 ) -> Iterator[Stack]:
-    """Start it, with the images of the folder ``labeled`` to train on, and stop it at the end."""
+    """Start the stack with the labeled images of a folder, and stop it at the end."""
     with state_folder() as folder, Stack(folder, extra_env=environment, workers=workers) as stack:
         settings = library(stack)
         move_champion(seeded, settings, model_folder)
@@ -37,5 +37,5 @@ def live_stack(
 
 
 def library(stack: Stack) -> Settings:
-    """The settings of the stack, with a cache of its own."""
+    """Return the settings of the stack, with a separate cache."""
     return replace(Settings.from_environment(stack.library_env()), cache_folder=str(stack.state.folder / "cache"))

@@ -1,4 +1,4 @@
-"""What the pages in Airflow answer where the library refuses: its words, and a status that tells missing from away."""
+"""Check the error responses and the limits of the pages in Airflow."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ PLUGINS = Path(__file__).parent.parent / "plugins"
         (ConfigurationError("wrong"), 503),
     ],
 )
-def test_a_refusal_is_said_and_an_outage_is_no_missing_page(
+def test_error_response_distinguishes_missing_from_unavailable(
     error: BrainTumorError, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(PLUGINS)
-    opened = importlib.import_module("braintumor_opened")
-    app = FastAPI(exception_handlers=opened.REFUSALS)
+    common = importlib.import_module("braintumor_common")
+    app = FastAPI(exception_handlers=common.EXCEPTION_HANDLERS)
 
     @app.get("/")
     def page() -> None:
         raise error
 
-    answer = TestClient(app).get("/")
-    assert (answer.status_code, answer.json()) == (status, {"detail": str(error)})
-    assert answer.headers["Cache-Control"] == "private, no-store"
+    response = TestClient(app).get("/")
+    assert (response.status_code, response.json()) == (status, {"detail": str(error)})
+    assert response.headers["Cache-Control"] == "private, no-store"
 
 
-def test_both_apps_refuse_so() -> None:
+def test_both_apps_use_the_exception_handlers() -> None:
     for name in ("braintumor_reports", "braintumor_review"):
-        assert "exception_handlers=REFUSALS" in (PLUGINS / f"{name}.py").read_text()
+        assert "exception_handlers=EXCEPTION_HANDLERS" in (PLUGINS / f"{name}.py").read_text()
 
 
 VALID = ["/", "/?page=1000&model=vgg16-2026.1", "/frame/1/0", f"/frame/{2**63 - 1}/{2**31 - 1}", "/image/1/0.png"]
-"""These reach the database, which does not answer in the test: 503."""
+"""These requests reach the database, which is not reachable in the test, so the status is 503."""
 INVALID = [
     "/?page=-1",
     "/?page=1001",
@@ -82,8 +82,8 @@ INVALID = [
     "/thumbnail/0/0.png",
     f"/map/1/{2**31}.png",
 ]
-ANSWER = {"request_key": "0123456789abcdef", "scan_id": 1, "frame_index": 0, "model_version_id": 1, "finding": "normal"}
-INVALID_ANSWERS: list[dict[str, object]] = [
+REVIEW = {"request_key": "0123456789abcdef", "scan_id": 1, "frame_index": 0, "model_version_id": 1, "finding": "normal"}
+INVALID_REVIEWS: list[dict[str, object]] = [
     {"scan_id": 0},
     {"scan_id": 2**63},
     {"frame_index": 2**31},
@@ -95,8 +95,9 @@ ASK = """
 import json, sys
 from fastapi.testclient import TestClient
 import braintumor_reports, braintumor_review
-from braintumor import database
+from braintumor.db import database
 from braintumor.config.settings import Settings
+from braintumor.review.page import Caller
 
 settings = Settings(database_url="postgresql://reviewer:secret@127.0.0.1:1/braintumor")
 engine = database.connect(settings, statement_seconds=30)
@@ -105,21 +106,21 @@ module.opened = braintumor_reports.opened = lambda: (settings, engine, None)
 free = module.app.dependency_overrides
 for dependency in (module._may_read, module._may_write):
     free[dependency.dependency] = lambda: None
-free[module._caller] = lambda: module._Caller(person="ann", is_reviewer=True, base="/")
+free[module._caller] = lambda: Caller(person="ann", is_reviewer=True, base="/")
 reports = braintumor_reports.app
 reports.dependency_overrides[braintumor_reports._may_read.dependency] = lambda: None
-addresses, answers, names = json.load(sys.stdin)
+urls, reviews, names = json.load(sys.stdin)
 client, other = TestClient(module.app), TestClient(reports)
-got = [client.get(each) for each in addresses] + [client.post("/answers", json=each) for each in answers]
+got = [client.get(each) for each in urls] + [client.post("/reviews", json=each) for each in reviews]
 got += [other.get(each) for each in names]
 print(json.dumps([[each.status_code, each.text] for each in got]))
 """
 
 
-def run_beside_plugins(
+def run_with_plugins(
     code: str, folder: Path, environment: dict[str, str], given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Run code that imports the plugins in a process of its own, because Airflow reads its settings once."""
+    """Run code that imports the plugins in a subprocess, because Airflow reads its settings once."""
     airflow = {
         "PYTHONPATH": os.pathsep.join([str(PLUGINS), str(PLUGINS.parent)]),
         "AIRFLOW_HOME": str(folder),
@@ -139,13 +140,13 @@ def run_beside_plugins(
     return done
 
 
-def test_pages_refuse_values_that_no_row_can_have_and_show_no_database_host(tmp_path: Path) -> None:
-    answers = [ANSWER, *(ANSWER | wrong for wrong in INVALID_ANSWERS)]
+def test_pages_refuse_impossible_values_and_hide_database_host(tmp_path: Path) -> None:
+    reviews = [REVIEW, *(REVIEW | wrong for wrong in INVALID_REVIEWS)]
     names = ["/model/vgg16-2026.1/report.html", "/model/a%00b/report.html", "/model/%0A/model_card.md"]
-    done = run_beside_plugins(ASK, tmp_path, {}, given=json.dumps([VALID + INVALID, answers, names]))
+    done = run_with_plugins(ASK, tmp_path, {}, given=json.dumps([VALID + INVALID, reviews, names]))
     got = json.loads(done.stdout.splitlines()[-1])
-    asked = [*VALID, *INVALID, *map(str, answers), *names]
-    expected = [503] * len(VALID) + [422] * len(INVALID) + [503] + [422] * len(INVALID_ANSWERS) + [503, 422, 422]
+    asked = [*VALID, *INVALID, *map(str, reviews), *names]
+    expected = [503] * len(VALID) + [422] * len(INVALID) + [503] + [422] * len(INVALID_REVIEWS) + [503, 422, 422]
     assert {each: status for each, (status, _) in zip(asked, got, strict=True)} == dict(
         zip(asked, expected, strict=True)
     )
@@ -154,14 +155,14 @@ def test_pages_refuse_values_that_no_row_can_have_and_show_no_database_host(tmp_
     assert not [words for words in refused if "127.0.0.1" in words or "secret" in words]
 
 
-def test_pages_end_a_statement_that_takes_too_long(stack: Stack, empty_settings: Settings, tmp_path: Path) -> None:
+def test_pages_have_a_statement_timeout(stack: Stack, empty_settings: Settings, tmp_path: Path) -> None:
     code = """
 from sqlalchemy import text
-from braintumor_opened import opened
+from braintumor_common import opened
 
 with opened()[1].connect() as connection:
     for name in ("statement_timeout", "idle_in_transaction_session_timeout"):
         print(connection.scalar(text("show " + name)))
 """
-    done = run_beside_plugins(code, tmp_path, as_role(stack, empty_settings, Role.REVIEWER).to_environment())
+    done = run_with_plugins(code, tmp_path, as_role(stack, empty_settings, Role.REVIEWER).to_environment())
     assert done.stdout.split() == ["30s", "30s"]

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that keeps what is posted to it."""
+"""Receive notifications with an HTTP server on loopback."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from typing import Any
 
 
 class Webhook:
-    """What arrived, in its order."""
+    """Hold the received notifications in their order."""
 
     def __init__(self, url: str, received: list[dict[str, Any]]) -> None:
         self.url = url
         self.received = received
 
     def of(self, event: str) -> list[dict[str, Any]]:
-        return [news for news in self.received if news["event"] == event]
+        return [message for message in self.received if message["event"] == event]
 
     def wait_for(self, event: str, *, count: int = 1, timeout_s: float = 900) -> dict[str, Any]:
-        """The newest news of an event, once there are so many."""
+        """Return the newest notification of an event, after ``count`` of them have arrived."""
         deadline = time.monotonic() + timeout_s
         while len(self.of(event)) < count:
             assert time.monotonic() < deadline, f"no {event!r} in {timeout_s} s; received: {self.received}"
@@ -32,7 +32,10 @@ class Webhook:
 
 @contextmanager
 def receiver(take: Callable[[bytes], None], *, status: int = 200, hangs_s: float = 0) -> Iterator[str]:
-    """A server that gives the body of every POST to ``take``, and answers ``status`` after ``hangs_s``; its URL."""
+    """Run a server that passes the body of each POST to ``take``, and responds with ``status`` after ``hangs_s``.
+
+    Provides its URL.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -56,7 +59,7 @@ def receiver(take: Callable[[bytes], None], *, status: int = 200, hangs_s: float
 
 @contextmanager
 def webhook(*, status: int = 200, hangs_s: float = 0) -> Iterator[Webhook]:
-    """A receiver of news as JSON."""
+    """Run a server that receives notifications as JSON."""
     received: list[dict[str, Any]] = []
     with receiver(lambda body: received.append(json.loads(body)), status=status, hangs_s=hangs_s) as url:
         yield Webhook(url, received)

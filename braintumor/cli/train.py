@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tomllib
 from dataclasses import asdict
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from braintumor.cli.show import as_json, command_key, print_json
 from braintumor.config.airflow_connections import settings_of
+from braintumor.logs import show_training
 
 
 @click.command(epilog="Example: braintumor train --recipe resnet50_small --set dropout=0.3")
@@ -32,6 +34,7 @@ def train(
     recipe, overrides = Recipe.load(recipe_name), _parsed(changes)
     recipe.override(**overrides)  # refuses wrong values before the snapshot, which takes long
     settings = settings_of("trainer")
+    show_training(sys.stderr)
     model = retrain(
         settings,
         recipe,

@@ -1,1 +1,1 @@
-"""People's answers: what waits for them, one frame at a time, and what they say of it."""
+"""Show waiting frames to reviewers, and save their decisions."""

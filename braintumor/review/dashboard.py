@@ -1,4 +1,4 @@
-"""How nights, answers and people have done lately: the figures of the dashboard, each a bounded number of rows."""
+"""Load the numbers of the dashboard: runs, predictions and agreement, each with a bounded number of rows."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sqlalchemy import Engine, text
 from braintumor.db.database import transaction
 from braintumor.evaluation.metrics.classification import wilson_interval
 
-NIGHTS, WEEKS, MONTHS = 30, 12, 12
+RUNS, WEEKS, MONTHS = 30, 12, 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """How often people named the class that the model had named; the interval is Wilson's, 95%."""
+    """Count how often reviewers agree with the predicted class. The interval is Wilson's, 95%."""
 
     name: str
     count: int
@@ -25,41 +25,41 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Of ``count``."""
+        """Return the share of agreement."""
         return self.count_same / self.count if self.count else 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
-        """From and to."""
+        """Return the lower and upper bound."""
         return wilson_interval(self.count_same, self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriftPoint:
-    """How far a night's answers are from a reference: the larger of its two population stability indices.
+    """Measure the drift of a run from a reference, as the larger of its two population stability indices.
 
-    ``place`` is the night's among those of the dashboard, from 0.
+    ``place`` is the position of the run on the dashboard, from 0.
     """
 
     place: int
-    night: date
+    day: date
     reference: str
     index: float
 
     @property
     def is_of_test(self) -> bool:
-        """Against the model's test split, not its recent nights."""
+        """Check that the reference is the model's test split, not recent runs."""
         return "test split" in self.reference
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """Nights, weeks and months (of the blind audit sample) oldest first, champions newest first.
+    """Hold runs, weeks and months (of the blind audit sample), oldest first, and champions, newest first.
 
-    ``audit`` counts the scans of the audit sample: ``count_drawn``, ``count_read`` and ``count_settled``.
+    ``audit`` has the numbers of scans in the audit sample: ``count_drawn``, ``count_read`` and ``count_settled``.
     """
 
-    nights: Sequence[Any]
+    runs: Sequence[Any]
     drifts: Sequence[DriftPoint]
     weeks: Sequence[Any]
     agreements: Sequence[Agreement]
@@ -69,17 +69,17 @@ class Dashboard:
 
 
 def load_dashboard(engine: Engine) -> Dashboard:
-    """Read all of it."""
+    """Load the numbers of the dashboard."""
     with transaction(engine) as connection:
-        nights = connection.execute(text(_NIGHTS), {"limit": NIGHTS}).all()
+        runs = connection.execute(text(_RUNS), {"limit": RUNS}).all()
         weeks = connection.execute(text(_WEEKS), {"weeks": WEEKS}).all()
         agreements = connection.execute(text(_AGREEMENT)).all()
         months = connection.execute(text(_MONTHS), {"months": MONTHS}).all()
         audit = connection.execute(text(_AUDIT)).one()
         champions = connection.execute(text(_CHAMPIONS)).all()
     return Dashboard(
-        nights=nights[::-1],
-        drifts=_drifts(nights[::-1]),
+        runs=runs[::-1],
+        drifts=_drifts(runs[::-1]),
         weeks=weeks,
         agreements=[_agreement(row) for row in agreements],
         months=[_agreement(row) for row in months],
@@ -88,15 +88,13 @@ def load_dashboard(engine: Engine) -> Dashboard:
     )
 
 
-def _drifts(nights: Sequence[Any]) -> list[DriftPoint]:
+def _drifts(runs: Sequence[Any]) -> list[DriftPoint]:
     points = []
-    for place, night in enumerate(nights):
-        for drift in night.drift:
+    for place, run in enumerate(runs):
+        for drift in run.drift:
             indices = [index for index in (drift["of_class"], drift["of_confidence"]) if index is not None]
             if indices:
-                points.append(
-                    DriftPoint(place=place, night=night.night, reference=drift["reference"], index=max(indices))
-                )
+                points.append(DriftPoint(place=place, day=run.day, reference=drift["reference"], index=max(indices)))
     return points
 
 
@@ -104,10 +102,10 @@ def _agreement(row: Any) -> Agreement:
     return Agreement(name=row.name, count=row.count_answer, count_same=row.count_same)
 
 
-_NIGHTS = """
+_RUNS = """
     select
         scoring_run.scoring_run_id,
-        (started_at at time zone 'utc')::date as night,
+        (started_at at time zone 'utc')::date as day,
         state::text as state,
         coalesce(level::text, '') as level,
         coalesce(count_scored, 0) as count_scored,
@@ -130,7 +128,7 @@ _WEEKS = """
         avg((predicted_class = 'pituitary')::integer)::float as pituitary,
         avg(confidence)::float as confidence
     from prediction
-    where (scored_at at time zone 'utc')::date  -- as the index has it
+    where (scored_at at time zone 'utc')::date  -- the expression of the index
         >= date_trunc('week', now() at time zone 'utc')::date - 7 * (:weeks - 1)
     group by week
     order by week"""
@@ -140,7 +138,7 @@ _AGREEMENT = """
         coalesce(sum(count_frame), 0)::integer as count_answer,
         coalesce(sum(count_agreed), 0)::integer as count_same
     from (values
-        ('the audit sample, read blind', 'audit', true), ('what was picked by risk', 'worklist', false)
+        ('the audit sample, read blind', 'audit', true), ('the worklist, picked by risk', 'worklist', false)
     ) as kind (name, sample, is_blind)
     left join human_agreement
         on human_agreement.sample = kind.sample and human_agreement.is_blind = kind.is_blind and predicted_class is null

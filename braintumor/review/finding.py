@@ -1,4 +1,4 @@
-"""What a person can say of a frame, by which key, and how it is put into words."""
+"""Define the findings of a reviewer, their keys and their names on the page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from braintumor.labels import TumorClass
 
 
 class Finding(StrEnum):
-    """The seven answers; the first four are the classes."""
+    """List the seven findings. The first four are the classes."""
 
     GLIOMA = "glioma"
     MENINGIOMA = "meningioma"
@@ -20,12 +20,12 @@ class Finding(StrEnum):
 
     @property
     def words(self) -> str:
-        """As a person reads it."""
+        """Return the name on the page."""
         return _WORDS.get(self, self.value)
 
     @property
     def key(self) -> str:
-        """The key that gives it."""
+        """Return the keyboard key."""
         return _KEYS[self]
 
 
@@ -39,10 +39,10 @@ _WORDS = {
 
 
 def class_words(name: str) -> str:
-    """A class as a person reads it: ``normal`` is no finding of health, only of none of the three."""
+    """Return the name of a class on the page. ``normal`` only means none of the three tumors, not health."""
     return Finding(TumorClass(name).value).words
 
 
 def reason_words(reason: str) -> str:
-    """A review reason as a person reads it."""
+    """Return the name of a review reason on the page."""
     return reason.replace("_", " ")

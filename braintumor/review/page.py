@@ -1,8 +1,9 @@
-"""The review page's HTML: plain, without a script or a style in it, every text escaped."""
+"""Render the HTML of the review page, with all text escaped and without inline scripts or styles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from urllib.parse import quote, urlencode
@@ -26,74 +27,81 @@ _STATIC = {"review.css": "text/css", "review.js": "text/javascript"}
 
 
 def static_file(name: str) -> tuple[bytes, str] | None:
-    """One of the page's own files and its media type; ``None`` where it is none."""
+    """Return a static file and its media type, or ``None`` if there is no such file."""
     kind = _STATIC.get(name)
     return None if kind is None else ((_HERE / "static" / name).read_bytes(), kind)
 
 
-def worklist_page(engine: Engine, filters: Filters, *, base: str, number: int, person: str, is_reviewer: bool) -> str:
-    """A page of the worklist; ``number`` counts from 0."""
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Hold the user, the permission to review, and the base URL of the app behind Airflow's path."""
+
+    person: str
+    is_reviewer: bool
+    base: str
+
+
+def worklist_page(engine: Engine, filters: Filters, caller: Caller, *, number: int) -> str:
+    """Render a page of the worklist. ``number`` counts from 0."""
     begin = number * PAGE_SIZE
-    waiting = list_worklist(engine, filters, person=person, count=begin + PAGE_SIZE + 1)
+    waiting = list_worklist(engine, filters, person=caller.person, count=begin + PAGE_SIZE + 1)
     choices = list_choices(engine)
     reasons = [(reason.value, reason_words(reason.value)) for reason in ReviewReason]
     return _render(
         "worklist.html",
-        base=base,
+        base=caller.base,
         waiting=waiting[begin : begin + PAGE_SIZE],
         is_last=len(waiting) <= begin + PAGE_SIZE,
-        has_audit=bool(list_worklist(engine, AUDIT, person=person, count=1)),
+        has_audit=bool(list_worklist(engine, AUDIT, person=caller.person, count=1)),
         filters=filters,
         query=filter_query(filters),
         choices={
-            "night": [(night.isoformat(), night.isoformat()) for night in choices.nights],
+            "day": [(day.isoformat(), day.isoformat()) for day in choices.days],
             "class": [(name.value, class_words(name.value)) for name in CLASSES],
             "model": [(name, name) for name in choices.models],
             "reason": reasons,
         },
         chosen=_chosen(filters),
         number=number,
-        is_reviewer=is_reviewer,
+        is_reviewer=caller.is_reviewer,
     )
 
 
 def frame_page(
     engine: Engine,
+    frame: tuple[int, int],
+    caller: Caller,
     *,
-    scan_id: int,
-    frame_index: int,
-    person: str,
-    is_reviewer: bool,
     filters: Filters,
-    base: str,
     session_id: int | None = None,
     viewer_url: str | None = None,
 ) -> str:
-    """One frame, in a sitting or out of the worklist.
+    """Render the page of one frame (scan id, frame index), in a review session or from the worklist.
 
     Raises:
-        ReviewError: there is no such frame, or no such sitting of the person's.
-        ConfigurationError: the address of the hospital's viewer is none.
+        ReviewError: there is no such frame, or the person has no such session.
+        ConfigurationError: ``viewer_url`` is not allowed.
     """
+    (scan_id, frame_index), person = frame, caller.person
     with transaction(engine) as connection:
         reading = read_frame(
-            connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=is_reviewer
+            connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=caller.is_reviewer
         )
-        sitting: ReviewSession | None = None
+        session: ReviewSession | None = None
         if session_id is None:
             before, after = neighbors(connection, filters, person=person, scan_id=scan_id, frame_index=frame_index)
         else:
-            sitting = find_session(connection, session_id, person=person)
-            before = previous_item(connection, session_id, before=(scan_id, frame_index))
-            after = next_item(connection, session_id, after=(scan_id, frame_index))
+            session = find_session(connection, session_id, person=person)
+            before = previous_item(connection, session_id, before=frame)
+            after = next_item(connection, session_id, after=frame)
     query = f"session={session_id}" if session_id is not None else filter_query(filters)
     return _render(
         "frame.html",
-        base=base,
+        base=caller.base,
         reading=reading,
         bars=_bars(reading),
         findings=list(Finding),
-        sitting=sitting,
+        session=session,
         state={
             "scan": scan_id,
             "frame": frame_index,
@@ -102,42 +110,42 @@ def frame_page(
             "request_key": uuid4().hex,
             "query": query,
             "is_blind": reading.is_blind,
-            "is_reviewer": is_reviewer,
+            "is_reviewer": caller.is_reviewer,
             "opinion": None if reading.opinion is None else reading.opinion.predicted_class,
-            "before": None if before is None else frame_address(*before, query),
-            "after": None if after is None else frame_address(*after, query),
+            "before": None if before is None else frame_url(*before, query),
+            "after": None if after is None else frame_url(*after, query),
             "slices": [list(each) for each in reading.slices],
         },
         own=next((each for each in reading.reviews if each.reviewer == person and each.retracted_at is None), None),
         viewer=_viewer(viewer_url, reading.study_pseudonym),
         query=query,
-        is_reviewer=is_reviewer,
+        is_reviewer=caller.is_reviewer,
     )
 
 
 def dashboard_page(engine: Engine, *, base: str) -> str:
-    """How nights, answers and people have done lately."""
-    from braintumor.review.dashboard import load_dashboard  # imports scikit-learn, which the worklist does without
+    """Render the dashboard."""
+    from braintumor.review.dashboard import load_dashboard  # imports scikit-learn, which the worklist does not need
 
     board = load_dashboard(engine)
-    tallest = max([1, *(night.count_scored + night.count_rejected for night in board.nights)])
+    tallest = max([1, *(run.count_scored + run.count_rejected for run in board.runs)])
     classes = [name.value for name in CLASSES]
     return _render("dashboard.html", base=base, board=board, tallest=tallest, classes=classes)
 
 
-def frame_address(scan_id: int, frame_index: int, query: str = "") -> str:
-    """A frame's page, from the root of the app."""
+def frame_url(scan_id: int, frame_index: int, query: str = "") -> str:
+    """Return the URL of a frame's page, relative to the root of the app."""
     return f"frame/{scan_id}/{frame_index}" + (f"?{query}" if query else "")
 
 
 def filter_query(filters: Filters) -> str:
-    """The filters as an address carries them."""
+    """Return the filters as a URL query."""
     return urlencode({name: value for name, value in _chosen(filters).items() if value})
 
 
 def _chosen(filters: Filters) -> Mapping[str, str]:
     return {
-        "night": filters.night.isoformat() if filters.night else "",
+        "day": filters.day.isoformat() if filters.day else "",
         "class": filters.predicted_class.value if filters.predicted_class else "",
         "model": filters.model or "",
         "reason": filters.reason.value if filters.reason else "",
@@ -162,7 +170,7 @@ def _viewer(address: str | None, study: str | None) -> str | None:
         return None
     if not address.startswith(("https://", "http://")) or "{study}" not in address:
         raise ConfigurationError(
-            "BRAINTUMOR_VIEWER_URL must begin with https:// or http:// and hold {study}, such as "
+            "BRAINTUMOR_VIEWER_URL must begin with https:// or http:// and contain {study}, such as "
             f"https://viewer/studies/{{study}}. Received: {address!r}. Correct or unset it."
         )
     return address.replace("{study}", quote(study, safe=""))
@@ -176,7 +184,7 @@ def _render(template: str, **values: object) -> str:
 def _environment() -> Environment:
     environment = page_environment(_HERE / "templates")
     environment.filters |= {"class_words": class_words, "reason_words": reason_words, "finding_words": _finding_words}
-    environment.globals["frame_address"] = frame_address
+    environment.globals["frame_url"] = frame_url
     return environment
 
 

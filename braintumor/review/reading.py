@@ -1,4 +1,4 @@
-"""One frame as a person reads it: the model's opinion, unless it is to be read blind, and all that was said before."""
+"""Load one frame for a reviewer, with the current prediction and the history unless it is read blind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from braintumor.labels import CLASSES
 
 @dataclass(frozen=True, kw_only=True)
 class Opinion:
-    """The model's answer that stands."""
+    """Hold the current prediction."""
 
     predicted_class: str
     probabilities: tuple[float, ...]
@@ -24,13 +24,13 @@ class Opinion:
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A frame before a person.
+    """Hold the data of a frame on the review page.
 
     Attributes:
-        opinion: ``None`` while it is read blind.
-        slices: (scan, frame) of the whole series, or file, in order.
-        predictions: every answer that a model gave, newest first; empty while it is read blind.
-        reviews: what people said, newest first; empty while it is read blind.
+        opinion: the current prediction, or ``None`` while the frame is read blind.
+        slices: (scan, frame) of the whole series, or of the file, in order.
+        predictions: all predictions, newest first, empty while the frame is read blind.
+        reviews: all reviews, newest first, empty while the frame is read blind.
     """
 
     scan_id: int
@@ -46,27 +46,27 @@ class Reading:
 
     @property
     def is_blind(self) -> bool:
-        """The opinion is not shown."""
+        """Check that the prediction is hidden."""
         return self.opinion is None
 
 
 def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> Reading:
-    """What the person may see of a frame now.
+    """Load the data of a frame that the person is allowed to see.
 
     Raises:
-        ReviewError: there is no such answer.
+        ReviewError: the frame has no prediction.
     """
     frame = {"scan": scan_id, "frame": frame_index}
-    row = connection.execute(text(_STANDING), frame).one_or_none()
+    row = connection.execute(text(_CURRENT), frame).one_or_none()
     if row is None:
-        raise ReviewError(f"Scan {scan_id} has no answer for frame {frame_index}. Go back to the worklist.")
+        raise ReviewError(f"Scan {scan_id} has no prediction for frame {frame_index}. Go back to the worklist.")
     is_hidden = is_blind(connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=is_reviewer)
     shown = [] if is_hidden else [_PREDICTIONS, _REVIEWS]
     histories = [tuple(connection.execute(text(sql), frame).all()) for sql in shown] or [(), ()]
     return Reading(
         scan_id=scan_id,
         frame_index=frame_index,
-        model_version_id=row.standing_model_version_id,
+        model_version_id=row.current_model_version_id,
         model_name=row.model_name,
         study_pseudonym=row.study_pseudonym,
         scored_at=row.scored_at,
@@ -78,11 +78,11 @@ def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person
 
 
 def is_blind(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> bool:
-    """Whether the model's opinion is kept from the person.
+    """Check that the prediction is hidden from the person.
 
-    Of a scan of the audit sample, until the reviewer has answered it themself, or for who may not review until anyone
-    has; of a frame that a sitting of the last day repeats, until that is answered. An answer that was taken back was
-    given, too.
+    In the audit sample it is hidden from a reviewer until this reviewer has reviewed the scan. From a person who cannot
+    review, it is hidden until any reviewer has. A frame that a session of the last day repeats is hidden until it is
+    reviewed in that session. Retracted reviews count too.
     """
     values = {"scan": scan_id, "frame": frame_index, "person": person, "is_reviewer": is_reviewer}
     return bool(connection.scalar(text(_IS_BLIND), values))
@@ -97,8 +97,8 @@ def _opinion(row: Any) -> Opinion:
     )
 
 
-_STANDING = """
-    select current_prediction.*, model_version.model_version_id as standing_model_version_id
+_CURRENT = """
+    select current_prediction.*, model_version.model_version_id as current_model_version_id
     from current_prediction
     join model_version using (model_name)
     where scan_id = :scan and frame_index = :frame"""

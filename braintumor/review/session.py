@@ -1,4 +1,4 @@
-"""A sitting: so many minutes, filled with the riskiest frames, a share of the audit sample, and a few repeats."""
+"""Plan a review session with a time budget, from the riskiest frames, the audit sample and a few repeats."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ from braintumor.db.database import transaction
 from braintumor.errors import ReviewError
 from braintumor.review.worklist import AUDIT, Filters, first_on_worklist
 
-MOST_MINUTES = 480
-_SECONDS_A_FRAME = 20.0
-"""Until a person has answered enough to know their own pace."""
+MAX_MINUTES = 480
+_DEFAULT_SECONDS = 20.0
+"""Time per frame, until a person has enough reviews for their own pace."""
 _AUDIT_SHARE, _REPEAT_SHARE = 0.2, 0.1
-_REST_DAYS = 1
-"""A repeat is of an answer that is older, so that it is not remembered from the same sitting."""
+_MIN_REPEAT_DAYS = 1
+"""Age from which a review can be repeated, so that the reviewer does not remember it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewSession:
-    """How far a person is. ``seconds`` have passed since it began."""
+    """Hold the progress of a review session. ``seconds`` have passed since its start."""
 
     session_id: int
     minutes: int
     count_item: int
-    count_answered: int
+    count_reviewed: int
     seconds: float
 
 
 def start_session(engine: Engine, *, person: str, minutes: int) -> int:
-    """Begin a sitting and write down what it will show, in which order; returns its number.
+    """Start a session, store its frames in their order, and return its id.
 
     Raises:
-        ReviewError: the minutes are no budget.
+        ReviewError: ``minutes`` is out of range.
     """
-    if not 1 <= minutes <= MOST_MINUTES:
-        raise ReviewError(f"A sitting takes 1 to {MOST_MINUTES} minutes. Received: {minutes}.")
+    if not 1 <= minutes <= MAX_MINUTES:
+        raise ReviewError(f"A session must have 1 to {MAX_MINUTES} minutes. Received: {minutes}. Correct it.")
     with transaction(engine) as connection:
-        pace = connection.scalar(text(_PACE), {"person": person}) or _SECONDS_A_FRAME
+        pace = connection.scalar(text(_PACE), {"person": person}) or _DEFAULT_SECONDS
         count = max(1, int(minutes * 60 / pace))
         items = _mixed(connection, person, count)
         session_id: int = connection.execute(text(_START), {"person": person, "minutes": minutes}).scalar_one()
@@ -50,21 +50,21 @@ def start_session(engine: Engine, *, person: str, minutes: int) -> int:
 
 
 def find_session(connection: Connection, session_id: int, *, person: str) -> ReviewSession:
-    """The person's sitting.
+    """Return the person's session.
 
     Raises:
-        ReviewError: there is no such sitting of theirs.
+        ReviewError: the person has no such session.
     """
     row = connection.execute(text(_PROGRESS), {"session": session_id, "person": person}).one_or_none()
     if row is None:
-        raise ReviewError(f"There is no sitting {session_id} of yours. Begin one on the worklist.")
+        raise ReviewError(f"There is no session {session_id} of yours. Start one on the worklist.")
     return ReviewSession(session_id=session_id, **row._mapping)
 
 
 def next_item(
     connection: Connection, session_id: int, *, after: tuple[int, int] | None = None
 ) -> tuple[int, int] | None:
-    """The scan and frame that come next: the first without an answer behind ``after``, else the first of all."""
+    """Return scan and frame of the first frame without a review behind ``after``, else of the first such frame."""
     scan_id, frame_index = after or (None, None)
     values = {"session": session_id, "scan": scan_id, "frame": frame_index}
     row = connection.execute(text(_NEXT), values).one_or_none()
@@ -72,17 +72,17 @@ def next_item(
 
 
 def previous_item(connection: Connection, session_id: int, *, before: tuple[int, int]) -> tuple[int, int] | None:
-    """The scan and frame that came before, answered or not."""
+    """Return scan and frame of the previous frame, reviewed or not."""
     values = {"session": session_id, "scan": before[0], "frame": before[1]}
     row = connection.execute(text(_PREVIOUS), values).one_or_none()
     return None if row is None else (row.scan_id, row.frame_index)
 
 
 def _mixed(connection: Connection, person: str, count: int) -> Sequence[dict[str, Any]]:
-    """Risk, audit and repeats, spread evenly over the sitting; where one is short the riskiest fill its place."""
+    """Return risky, audit and repeated frames, spread evenly. Risky frames replace missing audit frames and repeats."""
     share = {"audit": max(1, round(count * _AUDIT_SHARE)), "repeat": round(count * _REPEAT_SHARE)}
-    again = {"person": person, "days": _REST_DAYS, "limit": share["repeat"]}
-    repeats = _items(connection.execute(text(_REPEATS), again).all(), "repeat")
+    older = {"person": person, "days": _MIN_REPEAT_DAYS, "limit": share["repeat"]}
+    repeats = _items(connection.execute(text(_REPEATS), older).all(), "repeat")
     audit = _items(first_on_worklist(connection, AUDIT, person=person, count=share["audit"]), "audit")
     left = max(0, count - len(audit) - len(repeats))
     risky = _items(first_on_worklist(connection, Filters(), person=person, count=left), "risk") if left else []
@@ -117,7 +117,7 @@ _REPEATS = """
           and repeated.reviewer = :person and repeated.purpose = 'repeat')
     order by random()
     limit :limit"""
-_ITEM_ANSWERED = """
+_IS_REVIEWED = """
     exists (
         select from review
         where review.review_session_id = item.review_session_id and review.scan_id = item.scan_id
@@ -129,7 +129,7 @@ _PROGRESS = f"""
         extract(epoch from now() - started_at)::double precision as seconds,
         (select count(*) from review_session_item as item where item.review_session_id = :session) as count_item,
         (select count(*) from review_session_item as item
-         where item.review_session_id = :session and {_ITEM_ANSWERED}) as count_answered
+         where item.review_session_id = :session and {_IS_REVIEWED}) as count_reviewed
     from review_session
     where review_session_id = :session and reviewer = :person"""
 _PLACE = """
@@ -138,7 +138,7 @@ _PLACE = """
 _NEXT = f"""
     select scan_id, frame_index
     from review_session_item as item
-    where review_session_id = :session and not {_ITEM_ANSWERED}
+    where review_session_id = :session and not {_IS_REVIEWED}
       and (scan_id, frame_index) is distinct from (cast(:scan as bigint), cast(:frame as integer))
     order by place > coalesce({_PLACE}, -1) desc, place
     limit 1"""

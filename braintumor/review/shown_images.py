@@ -1,16 +1,16 @@
-"""Record which images were delivered to the review page, and check it before an answer is saved."""
+"""Record which images were delivered to the review page, and check it before a decision is saved."""
 
 from __future__ import annotations
 
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
-from braintumor.review.answers import ReviewDecision
+from braintumor.review.decisions import ReviewDecision
 from braintumor.review.finding import Finding
 
 NOT_SHOWN = (
-    "The image of this frame was not delivered to this page. Without it only the answer 'unusable image' is saved. "
-    "Reload the page until you see the image, then answer again."
+    "The image of this frame was not delivered to this page. Without it only the decision 'unusable image' is saved. "
+    "Reload the page until you see the image, then decide again."
 )
 
 
@@ -21,11 +21,11 @@ def record_shown(engine: Engine, *, request_key: str, scan_id: int, frame_index:
         connection.execute(text(_RECORD), values)
 
 
-def may_answer(engine: Engine, answer: ReviewDecision, *, person: str) -> bool:
+def may_review(engine: Engine, decision: ReviewDecision, *, person: str) -> bool:
     """Check that the page delivered the image of the frame. ``unusable_image`` needs no image."""
-    if answer.finding is Finding.UNUSABLE_IMAGE:
+    if decision.finding is Finding.UNUSABLE_IMAGE:
         return True
-    values = {"key": answer.request_key, "person": person, "scan": answer.scan_id, "frame": answer.frame_index}
+    values = {"key": decision.request_key, "person": person, "scan": decision.scan_id, "frame": decision.frame_index}
     with transaction(engine) as connection:
         return bool(connection.scalar(text(_IS_SHOWN), values))
 

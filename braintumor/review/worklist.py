@@ -1,8 +1,8 @@
-"""The worklist: scans that wait for a person, the riskiest first, and the audit sample apart from them.
+"""List the scans that wait for a review, the riskiest first, and separately the audit sample.
 
-Of the frames of one scan only the riskiest waits: a volume of sixty slices would bury everything else, and its other
-slices are one key away. The scan leaves the worklist once a person has named a finding of any of its frames, and not
-before, whatever the model named. A frame that people see differently is back for a third one.
+Each scan has one row, its riskiest frame. Otherwise a volume of sixty slices would hide other scans. The page shows the
+other slices with one key. A scan leaves the worklist when a reviewer has given a finding for one of its frames,
+whatever the model predicts. A frame with different findings returns for a third reviewer.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ PAGE_SIZE = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Which part of the worklist: ``None`` is all of it."""
+    """Filter the worklist. ``None`` means no filter."""
 
-    night: date | None = None
+    day: date | None = None
     predicted_class: TumorClass | None = None
     model: str | None = None
     reason: ReviewReason | None = None
 
     @property
     def is_audit(self) -> bool:
-        """The audit sample is a list of its own, which shows no opinion."""
+        """Check for the audit sample, a separate list that shows no prediction."""
         return self.reason is ReviewReason.AUDIT_SAMPLE
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorklistItem:
-    """A frame that waits for a person. In the audit sample the model's opinion stays ``None``."""
+    """Hold a frame that waits for a review. In the audit sample the prediction is ``None``."""
 
     scan_id: int
     frame_index: int
@@ -51,28 +51,28 @@ class WorklistItem:
 
 @dataclass(frozen=True, kw_only=True)
 class Choices:
-    """What can be filtered by: what there is among what waits."""
+    """Hold the values that the filters offer."""
 
-    nights: Sequence[date]
+    days: Sequence[date]
     models: Sequence[str]
 
 
 def list_worklist(engine: Engine, filters: Filters, *, person: str, count: int = PAGE_SIZE) -> list[WorklistItem]:
-    """The first ``count`` scans that wait for the person, or all if they are fewer."""
+    """Return the first ``count`` scans that wait for the person, or all if there are fewer."""
     with transaction(engine) as connection:
         rows = first_on_worklist(connection, filters, person=person, count=count)
-    return [_waiting(row._mapping, is_audit=filters.is_audit) for row in rows]
+    return [_item(row._mapping, is_audit=filters.is_audit) for row in rows]
 
 
 def first_on_worklist(connection: Connection, filters: Filters, *, person: str, count: int) -> Sequence[Row[Any]]:
-    """The first ``count`` rows of what waits, one a scan, in order.
+    """Return the first ``count`` waiting scans in order, one row per scan.
 
-    Reads the worklist from its beginning only as far as it must: frames of one scan, and those that the person has
-    answered, make it read on.
+    The query reads only the beginning of the worklist. It reads more if many frames belong to one scan or are already
+    reviewed by the person.
     """
     values = {
         "person": person,
-        "night": filters.night,
+        "day": filters.day,
         "class": filters.predicted_class,
         "model": filters.model,
         "reason": filters.reason,
@@ -80,28 +80,28 @@ def first_on_worklist(connection: Connection, filters: Filters, *, person: str, 
     }
     if filters.is_audit:
         return connection.execute(text(_AUDIT), values).all()
-    reach = _FRAMES_A_SCAN * count
+    limit = _FRAMES_PER_SCAN * count
     while True:
-        found = connection.execute(text(_RISKIEST), {**values, "reach": reach}).all()
-        is_whole = not found or found[0].count_read < reach
-        rows = [row for row in found if row.scan_id is not None][:count]
-        if is_whole or len(rows) == count:
+        frames = connection.execute(text(_RISKIEST), {**values, "limit": limit}).all()
+        is_complete = not frames or frames[0].count_read < limit
+        rows = [row for row in frames if row.scan_id is not None][:count]
+        if is_complete or len(rows) == count:
             return rows
-        reach *= 8
+        limit *= 8
 
 
 def list_choices(engine: Engine) -> Choices:
-    """The days (UTC) with answers, newest first, and the models that were asked."""
+    """Return the days (UTC) with predictions, newest first, and the models of scoring runs."""
     with transaction(engine) as connection:
-        nights = connection.scalars(text(_NIGHTS)).all()
+        days = connection.scalars(text(_DAYS)).all()
         models = connection.scalars(text(_MODELS)).all()
-    return Choices(nights=nights, models=models)
+    return Choices(days=days, models=models)
 
 
 def neighbors(
     connection: Connection, filters: Filters, *, person: str, scan_id: int, frame_index: int
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """The frames that wait before and after one, in the worklist's order; of one that waits no more, the first."""
+    """Return the waiting frames before and after one in the worklist, or the first one if it no longer waits."""
     rows = first_on_worklist(connection, filters, person=person, count=_NEIGHBORS)
     order = [(row.scan_id, row.frame_index) for row in rows]
     if (scan_id, frame_index) not in order:
@@ -113,15 +113,15 @@ def neighbors(
 AUDIT = Filters(reason=ReviewReason.AUDIT_SAMPLE)
 
 
-def _waiting(row: Mapping[Any, Any], *, is_audit: bool) -> WorklistItem:
-    opinion = {"predicted_class": None, "confidence": None, "model_name": None, "reasons": ()}
-    shown = dict(row) | {"reasons": tuple(row["reasons"])} | (opinion if is_audit else {})
+def _item(row: Mapping[Any, Any], *, is_audit: bool) -> WorklistItem:
+    hidden = {"predicted_class": None, "confidence": None, "model_name": None, "reasons": ()}
+    shown = dict(row) | {"reasons": tuple(row["reasons"])} | (hidden if is_audit else {})
     return WorklistItem(**{name: shown[name] for name in WorklistItem.__dataclass_fields__})
 
 
-_FRAMES_A_SCAN = 4
+_FRAMES_PER_SCAN = 4
 _NEIGHBORS = 200
-_HEARD = """
+_OWN_REVIEWS = """
     cross join lateral (
         select
             coalesce(bool_or(reviewer = :person), false) as is_own,
@@ -130,7 +130,7 @@ _HEARD = """
             coalesce(bool_or(finding <> 'cannot_tell'), false) as is_named
         from current_review
         where current_review.scan_id = frame.scan_id
-    ) as heard"""
+    ) as own_review"""
 _IS_WAITING = "case when frame.is_conflict then not is_own_frame else not (is_own or is_named) end"
 _COLUMNS = """
     scan_id, frame_index, predicted_class::text as predicted_class, confidence,
@@ -139,12 +139,12 @@ _RISKIEST = f"""
     with read as materialized (
         select *
         from worklist_page(
-            :reach, of_night => :night, of_class => :class, of_model => :model, of_reason => :reason)
+            :limit, of_night => :day, of_class => :class, of_model => :model, of_reason => :reason)
     ),
     waiting as (
         select distinct on (frame.scan_id) frame.*
         from read as frame
-        {_HEARD}
+        {_OWN_REVIEWS}
         where {_IS_WAITING} and not exists (
             select from scan where scan.scan_id = frame.scan_id and audit_probability is not null)
         order by frame.scan_id, risk_rank, risk_rank_at_scoring, confidence, frame_index
@@ -153,7 +153,7 @@ _RISKIEST = f"""
     from (select count(*) as count_read from read) as extent
     left join waiting on true
     order by risk_rank, risk_rank_at_scoring, confidence, scan_id"""
-"""One row per scan that waits, its riskiest frame; without any, one row that says how many frames were read."""
+"""Selects the riskiest frame of each waiting scan. Without any, one row has the number of read frames."""
 _AUDIT = f"""
     select {_COLUMNS}
     from (select scan_id as audited_id from scan where audit_probability is not null) as scan
@@ -161,31 +161,31 @@ _AUDIT = f"""
         select *
         from review_worklist
         where scan_id = audited_id
-          and (cast(:night as date) is null or (scored_at at time zone 'utc')::date = :night)
+          and (cast(:day as date) is null or (scored_at at time zone 'utc')::date = :day)
           and (cast(:model as text) is null or model_name = :model)
         order by is_conflict desc, md5(scan_id || '/' || frame_index)
         limit 1
     ) as frame
-    {_HEARD}
+    {_OWN_REVIEWS}
     where {_IS_WAITING}
     order by audited_id desc
     limit :count"""
-"""One row per scan that waits, a frame by chance, the same each time; the newest first, whatever the answer."""
-_NIGHTS = """
-    with recursive day as (
-        (select (scored_at at time zone 'utc')::date as night from prediction order by night desc limit 1)
+"""Selects one frame per waiting scan in a stable random order, the newest scans first, for any prediction."""
+_DAYS = """
+    with recursive scored as (
+        (select (scored_at at time zone 'utc')::date as day from prediction order by day desc limit 1)
         union all
         select (
             select (scored_at at time zone 'utc')::date as earlier
             from prediction
-            where (scored_at at time zone 'utc')::date < day.night
+            where (scored_at at time zone 'utc')::date < scored.day
             order by earlier desc
             limit 1)
-        from day
-        where night is not null
+        from scored
+        where day is not null
     )
-    select night from day where night is not null"""
-"""One step of the index a day, where ``distinct`` would read every answer."""
+    select day from scored where day is not null"""
+"""Reads one index entry per day, because ``distinct`` would read all predictions."""
 _MODELS = """
     select model_name
     from model_version

@@ -1,1 +1,1 @@
-"""Recipes, backbones and training: the only package that imports keras, and only inside functions."""
+"""Train models from recipes. Only this package imports Keras, and only inside functions."""

@@ -1,4 +1,4 @@
-"""Random changes of training images, as Keras layers: the same on every backend, and never at validation or test."""
+"""Change training images at random with Keras layers. Validation and test images are never changed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _BATCH = 64
 
 
 def augmentation_layers(augmentation: Augmentation, *, seed: int) -> list[Any]:
-    """The layers of a recipe's augmentation, each with a seed of its own; what is 0 has none."""
+    """Return one Keras layer for each change that is not 0, each with its own seed."""
     import keras
 
-    black = {"fill_mode": "constant", "fill_value": 0.0}  # what the letterbox adds
-    made: dict[str, Callable[[int], Any]] = {
+    black = {"fill_mode": "constant", "fill_value": 0.0}  # the letterbox adds black too
+    makers: dict[str, Callable[[int], Any]] = {
         "horizontal_flip": lambda seed: keras.layers.RandomFlip("horizontal", seed=seed),
         "rotation": lambda seed: keras.layers.RandomRotation(augmentation.rotation / 360, seed=seed, **black),
         "shift": lambda seed: keras.layers.RandomTranslation(
@@ -27,18 +27,21 @@ def augmentation_layers(augmentation: Augmentation, *, seed: int) -> list[Any]:
         "shear": lambda seed: keras.layers.RandomShear(x_factor=augmentation.shear, seed=seed, **black),
         "zoom": lambda seed: keras.layers.RandomZoom(augmentation.zoom, seed=seed, **black),
     }
-    wanted = {
+    is_wanted = {
         "horizontal_flip": augmentation.horizontal_flip,
         "rotation": augmentation.rotation > 0,
         "shift": augmentation.width_shift > 0 or augmentation.height_shift > 0,
         "shear": augmentation.shear > 0,
         "zoom": augmentation.zoom > 0,
     }
-    return [make(seed + number) for number, (name, make) in enumerate(made.items()) if wanted[name]]
+    return [make(seed + number) for number, (name, make) in enumerate(makers.items()) if is_wanted[name]]
 
 
 def augmented_views(frames: NDArray[np.uint8], augmentation: Augmentation, *, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Each view of frames (N, S, S, 3) in turn, as uint8 of the same shape: the frozen stage caches their features."""
+    """Yield each augmented view of frames (N, S, S, 3), as uint8 of the same shape.
+
+    The frozen stage caches the features of the views.
+    """
     import keras
 
     layers = keras.Sequential([keras.Input(frames.shape[1:]), *augmentation_layers(augmentation, seed=seed)])

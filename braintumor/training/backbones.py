@@ -1,6 +1,6 @@
-"""The convolutional backbones, one registry entry each, with their own preprocessing inside the graph.
+"""Register the convolutional backbones and their preprocessing, which is part of the graph.
 
-To add one of ``keras.applications``: an entry here and its name in ``recipe.BackboneName``.
+To add a backbone of ``keras.applications``, add an entry here and its name to ``recipe.BackboneName``.
 """
 
 from __future__ import annotations
@@ -19,33 +19,33 @@ Tensor = Any
 KerasModel = Any
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
-"""ImageNet means in 0..255, the order of channels in which VGG16 and ResNet50 were trained."""
+"""ImageNet channel means in 0..255, in the channel order in which VGG16 and ResNet50 were trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """How to build one backbone.
+    """Build one backbone.
 
     Attributes:
-        application: its class in ``keras.applications``.
-        preprocess: maps a float tensor (B, S, S, 3) of RGB in 0..255 to what the weights were trained on.
+        application: name of its class in ``keras.applications``.
+        preprocess: maps a float tensor (B, S, S, 3) of RGB in 0..255 to the input that the weights were trained on.
     """
 
     application: str
     preprocess: Callable[[Tensor], Tensor]
 
     def build(self, image_size: int) -> KerasModel:
-        """The network without its top, randomly initialized: (B, S, S, 3) -> (B, S/32, S/32, d)."""
+        """Build the network without its top, randomly initialized: (B, S, S, 3) -> (B, S/32, S/32, d)."""
         import keras
 
         build = getattr(keras.applications, self.application)
         return build(weights=None, include_top=False, input_shape=(image_size, image_size, 3), name="backbone")
 
     def load_imagenet(self, network: KerasModel) -> None:
-        """Load ImageNet weights through keras.applications: its cache, then a download.
+        """Load ImageNet weights from the cache of keras.applications, or download them.
 
         Raises:
-            WeightsError: they cannot be had.
+            WeightsError: the download failed.
         """
         import keras
 
@@ -53,7 +53,7 @@ class Backbone:
             source = getattr(keras.applications, self.application)(weights="imagenet", include_top=False)
         except Exception as exc:  # keras raises a bare Exception when a download fails
             raise WeightsError(
-                f"ImageNet weights of {self.application} cannot be had: {str(exc).splitlines()[0][:200]}. Three "
+                f"ImageNet weights of {self.application} cannot be loaded: {str(exc).splitlines()[0][:200]}. Three "
                 "remedies: let this machine reach the weights' download address once, so that keras caches them; run "
                 "`braintumor weights add FILE` to put a copy into the mirror (BRAINTUMOR_WEIGHTS_URI); or train a "
                 "recipe whose initial_weights is random."
@@ -62,16 +62,16 @@ class Backbone:
 
 
 def load_weights(network: KerasModel, path: Path) -> None:
-    """Load a ``.weights.h5`` file, or a ``.h5`` of Keras 2, into a network of the same architecture, all of it.
+    """Load a complete ``.weights.h5`` file, or a ``.h5`` file of Keras 2, into a network of the same architecture.
 
     Raises:
-        WeightsError: the file is not a weights file, its shapes belong to another architecture, or it leaves kernels
-            as they were.
+        WeightsError: the file is not a weights file, its shapes belong to another architecture, or it has no values
+            for some kernels.
     """
     before = network.get_weights()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # keras warns of containers that repeat the layers; the check below decides
+            warnings.simplefilter("ignore")  # Keras warns about nested containers; the check below decides
             _load(network, path)
     except (OSError, ValueError, KeyError) as exc:
         raise WeightsError(
@@ -88,13 +88,13 @@ def load_weights(network: KerasModel, path: Path) -> None:
 
 
 def _load(network: KerasModel, path: Path) -> None:
-    """Keras tells the two formats by the end of the name; people name files otherwise."""
+    """Load through a link with the right suffix, because Keras derives the format from the file name."""
     import h5py
 
     with h5py.File(path) as file:
-        end = ".h5" if "layer_names" in file.attrs else ".weights.h5"
+        suffix = ".h5" if "layer_names" in file.attrs else ".weights.h5"
     with TemporaryDirectory() as scratch:
-        named = Path(scratch) / f"initial{end}"
+        named = Path(scratch) / f"initial{suffix}"
         named.symlink_to(path.resolve())
         network.load_weights(named)
 
@@ -110,7 +110,7 @@ def _minus_one_to_one(x: Tensor) -> Tensor:
 
 
 def to_unit(x: Tensor) -> Tensor:
-    """0..255 to 0..1, as the paper did whatever its weights were trained on."""
+    """Scale 0..255 to 0..1, as the paper did for every backbone."""
     return x / 255.0
 
 

@@ -1,4 +1,7 @@
-"""Which answers are put before a person: thresholds fitted on what the model says of the validation split."""
+"""Calibrate a model on the validation split: its temperature and the thresholds of the review reasons.
+
+Temperature scaling follows Guo et al. 2017: one number makes confidence match the observed frequency.
+"""
 
 from __future__ import annotations
 
@@ -7,29 +10,46 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, softmax
 
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import REFERENCE
 from braintumor.serving.out_of_distribution import Embeddings, distances, normalized
 
-_RIGHT = 0.95
-"""Of the answers that name a class and are not put before a person, so many are to be right."""
-_LEAST, _MOST = 0.60, 0.95
-"""Below 0.60 every answer is doubtful; from 0.95 none is, or a class that is often wrong would all be on the list."""
-_FEWEST = 20
-"""With fewer answers that name a class, its share of right ones says little: 0.60 it is."""
-_INSIDE = 0.995
-"""Of the validation images, the share that is not above the threshold. Of 430 test images, with 430 to fit on, more
-than 2% are then flagged in 3% of cases; at 0.99 it would be 13%. With fewer than 200 it is the largest score."""
+_LOWEST_TEMPERATURE, _HIGHEST_TEMPERATURE = 0.05, 20.0
+_TARGET_PRECISION = 0.95
+"""Precision, per predicted class, that the predictions above the confidence threshold must reach."""
+_MIN_THRESHOLD, _MAX_THRESHOLD = 0.60, 0.95
+"""Bounds of the confidence threshold. The upper bound keeps a class that is often wrong from filling the worklist."""
+_MIN_PREDICTIONS = 20
+"""With fewer predictions of a class, its precision is not reliable, so its threshold is the lower bound."""
+_IN_DISTRIBUTION_SHARE = 0.995
+"""Share of the validation images that is not above the out-of-distribution threshold.
+
+With 430 validation images, more than 2% of 430 test images are flagged in 3% of cases. A share of 0.99 gives 13%.
+With fewer than 200 validation images the threshold is the largest score.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """What goes into the manifest beside the temperature."""
+    """Hold the thresholds that the manifest stores next to the temperature."""
 
     low_confidence_below: dict[str, float]
     out_of_distribution_above: float
+
+
+def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
+    """Return the T in 0.05..20 that minimizes the negative log likelihood of logits (N, 4) / T for labels (N,)."""
+    rows = np.arange(len(labels))
+
+    def loss(log_temperature: float) -> float:
+        scaled = log_softmax(logits.astype(np.float64) / np.exp(log_temperature), axis=1)
+        return float(-scaled[rows, labels].mean())
+
+    bounds = (np.log(_LOWEST_TEMPERATURE), np.log(_HIGHEST_TEMPERATURE))
+    return float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
 
 
 def fit_thresholds(
@@ -41,38 +61,40 @@ def fit_thresholds(
     temperature: float,
     labels: NDArray[np.int64],
 ) -> Thresholds:
-    """Write the model's ``reference.npy`` into ``folder``, and fit every threshold on the V validation images.
+    """Fit every threshold on the V validation images, and write ``reference.npy`` into ``folder``.
 
     Args:
-        folder: the model's.
-        reference: (M, d), of training images, from the graph that will serve.
-        embeddings: (V, d), of validation.
-        logits: (V, 4), before ``temperature``.
-        temperature: what the graph divides them by.
-        labels: (V,).
+        folder: the model folder.
+        reference: embeddings (M, d) of training images, from the exported graph.
+        embeddings: embeddings (V, d) of the validation images.
+        logits: (V, 4), not divided by ``temperature``.
+        temperature: the graph divides the logits by this number.
+        labels: (V,) positions in ``CLASSES``.
     """
-    of_length_1 = normalized(reference)
-    np.save(folder / REFERENCE, of_length_1, allow_pickle=False)
+    unit_reference = normalized(reference)
+    np.save(folder / REFERENCE, unit_reference, allow_pickle=False)
     return Thresholds(
-        low_confidence_below=_by_class(softmax(logits / temperature, axis=1), labels),
-        out_of_distribution_above=float(np.quantile(distances(embeddings, of_length_1), _INSIDE, method="higher")),
+        low_confidence_below=_confidence_thresholds(softmax(logits / temperature, axis=1), labels),
+        out_of_distribution_above=float(
+            np.quantile(distances(embeddings, unit_reference), _IN_DISTRIBUTION_SHARE, method="higher")
+        ),
     )
 
 
-def _by_class(probability: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """For each class, the confidence below which answers that name it are doubtful."""
-    named, confidence = probability.argmax(axis=1), probability.max(axis=1)
-    is_right = named == labels
-    by_label = {label.value: named == label.position for label in CLASSES}
-    return {label: _doubtful_below(confidence[mask], is_right[mask]) for label, mask in by_label.items()}
+def _confidence_thresholds(probability: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
+    """Return the confidence threshold of each predicted class."""
+    predicted, confidence = probability.argmax(axis=1), probability.max(axis=1)
+    is_correct = predicted == labels
+    masks = {label.value: predicted == label.position for label in CLASSES}
+    return {label: _confidence_threshold(confidence[mask], is_correct[mask]) for label, mask in masks.items()}
 
 
-def _doubtful_below(confidence: NDArray[np.float32], is_right: NDArray[np.bool_]) -> float:
-    """The lowest confidence from which on 95% of the answers are right, within the bounds."""
-    if len(confidence) < _FEWEST:
-        return _LEAST
-    surest_first = np.argsort(-confidence, kind="stable")
-    share_right = is_right[surest_first].cumsum() / np.arange(1, len(confidence) + 1)
-    enough = np.flatnonzero(share_right >= _RIGHT)
-    lowest = float(confidence[surest_first[enough[-1]]]) if len(enough) else _MOST
-    return min(max(lowest, _LEAST), _MOST)
+def _confidence_threshold(confidence: NDArray[np.float32], is_correct: NDArray[np.bool_]) -> float:
+    """Return the lowest confidence at which the predictions above it reach the target precision, within the bounds."""
+    if len(confidence) < _MIN_PREDICTIONS:
+        return _MIN_THRESHOLD
+    descending = np.argsort(-confidence, kind="stable")
+    precision = is_correct[descending].cumsum() / np.arange(1, len(confidence) + 1)
+    precise = np.flatnonzero(precision >= _TARGET_PRECISION)
+    lowest = float(confidence[descending[precise[-1]]]) if len(precise) else _MAX_THRESHOLD
+    return min(max(lowest, _MIN_THRESHOLD), _MAX_THRESHOLD)

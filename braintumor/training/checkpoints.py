@@ -1,13 +1,13 @@
-"""Where a fine-tuning stands, epoch by epoch, so that a training that was killed goes on instead of starting again.
+"""Save a checkpoint after each epoch of fine-tuning, so that a killed training resumes instead of starting again.
 
 ::
 
-    epoch-0003.npz    every variable after 3 epochs, the optimizer's and the random seeds' too: where to go on
-    best-0002.npz     the same after the best epoch so far
+    epoch-0003.npz    all variables after 3 epochs, with the optimizer state and the random seeds
+    best-0002.npz     the same for the best epoch so far
     history.json      metric name -> one value per epoch
 
-Every file is put in place by renaming, the newest epoch's last, so whenever the process dies the folder is whole. NumPy
-writes them, not Keras: its HDF5 library ends the process when the disk is full.
+Each file is written under another name and then renamed, the newest epoch last. So the folder is consistent whenever
+the process dies. NumPy writes the files, because the HDF5 library of Keras ends the process when the disk is full.
 """
 
 from __future__ import annotations
@@ -27,40 +27,40 @@ History = dict[str, list[float]]
 
 
 class Checkpoints:
-    """The folder of one fine-tuning; made when the first epoch is kept."""
+    """Store the epochs of one fine-tuning in a folder, which ``keep`` creates."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     @property
     def count_epoch(self) -> int:
-        """Epochs that are done."""
+        """Return the number of finished epochs."""
         return max((_number(path) for path in self._folder.glob("epoch-*.npz")), default=0)
 
     def history(self) -> History:
-        """What the finished epochs measured."""
+        """Return the metrics of the finished epochs."""
         count = self.count_epoch
         if count == 0:
             return {}
-        kept: History = json.loads((self._folder / _HISTORY).read_text())
-        return {name: values[:count] for name, values in kept.items()}
+        stored: History = json.loads((self._folder / _HISTORY).read_text())
+        return {name: values[:count] for name, values in stored.items()}
 
     def restore(self, model: Any) -> int:
-        """Bring a compiled model to where the newest epoch left it; returns how many epochs are done."""
+        """Load the newest epoch into a compiled model, and return the number of finished epochs."""
         count = self.count_epoch
         if count:
             _load(model, self._epoch(count))
         return count
 
     def restore_best(self, model: Any) -> None:
-        """Bring a compiled model to where its best epoch left it; one epoch at least is done."""
+        """Load the best epoch into a compiled model. At least one epoch must be finished."""
         _load(model, self._best(int(np.argmin(self.history()["val_loss"])) + 1))
 
     def keep(self, model: Any, history: History, *, is_best: bool) -> None:
-        """Keep an epoch that has just ended: the last of ``history``, which measures ``val_loss``.
+        """Save the epoch that has just ended, the last one in ``history``, which contains ``val_loss``.
 
         Raises:
-            TrainingError: there is no room, or no right to write.
+            TrainingError: the disk is full, or the folder is not writable.
         """
         count = len(next(iter(history.values())))
         try:
@@ -75,8 +75,8 @@ class Checkpoints:
                     path.unlink()
         except OSError as exc:
             raise TrainingError(
-                f"Epoch {count} cannot be kept in {self._folder}: {exc.strerror or exc}. Make room, or set "
-                "BRAINTUMOR_CACHE_FOLDER to a folder with some, and start again: the epochs before are kept."
+                f"Epoch {count} cannot be kept in {self._folder}: {exc.strerror or exc}. Free disk space, or set "
+                "BRAINTUMOR_CACHE_FOLDER to a folder on another disk, and start again. Earlier epochs are kept."
             ) from exc
 
     def _epoch(self, count: int) -> Path:
@@ -86,13 +86,13 @@ class Checkpoints:
         return self._folder / f"best-{count:04}.npz"
 
     def _put(self, path: Path, write: Callable[[IO[bytes]], object]) -> None:
-        arriving = path.with_name(f"arriving-{path.name}")
+        temporary = path.with_name(f"temporary-{path.name}")
         try:
-            with arriving.open("wb") as stream:
+            with temporary.open("wb") as stream:
                 write(stream)
-            arriving.replace(path)
+            temporary.replace(path)
         finally:
-            arriving.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
 
 
 def _variables(model: Any) -> list[Any]:

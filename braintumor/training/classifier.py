@@ -1,13 +1,12 @@
-"""Backbone and head as one graph: uint8 frames in, probabilities, activation map and embedding out.
+"""Build backbone and head as one graph: uint8 frames in, probability, activation map and embedding out.
 
-The head is global average pooling and one Dense layer. Applied at every place of the last feature map, the same Dense
-*is* the class activation map (Zhou et al. 2016), and its mean is the logit: every answer carries its explanation for
-no extra pass.
+The head is global average pooling and one Dense layer. The same Dense layer, applied to each cell of the last feature
+map, gives the class activation map (Zhou et al. 2016). The mean of the map is the logit, so no second pass is needed.
 
-From each place the map subtracts what the average training image says there, less its mean over places, so that the
-mean stays the logit. Without it, zero padding marks the same corners in every image: on phantoms the strongest cell
-touched the lesion in 0.44 to 0.60 of correct tumor answers, with it in 0.83 to 0.90 (randomly initialized ResNet50,
-128 px, three splits).
+The map subtracts a baseline from each cell: the map of the mean training image, less its mean over the cells. So the
+mean of the map is still the logit. Without the baseline, zero padding marks the same corners in every image. On
+phantoms, the strongest cell touched the lesion in 0.44 to 0.60 of the correct tumor predictions without it, and in
+0.83 to 0.90 with it (randomly initialized ResNet50, 128 px, three splits).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from braintumor.training.recipe import Recipe
 
 
 class Classifier:
-    """A network under training, and its export."""
+    """Hold a network under training, and export it."""
 
     def __init__(self, recipe: Recipe) -> None:
         """Build with random weights from the recipe's seed."""
@@ -49,21 +48,21 @@ class Classifier:
         self.embedder: KerasModel = keras.Model(image, outputs, name="embedder")
 
     def head_weights(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Kernel (d, 4) and bias (4,) of the head."""
+        """Return kernel (d, 4) and bias (4,) of the head."""
         kernel, bias = self.head.get_weights()
         return kernel, bias
 
     @property
     def count_parameter(self) -> int:
-        """Weights of backbone and head."""
+        """Return the number of weights of backbone and head."""
         return int(self.network.count_params() + self.head.count_params())
 
     def set_head(self, kernel: NDArray[np.float32], bias: NDArray[np.float32]) -> None:
-        """Put a trained head in place: kernel (d, 4), bias (4,)."""
+        """Set the weights of the head: kernel (d, 4), bias (4,)."""
         self.head.set_weights([kernel, bias])
 
     def reset_head(self) -> None:
-        """Begin the head anew: one that was fitted on random features has weights too large to train on from."""
+        """Initialize the head again, because weights that were fitted on random features are too large to train on."""
         import keras
 
         kernel, bias = self.head_weights()
@@ -71,12 +70,15 @@ class Classifier:
         self.head.set_weights([keras.ops.convert_to_numpy(fresh), np.zeros_like(bias)])
 
     def set_baseline(self, mean_features: NDArray[np.float32]) -> None:
-        """Take what maps subtract, for the head in place, from the mean feature map of training (S/32, S/32, d)."""
-        by_place = mean_features @ self.head_weights()[0]  # (S/32, S/32, 4)
-        self._baseline = by_place - by_place.mean(axis=(0, 1))
+        """Compute the baseline of the activation map from the mean feature map of training (S/32, S/32, d).
+
+        The baseline depends on the current weights of the head.
+        """
+        by_cell = mean_features @ self.head_weights()[0]  # (S/32, S/32, 4)
+        self._baseline = by_cell - by_cell.mean(axis=(0, 1))
 
     def serving_model(self, temperature: float) -> KerasModel:
-        """The whole graph, with ``probability = softmax(mean(activation_map) / temperature)``."""
+        """Return the whole graph, with ``probability = softmax(mean(activation_map) / temperature)``."""
         import keras
 
         activation_map = self._raw_map - keras.ops.convert_to_tensor(self._baseline)
@@ -90,10 +92,10 @@ class Classifier:
         return keras.Model(self._image, named, name="classifier")
 
     def export(self, folder: Path, *, temperature: float, probe: NDArray[np.uint8]) -> None:
-        """Write the OpenVINO graph, and refuse it unless it says on ``probe`` (N, S, S, 3) what Keras says.
+        """Write the OpenVINO graph, and compare its probabilities with those of Keras on ``probe`` (N, S, S, 3).
 
         Raises:
-            ModelIntegrityError: the exported graph disagrees with Keras, or answers NaN.
+            ModelIntegrityError: the exported graph disagrees with Keras, or predicts NaN.
         """
         model = self.serving_model(temperature)
         export_graph(model, folder / GRAPH)
@@ -109,5 +111,5 @@ class Classifier:
 
 
 def export_graph(model: KerasModel, path: Path) -> None:
-    """Write ``model`` as an OpenVINO graph whose outputs carry the names of the model's output dict."""
+    """Write ``model`` as an OpenVINO graph whose outputs have the names of the model's output dict."""
     model.export(str(path), format="openvino", verbose=False)

@@ -1,19 +1,19 @@
-"""What a training runs on, and how it is told to behave there."""
+"""Find the GPUs of this machine and set how TensorFlow uses their memory."""
 
 from __future__ import annotations
 
 
 def gpus() -> list[str]:
-    """The accelerators that Keras sees, by name; empty on a machine without any."""
+    """Return the names of the GPUs that Keras sees, empty on a machine without one."""
     import keras
 
     return [str(name) for name in keras.distribution.list_devices("gpu")]
 
 
 def share_gpu_memory() -> None:
-    """Let TensorFlow take GPU memory as it needs it instead of all at once; other backends need no telling.
+    """Make TensorFlow allocate GPU memory as needed instead of all at once.
 
-    Must be called before anything is computed.
+    Call this before any computation. Other Keras backends need no setting.
     """
     import keras
 

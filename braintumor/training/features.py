@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, computed once for every epoch to come."""
+"""Compute the features of a frozen backbone once for all epochs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from braintumor.serving.out_of_distribution import Embeddings, cosine_distance
 from braintumor.training.classifier import Classifier, export_graph
 from braintumor.training.device import gpus
 
-_SLICE = 256
-"""Frames whose whole feature maps are in memory at a time."""
+_PART = 256
+"""Frames whose feature maps are in memory at a time."""
 _GPU_BATCH = 64
 _PROBES = 8
-_SAME = 1e-6
-"""Largest cosine distance between embeddings that are the same but for rounding."""
+_ROUNDING = 1e-6
+"""Largest cosine distance between two embeddings that differ only by rounding."""
 
 Embed = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
 """Frames (N, S, S, 3) -> ``embedding`` (N, d) and ``features`` (N, S/32, S/32, d)."""
@@ -29,7 +29,7 @@ Embed = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What the head is fitted on.
+    """Hold the features that the head is fitted on.
 
     Attributes:
         pooled: float32 (N, d).
@@ -41,25 +41,25 @@ class Features:
 
 
 class FeatureExtractor:
-    """A frozen backbone, run over many frames by slices that fit into memory. ``device`` says where it runs."""
+    """Run a frozen backbone over many frames, in parts that fit into memory. ``device`` names its device."""
 
     def __init__(self, embed: Embed, *, device: str) -> None:
-        """Take the backbone as somebody runs it."""
+        """Take a function that runs the backbone, and the name of its device."""
         self._embed = embed
         self.device = device
 
     @classmethod
     def fastest(cls, classifier: Classifier) -> FeatureExtractor:
-        """Keras on the first GPU that it sees; else the engine that will serve, twice as fast as Keras on a CPU."""
+        """Choose Keras on a GPU if there is one, else OpenVINO, which is twice as fast as Keras on a CPU."""
         import keras
 
-        found = gpus()
-        if found:
-            return cls(through_keras(classifier), device=f"{found[0]} (Keras on {keras.backend.backend()})")
+        devices = gpus()
+        if devices:
+            return cls(through_keras(classifier), device=f"{devices[0]} (Keras on {keras.backend.backend()})")
         return cls(through_openvino(classifier), device="cpu (OpenVINO)")
 
     def extract(self, frames: NDArray[np.uint8]) -> Features:
-        """Features of frames (N, S, S, 3), N >= 1."""
+        """Compute the features of frames (N, S, S, 3), N >= 1."""
         pooled: list[NDArray[np.float32]] = []
         total: NDArray[np.float64] | float = 0.0
         for part in self._run(frames):
@@ -68,12 +68,12 @@ class FeatureExtractor:
         return Features(pooled=np.concatenate(pooled), mean_map=np.asarray(total / len(frames), np.float32))
 
     def _run(self, frames: NDArray[np.uint8]) -> Iterator[dict[str, NDArray[np.float32]]]:
-        for start in range(0, len(frames), _SLICE):
-            yield self._embed(np.ascontiguousarray(frames[start : start + _SLICE]))
+        for start in range(0, len(frames), _PART):
+            yield self._embed(np.ascontiguousarray(frames[start : start + _PART]))
 
 
 def through_keras(classifier: Classifier) -> Embed:
-    """The backbone as Keras runs it, on the device that Keras prefers."""
+    """Return a function that runs the backbone with Keras, on the device that Keras prefers."""
 
     def embed(frames: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
         outputs = classifier.embedder.predict(frames, batch_size=_GPU_BATCH, verbose=0)
@@ -83,18 +83,19 @@ def through_keras(classifier: Classifier) -> Embed:
 
 
 def through_openvino(classifier: Classifier) -> Embed:
-    """The backbone exported and compiled for the CPU."""
+    """Export the backbone, and return a function that runs it with OpenVINO on the CPU."""
     with TemporaryDirectory() as scratch:
         export_graph(classifier.embedder, Path(scratch) / GRAPH)
         return OpenVinoBackend(Path(scratch) / GRAPH).run
 
 
-def as_served(engine: OpenVinoBackend, frames: NDArray[np.uint8], features: Embeddings) -> Embeddings:
-    """Embeddings (N, d) of the graph that will serve: ``features`` where some of them are the same, else made anew.
+def as_served(backend: OpenVinoBackend, frames: NDArray[np.uint8], features: Embeddings) -> Embeddings:
+    """Return the embeddings (N, d) that the exported graph computes.
 
-    On a CPU they are the same, since one engine made both; on a GPU it was Keras that made the features.
+    On a CPU, OpenVINO has computed ``features`` too. Then they are returned unless a few probes differ. On a GPU, Keras
+    has computed ``features``, so the embeddings are computed again.
     """
-    probe = engine.run(frames[:_PROBES])["embedding"]
-    if cosine_distance(probe, features[:_PROBES]).max() <= _SAME:
+    probe = backend.run(frames[:_PROBES])["embedding"]
+    if cosine_distance(probe, features[:_PROBES]).max() <= _ROUNDING:
         return features
-    return engine.run(frames)["embedding"]
+    return backend.run(frames)["embedding"]

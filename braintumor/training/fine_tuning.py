@@ -1,9 +1,10 @@
-"""The second stage: backbone and head trained together on augmented images, resumable after any epoch."""
+"""Fine-tune backbone and head together on augmented images. A killed run resumes after its last epoch."""
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
@@ -20,8 +21,9 @@ from braintumor.training.classifier import Classifier
 from braintumor.training.device import gpus
 from braintumor.training.recipe import FineTuning, Precision, Recipe
 
+_log = logging.getLogger(__name__)
 _WARM_UP = 0.1
-"""Of the steps: AdamW's averages are of little worth before."""
+"""Share of the steps with a rising learning rate, because AdamW's averages are unreliable at first."""
 
 
 def fine_tune(
@@ -32,24 +34,25 @@ def fine_tune(
     training: FrameArrays,
     validation: FrameArrays,
     folder: Path,
-    say: Callable[[str], None] = lambda _: None,
 ) -> History:
-    """Train backbone and head in place from where the frozen stage, or a run that was killed, left them.
+    """Train backbone and head in place, starting from the frozen stage or from the last checkpoint.
 
-    The epoch with the lowest validation loss wins. Returns metric name -> one value per epoch.
+    The epoch with the lowest validation loss is used.
 
     Args:
         recipe: the whole recipe.
-        plan: its fine-tuning.
-        classifier: holds the head of the frozen stage; afterwards network and head of the best epoch.
+        plan: the fine-tuning part of the recipe.
+        classifier: has the head of the frozen stage, and is changed to network and head of the best epoch.
         training: the images that weights are fitted to.
-        validation: decides when to stop, and which epoch wins.
-        folder: of this training's checkpoints.
-        say: is told of every epoch.
+        validation: decides when to stop, and which epoch is the best.
+        folder: folder for the checkpoints of this training.
+
+    Returns:
+        Metric name -> one value per epoch.
 
     Raises:
         RecipeError: the backbone has no layer ``from_layer``.
-        TrainingError: it diverged, or a checkpoint cannot be written.
+        TrainingError: the training diverged, or a checkpoint cannot be written.
     """
     from braintumor.training.fit import fit
 
@@ -59,25 +62,23 @@ def fine_tune(
     checkpoints = Checkpoints(folder)
     done = checkpoints.restore(model)
     if done:
-        say(f"going on after epoch {done} of a training that was interrupted")
+        _log.info("resuming after epoch %d of an interrupted training", done)
     if done < plan.epochs and not _is_stale(checkpoints.history(), plan.patience):
         with computing_in(classifier.network, plan.precision):
             fit(
                 model,
                 recipe,
-                views=[training.frames],
-                labels=training.labels,
+                training=([training.frames], training.labels),
                 validation=(validation.frames, validation.labels),
-                initial_epoch=done,
-                epochs=plan.epochs,
-                callbacks=[_keeper(checkpoints, patience=plan.patience, say=say)],
+                epochs=range(done, plan.epochs),
+                callbacks=[_epoch_callback(checkpoints, patience=plan.patience)],
             )
     checkpoints.restore_best(model)
     return checkpoints.history()
 
 
 def first_layer(network: KerasModel, plan: FineTuning) -> int:
-    """Position of ``from_layer`` in the backbone.
+    """Return the position of ``from_layer`` in the backbone.
 
     Raises:
         RecipeError: there is no such layer.
@@ -92,7 +93,7 @@ def first_layer(network: KerasModel, plan: FineTuning) -> int:
 
 
 def thaw(network: KerasModel, plan: FineTuning) -> None:
-    """Make the layers of the backbone trainable from ``from_layer`` on."""
+    """Make the layers of the backbone trainable, beginning with ``from_layer``."""
     import keras
 
     first = first_layer(network, plan)
@@ -104,7 +105,7 @@ def thaw(network: KerasModel, plan: FineTuning) -> None:
 
 @contextmanager
 def computing_in(network: KerasModel, precision: Precision) -> Iterator[None]:
-    """Let the layers of the backbone compute in ``precision``; their weights and the exported graph stay float32."""
+    """Make the backbone compute in ``precision``. Its weights and the exported graph stay float32."""
     before = [layer.dtype_policy for layer in network.layers]
     try:
         for layer in network.layers:
@@ -116,7 +117,7 @@ def computing_in(network: KerasModel, precision: Precision) -> Iterator[None]:
 
 
 def _training_model(recipe: Recipe, classifier: Classifier) -> KerasModel:
-    """Frames to logits, with augmentation and dropout in between; network and head are the classifier's own."""
+    """Build the model from frames to logits, with augmentation and dropout, on the classifier's network and head."""
     import keras
 
     size = recipe.image_size
@@ -145,48 +146,48 @@ def _compile(model: KerasModel, recipe: Recipe, plan: FineTuning, *, steps: int)
         optimizer=keras.optimizers.AdamW(rate, weight_decay=plan.weight_decay),
         loss=loss(smoothing=recipe.label_smoothing),
         metrics=["accuracy"],
-        jit_compile=bool(gpus()),  # on a CPU, compiling takes longer than it saves
+        jit_compile=bool(gpus()),  # on a CPU, compiling takes more time than it saves
     )
 
 
-def _keeper(checkpoints: Checkpoints, *, patience: int, say: Callable[[str], None]) -> Any:
-    """A callback that keeps every epoch, says how it went, and stops when it gets no better."""
+def _epoch_callback(checkpoints: Checkpoints, *, patience: int) -> Any:
+    """Return a callback that saves and logs each epoch, and stops after ``patience`` epochs without improvement."""
     import keras
 
-    class Keeper(keras.callbacks.Callback):  # type: ignore[misc]
+    class EpochCallback(keras.callbacks.Callback):  # type: ignore[misc]
         def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
             self._started = time.monotonic()
 
         def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-            history = _longer(checkpoints.history(), logs or {})
+            history = _appended(checkpoints.history(), logs or {})
             _require_finite(history, epoch)
             checkpoints.keep(self.model, history, is_best=int(np.argmin(history["val_loss"])) == epoch)
-            words = ", ".join(f"{name} {values[-1]:.3f}" for name, values in history.items() if name in _SAID)
-            say(f"fine-tuning epoch {epoch + 1}: {words}, {time.monotonic() - self._started:.0f} s")
+            metrics = ", ".join(f"{name} {values[-1]:.3f}" for name, values in history.items())
+            _log.info("fine-tuning epoch %d: %s, %.0f s", epoch + 1, metrics, time.monotonic() - self._started)
             if _is_stale(history, patience):
                 self.model.stop_training = True
 
-    return Keeper()
+    return EpochCallback()
 
 
 def _require_finite(history: History, epoch: int) -> None:
-    """Refuse an epoch that diverged before it is kept: it would pass for the best, and a retry would begin with it."""
+    """Refuse an epoch that diverged before it is saved, because a retry would resume from it."""
     broken = [name for name, values in history.items() if not np.isfinite(values[-1])]
     if broken:
         raise TrainingError(
             f"Fine-tuning diverged in epoch {epoch + 1}: {', '.join(broken)} is not a number. Lower its learning_rate. "
-            "The epochs before are kept, and nothing was registered."
+            "Earlier epochs are kept, and nothing was registered."
         )
 
 
-_SAID = ("loss", "accuracy", "val_loss", "val_accuracy")
+_METRICS = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 
-def _longer(history: History, logs: dict[str, float]) -> History:
-    return {name: [*history.get(name, []), float(logs[name])] for name in _SAID}
+def _appended(history: History, logs: dict[str, float]) -> History:
+    return {name: [*history.get(name, []), float(logs[name])] for name in _METRICS}
 
 
 def _is_stale(history: History, patience: int) -> bool:
-    """Whether the best epoch lies ``patience`` epochs back or more."""
+    """Check that the best epoch is at least ``patience`` epochs old."""
     losses = history.get("val_loss", [])
     return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience

@@ -1,6 +1,6 @@
-"""One ``fit`` for both stages, on batches whose order hangs on seed and epoch alone: so a training can be resumed.
+"""Fit a model in either stage, on batches whose order depends only on seed and epoch, so training can resume.
 
-Imports keras: import this where it is used, inside a function.
+This module imports Keras at the top. Import it only inside functions.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from braintumor.training.recipe import Recipe
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """One view an epoch, in an order of its own; the views in turn.
+    """Yield the batches of one view per epoch, in an order of that epoch. The views take turns.
 
-    Set ``epoch`` before each epoch (``follow`` is a callback that does).
+    Set ``epoch`` before each epoch. The callback of ``follow`` does so.
     """
 
     def __init__(self, views: Sequence[NDArray[Any]], labels: NDArray[Any], *, batch_size: int, seed: int) -> None:
-        """Views are arrays (N, ...) of the same N images; labels (N, ...)."""
+        """Take views, which are arrays (N, ...) of the same N images, and their labels (N, ...)."""
         super().__init__()
         self._views, self._labels = views, labels
         self._batch_size, self._seed = batch_size, seed
@@ -32,7 +32,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     @property
     def epoch(self) -> int:
-        """Counted from 0; setting it draws the epoch's order."""
+        """Return the epoch, counted from 0. Setting it draws the order of that epoch."""
         return self._epoch
 
     @epoch.setter
@@ -48,7 +48,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return self._views[self.epoch % len(self._views)][chosen], self._labels[chosen]
 
     def follow(self) -> Any:
-        """A callback that tells which epoch it is."""
+        """Return a callback that sets ``epoch``."""
 
         def begin(epoch: int, _logs: dict[str, float] | None) -> None:
             self.epoch = epoch
@@ -60,26 +60,26 @@ def fit(
     model: Any,
     recipe: Recipe,
     *,
-    views: Sequence[NDArray[Any]],
-    labels: NDArray[np.int64],
+    training: tuple[Sequence[NDArray[Any]], NDArray[np.int64]],
     validation: tuple[NDArray[Any], NDArray[np.int64]],
-    epochs: int,
-    initial_epoch: int = 0,
+    epochs: range,
     callbacks: Sequence[Any] = (),
 ) -> dict[str, list[float]]:
-    """Fit a model that was compiled with ``loss``; returns metric name -> one value per epoch.
+    """Fit a model that was compiled with ``loss``.
 
     Args:
-        model: from what the views hold to logits (N, 4).
-        recipe: says batch size, seed, label smoothing and whether classes are weighed.
-        views: arrays (N, ...) of the same N images; each epoch takes the next one.
-        labels: (N,) positions in ``CLASSES``.
-        validation: the same of the validation split, one view and its labels.
-        epochs: upper bound, counted from the very first one.
-        initial_epoch: how many are done.
-        callbacks: of Keras.
+        model: maps a batch of a view to logits (N, 4).
+        recipe: sets batch size, seed, label smoothing and class weights.
+        training: views, which are arrays (N, ...) of the same N images, and labels (N,), which are positions in
+            ``CLASSES``. Each epoch uses the next view.
+        validation: one view of the validation images, and their labels.
+        epochs: the epochs to run, from 0. Callbacks can stop earlier.
+        callbacks: Keras callbacks.
+
+    Returns:
+        Metric name -> one value per epoch.
     """
-    inputs, known = validation
+    (views, labels), (inputs, validation_labels) = training, validation
     smoothing = recipe.label_smoothing
     batches = Batches(
         views,
@@ -87,36 +87,36 @@ def fit(
         batch_size=recipe.batch_size,
         seed=recipe.seed,
     )
-    record = model.fit(
+    result = model.fit(
         batches,
-        validation_data=(inputs, targets(known, smoothing=smoothing, is_training=False)),
+        validation_data=(inputs, targets(validation_labels, smoothing=smoothing, is_training=False)),
         validation_batch_size=recipe.batch_size,
-        initial_epoch=initial_epoch,
-        epochs=epochs,
+        initial_epoch=epochs.start,
+        epochs=epochs.stop,
         class_weight=class_weights(labels) if recipe.class_weights else None,
         callbacks=[batches.follow(), *callbacks],
-        shuffle=False,  # each epoch's batches have their order already
+        shuffle=False,  # ``Batches`` shuffles
         verbose=0,
     )
-    return {name: [float(value) for value in values] for name, values in record.history.items()}
+    return {name: [float(value) for value in values] for name, values in result.history.items()}
 
 
 def targets(labels: NDArray[np.int64], *, smoothing: float, is_training: bool) -> NDArray[Any]:
-    """Labels (N,) for a sparse loss; with smoothing (N, 4), spread over the classes in training only."""
+    """Return labels (N,) for a sparse loss. With smoothing return (N, 4), smoothed in training only."""
     if smoothing == 0:
         return labels
     share = smoothing if is_training else 0.0
-    certain: NDArray[np.float32] = np.eye(len(CLASSES), dtype=np.float32)[labels]
-    return certain * (1 - share) + share / len(CLASSES)
+    one_hot: NDArray[np.float32] = np.eye(len(CLASSES), dtype=np.float32)[labels]
+    return one_hot * (1 - share) + share / len(CLASSES)
 
 
 def loss(*, smoothing: float) -> Any:
-    """Cross-entropy on logits for the labels that ``targets`` makes."""
+    """Return the cross-entropy on logits for the labels of ``targets``."""
     kind = keras.losses.CategoricalCrossentropy if smoothing else keras.losses.SparseCategoricalCrossentropy
     return kind(from_logits=True)
 
 
 def class_weights(labels: NDArray[np.int64]) -> dict[int, float]:
-    """Inverse frequencies of labels (N,), with mean 1 over the images."""
+    """Return the inverse class frequencies of labels (N,), with mean 1 over the images."""
     counts = np.bincount(labels, minlength=len(CLASSES))
     return {position: len(labels) / (len(CLASSES) * max(int(count), 1)) for position, count in enumerate(counts)}

@@ -1,8 +1,9 @@
-"""Fit the head on cached features: dropout, softmax, Adam, early stopping on the best validation loss."""
+"""Fit the head on cached features, with dropout, softmax, Adam, and early stopping on the validation loss."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,17 +13,18 @@ from numpy.typing import NDArray
 from braintumor.labels import CLASSES
 from braintumor.training.recipe import Recipe
 
-_SAY_EVERY = 10
-_FLOOR = 1e-3
-"""Of the mean deviation: keeps a channel that is nearly always 0 from being blown up."""
+_log = logging.getLogger(__name__)
+_LOG_INTERVAL = 10
+_MIN_DEVIATION = 1e-3
+"""Share of the mean deviation that is added, so that a channel that is almost always 0 is not amplified."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedHead:
-    """The weights of the best epoch.
+    """Hold the weights of the best epoch.
 
     Attributes:
-        kernel: float32 (d, 4), for features as the backbone gives them.
+        kernel: float32 (d, 4), for features that are not standardized.
         bias: float32 (4,).
         history: metric name -> one value per epoch.
     """
@@ -39,13 +41,12 @@ def fit_head(
     labels: NDArray[np.int64],
     validation_features: NDArray[np.float32],
     validation_labels: NDArray[np.int64],
-    say: Callable[[str], None] = lambda _: None,
+    log_epochs: bool = False,
 ) -> FittedHead:
-    """Fit on views (M, d) of the same M images with labels (M,); the epoch with the lowest validation loss wins.
+    """Fit on views (M, d) of the same M images with labels (M,), and return the epoch with the lowest validation loss.
 
-    Each epoch takes the next view. The features are standardized while fitting, since one learning rate cannot suit
-    channels whose scales differ by orders of magnitude; the standardization is then folded into kernel and bias, so the
-    graph carries none.
+    Each epoch uses the next view. The features are standardized during the fit, because their scales differ by orders
+    of magnitude and one learning rate does not suit all. Kernel and bias then include the standardization.
     """
     import keras
 
@@ -56,28 +57,23 @@ def fit_head(
     history = fit(
         model,
         recipe,
-        views=[(view - mean) / scale for view in views],
-        labels=labels,
+        training=([(view - mean) / scale for view in views], labels),
         validation=((validation_features - mean) / scale, validation_labels),
-        epochs=recipe.epochs,
+        epochs=range(recipe.epochs),
         callbacks=[
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=recipe.patience, restore_best_weights=True),
-            keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: _say_epoch(say, epoch, logs or {})),
+            *([keras.callbacks.LambdaCallback(on_epoch_end=_log_epoch)] if log_epochs else []),
         ],
     )
     weights, bias = model.get_layer("head").get_weights()
-    kernel = (weights / scale[:, None]).astype(np.float32)
-    return FittedHead(
-        kernel=kernel,
-        bias=(bias - mean @ (weights / scale[:, None])).astype(np.float32),
-        history=history,
-    )
+    kernel = weights / scale[:, None]
+    return FittedHead(kernel=kernel.astype(np.float32), bias=(bias - mean @ kernel).astype(np.float32), history=history)
 
 
 def standardization(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and scale (d,) of features (N, d)."""
+    """Return mean and scale (d,) of features (N, d)."""
     deviation = features.std(axis=0)
-    return features.mean(axis=0), deviation + _FLOOR * deviation.mean()
+    return features.mean(axis=0), deviation + _MIN_DEVIATION * deviation.mean()
 
 
 def _head_model(recipe: Recipe, *, dim: int) -> Any:
@@ -100,9 +96,7 @@ def _head_model(recipe: Recipe, *, dim: int) -> Any:
     return model
 
 
-def _say_epoch(say: Callable[[str], None], epoch: int, logs: dict[str, float]) -> None:
-    if epoch % _SAY_EVERY == 0:
-        say(
-            f"epoch {epoch + 1}: loss {logs['loss']:.3f}, accuracy {logs['accuracy']:.3f}, "
-            f"validation loss {logs['val_loss']:.3f}, accuracy {logs['val_accuracy']:.3f}"
-        )
+def _log_epoch(epoch: int, logs: dict[str, float]) -> None:
+    if epoch % _LOG_INTERVAL == 0:
+        template = "epoch %d: loss %.3f, accuracy %.3f, validation loss %.3f, accuracy %.3f"
+        _log.info(template, epoch + 1, *(logs[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")))

@@ -1,12 +1,14 @@
-"""One recipe of a retrain run, from a snapshot to a registered model version. Runs in an interpreter of its own."""
+"""Train one recipe of a retrain run, from the snapshot to the registered model version, in its own process."""
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -24,6 +26,7 @@ from braintumor.training.pretrained_weights import WeightsFile, pretrained_weigh
 from braintumor.training.recipe import Recipe
 from braintumor.training.train import TrainedModel, train
 
+_log = logging.getLogger(__name__)
 _RECORDED = ("braintumor", "keras", "tensorflow-cpu", "tensorflow", "openvino", "numpy", "pillow", "pydicom")
 
 
@@ -34,23 +37,23 @@ def retrain(
     snapshot_id: str,
     run_key: str,
     overrides: Mapping[str, Any] | None = None,
-    say: Callable[[str], None] = lambda _: None,
 ) -> ModelVersion:
-    """Train ``recipe`` on a snapshot and register the result; a retry of a finished training returns its model.
+    """Train ``recipe`` on a snapshot and register the model. A retry of a finished training returns its model.
 
-    Values of ``overrides`` go before the recipe's own. Where they differ from them, that is on record.
+    Values in ``overrides`` replace those of the recipe. The changed values are recorded with the model.
 
     Raises:
-        DatasetError: there is no such snapshot, or an image of it was overwritten.
-        RecipeError: a value of ``overrides`` is not one that a recipe can have.
-        WeightsError: the initial weights cannot be had.
-        TrainingError, ModelIntegrityError: as of ``train``.
+        DatasetError: the snapshot does not exist, or one of its images was overwritten.
+        RecipeError: a value in ``overrides`` is not allowed.
+        WeightsError: the initial weights are missing or do not fit.
+        TrainingError: an epoch cannot be saved, or fine-tuning diverges.
+        ModelIntegrityError: the exported graph disagrees with Keras.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     original, recipe = recipe, recipe.override(**overrides or {})
     for model in trained_in(engine, run_key):
         if model.recipe_name == recipe.name:
-            say(f"{recipe.name}: already trained in this run as {model.model_name}")
+            _log.info("%s: already trained in this run as %s", recipe.name, model.model_name)
             return model
     snapshot = load_snapshot(engine, snapshot_id)
     checkpoints = _checkpoints(settings, recipe, snapshot_id=snapshot_id, run_key=run_key)
@@ -59,13 +62,14 @@ def retrain(
         folder.mkdir()
         trained = train(
             recipe,
-            training=load_frames(store, snapshot, Split.TRAIN, size=recipe.image_size),
-            validation=load_frames(store, snapshot, Split.VALIDATION, size=recipe.image_size),
+            frames={
+                split: load_frames(store, snapshot, split, size=recipe.image_size)
+                for split in (Split.TRAIN, Split.VALIDATION)
+            },
             snapshot_id=snapshot_id,
             weights=None if weights is None else weights.path,
             folder=folder,
             checkpoints=checkpoints,
-            say=say,
         )
         model = register(
             engine,
@@ -75,7 +79,7 @@ def retrain(
             models_uri=S3Uri.parse_prefix(settings.require("models_uri")),
         )
     shutil.rmtree(checkpoints, ignore_errors=True)
-    say(f"registered {model.model_name}")
+    _log.info("registered %s", model.model_name)
     return model
 
 
@@ -98,18 +102,14 @@ def _record(
 
 
 def _checkpoints(settings: Settings, recipe: Recipe, *, snapshot_id: str, run_key: str) -> Path:
-    """Where this training's epochs are kept: the same for a retry, another for any other recipe, data, pixels, run."""
-    what = json.dumps([run_key, snapshot_id, recipe.to_values(), PREPROCESSING], sort_keys=True)
-    return model_cache.training_folder(settings, recipe.name, sha256(what.encode()).hexdigest()[:12])
+    """Return the checkpoint folder: the same for a retry, another for another recipe, snapshot or preprocessing."""
+    identity = json.dumps([run_key, snapshot_id, recipe.to_values(), PREPROCESSING], sort_keys=True)
+    return model_cache.training_folder(settings, recipe.name, sha256(identity.encode()).hexdigest()[:12])
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError
-
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for name in _RECORDED:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    return versions

@@ -1,7 +1,7 @@
-"""Initial weights that nobody has to download: a mirror of weights files, or one file that a recipe names.
+"""Find initial weights without a download: in a mirror of weights files, or in the file that a recipe names.
 
-The mirror (``BRAINTUMOR_WEIGHTS_URI``) is an S3 prefix or a folder. Beside each file lies its sha256, as ``sha256sum``
-writes it::
+The mirror (``BRAINTUMOR_WEIGHTS_URI``) is an S3 prefix or a folder. It has the sha256 of each file next to the file, in
+the format of ``sha256sum``::
 
     resnet50_imagenet_notop.weights.h5
     resnet50_imagenet_notop.weights.h5.sha256
@@ -26,22 +26,22 @@ from braintumor.training.recipe import BackboneName, Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """A local copy of a weights file that was checked."""
+    """Name a local copy of a weights file, whose sha256 was checked."""
 
     path: Path
     sha256: str
 
 
 def mirrored_name(backbone: BackboneName) -> str:
-    """The name of a backbone's ImageNet weights in the mirror."""
+    """Return the file name of a backbone's ImageNet weights in the mirror."""
     return f"{backbone}_imagenet_notop.weights.h5"
 
 
 def add_weights(settings: Settings, path: Path) -> BackboneName:
-    """Put a weights file into the mirror under the name of the backbone that it fits, its sha256 beside it.
+    """Store a weights file in the mirror, under the name of the backbone that it fits, with its sha256.
 
     Raises:
-        WeightsError: it is no weights file, or fits no backbone.
+        WeightsError: the file is not a weights file, or fits no backbone.
     """
     backbone = _recognize(path)
     data, name = path.read_bytes(), mirrored_name(backbone)
@@ -53,21 +53,22 @@ def add_weights(settings: Settings, path: Path) -> BackboneName:
 
 @contextmanager
 def pretrained_weights(settings: Settings, recipe: Recipe) -> Iterator[WeightsFile | None]:
-    """The weights file of a recipe, checked, for as long as the context lasts.
+    """Provide the checked weights file of a recipe, for the duration of the context.
 
-    ``None`` for random weights, and for ImageNet weights that the mirror does not have: keras.applications may.
+    Provides ``None`` for random weights, and for ImageNet weights that are not in the mirror. The caller then asks
+    keras.applications.
 
     Raises:
-        WeightsError: the file is missing, is not what its sha256 or the recipe's says, or has none beside it.
+        WeightsError: the file or its sha256 is missing, or the two do not match.
     """
-    found = _find(settings, recipe)
-    if found is None:
+    data = _find(settings, recipe)
+    if data is None:
         yield None
         return
     with TemporaryDirectory() as scratch:
         path = Path(scratch) / "initial.weights.h5"
-        path.write_bytes(found)
-        yield WeightsFile(path=path, sha256=sha256(found).hexdigest())
+        path.write_bytes(data)
+        yield WeightsFile(path=path, sha256=sha256(data).hexdigest())
 
 
 def _find(settings: Settings, recipe: Recipe) -> bytes | None:
@@ -87,7 +88,7 @@ def _find(settings: Settings, recipe: Recipe) -> bytes | None:
     where, data = f"{settings.require('weights_uri').rstrip('/')}/{name}", place.read(name)
     remedy = "fetch them again, and store them with `braintumor weights add FILE`"
     if data is not None:
-        data = _checked(where, data, _sha256_beside(place, name), source=f"{name}.sha256 beside it", remedy=remedy)
+        data = _checked(where, data, _recorded_sha256(place, name), source=f"{name}.sha256 next to it", remedy=remedy)
     if recipe.weights_sha256:
         return _checked(where, data, recipe.weights_sha256, source=f"recipe {recipe.name!r}", remedy=remedy)
     return data
@@ -95,35 +96,34 @@ def _find(settings: Settings, recipe: Recipe) -> bytes | None:
 
 def _checked(where: str, data: bytes | None, expected: str, *, source: str, remedy: str) -> bytes:
     if data is None:
-        raise WeightsError(f"The initial weights {where} are not there, and {source} names their sha256: {remedy}.")
+        raise WeightsError(f"The initial weights {where} do not exist, and {source} names their sha256: {remedy}.")
     received = sha256(data).hexdigest()
     if received != expected:
         raise WeightsError(
-            f"The initial weights {where} are not the file that is wanted: sha256 {received[:12]}..., but {source} "
-            f"says {expected[:12]}.... A download was cut off, or the file was changed: {remedy}."
+            f"The initial weights {where} have another sha256 than expected: {received[:12]}..., but {source} "
+            f"has {expected[:12]}.... A download was cut off, or the file was changed: {remedy}."
         )
     return data
 
 
-def _sha256_beside(place: _Place, name: str) -> str:
-    beside = place.read(f"{name}.sha256")
-    digest = (beside or b"").decode(errors="replace").split()
+def _recorded_sha256(place: _Place, name: str) -> str:
+    digest = (place.read(f"{name}.sha256") or b"").decode(errors="replace").split()
     if not digest:
         raise WeightsError(
-            f"The initial weights {name} have no {name}.sha256 beside them, so nobody can tell whether they are whole. "
-            "Store the file with `braintumor weights add FILE`, or write what `sha256sum` prints beside it."
+            f"The initial weights {name} have no {name}.sha256 next to them, so they cannot be checked. "
+            "Store the file with `braintumor weights add FILE`, or write the output of `sha256sum` next to it."
         )
     return digest[0].lower()
 
 
 class _Place(Protocol):
-    """Where weights files lie."""
+    """Read and write weights files."""
 
     def read(self, name: str) -> bytes | None:
-        """A file's bytes, or ``None`` where there is none."""
+        """Return a file's bytes, or ``None`` if it does not exist."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Store a file whole or not at all."""
+        """Store a file completely or not at all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +153,9 @@ class _Folder:
 
     def write(self, name: str, data: bytes) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
-        arriving = self.path / f".arriving-{name}"
-        arriving.write_bytes(data)
-        arriving.replace(self.path / name)
+        temporary = self.path / f".temporary-{name}"
+        temporary.write_bytes(data)
+        temporary.replace(self.path / name)
 
 
 def _mirror(settings: Settings) -> _Place:
@@ -182,6 +182,6 @@ def _recognize(path: Path) -> BackboneName:
             continue
         return name
     raise WeightsError(
-        f"{path} fits none of {', '.join(BACKBONES)}. Give a .weights.h5 file of one of them, without its top; the .h5 "
-        "files that keras.applications downloads are understood too."
+        f"{path} fits none of {', '.join(BACKBONES)}. Give a .weights.h5 file of one of them, without its top. The .h5 "
+        "files that keras.applications downloads are accepted too."
     )

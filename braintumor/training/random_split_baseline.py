@@ -1,8 +1,8 @@
-"""What a naive split would have claimed: the same frozen stage, its files dealt out at random.
+"""Measure the accuracy that a random split of the files would report, with the same frozen stage.
 
-Half of the leak receipt. Public sets hold copies, mirrored copies and neighboring slices; dealt out one by one, much
-of what is held out has a twin in training. The test split has no part in it: only the files of train and validation
-are dealt out anew, and the head that comes of it is thrown away.
+The report compares this accuracy with the grouped one, to show the leak. Public datasets contain duplicates, mirrored
+duplicates and neighboring slices. A random split puts many of them in both parts, which inflates accuracy (Kapoor and
+Narayanan 2023). Only the files of train and validation are split again, never those of test. The head is discarded.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ def random_split_accuracy(
     training_features: NDArray[np.float32],
     validation_features: NDArray[np.float32],
 ) -> float:
-    """Accuracy on the held-out files of a random split with as large a share held out as validation has.
+    """Return the accuracy on the held-out files of a random split, whose held-out share is that of validation.
 
     Args:
-        recipe: whose frozen stage is fitted, without augmented views.
-        training: its images, with how many files show each.
-        validation: likewise.
-        training_features: pooled, (N, d), of the images as they are.
-        validation_features: pooled, (V, d).
+        recipe: its frozen stage is fitted, without augmented views.
+        training: the training images, each with the number of its files.
+        validation: the validation images, likewise.
+        training_features: pooled features (N, d) of the images, not augmented.
+        validation_features: pooled features (V, d).
     """
-    copies = [image.count_file for part in (training, validation) for image in part.images]
-    of_file = np.repeat(np.arange(len(copies)), copies)  # one entry a file: the position of what it shows
+    counts = [image.count_file for part in (training, validation) for image in part.images]
+    of_file = np.repeat(np.arange(len(counts)), counts)  # one entry per file: the position of its image
     features = np.concatenate([training_features, validation_features])
     labels = np.concatenate([training.labels, validation.labels])
     fitted, held_out = split_randomly(of_file, share=len(validation.labels) / len(labels), seed=recipe.seed)
@@ -44,12 +44,12 @@ def random_split_accuracy(
         validation_features=features[held_out],
         validation_labels=labels[held_out],
     )
-    answers = (features[held_out] @ head.kernel + head.bias).argmax(axis=1)
-    return float((answers == labels[held_out]).mean())
+    predicted = (features[held_out] @ head.kernel + head.bias).argmax(axis=1)
+    return float((predicted == labels[held_out]).mean())
 
 
 def split_randomly(files: NDArray[np.intp], *, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """A random split of ``files`` (N,), one by one: what is fitted, and ``share`` of them that is held out."""
+    """Split ``files`` (N,) at random into a fitted part and a held-out part, which is ``share`` of them."""
     order = np.random.default_rng(seed).permutation(files)
     held_out, fitted = np.split(order, [round(len(order) * share)])
     return fitted, held_out

@@ -1,7 +1,7 @@
-"""A recipe: a named, versioned set of hyperparameters, one TOML file each. Importing this needs no keras.
+"""Define a recipe: a named and versioned set of hyperparameters in one TOML file. This module needs no Keras.
 
-A training has two stages. The frozen stage fits the head on cached features; a table ``[fine_tuning]`` adds one that
-trains the backbone too. A table ``[augmentation]`` changes training images at random in both.
+A training has two stages. The frozen stage fits the head on cached features. With a table ``[fine_tuning]``, a second
+stage trains the backbone too. A table ``[augmentation]`` changes training images at random in both stages.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ Precision = Literal["float32", "mixed_bfloat16"]
 
 _FOLDER = Path(__file__).with_name("recipes")
 STRIDE = 32
-"""Pixels of the frame a side of one cell of the map: every backbone here halves its input five times."""
+"""Side of one cell of the activation map in pixels, because each backbone here halves its input five times."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Random changes of training images; a 0 leaves one out.
+    """Set the random changes of training images. A 0 turns a change off.
 
     Attributes:
-        views: passes over the training images that the frozen stage caches, beside the images as they are. Epoch by
-            epoch it takes the next one, so as many views as epochs are what training on images would see.
-        rotation: at most so many degrees, either way.
-        horizontal_flip: left and right at random.
-        width_shift: at most this share of the width, either way.
-        height_shift: at most this share of the height, either way.
-        shear: at most this much, horizontally, as a share of the width.
-        zoom: at most this share, in or out.
+        views: number of augmented passes over the training images that the frozen stage caches, besides the plain
+            one. Each epoch uses the next view, so as many views as epochs equal augmentation in each epoch.
+        rotation: largest angle in degrees, in both directions.
+        horizontal_flip: mirror left and right at random.
+        width_shift: largest shift as a share of the width, in both directions.
+        height_shift: largest shift as a share of the height, in both directions.
+        shear: largest horizontal shear as a share of the width.
+        zoom: largest share, in or out.
     """
 
     views: int = 1
@@ -52,17 +52,17 @@ class Augmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
-    """The second stage: AdamW on backbone and head, from the head that the first stage found.
+    """Set the second stage: AdamW on backbone and head, starting from the head of the first stage.
 
     Attributes:
-        epochs: upper bound.
+        epochs: largest number of epochs.
         learning_rate: its peak.
-        schedule: ``cosine`` warms up over a tenth of the steps and falls to zero, ``constant`` stays.
-        weight_decay: of AdamW.
-        patience: epochs without a better validation loss before stopping.
-        from_layer: the first layer of the backbone that is trained, by its Keras name; empty trains all.
-        freeze_batch_norm: leave the averages of batch normalization as they came.
-        precision: ``float32``, or ``mixed_bfloat16``: the backbone computes in 16 bits where a GPU has units for that,
+        schedule: ``cosine`` rises over a tenth of the steps and falls to zero, ``constant`` does not change.
+        weight_decay: the weight decay of AdamW.
+        patience: epochs without a lower validation loss before training stops.
+        from_layer: Keras name of the first layer of the backbone that is trained. Empty trains all layers.
+        freeze_batch_norm: keep the pretrained averages of batch normalization.
+        precision: ``float32`` or ``mixed_bfloat16``. The latter computes the backbone in 16 bits on GPUs that can,
             and keeps float32 weights.
     """
 
@@ -78,27 +78,27 @@ class FineTuning:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Everything that decides a training, beside the data and the code.
+    """Hold all values that determine a training, besides the data and the code.
 
     Attributes:
         name: the file's name without ``.toml``.
-        version: raised whenever a value changes.
-        backbone: a key of ``backbone.BACKBONES``.
-        initial_weights: ``imagenet``, ``file``, or ``random`` where a recipe says so.
+        version: increased with each change of a value.
+        backbone: a key of ``backbones.BACKBONES``.
+        initial_weights: ``imagenet``, ``file`` or ``random``.
         image_size: side S of the square input in pixels, a multiple of 32.
-        weights_file: with ``file``: its path or ``s3://`` address; a weights file of the backbone, without its top.
-        weights_sha256: what that file must be, needed with ``file``; with ``imagenet`` it pins the mirror's.
-        scaling: of pixels: ``backbone``, as its weights were trained, or ``unit``, 1/255 as in the paper.
+        weights_file: with ``file``, the path or ``s3://`` address of the backbone's weights without its top.
+        weights_sha256: sha256 of that file, required with ``file``. With ``imagenet`` it pins the file in the mirror.
+        scaling: pixel scaling: ``backbone`` as its weights were trained, or ``unit``, 1/255 as in the paper.
         dropout: rate on the pooled features.
-        l2: weight of the L2 penalty on the head's kernel, in the frozen stage.
+        l2: factor of the L2 penalty on the head's kernel, in the frozen stage.
         label_smoothing: share of each label that is spread over all classes.
-        class_weights: weigh each class by the inverse of its frequency.
-        epochs: upper bound of the frozen stage; early stopping may end sooner.
+        class_weights: weight each class by its inverse frequency.
+        epochs: largest number of epochs in the frozen stage. Early stopping can end it sooner.
         batch_size: images per step.
-        learning_rate: of Adam in the frozen stage.
-        patience: epochs without a better validation loss before stopping.
+        learning_rate: learning rate of Adam in the frozen stage.
+        patience: epochs without a lower validation loss before training stops.
         flip_views: the frozen stage also trains on the left-right mirrored image of every training image.
-        seed: of the initialization, of the order of the batches and of the augmentation.
+        seed: seed of the initialization, the batch order and the augmentation.
         augmentation: random changes of training images, if any.
         fine_tuning: the second stage, if any.
     """
@@ -129,7 +129,7 @@ class Recipe:
         """Read a packaged recipe by name, or any recipe by its path (ending in ``.toml``).
 
         Raises:
-            RecipeError: there is none of that name, it is not TOML, or a value is missing, unknown or out of range.
+            RecipeError: the recipe does not exist, is not TOML, or a value is missing, unknown or out of range.
         """
         path = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
         try:
@@ -142,43 +142,48 @@ class Recipe:
             raise RecipeError(f"{path} is not TOML: {exc}. Correct that line.") from exc
         if "name" in values:
             raise RecipeError(
-                f"{path} names itself {values['name']!r}. A recipe is named as its file is: remove the line."
+                f"{path} must have no `name`, because its file name is its name. "
+                f"Received: {values['name']!r}. Remove the line."
             )
         return cls.from_values({"name": path.stem, **values})
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Build from plain values, all of them checked."""
-        where = f"Recipe {values.get('name')!r}"
-        found = {**values}
-        for key, section in _SECTIONS.items():
-            if found.get(key) is not None:
-                found[key] = _built(section, found[key], where=f"{where}, table {key}")
-        made: Self = _built(cls, found, where=where)
-        return made._checked()
-
-    def override(self, **values: Any) -> Self:
-        """The same recipe with some values replaced, checked again.
-
-        Of a table only the keys given are replaced; ``None`` or ``False`` leaves the whole table out.
+        """Build a recipe from plain values and check them.
 
         Raises:
-            RecipeError: a key is unknown, a value is out of range, or it is the name or the version of the file.
+            RecipeError: a value is missing, unknown or out of range.
+        """
+        where = f"Recipe {values.get('name')!r}"
+        checked = {**values}
+        for key, section in _SECTIONS.items():
+            if checked.get(key) is not None:
+                checked[key] = _built(section, checked[key], where=f"{where}, table {key}")
+        recipe: Self = _built(cls, checked, where=where)
+        return recipe._checked()
+
+    def override(self, **values: Any) -> Self:
+        """Return a copy with some values replaced, and check it.
+
+        In a table only the given keys are replaced. ``None`` or ``False`` removes the whole table.
+
+        Raises:
+            RecipeError: a key is unknown, a value is out of range, or the key is ``name`` or ``version``.
         """
         if fixed := values.keys() & _FIXED:
             raise RecipeError(
-                f"Recipe {self.name!r}: {' and '.join(sorted(fixed))} cannot be overridden: they say which file it "
-                "is. Allowed: every other key. Write another recipe file for another name or version."
+                f"Recipe {self.name!r}: {' and '.join(sorted(fixed))} cannot be overridden, because they identify "
+                "the file. Allowed: all other keys. Write another recipe file for another name or version."
             )
         return self.from_values(_merged(self.to_values(), values))
 
     def changes_from(self, original: Recipe) -> dict[str, Any]:
-        """The values that ``original`` has not: one of a table as ``table.key``, a table left out as ``None``."""
+        """Return the values that differ from ``original``: in a table as ``table.key``, a removed table as ``None``."""
         ours, theirs = _flat(self.to_values()), _flat(original.to_values())
         return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
 
     def to_values(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
     def _checked(self) -> Self:
@@ -189,8 +194,8 @@ class Recipe:
                 _check(section, _SECTION_RULES[key], where=f"Recipe {self.name!r}: {key}.")
         if self.flip_views and self.augmentation is not None:
             raise RecipeError(
-                f"Recipe {self.name!r}: flip_views is for recipes without augmentation. Received both. Remove one; "
-                "augmentation has horizontal_flip."
+                f"Recipe {self.name!r}: flip_views is only for recipes without augmentation. Received both. "
+                "Remove one, because augmentation has horizontal_flip."
             )
         self._check_weights()
         return self
@@ -199,8 +204,8 @@ class Recipe:
         is_file = self.initial_weights == "file"
         if bool(self.weights_file) != is_file or (is_file and not self.weights_sha256):
             raise RecipeError(
-                f"Recipe {self.name!r}: initial_weights = 'file' needs weights_file and weights_sha256, anything else "
-                f"has no weights_file. Received: initial_weights = {self.initial_weights!r}, weights_file = "
+                f"Recipe {self.name!r}: initial_weights = 'file' needs weights_file and weights_sha256, other values "
+                f"have no weights_file. Received: initial_weights = {self.initial_weights!r}, weights_file = "
                 f"{self.weights_file!r}, weights_sha256 = {self.weights_sha256!r}."
             )
         if self.weights_sha256 and self.initial_weights == "random":
@@ -208,7 +213,7 @@ class Recipe:
 
 
 def recipe_names() -> list[str]:
-    """The packaged recipes."""
+    """Return the names of the packaged recipes."""
     return sorted(path.stem for path in _FOLDER.glob("*.toml"))
 
 
@@ -217,7 +222,7 @@ _SECTIONS: dict[str, type[Augmentation] | type[FineTuning]] = {"augmentation": A
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """``values`` with ``changes``, a table's keys one by one; a table that is ``False`` is none."""
+    """Return ``values`` with ``changes``. A table is changed key by key, and ``False`` removes it."""
     merged = {**values}
     for key, change in changes.items():
         if key in _SECTIONS and isinstance(change, Mapping):
@@ -228,7 +233,7 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of tables under ``table.key``, beside the others."""
+    """Return all values, those of tables under ``table.key``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, Mapping) else {key: value}

@@ -1,14 +1,15 @@
-"""Train one recipe: frames in, a model folder out.
+"""Train one recipe on frames, and write a model folder.
 
-While the backbone is frozen, one pass over each view of each image computes what every epoch would compute again, and
-the head is trained on these cached features. A recipe may then fine-tune the backbone too.
+The frozen stage computes the features of each view once, because they are the same in all epochs. It trains the head
+on these cached features. A recipe can then fine-tune the backbone too.
 """
 
 from __future__ import annotations
 
 import csv
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.dataset.frame_arrays import FrameArrays
+from braintumor.dataset.splits.split import Split
 from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, REFERENCE, Manifest, sha256_of
@@ -24,7 +26,7 @@ from braintumor.serving.backend import OpenVinoBackend
 from braintumor.serving.out_of_distribution import spread
 from braintumor.training.augmentation import augmented_views
 from braintumor.training.backbones import BACKBONES, load_weights
-from braintumor.training.calibration import Thresholds, fit_thresholds
+from braintumor.training.calibration import Thresholds, fit_temperature, fit_thresholds
 from braintumor.training.classifier import Classifier
 from braintumor.training.device import share_gpu_memory
 from braintumor.training.features import FeatureExtractor, as_served
@@ -32,8 +34,8 @@ from braintumor.training.fine_tuning import fine_tune, first_layer
 from braintumor.training.head import fit_head
 from braintumor.training.random_split_baseline import random_split_accuracy
 from braintumor.training.recipe import FineTuning, Recipe
-from braintumor.training.temperature import fit_temperature
 
+_log = logging.getLogger(__name__)
 HISTORY = "history.csv"
 _PROBES = 8
 _NEAR_TIE_BELOW = 0.10
@@ -41,15 +43,15 @@ _NEAR_TIE_BELOW = 0.10
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedModel:
-    """What a training made.
+    """Hold the results of a training.
 
     Attributes:
-        manifest: of the folder's model.
+        manifest: the manifest of the model folder.
         history: metric name -> one value per epoch.
         seconds: wall time from frames to the weights of the best epoch.
-        device: what the backbone ran on.
-        grouped_accuracy: what the frozen stage reaches on the validation split.
-        naive_accuracy: what it reaches on a random split of the files of train and validation.
+        device: the device that ran the backbone.
+        grouped_accuracy: accuracy of the frozen stage on the validation split.
+        naive_accuracy: its accuracy on a random split of the files of train and validation.
     """
 
     manifest: Manifest
@@ -63,62 +65,42 @@ class TrainedModel:
 def train(
     recipe: Recipe,
     *,
-    training: FrameArrays,
-    validation: FrameArrays,
+    frames: Mapping[Split, FrameArrays],
     snapshot_id: str,
     weights: Path | None,
     folder: Path,
     checkpoints: Path,
-    say: Callable[[str], None] = lambda _: None,
 ) -> TrainedModel:
     """Train ``recipe`` and write a model folder.
 
     Args:
-        recipe: what to train.
-        training: the only images that weights are fitted to.
-        validation: stops the training, picks the epoch, fits the temperature and the thresholds.
-        snapshot_id: goes into the manifest.
-        weights: a file with the backbone's initial weights; without one, keras.applications is asked for ImageNet's.
-        folder: an empty folder for the result.
-        checkpoints: a folder that outlives a killed process, for the epochs of a fine-tuning.
-        say: is told in words what goes on.
+        recipe: the recipe to train.
+        frames: weights are fitted only to ``Split.TRAIN``. ``Split.VALIDATION`` stops the training, picks the epoch,
+            and fits the temperature and the thresholds.
+        snapshot_id: recorded in the manifest.
+        weights: a file with the backbone's initial weights. ``None`` loads ImageNet weights from keras.applications.
+        folder: an empty folder for the model.
+        checkpoints: a folder that outlives a killed process, for the epochs of fine-tuning.
 
     Raises:
-        RecipeError: the backbone has no layer of the name that fine-tuning is to begin with.
-        WeightsError: the initial weights cannot be had or do not fit.
-        TrainingError: an epoch cannot be kept, or fine-tuning diverges.
+        RecipeError: the backbone has no layer ``from_layer``.
+        WeightsError: the initial weights are missing or do not fit.
+        TrainingError: an epoch cannot be saved, or fine-tuning diverges.
         ModelIntegrityError: the exported graph disagrees with Keras.
     """
     started = time.monotonic()
     share_gpu_memory()
-    classifier = _initial(recipe, weights)
-    say(f"{recipe.name}: {recipe.backbone}, {recipe.initial_weights} weights, {len(training.labels)} training images")
-    stage = _frozen_stage(recipe, classifier, training=training, validation=validation, say=say)
-    grouped, naive = _frozen_accuracies(recipe, stage, training=training, validation=validation)
-    say(f"frozen stage: validation accuracy {grouped:.3f}; {naive:.3f} if the files were split at random")
+    job = _Training(recipe, weights, frames)
+    size, source = len(frames[Split.TRAIN].labels), recipe.initial_weights
+    _log.info("%s: %s, %s weights, %d training images", recipe.name, recipe.backbone, source, size)
+    stage = job.frozen_stage()
+    grouped, naive = job.frozen_accuracies(stage)
+    _log.info("frozen stage: validation accuracy %.3f; %.3f if the files were split at random", grouped, naive)
     if recipe.fine_tuning is not None:
-        stage = _fine_tuned_stage(
-            recipe,
-            recipe.fine_tuning,
-            classifier,
-            training=training,
-            validation=validation,
-            checkpoints=checkpoints,
-            say=say,
-        )
+        stage = job.fine_tuned_stage(recipe.fine_tuning, checkpoints)
     seconds = time.monotonic() - started
-    manifest = _finish(
-        recipe,
-        classifier,
-        stage,
-        training=training,
-        validation=validation,
-        folder=folder,
-        snapshot_id=snapshot_id,
-        say=say,
-    )
     return TrainedModel(
-        manifest=manifest,
+        manifest=job.finish(stage, folder=folder, snapshot_id=snapshot_id),
         history=stage.history,
         seconds=seconds,
         device=stage.device,
@@ -127,27 +109,16 @@ def train(
     )
 
 
-def _initial(recipe: Recipe, weights: Path | None) -> Classifier:
-    classifier = Classifier(recipe)
-    if recipe.fine_tuning is not None:
-        first_layer(classifier.network, recipe.fine_tuning)  # said now, not after the frozen stage
-    if weights is not None:
-        load_weights(classifier.network, weights)
-    elif recipe.initial_weights == "imagenet":
-        BACKBONES[recipe.backbone].load_imagenet(classifier.network)
-    return classifier
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Stage:
-    """What a stage leaves beside the weights that it put in place.
+    """Hold the results of a stage, besides the weights that it has set.
 
     Attributes:
         history: metric name -> one value per epoch.
-        mean_map: (S/32, S/32, d), of the training images as they are.
-        training_features: (N, d), of the training images as they are.
+        mean_map: (S/32, S/32, d), the mean over the training images, not augmented.
+        training_features: (N, d), of the training images, not augmented.
         validation_features: (V, d).
-        device: what the backbone ran on.
+        device: the device that ran the backbone.
     """
 
     history: dict[str, list[float]]
@@ -157,117 +128,109 @@ class _Stage:
     device: str
 
 
-def _frozen_stage(
-    recipe: Recipe,
-    classifier: Classifier,
-    *,
-    training: FrameArrays,
-    validation: FrameArrays,
-    say: Callable[[str], None],
-) -> _Stage:
-    """Fit the head on features of the frozen backbone, and put it in place."""
-    extractor = FeatureExtractor.fastest(classifier)
-    started = time.monotonic()
-    plain = extractor.extract(training.frames)
-    views = [plain.pooled]
-    if recipe.flip_views:
-        views = [np.concatenate([plain.pooled, extractor.extract(training.frames[:, :, ::-1]).pooled])]
-    elif recipe.augmentation is not None:
-        changed = augmented_views(training.frames, recipe.augmentation, seed=recipe.seed)
-        views += [extractor.extract(view).pooled for view in changed]
-    say(f"features of {sum(map(len, views))} views in {time.monotonic() - started:.0f} s")
-    validation_features = extractor.extract(validation.frames).pooled
-    fitted = fit_head(
-        recipe,
-        views=views,
-        labels=np.tile(training.labels, 2 if recipe.flip_views else 1),
-        validation_features=validation_features,
-        validation_labels=validation.labels,
-        say=say,
-    )
-    classifier.set_head(fitted.kernel, fitted.bias)
-    return _Stage(
-        history=fitted.history,
-        mean_map=plain.mean_map,
-        training_features=plain.pooled,
-        validation_features=validation_features,
-        device=extractor.device,
-    )
+class _Training:
+    """Run the stages of one training."""
 
+    def __init__(self, recipe: Recipe, weights: Path | None, frames: Mapping[Split, FrameArrays]) -> None:
+        self._recipe, self._training, self._validation = recipe, frames[Split.TRAIN], frames[Split.VALIDATION]
+        self._classifier = Classifier(recipe)
+        if recipe.fine_tuning is not None:
+            first_layer(self._classifier.network, recipe.fine_tuning)  # fail before the frozen stage, not after it
+        if weights is not None:
+            load_weights(self._classifier.network, weights)
+        elif recipe.initial_weights == "imagenet":
+            BACKBONES[recipe.backbone].load_imagenet(self._classifier.network)
 
-def _frozen_accuracies(
-    recipe: Recipe, stage: _Stage, *, training: FrameArrays, validation: FrameArrays
-) -> tuple[float, float]:
-    """What the frozen stage reaches on the validation split, and on files that were split at random."""
-    naive = random_split_accuracy(
-        recipe,
-        training=training,
-        validation=validation,
-        training_features=stage.training_features,
-        validation_features=stage.validation_features,
-    )
-    return stage.history["val_accuracy"][int(np.argmin(stage.history["val_loss"]))], naive
+    def frozen_stage(self) -> _Stage:
+        """Fit the head on features of the frozen backbone, and set its weights."""
+        recipe, frames = self._recipe, self._training.frames
+        extractor = FeatureExtractor.fastest(self._classifier)
+        started = time.monotonic()
+        plain = extractor.extract(frames)
+        views = [plain.pooled]
+        if recipe.flip_views:
+            views = [np.concatenate([plain.pooled, extractor.extract(frames[:, :, ::-1]).pooled])]
+        elif recipe.augmentation is not None:
+            augmented = augmented_views(frames, recipe.augmentation, seed=recipe.seed)
+            views += [extractor.extract(view).pooled for view in augmented]
+        _log.info("features of %d views in %.0f s", sum(map(len, views)), time.monotonic() - started)
+        validation_features = extractor.extract(self._validation.frames).pooled
+        fitted = fit_head(
+            recipe,
+            views=views,
+            labels=np.tile(self._training.labels, 2 if recipe.flip_views else 1),
+            validation_features=validation_features,
+            validation_labels=self._validation.labels,
+            log_epochs=True,
+        )
+        self._classifier.set_head(fitted.kernel, fitted.bias)
+        return _Stage(
+            history=fitted.history,
+            mean_map=plain.mean_map,
+            training_features=plain.pooled,
+            validation_features=validation_features,
+            device=extractor.device,
+        )
 
+    def frozen_accuracies(self, stage: _Stage) -> tuple[float, float]:
+        """Return the frozen stage's accuracy on the validation split, and on a random split of the files."""
+        naive = random_split_accuracy(
+            self._recipe,
+            training=self._training,
+            validation=self._validation,
+            training_features=stage.training_features,
+            validation_features=stage.validation_features,
+        )
+        return stage.history["val_accuracy"][int(np.argmin(stage.history["val_loss"]))], naive
 
-def _fine_tuned_stage(
-    recipe: Recipe,
-    fine_tuning: FineTuning,
-    classifier: Classifier,
-    *,
-    training: FrameArrays,
-    validation: FrameArrays,
-    checkpoints: Path,
-    say: Callable[[str], None],
-) -> _Stage:
-    """Train on from the frozen stage; a head that was fitted to random features is begun anew."""
-    if recipe.initial_weights == "random":
-        classifier.reset_head()
-    history = fine_tune(
-        recipe, fine_tuning, classifier, training=training, validation=validation, folder=checkpoints, say=say
-    )
-    extractor = FeatureExtractor.fastest(classifier)
-    plain = extractor.extract(training.frames)
-    return _Stage(
-        history=history,
-        mean_map=plain.mean_map,
-        training_features=plain.pooled,
-        validation_features=extractor.extract(validation.frames).pooled,
-        device=extractor.device,
-    )
+    def fine_tuned_stage(self, fine_tuning: FineTuning, checkpoints: Path) -> _Stage:
+        """Train backbone and head from the frozen stage. A head that was fitted on random features starts again."""
+        if self._recipe.initial_weights == "random":
+            self._classifier.reset_head()
+        history = fine_tune(
+            self._recipe,
+            fine_tuning,
+            self._classifier,
+            training=self._training,
+            validation=self._validation,
+            folder=checkpoints,
+        )
+        extractor = FeatureExtractor.fastest(self._classifier)
+        plain = extractor.extract(self._training.frames)
+        return _Stage(
+            history=history,
+            mean_map=plain.mean_map,
+            training_features=plain.pooled,
+            validation_features=extractor.extract(self._validation.frames).pooled,
+            device=extractor.device,
+        )
 
-
-def _finish(
-    recipe: Recipe,
-    classifier: Classifier,
-    stage: _Stage,
-    *,
-    training: FrameArrays,
-    validation: FrameArrays,
-    folder: Path,
-    snapshot_id: str,
-    say: Callable[[str], None],
-) -> Manifest:
-    """Calibrate on validation, export, and fit the thresholds on what the export says."""
-    classifier.set_baseline(stage.mean_map)
-    kernel, bias = classifier.head_weights()
-    logits = stage.validation_features @ kernel + bias
-    temperature = fit_temperature(logits, validation.labels)
-    say(f"best epoch {int(np.argmin(stage.history['val_loss'])) + 1}, temperature {temperature:.3f}; exporting")
-    _write_history(folder / HISTORY, stage.history)
-    classifier.export(folder, temperature=temperature, probe=validation.frames[:_PROBES])
-    classifier.serving_model(temperature).save_weights(folder / KERAS_WEIGHTS)
-    engine, kept = OpenVinoBackend(folder / GRAPH), spread(training.labels)
-    thresholds = fit_thresholds(
-        folder,
-        reference=as_served(engine, training.frames[kept], stage.training_features[kept]),
-        embeddings=as_served(engine, validation.frames, stage.validation_features),
-        logits=logits,
-        temperature=temperature,
-        labels=validation.labels,
-    )
-    manifest = _manifest(recipe, classifier, folder, thresholds, temperature=temperature, snapshot_id=snapshot_id)
-    manifest.write(folder)
-    return manifest
+    def finish(self, stage: _Stage, *, folder: Path, snapshot_id: str) -> Manifest:
+        """Calibrate on validation, export, and fit the thresholds on the embeddings of the exported graph."""
+        classifier, validation = self._classifier, self._validation
+        classifier.set_baseline(stage.mean_map)
+        kernel, bias = classifier.head_weights()
+        logits = stage.validation_features @ kernel + bias
+        temperature = fit_temperature(logits, validation.labels)
+        best = int(np.argmin(stage.history["val_loss"])) + 1
+        _log.info("best epoch %d, temperature %.3f; exporting", best, temperature)
+        _write_history(folder / HISTORY, stage.history)
+        classifier.export(folder, temperature=temperature, probe=validation.frames[:_PROBES])
+        classifier.serving_model(temperature).save_weights(folder / KERAS_WEIGHTS)
+        backend, kept = OpenVinoBackend(folder / GRAPH), spread(self._training.labels)
+        thresholds = fit_thresholds(
+            folder,
+            reference=as_served(backend, self._training.frames[kept], stage.training_features[kept]),
+            embeddings=as_served(backend, validation.frames, stage.validation_features),
+            logits=logits,
+            temperature=temperature,
+            labels=validation.labels,
+        )
+        manifest = _manifest(
+            self._recipe, classifier, folder, thresholds, temperature=temperature, snapshot_id=snapshot_id
+        )
+        manifest.write(folder)
+        return manifest
 
 
 def _manifest(

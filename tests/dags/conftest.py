@@ -1,4 +1,4 @@
-"""An Airflow of this session's own: its metadata in the session's Postgres, its DAGs the project's."""
+"""Provide a separate Airflow, with its metadata in the session's Postgres and the project's DAGs."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ noninferiority_margin = 1.0
 significance = 0.0
 maximum_class_recall_loss = 1.0
 """
-"""Rules of the gate that a model of a few phantoms can pass."""
+"""Gate rules that a model of a few phantoms can pass."""
 
 
 @dataclass(frozen=True)
 class DagRunner:
-    """Runs a DAG with ``dag.test()`` in an interpreter of its own, as `airflow dags test` does.
+    """Run a DAG with ``dag.test()`` in a subprocess, as `airflow dags test` does.
 
-    Without two things on which Airflow's ``dag.test()`` ends in an error of its own: a deadline where the run succeeds,
-    and a callback for failures where a param has no default. Both are tested under a live scheduler.
+    It sets no deadline and no failure callback, because ``dag.test()`` fails with them. With a deadline it
+    fails after a successful run, with a callback if a param has no default. Live tests cover both.
     """
 
     environment: dict[str, str]
 
     def run(self, dag_id: str, settings: Settings, **conf: object) -> str:
-        """The state in which the run ended; its log is printed, for a failing test."""
+        """Run a DAG, print its log, and return the final state of the run."""
         code = (
             "from airflow.dag_processing.dagbag import DagBag\n"
             f"dag = DagBag({str(PROJECT / 'dags')!r}).dags[{dag_id!r}]\n"
@@ -66,7 +66,7 @@ class DagRunner:
 
 @pytest.fixture(scope="session")
 def dag_runner(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> DagRunner:
-    """Airflow's tables made, its pools set."""
+    """Create Airflow's tables and pools."""
     url = stack.postgres.create_database("airflow_tests")
     environment = {
         **os.environ,
@@ -95,13 +95,13 @@ def dag_runner(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> DagRun
 
 
 def airflow_database(url: str) -> dict[str, str]:
-    """Where Airflow keeps its tables, as it wants to be told."""
+    """Return the setting of Airflow's metadata database."""
     return {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": url.replace("postgresql://", "postgresql+psycopg2://")}
 
 
 @pytest.fixture
 def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Settings:
-    """Labeled phantoms in S3, and gate rules that so small a set can pass."""
+    """Provide labeled phantoms in S3, and gate rules that a model of them can pass."""
     prefix = S3Uri.parse(empty_settings.require("dataset_uri"))
     upload(ObjectStore.connect(empty_settings), labeled_files(phantoms), prefix)
     rules = tmp_path / "gate.toml"
@@ -110,7 +110,7 @@ def lenient(empty_settings: Settings, tmp_path: Path, phantoms: Path) -> Setting
 
 
 def in_airflow(dag_runner: DagRunner, code: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run code with Airflow and the helpers of the DAGs, and with none of the settings but those given."""
+    """Run code with Airflow and the DAG helpers, and with only the given settings."""
     base = {name: value for name, value in dag_runner.environment.items() if not name.startswith("BRAINTUMOR_")}
     return subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],

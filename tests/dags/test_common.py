@@ -1,31 +1,31 @@
-"""What the DAG files share, in an interpreter with Airflow, outside any DAG run."""
+"""Test the helpers of the DAG files in a subprocess with Airflow, outside a DAG run."""
 
 from __future__ import annotations
 
 from tests.dags.conftest import DagRunner, in_airflow
 
 
-def test_a_connection_that_is_not_there_is_named_and_the_task_is_retried(dag_runner: DagRunner) -> None:
+def test_missing_connection_is_named_and_retried(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
         """
         from braintumor.errors import BrainTumorError
-        from wiring import settings
+        from common import settings_for
         try:
-            settings("scorer")
+            settings_for("scorer")
         except BrainTumorError:
-            raise SystemExit("the retry policy would give up")
+            raise SystemExit("the retry policy would not retry")
         """,
     )
-    assert "Airflow knows no connection 'braintumor_db_scorer', or could not be asked" in done.stderr
+    assert "Airflow has no connection 'braintumor_db_scorer', or its API is not reachable" in done.stderr
 
 
-def test_what_may_pass_is_retried_and_what_would_come_again_is_not(dag_runner: DagRunner) -> None:
+def test_retry_policy_retries_only_temporary_errors(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
         """
         from braintumor import errors
-        from wiring import DEFAULT_ARGS
+        from common import DEFAULT_ARGS
         for error in (errors.ObjectStoreUnreachableError, errors.DatabaseUnreachableError, errors.DecoderPoolError,
                       errors.DatabaseError, errors.ConfigurationError, MemoryError):
             decision = DEFAULT_ARGS["retry_policy"].evaluate(error("x"), 1, 5, None)
@@ -42,13 +42,13 @@ def test_what_may_pass_is_retried_and_what_would_come_again_is_not(dag_runner: D
     ], done.stderr
 
 
-def test_connections_are_used_where_the_environment_names_nothing(dag_runner: DagRunner) -> None:
+def test_connections_complete_an_empty_environment(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
         """
-        from wiring import settings
-        found = settings("trainer")
-        print(found.database_url, found.s3_endpoint, found.s3_access_key)
+        from common import settings_for
+        settings = settings_for("trainer")
+        print(settings.database_url, settings.s3_endpoint, settings.s3_access_key)
         """,
         AIRFLOW_CONN_BRAINTUMOR_DB_TRAINER="postgres://u:p@db:5432/braintumor",
         AIRFLOW_CONN_BRAINTUMOR_S3='{"conn_type": "aws", "login": "key", "extra": {"endpoint_url": "http://s3"}}',
@@ -56,15 +56,15 @@ def test_connections_are_used_where_the_environment_names_nothing(dag_runner: Da
     assert done.stdout.splitlines()[-1] == "postgresql://u:p@db:5432/braintumor http://s3 key", done.stderr
 
 
-def test_what_the_form_sets_by_hand_reaches_the_command_as_it_was_typed(dag_runner: DagRunner) -> None:
+def test_form_overrides_reach_the_command_unchanged(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
         """
         import tomllib
-        from training_process import _as_toml, set_by_hand
+        from training_process import _as_toml, form_overrides
         others = {"batch_size": 64, "dropout": 0.9, "augmentation": {"zoom": 1e-05}, "fine_tuning": None}
-        found = set_by_hand({"epochs": 3, "dropout": 0.25, "learning_rate": None, "overrides": others})
-        print(tomllib.loads("\\n".join(_as_toml(found))))
+        overrides = form_overrides({"epochs": 3, "dropout": 0.25, "learning_rate": None, "overrides": others})
+        print(tomllib.loads("\\n".join(_as_toml(overrides))))
         """,
     )
     assert done.stdout.splitlines()[-1] == str(
@@ -78,13 +78,13 @@ def test_what_the_form_sets_by_hand_reaches_the_command_as_it_was_typed(dag_runn
     ), done.stderr
 
 
-def test_a_task_that_is_timed_out_takes_its_training_along(dag_runner: DagRunner) -> None:
+def test_timed_out_task_ends_its_training_process(dag_runner: DagRunner) -> None:
     done = in_airflow(
         dag_runner,
         """
         import os, signal, sys
         import psutil
-        from training_process import run_to_its_end
+        from training_process import run_command
 
         class TimedOut(BaseException): ...
         def ring(*_):
@@ -92,7 +92,7 @@ def test_a_task_that_is_timed_out_takes_its_training_along(dag_runner: DagRunner
         signal.signal(signal.SIGALRM, ring)
         child = "import os, signal, time; os.kill(os.getppid(), signal.SIGALRM); time.sleep(600)"
         try:
-            run_to_its_end([sys.executable, "-c", child], dict(os.environ))
+            run_command([sys.executable, "-c", child], dict(os.environ))
         except TimedOut:
             print("timed out, children:", psutil.Process().children())
         """,

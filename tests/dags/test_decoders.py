@@ -1,4 +1,4 @@
-"""Each task that decodes files ends its decoding processes itself: Airflow's forked tasks run no finalizer."""
+"""Test that each task ends its decoder processes, because Airflow's forked tasks run no finalizer."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _CODE = """
     import psutil
     from unittest import mock
 
-    from braintumor.imaging.sandbox.decoder_pool import shared_guard
+    from braintumor.imaging.sandbox.decoder_pool import default_pool
     import {module}
 
     def decode(*_args, **_more):
-        shared_guard().read(b"", size=64)
+        default_pool().read(b"", size=64)
         print("decoders at work:", len(psutil.Process().children()) > 0)
         return mock.MagicMock()
 
@@ -22,8 +22,9 @@ _CODE = """
     job.open.return_value.score = job.open.return_value.report = decode
     with (
         mock.patch({target!r}, job),
-        mock.patch("wiring.settings"),
-        mock.patch("lineage.tell"),
+        mock.patch("common.settings_for"),
+        mock.patch("common.get_current_context"),
+        mock.patch("lineage.emit_lineage"),
         mock.patch("{module}.get_current_context"),
     ):
         {task}.function(*{arguments!r})
@@ -34,7 +35,7 @@ _CODE = """
 @pytest.mark.parametrize(
     ("task", "target", "arguments"),
     [
-        ("nightly_scoring.score", "braintumor.scoring.job.Night", (1, 0)),
+        ("nightly_scoring.score", "braintumor.scoring.job.ScoringJob", (1, 0)),
         ("rescore_history.score", "braintumor.rescoring.job.Rescore", (1, 0)),
         ("rescore_history.report", "braintumor.rescoring.job.Rescore", (1,)),
         ("weekly_retrain.snapshot", "braintumor.dataset.snapshot.snapshot_of", ()),
@@ -44,11 +45,11 @@ _CODE = """
         ),
     ],
 )  # fmt: skip
-def test_a_task_that_decodes_leaves_no_decoder(
+def test_task_that_decodes_closes_its_decoders(
     dag_runner: DagRunner, task: str, target: str, arguments: tuple[object, ...]
 ) -> None:
     code = _CODE.format(module=task.partition(".")[0], task=task, target=target, arguments=arguments)
     done = in_airflow(dag_runner, code)
     assert done.returncode == 0, done.stderr
-    said = [line for line in done.stdout.splitlines() if line.startswith("decoders")]
-    assert said == ["decoders at work: True", "decoders left: []"]
+    lines = [line for line in done.stdout.splitlines() if line.startswith("decoders")]
+    assert lines == ["decoders at work: True", "decoders left: []"]

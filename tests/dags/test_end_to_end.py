@@ -1,4 +1,4 @@
-"""The DAGs with ``dag.test()``, on real Postgres, real S3 and a real, small training."""
+"""Run the DAGs with ``dag.test()`` on real Postgres, real S3 and a small training."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.sql import change, rows
 pytestmark = pytest.mark.soak
 
 
-def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
+def test_retrain_promotes_passed_model_and_nightly_run_uses_it(
     dag_runner: DagRunner, lenient: Settings, tmp_path: Path
 ) -> None:
     assert dag_runner.run("weekly_retrain", lenient, policy="auto", epochs=3) == "success"
@@ -37,7 +37,7 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
         assert connection.scalar(text("select count(*) from model_leaderboard")) == 2
         assert connection.scalar(text("select is_passed from gate_verdict"))
         assert connection.scalar(text("select actor from promotion")) == "policy auto"
-        assert connection.scalar(text("select count(*) from approval_decision")) == 0, "nobody was asked"
+        assert connection.scalar(text("select count(*) from approval_decision")) == 0, "no approval was requested"
 
     models, overview = S3Uri.parse_prefix(lenient.require("models_uri")), overview_page(engine)
     for link in re.findall(r'href="((?:runs|snapshots)/[^"]+)"', overview):
@@ -60,7 +60,7 @@ def test_a_retrain_promotes_what_passes_and_a_night_is_scored_with_it(
     engine.dispose()
 
 
-def test_a_preview_that_fails_promotes_nothing(
+def test_failed_preview_promotes_nothing(
     dag_runner: DagRunner, lenient: Settings, seeded: Settings, tiny_model_folder: Path, tmp_path: Path
 ) -> None:
     move_champion(seeded, lenient, tiny_model_folder)
@@ -76,12 +76,12 @@ def test_a_preview_that_fails_promotes_nothing(
     assert rows(lenient, "select actor from promotion") == [("tests",)]
 
 
-def test_a_retrain_that_may_not_promote_only_records_and_a_recipe_that_fails_makes_it_red(
+def test_policy_never_only_records_and_failed_recipe_fails_run(
     dag_runner: DagRunner, lenient: Settings, tmp_path: Path
 ) -> None:
     no_way_out = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), "http://127.0.0.1:9")
     offline = replace(dag_runner, environment={**dag_runner.environment, "KERAS_HOME": str(tmp_path), **no_way_out})
-    recipes = ["mobilenet_v2", "resnet50_small"]  # of the first no weights can be had
+    recipes = ["mobilenet_v2", "resnet50_small"]  # the weights of the first are not available
     by_hand = {"epochs": 1, "overrides": {"fine_tuning": False, "batch_size": 7}}
     assert offline.run("weekly_retrain", lenient, policy="never", recipes=recipes, **by_hand) == "failed"
     engine = database.connect(lenient)

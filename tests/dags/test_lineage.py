@@ -1,4 +1,4 @@
-"""What OpenLineage is told of a night, by Airflow's own provider, written to a file."""
+"""Test the OpenLineage events of a nightly run, which Airflow's provider writes to a file."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tests.dags.conftest import DagRunner, in_airflow
 from tests.images import png
 
 
-def listening(runner: DagRunner, file: Path) -> DagRunner:
-    """The same, with events written to a file, a line each."""
+def with_lineage_file(runner: DagRunner, file: Path) -> DagRunner:
+    """Return a runner that writes OpenLineage events to a file, one per line."""
     transport = json.dumps({"type": "file", "log_file_path": str(file), "append": True})
     return replace(runner, environment={**runner.environment, "AIRFLOW__OPENLINEAGE__TRANSPORT": transport})
 
 
 @pytest.mark.soak
-def test_each_task_of_a_night_tells_what_it_read_and_wrote_and_no_name(
+def test_each_task_emits_lineage_without_object_keys(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     put("Jane_Doe.png", png())
     put("words.jpg", b"words")
-    assert listening(dag_runner, tmp_path / "events").run("nightly_scoring", settings) == "success"
+    assert with_lineage_file(dag_runner, tmp_path / "events").run("nightly_scoring", settings) == "success"
     text = (tmp_path / "events").read_text()
     url = make_url(settings.require("database_url"))
     postgres = f"postgres://{url.host}:{url.port}", f"{url.database}.braintumor."
@@ -38,7 +38,7 @@ def test_each_task_of_a_night_tells_what_it_read_and_wrote_and_no_name(
         return postgres[0], postgres[1] + name
 
     ended = [event for line in text.splitlines() if (event := json.loads(line))["eventType"] == "COMPLETE"]
-    told = {
+    emitted = {
         event["job"]["name"].removeprefix("nightly_scoring."): [
             {(dataset["namespace"], dataset["name"].strip("/")) for dataset in event[side]}
             for side in ("inputs", "outputs")
@@ -51,30 +51,28 @@ def test_each_task_of_a_night_tells_what_it_read_and_wrote_and_no_name(
         "score": ({table("scan"), scans, models}, {table("prediction"), table("rejection")}),
         "reconcile": ({table("scan"), table("prediction"), table("rejection")}, {table("scoring_run_summary")}),
     }
-    assert told.keys() == expected.keys() | {"plan"}
+    assert emitted.keys() == expected.keys() | {"plan"}
     reads, writes = set[tuple[str, str]](), set[tuple[str, str]]()
-    for name, (inputs, outputs) in expected.items():  # one process here, so a task tells what those before it told too
+    for name, (inputs, outputs) in expected.items():  # one process, so a task also emits the lineage of earlier tasks
         reads, writes = reads | inputs, writes | outputs
-        assert told[name] == [reads, writes]
+        assert emitted[name] == [reads, writes]
     assert "Doe" not in text and url.password and url.password not in text
 
 
-def test_lineage_is_told_of_each_prefix_and_a_failure_of_it_stops_nothing(
-    dag_runner: DagRunner, tmp_path: Path
-) -> None:
+def test_lineage_lists_each_prefix_and_errors_fail_no_task(dag_runner: DagRunner, tmp_path: Path) -> None:
     code = """
         import json
         import lineage
         from airflow.sdk.lineage import get_hook_lineage_collector
         from braintumor.config.settings import Settings
-        lineage.tell(Settings(), reads=["scan"])
+        lineage.emit_lineage(Settings(), reads=["scan"])
         settings = Settings(database_url="postgresql://u:p@db.example.org/brain")
-        lineage.tell(settings, reads=["s3://a/x,1/, s3://b/y/", None, "scan"], writes=["prediction"])
-        found = get_hook_lineage_collector().collected_assets
-        print("told " + json.dumps([entry.asset.uri for entry in found.inputs + found.outputs]))
+        lineage.emit_lineage(settings, reads=["s3://a/x,1/, s3://b/y/", None, "scan"], writes=["prediction"])
+        assets = get_hook_lineage_collector().collected_assets
+        print("emitted " + json.dumps([entry.asset.uri for entry in assets.inputs + assets.outputs]))
         """
-    done = in_airflow(listening(dag_runner, tmp_path / "events"), code)
-    (told,) = [line.removeprefix("told ") for line in done.stdout.splitlines() if line.startswith("told ")]
+    done = in_airflow(with_lineage_file(dag_runner, tmp_path / "events"), code)
+    (emitted,) = [line.removeprefix("emitted ") for line in done.stdout.splitlines() if line.startswith("emitted ")]
     tables = [f"postgres://db.example.org:5432/brain/braintumor/{name}" for name in ("scan", "prediction")]
-    assert json.loads(told) == ["s3://a/x,1", "s3://b/y", *tables]
-    assert "cannot be told; the task goes on" in done.stdout + done.stderr
+    assert json.loads(emitted) == ["s3://a/x,1", "s3://b/y", *tables]
+    assert "The lineage of this task cannot be collected. The task continues." in done.stdout + done.stderr

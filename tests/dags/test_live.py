@@ -1,4 +1,4 @@
-"""A night under Airflow's own scheduler, through its REST API; and who may see the reports."""
+"""Test nightly runs under Airflow's scheduler through its REST API, and the permissions of the reports."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PATHS = (
 
 @pytest.fixture(scope="module")
 def live(seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A whole stack with the tests' model as its champion."""
+    """Start a complete stack with the tests' model as champion."""
     rules = tmp_path_factory.mktemp("rules") / "label_rules.toml"
     packaged = Path(label_rules.__file__).with_name("label_rules.toml").read_text()
     rules.write_text(packaged.replace("retrain_after = 100", "retrain_after = 2"))
@@ -49,7 +49,7 @@ def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
         store.write(scans / f"{seed}/{path.name}", path.read_bytes())
 
 
-def test_a_night_runs_under_the_live_scheduler_and_the_next_finds_nothing_new(live: Stack, tmp_path: Path) -> None:
+def test_live_nightly_run_scores_once_and_next_finds_nothing(live: Stack, tmp_path: Path) -> None:
     settings = library(live)
     put_scans(settings, tmp_path, seed=3)
     client = live.client()
@@ -67,7 +67,7 @@ def test_a_night_runs_under_the_live_scheduler_and_the_next_finds_nothing_new(li
         assert (balance.count_known, balance.count_unaccounted) == (expected_known, 0)
 
 
-def test_the_log_of_a_task_has_the_ids_as_fields_and_no_name(live: Stack) -> None:
+def test_task_log_has_ids_as_fields_and_no_object_key(live: Stack) -> None:
     settings, client = library(live), live.client()
     ObjectStore.connect(settings).write(S3Uri.parse(settings.require("scans_uri")) / "Jane_Doe.png", b"words")
     run_id = client.trigger("nightly_scoring", {})
@@ -84,20 +84,20 @@ def test_the_log_of_a_task_has_the_ids_as_fields_and_no_name(live: Stack) -> Non
     assert "Doe" not in str(events)
 
 
-def test_no_scheduled_run_starts_because_a_dag_was_unpaused(live: Stack) -> None:
+def test_unpausing_a_dag_starts_no_past_run(live: Stack) -> None:
     client = live.client()
     for dag_id in ("weekly_retrain", "reviewed_labels"):
         client.wait_for_dag(dag_id)
         client.unpause(dag_id)
-    assert ended(client, "reviewed_labels") == "success", "the scheduler has had time to start others"
+    assert ended(client, "reviewed_labels") == "success", "the scheduler has had time to start other runs"
     runs = client.request("GET", "/dags/~/dagRuns", params={"limit": 100})["dag_runs"]
     assert {run["run_type"] for run in runs} <= {"manual"}
 
 
-def test_enough_new_labels_start_a_retrain_once(live: Stack, tmp_path: Path) -> None:
+def test_enough_new_labels_start_one_retrain(live: Stack, tmp_path: Path) -> None:
     settings, client = library(live), live.client()
     put_scans(settings, tmp_path, seed=4)
-    run_scoring_job(settings, run_key="a night before the labels")
+    run_scoring_job(settings, run_key="run before the labels")
     ((answered,),) = rows(settings, "select count(*) from prediction")
     for dag_id in ("weekly_retrain", "reviewed_labels"):
         client.wait_for_dag(dag_id)
@@ -116,34 +116,34 @@ def test_enough_new_labels_start_a_retrain_once(live: Stack, tmp_path: Path) -> 
     while not retrains(client) and time.monotonic() < deadline:
         time.sleep(1)
     assert retrains(client) == ["asset_triggered"]
-    end_retrains(client)  # training itself is tested elsewhere
+    end_retrains(client)  # another test covers training
     assert rows(settings, "select count(*), count(distinct request_key) from requested_label") == [(answered, 1)]
 
 
 def ended(client: AirflowClient, dag_id: str) -> str:
-    """The state of a run that is started and waited for."""
+    """Start a run, wait for its end, and return its state."""
     return client.wait(dag_id, client.trigger(dag_id, {}), timeout_s=PATIENCE_S)
 
 
 def retrains(client: AirflowClient) -> list[str]:
-    """How each retrain was started."""
+    """Return the run type of each retrain."""
     return [run["run_type"] for run in client.request("GET", "/dags/weekly_retrain/dagRuns")["dag_runs"]]
 
 
 def end_retrains(client: AirflowClient) -> None:
-    """Let none go on beside the tests that follow."""
+    """End all retrains, because later tests need the machine."""
     for run in client.request("GET", "/dags/weekly_retrain/dagRuns")["dag_runs"]:
         path = f"/dags/weekly_retrain/dagRuns/{quote(run['dag_run_id'], safe='')}"
         client.request("PATCH", path, json={"state": "failed"})
 
 
-def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
-    address = f"{live.airflow.url}/braintumor/reports/"
-    assert requests.get(address, timeout=30).status_code == 401
+def test_reports_require_permission_for_the_runs(live: Stack) -> None:
+    url = f"{live.airflow.url}/braintumor/reports/"
+    assert requests.get(url, timeout=30).status_code == 401
     for path in (*(f"model/x/{page}" for page in _PAGES), *_PATHS):
-        assert requests.get(f"{address}{path}", timeout=30).status_code == 401
+        assert requests.get(f"{url}{path}", timeout=30).status_code == 401
     viewer = AirflowClient(live.airflow.url, "viewer", live.state.secrets.viewer_password)
-    answer = viewer.send("GET", "/braintumor/reports/")
+    response = viewer.send("GET", "/braintumor/reports/")
     model = model_versions.champion(database.connect(library(live)))
     name, store = model.model_name, ObjectStore.connect(library(live))
     for run in ("..", "%2e%2e"):
@@ -156,5 +156,5 @@ def test_reports_are_for_those_who_may_see_the_runs(live: Stack) -> None:
         assert viewer.send("GET", f"/braintumor/reports/{path}", allow=(404,)).status_code == 404
         store.write(models / path, path.encode())
         assert viewer.send("GET", f"/braintumor/reports/{path}").text == path
-    assert name in answer.text and "default-src 'none'" in answer.headers["Content-Security-Policy"]
+    assert name in response.text and "default-src 'none'" in response.headers["Content-Security-Policy"]
     assert requests.get(f"{live.airflow.url}/braintumor/reports/openapi.json", timeout=30).status_code in {401, 404}

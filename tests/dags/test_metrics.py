@@ -1,4 +1,4 @@
-"""What a metrics server receives of a night, through Airflow's own metrics, as OpenTelemetry's protocol has it."""
+"""Test the metrics of a nightly run, which Airflow sends by OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Received = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 
 @contextmanager
 def collector() -> Iterator[tuple[str, Received]]:
-    """A server that takes what an OpenTelemetry exporter posts; the last value of each gauge with its tags."""
+    """Run a server for an OpenTelemetry exporter. Provides its URL, and each gauge's last value."""
     received: Received = {}
 
     def take(body: bytes) -> None:
@@ -41,8 +41,8 @@ def collector() -> Iterator[tuple[str, Received]]:
         yield url, received
 
 
-def metered(runner: DagRunner, url: str) -> DagRunner:
-    """The same, with Airflow's metrics turned on and sent there."""
+def with_metrics(runner: DagRunner, url: str) -> DagRunner:
+    """Return a runner with Airflow's metrics on, sent to ``url``."""
     settings = {
         "AIRFLOW__METRICS__OTEL_ON": "True",
         "OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": f"{url}/v1/metrics",
@@ -53,33 +53,33 @@ def metered(runner: DagRunner, url: str) -> DagRunner:
 
 
 @pytest.mark.soak
-def test_a_night_tells_its_measures_and_no_name(
+def test_nightly_run_sends_metrics_without_object_keys(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
 ) -> None:
     put("Jane_Doe.png", png())
     put("words.jpg", b"words")
     with collector() as (url, received):
-        assert metered(dag_runner, url).run("nightly_scoring", settings) == "success"
+        assert with_metrics(dag_runner, url).run("nightly_scoring", settings) == "success"
     ours = {key: value for key, value in received.items() if key[0].startswith("airflow.braintumor.")}
     objects = {dict(tags)["outcome"]: value for (name, tags), value in ours.items() if name.endswith("night.objects")}
     assert (objects["seen"], objects["scored"], objects["rejected"], objects["unaccounted"]) == (2, 1, 1, 0)
-    told = {name.removeprefix("airflow.") for name, _ in ours}
-    assert told == set(NAMES) - {"braintumor.night.drift"}  # one frame is too few to compare
+    sent = {name.removeprefix("airflow.") for name, _ in ours}
+    assert sent == set(NAMES) - {"braintumor.night.drift"}  # one frame is too few for drift
     assert "Doe" not in str(received)
 
 
 @pytest.mark.soak
-def test_a_metrics_server_that_is_away_stops_no_night(
+def test_unreachable_metrics_server_fails_no_run(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
 ) -> None:
     put("a.png", png())
-    assert metered(dag_runner, "http://127.0.0.1:1").run("nightly_scoring", settings) == "success"
+    assert with_metrics(dag_runner, "http://127.0.0.1:1").run("nightly_scoring", settings) == "success"
 
 
-def test_rules_and_dashboard_ask_for_metrics_that_exist() -> None:
+def test_rules_and_dashboard_use_existing_metrics() -> None:
     template = Path(airflow.sdk.__file__).parent / "_shared/observability/metrics/metrics_template.yaml"
     of_airflow = {
-        metric["name"] + "_total" * (metric["type"] == "counter")  # as the collector's exporter for Prometheus names it
+        metric["name"] + "_total" * (metric["type"] == "counter")  # the name that the Prometheus exporter gives it
         for metric in yaml.safe_load(template.read_text())["metrics"]
     }
     known = {f"airflow_{name.replace('.', '_')}" for name in (*NAMES, *of_airflow)}
@@ -88,14 +88,14 @@ def test_rules_and_dashboard_ask_for_metrics_that_exist() -> None:
     of_rules = [rule["expr"] for group in rules["groups"] for rule in group["rules"]]
     of_panels = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
     assert of_rules and of_panels
-    asked = {name for expression in of_rules + of_panels for name in re.findall(r"airflow_\w+", expression)}
-    assert asked - known == set()
+    used = {name for expression in of_rules + of_panels for name in re.findall(r"airflow_\w+", expression)}
+    assert used - known == set()
     ours = {f"airflow_{name.replace('.', '_')}" for name in NAMES}
-    assert ours - asked == set(), "measured, and shown to nobody"
+    assert ours - used == set(), "sent but never shown"
 
 
 @pytest.mark.parametrize("group", yaml.safe_load((MONITORING / "prometheus-rules.yaml").read_text())["groups"])
-def test_each_rule_names_its_section_of_the_runbook(group: dict[str, list[dict[str, dict[str, str]]]]) -> None:
+def test_each_alert_rule_links_its_runbook_section(group: dict[str, list[dict[str, dict[str, str]]]]) -> None:
     headings = re.findall(r"^#+ (\S+)$", (PROJECT / "docs" / "runbook.md").read_text(), re.MULTILINE)
     for rule in group["rules"]:
         section = rule["annotations"]["runbook"].partition("#")[2]

@@ -1,4 +1,4 @@
-"""What people are told and by whom, in an interpreter with Airflow; a real server receives what its notifiers post."""
+"""Test notifications in a subprocess with Airflow. A real server receives the messages of its notifiers."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ run = "{{ dag_run.run_id }}"
 _CONTEXT = """
 import time
 from types import SimpleNamespace
-import notifying
-from braintumor.promotion.approval import ApprovalAnswer
+import notifications
+from braintumor.promotion.approval import ApprovalDecision
 from braintumor.registry.promotions import Rollback
 
 def context(try_number=1, max_tries=2, user="ann", answered_by=None):
@@ -50,7 +50,7 @@ def context(try_number=1, max_tries=2, user="ann", answered_by=None):
 
 VERDICT = {
     "model_name": "vgg16-7", "is_passed": False, "is_new": True,
-    "reasons": ["accuracy 0.81 is below 0.9", "s3://braintumor/models/x is gone"],
+    "reasons": ["accuracy 0.81 is below 0.9", "s3://braintumor/models/x is missing"],
 }
 """
 
@@ -62,7 +62,7 @@ def hook() -> Iterator[Webhook]:
 
 
 def environment(hook: Webhook, tmp_path: Path, text: str = _WEBHOOK) -> dict[str, str]:
-    """Who is told, as a deployment sets it."""
+    """Return the environment with a file of notifiers."""
     file = tmp_path / "notifiers.toml"
     file.write_text(text)
     return {
@@ -73,30 +73,28 @@ def environment(hook: Webhook, tmp_path: Path, text: str = _WEBHOOK) -> dict[str
 
 
 def logged(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """The lines of its log, which Airflow may send to either stream."""
+    """Return the lines of the log, which Airflow can send to both streams."""
     return (done.stdout + done.stderr).splitlines()
 
 
-def test_every_event_of_a_task_reaches_the_webhook_in_plain_words(
-    dag_runner: DagRunner, hook: Webhook, tmp_path: Path
-) -> None:
+def test_every_task_event_reaches_the_webhook(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
     code = (
         _CONTEXT
         + """
 model = lambda name: SimpleNamespace(model_name=name)
-notifying.refused(context(), VERDICT)
-notifying.promoted(context(), VERDICT, is_new=True)
-notifying.promoted(context(answered_by="Dr Okafor"), VERDICT, is_new=True)
-NO = ApprovalAnswer(answer="reject", person="Dr Okafor", is_new=True)
-notifying.rejected(context(answered_by="Dr Okafor"), VERDICT, NO)
-notifying.rejected(context(), VERDICT, ApprovalAnswer(answer="reject", person="nobody", is_new=True))
+notifications.refused(context(), VERDICT)
+notifications.promoted(context(), VERDICT, is_new=True)
+notifications.promoted(context(answered_by="Dr Okafor"), VERDICT, is_new=True)
+NO = ApprovalDecision(answer="reject", person="Dr Okafor", is_new=True)
+notifications.rejected(context(answered_by="Dr Okafor"), VERDICT, NO)
+notifications.rejected(context(), VERDICT, ApprovalDecision(answer="reject", person="nobody", is_new=True))
 done = Rollback(champion=model("a"), replaced=model("{{ b }}"))
-notifying.rolled_back(context(), done, with_withdrawal=True)
-notifying.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id": "timed out", "reason": "timed_out"})
+notifications.rolled_back(context(), done, with_withdrawal=True)
+notifications.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id": "timed out", "reason": "timed_out"})
 """
     )
     done = in_airflow(dag_runner, code, **environment(hook, tmp_path))
-    assert [news["event"] for news in hook.received] == [
+    assert [message["event"] for message in hook.received] == [
         "refused", "promoted", "promoted", "rejected", "rejected", "rolled_back", "withdrawn", "failed"
     ], done.stderr  # fmt: skip
     refused, by_policy, by_person, rejected, unanswered, back, withdrawn, failed = hook.received
@@ -104,45 +102,41 @@ notifying.failed({"dag": SimpleNamespace(dag_id="nightly_scoring"), "run_id": "t
     assert refused["link"] == "https://airflow.example.org/braintumor/reports/model/vgg16-7/report.html"
     assert refused["text"].endswith("https://airflow.example.org/dags/weekly_retrain/runs/manual__1")
     assert "the policy auto promoted it" in by_policy["text"] and "Dr Okafor promoted it" in by_person["text"]
-    assert "Dr Okafor rejected vgg16-7" in rejected["text"] and "Nobody answered in time" in unanswered["text"]
-    assert "ann rolled back from {{ b }} to a" in back["text"], "what came from elsewhere is no template"
+    assert "Dr Okafor rejected vgg16-7" in rejected["text"] and "No decision was made in time" in unanswered["text"]
+    assert "ann rolled back from {{ b }} to a" in back["text"], "a value is not rendered as a template"
     assert withdrawn["subject"] == "Withdrawn: {{ b }}" and "back on the worklist" in withdrawn["text"]
-    assert all(f"\nWhat to do: docs/runbook.md#{news['event']}\n" in news["text"] for news in hook.received)
-    assert failed["run"] == "timed out" and "No task of it failed by itself" in failed["text"]
-    assert not any("s3://" in str(news) for news in hook.received)
+    assert all(f"\nWhat to do: docs/runbook.md#{message['event']}\n" in message["text"] for message in hook.received)
+    assert failed["run"] == "timed out" and "No task failed by itself" in failed["text"]
+    assert not any("s3://" in str(message) for message in hook.received)
 
 
-def test_what_is_not_new_is_told_only_after_a_try_that_broke_off(
-    dag_runner: DagRunner, hook: Webhook, tmp_path: Path
-) -> None:
+def test_unchanged_result_is_sent_only_after_a_failed_try(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
     code = (
         _CONTEXT
         + """
 old = VERDICT | {"is_new": False}
-notifying.refused(context(try_number=1, max_tries=2), old)
-notifying.refused(context(try_number=2, max_tries=3), old)        # cleared after one try: a first try again
-notifying.refused(context(), VERDICT | {"is_passed": True})
-notifying.promoted(context(try_number=2, max_tries=2), old, is_new=False)
+notifications.refused(context(try_number=1, max_tries=2), old)
+notifications.refused(context(try_number=2, max_tries=3), old)        # cleared, so this is a first try
+notifications.refused(context(), VERDICT | {"is_passed": True})
+notifications.promoted(context(try_number=2, max_tries=2), old, is_new=False)
 """
     )
     in_airflow(dag_runner, code, **environment(hook, tmp_path))
-    assert [news["event"] for news in hook.received] == ["promoted"]
+    assert [message["event"] for message in hook.received] == ["promoted"]
 
 
-def test_a_notifier_that_fails_or_hangs_stops_neither_the_others_nor_the_task(
-    dag_runner: DagRunner, hook: Webhook, tmp_path: Path
-) -> None:
+def test_failing_notifier_stops_neither_others_nor_task(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
     broken = _WEBHOOK.replace('"webhook"', '"{}"')
     missing = '[[notifier]]\nclass = "airflow.providers.nowhere.Notifier"\n'
     text = "\n".join([missing, *(broken.replace("{}", name) for name in ("unknown", "refuses", "hangs")), _WEBHOOK])
     code = (
         _CONTEXT
         + """
-import notifiers
-from airflow.providers.http.notifications import HttpNotifier  # here, and not in the time that they are given
-notifiers.TIMEOUT_S = 6
+import notification_config
+from airflow.providers.http.notifications import HttpNotifier  # imported before the timeout starts
+notification_config.TIMEOUT_S = 6
 began = time.monotonic()
-notifying.refused(context(), VERDICT)
+notifications.refused(context(), VERDICT)
 print(time.monotonic() - began)
 """
     )
@@ -152,37 +146,35 @@ print(time.monotonic() - began)
         assert len(refuses.received) == len(hangs.received) == 1
     assert done.returncode == 0, done.stderr
     assert len(hook.of("refused")) == 1
-    assert float(done.stdout.splitlines()[-1]) < 60, "the one that hangs is left behind"
+    assert float(done.stdout.splitlines()[-1]) < 60, "a hanging notifier does not delay the task"
     for number, why in (
-        (1, "it cannot be imported: No module named 'airflow.providers.nowhere'"),
+        (1, "the class cannot be imported: No module named 'airflow.providers.nowhere'"),
         (2, "AirflowNotFoundException"),
         (3, "500"),
-        (4, "no answer within 6 s; left behind"),
+        (4, "no response within 6 s"),
     ):
-        (line,) = [line for line in logged(done) if f"notifier {number} " in line and "NOT told" in line]
+        (line,) = [line for line in logged(done) if f"notifier {number} " in line and "NOT sent" in line]
         assert why in line
 
 
-def test_without_the_variable_one_line_says_that_nobody_is_told(dag_runner: DagRunner) -> None:
-    done = in_airflow(dag_runner, _CONTEXT + "notifying.refused(context(), VERDICT)")
-    (line,) = [line for line in logged(done) if "nobody is told" in line]
-    assert "refused: nobody is told, because BRAINTUMOR_NOTIFIERS is not set" in line
+def test_unset_variable_is_logged_and_sends_nothing(dag_runner: DagRunner) -> None:
+    done = in_airflow(dag_runner, _CONTEXT + "notifications.refused(context(), VERDICT)")
+    (line,) = [line for line in logged(done) if "no notification is sent" in line]
+    assert "refused: no notification is sent, because BRAINTUMOR_NOTIFIERS is not set" in line
 
 
-def test_who_is_told_of_other_events_is_not_told_of_this_one(
-    dag_runner: DagRunner, hook: Webhook, tmp_path: Path
-) -> None:
+def test_notifier_receives_only_its_events(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
     text = _WEBHOOK.replace("[notifier.arguments]", 'events = ["late"]\n[notifier.arguments]', 1)
     done = in_airflow(
-        dag_runner, _CONTEXT + "notifying.refused(context(), VERDICT)", **environment(hook, tmp_path, text)
+        dag_runner, _CONTEXT + "notifications.refused(context(), VERDICT)", **environment(hook, tmp_path, text)
     )
-    assert hook.received == [] and any("no notifier of" in line for line in logged(done))
+    assert hook.received == [] and any("no notifier in" in line for line in logged(done))
 
 
 _HTTP = '[[notifier]]\nclass = "airflow.providers.http.notifications.HttpNotifier"\n'
 _WRONG = {
     "no TOML": ("[[notifier", "is not TOML"),
-    "no notifier": ("", "must hold one or more tables [[notifier]]. Received: None"),
+    "no notifier": ("", "must contain one or more tables [[notifier]]. Received: None"),
     "unknown top key": ("[[notifiers]]\n", "unknown key 'notifiers'. Allowed: notifier"),
     "unknown key": (_HTTP + "to = 1\n", "unknown key 'to'. Allowed: class, events, arguments"),
     "no class": ("[[notifier]]\n", "`class` must be the dotted name of a notifier"),
@@ -195,18 +187,18 @@ _WRONG = {
         "'ds' is undefined. Allowed: event",
     ),
     "unknown of dag_run": (_HTTP + '[notifier.arguments]\nendpoint = "{{ dag_run.conf }}"\n', "no attribute 'conf'"),
-    "unknown argument": (_HTTP + "[notifier.arguments]\nurl = 1\n", "it does not take these arguments"),
-    "unknown class": (_HTTP.replace("HttpNotifier", "Nobody"), "it cannot be imported: module"),
+    "unknown argument": (_HTTP + "[notifier.arguments]\nurl = 1\n", "the notifier does not accept these arguments"),
+    "unknown class": (_HTTP.replace("HttpNotifier", "Missing"), "the class cannot be imported: module"),
     "no notifier class": (
         '[[notifier]]\nclass = "airflow.providers.http.hooks.http.HttpHook"\n',
-        "it is no notifier: a subclass of airflow.sdk.bases.notifier.BaseNotifier",
+        "`class` must be a subclass of airflow.sdk.bases.notifier.BaseNotifier",
     ),
 }
 
 
 @pytest.fixture(scope="module")
 def refusals(dag_runner: DagRunner, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What is said of each wrong file."""
+    """Return the error message for each invalid file."""
     folder = tmp_path_factory.mktemp("wrong")
     for name, (text, _) in _WRONG.items():
         (folder / name).write_text(text)
@@ -214,70 +206,73 @@ def refusals(dag_runner: DagRunner, tmp_path_factory: pytest.TempPathFactory) ->
         import json
         from pathlib import Path
         from braintumor.errors import ConfigurationError
-        from notifiers import read_entries
-        said = {{}}
+        from notification_config import read_entries
+        errors = {{}}
         for file in Path({str(folder)!r}).iterdir():
             try:
-                [entry.make() for entry in read_entries(file)]
+                [entry.create() for entry in read_entries(file)]
             except ConfigurationError as error:
-                said[file.name] = str(error)
-        print(json.dumps(said))
+                errors[file.name] = str(error)
+        print(json.dumps(errors))
         """
     done = in_airflow(dag_runner, code)
     assert done.returncode == 0, done.stderr
-    found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    errors: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return errors
 
 
 @pytest.mark.parametrize("name", _WRONG)
-def test_a_wrong_file_is_refused_with_its_place_and_a_remedy(refusals: dict[str, str], name: str) -> None:
-    said = refusals[name]
-    assert _WRONG[name][1] in said and f"/{name}" in said
-    assert any(remedy in said for remedy in ("Correct", "Remove it", "Add one", "Name", "Write it as")), said
+def test_invalid_file_is_refused_with_position_and_remedy(refusals: dict[str, str], name: str) -> None:
+    message = refusals[name]
+    assert _WRONG[name][1] in message and f"/{name}" in message
+    assert any(remedy in message for remedy in ("Correct", "Remove it", "Add one", "Name", "Write it as")), message
 
 
-def test_the_file_that_the_operators_page_shows_is_right(dag_runner: DagRunner, tmp_path: Path) -> None:
+def test_example_in_operator_docs_is_valid(dag_runner: DagRunner, tmp_path: Path) -> None:
     (example,) = blocks((PROJECT / "docs" / "operator.md").read_text(), "toml")
     (tmp_path / "example.toml").write_text(example)
     code = f"""
         from pathlib import Path
-        from notifiers import read_entries
+        from notification_config import read_entries
         webhook, mail, slack = read_entries(Path({str(tmp_path / "example.toml")!r}))
-        print(webhook.make().json, mail.make().subject, slack.arguments)
+        print(webhook.create().json, mail.create().subject, slack.arguments)
         """
     done = in_airflow(dag_runner, code)
     assert done.returncode == 0, done.stderr
     assert "'title': 'subject'" in done.stdout and "[brain-tumor models] subject" in done.stdout
 
 
-def test_a_night_that_has_ended_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
-    nights = [
+def test_ended_nightly_run_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
+    runs = [
         {"dag_id": "nightly_scoring", "dag_run_id": state, "state": state, "conf": None}
         for state in ("running", "success", "failed", "queued")
     ]
     code = f"""
-        import notifying
-        for dag_run in {nights!r}:
-            notifying.night_late(context={{"dag_run": dag_run}}, hours=6.0)
-        deadline = notifying.night_deadline()
+        import notifications
+        for dag_run in {runs!r}:
+            notifications.nightly_run_late(context={{"dag_run": dag_run}}, hours=6.0)
+        deadline = notifications.nightly_run_deadline()
         print(deadline.interval, deadline.callback.path)
         """
     done = in_airflow(dag_runner, code, **environment(hook, tmp_path), BRAINTUMOR_NIGHT_DEADLINE_HOURS="6")
     assert done.returncode == 0, done.stderr
-    assert "6:00:00 notifying.night_late" in done.stdout
-    assert [(news["event"], news["run"]) for news in hook.received] == [("late", "running"), ("late", "queued")]
+    assert "6:00:00 notifications.nightly_run_late" in done.stdout
+    assert [(message["event"], message["run"]) for message in hook.received] == [
+        ("late", "running"),
+        ("late", "queued"),
+    ]
 
 
-def test_a_deadline_that_is_no_time_is_refused(dag_runner: DagRunner) -> None:
+def test_invalid_deadline_is_refused(dag_runner: DagRunner) -> None:
     wrong = ["soon", "-1", "nan", "inf"]
     code = f"""
         import os
-        import notifying
+        import notifications
         from braintumor.errors import ConfigurationError
         for hours in {wrong!r}:
             os.environ["BRAINTUMOR_RETRAIN_DEADLINE_HOURS"] = hours
             try:
-                notifying.retrain_deadline(policy="ask")
+                notifications.retrain_deadline(policy="ask")
             except ConfigurationError as error:
                 print("refused:", error)
         """
@@ -289,7 +284,7 @@ def test_a_deadline_that_is_no_time_is_refused(dag_runner: DagRunner) -> None:
 
 
 @pytest.mark.soak
-def test_a_run_that_waits_for_a_person_or_has_ended_is_not_late(
+def test_waiting_or_ended_retrain_is_not_late(
     dag_runner: DagRunner, hook: Webhook, tmp_path: Path, settings: Settings
 ) -> None:
     add_model(settings, "b")
@@ -297,47 +292,47 @@ def test_a_run_that_waits_for_a_person_or_has_ended_is_not_late(
     pass_gate(settings, "b", run_key="previews")
     ObjectStore.connect(settings).write(run_page(settings, "waits", FLIP_PREVIEW), b"page")
     given = {**environment(hook, tmp_path), **settings.to_environment()}
-    waits = as_airflow_tells("waits")
+    waits = callback_run("waits")
     asked = [
         waits,
-        as_airflow_tells("previews"),
-        as_airflow_tells("trains"),
-        as_airflow_tells("trains", state="failed"),
+        callback_run("previews"),
+        callback_run("trains"),
+        callback_run("trains", state="failed"),
     ]
     assert late(dag_runner, hook, asked, given) == ["previews", "trains"]
-    asks_nobody = as_airflow_tells("waits", policy="auto")
-    assert late(dag_runner, hook, [asks_nobody], given) == ["waits"]
-    unreachable = {**given, "BRAINTUMOR_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none"}
-    assert late(dag_runner, hook, [waits], unreachable) == ["waits"], "rather told than not"
+    without_approval = callback_run("waits", policy="auto")
+    assert late(dag_runner, hook, [without_approval], given) == ["waits"]
+    unreachable = {**given, "BRAINTUMOR_DATABASE_URL": "postgresql://unknown@127.0.0.1:1/none"}
+    assert late(dag_runner, hook, [waits], unreachable) == ["waits"], "an unreadable state sends the notification"
     change(
         settings,
         """
         insert into approval_decision (gate_verdict_id, answered_at, answer, person)
         select gate_verdict_id, now(), 'approve', 'ann' from gate_verdict where run_key = 'waits'""",
     )
-    assert late(dag_runner, hook, [waits], given) == ["waits"], "nobody is waited for any more"
+    assert late(dag_runner, hook, [waits], given) == ["waits"], "the run no longer waits for approval"
 
 
-def as_airflow_tells(run_id: str, *, state: str = "running", **conf: str) -> dict[str, Any]:
-    """What a deadline's callback is given of a run."""
+def callback_run(run_id: str, *, state: str = "running", **conf: str) -> dict[str, Any]:
+    """Return a run in the format of a deadline's callback."""
     return {"dag_id": "weekly_retrain", "dag_run_id": run_id, "state": state, "conf": conf or None}
 
 
 def late(dag_runner: DagRunner, hook: Webhook, asked: list[dict[str, Any]], given: dict[str, str]) -> list[str]:
-    """Which of these runs people are told of."""
+    """Return the runs that a late notification is sent for."""
     code = f"""
-        import notifying
+        import notifications
         for dag_run in {asked!r}:
-            notifying.late(context={{"dag_run": dag_run}}, hours=24.0, policy="ask")
+            notifications.late(context={{"dag_run": dag_run}}, hours=24.0, policy="ask")
         """
     hook.received.clear()
     done = in_airflow(dag_runner, code, **given)
     assert done.returncode == 0, done.stderr
-    return [news["run"] for news in hook.received]
+    return [message["run"] for message in hook.received]
 
 
 @pytest.mark.soak
-def test_the_way_back_by_its_dag_is_done_once_told_and_green_although_a_notifier_fails(
+def test_rollback_dag_succeeds_although_a_notifier_fails(
     dag_runner: DagRunner, settings: Settings, hook: Webhook, tmp_path: Path
 ) -> None:
     add_model(settings, "b")
@@ -347,7 +342,7 @@ def test_the_way_back_by_its_dag_is_done_once_told_and_green_although_a_notifier
     runner = DagRunner({**dag_runner.environment, **environment(hook, tmp_path, text)})
     assert runner.run("roll_back", settings, reason="calls tumors normal", withdraw=True) == "success"
     assert champions(settings) != before == ["b"]
-    assert [news["event"] for news in hook.received] == ["rolled_back", "withdrawn"]
+    assert [message["event"] for message in hook.received] == ["rolled_back", "withdrawn"]
     assert "from b to" in hook.received[0]["text"] and "calls tumors" not in str(hook.received)
     acts = rows(settings, "select action, actor, reason from promotion_history order by acted_at desc limit 2")
     assert {act[0] for act in acts} == {"rollback", "withdraw"}

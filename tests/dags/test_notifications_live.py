@@ -1,4 +1,4 @@
-"""Under Airflow's own scheduler, dag-processor and executor: what happens reaches a webhook, a missed deadline too."""
+"""Test that events and a missed deadline reach a webhook under Airflow's scheduler, dag-processor and executor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from braintumor.registry import model_versions
 from devstack.airflowapi import AirflowClient
 from devstack.errors import AirflowAnswerError
 from devstack.stack import Stack
-from tests.approval import answer, question
+from tests.approval import approval_request, decide
 from tests.dags.conftest import LENIENT_RULES
 from tests.live import PATIENCE_S, library, live_stack
 from tests.sql import rows
@@ -25,7 +25,7 @@ _NOTIFIERS = """
 [[notifier]]
 class = "airflow.providers.http.notifications.HttpNotifier"
 [notifier.arguments]
-http_conn_id = "nobody_is_there"
+http_conn_id = "missing"
 
 [[notifier]]
 class = "airflow.providers.http.notifications.HttpNotifier"
@@ -47,14 +47,14 @@ def receiver() -> Iterator[Webhook]:
 
 
 @pytest.fixture(scope="module")
-def told(
+def notified(
     receiver: Webhook,
     seeded: Settings,
     tiny_model_folder: Path,
     tmp_path_factory: pytest.TempPathFactory,
     phantoms: Path,
 ) -> Iterator[Stack]:
-    """A whole stack whose notifiers are one that fails and one that posts, and whose deadline is 3.6 seconds."""
+    """Start a stack with a failing notifier, a webhook notifier, and a deadline of 3.6 seconds."""
     folder = tmp_path_factory.mktemp("settings")
     (folder / "gate.toml").write_text(LENIENT_RULES)
     (folder / "notifiers.toml").write_text(_NOTIFIERS)
@@ -69,17 +69,17 @@ def told(
         yield stack
 
 
-def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: Webhook) -> None:
-    client, settings = told.client(), library(told)
+def test_live_retrain_approvals_and_rollback_are_notified(notified: Stack, receiver: Webhook) -> None:
+    client, settings = notified.client(), library(notified)
     before = model_versions.champion(database.connect(settings)).model_name
     run_id = client.trigger("weekly_retrain", {"policy": "ask", "epochs": 1})
     late = receiver.wait_for("late")
     assert late["run"] == run_id and "queued 0.001 hours ago" in late["text"]
 
-    question(client, run_id)
+    approval_request(client, run_id)
     waiting = receiver.wait_for("waiting")
     assert "required_actions" in waiting["link"] and waiting["subject"].startswith("May ")
-    answer(client, run_id, "Reject")
+    decide(client, run_id, "Reject")
     assert client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S) == "success"
     assert model_versions.champion(database.connect(settings)).model_name == before
     rejected = receiver.wait_for("rejected", timeout_s=5)
@@ -87,15 +87,15 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
 
     _clear(client, "weekly_retrain", run_id, "approve")
     receiver.wait_for("waiting", count=2)
-    question(client, run_id)
-    answer(client, run_id, "Approve")
+    approval_request(client, run_id)
+    decide(client, run_id, "Approve")
     assert client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S) == "success"
     promoted = receiver.wait_for("promoted", timeout_s=5)
     ((champion,),) = rows(settings, "select model_name from champion")
     answers = rows(settings, "select answer, person from approval_decision order by answered_at")
     assert answers == [("reject", "admin"), ("approve", "admin")]
     assert promoted["subject"] == f"{champion} is the champion" and "admin promoted it" in promoted["text"]
-    assert promoted["link"] == f"{told.airflow.url}/braintumor/reports/model/{champion}/report.html"
+    assert promoted["link"] == f"{notified.airflow.url}/braintumor/reports/model/{champion}/report.html"
 
     back = client.trigger("roll_back", {"reason": "calls tumors normal", "withdraw": True})
     assert client.wait("roll_back", back, timeout_s=PATIENCE_S) == "success", client.failure_logs("roll_back", back)
@@ -109,25 +109,25 @@ def test_a_retrain_its_answers_and_the_way_back_are_told(told: Stack, receiver: 
     _clear(client, "roll_back", back, "change_champion")
     assert client.wait("roll_back", back, timeout_s=PATIENCE_S) == "success"
 
-    events = [news["event"] for news in receiver.received]
+    events = [message["event"] for message in receiver.received]
     expected = ["late", "waiting", "rejected", "waiting", "promoted", "rolled_back", "withdrawn"]
-    assert events == expected, "and the cleared task told nobody again"
-    assert not any("s3://" in str(news) or "calls tumors" in str(news) for news in receiver.received)
+    assert events == expected, "the cleared task sends no notification"
+    assert not any("s3://" in str(message) or "calls tumors" in str(message) for message in receiver.received)
 
 
-def test_a_red_run_is_told(told: Stack, receiver: Webhook) -> None:
-    client = told.client()
+def test_failed_run_is_notified(notified: Stack, receiver: Webhook) -> None:
+    client = notified.client()
     with pytest.raises(AirflowAnswerError, match="reason"):
         client.trigger("roll_back", {})
-    run_id = client.trigger("roll_back", {"reason": "there is none before", "to": "nobody"})
+    run_id = client.trigger("roll_back", {"reason": "no earlier champion", "to": "missing"})
     assert client.wait("roll_back", run_id, timeout_s=PATIENCE_S) == "failed"
-    news = receiver.wait_for("failed", timeout_s=60)
-    assert (news["run"], news["subject"]) == (run_id, "roll_back failed")
+    message = receiver.wait_for("failed", timeout_s=60)
+    assert (message["run"], message["subject"]) == (run_id, "roll_back failed")
     run_id = client.trigger("nightly_scoring", {"scans_uri": "s3://no-such-bucket/scans/"})
     assert client.wait("nightly_scoring", run_id, timeout_s=PATIENCE_S) == "failed"
-    news = receiver.wait_for("failed", count=2, timeout_s=60)
-    assert (news["run"], news["subject"]) == (run_id, "nightly_scoring failed")
-    assert "The last task that failed is reconcile" in news["text"] and "s3://" not in str(news)
+    message = receiver.wait_for("failed", count=2, timeout_s=60)
+    assert (message["run"], message["subject"]) == (run_id, "nightly_scoring failed")
+    assert "The last failed task is reconcile" in message["text"] and "s3://" not in str(message)
 
 
 def _clear(client: AirflowClient, dag_id: str, run_id: str, task_id: str) -> None:

@@ -1,4 +1,4 @@
-"""What can go wrong with a run, and a rescore, with ``dag.test()``, on real Postgres and real S3."""
+"""Run failing scoring runs and a rescore with ``dag.test()`` on real Postgres and real S3."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.sql import change, rows
 
 
 @pytest.mark.soak
-def test_a_night_without_a_champion_is_red(dag_runner: DagRunner, empty_settings: Settings) -> None:
+def test_nightly_run_without_champion_fails(dag_runner: DagRunner, empty_settings: Settings) -> None:
     assert dag_runner.run("nightly_scoring", empty_settings) == "failed"
 
 
 @pytest.mark.soak
-def test_a_retrain_without_images_is_red_and_records_nothing(dag_runner: DagRunner, empty_settings: Settings) -> None:
+def test_retrain_without_images_fails_and_records_nothing(dag_runner: DagRunner, empty_settings: Settings) -> None:
     assert dag_runner.run("weekly_retrain", empty_settings, policy="auto") == "failed"
     engine = database.connect(empty_settings)
     assert model_versions.list_models(engine) == []
@@ -32,7 +32,7 @@ def test_a_retrain_without_images_is_red_and_records_nothing(dag_runner: DagRunn
 
 
 @pytest.mark.soak
-def test_a_night_whose_plan_fails_is_red(
+def test_nightly_run_with_failed_plan_fails(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
 ) -> None:
     put("words.jpg", b"words")
@@ -49,7 +49,7 @@ def test_a_night_whose_plan_fails_is_red(
 
 
 @pytest.mark.soak
-def test_a_rescore_answers_shows_and_balances_and_is_red_when_it_cannot(
+def test_rescore_predicts_reports_balances_and_can_fail(
     dag_runner: DagRunner, settings: Settings, put: Callable[[str, bytes], None]
 ) -> None:
     for number in range(3):
@@ -58,11 +58,11 @@ def test_a_rescore_answers_shows_and_balances_and_is_red_when_it_cannot(
     ((first,),) = rows(settings, "select model_name from champion")
     add_model(settings, "b")
     promote(settings, "b")
-    asked = {"of": [first], "reason": "b knows more", "chunk_size": 2, "since": "2020-01-01T00:00:00Z"}
+    asked = {"of": [first], "reason": "b is better", "chunk_size": 2, "since": "2020-01-01T00:00:00Z"}
     assert dag_runner.run("rescore_history", settings, **asked) == "success"
     assert rows(settings, "select distinct model_name from current_prediction") == [("b",)]
     told = "select actor, reason, count_asked, count_rescored from rescore_balance"
-    assert rows(settings, told) == [("dag_test", "b knows more", 3, 3)]
+    assert rows(settings, told) == [("dag_test", "b is better", 3, 3)]
     store, models = ObjectStore.connect(settings), S3Uri.parse(settings.require("models_uri"))
     assert [entry for entry in store.list(models / "runs/") if entry.key.endswith("rescore.html")]
 
@@ -71,6 +71,6 @@ def test_a_rescore_answers_shows_and_balances_and_is_red_when_it_cannot(
     add_model(settings, "c")
     promote(settings, "c")
     change(settings, "create trigger broken before insert on prediction for each row execute function refuse_change()")
-    assert dag_runner.run("rescore_history", settings, reason="c knows more", of=["b"]) == "failed"
+    assert dag_runner.run("rescore_history", settings, reason="c is better", of=["b"]) == "failed"
     states = rows(settings, "select state::text from scoring_run where kind = 'rescore' order by scoring_run_id")
     assert states == [("balanced",), ("balanced",), ("unbalanced",)]

@@ -1,4 +1,4 @@
-"""Three years of nights and weeks in four timezones: no date is skipped, none has two runs."""
+"""Test the schedules over three years in four timezones: each date has exactly one run."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from tests.dags.conftest import PROJECT
 
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Lord_Howe", "UTC"]
-"""Summer time of the north; the same on other days; of the south, and by half an hour; none."""
+"""Northern summer time in Europe and America, southern summer time of half an hour, and no summer time."""
 
 DAYS = [date(2026, 1, 2) + timedelta(days=number) for number in range(3 * 365)]
 NIGHTLY, AWKWARD, WEEKLY = "0 1 * * *", "30 2 * * *", "0 3 * * 0"
-"""The two schedules that the DAGs have by default, and a night in the hour that a change skips or repeats."""
+"""The two default schedules, and a nightly one in the hour that a clock change skips or repeats."""
 
 _ENUMERATE = """
 import json, os, sys
@@ -28,17 +28,17 @@ import airflow.timetables.trigger as trigger
 from airflow.serialization.encoders import coerce_to_core_timetable
 from airflow.timetables.base import TimeRestriction
 from braintumor.config.variables import Kind, Variable
-from wiring import schedule
+from common import schedule
 
-AS_THE_DAGS_ARE = TimeRestriction(earliest=None, latest=None, catchup=False)
-QUICKER = TimeRestriction(earliest=None, latest=None, catchup=True)  # only the last run counts, not the clock
+AS_IN_DAGS = TimeRestriction(earliest=None, latest=None, catchup=False)
+QUICKER = TimeRestriction(earliest=None, latest=None, catchup=True)  # depends on the last run, not on the clock
 
-def following(timetable, interval, now, restriction=AS_THE_DAGS_ARE):
+def following(timetable, interval, now, restriction=AS_IN_DAGS):
     trigger.utcnow = lambda: now
     return timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
 
 def runs(zone, cron, days):
-    # What the scheduler does: once a run has begun, it asks for the next, and asks again at each look at the file.
+    # The scheduler computes the next run when a run starts, and again each time that it parses the file.
     os.environ.update(CRON=cron, BRAINTUMOR_TIMEZONE=zone)
     timetable = coerce_to_core_timetable(schedule(Variable(name="CRON", kind=Kind.CRON, doc="")))
     begin, end = (pendulum.parse(f"{day}T12:00", tz=zone).in_timezone("UTC") for day in days)
@@ -62,7 +62,7 @@ Runs = dict[str, list[datetime]]
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runs]:
-    """When each schedule starts a run, in each zone's own time: asked of Airflow, whose clock is ours."""
+    """Return the start times of each schedule in local time, computed by Airflow with a simulated clock."""
     days = [str(DAYS[0] - timedelta(days=1)), str(DAYS[-1])]
     done = subprocess.run(
         [sys.executable, "-c", _ENUMERATE, json.dumps([ZONES, [NIGHTLY, AWKWARD, WEEKLY], days])],
@@ -88,7 +88,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Runs]:
 
 @pytest.mark.parametrize("zone", ZONES)
 @pytest.mark.parametrize("cron", [NIGHTLY, AWKWARD])
-def test_every_date_has_one_night(zone: str, cron: str, runs: dict[str, Runs]) -> None:
+def test_every_date_has_one_nightly_run(zone: str, cron: str, runs: dict[str, Runs]) -> None:
     assert [at.date() for at in runs[zone][cron]] == DAYS
 
 
@@ -98,13 +98,11 @@ def test_every_sunday_has_one_retrain(zone: str, runs: dict[str, Runs]) -> None:
 
 
 @pytest.mark.parametrize("zone", ZONES)
-def test_the_clock_shows_what_the_schedule_says_but_in_the_hour_that_is_skipped(
-    zone: str, runs: dict[str, Runs]
-) -> None:
+def test_local_time_matches_schedule_except_in_skipped_hour(zone: str, runs: dict[str, Runs]) -> None:
     found = runs[zone]
     assert {f"{at:%H:%M}" for at in found[NIGHTLY]} == {"01:00"}
     assert {f"{at:%H:%M}" for at in found[WEEKLY]} == {"03:00"}
     moved = [at for at in found[AWKWARD] if f"{at:%H:%M}" != "02:30"]
     has_gap = zone in {"Europe/Berlin", "America/New_York"}  # on Lord Howe Island 02:30 follows 01:59
     assert [f"{at:%H:%M}" for at in moved] == (["03:30"] * 3 if has_gap else [])
-    assert len({at.utcoffset() for at in found[AWKWARD]}) == (1 if zone == "UTC" else 2), "no change of clocks was met"
+    assert len({at.utcoffset() for at in found[AWKWARD]}) == (1 if zone == "UTC" else 2), "the clock never changed"

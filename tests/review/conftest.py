@@ -1,4 +1,4 @@
-"""A night of phantoms and a volume that waits for people."""
+"""Provide a scored nightly run of phantoms and a volume, which wait for reviews."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from tests.sql import change
 
 SCRIPT = "<script>document.title='hacked'</script>.png"
 AUDITED = 4
-"""The scan that was drawn into the audit sample."""
+"""Scan id in the audit sample."""
 
 
 @pytest.fixture(scope="package")
 def template(stack: Stack, seeded: Settings) -> Iterator[Settings]:
-    """Five pictures, the first filed under a script and the fourth of the audit sample, and behind them a volume."""
+    """Score five images and a volume. The first key contains a script, and the fourth image is in the audit sample."""
     with cloned(stack, "seeded") as url:
         settings = replace(seeded, database_url=url, scans_uri="s3://braintumor/scans-to-review/")
         write_night(settings)
@@ -37,20 +37,20 @@ def template(stack: Stack, seeded: Settings) -> Iterator[Settings]:
 
 @pytest.fixture
 def night(stack: Stack, template: Settings) -> Iterator[Settings]:
-    """A copy of that night, of the test's own."""
+    """Copy the scored run for one test."""
     with copied(stack, template) as settings:
         yield settings
 
 
 @pytest.fixture
 def engine(night: Settings) -> Iterator[Engine]:
-    made = database.connect(night)
-    yield made
-    made.dispose()
+    engine = database.connect(night)
+    yield engine
+    engine.dispose()
 
 
 def write_night(settings: Settings) -> None:
-    """Put the scans where they arrive, and score them."""
+    """Upload the scans and score them."""
     store, scans = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
     for number, name in enumerate(["0" + SCRIPT, *(f"{number}.png" for number in range(1, 5))]):
         store.write(scans / name, png(CLASSES[number % 4], seed=number))

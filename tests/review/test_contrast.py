@@ -1,4 +1,4 @@
-"""Every color of text on every background of the review page, as WCAG 2.2 AA wants it: 4.5 to 1; marks 3 to 1."""
+"""Test the contrast of all colors of the review page by WCAG 2.2 AA: text 4.5 to 1, marks 3 to 1."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NAMES = dict(re.findall(r"--([a-z]+): (#[0-9a-f]{6})", CSS))
 
 
 def colors(named: str) -> list[str]:
-    """All that a property is given, as six hexadecimal digits."""
+    """Return all values of a CSS property as six hexadecimal digits."""
     values = re.findall(rf"(?<![a-z-]){named}: *(var\(--[a-z]+\)|#[0-9a-f]+)", CSS)
     plain = [NAMES[value[6:-1]] if value.startswith("var") else value for value in values]
     return sorted({"#" + "".join(2 * digit for digit in value[1:]) if len(value) == 4 else value for value in plain})
@@ -34,20 +34,20 @@ def contrast(one: str, other: str) -> float:
 
 BACKGROUNDS = [color for color in colors("background") if luminance(color) < 0.1]
 TEXTS = colors("color")
-MARKS = [color for color in colors("fill") if color != "#2a343f"]  # a bar's rail: its empty part
+MARKS = [color for color in colors("fill") if color != "#2a343f"]  # the empty part of a bar
 
 
-def test_the_measure_is_that_of_wcag() -> None:
+def test_contrast_matches_wcag_examples() -> None:
     assert contrast("#000000", "#ffffff") == pytest.approx(21)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.01)
     assert len(BACKGROUNDS) >= 5 and len(TEXTS) >= 5 and len(MARKS) >= 5
 
 
 @pytest.mark.parametrize(("text", "background"), list(itertools.product(TEXTS, BACKGROUNDS)))
-def test_text_can_be_read(text: str, background: str) -> None:
+def test_text_contrast_is_at_least_4_5(text: str, background: str) -> None:
     assert contrast(text, background) >= 4.5
 
 
 @pytest.mark.parametrize("mark", MARKS)
-def test_marks_stand_out_from_their_card(mark: str) -> None:
+def test_mark_contrast_is_at_least_3(mark: str) -> None:
     assert contrast(mark, NAMES["card"]) >= 3

@@ -1,4 +1,4 @@
-"""The queue, the answers and the pictures of the review page, against real rows and objects."""
+"""Test the worklist, the reviews and the images of the review page on real rows and objects."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
 from braintumor.errors import ConfigurationError, ObjectChangedError, ReviewError
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.review.answers import ReviewDecision, retract_review, save_review
 from braintumor.review.dashboard import load_dashboard
+from braintumor.review.decisions import ReviewDecision, retract_review, save_review
 from braintumor.review.finding import Finding
 from braintumor.review.images import THUMBNAIL, frame_png, map_png
-from braintumor.review.page import dashboard_page, frame_page, worklist_page
+from braintumor.review.page import Caller, dashboard_page, frame_page, worklist_page
 from braintumor.review.reading import Reading, read_frame
 from braintumor.review.session import find_session, next_item, previous_item, start_session
-from braintumor.review.shown_images import may_answer, record_shown
+from braintumor.review.shown_images import may_review, record_shown
 from braintumor.review.worklist import AUDIT, Filters, list_choices, list_worklist
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.prediction import ReviewReason
 from tests.images import png
 from tests.review.conftest import AUDITED
 from tests.sql import change, rows
+
+ANN = Caller(person="ann", is_reviewer=True, base="/r/")
 
 
 def waiting(engine: Engine, filters: Filters | None = None, person: str = "ann") -> list[int]:
@@ -46,20 +48,20 @@ def read(engine: Engine, scan_id: int, person: str = "ann", *, frame: int = 0, i
         return read_frame(connection, scan_id=scan_id, frame_index=frame, person=person, is_reviewer=is_reviewer)
 
 
-def test_the_riskiest_come_first_and_normals_too_wait_until_a_person_answers(night: Settings, engine: Engine) -> None:
+def test_riskiest_scans_wait_first_until_they_are_reviewed(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{}', predicted_class = 'normal', confidence = 0.99")
     change(night, "update prediction set review_reasons = '{near_tie}' where scan_id = 3")
     change(night, "update prediction set review_reasons = '{out_of_distribution}' where scan_id = 5")
     change(night, "update prediction set predicted_class = 'glioma' where scan_id = 2")
-    assert waiting(engine) == [5, 3, 2, 1, 6], "each scan once, the volume too, and none of the audit sample"
+    assert waiting(engine) == [5, 3, 2, 1, 6], "each scan once, and none of the audit sample"
     save_review(engine, given(5, Finding.CANNOT_TELL), person="ann")
     assert waiting(engine) == [3, 2, 1, 6]
-    assert waiting(engine, person="bob") == [5, 3, 2, 1, 6], "who cannot tell has named nothing"
+    assert waiting(engine, person="bob") == [5, 3, 2, 1, 6], "cannot_tell is not a finding for others"
     assert retract_review(engine, person="ann") is not None
     assert waiting(engine) == [5, 3, 2, 1, 6]
 
 
-def test_a_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine) -> None:
+def test_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{near_tie}' where scan_id = 6 and frame_index = 5")
     change(night, "update prediction set review_reasons = '{}' where scan_id = 6 and frame_index <> 5")
     (volume,) = (each for each in list_worklist(engine, Filters(), person="ann") if each.scan_id == 6)
@@ -68,47 +70,47 @@ def test_a_volume_waits_with_its_riskiest_slice(night: Settings, engine: Engine)
     assert (6, 5) in read(engine, 6, frame=5).slices and len(read(engine, 6, frame=5).slices) > 5
 
 
-def test_neighboring_slices_are_those_of_the_series(night: Settings, engine: Engine) -> None:
+def test_neighboring_slices_belong_to_the_series(night: Settings, engine: Engine) -> None:
     change(night, "update scan set series_pseudonym = 'series' where scan_id in (2, 5)")
     assert read(engine, 5).slices == ((2, 0), (5, 0))
     assert read(engine, 1).slices == ((1, 0),)
 
 
-def test_filters_keep_what_they_name(night: Settings, engine: Engine) -> None:
+def test_filters_return_only_matching_scans(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set review_reasons = '{}', predicted_class = 'normal'")
     change(
         night, "update prediction set predicted_class = 'pituitary', review_reasons = '{near_tie}' where scan_id = 2"
     )
     change(night, "update prediction set scored_at = '2026-03-01 23:30+00' where scan_id = 3")
     choices = list_choices(engine)
-    assert date(2026, 3, 1) in choices.nights
+    assert date(2026, 3, 1) in choices.days
     assert waiting(engine, Filters(predicted_class=TumorClass.PITUITARY)) == [2]
     assert waiting(engine, Filters(reason=ReviewReason.NEAR_TIE)) == [2]
-    assert waiting(engine, Filters(night=date(2026, 3, 1))) == [3]
+    assert waiting(engine, Filters(day=date(2026, 3, 1))) == [3]
     assert len(waiting(engine, Filters(model=choices.models[0]))) == 5
-    assert waiting(engine, Filters(model="nobody's")) == []
+    assert waiting(engine, Filters(model="unknown")) == []
 
 
-def test_an_answer_is_saved_once_however_often_it_is_sent(night: Settings, engine: Engine) -> None:
+def test_decision_sent_twice_is_saved_once(night: Settings, engine: Engine) -> None:
     answer = given(1, seconds=3.5)
     first, second = (save_review(engine, answer, person="ann") for _ in range(2))
     assert first == second
     found = rows(night, "select reviewer, finding::text, purpose::text, is_blind, seconds from review")
     assert found == [("ann", "glioma", "risk", False, 3.5)]
     for other in (given(1, Finding.NORMAL, request_key=answer.request_key), given(2, request_key=answer.request_key)):
-        with pytest.raises(ReviewError, match="another answer already"):
+        with pytest.raises(ReviewError, match="another decision already"):
             save_review(engine, other, person="ann")
-    with pytest.raises(ReviewError, match="another answer already"):
+    with pytest.raises(ReviewError, match="another decision already"):
         save_review(engine, answer, person="bob")
     for impossible in (given(99), given(1, frame_index=7), given(1, model_version_id=2), given(1, session_id=1)):
-        with pytest.raises(ReviewError, match="no such answer of a model"):
+        with pytest.raises(ReviewError, match="no such prediction"):
             save_review(engine, impossible, person="ann")
     assert len(rows(night, "select from review")) == 1
 
 
-def test_only_the_page_that_was_given_the_image_of_the_frame_may_answer_it(night: Settings, engine: Engine) -> None:
+def test_only_a_page_with_the_image_can_save_a_decision(night: Settings, engine: Engine) -> None:
     asked = given(1)
-    assert not may_answer(engine, asked, person="ann")
+    assert not may_review(engine, asked, person="ann")
     for person, scan_id, key in (
         ("bob", 1, asked.request_key),
         ("ann", 2, asked.request_key),
@@ -116,23 +118,23 @@ def test_only_the_page_that_was_given_the_image_of_the_frame_may_answer_it(night
     ):
         record_shown(engine, request_key=key, scan_id=scan_id, frame_index=0, person=person)
     record_shown(engine, request_key=asked.request_key, scan_id=1, frame_index=1, person="ann")
-    assert not may_answer(engine, asked, person="ann")
+    assert not may_review(engine, asked, person="ann")
     unusable = given(1, Finding.UNUSABLE_IMAGE)
-    assert may_answer(engine, unusable, person="ann"), "an image that cannot be shown is unusable"
+    assert may_review(engine, unusable, person="ann"), "unusable_image needs no image"
     for finding in set(Finding) - {Finding.UNUSABLE_IMAGE}:
-        assert not may_answer(engine, given(1, finding), person="ann")
+        assert not may_review(engine, given(1, finding), person="ann")
     for _ in range(2):
         record_shown(engine, request_key=asked.request_key, scan_id=1, frame_index=0, person="ann")
-    assert may_answer(engine, asked, person="ann")
+    assert may_review(engine, asked, person="ann")
 
 
-def test_the_image_of_a_page_is_asked_for_with_the_key_of_its_answer(night: Settings, engine: Engine) -> None:
+def test_page_requests_its_image_with_its_request_key(night: Settings, engine: Engine) -> None:
     page = page_of(engine, 1)
     (key,) = re.findall(r'<img id="image" src="image/1/0\.png\?request_key=([0-9a-f]{32})"', page)
     assert f"&#34;request_key&#34;: &#34;{key}&#34;" in page
 
 
-def test_two_people_answer_one_frame_and_each_takes_back_their_own(engine: Engine) -> None:
+def test_each_reviewer_retracts_only_own_review(engine: Engine) -> None:
     save_review(engine, given(1, Finding.GLIOMA), person="ann")
     save_review(engine, given(1, Finding.NORMAL), person="bob")
     found = [(each.reviewer, each.finding) for each in read(engine, 1).reviews]
@@ -143,7 +145,7 @@ def test_two_people_answer_one_frame_and_each_takes_back_their_own(engine: Engin
     assert [each.retracted_at is None for each in read(engine, 1).reviews] == [True, False]
 
 
-def test_what_two_people_see_differently_comes_back_to_a_third(night: Settings, engine: Engine) -> None:
+def test_conflict_returns_to_a_third_reviewer(night: Settings, engine: Engine) -> None:
     for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
         save_review(engine, given(2, finding), person=person)
     assert 2 not in waiting(engine) and 2 not in waiting(engine, person="bob")
@@ -153,21 +155,19 @@ def test_what_two_people_see_differently_comes_back_to_a_third(night: Settings, 
     assert 2 not in waiting(engine, person="dan")
 
 
-def test_a_third_persons_answer_ends_a_conflict_in_a_sitting_and_in_the_audit_sample_too(
-    night: Settings, engine: Engine
-) -> None:
+def test_third_review_ends_conflict_in_session_and_audit_sample(night: Settings, engine: Engine) -> None:
     for scan_id in (2, AUDITED):
         for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
             save_review(engine, given(scan_id, finding), person=person)
-    sitting = start_session(engine, person="eve", minutes=60)
+    session = start_session(engine, person="eve", minutes=60)
     assert (2, "risk") in rows(night, "select scan_id, purpose::text from review_session_item")
-    save_review(engine, given(2, Finding.NORMAL, session_id=sitting), person="eve")
+    save_review(engine, given(2, Finding.NORMAL, session_id=session), person="eve")
     save_review(engine, given(AUDITED, Finding.NORMAL), person="eve")
     assert rows(night, "select distinct purpose::text from review where reviewer = 'eve'") == [("adjudication",)]
     assert rows(night, "select scan_id from frame_consensus where is_conflict") == []
 
 
-def test_who_answered_another_slice_may_end_a_conflict_on_this_one(night: Settings, engine: Engine) -> None:
+def test_reviewer_of_another_slice_can_end_a_conflict(night: Settings, engine: Engine) -> None:
     for person, finding in (("ann", Finding.GLIOMA), ("bob", Finding.NORMAL)):
         save_review(engine, given(6, finding, frame_index=5), person=person)
     save_review(engine, given(6, Finding.GLIOMA, frame_index=6), person="eve")
@@ -176,7 +176,7 @@ def test_who_answered_another_slice_may_end_a_conflict_on_this_one(night: Settin
     assert 6 not in waiting(engine, person="ann")
 
 
-def test_the_audit_sample_is_read_blind_and_seen_after(night: Settings, engine: Engine) -> None:
+def test_audit_sample_is_blind_until_reviewed(night: Settings, engine: Engine) -> None:
     assert waiting(engine, AUDIT) == [AUDITED] and AUDITED not in waiting(engine)
     (listed,) = list_worklist(engine, AUDIT, person="ann")
     assert (listed.predicted_class, listed.confidence, listed.model_name, listed.reasons) == (None, None, None, ())
@@ -187,15 +187,15 @@ def test_the_audit_sample_is_read_blind_and_seen_after(night: Settings, engine: 
     assert saved.is_blind
     assert read(engine, AUDITED).opinion is not None and read(engine, AUDITED).reviews
     assert read(engine, AUDITED, "viewer", is_reviewer=False).opinion is not None
-    assert read(engine, AUDITED, "bob").is_blind, "another reviewer has yet to answer"
+    assert read(engine, AUDITED, "bob").is_blind, "it is blind for each reviewer"
     retract_review(engine, person="ann")
-    assert not read(engine, AUDITED).is_blind, "what was seen is not unseen"
+    assert not read(engine, AUDITED).is_blind, "a retraction does not blind again"
     assert not save_review(engine, given(AUDITED), person="ann").is_blind
     assert rows(night, "select purpose::text, is_blind from review order by 1") == [("audit", True), ("risk", False)]
 
 
-def test_a_sitting_mixes_risk_audit_and_repeats_and_goes_on_after_a_reload(night: Settings, engine: Engine) -> None:
-    _answered_long_ago(night, scan_id=1)
+def test_session_mixes_purposes_and_resumes_after_reload(night: Settings, engine: Engine) -> None:
+    _reviewed_long_ago(night, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     mix = rows(night, "select purpose::text, count(*) from review_session_item group by 1 order by 1")
     assert mix == [("audit", 1), ("repeat", 1), ("risk", 4)]
@@ -212,16 +212,16 @@ def test_a_sitting_mixes_risk_audit_and_repeats_and_goes_on_after_a_reload(night
     with transaction(engine) as connection:
         assert next_item(connection, session) is None
         assert previous_item(connection, session, before=shown[2]) == shown[1]
-        sitting = find_session(connection, session, person="ann")
-        assert (sitting.count_answered, sitting.count_item, sitting.minutes) == (6, 6, 2)
-        with pytest.raises(ReviewError, match="no sitting"):
+        progress = find_session(connection, session, person="ann")
+        assert (progress.count_reviewed, progress.count_item, progress.minutes) == (6, 6, 2)
+        with pytest.raises(ReviewError, match="no session"):
             find_session(connection, session, person="bob")
     purposes = rows(night, "select purpose::text, is_blind, count(*) from review group by 1, 2 order by 1")
     assert purposes == [("audit", True, 1), ("repeat", True, 1), ("risk", False, 5)]
 
 
-def test_a_repeat_taken_back_is_asked_again_with_the_opinion_known(night: Settings, engine: Engine) -> None:
-    _answered_long_ago(night, scan_id=1)
+def test_retracted_repeat_returns_without_blinding(night: Settings, engine: Engine) -> None:
+    _reviewed_long_ago(night, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     assert read(engine, 1).is_blind and not read(engine, 1, "bob").is_blind
     save_review(engine, given(1, session_id=session), person="ann")
@@ -229,39 +229,28 @@ def test_a_repeat_taken_back_is_asked_again_with_the_opinion_known(night: Settin
     assert taken is not None and (taken.scan_id, taken.session_id) == (1, session)
     assert not read(engine, 1).is_blind
     with transaction(engine) as connection:
-        assert find_session(connection, session, person="ann").count_answered == 0
+        assert find_session(connection, session, person="ann").count_reviewed == 0
 
 
-def test_a_repeat_stays_blind_though_another_sitting_was_begun(night: Settings, engine: Engine) -> None:
-    _answered_long_ago(night, scan_id=1)
+def test_repeat_stays_blind_after_another_session_starts(night: Settings, engine: Engine) -> None:
+    _reviewed_long_ago(night, scan_id=1)
     session = start_session(engine, person="ann", minutes=2)
     start_session(engine, person="ann", minutes=1)
     assert read(engine, 1).is_blind
     change(night, "update review_session set started_at = now() - interval '25 hours'")
-    assert not read(engine, 1).is_blind, "left lying for a day"
+    assert not read(engine, 1).is_blind, "the session is older than a day"
     change(night, "update review_session set started_at = now()")
     assert save_review(engine, given(1, session_id=session), person="ann").is_blind
 
 
 @pytest.mark.parametrize("address", ["viewer.example/{study}", "https://viewer.example/"])
-def test_an_address_of_a_viewer_that_leads_to_no_study_is_refused(
-    night: Settings, engine: Engine, address: str
-) -> None:
+def test_viewer_url_without_study_is_refused(night: Settings, engine: Engine, address: str) -> None:
     change(night, "update scan set study_pseudonym = 'study' where scan_id = 1")
-    with pytest.raises(ConfigurationError, match=r"hold \{study\}, such as"):
-        frame_page(
-            engine,
-            scan_id=1,
-            frame_index=0,
-            person="ann",
-            is_reviewer=True,
-            filters=Filters(),
-            base="/",
-            viewer_url=address,
-        )
+    with pytest.raises(ConfigurationError, match=r"contain \{study\}, such as"):
+        page_of(engine, 1, viewer_url=address)
 
 
-def test_a_budget_bounds_a_sitting(night: Settings, engine: Engine) -> None:
+def test_time_budget_bounds_a_session(night: Settings, engine: Engine) -> None:
     start_session(engine, person="ann", minutes=1)
     assert rows(night, "select count(*) from review_session_item") == [(3,)]
     for minutes in (0, -1, 481):
@@ -269,7 +258,7 @@ def test_a_budget_bounds_a_sitting(night: Settings, engine: Engine) -> None:
             start_session(engine, person="ann", minutes=minutes)
 
 
-def test_a_frame_is_shown_whole_and_as_a_thumbnail(night: Settings, engine: Engine) -> None:
+def test_frame_is_drawn_at_full_size_and_as_thumbnail(night: Settings, engine: Engine) -> None:
     store = ObjectStore.connect(night)
     whole = Image.open(io.BytesIO(frame_png(engine, store, scan_id=2, frame_index=0)))
     assert np.array_equal(np.asarray(whole), np.asarray(Image.open(io.BytesIO(png(CLASSES[1], seed=1)))))
@@ -278,13 +267,11 @@ def test_a_frame_is_shown_whole_and_as_a_thumbnail(night: Settings, engine: Engi
     cover = Image.open(io.BytesIO(map_png(engine, scan_id=2, frame_index=0)))
     assert cover.mode == "RGBA" and cover.width == cover.height
     for scan_id, frame in ((99, 0), (2, 1)):
-        with pytest.raises(ReviewError, match="no answer for frame"):
+        with pytest.raises(ReviewError, match="no prediction for frame"):
             frame_png(engine, store, scan_id=scan_id, frame_index=frame)
 
 
-def test_the_slices_of_a_volume_are_read_from_s3_once(
-    night: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_slices_of_a_volume_need_one_s3_read(night: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     store, read_by_s3 = ObjectStore.connect(night), []
     read_object = ObjectStore.read
 
@@ -297,9 +284,7 @@ def test_the_slices_of_a_volume_are_read_from_s3_once(
     assert len(shown) == 3 and len(read_by_s3) == 1
 
 
-def test_an_object_that_was_overwritten_is_not_shown_in_place_of_the_one_that_was_scored(
-    night: Settings, engine: Engine
-) -> None:
+def test_overwritten_object_is_not_shown(night: Settings, engine: Engine) -> None:
     store = ObjectStore.connect(night)
     ((bucket, key),) = rows(night, "select bucket, key from scan_location where scan_id = 2")
     store.write(S3Uri(bucket=bucket, key=key), png(seed=77))
@@ -310,13 +295,13 @@ def test_an_object_that_was_overwritten_is_not_shown_in_place_of_the_one_that_wa
         store.write(S3Uri(bucket=bucket, key=key), png(CLASSES[1], seed=1))
 
 
-def page_of(engine: Engine, scan_id: int, **values: object) -> str:
-    known = {"frame_index": 0, "person": "ann", "is_reviewer": True, "filters": Filters(), "base": "/r/"}
-    return frame_page(engine, scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
+def page_of(engine: Engine, scan_id: int, caller: Caller | None = None, **values: object) -> str:
+    values = {"filters": Filters()} | values
+    return frame_page(engine, (scan_id, 0), caller or ANN, **values)  # type: ignore[arg-type]
 
 
-def test_pages_hold_no_key_and_no_script_and_say_what_they_are_for(night: Settings, engine: Engine) -> None:
-    pages = [worklist_page(engine, Filters(), base="/r/", number=0, person="ann", is_reviewer=True)]
+def test_pages_contain_no_object_key_and_no_inline_script(night: Settings, engine: Engine) -> None:
+    pages = [worklist_page(engine, Filters(), ANN, number=0)]
     pages += [page_of(engine, scan_id) for scan_id in (1, AUDITED)]
     keys = [key for (key,) in rows(night, "select key from scan_location")]
     for page in pages:
@@ -324,11 +309,11 @@ def test_pages_hold_no_key_and_no_script_and_say_what_they_are_for(night: Settin
         assert "hacked" not in page and not [key for key in keys if key in page]
         assert page.count("<script") == 1 and '<script src="review.js" defer></script>' in page
         assert " style=" not in page and "onclick" not in page
-    assert "Read blind" in pages[2] and "The model says" not in pages[2] and "map/" not in pages[2]
+    assert "Read blind" in pages[2] and "Prediction:" not in pages[2] and "map/" not in pages[2]
 
 
-def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Settings, engine: Engine) -> None:
-    assert "No night had answers enough" in dashboard_page(engine, base="/r/")
+def test_dashboard_shows_runs_drift_agreement_and_champions(night: Settings, engine: Engine) -> None:
+    assert "No nightly run had enough predictions" in dashboard_page(engine, base="/r/")
     drift = '[{"reference": "the model\'s test split", "of_class": 0.31, "of_confidence": null}]'
     change(night, "update scoring_run_summary set drift = cast(:drift as jsonb)", drift=drift)
     change(night, "update prediction set predicted_class = 'glioma'")
@@ -340,29 +325,29 @@ def test_the_dashboard_plots_nights_drift_agreement_and_champions(night: Setting
     assert [(each.count, each.count_same) for each in board.months] == [(1, 1)]
     page = dashboard_page(engine, base="/r/")
     assert "0.31 from the model&#39;s test split" in page and "1 of 1: 100% (21 to 100%)" in page
-    assert "Audit sample: 1 scans drawn, 1 read blind, 1 settled." in page
+    assert "Audit sample: 1 scans drawn, 1 read blind, 1 with a consensus." in page
     assert retract_review(engine, person="ann") is not None and retract_review(engine, person="ann") is not None
     save_review(engine, given(AUDITED, Finding.NORMAL), person="ann")
     assert [(each.count, each.count_same) for each in load_dashboard(engine).agreements] == [(1, 1), (0, 0)]
     assert board.champions[0].model_name in page and "For review, not for diagnosis" in page
 
 
-def test_normal_is_called_what_it_is_and_who_may_not_write_gets_no_buttons(night: Settings, engine: Engine) -> None:
+def test_page_names_normal_class_and_hides_buttons_from_viewers(night: Settings, engine: Engine) -> None:
     change(night, "update prediction set predicted_class = 'normal'")
     page = page_of(engine, 1)
-    assert "The model says <em>none of the three tumors</em>" in page
-    looking = page_of(engine, 1, person="viewer", is_reviewer=False)
-    assert "data-finding" not in looking and "take back" not in looking and "You may look" in looking
+    assert "Prediction: <em>none of the three tumors</em>" in page
+    looking = page_of(engine, 1, Caller(person="viewer", is_reviewer=False, base="/r/"))
+    assert "data-finding" not in looking and "undo" not in looking and "You can read this page" in looking
 
 
-def test_the_viewer_is_opened_by_pseudonym_only_where_there_is_a_study(night: Settings, engine: Engine) -> None:
+def test_viewer_link_uses_study_pseudonym(night: Settings, engine: Engine) -> None:
     address = "https://viewer.example/study?s={study}"
     assert "viewer.example" not in page_of(engine, 1, viewer_url=address)
     change(night, "update scan set study_pseudonym = 'ab/1' where scan_id = 1")
     assert 'href="https://viewer.example/study?s=ab%2F1"' in page_of(engine, 1, viewer_url=address)
 
 
-def _answered_long_ago(settings: Settings, *, scan_id: int) -> None:
+def _reviewed_long_ago(settings: Settings, *, scan_id: int) -> None:
     change(
         settings,
         """insert into review (request_key, scan_id, frame_index, model_version_id, reviewer, finding, purpose,

@@ -80,7 +80,7 @@ def test_xla_outputs_equal_those_of_the_exported_graph(settings: Settings, tiny_
 def test_weights_that_differ_from_the_graph_are_refused(settings: Settings, tiny_model_folder: Path) -> None:
     recipe = recipe_of_the_champion(settings)
     manifest = replace(Manifest.read(tiny_model_folder), temperature=30.0)
-    with pytest.raises(ModelIntegrityError, match="says through TensorFlow what its exported graph does not"):
+    with pytest.raises(ModelIntegrityError, match="disagrees with its exported graph in TensorFlow"):
         XlaBackend(tiny_model_folder, manifest, recipe)
 
 

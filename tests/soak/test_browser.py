@@ -1,4 +1,4 @@
-"""Airflow's pages as a person uses them, in real headless Chromium: the trigger form, the question, and the reports."""
+"""Test the trigger form, the approval and the reports in headless Chromium."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
-from tests.approval import question
+from tests.approval import approval_request
 from tests.browser import signed_in
 from tests.dags.conftest import LENIENT_RULES
 from tests.live import PATIENCE_S, library, live_stack
@@ -24,18 +24,18 @@ from tests.sql import rows
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]
 
 _FORM = {
-    "Training": ("Recipes", "One model is trained for each.", "S3 prefix of the labeled images"),
-    "Set by hand, for every recipe": ("Epochs", "Dropout", "Learning rate", "Other values"),
+    "Training": ("Recipes", "One model is trained per recipe.", "S3 prefix of the labeled images"),
+    "Overrides, for every recipe": ("Epochs", "Dropout", "Learning rate", "Other values"),
     "Promotion": ("Promotion policy", "Scans of the flip preview"),
 }
-"""Sections of the retrain form, and what each asks for."""
+"""Sections of the retrain form with their fields."""
 
 
 @pytest.fixture(scope="module")
 def live(
     seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
 ) -> Iterator[Stack]:
-    """A whole stack with a champion, new scans, labeled images, and a gate that these can pass."""
+    """Start a stack with a champion, new scans, labeled images and lenient gate rules."""
     rules = tmp_path_factory.mktemp("rules") / "gate.toml"
     rules.write_text(LENIENT_RULES)
     extra = {"BRAINTUMOR_RECIPES": "resnet50_small,vgg16_small", "BRAINTUMOR_GATE_RULES": str(rules)}
@@ -55,12 +55,12 @@ def put_scans(settings: Settings, folder: Path, *, seed: int) -> None:
 
 @pytest.fixture
 def page(live: Stack) -> Iterator[Page]:
-    """A browser logged in as the administrator."""
+    """Open a browser as the administrator."""
     with signed_in(live, "admin", height=1300, timeout_ms=60_000) as opened:
         yield opened
 
 
-def test_the_retrain_form_shows_its_choices_with_their_meaning(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_browser_shows_retrain_form_with_descriptions(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(f"{live.airflow.url}/dags/weekly_retrain")
     page.get_by_role("button", name="Trigger").first.click()
     for section, titles in _FORM.items():
@@ -70,7 +70,7 @@ def test_the_retrain_form_shows_its_choices_with_their_meaning(live: Stack, page
     page.screenshot(path=tmp_path / "form.png", full_page=True)
 
 
-def test_a_night_triggered_from_the_page_ends_green(live: Stack, page: Page) -> None:
+def test_nightly_run_triggered_in_browser_succeeds(live: Stack, page: Page) -> None:
     client = live.client()
     page.goto(f"{live.airflow.url}/dags/nightly_scoring")
     page.get_by_role("button", name="Trigger").first.click()
@@ -83,21 +83,23 @@ def test_a_night_triggered_from_the_page_ends_green(live: Stack, page: Page) -> 
 
 
 @pytest.fixture(scope="module")
-def asked(live: Stack) -> str:
-    """A retrain, after a night, that has come to its question."""
+def waiting_run(live: Stack) -> str:
+    """Start a retrain after a scoring run, and wait for its approval request."""
     client, settings = live.client(), library(live)
-    put_scans(settings, live.state.folder / "asked", seed=7)
-    run_scoring_job(settings, run_key="a night before the question")
+    put_scans(settings, live.state.folder / "waiting", seed=7)
+    run_scoring_job(settings, run_key="run before the approval")
     run_id = client.trigger("weekly_retrain", {"policy": "ask", "recipes": ["resnet50_small"], "epochs": 2})
-    question(client, run_id)
+    approval_request(client, run_id)
     return run_id
 
 
-def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
-    live: Stack, asked: str, page: Page, tmp_path: Path
+def test_candidate_is_approved_in_browser_after_flip_preview(
+    live: Stack, waiting_run: str, page: Page, tmp_path: Path
 ) -> None:
     client, settings = live.client(), library(live)
-    page.goto(f"{live.airflow.url}/dags/weekly_retrain/runs/{quote(asked, safe='')}/tasks/approve/required_actions")
+    page.goto(
+        f"{live.airflow.url}/dags/weekly_retrain/runs/{quote(waiting_run, safe='')}/tasks/approve/required_actions"
+    )
     expect(page.get_by_text("picked by validation").first).to_be_visible()
     expect(page.get_by_role("heading", name="Flip preview")).to_be_visible()
     page.screenshot(path=tmp_path / "question.png", full_page=True)
@@ -107,14 +109,14 @@ def test_a_candidate_is_approved_in_the_page_and_the_flips_are_looked_at_first(
     opened.value.screenshot(path=tmp_path / "flips.png", full_page=True)
     opened.value.close()
     page.get_by_role("button", name="Approve").click()
-    assert client.wait("weekly_retrain", asked, timeout_s=PATIENCE_S) == "success"
+    assert client.wait("weekly_retrain", waiting_run, timeout_s=PATIENCE_S) == "success"
     assert rows(settings, "select answer, person from approval_decision") == [("approve", "admin")]
     ((actor,),) = rows(settings, "select actor from champion")
     assert actor == "admin"
 
 
-@pytest.mark.usefixtures("asked")
-def test_the_models_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("waiting_run")
+def test_models_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(f"{live.airflow.url}/braintumor/reports/")
     expect(page.get_by_role("heading", name="Brain-tumor models")).to_be_visible()
     expect(page.get_by_text("champion", exact=True)).to_be_visible()

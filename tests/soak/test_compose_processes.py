@@ -28,7 +28,7 @@ from tests.live import PATIENCE_S
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3 * PATIENCE_S)]
 
 _LONG_RUNNING = ("redis", "s3", "apiserver", "scheduler", "dag-processor", "triggerer", "worker", "gpu-worker")
-_EXTRA = {  # a container has an address and files of its own, and these processes share those of one machine
+_EXTRA = {  # containers have separate addresses and files, but these processes share one machine
     "redis": ["--bind", "127.0.0.1", "--port", "{redis}", "--dir", "{folder}", "--save", ""],
     "apiserver": ["--host", "127.0.0.1", "--port", "{apiserver}"],
     "worker": ["--celery-hostname", "celery@worker", "--pid", "{folder}/worker.pid"],
@@ -136,47 +136,51 @@ def containers() -> Iterator[Containers]:
         pytest.skip(f"no {PROGRAM}: install Debian's package")
     with state_folder() as folder, ExitStack() as at_the_end:
         folder.mkdir()
-        made = Containers(folder)
-        _lay_out(made)
-        made.postgres.start()
-        at_the_end.callback(made.postgres.stop)
-        made.read()
-        made.postgres.service.wait(lambda: made.is_healthy("postgres"), timeout_s=60)
-        _make_databases(made)
+        started = Containers(folder)
+        _lay_out(started)
+        started.postgres.start()
+        at_the_end.callback(started.postgres.stop)
+        started.read()
+        started.postgres.service.wait(lambda: started.is_healthy("postgres"), timeout_s=60)
+        _make_databases(started)
         for name in _LONG_RUNNING:
             if name == "apiserver":
-                script = made.services["init"]["command"]
-                done = made.run("init", script)
+                script = started.services["init"]["command"]
+                done = started.run("init", script)
                 assert done.returncode == 0, done.stdout + done.stderr
-            made.start(name)
-            at_the_end.callback(made.running[name].stop)
+            started.start(name)
+            at_the_end.callback(started.running[name].stop)
             if name in {"redis", "s3"}:
-                made.wait(name)
+                started.wait(name)
         for name in _LONG_RUNNING:
-            made.wait(name)
-        yield made
+            started.wait(name)
+        yield started
 
 
-def _lay_out(made: Containers) -> None:
+def _lay_out(started: Containers) -> None:
     """Make the folders and programs that the images have."""
-    (made.state.folder / "bin").mkdir()
-    (made.state.folder / "bin" / "rclone").symlink_to(rclone())
-    (made.state.folder / "data").mkdir()
-    made.home.mkdir()
-    shutil.copytree(PROJECT / "dags", made.home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(PROJECT / "plugins", made.home / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
-    (made.home / "dags" / "probe.py").write_text(_PROBE)
+    (started.state.folder / "bin").mkdir()
+    (started.state.folder / "bin" / "rclone").symlink_to(rclone())
+    (started.state.folder / "data").mkdir()
+    started.home.mkdir()
+    shutil.copytree(PROJECT / "dags", started.home / "dags", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(PROJECT / "plugins", started.home / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    (started.home / "dags" / "probe.py").write_text(_PROBE)
 
 
-def _make_databases(made: Containers) -> None:
+def _make_databases(started: Containers) -> None:
     """Run the script with which the image sets Postgres up."""
-    script = with_values(compose_file()["configs"]["databases"]["content"], made.values)
+    script = with_values(compose_file()["configs"]["databases"]["content"], started.values)
     assert "/etc/braintumor/roles.sql" in script
     script = script.replace("/etc/braintumor/roles.sql", str(PROJECT / "sql" / "roles.sql"))
-    server = {"PGHOST": "127.0.0.1", "PGPORT": str(made.postgres.port), "PGPASSWORD": made.values["POSTGRES_PASSWORD"]}
-    done = made.run("postgres", ["bash", "-c", script], **server)
+    server = {
+        "PGHOST": "127.0.0.1",
+        "PGPORT": str(started.postgres.port),
+        "PGPASSWORD": started.values["POSTGRES_PASSWORD"],
+    }
+    done = started.run("postgres", ["bash", "-c", script], **server)
     assert done.returncode == 0, done.stderr
-    again = made.run("postgres", ["bash", "-c", script], **server)
+    again = started.run("postgres", ["bash", "-c", script], **server)
     assert again.returncode != 0, "an error in the script must stop the container"
 
 
@@ -194,13 +198,13 @@ def test_each_service_becomes_healthy(containers: Containers, service: str) -> N
         ("worker", {"HOSTNAME": "another"}),
     ],
 )
-def test_a_health_check_fails_where_the_service_is_not_well(
+def test_health_check_fails_for_an_unhealthy_service(
     containers: Containers, service: str, changed: Mapping[str, str]
 ) -> None:
     assert not containers.is_healthy(service, **changed)
 
 
-def test_a_task_sees_the_secrets_of_its_worker_and_no_other(containers: Containers) -> None:
+def test_task_sees_only_secrets_of_its_worker(containers: Containers) -> None:
     client = AirflowClient(
         f"http://127.0.0.1:{containers.state.remembered_port('apiserver')}",
         "admin",
@@ -221,11 +225,11 @@ def test_a_task_sees_the_secrets_of_its_worker_and_no_other(containers: Containe
         assert found == {**passwords, "s3": containers.values["S3_SECRET_KEY"]}
 
 
-def test_each_role_finds_its_buckets_and_tables_where_it_runs(containers: Containers) -> None:
+def test_each_role_passes_doctor_in_its_service(containers: Containers) -> None:
     roles = {"worker": ("scorer", "trainer", "promoter"), "gpu-worker": ("trainer",), "apiserver": ("reviewer",)}
-    for service, role in ((service, role) for service, found in roles.items() for role in found):
+    for service, role in ((service, role) for service, names in roles.items() for role in names):
         done = containers.run(service, ["braintumor", "doctor", "--role", role, "--json"])
         lines = json.loads(done.stdout)
         wrong = {line["check"] for line in lines if line["state"] == "wrong"}
-        expected = {"champion"} if role == "scorer" else set()  # no model was trained yet
+        expected = {"champion"} if role == "scorer" else set()  # there is no model yet
         assert wrong == expected, done.stdout

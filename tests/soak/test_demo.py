@@ -1,4 +1,4 @@
-"""The demo as a newcomer runs it, held to the figures that it promises."""
+"""Test the demo as a new user runs it, and the numbers that it reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.soak
 
 
 @pytest.mark.timeout(1800)
-def test_the_demo_reaches_its_figures_and_stops_what_it_started() -> None:
+def test_demo_reaches_its_accuracy_and_stops_its_services() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BRAINTUMOR_")}
     with state_folder() as folder:
         command = [sys.executable, "-m", "devstack", "--state-dir", str(folder)]

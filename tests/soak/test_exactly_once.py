@@ -1,4 +1,4 @@
-"""Nights that run into each other, a Postgres that crashes under them, an S3 that fails at random: each scan once."""
+"""Test that each scan is scored once with concurrent runs, Postgres crashes and random S3 errors."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ _FAULTS: tuple[Fault, ...] = ((500, "InternalError"), (503, "SlowDown"), CUT, RE
     [("one scheduler", "another scheduler"), ("cleared in the middle",) * 2],
     ids=["two runs at once", "the same run twice at once"],
 )
-def test_nights_at_the_same_time_score_each_scan_once(
-    settings: Settings, tmp_path: Path, run_keys: tuple[str, str]
-) -> None:
+def test_concurrent_runs_score_each_scan_once(settings: Settings, tmp_path: Path, run_keys: tuple[str, str]) -> None:
     put_scans(settings, tmp_path, count=_SCANS, seed=1)
     nights = [start_run(settings, run_key) for run_key in run_keys]
     assert 0 in [end(night) for night in nights]
@@ -46,9 +44,7 @@ def test_nights_at_the_same_time_score_each_scan_once(
     assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)
 
 
-def test_a_postgres_that_crashes_under_a_night_loses_and_doubles_nothing(
-    settings: Settings, stack: Stack, tmp_path: Path
-) -> None:
+def test_postgres_crashes_lose_and_duplicate_nothing(settings: Settings, stack: Stack, tmp_path: Path) -> None:
     put_scans(settings, tmp_path, count=_SCANS, seed=2)
     rng, codes = random.Random(2), []
     for number in range(_CRASHES):
@@ -58,12 +54,12 @@ def test_a_postgres_that_crashes_under_a_night_loses_and_doubles_nothing(
         codes.append(end(night))
         assert_no_partial_scans(settings)
         expire_leases(settings)
-    assert codes.count(1) >= _CRASHES // 2, f"most nights did not notice: {codes}"
-    assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)
+    assert codes.count(1) >= _CRASHES // 2, f"most runs were not affected: {codes}"
+    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
 
 
 def crash(stack: Stack) -> None:
-    """Postgres drops every connection, writes nothing more, and recovers from its log when it starts again."""
+    """Crash Postgres, which drops all connections, and start it again, which recovers from its log."""
     server = stack.postgres.service.process()
     assert server is not None
     server.send_signal(signal.SIGQUIT)
@@ -72,18 +68,20 @@ def crash(stack: Stack) -> None:
     stack.postgres.wait()
 
 
-def test_an_s3_that_fails_at_random_loses_and_doubles_nothing(settings: Settings, tmp_path: Path) -> None:
+def test_random_s3_errors_lose_and_duplicate_nothing(settings: Settings, tmp_path: Path) -> None:
     put_scans(settings, tmp_path, count=_SCANS, seed=3)
-    with faulty_s3(settings.require("s3_endpoint")) as door:
-        door.storm(random.Random(3), share=0.65, faults=_FAULTS, within=settings.require("scans_uri"))
-        through = replace(settings, s3_endpoint=door.url)
+    with faulty_s3(settings.require("s3_endpoint")) as proxy:
+        proxy.storm(random.Random(3), share=0.65, faults=_FAULTS, within=settings.require("scans_uri"))
+        through = replace(settings, s3_endpoint=proxy.url)
         codes = []
         for number in range(3):
-            codes.append(end(start_run(through, f"storm {number}")))
-            assert_no_partial_scans(settings)
-        assert door.count_fault >= _SCANS // CHUNK_SIZE, "hardly anything failed"
-    assert 1 in codes, "three attempts a request, and three a body, hid every fault: raise its share"
+            codes.append(end(start_night(through, f"storm {number}")))
+            assert_nothing_is_half_written(settings)
+        assert proxy.count_fault >= _SCANS // CHUNK_SIZE, "too few requests failed"
+    assert 1 in codes, "the retries hid all faults: increase the share"
     ((scored,),) = rows(settings, "select count(*) from scan where state = 'scored'")
-    assert scored > _SCANS // 2, f"what could be read was not scored: {scored} of {_SCANS}"
-    assert rows(settings, "select 1 from rejection where reason <> 'unsupported_format'") == [], "S3's fault"
-    assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)
+    assert scored > _SCANS // 2, f"readable scans were not scored: {scored} of {_SCANS}"
+    assert rows(settings, "select 1 from rejection where reason <> 'unsupported_format'") == [], (
+        "an S3 error must not reject a scan"
+    )
+    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)

@@ -1,4 +1,4 @@
-"""A larger night: memory does not grow with the number of scans."""
+"""Test that memory does not grow with the number of scans."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def peak_megabytes(settings: Settings, prefix: str, expected: int) -> int:
     return peak
 
 
-def test_ten_times_the_scans_take_no_more_memory(settings: Settings) -> None:
+def test_memory_does_not_grow_with_ten_times_the_scans(settings: Settings) -> None:
     store, base = ObjectStore.connect(settings), S3Uri.parse(settings.require("scans_uri"))
     rng = np.random.default_rng(0)
 

@@ -1,4 +1,4 @@
-"""Kill a promotion again and again: there is one champion each time, and the ledger is never half-written."""
+"""Kill promotions repeatedly, and check for one champion and a complete promotion history each time."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ pytestmark = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 _KILLS = int(os.environ.get("KILLS", "30"))
 _LINGERS = 0.2
-"""Seconds that an insert into the ledger takes, and its commit, in place of under a millisecond."""
+"""Seconds that the insert and its commit take, instead of less than a millisecond."""
 _START, _CHECK, _WRITE = 1.2, 1.0, 2.5 * _LINGERS
 """Seconds from start to connection, from there to the insert, and from the insert to the end.
 
-The first two hold on a machine that is not busy; a busy one only moves those kills to earlier moments.
+The first two are for an idle machine. On a busy machine these kills only happen earlier.
 """
 _NAMES = ("b", "c")
 _KILLED = "to be killed"
-"""How Postgres knows the connections of the processes that are killed."""
+"""Application name of the connections of killed processes."""
 
 _SLOW = f"""
 create function linger() returns trigger language plpgsql as
@@ -44,7 +44,7 @@ create function linger() returns trigger language plpgsql as
 create trigger slow_insert after insert on promotion for each row execute function linger();
 create constraint trigger slow_commit after insert on promotion deferrable initially deferred
     for each row execute function linger()"""
-"""Widens what lies between insert and commit, and the commit itself."""
+"""Slows down the insert and the commit."""
 
 
 def start(settings: Settings, *command: str) -> subprocess.Popen[bytes]:
@@ -64,12 +64,12 @@ def by_gate(settings: Settings, verdict: int) -> subprocess.Popen[bytes]:
 
 
 def work(verdict: int) -> None:
-    """The task `promote` of a retrain, in the process that is to be killed."""
+    """Run the task `promote` of a retrain in the process that is killed."""
     promote_candidate(Settings.from_environment(), verdict)
 
 
 def is_connected(engine: Engine, *, writes: bool = False) -> bool:
-    """Whether Postgres knows a connection of the process; with `writes`, one that lingers over the ledger."""
+    """Check that the process has a connection, or with `writes` one that is inserting a promotion."""
     at_work = text("""
         select count(*) from pg_stat_activity
         where application_name = :name and (not :writes or wait_event = 'PgSleep')""")
@@ -87,7 +87,7 @@ def wait_until(holds: Callable[[], bool], *, seconds: float = 60) -> None:
 def kill(engine: Engine, process: subprocess.Popen[bytes], rng: random.Random, number: int) -> bool:
     """Kill in turn between start and connection, between connection and insert, and between insert and end.
 
-    Returns whether it was still alive to be killed. When it returns, Postgres is done with whatever it had sent.
+    Returns whether the process was still alive. Postgres has then finished all its statements.
     """
     part = number % 3
     if part > 0:
@@ -99,7 +99,7 @@ def kill(engine: Engine, process: subprocess.Popen[bytes], rng: random.Random, n
     return was_alive
 
 
-def ledger_rows(settings: Settings) -> list[tuple[Any, ...]]:
+def promotion_rows(settings: Settings) -> list[tuple[Any, ...]]:
     return rows(
         settings,
         """
@@ -108,7 +108,7 @@ def ledger_rows(settings: Settings) -> list[tuple[Any, ...]]:
     )
 
 
-def test_sigkill_anywhere_in_a_promotion_leaves_one_champion_and_a_retry_completes_it(settings: Settings) -> None:
+def test_killed_promotion_leaves_one_champion_and_can_be_retried(settings: Settings) -> None:
     for name in _NAMES:
         add_model(settings, name)
     promote(settings, *_NAMES)
@@ -118,12 +118,12 @@ def test_sigkill_anywhere_in_a_promotion_leaves_one_champion_and_a_retry_complet
     while count["killed"] < _KILLS:
         number = count.total()
         assert number < 3 * _KILLS, f"most ended before they were killed: {count}"
-        before, was = ledger_rows(settings), champions(settings)
+        before, was = promotion_rows(settings), champions(settings)
         name = next(other for other in _NAMES if [other] != was)
         verdict = pass_gate(settings, name, run_key=f"run {number}") if number % 2 == 0 else 0
         process = by_gate(settings, verdict) if verdict else by_command(settings, name, number)
         count["killed" if kill(engine, process, rng, number) else "ended before"] += 1
-        is_promoted = ledger_rows(settings) != before
+        is_promoted = promotion_rows(settings) != before
         if is_promoted:
             check_new_row(settings, before, name, verdict, number)
         assert champions(settings) == ([name] if is_promoted else was)
@@ -131,17 +131,17 @@ def test_sigkill_anywhere_in_a_promotion_leaves_one_champion_and_a_retry_complet
         retry(settings, name, verdict, number)
         assert champions(settings) == [name]
         if verdict:
-            assert len(ledger_rows(settings)) == len(before) + 1, "killed or not, the gate's promotion is there once"
-        found = promotions.champion_at(engine, datetime.now(UTC))
-        assert found == model_versions.champion(engine) and found.model_name == name
+            assert len(promotion_rows(settings)) == len(before) + 1, "the promotion exists once, killed or not"
+        champion = promotions.champion_at(engine, datetime.now(UTC))
+        assert champion == model_versions.champion(engine) and champion.model_name == name
     engine.dispose()
     print(dict(count), "had committed:", dict(split))
     assert min(split[True], split[False]) >= max(1, _KILLS // 20), "the kills missed one side of the commit"
 
 
 def check_new_row(settings: Settings, before: list[tuple[Any, ...]], name: str, verdict: int, number: int) -> None:
-    """One row more than before, all of it there, and no other row changed."""
-    *earlier, (_, promoted, action, is_override, verdict_id, has_actor, reason) = ledger_rows(settings)
+    """Check that there is one new and complete row, and that no other row changed."""
+    *earlier, (_, promoted, action, is_override, verdict_id, has_actor, reason) = promotion_rows(settings)
     assert earlier == before
     assert (promoted, action, has_actor, is_override) == (name, "promote", True, not verdict)
     assert (verdict_id, reason) == ((verdict, "Passed") if verdict else (None, f"kill {number}"))

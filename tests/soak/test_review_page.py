@@ -1,4 +1,4 @@
-"""The review page as people use it, in real headless Chromium, and who may do what."""
+"""Test the review page in headless Chromium, and its permissions."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ _READS = (
     "/review.js",
     "/review.css",
 )
-_WRITES = ("/sittings", "/answers", "/retractions")
+_WRITES = ("/sessions", "/reviews", "/retractions")
 
 
 @pytest.fixture(scope="module")
 def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
-    """A whole stack with a night that waits: a picture filed under a script, one of the audit sample, a volume."""
+    """Start a stack with waiting scans: a key with a script, one scan of the audit sample, and a volume."""
     extra = {"BRAINTUMOR_VIEWER_URL": "https://viewer.example/{study}"}
     with live_stack(seeded, tiny_model_folder, extra) as stack:
         settings = library(stack)
@@ -56,89 +56,89 @@ def live(seeded: Settings, tiny_model_folder: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def page(live: Stack) -> Iterator[Page]:
-    """A browser logged in as the reviewer; an error in a script fails the test."""
+    """Open a browser as the reviewer. A script error fails the test."""
     with signed_in(live, "reviewer", height=900, timeout_ms=30_000) as opened:
-        troubles: list[str] = []
-        opened.on("pageerror", lambda error: troubles.append(str(error)))
+        errors: list[str] = []
+        opened.on("pageerror", lambda error: errors.append(str(error)))
         yield opened
-        assert not troubles
+        assert not errors
 
 
 def client(live: Stack, name: str) -> AirflowClient:
     return AirflowClient(live.airflow.url, name, getattr(live.state.secrets, f"{name}_password"))
 
 
-def answer(scan_id: int, finding: str = "glioma", **values: object) -> dict[str, object]:
+def decision(scan_id: int, finding: str = "glioma", **values: object) -> dict[str, object]:
     known = {"request_key": uuid.uuid4().hex, "scan_id": scan_id, "frame_index": 0, "model_version_id": 1}
     return {**known, "finding": finding, **values}
 
 
 def show(live: Stack, name: str, given: dict[str, object]) -> None:
-    """Ask for the image of an answer's frame, as the page of the answer does."""
-    address = f"{_REVIEW}/image/{given['scan_id']}/{given['frame_index']}.png?request_key={given['request_key']}"
-    client(live, name).send("GET", address)
+    """Request the image of a frame, as its page does."""
+    url = f"{_REVIEW}/image/{given['scan_id']}/{given['frame_index']}.png?request_key={given['request_key']}"
+    client(live, name).send("GET", url)
 
 
-def test_nobody_gets_in_viewers_read_and_only_reviewers_write(live: Stack) -> None:
+def test_only_viewers_can_read_and_only_reviewers_can_write(live: Stack) -> None:
     before = rows(library(live), "select review_id from review")
     for path in _READS:
         assert requests.get(f"{live.airflow.url}{_REVIEW}{path}", timeout=30).status_code == 401, path
         found = client(live, "viewer").send("GET", _REVIEW + path)
         assert "no-referrer" in found.headers["Referrer-Policy"] and "default-src 'none'" in str(found.headers)
-    bodies = {"/sittings": {"minutes": 5}, "/answers": answer(1), "/retractions": {}}
+    bodies = {"/sessions": {"minutes": 5}, "/reviews": decision(1), "/retractions": {}}
     for path in _WRITES:
         assert requests.post(f"{live.airflow.url}{_REVIEW}{path}", json={}, timeout=30).status_code == 401, path
         refused = client(live, "viewer").send("POST", _REVIEW + path, json=bodies[path], allow=(403,))
         assert refused.status_code == 403, path
         as_form = client(live, "reviewer").send("POST", _REVIEW + path, data="{}", allow=(415,))
-        assert as_form.status_code == 415, "what a form of another site could send"
+        assert as_form.status_code == 415, "a form of another site could send this"
     for path in ("/openapi.json", "/docs", "/..%2f..%2fsettings.py"):
         assert client(live, "reviewer").send("GET", _REVIEW + path, allow=(404,)).status_code == 404
     assert rows(library(live), "select review_id from review") == before
 
 
-def test_an_image_is_a_png_of_the_scan_and_no_answer_names_its_key(live: Stack) -> None:
+def test_image_is_png_and_responses_contain_no_object_key(live: Stack) -> None:
     viewer = client(live, "viewer")
     image = viewer.send("GET", f"{_REVIEW}/image/1/0.png")
     assert Image.open(io.BytesIO(image.content)).format == "PNG" and "no-store" in image.headers["Cache-Control"]
     for path in ("/image/99/0.png", "/image/1/7.png", "/frame/99/0"):
         missing = viewer.send("GET", _REVIEW + path, allow=(404,))
-        assert missing.status_code == 404 and "answer for frame" in missing.json()["detail"]
+        assert missing.status_code == 404 and "prediction for frame" in missing.json()["detail"]
     assert viewer.send("GET", f"{_REVIEW}/map/{AUDITED}/0.png", allow=(403,)).status_code == 403
     assert "hacked" not in viewer.send("GET", f"{_REVIEW}/").text + viewer.send("GET", f"{_REVIEW}/frame/1/0").text
 
 
-def test_two_reviewers_at_once_leave_an_answer_each(live: Stack) -> None:
+def test_concurrent_reviewers_save_one_review_each(live: Stack) -> None:
     asked = [
-        (client(live, name), answer(5, finding)) for name, finding in (("admin", "normal"), ("reviewer", "glioma"))
+        (client(live, name), decision(5, finding)) for name, finding in (("admin", "normal"), ("reviewer", "glioma"))
     ]
     for name, (_, given) in zip(("admin", "reviewer"), asked, strict=True):
         show(live, name, given)
     with ThreadPoolExecutor(8) as pool:
-        sent = list(pool.map(lambda each: each[0].send("POST", f"{_REVIEW}/answers", json=each[1]).json(), asked * 4))
+        sent = list(pool.map(lambda each: each[0].send("POST", f"{_REVIEW}/reviews", json=each[1]).json(), asked * 4))
     assert len({each["review_id"] for each in sent}) == 2
     found = rows(library(live), "select reviewer, finding::text from review where scan_id = 5 order by reviewer")
     assert found == [("admin", "normal"), ("reviewer", "glioma")]
 
 
-def test_an_answer_is_refused_until_the_image_was_delivered_to_its_page(live: Stack) -> None:
+def test_decision_before_image_delivery_is_refused(live: Stack) -> None:
     before = rows(library(live), "select review_id from review")
-    given, reviewer = answer(5, "normal"), client(live, "reviewer")
+    given, reviewer = decision(5, "normal"), client(live, "reviewer")
     show(live, "admin", given)
-    show(live, "reviewer", answer(5))
+    show(live, "reviewer", decision(5))
     show(live, "reviewer", {**given, "scan_id": 3})
-    refused = reviewer.send("POST", f"{_REVIEW}/answers", json=given, allow=(409,))
+    refused = reviewer.send("POST", f"{_REVIEW}/reviews", json=given, allow=(409,))
     assert refused.status_code == 409 and "Reload the page" in refused.json()["detail"]
     assert rows(library(live), "select review_id from review") == before
     show(live, "reviewer", given)
-    saved = reviewer.send("POST", f"{_REVIEW}/answers", json=given).json()
-    unusable = reviewer.send("POST", f"{_REVIEW}/answers", json=answer(5, "unusable_image")).json()
+    saved = reviewer.send("POST", f"{_REVIEW}/reviews", json=given).json()
+    unusable = reviewer.send("POST", f"{_REVIEW}/reviews", json=decision(5, "unusable_image")).json()
     found = rows(library(live), "select finding::text from review where review_id = any(:ids) order by review_id",
                  ids=[saved["review_id"], unusable["review_id"]])  # fmt: skip
     assert found == [("normal",), ("unusable_image",)]
 
 
-def test_no_key_but_that_of_an_unusable_image_answers_a_frame_whose_image_did_not_load(live: Stack, page: Page) -> None:
+def test_only_unusable_image_key_works_without_image(live: Stack, page: Page) -> None:
     settings = library(live)
     before = rows(settings, "select review_id from review")
     page.route("**/image/**", lambda route: route.fulfill(status=503, json={"detail": "S3 is away."}))
@@ -156,9 +156,9 @@ def test_no_key_but_that_of_an_unusable_image_answers_a_frame_whose_image_did_no
     assert rows(settings, newest) == [(2, "unusable_image")]
 
 
-def test_a_key_that_is_pressed_while_the_image_loads_answers_nothing(live: Stack, page: Page) -> None:
+def test_key_pressed_while_image_loads_saves_nothing(live: Stack, page: Page) -> None:
     before = rows(library(live), "select review_id from review")
-    page.route("**/image/**", lambda _: None)  # no answer yet
+    page.route("**/image/**", lambda _: None)  # no response yet
     page.goto(f"{live.airflow.url}{_REVIEW}/frame/3/0", wait_until="domcontentloaded")
     page.keyboard.press("3")
     expect(page.get_by_text("still loading. Press again")).to_be_visible()
@@ -167,15 +167,13 @@ def test_a_key_that_is_pressed_while_the_image_loads_answers_nothing(live: Stack
 
 
 @pytest.mark.parametrize(("control", "key", "finding"), [("width", "2", "meningioma"), ("zoom", "0", "cannot_tell")])
-def test_answer_keys_work_while_a_slider_has_the_focus(
-    live: Stack, page: Page, control: str, key: str, finding: str
-) -> None:
+def test_decision_keys_work_with_focused_slider(live: Stack, page: Page, control: str, key: str, finding: str) -> None:
     page.goto(f"{live.airflow.url}{_REVIEW}/frame/3/0")
     slider = page.locator(f"#{control}")
     slider.focus()
     for pressed, value in (("Home", slider.get_attribute("min")), ("End", slider.get_attribute("max"))):
         page.keyboard.press(pressed)
-        assert slider.input_value() == value, "Home, End and arrows are the slider's"
+        assert slider.input_value() == value, "the slider handles Home, End and arrows"
     page.keyboard.press("ArrowLeft")
     assert slider.input_value() != slider.get_attribute("max") and page.url.endswith("/frame/3/0")
     page.keyboard.press("r")
@@ -185,13 +183,13 @@ def test_answer_keys_work_while_a_slider_has_the_focus(
     assert rows(library(live), newest) == [(3, finding)]
 
 
-def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_session_can_be_read_with_the_keyboard_only(live: Stack, page: Page, tmp_path: Path) -> None:
     settings = library(live)
     page.goto(f"{live.airflow.url}{_REVIEW}/")
     expect(page.get_by_role("heading", name="Review worklist")).to_be_visible()
     assert page.title() == "Review worklist"
     page.screenshot(path=tmp_path / "worklist.png")
-    page.get_by_role("button", name="Begin a sitting").press("Enter")
+    page.get_by_role("button", name="Start a session").press("Enter")
     page.wait_for_url("**/frame/1/0**")
     ((total,),) = rows(settings, "select count(*) from review_session_item")
     expect(page.get_by_text(f"0 of {total}")).to_be_visible()
@@ -209,31 +207,31 @@ def test_a_sitting_is_read_with_the_keyboard_alone(live: Stack, page: Page, tmp_
     _press(page, "u")
     page.wait_for_url("**/frame/1/0**")
     expect(page.get_by_text(f"0 of {total}")).to_be_visible()
-    expect(page.get_by_text("taken back")).to_be_visible()
+    expect(page.get_by_text("retracted")).to_be_visible()
     _press(page, "3")
     expect(page.get_by_text(f"1 of {total}")).to_be_visible()
     page.reload()
     expect(page.get_by_text(f"1 of {total}")).to_be_visible()
     for count in range(2, total + 1):
         _press(page, "0")
-        if page.get_by_text("Your answer: cannot tell").is_visible():  # it was read blind, and shows the opinion now
+        if page.get_by_text("Your decision: cannot tell").is_visible():  # it was blind, and shows the prediction now
             page.screenshot(path=tmp_path / "blind.png")
             if count < total:
                 _press(page, "Enter")
         if count < total:
             expect(page.get_by_text(f"{count} of {total}")).to_be_visible()
-    standing = rows(settings, "select scan_id, finding::text from current_review where reviewer = 'reviewer'")
-    assert (1, "normal") in standing and (AUDITED, "cannot_tell") in standing
+    current = rows(settings, "select scan_id, finding::text from current_review where reviewer = 'reviewer'")
+    assert (1, "normal") in current and (AUDITED, "cannot_tell") in current
     blind = rows(settings, "select purpose::text, is_blind from review where scan_id = :scan", scan=AUDITED)
     assert blind == [("audit", True)]
 
 
-def test_looking_at_other_slices_and_zooming_answers_nothing(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_scrolling_slices_and_zooming_save_nothing(live: Stack, page: Page, tmp_path: Path) -> None:
     (*_, (frame,)) = rows(library(live), "select frame_index from prediction where scan_id = 6 order by 1 offset 2")
     page.goto(f"{live.airflow.url}{_REVIEW}/frame/6/{frame}")
     shown = page.locator("#image").get_attribute("src")
     page.keyboard.press("ArrowUp")
-    expect(page.get_by_text("your answer is on slice")).to_be_visible()
+    expect(page.get_by_text("your decision is for slice")).to_be_visible()
     assert page.locator("#image").get_attribute("src") != shown
     before = len(rows(library(live), "select from review"))
     page.keyboard.press("1")
@@ -245,7 +243,7 @@ def test_looking_at_other_slices_and_zooming_answers_nothing(live: Stack, page: 
     page.screenshot(path=tmp_path / "window.png")
 
 
-def test_the_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
+def test_review_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) -> None:
     page.goto(live.airflow.url)
     page.get_by_role("button", name="Browse").first.click()
     expect(page.get_by_text("Brain-tumor review").first).to_be_visible()
@@ -255,7 +253,7 @@ def test_the_page_is_in_the_navigation(live: Stack, page: Page, tmp_path: Path) 
     page.screenshot(path=tmp_path / "navigation.png")
 
 
-def test_no_log_of_the_pages_server_names_a_key_also_of_a_scan_that_is_gone(live: Stack) -> None:
+def test_server_log_contains_no_object_key(live: Stack) -> None:
     settings, viewer = library(live), client(live, "viewer")
     located = rows(settings, "select scan_id, bucket, key from scan_location order by scan_id")
     gone, bucket, key = located[0]
@@ -265,13 +263,13 @@ def test_no_log_of_the_pages_server_names_a_key_also_of_a_scan_that_is_gone(live
         assert (answered.status_code == 404) == (scan_id == gone)
         assert scan_id != gone or key not in answered.text
     log = live.state.log("api-server").read_text()
-    assert f"{_REVIEW}/image/{gone}/0.png" in log, "this is the log of who asked for what"
+    assert f"{_REVIEW}/image/{gone}/0.png" in log, "this must be the access log"
     for name in (SCRIPT, *(key for _, _, key in located)):
         assert name not in log and quote(name) not in log
 
 
 def _press(page: Page, key: str) -> None:
-    """Press a key that leads to another page, once the image is there, and wait for that page."""
+    """Press a key that opens another page, after the image has loaded, and wait for that page."""
     page.wait_for_function("document.querySelector('#image').complete && document.querySelector('#image').naturalWidth")
     with page.expect_navigation():
         page.keyboard.press(key)

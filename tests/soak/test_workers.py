@@ -1,4 +1,4 @@
-"""A small cluster of processes: Redis, the services, and Celery workers, of which one is lost during a night."""
+"""Test a cluster of Redis, the services and Celery workers, and the loss of a worker during a run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _COMPOSE = Path(__file__).parent.parent.parent / "docker-compose.yaml"
 def cluster(
     seeded: Settings, tiny_model_folder: Path, tmp_path_factory: pytest.TempPathFactory, phantoms: Path
 ) -> Iterator[Stack]:
-    """Two workers for the queue `default`, one for `gpu`; labeled images, and a gate that a small model can pass."""
+    """Start two workers for the queue `default`, one for `gpu`, with labeled images and lenient gate rules."""
     if shutil.which(PROGRAM) is None:
         pytest.skip(f"no {PROGRAM}: install Debian's package")
     rules = tmp_path_factory.mktemp("rules") / "gate.toml"
@@ -49,7 +49,7 @@ def cluster(
         yield stack
 
 
-def test_training_runs_on_the_gpu_worker_alone_and_the_rest_on_the_others(cluster: Stack) -> None:
+def test_training_runs_only_on_the_gpu_worker(cluster: Stack) -> None:
     client = cluster.client()
     run_id = client.trigger("weekly_retrain", {"policy": "auto", "epochs": 1, "preview_scans": 0})
     state = client.wait("weekly_retrain", run_id, timeout_s=PATIENCE_S)
@@ -63,14 +63,14 @@ def test_training_runs_on_the_gpu_worker_alone_and_the_rest_on_the_others(cluste
 
 
 @pytest.mark.parametrize("service", ["scheduler", "dag-processor", "worker"])
-def test_the_health_checks_of_the_compose_file_say_that_these_are_well(cluster: Stack, service: str) -> None:
+def test_compose_health_checks_pass_for_running_services(cluster: Stack, service: str) -> None:
     assert check(cluster, service, HOSTNAME="kept")
-    nobody = {"HOSTNAME": "nobody", NAME: "nobody"}  # as which a service that does not run is looked for
-    assert not check(cluster, service, **nobody)
+    stopped = {"HOSTNAME": "stopped", NAME: "stopped"}  # the name of a service that does not run
+    assert not check(cluster, service, **stopped)
 
 
-def test_the_compose_files_triggerer_is_well_once_it_runs(cluster: Stack, tmp_path: Path) -> None:
-    """The embedded stack has none: it serves what no DAG here asks for."""
+def test_compose_triggerer_is_healthy_once_it_runs(cluster: Stack, tmp_path: Path) -> None:
+    """Start a triggerer, because the stack has none."""
     assert not check(cluster, "triggerer")
     command = [sys.executable, "-m", *services()["triggerer"]["command"], "--skip-serve-logs"]
     environment = {**os.environ, **cluster.airflow.environment(cluster.postgres)}
@@ -86,19 +86,19 @@ def test_the_compose_files_triggerer_is_well_once_it_runs(cluster: Stack, tmp_pa
             run.terminate()
 
 
-def test_the_compose_files_api_server_is_well_where_it_answers(cluster: Stack) -> None:
+def test_compose_api_server_is_healthy_when_it_responds(cluster: Stack) -> None:
     assert check(cluster, "apiserver", address=cluster.airflow.url)
     assert not check(cluster, "apiserver", address="http://127.0.0.1:1")
 
 
 def services() -> dict[str, Any]:
-    """The services of the compose file."""
-    found: dict[str, Any] = yaml.safe_load(_COMPOSE.read_text())["services"]
-    return found
+    """Return the services of the compose file."""
+    services: dict[str, Any] = yaml.safe_load(_COMPOSE.read_text())["services"]
+    return services
 
 
 def check(cluster: Stack, service: str, *, address: str = "", **changed: str) -> bool:
-    """Run the health check of a service as the compose file has it, at another address where one is given."""
+    """Run the health check of the compose file for a service, optionally at another URL."""
     kind, *command = services()[service]["healthcheck"]["test"]
     if kind == "CMD-SHELL":
         command = ["sh", "-c", command[0].replace("$$", "$")]
@@ -110,7 +110,7 @@ def check(cluster: Stack, service: str, *, address: str = "", **changed: str) ->
     return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
 
 
-def test_a_night_survives_the_loss_of_a_worker(cluster: Stack, tmp_path: Path) -> None:
+def test_nightly_run_survives_loss_of_a_worker(cluster: Stack, tmp_path: Path) -> None:
     client, settings = cluster.client(), library(cluster)
     put_scans(settings, tmp_path, count=_SCANS, seed=11)
     run_id = client.trigger("nightly_scoring", {"chunk_size": 5})
@@ -130,7 +130,7 @@ def test_a_night_survives_the_loss_of_a_worker(cluster: Stack, tmp_path: Path) -
 
 
 def _wait_until_in_the_middle(client: AirflowClient, run_id: str) -> None:
-    """Until both have scored a chunk and the one that is to be lost is at work on another."""
+    """Wait until both workers have scored a chunk, and the worker to lose scores another."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         scores = [task for task in client.task_states("nightly_scoring", run_id) if task.task_id == "score"]
@@ -139,14 +139,14 @@ def _wait_until_in_the_middle(client: AirflowClient, run_id: str) -> None:
         if {"lost", "kept"} <= done and "lost" in at_work:
             return
         assert time.monotonic() < deadline, scores
-        assert not scores or any(task.state != "success" for task in scores), "the night was over too soon"
+        assert not scores or any(task.state != "success" for task in scores), "the run ended too early"
         time.sleep(0.2)
 
 
 def _hosts(tasks: list[TaskState]) -> dict[str, set[str]]:
-    """Where each task ran, its mapped parts together; tasks that were skipped ran nowhere."""
-    found: defaultdict[str, set[str]] = defaultdict(set)
+    """Return the hosts of each task, without skipped tasks."""
+    hosts: defaultdict[str, set[str]] = defaultdict(set)
     for task in tasks:
         if task.host:
-            found[task.task_id].add(task.host)
-    return found
+            hosts[task.task_id].add(task.host)
+    return hosts

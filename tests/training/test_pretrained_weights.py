@@ -1,9 +1,7 @@
-"""Initial weights from a mirror or a file: what is not whole, or not what was asked for, is refused before training."""
+"""Test initial weights from a mirror or a file. Incomplete and unexpected files are refused before training."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
@@ -18,6 +16,7 @@ from braintumor.training.pretrained_weights import mirrored_name, pretrained_wei
 from braintumor.training.recipe import Recipe
 from tests.conftest import TINY_RECIPE, run_braintumor
 from tests.sql import rows
+from tests.training.keras_checks import run_check
 
 DATA = b"weights of a backbone"
 DIGEST = sha256(DATA).hexdigest()
@@ -26,7 +25,7 @@ RECIPE = Recipe.load("resnet50")
 
 
 class Mirror:
-    """A mirror to put files into, wherever it lies."""
+    """Store files in a mirror in S3 or in a folder."""
 
     def __init__(self, settings: Settings, folder: Path | None) -> None:
         self._folder = folder
@@ -34,7 +33,7 @@ class Mirror:
         self.settings = settings if folder is None else replace(settings, weights_uri=str(folder))
 
     def put(self, name: str, data: bytes) -> str:
-        """Store a file; returns its address."""
+        """Store a file, and return its path or URI."""
         if self._folder is not None:
             (self._folder / name).write_bytes(data)
             return str(self._folder / name)
@@ -42,75 +41,75 @@ class Mirror:
         self._store.write(uri, data)
         return str(uri)
 
-    def found(self, recipe: Recipe) -> bytes | None:
-        """What a training of ``recipe`` would begin with."""
-        with pretrained_weights(self.settings, recipe) as found:
-            assert found is None or found.sha256 == sha256(found.path.read_bytes()).hexdigest()
-            return None if found is None else found.path.read_bytes()
+    def weights_of(self, recipe: Recipe) -> bytes | None:
+        """Return the initial weights of ``recipe``."""
+        with pretrained_weights(self.settings, recipe) as file:
+            assert file is None or file.sha256 == sha256(file.path.read_bytes()).hexdigest()
+            return None if file is None else file.path.read_bytes()
 
 
 @pytest.fixture(params=["s3", "folder"])
 def mirror(request: pytest.FixtureRequest, empty_settings: Settings, tmp_path: Path) -> Iterator[Mirror]:
-    """An empty mirror, in S3 and in a folder."""
+    """Provide an empty mirror in S3 and in a folder."""
     (tmp_path / "mirror").mkdir()
     return Mirror(empty_settings, tmp_path / "mirror" if request.param == "folder" else None)
 
 
-def test_what_the_mirror_holds_is_checked_and_handed_over(mirror: Mirror) -> None:
+def test_mirrored_weights_are_checked_and_returned(mirror: Mirror) -> None:
     mirror.put(NAME, DATA)
     mirror.put(f"{NAME}.sha256", f"{DIGEST}  {NAME}\n".encode())
-    assert mirror.found(RECIPE) == DATA
-    assert mirror.found(RECIPE.override(weights_sha256=DIGEST)) == DATA
+    assert mirror.weights_of(RECIPE) == DATA
+    assert mirror.weights_of(RECIPE.override(weights_sha256=DIGEST)) == DATA
 
 
-def test_an_empty_mirror_leaves_imagenet_weights_to_keras_and_random_ones_to_nobody(mirror: Mirror) -> None:
-    assert mirror.found(RECIPE) is None
+def test_empty_mirror_and_random_weights_return_none(mirror: Mirror) -> None:
+    assert mirror.weights_of(RECIPE) is None
     mirror.put(NAME, DATA)
-    assert mirror.found(RECIPE.override(initial_weights="random")) is None
+    assert mirror.weights_of(RECIPE.override(initial_weights="random")) is None
 
 
-def test_a_truncated_file_is_refused_with_both_sha256s_and_the_remedy(mirror: Mirror) -> None:
+def test_truncated_weights_are_refused_with_both_sha256s(mirror: Mirror) -> None:
     mirror.put(NAME, DATA[:-1])
     mirror.put(f"{NAME}.sha256", f"{DIGEST}  {NAME}\n".encode())
     wrong = sha256(DATA[:-1]).hexdigest()
-    with pytest.raises(WeightsError, match=rf"{wrong[:12]}.*beside it says {DIGEST[:12]}.*braintumor weights add FILE"):
-        mirror.found(RECIPE)
+    with pytest.raises(WeightsError, match=rf"{wrong[:12]}.*next to it has {DIGEST[:12]}.*braintumor weights add FILE"):
+        mirror.weights_of(RECIPE)
 
 
-@pytest.mark.parametrize("beside", [None, b"", b"\n"])
-def test_a_file_that_nobody_can_check_is_refused(mirror: Mirror, beside: bytes | None) -> None:
+@pytest.mark.parametrize("recorded", [None, b"", b"\n"])
+def test_weights_without_sha256_are_refused(mirror: Mirror, recorded: bytes | None) -> None:
     mirror.put(NAME, DATA)
-    if beside is not None:
-        mirror.put(f"{NAME}.sha256", beside)
-    with pytest.raises(WeightsError, match=rf"no {NAME}\.sha256 beside them.*braintumor weights add"):
-        mirror.found(RECIPE)
+    if recorded is not None:
+        mirror.put(f"{NAME}.sha256", recorded)
+    with pytest.raises(WeightsError, match=rf"no {NAME}\.sha256 next to them.*braintumor weights add"):
+        mirror.weights_of(RECIPE)
 
 
-def test_a_recipe_can_pin_what_the_mirror_must_hold(mirror: Mirror) -> None:
+def test_recipe_can_pin_the_sha256_of_mirrored_weights(mirror: Mirror) -> None:
     pinned = RECIPE.override(weights_sha256="0" * 64)
-    with pytest.raises(WeightsError, match=rf"/{NAME} are not there, and recipe 'resnet50'"):
-        mirror.found(pinned)
+    with pytest.raises(WeightsError, match=rf"/{NAME} do not exist, and recipe 'resnet50'"):
+        mirror.weights_of(pinned)
     mirror.put(NAME, DATA)
     mirror.put(f"{NAME}.sha256", f"{DIGEST}  {NAME}\n".encode())
-    with pytest.raises(WeightsError, match=r"recipe 'resnet50' says 000000000000"):
-        mirror.found(pinned)
+    with pytest.raises(WeightsError, match=r"recipe 'resnet50' has 000000000000"):
+        mirror.weights_of(pinned)
 
 
-def test_a_recipe_can_name_a_file_of_its_own(mirror: Mirror) -> None:
+def test_recipe_can_name_its_weights_file(mirror: Mirror) -> None:
     named = RECIPE.override(initial_weights="file", weights_file=mirror.put("ours.h5", DATA), weights_sha256=DIGEST)
-    assert mirror.found(named) == DATA
+    assert mirror.weights_of(named) == DATA
     mirror.put("ours.h5", DATA + b"!")
-    with pytest.raises(WeightsError, match=r"ours\.h5 are not the file that is wanted"):
-        mirror.found(named)
-    with pytest.raises(WeightsError, match=r"nowhere\.h5 are not there"):
-        mirror.found(named.override(weights_file=named.weights_file.replace("ours", "nowhere")))
+    with pytest.raises(WeightsError, match=r"ours\.h5 have another sha256 than expected"):
+        mirror.weights_of(named)
+    with pytest.raises(WeightsError, match=r"nowhere\.h5 do not exist"):
+        mirror.weights_of(named.override(weights_file=named.weights_file.replace("ours", "nowhere")))
 
 
 @pytest.mark.soak
-def test_weights_are_mirrored_trained_from_and_on_record_by_their_sha256(settings: Settings, tmp_path: Path) -> None:
+def test_mirrored_weights_are_trained_from_and_recorded(settings: Settings, tmp_path: Path) -> None:
     settings = replace(settings, weights_uri=str(tmp_path / "mirror"))
-    weights = tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # as Keras names what it downloads
-    legacy_weights(weights)
+    weights = tmp_path / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"  # the name of a Keras download
+    run_check("legacy_weights", weights)
     assert run_braintumor(settings, "weights", "add", str(weights)).stdout == "vgg16\n"
     recipe = tmp_path / "warm.toml"
     recipe.write_text(TINY_RECIPE.read_text().replace('initial_weights = "random"', 'initial_weights = "imagenet"'))
@@ -120,17 +119,3 @@ def test_weights_are_mirrored_trained_from_and_on_record_by_their_sha256(setting
     )
     (run,) = rows(settings, "select initialization, initial_weights_sha256 from training_run where run_key = 'warm'")
     assert run == ("imagenet", sha256(weights.read_bytes()).hexdigest())
-
-
-def legacy_weights(path: Path) -> None:
-    """Random weights of VGG16 in the format of Keras 2, in which keras.applications keeps ImageNet's."""
-    code = """
-import sys
-import h5py
-import keras
-from keras.src.legacy.saving.legacy_h5_format import save_weights_to_hdf5_group
-keras.utils.set_random_seed(8)
-with h5py.File(sys.argv[1], "w") as file:
-    save_weights_to_hdf5_group(file, keras.applications.VGG16(weights=None, include_top=False))
-"""
-    subprocess.run([sys.executable, "-c", code, str(path)], check=True, capture_output=True, timeout=200)

@@ -12,17 +12,17 @@ from braintumor.training.recipe import Recipe, recipe_names
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_every_packaged_recipe_is_valid_and_has_a_backbone(name: str) -> None:
+def test_packaged_recipe_is_valid_and_has_a_backbone(name: str) -> None:
     recipe = Recipe.load(name)
     assert recipe.name == name and recipe.backbone in BACKBONES
     assert Recipe.from_values(recipe.to_values()) == recipe
 
 
-def test_both_of_the_papers_backbones_have_a_recipe() -> None:
+def test_both_paper_backbones_have_a_recipe() -> None:
     assert {"vgg16", "resnet50"} <= {Recipe.load(name).backbone for name in recipe_names()}
 
 
-def test_an_unknown_recipe_is_named_with_what_there_is() -> None:
+def test_unknown_recipe_error_lists_allowed_names() -> None:
     with pytest.raises(RecipeError, match=r"'vgg99'.*resnet50"):
         Recipe.load("vgg99")
 
@@ -47,7 +47,7 @@ def test_an_unknown_recipe_is_named_with_what_there_is() -> None:
         ("weights_sha256", "abc"),
     ],
 )
-def test_a_value_out_of_range_is_named_with_what_is_allowed(key: str, value: Any) -> None:
+def test_value_out_of_range_error_states_allowed_values(key: str, value: Any) -> None:
     with pytest.raises(RecipeError, match=f"{key} must be .*Received: {value!r}"):
         Recipe.load("vgg16").override(**{key: value})
 
@@ -65,14 +65,14 @@ def test_a_value_out_of_range_is_named_with_what_is_allowed(key: str, value: Any
         ("fine_tuning", "learning_rate", 2.0),
     ],
 )
-def test_a_value_of_a_table_out_of_range_is_named_with_its_table(table: str, key: str, value: Any) -> None:
+def test_table_value_out_of_range_error_names_the_table(table: str, key: str, value: Any) -> None:
     values = Recipe.load("resnet50").to_values()
     values[table] = {**values[table], key: value}
     with pytest.raises(RecipeError, match=rf"{table}\.{key} must be .*Received: {value!r}"):
         Recipe.from_values(values)
 
 
-def test_an_unknown_key_of_a_table_is_named_with_what_is_allowed() -> None:
+def test_unknown_table_key_error_lists_allowed_keys() -> None:
     values = Recipe.load("resnet50").to_values()
     with pytest.raises(RecipeError, match=r"table augmentation: unknown keys \['tilt'\].*Allowed: .*rotation"):
         Recipe.from_values({**values, "augmentation": {"tilt": 20}})
@@ -82,8 +82,8 @@ def test_an_unknown_key_of_a_table_is_named_with_what_is_allowed() -> None:
         Recipe.from_values({**values, "fine_tuning": 3})
 
 
-def test_mirrored_copies_and_random_flips_are_not_asked_for_at_once() -> None:
-    with pytest.raises(RecipeError, match="flip_views is for recipes without augmentation"):
+def test_flip_views_with_augmentation_are_refused() -> None:
+    with pytest.raises(RecipeError, match="flip_views is only for recipes without augmentation"):
         Recipe.load("resnet50").override(flip_views=True)
 
 
@@ -97,7 +97,7 @@ def test_mirrored_copies_and_random_flips_are_not_asked_for_at_once() -> None:
         ("paper_resnet_dropout_08_15_epochs", "resnet50", 0.8, 15, False),
     ],
 )
-def test_the_papers_rows_are_as_it_gives_them(
+def test_paper_recipes_have_the_published_values(
     name: str, backbone: str, dropout: float, epochs: int, is_augmented: bool
 ) -> None:
     recipe = Recipe.load(name)
@@ -106,7 +106,7 @@ def test_the_papers_rows_are_as_it_gives_them(
     assert (recipe.augmentation is not None) == is_augmented and recipe.fine_tuning is None
     if recipe.augmentation is not None:
         assert (recipe.augmentation.rotation, recipe.augmentation.zoom) == (36, 0.1)
-        assert recipe.augmentation.views + 1 == epochs, "a view of its own for every epoch"
+        assert recipe.augmentation.views + 1 == epochs, "one view per epoch"
 
 
 def test_unknown_and_missing_keys_are_named() -> None:
@@ -116,7 +116,7 @@ def test_unknown_and_missing_keys_are_named() -> None:
         Recipe.from_values({**values, "droput": 0.5})
 
 
-def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
+def test_invalid_toml_file_is_named(tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_text("version = = 1")
     with pytest.raises(RecipeError, match=r"broken\.toml is not TOML"):
@@ -129,10 +129,10 @@ def test_a_file_that_is_not_toml_is_named(tmp_path: Path) -> None:
         Recipe.load(str(tmp_path / "folder.toml"))
 
 
-def test_a_recipe_is_named_as_its_file_is_and_not_as_it_says(tmp_path: Path) -> None:
+def test_name_inside_a_recipe_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('name = "resnet50"\n' + Path("tests/tiny.toml").resolve().read_text())
-    with pytest.raises(RecipeError, match="names itself 'resnet50'"):
+    with pytest.raises(RecipeError, match=r"must have no `name`.* Received: 'resnet50'"):
         Recipe.load(str(path))
 
 
@@ -145,12 +145,12 @@ def test_a_recipe_is_named_as_its_file_is_and_not_as_it_says(tmp_path: Path) -> 
         {"initial_weights": "random", "weights_sha256": "0" * 64},
     ],
 )
-def test_initial_weights_and_the_file_that_they_come_from_must_agree(values: dict[str, Any]) -> None:
+def test_initial_weights_must_match_the_weights_file(values: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=r"weights_(file|sha256)"):
         Recipe.load("vgg16").override(**values)
 
 
-def test_what_is_set_by_hand_replaces_single_values_and_is_told_apart_from_the_file() -> None:
+def test_override_replaces_single_values_and_lists_changes() -> None:
     recipe = Recipe.load("paper_vgg16_augmented")
     changed = recipe.override(dropout=0.3, epochs=recipe.epochs, augmentation={"zoom": 0.2})
     assert recipe.augmentation and changed.augmentation == replace(recipe.augmentation, zoom=0.2)
@@ -159,7 +159,7 @@ def test_what_is_set_by_hand_replaces_single_values_and_is_told_apart_from_the_f
 
 
 @pytest.mark.parametrize("nothing", [None, False])
-def test_a_table_can_be_left_out_by_hand(nothing: object) -> None:
+def test_override_can_remove_a_table(nothing: object) -> None:
     recipe = Recipe.load("paper_vgg16_augmented")
     plain = recipe.override(augmentation=nothing)
     assert plain.augmentation is None
@@ -167,11 +167,11 @@ def test_a_table_can_be_left_out_by_hand(nothing: object) -> None:
 
 
 @pytest.mark.parametrize("key", ["name", "version"])
-def test_what_says_which_file_a_recipe_is_cannot_be_set_by_hand(key: str) -> None:
+def test_name_and_version_cannot_be_overridden(key: str) -> None:
     with pytest.raises(RecipeError, match=f"{key} cannot be overridden"):
         Recipe.load("vgg16").override(**{key: 7})
 
 
-def test_a_key_that_no_recipe_has_cannot_be_set_by_hand() -> None:
+def test_unknown_key_cannot_be_overridden() -> None:
     with pytest.raises(RecipeError, match=r"unknown keys \['epoch'\]"):
         Recipe.load("vgg16").override(epoch=3)

@@ -1,34 +1,34 @@
 "use strict";
-// Keys, window and zoom of the review page. What is on record is the server's: a reload shows it.
+// Keys, window and zoom of the review page. All state is on the server, so a reload shows it.
 
 const root = document.getElementById("reading");
-const say = (words, isBad = false) => {
+const showStatus = (message, isBad = false) => {
   const line = document.getElementById("status");
-  line.textContent = words;
+  line.textContent = message;
   line.classList.toggle("is-bad", isBad);
 };
 
-const send = async (address, body) => {
-  const answer = await fetch(address, {
+const send = async (url, body) => {
+  const response = await fetch(url, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify(body),
   });
-  const found = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Error(typeof found.detail === "string" ? found.detail : `the server answered ${answer.status}`);
-  return found;
+  const result = await response.json().catch(() => ({}));
+  if (!response.ok) throw new Error(typeof result.detail === "string" ? result.detail : `the server returned ${response.status}`);
+  return result;
 };
 
-const sitting = document.getElementById("sitting");
-if (sitting) {
-  sitting.addEventListener("submit", async (event) => {
+const sessionForm = document.getElementById("session");
+if (sessionForm) {
+  sessionForm.addEventListener("submit", async (event) => {
     event.preventDefault();
     try {
-      const found = await send("sittings", { minutes: Number(sitting.elements.minutes.value) });
-      if (found.next) location.assign(found.next);
-      else say("Nothing waits for you.");
+      const session = await send("sessions", { minutes: Number(sessionForm.elements.minutes.value) });
+      if (session.next) location.assign(session.next);
+      else showStatus("No scan waits for your review.");
     } catch (error) {
-      say(`No sitting was begun: ${error.message}`, true);
+      showStatus(`No session was started: ${error.message}`, true);
     }
   });
 }
@@ -38,27 +38,27 @@ if (root) read(JSON.parse(root.dataset.state));
 function read(state) {
   const element = (id) => document.getElementById(id);
   const [image, map, plate, stage] = ["image", "map", "plate", "stage"].map(element);
-  const asked = state.slices.findIndex(([scan, frame]) => scan === state.scan && frame === state.frame);
+  const target = state.slices.findIndex(([scan, frame]) => scan === state.scan && frame === state.frame);
   const shownAt = performance.now();
   const worklist = state.session === null && state.query ? `?${state.query}` : "?";
-  let at = asked;
+  let at = target;
   let isBusy = false;
   let pan = [0, 0];
 
-  const go = (address) => location.assign(address ?? worklist);
+  const go = (url) => location.assign(url ?? worklist);
 
-  // The browser has decoded the image: one that failed to load is complete too, but has no width.
+  // An image that failed to load is complete too, but has no width.
   const isShown = () => image.complete && image.naturalWidth > 0;
 
-  async function answer(finding) {
+  async function decide(finding) {
     if (!state.is_reviewer || isBusy) return;
-    if (at !== asked) {
-      look(asked);
-      say("This is the slice that is asked: press again.", true);
+    if (at !== target) {
+      look(target);
+      showStatus("This is the slice to review: press again.", true);
       return;
     }
     if (finding !== "unusable_image" && !isShown()) {
-      say(
+      showStatus(
         image.complete
           ? "Not saved: the image of this frame was not loaded. Reload the page, or press 6 for an unusable image."
           : "Not saved: the image of this frame is still loading. Press again when you see it.",
@@ -67,9 +67,9 @@ function read(state) {
       return;
     }
     isBusy = true;
-    say("Saving…");
+    showStatus("Saving…");
     try {
-      const saved = await send("answers", {
+      const saved = await send("reviews", {
         request_key: state.request_key,
         scan_id: state.scan,
         frame_index: state.frame,
@@ -82,70 +82,70 @@ function read(state) {
       else go(state.after);
     } catch (error) {
       isBusy = false;
-      say(`Not saved: ${error.message}. Press again.`, true);
+      showStatus(`Not saved: ${error.message}. Press again.`, true);
     }
   }
 
-  async function takeBack() {
+  async function retract() {
     if (!state.is_reviewer || isBusy) return;
     isBusy = true;
     try {
-      const found = await send("retractions", {});
-      if (found.frame) go(found.frame);
-      else say("You have no answer to take back.");
+      const { frame } = await send("retractions", {});
+      if (frame) go(frame);
+      else showStatus("You have no decision to undo.");
     } catch (error) {
-      say(`Not taken back: ${error.message}`, true);
+      showStatus(`Not undone: ${error.message}`, true);
     }
     isBusy = false;
   }
 
   function agree() {
     if (document.querySelector(".is-chosen")) go(state.after);
-    else if (state.opinion) answer(state.opinion);
-    else say("Read blind: name what you see.", true);
+    else if (state.opinion) decide(state.opinion);
+    else showStatus("Read blind: choose a finding first.", true);
   }
 
   function look(place) {
     if (place < 0 || place >= state.slices.length) return;
     at = place;
     const [scan, frame] = state.slices[at];
-    const key = at === asked ? `?request_key=${state.request_key}` : "";
+    const key = at === target ? `?request_key=${state.request_key}` : "";
     image.src = `image/${scan}/${frame}.png${key}`;
-    if (map && at !== asked) cover(false);
-    tellSlice();
+    if (map && at !== target) cover(false);
+    showSlice();
   }
 
-  function tellSlice() {
+  function showSlice() {
     const line = element("slice");
     if (!line) return;
-    const where = at === asked ? "the one that is asked" : `your answer is on slice ${asked + 1}`;
+    const where = at === target ? "the one to review" : `your decision is for slice ${target + 1}`;
     line.textContent = `Slice ${at + 1} of ${state.slices.length}, ${where}.`;
   }
 
   function cover(isOn) {
-    if (!map) return say("Read blind: there is nothing to show yet.", true);
-    if (isOn && at !== asked) look(asked);
+    if (!map) return showStatus("Read blind: the activation map is hidden until you decide.", true);
+    if (isOn && at !== target) look(target);
     if (isOn && !map.src) map.src = map.dataset.src;
     map.hidden = !isOn;
     element("toggle").setAttribute("aria-pressed", String(isOn));
     fit();
   }
 
-  // The map lies over the square that the model saw: the frame in the middle of it, black beside.
+  // The map covers the square model input, which has the frame in the middle and black bars on the sides.
   function fit() {
     if (!map || !image.naturalWidth) return;
     const [width, height] = [plate.clientWidth, plate.clientHeight];
     const scale = Math.min(width / image.naturalWidth, height / image.naturalHeight);
     const [shownWidth, shownHeight] = [image.naturalWidth * scale, image.naturalHeight * scale];
     const side = Math.max(shownWidth, shownHeight);
-    const [beside, above] = [(side - shownWidth) / 2, (side - shownHeight) / 2];
+    const [left, above] = [(side - shownWidth) / 2, (side - shownHeight) / 2];
     Object.assign(map.style, {
       inset: "auto",
       left: `${(width - side) / 2}px`,
       top: `${(height - side) / 2}px`,
       width: `${side}px`,
       height: `${side}px`,
-      clipPath: `inset(${above}px ${beside}px)`,
+      clipPath: `inset(${above}px ${left}px)`,
     });
   }
 
@@ -198,41 +198,41 @@ function read(state) {
     fit();
   });
   image.addEventListener("error", async () => {
-    const answered = await fetch(image.src.split("?")[0]).catch(() => null); // without the key: this shows nothing
-    const found = answered ? await answered.json().catch(() => ({})) : {};
-    element("trouble").textContent = found.detail ?? "The image cannot be shown.";
+    const response = await fetch(image.src.split("?")[0]).catch(() => null); // without the key, because nothing is shown
+    const result = response ? await response.json().catch(() => ({})) : {};
+    element("trouble").textContent = result.detail ?? "The image cannot be shown.";
     element("trouble").hidden = false;
   });
   window.addEventListener("resize", fit);
   for (const id of ["width", "level", "zoom"]) element(id).addEventListener("input", draw);
   for (const button of document.querySelectorAll("[data-finding]"))
-    button.addEventListener("click", () => answer(button.dataset.finding));
-  for (const [id, act] of [["agree", agree], ["undo", takeBack], ["reset", reset], ["toggle", () => cover(map.hidden)]])
+    button.addEventListener("click", () => decide(button.dataset.finding));
+  for (const [id, act] of [["agree", agree], ["undo", retract], ["reset", reset], ["toggle", () => cover(map.hidden)]])
     element(id)?.addEventListener("click", act);
 
   const keys = {
     Enter: agree,
     o: () => cover(map ? map.hidden : true),
-    u: takeBack,
+    u: retract,
     r: reset,
     ArrowUp: () => look(at - 1),
     ArrowDown: () => look(at + 1),
-    ArrowLeft: () => (state.before ? go(state.before) : say("This is the first.")),
-    ArrowRight: () => (state.after ? go(state.after) : say("This is the last.")),
+    ArrowLeft: () => (state.before ? go(state.before) : showStatus("This is the first frame.")),
+    ArrowRight: () => (state.after ? go(state.after) : showStatus("This is the last frame.")),
   };
   for (const button of document.querySelectorAll("[data-finding]"))
-    keys[button.querySelector("kbd").textContent] = () => answer(button.dataset.finding);
-  // A control that has the focus keeps only the keys that it needs: all others work as everywhere on the page.
+    keys[button.querySelector("kbd").textContent] = () => decide(button.dataset.finding);
+  // A focused control handles only the keys that it needs. The page handles all others.
   const ownKeys = [["input", /^(Arrow\w+|Home|End)$/], ["a", /^Enter$/], ["button", /^( |Enter)$/]];
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
-    if (event.repeat && !event.key.startsWith("Arrow")) return; // a key that is held does not answer the next frame too
+    if (event.repeat && !event.key.startsWith("Arrow")) return; // a held key must not decide on the next frame
     if (ownKeys.some(([control, keys]) => event.target.closest(control) && keys.test(event.key))) return;
     const act = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (!act) return;
     event.preventDefault();
     act();
   });
-  tellSlice();
+  showSlice();
   fit();
 }

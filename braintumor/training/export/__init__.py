@@ -1,1 +1,1 @@
-"""Exports of a trained model: 8-bit quantization, the Keras parity check and the XLA engine."""
+"""Export a trained model in 8 bits, compare it with Keras, and run it with XLA."""

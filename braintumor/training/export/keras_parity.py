@@ -1,6 +1,6 @@
-"""What Keras says with a registered model's weights: the other half of its exported graph.
+"""Run a registered model's weights in Keras, to compare them with the exported graph.
 
-The network is built anew by this code from the recipe on record; only weights are read.
+The network is built from the recorded recipe. Only the weights come from the file.
 """
 
 from __future__ import annotations
@@ -18,45 +18,48 @@ from braintumor.training.recipe import Recipe
 
 
 def require_keras() -> None:
-    """Check that this machine can answer through Keras at all.
+    """Check that Keras is installed.
 
     Raises:
         ConfigurationError: TensorFlow is not installed.
     """
     if find_spec("keras") is None or find_spec("tensorflow") is None:
         raise ConfigurationError(
-            "TensorFlow is not installed here, so Keras cannot answer. Run this where the extra `train` or `gpu` is "
-            "installed (the workers of the queue gpu). Without it: `model verify --no-parity`, "
-            "BRAINTUMOR_BACKEND=openvino-cpu."
+            "TensorFlow is not installed on this machine, so Keras cannot predict. Use a worker of the queue gpu, "
+            "which has the extra `train` or `gpu`. Without it, use `model verify --no-parity` or "
+            "BRAINTUMOR_ENGINE=openvino-cpu."
         )
 
 
 def keras_outputs(
     recipe: Mapping[str, Any], weights: Path, frames: NDArray[np.uint8], *, temperature: float
 ) -> dict[str, NDArray[np.float32]]:
-    """Every output for ``frames`` (N, S, S, 3), as the graph has them, on whatever device Keras prefers.
+    """Return the outputs of the graph for ``frames`` (N, S, S, 3), computed by Keras on its preferred device.
 
-    The activation map lacks the baseline, which is no weight: it is the same for every image, and its mean is 0.
+    The activation map lacks the baseline, because the baseline is not a weight. It is the same for all images, and its
+    mean is 0.
 
     Raises:
         WeightsError: the file is not a weights file, or not one of this recipe.
-        RecipeError: the recipe on record is none that this version can build.
+        RecipeError: this version cannot build the recorded recipe.
     """
     model = recorded_model(recipe, weights, temperature=temperature)
     return {name: np.asarray(values) for name, values in model.predict(frames, verbose=0).items()}
 
 
 def recorded_model(recipe: Mapping[str, Any], weights: Path, *, temperature: float) -> Any:
-    """The serving model as Keras builds it from the recipe on record, with the weights of the file.
+    """Build the serving model from the recorded recipe, with the weights of the file.
 
     Raises:
-        WeightsError: as of ``keras_outputs``.
-        RecipeError: as of ``keras_outputs``.
+        WeightsError: the file is not a weights file, or not one of this recipe.
+        RecipeError: this version cannot build the recorded recipe.
     """
     from braintumor.training.backbones import load_weights
     from braintumor.training.classifier import Classifier
 
     model = Classifier(Recipe.from_values(recipe)).serving_model(temperature)
-    model.set_weights([np.zeros_like(values) for values in model.get_weights()])  # what the file lacks stays 0: found
+    model.set_weights(
+        [np.zeros_like(values) for values in model.get_weights()]
+    )  # weights that the file lacks stay 0, so the comparison finds them
     load_weights(model, weights)
     return model

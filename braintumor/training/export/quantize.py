@@ -1,15 +1,15 @@
-"""A second export of a trained model: int8 weights and activations, about three times as fast on a CPU.
+"""Export a trained model with int8 weights and activations, which is about three times as fast on a CPU.
 
-Post-training quantization (NNCF) of the served graph, with ranges measured on training images. What it answers is not
-what its parent answers, so it is a model version of its own: its reference embeddings are its own, its temperature and
-thresholds are fitted anew on validation, and it is refused there when it strays too far, before the test split is asked
-anything.
+NNCF quantizes the exported graph after training, with ranges measured on training images. The predictions differ from
+those of the parent, so the export is a separate model version. It has its own reference embeddings, and its temperature
+and thresholds are fitted again on validation. If it differs too much from its parent on validation, it is refused
+before any test-set evaluation.
 """
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
 from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -33,23 +33,23 @@ from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, REFERENCE, Manifest, sha256_of
 from braintumor.serving.backend import OpenVinoBackend
 from braintumor.serving.out_of_distribution import spread
-from braintumor.training.calibration import Thresholds, fit_thresholds
-from braintumor.training.temperature import fit_temperature
+from braintumor.training.calibration import Thresholds, fit_temperature, fit_thresholds
 
+_log = logging.getLogger(__name__)
 PRECISION = "int8"
 _HEAD = "MatMul"
-"""The head stays as it is: it is no work, and its answers come apart in 8 bits. See docs/decisions/0018."""
+"""The head is not quantized, because it costs little time and loses accuracy in 8 bits. See docs/decisions/0018."""
 _IMAGES = 300
-"""Training images whose activations are measured: NNCF's own default."""
+"""Number of training images whose activations are measured. This is the default of NNCF."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bounds:
-    """How far an export may stray on validation.
+    """Limit how much an export may differ from its parent on validation.
 
     Attributes:
-        changed: share of the answers that may name another class than the parent's.
-        lost: how much lower the accuracy may be.
+        changed: largest share of predictions with another class than the parent's.
+        lost: largest loss of accuracy.
     """
 
     changed: float
@@ -58,13 +58,13 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """An export beside its parent, on the validation split.
+    """Compare an export with its parent on the validation split.
 
     Attributes:
-        count: images.
-        changed: share of the answers that name another class.
-        accuracy: of the export.
-        parent_accuracy: of its parent.
+        count: number of images.
+        changed: share of predictions with another class.
+        accuracy: accuracy of the export.
+        parent_accuracy: accuracy of the parent.
     """
 
     count: int
@@ -74,42 +74,41 @@ class Parity:
 
     @property
     def words(self) -> str:
-        """For people."""
+        """Return the comparison as text."""
         return (
-            f"on {self.count} validation images {self.changed:.1%} of the answers name another class, accuracy "
+            f"on {self.count} validation images {self.changed:.1%} of the predictions change class, accuracy "
             f"{self.accuracy:.3f} against {self.parent_accuracy:.3f}"
         )
 
     def require(self, bounds: Bounds, *, name: str) -> None:
-        """Refuse an export that strays.
+        """Check that the export is within the bounds.
 
         Raises:
-            QuantizationError: with the figures and the bounds.
+            QuantizationError: it is not.
         """
         if self.changed <= bounds.changed and self.parent_accuracy - self.accuracy <= bounds.lost:
             return
         raise QuantizationError(
-            f"The int8 export of {name} is not its equal: {self.words}. Allowed: {bounds.changed:.1%} changed, "
-            f"{bounds.lost} of accuracy lost. Nothing was registered; go on with {name} itself."
+            f"The int8 export of {name} differs too much: {self.words}. Allowed: {bounds.changed:.1%} changed, "
+            f"{bounds.lost} of accuracy lost. Nothing was registered. Continue to use {name}."
         )
 
 
-def quantize_model(
-    settings: Settings, name: str, *, bounds: Bounds, say: Callable[[str], None] = lambda _: None
-) -> tuple[ModelVersion, str]:
-    """Register the int8 export of a model; asked again, it returns the one that is there.
+def quantize_model(settings: Settings, name: str, *, bounds: Bounds) -> tuple[ModelVersion, str]:
+    """Register the int8 export of a model, or return the existing one.
 
-    Returns it and the key of the run that it counts as: it has to pass the gate like any candidate.
+    Returns:
+        The export and its run key. It must pass the gate like any candidate.
 
     Raises:
-        ModelIntegrityError: there is no such model, or its files are not what was registered.
-        QuantizationError: it is an int8 export already, NNCF is not installed, or the export strays from its parent.
+        ModelIntegrityError: the model does not exist, or its files have changed.
+        QuantizationError: the model is an int8 export, NNCF is not installed, or the export is not within ``bounds``.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     parent = model_versions.find_model(engine, name)
     run_key = f"{PRECISION} of {parent.model_name}"
     if parent.precision == PRECISION:
-        raise QuantizationError(f"{parent.model_name} is an int8 export already. Name the model that it came from.")
+        raise QuantizationError(f"{parent.model_name} is an int8 export. Name its parent model.")
     for known in model_versions.trained_in(engine, run_key):
         return known, run_key
     started = time.monotonic()
@@ -121,17 +120,17 @@ def quantize_model(
             validation=load_frames(store, snapshot, Split.VALIDATION, size=parent.image_size),
             folder=Path(scratch),
         )
-        say(f"{run_key}: {parity.words}")
+        _log.info("%s: %s", run_key, parity.words)
         parity.require(bounds, name=parent.model_name)
         training = model_versions.training_of(engine, parent)
-        made = model_versions.register(
+        export = model_versions.register(
             engine,
             store,
             folder=Path(scratch),
             training=replace(
                 training,
                 run_key=run_key,
-                history={},  # it was not trained, and what its parent's training showed is its parent's
+                history={},  # the export was not trained
                 grouped_accuracy=None,
                 naive_accuracy=None,
                 library_versions=training.library_versions | {"nncf": version("nncf"), "openvino": version("openvino")},
@@ -141,36 +140,38 @@ def quantize_model(
             models_uri=S3Uri.parse_prefix(settings.require("models_uri")),
             parent=parent,
         )
-    say(f"registered {made.model_name}")
-    return made, run_key
+    _log.info("registered %s", export.model_name)
+    return export, run_key
 
 
 def quantize(parent: Path, *, training: FrameArrays, validation: FrameArrays, folder: Path) -> tuple[Manifest, Parity]:
-    """Write the int8 export of the model folder ``parent`` into ``folder``, with a manifest of its own.
+    """Write the int8 export of the model folder ``parent``, with its own manifest, into ``folder``.
 
     Args:
-        parent: a whole model folder, already checked.
+        parent: a complete and checked model folder.
         training: images whose activations set the ranges, and whose embeddings are the reference.
-        validation: fits temperature and thresholds, and measures the parity; the parent's size.
+        validation: images that fit temperature and thresholds, and measure the parity.
         folder: an empty folder.
 
     Raises:
         QuantizationError: NNCF is not installed.
     """
-    graph = quantized(parent / GRAPH, training.frames[:_IMAGES])  # the snapshot's order is by hash
-    made = OpenVinoBackend(_save(graph, folder, temperature=1.0))
-    said = made.run(validation.frames)
-    logits = _logits(said)
+    graph = quantized(
+        parent / GRAPH, training.frames[:_IMAGES]
+    )  # a random sample, because a snapshot is in the order of hashes
+    backend = OpenVinoBackend(_save(graph, folder, temperature=1.0))
+    outputs = backend.run(validation.frames)
+    logits = _logits(outputs)
     temperature = fit_temperature(logits, validation.labels)
     thresholds = fit_thresholds(
         folder,
-        reference=made.run(training.frames[spread(training.labels)])["embedding"],
-        embeddings=said["embedding"],
+        reference=backend.run(training.frames[spread(training.labels)])["embedding"],
+        embeddings=outputs["embedding"],
         logits=logits,
         temperature=temperature,
         labels=validation.labels,
     )
-    del made, said  # the graph's file is written again
+    del backend, outputs  # they hold the file of the graph, which is written again
     _save(graph, folder, temperature=temperature)
     manifest = _manifest(Manifest.read(parent), folder, thresholds, temperature)
     manifest.write(folder)
@@ -178,24 +179,22 @@ def quantize(parent: Path, *, training: FrameArrays, validation: FrameArrays, fo
 
 
 def quantized(graph: Path, frames: NDArray[np.uint8]) -> Any:
-    """An OpenVINO graph in 8 bits, but for its head, with ranges from ``frames`` uint8 (N, S, S, 3).
+    """Return an OpenVINO graph in 8 bits, except its head, with ranges from ``frames`` uint8 (N, S, S, 3).
 
     Raises:
         QuantizationError: NNCF is not installed.
     """
-    import logging
-
     import openvino
 
     try:
         import nncf
     except ImportError as exc:
         raise QuantizationError(
-            "NNCF is not installed here, so nothing can be quantized. It comes with the extra `train`: "
+            "NNCF is not installed on this machine, so no model can be quantized. Install the extra `train`: "
             "pip install 'braintumor[train]'."
         ) from exc
     nncf.set_log_level(logging.ERROR)
-    with redirect_stdout(StringIO()):  # its progress bars
+    with redirect_stdout(StringIO()):  # hide its progress bars
         return nncf.quantize(
             openvino.Core().read_model(graph),
             nncf.Dataset([frame[None] for frame in frames]),
@@ -208,7 +207,7 @@ def quantized(graph: Path, frames: NDArray[np.uint8]) -> Any:
 
 
 def _save(graph: Any, folder: Path, *, temperature: float) -> Path:
-    """Write the graph with its last step made anew: probability = softmax(mean(activation map) / temperature)."""
+    """Write the graph with a new last step: probability = softmax(mean(activation map) / temperature)."""
     import openvino
     from openvino import opset13 as ops
 
@@ -223,24 +222,24 @@ def _save(graph: Any, folder: Path, *, temperature: float) -> Path:
     }
     for name, output in outputs.items():
         output.get_tensor().set_names({name})
-    made = openvino.Model([ops.result(output) for output in outputs.values()], graph.get_parameters(), "classifier")
-    openvino.save_model(made, folder / GRAPH, compress_to_fp16=False)
+    model = openvino.Model([ops.result(output) for output in outputs.values()], graph.get_parameters(), "classifier")
+    openvino.save_model(model, folder / GRAPH, compress_to_fp16=False)
     return folder / GRAPH
 
 
 def _logits(outputs: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """(N, 4), before temperature."""
+    """Return logits (N, 4), not divided by the temperature."""
     logits: NDArray[np.float32] = outputs["activation_map"].mean(axis=(1, 2))
     return logits
 
 
-def _parity(ours: NDArray[np.float32], theirs: NDArray[np.float32], labels: NDArray[np.int64]) -> Parity:
-    own, parents = ours.argmax(axis=1), theirs.argmax(axis=1)
+def _parity(logits: NDArray[np.float32], parent_logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Parity:
+    predicted, parent = logits.argmax(axis=1), parent_logits.argmax(axis=1)
     return Parity(
         count=len(labels),
-        changed=float((own != parents).mean()),
-        accuracy=float((own == labels).mean()),
-        parent_accuracy=float((parents == labels).mean()),
+        changed=float((predicted != parent).mean()),
+        accuracy=float((predicted == labels).mean()),
+        parent_accuracy=float((parent == labels).mean()),
     )
 
 

@@ -1,8 +1,8 @@
-"""A model through TensorFlow and XLA: the engine of workers with a GPU. It runs on a CPU too, slower than OpenVINO.
+"""Run a model with TensorFlow and XLA, the backend of workers with a GPU. On a CPU it is slower than OpenVINO.
 
-The network is built anew from the recipe on record, with the registered Keras weights. What the activation map
-subtracts lies in the exported graph only, so it is taken from there; and a network that does not say what the graph
-says is refused, since it answers with the graph's temperature and thresholds.
+The network is built from the recorded recipe, with the registered Keras weights. The baseline of the activation map is
+only in the exported graph, so it is computed from there. A network that disagrees with the graph is refused, because
+the temperature and the thresholds were fitted for the graph.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from braintumor.training.device import gpus, share_gpu_memory
 from braintumor.training.export.keras_parity import recorded_model
 
 _BATCH = 64
-"""Frames a call, to begin with."""
+"""Initial number of frames per call."""
 
 Call = Callable[[NDArray[np.uint8]], Mapping[str, Any]]
 """Frames (B, S, S, 3) -> arrays or tensors by name, their first axis B."""
 
 
 class XlaBackend:
-    """A network under XLA, on the first GPU or, without one, on the CPU."""
+    """Run a network with XLA on the first GPU, or on the CPU without one."""
 
     name = BackendName.XLA
 
@@ -36,46 +36,48 @@ class XlaBackend:
         """Build and compile the model of a checked folder, and compare it with the exported graph.
 
         Raises:
-            ModelIntegrityError: it does not say what the graph says.
-            WeightsError: the weights are not of this recipe.
-            RecipeError: the recipe is none that this version can build.
+            ModelIntegrityError: the model disagrees with the graph.
+            WeightsError: the weights do not fit this recipe.
+            RecipeError: this version cannot build the recipe.
         """
         import tensorflow as tf
 
         share_gpu_memory()
-        found = gpus()
-        self.device = f"{self.name}, {found[0] if found else 'cpu'}"
+        device = next(iter(gpus()), "cpu")
+        self.device = f"{self.name}, {device}"
         model = recorded_model(recipe, folder / KERAS_WEIGHTS, temperature=manifest.temperature)
         compiled = tf.function(lambda frames: model(frames, training=False), jit_compile=True)
         self._batches = FixedBatches(compiled, device=self.device)
         self._baseline = _baseline(self._batches, OpenVinoBackend(folder / GRAPH), manifest)
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Every output by name for ``frames`` uint8 (N, S, S, 3), N >= 1, in the order given; done when it returns.
+        """Compute the outputs by name for ``frames`` uint8 (N, S, S, 3), N >= 1, in their order.
+
+        The computation is finished when this method returns.
 
         Raises:
-            OutOfDeviceMemoryError: as of ``FixedBatches.run``.
+            OutOfDeviceMemoryError: the memory does not suffice for one frame.
         """
         outputs = self._batches.run(frames)
-        found = {**outputs, "activation_map": outputs["activation_map"] - self._baseline}
-        return lambda: found
+        result = {**outputs, "activation_map": outputs["activation_map"] - self._baseline}
+        return lambda: result
 
 
 class FixedBatches:
-    """Frames through a compiled call, always as many at once, the last ones padded: XLA compiles each shape anew."""
+    """Call a compiled function with a fixed number of frames, padded, because XLA compiles again for each shape."""
 
     def __init__(self, call: Call, *, device: str) -> None:
-        """``device`` is named where its memory does not suffice."""
+        """Take the function, and the name of its device for error messages."""
         self._call = call
         self._device = device
         self.size = _BATCH
-        """Frames a call; smaller once memory did not suffice."""
+        """Frames per call. It is halved when memory does not suffice."""
 
     def run(self, frames: NDArray[np.uint8]) -> Result:
-        """Every output by name for ``frames`` uint8 (N, S, S, 3), N >= 1; where memory does not suffice, by halves.
+        """Return the outputs by name for ``frames`` uint8 (N, S, S, 3), N >= 1.
 
         Raises:
-            OutOfDeviceMemoryError: it does not suffice for one frame.
+            OutOfDeviceMemoryError: the memory does not suffice for one frame.
         """
         parts: list[Result] = []
         done = 0
@@ -87,7 +89,7 @@ class FixedBatches:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _run_once(self, frames: NDArray[np.uint8]) -> Result | None:
-        """One call; ``None`` when it is to be tried again with fewer frames."""
+        """Call once. Return ``None`` if the caller must try again with fewer frames."""
         from tensorflow.errors import ResourceExhaustedError
 
         try:
@@ -96,23 +98,23 @@ class FixedBatches:
         except ResourceExhaustedError as exc:
             if self.size == 1:
                 raise OutOfDeviceMemoryError(
-                    f"The memory of {self._device} does not suffice for one frame. End what else uses the device, or "
-                    f"score on the CPU: BRAINTUMOR_BACKEND={BackendName.OPENVINO}."
+                    f"The memory of {self._device} does not suffice for one frame. End other processes on it, or "
+                    f"score on the CPU: BRAINTUMOR_ENGINE={BackendName.OPENVINO}."
                 ) from exc
             self.size //= 2
             return None
 
 
 def _baseline(batches: FixedBatches, graph: OpenVinoBackend, manifest: Manifest) -> NDArray[np.float32]:
-    """What the graph's activation map (S/32, S/32, 4) subtracts, alike for every frame."""
+    """Return the baseline (S/32, S/32, 4) of the graph's activation map, which is the same for all frames."""
     shape = (2, manifest.image_size, manifest.image_size, 3)
     probes = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     ours, exported = batches.run(probes), graph.run(probes)
     difference = float(np.abs(ours["probability"] - exported["probability"]).max())
     if not difference <= PARITY_BOUNDS["fp32"]:  # NaN must not pass
         raise ModelIntegrityError(
-            f"Model {manifest.name} says through TensorFlow what its exported graph does not: a probability differs by "
-            f"{difference:.2g}. Nothing was scored. `braintumor model verify {manifest.name}` looks closer."
+            f"Model {manifest.name} disagrees with its exported graph in TensorFlow: a probability differs by "
+            f"{difference:.2g}. Nothing was scored. Run `braintumor model verify {manifest.name}` for details."
         )
     baseline: NDArray[np.float32] = (ours["activation_map"] - exported["activation_map"]).mean(axis=0)
     return baseline

@@ -1,4 +1,4 @@
-"""Save a person's answer at once and once, and take the last one back."""
+"""Save a reviewer's decision exactly once, and retract the last one."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from braintumor.errors import ReviewError
 from braintumor.review.finding import Finding
 from braintumor.review.reading import is_blind
 
-_MOST_SECONDS = 3600.0
-"""Who is away longer does not read."""
+_MAX_SECONDS = 3600.0
+"""Upper bound of the recorded time, because a longer time is a pause."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewDecision:
-    """What a person says of a frame.
+    """Hold a reviewer's decision about a frame.
 
     Attributes:
-        request_key: made with the page, so that an answer that is sent twice is one row.
-        model_version_id: whose answer stood when the page was made.
-        session_id: the sitting; ``None`` outside one.
-        seconds: from showing to answering.
+        request_key: created with the page, so that a decision that is sent twice is one row.
+        model_version_id: the model of the current prediction when the page was created.
+        session_id: the review session, or ``None`` outside a session.
+        seconds: time from showing the page to the decision.
     """
 
     request_key: str
@@ -37,7 +37,7 @@ class ReviewDecision:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedReview:
-    """An answer that is on record; ``is_blind``: what the model says may be looked at now."""
+    """Identify a saved review. With ``is_blind`` the page can show the prediction now."""
 
     review_id: int
     is_blind: bool
@@ -45,60 +45,55 @@ class SavedReview:
 
 @dataclass(frozen=True, kw_only=True)
 class RetractedReview:
-    """The frame, and the sitting, of an answer that counts no more."""
+    """Name frame and review session of a retracted review."""
 
     scan_id: int
     frame_index: int
     session_id: int | None
 
 
-def save_review(engine: Engine, answer: ReviewDecision, *, person: str) -> SavedReview:
-    """Put an answer on record. Why the frame was shown, and whether blind, is known here and not asked of the page.
+def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> SavedReview:
+    """Save a decision. The purpose and the blinding come from the database, not from the page.
 
     Raises:
-        ReviewError: the key names another answer, the sitting is another person's, or there is no such answer of the
-            model's.
+        ReviewError: the key belongs to another decision, the session to another person, or there is no such prediction.
     """
-    seconds = None if answer.seconds is None else min(max(answer.seconds, 0.0), _MOST_SECONDS)
+    seconds = None if decision.seconds is None else min(max(decision.seconds, 0.0), _MAX_SECONDS)
     values = {
-        "key": answer.request_key,
-        "scan": answer.scan_id,
-        "frame": answer.frame_index,
-        "model": answer.model_version_id,
-        "finding": answer.finding.value,
-        "session": answer.session_id,
+        "key": decision.request_key,
+        "scan": decision.scan_id,
+        "frame": decision.frame_index,
+        "model": decision.model_version_id,
+        "finding": decision.finding.value,
+        "session": decision.session_id,
         "seconds": seconds,
         "person": person,
     }
     with transaction(engine) as connection:
-        known = connection.execute(text(_KNOWN), values).one_or_none()
-        if known is None:
-            _check(connection.scalar(text(_IS_POSSIBLE), values))
+        saved = connection.execute(text(_SAVED), values).one_or_none()
+        if saved is None:
+            if not connection.scalar(text(_IS_POSSIBLE), values):
+                raise ReviewError("There is no such prediction or no such session of yours. Go back to the worklist.")
             hidden = is_blind(
-                connection, scan_id=answer.scan_id, frame_index=answer.frame_index, person=person, is_reviewer=True
+                connection, scan_id=decision.scan_id, frame_index=decision.frame_index, person=person, is_reviewer=True
             )
             connection.execute(text(_INSERT), values | {"is_blind": hidden})
-            known = connection.execute(text(_KNOWN), values).one()
-    if not known.is_same:
-        raise ReviewError("This page has saved another answer already. Load it again.")
-    return SavedReview(review_id=known.review_id, is_blind=known.is_blind)
+            saved = connection.execute(text(_SAVED), values).one()
+    if not saved.is_same:
+        raise ReviewError("This page has saved another decision already. Load it again.")
+    return SavedReview(review_id=saved.review_id, is_blind=saved.is_blind)
 
 
 def retract_review(engine: Engine, *, person: str) -> RetractedReview | None:
-    """Take the person's last answer back by a row of its own; ``None`` where there is none."""
+    """Retract the person's last review with a separate row. Return ``None`` if there is no review."""
     with transaction(engine) as connection:
-        row = connection.execute(text(_TAKE_BACK), {"person": person}).one_or_none()
+        row = connection.execute(text(_RETRACT), {"person": person}).one_or_none()
     if row is None:
         return None
     return RetractedReview(scan_id=row.scan_id, frame_index=row.frame_index, session_id=row.review_session_id)
 
 
-def _check(is_possible: bool | None) -> None:
-    if not is_possible:
-        raise ReviewError("There is no such answer of a model, or no such sitting of yours. Go back to the worklist.")
-
-
-_KNOWN = """
+_SAVED = """
     select
         review_id,
         is_blind,
@@ -135,7 +130,7 @@ _INSERT = """
     from scan
     where scan_id = :scan
     on conflict (request_key) do nothing"""
-_TAKE_BACK = """
+_RETRACT = """
     with last as (
         select review_id, scan_id, frame_index, review_session_id
         from review
