@@ -32,6 +32,7 @@ from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import write_dataset
+from braintumor.logs import show_training
 from braintumor.serving.backend import LoadedModel
 from braintumor.serving.prediction import ReviewReason, to_predictions
 from braintumor.training.recipe import Recipe

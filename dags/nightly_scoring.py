@@ -103,7 +103,7 @@ def reconcile(scoring_run_id: int | None) -> str:
         raise ScoringRunError("Discovery failed, so there is no run to balance. See the log of `discover`.")
     settings = settings_for("scorer")
     job = ScoringJob.open(settings)
-    balance = job.reconcile(scoring_run_id, say=print, measured=metrics.send, reports_url=reports_url())
+    balance = job.reconcile(scoring_run_id, progress=print, on_metric=metrics.send, reports_url=reports_url())
     print(balance)
     lineage.emit_lineage(settings, reads=["scan", "prediction", "rejection"], writes=["scoring_run_summary"])
     return str(balance)

@@ -107,7 +107,9 @@ def open_rescore_run() -> int:
     params = context["params"]
     request = RescoreRequest.of_form(params, actor=notifications.actor_of(context))
     run_key = f"rescore_history {context['run_id']}"
-    run = Rescore.open(settings_for("scorer")).ask(request, run_key=run_key, chunk_size=params["chunk_size"], say=print)
+    run = Rescore.open(settings_for("scorer")).open_run(
+        request, run_key=run_key, chunk_size=params["chunk_size"], progress=print
+    )
     return run.scoring_run_id
 
 

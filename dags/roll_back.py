@@ -49,12 +49,18 @@ _FORM = {
 def change_champion() -> str:
     """Roll back, with or without a withdrawal, and return the name of the new champion."""
     from braintumor.promotion.promote import roll_back
+    from braintumor.registry.promotions import PromotionRequest
     from common import settings_for
 
     context, settings = get_current_context(), settings_for("promoter")
     params = context["params"]
     done = roll_back(
         settings,
+        PromotionRequest(
+            request_key=f"roll_back {context['run_id']}",
+            actor=notifications.actor_of(context),
+            reason=params["reason"],
+        ),
         to=params["to"],
         with_withdrawal=params["withdraw"],
         warn=print,

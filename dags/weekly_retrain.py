@@ -125,9 +125,9 @@ def snapshot() -> str:
         taken = snapshot_of(settings, prefix)
     lineage.emit_lineage(settings, reads=[prefix or settings.dataset_uri, "reviewed_frame"], writes=["snapshot"])
     print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} duplicates removed")
-    for reason, count in taken.left_out_by_reason().items():  # URIs can contain patient names, so they stay in Postgres
+    for reason, count in taken.excluded_by_reason().items():  # URIs can contain patient names, so they stay in Postgres
         print(f"excluded: {count} images: {reason}")
-    if taken.left_out:
+    if taken.excluded:
         print(f"List them with: select left_out from braintumor.snapshot where snapshot_id = '{taken.snapshot_id}'")
     return taken.snapshot_id
 
@@ -165,7 +165,7 @@ def evaluate(model_name: str) -> str:
 
     label_mapped_task(model_name=model_name)
     settings = settings_for("trainer")
-    evaluated = evaluate_model(settings, model_name, access_key=get_current_context()["run_id"], say=print)
+    evaluated = evaluate_model(settings, model_name, access_key=get_current_context()["run_id"], progress=print)
     lineage.emit_lineage(settings, reads=["model_version", "snapshot"], writes=["evaluation"])
     return evaluated
 

@@ -32,6 +32,7 @@ from braintumor.scoring.job import run_scoring_job
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.models import record_model
+from tests.people import add_reviews
 from tests.sql import rows
 
 PROJECT = Path(__file__).parent.parent

@@ -179,12 +179,13 @@ def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
     from braintumor.errors import PromotionError
     from braintumor.evaluation.evaluate_model import evaluate_model
     from braintumor.evaluation.judge_run import judge_run
+    from braintumor.logs import show_training
     from braintumor.training.export.quantize import Bounds, quantize_model
 
     settings = settings_of("trainer")
-    say = partial(click.echo, err=True)
-    made, run_key = quantize_model(settings, name, bounds=Bounds(changed=max_changed, lost=max_accuracy_loss), say=say)
-    evaluate_model(settings, made.model_name, access_key=run_key, progress=say)
+    show_training(sys.stderr)
+    made, run_key = quantize_model(settings, name, bounds=Bounds(changed=max_changed, lost=max_accuracy_loss))
+    evaluate_model(settings, made.model_name, access_key=run_key, progress=partial(click.echo, err=True))
     verdict = judge_run(settings, run_key)
     click.echo(verdict["markdown"])
     if not verdict["is_passed"]:

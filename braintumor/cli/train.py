@@ -41,7 +41,6 @@ def train(
         overrides=overrides,
         snapshot_id=snapshot_id or snapshot_of(settings).snapshot_id,
         run_key=run_key or command_key(),
-        say=lambda message: click.echo(message, err=True),
     )
     if is_json:
         print_json(asdict(model))

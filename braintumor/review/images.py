@@ -15,6 +15,7 @@ from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.activation_map import decode_map, upsample
 
 THUMBNAIL = 96
 """Longest side of a thumbnail in pixels."""
@@ -73,9 +74,7 @@ _thumbnail = lru_cache(maxsize=500)(_frame)
 
 @lru_cache(maxsize=64)
 def _map_image(stored: bytes) -> bytes:
-    values = np.frombuffer(stored, "<f2").astype(np.float32)
-    side = round(values.size**0.5)
-    strength = _enlarged(values.reshape(side, side))[..., np.newaxis]  # (_MAP, _MAP, 1), 0 to 1
+    strength = upsample(decode_map(stored), height=_MAP, width=_MAP)[..., np.newaxis]  # (_MAP, _MAP, 1), 0 to 1
     color = _WEAK + (_STRONG - _WEAK) * strength
     opacity = 255 * _STRONGEST * strength**_FADE
     buffer = io.BytesIO()

@@ -55,7 +55,7 @@ def test_postgres_crashes_lose_and_duplicate_nothing(settings: Settings, stack: 
         assert_no_partial_scans(settings)
         expire_leases(settings)
     assert codes.count(1) >= _CRASHES // 2, f"most runs were not affected: {codes}"
-    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+    assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)
 
 
 def crash(stack: Stack) -> None:
@@ -75,8 +75,8 @@ def test_random_s3_errors_lose_and_duplicate_nothing(settings: Settings, tmp_pat
         through = replace(settings, s3_endpoint=proxy.url)
         codes = []
         for number in range(3):
-            codes.append(end(start_night(through, f"storm {number}")))
-            assert_nothing_is_half_written(settings)
+            codes.append(end(start_run(through, f"storm {number}")))
+            assert_no_partial_scans(settings)
         assert proxy.count_fault >= _SCANS // CHUNK_SIZE, "too few requests failed"
     assert 1 in codes, "the retries hid all faults: increase the share"
     ((scored,),) = rows(settings, "select count(*) from scan where state = 'scored'")
@@ -84,4 +84,4 @@ def test_random_s3_errors_lose_and_duplicate_nothing(settings: Settings, tmp_pat
     assert rows(settings, "select 1 from rejection where reason <> 'unsupported_format'") == [], (
         "an S3 error must not reject a scan"
     )
-    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+    assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)

@@ -14,6 +14,7 @@ import pytest
 
 from braintumor.config.settings import Settings
 from tests.runs import (
+    assert_each_scan_scored_once,
     assert_no_partial_scans,
     end,
     expire_leases,
@@ -34,7 +35,7 @@ def test_sigkill_at_random_times_loses_and_duplicates_nothing(settings: Settings
     put_scans(settings, tmp_path, count=_SCANS, seed=7)
     rng = random.Random(7)
     for number in range(_KILLS):
-        night = start_night(settings, f"kill {number}")
+        night = start_run(settings, f"kill {number}")
         if number % 4 == 1:  # during a chunk on any machine, while other kills are at any time
             _wait_for(settings, night, "select 1 from scoring_chunk where lease_expires_at > now()")
         if number % 4 == 3:
@@ -47,7 +48,7 @@ def test_sigkill_at_random_times_loses_and_duplicates_nothing(settings: Settings
         assert_no_partial_scans(settings)
         expire_leases(settings)
     assert _count_finished(settings) > 0, "no chunk was committed before a kill: kill later"
-    assert_each_is_there_once(settings, count_scored=_SCANS, count_rejected=1)
+    assert_each_scan_scored_once(settings, count_scored=_SCANS, count_rejected=1)
 
 
 def _count_finished(settings: Settings) -> int:
@@ -72,7 +73,7 @@ def test_sigkill_at_every_statement_loses_and_duplicates_nothing(settings: Setti
             break
         assert code == -signal.SIGKILL, f"ended before point {point}"
     assert point > _MIN_POINTS, f"a run has only {point - 1} points: are they still counted?"
-    assert_each_is_there_once(settings, count_scored=3 * point, count_rejected=point)
+    assert_each_scan_scored_once(settings, count_scored=3 * point, count_rejected=point)
     copies = """
         select count(*) from prediction as copy
         join prediction as original on original.scan_id = copy.copied_from_scan_id
