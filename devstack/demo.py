@@ -1,7 +1,7 @@
-"""``python -m devstack demo``: the main job once, on real parts, with every figure said aloud.
+"""Run ``python -m devstack demo``: retrain, promote and score once on real servers, and print each figure.
 
-Environment: BRAINTUMOR_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_WEIGHTS (pretrained weights of the
-backbone that they belong to), BRAINTUMOR_NIGHT (a folder of scans instead of phantoms for the night).
+Environment variables: BRAINTUMOR_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_WEIGHTS (a file of
+pretrained weights), BRAINTUMOR_NIGHT (a folder of scans to score instead of phantoms).
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from devstack.show import show_confusion, show_leaderboard, show_predictions, sh
 from devstack.stack import Stack
 
 SMALL_RECIPES = ("resnet50_small", "vgg16_small")
-"""What a machine can train without downloaded weights."""
+"""Recipes that need no downloaded weights."""
 PER_CLASS = 600
 _SEED = 0
 
 
 class DemoError(BrainTumorError):
-    """The demo did not reach its end; the message says which step, and why."""
+    """The demo failed. The message names the step and the cause."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What the demo is run on, from its environment."""
+    """The demo's inputs, read from its environment."""
 
     dataset: Path | None
     weights: Path | None
@@ -57,30 +57,30 @@ class Choice:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Choice:
-        """Read the three variables.
+        """Read the three environment variables.
 
         Raises:
-            DemoError: a folder is missing or empty, or the weights are no file.
+            DemoError: a folder is missing or empty, or the weights file is missing.
         """
         return cls(
-            dataset=_path(DEMO_DATASET, environment, is_there=_has_files),
-            weights=_path(DEMO_WEIGHTS, environment, is_there=Path.is_file),
-            night=_path(DEMO_NIGHT, environment, is_there=_has_files),
+            dataset=_path(DEMO_DATASET, environment, exists=_has_files),
+            weights=_path(DEMO_WEIGHTS, environment, exists=Path.is_file),
+            night=_path(DEMO_NIGHT, environment, exists=_has_files),
         )
 
     def describe(self) -> str:
-        """The demo's first line: what is trained, from which weights, on which images."""
+        """Return the demo's first line: the models, their initial weights and the images."""
         images = f"the images of {self.dataset}" if self.dataset else "synthetic phantoms"
         heads = "Trains a head on frozen VGG16 and ResNet50 with RANDOM initial weights at a small image size"
         also = f", and on the backbone of {self.weights.name}" if self.weights else ""
         return f"{heads}{also}, on {images}. Not models for patients."
 
 
-def _path(variable: Variable, environment: Mapping[str, str], *, is_there: Callable[[Path], bool]) -> Path | None:
+def _path(variable: Variable, environment: Mapping[str, str], *, exists: Callable[[Path], bool]) -> Path | None:
     value = variable.read(environment)
-    if value is not None and not is_there(Path(value)):
-        kind = "file" if is_there is Path.is_file else "folder with a file in it"
-        raise DemoError(f"{variable.name} names {value}, which is no {kind}. Correct or unset it.")
+    if value is not None and not exists(Path(value)):
+        kind = "file" if exists is Path.is_file else "folder with a file in it"
+        raise DemoError(f"{variable.name} names {value}, which is not a {kind}. Correct or unset it.")
     return Path(value) if value else None
 
 
@@ -100,7 +100,7 @@ class Demo:
         self.client: AirflowClient = stack.client()
 
     def run(self) -> dict[str, Any]:
-        """Retrain, promote, score a night, score again; returns the figures that it printed."""
+        """Retrain, promote, score, score again, and return the printed figures."""
         migrations.migrate(self.engine)
         recipes = [*SMALL_RECIPES, *self._add_weights()]
         conf = {"recipes": recipes, "policy": "auto", "dataset_uri": str(self._upload_images())}
@@ -110,8 +110,8 @@ class Demo:
             self.store, S3Uri.parse(self.settings.require("scans_uri")), self._stack.state.folder, self._choice.night
         )
         self._dag("nightly_scoring", {})
-        self._show_night()
-        self._say("\nThe same night again: nothing is new, and nothing is written twice.")
+        self._show_scoring_run()
+        self._say("\nSecond scoring run of the same files: nothing is new, and nothing is written twice.")
         self._dag("nightly_scoring", {})
         figures["nights"] = self._balances(2)
         self._say(f"  {figures['nights'][0]}")
@@ -125,7 +125,7 @@ class Demo:
         return [backbone]
 
     def _upload_images(self) -> S3Uri:
-        """Phantoms go to the dataset's prefix, each folder of somebody's to one of its own: sets never mix."""
+        """Upload phantoms to the dataset's prefix, or a given folder to its own prefix, so that sets never mix."""
         folder = self._choice.dataset or self._stack.state.folder / "phantoms"
         if self._choice.dataset is None:
             self._say(f"Drawing {4 * PER_CLASS} phantoms")
@@ -140,7 +140,7 @@ class Demo:
         return prefix
 
     def _dag(self, dag_id: str, conf: dict[str, Any]) -> str:
-        """Trigger a DAG through the REST API and wait for it, with its tasks as they go."""
+        """Trigger a DAG through the REST API, print its tasks' states, and wait for its end."""
         self._say(f"\n{dag_id}: triggered {conf or ''}")
         started = time.monotonic()
         run_id = self.client.trigger(dag_id, conf)
@@ -158,7 +158,7 @@ class Demo:
 
     def _show_models(self, run_id: str) -> dict[str, Any]:
         models = model_versions.trained_in(self.engine, run_id)
-        self._say("\nThe models of this run (validation picks the candidate, test passes or refuses it):")
+        self._say("\nModels of this run (the candidate is selected on validation and judged on test):")
         self._say(show_leaderboard(self.engine, models))
         for model in models:
             page = self._stack.state.folder / "s3" / model.artifact_uri.removeprefix("s3://") / "report.html"
@@ -168,14 +168,14 @@ class Demo:
         if judgment is None:
             raise DemoError(f"The run {run_id} has no verdict. See the log of its task `gate`.")
         candidate = judgment.candidate
-        figures: dict[str, Any] = {"candidate": candidate.model_name, **self._honest_figures(candidate)}
+        figures: dict[str, Any] = {"candidate": candidate.model_name, **self._baseline_figures(candidate)}
         self._say(f"\nCandidate: {candidate.model_name}. Confusion matrix on the test split:")
         self._say(show_confusion(self.engine, candidate))
         say_verdict(judgment, model_versions.find_champion(self.engine), self._say)
         return figures
 
-    def _honest_figures(self, candidate: model_versions.ModelVersion) -> dict[str, Any]:
-        """The candidate beside a probe that cannot see shape, and, on phantoms, its maps beside the true lesions."""
+    def _baseline_figures(self, candidate: model_versions.ModelVersion) -> dict[str, Any]:
+        """Compare the candidate with a probe that sees no shape, and on phantoms its maps with the true lesions."""
         snapshot = load_snapshot(self.engine, candidate.snapshot_id)
         training, test = (
             load_frames(self.store, snapshot, split, size=candidate.image_size) for split in (Split.TRAIN, Split.TEST)
@@ -191,18 +191,18 @@ class Demo:
             hits = map_hits(test, outputs)
             self._say(
                 f"The activation map's strongest cell touches the lesion in {hits.share:.0%} of {hits.count} correct "
-                "tumor answers"
+                "tumor predictions"
             )
             figures["map_hits"] = hits.share
         return figures
 
-    def _show_night(self) -> None:
-        self._say(f"\nThe night: {self._balances(1)[0]}")
+    def _show_scoring_run(self) -> None:
+        self._say(f"\nFirst scoring run: {self._balances(1)[0]}")
         self._say(show_predictions(self.engine, limit=12))
         self._say(show_rejections(self.engine))
 
     def _balances(self, count: int) -> list[str]:
-        """The newest runs' balances, in words, the newest first."""
+        """Return the balances of the newest runs as text, newest first."""
         with database.transaction(self.engine) as connection:
             ids = connection.scalars(
                 text("select scoring_run_id from scoring_run order by 1 desc limit :count"), {"count": count}
@@ -211,24 +211,25 @@ class Demo:
 
 
 def say_verdict(judgment: Judgment, champion: model_versions.ModelVersion | None, say: Callable[[str], None]) -> None:
-    """Why the gate passed or refused the candidate, and who scores the night.
+    """Print the gate's verdict and the champion.
 
     Raises:
-        DemoError: nobody does: the gate refused the candidate and there is no earlier champion.
+        DemoError: the gate refused the candidate and there is no earlier champion.
     """
     say(f"Gate: {judgment.verdict.summary}")
     for rule in judgment.verdict.failed:
         say(f"  {rule.name}: {rule.reason}")
     if champion is None:
         raise DemoError(
-            "The gate refused the candidate, for the reasons above, and there is no earlier champion: no night is "
-            "scored. Random weights rarely pass on real images: name a file of pretrained ones in BRAINTUMOR_WEIGHTS."
+            "The gate refused the candidate, for the reasons above, and there is no earlier champion, so nothing "
+            "can be scored. Random weights rarely pass on real images. Set BRAINTUMOR_WEIGHTS to a file of pretrained "
+            "weights."
         )
     say(f"Champion: {champion.model_name}" + ("" if judgment.verdict.passed else ", of an earlier run"))
 
 
 def run_demo(stack: Stack, *, say: Callable[[str], None] = print) -> None:
-    """Start what does not run, do the main job, stop what was started, and say how long it took."""
+    """Start the missing services, run the demo, stop those services, and print the duration."""
     started = time.monotonic()
     choice = Choice.from_environment()
     say(choice.describe())
@@ -239,6 +240,6 @@ def run_demo(stack: Stack, *, say: Callable[[str], None] = print) -> None:
         demo.engine.dispose()
         stack.state.write("demo", {**figures, "seconds": round(time.monotonic() - started)})
     say(
-        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes, and stopped what it had started. "
-        "`make up` starts the same again and keeps it running."
+        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. The services that the demo started are stopped. "
+        "`make up` starts them again and keeps them running."
     )
