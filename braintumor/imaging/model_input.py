@@ -87,7 +87,7 @@ def to_model_input(decoded: Decoded, *, size: int, content_sha256: str | None = 
         pixels[place] = letterbox(frame.pixels, size=size)
     indexes = tuple(frame.index for frame in decoded.frames)
     return PreparedScan(
-        pixels=pixels, indexes=indexes, is_volume=decoded.count_found > 1, content_sha256=content_sha256
+        pixels=pixels, indexes=indexes, is_volume=decoded.frame_count > 1, content_sha256=content_sha256
     )
 
 

@@ -38,7 +38,7 @@ class Watched(DecoderPool):
     """A guard of one task. A file that ends in the name of ``note`` hangs."""
 
     def __init__(self, note: Path) -> None:
-        super().__init__(children=2, decode="tests.imaging.bad_decoders:hanging")
+        super().__init__(processes=2, decode="tests.imaging.bad_decoders:hanging")
         self.note = note
         self.note.unlink(missing_ok=True)
         self.count_reading = 0

@@ -10,8 +10,7 @@ from pathlib import PurePosixPath
 from typing import get_args
 
 from braintumor.errors import DatasetError
-from braintumor.imaging.decoding.formats import Format, is_named_as_image
-from braintumor.imaging.decoding.sniff import sniff
+from braintumor.imaging.decoding.formats import Format, is_named_as_image, sniff
 from braintumor.labels import TumorClass, parse_class
 
 SPLIT_FOLDERS = {"train", "training", "test", "testing", "val", "valid", "validation"}

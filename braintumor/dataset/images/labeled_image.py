@@ -141,8 +141,8 @@ def understand(
     digest = sha256(data).hexdigest()
     if isinstance(decoded, Rejection):
         return ExcludedImage(image_uri=address, reason=f"{decoded.reason}: {decoded.detail}", image_sha256=digest)
-    if decoded.count_found > 1:  # which of them does the label speak of?
-        detail = f"{decoded.count_found} frames under one label"
+    if decoded.frame_count > 1:  # which of them does the label speak of?
+        detail = f"{decoded.frame_count} frames under one label"
         return ExcludedImage(image_uri=address, reason=f"{RejectionReason.MULTI_FRAME}: {detail}", image_sha256=digest)
     pixels = decoded.frames[0].pixels
     return LabeledImage(

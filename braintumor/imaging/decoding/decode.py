@@ -12,9 +12,8 @@
 from __future__ import annotations
 
 from braintumor.imaging.decoding.contact_sheet import is_contact_sheet
-from braintumor.imaging.decoding.formats import all_formats
+from braintumor.imaging.decoding.formats import all_formats, sniff
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.sniff import sniff
 from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 

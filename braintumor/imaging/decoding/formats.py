@@ -1,7 +1,11 @@
-"""The formats that are scored: the one list of them, for code and for people."""
+"""List the scored formats, and recognize a file's format by its first bytes.
+
+Names and extensions do not decide the format.
+"""
 
 from __future__ import annotations
 
+import struct
 from itertools import chain
 from typing import Literal, get_args
 
@@ -17,6 +21,77 @@ _SUFFIXES: dict[Format, tuple[str, ...]] = {
     "nifti": (".nii", ".nii.gz"),
 }
 
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\xff\xd8\xff", "jpeg"),
+    (0, b"\x89PNG\r\n\x1a\n", "png"),
+    (128, b"DICM", "dicom"),  # before TIFF: a DICOM preamble may be a TIFF header (PS3.10 7.1)
+    (344, b"n+1\0", "nifti"),
+    (344, b"ni1\0", "nifti"),
+    (4, b"n+2\0", "nifti"),
+    (4, b"ni2\0", "nifti"),
+    (0, b"\x1f\x8b", "gzip"),
+    (0, b"PK\x03\x04", "zip"),
+    (0, b"II*\0", "tiff"),
+    (0, b"MM\0*", "tiff"),
+    (0, b"II+\0", "tiff"),  # BigTIFF
+    (0, b"MM\0+", "tiff"),
+    (0, b"GIF8", "gif"),
+    (8, b"WEBP", "webp"),
+    (8, b"AVI ", "avi"),
+    (0, b"\0\0\0\x0cjP  ", "jpeg 2000"),
+    (0, b"\xff\x4f\xff\x51", "jpeg 2000"),
+    (0, b"\0\0\0\x0cJXL ", "jpeg xl"),
+    (0, b"\xff\x0a", "jpeg xl"),
+    *(
+        (4, b"ftyp" + brand, "heic")
+        for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+    ),
+    (4, b"ftypavi", "avif"),
+    (4, b"ftypqt", "quicktime"),
+    (4, b"ftyp", "mp4"),
+    (0, b"\x1aE\xdf\xa3", "matroska"),
+    (0, b"NRRD", "nrrd"),
+    (0, b"ObjectType", "metaimage"),
+    (0, b"NDims", "metaimage"),
+    (0, b"\x5c\x01\0\0", "analyze 7.5"),
+    (0, b"\0\0\x01\x5c", "analyze 7.5"),
+    (0, b"\x89HDF\r\n\x1a\n", "hdf5"),
+    (0, b"CDF\x01", "netcdf"),
+    (0, b"CDF\x02", "netcdf"),
+    (0, b"\x93NUMPY", "numpy"),
+    (0, b"MATLAB 5.0", "matlab"),
+    (0, b"8BPS", "photoshop"),
+    (0, b"\0\0\x01\0", "icon"),
+    (0, b"BM", "bmp"),
+    (0, b"%PDF", "pdf"),
+    (0, b"%!PS", "postscript"),
+    (0, b"<?xml", "xml"),
+    (0, b"<svg", "svg"),
+    (0, b"<!DOCTYPE", "html"),
+    (0, b"<!doctype", "html"),
+    (0, b"<html", "html"),
+    (0, b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "old office document"),
+    (0, b"PK\x05\x06", "zip"),
+    (0, b"Rar!", "rar"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7z"),
+    (0, b"\xfd7zXZ\0", "xz"),
+    (0, b"BZh", "bzip2"),
+    (0, b"\x28\xb5\x2f\xfd", "zstandard"),
+    (257, b"ustar", "tar"),
+)
+"""Those that are not scored are here to be named in the rejection."""
+_BARE_GROUPS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
+"""Groups 0008 and 0002 in little endian, 0008 in big endian: how a DICOM file without preamble begins."""
+_LONGEST_FIRST_ELEMENT = 1024
+"""Bytes. Group length, character set, image type: what stands first is short."""
+_ELEMENT_HEADER = struct.Struct("<HHI")
+"""Group, element and length of an element in implicit little endian."""
+_MOST_EMPTY_ELEMENTS = 16
+"""Elements without a value that ``_is_bare_dicom`` passes over, at most."""
+_EMPTY_PREAMBLE = bytes(128)
+_BEGINNING = 512
+"""Bytes: an empty preamble, and behind it more than ``_is_bare_dicom`` looks at."""
+
 
 def is_named_as_image(name: str) -> bool:
     """Whether a file's name ends as those of a format do."""
@@ -27,3 +102,40 @@ def all_formats(word: Literal["and", "or"]) -> str:
     """``JPEG, PNG, TIFF, DICOM and NIfTI``, or the same with ``or``."""
     *others, last = (_NAMES[each] for each in get_args(Format))
     return f"{', '.join(others)} {word} {last}"
+
+
+def sniff(data: bytes) -> str | None:
+    """The format's name, or ``None`` where no format that we know begins so."""
+    for offset, magic, name in _MAGIC:
+        if data[offset : offset + len(magic)] == magic:
+            return name
+    return "dicom" if _is_bare_dicom(without_empty_preamble(data[:_BEGINNING])) else None
+
+
+def without_empty_preamble(data: bytes) -> bytes:
+    """Drop a preamble of 128 zero bytes that a writer left without the marker ``DICM``, because pydicom parses it."""
+    end = len(_EMPTY_PREAMBLE)
+    is_unmarked = data.startswith(_EMPTY_PREAMBLE) and data[end : end + 4] != b"DICM"
+    return data[end:] if is_unmarked else data
+
+
+def _is_bare_dicom(data: bytes) -> bool:
+    """Whether the first element is DICOM's: a known group, then a VR or (implicit) a short, even length.
+
+    An implicit element without a value proves little, so the first element with a value decides. It must be of a later
+    tag in group 0008.
+    """
+    if data[:2] not in _BARE_GROUPS or len(data) < _ELEMENT_HEADER.size:
+        return False
+    vr = data[4:6]
+    if vr.isalpha() and vr.isupper():
+        return True
+    previous = -1
+    count = min(len(data) // _ELEMENT_HEADER.size, _MOST_EMPTY_ELEMENTS + 1)
+    for group, element, length in _ELEMENT_HEADER.iter_unpack(data[: count * _ELEMENT_HEADER.size]):
+        if group != 8 or element <= previous:  # noqa: PLR2004 - group 0008
+            return False
+        if length:
+            return bool(length % 2 == 0 and length <= _LONGEST_FIRST_ELEMENT)
+        previous = element
+    return False

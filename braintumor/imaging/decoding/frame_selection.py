@@ -16,7 +16,7 @@ _LEAST_BRIGHT = 0.05
 """Share of a frame's pixels. The uppermost slices of a head have less, as have empty ones."""
 
 
-def choose(frames: Iterable[Frame], limits: Limits) -> tuple[Frame, ...] | Rejection:
+def select_frames(frames: Iterable[Frame], limits: Limits) -> tuple[Frame, ...] | Rejection:
     """The frames to score, by rising index; one frame alone is taken as it is.
 
     A frame shows a head where at least 5% of its pixels are brighter than a tenth of white and not all are the same. Of

@@ -20,13 +20,13 @@ from nibabel.nifti2 import Nifti2Header
 from nibabel.orientations import apply_orientation
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.frame_selection import choose
+from braintumor.imaging.decoding.formats import sniff
+from braintumor.imaging.decoding.frame_selection import select_frames
 from braintumor.imaging.decoding.gray_levels import displayed_range, range_to_uint8
 from braintumor.imaging.decoding.label_map import is_label_map
 from braintumor.imaging.decoding.nifti_geometry import find_geometry, repair
 from braintumor.imaging.decoding.pixel_aspect import square_size, with_square_pixels
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.sniff import sniff
 from braintumor.imaging.decoding.types import Decoded, Frame, Limits, check_size
 
 _GZIP = b"\x1f\x8b"
@@ -170,10 +170,10 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
     if is_label_map(stored):
         return Rejection(reason=RejectionReason.NOT_MR, detail="the voxels are a mask or labels: no picture")
     volume = apply_orientation(stored, geometry.turned)  # a view: x to the right, y to the front, z to the head
-    frames = choose(_slices(np.moveaxis(volume, geometry.slice_axis, -1), header, geometry.spacing), limits)
+    frames = select_frames(_slices(np.moveaxis(volume, geometry.slice_axis, -1), header, geometry.spacing), limits)
     if isinstance(frames, Rejection):
         return frames
-    return Decoded(format="nifti", frames=frames, count_found=depth)
+    return Decoded(format="nifti", frames=frames, frame_count=depth)
 
 
 def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> Iterator[Frame]:

@@ -8,7 +8,7 @@ import numpy as np
 from nibabel.orientations import io_orientation
 from numpy.typing import NDArray
 
-from braintumor.imaging.decoding.pixel_aspect import SQUARE, usable
+from braintumor.imaging.decoding.pixel_aspect import SQUARE, usable_spacing
 
 _NEVER = 100
 """Above nibabel's highest level of a fault: its checks repair, and none raises."""
@@ -92,7 +92,7 @@ def _geometry(lengths: NDArray[np.float64], turned: NDArray[np.float64], shape: 
     spacing, ordered = [float(lengths[at]) for at in place], tuple(shape[at] for at in place)
     slice_axis = _slice_axis(spacing, ordered)
     width, height = (spacing[axis] for axis in range(3) if axis != slice_axis)
-    return Geometry(turned, ordered, slice_axis, usable(width, height) or SQUARE)
+    return Geometry(turned, ordered, slice_axis, usable_spacing(width, height) or SQUARE)
 
 
 def _slice_axis(spacing: list[float], shape: tuple[int, ...]) -> int:

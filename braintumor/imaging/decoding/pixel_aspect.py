@@ -19,7 +19,7 @@ _THIN, _LONGEST_STRETCH = 1.01, 10.0
 """Ratio of a pixel's sides: below, they count as equal. Above, the header is wrong, or the picture shows no anatomy."""
 
 
-def usable(width: float, height: float) -> Spacing | None:
+def usable_spacing(width: float, height: float) -> Spacing | None:
     """Give the sides of a pixel, or ``None`` where no pixel has such sides."""
     if not (math.isfinite(width) and math.isfinite(height)) or min(width, height) <= 0:
         return None

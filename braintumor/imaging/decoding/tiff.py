@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from tifffile import TiffFile, TiffFileError
 
-from braintumor.imaging.decoding.frame_selection import choose
+from braintumor.imaging.decoding.frame_selection import select_frames
 from braintumor.imaging.decoding.gray_levels import stack_to_uint8
 from braintumor.imaging.decoding.raster import gray_or_color
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
@@ -165,7 +165,7 @@ def _shown(read: list[tuple[int, Samples]], limits: Limits) -> Decoded | Rejecti
         pixels = samples.values if samples.values.dtype == np.uint8 else next(shown_deep)
         pixels = 255 - pixels if samples.is_inverted else pixels
         frames.append(Frame(index=index, pixels=gray_or_color(pixels)))
-    chosen = choose(frames, limits)
+    chosen = select_frames(frames, limits)
     if isinstance(chosen, Rejection):
         return chosen
-    return Decoded(format="tiff", frames=chosen, count_found=len(read))
+    return Decoded(format="tiff", frames=chosen, frame_count=len(read))

@@ -64,14 +64,14 @@ class Decoded:
     Attributes:
         format: by content.
         frames: one or more, by rising index; which ones of many: ``slices.choose``.
-        count_found: frames that the file holds, chosen or not.
+        frame_count: frames that the file holds, chosen or not.
         dicom: raw identifiers, of a DICOM object.
         attributes: of patient and scanner, where DICOM gives them: the coarse words of ``dicom_attributes``.
     """
 
     format: Format
     frames: tuple[Frame, ...]
-    count_found: int = 1
+    frame_count: int = 1
     dicom: DicomIdentity | None = None
     attributes: Mapping[str, str] = field(default_factory=dict, repr=False)
 

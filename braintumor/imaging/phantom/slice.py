@@ -332,7 +332,7 @@ def write_dataset(
 def write_unlabeled(folder: Path, *, count: int, seed: int) -> list[Path]:
     """Write a night of scans of mixed classes as ``FOLDER/scan-<seed>.{jpg,png,dcm}``; no name tells the class.
 
-    Shares no phantom with a labeled set, whatever their base seeds. ``night_label`` tells what a file shows.
+    Shares no phantom with a labeled set, whatever their base seeds. ``unlabeled_class`` tells what a file shows.
 
     Raises:
         DatasetError: ``count`` or ``seed`` is out of range.
@@ -340,11 +340,11 @@ def write_unlabeled(folder: Path, *, count: int, seed: int) -> list[Path]:
     _check("count", count, seed, most=SEEDS_PER_SET // 2)
     first = seed * SEEDS_PER_SET + SEEDS_PER_SET // 2
     names = [f"scan-{first + i:010d}" for i in range(count)]
-    return [_write(redraw(night_label(name), name), folder / name, (seed, i)) for i, name in enumerate(names)]
+    return [_write(redraw(unlabeled_class(name), name), folder / name, (seed, i)) for i, name in enumerate(names)]
 
 
-def night_label(name: str) -> TumorClass:
-    """What a file of ``write_unlabeled`` shows: ``night_label("scan-0001500000.jpg")``; of no use for others."""
+def unlabeled_class(name: str) -> TumorClass:
+    """What a file of ``write_unlabeled`` shows: ``unlabeled_class("scan-0001500000.jpg")``; of no use for others."""
     return CLASSES[int(np.random.default_rng([_seed_of(name), _CLASS]).integers(len(CLASSES)))]
 
 

@@ -71,18 +71,18 @@ class DecoderPool:
     work raise ``DecoderPoolError`` then. A task that leaves through ``os._exit`` runs no finalizer, so it has to close.
 
     Args:
-        children: how many; ``None``: one a usable CPU, four at most.
+        processes: number of decoder processes. ``None`` starts one per usable CPU, four at most.
         seconds: that a file may take.
         memory: bytes that a child may map.
         decode: ``module:function`` with the signature of ``frames.decode``.
     """
 
     def __init__(
-        self, *, children: int | None = None, seconds: float = SECONDS, memory: int = MEMORY, decode: str = _DECODE
+        self, *, processes: int | None = None, seconds: float = SECONDS, memory: int = MEMORY, decode: str = _DECODE
     ) -> None:
         self.pid = os.getpid()
         self._seconds, self._memory = seconds, memory
-        count = children or min(_usable_cpus(), _MOST_CHILDREN)
+        count = processes or min(_usable_cpus(), _MOST_CHILDREN)
         self._closed = threading.Event()
         self._children = [_Child(memory=memory, decode=decode, closed=self._closed) for _ in range(count)]
         self._free: LifoQueue[_Child] = LifoQueue()
@@ -125,7 +125,7 @@ class DecoderPool:
         assert not isinstance(found, PreparedFile)
         return found
 
-    def _ask(self, data: bytes, request: decoder_worker.Request) -> decoder_worker.Found:
+    def _ask(self, data: bytes, request: decoder_worker.Request) -> decoder_worker.DecodeResult:
         failures: Counter[RejectionReason] = Counter()
         is_memory_short = False
         while True:
@@ -230,7 +230,7 @@ class _Child:
 
     def ask(
         self, data: bytes, request: decoder_worker.Request, seconds: float
-    ) -> decoder_worker.Found | RejectionReason:
+    ) -> decoder_worker.DecodeResult | RejectionReason:
         """What is in the file, or how the process failed at it: then it is to be ended."""
         process = self._ready()
         try:
@@ -295,7 +295,7 @@ class _Process:
 
     def ask(
         self, data: bytes, request: decoder_worker.Request, seconds: float
-    ) -> decoder_worker.Found | RejectionReason:
+    ) -> decoder_worker.DecodeResult | RejectionReason:
         """Have a file decoded; a reason says how that failed."""
         os.pwrite(self._file, data, 0)
         with suppress(OSError):  # it has ended, or does not listen: what is received says so

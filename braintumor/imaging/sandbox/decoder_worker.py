@@ -29,7 +29,7 @@ from braintumor.imaging.model_input import PreparedFile, decode_file
 from braintumor.imaging.render import DrawnFrame, draw_frame
 
 Decode = Callable[..., Decoded | Rejection]
-Found = PreparedFile | DrawnFrame | Rejection
+DecodeResult = PreparedFile | DrawnFrame | Rejection
 
 _IMPORTED = ("braintumor.imaging.decoding.raster", "braintumor.imaging.decoding.dicom.reader")
 """The usual formats' decoders: imported while the worker loads its model, not with the first file."""
@@ -154,13 +154,13 @@ def _answer(request: Request, shared: int, decode: Decode) -> bytes:
     return header
 
 
-def _found(data: bytes, request: Request, decode: Decode) -> Found:
+def _found(data: bytes, request: Request, decode: Decode) -> DecodeResult:
     if request.frame is None:
         return decode_file(data, size=request.size, limits=request.limits, decode=decode)
     return draw_frame(data, frame=request.frame, size=request.size, limits=request.limits, decode=decode)
 
 
-def write_reply(shared: int, value: Found) -> bytes:
+def write_reply(shared: int, value: DecodeResult) -> bytes:
     """Put the arrays of a value into the shared file, and return the header that describes them.
 
     Raises:

@@ -20,7 +20,7 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import DicomIdentity
 from braintumor.imaging.model_input import PreparedFile, PreparedScan
 from braintumor.imaging.render import DrawnFrame
-from braintumor.imaging.sandbox.decoder_worker import Found, Request
+from braintumor.imaging.sandbox.decoder_worker import DecodeResult, Request
 
 _PNG_START = struct.Struct(">8sI4sII")
 """The signature of a PNG, and its first chunk's length, name, width and height."""
@@ -97,7 +97,7 @@ def is_ready(message: bytes) -> bool:
     return isinstance(_parse(message), _Ready)
 
 
-def read_reply(message: bytes, shared: int, request: Request) -> Found | RejectionReason:
+def read_reply(message: bytes, shared: int, request: Request) -> DecodeResult | RejectionReason:
     """Read the reply to a request: its header is ``message``, its arrays are in the file ``shared``.
 
     Raises:

@@ -139,7 +139,7 @@ class TestPlane:
         wanted = nibabel.orientations.axcodes2ornt(tuple(axes))
         turn = nibabel.orientations.ornt_transform(nibabel.io_orientation(image.affine), wanted)
         found = decoded(bytes(image.as_reoriented(turn).to_bytes()))
-        assert found.count_found == SLOPED.shape[slice_axis]
+        assert found.frame_count == SLOPED.shape[slice_axis]
         shown = next(each.pixels for each in found.frames if each.index == 20).astype(int)
         low, high = np.percentile(SLOPED, (0.5, 99.5))
         for corner, place in ((shown[0, 0], top_left), (shown[0, -1], top_right), (shown[-1, 0], bottom_left)):
@@ -149,7 +149,7 @@ class TestPlane:
     def test_few_thick_slices_are_not_too_small(self, axis: int) -> None:
         spacing, thin = np.ones(4), [slice(None)] * 3
         spacing[axis], thin[axis] = 6, slice(10, 30)
-        assert decoded(nifti(SLOPED[tuple(thin)], np.diag(spacing))).count_found == 20
+        assert decoded(nifti(SLOPED[tuple(thin)], np.diag(spacing))).frame_count == 20
 
     @pytest.mark.parametrize("axis", [0, 1, 2])
     def test_a_single_slice_is_shown_in_its_plane_whatever_its_spacing(self, axis: int) -> None:
@@ -159,7 +159,7 @@ class TestPlane:
 
     @pytest.mark.parametrize("spacing", [(1, 1, 1), (1.2, 0.94, 0.94), (1, 1.2, 1), (3, 3, 3)])
     def test_voxels_of_about_the_same_sides_are_shown_as_axial_slices(self, spacing: tuple[float, ...]) -> None:
-        assert decoded(nifti(SLOPED, np.diag([*spacing, 1.0]))).count_found == SLOPED.shape[2]
+        assert decoded(nifti(SLOPED, np.diag([*spacing, 1.0]))).frame_count == SLOPED.shape[2]
 
     def test_pixels_of_a_coronal_slice_are_made_square(self) -> None:
         (frame, *_) = decoded(nifti(SLOPED, np.diag([1.0, 6, 2, 1]))).frames

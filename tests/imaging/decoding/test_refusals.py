@@ -23,8 +23,8 @@ from pydicom.uid import MPEG4HP41, DeflatedExplicitVRLittleEndian, JPEG2000Lossl
 
 from braintumor.imaging.decoding import decode as decoding
 from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.formats import sniff
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.sniff import sniff
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 from braintumor.imaging.phantom.slice import draw

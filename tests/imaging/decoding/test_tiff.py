@@ -121,7 +121,7 @@ class TestStacks:
 
     def test_pages_of_sixteen_bits_share_one_range(self) -> None:
         found = stack(tiff(self.VOLUME))
-        assert found.count_found == 3
+        assert found.frame_count == 3
         bright = (found.frames[1].pixels > 100) & (found.frames[1].pixels < 255)
         first, second, third = (each.pixels[bright].astype(int) for each in found.frames)
         np.testing.assert_allclose(first, second / 2, atol=3)
@@ -142,7 +142,7 @@ class TestStacks:
         self, pages: NDArray[np.generic], options: dict[str, bool]
     ) -> None:
         one, usual = stack(tiff(pages, truncate=True, **options)), stack(tiff(pages))
-        assert one.count_found == 3 and [each.index for each in one.frames] == [0, 1, 2]
+        assert one.frame_count == 3 and [each.index for each in one.frames] == [0, 1, 2]
         assert one.pixel_sha256 == usual.pixel_sha256
 
     def test_a_cut_stack_in_one_directory_is_truncated(self) -> None:

@@ -18,7 +18,7 @@ from pydicom import uid
 from pydicom.encaps import encapsulate, generate_frames
 
 from braintumor.imaging.decoding.decode import decode
-from braintumor.imaging.decoding.frame_selection import choose
+from braintumor.imaging.decoding.frame_selection import select_frames
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Frame, Limits
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
@@ -61,7 +61,7 @@ class TestNifti:
     def test_every_orientation_shows_the_same_slices(self) -> None:
         """All 48 ways in which axes can run, by the sides that they run to."""
         first = decoded(as_nifti(VOLUME))
-        assert indexes(first) == SHOWS_HEAD and first.count_found == len(VOLUME) and first.format == "nifti"
+        assert indexes(first) == SHOWS_HEAD and first.frame_count == len(VOLUME) and first.format == "nifti"
         assert len(set(AXES)) == 48
         for axes in AXES:
             turned = decoded(as_nifti(VOLUME, axes=axes, is_gzipped=False))
@@ -178,7 +178,7 @@ class TestNifti:
 class TestDicom:
     def test_every_frame_is_shown_by_its_own_window(self) -> None:
         found = decoded(as_enhanced_mr(VOLUME, seed=1))
-        assert indexes(found) == SHOWS_HEAD and found.count_found == len(VOLUME)
+        assert indexes(found) == SHOWS_HEAD and found.frame_count == len(VOLUME)
         for frame in found.frames:
             np.testing.assert_allclose(frame.pixels.astype(int), VOLUME[frame.index], atol=1)
 
@@ -222,12 +222,12 @@ class TestTiff:
     def test_one_page_shows_the_same_as_the_array(self, compression: str | None, big_tiff: bool) -> None:
         data = self.saved(VOLUME[6], compression=compression, big_tiff=big_tiff)
         found = decoded(data)
-        assert found.format == "tiff" and found.count_found == 1
+        assert found.format == "tiff" and found.frame_count == 1
         np.testing.assert_array_equal(found.frames[0].pixels, VOLUME[6])
 
     def test_every_page_with_a_head_is_a_frame(self) -> None:
         found = decoded(self.saved(*VOLUME))
-        assert indexes(found) == SHOWS_HEAD and found.count_found == len(VOLUME)
+        assert indexes(found) == SHOWS_HEAD and found.frame_count == len(VOLUME)
 
     def test_sixteen_bits_are_shown_as_eight(self) -> None:
         found = decoded(self.saved(VOLUME[6].astype(np.uint16) * 257))
@@ -242,7 +242,7 @@ class TestTiff:
             writer.newFrame()
             Image.fromarray(VOLUME[6][::2, ::2]).save(writer, "TIFF", tiffinfo=tags)
         found = decoded(buffer.getvalue())
-        assert found.count_found == 1 and found.frames[0].pixels.shape == (64, 64)
+        assert found.frame_count == 1 and found.frames[0].pixels.shape == (64, 64)
 
     def test_a_cut_page_is_named(self) -> None:
         rejection = rejected(self.saved(*VOLUME[4:7])[: 64 * 64 * 2 + 300])
@@ -262,9 +262,9 @@ class TestChoice:
         (3, 64, [0, 1, 2]), (64, 64, list(range(64))), (7, 4, [0, 2, 4, 6]), (9, 1, [4]), (5, 2, [0, 4]),
     ])  # fmt: skip
     def test_the_first_the_last_and_evenly_spaced_ones_between(self, count: int, limit: int, chosen: list[int]) -> None:
-        taken = choose(self.frames(count), Limits(max_scored_frames=limit))
+        taken = select_frames(self.frames(count), Limits(max_scored_frames=limit))
         assert not isinstance(taken, Rejection) and [frame.index for frame in taken] == chosen
 
     def test_one_frame_alone_is_taken_as_it_is(self) -> None:
         dark = Frame(index=0, pixels=np.zeros((64, 64), np.uint8))
-        assert choose([dark], Limits()) == (dark,)
+        assert select_frames([dark], Limits()) == (dark,)

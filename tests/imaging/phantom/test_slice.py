@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from braintumor.errors import DatasetError
-from braintumor.imaging.phantom.slice import draw, night_label, redraw, write_dataset, write_unlabeled
+from braintumor.imaging.phantom.slice import draw, redraw, unlabeled_class, write_dataset, write_unlabeled
 from braintumor.labels import CLASSES, TUMORS, TumorClass
 
 
@@ -134,9 +134,9 @@ def test_a_night_has_mixed_classes_and_formats_under_names_that_do_not_tell(tmp_
     assert {p.parent for p in paths} == {tmp_path}
     assert all(p.name.startswith("scan-") for p in paths)
     assert {p.suffix for p in paths} == {".jpg", ".png", ".dcm"}
-    assert {night_label(p.name) for p in paths} == set(CLASSES)
+    assert {unlabeled_class(p.name) for p in paths} == set(CLASSES)
     path = next(p for p in paths if p.suffix == ".png")
-    assert np.array_equal(_gray(path), redraw(night_label(path.name), path.name).pixels)
+    assert np.array_equal(_gray(path), redraw(unlabeled_class(path.name), path.name).pixels)
 
 
 @pytest.mark.parametrize(("per_class", "seed", "match"), [(0, 1, "per_class"), (1, -1, "base seed")])

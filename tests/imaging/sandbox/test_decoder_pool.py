@@ -39,9 +39,9 @@ def files(phantoms: Path) -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def bad() -> Iterator[DecoderPool]:
-    guard = DecoderPool(children=2, seconds=1.5, memory=1024**3, decode=BAD)
-    yield guard
-    guard.close()
+    pool = DecoderPool(processes=2, seconds=1.5, memory=1024**3, decode=BAD)
+    yield pool
+    pool.close()
 
 
 def same(one: PreparedFile | Rejection, other: PreparedFile | Rejection) -> bool:
@@ -65,8 +65,8 @@ def until(what: Callable[[], bool], seconds: float = 10) -> None:
 
 def test_a_child_says_what_this_process_would_say(bad: DecoderPool, files: list[bytes]) -> None:
     assert {file[:2] for file in files} >= {b"\xff\xd8", b"\x89P", b"\0\0"}, "JPEG, PNG and DICOM"
-    with ThreadPoolExecutor(6) as pool:
-        found = list(pool.map(lambda file: bad.read(file, size=SIZE), files * 3))
+    with ThreadPoolExecutor(6) as threads:
+        found = list(threads.map(lambda file: bad.read(file, size=SIZE), files * 3))
     here = [decode_file(file, size=SIZE, limits=Limits(), decode=decode) for file in files]
     assert all(same(one, other) for one, other in zip(found, here * 3, strict=True))
     dicom = next(each for each in found if isinstance(each, PreparedFile) and each.dicom is not None)
@@ -88,8 +88,8 @@ def test_a_file_that_ends_its_decoder_is_rejected_and_its_neighbors_are_read(
     bad: DecoderPool, files: list[bytes], word: bytes, reason: RejectionReason, detail: str
 ) -> None:
     queue = [*files[:4], files[0] + b" " + word, *files[4:8]]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda file: bad.read(file, size=SIZE), queue))
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda file: bad.read(file, size=SIZE), queue))
     rejected = found.pop(4)
     assert isinstance(rejected, Rejection)
     assert rejected.reason is reason and rejected.detail.startswith(detail)
@@ -98,26 +98,26 @@ def test_a_file_that_ends_its_decoder_is_rejected_and_its_neighbors_are_read(
 
 def test_a_child_killed_from_outside_condemns_nobody(files: list[bytes], tmp_path: Path) -> None:
     notes = [tmp_path / str(number) for number in range(2)]
-    guard = DecoderPool(children=2, decode=WAITING)
-    with ThreadPoolExecutor(4) as pool:
+    pool = DecoderPool(processes=2, decode=WAITING)
+    with ThreadPoolExecutor(4) as threads:
         reading = [
-            pool.submit(guard.read, file + b" " + os.fsencode(note), size=SIZE)
+            threads.submit(pool.read, file + b" " + os.fsencode(note), size=SIZE)
             for file, note in zip(files[:2], notes, strict=True)
         ]
         for note in notes:
             until(lambda note=note: note.exists() and bool(note.read_text()))
             os.kill(int(note.read_text()), signal.SIGKILL)
         assert all(isinstance(each.result(30), PreparedFile) for each in reading)
-    guard.close()
+    pool.close()
 
 
 def test_a_file_that_is_slow_pauses_no_other_file(files: list[bytes], tmp_path: Path) -> None:
     note = tmp_path / "tries"
-    with DecoderPool(children=2, seconds=4, decode=BAD.replace("by_last_word", "hanging")) as guard:
-        with ThreadPoolExecutor(1) as pool:
-            slow = pool.submit(guard.read, files[0] + b" " + os.fsencode(note), size=SIZE)
+    with DecoderPool(processes=2, seconds=4, decode=BAD.replace("by_last_word", "hanging")) as pool:
+        with ThreadPoolExecutor(1) as threads:
+            slow = threads.submit(pool.read, files[0] + b" " + os.fsencode(note), size=SIZE)
             until(lambda: note.exists() and note.read_text() == "..", seconds=30)
-            assert all(isinstance(guard.read(file, size=SIZE), PreparedFile) for file in files[:4])
+            assert all(isinstance(pool.read(file, size=SIZE), PreparedFile) for file in files[:4])
             assert not slow.done(), "the second try of the slow file is still under way"
         found = slow.result()
     assert found == Rejection(
@@ -127,11 +127,11 @@ def test_a_file_that_is_slow_pauses_no_other_file(files: list[bytes], tmp_path: 
 
 def test_a_file_that_runs_out_of_memory_is_tried_again_alone(files: list[bytes], tmp_path: Path) -> None:
     note = tmp_path / "tries"
-    with DecoderPool(children=2, decode=BAD.replace("by_last_word", "short_of_memory")) as guard:
-        with ThreadPoolExecutor(1) as pool:
-            large = pool.submit(guard.read, files[0] + b" " + os.fsencode(note), size=SIZE)
+    with DecoderPool(processes=2, decode=BAD.replace("by_last_word", "short_of_memory")) as pool:
+        with ThreadPoolExecutor(1) as threads:
+            large = threads.submit(pool.read, files[0] + b" " + os.fsencode(note), size=SIZE)
             until(lambda: note.exists() and note.read_text() == "..", seconds=30)
-            assert isinstance(guard.read(files[1], size=SIZE), PreparedFile)
+            assert isinstance(pool.read(files[1], size=SIZE), PreparedFile)
             assert large.done(), "the other file waited"
         found = large.result()
     assert isinstance(found, Rejection) and found.reason is RejectionReason.DECODER_OUT_OF_MEMORY
@@ -140,23 +140,23 @@ def test_a_file_that_runs_out_of_memory_is_tried_again_alone(files: list[bytes],
 
 def test_closing_ends_reads_in_work_and_reads_that_wait_with_an_error(files: list[bytes], tmp_path: Path) -> None:
     note, before = tmp_path / "tries", children_of(os.getpid())
-    guard = DecoderPool(children=2, decode=BAD.replace("by_last_word", "hanging"))
-    with ThreadPoolExecutor(6) as pool:
-        reading = [pool.submit(guard.read, file + b" " + os.fsencode(note), size=SIZE) for file in files[:6]]
+    pool = DecoderPool(processes=2, decode=BAD.replace("by_last_word", "hanging"))
+    with ThreadPoolExecutor(6) as threads:
+        reading = [threads.submit(pool.read, file + b" " + os.fsencode(note), size=SIZE) for file in files[:6]]
         until(lambda: note.exists() and note.read_text() == "..", seconds=30)
         started = set(children_of(os.getpid())) - set(before)
         began = time.monotonic()
-        guard.close()
+        pool.close()
         assert time.monotonic() - began < 5
         for each in reading:
             with pytest.raises(DecoderPoolError, match="closed"):
                 each.result(5)
     assert len(started) == 2 and not any(psutil.pid_exists(child.pid) for child in started)
     with pytest.raises(DecoderPoolError, match="closed"):
-        guard.read(files[0], size=SIZE)
+        pool.read(files[0], size=SIZE)
 
 
-def test_the_shared_guard_starts_again_after_it_was_closed(files: list[bytes]) -> None:
+def test_the_default_pool_starts_again_after_it_was_closed(files: list[bytes]) -> None:
     before = children_of(os.getpid())
     for _ in range(2):
         with decoders_closed_at_end():
@@ -167,8 +167,8 @@ def test_the_shared_guard_starts_again_after_it_was_closed(files: list[bytes]) -
 _TASK = """
 import atexit, ctypes, os, signal, sys, threading, time, weakref
 from pathlib import Path
-from braintumor.imaging import guard
-from braintumor.imaging.sandbox.decoder_pool import Guard, decoders_closed_at_end, shared_guard
+from braintumor.imaging.sandbox import decoder_pool
+from braintumor.imaging.sandbox.decoder_pool import DecoderPool, decoders_closed_at_end, default_pool
 
 PR_SET_CHILD_SUBREAPER = 36
 ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)  # what a task leaves behind becomes a child of this process
@@ -185,15 +185,15 @@ if task == 0:
     atexit._clear()
     try:
         with decoders_closed_at_end():
-            guard._shared.append(Guard(children=2, decode="tests.imaging.bad_decoders:by_last_word"))
-            shared_guard().read(b"", size=64)
+            decoder_pool._shared.append(DecoderPool(processes=2, decode="tests.imaging.bad_decoders:by_last_word"))
+            default_pool().read(b"", size=64)
             print("decoders run", flush=True)
             if sys.argv[1] == "error":
                 raise ValueError
             if sys.argv[1] == "timeout":
                 signal.signal(signal.SIGALRM, raise_timeout)
                 signal.setitimer(signal.ITIMER_REAL, 0.5)
-                reader = threading.Thread(target=lambda: shared_guard().read(b"a spin", size=64), daemon=True)
+                reader = threading.Thread(target=lambda: default_pool().read(b"a spin", size=64), daemon=True)
                 reader.start()
                 time.sleep(60)
     except (ValueError, Timeout):
@@ -220,12 +220,12 @@ def test_a_forked_task_that_leaves_without_finalizers_leaves_no_decoder_and_no_z
 
 def test_a_child_killed_while_it_waits_for_work_is_replaced(files: list[bytes]) -> None:
     before = children_of(os.getpid())
-    guard = DecoderPool(children=1, decode=BAD)
-    assert isinstance(guard.read(files[0], size=SIZE), PreparedFile)
+    pool = DecoderPool(processes=1, decode=BAD)
+    assert isinstance(pool.read(files[0], size=SIZE), PreparedFile)
     (child,) = set(children_of(os.getpid())) - set(before)
     child.kill()
-    assert isinstance(guard.read(files[0], size=SIZE), PreparedFile)
-    guard.close()
+    assert isinstance(pool.read(files[0], size=SIZE), PreparedFile)
+    pool.close()
     assert not psutil.pid_exists(child.pid), "a zombie"
 
 
@@ -239,30 +239,30 @@ def test_nothing_that_a_decoder_prints_is_shown(
 def test_a_child_holds_none_of_the_workers_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BRAINTUMOR_PSEUDONYM_KEY", "secret")
     before = children_of(os.getpid())
-    guard = DecoderPool(children=2)
+    pool = DecoderPool(processes=2)
     started = set(children_of(os.getpid())) - set(before)
     assert [child.environ().get("BRAINTUMOR_PSEUDONYM_KEY") for child in started] == [None, None]
-    guard.close()
+    pool.close()
     assert not any(psutil.pid_exists(child.pid) for child in started), "closing ends them"
 
 
 def test_an_interpreter_that_cannot_start_is_no_fault_of_the_file() -> None:
-    guard = DecoderPool(children=1, decode="tests.imaging.nowhere:decode")
+    pool = DecoderPool(processes=1, decode="tests.imaging.nowhere:decode")
     with pytest.raises(DecoderPoolError, match="ended by exit code 1"):
-        guard.read(b"", size=SIZE)
-    guard.close()
+        pool.read(b"", size=SIZE)
+    pool.close()
 
 
 _WORKER = """
 import sys, threading, time
-from braintumor.imaging.sandbox.decoder_pool import Guard
-guard = Guard(children=2, decode="tests.imaging.bad_decoders:by_last_word")
-guard.read(b"", size=64)
+from braintumor.imaging.sandbox.decoder_pool import DecoderPool
+pool = DecoderPool(processes=2, decode="tests.imaging.bad_decoders:by_last_word")
+pool.read(b"", size=64)
 def read():  # in a thread, which ends before its process does
-    guard.read(b"", size=64)
+    pool.read(b"", size=64)
 thread = threading.Thread(target=read)
 thread.start(), thread.join()
-threading.Thread(target=lambda: guard.read(b"a spin", size=64), daemon=True).start()
+threading.Thread(target=lambda: pool.read(b"a spin", size=64), daemon=True).start()
 time.sleep(0.3)
 print("at work", flush=True)
 time.sleep(600)
@@ -296,10 +296,10 @@ def test_a_child_draws_a_frame_of_a_file_with_nothing_of_it_but_pixels(bad: Deco
 def test_the_slices_of_a_volume_are_drawn_from_one_decoding(tmp_path: Path) -> None:
     volume = as_nifti(draw_volume(TumorClass.GLIOMA, seed=1, slices=10, size=64), is_gzipped=False)
     first, second = (volume + b" " + os.fsencode(tmp_path / name) for name in ("first", "second"))
-    guard = DecoderPool(children=1, decode=BAD.replace("by_last_word", "counting"))
-    slices = [guard.draw(first, frame=frame) for frame in (2, 3, 4)]
+    pool = DecoderPool(processes=1, decode=BAD.replace("by_last_word", "counting"))
+    slices = [pool.draw(first, frame=frame) for frame in (2, 3, 4)]
     assert all(isinstance(each, DrawnFrame) for each in slices) and len(set(slices)) == 3
     assert (tmp_path / "first").read_bytes() == b"."
-    assert guard.draw(second, frame=2) == slices[0] and guard.draw(first, frame=3) == slices[1]
+    assert pool.draw(second, frame=2) == slices[0] and pool.draw(first, frame=3) == slices[1]
     assert (tmp_path / "first").read_bytes() == b".."
-    guard.close()
+    pool.close()

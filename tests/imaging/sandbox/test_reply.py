@@ -21,7 +21,7 @@ from braintumor.imaging.decoding.types import DicomIdentity, Limits
 from braintumor.imaging.model_input import PreparedFile, PreparedScan
 from braintumor.imaging.render import DrawnFrame
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool
-from braintumor.imaging.sandbox.decoder_worker import MOST_HEADER_BYTES, Found, Request, write_reply
+from braintumor.imaging.sandbox.decoder_worker import MOST_HEADER_BYTES, DecodeResult, Request, write_reply
 from braintumor.imaging.sandbox.reply import ReplyError, read_reply
 from tests.images import png, png_of
 
@@ -94,26 +94,26 @@ def test_a_pickle_from_a_decoder_runs_nothing_and_its_process_ends(
 ) -> None:
     mark = tmp_path / "executed"
     sent, left = attack(pickle.dumps(Payload(mark)))
-    with DecoderPool(children=1, seconds=20, decode="tests.imaging.bad_decoders:replying") as guard:
-        found = guard.read(ordered(sent, left), size=SIZE)
+    with DecoderPool(processes=1, seconds=20, decode="tests.imaging.bad_decoders:replying") as pool:
+        found = pool.read(ordered(sent, left), size=SIZE)
         assert found == Rejection(
             reason=RejectionReason.DECODER_CRASHED, detail="3 decoding processes ended by an invalid reply"
         )
-        assert isinstance(guard.read(png(), size=SIZE), PreparedFile), "the next file is read"
+        assert isinstance(pool.read(png(), size=SIZE), PreparedFile), "the next file is read"
     assert not mark.exists()
 
 
 @pytest.mark.parametrize("sent", [framed(b"{}")[:3], framed(b"{}")[:5], b""], ids=["in its length", "in it", "none"])
 def test_a_reply_that_stops_in_the_middle_is_a_timeout(sent: bytes) -> None:
-    with DecoderPool(children=1, seconds=1, decode="tests.imaging.bad_decoders:replying") as guard:
-        found = guard.read(ordered(sent), size=SIZE)
+    with DecoderPool(processes=1, seconds=1, decode="tests.imaging.bad_decoders:replying") as pool:
+        found = pool.read(ordered(sent), size=SIZE)
     assert isinstance(found, Rejection) and found.reason is RejectionReason.DECODER_TIMEOUT
 
 
 @pytest.mark.parametrize("length", [MOST_HEADER_BYTES + 1, 2**32 - 1])
 def test_a_reply_that_says_it_is_very_long_is_not_waited_for(length: int) -> None:
-    with DecoderPool(children=1, seconds=60, decode="tests.imaging.bad_decoders:replying") as guard:
-        found = guard.read(ordered(struct.pack("<I", length)), size=SIZE)
+    with DecoderPool(processes=1, seconds=60, decode="tests.imaging.bad_decoders:replying") as pool:
+        found = pool.read(ordered(struct.pack("<I", length)), size=SIZE)
     assert isinstance(found, Rejection) and found.detail == "3 decoding processes ended by an invalid reply"
 
 
@@ -237,7 +237,7 @@ def test_what_a_decoder_writes_is_what_the_worker_reads(shared: int, identity: D
 
 
 @pytest.mark.parametrize("value", [Rejection(reason=RejectionReason.TRUNCATED, detail="1 of 2 µm")])
-def test_a_rejection_passes_unchanged(shared: int, value: Found) -> None:
+def test_a_rejection_passes_unchanged(shared: int, value: DecodeResult) -> None:
     assert read_reply(write_reply(shared, value), shared, REQUEST) == value
 
 

@@ -24,7 +24,7 @@ _START_OF_RLE = b"\x40\0\0\0"
 _MOST_RLE_SEGMENTS = 15
 
 
-def settle_frame_count(dataset: Any) -> Rejection | None:
+def correct_frame_count(dataset: Any) -> Rejection | None:
     """Set ``NumberOfFrames`` to the number of frames in the pixel data, or say why the number is unclear.
 
     Compressed frames are counted by their beginnings. For others the larger number counts only where each frame has its

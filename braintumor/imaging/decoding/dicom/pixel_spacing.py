@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from braintumor.imaging.decoding.dicom.values import functional_group
-from braintumor.imaging.decoding.pixel_aspect import SQUARE, Spacing, usable
+from braintumor.imaging.decoding.pixel_aspect import SQUARE, Spacing, usable_spacing
 
 _KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 """Height and width, the best first: PixelAspectRatio counts where no spacing is stated (PS3.3 C.7.6.3.1.7)."""
@@ -35,4 +35,4 @@ def _stated(dataset: Any, keyword: str) -> Spacing | None:
         height, width = map(float, value or ())
     except (TypeError, ValueError):
         return None
-    return usable(width, height)
+    return usable_spacing(width, height)

@@ -18,7 +18,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
 
 from braintumor.imaging.decoding.dicom.attributes import dicom_attributes
-from braintumor.imaging.decoding.dicom.frame_count import settle_frame_count
+from braintumor.imaging.decoding.dicom.frame_count import correct_frame_count
 from braintumor.imaging.decoding.dicom.lookup_tables import look_up_palette
 from braintumor.imaging.decoding.dicom.mosaic import Grid, find_grid
 from braintumor.imaging.decoding.dicom.pixel_attributes import set_pixel_attributes
@@ -27,11 +27,11 @@ from braintumor.imaging.decoding.dicom.stored_values import decode_jpeg, is_ybr,
 from braintumor.imaging.decoding.dicom.transfer_syntax import check_encoding, check_inflated, count_frames, syntax_of
 from braintumor.imaging.decoding.dicom.values import code_of, codes_of, value_of
 from braintumor.imaging.decoding.dicom.windowing import gray_to_uint8, unstated_range
-from braintumor.imaging.decoding.frame_selection import choose
+from braintumor.imaging.decoding.formats import without_empty_preamble
+from braintumor.imaging.decoding.frame_selection import select_frames
 from braintumor.imaging.decoding.gray_levels import color_to_uint8, is_gray
 from braintumor.imaging.decoding.pixel_aspect import Spacing, square_size, with_square_pixels
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.sniff import without_empty_preamble
 from braintumor.imaging.decoding.types import Decoded, DicomIdentity, Frame, Limits, check_size
 
 _NAMED_MODALITIES = frozenset(
@@ -68,7 +68,7 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
         return grid
     spacings = [dicom_spacing(dataset, index) for index in range(count_frames(dataset))]
     refused = _check_shown_size(dataset, grid, spacings, limits) or check_encoding(dataset)
-    frames = refused or choose(_frames(dataset, grid, spacings), limits)
+    frames = refused or select_frames(_frames(dataset, grid, spacings), limits)
     if isinstance(frames, Rejection):
         return frames
     identity = DicomIdentity(
@@ -78,7 +78,7 @@ def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
         patient_id=_text(dataset, "PatientID"),
     )
     found, attributes = count_frames(dataset) * grid.slices, dicom_attributes(dataset)
-    return Decoded(format="dicom", frames=frames, count_found=found, dicom=identity, attributes=attributes)
+    return Decoded(format="dicom", frames=frames, frame_count=found, dicom=identity, attributes=attributes)
 
 
 def _element_counter() -> Callable[[Any, str | None, int], bool]:
@@ -104,7 +104,7 @@ def _refused(dataset: Any, data: bytes, limits: Limits) -> Rejection | None:
         or _check_presence(dataset, data)
         or set_pixel_attributes(dataset)
         or _check_frame(dataset)
-        or settle_frame_count(dataset)
+        or correct_frame_count(dataset)
         or check_size(int(dataset.Columns), int(dataset.Rows), limits, frames=count_frames(dataset))
     )
 

@@ -13,8 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from braintumor.imaging.decoding.decode import decode
+from braintumor.imaging.decoding.formats import sniff
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.decoding.sniff import sniff
 from tests.decoded import frame, rejected
 from tests.dicom_files import RAMP, changed, mr_of, patched, shipped, written
 

@@ -63,8 +63,8 @@ def compressed(dataset: Dataset, syntax: uid.UID, offsets: int | None = None) ->
 def assert_whole(data: bytes) -> None:
     found, expected = decode(data), decode(WHOLE)
     assert isinstance(found, Decoded), found
-    assert isinstance(expected, Decoded) and expected.count_found == COUNT
-    assert (found.count_found, found.pixel_sha256) == (COUNT, expected.pixel_sha256)
+    assert isinstance(expected, Decoded) and expected.frame_count == COUNT
+    assert (found.frame_count, found.pixel_sha256) == (COUNT, expected.pixel_sha256)
 
 
 @pytest.mark.parametrize("stated", STATED_TOO_LOW)
@@ -84,7 +84,7 @@ def test_compressed_frames_are_counted_with_and_without_offsets_and_items(offset
     data = compressed(windows, uid.RLELossless, offsets)
     found = decode(data)
     assert isinstance(found, Decoded), found
-    assert found.count_found == COUNT and len(found.frames) == COUNT
+    assert found.frame_count == COUNT and len(found.frames) == COUNT
 
 
 def test_one_compressed_frame_in_several_fragments_stays_one() -> None:

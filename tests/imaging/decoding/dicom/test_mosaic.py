@@ -104,7 +104,7 @@ class TestSplit:
     @pytest.mark.parametrize("count", [2, 3, 4, 9, 12])
     def test_every_slice_is_a_frame_in_the_order_of_the_grid(self, write: Any, count: int) -> None:
         found = decoded(write(tiled(HEADS[:count]), count))
-        assert found.count_found == count
+        assert found.frame_count == count
         assert [each.index for each in found.frames] == list(range(count))
         for each in found.frames:
             np.testing.assert_array_equal(each.pixels, HEADS[each.index])
@@ -114,7 +114,7 @@ class TestSplit:
         dataset = pydicom.dcmread(io.BytesIO(siemens(images[0], 4)))
         dataset.NumberOfFrames, dataset.PixelData = 2, images.tobytes()
         found = decoded(written(dataset))
-        assert found.count_found == 8 and [each.index for each in found.frames] == list(range(8))
+        assert found.frame_count == 8 and [each.index for each in found.frames] == list(range(8))
         for each in found.frames:
             np.testing.assert_array_equal(each.pixels, HEADS[each.index])
 
