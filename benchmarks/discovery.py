@@ -34,7 +34,7 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.discovery import discover
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import open_run
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 from devstack.stack import Stack
 
 _NOTHING = "listing alone"

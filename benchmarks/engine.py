@@ -16,7 +16,7 @@ import numpy as np
 import openvino
 
 from benchmarks.pairs import HEAD, Comparison
-from braintumor.serving.engine import OpenVinoBackend
+from braintumor.serving.backend import OpenVinoBackend
 from braintumor.training.classifier import Classifier, export_graph
 from braintumor.training.export.quantize import quantized
 from braintumor.training.recipe import Recipe

@@ -32,7 +32,7 @@ from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.model_input import PreparedFile, decode_file
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool
-from braintumor.serving.engine import InferenceBackend, OpenVinoBackend
+from braintumor.serving.backend import InferenceBackend, OpenVinoBackend
 
 _SIZE = 224
 _READERS = 8

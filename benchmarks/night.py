@@ -34,7 +34,7 @@ from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.letterbox import letterbox
 from braintumor.registry import model_versions
 from braintumor.serving.artifact import GRAPH
-from braintumor.serving.engine import OpenVinoBackend
+from braintumor.serving.backend import OpenVinoBackend
 from braintumor.training.classifier import Classifier
 from braintumor.training.recipe import Recipe
 

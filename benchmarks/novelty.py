@@ -31,7 +31,7 @@ from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import write_dataset
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.serving.prediction import ReviewReason, to_predictions
 from braintumor.training.recipe import Recipe
 from braintumor.training.train import train

@@ -33,7 +33,7 @@ from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.run import load_run
 from braintumor.scoring.worker import score_chunk
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import BackendName, LoadedModel, Result
+from braintumor.serving.backend import BackendName, LoadedModel, Result
 from devstack.stack import Stack
 
 _SIZE = 64

@@ -15,7 +15,7 @@ from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import redraw
 from braintumor.labels import CLASSES, TumorClass
-from braintumor.serving.engine import Outputs
+from braintumor.serving.backend import Outputs
 
 _THUMBNAIL = 8
 

@@ -83,7 +83,7 @@ def test_scoring_a_file_never_loads_tensorflow(tiny_model_folder: Path, phantoms
         f"""
 from pathlib import Path
 from braintumor.scoring.predict_files import predict_files
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 model = LoadedModel.load(Path({str(tiny_model_folder)!r}))
 print([result.to_values() for result in predict_files(model, [Path({str(image)!r})])])"""
     )

@@ -17,7 +17,7 @@ from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.predict_files import predict_files
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from devstack.stack import Stack
 from tests.documents import blocks, run_block
 from tests.nights import assert_nothing_is_half_written, expire_leases

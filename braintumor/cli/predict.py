@@ -67,7 +67,7 @@ def _print_for_people(results: list[dict[str, Any]], overlays: Path | None) -> N
 
 
 def _model(folder: Path | None) -> Any:
-    from braintumor.serving.engine import LoadedModel
+    from braintumor.serving.backend import LoadedModel
 
     if folder is not None:
         return LoadedModel.load(folder)

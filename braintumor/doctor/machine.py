@@ -20,7 +20,7 @@ from braintumor.errors import BrainTumorError
 from braintumor.s3 import S3Uri
 from braintumor.scoring.job import require_pseudonym_key
 from braintumor.scoring.model_loading import chosen_engine
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 
 LARGEST_SKEW = timedelta(seconds=60)
 """S3 refuses requests from 15 minutes on; a minute is a clock that nobody keeps."""

@@ -21,7 +21,7 @@ from braintumor.evaluation.report.publish import publish_pictures, publish_repor
 from braintumor.evaluation.store import record_evaluation
 from braintumor.registry.model_versions import ModelVersion, find_model, load_model
 from braintumor.s3 import ObjectStore
-from braintumor.serving.engine import LoadedModel, Outputs
+from braintumor.serving.backend import LoadedModel, Outputs
 
 
 @dataclass(frozen=True, kw_only=True)

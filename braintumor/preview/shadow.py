@@ -19,7 +19,7 @@ from braintumor.imaging.model_input import PreparedScan, take_step
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.scored_scans import ScoredScan, Unread, read_frames
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.serving.prediction import Prediction, take_predictions, to_predictions
 
 

@@ -22,7 +22,7 @@ from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectMissin
 from braintumor.registry import model_cache
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
 from braintumor.serving.artifact import Manifest, serving_sha256s, sha256_of, verify
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 
 _SECTION = "docs/runbook.md#no_champion"
 

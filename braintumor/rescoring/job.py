@@ -36,7 +36,7 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.chunks import CHUNK_SIZE
 from braintumor.scoring.score_chunks import blamed_on, score_chunks
 from braintumor.scoring.scored_scans import find_scans
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from braintumor.errors import RescoreError, ScoringRunError
 from braintumor.registry.model_versions import ModelVersion, champion, find_champion, find_model
 from braintumor.scoring.chunks import CHUNK_SIZE, MAX_CHUNKS
 from braintumor.scoring.run import find_run
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 
 
 @dataclass(frozen=True, kw_only=True)

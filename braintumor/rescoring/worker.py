@@ -26,7 +26,7 @@ from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.lease import MAX_CONSECUTIVE_READ_ERRORS, MAX_ISOLATED_ATTEMPTS, ORDERLY
 from braintumor.scoring.predictions import write_predictions
 from braintumor.scoring.scored_scans import ScoredScan, Unread, read_frames
-from braintumor.serving.engine import BackendName, LoadedModel
+from braintumor.serving.backend import BackendName, LoadedModel
 from braintumor.serving.prediction import Prediction, take_predictions, to_predictions
 
 _log = logging.getLogger(__name__)

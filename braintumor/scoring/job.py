@@ -30,7 +30,7 @@ from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.status import RunStatus, make_run_status, run_status_page, to_markdown
 from braintumor.scoring.score_chunks import blamed_on, score_chunks
 from braintumor.scoring.worker import score_chunk
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 
 _log = logging.getLogger(__name__)
 

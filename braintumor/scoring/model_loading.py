@@ -12,7 +12,7 @@ from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
 from braintumor.serving.artifact import KERAS_WEIGHTS
-from braintumor.serving.engine import BackendName, LoadedModel
+from braintumor.serving.backend import BackendName, LoadedModel
 
 
 def chosen_engine(settings: Settings) -> BackendName:

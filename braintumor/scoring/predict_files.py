@@ -16,7 +16,7 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.labels import CLASSES
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.serving.prediction import Prediction, take_predictions, to_predictions
 
 

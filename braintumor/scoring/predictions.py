@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from braintumor.db.database import copy_rows
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.scoring.run import ScoringRun
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 from braintumor.serving.prediction import Prediction
 
 PREDICTION_COLUMNS = (

@@ -12,7 +12,7 @@ from braintumor.errors import ScoringRunError
 from braintumor.registry.model_versions import ModelVersion, champion, find_model
 from braintumor.scoring.model_loading import require_comparable, require_runnable
 from braintumor.scoring.prefixes import ScanPrefixes
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,7 @@ from braintumor.scoring.outcomes import (
 )
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.serving.prediction import take_predictions, to_predictions
 
 _DEAD = ", one of which may have killed the worker before"

@@ -13,7 +13,7 @@ from braintumor.imaging.model_input import PreparedScan
 from braintumor.labels import CLASSES, TumorClass
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.audit_sample import is_audited
-from braintumor.serving.engine import Outputs
+from braintumor.serving.backend import Outputs
 
 
 class ReviewReason(StrEnum):

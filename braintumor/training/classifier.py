@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from braintumor.errors import ModelIntegrityError
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import GRAPH, PARITY_BOUNDS
-from braintumor.serving.engine import OpenVinoBackend
+from braintumor.serving.backend import OpenVinoBackend
 from braintumor.training.backbones import BACKBONES, KerasModel, to_unit
 from braintumor.training.recipe import Recipe
 

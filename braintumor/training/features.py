@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from braintumor.serving.artifact import GRAPH
-from braintumor.serving.engine import OpenVinoBackend
+from braintumor.serving.backend import OpenVinoBackend
 from braintumor.serving.out_of_distribution import Embeddings, cosine_distance
 from braintumor.training.classifier import Classifier, export_graph
 from braintumor.training.device import gpus

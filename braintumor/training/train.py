@@ -20,7 +20,7 @@ from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, KERAS_WEIGHTS, REFERENCE, Manifest, sha256_of
-from braintumor.serving.engine import OpenVinoBackend
+from braintumor.serving.backend import OpenVinoBackend
 from braintumor.serving.out_of_distribution import spread
 from braintumor.training.augmentation import augmented_views
 from braintumor.training.backbones import BACKBONES, load_weights

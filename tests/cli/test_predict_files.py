@@ -16,7 +16,7 @@ from braintumor.cli import predict as predict_module
 from braintumor.config.settings import Settings
 from braintumor.filenames import as_utf8, fitting, printable
 from braintumor.scoring.predict_files import predict_files
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from tests.conftest import invoke, run_braintumor
 
 

@@ -25,7 +25,7 @@ from braintumor.evaluation.report.tables import ReportTable
 from braintumor.imaging.letterbox import PREPROCESSING
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, Manifest, sha256_of
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from devstack.stack import Stack
 from tests.conftest import copied
 

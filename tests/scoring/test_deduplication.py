@@ -15,7 +15,7 @@ from braintumor.errors import ScoringRunError, StaleClaimError
 from braintumor.scoring.explain import explain
 from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.lease import claim
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.models import add_model

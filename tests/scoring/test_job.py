@@ -27,7 +27,7 @@ from braintumor.scoring import worker
 from braintumor.scoring.commit import commit_outcomes
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.lease import claim
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from tests.images import png
 from tests.models import add_model, promote
 from tests.sql import change, rows

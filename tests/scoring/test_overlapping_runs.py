@@ -13,7 +13,7 @@ from braintumor.scoring.discovery import discover
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.prefixes import ScanPrefixes
 from braintumor.scoring.run import ScoringRun, open_run
-from braintumor.serving.engine import BackendName
+from braintumor.serving.backend import BackendName
 from tests.images import png
 from tests.nights import remove, states
 from tests.sql import rows

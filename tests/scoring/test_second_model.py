@@ -14,7 +14,7 @@ from braintumor.errors import ConfigurationError, ModelIntegrityError
 from braintumor.labels import CLASSES
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import Outputs
+from braintumor.serving.backend import Outputs
 from braintumor.serving.prediction import ReviewReason, to_predictions
 from tests.conftest import printed
 from tests.images import png

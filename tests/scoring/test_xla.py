@@ -19,7 +19,7 @@ from braintumor.evaluation.gate.artifact_checks import fixed_frames
 from braintumor.registry import model_versions
 from braintumor.scoring.job import run_scoring_job
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.training.export.xla_engine import FixedBatches, XlaBackend
 from tests.images import png
 from tests.sql import change, rows

@@ -12,7 +12,7 @@ import pytest
 
 from braintumor.errors import ModelIntegrityError
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import LoadedModel, Outputs
+from braintumor.serving.backend import LoadedModel, Outputs
 from braintumor.serving.prediction import ReviewReason, to_predictions
 
 

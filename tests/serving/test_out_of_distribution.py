@@ -17,7 +17,7 @@ from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import CLASSES
 from braintumor.serving.artifact import MANIFEST, REFERENCE, Manifest, sha256_of
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.serving.out_of_distribution import distances, normalized, read_reference, spread
 from braintumor.serving.prediction import ReviewReason, to_predictions
 from tests.models import of_before

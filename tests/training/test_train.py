@@ -21,7 +21,7 @@ from braintumor.db import database
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore
 from braintumor.serving.artifact import Manifest
-from braintumor.serving.engine import LoadedModel, OpenVinoBackend
+from braintumor.serving.backend import LoadedModel, OpenVinoBackend
 from braintumor.training.features import as_served
 from tests.conftest import TINY_RECIPE, run_braintumor
 

@@ -54,7 +54,7 @@ from braintumor.serving.artifact import (
     REQUIRED_FILES,
     Manifest,
 )
-from braintumor.serving.engine import OpenVinoBackend, Result
+from braintumor.serving.backend import OpenVinoBackend, Result
 from braintumor.serving.out_of_distribution import read_reference
 from braintumor.training.export.keras_parity import keras_outputs, require_keras
 from braintumor.training.recipe import STRIDE

@@ -22,7 +22,7 @@ from braintumor.evaluation.metrics.occlusion import Occlusion, occlude
 from braintumor.evaluation.metrics.slices import SliceResult, slices
 from braintumor.evaluation.metrics.throughput import Throughput
 from braintumor.labels import CLASSES
-from braintumor.serving.engine import LoadedModel, Outputs
+from braintumor.serving.backend import LoadedModel, Outputs
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from braintumor.errors import EvaluationError
 from braintumor.labels import TUMORS
-from braintumor.serving.engine import Outputs
+from braintumor.serving.backend import Outputs
 from braintumor.training.recipe import STRIDE
 
 MOST_IMAGES = 60

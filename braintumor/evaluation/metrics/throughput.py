@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from braintumor.serving.engine import LoadedModel, Outputs
+from braintumor.serving.backend import LoadedModel, Outputs
 
 
 @dataclass(frozen=True, kw_only=True)

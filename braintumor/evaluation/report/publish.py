@@ -25,7 +25,7 @@ from braintumor.labels import CLASSES
 from braintumor.registry.model_versions import ModelVersion, find_model, stored_files
 from braintumor.reports.store import write_page
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.serving.engine import Outputs
+from braintumor.serving.backend import Outputs
 
 MARKDOWN = "text/markdown; charset=utf-8"
 _SAMPLES = 12

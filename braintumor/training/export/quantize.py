@@ -31,7 +31,7 @@ from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.serving.artifact import GRAPH, GRAPH_WEIGHTS, REFERENCE, Manifest, sha256_of
-from braintumor.serving.engine import OpenVinoBackend
+from braintumor.serving.backend import OpenVinoBackend
 from braintumor.serving.out_of_distribution import spread
 from braintumor.training.calibration import Thresholds, fit_thresholds
 from braintumor.training.temperature import fit_temperature

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from braintumor.errors import ModelIntegrityError, OutOfDeviceMemoryError
 from braintumor.serving.artifact import GRAPH, KERAS_WEIGHTS, PARITY_BOUNDS, Manifest
-from braintumor.serving.engine import BackendName, OpenVinoBackend, Result, padded
+from braintumor.serving.backend import BackendName, OpenVinoBackend, Result, padded
 from braintumor.training.device import gpus, share_gpu_memory
 from braintumor.training.export.keras_parity import recorded_model
 

@@ -27,7 +27,7 @@ from braintumor.evaluation.store import load_diagnostics
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import load_model
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 
 
 def stored(settings: Settings, split: Split) -> Diagnostics:

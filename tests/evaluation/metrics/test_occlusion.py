@@ -9,7 +9,7 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion, occlude
 from braintumor.evaluation.report.tables import occlusion_table
 from braintumor.labels import TumorClass
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 
 GLIOMA, MENINGIOMA, NORMAL = (TumorClass(name).position for name in ("glioma", "meningioma", "normal"))
 

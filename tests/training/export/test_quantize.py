@@ -15,7 +15,7 @@ from braintumor.db import database
 from braintumor.errors import QuantizationError
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from braintumor.training.export.quantize import Bounds, Parity
 from braintumor.training.temperature import fit_temperature
 from tests.conftest import run_braintumor

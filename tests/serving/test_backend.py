@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from braintumor.serving.artifact import GRAPH
-from braintumor.serving.engine import OpenVinoBackend
+from braintumor.serving.backend import OpenVinoBackend
 
 
 @pytest.fixture
