@@ -6,7 +6,7 @@ enough (`retrain_after` of the label rules), it says so by the asset `braintumor
 `weekly_retrain` beside its weekly schedule. With fewer the task is skipped, and nothing starts.
 
 Labels that asked once never ask again, whatever becomes of that retrain: the next weekly one takes them all the same.
-Clearing the task is safe. `braintumor dataset reviewed` shows the count, and what makes no label and why.
+Clearing the task is safe. `braintumor dataset show-reviewed-labels` shows the count, and what makes no label and why.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def ask() -> int:
     count = request_retrain(found, request_key=get_current_context()["run_id"])
     lineage.emit_lineage(found, reads=["review"], writes=["requested_label"])
     if not count:
-        raise AirflowSkipException("Too few new labels: `braintumor dataset reviewed` shows how many.")
+        raise AirflowSkipException("Too few new labels: `braintumor dataset show-reviewed-labels` shows how many.")
     print(f"{count} new labels ask for a retrain")
     return count
 

@@ -38,7 +38,7 @@ TINY_RECIPE = Path(__file__).with_name("tiny.toml")
 MEMORY = Path("/dev/shm")
 ROOM = 3 * 1024**3
 """Bytes that have to be free there and in memory; a session takes less than a third of them."""
-NO_DATASET = "no BRAINTUMOR_DATASET"
+NO_DATASET = "no BRAINTUMOR_DEMO_DATASET"
 NO_CHART = "no Helm chart"
 ONLY_A_DEVELOPER_HAS = (NO_DATASET, NO_CHART)
 

@@ -139,7 +139,7 @@ def test_an_error_in_the_script_of_the_databases_stops_it() -> None:
 def test_set_up_makes_the_tables_pools_login_and_buckets_that_the_dags_need() -> None:
     script = SERVICES["init"]["command"][-1]
     for step in ("airflow db migrate", "pools set gpu", "pools set score", "users create", "braintumor migrate",
-                 "braintumor bucket create"):  # fmt: skip
+                 "braintumor dev create-bucket"):  # fmt: skip
         assert step in script
     assert SERVICES["apiserver"]["depends_on"]["init"] == {"condition": "service_completed_successfully"}
 

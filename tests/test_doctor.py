@@ -294,7 +294,7 @@ def test_gpus_are_named_by_their_driver_and_only_noted(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    (none,) = machine.gpu(Installation(settings=replace(settings, engine="tensorflow-xla")))
+    (none,) = machine.gpu(Installation(settings=replace(settings, backend="tensorflow-xla")))
     assert none.state is State.NOTE and "tensorflow-xla is meant for one" in none.words
     program = tmp_path / "nvidia-smi"
     program.write_text("#!/bin/sh\necho NVIDIA Imaginary 1\n")

@@ -68,12 +68,12 @@ def test_a_full_disk_is_amber_and_its_section_is_named(
     settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     put("a.png", png())
-    packaged = Path(rules.__file__).with_name("morning.toml").read_text()
+    packaged = Path(rules.__file__).with_name("run_report.toml").read_text()
     (tmp_path / "rules.toml").write_text(
         re.sub("amber_free_disk_gib = .*", "amber_free_disk_gib = 1000000000", packaged)
     )
     assert RunReportRules.load().amber_free_disk_gib == 2
-    night, said = ScoringJob.open(replace(settings, morning_rules=str(tmp_path / "rules.toml"))), list[str]()
+    night, said = ScoringJob.open(replace(settings, run_report_rules=str(tmp_path / "rules.toml"))), list[str]()
     begun, _ = night.begin(run_key="night")
     for chunk in night.plan(begun.scoring_run_id):
         night.score(begun.scoring_run_id, chunk)

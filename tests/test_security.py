@@ -16,7 +16,7 @@ import pytest
 
 from braintumor import s3
 from braintumor.config.roles import Role
-from braintumor.config.settings import Settings, setting_fields
+from braintumor.config.settings import Settings, setting_variables
 from braintumor.dataset.snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.doctor.check_result import State
@@ -83,7 +83,7 @@ def asked(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> Asked:
 
 
 def test_the_policies_are_json_and_name_only_what_the_code_does() -> None:
-    source = (PROJECT / "braintumor" / "objectstore.py").read_text()
+    source = (PROJECT / "braintumor" / "s3.py").read_text()
     calls = {*re.findall(r"_client\.(\w+)\(", source), *re.findall(r'get_paginator\("(\w+)"', source)}
     names = {"".join(part.capitalize() for part in call.split("_")) for call in calls - {"get_paginator"}}
     assert names == set(NEEDS), "a new call: which right does it need, and which role may?"
@@ -192,7 +192,7 @@ def test_no_failure_shows_a_secret(settings: Settings, caplog: pytest.LogCapture
 
 
 def test_the_command_shows_no_secret_of_a_failure(settings: Settings) -> None:
-    secrets = {field.name: f"{CANARY}-{field.name}-{'x' * 32}" for field in setting_fields() if field.is_secret}
+    secrets = {name: f"{CANARY}-{name}-{'x' * 32}" for name, each in setting_variables().items() if each.is_secret}
     secrets["database_url"] = f"postgresql://scorer:{CANARY}@127.0.0.1:1/braintumor"
     done = run_braintumor(replace(settings, **secrets), "score", check=False)
     assert done.returncode != 0 and "No usable connection to Postgres" in done.stderr

@@ -1,7 +1,13 @@
-"""The command ``braintumor``: a noun, then a verb. JSON with ``--json``, tables for people, exit codes for scripts.
+"""The command ``braintumor``: a noun, then a verb.
 
-Exit codes: 0 done; 1 an error of ``braintumor.errors``, said on stderr; 2 the command was typed wrongly; 70 a fault of
-this program; 75 S3 or Postgres did not answer: try again.
+``--json`` prints JSON for scripts. Without it, commands print tables.
+
+Exit codes:
+    0: done.
+    1: an error of ``braintumor.errors``, printed on standard error.
+    2: wrong usage.
+    70: a fault of this program.
+    75: S3 or Postgres is unreachable. The caller can try again.
 """
 
 from __future__ import annotations
@@ -13,44 +19,47 @@ from typing import Any
 
 import click
 
+from braintumor.cli.former_names import with_current_names
 from braintumor.config.variables import LOG_FORMAT
 from braintumor.errors import TRY_AGAIN, BrainTumorError, DatabaseUnreachableError, ObjectStoreUnreachableError
 
 SOFTWARE_FAULT = 70
 """As in sysexits.h."""
 
-_COMMANDS = {
-    "bucket": "braintumor.cli.bucket:bucket",
-    "config": "braintumor.cli.config:config",
-    "dataset": "braintumor.cli.dataset:dataset",
-    "doctor": "braintumor.cli.doctor:doctor",
-    "migrate": "braintumor.cli.migrate:migrate",
-    "model": "braintumor.cli.model:model",
-    "phantom": "braintumor.cli.phantom:phantom",
-    "predict": "braintumor.cli.predict:predict",
-    "prediction": "braintumor.cli.prediction:prediction",
-    "query": "braintumor.cli.query:query",
-    "rescore": "braintumor.cli.rescore:rescore",
-    "scan": "braintumor.cli.scan:scan",
-    "score": "braintumor.cli.score:score",
-    "subject": "braintumor.cli.subject:subject",
-    "train": "braintumor.cli.train:train",
-    "weights": "braintumor.cli.weights:weights",
-}
+_COMMANDS = (
+    "config",
+    "dataset",
+    "dev",
+    "doctor",
+    "migrate",
+    "model",
+    "predict",
+    "prediction",
+    "query",
+    "rescore",
+    "scan",
+    "score",
+    "subject",
+    "train",
+    "weights",
+)
+"""Each is an object of the same name in a module of the same name."""
 
 
 class _LazyGroup(click.Group):
-    """Imports a command's module when the command is asked for, so that ``--help`` stays quick."""
+    """Imports the module of the requested command only, so that ``--help`` is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+        return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
-        command: Any = getattr(importlib.import_module(module), name)
+        command: Any = getattr(importlib.import_module(f"braintumor.cli.{cmd_name}"), cmd_name)
         return command  # type: ignore[no-any-return]
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, with_current_names(args))
 
 
 @click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -67,7 +76,7 @@ def command() -> None:
 
 
 def main() -> None:
-    """Run the command; a ``BrainTumorError`` becomes one clear line on stderr and an exit code."""
+    """Run the command. Print a ``BrainTumorError`` as one line on standard error, and exit with its code."""
     try:
         command()
     except BrainTumorError as error:

@@ -66,9 +66,9 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
         click.echo(f"left out: {item.image_uri}: {item.reason}", err=True)
 
 
-@dataset.command(epilog="Example: braintumor dataset reviewed")
+@dataset.command(epilog="Example: braintumor dataset show-reviewed-labels")
 @as_json
-def reviewed(is_json: bool) -> None:
+def show_reviewed_labels(is_json: bool) -> None:
     """What people said of production frames: which labels it makes now, what makes none, and what was left out.
 
     The rule is the packaged one, or that of BRAINTUMOR_LABEL_RULES. Nothing is changed.
@@ -93,11 +93,11 @@ def reviewed(is_json: bool) -> None:
         click.echo(f"left out: and {len(left_out) - _SHOWN} more", err=True)
 
 
-@dataset.command(epilog="Example: braintumor dataset check ~/sartaj --report quality.html")
+@dataset.command(epilog="Example: braintumor dataset validate ~/sartaj --report quality.html")
 @click.argument("source", metavar="FOLDER_OR_S3_PREFIX")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the HTML report to this file.")
 @as_json
-def check(source: str, report: Path | None, is_json: bool) -> None:
+def validate(source: str, report: Path | None, is_json: bool) -> None:
     """Judge labeled images by the data quality rules and record nothing. Exit 1 when they are refused.
 
     A local folder needs no servers. The rules are the packaged ones, or those of BRAINTUMOR_QUALITY_RULES.
@@ -152,11 +152,11 @@ def _shown_source(source: str) -> str:
     return source if S3Uri.is_meant_by(source) else f"folder {Path(source).resolve().name}"
 
 
-@dataset.command(epilog="Example: braintumor dataset verify ~/clean_brain_tumor --manifest manifest.csv")
+@dataset.command(epilog="Example: braintumor dataset verify-checksums ~/clean_brain_tumor --manifest manifest.csv")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytess.")
 @as_json
-def verify(folder: Path, manifest: Path, is_json: bool) -> None:
+def verify_checksums(folder: Path, manifest: Path, is_json: bool) -> None:
     """Check that FOLDER holds every file of a manifest, whole and unchanged. Exit 1 when it does not."""
     from braintumor.dataset.images.checksums import read_manifest, verify_folder
 

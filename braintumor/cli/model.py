@@ -157,9 +157,17 @@ def verify(name: str, no_parity: bool, is_json: bool) -> None:
 
 @model.command(epilog="Example: braintumor model quantize resnet50-20261123T030000Z-3f2a9c")
 @model_argument()
-@click.option("--changed", default=0.02, show_default=True, type=_SHARE, help="Validation answers that may differ.")
-@click.option("--lost", default=0.01, show_default=True, type=_SHARE, help="Validation accuracy that may be lost.")
-def quantize(name: str, changed: float, lost: float) -> None:
+@click.option(
+    "--max-changed",
+    default=0.02,
+    show_default=True,
+    type=_SHARE,
+    help="Share of validation predictions that may differ.",
+)
+@click.option(
+    "--max-accuracy-loss", default=0.01, show_default=True, type=_SHARE, help="Largest loss of validation accuracy."
+)
+def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
     """Export NAME in 8 bits, judge it, and put it before the gate: a model version of its own, quicker on a CPU.
 
     Promotes nothing. Exit 1 when the export strays from NAME, or when the gate refuses it.
@@ -171,7 +179,7 @@ def quantize(name: str, changed: float, lost: float) -> None:
 
     settings = settings_of("trainer")
     say = partial(click.echo, err=True)
-    made, run_key = quantize_model(settings, name, bounds=Bounds(changed=changed, lost=lost), say=say)
+    made, run_key = quantize_model(settings, name, bounds=Bounds(changed=max_changed, lost=max_accuracy_loss), say=say)
     evaluate_model(settings, made.model_name, access_key=run_key, say=say)
     verdict = judge_run(settings, run_key)
     click.echo(verdict["markdown"])

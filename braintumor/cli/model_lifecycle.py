@@ -187,7 +187,7 @@ def _withdrawn(engine: Engine, model: ModelVersion) -> tuple[dict[str, Any], lis
         "the review reason model_withdrawn and are back on the worklist"
     ]
     if standing.count_scan:
-        offered = f'braintumor rescore --of {model.model_name} --reason "its model was withdrawn"'
+        offered = f'braintumor rescore --predicted-by {model.model_name} --reason "its model was withdrawn"'
         values["rescore_command"] = offered
         lines.append(
             "Which: select scan_id from braintumor.current_prediction where 'model_withdrawn' = any(review_reasons). "

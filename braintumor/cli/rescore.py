@@ -19,16 +19,16 @@ def _in_utc(_context: click.Context, _parameter: click.Parameter, value: datetim
     return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
 
 
-@click.command(epilog='Example: braintumor rescore --of vgg16-20260301 --reason "it called tumors normal"')
+@click.command(epilog='Example: braintumor rescore --predicted-by vgg16-20260301 --reason "it called tumors normal"')
 @click.option(
-    "--of", "of", multiple=True, metavar="NAME", shell_complete=complete,
+    "--predicted-by", "of", multiple=True, metavar="NAME", shell_complete=complete,
     help="Scans whose standing answer is by this model; may be given again. Default: by any withdrawn model.",
 )  # fmt: skip
 @click.option(
     "--model", "model", metavar="NAME", shell_complete=complete, help="Who is to answer. Default: the champion."
 )
 @click.option(
-    "--approve", "is_approved", is_flag=True,
+    "--allow-non-champion", "is_approved", is_flag=True,
     help="A model that is not the champion may answer: one that was champion, or that the gate passed.",
 )  # fmt: skip
 @click.option("--reason", required=True, help="Why, for the ledger.")

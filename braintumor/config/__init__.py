@@ -1,1 +1,1 @@
-"""Settings, environment variables, rule files and what must not be logged."""
+"""Settings, environment variables, rule files and the redaction of secrets."""

@@ -1,8 +1,8 @@
-"""Airflow connections that lie in the environment, read as Airflow reads them, for commands that run without Airflow.
+"""Read Airflow connections from the environment as Airflow does, for commands that run without Airflow.
 
-So a command in a worker's shell finds the database and the S3 of that worker's tasks.
-``AIRFLOW_CONN_BRAINTUMOR_S3`` holds the connection ``braintumor_s3``, as a URI or as JSON. Connections that are kept in
-Airflow's own database are not seen here.
+So a command in a worker's shell uses the same database and S3 as that worker's tasks.
+``AIRFLOW_CONN_BRAINTUMOR_S3`` holds the connection ``braintumor_s3``, as a URI or as JSON. Connections in Airflow's own
+database are not read.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ PREFIX = "AIRFLOW_CONN_"
 
 
 def variable_of(connection: str) -> str:
-    """``braintumor_s3`` -> ``AIRFLOW_CONN_BRAINTUMOR_S3``."""
+    """Return the variable of a connection: ``braintumor_s3`` -> ``AIRFLOW_CONN_BRAINTUMOR_S3``."""
     return PREFIX + connection.upper()
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentConnection:
-    """What ``Settings.completed`` reads of a connection; its repr shows no secret."""
+    """The fields of a connection that ``Settings.completed`` reads. The repr shows no secret."""
 
     login: str | None
     password: str | None = field(repr=False)
@@ -36,15 +36,15 @@ class EnvironmentConnection:
     uri: str = field(repr=False)
 
     def get_uri(self) -> str:
-        """The connection as a URI."""
+        """Return the connection as a URI."""
         return self.uri
 
     @classmethod
     def find(cls, name: str, environment: Mapping[str, str] = os.environ) -> Self:
-        """The connection of this name.
+        """Return the connection of this name.
 
         Raises:
-            ConfigurationError: the environment has none, or what it has is neither a URI nor JSON.
+            ConfigurationError: the environment has no such connection, or its text is neither a URI nor JSON.
         """
         text = environment.get(variable_of(name), "").strip()
         if not text:
@@ -87,24 +87,24 @@ class EnvironmentConnection:
 
 
 def settings_of(role: str, environment: Mapping[str, str] = os.environ) -> Settings:
-    """The environment's settings; where they name no Postgres (as ``role``) or no S3, what connections in it say.
+    """Read settings from the environment. Use its Airflow connections for Postgres and S3 if the settings lack them.
 
     Raises:
-        ConfigurationError: a connection that counts is neither a URI nor JSON.
+        ConfigurationError: a connection that is used is neither a URI nor JSON.
     """
     settings = Settings.from_environment(environment, role=role)
     return with_store_of(environment, with_database_of(environment, settings, role))
 
 
 def with_database_of(environment: Mapping[str, str], settings: Settings, role: str) -> Settings:
-    """The Postgres half of ``settings_of``."""
+    """Return the settings with Postgres as in ``settings_of``."""
     if not environment.get(variable_of(f"{DATABASE_CONNECTION}_{role}")):
         return settings
     return settings.with_database(partial(EnvironmentConnection.find, environment=environment), role=role)
 
 
 def with_store_of(environment: Mapping[str, str], settings: Settings) -> Settings:
-    """The S3 half of ``settings_of``."""
+    """Return the settings with S3 as in ``settings_of``."""
     if not environment.get(variable_of(STORE_CONNECTION)):
         return settings
     return settings.with_store(partial(EnvironmentConnection.find, environment=environment))

@@ -1,4 +1,4 @@
-"""The database roles that tasks and people connect as."""
+"""The database roles of tasks and people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OWNER = "braintumor_owner"
 
 
 class Role(StrEnum):
-    """The roles that tasks and people connect as, through logins that are members of them."""
+    """Roles of tasks and people, who connect through logins that are members of a role."""
 
     SCORER = "scorer"
     TRAINER = "trainer"
@@ -19,5 +19,5 @@ class Role(StrEnum):
 
     @property
     def in_database(self) -> str:
-        """``braintumor_scorer`` and so on."""
+        """Name of the role in Postgres, such as ``braintumor_scorer``."""
         return f"braintumor_{self.value}"

@@ -1,26 +1,36 @@
-"""The environment variables that no ``Settings`` carries: each declared here once, for who reads it and for the page.
+"""Environment variables that are no field of ``Settings``. Each is declared once, for its reader and for the page.
 
 >>> from braintumor.config.variables import NIGHTLY_SCHEDULE
 >>> NIGHTLY_SCHEDULE.read()
 '0 1 * * *'
 
-Ground floor, standard library only: DAG files read theirs while they are parsed.
+DAG files import this module while Airflow parses them, so it imports the standard library only.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 
 PREFIX = "BRAINTUMOR_"
 TASK_ROLES = ("scorer", "trainer", "promoter", "reviewer")
-"""What tasks and pages connect to Postgres as, each through a connection of its own; of ``roles.Role``."""
+"""The members of ``roles.Role`` that tasks and pages connect to Postgres as, each through its own connection."""
+FORMER_NAMES = {
+    "BRAINTUMOR_BACKEND": "BRAINTUMOR_ENGINE",
+    "BRAINTUMOR_RUN_REPORT_RULES": "BRAINTUMOR_MORNING_RULES",
+    "BRAINTUMOR_DEMO_DATASET": "BRAINTUMOR_DATASET",
+    "BRAINTUMOR_DEMO_WEIGHTS": "BRAINTUMOR_WEIGHTS",
+    "BRAINTUMOR_DEMO_NIGHT": "BRAINTUMOR_NIGHT",
+}
+"""Current name to former name. Former names are read in this release, with a warning, and not in the next one."""
 
 
 class Kind(StrEnum):
-    """What the text of a setting must be."""
+    """The type of a variable's text."""
 
     TEXT = "text"
     URL = "URL"
@@ -37,7 +47,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Variable:
-    """One environment variable: its name, what its text must be, what counts where it is unset, what it means."""
+    """One environment variable with its type, meaning and default."""
 
     name: str
     kind: Kind
@@ -45,28 +55,41 @@ class Variable:
     default: str | None = None
     is_secret: bool = False
 
+    def given(self, environment: Mapping[str, str] = os.environ) -> str | None:
+        """Return the value in the environment, or ``None``. An empty value counts as unset.
+
+        The variable's former name is read if the current one is unset. Standard error then shows a warning, once.
+        """
+        value, former = environment.get(self.name), FORMER_NAMES.get(self.name)
+        if not value and former and (value := environment.get(former)):
+            _warn_of_former_name(former, self.name)
+        return value or None
+
     def read(self, environment: Mapping[str, str] = os.environ) -> str | None:
-        """The variable's value, or the default; an empty value counts as unset."""
-        return environment.get(self.name) or self.default
+        """Return the value in the environment, or the default."""
+        return self.given(environment) or self.default
 
     def text(self, environment: Mapping[str, str] = os.environ) -> str:
-        """As ``read``, of a variable that has a default."""
+        """Return the value of a variable that has a default."""
         value = self.read(environment)
         assert value is not None, f"{self.name} has no default"
         return value
 
 
-TIMEZONE = Variable(
-    name="BRAINTUMOR_TIMEZONE", kind=Kind.TIMEZONE, default="UTC", doc="the timezone in which the schedules are meant"
-)
+@cache
+def _warn_of_former_name(former: str, current: str) -> None:
+    sys.stderr.write(f"braintumor: {former!r} is now {current!r}. The next release does not read {former!r}.\n")
+
+
+TIMEZONE = Variable(name="BRAINTUMOR_TIMEZONE", kind=Kind.TIMEZONE, default="UTC", doc="the timezone of the schedules")
 NIGHTLY_SCHEDULE = Variable(
-    name="BRAINTUMOR_NIGHTLY_SCHEDULE", kind=Kind.CRON, default="0 1 * * *", doc="when nightly_scoring runs"
+    name="BRAINTUMOR_NIGHTLY_SCHEDULE", kind=Kind.CRON, default="0 1 * * *", doc="schedule of nightly_scoring"
 )
 WEEKLY_SCHEDULE = Variable(
-    name="BRAINTUMOR_WEEKLY_SCHEDULE", kind=Kind.CRON, default="0 3 * * 0", doc="when weekly_retrain runs"
+    name="BRAINTUMOR_WEEKLY_SCHEDULE", kind=Kind.CRON, default="0 3 * * 0", doc="schedule of weekly_retrain"
 )
 REVIEWED_SCHEDULE = Variable(
-    name="BRAINTUMOR_REVIEWED_SCHEDULE", kind=Kind.CRON, default="30 5 * * *", doc="when reviewed_labels runs"
+    name="BRAINTUMOR_REVIEWED_SCHEDULE", kind=Kind.CRON, default="30 5 * * *", doc="schedule of reviewed_labels"
 )
 RECIPES = Variable(
     name="BRAINTUMOR_RECIPES",
@@ -78,16 +101,18 @@ RETRAIN_DEADLINE_HOURS = Variable(
     name="BRAINTUMOR_RETRAIN_DEADLINE_HOURS",
     kind=Kind.HOURS,
     default="24",
-    doc="after so many hours from its queueing people are told that a retrain is late; 0: no deadline",
+    doc="hours after its queueing when a retrain is reported as late; 0: no deadline",
 )
 NIGHT_DEADLINE_HOURS = Variable(
     name="BRAINTUMOR_NIGHT_DEADLINE_HOURS",
     kind=Kind.HOURS,
     default="0",
-    doc="after so many hours from its queueing people are told that a night is late; 0: no deadline",
+    doc="hours after its queueing when a nightly run is reported as late; 0: no deadline",
 )
 NOTIFIERS = Variable(
-    name="BRAINTUMOR_NOTIFIERS", kind=Kind.PATH, doc="the TOML file of who is told what; unset: nobody is told"
+    name="BRAINTUMOR_NOTIFIERS",
+    kind=Kind.PATH,
+    doc="the TOML file of notifiers and their events; unset: no notifications",
 )
 OF_DAGS = (
     NIGHTLY_SCHEDULE,
@@ -98,27 +123,27 @@ OF_DAGS = (
     NIGHT_DEADLINE_HOURS,
     NOTIFIERS,
 )
-"""What the files in ``dags/`` read themselves, beside TIMEZONE, which is a setting of the library too."""
+"""Read by the files in ``dags/``, in addition to TIMEZONE, which is also a setting of the library."""
 
 DEMO_DATASET = Variable(
-    name="BRAINTUMOR_DATASET", kind=Kind.PATH, doc="a folder of labeled images, in place of phantoms"
+    name="BRAINTUMOR_DEMO_DATASET", kind=Kind.PATH, doc="a folder of labeled images, instead of phantoms"
 )
 DEMO_WEIGHTS = Variable(
-    name="BRAINTUMOR_WEIGHTS", kind=Kind.PATH, doc="a file of pretrained weights of the backbone that they belong to"
+    name="BRAINTUMOR_DEMO_WEIGHTS", kind=Kind.PATH, doc="a file of pretrained weights for the backbone that they fit"
 )
 DEMO_NIGHT = Variable(
-    name="BRAINTUMOR_NIGHT", kind=Kind.PATH, doc="a folder of scans for the night, in place of phantoms"
+    name="BRAINTUMOR_DEMO_NIGHT", kind=Kind.PATH, doc="a folder of scans for the scoring run, instead of phantoms"
 )
 OF_DEMO = (DEMO_DATASET, DEMO_WEIGHTS, DEMO_NIGHT)
-"""What ``make demo`` reads."""
+"""Read by ``make demo``."""
 
 LOG_FORMAT = Variable(
     name="BRAINTUMOR_LOG_FORMAT",
     kind=Kind.TEXT,
-    doc="`json`: the command `braintumor` writes its log to standard error, a line of JSON an event; unset: no log",
+    doc="`json`: the command `braintumor` logs to standard error, one line of JSON per event; unset: no log",
 )
 OF_COMMAND = (LOG_FORMAT,)
-"""What the command ``braintumor`` reads before it does anything."""
+"""Read by the command ``braintumor`` at its start."""
 
 STACK_MARK = Variable(
     name="BRAINTUMOR_STACK_MARK",
@@ -126,7 +151,7 @@ STACK_MARK = Variable(
     doc="set by the embedded stack in its processes, to find them again; never set it by hand",
 )
 NO_SKIPS = Variable(
-    name="BRAINTUMOR_NO_SKIPS", kind=Kind.TEXT, doc="set to anything: a test that is skipped is a failure"
+    name="BRAINTUMOR_NO_SKIPS", kind=Kind.TEXT, doc="set to any text: a skipped test counts as a failure"
 )
 COMPOSE_PASSWORD = Variable(
     name="BRAINTUMOR_DB_PASSWORD",
@@ -135,4 +160,4 @@ COMPOSE_PASSWORD = Variable(
     doc="in the .env of docker-compose.yaml: the password of the login that migrates",
 )
 OF_TOOLS = (COMPOSE_PASSWORD, STACK_MARK, NO_SKIPS)
-"""What only the compose file, the embedded stack and the tests read."""
+"""Read only by the compose file, the embedded stack and the tests."""

@@ -94,9 +94,9 @@ def disk(installation: Installation) -> Iterator[CheckResult]:
 def gpu(installation: Installation) -> Iterator[CheckResult]:
     """Only a note: a machine without one scores on the CPU."""
     found = _gpus()
-    wanted = installation.settings.engine == BackendName.XLA and not found
+    wanted = installation.settings.backend == BackendName.XLA and not found
     said = ", ".join(found) if found else "none is visible here"
-    yield note("GPU", said + (", and BRAINTUMOR_ENGINE=tensorflow-xla is meant for one" if wanted else ""))
+    yield note("GPU", said + (", and BRAINTUMOR_BACKEND=tensorflow-xla is meant for one" if wanted else ""))
 
 
 def _skew(installation: Installation, check: str, server: Callable[[], datetime]) -> CheckResult:

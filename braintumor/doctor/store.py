@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from itertools import islice
 
 from braintumor.config.roles import Role
-from braintumor.config.settings import setting_fields
+from braintumor.config.settings import setting_variables
 from braintumor.doctor.check_result import CheckResult, note, ok, wrong
 from braintumor.doctor.installation import Installation
 from braintumor.errors import ObjectChangedError
@@ -35,7 +35,7 @@ def prefixes(role: Role | None) -> tuple[str, ...]:
 
 def lists(installation: Installation, setting: str) -> Iterator[CheckResult]:
     """The prefixes of one setting can be listed."""
-    name = next(field.name_in_environment for field in setting_fields() if field.name == setting)
+    name = setting_variables()[setting].name
     for prefix in _addresses(installation, setting):
         is_empty = next(installation.store.list(prefix), None) is None
         yield ok("S3 list", f"{name}, bucket {prefix.bucket}: {'nothing there yet' if is_empty else 'lists'}")

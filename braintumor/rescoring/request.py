@@ -186,7 +186,7 @@ def _answering(engine: Engine, request: RescoreRequest) -> ModelVersion:
             raise RescoreError(
                 f"{model.model_name} is not the champion ({now.model_name if now else 'nobody'} is), so its answers "
                 "may not replace others unasked. Leave out the model, or approve it: `braintumor rescore --model "
-                f"{model.model_name} --approve --reason ...`."
+                f"{model.model_name} --allow-non-champion --reason ...`."
             )
     return model
 

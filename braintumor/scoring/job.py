@@ -72,7 +72,7 @@ class ScoringJob:
         require_pseudonym_key(settings)
         chosen_engine(settings)
         _require_timezone(settings)
-        RunReportRules.load(settings.morning_rules)  # a bad file is told before the night, not after it
+        RunReportRules.load(settings.run_report_rules)  # a bad file is told before the night, not after it
         engine = database.connect(settings)
         require_current(engine)
         return cls(settings=settings, engine=engine, store=ObjectStore.connect(settings))
@@ -149,7 +149,7 @@ class ScoringJob:
             ScoringRunError: as of ``reconcile``; or, as ``RedRunError``, the sheet is red.
         """
         run = load_run(self.engine, scoring_run_id)
-        rules = RunReportRules.load(self.settings.morning_rules)
+        rules = RunReportRules.load(self.settings.run_report_rules)
         store_open_outcomes(self.engine, run)
         balance = count_balance(self.engine, run)  # a run without a listing has no sheet
         refusal: ScoringRunError | None = None

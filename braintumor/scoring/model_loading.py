@@ -21,12 +21,12 @@ def chosen_engine(settings: Settings) -> BackendName:
     Raises:
         ConfigurationError: the setting names none.
     """
-    name = settings.require("engine")
+    name = settings.require("backend")
     try:
         return BackendName(name)
     except ValueError as exc:
         known = " or ".join(BackendName)
-        raise ConfigurationError(f"BRAINTUMOR_ENGINE is {name!r}. Set it to {known}.") from exc
+        raise ConfigurationError(f"BRAINTUMOR_BACKEND is {name!r}. Set it to {known}.") from exc
 
 
 def require_comparable(model: ModelVersion, second: ModelVersion) -> None:
@@ -60,7 +60,7 @@ def require_runnable(model: ModelVersion, engine: BackendName) -> None:
     if engine is BackendName.XLA and model.precision != "fp32":
         raise ConfigurationError(
             f"The model {model.model_name} is of precision {model.precision}, which only {BackendName.OPENVINO} "
-            f"runs. Set BRAINTUMOR_ENGINE={BackendName.OPENVINO}, or use the model that it was made from."
+            f"runs. Set BRAINTUMOR_BACKEND={BackendName.OPENVINO}, or use the model that it was made from."
         )
 
 

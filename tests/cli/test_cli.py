@@ -190,7 +190,7 @@ def test_migrate_plans_and_applies(empty_settings: Settings) -> None:
 
 
 def test_phantoms_are_drawn_uploaded_and_taken_as_a_snapshot(empty_settings: Settings, tmp_path: Path) -> None:
-    run_braintumor(Settings(), "phantom", str(tmp_path / "p"), "--per-class", "12", "--seed", "4")
+    run_braintumor(Settings(), "dev", "make-phantoms", str(tmp_path / "p"), "--per-class", "12", "--seed", "4")
     assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["glioma", "meningioma", "normal", "pituitary"]
     run_braintumor(empty_settings, "dataset", "upload", str(tmp_path / "p"), empty_settings.require("dataset_uri"))
     taken = json.loads(run_braintumor(empty_settings, "dataset", "snapshot", "--json").stdout)
@@ -209,7 +209,9 @@ def test_a_fault_of_the_program_is_no_error_of_its_user() -> None:
     assert done.returncode == 70 and "ZeroDivisionError" in done.stderr
 
 
-@pytest.mark.parametrize("command", [["query", "--parquet"], ["dataset", "check", "s3://bucket/dataset/", "--report"]])
+@pytest.mark.parametrize(
+    "command", [["query", "--parquet"], ["dataset", "validate", "s3://bucket/dataset/", "--report"]]
+)
 def test_a_file_that_cannot_be_written_is_said_plainly_and_before_any_work(command: list[str], tmp_path: Path) -> None:
     done = run_braintumor(Settings(), *command, str(tmp_path / "no" / "file"), check=False)
     assert done.returncode == 2
@@ -218,11 +220,14 @@ def test_a_file_that_cannot_be_written_is_said_plainly_and_before_any_work(comma
 
 def test_weights_that_lie_in_a_folder_have_no_bucket(empty_settings: Settings, tmp_path: Path) -> None:
     settings = replace(empty_settings, weights_uri=str(tmp_path))
-    assert run_braintumor(settings, "bucket", "create").stdout.splitlines() == ["braintumor: is there"]
+    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines() == ["braintumor: exists"]
 
 
 def test_buckets_are_made_once(empty_settings: Settings) -> None:
     own = f"made-{uuid.uuid4().hex}"
     settings = replace(empty_settings, scans_uri=f"s3://{own}/scans/")
-    assert run_braintumor(settings, "bucket", "create").stdout.splitlines() == ["braintumor: is there", f"{own}: made"]
-    assert run_braintumor(settings, "bucket", "create").stdout.splitlines()[1] == f"{own}: is there"
+    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines() == [
+        "braintumor: exists",
+        f"{own}: created",
+    ]
+    assert run_braintumor(settings, "dev", "create-bucket").stdout.splitlines()[1] == f"{own}: exists"

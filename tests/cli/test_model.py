@@ -82,7 +82,7 @@ def test_a_rollback_with_withdrawal_says_how_many_answers_people_must_look_at(
     said = model(two, "rollback", "--withdraw", "--reason", "calls tumors normal")
     assert "after b" in said and "The DAG roll_back tells people" in said
     assert "1 standing answers on 1 scans have the review reason model_withdrawn" in said
-    assert 'braintumor rescore --of b --reason "its model was withdrawn"' in said
+    assert 'braintumor rescore --predicted-by b --reason "its model was withdrawn"' in said
     assert champions(two) != before == ["b"]
     assert "withdrawn" in model(two, "list")
     refused = model(two, "promote", "b", "--override", "--reason", " ", code=2)

@@ -15,7 +15,7 @@ from braintumor.config.airflow_connections import EnvironmentConnection, setting
 from braintumor.config.redaction import MASK, masked, secrets_of, without_secrets
 from braintumor.config.reference import SettingValue, page, sections, show, unknown
 from braintumor.config.roles import Role
-from braintumor.config.settings import Settings, setting_fields
+from braintumor.config.settings import Settings, setting_variables
 from braintumor.config.variables import NIGHTLY_SCHEDULE, OF_DAGS, TASK_ROLES, Kind, Variable
 from braintumor.errors import ConfigurationError
 from tests.conftest import run_braintumor
@@ -60,7 +60,7 @@ def test_every_variable_that_is_named_anywhere_is_on_the_page() -> None:
 
 def test_each_variable_is_listed_once_with_a_meaning() -> None:
     every = [variable for section in sections() for variable in section.variables]
-    assert len({variable.name for variable in every}) == len(every) > len(setting_fields()) + len(OF_DAGS)
+    assert len({variable.name for variable in every}) == len(every) > len(setting_variables()) + len(OF_DAGS)
     assert all(variable.doc and "|" not in variable.doc for variable in every)
 
 
@@ -123,7 +123,7 @@ def test_no_form_of_a_secret_url_shows_its_password() -> None:
 
 
 def test_config_show_prints_no_secret_and_names_what_nothing_reads(monkeypatch: pytest.MonkeyPatch) -> None:
-    secret = {field.name: f"hunter2{field.name}" for field in setting_fields() if field.is_secret}
+    secret = {name: f"hunter2{name}" for name, variable in setting_variables().items() if variable.is_secret}
     made = Settings(**{**secret, "database_url": "postgresql://ann:hunter2@db/b", "s3_endpoint": "http://hunter2@s3"})
     monkeypatch.setenv("BRAINTUMOR_SCAN_URI", "hunter2")
     monkeypatch.setenv("AIRFLOW_CONN_BRAINTUMOR_DB_SCORER", "postgres://ann:hunter2@db/b")
@@ -138,18 +138,18 @@ def test_config_show_prints_no_secret_and_names_what_nothing_reads(monkeypatch: 
 def test_an_unknown_variable_is_named_with_the_nearest_known_one() -> None:
     given = {
         "BRAINTUMOR_SCAN_URI": "x",
-        "BRAINTUMOUR_ENGINE": "x",
+        "BRAINTUMOUR_BACKEND": "x",
         "AIRFLOW_CONN_BRAINTUMOR_DB": "x",
         "AIRFLOW_CONN_BRAINTUMOR_WEBHOOK": "of a notifier",
         "BRAINTUMOR_LIKE_NOTHING": "x",
         "_BRAINTUMOR_COMPLETE": "x",
         "BRAINTUMOR_DATABASE_URL_SCORER": "x",
     }
-    assert unknown(given) == {
+    assert unknown({**given, "BRAINTUMOR_ENGINE": "a former name"}) == {
         "AIRFLOW_CONN_BRAINTUMOR_DB": "AIRFLOW_CONN_BRAINTUMOR_DB_SCORER",
         "BRAINTUMOR_LIKE_NOTHING": None,
         "BRAINTUMOR_SCAN_URI": "BRAINTUMOR_SCANS_URI",
-        "BRAINTUMOUR_ENGINE": "BRAINTUMOR_ENGINE",
+        "BRAINTUMOUR_BACKEND": "BRAINTUMOR_BACKEND",
     }
 
 

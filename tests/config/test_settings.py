@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from braintumor.config.settings import Settings, setting_fields
+from braintumor.config.settings import Settings, setting_variables
+from braintumor.config.variables import FORMER_NAMES, Kind, Variable, _warn_of_former_name
 from braintumor.errors import ConfigurationError
 
 
@@ -28,7 +29,7 @@ def test_a_missing_setting_is_named_with_its_meaning() -> None:
 
 
 def test_every_setting_says_what_it_means() -> None:
-    assert all(field.doc and field.name_in_environment.startswith("BRAINTUMOR_") for field in setting_fields())
+    assert all(each.doc and each.name.startswith("BRAINTUMOR_") for each in setting_variables().values())
 
 
 class _Connection:
@@ -76,3 +77,24 @@ def test_a_variable_left_over_in_the_environment_does_not_reach_a_subprocess() -
     made = Settings(database_url="postgresql://x").to_environment(base)
     assert Settings.from_environment(made) == Settings(database_url="postgresql://x")
     assert (made["PATH"], made["BRAINTUMOR_RECIPES"]) == ("/bin", "vgg16")
+
+
+@pytest.mark.parametrize(("name", "former"), FORMER_NAMES.items())
+def test_former_variable_is_read_with_one_warning(name: str, former: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _warn_of_former_name.cache_clear()
+    variable = Variable(name=name, kind=Kind.TEXT, doc="x", default="default")
+    assert variable.read({former: "old"}) == variable.read({former: "old"}) == "old"
+    assert capsys.readouterr().err.splitlines() == [
+        f"braintumor: {former!r} is now {name!r}. The next release does not read {former!r}."
+    ]
+    assert variable.read({former: "old", name: "new"}) == "new"
+    assert variable.read({former: ""}) == "default"
+    assert capsys.readouterr().err == ""
+
+
+def test_a_former_name_does_not_reach_a_subprocess() -> None:
+    base = {"BRAINTUMOR_MORNING_RULES": "left-over.toml", "BRAINTUMOR_ENGINE": "tensorflow-xla"}
+    assert Settings.from_environment(base).backend == "tensorflow-xla"
+    assert Settings.from_environment(base).run_report_rules == "left-over.toml"
+    made = Settings(run_report_rules=None).to_environment(base)
+    assert Settings.from_environment(made) == Settings()

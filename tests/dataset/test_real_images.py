@@ -1,4 +1,4 @@
-"""Real images, where a developer has some: BRAINTUMOR_DATASET names a labeled folder."""
+"""Real images, where a developer has some: BRAINTUMOR_DEMO_DATASET names a labeled folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _EVERY = 25
 
 
 def test_fewer_than_one_in_a_hundred_real_images_do_not_look_like_mri() -> None:
-    folder = os.environ.get("BRAINTUMOR_DATASET")
+    folder = os.environ.get("BRAINTUMOR_DEMO_DATASET")
     if not folder:
         pytest.skip(NO_DATASET)
     images, _ = read_folder(Path(folder))
@@ -27,7 +27,7 @@ def test_fewer_than_one_in_a_hundred_real_images_do_not_look_like_mri() -> None:
 
 
 def test_a_labeled_folder_of_real_images_is_understood_and_decodes() -> None:
-    folder = os.environ.get("BRAINTUMOR_DATASET")
+    folder = os.environ.get("BRAINTUMOR_DEMO_DATASET")
     if not folder:
         pytest.skip(NO_DATASET)
     files = labeled_files(Path(folder))

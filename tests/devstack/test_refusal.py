@@ -22,7 +22,7 @@ def refused(settings: Settings) -> Judgment:
 
 def test_without_an_earlier_champion_it_ends_with_the_gates_reasons_and_the_remedy(refused: Judgment) -> None:
     said: list[str] = []
-    with pytest.raises(DemoError, match="BRAINTUMOR_WEIGHTS"):
+    with pytest.raises(DemoError, match="BRAINTUMOR_DEMO_WEIGHTS"):
         say_verdict(refused, None, said.append)
     assert said == ["Gate: Refused: 1 of 1 rules failed (accuracy)", "  accuracy: accuracy 0.70 is below 0.80"]
 

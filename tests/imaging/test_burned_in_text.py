@@ -80,7 +80,7 @@ def test_a_file_with_a_name_on_it_is_set_aside_and_says_nothing_of_the_name() ->
 
 
 def test_fewer_than_one_in_two_hundred_real_images_are_taken_for_text() -> None:
-    folder = os.environ.get("BRAINTUMOR_DATASET")
+    folder = os.environ.get("BRAINTUMOR_DEMO_DATASET")
     if not folder:
         pytest.skip(NO_DATASET)
     files = random.Random(0).sample(labeled_files(Path(folder)), 400)

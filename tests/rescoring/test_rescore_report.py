@@ -78,7 +78,7 @@ def test_no_object_key_is_in_what_a_rescore_keeps_or_says(night: Settings) -> No
 
 
 def test_a_rescore_takes_only_what_its_options_name(night: Settings, first: str) -> None:
-    asked = ("rescore", "--of", "b", "--reason", "r", "--json")
+    asked = ("rescore", "--predicted-by", "b", "--reason", "r", "--json")
     nothing = json.loads(printed(night, *asked, "--until", "2020-01-01", "--run-key", "before"))
     assert nothing["count_asked"] == 0
     limited = json.loads(printed(night, *asked, "--limit", "2", "--until", "2100-01-01T00:00:00", "--run-key", "two"))
@@ -88,11 +88,13 @@ def test_a_rescore_takes_only_what_its_options_name(night: Settings, first: str)
 @pytest.mark.soak
 def test_the_command_offered_by_a_withdrawal_answers_the_scans(night: Settings, first: str) -> None:
     said = run_braintumor(night, "model", "withdraw", "b", "--reason", "again").stdout
-    offered = 'braintumor rescore --of b --reason "its model was withdrawn"'
+    offered = 'braintumor rescore --predicted-by b --reason "its model was withdrawn"'
     assert offered in said
-    done = run_braintumor(night, "rescore", "--of", "b", "--reason", "its model was withdrawn", "--since", "2020-01-01")
+    done = run_braintumor(
+        night, "rescore", "--predicted-by", "b", "--reason", "its model was withdrawn", "--since", "2020-01-01"
+    )
     assert f"{first} answers 6 scans of 6 that were asked for. None of 6 answers changed." in done.stdout
     assert "rescore.html" in done.stdout and "run key" in done.stderr
     assert standing(night) == [(first, 6)]
-    refused = run_braintumor(night, "rescore", "--model", "b", "--approve", "--reason", "r", check=False)
+    refused = run_braintumor(night, "rescore", "--model", "b", "--allow-non-champion", "--reason", "r", check=False)
     assert refused.returncode == 1 and "b was withdrawn" in refused.stderr

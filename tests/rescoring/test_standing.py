@@ -110,7 +110,7 @@ def test_a_model_that_is_not_the_champion_answers_only_when_somebody_approves_it
 ) -> None:
     add_model(night, "c")
     promote(night, "c")
-    with pytest.raises(RescoreError, match=rf"{first} is not the champion \(c is\).*--approve"):
+    with pytest.raises(RescoreError, match=rf"{first} is not the champion \(c is\).*--allow-non-champion"):
         run(night, model=first)
     assert standing(night) == [("b", 6)]
     assert rows(night, "select count(*) from rescore_run") == [(0,)]

@@ -62,7 +62,7 @@ def test_calls_are_halved_for_good_and_no_frame_is_lost(holds: int, size: int) -
 
 
 def test_a_device_that_holds_no_frame_is_named_with_the_remedy() -> None:
-    with pytest.raises(OutOfDeviceMemoryError, match=r"gpu:0 does not suffice for one frame.*BRAINTUMOR_ENGINE"):
+    with pytest.raises(OutOfDeviceMemoryError, match=r"gpu:0 does not suffice for one frame.*BRAINTUMOR_BACKEND"):
         FixedBatches(Device(0), device="gpu:0").run(FRAMES)
 
 
@@ -87,7 +87,7 @@ def test_weights_that_do_not_say_what_the_graph_says_are_refused(settings: Setti
 def test_a_night_gives_the_same_answers_and_names_its_engine(settings: Settings, put: Put) -> None:
     for seed in range(3):
         put(f"{seed}.png", png(seed=seed))
-    run_scoring_job(replace(settings, engine="tensorflow-xla"), run_key="night")
+    run_scoring_job(replace(settings, backend="tensorflow-xla"), run_key="night")
     xla = rows(settings, "select predicted_class::text, confidence from prediction order by scan_id")
     assert rows(settings, "select engine from scoring_run union all select distinct engine from prediction") == [
         ("tensorflow-xla",), ("tensorflow-xla",),
@@ -102,10 +102,10 @@ def test_a_night_gives_the_same_answers_and_names_its_engine(settings: Settings,
 
 def test_an_engine_that_is_none_or_does_not_run_the_champion_opens_no_night(settings: Settings) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"BRAINTUMOR_ENGINE is 'cuda'\. Set it to openvino-cpu or tensorflow-xla"
+        ConfigurationError, match=r"BRAINTUMOR_BACKEND is 'cuda'\. Set it to openvino-cpu or tensorflow-xla"
     ):
-        run_scoring_job(replace(settings, engine="cuda"), run_key="night")
+        run_scoring_job(replace(settings, backend="cuda"), run_key="night")
     change(settings, "update model_version set precision = 'int8'")
     with pytest.raises(ConfigurationError, match="precision int8, which only openvino-cpu runs"):
-        run_scoring_job(replace(settings, engine="tensorflow-xla"), run_key="night")
+        run_scoring_job(replace(settings, backend="tensorflow-xla"), run_key="night")
     assert rows(settings, "select count(*) from scoring_run") == [(0,)]

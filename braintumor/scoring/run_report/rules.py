@@ -13,8 +13,8 @@ from typing import Self
 from braintumor.config.rule_files import is_number, is_whole, read_rules, refusal, require_keys
 from braintumor.errors import RunReportRulesError
 
-VARIABLE = "BRAINTUMOR_MORNING_RULES"
-_PACKAGED = Path(__file__).with_name("morning.toml")
+VARIABLE = "BRAINTUMOR_RUN_REPORT_RULES"
+_PACKAGED = Path(__file__).with_name("run_report.toml")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ def require_keras() -> None:
         raise ConfigurationError(
             "TensorFlow is not installed here, so Keras cannot answer. Run this where the extra `train` or `gpu` is "
             "installed (the workers of the queue gpu). Without it: `model verify --no-parity`, "
-            "BRAINTUMOR_ENGINE=openvino-cpu."
+            "BRAINTUMOR_BACKEND=openvino-cpu."
         )
 
 

@@ -39,7 +39,7 @@ def test_what_is_missing_truncated_changed_or_more_is_named_and_the_exit_code_sa
     (folder / "G_2.jpg").write_bytes(bytes([2]) * 50)
     (folder / "G_3.jpg").write_bytes(bytes([9]) * 100)
     (folder / "more.jpg").write_bytes(b"x")
-    arguments = ("dataset", "verify", str(download / "set"), "--manifest", str(download / "manifest.csv"))
+    arguments = ("dataset", "verify-checksums", str(download / "set"), "--manifest", str(download / "manifest.csv"))
     done = run_braintumor(Settings(), *arguments, "--json", check=False)
     assert done.returncode == 1 and "Download it again" in done.stderr
     assert json.loads(done.stdout) == {

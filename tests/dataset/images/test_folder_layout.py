@@ -49,8 +49,8 @@ def verdicts(settings: Settings, folder: Path) -> tuple[Result, Result]:
     """The answers of the check of a folder, and of the same files in S3."""
     copied_to_s3(settings, folder)
     return (
-        invoke(settings, "dataset", "check", str(folder), "--json"),
-        invoke(settings, "dataset", "check", settings.require("dataset_uri"), "--json"),
+        invoke(settings, "dataset", "validate", str(folder), "--json"),
+        invoke(settings, "dataset", "validate", settings.require("dataset_uri"), "--json"),
     )
 
 

@@ -244,21 +244,21 @@ class TestCommand:
 
     @pytest.fixture
     def run(self) -> Callable[..., str]:
-        return lambda *arguments: run_braintumor(Settings(), "dataset", "check", *arguments).stdout
+        return lambda *arguments: run_braintumor(Settings(), "dataset", "validate", *arguments).stdout
 
     def test_a_refused_folder_is_exit_code_one_with_class_and_remedy(self, folder: Path) -> None:
         photographs(folder / "normal", "flower.jpg", 10, is_gray=False)
-        done = run_braintumor(Settings(), "dataset", "check", str(folder), check=False)
+        done = run_braintumor(Settings(), "dataset", "validate", str(folder), check=False)
         assert done.returncode == 1 and "Traceback" not in done.stderr
         assert "Refused: not_mri" in done.stdout
         assert "Take out of normal what is not MRI" in done.stderr and "--report FILE" in done.stderr
 
     def test_rules_of_ones_own_are_taken(self, folder: Path, tmp_path: Path) -> None:
         done = run_braintumor(
-            Settings(quality_rules=str(tmp_path / "none.toml")), "dataset", "check", str(folder), check=False
+            Settings(quality_rules=str(tmp_path / "none.toml")), "dataset", "validate", str(folder), check=False
         )
         assert done.returncode == 1 and "none.toml cannot be read" in done.stderr
 
     def test_a_folder_that_is_not_there_is_named(self) -> None:
-        done = run_braintumor(Settings(), "dataset", "check", "/nowhere", check=False)
+        done = run_braintumor(Settings(), "dataset", "validate", "/nowhere", check=False)
         assert done.returncode == 1 and "/nowhere is not a folder" in done.stderr

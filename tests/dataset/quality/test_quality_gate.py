@@ -85,7 +85,7 @@ def test_a_rule_file_lets_the_same_data_pass(empty_settings: Settings, folder: P
 def test_an_s3_prefix_is_checked_without_postgres(empty_settings: Settings, folder: Path) -> None:
     uploaded(empty_settings, with_photographs(folder))
     settings = replace(empty_settings, database_url=None)
-    arguments = ("dataset", "check", settings.require("dataset_uri"), "--json")
+    arguments = ("dataset", "validate", settings.require("dataset_uri"), "--json")
     done = run_braintumor(settings, *arguments, check=False)
     assert done.returncode == 1 and "do not look like MRI" in done.stderr
     assert json.loads(done.stdout)["summary"].startswith("Refused: not_mri")

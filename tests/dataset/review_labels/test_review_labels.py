@@ -293,5 +293,5 @@ def test_new_labels_ask_once_for_a_retrain(night: Settings, tmp_path: Path) -> N
 def test_the_command_says_what_would_become_labels(night: Settings) -> None:
     say(night, FRESH, "glioma", "ann", "bob")
     say(night, ANN, "normal", "ann")
-    told = run_braintumor(night, "dataset", "reviewed").stdout
+    told = run_braintumor(night, "dataset", "show-reviewed-labels").stdout
     assert "glioma" in told and "no label: 1 frames: too few readers" in told and "1 labels are new" in told

@@ -161,5 +161,5 @@ def test_a_bad_rule_file_is_told_before_the_night(settings: Settings, put: Put, 
     put("a.png", png())
     (tmp_path / "rules.toml").write_text("version = 1\n", encoding="utf-8")
     with pytest.raises(RunReportRulesError, match=re.escape(str(tmp_path))):
-        run_scoring_job(replace(settings, morning_rules=str(tmp_path / "rules.toml")), run_key="night")
+        run_scoring_job(replace(settings, run_report_rules=str(tmp_path / "rules.toml")), run_key="night")
     assert rows(settings, "select count(*) from scoring_run") == [(0,)]

@@ -21,7 +21,7 @@ from braintumor.training.temperature import fit_temperature
 from tests.conftest import run_braintumor
 from tests.sql import rows
 
-LOOSE = ("--changed", "0.3", "--lost", "0.2")
+LOOSE = ("--max-changed", "0.3", "--max-accuracy-loss", "0.2")
 """The tests' model is far too weak for real bounds: random features, 16 validation images."""
 
 
@@ -74,7 +74,7 @@ def test_an_export_is_a_version_of_its_own_that_is_judged_and_promotes_nothing(
 def test_an_export_that_strays_registers_nothing(settings: Settings) -> None:
     engine = database.connect(settings)
     parent = model_versions.champion(engine)
-    done = run_braintumor(settings, "model", "quantize", parent.model_name, "--changed", "0", check=False)
+    done = run_braintumor(settings, "model", "quantize", parent.model_name, "--max-changed", "0", check=False)
     assert done.returncode == 1
     assert "is not its equal" in done.stderr and "Nothing was registered" in done.stderr
     assert model_versions.list_models(engine) == [parent]

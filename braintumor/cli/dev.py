@@ -1,0 +1,46 @@
+"""``braintumor dev``: set up a trial installation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from braintumor.cli.show import progress
+from braintumor.config.settings import Settings, setting_variables
+from braintumor.labels import CLASSES
+
+
+@click.group()
+def dev() -> None:
+    """Set up a trial installation: buckets and synthetic images."""
+
+
+@dev.command(epilog="Example: braintumor dev create-bucket")
+def create_bucket() -> None:
+    """Create each bucket of the settings (BRAINTUMOR_DATASET_URI, _SCANS_, _MODELS_, _WEIGHTS_) that is missing."""
+    from braintumor.s3 import ObjectStore, S3Uri
+    from braintumor.scoring.prefixes import ScanPrefixes
+
+    settings = Settings.from_environment()
+    store = ObjectStore.connect(settings)
+    uris = {name: settings.require(name) for name in setting_variables() if name.endswith("_uri")}
+    prefixes = list(ScanPrefixes.parse(uris.pop("scans_uri")))
+    if not S3Uri.is_meant_by(uris["weights_uri"]):
+        del uris["weights_uri"]
+    prefixes += map(S3Uri.parse, uris.values())
+    for name in sorted({prefix.bucket for prefix in prefixes}):
+        click.echo(f"{name}: {'created' if store.ensure_bucket(name) else 'exists'}")
+
+
+@dev.command(epilog="Example: braintumor dev make-phantoms /tmp/phantoms --per-class 50 --seed 1")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--per-class", type=click.IntRange(min=1), default=50, show_default=True, help="Images of each class.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same bytes.")
+def make_phantoms(folder: Path, per_class: int, seed: int) -> None:
+    """Draw synthetic labeled brain MRI into FOLDER/<class>/."""
+    from braintumor.imaging.phantom.slice import write_dataset
+
+    with progress("Drawing", per_class * len(CLASSES)) as advance:
+        paths = write_dataset(folder, per_class=per_class, seed=seed, progress=lambda _written: advance(1))
+    click.echo(f"{len(paths)} images in {folder}")
