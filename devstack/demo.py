@@ -1,7 +1,7 @@
 """Run ``python -m devstack demo``: retrain, promote and score once on real servers, and print each figure.
 
-Environment variables: BRAINTUMOR_DEMO_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_DEMO_WEIGHTS (a file of
-pretrained weights), BRAINTUMOR_DEMO_NIGHT (a folder of scans to score instead of phantoms).
+Environment variables: BRAINTUMOR_DEMO_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_DEMO_WEIGHTS (a file
+of pretrained weights), BRAINTUMOR_DEMO_NIGHT (a folder of scans to score instead of phantoms).
 """
 
 from __future__ import annotations
@@ -222,8 +222,8 @@ def say_verdict(judgment: Judgment, champion: model_versions.ModelVersion | None
     if champion is None:
         raise DemoError(
             "The gate refused the candidate, for the reasons above, and there is no earlier champion, so nothing "
-            "can be scored. Random weights rarely pass on real images. Set BRAINTUMOR_DEMO_WEIGHTS to a file of pretrained "
-            "weights."
+            "can be scored. Random weights rarely pass on real images. Set BRAINTUMOR_DEMO_WEIGHTS to a file of "
+            "pretrained weights."
         )
     say(f"Champion: {champion.model_name}" + ("" if judgment.verdict.passed else ", of an earlier run"))
 
