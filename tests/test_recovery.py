@@ -108,7 +108,7 @@ def test_a_dump_of_the_middle_of_a_night_is_completed_by_the_next(
 
 
 def test_the_registry_and_s3_give_every_answer_again(stack: Stack, settings: Settings, tmp_path: Path) -> None:
-    dump, rebuild = blocks(section("Rebuilding answers from S3 and the registry"), "sh")
+    dump, rebuild = blocks(section("Rebuilding predictions from S3 and the registry"), "sh")
     put_scans(settings, tmp_path, count=3, seed=1)
     run_scoring_job(settings, run_key="first")
     before = rows(settings, ANSWERS)
