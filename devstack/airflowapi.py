@@ -176,7 +176,7 @@ class AirflowClient:
         """Send one request to any path of the api-server, logged in by default.
 
         Raises:
-            AirflowAnswerError: the response is an error with a status that is not in ``allow``, or there is no response.
+            AirflowAnswerError: the response has an error status that is not in ``allow``, or there is no response.
         """
         answer = self._once(method, path, login, options)
         if login and answer.status_code == UNAUTHORIZED:  # the token is a day old, or the secret is new

@@ -15,7 +15,7 @@ READY_TIMEOUT_S: Final = 60
 
 
 class Broker:
-    """The Redis of one state folder, with a password. It stores nothing, because Airflow sends unfinished tasks again."""
+    """The Redis of one state folder, with a password. It keeps nothing, because Airflow resends tasks."""
 
     def __init__(self, state: State) -> None:
         self.state = state

