@@ -111,7 +111,7 @@ def _stack(options: argparse.Namespace) -> Stack:
         dags_folder=options.dags_folder,
         extra_env={"BRAINTUMOR_RECIPES": os.environ.get("BRAINTUMOR_RECIPES", ",".join(SMALL_RECIPES))},
         external_s3=external,
-        say=print,
+        progress=print,
     )
 
 

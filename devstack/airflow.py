@@ -55,7 +55,7 @@ class Airflow:
         """Return a REST API client that is logged in as the administrator."""
         return AirflowClient(self.url, "admin", self.state.secrets.admin_password)
 
-    def prepare(self, postgres: Postgres, say: Callable[[str], None]) -> None:
+    def prepare(self, postgres: Postgres, progress: Callable[[str], None]) -> None:
         """Create the home folder, logins and tables if they are missing or outdated, and start the broker."""
         self.home.mkdir(mode=0o700, exist_ok=True)
         secrets = self.state.secrets
@@ -70,7 +70,7 @@ class Airflow:
             self.broker.wait()
         version = importlib.metadata.version("apache-airflow")
         if postgres.label(AIRFLOW_DATABASE) != version:
-            say("Airflow: creating its tables")
+            progress("Airflow: creating its tables")
             self._migrate(postgres)
             postgres.set_label(AIRFLOW_DATABASE, version)
 
@@ -87,13 +87,13 @@ class Airflow:
         for worker in self.workers:
             worker.start(environment)
 
-    def wait(self, say: Callable[[str], None]) -> None:
+    def wait(self, progress: Callable[[str], None]) -> None:
         """Wait until all services are healthy, then set the pools.
 
         Raises:
             ServiceFailedError: a service ended, or did not become healthy in time.
         """
-        say(f"Airflow: starting on {self.url}")
+        progress(f"Airflow: starting on {self.url}")
         self.api_server.wait(lambda: bool(self._health()), timeout_s=READY_TIMEOUT_S, poll_s=0.5)
         client = self.client()
         for name, (slots, description) in POOLS.items():

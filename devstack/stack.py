@@ -49,7 +49,7 @@ class Stack:
         extra_env: variables for Airflow's services and tasks, after the library's own.
         workers: Celery workers that run Airflow's tasks, over a Redis. Without any the scheduler runs them.
         external_s3: an external S3 server to use.
-        say: callback for progress, called with one line at a time.
+        progress: callback for progress, called with one line at a time.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Stack:
         extra_env: Mapping[str, str] | None = None,
         workers: Sequence[Worker] = (),
         external_s3: Endpoint | None = None,
-        say: Callable[[str], None] = lambda line: None,
+        progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.state = State(folder)
         self.postgres = Postgres(self.state)
@@ -69,7 +69,7 @@ class Stack:
         self.airflow = Airflow(self.state, dags_folder=dags_folder, run_by=workers)
         self._with_airflow = airflow
         self._extra_env = dict(extra_env or {})
-        self._say = say
+        self._progress = progress
         self._was_running: set[str] = set()
 
     def up(self) -> Self:
@@ -131,17 +131,17 @@ class Stack:
         return [self.postgres.service, self.objects.service, *self.airflow.services]
 
     def _start(self) -> None:
-        self._say("Postgres and the object server: starting")
+        self._progress("Postgres and the object server: starting")
         with ThreadPoolExecutor() as executor:
             objects_ready = executor.submit(_ready, self.objects)
             _ready(self.postgres)
             if self._with_airflow:
-                self.airflow.prepare(self.postgres, self._say)
+                self.airflow.prepare(self.postgres, self._progress)
             objects_ready.result()
         if self._with_airflow:
             environment = {**through_connections(self.library_env()), **self._extra_env}
             self.airflow.start(self.postgres, self.objects.endpoint, environment)
-            self.airflow.wait(self._say)
+            self.airflow.wait(self._progress)
 
     def _leave(self) -> None:
         self._stop([service for service in self._services() if service.name not in self._was_running])
@@ -152,7 +152,7 @@ class Stack:
             for step in (self.airflow.services, [self.objects.service], [self.postgres.service]):
                 running = [service for service in services if service in step]
                 if any(service.process() for service in running):
-                    self._say(f"Stopping {', '.join(service.name for service in running)}")
+                    self._progress(f"Stopping {', '.join(service.name for service in running)}")
                 with ThreadPoolExecutor() as executor:
                     list(executor.map(Service.stop, running))
 

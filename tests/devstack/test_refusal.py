@@ -9,7 +9,7 @@ from braintumor.db import database
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict
 from braintumor.evaluation.judge_run import Judgment
 from braintumor.registry import model_versions
-from devstack.demo import DemoError, say_verdict
+from devstack.demo import DemoError, show_verdict
 
 
 @pytest.fixture
@@ -23,11 +23,11 @@ def refused(settings: Settings) -> Judgment:
 def test_refusal_without_champion_raises_with_remedy(refused: Judgment) -> None:
     messages: list[str] = []
     with pytest.raises(DemoError, match="BRAINTUMOR_DEMO_WEIGHTS"):
-        say_verdict(refused, None, messages.append)
+        show_verdict(refused, None, messages.append)
     assert messages == ["Gate: Refused: 1 of 1 rules failed (accuracy)", "  accuracy: accuracy 0.70 is below 0.80"]
 
 
 def test_refusal_keeps_earlier_champion(refused: Judgment) -> None:
     messages: list[str] = []
-    say_verdict(refused, refused.candidate, messages.append)
+    show_verdict(refused, refused.candidate, messages.append)
     assert messages[-1] == f"Champion: {refused.candidate.model_name}, of an earlier run"
