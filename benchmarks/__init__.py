@@ -1,1 +1,1 @@
-"""Speed claims, each beside what it is compared to, in one run. Only the ratios mean anything on a shared machine."""
+"""Measure speed as ratios within one run. On a shared machine only the ratios are meaningful."""

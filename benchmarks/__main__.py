@@ -1,6 +1,6 @@
-"""``make bench``: the benchmarks that need nothing but a machine, in turn, each in a process of its own.
+"""Run the benchmarks that need no data, each in its own process: ``make bench``.
 
-They print Markdown tables: docs/performance.md says of what. The commands of those that want images are in
+They print Markdown tables, which docs/performance.md explains. The commands of those that need images are in
 docs/training-results.md.
 """
 

@@ -1,13 +1,13 @@
-"""Many millions of answers in Postgres: how fast rows go in, and how long what people ask most takes.
+"""Measure millions of predictions in Postgres: the speed of writing, and the time of the most frequent queries.
 
 ::
 
     python -m benchmarks.database --count 10000000
 
-Answers are made in SQL: 10,000 frames a night, of pictures and of volumes of 20 frames, 1% of the scans answered again
-by a second model, and 20,000 of the riskiest frames settled by people, whom the worklist must pass over. Rows then go
-in through ``copy_rows`` into the table with all its keys, as a night's do. Times are of a warm database, with the
-embedded stack's settings; plans are printed without costs.
+Predictions are created in SQL: 10,000 frames a night, of single images and of volumes of 20 frames. A second model
+predicts 1% of the scans again, and reviewers settle 20,000 of the riskiest frames, which the worklist must skip. Rows
+are then written through ``copy_rows`` into the table with all its keys, as in a scoring run. Times are of a warm
+database with the development stack's settings. Plans are printed without costs.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _BATCH = 50_000
 
 
 @click.command()
-@click.option("--count", default=10_000_000, show_default=True, help="Answers.")
+@click.option("--count", default=10_000_000, show_default=True, help="Predictions.")
 def main(count: int) -> None:
-    """Print the figures, and how Postgres finds each answer."""
+    """Print the measurements, and the plan of each query."""
     with _database_of(count) as engine:
         click.echo(
             f"{count:,} answers, {platform.machine()}, {psutil.cpu_count()} cores, Python {platform.python_version()}"
@@ -63,7 +63,7 @@ def main(count: int) -> None:
 
 
 def _sizes(engine: Engine) -> Iterator[tuple[str, int, int]]:
-    """The tables of answers: name, rows, bytes with all indexes."""
+    """Return the tables of predictions: name, rows, bytes with all indexes."""
     with database.transaction(engine) as connection:
         for table in ("scan", "scan_location", "prediction"):
             count_rows = connection.scalar(text(f"select count(*) from {table}"))
@@ -97,7 +97,7 @@ _NIGHT = """
 
 
 def _times(engine: Engine, sql: str, arguments: list[dict[str, object]]) -> list[float]:
-    """Seconds of each statement, once all were run to warm up."""
+    """Return the seconds of each statement, after all ran once to warm up."""
     statement = text(sql)
 
     def once(connection: Connection, values: dict[str, object]) -> float:
@@ -112,7 +112,7 @@ def _times(engine: Engine, sql: str, arguments: list[dict[str, object]]) -> list
 
 
 def _copy_rates(engine: Engine, *, writers: int) -> Iterator[float]:
-    """Rows a second of all writers together; each batch is a transaction of its own, as a chunk of a night is."""
+    """Return rows a second of all writers together. Each batch is its own transaction, like a chunk of a run."""
     with ThreadPoolExecutor(writers) as pool:
         for _ in range(8):
             with database.transaction(engine) as connection:
@@ -174,7 +174,7 @@ def _timed(what: str, act: Callable[[], None]) -> None:
 
 
 def _make(url: str, count: int) -> None:
-    """As the superuser, so that no key is looked up row by row; indexes come after the rows."""
+    """Insert as the superuser, to skip key look-ups per row. Indexes are created after the rows."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
         cursor.execute(f"set search_path = {database.SCHEMA}; set maintenance_work_mem = '1GB'; set work_mem = '256MB'")

@@ -1,12 +1,12 @@
-"""Discovery of a million keys against paging the listing alone, with the same client.
+"""Compare the discovery of a million keys with paging the listing alone, with the same client.
 
 ::
 
     python -m benchmarks.discovery --count 1000000
 
-A listing server on loopback gives the keys, on the same cores as Postgres. Each measurement is a process of its own, so
-that its peak of memory is its own: a first night, to which everything is new, and a second one, to which nothing is;
-before and after them the listing alone. On a machine that others use, compare the processor's seconds.
+A listing server on loopback gives the keys, on the same cores as Postgres. Each measurement is its own process, because
+peak memory is per process: a first run, in which every key is new, and a second, in which none is. The listing alone
+is measured before and after them. On a shared machine, compare CPU seconds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NOTHING = "listing alone"
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """One process: seconds by the clock, processor's seconds with Postgres' own, and the process's peak of memory."""
+    """One process: wall seconds, CPU seconds including Postgres', and peak memory."""
 
     seconds: float
     cpu_seconds: float
@@ -53,7 +53,7 @@ class Measurement:
 @click.option("--count", default=1_000_000, show_default=True, help="Keys.")
 @click.pass_context
 def main(context: click.Context, count: int) -> None:
-    """Print a table of discovery beside paging the listing alone."""
+    """Print a table of discovery compared with paging the listing alone."""
     if context.invoked_subcommand:
         return
     measured = []
@@ -72,7 +72,7 @@ def main(context: click.Context, count: int) -> None:
 
 
 def measure_each(count: int) -> Iterator[tuple[str, Measurement]]:
-    """Measure one after the other, in a fresh database."""
+    """Measure one after the other, in a new database."""
     with (
         TemporaryDirectory(prefix="discovery-") as scratch,
         Stack(Path(scratch) / "stack", airflow=False) as stack,
@@ -88,13 +88,13 @@ def measure_each(count: int) -> Iterator[tuple[str, Measurement]]:
 
 
 def pretend_champion(engine: Engine) -> None:
-    """A champion without files: discovery pins it and never loads it."""
+    """Create a champion without files. Discovery pins it and never loads it."""
     with database.transaction(engine) as connection:
         database.run_script(connection, _CHAMPION)
 
 
 def measure(settings: Settings, run_key: str) -> Measurement:
-    """Discover in this process as the run ``run_key``, or only page the listing where it has no name."""
+    """Discover in this process as the run ``run_key``, or only page the listing if it is empty."""
     store, scans = ObjectStore.connect(settings), ScanPrefixes.parse(settings.require("scans_uri"))
     engine = database.connect(settings)
     run = open_run(engine, run_key=run_key, scans=scans, backend=BackendName.OPENVINO) if run_key else None
@@ -116,7 +116,7 @@ def measure(settings: Settings, run_key: str) -> Measurement:
 
 
 def _postgres_seconds(engine: Engine) -> float:
-    """Of the server process behind the engine's one connection."""
+    """Return the CPU seconds of the server process of the engine's one connection."""
     with engine.connect() as connection:
         times = psutil.Process(connection.scalar(text("select pg_backend_pid()"))).cpu_times()
     return times.user + times.system
@@ -130,7 +130,7 @@ def one(run_key: str) -> None:
 
 
 def measure_apart(environment: dict[str, str], run_key: str) -> Measurement:
-    """The same in a fresh process, with the settings of ``environment``."""
+    """Measure in a new process, with the settings of ``environment``."""
     command = [sys.executable, "-m", "benchmarks.discovery", "one", run_key]
     done = subprocess.run(command, env={**os.environ, **environment}, stdout=subprocess.PIPE, text=True, check=True)
     return Measurement(**json.loads(done.stdout))

@@ -1,4 +1,4 @@
-"""The serving engine against Keras' own ``predict``, and in 8 bits against itself, pair by pair in one process."""
+"""Compare the inference backend with Keras' ``predict``, and its 8-bit with its 32-bit model, pair by pair."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _PAIRS = 3
 
 
 def compare(backbone: str) -> list[Comparison]:
-    """Score the same frames, 224 x 224, through Keras, the engine, and the engine in 8 bits."""
+    """Score the same frames, 224 x 224, through Keras, the backend, and the backend in 8 bits."""
     recipe = Recipe.load(backbone).override(initial_weights="random")
     model = Classifier(recipe).serving_model(temperature=1.0)
     frames = np.random.default_rng(0).integers(0, 255, (_FRAMES, 224, 224, 3), dtype=np.uint8)

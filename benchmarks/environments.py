@@ -1,10 +1,10 @@
-"""How large what the two images install is: scoring without TensorFlow, and training with it, as the Dockerfile has it.
+"""Measure the size of the packages of both images: scoring without TensorFlow, and training with it.
 
 ::
 
     python -m benchmarks.environments
 
-Installs both into virtual environments of their own, from the index that pip is configured for; nothing of them stays.
+It installs both into temporary virtual environments, from the index that pip is configured for.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Final
 
 PROJECT: Final = Path(__file__).parent.parent
 ENVIRONMENTS: Final = {"scoring": "airflow", "training": "airflow,train"}
-"""Image -> the extras that its target of the Dockerfile installs."""
+"""Image -> the extras that its Dockerfile target installs."""
 
 
 def main() -> None:
-    """Print the size of each, what `du` says of its site-packages, and their ratio."""
+    """Print the size of each image's site-packages by `du`, and their ratio."""
     sizes: dict[str, float] = {}
     with TemporaryDirectory(prefix="braintumor-environments-") as folder:
         constraints = Path(folder) / "constraints.txt"
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _installed(folder: Path, requirement: str, constraints: Path) -> float:
-    """Megabytes of an environment's packages; an environment that has TensorFlow and should not is an error."""
+    """Return the megabytes of an environment's packages. An unexpected TensorFlow is an error."""
     uv = [sys.executable, "-m", "uv"]
     subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, folder], check=True)
     python, among = str(folder / "bin/python"), str(constraints)

@@ -1,7 +1,7 @@
-"""What the gate's change rules refuse and let through, by simulation: ``python -m benchmarks.gate_power``.
+"""Simulate which candidates the gate's change rules refuse: ``python -m benchmarks.gate_power``.
 
-Two models answer the same test images. On a share of them, the discordance, only one of the two is right; a candidate
-that is worse is so by a known difference in accuracy. How the discordance is spread over the classes is as measured on
+Two models predict the same test images. On a share of them, the discordance, only one of the two is right. A worse
+candidate differs by a known loss of accuracy. The spread of the discordance over the classes is that measured on
 SARTAJ's test split between trainings of one recipe on nearly the same images (see docs/decisions/0014).
 """
 
@@ -16,11 +16,11 @@ from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.significance import bootstrap_interval, mcnemar
 
 SARTAJ = (133, 123, 49, 125)
-"""Images of each class in its test split, 430 in all."""
+"""Images of each class in SARTAJ's test split, 430 in all."""
 PHANTOMS = (90, 90, 90, 90)
-"""Those of 600 phantoms a class, 360 in all."""
+"""Test images of 600 phantoms a class, 360 in all."""
 _SPREAD = (0.4, 2.0, 1.5, 0.4)
-"""Discordance of each class, as a multiple of that of all."""
+"""Discordance of each class, as a multiple of the total."""
 _DISCORDANCES = (0.04, 0.06, 0.08, 0.10, 0.14)
 _WORSE = (0.0, 0.03, 0.05)
 _TRIALS = 4000
@@ -28,7 +28,7 @@ _TRIALS = 4000
 
 @dataclass(frozen=True, kw_only=True)
 class Refusals:
-    """Of many simulated candidates, the share that each rule refuses, and the share that any of them does."""
+    """The share of simulated candidates that each rule refuses, and that any rule refuses."""
 
     noninferiority: float
     mcnemar: float

@@ -1,12 +1,12 @@
-"""Decoding in guarded child processes against decoding in threads of the worker.
+"""Compare decoding in the decoder pool with decoding in threads of the worker.
 
 ::
 
     python -m benchmarks.guard FOLDER --graph model.xml     # every file below it; without one, phantoms
 
-Eight threads ask, as they do in a night. A round is threads, guard, threads. The second row is the same with an engine
-that answers each 32 frames as they come: a night without S3 and Postgres. CPU time is that of all processes together:
-it is what a machine that is busy with other things changes least.
+Eight threads request files, as in a scoring run. A round is threads, pool, threads. The second row is the same with a
+backend that predicts every 32 frames: a run without S3 and Postgres. CPU time is that of all processes, because
+other load on the machine changes it least.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ Read = Callable[[bytes], PreparedFile | Rejection]
 
 @click.command()
 @click.argument("folder", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--graph", type=click.Path(exists=True, path_type=Path), help="An OpenVINO graph that answers.")
+@click.option("--graph", type=click.Path(exists=True, path_type=Path), help="An OpenVINO graph that predicts.")
 @click.option("--count", default=_COUNT, help="Files a round.")
 def main(folder: Path | None, graph: Path | None, count: int) -> None:
-    """Print a table: files a second, by the guard and by threads."""
+    """Print a table: files a second, by the pool and by threads."""
     files = _files(folder, count)
     started = time.perf_counter()
     guard = DecoderPool()
@@ -81,7 +81,7 @@ def _compare(
     files: list[bytes],
     engine: InferenceBackend | None = None,
 ) -> Comparison:
-    """With the median of CPU time a file behind each name."""
+    """Return a row with the median CPU time a file after each name."""
     mine, other = [], []
     costs: tuple[list[float], list[float]] = ([], [])
     _work(ours, files, engine), _work(theirs, files, engine)  # warm-up
@@ -99,14 +99,14 @@ def _compare(
 
 @dataclass(frozen=True, kw_only=True)
 class _Work:
-    """Files a second, and milliseconds of CPU a file of this process and its children."""
+    """Return files a second, and milliseconds of CPU a file of this process and its children."""
 
     speed: float
     cost: float
 
 
 def _work(read: Read, files: list[bytes], engine: InferenceBackend | None) -> _Work:
-    """Read all files, and have the engine answer them."""
+    """Read all files and predict them."""
     started, used = time.perf_counter(), _cpu_seconds()
     with ThreadPoolExecutor(_READERS) as pool:
         found = pool.map(read, files)

@@ -1,4 +1,4 @@
-"""An S3 server that only lists: as many keys as asked for, page by page, none of them in memory.
+"""Serve S3 listings only: any number of keys, page by page, without keeping them in memory.
 
 ::
 
@@ -15,11 +15,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 _PAGE = 1_000
-"""Keys a page: what S3 gives at most."""
+"""Keys a page: the maximum of S3."""
 
 
 class ListingServer(ThreadingHTTPServer):
-    """Every prefix of every bucket holds the same ``count`` keys."""
+    """A server where every prefix of every bucket holds the same ``count`` keys."""
 
     daemon_threads = True
 
@@ -30,7 +30,7 @@ class ListingServer(ThreadingHTTPServer):
 
 @contextmanager
 def listing_server(count: int) -> Iterator[str]:
-    """Such a server in a process of its own; gives its address."""
+    """Run such a server in its own process, and yield its address."""
     command = [sys.executable, "-m", "benchmarks.listing_server", str(count)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -42,7 +42,7 @@ class _Lister(BaseHTTPRequestHandler):
     server: ListingServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    wbufsize = -1  # headers and page in as few packets as they fit
+    wbufsize = -1  # sends headers and page in as few packets as possible
 
     def do_GET(self) -> None:
         asked = {name: values[0] for name, values in parse_qs(urlsplit(self.path).query).items()}
@@ -69,7 +69,7 @@ class _Lister(BaseHTTPRequestHandler):
 
 
 def _item(prefix: str, number: int) -> str:
-    """One object: 200 to a study, a length of key and the fields of a real listing."""
+    """Return one object: 200 per study, with the key length and fields of a real listing."""
     return (
         f"<Contents><Key>{prefix}2026/study-{number // 200:06d}/series-{number // 40 % 5}/{number:09d}.dcm</Key>"
         f"<LastModified>2026-03-{1 + number % 28:02d}T02:{number % 60:02d}:07.000Z</LastModified>"

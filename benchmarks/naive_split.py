@@ -1,13 +1,13 @@
-"""What a random split of the files would claim for a whole recipe, its fine-tuning included.
+"""Measure the accuracy of a whole recipe, fine-tuning included, on a random split of the files.
 
 ::
 
     python -m benchmarks.naive_split ~/sartaj mobilenet_v2_fine --weights mobilenet_v2_imagenet_notop.weights.h5
 
-The folder is grouped and split as a snapshot would be, and its test split is put aside: no file of it is read again.
-The files of train and validation are then dealt out anew, one by one, copies and neighbors apart, and the recipe is
-trained on one part and measured on the other. Beside it belongs what the same recipe reached on the validation split of
-the grouped snapshot: both are the best epoch's accuracy on images that stopped the training.
+The folder is grouped and split like a snapshot, and its test split is left out: none of its files is read again. The
+files of train and validation are then assigned at random, ignoring duplicates and adjacent slices. The recipe is
+trained on one part and measured on the other. Compare the result with the same recipe on the validation split of the
+grouped snapshot. Both are the best epoch's accuracy on images that stopped the training.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main(folder: Path, recipe_name: str, weights: Path | None) -> None:
 
 
 def files_outside_test(folder: Path) -> list[LabeledImage]:
-    """Every file, copies too, of the pictures that a first snapshot of ``folder`` would not put into test."""
+    """Return every file, duplicates too, of the images that a first snapshot of ``folder`` would not put into test."""
     images, _ = read_folder(folder)
     grouping = form_groups(images, {})
     splits = assign(grouping.to_split(), grouping.known)

@@ -1,13 +1,13 @@
-"""A whole night against the arithmetic alone, against the paper's way, and against a tf.data pipeline.
+"""Compare a whole scoring run with the arithmetic alone, the paper's method, and a tf.data pipeline.
 
 ::
 
     python -m benchmarks.night resnet50
 
-The night is the product's own: list, plan, claim, read from S3, decode, infer, write to Postgres, reconcile, with both
-servers on the same cores. The model is loaded before: a worker loads it once for all of its chunks. Weights are random,
-which changes no time. Each night is timed between two runs of what it is compared to, so that a slow minute of the
-machine hits both.
+The run is the product's own: list, plan, claim, read from S3, decode, infer, write to Postgres, reconcile, with both
+servers on the same cores. The model is loaded before, because a worker loads it once for all of its chunks. Weights are
+random, which does not change the time. Each run is timed between two runs of the compared method, so that a slow minute
+of the machine affects both.
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ from braintumor.training.recipe import Recipe
 
 _ROUNDS = 3
 _COUNTS = {"resnet50": 200, "vgg16": 60}
-"""Files a night: some ten seconds of arithmetic."""
+"""Files a run: some ten seconds of arithmetic."""
 _PAPER_COUNT = 24
-"""Files for the paper's way, whose time is so much a file."""
+"""Files for the paper's method, whose time is proportional to files."""
 _BATCH = 32
 
 
 @click.command()
 @click.argument("backbone", type=click.Choice(sorted(_COUNTS)))
-@click.option("--count", type=int, help="Files a night.")
+@click.option("--count", type=int, help="Files a run.")
 @click.option("--precision", type=click.Choice(["fp32", "int8"]), help="Only this one.")
 def main(backbone: str, count: int | None, precision: str | None) -> None:
-    """Print a table of whole nights of BACKBONE, in 32 and in 8 bits, beside what they are compared to."""
+    """Print a table of scoring runs of BACKBONE, in 32 and in 8 bits, compared with other methods."""
     click.echo(HEAD)
     keras = Classifier(Recipe.load(backbone).override(initial_weights="random")).serving_model(temperature=1.0)
     with world(backbone, count or _COUNTS[backbone], in_8_bits=precision != "fp32") as made:
@@ -72,7 +72,7 @@ def main(backbone: str, count: int | None, precision: str | None) -> None:
 
 
 def _compare(ours_name: str, ours: Speed, theirs_name: str, theirs: Speed) -> Comparison:
-    """A round is theirs, ours, theirs; what is compared to is the mean of both."""
+    """Time rounds of other, ours, other. The mean of both other times counts."""
     ours(), theirs()  # warm-up
     mine, other = [], []
     for _ in range(_ROUNDS):
@@ -94,7 +94,7 @@ def _engine(engine: OpenVinoBackend, frames: Any) -> float:
 
 
 def _paper(model: Any, files: list[Path]) -> float:
-    """One file after the other: load, resize, ``predict``, print."""
+    """Process one file after the other: load, resize, ``predict``, print."""
     started = time.perf_counter()
     with Path(os.devnull).open("w", encoding="utf-8") as nowhere:
         for path in files:
@@ -105,7 +105,7 @@ def _paper(model: Any, files: list[Path]) -> float:
 
 
 def _tf_data(model: Any, files: list[Path]) -> float:
-    """Decoded in parallel, fetched ahead, in batches; the better of Keras' ``predict`` and a compiled call."""
+    """Decode in parallel, prefetch, batch. The better of Keras' ``predict`` and a compiled call counts."""
     import tensorflow as tf
 
     def load(path: Any) -> Any:
@@ -127,14 +127,14 @@ _COMPILED: dict[int, Any] = {}
 
 
 def _compiled(model: Any) -> Any:
-    """The model under XLA, compiled once."""
+    """Return the model under XLA, compiled once."""
     import tensorflow as tf
 
     return _COMPILED.setdefault(id(model), tf.function(lambda batch: model(batch, training=False), jit_compile=True))
 
 
 def _benchmark_app(graph: Path) -> float:
-    """OpenVINO's own tool on the same graph and batch, in its throughput mode."""
+    """Run OpenVINO's own tool on the same graph and batch, in its throughput mode."""
     program = Path(sys.executable).with_name("benchmark_app")
     shape = f"[8,{SIZE},{SIZE},3]"
     command = [str(program), "-m", str(graph), "-d", "CPU", "-hint", "throughput", "-shape", shape, "-t", "15"]

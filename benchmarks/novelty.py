@@ -1,17 +1,16 @@
-"""What the out-of-distribution score tells apart: ``python -m benchmarks.novelty FOLDER --weights FILE``.
+"""Measure the out-of-distribution score: ``python -m benchmarks.novelty FOLDER --weights FILE``.
 
 ::
 
     python -m benchmarks.novelty ~/sartaj --weights FILE --against photographs ~/food --against "healthy T1" ~/dicom
 
-The images of FOLDER are grouped and split as a first snapshot would, the recipe ``mobilenet_v2`` (frozen backbone) is
-trained, and its model folder scores the test split and what it never saw. Everything is made gray first, training
-images too, so that color gives nothing away. Without FOLDER: phantoms, and random weights.
+The images of FOLDER are grouped and split like a first snapshot, and the recipe ``mobilenet_v2`` (frozen backbone) is
+trained. Its model folder scores the test split and other images. All images are made gray first, also for training, so
+that color does not help. Without FOLDER: phantoms, and random weights.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,7 +31,6 @@ from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
 from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import write_dataset
-from braintumor.logs import show_training
 from braintumor.serving.backend import LoadedModel
 from braintumor.serving.prediction import ReviewReason, to_predictions
 from braintumor.training.recipe import Recipe
@@ -41,9 +39,9 @@ from braintumor.training.train import train
 Frames = NDArray[np.uint8]
 
 _MADE = 100
-"""Frames of noise, and as many blank ones."""
+"""Number of noise frames, and of blank frames."""
 _PER_CLASS = 150
-"""Phantoms, where no folder is given."""
+"""Number of phantoms without a folder."""
 
 
 @click.command()
@@ -53,7 +51,7 @@ _PER_CLASS = 150
     "--against",
     type=(str, click.Path(path_type=Path, exists=True)),
     multiple=True,
-    help="What the files of another folder are, and the folder. May be given several times.",
+    help="A name for the files of another folder, and the folder. May be repeated.",
 )
 def main(folder: Path | None, weights: Path | None, against: tuple[tuple[str, Path], ...]) -> None:
     """Print a row for each set of images: AUROC against the test split, and the share that is flagged."""
@@ -68,9 +66,7 @@ def compare_novelty(
     *,
     is_progress_shown: bool = False,
 ) -> Iterator[str]:
-    """The rows of a Markdown table, after training a model on ``folder``, or on phantoms."""
-    if is_progress_shown:
-        show_training(sys.stdout)
+    """Train a model on ``folder``, or on phantoms, and return the rows of a Markdown table."""
     recipe = Recipe.load("mobilenet_v2")
     if weights is None:
         recipe = recipe.override(initial_weights="random")
@@ -117,7 +113,7 @@ def _rows(model: LoadedModel, test: Frames, against: Mapping[str, Path]) -> Iter
 
 
 def _doubtful(model: LoadedModel, test: FrameArrays) -> Iterator[str]:
-    """How the thresholds of confidence do on the test split, class by class."""
+    """Measure the confidence thresholds on the test split, class by class."""
     said = list(to_predictions(model.predict(test.frames), model.manifest))
     is_low = np.array([ReviewReason.LOW_CONFIDENCE in answer.review_reasons for answer in said])
     named = np.array([answer.predicted_class.position for answer in said])
@@ -138,7 +134,7 @@ def _share(holds: NDArray[np.bool_]) -> str:
 
 
 def _split(folder: Path, size: int) -> dict[Split, FrameArrays]:
-    """Gray frames of a first snapshot of ``folder``."""
+    """Return gray frames of a first snapshot of ``folder``."""
     images, _ = read_folder(folder)
     grouping = form_groups(images, {})
     splits = assign(grouping.to_split(), grouping.known)
@@ -158,13 +154,13 @@ def _frames_of(folder: Path, records: list[SnapshotImage], size: int) -> FrameAr
 
 
 def _gray_frames(folder: Path, size: int) -> Frames:
-    """Every frame of every file below ``folder`` that the project reads."""
+    """Return every frame of every readable file below ``folder``."""
     found = [_gray(path, size) for path in sorted(folder.rglob("*")) if path.is_file()]
     return np.concatenate([frames for frames in found if len(frames)])
 
 
 def _gray(path: Path, size: int) -> Frames:
-    """Frames (F, S, S, 3) without color, none where the file is rejected."""
+    """Return frames (F, S, S, 3) without color; F is 0 if the file is rejected."""
     decoded = decode(path.read_bytes())
     if isinstance(decoded, Rejection):
         return np.empty((0, size, size, 3), np.uint8)
@@ -173,7 +169,7 @@ def _gray(path: Path, size: int) -> Frames:
 
 
 def _noise(size: int) -> Frames:
-    """Gray noise, from one pixel to a tenth of the image wide."""
+    """Return gray noise, from one pixel to a tenth of the image wide."""
     random = np.random.default_rng(0)
     widths = np.linspace(0, size / 10, _MADE)
     return np.stack([_full_range(gaussian_filter(random.normal(size=(size, size)), width)) for width in widths])
@@ -184,13 +180,13 @@ def _full_range(values: NDArray[np.float64]) -> Frames:
 
 
 def _blanks(size: int) -> Frames:
-    """One gray all over but for what a detector adds: what is blank to the last pixel is rejected and never scored."""
+    """Return uniform gray with detector noise. A completely blank image would be rejected."""
     random = np.random.default_rng(1)
     return np.stack([_colored(random.normal(level, 1, (size, size))) for level in np.linspace(0, 255, _MADE)])
 
 
 def _colored(values: NDArray[np.float64]) -> Frames:
-    """(S, S) of 0 to 255 as a frame (S, S, 3)."""
+    """Return an image (S, S) of 0 to 255 as a frame (S, S, 3)."""
     return np.repeat(values.clip(0, 255).astype(np.uint8)[..., None], 3, axis=2)
 
 

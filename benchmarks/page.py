@@ -1,12 +1,12 @@
-"""The review page in a real browser: how soon the worklist stands, and whether scrolling through it stutters.
+"""Measure the review page in a real browser: the time until the worklist is complete, and pauses while scrolling.
 
 ::
 
     python -m benchmarks.page --count 200
 
-A whole stack with Airflow, a night of JPEGs of 512 x 512 pixels, Debian's Chromium on the same two cores. Each page of
-the worklist is opened, then scrolled from top to bottom while the browser notes every frame that it draws: 60 a second
-are 17 ms apart, and one that comes after 50 ms or more is what people call a stutter.
+A whole stack with Airflow, a run of JPEGs of 512 x 512 pixels, Debian's Chromium on the same two cores. Each page of
+the worklist is opened, then scrolled from top to bottom while the browser records every drawn frame. At 60 a second
+they are 17 ms apart. A frame after 50 ms or more is a visible pause.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from devstack.browser import signed_in
 _REVIEW = "/braintumor/review/"
 _STUTTER_MS = 50
 _OPENED = 10
-"""Times that the first page is opened."""
+"""Number of loads of the first page."""
 
 
 @click.command()
-@click.option("--count", default=200, show_default=True, help="Scans of the night, a thumbnail each.")
+@click.option("--count", default=200, show_default=True, help="Scans of the run, a thumbnail each.")
 def main(count: int) -> None:
-    """Print how long the first page takes, how long all thumbnails, and the longest pause while scrolling."""
+    """Print the times of the first page and of all thumbnails, and the longest pause while scrolling."""
     with world("resnet50", count, airflow=True) as made:
         made.promote(made.models["fp32"])
         made.night()()
@@ -54,7 +54,7 @@ def main(count: int) -> None:
 
 
 def _open(page: Page, address: str) -> dict[str, float]:
-    """Milliseconds from the request to the last byte of the page, and to the images that stand on the first screen."""
+    """Return milliseconds from the request to the last byte of the page, and to the images on the first screen."""
     page.goto(address, wait_until="load")
     times: dict[str, Any] = page.evaluate("performance.getEntriesByType('navigation')[0].toJSON()")
     return {"html": times["responseEnd"] - times["requestStart"], "load": times["loadEventEnd"] - times["requestStart"]}

@@ -1,4 +1,4 @@
-"""Two ways of the same work, timed in turn: a row of a table."""
+"""Time two variants of the same work alternately, as a row of a table."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import statistics
 from dataclasses import dataclass
 from typing import Final
 
-HEAD: Final = """| what | against | ours /s | theirs /s | ratio (median, least to most of rounds) |
+HEAD: Final = """| what | compared with | this project /s | other /s | ratio (median, least to most of rounds) |
 |---|---|---:|---:|---|"""
-"""Of a table of comparisons."""
+"""Head of a table of comparisons."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Files or frames a second of both sides, a pair a round."""
+    """Files or frames a second of both sides, one pair per round."""
 
     ours_name: str
     theirs_name: str
@@ -21,7 +21,7 @@ class Comparison:
     theirs: list[float]
 
     def row(self) -> str:
-        """One row of the table."""
+        """Return one row of the table."""
         ratios = [a / b for a, b in zip(self.ours, self.theirs, strict=True)]
         spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
         speeds = f"{statistics.median(self.ours):.1f} | {statistics.median(self.theirs):.1f}"

@@ -1,11 +1,11 @@
-"""A night of very many small frames with an engine that costs nothing: what is left is everything but the arithmetic.
+"""Measure a scoring run of many small frames with a backend that costs nothing: everything but the arithmetic.
 
 ::
 
     python -m benchmarks.rows --count 100000
 
-Each file is a picture of its own, 64 x 64 pixels; they are put under the S3 server's folder, not through it. A second
-night over the same files finds nothing new. Times of the stages within a chunk are the worker's own.
+Each file is a different image of 64 x 64 pixels. They are written to the S3 server's folder, not through it. A second
+run over the same files finds nothing new. Times of the stages within a chunk are the worker's own.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from braintumor.serving.backend import BackendName, LoadedModel, Result
 from devstack.stack import Stack
 
 _SIZE = 64
-_KEY = b"a key for pseudonyms of nobody at all"
+_KEY = b"a key for the benchmark pseudonyms"
 
 
 class _Stub:
-    """An engine that answers at once, and the same of every frame."""
+    """A backend that returns the same prediction for every frame at once."""
 
     name = BackendName.OPENVINO
     device = "none"
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Probabilities 0.7, 0.1, 0.1, 0.1."""
+        """Return probabilities 0.7, 0.1, 0.1, 0.1."""
         count = len(frames)
         return lambda: {
             "probability": np.tile(np.array([0.7, 0.1, 0.1, 0.1], np.float32), (count, 1)),
@@ -59,7 +59,7 @@ class _Stub:
 @click.command()
 @click.option("--count", default=100_000, show_default=True, help="Files.")
 def main(count: int) -> None:
-    """Print where the time of a night goes that costs no arithmetic, and of one that finds nothing new."""
+    """Print the times of a run without arithmetic by stage, and of a run that finds nothing new."""
     with _night_of(count) as night:
         for name in ("first", "nothing new"):
             seconds = dict(_stages(night, name))

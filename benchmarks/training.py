@@ -1,8 +1,8 @@
-"""Training a head on cached features against the same recipe through ``model.fit`` on images, in one process.
+"""Compare training a head on cached features with the same recipe through ``model.fit`` on images, in one process.
 
 Phantoms, ResNet50 frozen with random weights, 224 x 224, 10 epochs, no augmentation, no early stopping, the best
-epoch. Both see the same batches in the same order, and standardize the features by the same constants, which random
-features need; plain gets these as a gift, untimed.
+epoch. Both use the same batches in the same order, and standardize the features by the same constants, which random
+features need. The time to compute these constants is not counted for ``model.fit``.
 """
 
 from __future__ import annotations
@@ -45,26 +45,26 @@ class Images:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """Kernel (d, 4) and bias (4,) on the features as the backbone gives them, and the seconds they took from frames."""
+    """Kernel (d, 4) and bias (4,) on the backbone's features, and the training seconds from frames."""
 
     kernel: Array
     bias: Array
     seconds: float
 
     def words(self, features: Array, labels: NDArray[np.int64]) -> str:
-        """Time and accuracy on features (N, d) of a test split."""
+        """Return time and accuracy on features (N, d) of a test split."""
         accuracy = np.mean((features @ self.kernel + self.bias).argmax(axis=1) == labels)
         return f"{self.seconds:.0f} s, accuracy {accuracy:.3f}"
 
 
 def compare_training() -> list[str]:
-    """Rows of the table: cached through Keras and through OpenVINO, each against plain ``model.fit``."""
+    """Return the table's rows: cached through Keras and through OpenVINO, each against plain ``model.fit``."""
     recipe = Recipe.load("resnet50_small").override(
         image_size=_SIZE, epochs=10, patience=1000, batch_size=32, flip_views=False
     )
     training, validation, test = (_phantoms(count, seed) for seed, count in enumerate((_TRAINING, _VALIDATION, _TEST)))
     classifier = Classifier(recipe)
-    extractor = FeatureExtractor(through_openvino(classifier), device="cpu")  # the first one pays for the start
+    extractor = FeatureExtractor(through_openvino(classifier), device="cpu")  # the first call includes start-up
     constants = standardization(extractor.extract(training.frames).pooled)
     unseen = extractor.extract(test.frames).pooled
     ways = {name: partial(_cached, recipe, way) for name, way in _WAYS.items()}
@@ -86,7 +86,7 @@ def _timed(train: Callable[[Images, Images], tuple[Array, Array]], training: Ima
 
 
 def _plain(recipe: Recipe, constants: tuple[Array, Array], training: Images, validation: Images) -> tuple[Array, Array]:
-    """What a tutorial does: the frozen network inside the model, every image through it in every epoch."""
+    """Train as in a tutorial: the frozen network processes every image in every epoch."""
     mean, scale = constants
     classifier = Classifier(recipe)
     classifier.network.trainable = False
@@ -117,7 +117,7 @@ def _plain(recipe: Recipe, constants: tuple[Array, Array], training: Images, val
 def _cached(
     recipe: Recipe, way: Callable[[Classifier], Embed], training: Images, validation: Images
 ) -> tuple[Array, Array]:
-    """What this project does: one pass, and every epoch on its result."""
+    """Train as in this project: one pass, and every epoch on its features."""
     extractor = FeatureExtractor(way(Classifier(recipe)), device="cpu")
     fitted = fit_head(
         recipe,

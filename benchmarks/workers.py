@@ -1,12 +1,12 @@
-"""Two scoring workers of one thread each against one: what the next worker of a night is worth.
+"""Compare two scoring workers of one thread each with one.
 
 ::
 
     python -m benchmarks.workers compare
 
-Workers are processes as Celery starts them, each on a core of its own. Before the clock runs each scores one chunk, so
-that its model is loaded; the other chunks of the night are dealt out in turn. Both servers run on the same cores: a
-single worker leaves one of them to the servers, and that is not subtracted.
+Workers are processes as Celery starts them, each on its own core. Before the measurement each scores one chunk, so that
+its model is loaded. The other chunks are assigned in turn. Both servers use the same cores. A single worker leaves one
+core to the servers, and that is not subtracted.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ _AIM = 1.6
 
 @click.group()
 def main() -> None:
-    """Compare, or be one of the workers."""
+    """Compare, or run one of the workers."""
 
 
 @main.command()
-@click.option("--count", type=int, default=12 * _CHUNK_SIZE, help="Files a night, a multiple of the chunk size.")
+@click.option("--count", type=int, default=12 * _CHUNK_SIZE, help="Files a run, a multiple of the chunk size.")
 def compare(count: int) -> None:
-    """Print the speed of two workers beside that of one; each round times one, two and one again."""
+    """Print the speed of two workers and of one. Each round times one, two and one again."""
     with world("resnet50", count) as made:
         made.promote(made.models["fp32"])
         one, two = [], []
@@ -56,7 +56,7 @@ def compare(count: int) -> None:
 @click.argument("run", type=int)
 @click.argument("chunks", type=int, nargs=-1)
 def work(core: int, run: int, chunks: tuple[int, ...]) -> None:
-    """Be a worker on CORE: score the first of CHUNKS, wait for a line, score the others."""
+    """Run a worker on CORE: score the first of CHUNKS, wait for a line, score the others."""
     os.sched_setaffinity(0, {core})
     night = ScoringJob.open(Settings.from_environment())
     night.score(run, chunks[0])
@@ -67,12 +67,12 @@ def work(core: int, run: int, chunks: tuple[int, ...]) -> None:
 
 
 def _night(made: World, *, workers: int) -> float:
-    """Files a second, from the word to the last worker's end."""
-    opened, prefix = ScoringJob.open(made.settings), made.put_anew()
+    """Return files a second, from the start signal to the last worker's end."""
+    opened, prefix = ScoringJob.open(made.settings), made.write_files()
     run, _ = opened.begin(run_key=str(prefix), scans_uri=str(prefix))
     chunks = [str(chunk) for chunk in opened.plan(run.scoring_run_id, chunk_size=_CHUNK_SIZE)]
     command = [sys.executable, "-m", "benchmarks.workers", "work"]
-    with ExitStack() as running:  # whichever fails, no other is left behind
+    with ExitStack() as running:  # if one fails, the others are ended too
         started = [
             running.enter_context(
                 subprocess.Popen(

@@ -1,4 +1,4 @@
-"""What benchmarks of nights run on: both servers, a model of random weights, and files."""
+"""Provide benchmarks of scoring runs with both servers, a model of random weights, and files."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from devstack.stack import Stack
 SIZE = 224
 
 Speed = Callable[[], float]
-"""Does the work once and returns files a second."""
+"""A function that does the work once and returns files a second."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
-    """Postgres and S3 with one backbone's model by precision, and JPEG files, 512 x 512 as SARTAJ's most are."""
+    """Postgres and S3 with one backbone's model by precision, and JPEG files of 512 x 512, as most of SARTAJ's."""
 
     stack: Stack
     settings: Settings
@@ -41,11 +41,11 @@ class World:
     models: dict[str, model_versions.ModelVersion]
 
     def promote(self, model: model_versions.ModelVersion) -> None:
-        """Make it the champion."""
+        """Promote a model to champion."""
         _braintumor(self.settings, "model", "promote", model.model_name, "--override", "--reason", "benchmark")
 
-    def put_anew(self) -> S3Uri:
-        """All files under a prefix of their own, in bytes of their own: copies would not be inferred again."""
+    def write_files(self) -> S3Uri:
+        """Write all files under a new prefix with new bytes, because duplicates are not inferred again."""
         prefix = S3Uri.parse(self.settings.require("scans_uri")) / f"{time.time_ns()}/"
 
         def put(path: Path) -> None:
@@ -55,11 +55,11 @@ class World:
         return prefix
 
     def night(self) -> Speed:
-        """Nights of the champion; each finds all files under a prefix of its own, put there before the clock runs."""
+        """Return a function that scores with the champion. Each run has its own prefix, written before the timing."""
         opened = ScoringJob.open(self.settings)
 
         def score() -> float:
-            prefix = self.put_anew()
+            prefix = self.write_files()
             started = time.perf_counter()
             run, _ = opened.begin(run_key=str(prefix), scans_uri=str(prefix))
             for chunk in opened.plan(run.scoring_run_id):
@@ -90,7 +90,9 @@ def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool =
         )
         (whole,) = model_versions.list_models(engine)
         if in_8_bits:
-            quantize_model(settings, whole.model_name, bounds=Bounds(changed=1.0, lost=1.0))  # answers do not matter
+            quantize_model(
+                settings, whole.model_name, bounds=Bounds(changed=1.0, lost=1.0)
+            )  # predictions do not matter
         models = {model.precision: model for model in reversed(model_versions.list_models(engine))}
         yield World(
             stack=stack,
@@ -111,7 +113,7 @@ def _braintumor(settings: Settings, *arguments: str) -> None:
 
 
 def write_files(folder: Path, count: int) -> list[Path]:
-    """``count`` different files: each a phantom's slice in JPEG with noise of its own."""
+    """Return ``count`` different files: each a phantom's slice in JPEG with different noise."""
     drawn, rng = folder / "drawn", np.random.default_rng(0)
     write_dataset(drawn, per_class=4, seed=2)
     slices = [Image.open(path).convert("L").resize((512, 512)) for path in sorted(drawn.rglob("*.*g"))]
@@ -123,6 +125,6 @@ def write_files(folder: Path, count: int) -> list[Path]:
 
 
 def _commented(path: Path, words: str) -> bytes:
-    """The same picture in other bytes, by a comment: a copy of the same bytes would not be inferred again."""
+    """Return the same image with other bytes, by a comment, because a duplicate is not inferred again."""
     data, comment = path.read_bytes(), words.encode()
     return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + data[2:]

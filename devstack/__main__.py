@@ -1,4 +1,4 @@
-"""``python -m devstack``: start, stop and look at the embedded stack."""
+"""Start, stop and inspect the development stack: ``python -m devstack``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROJECT_DAGS = ("nightly_scoring", "weekly_retrain", "reviewed_labels")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit code."""
+    """Run one command and return its exit code."""
     options, rest = _parser().parse_known_args(arguments)
     if rest and options.command != "psql":
         _parser().error(f"unknown arguments: {' '.join(rest)}")
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def up(options: argparse.Namespace, _rest: list[str]) -> int:
-    """Start everything and leave it running, the DAGs on their schedules."""
+    """Start everything and leave it running, with the DAGs on their schedules."""
     began = time.monotonic()
     stack = _stack(options).up()
     engine = database.connect(Settings.from_environment(stack.library_env()))
@@ -58,13 +58,13 @@ def up(options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def down(options: argparse.Namespace, _rest: list[str]) -> int:
-    """Stop everything; what was stored stays."""
+    """Stop everything and keep the stored data."""
     _stack(options).down()
     return 0
 
 
 def status(options: argparse.Namespace, _rest: list[str]) -> int:
-    """Show each service; exit code 1 when one does not run."""
+    """Show each service; exit code 1 if one is not running."""
     services = _stack(options).status()
     for service in services:
         print(f"{service.name:14} {service.pid or 'stopped':>8} {service.memory_mb:6} MB  {service.log}")
@@ -72,7 +72,7 @@ def status(options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def psql(options: argparse.Namespace, rest: list[str]) -> int:
-    """Become psql, connected to the predictions as an analyst, who reads views; as the owner with --owner first."""
+    """Replace this process by psql, connected as the analyst, or as the owner if --owner comes first."""
     state = State(options.state_dir)
     postgres = _stack(options).postgres
     if rest[:1] == ["--owner"]:
@@ -91,13 +91,13 @@ def env(options: argparse.Namespace, _rest: list[str]) -> int:
 
 
 def demo(options: argparse.Namespace, _rest: list[str]) -> int:
-    """Retrain, promote, score a night and query it; then stop what was started."""
+    """Retrain, promote, score and query; then stop the services that the demo started."""
     run_demo(_stack(options))
     return 0
 
 
 def secrets(options: argparse.Namespace, _rest: list[str]) -> int:
-    """Write the .env of docker-compose.yaml: each password and key is random, and an existing file stays."""
+    """Write the .env of docker-compose.yaml with random passwords and keys; an existing file stays."""
     envfile.write(options.file)
     print(f"Wrote {options.file}, which only its owner can read. Keep a copy of it where you keep passwords.")
     return 0
@@ -111,7 +111,7 @@ def _stack(options: argparse.Namespace) -> Stack:
         dags_folder=options.dags_folder,
         extra_env={"BRAINTUMOR_RECIPES": os.environ.get("BRAINTUMOR_RECIPES", ",".join(SMALL_RECIPES))},
         external_s3=external,
-        say=print,
+        progress=print,
     )
 
 

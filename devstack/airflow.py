@@ -1,8 +1,7 @@
-"""Airflow's own services as plain processes: api-server, scheduler, dag-processor, and Celery workers where asked for.
+"""Run Airflow's services as plain processes: api-server, scheduler, dag-processor and optional Celery workers.
 
-Without workers the scheduler runs the tasks itself (LocalExecutor).
-
-No triggerer: it serves deferrable operators and asset watchers, and this project has neither.
+Without workers the scheduler runs the tasks itself (LocalExecutor). There is no triggerer, because this project has no
+deferrable operators and no asset watchers.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ READY_TIMEOUT_S: Final = 480  # 25 s on two idle cores; a busy machine takes sev
 
 
 class Airflow:
-    """The services of one state folder: three, and with workers these and their broker."""
+    """The Airflow services of one state folder. With Celery workers it also has the workers and their broker."""
 
     def __init__(self, state: State, *, dags_folder: Path, run_by: Sequence[Worker] = ()) -> None:
         self.state = state
@@ -49,15 +48,15 @@ class Airflow:
 
     @property
     def url(self) -> str:
-        """Where the web pages and the REST API are."""
+        """URL of the web pages and the REST API."""
         return f"http://127.0.0.1:{self.state.remembered_port('api-server')}"
 
     def client(self) -> AirflowClient:
-        """A client of the REST API, as the administrator."""
+        """Return a REST API client that is logged in as the administrator."""
         return AirflowClient(self.url, "admin", self.state.secrets.admin_password)
 
-    def prepare(self, postgres: Postgres, say: Callable[[str], None]) -> None:
-        """Make home folder, logins and tables where they are missing or of another version; start the broker."""
+    def prepare(self, postgres: Postgres, progress: Callable[[str], None]) -> None:
+        """Create the home folder, logins and tables if they are missing or outdated, and start the broker."""
         self.home.mkdir(mode=0o700, exist_ok=True)
         secrets = self.state.secrets
         logins = {
@@ -71,12 +70,12 @@ class Airflow:
             self.broker.wait()
         version = importlib.metadata.version("apache-airflow")
         if postgres.label(AIRFLOW_DATABASE) != version:
-            say("Airflow: making its tables")
+            progress("Airflow: creating its tables")
             self._migrate(postgres)
             postgres.set_label(AIRFLOW_DATABASE, version)
 
     def start(self, postgres: Postgres, s3: Endpoint, extra: Mapping[str, str]) -> None:
-        """Start the services; returns before they are ready."""
+        """Start the services. Return before they are ready."""
         if self.api_server.process() is None:
             self.state.port("api-server")
         port = str(self.state.remembered_port("api-server"))
@@ -88,13 +87,13 @@ class Airflow:
         for worker in self.workers:
             worker.start(environment)
 
-    def wait(self, say: Callable[[str], None]) -> None:
-        """Wait until all of them say that they are healthy, then set the pools.
+    def wait(self, progress: Callable[[str], None]) -> None:
+        """Wait until all services are healthy, then set the pools.
 
         Raises:
-            ServiceFailedError: one of them ended, or did not become healthy in time.
+            ServiceFailedError: a service ended, or did not become healthy in time.
         """
-        say(f"Airflow: starting on {self.url}")
+        progress(f"Airflow: starting on {self.url}")
         self.api_server.wait(lambda: bool(self._health()), timeout_s=READY_TIMEOUT_S, poll_s=0.5)
         client = self.client()
         for name, (slots, description) in POOLS.items():
@@ -105,7 +104,7 @@ class Airflow:
             worker.wait(READY_TIMEOUT_S)
 
     def environment(self, postgres: Postgres) -> dict[str, str]:
-        """Airflow's own settings, for its services and for its command line."""
+        """Return Airflow's settings, for its services and its command line."""
         secrets = self.state.secrets
         database = postgres.url(AIRFLOW_DATABASE, owner=AIRFLOW_DATABASE)
         through_celery = workers.environment(self.broker.url, database) if self.broker else {}
@@ -142,7 +141,7 @@ class Airflow:
             return {}
 
     def _beats(self, component: str) -> bool:
-        """Whether a component is healthy by a heartbeat of its own, not of one that ran before."""
+        """Return whether a component's own heartbeat is healthy, not that of an earlier process."""
         found = self._health().get(component) or {}
         beat = found.get(f"latest_{component}_heartbeat")
         return found.get("status") == "healthy" and beat is not None and self._is_new(component, beat)
@@ -171,13 +170,13 @@ FIXED_SETTINGS: Final = {
 
 
 def through_connections(library_env: Mapping[str, str]) -> dict[str, str]:
-    """The library's variables with those empty that ``connections`` stand for: tasks find these as a hospital's do."""
+    """Return the library's variables without those that ``connections`` provide, as on a hospital's servers."""
     blank = {name: "" for name in library_env if name.startswith(("BRAINTUMOR_DATABASE_URL", "BRAINTUMOR_S3_"))}
     return {**library_env, **blank}
 
 
 def connections(postgres: Postgres, s3: Endpoint) -> dict[str, str]:
-    """The connections that DAGs and pages use, as Airflow reads them from the environment: none is the owner's."""
+    """Return the connections of DAGs and pages as Airflow reads them from the environment, without the owner's."""
     databases = {
         f"AIRFLOW_CONN_BRAINTUMOR_DB_{role.upper()}": postgres.url_as(role)
         for role in (Role.SCORER, Role.TRAINER, Role.PROMOTER, Role.REVIEWER)

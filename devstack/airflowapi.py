@@ -1,4 +1,4 @@
-"""A small client of Airflow's REST API: trigger a DAG, watch it, read the logs of what failed.
+"""Call Airflow's REST API: trigger a DAG, watch its run, read the logs of failed tasks.
 
 ::
 
@@ -26,7 +26,7 @@ NOT_FOUND: Final = 404
 
 @dataclass(frozen=True, kw_only=True)
 class TaskState:
-    """One task, or one mapped part of it, as it is now; ``map_index`` is -1 for a task that is not mapped."""
+    """The state of one task, or of one mapped part of it. ``map_index`` is -1 for a task that is not mapped."""
 
     task_id: str
     map_index: int
@@ -41,7 +41,7 @@ class TaskState:
 
 
 class AirflowClient:
-    """One login at one Airflow."""
+    """A client with one login at one Airflow."""
 
     def __init__(self, url: str, username: str, password: str, *, timeout_s: float = 30) -> None:
         self.url = url
@@ -50,20 +50,20 @@ class AirflowClient:
         self._token: str | None = None
 
     def health(self) -> dict[str, Any]:
-        """What the api-server says of itself and of the other services; needs no login."""
+        """Return the api-server's health report on all services. It needs no login."""
         return dict(self.send("GET", "/api/v2/monitor/health", login=False).json())
 
     def request(self, method: str, path: str, **options: Any) -> Any:
-        """Call the REST API and return the JSON of its answer.
+        """Call the REST API and return the JSON of its response.
 
         Raises:
-            AirflowAnswerError: it refused, or did not answer.
+            AirflowAnswerError: Airflow refused the request, or did not respond.
         """
         answer = self.send(method, f"/api/v2{path}", **options)
         return answer.json() if answer.content else None
 
     def set_pool(self, name: str, slots: int, description: str) -> None:
-        """Make a pool, or set its slots."""
+        """Create a pool, or set its slots."""
         pool = {"slots": slots, "description": description, "include_deferred": False}
         known = {known["name"] for known in self.request("GET", "/pools", params={"limit": 100})["pools"]}
         if name in known:
@@ -72,10 +72,10 @@ class AirflowClient:
             self.request("POST", "/pools", json={"name": name, **pool})
 
     def wait_for_dag(self, dag_id: str, *, timeout_s: float = 120) -> None:
-        """Wait until the dag-processor has read a DAG.
+        """Wait until the dag-processor has parsed a DAG.
 
         Raises:
-            AirflowAnswerError: it was not there in time; says the import errors.
+            AirflowAnswerError: the DAG was not there in time. The message has the import errors.
         """
         deadline = time.monotonic() + timeout_s
         while not self._has_dag(dag_id):
@@ -86,20 +86,20 @@ class AirflowClient:
             time.sleep(0.5)
 
     def import_errors(self) -> dict[str, str]:
-        """Each DAG file that cannot be imported, with its traceback."""
+        """Return each DAG file that cannot be imported, with its traceback."""
         found = self.request("GET", "/importErrors", params={"limit": 100})["import_errors"]
         return {error["filename"]: error["stack_trace"] for error in found}
 
     def unpause(self, dag_id: str) -> None:
-        """Let a DAG's runs, scheduled and triggered, begin."""
+        """Unpause a DAG."""
         self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
     def pause(self, dag_id: str) -> None:
-        """Keep a DAG's runs from beginning."""
+        """Pause a DAG."""
         self.request("PATCH", f"/dags/{dag_id}", json={"is_paused": True})
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None) -> str:
-        """Unpause a DAG once it is known, and start a run of it; returns the run's id."""
+        """Unpause a DAG once it is parsed, start a run of it, and return the run's id."""
         self.wait_for_dag(dag_id)
         self.unpause(dag_id)
         body = {"logical_date": None, "conf": dict(conf or {})}
@@ -110,7 +110,7 @@ class AirflowClient:
         return str(self.request("GET", _run_path(dag_id, run_id))["state"])
 
     def task_states(self, dag_id: str, run_id: str) -> list[TaskState]:
-        """Every task of a run, mapped parts one by one."""
+        """Return every task of a run, with mapped parts one by one."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances"
         found: list[dict[str, Any]] = []
         while True:
@@ -128,13 +128,13 @@ class AirflowClient:
         timeout_s: float = 3600,
         poll_s: float = 1.0,
     ) -> str:
-        """Wait for a run to finish; ``on_change`` gets each task whose state is not what it was.
+        """Wait for a run to finish. ``on_change`` receives each task whose state changed.
 
         Returns:
             ``success`` or ``failed``.
 
         Raises:
-            AirflowAnswerError: the run was not finished in time.
+            AirflowAnswerError: the run did not finish in time.
         """
         deadline = time.monotonic() + timeout_s
         seen: dict[str, TaskState] = {}
@@ -151,18 +151,18 @@ class AirflowClient:
             time.sleep(poll_s)
 
     def task_log(self, dag_id: str, run_id: str, task: TaskState) -> str:
-        """The log of a task's last try, a line an event."""
+        """Return the log of a task's last attempt, one line per event."""
         return "\n".join(_log_line(event) for event in self.log_events(dag_id, run_id, task))
 
     def log_events(self, dag_id: str, run_id: str, task: TaskState) -> list[Any]:
-        """The log of a task's last try: an event is a mapping with all its fields, or a bare line."""
+        """Return the log of a task's last attempt. An event is a mapping with all its fields, or a bare line."""
         path = f"{_run_path(dag_id, run_id)}/taskInstances/{task.task_id}/logs/{max(task.try_number, 1)}"
         answer = self.request("GET", path, params={"map_index": task.map_index, "full_content": True})
         events: list[Any] = answer["content"]
         return events
 
     def failure_logs(self, dag_id: str, run_id: str) -> dict[str, str]:
-        """The log of every task that failed itself, by label."""
+        """Return the log of every task that failed itself, by label."""
         tasks = self.task_states(dag_id, run_id)
         return {task.label: self.task_log(dag_id, run_id, task) for task in tasks if task.state == "failed"}
 
@@ -173,10 +173,10 @@ class AirflowClient:
     def send(
         self, method: str, path: str, *, login: bool = True, allow: tuple[int, ...] = (), **options: Any
     ) -> requests.Response:
-        """One request to any path of the api-server, logged in unless told otherwise.
+        """Send one request to any path of the api-server, logged in by default.
 
         Raises:
-            AirflowAnswerError: the answer is an error whose status is not in ``allow``, or there is none.
+            AirflowAnswerError: the response has an error status that is not in ``allow``, or there is no response.
         """
         answer = self._once(method, path, login, options)
         if login and answer.status_code == UNAUTHORIZED:  # the token is a day old, or the secret is new

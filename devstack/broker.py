@@ -1,4 +1,4 @@
-"""Redis, which hands tasks to Celery workers: Debian's `redis-server`, wherever it is on the path."""
+"""Run Redis, which passes tasks to Celery workers. The program is Debian's `redis-server` on the path."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ READY_TIMEOUT_S: Final = 60
 
 
 class Broker:
-    """The Redis of one state folder, with a password. It keeps nothing: Airflow sends again what was on its way."""
+    """The Redis of one state folder, with a password. It keeps nothing, because Airflow resends tasks."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -24,11 +24,11 @@ class Broker:
 
     @property
     def url(self) -> str:
-        """Where to reach it, with its password."""
+        """URL with the password."""
         return f"redis://:{self.state.secrets.broker_password}@127.0.0.1:{self.state.remembered_port('broker')}/0"
 
     def start(self) -> None:
-        """Start the server; returns before it is ready.
+        """Start the server. Return before it is ready.
 
         Raises:
             BinaryMissingError: there is no `redis-server` on the path.
@@ -41,7 +41,7 @@ class Broker:
         if self.service.process() is None:
             self.state.port("broker")
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        settings = {  # in a file, as a command line is there for all to read
+        settings = {  # in a file, because all users can read a command line
             "bind": "127.0.0.1",
             "port": str(self.state.remembered_port("broker")),
             "requirepass": self.state.secrets.broker_password,
@@ -53,10 +53,10 @@ class Broker:
         self.service.start([program, str(file)], {})
 
     def wait(self) -> None:
-        """Wait until it answers.
+        """Wait until Redis responds.
 
         Raises:
-            ServiceFailedError: it ended, or did not answer in time.
+            ServiceFailedError: Redis ended, or did not respond in time.
         """
         self.service.wait(self._answers, timeout_s=READY_TIMEOUT_S)
 

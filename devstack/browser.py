@@ -1,4 +1,4 @@
-"""Headless Chromium, signed in to the embedded Airflow. Needs playwright, of the extra ``dev``, and a chromium."""
+"""Open headless Chromium, signed in to the development stack's Airflow. Needs the extra ``dev`` and a chromium."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _FLAGS: Final = [
 
 
 def chromium() -> str | None:
-    """The program's path, where there is one."""
+    """Return the program's path, or None."""
     return shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @contextmanager
 def signed_in(stack: Stack, user: str, *, height: int = 900, timeout_ms: int = 60_000) -> Iterator[Page]:
-    """A page of this user of a running stack, 1400 pixels wide.
+    """Open a page, 1400 pixels wide, signed in as this user of a running stack.
 
     Raises:
         BinaryMissingError: there is no chromium.

@@ -1,7 +1,7 @@
-"""``python -m devstack demo``: the main job once, on real parts, with every figure said aloud.
+"""Run ``python -m devstack demo``: retrain, promote and score once on real servers, and print each figure.
 
-Environment: BRAINTUMOR_DEMO_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_DEMO_WEIGHTS (pretrained weights
-of the backbone that they belong to), BRAINTUMOR_DEMO_NIGHT (a folder of scans instead of phantoms for the night).
+Environment variables: BRAINTUMOR_DEMO_DATASET (a labeled folder instead of phantoms), BRAINTUMOR_DEMO_WEIGHTS (a file
+of pretrained weights), BRAINTUMOR_DEMO_NIGHT (a folder of scans to score instead of phantoms).
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ from devstack.show import show_confusion, show_leaderboard, show_predictions, sh
 from devstack.stack import Stack
 
 SMALL_RECIPES = ("resnet50_small", "vgg16_small")
-"""What a machine can train without downloaded weights."""
+"""Recipes that need no downloaded weights."""
 PER_CLASS = 600
 _SEED = 0
 
 
 class DemoError(BrainTumorError):
-    """The demo did not reach its end; the message says which step, and why."""
+    """The demo failed. The message names the step and the cause."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """What the demo is run on, from its environment."""
+    """The demo's inputs, read from its environment."""
 
     dataset: Path | None
     weights: Path | None
@@ -57,30 +57,30 @@ class Choice:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Choice:
-        """Read the three variables.
+        """Read the three environment variables.
 
         Raises:
-            DemoError: a folder is missing or empty, or the weights are no file.
+            DemoError: a folder is missing or empty, or the weights file is missing.
         """
         return cls(
-            dataset=_path(DEMO_DATASET, environment, is_there=_has_files),
-            weights=_path(DEMO_WEIGHTS, environment, is_there=Path.is_file),
-            night=_path(DEMO_NIGHT, environment, is_there=_has_files),
+            dataset=_path(DEMO_DATASET, environment, exists=_has_files),
+            weights=_path(DEMO_WEIGHTS, environment, exists=Path.is_file),
+            night=_path(DEMO_NIGHT, environment, exists=_has_files),
         )
 
     def describe(self) -> str:
-        """The demo's first line: what is trained, from which weights, on which images."""
+        """Return the demo's first line: the models, their initial weights and the images."""
         images = f"the images of {self.dataset}" if self.dataset else "synthetic phantoms"
         heads = "Trains a head on frozen VGG16 and ResNet50 with RANDOM initial weights at a small image size"
         also = f", and on the backbone of {self.weights.name}" if self.weights else ""
         return f"{heads}{also}, on {images}. Not models for patients."
 
 
-def _path(variable: Variable, environment: Mapping[str, str], *, is_there: Callable[[Path], bool]) -> Path | None:
+def _path(variable: Variable, environment: Mapping[str, str], *, exists: Callable[[Path], bool]) -> Path | None:
     value = variable.read(environment)
-    if value is not None and not is_there(Path(value)):
-        kind = "file" if is_there is Path.is_file else "folder with a file in it"
-        raise DemoError(f"{variable.name} names {value}, which is no {kind}. Correct or unset it.")
+    if value is not None and not exists(Path(value)):
+        kind = "file" if exists is Path.is_file else "folder with a file in it"
+        raise DemoError(f"{variable.name} names {value}, which is not a {kind}. Correct or unset it.")
     return Path(value) if value else None
 
 
@@ -91,8 +91,8 @@ def _has_files(folder: Path) -> bool:
 class Demo:
     """One run of the demo on a running stack."""
 
-    def __init__(self, stack: Stack, choice: Choice, say: Callable[[str], None]) -> None:
-        self._stack, self._choice, self._say = stack, choice, say
+    def __init__(self, stack: Stack, choice: Choice, progress: Callable[[str], None]) -> None:
+        self._stack, self._choice, self._progress = stack, choice, progress
         cache = str(stack.state.folder / "cache")
         self.settings = Settings.from_environment({**stack.library_env(), "BRAINTUMOR_CACHE_FOLDER": cache})
         self.engine: Engine = database.connect(self.settings)
@@ -100,7 +100,7 @@ class Demo:
         self.client: AirflowClient = stack.client()
 
     def run(self) -> dict[str, Any]:
-        """Retrain, promote, score a night, score again; returns the figures that it printed."""
+        """Retrain, promote, score, score again, and return the printed figures."""
         migrations.migrate(self.engine)
         recipes = [*SMALL_RECIPES, *self._add_weights()]
         conf = {"recipes": recipes, "policy": "auto", "dataset_uri": str(self._upload_images())}
@@ -110,25 +110,25 @@ class Demo:
             self.store, S3Uri.parse(self.settings.require("scans_uri")), self._stack.state.folder, self._choice.night
         )
         self._dag("nightly_scoring", {})
-        self._show_night()
-        self._say("\nThe same night again: nothing is new, and nothing is written twice.")
+        self._show_scoring_run()
+        self._progress("\nSecond scoring run of the same files: nothing is new, and nothing is written twice.")
         self._dag("nightly_scoring", {})
         figures["nights"] = self._balances(2)
-        self._say(f"  {figures['nights'][0]}")
+        self._progress(f"  {figures['nights'][0]}")
         return figures
 
     def _add_weights(self) -> list[str]:
         if self._choice.weights is None:
             return []
         backbone = add_weights(self.settings, self._choice.weights)
-        self._say(f"{self._choice.weights.name} holds the weights of {backbone}")
+        self._progress(f"{self._choice.weights.name} holds the weights of {backbone}")
         return [backbone]
 
     def _upload_images(self) -> S3Uri:
-        """Phantoms go to the dataset's prefix, each folder of somebody's to one of its own: sets never mix."""
+        """Upload phantoms to the dataset's prefix, or a given folder to its own prefix, so that sets never mix."""
         folder = self._choice.dataset or self._stack.state.folder / "phantoms"
         if self._choice.dataset is None:
-            self._say(f"Drawing {4 * PER_CLASS} phantoms")
+            self._progress(f"Drawing {4 * PER_CLASS} phantoms")
             write_dataset(folder, per_class=PER_CLASS, seed=_SEED)
         files = labeled_files(folder)
         prefix = S3Uri.parse_prefix(self.settings.require("dataset_uri"))
@@ -136,12 +136,12 @@ class Demo:
             own = sha256(str(self._choice.dataset.resolve()).encode()).hexdigest()[:8]
             prefix = S3Uri(bucket=prefix.bucket, key=f"datasets/{self._choice.dataset.resolve().name}-{own}/")
         upload(self.store, files, prefix)
-        self._say(f"{len(files)} labeled images in {prefix}")
+        self._progress(f"{len(files)} labeled images in {prefix}")
         return prefix
 
     def _dag(self, dag_id: str, conf: dict[str, Any]) -> str:
-        """Trigger a DAG through the REST API and wait for it, with its tasks as they go."""
-        self._say(f"\n{dag_id}: triggered {conf or ''}")
+        """Trigger a DAG through the REST API, print its tasks' states, and wait for its end."""
+        self._progress(f"\n{dag_id}: triggered {conf or ''}")
         started = time.monotonic()
         run_id = self.client.trigger(dag_id, conf)
         state = self.client.wait(dag_id, run_id, on_change=self._show_task, timeout_s=3600)
@@ -149,33 +149,33 @@ class Demo:
             logs = self.client.failure_logs(dag_id, run_id)
             ends = "\n".join(f"--- {label}\n" + "\n".join(log.splitlines()[-15:]) for label, log in logs.items())
             raise DemoError(f"{dag_id} ended as {state!r}. The end of each failed task's log:\n{ends}")
-        self._say(f"{dag_id}: {state} in {time.monotonic() - started:.0f} s")
+        self._progress(f"{dag_id}: {state} in {time.monotonic() - started:.0f} s")
         return run_id
 
     def _show_task(self, task: TaskState) -> None:
         if task.state in {"running", "success", "failed", "upstream_failed", "skipped", "up_for_retry"}:
-            self._say(f"  {time.strftime('%H:%M:%S')}  {task.label:24} {task.state}")
+            self._progress(f"  {time.strftime('%H:%M:%S')}  {task.label:24} {task.state}")
 
     def _show_models(self, run_id: str) -> dict[str, Any]:
         models = model_versions.trained_in(self.engine, run_id)
-        self._say("\nThe models of this run (validation picks the candidate, test passes or refuses it):")
-        self._say(show_leaderboard(self.engine, models))
+        self._progress("\nModels of this run (the candidate is selected on validation and judged on test):")
+        self._progress(show_leaderboard(self.engine, models))
         for model in models:
             page = self._stack.state.folder / "s3" / model.artifact_uri.removeprefix("s3://") / "report.html"
-            self._say(f"Report and plots of {model.model_name}:")
-            self._say(f"  {os.path.relpath(page) if page.exists() else f'{model.artifact_uri}report.html'}")
+            self._progress(f"Report and plots of {model.model_name}:")
+            self._progress(f"  {os.path.relpath(page) if page.exists() else f'{model.artifact_uri}report.html'}")
         judgment = find_judgment(self.engine, run_id, model_versions.find_champion(self.engine))
         if judgment is None:
             raise DemoError(f"The run {run_id} has no verdict. See the log of its task `gate`.")
         candidate = judgment.candidate
-        figures: dict[str, Any] = {"candidate": candidate.model_name, **self._honest_figures(candidate)}
-        self._say(f"\nCandidate: {candidate.model_name}. Confusion matrix on the test split:")
-        self._say(show_confusion(self.engine, candidate))
-        say_verdict(judgment, model_versions.find_champion(self.engine), self._say)
+        figures: dict[str, Any] = {"candidate": candidate.model_name, **self._baseline_figures(candidate)}
+        self._progress(f"\nCandidate: {candidate.model_name}. Confusion matrix on the test split:")
+        self._progress(show_confusion(self.engine, candidate))
+        show_verdict(judgment, model_versions.find_champion(self.engine), self._progress)
         return figures
 
-    def _honest_figures(self, candidate: model_versions.ModelVersion) -> dict[str, Any]:
-        """The candidate beside a probe that cannot see shape, and, on phantoms, its maps beside the true lesions."""
+    def _baseline_figures(self, candidate: model_versions.ModelVersion) -> dict[str, Any]:
+        """Compare the candidate with a probe that sees no shape, and on phantoms its maps with the true lesions."""
         snapshot = load_snapshot(self.engine, candidate.snapshot_id)
         training, test = (
             load_frames(self.store, snapshot, split, size=candidate.image_size) for split in (Split.TRAIN, Split.TEST)
@@ -183,26 +183,26 @@ class Demo:
         outputs = model_versions.load_model(self.store, self.settings, candidate).predict(test.frames)
         accuracy = float((outputs.probability.argmax(axis=1) == test.labels).mean())
         probe = thumbnail_probe(training, test)
-        self._say(
+        self._progress(
             f"\nTest accuracy of the candidate {accuracy:.3f}; of logistic regression on 8x8 thumbnails {probe:.3f}"
         )
         figures: dict[str, Any] = {"accuracy": accuracy, "probe": probe}
         if self._choice.dataset is None:
             hits = map_hits(test, outputs)
-            self._say(
+            self._progress(
                 f"The activation map's strongest cell touches the lesion in {hits.share:.0%} of {hits.count} correct "
-                "tumor answers"
+                "tumor predictions"
             )
             figures["map_hits"] = hits.share
         return figures
 
-    def _show_night(self) -> None:
-        self._say(f"\nThe night: {self._balances(1)[0]}")
-        self._say(show_predictions(self.engine, limit=12))
-        self._say(show_rejections(self.engine))
+    def _show_scoring_run(self) -> None:
+        self._progress(f"\nFirst scoring run: {self._balances(1)[0]}")
+        self._progress(show_predictions(self.engine, limit=12))
+        self._progress(show_rejections(self.engine))
 
     def _balances(self, count: int) -> list[str]:
-        """The newest runs' balances, in words, the newest first."""
+        """Return the balances of the newest runs as text, newest first."""
         with database.transaction(self.engine) as connection:
             ids = connection.scalars(
                 text("select scoring_run_id from scoring_run order by 1 desc limit :count"), {"count": count}
@@ -210,36 +210,38 @@ class Demo:
         return [str(count_balance(self.engine, load_run(self.engine, number))) for number in ids]
 
 
-def say_verdict(judgment: Judgment, champion: model_versions.ModelVersion | None, say: Callable[[str], None]) -> None:
-    """Why the gate passed or refused the candidate, and who scores the night.
+def show_verdict(
+    judgment: Judgment, champion: model_versions.ModelVersion | None, progress: Callable[[str], None]
+) -> None:
+    """Print the gate's verdict and the champion.
 
     Raises:
-        DemoError: nobody does: the gate refused the candidate and there is no earlier champion.
+        DemoError: the gate refused the candidate and there is no earlier champion.
     """
-    say(f"Gate: {judgment.verdict.summary}")
+    progress(f"Gate: {judgment.verdict.summary}")
     for rule in judgment.verdict.failed:
-        say(f"  {rule.name}: {rule.reason}")
+        progress(f"  {rule.name}: {rule.reason}")
     if champion is None:
         raise DemoError(
-            "The gate refused the candidate, for the reasons above, and there is no earlier champion: no night is "
-            "scored. Random weights rarely pass on real images: name a file of pretrained ones in "
-            "BRAINTUMOR_DEMO_WEIGHTS."
+            "The gate refused the candidate, for the reasons above, and there is no earlier champion, so nothing "
+            "can be scored. Random weights rarely pass on real images. Set BRAINTUMOR_DEMO_WEIGHTS to a file of "
+            "pretrained weights."
         )
-    say(f"Champion: {champion.model_name}" + ("" if judgment.verdict.passed else ", of an earlier run"))
+    progress(f"Champion: {champion.model_name}" + ("" if judgment.verdict.passed else ", of an earlier run"))
 
 
-def run_demo(stack: Stack, *, say: Callable[[str], None] = print) -> None:
-    """Start what does not run, do the main job, stop what was started, and say how long it took."""
+def run_demo(stack: Stack, *, progress: Callable[[str], None] = print) -> None:
+    """Start the missing services, run the demo, stop those services, and print the duration."""
     started = time.monotonic()
     choice = Choice.from_environment()
-    say(choice.describe())
+    progress(choice.describe())
     with stack:
-        say(f"Airflow: {stack.airflow.url}  (admin / {stack.state.secrets.admin_password})")
-        demo = Demo(stack, choice, say)
+        progress(f"Airflow: {stack.airflow.url}  (admin / {stack.state.secrets.admin_password})")
+        demo = Demo(stack, choice, progress)
         figures = demo.run()
         demo.engine.dispose()
         stack.state.write("demo", {**figures, "seconds": round(time.monotonic() - started)})
-    say(
-        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes, and stopped what it had started. "
-        "`make up` starts the same again and keeps it running."
+    progress(
+        f"\nDone in {(time.monotonic() - started) / 60:.1f} minutes. The services that the demo started are stopped. "
+        "`make up` starts them again and keeps them running."
     )

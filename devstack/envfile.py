@@ -33,10 +33,10 @@ def variables(secrets: Secrets) -> dict[str, str]:
 
 
 def write(path: Path) -> None:
-    """Write fresh secrets to a new file that only its owner can read.
+    """Write new secrets to a new file that only its owner can read.
 
     Raises:
-        EnvFileExistsError: the path exists. Its keys may be the only copy, so the file stays as it is.
+        EnvFileExistsError: the path exists. Its keys may be the only copy, so the file stays unchanged.
     """
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

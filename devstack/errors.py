@@ -1,10 +1,10 @@
-"""What can go wrong with the embedded stack.
+"""Define the errors of the development stack.
 
 ::
 
     BrainTumorError
     `-- StackError
-        |-- ServiceFailedError    a service ended or never became ready; carries the tail of its log
+        |-- ServiceFailedError    a service ended or never became ready; has the tail of its log
         |-- BinaryMissingError    no program for this platform
         |-- AirflowAnswerError    Airflow's REST API refused
         `-- EnvFileExistsError    the file of secrets exists
@@ -16,7 +16,7 @@ from braintumor.errors import BrainTumorError
 
 
 class StackError(BrainTumorError):
-    """The embedded stack cannot do what was asked."""
+    """The development stack cannot perform the command."""
 
 
 class ServiceFailedError(StackError):
@@ -24,11 +24,11 @@ class ServiceFailedError(StackError):
 
 
 class BinaryMissingError(StackError):
-    """A program that the stack needs cannot be had on this platform."""
+    """A program that the stack needs is not available on this platform."""
 
 
 class AirflowAnswerError(StackError):
-    """Airflow's REST API refused, or did not answer in time."""
+    """Airflow's REST API refused a request, or did not respond in time."""
 
 
 class EnvFileExistsError(StackError):

@@ -1,4 +1,4 @@
-"""Honest figures beside a model's own: what a model blind to shape would reach, and whether maps mark the lesions."""
+"""Compute baselines for a model's accuracy and for its activation maps."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ _THUMBNAIL = 8
 
 @dataclass(frozen=True, kw_only=True)
 class MapHits:
-    """How often the strongest cell of the activation map touches the lesion, among correct tumor answers."""
+    """How often the strongest cell of the activation map touches the lesion, among correct tumor predictions."""
 
     hits: int
     count: int
 
     @property
     def share(self) -> float:
-        """Hits among all; 0 where there are none."""
+        """Share of hits, 0 to 1. It is 0 without any prediction."""
         return self.hits / self.count if self.count else 0.0
 
 
 def thumbnail_probe(training: FrameArrays, test: FrameArrays) -> float:
-    """Test accuracy of logistic regression on 8x8 gray thumbnails: what brightness and place alone give away."""
+    """Return the test accuracy of logistic regression on 8x8 gray thumbnails, which see only brightness and place."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     probe.fit(_thumbnails(training.frames), training.labels)
     return float(probe.score(_thumbnails(test.frames), test.labels))
 
 
 def map_hits(test: FrameArrays, outputs: Outputs) -> MapHits:
-    """Compare each correct tumor answer's map with the phantom's own mask, drawn again from its name."""
+    """Compare the map of each correct tumor prediction with the phantom's mask, drawn again from its name."""
     touched = [
         _touches(outputs.activation_map[index, :, :, label], _mask(test, index))
         for index, label in enumerate(test.labels)
@@ -64,7 +64,7 @@ def _mask(test: FrameArrays, index: int) -> NDArray[np.bool_]:
 
 
 def _touches(activation_map: NDArray[np.float32], mask: NDArray[np.bool_]) -> bool:
-    """Whether any pixel of the mask lies in the cell where the map is strongest."""
+    """Return whether any pixel of the mask is in the map's strongest cell."""
     side = mask.shape[0] // activation_map.shape[0]
     row, column = np.unravel_index(int(activation_map.argmax()), activation_map.shape)
     return bool(mask[row * side : (row + 1) * side, column * side : (column + 1) * side].any())

@@ -1,4 +1,4 @@
-"""A night of new files for the demo: good ones, and the rubbish that real nights bring."""
+"""Write the files that the demo scores: valid ones, and typical unusable ones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COUNT = 40
 
 
 def drop_night(store: ObjectStore, scans: S3Uri, scratch: Path, given: Path | None) -> None:
-    """Put a night's files under ``scans``: phantoms never used for training, or the files of a folder, and rubbish.
+    """Write one night's files under ``scans``: new phantoms, or the files of a folder, and unusable files.
 
     With phantoms come two volumes: one as NIfTI, one as a multi-frame MR object.
     """

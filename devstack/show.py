@@ -1,4 +1,4 @@
-"""The demo's tables, straight from the views that an analyst would query."""
+"""Format the demo's tables from the analysts' views."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from braintumor.registry.model_versions import ModelVersion
 
 
 def show_leaderboard(engine: Engine, models: Sequence[ModelVersion]) -> str:
-    """Accuracy, precision, recall and F1 of each model on both splits."""
+    """Return accuracy, precision, recall and F1 of each model on both splits."""
     return _query(
         engine,
         """
         select model_name, initialization, split::text, count_image as images, round(accuracy::numeric, 3) as accuracy,
                round(macro_precision::numeric, 3) as precision, round(macro_recall::numeric, 3) as recall,
-               round(macro_f1::numeric, 3) as f1, count_access as looks
+               round(macro_f1::numeric, 3) as f1, count_access as accesses
         from model_leaderboard where model_name = any(:names) order by model_name, split""",
         names=[model.model_name for model in models],
     )
 
 
 def show_confusion(engine: Engine, model: ModelVersion) -> str:
-    """Rows are the truth, columns the answers."""
+    """Return a table of image counts: rows are true classes, columns are predicted classes."""
     columns = ", ".join(
         f"sum(confusion_cell.count_image) filter (where predicted_class = '{c}') as {c}" for c in CLASSES
     )
@@ -44,11 +44,11 @@ def show_confusion(engine: Engine, model: ModelVersion) -> str:
 
 
 def show_predictions(engine: Engine, *, limit: int) -> str:
-    """Some of the newest run's answers."""
+    """Return the first ``limit`` predictions of the newest run."""
     return _query(
         engine,
         """
-        select scan_id, format, predicted_class::text as answer, round(confidence::numeric, 3) as confidence,
+        select scan_id, format, predicted_class::text as prediction, round(confidence::numeric, 3) as confidence,
                round(probability_glioma::numeric, 3) as glioma, round(probability_meningioma::numeric, 3) as meningioma,
                round(probability_normal::numeric, 3) as normal, round(probability_pituitary::numeric, 3) as pituitary,
                array_to_string(review_reasons, ' ') as review_reasons
@@ -60,7 +60,7 @@ def show_predictions(engine: Engine, *, limit: int) -> str:
 
 
 def show_rejections(engine: Engine) -> str:
-    """The newest run's rejections."""
+    """Return the newest run's rejections."""
     return _query(
         engine,
         """
@@ -70,7 +70,7 @@ def show_rejections(engine: Engine) -> str:
 
 
 def _query(engine: Engine, sql: str, **parameters: object) -> str:
-    """A query's rows as a table for people."""
+    """Return the rows of a query as an aligned text table."""
     with transaction(engine) as connection:
         result = connection.execute(text(sql), parameters)
         return indent(aligned(result.keys(), result), "  ")

@@ -1,4 +1,4 @@
-"""The whole stack: Postgres, an object server and, unless it is left out, Airflow.
+"""Run the whole stack: Postgres, an object server and optionally Airflow.
 
 ::
 
@@ -31,7 +31,7 @@ URIS: Final = ("models", "weights", "dataset", "scans")
 
 @dataclass(frozen=True, kw_only=True)
 class ServiceStatus:
-    """One service as it is now."""
+    """The state of one service."""
 
     name: str
     pid: int | None
@@ -40,16 +40,16 @@ class ServiceStatus:
 
 
 class Stack:
-    """One state folder and the services that run on it. Entering starts what does not run; leaving stops only that.
+    """One state folder and its services. Entering starts the missing services, and leaving stops only these.
 
     Args:
-        folder: the state folder; everything that the stack stores is under it.
-        airflow: whether to run Airflow too; tests of the library need only Postgres and S3.
-        dags_folder: the DAGs that Airflow runs; the project's own by default.
+        folder: the state folder, which holds all data of the stack.
+        airflow: whether to run Airflow too. Tests of the library need only Postgres and S3.
+        dags_folder: the DAGs that Airflow runs, by default the project's own.
         extra_env: variables for Airflow's services and tasks, after the library's own.
-        workers: Celery workers that run Airflow's tasks, over a Redis; without any the scheduler runs them.
-        external_s3: somebody else's S3 server to use in place of an own.
-        say: is told what happens, a line at a time.
+        workers: Celery workers that run Airflow's tasks, over a Redis. Without any the scheduler runs them.
+        external_s3: an external S3 server to use.
+        progress: callback for progress, called with one line at a time.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class Stack:
         extra_env: Mapping[str, str] | None = None,
         workers: Sequence[Worker] = (),
         external_s3: Endpoint | None = None,
-        say: Callable[[str], None] = lambda line: None,
+        progress: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.state = State(folder)
         self.postgres = Postgres(self.state)
@@ -69,21 +69,21 @@ class Stack:
         self.airflow = Airflow(self.state, dags_folder=dags_folder, run_by=workers)
         self._with_airflow = airflow
         self._extra_env = dict(extra_env or {})
-        self._say = say
+        self._progress = progress
         self._was_running: set[str] = set()
 
     def up(self) -> Self:
-        """Start what does not run and wait until all of it answers.
+        """Start the missing services and wait until all respond.
 
         Raises:
-            ServiceFailedError: a service ended or did not answer; the others that were started are left running.
+            ServiceFailedError: a service ended or did not respond. The other started services keep running.
         """
         with self.state.lock():
             self._start()
         return self
 
     def down(self) -> None:
-        """Stop everything that runs on this folder, in reverse order; what was stored stays."""
+        """Stop everything that runs on this folder, in reverse order, and keep its data."""
         self._stop(self._services())
 
     def __enter__(self) -> Self:
@@ -100,7 +100,7 @@ class Stack:
         self._leave()
 
     def library_env(self) -> dict[str, str]:
-        """The variables that the library reads its settings from."""
+        """Return the environment variables of the library's settings."""
         s3 = self.objects.endpoint
         return {
             "BRAINTUMOR_DATABASE_URL": self.postgres.url(),
@@ -113,17 +113,17 @@ class Stack:
         }
 
     def client(self) -> AirflowClient:
-        """A client of Airflow's REST API, as the administrator.
+        """Return a client of Airflow's REST API, logged in as the administrator.
 
         Raises:
-            StackError: the stack was made without Airflow.
+            StackError: the stack was created without Airflow.
         """
         if not self._with_airflow:
-            raise StackError("This stack was made with airflow=False: there is no REST API to talk to.")
+            raise StackError("This stack was created with airflow=False, so it has no REST API.")
         return AirflowClient(self.airflow.url, "admin", self.state.secrets.admin_password)
 
     def status(self) -> list[ServiceStatus]:
-        """Each service, whether it runs and what memory it holds with its children."""
+        """Return each service, whether it runs and its memory with its children."""
         stores = [self.postgres.service, self.objects.service]
         return [_status(service) for service in (self._services() if self._with_airflow else stores)]
 
@@ -131,28 +131,28 @@ class Stack:
         return [self.postgres.service, self.objects.service, *self.airflow.services]
 
     def _start(self) -> None:
-        self._say("Postgres and the object server: starting")
+        self._progress("Postgres and the object server: starting")
         with ThreadPoolExecutor() as executor:
             objects_ready = executor.submit(_ready, self.objects)
             _ready(self.postgres)
             if self._with_airflow:
-                self.airflow.prepare(self.postgres, self._say)
+                self.airflow.prepare(self.postgres, self._progress)
             objects_ready.result()
         if self._with_airflow:
             environment = {**through_connections(self.library_env()), **self._extra_env}
             self.airflow.start(self.postgres, self.objects.endpoint, environment)
-            self.airflow.wait(self._say)
+            self.airflow.wait(self._progress)
 
     def _leave(self) -> None:
         self._stop([service for service in self._services() if service.name not in self._was_running])
 
     def _stop(self, services: list[Service]) -> None:
         with self.state.lock():
-            # Not Postgres and Airflow at once: what still runs writes down how it ended.
+            # Not Postgres and Airflow at once, because running tasks record their end in Postgres.
             for step in (self.airflow.services, [self.objects.service], [self.postgres.service]):
                 running = [service for service in services if service in step]
                 if any(service.process() for service in running):
-                    self._say(f"Stopping {', '.join(service.name for service in running)}")
+                    self._progress(f"Stopping {', '.join(service.name for service in running)}")
                 with ThreadPoolExecutor() as executor:
                     list(executor.map(Service.stop, running))
 
@@ -172,7 +172,7 @@ def _status(service: Service) -> ServiceStatus:
 
 
 def _memory(process: psutil.Process) -> int:
-    """Bytes that are this process's own, shared ones divided by those who share them where the system can tell."""
+    """Return the bytes of this process. Shared bytes are divided among the sharing processes where possible."""
     try:
         info = process.memory_full_info()
     except psutil.Error:

@@ -1,12 +1,12 @@
-"""The state folder: secrets, ports, logs and data of one embedded stack.
+"""Manage the state folder: secrets, ports, logs and data of one development stack.
 
 ::
 
     .devstack/
         secrets.json     mode 0600
-        ports.json       which port each service had, so that its URL stays
+        ports.json       the port of each service, so that its URL stays
         run/             pid and start time of each service
-        logs/            one file a service
+        logs/            one file per service
         postgres/  s3/  airflow/
 """
 
@@ -43,7 +43,7 @@ def _long_token() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Secrets:
-    """Every password and key of one stack, each random."""
+    """All random passwords and keys of one stack."""
 
     postgres_password: str = field(default_factory=_token, repr=False)
     airflow_database_password: str = field(default_factory=_token, repr=False)
@@ -68,7 +68,7 @@ class Secrets:
 
 
 class State:
-    """One state folder; made on first use."""
+    """One state folder, created at first use."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
@@ -81,20 +81,20 @@ class State:
         self.secrets = self._secrets()
 
     def log(self, service: str) -> Path:
-        """Where a service's output goes."""
+        """Return the log file of a service."""
         return self.logs / f"{service}.log"
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON file of this folder; empty when there is none."""
+        """Return a JSON file of this folder, or an empty mapping."""
         path = self.folder / f"{name}.json"
         return dict(json.loads(path.read_text())) if path.exists() else {}
 
     def write(self, name: str, content: dict[str, Any]) -> None:
-        """Replace a JSON file of this folder at once, readable by its owner only."""
+        """Replace a JSON file of this folder atomically, readable by its owner only."""
         write_private(self.folder / f"{name}.json", json.dumps(content, indent=1))
 
     def port(self, service: str) -> int:
-        """The port that the service had last time if it is free, else a free one, remembered."""
+        """Return the service's last port if it is free, otherwise a free one, and remember it."""
         with self._ports_lock:
             ports = self.read("ports")
             if service not in ports or not is_port_free(ports[service]):
@@ -103,12 +103,12 @@ class State:
             return int(ports[service])
 
     def remembered_port(self, service: str) -> int | None:
-        """The port that the service has, or had last."""
+        """Return the service's present or last port."""
         return self.read("ports").get(service)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold this folder: two commands at once take turns."""
+        """Lock this folder, so that two commands at once run one after the other."""
         with (self.folder / "lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
@@ -116,7 +116,7 @@ class State:
     def _secrets(self) -> Secrets:
         stored = self.read("secrets")
         if set(stored) == {entry.name for entry in fields(Secrets)}:
-            return Secrets(**stored)  # without the lock: looking must not wait for a start that takes its time
+            return Secrets(**stored)  # without the lock, because reading must not wait for a slow start
         with self.lock():
             complete = Secrets(**self.read("secrets"))
             self.write("secrets", asdict(complete))
@@ -124,7 +124,7 @@ class State:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file of mode 0600; a reader sees the old content or the new, never a part."""
+    """Write a file of mode 0600. A reader sees the old content or the new, never a part."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
@@ -133,7 +133,7 @@ def write_private(path: Path, text: str) -> None:
 
 
 def is_port_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
+    """Return whether a server could listen on this loopback port."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -144,7 +144,7 @@ def is_port_free(port: int) -> bool:
 
 
 def free_port(exclude: set[int]) -> int:
-    """A loopback port that nobody listens on and that is not promised to another service."""
+    """Return a free loopback port that is not reserved for another service."""
     while True:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
             probe.bind(("127.0.0.1", 0))
@@ -154,7 +154,7 @@ def free_port(exclude: set[int]) -> int:
 
 
 def loopback_environment() -> dict[str, str]:
-    """This process's environment, with loopback kept out of any proxy and TensorFlow's start-up noise off."""
+    """Return this process's environment, with no proxy for loopback and without TensorFlow's start-up messages."""
     known = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
     names = [name for name in known.split(",") if name]
     no_proxy = ",".join(dict.fromkeys([*names, "127.0.0.1", "localhost"]))

@@ -1,4 +1,4 @@
-"""Celery workers as plain processes of one machine, each known to Airflow as a host of its own."""
+"""Run Celery workers as plain processes of one machine. Airflow sees each one as a separate host."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from devstack.service import Service, kill
 from devstack.state import State
 
 NAME: Final = "EMBEDDED_WORKER"
-"""The variable that holds a worker's name; services without it are no workers."""
+"""The variable with a worker's name. Other services do not have it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Worker:
-    """What to start, and the queues that it takes tasks from, one at a time."""
+    """The name of a worker and its queues. It runs one task at a time."""
 
     name: str
     queues: str = "default"
@@ -34,8 +34,8 @@ class CeleryWorker:
         self._pid_file = state.folder / "run" / f"worker-{worker.name}.celery"
 
     def start(self, environment: Mapping[str, str]) -> None:
-        """Start it with Airflow's environment; returns before it is ready."""
-        self._pid_file.unlink(missing_ok=True)  # of one that was killed: Celery takes it for running
+        """Start the worker with Airflow's environment. Return before it is ready."""
+        self._pid_file.unlink(missing_ok=True)  # left by a killed worker, which Celery would consider running
         worker = self.worker
         command = [sys.executable, "-m", "airflow", "celery", "worker", "--skip-serve-logs"]
         command += ["--queues", worker.queues, "--concurrency", "1"]
@@ -45,36 +45,36 @@ class CeleryWorker:
         self._log_begins = size if is_new else 0
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until it takes tasks.
+        """Wait until the worker accepts tasks.
 
         Raises:
-            ServiceFailedError: it ended, or was not ready in time.
+            ServiceFailedError: the worker ended, or was not ready in time.
         """
         self.service.wait(self._says_ready, timeout_s=timeout_s, poll_s=0.5)
 
     def die(self) -> None:
-        """SIGKILL for the worker and all that it runs, as when its machine is lost."""
+        """Kill the worker and all its processes, as if its machine were lost."""
         if process := self.service.process():
             kill([process, *process.children(recursive=True)])
 
     def _says_ready(self) -> bool:
-        """In what it wrote since it started: the log of one before it goes on in the same file."""
+        """Search the log since this start, because the log of an earlier worker is in the same file."""
         log = self.service.log
         return log.exists() and b" ready." in log.read_bytes()[self._log_begins :]
 
 
 def environment(broker_url: str, database_url: str) -> dict[str, str]:
-    """Airflow's settings where Celery workers run its tasks."""
+    """Return Airflow's settings for Celery workers."""
     return {
         "AIRFLOW__CELERY__BROKER_URL": broker_url,
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{database_url}",
         "AIRFLOW__CELERY__SYNC_PARALLELISM": "1",  # the scheduler's forked publishers can wait for one another
         "AIRFLOW__CORE__EXECUTOR": "CeleryExecutor",
         "AIRFLOW__CORE__HOSTNAME_CALLABLE": f"{__name__}.hostname",
-        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",  # s, after which a lost worker's task is retried
+        "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",  # seconds until a lost worker's task is retried
     }
 
 
 def hostname() -> str:
-    """What Airflow writes down as the host of a task: on one machine, the worker's name."""
+    """Return the host that Airflow records for a task: on one machine, the worker's name."""
     return os.environ.get(NAME, "localhost")

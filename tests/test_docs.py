@@ -1,4 +1,4 @@
-"""What the documents say, tried."""
+"""Check the documents: links, queries and lists."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ PAGES = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / 
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(PROJECT)))
-def test_links_inside_the_project_lead_somewhere(path: Path) -> None:
+def test_links_inside_the_project_have_targets(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
         if "://" not in target:
             assert (path.parent / target).exists(), target
 
 
-def test_every_query_of_the_documents_runs_as_its_reader_and_finds_rows(
+def test_every_query_in_docs_returns_rows_for_its_reader(
     stack: Stack, settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     for path in write_unlabeled(tmp_path, count=20, seed=2):
         put(path.name, path.read_bytes())
     put("copy.png", path.read_bytes())
-    put("words.jpg", b"words")
+    put("text.jpg", b"text")
     put("volume.nii.gz", as_nifti(draw_volume(TumorClass.GLIOMA, seed=1, slices=8, size=64)))
-    run_scoring_job(settings, run_key="night")
+    run_scoring_job(settings, run_key="scoring")
     engine = database.connect(settings)
     seed = model_versions.champion(engine).model_name
     add_model(settings, "b")

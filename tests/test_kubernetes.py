@@ -1,4 +1,4 @@
-"""The values for Airflow's Helm chart as far as they can be tried with neither chart nor cluster."""
+"""Check the values for Airflow's Helm chart without a cluster, and mostly without the chart."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OWN: dict[str, list[dict[str, Any]]] = {
     "worker": CELERY["env"],
     "gpu-worker": GPU["env"],
 }
-"""What the chart appends to the environment of one component, by the name of that service in the compose file."""
+"""Variables that the chart appends for one component, by the name of that service in the compose file."""
 OF_CHART: list[dict[str, Any]] = [*IN_EACH_POD, *(item for own in OWN.values() for item in own)]
 ENVIRONMENTS = {**{name: [*IN_EACH_POD, *own] for name, own in OWN.items()}, "setup": JOB["env"]}
 BUILT_IN = {
@@ -55,10 +55,10 @@ BUILT_IN = {
     "AIRFLOW__ELASTICSEARCH__HOST",
     "AIRFLOW__OPENSEARCH__HOST",
 }
-"""What chart 1.22.0 lets one switch off under ``enableBuiltInSecretEnvVars``; it refuses any other name there."""
+"""Names that chart 1.22.0 accepts under ``enableBuiltInSecretEnvVars``. It refuses any other name there."""
 (CHART_VERSION,) = re.findall(r"version (\S+)\. How to", (FOLDER / "values.yaml").read_text())
 CHART = PROJECT.parent / "shared" / "data" / "airflow-chart"
-"""Where a developer may keep the chart and its schema. They belong to Airflow and are not in this repository."""
+"""Optional folder of the chart and its schema. They belong to Airflow and are not in this repository."""
 WITH_JWT = ("apiserver", "scheduler")
 """The components to which chart 1.22.0 gives the JWT key."""
 
@@ -69,7 +69,7 @@ def settings_file() -> dict[str, str]:
 
 
 def secret_names() -> set[str]:
-    """Names of the .env that `python -m devstack secrets` makes: tests/test_compose.py holds the two together."""
+    """Return the names of the .env of `python -m devstack secrets`. tests/test_compose.py compares the two."""
     return variables_of(COMPOSE)
 
 
@@ -78,7 +78,7 @@ def by_name(environment: list[dict[str, Any]]) -> dict[str, str]:
 
 
 def scalars(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf with the names that lead to it."""
+    """Yield every leaf with the path of names to it."""
     if isinstance(value, dict):
         for name, inner in value.items():
             yield from scalars(inner, f"{path}.{name}")
@@ -99,7 +99,7 @@ def option(worker: dict[str, Any], name: str) -> str:
 
 
 @pytest.mark.parametrize("place", ENVIRONMENTS)
-def test_each_variable_is_set_once_and_is_one_that_something_reads(place: str) -> None:
+def test_each_variable_is_set_once_and_is_known(place: str) -> None:
     own = [item["name"] for item in ENVIRONMENTS[place]]
     names = own + [name for name in settings_file() if name not in {"POSTGRES_HOST", "S3_ENDPOINT"}]
     assert len(names) == len({*names}) > 10
@@ -107,17 +107,17 @@ def test_each_variable_is_set_once_and_is_one_that_something_reads(place: str) -
     assert not {variable.name for variable in (*OF_TOOLS, *OF_DEMO)} & {*names}
 
 
-def test_every_role_of_tasks_has_its_connection() -> None:
+def test_every_task_role_has_its_connection() -> None:
     given = by_name(OF_CHART)
     names = {role: f"AIRFLOW_CONN_BRAINTUMOR_DB_{role.upper()}" for role in TASK_ROLES}
-    names["reviewer"] = "BRAINTUMOR_DATABASE_URL_REVIEWER"  # tasks can ask the api-server for Airflow's connections
+    names["reviewer"] = "BRAINTUMOR_DATABASE_URL_REVIEWER"  # tasks can read Airflow's connections from the api-server
     assert {*names.values()} == {name for name in given if re.search("CONN_BRAINTUMOR_DB|DATABASE_URL", name)}
     for role in TASK_ROLES:
         assert f"://{role}:$({role.upper()}_DB_PASSWORD)@" in given[names[role]]
 
 
 @pytest.mark.parametrize("place", ENVIRONMENTS)
-def test_what_is_put_in_stands_above_and_comes_from_the_secret_or_the_settings(place: str) -> None:
+def test_references_are_defined_above_and_in_secret_or_config(place: str) -> None:
     above: set[str] = set()
     for item in ENVIRONMENTS[place]:
         source = item.get("valueFrom", {})
@@ -133,7 +133,7 @@ def test_what_is_put_in_stands_above_and_comes_from_the_secret_or_the_settings(p
         above.add(item["name"])
 
 
-def test_the_secret_holds_what_pods_ask_for_and_no_password_of_people() -> None:
+def test_secret_holds_only_values_that_pods_use() -> None:
     (left_out,) = re.findall(
         r"create secret generic braintumor --from-env-file=<\(grep -Ev '\^\(([\w|]+)\)' \.env\)", PAGE
     )
@@ -142,7 +142,7 @@ def test_the_secret_holds_what_pods_ask_for_and_no_password_of_people() -> None:
     assert asked == {name for name in secret_names() if not re.match(left_out, name)}
 
 
-def test_no_pod_but_the_job_knows_the_owner_and_none_the_analyst_or_the_eraser() -> None:
+def test_only_the_job_has_the_owner_password() -> None:
     of_chart, of_job = str(OF_CHART), str(JOB["env"])
     for key in ("BRAINTUMOR_DB_PASSWORD", "AIRFLOW_ADMIN_PASSWORD", "POSTGRES_PASSWORD"):
         assert f"'{key}'" not in of_chart
@@ -151,7 +151,7 @@ def test_no_pod_but_the_job_knows_the_owner_and_none_the_analyst_or_the_eraser()
     assert "secretRef" not in str(VALUES["extraEnvFrom"]) + str(JOB["envFrom"])
 
 
-def test_no_secret_is_written_out() -> None:
+def test_no_secret_is_in_the_files() -> None:
     for path in FOLDER.iterdir():
         for password in re.findall(r"://[^/@\s:]*:([^@\s]+)@", path.read_text()):
             assert re.fullmatch(r"\$\(\w+\)", password), path.name
@@ -171,7 +171,7 @@ def test_every_queue_of_the_dags_has_a_worker() -> None:
     assert all(worker["queue"] == option(worker, "-q") for worker in workers())
 
 
-def test_a_gpu_has_one_training_at_a_time() -> None:
+def test_gpu_has_one_training_at_a_time() -> None:
     (gpu,) = [worker for worker in workers() if worker["queue"] == "gpu"]
     assert gpu is GPU
     assert gpu["resources"]["limits"]["nvidia.com/gpu"] == 1 and option(gpu, "-c") == "1"
@@ -180,7 +180,7 @@ def test_a_gpu_has_one_training_at_a_time() -> None:
     assert "nvidia.com/gpu" not in CELERY["resources"]["limits"]
 
 
-def test_the_job_does_what_the_compose_file_does_first() -> None:
+def test_job_runs_the_same_setup_as_compose() -> None:
     def steps(command: str) -> list[str]:
         return [step.strip() for step in command.replace("$$", "$").split("&&")]
 
@@ -191,7 +191,7 @@ def test_the_job_does_what_the_compose_file_does_first() -> None:
 
 
 @pytest.mark.parametrize("service", OWN)
-def test_each_component_is_set_as_in_the_compose_file(service: str) -> None:
+def test_each_component_has_the_settings_of_compose(service: str) -> None:
     given = settings_file() | by_name(ENVIRONMENTS[service]) | {"AIRFLOW__CORE__EXECUTOR": VALUES["executor"]}
     expected = COMPOSE["services"][service]["environment"]
     assert {*expected} - {*given} == ({"AIRFLOW__API_AUTH__JWT_SECRET"} if service in WITH_JWT else set())
@@ -201,32 +201,34 @@ def test_each_component_is_set_as_in_the_compose_file(service: str) -> None:
     assert given["AIRFLOW__CELERY__SYNC_PARALLELISM"] == "1"
 
 
-def test_the_job_is_set_as_the_pods_are() -> None:
+def test_job_has_the_settings_of_the_pods() -> None:
     given = by_name(OF_CHART)
     for name, value in by_name(JOB["env"]).items():
         assert not name.startswith("AIRFLOW__") or given[name] == value, name
 
 
 @pytest.mark.parametrize("service", [*OWN, "setup"])
-def test_each_pod_gets_the_secrets_of_its_role_and_no_other(service: str) -> None:
+def test_each_pod_gets_only_the_secrets_of_its_role(service: str) -> None:
     held = {item["valueFrom"]["secretKeyRef"]["key"] for item in ENVIRONMENTS[service]
             if "secretKeyRef" in item.get("valueFrom", {})}  # fmt: skip
     held |= {"AIRFLOW_JWT_SECRET"} if service in WITH_JWT else set()
-    logs = {"AIRFLOW_API_SECRET_KEY"} if service.endswith("worker") else set()  # here alone workers serve their logs
+    logs = {"AIRFLOW_API_SECRET_KEY"} if service.endswith("worker") else set()  # only here workers serve their logs
     assert held == SECRETS_OF["init" if service == "setup" else service] | logs
 
 
-def test_the_chart_itself_gives_the_jwt_key_alone() -> None:
+def test_chart_itself_provides_only_the_jwt_key() -> None:
     builtin: dict[str, bool] = VALUES["enableBuiltInSecretEnvVars"]
     assert {*builtin} <= BUILT_IN
     assert {name for name in BUILT_IN & {*by_name(OF_CHART)} if builtin.get(name, True)} == set()
     assert {name for name, is_on in builtin.items() if is_on} == {"AIRFLOW__API_AUTH__JWT_SECRET"}
     assert re.findall(r"create secret generic (\S+) --from-literal=jwt-secret=", PAGE) == [VALUES["jwtSecretName"]]
-    names = [VALUES[name] for name in ("fernetKeySecretName", "apiSecretKeySecretName")]  # so it makes none of its own
+    names = [
+        VALUES[name] for name in ("fernetKeySecretName", "apiSecretKeySecretName")
+    ]  # so the chart creates no Secret of its own
     assert names == [VALUES["data"]["metadataSecretName"], VALUES["data"]["brokerUrlSecretName"]] == ["braintumor"] * 2
 
 
-def test_the_schema_of_the_chart_accepts_the_values() -> None:
+def test_chart_schema_accepts_the_values() -> None:
     path = CHART / f"values.schema-{CHART_VERSION}.json"
     if not path.exists():
         pytest.skip(NO_CHART)
@@ -236,7 +238,7 @@ def test_the_schema_of_the_chart_accepts_the_values() -> None:
     assert {*schema["properties"]["enableBuiltInSecretEnvVars"]["properties"]} == BUILT_IN
 
 
-def test_the_chart_renders_each_container_with_the_secrets_of_its_role() -> None:
+def test_rendered_containers_have_secrets_of_their_role() -> None:
     path = CHART / f"airflow-{CHART_VERSION}.tgz"
     if not path.exists() or find_spec("helm_python") is None:
         pytest.skip(NO_CHART)
@@ -251,7 +253,7 @@ def test_the_chart_renders_each_container_with_the_secrets_of_its_role() -> None
         if name == "redis":
             continue
         service = names.get(name, name)
-        assert "command" not in container  # it would replace the image's init process
+        assert "command" not in container  # a command would replace the image's init process
         environment = container["env"]
         assert len({item["name"] for item in environment}) == len(environment)
         refs = [
@@ -274,12 +276,12 @@ def rendered(chart: Path) -> list[dict[str, Any]]:
     return [part for part in parts if part]
 
 
-def test_no_pod_waits_for_migrations_with_a_container_that_has_no_password() -> None:
+def test_no_container_without_password_waits_for_migrations() -> None:
     for part in (CELERY, *(VALUES[name] for name in ("apiServer", "scheduler", "dagProcessor", "triggerer"))):
         assert part["waitForMigrations"] == {"enabled": False}
 
 
-def test_images_are_targets_of_the_dockerfile_that_the_page_builds_and_pushes() -> None:
+def test_images_are_dockerfile_targets_that_the_page_builds() -> None:
     dockerfile = (PROJECT / "Dockerfile").read_text()
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]
     airflow = VALUES["images"]["airflow"]
@@ -294,13 +296,13 @@ def test_images_are_targets_of_the_dockerfile_that_the_page_builds_and_pushes() 
     assert "EXTRA=gpu" in next(options for options, image in built.items() if image.startswith(airflow["repository"]))
 
 
-def test_airflow_is_the_version_of_the_lock_and_needs_nothing_that_is_not_in_it() -> None:
+def test_airflow_version_and_providers_are_in_the_lock() -> None:
     lock = (PROJECT / "requirements.lock").read_text()
     assert f"\napache-airflow=={VALUES['airflowVersion']} " in lock
     assert VALUES["statsd"]["enabled"] is ("\nstatsd==" in lock)
 
 
-def test_probes_and_sidecars_call_nothing_that_only_airflows_own_image_has() -> None:
+def test_probes_call_only_programs_of_this_image() -> None:
     for name, job in {"scheduler": "Scheduler", "dagProcessor": "DagProcessor", "triggerer": "Triggerer"}.items():
         probe = ["airflow", "jobs", "check", "--job-type", f"{job}Job", "--local"]
         assert VALUES[name]["livenessProbe"]["command"] == probe
@@ -313,7 +315,7 @@ def test_probes_and_sidecars_call_nothing_that_only_airflows_own_image_has() -> 
     assert re.search(rf"^{name} = ", source, flags=re.MULTILINE)
 
 
-def test_nobody_is_root_and_the_user_is_that_of_the_image() -> None:
+def test_no_container_is_root_and_user_is_that_of_image() -> None:
     (uid,) = re.findall(r"--uid (\d+)", (PROJECT / "Dockerfile").read_text())
     for context in (VALUES["securityContexts"]["pod"], POD["securityContext"]):
         assert (context["runAsUser"], context["runAsNonRoot"]) == (int(uid), True)
@@ -322,7 +324,7 @@ def test_nobody_is_root_and_the_user_is_that_of_the_image() -> None:
     assert VALUES["redis"]["securityContexts"]["pod"]["runAsNonRoot"] is True and VALUES["redis"]["uid"] > 0
 
 
-def test_model_files_go_to_a_volume_with_a_limit_and_each_pod_has_resources() -> None:
+def test_cache_volume_has_limit_and_pods_have_resources() -> None:
     (mount,) = [item for item in VALUES["volumeMounts"] if item["name"] == "cache"]
     assert by_name(OF_CHART)["BRAINTUMOR_CACHE_FOLDER"] == mount["mountPath"]
     (volume,) = [item for item in VALUES["volumes"] if item["name"] == mount["name"]]
@@ -332,7 +334,7 @@ def test_model_files_go_to_a_volume_with_a_limit_and_each_pod_has_resources() ->
         assert {"cpu", "memory"} <= {*part["resources"]["requests"]} and "memory" in part["resources"]["limits"]
 
 
-def test_the_page_installs_the_version_and_the_name_that_the_values_are_written_for() -> None:
+def test_page_installs_chart_version_and_release_of_values() -> None:
     assert {*re.findall(r"--version ([\d.]+)", PAGE)} == {CHART_VERSION}
     (release,) = {*re.findall(r"helm (?:install|upgrade|template) (\S+)", PAGE)}
     addresses = re.findall(r"(?://|@)([\w-]+):\d+/", str(by_name(OF_CHART)))
@@ -340,7 +342,7 @@ def test_the_page_installs_the_version_and_the_name_that_the_values_are_written_
     assert unknown({f"{release.upper()}_REDIS_PORT": "as Kubernetes names it"}) == {}
 
 
-def test_the_page_makes_the_logins_of_the_compose_file() -> None:
+def test_page_creates_the_logins_of_compose() -> None:
     def statements(text: str) -> list[str]:
         found = re.findall(r"^ *((?:create|grant) .*;)$", text, flags=re.MULTILINE)
         return [statement.replace("$$", "$") for statement in found]

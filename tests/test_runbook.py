@@ -1,4 +1,4 @@
-"""Every alert has its section in docs/runbook.md, and says so; what the page tells people to run does run."""
+"""Check that every alert has its section in docs/runbook.md and names it, and that the page's commands work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.status import Alert
 from tests.documents import blocks, run_block
 from tests.images import png
-from tests.runs import add_past_runs
 from tests.sql import change, rows
 
 PROJECT = Path(__file__).parent.parent
@@ -28,7 +27,7 @@ SECTIONS = {part.partition("\n")[0]: part for part in ALERTS.split("\n## ")[1:]}
 
 
 def events() -> set[str]:
-    """Read the values of the enumeration as text: importing the module needs Airflow's settings."""
+    """Return the values of the enumeration from the source, because importing the module needs Airflow's settings."""
     tree = ast.parse((PROJECT / "dags" / "notification_config.py").read_text())
     (enum,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Event"]
     return {
@@ -36,18 +35,18 @@ def events() -> set[str]:
     }
 
 
-def test_every_alert_has_its_section_and_every_section_is_an_alerts() -> None:
+def test_sections_of_the_runbook_equal_the_alerts() -> None:
     assert {"failed", "late", "refused"} < events()
     assert set(SECTIONS) == events() | set(Alert) | {"no_champion"}
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_each_section_says_what_it_means_how_to_look_and_what_to_do(name: str) -> None:
+def test_each_section_has_means_look_and_do(name: str) -> None:
     positions = [SECTIONS[name].index(word) for word in ("**Means.**", "**Look.**", "**Do.**")]
     assert positions == sorted(positions)
 
 
-def test_anchors_within_the_documents_lead_to_a_heading() -> None:
+def test_anchors_in_docs_have_headings() -> None:
     pages = {path: path.read_text() for path in (PROJECT / "docs").glob("*.md")}
     for path, text in pages.items():
         for target, anchor in re.findall(r"\]\(([\w./-]*)#([\w-]+)\)", text):
@@ -56,15 +55,15 @@ def test_anchors_within_the_documents_lead_to_a_heading() -> None:
             assert anchor in slugs, f"{path.name}: #{anchor}"
 
 
-def test_a_red_night_and_a_missing_champion_name_their_sections(settings: Settings, empty_settings: Settings) -> None:
-    add_past_runs(settings, dict.fromkeys(range(1, 8), 140))
+def test_red_run_and_missing_champion_name_their_sections(settings: Settings, empty_settings: Settings) -> None:
+    past_nights(settings, dict.fromkeys(range(1, 8), 140))
     with pytest.raises(RedRunError, match=r"What to do: docs/runbook.md#nothing_arrived\."):
         run_scoring_job(settings, run_key="night")
     with pytest.raises(NoChampionError, match=r"docs/runbook.md#no_champion"):
         run_scoring_job(empty_settings, run_key="night")
 
 
-def test_a_full_disk_is_amber_and_its_section_is_named(
+def test_full_disk_is_amber_and_names_its_section(
     settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     put("a.png", png())
@@ -73,23 +72,23 @@ def test_a_full_disk_is_amber_and_its_section_is_named(
         re.sub("amber_free_disk_gib = .*", "amber_free_disk_gib = 1000000000", packaged)
     )
     assert RunReportRules.load().amber_free_disk_gib == 2
-    night, said = ScoringJob.open(replace(settings, run_report_rules=str(tmp_path / "rules.toml"))), list[str]()
-    begun, _ = night.begin(run_key="night")
-    for chunk in night.plan(begun.scoring_run_id):
-        night.score(begun.scoring_run_id, chunk)
-    night.reconcile(begun.scoring_run_id, progress=said.append)
-    assert "AMBER" in said[0] and "What to do: docs/runbook.md#disk_low" in said[0]
+    job, messages = ScoringJob.open(replace(settings, run_report_rules=str(tmp_path / "rules.toml"))), list[str]()
+    run, _ = job.begin(run_key="scoring")
+    for chunk in job.plan(run.scoring_run_id):
+        job.score(run.scoring_run_id, chunk)
+    job.reconcile(run.scoring_run_id, say=messages.append)
+    assert "AMBER" in messages[0] and "What to do: docs/runbook.md#disk_low" in messages[0]
     ((level, reasons),) = rows(settings, "select level::text, reasons from scoring_run_summary")
     assert level == "amber" and len(reasons) == 1 and "GiB are free" in reasons[0]
 
 
-def test_vacuum_is_set_as_the_page_says_and_sightings_that_are_gone_lead_to_nothing_new(
+def test_vacuum_and_deletion_commands_of_the_page_work(
     settings: Settings, put: Callable[[str, bytes], None], tmp_path: Path
 ) -> None:
     (vacuum,) = blocks(GROWTH, "sh")
     run_block(vacuum, settings, tmp_path)
-    set_ = "select count(*) from pg_class where reloptions::text like '%autovacuum%scale_factor%'"
-    assert rows(settings, set_) == [(3,)]
+    statement = "select count(*) from pg_class where reloptions::text like '%autovacuum%scale_factor%'"
+    assert rows(settings, statement) == [(3,)]
     put("a.png", png())
     run_scoring_job(settings, run_key="old")
     change(settings, "update scoring_run set finished_at = now() - interval '2 years'")

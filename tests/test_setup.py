@@ -46,14 +46,12 @@ def installs(lock: Path) -> tuple[list[str], list[str]]:
 
 
 @pytest.mark.parametrize(("own", "expected"), [({}, "1"), ({"UV_SYSTEM_CERTS": "0"}, "0")])
-def test_uv_trusts_the_certificates_of_the_machine_unless_it_is_told_otherwise(
-    own: dict[str, str], expected: str
-) -> None:
+def test_uv_trusts_system_certificates_unless_disabled(own: dict[str, str], expected: str) -> None:
     shown = make("--eval", "shown:\n\t@echo $$UV_SYSTEM_CERTS", "shown", **own)
     assert shown.strip() == expected
 
 
-def test_the_pinned_uv_knows_the_setting() -> None:
+def test_pinned_uv_supports_the_certificate_setting() -> None:
     with_uv, _ = installs(LOCK)
     shown = run([with_uv[0], "pip", "install", "--help"]).stdout
     assert "[env: UV_SYSTEM_CERTS=]" in " ".join(shown.split())
@@ -61,7 +59,7 @@ def test_the_pinned_uv_knows_the_setting() -> None:
     assert re.findall(r"^UV_VERSION := (\S+)$", (PROJECT / "Makefile").read_text(), flags=re.MULTILINE) == [version]
 
 
-def test_both_ways_accept_the_lock() -> None:
+def test_uv_and_pip_accept_the_lock() -> None:
     with_uv, with_pip = installs(LOCK)
     with_uv_done = run([*with_uv, "--offline"])
     assert with_uv_done.returncode == 0, with_uv_done.stderr
@@ -73,7 +71,7 @@ def test_both_ways_accept_the_lock() -> None:
 @pytest.mark.parametrize(
     "requirement", ["setup-probe-b[extra]", "setup-probe-b[extra]>=1,<3", "setup-probe-b[extra]; python_version > '3'"]
 )
-def test_pip_installs_a_lock_in_which_a_package_asks_for_an_extra(tmp_path: Path, requirement: str) -> None:
+def test_pip_installs_lock_with_a_requirement_on_an_extra(tmp_path: Path, requirement: str) -> None:
     """pip would look for the newest version of such a package, which has no hash in the lock."""
     wheel(tmp_path, "setup_probe_b", version="2.5")
     wheels = [wheel(tmp_path, "setup_probe_a", requires=requirement), wheel(tmp_path, "setup_probe_b")]
@@ -85,7 +83,7 @@ def test_pip_installs_a_lock_in_which_a_package_asks_for_an_extra(tmp_path: Path
     assert "Would install setup-probe-a-2.0 setup-probe-b-2.0" in done.stdout.replace("_", "-")
 
 
-def test_pip_refuses_a_package_that_is_not_the_locked_one(tmp_path: Path) -> None:
+def test_pip_refuses_package_with_another_hash(tmp_path: Path) -> None:
     path = wheel(tmp_path, "setup_probe_a")
     lock = tmp_path / "requirements.lock"
     lock.write_text(locked(path))
@@ -95,7 +93,7 @@ def test_pip_refuses_a_package_that_is_not_the_locked_one(tmp_path: Path) -> Non
     assert done.returncode != 0 and "DO NOT MATCH THE HASHES" in done.stderr
 
 
-def test_an_old_pip_gets_the_certificates_of_the_machine_unless_it_is_configured(tmp_path: Path) -> None:
+def test_old_unconfigured_pip_gets_system_certificates(tmp_path: Path) -> None:
     """Expect nothing to be written if this machine configures pip for all users."""
     wheel(tmp_path, "uv")
     folder, bundle = tmp_path / "venv", tmp_path / "machine.pem"

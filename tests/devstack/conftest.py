@@ -12,7 +12,7 @@ from devstack import Stack
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A state folder outside pytest's own, which it closes to the user that Postgres runs as under root."""
+    """Create a state folder outside pytest's, which Postgres' user cannot enter when tests run as root."""
     path = Path(tempfile.mkdtemp(prefix="devstack-test-"))
     yield path
     shutil.rmtree(path)
@@ -20,7 +20,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def stores() -> Iterator[Stack]:
-    """Postgres and the object server, shared by the tests that only store things."""
+    """Start Postgres and the object server for all tests of a module."""
     path = Path(tempfile.mkdtemp(prefix="devstack-test-"))
     with Stack(path, airflow=False) as stack:
         yield stack

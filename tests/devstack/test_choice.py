@@ -1,4 +1,4 @@
-"""What the demo is given: folders and files of a person's own, none of which is lost or found missing an hour later."""
+"""Check the demo's inputs: given folders and files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from devstack.demo import Choice, DemoError
 from devstack.night import drop_night
 
 
-def test_files_of_one_name_in_two_folders_both_arrive(empty_settings: Settings, tmp_path: Path) -> None:
+def test_equal_file_names_in_two_folders_are_both_uploaded(empty_settings: Settings, tmp_path: Path) -> None:
     given = tmp_path / "given"
     for folder in ("a", "b"):
         (given / folder).mkdir(parents=True)
@@ -25,8 +25,8 @@ def test_files_of_one_name_in_two_folders_both_arrive(empty_settings: Settings, 
 
 
 @pytest.mark.parametrize("variable", [DEMO_DATASET, DEMO_NIGHT, DEMO_WEIGHTS], ids=lambda variable: str(variable.name))
-def test_what_holds_nothing_is_refused_before_anything_is_trained(variable: object, tmp_path: Path) -> None:
+def test_missing_or_empty_demo_input_is_refused(variable: object, tmp_path: Path) -> None:
     name = variable.name  # type: ignore[attr-defined]
     for path in (tmp_path, tmp_path / "none"):
-        with pytest.raises(DemoError, match=rf"{name} names .*, which is no (file|folder with a file in it)\."):
+        with pytest.raises(DemoError, match=rf"{name} names .*, which is not a (file|folder with a file in it)\."):
             Choice.from_environment({name: str(path)})

@@ -1,4 +1,4 @@
-"""What the demo says when the gate refuses."""
+"""Check the demo's output when the gate refuses the candidate."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from braintumor.db import database
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict
 from braintumor.evaluation.judge_run import Judgment
 from braintumor.registry import model_versions
-from devstack.demo import DemoError, say_verdict
+from devstack.demo import DemoError, show_verdict
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ def refused(settings: Settings) -> Judgment:
     return Judgment(gate_verdict_id=1, candidate=candidate, verdict=verdict)
 
 
-def test_without_an_earlier_champion_it_ends_with_the_gates_reasons_and_the_remedy(refused: Judgment) -> None:
-    said: list[str] = []
+def test_refusal_without_champion_raises_with_remedy(refused: Judgment) -> None:
+    messages: list[str] = []
     with pytest.raises(DemoError, match="BRAINTUMOR_DEMO_WEIGHTS"):
-        say_verdict(refused, None, said.append)
-    assert said == ["Gate: Refused: 1 of 1 rules failed (accuracy)", "  accuracy: accuracy 0.70 is below 0.80"]
+        show_verdict(refused, None, messages.append)
+    assert messages == ["Gate: Refused: 1 of 1 rules failed (accuracy)", "  accuracy: accuracy 0.70 is below 0.80"]
 
 
-def test_with_an_earlier_champion_the_night_is_scored_by_that_one(refused: Judgment) -> None:
-    said: list[str] = []
-    say_verdict(refused, refused.candidate, said.append)
-    assert said[-1] == f"Champion: {refused.candidate.model_name}, of an earlier run"
+def test_refusal_keeps_earlier_champion(refused: Judgment) -> None:
+    messages: list[str] = []
+    show_verdict(refused, refused.candidate, messages.append)
+    assert messages[-1] == f"Champion: {refused.candidate.model_name}, of an earlier run"

@@ -1,4 +1,4 @@
-"""What is ended, and above all what is not."""
+"""Check which processes a service ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def stranger() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-def test_a_recycled_pid_is_never_ended(folder: Path, stranger: subprocess.Popen[bytes]) -> None:
+def test_process_with_reused_pid_is_not_ended(folder: Path, stranger: subprocess.Popen[bytes]) -> None:
     state = State(folder)
     began = psutil.Process(stranger.pid).create_time()
     state.write("run/scheduler", {"pid": stranger.pid, "create_time": began - 3600, "settings": ""})
@@ -37,7 +37,7 @@ def test_a_recycled_pid_is_never_ended(folder: Path, stranger: subprocess.Popen[
     assert not (folder / "run" / "scheduler.json").exists()
 
 
-def test_a_service_of_another_folder_is_never_ended(folder: Path, tmp_path: Path) -> None:
+def test_service_of_another_folder_is_not_ended(folder: Path, tmp_path: Path) -> None:
     mine, theirs = Service(State(folder), "s3"), Service(State(tmp_path), "s3")
     mine.start(SLEEP, {})
     theirs.start(SLEEP, {})
@@ -49,7 +49,7 @@ def test_a_service_of_another_folder_is_never_ended(folder: Path, tmp_path: Path
         theirs.stop()
 
 
-def test_the_same_settings_are_left_running_and_others_replace_it(folder: Path) -> None:
+def test_start_replaces_process_only_for_new_settings(folder: Path) -> None:
     service = Service(State(folder), "scheduler")
     try:
         assert service.start(SLEEP, {"A": "1"})
@@ -65,7 +65,7 @@ def test_the_same_settings_are_left_running_and_others_replace_it(folder: Path) 
         service.stop()
 
 
-def test_children_end_too_also_in_sessions_of_their_own(folder: Path) -> None:
+def test_stop_ends_children_in_other_sessions(folder: Path) -> None:
     code = (
         "import subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(300)'], start_new_session=True)\n"
@@ -78,14 +78,14 @@ def test_children_end_too_also_in_sessions_of_their_own(folder: Path) -> None:
     child = psutil.Process(int(service.log.read_text()))
     process = service.process()
     assert process is not None
-    process.kill()  # the child's parent is gone, and nothing but the mark tells whose it was
+    process.kill()  # the parent is gone, so only the mark identifies the child
     process.wait(10)
     assert is_alive(child)
     service.stop()
     assert not is_alive(child)
 
 
-def test_one_that_ignores_the_signal_is_killed(folder: Path) -> None:
+def test_process_that_ignores_signal_is_killed(folder: Path) -> None:
     code = (
         "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(300)"
     )
@@ -98,7 +98,7 @@ def test_one_that_ignores_the_signal_is_killed(folder: Path) -> None:
     assert time.monotonic() - began < 10
 
 
-def test_one_that_ends_before_it_is_ready_says_its_last_words(folder: Path) -> None:
+def test_early_exit_raises_with_log_tail(folder: Path) -> None:
     service = Service(State(folder), "scheduler")
     service.start([sys.executable, "-c", "raise SystemExit('no database')"], {})
     with pytest.raises(ServiceFailedError, match="ended before it was ready") as caught:
@@ -108,7 +108,7 @@ def test_one_that_ends_before_it_is_ready_says_its_last_words(folder: Path) -> N
     service.stop()
 
 
-def test_one_that_is_never_ready_is_reported_in_time(folder: Path) -> None:
+def test_wait_raises_after_timeout(folder: Path) -> None:
     service = Service(State(folder), "scheduler")
     service.start(SLEEP, {})
     with pytest.raises(ServiceFailedError, match="was not ready after 1 s"):
@@ -116,7 +116,7 @@ def test_one_that_is_never_ready_is_reported_in_time(folder: Path) -> None:
     service.stop()
 
 
-def test_a_port_is_kept_while_it_is_free_and_replaced_when_it_is_taken(folder: Path) -> None:
+def test_port_is_kept_if_free_and_replaced_if_taken(folder: Path) -> None:
     import socket
 
     port = State(folder).port("s3")
@@ -128,7 +128,7 @@ def test_a_port_is_kept_while_it_is_free_and_replaced_when_it_is_taken(folder: P
         assert State(folder).port("s3") != port
 
 
-def test_loopback_is_kept_out_of_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loopback_bypasses_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.setenv("NO_PROXY", "example.org")
     assert loopback_environment()["NO_PROXY"] == "example.org,127.0.0.1,localhost"

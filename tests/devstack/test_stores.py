@@ -1,4 +1,4 @@
-"""Postgres and the object server, for real."""
+"""Check Postgres and the object server of the development stack."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def query(url: str, statement: str) -> list[tuple[Any, ...]]:
         return cursor.fetchall() if cursor.description else []
 
 
-def test_rows_and_objects_survive_a_stop_and_a_start_on_the_same_ports(folder: Path) -> None:
+def test_rows_and_objects_survive_restart_on_same_ports(folder: Path) -> None:
     with Stack(folder, airflow=False) as stack:
         before = stack.library_env()
         query(stack.postgres.url(), "create table kept as select 42 as answer")
@@ -44,7 +44,7 @@ def test_rows_and_objects_survive_a_stop_and_a_start_on_the_same_ports(folder: P
             assert s3.get_object(Bucket="braintumor", Key="scans/a.dcm")["Body"].read() == b"scan"
 
 
-def test_rows_survive_a_killed_postgres(folder: Path) -> None:
+def test_rows_survive_killed_postgres(folder: Path) -> None:
     with Stack(folder, airflow=False) as stack:
         query(stack.postgres.url(), "create table kept as select 42 as answer")
         process = stack.postgres.service.process()
@@ -56,7 +56,7 @@ def test_rows_survive_a_killed_postgres(folder: Path) -> None:
         assert query(stack.postgres.url(), "select answer from kept") == [(42,)]
 
 
-def test_postgres_starts_although_its_stale_lock_names_a_living_stranger(folder: Path) -> None:
+def test_postgres_starts_despite_lock_with_reused_pid(folder: Path) -> None:
     with Stack(folder, airflow=False) as stack:
         process = stack.postgres.service.process()
         assert process is not None
@@ -69,7 +69,7 @@ def test_postgres_starts_although_its_stale_lock_names_a_living_stranger(folder:
         assert query(stack.postgres.url(), "select 1") == [(1,)]
 
 
-def test_two_ups_start_one_stack(folder: Path) -> None:
+def test_two_concurrent_ups_start_one_stack(folder: Path) -> None:
     with Stack(folder, airflow=False) as stack:
         pids = [service.pid for service in stack.status()]
         with Stack(folder, airflow=False) as again:
@@ -77,7 +77,7 @@ def test_two_ups_start_one_stack(folder: Path) -> None:
         assert [service.pid for service in stack.status()] == pids, "leaving the second must not stop the first's"
 
 
-def test_secrets_are_for_their_owner_only(stores: Stack) -> None:
+def test_secrets_are_readable_by_owner_only(stores: Stack) -> None:
     for name in ("secrets.json", "ports.json", "run/postgres.json"):
         assert stat.S_IMODE((stores.state.folder / name).stat().st_mode) == 0o600
     arguments = [" ".join(process.info["cmdline"] or []) for process in psutil.process_iter(["cmdline"])]
@@ -85,7 +85,7 @@ def test_secrets_are_for_their_owner_only(stores: Stack) -> None:
     assert not any(secret.s3_secret_key in line or secret.postgres_password in line for line in arguments)
 
 
-def test_a_wrong_password_is_refused(stores: Stack) -> None:
+def test_wrong_password_is_refused(stores: Stack) -> None:
     url = stores.postgres.url().replace(stores.state.secrets.library_database_password, "wrong")
     with pytest.raises(psycopg2.OperationalError, match="password authentication failed"):
         query(url, "select 1")
@@ -95,7 +95,7 @@ def test_a_wrong_password_is_refused(stores: Stack) -> None:
         s3.list_buckets()
 
 
-def test_further_databases_can_be_made_and_dropped(stores: Stack) -> None:
+def test_databases_can_be_created_and_dropped(stores: Stack) -> None:
     url = stores.postgres.create_database("another")
     assert stores.postgres.create_database("another") == url
     query(url, "create table mine (a int)")
@@ -105,7 +105,7 @@ def test_further_databases_can_be_made_and_dropped(stores: Stack) -> None:
         query(url, "select 1")
 
 
-def test_an_overwritten_object_is_seen_at_once(stores: Stack) -> None:
+def test_overwritten_object_is_visible_at_once(stores: Stack) -> None:
     with closing(stores.objects.endpoint.client()) as s3:
         for number in range(30):
             body = f"version {number:03}".encode()  # of the same size each time
@@ -117,7 +117,7 @@ def test_an_overwritten_object_is_seen_at_once(stores: Stack) -> None:
             assert [item["ETag"].strip('"') for item in listed] == [etag]
 
 
-def test_a_listing_of_more_than_a_thousand_keys_comes_whole_and_in_order(stores: Stack) -> None:
+def test_listing_over_1000_keys_is_complete_and_ordered(stores: Stack) -> None:
     keys = [f"many/{number % 7}/{number:05}.dcm" for number in range(1100)]
     with closing(stores.objects.endpoint.client()) as s3, ThreadPoolExecutor(4) as executor:
         list(executor.map(lambda key: s3.put_object(Bucket="braintumor", Key=key, Body=b"x"), keys))
@@ -127,7 +127,7 @@ def test_a_listing_of_more_than_a_thousand_keys_comes_whole_and_in_order(stores:
     assert [item["Key"] for page in pages for item in page["Contents"]] == sorted(keys)
 
 
-def test_a_failed_start_names_the_log_and_says_its_end(folder: Path) -> None:
+def test_failed_start_raises_with_log_name_and_tail(folder: Path) -> None:
     stack = Stack(folder, airflow=False)
     (folder / "postgres").mkdir()
     (folder / "postgres" / "PG_VERSION").write_text("9.6\n")
@@ -140,7 +140,7 @@ def test_a_failed_start_names_the_log_and_says_its_end(folder: Path) -> None:
 
 @pytest.mark.parametrize("refusals", [1, postgres.USER_TRIES])
 def test_two_first_starts_as_root_share_one_system_user(monkeypatch: pytest.MonkeyPatch, refusals: int) -> None:
-    """``useradd`` refuses the second of two; it is there at the next look, or there is a reason to say."""
+    """``useradd`` refuses the second of two calls. The user exists at the next check, or the error is reported."""
     answers = [subprocess.CalledProcessError(9, "useradd", stderr="user 'pgserver' already exists\n")] * refusals
     wheel = SimpleNamespace(ensure_user_exists=Mock(side_effect=[*answers, None]))
     monkeypatch.setattr(postgres, "_wheel", lambda: wheel)
@@ -153,7 +153,7 @@ def test_two_first_starts_as_root_share_one_system_user(monkeypatch: pytest.Monk
             postgres._ensure_user("pgserver")
 
 
-def test_an_object_server_of_ones_own_is_used_instead(stores: Stack) -> None:
+def test_external_object_server_is_used(stores: Stack) -> None:
     named = {"BRAINTUMOR_S3_ENDPOINT": "http://10.0.0.1:9000", "BRAINTUMOR_S3_ACCESS_KEY": "theirs"}
     found = external_endpoint(named, stores.state)
     assert found is not None
@@ -162,7 +162,7 @@ def test_an_object_server_of_ones_own_is_used_instead(stores: Stack) -> None:
     assert external_endpoint(stores.library_env(), stores.state) is None, "the stack's own, as after `devstack env`"
 
 
-def test_a_platform_without_an_object_server_is_told_the_remedy(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_missing_object_server_raises_with_remedy(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr("devstack.objectserver.DEFAULT_FOLDER", folder)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
@@ -171,7 +171,7 @@ def test_a_platform_without_an_object_server_is_told_the_remedy(monkeypatch: pyt
 
 
 @pytest.mark.soak
-def test_the_command_starts_shows_and_stops(folder: Path) -> None:
+def test_command_starts_shows_and_stops_services(folder: Path) -> None:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "devstack", "--state-dir", str(folder), "--no-airflow", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
