@@ -18,6 +18,7 @@ from braintumor.scoring.run_report.rules import RunReportRules
 from braintumor.scoring.run_report.status import Alert
 from tests.documents import blocks, run_block
 from tests.images import png
+from tests.runs import add_past_runs
 from tests.sql import change, rows
 
 PROJECT = Path(__file__).parent.parent
@@ -56,7 +57,7 @@ def test_anchors_in_docs_have_headings() -> None:
 
 
 def test_red_run_and_missing_champion_name_their_sections(settings: Settings, empty_settings: Settings) -> None:
-    past_nights(settings, dict.fromkeys(range(1, 8), 140))
+    add_past_runs(settings, dict.fromkeys(range(1, 8), 140))
     with pytest.raises(RedRunError, match=r"What to do: docs/runbook.md#nothing_arrived\."):
         run_scoring_job(settings, run_key="night")
     with pytest.raises(NoChampionError, match=r"docs/runbook.md#no_champion"):
