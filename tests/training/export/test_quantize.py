@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from braintumor.serving.engine import LoadedModel
+from braintumor.serving.backend import LoadedModel
 from scipy.special import softmax
 
 from braintumor.config.settings import Settings
