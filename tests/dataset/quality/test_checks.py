@@ -201,7 +201,7 @@ class TestReport:
         assert text.index("Accepted") < text.index("Images of each class") < text.index("Samples")
         assert "Patient independence cannot be verified: only" in text, "some phantoms are DICOM"
         assert text.count("data:image/png;base64,") >= 40
-        assert "As a first snapshot would split them" in text
+        assert "The splits of a first snapshot." in text
 
     def test_report_shows_no_file_name(self, folder: Path) -> None:
         for path in sorted((folder / "glioma").iterdir())[:3]:

@@ -47,7 +47,7 @@ def test_snapshot_report_is_next_to_manifest_without_addresses(empty_settings: S
     address = S3Uri.parse(empty_settings.require("models_uri")) / f"snapshots/{snapshot.snapshot_id}.html"
     page = store.read(address).decode()
     assert f"snapshot {snapshot.snapshot_id}" in page and "A snapshot was taken" in page
-    assert "As the snapshot has them" in page
+    assert "The splits of the snapshot." in page
     assert snapshot.images[0].image_uri.rpartition("/")[2] not in page
     recorded = rows(empty_settings, "select image_sha256 from page_image where page_uri = :page", page=str(address))
     known = [image.image_sha256 for image in snapshot.images]
