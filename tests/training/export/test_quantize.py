@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from braintumor.serving.backend import LoadedModel
 from scipy.special import softmax
 
 from braintumor.config.settings import Settings
@@ -16,6 +15,7 @@ from braintumor.db import database
 from braintumor.errors import QuantizationError
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.serving.backend import LoadedModel
 from braintumor.training.calibration import fit_temperature
 from braintumor.training.export.quantize import Bounds, Parity
 from tests.conftest import run_braintumor
