@@ -357,7 +357,7 @@ class ReachedError(Exception):
     [
         ("dataset.snapshot.read_images", lambda night, _engine, _model: snapshot_of(night)),
         (
-            "preview.job.newest_answered",
+            "preview.job.newest_scored",
             lambda night, engine, model: make_preview(
                 engine, night, candidate=model, champion=model, scans=1, run_key="run"
             ),
