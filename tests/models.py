@@ -1,4 +1,4 @@
-"""More models beside the tests' own: the same graph under another name, with files of its own."""
+"""Register more models: the same graph under other names, each with its own files."""
 
 from __future__ import annotations
 

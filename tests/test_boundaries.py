@@ -39,7 +39,7 @@ def test_the_library_knows_neither_airflow_nor_the_demo(path: Path) -> None:
 
 
 def test_no_test_borrows_from_another() -> None:
-    """What several of them need lies in a module of its own."""
+    """Import shared helpers from a module of their own, so that tests do not depend on each other."""
     for path in (PROJECT / "tests").rglob("*.py"):
         borrowed = {name for name in imports(path) if name.startswith("tests.") and ".test_" in name}
         assert not borrowed, f"{path.name} imports {borrowed}"

@@ -191,7 +191,7 @@ def test_subject_find_prints_pseudonym_without_patient_number(stack: Stack, scor
     scorer = as_role(stack, scored, Role.SCORER)
     done = invoke(scorer, "subject", "find", answer="ANN\n")
     assert done.output == f"{ann}: 2 scans\n"
-    done = invoke(scorer, "subject", "find", "--json", answer="nobody")
+    done = invoke(scorer, "subject", "find", "--json", answer="no such patient")
     assert json.loads(done.stdout)["count_scan"] == 0
     done = invoke(scorer, "subject", "find", answer="")
     assert isinstance(done.exception, ErasureError)

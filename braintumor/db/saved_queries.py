@@ -51,7 +51,7 @@ def find_query(name: str) -> Query:
     """Return the saved query with this name.
 
     Raises:
-        QueryError: There is none.
+        QueryError: No saved query has this name.
     """
     known = {query.name: query for query in queries()}
     if name not in known:

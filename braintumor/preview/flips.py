@@ -121,7 +121,7 @@ class FlipPreview(Flips):
 
     Attributes:
         candidate: name of the model with shadow predictions.
-        champion: name of the model with the current predictions, empty if there is none.
+        champion: name of the model with the current predictions, empty without one.
         count_scan: number of selected scans.
         failures: number of selected scans that could not be read again, by reason.
         why_nothing: why nothing was compared, empty if something was compared.

@@ -14,7 +14,7 @@ from braintumor.db.database import transaction
 from braintumor.reports.paths import FLIP_PREVIEW, run_page
 from braintumor.s3 import ObjectStore
 
-NOBODY = "nobody"
+NO_PERSON = "no answer"
 """The stored person of a decision by timeout, which is a rejection."""
 
 
@@ -33,7 +33,7 @@ class ApprovalDecision:
 def record_decision(settings: Settings, gate_verdict_id: int, approval: Mapping[str, Any]) -> ApprovalDecision:
     """Record the result of Airflow's approval task. A retry adds no second row."""
     answer = "approve" if approval["chosen_options"] == ["Approve"] else "reject"
-    person = person_of(approval) or NOBODY
+    person = person_of(approval) or NO_PERSON
     with transaction(database.connect(settings)) as connection:
         added = connection.execute(
             text("""

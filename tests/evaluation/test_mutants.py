@@ -259,6 +259,6 @@ def test_a_failed_check_run_records_no_verdict(gated: Settings) -> None:
     rules = rows(gated, "select count(*) from gate_verdict")
     with pytest.raises(ObjectStoreUnreachableError, match="mutant could not be checked"):
         verify_in_subprocess(replace(gated, s3_endpoint="http://127.0.0.1:9"), "mutant")
-    with pytest.raises(EvaluationError, match="There is no model 'nobody'"):
-        verify_in_subprocess(gated, "nobody")
+    with pytest.raises(EvaluationError, match="There is no model 'no-such-model'"):
+        verify_in_subprocess(gated, "no-such-model")
     assert rows(gated, "select count(*) from gate_verdict") == rules

@@ -36,7 +36,7 @@ def response(option: str, user: dict[str, str] | None) -> dict[str, Any]:
     [
         (response("Approve", {"id": "7", "name": "Dr Okafor"}), ("approve", "Dr Okafor")),
         (response("Reject", {"id": "7", "name": "Dr Okafor"}), ("reject", "Dr Okafor")),
-        (response("Reject", None), ("reject", "nobody")),
+        (response("Reject", None), ("reject", "no answer")),
         (response("Reject", {"id": "7", "name": ""}), ("reject", "7")),
     ],
     ids=["approved", "rejected", "time ran out", "a login without a name"],

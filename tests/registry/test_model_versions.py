@@ -58,8 +58,8 @@ def test_no_champion_before_first_promotion(empty_settings: Settings) -> None:
 def test_find_model_accepts_name_or_number(engine: Engine) -> None:
     model = model_versions.champion(engine)
     assert model_versions.find_model(engine, model.model_name) == model_versions.find_model(engine, "1") == model
-    with pytest.raises(ModelIntegrityError, match="'nobody'"):
-        model_versions.find_model(engine, "nobody")
+    with pytest.raises(ModelIntegrityError, match="'no-such-model'"):
+        model_versions.find_model(engine, "no-such-model")
 
 
 def test_tampered_artifact_is_not_loaded(engine: Engine, fresh: Settings) -> None:

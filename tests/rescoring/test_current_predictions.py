@@ -135,8 +135,8 @@ def test_ungated_or_withdrawn_model_never_rescores(scored: Settings) -> None:
 def test_request_needs_reason_existing_model_and_champion(scored: Settings, first: str) -> None:
     with pytest.raises(RescoreError, match="Give a reason"):
         run(scored, reason="  ")
-    with pytest.raises(ModelIntegrityError, match="no model 'nobody'"):
-        run(scored, of=("nobody",))
+    with pytest.raises(ModelIntegrityError, match="no model 'no-such-model'"):
+        run(scored, of=("no-such-model",))
     withdraw(scored, first)
     with pytest.raises(NoChampionError, match="was withdrawn"):
         run(scored)

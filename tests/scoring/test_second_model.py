@@ -69,7 +69,7 @@ def test_run_keeps_both_pinned_models(settings: Settings, put: Put) -> None:
 def test_unusable_second_model_opens_no_run(settings: Settings) -> None:
     for name, error, words in [
         ("1", ConfigurationError, "it is the champion itself"),
-        ("nobody", ModelIntegrityError, "no model 'nobody'"),
+        ("no-such-model", ModelIntegrityError, "no model 'no-such-model'"),
     ]:
         with pytest.raises(error, match=words):
             run_scoring_job(settings, run_key="night", second_model=name)
