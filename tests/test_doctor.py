@@ -133,13 +133,13 @@ def test_missing_bucket_is_named(settings: Settings) -> None:
 def test_overlapping_scans_prefix_is_wrong(settings: Settings, setting: str, value: str) -> None:
     made = replace(settings, **{"scans_uri": "s3://braintumor/scans-to-come/", setting: value})
     message = wrong(check(Installation(settings=made)))["S3 prefixes"]
-    assert "overlaps BRAINTUMOR_" in message and "Give one of them a prefix or bucket of its own" in message
+    assert "overlaps BRAINTUMOR_" in message and "Give one of them its own prefix or bucket" in message
 
 
 def test_pending_migration_is_named(settings: Settings) -> None:
-    change(settings, "delete from migration where migration_name = '0001_main_job'")
+    change(settings, "delete from migration where migration_name = '0001_baseline'")
     results = check(Installation(settings=settings))
-    assert wrong(results) == {"migrations": "Not applied: 0001_main_job. Run `braintumor migrate`."}
+    assert wrong(results) == {"migrations": "Not applied: 0001_baseline. Run `braintumor migrate`."}
 
 
 def test_login_of_another_role_is_wrong_and_of_many_is_noted(stack: Stack, settings: Settings) -> None:

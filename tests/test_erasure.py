@@ -139,7 +139,7 @@ def test_erasure_deletes_all_data_and_runs_still_balance(stack: Stack, scored: S
     engine = database.connect(scored)
     balance = count_balance(engine, load_run(engine, 1))
     assert balance.is_balanced and str(balance).endswith("0 superseded + 2 erased")
-    unaccounted = "select count_asked, count_already, count_erased, count_unaccounted from rescore_balance"
+    unaccounted = "select count_asked, count_already_scored, count_erased, count_unaccounted from rescore_balance"
     assert rows(scored, unaccounted) == [(3, 1, 2, 0)]
     assert rows(scored, "select actor, reason, counts ->> 'scan' from erasure") == [("dpo", "asked", "2")]
     engine.dispose()
@@ -163,7 +163,7 @@ def test_unknown_subject_or_active_run_erases_nothing(stack: Stack, scored: Sett
         as_eraser(stack, scored, "0" * 32)
     change(scored, "update scoring_chunk set finished_at = null, lease_expires_at = now() + interval '1 minute'")
     ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
-    with pytest.raises(DatabaseError, match="erase when it has ended"):
+    with pytest.raises(DatabaseError, match="erase after it has ended"):
         as_eraser(stack, scored, ann)
     assert rows(scored, "select count(*) from scan") == [(3,)]
 

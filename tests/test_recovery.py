@@ -104,7 +104,7 @@ def test_dump_during_a_run_is_completed_by_the_next_run(stack: Stack, settings: 
 
 
 def test_registry_and_s3_reproduce_every_prediction(stack: Stack, settings: Settings, tmp_path: Path) -> None:
-    dump, rebuild = blocks(section("Rebuilding answers from S3 and the registry"), "sh")
+    dump, rebuild = blocks(section("Rebuilding predictions from S3 and the registry"), "sh")
     put_scans(settings, tmp_path, count=3, seed=1)
     run_scoring_job(settings, run_key="first")
     before = rows(settings, PREDICTIONS)

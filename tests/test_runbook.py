@@ -77,7 +77,7 @@ def test_full_disk_is_amber_and_names_its_section(
     run, _ = job.begin(run_key="scoring")
     for chunk in job.plan(run.scoring_run_id):
         job.score(run.scoring_run_id, chunk)
-    job.reconcile(run.scoring_run_id, say=messages.append)
+    job.reconcile(run.scoring_run_id, progress=messages.append)
     assert "AMBER" in messages[0] and "What to do: docs/runbook.md#disk_low" in messages[0]
     ((level, reasons),) = rows(settings, "select level::text, reasons from scoring_run_summary")
     assert level == "amber" and len(reasons) == 1 and "GiB are free" in reasons[0]

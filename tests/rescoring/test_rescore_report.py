@@ -71,7 +71,7 @@ def test_rescore_stores_and_prints_no_object_key(scored: Settings) -> None:
     done = run(scored)
     kept = [rows(scored, f"select t::text from {table} t") for table in ("rescore", "rescore_run", "rescore_outcome")]
     assert kept[0] and "surname" not in str(kept) + str(done)
-    assert ("current_prediction",) in rows(scored, READERS, table="braintumor.rescore")
+    assert ("repeated_prediction",) in rows(scored, READERS, table="braintumor.rescore")
 
 
 # The command

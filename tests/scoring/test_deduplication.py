@@ -90,7 +90,7 @@ def test_later_duplicate_is_copied_and_names_its_original(
     assert rows(settings, "select scoring_run_id from prediction order by scan_id") == [(1,), (2,), (3,)]
     lines = run_braintumor(settings, "prediction", "explain", "3", "--replay").stdout
     assert "copied_from_scan_id: 1" in lines and "run_key: c.png" in lines and "is_match: True" in lines
-    assert "a copy: the model was asked about scan 1, which has the same bytes" in lines
+    assert "a duplicate: the model scored scan 1, which has the same bytes" in lines
     assert explain(job.engine, 1)["copied_from_scan_id"] is None
 
 

@@ -70,7 +70,7 @@ class TestOverlappingPrefixes:
         ],
     )
     def test_are_refused_as_a_part_or_as_a_whole(self, scans: str, name: str) -> None:
-        with pytest.raises(ConfigurationError, match=rf"overlaps {name} .*prefix or bucket of its own"):
+        with pytest.raises(ConfigurationError, match=rf"overlaps {name} .*its own prefix or bucket"):
             ScanPrefixes.parse(scans).require_apart(self.SETTINGS)
 
     @pytest.mark.parametrize("scans", ["s3://ward/scans/", "s3://ward/dataset_new/", "s3://other/", "s3://models/al/"])

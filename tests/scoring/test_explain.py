@@ -79,7 +79,7 @@ def test_frame_of_a_volume_replays_by_its_index(settings: Settings, put: Put) ->
     assert first > 0  # below it there is air
     for frame in (first, last):
         assert replay(settings, engine, store, explain(engine, 1, frame=frame)) == []
-    with pytest.raises(ScoringRunError, match="no answer for frame 0"):
+    with pytest.raises(ScoringRunError, match="no prediction for frame 0"):
         explain(engine, 1, frame=0)
     model = explain(engine, 1, frame=last)["model_name"]
     shown = printed(settings, "prediction", "explain", "1", "--frame", str(last), "--model", model, "--json")

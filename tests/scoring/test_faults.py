@@ -217,7 +217,7 @@ class TestNoObjectKeyInLogs:
     def test_when_s3_fails(self, through: Settings, door: FaultyS3, put: Put, fault: tuple[int, str]) -> None:
         put("Jane_Doe.png", png())
         door.faults["Jane_Doe"] = fault
-        lines = self.said(lambda: run_scoring_job(through, run_key="night"))
+        lines = self.lines(lambda: run_scoring_job(through, run_key="night"))
         assert "Traceback" in lines and "Doe" not in lines
 
     def test_when_s3_is_unreachable(self, settings: Settings, put: Put) -> None:
@@ -227,11 +227,11 @@ class TestNoObjectKeyInLogs:
         job.plan(run.scoring_run_id)
         dead = ScoringJob.open(replace(settings, s3_endpoint="http://127.0.0.1:9"))
         dead._models.update(job._models or {run.scoring_run_id: job._loaded(run)})
-        lines = self.said(lambda: dead.score(run.scoring_run_id, 0))
+        lines = self.lines(lambda: dead.score(run.scoring_run_id, 0))
         assert "could not be read" in lines and "Doe" not in lines
 
     def test_when_postgres_refuses_a_row(self, settings: Settings, put: Put) -> None:
         put("Jane_Doe.png", png())
         change(settings, "alter table scan_location add check (key not like '%Doe%')")
-        lines = self.said(lambda: run_scoring_job(settings, run_key="night"))
+        lines = self.lines(lambda: run_scoring_job(settings, run_key="night"))
         assert "violates check constraint" in lines and "Doe" not in lines

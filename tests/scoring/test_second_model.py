@@ -68,13 +68,13 @@ def test_run_keeps_both_pinned_models(settings: Settings, put: Put) -> None:
 
 def test_unusable_second_model_opens_no_run(settings: Settings) -> None:
     for name, error, words in [
-        ("1", ConfigurationError, "it is the champion itself"),
+        ("1", ConfigurationError, "it is the champion"),
         ("no-such-model", ModelIntegrityError, "no model 'no-such-model'"),
     ]:
         with pytest.raises(error, match=words):
             run_scoring_job(settings, run_key="night", second_model=name)
     add_model(settings, "b")
     change(settings, "update model_version set image_size = 96 where model_name = 'b'")
-    with pytest.raises(ConfigurationError, match="wants frames of 96 pixels, the champion of 64"):
+    with pytest.raises(ConfigurationError, match="its input has 96 pixels, the champion's has 64"):
         run_scoring_job(settings, run_key="night", second_model="b")
     assert rows(settings, "select count(*) from scoring_run") == [(0,)]

@@ -68,7 +68,7 @@ def scored(stack: Stack, template: Settings) -> Iterator[Settings]:
 
 def labels(scored: Settings, **changed: object) -> list[tuple[int, str, str, int]]:
     engine = database.connect(scored)
-    rules = replace(LabelRules.load(), **changed)  # type: ignore[arg-type]
+    rules = LabelRules.load().model_copy(update=changed)
     with database.transaction(engine) as connection:
         results = reviewed_labels(connection, rules)
     engine.dispose()

@@ -55,13 +55,13 @@ def test_a_good_candidate_passes_with_a_reason_for_every_rule(good: Evaluation) 
 
 
 def test_low_accuracy_alone_is_refused(good: Evaluation) -> None:
-    failed = _only_failure(judge(good, replace(RULES, minimum_accuracy=0.95)))
+    failed = _only_failure(judge(good, RULES.model_copy(update={"minimum_accuracy": 0.95})))
     assert failed.reason == "accuracy 0.92 is below the minimum 0.95 (183 of 200)"
     assert (failed.value, failed.bound) == (good.accuracy, 0.95)
 
 
 def test_low_macro_recall_alone_is_refused(good: Evaluation) -> None:
-    failed = _only_failure(judge(good, replace(RULES, minimum_macro_recall=0.95)))
+    failed = _only_failure(judge(good, RULES.model_copy(update={"minimum_macro_recall": 0.95})))
     assert failed.reason == "macro recall 0.92 is below the minimum 0.95"
 
 
@@ -227,7 +227,7 @@ def test_a_reason_has_enough_digits_to_show_the_difference(good: Evaluation) -> 
 
 
 def test_a_verdict_is_kept_by_json_and_shown_as_a_table(good: Evaluation) -> None:
-    verdict = judge(good, replace(RULES, minimum_accuracy=0.95), champion=good, pair=paired(good, good))
+    verdict = judge(good, RULES.model_copy(update={"minimum_accuracy": 0.95}), champion=good, pair=paired(good, good))
     assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict()))) == verdict
     lines = verdict.to_markdown().splitlines()
     assert lines[0].startswith("**Refused: 1 of 17 rules failed (accuracy)")

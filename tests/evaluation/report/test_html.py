@@ -126,7 +126,7 @@ def test_the_model_page_shows_metrics_and_facts(report: ModelReport) -> None:
 
 
 def test_a_refused_model_shows_the_rule_that_failed(report: ModelReport, good: Evaluation) -> None:
-    verdict = judge(good, replace(GateRules.load(), minimum_accuracy=0.95))
+    verdict = judge(good, GateRules.load().model_copy(update={"minimum_accuracy": 0.95}))
     page = model_report(replace(report, verdict=verdict))
     assert "Gate: refused" in page
     assert page.count('<tr class="failed">') == 1
@@ -226,7 +226,7 @@ def test_the_comparison_ranks_by_validation_and_marks_roles(
 
 
 def test_the_comparison_shows_why_a_model_was_refused(report: ModelReport, good: Evaluation) -> None:
-    verdict = judge(good, replace(GateRules.load(), minimum_accuracy=0.95))
+    verdict = judge(good, GateRules.load().model_copy(update={"minimum_accuracy": 0.95}))
     text = _Page(comparison_report([replace(report, verdict=verdict)])).text
     assert "Why resnet50-2026w47 was refused accuracy 0.92 is below the minimum 0.95 (183 of 200)" in text
 

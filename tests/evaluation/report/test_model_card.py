@@ -43,7 +43,7 @@ def test_the_card_contains(report: ModelReport, title: str, words: str) -> None:
 
 
 def test_the_card_shows_a_refusal_or_a_missing_verdict(report: ModelReport, good: Evaluation) -> None:
-    refused = judge(good, replace(GateRules.load(), minimum_accuracy=0.95))
+    refused = judge(good, GateRules.load().model_copy(update={"minimum_accuracy": 0.95}))
     assert "| accuracy | **FAILED** |" in section(model_card(replace(report, verdict=refused)), "Gate")
     assert section(model_card(replace(report, verdict=None)), "Gate").strip() == "Not judged."
 
