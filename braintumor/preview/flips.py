@@ -229,10 +229,3 @@ def _worst(connection: Connection, compared: str, values: Mapping[str, object]) 
         )
         for row in rows
     ]
-
-
-def _square(stored: bytes | memoryview) -> NDArray[np.float16]:
-    """Decode a stored activation map to float16 (h, w)."""
-    values = np.frombuffer(stored, dtype="<f2").astype(np.float16)
-    side = round(len(values) ** 0.5)
-    return values.reshape(side, side)

@@ -60,7 +60,7 @@ def require_runnable(model: ModelVersion, backend: BackendName) -> None:
     if backend is BackendName.XLA and model.precision != "fp32":
         raise ConfigurationError(
             f"The model {model.model_name} has precision {model.precision}, which only {BackendName.OPENVINO} "
-            f"runs. Set BRAINTUMOR_ENGINE={BackendName.OPENVINO}, or use the model that it was exported from."
+            f"runs. Set BRAINTUMOR_BACKEND={BackendName.OPENVINO}, or use the model that it was exported from."
         )
 
 

@@ -62,7 +62,7 @@ def test_out_of_memory_halves_batches_and_keeps_all_frames(holds: int, size: int
 
 
 def test_device_without_memory_for_one_frame_is_an_error() -> None:
-    with pytest.raises(OutOfDeviceMemoryError, match=r"gpu:0 does not suffice for one frame.*BRAINTUMOR_ENGINE"):
+    with pytest.raises(OutOfDeviceMemoryError, match=r"gpu:0 does not suffice for one frame.*BRAINTUMOR_BACKEND"):
         FixedBatches(Device(0), device="gpu:0").run(FRAMES)
 
 

@@ -171,8 +171,9 @@ def _lay_out(started: Containers) -> None:
 def _make_databases(started: Containers) -> None:
     """Run the script with which the image sets Postgres up."""
     script = with_values(compose_file()["configs"]["databases"]["content"], started.values)
-    assert "/etc/braintumor/roles.sql" in script
-    script = script.replace("/etc/braintumor/roles.sql", str(PROJECT / "sql" / "roles.sql"))
+    for name in ("roles.sql", "limits.sql"):
+        assert f"/etc/braintumor/{name}" in script
+        script = script.replace(f"/etc/braintumor/{name}", str(PROJECT / "sql" / name))
     server = {
         "PGHOST": "127.0.0.1",
         "PGPORT": str(started.postgres.port),

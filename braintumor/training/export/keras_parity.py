@@ -27,7 +27,7 @@ def require_keras() -> None:
         raise ConfigurationError(
             "TensorFlow is not installed on this machine, so Keras cannot predict. Use a worker of the queue gpu, "
             "which has the extra `train` or `gpu`. Without it, use `model verify --no-parity` or "
-            "BRAINTUMOR_ENGINE=openvino-cpu."
+            "BRAINTUMOR_BACKEND=openvino-cpu."
         )
 
 

@@ -99,7 +99,7 @@ class FixedBatches:
             if self.size == 1:
                 raise OutOfDeviceMemoryError(
                     f"The memory of {self._device} does not suffice for one frame. End other processes on it, or "
-                    f"score on the CPU: BRAINTUMOR_ENGINE={BackendName.OPENVINO}."
+                    f"score on the CPU: BRAINTUMOR_BACKEND={BackendName.OPENVINO}."
                 ) from exc
             self.size //= 2
             return None
