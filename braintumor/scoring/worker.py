@@ -244,9 +244,9 @@ class _ChunkScoring:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        """Add the duration of the ``with`` block to the seconds of a stage. A context manager.
+        """Add the duration of the ``with`` block to the seconds of a stage.
 
-        The block waits for the stage, so the slowest stage has the most seconds.
+        The thread waits for the stage in the block of this context manager. So the slowest stage has the most seconds.
         """
         started = time.monotonic()
         yield
