@@ -1,7 +1,7 @@
 """Compare the predictions of two models frame by frame, and list the changes, the most severe first.
 
 A frame whose predicted class changes is a flip, see Yan et al., Positive-Congruent Training, CVPR 2021. ``before`` is
-the class by the model with the current prediction, ``after`` the class by the model that replaces it.
+the current predicted class. ``after`` is the class that the candidate or the rescoring model predicts.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ _QUALITY = 88
 class FlipImages:
     """Hold three JPEG images of a flip: the frame, and the frame under the class activation map of each model.
 
-    ``before`` has the map of the model with the current prediction, ``after`` the map of the model that replaces it.
+    ``before`` has the map of the model with the current prediction. ``after`` has the map of the candidate or the
+    rescoring model.
     """
 
     frame: bytes = field(repr=False)

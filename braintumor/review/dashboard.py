@@ -62,7 +62,7 @@ class Dashboard:
     """Hold the numbers of the dashboard.
 
     Attributes:
-        runs: the last nightly runs, oldest first.
+        runs: the last scoring runs, oldest first.
         drifts: the drift of these runs from each reference.
         weeks: the predictions of each week, oldest first.
         agreements: the agreement in the audit sample and on the worklist.

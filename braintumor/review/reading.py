@@ -90,8 +90,8 @@ def is_blind(connection: Connection, *, scan_id: int, frame_index: int, person: 
 
     In the audit sample, the prediction is hidden from a reviewer until this reviewer has reviewed the scan. A person
     who cannot review sees it after any reviewer has reviewed the scan. A review session can repeat a frame that the
-    person has reviewed before. Then the prediction is hidden for a day, or until the person has reviewed the frame in
-    that session. A retracted review counts as a review. ``is_reviewer`` is the person's permission to review.
+    person has reviewed before. Then the prediction is hidden until the person has reviewed the frame in that session,
+    for at most a day. A retracted review counts as a review. ``is_reviewer`` is the person's permission to review.
     """
     values = {"scan": scan_id, "frame": frame_index, "person": person, "is_reviewer": is_reviewer}
     return bool(connection.scalar(text(_IS_BLIND), values))
