@@ -1,6 +1,6 @@
 """Open a rescore: select the scans and the model, and record the requester and the reason.
 
-The champion may always rescore. Any other model needs an approval of the requester, with a reason. The other model must
+The champion may always rescore. Any other model needs an approval of the requester, with a reason. That model must
 have been champion or have passed the gate. One transaction records the request before any scoring. A recorded request
 never changes.
 """
@@ -130,7 +130,7 @@ def open_rescore_run(
 
 
 def load_rescore(engine: Engine, scoring_run_id: int | None) -> RescoreRun:
-    """Return the rescore with this ID of its run. The ID is ``None`` if the first task opened no rescore.
+    """Return the rescore with this run ID. The ID is ``None`` if the first task opened no rescore.
 
     Raises:
         ScoringRunError: the ID is ``None``, or no rescore has this ID.

@@ -220,8 +220,8 @@ class _ChunkRescoring:
     def _outcomes(self, step: Sequence[Reading], count_frames: dict[int, int]) -> list[Outcome]:
         """Predict the readable scans of a step together, and return the outcomes of the step.
 
-        ``count_frames`` maps a scan ID to the number of frames at the first scoring. A scan that now has another number
-        of frames is unreadable, because the predictions would not be comparable. Undelivered scans have no outcome,
+        ``count_frames`` maps a scan ID to the scan's stored number of frames. A scan that now has another number of
+        frames is unreadable, because the predictions would not be comparable. Undelivered scans have no outcome,
         because they stay pending.
         """
         readable, outcomes = [], []

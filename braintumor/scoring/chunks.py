@@ -77,8 +77,8 @@ def process_chunks(
         The result of ``reconcile``.
 
     Raises:
-        ObjectStoreUnreachableError: the run does not balance, and S3 was unreachable earlier. The S3 error is the cause
-            of the missing balance, and a retry can succeed.
+        ObjectStoreUnreachableError: the run does not balance, and S3 was unreachable earlier. The S3 error is the
+            cause, and a retry can succeed.
         UnbalancedRunError: the run does not balance for another reason.
     """
     first_error: ObjectStoreUnreachableError | None = None

@@ -49,7 +49,8 @@ class _Duplicate:
 class DuplicateIndex:
     """Find the scans of one claim whose predictions can be copied from an earlier scan.
 
-    The earlier scan is stored in Postgres, or belongs to the same claim. So the index remembers the scans of its calls.
+    The earlier scan is stored in Postgres, or belongs to the same claim. So the index remembers the scans of
+    earlier calls.
     """
 
     engine: Engine

@@ -22,7 +22,7 @@ from braintumor.scoring.lease import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
 _BATCH = 5_000
-"""Number of listed objects per batch that is copied to Postgres."""
+"""Number of listed objects that are copied to Postgres at a time."""
 
 _COLUMNS = ("bucket", "key", "etag", "size_bytes", "arrived_at", "is_ignored", "has_usable_key")
 

@@ -55,8 +55,8 @@ class Claim:
 
     Attributes:
         attempt: number of this attempt, the fencing token.
-        after_crash: whether the previous attempt did not release its lease, so that one of the scans may have crashed
-            it.
+        after_crash: whether the previous attempt did not release its lease. Then one of the scans may have crashed the
+            worker.
         scans: the pending scans of the chunk, in the order of their IDs.
     """
 
