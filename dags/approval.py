@@ -8,10 +8,13 @@ from airflow.providers.standard.operators.hitl import ApprovalOperator, HITLOper
 
 
 class RecordedApprovalOperator(ApprovalOperator):
-    """Store the decision in XCom, because Airflow's operator discards a rejection and skips the downstream tasks."""
+    """Ask for approval, and store the decision in XCom.
+
+    Airflow's operator discards a rejection and skips the downstream tasks.
+    """
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
-        """Store the decision as the returned value, then run Airflow's operator."""
+        """Store the decision as the XCom ``return_value`` of the task, then run Airflow's operator."""
         decision = HITLOperator.execute_complete(self, context, event)
         context["ti"].xcom_push(key="return_value", value=decision)
         return super().execute_complete(context, event)

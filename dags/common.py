@@ -59,8 +59,8 @@ CHAMPION = Asset("braintumor/champion")
 def schedule(variable: Variable) -> CronTriggerTimetable:
     """Return the cron schedule of a variable, in the timezone BRAINTUMOR_TIMEZONE.
 
-    Each date has one run, also when clocks change. A skipped time runs later by the size of the change. A time that
-    occurs twice runs once.
+    Each date has one run, also when clocks change. A time that the change skips runs later by the size of the change. A
+    time that occurs twice runs once.
 
     The DAGs have no start date, and no run starts immediately. Otherwise unpausing a DAG would start the run of a past
     time.
@@ -78,21 +78,21 @@ def label_mapped_task(**values: object) -> None:
 
 
 def base_url() -> str:
-    """Return Airflow's URL without a slash at the end, or an empty string if it is not configured."""
+    """Return Airflow's URL without a slash at the end, or an empty string if the URL is not configured."""
     from airflow.sdk.configuration import conf
 
     return str(conf.get("api", "base_url", fallback="")).rstrip("/")
 
 
 def reports_url() -> str:
-    """Return the URL of the reports plugin, without a host if Airflow's URL is not configured."""
+    """Return the URL of the reports plugin. Without a configured Airflow URL, the returned URL has no host."""
     return f"{base_url()}/braintumor/reports"
 
 
 def settings_for(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
     """Return the environment's settings, completed with Airflow's connections for Postgres and S3.
 
-    Each task names its role in Postgres, so it has only the rights that it needs.
+    ``role`` is the task's role in Postgres, so that the task has only the rights that it needs.
     """
     from braintumor.config.settings import Settings
 
@@ -100,10 +100,11 @@ def settings_for(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
 
 
 def _connection(name: str) -> Connection:
-    """Return an Airflow connection.
+    """Return the Airflow connection with this name.
 
     Raises:
-        AirflowNotFoundException: it is not defined, or Airflow's API is not reachable. So Airflow retries the task.
+        AirflowNotFoundException: the connection is not defined, or Airflow's API is not reachable. Airflow retries the
+            task after this error.
     """
     from airflow.sdk.exceptions import AirflowNotFoundException
 

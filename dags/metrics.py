@@ -11,5 +11,8 @@ if TYPE_CHECKING:
 
 
 def send(metric: Metric) -> None:
-    """Set a gauge. This does nothing if metrics are off, and an unreachable metrics server fails no run."""
+    """Send a metric as a gauge.
+
+    This does nothing if metrics are off. An unreachable metrics server fails no run.
+    """
     stats.gauge(metric.name, metric.value, tags=dict(metric.tags))

@@ -51,7 +51,7 @@ _FORM = {
 
 @task
 def discover() -> int:
-    """Pin the champion, list the prefixes, and add new scans to the scan table."""
+    """Pin the champion, list the prefixes, add new scans to the scan table, and return the run's ID."""
     from braintumor.scoring.job import ScoringJob
     from common import settings_for
 
@@ -68,7 +68,7 @@ def discover() -> int:
 
 @task
 def plan(scoring_run_id: int) -> list[int]:
-    """Divide the pending scans into chunks."""
+    """Divide the pending scans into chunks, and return the chunk numbers."""
     from braintumor.scoring.job import ScoringJob
     from common import settings_for
 
@@ -78,7 +78,7 @@ def plan(scoring_run_id: int) -> list[int]:
 
 @task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five isolate a scan that kills workers
 def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
-    """Read, decode, predict and commit one chunk."""
+    """Read, decode, predict and commit one chunk, and return the number of scans per outcome."""
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.scoring.job import ScoringJob
     from common import settings_for
@@ -94,7 +94,7 @@ def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
 
 @task(trigger_rule="all_done", outlets=[PREDICTIONS])
 def reconcile(scoring_run_id: int | None) -> str:
-    """Check that the run balances, and write the run report."""
+    """Check that the run balances, write the run report, and return the balance as text."""
     from braintumor.errors import ScoringRunError
     from braintumor.scoring.job import ScoringJob
     from common import reports_url, settings_for

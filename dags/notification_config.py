@@ -55,7 +55,7 @@ class Event(StrEnum):
 
     @property
     def section(self) -> str:
-        """Return the section of the runbook for this event."""
+        """Return the file and the anchor of this event's section in the runbook."""
         return f"docs/runbook.md#{self.value}"
 
 
@@ -71,7 +71,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Notification:
-    """Describe one event. Templates can use the names of its fields."""
+    """Describe one event. A template can use the names of these fields."""
 
     event: Event
     subject: str
@@ -80,7 +80,7 @@ class Notification:
     dag_run: Run
 
     def names(self) -> dict[str, Any]:
-        """Return the values for a template by name."""
+        """Return the values that a template can use, by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}
 
 
@@ -91,7 +91,14 @@ _SAMPLE = Notification(
 
 @dataclass(frozen=True, kw_only=True)
 class NotifierEntry:
-    """Hold one ``[[notifier]]`` table of the file."""
+    """Hold one ``[[notifier]]`` table of the file.
+
+    Attributes:
+        where: the file and the number of the table, for error messages.
+        class_path: the dotted name of the notifier's class.
+        events: the events that the notifier receives.
+        arguments: the arguments of the class. Strings are Jinja templates.
+    """
 
     where: str
     class_path: str
@@ -100,7 +107,7 @@ class NotifierEntry:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, where: str) -> Self:
-        """Check the values of one table.
+        """Check the values of one table, and return its entry.
 
         Raises:
             ConfigurationError: a key, an event or a template is not allowed.
@@ -122,10 +129,10 @@ class NotifierEntry:
         return cls(where=where, class_path=class_path, events=events, arguments=arguments)
 
     def create(self, notification: Notification = _SAMPLE) -> BaseNotifier:
-        """Create the notifier with rendered arguments.
+        """Return a new notifier with rendered arguments.
 
-        The notifier does not render them itself. It would use its own fields, such as an e-mail's ``subject``, and
-        would render text that a person has typed.
+        The notifier does not render its arguments itself. It would take values from its own fields, such as an e-mail's
+        ``subject``. It would also render text that a person has typed.
 
         Raises:
             ConfigurationError: the notifier does not exist, or does not accept these arguments.
@@ -143,13 +150,16 @@ class NotifierEntry:
         return notifier
 
     def send(self, notification: Notification, context: Mapping[str, Any]) -> None:
-        """Send a notification. Raises the notifier's own errors."""
+        """Send a notification with this notifier, and raise the notifier's own errors.
+
+        ``context`` is Airflow's context.
+        """
         values: Any = {**context, **notification.names()}
         self.create(notification).notify(values)
 
 
 def read_entries(source: Path) -> tuple[NotifierEntry, ...]:
-    """Return the notifiers of a file in their order.
+    """Return the notifiers of a file in the order of the file.
 
     Raises:
         ConfigurationError: the file cannot be read, or a value is not allowed.
@@ -176,7 +186,7 @@ def read_entries(source: Path) -> tuple[NotifierEntry, ...]:
 def notify(notification: Notification, context: Mapping[str, Any]) -> None:
     """Call the notifiers of this event in parallel. Errors are logged and never raised.
 
-    The function does not wait for a notifier after the timeout, so a hanging server does not delay the task.
+    After ``TIMEOUT_S``, the function does not wait for a notifier, so that a hanging server does not delay the task.
     """
     path = NOTIFIERS.read()
     if not path:
@@ -199,7 +209,7 @@ def notify(notification: Notification, context: Mapping[str, Any]) -> None:
 
 
 class _Attempt(threading.Thread):
-    """Call one notifier in a daemon thread, so that the process does not wait for it at exit."""
+    """Call one notifier in a daemon thread, so that the process does not wait for the notifier at exit."""
 
     def __init__(self, entry: NotifierEntry, notification: Notification, context: Mapping[str, Any]) -> None:
         super().__init__(daemon=True, name=f"notify {notification.event}")
@@ -263,7 +273,9 @@ def _class(path: str, *, where: str) -> type[BaseNotifier]:
 
 
 def _rendered_arguments(arguments: Mapping[str, Any], notification: Notification, *, where: str) -> dict[str, Any]:
-    """Render all strings in the arguments, at any depth.
+    """Return the arguments with all strings rendered, at any depth.
+
+    ``where`` names the table in error messages.
 
     Raises:
         ConfigurationError: a string is not a template, or uses an unknown name.
@@ -292,7 +304,11 @@ def _rendered(value: Any, environment: SandboxedEnvironment, names: Mapping[str,
 
 
 def _check(arguments: list[str]) -> int:
-    """Create all notifiers of a file, and return the exit code."""
+    """Create all notifiers of the file in ``arguments``, and return the exit code.
+
+    The code is 0 if all notifiers can be created, and 1 after an error in the file. It is 2 if ``arguments`` is not one
+    file.
+    """
     if len(arguments) != 1:
         print(f"Give one file: python dags/notification_config.py ${VARIABLE}", file=sys.stderr)
         return 2

@@ -41,7 +41,11 @@ _ENDED = ("success", "failed")
 
 
 def never_raises(send: Callable[P, None]) -> Callable[P, None]:
-    """Log errors of a notification instead of raising them, because the task's work is already committed."""
+    """Return a function that calls ``send`` and logs its errors instead of raising them.
+
+    This decorator is needed because the task's work is already committed. An error of a notification must not fail the
+    task.
+    """
 
     @wraps(send)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> None:
@@ -55,7 +59,7 @@ def never_raises(send: Callable[P, None]) -> Callable[P, None]:
 
 @never_raises
 def refused(context: Context, verdict: Mapping[str, Any]) -> None:
-    """Notify that the gate refused a candidate, with the reasons. Sends nothing if it passed."""
+    """Notify that the gate refused a candidate, with the reasons. If the candidate passed, send nothing."""
     if verdict["is_passed"] or not _must_send(context, is_new=verdict["is_new"]):
         return
     name = verdict["model_name"]
@@ -71,7 +75,10 @@ def refused(context: Context, verdict: Mapping[str, Any]) -> None:
 
 @never_raises
 def promoted(context: Context, verdict: Mapping[str, Any], *, is_new: bool) -> None:
-    """Notify that a candidate became the champion."""
+    """Notify that a candidate became the champion.
+
+    ``is_new`` means that this try of the task changed the champion.
+    """
     if not _must_send(context, is_new=is_new):
         return
     name, person = verdict["model_name"], _person(context)
@@ -87,7 +94,10 @@ def promoted(context: Context, verdict: Mapping[str, Any], *, is_new: bool) -> N
 
 @never_raises
 def rejected(context: Context, verdict: Mapping[str, Any], decision: ApprovalDecision) -> None:
-    """Notify that a person rejected a candidate, or that the time for approval is over. Sends nothing on approval."""
+    """Notify that a person rejected a candidate, or that the time for approval is over.
+
+    After an approval, this sends nothing.
+    """
     if decision.answer != "reject" or not _must_send(context, is_new=decision.is_new):
         return
     name, person = verdict["model_name"], _person(context)
@@ -97,7 +107,10 @@ def rejected(context: Context, verdict: Mapping[str, Any], decision: ApprovalDec
 
 @never_raises
 def rolled_back(context: Context, done: Rollback, *, with_withdrawal: bool) -> None:
-    """Notify that an earlier champion is the champion again, and whether the replaced one was withdrawn."""
+    """Notify that an earlier champion is the champion again.
+
+    ``with_withdrawal`` means that the replaced champion was withdrawn. Then a second notification says so.
+    """
     if not _must_send(context, is_new=done.replaced is not None):
         return
     name, actor = done.champion.model_name, actor_of(context)
@@ -138,13 +151,13 @@ def failed(context: Context) -> None:
 def late(context: Context, hours: float, policy: str) -> None:
     """Notify that a retrain has neither ended nor requested approval before its deadline.
 
-    Airflow calls this after the deadline also for a failed run, and for a run that waits for approval. Neither is late,
-    because ``failed`` or ``waiting`` was sent. The library's records show whether a run waits for approval. If they
-    cannot be read, the notification is sent.
+    Airflow also calls this after the deadline of a failed run, and of a run that waits for approval. Such a run is not
+    late, because ``failed`` or ``waiting`` was sent. The library's records show whether a run waits for approval. If
+    the records cannot be read, the notification is sent.
 
     Args:
         context: contains ``dag_run`` in the format of the REST API.
-        hours: the deadline.
+        hours: the deadline in hours after the run was queued.
         policy: the default promotion policy.
     """
     run, dag_run = _run(context), context["dag_run"]
@@ -163,7 +176,10 @@ def late(context: Context, hours: float, policy: str) -> None:
 
 @never_raises
 def nightly_run_late(context: Context, hours: float) -> None:
-    """Notify that a nightly run has not ended before its deadline. Airflow calls this also for a failed run."""
+    """Notify that a nightly run has not ended before its deadline, ``hours`` after it was queued.
+
+    Airflow also calls this for a failed run, for which nothing is sent.
+    """
     run, state = _run(context), context["dag_run"]["state"]
     if state in _ENDED:
         _log.info("The run %s is %s, so it is not late", run.run_id, state)
@@ -200,7 +216,9 @@ def _waiting(context: Context) -> None:
 
 
 def retrain_deadline(*, policy: str) -> DeadlineAlert | None:
-    """Return the deadline of a retrain, ``BRAINTUMOR_RETRAIN_DEADLINE_HOURS`` after it is queued.
+    """Return the deadline of a retrain, or ``None`` if the variable is 0.
+
+    The deadline is ``BRAINTUMOR_RETRAIN_DEADLINE_HOURS`` after the run is queued.
 
     Args:
         policy: the default promotion policy.
@@ -212,7 +230,9 @@ def retrain_deadline(*, policy: str) -> DeadlineAlert | None:
 
 
 def nightly_run_deadline() -> DeadlineAlert | None:
-    """Return the deadline of a nightly run, ``BRAINTUMOR_NIGHT_DEADLINE_HOURS`` after it is queued.
+    """Return the deadline of a nightly run, or ``None`` if the variable is 0.
+
+    The deadline is ``BRAINTUMOR_NIGHT_DEADLINE_HOURS`` after the run is queued.
 
     Raises:
         ConfigurationError: the variable is not a number, or is below 0.
@@ -221,10 +241,10 @@ def nightly_run_deadline() -> DeadlineAlert | None:
 
 
 def _deadline(variable: Variable, callback: Callable[..., None], **arguments: str) -> DeadlineAlert | None:
-    """Return a deadline whose callback runs on a worker, because that needs no triggerer.
+    """Return a deadline with the hours of a variable, or ``None`` for 0 hours.
 
-    0 hours means no deadline. ``airflow dags test`` of Airflow 3.3.2 needs this, because it fails after a successful
-    run with a deadline.
+    The callback runs on a worker, because that needs no triggerer. The callback receives ``hours`` and ``arguments``.
+    ``airflow dags test`` of Airflow 3.3.2 needs 0 hours, because it fails after a successful run with a deadline.
     """
     given = variable.text()
     try:
@@ -247,12 +267,15 @@ def _deadline(variable: Variable, callback: Callable[..., None], **arguments: st
 
 
 def actor_of(context: Context) -> str:
-    """Return the user who triggered the run, or "Airflow" if it is unknown."""
+    """Return the user who triggered the run, or "Airflow" if the user is unknown."""
     return _run(context).triggering_user_name or "Airflow"
 
 
 def _must_send(context: Context, *, is_new: bool) -> bool:
-    """Check that the task changed something, or that an earlier try failed and can have changed something."""
+    """Check that this try changed something, or that an earlier try failed and can have changed something.
+
+    ``is_new`` means that this try changed something.
+    """
     first_try: int = (
         context["ti"].max_tries - context["task"].retries + 1
     )  # clearing a task starts a new series of tries
@@ -298,7 +321,8 @@ def _awaits_approval(run_id: str) -> bool:
 def _run(context: Context) -> Run:
     """Return the run of a context.
 
-    The context has it as an object in a task, and as a mapping in a deadline's callback. A run that timed out has none.
+    In a task, ``dag_run`` of the context is an object. In a deadline's callback, it is a mapping. The context of a run
+    that timed out has no ``dag_run``.
     """
     dag_run = context.get("dag_run")
     if isinstance(dag_run, Mapping):

@@ -98,7 +98,7 @@ _FORM = {
 
 @task
 def open_rescore_run() -> int:
-    """Pin the model, record the actor and the reason, and select the scans."""
+    """Pin the model, record the actor and the reason, select the scans, and return the run's ID."""
     from braintumor.rescoring.job import Rescore
     from braintumor.rescoring.request import RescoreRequest
     from common import settings_for
@@ -115,7 +115,7 @@ def open_rescore_run() -> int:
 
 @task
 def chunks(scoring_run_id: int) -> list[int]:
-    """List the chunks of the selected scans."""
+    """Return the chunk numbers of the selected scans."""
     from braintumor.rescoring.job import Rescore
     from common import settings_for
 
@@ -124,7 +124,7 @@ def chunks(scoring_run_id: int) -> list[int]:
 
 @task(pool="score", retries=5, map_index_template="chunk {{ chunk_number }}")  # five isolate a scan that kills workers
 def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
-    """Read, predict and commit one chunk."""
+    """Read, predict and commit one chunk, and return the number of scans per state."""
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.rescoring.job import Rescore
     from common import settings_for
@@ -139,7 +139,10 @@ def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
 
 @task(pool="score", trigger_rule="all_done")  # after a failed chunk, report the others
 def report(scoring_run_id: int | None) -> dict[str, int]:
-    """Write the report of the changed current predictions."""
+    """Write the report of the changed current predictions.
+
+    The returned dictionary has the numbers of compared and of changed predictions.
+    """
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.rescoring.job import Rescore
     from common import reports_url, settings_for
@@ -152,7 +155,7 @@ def report(scoring_run_id: int | None) -> dict[str, int]:
 
 @task(trigger_rule="all_done")
 def reconcile(scoring_run_id: int | None) -> str:
-    """Check that the rescore balances."""
+    """Check that the rescore balances, and return the balance as text."""
     from braintumor.rescoring.job import Rescore
     from common import settings_for
 

@@ -24,7 +24,7 @@ from common import DEFAULT_ARGS, REVIEWED_LABELS, schedule
 
 @task(outlets=[REVIEWED_LABELS])
 def request_retrain() -> int:
-    """Request a retrain if there are enough new labels."""
+    """Request a retrain if there are enough new labels, and return the number of new labels."""
     from braintumor.dataset.review_labels import labels
     from common import settings_for
 

@@ -115,7 +115,7 @@ _FORM = {
 
 @task
 def snapshot() -> str:
-    """Record the labeled images with their splits."""
+    """Record the labeled images with their splits, and return the snapshot's ID."""
     from braintumor.dataset.snapshot import snapshot_of
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from common import settings_for
@@ -159,7 +159,7 @@ def train(recipe: str, snapshot_id: str) -> str:
 
 @task(map_index_template="{{ model_name }}")
 def evaluate(model_name: str) -> str:
-    """Evaluate one model on the validation and test splits, with the backend of production."""
+    """Evaluate one model on the validation and test splits, with the inference backend of production."""
     from braintumor.evaluation.evaluate_model import evaluate_model
     from common import settings_for
 
@@ -172,14 +172,14 @@ def evaluate(model_name: str) -> str:
 
 @task_group
 def candidate(recipe: str, snapshot_id: str) -> None:
-    """Train and evaluate one recipe. Its failure does not stop the others."""
+    """Train and evaluate one recipe. A failure does not stop the other recipes."""
     model_name: Any = train(recipe, snapshot_id)  # Any, because an XComArg stands for the value
     evaluate(model_name)
 
 
 @task(trigger_rule="all_done", queue="gpu")  # its workers have TensorFlow; the GPU is not used
 def gate(recipes: list[str] | None) -> dict[str, Any]:
-    """Select the candidate on validation, and apply the gate's rules to its test results and its files."""
+    """Select the candidate on validation, and apply the gate's rules to the candidate's test results and files."""
     from braintumor.evaluation.judge_run import judge_run
     from common import settings_for
 
@@ -213,7 +213,7 @@ def preview(verdict: dict[str, Any]) -> dict[str, Any]:
 
 @task.branch(trigger_rule="none_failed")  # a refused candidate has no preview
 def route(verdict: dict[str, Any]) -> str | None:
-    """Return the next task for the verdict and this run's policy."""
+    """Return the ID of the next task for the verdict and this run's policy, or ``None`` if the run ends."""
     if not verdict["is_passed"]:
         return None
     return {"ask": "approve", "auto": "promote", "never": None}[get_current_context()["params"]["policy"]]
@@ -221,7 +221,7 @@ def route(verdict: dict[str, Any]) -> str | None:
 
 @task(trigger_rule="none_failed_min_one_success", outlets=[CHAMPION])
 def promote(verdict: dict[str, Any]) -> bool:
-    """Make the candidate the champion. A retry changes nothing."""
+    """Make the candidate the champion, and return whether this try changed the champion. A retry changes nothing."""
     from braintumor.promotion.promote import promote_candidate
     from common import settings_for
 
@@ -240,7 +240,7 @@ def promote(verdict: dict[str, Any]) -> bool:
 
 @task
 def record_approval(verdict: dict[str, Any]) -> str:
-    """Record the approval decision and its person."""
+    """Record the approval decision and the person who decided."""
     from braintumor.promotion.approval import record_decision
     from common import settings_for
 

@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from braintumor.s3 import ObjectStore
 
 _STATEMENT_SECONDS = 30
-"""Statement timeout of a page, because a slow statement blocks a thread of the api-server."""
+"""Statement timeout of a page in seconds, because a slow statement blocks a thread of the api-server."""
 
 
 @cache
 def opened() -> tuple[Settings, Engine, ObjectStore]:
-    """Return settings, database and object store of the role ``reviewer``, created once per process."""
+    """Return settings, database engine and object store of the role ``reviewer``. A process creates them once."""
     from airflow.models.connection import Connection
 
     from braintumor.config.settings import Settings
@@ -36,9 +36,10 @@ def opened() -> tuple[Settings, Engine, ObjectStore]:
 
 
 def error_response(_: Request, error: Exception) -> JSONResponse:
-    """Return the error's message, which contains no object key and no patient, with status 404 or 503.
+    """Return the error's message with status 404 or 503.
 
-    The status is 404 if the page or object does not exist, and 503 if a service is not available.
+    The message contains no object key and no patient. The status is 404 if the page or object does not exist, and 503
+    if a service is not available.
     """
     is_unavailable = not isinstance(error, ReviewError | ObjectStoreError) or isinstance(
         error, ObjectStoreUnreachableError
@@ -51,4 +52,4 @@ def error_response(_: Request, error: Exception) -> JSONResponse:
 
 
 EXCEPTION_HANDLERS: dict[int | type[Exception], Any] = {BrainTumorError: error_response}
-"""Exception handlers of a FastAPI app."""
+"""Exception handlers of the plugins' FastAPI apps."""

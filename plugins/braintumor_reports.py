@@ -1,8 +1,8 @@
 """Serve the reports of the retrain DAG in Airflow's navigation, for users who can see the runs of that DAG.
 
-A flip preview shows production images, so its users must also see the runs of the nightly DAG. The report of a rescore
-is for users who can see the runs of both scoring DAGs. The pages are in S3 next to the models. These routes return them
-and never serve files.
+A flip preview shows production images, so its users must also see the runs of the nightly DAG. A rescore's report is
+for users who can see the runs of both scoring DAGs. The pages are in S3 next to the models. The routes return pages and
+never serve files.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def card(name: _ModelName) -> Response:
 
 @app.get("/runs/{run}/comparison.html", dependencies=[_may_read])
 def comparison(run: str) -> Response:
-    """Compare all models of a run."""
+    """Show the comparison of all models of a run."""
     from braintumor.reports.paths import RUN_COMPARISON, run_path
 
     return _page(run_path(run, RUN_COMPARISON), "There is no comparison of this run: the task `gate` writes it.")
@@ -107,10 +107,10 @@ def quality(snapshot: str) -> Response:
 
 
 def _page(path: str, detail: str) -> Response:
-    """Return a page below the models' prefix in S3.
+    """Return a page below the models' prefix in S3. ``path`` is relative to that prefix.
 
     Raises:
-        HTTPException: 404 with ``detail``.
+        HTTPException: the page does not exist (404). The message is ``detail``.
     """
     from braintumor.s3 import S3Uri
 
@@ -119,10 +119,10 @@ def _page(path: str, detail: str) -> Response:
 
 
 def _model_file(name: str, file: str) -> bytes:
-    """Return a page from a model's folder in S3.
+    """Return the bytes of a page from a model's folder in S3.
 
     Raises:
-        HTTPException: 404 if the model or the page does not exist.
+        HTTPException: the model or the page does not exist (404).
     """
     from braintumor.errors import ModelIntegrityError
     from braintumor.registry.model_versions import find_model
@@ -148,7 +148,7 @@ def _read(uri: S3Uri, detail: str) -> bytes:
 
 
 class BrainTumorReports(AirflowPlugin):
-    """Mount the app and add it to the navigation."""
+    """Mount the app of the reports, and add it to Airflow's navigation."""
 
     name = "braintumor_reports"
     fastapi_apps = [{"app": app, "url_prefix": _PREFIX, "name": "Brain-tumor reports"}]  # noqa: RUF012

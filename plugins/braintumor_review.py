@@ -1,8 +1,8 @@
 """Serve the review page in Airflow's navigation.
 
-A user who can see the DAG ``braintumor_review`` can read the page. A user who can edit it can save reviews. Each route
-checks the user: an unknown user gets 401, a user without permission 403. Images are read from S3 at the scored version,
-and decoded in the decoder pool, never in the api-server. No page, URL or log contains an object key.
+A user who can see the DAG ``braintumor_review`` can read the page. A user who can edit that DAG can save reviews. Each
+route checks the user: an unknown user gets 401, a user without permission 403. Images are read from S3 at the scored
+version, and decoded in the decoder pool, never in the api-server. No page, URL or log contains an object key.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ _LOCKED = {
     "Cache-Control": "private, no-store",
 }
 _MAX_BIGINT, _MAX_INTEGER = 2**63 - 1, 2**31 - 1
-"""The largest numbers of the Postgres types."""
+"""Largest values of the Postgres types ``bigint`` and ``integer``."""
 _MAX_PAGES = 1000
-"""Limit, because a later page of the worklist reads too many rows for one request."""
+"""Largest page number of the worklist, because a later page reads too many rows for one request."""
 _ScanId = Annotated[int, Path(ge=1, le=_MAX_BIGINT)]
 _FrameIndex = Annotated[int, Path(ge=0, le=_MAX_INTEGER)]
 _SessionId = Annotated[int | None, Query(ge=1, le=_MAX_BIGINT)]
@@ -47,7 +47,11 @@ _may_write = Depends(requires_access_dag("PUT", param_dag_id=_DAG))
 
 
 def _json_only(request: Request) -> None:
-    """Refuse other content types, because a form of another site could send them with the user's cookie."""
+    """Refuse a request that is not JSON, because a form of another site could send it with the user's cookie.
+
+    Raises:
+        HTTPException: the content type is not ``application/json`` (415).
+    """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise HTTPException(415, "Send application/json.")
 
@@ -59,14 +63,14 @@ app = FastAPI(
 
 
 class NewReviewSession(BaseModel):
-    """Hold the time budget of a session."""
+    """Hold the time budget of a new session in minutes."""
 
     model_config = ConfigDict(extra="forbid")
     minutes: int
 
 
 class NewReview(BaseModel):
-    """Hold a decision about a frame, see ``braintumor.review.decisions.ReviewDecision``."""
+    """Hold a new decision about a frame. ``braintumor.review.decisions.ReviewDecision`` explains the fields."""
 
     model_config = ConfigDict(extra="forbid")
     request_key: str = Field(min_length=16, max_length=64, pattern=r"^[A-Za-z0-9-]+$")
@@ -157,7 +161,10 @@ def image(
     frame_index: _FrameIndex,
     request_key: Annotated[str | None, Query(min_length=16, max_length=64, pattern=r"^[\w-]+$")] = None,
 ) -> Response:
-    """Return a frame at full size. ``request_key`` names the page that shows it, which allows a decision there."""
+    """Return a frame as PNG at full size, and record that the page received the image.
+
+    ``request_key`` identifies the page. The record allows the reviewer to save a decision on that page.
+    """
     from braintumor.review.shown_images import record_shown
 
     png = _frame_png(scan_id, frame_index)
@@ -169,7 +176,7 @@ def image(
 
 @app.get("/thumbnail/{scan_id}/{frame_index}.png", dependencies=[_may_read])
 def thumbnail(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
-    """Return a thumbnail for the worklist."""
+    """Return a thumbnail of a frame as PNG for the worklist."""
     from braintumor.review.images import THUMBNAIL
 
     return _frame_png(scan_id, frame_index, size=THUMBNAIL)
@@ -177,7 +184,11 @@ def thumbnail(scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
 
 @app.get("/map/{scan_id}/{frame_index}.png", dependencies=[_may_read])
 def activation_map(caller: _CallerDep, scan_id: _ScanId, frame_index: _FrameIndex) -> Response:
-    """Return the activation map, unless the frame is read blind."""
+    """Return the activation map of a frame as PNG.
+
+    Raises:
+        HTTPException: the frame is read blind (403).
+    """
     from braintumor.db.database import transaction
     from braintumor.review.images import map_png
     from braintumor.review.reading import is_blind
@@ -198,7 +209,11 @@ def activation_map(caller: _CallerDep, scan_id: _ScanId, frame_index: _FrameInde
 
 @app.get("/{name}", dependencies=[_may_read])
 def static(name: str) -> Response:
-    """Return the script or the style sheet."""
+    """Return the script or the style sheet of the review page.
+
+    Raises:
+        HTTPException: there is no file with this name (404).
+    """
     from braintumor.review.page import static_file
 
     file = static_file(name)
@@ -224,7 +239,11 @@ def start(caller: _CallerDep, wanted: NewReviewSession) -> JSONResponse:
 
 @app.post("/reviews", dependencies=_writes)
 def review(caller: _CallerDep, given: NewReview) -> JSONResponse:
-    """Save a decision once per request key, if the page has shown the frame's image."""
+    """Save a decision once per request key, if the page has received the frame's image.
+
+    Raises:
+        HTTPException: the finding is unknown (422), or the page has not received the image (409).
+    """
     from braintumor.review.decisions import ReviewDecision, save_review
     from braintumor.review.finding import Finding
     from braintumor.review.shown_images import NOT_SHOWN, may_review
@@ -266,7 +285,7 @@ def _html(page: str) -> HTMLResponse:
 
 
 class BrainTumorReview(AirflowPlugin):
-    """Mount the app and add it to the navigation."""
+    """Mount the app of the review page, and add it to Airflow's navigation."""
 
     name = "braintumor_review"
     fastapi_apps = [{"app": app, "url_prefix": _PREFIX, "name": "Brain-tumor review"}]  # noqa: RUF012

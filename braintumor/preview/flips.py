@@ -1,6 +1,7 @@
 """Compare the predictions of two models frame by frame, and list the changes, the most severe first.
 
-A changed prediction is a flip, see Yan et al., Positive-Congruent Training, CVPR 2021.
+A frame whose predicted class changes is a flip, see Yan et al., Positive-Congruent Training, CVPR 2021. ``before`` is
+the current predicted class. ``after`` is the class that the candidate or the rescoring model predicts.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from braintumor.serving.activation_map import decode_map
 
 
 class FlipKind(StrEnum):
-    """The kind of a change between two classes, the most severe first."""
+    """Name the kinds of a flip, the most severe first."""
 
     TO_NORMAL = "tumor to normal"
     TO_TUMOR = "normal to tumor"
@@ -30,7 +31,7 @@ class FlipKind(StrEnum):
 
     @staticmethod
     def of(before: TumorClass, after: TumorClass) -> FlipKind:
-        """Return the kind of a change between two different classes."""
+        """Return the kind of a flip from the class ``before`` to another class ``after``."""
         if after is TumorClass.NORMAL:
             return FlipKind.TO_NORMAL
         return FlipKind.TO_TUMOR if before is TumorClass.NORMAL else FlipKind.TO_OTHER_TUMOR
@@ -38,7 +39,7 @@ class FlipKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Transition:
-    """The number of predictions that change from one class to another, or stay."""
+    """Count the frames whose class changes from ``before`` to ``after``, or stays the same."""
 
     before: TumorClass
     after: TumorClass
@@ -46,21 +47,21 @@ class Transition:
 
     @property
     def is_flip(self) -> bool:
-        """Whether the class changes."""
+        """Check that the class changes."""
         return self.before is not self.after
 
     @property
     def kind(self) -> FlipKind:
-        """Return the kind of the change. Only for flips."""
+        """Return the kind of the flip. The two classes must differ."""
         return FlipKind.of(self.before, self.after)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Flip:
-    """One frame whose prediction changes.
+    """Hold one frame whose predicted class changes.
 
-    The maps are float16 (h, w): the class activation map of the class ``before`` or ``after``, in logits. ``loss`` is
-    the decrease of the probability of the class ``before``.
+    ``before_map`` and ``after_map`` are class activation maps, float16 (h, w), in logits. Each is the map of the class
+    that its model predicts. ``loss`` is the decrease of the probability of the class ``before``.
     """
 
     scan_id: int
@@ -75,16 +76,16 @@ class Flip:
 
     @property
     def kind(self) -> FlipKind:
-        """Return the kind of the change."""
+        """Return the kind of the flip."""
         return FlipKind.of(self.before, self.after)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flips:
-    """The result of a comparison.
+    """Hold the result of a comparison of two models.
 
     Attributes:
-        transitions: every pair of classes that occurs, flips first, the most severe kinds first.
+        transitions: one entry per pair of classes that occurs, flips first, the most severe kinds first.
         flips: the most severe flips, at most as many as a page shows.
     """
 
@@ -117,14 +118,14 @@ class Flips:
 
 @dataclass(frozen=True, kw_only=True)
 class FlipPreview(Flips):
-    """The changes that promoting a candidate would cause.
+    """Hold the prediction changes that promoting a candidate would cause.
 
     Attributes:
         candidate: name of the model with shadow predictions.
-        champion: name of the model with the current predictions, empty without one.
+        champion: name of the model with the current predictions, or empty without a champion.
         count_scan: number of selected scans.
         failures: number of selected scans that could not be read again, by reason.
-        why_nothing: why nothing was compared, empty if something was compared.
+        why_nothing: reason why nothing was compared, or empty if predictions were compared.
     """
 
     candidate: str
@@ -137,7 +138,10 @@ class FlipPreview(Flips):
 def compare(
     engine: Engine, *, champion: ModelVersion, candidate: ModelVersion, scan_ids: Sequence[int], shown: int
 ) -> Flips:
-    """Compare a candidate's shadow predictions with the champion's predictions, with the ``shown`` worst flips."""
+    """Return the changes from the champion's predictions to the candidate's shadow predictions.
+
+    The result counts all changes of the scans ``scan_ids``. It contains the ``shown`` most severe flips.
+    """
     values = {
         "champion": champion.model_version_id,
         "candidate": candidate.model_version_id,
@@ -147,7 +151,7 @@ def compare(
 
 
 def find_flips(engine: Engine, pairs: str, values: Mapping[str, object], *, shown: int) -> Flips:
-    """Count every transition, and return the ``shown`` worst flips.
+    """Return the count of every transition, and the ``shown`` most severe flips.
 
     ``pairs`` is a SQL ``from`` clause with the parameters ``values``. It has one row per frame. Its tables
     ``before_prediction`` and ``after_prediction`` are the two predictions of that frame.

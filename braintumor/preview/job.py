@@ -1,4 +1,4 @@
-"""Create a flip preview: store shadow predictions, compare, write the page."""
+"""Create a flip preview: store shadow predictions, compare them with the champion's, and write the page."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from braintumor.scoring.reading import ReadFailure, ScanObject
 from braintumor.scoring.scored_scans import is_anything_scored, newest_scored
 
 SCANS = 500
-"""Default number of compared scans."""
+"""Default number of scans to compare."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreviewResult:
-    """A preview and the URI of its page."""
+    """Hold a flip preview and the URI of its page."""
 
     preview: FlipPreview
     page: S3Uri
@@ -39,11 +39,13 @@ class PreviewResult:
 def preview_candidate(
     settings: Settings, gate_verdict_id: int, *, scans: int = SCANS, reports_url: str = ""
 ) -> dict[str, Any]:
-    """Compare the candidate and the champion of a gate verdict.
+    """Compare the candidate and the champion of a gate verdict, write the page, and return a summary.
+
+    The function compares the ``scans`` newest scans that the champion scored.
 
     Returns:
-        A small summary: ``markdown`` with a link to the page below ``reports_url``, ``page_uri``, ``count_compared``
-        and ``count_flip``.
+        A dictionary: ``markdown`` with a link to the page below ``reports_url``, ``page_uri``, ``count_compared`` and
+        ``count_flip``.
     """
     engine = database.connect(settings)
     with transaction(engine) as connection:
@@ -80,7 +82,9 @@ def make_preview(
     scans: int,
     run_key: str,
 ) -> PreviewResult:
-    """Compare the predictions of two models for the newest scans that ``champion`` scored, and write the run's page.
+    """Compare the predictions of two models, write the run's page, and return the preview.
+
+    The function compares the ``scans`` newest scans that ``champion`` scored. ``run_key`` identifies the retrain run.
 
     Raises:
         ModelIntegrityError: the candidate's files do not match the registry.

@@ -26,16 +26,20 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.reading import ReadFailure, ScanObject, ScanReader
 
 SHOWN_FLIPS = 100
-"""Flips with images on a page: about 3 MB."""
+"""Largest number of flips with images on a page: about 3 MB."""
 SHOWN_SIZE = 224
-"""Width of an image in pixels."""
+"""Width and height of an image in pixels."""
 _QUALITY = 88
 """JPEG quality: 10 kB per image, without visible artifacts on anatomy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlipImages:
-    """A frame, and the class activation map of each model over it, as JPEG bytes."""
+    """Hold three JPEG images of a flip: the frame, and the frame under the class activation map of each model.
+
+    ``before`` has the map of the model with the current prediction. ``after`` has the map of the candidate or the
+    rescoring model.
+    """
 
     frame: bytes = field(repr=False)
     before: bytes = field(repr=False)
@@ -43,26 +47,29 @@ class FlipImages:
 
     @classmethod
     def draw(cls, flip: Flip, frame: NDArray[np.uint8]) -> FlipImages:
-        """Draw the three images of a flip from its ``frame``, uint8 (S, S, 3)."""
+        """Return the three images of a flip, drawn from its ``frame``, uint8 (S, S, 3)."""
         before, after = overlay(frame, flip.before_map), overlay(frame, flip.after_map)
         return cls(frame=_jpeg(frame), before=_jpeg(before), after=_jpeg(after))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FlipWithImages:
-    """A flip with its images, or with the reason why there are none."""
+    """Hold a flip with its images, or with the reason why the images are missing."""
 
     flip: Flip
     images: FlipImages | ReadFailure
 
     @property
     def why_no_images(self) -> str:
-        """Return why there are no images, or an empty text if there are some."""
+        """Return why the images are missing, or an empty text if there are images."""
         return self.images.value if isinstance(self.images, ReadFailure) else ""
 
 
 def with_images(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[ScanObject]) -> Iterator[FlipWithImages]:
-    """Read the scans of the flips again, a few at a time, and yield the flips with their images."""
+    """Read the scans of the flips again, a few at a time, and yield the flips with their images.
+
+    ``scans`` must contain the scan of each flip.
+    """
     by_id = {scan.scan_id: scan for scan in scans}
 
     def draw(flip: Flip) -> FlipWithImages:
@@ -76,7 +83,10 @@ def with_images(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[ScanO
 
 
 def flip_page(preview: FlipPreview, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
-    """Render the page. ``created`` is the time of creation as text."""
+    """Return the page of a flip preview as HTML.
+
+    ``shown`` has the flips with their images, the most severe first. ``created`` is the time of creation as text.
+    """
     template = flip_templates().get_template("flip_preview.html")
     return template.render(
         preview=preview, shown=list(shown), run_key=run_key, created=created, summary=summary(preview)
@@ -84,7 +94,7 @@ def flip_page(preview: FlipPreview, shown: Iterable[FlipWithImages], *, run_key:
 
 
 def summary(preview: FlipPreview) -> str:
-    """Summarize the changes in one or two sentences."""
+    """Return a summary of the changes in one or two sentences."""
     if preview.why_nothing:
         return f"Nothing to compare: {preview.why_nothing}."
     unread = "".join(f" {count} {reason.value}." for reason, count in preview.failures.items())
@@ -98,21 +108,27 @@ def summary(preview: FlipPreview) -> str:
 
 
 def kinds(flips: Flips) -> str:
-    """Return the share of flips and the number of each kind: ``(5.0%): 3 tumor to normal, ...``."""
+    """Return the share of flips in percent, and the number of each kind: ``(5.0%): 3 tumor to normal, ...``."""
     share = figure(100 * flips.count_flip / flips.count_compared, 1)
     counts = ", ".join(f"{count} {kind.value}" for kind, count in flips.by_kind.items())
     return f"({share}%): {counts}."
 
 
 def changes_table(flips: Flips, before: str, after: str) -> str:
-    """Return the changes as a Markdown table with these headings, or an empty text if nothing changes."""
+    """Return the changes as a Markdown table, or an empty text if nothing changes.
+
+    ``before`` and ``after`` are the headings of the columns with the two classes.
+    """
     if not flips.changes:
         return ""
     return table([before, after, "count"], [[t.before, t.after, t.count] for t in flips.changes], right=["count"])
 
 
 def to_markdown(preview: FlipPreview, *, address: str = "") -> str:
-    """Return the text that the approver reads below the gate's table, with a link to the page."""
+    """Return the Markdown that the approver reads below the gate's table.
+
+    It links to the page at the URL ``address``. An empty ``address`` gives no link.
+    """
     lines = [
         "### Flip preview",
         "",
@@ -138,7 +154,7 @@ def _jpeg(frame: NDArray[np.uint8]) -> bytes:
 
 @cache
 def flip_templates() -> Environment:
-    """Return the templates of pages that show flips."""
+    """Return the Jinja environment with the templates of pages that show flips."""
     environment = page_environment(Path(__file__).with_name("templates"))
     environment.filters["figure"] = figure
     return environment

@@ -1,7 +1,7 @@
 """Score scans with a candidate, and store shadow predictions, which no reader of predictions sees.
 
-A retry scores only scans without shadow predictions. Each step commits in one transaction, so a crash loses no
-committed step. Memory does not grow with the number of scans.
+A retry scores only scans without shadow predictions. A step is a few scans that are predicted together. Each step
+commits in one transaction, so a crash loses no committed step. Memory does not grow with the number of scans.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ def score_in_shadow(
     *,
     run_key: str,
 ) -> Counter[ReadFailure]:
-    """Write the shadow predictions of ``model`` for the scans, and return how many scans could not be read, and why.
+    """Write the shadow predictions of ``model`` for the scans, and return the number of unread scans per reason.
+
+    ``loaded`` is the compiled ``model``. ``run_key`` identifies the retrain run.
 
     Raises:
         ObjectStoreUnreachableError: S3 delivered no scan of a whole step. The committed steps are kept.

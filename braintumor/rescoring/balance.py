@@ -1,4 +1,4 @@
-"""Check the balance of a rescore: the requested scans are the sum of the scans in each state."""
+"""Check the balance of a rescore: the numbers of scans in each state add up to the number of requested scans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from braintumor.scoring.run_report.balance import CountedBalance, finish_run, re
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreBalance(CountedBalance):
-    """The numbers of scans of one rescore, by state."""
+    """Count the scans of one rescore, by state."""
 
     count_asked: int
     count_rescored: int
@@ -27,12 +27,12 @@ class RescoreBalance(CountedBalance):
 
 
 def count_balance(engine: Engine, run: RescoreRun) -> RescoreBalance:
-    """Count the balance of a rescore from its rows."""
+    """Return the balance of a rescore, counted from its rows."""
     return RescoreBalance(**read_balance(engine, RescoreBalance, "rescore_balance", run.scoring_run_id))
 
 
 def reconcile(engine: Engine, run: RescoreRun) -> RescoreBalance:
-    """Count the balance, record whether it holds, and fail a rescore that does not balance.
+    """Record the balance of a rescore, fail a rescore that does not balance, and return the balance.
 
     Raises:
         UnbalancedRunError: the rows of a scan do not explain its state.

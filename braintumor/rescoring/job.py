@@ -51,7 +51,7 @@ class Rescore:
 
     @classmethod
     def open(cls, settings: Settings) -> Rescore:
-        """Connect, and check the database schema.
+        """Connect to Postgres and S3, check the database schema, and return the job.
 
         Raises:
             MigrationError: the database schema is older than the code.
@@ -68,7 +68,12 @@ class Rescore:
         chunk_size: int = CHUNK_SIZE,
         progress: Callable[[str], None] = lambda _: None,
     ) -> RescoreRun:
-        """Pin the model, select the scans, and report the request and a warning about the model's age."""
+        """Open a rescore: pin the model, and select the scans in chunks of ``chunk_size``.
+
+        If a rescore with this ``run_key`` exists, the function returns that rescore unchanged. ``progress`` receives
+        the request as text. It also receives a warning if the model is older than a model whose predictions it
+        replaces.
+        """
         run = open_rescore_run(self.engine, request, run_key=run_key, chunk_size=chunk_size)
         progress(str(run))
         if warning := age_warning(run, models_before(self.engine, run)):
@@ -80,7 +85,7 @@ class Rescore:
         return chunks(self.engine, load_rescore(self.engine, scoring_run_id))
 
     def load(self, scoring_run_id: int) -> None:
-        """Load the pinned model now, so that an S3 failure comes before the first chunk."""
+        """Load the pinned model, so that an S3 failure occurs before the first chunk."""
         default_pool()  # its processes start while the model loads
         with bound(scoring_run_id=scoring_run_id):
             self._loaded(load_rescore(self.engine, scoring_run_id).model)
@@ -97,17 +102,17 @@ class Rescore:
             return dict(rescore_chunk(self.engine, self.store, self._loaded(run.model), run, chunk_number))
 
     def _loaded(self, model: ModelVersion) -> LoadedModel:
-        """Return the checked and compiled model. A process loads it once for all chunks. Not safe in threads."""
+        """Return the checked and compiled model. A process loads the model once for all chunks. Not thread-safe."""
         if model.model_version_id not in self._models:
             self._models[model.model_version_id] = load_model(self.store, self.settings, model)
         return self._models[model.model_version_id]
 
     def report(self, scoring_run_id: int | None, *, reports_url: str = "") -> dict[str, Any]:
-        """Write the page of the changed predictions.
+        """Write the page of the changed predictions, and return a summary.
 
         Returns:
-            A small summary: ``markdown`` with a link to the page below ``reports_url``, ``page_uri``,
-            ``count_compared`` and ``count_flip``.
+            A dictionary: ``markdown`` with a link to the page below ``reports_url``, ``page_uri``, ``count_compared``
+            and ``count_flip``.
         """
         run = load_rescore(self.engine, scoring_run_id)
         address = run_page(self.settings, run.run_key, RESCORE_REPORT)
@@ -125,7 +130,7 @@ class Rescore:
         }
 
     def reconcile(self, scoring_run_id: int | None) -> RescoreBalance:
-        """Check that the rescore balances, and record it."""
+        """Check that the rescore balances, record the balance, and return the balance."""
         return reconcile(self.engine, load_rescore(self.engine, scoring_run_id))
 
 
@@ -137,14 +142,16 @@ def rescore(
     chunk_size: int = CHUNK_SIZE,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Open, score all chunks, report and reconcile in this process.
+    """Run all steps of a rescore in this process: open, score all chunks, report and reconcile.
+
+    ``progress`` receives lines of text for the operator.
 
     Returns:
         The name of the model, the balance, and the summary of the report.
 
     Raises:
-        ObjectStoreUnreachableError: S3 did not deliver some scans. They stay pending, and the same ``run_key``
-            continues.
+        ObjectStoreUnreachableError: S3 did not deliver some scans. They stay pending. A call with the same ``run_key``
+            continues the rescore.
     """
     job = Rescore.open(settings)
     run = job.open_run(request, run_key=run_key, chunk_size=chunk_size, progress=progress)

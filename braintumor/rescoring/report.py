@@ -19,12 +19,14 @@ from braintumor.rescoring.request import RescoreRun, age_warning, models_before
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreReport(Flips):
-    """The request, the balance and the changed predictions of a rescore.
+    """Hold the request, the balance and the changed predictions of a rescore.
 
     Attributes:
         model: name of the model that scored the scans.
         before: names of the models of the earlier predictions.
-        warning: a sentence if the model is older than one of them, otherwise empty.
+        is_champion: whether ``model`` was the champion when the rescore was opened.
+        actor: the person who requested the rescore.
+        warning: a sentence if ``model`` is older than a model in ``before``, otherwise empty.
     """
 
     model: str
@@ -37,7 +39,7 @@ class RescoreReport(Flips):
 
 
 def make_report(engine: Engine, run: RescoreRun) -> RescoreReport:
-    """Compare the predictions of the rescore so far with the earlier current predictions."""
+    """Return the report of a rescore: its predictions so far, compared with the earlier current predictions."""
     flips = find_flips(engine, _RESCORED, {"run": run.scoring_run_id}, shown=SHOWN_FLIPS)
     before = models_before(engine, run)
     return RescoreReport(
@@ -67,7 +69,7 @@ _RESCORED = """
 
 
 def summary(report: RescoreReport) -> str:
-    """Summarize the changes in one or two sentences."""
+    """Return a summary of the changes in one or two sentences."""
     balance = report.balance
     count_scored = balance.count_rescored + balance.count_already_scored
     head = f"{report.model} has scored {counted(count_scored, 'scan')} of {balance.count_asked:,} that were requested."
@@ -80,7 +82,10 @@ def summary(report: RescoreReport) -> str:
 
 
 def to_markdown(report: RescoreReport, *, address: str = "") -> str:
-    """Return the text for the log, with a link to the page."""
+    """Return the report as Markdown for the log.
+
+    It links to the page at the URL ``address``. An empty ``address`` gives no link.
+    """
     lines = ["### Rescore", "", summary(report), "", f"{report.balance}.", ""]
     if report.warning:
         lines += [f"**{report.warning}**", ""]
@@ -91,6 +96,9 @@ def to_markdown(report: RescoreReport, *, address: str = "") -> str:
 
 
 def report_page(report: RescoreReport, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
-    """Render the page. ``created`` is the time of creation as text."""
+    """Return the page of a rescore as HTML.
+
+    ``shown`` has the flips with their images, the most severe first. ``created`` is the time of creation as text.
+    """
     template = flip_templates().get_template("rescore.html")
     return template.render(report=report, shown=list(shown), run_key=run_key, created=created, summary=summary(report))

@@ -1,7 +1,8 @@
 """Open a rescore: select the scans and the model, and record the requester and the reason.
 
-The champion may always rescore. Another model needs an approval of the requester, with a reason. It must have been
-champion or have passed the gate. One transaction records the request before any scoring. It never changes.
+The champion may always rescore. Any other model needs an approval of the requester, with a reason. That model must
+have been champion or have passed the gate. One transaction records the request before any scoring. A recorded request
+never changes.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from braintumor.serving.backend import BackendName
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreRequest:
-    """The current predictions to replace, and the model that replaces them.
+    """Describe the current predictions to replace, and the model that replaces them.
 
     Attributes:
+        actor: the person who requests the rescore.
         of: names of the models whose current predictions are replaced. Empty means every withdrawn model.
         model: name of the model that scores the scans. ``None`` means the champion.
         is_approved: whether a model that is not the champion may score.
-        since, until: only current predictions scored at ``since`` or later, and before ``until``.
-        limit: maximum number of scans, the last scored first.
+        since: only current predictions scored at this time or later.
+        until: only current predictions scored before this time.
+        limit: maximum number of scans, the most recently scored first.
     """
 
     actor: str
@@ -45,7 +48,10 @@ class RescoreRequest:
 
     @classmethod
     def of_form(cls, values: Mapping[str, Any], *, actor: str) -> Self:
-        """Create a request from the fields of the DAG's form. Times are ISO 8601, empty fields are ``None``."""
+        """Return a request with the values of the DAG's form.
+
+        Times in the form are ISO 8601. Empty fields are ``None``.
+        """
         return cls(
             actor=actor,
             reason=values["reason"],
@@ -59,7 +65,7 @@ class RescoreRequest:
 
 
 def _time(value: str | None) -> datetime | None:
-    """Parse a time. A time without a zone is UTC."""
+    """Return the time in an ISO 8601 text, or ``None`` without a text. A time without a zone is UTC."""
     if not value:
         return None
     time = datetime.fromisoformat(value)
@@ -68,9 +74,10 @@ def _time(value: str | None) -> datetime | None:
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreRun:
-    """A rescore with its pinned model and its selected scans.
+    """Hold a rescore with its pinned model and the number of its scans.
 
-    ``count_matching`` is the number of scans that match the request. Those above ``count_asked`` need another rescore.
+    ``count_matching`` scans match the request, and ``count_asked`` of them are selected. The remaining matching scans
+    need another rescore.
     """
 
     scoring_run_id: int
@@ -93,7 +100,9 @@ class RescoreRun:
 def open_rescore_run(
     engine: Engine, request: RescoreRequest, *, run_key: str, chunk_size: int = CHUNK_SIZE
 ) -> RescoreRun:
-    """Pin the model and select the scans. An existing ``run_key`` returns its rescore unchanged.
+    """Open a rescore, and return it: pin the model, and select the scans in chunks of ``chunk_size``.
+
+    If a rescore with this ``run_key`` exists, the function returns that rescore unchanged.
 
     Raises:
         RescoreError: the model may not rescore, or the reason is empty.
@@ -121,10 +130,10 @@ def open_rescore_run(
 
 
 def load_rescore(engine: Engine, scoring_run_id: int | None) -> RescoreRun:
-    """Load a rescore by the ID of its run. The ID is ``None`` if opening it failed.
+    """Return the rescore with this run ID. The ID is ``None`` if the first task opened no rescore.
 
     Raises:
-        ScoringRunError: there is no rescore with this ID.
+        ScoringRunError: the ID is ``None``, or no rescore has this ID.
     """
     if scoring_run_id is None:
         raise ScoringRunError("No rescore was opened, so nothing was scored. See the log of the first task.")
@@ -155,7 +164,7 @@ def chunks(engine: Engine, run: RescoreRun) -> list[int]:
 
 
 def models_before(engine: Engine, run: RescoreRun) -> list[ModelVersion]:
-    """Return the models of the current predictions when the rescore was opened, newest first."""
+    """Return the models whose predictions were current when the rescore was opened, newest first."""
     with transaction(engine) as connection:
         numbers = connection.scalars(
             text("""
@@ -168,7 +177,10 @@ def models_before(engine: Engine, run: RescoreRun) -> list[ModelVersion]:
 
 
 def age_warning(run: RescoreRun, before: list[ModelVersion]) -> str:
-    """Return a warning if the model is older than one whose predictions it replaces, otherwise an empty text."""
+    """Return a warning if the model of the rescore is older than a model in ``before``, otherwise an empty text.
+
+    ``before`` has the models whose predictions the rescore replaces.
+    """
     newer = [model.model_name for model in before if model.created_at > run.model.created_at]
     if not newer:
         return ""
@@ -176,7 +188,11 @@ def age_warning(run: RescoreRun, before: list[ModelVersion]) -> str:
 
 
 def _rescoring_model(engine: Engine, request: RescoreRequest) -> ModelVersion:
-    """Return the requested model, if it may rescore."""
+    """Return the model that the request names, or the champion.
+
+    Raises:
+        RescoreError: the model may not rescore, its approval is missing, or the reason is empty.
+    """
     if not request.reason.strip():
         raise RescoreError("A rescore changes current predictions, so its reason is recorded. Give a reason.")
     model = champion(engine) if request.model is None else find_model(engine, request.model)
@@ -193,7 +209,11 @@ def _rescoring_model(engine: Engine, request: RescoreRequest) -> ModelVersion:
 
 
 def _require_trusted(engine: Engine, model: ModelVersion) -> None:
-    """Refuse a model that may never rescore, with or without an approval."""
+    """Check that a model may rescore with an approval.
+
+    Raises:
+        RescoreError: the model was withdrawn or pruned, or was never champion and never passed the gate.
+    """
     if model.withdrawn_at is not None:
         raise RescoreError(
             f"{model.model_name} was withdrawn: all its predictions are on the worklist. Use another model."
@@ -223,7 +243,10 @@ def _select_scans(
     of: list[str],
     chunk_size: int,
 ) -> None:
-    """Record the request and its scans, divided into chunks."""
+    """Record the request and the selected scans, divided into chunks.
+
+    ``model`` scores the scans. ``of`` has the names of the models whose predictions are replaced.
+    """
     asked_for = {"of": of, "since": request.since, "until": request.until, "limit": request.limit}
     max_scans = chunk_size * MAX_CHUNKS
     connection.execute(
@@ -276,4 +299,4 @@ _SELECT_SCANS = """
     )
     insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id)
     select :run, scan_id, place / :chunk_size, model_version_id from selected"""
-"""Writes both tables in one statement, so that both see the same matching scans."""
+"""Inserts into ``rescore_run`` and ``rescore`` in one statement, so that both use the same matching scans."""

@@ -1,9 +1,9 @@
 """Score one chunk of a rescore: read each scan at its scored version, predict, commit.
 
-The predictions of a scan and its new state commit in one transaction, if the state is still pending. So a
-crash loses no committed work, and of two workers at the same chunk only one writes. A crash leaves ``count_taken``
-incremented for the scans that the worker processed. Such scans are then processed in isolation, and fail after three
-crashes.
+One transaction writes the predictions of a scan and its new state, but only if the state is still pending. So a crash
+loses no committed work. If two workers score the same chunk, only one of them writes each scan. The worker increments
+``count_taken`` of its scans before the work, and decrements it afterwards. A crash leaves ``count_taken`` incremented.
+The next attempt processes such scans in isolation, that is, one at a time. A scan fails after three crashes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """The final state of a scan of a rescore. Only the first two change its current prediction."""
+    """Name the final states of a scan of a rescore.
+
+    Only ``rescored`` and ``already_scored`` change the scan's current prediction.
+    """
 
     RESCORED = "rescored"
     ALREADY_SCORED = "already_scored"
@@ -51,7 +54,7 @@ _STATES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The outcome of one scan, with one prediction per frame if it was scored."""
+    """Hold the outcome of one scan, with one prediction per frame if the scan was scored."""
 
     scan_id: int
     state: State
@@ -60,7 +63,7 @@ class Outcome:
 
 @dataclass(frozen=True, kw_only=True)
 class _PendingScan(ScanObject):
-    """A scan to score. ``count_taken`` counts the workers that crashed while they processed it."""
+    """Hold a scan to score. ``count_taken`` counts the workers that crashed while they processed the scan."""
 
     count_frame: int
     count_taken: int
@@ -79,10 +82,10 @@ def rescore_chunk(
 
 
 def commit_outcomes(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]) -> Counter[str]:
-    """Write the states of scans and their predictions in one transaction, and return the number of each state.
+    """Write the states and predictions of scans in one transaction, and return the number of scans per state.
 
-    Scans that are no longer pending do not change. A scan that the model has scored meanwhile becomes
-    ``already_scored``, and keeps those predictions.
+    Scans that are no longer pending do not change. If the model has scored a scan in the meantime, the scan becomes
+    ``already_scored`` and keeps its stored predictions.
     """
     with transaction(engine) as connection:
         pending = _lock_pending(connection, run, outcomes)
@@ -120,7 +123,10 @@ def commit_outcomes(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]
 
 
 def _lock_pending(connection: Connection, run: RescoreRun, outcomes: Sequence[Outcome]) -> set[int]:
-    """Return the pending scans. No other rescore commits the same scans until the transaction ends."""
+    """Lock the pending scans among ``outcomes``, and return their IDs.
+
+    No other rescore commits the same scans until the transaction ends.
+    """
     return set(
         connection.scalars(
             text("""
@@ -147,7 +153,10 @@ class _ChunkRescoring:
     counts: Counter[str] = field(default_factory=Counter)
 
     def finish(self) -> Counter[str]:
-        """Commit every scan that can be read, those that may crash the worker last and in isolation."""
+        """Commit every scan that can be read, and return the number of scans per state.
+
+        Scans that may crash the worker come last, one at a time.
+        """
         self._commit_already_scored()
         pending = self._pending()
         self._score([scan for scan in pending if not scan.count_taken])
@@ -165,7 +174,7 @@ class _ChunkRescoring:
         return self.counts
 
     def _commit_already_scored(self) -> None:
-        """Commit the scans that the model has scored before, without reading them."""
+        """Commit the scans that the model has scored before, without reading their objects."""
         with transaction(self.engine) as connection:
             scan_ids = connection.scalars(
                 text("""
@@ -179,7 +188,7 @@ class _ChunkRescoring:
         self._commit([Outcome(scan_id=scan_id, state=State.ALREADY_SCORED) for scan_id in scan_ids])
 
     def _pending(self) -> list[_PendingScan]:
-        """Return the remaining scans, those with the most crashes last."""
+        """Return the scans that are still pending, those with the most crashes last."""
         with transaction(self.engine) as connection:
             rows = connection.execute(
                 text("""
@@ -209,9 +218,11 @@ class _ChunkRescoring:
                 self._commit(self._outcomes(step, count_frames))
 
     def _outcomes(self, step: Sequence[Reading], count_frames: dict[int, int]) -> list[Outcome]:
-        """Score the readable scans of a step together. Undelivered scans have no outcome, because they stay pending.
+        """Predict the readable scans of a step together, and return the outcomes of the step.
 
-        A scan that now has another number of frames is unreadable, because the predictions would not be comparable.
+        ``count_frames`` maps a scan ID to the scan's stored number of frames. A scan that now has another number of
+        frames is unreadable, because the predictions would not be comparable. Undelivered scans have no outcome,
+        because they stay pending.
         """
         readable, outcomes = [], []
         for reading in step:
@@ -228,7 +239,11 @@ class _ChunkRescoring:
 
     @contextmanager
     def _counted_attempt(self, scans: Sequence[_PendingScan]) -> Iterator[None]:
-        """Count an attempt before the work, and subtract it again unless the worker crashes or times out."""
+        """Count an attempt at the scans while the ``with`` block runs.
+
+        This context manager subtracts the attempt after the block, also after a normal failure. The attempt stays
+        counted if the worker crashes or times out.
+        """
         self._count(scans, 1)
         try:
             yield

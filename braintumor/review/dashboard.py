@@ -1,4 +1,4 @@
-"""Load the numbers of the dashboard: runs, predictions and agreement, each with a bounded number of rows."""
+"""Read the numbers of the dashboard: runs, predictions and agreement, each with a bounded number of rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,11 @@ RUNS, WEEKS, MONTHS = 30, 12, 12
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Count how often reviewers agree with the predicted class. The interval is Wilson's, 95%."""
+    """Count how often reviewers agree with the predicted class.
+
+    ``name`` is the label on the dashboard: a sample, or a month. ``count`` is the number of compared reviews, and
+    ``count_same`` the number that agree.
+    """
 
     name: str
     count: int
@@ -25,20 +29,21 @@ class Agreement:
 
     @property
     def share(self) -> float:
-        """Return the share of agreement."""
+        """Return the share of reviews that agree, from 0 to 1. It is 0 without reviews."""
         return self.count_same / self.count if self.count else 0.0
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Return the lower and upper bound."""
+        """Return the lower and the upper bound of the share's 95% confidence interval (Wilson)."""
         return wilson_interval(self.count_same, self.count)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DriftPoint:
-    """Measure the drift of a run from a reference, as the larger of its two population stability indices.
+    """Hold the drift of a run from a reference: ``index`` is the larger of two population stability indices.
 
-    ``place`` is the position of the run on the dashboard, from 0.
+    One index compares the classes, and the other index compares the confidences. ``place`` is the position of the run
+    on the dashboard, from 0.
     """
 
     place: int
@@ -48,15 +53,22 @@ class DriftPoint:
 
     @property
     def is_of_test(self) -> bool:
-        """Check that the reference is the model's test split, not recent runs."""
+        """Check that the reference is the model's test split. Otherwise the reference is recent runs."""
         return "test split" in self.reference
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """Hold runs, weeks and months (of the blind audit sample), oldest first, and champions, newest first.
+    """Hold the numbers of the dashboard.
 
-    ``audit`` has the numbers of scans in the audit sample: ``count_drawn``, ``count_read`` and ``count_settled``.
+    Attributes:
+        runs: the last scoring runs, oldest first.
+        drifts: the drift of these runs from each reference.
+        weeks: the predictions of each week, oldest first.
+        agreements: the agreement in the audit sample and on the worklist.
+        months: the agreement in the blind audit sample in each month, oldest first.
+        audit: numbers of scans in the audit sample: ``count_drawn``, ``count_read`` and ``count_settled``.
+        champions: the last promotions, newest first.
     """
 
     runs: Sequence[Any]
@@ -69,7 +81,7 @@ class Dashboard:
 
 
 def load_dashboard(engine: Engine) -> Dashboard:
-    """Load the numbers of the dashboard."""
+    """Return the numbers of the dashboard."""
     with transaction(engine) as connection:
         runs = connection.execute(text(_RUNS), {"limit": RUNS}).all()
         weeks = connection.execute(text(_WEEKS), {"weeks": WEEKS}).all()

@@ -1,4 +1,4 @@
-"""Save a reviewer's decision exactly once, and retract the last one."""
+"""Save a reviewer's decision exactly once, and retract a reviewer's last decision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from braintumor.review.finding import Finding
 from braintumor.review.reading import is_blind
 
 _MAX_SECONDS = 3600.0
-"""Upper bound of the recorded time, because a longer time is a pause."""
+"""Upper bound of the recorded time in seconds, because a longer time is a pause."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,10 +20,10 @@ class ReviewDecision:
     """Hold a reviewer's decision about a frame.
 
     Attributes:
-        request_key: created with the page, so that a decision that is sent twice is one row.
+        request_key: key that is created with the page, so that a decision that is sent twice is stored once.
         model_version_id: the model of the current prediction when the page was created.
         session_id: the review session, or ``None`` outside a session.
-        seconds: time from showing the page to the decision.
+        seconds: seconds from showing the page to the decision.
     """
 
     request_key: str
@@ -37,7 +37,7 @@ class ReviewDecision:
 
 @dataclass(frozen=True, kw_only=True)
 class SavedReview:
-    """Identify a saved review. With ``is_blind`` the page can show the prediction now."""
+    """Identify a saved review. ``is_blind`` means that the page hid the prediction, and can show it now."""
 
     review_id: int
     is_blind: bool
@@ -45,7 +45,7 @@ class SavedReview:
 
 @dataclass(frozen=True, kw_only=True)
 class RetractedReview:
-    """Name frame and review session of a retracted review."""
+    """Identify the frame and the review session of a retracted review."""
 
     scan_id: int
     frame_index: int
@@ -53,7 +53,9 @@ class RetractedReview:
 
 
 def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> SavedReview:
-    """Save a decision. The purpose and the blinding come from the database, not from the page.
+    """Save a reviewer's decision, and return the saved review.
+
+    The purpose and the blinding come from the database, not from the page.
 
     Raises:
         ReviewError: the key belongs to another decision, the session to another person, or there is no such prediction.
@@ -85,7 +87,10 @@ def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> Sav
 
 
 def retract_review(engine: Engine, *, person: str) -> RetractedReview | None:
-    """Retract the person's last review with a separate row. Return ``None`` if there is no review."""
+    """Retract the person's last review, and return it, or ``None`` if there is no review.
+
+    The review stays in the database. A separate row records the retraction.
+    """
     with transaction(engine) as connection:
         row = connection.execute(text(_RETRACT), {"person": person}).one_or_none()
     if row is None:

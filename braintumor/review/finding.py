@@ -1,4 +1,4 @@
-"""Define the findings of a reviewer, their keys and their names on the page."""
+"""Define the findings of a reviewer, their keyboard keys and their names on the page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from braintumor.labels import TumorClass
 
 
 class Finding(StrEnum):
-    """List the seven findings. The first four are the classes."""
+    """List the seven findings. The first four are the model's classes."""
 
     GLIOMA = "glioma"
     MENINGIOMA = "meningioma"
@@ -20,12 +20,12 @@ class Finding(StrEnum):
 
     @property
     def words(self) -> str:
-        """Return the name on the page."""
+        """Return the name of the finding on the page."""
         return _WORDS.get(self, self.value)
 
     @property
     def key(self) -> str:
-        """Return the keyboard key."""
+        """Return the keyboard key of the finding."""
         return _KEYS[self]
 
 

@@ -20,14 +20,16 @@ from braintumor.serving.activation_map import decode_map, upsample
 THUMBNAIL = 96
 """Longest side of a thumbnail in pixels."""
 _MAP = 256
-"""Side of the drawn map in pixels. The browser enlarges it further."""
+"""Width and height of the drawn map in pixels. The browser enlarges the map further."""
 _WEAK, _STRONG = np.array([200, 60, 0], np.float32), np.array([255, 225, 90], np.float32)
 _STRONGEST, _FADE = 0.6, 1.5
-"""Opacity of the largest value, and the exponent of the opacity over the value."""
+"""Opacity of the largest map value, and the exponent of the opacity as a function of the value."""
 
 
 def frame_png(engine: Engine, store: ObjectStore, *, scan_id: int, frame_index: int, size: int = 0) -> bytes:
-    """Return a scored frame as a PNG, at full size, or with at most ``size`` pixels per side.
+    """Return a scored frame as PNG bytes.
+
+    ``size`` is the largest number of pixels per side. 0 means full size.
 
     Raises:
         ReviewError: there is no such frame, or it cannot be decoded.
@@ -64,12 +66,15 @@ def _frame(store: ObjectStore, uri: S3Uri, etag: str, frame_index: int, size: in
 
 @lru_cache(maxsize=2)
 def _object(store: ObjectStore, uri: S3Uri, etag: str) -> bytes:
-    """Return a file's bytes from a cache, because the next slice is often of the same file."""
+    """Return the bytes of an object from a cache, because the next slice is often in the same file."""
     return store.read(uri, etag=etag, max_bytes=Limits().max_bytes)
 
 
 _thumbnail = lru_cache(maxsize=500)(_frame)
-"""Caches thumbnails, because the worklist is loaded after each decision. The database is still checked each time."""
+"""Caches thumbnails, because the worklist is loaded after each decision.
+
+``frame_png`` still checks the database each time.
+"""
 
 
 @lru_cache(maxsize=64)

@@ -27,14 +27,14 @@ _STATIC = {"review.css": "text/css", "review.js": "text/javascript"}
 
 
 def static_file(name: str) -> tuple[bytes, str] | None:
-    """Return a static file and its media type, or ``None`` if there is no such file."""
+    """Return the bytes of a static file and its media type, or ``None`` if there is no such file."""
     kind = _STATIC.get(name)
     return None if kind is None else ((_HERE / "static" / name).read_bytes(), kind)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Hold the user, the permission to review, and the base URL of the app behind Airflow's path."""
+    """Hold the user, the user's permission to review, and the base URL of the app behind Airflow's path."""
 
     person: str
     is_reviewer: bool
@@ -42,7 +42,7 @@ class Caller:
 
 
 def worklist_page(engine: Engine, filters: Filters, caller: Caller, *, number: int) -> str:
-    """Render a page of the worklist. ``number`` counts from 0."""
+    """Return one page of the worklist as HTML. ``number`` is the number of the page, from 0."""
     begin = number * PAGE_SIZE
     waiting = list_worklist(engine, filters, person=caller.person, count=begin + PAGE_SIZE + 1)
     choices = list_choices(engine)
@@ -76,7 +76,15 @@ def frame_page(
     session_id: int | None = None,
     viewer_url: str | None = None,
 ) -> str:
-    """Render the page of one frame (scan id, frame index), in a review session or from the worklist.
+    """Return the page of one frame as HTML, in a review session or from the worklist.
+
+    Args:
+        engine: database engine.
+        frame: scan ID and frame index, in this order.
+        caller: the user.
+        filters: filters of the worklist, for the links to the previous and the next frame outside a session.
+        session_id: the review session, or ``None`` outside a session.
+        viewer_url: URL of the image viewer, in which ``{study}`` is replaced by the study's pseudonym.
 
     Raises:
         ReviewError: there is no such frame, or the person has no such session.
@@ -124,7 +132,7 @@ def frame_page(
 
 
 def dashboard_page(engine: Engine, *, base: str) -> str:
-    """Render the dashboard."""
+    """Return the dashboard as HTML. ``base`` is the base URL of the app."""
     from braintumor.review.dashboard import load_dashboard  # imports scikit-learn, which the worklist does not need
 
     board = load_dashboard(engine)

@@ -1,4 +1,7 @@
-"""Load one frame for a reviewer, with the current prediction and the history unless it is read blind."""
+"""Read the data of one frame for a reviewer.
+
+While the frame is read blind, the current prediction and the history are hidden from the reviewer.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from braintumor.labels import CLASSES
 
 @dataclass(frozen=True, kw_only=True)
 class Opinion:
-    """Hold the current prediction."""
+    """Hold the current prediction of a frame.
+
+    ``probabilities`` has the order of ``CLASSES``. ``second_class`` is the class by the second model.
+    """
 
     predicted_class: str
     probabilities: tuple[float, ...]
@@ -28,9 +34,9 @@ class Reading:
 
     Attributes:
         opinion: the current prediction, or ``None`` while the frame is read blind.
-        slices: (scan, frame) of the whole series, or of the file, in order.
-        predictions: all predictions, newest first, empty while the frame is read blind.
-        reviews: all reviews, newest first, empty while the frame is read blind.
+        slices: (scan ID, frame index) of each frame of the series, in order. Without a series, the frames of the file.
+        predictions: all predictions of the frame, newest first. Empty while the frame is read blind.
+        reviews: all reviews of the frame, newest first. Empty while the frame is read blind.
     """
 
     scan_id: int
@@ -46,12 +52,14 @@ class Reading:
 
     @property
     def is_blind(self) -> bool:
-        """Check that the prediction is hidden."""
+        """Check that the prediction is hidden from the person."""
         return self.opinion is None
 
 
 def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> Reading:
-    """Load the data of a frame that the person is allowed to see.
+    """Return the data of a frame that the person is allowed to see.
+
+    ``is_reviewer`` is the person's permission to review.
 
     Raises:
         ReviewError: the frame has no prediction.
@@ -78,11 +86,12 @@ def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person
 
 
 def is_blind(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> bool:
-    """Check that the prediction is hidden from the person.
+    """Check that the prediction of a frame is hidden from the person.
 
-    In the audit sample it is hidden from a reviewer until this reviewer has reviewed the scan. From a person who cannot
-    review, it is hidden until any reviewer has. A frame that a session of the last day repeats is hidden until it is
-    reviewed in that session. Retracted reviews count too.
+    In the audit sample, the prediction is hidden from a reviewer until this reviewer has reviewed the scan. A person
+    who cannot review sees it after any reviewer has reviewed the scan. A review session can repeat a frame that the
+    person has reviewed before. Then the prediction is hidden until the person has reviewed the frame in that session,
+    for at most a day. A retracted review counts as a review. ``is_reviewer`` is the person's permission to review.
     """
     values = {"scan": scan_id, "frame": frame_index, "person": person, "is_reviewer": is_reviewer}
     return bool(connection.scalar(text(_IS_BLIND), values))

@@ -14,15 +14,22 @@ from braintumor.review.worklist import AUDIT, Filters, first_on_worklist
 
 MAX_MINUTES = 480
 _DEFAULT_SECONDS = 20.0
-"""Time per frame, until a person has enough reviews for their own pace."""
+"""Seconds per frame, until a person has enough reviews to measure the person's own pace."""
 _AUDIT_SHARE, _REPEAT_SHARE = 0.2, 0.1
 _MIN_REPEAT_DAYS = 1
-"""Age from which a review can be repeated, so that the reviewer does not remember it."""
+"""Age in days from which a review can be repeated, so that the reviewer does not remember it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewSession:
-    """Hold the progress of a review session. ``seconds`` have passed since its start."""
+    """Hold the progress of a review session.
+
+    Attributes:
+        minutes: time budget.
+        count_item: number of frames in the session.
+        count_reviewed: number of these frames with a review.
+        seconds: seconds since the start of the session.
+    """
 
     session_id: int
     minutes: int
@@ -32,7 +39,9 @@ class ReviewSession:
 
 
 def start_session(engine: Engine, *, person: str, minutes: int) -> int:
-    """Start a session, store its frames in their order, and return its id.
+    """Start a session, store its frames in their order, and return the session's ID.
+
+    ``minutes`` is the time budget.
 
     Raises:
         ReviewError: ``minutes`` is out of range.
@@ -50,7 +59,7 @@ def start_session(engine: Engine, *, person: str, minutes: int) -> int:
 
 
 def find_session(connection: Connection, session_id: int, *, person: str) -> ReviewSession:
-    """Return the person's session.
+    """Return the progress of the person's session.
 
     Raises:
         ReviewError: the person has no such session.
@@ -64,7 +73,11 @@ def find_session(connection: Connection, session_id: int, *, person: str) -> Rev
 def next_item(
     connection: Connection, session_id: int, *, after: tuple[int, int] | None = None
 ) -> tuple[int, int] | None:
-    """Return scan and frame of the first frame without a review behind ``after``, else of the first such frame."""
+    """Return (scan ID, frame index) of the next frame without a review, or ``None`` if there is no such frame.
+
+    The search starts behind the frame ``after``, and continues at the beginning of the session. Without ``after``, it
+    starts at the beginning.
+    """
     scan_id, frame_index = after or (None, None)
     values = {"session": session_id, "scan": scan_id, "frame": frame_index}
     row = connection.execute(text(_NEXT), values).one_or_none()
@@ -72,14 +85,20 @@ def next_item(
 
 
 def previous_item(connection: Connection, session_id: int, *, before: tuple[int, int]) -> tuple[int, int] | None:
-    """Return scan and frame of the previous frame, reviewed or not."""
+    """Return (scan ID, frame index) of the frame that precedes ``before`` in the session, or ``None``.
+
+    The frame can be reviewed or not.
+    """
     values = {"session": session_id, "scan": before[0], "frame": before[1]}
     row = connection.execute(text(_PREVIOUS), values).one_or_none()
     return None if row is None else (row.scan_id, row.frame_index)
 
 
 def _mixed(connection: Connection, person: str, count: int) -> Sequence[dict[str, Any]]:
-    """Return risky, audit and repeated frames, spread evenly. Risky frames replace missing audit frames and repeats."""
+    """Return up to ``count`` risky, audit and repeated frames, spread evenly.
+
+    Risky frames replace missing audit frames and missing repeats.
+    """
     share = {"audit": max(1, round(count * _AUDIT_SHARE)), "repeat": round(count * _REPEAT_SHARE)}
     older = {"person": person, "days": _MIN_REPEAT_DAYS, "limit": share["repeat"]}
     repeats = _items(connection.execute(text(_REPEATS), older).all(), "repeat")

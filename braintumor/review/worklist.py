@@ -1,8 +1,8 @@
 """List the scans that wait for a review, the riskiest first, and separately the audit sample.
 
-Each scan has one row, its riskiest frame. Otherwise a volume of sixty slices would hide other scans. The page shows the
-other slices with one key. A scan leaves the worklist when a reviewer has given a finding for one of its frames,
-whatever the model predicts. A frame with different findings returns for a third reviewer.
+Each scan has one row, its riskiest frame. Otherwise a volume of sixty slices would hide other scans. One key on the
+page shows the other slices. A scan leaves the worklist when a reviewer has given a finding for one of its frames. The
+prediction does not matter. A frame with different findings returns for a third reviewer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAGE_SIZE = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Filters:
-    """Filter the worklist. ``None`` means no filter."""
+    """Hold the filters of the worklist. ``None`` means no filter. ``day`` is a date in UTC."""
 
     day: date | None = None
     predicted_class: TumorClass | None = None
@@ -32,13 +32,16 @@ class Filters:
 
     @property
     def is_audit(self) -> bool:
-        """Check for the audit sample, a separate list that shows no prediction."""
+        """Check that the list is the audit sample, which shows no prediction."""
         return self.reason is ReviewReason.AUDIT_SAMPLE
 
 
 @dataclass(frozen=True, kw_only=True)
 class WorklistItem:
-    """Hold a frame that waits for a review. In the audit sample the prediction is ``None``."""
+    """Hold a frame that waits for a review.
+
+    In the audit sample, class, confidence and model are ``None``, and ``reasons`` is empty.
+    """
 
     scan_id: int
     frame_index: int
@@ -58,17 +61,17 @@ class Choices:
 
 
 def list_worklist(engine: Engine, filters: Filters, *, person: str, count: int = PAGE_SIZE) -> list[WorklistItem]:
-    """Return the first ``count`` scans that wait for the person, or all if there are fewer."""
+    """Return the first ``count`` scans that wait for the person's review, or all such scans if there are fewer."""
     with transaction(engine) as connection:
         rows = first_on_worklist(connection, filters, person=person, count=count)
     return [_item(row._mapping, is_audit=filters.is_audit) for row in rows]
 
 
 def first_on_worklist(connection: Connection, filters: Filters, *, person: str, count: int) -> Sequence[Row[Any]]:
-    """Return the first ``count`` waiting scans in order, one row per scan.
+    """Return the first ``count`` waiting scans in the order of the worklist, one row per scan.
 
-    The query reads only the beginning of the worklist. It reads more if many frames belong to one scan or are already
-    reviewed by the person.
+    The query reads only the beginning of the worklist. It reads more if many frames belong to one scan, or if the
+    person has already reviewed many frames.
     """
     values = {
         "person": person,
@@ -101,7 +104,11 @@ def list_choices(engine: Engine) -> Choices:
 def neighbors(
     connection: Connection, filters: Filters, *, person: str, scan_id: int, frame_index: int
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """Return the waiting frames before and after one in the worklist, or the first one if it no longer waits."""
+    """Return the waiting frames before and after a frame on the worklist.
+
+    Each is (scan ID, frame index), or ``None`` at an end of the worklist. If the frame no longer waits, the result is
+    ``None`` and the first waiting frame.
+    """
     rows = first_on_worklist(connection, filters, person=person, count=_NEIGHBORS)
     order = [(row.scan_id, row.frame_index) for row in rows]
     if (scan_id, frame_index) not in order:
@@ -153,7 +160,7 @@ _RISKIEST = f"""
     from (select count(*) as count_read from read) as extent
     left join waiting on true
     order by risk_rank, risk_rank_at_scoring, confidence, scan_id"""
-"""Selects the riskiest frame of each waiting scan. Without any, one row has the number of read frames."""
+"""Selects the riskiest frame of each waiting scan. If no scan waits, one row has only the number of read frames."""
 _AUDIT = f"""
     select {_COLUMNS}
     from (select scan_id as audited_id from scan where audit_probability is not null) as scan
@@ -170,7 +177,10 @@ _AUDIT = f"""
     where {_IS_WAITING}
     order by audited_id desc
     limit :count"""
-"""Selects one frame per waiting scan in a stable random order, the newest scans first, for any prediction."""
+"""Selects one frame per waiting scan of the audit sample, the newest scans first, for any predicted class.
+
+A stable random order chooses the frame of a scan. A frame with different findings comes first.
+"""
 _DAYS = """
     with recursive scored as (
         (select (scored_at at time zone 'utc')::date as day from prediction order by day desc limit 1)
@@ -185,7 +195,7 @@ _DAYS = """
         where day is not null
     )
     select day from scored where day is not null"""
-"""Reads one index entry per day, because ``distinct`` would read all predictions."""
+"""Selects the days with one index access per day, because ``distinct`` would read all predictions."""
 _MODELS = """
     select model_name
     from model_version

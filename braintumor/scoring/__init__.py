@@ -1,5 +1,6 @@
-"""Run scoring: discover, plan, score, reconcile. The scan table in Postgres is the state, not the clock.
+"""Score new scans in four steps: discover, plan, score and reconcile.
 
-Each scan is committed exactly once. Its predictions and its new state commit in one transaction, and only for the
-newest attempt at its chunk. Nothing here imports keras or tensorflow.
+The table ``scan`` in Postgres is the state, not the clock. Each scan is committed exactly once. One transaction writes
+the scan's predictions and its new state, and only for the newest attempt at the scan's chunk. No module here imports
+keras or tensorflow.
 """

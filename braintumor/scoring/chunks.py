@@ -1,6 +1,6 @@
-"""Divide a run's pending scans into chunks, and process chunks one after the other.
+"""Divide a run's pending scans into chunks, and process the chunks one after the other.
 
-One task claims and scores one chunk, and commits each step.
+One task claims and scores one chunk. It scores the chunk in steps of a few scans, and commits each step.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ from braintumor.scoring.run import ScoringRun
 T = TypeVar("T")
 
 CHUNK_SIZE = 200
-"""Scans in a chunk: 10 to 60 seconds of work."""
+"""Default number of scans in a chunk: 10 to 60 seconds of work."""
 
 MAX_CHUNKS = 1_000
-"""Airflow maps at most 1,024 tasks. The remaining scans count as deferred, and the next run scores them."""
+"""Largest number of chunks in a run, because Airflow maps at most 1,024 tasks.
+
+The remaining scans count as deferred, and the next run scores them.
+"""
 
 
 def plan_chunks(
     engine: Engine, run: ScoringRun, *, chunk_size: int = CHUNK_SIZE, max_chunks: int = MAX_CHUNKS
 ) -> list[int]:
-    """Return the chunk numbers of a run. The first call plans the chunks, a retry returns the same ones.
+    """Return the chunk numbers of a run in ascending order.
 
-    Pending scans of earlier runs are planned again. Scans in a chunk with an unexpired lease are not, because another
-    run processes them.
+    The first call plans the chunks: at most ``max_chunks`` chunks of ``chunk_size`` scans. A retry returns the same
+    numbers. The plan has the pending scans that this run listed, including those that an earlier run planned. It omits
+    scans in a chunk with an unexpired lease, because another run processes these scans.
     """
     with transaction(engine) as connection:
         is_planned = connection.scalar(
@@ -58,17 +62,23 @@ def process_chunks(
     progress: Callable[[str], None],
     reconcile: Callable[[], T],
 ) -> T:
-    """Score the chunks one after the other, then reconcile the run. The same for scoring runs and rescores.
+    """Score chunks one after the other, then reconcile the run. Scoring runs and rescores share this function.
 
-    If S3 does not deliver some scans of a chunk, the next chunks are still scored. ``load`` loads the model before the
-    first chunk. If it fails, no chunk is scored. ``progress`` receives a line after each chunk.
+    If S3 does not deliver some scans of a chunk, the next chunks are still scored.
+
+    Args:
+        chunk_numbers: the chunks to score, in this order.
+        score: scores the chunk with the given number.
+        load: loads the model before the first chunk. If it fails, no chunk is scored.
+        progress: receives a line of text after each chunk.
+        reconcile: checks after the last chunk that the run balances.
 
     Returns:
         The result of ``reconcile``.
 
     Raises:
-        ObjectStoreUnreachableError: the run does not balance, and S3 was unreachable earlier. This error is the cause,
-            and a retry can succeed.
+        ObjectStoreUnreachableError: the run does not balance, and S3 was unreachable earlier. The S3 error is the
+            cause, and a retry can succeed.
         UnbalancedRunError: the run does not balance for another reason.
     """
     first_error: ObjectStoreUnreachableError | None = None

@@ -30,10 +30,13 @@ from braintumor.scoring.predictions import (
 def commit_outcomes(
     engine: Engine, held: Claim, outcomes: Sequence[Outcome], *, stage_seconds: Mapping[str, float] | None = None
 ) -> None:
-    """Write the outcomes of scans of a chunk in one transaction. With ``stage_seconds``, close the chunk too.
+    """Write the outcomes of scans of one chunk in one transaction.
+
+    ``held`` is the worker's claim on the chunk. ``stage_seconds`` has the seconds of work per stage, such as ``read``
+    and ``infer``. If it is given, the transaction also stores these seconds and closes the chunk.
 
     Raises:
-        StaleClaimError: a newer attempt claimed the chunk, or another run planned its scans. Nothing was written.
+        StaleClaimError: a newer attempt claimed the chunk, or another run planned the scans again. Nothing was written.
     """
     scored = [outcome for outcome in outcomes if isinstance(outcome, ScoredOutcome | CopiedOutcome)]
     rejected = [outcome for outcome in outcomes if isinstance(outcome, RejectedOutcome)]
@@ -55,7 +58,10 @@ def commit_outcomes(
 
 
 def _store_outcomes(connection: Connection, held: Claim, committed: Mapping[str, Sequence[Outcome]]) -> None:
-    """Store the outcome of each scan in this run, because a later run or a requeue changes the scan's state."""
+    """Insert the outcome of each scan in this run, because a later run or a requeue changes the scan's state.
+
+    ``committed`` maps the name of an outcome to the outcomes with that name.
+    """
     rows = ((held.run.scoring_run_id, each.scan_id, name) for name, group in committed.items() for each in group)
     copy_rows(connection, "scan_outcome", ["scoring_run_id", "scan_id", "outcome"], rows)
 

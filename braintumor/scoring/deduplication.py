@@ -1,8 +1,8 @@
-"""Find duplicates: scans of the same bytes, for which the model predicts once.
+"""Find duplicates: scans with the same bytes, of which the model predicts only one.
 
-Predictions are copied if model version, backend, preprocessing and second model are equal. They are never copied from
-another patient: then both scans are scored, and a reviewer checks why one image has two patients (view
-``cross_patient_duplicate``).
+A duplicate gets a copy of the predictions if model version, backend, preprocessing and second model are equal.
+Predictions are never copied between two patients. In that case the model predicts both scans. A reviewer checks why one
+image has two patients (view ``cross_patient_duplicate``).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from braintumor.scoring.run import ScoringRun
 
 @dataclass(frozen=True, kw_only=True)
 class ReadScan:
-    """A decoded scan that can be scored."""
+    """Hold a decoded scan that can be scored."""
 
     scan_id: int
     facts: ScanFacts
@@ -36,7 +36,10 @@ class ReadScan:
 
 @dataclass(frozen=True, kw_only=True)
 class _Duplicate:
-    """Scored scans with the same bytes. The predictions of ``source_id`` can be copied."""
+    """Describe scored scans that have the same bytes and the same patient.
+
+    ``source_id`` is the ID of a scan whose predictions can be copied, or ``None`` if there is no such scan.
+    """
 
     patient_pseudonym: str | None
     source_id: int | None
@@ -44,14 +47,22 @@ class _Duplicate:
 
 @dataclass(kw_only=True)
 class DuplicateIndex:
-    """Find the scans of one claim whose predictions can be copied. Remembers the scans of earlier calls."""
+    """Find the scans of one claim whose predictions can be copied from an earlier scan.
+
+    The earlier scan is stored in Postgres, or belongs to the same claim. So the index remembers the scans of
+    earlier calls.
+    """
 
     engine: Engine
     run: ScoringRun
     _in_claim: dict[str, list[_Duplicate]] = field(default_factory=lambda: defaultdict(list))
 
     def find(self, scans: Sequence[ReadScan]) -> dict[int, int]:
-        """Map the ID of each duplicate to the ID of the scan to copy from. The other scans must be scored."""
+        """Return the duplicates among ``scans``: a map from the ID of each duplicate to the ID of its source scan.
+
+        The predictions of the source scan are copied to the duplicate. The model must score each scan that has no
+        entry.
+        """
         stored = self._find_stored(scans)
         sources: dict[int, int] = {}
         for scan in scans:

@@ -1,7 +1,7 @@
-"""Find new objects: stream the listing into Postgres, and anti-join it with the scan table.
+"""Find new objects: stream the S3 listing into Postgres, and anti-join the listing with the scan table.
 
-There is no watermark. An object version is identified by (bucket, key, etag), so late, overwritten and re-uploaded
-objects are found.
+There is no watermark, such as the time of the last run. (bucket, key, etag) identifies an object version, so late,
+overwritten and re-uploaded objects are found.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from braintumor.scoring.lease import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
 _BATCH = 5_000
-"""Rows in memory at a time."""
+"""Number of listed objects that are copied to Postgres at a time."""
 
 _COLUMNS = ("bucket", "key", "etag", "size_bytes", "arrived_at", "is_ignored", "has_usable_key")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Discovery:
-    """The numbers of objects that a run listed, by planned treatment. The remaining objects are known.
+    """Count the objects that a run listed, by what the run does with them. The remaining objects are already known.
 
     Attributes:
-        count_seen: objects under the prefixes.
-        count_new: to be scored, at a new key.
-        count_changed: to be scored, at a known key with another etag.
-        count_unsupported: new objects that are not scans by rule, and are ignored.
-        count_retried: to be scored again: pending, requeued, refused by S3, or superseded and back again.
-        count_unusable_key: objects that are ignored because Postgres cannot store their key.
+        count_seen: all objects under the prefixes.
+        count_new: objects to score, at a new key.
+        count_changed: objects to score, at a known key with another etag.
+        count_unsupported: new objects that the run ignores, because a rule says that they are not scans.
+        count_retried: objects to score again: pending, requeued, refused by S3, or superseded and now listed again.
+        count_unusable_key: objects that the run ignores, because Postgres cannot store their key.
     """
 
     count_seen: int
@@ -57,12 +57,13 @@ class Discovery:
 
 
 def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
-    """List the run's prefixes and add the new objects to the scan table, in one transaction.
+    """List the run's prefixes, add new objects to the scan table, and return the counts, in one transaction.
 
-    A stored listing does not change. A cleared task does not list again, but another run does.
+    A run lists once. If the task is cleared, it returns the stored counts and does not list again. Another run lists
+    again.
 
     Raises:
-        BucketMissingError: the bucket does not exist. Nothing was written.
+        BucketMissingError: a bucket does not exist. Nothing was written.
         ObjectStoreUnreachableError: the listing is incomplete. Nothing was written.
     """
     with transaction(engine) as connection:
@@ -86,7 +87,7 @@ def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
 
 
 def _keep_state_before(connection: Connection) -> None:
-    """Store the pending scans and the listed runs at the start of the listing."""
+    """Copy the IDs of pending scans and of listed runs to temporary tables, before this run lists."""
     connection.execute(
         text("""
         create temporary table waiting_before on commit drop as select scan_id from scan where state = 'pending';
@@ -127,7 +128,7 @@ def _copy_listing(connection: Connection, entries: Iterator[tuple[object, ...]])
 
 
 def _fetched_ahead(entries: Iterator[Any]) -> Iterator[list[Any]]:
-    """Yield the listing in batches, and fetch the next batch while the caller stores one."""
+    """Yield the listing in batches. A thread fetches the next batch while the caller stores the current batch."""
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(lambda: list(islice(entries, _BATCH)))
         while batch := future.result():
@@ -145,7 +146,10 @@ def _stored(connection: Connection, run: ScoringRun) -> Discovery | None:
 
 
 def _join_scans(connection: Connection) -> None:
-    """Join the listing with the scan table once. ``seen`` has the scan ID of each object, a new one for new objects."""
+    """Create the temporary table ``seen``: the listing, joined with the scan table once.
+
+    A known object version has its scan ID. A new object version has a new scan ID.
+    """
     connection.execute(text("analyze listing"))
     connection.execute(text("set local work_mem = '64MB'"))  # so that the join of a million keys stays in memory
     connection.execute(
@@ -169,7 +173,7 @@ def _join_scans(connection: Connection) -> None:
 
 
 def _add_new(connection: Connection, run: ScoringRun) -> None:
-    """Insert a scan and a location for each new object version."""
+    """Insert a row of ``scan`` and a row of ``scan_location`` for each new object version."""
     connection.execute(
         text("""
         insert into scan (scan_id, scoring_run_id, state, size_bytes, arrived_at, processed_at)
@@ -195,7 +199,7 @@ def _add_new(connection: Connection, run: ScoringRun) -> None:
 
 
 def _reopen(connection: Connection, run: ScoringRun) -> None:
-    """Make scans pending again that were superseded and are back, or that S3 refused."""
+    """Set listed scans back to pending if they were superseded, or if S3 refused their object."""
     connection.execute(
         text("""
         update scan
@@ -213,9 +217,10 @@ def _reopen(connection: Connection, run: ScoringRun) -> None:
 
 
 def _close_vanished(connection: Connection, run: ScoringRun) -> None:
-    """Supersede pending scans whose object no longer exists. Scans of a chunk with a lease are left to their worker.
+    """Set pending scans to superseded if their object no longer exists.
 
-    A scan that another run listed after this listing started does not change, because that listing is newer.
+    Scans of a chunk with an unexpired lease do not change, because a worker processes them. A scan that another run
+    listed after this listing started does not change, because that listing is newer.
     """
     connection.execute(
         text(f"""
@@ -245,7 +250,7 @@ def _close_vanished(connection: Connection, run: ScoringRun) -> None:
 
 
 def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
-    """Store the number of listed objects, each scan, and the numbers per treatment, before any scoring."""
+    """Store the listed scans of the run and the counts of ``Discovery``, before any scoring."""
     values = {"run": run.scoring_run_id, "seen": count_seen}
     connection.execute(
         text("""

@@ -1,4 +1,4 @@
-"""Explain a prediction: show its provenance from object and model, and repeat it."""
+"""Explain a prediction: return its provenance from object and model, and repeat the prediction."""
 
 from __future__ import annotations
 
@@ -30,11 +30,16 @@ from braintumor.s3 import ObjectStore
 from braintumor.scoring.scored_scans import find_scans
 
 TOLERANCE = 1e-3
-"""Largest accepted difference of a probability. Processors differ because they add in another order."""
+"""Largest accepted difference between the stored and the repeated probability.
+
+Processors give different results, because they add in different orders.
+"""
 
 
 def explain(engine: Engine, scan_id: int, *, frame: int = 0, model: str | None = None) -> dict[str, Any]:
-    """Return the provenance of a prediction: by default of the current one. It has no object key.
+    """Return the provenance of the prediction for a frame of a scan, without the object key.
+
+    ``frame`` is the index of the frame. ``model`` is a model name. ``None`` means the model of the current prediction.
 
     Raises:
         ScoringRunError: there is no such prediction.
@@ -51,7 +56,10 @@ def explain(engine: Engine, scan_id: int, *, frame: int = 0, model: str | None =
 
 
 def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[str, Any]) -> list[str]:
-    """Fetch the object and the model again, predict, and return the differences: none within ``TOLERANCE``.
+    """Repeat a prediction from its object and its model, and return the differences, one text each.
+
+    The function fetches the object and the model from S3 again. ``chain`` is the result of ``explain``. The list is
+    empty if no probability differs by more than ``TOLERANCE``.
 
     Raises:
         ObjectStoreUnreachableError: S3 is unreachable, so nothing was compared.
@@ -80,7 +88,7 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
 
 
 def _fetch(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> tuple[bytes, list[str]]:
-    """Fetch the object, and return its bytes and its differences from the scored version."""
+    """Return the bytes of the object, and the differences of the object from the scored version."""
     (scan,) = find_scans(engine, [chain["scan_id"]])
     try:
         data = store.read(scan.location, etag=scan.etag, max_bytes=Limits().max_bytes)

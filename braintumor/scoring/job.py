@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 
 def require_pseudonym_key(settings: Settings) -> None:
-    """Check the secret key of the pseudonyms.
+    """Check that the secret key of the pseudonyms is long enough.
 
     Raises:
         ConfigurationError: the key is missing or too short.
@@ -63,7 +63,7 @@ class ScoringJob:
 
     @classmethod
     def open(cls, settings: Settings) -> ScoringJob:
-        """Connect, and check the configuration before any work starts.
+        """Check the configuration before any work starts, connect to Postgres and S3, and return the job.
 
         Raises:
             ConfigurationError: the pseudonym key is missing or too short, or the backend or timezone does not exist.
@@ -81,9 +81,16 @@ class ScoringJob:
     def begin(
         self, *, run_key: str, scans_uri: str | None = None, second_model: str | None = None
     ) -> tuple[ScoringRun, Discovery]:
-        """Pin the champion, open the run, and add new objects to the scan table.
+        """Open a run with the current champion, and add new objects to the scan table.
 
-        ``scans_uri`` and ``second_model`` default to those of the settings.
+        Args:
+            run_key: identifies the run. A retry with the same key continues the run.
+            scans_uri: S3 prefixes to list, separated by commas. ``None`` means the prefixes of the settings.
+            second_model: name of a model that also predicts each frame. ``None`` means the second model of the
+                settings.
+
+        Returns:
+            The run, and the counts of the listed objects.
         """
         scans = ScanPrefixes.parse(scans_uri or self.settings.require("scans_uri"))
         scans.require_apart(self.settings)
@@ -101,14 +108,14 @@ class ScoringJob:
         return run, discovery
 
     def plan(self, scoring_run_id: int, *, chunk_size: int = CHUNK_SIZE) -> list[int]:
-        """Plan the run, and return its chunk numbers."""
+        """Divide the run's pending scans into chunks of ``chunk_size`` scans, and return the chunk numbers."""
         with bound(scoring_run_id=scoring_run_id):
             chunks = plan_chunks(self.engine, load_run(self.engine, scoring_run_id), chunk_size=chunk_size)
             _log.info("planned: %d chunks", len(chunks))
         return chunks
 
     def load(self, scoring_run_id: int) -> None:
-        """Load the run's pinned models now, so that an S3 failure comes before the first chunk."""
+        """Load the run's pinned models, so that an S3 failure occurs before the first chunk."""
         default_pool()  # its processes start while the model loads
         with bound(scoring_run_id=scoring_run_id):
             self._loaded(load_run(self.engine, scoring_run_id))
@@ -123,7 +130,10 @@ class ScoringJob:
         return dict(counts)
 
     def _loaded(self, run: ScoringRun) -> tuple[LoadedModel, LoadedModel | None]:
-        """Return the run's checked and compiled models. A process loads them once for all chunks and runs."""
+        """Return the run's checked and compiled models: the champion, and the second model or ``None``.
+
+        A process loads the models once for all chunks, and for all runs with the same models and backend.
+        """
         models = [model for model in (run.model, run.second) if model is not None]
         pinned = (run.backend, *(model.model_version_id for model in models))
         if pinned not in self._models:
@@ -144,11 +154,16 @@ class ScoringJob:
     ) -> Balance:
         """Check that the run balances, write its run report, send its metrics, and fail a red run.
 
-        ``progress`` receives the run report as Markdown, with a link to its page below ``reports_url``.
+        Args:
+            scoring_run_id: the run.
+            progress: receives the run report as Markdown.
+            on_metric: receives each metric.
+            reports_url: URL of the reports plugin. The Markdown links to the report's page below this URL.
 
         Raises:
-            UnbalancedRunError: see ``reconcile``. The run report is written in this case too.
-            ScoringRunError: see ``reconcile``, or the run is red (``RedRunError``).
+            UnbalancedRunError: the rows of an object do not explain its outcome. The run report is written in this case
+                too.
+            ScoringRunError: the run was never planned, S3 refused all its objects, or the run is red (``RedRunError``).
         """
         run = load_run(self.engine, scoring_run_id)
         rules = RunReportRules.load(self.settings.run_report_rules)
@@ -175,7 +190,7 @@ class ScoringJob:
             return balance
 
     def _write_page(self, status: RunStatus, progress: Callable[[str], None]) -> None:
-        """Write the page. A failure is only reported, because the row in Postgres is already committed."""
+        """Write the page of the run report. An S3 error is only reported, because the report is already in Postgres."""
         try:
             write_page(self.store, run_page(self.settings, status.run.run_key, RUN_STATUS), run_status_page(status))
         except ObjectStoreError as error:
@@ -206,12 +221,13 @@ def run_scoring_job(
     chunk_size: int = CHUNK_SIZE,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Balance:
-    """Discover, plan, score all chunks and reconcile in this process.
+    """Run all steps of a scoring run in this process: discover, plan, score and reconcile.
 
-    ``progress`` receives the lines for the operator.
+    ``progress`` receives lines of text for the operator. ``ScoringJob.begin`` explains the other arguments.
 
     Raises:
-        ObjectStoreUnreachableError: S3 did not deliver some scans. They stay pending for this run or a later one.
+        ObjectStoreUnreachableError: S3 did not deliver some scans. These scans stay pending for this run or a later
+            run.
     """
     job = ScoringJob.open(settings)
     progress(f"run key, to continue after an interruption: {run_key}")

@@ -1,8 +1,8 @@
-"""Claim a chunk, renew its lease, and release it.
+"""Claim a chunk, renew its lease, and release the lease.
 
-A claim increments the chunk's attempt, which is its fencing token. Only the newest attempt may commit, so a worker that
-lost its lease writes nothing. Leases use the database's clock. A worker that fails normally releases its lease. A
-crashed worker does not, so the next worker sees the expired lease.
+A claim increments the attempt number of the chunk, which is the fencing token: only the newest attempt may commit. So a
+worker that lost its lease writes nothing. Leases use the database's clock. A worker that fails normally releases its
+lease. A worker that crashes does not, so the next worker sees a lease that was not released.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from braintumor.scoring.run import ScoringRun
 LEASE_SECONDS = 120
 
 MAX_ISOLATED_ATTEMPTS = 3
-"""After this number of crashes in isolation, a scan is rejected."""
+"""Number of crashes in isolation after which a scan is rejected. In isolation, the worker processes only this scan."""
 
 NORMAL_FAILURES = (Exception, KeyboardInterrupt)
-"""Exceptions that do not count as an attempt: reported failures, and the operator's Ctrl-C.
+"""Exceptions that do not count as a crash of the worker: reported failures, and the operator's Ctrl-C.
 
-Every other exception counts like a crash of the worker, because a scan can cause it. Airflow's ``AirflowTaskTimeout``
-is such an exception.
+Every other exception counts as a crash, because a scan can cause it. Airflow's ``AirflowTaskTimeout`` is such an
+exception.
 """
 
 IS_AT_WORK = """exists (
@@ -38,12 +38,12 @@ IS_AT_WORK = """exists (
       and scoring_chunk.chunk_number = scan.chunk_number
       and scoring_chunk.finished_at is null
       and scoring_chunk.lease_expires_at > now())"""
-"""SQL condition: a worker holds the lease of the chunk of this row of ``scan``."""
+"""SQL condition on a row of ``scan``: a worker holds an unexpired lease of the scan's chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedScan(ScanObject):
-    """A scan to score. ``isolated_attempts`` counts the attempts in isolation that crashed."""
+    """Hold a scan to score. ``isolated_attempts`` counts the crashes of workers that processed only this scan."""
 
     size_bytes: int
     isolated_attempts: int
@@ -51,9 +51,13 @@ class ClaimedScan(ScanObject):
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """The right to commit one chunk until a newer attempt claims it.
+    """Represent the right to commit one chunk, until a newer attempt claims the chunk.
 
-    ``after_crash``: the previous attempt did not release its lease, so one of the scans may have crashed it.
+    Attributes:
+        attempt: number of this attempt, the fencing token.
+        after_crash: whether the previous attempt did not release its lease. Then one of the scans may have crashed the
+            worker.
+        scans: the pending scans of the chunk, in the order of their IDs.
     """
 
     run: ScoringRun
@@ -64,7 +68,10 @@ class Claim:
 
 
 def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
-    """Claim a chunk, also from another worker. Return ``None`` if the chunk is already committed."""
+    """Claim a chunk, and return the claim, or ``None`` if the chunk is already committed.
+
+    The claim takes the chunk even if another worker holds its lease. That worker can no longer commit.
+    """
     with transaction(engine) as connection:
         chunk = connection.execute(
             text("""
@@ -108,7 +115,7 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
 
 
 def renew(engine: Engine, held: Claim) -> None:
-    """Renew the lease.
+    """Renew the lease of a claimed chunk.
 
     Raises:
         StaleClaimError: a newer attempt claimed the chunk.
@@ -125,9 +132,10 @@ def renew(engine: Engine, held: Claim) -> None:
 
 @contextmanager
 def heartbeat(engine: Engine, held: Claim) -> Iterator[None]:
-    """Renew the lease in a thread during the work, and release it after a normal failure.
+    """Renew the lease in a thread while the ``with`` block runs.
 
-    A timeout of the task does not release the lease, like a crash, so the next attempt isolates the scans.
+    This context manager releases the lease after a normal failure of the block. A timeout of the task does not release
+    the lease, as a crash does not. So the next attempt processes the scans in isolation.
     """
     try:
         with _renewing_thread(engine, held):
@@ -142,7 +150,10 @@ def heartbeat(engine: Engine, held: Claim) -> Iterator[None]:
 
 @contextmanager
 def _renewing_thread(engine: Engine, held: Claim) -> Iterator[None]:
-    """Renew the lease in a thread. The thread ignores errors, because the commit checks the claim."""
+    """Renew the lease in a thread while the ``with`` block runs.
+
+    The thread of this context manager ignores errors, because each commit checks the claim.
+    """
     is_over = Event()
 
     def renew_regularly() -> None:
@@ -160,7 +171,7 @@ def _renewing_thread(engine: Engine, held: Claim) -> Iterator[None]:
 
 
 def release(engine: Engine, held: Claim) -> None:
-    """Release the lease after a normal failure. The lease of a newer attempt is not changed."""
+    """Release the lease after a normal failure. The lease of a newer attempt does not change."""
     with transaction(engine) as connection:
         connection.execute(
             text("""
@@ -172,9 +183,10 @@ def release(engine: Engine, held: Claim) -> None:
 
 @contextmanager
 def isolated(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
-    """Count an isolated attempt at one scan before the work, and subtract it again after a normal failure.
+    """Count an isolated attempt at ``scan`` before the ``with`` block runs.
 
-    A timeout of the task stays counted, like a crash.
+    This context manager subtracts the attempt again after a normal failure of the block. After a timeout of the task or
+    a crash, the attempt stays counted.
 
     Raises:
         StaleClaimError: a newer attempt claimed the chunk.
@@ -197,10 +209,10 @@ def _count_isolated(engine: Engine, held: Claim, scan: ClaimedScan, change: int)
 
 
 def fence(connection: Connection, held: Claim) -> None:
-    """Lock the chunk until the transaction ends.
+    """Check that a claim is the newest of its chunk, and lock the chunk until the transaction ends.
 
     Raises:
-        StaleClaimError: a newer attempt owns the chunk.
+        StaleClaimError: a newer attempt claimed the chunk.
     """
     newest = connection.execute(
         text("""

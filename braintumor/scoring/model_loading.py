@@ -16,7 +16,7 @@ from braintumor.serving.backend import BackendName, LoadedModel
 
 
 def chosen_backend(settings: Settings) -> BackendName:
-    """Return the backend of new runs.
+    """Return the inference backend that the settings choose for new runs.
 
     Raises:
         ConfigurationError: the setting is not the name of a backend.
@@ -30,10 +30,10 @@ def chosen_backend(settings: Settings) -> BackendName:
 
 
 def require_comparable(model: ModelVersion, second: ModelVersion) -> None:
-    """Check that two models can predict the same preprocessed frames.
+    """Check that the champion ``model`` and the second model ``second`` can predict the same preprocessed frames.
 
     Raises:
-        ConfigurationError: they cannot, or both are the same model.
+        ConfigurationError: they cannot, the second model's files were pruned, or both are the same model.
     """
     if second.model_version_id == model.model_version_id:
         why = "it is the champion"
@@ -55,7 +55,7 @@ def require_runnable(model: ModelVersion, backend: BackendName) -> None:
     """Check that the backend can run the model.
 
     Raises:
-        ConfigurationError: it cannot.
+        ConfigurationError: the backend cannot run a model of this precision.
     """
     if backend is BackendName.XLA and model.precision != "fp32":
         raise ConfigurationError(
@@ -67,11 +67,11 @@ def require_runnable(model: ModelVersion, backend: BackendName) -> None:
 def open_model(
     engine: Engine, store: ObjectStore, settings: Settings, model: ModelVersion, backend: BackendName
 ) -> LoadedModel:
-    """Fetch, check and compile a model.
+    """Return a model that is fetched, checked and compiled for a backend.
 
     Raises:
         ModelIntegrityError: a file is missing or damaged, or the model was pruned.
-        ConfigurationError: this machine has no such backend.
+        ConfigurationError: the backend is not installed on this machine.
     """
     if backend is BackendName.OPENVINO:
         return model_versions.load_model(store, settings, model)

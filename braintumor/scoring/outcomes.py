@@ -13,8 +13,8 @@ from braintumor.serving.prediction import Prediction
 class ScanFacts:
     """Hold the facts of a decoded file that become columns of ``scan``.
 
-    Pseudonyms are keyed, never raw identifiers. ``audit_probability`` is the probability of being drawn into the audit
-    sample. The draw happens before scoring. It is ``None`` if the scan was not drawn.
+    Pseudonyms are keyed hashes, never raw identifiers. ``audit_probability`` is the probability with which the scan was
+    drawn into the audit sample. It is ``None`` if the scan was not drawn. The draw happens before scoring.
     """
 
     format: str
@@ -28,7 +28,7 @@ class ScanFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoredOutcome:
-    """A scan with one prediction per frame."""
+    """Hold the predictions of a scored scan, one per frame."""
 
     name: ClassVar[str] = "scored"
 
@@ -44,9 +44,9 @@ class ScoredOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class CopiedOutcome:
-    """A duplicate that copies the predictions of ``original_id``, a scan with the same bytes.
+    """Mark a scan as a duplicate that copies the predictions of another scan with the same bytes.
 
-    The original is committed earlier or in the same transaction.
+    ``original_id`` is the ID of the other scan. The original is committed earlier or in the same transaction.
     """
 
     name: ClassVar[str] = "copied"
@@ -59,7 +59,7 @@ class CopiedOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class RejectedOutcome:
-    """A scan that cannot be scored."""
+    """Hold the rejection of a scan that cannot be scored."""
 
     name: ClassVar[str] = "rejected"
 
@@ -69,7 +69,7 @@ class RejectedOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class SupersededOutcome:
-    """A scan whose object was overwritten or removed after the listing. The next run finds the current version."""
+    """Mark a scan whose object was overwritten or removed after the listing. The next run lists the current version."""
 
     name: ClassVar[str] = "superseded"
 

@@ -22,9 +22,9 @@ from braintumor.serving.prediction import Prediction, submit_scans
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FileResult:
-    """The prediction of one frame, or the rejection of a file.
+    """Hold the prediction of one frame, or the rejection of a file.
 
-    ``frame`` is the model's input, uint8 (S, S, 3), or ``None`` for a rejection. ``is_volume`` tells that the file has
+    ``frame`` is the model's input, uint8 (S, S, 3), or ``None`` for a rejection. ``is_volume`` is true if the file has
     several frames.
     """
 
@@ -35,7 +35,7 @@ class FileResult:
     frame: NDArray[np.uint8] | None = field(default=None, repr=False)
 
     def to_values(self) -> dict[str, Any]:
-        """Return plain values, as ``braintumor predict --json`` prints them."""
+        """Return the result as plain values, as ``braintumor predict --json`` prints them."""
         if isinstance(self.result, Rejection):
             return {
                 "path": as_utf8(self.path),
@@ -55,7 +55,7 @@ class FileResult:
 
 
 def predict_files(model: LoadedModel, paths: Iterable[Path]) -> Iterator[FileResult]:
-    """Yield one result per frame, or one per rejected file, in order."""
+    """Yield one result per frame, or one per rejected file, in the order of ``paths``."""
     for path in paths:
         yield from _predict(model, path)
 
@@ -74,7 +74,10 @@ def _predict(model: LoadedModel, path: Path) -> Iterator[FileResult]:
 
 
 def _read_file(path: Path) -> bytes | Rejection:
-    """Read a regular file. No other kind is opened, because a pipe without a writer blocks the reader."""
+    """Return the bytes of a regular file, or a rejection.
+
+    Only a regular file is opened, because a pipe without a writer blocks the reader.
+    """
     try:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):

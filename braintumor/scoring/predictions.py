@@ -19,13 +19,13 @@ PREDICTION_COLUMNS = (
     "out_of_distribution", "second_class", "second_confidence", "review_reasons", "activation_map", "engine",
     "preprocessing",
 )  # fmt: skip
-"""Columns that are written for a prediction. A copied prediction also names its original scan."""
+"""Columns of ``prediction`` that each new prediction fills. A copied prediction also names its original scan."""
 
 SAME_PREDICTION = """
     prediction.model_version_id = :model and prediction.engine = :engine and prediction.preprocessing = :preprocessing
     and (select second_model_version_id from scoring_run where scoring_run_id = prediction.scoring_run_id)
         is not distinct from :second"""
-"""SQL condition: a run with these values would write this row of ``prediction`` for the same bytes."""
+"""SQL condition on a row of ``prediction``: a run with these parameters would write the same row for the same bytes."""
 
 
 def same_prediction_values(run: ScoringRun) -> dict[str, Any]:
@@ -46,7 +46,10 @@ def write_predictions(
     model: ModelVersion,
     backend: BackendName,
 ) -> None:
-    """Insert the predictions of scans: pairs of a scan ID and the predictions of its frames."""
+    """Insert the predictions of scans.
+
+    ``predictions`` yields pairs of a scan ID and the predictions of the scan's frames.
+    """
     rows = (
         (
             scan_id,

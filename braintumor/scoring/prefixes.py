@@ -1,4 +1,4 @@
-"""Parse the prefixes that a scoring run lists: one or several, in one or several buckets.
+"""Parse the S3 prefixes that a scoring run lists: one or several, in one or several buckets.
 
 >>> str(ScanPrefixes.parse("s3://ward/scans/, s3://archive/"))
 's3://archive/,s3://ward/scans/'
@@ -18,21 +18,26 @@ from braintumor.errors import ConfigurationError
 from braintumor.s3 import S3Uri
 
 _BETWEEN = re.compile(r",\s*(?=s3://)")
-"""A comma without an S3 URI after it is part of a key."""
+"""Separator of the prefixes: a comma before an S3 URI. Any other comma is part of a key."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanPrefixes:
-    """One or several prefixes, none within another, sorted so that the same set is always the same text."""
+    """Hold one or several prefixes, none within another.
+
+    They are sorted, so that equal sets of prefixes have equal texts.
+    """
 
     uris: tuple[S3Uri, ...]
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse comma-separated S3 URIs that end with a slash. ``s3://bucket/`` is a whole bucket.
+        """Return the prefixes in a text: S3 URIs that end with a slash, separated by commas.
+
+        ``s3://bucket/`` is a whole bucket.
 
         Raises:
-            ConfigurationError: one is not an S3 URI, does not end with a slash, or is within another one.
+            ConfigurationError: a part is not an S3 URI, does not end with a slash, or is within another prefix.
         """
         uris = tuple(sorted((_prefix(part) for part in _BETWEEN.split(text.strip().rstrip(","))), key=str))
         for outer, inner in pairwise(uris):  # sorted, so a prefix comes directly before the prefixes within it
@@ -47,7 +52,8 @@ class ScanPrefixes:
         """Check that no scans prefix overlaps the prefix of the dataset, the models or the weights.
 
         Raises:
-            ConfigurationError: a run would read training data or model files as scans, or the reverse.
+            ConfigurationError: two prefixes overlap. A run would read training data or model files as scans, or the
+                reverse.
         """
         for name in ("dataset_uri", "models_uri", "weights_uri"):
             value = getattr(settings, name)

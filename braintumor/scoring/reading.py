@@ -1,4 +1,7 @@
-"""Read and decode scans a step at a time. Scoring, rescoring and the flip preview share this module."""
+"""Read and decode scans in steps, which are groups of a few scans.
+
+Scoring, rescoring and the flip preview share this module.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,17 @@ from braintumor.logs import bound
 from braintumor.s3 import ObjectStore, S3Uri
 
 MAX_CONSECUTIVE_READ_ERRORS = 16
-"""After this number of failed reads in a row, the cause is S3 and not a single object."""
+"""Number of failed reads in a row after which the cause is S3 and not a single object."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanObject:
-    """One version of a scan's object. Its key can identify a patient, so logs name the scan by its ID."""
+    """Identify one version of a scan's object.
+
+    The object key can identify a patient, so logs name the scan by its ID.
+    """
 
     scan_id: int
     location: S3Uri = field(repr=False)
@@ -38,7 +44,7 @@ class ScanObject:
 
 
 class ReadFailure(StrEnum):
-    """Why a scored scan cannot be read again. Pages show the value after the number of scans."""
+    """Name the reasons why a scored scan cannot be read again. Pages show the value after the number of scans."""
 
     GONE = "gone or overwritten since"
     REFUSED = "refused by S3"
@@ -48,19 +54,19 @@ class ReadFailure(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """The result of reading one scan: the decoded file, its rejection, or the error of S3."""
+    """Hold the result of reading one scan: the decoded file, its rejection, or the error of S3."""
 
     scan_id: int
     result: PreparedFile | Rejection | ObjectStoreError
 
     @property
     def frames(self) -> PreparedScan | None:
-        """Return the frames, or ``None`` if there are none."""
+        """Return the decoded frames, or ``None`` if the file was not decoded."""
         return self.result.scan if isinstance(self.result, PreparedFile) else None
 
     @property
     def failure(self) -> ReadFailure | None:
-        """Return why there are no frames, or ``None`` if there are some."""
+        """Return why the file was not decoded, or ``None`` if the file was decoded."""
         match self.result:
             case PreparedFile():
                 return None
@@ -76,13 +82,14 @@ class Reading:
 
 @dataclass(kw_only=True)
 class ScanReader:
-    """Read scans in threads, ahead of the caller. Collect the scans that S3 does not deliver.
+    """Read and decode scans in threads, ahead of the caller. Collect the scans that S3 does not deliver.
 
     Attributes:
-        size: side of the model's input, in pixels.
-        seconds: a step ends after this time, so that slow files do not delay the commit of the others.
-        max_errors: number of scans in a row that S3 may fail to deliver, in steps that deliver nothing.
-        undelivered: the readings that S3 did not deliver so far.
+        size: width and height of the model's input, in pixels.
+        seconds: time in seconds after which a step ends, so that slow files do not delay the commit of the others.
+        max_errors: number of consecutive undelivered scans after which S3 counts as unreachable. A step that delivers
+            any scan resets the number.
+        undelivered: the readings so far of scans that S3 did not deliver.
     """
 
     store: ObjectStore
@@ -95,7 +102,7 @@ class ScanReader:
     _count_consecutive: int = field(default=0, init=False)
 
     def read(self, scan: ScanObject) -> Reading:
-        """Read and decode one scan at its listed version. Safe in threads."""
+        """Read and decode one scan, if its object still has the scan's etag. Thread-safe."""
         try:
             data = self.store.read(scan.location, etag=scan.etag, max_bytes=self.limits.max_bytes)
         except (ObjectChangedError, ObjectMissingError, ObjectRefusedError, ObjectStoreUnreachableError) as error:
@@ -103,10 +110,10 @@ class ScanReader:
         return Reading(scan_id=scan.scan_id, result=self.pool.read(data, size=self.size, limits=self.limits))
 
     def steps(self, scans: Sequence[ScanObject]) -> Generator[list[Reading], None, None]:
-        """Yield the readings in steps of a bounded number of scans and frames, so that memory stays bounded.
+        """Yield lists of readings. Each list has a limited number of scans and frames, so that memory stays bounded.
 
         Raises:
-            ObjectStoreUnreachableError: ``max_errors`` scans in a row were not delivered, so S3 is unreachable.
+            ObjectStoreUnreachableError: S3 did not deliver ``max_errors`` scans in a row, so S3 is unreachable.
         """
         with closing(self.store.concurrently(self.read, scans)) as readings:
             while step := take_step(readings, lambda reading: reading.frames, seconds=self.seconds):

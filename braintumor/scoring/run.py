@@ -1,4 +1,4 @@
-"""Open a scoring run once with a pinned champion, and load it in every task."""
+"""Open a scoring run once with a pinned champion, and load the run in every task."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ from braintumor.serving.backend import BackendName
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringRun:
-    """A nightly or manual scoring run. Its models and backend do not change after it is opened.
+    """Hold a nightly or manual scoring run. Its models and backend do not change after the run is opened.
 
-    If ``second`` predicts another class than ``model``, the frame is on the worklist.
+    Attributes:
+        scans: the prefixes that the run lists.
+        model: the pinned champion.
+        second: the second model. If it predicts another class than ``model``, the frame is put on the worklist.
     """
 
     scoring_run_id: int
@@ -33,15 +36,16 @@ class ScoringRun:
 def open_run(
     engine: Engine, *, run_key: str, scans: ScanPrefixes, backend: BackendName, second: str | None = None
 ) -> ScoringRun:
-    """Open a run, and pin the champion, the backend and a second model.
+    """Open a run with the current champion, the backend and the second model pinned, and return the run.
 
-    An existing ``run_key`` returns its run unchanged.
+    ``second`` is the name of the second model. If a run with this ``run_key`` exists, the function returns that run
+    unchanged.
 
     Raises:
         ScoringRunError: a rescore has this key.
         NoChampionError: there is no champion. No run was opened.
         ConfigurationError: the backend cannot run a model, or the second model needs other inputs.
-        ModelIntegrityError: no model has this name.
+        ModelIntegrityError: no model has the name ``second``.
     """
     run_id = find_run(engine, run_key, kind="night")
     if run_id is not None:
@@ -72,10 +76,12 @@ def open_run(
 
 
 def find_run(engine: Engine, run_key: str, *, kind: Literal["night", "rescore"]) -> int | None:
-    """Return the ID of the run with this key, or ``None``.
+    """Return the ID of the run with this key, or ``None`` if no run has this key.
+
+    ``kind`` is the expected kind: ``night`` for a scoring run, nightly or manual, or ``rescore``.
 
     Raises:
-        ScoringRunError: a run of the other kind has this key.
+        ScoringRunError: the run with this key is not of this kind.
     """
     with transaction(engine) as connection:
         row = connection.execute(
@@ -88,7 +94,7 @@ def find_run(engine: Engine, run_key: str, *, kind: Literal["night", "rescore"])
 
 
 def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:
-    """Load an open or finished scoring run.
+    """Return the open or finished scoring run with this ID.
 
     Raises:
         ScoringRunError: there is no scoring run with this ID.

@@ -38,9 +38,10 @@ _LISTS: Final = {
 
 
 def scan_record(engine: Engine, scan_id: int, *, with_location: bool = False) -> dict[str, Any]:
-    """Return the columns of a scan, and the lists ``predictions``, ``rejections`` with remedies, and ``requeues``.
+    """Return the columns of a scan, and the lists ``predictions``, ``rejections`` and ``requeues``.
 
-    ``with_location`` adds the list ``location``, because an object key can identify a patient.
+    Each rejection has a remedy. ``with_location`` adds the list ``location`` with bucket, key and etag. It is optional,
+    because an object key can identify a patient.
 
     Raises:
         ScoringRunError: there is no such scan.
@@ -62,9 +63,15 @@ def scan_record(engine: Engine, scan_id: int, *, with_location: bool = False) ->
 
 
 def requeue(engine: Engine, reason: RejectionReason, *, actor: str, since: datetime | None = None) -> int:
-    """Make the scans that are rejected for ``reason``, at ``since`` or later, pending again, and record the actor.
+    """Make rejected scans pending again, and record the actor.
 
     The rejection stays on record. Pending scans are unchanged, so a second call does nothing.
+
+    Args:
+        engine: database engine.
+        reason: selects the scans that are rejected for this reason.
+        actor: the person who requeues the scans.
+        since: selects the scans that were rejected at this time or later. ``None`` means any time.
 
     Returns:
         The number of scans that are pending again.

@@ -14,7 +14,7 @@ from braintumor.scoring.reading import ScanObject
 
 
 def newest_scored(engine: Engine, model: ModelVersion, *, limit: int) -> list[ScanObject]:
-    """Return at most ``limit`` scans that ``model`` scored, the last processed first."""
+    """Return at most ``limit`` scans that ``model`` scored, the most recently processed first."""
     with transaction(engine) as connection:
         rows = connection.execute(
             text("""
@@ -33,7 +33,7 @@ def newest_scored(engine: Engine, model: ModelVersion, *, limit: int) -> list[Sc
 
 
 def find_scans(engine: Engine, scan_ids: Sequence[int]) -> list[ScanObject]:
-    """Return the scans with these IDs, each at its scored version."""
+    """Return the scans with these IDs, each with the etag of its scored version."""
     with transaction(engine) as connection:
         rows = connection.execute(
             text("select scan_id, bucket, key, etag from scan_location where scan_id = any(:scans)"),
@@ -47,6 +47,6 @@ def _scan(row: Row[Any]) -> ScanObject:
 
 
 def is_anything_scored(engine: Engine) -> bool:
-    """Return whether any scan has been scored."""
+    """Check that at least one scan has been scored."""
     with transaction(engine) as connection:
         return bool(connection.scalar(text("select exists (select from scan where state = 'scored')")))

@@ -1,11 +1,12 @@
 """Score one chunk: read, decode, predict, commit.
 
-Threads read and decode ahead while the backend predicts. The number of scans and frames in memory is bounded, so it
-does not grow with the chunk. The worker commits each step as soon as it has its predictions. So an attempt that a
-timeout ends keeps its committed steps, and the next attempt continues after them.
+Threads read and decode ahead while the backend predicts. The number of scans and frames in memory is bounded, so memory
+does not grow with the chunk. The scans that are predicted together are a step. The worker commits a step as soon as the
+step is predicted. If a timeout ends the attempt, the committed steps are kept, and the next attempt continues after
+them.
 
-No scan stops the others. Scans that S3 does not deliver stay pending for the task's retry. After a worker crashed on a
-chunk, the next attempt processes each scan in isolation. So the next crash identifies the scan.
+A failed scan does not stop the others. Scans that S3 does not deliver stay pending for the task's retry. After a worker
+crashed on a chunk, the next attempt processes each scan in isolation. So the next crash identifies the scan.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ScanSource:
-    """Where the scans are stored, how they are decoded, and the key of their pseudonyms."""
+    """Hold the object store of the scans, the key of their pseudonyms, and the pool that decodes the scans."""
 
     store: ObjectStore
     pseudonym_key: bytes = field(repr=False)
@@ -68,14 +69,15 @@ def score_chunk(
 ) -> Counter[str]:
     """Claim, score and commit a chunk.
 
-    A ``second`` model predicts every frame too. Its class and confidence are stored next to the first model's.
+    The ``second`` model, if given, also predicts every frame. The class and the confidence of the second model are
+    stored with the prediction of ``model``.
 
     Returns:
         The number of scans per outcome: ``scored``, ``copied`` from a duplicate, ``rejected``, ``superseded``. Empty if
         the chunk is already committed.
 
     Raises:
-        StaleClaimError: a newer attempt owns the chunk. Nothing was written since it claimed the chunk.
+        StaleClaimError: a newer attempt claimed the chunk. This attempt wrote nothing since then.
         ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed. If S3
             became unreachable, the scans that were not scored by then stay pending too.
     """
@@ -107,7 +109,10 @@ class _FactsReader:
     erased: ErasedSubjects
 
     def classify(self, reading: Reading) -> ReadScan | RejectedOutcome | SupersededOutcome | None:
-        """Return the scan to score, its outcome without a prediction, or ``None`` if S3 did not deliver it."""
+        """Return the scan to score, its outcome without a prediction, or ``None``.
+
+        ``None`` means that S3 did not deliver the scan.
+        """
         match reading.result:
             case PreparedFile() as file:
                 facts = self._facts(file)
@@ -160,7 +165,10 @@ class _ChunkScoring:
         self.duplicates = DuplicateIndex(engine=self.engine, run=self.held.run)
 
     def run(self) -> Counter[str]:
-        """Score all scans, those that may crash the worker last and in isolation, and close the chunk."""
+        """Score all scans, close the chunk, and return the number of scans per outcome.
+
+        Scans that may crash the worker are scored last and in isolation.
+        """
         suspects = [scan for scan in self.held.scans if self.held.after_crash or scan.isolated_attempts > 0]
         self._score([scan for scan in self.held.scans if scan not in suspects])
         for scan in sorted(suspects, key=lambda scan: scan.isolated_attempts):
@@ -199,7 +207,7 @@ class _ChunkScoring:
                 self._commit(outcomes)
 
     def _submit(self, step: Sequence[Reading]) -> Callable[[], list[Outcome]]:
-        """Submit a step to the backend, and return a function that waits for its outcomes."""
+        """Submit a step to the backend, and return a function that waits for the outcomes of the step."""
         classified = [self.facts.classify(reading) for reading in step]
         done = [each for each in classified if isinstance(each, RejectedOutcome | SupersededOutcome)]
         readable = [each for each in classified if isinstance(each, ReadScan)]
@@ -236,7 +244,10 @@ class _ChunkScoring:
 
     @contextmanager
     def _timed(self, stage: str) -> Iterator[None]:
-        """Add up the seconds that this thread waits for a stage. The slowest stage has the most."""
+        """Add the duration of the ``with`` block to the seconds of a stage.
+
+        The thread waits for the stage in the block of this context manager. So the slowest stage has the most seconds.
+        """
         started = time.monotonic()
         yield
         self.seconds[stage] += time.monotonic() - started
