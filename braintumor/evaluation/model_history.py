@@ -17,7 +17,7 @@ from braintumor.registry.promotions import PromotionEvent
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """Hold the facts of the training run that made the model. ``seconds`` is its wall time."""
+    """Hold the facts of the training run that made the model. ``seconds`` is the wall time of the training."""
 
     run_key: str
     code_version: str

@@ -128,7 +128,10 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
 def load_image_predictions(
     connection: Connection, model: ModelVersion, snapshot_id: str, split: str
 ) -> ImagePredictions:
-    """Load a model's predictions for a split, by sha256 of the image. Empty if the model was never evaluated on it."""
+    """Load a model's predictions for a split, by sha256 of the image.
+
+    The result is empty if the model was never evaluated on the split.
+    """
     rows = connection.execute(
         text("""
         select

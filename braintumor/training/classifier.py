@@ -4,11 +4,13 @@ The head is global average pooling and one Dense layer. The same Dense layer is 
 map. The result is the class activation map (Zhou et al. 2016). The mean of the map is the logit, so no second pass is
 needed.
 
-The exported map is this map minus a baseline, which is the same for all images. The baseline is the map of the mean
-training features, minus its mean over the cells. So the mean of the exported map is still the logit. Without the
-baseline, zero padding marks the same corners in every image. On phantoms, the share of correct tumor predictions whose
-strongest cell touched the lesion was measured. It was 0.44 to 0.60 without the baseline, and 0.83 to 0.90 with it. The
-network was a randomly initialized ResNet50 at 128 px, with three splits.
+The exported map is the class activation map minus a baseline, which is the same for all images. The baseline is the map
+of the mean training image, minus the mean of this map over its cells. So the mean of the exported map is still the
+logit. Without the baseline, zero padding marks the same corners in every image.
+
+On phantoms, the strongest cell touched the lesion in a share of the correct tumor predictions. This share was 0.44 to
+0.60 without the baseline, and 0.83 to 0.90 with it. The network was a randomly initialized ResNet50 at 128 px, with
+three splits.
 """
 
 from __future__ import annotations

@@ -95,8 +95,8 @@ def through_openvino(classifier: Classifier) -> Embed:
 def as_served(backend: OpenVinoBackend, frames: NDArray[np.uint8], features: Embeddings) -> Embeddings:
     """Return the embeddings (N, d) that the exported graph computes for ``frames``.
 
-    On a CPU, OpenVINO has also computed ``features``, so ``features`` are returned unless the first 8 rows differ. On a
-    GPU, Keras has computed ``features``, so the graph computes the embeddings again.
+    On a CPU, OpenVINO has also computed ``features``. So ``features`` are returned unless the first 8 rows differ.
+    On a GPU, Keras has computed ``features``, so the graph computes the embeddings again.
 
     Args:
         backend: runs the exported graph.

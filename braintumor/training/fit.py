@@ -22,8 +22,8 @@ from braintumor.training.recipe import Recipe
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
     """Provide the batches of one view in each epoch. The views take turns.
 
-    The order of the images depends on seed and epoch. Set ``epoch`` before each epoch. The callback of ``follow`` sets
-    it.
+    The order of the images depends on seed and epoch. Set ``epoch`` before each epoch. The callback of ``follow`` does
+    so.
     """
 
     def __init__(self, views: Sequence[NDArray[Any]], labels: NDArray[Any], *, batch_size: int, seed: int) -> None:

@@ -23,7 +23,7 @@ _EXTERNAL_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
 def verify_in_subprocess(settings: Settings, name: str) -> tuple[RuleOutcome, ...]:
     """Run ``braintumor model verify NAME`` in a subprocess and return the outcome of each check.
 
-    The subprocess uses no GPU, because models are served on CPUs. If it crashes, for example by SIGSEGV, the only
+    The subprocess uses no GPU, because models are served on CPUs. If the subprocess crashes, the only
     outcome is a failed ``graph_loads``.
 
     Args:

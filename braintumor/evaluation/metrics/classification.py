@@ -57,8 +57,8 @@ class Evaluation:
         split: ``train``, ``validation`` or ``test``.
         count: number of images.
         accuracy: share of images with a correct prediction.
-        accuracy_low: lower end of the 95% Wilson interval.
-        accuracy_high: upper end of the 95% Wilson interval.
+        accuracy_low: lower end of the 95% Wilson interval of the accuracy.
+        accuracy_high: upper end of the 95% Wilson interval of the accuracy.
         macro_precision: mean precision of the classes that have images.
         macro_recall: mean recall of the classes that have images: the balanced accuracy.
         macro_f1: mean F1 of the classes that have images.
@@ -137,8 +137,9 @@ def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating]
 def wilson_interval(hits: int, count: int) -> tuple[float, float]:
     """Return the 95% confidence interval (low, high) of the share ``hits / count``.
 
-    The interval is within [0, 1] and accurate near 0 and 1. Source: Wilson, "Probable Inference, the Law of Succession,
-    and Statistical Inference", JASA 1927.
+    The interval is within [0, 1] and accurate near 0 and 1.
+
+    Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927.
 
     Raises:
         EvaluationError: ``hits`` is not between 0 and ``count``, or ``count`` is 0.

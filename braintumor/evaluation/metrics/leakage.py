@@ -49,7 +49,7 @@ class DistanceBand:
 
 
 def nearest_in_training(snapshot: Snapshot) -> list[Neighbor]:
-    """Return the nearest training image of each test image, empty if an image has no perceptual hash."""
+    """Return the nearest training image of each test image, empty if any of these images has no perceptual hash."""
     training, test = (snapshot.of_split(split) for split in (Split.TRAIN, Split.TEST))
     if not all(image.perceptual_hash for image in (*training, *test)):
         return []

@@ -1,8 +1,8 @@
 """Measure whether hiding the place marked by the activation map changes the prediction.
 
-The module fills a square of a correctly classified tumor image with the frame's median, and the model predicts again.
-The marked square is around the strongest cell of the predicted class's activation map. In a second copy of the frame, a
-square at a random place is filled.
+In each correctly classified tumor image, the module fills a square with the frame's median. Then the model predicts
+again. The marked square is around the strongest cell of the predicted class's activation map. The other square, in a
+second copy of the frame, is at a random place.
 
 Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. Zeiler and
 Fergus slide a gray square over the whole image. This module hides one marked and one random place.
@@ -143,8 +143,8 @@ def _marked_place(activation_map: NDArray[np.floating], size: int) -> tuple[int,
 def _other_place(frame: NDArray[np.uint8], marked: tuple[int, int], random: np.random.Generator) -> tuple[int, int]:
     """Return the top left corner (row, column) in pixels of a random square that does not overlap the marked square.
 
-    Squares brighter than the frame's mean are preferred. Hiding the black background has no effect. A comparison with
-    it would make the marked place look too important.
+    Squares brighter than the frame's mean are preferred. Hiding the black background has no effect. A square there
+    would make the marked place look too important.
 
     Args:
         frame: uint8 (S, S, 3).

@@ -1,7 +1,7 @@
 """Test the significance of the difference between two models on the same test images.
 
 Only the images that exactly one of the two models predicts correctly affect the test. ``mcnemar`` tests whether the
-candidate loses more of these images than by chance. The bootstrap interval bounds the change of accuracy.
+candidate loses more of these images than expected by chance. The bootstrap interval bounds the change of accuracy.
 
 >>> comparison = paired_test(PredictionPair(candidate=candidate, champion=champion))
 >>> comparison.change, comparison.low, comparison.high
@@ -127,7 +127,7 @@ def paired_test(pair: PredictionPair) -> PairedTest:
 def mcnemar(*, lost: int, gained: int) -> float:
     """Return the p value of McNemar's exact one-sided test.
 
-    The p value is the probability that equal models lose this many images or more by chance.
+    The p value is the probability that equal models lose ``lost`` or more of these images by chance.
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
     Psychometrika 1947. The exact test uses the binomial distribution.
@@ -146,6 +146,7 @@ def bootstrap_interval(groups: Mapping[tuple[int, int], int], *, resamples: int 
 
     Neighboring slices of one head get similar predictions and are not independent, so a group is resampled as a whole.
     Groups with the same size and change are of one kind. The function draws only the number of groups of each kind.
+
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
 
     Args:
