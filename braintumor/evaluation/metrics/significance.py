@@ -127,7 +127,7 @@ def paired_test(pair: PredictionPair) -> PairedTest:
 def mcnemar(*, lost: int, gained: int) -> float:
     """Return the p value of McNemar's exact one-sided test.
 
-    The p value is the probability that equal models lose ``lost`` or more of these images by chance.
+    The p value is the probability that equal models lose ``lost`` or more of ``lost + gained`` images by chance.
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
     Psychometrika 1947. The exact test uses the binomial distribution.
