@@ -1,6 +1,6 @@
-"""Compare two models on the same test images.
+"""Compare two models, A and B, on the same test images.
 
-The images that only one of the two models predicts correctly are sufficient for a paired test of the difference.
+A paired test of the difference needs only the images that exactly one of the two models predicts correctly.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from braintumor.registry.model_versions import ModelVersion
 
 @dataclass(frozen=True, kw_only=True)
 class PairedCounts:
-    """Numbers of test images that both models, only A, only B or neither predict correctly."""
+    """Count the test images that both models, only A, only B or neither model predict correctly."""
 
     both: int
     only_a: int
@@ -36,23 +36,23 @@ class PairedCounts:
 
     @property
     def a(self) -> float:
-        """Return A's share of correct predictions: its accuracy, or its recall of one class."""
+        """Return the share of images that A predicts correctly: A's accuracy, or A's recall of one class."""
         return (self.both + self.only_a) / self.count
 
     @property
     def b(self) -> float:
-        """Return B's share of correct predictions."""
+        """Return the share of images that B predicts correctly: B's accuracy, or B's recall of one class."""
         return (self.both + self.only_b) / self.count
 
 
 _CELL_OF = {(True, True): "both", (True, False): "only_a", (False, True): "only_b", (False, False): "neither"}
-"""Key: whether A is correct, whether B is correct."""
+"""(whether A is correct, whether B is correct) -> field of ``PairedCounts``."""
 _CELLS = tuple(_CELL_OF.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The counts of two models on the test images of one snapshot, in total and by true class."""
+    """Hold the counts of models A and B on the test images of one snapshot, overall and by true class."""
 
     name_a: str
     name_b: str
@@ -62,7 +62,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """Return the accuracy of B minus that of A, exactly 0 if both have as many correct predictions."""
+        """Return the accuracy of B minus the accuracy of A, exactly 0 for equal numbers of correct predictions."""
         return (self.all.only_b - self.all.only_a) / self.all.count
 
     def to_dict(self) -> dict[str, Any]:
@@ -84,10 +84,12 @@ class Comparison:
 
 
 def compare(engine: Engine, a: ModelVersion, b: ModelVersion) -> Comparison:
-    """Pair the stored predictions of two models on the newest snapshot with evaluations of both.
+    """Return the comparison of two models on the newest snapshot on which both models were evaluated.
+
+    The comparison uses the stored predictions for the test split.
 
     Raises:
-        EvaluationError: there is no such snapshot, or the evaluations are of different images.
+        EvaluationError: there is no such snapshot, or the two evaluations are of different images.
     """
     with transaction(engine) as connection:
         snapshot_id = _common_snapshot(connection, a, b)
@@ -131,7 +133,7 @@ def _common_snapshot(connection: Connection, a: ModelVersion, b: ModelVersion) -
 
 
 def _counts(a: ImagePredictions, b: ImagePredictions) -> dict[TumorClass, PairedCounts]:
-    """Count the images of each class that has test images, in the order of the classes."""
+    """Return the counts of each true class that has test images, in the order of the classes."""
     cells: defaultdict[TumorClass, Counter[str]] = defaultdict(Counter)
     for image, prediction in a.items():
         cells[prediction.label][_CELL_OF[prediction.is_correct, b[image].is_correct]] += 1
@@ -141,6 +143,6 @@ def _counts(a: ImagePredictions, b: ImagePredictions) -> dict[TumorClass, Paired
 
 
 def _count_unpaired(a: ImagePredictions, b: ImagePredictions) -> int:
-    """Count the predictions without a prediction of the other model for the same image and label."""
+    """Return the number of pairs (image, label) that occur in the predictions of only one of the two models."""
     ours, theirs = ({(image, prediction.label) for image, prediction in predictions.items()} for predictions in (a, b))
     return len(ours ^ theirs)

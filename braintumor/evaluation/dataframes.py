@@ -3,7 +3,7 @@
 >>> engine = database.connect(Settings.from_environment())
 >>> test_predictions(engine, "resnet50-20261123T030000Z-3f2a9c").query("label != predicted_class")
 
-Snapshots are ``dataset.snapshot.load_snapshot(engine, snapshot_id).to_frame()``.
+``dataset.snapshot.load_snapshot(engine, snapshot_id).to_frame()`` returns a snapshot as a DataFrame.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from braintumor.registry.model_versions import find_model, training_of
 
 
 def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
-    """Return one row per epoch, counted from 1: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+    """Return a DataFrame with one row per epoch: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
+
+    The index is the epoch, counted from 1.
 
     Raises:
         ModelIntegrityError: no model has this name.
@@ -27,7 +29,10 @@ def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
 
 
 def evaluations(engine: Engine) -> pd.DataFrame:
-    """Return one row per model, snapshot and split, newest first: metrics and number of accesses."""
+    """Return a DataFrame with one row per model, snapshot and split, newest first.
+
+    The columns contain the metrics and the number of accesses to the split.
+    """
     query = """
         select model_name, recipe_name, initialization, evaluation.*,
             (select count(*) from test_set_access where test_set_access.evaluation_id = evaluation.evaluation_id)
@@ -41,7 +46,9 @@ def evaluations(engine: Engine) -> pd.DataFrame:
 
 
 def test_predictions(engine: Engine, model_name: str) -> pd.DataFrame:
-    """Return one row per test image of the model's snapshot: label, prediction, four probabilities, attributes.
+    """Return a DataFrame with one row per test image of the model's snapshot.
+
+    The columns contain label, prediction, four probabilities and attributes.
 
     Raises:
         ModelIntegrityError: no model has this name.

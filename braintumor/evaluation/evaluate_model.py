@@ -1,4 +1,4 @@
-"""Evaluate a registered model on the splits of its snapshot, with the backend that serves it, and write its report."""
+"""Evaluate a registered model on validation and test with the serving backend, and publish the model's report."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from braintumor.serving.backend import LoadedModel
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """Evaluates one loaded model and records the results."""
+    """Evaluate one loaded model, and record the results."""
 
     engine: Engine
     store: ObjectStore
@@ -35,10 +35,10 @@ class Evaluator:
 
     @classmethod
     def open(cls, settings: Settings, name: str) -> Self:
-        """Load the model ``name``.
+        """Return an evaluator of the model ``name``, with the model loaded.
 
         Raises:
-            ModelIntegrityError: no model has this name, or its files are not those of the registry.
+            ModelIntegrityError: no model has this name, or the model's files differ from the registry.
         """
         engine, store = database.connect(settings), ObjectStore.connect(settings)
         model = find_model(engine, name)
@@ -47,7 +47,13 @@ class Evaluator:
     def evaluate_split(self, snapshot_id: str, split: Split, *, access_key: str) -> SplitEvaluation:
         """Predict every image of a split, and record metrics, diagnostics and predictions.
 
-        A retry with the same ``access_key`` does not count as another test-set access.
+        Args:
+            snapshot_id: the snapshot with the images.
+            split: the split of that snapshot.
+            access_key: key of this test-set access. A retry with the same key is not counted again.
+
+        Returns:
+            The results, with the number of accesses so far.
         """
         with writing_images(self.engine):
             snapshot = load_snapshot(self.engine, snapshot_id)
@@ -66,13 +72,16 @@ class Evaluator:
 def evaluate_model(
     settings: Settings, name: str, *, access_key: str, progress: Callable[[str], None] = lambda _: None
 ) -> str:
-    """Evaluate a model on validation and test, record the results, and publish its report. Returns its name.
+    """Evaluate a model on validation and test, record the results, and publish the model's report.
 
     Args:
         settings: connections to Postgres and S3.
         name: name or number of the model.
         access_key: key of this test-set access. A retry with the same key is not counted again.
-        progress: receives one line per split, and the address of the report.
+        progress: function that receives one line per split, then the address of the report.
+
+    Returns:
+        The name of the model.
     """
     evaluator = Evaluator.open(settings, name)
     engine, store, model = evaluator.engine, evaluator.store, evaluator.model
@@ -91,8 +100,14 @@ def evaluate_model(
 
 
 def evaluate_on(settings: Settings, name: str, snapshot_id: str, *, access_key: str) -> SplitEvaluation:
-    """Evaluate a model on the test split of another snapshot, to compare it with that snapshot's models.
+    """Evaluate a model on the test split of another snapshot, for a comparison with the models of that snapshot.
 
     An image never changes its split, so the model was not trained on a test image of any snapshot.
+
+    Args:
+        settings: connections to Postgres and S3.
+        name: name or number of the model.
+        snapshot_id: the other snapshot.
+        access_key: key of this test-set access. A retry with the same key is not counted again.
     """
     return Evaluator.open(settings, name).evaluate_split(snapshot_id, Split.TEST, access_key=access_key)

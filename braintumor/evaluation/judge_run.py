@@ -1,7 +1,8 @@
-"""Select the candidate of a retrain run on validation, and judge it with the gate on test.
+"""Select the candidate of a retrain run by validation metrics, and judge the candidate by test metrics.
 
-A run has one candidate, which never changes. A verdict holds against the champion of its time. The gate returns the
-stored verdict while the champion is the same, and judges the same candidate again after the champion has changed.
+A run has one candidate, which never changes. A verdict compares the candidate with the champion of that time. While the
+champion is the same, the gate returns the stored verdict. After a change of champion, the gate judges the same
+candidate again.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ from braintumor.reports.paths import RUN_COMPARISON, run_page, write_page
 from braintumor.s3 import ObjectStore, S3Uri
 
 Verify = Callable[[Settings, str], Sequence[RuleOutcome]]
-"""Checks the artifact of a model by its name, as ``verify_in_subprocess`` does."""
+"""A function that checks the artifact of a model, given its name, as ``verify_in_subprocess`` does."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judgment:
-    """A stored verdict and its candidate."""
+    """Hold a stored verdict and its candidate."""
 
     gate_verdict_id: int
     candidate: ModelVersion
@@ -59,12 +60,12 @@ def judge_run(
     Args:
         settings: connections to Postgres and S3.
         run_key: key of the retrain run.
-        recipes: recipes of the run. ``markdown`` names those without an evaluated model.
-        verify: checks the candidate's artifact.
+        recipes: names of the run's recipes. The text ``markdown`` lists the recipes without an evaluated model.
+        verify: function that checks the candidate's artifact.
 
     Returns:
-        A summary: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``is_new`` (judged by this call), ``reasons``
-        (of the failed rules), ``markdown``, ``report_uri``.
+        A summary with these keys: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``is_new`` (whether this call
+        judged the candidate), ``reasons`` (of the failed rules), ``markdown``, ``report_uri``.
 
     Raises:
         EvaluationError: no recipe of the run has an evaluated model.
@@ -91,10 +92,10 @@ def judge_run(
 
 
 def require_every_model(settings: Settings, run_key: str, recipes: Sequence[str]) -> int:
-    """Return the number of evaluated models of a run, or raise if a recipe has none.
+    """Check that every recipe of a run has an evaluated model, and return the number of evaluated models.
 
     Raises:
-        EvaluationError: recipes have no evaluated model. The message names them.
+        EvaluationError: recipes have no evaluated model. The message names the recipes.
     """
     models = _evaluated_models(database.connect(settings), run_key)
     missing = _missing(models, recipes)
@@ -107,7 +108,10 @@ def require_every_model(settings: Settings, run_key: str, recipes: Sequence[str]
 
 
 def find_judgment(engine: Engine, run_key: str, champion: ModelVersion | None) -> Judgment | None:
-    """Return the run's newest verdict against ``champion``, or the verdict that made ``champion`` the champion."""
+    """Return the run's newest verdict that compares with ``champion`` or judges ``champion``, ``None`` without one.
+
+    The second case occurs after a promotion of the run's candidate.
+    """
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
@@ -143,7 +147,7 @@ def _missing(models: Sequence[ModelVersion], recipes: Sequence[str]) -> list[str
 
 @dataclass(frozen=True, kw_only=True)
 class _Run:
-    """A retrain run at the gate."""
+    """Run the steps of the gate for one retrain run."""
 
     settings: Settings
     engine: Engine
@@ -151,7 +155,7 @@ class _Run:
     run_key: str
 
     def select_candidate(self, models: Sequence[ModelVersion]) -> ModelVersion:
-        """Return the candidate of the run's first verdict, or the best model on validation if there is no verdict."""
+        """Return the candidate of the run's first verdict. Without a verdict, return the best model on validation."""
         with transaction(self.engine) as connection:
             chosen = connection.scalar(
                 text("""
@@ -183,7 +187,15 @@ class _Run:
             return load_image_predictions(connection, model, snapshot_id, Split.TEST)
 
     def _evaluate_champion(self, champion: ModelVersion, snapshot_id: str, predictions: ImagePredictions) -> Evaluation:
-        """Return the champion's evaluation on the candidate's test images. Evaluate it now if images are missing."""
+        """Return the champion's evaluation on the candidate's test images.
+
+        If the stored evaluation is missing or of other images, evaluate the champion now.
+
+        Args:
+            champion: the champion.
+            snapshot_id: the candidate's snapshot.
+            predictions: the candidate's predictions, which determine the images.
+        """
         with transaction(self.engine) as connection:
             stored = load_evaluation(connection, champion, snapshot_id, Split.TEST)
         if stored is not None and self._predictions(champion, snapshot_id).keys() == predictions.keys():
@@ -193,7 +205,10 @@ class _Run:
         return result.evaluation
 
     def record(self, candidate: ModelVersion, champion: ModelVersion | None, verdict: Verdict) -> Judgment:
-        """Store a verdict, and return the stored one. A concurrent gate may have stored its verdict first."""
+        """Store a verdict, and return the stored verdict.
+
+        If a concurrent gate has stored its verdict first, return that verdict.
+        """
         with transaction(self.engine) as connection:
             connection.execute(
                 text("""
@@ -216,7 +231,7 @@ class _Run:
         return stored
 
     def publish_comparison(self, models: Sequence[ModelVersion], judgment: Judgment) -> S3Uri:
-        """Write the page that compares the models of the run."""
+        """Write the page that compares the models of the run, and return the address of the page."""
         reports = [
             build_model_report(
                 self.engine,

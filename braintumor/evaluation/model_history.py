@@ -17,7 +17,7 @@ from braintumor.registry.promotions import PromotionEvent
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The training run of the model."""
+    """Hold the facts of the training run that made the model. ``seconds`` is the wall time of the training."""
 
     run_key: str
     code_version: str
@@ -28,7 +28,7 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSummary:
-    """The main metrics of one evaluation."""
+    """Hold the main metrics of one evaluation. ``count_access`` is the number of accesses to the split so far."""
 
     snapshot_id: str
     split: str
@@ -44,7 +44,7 @@ class EvaluationSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class TestSetAccess:
-    """One evaluation on a test split."""
+    """Hold one evaluation on a test split. A retry has the same ``access_key`` and is not counted again."""
 
     snapshot_id: str
     access_key: str
@@ -53,7 +53,10 @@ class TestSetAccess:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedVerdict:
-    """One verdict of the gate. ``champion`` is the model of the comparison, ``None`` if there was no champion."""
+    """Hold one verdict of the gate.
+
+    ``champion`` is the name of the model that the candidate was compared with, ``None`` if there was no champion.
+    """
 
     run_key: str
     champion: str | None
@@ -63,7 +66,7 @@ class RecordedVerdict:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelHistory:
-    """The history of one model. Each list starts with the oldest entry."""
+    """Hold the history of one model. Each list starts with the oldest entry."""
 
     model: ModelVersion
     training: Training
@@ -78,7 +81,7 @@ class ModelHistory:
 
 
 def history_of(engine: Engine, model: ModelVersion) -> ModelHistory:
-    """Load a model's history. A model without evaluations or verdicts has empty lists."""
+    """Return the history of a model. A model without evaluations or verdicts has empty lists."""
     events = promotions.promotion_events(engine, model)
     with transaction(engine) as connection:
         return ModelHistory(

@@ -1,4 +1,4 @@
-"""Store evaluations in Postgres: one per model, snapshot and split, with every test-set access."""
+"""Write and load evaluations in Postgres: one per model, snapshot and split, with every test-set access."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CLASS_METRICS = ("precision", "recall", "specificity", "f1", "auroc", "support"
 
 @dataclass(frozen=True, kw_only=True)
 class SplitEvaluation:
-    """The results of one model on one split.
+    """Hold the results of one model on one split.
 
     Attributes:
         frames: images and labels of the split.
@@ -51,10 +51,18 @@ def record_evaluation(
 ) -> int:
     """Write an evaluation with its classes, confusion matrix, predictions and diagnostics.
 
-    A repeated evaluation replaces the earlier one. It counts as another access unless it has the same ``access_key``.
+    A repeated evaluation replaces the earlier evaluation of the same model, snapshot and split. It counts as another
+    access unless it has the same ``access_key``.
+
+    Args:
+        connection: connection with an open transaction.
+        model: the evaluated model.
+        snapshot_id: the snapshot with the images.
+        result: the results to write.
+        access_key: key of this test-set access.
 
     Returns:
-        The number of accesses so far.
+        The number of accesses of this model to this split so far.
     """
     evaluation = result.evaluation
     evaluation_id: int = connection.execute(
@@ -89,7 +97,7 @@ def record_evaluation(
 
 
 def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: str, split: str) -> Evaluation | None:
-    """Load an evaluation, ``None`` if the model was never evaluated on that split."""
+    """Load an evaluation, ``None`` if the model was never evaluated on that split of the snapshot."""
     head = connection.execute(
         text(f"""
         select evaluation_id, count_image, {", ".join(_METRICS)} from evaluation
@@ -120,7 +128,10 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
 def load_image_predictions(
     connection: Connection, model: ModelVersion, snapshot_id: str, split: str
 ) -> ImagePredictions:
-    """Load a model's predictions for a split, by sha256 of the image. Empty if it was never evaluated."""
+    """Load a model's predictions for a split, by sha256 of the image.
+
+    The result is empty if the model was never evaluated on the split.
+    """
     rows = connection.execute(
         text("""
         select

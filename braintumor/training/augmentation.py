@@ -14,7 +14,10 @@ _BATCH = 64
 
 
 def augmentation_layers(augmentation: Augmentation, *, seed: int) -> list[Any]:
-    """Return one Keras layer for each change that is not 0, each with its own seed."""
+    """Return one Keras layer for each random change that ``augmentation`` turns on.
+
+    Each layer has its own seed, which is ``seed`` plus a fixed number.
+    """
     import keras
 
     black = {"fill_mode": "constant", "fill_value": 0.0}  # the letterbox adds black too
@@ -38,9 +41,14 @@ def augmentation_layers(augmentation: Augmentation, *, seed: int) -> list[Any]:
 
 
 def augmented_views(frames: NDArray[np.uint8], augmentation: Augmentation, *, seed: int) -> Iterator[NDArray[np.uint8]]:
-    """Yield each augmented view of frames (N, S, S, 3), as uint8 of the same shape.
+    """Yield ``augmentation.views`` views of frames (N, S, S, 3). Each view is uint8 (N, S, S, 3).
 
-    The frozen stage caches the features of the views.
+    A view is a randomly changed copy of all frames. The frozen stage caches the features of each view.
+
+    Args:
+        frames: uint8 (N, S, S, 3).
+        augmentation: the random changes.
+        seed: seed of the random changes.
     """
     import keras
 

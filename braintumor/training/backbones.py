@@ -1,4 +1,4 @@
-"""Register the convolutional backbones and their preprocessing, which is part of the graph.
+"""Define the convolutional backbones and their preprocessing, which is part of the graph.
 
 To add a backbone of ``keras.applications``, add an entry here and its name to ``recipe.BackboneName``.
 """
@@ -19,30 +19,33 @@ Tensor = Any
 KerasModel = Any
 
 _CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
-"""ImageNet channel means in 0..255, in the channel order in which VGG16 and ResNet50 were trained."""
+"""ImageNet means of blue, green and red in 0..255, the channel order in which VGG16 and ResNet50 were trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """Build one backbone.
+    """Describe one backbone, and build its network.
 
     Attributes:
-        application: name of its class in ``keras.applications``.
-        preprocess: maps a float tensor (B, S, S, 3) of RGB in 0..255 to the input that the weights were trained on.
+        application: name of the backbone in ``keras.applications``.
+        preprocess: maps RGB in 0..255, a float tensor (B, S, S, 3), to the input of the pretrained network.
     """
 
     application: str
     preprocess: Callable[[Tensor], Tensor]
 
     def build(self, image_size: int) -> KerasModel:
-        """Build the network without its top, randomly initialized: (B, S, S, 3) -> (B, S/32, S/32, d)."""
+        """Return the randomly initialized network without its classification layers (top).
+
+        The network maps (B, S, S, 3) to (B, S/32, S/32, d), where S is ``image_size`` in pixels.
+        """
         import keras
 
         build = getattr(keras.applications, self.application)
         return build(weights=None, include_top=False, input_shape=(image_size, image_size, 3), name="backbone")
 
     def load_imagenet(self, network: KerasModel) -> None:
-        """Load ImageNet weights from the cache of keras.applications, or download them.
+        """Load ImageNet weights into ``network``, from the cache of keras.applications or by download.
 
         Raises:
             WeightsError: the download failed.
@@ -65,8 +68,7 @@ def load_weights(network: KerasModel, path: Path) -> None:
     """Load a complete ``.weights.h5`` file, or a ``.h5`` file of Keras 2, into a network of the same architecture.
 
     Raises:
-        WeightsError: the file is not a weights file, its shapes belong to another architecture, or it has no values
-            for some kernels.
+        WeightsError: the file is not a weights file, belongs to another architecture, or lacks values of some kernels.
     """
     before = network.get_weights()
     try:
@@ -88,7 +90,7 @@ def load_weights(network: KerasModel, path: Path) -> None:
 
 
 def _load(network: KerasModel, path: Path) -> None:
-    """Load through a link with the right suffix, because Keras derives the format from the file name."""
+    """Load weights through a link with the right suffix, because Keras derives the file format from the file name."""
     import h5py
 
     with h5py.File(path) as file:
@@ -110,7 +112,7 @@ def _minus_one_to_one(x: Tensor) -> Tensor:
 
 
 def to_unit(x: Tensor) -> Tensor:
-    """Scale 0..255 to 0..1, as the paper did for every backbone."""
+    """Scale pixels from 0..255 to 0..1, as the paper did for every backbone."""
     return x / 255.0
 
 

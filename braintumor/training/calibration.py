@@ -1,6 +1,7 @@
 """Calibrate a model on the validation split: its temperature and the thresholds of the review reasons.
 
-Temperature scaling follows Guo et al. 2017: one number makes confidence match the observed frequency.
+Temperature scaling follows Guo et al. 2017: one number makes confidence match the observed share of correct
+predictions.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ _TARGET_PRECISION = 0.95
 _MIN_THRESHOLD, _MAX_THRESHOLD = 0.60, 0.95
 """Bounds of the confidence threshold. The upper bound keeps a class that is often wrong from filling the worklist."""
 _MIN_PREDICTIONS = 20
-"""With fewer predictions of a class, its precision is not reliable, so its threshold is the lower bound."""
+"""Minimum number of predictions of a class for a fitted threshold.
+
+With fewer predictions, the precision of the class is not reliable, so its threshold is the lower bound.
+"""
 _IN_DISTRIBUTION_SHARE = 0.995
 """Share of the validation images that is not above the out-of-distribution threshold.
 
@@ -34,14 +38,24 @@ With fewer than 200 validation images the threshold is the largest score.
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
-    """Hold the thresholds that the manifest stores next to the temperature."""
+    """Hold the thresholds that the manifest stores next to the temperature.
+
+    Attributes:
+        low_confidence_below: predicted class -> confidence.
+        out_of_distribution_above: out-of-distribution score.
+    """
 
     low_confidence_below: dict[str, float]
     out_of_distribution_above: float
 
 
 def fit_temperature(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> float:
-    """Return the T in 0.05..20 that minimizes the negative log likelihood of logits (N, 4) / T for labels (N,)."""
+    """Return the temperature T in 0.05..20 with the smallest mean negative log likelihood of logits / T.
+
+    Args:
+        logits: (N, 4), columns in the order of ``CLASSES``.
+        labels: (N,) positions in ``CLASSES``.
+    """
     rows = np.arange(len(labels))
 
     def loss(log_temperature: float) -> float:
@@ -61,14 +75,14 @@ def fit_thresholds(
     temperature: float,
     labels: NDArray[np.int64],
 ) -> Thresholds:
-    """Fit every threshold on the V validation images, and write ``reference.npy`` into ``folder``.
+    """Return the thresholds fitted on the V validation images, and write ``reference.npy`` into ``folder``.
 
     Args:
         folder: the model folder.
         reference: embeddings (M, d) of training images, from the exported graph.
-        embeddings: embeddings (V, d) of the validation images.
-        logits: (V, 4), not divided by ``temperature``.
-        temperature: the graph divides the logits by this number.
+        embeddings: embeddings (V, d) of the validation images, from the exported graph.
+        logits: (V, 4) of the validation images, not divided by ``temperature``.
+        temperature: number by which the graph divides the logits.
         labels: (V,) positions in ``CLASSES``.
     """
     unit_reference = normalized(reference)
@@ -82,7 +96,7 @@ def fit_thresholds(
 
 
 def _confidence_thresholds(probability: NDArray[np.float32], labels: NDArray[np.int64]) -> dict[str, float]:
-    """Return the confidence threshold of each predicted class."""
+    """Return predicted class -> confidence threshold, from probabilities (N, 4) and labels (N,)."""
     predicted, confidence = probability.argmax(axis=1), probability.max(axis=1)
     is_correct = predicted == labels
     masks = {label.value: predicted == label.position for label in CLASSES}
@@ -90,7 +104,12 @@ def _confidence_thresholds(probability: NDArray[np.float32], labels: NDArray[np.
 
 
 def _confidence_threshold(confidence: NDArray[np.float32], is_correct: NDArray[np.bool_]) -> float:
-    """Return the lowest confidence at which the predictions above it reach the target precision, within the bounds."""
+    """Return the lowest threshold above which the predictions reach the target precision, within the bounds.
+
+    Args:
+        confidence: (N,) of all predictions of one class.
+        is_correct: (N,) for the same predictions.
+    """
     if len(confidence) < _MIN_PREDICTIONS:
         return _MIN_THRESHOLD
     descending = np.argsort(-confidence, kind="stable")

@@ -3,11 +3,12 @@
 ::
 
     epoch-0003.npz    all variables after 3 epochs, with the optimizer state and the random seeds
-    best-0002.npz     the same for the best epoch so far
+    best-0002.npz     the same after 2 epochs, if epoch 2 is the best so far
     history.json      metric name -> one value per epoch
 
-Each file is written under another name and then renamed, the newest epoch last. So the folder is consistent whenever
-the process dies. NumPy writes the files, because the HDF5 library of Keras ends the process when the disk is full.
+Each write is atomic: a file is written under another name and then renamed. The file of the newest epoch is written
+last. So the folder is consistent whenever the process dies. NumPy writes the files, because the HDF5 library of Keras
+ends the process when the disk is full.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Checkpoints:
         return max((_number(path) for path in self._folder.glob("epoch-*.npz")), default=0)
 
     def history(self) -> History:
-        """Return the metrics of the finished epochs."""
+        """Return the metrics of the finished epochs: metric name -> one value per epoch."""
         count = self.count_epoch
         if count == 0:
             return {}
@@ -57,7 +58,12 @@ class Checkpoints:
         _load(model, self._best(int(np.argmin(self.history()["val_loss"])) + 1))
 
     def keep(self, model: Any, history: History, *, is_best: bool) -> None:
-        """Save the epoch that has just ended, the last one in ``history``, which contains ``val_loss``.
+        """Save the epoch that has just ended.
+
+        Args:
+            model: the compiled model.
+            history: metrics of all epochs, with ``val_loss``. The last values are of this epoch.
+            is_best: whether this epoch has the lowest validation loss so far.
 
         Raises:
             TrainingError: the disk is full, or the folder is not writable.

@@ -1,12 +1,16 @@
 """Build backbone and head as one graph: uint8 frames in, probability, activation map and embedding out.
 
-The head is global average pooling and one Dense layer. The same Dense layer, applied to each cell of the last feature
-map, gives the class activation map (Zhou et al. 2016). The mean of the map is the logit, so no second pass is needed.
+The head is global average pooling and one Dense layer. The same Dense layer is applied to each cell of the last feature
+map. The result is the class activation map (Zhou et al. 2016). The mean of the map is the logit, so no second pass is
+needed.
 
-The map subtracts a baseline from each cell: the map of the mean training image, less its mean over the cells. So the
-mean of the map is still the logit. Without the baseline, zero padding marks the same corners in every image. On
-phantoms, the strongest cell touched the lesion in 0.44 to 0.60 of the correct tumor predictions without it, and in
-0.83 to 0.90 with it (randomly initialized ResNet50, 128 px, three splits).
+The exported map is the class activation map minus a baseline, which is the same for all images. The baseline is the map
+of the mean training image, minus the mean of this map over its cells. So the mean of the exported map is still the
+logit. Without the baseline, zero padding marks the same corners in every image.
+
+On phantoms, the strongest cell touched the lesion in a share of the correct tumor predictions. This share was 0.44 to
+0.60 without the baseline, and 0.83 to 0.90 with it. The network was a randomly initialized ResNet50 at 128 px, with
+three splits.
 """
 
 from __future__ import annotations
@@ -26,10 +30,10 @@ from braintumor.training.recipe import Recipe
 
 
 class Classifier:
-    """Hold a network under training, and export it."""
+    """Hold the network and head of one training, and export them as one graph."""
 
     def __init__(self, recipe: Recipe) -> None:
-        """Build with random weights from the recipe's seed."""
+        """Build network and head with random weights from the recipe's seed."""
         import keras
 
         keras.utils.set_random_seed(recipe.seed)
@@ -62,7 +66,10 @@ class Classifier:
         self.head.set_weights([kernel, bias])
 
     def reset_head(self) -> None:
-        """Initialize the head again, because weights that were fitted on random features are too large to train on."""
+        """Set the head to new random weights.
+
+        Weights that were fitted on random features are too large for further training.
+        """
         import keras
 
         kernel, bias = self.head_weights()
@@ -70,15 +77,21 @@ class Classifier:
         self.head.set_weights([keras.ops.convert_to_numpy(fresh), np.zeros_like(bias)])
 
     def set_baseline(self, mean_features: NDArray[np.float32]) -> None:
-        """Compute the baseline of the activation map from the mean feature map of training (S/32, S/32, d).
+        """Compute the baseline of the activation map.
 
         The baseline depends on the current weights of the head.
+
+        Args:
+            mean_features: mean feature map of the training images, (S/32, S/32, d): row, column, channel.
         """
         by_cell = mean_features @ self.head_weights()[0]  # (S/32, S/32, 4)
         self._baseline = by_cell - by_cell.mean(axis=(0, 1))
 
     def serving_model(self, temperature: float) -> KerasModel:
-        """Return the whole graph, with ``probability = softmax(mean(activation_map) / temperature)``."""
+        """Return the whole graph as a Keras model.
+
+        Its probability is ``softmax(mean(activation_map) / temperature)``.
+        """
         import keras
 
         activation_map = self._raw_map - keras.ops.convert_to_tensor(self._baseline)
@@ -92,7 +105,12 @@ class Classifier:
         return keras.Model(self._image, named, name="classifier")
 
     def export(self, folder: Path, *, temperature: float, probe: NDArray[np.uint8]) -> None:
-        """Write the OpenVINO graph, and compare its probabilities with those of Keras on ``probe`` (N, S, S, 3).
+        """Write the OpenVINO graph into ``folder``, and compare its probabilities with those of Keras.
+
+        Args:
+            folder: the model folder.
+            temperature: number by which the graph divides the logits.
+            probe: uint8 (N, S, S, 3), the frames of the comparison.
 
         Raises:
             ModelIntegrityError: the exported graph disagrees with Keras, or predicts NaN.

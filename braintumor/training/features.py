@@ -24,7 +24,7 @@ _ROUNDING = 1e-6
 """Largest cosine distance between two embeddings that differ only by rounding."""
 
 Embed = Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]
-"""Frames (N, S, S, 3) -> ``embedding`` (N, d) and ``features`` (N, S/32, S/32, d)."""
+"""Frames uint8 (N, S, S, 3) -> ``embedding`` (N, d) and ``features`` (N, S/32, S/32, d)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Features:
     """Hold the features that the head is fitted on.
 
     Attributes:
-        pooled: float32 (N, d).
+        pooled: float32 (N, d), each row the mean of the last feature map of a frame.
         mean_map: float32 (S/32, S/32, d), the mean of the N last feature maps.
     """
 
@@ -41,16 +41,19 @@ class Features:
 
 
 class FeatureExtractor:
-    """Run a frozen backbone over many frames, in parts that fit into memory. ``device`` names its device."""
+    """Run a frozen backbone over many frames, in parts that fit into memory. ``device`` names the backbone's device."""
 
     def __init__(self, embed: Embed, *, device: str) -> None:
-        """Take a function that runs the backbone, and the name of its device."""
+        """Take the function ``embed``, which runs the backbone, and the name of the backbone's device."""
         self._embed = embed
         self.device = device
 
     @classmethod
     def fastest(cls, classifier: Classifier) -> FeatureExtractor:
-        """Choose Keras on a GPU if there is one, else OpenVINO, which is twice as fast as Keras on a CPU."""
+        """Return an extractor that uses Keras on a GPU if there is one, and otherwise OpenVINO.
+
+        On a CPU, OpenVINO is twice as fast as Keras.
+        """
         import keras
 
         devices = gpus()
@@ -59,7 +62,7 @@ class FeatureExtractor:
         return cls(through_openvino(classifier), device="cpu (OpenVINO)")
 
     def extract(self, frames: NDArray[np.uint8]) -> Features:
-        """Compute the features of frames (N, S, S, 3), N >= 1."""
+        """Return the features of ``frames``, uint8 (N, S, S, 3), N >= 1."""
         pooled: list[NDArray[np.float32]] = []
         total: NDArray[np.float64] | float = 0.0
         for part in self._run(frames):
@@ -90,10 +93,15 @@ def through_openvino(classifier: Classifier) -> Embed:
 
 
 def as_served(backend: OpenVinoBackend, frames: NDArray[np.uint8], features: Embeddings) -> Embeddings:
-    """Return the embeddings (N, d) that the exported graph computes.
+    """Return the embeddings (N, d) that the exported graph computes for ``frames``.
 
-    On a CPU, OpenVINO has computed ``features`` too. Then they are returned unless a few probes differ. On a GPU, Keras
-    has computed ``features``, so the embeddings are computed again.
+    On a CPU, OpenVINO has also computed ``features``. So ``features`` are returned unless the first 8 rows differ.
+    On a GPU, Keras has computed ``features``, so the graph computes the embeddings again.
+
+    Args:
+        backend: runs the exported graph.
+        frames: uint8 (N, S, S, 3).
+        features: pooled features (N, d) of the frames.
     """
     probe = backend.run(frames[:_PROBES])["embedding"]
     if cosine_distance(probe, features[:_PROBES]).max() <= _ROUNDING:

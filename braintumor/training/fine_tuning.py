@@ -1,4 +1,4 @@
-"""Fine-tune backbone and head together on augmented images. A killed run resumes after its last epoch."""
+"""Fine-tune backbone and head together on augmented images. A killed run resumes after its last saved epoch."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def fine_tune(
 ) -> History:
     """Train backbone and head in place, starting from the frozen stage or from the last checkpoint.
 
-    The epoch with the lowest validation loss is used.
+    Afterwards ``classifier`` has the weights of the epoch with the lowest validation loss.
 
     Args:
         recipe: the whole recipe.
         plan: the fine-tuning part of the recipe.
-        classifier: has the head of the frozen stage, and is changed to network and head of the best epoch.
-        training: the images that weights are fitted to.
-        validation: decides when to stop, and which epoch is the best.
+        classifier: the classifier with the head of the frozen stage. Its network and head are changed.
+        training: the images that the weights are fitted to.
+        validation: the images that decide when training stops, and which epoch is the best.
         folder: folder for the checkpoints of this training.
 
     Returns:
@@ -78,10 +78,10 @@ def fine_tune(
 
 
 def first_layer(network: KerasModel, plan: FineTuning) -> int:
-    """Return the position of ``from_layer`` in the backbone.
+    """Return the position of ``from_layer`` among the layers of the backbone, 0 if ``from_layer`` is empty.
 
     Raises:
-        RecipeError: there is no such layer.
+        RecipeError: the backbone has no layer ``from_layer``.
     """
     names = [layer.name for layer in network.layers]
     if plan.from_layer and plan.from_layer not in names:
@@ -93,7 +93,10 @@ def first_layer(network: KerasModel, plan: FineTuning) -> int:
 
 
 def thaw(network: KerasModel, plan: FineTuning) -> None:
-    """Make the layers of the backbone trainable, beginning with ``from_layer``."""
+    """Make the layers of the backbone trainable, beginning with ``from_layer``, and freeze the layers before it.
+
+    With ``freeze_batch_norm``, batch normalization layers stay frozen.
+    """
     import keras
 
     first = first_layer(network, plan)
@@ -105,7 +108,10 @@ def thaw(network: KerasModel, plan: FineTuning) -> None:
 
 @contextmanager
 def computing_in(network: KerasModel, precision: Precision) -> Iterator[None]:
-    """Make the backbone compute in ``precision``. Its weights and the exported graph stay float32."""
+    """Make the backbone compute in ``precision`` while the ``with`` block runs.
+
+    The backbone's weights and the exported graph stay float32.
+    """
     before = [layer.dtype_policy for layer in network.layers]
     try:
         for layer in network.layers:
@@ -117,7 +123,10 @@ def computing_in(network: KerasModel, precision: Precision) -> Iterator[None]:
 
 
 def _training_model(recipe: Recipe, classifier: Classifier) -> KerasModel:
-    """Build the model from frames to logits, with augmentation and dropout, on the classifier's network and head."""
+    """Return the model from frames to logits, with augmentation and dropout.
+
+    The model shares network and head with the classifier.
+    """
     import keras
 
     size = recipe.image_size
@@ -151,7 +160,10 @@ def _compile(model: KerasModel, recipe: Recipe, plan: FineTuning, *, steps: int)
 
 
 def _epoch_callback(checkpoints: Checkpoints, *, patience: int) -> Any:
-    """Return a callback that saves and logs each epoch, and stops after ``patience`` epochs without improvement."""
+    """Return a Keras callback that saves and logs each epoch.
+
+    The callback stops the training after ``patience`` epochs without a lower validation loss.
+    """
     import keras
 
     class EpochCallback(keras.callbacks.Callback):  # type: ignore[misc]
@@ -171,7 +183,13 @@ def _epoch_callback(checkpoints: Checkpoints, *, patience: int) -> Any:
 
 
 def _require_finite(history: History, epoch: int) -> None:
-    """Refuse an epoch that diverged before it is saved, because a retry would resume from it."""
+    """Check that the metrics of the last epoch are finite.
+
+    The check comes before the epoch is saved, because a retry would resume from a saved epoch.
+
+    Raises:
+        TrainingError: a metric is not a finite number.
+    """
     broken = [name for name, values in history.items() if not np.isfinite(values[-1])]
     if broken:
         raise TrainingError(
@@ -188,6 +206,6 @@ def _appended(history: History, logs: dict[str, float]) -> History:
 
 
 def _is_stale(history: History, patience: int) -> bool:
-    """Check that the best epoch is at least ``patience`` epochs old."""
+    """Return whether the best epoch is at least ``patience`` epochs old."""
     losses = history.get("val_loss", [])
     return bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience

@@ -1,6 +1,8 @@
-"""Fit a model in either stage, on batches whose order depends only on seed and epoch, so training can resume.
+"""Fit a model in the frozen stage or in fine-tuning.
 
-This module imports Keras at the top. Import it only inside functions.
+The order of the batches depends only on seed and epoch, so a killed training can resume.
+
+This module imports Keras at the top. Import this module only inside functions.
 """
 
 from __future__ import annotations
@@ -18,13 +20,21 @@ from braintumor.training.recipe import Recipe
 
 
 class Batches(keras.utils.PyDataset):  # type: ignore[misc]
-    """Yield the batches of one view per epoch, in an order of that epoch. The views take turns.
+    """Provide the batches of one view in each epoch. The views take turns.
 
-    Set ``epoch`` before each epoch. The callback of ``follow`` does so.
+    The order of the images depends on seed and epoch. Set ``epoch`` before each epoch. The callback of ``follow`` does
+    so.
     """
 
     def __init__(self, views: Sequence[NDArray[Any]], labels: NDArray[Any], *, batch_size: int, seed: int) -> None:
-        """Take views, which are arrays (N, ...) of the same N images, and their labels (N, ...)."""
+        """Take the views and labels of N images.
+
+        Args:
+            views: arrays (N, ...) of the same N images.
+            labels: (N, ...), as ``targets`` returns them.
+            batch_size: images per batch.
+            seed: seed of the order.
+        """
         super().__init__()
         self._views, self._labels = views, labels
         self._batch_size, self._seed = batch_size, seed
@@ -32,7 +42,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
 
     @property
     def epoch(self) -> int:
-        """Return the epoch, counted from 0. Setting it draws the order of that epoch."""
+        """Return the current epoch, counted from 0. Setting the epoch draws its order."""
         return self._epoch
 
     @epoch.setter
@@ -48,7 +58,7 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]
         return self._views[self.epoch % len(self._views)][chosen], self._labels[chosen]
 
     def follow(self) -> Any:
-        """Return a callback that sets ``epoch``."""
+        """Return a Keras callback that sets ``epoch`` when an epoch begins."""
 
         def begin(epoch: int, _logs: dict[str, float] | None) -> None:
             self.epoch = epoch
@@ -65,15 +75,15 @@ def fit(
     epochs: range,
     callbacks: Sequence[Any] = (),
 ) -> dict[str, list[float]]:
-    """Fit a model that was compiled with ``loss``.
+    """Fit a model that was compiled with ``loss``, and return the metrics of each epoch.
 
     Args:
         model: maps a batch of a view to logits (N, 4).
         recipe: sets batch size, seed, label smoothing and class weights.
         training: views, which are arrays (N, ...) of the same N images, and labels (N,), which are positions in
             ``CLASSES``. Each epoch uses the next view.
-        validation: one view of the validation images, and their labels.
-        epochs: the epochs to run, from 0. Callbacks can stop earlier.
+        validation: one view (V, ...) of the validation images, and their labels (V,).
+        epochs: range of the epochs to run, counted from 0. Callbacks can stop earlier.
         callbacks: Keras callbacks.
 
     Returns:
@@ -102,7 +112,13 @@ def fit(
 
 
 def targets(labels: NDArray[np.int64], *, smoothing: float, is_training: bool) -> NDArray[Any]:
-    """Return labels (N,) for a sparse loss. With smoothing return (N, 4), smoothed in training only."""
+    """Return the targets for ``loss``: labels (N,) without smoothing, one-hot float32 (N, 4) with smoothing.
+
+    Args:
+        labels: (N,) positions in ``CLASSES``.
+        smoothing: share of each label that is spread over all classes.
+        is_training: whether to spread the share. Validation targets stay exactly one-hot.
+    """
     if smoothing == 0:
         return labels
     share = smoothing if is_training else 0.0
@@ -111,12 +127,15 @@ def targets(labels: NDArray[np.int64], *, smoothing: float, is_training: bool) -
 
 
 def loss(*, smoothing: float) -> Any:
-    """Return the cross-entropy on logits for the labels of ``targets``."""
+    """Return the Keras cross-entropy on logits, for the result of ``targets`` with the same ``smoothing``."""
     kind = keras.losses.CategoricalCrossentropy if smoothing else keras.losses.SparseCategoricalCrossentropy
     return kind(from_logits=True)
 
 
 def class_weights(labels: NDArray[np.int64]) -> dict[int, float]:
-    """Return the inverse class frequencies of labels (N,), with mean 1 over the images."""
+    """Return class position -> weight, the inverse frequency of the class among labels (N,).
+
+    The mean weight over the images is 1.
+    """
     counts = np.bincount(labels, minlength=len(CLASSES))
     return {position: len(labels) / (len(CLASSES) * max(int(count), 1)) for position, count in enumerate(counts)}

@@ -16,12 +16,15 @@ from braintumor.training.recipe import Recipe
 _log = logging.getLogger(__name__)
 _LOG_INTERVAL = 10
 _MIN_DEVIATION = 1e-3
-"""Share of the mean deviation that is added, so that a channel that is almost always 0 is not amplified."""
+"""Share of the mean standard deviation that is added to the deviation of each channel.
+
+The sum keeps a channel that is almost always 0 from being amplified.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FittedHead:
-    """Hold the weights of the best epoch.
+    """Hold the head's weights of the epoch with the lowest validation loss.
 
     Attributes:
         kernel: float32 (d, 4), for features that are not standardized.
@@ -43,10 +46,18 @@ def fit_head(
     validation_labels: NDArray[np.int64],
     log_epochs: bool = False,
 ) -> FittedHead:
-    """Fit on views (M, d) of the same M images with labels (M,), and return the epoch with the lowest validation loss.
+    """Fit the head on cached features, and return its weights of the epoch with the lowest validation loss.
 
-    Each epoch uses the next view. The features are standardized during the fit, because their scales differ by orders
-    of magnitude and one learning rate does not suit all. Kernel and bias then include the standardization.
+    The features are standardized during the fit, because their scales differ by orders of magnitude. One learning rate
+    does not suit all scales. The returned kernel and bias include the standardization.
+
+    Args:
+        recipe: sets the hyperparameters of the frozen stage.
+        views: arrays (M, d) of features of the same M images. Each epoch uses the next view.
+        labels: (M,) positions in ``CLASSES``.
+        validation_features: (V, d).
+        validation_labels: (V,) positions in ``CLASSES``.
+        log_epochs: log the metrics of every tenth epoch.
     """
     import keras
 
@@ -71,7 +82,10 @@ def fit_head(
 
 
 def standardization(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return mean and scale (d,) of features (N, d)."""
+    """Return mean and scale (d,) of each channel of features (N, d).
+
+    The scale is the standard deviation plus a small number.
+    """
     deviation = features.std(axis=0)
     return features.mean(axis=0), deviation + _MIN_DEVIATION * deviation.mean()
 

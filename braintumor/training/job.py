@@ -38,9 +38,14 @@ def retrain(
     run_key: str,
     overrides: Mapping[str, Any] | None = None,
 ) -> ModelVersion:
-    """Train ``recipe`` on a snapshot and register the model. A retry of a finished training returns its model.
+    """Train ``recipe`` on a snapshot, and register the model. If the run already has this model, return the model.
 
-    Values in ``overrides`` replace those of the recipe. The changed values are recorded with the model.
+    Args:
+        settings: connections to Postgres and S3.
+        recipe: the recipe to train.
+        snapshot_id: the snapshot with the images.
+        run_key: key of the retrain run.
+        overrides: values that replace values of the recipe. The changed values are recorded with the model.
 
     Raises:
         DatasetError: the snapshot does not exist, or one of its images was overwritten.
@@ -102,7 +107,10 @@ def _record(
 
 
 def _checkpoints(settings: Settings, recipe: Recipe, *, snapshot_id: str, run_key: str) -> Path:
-    """Return the checkpoint folder: the same for a retry, another for another recipe, snapshot or preprocessing."""
+    """Return the checkpoint folder of one training.
+
+    A retry has the same folder. Another run, recipe, snapshot or preprocessing has another folder.
+    """
     identity = json.dumps([run_key, snapshot_id, recipe.to_values(), PREPROCESSING], sort_keys=True)
     return model_cache.training_folder(settings, recipe.name, sha256(identity.encode()).hexdigest()[:12])
 

@@ -1,7 +1,7 @@
 """Find initial weights without a download: in a mirror of weights files, or in the file that a recipe names.
 
-The mirror (``BRAINTUMOR_WEIGHTS_URI``) is an S3 prefix or a folder. It has the sha256 of each file next to the file, in
-the format of ``sha256sum``::
+The mirror (``BRAINTUMOR_WEIGHTS_URI``) is an S3 prefix or a folder. The mirror has the sha256 of each file next to
+the file, in the format of ``sha256sum``::
 
     resnet50_imagenet_notop.weights.h5
     resnet50_imagenet_notop.weights.h5.sha256
@@ -26,7 +26,7 @@ from braintumor.training.recipe import BackboneName, Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsFile:
-    """Name a local copy of a weights file, whose sha256 was checked."""
+    """Hold the path and the checked sha256 of a local copy of a weights file."""
 
     path: Path
     sha256: str
@@ -38,7 +38,9 @@ def mirrored_name(backbone: BackboneName) -> str:
 
 
 def add_weights(settings: Settings, path: Path) -> BackboneName:
-    """Store a weights file in the mirror, under the name of the backbone that it fits, with its sha256.
+    """Store a weights file and its sha256 in the mirror, and return the backbone that the weights fit.
+
+    The file in the mirror has the name of this backbone.
 
     Raises:
         WeightsError: the file is not a weights file, or fits no backbone.
@@ -53,13 +55,13 @@ def add_weights(settings: Settings, path: Path) -> BackboneName:
 
 @contextmanager
 def pretrained_weights(settings: Settings, recipe: Recipe) -> Iterator[WeightsFile | None]:
-    """Provide the checked weights file of a recipe, for the duration of the context.
+    """Provide a local copy of a recipe's checked weights file while the ``with`` block runs.
 
-    Provides ``None`` for random weights, and for ImageNet weights that are not in the mirror. The caller then asks
-    keras.applications.
+    The context manager gives ``None`` for random weights, and for ImageNet weights that are not in the mirror. For such
+    ImageNet weights, the caller asks keras.applications.
 
     Raises:
-        WeightsError: the file or its sha256 is missing, or the two do not match.
+        WeightsError: a required file or its sha256 is missing, or the sha256 does not match the file.
     """
     data = _find(settings, recipe)
     if data is None:
@@ -117,13 +119,13 @@ def _recorded_sha256(place: _Place, name: str) -> str:
 
 
 class _Place(Protocol):
-    """Read and write weights files."""
+    """Read and write weights files in a folder or S3 prefix."""
 
     def read(self, name: str) -> bytes | None:
-        """Return a file's bytes, or ``None`` if it does not exist."""
+        """Return a file's bytes, or ``None`` if the file does not exist."""
 
     def write(self, name: str, data: bytes) -> None:
-        """Store a file completely or not at all."""
+        """Write a file atomically, which means completely or not at all."""
 
 
 @dataclass(frozen=True, kw_only=True)

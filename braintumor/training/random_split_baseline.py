@@ -1,8 +1,9 @@
-"""Measure the accuracy that a random split of the files would report, with the same frozen stage.
+"""Measure the accuracy of the frozen stage with a random split of the files.
 
-The report compares this accuracy with the grouped one, to show the leak. Public datasets contain duplicates, mirrored
-duplicates and neighboring slices. A random split puts many of them in both parts, which inflates accuracy (Kapoor and
-Narayanan 2023). Only the files of train and validation are split again, never those of test. The head is discarded.
+The report compares this accuracy with the accuracy on the validation split, to show the leak of a random split. Public
+datasets contain duplicates, mirrored duplicates and neighboring slices. A random split puts many of these related files
+in both parts, which inflates accuracy (Kapoor and Narayanan 2023). The split covers only the files of train and
+validation, never the files of test. The fitted head is discarded.
 """
 
 from __future__ import annotations
@@ -23,14 +24,16 @@ def random_split_accuracy(
     training_features: NDArray[np.float32],
     validation_features: NDArray[np.float32],
 ) -> float:
-    """Return the accuracy on the held-out files of a random split, whose held-out share is that of validation.
+    """Return the accuracy of the frozen stage on the held-out part of a random split of the files.
+
+    The held-out share of the files is the share of validation among the train and validation images.
 
     Args:
-        recipe: its frozen stage is fitted, without augmented views.
-        training: the training images, each with the number of its files.
-        validation: the validation images, likewise.
-        training_features: pooled features (N, d) of the images, not augmented.
-        validation_features: pooled features (V, d).
+        recipe: the recipe of the frozen stage, which is fitted without augmented views.
+        training: the training images, each with its number of files.
+        validation: the validation images, each with its number of files.
+        training_features: pooled features (N, d) of the training images, not augmented.
+        validation_features: pooled features (V, d) of the validation images.
     """
     counts = [image.count_file for part in (training, validation) for image in part.images]
     of_file = np.repeat(np.arange(len(counts)), counts)  # one entry per file: the position of its image
@@ -49,7 +52,13 @@ def random_split_accuracy(
 
 
 def split_randomly(files: NDArray[np.intp], *, share: float, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Split ``files`` (N,) at random into a fitted part and a held-out part, which is ``share`` of them."""
+    """Split files at random, and return the fitted part and the held-out part, in this order.
+
+    Args:
+        files: (N,) one entry per file.
+        share: share of the files in the held-out part, 0 to 1.
+        seed: seed of the random order.
+    """
     order = np.random.default_rng(seed).permutation(files)
     held_out, fitted = np.split(order, [round(len(order) * share)])
     return fitted, held_out

@@ -31,14 +31,14 @@ class Augmentation:
     """Set the random changes of training images. A 0 turns a change off.
 
     Attributes:
-        views: number of augmented passes over the training images that the frozen stage caches, besides the plain
-            one. Each epoch uses the next view, so as many views as epochs equal augmentation in each epoch.
+        views: number of augmented copies of the training images. The frozen stage caches their features, and those of
+            the plain images. Each epoch uses the next view. With a view per epoch, each epoch has new changes.
         rotation: largest angle in degrees, in both directions.
         horizontal_flip: mirror left and right at random.
         width_shift: largest shift as a share of the width, in both directions.
         height_shift: largest shift as a share of the height, in both directions.
         shear: largest horizontal shear as a share of the width.
-        zoom: largest share, in or out.
+        zoom: largest change of size as a share, in and out.
     """
 
     views: int = 1
@@ -56,14 +56,14 @@ class FineTuning:
 
     Attributes:
         epochs: largest number of epochs.
-        learning_rate: its peak.
+        learning_rate: peak of the learning rate.
         schedule: ``cosine`` rises over a tenth of the steps and falls to zero, ``constant`` does not change.
-        weight_decay: the weight decay of AdamW.
+        weight_decay: weight decay of AdamW.
         patience: epochs without a lower validation loss before training stops.
         from_layer: Keras name of the first layer of the backbone that is trained. Empty trains all layers.
         freeze_batch_norm: keep the pretrained averages of batch normalization.
-        precision: ``float32`` or ``mixed_bfloat16``. The latter computes the backbone in 16 bits on GPUs that can,
-            and keeps float32 weights.
+        precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs that
+            can, and keeps float32 weights.
     """
 
     epochs: int
@@ -86,10 +86,13 @@ class Recipe:
         backbone: a key of ``backbones.BACKBONES``.
         initial_weights: ``imagenet``, ``file`` or ``random``.
         image_size: side S of the square input in pixels, a multiple of 32.
-        weights_file: with ``file``, the path or ``s3://`` address of the backbone's weights without its top.
-        weights_sha256: sha256 of that file, required with ``file``. With ``imagenet`` it pins the file in the mirror.
-        scaling: pixel scaling: ``backbone`` as its weights were trained, or ``unit``, 1/255 as in the paper.
-        dropout: rate on the pooled features.
+        weights_file: with ``file``, the path or ``s3://`` address of the backbone's weights, without the
+            classification layers (top).
+        weights_sha256: sha256 of ``weights_file``, required with ``file``. With ``imagenet``, the required sha256 of
+            the file in the mirror, the store of weights files (``BRAINTUMOR_WEIGHTS_URI``).
+        scaling: pixel scaling. ``backbone`` scales as the pretraining of the backbone did, ``unit`` divides by 255 as
+            in the paper.
+        dropout: dropout rate on the pooled features.
         l2: factor of the L2 penalty on the head's kernel, in the frozen stage.
         label_smoothing: share of each label that is spread over all classes.
         class_weights: weight each class by its inverse frequency.
@@ -149,7 +152,7 @@ class Recipe:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Build a recipe from plain values and check them.
+        """Return a recipe with these plain values, and check the values.
 
         Raises:
             RecipeError: a value is missing, unknown or out of range.
@@ -163,7 +166,7 @@ class Recipe:
         return recipe._checked()
 
     def override(self, **values: Any) -> Self:
-        """Return a copy with some values replaced, and check it.
+        """Return a checked copy of the recipe with some values replaced.
 
         In a table only the given keys are replaced. ``None`` or ``False`` removes the whole table.
 
@@ -178,7 +181,10 @@ class Recipe:
         return self.from_values(_merged(self.to_values(), values))
 
     def changes_from(self, original: Recipe) -> dict[str, Any]:
-        """Return the values that differ from ``original``: in a table as ``table.key``, a removed table as ``None``."""
+        """Return the values of this recipe that differ from ``original``, by key.
+
+        A key in a table is ``table.key``. A removed table has the value ``None``.
+        """
         ours, theirs = _flat(self.to_values()), _flat(original.to_values())
         return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
 
@@ -222,7 +228,10 @@ _SECTIONS: dict[str, type[Augmentation] | type[FineTuning]] = {"augmentation": A
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``values`` with ``changes``. A table is changed key by key, and ``False`` removes it."""
+    """Return ``values`` with ``changes``.
+
+    A table is changed key by key. ``None`` or ``False`` removes a table.
+    """
     merged = {**values}
     for key, change in changes.items():
         if key in _SECTIONS and isinstance(change, Mapping):
@@ -233,7 +242,7 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return all values, those of tables under ``table.key``."""
+    """Return all values without nesting. A value in a table has the key ``table.key``."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         flat |= {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, Mapping) else {key: value}

@@ -47,11 +47,11 @@ class TrainedModel:
 
     Attributes:
         manifest: the manifest of the model folder.
-        history: metric name -> one value per epoch.
+        history: metric name -> one value per epoch, of the last stage.
         seconds: wall time from frames to the weights of the best epoch.
         device: the device that ran the backbone.
         grouped_accuracy: accuracy of the frozen stage on the validation split.
-        naive_accuracy: its accuracy on a random split of the files of train and validation.
+        naive_accuracy: accuracy of the frozen stage on a random split of the files of train and validation.
     """
 
     manifest: Manifest
@@ -71,14 +71,15 @@ def train(
     folder: Path,
     checkpoints: Path,
 ) -> TrainedModel:
-    """Train ``recipe`` and write a model folder.
+    """Train ``recipe``, and write a model folder.
 
     Args:
         recipe: the recipe to train.
-        frames: weights are fitted only to ``Split.TRAIN``. ``Split.VALIDATION`` stops the training, picks the epoch,
-            and fits the temperature and the thresholds.
-        snapshot_id: recorded in the manifest.
-        weights: a file with the backbone's initial weights. ``None`` loads ImageNet weights from keras.applications.
+        frames: images and labels by split. Weights are fitted only to ``Split.TRAIN``. ``Split.VALIDATION`` stops the
+            training, picks the epoch, and fits the temperature and the thresholds.
+        snapshot_id: the snapshot of the frames, recorded in the manifest.
+        weights: a file with the backbone's initial weights. ``None`` means random weights or, if the recipe says
+            ``imagenet``, ImageNet weights from keras.applications.
         folder: an empty folder for the model.
         checkpoints: a folder that outlives a killed process, for the epochs of fine-tuning.
 
@@ -111,13 +112,13 @@ def train(
 
 @dataclass(frozen=True, kw_only=True)
 class _Stage:
-    """Hold the results of a stage, besides the weights that it has set.
+    """Hold the results of a stage. The weights that the stage has fitted are in the classifier.
 
     Attributes:
         history: metric name -> one value per epoch.
-        mean_map: (S/32, S/32, d), the mean over the training images, not augmented.
-        training_features: (N, d), of the training images, not augmented.
-        validation_features: (V, d).
+        mean_map: (S/32, S/32, d), the mean feature map of the training images, not augmented.
+        training_features: (N, d), pooled features of the training images, not augmented.
+        validation_features: (V, d), pooled features of the validation images.
         device: the device that ran the backbone.
     """
 
@@ -142,7 +143,7 @@ class _Training:
             BACKBONES[recipe.backbone].load_imagenet(self._classifier.network)
 
     def frozen_stage(self) -> _Stage:
-        """Fit the head on features of the frozen backbone, and set its weights."""
+        """Fit the head on features of the frozen backbone, and set the head's weights in the classifier."""
         recipe, frames = self._recipe, self._training.frames
         extractor = FeatureExtractor.fastest(self._classifier)
         started = time.monotonic()
@@ -184,7 +185,10 @@ class _Training:
         return stage.history["val_accuracy"][int(np.argmin(stage.history["val_loss"]))], naive
 
     def fine_tuned_stage(self, fine_tuning: FineTuning, checkpoints: Path) -> _Stage:
-        """Train backbone and head from the frozen stage. A head that was fitted on random features starts again."""
+        """Fine-tune backbone and head, starting from the frozen stage.
+
+        If the backbone has random initial weights, the head starts again from random weights.
+        """
         if self._recipe.initial_weights == "random":
             self._classifier.reset_head()
         history = fine_tune(
@@ -206,7 +210,11 @@ class _Training:
         )
 
     def finish(self, stage: _Stage, *, folder: Path, snapshot_id: str) -> Manifest:
-        """Calibrate on validation, export, and fit the thresholds on the embeddings of the exported graph."""
+        """Write the model folder, and return its manifest.
+
+        The temperature is fitted on validation before the export. The thresholds are fitted after the export, on the
+        embeddings of the exported graph.
+        """
         classifier, validation = self._classifier, self._validation
         classifier.set_baseline(stage.mean_map)
         kernel, bias = classifier.head_weights()

@@ -4,22 +4,22 @@ The checks run in this order, each with a reason:
 
 ::
 
-    artifact_whole    every registered file is stored, and its sha256 is that of the registry
-    class_order       the manifest lists the classes of this project, in this order
-    manifest_matches  manifest and registry agree, and the preprocessing is the one of this version
+    artifact_whole    S3 has every registered file, with the sha256 of the registry
+    class_order       the manifest lists the classes in the order of ``labels.CLASSES``
+    manifest_matches  manifest and registry agree, and this library version has the preprocessing of the model
     graph_loads       OpenVINO reads and compiles the graph
     input_size        the graph takes uint8 frames of the registered size
     output_shapes     probability, activation map and embedding have the right shapes
     reference_fits    reference embeddings, if there are any, have the width of the graph's embedding
     answers_finite    outputs contain no NaN and probabilities sum to 1, also for a black and a white frame
-    answers_vary      different heads get different predictions
-    map_explains      softmax(mean(activation map) / temperature) is the probability
+    answers_vary      phantoms of different classes and seeds get different predictions
+    map_explains      softmax(mean(activation map) / temperature) equals the probability
     graph_parity      the graph predicts what Keras predicts with the registered weights. An int8 export is compared
                       with its parent model instead
 
-The files come from S3, not from a cache. The checks stop at the first failure, because later checks need its result.
-Run them in a separate process (``isolated_check.verify_in_subprocess``), because a corrupt graph can crash the process
-that loads it.
+The files come from S3, not from a cache. The checks stop at the first failure, because later checks need the results of
+earlier checks. Run the checks in a separate process (``isolated_check.verify_in_subprocess``), because a corrupt graph
+can crash the process that loads it.
 """
 
 from __future__ import annotations
@@ -65,16 +65,27 @@ from braintumor.training.recipe import STRIDE
 _SEEDS = (0, 1)
 _HEADS = len(_SEEDS) * len(CLASSES)
 _LEAST_SPREAD = 1e-3
-"""Minimum range of a probability over the phantoms. A model trained on phantoms has nearly 1, a constant one 0."""
+"""Minimum range (largest minus smallest value) of a probability over the phantoms. A constant model has 0.
+
+A model that was trained on phantoms has nearly 1.
+"""
 _SUM_TOLERANCE = 1e-3
 _EXPLAINED = 1e-3
-"""Largest difference between the probability and the one computed from its map. Usual: 1e-5."""
+"""Largest allowed difference between a probability and the probability from the activation map. Usual: 1e-5."""
 _INT8 = 0.05
-"""Largest mean difference between an int8 export and its parent. `model quantize` bounds the changed predictions."""
+"""Largest allowed mean difference between the probabilities of an int8 export and those of its parent.
+
+``model quantize`` bounds the number of changed predictions.
+"""
 
 
 def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> tuple[RuleOutcome, ...]:
-    """Check a registered model up to the first check that fails.
+    """Return the outcomes of the checks on a registered model, up to the first failed check.
+
+    Args:
+        settings: connections to Postgres and S3.
+        name: name or number of the model.
+        with_keras: compare the graph with Keras. An int8 export is always compared with its parent instead.
 
     Raises:
         ConfigurationError: ``with_keras`` is set, and TensorFlow is not installed.
@@ -104,10 +115,10 @@ def verify_model(settings: Settings, name: str, *, with_keras: bool = True) -> t
 
 
 def require_valid_artifact(settings: Settings, model: ModelVersion) -> None:
-    """Raise if the model cannot be loaded or cannot predict, so that it is never promoted. Keras is not needed.
+    """Check a model's artifact before a promotion. The checks need no Keras.
 
     Raises:
-        ModelIntegrityError: a check failed. The message gives the reason.
+        ModelIntegrityError: a check failed, so the model must not be promoted. The message gives the reason.
     """
     failed = [outcome for outcome in verify_model(settings, model.model_name, with_keras=False) if not outcome.passed]
     if failed:
@@ -119,14 +130,21 @@ def require_valid_artifact(settings: Settings, model: ModelVersion) -> None:
 
 
 def fixed_frames(size: int) -> NDArray[np.uint8]:
-    """Return the frames (N, size, size, 3) of the checks: phantoms of each class, then one black, one white."""
+    """Return the frames of the checks, uint8 (N, size, size, 3), with ``size`` in pixels.
+
+    The frames are two phantoms of each class, one black frame and one white frame, in this order.
+    """
     heads = [letterbox(draw(label, seed=seed).pixels, size=size) for seed in _SEEDS for label in CLASSES]
     return np.stack([*heads, np.zeros_like(heads[0]), np.full_like(heads[0], 255)])
 
 
 @dataclass(kw_only=True)
 class _Artifact:
-    """A model's downloaded files, and their registry entry. A check returns its reason, or raises it."""
+    """Hold the downloaded files of a model and the model's registry entry, and run the checks.
+
+    A passed check returns its reason. A failed check raises ``ModelIntegrityError`` with its reason, or returns a
+    failed outcome.
+    """
 
     store: ObjectStore
     model: ModelVersion

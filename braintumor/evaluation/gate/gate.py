@@ -25,17 +25,17 @@ from braintumor.labels import CLASSES, TUMORS, TumorClass
 from braintumor.markdown import escaped, table
 
 _ROUNDING = 1e-9
-"""Tolerance for binary fractions: a loss of 0.92 - 0.90 is not above a bound of 0.02."""
+"""Tolerance for binary fractions: 0.92 - 0.90 is slightly above 0.02, and must pass a bound of 0.02."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuleOutcome:
-    """The outcome of one rule.
+    """Hold the outcome of one rule.
 
     Attributes:
         name: such as ``accuracy`` or ``sensitivity_glioma``.
         passed: whether the candidate passes the rule.
-        bound: the limit from the rule file or from the champion.
+        bound: the limit from the rule file, or from the comparison with the champion.
         value: the candidate's value, ``None`` if it is undefined.
         reason: one sentence for people.
     """
@@ -49,7 +49,14 @@ class RuleOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The decision whether a candidate may be promoted, with the outcome of every rule."""
+    """Hold the decision whether a candidate may be promoted, and the outcome of every rule.
+
+    Attributes:
+        passed: whether all rules hold.
+        rules_version: version of the rule file.
+        rules: the outcome of every rule and check.
+        summary: one sentence for people.
+    """
 
     passed: bool
     rules_version: int
@@ -93,18 +100,20 @@ def judge(
     checks: Sequence[RuleOutcome] = (),
     without_champion: str = "no champion",
 ) -> Verdict:
-    """Pass or refuse a candidate on the test split.
+    """Return the verdict on a candidate, from its evaluation on the test split.
 
-    The change rules apply only if there is a champion. Otherwise the summary contains ``without_champion``.
-    A value that is not a number fails every rule that uses it, and the rule ``finite_figures``.
+    The candidate passes if all rules hold. The change rules compare the candidate with the champion. Without a champion
+    they do not apply, and the summary contains ``without_champion``. A value that is not a finite number fails every
+    rule that uses it, and the rule ``finite_figures``.
 
     Args:
         candidate: the candidate's evaluation.
         rules: the bounds.
         champion: the champion's evaluation on the same images.
-        pair: the predictions of both, which prove that the images are the same. Without them that rule fails.
+        pair: the predictions of both models, which prove that the images are the same. Without ``pair`` the rule
+            ``same_test_images`` fails.
         checks: outcomes of the artifact and leak checks, which are added to the rules.
-        without_champion: the reason why there is no comparison.
+        without_champion: the reason why there is no comparison with a champion.
 
     Raises:
         EvaluationError: an evaluation is not of the test split.
@@ -141,7 +150,10 @@ def _absolute_rules(candidate: Evaluation, rules: GateRules) -> Iterator[RuleOut
 def _change_rules(
     candidate: Evaluation, champion: Evaluation, pair: PredictionPair | None, rules: GateRules
 ) -> Iterator[RuleOutcome]:
-    """Return only the outcome of ``same_test_images`` if it fails, because other images cannot be compared."""
+    """Yield the outcomes of the rules that compare the candidate with the champion.
+
+    If ``same_test_images`` fails, yield only its outcome, because metrics of different images cannot be compared.
+    """
     same = _same_images(candidate, champion, pair)
     yield same
     if pair is None or not same.passed:
@@ -207,7 +219,7 @@ def _images_rule(candidate: Evaluation, bound: int) -> RuleOutcome:
 
 
 def _same_images(candidate: Evaluation, champion: Evaluation, pair: PredictionPair | None) -> RuleOutcome:
-    """Compare the sha256 of each image, and the number of images in both evaluations."""
+    """Compare the sha256 and label of each image, and the number of images, in the two evaluations."""
     name, ours, theirs = "same_test_images", candidate.count, champion.count
     if pair is None:
         return _outcome(
@@ -262,7 +274,17 @@ def _minimum(name: str, words: str, value: float | None, bound: float, detail: s
 
 
 def _loss(name: str, words: str, ours: float | None, theirs: float | None, *, bound: float) -> RuleOutcome:
-    """Limit how far a metric may be below the champion's. The value is ours minus theirs."""
+    """Return the outcome of a rule that limits the loss of a metric against the champion.
+
+    The value of the outcome is ``ours`` minus ``theirs``.
+
+    Args:
+        name: name of the rule.
+        words: name of the metric, for the reason.
+        ours: the candidate's metric.
+        theirs: the champion's metric.
+        bound: largest allowed loss.
+    """
     if ours is None or not math.isfinite(ours):
         return _outcome(name, f"{words} is {_missing(ours)}", None, -bound, passed=False)
     if theirs is None or not math.isfinite(theirs):
@@ -286,7 +308,7 @@ def _missing(value: float | None) -> str:
 
 
 def _distinct(value: float, bound: float) -> tuple[str, str]:
-    """Format both numbers with the fewest digits, two to six, that show the larger one."""
+    """Format two numbers with the same number of decimals, two to six: the fewest that show which number is larger."""
     for digits in range(2, 7):
         shown, limit = f"{value:.{digits}f}", f"{bound:.{digits}f}"
         if shown != limit or abs(value - bound) <= _ROUNDING:

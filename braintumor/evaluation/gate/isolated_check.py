@@ -1,4 +1,4 @@
-"""Check a model in a subprocess.
+"""Check a registered model in a subprocess.
 
 A corrupt graph can crash the process that loads it, and Airflow tasks must not import Keras.
 """
@@ -17,15 +17,23 @@ from braintumor.evaluation.gate.gate import RuleOutcome
 
 _TIMEOUT_S = 1800
 _EXTERNAL_SIGNALS = {signal.SIGKILL, signal.SIGTERM, signal.SIGINT}
-"""Signals from outside, which are no evidence against the model."""
+"""Signals that a person or the operating system sends. They are no evidence against the model."""
 
 
 def verify_in_subprocess(settings: Settings, name: str) -> tuple[RuleOutcome, ...]:
-    """Run ``braintumor model verify NAME`` and return its outcomes. It uses no GPU, because models are served on CPUs.
+    """Run ``braintumor model verify NAME`` in a subprocess and return the outcome of each check.
+
+    The subprocess uses no GPU, because models are served on CPUs. If the subprocess crashes, the only
+    outcome is a failed ``graph_loads``.
+
+    Args:
+        settings: settings of the subprocess.
+        name: name of the model.
 
     Raises:
-        EvaluationError: the check could not run, so the gate has no result.
-        ObjectStoreUnreachableError: S3 or Postgres could not be reached.
+        EvaluationError: the check cannot run or exceeds 30 minutes, so the gate has no result.
+        ObjectStoreUnreachableError: S3 or Postgres cannot be reached.
+        RuntimeError: SIGKILL, SIGTERM or SIGINT ended the subprocess.
     """
     command = [sys.executable, "-m", "braintumor", "model", "verify", name, "--json"]
     environment = settings.to_environment(os.environ) | {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}

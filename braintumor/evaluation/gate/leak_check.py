@@ -12,13 +12,16 @@ from braintumor.evaluation.metrics.leakage import HASH_BITS, hashes_of
 
 
 def unseen_images(snapshot: Snapshot, evaluated: Collection[str]) -> RuleOutcome:
-    """Check that a model was evaluated on all test images of its snapshot, and on no image near a training image.
+    """Check that a model was evaluated on all test images of its snapshot, and on none near a training image.
 
-    Splits are kept apart when a snapshot is taken. This check reads the stored rows again.
+    ``dataset.splits`` keeps related images in one split. This check tests the stored rows again.
 
     Args:
-        snapshot: the snapshot of the model's training.
-        evaluated: sha256s of the images of the evaluation.
+        snapshot: the snapshot that the model was trained on.
+        evaluated: sha256s of the images that the model was evaluated on.
+
+    Returns:
+        The outcome of the rule ``unseen_images``.
     """
     training, test = (snapshot.of_split(split) for split in (Split.TRAIN, Split.TEST))
     known = {image.image_sha256: image for image in snapshot.images}

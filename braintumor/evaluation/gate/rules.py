@@ -1,4 +1,6 @@
-"""The bounds of the gate: one validated TOML file. Each verdict stores the file's version.
+"""Define the bounds of the gate rules, which come from one validated TOML file.
+
+Each verdict stores the version of the rule file.
 
 >>> GateRules.load().minimum_accuracy
 0.8
@@ -13,18 +15,18 @@ from braintumor.errors import GateRulesError
 
 
 class GateRules(RuleFile):
-    """The bounds of one rule file. Comments in the file explain each.
+    """Hold the bounds of one rule file. Comments in the file explain each bound.
 
     Attributes:
-        minimum_accuracy: Share of test images.
-        minimum_macro_recall: Mean over classes.
-        minimum_class_sensitivity: Bound for each class.
-        minimum_tumor_sensitivity: Share of tumors predicted as any tumor.
-        maximum_calibration_error: Expected calibration error.
-        minimum_images_per_class: Number of test images.
-        noninferiority_margin: Difference of accuracy to the champion.
-        significance: Level of McNemar's test against the champion.
-        maximum_class_recall_loss: Difference to the champion, for each class.
+        minimum_accuracy: smallest share of test images with a correct prediction.
+        minimum_macro_recall: smallest mean recall over the classes.
+        minimum_class_sensitivity: smallest recall of each class.
+        minimum_tumor_sensitivity: smallest share of tumor images that are predicted as any tumor.
+        maximum_calibration_error: largest expected calibration error.
+        minimum_images_per_class: smallest number of test images of each class.
+        noninferiority_margin: largest loss of accuracy against the champion, with 95% confidence.
+        significance: smallest allowed p value of McNemar's test against the champion.
+        maximum_class_recall_loss: largest loss of recall against the champion, for each class.
     """
 
     label = "gate"

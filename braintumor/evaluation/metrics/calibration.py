@@ -20,7 +20,15 @@ DEFAULT_BINS = 15
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationBin:
-    """The images with a confidence (probability of the predicted class) in (low, high]."""
+    """Describe the images with a confidence in (low, high]. Confidence is the probability of the predicted class.
+
+    Attributes:
+        low: lower end of the bin, not included.
+        high: upper end of the bin, included.
+        count: number of images.
+        confidence: mean confidence of the images.
+        accuracy: share of the images with a correct prediction.
+    """
 
     low: float
     high: float
@@ -32,11 +40,11 @@ class CalibrationBin:
 def calibration_bins(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating], bins: int = DEFAULT_BINS
 ) -> tuple[CalibrationBin, ...]:
-    """Return equal-width bins of confidence without the empty ones.
+    """Return the equal-width bins of confidence that contain images, lowest first.
 
     Args:
         labels: (N,) positions in ``CLASSES``.
-        probabilities: (N, 4).
+        probabilities: (N, 4), columns in the order of ``CLASSES``.
         bins: number of bins between 0 and 1.
     """
     confidence = np.asarray(probabilities, dtype=np.float64).max(axis=1)  # (N,)
@@ -55,7 +63,7 @@ def calibration_bins(
 
 
 def expected_calibration_error(bins: tuple[CalibrationBin, ...]) -> float:
-    """Return the mean distance of confidence and accuracy, weighted by the images of each bin. 0 is perfect."""
+    """Return the mean of abs(accuracy - confidence) over the bins, weighted by number of images. 0 is perfect."""
     total = sum(b.count for b in bins)
     return sum(b.count * abs(b.accuracy - b.confidence) for b in bins) / total
 
@@ -64,10 +72,11 @@ def uncalibrated_probabilities(activation_map: NDArray[np.floating]) -> NDArray[
     """Return the probabilities (N, 4) before temperature scaling. Rows sum to 1.
 
     Args:
-        activation_map: (N, h, w, 4) of the served graph, logits before temperature. The mean over h and w is the logit.
+        activation_map: output of the served graph, (N, h, w, 4): image, row, column, class. The mean over rows and
+            columns is the logit before temperature scaling.
 
     Raises:
-        EvaluationError: the array has another shape.
+        EvaluationError: ``activation_map`` has another shape.
     """
     if activation_map.ndim != 4 or activation_map.shape[-1] != len(CLASSES):  # noqa: PLR2004
         raise EvaluationError(

@@ -27,13 +27,13 @@ _SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True, kw_only=True)
 class ClassMetrics:
-    """Metrics of one class against the three others, ``None`` where undefined.
+    """Hold the metrics of one class against the three others, ``None`` where undefined.
 
     Attributes:
         label: the class.
         precision: share of the images predicted as this class that have this label. If no image is predicted as
-            this class, it is 0 where the class has images, and ``None`` where it has none.
-        recall: share of the images of this class that are predicted as it: the sensitivity.
+            this class, precision is 0. If the class has no images either, precision is ``None``.
+        recall: share of the images of this class that are predicted as this class: the sensitivity.
         specificity: share of the images of other classes that are not predicted as this class.
         f1: harmonic mean of precision and recall.
         support: number of images of this class.
@@ -51,22 +51,22 @@ class ClassMetrics:
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """A model's metrics on one split.
+    """Hold a model's metrics on one split.
 
     Attributes:
         split: ``train``, ``validation`` or ``test``.
         count: number of images.
         accuracy: share of images with a correct prediction.
-        accuracy_low: lower end of its 95% Wilson interval.
-        accuracy_high: upper end of its 95% Wilson interval.
+        accuracy_low: lower end of the 95% Wilson interval of the accuracy.
+        accuracy_high: upper end of the 95% Wilson interval of the accuracy.
         macro_precision: mean precision of the classes that have images.
         macro_recall: mean recall of the classes that have images: the balanced accuracy.
         macro_f1: mean F1 of the classes that have images.
         tumor_sensitivity: share of the tumor images that are predicted as any tumor, ``None`` without tumor images.
-        expected_calibration_error: of the predicted class, with 15 equal-width bins (Guo et al. 2017).
+        expected_calibration_error: mean distance of confidence and accuracy over 15 equal-width bins (Guo et al. 2017).
         log_loss: mean negative log-likelihood of the true class, in nats.
-        per_class: in the order of ``CLASSES``.
-        confusion: counts (4, 4). Rows are the true class, columns the predicted class.
+        per_class: metrics of each class, in the order of ``CLASSES``.
+        confusion: counts (4, 4). Rows are true classes, columns are predicted classes.
     """
 
     split: str
@@ -102,7 +102,7 @@ class Evaluation:
 
 
 def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating], split: str) -> Evaluation:
-    """Compute every metric of a model on one split.
+    """Return every metric of a model on one split.
 
     Args:
         labels: (N,) integer positions in ``CLASSES``.
@@ -135,7 +135,9 @@ def evaluate(*, labels: NDArray[np.integer], probabilities: NDArray[np.floating]
 
 
 def wilson_interval(hits: int, count: int) -> tuple[float, float]:
-    """Return the 95% confidence interval of a share. It is within [0, 1] and accurate near 0 and 1.
+    """Return the 95% confidence interval (low, high) of the share ``hits / count``.
+
+    The interval is within [0, 1] and accurate near 0 and 1.
 
     Source: Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 1927.
 
@@ -157,10 +159,12 @@ def wilson_interval(hits: int, count: int) -> tuple[float, float]:
 def validate_predictions(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Validate labels (N,) and probabilities (N, 4), and normalize the rows to sum to 1.
+    """Check labels (N,) and probabilities (N, 4), and return them as int64 and float64.
+
+    The returned rows of probabilities are divided by their sums.
 
     Raises:
-        EvaluationError: a shape, type or value is wrong. The message names it.
+        EvaluationError: a shape, type or value is wrong. The message names the fault.
     """
     truth, chances = np.asarray(labels), np.asarray(probabilities)
     if truth.ndim != 1 or truth.size == 0 or not np.issubdtype(truth.dtype, np.integer):

@@ -27,10 +27,11 @@ from braintumor.serving.backend import LoadedModel, Outputs
 
 @dataclass(frozen=True, kw_only=True)
 class Throughput:
-    """The scoring speed of the served graph, and the hardware of the measurement.
+    """Hold the scoring speed of the served graph, and the hardware of the measurement.
 
     Attributes:
-        images_per_second: decoded, resized images by wall time. Other work on the machine lowers it.
+        images_per_second: predicted images per second of wall time, without decoding and resizing. Other work on the
+            machine lowers the number.
         measured_on: backend, processor and threads.
     """
 
@@ -43,14 +44,15 @@ class Throughput:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnostics:
-    """Diagnostics of one model on one split, ``None`` or empty if not computed.
+    """Hold the diagnostics of one model on one split. A field is ``None`` or empty if it was not computed.
 
     Attributes:
         uncalibrated_error: expected calibration error before temperature scaling.
         throughput: speed of the served graph.
-        occlusion: effect of hiding the marked place, on test only.
+        occlusion: effect of hiding the place that the activation map marks, on test only.
         slices: accuracy of groups of images, on test only.
-        neighbors: the training image nearest to each test image. Stored with each prediction, and not loaded again.
+        neighbors: the training image nearest to each test image. Each neighbor is stored with the prediction, and
+            ``load_diagnostics`` does not load it.
     """
 
     uncalibrated_error: float | None = None
@@ -61,7 +63,7 @@ class Diagnostics:
 
 
 def timed_predict(model: LoadedModel, frames: NDArray[np.uint8]) -> tuple[Outputs, Throughput]:
-    """Predict ``frames`` uint8 (N, S, S, 3), N of 1 or more, and measure the speed."""
+    """Return the outputs for ``frames``, uint8 (N, S, S, 3), N >= 1, and the speed of their prediction."""
     started = time.perf_counter()
     outputs = model.predict(frames)
     seconds = time.perf_counter() - started
@@ -77,7 +79,16 @@ def diagnose(
     outputs: Outputs,
     throughput: Throughput,
 ) -> Diagnostics:
-    """Diagnose a model's ``outputs`` of ``frames``. Occlusion, slices and neighbors are for the test split only."""
+    """Return the diagnostics of a model on one split. Occlusion, slices and neighbors are for the test split only.
+
+    Args:
+        model: the loaded model.
+        snapshot: the snapshot of the split.
+        split: the split of ``frames``.
+        frames: images and labels of the split.
+        outputs: the model's outputs for ``frames``.
+        throughput: measured speed, as ``timed_predict`` returns it.
+    """
     chances = uncalibrated_probabilities(outputs.activation_map)
     diagnostics = Diagnostics(
         uncalibrated_error=expected_calibration_error(calibration_bins(frames.labels, chances)), throughput=throughput
@@ -93,7 +104,13 @@ def diagnose(
 
 
 def predictions_frame(frames: FrameArrays, probabilities: NDArray[np.floating]) -> pd.DataFrame:
-    """Return one row per image, indexed by sha256: ``label``, ``predicted`` and every attribute of any image.
+    """Return a DataFrame with one row per image, indexed by sha256: label, predicted class and attributes.
+
+    The columns are ``label``, ``predicted``, and one column for each attribute that any image has.
+
+    Args:
+        frames: N images with labels and attributes.
+        probabilities: (N, 4), columns in the order of ``CLASSES``.
 
     Raises:
         EvaluationError: an attribute is named ``label`` or ``predicted``.

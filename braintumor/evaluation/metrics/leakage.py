@@ -1,8 +1,8 @@
-"""Measure the similarity of test images to training images, and the accuracy by this distance.
+"""Measure the distance of each test image to the nearest training image, and the accuracy by this distance.
 
 ``dataset.splits.grouping`` keeps near-duplicates in one split. This module measures the remaining similarity. A model
-that is correct mostly near training images has memorized them. The report also shows the accuracy of the same frozen
-stage with a random split (``training.random_split_baseline``).
+that is correct mostly near training images has memorized the training images. The report also shows the accuracy of the
+frozen stage with a random split (``training.random_split_baseline``).
 """
 
 from __future__ import annotations
@@ -20,12 +20,18 @@ from braintumor.dataset.splits.split import Split
 
 HASH_BITS = 256
 _BANDS = (NEAR + 1, 48, 64, 80, 96, HASH_BITS + 1)
-"""Limits of the Hamming distance. Two unrelated images have a distance of about 100."""
+"""End of each band of distance, not included, in bits of 256. Two unrelated images have a distance of about 100."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Neighbor:
-    """The training image nearest to a test image. ``distance`` is in bits of 256, the least of all flips and turns."""
+    """Name the training image nearest to a test image.
+
+    Attributes:
+        image_sha256: sha256 of the test image.
+        neighbor_sha256: sha256 of the training image.
+        distance: Hamming distance in bits of 256, the smallest over all flips and turns.
+    """
 
     image_sha256: str
     neighbor_sha256: str
@@ -34,7 +40,7 @@ class Neighbor:
 
 @dataclass(frozen=True, kw_only=True)
 class DistanceBand:
-    """The test images with a nearest training image ``lowest`` to ``highest`` bits away."""
+    """Count the test images whose nearest training image is ``lowest`` to ``highest`` bits away, both included."""
 
     lowest: int
     highest: int
@@ -43,7 +49,7 @@ class DistanceBand:
 
 
 def nearest_in_training(snapshot: Snapshot) -> list[Neighbor]:
-    """Return the nearest training image of each test image, empty for a snapshot without perceptual hashes."""
+    """Return the nearest training image of each test image, empty if any of these images has no perceptual hash."""
     training, test = (snapshot.of_split(split) for split in (Split.TRAIN, Split.TEST))
     if not all(image.perceptual_hash for image in (*training, *test)):
         return []
@@ -55,7 +61,11 @@ def nearest_in_training(snapshot: Snapshot) -> list[Neighbor]:
 
 
 def accuracy_by_distance(predictions: Sequence[tuple[int, bool]]) -> list[DistanceBand]:
-    """Count correct predictions in bands of distance. Each prediction is (distance, whether it is correct)."""
+    """Return the numbers of images and of correct predictions in each band of distance.
+
+    Args:
+        predictions: for each test image, the distance in bits and whether the prediction is correct.
+    """
     bands = []
     for lowest, after in pairwise((0, *_BANDS)):
         inside = [is_correct for distance, is_correct in predictions if lowest <= distance < after]
@@ -64,5 +74,5 @@ def accuracy_by_distance(predictions: Sequence[tuple[int, bool]]) -> list[Distan
 
 
 def hashes_of(images: Sequence[SnapshotImage]) -> NDArray[np.uint64]:
-    """Return the perceptual hashes of the images: (N, words)."""
+    """Return the perceptual hashes of the images, uint64 (N, 8, 4): image, orientation, 64-bit word."""
     return from_bytes(image.perceptual_hash for image in images)

@@ -1,10 +1,11 @@
 """Measure whether hiding the place marked by the activation map changes the prediction.
 
-A square in correctly classified tumor images is filled with the frame's median, and the model predicts again. One
-square is around the strongest cell of the predicted class's activation map, another is at a random place.
+In each correctly classified tumor image, the module fills a square with the frame's median. Then the model predicts
+again. The marked square is around the strongest cell of the predicted class's activation map. The other square, in a
+second copy of the frame, is at a random place.
 
-Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. They slide a
-gray square over the whole image. This module hides one marked and one random place.
+Source: Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2. Zeiler and
+Fergus slide a gray square over the whole image. This module hides one marked and one random place.
 """
 
 from __future__ import annotations
@@ -22,25 +23,29 @@ from braintumor.serving.backend import Outputs
 from braintumor.training.recipe import STRIDE
 
 MOST_IMAGES = 60
-"""Two more predictions each: about 25 s at 4.9 frames/s, measured with VGG16 on two cores."""
+"""Largest number of images. Two more predictions per image take about 25 s in all at 4.9 frames/s.
+
+The speed was measured with VGG16 on two cores.
+"""
 SEED = 20141
 
 
 class Model(Protocol):
-    """The part of ``LoadedModel`` that this module uses."""
+    """Describe the part of ``LoadedModel`` that this module uses."""
 
     def predict(self, frames: NDArray[np.uint8]) -> Outputs:
-        """Predict ``frames`` uint8 (N, S, S, 3)."""
+        """Return the outputs for ``frames``, uint8 (N, S, S, 3)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HidingEffect:
-    """The effect of hiding one kind of place.
+    """Hold the effect of hiding one kind of place, marked or random.
 
     Attributes:
         count: number of images.
-        count_changed: images with another predicted class afterwards.
-        mean_drop: mean decrease of the first predicted class's probability, -1 to 1. Negative if it increased.
+        count_changed: number of images whose predicted class changes.
+        mean_drop: mean decrease of the probability of the originally predicted class, -1 to 1. Negative if this
+            probability increases.
     """
 
     count: int
@@ -49,7 +54,7 @@ class HidingEffect:
 
     @classmethod
     def between(cls, before: NDArray[np.floating], after: NDArray[np.floating]) -> Self:
-        """Compare probabilities (N, 4) of the same images, N of 1 or more."""
+        """Return the effect from the probabilities (N, 4) of the same images before and after hiding, N >= 1."""
         rows, predicted = np.arange(len(before)), before.argmax(axis=1)
         return cls(
             count=len(before),
@@ -60,7 +65,7 @@ class HidingEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class Occlusion:
-    """The effects of hiding the marked place and another place, in the same images."""
+    """Hold the effects of hiding the marked place and a random place, in the same images."""
 
     marked: HidingEffect
     elsewhere: HidingEffect
@@ -82,18 +87,18 @@ def occlude(
     most: int = MOST_IMAGES,
     seed: int = SEED,
 ) -> Occlusion | None:
-    """Hide the marked place and another place, and compare the predictions.
+    """Measure the effects of hiding the marked place and a random place in correctly classified tumor images.
 
     Args:
-        model: the model of ``outputs``.
+        model: the model that predicted ``outputs``.
         frames: uint8 (N, S, S, 3).
         labels: (N,) positions in ``CLASSES``.
-        outputs: the predictions of ``frames``.
+        outputs: the model's outputs for ``frames``.
         most: largest number of images. The first suitable images are used.
         seed: seed of the random places.
 
     Returns:
-        ``None`` if no tumor image is classified correctly, or if a frame is too small for a second square.
+        The effects. ``None`` if no tumor image is classified correctly, or if a frame is too small for a second square.
     """
     predicted = outputs.probability.argmax(axis=1)  # (N,)
     is_tumor = np.isin(labels, [label.position for label in TUMORS])
@@ -112,7 +117,7 @@ def occlude(
 
 
 def window_side(size: int) -> int:
-    """Return the side of the hidden square in pixels: a quarter of the frame, at least one cell of the map."""
+    """Return the side of the hidden square in pixels: a quarter of the frame side ``size``, at least one map cell."""
     return max(STRIDE, size // 4)
 
 
@@ -121,7 +126,14 @@ def _effect(model: Model, before: NDArray[np.floating], hidden: Sequence[NDArray
 
 
 def _marked_place(activation_map: NDArray[np.floating], size: int) -> tuple[int, int]:
-    """Return the top left corner of the square around the strongest cell of a map (h, w), inside the frame."""
+    """Return the top left corner (row, column) in pixels of the square around the strongest cell of a map.
+
+    The square is inside the frame.
+
+    Args:
+        activation_map: (h, w) of the predicted class.
+        size: side of the frame in pixels.
+    """
     side = window_side(size)
     row, column = np.unravel_index(activation_map.argmax(), activation_map.shape)
     top, left = (round((int(cell) + 0.5) * STRIDE - side / 2) for cell in (row, column))
@@ -129,10 +141,15 @@ def _marked_place(activation_map: NDArray[np.floating], size: int) -> tuple[int,
 
 
 def _other_place(frame: NDArray[np.uint8], marked: tuple[int, int], random: np.random.Generator) -> tuple[int, int]:
-    """Return the corner of a random square that does not overlap the marked one.
+    """Return the top left corner (row, column) in pixels of a random square that does not overlap the marked square.
 
-    Squares brighter than the frame's mean are preferred. Hiding the black background has no effect, so it would make
-    the marked place look too important.
+    Squares brighter than the frame's mean are preferred. Hiding the black background has no effect. A square there
+    would make the marked place look too important.
+
+    Args:
+        frame: uint8 (S, S, 3).
+        marked: top left corner (row, column) of the marked square.
+        random: source of the random choice.
     """
     means = _window_means(frame)  # (S - side + 1, S - side + 1)
     side = window_side(frame.shape[0])
@@ -145,7 +162,10 @@ def _other_place(frame: NDArray[np.uint8], marked: tuple[int, int], random: np.r
 
 
 def _window_means(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the mean brightness of every square of a frame (S, S, 3), by its top left corner."""
+    """Return the mean brightness of every square of a frame (S, S, 3).
+
+    The position in the result is the top left corner (row, column) of the square.
+    """
     side = window_side(frame.shape[0])
     gray = frame.mean(axis=2)
     sums = np.zeros((gray.shape[0] + 1, gray.shape[1] + 1))
@@ -157,7 +177,10 @@ def _window_means(frame: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def _hidden(frame: NDArray[np.uint8], place: tuple[int, int]) -> NDArray[np.uint8]:
-    """Return a copy of a frame (S, S, 3) with one square filled with the median of each channel."""
+    """Return a copy of a frame (S, S, 3) with one square filled with the median of each channel.
+
+    ``place`` is the top left corner (row, column) of the square.
+    """
     side, (top, left) = window_side(frame.shape[0]), place
     copy = frame.copy()
     copy[top : top + side, left : left + side] = np.median(frame, axis=(0, 1))

@@ -1,9 +1,9 @@
 """Test the significance of the difference between two models on the same test images.
 
-Only images that exactly one of the two models predicts correctly matter. ``mcnemar`` tests whether the candidate loses
-more of them than chance would. The bootstrap interval bounds the change of accuracy.
+Only the images that exactly one of the two models predicts correctly affect the test. ``mcnemar`` tests whether the
+candidate loses more of these images than expected by chance. The bootstrap interval bounds the change of accuracy.
 
->>> comparison = paired_test(candidate, champion)
+>>> comparison = paired_test(PredictionPair(candidate=candidate, champion=champion))
 >>> comparison.change, comparison.low, comparison.high
 (-0.0047, -0.0256, 0.0163)
 """
@@ -22,14 +22,14 @@ from braintumor.labels import TumorClass
 
 RESAMPLES = 10_000
 SEED = 20_261_123
-"""Fixed, so that the same predictions get the same verdict."""
+"""Fixed, so that the same predictions always give the same verdict."""
 CONFIDENCE = 0.95
 """One-sided, for each end of the interval: the change is above the lower end with this confidence."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePrediction:
-    """A model's prediction for one test image. ``group_key`` is the same for images that belong together."""
+    """Hold a model's prediction for one test image. Related images have the same ``group_key``."""
 
     label: TumorClass
     predicted: TumorClass
@@ -37,17 +37,17 @@ class ImagePrediction:
 
     @property
     def is_correct(self) -> bool:
-        """Whether the predicted class is the label."""
+        """Return whether the predicted class is the label."""
         return self.predicted is self.label
 
 
 ImagePredictions = Mapping[str, ImagePrediction]
-"""By the sha256 of the image."""
+"""Sha256 of the image -> prediction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionPair:
-    """The predictions of a candidate and of the champion for all images of their evaluations."""
+    """Hold the predictions of a candidate and of the champion for all images of their evaluations."""
 
     candidate: ImagePredictions
     champion: ImagePredictions
@@ -55,15 +55,15 @@ class PredictionPair:
 
 @dataclass(frozen=True, kw_only=True)
 class PairedTest:
-    """The difference between a candidate and the champion on the same images.
+    """Hold the difference between a candidate and the champion on the same images.
 
     Attributes:
         count: number of images.
-        count_group: number of groups of images that belong together.
-        lost: images that only the champion predicts correctly.
-        gained: images that only the candidate predicts correctly.
-        low: lower end of the interval of ``change``.
-        high: upper end of the interval of ``change``.
+        count_group: number of groups of related images.
+        lost: number of images that only the champion predicts correctly.
+        gained: number of images that only the candidate predicts correctly.
+        low: lower end of the bootstrap interval of ``change``.
+        high: upper end of the bootstrap interval of ``change``.
         p_worse: p value of ``mcnemar``.
     """
 
@@ -82,7 +82,7 @@ class PairedTest:
 
 
 def difference_of_images(pair: PredictionPair) -> str:
-    """Describe how images or labels of the two differ. Empty if they are the same."""
+    """Return a text on how images or labels of the two models differ, empty if they are the same."""
     ours, theirs = pair.candidate.keys(), pair.champion.keys()
     counts = {
         "only the candidate predicted": len(ours - theirs),
@@ -95,10 +95,10 @@ def difference_of_images(pair: PredictionPair) -> str:
 
 
 def paired_test(pair: PredictionPair) -> PairedTest:
-    """Compare the predictions of two models.
+    """Return the paired test of the candidate against the champion.
 
     Raises:
-        EvaluationError: they are for different images, or there are none.
+        EvaluationError: the predictions are for different images or labels, or there are no predictions.
     """
     difference = difference_of_images(pair)
     if difference or not pair.candidate:
@@ -127,10 +127,14 @@ def paired_test(pair: PredictionPair) -> PairedTest:
 def mcnemar(*, lost: int, gained: int) -> float:
     """Return the p value of McNemar's exact one-sided test.
 
-    It is the probability of losing this many images or more by chance if both models are equal.
+    The p value is the probability that equal models lose ``lost`` or more of ``lost + gained`` images by chance.
 
     Source: McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
-    Psychometrika 1947, exact with the binomial distribution.
+    Psychometrika 1947. The exact test uses the binomial distribution.
+
+    Args:
+        lost: number of images that only the champion predicts correctly.
+        gained: number of images that only the candidate predicts correctly.
     """
     if lost + gained == 0:
         return 1.0
@@ -138,14 +142,15 @@ def mcnemar(*, lost: int, gained: int) -> float:
 
 
 def bootstrap_interval(groups: Mapping[tuple[int, int], int], *, resamples: int = RESAMPLES) -> tuple[float, float]:
-    """Return the percentile interval of the change in accuracy, with groups of images resampled with replacement.
+    """Return the percentile interval (low, high) of the change in accuracy, from a bootstrap over groups of images.
 
     Neighboring slices of one head get similar predictions and are not independent, so a group is resampled as a whole.
-    Groups of the same size and change are interchangeable, so only the number of each kind is drawn.
+    Groups with the same size and change are of one kind. The function draws only the number of groups of each kind.
+
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 8 and 13.
 
     Args:
-        groups: (images gained minus images lost, images) -> number of such groups.
+        groups: (images gained minus images lost, images in the group) -> number of such groups.
         resamples: number of resamples.
     """
     kinds = sorted(groups)  # a fixed order, so that one seed gives one interval

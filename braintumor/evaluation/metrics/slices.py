@@ -15,7 +15,10 @@ from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.classification import wilson_interval
 
 MINIMUM_IMAGES = 20
-"""With fewer images the interval is too wide to act on: 18 of 19 is 0.75 to 0.99."""
+"""Minimum number of images of an assessed group. With 19 images, 18 correct ones give an interval of 0.75 to 0.99.
+
+Such an interval is too wide to act on.
+"""
 NOT_GIVEN = "not given"
 """The group of the images without an attribute that other images have."""
 _PREDICTION = ("label", "predicted")
@@ -23,7 +26,7 @@ _PREDICTION = ("label", "predicted")
 
 @dataclass(frozen=True, kw_only=True)
 class SliceResult:
-    """One group of images with its number of correct predictions.
+    """Hold one group of images with its number of correct predictions.
 
     Attributes:
         attribute: the attribute that groups the images, such as ``format``.
@@ -39,32 +42,32 @@ class SliceResult:
 
     @property
     def is_assessed(self) -> bool:
-        """Whether the group has ``MINIMUM_IMAGES`` or more."""
+        """Return whether the group has ``MINIMUM_IMAGES`` images or more."""
         return self.count >= MINIMUM_IMAGES
 
     @property
     def accuracy(self) -> float | None:
-        """Return the share of correct predictions, ``None`` if not assessed."""
+        """Return the share of correct predictions, ``None`` if the group is not assessed."""
         return self.count_correct / self.count if self.is_assessed else None
 
     @property
     def accuracy_interval(self) -> tuple[float, float] | None:
-        """Return the 95% Wilson interval of the accuracy, ``None`` if not assessed."""
+        """Return the 95% Wilson interval (low, high) of the accuracy, ``None`` if the group is not assessed."""
         return wilson_interval(self.count_correct, self.count) if self.is_assessed else None
 
 
 def slices(predictions: pd.DataFrame) -> list[SliceResult]:
-    """Group images by each attribute.
+    """Return the result of each group of images with the same value of an attribute.
 
     Args:
-        predictions: one row per image with the columns ``label`` and ``predicted``, and one column for each
-            attribute. Missing values form the group ``not given``.
+        predictions: one row per image with the columns ``label`` and ``predicted``, and one column for each attribute.
+            Missing values form the group ``not given``.
 
     Returns:
-        Attributes in the order of their columns, values in alphabetical order.
+        The groups, with attributes in the order of their columns and the values of an attribute in alphabetical order.
 
     Raises:
-        EvaluationError: ``label`` or ``predicted`` is missing.
+        EvaluationError: the column ``label`` or ``predicted`` is missing.
     """
     missing = [name for name in _PREDICTION if name not in predictions.columns]
     if missing:
@@ -78,7 +81,7 @@ def slices(predictions: pd.DataFrame) -> list[SliceResult]:
 
 
 def slices_frame(results: Iterable[SliceResult]) -> pd.DataFrame:
-    """Return one row per group. Accuracy and interval are NaN if a group is not assessed."""
+    """Return a DataFrame with one row per group. Accuracy and interval are NaN if a group is not assessed."""
     columns = ["attribute", "value", "count", "count_correct", "accuracy", "accuracy_low", "accuracy_high"]
     rows = [
         (r.attribute, r.value, r.count, r.count_correct, r.accuracy, *(r.accuracy_interval or (None, None)))

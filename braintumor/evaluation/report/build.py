@@ -1,4 +1,4 @@
-"""Load one model's facts and metrics from Postgres into a ``ModelReport``."""
+"""Build the ``ModelReport`` of one model from facts and metrics in Postgres."""
 
 from __future__ import annotations
 
@@ -34,7 +34,14 @@ def build_model_report(
     verdict: Verdict | None = None,
     artifact_bytes: int = 0,
 ) -> ModelReport:
-    """Load one model's report. Without ``verdict`` it has the gate's newest verdict on the model, if there is one.
+    """Return the report of one model, with facts and metrics from Postgres.
+
+    Args:
+        engine: connection to Postgres.
+        model: the evaluated model.
+        plots: the plots of the report. ``None`` means no plots.
+        verdict: the gate's verdict. ``None`` means the gate's newest verdict on the model, if there is one.
+        artifact_bytes: size of the exported model in bytes, 0 if not recorded.
 
     Raises:
         ModelIntegrityError: the model has not been evaluated on the snapshot that it was trained on.
@@ -85,7 +92,7 @@ def build_model_report(
 
 
 def newest_verdict(engine: Engine, model: ModelVersion) -> Verdict | None:
-    """Return the gate's newest verdict on a model, ``None`` if it was never judged."""
+    """Return the gate's newest verdict on a model, ``None`` if the gate never judged the model."""
     with transaction(engine) as connection:
         rules = connection.scalar(
             text("""
@@ -113,7 +120,7 @@ def _evaluation(engine: Engine, model: ModelVersion, split: Split) -> Evaluation
 
 
 def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
-    """Load the model's size and temperature, and the facts of its snapshot."""
+    """Return the model's number of weights and its temperature, and the facts of the model's snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""

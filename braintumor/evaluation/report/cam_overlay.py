@@ -1,7 +1,7 @@
 """Draw a class activation map over its frame.
 
-Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016. The last
-Dense layer follows global average pooling. Applied to each location of the last feature map, it yields the map.
+Source: Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016. The last Dense layer follows
+global average pooling. The same layer, applied to each location of the last feature map, yields the activation map.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _CAPTION, _MARGIN, _LETTERS = 56, 8, 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Sample:
-    """One classified frame for display.
+    """Hold one classified frame for display.
 
     Attributes:
         name: display name, such as a file name or scan id.
-        frame: uint8 (H, W, 3).
+        frame: RGB, uint8 (H, W, 3).
         truth: label of the frame.
         predicted: class with the highest probability.
         confidence: probability of the predicted class.
@@ -55,15 +55,15 @@ class Sample:
 
     @property
     def is_correct(self) -> bool:
-        """Whether the predicted class is the label."""
+        """Return whether the predicted class is the label."""
         return self.truth is self.predicted
 
 
 def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Return the frame (H, W, 3) with the map over it. Stronger evidence is brighter and more opaque.
+    """Return the frame (H, W, 3) with the map (h, w) over it. Stronger evidence is brighter and more opaque.
 
     Raises:
-        EvaluationError: the frame is not uint8 (H, W, 3), or the map is not finite (h, w).
+        EvaluationError: the frame is not uint8 (H, W, 3), or the map is not a finite array (h, w).
     """
     _check_frame(frame)
     strength = upsample(activation_map, height=frame.shape[0], width=frame.shape[1])  # (H, W)
@@ -74,10 +74,10 @@ def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> N
 
 
 def overlay_png(frame: NDArray[np.uint8], activation_map: NDArray[np.floating], *, caption: str) -> bytes:
-    """Return the enlarged overlay as PNG, with ``caption`` and its purpose below it.
+    """Return the enlarged overlay as PNG, with ``caption`` and the words "For review, not for diagnosis" below it.
 
     Raises:
-        EvaluationError: the frame is not uint8 (H, W, 3), or the map is not finite (h, w).
+        EvaluationError: the frame is not uint8 (H, W, 3), or the map is not a finite array (h, w).
     """
     image = Image.fromarray(overlay(frame, activation_map))
     factor = max(1, -(-_MINIMUM_WIDTH // image.width))

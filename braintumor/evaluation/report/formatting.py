@@ -10,7 +10,7 @@ from braintumor.evaluation.metrics.classification import wilson_interval
 
 
 def figure(value: float | None, digits: int = 3) -> str:
-    """Format a share or a loss: ``figure(0.91528) == "0.915"``."""
+    """Format a share or a loss: ``figure(0.91528) == "0.915"``. ``None`` becomes ``"not defined"``."""
     return "not defined" if value is None else f"{value:.{digits}f}"
 
 
@@ -20,12 +20,12 @@ def interval(value: float, low: float, high: float) -> str:
 
 
 def share(hits: int, count: int) -> str:
-    """Format a share of ``count`` images, 1 or more, with its 95% Wilson interval."""
+    """Format the share ``hits / count``, ``count`` >= 1, with its 95% Wilson interval."""
     return interval(hits / count, *wilson_interval(hits, count))
 
 
 def duration(seconds: float) -> str:
-    """Format a wall time: ``duration(3725) == "1 h 2 min"``."""
+    """Format a wall time in seconds: ``duration(3725) == "1 h 2 min"``. 0 becomes ``"not trained"``."""
     if seconds <= 0:
         return "not trained"
     minutes = round(seconds / 60)
@@ -35,7 +35,7 @@ def duration(seconds: float) -> str:
 
 
 def size(count: int) -> str:
-    """Format bytes in powers of ten: ``size(58_900_000) == "58.9 MB"``."""
+    """Format a number of bytes in powers of ten: ``size(58_900_000) == "58.9 MB"``. 0 becomes ``"not recorded"``."""
     if count <= 0:
         return "not recorded"
     number, units = float(count), ["B", "kB", "MB", "GB"]

@@ -1,6 +1,6 @@
 """Render self-contained HTML reports of one model, and comparisons of the models of a run.
 
-Images are data URIs and a page fetches nothing, so it can be mailed, archived and opened without a network.
+Images are data URIs and a page fetches nothing. So a page can be mailed, archived and opened without a network.
 Every text is escaped, because file names and labels are untrusted.
 
 >>> page = model_report(report)
@@ -45,10 +45,10 @@ def comparison_report(
     Args:
         models: one model or more, with different names.
         title: title of the page.
-        tables: additional tables, such as published results.
+        tables: additional tables of the page, such as published results.
 
     Raises:
-        EvaluationError: there are no models, or two have the same name.
+        EvaluationError: there are no models, or two models have the same name.
     """
     names = [model.name for model in models]
     if not names or len(set(names)) != len(names):

@@ -21,7 +21,10 @@ _NEWEST = 52
 
 
 def overview_page(engine: Engine) -> str:
-    """Return the page. Its links are relative: ``model/<name>/report.html``, ``runs/<run>/...``, ``snapshots/...``."""
+    """Return the index page as HTML.
+
+    The links are relative: ``model/<name>/report.html``, ``runs/<run>/...``, ``snapshots/...``.
+    """
     models = list_models(engine)
     with transaction(engine) as connection:
         retrain_runs = _newest(connection, _RETRAIN_RUNS)
@@ -58,7 +61,7 @@ _TEST_METRICS = """
     join model_version using (model_version_id)
     join training_run using (training_run_id, snapshot_id)
     where evaluation.split = 'test'"""
-"""One row per model: its metrics on the test split of its training snapshot."""
+"""One row per model: the metrics on the test split of the snapshot that the model was trained on."""
 
 _RETRAIN_RUNS = """
     with approval as (

@@ -28,7 +28,7 @@ image to one of the four classes."""
 
 
 def model_card(report: ModelReport) -> str:
-    """Return the card of a model."""
+    """Return the card of a model in Markdown."""
     sections = {
         "Intended use": _INTENDED_USE,
         "Data": _data(report),

@@ -1,4 +1,4 @@
-"""Hold the content of one model's report: facts, metrics and plots."""
+"""Define the content of one model's report: facts, metrics and plots."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPLITS = ("train", "validation", "test")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelPlots:
-    """The plots of one report as PNG bytes. ``None`` leaves a plot out."""
+    """Hold the plots of one report as PNG bytes. ``None`` leaves a plot out."""
 
     history: bytes | None = field(default=None, repr=False)
     confusion: bytes | None = field(default=None, repr=False)
@@ -47,13 +47,13 @@ class ModelPlots:
         samples: Sequence[Sample] = (),
         worst_errors: Sequence[Sample] = (),
     ) -> Self:
-        """Draw every plot with available data.
+        """Return the plots, with every plot that has data.
 
         Args:
             history: as for ``plots.history_plot``, empty for a model without training, such as an int8 export.
             test: evaluation on the test split.
-            labels: (N,) of the test split.
-            probabilities: (N, 4) of the test split.
+            labels: (N,) positions in ``CLASSES``, of the test split.
+            probabilities: (N, 4) of the test split, columns in the order of ``CLASSES``.
             samples: test images to show.
             worst_errors: wrong predictions, the most confident first.
         """
@@ -69,14 +69,14 @@ class ModelPlots:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReport:
-    """The content of one model's report.
+    """Hold the content of one model's report.
 
     Attributes:
         name: name of the model version.
-        role: ``candidate`` was selected on validation, ``champion`` is the model in use for scoring.
-        status: such as ``champion, overridden``, empty if it was never promoted.
+        role: ``champion`` scores, ``candidate`` has a verdict of the gate, ``trained`` has no verdict.
+        status: such as ``champion, overridden``, empty if the model was never promoted.
         backbone: such as ``VGG16``.
-        recipe: name and version.
+        recipe: name, version and overrides of the recipe.
         recipe_name: name of the recipe without version.
         image_size: side of the square input in pixels.
         initialization: description of the initial weights.
@@ -84,16 +84,16 @@ class ModelReport:
         snapshot_id: snapshot of the dataset.
         images_per_class: ``train``, ``validation``, ``test`` -> class -> number of images.
         identified: numbers of images with patient identifiers, ``None`` if not counted.
-        training_seconds: wall time of the training or export, 0 without one.
+        training_seconds: wall time in seconds of the training or export, 0 without one.
         device: device of the training.
         parameters: number of weights.
-        artifact_bytes: size of the exported model, 0 if not recorded.
-        seed: seed of initialization, order and augmentation.
+        artifact_bytes: size of the exported model in bytes, 0 if not recorded.
+        seed: seed of initialization, batch order and augmentation.
         code_version: version of this library.
         library_versions: library -> version.
         created: time of creation as text.
-        validation: evaluation that selects the candidate.
-        test: evaluation that the gate judges.
+        validation: evaluation on the validation split, which selects the candidate.
+        test: evaluation on the test split, which the gate judges.
         history: as Keras's ``History.history``, one number per epoch. Empty without training.
         verdict: verdict of the gate, ``None`` if not judged.
         throughput: speed of the served graph on the test split, ``None`` if not measured.
@@ -149,7 +149,7 @@ class ModelReport:
 
     @property
     def marks(self) -> tuple[str, ...]:
-        """Return the warnings in the status: overridden, withdrawn, pruned."""
+        """Return the words of the status that are warnings: overridden, withdrawn, pruned."""
         return tuple(word for word in ("overridden", "withdrawn", "pruned") if word in self.status)
 
     @property
@@ -169,12 +169,15 @@ class ModelReport:
 
     @property
     def patients(self) -> str:
-        """Return the statement on patient independence of the splits."""
+        """Return the statement on whether the splits are independent by patient."""
         return claim_of_patients(self.identified)
 
     @property
     def rank(self) -> tuple[float, float, str]:
-        """Return the sort key: validation accuracy, then validation loss, then name. It uses no test result."""
+        """Return the sort key of the best model first: higher validation accuracy, lower validation loss, name.
+
+        The key uses no test result.
+        """
         return (-self.validation.accuracy, self.validation.log_loss, self.name)
 
     @property

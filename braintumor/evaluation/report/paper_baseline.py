@@ -1,4 +1,4 @@
-"""Compare the accuracies of the reproduced paper with ours."""
+"""Compare the accuracies of the reproduced paper with the accuracies of our models."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _NONE = "—"
 
 @dataclass(frozen=True, kw_only=True)
 class PaperResult:
-    """One row of the paper's results.
+    """Hold one row of the paper's results.
 
     Attributes:
-        model: name in the paper.
-        accuracy: accuracy on its test set, with the printed digits.
+        model: name of the model in the paper.
+        accuracy: accuracy on the paper's test set, with the printed digits.
         recipe: our recipe with the same settings.
     """
 
@@ -39,7 +39,7 @@ PAPER_RESULTS = (
 
 
 def paper_table(models: Sequence[ModelReport]) -> ReportTable:
-    """Return the paper's accuracies, and ours on test for each recipe with a model in ``models``."""
+    """Return a table of the paper's accuracies, each with our test accuracies for the recipe with the same settings."""
     return ReportTable(
         title="Comparison with the paper",
         note=(

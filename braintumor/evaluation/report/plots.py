@@ -46,7 +46,7 @@ def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
         history: ``accuracy``, ``val_accuracy``, ``loss``, ``val_loss``: one number per epoch each.
 
     Raises:
-        EvaluationError: a series is missing, empty or of another length.
+        EvaluationError: a series is missing or empty, or the series differ in length.
     """
     best = best_epoch(history)
     figure = _figure(_SIDE, _SIDE)
@@ -68,10 +68,13 @@ def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def best_epoch(history: Mapping[str, Sequence[float]]) -> int:
-    """Return the epoch, counted from 1, with the lowest validation loss. Its weights are kept.
+    """Return the epoch, counted from 1, with the lowest validation loss. Training keeps the weights of this epoch.
+
+    Args:
+        history: ``accuracy``, ``val_accuracy``, ``loss``, ``val_loss``: one number per epoch each.
 
     Raises:
-        EvaluationError: a series is missing, empty or of another length.
+        EvaluationError: a series is missing or empty, or the series differ in length.
     """
     needed = ("accuracy", "val_accuracy", "loss", "val_loss")
     lengths = {key: len(history.get(key, ())) for key in needed}
@@ -84,7 +87,10 @@ def best_epoch(history: Mapping[str, Sequence[float]]) -> int:
 
 
 def confusion_plot(evaluation: Evaluation) -> bytes:
-    """Plot the confusion matrix with count and share of the row. The diagonal is the sensitivity."""
+    """Plot the confusion matrix, each cell with its count and its share of the row.
+
+    Rows are true classes, columns are predicted classes. The shares on the diagonal are the sensitivities.
+    """
     counts = np.array(evaluation.confusion)  # (4, 4)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # (4, 4)
     names = [label.value for label in CLASSES]
@@ -107,10 +113,10 @@ def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floa
 
     Args:
         labels: (N,) positions in ``CLASSES``.
-        probabilities: (N, 4).
+        probabilities: (N, 4), columns in the order of ``CLASSES``.
 
     Raises:
-        EvaluationError: the input is invalid for ``evaluate``.
+        EvaluationError: a shape, type or value is wrong, as for ``evaluate``.
     """
     bins = calibration_bins(*validate_predictions(labels, probabilities))
     centers, width = [(b.low + b.high) / 2 for b in bins], bins[0].high - bins[0].low
@@ -130,14 +136,16 @@ def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floa
 
 
 def roc_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> bytes:
-    """Plot the ROC curve of each class against the rest. The legend names classes without images.
+    """Plot the ROC curve of each class against the rest. The legend names the classes without a curve.
+
+    A class has no curve if none or all of the images belong to the class.
 
     Args:
         labels: (N,) positions in ``CLASSES``.
-        probabilities: (N, 4).
+        probabilities: (N, 4), columns in the order of ``CLASSES``.
 
     Raises:
-        EvaluationError: the input is invalid for ``evaluate``.
+        EvaluationError: a shape, type or value is wrong, as for ``evaluate``.
     """
     truth, chances = validate_predictions(labels, probabilities)
     figure = _figure(_SIDE, _SIDE)
@@ -159,7 +167,7 @@ def roc_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -
 
 
 def accuracy_plot(evaluations: Mapping[str, Sequence[Evaluation]]) -> bytes:
-    """Plot the accuracy of several models with its 95% interval, one line per model and one mark per split.
+    """Plot the accuracies of several models with 95% intervals, one line per model and one mark per split.
 
     Args:
         evaluations: model name -> its evaluations, validation and test in the same order for every model.

@@ -1,4 +1,4 @@
-"""Store a model's report, card and plots in S3, next to its files."""
+"""Store a model's report, card and plots in S3, next to the model's files."""
 
 from __future__ import annotations
 
@@ -32,7 +32,14 @@ _WORST = 8
 
 
 def publish_plots(engine: Engine, store: ObjectStore, model: ModelVersion, test: SplitEvaluation) -> None:
-    """Draw the plots of a model's predictions on the test split, and store each as a PNG."""
+    """Draw the plots of a model's predictions on the test split, and store each plot as a PNG.
+
+    Args:
+        engine: connection to Postgres.
+        store: connection to S3.
+        model: the evaluated model.
+        test: the model's results on the test split.
+    """
     frames, outputs = test.frames, test.outputs
     plots = ModelPlots.draw(
         history=build_model_report(engine, model).history,
@@ -49,7 +56,14 @@ def publish_plots(engine: Engine, store: ObjectStore, model: ModelVersion, test:
 
 
 def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, verdict: Verdict | None = None) -> S3Uri:
-    """Write a model's page and card from its facts and stored plots. Returns the address of the page."""
+    """Write a model's page and card from its facts and stored plots, and return the address of the page.
+
+    Args:
+        engine: connection to Postgres.
+        store: connection to S3.
+        model: the evaluated model.
+        verdict: the gate's verdict on the model. ``None`` means the newest stored verdict, if there is one.
+    """
     folder = S3Uri.parse(model.artifact_uri)
     with writing_images(engine):
         plots = ModelPlots(**{name: _stored(store, _plot_uri(model, name)) for name in ModelPlots.__dataclass_fields__})
@@ -62,9 +76,9 @@ def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, v
 
 
 def refresh_reports(engine: Engine, store: ObjectStore, models: Iterable[ModelVersion]) -> list[str]:
-    """Rewrite the reports of evaluated models after a change of their status.
+    """Rewrite the reports of the evaluated models among ``models``, after a change of their status.
 
-    The promotion is already committed, so a failed report raises no error.
+    The change of status is already committed, so a failed report raises no error.
 
     Returns:
         One message per report that could not be written.
@@ -83,7 +97,7 @@ def refresh_reports(engine: Engine, store: ObjectStore, models: Iterable[ModelVe
 
 
 def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
-    """Return a model's card with its current facts.
+    """Return a model's card in Markdown, with the current facts of the model.
 
     Raises:
         ModelIntegrityError: the model has not been evaluated.
@@ -92,7 +106,7 @@ def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
 
 
 def artifact_bytes(store: ObjectStore, model: ModelVersion) -> int:
-    """Return the size of the model's registered files, without reports and plots."""
+    """Return the size of the model's registered files in bytes, without reports and plots."""
     return sum(entry.size for entry in stored_files(store, model))
 
 
@@ -121,13 +135,16 @@ def _sample(frames: FrameArrays, outputs: Outputs, index: np.intp) -> Sample:
 
 
 def _first_of_each_class(labels: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return the first images of each class in the order of their hashes, so that the selection is not biased."""
+    """Return the positions of the first three images of each class.
+
+    The images are in the order of their hashes, so the selection is not biased.
+    """
     by_class = [np.flatnonzero(labels == label)[: _SAMPLES // len(CLASSES)] for label in range(len(CLASSES))]
     return np.concatenate(by_class)
 
 
 def _worst_errors(frames: FrameArrays, outputs: Outputs) -> NDArray[np.intp]:
-    """Return the wrong predictions, the most confident first."""
+    """Return the positions of the eight most confident wrong predictions, the most confident first."""
     wrong = np.flatnonzero(outputs.probability.argmax(axis=1) != frames.labels)
     order: NDArray[np.intp] = wrong[np.argsort(-outputs.probability[wrong].max(axis=1), kind="stable")][:_WORST]
     return order

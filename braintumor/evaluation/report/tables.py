@@ -1,4 +1,4 @@
-"""Build the tables of a report, each with a note that explains it."""
+"""Build the tables of a report, each with a note that explains the table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from braintumor.markdown import escaped, table
 
 @dataclass(frozen=True, kw_only=True)
 class ReportTable:
-    """An additional table of a report, such as the accuracy by slice."""
+    """Hold an additional table of a report, such as the accuracy by slice."""
 
     title: str
     note: str
@@ -39,7 +39,9 @@ _NOTE = (
 def similarity_table(
     bands: Sequence[DistanceBand], *, grouped_accuracy: float | None, random_split_accuracy: float | None
 ) -> ReportTable | None:
-    """Return the table of train-test similarity, ``None`` without data.
+    """Return the table of the similarity of test and training images, ``None`` if the table has no rows.
+
+    The frozen stage is the training of the head on features of the frozen backbone.
 
     Args:
         bands: result of ``accuracy_by_distance``.
@@ -70,7 +72,12 @@ def similarity_table(
 
 
 def occlusion_table(occlusion: Occlusion | None, *, image_size: int) -> ReportTable:
-    """Return the table of both occlusion effects, with an explanation of their meaning."""
+    """Return the table of both occlusion effects, with an explanation of their meaning.
+
+    Args:
+        occlusion: the effects. With ``None`` the table says that they are not assessed.
+        image_size: side of a frame in pixels.
+    """
     side = window_side(image_size)
     note = (
         f"A square of {side} x {side} pixels is filled with its frame's median in correctly classified tumor images "
@@ -101,7 +108,7 @@ DICOM_ATTRIBUTES = {
 
 
 def slices_table(results: Sequence[SliceResult]) -> ReportTable:
-    """Return the table of slices."""
+    """Return the table of the accuracy of each slice, which is a group of test images."""
     return ReportTable(
         title="Groups of test images",
         note=(
@@ -119,7 +126,7 @@ def slices_table(results: Sequence[SliceResult]) -> ReportTable:
 
 
 def missing_attributes(results: Iterable[SliceResult]) -> str:
-    """Return a sentence on the DICOM attributes that no test image has, empty if there are none."""
+    """Return a sentence on the DICOM attributes that no test image has, empty if each attribute occurs."""
     given = {result.attribute for result in results}
     missing = [words for name, words in DICOM_ATTRIBUTES.items() if name not in given]
     return f"Not assessed because no test image has it: {', '.join(missing)}." if missing else ""

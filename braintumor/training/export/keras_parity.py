@@ -1,4 +1,4 @@
-"""Run a registered model's weights in Keras, to compare them with the exported graph.
+"""Run a registered model's weights in Keras, for a comparison with the exported graph.
 
 The network is built from the recorded recipe. Only the weights come from the file.
 """
@@ -34,13 +34,19 @@ def require_keras() -> None:
 def keras_outputs(
     recipe: Mapping[str, Any], weights: Path, frames: NDArray[np.uint8], *, temperature: float
 ) -> dict[str, NDArray[np.float32]]:
-    """Return the outputs of the graph for ``frames`` (N, S, S, 3), computed by Keras on its preferred device.
+    """Return the outputs that Keras computes for ``frames``, by the names of the graph's outputs.
 
-    The activation map lacks the baseline, because the baseline is not a weight. It is the same for all images, and its
-    mean is 0.
+    Keras uses its preferred device. The activation map lacks the baseline, because the baseline is not a weight. The
+    baseline is the same for all images, and its mean is 0.
+
+    Args:
+        recipe: values of the recorded recipe.
+        weights: file of the Keras weights.
+        frames: uint8 (N, S, S, 3).
+        temperature: number by which the model divides the logits.
 
     Raises:
-        WeightsError: the file is not a weights file, or not one of this recipe.
+        WeightsError: the file is not a weights file, or its weights do not fit the recipe.
         RecipeError: this version cannot build the recorded recipe.
     """
     model = recorded_model(recipe, weights, temperature=temperature)
@@ -48,10 +54,15 @@ def keras_outputs(
 
 
 def recorded_model(recipe: Mapping[str, Any], weights: Path, *, temperature: float) -> Any:
-    """Build the serving model from the recorded recipe, with the weights of the file.
+    """Build the serving model from the recorded recipe, with the weights of the file ``weights``.
+
+    Args:
+        recipe: values of the recorded recipe.
+        weights: file of the Keras weights.
+        temperature: number by which the model divides the logits.
 
     Raises:
-        WeightsError: the file is not a weights file, or not one of this recipe.
+        WeightsError: the file is not a weights file, or its weights do not fit the recipe.
         RecipeError: this version cannot build the recorded recipe.
     """
     from braintumor.training.backbones import load_weights

@@ -1,9 +1,9 @@
 """Export a trained model with int8 weights and activations, which is about three times as fast on a CPU.
 
-NNCF quantizes the exported graph after training, with ranges measured on training images. The predictions differ from
-those of the parent, so the export is a separate model version. It has its own reference embeddings, and its temperature
-and thresholds are fitted again on validation. If it differs too much from its parent on validation, it is refused
-before any test-set evaluation.
+NNCF quantizes the exported graph after training, with ranges measured on training images. The predictions of the export
+differ from the predictions of its parent, so the export is a separate model version. The export has its own reference
+embeddings. Its temperature and thresholds are fitted again on validation. An export that differs too much from its
+parent on validation is refused before any test-set evaluation.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ from braintumor.training.calibration import Thresholds, fit_temperature, fit_thr
 _log = logging.getLogger(__name__)
 PRECISION = "int8"
 _HEAD = "MatMul"
-"""The head is not quantized, because it costs little time and loses accuracy in 8 bits. See docs/decisions/0018."""
+"""Operation of the head, which is not quantized: it costs little time and loses accuracy in 8 bits.
+
+See docs/decisions/0018.
+"""
 _IMAGES = 300
 """Number of training images whose activations are measured. This is the default of NNCF."""
 
@@ -48,8 +51,8 @@ class Bounds:
     """Limit how much an export may differ from its parent on validation.
 
     Attributes:
-        changed: largest share of predictions with another class than the parent's.
-        lost: largest loss of accuracy.
+        changed: largest share of predictions whose class differs from the parent's.
+        lost: largest loss of accuracy against the parent.
     """
 
     changed: float
@@ -58,11 +61,11 @@ class Bounds:
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """Compare an export with its parent on the validation split.
+    """Hold the comparison of an export with its parent on the validation split.
 
     Attributes:
         count: number of images.
-        changed: share of predictions with another class.
+        changed: share of predictions whose class differs from the parent's.
         accuracy: accuracy of the export.
         parent_accuracy: accuracy of the parent.
     """
@@ -83,8 +86,12 @@ class Parity:
     def require(self, bounds: Bounds, *, name: str) -> None:
         """Check that the export is within the bounds.
 
+        Args:
+            bounds: the bounds.
+            name: name of the parent, for the message.
+
         Raises:
-            QuantizationError: it is not.
+            QuantizationError: the export exceeds a bound.
         """
         if self.changed <= bounds.changed and self.parent_accuracy - self.accuracy <= bounds.lost:
             return
@@ -95,10 +102,15 @@ class Parity:
 
 
 def quantize_model(settings: Settings, name: str, *, bounds: Bounds) -> tuple[ModelVersion, str]:
-    """Register the int8 export of a model, or return the existing one.
+    """Register the int8 export of a model, or return the export that is already registered.
+
+    Args:
+        settings: connections to Postgres and S3.
+        name: name or number of the parent model.
+        bounds: largest allowed differences between export and parent.
 
     Returns:
-        The export and its run key. It must pass the gate like any candidate.
+        The export and its run key. The export must pass the gate like any candidate.
 
     Raises:
         ModelIntegrityError: the model does not exist, or its files have changed.
@@ -150,8 +162,11 @@ def quantize(parent: Path, *, training: FrameArrays, validation: FrameArrays, fo
     Args:
         parent: a complete and checked model folder.
         training: images whose activations set the ranges, and whose embeddings are the reference.
-        validation: images that fit temperature and thresholds, and measure the parity.
+        validation: images for the fit of temperature and thresholds, and for the comparison with the parent.
         folder: an empty folder.
+
+    Returns:
+        The manifest of the export, and the comparison of the export with its parent.
 
     Raises:
         QuantizationError: NNCF is not installed.
@@ -179,7 +194,11 @@ def quantize(parent: Path, *, training: FrameArrays, validation: FrameArrays, fo
 
 
 def quantized(graph: Path, frames: NDArray[np.uint8]) -> Any:
-    """Return an OpenVINO graph in 8 bits, except its head, with ranges from ``frames`` uint8 (N, S, S, 3).
+    """Return a copy of an OpenVINO graph in 8 bits, except its head.
+
+    Args:
+        graph: file of the graph.
+        frames: uint8 (N, S, S, 3), the training images whose activations set the ranges.
 
     Raises:
         QuantizationError: NNCF is not installed.
@@ -207,7 +226,10 @@ def quantized(graph: Path, frames: NDArray[np.uint8]) -> Any:
 
 
 def _save(graph: Any, folder: Path, *, temperature: float) -> Path:
-    """Write the graph with a new last step: probability = softmax(mean(activation map) / temperature)."""
+    """Write the graph with a new last step, and return the path of the file.
+
+    The step is probability = softmax(mean(activation map) / temperature).
+    """
     import openvino
     from openvino import opset13 as ops
 
@@ -228,7 +250,7 @@ def _save(graph: Any, folder: Path, *, temperature: float) -> Path:
 
 
 def _logits(outputs: dict[str, NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Return logits (N, 4), not divided by the temperature."""
+    """Return the logits (N, 4), not divided by the temperature."""
     logits: NDArray[np.float32] = outputs["activation_map"].mean(axis=(1, 2))
     return logits
 

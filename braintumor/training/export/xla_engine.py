@@ -1,8 +1,8 @@
 """Run a model with TensorFlow and XLA, the backend of workers with a GPU. On a CPU it is slower than OpenVINO.
 
-The network is built from the recorded recipe, with the registered Keras weights. The baseline of the activation map is
-only in the exported graph, so it is computed from there. A network that disagrees with the graph is refused, because
-the temperature and the thresholds were fitted for the graph.
+The backend builds the network from the recorded recipe, with the registered Keras weights. Only the exported graph has
+the baseline of the activation map (``training.classifier``). So the backend computes the baseline from the graph. The
+backend refuses a network that disagrees with the graph, because temperature and thresholds were fitted for the graph.
 """
 
 from __future__ import annotations
@@ -24,16 +24,21 @@ _BATCH = 64
 """Initial number of frames per call."""
 
 Call = Callable[[NDArray[np.uint8]], Mapping[str, Any]]
-"""Frames (B, S, S, 3) -> arrays or tensors by name, their first axis B."""
+"""Frames uint8 (B, S, S, 3) -> output name -> array or tensor (B, ...)."""
 
 
 class XlaBackend:
-    """Run a network with XLA on the first GPU, or on the CPU without one."""
+    """Run a network with XLA on the first GPU, or on the CPU of a machine without a GPU."""
 
     name = BackendName.XLA
 
     def __init__(self, folder: Path, manifest: Manifest, recipe: Mapping[str, Any]) -> None:
-        """Build and compile the model of a checked folder, and compare it with the exported graph.
+        """Build and compile the model of a checked folder, and compare the model with the exported graph.
+
+        Args:
+            folder: model folder whose sha256s were checked.
+            manifest: manifest of the folder.
+            recipe: values of the recorded recipe.
 
         Raises:
             ModelIntegrityError: the model disagrees with the graph.
@@ -51,9 +56,9 @@ class XlaBackend:
         self._baseline = _baseline(self._batches, OpenVinoBackend(folder / GRAPH), manifest)
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Compute the outputs by name for ``frames`` uint8 (N, S, S, 3), N >= 1, in their order.
+        """Return a function that returns the outputs by name for ``frames``, uint8 (N, S, S, 3), N >= 1.
 
-        The computation is finished when this method returns.
+        The rows of each output are in the order of the frames. The computation is finished when ``submit`` returns.
 
         Raises:
             OutOfDeviceMemoryError: the memory does not suffice for one frame.
@@ -64,14 +69,17 @@ class XlaBackend:
 
 
 class FixedBatches:
-    """Call a compiled function with a fixed number of frames, padded, because XLA compiles again for each shape."""
+    """Call a compiled function with a fixed number of frames, because XLA compiles again for each shape.
+
+    A smaller batch is padded with copies of its last frame.
+    """
 
     def __init__(self, call: Call, *, device: str) -> None:
-        """Take the function, and the name of its device for error messages."""
+        """Take the compiled function ``call``, and the name of its device for error messages."""
         self._call = call
         self._device = device
         self.size = _BATCH
-        """Frames per call. It is halved when memory does not suffice."""
+        """Frames per call. The number is halved when memory does not suffice."""
 
     def run(self, frames: NDArray[np.uint8]) -> Result:
         """Return the outputs by name for ``frames`` uint8 (N, S, S, 3), N >= 1.
@@ -89,7 +97,10 @@ class FixedBatches:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _run_once(self, frames: NDArray[np.uint8]) -> Result | None:
-        """Call once. Return ``None`` if the caller must try again with fewer frames."""
+        """Call the function once, and return its outputs, or ``None`` if the memory does not suffice.
+
+        In that case ``size`` is halved, and the caller must try again with ``size`` frames.
+        """
         from tensorflow.errors import ResourceExhaustedError
 
         try:
@@ -106,7 +117,11 @@ class FixedBatches:
 
 
 def _baseline(batches: FixedBatches, graph: OpenVinoBackend, manifest: Manifest) -> NDArray[np.float32]:
-    """Return the baseline (S/32, S/32, 4) of the graph's activation map, which is the same for all frames."""
+    """Return the baseline (S/32, S/32, 4) of the graph's activation map, which is the same for all frames.
+
+    Raises:
+        ModelIntegrityError: the network in ``batches`` disagrees with the graph.
+    """
     shape = (2, manifest.image_size, manifest.image_size, 3)
     probes = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
     ours, exported = batches.run(probes), graph.run(probes)
