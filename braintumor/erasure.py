@@ -1,12 +1,14 @@
 """Erase one person: delete rows, pages and images, and keep a tombstone without identity.
 
-The SQL function ``erase_subject`` deletes the rows, with the rights of the schema's owner. Objects in S3 are deleted
-before its transaction commits, so an interrupted erasure can be repeated. Models are not retrained. The tombstone names
-the snapshots with images of the person.
+The tombstone is a row of the table ``erasure``. The SQL function ``erase_subject`` inserts it, and deletes the person's
+rows with the rights of the schema's owner. ``erase`` deletes the pages and images in S3 before the transaction commits,
+so an operator can repeat an interrupted erasure. Models are not retrained. The tombstone names the snapshots that
+contain images of the person.
 
-An erasure holds the lock of ``writing_images`` exclusively. Keyed marks of the person's files are kept, so that
-snapshots and scoring runs refuse these files. Addresses of objects that remain in S3 are kept until the operator
-confirms their deletion.
+An erasure holds the lock ``IMAGES`` exclusively, so it never runs at the same time as ``writing_images``. The database
+keeps a keyed mark (HMAC-SHA256) of each of the person's files. Snapshots and scoring runs refuse files with these
+marks. The database also keeps the addresses of the objects that remain in S3, until the operator confirms their
+deletion.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ from braintumor.reports.paths import FLIP_PREVIEW, RESCORE_REPORT, write_page
 from braintumor.s3 import ObjectStore, S3Uri
 
 _IMAGE_PLOTS = ("samples", "worst_errors")
-"""Plots of a model that show images of its test split."""
+"""Names of the plots that show images of the model's test split."""
 _NOTHING_STORED = "UE001"
-"""The SQLSTATE of ``erase_subject`` for an unknown pseudonym."""
+"""The SQLSTATE that ``erase_subject`` raises for an unknown pseudonym."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +44,13 @@ class Erasure:
     """The result of an erasure.
 
     Attributes:
-        erasure_id: of the tombstone.
+        erasure_id: number of the tombstone.
         counts: number of deleted rows by table.
-        snapshot_ids: snapshots with images of the person. Models that were trained on them are not retrained.
-        removed: addresses of deleted or rewritten pages and images.
-        object_uris: addresses of the person's images. They can identify the person, so only the operator sees them.
-        are_objects_deleted: whether these objects were deleted. Otherwise the operator must delete them.
+        snapshot_ids: snapshots that contain images of the person. Models trained on these snapshots are not retrained.
+        removed: S3 addresses of the pages, manifests, plots and images that were deleted or rewritten.
+        object_uris: S3 addresses of the person's files. An address can identify the person, so only the operator sees
+            it.
+        are_objects_deleted: whether the files at ``object_uris`` were deleted. If not, the operator must delete them.
     """
 
     erasure_id: int
@@ -60,18 +63,18 @@ class Erasure:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """A patient pseudonym, and the number of its scans."""
+    """A patient pseudonym, and the number of scans with this pseudonym."""
 
     pseudonym: str
     count_scan: int
 
 
 def find_subject(settings: Settings, patient_number: str) -> Subject:
-    """Return the pseudonym of a patient number (DICOM PatientID) and the number of its scans.
+    """Return the pseudonym of a patient number (DICOM PatientID), and the number of the patient's scans.
 
     Raises:
         ConfigurationError: the settings have no key for pseudonyms.
-        ErasureError: the number is empty.
+        ErasureError: the patient number is empty.
     """
     patient = pseudonym(patient_number, kind="patient", key=settings.require("pseudonym_key").encode())
     if patient is None:
@@ -82,19 +85,19 @@ def find_subject(settings: Settings, patient_number: str) -> Subject:
 
 
 def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_objects: bool = False) -> Erasure:
-    """Erase the patient of a pseudonym (``scan.patient_pseudonym``).
+    """Erase the patient with the pseudonym ``subject``.
 
-    All labeled images are read, because only their headers name the patient.
+    The function reads all labeled images in S3, because only their DICOM headers name the patient.
 
     Args:
         settings: for Postgres, S3 and the key for pseudonyms.
-        subject: the pseudonym.
-        actor: the operator, for the tombstone.
-        reason: for the tombstone.
-        with_objects: also delete the person's objects in S3.
+        subject: the patient's pseudonym, a value of ``scan.patient_pseudonym``.
+        actor: name of the operator. The tombstone keeps it.
+        reason: reason for the erasure. The tombstone keeps it.
+        with_objects: also delete the person's own files in S3. Otherwise the operator must delete them.
 
     Raises:
-        ErasureError: the pseudonym is unknown, or another process is writing images.
+        ErasureError: the pseudonym is unknown, or another process holds the lock of ``writing_images``.
         DatabaseError: a scoring run is active, or the login has no right to erase.
     """
     key = settings.require("pseudonym_key").encode()
@@ -140,11 +143,11 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
 
 @dataclass(frozen=True, kw_only=True)
 class ErasedObjects:
-    """Objects of erased people.
+    """The S3 objects of erased people.
 
     Attributes:
-        left: addresses of those that are still in S3.
-        count_gone: number of those that are not. Their addresses are deleted from the database.
+        left: addresses of the objects that are still in S3.
+        count_gone: number of the deleted or overwritten objects. Their addresses are deleted from the database.
     """
 
     left: tuple[str, ...] = field(repr=False)
@@ -152,10 +155,13 @@ class ErasedObjects:
 
 
 def erased_objects(settings: Settings, *, delete: bool = False) -> ErasedObjects:
-    """Find the objects of erased people that are still in S3, and delete the addresses of the others.
+    """Return the objects of erased people that are still in S3, and delete the stored addresses of deleted objects.
 
-    An object that was overwritten after the erasure counts as deleted, because it can be another person's file. With
-    ``delete`` the remaining objects are deleted too.
+    An object that was overwritten after the erasure counts as deleted, because it can be another person's file.
+
+    Args:
+        settings: for Postgres and S3.
+        delete: also delete the objects that are still in S3.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     with database.transaction(engine) as connection:
@@ -170,9 +176,12 @@ def erased_objects(settings: Settings, *, delete: bool = False) -> ErasedObjects
 
 
 def _lock_images(connection: Connection) -> None:
-    """Take the lock of all writers of images, or raise.
+    """Take the lock ``IMAGES`` exclusively until the end of the transaction.
 
-    It does not wait, because waiting could take hours and would block later writers.
+    The function does not wait for the lock, because waiting could take hours and would block later writers of images.
+
+    Raises:
+        ErasureError: another process holds the lock.
     """
     if not database.try_advisory_lock(connection, IMAGES):
         raise ErasureError(
@@ -182,7 +191,12 @@ def _lock_images(connection: Connection) -> None:
 
 
 def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
-    """Return the marks of files from earlier erasures of the same person."""
+    """Return the keyed marks of the files that earlier erasures of the same person recorded.
+
+    Args:
+        connection: an open transaction.
+        mark: the keyed mark of the person's pseudonym.
+    """
     earlier = (
         "select content_mark from erased_content join erased_subject using (erasure_id) where subject_mark = :mark"
     )
@@ -190,10 +204,16 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
 
 
 def _of_subject(labeled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects) -> list[LabeledImage]:
-    """Return the person's labeled images.
+    """Return the labeled images of the person with the pseudonym ``subject``.
 
-    These are images whose DICOM header names the patient, images without a patient in the same studies, duplicates by
-    pixels, and files with a mark of an earlier erasure.
+    An image is the person's if its DICOM header names the patient. An image whose header names no patient is the
+    person's if it is in one of the patient's studies. A file that an earlier erasure marked is the person's too. So is
+    every image with the same pixels as one of these images.
+
+    Args:
+        labeled: all labeled images.
+        subject: the patient's pseudonym.
+        earlier: marks of earlier erasures of the same person, with the key.
     """
     images = [(image, *identity_of(image, earlier.key)) for image in labeled]
     studies = {study for _, patient, study in images if patient == subject and study}
@@ -214,7 +234,16 @@ def _mark_files(
     key: bytes,
     with_objects: bool,
 ) -> list[str]:
-    """Insert marks of the person's files. Delete their objects, or insert the addresses. Return the addresses."""
+    """Record keyed marks of the person's files, and return the S3 addresses of these files.
+
+    Args:
+        connection: the transaction of the erasure.
+        store: the object store.
+        erased: the result of the SQL function ``erase_subject``.
+        labeled: all labeled images.
+        key: the key of the marks.
+        with_objects: delete the files in S3. Otherwise record their addresses and ETags in ``erasure_object``.
+    """
     contents = set(erased["contents"])
     duplicates = [image for image in labeled if {image.image_sha256, image.pixel_sha256} & contents]
     contents |= {name for image in duplicates for name in (image.image_sha256, image.pixel_sha256)}
@@ -240,7 +269,7 @@ def _mark_files(
 
 
 def _etags(store: ObjectStore, uris: Iterable[str]) -> dict[str, str]:
-    """Return the ETag of each of these objects that is in S3."""
+    """Return ETags by address, only for the addresses with an object in S3."""
 
     def find(uri: str) -> tuple[str, str | None]:
         parsed = S3Uri.parse(uri)
@@ -251,9 +280,19 @@ def _etags(store: ObjectStore, uris: Iterable[str]) -> dict[str, str]:
 
 
 def _clean_pages(connection: Connection, store: ObjectStore, models: S3Uri, erased: Mapping[str, Any]) -> Iterator[str]:
-    """Replace every page that shows one of the scans or images, and remove the images from manifests.
+    """Replace every page that shows one of the person's scans or images, and remove the images from manifests.
 
-    A page without a row is from an earlier version and can show any person, so it is replaced as well.
+    A page without a row in the table ``page`` is from an earlier version. It can show any person, so it is
+    replaced too.
+
+    Args:
+        connection: the transaction of the erasure.
+        store: the object store.
+        models: the prefix of all models, which contains the pages and manifests.
+        erased: the result of the SQL function ``erase_subject``.
+
+    Yields:
+        The address of each page or manifest after its replacement.
     """
     notice, images = _erased_page(), set(erased["image_sha256s"])
     for page_uri in _etags(store, erased["page_uris"]):
@@ -274,13 +313,20 @@ def _clean_pages(connection: Connection, store: ObjectStore, models: S3Uri, eras
 
 
 def _shows_images(key: str) -> bool:
-    """Return whether pages of this name show images."""
+    """Return whether a page with this S3 key can show images, by its file name and folder."""
     folder, _, name = key.rpartition("/")
     return name in (FLIP_PREVIEW, RESCORE_REPORT) or (f"/{folder}".endswith("/snapshots") and name.endswith(".html"))
 
 
 def _without_images(manifest: str, images: set[str]) -> str:
-    """Remove images from a snapshot's manifest. A group key of a removed image changes to that of a remaining one."""
+    """Return a snapshot's manifest without some images.
+
+    A group key is the sha256 of an image. If that image is removed, the lowest sha256 of the rest becomes the key.
+
+    Args:
+        manifest: the manifest as CSV text.
+        images: sha256 of each image to remove.
+    """
     rows = list(csv.DictReader(io.StringIO(manifest)))
     kept = [row for row in rows if row["image_sha256"] not in images]
     if len(kept) == len(rows):
@@ -299,7 +345,14 @@ def _without_images(manifest: str, images: set[str]) -> str:
 
 
 def _clean_models(store: ObjectStore, erased: Mapping[str, Any]) -> Iterator[str]:
-    """Delete reports and plots of models, which show test images. `braintumor model evaluate` draws them again."""
+    """Delete the plots of the affected models that show test images, and replace the reports of these models.
+
+    The affected models are those of snapshots with the person's images. `braintumor model evaluate` makes new plots and
+    reports.
+
+    Yields:
+        The address of each deleted plot and each replaced report.
+    """
     for artifact in erased["artifact_uris"]:
         folder = S3Uri.parse(artifact)
         present = {S3Uri(bucket=entry.bucket, key=entry.key) for entry in store.list(folder)}
@@ -313,5 +366,5 @@ def _clean_models(store: ObjectStore, erased: Mapping[str, Any]) -> Iterator[str
 
 
 def _erased_page() -> str:
-    """Render the replacement of a page that showed the person."""
+    """Return the HTML page that replaces a page that showed the person."""
     return page_environment(Path(__file__).parent / "reports/templates").get_template("erased.html").render()

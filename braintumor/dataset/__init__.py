@@ -1,1 +1,1 @@
-"""Make immutable snapshots with splits from labeled files, and load their frames for models."""
+"""Make immutable snapshots with splits from labeled files, and load the frames of a snapshot for a model."""

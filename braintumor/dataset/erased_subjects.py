@@ -1,4 +1,8 @@
-"""Recognize files of erased people, and prevent erasures while other code writes images."""
+"""Recognize files of erased people, and prevent erasures while other code writes images.
+
+A keyed mark is an HMAC-SHA256 of a pseudonym or a file hash. The database keeps the marks of
+erased people and their files. A mark recognizes a person or a file without naming them.
+"""
 
 from __future__ import annotations
 
@@ -16,19 +20,20 @@ from braintumor.db.database import advisory_lock, transaction
 from braintumor.imaging.pseudonym import erased_mark
 
 IMAGES = "images"
-"""The name of the lock. Writers of images share it, and an erasure holds it exclusively."""
+"""Name of the advisory lock. Writers of images hold it shared, and an erasure holds it exclusively."""
 _EXCLUDED = ExcludedImage(
     image_uri="(not named)",
     reason="of a person who was erased: run `braintumor subject erase` again for that person",
 )
-"""Without address and sha256, because both are personal data."""
+"""The entry for each file of an erased person. It has no address and no sha256, because both are personal data."""
 
 
 @contextmanager
 def writing_images(engine: Engine) -> Iterator[None]:
-    """Prevent erasures while the body reads images and writes images, pages or rows about them.
+    """Prevent erasures while the ``with`` block runs: a context manager.
 
-    Bodies can be nested, because an erasure tries the lock and never waits for it.
+    Use it for code that reads images and then writes images, pages about images, or rows about images. The blocks can
+    be nested, because an erasure tries the lock once and never waits for it.
     """
     with transaction(engine) as connection:
         advisory_lock(connection, IMAGES, is_shared=True)
@@ -37,31 +42,45 @@ def writing_images(engine: Engine) -> Iterator[None]:
 
 @dataclass(frozen=True, kw_only=True)
 class ErasedSubjects:
-    """Keyed marks of erased people and of their files, and the key."""
+    """Keyed marks of erased people and of their files.
+
+    Attributes:
+        marks: keyed marks of patient and study pseudonyms, and of the sha256 of file bytes and pixels.
+        key: the key of the marks, which is also the key for pseudonyms.
+    """
 
     marks: frozenset[str]
     key: bytes = field(repr=False)
 
     @classmethod
     def load(cls, engine: Engine, key: bytes) -> Self:
-        """Read the marks from the database."""
+        """Return the marks in the database, with their key."""
         return cls(marks=_marks(engine), key=key)
 
     def holds(self, *names: str | None) -> bool:
-        """Return whether one of the pseudonyms or hashes belongs to an erased person."""
+        """Return whether one of ``names``, which are pseudonyms and hashes, belongs to an erased person."""
         return bool(self.marks) and any(name and erased_mark(name, key=self.key) in self.marks for name in names)
 
     def holds_scan(self, patient: str | None, *others: str | None) -> bool:
-        """Return whether a scan is of an erased person: by its patient, or else by its study, file and pixels."""
+        """Return whether a scan is of an erased person.
+
+        Args:
+            patient: pseudonym of the scan's patient. If there is one, it alone decides.
+            others: pseudonym of the scan's study, and hashes of its file and pixels. They decide without a patient.
+        """
         return self.holds(patient) if patient else self.holds(*others)
 
     def holds_image(self, image: LabeledImage) -> bool:
-        """Return whether an image is of an erased person: by its file, its pixels, its patient, or else its study."""
+        """Return whether a labeled image is of an erased person.
+
+        The sha256 of the file, the sha256 of the pixels and the patient decide. The study decides only if the header
+        names no patient.
+        """
         return self.holds(image.image_sha256, image.pixel_sha256) or self.holds_scan(*identity_of(image, self.key))
 
 
 def identity_of(image: LabeledImage, key: bytes) -> tuple[str | None, str | None]:
-    """Return the pseudonyms of a labeled image's patient and study."""
+    """Return the pseudonyms of a labeled image's patient and study, in this order. ``None`` for a missing one."""
     pseudonyms = dict(name.split(" ", 1) for name in pseudonymize(image, key).patient)
     return pseudonyms.get(PATIENT), pseudonyms.get(STUDY)
 
@@ -69,10 +88,10 @@ def identity_of(image: LabeledImage, key: bytes) -> tuple[str | None, str | None
 def without_erased(
     engine: Engine, settings: Settings, images: Sequence[LabeledImage], excluded: Sequence[ExcludedImage]
 ) -> tuple[list[LabeledImage], list[ExcludedImage], list[ExcludedImage]]:
-    """Remove the files of erased people from images and excluded images.
+    """Return images and excluded images without the files of erased people.
 
     Returns:
-        The remaining images, the remaining excluded images, and one anonymous entry per removed file.
+        The remaining images, the remaining excluded images, and one anonymous entry per removed file, in this order.
 
     Raises:
         ConfigurationError: there are erased people, and the settings have no key for pseudonyms.

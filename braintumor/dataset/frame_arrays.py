@@ -1,4 +1,4 @@
-"""Load a split of a snapshot as arrays, for training and evaluation."""
+"""Load the images of one split of a snapshot as arrays, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class FrameArrays:
     """The images of one split, in snapshot order.
 
     Attributes:
-        frames: uint8 (N, S, S, 3).
-        labels: int64 (N,), positions in ``CLASSES``.
-        images: the N records of the frames.
+        frames: uint8 (N, S, S, 3): image, height, width, channel. S is the model's image size in pixels.
+        labels: int64 (N,), the position of each image's class in ``CLASSES``.
+        images: the N snapshot images, in the order of ``frames``.
     """
 
     frames: NDArray[np.uint8]
@@ -33,10 +33,10 @@ class FrameArrays:
 
 
 def load_frames(store: ObjectStore, snapshot: Snapshot, split: Split, *, size: int) -> FrameArrays:
-    """Read, verify and letterbox every image of a split to ``size`` x ``size`` pixels.
+    """Return every image of a split, letterboxed to ``size`` x ``size`` pixels. Each file's sha256 is verified.
 
     Raises:
-        DatasetError: an image is missing or differs from the snapshot, or this version rejects it.
+        DatasetError: a file is missing or differs from the snapshot, or this program version rejects the file.
     """
     images = snapshot.of_split(split)
     frames = np.empty((len(images), size, size, 3), np.uint8)

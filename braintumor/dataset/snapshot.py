@@ -1,7 +1,7 @@
 """Take, record and load snapshots: immutable, content-addressed lists of labeled images with their splits.
 
-Splits are keyed by the hashes of file and pixels, for duplicates too. So a decoder upgrade does not move an image to
-another split.
+The database remembers the split of each file under two keys: the sha256 of its bytes and of its pixels. An upgrade of
+the decoder can change pixels. The sha256 of the bytes then still finds the split, so no image moves to another split.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from braintumor.reports.paths import publish_page, snapshot_path
 from braintumor.s3 import ObjectStore, S3Uri
 
 MINIMUM_PER_CLASS = 10
-"""With fewer distinct images of a class, a split can be without that class: 15% of 10 is 1.5."""
+"""Smallest number of distinct images of a class. With fewer, a split can lack the class: 15% of 10 is 1.5."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,15 +54,15 @@ class SnapshotImage:
     """One image of a snapshot.
 
     Attributes:
-        image_sha256: of its file.
-        pixel_sha256: of its decoded gray pixels.
+        image_sha256: hex sha256 of the bytes of the image's file.
+        pixel_sha256: hex sha256 of the decoded gray pixels.
         perceptual_hash: 256 bytes, as in ``LabeledImage``. Empty in snapshots of earlier versions.
-        group_key: equal for images of one group, within one snapshot.
-        label: its class.
-        split: its split.
-        image_uri: its address in S3.
-        attributes: values for evaluation by slice.
-        count_file: number of files with these pixels.
+        group_key: name of the image's group. Images of one group have the same key within one snapshot.
+        label: the class.
+        split: the split.
+        image_uri: the address in S3.
+        attributes: values for evaluation by slice, as in ``LabeledImage``.
+        count_file: number of files with these pixels. The snapshot uses one of them.
     """
 
     image_sha256: str
@@ -77,7 +77,7 @@ class SnapshotImage:
 
     @classmethod
     def of(cls, distinct: DistinctImage, *, group_key: str, split: Split) -> Self:
-        """Make the snapshot image of a distinct image, from its first file."""
+        """Return the snapshot image of a distinct image, with the hashes and address of its first file."""
         image = distinct.image
         return cls(
             image_sha256=image.image_sha256,
@@ -97,12 +97,12 @@ class Snapshot:
     """Labeled images with their splits, in a fixed order.
 
     Attributes:
-        snapshot_id: hash of the images, labels and splits.
-        source_uri: prefix of the images when the snapshot was last taken.
-        images: by sha256.
-        count_copy: number of files with the pixels of another one.
+        snapshot_id: 16 hex digits of the sha256 of all images, labels and splits.
+        source_uri: S3 prefix of the images when the snapshot was last taken.
+        images: the images, sorted by ``image_sha256``.
+        count_copy: number of files that are not in ``images`` because they repeat the pixels of an image.
         excluded: the excluded images when the snapshot was last taken.
-        identified: counts of identified images. ``None`` in snapshots of earlier versions.
+        identified: counts of images with patient identifiers. ``None`` in snapshots of earlier versions.
     """
 
     snapshot_id: str
@@ -117,39 +117,44 @@ class Snapshot:
         return [image for image in self.images if image.split is split]
 
     def to_frame(self) -> pd.DataFrame:
-        """Return one row per image, with one column per attribute."""
+        """Return a data frame with one row per image.
+
+        The columns are the sha256, group key, label, split and address, and one column per attribute.
+        """
         columns = ("image_sha256", "group_key", "label", "split", "image_uri")
         return pd.DataFrame(
             [{**{name: str(getattr(image, name)) for name in columns}, **image.attributes} for image in self.images]
         )
 
     def counts(self) -> dict[str, dict[str, int]]:
-        """Count images by split and class."""
+        """Return the number of images by split and class, including zeros."""
         counts = Counter((image.split, image.label) for image in self.images)
         return {split.value: {label.value: counts[split, label] for label in CLASSES} for split in Split}
 
     @property
     def count_group(self) -> int:
-        """Number of groups."""
+        """Return the number of groups."""
         return len({image.group_key for image in self.images})
 
     def excluded_by_reason(self) -> dict[str, int]:
-        """Count excluded images by reason, without addresses, for logs."""
+        """Return the number of excluded images by reason. The result has no addresses, so it may be logged."""
         return dict(Counter(item.reason.partition(":")[0] for item in self.excluded))
 
 
 def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
-    """Take a snapshot of the labeled images below an S3 prefix and of the reviewed frames.
+    """Take and record a snapshot of the labeled images below an S3 prefix and of the reviewed frames.
 
-    The manifest and the quality report are written next to the models, as ``snapshots/<snapshot_id>.csv`` and
-    ``.html``. Files of erased people are excluded. No erasure runs until the report is written.
+    The function writes the manifest ``snapshots/<snapshot_id>.csv`` and the quality report
+    ``snapshots/<snapshot_id>.html`` below the prefix of all models. It excludes files of erased people. It blocks
+    erasures until the report is written.
 
     Args:
-        settings: for Postgres, S3, the rules and the default prefix.
-        prefix: of the labeled images. By default that of the settings.
+        settings: for Postgres, S3, the rule files and the default prefix.
+        prefix: S3 prefix of the labeled images. By default the prefix in the settings.
 
     Raises:
-        DatasetError: the images do not pass the data quality gate, and nothing is recorded. Or as ``take_snapshot``.
+        DatasetError: the images do not pass the data quality gate, or ``take_snapshot`` raises it. No snapshot is
+            recorded.
         QualityRulesError: the file of quality rules is invalid.
         LabelRulesError: the file of label rules is invalid.
     """
@@ -184,17 +189,20 @@ def take_snapshot(
     unreadable: list[ExcludedImage],
     reviewed: ReviewedImages | None = None,
 ) -> Snapshot:
-    """Group, split and record labeled images and reviewed frames. The same images give the same id.
+    """Group labeled images and reviewed frames, assign splits, and record the snapshot.
+
+    The same images, labels and splits give the same snapshot id.
 
     Args:
         engine: the database.
-        source: the prefix of the images.
+        source: the S3 prefix of the labeled images.
         images: the labeled images.
-        unreadable: the images that are excluded already.
-        reviewed: the reviewed frames.
+        unreadable: the images that the caller excluded already, with reasons.
+        reviewed: the reviewed frames. ``None`` for a snapshot without them.
 
     Raises:
-        DatasetError: a class is missing, has fewer than ``MINIMUM_PER_CLASS`` distinct images, or none in a split.
+        DatasetError: a class is missing, has fewer than ``MINIMUM_PER_CLASS`` distinct images, or has no image in a
+            split.
     """
     with transaction(engine) as connection:
         advisory_lock(connection, "splits")
@@ -219,17 +227,23 @@ def take_snapshot(
 def read_images(
     store: ObjectStore, source: S3Uri, *, anywhere: bool = False
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Read every labeled image below ``source``, and list the excluded ones. ``anywhere`` as in ``read_image``."""
+    """Return every labeled image below ``source``, and the excluded images.
+
+    Args:
+        store: the object store.
+        source: the S3 prefix of the dataset.
+        anywhere: also read objects outside class folders, as in ``read_image``.
+    """
     return partition_images(
         store.concurrently(lambda entry: read_image(store, source, entry, anywhere=anywhere), store.list(source))
     )
 
 
 def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
-    """Load a recorded snapshot.
+    """Return a recorded snapshot with its images.
 
     Raises:
-        DatasetError: there is no snapshot of that id.
+        DatasetError: there is no snapshot with this id.
     """
     with transaction(engine) as connection:
         head = snapshot_head(connection, snapshot_id)
@@ -262,7 +276,10 @@ def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
 
 
 def identified_of(head: Row[Any]) -> PatientIds | None:
-    """Return the counts of identified images from a snapshot's row, or ``None`` if it has no counts."""
+    """Return the counts of images with patient identifiers from ``head``, a snapshot's row.
+
+    ``None`` for a snapshot of an earlier version, whose row has no such counts.
+    """
     if head.count_identified is None:
         return None
     return PatientIds(
@@ -273,10 +290,10 @@ def identified_of(head: Row[Any]) -> PatientIds | None:
 
 
 def snapshot_head(connection: Connection, snapshot_id: str) -> Row[Any]:
-    """Return a snapshot's row, without its images: ``source_uri``, ``excluded`` and its counts.
+    """Return a snapshot's row, without its images: ``source_uri``, ``left_out`` (the excluded images) and counts.
 
     Raises:
-        DatasetError: there is no snapshot of that id.
+        DatasetError: there is no snapshot with this id.
     """
     head = connection.execute(
         text("""
@@ -290,14 +307,17 @@ def snapshot_head(connection: Connection, snapshot_id: str) -> Row[Any]:
 
 
 def _remembered(connection: Connection) -> dict[str, Split]:
-    """Return the split of every earlier image, by the sha256 of its bytes and by that of its pixels."""
+    """Return the split of every image of earlier snapshots.
+
+    Each image has two keys: the sha256 of its file's bytes, and the sha256 of its pixels.
+    """
     rows = connection.execute(text("select image_sha256, pixel_sha256, split::text from split_assignment")).all()
     by_pixels = {row.pixel_sha256: Split(row.split) for row in rows}
     return by_pixels | {row.image_sha256: Split(row.split) for row in rows}
 
 
 def _test_hashes(connection: Connection) -> set[bytes]:
-    """Return the perceptual hashes of every image that was ever in a test split."""
+    """Return the perceptual hash of each image that was ever in a test split."""
     rows = connection.execute(text("select distinct perceptual_hash from snapshot_image where split = 'test'"))
     return {bytes(row.perceptual_hash) for row in rows}
 
@@ -314,7 +334,13 @@ def _require_enough(grouping: Grouping, source: S3Uri) -> None:
 
 
 def _require_every_split(snapshot: Snapshot) -> None:
-    """Refuse a split without a class. Removing images can cause it, because splits never change."""
+    """Check that every split has images of every class.
+
+    Removing images from S3 can empty a class in a split, because an image never moves to another split.
+
+    Raises:
+        DatasetError: a split has no images of a class.
+    """
     counts = snapshot.counts()
     empty = [f"{label} in {split}" for split, by_class in counts.items() for label, n in by_class.items() if n == 0]
     if empty:
@@ -364,7 +390,11 @@ def _remember(connection: Connection, grouping: Grouping, splits: Mapping[str, S
 
 
 def _record(connection: Connection, snapshot: Snapshot) -> None:
-    """Insert the snapshot. If it exists, update the addresses of its images and its excluded images."""
+    """Insert the snapshot and its images.
+
+    If the snapshot exists, update its source, excluded images and counts. Also update the facts of each image, such as
+    its address.
+    """
     connection.execute(
         text("""
         insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out, count_identified,
@@ -416,7 +446,10 @@ def _row(snapshot_id: str, image: SnapshotImage) -> tuple[object, ...]:
 
 
 def _write_manifest(store: ObjectStore, models: S3Uri, snapshot: Snapshot) -> None:
-    """Write a CSV of image, class, split and group, unless it exists. Addresses are only in Postgres."""
+    """Write a snapshot's manifest to S3, unless it exists. It is a CSV of each image's hashes, class, split and group.
+
+    The addresses of the images are only in Postgres, because an address can name a patient.
+    """
     address = models / f"snapshots/{snapshot.snapshot_id}.csv"
     try:
         store.read(address, max_bytes=1)

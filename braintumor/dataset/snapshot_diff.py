@@ -12,7 +12,15 @@ from braintumor.db.database import transaction
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """The number of images with a change: ``added``, ``removed``, ``relabeled`` or ``moved`` (to another split)."""
+    """The number of images with the same change between two snapshots.
+
+    Attributes:
+        change: ``added``, ``removed``, ``relabeled`` or ``moved`` (to another split).
+        split: split in the later snapshot. For removed images, split in the earlier snapshot.
+        label_before: class in the earlier snapshot. ``None`` for added images.
+        label_after: class in the later snapshot. ``None`` for removed images.
+        count_image: number of images.
+    """
 
     change: str
     split: str
@@ -22,10 +30,15 @@ class Change:
 
 
 def snapshot_diff(engine: Engine, before: str, after: str) -> list[Change]:
-    """Compare two snapshots by id, image by image.
+    """Return the changes of images between two snapshots.
+
+    Args:
+        engine: the database.
+        before: id of the earlier snapshot.
+        after: id of the later snapshot.
 
     Raises:
-        DatasetError: a snapshot does not exist.
+        DatasetError: one of the snapshots does not exist.
     """
     with transaction(engine) as connection:
         for snapshot_id in (before, after):

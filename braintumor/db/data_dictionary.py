@@ -1,4 +1,4 @@
-"""Write the data dictionary, docs/data-dictionary.md, from the comments in the database."""
+"""Render the data dictionary, docs/data-dictionary.md, from the comments in the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Analysts read the views.
 
 
 def dictionary(engine: Engine) -> str:
-    """Return the page in Markdown: views first, then tables, each with its columns."""
+    """Return the data dictionary in Markdown: all views, then all tables, each with its columns."""
     with transaction(engine) as connection:
         rows = connection.execute(text(_COLUMNS), {"schema": SCHEMA}).all()
     parts = [_HEAD]

@@ -1,4 +1,4 @@
-"""Connect to Postgres: engine, transactions, advisory locks, COPY, and translated errors."""
+"""Connect to Postgres: engine, transactions, advisory locks, COPY, and translation of Postgres' errors."""
 
 from __future__ import annotations
 
@@ -21,19 +21,24 @@ SCHEMA = "braintumor"
 
 
 def sql_folder() -> Path:
-    """Return the folder of the SQL files: inside the installed package, or next to it in a clone."""
+    """Return the folder of the SQL files: inside the installed package, or next to the package in a clone."""
     package = Path(__file__).parents[1]
     return package / "sql" if (package / "sql").is_dir() else package.parent / "sql"
 
 
 def connect(settings: Settings, *, statement_seconds: int | None = None) -> Engine:
-    """Return an engine whose connections search the schema ``braintumor`` first, without connecting yet.
+    """Return an engine, without connecting yet.
 
-    A pooled connection is tested before use, because the server may have restarted.
+    Connections of the engine search the schema ``braintumor`` and use the time zone UTC. The engine tests a pooled
+    connection before use, because the server may have restarted.
 
     Args:
         settings: Settings with the database URL.
-        statement_seconds: Limit for a statement and for an idle transaction. Without it there is no limit.
+        statement_seconds: Limit in seconds for a statement and for an idle transaction. By default, the function
+            sets no limit.
+
+    Raises:
+        ConfigurationError: The setting is missing, or is not a URL of Postgres.
     """
     url = _url(settings.require("database_url"))
     engine = create_engine(url, connect_args={"connect_timeout": 10}, hide_parameters=True, pool_pre_ping=True)
@@ -70,9 +75,10 @@ def _url(setting: str) -> URL:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Run the block in one transaction.
+    """Run the ``with`` block in one transaction: a context manager that yields a connection.
 
-    Postgres' own error is not chained, because its details quote rows, and a row can have an object key.
+    The transaction is committed at the end of the block, or rolled back if the block raises. Postgres' own
+    error is not chained, because its details quote rows, and a row can have an object key.
 
     Raises:
         DatabaseUnreachableError: The server is unreachable, or the connection broke.
@@ -88,34 +94,53 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 
 
 def advisory_lock(connection: Connection, name: str, *, is_shared: bool = False) -> None:
-    """Take the advisory lock ``name`` until the end of the transaction, and wait while it is held.
+    """Take the advisory lock ``name`` until the end of the transaction. Wait while another transaction has the lock.
 
-    A table lock would need rights that tasks do not have. A shared lock waits only for an exclusive one.
+    A table lock would need rights that tasks do not have.
+
+    Args:
+        connection: an open transaction.
+        name: name of the lock.
+        is_shared: take a shared lock. It waits only for an exclusive lock, not for other shared locks.
     """
     lock = "pg_advisory_xact_lock_shared" if is_shared else "pg_advisory_xact_lock"
     connection.execute(text(f"select {lock}(hashtextextended(:name, 0))"), {"name": f"{SCHEMA} {name}"})
 
 
 def try_advisory_lock(connection: Connection, name: str) -> bool:
-    """Take the advisory lock ``name`` until the end of the transaction, or return ``False`` if it is held."""
+    """Take the advisory lock ``name`` exclusively until the end of the transaction, without waiting.
+
+    Returns:
+        Whether the lock was taken. ``False`` if another transaction has the lock.
+    """
     statement = text("select pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
     return bool(connection.scalar(statement, {"name": f"{SCHEMA} {name}"}))
 
 
 def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Insert rows with COPY, which is faster than INSERT. ``None`` is null."""
+    """Insert rows into ``table`` with COPY, which is faster than INSERT. ``None`` becomes null.
+
+    Args:
+        connection: an open transaction.
+        table: name of the table.
+        columns: names of the columns, in the order of the values of each row.
+        rows: the rows.
+    """
     statement = f"copy {table} ({', '.join(columns)}) from stdin with (format csv, null '\\N')"
     with closing(connection.connection.cursor()) as cursor:
         cursor.copy_expert(statement, _Lines(rows))
 
 
 def _field(value: object) -> str:
-    r"""Return one CSV field. Every value is in quotes, because the text ``\N`` would be read as null."""
+    r"""Return a value as one CSV field: ``\N`` for null, quoted otherwise.
+
+    Every text is quoted, because Postgres would read an unquoted ``\N`` as null.
+    """
     return r"\N" if value is None else '"' + str(value).replace('"', '""') + '"'
 
 
 class _Lines(io.TextIOBase):
-    """Present rows as a CSV file that is generated while Postgres reads it, with few rows in memory."""
+    """Present rows as a CSV file. The file is generated while Postgres reads it, so few rows are in memory."""
 
     _ROWS_PER_PIECE = 500
 
@@ -124,7 +149,7 @@ class _Lines(io.TextIOBase):
         self._buffer = io.StringIO()
 
     def read(self, size: int | None = -1) -> str:
-        """Return up to ``size`` characters, and an empty string at the end."""
+        """Return at most ``size`` characters, and an empty string at the end of the file."""
         piece = self._buffer.read(size)
         if not piece:
             self._buffer = io.StringIO()
@@ -137,7 +162,7 @@ class _Lines(io.TextIOBase):
 
 
 def run_script(connection: Connection, sql: str) -> None:
-    """Run SQL of several statements without parameters, so ``%`` is literal."""
+    """Run a script of several SQL statements. It has no parameters, so ``%`` is literal."""
     with closing(connection.connection.cursor()) as cursor:
         cursor.execute(sql)
 
@@ -156,7 +181,7 @@ _SERVER = re.compile(
 
 
 def _without_server(engine: Engine, message: str) -> str:
-    """Remove the server's address from a message, because pages and task logs show messages to many people."""
+    """Return a message without the server's address, because pages and task logs show messages to many people."""
     hidden = _SERVER.sub(lambda match: "" if match[0].startswith("connection") else "the host", message)
     hosts = [
         engine.url.host,

@@ -1,12 +1,12 @@
-"""Update the schema ``braintumor``: numbered SQL files, each applied once with its record.
+"""Update the schema ``braintumor`` by migrations, which are numbered SQL files. Each file is applied once.
 
-A migration commits together with its record. The record has a checksum, so that a later change of the file is detected.
-Views and functions (``views.py``) and the grants of the roles follow in the same transaction. An advisory lock allows
-only one migration at a time. Postgres makes readers wait behind a statement that waits for a lock. So ``migrate`` waits
-briefly, rolls back, and tries again.
+A migration commits together with its record, a row of the table ``migration``. The record has a checksum, so that a
+later change of the file is detected. The same transaction then updates views, functions (``views.py``) and the grants
+of the roles. An advisory lock allows only one ``migrate`` at a time. Postgres makes readers wait behind a statement
+that waits for a lock. So ``migrate`` waits briefly for a lock, rolls back, and tries again.
 
-A first line that begins with ``-- additive:`` says that older code can work with the new schema. The record stores it,
-because older code does not have the file.
+A migration is additive if older code can work with the new schema. The first line of such a file begins with
+``-- additive:``. The record stores whether a migration is additive, because older code does not have the file.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from braintumor.db.views import Views
 from braintumor.errors import MigrationError
 
 _LOCK = 7_203_611
-"""Arbitrary constant that identifies the advisory lock."""
+"""Arbitrary number that identifies the advisory lock of ``migrate``."""
 
 LOCK_SECONDS, PAUSE_SECONDS, TRIES = 2, 4, 8
-"""Limit of a lock wait, pause between tries, and number of tries: less than a minute in total."""
+"""Longest wait for a lock in seconds, pause between tries in seconds, and number of tries. In total under a minute."""
 
 _BUSY = {"55P03", "40P01"}
-"""SQLSTATE of a lock timeout and of a deadlock."""
+"""The SQLSTATEs of a lock timeout and of a deadlock, in this order."""
 
 _HAS_DEPENDENTS = {"2BP01", "0A000", "42P07", "42P16"}
-"""SQLSTATE if a view or function depends on a changed object, or has the name of a new table."""
+"""The SQLSTATEs if a view or function depends on a changed object, or has the name of a new table."""
 
 _ADDITIVE = "-- additive:"
 
@@ -46,24 +46,24 @@ _BEFORE_BASELINE = "0001_main_job"
 
 @dataclass(frozen=True, kw_only=True)
 class Migration:
-    """A numbered SQL file."""
+    """A numbered SQL file. ``name`` is the file name without ``.sql``."""
 
     name: str
     sql: str
 
     @property
     def checksum(self) -> str:
-        """Return the sha256 of the file."""
+        """Return the hex sha256 of the file's text."""
         return sha256(self.sql.encode()).hexdigest()
 
     @property
     def is_additive(self) -> bool:
-        """Return whether code without this migration can work on."""
+        """Return whether older code, which does not have this migration, can work with the new schema."""
         return self.sql.startswith(_ADDITIVE)
 
 
 def available() -> list[Migration]:
-    """Return all migration files in order."""
+    """Return all migrations of this program version, in the order of their numbers."""
     return [Migration(name=p.stem, sql=p.read_text()) for p in sorted((sql_folder() / "migrations").glob("*.sql"))]
 
 
@@ -82,15 +82,17 @@ def migrate(
 ) -> list[Migration]:
     """Apply pending migrations, update views and grants, and return the applied migrations.
 
-    If the roles exist or the login can create them, the owner role owns all objects, and the roles get their grants.
+    If the roles exist or the login can create them, the owner role owns all objects. The roles then get their grants.
+    An object "of others" is one that this program did not create.
 
     Args:
         engine: Engine of the login that migrates.
-        drop_dependents: Drop objects of others that depend on a view that must be dropped.
-        report: Called with a line for each of these objects, and for each login without session limits.
+        drop_dependents: Whether to drop objects of others that depend on a view or function that must be dropped.
+        report: Called with a message for each dropped object of others, and for each login without session limits.
 
     Raises:
-        MigrationError: Objects of others depend on a changed object, or other sessions keep their locks.
+        MigrationError: Objects of others depend on a changed object, or other sessions keep their locks. Or an applied
+            file has changed, or the database has unknown migrations.
     """
     for _ in range(TRIES):
         messages: list[str] = []
@@ -151,7 +153,7 @@ def _make_record(connection: Connection) -> None:
 
 
 def require_current(engine: Engine) -> None:
-    """Raise unless the schema is current, or ahead by additive migrations only.
+    """Check that the schema is current, or ahead of this program version by additive migrations only.
 
     Raises:
         MigrationError: A migration is pending, an applied file has changed, or an unknown migration is not additive.
@@ -164,7 +166,13 @@ def require_current(engine: Engine) -> None:
 
 
 def _apply(connection: Connection, migration: Migration, views: Views) -> None:
-    """Apply a migration. If one of our views prevents it, drop our views first."""
+    """Apply a migration, and insert its record.
+
+    If a view or function prevents the migration, drop all views and functions of this program, and try again.
+
+    Raises:
+        MigrationError: objects of others prevent the migration.
+    """
     if not _is_run(connection, migration):
         views.drop_all()
         if not _is_run(connection, migration):
@@ -176,7 +184,12 @@ def _apply(connection: Connection, migration: Migration, views: Views) -> None:
 
 
 def _refuse(connection: Connection, migration: Migration) -> None:
-    """Raise an error with the dependent objects, or the error of Postgres if there are none."""
+    """Raise the error for a migration that dependent objects prevent.
+
+    Raises:
+        MigrationError: views of others read tables of the schema. The message names these views.
+        psycopg2.Error: there are no such views, so this is the error of Postgres.
+    """
     others = connection.scalars(text(_READERS), {"schema": SCHEMA}).all()
     if not others:
         run_script(connection, migration.sql)
@@ -188,7 +201,11 @@ def _refuse(connection: Connection, migration: Migration) -> None:
 
 
 def _is_run(connection: Connection, migration: Migration) -> bool:
-    """Run the file, or roll it back and return ``False`` if a dependent object prevents it."""
+    """Run the SQL of a migration, and return whether it succeeded.
+
+    Returns:
+        ``False``, after the SQL is rolled back, if a dependent object prevents the migration.
+    """
     savepoint = connection.begin_nested()
     try:
         run_script(connection, migration.sql)
@@ -203,7 +220,7 @@ def _is_run(connection: Connection, migration: Migration) -> bool:
 
 @contextmanager
 def _raises_busy() -> Iterator[None]:
-    """Raise ``_BusyError`` if a lock of another session ended a statement."""
+    """Translate a lock timeout or a deadlock in the ``with`` block into ``_BusyError``: a context manager."""
     try:
         yield
     except (exc.DBAPIError, psycopg2.Error) as error:
@@ -214,7 +231,7 @@ def _raises_busy() -> Iterator[None]:
 
 
 class _BusyError(Exception):
-    """A session holds a required lock."""
+    """Another session has a lock that ``migrate`` needs."""
 
 
 def _holders(engine: Engine) -> str:

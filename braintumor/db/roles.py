@@ -1,7 +1,8 @@
-"""Create the database roles, and hand the schema over to its owner.
+"""Create the database roles, and make the owner role the owner of the schema.
 
-``sql/roles.sql`` creates the roles, which all databases of a server share. ``sql/grants.sql`` defines their rights, and
-every ``migrate`` applies it. If the login cannot create the roles, the schema belongs to the login.
+``sql/roles.sql`` creates the roles, which all databases of a server share. ``sql/grants.sql`` defines the rights of the
+roles, and every ``migrate`` applies this file. If the roles are missing and the login cannot create them, the schema
+belongs to the login.
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ from braintumor.db.database import SCHEMA, run_script, sql_folder, transaction
 
 
 def prepare(connection: Connection) -> bool:
-    """Create missing roles if the login can, and continue as the schema's owner until the end of the transaction.
+    """Create missing roles if the login can create them, and switch the transaction to the owner role.
 
-    Objects of the schema that belong to the login are handed over to the owner.
+    The owner role becomes the owner of all objects of the schema that belong to the login.
+
+    Args:
+        connection: an open transaction. The switch lasts until the end of the transaction.
 
     Returns:
-        ``False``, without a change, if the login is not a member of the owner role and cannot become one.
+        Whether the transaction runs as the owner role. ``False`` if a role is still missing, or if the login is not a
+        member of the owner role. The schema is then unchanged.
     """
     if _missing(connection) and _can_create(connection):
         run_script(connection, (sql_folder() / "roles.sql").read_text())
@@ -31,14 +36,18 @@ def prepare(connection: Connection) -> bool:
 
 
 def limit_sessions(connection: Connection) -> list[str]:
-    """Limit the sessions of analysts and reviewers, and return a message for each login without limits."""
+    """Limit the sessions of analysts and reviewers, and return a message for each login that gets no limits."""
     run_script(connection, (sql_folder() / "limits.sql").read_text())
     notices = [str(notice).partition(":") for notice in getattr(connection.connection, "notices", [])]
     return [message.strip() for level, _, message in notices if level == "WARNING"]
 
 
 def advice(engine: Engine) -> str | None:
-    """Return the steps for an administrator to set up the roles, or ``None`` if they are set up or can be."""
+    """Return the steps with which an administrator sets up the roles.
+
+    Returns:
+        Display text, or ``None`` if the roles are set up or ``migrate`` can set them up.
+    """
     with transaction(engine) as connection:
         login = connection.scalar(text("select current_user"))
         if _missing(connection):
@@ -91,4 +100,5 @@ begin
         execute statement;
     end loop;
 end $$"""
-"""Gives the login's objects to the owner. A restored database, or one that was made without the roles, needs it."""
+"""SQL that makes the owner role the owner of the login's objects. Two kinds of databases need it: a restored database,
+and a database that was made without the roles."""

@@ -1,6 +1,6 @@
 """Run the saved queries: files ``sql/queries/NAME.sql``, each with its question in the first line.
 
-They read views only, because analysts have no rights on tables.
+The queries read views only, because analysts have no rights on tables.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Query:
-    """A question and its SQL."""
+    """A saved query: its name, its question in plain words, and its SQL."""
 
     name: str
     question: str
@@ -60,7 +60,7 @@ def find_query(name: str) -> Query:
 
 
 def run_query(engine: Engine, name: str) -> QueryResult:
-    """Run a saved query in a read-only transaction.
+    """Run a saved query in a read-only transaction, and return its result.
 
     Raises:
         QueryError: There is no saved query with this name.
@@ -82,7 +82,7 @@ def as_dataframe(engine: Engine, name: str) -> pd.DataFrame:
 
 
 def write_parquet(path: Path, result: QueryResult) -> None:
-    """Write a query result as Parquet.
+    """Write a query result to ``path`` as a Parquet file.
 
     Raises:
         QueryError: pyarrow is not installed.

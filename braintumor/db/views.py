@@ -1,9 +1,11 @@
 """Update the views and functions of ``sql/views`` that changed.
 
-The table ``view_definition`` has the checksum of each definition. A changed view is replaced in place if Postgres
-can do it, because this keeps grants and dependent views of others. Otherwise it is dropped with its dependents. Our
-own dependents are created again with their grants. Objects of others are lost, so the caller must get the operator's
-consent before it commits.
+"Our" objects are the views and functions of ``sql/views``. "Objects of others" are all other objects in the database.
+The table ``view_definition`` has the checksum of each of our definitions.
+
+A changed view or function is replaced in place if Postgres allows it, because this keeps its grants and dependents.
+Otherwise the view or function is dropped with all its dependents. Our dropped objects are created again with their
+grants. Dropped objects of others are lost, so the caller must get the operator's consent before it commits.
 """
 
 from __future__ import annotations
@@ -24,21 +26,30 @@ _TOKEN = re.compile(
 )
 _CREATE = re.compile(r"create\s+(?:or\s+replace\s+)?(view|function)\s+(\w+)")
 _NOT_REPLACEABLE = {"42P16", "42P13"}
-"""SQLSTATE if columns, parameters or results differ by more than new last columns."""
+"""The SQLSTATEs with which Postgres refuses to replace a view or function in place.
+
+Postgres allows new columns at the end of a view, and no other change of columns, parameters or results.
+"""
 _IS_MISSING = {"42703", "42P01", "42883", "42704"}
-"""SQLSTATE of a missing column, table, function or other object."""
+"""The SQLSTATEs of a missing column, table, function or other object, in this order."""
 _COMMENTS = "comments"
 
 
 def statements(sql: str) -> list[str]:
-    """Split SQL into statements, and remove comments outside of quotes."""
+    """Return the statements of an SQL script, without semicolons and without comments outside of quotes."""
     kept = _TOKEN.sub(lambda token: "" if token["comment"] else "\0" if token["end"] else token[0], sql)
     return [statement.strip() for statement in kept.split("\0") if statement.strip()]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """A statement that creates a view or a function."""
+    """A statement that creates a view or a function.
+
+    Attributes:
+        kind: ``view`` or ``function``.
+        name: name of the view or function.
+        sql: the statement.
+    """
 
     kind: str
     name: str
@@ -51,10 +62,10 @@ class Definition:
 
 
 class Views:
-    """Update views and functions in one transaction with our schema as its search path.
+    """Update our views and functions in one transaction, whose search path must be the schema ``braintumor``.
 
     Attributes:
-        dropped_others: Dropped objects of others, as type, name and owner.
+        dropped_others: Type, name and owner of each dropped object of others, as display text.
     """
 
     def __init__(self, connection: Connection, folder: Path) -> None:
@@ -74,10 +85,10 @@ class Views:
             self._drop(min(self._present))
 
     def update(self, *, is_migrated: bool) -> None:
-        """Create, replace or drop changed definitions.
+        """Create new views and functions, replace changed ones, and drop those that ``sql/views`` no longer has.
 
         Args:
-            is_migrated: Whether tables or their comments changed.
+            is_migrated: Whether a migration ran before, so that tables or their comments may differ.
         """
         wanted = {definition.key: _checksum(definition.sql) for definition in self._wanted}
         wanted[_COMMENTS] = _checksum(self._comments)
@@ -110,7 +121,13 @@ class Views:
             self._create(definition)
 
     def _try(self, sql: str, refusals: set[str], *, is_good: Callable[[], bool] = lambda: True) -> bool:
-        """Run SQL, or roll it back and return ``False`` if Postgres refuses it or ``is_good`` fails."""
+        """Run SQL, and return whether it succeeded. SQL that did not succeed is rolled back.
+
+        Args:
+            sql: the SQL.
+            refusals: SQLSTATEs that mean "not succeeded". Any other error is raised.
+            is_good: check after the SQL. If it returns ``False``, the SQL did not succeed.
+        """
         savepoint = self._connection.begin_nested()
         try:
             run_script(self._connection, sql)
@@ -126,13 +143,22 @@ class Views:
         return False
 
     def _is_single(self, definition: Definition) -> bool:
-        """Return whether no function of the same name with other parameters remains."""
+        """Return whether the definition is a view, or the only function of its name.
+
+        A replacement with other parameters leaves the old function, so that two functions have one name.
+        """
         sql = text("select count(*) from pg_proc where pronamespace = cast(:s as regnamespace) and proname = :name")
         count = self._connection.scalar(sql, {"s": SCHEMA, "name": definition.name})
         return definition.kind == "view" or count == 1
 
     def _drop(self, key: str) -> None:
-        """Drop one of our objects with its dependents, after recording grants and objects of others."""
+        """Drop one of our objects with its dependents.
+
+        First the method records the grants of our objects, and the names of the dependents that belong to others.
+
+        Args:
+            key: kind and name of the object, as in ``Definition.key``.
+        """
         kind, name = key.split()
         values = {"schema": SCHEMA, "kind": kind, "name": name}
         ours = {definition.key for definition in self._wanted} | self._recorded.keys()
@@ -146,7 +172,7 @@ class Views:
         self._present = self._existing()
 
     def _remove_comments(self) -> None:
-        """Remove the comments of our views, because they are written again or inherited from tables."""
+        """Remove the comments of our views and their columns, because ``update`` writes all comments again."""
         names = [definition.name for definition in self._wanted if definition.kind == "view"]
         removals = self._connection.scalars(text(_REMOVE_COMMENTS), {"schema": SCHEMA, "names": names}).all()
         run_script(self._connection, ";\n".join(removals) or "select")
@@ -235,7 +261,7 @@ _DEPENDENTS = """
     left join pg_proc as routine on classid = cast('pg_proc' as regclass) and routine.oid = objid
     where classid <> cast('pg_type' as regclass) and coalesce(relkind, 'v') not in ('i', 't')
     order by identified.type, identified.identity"""
-"""Selects an object and all its dependents, each with statements that restore its grants."""
+"""SQL that selects an object and all its dependents, each with the statements that restore its grants."""
 
 _RECORD = """
     insert into view_definition (object_name, checksum)

@@ -1,1 +1,1 @@
-"""Approve and promote candidates."""
+"""Record approval decisions on candidates, promote candidates, and roll back."""

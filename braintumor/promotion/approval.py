@@ -1,4 +1,4 @@
-"""Record the approval decisions on candidates, approvals and rejections, in an append-only table."""
+"""Record the approval decision on a candidate, an approval or a rejection, in an append-only table."""
 
 from __future__ import annotations
 
@@ -15,12 +15,18 @@ from braintumor.reports.paths import FLIP_PREVIEW, run_page
 from braintumor.s3 import ObjectStore
 
 NO_PERSON = "no answer"
-"""The stored person of a decision by timeout, which is a rejection."""
+"""The text stored in place of a person's name if the approval task times out. A timeout is a rejection."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalDecision:
-    """A person's decision. ``is_new`` is false if it was recorded before."""
+    """The decision on a candidate.
+
+    Attributes:
+        answer: ``approve`` or ``reject``.
+        person: name of the person who decided, or ``NO_PERSON`` after a timeout.
+        is_new: whether this call recorded the decision. False on a retry.
+    """
 
     answer: str
     person: str
@@ -31,7 +37,13 @@ class ApprovalDecision:
 
 
 def record_decision(settings: Settings, gate_verdict_id: int, approval: Mapping[str, Any]) -> ApprovalDecision:
-    """Record the result of Airflow's approval task. A retry adds no second row."""
+    """Record the result of Airflow's approval task, and return it as a decision. A retry adds no second row.
+
+    Args:
+        settings: for Postgres.
+        gate_verdict_id: number of the candidate's gate verdict.
+        approval: the result of the task: ``chosen_options``, ``responded_at`` and ``responded_by_user``.
+    """
     answer = "approve" if approval["chosen_options"] == ["Approve"] else "reject"
     person = person_of(approval) or NO_PERSON
     with transaction(database.connect(settings)) as connection:
@@ -46,9 +58,13 @@ def record_decision(settings: Settings, gate_verdict_id: int, approval: Mapping[
 
 
 def awaits_decision(settings: Settings, run_key: str) -> bool:
-    """Return whether a retrain run with an approval task waits for the decision.
+    """Return whether a retrain run with an approval task waits for the decision of a person.
 
-    It waits once the gate passed the candidate and the page of its flip preview is in S3.
+    The run waits if the gate passed the candidate, the preview page is in S3, and no decision is recorded.
+
+    Args:
+        settings: for Postgres and S3.
+        run_key: key of the retrain run.
     """
     with transaction(database.connect(settings)) as connection:
         is_open = connection.scalar(
@@ -61,6 +77,10 @@ def awaits_decision(settings: Settings, run_key: str) -> bool:
 
 
 def person_of(approval: Mapping[str, Any]) -> str | None:
-    """Return the name of the person who decided, or ``None`` after a timeout."""
+    """Return the name of the person who decided, or ``None`` after a timeout.
+
+    Args:
+        approval: the result of Airflow's approval task.
+    """
     user = approval.get("responded_by_user") or {}
     return user.get("name") or user.get("id") or None

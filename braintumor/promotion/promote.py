@@ -1,4 +1,4 @@
-"""Promote candidates that passed the gate, and roll back. Refresh the reports of the models concerned."""
+"""Promote candidates that passed the gate, and roll back. Refresh the reports of the old and the new champion."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def promote_candidate(
     """Promote the candidate of a gate verdict.
 
     Args:
-        settings: for Postgres, S3 and the cache.
-        gate_verdict_id: the verdict.
-        approval: the result of Airflow's approval task, if there was one.
-        must_be_approved: the policy requires an approval.
-        warn: receives the problems of refreshing reports, which do not fail the promotion.
+        settings: for Postgres, S3 and the cache folder.
+        gate_verdict_id: number of the verdict.
+        approval: the result of Airflow's approval task. ``None`` without such a task.
+        must_be_approved: whether the policy requires an approval.
+        warn: called with a message for each report that cannot be refreshed. The promotion still succeeds.
 
     Returns:
-        Whether the champion changed. A retry changes nothing.
+        Whether this call promoted the candidate. A retry changes nothing.
 
     Raises:
-        PromotionError: the required approval is missing, the gate refused the candidate, or it compared the candidate
-            with another champion than the present one.
+        PromotionError: the required approval is missing, or the gate refused the candidate. Or the champion is another
+            model than the one that the gate compared with the candidate.
         ModelIntegrityError: files of the candidate are missing or damaged.
     """
     if must_be_approved and (approval or {}).get("chosen_options") != ["Approve"]:
@@ -83,11 +83,18 @@ def roll_back(
     with_withdrawal: bool = False,
     warn: Callable[[str], None] = lambda _: None,
 ) -> Rollback:
-    """Call ``promotions.rollback`` with the model named ``to``, and refresh the reports of both models.
+    """Roll back to an earlier champion, and refresh the reports of the old and the new champion.
+
+    Args:
+        settings: for Postgres, S3 and the cache folder.
+        request: the request.
+        to: name of the target. By default, the previous champion, as in ``promotions.rollback``.
+        with_withdrawal: also withdraw the champion that the target replaces.
+        warn: called with a message for each report that cannot be refreshed. The rollback still succeeds.
 
     Raises:
-        PromotionError: as ``promotions.rollback``. Nothing was changed.
-        ModelIntegrityError: there is no such model.
+        PromotionError: ``promotions.rollback`` refuses the rollback. The champion did not change.
+        ModelIntegrityError: there is no model named ``to``.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     result = promotions.rollback(
@@ -105,10 +112,10 @@ def roll_back(
 
 
 def passed_verdict(engine: Engine, model: ModelVersion) -> int:
-    """Return the newest gate verdict of a model, which must be a pass.
+    """Return the number of a model's newest gate verdict, which must be a pass.
 
     Raises:
-        PromotionError: the model has no verdict, or the newest one is a refusal.
+        PromotionError: the model has no gate verdict, or the newest verdict is a refusal.
     """
     with transaction(engine) as connection:
         row = connection.execute(

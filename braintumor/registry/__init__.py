@@ -1,1 +1,1 @@
-"""Model versions, promotions, files and the local cache."""
+"""Manage model versions, promotions, model files and the local model cache."""

@@ -1,4 +1,6 @@
-"""Manage the cache folder: downloaded model files and training checkpoints. Deleting it loses no data.
+"""Manage the cache folder, which has downloaded model files and training checkpoints.
+
+Deleting this folder loses no data, because S3 has all registered models.
 
 ::
 
@@ -6,8 +8,8 @@
     training/NAME/      the checkpoints of an unfinished training
     .arriving-XXXX/     a download in progress
 
-A process cannot know that it is a model's last user, and a killed process cannot clean up. So entries that are unused
-for some days are deleted when a new one is added.
+A process cannot know that it is a model's last user, and a killed process cannot clean up. So each download of a model
+first deletes the entries that are unused for some days.
 """
 
 from __future__ import annotations
@@ -29,11 +31,11 @@ from braintumor.serving.artifact import Manifest
 _DOWNLOAD_PREFIX: Final = ".arriving-"
 _DAY_S: Final = 86_400
 _DAYS_KEPT: Final = {"model": 60, "training": 14, "download": 1}
-"""Days since the last use of the folder."""
+"""Days after its last use at which an entry may be deleted, by kind of entry."""
 
 
 def model_folder(settings: Settings, model_name: str) -> Path:
-    """Return the folder of a model's files, which may not exist yet. The call counts as a use of the folder."""
+    """Return the cache folder of a model's files, which may not exist yet. The call counts as a use of the folder."""
     folder = _root(settings) / model_name
     with suppress(OSError):  # because the folder may be missing or read-only
         os.utime(folder)
@@ -41,13 +43,23 @@ def model_folder(settings: Settings, model_name: str) -> Path:
 
 
 def training_folder(settings: Settings, recipe_name: str, digest: str) -> Path:
-    """Return the checkpoint folder of a training. ``digest``, in hex, tells trainings of one recipe apart."""
+    """Return the checkpoint folder of a training.
+
+    Args:
+        settings: with the cache folder.
+        recipe_name: name of the recipe.
+        digest: 12 hex digits that differ between trainings of one recipe.
+    """
     return _root(settings) / "training" / f"{recipe_name}-{digest}"
 
 
 @contextmanager
 def download_folder(folder: Path) -> Iterator[Path]:
-    """Create ``folder``, and yield an empty temporary folder next to it, because a move within one disk is atomic."""
+    """Create ``folder``, and yield an empty temporary folder next to it: a context manager.
+
+    Both folders are on one disk, so moving a file from the temporary folder to ``folder`` is atomic. The temporary
+    folder is deleted at the end of the ``with`` block.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(mkdtemp(prefix=_DOWNLOAD_PREFIX, dir=folder.parent))
     try:
@@ -57,7 +69,7 @@ def download_folder(folder: Path) -> Iterator[Path]:
 
 
 def delete_unused(settings: Settings) -> None:
-    """Delete entries that are unused for long. Other files in the folder are kept."""
+    """Delete the cache entries whose last use is longer ago than ``_DAYS_KEPT``. Other files in the folder are kept."""
     root, now = _root(settings), time.time()
     for kind, folders in {
         "model": filter(_is_model, root.glob("[!.]*")),

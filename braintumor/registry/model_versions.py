@@ -1,6 +1,7 @@
-"""Find, register and load model versions. ``promotions`` changes the champion.
+"""Find, register and load model versions. The module ``promotions`` changes the champion.
 
-Files are in S3, metadata in Postgres. The row is inserted last, so a half-written model is never visible.
+A model's files are in S3, and its metadata is in Postgres. The row in ``model_version`` is inserted after all files are
+uploaded, so a half-uploaded model is never visible.
 """
 
 from __future__ import annotations
@@ -28,10 +29,17 @@ _SECTION = "docs/runbook.md#no_champion"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelVersion:
-    """One immutable trained artifact in the registry, with its status in the promotion history.
+    """One immutable trained model in the registry, with its status in the promotion history.
 
     Attributes:
-        is_override: it last became champion without a passed gate, or although it was withdrawn.
+        recipe_override: values of the training that differ from the recipe file, by key.
+        initialization: origin of the initial weights: ``imagenet`` or ``random``.
+        image_size: S, height and width of a frame in pixels.
+        artifact_uri: S3 prefix of the model's files.
+        artifact_sha256s: hex sha256 of each registered file, by file name.
+        is_override: whether the model last became champion without a passed gate, or although it was withdrawn.
+        withdrawn_at: time of the withdrawal. ``None`` if the model is not withdrawn.
+        pruned_at: time at which the model's files were deleted. ``None`` if the files are kept.
     """
 
     model_version_id: int
@@ -55,7 +63,7 @@ class ModelVersion:
 
     @property
     def standing(self) -> str:
-        """Display text of the status, such as ``champion, overridden``. Empty for a model that was never promoted."""
+        """Return the status as display text, such as ``champion, overridden``. Empty if no status applies."""
         words = {
             "champion": self.is_champion,
             "former champion": self.has_been_champion and not self.is_champion,
@@ -71,7 +79,16 @@ class TrainingRecord:
     """One training of one recipe.
 
     Attributes:
-        run_key: of the retrain run. A retry finds the models of the earlier attempt with it.
+        run_key: key of the retrain run. A retry has the same key and so finds the models of the earlier attempt.
+        recipe: the recipe's values, including overrides.
+        history: metrics of each epoch, by metric name.
+        seconds: duration of the training in seconds.
+        grouped_accuracy: accuracy of the frozen stage on the validation split, 0 to 1.
+        naive_accuracy: accuracy of the frozen stage, 0 to 1, after a random split of the train and validation files.
+            This split separates duplicates and neighboring slices.
+        initial_weights_sha256: sha256 of the file with the initial weights. ``None`` for random weights, and for
+            weights that ``keras.applications`` downloaded.
+        recipe_override: values of this training that differ from the recipe file, by key.
     """
 
     run_key: str
@@ -120,7 +137,11 @@ def list_models(engine: Engine) -> list[ModelVersion]:
 
 
 def find_model(engine: Engine, name: str) -> ModelVersion:
-    """Return a model version by its name or its number.
+    """Return the model version with this name or number.
+
+    Args:
+        engine: the database.
+        name: the model's name, or its ``model_version_id`` as text.
 
     Raises:
         ModelIntegrityError: there is no such model.
@@ -147,7 +168,7 @@ def champion(engine: Engine) -> ModelVersion:
     """Return the champion model.
 
     Raises:
-        NoChampionError: no model was promoted yet, or the last promoted one is withdrawn.
+        NoChampionError: no model was promoted yet, or the last promoted model is withdrawn.
     """
     model = find_champion(engine)
     if model is None:
@@ -175,7 +196,7 @@ def _no_champion(engine: Engine) -> str:
 
 
 def trained_in(engine: Engine, run_key: str) -> list[ModelVersion]:
-    """Return the models of one retrain run, by recipe name and precision."""
+    """Return the models of one retrain run, sorted by recipe name and precision."""
     with transaction(engine) as connection:
         rows = connection.execute(
             text(_SELECT + "where training_run.run_key = :run_key order by recipe_name, precision"),
@@ -185,7 +206,7 @@ def trained_in(engine: Engine, run_key: str) -> list[ModelVersion]:
 
 
 def training_of(engine: Engine, model: ModelVersion) -> TrainingRecord:
-    """Return the training of a model."""
+    """Return the record of the training that made a model."""
     columns = ", ".join(f"training_run.{field.name}" for field in fields(TrainingRecord))
     with transaction(engine) as connection:
         row = connection.execute(
@@ -206,18 +227,19 @@ def register(
     models_uri: S3Uri,
     parent: ModelVersion | None = None,
 ) -> ModelVersion:
-    """Upload a model folder, then insert its row and that of its training in one transaction.
+    """Upload a model folder, then insert the rows of the model and of its training in one transaction.
 
     Args:
         engine: the database.
         store: the object store.
         folder: the model folder with its manifest.
-        training: the training of the model.
-        models_uri: the prefix of all models.
-        parent: the model that this one is an export of.
+        training: the record of the training that made the model.
+        models_uri: the S3 prefix of all models.
+        parent: the model from which this model was exported in another precision. ``None`` for a trained model.
 
     Returns:
-        The registered model. A retry with the same run key, recipe and precision returns the first one.
+        The registered model. A retry with the same run key, recipe and precision returns the model of the first
+        attempt.
     """
     manifest = Manifest.read(folder)
     artifacts = models_uri / f"{manifest.name}/"
@@ -260,7 +282,7 @@ def register(
 
 
 def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> LoadedModel:
-    """Fetch the files that scoring needs into the cache, verify them, and compile the graph.
+    """Return a model that is ready to predict: its files are cached and verified, and its graph is compiled.
 
     Raises:
         ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
@@ -269,13 +291,15 @@ def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> L
 
 
 def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, also: Sequence[str] = ()) -> Path:
-    """Return the cache folder with the verified files that scoring needs. Fetch them if any is missing or damaged.
+    """Return the cache folder with the verified files that scoring needs.
+
+    If a file in the cache is missing or damaged, the function downloads the files from S3.
 
     Args:
         store: the object store.
         settings: with the cache folder.
         model: the model.
-        also: names of further registered files.
+        also: names of further registered files that the folder must contain.
 
     Raises:
         ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
@@ -290,23 +314,23 @@ def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, 
 
 
 def require_whole(store: ObjectStore, settings: Settings, model: ModelVersion) -> None:
-    """Fetch the files that scoring needs from S3, not from the cache, and load them.
+    """Check that a model's files in S3 can be loaded. The function downloads them and does not use the cache.
 
     Raises:
-        ModelIntegrityError: as ``load_model``.
+        ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
     """
     with TemporaryDirectory(prefix="braintumor-verify-") as folder:
         load_model(store, replace(settings, cache_folder=folder), model)
 
 
 def stored_files(store: ObjectStore, model: ModelVersion) -> list[ObjectEntry]:
-    """List the model's registered files in S3, without its reports and plots."""
+    """Return the objects in S3 that are registered files of the model. Reports and plots are not registered."""
     folder = S3Uri.parse(model.artifact_uri)
     return [entry for entry in store.list(folder) if entry.key.removeprefix(folder.key) in model.artifact_sha256s]
 
 
 def fetch_artifact(store: ObjectStore, model: ModelVersion, folder: Path) -> None:
-    """Fetch every registered file of a model from S3 into ``folder``, and verify them.
+    """Download every registered file of a model from S3 into ``folder``, and verify the files.
 
     Raises:
         ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
@@ -329,7 +353,17 @@ def _is_complete(folder: Path, sha256s: dict[str, str]) -> bool:
 
 
 def _fetch(store: ObjectStore, artifacts: S3Uri, folder: Path, sha256s: dict[str, str]) -> None:
-    """Download next to the cache entry, verify, and move each file into place."""
+    """Download files into a temporary folder next to ``folder``, verify them, and move each file into ``folder``.
+
+    Args:
+        store: the object store.
+        artifacts: the S3 prefix of the model's files.
+        folder: the folder for the files.
+        sha256s: hex sha256 of each file to download, by name.
+
+    Raises:
+        ModelIntegrityError: a file is missing in S3 or differs from its sha256.
+    """
     try:
         with model_cache.download_folder(folder) as temporary:
             for name in sha256s:

@@ -1,7 +1,7 @@
 """Promote, roll back and withdraw models, and read the append-only promotion history.
 
-Each change takes the promotion lock, checks its conditions and commits once. So concurrent changes are serialized, and
-a killed process has changed nothing.
+Each change is one transaction that takes the promotion lock and checks the conditions of the change. So concurrent
+changes run one after the other, and a process that is killed before the commit has changed nothing.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class PromotionRequest:
     """A request to change the champion.
 
     Attributes:
-        request_key: a retry with the same key changes nothing.
-        actor: the person or policy that requests it.
-        reason: for the promotion history.
+        request_key: key of the request. A retry with the same key changes nothing.
+        actor: the person or policy that requests the change.
+        reason: reason for the change. The promotion history keeps it.
     """
 
     request_key: str
@@ -36,7 +36,7 @@ class PromotionRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionEvent:
-    """One event: ``promote``, ``rollback``, ``withdraw`` or ``prune``."""
+    """One event of the promotion history. ``action`` is ``promote``, ``rollback``, ``withdraw`` or ``prune``."""
 
     acted_at: datetime
     action: str
@@ -48,7 +48,12 @@ class PromotionEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """The result of a rollback. ``replaced`` is ``None`` if it changed nothing."""
+    """The result of a rollback.
+
+    Attributes:
+        champion: the target of the rollback.
+        replaced: the champion before the rollback. ``None`` if the rollback changed nothing.
+    """
 
     champion: ModelVersion
     replaced: ModelVersion | None
@@ -56,7 +61,7 @@ class Rollback:
 
 @dataclass(frozen=True, kw_only=True)
 class CurrentPredictions:
-    """The number of frames and scans whose current prediction is a model's."""
+    """The number of frames, and of their scans, whose current prediction is from one model."""
 
     count_frame: int
     count_scan: int
@@ -75,14 +80,19 @@ def promotion_events(engine: Engine, model: ModelVersion | None = None) -> list[
 
 
 def champion_at(engine: Engine, at: datetime) -> ModelVersion | None:
-    """Return the champion at a time, which must have a zone, or ``None`` if there was no champion."""
+    """Return the model that was champion at the time ``at``, or ``None`` if there was no champion.
+
+    Args:
+        engine: the database.
+        at: the time, which must have a time zone.
+    """
     with transaction(engine) as connection:
         number = connection.scalar(text("select champion_at(:at)"), {"at": at})
     return None if number is None else find_model(engine, str(number))
 
 
 def current_predictions(engine: Engine, model: ModelVersion) -> CurrentPredictions:
-    """Count the current predictions of a model."""
+    """Return the number of frames and scans whose current prediction is from ``model``."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
@@ -101,14 +111,21 @@ def promote(
     gate_verdict_id: int | None = None,
     is_override: bool = False,
 ) -> bool:
-    """Make ``model`` the champion, with one row in the promotion history.
+    """Make ``model`` the champion, by one new row in the promotion history.
+
+    Args:
+        engine: the database.
+        model: the model to promote.
+        request: the request.
+        gate_verdict_id: number of the model's gate verdict. ``None`` for a promotion without a verdict.
+        is_override: whether the promotion is allowed without a passed gate, or although the model is withdrawn.
 
     Returns:
-        Whether a row was added. A retry with the same ``request_key`` adds none.
+        Whether a row was added. A retry with the same ``request_key`` adds no row.
 
     Raises:
-        PromotionError: the gate compared the model with another champion than the present one, the model is withdrawn
-            and ``is_override`` is false, or its files were pruned.
+        PromotionError: the champion is another model than the one that the gate compared with ``model``. Or ``model``
+            is withdrawn and ``is_override`` is false. Or the files of ``model`` were pruned.
     """
     with transaction(engine) as connection:
         lock_promotions(connection)
@@ -135,23 +152,23 @@ def rollback(
     to: ModelVersion | None = None,
     with_withdrawal: bool = False,
 ) -> Rollback:
-    """Make an earlier champion the champion again, in one commit.
+    """Make an earlier champion the champion again, in one transaction.
 
-    The files of the earlier champion are fetched and loaded first. The rollback changes nothing if the target is the
-    champion already, or if its ``request_key`` is recorded.
+    The function first downloads and loads the files of the target. It changes nothing if the target is the champion
+    already, or if the promotion history has the ``request_key`` already.
 
     Args:
         engine: the database.
         store: the object store with the files of models.
         settings: with the cache folder.
         request: the request.
-        to: the target. By default, the previous champion. This default skips withdrawn models, and champions that
-            earlier rollbacks undid.
-        with_withdrawal: also withdraw the present champion.
+        to: the target, which must be a former champion. By default, the previous champion. This default skips withdrawn
+            models, and champions that earlier rollbacks undid.
+        with_withdrawal: also withdraw the champion that the target replaces.
 
     Raises:
-        PromotionError: there is no earlier champion, ``to`` never was one or is withdrawn, its files are missing or
-            damaged, or the promotion history changed during the check.
+        PromotionError: there is no earlier champion, or ``to`` was never champion or is withdrawn. Or the target's
+            files are missing or damaged. Or the promotion history changed while the files were checked.
     """
     with transaction(engine) as connection:
         step = None if _is_recorded(connection, request) else _step(connection, to)
@@ -187,12 +204,12 @@ def rollback(
 
 
 def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) -> bool:
-    """Withdraw a model: its predictions return to the worklist, and only an override can promote it again.
+    """Withdraw a model. The model's predictions return to the worklist, and only an override can promote it again.
 
-    Withdrawing the champion leaves no champion, and no scoring run starts until a promotion or a rollback.
+    After the champion is withdrawn there is no champion, and no scoring run starts until a promotion or a rollback.
 
     Returns:
-        Whether a row was added. A model that is withdrawn already gets no second row.
+        Whether the withdrawal was recorded. A model that is withdrawn already gets no second row.
     """
     with transaction(engine) as connection:
         lock_promotions(connection)
@@ -200,7 +217,7 @@ def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) ->
 
 
 def lock_promotions(connection: Connection) -> None:
-    """Prevent other promotions until the end of the transaction. Readers do not wait."""
+    """Take the promotion lock until the end of the transaction. Other changes wait for it, and readers do not."""
     advisory_lock(connection, "promotions")
 
 
@@ -212,7 +229,18 @@ def _is_recorded(connection: Connection, request: PromotionRequest) -> bool:
 
 
 def _step(connection: Connection, to: ModelVersion | None) -> tuple[int, int] | None:
-    """Return the numbers of the present champion and the target, or ``None`` if ``to`` is the champion already."""
+    """Return the model numbers of the present champion and of the target of a rollback, in this order.
+
+    Args:
+        connection: an open transaction.
+        to: the target. By default, the previous champion.
+
+    Returns:
+        The two numbers, or ``None`` if ``to`` is the champion already.
+
+    Raises:
+        PromotionError: there is no earlier champion, or ``to`` was never champion or is withdrawn.
+    """
     rows = connection.execute(text("select action::text, model_version_id from promotion order by promotion_id")).all()
     withdrawn = set(connection.scalars(text("select model_version_id from withdrawn_model")))
     line = _line((row.action, row.model_version_id) for row in rows)
@@ -229,7 +257,14 @@ def _step(connection: Connection, to: ModelVersion | None) -> tuple[int, int] | 
 
 
 def _line(rows: Iterable[tuple[str, int]]) -> list[int]:
-    """Return the champions up to the present one, oldest first, without those that rollbacks undid."""
+    """Return the model numbers of the champions, oldest first, without the champions that rollbacks undid.
+
+    Args:
+        rows: action (``promote`` or ``rollback``) and model number of each promotion, oldest first.
+
+    Returns:
+        The numbers. The last number is the model that was promoted last or rolled back to last.
+    """
     line: list[int] = []
     for action, number in rows:
         if action == "rollback" and number in line:

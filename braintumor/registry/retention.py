@@ -1,8 +1,9 @@
 """Find and delete the files of old candidates that were never used for scoring.
 
-Kept forever: champions, former champions, the models that these were exported from, and every model with a scoring run
-or a prediction. Kept for some days: models that were trained, or passed the gate, recently. Reports, model cards, plots
-and the model's row are never deleted.
+Some files are kept forever: those of champions, former champions, and models with a scoring run or a prediction. The
+files of a model are also kept while another model, exported from it, has its files. Files are kept for some days after
+the training of a model, and after the model passed the gate. Reports, model cards, plots and the model's row are never
+deleted.
 """
 
 from __future__ import annotations
@@ -19,12 +20,20 @@ from braintumor.s3 import ObjectStore, S3Uri
 
 DAYS = 90
 _DAYS_OF_APPROVAL = 7
-"""The approval task waits three days, and an operator may clear it a little later."""
+"""Days for which the files are kept after a passed gate. The approval task waits three days, and an operator may clear
+the task a little later."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
-    """The number and size of the deletable or deleted files of one model."""
+    """The deletable or deleted files of one model.
+
+    Attributes:
+        model_name: name of the model.
+        created_at: time at which the model was registered.
+        count_file: number of the files.
+        count_byte: total size of the files in bytes.
+    """
 
     model_name: str
     created_at: datetime
@@ -58,17 +67,29 @@ _PRUNABLE = """
 
 
 def prunable(engine: Engine, store: ObjectStore, *, older_than_days: int = DAYS) -> list[PruneResult]:
-    """Return the models whose files ``prune`` would delete now, oldest first."""
+    """Return the models whose files ``prune`` would delete now, oldest first.
+
+    Args:
+        engine: the database.
+        store: the object store with the files of models.
+        older_than_days: smallest age of a deletable model, in days.
+    """
     with transaction(engine) as connection:
         numbers = _prunable(connection, older_than_days)
     return _files(engine, store, numbers)
 
 
 def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: int = DAYS) -> list[PruneResult]:
-    """Delete the files of every deletable model, and return those that had files.
+    """Delete the files of every deletable model, and return the models whose files were deleted.
 
-    The rows are inserted first, under the promotion lock, so that no pruned model can be promoted. The next prune
-    completes an interrupted one.
+    The function first inserts a row per model into ``pruning``, under the promotion lock. So no pruned model can be
+    promoted. If the deletion is interrupted, the next call completes it.
+
+    Args:
+        engine: the database.
+        store: the object store with the files of models.
+        actor: the person or task that deletes the files.
+        older_than_days: smallest age of a deletable model, in days.
     """
     reason = f"never champion, no prediction, older than {older_than_days} days and no pending approval"
     with transaction(engine) as connection:

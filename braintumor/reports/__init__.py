@@ -1,1 +1,1 @@
-"""Render self-contained HTML pages with one base template, and store them."""
+"""Render self-contained HTML pages from one base template, and store the pages in S3."""

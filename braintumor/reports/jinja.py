@@ -1,6 +1,7 @@
 """Create Jinja environments for self-contained pages.
 
-A page fetches nothing, every text is escaped, and an unknown name is an error.
+A self-contained page loads no other file. The environment escapes every text, and an unknown name in a template is an
+error.
 
 >>> page_environment(Path(__file__).with_name("templates")).get_template("model.html").render(report=report)
 """
@@ -16,9 +17,9 @@ from markupsafe import Markup
 
 
 def page_environment(folder: Path) -> Environment:
-    """Return an environment for the templates of ``folder``.
+    """Return a Jinja environment for the templates of ``folder``.
 
-    The templates may extend ``base.html`` and use the filters ``png`` and ``jpeg``.
+    The templates may extend ``base.html``. The filters ``png`` and ``jpeg`` turn image bytes into a data URI.
     """
     environment = Environment(
         loader=FileSystemLoader([folder, Path(__file__).with_name("templates")]),
@@ -32,5 +33,10 @@ def page_environment(folder: Path) -> Environment:
 
 
 def _data_uri(kind: str, data: bytes) -> Markup:
-    """Return an image as a data URI. Base64 contains no character that needs escaping."""
+    """Return an image as a data URI, marked as safe because base64 contains no character that needs escaping.
+
+    Args:
+        kind: ``png`` or ``jpeg``.
+        data: the bytes of the image file.
+    """
     return Markup(f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}")

@@ -1,6 +1,7 @@
 """Build the paths of report pages, and store pages in S3.
 
-A page has the same path below the models' prefix in S3 and below the reports page in Airflow.
+A page has the same path in S3 and in Airflow. In S3 the path begins below the prefix of all models, in Airflow below
+the reports page.
 """
 
 from __future__ import annotations
@@ -20,29 +21,38 @@ RUN_STATUS = "morning.html"
 
 
 def run_path(run_key: str, page: str) -> str:
-    """Return ``runs/<run>/<page>``, safe for any character in the run key."""
+    """Return the path ``runs/<run>/<page>``, which is safe for any run key.
+
+    Characters of the key other than letters, digits, hyphens, underscores and dots become hyphens. So does a first dot.
+    """
     kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in run_key)
     safe = f"-{kept[1:]}" if kept.startswith(".") else kept  # ".." would lead to the parent folder
     return f"runs/{safe}/{page}"
 
 
 def snapshot_path(snapshot_id: str) -> str:
-    """Return ``snapshots/<snapshot>.html``, the data quality report of a snapshot."""
+    """Return the path ``snapshots/<snapshot>.html`` of a snapshot's data quality report."""
     return f"snapshots/{snapshot_id}.html"
 
 
 def run_page(settings: Settings, run_key: str, page: str) -> S3Uri:
-    """Return the S3 address of a run's page."""
+    """Return the S3 address of a page of a run."""
     return S3Uri.parse_prefix(settings.require("models_uri")) / run_path(run_key, page)
 
 
 def page_link(reports_url: str, run_key: str, page: str) -> str:
-    """Return the Airflow link of a run's page, or an empty string if ``reports_url`` is empty."""
+    """Return the link in Airflow to a page of a run, or an empty string if ``reports_url`` is empty.
+
+    Args:
+        reports_url: address of the reports in Airflow, without a slash at the end.
+        run_key: key of the run.
+        page: file name of the page.
+    """
     return f"{reports_url}/{run_path(run_key, page)}" if reports_url else ""
 
 
 def write_page(store: ObjectStore, address: S3Uri, page: str) -> None:
-    """Store a page with the content type for HTML."""
+    """Store an HTML page in S3, with the content type of HTML."""
     store.write(address, page.encode(), content_type="text/html; charset=utf-8")
 
 
@@ -55,9 +65,18 @@ def publish_page(
     scan_ids: Iterable[int] = (),
     image_sha256s: Iterable[str] = (),
 ) -> None:
-    """Record the scans and labeled images that a page shows or names, then store the page.
+    """Record the scans and labeled images that a page shows or names, then store the page in S3.
 
-    The rows are committed first, so an erasure finds every page that is in S3. Rows of an earlier version stay.
+    The rows are committed first, so an erasure finds every page that is in S3. If the page replaces an earlier page,
+    the rows of the earlier page stay.
+
+    Args:
+        engine: the database.
+        store: the object store.
+        address: S3 address of the page.
+        page: the page as HTML.
+        scan_ids: the scans that the page shows or names.
+        image_sha256s: sha256 of each labeled image that the page shows or names.
     """
     values = {"page": str(address), "scans": list(scan_ids), "images": list(image_sha256s)}
     with transaction(engine) as connection:

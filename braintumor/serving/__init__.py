@@ -1,1 +1,1 @@
-"""Model folders, inference backends and predictions. Training writes the folders, scoring reads them. No TensorFlow."""
+"""Read model folders, run inference and make predictions, without TensorFlow. Training writes the model folders."""

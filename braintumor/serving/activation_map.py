@@ -1,6 +1,6 @@
 """Encode, decode and enlarge class activation maps.
 
-The tables keep a map as square, row-major, little-endian float16.
+The database stores a map as the bytes of a square array (h, h) of little-endian float16, row by row.
 """
 
 from __future__ import annotations
@@ -13,21 +13,26 @@ from braintumor.errors import EvaluationError
 
 
 def encode_map(activation_map: NDArray[np.floating]) -> bytes:
-    """Return the stored bytes of a square map (h, h)."""
+    """Return the bytes that the database stores for a square map (h, h)."""
     return activation_map.astype("<f2").tobytes()
 
 
 def decode_map(stored: bytes | memoryview) -> NDArray[np.float16]:
-    """Return the map (h, h) of stored bytes."""
+    """Return the map float16 (h, h) from the bytes that the database stores."""
     values = np.frombuffer(stored, dtype="<f2").astype(np.float16)
     side = round(len(values) ** 0.5)
     return values.reshape(side, side)
 
 
 def upsample(activation_map: NDArray[np.floating], *, height: int, width: int) -> NDArray[np.float32]:
-    """Enlarge a map (h, w) to (height, width), bilinear and scaled to 0 to 1.
+    """Return a map (h, w) enlarged to (height, width), interpolated bilinearly and scaled to 0 to 1.
 
-    A flat map becomes zeros because it marks no place.
+    A map whose values are all equal becomes zeros, because it marks no place.
+
+    Args:
+        activation_map: the map (h, w).
+        height: height of the result in pixels.
+        width: width of the result in pixels.
 
     Raises:
         EvaluationError: the map is not two-dimensional or not finite.

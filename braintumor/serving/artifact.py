@@ -2,11 +2,11 @@
 
 ::
 
-    model.json          this module's ``Manifest``
-    model.xml, .bin     the OpenVINO graph, preprocessing and temperature inside
-    reference.npy       embeddings of training images, for ``out_of_distribution``
+    model.json          the ``Manifest``
+    model.xml, .bin     the OpenVINO graph, which includes preprocessing and temperature
+    reference.npy       embeddings of training images, for the module ``out_of_distribution``
     model.weights.h5    Keras weights, for evaluation and fine-tuning
-    history.csv         one line per epoch
+    history.csv         metrics of the training, one line per epoch
 """
 
 from __future__ import annotations
@@ -28,18 +28,25 @@ KERAS_WEIGHTS = "model.weights.h5"
 REFERENCE = "reference.npy"
 REQUIRED_FILES = (MANIFEST, GRAPH, GRAPH_WEIGHTS)
 SERVING_FILES = (*REQUIRED_FILES, REFERENCE)
-"""Folders of models registered by earlier versions have no ``reference.npy``."""
+"""Files that scoring needs. A model that an earlier version registered has no ``reference.npy``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Metadata of a model. The model folder contains it, because prediction must work without a database.
+    """Metadata of a model. The model folder contains the metadata, because prediction must work without a database.
 
     Attributes:
-        temperature: of the calibration. The graph already applies it.
-        low_confidence_below: a confidence for each predicted class.
-        out_of_distribution_above: ``None`` without a ``reference.npy``.
-        sha256s: of every other file of the folder that running or retraining needs.
+        recipe: name of the recipe.
+        initialization: origin of the initial weights: ``imagenet`` or ``random``.
+        trained_at: time of the training (UTC), in the form that ``name`` uses.
+        image_size: S, height and width of a frame in pixels.
+        classes: the classes in the order of the graph's outputs.
+        temperature: temperature of the calibration. The graph already applies it.
+        low_confidence_below: by predicted class, the confidence below which a prediction is reviewed.
+        near_tie_below: the margin below which a prediction is reviewed.
+        sha256s: hex sha256, by file name, of every other file that scoring or retraining needs.
+        out_of_distribution_above: the distance above which a prediction is reviewed. ``None`` without a
+            ``reference.npy``.
     """
 
     recipe: str
@@ -60,19 +67,21 @@ class Manifest:
 
     @property
     def name(self) -> str:
-        """Unique name: recipe, time of training (UTC), first digits of the graph weights' sha256."""
+        """Return the unique name: recipe, time of training (UTC), and 6 hex digits of the graph weights' sha256."""
         return f"{self.recipe}-{self.trained_at}-{self.sha256s[GRAPH_WEIGHTS][:6]}"
 
     def write(self, folder: Path) -> None:
-        """Write ``model.json``."""
+        """Write this manifest to ``model.json`` in ``folder``."""
         (folder / MANIFEST).write_text(json.dumps(asdict(self), indent=2) + "\n")
 
     @classmethod
     def read(cls, folder: Path) -> Self:
-        """Load and validate ``model.json``.
+        """Return the validated manifest from ``model.json`` in ``folder``.
 
         Raises:
-            ModelIntegrityError: it is missing, not JSON, lacks a field, or does not list ``CLASSES`` in their order.
+            ModelIntegrityError: the file is missing, is not JSON, lacks a field, or has an unknown field. Or its
+                classes are not ``CLASSES`` in this order. Or only one of ``out_of_distribution_above`` and the sha256
+                of ``reference.npy`` is given.
         """
         try:
             values: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
@@ -102,7 +111,11 @@ class Manifest:
 
 
 def _by_class(value: float | dict[str, float]) -> dict[str, float]:
-    """Return a threshold for each class. Manifests of earlier versions have one number for all classes."""
+    """Return the threshold of each class, by class.
+
+    Args:
+        value: thresholds by class, or one number for all classes as in manifests of earlier versions.
+    """
     if isinstance(value, dict):
         return {label.value: float(value[label]) for label in CLASSES}
     return {label.value: float(value) for label in CLASSES}
@@ -115,10 +128,14 @@ def sha256_of(path: Path) -> str:
 
 
 def verify(folder: Path, sha256s: dict[str, str]) -> None:
-    """Check the sha256 of files of a folder, before any of them is parsed.
+    """Check the sha256 of files in a folder. Call this function before any of the files is parsed.
+
+    Args:
+        folder: the folder.
+        sha256s: the expected hex sha256 of each file, by name.
 
     Raises:
-        ModelIntegrityError: a file is missing or differs.
+        ModelIntegrityError: a file is missing, or its sha256 differs.
     """
     for name, expected in sha256s.items():
         path = folder / name
@@ -133,12 +150,12 @@ def verify(folder: Path, sha256s: dict[str, str]) -> None:
 
 
 def serving_sha256s(sha256s: dict[str, str]) -> dict[str, str]:
-    """Return the entries of the files that scoring needs."""
+    """Return the entries of ``sha256s`` for the files that scoring needs."""
     return {name: digest for name, digest in sha256s.items() if name in SERVING_FILES}
 
 
 PARITY_BOUNDS: Mapping[str, float] = {"fp32": 2e-3}
-"""Largest difference of a probability between Keras and the exported graph, by precision. 5e-5 is usual in fp32.
+"""Largest allowed difference of a probability between Keras and the exported graph, by precision.
 
-No model of another precision passes.
+The usual difference in fp32 is 5e-5. A model of a precision that is not listed does not pass the check.
 """

@@ -1,17 +1,27 @@
-"""Select the audit sample: scans that are reviewed for any prediction, to estimate the rate of confident errors."""
+"""Select the audit sample, a random share of scans that reviewers see whatever the prediction is.
+
+The audit sample estimates the rate of confident errors.
+"""
 
 from __future__ import annotations
 
 from hashlib import blake2b
 
 AUDIT_SHARE = 0.02
-"""With 140 scans per night the sample has 84 a month. If 1 prediction in 30 were wrong, the sample would have none
-of them in 6% of months. The share is constant, so that weeks can be added up and a rescore selects the same scans."""
+"""Share of scans in the audit sample. With 140 scans per night the sample has 84 scans a month. If 1 prediction in 30
+were wrong, the sample would contain no wrong prediction in 6% of months. The share is constant, so that the counts of
+several weeks can be added. With a constant share, a rescoring run selects the same scans."""
 _HASH_KEY = b"audit_sample"
-"""Makes the sample independent of other uses of the sha256."""
+"""Input of the hash that makes the sample independent of other uses of the sha256."""
 
 
 def is_audited(content_sha256: str) -> bool:
-    """Return whether a scan is in the sample. Every retry, duplicate, model and rescore gets the same result."""
+    """Return whether a scan is in the audit sample.
+
+    The result depends only on the file's bytes. So all retries, duplicates, models and rescoring runs agree.
+
+    Args:
+        content_sha256: hex sha256 of the file's bytes.
+    """
     digest = blake2b(bytes.fromhex(content_sha256), digest_size=8, person=_HASH_KEY).digest()
     return int.from_bytes(digest) < AUDIT_SHARE * 2**64

@@ -1,7 +1,7 @@
 """Run a model on frames: the interface of every inference backend, and the asynchronous OpenVINO backend for CPUs.
 
-Measured on 2 AVX2 cores at 224x224 with ResNet50: 18.5 frames/s here, 10.6 with Keras' ``predict`` in batches of 32.
-The TensorFlow backend for workers with a GPU is ``training.export.xla_engine``.
+Measured on 2 AVX2 cores at 224x224 with ResNet50: the OpenVINO backend predicts 18.5 frames/s. Keras' ``predict`` in
+batches of 32 predicts 10.6 frames/s. The TensorFlow backend for workers with a GPU is ``training.export.xla_engine``.
 """
 
 from __future__ import annotations
@@ -23,25 +23,27 @@ from braintumor.serving.artifact import GRAPH, REFERENCE, Manifest, serving_sha2
 from braintumor.serving.out_of_distribution import Embeddings, distances, read_reference
 
 _BATCH = 4
-"""Frames of every request. A graph compiled for a fixed number of frames is faster than one for any number.
-docs/performance.md lists the measured sizes."""
+"""Number of frames in every request. A graph compiled for a fixed number of frames is faster than a graph compiled for
+any number. The measured sizes are in docs/performance.md."""
 _REQUESTS_PER_STREAM = 8
-"""Requests in progress at once. The next step's are queued before the previous ones end, to keep cores busy."""
+"""Number of requests in progress at once, per OpenVINO stream. The next requests are queued before the previous
+requests end, to keep all cores busy."""
 
 Result = dict[str, NDArray[np.float32]]
-"""Arrays of ``Outputs`` by field name."""
+"""The arrays that the graph returns, by name. The names are fields of ``Outputs``."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """The outputs of the graph for N frames.
+    """The outputs of a model for N frames. S is the model's image size in pixels.
 
     Attributes:
-        probability: float32 (N, 4), calibrated, rows sum to 1.
-        activation_map: float32 (N, S/32, S/32, 4), logits before temperature; its mean is the logit.
+        probability: float32 (N, 4): frame, class. Calibrated, and the sum of each row is 1.
+        activation_map: float32 (N, S/32, S/32, 4): frame, row, column, class. The values are logits before temperature.
+            Their mean over the positions is the logit of the class.
         embedding: float32 (N, d), the pooled features.
-        out_of_distribution: float32 (N,), distance from the model's training images. ``None`` for a model without
-            reference embeddings.
+        out_of_distribution: float32 (N,), distance of each frame from the model's training images. ``None`` for a model
+            without reference embeddings.
     """
 
     probability: NDArray[np.float32]
@@ -51,34 +53,44 @@ class Outputs:
 
 
 class BackendName(StrEnum):
-    """Inference backends, by their value in ``scoring_run.engine`` and ``prediction.engine``."""
+    """Names of the inference backends, as in the columns ``scoring_run.engine`` and ``prediction.engine``."""
 
     OPENVINO = "openvino-cpu"
     XLA = "tensorflow-xla"
 
 
 class InferenceBackend(Protocol):
-    """A compiled model. A process uses one, and threads must not share it."""
+    """A compiled model on one device. Threads must not share a backend."""
 
     name: BackendName
     device: str
-    """Display text: backend, processor and its usable part."""
+    """Display text: the backend, the processor, and the part of the processor that the backend may use."""
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Start inference of ``frames`` uint8 (N, S, S, 3), N >= 1.
+        """Start inference, and return without waiting for the result.
+
+        Args:
+            frames: uint8 (N, S, S, 3), N >= 1: frame, height, width, channel.
 
         Returns:
-            A function that waits for the results and returns them in the order of ``frames``.
+            A function that waits for the result. The rows of the result have the order of ``frames``.
         """
 
 
 class OpenVinoBackend:
-    """A compiled graph with 32-bit or 8-bit weights, as exported."""
+    """The inference backend for CPUs: an OpenVINO graph with 32-bit or 8-bit weights, as exported."""
 
     name = BackendName.OPENVINO
 
     def __init__(self, graph: Path) -> None:
-        """Compile ``graph`` (an OpenVINO ``.xml`` with its ``.bin`` next to it) for throughput."""
+        """Compile a graph for throughput.
+
+        Args:
+            graph: path of an OpenVINO ``.xml`` file. The ``.bin`` file must be next to it.
+
+        Raises:
+            ModelIntegrityError: OpenVINO cannot read the graph.
+        """
         import openvino
 
         core = openvino.Core()
@@ -86,10 +98,10 @@ class OpenVinoBackend:
             model = core.read_model(graph)
             frames = model.input(0)
             self.input_type: str = frames.get_element_type().get_type_name()
-            """Such as ``u8``."""
+            """OpenVINO's name of the input's element type, such as ``u8``."""
             shape = frames.get_partial_shape()
             self.input_shape = tuple(None if side.is_dynamic else side.get_length() for side in shape)
-            """The exported shape, with ``None`` for a dynamic length."""
+            """Shape of the input in the exported graph, with ``None`` for a dynamic length."""
             shape[0] = _BATCH
             model.reshape(shape)
         except RuntimeError as exc:
@@ -106,14 +118,21 @@ class OpenVinoBackend:
         self._running: deque[_Request] = deque()
 
     def run(self, frames: NDArray[np.uint8]) -> Result:
-        """Return every output of the graph by name, in the order of ``frames`` uint8 (N, S, S, 3), N >= 1."""
+        """Return every output of the graph by name, with rows in the order of ``frames``.
+
+        Args:
+            frames: uint8 (N, S, S, 3), N >= 1: frame, height, width, channel.
+        """
         return self.submit(frames)()
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
         """Queue ``frames``, and wait only while the queue is full.
 
+        Args:
+            frames: uint8 (N, S, S, 3), N >= 1: frame, height, width, channel.
+
         Returns:
-            A function that waits for the results and returns them.
+            A function that waits for the result. The rows of the result have the order of ``frames``.
         """
         requests = [self._start(frames[at : at + _BATCH]) for at in range(0, len(frames), _BATCH)]
 
@@ -150,7 +169,7 @@ class _Request:
     result: Future[Result] = field(default_factory=Future)
 
     def collect(self) -> None:
-        """Wait, and copy the outputs, because the OpenVINO request is used again."""
+        """Wait for this request, and copy its outputs into ``result``, because the OpenVINO request is used again."""
         try:
             self.infer_request.wait()
             outputs = self.infer_request.model_outputs
@@ -162,13 +181,13 @@ class _Request:
 
 
 def padded(frames: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """Return ``frames`` (N, ...), N >= 1, with the last frame repeated up to ``count`` frames."""
+    """Return ``frames`` (N, ...), N >= 1, followed by copies of the last frame, ``count`` frames in total."""
     missing = count - len(frames)
     return np.concatenate([frames, np.repeat(frames[-1:], missing, axis=0)]) if missing else frames
 
 
 class LoadedModel:
-    """A verified and compiled model folder. It predicts ``Outputs`` from frames."""
+    """A model that is ready to predict: its folder is verified, and its graph is compiled."""
 
     def __init__(self, manifest: Manifest, backend: InferenceBackend, *, reference: Embeddings | None = None) -> None:
         self.manifest = manifest
@@ -183,15 +202,17 @@ class LoadedModel:
         sha256s: dict[str, str] | None = None,
         open_backend: Callable[[Path, Manifest], InferenceBackend] | None = None,
     ) -> Self:
-        """Verify a model folder, then compile it.
+        """Return the model of a folder, after the files are verified and the graph is compiled.
 
         Args:
             folder: the model folder.
-            sha256s: of the registry. The manifest's own are used without them.
-            open_backend: opens another backend than OpenVINO for the verified folder.
+            sha256s: hex sha256 of each file in the registry, by name. Without them only the sha256s of the manifest are
+                checked.
+            open_backend: function that opens another backend than OpenVINO for the verified folder.
 
         Raises:
-            ModelIntegrityError: a file is missing, damaged, or not a graph of this project.
+            ModelIntegrityError: a file is missing, damaged, or not a graph of this project. Or the model was trained
+                with another version of the preprocessing.
         """
         if sha256s is not None:
             verify(folder, serving_sha256s(sha256s))
@@ -208,22 +229,33 @@ class LoadedModel:
 
     @property
     def backend(self) -> BackendName:
-        """The name of the backend."""
+        """Return the name of the backend."""
         return self._backend.name
 
     @property
     def device(self) -> str:
-        """Display text: backend, processor and threads."""
+        """Return display text: the backend, and the device on which it runs."""
         return self._backend.device
 
     def predict(self, frames: NDArray[np.uint8]) -> Outputs:
-        """Predict ``frames`` uint8 (N, S, S, 3), N >= 1, where S is the model's image size."""
+        """Return the outputs of the model for ``frames``.
+
+        Args:
+            frames: uint8 (N, S, S, 3), N >= 1: frame, height, width, channel. S is the model's image size in pixels.
+
+        Raises:
+            ValueError: the frames have another shape or type.
+            ModelIntegrityError: a probability is not finite.
+        """
         return self.submit(frames)()
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Outputs]:
-        """Start the prediction of ``frames``, which have the shape of ``predict``.
+        """Start the prediction of ``frames``, and return without waiting for the outputs.
 
-        Submit the next frames before waiting for these, to keep the backend busy.
+        To keep the backend busy, submit the next frames before waiting for the outputs of these frames.
+
+        Args:
+            frames: uint8 (N, S, S, 3), as for ``predict``.
 
         Returns:
             A function that waits for the outputs and returns them.

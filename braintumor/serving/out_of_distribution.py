@@ -1,8 +1,9 @@
 """Measure the distance of a frame from a model's training images, in the embeddings of the served graph.
 
-The score is the mean cosine distance to the 5 nearest reference embeddings, which are those of training images. 0 is
-the same direction, 1 is orthogonal. A softmax can be confident far from its training data, so the score does not use
-it. See docs/decisions/0021.
+The score of a frame is the mean cosine distance from the frame's embedding to the 5 nearest reference embeddings. A
+reference embedding is the embedding of a training image. A distance of 0 means the same direction, and 1 means
+orthogonal. The score does not use the softmax, because a softmax can be confident far from the training data. See
+docs/decisions/0021.
 """
 
 from __future__ import annotations
@@ -21,11 +22,16 @@ MAX_REFERENCES = 2000
 _TABLE_DIMENSIONS = 2
 _ROUNDING = 1e-3
 _BLOCK = 256
-"""Frames per comparison. Their distances from 2,000 references take 2 MB."""
+"""Number of frames per comparison. The distances of 256 frames from 2,000 reference embeddings take 2 MB."""
 
 
 def distances(embeddings: Embeddings, reference: Embeddings) -> NDArray[np.float32]:
-    """Return the score of each of ``embeddings`` (N, d): float32 (N,). Rows of ``reference`` (M, d) have length 1."""
+    """Return the score of each embedding, float32 (N,).
+
+    Args:
+        embeddings: (N, d), of any length.
+        reference: reference embeddings (M, d), M >= 1. Each row has length 1, or is zero.
+    """
     count = min(NEIGHBORS, len(reference))
     scores = np.empty(len(embeddings), np.float32)
     for start in range(0, len(embeddings), _BLOCK):
@@ -36,20 +42,31 @@ def distances(embeddings: Embeddings, reference: Embeddings) -> NDArray[np.float
 
 
 def cosine_distance(ours: Embeddings, theirs: Embeddings) -> NDArray[np.float32]:
-    """Return the cosine distance of each pair of rows of two arrays (N, d): float32 (N,)."""
+    """Return the cosine distance between row i of ``ours`` and row i of ``theirs``, float32 (N,).
+
+    Args:
+        ours: (N, d).
+        theirs: (N, d).
+    """
     return np.asarray(1 - (normalized(ours) * normalized(theirs)).sum(axis=1), np.float32)
 
 
 def normalized(embeddings: Embeddings) -> Embeddings:
-    """Divide each row by its length. A row of zeros stays zero, at distance 1 from every other row."""
+    """Return embeddings (N, d) with each row divided by its length.
+
+    A row of zeros stays zero. Its distance from every other row is 1.
+    """
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return np.asarray(embeddings / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
 
 
 def spread(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Select the positions of reference images among N training images.
+    """Return the positions of the reference images among N training images.
 
     The result is deterministic, has at most 2,000 positions, and keeps the share of each class.
+
+    Args:
+        labels: (N,), the position of each training image's class in ``CLASSES``.
     """
     by_class = np.argsort(labels, kind="stable")
     count = min(len(labels), MAX_REFERENCES)
@@ -57,10 +74,10 @@ def spread(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def read_reference(path: Path) -> Embeddings:
-    """Load ``reference.npy``, float32 (M, d), without unpickling anything.
+    """Return the reference embeddings, float32 (M, d), from ``reference.npy``. The function unpickles nothing.
 
     Raises:
-        ModelIntegrityError: it is not an array of rows of length 1, or 0 for an embedding of zeros.
+        ModelIntegrityError: the file is not such an array, or a row has another length than 1 or 0.
     """
     try:
         with path.open("rb") as stream:

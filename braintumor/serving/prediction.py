@@ -1,4 +1,4 @@
-"""Turn the outputs of a graph into predictions with review reasons."""
+"""Turn the outputs of a model into predictions with review reasons."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from braintumor.serving.backend import LoadedModel, Outputs
 
 
 class ReviewReason(StrEnum):
-    """Why a frame is on the worklist.
+    """The reasons for which a frame is on the worklist.
 
-    ``AUDIT_SAMPLE`` is in every row of a random 2% of the files (see ``audit_sample``).
-    ``NOT_VALIDATED_ON_VOLUMES`` is in every row of a file with several frames, because no model was evaluated on
+    ``AUDIT_SAMPLE`` applies to every frame of a random 2% of the files (see ``audit_sample``).
+    ``NOT_VALIDATED_ON_VOLUMES`` applies to every frame of a file with several frames, because no model was evaluated on
     volumes.
-    The view ``current_prediction`` adds two reasons that no row stores. ``MODEL_WITHDRAWN`` applies while the model is
-    withdrawn. ``SAME_CONTENT_OTHER_PATIENT`` applies to both scans that show the same image, and is first on a
-    worklist.
+    The table ``prediction`` never stores two of the reasons. The view ``current_prediction`` adds these two reasons.
+    ``MODEL_WITHDRAWN`` applies while the model is withdrawn. ``SAME_CONTENT_OTHER_PATIENT`` applies to each of two
+    scans of different patients that show the same image. Scans with this reason are first on a worklist.
     """
 
     LOW_CONFIDENCE = "low_confidence"
@@ -40,16 +40,20 @@ class ReviewReason(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """The prediction of one model for one frame. For review, not for diagnosis.
+    """The prediction of one model for one frame. It is for review, not for diagnosis.
 
     Attributes:
-        margin: confidence minus the second highest probability.
-        probabilities: in the order of ``CLASSES``.
-        activation_map: float16 (S/32, S/32), the predicted class's logits by position.
-        out_of_distribution: distance from the model's training images (see the module ``out_of_distribution``).
-            ``None`` for a model without reference embeddings.
-        second: the predicted class and confidence of a second model, if the run has one.
-        frame_index: position of the frame in its file.
+        predicted_class: the class with the highest probability.
+        confidence: the highest probability, 0 to 1.
+        margin: the highest probability minus the second highest probability.
+        probabilities: one probability per class, in the order of ``CLASSES``.
+        activation_map: float16 (S/32, S/32): row, column. The values are the logits of the predicted class. S is the
+            model's image size in pixels.
+        review_reasons: the reasons for which the frame is on the worklist. Empty without a reason.
+        out_of_distribution: distance of the frame from the model's training images (see the module
+            ``out_of_distribution``). ``None`` for a model without reference embeddings.
+        second: predicted class and confidence of a second model. ``None`` if the run has no second model.
+        frame_index: position of the frame in its file, from 0.
     """
 
     predicted_class: TumorClass
@@ -64,7 +68,13 @@ class Prediction:
 
 
 def to_predictions(outputs: Outputs, manifest: Manifest, *, second: Outputs | None = None) -> Iterator[Prediction]:
-    """Yield one prediction per frame, in order. ``second`` is the outputs of a second model for the same frames."""
+    """Yield one prediction per frame, in the order of the frames.
+
+    Args:
+        outputs: the outputs of the model.
+        manifest: the manifest of the model, with the thresholds of the review reasons.
+        second: the outputs of a second model for the same frames.
+    """
     distances = outputs.out_of_distribution
     scores = [None] * len(outputs.probability) if distances is None else distances.tolist()
     others = [None] * len(outputs.probability) if second is None else [_top_class(row) for row in second.probability]
@@ -94,11 +104,15 @@ def to_predictions(outputs: Outputs, manifest: Manifest, *, second: Outputs | No
 def submit_scans(
     model: LoadedModel, scans: Sequence[PreparedScan], *, second: LoadedModel | None = None
 ) -> Callable[[], list[tuple[Prediction, ...]]]:
-    """Submit the frames of several scans together.
+    """Start the prediction of all frames of several scans, and return without waiting for the predictions.
+
+    Args:
+        model: the model that predicts.
+        scans: the scans, prepared for the model's image size.
+        second: a second model. With it, each prediction also has the class and confidence of the second model.
 
     Returns:
-        A function that waits for the predictions and returns them per scan, one per frame. With a ``second`` model,
-        each prediction names its class too.
+        A function that waits for the predictions. It returns one tuple per scan, with one prediction per frame.
     """
     if not scans:
         return lambda: []
@@ -116,7 +130,7 @@ def submit_scans(
 
 
 def scan_predictions(predictions: Sequence[Prediction], scan: PreparedScan) -> tuple[Prediction, ...]:
-    """Add the frame indexes and the review reasons of the scan to the predictions of its frames."""
+    """Return the predictions of a scan's frames, with their frame indexes and the review reasons of the whole scan."""
     is_held = {
         ReviewReason.NOT_VALIDATED_ON_VOLUMES: scan.is_volume,
         ReviewReason.AUDIT_SAMPLE: scan.content_sha256 is not None and is_audited(scan.content_sha256),

@@ -1,4 +1,4 @@
-"""Verify a downloaded folder against a manifest of path, sha256 and size."""
+"""Verify a downloaded folder against a manifest: a CSV with the path, sha256 and size of each file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,13 @@ _COLUMNS = ("path", "sha256", "size_bytes")
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestEntry:
-    """One expected file. ``path`` is relative to the folder, with forward slashes."""
+    """One expected file.
+
+    Attributes:
+        path: path relative to the folder, with forward slashes.
+        sha256: hex sha256 of the file.
+        size: size in bytes.
+    """
 
     path: str
     sha256: str
@@ -25,7 +31,15 @@ class ManifestEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """The result of a verification: sorted relative paths."""
+    """The result of a verification. All paths are relative to the folder.
+
+    Attributes:
+        count_ok: number of files that agree with the manifest.
+        missing: files of the manifest that do not exist, in its order.
+        truncated: files that are smaller than in the manifest, in its order.
+        changed: other files whose size or sha256 differs from the manifest, in its order.
+        unlisted: files that are not in the manifest, sorted. Litter, such as ``Thumbs.db``, is ignored.
+    """
 
     count_ok: int
     missing: tuple[str, ...]
@@ -35,15 +49,15 @@ class Verification:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every listed file is present and unchanged. Unlisted files are allowed."""
+        """Return whether every file of the manifest is present and unchanged. Unlisted files are allowed."""
         return not (self.missing or self.truncated or self.changed)
 
 
 def read_manifest(path: Path) -> list[ManifestEntry]:
-    """Read a CSV with the columns path, sha256 and size_bytes.
+    """Return the entries of a manifest, a CSV with the columns path, sha256 and size_bytes.
 
     Raises:
-        DatasetError: the file cannot be read, lacks a column, or has an invalid line.
+        DatasetError: the manifest cannot be read, lacks a column, or has an invalid line.
     """
     try:
         with path.open(newline="", encoding="utf-8") as stream:
@@ -55,12 +69,12 @@ def read_manifest(path: Path) -> list[ManifestEntry]:
 def verify_folder(
     folder: Path, manifest: list[ManifestEntry], *, on_checked: Callable[[int], None] = lambda _: None
 ) -> Verification:
-    """Compare every file with the manifest. A file of another size is not read.
+    """Compare the files of a folder with a manifest. A file whose size differs is not read.
 
     Args:
         folder: the downloaded folder.
         manifest: the expected files.
-        on_checked: receives 1 after each file.
+        on_checked: called with 1 after each file of the manifest.
 
     Raises:
         DatasetError: the folder does not exist.

@@ -1,6 +1,7 @@
-"""Interpret a path in a labeled folder: its class, litter, or outside every class folder.
+"""Interpret a path in a labeled folder: a file of a class, litter, or a file outside every class folder.
 
-The local check, the check of an S3 prefix, the upload and the snapshot use these rules. Scans use the rule for litter.
+Litter is a file that a program created for its own use, such as ``Thumbs.db`` or any hidden file. The local check, the
+check of an S3 prefix, the upload and the snapshot use these rules. The discovery of scans uses the rule for litter.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from braintumor.imaging.decoding.formats import Format, is_named_as_image, sniff
 from braintumor.labels import TumorClass, parse_class
 
 SPLIT_FOLDERS = {"train", "training", "test", "testing", "val", "valid", "validation"}
-"""Names of the splits of public datasets."""
+"""Names of the split folders in public datasets."""
 BELOW_CLASS = SPLIT_FOLDERS | {"data"}
-"""Names of allowed folders below a class folder, because an upload can create them."""
+"""Names of the folders that are allowed below a class folder. An upload can create such folders."""
 _LITTER_FILES = {"thumbs.db", "ehthumbs.db", "desktop.ini", "dicomdir", "icon\r"}
 _LITTER_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information", "lost+found"}
 _OTHER_TYPES = {
@@ -25,7 +26,7 @@ _OTHER_TYPES = {
     ".nrrd": "NRRD", ".psd": "Photoshop", ".webp": "WebP",
 }  # fmt: skip
 _NOT_IMAGES = {None, "bmp", "gzip", "pdf", "zip"}
-"""Results of ``sniff`` for files that are not images. BMP is one, because a text can begin with its two bytes."""
+"""Results of ``sniff`` that do not identify an image. ``bmp`` is one, because a text can begin with ``BM``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +34,9 @@ class Place:
     """The meaning of a file's path.
 
     Attributes:
-        label: the class. ``None`` for litter and outside every class folder.
-        is_litter: a program created the file for its own use.
-        folders: the other folders of the path, in order.
+        label: the class. ``None`` for litter, and for a file outside every class folder.
+        is_litter: whether a program created the file for its own use.
+        folders: the folders of the path except the class folder, in order. Empty for litter.
     """
 
     label: TumorClass | None = None
@@ -44,11 +45,12 @@ class Place:
 
 
 def place_of(path: str) -> Place:
-    """Interpret a path below a labeled folder or S3 prefix. The separator is ``/``.
+    """Return the meaning of a path below a labeled folder or S3 prefix. The separator is ``/``.
 
-    The nearest folder names the class. Only folders such as ``Training`` may be between it and the file. Thus
+    The class folder nearest to the file gives the class. Only the folders of ``BELOW_CLASS``, such as ``Training``, may
+    be between the class folder and the file. Class folders of two classes contradict each other. Thus
     ``Training/glioma_tumor/1.jpg`` and ``glioma/Training/1.jpg`` are gliomas. ``glioma/patient 7/1.jpg`` and
-    ``normal/glioma/1.jpg`` are outside.
+    ``normal/glioma/1.jpg`` are outside every class folder.
     """
     if is_litter(path):
         return Place(is_litter=True)
@@ -74,17 +76,20 @@ def is_litter(path: str) -> bool:
 
 
 def other_image_type(name: str) -> str | None:
-    """Return the image type of a suffix that this program does not read, such as HEIC."""
+    """Return the unsupported image type of a file name's suffix, such as HEIC. ``None`` for any other suffix."""
     return _OTHER_TYPES.get(PurePosixPath(name).suffix.lower())
 
 
 def is_readable_image(name: str, beginning: bytes) -> bool:
-    """Return whether a file is an image of a supported type, by its name and first bytes."""
+    """Return whether a file is an image of a supported type, by its name or its first bytes."""
     return is_named_as_image(name) or sniff(beginning) in get_args(Format)
 
 
 def is_image(name: str, beginning: bytes) -> bool:
-    """Return whether a file is an image of any type, by its name and first bytes. A note or a table is not."""
+    """Return whether a file is an image of any type, by its name or its first bytes.
+
+    A text or a table is not an image.
+    """
     return is_named_as_image(name) or other_image_type(name) is not None or sniff(beginning) not in _NOT_IMAGES
 
 

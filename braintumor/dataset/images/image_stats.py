@@ -1,8 +1,9 @@
-"""Measure an image's color and border, to tell photographs from MRI slices, and make its thumbnail.
+"""Measure an image's color and border, to tell photographs from MRI slices, and make the image's thumbnail.
 
-An MRI slice is gray, and its border is dark air. 64 x 64 pixels are enough to measure both. Darkness is relative to the
-image's own range, because air is not black in every export. The check detects photographs, drawings and screenshots. A
-gray X-ray or CT slice on black passes. Measurements: docs/decisions/0012.
+An MRI slice is gray, and its border is dark air. A size of 64 x 64 pixels is enough to measure color and border.
+Darkness is relative to the image's own gray range, because air is not black in every export. The measurements detect
+photographs, drawings and screenshots. They do not detect a gray X-ray or CT slice on black. The measured values are in
+docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ SIDE = 64
 """Side of the thumbnail in pixels."""
 
 MAX_COLORED = 0.08
-"""Largest share of colored pixels. It allows a colored mark on a slice, but not a photograph."""
+"""Largest allowed share of colored pixels. It allows a colored mark on a slice, but not a photograph."""
 MIN_DARK_BORDER = 0.30
 """Smallest share of the border that must be dark. docs/decisions/0012 lists the tested values."""
 
 _COLORED = 16
 """A pixel is colored if its channels differ by more than this, of 255. JPEG makes smaller differences in gray."""
 _DARK = 0.10
-"""Upper limit of dark, on the scale from the 1st to the 99th percentile of an image's gray."""
+"""A pixel is dark below this value. On its scale, the image's 1st percentile of gray is 0 and the 99th is 1."""
 _BORDER = 3
-"""Width of the border in pixels of 64."""
+"""Width of the border, in pixels of the 64 x 64 image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +37,9 @@ class ImageStats:
     """The thumbnail and measurements of an image.
 
     Attributes:
-        thumbnail: gray (64, 64) uint8, letterboxed, row by row.
-        colored: colored share of the image, 0 to 1.
-        dark_border: dark share of the border of the image without letterbox, 0 to 1.
+        thumbnail: 4,096 bytes: the letterboxed gray image as uint8 (64, 64), row by row.
+        colored: share of colored pixels in the image, 0 to 1.
+        dark_border: share of dark pixels in the border, 0 to 1. The border is that of the image without letterbox.
     """
 
     thumbnail: bytes = field(repr=False)
@@ -47,19 +48,19 @@ class ImageStats:
 
     @property
     def pixels(self) -> NDArray[np.uint8]:
-        """The thumbnail as uint8 (64, 64)."""
+        """Return the thumbnail as a gray array uint8 (64, 64)."""
         return np.frombuffer(self.thumbnail, np.uint8).reshape(SIDE, SIDE)
 
     @property
     def why_not_mri(self) -> str | None:
-        """Why the image does not look like an MRI slice, or ``None`` if it does."""
+        """Return the reason that the image does not look like an MRI slice, or ``None`` if it looks like one."""
         if self.colored > MAX_COLORED:
             return "in color"
         return "no dark background" if self.dark_border < MIN_DARK_BORDER else None
 
 
 def image_stats(pixels: NDArray[np.uint8]) -> ImageStats:
-    """Measure an image (H, W) or (H, W, 3)."""
+    """Return the thumbnail and measurements of an image, uint8 (H, W) or (H, W, 3)."""
     small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.BILINEAR).convert("RGB")
     return ImageStats(
         thumbnail=Image.fromarray(letterbox(pixels, size=SIDE)).convert("L").tobytes(),

@@ -1,4 +1,4 @@
-"""Read a labeled image: its hashes, measurements, address and patient."""
+"""Read labeled images from S3, with their hashes, measurements, addresses and patient identifiers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LOST: dict[type[Exception], str] = {
     ObjectChangedError: "the object was overwritten meanwhile",
     ObjectRefusedError: "S3 refuses the object",
 }
-"""Reason for excluding an object that S3 does not return, by exception."""
+"""Reasons for excluding an object that S3 does not return, by the exception raised."""
 UNUSABLE_KEY = "the object's key cannot be stored"
 """Reason for excluding an object whose key Postgres cannot store."""
 UNOPENED = "the file cannot be opened"
@@ -39,16 +39,18 @@ class LabeledImage:
     """A decoded image with its hashes.
 
     Attributes:
-        image_sha256: of the file's bytes.
-        pixel_sha256: of its decoded gray pixels.
-        perceptual_hash: 256 bytes, the ``Hashes`` (8, 4) of ``perceptual_hash``.
-        label: the class of its folder.
-        image_uri: its address in S3, which can name a patient.
-        attributes: values for evaluation by slice: ``source``, ``format``, ``color``, ``long_side``, and those of
-            ``age_band``, ``sex``, ``manufacturer``, ``field_strength``, ``sequence`` that its DICOM header has.
-        appearance: its thumbnail and measurements.
-        patient: identifiers of its patient and study, from DICOM. They are never stored.
-        reviewed: scan and frame of a production frame that reviewers labeled. It is never in the test split.
+        image_sha256: hex sha256 of the file's bytes.
+        pixel_sha256: hex sha256 of the decoded gray pixels.
+        perceptual_hash: 256 bytes: the array ``Hashes`` uint64 (8, 4) of the module ``perceptual_hash``.
+        label: the class that the folder names.
+        image_uri: address in S3, which can name a patient. For a file of a local folder, the path in that folder.
+        attributes: values for evaluation by slice: ``source``, ``format``, ``color`` and ``long_side``. A DICOM header
+            can add ``age_band``, ``sex``, ``manufacturer``, ``field_strength`` and ``sequence``.
+        appearance: the thumbnail and measurements.
+        patient: identifiers of the patient and the study from the DICOM header, such as ``patient 123``. They are never
+            stored. For a reviewed frame, ``ReviewedLabel.identity``.
+        reviewed: display name of a reviewed frame, such as ``scan 7, frame 0``. Empty for any other image. A reviewed
+            frame is never in the test split.
     """
 
     image_sha256: str
@@ -63,11 +65,11 @@ class LabeledImage:
 
     @property
     def name(self) -> str:
-        """Display name: the frame of a reviewed frame, the address of any other image."""
+        """Return the display name: ``reviewed`` for a reviewed frame, the address for any other image."""
         return self.reviewed or self.image_uri
 
     def exclude(self, reason: str) -> ExcludedImage:
-        """Return the record of its exclusion from a snapshot."""
+        """Return the record that this image is excluded from a snapshot, with the reason."""
         return ExcludedImage(image_uri=self.name, reason=reason, image_sha256=self.image_sha256)
 
 
@@ -76,9 +78,9 @@ class ExcludedImage:
     """An image that is excluded from a snapshot, with the reason.
 
     Attributes:
-        image_uri: its address, which can name a patient. For a reviewed frame, its scan and frame.
-        reason: of the exclusion.
-        image_sha256: of the file's bytes. Empty if they were not read.
+        image_uri: address in S3, which can name a patient. For a reviewed frame, its display name.
+        reason: reason for the exclusion.
+        image_sha256: hex sha256 of the file's bytes. Empty if the bytes were not read.
     """
 
     image_uri: str
@@ -89,16 +91,17 @@ class ExcludedImage:
 def read_image(
     store: ObjectStore, source: S3Uri, entry: ObjectEntry, *, anywhere: bool = False
 ) -> LabeledImage | ExcludedImage | None:
-    """Read one object below ``source``, whose folder names its class.
+    """Return the labeled image of one object below ``source``. The object's folder names the class.
 
     Args:
         store: the object store.
-        source: the dataset's prefix.
+        source: the S3 prefix of the dataset.
         entry: the object.
-        anywhere: also read objects outside class folders, with an arbitrary class. An erasure uses only their patient.
+        anywhere: also read objects outside class folders, with an arbitrary class. Only an erasure sets it, and the
+            erasure ignores the class.
 
     Returns:
-        The image, or its exclusion. ``None`` for litter and for files that are not images.
+        The image, or the record of its exclusion. ``None`` for litter and for files that are not images.
     """
     uri, stored = S3Uri(bucket=entry.bucket, key=entry.key), storable_key(entry.key)
     place = place_of(entry.key.removeprefix(source.key))
@@ -118,7 +121,12 @@ def read_image(
 def partition_images(
     items: Iterable[LabeledImage | ExcludedImage | None], on_read: Callable[[int], None] = lambda _: None
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Split results into images and excluded images. ``on_read`` receives 1 after each result."""
+    """Return the images and the excluded images among ``items``, in this order.
+
+    Args:
+        items: results of ``read_image`` or ``to_labeled_image``. ``None`` items are skipped.
+        on_read: called with 1 after each item.
+    """
     images: list[LabeledImage] = []
     excluded: list[ExcludedImage] = []
     for item in items:
@@ -133,16 +141,16 @@ def partition_images(
 def to_labeled_image(
     read: Callable[[], bytes], *, label: TumorClass | None, address: str, around: Sequence[str]
 ) -> LabeledImage | ExcludedImage | None:
-    """Decode and measure a file.
+    """Decode and measure a file, and return it as a labeled image.
 
     Args:
-        read: returns the file's bytes. It is not called for a file without a class.
-        label: the class of the file's folder.
-        address: the path or address of the file.
-        around: the other folders of its path, such as ``Training``.
+        read: function that returns the file's bytes. It is not called if ``label`` is ``None``.
+        label: the class of the file's folder. ``None`` for a file outside class folders.
+        address: the path of a local file, or the address of an S3 object.
+        around: the folders of the file's path except the class folder, such as ``Training``.
 
     Returns:
-        The image, or its exclusion. ``None`` for a file that is not an image.
+        The image, or the record of its exclusion. ``None`` for a file that is not an image.
     """
     if label is None:
         return ExcludedImage(image_uri=address, reason=OUTSIDE)
@@ -170,7 +178,10 @@ def to_labeled_image(
 
 
 def _source(folders: Sequence[str]) -> str:
-    """Return the split folder of a public dataset. Other folders are ignored, because they can name a patient."""
+    """Return the first split folder of a public dataset among ``folders``, or ``-`` if there is no split folder.
+
+    Other folders are ignored, because they can name a patient.
+    """
     return next((folder for folder in folders if folder.lower() in SPLIT_FOLDERS), "-")
 
 
@@ -192,7 +203,10 @@ def _patient(decoded: Decoded) -> frozenset[str]:
 
 
 def pseudonymize(image: LabeledImage, key: bytes) -> LabeledImage:
-    """Replace the identifiers of patient and study by keyed pseudonyms, which scans have too."""
+    """Return the image with keyed pseudonyms in place of the patient and study identifiers.
+
+    A scan of the same patient or study has the same pseudonym.
+    """
     identifiers = [identifier.partition(" ") for identifier in image.patient]
     kinds: dict[str, Literal["patient", "study"]] = {PATIENT: "patient", STUDY: "study"}
     pseudonyms = {(kind, pseudonym(value, kind=kinds[kind], key=key)) for kind, _, value in identifiers}

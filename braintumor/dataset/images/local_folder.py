@@ -1,7 +1,8 @@
 """Read labeled local folders, and upload them to S3.
 
 Supported layouts: ``<class>/``, ``Data/<class>/`` and ``Training|Testing/<class>_tumor/``. ``folder_layout.place_of``
-interprets paths, and ``labels.parse_class`` the names of classes. In S3 every class folder has the class's own name.
+interprets a path, and ``labels.parse_class`` interprets the name of a class folder. The upload names each class folder
+in S3 exactly like the class, such as ``glioma``.
 """
 
 from __future__ import annotations
@@ -34,12 +35,18 @@ from braintumor.labels import CLASSES, TumorClass, parse_class
 from braintumor.s3 import ObjectStore, S3Uri
 
 _BEGINNING = 1024
-"""Bytes that identify the type of a file."""
+"""Number of first bytes that are read to identify the type of a file."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabeledFile:
-    """An image file, its class, and its key below the S3 prefix."""
+    """An image file of a local folder.
+
+    Attributes:
+        path: path of the file.
+        label: the class.
+        key: key of the object that the upload creates, relative to the S3 prefix.
+    """
 
     path: Path
     label: TumorClass
@@ -47,11 +54,11 @@ class LabeledFile:
 
 
 def labeled_files(folder: Path) -> list[LabeledFile]:
-    """List every image below ``folder`` with its class, in path order.
+    """Return every image of a supported type below ``folder`` with its class, in path order.
 
     Raises:
-        DatasetError: the folder is missing or lacks a class, an image is outside class folders or cannot be opened, or
-            two images have the same key in S3.
+        DatasetError: the folder is missing or lacks a class. Or an image is outside class folders or cannot be opened.
+            Or two images would have the same key in S3.
     """
     paths = [path for path in _files(folder) if is_readable_image(path.name, _beginning(path))]
     files = [_labeled(path, folder) for path in paths]
@@ -62,7 +69,9 @@ def labeled_files(folder: Path) -> list[LabeledFile]:
 
 
 def image_paths(folder: Path) -> list[Path]:
-    """List the files that the quality check counts, in path order: images in class folders, and all files outside.
+    """Return the files that the quality check counts, in path order.
+
+    These are the images of any type in class folders, and all files outside class folders except litter.
 
     Raises:
         DatasetError: the folder is missing.
@@ -75,12 +84,17 @@ def image_paths(folder: Path) -> list[Path]:
 
 
 def count_passed_over(folder: Path, images: Sequence[LabeledFile]) -> int:
-    """Count the files below ``folder`` that are not in ``images``, without litter."""
+    """Return the number of files below ``folder`` that are not in ``images``. Litter is not counted."""
     return len(_files(folder)) - len(images)
 
 
 def other_image_types(folder: Path, images: Sequence[LabeledFile]) -> Counter[str]:
-    """Count files of unsupported image types, such as HEIC, that are not in ``images``."""
+    """Return the number of files below ``folder`` of each unsupported image type, such as HEIC.
+
+    Args:
+        folder: the labeled folder.
+        images: files that are not counted, because they are uploaded.
+    """
     uploaded = {file.path for file in images}
     types = (other_image_type(path.name) for path in _files(folder) if path not in uploaded)
     return Counter(name for name in types if name is not None)
@@ -98,7 +112,7 @@ def _inside(path: Path, folder: Path) -> str:
 
 
 def _beginning(path: Path) -> bytes:
-    """Read the first bytes, or none of a file that cannot be opened."""
+    """Return the first 1,024 bytes of a file. Return empty bytes for a file that cannot be opened."""
     try:
         with path.open("rb") as stream:
             return stream.read(_BEGINNING)
@@ -107,7 +121,7 @@ def _beginning(path: Path) -> bytes:
 
 
 def read_folder(folder: Path) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Read every labeled image below ``folder``, and list the excluded ones.
+    """Return every labeled image below ``folder``, and the excluded images.
 
     Raises:
         DatasetError: the folder is missing.
@@ -118,7 +132,13 @@ def read_folder(folder: Path) -> tuple[list[LabeledImage], list[ExcludedImage]]:
 def read_files(
     paths: Sequence[Path], folder: Path, on_read: Callable[[int], None] = lambda _: None
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Read some ``image_paths`` of ``folder``. ``on_read`` receives 1 after each file."""
+    """Return the labeled images and the excluded images among ``paths``.
+
+    Args:
+        paths: files below ``folder``, from ``image_paths``.
+        folder: the labeled folder.
+        on_read: called with 1 after each file.
+    """
     with ThreadPoolExecutor() as threads:
         return partition_images(threads.map(lambda path: _read(path, folder), paths), on_read)
 
@@ -148,7 +168,11 @@ def _labeled(path: Path, folder: Path) -> LabeledFile:
 
 
 def _require_own_keys(files: Sequence[LabeledFile]) -> None:
-    """Refuse files with equal keys, because folders of different names can have one class."""
+    """Check that no two files have the same S3 key. Two folders of one class can contain equal file names.
+
+    Raises:
+        DatasetError: two files have the same key.
+    """
     twice = [key for key, count in Counter(file.key for file in files).items() if count > 1]
     if twice:
         raise DatasetError(
@@ -158,7 +182,11 @@ def _require_own_keys(files: Sequence[LabeledFile]) -> None:
 
 
 def _require_readable(files: Sequence[LabeledFile]) -> None:
-    """Refuse files that do not open, before the first file is uploaded."""
+    """Check that every file can be opened, before the first file is uploaded.
+
+    Raises:
+        DatasetError: a file cannot be opened.
+    """
     closed = [file.path for file in files if not os.access(file.path, os.R_OK)]
     if closed:
         raise DatasetError(
@@ -168,7 +196,11 @@ def _require_readable(files: Sequence[LabeledFile]) -> None:
 
 
 def require_every_class(counts: Counter[TumorClass], *, where: str) -> None:
-    """Refuse data without images of some class.
+    """Check that every class has images.
+
+    Args:
+        counts: number of images by class.
+        where: display text for the error: the folder or S3 prefix.
 
     Raises:
         DatasetError: a class has no images.
@@ -184,7 +216,14 @@ def require_every_class(counts: Counter[TumorClass], *, where: str) -> None:
 def upload(
     store: ObjectStore, files: list[LabeledFile], prefix: S3Uri, *, on_uploaded: Callable[[int], None] = lambda _: None
 ) -> None:
-    """Upload the files below ``prefix`` by class. ``on_uploaded`` receives the size of each in bytes."""
+    """Upload files to S3 below ``prefix``, into one folder per class.
+
+    Args:
+        store: the object store.
+        files: the files, with their keys below ``prefix``.
+        prefix: the S3 prefix.
+        on_uploaded: called with the size in bytes of each uploaded file.
+    """
     store.require_bucket(prefix.bucket)
 
     def put(file: LabeledFile) -> int:

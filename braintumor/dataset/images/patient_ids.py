@@ -1,4 +1,7 @@
-"""Count the images with patient identifiers, and state whether the splits are independent by patient."""
+"""Count the images with patient identifiers, and state whether the splits are independent by patient.
+
+Splits are independent by patient if no patient has images in two splits.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,12 @@ _CANNOT = "Patient independence cannot be verified"
 
 @dataclass(frozen=True, kw_only=True)
 class PatientIds:
-    """Counts of identified images. The identifiers themselves are never stored.
+    """Counts of images with patient or study identifiers. The identifiers themselves are never stored.
 
     Attributes:
-        count_image: number of images.
-        count_identified: of these, with a patient or a study identifier.
-        count_patient: of these, with a patient identifier.
+        count_image: number of all images.
+        count_identified: number of images with a patient or a study identifier.
+        count_patient: number of images with a patient identifier.
     """
 
     count_image: int
@@ -28,7 +31,11 @@ class PatientIds:
 
     @classmethod
     def of(cls, identifiers: Iterable[Collection[str]]) -> Self:
-        """Count images by their identifiers, each in the form of ``LabeledImage.patient``."""
+        """Return the counts for images with these identifiers.
+
+        Args:
+            identifiers: one collection per image, in the form of ``LabeledImage.patient``.
+        """
         images = list(identifiers)
         return cls(
             count_image=len(images),
@@ -38,7 +45,7 @@ class PatientIds:
 
     @property
     def claim(self) -> str:
-        """Display text about the independence of the splits by patient."""
+        """Return the display text that states whether the splits are independent by patient."""
         total = f"{self.count_image:,}"
         if self.count_identified == 0:
             return f"{_CANNOT}: the images carry no patient identifiers."
@@ -59,7 +66,11 @@ class PatientIds:
 
 
 def claim_of_patients(identified: PatientIds | None) -> str:
-    """Return the claim of a snapshot. ``None`` is a snapshot of an earlier version, without these counts."""
+    """Return the display text that states whether a snapshot's splits are independent by patient.
+
+    Args:
+        identified: the snapshot's counts. ``None`` for a snapshot of an earlier version, which has no counts.
+    """
     if identified is None:
         return f"{_CANNOT}: whether images carry patient identifiers was not counted when the snapshot was taken."
     return identified.claim

@@ -1,10 +1,11 @@
 """Compare images by a perceptual hash that includes flips and quarter turns.
 
-Training mirrors images, so a mirrored duplicate is the same image to the model, and public datasets have thousands.
-So each image is hashed in its eight flips and turns. The distance of two images is the smallest among these.
+Training mirrors images, so a mirrored duplicate is the same image to the model. Public datasets have thousands of
+mirrored duplicates. So each image is hashed in its eight orientations, which are the flips and quarter turns. The
+distance of two images is the smallest Hamming distance from the first image to any orientation of the second.
 
 The hash is the DCT hash of ``imagehash`` (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
-2010), 256 bits of a 64 x 64 thumbnail.
+2010). It has 256 bits and is computed from a 64 x 64 thumbnail.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from PIL import Image
 from braintumor.imaging.letterbox import letterbox
 
 NEAR = 32
-"""Largest Hamming distance, of 256 bits, between duplicates or neighboring slices of one head.
+"""Largest Hamming distance, of 256 bits, at which two images count as near: duplicates or neighboring slices of a head.
 
-Chosen by inspection of the SARTAJ dataset: see docs/decisions/0011.
+The value was chosen by inspection of the SARTAJ dataset: see docs/decisions/0011.
 """
 
 _SIDE = 16
@@ -40,11 +41,11 @@ _TURNS = (
 )
 
 Hashes = NDArray[np.uint64]
-"""(8, 4): 256 bits for each of the eight flips and turns. The unchanged image is first."""
+"""uint64 (8, 4): orientation, 64-bit word. The first orientation is the unchanged image."""
 
 
 def perceptual_hashes(pixels: NDArray[np.uint8]) -> Hashes:
-    """Hash an image (H, W) or (H, W, 3) in its eight flips and turns."""
+    """Return the hashes (8, 4) of an image uint8 (H, W) or (H, W, 3) in its eight orientations."""
     thumbnail = Image.fromarray(letterbox(pixels, size=_THUMBNAIL)).convert("L")
     turned = [thumbnail if turn is None else thumbnail.transpose(turn) for turn in _TURNS]
     bits = [imagehash.phash(image, hash_size=_SIDE).hash.ravel() for image in turned]
@@ -52,12 +53,20 @@ def perceptual_hashes(pixels: NDArray[np.uint8]) -> Hashes:
 
 
 def from_bytes(stored: Iterable[bytes]) -> NDArray[np.uint64]:
-    """Convert the ``perceptual_hashes(...).tobytes()`` of N images back: (N, 8, 4). None may be empty."""
+    """Return the hashes uint64 (N, 8, 4) of N images: image, orientation, 64-bit word.
+
+    Args:
+        stored: ``perceptual_hashes(...).tobytes()`` of each image. No item may be empty.
+    """
     return np.frombuffer(b"".join(stored), np.uint64).reshape(-1, len(_TURNS), _SIDE**2 // 64)
 
 
 def near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:
-    """Yield pairs of images with a distance up to ``NEAR`` as (i, j, distance), i < j, for hashes (N, 8, 4)."""
+    """Yield (i, j, distance), i < j, for every pair of images with a distance of ``NEAR`` or less.
+
+    Args:
+        hashes: (N, 8, 4): image, orientation, 64-bit word.
+    """
     for start, distances in _distances(hashes[:, 0], hashes):
         rows, columns = np.nonzero(distances <= NEAR)
         for row, column in zip(rows + start, columns, strict=True):
@@ -66,10 +75,14 @@ def near_pairs(hashes: NDArray[np.uint64]) -> Iterator[tuple[int, int, int]]:
 
 
 def nearest(hashes: NDArray[np.uint64], among: NDArray[np.uint64]) -> tuple[NDArray[np.intp], NDArray[np.int64]]:
-    """Find the nearest of ``among`` (M, 8, 4), M >= 1, for each of ``hashes`` (N, 8, 4).
+    """Return the nearest image of ``among`` for each image of ``hashes``.
+
+    Args:
+        hashes: (N, 8, 4): image, orientation, 64-bit word.
+        among: (M, 8, 4), M >= 1, with the same axes.
 
     Returns:
-        Positions (N,) and distances (N,).
+        Positions (N,) in ``among`` and distances (N,) in bits.
     """
     blocks = [(block.argmin(axis=1), block.min(axis=1)) for _, block in _distances(hashes[:, 0], among)]
     if not blocks:
@@ -79,7 +92,12 @@ def nearest(hashes: NDArray[np.uint64], among: NDArray[np.uint64]) -> tuple[NDAr
 
 
 def _distances(upright: NDArray[np.uint64], turned: NDArray[np.uint64]) -> Iterator[tuple[int, NDArray[np.uint16]]]:
-    """Yield blocks of the distance matrix between (N, 4) and (M, 8, 4), each with the number of its first row."""
+    """Yield blocks of rows of the distance matrix (N, M), each block after the number of its first row.
+
+    Args:
+        upright: (N, 4), the hashes of unchanged images.
+        turned: (M, 8, 4), the hashes of other images in their eight orientations.
+    """
     for start in range(0, len(upright), _BLOCK):
         block = upright[start : start + _BLOCK, None]
         best = np.full((len(block), len(turned)), np.iinfo(np.uint16).max, np.uint16)

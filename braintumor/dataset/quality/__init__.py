@@ -1,1 +1,1 @@
-"""Checks of a labeled dataset before training."""
+"""Check a labeled dataset before training."""

@@ -19,12 +19,12 @@ from braintumor.dataset.splits.grouping import Grouping, form_groups
 from braintumor.labels import CLASSES, TumorClass
 
 _PREFIX = 12
-"""Hexadecimal digits of a sha256 in the display name of an image."""
+"""Number of hex digits of the sha256 in the display name of an image."""
 _EXAMPLES = 5
 
 
 def short_name(image_sha256: str) -> str:
-    """Return the display name of an image, because its address can name a patient."""
+    """Return the display name of an image: the first hex digits of its sha256. An address could name a patient."""
     return image_sha256[:_PREFIX]
 
 
@@ -33,12 +33,12 @@ class QualityCheckResult:
     """The result of one check.
 
     Attributes:
-        code: the name of the check in the rule file.
-        level: of the check in the rule file.
-        is_beyond: whether the bound is exceeded. False if the check is off.
+        code: name of the check in the rule file, or ``missing_class``.
+        level: level of the check in the rule file.
+        is_beyond: whether the data exceeds the bound. False if the check is off.
         reason: display text: the measured share, the allowed share, and the remedy.
         count: number of affected files or images.
-        examples: display names of some of them.
+        examples: display names of at most five affected images.
     """
 
     code: str
@@ -50,12 +50,12 @@ class QualityCheckResult:
 
     @property
     def is_blocking(self) -> bool:
-        """Whether this result refuses the data."""
+        """Return whether this result refuses the data."""
         return self.is_beyond and self.level is Level.BLOCKING
 
     @property
     def outcome(self) -> str:
-        """``passed``, ``warning``, ``blocking`` or ``off``."""
+        """Return ``passed``, ``warning``, ``blocking`` or ``off``."""
         return self.level.value if self.is_beyond or self.level is Level.OFF else "passed"
 
 
@@ -64,12 +64,12 @@ class Quality:
     """The results of all checks on labeled images, and the data for a report.
 
     Attributes:
-        rules_version: of the rule file.
-        results: first the check for missing classes, then each check in the order of the rule file.
-        images: the decoded images.
-        excluded: files that do not decode or are outside class folders.
-        grouping: of the images, without earlier splits.
-        review: the search for label errors.
+        rules_version: version of the rule file.
+        results: the result of the check for missing classes, then of each check in the order of the rule file.
+        images: the decoded images, sorted by sha256.
+        excluded: files that cannot be decoded or are outside class folders.
+        grouping: the groups of the images, formed without the splits of earlier snapshots.
+        review: the result of the search for label errors.
     """
 
     rules_version: int
@@ -81,24 +81,24 @@ class Quality:
 
     @property
     def blocking(self) -> list[QualityCheckResult]:
-        """The results that refuse the data."""
+        """Return the results that refuse the data."""
         return [result for result in self.results if result.is_blocking]
 
     @property
     def warnings(self) -> list[QualityCheckResult]:
-        """The results that exceed a bound without refusing the data."""
+        """Return the results that exceed a bound without refusing the data."""
         return [result for result in self.results if result.is_beyond and not result.is_blocking]
 
     @property
     def summary(self) -> str:
-        """The overall result in one line."""
+        """Return the overall result in one line of display text."""
         warned = f"{len(self.warnings)} warning{'' if len(self.warnings) == 1 else 's'}"
         if self.blocking:
             return f"Refused: {', '.join(result.code for result in self.blocking)}; {warned}"
         return f"Accepted with {warned}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain values for JSON, without addresses."""
+        """Return the results as plain values for JSON, without addresses of images."""
         return {
             "is_accepted": not self.blocking,
             "summary": self.summary,
@@ -118,7 +118,13 @@ class Quality:
 
 
 def assess(images: Iterable[LabeledImage], excluded: Iterable[ExcludedImage], rules: QualityRules) -> Quality:
-    """Run all checks of the rules."""
+    """Return the results of all checks of labeled images.
+
+    Args:
+        images: the decoded images.
+        excluded: files that cannot be decoded or are outside class folders.
+        rules: the bounds and levels of the checks.
+    """
     images, excluded = tuple(sorted(images, key=lambda image: image.image_sha256)), tuple(excluded)
     grouping = form_groups(images, {})
     review = LabelReview(skipped="the check is off in the rule file")
@@ -144,29 +150,32 @@ def assess(images: Iterable[LabeledImage], excluded: Iterable[ExcludedImage], ru
 
 
 def counts_by_class(images: Iterable[LabeledImage]) -> dict[TumorClass, int]:
-    """Count the images of each class, with zeros."""
+    """Return the number of images of each class, including zeros."""
     counts = Counter(image.label for image in images)
     return {label: counts[label] for label in CLASSES}
 
 
 def not_mri(images: Iterable[LabeledImage]) -> list[LabeledImage]:
-    """Return the images that do not look like MRI."""
+    """Return the images that do not look like an MRI slice (see ``ImageStats.why_not_mri``)."""
     return [image for image in images if image.appearance.why_not_mri]
 
 
 def duplicates_of(images: Sequence[LabeledImage]) -> list[LabeledImage]:
-    """Return the images with the pixels of an earlier one."""
+    """Return the images with the same pixels as an earlier image of ``images``."""
     first = {image.pixel_sha256: image for image in reversed(images)}
     return [image for image in images if first[image.pixel_sha256] is not image]
 
 
 def unreadable(excluded: Iterable[ExcludedImage]) -> list[ExcludedImage]:
-    """Return the files in class folders that do not decode."""
+    """Return the excluded files in class folders, which could not be read or decoded."""
     return [item for item in excluded if item.reason != OUTSIDE]
 
 
 def _missing_class(images: Sequence[LabeledImage]) -> QualityCheckResult:
-    """Block data without some class, independent of the rule file, because no model can be trained on it."""
+    """Check that every class has images. The result blocks data that lacks a class.
+
+    No rule file can change this, because no model can be trained without all classes.
+    """
     missing = [label.value for label, count in counts_by_class(images).items() if not count]
     found = f"No images of {', '.join(missing)} are readable in class folders" if missing else "every class has images"
     if len(missing) == len(CLASSES):
@@ -268,7 +277,16 @@ def _label_errors(review: LabelReview, check: QualityCheck) -> QualityCheckResul
 def _share_result(
     code: str, check: QualityCheck, found: Sequence[LabeledImage | ExcludedImage], whole: int, *, what: str, remedy: str
 ) -> QualityCheckResult:
-    """Return the result of a check on the share of ``found`` in ``whole`` files or images."""
+    """Return the result of a check that limits the share of affected files or images.
+
+    Args:
+        code: name of the check in the rule file.
+        check: the bound and level of the check.
+        found: the affected files or images.
+        whole: number of all checked files or images.
+        what: display text after the share, such as "files are outside class folders".
+        remedy: display text: what to do about the affected files or images.
+    """
     allowed = f"{_of(len(found), whole)} {what}. {_percent(check.bound)} are allowed."
     return QualityCheckResult(
         code=code,
@@ -286,7 +304,7 @@ def _examples(found: Sequence[LabeledImage | ExcludedImage]) -> tuple[str, ...]:
 
 
 def _listed(reasons: Iterable[str]) -> str:
-    """Return the count of each reason, such as `` (corrupt: 2, empty_file: 1)``, or an empty string."""
+    """Return the count of each reason, such as `` (corrupt: 2, empty_file: 1)``. Empty without reasons."""
     counts = Counter(reasons)
     return f" ({', '.join(f'{reason}: {count}' for reason, count in sorted(counts.items()))})" if counts else ""
 
@@ -304,7 +322,7 @@ def _percent(share: float) -> str:
 
 
 def by_class(images: Iterable[LabeledImage]) -> Mapping[TumorClass, list[LabeledImage]]:
-    """Return the images of each class, in their order."""
+    """Return the images by class, in the given order within each class."""
     result: dict[TumorClass, list[LabeledImage]] = {label: [] for label in CLASSES}
     for image in images:
         result[image.label].append(image)

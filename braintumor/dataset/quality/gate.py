@@ -1,4 +1,4 @@
-"""Refuse a dataset of bad quality, with a report next to the models."""
+"""Refuse a dataset of bad quality, and write its report to S3 below the prefix of all models."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ from braintumor.s3 import ObjectStore, S3Uri
 
 
 def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: Quality, *, source: str) -> None:
-    """Refuse data with a blocking result, and write its report to ``snapshots/refused-<UTC time>.html``.
+    """Check that no result is blocking. Otherwise write the report to ``snapshots/refused-<UTC time>.html``.
+
+    Args:
+        engine: the database.
+        store: the object store.
+        models: the prefix of all models. The report is below it.
+        quality: the results of the checks.
+        source: display text: the S3 prefix of the dataset.
 
     Raises:
-        DatasetError: a check has a blocking result. The message names all of them and the report.
+        DatasetError: a result is blocking. The message names all blocking results and the address of the report.
     """
     if not quality.blocking:
         return
@@ -31,13 +38,19 @@ def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: 
 def current_report(
     quality: Quality, *, source: str, snapshot_id: str = "", splits: Mapping[str, Mapping[str, int]] | None = None
 ) -> str:
-    """Render the report with the present time. The arguments are those of ``quality_report``."""
+    """Return the HTML report with the present time. The arguments have the same meaning as in ``quality_report``."""
     created = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     return quality_report(quality, source=source, created=created, snapshot_id=snapshot_id, splits=splits)
 
 
 def refusal(quality: Quality, *, source: str, report: str | None) -> str:
-    """Return the message of a refusal: every blocking result with its remedy, and the address of the report."""
+    """Return the error message of a refusal: every blocking result with its remedy, and where the report is.
+
+    Args:
+        quality: the results of the checks.
+        source: display text: an S3 prefix or a folder.
+        report: address of the report. ``None`` if no report was written.
+    """
     results = " ".join(f"{result.code}: {result.reason}" for result in quality.blocking)
     where = f"The report shows them: {report}." if report else "--report FILE shows them."
     return (

@@ -1,9 +1,10 @@
 """Find images with doubtful labels, by confident learning on thumbnails.
 
-A random forest predicts the class of each image. Its training data has neither the image nor a near-duplicate of it.
-An image is a candidate if the forest contradicts its label with enough confidence (Northcutt et al., "Confident
-Learning", 2021, as implemented in cleanlab). The forest is fast and often wrong, so no image is relabeled or excluded.
-The choice of this model: docs/decisions/0012.
+A forest of extremely randomized trees predicts the class of each image. The training data of this forest contains
+neither the image nor a near-duplicate of the image. An image is a candidate if the forest contradicts the image's label
+with enough confidence. The method is by Northcutt et al., "Confident Learning", 2021, as implemented in cleanlab. The
+forest is fast and often wrong, so no image is relabeled or excluded. The choice of this model is explained in
+docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _TREES = 100
 _THREADS_FROM = 500
 """Number of images from which a second thread is faster."""
 _STEP = 2
-"""Side of the blocks of thumbnail pixels that are averaged: four times faster, with equal accuracy."""
+"""Side in pixels of the blocks that are averaged. The search is four times faster with blocks, and equally accurate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +36,8 @@ class Candidate:
 
     Attributes:
         image: the image.
-        suggested: the predicted class.
-        confidence: predicted probability of the label's class. A lower value is more doubtful.
+        suggested: the class that the forest predicts.
+        confidence: the probability, 0 to 1, that the forest gives to the image's label. A lower value means more doubt.
     """
 
     image: LabeledImage
@@ -46,10 +47,10 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelReview:
-    """The candidates, the most doubtful first, or the reason for skipping the search.
+    """The result of a search for label errors.
 
     Attributes:
-        candidates: images for a person to check.
+        candidates: images for a person to check, the most doubtful first.
         count_image: number of searched distinct images.
         skipped: the reason for skipping the search. Empty after a search.
     """
@@ -60,7 +61,12 @@ class LabelReview:
 
 
 def review_labels(groups: Sequence[Sequence[DistinctImage]], *, maximum_images: int) -> LabelReview:
-    """Search likely label errors in groups of near-duplicates. It takes seconds for thousands of images."""
+    """Return the images whose labels are doubtful. The search takes seconds for thousands of images.
+
+    Args:
+        groups: groups of linked images. No forest is trained on a group that it predicts.
+        maximum_images: number of distinct images above which the search is skipped.
+    """
     images = [member.image for group in groups for member in group]
     labels = np.array([image.label.position for image in images], np.int64)
     numbers = np.array([number for number, group in enumerate(groups) for _ in group], np.int64)
@@ -93,7 +99,7 @@ def _skip_reason(count: int, folds: int, maximum_images: int) -> str:
 
 
 def _features(images: Sequence[LabeledImage]) -> NDArray[np.float32]:
-    """Return (N, 1024): thumbnails of 32 x 32, 0 to 255."""
+    """Return float32 (N, 1024): per image a thumbnail of 32 x 32 gray values, row by row, 0 to 255."""
     thumbnails = np.stack([image.appearance.pixels for image in images]).astype(np.float32)
     side = SIDE // _STEP
     blocks = thumbnails.reshape(len(images), side, _STEP, side, _STEP)
@@ -104,7 +110,14 @@ def _features(images: Sequence[LabeledImage]) -> NDArray[np.float32]:
 def _out_of_fold(
     features: NDArray[np.float32], labels: NDArray[np.int64], groups: NDArray[np.int64], folds: int
 ) -> NDArray[np.float64]:
-    """Return (N, 4): the probabilities of each image from a model that was trained without its group."""
+    """Return float64 (N, 4): per image the class probabilities from a forest trained without the image's group.
+
+    Args:
+        features: (N, 1024), from ``_features``.
+        labels: (N,), positions in ``CLASSES``.
+        groups: (N,), the number of each image's group.
+        folds: number of parts. One forest per part predicts this part and is trained on the rest.
+    """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -119,7 +132,12 @@ def _out_of_fold(
 
 
 def _issues(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[int]:
-    """Return the positions of candidates, the most doubtful first."""
+    """Return the positions of the images with doubtful labels, the most doubtful first.
+
+    Args:
+        labels: (N,), positions in ``CLASSES``.
+        probabilities: (N, 4), from ``_out_of_fold``.
+    """
     from cleanlab.filter import find_label_issues
 
     # one process, because a fork of a threaded worker can hang

@@ -1,6 +1,6 @@
 """Render the quality of a dataset as one self-contained HTML page.
 
-Images are named by the first digits of their sha256, because their addresses can name patients.
+The page names each image by the first digits of its sha256, because an address can name a patient.
 
 >>> page = quality_report(quality, source="s3://hospital/dataset/", created="2026-11-23 03:00 UTC")
 """
@@ -43,7 +43,13 @@ _ORDER = {"up to 255": 0, "256 to 511": 1, "512": 2, "above 512": 3}
 
 @dataclass(frozen=True, kw_only=True)
 class Thumbnail:
-    """One image on a page."""
+    """One image on a page.
+
+    Attributes:
+        png: the image as PNG bytes.
+        name: display name of the image.
+        note: display text below the image.
+    """
 
     png: bytes = field(repr=False)
     name: str
@@ -58,14 +64,15 @@ def quality_report(
     snapshot_id: str = "",
     splits: Mapping[str, Mapping[str, int]] | None = None,
 ) -> str:
-    """Render the page of one dataset.
+    """Return the HTML report on one dataset.
 
     Args:
-        quality: the results of the checks and their images.
+        quality: the results of the checks, with the images.
         source: display text: an S3 prefix or the name of a folder.
-        created: display text: the time.
-        snapshot_id: of the snapshot. Empty without a snapshot.
-        splits: number of images by split and class in the snapshot. ``None`` without a snapshot.
+        created: display text: the time at which the report is made.
+        snapshot_id: id of the snapshot. Empty without a snapshot.
+        splits: number of images by split and class in the snapshot. Without a snapshot ``None``, and the report shows
+            ``first_splits``.
     """
     return (
         _environment()
@@ -90,7 +97,7 @@ def quality_report(
 
 
 def shown_images(quality: Quality) -> set[str]:
-    """Return the sha256 of each image that the report shows or names."""
+    """Return the sha256 of each image that the report shows or names, including excluded images."""
     strips = [*map(_samples, by_class(quality.images).values()), _label_candidates(quality), _not_mri(quality)]
     names = {thumbnail.name for strip in strips for thumbnail in strip}
     names |= {name for result in quality.results for name in result.examples}
@@ -99,7 +106,10 @@ def shown_images(quality: Quality) -> set[str]:
 
 
 def first_splits(quality: Quality) -> dict[str, dict[str, int]]:
-    """Count images by split and class in a first snapshot. In later snapshots images keep their splits."""
+    """Return the number of images by split and class, as in a snapshot with no earlier snapshot.
+
+    A real snapshot can differ, because images keep the splits of earlier snapshots.
+    """
     grouping = quality.grouping
     splits = assign(grouping.to_split(), grouping.known)
     counts = Counter((splits[group_key(group)], member.label) for group in grouping.groups for member in group)
@@ -107,7 +117,7 @@ def first_splits(quality: Quality) -> dict[str, dict[str, int]]:
 
 
 def _counts(quality: Quality) -> dict[str, list[int]]:
-    """Return the number of images by class, for each column."""
+    """Return the columns of the table of counts: by title, one number per class in the order of ``CLASSES``."""
     distinct = Counter(member.label for group in quality.grouping.groups for member in group)
     groups = Counter(group[0].label for group in quality.grouping.groups)
     contradicted = {item.image_sha256 for item in quality.grouping.excluded}
@@ -125,14 +135,17 @@ def _counts(quality: Quality) -> dict[str, list[int]]:
 
 
 def _by_attribute(images: Iterable[LabeledImage], name: str) -> dict[str, list[int]]:
-    """Return the number of images by class, for each value of an attribute."""
+    """Return, by value of the attribute ``name``, the number of images per class in the order of ``CLASSES``."""
     counts = Counter((image.attributes[name], image.label) for image in images)
     values = sorted({value for value, _ in counts}, key=lambda value: (_ORDER.get(value, 0), value))
     return {value: [counts[value, label] for label in CLASSES] for value in values}
 
 
 def _samples(images: Sequence[LabeledImage]) -> list[Thumbnail]:
-    """Select images evenly in the order of their sha256, which is a fixed random sample."""
+    """Return the thumbnails of a fixed sample of images.
+
+    The images are sorted by sha256, which is a random order. So images at even distances are a random sample.
+    """
     positions = np.linspace(0, len(images) - 1, min(_SAMPLES_PER_CLASS, len(images))).round().astype(int)
     return [_thumbnail(images[position]) for position in positions]
 

@@ -1,4 +1,4 @@
-"""The rule file of the data quality gate: the bound of each check and its consequence.
+"""Load the rule file of the data quality gate: the bound of each check, and the consequence beyond the bound.
 
 >>> QualityRules.load().not_mri
 QualityCheck(level=<Level.BLOCKING: 'blocking'>, bound=0.1)
@@ -17,7 +17,10 @@ from braintumor.errors import QualityRulesError
 
 
 class Level(StrEnum):
-    """The consequence when a check exceeds its bound: the data is refused, the report has a warning, or none."""
+    """The consequence when the data exceeds the bound of a check.
+
+    ``BLOCKING`` refuses the data. ``WARNING`` puts a warning into the report. ``OFF`` has no consequence.
+    """
 
     BLOCKING = "blocking"
     WARNING = "warning"
@@ -25,7 +28,12 @@ class Level(StrEnum):
 
 
 class QualityCheck(Rules):
-    """One check: its level, and the share from 0 to 1 that it must not exceed."""
+    """The rule of one check.
+
+    Attributes:
+        level: the consequence when the data exceeds the bound.
+        bound: the largest allowed share of affected files or images, 0 to 1. For ``imbalance`` a smallest share.
+    """
 
     reason = 'only level = "off" leaves a check out'
 
@@ -34,17 +42,18 @@ class QualityCheck(Rules):
 
 
 class QualityRules(RuleFile):
-    """The bounds of one rule file. Comments in the file name the denominator of each share.
+    """The rules of one rule file. Comments in the file name the denominator of each share.
 
     Attributes:
         maximum_images_label_errors: Number of distinct images above which label errors are not searched.
         unreadable: Files that cannot be decoded.
         outside: Files outside class folders.
         copies: Files with the pixels of another file.
-        contradictions: Near-identical images with different labels.
-        imbalance: Smallest class to largest. Its bound is a minimum.
-        not_mri: Images that do not look like MRI, by class.
-        label_errors: Likely label errors.
+        contradictions: Identical or near-identical images with different labels.
+        imbalance: Number of images of the smallest class, divided by that number of the largest class. The bound is a
+            minimum.
+        not_mri: Images that do not look like MRI. The bound applies to each class by itself.
+        label_errors: Images with likely label errors.
     """
 
     label = "data quality"

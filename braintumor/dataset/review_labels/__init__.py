@@ -1,1 +1,1 @@
-"""Labels that reviewers gave to scored frames, and the rules that let them into training."""
+"""Derive training labels from the reviews of scored frames, by the rules of a rule file."""

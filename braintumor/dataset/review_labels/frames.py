@@ -1,7 +1,7 @@
 """Store the frames of reviewed labels as PNG images, decoded once from the scored version of the object.
 
-A frame's row in ``reviewed_frame`` is committed before its image is written, and the image is written while the row is
-locked. Erasure locks the same row, so it sees every image and none is written after it.
+The frame's row in ``reviewed_frame`` is committed first. Then the frame's image is written to S3 while this row is
+locked. An erasure locks the same row. So the erasure sees every image, and no image is written after the erasure.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from braintumor.imaging.sandbox.decoder_pool import default_pool
 from braintumor.s3 import ObjectStore, S3Uri
 
 _BATCH = 32
-"""Images in memory at a time."""
+"""Number of images in memory at a time."""
 
 Key = tuple[int, int]
 
@@ -55,9 +55,9 @@ class ReviewedImages:
     """Reviewed frames for a snapshot.
 
     Attributes:
-        images: the frames as labeled images. ``reviewed`` of each is its ``ReviewedLabel.name``.
-        excluded: the unavailable frames, by that name.
-        labels: of all frames.
+        images: the available frames as labeled images. The field ``reviewed`` is the frame's ``ReviewedLabel.name``.
+        excluded: the unavailable frames. The field ``image_uri`` is the frame's ``ReviewedLabel.name``.
+        labels: the labels of all frames, available or not.
         rules_version: version of the label rules.
     """
 
@@ -67,12 +67,25 @@ class ReviewedImages:
     rules_version: int
 
     def record(self, connection: Connection, snapshot_id: str, reasons: Mapping[str, str]) -> None:
-        """Record whether each label is in a snapshot. ``reasons`` has the names of the excluded frames."""
+        """Record in the database, for each label, whether the snapshot contains the frame.
+
+        Args:
+            connection: an open transaction.
+            snapshot_id: id of the snapshot.
+            reasons: reason for each exclusion, by ``ReviewedLabel.name`` of the excluded frame.
+        """
         record_reviews(connection, snapshot_id, self.labels, reasons=reasons, rules_version=self.rules_version)
 
 
 def reviewed_images(engine: Engine, store: ObjectStore, models: S3Uri, rules: LabelRules) -> ReviewedImages:
-    """Return the frames that have a label under the rules. Store missing images below ``models``."""
+    """Return the frames that have a label under the rules, and store their missing images in S3.
+
+    Args:
+        engine: the database.
+        store: the object store.
+        models: the prefix of all models. The images of the frames are below it, in ``reviewed/``.
+        rules: the label rules.
+    """
     with transaction(engine) as connection:
         labels = reviewed_labels(connection, rules)
     images, excluded = _read_all(engine, store, models, labels)
@@ -131,7 +144,10 @@ def _render(store: ObjectStore, label: ReviewedLabel, location: _Location | None
 
 
 def _store(engine: Engine, store: ObjectStore, folder: S3Uri, renders: Sequence[_Render]) -> None:
-    """Commit the rows. Then write the images while the rows that no erasure deleted are locked."""
+    """Commit the frames' rows, then write their images to S3 while these rows are locked.
+
+    An erasure can delete a row in between. The image of a deleted row is not written.
+    """
     if not renders:
         return
     by_key = {render.key: render for render in renders}
@@ -166,7 +182,7 @@ def _read(store: ObjectStore, label: ReviewedLabel, stored: tuple[str, str]) -> 
 
 
 def _stored(engine: Engine) -> dict[Key, tuple[str, str]]:
-    """Return address and sha256 of every written image, by scan and frame."""
+    """Return the address and sha256 of every stored image, by (scan id, frame index)."""
     with transaction(engine) as connection:
         rows = connection.execute(text(_KNOWN)).all()
     return {(row.scan_id, row.frame_index): (row.image_uri, row.image_sha256) for row in rows}

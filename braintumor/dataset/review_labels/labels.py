@@ -1,4 +1,4 @@
-"""Derive labels from the reviews of production frames, and request a retrain when enough labels are new."""
+"""Derive labels from the reviews of scored frames, and request a retrain when enough labels are new."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ class ReviewedLabel:
     """A frame with a label from its reviews.
 
     Attributes:
-        source: ``readers``, ``senior_reader`` or ``adjudicated``.
-        count_reader: readers whose current review gives this label and counts under the rules.
-        identity: its scan, and the pseudonyms of its patient, study and series. Frames with a common one are grouped.
+        source: what the label is based on: ``readers``, ``senior_reader`` or ``adjudicated``.
+        count_reader: number of reviewers whose current review gives this label and counts under the rules.
+        identity: the scan, and the pseudonyms of the patient, study and series. Frames that share one of these are in
+            one group.
     """
 
     scan_id: int
@@ -36,7 +37,7 @@ class ReviewedLabel:
 
     @property
     def name(self) -> str:
-        """Display name of the frame, without patient data."""
+        """Return the display name of the frame, without patient data."""
         return f"scan {self.scan_id}, frame {self.frame_index}"
 
 
@@ -46,12 +47,12 @@ class ReviewedLabelSummary:
 
     Attributes:
         rules_version: version of the label rules.
-        labels: number of frames with a label, by class and source.
+        labels: number of frames with a label, by (class, source).
         unlabeled: number of reviewed frames without a label, by reason.
-        count_new: labels that no snapshot has used and no retrain request has counted.
-        retrain_after: number of new labels that triggers a retrain.
-        snapshot_id: the last snapshot with reviewed frames, or ``None``.
-        excluded: names and reasons of the frames that this snapshot excludes.
+        count_new: number of new labels. A label is new if no snapshot considered it and no retrain request counted it.
+        retrain_after: number of new labels from which a retrain is requested.
+        snapshot_id: id of the last snapshot that considered reviewed frames, or ``None`` if there is no such snapshot.
+        excluded: (name, reason) of each frame that the snapshot ``snapshot_id`` excludes.
     """
 
     rules_version: int
@@ -64,7 +65,7 @@ class ReviewedLabelSummary:
 
 
 def reviewed_labels(connection: Connection, rules: LabelRules) -> list[ReviewedLabel]:
-    """Return every frame with a label under the rules, by scan and frame."""
+    """Return every frame with a label under the rules, sorted by scan id and frame index."""
     rows = connection.execute(text(_LABELS), _values(rules))
     return [
         ReviewedLabel(
@@ -80,7 +81,7 @@ def reviewed_labels(connection: Connection, rules: LabelRules) -> list[ReviewedL
 
 
 def summarize_reviewed_labels(settings: Settings) -> ReviewedLabelSummary:
-    """Count the labels that the present reviews give, and list the exclusions of the last snapshot.
+    """Return the number of labels that the present reviews give, and the exclusions of the last snapshot.
 
     Raises:
         LabelRulesError: the rule file is invalid.
@@ -106,9 +107,14 @@ def summarize_reviewed_labels(settings: Settings) -> ReviewedLabelSummary:
 def request_retrain(settings: Settings, *, request_key: str) -> int:
     """Record a request for a retrain if there are enough new labels.
 
+    Labels that one request counts are not new for later requests.
+
+    Args:
+        settings: for Postgres and the label rules.
+        request_key: key of the request. A retry with the same key records no second request.
+
     Returns:
-        The number of new labels, or 0 if there are too few. A retry with the same key returns the same number. Labels
-        of one request are not new for later requests.
+        The number of new labels that the request counts, or 0 without a request. A retry returns the same number.
 
     Raises:
         LabelRulesError: the rule file is invalid.
@@ -134,7 +140,15 @@ def record_reviews(
     reasons: Mapping[str, str],
     rules_version: int,
 ) -> None:
-    """Record whether each label is in a snapshot. ``reasons`` has the names of the excluded frames."""
+    """Record in the table ``snapshot_review``, for each label, whether a snapshot contains the frame.
+
+    Args:
+        connection: an open transaction.
+        snapshot_id: id of the snapshot.
+        labels: the labels of all frames that the snapshot considered.
+        reasons: reason for each exclusion, by ``ReviewedLabel.name`` of the excluded frame.
+        rules_version: version of the label rules.
+    """
     if not labels:
         return
     connection.execute(

@@ -1,4 +1,4 @@
-"""The rules that turn reviews into labels: one validated TOML file.
+"""Load the rules that turn reviews into labels, from one validated TOML file.
 
 >>> LabelRules.load().minimum_readers
 2
@@ -18,7 +18,14 @@ _Name = Annotated[str, Field(min_length=1)]
 
 
 class LabelRules(RuleFile):
-    """One rule file. Comments in the file explain each value."""
+    """The rules of one rule file. Comments in the file explain each value.
+
+    Attributes:
+        minimum_readers: Number of reviewers who must name the same class, while no reviewer names another class.
+        senior_readers: User names of reviewers whose single review is enough, unless another reviewer disagrees.
+        blind_only: Whether only reviews count that were given before the prediction was shown.
+        retrain_after: Number of new labels from which a retrain is requested.
+    """
 
     label = "label"
     variable = "BRAINTUMOR_LABEL_RULES"

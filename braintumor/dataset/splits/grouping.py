@@ -1,9 +1,9 @@
 """Group related images, so that no patient and no near-duplicate is in two splits.
 
-Files with the same pixels are one *distinct image*. Distinct images are linked if they are perceptually near (see
-``perceptual_hash``, which also compares mirrored and turned images), or share a DICOM patient or study. Connected
-images are a *group*, and a group has one split. An image keeps a split that was assigned before. Images that would then
-connect two splits are excluded, with a reason.
+Files with the same pixels are one *distinct image*. Two distinct images are *linked* if they are perceptually near or
+share a DICOM patient or study. ``perceptual_hash`` defines "near", also for mirrored and turned images. Images that are
+connected by links are a *group*. All images of a group are in one split. An image keeps the split that an earlier
+snapshot assigned to it. Images that would then connect two splits are excluded, with a reason.
 """
 
 from __future__ import annotations
@@ -23,38 +23,53 @@ from braintumor.dataset.splits.split import Split, SplitGroup
 from braintumor.labels import TumorClass
 
 _PRIORITY = (Split.TEST, Split.VALIDATION, Split.TRAIN)
-"""Of two near images in different splits, the one in the first split is kept, because the test set must not shrink."""
+"""Splits by priority. Of two linked images in different splits, the image in the split listed first is kept.
+
+The reason: the test set must not shrink.
+"""
 
 Link = tuple[int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DistinctImage:
-    """Files with the same pixels and label. The first one is used, and is a reviewed frame only if all files are."""
+    """Files with the same pixels and label. The snapshot uses the first file.
+
+    Reviewed frames come last, so the first file is a reviewed frame only if all files are reviewed frames.
+    """
 
     files: tuple[LabeledImage, ...]
 
     @property
     def image(self) -> LabeledImage:
-        """The file that a snapshot uses."""
+        """Return the file that a snapshot uses."""
         return self.files[0]
 
     @property
     def label(self) -> TumorClass:
-        """The label of all its files."""
+        """Return the label, which is the same for all files."""
         return self.image.label
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grouping:
-    """The groups of images for a snapshot, their known splits by group key, and the excluded files."""
+    """The groups of images for a snapshot.
+
+    Attributes:
+        groups: the groups, each with its distinct images.
+        known: by group key, the splits that earlier snapshots assigned. New groups are not in it.
+        excluded: the excluded files, with reasons.
+    """
 
     groups: tuple[tuple[DistinctImage, ...], ...]
     known: Mapping[str, Split]
     excluded: tuple[ExcludedImage, ...]
 
     def to_split(self) -> dict[str, SplitGroup]:
-        """Return the input of ``split.assign``, by group key. Reviewed frames do not add to the size of a split."""
+        """Return the class and the number of images of each group, by group key, for ``split.assign``.
+
+        The class is the most frequent one. Reviewed frames are not counted, so they do not fill a split.
+        """
         return {
             group_key(group): SplitGroup(
                 label=Counter(member.label for member in group).most_common(1)[0][0],
@@ -65,16 +80,16 @@ class Grouping:
 
 
 def group_key(group: Sequence[DistinctImage]) -> str:
-    """Return the key of a group within one snapshot: the lowest sha256 of its images."""
+    """Return the key of a group within one snapshot: the lowest ``image_sha256`` of the group's images."""
     return min(member.image.image_sha256 for member in group)
 
 
 def form_groups(images: Iterable[LabeledImage], remembered: Mapping[str, Split]) -> Grouping:
-    """Merge duplicates, link near images, and keep every remembered split.
+    """Group labeled images, without changing the split of any image that has one.
 
     Args:
         images: labeled images in any order.
-        remembered: earlier splits, by sha256 of a file's bytes and by that of its pixels.
+        remembered: splits of earlier snapshots. Each file has two keys: the sha256 of its bytes and of its pixels.
     """
     distinct, excluded = _merge_duplicates(images)
     links = _Links(images=distinct, splits=[remembered_splits(image.files, remembered) for image in distinct])
@@ -113,20 +128,28 @@ def _file_order(file: LabeledImage) -> tuple[bool, str, str]:
 
 
 def remembered_splits(files: Iterable[LabeledImage], remembered: Mapping[str, Split]) -> set[Split]:
-    """Return the earlier splits of files, by their bytes and by their pixels."""
+    """Return the splits that earlier snapshots assigned to files.
+
+    Args:
+        files: the files.
+        remembered: splits by the sha256 of a file's bytes, and by the sha256 of its pixels.
+    """
     keys = {key for file in files for key in (file.pixel_sha256, file.image_sha256)}
     return {remembered[key] for key in keys if key in remembered}
 
 
 def near_links(images: Iterable[LabeledImage]) -> list[Link]:
-    """Return every pair of positions with perceptually near images."""
+    """Return the positions in ``images`` of every pair of perceptually near images."""
     return [(i, j) for i, j, _ in near_pairs(from_bytes(image.perceptual_hash for image in images))]
 
 
 def patient_links(identifiers: Sequence[Collection[str]]) -> list[Link]:
-    """Return every pair of positions with a common identifier.
+    """Return the positions in ``identifiers`` of every pair of images with a common identifier.
 
-    All pairs are returned, not a chain, because excluding an image removes its links.
+    All pairs are needed, not only a chain of pairs, because excluding an image removes its links.
+
+    Args:
+        identifiers: identifiers of patient and study for each image.
     """
     by_identifier: defaultdict[str, list[int]] = defaultdict(list)
     for position, names in enumerate(identifiers):
@@ -136,7 +159,7 @@ def patient_links(identifiers: Sequence[Collection[str]]) -> list[Link]:
 
 
 def linked_groups(count: int, links: Sequence[Link]) -> list[int]:
-    """Return the number of the connected component of each of ``count`` positions."""
+    """Return a group number for each of ``count`` positions. Positions connected by links have the same number."""
     rows, columns = np.array(links, np.intp).reshape(-1, 2).T
     graph = coo_array((np.ones(len(links), np.int8), (rows, columns)), shape=(count, count))
     _, numbers = connected_components(graph, directed=False)
@@ -145,7 +168,14 @@ def linked_groups(count: int, links: Sequence[Link]) -> list[int]:
 
 @dataclass(kw_only=True)
 class _Links:
-    """Images by position, the earlier splits and links of each, and the reasons of the excluded ones."""
+    """Distinct images, the links between them, and the excluded images.
+
+    Attributes:
+        images: the distinct images. A position is an index in this sequence.
+        splits: the splits that earlier snapshots assigned to the files of each image.
+        links: pairs of positions of linked images.
+        reasons: reason for each exclusion, by the position of the excluded image.
+    """
 
     images: Sequence[DistinctImage]
     splits: list[set[Split]]
@@ -153,7 +183,7 @@ class _Links:
     reasons: dict[int, str] = field(default_factory=dict)
 
     def exclude_contradictions(self, near: Sequence[Link]) -> None:
-        """Exclude both of two near images with different labels, because at least one label is wrong."""
+        """Exclude both images of each near pair with different labels, because at least one label is wrong."""
         for i, j in near:
             labels = sorted({self.images[i].label, self.images[j].label})
             if len(labels) > 1:
@@ -161,13 +191,16 @@ class _Links:
                     self.reasons.setdefault(position, f"near-identical images are labeled {' and '.join(labels)}")
 
     def exclude_duplicates_in_two_splits(self) -> None:
-        """Exclude images whose files were assigned to two splits by an earlier decoder version."""
+        """Exclude images whose files are in two splits.
+
+        This happens if an earlier decoder version gave the files different pixels.
+        """
         for position, splits in enumerate(self.splits):
             if len(splits) > 1:
                 self.reasons.setdefault(position, f"identical images were in {' and '.join(sorted(splits))}")
 
     def exclude_links_between_splits(self) -> None:
-        """Of two linked images with different earlier splits, exclude the one of lower priority."""
+        """Exclude one image of each linked pair with different earlier splits: the image with the lower priority."""
         for link in self._kept_links():
             first, second = (self.splits[end] for end in link)
             if first and second and first != second and self.reasons.keys().isdisjoint(link):
@@ -177,7 +210,7 @@ class _Links:
                 )
 
     def exclude_bridges(self) -> None:
-        """Exclude new images that connect two splits."""
+        """Exclude new images that connect images of two splits. A new image has no earlier split."""
         while crossing := [group for group in self.groups() if len(self.splits_of(group)) > 1]:
             for group in crossing:
                 splits = " and ".join(sorted(self.splits_of(group)))
@@ -205,7 +238,11 @@ class _Links:
         ]
 
     def _bridges(self, group: Sequence[int]) -> list[int]:
-        """Return the new images linked to two splits, or all new images if only a chain of them connects the splits."""
+        """Return the positions of the new images in a group that connect two splits.
+
+        These are the new images that are linked to images of two splits. If there is no such image, a chain of new
+        images connects the splits. Then all new images of the group are returned.
+        """
         members = set(group)
         neighbor_splits: defaultdict[int, set[Split]] = defaultdict(set)
         for i, j in self._kept_links():
@@ -219,7 +256,10 @@ class _Links:
         return [(i, j) for i, j in self.links if i not in self.reasons and j not in self.reasons]
 
     def _rank(self, position: int) -> tuple[bool, int]:
-        """Return the sort key for exclusion. Lower ranks are kept, and reviewed frames rank highest."""
+        """Return the sort key of an image with an earlier split. Of two linked images, the higher key is excluded.
+
+        Reviewed frames have the highest keys, then images in train, validation and test, in this order.
+        """
         return bool(self.images[position].image.reviewed), min(
             _PRIORITY.index(split) for split in self.splits[position]
         )

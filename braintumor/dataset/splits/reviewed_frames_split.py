@@ -1,9 +1,9 @@
 """Add reviewed frames to the labeled images without changing the test split.
 
-The labeled images get their splits without the new reviewed frames. Then the frames are added by the rules of
-``grouping``. A frame whose group has a test image of any snapshot is excluded, and so are all frames of that group.
-The reason: production frames are selected by risk, so a test set with them would not be representative. Frames in new
-groups are in train.
+First, the labeled images get their splits without the new reviewed frames. Then the reviewed frames are added by the
+rules of ``grouping``. If a group contains a test image of any snapshot, all reviewed frames of the group are excluded.
+The reason: reviewed frames are selected by risk, so a test set with them would not be representative. Reviewed frames
+in new groups are in train.
 """
 
 from __future__ import annotations
@@ -33,14 +33,24 @@ NEAR_EXCLUDED = "reviewed frame near an image that was left out"
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewedFramesSplit:
-    """Groups and their splits by group key. The grouping lists the excluded images."""
+    """Groups with their splits.
+
+    Attributes:
+        grouping: the groups and the excluded images.
+        splits: the split of each group, by group key.
+    """
 
     grouping: Grouping
     splits: Mapping[str, Split]
 
 
 def split_images(images: Sequence[LabeledImage], remembered: Mapping[str, Split]) -> ReviewedFramesSplit:
-    """Group labeled images and assign a split to each group."""
+    """Group labeled images, and assign a split to each group.
+
+    Args:
+        images: labeled images.
+        remembered: splits of earlier snapshots. Each file has two keys: the sha256 of its bytes and of its pixels.
+    """
     grouping = form_groups(images, remembered)
     return ReviewedFramesSplit(grouping=grouping, splits=assign(grouping.to_split(), grouping.known))
 
@@ -56,8 +66,8 @@ def split_reviewed_frames(
     Args:
         images: labeled images.
         reviewed: labeled images of reviewed frames.
-        remembered: earlier splits, by sha256 of a file's bytes and by that of its pixels.
-        test_hashes: perceptual hashes of the test images of every snapshot.
+        remembered: splits of earlier snapshots. Each file has two keys: the sha256 of its bytes and of its pixels.
+        test_hashes: perceptual hashes of the test images of every earlier snapshot.
     """
     in_test = [image for image in images if remembered_splits([image], remembered) == {Split.TEST}]
     allowed, excluded = _exclude_near_test(reviewed, remembered, {*test_hashes, *_hashes(in_test)}, in_test)
@@ -98,7 +108,14 @@ def _exclude_near_test(
     test_hashes: Collection[bytes],
     in_test: Sequence[LabeledImage],
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Return the frames whose group has no test image, and the excluded other ones."""
+    """Return the reviewed frames whose group has no test image, and the exclusions of the other reviewed frames.
+
+    Args:
+        reviewed: the reviewed frames.
+        remembered: splits by the sha256 of a file's bytes, and by the sha256 of its pixels.
+        test_hashes: perceptual hashes of test images.
+        in_test: labeled images in test, for the comparison of patients and studies.
+    """
     patients = {name for image in in_test for name in image.patient}
     is_linked = [
         bool(is_near) or Split.TEST in remembered_splits([frame], remembered) or not patients.isdisjoint(frame.patient)
@@ -116,7 +133,7 @@ def _exclude_near_test(
 def _exclude_near(
     reviewed: Sequence[LabeledImage], others: Sequence[LabeledImage]
 ) -> tuple[list[LabeledImage], list[ExcludedImage]]:
-    """Return the frames that are not near an image of ``others``, and the excluded other ones."""
+    """Return the reviewed frames that are near no image of ``others``, and the exclusions of the near frames."""
     near = _near(reviewed, _hashes(others))
     allowed = [frame for frame, is_near in zip(reviewed, near, strict=True) if not is_near]
     return allowed, [frame.exclude(NEAR_EXCLUDED) for frame, is_near in zip(reviewed, near, strict=True) if is_near]

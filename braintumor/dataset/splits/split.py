@@ -11,7 +11,7 @@ from braintumor.labels import CLASSES, TumorClass
 
 
 class Split(StrEnum):
-    """Fit with train, tune and select with validation, run the gate with test."""
+    """The splits. A model is fitted on train, tuned and selected on validation, and judged on test by the gate."""
 
     TRAIN = "train"
     VALIDATION = "validation"
@@ -23,18 +23,23 @@ SHARES: Mapping[Split, float] = {Split.TRAIN: 0.70, Split.VALIDATION: 0.15, Spli
 
 @dataclass(frozen=True, kw_only=True)
 class SplitGroup:
-    """The class and the number of images of a group."""
+    """The class of a group, and the number of its images that count for the size of a split."""
 
     label: TumorClass
     count: int = 1
 
 
 def assign(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict[str, Split]:
-    """Return a split for every group key.
+    """Return the split of every group, by group key.
 
-    A group in ``known`` keeps its split forever. New groups fill test and validation of their class up to ``SHARES`` of
-    its images. Their order is a fixed pseudorandom one (by hash), and no group exceeds a share. The remaining groups
-    are in train. So a class that grows keeps its proportions, and no image moves.
+    A group in ``known`` keeps its split forever. Each class is divided by itself. New groups first fill test and then
+    validation, up to the ``SHARES`` of the class's images. New groups are taken in a fixed pseudorandom order, by the
+    sha256 of the group key. A group that would exceed the share of a split is not put into that split. The remaining
+    groups are in train. So a class that grows keeps its proportions, and no image moves to another split.
+
+    Args:
+        groups: class and number of images of each group, by group key.
+        known: splits of earlier snapshots, by group key.
     """
     result: dict[str, Split] = {}
     for label in CLASSES:
