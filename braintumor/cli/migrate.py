@@ -1,4 +1,4 @@
-"""``braintumor migrate``."""
+"""Define the command ``braintumor migrate``."""
 
 from __future__ import annotations
 

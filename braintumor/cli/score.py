@@ -1,4 +1,4 @@
-"""``braintumor score``."""
+"""Define the command ``braintumor score``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from braintumor.config.airflow_connections import settings_of
 @click.option("--second-model", metavar="NAME", help="Predict with this model too, and mark disagreements.")
 @as_json
 def score(prefixes: str | None, run_key: str | None, second_model: str | None, is_json: bool) -> None:
-    """Score every new scan under the S3 PREFIXES (default: BRAINTUMOR_SCANS_URI).
+    """Score every new scan under the S3 prefixes PREFIXES (default: BRAINTUMOR_SCANS_URI).
 
     Each prefix ends in /. Separate several prefixes with commas.
     """
