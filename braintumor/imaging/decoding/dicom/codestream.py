@@ -20,7 +20,7 @@ _ADOBE_TRANSFORM = 11
 _RGB_IDS = (b"RGB", b"rgb")
 _COLOR_COMPONENTS = 3
 _SIZE = struct.Struct(">HHIIIIIIIIHB")
-"""SIZ (ITU-T T.800 A.5.1): length, profile, two corners of the image, of a tile, components, first precision."""
+"""SIZ (ITU-T T.800 A.5.1): length, profile, two corners of the image, two of a tile, components, first precision."""
 _CODING_STYLE, _START_OF_TILE = b"\xff\x52", b"\xff\x90"
 _SIGN_BIT = 0x80
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
@@ -38,7 +38,7 @@ class CodestreamHeader:
         components: samples per pixel.
         color_space: ``RGB`` or ``YBR_FULL`` of the decoded samples, or ``None`` if the frame does not state it.
         start: position of the codestream in the frame, after the boxes of a JP2 file.
-        end: position after the header, from which an end marker counts.
+        end: position after the header. Only an end marker from this position on counts.
     """
 
     columns: int
@@ -51,7 +51,7 @@ class CodestreamHeader:
 
 
 def read_header(frame: bytes) -> CodestreamHeader | None:
-    """Return the header of a frame, or ``None`` if it has none."""
+    """Return the header of a frame, or ``None`` if the frame has no complete header."""
     try:
         return _read_jpeg(frame) if frame.startswith(_START_OF_JPEG) else _read_jpeg_2000(frame)
     except (IndexError, ValueError, struct.error):  # the frame ends inside its header
@@ -90,7 +90,7 @@ def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def _color_space(marker: int, components: bytes, segments: dict[int, bytes]) -> str | None:
-    """Return the color space that a lossy JPEG with three components states.
+    """Return the color space that a lossy JPEG with three components states, or ``None``.
 
     The marks of lossless JPEG and JPEG-LS do not count, because their encoders write the same marks for any samples.
     """
