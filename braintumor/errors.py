@@ -61,19 +61,19 @@ class RecipeError(ConfigurationError):
 
 
 class GateRulesError(ConfigurationError):
-    """The gate's rule file is missing, lacks a key, has an unknown key, or has a value out of range."""
+    """The gate's rule file is missing, lacks a key, or has an unknown key or a value out of range."""
 
 
 class LabelRulesError(ConfigurationError):
-    """The rule file of review labels is missing, lacks a key, has an unknown key, or has a value out of range."""
+    """The rule file of review labels is missing, lacks a key, or has an unknown key or a value out of range."""
 
 
 class RunReportRulesError(ConfigurationError):
-    """The run report's rule file is missing, lacks a key, has an unknown key, or has a value out of range."""
+    """The run report's rule file is missing, lacks a key, or has an unknown key or a value out of range."""
 
 
 class QualityRulesError(ConfigurationError):
-    """The data quality rule file is missing, lacks a key, has an unknown key, or has a value out of range."""
+    """The data quality rule file is missing, lacks a key, or has an unknown key or a value out of range."""
 
 
 class ObjectStoreError(BrainTumorError):

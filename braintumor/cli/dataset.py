@@ -28,9 +28,10 @@ def dataset() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("prefix")
 def upload(folder: Path, prefix: str) -> None:
-    """Copy the labeled images of FOLDER to PREFIX in S3, by class.
+    """Upload the labeled images of FOLDER to PREFIX in S3.
 
-    The folder of an image names its class. The folder names of Kaggle's datasets are recognized too.
+    The folder of an image names its class. The folder names of Kaggle's datasets are recognized too. The images are
+    stored by class.
     """
     from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, other_image_types
     from braintumor.dataset.images.local_folder import upload as upload_files
@@ -51,9 +52,10 @@ def upload(folder: Path, prefix: str) -> None:
 @click.argument("prefix", required=False)
 @as_json
 def snapshot(prefix: str | None, is_json: bool) -> None:
-    """Take a snapshot of the labeled images and the reviewed frames, with splits.
+    """Take a snapshot of labeled images and reviewed frames.
 
-    The labeled images are under the S3 prefix PREFIX. Default: BRAINTUMOR_DATASET_URI.
+    The labeled images are under the S3 prefix PREFIX (default: BRAINTUMOR_DATASET_URI). The snapshot assigns each image
+    to a split.
     """
     from braintumor.dataset.snapshot import snapshot_of
 
@@ -75,9 +77,10 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
 @dataset.command(epilog="Example: braintumor dataset show-reviewed-labels")
 @as_json
 def show_reviewed_labels(is_json: bool) -> None:
-    """Show the training labels from reviewers' decisions, and the frames without a label.
+    """Show the training labels that reviews give now.
 
-    The rules are the packaged ones, or the rules in the file of BRAINTUMOR_LABEL_RULES. The command changes nothing.
+    The command also shows the frames without a label. The rules are the packaged ones, or the rules in the file of
+    BRAINTUMOR_LABEL_RULES. The command changes nothing.
     """
     from braintumor.dataset.review_labels.labels import summarize_reviewed_labels
 
@@ -104,10 +107,10 @@ def show_reviewed_labels(is_json: bool) -> None:
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the HTML report to this file.")
 @as_json
 def validate(source: str, report: Path | None, is_json: bool) -> None:
-    """Check labeled images by the data quality rules, and record nothing.
+    """Check labeled images by the data quality rules.
 
-    The exit code is 1 if the rules refuse the images. A local folder needs no S3 and no Postgres. The rules are the
-    packaged ones, or the rules in the file of BRAINTUMOR_QUALITY_RULES.
+    The command records nothing. The exit code is 1 if the rules refuse the images. A local folder needs no S3 and no
+    Postgres. The rules are the packaged ones, or the rules in the file of BRAINTUMOR_QUALITY_RULES.
     """
     from braintumor.dataset.quality.checks import assess
     from braintumor.dataset.quality.gate import current_report, refusal
@@ -173,9 +176,9 @@ def _shown_source(source: str) -> str:
 @click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytes.")
 @as_json
 def verify_checksums(folder: Path, manifest: Path, is_json: bool) -> None:
-    """Check that FOLDER contains every file of a manifest, complete and unchanged.
+    """Check the files in FOLDER against a manifest.
 
-    The exit code is 1 if a file is missing, incomplete or changed.
+    The exit code is 1 if a file of the manifest is missing, incomplete or changed.
     """
     from braintumor.dataset.images.checksums import read_manifest, verify_folder
 
@@ -201,7 +204,10 @@ def verify_checksums(folder: Path, manifest: Path, is_json: bool) -> None:
 @click.argument("after")
 @as_json
 def diff(before: str, after: str, is_json: bool) -> None:
-    """Show the changes from snapshot BEFORE to AFTER: images added, removed, relabeled or moved to another split."""
+    """Show the changes from snapshot BEFORE to AFTER.
+
+    A change is an image that was added, removed, relabeled or moved to another split.
+    """
     from braintumor.dataset.snapshot_diff import snapshot_diff
     from braintumor.db import database
 

@@ -37,7 +37,10 @@ for _command in (model_lifecycle.promote, model_lifecycle.rollback, model_lifecy
 @model.command(name="list", epilog="Example: braintumor model list --json")
 @as_json
 def list_(is_json: bool) -> None:
-    """List model versions, newest first, with their status: champion, overridden, withdrawn, pruned."""
+    """List model versions with their status, newest first.
+
+    The status is champion, overridden, withdrawn or pruned.
+    """
     from braintumor.db import database
     from braintumor.registry.model_versions import list_models
 
@@ -59,7 +62,10 @@ def list_(is_json: bool) -> None:
 @model_argument()
 @as_json
 def show(name: str, is_json: bool) -> None:
-    """Show the model NAME: training, metrics, test-set evaluations, verdicts with reasons, and promotion history."""
+    """Show the history of the model NAME.
+
+    The history has training, metrics, test-set evaluations, verdicts with reasons, and promotions.
+    """
     from braintumor.db import database
     from braintumor.evaluation.model_history import history_of
     from braintumor.registry.model_versions import find_model
@@ -119,9 +125,10 @@ def compare(a: str, b: str, is_json: bool) -> None:
 @model_argument()
 @click.option("--snapshot", help="Evaluate on the test split of another snapshot, for a comparison, without a report.")
 def evaluate(name: str, snapshot: str | None) -> None:
-    """Evaluate the model NAME on the validation and test splits of its snapshot, and write its report.
+    """Evaluate the model NAME, and write its report.
 
-    Each evaluation on a test split is counted.
+    The command evaluates the validation and test splits of the model's snapshot. Each evaluation on a test split is
+    counted.
     """
     from braintumor.evaluation.evaluate_model import evaluate_model, evaluate_on
 
@@ -137,7 +144,10 @@ def evaluate(name: str, snapshot: str | None) -> None:
 @model.command(epilog="Example: braintumor model card resnet50-20261123T030000Z-3f2a9c > model_card.md")
 @model_argument()
 def card(name: str) -> None:
-    """Print the model card of the model NAME in Markdown: use, data, metrics, limits, versions, files."""
+    """Print the model card of the model NAME in Markdown.
+
+    The card states use, data, metrics, limits, versions and files.
+    """
     from braintumor.db import database
     from braintumor.evaluation.report.publish import card_of
     from braintumor.registry.model_versions import find_model
@@ -181,10 +191,10 @@ def verify(name: str, no_parity: bool, is_json: bool) -> None:
     "--max-accuracy-loss", default=0.01, show_default=True, type=_SHARE, help="Largest loss of validation accuracy."
 )
 def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
-    """Export the model NAME in 8 bits as a new model version, which is faster on a CPU.
+    """Export the model NAME in 8 bits as a new model version.
 
-    The command evaluates the new version and applies the gate, but promotes nothing. The exit code is 1 if the new
-    version deviates too far from NAME, or if the gate refuses the new version.
+    An 8-bit model is faster on a CPU. The command evaluates the new version and applies the gate, but promotes nothing.
+    The exit code is 1 if the new version deviates too far from NAME, or if the gate refuses it.
     """
     from braintumor.errors import PromotionError
     from braintumor.evaluation.evaluate_model import evaluate_model

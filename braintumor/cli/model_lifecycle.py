@@ -147,10 +147,11 @@ def withdraw(name: str, reason: str, is_json: bool) -> None:
 @click.option("--dry-run", "is_dry", is_flag=True, help="List the files and delete none.")
 @as_json
 def prune(older_than_days: int, is_dry: bool, is_json: bool) -> None:
-    """Delete the files of old candidates that were never used for scoring. Their rows and reports stay.
+    """Delete the files of old candidates never used for scoring.
 
-    The command keeps current and former champions, and all models of a run or a prediction. It also keeps models that
-    were trained, or passed by the gate, within the days of --older-than-days.
+    The rows and reports of these models stay. The command keeps current and former champions, and all models of a run
+    or a prediction. It also keeps models that were trained, or passed by the gate, within the days of
+    --older-than-days.
     """
     from braintumor.db import database
     from braintumor.evaluation.report.formatting import size

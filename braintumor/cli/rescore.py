@@ -42,8 +42,9 @@ def _in_utc(_context: click.Context, _parameter: click.Parameter, value: datetim
 @click.option("--run-key", help="Name of the run. The name of an interrupted rescore resumes it.")
 @as_json
 def rescore(run_key: str | None, is_json: bool, **request: Any) -> None:
-    """Predict scans that one model predicted again with another model, by default the champion.
+    """Predict scans of one model again with another model.
 
+    The scans are the scans of the models of --predicted-by. The champion predicts, unless --model names another model.
     The new predictions become the current predictions. The earlier predictions stay stored. A page next to the models
     in S3 shows the prediction changes, worst first.
     """

@@ -20,11 +20,11 @@ def subject() -> None:
 @subject.command(epilog="Example: braintumor subject find --json < number.txt")
 @as_json
 def find(is_json: bool) -> None:
-    """Print the pseudonym of a patient, and the number of the patient's stored scans.
+    """Print a patient's pseudonym and number of stored scans.
 
     The command reads the patient number (DICOM PatientID) from a prompt without an echo, or from standard input. It
-    does not store the number. Patients of PNG, JPEG and NIfTI files have no pseudonym, so this command cannot find
-    them.
+    does not store the patient number. Patients of PNG, JPEG and NIfTI files have no pseudonym, so this command cannot
+    find them.
     """
     from braintumor.erasure import find_subject
 

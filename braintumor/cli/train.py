@@ -26,7 +26,10 @@ from braintumor.logs import show_training
 def train(
     recipe_name: str, snapshot_id: str | None, changes: tuple[str, ...], run_key: str | None, is_json: bool
 ) -> None:
-    """Train one recipe on the labeled images in S3, and register the model. The command promotes nothing."""
+    """Train one recipe, and register the model.
+
+    The training uses the labeled images in S3. The command promotes nothing.
+    """
     from braintumor.dataset.snapshot import snapshot_of
     from braintumor.training.job import retrain
     from braintumor.training.recipe import Recipe

@@ -11,7 +11,7 @@ from braintumor.config.airflow_connections import settings_of
 
 @click.group()
 def weights() -> None:
-    """Store pretrained weights for machines that cannot download them."""
+    """Store pretrained weights for machines without internet."""
 
 
 @weights.command(epilog="Example: braintumor weights add mobilenet_v2_imagenet_notop.weights.h5")

@@ -22,7 +22,7 @@ _BRIGHT = 110
 _DARK = 56
 """Highest gray level of dark background. JPEG noise around white text stays below this level."""
 _MOST_LIT = 0.35
-"""Largest share of the pixels above and below a glyph that may be brighter than ``_DARK``, such as the dot of an i."""
+"""Largest share of pixels above and below a glyph that may exceed ``_DARK``, such as the dot of an i."""
 _LEAST_HEIGHT = 5
 """Least height of a glyph in pixels. With 4, the search rejects one of 3,029 real images without text."""
 _LARGEST_PART = 8

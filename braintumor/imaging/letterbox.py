@@ -31,7 +31,7 @@ def letterbox(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
 
 
 def _fitted(shape: tuple[int, ...], size: int) -> tuple[int, int]:
-    """Return width and height of the resized image in pixels, from the shape (H, W) or (H, W, 3) of the image."""
+    """Return width and height of the resized image in pixels, from the image's shape (H, W) or (H, W, 3)."""
     height, width = shape[:2]
     scale = size / max(height, width)
     return max(1, round(width * scale)), max(1, round(height * scale))

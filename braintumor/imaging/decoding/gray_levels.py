@@ -35,7 +35,7 @@ def without_equal_channels(
 
 
 def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert gray or color of more than 8 bits to uint8 if the file states no range, such as a 16-bit PNG.
+    """Convert gray or color of more than 8 bits without a stated range, such as a 16-bit PNG, to uint8.
 
     An 8-bit image that was widened to 16 bits (v to 257 v, or 256 v) is restored exactly. Other images are scaled by
     percentiles.

@@ -69,7 +69,7 @@ class Structure:
 
 
 def read_structure(data: bytes) -> Structure:
-    """Return the structure of a JPEG file up to the end of its first image, or up to one scan more than allowed."""
+    """Return the structure of a JPEG file's first image. Reading ends at one scan more than allowed."""
     segments: list[_Segment] = []
     scans, at, is_ended = 0, len(_START), False
     while scans <= _MOST_SCANS and (match := _MARKER.search(data, at)):

@@ -96,7 +96,13 @@ def _decode(image: Image.Image, kind: Literal["jpeg", "png"]) -> Decoded | Rejec
 
 
 def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejection:
-    """Decode a PNG of 16 bits per sample in color or gray with alpha, with the same brightness as a gray PNG."""
+    """Return the frame of a PNG of 16 bits per sample in color or gray with alpha, or a rejection.
+
+    A gray PNG of 16 bits with the same values gives the same brightness.
+
+    Args:
+        open_image: opens the unloaded image. The function opens the image several times.
+    """
     with open_image() as image:
         transparent = image.info.get("transparency")
         damage = _damage_on_load(image)

@@ -59,7 +59,10 @@ def count_frames(dataset: Any) -> int:
 
 
 def check_encoding(dataset: Any) -> Rejection | None:
-    """Return a rejection if no decoder reads the pixel data, if it ends early, or if its size contradicts the header."""
+    """Return a rejection for unusable pixel data, else ``None``.
+
+    Pixel data is unusable if no decoder reads it, if it ends early, or if its size contradicts the header.
+    """
     syntax = syntax_of(dataset)
     if syntax is None or not _is_readable(syntax):
         return _unsupported(syntax)
