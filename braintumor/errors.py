@@ -1,4 +1,4 @@
-"""All errors that this library raises on purpose.
+"""Define all errors that this library raises on purpose.
 
 ::
 
@@ -37,9 +37,9 @@
         |-- UnbalancedRunError    the rows do not add up to the listed objects
         `-- RedRunError           the run balances, but needs an operator
 
-A message says what is wrong, what is allowed, what was received, and what to do. Foreign errors are chained, except
-those of S3 and Postgres. Their texts contain addresses and rows, which can name a patient. A scan that cannot be
-scored is not an error but a ``Rejection`` (``imaging.decoding.rejection``).
+A message says what is wrong, what is allowed, what was received, and what to do. Errors of other libraries are chained,
+except errors of S3 and Postgres. The texts of S3 and Postgres contain addresses and rows, which can name a patient. A
+scan that cannot be scored is not an error but a ``Rejection`` (``imaging.decoding.rejection``).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class GateRulesError(ConfigurationError):
 
 
 class LabelRulesError(ConfigurationError):
-    """The rule file of review labels is missing, lacks a key, or has an unknown key or a value out of range."""
+    """The review label rule file is missing, lacks a key, or has an unknown key or a value out of range."""
 
 
 class RunReportRulesError(ConfigurationError):
@@ -153,7 +153,7 @@ class OutOfDeviceMemoryError(BrainTumorError):
 
 
 class PromotionError(BrainTumorError):
-    """A promotion is refused: the gate did not pass the model, or passed it against a former champion."""
+    """A promotion is refused: no gate verdict passed the model, or the verdict is not against the current champion."""
 
 
 class NoChampionError(BrainTumorError):

@@ -257,7 +257,7 @@ class ObjectStore:
         return dict(self.concurrently(put, files))
 
     def ensure_bucket(self, bucket: str) -> bool:
-        """Create the bucket if it is missing. Return whether it was missing."""
+        """Create the bucket if it is missing. Return whether the bucket was missing."""
         try:
             self.require_bucket(bucket)
         except BucketMissingError:

@@ -18,7 +18,7 @@ def dev() -> None:
 
 @dev.command(epilog="Example: braintumor dev create-bucket")
 def create_bucket() -> None:
-    """Create the buckets of the settings that are missing.
+    """Create the missing buckets of the settings.
 
     The settings are BRAINTUMOR_DATASET_URI, BRAINTUMOR_SCANS_URI, BRAINTUMOR_MODELS_URI and BRAINTUMOR_WEIGHTS_URI.
     """

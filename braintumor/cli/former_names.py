@@ -1,6 +1,6 @@
 """Replace former names of commands and options with current names.
 
-Former names work in this release with a warning. They do not work in the next release.
+Former names work in this release with a warning. The next release removes the former names.
 """
 
 from __future__ import annotations

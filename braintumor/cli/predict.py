@@ -1,4 +1,7 @@
-"""Define the command ``braintumor predict``: predict each frame of local image files, or state a rejection reason."""
+"""Define the command ``braintumor predict``.
+
+It gives one prediction for each frame of local image files, or one rejection reason for a file.
+"""
 
 from __future__ import annotations
 

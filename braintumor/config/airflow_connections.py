@@ -103,14 +103,20 @@ def settings_of(role: str, environment: Mapping[str, str] = os.environ) -> Setti
 
 
 def with_database_of(environment: Mapping[str, str], settings: Settings, role: str) -> Settings:
-    """Return the settings. If they lack a Postgres URL, add the URL of the role's Airflow connection, if any."""
+    """Return the settings, with the URL of the role's Airflow connection in place of a missing Postgres URL.
+
+    Without such a connection in ``environment``, the settings stay unchanged.
+    """
     if not environment.get(variable_of(f"{DATABASE_CONNECTION}_{role}")):
         return settings
     return settings.with_database(partial(EnvironmentConnection.find, environment=environment), role=role)
 
 
 def with_store_of(environment: Mapping[str, str], settings: Settings) -> Settings:
-    """Return the settings. If they lack S3, add S3 from the Airflow connection, if any."""
+    """Return the settings, with S3 of the Airflow connection if the settings lack S3.
+
+    Without such a connection in ``environment``, the settings stay unchanged.
+    """
     if not environment.get(variable_of(STORE_CONNECTION)):
         return settings
     return settings.with_store(partial(EnvironmentConnection.find, environment=environment))

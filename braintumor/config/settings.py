@@ -129,14 +129,20 @@ class Settings:
         return self.with_database(connection, role=role).with_store(connection)
 
     def with_database(self, connection: Callable[[str], Connection], *, role: str | None = None) -> Self:
-        """Return the settings. If they lack a Postgres URL, add the Airflow connection's, as ``completed`` does."""
+        """Return the settings, with the URL of an Airflow connection in place of a missing Postgres URL.
+
+        See ``completed`` for the parameters.
+        """
         if self.database_url:
             return self
         url = connection(f"{DATABASE_CONNECTION}_{role}" if role else DATABASE_CONNECTION).get_uri()
         return replace(self, database_url=url.replace("postgres://", "postgresql://", 1))
 
     def with_store(self, connection: Callable[[str], Connection]) -> Self:
-        """Return the settings. If they lack S3, add S3 from the Airflow connection, as ``completed`` does."""
+        """Return the settings, with S3 of an Airflow connection if the settings lack S3.
+
+        See ``completed`` for the parameter. The settings lack S3 if they have neither an endpoint nor an access key.
+        """
         if self.s3_endpoint or self.s3_access_key:
             return self
         s3 = connection(STORE_CONNECTION)

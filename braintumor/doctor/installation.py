@@ -46,7 +46,8 @@ class Installation:
     def of_environment(cls, role: Role | None, environment: Mapping[str, str] = os.environ) -> Installation:
         """Return the installation with the settings that the tasks of a role read.
 
-        Airflow connections are read only from the environment. An error while reading one is added to ``problems``.
+        Airflow connections are read only from the environment. The message of an unreadable connection goes to
+        ``problems``.
         """
         settings, problems = Settings.from_environment(environment, role=role), []
         try:

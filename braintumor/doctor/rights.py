@@ -44,7 +44,7 @@ def _statements() -> list[str]:
 def lacking(connection: Connection, role: Role) -> list[str]:
     """Return the role's rights that the current login lacks, such as ``select on scan``.
 
-    The rights are those on existing tables, sequences, views and functions.
+    Only rights on existing tables, sequences, views and functions count.
     """
     pairs = sorted(granted(role))
     values = {

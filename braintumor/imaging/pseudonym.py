@@ -11,7 +11,7 @@ import hmac
 from typing import Literal
 
 _LENGTH = 32
-"""Length of a pseudonym in hex digits. They are 128 bits, so an accidental collision is very unlikely."""
+"""Length of a pseudonym in hex digits. 32 digits are 128 bits, so an accidental collision is very unlikely."""
 
 
 def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: bytes) -> str | None:

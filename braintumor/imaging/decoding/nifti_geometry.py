@@ -59,7 +59,7 @@ def find_geometry(header: Any, shape: tuple[int, int, int]) -> Geometry | None:
 
 
 def _stated(header: Any) -> list[NDArray[np.float64]]:
-    """Return the affines (4, 4) that the header states, the better one first, else nibabel's default."""
+    """Return the affines (4, 4) that the header states, sform before qform, else nibabel's default affine."""
     stated = []
     sform = np.asarray(header.get_sform(), np.float64)
     if header["sform_code"] > 0 and sform[:3, :3].any():
@@ -101,7 +101,7 @@ def _geometry(lengths: NDArray[np.float64], turned: NDArray[np.float64], shape: 
 
 
 def _slice_axis(spacing: list[float], shape: tuple[int, ...]) -> int:
-    """Return the axis of a single slice, else the axis with clearly the longest voxels, else the axial one."""
+    """Return the axis across a single slice, else the axis with clearly the longest voxels, else the axial axis."""
     single = [axis for axis in range(3) if shape[axis] == 1]
     if len(single) == 1:
         return single[0]

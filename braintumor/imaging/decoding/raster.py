@@ -179,7 +179,7 @@ def _with_raw_mode(args: Any, modes: Mapping[str, str]) -> Any:
 
 
 def without_alpha(values: NDArray[Any]) -> NDArray[Any]:
-    """Return samples (H, W, n) without the last one, which is alpha. Transparent pixels become black."""
+    """Return samples (H, W, n) without alpha, the last sample of a pixel. Transparent pixels become black."""
     samples, alpha = values[..., :-1], values[..., -1:]
     opaque = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
     if (alpha == opaque).all():

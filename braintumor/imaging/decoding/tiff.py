@@ -113,9 +113,10 @@ def _is_chain_cut(file: TiffFile, data: bytes, offsets: set[int]) -> bool:
 
 
 def _planes(file: TiffFile, pages: list[Any], data: bytes, limits: Limits) -> Decoded | Rejection | None:
-    """Decode a stack with one directory for all images, as ImageJ, tifffile and MetaMorph write it.
+    """Return the frames of a stack with one directory for all images, or a rejection.
 
-    Returns ``None`` if the file is not such a stack, or has one image only.
+    ImageJ, tifffile and MetaMorph write such stacks. Returns ``None`` if the file is not such a stack, or has one
+    image.
     """
     page = pages[0]
     if len(pages) > 1 or page.compression != _UNCOMPRESSED or not page.is_contiguous or page.dtype is None:

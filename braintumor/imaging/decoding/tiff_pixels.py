@@ -154,7 +154,7 @@ class PageReader:
 
 
 def _is_found(image: Any, page: Any) -> bool:
-    """Move Pillow to a page, and return whether it knows the page's kind and compression."""
+    """Move Pillow to a page, and return whether Pillow knows the page's kind and compression."""
     try:
         image.seek(page.index)
     except (SyntaxError, KeyError):

@@ -51,7 +51,10 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class DicomIdentity:
-    """Raw identifiers of a DICOM object. The repr hides them, because only pseudonyms may leave the scorer."""
+    """Raw identifiers of a DICOM object.
+
+    The repr hides the identifiers, because only pseudonyms may leave the scorer.
+    """
 
     study_instance_uid: str = field(repr=False)
     series_instance_uid: str = field(repr=False)

@@ -6,10 +6,10 @@
         pydicom.dcmread(...)
 
 Datasets and explanations decode in the worker's own threads, so the filter must be thread-safe.
-``warnings.catch_warnings`` is not thread-safe, because it saves and restores one global list. Threads that leave it in
-another order than they entered it restore the wrong list. This module adds one filter, for the decoders' modules only,
-and never replaces the list. The last thread to leave removes the filter. pydicom's ``reading_validation_mode`` is
-global too, and covers only validation.
+``warnings.catch_warnings`` is not thread-safe, because it saves and restores one global list. If threads leave
+``catch_warnings`` in another order than they entered it, the wrong list is restored. This module adds one filter, for
+the decoders' modules only, and never replaces the list. The last thread to leave removes the filter. pydicom's
+``reading_validation_mode`` is global too, and covers only validation.
 
 A thread that leaves its own ``catch_warnings`` during a decoding removes the filter until the next decoding. No code on
 the scoring path does so.

@@ -39,7 +39,7 @@ _WINDOW = (2040.5, 4081.0)  # center and width that take a stored value of 16 * 
 
 @dataclass(frozen=True, kw_only=True)
 class Phantom:
-    """One synthetic slice. ``label`` and ``seed`` suffice to draw it again."""
+    """One synthetic slice. ``draw`` gives the same slice again for the same ``label`` and ``seed``."""
 
     label: TumorClass
     seed: int
@@ -49,7 +49,7 @@ class Phantom:
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
-    """The slice before lesion and noise. Every field has the canvas's shape (H, W)."""
+    """The slice before lesion and noise. Every field has the shape (H, W) of the canvas."""
 
     x: Field
     y: Field
@@ -124,7 +124,15 @@ def _ramp(value: NDArray[np.floating[Any]], start: float, stop: float) -> Field:
 
 
 def _blob(x: Field, y: Field, at: tuple[float, float], radii: tuple[float, float], tilt: float = 0.0) -> Field:
-    """Return the elliptic distance from ``at``: below 1 inside an ellipse of these radii, tilted by radians."""
+    """Return the elliptic distance (H, W) from ``at``: below 1 inside an ellipse, 1 on its border.
+
+    Args:
+        x: first head coordinate (H, W).
+        y: second head coordinate (H, W).
+        at: center of the ellipse.
+        radii: half axes of the ellipse, in head units.
+        tilt: rotation of the ellipse in radians.
+    """
     c, s = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     u, v = x - np.float32(at[0]), y - np.float32(at[1])
     return _length((c * u + s * v) * np.float32(1 / radii[0]), (c * v - s * u) * np.float32(1 / radii[1]))
@@ -377,7 +385,15 @@ def _check(name: str, count: int, seed: int, *, most: int) -> None:
 
 
 def _write(phantom: Phantom, stem: Path, place: tuple[int, int]) -> Path:
-    """Write one file and return its path. Format and mode depend only on ``place`` (base seed, number)."""
+    """Write a phantom to one file and return the file's path.
+
+    Format and color mode depend only on ``place``.
+
+    Args:
+        phantom: the phantom.
+        stem: path of the file without its extension.
+        place: base seed, and number of the file in the set.
+    """
     seed, number = place
     order = np.random.default_rng([seed, number // len(_EXTENSIONS), _ORDER]).permutation(len(_EXTENSIONS))
     extension = _EXTENSIONS[order[number % len(_EXTENSIONS)]]

@@ -26,7 +26,7 @@ _WINDOW = (127.5 * 16, 255.0 * 16)
 
 
 def draw_volume(label: TumorClass, *, seed: int, slices: int = 24, size: int = 96) -> NDArray[np.uint8]:
-    """Draw axial slices in radiological view, from the feet up: uint8 (slices, size, size), with air at both ends."""
+    """Return axial slices in radiological view, from the feet up: uint8 (slices, size, size), with air at both ends."""
     middle = Image.fromarray(draw(label, seed=seed, size=size).pixels).resize((size, size))
     volume = np.zeros((slices, size, size), np.uint8)
     for index in range(slices):

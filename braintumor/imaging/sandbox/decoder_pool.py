@@ -9,9 +9,9 @@
         else: result.scan.pixels, result.pixel_sha256
 
 If the process of a file fails, the pool retries the file in a new process. After a possible memory shortage, the pool
-pauses all other processes during the retry, because the other processes can be the cause. A slow file stops no other
-file. docs/decisions/0025 gives the reasons for processes and for the limits. The pool isolates crashes. It is not a
-security sandbox.
+pauses all other processes during the retry. The other processes can be the cause. A slow file stops no other file.
+docs/decisions/0025 gives the reasons for processes and for the limits. The pool isolates crashes. It is not a security
+sandbox.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _MOST_PROCESSES = 4
 """Most processes of a pool. Each process decodes about a hundred files per second, which is more than a CPU scores."""
 _DECODE = "braintumor.imaging.decoding.decode:decode"
 _ENVIRONMENT = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
-"""Variables that a decoder process inherits. They contain no secret, because the files come from unknown senders."""
+"""Variables that a decoder process inherits. They contain no secret, because files of unknown origin may attack it."""
 _DECODER_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PILLOW_BLOCKS_MAX": "4"}
 """Variables that limit a decoder process to one thread.
 
@@ -232,7 +232,10 @@ def decoders_closed_at_end() -> Iterator[None]:
 
 
 class _Slot:
-    """A place for one decoder process. A new process replaces a failed one. One thread at a time uses a slot."""
+    """A slot of the pool, with one decoder process at a time. A new process replaces a failed process.
+
+    One thread at a time uses a slot.
+    """
 
     def __init__(self, *, memory: int, decode: str, closed: threading.Event) -> None:
         self._start = partial(_Process, memory=memory, decode=decode)

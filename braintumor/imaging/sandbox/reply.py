@@ -37,7 +37,10 @@ _Detail = Annotated[str, Field(max_length=1_000, pattern=r"^\P{C}*$")]  # Postgr
 
 
 class ReplyError(Exception):
-    """An invalid reply of a decoder process. The text never quotes the reply, because it can name a patient."""
+    """An invalid reply of a decoder process.
+
+    The error's text never quotes the reply, because a reply can name a patient.
+    """
 
 
 class _Header(BaseModel):

@@ -54,7 +54,7 @@ Scanners write the tuned field strength: 1.494 and 2.894 T are sold as 1.5 and 3
 """
 _STRONGEST_TESLA = 25.0
 _LEAST_GAUSS = 10_000.0
-"""Least value whose unit is gauss. A value between ``_STRONGEST_TESLA`` and this one is ambiguous.
+"""Least field strength whose unit is gauss. A value between ``_STRONGEST_TESLA`` and this bound is ambiguous.
 
 For example, 3000 is gauss (0.3 T) or millitesla (3 T).
 """
@@ -128,7 +128,7 @@ def _field_strength(value: float | None) -> str | None:
 def _sequence(dataset: Any) -> str | None:
     """Return the kind of pulse sequence (``ScanningSequence``, PS3.3 C.8.3.1), with the weighting of a plain spin echo.
 
-    Returns ``None`` if a term is not one of the standard's five. EP is echo planar for every kind of echo.
+    Returns ``None`` if a term is not one of the five terms of the standard. EP is echo planar for every kind of echo.
     """
     terms = frozenset(_texts(dataset, "ScanningSequence"))
     if not terms or not terms <= _SCANNING_TERMS:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 END_OF_CODESTREAM = b"\xff\xd9"
-"""End marker of all three formats. It cannot occur within compressed data."""
+"""End marker of all three formats. This marker cannot occur within compressed data."""
 _START_OF_JPEG, _START_OF_JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 """Markers of a frame header: SOF0 to SOF15 (ITU-T T.81 B.1.1.3) and SOF55 (T.87), without markers of tables."""
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
-"""Markers without a length. No encoder writes one before the frame header."""
+"""Markers without a length. No encoder writes such a marker before the frame header."""
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _JFIF, _ADOBE = 0xE0, 0xEE
 _ADOBE_TRANSFORM = 11
@@ -77,7 +77,7 @@ def _read_jpeg(frame: bytes) -> CodestreamHeader | None:
 
 
 def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Yield marker, body and end of each segment up to the first one that is malformed."""
+    """Yield marker, body and end position of each segment, up to the first malformed segment."""
     at = len(_START_OF_JPEG)
     while frame[at] == 0xFF:  # noqa: PLR2004 - begins a marker
         while frame[at] == 0xFF:  # noqa: PLR2004 - any number of fill bytes may precede a marker

@@ -1,4 +1,4 @@
-"""Complete and correct the attributes that describe a DICOM object's pixels, before any decoder reads them."""
+"""Complete and correct the attributes that describe a DICOM object's pixels, before a decoder reads the attributes."""
 
 from __future__ import annotations
 

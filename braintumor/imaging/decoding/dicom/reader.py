@@ -155,7 +155,10 @@ def _is_cut(dataset: Any, data: bytes) -> bool:
 
 
 def _is_empty(pixel_data: Any) -> bool:
-    """Return whether the element states a length of 0. The value does not count, because a cut file lacks it too."""
+    """Return whether the element states a length of 0.
+
+    The value does not count, because a cut file lacks the value too.
+    """
     if pixel_data is None:
         return False
     length = pixel_data.length if isinstance(pixel_data, RawDataElement) else len(pixel_data.value or b"")
@@ -247,7 +250,7 @@ def _stored(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
 
 
 def _decoded(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
-    """Yield each frame as its decoder returns it, with all its bits."""
+    """Yield each frame as its decoder returns it, with all bits, and its photometric interpretation after decoding."""
     syntax = syntax_of(dataset)
     if syntax in uid.JPEGTransferSyntaxes:
         frames = generate_frames(dataset.PixelData, number_of_frames=count_frames(dataset))

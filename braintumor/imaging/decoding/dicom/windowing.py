@@ -90,9 +90,16 @@ def _voi(
     index: int,
     fallback: tuple[float, float] | None,
 ) -> NDArray[np.float64]:
-    """Map values to 0 (black) to 1 (white).
+    """Map values to 0 (black) to 1 (white) by the object's table, else by a range.
 
-    The first existing one applies: the object's table, its first window, ``fallback``, the percentiles outside padding.
+    The range is the object's first window, else ``fallback``, else the percentiles outside padding.
+
+    Args:
+        values: rescaled values (H, W).
+        dataset: the object.
+        padding: mask of padding (H, W).
+        index: frame whose functional groups apply.
+        fallback: displayed range if the object states no window, or ``None``.
     """
     table = voi_table(dataset)
     if table is not None:
