@@ -1,4 +1,4 @@
-"""All errors that this library raises on purpose.
+"""Define all errors that this library raises on purpose.
 
 ::
 
@@ -37,15 +37,15 @@
         |-- UnbalancedRunError    the rows do not add up to the listed objects
         `-- RedRunError           the run balances, but needs an operator
 
-A message says what is wrong, what is allowed, what was received, and what to do. Foreign errors are chained, except
-those of S3 and Postgres. Their texts contain addresses and rows, which can name a patient. A scan that cannot be
-scored is not an error but a ``Rejection`` (``imaging.decoding.rejection``).
+A message says what is wrong, what is allowed, what was received, and what to do. Errors of other libraries are chained,
+except errors of S3 and Postgres. The texts of S3 and Postgres contain addresses and rows, which can name a patient. A
+scan that cannot be scored is not an error but a ``Rejection`` (``imaging.decoding.rejection``).
 """
 
 from __future__ import annotations
 
 TRY_AGAIN = 75
-"""Exit code of a command when S3 or Postgres is unreachable, as in sysexits.h."""
+"""Exit code of a command when S3 or Postgres is unreachable (EX_TEMPFAIL in sysexits.h)."""
 
 
 class BrainTumorError(Exception):
@@ -61,19 +61,19 @@ class RecipeError(ConfigurationError):
 
 
 class GateRulesError(ConfigurationError):
-    """The gate's rule file is missing, has an unknown key, or a value out of range."""
+    """The gate's rule file is missing, lacks a key, or has an unknown key or a value out of range."""
 
 
 class LabelRulesError(ConfigurationError):
-    """The rule file of review labels is missing, has an unknown key, or a value out of range."""
+    """The review label rule file is missing, lacks a key, or has an unknown key or a value out of range."""
 
 
 class RunReportRulesError(ConfigurationError):
-    """The run report's rule file is missing, has an unknown key, or a value out of range."""
+    """The run report's rule file is missing, lacks a key, or has an unknown key or a value out of range."""
 
 
 class QualityRulesError(ConfigurationError):
-    """The data quality rule file is missing, has an unknown key, or a value out of range."""
+    """The data quality rule file is missing, lacks a key, or has an unknown key or a value out of range."""
 
 
 class ObjectStoreError(BrainTumorError):
@@ -93,7 +93,7 @@ class ObjectMissingError(ObjectStoreError):
 
 
 class ObjectRefusedError(ObjectStoreError):
-    """S3 refuses this object because of its policy, its encryption or its archive."""
+    """S3 refuses this object because of the object's policy, encryption or archive."""
 
 
 class ObjectChangedError(ObjectStoreError):
@@ -109,15 +109,15 @@ class DatabaseError(BrainTumorError):
 
 
 class DatabaseUnreachableError(DatabaseError):
-    """No connection to Postgres."""
+    """Postgres cannot be reached."""
 
 
 class MigrationError(DatabaseError):
-    """The schema does not fit this version."""
+    """The database schema does not fit this version of the library."""
 
 
 class QueryError(BrainTumorError):
-    """The saved query is unknown, or its result cannot be written in this format."""
+    """The saved query is unknown, or its result cannot be written in the requested format."""
 
 
 class DecoderPoolError(BrainTumorError):
@@ -125,23 +125,23 @@ class DecoderPoolError(BrainTumorError):
 
 
 class DatasetError(BrainTumorError):
-    """Labeled images that cannot become a snapshot."""
+    """Labeled images cannot become a snapshot."""
 
 
 class EvaluationError(BrainTumorError):
-    """Metrics that cannot be computed or compared."""
+    """Metrics cannot be computed or compared."""
 
 
 class WeightsError(BrainTumorError):
-    """Pretrained weights that are missing or do not fit the backbone."""
+    """Pretrained weights are missing or do not fit the backbone."""
 
 
 class QuantizationError(BrainTumorError):
-    """A model cannot be exported in 8 bits, or the export deviates too far from it."""
+    """A model cannot be exported in 8 bits, or the 8-bit export deviates too far from the model."""
 
 
 class TrainingError(BrainTumorError):
-    """A training made no model, and a retry would not either."""
+    """A training made no model, and a retry would not make one either."""
 
 
 class ModelIntegrityError(BrainTumorError):
@@ -153,7 +153,7 @@ class OutOfDeviceMemoryError(BrainTumorError):
 
 
 class PromotionError(BrainTumorError):
-    """A promotion is refused: no verdict passed the model, or not against the current champion."""
+    """A promotion is refused: no gate verdict passed the model, or the verdict is not against the current champion."""
 
 
 class NoChampionError(BrainTumorError):
@@ -181,7 +181,7 @@ class StaleClaimError(ScoringRunError):
 
 
 class UnbalancedRunError(ScoringRunError):
-    """The rows of a run do not add up to the listed objects."""
+    """The rows of a scoring run do not add up to the objects that the run listed."""
 
 
 class RedRunError(ScoringRunError):

@@ -1,4 +1,4 @@
-"""The four classes, their order, and their aliases in public datasets."""
+"""Define the four classes, their order, and their aliases in public datasets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from braintumor.errors import DatasetError
 
 
 class TumorClass(StrEnum):
-    """Class of a frame. The order is the order of every probability vector in this project."""
+    """The class of a frame. Every probability vector in this project has the order of these members."""
 
     GLIOMA = "glioma"
     MENINGIOMA = "meningioma"
@@ -17,7 +17,7 @@ class TumorClass(StrEnum):
 
     @property
     def position(self) -> int:
-        """Position in a probability vector."""
+        """Return the index of this class in a probability vector."""
         return CLASSES.index(self)
 
 
@@ -35,7 +35,7 @@ _ALIASES: dict[str, TumorClass] = {
 
 
 def parse_class(name: str) -> TumorClass:
-    """Return the class of a folder or column name: ``parse_class("No_Tumor") is TumorClass.NORMAL``.
+    """Return the class that a folder or column value names: ``parse_class("No_Tumor") is TumorClass.NORMAL``.
 
     Raises:
         DatasetError: the name is not a known alias.

@@ -1,8 +1,9 @@
-"""Log with the run, chunk and scan as fields of each line.
+"""Write log lines that have the run, chunk and scan as fields.
 
-The library logs with the standard library's ``logging`` and installs no handler. Fields that ``bound`` sets are in
-every line of its block, also in lines of boto3 and SQLAlchemy. Airflow's structlog adds them to the task log. The
-command adds them with ``BRAINTUMOR_LOG_FORMAT=json``.
+The library logs with the standard library's ``logging`` and installs no handler. The context manager ``bound`` sets
+fields. Every line that is logged in its ``with`` block has these fields, also lines of boto3 and SQLAlchemy. Airflow's
+structlog adds the fields to the task log. The command ``braintumor`` adds the fields with
+``BRAINTUMOR_LOG_FORMAT=json``.
 
 >>> import logging, sys
 >>> to_stream(sys.stdout, timestamps=False)
@@ -31,7 +32,7 @@ __all__ = ["bound", "configure", "show_training", "to_stream"]
 
 
 def configure(stream: TextIO) -> None:
-    """Write the log of this process in the format of ``BRAINTUMOR_LOG_FORMAT``, or write none.
+    """Send the log of this process to ``stream`` in the format of ``BRAINTUMOR_LOG_FORMAT``. If unset, write no log.
 
     Raises:
         ConfigurationError: the format is unknown.
@@ -46,7 +47,10 @@ def configure(stream: TextIO) -> None:
 
 
 def show_training(stream: TextIO) -> None:
-    """Write the progress that ``braintumor.training`` logs as plain lines, unless the environment asks for a log."""
+    """Send training progress to ``stream`` as plain lines, unless ``BRAINTUMOR_LOG_FORMAT`` is set.
+
+    The progress is what the logger ``braintumor.training`` receives.
+    """
     if LOG_FORMAT.read() is None:
         logger = logging.getLogger("braintumor.training")
         logger.addHandler(logging.StreamHandler(stream))
@@ -54,7 +58,12 @@ def show_training(stream: TextIO) -> None:
 
 
 def to_stream(stream: TextIO, *, timestamps: bool = True) -> None:
-    """Write the log of this library, and warnings of others, as lines of JSON with times in UTC."""
+    """Send this library's log and other libraries' warnings to ``stream`` as lines of JSON.
+
+    Args:
+        stream: destination of the lines.
+        timestamps: whether each line has its time in UTC.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,

@@ -1,4 +1,4 @@
-"""Markdown for task logs, model cards and generated pages."""
+"""Write Markdown for task logs, model cards and generated pages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _MARKED = re.compile(r"([\\`*|<>\[\]])")
 
 
 def escaped(text: str) -> str:
-    """Return a text as one line with its markup escaped."""
+    """Return a text as one line with its Markdown markup escaped."""
     return _MARKED.sub(r"\\\1", " ".join(text.split()))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Collection[str] = ()) -> str:
-    """Return a table. ``right`` names the columns to align right. Cells are not escaped."""
+    """Return a Markdown table. ``right`` names the columns to align right. Cells are not escaped."""
     rules = ["---:" if column in right else "---" for column in columns]
     lines = [f"|{'|'.join(rules)}|", *(f"| {' | '.join(map(str, row))} |" for row in rows)]
     return "\n".join([f"| {' | '.join(columns)} |", *lines, ""])

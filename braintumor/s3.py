@@ -1,4 +1,4 @@
-"""S3 through boto3: streamed listings, conditional reads, atomic writes.
+"""Access S3 through boto3: streamed listings, conditional reads, atomic writes.
 
 >>> store = ObjectStore.connect(Settings.from_environment())
 >>> for entry in store.list(S3Uri.parse("s3://hospital/scans/")): ...
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 _READERS = 8
-"""Concurrent requests of one process: enough to hide a round trip, few enough for a small server."""
+"""Number of concurrent requests of one process: enough to hide a round trip, few enough for a small server."""
 
 _CALLER_ERRORS = {
     "AccountProblem", "AllAccessDisabled", "AuthorizationHeaderMalformed", "ExpiredToken", "InvalidAccessKeyId",
@@ -57,7 +57,7 @@ _CALLER_ERRORS = {
 _CHANGED = {"PreconditionFailed", "412"}
 _TRANSFER_ERRORS = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
 _ATTEMPTS = 3
-"""Reads in all. boto3 retries a request as often, but not after the response has begun."""
+"""Number of attempts to read an object. boto3 retries a request as often, but not after the response has begun."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -65,7 +65,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True, kw_only=True)
 class S3Uri:
-    """A bucket and a key or prefix."""
+    """An S3 address: a bucket, and a key or prefix."""
 
     bucket: str
     key: str
@@ -77,7 +77,7 @@ class S3Uri:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse ``s3://bucket/some/key``.
+        """Return the address that a text such as ``s3://bucket/some/key`` states.
 
         Raises:
             ConfigurationError: the text has no scheme ``s3://`` or no bucket.
@@ -90,7 +90,7 @@ class S3Uri:
 
     @classmethod
     def parse_prefix(cls, text: str) -> Self:
-        """Parse a prefix and add the final slash, so that ``scans`` does not match ``scans_old``."""
+        """Return the prefix that a text states, with a final slash, so that ``scans`` does not match ``scans_old``."""
         uri = cls.parse(text)
         return uri if not uri.key or uri.key.endswith("/") else uri / ""
 
@@ -104,7 +104,7 @@ class S3Uri:
 
 
 LONGEST_KEY = 2_000
-"""Bytes. S3 allows 1,024. An index row of Postgres holds at most 2,704 bytes, with bucket and etag."""
+"""Most bytes of a usable key. S3 allows 1,024. An index row of Postgres holds 2,704 bytes, with bucket and etag."""
 
 
 def is_usable_key(key: str) -> bool:
@@ -116,7 +116,11 @@ def is_usable_key(key: str) -> bool:
 
 
 def storable_key(key: str) -> str:
-    """Return a usable key unchanged. Return others percent-encoded and cut, with the sha256 of the whole key."""
+    """Return a key in a form that Postgres can store.
+
+    A usable key is returned unchanged. An unusable key is percent-encoded and cut to 1,000 characters. The sha256 of
+    the whole key follows.
+    """
     if is_usable_key(key):
         return key
     data = key.encode(errors="surrogatepass")
@@ -125,7 +129,7 @@ def storable_key(key: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectEntry:
-    """One object of a listing. ``etag`` has no quotes."""
+    """One object of a listing. ``etag`` has no quotes, and ``size`` is in bytes."""
 
     bucket: str
     key: str
@@ -135,7 +139,7 @@ class ObjectEntry:
 
 
 class ObjectStore:
-    """Client for S3. Threads can share it, processes cannot."""
+    """A client for S3. Threads can share a client, processes cannot."""
 
     def __init__(self, client: S3Client, *, endpoint: str) -> None:
         self._client = client
@@ -143,10 +147,10 @@ class ObjectStore:
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
-        """Create a client for the endpoint of the settings, without a request.
+        """Return a client for the endpoint of the settings. This sends no request.
 
         Raises:
-            ConfigurationError: the endpoint is invalid, or a key has no secret.
+            ConfigurationError: the endpoint is invalid, or the settings have only one of access key and secret key.
         """
         config = Config(
             connect_timeout=5,
@@ -173,7 +177,7 @@ class ObjectStore:
         return cls(client, endpoint=settings.s3_endpoint or "AWS S3")
 
     def list(self, prefix: S3Uri) -> Iterator[ObjectEntry]:
-        """Yield every object under a prefix in key order, with one page in memory.
+        """Yield every object under a prefix in key order. Only one page of the listing is in memory.
 
         Raises:
             BucketMissingError: there is no such bucket.
@@ -194,12 +198,14 @@ class ObjectStore:
     def read(self, uri: S3Uri, *, etag: str | None = None, max_bytes: int | None = None) -> bytes:
         """Return the bytes of an object.
 
-        A response that breaks off or fails its checksum is requested again, three times in all.
+        If a response breaks off or fails its checksum, the method requests the object again. It tries three times in
+        all.
 
         Args:
             uri: the object.
             etag: the version to read. The ETag of the response is compared too, because some servers ignore If-Match.
-            max_bytes: the result has at most one byte more, so that the caller notices a larger object.
+            max_bytes: size limit. For a larger object, the result has ``max_bytes`` + 1 bytes, so that the caller
+                notices it.
 
         Raises:
             ObjectChangedError: the object is not the version ``etag`` any more.
@@ -226,7 +232,7 @@ class ObjectStore:
             return data
 
     def write(self, uri: S3Uri, data: bytes, *, content_type: str = "application/octet-stream") -> None:
-        """Store an object atomically."""
+        """Write an object atomically."""
         with self._translated(uri):
             self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=data, ContentType=content_type)
 
@@ -240,7 +246,7 @@ class ObjectStore:
         return sum(1 for _ in self.concurrently(remove, uris))
 
     def upload_folder(self, folder: Path, prefix: S3Uri) -> dict[str, str]:
-        """Store every file below ``folder`` under ``prefix``. Return the sha256 of each relative path."""
+        """Upload every file below ``folder`` to ``prefix``, and return the sha256 of each file by relative path."""
         files = sorted(p for p in folder.rglob("*") if p.is_file())
 
         def put(path: Path) -> tuple[str, str]:
@@ -251,7 +257,7 @@ class ObjectStore:
         return dict(self.concurrently(put, files))
 
     def ensure_bucket(self, bucket: str) -> bool:
-        """Create the bucket if it is missing. Return whether it was missing."""
+        """Create the bucket if it is missing. Return whether the bucket was missing."""
         try:
             self.require_bucket(bucket)
         except BucketMissingError:
@@ -290,7 +296,7 @@ class ObjectStore:
         return parsedate_to_datetime(date)
 
     def honors_if_match(self, uri: S3Uri) -> bool:
-        """Return whether the server refuses a read with a wrong etag."""
+        """Return whether the server refuses a read with a wrong etag. ``uri`` is an existing object."""
         with self._translated(uri):
             try:
                 self._client.get_object(Bucket=uri.bucket, Key=uri.key, IfMatch=f'"{"0" * 32}"')["Body"].close()
@@ -301,9 +307,10 @@ class ObjectStore:
         return False
 
     def concurrently(self, work: Callable[[T], R], items: Iterable[T]) -> Generator[R, None, None]:
-        """Map ``work`` over items in threads, in order, with a bounded number in flight.
+        """Yield ``work(item)`` for each item in the order of the items, computed in threads.
 
-        A timeout or Ctrl-C does not wait for the threads, because a slow item can hold them for minutes.
+        At most 16 items are taken from ``items`` ahead of the yielded result. A timeout or Ctrl-C does not wait for the
+        threads, because a slow item can occupy a thread for minutes.
         """
         source = iter(items)
         pool = ThreadPoolExecutor(_READERS)
@@ -325,7 +332,10 @@ class ObjectStore:
 
     @contextmanager
     def _translated(self, uri: S3Uri) -> Iterator[None]:
-        """Translate boto3's errors. Messages name only the bucket, because keys can identify patients."""
+        """Translate boto3's errors in the ``with`` block to errors of this library (context manager).
+
+        The messages name only the bucket, because keys can identify patients.
+        """
         try:
             yield
         except ClientError as exc:

@@ -1,4 +1,4 @@
-"""The command ``braintumor``: a noun, then a verb.
+"""Define the command ``braintumor``: a noun, then a verb, such as ``braintumor model list``.
 
 ``--json`` prints JSON for scripts. Without it, commands print tables.
 
@@ -24,7 +24,7 @@ from braintumor.config.variables import LOG_FORMAT
 from braintumor.errors import TRY_AGAIN, BrainTumorError, DatabaseUnreachableError, ObjectStoreUnreachableError
 
 SOFTWARE_FAULT = 70
-"""As in sysexits.h."""
+"""Exit code for a fault of this program (EX_SOFTWARE in sysexits.h)."""
 
 _COMMANDS = (
     "config",
@@ -43,11 +43,11 @@ _COMMANDS = (
     "train",
     "weights",
 )
-"""Each is an object of the same name in a module of the same name."""
+"""Names of the commands. The module ``cli.<name>`` defines the command ``<name>`` as an object of this name."""
 
 
 class _LazyGroup(click.Group):
-    """Imports the module of the requested command only, so that ``--help`` is fast."""
+    """A group of commands that imports only the module of the requested command, so that ``--help`` is fast."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

@@ -1,4 +1,4 @@
-"""``braintumor config``."""
+"""Define the command ``braintumor config``."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def config() -> None:
 def show(is_json: bool, is_markdown: bool) -> None:
     """Show every setting with its current value and the source of the value. Secrets are masked.
 
-    Also lists variables of the environment that look like settings and that nothing reads.
+    The command also lists environment variables that look like settings and that nothing reads.
     """
     from braintumor.config import reference
 

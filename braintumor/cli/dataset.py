@@ -1,4 +1,4 @@
-"""``braintumor dataset``."""
+"""Define the command ``braintumor dataset``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
 
 _SHOWN = 20
-"""Number of paths of each kind in a table. --json prints all."""
+"""Most paths of each kind that the text output shows. ``--json`` prints all paths."""
 
 
 @click.group()
@@ -28,7 +28,11 @@ def dataset() -> None:
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("prefix")
 def upload(folder: Path, prefix: str) -> None:
-    """Copy the labeled images of FOLDER to the S3 PREFIX, by class. Kaggle's folder names are recognized."""
+    """Upload the labeled images of FOLDER to PREFIX in S3.
+
+    The folder of an image names its class. The folder names of Kaggle's datasets are recognized too. The images are
+    stored by class.
+    """
     from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, other_image_types
     from braintumor.dataset.images.local_folder import upload as upload_files
     from braintumor.s3 import ObjectStore, S3Uri
@@ -48,7 +52,11 @@ def upload(folder: Path, prefix: str) -> None:
 @click.argument("prefix", required=False)
 @as_json
 def snapshot(prefix: str | None, is_json: bool) -> None:
-    """Record the images under the S3 PREFIX (default: BRAINTUMOR_DATASET_URI) and reviewed frames, with splits."""
+    """Take a snapshot of labeled images and reviewed frames.
+
+    The labeled images are under the S3 prefix PREFIX (default: BRAINTUMOR_DATASET_URI). The snapshot assigns each image
+    to a split.
+    """
     from braintumor.dataset.snapshot import snapshot_of
 
     taken = snapshot_of(settings_of("trainer"), prefix)
@@ -69,9 +77,10 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
 @dataset.command(epilog="Example: braintumor dataset show-reviewed-labels")
 @as_json
 def show_reviewed_labels(is_json: bool) -> None:
-    """Show the labels that reviews of production frames make now, and the frames without a label.
+    """Show the training labels that reviews give now.
 
-    The rules are the packaged ones, or those of BRAINTUMOR_LABEL_RULES. Nothing is changed.
+    The command also shows the frames without a label. The rules are the packaged ones, or the rules in the file of
+    BRAINTUMOR_LABEL_RULES. The command changes nothing.
     """
     from braintumor.dataset.review_labels.labels import summarize_reviewed_labels
 
@@ -98,9 +107,10 @@ def show_reviewed_labels(is_json: bool) -> None:
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the HTML report to this file.")
 @as_json
 def validate(source: str, report: Path | None, is_json: bool) -> None:
-    """Check labeled images by the data quality rules, and record nothing. Exit code 1 if they are refused.
+    """Check labeled images by the data quality rules.
 
-    A local folder needs no servers. The rules are the packaged ones, or those of BRAINTUMOR_QUALITY_RULES.
+    The command records nothing. The exit code is 1 if the rules refuse the images. A local folder needs no S3 and no
+    Postgres. The rules are the packaged ones, or the rules in the file of BRAINTUMOR_QUALITY_RULES.
     """
     from braintumor.dataset.quality.checks import assess
     from braintumor.dataset.quality.gate import current_report, refusal
@@ -125,7 +135,11 @@ def validate(source: str, report: Path | None, is_json: bool) -> None:
 
 
 def _require_writable(report: Path) -> None:
-    """Check before images are read that the report can be written. An existing file stays unchanged."""
+    """Check that the report can be written, before images are read. An existing file stays unchanged.
+
+    Raises:
+        click.BadParameter: the report cannot be written.
+    """
     try:
         report.open("ab").close()
     except OSError as exc:
@@ -148,7 +162,10 @@ def _read(settings: Settings, source: str) -> tuple[list[LabeledImage], list[Exc
 
 
 def _shown_source(source: str) -> str:
-    """Return the source without the path of a local folder, because other people read the report."""
+    """Return the source for the report: an S3 prefix, or a local folder's name without its path.
+
+    Other people read the report, so it does not show the path.
+    """
     from braintumor.s3 import S3Uri
 
     return source if S3Uri.is_meant_by(source) else f"folder {Path(source).resolve().name}"
@@ -159,7 +176,10 @@ def _shown_source(source: str) -> str:
 @click.option("--manifest", required=True, type=click.Path(path_type=Path), help="CSV with path, sha256, size_bytes.")
 @as_json
 def verify_checksums(folder: Path, manifest: Path, is_json: bool) -> None:
-    """Check that FOLDER holds every file of a manifest, complete and unchanged. Exit code 1 if it does not."""
+    """Check the files in FOLDER against a manifest.
+
+    The exit code is 1 if a file of the manifest is missing, incomplete or changed.
+    """
     from braintumor.dataset.images.checksums import read_manifest, verify_folder
 
     entries = read_manifest(manifest)
@@ -184,7 +204,10 @@ def verify_checksums(folder: Path, manifest: Path, is_json: bool) -> None:
 @click.argument("after")
 @as_json
 def diff(before: str, after: str, is_json: bool) -> None:
-    """Show the changes from snapshot BEFORE to AFTER: images added, removed, relabeled or moved to another split."""
+    """Show the changes from snapshot BEFORE to AFTER.
+
+    A change is an image that was added, removed, relabeled or moved to another split.
+    """
     from braintumor.dataset.snapshot_diff import snapshot_diff
     from braintumor.db import database
 

@@ -1,4 +1,4 @@
-"""``braintumor dev``: set up a trial installation."""
+"""Define the command ``braintumor dev``: set up a trial installation."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ def dev() -> None:
 
 @dev.command(epilog="Example: braintumor dev create-bucket")
 def create_bucket() -> None:
-    """Create each bucket of the settings (BRAINTUMOR_DATASET_URI, _SCANS_, _MODELS_, _WEIGHTS_) that is missing."""
+    """Create the missing buckets of the settings.
+
+    The settings are BRAINTUMOR_DATASET_URI, BRAINTUMOR_SCANS_URI, BRAINTUMOR_MODELS_URI and BRAINTUMOR_WEIGHTS_URI.
+    """
     from braintumor.s3 import ObjectStore, S3Uri
     from braintumor.scoring.prefixes import ScanPrefixes
 
@@ -38,7 +41,7 @@ def create_bucket() -> None:
 @click.option("--per-class", type=click.IntRange(min=1), default=50, show_default=True, help="Images of each class.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The same seed, the same bytes.")
 def make_phantoms(folder: Path, per_class: int, seed: int) -> None:
-    """Draw synthetic labeled brain MRI into FOLDER/<class>/."""
+    """Draw synthetic labeled brain MR images into FOLDER/<class>/."""
     from braintumor.imaging.phantom.slice import write_dataset
 
     with progress("Drawing", per_class * len(CLASSES)) as advance:

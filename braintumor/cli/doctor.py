@@ -1,4 +1,4 @@
-"""``braintumor doctor``."""
+"""Define the command ``braintumor doctor``."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from braintumor.config.variables import TASK_ROLES
 )
 @as_json
 def doctor(role: str | None, is_json: bool) -> None:
-    """Check S3, Postgres, the champion, the clock and the disk. Exit code 1: a check failed.
+    """Check S3, Postgres, the champion, the clock and the disk. The exit code is 1 if a check fails.
 
-    Each line is ok, a note, or a fault with its fix. The command writes one object under the models prefix and deletes
-    it. It reads Airflow connections only from the environment (AIRFLOW_CONN_...).
+    Each line begins with ok, note or wrong. A wrong line states the fault and its fix. The command writes one object
+    under the models prefix and deletes this object. It reads Airflow connections only from the environment
+    (AIRFLOW_CONN_...).
     """
     from braintumor.config.roles import Role
     from braintumor.doctor.check_result import State

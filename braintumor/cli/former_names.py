@@ -1,4 +1,7 @@
-"""Former names of commands and options. They work in this release, with a warning, and not in the next one."""
+"""Replace former names of commands and options with current names.
+
+Former names work in this release with a warning. The next release removes the former names.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,15 @@ OPTIONS = {
     "rescore": {"--of": "--predicted-by", "--approve": "--allow-non-champion"},
     "model quantize": {"--changed": "--max-changed", "--lost": "--max-accuracy-loss"},
 }
-"""Former option to current option, by command."""
+"""Current name of each option by former name, for each command."""
 
 
 def with_current_names(arguments: Sequence[str]) -> list[str]:
-    """Return the command line with current names. Print a warning on standard error for each former name."""
+    """Return the command line with current names. Print a warning on standard error for each former name.
+
+    Args:
+        arguments: the words after ``braintumor``.
+    """
     words = list(arguments)
     for former, current in COMMANDS.items():
         if words[: len(former.split())] == former.split():

@@ -1,4 +1,7 @@
-"""``braintumor model``: list, show and evaluate models. ``cli.model_lifecycle`` has the verbs that change them."""
+"""Define the command ``braintumor model``: list, show, evaluate and quantize models.
+
+``cli.model_lifecycle`` defines the verbs that change a model's status.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,10 @@ for _command in (model_lifecycle.promote, model_lifecycle.rollback, model_lifecy
 @model.command(name="list", epilog="Example: braintumor model list --json")
 @as_json
 def list_(is_json: bool) -> None:
-    """List model versions, newest first, with their status: champion, overridden, withdrawn, pruned."""
+    """List model versions with their status, newest first.
+
+    The status is champion, overridden, withdrawn or pruned.
+    """
     from braintumor.db import database
     from braintumor.registry.model_versions import list_models
 
@@ -56,7 +62,10 @@ def list_(is_json: bool) -> None:
 @model_argument()
 @as_json
 def show(name: str, is_json: bool) -> None:
-    """Show NAME: training, metrics, test-set evaluations, verdicts with reasons, and promotion history."""
+    """Show the history of the model NAME.
+
+    The history has training, metrics, test-set evaluations, verdicts with reasons, and promotions.
+    """
     from braintumor.db import database
     from braintumor.evaluation.model_history import history_of
     from braintumor.registry.model_versions import find_model
@@ -73,7 +82,7 @@ def show(name: str, is_json: bool) -> None:
 @click.option("--at", metavar="TIME", help="ISO 8601, in UTC unless it has an offset. Default: now.")
 @as_json
 def champion(at: str | None, is_json: bool) -> None:
-    """Show the champion of now or of an earlier time. Exit code 1 if there was none."""
+    """Show the champion, now or at an earlier time. The exit code is 1 if there was no champion."""
     from braintumor.db import database
     from braintumor.errors import NoChampionError
     from braintumor.registry.model_versions import champion as champion_now
@@ -96,7 +105,10 @@ def champion(at: str | None, is_json: bool) -> None:
 @model_argument("b")
 @as_json
 def compare(a: str, b: str, is_json: bool) -> None:
-    """Compare A and B on the same test images, of the newest snapshot on which both were evaluated."""
+    """Compare the models A and B on the same test images.
+
+    The images are the test split of the newest snapshot on which both models were evaluated.
+    """
     from braintumor.db import database
     from braintumor.evaluation.compare_models import compare as compare_models
     from braintumor.registry.model_versions import find_model
@@ -113,9 +125,10 @@ def compare(a: str, b: str, is_json: bool) -> None:
 @model_argument()
 @click.option("--snapshot", help="Evaluate on the test split of another snapshot, for a comparison, without a report.")
 def evaluate(name: str, snapshot: str | None) -> None:
-    """Evaluate NAME on the validation and test splits of its snapshot, and write its report.
+    """Evaluate the model NAME, and write its report.
 
-    Each test-set evaluation is counted.
+    The command evaluates the validation and test splits of the model's snapshot. Each evaluation on a test split is
+    counted.
     """
     from braintumor.evaluation.evaluate_model import evaluate_model, evaluate_on
 
@@ -131,7 +144,10 @@ def evaluate(name: str, snapshot: str | None) -> None:
 @model.command(epilog="Example: braintumor model card resnet50-20261123T030000Z-3f2a9c > model_card.md")
 @model_argument()
 def card(name: str) -> None:
-    """Print the model card of NAME in Markdown: use, data, metrics, limits, versions, files."""
+    """Print the model card of the model NAME in Markdown.
+
+    The card states use, data, metrics, limits, versions and files.
+    """
     from braintumor.db import database
     from braintumor.evaluation.report.publish import card_of
     from braintumor.registry.model_versions import find_model
@@ -147,7 +163,10 @@ def card(name: str) -> None:
 @click.option("--no-parity", is_flag=True, help="Skip the comparison with Keras, which needs TensorFlow.")
 @as_json
 def verify(name: str, no_parity: bool, is_json: bool) -> None:
-    """Check files, graph, classes and predictions of NAME, also against Keras. Exit code 1 if a check fails."""
+    """Check files, graph, classes and predictions of the model NAME. The exit code is 1 if a check fails.
+
+    The command also compares the predictions with Keras, unless --no-parity is given.
+    """
     from braintumor.evaluation.gate.artifact_checks import verify_model
 
     outcomes = verify_model(settings_of("trainer"), name, with_keras=not no_parity)
@@ -172,9 +191,10 @@ def verify(name: str, no_parity: bool, is_json: bool) -> None:
     "--max-accuracy-loss", default=0.01, show_default=True, type=_SHARE, help="Largest loss of validation accuracy."
 )
 def quantize(name: str, max_changed: float, max_accuracy_loss: float) -> None:
-    """Export NAME in 8 bits as a new model version, which is faster on a CPU. Evaluate it and apply the gate.
+    """Export the model NAME in 8 bits as a new model version.
 
-    Promotes nothing. Exit code 1 if the export deviates too far from NAME, or if the gate refuses it.
+    An 8-bit model is faster on a CPU. The command evaluates the new version and applies the gate, but promotes nothing.
+    The exit code is 1 if the new version deviates too far from NAME, or if the gate refuses it.
     """
     from braintumor.errors import PromotionError
     from braintumor.evaluation.evaluate_model import evaluate_model

@@ -1,4 +1,4 @@
-"""Verbs of ``braintumor model`` that change a model's status: promote, rollback, withdraw, prune."""
+"""Define the verbs of ``braintumor model`` that change a model's status: promote, rollback, withdraw, prune."""
 
 from __future__ import annotations
 
@@ -42,9 +42,10 @@ _reason = click.option("--reason", required=True, callback=_non_empty, help="Rea
 )  # fmt: skip
 @as_json
 def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
-    """Make NAME the champion. A model that the gate did not pass needs --override, which all reports show.
+    """Make the model NAME the champion.
 
-    A model with missing or damaged files is always refused. `braintumor model verify NAME` shows the reason.
+    A model that the gate did not pass needs --override. All reports show the override. A model with missing or damaged
+    files is always refused. `braintumor model verify NAME` shows the reason.
     """
     from braintumor.db import database
     from braintumor.evaluation.gate.artifact_checks import require_valid_artifact
@@ -80,7 +81,8 @@ def promote(name: str, reason: str, is_override: bool, is_json: bool) -> None:
 def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: bool) -> None:
     """Make an earlier champion the champion again. A scoring run in progress keeps its model.
 
-    The command first fetches and loads the files of the model. If they are missing or damaged, nothing changes.
+    The command first fetches and loads the files of the earlier champion. If the files are missing or damaged, nothing
+    changes.
     """
     from braintumor.db import database
     from braintumor.promotion.promote import roll_back
@@ -116,9 +118,10 @@ def rollback(to_name: str | None, reason: str, with_withdrawal: bool, is_json: b
 @_reason
 @as_json
 def withdraw(name: str, reason: str, is_json: bool) -> None:
-    """Withdraw NAME: its predictions return to the worklist, and only an override can promote it again.
+    """Withdraw the model NAME. Its predictions return to the worklist.
 
-    Without a champion no scoring run starts. To replace a withdrawn champion at once, use `rollback --withdraw`.
+    Only an override can promote a withdrawn model again. Without a champion no scoring run starts. To replace a
+    withdrawn champion at once, use `rollback --withdraw`.
     """
     from braintumor.db import database
     from braintumor.registry import promotions
@@ -144,10 +147,11 @@ def withdraw(name: str, reason: str, is_json: bool) -> None:
 @click.option("--dry-run", "is_dry", is_flag=True, help="List the files and delete none.")
 @as_json
 def prune(older_than_days: int, is_dry: bool, is_json: bool) -> None:
-    """Delete the files of old candidates that were never used for scoring. Their rows and reports stay.
+    """Delete the files of old candidates never used for scoring.
 
-    It keeps current and former champions, and all models of a run or a prediction. It also keeps models that were
-    trained, or passed by the gate, within these days.
+    The rows and reports of these models stay. The command keeps current and former champions, and all models of a run
+    or a prediction. It also keeps models that were trained, or passed by the gate, within the days of
+    --older-than-days.
     """
     from braintumor.db import database
     from braintumor.evaluation.report.formatting import size
@@ -174,7 +178,7 @@ def prune(older_than_days: int, is_dry: bool, is_json: bool) -> None:
 
 
 def _withdrawn(engine: Engine, model: ModelVersion) -> tuple[dict[str, Any], list[str]]:
-    """Return the effect of a withdrawal on current predictions, as values and as lines of text."""
+    """Return the effect of a withdrawal on current predictions, as values for JSON and as lines of text."""
     from braintumor.registry.promotions import current_predictions
 
     current = current_predictions(engine, model)
@@ -201,7 +205,10 @@ def _print(is_json: bool, values: dict[str, Any], lines: list[str]) -> None:
 
 
 def _refresh(settings: Settings, engine: Engine, *models: ModelVersion | None) -> None:
-    """Update the status in reports. The promotion is already committed, so print problems with S3 and continue."""
+    """Update the status of the models in their reports.
+
+    The change of status is already committed, so the function prints problems with S3 and continues.
+    """
     from braintumor.evaluation.report.publish import refresh_reports
     from braintumor.s3 import ObjectStore
 

@@ -1,4 +1,4 @@
-"""Arguments that name a model by name or number, with shell completion."""
+"""Define command-line arguments that name a model by name or number, with shell completion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 def complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the name of a model, with its status as help. Return nothing if Postgres is unreachable."""
+    """Return the model names that begin with ``incomplete``, with each model's status as help.
+
+    The list is empty if Postgres is unreachable.
+    """
     from click.shell_completion import CompletionItem
 
     from braintumor.db import database
@@ -34,5 +37,5 @@ def complete(_context: click.Context, _parameter: click.Parameter, incomplete: s
 
 
 def model_argument(name: str = "name") -> Callable[[Any], Any]:
-    """Return an argument that names a model."""
+    """Return a decorator that adds an argument for a model. ``name`` is the name of the function's parameter."""
     return click.argument(name, shell_complete=complete)

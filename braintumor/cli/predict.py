@@ -1,4 +1,7 @@
-"""``braintumor predict``: one prediction for each frame of external images, or one rejection reason."""
+"""Define the command ``braintumor predict``.
+
+It gives one prediction for each frame of local image files, or one rejection reason for a file.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,11 @@ if TYPE_CHECKING:
 
 
 def _present(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Refuse paths that do not exist. Other unreadable files are rejected later, each with a reason."""
+    """Return the paths if all of them exist. Unreadable files are rejected later, each with a reason.
+
+    Raises:
+        click.BadParameter: a path does not exist.
+    """
     for path in paths:
         if not os.path.lexists(path):
             raise click.BadParameter(f"File {str(path)!r} does not exist.", ctx=context, param=parameter)
@@ -38,7 +45,8 @@ def _present(context: click.Context, parameter: click.Parameter, paths: tuple[Pa
 def predict(files: tuple[Path, ...], folder: Path | None, overlays: Path | None, is_json: bool) -> None:
     """Predict the class of each frame of FILES. For review, not for diagnosis.
 
-    Exit code 0 if each file has a prediction or a reason, and with --overlay each prediction an image.
+    The exit code is 0 if each file has a prediction or a rejection reason. With --overlay, each prediction also needs
+    an image.
     """
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end, default_pool
     from braintumor.scoring.predict_files import predict_files
@@ -87,7 +95,10 @@ def _make(folder: Path) -> None:
 
 
 def _drawn(result: FileResult, folder: Path, errors: list[click.BadParameter]) -> dict[str, str]:
-    """Write the overlay of a predicted frame. Add a write error to ``errors``, so that no prediction is lost."""
+    """Write the overlay of a predicted frame, and return the file or the write error as values of the result.
+
+    A write error is also added to ``errors`` and not raised, so that no prediction is lost.
+    """
     from braintumor.evaluation.report.cam_overlay import overlay_png
     from braintumor.imaging.decoding.rejection import Rejection
 
@@ -105,7 +116,16 @@ def _drawn(result: FileResult, folder: Path, errors: list[click.BadParameter]) -
 
 
 def _write_new(folder: Path, name: str, frame: str, data: bytes) -> Path:
-    """Write under the first unused name, so that inputs with one name and repeated runs overwrite nothing."""
+    """Write ``data`` to a new file and return its path. The file gets the first unused name.
+
+    Inputs of the same name and repeated runs therefore overwrite nothing.
+
+    Args:
+        folder: folder of the file.
+        name: name of the input file.
+        frame: suffix that names the frame, or an empty text.
+        data: the PNG.
+    """
     ends = chain([frame], (f"{frame}-{number}" for number in count(2)))
     while True:
         path = folder / fitting(folder, name, f"{next(ends)}.overlay.png")

@@ -1,4 +1,4 @@
-"""``braintumor prediction``."""
+"""Define the command ``braintumor prediction``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ def prediction() -> None:
 )
 @as_json
 def explain(scan_id: int, frame: int, model: str | None, is_replay: bool, is_json: bool) -> None:
-    """Show the origin of a prediction of SCAN_ID: object, preprocessing, model, data, recipe, run, promotion."""
+    """Show the origin of a prediction of the scan SCAN_ID.
+
+    The origin is the object, preprocessing, model, data, recipe, run and promotion.
+    """
     from braintumor.db import database
     from braintumor.s3 import ObjectStore
     from braintumor.scoring import explain as explaining

@@ -1,4 +1,4 @@
-"""``braintumor query``."""
+"""Define the command ``braintumor query``."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from braintumor.config.airflow_connections import settings_of
 )
 @as_json
 def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -> None:
-    """Run the saved query NAME. Without NAME, list the saved queries. Nothing is changed.
+    """Run the saved query NAME. Without NAME, list the saved queries.
 
-    The saved queries are in sql/queries. For review, not for diagnosis.
+    The command changes nothing. The saved queries are in sql/queries. For review, not for diagnosis.
     """
     from braintumor.db import database, saved_queries
 
@@ -49,5 +49,5 @@ def query(name: str | None, is_csv: bool, parquet: Path | None, is_json: bool) -
 
 
 def _plain(cell: object) -> object:
-    """Join a list with spaces. Return an empty text for null."""
+    """Return a cell for CSV and tables: a list joined with spaces, null as an empty text, any other value unchanged."""
     return "" if cell is None else " ".join(map(str, cell)) if isinstance(cell, list) else cell

@@ -1,4 +1,4 @@
-"""``braintumor rescore``."""
+"""Define the command ``braintumor rescore``."""
 
 from __future__ import annotations
 
@@ -42,9 +42,11 @@ def _in_utc(_context: click.Context, _parameter: click.Parameter, value: datetim
 @click.option("--run-key", help="Name of the run. The name of an interrupted rescore resumes it.")
 @as_json
 def rescore(run_key: str | None, is_json: bool, **request: Any) -> None:
-    """Predict scans of another model again with the champion. The new predictions become the current ones.
+    """Predict scans of one model again with another model.
 
-    The earlier rows stay. A page next to the models shows the changes, worst first.
+    The command takes the scans whose current prediction is by a model of --predicted-by. The champion predicts, unless
+    --model names another model. The new predictions become the current predictions. The earlier predictions stay
+    stored. A page next to the models in S3 shows the prediction changes, worst first.
     """
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.rescoring.job import rescore as rescore_scans

@@ -1,4 +1,4 @@
-"""``braintumor scan``: show one scan, and retry rejected scans."""
+"""Define the command ``braintumor scan``: show one scan, and retry rejected scans."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def scan() -> None:
 )
 @as_json
 def show(scan_id: int, with_location: bool, is_json: bool) -> None:
-    """Show state, run, attributes, predictions and rejections of the scan ID."""
+    """Show state, run, attributes, predictions and rejections of the scan with this ID."""
     from braintumor.db import database
     from braintumor.scoring.scan_status import scan_record
 
@@ -45,7 +45,7 @@ def show(scan_id: int, with_location: bool, is_json: bool) -> None:
 @click.option("--since", type=click.DateTime(formats=["%Y-%m-%d"]), help="Only scans rejected since that day (UTC).")
 @as_json
 def requeue(reason: str, since: datetime | None, is_json: bool) -> None:
-    """Reset scans that were rejected with this reason, so that the next scoring run tries them again."""
+    """Reset scans that were rejected with this reason, so that the next scoring run tries these scans again."""
     from braintumor.db import database
     from braintumor.scoring.scan_status import requeue as requeue_scans
 

@@ -1,4 +1,4 @@
-"""``braintumor score``."""
+"""Define the command ``braintumor score``."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from braintumor.config.airflow_connections import settings_of
 @click.option("--second-model", metavar="NAME", help="Predict with this model too, and mark disagreements.")
 @as_json
 def score(prefixes: str | None, run_key: str | None, second_model: str | None, is_json: bool) -> None:
-    """Score every new scan under the S3 PREFIXES (default: BRAINTUMOR_SCANS_URI).
+    """Score every new scan under the S3 PREFIXES.
 
-    Each prefix ends in /. Separate several prefixes with commas.
+    Each prefix ends in /. Separate several prefixes with commas. Default: BRAINTUMOR_SCANS_URI.
     """
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.scoring.job import run_scoring_job

@@ -1,4 +1,4 @@
-"""Output of commands: JSON for scripts, tables and progress bars for people."""
+"""Print the output of commands: JSON for scripts, tables and progress bars for people."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ as_json = click.option("--json", "is_json", is_flag=True, help="Print JSON, for 
 
 
 def command_key() -> str:
-    """Return a run key for one call of a command. A DAG run uses its id instead."""
+    """Return a run key for one call of a command, from the current time. A DAG run uses its run id instead."""
     return f"command {datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
 
 
@@ -26,12 +26,12 @@ def print_json(value: Any) -> None:
 
 
 def print_table(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> None:
-    """Print rows under a header."""
+    """Print rows under a header, with aligned columns."""
     click.echo(aligned(columns, rows))
 
 
 def aligned(columns: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
-    """Return rows under a header, with aligned columns."""
+    """Return a text of rows under a header, with aligned columns."""
     lines = [list(columns), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
@@ -48,6 +48,13 @@ def unwritable(path: Path, error: OSError, *, option: str) -> click.BadParameter
 
 @contextmanager
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show a progress bar on a terminal's standard error. Call the result with the size of each step."""
+    """Show a progress bar on standard error while the ``with`` block runs, if standard error is a terminal.
+
+    The context manager yields a function. Call the function with the size of each completed step.
+
+    Args:
+        label: text in front of the bar.
+        total: sum of the sizes of all steps.
+    """
     with click.progressbar(length=total, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         yield bar.update

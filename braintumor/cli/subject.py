@@ -1,4 +1,4 @@
-"""``braintumor subject``: find and erase a patient."""
+"""Define the command ``braintumor subject``: find and erase a patient."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from braintumor.config.airflow_connections import settings_of
 
 @click.group()
 def subject() -> None:
-    """Find and erase a patient whose images were scored, by a pseudonym."""
+    """Find and erase the data of a patient whose images were scored."""
 
 
 @subject.command(epilog="Example: braintumor subject find --json < number.txt")
 @as_json
 def find(is_json: bool) -> None:
-    """Print the pseudonym of a patient number (DICOM PatientID) and the number of its stored scans.
+    """Print a patient's pseudonym and number of stored scans.
 
-    The command reads the number from a prompt without an echo, or from standard input, and does not store it. Patients
-    of PNG, JPEG and NIfTI files have no pseudonym, so this command cannot find them.
+    The command reads the patient number (DICOM PatientID) from a prompt without an echo, or from standard input. It
+    does not store the patient number. Patients of PNG, JPEG and NIfTI files have no pseudonym, so this command cannot
+    find them.
     """
     from braintumor.erasure import find_subject
 
@@ -44,11 +45,12 @@ def find(is_json: bool) -> None:
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
 @as_json
 def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_json: bool) -> None:
-    """Erase the patient of a PSEUDONYM (`find`): rows, pages with an image, snapshots' images. It cannot be undone.
+    """Erase the data of the patient with this PSEUDONYM. This cannot be undone.
 
-    A tombstone without identity remains, with marks that reject later files of the patient. The command prints the
-    addresses of the images. Without --objects, the database keeps them until `braintumor subject objects` finds that
-    the images are deleted. Connect as a login of the role braintumor_eraser.
+    `braintumor subject find` prints the pseudonym. The command erases the patient's rows, images in snapshots, and
+    pages with an image of the patient. A tombstone without identity remains, with marks that reject later files of the
+    patient. The command prints the addresses of the images. Without --objects, the database keeps the addresses until
+    `braintumor subject objects` finds that the images are deleted. Connect as a login of the role braintumor_eraser.
     """
     from braintumor.erasure import erase as erase_subject
 
@@ -73,10 +75,10 @@ def erase(pseudonym: str, reason: str, with_objects: bool, is_sure: bool, is_jso
 @click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")
 @as_json
 def objects(is_delete: bool, is_sure: bool, is_json: bool) -> None:
-    """List the objects of erased patients that are still in S3. Delete the stored addresses of all others.
+    """List the objects of erased patients that are still in S3.
 
-    An object that was overwritten after the erasure is not the patient's any more, so it stays. Connect as a login of
-    the role braintumor_eraser.
+    The command deletes the stored addresses of all other objects. An object that was overwritten after the erasure is
+    not the patient's any more, so it stays. Connect as a login of the role braintumor_eraser.
     """
     from braintumor.erasure import erased_objects
 

@@ -1,4 +1,4 @@
-"""``braintumor train``. The retrain DAG also starts this command, in a separate process."""
+"""Define the command ``braintumor train``. The retrain DAG also starts this command, in a separate process."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ from braintumor.logs import show_training
 def train(
     recipe_name: str, snapshot_id: str | None, changes: tuple[str, ...], run_key: str | None, is_json: bool
 ) -> None:
-    """Train one recipe on the labeled images in S3, and register the model. Promotes nothing."""
+    """Train one recipe, and register the model.
+
+    The training uses the labeled images in S3. The command promotes nothing.
+    """
     from braintumor.dataset.snapshot import snapshot_of
     from braintumor.training.job import retrain
     from braintumor.training.recipe import Recipe
@@ -49,7 +52,11 @@ def train(
 
 
 def _parsed(changes: tuple[str, ...]) -> dict[str, Any]:
-    """Parse the values of ``--set``."""
+    """Return the values of ``--set`` by key, parsed as TOML.
+
+    Raises:
+        click.BadParameter: a value is not TOML.
+    """
     try:
         return tomllib.loads("\n".join(changes))
     except tomllib.TOMLDecodeError as exc:

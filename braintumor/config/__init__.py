@@ -1,1 +1,1 @@
-"""Settings, environment variables, rule files and the redaction of secrets."""
+"""Read settings, environment variables and rule files, and redact secrets."""

@@ -1,6 +1,6 @@
 """Read Airflow connections from the environment as Airflow does, for commands that run without Airflow.
 
-So a command in a worker's shell uses the same database and S3 as that worker's tasks.
+A command in a worker's shell therefore uses the same database and S3 as that worker's tasks.
 ``AIRFLOW_CONN_BRAINTUMOR_S3`` holds the connection ``braintumor_s3``, as a URI or as JSON. Connections in Airflow's own
 database are not read.
 """
@@ -22,13 +22,13 @@ PREFIX = "AIRFLOW_CONN_"
 
 
 def variable_of(connection: str) -> str:
-    """Return the variable of a connection: ``braintumor_s3`` -> ``AIRFLOW_CONN_BRAINTUMOR_S3``."""
+    """Return the environment variable of a connection: ``braintumor_s3`` -> ``AIRFLOW_CONN_BRAINTUMOR_S3``."""
     return PREFIX + connection.upper()
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnvironmentConnection:
-    """The fields of a connection that ``Settings.completed`` reads. The repr shows no secret."""
+    """An Airflow connection, with the fields that ``Settings.completed`` reads. The repr shows no secret."""
 
     login: str | None
     password: str | None = field(repr=False)
@@ -41,7 +41,7 @@ class EnvironmentConnection:
 
     @classmethod
     def find(cls, name: str, environment: Mapping[str, str] = os.environ) -> Self:
-        """Return the connection of this name.
+        """Return the Airflow connection ``name`` of the environment.
 
         Raises:
             ConfigurationError: the environment has no such connection, or its text is neither a URI nor JSON.
@@ -87,7 +87,13 @@ class EnvironmentConnection:
 
 
 def settings_of(role: str, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Read settings from the environment. Use its Airflow connections for Postgres and S3 if the settings lack them.
+    """Return the settings of the environment, completed by the Airflow connections of the environment.
+
+    If the settings lack Postgres or S3, the Airflow connection supplies it, if the environment has that connection.
+
+    Args:
+        role: database role, such as ``scorer``.
+        environment: environment variables.
 
     Raises:
         ConfigurationError: a connection that is used is neither a URI nor JSON.
@@ -97,14 +103,20 @@ def settings_of(role: str, environment: Mapping[str, str] = os.environ) -> Setti
 
 
 def with_database_of(environment: Mapping[str, str], settings: Settings, role: str) -> Settings:
-    """Return the settings with Postgres as in ``settings_of``."""
+    """Return the settings, with the URL of the role's Airflow connection in place of a missing Postgres URL.
+
+    Without such a connection in ``environment``, the settings stay unchanged.
+    """
     if not environment.get(variable_of(f"{DATABASE_CONNECTION}_{role}")):
         return settings
     return settings.with_database(partial(EnvironmentConnection.find, environment=environment), role=role)
 
 
 def with_store_of(environment: Mapping[str, str], settings: Settings) -> Settings:
-    """Return the settings with S3 as in ``settings_of``."""
+    """Return the settings, with S3 of the Airflow connection if the settings lack S3.
+
+    Without such a connection in ``environment``, the settings stay unchanged.
+    """
     if not environment.get(variable_of(STORE_CONNECTION)):
         return settings
     return settings.with_store(partial(EnvironmentConnection.find, environment=environment))

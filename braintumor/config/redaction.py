@@ -13,13 +13,14 @@ _URL = re.compile(r"(?P<scheme>[a-z0-9+.-]+://)(?P<rest>.*)", re.IGNORECASE | re
 _ADDRESS = re.compile(r"(\[[0-9a-f:.]+\]|[\w.,-]*)(:\d+)?(/[^?#@:]*)?")
 _SECRET_WORD = re.compile(r"pass|secret|token|key|sig|auth|cred", re.IGNORECASE)
 _SHORTEST = 4
-"""Characters. Shorter secrets are not replaced in messages, because many words contain them."""
+"""Least length in characters of a secret that is replaced in messages. Many words contain a shorter text."""
 
 
 def masked(variable: Variable, value: str) -> str:
-    """Mask a value for display: a secret completely, the login and password in a URL.
+    """Return the value of a variable for display, with ``***`` in place of secrets.
 
-    A secret URL shows user, host and database only if it has the form of a URL. Otherwise it is masked completely.
+    A secret is masked completely. In a URL, login, password and secret parts of the query are masked. A secret URL
+    shows user, host and database only if it has the form of a URL. Otherwise it is masked completely.
     """
     if variable.kind is Kind.CONNECTION and not _URL.fullmatch(value):
         return MASK
@@ -37,7 +38,14 @@ def masked(variable: Variable, value: str) -> str:
 
 
 def _login(login: str, *, with_user: bool) -> str:
-    """Show the user of a Postgres URL only, because in other URLs the part before the @ can be a token."""
+    """Return the login of a URL with its password masked, or ``***``.
+
+    Only a Postgres URL shows its user, because in other URLs the part before the @ can be a token.
+
+    Args:
+        login: the part of the URL before the @.
+        with_user: whether the URL is a Postgres URL.
+    """
     if not login:
         return ""
     user, colon, _ = login.partition(":")
@@ -80,7 +88,7 @@ def _in_query(url: str) -> set[str]:
 
 
 def without_secrets(message: str, settings: Settings) -> str:
-    """Replace every secret of the settings in a message by ``***``."""
+    """Return a message with ``***`` in place of every secret of the settings."""
     for secret in secrets_of(settings):
         message = message.replace(secret, MASK)
     return message

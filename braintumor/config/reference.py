@@ -1,7 +1,7 @@
 """List all settings, for ``braintumor config show`` and docs/configuration.md.
 
-Each is declared once elsewhere: in ``settings.Settings`` for the library, in ``variables`` for DAG files and tools.
-This module adds the Airflow connections and pools.
+Each setting is declared once, in another module. ``settings.Settings`` declares the settings of the library,
+``variables`` declares the variables of DAG files and tools. This module adds the Airflow connections and pools.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LIKE_OURS = re.compile(r"BRAIN_?TUMOU?R_|AIRFLOW_CONN_BRAIN_?TUMOU?R_(DB|S3)", 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """The variables of one reader."""
+    """A section of docs/configuration.md: the variables that one program or part of the project reads."""
 
     title: str
     text: str
@@ -40,7 +40,7 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class SettingValue:
-    """The current value of a variable, masked. ``source`` is environment, default or unset."""
+    """The current value of a variable, with secrets masked. ``source`` is environment, default or unset."""
 
     section: str
     name: str
@@ -50,7 +50,7 @@ class SettingValue:
 
 
 def sections() -> list[Section]:
-    """Return every variable that this project reads, by reader."""
+    """Return all variables that this project reads, with one section for each reader."""
     return [
         Section(
             title="The library",
@@ -87,19 +87,19 @@ def sections() -> list[Section]:
 
 
 def show(environment: Mapping[str, str] = os.environ) -> list[SettingValue]:
-    """Return every variable with its current value, masked, and the source of the value."""
+    """Return the current value of every variable, with secrets masked, and the source of the value."""
     return [_shown(section, variable, environment) for section in sections() for variable in section.variables]
 
 
 def unknown(environment: Mapping[str, str] = os.environ) -> dict[str, str | None]:
-    """Return variables that look like settings and are not read, each with the nearest known name."""
+    """Return variables that look like settings and that nothing reads, each with the nearest known name or ``None``."""
     known = [variable.name for section in sections() for variable in section.variables]
     read = {*known, *FORMER_NAMES.values()}
     return {name: _nearest(name, known) for name in sorted(environment) if _LIKE_OURS.match(name) and name not in read}
 
 
 def page() -> str:
-    """Return docs/configuration.md."""
+    """Return the text of docs/configuration.md."""
     parts = [_HEAD]
     for section in sections():
         parts += [f"## {section.title}\n", f"{section.text}\n", _variables(section.variables)]
@@ -142,7 +142,10 @@ def _shown(section: Section, variable: Variable, environment: Mapping[str, str])
 
 
 def _nearest(name: str, known: list[str]) -> str | None:
-    """Compare names without the common prefix, because the prefix makes all names similar."""
+    """Return the known name that is nearest to an unknown name, or ``None``.
+
+    The comparison ignores the common prefix, because the prefix makes all names similar.
+    """
     start, _, end = re.sub(r"BRAIN_?TUMOU?R_", PREFIX, name.upper()).rpartition(PREFIX)
     by_end = {candidate.removeprefix(start + PREFIX): candidate for candidate in known if candidate.startswith(start)}
     longer = [candidate for candidate in by_end if candidate.startswith(end)]

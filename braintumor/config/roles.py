@@ -1,4 +1,4 @@
-"""The database roles of tasks and people."""
+"""Define the database roles of tasks and people."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ OWNER = "braintumor_owner"
 
 
 class Role(StrEnum):
-    """Roles of tasks and people, who connect through logins that are members of a role."""
+    """A database role. Tasks and people connect through logins that are members of a role."""
 
     SCORER = "scorer"
     TRAINER = "trainer"
@@ -19,5 +19,5 @@ class Role(StrEnum):
 
     @property
     def in_database(self) -> str:
-        """Name of the role in Postgres, such as ``braintumor_scorer``."""
+        """Return the name of the role in Postgres, such as ``braintumor_scorer``."""
         return f"braintumor_{self.value}"

@@ -1,4 +1,4 @@
-"""Rule files: TOML that must give every rule, so that a missing line never loosens a rule."""
+"""Read rule files. A rule file is TOML and must state every rule, so that a missing line never loosens a rule."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
 
 
 class Rules(BaseModel):
-    """A table of rules: frozen, no defaults, no unknown keys. A field's description names the allowed values.
+    """A table of rules: frozen, without defaults and unknown keys. A field's description names the allowed values.
 
     Attributes:
-        reason: The reason that a key must not be missing.
+        reason: The reason that every key is required. The message about a missing key ends with it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -29,14 +29,14 @@ class Rules(BaseModel):
 
 
 class RuleFile(Rules):
-    """One rule file.
+    """The rules of one rule file.
 
     Attributes:
         label: The name of the rules in messages, such as "gate".
         variable: The environment variable that can name another file.
-        packaged: The file of the package.
-        error: The error to raise.
-        version: Raised whenever a value changes.
+        packaged: The path of the rule file in this package.
+        error: The class of the error to raise.
+        version: The version of the rules. Increase it whenever a value changes.
     """
 
     label: ClassVar[str]
@@ -48,7 +48,7 @@ class RuleFile(Rules):
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Self:
-        """Read a rule file, or the packaged one.
+        """Return the rules of a file, or of the packaged file if ``path`` is ``None``.
 
         Raises:
             ConfigurationError: as ``cls.error``: the file is missing or not TOML, or a key is missing, unknown or out
@@ -70,7 +70,11 @@ class RuleFile(Rules):
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], *, source: str = "given values") -> Self:
-        """Build and check rules from plain values.
+        """Return checked rules from plain values.
+
+        Args:
+            values: rules by key, as in a parsed TOML file.
+            source: the origin of the values, for messages.
 
         Raises:
             ConfigurationError: as ``cls.error``: a key is missing, unknown or out of range.
@@ -83,11 +87,18 @@ class RuleFile(Rules):
 
 
 _ORDER = {"extra_forbidden": 0, "missing": 1}
-"""A misspelled key is both unknown and missing, and the unknown one is the one to correct."""
+"""Order of errors in reports. A misspelled key is both unknown and missing, and the unknown key needs correction."""
 
 
 def _message(model: type[Rules], error: ErrorDetails, values: Any, prefix: str) -> str:
-    """Describe one error of pydantic: what is wrong, what is allowed, what was received and what to do."""
+    """Return the message for one error of pydantic: what is wrong, what is allowed, what was received and what to do.
+
+    Args:
+        model: the table of rules in which the error occurred.
+        error: the error of pydantic.
+        values: the received values of the table.
+        prefix: beginning of the message: rules, source and outer tables.
+    """
     key, *rest = error["loc"]
     field = model.model_fields.get(str(key))
     annotation = field.annotation if field is not None else None

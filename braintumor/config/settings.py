@@ -1,4 +1,4 @@
-"""The settings of the library: one frozen object, read from the environment where a program starts.
+"""Define the settings of the library: one frozen object, read from the environment where a program starts.
 
 Only the command line and the DAGs read the environment. All other modules receive a ``Settings``.
 """
@@ -14,41 +14,48 @@ from braintumor.config.variables import FORMER_NAMES, PREFIX, TIMEZONE, Kind, Va
 from braintumor.errors import ConfigurationError
 
 OF_ROLE = "BRAINTUMOR_DATABASE_URL_"
-"""Prefix of each role's own ``BRAINTUMOR_DATABASE_URL``."""
+"""Prefix of the variables with a role's own Postgres URL, such as ``BRAINTUMOR_DATABASE_URL_SCORER``."""
 DATABASE_CONNECTION = "braintumor_db"
-"""An Airflow connection. The connection of a role has the suffix ``_<role>``."""
+"""Name of the Airflow connection to Postgres. The connection of a role has the suffix ``_<role>``."""
 STORE_CONNECTION = "braintumor_s3"
 
 
 def _setting(doc: str, default: str | None = None, *, kind: Kind = Kind.TEXT, secret: bool = False) -> str | None:
-    """Declare a field that is read from ``BRAINTUMOR_<NAME>``."""
+    """Declare a field that is read from ``BRAINTUMOR_<NAME>``.
+
+    Args:
+        doc: meaning of the setting, for docs/configuration.md and messages.
+        default: value if the variable is unset.
+        kind: type of the variable's text.
+        secret: whether the value is masked, and omitted from the repr.
+    """
     metadata = {"doc": doc, "kind": kind, "default": default, "is_secret": secret}
     result: str | None = field(default=default, repr=not secret, metadata=metadata)
     return result
 
 
 class Connection(Protocol):
-    """The part of an Airflow connection that this library reads, because the library does not import Airflow."""
+    """The part of an Airflow connection that this library reads. The library does not import Airflow."""
 
     @property
     def login(self) -> str | None:
-        """User or access key."""
+        """Return the user of Postgres, or the access key of S3."""
 
     @property
     def password(self) -> str | None:
-        """Password or secret key."""
+        """Return the password of Postgres, or the secret key of S3."""
 
     def get_uri(self) -> str:
         """Return the connection as a URI."""
 
     @property
     def extra_dejson(self) -> dict[str, Any]:
-        """Extra fields."""
+        """Return the extra fields, parsed from JSON."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Addresses, secrets and rule files. The repr shows no secret."""
+    """The settings: addresses, secrets and paths of rule files. The repr shows no secret."""
 
     database_url: str | None = _setting(
         "Postgres of the predictions: postgresql://user:password@host/db", kind=Kind.URL, secret=True
@@ -99,7 +106,7 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, *, role: str | None = None) -> Self:
-        """Read ``BRAINTUMOR_*``. An empty value counts as unset.
+        """Return the settings from the variables ``BRAINTUMOR_*``. An empty value counts as unset.
 
         With a ``role``, such as ``scorer``, ``BRAINTUMOR_DATABASE_URL_SCORER`` overrides ``BRAINTUMOR_DATABASE_URL``.
         """
@@ -109,26 +116,33 @@ class Settings:
         return cls(**values)
 
     def completed(self, connection: Callable[[str], Connection], *, role: str | None = None) -> Self:
-        """Return the settings with Postgres and S3 from Airflow's connections where the environment names neither.
+        """Return the settings, with Airflow's connections in place of missing settings of Postgres and S3.
 
-        A connection is requested only if the environment lacks its settings. A requested connection must exist,
-        because otherwise a short outage of Airflow could send a task to another database or S3.
+        A connection is requested only if the environment lacks its settings. A requested connection must exist, because
+        otherwise a short outage of Airflow could send a task to another database or S3.
 
         Args:
-            connection: finds ``braintumor_db`` and ``braintumor_s3``, and raises if it cannot.
-            role: requests ``braintumor_db_<role>`` instead of ``braintumor_db``, with no fallback.
+            connection: function that returns the Airflow connection of a name, or raises an error.
+            role: database role. The method requests ``braintumor_db_<role>`` instead of ``braintumor_db``, with no
+                fallback.
         """
         return self.with_database(connection, role=role).with_store(connection)
 
     def with_database(self, connection: Callable[[str], Connection], *, role: str | None = None) -> Self:
-        """Return the settings with Postgres as in ``completed``."""
+        """Return the settings, with the URL of an Airflow connection in place of a missing Postgres URL.
+
+        See ``completed`` for the parameters.
+        """
         if self.database_url:
             return self
         url = connection(f"{DATABASE_CONNECTION}_{role}" if role else DATABASE_CONNECTION).get_uri()
         return replace(self, database_url=url.replace("postgres://", "postgresql://", 1))
 
     def with_store(self, connection: Callable[[str], Connection]) -> Self:
-        """Return the settings with S3 as in ``completed``."""
+        """Return the settings, with S3 of an Airflow connection if the settings lack S3.
+
+        See ``completed`` for the parameter. The settings lack S3 if they have neither an endpoint nor an access key.
+        """
         if self.s3_endpoint or self.s3_access_key:
             return self
         s3 = connection(STORE_CONNECTION)
@@ -141,10 +155,10 @@ class Settings:
         )
 
     def to_environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """Return variables for a subprocess, which ``from_environment`` reads back into an equal object.
+        """Return environment variables for a subprocess, from which ``from_environment`` reads equal settings.
 
-        With ``base`` the result is a copy of it with these variables. Variables of unset settings, former names and
-        the URLs of other roles are removed.
+        With ``base``, the result is a copy of ``base`` with these variables. The copy contains no variables of unset
+        settings, no former names and no Postgres URLs of single roles.
         """
         values = {variable.name: getattr(self, name) for name, variable in setting_variables().items()}
         removed = {*values, *(FORMER_NAMES[name] for name in values if name in FORMER_NAMES)}
@@ -155,6 +169,9 @@ class Settings:
 
     def require(self, name: str) -> str:
         """Return the value of a setting.
+
+        Args:
+            name: name of the field, such as ``database_url``.
 
         Raises:
             ConfigurationError: the setting is unset.
@@ -170,5 +187,5 @@ class Settings:
 
 
 def setting_variables() -> dict[str, Variable]:
-    """Return the environment variable of each setting, in the order of declaration."""
+    """Return the environment variable of each setting by field name, in the order of declaration."""
     return {f.name: Variable(name=PREFIX + f.name.upper(), **f.metadata) for f in fields(Settings)}

@@ -1,4 +1,6 @@
-"""Environment variables that are no field of ``Settings``. Each is declared once, for its reader and for the page.
+"""Declare the environment variables that are not fields of ``Settings``.
+
+Each variable is declared once, for the program that reads it and for docs/configuration.md.
 
 >>> from braintumor.config.variables import NIGHTLY_SCHEDULE
 >>> NIGHTLY_SCHEDULE.read()
@@ -18,7 +20,7 @@ from functools import cache
 
 PREFIX = "BRAINTUMOR_"
 TASK_ROLES = ("scorer", "trainer", "promoter", "reviewer")
-"""The members of ``roles.Role`` that tasks and pages connect to Postgres as, each through its own connection."""
+"""Values of ``roles.Role`` with which tasks and pages connect to Postgres. Each role has its own Airflow connection."""
 FORMER_NAMES = {
     "BRAINTUMOR_BACKEND": "BRAINTUMOR_ENGINE",
     "BRAINTUMOR_RUN_REPORT_RULES": "BRAINTUMOR_MORNING_RULES",
@@ -26,11 +28,11 @@ FORMER_NAMES = {
     "BRAINTUMOR_DEMO_WEIGHTS": "BRAINTUMOR_WEIGHTS",
     "BRAINTUMOR_DEMO_NIGHT": "BRAINTUMOR_NIGHT",
 }
-"""Current name to former name. Former names are read in this release, with a warning, and not in the next one."""
+"""Former names of variables by current name. This release reads former names with a warning, the next does not."""
 
 
 class Kind(StrEnum):
-    """The type of a variable's text."""
+    """The type of a variable's text, as docs/configuration.md names it."""
 
     TEXT = "text"
     URL = "URL"
@@ -58,7 +60,7 @@ class Variable:
     def given(self, environment: Mapping[str, str] = os.environ) -> str | None:
         """Return the value in the environment, or ``None``. An empty value counts as unset.
 
-        The variable's former name is read if the current one is unset. Standard error then shows a warning, once.
+        If the variable is unset, the method reads its former name. Standard error then shows a warning, once per name.
         """
         value, former = environment.get(self.name), FORMER_NAMES.get(self.name)
         if not value and former and (value := environment.get(former)):
@@ -70,7 +72,7 @@ class Variable:
         return self.given(environment) or self.default
 
     def text(self, environment: Mapping[str, str] = os.environ) -> str:
-        """Return the value of a variable that has a default."""
+        """Return the value in the environment, or the default. The variable must have a default."""
         value = self.read(environment)
         assert value is not None, f"{self.name} has no default"
         return value
@@ -123,7 +125,7 @@ OF_DAGS = (
     NIGHT_DEADLINE_HOURS,
     NOTIFIERS,
 )
-"""Read by the files in ``dags/``, in addition to TIMEZONE, which is also a setting of the library."""
+"""Variables that the files in ``dags/`` read. These files also read TIMEZONE, which is a setting of the library too."""
 
 DEMO_DATASET = Variable(
     name="BRAINTUMOR_DEMO_DATASET", kind=Kind.PATH, doc="a folder of labeled images, instead of phantoms"
@@ -135,7 +137,7 @@ DEMO_NIGHT = Variable(
     name="BRAINTUMOR_DEMO_NIGHT", kind=Kind.PATH, doc="a folder of scans for the scoring run, instead of phantoms"
 )
 OF_DEMO = (DEMO_DATASET, DEMO_WEIGHTS, DEMO_NIGHT)
-"""Read by ``make demo``."""
+"""Variables that ``make demo`` reads."""
 
 LOG_FORMAT = Variable(
     name="BRAINTUMOR_LOG_FORMAT",
@@ -143,7 +145,7 @@ LOG_FORMAT = Variable(
     doc="`json`: the command `braintumor` logs to standard error, one line of JSON per event; unset: no log",
 )
 OF_COMMAND = (LOG_FORMAT,)
-"""Read by the command ``braintumor`` at its start."""
+"""Variables that the command ``braintumor`` reads at its start."""
 
 STACK_MARK = Variable(
     name="BRAINTUMOR_STACK_MARK",
@@ -160,4 +162,4 @@ COMPOSE_PASSWORD = Variable(
     doc="in the .env of docker-compose.yaml: the password of the login that migrates",
 )
 OF_TOOLS = (COMPOSE_PASSWORD, STACK_MARK, NO_SKIPS)
-"""Read only by the compose file, the embedded stack and the tests."""
+"""Variables that only the compose file, the embedded stack and the tests read."""

@@ -1,1 +1,1 @@
-"""Checks of ``braintumor doctor``: settings, S3, Postgres, the champion and this machine."""
+"""Check an installation for ``braintumor doctor``: settings, S3, Postgres, the champion and this machine."""

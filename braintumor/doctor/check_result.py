@@ -1,4 +1,4 @@
-"""Results of checks."""
+"""Define the results of checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Outcome of a check."""
+    """The outcome of a check."""
 
     OK = "ok"
     NOTE = "note"
@@ -18,7 +18,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckResult:
-    """One line of output: the name of the check, its outcome, and a message with the fix."""
+    """The result of a check, shown as one line: name of the check, outcome, and a message with the fix."""
 
     check: str
     state: State
@@ -31,10 +31,10 @@ def ok(check: str, message: str) -> CheckResult:
 
 
 def note(check: str, message: str) -> CheckResult:
-    """Return a result with information."""
+    """Return the result of a check with information. No work fails because of it."""
     return CheckResult(check=check, state=State.NOTE, message=message)
 
 
 def wrong(check: str, message: str, *, do: str) -> CheckResult:
-    """Return the result of a failed check. ``do`` is the fix."""
+    """Return the result of a failed check. ``do`` says how to fix the fault."""
     return CheckResult(check=check, state=State.WRONG, message=f"{message} {do}".strip())

@@ -1,4 +1,4 @@
-"""The environment under check: its settings, connections and clock."""
+"""Define the installation under check: its settings, connections and clock."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ from braintumor.s3 import ObjectStore, S3Uri
 
 @dataclass(kw_only=True)
 class Installation:
-    """Settings of one role, or without a role, and the connections that they open.
+    """The installation under check: the settings of one role or of no role, and the connections to S3 and Postgres.
 
     Attributes:
-        problems: Errors while the settings were read.
-        clock: The clock of this machine, or a test's.
-        free_bytes: The free space of this machine, or a test's.
-        own: The object that the S3 checks wrote, until they delete it.
+        settings: The settings to check.
+        role: The database role whose tasks are checked, or ``None``.
+        environment: The environment variables.
+        problems: The messages of errors while the settings were read.
+        clock: Returns the current time. A test can replace it.
+        free_bytes: Returns the free bytes at a path. A test can replace it.
+        own: The address of the test object that the S3 checks wrote, or ``None`` if they wrote none.
     """
 
     settings: Settings
@@ -41,7 +44,11 @@ class Installation:
 
     @classmethod
     def of_environment(cls, role: Role | None, environment: Mapping[str, str] = os.environ) -> Installation:
-        """Read the settings as tasks do, but Airflow connections only from the environment."""
+        """Return the installation with the settings that the tasks of a role read.
+
+        Airflow connections are read only from the environment. The message of an unreadable connection goes to
+        ``problems``.
+        """
         settings, problems = Settings.from_environment(environment, role=role), []
         try:
             settings = settings if role is None else with_database_of(environment, settings, role)
@@ -55,12 +62,12 @@ class Installation:
 
     @cached_property
     def store(self) -> ObjectStore:
-        """Client for S3. Its creation sends no request."""
+        """Return the client for S3. Its creation sends no request."""
         return ObjectStore.connect(self.settings)
 
     @cached_property
     def engine(self) -> Engine:
-        """Engine for Postgres. Its creation opens no connection."""
+        """Return the engine for Postgres. Its creation opens no connection."""
         return database.connect(self.settings)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Checks of this machine and its settings: names, pseudonym key, clock, disk, GPU."""
+"""Check this machine and its settings: names, pseudonym key, clock, disk, GPU."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ from braintumor.scoring.model_loading import chosen_backend
 from braintumor.serving.backend import BackendName
 
 LARGEST_SKEW = timedelta(seconds=60)
-"""S3 refuses requests after 15 minutes. A minute shows that the clock is not synchronized."""
+"""Largest clock difference that passes. S3 refuses requests that differ by more than 15 minutes.
+
+A difference of a minute shows that the clock is not synchronized.
+"""
 NOTED_SKEW = timedelta(seconds=5)
 LEAST_FREE = 2 << 30
 LITTLE_FREE = 10 << 30
-"""Free bytes in the folder of cached models and training checkpoints."""
+"""Free bytes in the folder of cached models and training checkpoints. Fewer than ``LITTLE_FREE`` give a note.
+
+Fewer than ``LEAST_FREE`` fail the check.
+"""
 SET_CLOCK = "Synchronize this machine, or the server, by NTP."
 
 
 def settings(installation: Installation) -> Iterator[CheckResult]:
-    """Check that all settings can be read, and that all variables are known."""
+    """Check that all settings can be read, and that no variable looks like a setting but is unknown."""
     for problem in installation.problems:
         yield wrong("settings", problem, do="`braintumor config show` lists what can be set.")
     chosen_backend(installation.settings)
@@ -45,10 +51,10 @@ def settings(installation: Installation) -> Iterator[CheckResult]:
 
 
 def pseudonym_key(installation: Installation) -> Iterator[CheckResult]:
-    """Check the pseudonym key.
+    """Check that the pseudonym key is set if the role needs it.
 
-    Scoring needs it. Snapshots with reviewed frames need it to keep the patients of the test split out of training.
-    A worker that only trains does not have it.
+    Scoring needs the key. Snapshots with reviewed frames need the key to keep the patients of the test split out of
+    training. A worker that only trains does not have the key.
     """
     if installation.role not in {None, Role.SCORER, Role.TRAINER}:
         yield note("pseudonym key", f"not needed as {installation.role}")
@@ -61,13 +67,13 @@ def pseudonym_key(installation: Installation) -> Iterator[CheckResult]:
 
 
 def clock_of_store(installation: Installation) -> Iterator[CheckResult]:
-    """Compare this machine's clock to the Date header of S3."""
+    """Check that this machine's clock agrees with the Date header of S3."""
     bucket = S3Uri.parse(installation.settings.require("models_uri")).bucket
     yield _skew(installation, "clock, S3", lambda: installation.store.date(bucket))
 
 
 def clock_of_database(installation: Installation) -> Iterator[CheckResult]:
-    """Compare this machine's clock to the clock of Postgres."""
+    """Check that this machine's clock agrees with the clock of Postgres."""
 
     def now() -> datetime:
         with transaction(installation.engine) as connection:
@@ -79,7 +85,7 @@ def clock_of_database(installation: Installation) -> Iterator[CheckResult]:
 
 
 def disk(installation: Installation) -> Iterator[CheckResult]:
-    """Check the free space of the model cache."""
+    """Check that the folder of the model cache is writable and has enough free space."""
     folder = Path(installation.settings.require("cache_folder")).expanduser()
     place = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     free = installation.free_bytes(place)
@@ -95,7 +101,7 @@ def disk(installation: Installation) -> Iterator[CheckResult]:
 
 
 def gpu(installation: Installation) -> Iterator[CheckResult]:
-    """List the GPUs. A machine without one scores on the CPU, so this is only a note."""
+    """List the GPUs as a note. A machine without a GPU scores on the CPU."""
     names = _gpus()
     message = ", ".join(names) if names else "no GPU is visible"
     if installation.settings.backend == BackendName.XLA and not names:
@@ -115,7 +121,7 @@ def _skew(installation: Installation, check: str, server: Callable[[], datetime]
 
 
 def _gpus() -> list[str]:
-    """Return the names of NVIDIA devices from their driver, without loading TensorFlow."""
+    """Return the names of the NVIDIA GPUs from ``nvidia-smi``, without loading TensorFlow."""
     program = which("nvidia-smi")
     if program is None:
         return []

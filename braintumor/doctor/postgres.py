@@ -1,4 +1,4 @@
-"""Checks of Postgres: connection, version, login, rights and schema."""
+"""Check Postgres: connection, version, login, rights and schema."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from braintumor.doctor.installation import Installation
 from braintumor.doctor.rights import lacking
 
 OLDEST = 160_000
-"""``roles`` uses a form of ``pg_has_role`` that PostgreSQL 16 introduced."""
+"""Oldest usable version. ``db.roles`` uses a form of ``pg_has_role`` that PostgreSQL 16 introduced."""
 TESTED = 180_000
 SHOWN = 6
-"""Number of missing rights or migrations in a message. The rest is counted."""
+"""Most missing rights or migrations that a message names. The message counts the rest."""
 
 
 def version(installation: Installation) -> Iterator[CheckResult]:
@@ -34,7 +34,7 @@ def version(installation: Installation) -> Iterator[CheckResult]:
 
 
 def login(installation: Installation) -> Iterator[CheckResult]:
-    """Check that the login is a member of the role, and preferably of no other."""
+    """Check that the login is a member of the role, and note rights that the role's tasks do not need."""
     names = [OWNER, *(role.in_database for role in Role)]
     with transaction(installation.engine) as connection:
         user = connection.scalar(text("select current_user"))
@@ -73,7 +73,7 @@ def schema(installation: Installation) -> Iterator[CheckResult]:
 
 
 def rights(installation: Installation) -> Iterator[CheckResult]:
-    """Check that this login has all rights of the role."""
+    """Check that the current login has all rights of the role."""
     if installation.role is None:
         yield note("Postgres rights", "not checked: name a role with --role")
         return

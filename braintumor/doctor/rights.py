@@ -15,7 +15,7 @@ _FUNCTION = re.compile(r"braintumor\.(\w+)\(")
 
 
 def granted(role: Role) -> set[tuple[str, str]]:
-    """Return relation and verb of each right on a table or sequence that the file grants the role."""
+    """Return the role's rights on tables and sequences in sql/grants.sql, as pairs of relation and verb."""
     rights: set[tuple[str, str]] = set()
     for statement in _statements():
         match = _GRANT.fullmatch(statement)
@@ -28,21 +28,24 @@ def granted(role: Role) -> set[tuple[str, str]]:
 
 
 def granted_functions(role: Role) -> list[str]:
-    """Return the names of the functions that the file allows the role to execute."""
+    """Return the names of the functions that sql/grants.sql allows the role to execute."""
     matches = filter(None, map(_EXECUTE.fullmatch, _statements()))
     ours = [match[1] for match in matches if role.in_database in re.split(r"\s*,\s*", match[2].strip())]
     return [name for functions in ours for name in _FUNCTION.findall(functions)]
 
 
 def _statements() -> list[str]:
-    """Return the statements of the file, without comments and blocks."""
+    """Return the statements of sql/grants.sql, without comments and ``$$`` blocks."""
     without_comments = re.sub(r"--.*", "", (sql_folder() / "grants.sql").read_text())
     without_blocks = re.sub(r"\$\$.*?\$\$", "", without_comments, flags=re.DOTALL)
     return [" ".join(statement.split()) for statement in without_blocks.split(";")]
 
 
 def lacking(connection: Connection, role: Role) -> list[str]:
-    """Return the rights of the role on existing tables, views and functions that this login lacks."""
+    """Return the role's rights that the current login lacks, such as ``select on scan``.
+
+    Only rights on existing tables, sequences, views and functions count.
+    """
     pairs = sorted(granted(role))
     values = {
         "schema": SCHEMA,

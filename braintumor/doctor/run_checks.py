@@ -1,4 +1,4 @@
-"""Run all checks in turn. A failed check stops no other. An unreachable server is tried once."""
+"""Run all checks one after another. A failed check stops no other check. An unreachable server is tried once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMES = {S3: "S3", POSTGRES: "Postgres"}
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """A check, its name for failures, and the servers that it needs."""
+    """A check: its name in results about failures, its function, and the servers that it needs."""
 
     name: str
     run: Callable[[Installation], Iterator[CheckResult]]
@@ -35,7 +35,7 @@ class Check:
 
 
 def run_checks(installation: Installation) -> Iterator[CheckResult]:
-    """Run all checks and yield their results, with all secrets of the settings replaced."""
+    """Run all checks and yield their results, with ``***`` in place of every secret of the settings."""
     unreachable: set[Server] = set()
     try:
         for check in _checks(installation.role):
@@ -46,7 +46,7 @@ def run_checks(installation: Installation) -> Iterator[CheckResult]:
 
 
 def champion(installation: Installation) -> Iterator[CheckResult]:
-    """Check that the champion's files in S3 are the registered ones, and that the model loads."""
+    """Check that the champion's files in S3 equal the registered files, and that the model loads."""
     current = model_versions.find_champion(installation.engine)
     if current is None and installation.role not in {None, Role.SCORER}:
         yield note("champion", "there is no champion yet")

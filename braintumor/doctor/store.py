@@ -1,4 +1,4 @@
-"""Checks of S3. No result names an object, because keys can identify patients."""
+"""Check S3. No result names an object, because keys can identify patients."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ PREFIXES = {
     Role.PROMOTER: ("models_uri",),
     Role.REVIEWER: ("scans_uri", "models_uri"),
 }
-"""Settings whose prefixes a role must list."""
+"""The settings whose prefixes the tasks of a role must list."""
 EVERY_PREFIX = ("scans_uri", "dataset_uri", "models_uri", "weights_uri")
 FOLDER = "doctor/"
-"""Prefix of the test object, under the models prefix."""
+"""Key prefix of the test object, under the prefix of the models."""
 NOTHING_WRITTEN = "not checked, because nothing could be written"
 _FIRST, _SECOND = b"written by braintumor doctor", b"written by braintumor doctor again"
 
 
 def prefixes(role: Role | None) -> tuple[str, ...]:
-    """Return the settings whose prefixes a role must list. Without a role, return all."""
+    """Return the settings whose prefixes a role must list. Without a role, return every such setting."""
     return EVERY_PREFIX if role is None else PREFIXES[role]
 
 
 def lists(installation: Installation, setting: str) -> Iterator[CheckResult]:
-    """Check that the prefixes of one setting can be listed."""
+    """Check that the prefixes of one setting can be listed. ``setting`` is a field of ``Settings``."""
     name = setting_variables()[setting].name
     for prefix in _addresses(installation, setting):
         is_empty = next(installation.store.list(prefix), None) is None
@@ -44,13 +44,13 @@ def lists(installation: Installation, setting: str) -> Iterator[CheckResult]:
 
 
 def prefixes_apart(installation: Installation) -> Iterator[CheckResult]:
-    """Check that the scans prefixes do not overlap the dataset, the models or the weights."""
+    """Check that no prefix of scans overlaps the prefix of the dataset, the models or the weights."""
     ScanPrefixes.parse(installation.settings.require("scans_uri")).require_apart(installation.settings)
     yield ok("S3 prefixes", "scans do not overlap the dataset, the models or the weights")
 
 
 def reads_a_scan(installation: Installation) -> Iterator[CheckResult]:
-    """Read one byte of one scan of each prefix, because a policy can allow listing without reading."""
+    """Check that one scan under each prefix can be read, because a policy can allow only listing."""
     for prefix in _addresses(installation, "scans_uri"):
         scan = next((entry for entry in islice(installation.store.list(prefix), 1000) if entry.size), None)
         if scan is None:
@@ -61,7 +61,7 @@ def reads_a_scan(installation: Installation) -> Iterator[CheckResult]:
 
 
 def writes(installation: Installation) -> Iterator[CheckResult]:
-    """Write a test object under the models prefix."""
+    """Check that a test object can be written under the prefix of the models."""
     if installation.role is Role.REVIEWER:
         yield note("S3 write", "not checked: a reviewer writes nothing to S3")
         return
@@ -86,7 +86,7 @@ def reads(installation: Installation) -> Iterator[CheckResult]:
 
 
 def reads_by_version(installation: Installation) -> Iterator[CheckResult]:
-    """Check that a read of a listed version returns that version or an error."""
+    """Check that a read of a listed version returns that version or an error, also after a change of the object."""
     check = "S3 conditional get"
     if installation.own is None:
         yield note(check, NOTHING_WRITTEN)
@@ -113,7 +113,7 @@ def reads_by_version(installation: Installation) -> Iterator[CheckResult]:
 
 
 def deletes(installation: Installation) -> Iterator[CheckResult]:
-    """Delete the test object."""
+    """Check that the test object can be deleted."""
     if installation.own is None:
         yield note("S3 delete", NOTHING_WRITTEN)
         return

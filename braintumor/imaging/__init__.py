@@ -1,4 +1,6 @@
-"""Read image files of any supported format as frames, for training and scoring. No access to S3 or the database.
+"""Read image files of any supported format as frames, for training and scoring.
+
+The package accesses neither S3 nor the database.
 
 ::
 

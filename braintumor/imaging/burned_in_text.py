@@ -1,8 +1,8 @@
-"""Find text that is drawn over an image: rows of bright glyphs on dark background. Nothing reads the text.
+"""Detect text that is drawn over an image: rows of bright glyphs on a dark background. No text is read.
 
-A name is usually in the dark area around the head. A glyph is a small connected component, dark above and below. Four
-glyphs of similar height, next to each other on one baseline, are text. The search does not find single letters such
-as L and R, text on bright background, or vertical text. Error rates: docs/decisions/0025.
+A name is usually in the dark area around the head. A glyph is a small connected component of bright pixels, with dark
+pixels above and below it. Four glyphs of similar height, next to each other on one baseline, are text. The search does
+not find single letters such as L and R, text on bright background, or vertical text. Error rates: docs/decisions/0025.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from scipy import ndimage
 from braintumor.imaging.decoding.gray_levels import is_gray
 
 Boxes = NDArray[np.int64]
-"""(N, 4): top, left, bottom, right. The last two are exclusive."""
+"""Bounding boxes (N, 4) in pixels: top, left, bottom, right. Bottom and right are exclusive."""
 
 _BRIGHT = 110
-"""Least gray level of a glyph. Smoothing takes half of the white from white text of 10 pixels."""
+"""Least gray level of a glyph. Smoothing halves the level of white text that is 10 pixels high."""
 _DARK = 56
-"""Highest gray level of dark background. JPEG noise around white text stays below it."""
+"""Highest gray level of dark background. JPEG noise around white text stays below this level."""
 _MOST_LIT = 0.35
-"""Share of the pixels above and below a glyph that may be brighter, such as the dot of an i."""
+"""Largest share of pixels above and below a glyph that may exceed ``_DARK``, such as the dot of an i."""
 _LEAST_HEIGHT = 5
-"""Pixels. With 4, one of 3,029 real images without text is rejected."""
+"""Least height of a glyph in pixels. With 4, the search rejects one of 3,029 real images without text."""
 _LARGEST_PART = 8
-"""A glyph is at most the image's height divided by this number."""
+"""Greatest height of a glyph: the image's height divided by this number."""
 _WIDEST = 1.6
-"""Width of a glyph divided by its height, because two letters may touch."""
+"""Greatest width of a glyph divided by its height. The ratio is above 1, because two letters may touch."""
 _LEAST_FILL = 0.15
-"""Share of its bounding box that a glyph covers."""
+"""Least share of its bounding box that a glyph covers."""
 _LEAST_GLYPHS = 4
-"""Glyphs in a row. With 3, 12 of 3,029 real images without text are rejected."""
+"""Least number of glyphs in a row of text. With 3, the search rejects 12 of 3,029 real images without text."""
 _LEAST_LENGTH = 1.8
-"""Length of a row divided by its height."""
+"""Least length of a row of text divided by its height."""
 _MOST_GLYPHS = 1_000
-"""Only the first glyphs from the top are examined."""
+"""Most glyphs that the search examines, from the top of the image."""
 _MOST_SIDE = 2_048
-"""Pixels. A larger image is reduced first."""
+"""Longest side in pixels that the search examines. A larger image is reduced first."""
 _TOUCHING_CORNERS = np.ones((3, 3), np.bool_)
 
 
@@ -54,7 +54,7 @@ def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _glyphs(gray: NDArray[np.uint8]) -> Boxes:
-    """Return the boxes of connected components with a glyph's size and shape and a dark background, from the top."""
+    """Return the boxes (N, 4) of glyphs from the top: components of a glyph's size and shape on dark background."""
     labels, _ = ndimage.label(gray >= _BRIGHT, _TOUCHING_CORNERS)
     glyphs: list[tuple[int, int, int, int]] = []
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
@@ -90,7 +90,11 @@ def _has_row(glyphs: Boxes) -> bool:
 
 
 def _connected(is_next: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return for each glyph the lowest index in its component of the symmetric relation ``is_next`` (N, N)."""
+    """Return the component of each glyph (N,): the lowest index among the glyphs that are connected to it.
+
+    Args:
+        is_next: symmetric relation (N, N), true where two glyphs are next to each other.
+    """
     lowest = np.arange(len(is_next))
     while True:
         lower = np.minimum(lowest, np.where(is_next, lowest, len(lowest)).min(axis=1))

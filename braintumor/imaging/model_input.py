@@ -1,6 +1,6 @@
 """Convert decoded files to model input: all frames of a file, with their positions in the file.
 
-The limit of memory counts frames, not files, because one file has up to 64 frames.
+An inference step is limited by frames and not only by files, because one file has up to 64 scored frames.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ T = TypeVar("T")
 _SCANS_A_STEP = 32
 """Most scans per inference step."""
 _FRAMES_A_STEP = 64
-"""Frames after which a step takes no further scan. The last scan may exceed the number."""
+"""Number of frames after which an inference step takes no further scan. The last scan may exceed this number."""
 SECONDS_A_STEP = 10.0
-"""Seconds after which a step takes no further scan, so that slow files do not delay the storage of others."""
+"""Seconds after which an inference step takes no further scan, so that slow files do not delay other files."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedScan:
-    """The frames of one file to score.
+    """The scored frames of one file, as model input.
 
     Attributes:
-        pixels: uint8 (F, S, S, 3).
-        indexes: F positions among all frames of the file, in ascending order. Unscored frames leave gaps.
+        pixels: uint8 (F, S, S, 3): frame, row, column, RGB channel. S is the model's input size.
+        indexes: position of each of the F frames among all frames of the file, from 0, ascending. Frames that are not
+            scored leave gaps.
         is_volume: whether the file contains more than one frame, even if only one is scored.
         content_sha256: sha256 of the file in hex digits, or ``None`` for a file without a row in the scan table.
     """
@@ -49,13 +50,13 @@ class PreparedScan:
     content_sha256: str | None = None
 
     def frame(self, index: int) -> NDArray[np.uint8] | None:
-        """Return the frame (S, S, 3) at a position in the file, or ``None`` if it is not scored."""
+        """Return the frame (S, S, 3) at position ``index`` in the file, or ``None`` if that frame is not scored."""
         return self.pixels[self.indexes.index(index)] if index in self.indexes else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PreparedFile:
-    """A decoded file as model input. The attributes are those of ``Decoded``."""
+    """A decoded file as model input. ``format``, ``pixel_sha256`` and ``dicom`` equal the attributes of ``Decoded``."""
 
     format: Format
     pixel_sha256: str
@@ -66,7 +67,16 @@ class PreparedFile:
 def decode_file(
     data: bytes, *, size: int, limits: Limits, decode: Callable[..., Decoded | Rejection]
 ) -> PreparedFile | Rejection:
-    """Decode a file with ``decode`` to model input, or return a rejection. A frame with text on it rejects the file."""
+    """Return the scored frames of a file as model input, or a rejection.
+
+    Text that is drawn over one of the frames rejects the whole file.
+
+    Args:
+        data: bytes of the file.
+        size: the model's input size: pixels per side of a square frame.
+        limits: limits of the file.
+        decode: function with the signature of ``decoding.decode.decode``.
+    """
     decoded = decode(data, limits=limits)
     if isinstance(decoded, Rejection):
         return decoded
@@ -81,7 +91,13 @@ def decode_file(
 
 
 def to_model_input(decoded: Decoded, *, size: int, content_sha256: str | None = None) -> PreparedScan:
-    """Return every frame of a decoded file as model input."""
+    """Return every frame of a decoded file as model input.
+
+    Args:
+        decoded: the decoded file.
+        size: the model's input size: pixels per side of a square frame.
+        content_sha256: sha256 of the file in hex digits, or ``None`` for a file without a row in the scan table.
+    """
     pixels = np.empty((len(decoded.frames), size, size, 3), np.uint8)
     for place, frame in enumerate(decoded.frames):
         pixels[place] = letterbox(frame.pixels, size=size)
@@ -94,12 +110,13 @@ def to_model_input(decoded: Decoded, *, size: int, content_sha256: str | None = 
 def take_step(
     readings: Iterator[T], scan_of: Callable[[T], PreparedScan | None], *, seconds: float = math.inf
 ) -> list[T]:
-    """Return the next readings for one inference step, or an empty list at the end.
+    """Return the next readings for one inference step, or an empty list at the end of ``readings``.
 
-    A step has a limited number of scans and frames. After ``seconds`` it ends with the readings so far, at least one.
+    A reading is the result of reading one file. A step has a limited number of scans and frames. After ``seconds`` the
+    step ends with the readings so far, at least one.
 
     Args:
-        readings: source of the readings. The function takes only the returned ones.
+        readings: iterator over the readings. The function consumes only the readings that it returns.
         scan_of: returns the scan of a reading, or ``None`` if the reading has no frames.
         seconds: time limit of the step.
     """
@@ -116,9 +133,9 @@ def take_step(
 
 
 def one_ahead(items: Iterable[T]) -> Iterator[T]:
-    """Yield items one step late, so that the next item is already being computed.
+    """Yield each item after the next item was taken from ``items``, so that work on the next item has begun.
 
-    If the next item raises an error, the current item is yielded first, and then the error is raised.
+    If taking the next item raises an error, the function first yields the current item and then raises the error.
     """
     source = iter(items)
     held = list(islice(source, 1))

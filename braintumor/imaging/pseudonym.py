@@ -1,8 +1,8 @@
 """Create pseudonyms: identifiers that join rows and identify no person.
 
-They are keyed (HMAC-SHA256, RFC 2104), because patient and study identifiers are guessable. A table of unkeyed hashes
-of every possible hospital number takes little time to compute. DICOM requires the same of replaced identifiers
-(PS3.15 E.1.1): consistent within a set, and irreversible without the key.
+Pseudonyms are keyed hashes (HMAC-SHA256, RFC 2104), because patient and study identifiers are guessable. A table of
+unkeyed hashes of every possible hospital number takes little time to compute. DICOM requires two properties of replaced
+identifiers (PS3.15 E.1.1). They are consistent within a set, and irreversible without the key.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ import hmac
 from typing import Literal
 
 _LENGTH = 32
-"""Hex digits, which are 128 bits and make an accidental collision very unlikely."""
+"""Length of a pseudonym in hex digits. 32 digits are 128 bits, so an accidental collision is very unlikely."""
 
 
 def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: bytes) -> str | None:
-    """Return 32 hex digits for ``value``, or ``None`` for an empty value. Kinds do not share pseudonyms.
+    """Return the pseudonym of an identifier as 32 hex digits, or ``None`` for an empty identifier.
 
-    Blanks and NULs around the value do not count, because DICOM pads values to even length.
+    Equal identifiers of two kinds have different pseudonyms. Blanks and NULs around the identifier do not count,
+    because DICOM pads values to even length.
+
+    Args:
+        value: the identifier in the DICOM object.
+        kind: what the identifier identifies.
+        key: secret key of the pseudonyms.
     """
     stripped = value.strip(" \t\r\n\0")
     if not stripped:
@@ -26,5 +32,5 @@ def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: b
 
 
 def erased_mark(pseudonym: str, *, key: bytes) -> str:
-    """Return the record of an erased person: a keyed hash of the pseudonym, which does not reveal the pseudonym."""
+    """Return the mark of an erased person: a keyed hash of the pseudonym, which does not reveal the pseudonym."""
     return hmac.new(key, f"erased\0{pseudonym}".encode(), "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Draw one frame of a file as a new PNG. Only the pixels of the file reach the PNG."""
+"""Draw one frame of a file as a new PNG. The PNG contains only pixels of the file, and no metadata."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
 
 _QUICK = 1
-"""zlib's level. An image is sent once, over a hospital's internal network."""
+"""Compression level of zlib, the fastest. An image is sent once, over a hospital's internal network."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnFrame:
-    """A frame as a PNG of 8 bits, gray or RGB."""
+    """A frame as a PNG with 8 bits per channel, gray or RGB. ``width`` and ``height`` are in pixels."""
 
     png: bytes = field(repr=False)
     width: int
@@ -28,12 +28,14 @@ class DrawnFrame:
 def draw_frame(
     data: bytes, *, frame: int, size: int, limits: Limits, decode: Callable[..., Decoded | Rejection]
 ) -> DrawnFrame | Rejection:
-    """Draw one frame of a file, or return a rejection. A frame with text on it is rejected, because it may be a name.
+    """Return one frame of a file as a PNG, or a rejection.
+
+    Text that is drawn over the frame rejects it, because the text may be a name.
 
     Args:
-        data: the file.
+        data: bytes of the file.
         frame: index of a scored frame among all frames of the file.
-        size: most pixels per side. 0 keeps the frame's size.
+        size: longest side of the PNG in pixels. A larger frame is reduced. 0 keeps the frame's size.
         limits: limits of the file.
         decode: function with the signature of ``decoding.decode.decode``.
     """

@@ -1,4 +1,4 @@
-"""Find images that show several slices in a grid or a strip, by their pixels: film sheets and exported mosaics.
+"""Find images whose pixels show several slices in a grid or a strip, such as film sheets and exported mosaics.
 
 Every tile of such an image is similar to its neighbor. The image therefore correlates with itself after a shift by one
 tile. The correlation of a single head falls with the shift and does not rise again. Lines of one gray level separate
@@ -16,22 +16,26 @@ from PIL import Image
 from braintumor.imaging.decoding.gray_levels import is_gray
 
 _SIDE = 128
-"""Pixels to which both sides of the image are reduced. A tile of a sheet of 12 x 12 keeps 10 pixels."""
+"""Pixels per side of the reduced image. A tile of a sheet of 12 x 12 keeps 10 pixels."""
 _LEAST_SHIFT = 8
-"""Pixels. Shorter shifts match the texture of an image, not its tiles."""
+"""Least shift in pixels of the reduced image. Shorter shifts match the texture of an image, not its tiles."""
 _LEAST_GAIN, _LEAST_GAIN_ALONE, _LEAST_GAIN_SUM, _LEAST_GAIN_STRIP = 0.1, 0.2, 0.9, 0.35
-"""Gains of a grid with lines between tiles, of a grid without (per axis, and the sum), and of a strip.
+"""Least gains per axis of a grid with lines between its tiles, then of a grid without lines.
 
-Of 3,264 real images of one head, none has a gain above 0.27 on both axes.
+The third number is the least sum of both axes' gains of a grid without lines. The fourth is the least gain of a strip.
+Of 3,264 real images of one head, no image has a gain above 0.27 on both axes.
 """
 _MOST_SPREAD, _MOST_SPREAD_STRIP = 0.45, 0.3
-"""Spread of the lines between tiles. A single head with a gain on both axes has 0.59 or more."""
+"""Greatest spread of the lines between tiles, of a grid and of a strip (``_Repetition.spread``).
+
+A single head with a gain on both axes has a spread of 0.59 or more.
+"""
 _MOST_RANGE = 24
-"""Gray levels between the darkest and the brightest pixel of a row or column that counts as margin."""
+"""Greatest difference of gray levels within a row or column that counts as margin."""
 _LEAST_BRIGHT = 64
 """Least gray level of a margin's darkest pixel. Air around a head is no margin."""
 _LONGEST_TILE = 1.5
-"""Least ratio of a strip's length to its width, and largest ratio of a tile's."""
+"""Least ratio of a strip's length to its width, and largest ratio of a tile's length to its width."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +44,9 @@ class _Repetition:
 
     Attributes:
         gain: rise of the autocorrelation from its minimum to the best shift, 0 to 2.
-        shift: best shift as a share of the image's length.
-        spread: standard deviation along the lines that are one shift apart, divided by that of the image.
+        shift: best shift as a share of the image's length along the axis.
+        spread: standard deviation of the pixels on the lines that are one shift apart, divided by the standard
+            deviation of the image.
     """
 
     gain: float
@@ -59,7 +64,10 @@ def is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _without_margins(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Remove bright outer rows and columns of one gray level, because paper around a sheet hides the repetition."""
+    """Return the image without bright outer rows and columns of one gray level.
+
+    Paper around a sheet would hide the repetition.
+    """
     for _ in range(2):  # once for the rows, once for the columns
         filled = np.flatnonzero((np.ptp(gray, axis=1) > _MOST_RANGE) | (gray.min(axis=1) < _LEAST_BRIGHT))
         gray = (gray[filled[0] : filled[-1] + 1] if filled.size else gray).T
@@ -74,14 +82,19 @@ def _is_grid(across: _Repetition, down: _Repetition) -> bool:
 
 
 def _is_strip(along: _Repetition, elongation: float) -> bool:
-    """Return whether nearly square tiles form one row. ``elongation`` is the image's length divided by its width."""
+    """Return whether nearly square tiles form one row.
+
+    Args:
+        along: repetition along the row.
+        elongation: length of the image along the row, divided by its width.
+    """
     if elongation < _LONGEST_TILE or along.gain < _LEAST_GAIN_STRIP or along.spread > _MOST_SPREAD_STRIP:
         return False
     return 1 / _LONGEST_TILE <= along.shift * elongation <= _LONGEST_TILE
 
 
 def _repetition(image: NDArray[np.float64]) -> _Repetition:
-    """Find the shift along the rows with the highest rise of the autocorrelation."""
+    """Return the repetition along the rows, at the shift with the highest rise of the autocorrelation."""
     correlation = _autocorrelation(image - image.mean())
     gains = correlation - np.minimum.accumulate(correlation)
     shift = int(np.argmax(gains[_LEAST_SHIFT:])) + _LEAST_SHIFT
@@ -94,7 +107,7 @@ def _repetition(image: NDArray[np.float64]) -> _Repetition:
 
 
 def _autocorrelation(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correlate the image with itself along its rows, at shifts from 0 to just above half its width."""
+    """Return the image's correlation with itself along its rows, at shifts from 0 to just above half its width."""
     width = image.shape[1]
     shifts = np.arange(width // 2 + 3)
     spectrum = np.fft.rfft(image, 2 * width, axis=1)  # twice the width, so that the shift does not wrap around

@@ -19,10 +19,16 @@ from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 
 
 def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
-    """Decode the bytes of a JPEG, PNG, TIFF, MR DICOM or NIfTI file, recognized by content. Thread-safe.
+    """Return the frames of a JPEG, PNG, TIFF, MR DICOM or NIfTI file, or a rejection. Thread-safe.
+
+    The content decides the format.
+
+    Args:
+        data: bytes of the file.
+        limits: limits of the file. ``None`` means ``Limits()``.
 
     Raises:
-        MemoryError: the machine is short of memory. The file is not the cause, because its sizes were checked before.
+        MemoryError: the machine is short of memory. The file is not the cause, because the limits bound its sizes.
     """
     limits = limits or Limits()
     if not data:
@@ -76,7 +82,10 @@ def _check_blank(decoded: Decoded) -> Rejection | None:
 
 
 def _check_sheets(decoded: Decoded) -> Rejection | None:
-    """Reject a file if most frames show several slices, because one frame of a volume may look so by chance."""
+    """Return a rejection if most frames show several slices each, else ``None``.
+
+    One frame of a volume may look like several slices by chance.
+    """
     sheets = sum(is_contact_sheet(frame.pixels) for frame in decoded.frames)
     if 2 * sheets <= len(decoded.frames):
         return None

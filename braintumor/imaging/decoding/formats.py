@@ -79,18 +79,21 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "zstandard"),
     (257, b"ustar", "tar"),
 )
-"""Offset, first bytes and name of each format. The rejection names a format that is not scored."""
+"""Offset in the file, bytes at this offset, and name of each format. The first match counts.
+
+A rejection names a format that is not scored.
+"""
 _BARE_GROUPS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
 """First bytes of a DICOM file without preamble: group 0008 or 0002 in little endian, or 0008 in big endian."""
 _LONGEST_FIRST_ELEMENT = 1024
-"""Bytes. The first elements are short: group length, character set or image type."""
+"""Most bytes of the first element's value. First elements are short: group length, character set or image type."""
 _ELEMENT_HEADER = struct.Struct("<HHI")
 """Group, element and length of an element in implicit little endian."""
 _MOST_EMPTY_ELEMENTS = 16
 """Most elements without a value that ``_is_bare_dicom`` skips."""
 _EMPTY_PREAMBLE = bytes(128)
 _BEGINNING = 512
-"""Bytes of an empty preamble and all bytes that ``_is_bare_dicom`` reads."""
+"""Number of first bytes that contain an empty preamble and all bytes that ``_is_bare_dicom`` reads."""
 
 
 def is_named_as_image(name: str) -> bool:
@@ -105,7 +108,7 @@ def all_formats(word: Literal["and", "or"]) -> str:
 
 
 def sniff(data: bytes) -> str | None:
-    """Return the name of the format by the first bytes, or ``None`` for an unknown format."""
+    """Return the name of the format that the first bytes show, or ``None`` for an unknown format."""
     for offset, magic, name in _MAGIC:
         if data[offset : offset + len(magic)] == magic:
             return name
@@ -113,17 +116,20 @@ def sniff(data: bytes) -> str | None:
 
 
 def without_empty_preamble(data: bytes) -> bytes:
-    """Remove a preamble of 128 zero bytes without the marker ``DICM``, because pydicom would parse the zeros."""
+    """Return the data without a preamble of 128 zero bytes that the marker ``DICM`` does not follow.
+
+    pydicom would parse the zeros.
+    """
     end = len(_EMPTY_PREAMBLE)
     is_unmarked = data.startswith(_EMPTY_PREAMBLE) and data[end : end + 4] != b"DICM"
     return data[end:] if is_unmarked else data
 
 
 def _is_bare_dicom(data: bytes) -> bool:
-    """Return whether the first element is a DICOM element: a known group, then a VR or a short, even length.
+    """Return whether the data begins with a DICOM element: a known group, then a VR or a short, even length.
 
-    The length follows in an implicit element. The first implicit element with a value decides, because an empty one
-    proves little. Its tag must be in group 0008, in ascending order.
+    An explicit element has a VR after its tag, an implicit element a length. The first implicit element with a value
+    decides, because an empty element proves little. Its tag must be in group 0008, and all tags in ascending order.
     """
     if data[:2] not in _BARE_GROUPS or len(data) < _ELEMENT_HEADER.size:
         return False

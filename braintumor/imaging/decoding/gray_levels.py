@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PERCENTILES = (0.5, 99.5)
-"""Displayed range if the file states none, so that a few very bright pixels do not darken the brain."""
+"""Percentiles that become black and white if the file states no range.
+
+A few very bright pixels then do not darken the brain.
+"""
 _WHITE, _WHITE_IN_16_BITS = 255, 0xFFFF
 _BITS_SHOWN = 8
 _SAMPLED = 2_000_000
@@ -25,14 +28,14 @@ def is_gray(pixels: NDArray[Any]) -> bool:
 def without_equal_channels(
     red: NDArray[np.uint8], green: NDArray[np.uint8], blue: NDArray[np.uint8]
 ) -> NDArray[np.uint8]:
-    """Return three channels (H, W) as (H, W) if they are equal, else as (H, W, 3)."""
+    """Return three equal channels (H, W) as one gray image (H, W), and other channels as (H, W, 3)."""
     if np.array_equal(red, green) and np.array_equal(red, blue):
         return red
     return np.stack([red, green, blue], axis=2)
 
 
 def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert gray or color of more than 8 bits without a stated range to uint8, as for a 16-bit PNG.
+    """Convert gray or color of more than 8 bits without a stated range, such as a 16-bit PNG, to uint8.
 
     An 8-bit image that was widened to 16 bits (v to 257 v, or 256 v) is restored exactly. Other images are scaled by
     percentiles.
@@ -41,7 +44,7 @@ def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def stack_to_uint8(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
-    """Convert pages of one file to uint8 by one common range. Their shapes may differ."""
+    """Convert the pages of one file to uint8 by one common range. The shapes of the pages may differ."""
     narrowed = _without_widening(pages)
     if narrowed is not None:
         return narrowed
@@ -50,7 +53,7 @@ def stack_to_uint8(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]]:
 
 
 def _without_widening(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]] | None:
-    """Return the 8 bits that were widened to 16 on every page, or ``None``."""
+    """Return the original 8-bit pages if all pages were widened from 8 to 16 bits, else ``None``."""
     if any(page.dtype.kind not in "iu" or page.min() < 0 for page in pages):
         return None
     if not _WHITE < max(int(page.max()) for page in pages) <= _WHITE_IN_16_BITS:
@@ -62,7 +65,10 @@ def _without_widening(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]] 
 
 
 def _common_range(pages: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """Return the percentiles of one page, or of a sample of several pages, without values that are not finite."""
+    """Return the range from the percentiles of one page, or of a sample of several pages.
+
+    Values that are not finite do not count.
+    """
     step = math.ceil(sum(page.size for page in pages) / _SAMPLED) if len(pages) > 1 else 1
     sample = np.concatenate([page.ravel()[::step] for page in pages]) if len(pages) > 1 else pages[0]
     if sample.dtype.kind == "f":
@@ -79,7 +85,7 @@ def displayed_range(values: NDArray[Any]) -> tuple[float, float]:
 
 
 def color_to_uint8(values: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Convert RGB (H, W, 3) of ``bits`` per sample to uint8, or to gray if its channels are equal."""
+    """Convert RGB (H, W, 3) of ``bits`` bits per sample to uint8: to (H, W) if the channels are equal."""
     shown = values if bits == _BITS_SHOWN else to_uint8(values / (2**bits - 1))
     red, green, blue = (np.ascontiguousarray(shown[..., channel], np.uint8) for channel in range(3))
     return without_equal_channels(red, green, blue)
@@ -92,7 +98,7 @@ def range_to_uint8(values: NDArray[Any], low: float, high: float) -> NDArray[np.
 
 
 def scaled(values: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Scale values to 0 at ``low`` and 1 at ``high``, and clip. An empty range becomes a step."""
+    """Scale values to 0 at ``low`` and 1 at ``high``, and clip. If ``high <= low``, values above ``low`` become 1."""
     if high <= low:
         return (values > low).astype(np.float64)
     return np.clip((values - low) / (high - low), 0, 1)

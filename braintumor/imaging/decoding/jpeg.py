@@ -23,16 +23,19 @@ _READ_FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _ARITHMETIC_FRAMES, _PROGRESSIVE = {0xC9, 0xCA}, {0xC2, 0xCA}
 _TABLES = {_DQT, _DRI, _DHT, _ARITHMETIC_TABLES}
 _MOST_SCANS = 100
-"""Encoders write about 10 scans. Each scan is a pass over the whole image, so 24,000 scans take minutes."""
+"""Most scans of an image. Encoders write about 10. Each scan is a pass over the whole image, so 24,000 take minutes."""
 _MOST_SCANNED_PIXELS = 1_000_000_000
-"""Pixels times scans. The largest allowed image with 20 scans stays below."""
+"""Largest product of pixels and scans. The largest allowed image may have 20 scans."""
 _CUT = 2
-"""Bytes removed from the last scan. The decoder must warn, because a whole scan needs them."""
+"""Number of bytes that a test removes from the last scan.
+
+The decoder must then warn, because a whole scan needs these bytes.
+"""
 _CMYK = 4
 
 
 class _Segment(NamedTuple):
-    """A marker, and the positions of its payload and of the scan after it."""
+    """A segment: its marker, start and end of its payload, and end of the scan that follows the payload."""
 
     marker: int
     start: int
@@ -66,7 +69,7 @@ class Structure:
 
 
 def read_structure(data: bytes) -> Structure:
-    """Read a JPEG file up to the end of its first image, or up to one scan more than allowed."""
+    """Return the structure of a JPEG file's first image. Reading ends at one scan more than allowed."""
     segments: list[_Segment] = []
     scans, at, is_ended = 0, len(_START), False
     while scans <= _MOST_SCANS and (match := _MARKER.search(data, at)):
@@ -88,7 +91,10 @@ def read_structure(data: bytes) -> Structure:
 
 
 def refuse_kind(structure: Structure) -> Rejection | None:
-    """Reject kinds of JPEG that Pillow does not decode, by the frame's marker and its bits per sample."""
+    """Return a rejection for a kind of JPEG that Pillow does not decode, else ``None``.
+
+    The frame's marker and its bits per sample show the kind.
+    """
     frame = structure.frame
     if frame is None:
         return None
@@ -108,7 +114,12 @@ def refuse_kind(structure: Structure) -> Rejection | None:
 
 
 def refuse_scans(structure: Structure, pixels: int) -> Rejection | None:
-    """Reject an image with so many scans that a decoder needs minutes."""
+    """Return a rejection for an image with so many scans that a decoder needs minutes, else ``None``.
+
+    Args:
+        structure: structure of the file.
+        pixels: pixels of the image.
+    """
     scans = len(structure.scans)
     most = min(_MOST_SCANS, max(1, _MOST_SCANNED_PIXELS // pixels))
     if scans <= most:
@@ -118,7 +129,7 @@ def refuse_scans(structure: Structure, pixels: int) -> Rejection | None:
 
 
 def find_damage(structure: Structure) -> Rejection | None:
-    """Reject an image with missing or cut scans, or with a size that contradicts its scans."""
+    """Return a rejection for missing or cut scans, or for a size that contradicts the scans, else ``None``."""
     if structure.frame is None or not structure.scans:
         return None
     if not _is_complete(structure):
@@ -142,7 +153,7 @@ def _damage(structure: Structure) -> str:
 
 
 def _without_padding(structure: Structure) -> Structure:
-    """Return the image without the zeros that some devices append to its last block."""
+    """Return the structure without the zeros that some devices append to the image's last block."""
     last = structure.scans[-1]
     end = last.end + len(structure.data[last.end : last.scan_end].rstrip(b"\0"))
     segments = tuple(each._replace(scan_end=end) if each is last else each for each in structure.segments)
@@ -165,7 +176,7 @@ def _is_complete(structure: Structure) -> bool:
 
 
 def _warning(structure: Structure, *, cut: int = 0) -> str:
-    """Return libjpeg-turbo's warning on the image, after removing ``cut`` bytes from the end of its last scan."""
+    """Return libjpeg-turbo's warning on the image, or an empty text, after removing ``cut`` bytes of its last scan."""
     frame = structure.frame
     assert frame is not None
     colorspace = "CMYK" if structure.data[frame.start + 7] == _CMYK else "GRAY"
@@ -179,7 +190,12 @@ def _warning(structure: Structure, *, cut: int = 0) -> str:
 
 
 def _bare(structure: Structure, cut: int) -> bytes:
-    """Return the image without texts, profiles and padding, because the decoder warns about these too."""
+    """Return the image's bytes without texts, profiles and padding, because the decoder warns about these too.
+
+    Args:
+        structure: structure of the file.
+        cut: number of bytes to remove from the end of the last scan.
+    """
     data, parts = structure.data, [_START]
     last = structure.scans[-1]
     is_progressive = structure.frame is not None and structure.frame.marker in _PROGRESSIVE

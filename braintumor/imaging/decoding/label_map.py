@@ -8,11 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 _MOST_LABELS = 256
-"""Atlases of the brain have up to about 200 labels."""
+"""Most different values of a label map. Atlases of the brain have up to about 200 labels."""
 _FEW_LABELS, _LARGEST_OF_FEW = 16, 255
-"""A map with few labels numbers them within a byte. Larger values are intensities."""
+"""Limits for a label map with few labels: at most 16 labels, none above 255. Larger values are intensities."""
 _SAME_AS_NEIGHBOR = 0.6
-"""Share of voxels outside the background that equal the next one. Label maps: 0.6 to 0.95. 8-bit images: below 0.3."""
+"""Least share of voxels outside the background that equal the next voxel.
+
+Label maps have 0.6 to 0.95. 8-bit images have less than 0.3.
+"""
 _SAMPLED = 100_000
 
 
@@ -34,7 +37,7 @@ def is_label_map(voxels: NDArray[Any]) -> bool:
 
 
 def _same_as_neighbor(voxels: NDArray[Any], axis: int) -> float:
-    """Return the share of equal neighbors along an axis, without pairs of zeros."""
+    """Return the share of neighbors along an axis that are equal. Pairs of zeros do not count."""
     along = np.moveaxis(voxels, axis, 0)
     one, other = along[1:], along[:-1]
     is_seen = (one != 0) | (other != 0)

@@ -1,10 +1,10 @@
-"""Decode NIfTI-1 and NIfTI-2 in one file, plain or gzipped, with nibabel. Importing this module imports nibabel.
+"""Decode single-file NIfTI-1 and NIfTI-2, plain or gzipped, with nibabel. Importing this module imports nibabel.
 
 The frames are the slices of the first volume, in radiological view. If voxels are clearly longer along one axis, the
-slices were acquired across that axis: axial, coronal or sagittal ones. All other volumes give axial slices. Axial
-slices are numbered from the feet up, coronal ones from back to front, sagittal ones from left to right. If the file
-states no orientation, nibabel's default applies: the first axis points to the patient's left. Header texts
-(``descrip``, ``aux_file``, ``intent_name``) are never read.
+slices are perpendicular to this axis: axial, coronal or sagittal. All other volumes give axial slices. Axial slices are
+numbered from the feet up, coronal slices from back to front, sagittal slices from left to right. If the file states no
+orientation, nibabel's default applies: the first axis points to the patient's left. Header texts (``descrip``,
+``aux_file``, ``intent_name``) are never read.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from braintumor.imaging.decoding.types import Decoded, Frame, Limits, check_size
 
 _GZIP = b"\x1f\x8b"
 _MOST_MEMBERS = 4096
-"""Block-compressed files have a member every 64 KiB, which is 2,048 members for the largest volume."""
+"""Most gzip members of a file. Block-compressed files have a member every 64 KiB, 2,048 for the largest volume."""
 _PIECE = 16 * 1024
-"""Compressed bytes that are decompressed at once."""
+"""Number of compressed bytes that are decompressed at once."""
 _HEADERS: dict[bytes, type[Any]] = {b"n+1\0": Nifti1Header, b"n+2\0": Nifti2Header}
 _HEADER_BYTES = 540
 """Bytes of a NIfTI-2 header. A NIfTI-1 header has 348."""
@@ -42,7 +42,7 @@ _LABEL_INTENTS = {1002, 1005}
 _READ_KINDS = "iuf"
 """numpy's kinds of voxels with one real number each: no color, no complex numbers."""
 _SLACK = 64 * 1024
-"""Bytes that are decompressed after the volume, to reach the checksum of a file with one volume."""
+"""Most bytes that are decompressed after the volume, to reach the checksum of a file with one volume."""
 _SAMPLED = 2_000_000
 """Most voxels that determine the percentiles of a volume: every n-th voxel along each axis."""
 
@@ -52,9 +52,10 @@ class _TooManyMembersError(Exception):
 
 
 def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
-    """Decode the slices of a file's first volume. Returns ``None`` for a gzip file that is not NIfTI.
+    """Return the slices of a file's first volume or a rejection, or ``None`` for a gzip file that is not NIfTI.
 
-    Sizes are checked by the header before the volume is decompressed. Nothing after the first volume is decompressed.
+    The function checks the sizes in the header before it decompresses the volume. After the first volume, it
+    decompresses at most 64 KiB, to reach the checksum.
     """
     try:
         return _decode_file(data, limits)
@@ -78,7 +79,7 @@ def _decode_file(data: bytes, limits: Limits) -> Decoded | Rejection | None:
 
 
 def _start(data: bytes, length: int) -> bytes:
-    """Return the first ``length`` bytes, or fewer if there are fewer, decompressed if the file is gzipped.
+    """Return the first ``length`` bytes of a file, or all bytes if there are fewer. A gzipped file is decompressed.
 
     Raises:
         zlib.error: the compressed data is damaged, or fails its checksum.
@@ -170,7 +171,13 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
 
 
 def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> Iterator[Frame]:
-    """Yield slices along the last axis, scaled by the percentiles of the whole volume after the header's scaling."""
+    """Yield the slices of a volume along its last axis, scaled by the percentiles of the whole volume.
+
+    Args:
+        volume: stored values. The slices are numbered along the last axis.
+        header: the header, whose slope and intercept apply.
+        spacing: width and height of a slice's pixel, in the same unit.
+    """
     slope, intercept = _scaling(header)
     step = int(np.ceil(np.cbrt(volume.size / _SAMPLED)))
     sample = volume[::step, ::step, ::step]

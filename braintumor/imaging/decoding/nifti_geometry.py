@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from braintumor.imaging.decoding.pixel_aspect import SQUARE, usable_spacing
 
 _NEVER = 100
-"""Above nibabel's highest fault level, so that its checks repair and never raise."""
+"""Error level above nibabel's highest fault level, so that nibabel's checks repair and never raise."""
 _AXIAL = 2
 _CLEARLY_LONGER = 1.5
-"""Ratio of slice thickness to pixel side. Thicker slices show their anatomy in the acquired plane only."""
+"""Least ratio of the longest voxel side to the second longest. Slices that are so thick are shown as acquired."""
 
 
 class Geometry(NamedTuple):
@@ -22,9 +22,9 @@ class Geometry(NamedTuple):
 
     Attributes:
         turned: nibabel's transform (3, 2) to axes that point right, to the front and to the head.
-        shape: numbers of voxels along these axes.
+        shape: numbers of voxels along these three axes, in this order.
         slice_axis: axis along which the slices are numbered: 0 sagittal, 1 coronal, 2 axial.
-        spacing: width and height of a slice's pixel, in the same unit. They are equal if the header states none.
+        spacing: width and height of a slice's pixel, in the same unit. Both are 1 if the header states no usable ones.
     """
 
     turned: NDArray[np.float64]
@@ -40,7 +40,10 @@ class Geometry(NamedTuple):
 
 
 def repair(header: Any) -> None:
-    """Repair qfac, negative or missing spacings, and unknown codes, as nibabel does when it loads a file."""
+    """Repair a header's qfac, bad spacings and unknown codes in place, as nibabel does when it loads a file.
+
+    Negative and missing spacings are bad.
+    """
     header["pixdim"] = np.nan_to_num(header["pixdim"], nan=1, posinf=1, neginf=1)
     header.check_fix(error_level=_NEVER)
 
@@ -56,7 +59,7 @@ def find_geometry(header: Any, shape: tuple[int, int, int]) -> Geometry | None:
 
 
 def _stated(header: Any) -> list[NDArray[np.float64]]:
-    """Return the stated orientations, the better one first. Without a stated one, return nibabel's default."""
+    """Return the affines (4, 4) that the header states, sform before qform, else nibabel's default affine."""
     stated = []
     sform = np.asarray(header.get_sform(), np.float64)
     if header["sform_code"] > 0 and sform[:3, :3].any():
@@ -67,7 +70,7 @@ def _stated(header: Any) -> list[NDArray[np.float64]]:
 
 
 def _qform(header: Any) -> NDArray[np.float64]:
-    """Return the qform of a header whose quaternion may be slightly too long because of rounding."""
+    """Return the qform affine (4, 4), also if rounding made the header's quaternion slightly too long."""
     parts = np.array([header[f"quatern_{name}"] for name in "bcd"], np.float64)
     rounded = header.copy()
     for name, part in zip("bcd", parts / max(1.0, float(np.linalg.norm(parts))), strict=True):
@@ -76,7 +79,7 @@ def _qform(header: Any) -> NDArray[np.float64]:
 
 
 def _with_all_axes(affine: NDArray[np.float64], shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    """Return the affine of a single slice, with a third axis perpendicular to it if the header omits the axis."""
+    """Return the affine (4, 4), with a perpendicular third axis if the header of a single slice omits it."""
     empty = np.flatnonzero(~affine[:3, :3].any(axis=0))
     if len(empty) != 1 or shape[empty[0]] != 1:
         return affine
@@ -98,7 +101,7 @@ def _geometry(lengths: NDArray[np.float64], turned: NDArray[np.float64], shape: 
 
 
 def _slice_axis(spacing: list[float], shape: tuple[int, ...]) -> int:
-    """Return the axis of a single slice, else the axis with clearly the longest voxels, else the axial one."""
+    """Return the axis across a single slice, else the axis with clearly the longest voxels, else the axial axis."""
     single = [axis for axis in range(3) if shape[axis] == 1]
     if len(single) == 1:
         return single[0]

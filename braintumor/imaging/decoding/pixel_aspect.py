@@ -16,18 +16,24 @@ Spacing = tuple[float, float]
 
 SQUARE: Spacing = (1.0, 1.0)
 _THIN, _LONGEST_STRETCH = 1.01, 10.0
-"""Ratio of a pixel's sides. Below the first, they count as equal. Above the second, the header is wrong."""
+"""Limits of the ratio of a pixel's longer side to its shorter side.
+
+Below ``_THIN``, the sides count as equal. Above ``_LONGEST_STRETCH``, the header is wrong.
+"""
 
 
 def usable_spacing(width: float, height: float) -> Spacing | None:
-    """Return the sides of a pixel, or ``None`` if they are impossible."""
+    """Return the width and height of a pixel, or ``None`` if these are impossible."""
     if not (math.isfinite(width) and math.isfinite(height)) or min(width, height) <= 0:
         return None
     return (width, height) if max(width, height) / min(width, height) <= _LONGEST_STRETCH else None
 
 
 def square_size(columns: int, rows: int, spacing: Spacing) -> tuple[int, int]:
-    """Return columns and rows after stretching the longer side of the pixels, so that a head keeps its proportions."""
+    """Return the numbers of columns and rows of an image after resampling to square pixels.
+
+    The image is stretched along the longer side of its pixels, so that a head keeps its proportions.
+    """
     unit = min(spacing)
     if max(spacing) / unit < _THIN:
         return columns, rows

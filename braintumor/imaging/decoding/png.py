@@ -1,4 +1,4 @@
-"""Read the chunks of a PNG file, and keep those that the image needs for Pillow."""
+"""Read the chunks of a PNG file, and keep the chunks that Pillow needs for the image."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ _LONGEST_TEXT = 64 * 1024
 
 
 def read_chunks(data: bytes) -> tuple[bytes, RejectionReason | None]:
-    """Return the chunks up to IEND that the image needs, and the reason if one is damaged (W3C PNG 5.3).
+    """Return a PNG file with only the chunks that the image needs, and the reason of damage or ``None``.
 
-    Texts and color profiles are omitted, because Pillow refuses the whole file for a large or damaged one. An ancillary
-    chunk with a wrong checksum is omitted too, as libpng does.
+    The result ends at IEND. W3C PNG 5.3 defines the checksum of a chunk. Texts and color profiles are omitted, because
+    Pillow refuses the whole file for a large or damaged one. An ancillary chunk with a wrong checksum is omitted too,
+    as libpng does.
     """
     parts, at, kind = [data[:_SIGNATURE_BYTES]], _SIGNATURE_BYTES, b""
     damage = None

@@ -33,10 +33,10 @@ _WITH_ALPHA = (2, 4)
 
 
 def decode_raster(data: bytes, kind: Literal["jpeg", "png"], limits: Limits) -> Decoded | Rejection:
-    """Decode one frame, gray or RGB, in the orientation that EXIF states.
+    """Return the frame of a JPEG or PNG file, gray or RGB, in the orientation that EXIF states, or a rejection.
 
     The size in the header is checked before any pixel is decoded. Only the first image of a JPEG is read, because
-    further ones are thumbnails. An animated PNG is rejected.
+    further images are thumbnails. An animated PNG is rejected.
     """
     return _decode_jpeg(data, limits) if kind == "jpeg" else _decode_png(data, limits)
 
@@ -96,7 +96,13 @@ def _decode(image: Image.Image, kind: Literal["jpeg", "png"]) -> Decoded | Rejec
 
 
 def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejection:
-    """Decode a PNG of 16 bits per sample in color or gray with alpha, as bright as a gray PNG."""
+    """Return the frame of a PNG of 16 bits per sample in color or gray with alpha, or a rejection.
+
+    A gray PNG of 16 bits with the same values gives the same brightness.
+
+    Args:
+        open_image: opens the unloaded image. The function opens the image several times.
+    """
     with open_image() as image:
         transparent = image.info.get("transparency")
         damage = _damage_on_load(image)
@@ -146,7 +152,12 @@ def sixteen_bit_samples(open_image: Callable[[], Image.Image]) -> NDArray[np.uin
 
 
 def _loaded(image: Image.Image, modes: Mapping[str, str]) -> NDArray[np.uint8]:
-    """Return the samples in EXIF orientation, decoded by the raw modes that ``modes`` substitutes."""
+    """Return an image's samples in EXIF orientation.
+
+    Args:
+        image: the unloaded image.
+        modes: Pillow's raw mode, and the raw mode that replaces it while the image is decoded.
+    """
     image_file: Any = image
     image_file.tile = [tile._replace(args=_with_raw_mode(tile.args, modes)) for tile in _tiles(image)]
     image.load()
@@ -168,7 +179,7 @@ def _with_raw_mode(args: Any, modes: Mapping[str, str]) -> Any:
 
 
 def without_alpha(values: NDArray[Any]) -> NDArray[Any]:
-    """Remove alpha, the last of the samples (H, W, n). Transparent pixels become black."""
+    """Return samples (H, W, n) without alpha, the last sample of a pixel. Transparent pixels become black."""
     samples, alpha = values[..., :-1], values[..., -1:]
     opaque = np.iinfo(values.dtype).max if values.dtype.kind in "iu" else 1
     if (alpha == opaque).all():
@@ -183,7 +194,11 @@ def samples_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return gray uint8 as (H, W) and color as (H, W, 3). Gray may have 0, 1 or 3 channels."""
+    """Return gray uint8 as (H, W) and color as (H, W, 3). Three equal channels are gray.
+
+    Args:
+        shown: gray levels (H, W), (H, W, 1) or (H, W, 3).
+    """
     if is_gray(shown):
         return shown
     channels = [np.ascontiguousarray(shown[..., index]) for index in range(shown.shape[2])]
@@ -194,8 +209,8 @@ def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
     """Convert Pillow's image to uint8 (H, W) or (H, W, 3).
 
     Gray stays gray, and 16 bits become 8 by ``deep_to_uint8``. Other modes become RGB, and transparency becomes black.
-    RGB with equal channels becomes gray. In the SARTAJ dataset, 98% of the JPEGs are stored this way. Gray needs half
-    the time afterwards, and gives the same model input and ``pixel_sha256``.
+    RGB with equal channels becomes gray. In the SARTAJ dataset, 98% of the JPEGs are such RGB. Gray needs half the time
+    afterwards, and gives the same model input and ``pixel_sha256``.
     """
     if image.mode in _DEEP_MODES:
         return deep_to_uint8(np.asarray(image))

@@ -24,11 +24,14 @@ _REDUCED, _MASK = 1, 4
 """Bits of NewSubfileType: a thumbnail, and a transparency mask."""
 _UNCOMPRESSED = 1
 _METAMORPH_PLANES = 33629
-"""Tag whose count is the number of planes after a MetaMorph directory."""
+"""Tag whose number of values is the number of planes after a MetaMorph directory."""
 
 
 def decode_tiff(data: bytes, limits: Limits) -> Decoded | Rejection:
-    """Decode one frame per page. The number and sizes of all pages are checked before any pixel is decoded."""
+    """Return one frame per page, or a rejection.
+
+    The number and sizes of all pages are checked before any pixel is decoded.
+    """
     try:
         with TiffFile(io.BytesIO(data)) as file:
             pages = _pages(file, data, limits)
@@ -76,7 +79,14 @@ def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection
 
 
 def _check_page(page: Any, pages: list[Any], length: int, limits: Limits) -> Rejection | None:
-    """Return a rejection if one page's directory contradicts the limits or the file."""
+    """Return a rejection if the directory of ``page`` contradicts the limits or the file.
+
+    Args:
+        page: tifffile's page.
+        pages: all pages so far, including ``page``.
+        length: bytes of the file.
+        limits: limits of the file.
+    """
     if not all(
         isinstance(side, int) and side > 0 for side in (page.imagewidth, page.imagelength)
     ):  # a text in a damaged file
@@ -94,7 +104,7 @@ def _check_page(page: Any, pages: list[Any], length: int, limits: Limits) -> Rej
 
 
 def _is_chain_cut(file: TiffFile, data: bytes, offsets: set[int]) -> bool:
-    """Return whether the last directory points to another one that the file does not contain."""
+    """Return whether the last directory points to a further directory that the file does not contain."""
     place, size = file.pages.next_page_offset, file.tiff.offsetsize
     if place is None:
         return False
@@ -103,9 +113,10 @@ def _is_chain_cut(file: TiffFile, data: bytes, offsets: set[int]) -> bool:
 
 
 def _planes(file: TiffFile, pages: list[Any], data: bytes, limits: Limits) -> Decoded | Rejection | None:
-    """Decode a stack with one directory for all images, as ImageJ, tifffile and MetaMorph write it.
+    """Return the frames of a stack with one directory for all images, or a rejection.
 
-    Returns ``None`` if the file is not such a stack, or is one page of it.
+    ImageJ, tifffile and MetaMorph write such stacks. Returns ``None`` if the file is not such a stack, or has one
+    image.
     """
     page = pages[0]
     if len(pages) > 1 or page.compression != _UNCOMPRESSED or not page.is_contiguous or page.dtype is None:
@@ -152,7 +163,14 @@ def _decode(pages: list[Any], data: bytes, limits: Limits) -> Decoded | Rejectio
 
 
 def _to_frames(read: list[tuple[int, Samples]], limits: Limits) -> Decoded | Rejection:
-    """Keep pages of 8 bits unchanged, and convert all deeper pages by one range."""
+    """Return the frames to score from the samples of all pages, or a rejection.
+
+    Pages of 8 bits stay unchanged. One common range converts all deeper pages.
+
+    Args:
+        read: index and samples of each page.
+        limits: limits of the file.
+    """
     deep = [samples.values for _, samples in read if samples.values.dtype != np.uint8]
     converted = stack_to_uint8(deep) if deep else []
     frames = []

@@ -1,7 +1,7 @@
-"""Decode the pixels of one TIFF page with Pillow if it reads the kind exactly, else with tifffile.
+"""Decode the pixels of one TIFF page with Pillow if Pillow reads this kind of page exactly, else with tifffile.
 
-Pillow reads every usual compression through libtiff. It reads no 64-bit or 16-bit floats, and 8 of 16 bits in color.
-tifffile reads every kind of number, but few compressions without ``imagecodecs``.
+Pillow reads every usual compression through libtiff. It reads no floats of 16 or 64 bits, and only 8 of 16 bits in
+color. tifffile reads every kind of number, but few compressions without ``imagecodecs``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PREDICTORS = {1, 2}
 """Predictors that tifffile decodes without ``imagecodecs``: none, and differences of neighbors."""
 _SMALL_KINDS = {np.dtype(np.bool_), np.dtype(np.uint8)}
 _MISTAKEN_SIGN = {np.dtype(np.uint32), np.dtype(np.int8)}
-"""Kinds whose bits Pillow reads as int32 and uint8."""
+"""Data types that Pillow reads with the wrong sign, as int32 and uint8."""
 _NATIVE_ORDER = {"I;16BS": "I;16NS", "I;32B": "I;32N", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 _UNASSOCIATED = 2
 _ORIENTATION = 274
@@ -44,7 +44,7 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
     7: lambda values: values[::-1, ::-1].swapaxes(0, 1),
     8: np.rot90,
 }
-"""By the tag Orientation, the operation that turns a page upright."""
+"""Operation that turns a page upright, by value of the tag Orientation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Samples:
 
 
 class PageReader:
-    """A reader of pages of one file. Pillow opens the file once for all pages."""
+    """A reader of the pages of one file, and a context manager. Pillow opens the file once for all pages."""
 
     def __init__(self, data: bytes, limits: Limits) -> None:
         self._data, self._limits = data, limits
@@ -80,7 +80,7 @@ class PageReader:
             self._image.close()
 
     def read(self, page: Any) -> Samples | Rejection:
-        """Decode a page that tifffile described."""
+        """Return the samples of a page that tifffile described, or a rejection."""
         is_usual = _is_usual(page)
         read = self._by_pillow(page) if is_usual else None
         if read is None and page.photometric in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
@@ -116,7 +116,7 @@ class PageReader:
         return self._check_bytes(page) or split_samples(page, page.asarray(maxworkers=1))
 
     def _check_bytes(self, page: Any) -> Rejection | None:
-        """Reject a page whose strips or tiles contain too few bytes, or far too many."""
+        """Return a rejection for a page whose strips or tiles contain too few bytes or far too many, else ``None``."""
         most, total = self._limits.max_volume_bytes, 0
         if max(page.nbytes, prod(page.chunks) * page.dtype.itemsize) > most:
             total = most + 1
@@ -136,7 +136,7 @@ class PageReader:
         return None
 
     def _in_two_passes(self, page: Any) -> Samples | None:
-        """Read color of 16 bits per sample in a compression that only Pillow decodes."""
+        """Return color of 16 bits per sample in a compression that only Pillow decodes, or ``None``."""
 
         def open_page() -> Any:
             image: Any = Image.open(io.BytesIO(self._data), formats=["TIFF"])
@@ -154,7 +154,7 @@ class PageReader:
 
 
 def _is_found(image: Any, page: Any) -> bool:
-    """Move Pillow to a page, and return whether it knows the page's kind and compression."""
+    """Move Pillow to a page, and return whether Pillow knows the page's kind and compression."""
     try:
         image.seek(page.index)
     except (SyntaxError, KeyError):
@@ -163,7 +163,10 @@ def _is_found(image: Any, page: Any) -> bool:
 
 
 def _is_usual(page: Any) -> bool:
-    """Return whether Pillow reads the page first: 8 bits, 16 bits in gray, or CMYK, of which 8 bits suffice."""
+    """Return whether the reader tries Pillow first: 8 bits, 16 bits in gray, or a color space such as CMYK.
+
+    8 bits suffice for CMYK.
+    """
     if page.dtype is None or page.dtype in _SMALL_KINDS:
         return True
     if page.photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
@@ -172,7 +175,10 @@ def _is_usual(page: Any) -> bool:
 
 
 def _in_native_order(tile: Any) -> Any:
-    """Correct Pillow's raw mode, because libtiff converts numbers of big-endian files to the machine's order."""
+    """Return a tile's arguments with the raw mode in the machine's byte order.
+
+    libtiff converts numbers of big-endian files to the machine's order, but Pillow's raw mode names the file's order.
+    """
     mode = tile.args if isinstance(tile.args, str) else tile.args[0]
     if tile.codec_name != "libtiff" or mode not in _NATIVE_ORDER:
         return tile.args
@@ -180,7 +186,12 @@ def _in_native_order(tile: Any) -> Any:
 
 
 def split_samples(page: Any, values: NDArray[Any]) -> Samples | Rejection:
-    """Return a page's array as (H, W, samples), upright, with transparent pixels black."""
+    """Return a page's array as (H, W, samples), upright, with transparent pixels black.
+
+    Args:
+        page: tifffile's page.
+        values: the array: (H, W), (H, W, samples), or (samples, H, W) if the page stores planes.
+    """
     if page.photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
         return _unsupported(page)
     if values.ndim == 2:  # noqa: PLR2004 - one sample a pixel

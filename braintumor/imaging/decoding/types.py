@@ -1,4 +1,4 @@
-"""Define the results of decoders, and their limits."""
+"""Define the results of decoders, and the limits of a file."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Limits of a file. They apply to the header's statements, before any pixel is decoded.
+    """Limits of a file. Decoders compare the header with the limits before they decode any pixel.
 
     Attributes:
-        max_bytes: bytes of the file, and of a deflated DICOM file after inflation.
-        max_volume_bytes: bytes of a NIfTI file's first volume after inflation. The rest is not inflated.
-        max_pixels: pixels of all frames together.
-        max_frames: frames in the file.
-        min_side: shorter side of a frame in pixels.
-        max_scored_frames: evenly spaced frames that are scored. More frames do not reject the file.
+        max_bytes: most bytes of the file, and of a deflated DICOM file after inflation.
+        max_volume_bytes: most bytes of a NIfTI file up to the end of its first volume, after inflation.
+        max_pixels: most pixels of all frames together.
+        max_frames: most frames in the file.
+        min_side: least pixels of a frame's shorter side.
+        max_scored_frames: most frames that are scored, evenly spaced. More frames do not reject the file.
     """
 
     max_bytes: int = 64 * 1024 * 1024
@@ -38,7 +38,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One 2-D slice.
+    """One 2D image of a file.
 
     Attributes:
         index: position among all frames of the file, from 0.
@@ -51,7 +51,10 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class DicomIdentity:
-    """Raw identifiers of a DICOM object. The repr hides them, because only pseudonyms may leave the scorer."""
+    """Raw identifiers of a DICOM object.
+
+    The repr hides the identifiers, because only pseudonyms may leave the scorer.
+    """
 
     study_instance_uid: str = field(repr=False)
     series_instance_uid: str = field(repr=False)
@@ -79,7 +82,10 @@ class Decoded:
 
     @property
     def pixel_sha256(self) -> str:
-        """Return the sha256 of shape and gray pixels of every frame. Files with equal pixels in any format share it."""
+        """Return the sha256 of the shapes and gray pixels of all frames to score.
+
+        Files with equal pixels have equal values, in any format.
+        """
         digest = sha256()
         for frame in self.frames:
             pixels = frame.pixels
@@ -90,7 +96,14 @@ class Decoded:
 
 
 def check_size(width: int, height: int, limits: Limits, *, frames: int = 1) -> Rejection | None:
-    """Return a rejection if the header states a size beyond the limits, for one image or several of one size."""
+    """Return a rejection if a size in the header is beyond the limits, else ``None``.
+
+    Args:
+        width: pixels per row of a frame.
+        height: rows of a frame.
+        limits: limits of the file.
+        frames: number of frames of this size.
+    """
     if frames > limits.max_frames:
         return Rejection(RejectionReason.TOO_MANY_FRAMES, f"{frames:,} frames; the limit is {limits.max_frames:,}")
     if width * height * frames > limits.max_pixels:

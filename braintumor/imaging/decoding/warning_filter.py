@@ -1,4 +1,4 @@
-"""Suppress warnings and logs of the decoders, because they quote tags, and a tag can name a patient.
+"""Suppress warnings and logs of the decoders, because these texts quote tags, and a tag can name a patient.
 
 ::
 
@@ -6,10 +6,10 @@
         pydicom.dcmread(...)
 
 Datasets and explanations decode in the worker's own threads, so the filter must be thread-safe.
-``warnings.catch_warnings`` is not: it saves and restores one global list. Threads that leave it in another order than
-they entered it restore the wrong list. This module adds one filter, for the decoders' modules only, and never replaces
-the list. The last thread to leave removes the filter. pydicom's ``reading_validation_mode`` is global too, and covers
-only validation.
+``warnings.catch_warnings`` is not thread-safe, because it saves and restores one global list. If threads leave
+``catch_warnings`` in another order than they entered it, the wrong list is restored. This module adds one filter, for
+the decoders' modules only, and never replaces the list. The last thread to leave removes the filter. pydicom's
+``reading_validation_mode`` is global too, and covers only validation.
 
 A thread that leaves its own ``catch_warnings`` during a decoding removes the filter until the next decoding. No code on
 the scoring path does so.
@@ -47,7 +47,7 @@ def _drop(_record: logging.LogRecord) -> bool:
 
 
 class _WarningFilter:
-    """A reentrant filter that all threads share through the one instance ``WARNING_FILTER``."""
+    """A reentrant context manager that all threads share through the one instance ``WARNING_FILTER``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

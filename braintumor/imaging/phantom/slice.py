@@ -32,14 +32,14 @@ Layer: TypeAlias = tuple[Field | np.float32, Field]  # signal to paint, opacity:
 
 _ANATOMY, _LESION, _NOISE, _ORDER, _CLASS = range(5)
 SEEDS_PER_SET = 1_000_000
-"""Phantom seeds per base seed: the lower half for labeled sets, the upper half for unlabeled ones."""
+"""Number of phantom seeds per base seed: the lower half for labeled sets, the upper half for unlabeled ones."""
 _EXTENSIONS = ("dcm", *("png",) * 6, *("jpg",) * 13)
 _WINDOW = (2040.5, 4081.0)  # center and width that take a stored value of 16 * p back to the 8-bit p
 
 
 @dataclass(frozen=True, kw_only=True)
 class Phantom:
-    """One synthetic slice. ``label`` and ``seed`` suffice to draw it again."""
+    """One synthetic slice. ``draw`` gives the same slice again for the same ``label`` and ``seed``."""
 
     label: TumorClass
     seed: int
@@ -49,7 +49,7 @@ class Phantom:
 
 @dataclass(frozen=True, kw_only=True)
 class _Head:
-    """The slice before lesion and noise. Every field has the canvas's shape (H, W)."""
+    """The slice before lesion and noise. Every field has the shape (H, W) of the canvas."""
 
     x: Field
     y: Field
@@ -76,7 +76,7 @@ def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
 
 
 def redraw(label: TumorClass, name: str) -> Phantom:
-    """Draw the phantom of a file name or object key again: ``redraw(label, "mri/phantom-0001000012.png")``.
+    """Draw again the phantom that a file name or object key names: ``redraw(label, "mri/phantom-0001000012.png")``.
 
     Raises:
         DatasetError: the name contains no seed.
@@ -100,7 +100,7 @@ def _length(x: Field, y: Field) -> Field:
 
 
 def _interpolate(knots: Field, length: int) -> Field:
-    """Interpolate by a uniform cubic B-spline along the first axis, from (cells + 3, N) to (length, N).
+    """Interpolate ``knots`` by a uniform cubic B-spline along the first axis, from (cells + 3, N) to (length, N).
 
     The function uses no BLAS, so that every machine gives the same bits.
     """
@@ -119,19 +119,34 @@ def _smooth_noise(rng: np.random.Generator, shape: tuple[int, int], cells: int) 
 
 
 def _ramp(value: NDArray[np.floating[Any]], start: float, stop: float) -> Field:
-    """Return 0 up to ``start``, 1 from ``stop`` on, and linear values between. It falls if ``start > stop``."""
+    """Return 0 up to ``start``, 1 from ``stop`` on, and linear values between. The ramp falls if ``start > stop``."""
     return np.asarray(np.clip((value - np.float32(start)) * np.float32(1 / (stop - start)), 0, 1), np.float32)
 
 
 def _blob(x: Field, y: Field, at: tuple[float, float], radii: tuple[float, float], tilt: float = 0.0) -> Field:
-    """Return the elliptic distance from ``at``: below 1 inside an ellipse of these radii, tilted by radians."""
+    """Return the elliptic distance (H, W) from ``at``: below 1 inside an ellipse, 1 on its border.
+
+    Args:
+        x: first head coordinate (H, W).
+        y: second head coordinate (H, W).
+        at: center of the ellipse.
+        radii: half axes of the ellipse, in head units.
+        tilt: rotation of the ellipse in radians.
+    """
     c, s = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     u, v = x - np.float32(at[0]), y - np.float32(at[1])
     return _length((c * u + s * v) * np.float32(1 / radii[0]), (c * v - s * u) * np.float32(1 / radii[1]))
 
 
 def _ripple(rng: np.random.Generator, x: Field, y: Field, amounts: tuple[float, ...]) -> Field:
-    """Return 1 plus a random sum (H, W) of the harmonics 2, 3, ... of the angle around (0, 0), by amplitude."""
+    """Return 1 plus a random sum (H, W) of the harmonics 2, 3, ... of the angle around (0, 0).
+
+    Args:
+        rng: source of phases and amplitudes.
+        x: first head coordinate (H, W).
+        y: second head coordinate (H, W).
+        amounts: greatest amplitude of each harmonic.
+    """
     radius = _length(x, y) + np.float32(1e-6)
     cos, sin = x / radius, y / radius
     cos_k, sin_k = cos, sin
@@ -145,7 +160,10 @@ def _ripple(rng: np.random.Generator, x: Field, y: Field, amounts: tuple[float, 
 
 
 def _grid(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
-    """Return head coordinates of every pixel for a random canvas, position, size and rotation of the head."""
+    """Return the head coordinates x and y (H, W) of every pixel, for a random canvas and head.
+
+    Position, size and rotation of the head are random. ``size`` is the nominal side of the canvas in pixels.
+    """
     square = rng.random() < 0.4  # noqa: PLR2004
     sides = np.rint(size * rng.uniform(0.85, 1.15) * rng.uniform((0.95, 0.85), (1.0, 1.0))).astype(int)
     height, width = (size, size) if square else (int(sides[0]), int(sides[1]))
@@ -159,7 +177,7 @@ def _grid(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
 
 
 def _draw_head(rng: np.random.Generator, size: int) -> _Head:
-    """Draw anatomy, contrast and coil of one slice."""
+    """Return the slice before lesion and noise: anatomy, contrast and coil."""
     x, y = _grid(rng, size)
     narrow = np.float32(rng.uniform(0.76, 0.86))
     radius = _length(x / narrow, y) / _ripple(rng, x, y, (0.02, 0.012, 0.008))
@@ -178,7 +196,10 @@ def _draw_head(rng: np.random.Generator, size: int) -> _Head:
 
 
 def _tissue(rng: np.random.Generator, x: Field, y: Field, depth: Field) -> tuple[Field, Field]:
-    """Return shares of white matter and fluid: folded cortex, fissures, ventricles, cisterns, deep gray, midbrain."""
+    """Return the shares (H, W) of white matter and of fluid in each pixel.
+
+    The anatomy has folded cortex, fissures, ventricles, cisterns, deep gray matter and midbrain.
+    """
     folds = np.abs(_smooth_noise(rng, x.shape, int(rng.integers(24, 30))))
     belt = _ramp(depth, 0.42, 0.70)
     gray = np.maximum(belt * _ramp(folds, 1.0, 0.5), _ramp(depth, 0.90, 0.94))
@@ -218,7 +239,7 @@ def _cavities(rng: np.random.Generator, side: Field, bend: Field, y: Field) -> F
 
 
 def _vessels(rng: np.random.Generator, side: Field, y: Field, brain: Field) -> Field:
-    """Paint enhancing vessels: both carotids and a few cortical ones."""
+    """Return the brain's signal with enhancing vessels: both carotids and a few cortical ones."""
     carotid = _ramp(_blob(side, y, (0.10, rng.normal(0, 0.01)), (0.02, 0.02)), 1.3, 0.7)
     spots: Field = np.maximum(carotid, _ramp(_smooth_noise(rng, y.shape, 36), 2.5, 3.1))
     return brain + spots * (np.float32(rng.uniform(0.55, 0.85)) - brain)
@@ -241,7 +262,10 @@ def _lesion(label: TumorClass, rng: np.random.Generator, head: _Head) -> list[La
 
 
 def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
-    """Draw an irregular intra-axial lesion: necrotic core, broken enhancing ring, edema along white matter."""
+    """Return the layers of an irregular intra-axial lesion: necrotic core, broken enhancing ring, edema.
+
+    The edema follows the white matter.
+    """
     angle, far = rng.uniform(-1.1, 1.1) + rng.choice([0, np.pi]), rng.uniform(0.40, 0.58)
     u, v = head.x - np.float32(0.75 * far * np.cos(angle)), head.y - np.float32(far * np.sin(angle))
     size = rng.uniform(0.23, 0.34)
@@ -260,7 +284,7 @@ def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
 
 
 def _meningioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
-    """Draw a smooth, even mass with a broad base on convexity or falx, a fluid cleft and a dural tail."""
+    """Return the layers of a smooth, even mass on convexity or falx, with a broad base, fluid cleft and dural tail."""
     size, flat = rng.uniform(0.22, 0.30), rng.uniform(0.65, 0.9)
     if rng.random() < 0.3:  # noqa: PLR2004
         at = (rng.choice([-1, 1]) * size * 0.45, rng.choice([-1, 1]) * rng.uniform(0.52, 0.66))
@@ -284,7 +308,7 @@ def _meningioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
 
 
 def _pituitary(rng: np.random.Generator, head: _Head) -> list[Layer]:
-    """Draw a lobulated midline mass at the sella: grainy, partly cystic, between dark carotid flow voids."""
+    """Return the layers of a lobulated midline mass at the sella: grainy, partly cystic, between carotid flow voids."""
     size = rng.uniform(0.17, 0.25)
     u, v = head.x - np.float32(rng.normal(0, 0.015)), head.y - np.float32(rng.normal(0.03, 0.02))
     lobe = _blob(u, v, (0.0, 0.3 * size), (size, 0.8 * size))
@@ -299,7 +323,7 @@ def _pituitary(rng: np.random.Generator, head: _Head) -> list[Layer]:
 
 
 def _acquire(signal: Field, head: _Head, seed: int) -> NDArray[np.uint8]:
-    """Apply the coil and Rician noise (Gudbjartsson and Patz, 1995) and quantize, uint8 (H, W)."""
+    """Return the image, uint8 (H, W): the signal with coil gain and Rician noise (Gudbjartsson and Patz, 1995)."""
     rng = np.random.default_rng([seed, _NOISE])
     real, imaginary = np.float32(rng.uniform(2.5, 7.0)) * rng.standard_normal((2, *signal.shape), dtype=np.float32)
     return np.clip(np.rint(_length(signal * head.gain + real, imaginary)), 0, 255).astype(np.uint8)
@@ -347,7 +371,7 @@ def write_unlabeled(folder: Path, *, count: int, seed: int) -> list[Path]:
 
 
 def unlabeled_class(name: str) -> TumorClass:
-    """Return the class of a file of ``write_unlabeled``, such as ``scan-0001500000.jpg``."""
+    """Return the class of a file that ``write_unlabeled`` wrote, such as ``scan-0001500000.jpg``."""
     return CLASSES[int(np.random.default_rng([_seed_of(name), _CLASS]).integers(len(CLASSES)))]
 
 
@@ -361,7 +385,15 @@ def _check(name: str, count: int, seed: int, *, most: int) -> None:
 
 
 def _write(phantom: Phantom, stem: Path, place: tuple[int, int]) -> Path:
-    """Write one file and return its path. Format and mode depend only on ``place`` (base seed, number)."""
+    """Write a phantom to one file and return the file's path.
+
+    Format and color mode depend only on ``place``.
+
+    Args:
+        phantom: the phantom.
+        stem: path of the file without its extension.
+        place: base seed, and number of the file in the set.
+    """
     seed, number = place
     order = np.random.default_rng([seed, number // len(_EXTENSIONS), _ORDER]).permutation(len(_EXTENSIONS))
     extension = _EXTENSIONS[order[number % len(_EXTENSIONS)]]

@@ -20,13 +20,13 @@ from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
 
 _END_OF_HEAD = 0.8
-"""End of the head as a share of half the volume's height."""
+"""Distance from the middle slice to the end of the head, as a share of half the volume's height."""
 _WINDOW = (127.5 * 16, 255.0 * 16)
 """Center and width, of function LINEAR_EXACT, that map 16 * p to the 8-bit p."""
 
 
 def draw_volume(label: TumorClass, *, seed: int, slices: int = 24, size: int = 96) -> NDArray[np.uint8]:
-    """Draw axial slices in radiological view, from the feet up: uint8 (slices, size, size), with air at both ends."""
+    """Return axial slices in radiological view, from the feet up: uint8 (slices, size, size), with air at both ends."""
     middle = Image.fromarray(draw(label, seed=seed, size=size).pixels).resize((size, size))
     volume = np.zeros((slices, size, size), np.uint8)
     for index in range(slices):
@@ -39,7 +39,13 @@ def draw_volume(label: TumorClass, *, seed: int, slices: int = 24, size: int = 9
 
 
 def as_nifti(volume: NDArray[np.uint8], *, axes: str = "RAS", is_gzipped: bool = True) -> bytes:
-    """Return slices of ``draw_volume`` as NIfTI-1 with voxels of 1 mm and axes to these sides, such as ``LPS``."""
+    """Return slices of ``draw_volume`` as a NIfTI-1 file with voxels of 1 mm.
+
+    Args:
+        volume: axial slices in radiological view, from the feet up: uint8 (slices, H, W).
+        axes: sides of the patient to which the voxel axes point, such as ``LPS``.
+        is_gzipped: whether the file is gzipped.
+    """
     canonical = volume[:, ::-1, ::-1].transpose(2, 1, 0)  # x to the right, y to the front, z to the head
     image = nibabel.Nifti1Image(canonical, np.eye(4))
     target = nibabel.orientations.axcodes2ornt(tuple(axes))
@@ -49,7 +55,13 @@ def as_nifti(volume: NDArray[np.uint8], *, axes: str = "RAS", is_gzipped: bool =
 
 
 def as_enhanced_mr(volume: NDArray[np.uint8], *, seed: int, windows: bool = True) -> bytes:
-    """Return slices as one enhanced MR object in Explicit VR Little Endian. ``windows`` gives each frame a window."""
+    """Return slices of ``draw_volume`` as one enhanced MR object in Explicit VR Little Endian.
+
+    Args:
+        volume: axial slices in radiological view, from the feet up: uint8 (slices, H, W).
+        seed: determines the identifiers of the object.
+        windows: whether each frame states a window.
+    """
 
     def uid(kind: str) -> str:
         return str(generate_uid(entropy_srcs=["braintumor phantom volume", kind, str(seed)]))

@@ -1,1 +1,1 @@
-"""Run decoders in processes that may crash without ending the worker."""
+"""Run decoders in child processes, so that a crash does not end the worker."""

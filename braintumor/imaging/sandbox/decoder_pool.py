@@ -8,9 +8,10 @@
         if isinstance(result, Rejection): ...
         else: result.scan.pixels, result.pixel_sha256
 
-The pool retries a file whose process failed in a new process. After a possible memory shortage, it pauses the
-other processes during the retry, because they can be the cause. A slow file stops no other file. The reasons for
-processes and for the limits are in docs/decisions/0025. The pool isolates crashes. It is not a security sandbox.
+If the process of a file fails, the pool retries the file in a new process. After a possible memory shortage, the pool
+pauses all other processes during the retry. The other processes can be the cause. A slow file stops no other file.
+docs/decisions/0025 gives the reasons for processes and for the limits. The pool isolates crashes. It is not a security
+sandbox.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from braintumor.imaging.sandbox import decoder_worker
 from braintumor.imaging.sandbox.reply import ReplyError, is_ready, read_reply
 
 _TIME_LIMIT_SECONDS = 60.0
-"""Time limit of a file."""
+"""Seconds that a decoder process may spend on one file."""
 _MEMORY_LIMIT = 3 * 1024**3
 """Bytes of memory that a decoder process may map."""
 _MOST_FAILURES = {
@@ -46,33 +47,39 @@ _MOST_FAILURES = {
     RejectionReason.DECODER_TIMEOUT: 2,
     RejectionReason.DECODER_OUT_OF_MEMORY: 2,
 }
-"""Failures of one kind after which a file is rejected. A crash has one try more, because other programs may kill it."""
+"""Number of failures of one kind that rejects a file.
+
+Crashes have a higher number, because other programs may kill a process.
+"""
 _MOST_PROCESSES = 4
-"""Each decodes about a hundred files per second, which is more than a CPU scores."""
+"""Most processes of a pool. Each process decodes about a hundred files per second, which is more than a CPU scores."""
 _DECODE = "braintumor.imaging.decoding.decode:decode"
 _ENVIRONMENT = ("PATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR", "TZ")
-"""Variables that a decoder process inherits. It inherits no secret, because it reads files from unknown senders."""
+"""Variables that a decoder process inherits. They contain no secret, because files of unknown origin may attack it."""
 _DECODER_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PILLOW_BLOCKS_MAX": "4"}
-"""One thread. Pillow keeps up to 64 MiB for the next file, because allocation takes a third of a JPEG's time."""
+"""Variables that limit a decoder process to one thread.
+
+Pillow keeps up to 64 MiB for the next file, because allocation takes a third of a JPEG's decoding time.
+"""
 _LARGEST_KEPT_FILE = 1024**2
-"""Bytes. A larger shared file is emptied after each request, to free its memory."""
+"""Most bytes that the shared file keeps after a request. A larger shared file is emptied, to free its memory."""
 _START_SECONDS = 60.0
 _CLOSE_SECONDS = 10.0
-"""A thread returns its process to the pool as soon as the process is killed."""
+"""Seconds to wait for each slot. A thread returns its slot to the pool as soon as the slot's process is killed."""
 _INVALID_REPLY = "an invalid reply"
 _STARTS = 3
 
 
 class DecoderPool:
-    """A pool of processes that each decode one file at a time. They end with the pool, or with its process.
+    """A pool of decoder processes, each of which decodes one file at a time.
 
-    Call ``close``, or use the pool in a ``with`` block. ``close`` ends the processes and waits for them. Reads in
-    progress then raise ``DecoderPoolError``. A task that ends through ``os._exit`` must close the pool, because no
-    finalizer runs.
+    The processes end when the pool is closed, and when the process that owns the pool ends. Call ``close``, or use the
+    pool as a context manager. ``close`` ends the decoder processes and waits for their end. Reads in progress then
+    raise ``DecoderPoolError``. A task that ends through ``os._exit`` must close the pool, because no finalizer runs.
 
     Args:
         processes: number of decoder processes. ``None`` starts one per usable CPU, four at most.
-        seconds: time limit of a file.
+        seconds: seconds that a decoder process may spend on one file.
         memory: bytes that a decoder process may map.
         decode: ``module:function`` with the signature of ``decoding.decode.decode``.
     """
@@ -106,11 +113,18 @@ class DecoderPool:
 
     @property
     def is_usable(self) -> bool:
-        """Return whether the pool is open and this process started it."""
+        """Return whether the pool is open and the current process started it."""
         return not self._closed.is_set() and self.pid == os.getpid()
 
     def read(self, data: bytes, *, size: int, limits: Limits | None = None) -> PreparedFile | Rejection:
-        """Decode a file to a model's input in a decoder process, as ``decode_file`` does. Thread-safe.
+        """Return the scored frames of a file as model input, or a rejection. Thread-safe.
+
+        A decoder process runs ``decode_file`` on the file.
+
+        Args:
+            data: bytes of the file.
+            size: the model's input size: pixels per side of a square frame.
+            limits: limits of the file. ``None`` means ``Limits()``.
 
         Raises:
             DecoderPoolError: no process can be started, or the pool is closed. The file is not the cause.
@@ -121,7 +135,15 @@ class DecoderPool:
         return result
 
     def draw(self, data: bytes, *, frame: int, size: int = 0, limits: Limits | None = None) -> DrawnFrame | Rejection:
-        """Draw one frame of a file as a PNG in a decoder process, as ``draw_frame`` does. Thread-safe.
+        """Return one frame of a file as a PNG, or a rejection. Thread-safe.
+
+        A decoder process runs ``draw_frame`` on the file.
+
+        Args:
+            data: bytes of the file.
+            frame: index of a scored frame among all frames of the file.
+            size: longest side of the PNG in pixels. 0 keeps the frame's size.
+            limits: limits of the file. ``None`` means ``Limits()``.
 
         Raises:
             DecoderPoolError: no process can be started, or the pool is closed. The file is not the cause.
@@ -160,7 +182,7 @@ class DecoderPool:
 
     @contextmanager
     def _exclusive_slot(self) -> Iterator[_Slot]:
-        """Give a slot with a new process while all other slots are idle."""
+        """Provide a slot with a new process, and keep all other slots idle while the ``with`` block runs."""
         with self._exclusive:
             slots = [self._free.get() for _ in self._slots]
             try:
@@ -186,7 +208,7 @@ _shared: list[DecoderPool] = []
 
 
 def default_pool() -> DecoderPool:
-    """Return the pool of this process, which the first call starts. A forked process starts its own pool."""
+    """Return the pool of the current process. The first call starts the pool. A forked process starts its own pool."""
     with _lock:
         if not _shared or not _shared[0].is_usable:
             others = [pool for pool in _shared if pool.pid != os.getpid()]  # the parent closes its own pool
@@ -196,9 +218,9 @@ def default_pool() -> DecoderPool:
 
 @contextmanager
 def decoders_closed_at_end() -> Iterator[None]:
-    """Close the default pool at the end of the block, if the block started it.
+    """Close the default pool of the current process at the end of the ``with`` block (context manager).
 
-    Each Airflow task needs this, because Airflow forks a task and ends it without running finalizers.
+    Each Airflow task needs this context manager, because Airflow forks a task and ends it without running finalizers.
     """
     try:
         yield
@@ -210,7 +232,10 @@ def decoders_closed_at_end() -> Iterator[None]:
 
 
 class _Slot:
-    """A place for one process, which is replaced when it fails. One thread at a time uses a slot."""
+    """A slot of the pool, with one decoder process at a time. A new process replaces a failed process.
+
+    One thread at a time uses a slot.
+    """
 
     def __init__(self, *, memory: int, decode: str, closed: threading.Event) -> None:
         self._start = partial(_Process, memory=memory, decode=decode)
@@ -226,7 +251,7 @@ class _Slot:
                 self._process = self._start()
 
     def kill(self) -> None:
-        """Kill the process while another thread may wait for its reply. That thread releases its resources."""
+        """Kill the process, even if another thread waits for its reply. That thread releases its resources."""
         with self._starting:
             if self._process is not None:
                 self._process.kill()
@@ -234,7 +259,15 @@ class _Slot:
     def decode(
         self, data: bytes, request: decoder_worker.Request, seconds: float
     ) -> decoder_worker.DecodeResult | RejectionReason:
-        """Return the decoded file, or the way in which the process failed. The caller then ends the process."""
+        """Return the decoded file, or the reason for which the process failed.
+
+        After a failure, the caller must end the process.
+
+        Args:
+            data: bytes of the file.
+            request: the request to decode the file.
+            seconds: time limit.
+        """
         process = self._ready()
         try:
             return process.decode(data, request, seconds)
@@ -255,7 +288,7 @@ class _Slot:
         )
 
     def end(self) -> str:
-        """End the process, and return the cause of an earlier end, or an empty text."""
+        """End the process, and return the cause of its end, or an empty text if the slot has no process."""
         process, self._process = self._process, None
         return "" if process is None else process.end()
 
@@ -289,7 +322,7 @@ class _Process:
             os.close(watched)
 
     def is_ready(self) -> bool:
-        """Return whether the process runs, after waiting for its imports."""
+        """Wait until the process has imported its modules, and return whether it runs."""
         if not self._is_ready:
             message = self._received(_START_SECONDS)
             with suppress(ReplyError):
@@ -299,7 +332,13 @@ class _Process:
     def decode(
         self, data: bytes, request: decoder_worker.Request, seconds: float
     ) -> decoder_worker.DecodeResult | RejectionReason:
-        """Send a file and return the reply, or the reason of a failure."""
+        """Send a file to the process, and return its result or the reason of a failure.
+
+        Args:
+            data: bytes of the file.
+            request: the request to decode the file.
+            seconds: time limit.
+        """
         os.pwrite(self._file, data, 0)
         with suppress(OSError):  # the process has ended, which _received reports
             decoder_worker.send(self._connection, request.to_json())
@@ -327,11 +366,11 @@ class _Process:
         return RejectionReason.DECODER_CRASHED
 
     def kill(self) -> None:
-        """Kill the process. The thread that uses it releases the resources."""
+        """Kill the process. The thread that uses the process releases its resources."""
         self._popen.kill()
 
     def end(self) -> str:
-        """Kill the process if it runs, wait for its end, and return its fault, its signal or its exit code."""
+        """Kill the process if it runs, wait for its end, and return the fault, signal or exit code that ended it."""
         self._popen.kill()
         code = self._popen.wait()
         self._close()
@@ -351,7 +390,7 @@ def _shared_file() -> int:
 
 
 def _environment() -> dict[str, str]:
-    """Return the worker's variables that a program needs to start, and the worker's module path."""
+    """Return the environment of a decoder process: variables that a program needs to start, and the module path."""
     inherited = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
     return inherited | _DECODER_ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
@@ -370,7 +409,10 @@ def _close(
     closed: threading.Event,
     pid: int,
 ) -> None:
-    """End every process and wait for it. A thread that uses one first returns it with an error."""
+    """End every decoder process and wait for its end.
+
+    A thread that waits for a reply gets an error and first returns its slot.
+    """
     if pid != os.getpid():  # a forked process did not start these processes
         return
     closed.set()

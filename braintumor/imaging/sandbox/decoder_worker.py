@@ -1,8 +1,8 @@
 """Run a decoder process: ``python -m braintumor.imaging.sandbox.decoder_worker``. Only ``decoder_pool`` starts it.
 
-The process decodes one file after the other. The shared file passes the file's bytes in, and the prepared frames out.
-A request and a reply are small JSON texts that pass through a socket, each after its length. The module ``reply``
-checks the replies in the worker.
+The process decodes one file after another. A shared file brings the bytes of the file to the process, and the prepared
+frames back. Requests and replies are small JSON texts that pass through a socket, each after its length. The module
+``reply`` checks the replies in the worker.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ Decode = Callable[..., Decoded | Rejection]
 DecodeResult = PreparedFile | DrawnFrame | Rejection
 
 _IMPORTED = ("braintumor.imaging.decoding.raster", "braintumor.imaging.decoding.dicom.reader")
-"""Decoders of the usual formats. The process imports them at its start, while the worker loads its model."""
+"""Modules of the usual decoders. The process imports them at its start, while the worker loads its model."""
 
 MOST_HEADER_BYTES = 256 * 1024
-"""A longer header is refused. The DICOM standard allows identifiers of 64 characters each."""
+"""Most bytes of a request or reply. The DICOM standard allows identifiers of 64 characters each."""
 _LENGTH = struct.Struct("<I")
 
 
@@ -45,8 +45,9 @@ class Request:
     """A request to decode the file at the beginning of the shared file.
 
     Attributes:
-        length: bytes of the file.
-        size: side of the prepared frames in pixels. With ``frame``, longest side of the image, and 0 keeps its size.
+        length: number of bytes of the file.
+        size: pixels per side of the prepared frames. If ``frame`` is set: longest side of the PNG, or 0 to keep the
+            frame's size.
         limits: limits of the file.
         frame: index of the one frame to draw. ``None`` prepares all frames.
     """
@@ -68,12 +69,17 @@ class Request:
 
 
 def send(connection: socket, message: bytes) -> None:
-    """Send a message after its length."""
+    """Send the length of a message (4 bytes, little endian), then the message."""
     connection.sendall(_LENGTH.pack(len(message)) + message)
 
 
 def receive(connection: socket, *, most: int, seconds: float | None = None) -> bytes:
-    """Receive one whole message of at most ``most`` bytes within ``seconds``.
+    """Receive one whole message, as ``send`` sends it.
+
+    Args:
+        connection: socket to the other process.
+        most: most bytes of the message.
+        seconds: time limit. ``None`` waits without a limit.
 
     Raises:
         EOFError: the other process ended.
@@ -100,7 +106,7 @@ def _receive(connection: socket, count: int, deadline: float | None) -> bytes:
 
 
 def main(descriptor: int, lifeline: int, shared: int, memory: int, decode: str) -> None:
-    """Decode files for the parent process until it ends.
+    """Decode files for the parent process until the parent ends.
 
     Args:
         descriptor: socket for requests and replies.
@@ -130,7 +136,7 @@ def main(descriptor: int, lifeline: int, shared: int, memory: int, decode: str) 
 
 
 def _end_with_parent(lifeline: int) -> None:
-    """Let the kernel end this process when the parent ends and its end of the pipe closes.
+    """Let the kernel end this process when the parent ends, because the parent's end of the pipe then closes.
 
     ``PR_SET_PDEATHSIG`` does not work, because it fires at the end of the thread that started this process. A thread
     that waits for the pipe's end does not work, because a decoder that hangs may hold the interpreter.

@@ -1,7 +1,8 @@
-"""Check the reply of a decoder process, and read its arrays from the shared file.
+"""Check the reply of a decoder process, and read the reply's arrays from the shared file.
 
 A reply is a small JSON header. The worker validates the header before it uses any value, because hostile files can take
-over a decoder. Nothing is unpickled. The worker derives the length of every array from its own request, or bounds it.
+over a decoder. Nothing is unpickled. The worker derives the length of every array from its own request, or limits the
+length.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ _Detail = Annotated[str, Field(max_length=1_000, pattern=r"^\P{C}*$")]  # Postgr
 
 
 class ReplyError(Exception):
-    """An invalid reply of a decoder process. The text never quotes the reply, because it can name a patient."""
+    """An invalid reply of a decoder process.
+
+    The error's text never quotes the reply, because a reply can name a patient.
+    """
 
 
 class _Header(BaseModel):
@@ -89,7 +93,7 @@ _HEADERS: TypeAdapter[_AnyHeader] = TypeAdapter(Annotated[_AnyHeader, Field(disc
 
 
 def is_ready(message: bytes) -> bool:
-    """Return whether a message is the first one of a decoder process.
+    """Return whether a message says that the decoder process is ready, which is its first message.
 
     Raises:
         ReplyError: the message is not a valid header.
@@ -100,8 +104,13 @@ def is_ready(message: bytes) -> bool:
 def read_reply(message: bytes, shared: int, request: Request) -> DecodeResult | RejectionReason:
     """Return the result of a request from the header ``message`` and the arrays in the file ``shared``.
 
+    Args:
+        message: the reply.
+        shared: descriptor of the shared file.
+        request: the request that the reply answers.
+
     Raises:
-        ReplyError: the header is invalid, does not fit the request, or the file does not contain the arrays.
+        ReplyError: the header is invalid or does not fit the request, or the file does not contain the arrays.
     """
     header = _parse(message)
     if isinstance(header, _OutOfMemory):

@@ -1,7 +1,8 @@
 """Read coarse attributes of patient and scanner from a DICOM header. No attribute identifies a person.
 
-Each of the five attributes is one of the words in this module. No date, free text or identifier passes. A missing,
-malformed or ambiguous value is omitted. No value is guessed, and no value is an error. Tags are those of PS3.3.
+Each value of the five attributes is one of the words in this module. No date, free text or identifier passes. A
+missing, malformed or ambiguous value is omitted. No value is guessed, and no value is an error. Tags are those of
+PS3.3.
 
 >>> dicom_attributes(dataset)
 {'age_band': '40 to 59', 'sex': 'F', 'manufacturer': 'siemens', 'field_strength': '3 T', 'sequence': 'gradient echo'}
@@ -18,15 +19,18 @@ from typing import Any
 from pydicom.dataelem import RawDataElement
 
 _LONGEST_VALUE = 256
-"""Bytes. Valid values have at most 64 (PS3.5 6.2). A crafted value of megabytes needs gigabytes to convert."""
+"""Most bytes of a value that is read. Valid values have at most 64 (PS3.5 6.2).
+
+A crafted value of megabytes needs gigabytes of memory to convert.
+"""
 
 _AGE = re.compile(r"([0-9]{1,3})([DWMY])")
 _PER_YEAR = {"D": 365.25, "W": 365.25 / 7, "M": 12, "Y": 1}
 _OLDEST = 130
 _AGE_BANDS = {18: "under 18", 40: "18 to 39", 60: "40 to 59", 80: "60 to 79", math.inf: "80 and over"}
-"""Upper limit in years to band. The last band is open, because an age over 89 can identify a person.
+"""Name of each age band by its exclusive upper limit in years.
 
-The source is 45 CFR 164.514 (b)(2)(i)(C).
+The last band is open, because an age over 89 can identify a person. The source is 45 CFR 164.514 (b)(2)(i)(C).
 """
 
 _SEXES = frozenset({"M", "F", "O"})
@@ -44,10 +48,16 @@ _VENDORS: Mapping[str, frozenset[str]] = {
 
 _FIELDS = {1.0: "1 T", 1.5: "1.5 T", 3.0: "3 T", 7.0: "7 T"}
 _FIELD_TOLERANCE = 0.05
-"""Scanners write the tuned field strength: 1.494 and 2.894 T are sold as 1.5 and 3 T."""
+"""Greatest deviation as a share of the nominal field strength.
+
+Scanners write the tuned field strength: 1.494 and 2.894 T are sold as 1.5 and 3 T.
+"""
 _STRONGEST_TESLA = 25.0
 _LEAST_GAUSS = 10_000.0
-"""From this value on, the unit is gauss. A value between is ambiguous: 3000 is gauss (0.3 T) or millitesla (3 T)."""
+"""Least field strength whose unit is gauss. A value between ``_STRONGEST_TESLA`` and this bound is ambiguous.
+
+For example, 3000 is gauss (0.3 T) or millitesla (3 T).
+"""
 
 _SEQUENCES: Mapping[frozenset[str], str] = {
     frozenset({"SE"}): "spin echo",
@@ -58,7 +68,7 @@ _SEQUENCES: Mapping[frozenset[str], str] = {
     frozenset({"SE", "GR"}): "spin and gradient echo",
     frozenset({"SE", "GR", "IR"}): "spin and gradient echo after inversion",
 }
-"""Kind by the terms of ``ScanningSequence``, if these include neither EP nor RM."""
+"""Kind of pulse sequence by the terms of ``ScanningSequence``, if the terms include neither EP nor RM."""
 _SCANNING_TERMS = frozenset({"SE", "IR", "GR", "EP", "RM"})
 
 _T1_LONGEST_TR, _LONG_TR = 800.0, 2000.0
@@ -67,7 +77,7 @@ _SHORT_TE, _LONG_TE = 30.0, 80.0
 
 
 def dicom_attributes(dataset: Any) -> dict[str, str]:
-    """Return the known attributes of a pydicom ``Dataset`` by name."""
+    """Return the attributes of a pydicom ``Dataset`` by name, without unknown ones."""
     attributes = {
         "age_band": _age_band(_text(dataset, "PatientAge")),
         "sex": _sex(_text(dataset, "PatientSex")),
@@ -79,7 +89,10 @@ def dicom_attributes(dataset: Any) -> dict[str, str]:
 
 
 def _age_band(age: str) -> str | None:
-    """Return the band of an Age String (PS3.5 6.2), such as 045Y. An age of 0 is an anonymizer's and gives no band."""
+    """Return the band of an Age String (PS3.5 6.2), such as 045Y, or ``None``.
+
+    An age of 0 gives no band, because an anonymizer wrote it.
+    """
     match = _AGE.fullmatch(age)
     if match is None:
         return None
@@ -102,7 +115,7 @@ def _manufacturer(name: str) -> str | None:
 
 
 def _field_strength(value: float | None) -> str | None:
-    """Return the nominal field strength. Some scanners write the value in gauss."""
+    """Return the nominal field strength, or ``None``. Some scanners write the value in gauss."""
     if value is None or value <= 0:
         return None
     tesla = value / 10_000 if value >= _LEAST_GAUSS else value
@@ -115,7 +128,7 @@ def _field_strength(value: float | None) -> str | None:
 def _sequence(dataset: Any) -> str | None:
     """Return the kind of pulse sequence (``ScanningSequence``, PS3.3 C.8.3.1), with the weighting of a plain spin echo.
 
-    Returns ``None`` if a term is not one of the standard's five. EP is echo planar for every kind of echo.
+    Returns ``None`` if a term is not one of the five terms of the standard. EP is echo planar for every kind of echo.
     """
     terms = frozenset(_texts(dataset, "ScanningSequence"))
     if not terms or not terms <= _SCANNING_TERMS:
@@ -132,9 +145,9 @@ def _sequence(dataset: Any) -> str | None:
 def _weighting(dataset: Any) -> str | None:
     """Return the weighting of a spin echo: T1 if TR and TE are short, PD if only TR is long, T2 if both are long.
 
-    The rule also holds for a fast spin echo, whose ``EchoTime`` is that of the center of k-space (PS3.3 C.8.3.1). The
-    function returns ``None`` with an ``InversionTime``, because an inversion pulse changes the contrast. A gradient
-    echo has no weighting here, because flip angle and spoiling also determine it.
+    The rule also holds for a fast spin echo, whose ``EchoTime`` is the time of the center of k-space (PS3.3 C.8.3.1).
+    The function returns ``None`` with an ``InversionTime``, because an inversion pulse changes the contrast. A gradient
+    echo has no weighting here, because flip angle and spoiling also determine its weighting.
     """
     repetition, echo = _number(dataset, "RepetitionTime"), _number(dataset, "EchoTime")
     if repetition is None or echo is None or min(repetition, echo) <= 0 or _number(dataset, "InversionTime"):

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 END_OF_CODESTREAM = b"\xff\xd9"
-"""End marker of all three formats. It cannot occur within compressed data."""
+"""End marker of all three formats. This marker cannot occur within compressed data."""
 _START_OF_JPEG, _START_OF_JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
 """Markers of a frame header: SOF0 to SOF15 (ITU-T T.81 B.1.1.3) and SOF55 (T.87), without markers of tables."""
 _WITHOUT_LENGTH = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
-"""Markers without a length. No encoder writes one before the frame header."""
+"""Markers without a length. No encoder writes such a marker before the frame header."""
 _LOSSLESS, _JPEG_LS = 0xC3, 0xF7
 _JFIF, _ADOBE = 0xE0, 0xEE
 _ADOBE_TRANSFORM = 11
@@ -20,7 +20,7 @@ _ADOBE_TRANSFORM = 11
 _RGB_IDS = (b"RGB", b"rgb")
 _COLOR_COMPONENTS = 3
 _SIZE = struct.Struct(">HHIIIIIIIIHB")
-"""SIZ (ITU-T T.800 A.5.1): length, profile, two corners of the image, of a tile, components, first precision."""
+"""SIZ (ITU-T T.800 A.5.1): length, profile, two corners of the image, two of a tile, components, first precision."""
 _CODING_STYLE, _START_OF_TILE = b"\xff\x52", b"\xff\x90"
 _SIGN_BIT = 0x80
 _JP2_SIGNATURE = b"\x00\x00\x00\x0cjP  "
@@ -38,7 +38,7 @@ class CodestreamHeader:
         components: samples per pixel.
         color_space: ``RGB`` or ``YBR_FULL`` of the decoded samples, or ``None`` if the frame does not state it.
         start: position of the codestream in the frame, after the boxes of a JP2 file.
-        end: position after the header, from which an end marker counts.
+        end: position after the header. Only an end marker from this position on counts.
     """
 
     columns: int
@@ -51,7 +51,7 @@ class CodestreamHeader:
 
 
 def read_header(frame: bytes) -> CodestreamHeader | None:
-    """Return the header of a frame, or ``None`` if it has none."""
+    """Return the header of a frame, or ``None`` if the frame has no complete header."""
     try:
         return _read_jpeg(frame) if frame.startswith(_START_OF_JPEG) else _read_jpeg_2000(frame)
     except (IndexError, ValueError, struct.error):  # the frame ends inside its header
@@ -77,7 +77,7 @@ def _read_jpeg(frame: bytes) -> CodestreamHeader | None:
 
 
 def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
-    """Yield marker, body and end of each segment up to the first one that is malformed."""
+    """Yield marker, body and end position of each segment, up to the first malformed segment."""
     at = len(_START_OF_JPEG)
     while frame[at] == 0xFF:  # noqa: PLR2004 - begins a marker
         while frame[at] == 0xFF:  # noqa: PLR2004 - any number of fill bytes may precede a marker
@@ -90,7 +90,7 @@ def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
 
 
 def _color_space(marker: int, components: bytes, segments: dict[int, bytes]) -> str | None:
-    """Return the color space that a lossy JPEG with three components states.
+    """Return the color space that a lossy JPEG with three components states, or ``None``.
 
     The marks of lossless JPEG and JPEG-LS do not count, because their encoders write the same marks for any samples.
     """

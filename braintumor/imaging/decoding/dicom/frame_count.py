@@ -28,7 +28,8 @@ def correct_frame_count(dataset: Any) -> Rejection | None:
     """Set ``NumberOfFrames`` to the number of frames in the pixel data, or return a rejection if it is unclear.
 
     Compressed frames are counted by their first bytes. Uncompressed frames beyond the stated number count only if each
-    frame has an item in the functional groups. Twice the bytes of a frame may also be one frame of twice the bits.
+    frame has an item in the functional groups. Otherwise, twice the bytes of a frame may also be one frame of twice the
+    bits.
     """
     syntax = syntax_of(dataset)
     if syntax is None or syntax not in uid.AllTransferSyntaxes:
@@ -52,7 +53,10 @@ def correct_frame_count(dataset: Any) -> Rejection | None:
 
 
 def _count_native(dataset: Any, stated: int) -> int:
-    """Count whole frames of uncompressed pixel data. Zeros after the stated frames are padding and do not count."""
+    """Return the number of whole frames in uncompressed pixel data.
+
+    Zeros after the stated frames are padding and do not count.
+    """
     is_color = str(dataset.get("PhotometricInterpretation")).startswith(("RGB", "YBR"))
     samples = int(dataset.get("SamplesPerPixel") or (3 if is_color else 1))
     frame = int(dataset.Rows) * int(dataset.Columns) * samples * int(dataset.BitsAllocated) // 8
@@ -61,7 +65,10 @@ def _count_native(dataset: Any, stated: int) -> int:
 
 
 def _count_encapsulated(dataset: Any, syntax: uid.UID) -> int:
-    """Count fragments in which a frame begins, because one frame may have several. Damaged data gives 0."""
+    """Return the number of fragments in which a frame begins. Damaged data gives 0.
+
+    The number of all fragments is no measure, because one frame may have several fragments.
+    """
     stream = io.BytesIO(dataset.PixelData)
     try:
         parse_basic_offsets(stream)
@@ -71,7 +78,7 @@ def _count_encapsulated(dataset: Any, syntax: uid.UID) -> int:
 
 
 def _drop_wrong_offsets(dataset: Any, frames: int) -> None:
-    """Empty an offset table whose length is not the number of frames, because pydicom finds frames by it."""
+    """Empty an offset table whose length is not the number of frames, because pydicom finds frames by the table."""
     stream = io.BytesIO(dataset.PixelData)
     if len(parse_basic_offsets(stream)) not in {0, frames}:
         dataset.PixelData = _EMPTY_OFFSET_TABLE + stream.read()

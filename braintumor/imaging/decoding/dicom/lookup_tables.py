@@ -20,9 +20,9 @@ class LookupTable:
     """A lookup table. The descriptor states ``count`` and ``bits``, which may be wrong.
 
     Attributes:
-        entries: outputs, of which the first belongs to ``first`` and to all lower values.
+        entries: output values. The first entry applies to the input ``first`` and to all lower inputs.
         count: stated number of entries.
-        first: value of the first entry.
+        first: input of the first entry.
         bits: stated bits of an entry.
     """
 
@@ -32,7 +32,7 @@ class LookupTable:
     bits: int
 
     def look_up(self, values: NDArray[Any]) -> NDArray[np.uint16]:
-        """Return the entry for each whole number."""
+        """Return the entry for each whole number in ``values``, in the shape of ``values``."""
         first = self.first
         # a table that begins above all values begins below 0 and was written as unsigned
         is_beyond = first + len(self.entries) > _MOST_ENTRIES or first > values.max() or values.min() < 0
@@ -51,8 +51,8 @@ class LookupTable:
 def voi_table(dataset: Any) -> LookupTable | None:
     """Return the first VOI LUT of an object, or ``None`` if it is missing or unusable.
 
-    A table with one gray level, or with fewer entries than its descriptor states, is unusable. Some writers omit the
-    last entry, which does no harm.
+    A table with one gray level is unusable. A table with fewer entries than its descriptor states is unusable too. A
+    table that lacks only the last entry is usable, because some writers omit this entry.
     """
     items = items_of(dataset, "VOILUTSequence")
     table = _read(items[0], "LUTDescriptor", "LUTData", dataset) if items else None
@@ -62,7 +62,7 @@ def voi_table(dataset: Any) -> LookupTable | None:
 
 
 def look_up_palette(stored: NDArray[Any], dataset: Any) -> tuple[NDArray[Any], int]:
-    """Return the colors (H, W, 3) of palette indexes, and the bits of a sample.
+    """Return the colors (H, W, 3) of palette indexes (H, W), and the bits per sample.
 
     Raises:
         ValueError: the object has no palette.
@@ -93,7 +93,13 @@ def _read(item: Any, descriptor: str, data: str, dataset: Any) -> LookupTable | 
 
 
 def _entries(value: Any, count: int, dataset: Any) -> NDArray[np.uint16]:
-    """Return at most ``count`` entries of one or two bytes, or of a list of numbers."""
+    """Return at most ``count`` entries from bytes, with one or two bytes per entry, or from a list of numbers.
+
+    Args:
+        value: the table's data.
+        count: stated number of entries.
+        dataset: the object, whose encoding determines the byte order.
+    """
     if isinstance(value, bytes):
         is_big = getattr(dataset, "original_encoding", (None, True))[1] is False
         dtype = np.dtype("u1" if len(value) < 2 * count else ">u2" if is_big else "<u2")

@@ -1,7 +1,7 @@
-"""Find DICOM images that show several slices side by side by their header, and cut them into these slices.
+"""Find DICOM images whose header states several slices side by side, and cut these images into slices.
 
-Siemens writes them with ``MOSAIC`` in ``ImageType``, United Imaging with ``VFRAME``. Both fill a square grid by rows.
-The number of slices is in a private attribute, which anonymizers often remove.
+Siemens marks such an image with ``MOSAIC`` in ``ImageType``, United Imaging with ``VFRAME``. Both manufacturers fill a
+square grid by rows. The number of slices is in a private attribute, which anonymizers often remove.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _CSA = (0x0029, 0x10, "SIEMENS CSA HEADER")
 _FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
 """Numbers of a group's private blocks. The element of this number names the block's creator (PS3.5 7.8.1)."""
 _LARGEST_GRID = 64
-"""Slices per side."""
+"""Most slices per side of a grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +46,10 @@ class Grid:
 
 
 def find_grid(dataset: Any) -> Grid | Rejection:
-    """Return the grid that the header states, or a rejection of several slices in an unknown grid."""
+    """Return the grid that the header states, or a rejection if the header states several slices in an unknown grid.
+
+    The grid of an image of one slice has one slice per side.
+    """
     if not _MARKS & _words(dataset.get("ImageType")):
         return Grid()
     slices = _count(dataset)
@@ -66,7 +69,7 @@ def _words(image_type: Any) -> frozenset[str]:
 
 
 def _count(dataset: Any) -> int | None:
-    """Return the number of slices from the first private attribute that states a usable one."""
+    """Return the number of slices from the first private attribute that states a usable number, or ``None``."""
     for group, element, creator in _COUNTS:
         for value in _private_values(dataset, group, element, creator):
             slices = _whole_number(value)
@@ -76,7 +79,10 @@ def _count(dataset: Any) -> int | None:
 
 
 def _private_values(dataset: Any, group: int, element: int, creator: str) -> Iterator[Any]:
-    """Yield an attribute's values in the private blocks of the creator, or in the first block without a creator."""
+    """Yield a private attribute's value in each private block of the creator.
+
+    If no block has this creator, the function yields the value in the first block.
+    """
     blocks = {
         tag.element: str(_value(dataset, tag))
         for tag in list(dataset.keys())
@@ -109,7 +115,10 @@ def _count_in_csa(header: Any) -> int | None:
 
 
 def _whole_number(value: Any) -> int | None:
-    """Return the number of slices from a number, a text, a sequence, or the bytes of an unknown VR."""
+    """Return the number of slices that a value states, or ``None``.
+
+    The value is a number, a text, a sequence with one item per slice, or the bytes of an unknown VR.
+    """
     try:
         number = len(value) if isinstance(value, Sequence) else int(value)
     except (TypeError, ValueError):

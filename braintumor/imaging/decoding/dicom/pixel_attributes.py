@@ -1,4 +1,4 @@
-"""Complete and correct the attributes that describe a DICOM object's pixels, before any decoder reads them."""
+"""Complete and correct the attributes that describe a DICOM object's pixels, before a decoder reads the attributes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def conform_to_codestream(dataset: Any, header: CodestreamHeader) -> None:
 
 
 def set_samples(dataset: Any, samples: int) -> None:
-    """Set ``SamplesPerPixel``, and correct a photometric interpretation that contradicts it."""
+    """Set ``SamplesPerPixel``, and correct a photometric interpretation that contradicts this number."""
     _set(dataset, "SamplesPerPixel", samples)
     is_color = samples == COLOR_SAMPLES
     if dataset.PhotometricInterpretation not in (_COLOR if is_color else _GRAY):
@@ -68,19 +68,19 @@ def set_samples(dataset: Any, samples: int) -> None:
 
 
 def set_allocated_byte(dataset: Any) -> None:
-    """Set the attributes of samples of one byte."""
+    """Set ``BitsAllocated`` and ``HighBit`` for samples of one byte."""
     _set(dataset, "BitsAllocated", _BYTE)
     _set(dataset, "HighBit", dataset.BitsStored - 1)
 
 
 def _uncompressed_bytes(dataset: Any, samples: int) -> int:
-    """Return the bytes of all frames without compression."""
+    """Return the number of bytes of all frames without compression."""
     pixels = dataset.Rows * dataset.Columns * int(dataset.get("NumberOfFrames", 1))
     return int(pixels * samples * dataset.BitsAllocated // _BYTE)
 
 
 def _set(dataset: Any, keyword: str, value: int | str, *, vr: str = "US") -> None:
-    """Replace an element without reading the old one, which may be malformed."""
+    """Replace an element without reading the previous element, which may be malformed."""
     dataset.add_new(keyword, vr, value)
 
 
@@ -106,7 +106,10 @@ def _set_bits(dataset: Any) -> None:
 
 
 def _set_color(dataset: Any) -> None:
-    """Set the photometric interpretation and the samples per pixel. If they disagree, the data's length decides."""
+    """Set the photometric interpretation and the samples per pixel.
+
+    If the two disagree, the length of the pixel data decides.
+    """
     photometric = code_of(dataset, "PhotometricInterpretation")
     samples = integer_of(dataset, "SamplesPerPixel")
     implied = COLOR_SAMPLES if photometric in _COLOR else 1

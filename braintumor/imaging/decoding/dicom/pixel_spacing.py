@@ -1,4 +1,4 @@
-"""Read the sides of a pixel from a DICOM header."""
+"""Read the width and height of a pixel from a DICOM header."""
 
 from __future__ import annotations
 
@@ -8,22 +8,26 @@ from braintumor.imaging.decoding.dicom.values import functional_group
 from braintumor.imaging.decoding.pixel_aspect import SQUARE, Spacing, usable_spacing
 
 _KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
-"""Height and width, the best first. PixelAspectRatio counts if no spacing is stated (PS3.3 C.7.6.3.1.7)."""
+"""Attributes with height and width of a pixel, in this order of values. The best attribute is first.
+
+PixelAspectRatio counts if no spacing is stated (PS3.3 C.7.6.3.1.7).
+"""
 _LONGEST_VALUE = 64
-"""Bytes. Two decimal strings have 33 at most."""
+"""Most bytes of an attribute that are read. Two decimal strings have 33 at most."""
 
 
 def dicom_spacing(dataset: Any, index: int) -> Spacing:
-    """Return the sides of the pixels of frame ``index``, or ``SQUARE`` if the header states no usable ones."""
+    """Return width and height of the pixels of frame ``index`` in one unit, or ``SQUARE`` if none are usable."""
     measures = functional_group(dataset, "PixelMeasuresSequence", index)
     stated = [_stated(measures, "PixelSpacing"), *(_stated(dataset, keyword) for keyword in _KEYWORDS)]
     return next((spacing for spacing in stated if spacing is not None), SQUARE)
 
 
 def _stated(dataset: Any, keyword: str) -> Spacing | None:
-    """Return the two numbers of an attribute.
+    """Return width and height from an attribute, or ``None`` if the attribute is unusable.
 
-    They are parsed as text, because pydicom rejects a decimal comma, and a decimal point in ``PixelAspectRatio``.
+    The attribute is parsed as text, because pydicom rejects a decimal comma, and a decimal point in
+    ``PixelAspectRatio``.
     """
     element = dataset.get_item(keyword)
     value = None if element is None else element.value

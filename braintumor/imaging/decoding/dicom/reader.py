@@ -45,14 +45,14 @@ _ENDS_OF_SEQUENCE = (b"\xfe\xff\xdd\xe0\0\0\0\0", b"\xff\xfe\xe0\xdd\0\0\0\0")
 """Delimitation item of a sequence without stated length, in little and big endian (PS3.5 7.5)."""
 _ALLOCATED_BITS = (8, 16, 32)
 _MOST_ELEMENTS = 20_000
-"""Elements at the top level of an object. Scanners write some hundreds.
+"""Most elements at the top level of an object. Scanners write some hundreds.
 
 An element of 8 bytes in a file needs 260 bytes of memory and 5 us. A file of 64 MiB would need 2 GB and a minute.
 """
 
 
 def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
-    """Decode the frames of an MR object. The header is checked before any pixel is decoded.
+    """Return the frames of an MR object, or a rejection. The header is checked before any pixel is decoded.
 
     Each frame of a multi-frame object uses its own rescale and window if its functional groups state them.
     """
@@ -155,7 +155,10 @@ def _is_cut(dataset: Any, data: bytes) -> bool:
 
 
 def _is_empty(pixel_data: Any) -> bool:
-    """Return whether the element states a length of 0. The value does not count, because a cut file lacks it too."""
+    """Return whether the element states a length of 0.
+
+    The value does not count, because a cut file lacks the value too.
+    """
     if pixel_data is None:
         return False
     length = pixel_data.length if isinstance(pixel_data, RawDataElement) else len(pixel_data.value or b"")
@@ -172,7 +175,14 @@ def _check_frame(dataset: Any) -> Rejection | None:
 
 
 def _check_shown_size(dataset: Any, grid: Grid, spacings: list[Spacing], limits: Limits) -> Rejection | None:
-    """Reject slices by their size in the grid, and by their size with square pixels."""
+    """Return a rejection if slices are beyond the limits, with their own pixels or with square pixels, else ``None``.
+
+    Args:
+        dataset: the object.
+        grid: the slices in each stored frame.
+        spacings: width and height of a pixel, for each stored frame.
+        limits: limits of the file.
+    """
     columns, rows, slices = dataset.Columns // grid.side, dataset.Rows // grid.side, len(spacings) * grid.slices
     sizes = [square_size(columns, rows, spacing) for spacing in spacings]
     widest, highest = max(width for width, _ in sizes), max(height for _, height in sizes)
@@ -180,7 +190,13 @@ def _check_shown_size(dataset: Any, grid: Grid, spacings: list[Spacing], limits:
 
 
 def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame]:
-    """Yield each frame, displayed as the object states, else by the percentiles of all its frames together."""
+    """Yield each frame as the object states its display, else with the percentile range of all frames together.
+
+    Args:
+        dataset: the object.
+        grid: the slices in each stored frame.
+        spacings: width and height of a pixel, for each stored frame.
+    """
     fallback = _common_range(dataset) if count_frames(dataset) > 1 else None
     for index, (stored, photometric) in enumerate(_stored(dataset)):
         shown = _pixels(dataset, stored, photometric, index, fallback)
@@ -189,7 +205,10 @@ def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame
 
 
 def _common_range(dataset: Any) -> tuple[float, float] | None:
-    """Return the lowest and highest percentile of all frames, so that a frame of noise stays dark."""
+    """Return the lowest and highest percentile of all frames without a stated window, or ``None``.
+
+    A frame of noise stays dark, because all frames share one range.
+    """
     gray = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_gray(stored))
     ranges = [
         ends for index, stored in gray if (ends := range_without_window(stored, dataset, index=index)) is not None
@@ -204,7 +223,15 @@ def _pixels(
     index: int,
     fallback: tuple[float, float] | None,
 ) -> NDArray[np.uint8]:
-    """Return the displayed frame: uint8 (H, W), or (H, W, 3) for color."""
+    """Return the displayed frame: uint8 (H, W), or (H, W, 3) for color.
+
+    Args:
+        dataset: the object.
+        stored: stored values (H, W) or (H, W, 3) of the frame.
+        photometric: photometric interpretation after decoding.
+        index: index of the stored frame.
+        fallback: displayed range if the object states no window. ``None`` uses this frame's percentiles.
+    """
     if photometric == "PALETTE COLOR":
         return color_to_uint8(*look_up_palette(stored, dataset))
     if not is_gray(stored):
@@ -223,7 +250,7 @@ def _stored(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
 
 
 def _decoded(dataset: Any) -> Iterator[tuple[NDArray[Any], str]]:
-    """Yield each frame as its decoder returns it, with all its bits."""
+    """Yield each frame as its decoder returns it, with all bits, and its photometric interpretation after decoding."""
     syntax = syntax_of(dataset)
     if syntax in uid.JPEGTransferSyntaxes:
         frames = generate_frames(dataset.PixelData, number_of_frames=count_frames(dataset))

@@ -13,7 +13,7 @@ from braintumor.imaging.decoding.dicom.values import integer_of
 _MIDDLE = 0.5
 """Value of chroma in a pixel without color, as a share of white."""
 _NEAR = 0.03
-"""Samples within this share of white count as equal, because lossy compression moves them."""
+"""Share of white within which samples count as equal, because lossy compression moves samples."""
 _LEAST_NEUTRAL = 0.2
 """Least share of pixels without color that determines the color space. Scans have little color."""
 _SAMPLED_SIDE = 256
@@ -21,7 +21,7 @@ _SAMPLED_SIDE = 256
 
 
 def decode_jpeg(frames: Iterator[bytes], *, is_color: bool) -> Iterator[NDArray[Any]]:
-    """Decode frames in lossy or lossless JPEG of 2 to 16 bits, without conversion of the color space."""
+    """Yield the samples of frames in lossy or lossless JPEG of 2 to 16 bits, without conversion of the color space."""
     from imagecodecs import jpeg8_decode  # imported here because few objects need it
 
     space = "RGB" if is_color else None  # libjpeg does not convert between two equal color spaces
@@ -30,7 +30,7 @@ def decode_jpeg(frames: Iterator[bytes], *, is_color: bool) -> Iterator[NDArray[
 
 
 def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
-    """Return the ``BitsStored`` bits up to ``HighBit`` (PS3.5 8.1.1), extended by their sign.
+    """Return the ``BitsStored`` bits up to ``HighBit`` (PS3.5 8.1.1) of each value, extended by the value's sign.
 
     Other bits may contain overlays.
     """
@@ -49,6 +49,11 @@ def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
 
     A pixel without color has three equal samples in RGB. In YCbCr its chroma is half of white. The header decides if
     few pixels are without color.
+
+    Args:
+        color: the samples.
+        photometric: photometric interpretation in the header.
+        bits: bits per sample.
     """
     step = max(max(color.shape) // _SAMPLED_SIDE, 1)
     samples = color[::step, ::step].astype(np.float32) / (2**bits - 1)
@@ -62,7 +67,7 @@ def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
 
 
 def is_padding(stored: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
-    """Return the mask of padding values (PS3.3 C.7.5.1.1.2).
+    """Return the mask of padding values, in the shape of ``stored`` (PS3.3 C.7.5.1.1.2).
 
     If all values of a frame would be padding, the attribute is wrong, so no value is padding.
     """
@@ -76,7 +81,7 @@ def is_padding(stored: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
 
 
 def _ends_at_bit_0(values: NDArray[Any], bits: int, high: int) -> bool:
-    """Return whether values use only the lowest bits, although the header states that they end at ``high``."""
+    """Return whether values use only the lowest ``bits`` bits, although the header states an end at bit ``high``."""
     return bool((values >> bits == 0).all() and (values & (2 ** (high + 1 - bits) - 1)).any())
 
 

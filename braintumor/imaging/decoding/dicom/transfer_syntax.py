@@ -22,7 +22,10 @@ _COMPONENTS = (1, 3)
 
 
 def check_inflated(data: bytes, limits: Limits) -> Rejection | None:
-    """Reject a deflated object that is cut or too large, because pydicom decompresses without a limit."""
+    """Return a rejection for a deflated object that is cut or too large, else ``None``.
+
+    pydicom decompresses without a limit.
+    """
     stream = io.BytesIO(data)
     read_preamble(stream, force=True)
     if _read_file_meta_info(stream).get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
@@ -56,7 +59,10 @@ def count_frames(dataset: Any) -> int:
 
 
 def check_encoding(dataset: Any) -> Rejection | None:
-    """Reject pixel data that no decoder reads, that ends early, or whose size contradicts the header."""
+    """Return a rejection for unusable pixel data, else ``None``.
+
+    Pixel data is unusable if no decoder reads it, if it ends early, or if its size contradicts the header.
+    """
     syntax = syntax_of(dataset)
     if syntax is None or not _is_readable(syntax):
         return _unsupported(syntax)
@@ -69,7 +75,7 @@ def check_encoding(dataset: Any) -> Rejection | None:
 
 
 def _check_frames(dataset: Any, syntax: uid.UID) -> Rejection | None:
-    """Check each encapsulated frame, and replace frames with excess bytes."""
+    """Check each encapsulated frame, and remove excess bytes from frames. Return a rejection for a bad frame."""
     expected = count_frames(dataset)
     frames: list[bytes] = []
     is_changed = False
@@ -103,7 +109,7 @@ def _unsupported(syntax: uid.UID | None) -> Rejection:
 
 
 def _expected_bytes(dataset: Any) -> int:
-    """Return the bytes of one uncompressed frame."""
+    """Return the number of bytes of one uncompressed frame."""
     bits = int(dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * dataset.BitsAllocated)
     is_subsampled = dataset.PhotometricInterpretation == "YBR_FULL_422"
     return bits // 8 * 2 // 3 if is_subsampled else bits // 8
@@ -116,10 +122,16 @@ def _check_length(length: int, expected: int) -> Rejection | None:
 
 
 def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Rejection:
-    """Reject a JPEG, JPEG-LS or JPEG 2000 stream without end, or of another size than the object's.
+    """Return the codestream of a compressed frame, or a rejection.
 
-    Decoders allocate memory by the size that the stream states. Attributes that contradict the first stream are
-    corrected. The boxes of a JP2 file are cut off, because they state another size.
+    A JPEG, JPEG-LS or JPEG 2000 stream is rejected if it has no end, or another size than the object. Decoders allocate
+    memory by the size that the stream states. Attributes that contradict the first stream are corrected. The boxes of a
+    JP2 file are cut off, because they state another size.
+
+    Args:
+        frame: bytes of the frame.
+        dataset: the object.
+        is_first: whether the frame is the first of the object.
     """
     header, end = read_header(frame), frame.rfind(END_OF_CODESTREAM)
     if header is None and end >= 0:

@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import Any
 
 _LARGEST = 1e12
-"""A larger number is invalid. No scanner writes one, and sums of such numbers overflow."""
+"""Largest valid number. No scanner writes a larger one, and sums of such numbers overflow."""
 _LONGEST = 4096
-"""Bytes of an attribute of numbers or codes. pydicom needs a hundred times this memory to convert it."""
+"""Most bytes of an attribute of numbers or codes. pydicom needs a hundred times this memory to convert it."""
 
 
 def number_of(dataset: Any, keyword: str) -> float | None:
-    """Return the first usable number of an attribute."""
+    """Return the first usable number of an attribute, or ``None``."""
     return next((number for number in numbers_of(dataset, keyword) if number is not None), None)
 
 
 def integer_of(dataset: Any, keyword: str) -> int | None:
-    """Return the first usable number of an attribute, if it is a whole number."""
+    """Return the first usable number of an attribute if it is a whole number, else ``None``."""
     number = number_of(dataset, keyword)
     return int(number) if number is not None and number == int(number) else None
 
@@ -30,7 +30,7 @@ def numbers_of(dataset: Any, keyword: str) -> list[float | None]:
 
 
 def code_of(dataset: Any, keyword: str) -> str:
-    """Return the first value of an attribute as ``codes_of`` does, or an empty text."""
+    """Return the first code of an attribute, as ``codes_of`` gives it, or an empty text."""
     return next(iter(codes_of(dataset, keyword)), "")
 
 
@@ -47,7 +47,7 @@ def items_of(dataset: Any, keyword: str) -> list[Any]:
 
 
 def value_of(dataset: Any, keyword: str) -> Any:
-    """Return the value as pydicom converts it, else its stored text, else ``None``."""
+    """Return the value of an attribute as pydicom converts it, else its stored text, else ``None``."""
     try:
         return dataset.get(keyword)
     except MemoryError:
@@ -78,7 +78,13 @@ def _number(value: Any) -> float | None:
 
 
 def functional_group(dataset: Any, name: str, index: int = 0) -> Any:
-    """Return the item of a frame's attribute: an enhanced object's functional group (C.7.6.16), else ``dataset``."""
+    """Return the data set with a frame's attributes: an item of its functional group (C.7.6.16), else ``dataset``.
+
+    Args:
+        dataset: the object.
+        name: keyword of the functional group's sequence.
+        index: index of the frame.
+    """
     of_frame = items_of(dataset, "PerFrameFunctionalGroupsSequence")[index : index + 1]
     for group in (*of_frame, *items_of(dataset, "SharedFunctionalGroupsSequence")):
         items = items_of(group, name)

@@ -17,7 +17,7 @@ from braintumor.imaging.decoding.dicom.values import code_of, functional_group, 
 from braintumor.imaging.decoding.gray_levels import displayed_range, scaled, to_uint8
 
 _LEAST_SLOPE = 1e-20
-"""A rescale slope nearer to 0 is invalid, because it makes all values equal."""
+"""Least absolute rescale slope. A slope nearer to 0 is invalid, because it makes all values equal."""
 _FUNCTIONS = frozenset({"LINEAR", "LINEAR_EXACT", "SIGMOID"})
 
 
@@ -46,7 +46,7 @@ def gray_to_uint8(
 
 
 def range_without_window(stored: NDArray[Any], dataset: Any, *, index: int) -> tuple[float, float] | None:
-    """Return the percentiles of rescaled frame ``index``, or ``None`` if the object states a window for it."""
+    """Return the percentile range of frame ``index`` after rescaling, or ``None`` if the object states a window."""
     if voi_table(dataset) is not None or _stated_window(dataset, index) is not None:
         return None
     values, padding = _rescaled(stored, dataset, index)
@@ -54,7 +54,7 @@ def range_without_window(stored: NDArray[Any], dataset: Any, *, index: int) -> t
 
 
 def _rescaled(stored: NDArray[Any], dataset: Any, index: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return the values in the scanner's units, and the mask of padding."""
+    """Return the values in the scanner's units, and the mask of padding, both in the shape of ``stored``."""
     transformation = functional_group(dataset, "PixelValueTransformationSequence", index)
     slope = number_of(transformation, "RescaleSlope")
     values = stored.astype(np.float64)
@@ -90,7 +90,17 @@ def _voi(
     index: int,
     fallback: tuple[float, float] | None,
 ) -> NDArray[np.float64]:
-    """Map to 0 to 1 by the object's table, its first window, ``fallback``, or the percentiles outside padding."""
+    """Map values to 0 (black) to 1 (white) by the object's table, else by a range.
+
+    The range is the object's first window, else ``fallback``, else the percentiles outside padding.
+
+    Args:
+        values: rescaled values (H, W).
+        dataset: the object.
+        padding: mask of padding (H, W).
+        index: frame whose functional groups apply.
+        fallback: displayed range if the object states no window, or ``None``.
+    """
     table = voi_table(dataset)
     if table is not None:
         return scaled(table.look_up(np.rint(values)).astype(np.float64), 0, table.white)  # C.11.2.1.1
