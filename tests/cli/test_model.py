@@ -53,7 +53,7 @@ def test_override_is_shown_in_lists_reports_and_card(two: Settings) -> None:
     assert model(two, "champion") == "b (now: champion, overridden)\n"
     shown = model(two, "show", "b")
     assert "standing  champion, overridden" in shown and "bound is wrong here" in shown
-    assert "- Standing: champion, overridden" in model(two, "card", "b")
+    assert "- Status: champion, overridden" in model(two, "card", "b")
     engine = database.connect(two)
     uri = S3Uri.parse(model_versions.find_model(engine, "b").artifact_uri)
     engine.dispose()
@@ -69,7 +69,7 @@ def test_show_prints_metrics_accesses_verdicts_and_promotions(two: Settings) -> 
     shown_json = model_json(two, "show", "b")
     assert {e["split"]: e["count_access"] for e in shown_json["evaluations"]} == {"validation": 1, "test": 1}
     assert [access["access_key"] for access in shown_json["test_set_accesses"]] == ["the weekly run"]
-    assert [action["action"] for action in shown_json["ledger"]] == ["promote"]
+    assert [action["action"] for action in shown_json["promotions"]] == ["promote"]
     assert shown_json["verdicts"][0]["verdict"]["summary"] == "Passed"
 
 
