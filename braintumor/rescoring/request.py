@@ -203,7 +203,7 @@ def _rescoring_model(engine: Engine, request: RescoreRequest) -> ModelVersion:
             raise RescoreError(
                 f"{model.model_name} is not the champion ({now.model_name if now else 'no model'} is), so its "
                 "predictions need an approval. Leave out the model, or approve it: `braintumor rescore --model "
-                f"{model.model_name} --approve --reason ...`."
+                f"{model.model_name} --allow-non-champion --reason ...`."
             )
     return model
 

@@ -102,7 +102,7 @@ def test_later_requested_rescore_is_current(scored: Settings) -> None:
 def test_non_champion_needs_a_recorded_approval(scored: Settings, first: str) -> None:
     add_model(scored, "c")
     promote(scored, "c")
-    with pytest.raises(RescoreError, match=rf"{first} is not the champion \(c is\).*--approve"):
+    with pytest.raises(RescoreError, match=rf"{first} is not the champion \(c is\).*--allow-non-champion"):
         run(scored, model=first)
     assert current_predictions(scored) == [("b", 6)]
     assert rows(scored, "select count(*) from rescore_run") == [(0,)]

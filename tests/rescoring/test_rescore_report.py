@@ -78,7 +78,7 @@ def test_rescore_stores_and_prints_no_object_key(scored: Settings) -> None:
 
 
 def test_options_restrict_the_selected_scans(scored: Settings, first: str) -> None:
-    options = ("rescore", "--of", "b", "--reason", "r", "--json")
+    options = ("rescore", "--predicted-by", "b", "--reason", "r", "--json")
     nothing = json.loads(printed(scored, *options, "--until", "2020-01-01", "--run-key", "before"))
     assert nothing["count_asked"] == 0
     limited = json.loads(
@@ -90,13 +90,13 @@ def test_options_restrict_the_selected_scans(scored: Settings, first: str) -> No
 @pytest.mark.soak
 def test_command_printed_by_a_withdrawal_rescores(scored: Settings, first: str) -> None:
     lines = run_braintumor(scored, "model", "withdraw", "b", "--reason", "again").stdout
-    offered = 'braintumor rescore --of b --reason "its model was withdrawn"'
+    offered = 'braintumor rescore --predicted-by b --reason "its model was withdrawn"'
     assert offered in lines
     done = run_braintumor(
-        scored, "rescore", "--of", "b", "--reason", "its model was withdrawn", "--since", "2020-01-01"
+        scored, "rescore", "--predicted-by", "b", "--reason", "its model was withdrawn", "--since", "2020-01-01"
     )
     assert f"{first} has scored 6 scans of 6 that were requested. None of 6 predictions changed." in done.stdout
     assert "rescore.html" in done.stdout and "run key" in done.stderr
     assert current_predictions(scored) == [(first, 6)]
-    refused = run_braintumor(scored, "rescore", "--model", "b", "--approve", "--reason", "r", check=False)
+    refused = run_braintumor(scored, "rescore", "--model", "b", "--allow-non-champion", "--reason", "r", check=False)
     assert refused.returncode == 1 and "b was withdrawn" in refused.stderr
