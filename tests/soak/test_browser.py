@@ -100,12 +100,12 @@ def test_candidate_is_approved_in_browser_after_flip_preview(
     page.goto(
         f"{live.airflow.url}/dags/weekly_retrain/runs/{quote(waiting_run, safe='')}/tasks/approve/required_actions"
     )
-    expect(page.get_by_text("picked by validation").first).to_be_visible()
+    expect(page.get_by_text("selected on validation").first).to_be_visible()
     expect(page.get_by_role("heading", name="Flip preview")).to_be_visible()
     page.screenshot(path=tmp_path / "question.png", full_page=True)
     with page.expect_popup() as opened:
         page.get_by_role("link", name="The images, worst first").click()
-    expect(opened.value.get_by_role("heading", name="What would change")).to_be_visible()
+    expect(opened.value.get_by_role("heading", name="Predictions that would change")).to_be_visible()
     opened.value.screenshot(path=tmp_path / "flips.png", full_page=True)
     opened.value.close()
     page.get_by_role("button", name="Approve").click()
