@@ -13,7 +13,7 @@ _HEAD = """# Data dictionary
 
 Every view, table and column of the schema `braintumor`, with its comment in the database (`\\d+` in psql).
 `braintumor migrate --dictionary` prints this page, and a test checks that it is current. Do not edit it.
-Analysts read the views.
+Analysts read the views. The list of views says what a row is and which question each view answers.
 """
 
 
@@ -21,12 +21,16 @@ def dictionary(engine: Engine) -> str:
     """Return the data dictionary in Markdown: all views, then all tables, each with its columns."""
     with transaction(engine) as connection:
         rows = connection.execute(text(_COLUMNS), {"schema": SCHEMA}).all()
-    parts = [_HEAD]
-    for title, kind in (("Views", "v"), ("Tables", "r")):
-        parts.append(f"## {title}\n")
-        of_kind = [row for row in rows if row.relkind == kind]
-        parts += [_relation(list(columns)) for _, columns in groupby(of_kind, key=lambda row: row.relname)]
-    return "\n".join(parts)
+    relations = [list(columns) for _, columns in groupby(rows, key=lambda row: row.relname)]
+    views = [columns for columns in relations if columns[0].relkind == "v"]
+    tables = [columns for columns in relations if columns[0].relkind == "r"]
+    summary = table(["view", "what a row is", "example question"], map(_summary, views))
+    return "\n".join([_HEAD, "## Views\n", summary, *map(_relation, views), "## Tables\n", *map(_relation, tables)])
+
+
+def _summary(columns: list[Row[tuple[str, ...]]]) -> list[str]:
+    purpose, _, example = columns[0].relation_comment.partition(" Example: ")
+    return [f"[`{columns[0].relname}`](#{columns[0].relname})", purpose, example]
 
 
 def _relation(columns: list[Row[tuple[str, ...]]]) -> str:

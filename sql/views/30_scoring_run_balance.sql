@@ -56,6 +56,7 @@ create view scoring_run_balance as
 select
     scoring_run.scoring_run_id,
     scoring_run.run_key,
+    scoring_run.started_at,
     scoring_run.count_seen,
     count(*) filter (where outcome = 'scored') as count_scored,
     count(*) filter (where outcome = 'known') as count_known,
@@ -77,6 +78,7 @@ comment on view scoring_run_balance is
     'One row per scoring run, counted from the rows at each query. Example: does every run still balance?';
 comment on column scoring_run_balance.scoring_run_id is 'The scoring run.';
 comment on column scoring_run_balance.run_key is 'Name of the DAG run or command.';
+comment on column scoring_run_balance.started_at is 'Start of the scoring run.';
 comment on column scoring_run_balance.count_seen is
     'Objects under the prefixes, counted by the lister and stored before scoring starts.';
 comment on column scoring_run_balance.count_scored is 'Objects scored in this run.';

@@ -327,6 +327,9 @@ def test_a_later_try_succeeds_after_the_reader_ends(
     assert rows(empty_settings, "select place from champion") == []
 
 
+SEARCH_PATH = '"$user", braintumor, public'
+
+
 def test_session_limits_apply_unless_an_operator_set_one(
     stack: Stack, empty_settings: Settings, engine: Engine, superuser: psycopg2.extensions.cursor
 ) -> None:
@@ -345,11 +348,13 @@ def test_session_limits_apply_unless_an_operator_set_one(
     found = superuser.fetchall()
     superuser.execute(f"drop role {name}; drop role {name}_too")
     assert found == [
-        (name, ["statement_timeout=1h", "idle_in_transaction_session_timeout=5min"]),
+        (name, ["statement_timeout=1h", "idle_in_transaction_session_timeout=5min", f"search_path={SEARCH_PATH}"]),
         (f"{name}_too", None),
     ]
-    missing = "idle_in_transaction_session_timeout"
-    assert messages == [f"Login {name} has no {missing}. Have an administrator run sql/limits.sql."]
+    assert messages == [
+        f"Login {name} has no {missing}. Have an administrator run sql/limits.sql."
+        for missing in ("idle_in_transaction_session_timeout", "search_path")
+    ]
 
 
 def test_sql_is_split_only_at_ends_of_statements() -> None:

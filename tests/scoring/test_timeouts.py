@@ -130,9 +130,11 @@ def test_timeout_keeps_steps_and_retries_isolate_hanging_file(settings: Settings
     assert rows(settings, "select lease_expires_at is not null from scoring_chunk") == [(True,)], "as after a crash"
     for isolated_attempts in (1, 2, 3):
         assert attempt(job, run, note) is None
-        assert rows(settings, "select isolated_attempts from scan where state = 'pending' order by isolated_attempts desc") == (
-            [(isolated_attempts,)] if isolated_attempts > 1 else [(1,)] + [(0,)] * 4
-        ), "scans before it are scored in isolation, scans after it by the next attempt"
+        assert rows(
+            settings, "select isolated_attempts from scan where state = 'pending' order by isolated_attempts desc"
+        ) == ([(isolated_attempts,)] if isolated_attempts > 1 else [(1,)] + [(0,)] * 4), (
+            "scans before it are scored in isolation, scans after it by the next attempt"
+        )
     assert attempt(job, run, note) == {"rejected": 1}, f"the fifth of {ATTEMPTS} attempts"
     assert states(settings) == ["rejected" if number == slow else "scored" for number in range(STEP + 8)]
     assert rows(settings, "select reason, detail from rejection") == [
