@@ -13,6 +13,7 @@ from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.db import database, migrations
 from braintumor.errors import BrainTumorError
+from braintumor.s3 import ObjectStore, S3Uri
 from devstack import envfile
 from devstack.demo import SMALL_RECIPES, run_demo
 from devstack.objectserver import external_endpoint
@@ -50,6 +51,7 @@ def up(options: argparse.Namespace, _rest: list[str]) -> int:
     if options.airflow:
         secrets = stack.state.secrets
         print(f"Airflow: {stack.airflow.url}")
+        print(f"Review page: {stack.airflow.url}/braintumor/review/   Reports: {stack.airflow.url}/braintumor/reports/")
         print(f"  admin    / {secrets.admin_password}")
         print(f"  reviewer / {secrets.reviewer_password}")
         print(f"  viewer   / {secrets.viewer_password}")
@@ -84,9 +86,20 @@ def psql(options: argparse.Namespace, rest: list[str]) -> int:
 
 
 def env(options: argparse.Namespace, _rest: list[str]) -> int:
-    """Print the library's settings as lines for a shell."""
+    """Print lines for a shell: the library's settings, and a PATH with ``braintumor`` and this Postgres' programs."""
+    folders = f"{Path(sys.executable).parent}:{Path(program('psql')).parent}"
+    print(f'export PATH={shlex.quote(folders)}:"$PATH"')
     for name, value in _stack(options).library_env().items():
         print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def put(options: argparse.Namespace, _rest: list[str]) -> int:
+    """Upload the files of a folder to the prefix of new scans."""
+    settings = Settings.from_environment(_stack(options).library_env())
+    prefix = S3Uri.parse(settings.require("scans_uri"))
+    written = ObjectStore.connect(settings).upload_folder(options.folder, prefix)
+    print(f"{len(written)} files in {prefix}. The next nightly run scores them, or now: braintumor score {prefix}")
     return 0
 
 
@@ -123,9 +136,10 @@ def _parser() -> argparse.ArgumentParser:
         "--no-airflow", dest="airflow", action="store_false", help="only Postgres and the object server"
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    for run in (up, down, status, psql, env, demo, secrets):
+    for run in (up, down, status, psql, env, put, demo, secrets):
         command = commands.add_parser(run.__name__, help=run.__doc__, add_help=run is not psql)
         command.set_defaults(run=run)
+    commands.choices["put"].add_argument("folder", type=Path)
     commands.choices["secrets"].add_argument(
         "file", nargs="?", type=Path, default=PROJECT / ".env", help="default: %(default)s"
     )

@@ -71,6 +71,10 @@ RESULTS: dict[str, list[tuple[Any, ...]]] = {
         ("promote", "old", "eve", "the first", True),
         ("promote", "new", "eve", "the first", True),
     ],
+    "model-disagreement": [
+        (2, 0, "new", "meningioma", "old", "normal"),
+        (3, 0, "new", "pituitary", "old", "meningioma"),
+    ],
     "models": [("new", "vgg16", 200, 0.9, 0.7, 0.95, True, False), ("old", "vgg16", 200, 0.8, 0.7, 0.95, False, False)],
     "run-balances": [(1, "first night", 4, 4, 0, 0, 0, 0), (3, "last night", 7, 6, 0, 1, 0, 0)],
     "reviewers-in-conflict": [(3, 0, "ann", "pituitary"), (3, 0, "bob", "meningioma")],
