@@ -11,22 +11,25 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
 from braintumor.errors import ObjectStoreUnreachableError
+from braintumor.imaging.model_input import PreparedScan
 from braintumor.logs import bound
 from braintumor.rescoring.request import RescoreRun
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.lease import MAX_ISOLATED_ATTEMPTS, NORMAL_FAILURES
+from braintumor.scoring.pipeline import Pipeline
 from braintumor.scoring.predictions import write_predictions
 from braintumor.scoring.reading import ReadFailure, Reading, ScanObject, ScanReader
 from braintumor.serving.backend import BackendName, LoadedModel
-from braintumor.serving.prediction import Prediction, submit_scans
+from braintumor.serving.prediction import Prediction
 
 _log = logging.getLogger(__name__)
 
@@ -78,7 +81,8 @@ def rescore_chunk(
         ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed.
     """
     reader = ScanReader(store=store, size=model.manifest.image_size)
-    return _ChunkRescoring(engine=engine, reader=reader, model=model, run=run, chunk_number=chunk_number).finish()
+    pipeline = Pipeline(reader=reader, model=model)
+    return _ChunkRescoring(engine=engine, pipeline=pipeline, run=run, chunk_number=chunk_number).finish()
 
 
 def commit_outcomes(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]) -> Counter[str]:
@@ -146,8 +150,7 @@ class _ChunkRescoring:
     """Score the pending scans of one chunk."""
 
     engine: Engine
-    reader: ScanReader
-    model: LoadedModel
+    pipeline: Pipeline
     run: RescoreRun
     chunk_number: int
     counts: Counter[str] = field(default_factory=Counter)
@@ -166,7 +169,7 @@ class _ChunkRescoring:
             elif scan.count_taken:
                 self._score([scan])
         _log.info("committed: %s", dict(self.counts))
-        if undelivered := self.reader.undelivered:
+        if undelivered := self.pipeline.reader.undelivered:
             raise ObjectStoreUnreachableError(
                 f"{len(undelivered)} scans of chunk {self.chunk_number} of rescore {self.run.scoring_run_id} could not "
                 "be read and stay pending. The others are committed. Try again when S3 is reachable."
@@ -213,29 +216,15 @@ class _ChunkRescoring:
 
     def _score(self, scans: Sequence[_PendingScan]) -> None:
         count_frames = {scan.scan_id: scan.count_frame for scan in scans}
-        with self._counted_attempt(scans), closing(self.reader.steps(scans)) as steps:
-            for step in steps:
-                self._commit(self._outcomes(step, count_frames))
+        with self._counted_attempt(scans):
+            self.pipeline.run(scans, partial(_prepare, count_frames=count_frames), self._write)
 
-    def _outcomes(self, step: Sequence[Reading], count_frames: dict[int, int]) -> list[Outcome]:
-        """Predict the readable scans of a step together, and return the outcomes of the step.
-
-        ``count_frames`` maps a scan ID to the scan's stored number of frames. A scan that now has another number of
-        frames is unreadable, because the predictions would not be comparable. Undelivered scans have no outcome,
-        because they stay pending.
-        """
-        readable, outcomes = [], []
-        for reading in step:
-            if reading.frames and len(reading.frames.indexes) == count_frames[reading.scan_id]:
-                readable.append((reading.scan_id, reading.frames))
-            elif reading.failure is not ReadFailure.UNDELIVERED:
-                state = _STATES[reading.failure or ReadFailure.UNREADABLE]
-                outcomes.append(Outcome(scan_id=reading.scan_id, state=state))
-        predictions = submit_scans(self.model, [frames for _, frames in readable])()
-        return outcomes + [
-            Outcome(scan_id=scan_id, state=State.RESCORED, predictions=of_scan)
-            for (scan_id, _), of_scan in zip(readable, predictions, strict=True)
-        ]
+    def _write(self, unread: list[Outcome], predicted: list[tuple[int, tuple[Prediction, ...]]]) -> None:
+        rescored = (
+            Outcome(scan_id=scan_id, state=State.RESCORED, predictions=predictions)
+            for scan_id, predictions in predicted
+        )
+        self._commit([*unread, *rescored])
 
     @contextmanager
     def _counted_attempt(self, scans: Sequence[_PendingScan]) -> Iterator[None]:
@@ -271,3 +260,22 @@ class _ChunkRescoring:
 
     def _values(self, **more: object) -> dict[str, object]:
         return {"run": self.run.scoring_run_id, "chunk": self.chunk_number, **more}
+
+
+def _prepare(
+    step: Sequence[Reading], count_frames: dict[int, int]
+) -> tuple[list[tuple[int, PreparedScan]], list[Outcome]]:
+    """Return the scans to predict, and the outcomes of scans that cannot be read.
+
+    ``count_frames`` maps a scan ID to the scan's stored number of frames. A scan that now has another number of frames
+    is unreadable, because the predictions would not be comparable. Undelivered scans have no outcome, because they stay
+    pending.
+    """
+    readable, outcomes = [], []
+    for reading in step:
+        if reading.frames and len(reading.frames.indexes) == count_frames[reading.scan_id]:
+            readable.append((reading.scan_id, reading.frames))
+        elif reading.failure is not ReadFailure.UNDELIVERED:
+            state = _STATES[reading.failure or ReadFailure.UNREADABLE]
+            outcomes.append(Outcome(scan_id=reading.scan_id, state=state))
+    return readable, outcomes

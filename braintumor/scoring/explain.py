@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -17,16 +16,16 @@ from braintumor.errors import (
     ObjectChangedError,
     ObjectMissingError,
     ObjectRefusedError,
+    ObjectStoreError,
     ScoringRunError,
 )
-from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
-from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.letterbox import PREPROCESSING
-from braintumor.imaging.model_input import to_model_input
+from braintumor.imaging.model_input import PreparedFile
 from braintumor.labels import CLASSES
 from braintumor.registry.model_versions import find_model, load_model
 from braintumor.s3 import ObjectStore
+from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.scored_scans import find_scans
 
 TOLERANCE = 1e-3
@@ -64,21 +63,22 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
     Raises:
         ObjectStoreUnreachableError: S3 is unreachable, so nothing was compared.
     """
-    data, differences = _fetch(store, engine, chain)
+    registered = find_model(engine, chain["model_name"])
+    (scan,) = find_scans(engine, [chain["scan_id"]])
+    reading = ScanReader(store=store, size=registered.image_size).read(scan)
+    differences = _changed_object(reading, chain)
     if chain["preprocessing"] != PREPROCESSING:
         differences.insert(0, f"preprocessing: {chain['preprocessing']} then, {PREPROCESSING} now")
     try:
         with TemporaryDirectory(prefix="braintumor-replay-") as folder:
-            uncached = replace(settings, cache_folder=folder)
-            model = load_model(store, uncached, find_model(engine, chain["model_name"]))
+            model = load_model(store, replace(settings, cache_folder=folder), registered)
     except ModelIntegrityError as error:
         return [*differences, f"model: {error}"]
     if differences:
         return differences
-    decoded = decode(data, limits=Limits())
-    if isinstance(decoded, Rejection):
-        return [f"decoding: the scan is rejected now: {decoded.reason}"]
-    pixels = to_model_input(decoded, size=model.manifest.image_size).frame(chain["frame_index"])
+    if isinstance(reading.result, Rejection):
+        return [f"decoding: the scan is rejected now: {reading.result.reason}"]
+    pixels = reading.frames and reading.frames.frame(chain["frame_index"])
     if pixels is None:
         return [f"decoding: frame {chain['frame_index']} is not scored now"]
     probability = model.predict(pixels[np.newaxis]).probability[0]
@@ -87,19 +87,20 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
     return [] if distance <= TOLERANCE else [f"prediction: a probability differs by {distance:.4f}"]
 
 
-def _fetch(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> tuple[bytes, list[str]]:
-    """Return the bytes of the object, and the differences of the object from the scored version."""
-    (scan,) = find_scans(engine, [chain["scan_id"]])
-    try:
-        data = store.read(scan.location, etag=scan.etag, max_bytes=Limits().max_bytes)
-    except ObjectMissingError:
-        return b"", ["object: gone"]
-    except ObjectChangedError:
-        return b"", ["object: overwritten since it was scored"]
-    except ObjectRefusedError:
-        return b"", ["object: refused by S3"]
-    is_same = sha256(data).hexdigest() == chain["content_sha256"]
-    return data, [] if is_same else ["object: its sha256 differs"]
+def _changed_object(reading: Reading, chain: dict[str, Any]) -> list[str]:
+    """Return the difference of the object from the scored version, or an empty list."""
+    match reading.result:
+        case ObjectMissingError():
+            return ["object: gone"]
+        case ObjectChangedError():
+            return ["object: overwritten since it was scored"]
+        case ObjectRefusedError():
+            return ["object: refused by S3"]
+        case ObjectStoreError() as error:
+            raise error
+        case PreparedFile(scan=scan) if scan.content_sha256 != chain["content_sha256"]:
+            return ["object: its sha256 differs"]
+    return []
 
 
 _CHAIN = """

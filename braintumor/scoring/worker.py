@@ -12,10 +12,9 @@ crashed on a chunk, the next attempt processes each scan in isolation. So the ne
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,7 +23,7 @@ from sqlalchemy import Engine
 from braintumor.dataset.erased_subjects import ErasedSubjects
 from braintumor.errors import ObjectRefusedError, ObjectStoreUnreachableError
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.model_input import PreparedFile, one_ahead
+from braintumor.imaging.model_input import PreparedFile, PreparedScan
 from braintumor.imaging.pseudonym import pseudonym
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool, default_pool
 from braintumor.logs import bound
@@ -40,11 +39,12 @@ from braintumor.scoring.outcomes import (
     ScoredOutcome,
     SupersededOutcome,
 )
+from braintumor.scoring.pipeline import Pipeline
 from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
 from braintumor.serving.backend import LoadedModel
-from braintumor.serving.prediction import submit_scans
+from braintumor.serving.prediction import Prediction
 
 _log = logging.getLogger(__name__)
 
@@ -94,10 +94,8 @@ def score_chunk(
         return _ChunkScoring(
             engine=engine,
             held=held,
-            reader=reader,
+            pipeline=Pipeline(reader=reader, model=model, second=second),
             facts=_FactsReader(key=source.pseudonym_key, erased=erased),
-            model=model,
-            second=second,
         ).run()
 
 
@@ -153,11 +151,8 @@ class _ChunkScoring:
 
     engine: Engine
     held: Claim
-    reader: ScanReader
+    pipeline: Pipeline
     facts: _FactsReader
-    model: LoadedModel
-    second: LoadedModel | None
-    seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "infer": 0.0})
     counts: Counter[str] = field(default_factory=Counter)
     duplicates: DuplicateIndex = field(init=False)
 
@@ -173,9 +168,9 @@ class _ChunkScoring:
         self._score([scan for scan in self.held.scans if scan not in suspects])
         for scan in sorted(suspects, key=lambda scan: scan.isolated_attempts):
             self._score_isolated(scan)
-        undelivered = self.reader.undelivered
+        undelivered = self.pipeline.reader.undelivered
         self._commit([], is_last=not undelivered)
-        rounded = {stage: round(seconds, 1) for stage, seconds in self.seconds.items()}
+        rounded = {stage: round(seconds, 1) for stage, seconds in self.pipeline.seconds.items()}
         _log.info("committed: %s; seconds: %s", dict(self.counts), rounded)
         if undelivered:
             raise ObjectStoreUnreachableError(
@@ -192,27 +187,22 @@ class _ChunkScoring:
             return
         with bound(scan_id=scan.scan_id):
             _log.warning("processed in isolation, after %d crashes in isolation", scan.isolated_attempts)
-        count_before = len(self.reader.undelivered)
+        undelivered = self.pipeline.reader.undelivered
+        count_before = len(undelivered)
         with suppress(ObjectStoreUnreachableError), isolated(self.engine, self.held, scan):
             self._score([scan])
-            if len(self.reader.undelivered) > count_before:
+            if len(undelivered) > count_before:
                 raise ObjectStoreUnreachableError("not delivered")  # so that the attempt does not count
 
     def _score(self, scans: Sequence[ClaimedScan]) -> None:
-        with closing(self.reader.steps(scans)) as steps:
-            for wait_for_outcomes in one_ahead(self._submit(step) for step in self._timed_steps(steps)):
-                with self._timed("infer"):
-                    outcomes = wait_for_outcomes()
-                renew(self.engine, self.held)
-                self._commit(outcomes)
+        self.pipeline.run(scans, self._prepare, self._write)
 
-    def _submit(self, step: Sequence[Reading]) -> Callable[[], list[Outcome]]:
-        """Submit a step to the backend, and return a function that waits for the outcomes of the step."""
+    def _prepare(self, step: list[Reading]) -> tuple[list[tuple[ReadScan, PreparedScan]], list[Outcome]]:
         classified = [self.facts.classify(reading) for reading in step]
-        done = [each for each in classified if isinstance(each, RejectedOutcome | SupersededOutcome)]
+        done: list[Outcome] = [each for each in classified if isinstance(each, RejectedOutcome | SupersededOutcome)]
         readable = [each for each in classified if isinstance(each, ReadScan)]
         originals = self.duplicates.find(readable)
-        copied = [
+        done += [
             CopiedOutcome(
                 scan_id=scan.scan_id,
                 facts=scan.facts,
@@ -222,39 +212,19 @@ class _ChunkScoring:
             for scan in readable
             if scan.scan_id in originals
         ]
-        new = [scan for scan in readable if scan.scan_id not in originals]
-        with self._timed("infer"):  # because a full queue of the backend makes this wait
-            wait_for_predictions = submit_scans(self.model, [scan.frames for scan in new], second=self.second)
-        return lambda: [
-            *done,
-            *copied,
-            *(
-                ScoredOutcome(scan_id=scan.scan_id, facts=scan.facts, predictions=predictions)
-                for scan, predictions in zip(new, wait_for_predictions(), strict=True)
-            ),
-        ]
+        return [(scan, scan.frames) for scan in readable if scan.scan_id not in originals], done
 
-    def _timed_steps(self, steps: Iterator[list[Reading]]) -> Iterator[list[Reading]]:
-        while True:
-            with self._timed("read"):
-                step = next(steps, None)
-            if step is None:
-                return
-            yield step
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        """Add the duration of the ``with`` block to the seconds of a stage.
-
-        The thread waits for the stage in the block of this context manager. So the slowest stage has the most seconds.
-        """
-        started = time.monotonic()
-        yield
-        self.seconds[stage] += time.monotonic() - started
+    def _write(self, done: list[Outcome], predicted: list[tuple[ReadScan, tuple[Prediction, ...]]]) -> None:
+        renew(self.engine, self.held)
+        scored = (
+            ScoredOutcome(scan_id=scan.scan_id, facts=scan.facts, predictions=predictions)
+            for scan, predictions in predicted
+        )
+        self._commit([*done, *scored])
 
     def _commit(self, outcomes: list[Outcome], *, is_last: bool = False) -> None:
         if outcomes or is_last:
-            commit_outcomes(self.engine, self.held, outcomes, stage_seconds=self.seconds if is_last else None)
+            commit_outcomes(self.engine, self.held, outcomes, stage_seconds=self.pipeline.seconds if is_last else None)
         self.counts.update(outcome.name for outcome in outcomes)
         for outcome in outcomes:  # scored scans are not logged, because they are many and in Postgres
             with bound(scan_id=outcome.scan_id):
