@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, Row, exc, text
 
 from braintumor.db import roles
 from braintumor.db.database import SCHEMA, run_script, sql_folder, transaction
+from braintumor.db.statements import statement
 from braintumor.db.views import Views
 from braintumor.errors import MigrationError
 
@@ -190,7 +191,7 @@ def _refuse(connection: Connection, migration: Migration) -> None:
         MigrationError: views of others read tables of the schema. The message names these views.
         psycopg2.Error: there are no such views, so this is the error of Postgres.
     """
-    others = connection.scalars(text(_READERS), {"schema": SCHEMA}).all()
+    others = connection.scalars(statement("db/views_on_tables"), {"schema": SCHEMA}).all()
     if not others:
         run_script(connection, migration.sql)
     raise MigrationError(
@@ -272,16 +273,6 @@ def _applied(connection: Connection) -> dict[str, Row[Any]]:
     )
     return {row.migration_name: row for row in rows}
 
-
-_READERS = """
-    select distinct
-        pg_describe_object('pg_class'::regclass, reader.oid, 0) || ' (owner ' || reader.relowner::regrole || ')'
-    from pg_depend
-    join pg_rewrite on pg_rewrite.oid = pg_depend.objid and classid = 'pg_rewrite'::regclass
-    join pg_class as reader on reader.oid = ev_class
-    join pg_class as source on source.oid = refobjid and refclassid = 'pg_class'::regclass
-    where source.relnamespace = cast(:schema as regnamespace) and source.relkind = 'r'
-    order by 1"""
 
 _HOLDERS = """
     select distinct pg_locks.pid, usename

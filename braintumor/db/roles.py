@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, text
 
 from braintumor.config.roles import OWNER, Role
 from braintumor.db.database import SCHEMA, run_script, sql_folder, transaction
+from braintumor.db.statements import statement
 
 
 def prepare(connection: Connection) -> bool:
@@ -30,7 +31,7 @@ def prepare(connection: Connection) -> bool:
     if _missing(connection) or not _is_owner(connection):
         return False
     connection.execute(text(f"create schema if not exists {SCHEMA} authorization {OWNER}"))
-    run_script(connection, _HAND_OVER)
+    run_script(connection, statement("db/hand_over", owner=OWNER, schema=SCHEMA).text)
     connection.execute(text(f"set local role {OWNER}"))
     return True
 
@@ -76,29 +77,3 @@ def _can_create(connection: Connection) -> bool:
 
 def _is_owner(connection: Connection) -> bool:
     return bool(connection.scalar(text("select pg_has_role(current_user, :owner, 'set')"), {"owner": OWNER}))
-
-
-_HAND_OVER = f"""
-do $$
-declare
-    statement text;
-begin
-    for statement in
-        select format('alter schema %I owner to {OWNER}', nspname) from pg_namespace
-        where nspname = '{SCHEMA}' and nspowner = current_user::regrole
-        union all
-        select format('alter %s %s owner to {OWNER}', case relkind when 'v' then 'view' else 'table' end, oid::regclass)
-        from pg_class
-        where relnamespace = '{SCHEMA}'::regnamespace and relkind in ('r', 'v') and relowner = current_user::regrole
-        union all
-        select format('alter type %s owner to {OWNER}', oid::regtype) from pg_type
-        where typnamespace = '{SCHEMA}'::regnamespace and typtype = 'e' and typowner = current_user::regrole
-        union all
-        select format('alter function %s owner to {OWNER}', oid::regprocedure) from pg_proc
-        where pronamespace = '{SCHEMA}'::regnamespace and proowner = current_user::regrole
-    loop
-        execute statement;
-    end loop;
-end $$"""
-"""SQL that makes the owner role the owner of the login's objects. Two kinds of databases need it: a restored database,
-and a database that was made without the roles."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.imaging.model_input import PreparedScan
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
@@ -76,15 +77,4 @@ def _write(
     if not rows:
         return
     with transaction(engine) as connection:
-        connection.execute(
-            text("""
-            insert into shadow_prediction (
-                scan_id, frame_index, model_version_id, run_key, predicted_class, confidence, probability_glioma,
-                probability_meningioma, probability_normal, probability_pituitary, activation_map, out_of_distribution)
-            values (
-                :scan_id, :frame_index, :model, :run_key, :predicted_class, :confidence, :probability_glioma,
-                :probability_meningioma, :probability_normal, :probability_pituitary, :activation_map,
-                :out_of_distribution)
-            on conflict do nothing"""),
-            rows,
-        )
+        connection.execute(statement("preview/write_shadow"), rows)

@@ -40,7 +40,7 @@ class RescoreReport(Flips):
 
 def make_report(engine: Engine, run: RescoreRun) -> RescoreReport:
     """Return the report of a rescore: its predictions so far, compared with the earlier current predictions."""
-    flips = find_flips(engine, _RESCORED, {"run": run.scoring_run_id}, shown=SHOWN_FLIPS)
+    flips = find_flips(engine, "rescoring/prediction_pairs.sql", {"run": run.scoring_run_id}, shown=SHOWN_FLIPS)
     before = models_before(engine, run)
     return RescoreReport(
         transitions=flips.transitions,
@@ -53,19 +53,6 @@ def make_report(engine: Engine, run: RescoreRun) -> RescoreReport:
         warning=age_warning(run, before),
         balance=count_balance(engine, run),
     )
-
-
-_RESCORED = """
-    from rescore
-    join scoring_run using (scoring_run_id)
-    join prediction as before_prediction
-        on before_prediction.scan_id = rescore.scan_id
-        and before_prediction.model_version_id = rescore.before_model_version_id
-    join prediction as after_prediction
-        on after_prediction.scan_id = rescore.scan_id
-        and after_prediction.frame_index = before_prediction.frame_index
-        and after_prediction.model_version_id = scoring_run.model_version_id
-    where rescore.scoring_run_id = :run and rescore.state in ('rescored', 'already_scored')"""
 
 
 def summary(report: RescoreReport) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from braintumor.db.statements import statement
 from braintumor.errors import ReviewError
 from braintumor.labels import CLASSES
 
@@ -94,7 +95,7 @@ def is_blind(connection: Connection, *, scan_id: int, frame_index: int, person: 
     for at most a day. A retracted review counts as a review. ``is_reviewer`` is the person's permission to review.
     """
     values = {"scan": scan_id, "frame": frame_index, "person": person, "is_reviewer": is_reviewer}
-    return bool(connection.scalar(text(_IS_BLIND), values))
+    return bool(connection.scalar(statement("review/is_blind"), values))
 
 
 def _opinion(row: Any) -> Opinion:
@@ -111,22 +112,8 @@ _CURRENT = """
     from current_prediction
     join model_version using (model_name)
     where scan_id = :scan and frame_index = :frame"""
-_IS_BLIND = """
-    select exists (
-        select from scan
-        where scan_id = :scan and audit_probability is not null
-          and not exists (
-            select from review where review.scan_id = scan.scan_id and (reviewer = :person or not :is_reviewer))
-    ) or exists (
-        select from review_session_item
-        join review_session using (review_session_id)
-        where scan_id = :scan and frame_index = :frame and reviewer = :person and purpose = 'repeat'
-          and started_at > now() - interval '1 day'
-          and not exists (
-            select from review
-            where review.review_session_id = review_session_item.review_session_id
-              and review.scan_id = review_session_item.scan_id and review.frame_index = review_session_item.frame_index)
-    )"""
+
+
 _SLICES = """
     select distinct prediction.scan_id, prediction.frame_index
     from scan as asked

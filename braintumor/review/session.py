@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ReviewError
 from braintumor.review.worklist import AUDIT, Filters, first_on_worklist
 
@@ -64,7 +65,8 @@ def find_session(connection: Connection, session_id: int, *, person: str) -> Rev
     Raises:
         ReviewError: the person has no such session.
     """
-    row = connection.execute(text(_PROGRESS), {"session": session_id, "person": person}).one_or_none()
+    values = {"session": session_id, "person": person}
+    row = connection.execute(statement("review/session_progress"), values).one_or_none()
     if row is None:
         raise ReviewError(f"There is no session {session_id} of yours. Start one on the worklist.")
     return ReviewSession(session_id=session_id, **row._mapping)
@@ -80,7 +82,7 @@ def next_item(
     """
     scan_id, frame_index = after or (None, None)
     values = {"session": session_id, "scan": scan_id, "frame": frame_index}
-    row = connection.execute(text(_NEXT), values).one_or_none()
+    row = connection.execute(statement("review/session_next"), values).one_or_none()
     return None if row is None else (row.scan_id, row.frame_index)
 
 
@@ -101,7 +103,7 @@ def _mixed(connection: Connection, person: str, count: int) -> Sequence[dict[str
     """
     share = {"audit": max(1, round(count * _AUDIT_SHARE)), "repeat": round(count * _REPEAT_SHARE)}
     older = {"person": person, "days": _MIN_REPEAT_DAYS, "limit": share["repeat"]}
-    repeats = _items(connection.execute(text(_REPEATS), older).all(), "repeat")
+    repeats = _items(connection.execute(statement("review/session_repeats"), older).all(), "repeat")
     audit = _items(first_on_worklist(connection, AUDIT, person=person, count=share["audit"]), "audit")
     left = max(0, count - len(audit) - len(repeats))
     risky = _items(first_on_worklist(connection, Filters(), person=person, count=left), "risk") if left else []
@@ -125,45 +127,13 @@ _START = "insert into review_session (reviewer, minutes) values (:person, :minut
 _ADD = """
     insert into review_session_item (review_session_id, place, scan_id, frame_index, purpose)
     values (:session, :place, :scan, :frame, cast(:purpose as review_purpose))"""
-_REPEATS = """
-    select scan_id, frame_index
-    from current_review
-    where reviewer = :person and reviewed_at < now() - make_interval(days => :days)
-      and finding in ('glioma', 'meningioma', 'normal', 'pituitary')
-      and not exists (
-        select from review as repeated
-        where repeated.scan_id = current_review.scan_id and repeated.frame_index = current_review.frame_index
-          and repeated.reviewer = :person and repeated.purpose = 'repeat')
-    order by random()
-    limit :limit"""
-_IS_REVIEWED = """
-    exists (
-        select from review
-        where review.review_session_id = item.review_session_id and review.scan_id = item.scan_id
-          and review.frame_index = item.frame_index
-          and not exists (select from review_retraction where review_retraction.review_id = review.review_id))"""
-_PROGRESS = f"""
-    select
-        minutes,
-        extract(epoch from now() - started_at)::double precision as seconds,
-        (select count(*) from review_session_item as item where item.review_session_id = :session) as count_item,
-        (select count(*) from review_session_item as item
-         where item.review_session_id = :session and {_IS_REVIEWED}) as count_reviewed
-    from review_session
-    where review_session_id = :session and reviewer = :person"""
-_PLACE = """
-    (select place from review_session_item
-     where review_session_id = :session and scan_id = :scan and frame_index = :frame)"""
-_NEXT = f"""
-    select scan_id, frame_index
-    from review_session_item as item
-    where review_session_id = :session and not {_IS_REVIEWED}
-      and (scan_id, frame_index) is distinct from (cast(:scan as bigint), cast(:frame as integer))
-    order by place > coalesce({_PLACE}, -1) desc, place
-    limit 1"""
-_PREVIOUS = f"""
+
+
+_PREVIOUS = """
     select scan_id, frame_index
     from review_session_item
-    where review_session_id = :session and place < {_PLACE}
+    where review_session_id = :session and place < (
+        select place from review_session_item
+        where review_session_id = :session and scan_id = :scan and frame_index = :frame)
     order by place desc
     limit 1"""

@@ -11,8 +11,8 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ObjectStoreUnreachableError, UnbalancedRunError
-from braintumor.scoring.lease import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
 T = TypeVar("T")
@@ -102,19 +102,7 @@ def process_chunks(
 def _divide(connection: Connection, run: ScoringRun, *, chunk_size: int, limit: int) -> None:
     values = {"run": run.scoring_run_id, "chunk_size": chunk_size, "limit": limit}
     connection.execute(
-        text(f"""
-        create temporary table planned on commit drop as
-        with free as (
-            select scan.scan_id
-            from scan
-            join scoring_run_object as object on object.scan_id = scan.scan_id and object.scoring_run_id = :run
-            where scan.state = 'pending' and not {IS_AT_WORK}
-            order by scan.scan_id
-            limit :limit
-            for update of scan skip locked
-        )
-        select scan_id, ((row_number() over (order by scan_id) - 1) / :chunk_size)::integer as chunk_number
-        from free"""),
+        statement("scoring/plan_chunks"),
         values,
     )
     connection.execute(

@@ -9,6 +9,7 @@ from dataclasses import fields
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import copy_rows, transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ScoringRunError, StaleClaimError
 from braintumor.scoring.lease import Claim, fence
 from braintumor.scoring.outcomes import (
@@ -20,8 +21,6 @@ from braintumor.scoring.outcomes import (
     SupersededOutcome,
 )
 from braintumor.scoring.predictions import (
-    PREDICTION_COLUMNS,
-    SAME_PREDICTION,
     same_prediction_values,
     write_predictions,
 )
@@ -132,14 +131,8 @@ def _require_all(updated: int, expected: int, held: Claim) -> None:
 
 
 def _copy_predictions(connection: Connection, held: Claim, copied: Sequence[CopiedOutcome]) -> None:
-    columns = ", ".join(name for name in PREDICTION_COLUMNS if name not in {"scan_id", "scoring_run_id"})
     written = connection.execute(
-        text(f"""
-        insert into prediction (scan_id, scoring_run_id, copied_from_scan_id, {columns})
-        select copy.scan_id, :run, coalesce(copied_from_scan_id, prediction.scan_id), {columns}
-        from unnest(cast(:scans as bigint[]), cast(:originals as bigint[])) as copy (scan_id, original_id)
-        join prediction on prediction.scan_id = copy.original_id
-        where {SAME_PREDICTION}"""),
+        statement("scoring/copy_predictions"),
         {
             "run": held.run.scoring_run_id,
             "scans": [scan.scan_id for scan in copied],

@@ -11,12 +11,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.imaging.model_input import PreparedScan
 from braintumor.scoring.outcomes import ScanFacts
-from braintumor.scoring.predictions import SAME_PREDICTION, same_prediction_values
+from braintumor.scoring.predictions import same_prediction_values
 from braintumor.scoring.run import ScoringRun
 
 
@@ -86,7 +87,7 @@ class DuplicateIndex:
             **same_prediction_values(self.run),
         }
         with transaction(self.engine) as connection:
-            for row in connection.execute(text(_DUPLICATES), values):
+            for row in connection.execute(statement("scoring/find_duplicates"), values):
                 duplicates[row.content_sha256].append(
                     _Duplicate(patient_pseudonym=row.patient_pseudonym, source_id=row.source_id)
                 )
@@ -96,22 +97,3 @@ class DuplicateIndex:
 def _is_of_another_patient(scan: ReadScan, duplicate: _Duplicate) -> bool:
     own, other = scan.facts.patient_pseudonym, duplicate.patient_pseudonym
     return own is not None and other is not None and own != other
-
-
-_DUPLICATES = f"""
-    with read_scan as (
-        select distinct content_sha256, count_frame
-        from unnest(cast(:contents as text[]), cast(:counts as integer[])) as scan (content_sha256, count_frame)
-    )
-    select
-        scan.content_sha256,
-        scan.patient_pseudonym,
-        min(scan.scan_id) filter (where scan.count_frame = read_scan.count_frame and scan.count_frame = (
-            select count(*)
-            from prediction
-            where prediction.scan_id = scan.scan_id and {SAME_PREDICTION})) as source_id
-    from read_scan
-    join scan using (content_sha256)
-    where scan.state = 'scored'
-    group by scan.content_sha256, scan.patient_pseudonym
-    order by source_id"""

@@ -15,6 +15,7 @@ from threading import Event, Thread
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import DatabaseError, StaleClaimError
 from braintumor.s3 import S3Uri
 from braintumor.scoring.reading import ScanObject
@@ -31,14 +32,6 @@ NORMAL_FAILURES = (Exception, KeyboardInterrupt)
 Every other exception counts as a crash, because a scan can cause it. Airflow's ``AirflowTaskTimeout`` is such an
 exception.
 """
-
-IS_AT_WORK = """exists (
-    select from scoring_chunk
-    where scoring_chunk.scoring_run_id = scan.scoring_run_id
-      and scoring_chunk.chunk_number = scan.chunk_number
-      and scoring_chunk.finished_at is null
-      and scoring_chunk.lease_expires_at > now())"""
-"""SQL condition on a row of ``scan``: a worker holds an unexpired lease of the scan's chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,17 +67,7 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
     """
     with transaction(engine) as connection:
         chunk = connection.execute(
-            text("""
-            with previous as (
-                select lease_expires_at is not null as after_crash from scoring_chunk
-                where scoring_run_id = :run and chunk_number = :chunk and finished_at is null
-                for update
-            )
-            update scoring_chunk
-            set attempt = attempt + 1, lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
-            from previous
-            where scoring_run_id = :run and chunk_number = :chunk
-            returning attempt, after_crash"""),
+            statement("scoring/claim_chunk"),
             {"run": run.scoring_run_id, "chunk": chunk_number, "lease": LEASE_SECONDS},
         ).one_or_none()
         if chunk is None:

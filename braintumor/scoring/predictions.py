@@ -22,15 +22,9 @@ PREDICTION_COLUMNS = (
 )  # fmt: skip
 """Columns of ``prediction`` that each new prediction fills. A copied prediction also names its original scan."""
 
-SAME_PREDICTION = """
-    prediction.model_version_id = :model and prediction.engine = :engine and prediction.preprocessing = :preprocessing
-    and (select second_model_version_id from scoring_run where scoring_run_id = prediction.scoring_run_id)
-        is not distinct from :second"""
-"""SQL condition on a row of ``prediction``: a run with these parameters would write the same row for the same bytes."""
-
 
 def same_prediction_values(run: ScoringRun) -> dict[str, Any]:
-    """Return the parameters of ``SAME_PREDICTION`` for a run."""
+    """Return the parameters of ``sql/statements/scoring/same_prediction.sql`` for a run."""
     return {
         "model": run.model.model_version_id,
         "engine": run.backend,

@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ScoringRunError
 from braintumor.imaging.decoding.rejection import RejectionReason
 
@@ -78,19 +79,6 @@ def requeue(engine: Engine, reason: RejectionReason, *, actor: str, since: datet
     """
     with transaction(engine) as connection:
         return connection.execute(
-            text("""
-            with reopened as (
-                update scan
-                set state = 'pending', processed_at = null, chunk_number = null, isolated_attempts = 0
-                from rejection
-                where rejection.scan_id = scan.scan_id
-                  and rejection.scoring_run_id = scan.scoring_run_id
-                  and scan.state = 'rejected'
-                  and rejection.reason = :reason
-                  and rejection.rejected_at >= coalesce(cast(:since as timestamptz), '-infinity')
-                returning scan.scan_id, scan.scoring_run_id
-            )
-            insert into scan_requeue (scan_id, scoring_run_id, reason, actor)
-            select scan_id, scoring_run_id, :reason, :actor from reopened"""),
+            statement("scoring/requeue"),
             {"reason": reason, "actor": actor, "since": since},
         ).rowcount

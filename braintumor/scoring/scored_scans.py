@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Engine, Row, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import S3Uri
 from braintumor.scoring.reading import ScanObject
@@ -17,16 +18,7 @@ def newest_scored(engine: Engine, model: ModelVersion, *, limit: int) -> list[Sc
     """Return at most ``limit`` scans that ``model`` scored, the most recently processed first."""
     with transaction(engine) as connection:
         rows = connection.execute(
-            text("""
-            select scan_id, bucket, key, etag
-            from scan
-            join scan_location using (scan_id)
-            where state = 'scored'
-              and exists (
-                  select from prediction
-                  where prediction.scan_id = scan.scan_id and prediction.model_version_id = :model)
-            order by processed_at desc, scan_id desc
-            limit :limit"""),
+            statement("scoring/newest_scored"),
             {"model": model.model_version_id, "limit": limit},
         ).all()
     return [_scan(row) for row in rows]

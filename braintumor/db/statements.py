@@ -1,0 +1,23 @@
+"""Load the SQL statements in ``sql/statements/``. Statements of at most eight lines are next to their Python code."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from sqlalchemy import TextClause, text
+
+from braintumor.db.database import sql_folder
+
+
+@cache
+def statement(name: str, **parts: str) -> TextClause:
+    """Return the statement in the file ``sql/statements/<name>.sql``, such as ``scoring/claim_chunk``.
+
+    Values are bound parameters, written ``:name``. A file can include another file with Jinja:
+    ``{% include "scoring/is_at_work.sql" %}``. ``parts`` sets variables of the file, such as the name of a file to
+    include. It never has values from outside the program.
+    """
+    files = FileSystemLoader(sql_folder() / "statements")
+    environment = Environment(loader=files, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return text(environment.get_template(f"{name}.sql").render(parts))
