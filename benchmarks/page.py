@@ -17,7 +17,7 @@ from typing import Any
 import click
 from playwright.sync_api import Page
 
-from benchmarks.world import world
+from benchmarks.scoring_stack import world
 from braintumor.review.worklist import PAGE_SIZE
 from devstack.browser import signed_in
 

@@ -21,7 +21,7 @@ from typing import IO
 import click
 
 from benchmarks.pairs import HEAD, Comparison
-from benchmarks.world import World, world
+from benchmarks.scoring_stack import World, world
 from braintumor.config.settings import Settings
 from braintumor.scoring.job import ScoringJob
 

@@ -32,8 +32,8 @@ from braintumor.scoring.run import load_run
 from braintumor.scoring.run_report.balance import count_balance
 from braintumor.training.pretrained_weights import add_weights
 from devstack.airflowapi import AirflowClient, TaskState
+from devstack.demo_scans import drop_night
 from devstack.figures import map_hits, thumbnail_probe
-from devstack.night import drop_night
 from devstack.show import show_confusion, show_leaderboard, show_predictions, show_rejections
 from devstack.stack import Stack
 

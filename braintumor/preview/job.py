@@ -14,8 +14,8 @@ from braintumor.dataset.erased_subjects import writing_images
 from braintumor.db import database
 from braintumor.db.database import transaction
 from braintumor.imaging.sandbox.decoder_pool import default_pool
-from braintumor.preview.flips import FlipPreview, compare
 from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_images
+from braintumor.preview.prediction_changes import FlipPreview, compare
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion

@@ -20,7 +20,7 @@ from PIL import Image
 from braintumor.evaluation.report.cam_overlay import overlay
 from braintumor.evaluation.report.formatting import figure
 from braintumor.markdown import table
-from braintumor.preview.flips import Flip, FlipPreview, Flips
+from braintumor.preview.prediction_changes import Flip, FlipPreview, Flips
 from braintumor.reports.jinja import page_environment
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.reading import ReadFailure, ScanObject, ScanReader

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from braintumor.preview.flips import Flips, find_flips
 from braintumor.preview.page import SHOWN_FLIPS, FlipWithImages, changes_table, counted, flip_templates, kinds
+from braintumor.preview.prediction_changes import Flips, find_flips
 from braintumor.rescoring.balance import RescoreBalance, count_balance
 from braintumor.rescoring.request import RescoreRun, age_warning, models_before
 

@@ -10,7 +10,7 @@ from braintumor.db.database import transaction
 from braintumor.db.statements import statement
 from braintumor.errors import ReviewError
 from braintumor.review.finding import Finding
-from braintumor.review.reading import is_blind
+from braintumor.review.shown_frame import is_blind
 
 _MAX_SECONDS = 3600.0
 """Upper bound of the recorded time in seconds, because a longer time is a pause."""

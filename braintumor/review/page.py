@@ -17,8 +17,8 @@ from braintumor.errors import ConfigurationError
 from braintumor.labels import CLASSES
 from braintumor.reports.jinja import page_environment
 from braintumor.review.finding import Finding, class_words, reason_words
-from braintumor.review.reading import Reading, read_frame
 from braintumor.review.session import ReviewSession, find_session, next_item, previous_item
+from braintumor.review.shown_frame import Reading, read_frame
 from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, list_choices, list_worklist, neighbors
 from braintumor.serving.prediction import ReviewReason
 

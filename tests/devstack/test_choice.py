@@ -10,7 +10,7 @@ from braintumor.config.settings import Settings
 from braintumor.config.variables import DEMO_DATASET, DEMO_NIGHT, DEMO_WEIGHTS
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.demo import Choice, DemoError
-from devstack.night import drop_night
+from devstack.demo_scans import drop_night
 
 
 def test_equal_file_names_in_two_folders_are_both_uploaded(empty_settings: Settings, tmp_path: Path) -> None:

@@ -21,8 +21,8 @@ from braintumor.review.decisions import ReviewDecision, retract_review, save_rev
 from braintumor.review.finding import Finding
 from braintumor.review.images import THUMBNAIL, frame_png, map_png
 from braintumor.review.page import Caller, dashboard_page, frame_page, worklist_page
-from braintumor.review.reading import Reading, read_frame
 from braintumor.review.session import find_session, next_item, previous_item, start_session
+from braintumor.review.shown_frame import Reading, read_frame
 from braintumor.review.shown_images import may_review, record_shown
 from braintumor.review.worklist import AUDIT, Filters, list_choices, list_worklist
 from braintumor.s3 import ObjectStore, S3Uri

@@ -1,8 +1,9 @@
-"""Measure the out-of-distribution score: ``python -m benchmarks.novelty FOLDER --weights FILE``.
+r"""Measure the out-of-distribution score: ``python -m benchmarks.out_of_distribution FOLDER --weights FILE``.
 
 ::
 
-    python -m benchmarks.novelty ~/sartaj --weights FILE --against photographs ~/food --against "healthy T1" ~/dicom
+    python -m benchmarks.out_of_distribution ~/sartaj --weights FILE --against photographs ~/food \
+        --against "healthy T1" ~/dicom
 
 The images of FOLDER are grouped and split like a first snapshot, and the recipe ``mobilenet_v2`` (frozen backbone) is
 trained. Its model folder scores the test split and other images. All images are made gray first, also for training, so

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.night resnet50
+    python -m benchmarks.scoring_run resnet50
 
 The run is the product's own: list, plan, claim, read from S3, decode, infer, write to Postgres, reconcile, with both
 servers on the same cores. The model is loaded before, because a worker loads it once for all of its chunks. Weights are
@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.pairs import HEAD, Comparison
-from benchmarks.world import SIZE, Speed, world
+from benchmarks.scoring_stack import SIZE, Speed, world
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.letterbox import letterbox

@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.guard FOLDER --graph model.xml     # every file below it; without one, phantoms
+    python -m benchmarks.decoder_pool FOLDER --graph model.xml     # every file below it; without one, phantoms
 
 Eight threads request files, as in a scoring run. A round is threads, pool, threads. The second row is the same with a
 backend that predicts every 32 frames: a run without S3 and Postgres. CPU time is that of all processes, because
