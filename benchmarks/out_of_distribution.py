@@ -56,11 +56,11 @@ _PER_CLASS = 150
 )
 def main(folder: Path | None, weights: Path | None, against: tuple[tuple[str, Path], ...]) -> None:
     """Print a row for each set of images: AUROC against the test split, and the share that is flagged."""
-    for row in compare_novelty(folder, weights, dict(against), is_progress_shown=True):
+    for row in compare_distances(folder, weights, dict(against), is_progress_shown=True):
         click.echo(row)
 
 
-def compare_novelty(
+def compare_distances(
     folder: Path | None = None,
     weights: Path | None = None,
     against: Mapping[str, Path] | None = None,
@@ -80,7 +80,7 @@ def compare_novelty(
         train(
             recipe,
             frames=splits,
-            snapshot_id="novelty",
+            snapshot_id="benchmark",
             weights=weights,
             folder=Path(scratch) / "model",
             checkpoints=Path(scratch) / "checkpoints",

@@ -18,7 +18,7 @@ from braintumor.labels import CLASSES
 from braintumor.reports.jinja import page_environment
 from braintumor.review.finding import Finding, class_words, reason_words
 from braintumor.review.session import ReviewSession, find_session, next_item, previous_item
-from braintumor.review.shown_frame import Reading, read_frame
+from braintumor.review.shown_frame import ShownFrame, read_frame
 from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, list_choices, list_worklist, neighbors
 from braintumor.serving.prediction import ReviewReason
 
@@ -160,7 +160,7 @@ def _chosen(filters: Filters) -> Mapping[str, str]:
     }
 
 
-def _bars(reading: Reading) -> list[dict[str, object]]:
+def _bars(reading: ShownFrame) -> list[dict[str, object]]:
     if reading.opinion is None:
         return []
     return [

@@ -30,7 +30,7 @@ class Opinion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class ShownFrame:
     """Hold the data of a frame on the review page.
 
     Attributes:
@@ -57,7 +57,7 @@ class Reading:
         return self.opinion is None
 
 
-def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> Reading:
+def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> ShownFrame:
     """Return the data of a frame that the person is allowed to see.
 
     ``is_reviewer`` is the person's permission to review.
@@ -72,7 +72,7 @@ def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person
     is_hidden = is_blind(connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=is_reviewer)
     shown = [] if is_hidden else [_PREDICTIONS, _REVIEWS]
     histories = [tuple(connection.execute(text(sql), frame).all()) for sql in shown] or [(), ()]
-    return Reading(
+    return ShownFrame(
         scan_id=scan_id,
         frame_index=frame_index,
         model_version_id=row.current_model_version_id,
