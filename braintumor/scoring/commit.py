@@ -31,8 +31,8 @@ def commit_outcomes(
 ) -> None:
     """Write the outcomes of scans of one chunk in one transaction.
 
-    ``held`` is the worker's claim on the chunk. ``stage_seconds`` has the seconds of work per stage, such as ``read``
-    and ``infer``. If it is given, the transaction also stores these seconds and closes the chunk.
+    ``stage_seconds`` has the seconds of work per stage, such as ``read``. If it is given, the transaction also stores
+    them and closes the chunk.
 
     Raises:
         StaleClaimError: a newer attempt claimed the chunk, or another run planned the scans again. Nothing was written.
@@ -57,10 +57,7 @@ def commit_outcomes(
 
 
 def _store_outcomes(connection: Connection, held: Claim, committed: Mapping[str, Sequence[Outcome]]) -> None:
-    """Insert the outcome of each scan in this run, because a later run or a requeue changes the scan's state.
-
-    ``committed`` maps the name of an outcome to the outcomes with that name.
-    """
+    """Insert the outcome of each scan in this run, because a later run or a requeue changes the scan's state."""
     rows = ((held.run.scoring_run_id, each.scan_id, name) for name, group in committed.items() for each in group)
     copy_rows(connection, "scan_outcome", ["scoring_run_id", "scan_id", "outcome"], rows)
 

@@ -1,8 +1,8 @@
 """Find duplicates: scans with the same bytes, of which the model predicts only one.
 
 A duplicate gets a copy of the predictions if model version, backend, preprocessing and second model are equal.
-Predictions are never copied between two patients. In that case the model predicts both scans. A reviewer checks why one
-image has two patients (view ``cross_patient_duplicate``).
+Predictions are never copied between two patients. A reviewer checks why one image has two patients (view
+``cross_patient_duplicate``).
 """
 
 from __future__ import annotations
@@ -37,10 +37,7 @@ class ReadScan:
 
 @dataclass(frozen=True, kw_only=True)
 class _Duplicate:
-    """Describe scored scans that have the same bytes and the same patient.
-
-    ``source_id`` is the ID of a scan whose predictions can be copied, or ``None`` if there is no such scan.
-    """
+    """Describe scored scans with the same bytes and patient. ``source_id`` is one whose predictions can be copied."""
 
     patient_pseudonym: str | None
     source_id: int | None
@@ -48,22 +45,14 @@ class _Duplicate:
 
 @dataclass(kw_only=True)
 class DuplicateIndex:
-    """Find the scans of one claim whose predictions can be copied from an earlier scan.
-
-    The earlier scan is stored in Postgres, or belongs to the same claim. So the index remembers the scans of
-    earlier calls.
-    """
+    """Find scans of one claim whose predictions can be copied from a stored scan or an earlier scan of the claim."""
 
     engine: Engine
     run: ScoringRun
     _in_claim: dict[str, list[_Duplicate]] = field(default_factory=lambda: defaultdict(list))
 
     def find(self, scans: Sequence[ReadScan]) -> dict[int, int]:
-        """Return the duplicates among ``scans``: a map from the ID of each duplicate to the ID of its source scan.
-
-        The predictions of the source scan are copied to the duplicate. The model must score each scan that has no
-        entry.
-        """
+        """Return the ID of the scan to copy from, by ID of the duplicate. The model must score every other scan."""
         stored = self._find_stored(scans)
         sources: dict[int, int] = {}
         for scan in scans:

@@ -1,7 +1,6 @@
-"""Find new objects: stream the S3 listing into Postgres, and anti-join the listing with the scan table.
+"""Find new objects: stream the S3 listing into Postgres, and compare it with the scan table.
 
-There is no watermark, such as the time of the last run. (bucket, key, etag) identifies an object version, so late,
-overwritten and re-uploaded objects are found.
+(bucket, key, etag) identifies an object version. So late, overwritten and re-uploaded objects are found.
 """
 
 from __future__ import annotations
@@ -59,8 +58,7 @@ class Discovery:
 def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
     """List the run's prefixes, add new objects to the scan table, and return the counts, in one transaction.
 
-    A run lists once. If the task is cleared, it returns the stored counts and does not list again. Another run lists
-    again.
+    A run lists once. If its task is cleared, the function returns the stored counts.
 
     Raises:
         BucketMissingError: a bucket does not exist. Nothing was written.
@@ -146,10 +144,7 @@ def _stored(connection: Connection, run: ScoringRun) -> Discovery | None:
 
 
 def _join_scans(connection: Connection) -> None:
-    """Create the temporary table ``seen``: the listing, joined with the scan table once.
-
-    A known object version has its scan ID. A new object version has a new scan ID.
-    """
+    """Create the temporary table ``seen``: the listing with the scan ID of each object version."""
     connection.execute(text("analyze listing"))
     connection.execute(text("set local work_mem = '64MB'"))  # so that the join of a million keys stays in memory
     connection.execute(statement("scoring/discover_join_scans"))
@@ -193,8 +188,8 @@ def _reopen(connection: Connection, run: ScoringRun) -> None:
 def _close_vanished(connection: Connection, run: ScoringRun) -> None:
     """Set pending scans to superseded if their object no longer exists.
 
-    Scans of a chunk with an unexpired lease do not change, because a worker processes them. A scan that another run
-    listed after this listing started does not change, because that listing is newer.
+    Scans of a chunk with an unexpired lease do not change. Scans that another run listed after this listing started do
+    not change either, because that listing is newer.
     """
     connection.execute(
         statement("scoring/discover_close_vanished"),

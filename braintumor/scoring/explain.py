@@ -30,19 +30,14 @@ from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.scored_scans import find_scans
 
 TOLERANCE = 1e-3
-"""Largest accepted difference between the stored and the repeated probability.
-
-Processors give different results, because they add in different orders.
-"""
+"""Largest accepted difference of a repeated probability, because processors add in different orders."""
 
 
 def explain(engine: Engine, scan_id: int, *, frame: int = 0, model: str | None = None) -> dict[str, Any]:
     """Return the provenance of the prediction for a frame of a scan, without the object key.
 
     ``frame`` is the index of the frame. ``model`` is a model name. ``None`` means the model of the current prediction.
-
-    Raises:
-        ScoringRunError: there is no such prediction.
+    Raises ``ScoringRunError`` if there is no such prediction.
     """
     values = {"scan": scan_id, "frame": frame, "model": model}
     with transaction(engine) as connection:
@@ -57,13 +52,10 @@ def explain(engine: Engine, scan_id: int, *, frame: int = 0, model: str | None =
 
 
 def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[str, Any]) -> list[str]:
-    """Repeat a prediction from its object and its model, and return the differences, one text each.
+    """Repeat a prediction from its object and model in S3, and return the differences, one text each.
 
-    The function fetches the object and the model from S3 again. ``chain`` is the result of ``explain``. The list is
-    empty if no probability differs by more than ``TOLERANCE``.
-
-    Raises:
-        ObjectStoreUnreachableError: S3 is unreachable, so nothing was compared.
+    ``chain`` is the result of ``explain``. The list is empty if no probability differs by more than ``TOLERANCE``.
+    Raises ``ObjectStoreUnreachableError`` if nothing could be compared.
     """
     registered = find_model(engine, chain["model_name"])
     (scan,) = find_scans(engine, [chain["scan_id"]])

@@ -27,10 +27,9 @@ MAX_ISOLATED_ATTEMPTS = 3
 """Number of crashes in isolation after which a scan is rejected. In isolation, the worker processes only this scan."""
 
 NORMAL_FAILURES = (Exception, KeyboardInterrupt)
-"""Exceptions that do not count as a crash of the worker: reported failures, and the operator's Ctrl-C.
+"""Exceptions that do not count as a crash of the worker.
 
-Every other exception counts as a crash, because a scan can cause it. Airflow's ``AirflowTaskTimeout`` is such an
-exception.
+Every other exception counts as a crash, because a scan can cause it, for example Airflow's ``AirflowTaskTimeout``.
 """
 
 
@@ -46,11 +45,8 @@ class ClaimedScan(ScanObject):
 class Claim:
     """Represent the right to commit one chunk, until a newer attempt claims the chunk.
 
-    Attributes:
-        attempt: number of this attempt, the fencing token.
-        after_crash: whether the previous attempt did not release its lease. Then one of the scans may have crashed the
-            worker.
-        scans: the pending scans of the chunk, in the order of their IDs.
+    ``attempt`` is the fencing token. ``after_crash`` says that the previous attempt did not release its lease.
+    ``scans`` are the pending scans, in the order of their IDs.
     """
 
     run: ScoringRun
@@ -61,10 +57,7 @@ class Claim:
 
 
 def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
-    """Claim a chunk, and return the claim, or ``None`` if the chunk is already committed.
-
-    The claim takes the chunk even if another worker holds its lease. That worker can no longer commit.
-    """
+    """Claim a chunk, also from another worker, and return the claim, or ``None`` if the chunk is already committed."""
     with transaction(engine) as connection:
         chunk = connection.execute(
             statement("scoring/claim_chunk"),
@@ -98,11 +91,7 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
 
 
 def renew(engine: Engine, held: Claim) -> None:
-    """Renew the lease of a claimed chunk.
-
-    Raises:
-        StaleClaimError: a newer attempt claimed the chunk.
-    """
+    """Renew the lease of a claimed chunk. Raises ``StaleClaimError`` if a newer attempt claimed the chunk."""
     with transaction(engine) as connection:
         fence(connection, held)
         connection.execute(
@@ -115,10 +104,9 @@ def renew(engine: Engine, held: Claim) -> None:
 
 @contextmanager
 def heartbeat(engine: Engine, held: Claim) -> Iterator[None]:
-    """Renew the lease in a thread while the ``with`` block runs.
+    """Renew the lease in a thread while the ``with`` block runs, and release it after a normal failure of the block.
 
-    This context manager releases the lease after a normal failure of the block. A timeout of the task does not release
-    the lease, as a crash does not. So the next attempt processes the scans in isolation.
+    A crash or a timeout of the task does not release the lease. So the next attempt processes the scans in isolation.
     """
     try:
         with _renewing_thread(engine, held):
@@ -135,7 +123,7 @@ def heartbeat(engine: Engine, held: Claim) -> Iterator[None]:
 def _renewing_thread(engine: Engine, held: Claim) -> Iterator[None]:
     """Renew the lease in a thread while the ``with`` block runs.
 
-    The thread of this context manager ignores errors, because each commit checks the claim.
+    Errors are ignored, because each commit checks the claim.
     """
     is_over = Event()
 
@@ -166,13 +154,9 @@ def release(engine: Engine, held: Claim) -> None:
 
 @contextmanager
 def isolated(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
-    """Count an isolated attempt at ``scan`` before the ``with`` block runs.
+    """Count an isolated attempt at ``scan`` while the ``with`` block runs.
 
-    This context manager subtracts the attempt again after a normal failure of the block. After a timeout of the task or
-    a crash, the attempt stays counted.
-
-    Raises:
-        StaleClaimError: a newer attempt claimed the chunk.
+    After a normal failure the attempt is subtracted again. After a timeout of the task or a crash it stays counted.
     """
     _count_isolated(engine, held, scan, 1)
     try:
@@ -192,10 +176,9 @@ def _count_isolated(engine: Engine, held: Claim, scan: ClaimedScan, change: int)
 
 
 def fence(connection: Connection, held: Claim) -> None:
-    """Check that a claim is the newest of its chunk, and lock the chunk until the transaction ends.
+    """Lock the chunk of a claim until the transaction ends.
 
-    Raises:
-        StaleClaimError: a newer attempt claimed the chunk.
+    Raises ``StaleClaimError`` if a newer attempt claimed it.
     """
     newest = connection.execute(
         text("""

@@ -1,7 +1,4 @@
-"""Read, decode, predict and write scans in steps. Scoring, rescoring and the preview share this pipeline.
-
-A step is a few scans that are predicted together. Threads read and decode ahead while the backend predicts.
-"""
+"""Read, decode, predict and write scans in steps. Scoring, rescoring and the preview share this pipeline."""
 
 from __future__ import annotations
 
@@ -22,11 +19,7 @@ O = TypeVar("O")  # noqa: E741
 
 @dataclass(kw_only=True)
 class Pipeline:
-    """Predict scans with a model, and with a second model if there is one.
-
-    Attributes:
-        seconds: time spent in each stage so far. The slowest stage has the most seconds.
-    """
+    """Predict scans with one or two models. ``seconds`` is the time per stage so far, most in the slowest stage."""
 
     reader: ScanReader
     model: LoadedModel
@@ -39,13 +32,10 @@ class Pipeline:
         prepare: Callable[[list[Reading]], tuple[list[tuple[S, PreparedScan]], list[O]]],
         write: Callable[[list[O], list[tuple[S, tuple[Prediction, ...]]]], None],
     ) -> None:
-        """Process the scans in steps. Each step is written as soon as it is predicted.
+        """Process the scans in steps, and write each step as soon as it is predicted.
 
-        Args:
-            scans: the scans.
-            prepare: receives the readings of a step. It returns the scans to predict with their frames, and the
-                outcomes of the other scans.
-            write: receives these outcomes, and each predicted scan with one prediction per frame.
+        ``prepare`` receives the readings of a step. It returns the scans to predict with their frames, and the outcomes
+        of the other scans. ``write`` receives these outcomes, and the predicted scans with one prediction per frame.
 
         Raises:
             ObjectStoreUnreachableError: S3 is unreachable. Every step that was read before is written.

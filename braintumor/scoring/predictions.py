@@ -41,10 +41,7 @@ def write_predictions(
     model: ModelVersion,
     backend: BackendName,
 ) -> None:
-    """Insert the predictions of scans.
-
-    ``predictions`` yields pairs of a scan ID and the predictions of the scan's frames.
-    """
+    """Insert the predictions of scans: pairs of a scan ID and the predictions of its frames."""
     of_run = {
         "model_version_id": model.model_version_id,
         "scoring_run_id": scoring_run_id,

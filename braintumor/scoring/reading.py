@@ -1,7 +1,4 @@
-"""Read and decode scans in steps, which are groups of a few scans.
-
-Scoring, rescoring and the flip preview share this module.
-"""
+"""Read and decode scans in steps, which are groups of a few scans."""
 
 from __future__ import annotations
 
@@ -33,10 +30,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ScanObject:
-    """Identify one version of a scan's object.
-
-    The object key can identify a patient, so logs name the scan by its ID.
-    """
+    """Identify one version of a scan's object. Logs name the scan by its ID, because a key can identify a patient."""
 
     scan_id: int
     location: S3Uri = field(repr=False)
@@ -86,9 +80,8 @@ class ScanReader:
 
     Attributes:
         size: width and height of the model's input, in pixels.
-        seconds: time in seconds after which a step ends, so that slow files do not delay the commit of the others.
-        max_errors: number of consecutive undelivered scans after which S3 counts as unreachable. A step that delivers
-            any scan resets the number.
+        seconds: time after which a step ends, so that slow files do not delay the commit of the others.
+        max_errors: number of consecutive undelivered scans after which S3 counts as unreachable.
         undelivered: the readings so far of scans that S3 did not deliver.
     """
 

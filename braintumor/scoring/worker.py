@@ -1,12 +1,10 @@
 """Score one chunk: read, decode, predict, commit.
 
-Threads read and decode ahead while the backend predicts. The number of scans and frames in memory is bounded, so memory
-does not grow with the chunk. The scans that are predicted together are a step. The worker commits a step as soon as the
-step is predicted. If a timeout ends the attempt, the committed steps are kept, and the next attempt continues after
-them.
+The scans that are predicted together are a step. The worker commits each step as soon as it is predicted, so a timeout
+loses only the last step. Memory does not grow with the chunk.
 
-A failed scan does not stop the others. Scans that S3 does not deliver stay pending for the task's retry. After a worker
-crashed on a chunk, the next attempt processes each scan in isolation. So the next crash identifies the scan.
+Scans that S3 does not deliver stay pending for the task's retry. After a worker crashed on a chunk, the next attempt
+processes each scan in isolation. So the next crash identifies the scan.
 """
 
 from __future__ import annotations
@@ -67,19 +65,14 @@ def score_chunk(
     model: LoadedModel,
     second: LoadedModel | None = None,
 ) -> Counter[str]:
-    """Claim, score and commit a chunk.
+    """Claim, score and commit a chunk, and return the number of scans per outcome. Empty if it is already committed.
 
-    The ``second`` model, if given, also predicts every frame. The class and the confidence of the second model are
-    stored with the prediction of ``model``.
-
-    Returns:
-        The number of scans per outcome: ``scored``, ``copied`` from a duplicate, ``rejected``, ``superseded``. Empty if
-        the chunk is already committed.
+    The outcomes are ``scored``, ``copied`` from a duplicate, ``rejected`` and ``superseded``. The class and the
+    confidence of the ``second`` model are stored with the prediction of ``model``.
 
     Raises:
         StaleClaimError: a newer attempt claimed the chunk. This attempt wrote nothing since then.
-        ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed. If S3
-            became unreachable, the scans that were not scored by then stay pending too.
+        ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed.
     """
     held = claim(engine, run, chunk_number)
     if held is None:
@@ -107,10 +100,7 @@ class _FactsReader:
     erased: ErasedSubjects
 
     def classify(self, reading: Reading) -> ReadScan | RejectedOutcome | SupersededOutcome | None:
-        """Return the scan to score, its outcome without a prediction, or ``None``.
-
-        ``None`` means that S3 did not deliver the scan.
-        """
+        """Return the scan to score, its outcome without a prediction, or ``None`` if S3 did not deliver the scan."""
         match reading.result:
             case PreparedFile() as file:
                 facts = self._facts(file)
@@ -160,10 +150,7 @@ class _ChunkScoring:
         self.duplicates = DuplicateIndex(engine=self.engine, run=self.held.run)
 
     def run(self) -> Counter[str]:
-        """Score all scans, close the chunk, and return the number of scans per outcome.
-
-        Scans that may crash the worker are scored last and in isolation.
-        """
+        """Score all scans, those that may crash the worker last, close the chunk, and return the counts per outcome."""
         suspects = [scan for scan in self.held.scans if self.held.after_crash or scan.isolated_attempts > 0]
         self._score([scan for scan in self.held.scans if scan not in suspects])
         for scan in sorted(suspects, key=lambda scan: scan.isolated_attempts):

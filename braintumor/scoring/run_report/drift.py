@@ -1,13 +1,11 @@
 """Compare a run's predictions with a reference by the population stability index (PSI).
 
-The class mix is compared with the site's own recent runs. The test split is almost balanced, a ward is not. So the two
-always differ. Confidence differs by class, so the reference is weighted to the run's class mix before confidences are
-compared.
+The class mix is compared with the site's own recent runs, because the test split is almost balanced and a ward is not.
+Confidence differs by class, so the reference is weighted to the run's class mix first.
 
-The counts are patients, because slices of one head are not independent. Each prediction of a patient has the weight
-1 / (predictions of that patient in that run). By chance alone the index is about chi-squared / n. Here n is
-1 / (1/run + 1/reference) (Yurdakul, Statistical properties of population stability index, 2018). The index is
-assessed only if this chance value is below the bound of the rules in 99% of runs.
+The counts are patients, because slices of one head are not independent. By chance alone the index is about chi-squared
+/ n, with n = 1 / (1/run + 1/reference) (Yurdakul, Statistical properties of population stability index, 2018). The
+index is assessed only if this chance value is below the bound in 99% of runs.
 """
 
 from __future__ import annotations
@@ -53,10 +51,9 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """The weighted numbers of patients by class and tenth of confidence.
+    """The numbers of patients by (class, tenth of confidence).
 
-    Attributes:
-        people: (class, tenth) -> patients. A patient with several predictions is divided among them.
+    A patient with several predictions is divided among them.
     """
 
     people: Mapping[tuple[str, str], float]
@@ -91,7 +88,7 @@ def measure_drift(
 ) -> list[Drift]:
     """Compare a run with the recent runs of its prefixes, and with the test split of its model.
 
-    ``values`` are the parameters ``run``, ``uri`` and ``model``. A run with an index above ``bound`` is amber.
+    ``values`` are the parameters ``run``, ``uri`` and ``model``. An index above ``bound`` makes a run amber.
     """
     current = _mix(connection, statement("scoring/drift_of_runs", runs="scoring/drift_this_run.sql"), values)
     recent = _mix(connection, statement("scoring/drift_of_runs", runs="scoring/drift_recent_runs.sql"), values)

@@ -22,7 +22,7 @@ _MIN_DAYS = 5
 class RunStatistics:
     """The statistics of one run.
 
-    Predictions count frames, rejections count scans. ``stage_seconds`` are sums over chunks.
+    Predictions count frames, rejections count scans, ``stage_seconds`` are sums over chunks.
     """
 
     planned: dict[str, int]
@@ -44,10 +44,7 @@ class RunStatistics:
 
 
 def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, timezone: str = "UTC") -> RunStatistics:
-    """Compute the statistics of one run. Drift is assessed if there are enough predictions for the bounds in ``rules``.
-
-    Arrivals are counted by days in ``timezone``.
-    """
+    """Compute the statistics of one run. Arrivals are counted by days in ``timezone``."""
     values = {
         "run": run.scoring_run_id,
         "uri": str(run.scans),
