@@ -84,7 +84,7 @@ def make_preview(
 ) -> PreviewResult:
     """Compare the predictions of two models, write the run's page, and return the preview.
 
-    The function compares the ``scans`` newest scans that ``champion`` scored. ``run_key`` identifies the retrain run.
+    The ``scans`` newest scans that ``champion`` scored are compared. ``run_key`` identifies the retrain run.
 
     Raises:
         ModelIntegrityError: the candidate's files do not match the registry.

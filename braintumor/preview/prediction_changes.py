@@ -1,7 +1,7 @@
 """Compare the predictions of two models frame by frame, and list the changes, the most severe first.
 
-A frame whose predicted class changes is a flip, see Yan et al., Positive-Congruent Training, CVPR 2021. ``before`` is
-the current predicted class. ``after`` is the class that the candidate or the rescoring model predicts.
+A frame whose predicted class changes is a flip (Yan et al., Positive-Congruent Training, CVPR 2021). ``before`` is the
+current class, ``after`` that of the candidate or the rescoring model.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ class Transition:
 class Flip:
     """Hold one frame whose predicted class changes.
 
-    ``before_map`` and ``after_map`` are class activation maps, float16 (h, w), in logits. Each is the map of the class
-    that its model predicts. ``loss`` is the decrease of the probability of the class ``before``.
+    The maps are class activation maps of the model's own class, float16 (h, w), in logits. ``loss`` is the decrease of
+    the probability of the class ``before``.
     """
 
     scan_id: int
@@ -85,9 +85,8 @@ class Flip:
 class Flips:
     """Hold the result of a comparison of two models.
 
-    Attributes:
-        transitions: one entry per pair of classes that occurs, flips first, the most severe kinds first.
-        flips: the most severe flips, at most as many as a page shows.
+    ``transitions`` has one entry per pair of classes, the most severe kinds first. ``flips`` has the most severe flips,
+    as many as a page shows.
     """
 
     transitions: Sequence[Transition] = ()
@@ -121,12 +120,8 @@ class Flips:
 class FlipPreview(Flips):
     """Hold the prediction changes that promoting a candidate would cause.
 
-    Attributes:
-        candidate: name of the model with shadow predictions.
-        champion: name of the model with the current predictions, or empty without a champion.
-        count_scan: number of selected scans.
-        failures: number of selected scans that could not be read again, by reason.
-        why_nothing: reason why nothing was compared, or empty if predictions were compared.
+    ``failures`` counts selected scans that could not be read again. ``why_nothing`` says why nothing was compared, or
+    is empty.
     """
 
     candidate: str
@@ -139,10 +134,7 @@ class FlipPreview(Flips):
 def compare(
     engine: Engine, *, champion: ModelVersion, candidate: ModelVersion, scan_ids: Sequence[int], shown: int
 ) -> Flips:
-    """Return the changes from the champion's predictions to the candidate's shadow predictions.
-
-    The result counts all changes of the scans ``scan_ids``. It contains the ``shown`` most severe flips.
-    """
+    """Return the changes from the champion's predictions to the candidate's shadow predictions."""
     values = {
         "champion": champion.model_version_id,
         "candidate": candidate.model_version_id,
@@ -154,8 +146,8 @@ def compare(
 def find_flips(engine: Engine, pairs: str, values: Mapping[str, object], *, shown: int) -> Flips:
     """Return the count of every transition, and the ``shown`` most severe flips.
 
-    ``pairs`` is a file in ``sql/statements/`` with a ``from`` clause with the parameters ``values``. It has one row
-    per frame. Its tables ``before_prediction`` and ``after_prediction`` are the two predictions of that frame.
+    ``pairs`` is a file in ``sql/statements/``: a ``from`` clause with one row per frame and the parameters ``values``.
+    Its tables ``before_prediction`` and ``after_prediction`` are the two predictions of the frame.
     """
     with transaction(engine) as connection:
         transitions = _transitions(connection, pairs, values)

@@ -1,7 +1,6 @@
 """Score scans with a candidate, and store shadow predictions, which no reader of predictions sees.
 
-A retry scores only scans without shadow predictions. Each step commits in one transaction, so a crash loses no
-committed step. Memory does not grow with the number of scans.
+A retry scores only scans without shadow predictions. Each step commits in one transaction.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Report the changes of a rescore: a few lines of Markdown for the log, and one page with images.
+"""Report the changes of a rescore: a few lines of Markdown for the log, and one page with images of patients.
 
-The page shows images of patients. Only the access-checked route of Airflow's plugin serves it. The page names scans by
-their IDs, never by their object keys.
+Only the access-checked route of Airflow's plugin serves the page. It names scans by their IDs, never by object keys.
 """
 
 from __future__ import annotations
@@ -21,12 +20,8 @@ from braintumor.rescoring.request import RescoreRun, age_warning, models_before
 class RescoreReport(Flips):
     """Hold the request, the balance and the changed predictions of a rescore.
 
-    Attributes:
-        model: name of the model that scored the scans.
-        before: names of the models of the earlier predictions.
-        is_champion: whether ``model`` was the champion when the rescore was opened.
-        actor: the person who requested the rescore.
-        warning: a sentence if ``model`` is older than a model in ``before``, otherwise empty.
+    ``model`` scored the scans, ``before`` are the models of the earlier predictions. ``warning`` is a sentence if
+    ``model`` is older than one of them, otherwise empty.
     """
 
     model: str
@@ -69,10 +64,7 @@ def summary(report: RescoreReport) -> str:
 
 
 def to_markdown(report: RescoreReport, *, address: str = "") -> str:
-    """Return the report as Markdown for the log.
-
-    It links to the page at the URL ``address``. An empty ``address`` gives no link.
-    """
+    """Return the report as Markdown for the log, with a link to the page if ``address`` is its URL."""
     lines = ["### Rescore", "", summary(report), "", f"{report.balance}.", ""]
     if report.warning:
         lines += [f"**{report.warning}**", ""]
@@ -83,9 +75,6 @@ def to_markdown(report: RescoreReport, *, address: str = "") -> str:
 
 
 def report_page(report: RescoreReport, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
-    """Return the page of a rescore as HTML.
-
-    ``shown`` has the flips with their images, the most severe first. ``created`` is the time of creation as text.
-    """
+    """Return the page of a rescore as HTML. ``shown`` has the flips with images, the most severe first."""
     template = flip_templates().get_template("rescore.html")
     return template.render(report=report, shown=list(shown), run_key=run_key, created=created, summary=summary(report))

@@ -1,9 +1,8 @@
 """Score one chunk of a rescore: read each scan at its scored version, predict, commit.
 
-One transaction writes the predictions of a scan and its new state, but only if the state is still pending. So a crash
-loses no committed work. If two workers score the same chunk, only one of them writes each scan. The worker increments
-``count_taken`` of its scans before the work, and decrements it afterwards. A crash leaves ``count_taken`` incremented.
-The next attempt processes such scans in isolation, that is, one at a time. A scan fails after three crashes.
+One transaction writes the predictions of a scan and its new state, if the state is still pending. So two workers never
+both write a scan. A worker increments ``count_taken`` of its scans before the work, and decrements it afterwards. A
+crash leaves it incremented. The next attempt processes such scans one at a time. A scan fails after three crashes.
 """
 
 from __future__ import annotations
@@ -35,10 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """Name the final states of a scan of a rescore.
-
-    Only ``rescored`` and ``already_scored`` change the scan's current prediction.
-    """
+    """Name the final states of a scan. Only ``rescored`` and ``already_scored`` change its current prediction."""
 
     RESCORED = "rescored"
     ALREADY_SCORED = "already_scored"
@@ -88,8 +84,7 @@ def rescore_chunk(
 def commit_outcomes(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]) -> Counter[str]:
     """Write the states and predictions of scans in one transaction, and return the number of scans per state.
 
-    Scans that are no longer pending do not change. If the model has scored a scan in the meantime, the scan becomes
-    ``already_scored`` and keeps its stored predictions.
+    Only pending scans change. A scan that the model has scored in the meantime becomes ``already_scored``.
     """
     with transaction(engine) as connection:
         pending = _lock_pending(connection, run, outcomes)
@@ -127,10 +122,7 @@ def commit_outcomes(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]
 
 
 def _lock_pending(connection: Connection, run: RescoreRun, outcomes: Sequence[Outcome]) -> set[int]:
-    """Lock the pending scans among ``outcomes``, and return their IDs.
-
-    No other rescore commits the same scans until the transaction ends.
-    """
+    """Lock the pending scans among ``outcomes`` against other rescores, and return their IDs."""
     return set(
         connection.scalars(
             text("""
@@ -156,10 +148,7 @@ class _ChunkRescoring:
     counts: Counter[str] = field(default_factory=Counter)
 
     def finish(self) -> Counter[str]:
-        """Commit every scan that can be read, and return the number of scans per state.
-
-        Scans that may crash the worker come last, one at a time.
-        """
+        """Commit every scan that can be read, those that may crash the worker last, and return the counts per state."""
         self._commit_already_scored()
         pending = self._pending()
         self._score([scan for scan in pending if not scan.count_taken])
@@ -228,11 +217,7 @@ class _ChunkRescoring:
 
     @contextmanager
     def _counted_attempt(self, scans: Sequence[_PendingScan]) -> Iterator[None]:
-        """Count an attempt at the scans while the ``with`` block runs.
-
-        This context manager subtracts the attempt after the block, also after a normal failure. The attempt stays
-        counted if the worker crashes or times out.
-        """
+        """Count an attempt at the scans while the ``with`` block runs. It stays counted after a crash or a timeout."""
         self._count(scans, 1)
         try:
             yield
@@ -265,11 +250,10 @@ class _ChunkRescoring:
 def _prepare(
     step: Sequence[Reading], count_frames: dict[int, int]
 ) -> tuple[list[tuple[int, PreparedScan]], list[Outcome]]:
-    """Return the scans to predict, and the outcomes of scans that cannot be read.
+    """Return the scans to predict, and the outcomes of unread scans.
 
-    ``count_frames`` maps a scan ID to the scan's stored number of frames. A scan that now has another number of frames
-    is unreadable, because the predictions would not be comparable. Undelivered scans have no outcome, because they stay
-    pending.
+    Undelivered scans stay pending, without an outcome. A scan that now has another number of frames is unreadable,
+    because the predictions would not be comparable.
     """
     readable, outcomes = [], []
     for reading in step:

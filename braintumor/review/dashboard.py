@@ -18,11 +18,7 @@ RUNS, WEEKS, MONTHS = 30, 12, 12
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Count how often reviewers agree with the predicted class.
-
-    ``name`` is the label on the dashboard: a sample, or a month. ``count`` is the number of compared reviews, and
-    ``count_same`` the number that agree.
-    """
+    """Count how often reviewers agree with the predicted class, in a sample or a month: ``count_same`` of ``count``."""
 
     name: str
     count: int
@@ -41,10 +37,9 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftPoint:
-    """Hold the drift of a run from a reference: ``index`` is the larger of two population stability indices.
+    """Hold the drift of a run: the larger stability index of class and confidence.
 
-    One index compares the classes, and the other index compares the confidences. ``place`` is the position of the run
-    on the dashboard, from 0.
+    ``place`` is its position, from 0.
     """
 
     place: int
@@ -60,16 +55,10 @@ class DriftPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """Hold the numbers of the dashboard.
+    """Hold the numbers of the dashboard. Runs, weeks and months are oldest first, ``champions`` newest first.
 
-    Attributes:
-        runs: the last scoring runs, oldest first.
-        drifts: the drift of these runs from each reference.
-        weeks: the predictions of each week, oldest first.
-        agreements: the agreement in the audit sample and on the worklist.
-        months: the agreement in the blind audit sample in each month, oldest first.
-        audit: numbers of scans in the audit sample: ``count_drawn``, ``count_read`` and ``count_settled``.
-        champions: the last promotions, newest first.
+    ``agreements`` are those in the audit sample and on the worklist, ``months`` those in the blind audit sample.
+    ``audit`` has the numbers of scans ``count_drawn``, ``count_read`` and ``count_settled``.
     """
 
     runs: Sequence[Any]

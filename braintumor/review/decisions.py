@@ -20,11 +20,8 @@ _MAX_SECONDS = 3600.0
 class ReviewDecision:
     """Hold a reviewer's decision about a frame.
 
-    Attributes:
-        request_key: key that is created with the page, so that a decision that is sent twice is stored once.
-        model_version_id: the model of the current prediction when the page was created.
-        session_id: the review session, or ``None`` outside a session.
-        seconds: seconds from showing the page to the decision.
+    ``request_key`` is created with the page, so that a decision that is sent twice is stored once. ``model_version_id``
+    is the model of the current prediction then. ``seconds`` is the time from showing the page to the decision.
     """
 
     request_key: str
@@ -54,9 +51,7 @@ class RetractedReview:
 
 
 def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> SavedReview:
-    """Save a reviewer's decision, and return the saved review.
-
-    The purpose and the blinding come from the database, not from the page.
+    """Save a reviewer's decision, and return the saved review. Purpose and blinding come from the database.
 
     Raises:
         ReviewError: the key belongs to another decision, the session to another person, or there is no such prediction.
@@ -88,10 +83,7 @@ def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> Sav
 
 
 def retract_review(engine: Engine, *, person: str) -> RetractedReview | None:
-    """Retract the person's last review, and return it, or ``None`` if there is no review.
-
-    The review stays in the database. A separate row records the retraction.
-    """
+    """Retract the person's last review by a row, and return it, or ``None`` if there is no review."""
     with transaction(engine) as connection:
         row = connection.execute(statement("review/retract_last_review"), {"person": person}).one_or_none()
     if row is None:

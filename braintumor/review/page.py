@@ -76,15 +76,10 @@ def frame_page(
     session_id: int | None = None,
     viewer_url: str | None = None,
 ) -> str:
-    """Return the page of one frame as HTML, in a review session or from the worklist.
+    """Return the page of one frame (scan ID, frame index) as HTML, in a review session or from the worklist.
 
-    Args:
-        engine: database engine.
-        frame: scan ID and frame index, in this order.
-        caller: the user.
-        filters: filters of the worklist, for the links to the previous and the next frame outside a session.
-        session_id: the review session, or ``None`` outside a session.
-        viewer_url: URL of the image viewer, in which ``{study}`` is replaced by the study's pseudonym.
+    Outside a session, the links to the previous and the next frame use ``filters``. In ``viewer_url``, ``{study}`` is
+    replaced by the study's pseudonym.
 
     Raises:
         ReviewError: there is no such frame, or the person has no such session.

@@ -23,14 +23,7 @@ _MIN_REPEAT_DAYS = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewSession:
-    """Hold the progress of a review session.
-
-    Attributes:
-        minutes: time budget.
-        count_item: number of frames in the session.
-        count_reviewed: number of these frames with a review.
-        seconds: seconds since the start of the session.
-    """
+    """Hold the progress of a review session: frames in the session, frames with a review, seconds since the start."""
 
     session_id: int
     minutes: int
@@ -40,12 +33,9 @@ class ReviewSession:
 
 
 def start_session(engine: Engine, *, person: str, minutes: int) -> int:
-    """Start a session, store its frames in their order, and return the session's ID.
+    """Start a session with a time budget, store its frames in order, and return its ID.
 
-    ``minutes`` is the time budget.
-
-    Raises:
-        ReviewError: ``minutes`` is out of range.
+    Raises ``ReviewError`` if ``minutes`` is out of range.
     """
     if not 1 <= minutes <= MAX_MINUTES:
         raise ReviewError(f"A session must have 1 to {MAX_MINUTES} minutes. Received: {minutes}. Correct it.")
@@ -60,11 +50,7 @@ def start_session(engine: Engine, *, person: str, minutes: int) -> int:
 
 
 def find_session(connection: Connection, session_id: int, *, person: str) -> ReviewSession:
-    """Return the progress of the person's session.
-
-    Raises:
-        ReviewError: the person has no such session.
-    """
+    """Return the progress of the person's session. Raises ``ReviewError`` if there is no such session."""
     values = {"session": session_id, "person": person}
     row = connection.execute(statement("review/session_progress"), values).one_or_none()
     if row is None:
@@ -75,10 +61,9 @@ def find_session(connection: Connection, session_id: int, *, person: str) -> Rev
 def next_item(
     connection: Connection, session_id: int, *, after: tuple[int, int] | None = None
 ) -> tuple[int, int] | None:
-    """Return (scan ID, frame index) of the next frame without a review, or ``None`` if there is no such frame.
+    """Return (scan ID, frame index) of the next frame without a review, or ``None``.
 
-    The search starts behind the frame ``after``, and continues at the beginning of the session. Without ``after``, it
-    starts at the beginning.
+    The search starts behind the frame ``after``, and continues at the beginning of the session.
     """
     scan_id, frame_index = after or (None, None)
     values = {"session": session_id, "scan": scan_id, "frame": frame_index}
@@ -87,20 +72,14 @@ def next_item(
 
 
 def previous_item(connection: Connection, session_id: int, *, before: tuple[int, int]) -> tuple[int, int] | None:
-    """Return (scan ID, frame index) of the frame that precedes ``before`` in the session, or ``None``.
-
-    The frame can be reviewed or not.
-    """
+    """Return (scan ID, frame index) of the frame that precedes ``before``, reviewed or not, or ``None``."""
     values = {"session": session_id, "scan": before[0], "frame": before[1]}
     row = connection.execute(text(_PREVIOUS), values).one_or_none()
     return None if row is None else (row.scan_id, row.frame_index)
 
 
 def _mixed(connection: Connection, person: str, count: int) -> Sequence[dict[str, Any]]:
-    """Return up to ``count`` risky, audit and repeated frames, spread evenly.
-
-    Risky frames replace missing audit frames and missing repeats.
-    """
+    """Return up to ``count`` risky, audit and repeated frames, spread evenly. Risky frames replace missing others."""
     share = {"audit": max(1, round(count * _AUDIT_SHARE)), "repeat": round(count * _REPEAT_SHARE)}
     older = {"person": person, "days": _MIN_REPEAT_DAYS, "limit": share["repeat"]}
     repeats = _items(connection.execute(statement("review/session_repeats"), older).all(), "repeat")

@@ -1,8 +1,8 @@
 """List the scans that wait for a review, the riskiest first, and separately the audit sample.
 
-Each scan has one row, its riskiest frame. Otherwise a volume of sixty slices would hide other scans. One key on the
-page shows the other slices. A scan leaves the worklist when a reviewer has given a finding for one of its frames. The
-prediction does not matter. A frame with different findings returns for a third reviewer.
+Each scan has one row, its riskiest frame, because a volume of sixty slices would hide other scans. A scan leaves the
+worklist when a reviewer has given a finding for one of its frames. A frame with different findings returns for a third
+reviewer.
 """
 
 from __future__ import annotations
@@ -39,10 +39,7 @@ class Filters:
 
 @dataclass(frozen=True, kw_only=True)
 class WorklistItem:
-    """Hold a frame that waits for a review.
-
-    In the audit sample, class, confidence and model are ``None``, and ``reasons`` is empty.
-    """
+    """Hold a frame that waits for a review. The audit sample hides class, confidence, model and reasons."""
 
     scan_id: int
     frame_index: int
@@ -71,8 +68,7 @@ def list_worklist(engine: Engine, filters: Filters, *, person: str, count: int =
 def first_on_worklist(connection: Connection, filters: Filters, *, person: str, count: int) -> Sequence[Row[Any]]:
     """Return the first ``count`` waiting scans in the order of the worklist, one row per scan.
 
-    The query reads only the beginning of the worklist. It reads more if many frames belong to one scan, or if the
-    person has already reviewed many frames.
+    The query reads more than the beginning only if one scan or the person's own reviews fill it.
     """
     values = {
         "person": person,
@@ -105,10 +101,9 @@ def list_choices(engine: Engine) -> Choices:
 def neighbors(
     connection: Connection, filters: Filters, *, person: str, scan_id: int, frame_index: int
 ) -> tuple[tuple[int, int] | None, tuple[int, int] | None]:
-    """Return the waiting frames before and after a frame on the worklist.
+    """Return the waiting frames (scan ID, frame index) before and after a frame, ``None`` at an end of the worklist.
 
-    Each is (scan ID, frame index), or ``None`` at an end of the worklist. If the frame no longer waits, the result is
-    ``None`` and the first waiting frame.
+    If the frame no longer waits, the result is ``None`` and the first waiting frame.
     """
     rows = first_on_worklist(connection, filters, person=person, count=_NEIGHBORS)
     order = [(row.scan_id, row.frame_index) for row in rows]
