@@ -1,12 +1,12 @@
 """Update the schema ``braintumor`` by migrations, which are numbered SQL files. Each file is applied once.
 
-A migration commits together with its record, a row of the table ``migration``. The record has a checksum, so that a
-later change of the file is detected. The same transaction then updates views, functions (``views.py``) and the grants
-of the roles. An advisory lock allows only one ``migrate`` at a time. Postgres makes readers wait behind a statement
-that waits for a lock. So ``migrate`` waits briefly for a lock, rolls back, and tries again.
+A migration commits together with its row of the table ``migration``, whose checksum detects a later change of the file.
+The same transaction updates views, functions (``views.py``) and the grants of the roles. An advisory lock allows only
+one ``migrate`` at a time. Postgres makes readers wait behind a statement that waits for a lock. So ``migrate`` waits
+briefly for a lock, rolls back, and tries again.
 
-A migration is additive if older code can work with the new schema. The first line of such a file begins with
-``-- additive:``. The record stores whether a migration is additive, because older code does not have the file.
+A migration is additive if older code can work with the new schema. Its first line begins with ``-- additive:``. The
+record stores it, because older code does not have the file.
 """
 
 from __future__ import annotations
@@ -71,8 +71,7 @@ def available() -> list[Migration]:
 def plan(engine: Engine) -> list[Migration]:
     """Return the migrations that ``migrate`` would apply now.
 
-    Raises:
-        MigrationError: An applied file has changed, or the database has unknown migrations.
+    Raises ``MigrationError`` if an applied file has changed, or the database has unknown migrations.
     """
     with transaction(engine) as connection:
         return _pending(connection)
@@ -83,8 +82,8 @@ def migrate(
 ) -> list[Migration]:
     """Apply pending migrations, update views and grants, and return the applied migrations.
 
-    If the roles exist or the login can create them, the owner role owns all objects. The roles then get their grants.
-    An object "of others" is one that this program did not create.
+    If the roles exist or the login can create them, the owner role owns all objects and the roles get their grants. An
+    object "of others" is one that this program did not create.
 
     Args:
         engine: Engine of the login that migrates.
@@ -92,8 +91,8 @@ def migrate(
         report: Called with a message for each dropped object of others, and for each login without session limits.
 
     Raises:
-        MigrationError: Objects of others depend on a changed object, or other sessions keep their locks. Or an applied
-            file has changed, or the database has unknown migrations.
+        MigrationError: Objects of others depend on a changed object, other sessions keep their locks, an applied file
+            has changed, or the database has unknown migrations.
     """
     for _ in range(TRIES):
         messages: list[str] = []
@@ -156,8 +155,7 @@ def _make_record(connection: Connection) -> None:
 def require_current(engine: Engine) -> None:
     """Check that the schema is current, or ahead of this program version by additive migrations only.
 
-    Raises:
-        MigrationError: A migration is pending, an applied file has changed, or an unknown migration is not additive.
+    Raises ``MigrationError`` if it is not, or an applied file has changed.
     """
     with transaction(engine) as connection:
         pending = _pending(connection, may_be_ahead=True)
@@ -169,10 +167,8 @@ def require_current(engine: Engine) -> None:
 def _apply(connection: Connection, migration: Migration, views: Views) -> None:
     """Apply a migration, and insert its record.
 
-    If a view or function prevents the migration, drop all views and functions of this program, and try again.
-
-    Raises:
-        MigrationError: objects of others prevent the migration.
+    If a view or function prevents it, drop all ours and try again. Raises ``MigrationError`` if objects of others
+    prevent it.
     """
     if not _is_run(connection, migration):
         views.drop_all()
@@ -185,12 +181,7 @@ def _apply(connection: Connection, migration: Migration, views: Views) -> None:
 
 
 def _refuse(connection: Connection, migration: Migration) -> None:
-    """Raise the error for a migration that dependent objects prevent.
-
-    Raises:
-        MigrationError: views of others read tables of the schema. The message names these views.
-        psycopg2.Error: there are no such views, so this is the error of Postgres.
-    """
+    """Raise ``MigrationError`` with the views of others that prevent a migration, or Postgres' error."""
     others = connection.scalars(statement("db/views_on_tables"), {"schema": SCHEMA}).all()
     if not others:
         run_script(connection, migration.sql)
@@ -202,11 +193,7 @@ def _refuse(connection: Connection, migration: Migration) -> None:
 
 
 def _is_run(connection: Connection, migration: Migration) -> bool:
-    """Run the SQL of a migration, and return whether it succeeded.
-
-    Returns:
-        ``False``, after the SQL is rolled back, if a dependent object prevents the migration.
-    """
+    """Run the SQL of a migration, and return whether it succeeded. If a dependent object prevents it, roll it back."""
     savepoint = connection.begin_nested()
     try:
         run_script(connection, migration.sql)

@@ -1,8 +1,7 @@
 """Create the database roles, and make the owner role the owner of the schema.
 
-``sql/roles.sql`` creates the roles, which all databases of a server share. ``sql/grants.sql`` defines the rights of the
-roles, and every ``migrate`` applies this file. If the roles are missing and the login cannot create them, the schema
-belongs to the login.
+``sql/roles.sql`` creates the roles, which all databases of a server share. Every ``migrate`` applies
+``sql/grants.sql``. If the roles are missing and the login cannot create them, the schema belongs to the login.
 """
 
 from __future__ import annotations
@@ -15,16 +14,10 @@ from braintumor.db.statements import statement
 
 
 def prepare(connection: Connection) -> bool:
-    """Create missing roles if the login can create them, and switch the transaction to the owner role.
+    """Create missing roles if the login can, and switch the transaction to the owner role.
 
-    The owner role becomes the owner of all objects of the schema that belong to the login.
-
-    Args:
-        connection: an open transaction. The switch lasts until the end of the transaction.
-
-    Returns:
-        Whether the transaction runs as the owner role. ``False`` if a role is still missing, or if the login is not a
-        member of the owner role. The schema is then unchanged.
+    The owner role becomes the owner of the login's objects in the schema. The result is ``False``, and the schema is
+    unchanged, if a role is still missing or the login is not a member of the owner role.
     """
     if _missing(connection) and _can_create(connection):
         run_script(connection, (sql_folder() / "roles.sql").read_text())
@@ -44,11 +37,7 @@ def limit_sessions(connection: Connection) -> list[str]:
 
 
 def advice(engine: Engine) -> str | None:
-    """Return the steps with which an administrator sets up the roles.
-
-    Returns:
-        Display text, or ``None`` if the roles are set up or ``migrate`` can set them up.
-    """
+    """Return the steps with which an administrator sets up the roles, or ``None`` if ``migrate`` can set them up."""
     with transaction(engine) as connection:
         login = connection.scalar(text("select current_user"))
         if _missing(connection):

@@ -14,9 +14,8 @@ from braintumor.db.database import sql_folder
 def statement(name: str, **parts: str) -> TextClause:
     """Return the statement in the file ``sql/statements/<name>.sql``, such as ``scoring/claim_chunk``.
 
-    Values are bound parameters, written ``:name``. A file can include another file with Jinja:
-    ``{% include "scoring/is_at_work.sql" %}``. ``parts`` sets variables of the file, such as the name of a file to
-    include. It never has values from outside the program.
+    Values are bound parameters (``:name``). Jinja can include another file: ``{% include "scoring/is_at_work.sql" %}``.
+    ``parts`` sets Jinja variables, such as the name of a file, and never values from outside the program.
     """
     files = FileSystemLoader(sql_folder() / "statements")
     environment = Environment(loader=files, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
