@@ -107,7 +107,7 @@ def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: 
 
 
 def _field(value: object) -> str:
-    r"""Return a value as a CSV field: ``\N`` for null, and quoted text, because Postgres reads a bare ``\N`` as null."""
+    r"""Return a value as a CSV field: ``\N`` for null, otherwise quoted, because a bare ``\N`` is null."""
     return r"\N" if value is None else '"' + str(value).replace('"', '""') + '"'
 
 

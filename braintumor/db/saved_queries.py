@@ -48,7 +48,7 @@ def queries() -> list[Query]:
 
 
 def find_query(name: str) -> Query:
-    """Return the saved query with this name. Raises ``QueryError`` if there is none."""
+    """Return the saved query with this name. Raises ``QueryError`` if it does not exist."""
     known = {query.name: query for query in queries()}
     if name not in known:
         raise QueryError(f"There is no saved query {name!r}. Saved queries: {', '.join(known)}.")

@@ -124,7 +124,7 @@ def open_rescore_run(
 def load_rescore(engine: Engine, scoring_run_id: int | None) -> RescoreRun:
     """Return the rescore with this run ID.
 
-    Raises ``ScoringRunError`` if there is none, or the first task opened none.
+    Raises ``ScoringRunError`` if it does not exist.
     """
     if scoring_run_id is None:
         raise ScoringRunError("No rescore was opened, so nothing was scored. See the log of the first task.")

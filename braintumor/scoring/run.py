@@ -84,7 +84,7 @@ def find_run(engine: Engine, run_key: str, *, kind: Literal["night", "rescore"])
 
 
 def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:
-    """Return the open or finished scoring run with this ID. Raises ``ScoringRunError`` if there is none."""
+    """Return the open or finished scoring run with this ID. Raises ``ScoringRunError`` if it does not exist."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""

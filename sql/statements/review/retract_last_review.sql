@@ -1,4 +1,4 @@
--- Retracts the last review of a person. Returns no row if there is none.
+-- Retracts the last review of a person. Returns no row without a review.
 with last as (
     select review_id, scan_id, frame_index, review_session_id
     from review
