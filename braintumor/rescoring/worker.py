@@ -22,7 +22,7 @@ from braintumor.errors import ObjectStoreUnreachableError
 from braintumor.imaging.model_input import PreparedScan
 from braintumor.logs import bound
 from braintumor.rescoring.request import RescoreRun
-from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.s3 import ObjectStore
 from braintumor.scoring.lease import MAX_ISOLATED_ATTEMPTS, NORMAL_FAILURES
 from braintumor.scoring.pipeline import Pipeline
 from braintumor.scoring.predictions import write_predictions
@@ -192,16 +192,7 @@ class _ChunkRescoring:
                 order by count_taken, scan_id"""),
                 self._values(),
             ).all()
-        return [
-            _PendingScan(
-                scan_id=row.scan_id,
-                location=S3Uri(bucket=row.bucket, key=row.key),
-                etag=row.etag,
-                count_frame=row.count_frame,
-                count_taken=row.count_taken,
-            )
-            for row in rows
-        ]
+        return [_PendingScan.of_row(row) for row in rows]
 
     def _score(self, scans: Sequence[_PendingScan]) -> None:
         count_frames = {scan.scan_id: scan.count_frame for scan in scans}

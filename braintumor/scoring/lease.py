@@ -17,7 +17,6 @@ from sqlalchemy import Connection, Engine, text
 from braintumor.db.database import transaction
 from braintumor.db.statements import statement
 from braintumor.errors import DatabaseError, StaleClaimError
-from braintumor.s3 import S3Uri
 from braintumor.scoring.reading import ScanObject
 from braintumor.scoring.run import ScoringRun
 
@@ -37,7 +36,6 @@ Every other exception counts as a crash, because a scan can cause it, for exampl
 class ClaimedScan(ScanObject):
     """Hold a scan to score. ``isolated_attempts`` counts the crashes of workers that processed only this scan."""
 
-    size_bytes: int
     isolated_attempts: int
 
 
@@ -71,23 +69,11 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
             from scan_location
             where scan_location.scan_id = scan.scan_id
               and scan.scoring_run_id = :run and scan.chunk_number = :chunk and scan.state = 'pending'
-            returning scan.scan_id, bucket, key, etag, size_bytes, isolated_attempts"""),
+            returning scan.scan_id, bucket, key, etag, isolated_attempts"""),
             {"run": run.scoring_run_id, "chunk": chunk_number},
         ).all()
-    scans = [
-        ClaimedScan(
-            scan_id=row.scan_id,
-            location=S3Uri(bucket=row.bucket, key=row.key),
-            etag=row.etag,
-            size_bytes=row.size_bytes,
-            isolated_attempts=row.isolated_attempts,
-        )
-        for row in rows
-    ]
-    ordered = tuple(sorted(scans, key=lambda scan: scan.scan_id))
-    return Claim(
-        run=run, chunk_number=chunk_number, attempt=chunk.attempt, after_crash=chunk.after_crash, scans=ordered
-    )
+    scans = tuple(sorted(map(ClaimedScan.of_row, rows), key=lambda scan: scan.scan_id))
+    return Claim(run=run, chunk_number=chunk_number, attempt=chunk.attempt, after_crash=chunk.after_crash, scans=scans)
 
 
 def renew(engine: Engine, held: Claim) -> None:

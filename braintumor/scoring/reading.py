@@ -7,6 +7,9 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, Self
+
+from sqlalchemy import Row
 
 from braintumor.errors import (
     ObjectChangedError,
@@ -35,6 +38,12 @@ class ScanObject:
     scan_id: int
     location: S3Uri = field(repr=False)
     etag: str
+
+    @classmethod
+    def of_row(cls, row: Row[Any]) -> Self:
+        """Return the scan of a row whose columns are ``bucket``, ``key`` and the other fields."""
+        values = dict(row._mapping)
+        return cls(location=S3Uri(bucket=values.pop("bucket"), key=values.pop("key")), **values)
 
 
 class ReadFailure(StrEnum):
