@@ -13,14 +13,12 @@ from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
 from braintumor.db.statements import statement
-from braintumor.imaging.model_input import PreparedScan
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore
-from braintumor.scoring.pipeline import Pipeline
+from braintumor.scoring.pipeline import Pipeline, Predicted, ToPredict
 from braintumor.scoring.predictions import frame_values
 from braintumor.scoring.reading import ReadFailure, Reading, ScanObject, ScanReader
 from braintumor.serving.backend import LoadedModel
-from braintumor.serving.prediction import Prediction
 
 
 def score_in_shadow(
@@ -42,7 +40,7 @@ def score_in_shadow(
     reader = ScanReader(store=store, size=loaded.manifest.image_size, seconds=math.inf, max_errors=1)
     failures: Counter[ReadFailure] = Counter()
 
-    def write(unread: list[ReadFailure], predicted: list[tuple[int, tuple[Prediction, ...]]]) -> None:
+    def write(unread: list[ReadFailure], predicted: Predicted[int]) -> None:
         failures.update(unread)
         _write(engine, model, run_key, predicted)
 
@@ -50,7 +48,7 @@ def score_in_shadow(
     return failures
 
 
-def _prepare(step: Sequence[Reading]) -> tuple[list[tuple[int, PreparedScan]], list[ReadFailure]]:
+def _prepare(step: Sequence[Reading]) -> tuple[ToPredict[int], list[ReadFailure]]:
     readable = [(reading.scan_id, reading.frames) for reading in step if reading.frames]
     return readable, [reading.failure for reading in step if reading.failure]
 
@@ -65,9 +63,7 @@ def _without_shadow(engine: Engine, model: ModelVersion, scans: Sequence[ScanObj
     return [scan for scan in scans if scan.scan_id not in has_shadow]
 
 
-def _write(
-    engine: Engine, model: ModelVersion, run_key: str, scans: Sequence[tuple[int, Sequence[Prediction]]]
-) -> None:
+def _write(engine: Engine, model: ModelVersion, run_key: str, scans: Predicted[int]) -> None:
     rows = [
         {"scan_id": scan_id, "model": model.model_version_id, "run_key": run_key, **frame_values(prediction)}
         for scan_id, predictions in scans

@@ -19,12 +19,11 @@ from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
 from braintumor.errors import ObjectStoreUnreachableError
-from braintumor.imaging.model_input import PreparedScan
 from braintumor.logs import bound
 from braintumor.rescoring.request import RescoreRun
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.lease import MAX_ISOLATED_ATTEMPTS, NORMAL_FAILURES
-from braintumor.scoring.pipeline import Pipeline
+from braintumor.scoring.pipeline import Pipeline, Predicted, ToPredict
 from braintumor.scoring.predictions import write_predictions
 from braintumor.scoring.reading import ReadFailure, Reading, ScanObject, ScanReader
 from braintumor.serving.backend import BackendName, LoadedModel
@@ -199,7 +198,7 @@ class _ChunkRescoring:
         with self._counted_attempt(scans):
             self.pipeline.run(scans, partial(_prepare, count_frames=count_frames), self._write)
 
-    def _write(self, unread: list[Outcome], predicted: list[tuple[int, tuple[Prediction, ...]]]) -> None:
+    def _write(self, unread: list[Outcome], predicted: Predicted[int]) -> None:
         rescored = (
             Outcome(scan_id=scan_id, state=State.RESCORED, predictions=predictions)
             for scan_id, predictions in predicted
@@ -238,9 +237,7 @@ class _ChunkRescoring:
         return {"run": self.run.scoring_run_id, "chunk": self.chunk_number, **more}
 
 
-def _prepare(
-    step: Sequence[Reading], count_frames: dict[int, int]
-) -> tuple[list[tuple[int, PreparedScan]], list[Outcome]]:
+def _prepare(step: Sequence[Reading], count_frames: dict[int, int]) -> tuple[ToPredict[int], list[Outcome]]:
     """Return the scans to predict, and the outcomes of unread scans.
 
     Undelivered scans stay pending, without an outcome. A scan that now has another number of frames is unreadable,

@@ -6,15 +6,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from braintumor.imaging.model_input import PreparedScan, one_ahead
 from braintumor.scoring.reading import Reading, ScanObject, ScanReader
 from braintumor.serving.backend import LoadedModel
 from braintumor.serving.prediction import Prediction, submit_scans
 
-S = TypeVar("S")
-O = TypeVar("O")  # noqa: E741
+Scan = TypeVar("Scan")
+Outcome = TypeVar("Outcome")
+
+ToPredict: TypeAlias = list[tuple[Scan, PreparedScan]]
+"""Scans of one step, each with its frames."""
+Predicted: TypeAlias = list[tuple[Scan, tuple[Prediction, ...]]]
+"""Scans of one step, each with one prediction per frame."""
 
 
 @dataclass(kw_only=True)
@@ -29,13 +34,13 @@ class Pipeline:
     def run(
         self,
         scans: Sequence[ScanObject],
-        prepare: Callable[[list[Reading]], tuple[list[tuple[S, PreparedScan]], list[O]]],
-        write: Callable[[list[O], list[tuple[S, tuple[Prediction, ...]]]], None],
+        prepare: Callable[[list[Reading]], tuple[ToPredict[Scan], list[Outcome]]],
+        write: Callable[[list[Outcome], Predicted[Scan]], None],
     ) -> None:
         """Process the scans in steps, and write each step as soon as it is predicted.
 
-        ``prepare`` receives the readings of a step. It returns the scans to predict with their frames, and the outcomes
-        of the other scans. ``write`` receives these outcomes, and the predicted scans with one prediction per frame.
+        ``prepare`` receives the readings of a step. It returns the scans to predict, and the outcomes of the other
+        scans. ``write`` receives these outcomes and the predicted scans.
 
         Raises:
             ObjectStoreUnreachableError: S3 is unreachable. Every step that was read before is written.
@@ -47,8 +52,8 @@ class Pipeline:
                 write(others, predicted)
 
     def _submit(
-        self, scans: list[tuple[S, PreparedScan]], others: list[O]
-    ) -> Callable[[], tuple[list[tuple[S, tuple[Prediction, ...]]], list[O]]]:
+        self, scans: ToPredict[Scan], others: list[Outcome]
+    ) -> Callable[[], tuple[Predicted[Scan], list[Outcome]]]:
         with self._timed("infer"):  # because a full queue of the backend makes this wait
             wait = submit_scans(self.model, [frames for _, frames in scans], second=self.second)
         return lambda: (list(zip((scan for scan, _ in scans), wait(), strict=True)), others)

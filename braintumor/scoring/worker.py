@@ -21,7 +21,7 @@ from sqlalchemy import Engine
 from braintumor.dataset.erased_subjects import ErasedSubjects
 from braintumor.errors import ObjectRefusedError, ObjectStoreUnreachableError
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.model_input import PreparedFile, PreparedScan
+from braintumor.imaging.model_input import PreparedFile
 from braintumor.imaging.pseudonym import pseudonym
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool, default_pool
 from braintumor.logs import bound
@@ -37,12 +37,11 @@ from braintumor.scoring.outcomes import (
     ScoredOutcome,
     SupersededOutcome,
 )
-from braintumor.scoring.pipeline import Pipeline
+from braintumor.scoring.pipeline import Pipeline, Predicted, ToPredict
 from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
 from braintumor.serving.backend import LoadedModel
-from braintumor.serving.prediction import Prediction
 
 _log = logging.getLogger(__name__)
 
@@ -184,7 +183,7 @@ class _ChunkScoring:
     def _score(self, scans: Sequence[ClaimedScan]) -> None:
         self.pipeline.run(scans, self._prepare, self._write)
 
-    def _prepare(self, step: list[Reading]) -> tuple[list[tuple[ReadScan, PreparedScan]], list[Outcome]]:
+    def _prepare(self, step: list[Reading]) -> tuple[ToPredict[ReadScan], list[Outcome]]:
         classified = [self.facts.classify(reading) for reading in step]
         done: list[Outcome] = [each for each in classified if isinstance(each, RejectedOutcome | SupersededOutcome)]
         readable = [each for each in classified if isinstance(each, ReadScan)]
@@ -201,7 +200,7 @@ class _ChunkScoring:
         ]
         return [(scan, scan.frames) for scan in readable if scan.scan_id not in originals], done
 
-    def _write(self, done: list[Outcome], predicted: list[tuple[ReadScan, tuple[Prediction, ...]]]) -> None:
+    def _write(self, done: list[Outcome], predicted: Predicted[ReadScan]) -> None:
         renew(self.engine, self.held)
         scored = (
             ScoredOutcome(scan_id=scan.scan_id, facts=scan.facts, predictions=predictions)
