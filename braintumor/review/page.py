@@ -87,7 +87,7 @@ def frame_page(
     """
     (scan_id, frame_index), person = frame, caller.person
     with transaction(engine) as connection:
-        reading = read_frame(
+        shown = read_frame(
             connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=caller.is_reviewer
         )
         session: ReviewSession | None = None
@@ -101,26 +101,26 @@ def frame_page(
     return _render(
         "frame.html",
         base=caller.base,
-        reading=reading,
-        bars=_bars(reading),
+        shown=shown,
+        bars=_bars(shown),
         findings=list(Finding),
         session=session,
         state={
             "scan": scan_id,
             "frame": frame_index,
-            "model": reading.model_version_id,
+            "model": shown.model_version_id,
             "session": session_id,
             "request_key": uuid4().hex,
             "query": query,
-            "is_blind": reading.is_blind,
+            "is_blind": shown.is_blind,
             "is_reviewer": caller.is_reviewer,
-            "opinion": None if reading.opinion is None else reading.opinion.predicted_class,
+            "opinion": None if shown.opinion is None else shown.opinion.predicted_class,
             "before": None if before is None else frame_url(*before, query),
             "after": None if after is None else frame_url(*after, query),
-            "slices": [list(each) for each in reading.slices],
+            "slices": [list(each) for each in shown.slices],
         },
-        own=next((each for each in reading.reviews if each.reviewer == person and each.retracted_at is None), None),
-        viewer=_viewer(viewer_url, reading.study_pseudonym),
+        own=next((each for each in shown.reviews if each.reviewer == person and each.retracted_at is None), None),
+        viewer=_viewer(viewer_url, shown.study_pseudonym),
         query=query,
         is_reviewer=caller.is_reviewer,
     )
@@ -155,16 +155,16 @@ def _chosen(filters: Filters) -> Mapping[str, str]:
     }
 
 
-def _bars(reading: ShownFrame) -> list[dict[str, object]]:
-    if reading.opinion is None:
+def _bars(shown: ShownFrame) -> list[dict[str, object]]:
+    if shown.opinion is None:
         return []
     return [
         {
             "name": class_words(name.value),
             "probability": value,
-            "is_first": name.value == reading.opinion.predicted_class,
+            "is_first": name.value == shown.opinion.predicted_class,
         }
-        for name, value in zip(CLASSES, reading.opinion.probabilities, strict=True)
+        for name, value in zip(CLASSES, shown.opinion.probabilities, strict=True)
     ]
 
 
