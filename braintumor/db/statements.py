@@ -17,6 +17,5 @@ def statement(name: str, **parts: str) -> TextClause:
     Values are bound parameters (``:name``). Jinja can include another file: ``{% include "scoring/is_at_work.sql" %}``.
     ``parts`` sets Jinja variables, such as the name of a file, and never values from outside the program.
     """
-    files = FileSystemLoader(sql_folder() / "statements")
-    environment = Environment(loader=files, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=FileSystemLoader(sql_folder() / "statements"), undefined=StrictUndefined)
     return text(environment.get_template(f"{name}.sql").render(parts))
