@@ -72,7 +72,7 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
         return differences
     if isinstance(reading.result, Rejection):
         return [f"decoding: the scan is rejected now: {reading.result.reason}"]
-    pixels = reading.frames and reading.frames.frame(chain["frame_index"])
+    pixels = reading.frames.frame(chain["frame_index"]) if reading.frames else None
     if pixels is None:
         return [f"decoding: frame {chain['frame_index']} is not scored now"]
     probability = model.predict(pixels[np.newaxis]).probability[0]
