@@ -131,13 +131,19 @@ class Views:
         return False
 
     def _is_single(self, definition: Definition) -> bool:
-        """Return whether it is a view, or the only function of its name. New parameters leave the old function."""
+        """Return whether the definition is a view, or the only function of its name.
+
+        A replacement with other parameters would leave the old function.
+        """
         sql = text("select count(*) from pg_proc where pronamespace = cast(:s as regnamespace) and proname = :name")
         count = self._connection.scalar(sql, {"s": SCHEMA, "name": definition.name})
         return definition.kind == "view" or count == 1
 
     def _drop(self, key: str) -> None:
-        """Drop one of our objects with its dependents, after recording the grants of ours and the names of others'."""
+        """Drop one of our objects with its dependents.
+
+        First the method records our grants, and the names of dependents that belong to others.
+        """
         kind, name = key.split()
         values = {"schema": SCHEMA, "kind": kind, "name": name}
         ours = {definition.key for definition in self._wanted} | self._recorded.keys()

@@ -37,7 +37,7 @@ class ReadScan:
 
 @dataclass(frozen=True, kw_only=True)
 class _Duplicate:
-    """Describe scored scans with the same bytes and patient. ``source_id`` is one whose predictions can be copied."""
+    """Describe scored scans with the same bytes and patient. ``source_id`` is one that can be copied, or ``None``."""
 
     patient_pseudonym: str | None
     source_id: int | None

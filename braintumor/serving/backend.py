@@ -23,7 +23,7 @@ from braintumor.serving.artifact import GRAPH, REFERENCE, Manifest, serving_sha2
 from braintumor.serving.out_of_distribution import Embeddings, distances, read_reference
 
 _BATCH = 4
-"""Number of frames in every request. A fixed number is faster than any number (figures in docs/performance.md)."""
+"""Number of frames in every request. A graph compiled for a fixed number is faster (docs/performance.md)."""
 _REQUESTS_PER_STREAM = 8
 """Number of requests in progress per OpenVINO stream, so that all cores are busy when one ends."""
 

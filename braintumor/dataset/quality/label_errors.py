@@ -105,8 +105,8 @@ def _out_of_fold(
 ) -> NDArray[np.float64]:
     """Return float64 (N, 4): per image the class probabilities from a forest trained without the image's group.
 
-    ``features`` (N, 1024) are from ``_features``, ``labels`` (N,) are positions in ``CLASSES``, ``groups`` (N,) are
-    numbers.
+    ``features`` (N, 1024) are from ``_features``, ``labels`` (N,) positions in ``CLASSES``, ``groups`` (N,) group
+    numbers. One forest per fold predicts this fold and is trained on the others.
     """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedGroupKFold
@@ -122,7 +122,10 @@ def _out_of_fold(
 
 
 def _issues(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[int]:
-    """Return the positions of images with doubtful labels (N,), by probabilities (N, 4), the most doubtful first."""
+    """Return the positions of images with doubtful labels, the most doubtful first.
+
+    ``labels`` (N,) are positions in ``CLASSES``. ``probabilities`` (N, 4) are from ``_out_of_fold``.
+    """
     from cleanlab.filter import find_label_issues
 
     # one process, because a fork of a threaded worker can hang
