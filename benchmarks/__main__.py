@@ -14,16 +14,16 @@ import time
 
 _MODULES = (
     "engine",
-    "night resnet50",
-    "night vgg16",
+    "scoring_run resnet50",
+    "scoring_run vgg16",
     "workers compare",
-    "guard",
+    "decoder_pool",
     "rows --count 20000",
     "discovery",
     "database --count 1000000",
     "page",
     "training",
-    "novelty",
+    "out_of_distribution",
 )
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Any
 import click
 from playwright.sync_api import Page
 
-from benchmarks.world import world
+from benchmarks.scoring_stack import scoring_stack
 from braintumor.review.worklist import PAGE_SIZE
 from devstack.browser import signed_in
 
@@ -31,9 +31,9 @@ _OPENED = 10
 @click.option("--count", default=200, show_default=True, help="Scans of the run, a thumbnail each.")
 def main(count: int) -> None:
     """Print the times of the first page and of all thumbnails, and the longest pause while scrolling."""
-    with world("resnet50", count, airflow=True) as made:
+    with scoring_stack("resnet50", count, airflow=True) as made:
         made.promote(made.models["fp32"])
-        made.night()()
+        made.scoring_speed()()
         with signed_in(made.stack, "reviewer") as page:
             address = made.stack.airflow.url + _REVIEW
             opened = [_open(page, address) for _ in range(_OPENED)]

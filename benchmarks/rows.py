@@ -60,38 +60,38 @@ class _Stub:
 @click.option("--count", default=100_000, show_default=True, help="Files.")
 def main(count: int) -> None:
     """Print the times of a run without arithmetic by stage, and of a run that finds nothing new."""
-    with _night_of(count) as night:
+    with _job_with_scans(count) as job:
         for name in ("first", "nothing new"):
-            seconds = dict(_stages(night, name))
+            seconds = dict(_stages(job, name))
             click.echo(f"\n{name}: {count / sum(seconds.values()):.0f} files a second, {sum(seconds.values()):.1f} s")
             for stage, value in seconds.items():
                 click.echo(f"  {stage:32} {value:8.1f} s")
         click.echo(f"peak memory of this process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
 
 
-def _stages(night: ScoringJob, name: str) -> Iterator[tuple[str, float]]:
+def _stages(job: ScoringJob, name: str) -> Iterator[tuple[str, float]]:
     model = LoadedModel(_manifest(), _Stub())
     default_pool()
     clock = time.perf_counter()
-    run, _ = night.begin(run_key=name)
+    run, _ = job.begin(run_key=name)
     yield "list and enter into the ledger", time.perf_counter() - clock
     clock = time.perf_counter()
-    chunks = night.plan(run.scoring_run_id)
+    chunks = job.plan(run.scoring_run_id)
     yield "plan", time.perf_counter() - clock
     clock = time.perf_counter()
-    run = load_run(night.engine, run.scoring_run_id)
-    source = ScanSource(store=night.store, pseudonym_key=_KEY)
+    run = load_run(job.engine, run.scoring_run_id)
+    source = ScanSource(store=job.store, pseudonym_key=_KEY)
     for chunk in chunks:
-        score_chunk(night.engine, run, chunk, source=source, model=model)
+        score_chunk(job.engine, run, chunk, source=source, model=model)
     scored = time.perf_counter() - clock
-    with database.transaction(night.engine) as connection:
+    with database.transaction(job.engine) as connection:
         rows = connection.execute(text(_STAGES), {"run": run.scoring_run_id})
         inside = {row.stage: row.seconds for row in rows}
     yield "wait for reading and decoding", inside.get("read", 0.0)
     yield "answers", inside.get("infer", 0.0)
     yield "claim and write", scored - sum(inside.values())
     clock = time.perf_counter()
-    night.reconcile(run.scoring_run_id)
+    job.reconcile(run.scoring_run_id)
     yield "reconcile and morning sheet", time.perf_counter() - clock
 
 
@@ -121,7 +121,7 @@ def _manifest() -> Manifest:
 
 
 @contextmanager
-def _night_of(count: int) -> Iterator[ScoringJob]:
+def _job_with_scans(count: int) -> Iterator[ScoringJob]:
     with TemporaryDirectory(prefix="rows-") as scratch:
         state = Path(scratch) / "stack"
         with Stack(state, airflow=False) as stack:

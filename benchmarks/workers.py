@@ -21,7 +21,7 @@ from typing import IO
 import click
 
 from benchmarks.pairs import HEAD, Comparison
-from benchmarks.world import World, world
+from benchmarks.scoring_stack import ScoringStack, scoring_stack
 from braintumor.config.settings import Settings
 from braintumor.scoring.job import ScoringJob
 
@@ -39,13 +39,13 @@ def main() -> None:
 @click.option("--count", type=int, default=12 * _CHUNK_SIZE, help="Files a run, a multiple of the chunk size.")
 def compare(count: int) -> None:
     """Print the speed of two workers and of one. Each round times one, two and one again."""
-    with world("resnet50", count) as made:
+    with scoring_stack("resnet50", count) as made:
         made.promote(made.models["fp32"])
         one, two = [], []
         for _ in range(_ROUNDS):
-            before = _night(made, workers=1)
-            two.append(_night(made, workers=2))
-            one.append((before + _night(made, workers=1)) / 2)
+            before = _scoring_speed(made, workers=1)
+            two.append(_scoring_speed(made, workers=2))
+            one.append((before + _scoring_speed(made, workers=1)) / 2)
     click.echo(HEAD)
     name = f"two workers of one thread, ResNet50, {count} files (aim {_AIM})"
     click.echo(Comparison(ours_name=name, theirs_name="one of them", ours=two, theirs=one).row())
@@ -58,15 +58,15 @@ def compare(count: int) -> None:
 def work(core: int, run: int, chunks: tuple[int, ...]) -> None:
     """Run a worker on CORE: score the first of CHUNKS, wait for a line, score the others."""
     os.sched_setaffinity(0, {core})
-    night = ScoringJob.open(Settings.from_environment())
-    night.score(run, chunks[0])
+    job = ScoringJob.open(Settings.from_environment())
+    job.score(run, chunks[0])
     print("ready", flush=True)
     sys.stdin.readline()
     for chunk in chunks[1:]:
-        night.score(run, chunk)
+        job.score(run, chunk)
 
 
-def _night(made: World, *, workers: int) -> float:
+def _scoring_speed(made: ScoringStack, *, workers: int) -> float:
     """Return files a second, from the start signal to the last worker's end."""
     opened, prefix = ScoringJob.open(made.settings), made.write_files()
     run, _ = opened.begin(run_key=str(prefix), scans_uri=str(prefix))

@@ -32,8 +32,8 @@ from braintumor.scoring.run import load_run
 from braintumor.scoring.run_report.balance import count_balance
 from braintumor.training.pretrained_weights import add_weights
 from devstack.airflowapi import AirflowClient, TaskState
+from devstack.demo_scans import write_demo_scans
 from devstack.figures import map_hits, thumbnail_probe
-from devstack.night import drop_night
 from devstack.show import show_confusion, show_leaderboard, show_predictions, show_rejections
 from devstack.stack import Stack
 
@@ -106,7 +106,7 @@ class Demo:
         conf = {"recipes": recipes, "policy": "auto", "dataset_uri": str(self._upload_images())}
         run_id = self._dag("weekly_retrain", conf)
         figures = self._show_models(run_id)
-        drop_night(
+        write_demo_scans(
             self.store, S3Uri.parse(self.settings.require("scans_uri")), self._stack.state.folder, self._choice.night
         )
         self._dag("nightly_scoring", {})

@@ -191,7 +191,7 @@ def activation_map(caller: _CallerDep, scan_id: _ScanId, frame_index: _FrameInde
     """
     from braintumor.db.database import transaction
     from braintumor.review.images import map_png
-    from braintumor.review.reading import is_blind
+    from braintumor.review.shown_frame import is_blind
 
     _, engine, _ = opened()
     with transaction(engine) as connection:

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from devstack.airflowapi import AirflowClient
-from tests.live import PATIENCE_S
+from tests.live_stack import PATIENCE_S
 
 _READ_S = 8
 """Time of a person to read a request. The scheduler reads the executor's events about once per second."""

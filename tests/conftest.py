@@ -31,7 +31,7 @@ from braintumor.registry import model_versions, promotions
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.stack import Stack
 from tests.faulty_s3 import FaultyS3, faulty_s3
-from tests.once import download, dump, made_once, restore
+from tests.shared_state import download, dump, made_once, restore
 
 TINY_RECIPE = Path(__file__).with_name("tiny.toml")
 MEMORY = Path("/dev/shm")

@@ -120,3 +120,12 @@ def codestream(pixels: NDArray[Any], syntax: str) -> bytes:
     dataset = pydicom.dcmread(io.BytesIO(mr_of(pixels)))
     dataset.compress(syntax)
     return get_frame(dataset.PixelData, 0, number_of_frames=1)
+
+
+def as_patient(path: Path, patient: str) -> bytes:
+    """Return the DICOM file with another PatientID."""
+    dataset = pydicom.dcmread(path)
+    dataset.PatientID = patient
+    stream = io.BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()

@@ -39,7 +39,7 @@ from braintumor.scoring.run import load_run
 from braintumor.scoring.run_report.balance import count_balance
 from devstack.stack import Stack
 from tests.conftest import as_role, invoke, printed
-from tests.people import as_patient
+from tests.dicom_files import as_patient
 from tests.sql import change, rows
 
 

@@ -39,6 +39,10 @@ def test_package_contains_schema_and_saved_queries(installed: Path, empty_settin
     assert run(installed, "-m", "braintumor", "migrate", "--plan", settings=empty_settings) == "nothing to apply\n"
     listed = run(installed, "-m", "braintumor", "query", settings=empty_settings)
     assert all(path.stem in listed for path in (PROJECT / "sql" / "queries").glob("*.sql"))
+    claim = run(
+        installed, "-c", "from braintumor.db.statements import statement; print(statement('scoring/claim_chunk'))"
+    )
+    assert "returning attempt" in claim
 
 
 def test_package_contains_every_file_of_the_library(installed: Path) -> None:

@@ -32,7 +32,7 @@ from braintumor.scoring.job import run_scoring_job
 from tests.conftest import run_braintumor
 from tests.images import png
 from tests.models import record_model
-from tests.people import add_reviews
+from tests.reviews import add_reviews
 from tests.sql import rows
 
 PROJECT = Path(__file__).parent.parent
@@ -95,7 +95,7 @@ def test_policies_name_exactly_the_calls_of_the_code() -> None:
             on_bucket = {"s3:ListBucket", "s3:CreateBucket"} & set(statement["Action"])
             assert all(("/" in resource) != bool(on_bucket) for resource in statement["Resource"])
     page = (PROJECT / "docs" / "security.md").read_text()
-    assert set(re.findall(r"s3-policies/(\w+)\.json", page)) == set(POLICIES)
+    assert set(re.findall(r"s3-policies/([\w-]+)\.json", page)) == set(POLICIES)
 
 
 def test_no_role_overwrites_scans_and_only_the_eraser_deletes() -> None:

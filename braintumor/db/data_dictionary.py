@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from itertools import groupby
 
-from sqlalchemy import Engine, Row, text
+from sqlalchemy import Engine, Row
 
 from braintumor.db.database import SCHEMA, transaction
+from braintumor.db.statements import statement
 from braintumor.markdown import table
 
 _HEAD = """# Data dictionary
@@ -20,7 +21,7 @@ Analysts read the views. The list of views says what a row is and which question
 def dictionary(engine: Engine) -> str:
     """Return the data dictionary in Markdown: all views, then all tables, each with its columns."""
     with transaction(engine) as connection:
-        rows = connection.execute(text(_COLUMNS), {"schema": SCHEMA}).all()
+        rows = connection.execute(statement("db/data_dictionary"), {"schema": SCHEMA}).all()
     relations = [list(columns) for _, columns in groupby(rows, key=lambda row: row.relname)]
     views = [columns for columns in relations if columns[0].relkind == "v"]
     tables = [columns for columns in relations if columns[0].relkind == "r"]
@@ -37,17 +38,3 @@ def _relation(columns: list[Row[tuple[str, ...]]]) -> str:
     first = columns[0]
     rows = [[f"`{column.attname}`", column.type, column.comment or ""] for column in columns]
     return f"### {first.relname}\n\n{first.relation_comment}\n\n{table(['column', 'type', 'meaning'], rows)}"
-
-
-_COLUMNS = """
-    select
-        relname::text,
-        relkind::text,
-        obj_description(pg_class.oid, 'pg_class') as relation_comment,
-        attname::text,
-        format_type(atttypid, atttypmod) as type,
-        col_description(pg_class.oid, attnum) as comment
-    from pg_class
-    join pg_attribute on attrelid = pg_class.oid
-    where relnamespace = cast(:schema as regnamespace) and relkind in ('r', 'v') and attnum > 0 and not attisdropped
-    order by relname, attnum"""

@@ -27,18 +27,10 @@ def sql_folder() -> Path:
 
 
 def connect(settings: Settings, *, statement_seconds: int | None = None) -> Engine:
-    """Return an engine, without connecting yet.
+    """Return an engine, without connecting yet. Raises ``ConfigurationError`` if the setting is no URL of Postgres.
 
-    Connections of the engine search the schema ``braintumor`` and use the time zone UTC. The engine tests a pooled
-    connection before use, because the server may have restarted.
-
-    Args:
-        settings: Settings with the database URL.
-        statement_seconds: Limit in seconds for a statement and for an idle transaction. By default, the function
-            sets no limit.
-
-    Raises:
-        ConfigurationError: The setting is missing, or is not a URL of Postgres.
+    Connections search the schema ``braintumor`` and use the time zone UTC. A pooled connection is tested before use,
+    because the server may have restarted. ``statement_seconds`` limits statements and idle transactions.
     """
     url = _url(settings.require("database_url"))
     engine = create_engine(url, connect_args={"connect_timeout": 10}, hide_parameters=True, pool_pre_ping=True)
@@ -75,10 +67,9 @@ def _url(setting: str) -> URL:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Run the ``with`` block in one transaction: a context manager that yields a connection.
+    """Run the ``with`` block in one transaction, which an exception of the block rolls back.
 
-    The transaction is committed at the end of the block, or rolled back if the block raises. Postgres' own
-    error is not chained, because its details quote rows, and a row can have an object key.
+    Postgres' own error is not chained, because its details quote rows, and a row can have an object key.
 
     Raises:
         DatabaseUnreachableError: The server is unreachable, or the connection broke.
@@ -96,46 +87,27 @@ def transaction(engine: Engine) -> Iterator[Connection]:
 def advisory_lock(connection: Connection, name: str, *, is_shared: bool = False) -> None:
     """Take the advisory lock ``name`` until the end of the transaction. Wait while another transaction has the lock.
 
-    A table lock would need rights that tasks do not have.
-
-    Args:
-        connection: an open transaction.
-        name: name of the lock.
-        is_shared: take a shared lock. It waits only for an exclusive lock, not for other shared locks.
+    A shared lock waits only for an exclusive lock. A table lock would need rights that tasks do not have.
     """
     lock = "pg_advisory_xact_lock_shared" if is_shared else "pg_advisory_xact_lock"
     connection.execute(text(f"select {lock}(hashtextextended(:name, 0))"), {"name": f"{SCHEMA} {name}"})
 
 
 def try_advisory_lock(connection: Connection, name: str) -> bool:
-    """Take the advisory lock ``name`` exclusively until the end of the transaction, without waiting.
-
-    Returns:
-        Whether the lock was taken. ``False`` if another transaction has the lock.
-    """
+    """Try to take the advisory lock ``name`` exclusively without waiting, and return whether it was taken."""
     statement = text("select pg_try_advisory_xact_lock(hashtextextended(:name, 0))")
     return bool(connection.scalar(statement, {"name": f"{SCHEMA} {name}"}))
 
 
 def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Insert rows into ``table`` with COPY, which is faster than INSERT. ``None`` becomes null.
-
-    Args:
-        connection: an open transaction.
-        table: name of the table.
-        columns: names of the columns, in the order of the values of each row.
-        rows: the rows.
-    """
+    """Insert rows into ``table`` with COPY, which is faster than INSERT. ``None`` becomes null."""
     statement = f"copy {table} ({', '.join(columns)}) from stdin with (format csv, null '\\N')"
     with closing(connection.connection.cursor()) as cursor:
         cursor.copy_expert(statement, _Lines(rows))
 
 
 def _field(value: object) -> str:
-    r"""Return a value as one CSV field: ``\N`` for null, quoted otherwise.
-
-    Every text is quoted, because Postgres would read an unquoted ``\N`` as null.
-    """
+    r"""Return a value as a CSV field: ``\N`` for null, otherwise quoted, because a bare ``\N`` is null."""
     return r"\N" if value is None else '"' + str(value).replace('"', '""') + '"'
 
 

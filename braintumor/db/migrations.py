@@ -1,12 +1,12 @@
 """Update the schema ``braintumor`` by migrations, which are numbered SQL files. Each file is applied once.
 
-A migration commits together with its record, a row of the table ``migration``. The record has a checksum, so that a
-later change of the file is detected. The same transaction then updates views, functions (``views.py``) and the grants
-of the roles. An advisory lock allows only one ``migrate`` at a time. Postgres makes readers wait behind a statement
-that waits for a lock. So ``migrate`` waits briefly for a lock, rolls back, and tries again.
+A migration commits together with its row of the table ``migration``, whose checksum detects a later change of the file.
+The same transaction updates views, functions (``views.py``) and the grants of the roles. An advisory lock allows only
+one ``migrate`` at a time. Postgres makes readers wait behind a statement that waits for a lock. So ``migrate`` waits
+briefly for a lock, rolls back, and tries again.
 
-A migration is additive if older code can work with the new schema. The first line of such a file begins with
-``-- additive:``. The record stores whether a migration is additive, because older code does not have the file.
+A migration is additive if older code can work with the new schema. Its first line begins with ``-- additive:``. The
+record stores it, because older code does not have the file.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine, Row, exc, text
 
 from braintumor.db import roles
 from braintumor.db.database import SCHEMA, run_script, sql_folder, transaction
+from braintumor.db.statements import statement
 from braintumor.db.views import Views
 from braintumor.errors import MigrationError
 
@@ -70,8 +71,7 @@ def available() -> list[Migration]:
 def plan(engine: Engine) -> list[Migration]:
     """Return the migrations that ``migrate`` would apply now.
 
-    Raises:
-        MigrationError: An applied file has changed, or the database has unknown migrations.
+    Raises ``MigrationError`` if an applied file has changed, or the database has unknown migrations.
     """
     with transaction(engine) as connection:
         return _pending(connection)
@@ -82,8 +82,8 @@ def migrate(
 ) -> list[Migration]:
     """Apply pending migrations, update views and grants, and return the applied migrations.
 
-    If the roles exist or the login can create them, the owner role owns all objects. The roles then get their grants.
-    An object "of others" is one that this program did not create.
+    If the roles exist or the login can create them, the owner role owns all objects and the roles get their grants. An
+    object "of others" is one that this program did not create.
 
     Args:
         engine: Engine of the login that migrates.
@@ -91,8 +91,8 @@ def migrate(
         report: Called with a message for each dropped object of others, and for each login without session limits.
 
     Raises:
-        MigrationError: Objects of others depend on a changed object, or other sessions keep their locks. Or an applied
-            file has changed, or the database has unknown migrations.
+        MigrationError: Objects of others depend on a changed object, other sessions keep their locks, an applied file
+            has changed, or the database has unknown migrations.
     """
     for _ in range(TRIES):
         messages: list[str] = []
@@ -155,8 +155,7 @@ def _make_record(connection: Connection) -> None:
 def require_current(engine: Engine) -> None:
     """Check that the schema is current, or ahead of this program version by additive migrations only.
 
-    Raises:
-        MigrationError: A migration is pending, an applied file has changed, or an unknown migration is not additive.
+    Raises ``MigrationError`` if it is not, or an applied file has changed.
     """
     with transaction(engine) as connection:
         pending = _pending(connection, may_be_ahead=True)
@@ -168,10 +167,8 @@ def require_current(engine: Engine) -> None:
 def _apply(connection: Connection, migration: Migration, views: Views) -> None:
     """Apply a migration, and insert its record.
 
-    If a view or function prevents the migration, drop all views and functions of this program, and try again.
-
-    Raises:
-        MigrationError: objects of others prevent the migration.
+    If a view or function prevents it, drop all ours and try again. Raises ``MigrationError`` if objects of others
+    prevent it.
     """
     if not _is_run(connection, migration):
         views.drop_all()
@@ -184,13 +181,8 @@ def _apply(connection: Connection, migration: Migration, views: Views) -> None:
 
 
 def _refuse(connection: Connection, migration: Migration) -> None:
-    """Raise the error for a migration that dependent objects prevent.
-
-    Raises:
-        MigrationError: views of others read tables of the schema. The message names these views.
-        psycopg2.Error: there are no such views, so this is the error of Postgres.
-    """
-    others = connection.scalars(text(_READERS), {"schema": SCHEMA}).all()
+    """Raise ``MigrationError`` with the views of others that prevent a migration, or Postgres' error."""
+    others = connection.scalars(statement("db/views_on_tables"), {"schema": SCHEMA}).all()
     if not others:
         run_script(connection, migration.sql)
     raise MigrationError(
@@ -201,11 +193,7 @@ def _refuse(connection: Connection, migration: Migration) -> None:
 
 
 def _is_run(connection: Connection, migration: Migration) -> bool:
-    """Run the SQL of a migration, and return whether it succeeded.
-
-    Returns:
-        ``False``, after the SQL is rolled back, if a dependent object prevents the migration.
-    """
+    """Run the SQL of a migration, and return whether it succeeded. If a dependent object prevents it, roll it back."""
     savepoint = connection.begin_nested()
     try:
         run_script(connection, migration.sql)
@@ -272,16 +260,6 @@ def _applied(connection: Connection) -> dict[str, Row[Any]]:
     )
     return {row.migration_name: row for row in rows}
 
-
-_READERS = """
-    select distinct
-        pg_describe_object('pg_class'::regclass, reader.oid, 0) || ' (owner ' || reader.relowner::regrole || ')'
-    from pg_depend
-    join pg_rewrite on pg_rewrite.oid = pg_depend.objid and classid = 'pg_rewrite'::regclass
-    join pg_class as reader on reader.oid = ev_class
-    join pg_class as source on source.oid = refobjid and refclassid = 'pg_class'::regclass
-    where source.relnamespace = cast(:schema as regnamespace) and source.relkind = 'r'
-    order by 1"""
 
 _HOLDERS = """
     select distinct pg_locks.pid, usename

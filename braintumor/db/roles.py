@@ -1,8 +1,7 @@
 """Create the database roles, and make the owner role the owner of the schema.
 
-``sql/roles.sql`` creates the roles, which all databases of a server share. ``sql/grants.sql`` defines the rights of the
-roles, and every ``migrate`` applies this file. If the roles are missing and the login cannot create them, the schema
-belongs to the login.
+``sql/roles.sql`` creates the roles, which all databases of a server share. Every ``migrate`` applies
+``sql/grants.sql``. If the roles are missing and the login cannot create them, the schema belongs to the login.
 """
 
 from __future__ import annotations
@@ -11,26 +10,21 @@ from sqlalchemy import Connection, Engine, text
 
 from braintumor.config.roles import OWNER, Role
 from braintumor.db.database import SCHEMA, run_script, sql_folder, transaction
+from braintumor.db.statements import statement
 
 
 def prepare(connection: Connection) -> bool:
-    """Create missing roles if the login can create them, and switch the transaction to the owner role.
+    """Create missing roles if the login can, and switch the transaction to the owner role.
 
-    The owner role becomes the owner of all objects of the schema that belong to the login.
-
-    Args:
-        connection: an open transaction. The switch lasts until the end of the transaction.
-
-    Returns:
-        Whether the transaction runs as the owner role. ``False`` if a role is still missing, or if the login is not a
-        member of the owner role. The schema is then unchanged.
+    The owner role becomes the owner of the login's objects in the schema. The result is ``False``, and the schema is
+    unchanged, if a role is still missing or the login is not a member of the owner role.
     """
     if _missing(connection) and _can_create(connection):
         run_script(connection, (sql_folder() / "roles.sql").read_text())
     if _missing(connection) or not _is_owner(connection):
         return False
     connection.execute(text(f"create schema if not exists {SCHEMA} authorization {OWNER}"))
-    run_script(connection, _HAND_OVER)
+    run_script(connection, statement("db/hand_over", owner=OWNER, schema=SCHEMA).text)
     connection.execute(text(f"set local role {OWNER}"))
     return True
 
@@ -43,11 +37,7 @@ def limit_sessions(connection: Connection) -> list[str]:
 
 
 def advice(engine: Engine) -> str | None:
-    """Return the steps with which an administrator sets up the roles.
-
-    Returns:
-        Display text, or ``None`` if the roles are set up or ``migrate`` can set them up.
-    """
+    """Return the steps with which an administrator sets up the roles, or ``None`` if ``migrate`` can set them up."""
     with transaction(engine) as connection:
         login = connection.scalar(text("select current_user"))
         if _missing(connection):
@@ -76,29 +66,3 @@ def _can_create(connection: Connection) -> bool:
 
 def _is_owner(connection: Connection) -> bool:
     return bool(connection.scalar(text("select pg_has_role(current_user, :owner, 'set')"), {"owner": OWNER}))
-
-
-_HAND_OVER = f"""
-do $$
-declare
-    statement text;
-begin
-    for statement in
-        select format('alter schema %I owner to {OWNER}', nspname) from pg_namespace
-        where nspname = '{SCHEMA}' and nspowner = current_user::regrole
-        union all
-        select format('alter %s %s owner to {OWNER}', case relkind when 'v' then 'view' else 'table' end, oid::regclass)
-        from pg_class
-        where relnamespace = '{SCHEMA}'::regnamespace and relkind in ('r', 'v') and relowner = current_user::regrole
-        union all
-        select format('alter type %s owner to {OWNER}', oid::regtype) from pg_type
-        where typnamespace = '{SCHEMA}'::regnamespace and typtype = 'e' and typowner = current_user::regrole
-        union all
-        select format('alter function %s owner to {OWNER}', oid::regprocedure) from pg_proc
-        where pronamespace = '{SCHEMA}'::regnamespace and proowner = current_user::regrole
-    loop
-        execute statement;
-    end loop;
-end $$"""
-"""SQL that makes the owner role the owner of the login's objects. Two kinds of databases need it: a restored database,
-and a database that was made without the roles."""

@@ -1,4 +1,4 @@
-"""Run the saved queries: files ``sql/queries/NAME.sql``, each with its question in the first line.
+"""Run the saved queries, files ``sql/queries/NAME.sql`` with a question in the first line.
 
 The queries read views only, because analysts have no rights on tables.
 """
@@ -48,11 +48,7 @@ def queries() -> list[Query]:
 
 
 def find_query(name: str) -> Query:
-    """Return the saved query with this name.
-
-    Raises:
-        QueryError: No saved query has this name.
-    """
+    """Return the saved query with this name. Raises ``QueryError`` if it does not exist."""
     known = {query.name: query for query in queries()}
     if name not in known:
         raise QueryError(f"There is no saved query {name!r}. Saved queries: {', '.join(known)}.")
@@ -60,11 +56,7 @@ def find_query(name: str) -> Query:
 
 
 def run_query(engine: Engine, name: str) -> QueryResult:
-    """Run a saved query in a read-only transaction, and return its result.
-
-    Raises:
-        QueryError: There is no saved query with this name.
-    """
+    """Run a saved query in a read-only transaction. Raises ``QueryError`` if no saved query has this name."""
     query = find_query(name)
     with transaction(engine) as connection:
         connection.execute(text("set transaction read only"))
@@ -82,11 +74,7 @@ def as_dataframe(engine: Engine, name: str) -> pd.DataFrame:
 
 
 def write_parquet(path: Path, result: QueryResult) -> None:
-    """Write a query result to ``path`` as a Parquet file.
-
-    Raises:
-        QueryError: pyarrow is not installed.
-    """
+    """Write a query result to ``path`` as a Parquet file. Raises ``QueryError`` if pyarrow is not installed."""
     if find_spec("pyarrow") is None:
         raise QueryError(
             "Parquet needs pyarrow, which is not installed. Run `pip install pyarrow`, or use --csv or --json."

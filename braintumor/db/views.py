@@ -1,11 +1,11 @@
 """Update the views and functions of ``sql/views`` that changed.
 
-"Our" objects are the views and functions of ``sql/views``. "Objects of others" are all other objects in the database.
-The table ``view_definition`` has the checksum of each of our definitions.
+"Ours" are the views and functions of ``sql/views``, with a checksum in the table ``view_definition``. All other objects
+in the database are "of others".
 
 A changed view or function is replaced in place if Postgres allows it, because this keeps its grants and dependents.
-Otherwise the view or function is dropped with all its dependents. Our dropped objects are created again with their
-grants. Dropped objects of others are lost, so the caller must get the operator's consent before it commits.
+Otherwise it is dropped with all its dependents. Ours are created again with their grants. Objects of others are lost,
+so the caller must get the operator's consent before it commits.
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ import psycopg2
 from sqlalchemy import Connection, text
 
 from braintumor.db.database import SCHEMA, run_script
+from braintumor.db.statements import statement
 
 _TOKEN = re.compile(
     r"(?P<comment>--[^\n]*|/\*.*?\*/)|'[^']*'|\"[^\"]*\"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|(?P<end>;)", re.DOTALL
 )
 _CREATE = re.compile(r"create\s+(?:or\s+replace\s+)?(view|function)\s+(\w+)")
 _NOT_REPLACEABLE = {"42P16", "42P13"}
-"""The SQLSTATEs with which Postgres refuses to replace a view or function in place.
-
-Postgres allows new columns at the end of a view, and no other change of columns, parameters or results.
-"""
+"""The SQLSTATEs with which Postgres refuses to replace a view or function in place, for example if a column goes."""
 _IS_MISSING = {"42703", "42P01", "42883", "42704"}
 """The SQLSTATEs of a missing column, table, function or other object, in this order."""
 _COMMENTS = "comments"
@@ -43,13 +41,7 @@ def statements(sql: str) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """A statement that creates a view or a function.
-
-    Attributes:
-        kind: ``view`` or ``function``.
-        name: name of the view or function.
-        sql: the statement.
-    """
+    """A statement that creates a view or a function. ``kind`` is ``view`` or ``function``."""
 
     kind: str
     name: str
@@ -64,8 +56,7 @@ class Definition:
 class Views:
     """Update our views and functions in one transaction, whose search path must be the schema ``braintumor``.
 
-    Attributes:
-        dropped_others: Type, name and owner of each dropped object of others, as display text.
+    ``dropped_others`` has the type, name and owner of each dropped object of others.
     """
 
     def __init__(self, connection: Connection, folder: Path) -> None:
@@ -87,8 +78,7 @@ class Views:
     def update(self, *, is_migrated: bool) -> None:
         """Create new views and functions, replace changed ones, and drop those that ``sql/views`` no longer has.
 
-        Args:
-            is_migrated: Whether a migration ran before, so that tables or their comments may differ.
+        After a migration (``is_migrated``), comments are written again, because tables may differ.
         """
         wanted = {definition.key: _checksum(definition.sql) for definition in self._wanted}
         wanted[_COMMENTS] = _checksum(self._comments)
@@ -121,12 +111,10 @@ class Views:
             self._create(definition)
 
     def _try(self, sql: str, refusals: set[str], *, is_good: Callable[[], bool] = lambda: True) -> bool:
-        """Run SQL, and return whether it succeeded. SQL that did not succeed is rolled back.
+        """Run SQL, and return whether it succeeded. Otherwise roll it back.
 
-        Args:
-            sql: the SQL.
-            refusals: SQLSTATEs that mean "not succeeded". Any other error is raised.
-            is_good: check after the SQL. If it returns ``False``, the SQL did not succeed.
+        ``refusals`` are SQLSTATEs that mean "not succeeded". Any other error is raised. ``is_good`` is a check after
+        the SQL.
         """
         savepoint = self._connection.begin_nested()
         try:
@@ -145,7 +133,7 @@ class Views:
     def _is_single(self, definition: Definition) -> bool:
         """Return whether the definition is a view, or the only function of its name.
 
-        A replacement with other parameters leaves the old function, so that two functions have one name.
+        A replacement with other parameters would leave the old function.
         """
         sql = text("select count(*) from pg_proc where pronamespace = cast(:s as regnamespace) and proname = :name")
         count = self._connection.scalar(sql, {"s": SCHEMA, "name": definition.name})
@@ -154,15 +142,12 @@ class Views:
     def _drop(self, key: str) -> None:
         """Drop one of our objects with its dependents.
 
-        First the method records the grants of our objects, and the names of the dependents that belong to others.
-
-        Args:
-            key: kind and name of the object, as in ``Definition.key``.
+        First the method records our grants, and the names of dependents that belong to others.
         """
         kind, name = key.split()
         values = {"schema": SCHEMA, "kind": kind, "name": name}
         ours = {definition.key for definition in self._wanted} | self._recorded.keys()
-        for row in self._connection.execute(text(_DEPENDENTS), values).all():
+        for row in self._connection.execute(statement("db/dependents"), values).all():
             if row.key not in ours:
                 self.dropped_others.append(f"{row.type} {row.identity} (owner {row.owner})")
             elif row.grants:
@@ -217,51 +202,6 @@ _OF_NAME = """
     select oid::regprocedure::text from pg_proc
     where :kind = 'function' and proname = :name and pronamespace = cast(:schema as regnamespace)"""
 
-_DEPENDENTS = """
-    with recursive dropped (classid, objid) as (
-        select cast('pg_class' as regclass)::oid, oid from pg_class
-        where :kind = 'view' and relname = :name and relnamespace = cast(:schema as regnamespace)
-        union
-        select cast('pg_proc' as regclass)::oid, oid from pg_proc
-        where :kind = 'function' and proname = :name and pronamespace = cast(:schema as regnamespace)
-        union
-        select
-            case when rule.oid is null then depend.classid else cast('pg_class' as regclass)::oid end,
-            coalesce(rule.ev_class, depend.objid)
-        from dropped
-        join pg_depend as depend on depend.refclassid = dropped.classid and depend.refobjid = dropped.objid
-        left join pg_rewrite as rule
-            on depend.classid = cast('pg_rewrite' as regclass) and rule.oid = depend.objid and rulename = '_RETURN'
-    )
-    select
-        identified.type,
-        identified.identity,
-        pg_get_userbyid(coalesce(relowner, proowner)) as owner,
-        case
-            when relnamespace = cast(:schema as regnamespace) and relkind = 'v' then 'view ' || relname
-            when pronamespace = cast(:schema as regnamespace) then 'function ' || proname
-        end as key,
-        array(
-            select format(
-                'grant %s%s on %s%I to %s%s', privilege_type, ' (' || quote_ident(attname) || ')',
-                case when proname is not null then 'function ' end, coalesce(relname, proname),
-                case grantee when 0 then 'public' else quote_ident(pg_get_userbyid(grantee)) end,
-                case when is_grantable then ' with grant option' end)
-            from (
-                select null::name as attname, coalesce(relacl, proacl) as acl
-                union all
-                select attname, attacl from pg_attribute where attrelid = relation.oid and not attisdropped
-            ) as held
-            cross join aclexplode(acl)
-            where grantee <> coalesce(relowner, proowner)
-        ) as grants
-    from dropped
-    cross join lateral pg_identify_object(dropped.classid, dropped.objid, 0) as identified
-    left join pg_class as relation on classid = cast('pg_class' as regclass) and relation.oid = objid
-    left join pg_proc as routine on classid = cast('pg_proc' as regclass) and routine.oid = objid
-    where classid <> cast('pg_type' as regclass) and coalesce(relkind, 'v') not in ('i', 't')
-    order by identified.type, identified.identity"""
-"""SQL that selects an object and all its dependents, each with the statements that restore its grants."""
 
 _RECORD = """
     insert into view_definition (object_name, checksum)

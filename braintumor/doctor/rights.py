@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection
 
 from braintumor.config.roles import Role
 from braintumor.db.database import SCHEMA, sql_folder
+from braintumor.db.statements import statement
 
 _GRANT = re.compile(r"grant ([\w, ]+?) on (sequence )?([\w,\s]+?) to ([\w,\s]+)")
 _EXECUTE = re.compile(r"grant execute on function (.+) to ([\w,\s]+)")
@@ -17,8 +18,8 @@ _FUNCTION = re.compile(r"braintumor\.(\w+)\(")
 def granted(role: Role) -> set[tuple[str, str]]:
     """Return the role's rights on tables and sequences in sql/grants.sql, as pairs of relation and verb."""
     rights: set[tuple[str, str]] = set()
-    for statement in _statements():
-        match = _GRANT.fullmatch(statement)
+    for grant in _statements():
+        match = _GRANT.fullmatch(grant)
         if match is None or match[3].startswith("schema "):
             continue
         verbs, relations, roles = (re.split(r"\s*,\s*", match[part].strip()) for part in (1, 3, 4))
@@ -53,24 +54,6 @@ def lacking(connection: Connection, role: Role) -> list[str]:
         "verbs": [pair[1] for pair in pairs],
         "functions": granted_functions(role),
     }
-    missing = connection.scalars(text(_LACKING), values).all()
+    missing = connection.scalars(statement("doctor/lacking_rights"), values).all()
     # tables first, because only the first few are shown
     return sorted(missing, key=lambda right: right.startswith("execute "))
-
-
-_LACKING = """
-    with needed as (
-        select oid, relname::text as name, relkind, verb
-        from unnest(cast(:relations as text[]), cast(:verbs as text[])) as written (name, verb)
-        join pg_class on relname = written.name and relnamespace = to_regnamespace(:schema)
-        union all
-        select oid, relname::text, relkind, 'select'
-        from pg_class where relkind = 'v' and relnamespace = to_regnamespace(:schema)
-    )
-    select verb || ' on ' || name from needed
-    where not case relkind when 'S' then has_sequence_privilege(oid, verb) else has_table_privilege(oid, verb) end
-    union all
-    select 'execute on ' || proname from pg_proc
-    where pronamespace = to_regnamespace(:schema) and proname = any(cast(:functions as text[]))
-      and not has_function_privilege(oid, 'execute')
-    order by 1"""

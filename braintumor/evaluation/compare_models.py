@@ -9,10 +9,11 @@ from collections import Counter, defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from braintumor.dataset.splits.split import Split
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.significance import ImagePredictions
 from braintumor.evaluation.store import load_image_predictions
@@ -112,15 +113,7 @@ def compare(engine: Engine, a: ModelVersion, b: ModelVersion) -> Comparison:
 
 def _common_snapshot(connection: Connection, a: ModelVersion, b: ModelVersion) -> str:
     snapshot_id: str | None = connection.scalar(
-        text("""
-        select snapshot_id
-        from evaluation
-        join snapshot using (snapshot_id)
-        where split = 'test' and model_version_id in (:a, :b)
-        group by snapshot_id, snapshot.created_at
-        having count(distinct model_version_id) = cardinality(array(select distinct unnest(array[:a, :b])))
-        order by snapshot.created_at desc
-        limit 1"""),
+        statement("evaluation/newest_common_snapshot"),
         {"a": a.model_version_id, "b": b.model_version_id},
     )
     if snapshot_id is None:

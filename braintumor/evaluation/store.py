@@ -9,6 +9,7 @@ from sqlalchemy import Connection, text
 
 from braintumor.dataset.frame_arrays import FrameArrays
 from braintumor.db.database import copy_rows
+from braintumor.db.statements import statement
 from braintumor.evaluation.metrics.classification import ClassMetrics, Evaluation
 from braintumor.evaluation.metrics.diagnostics import Diagnostics, Throughput
 from braintumor.evaluation.metrics.leakage import DistanceBand, accuracy_by_distance
@@ -133,17 +134,7 @@ def load_image_predictions(
     The result is empty if the model was never evaluated on the split.
     """
     rows = connection.execute(
-        text("""
-        select
-            test_prediction.image_sha256,
-            test_prediction.label::text as label,
-            test_prediction.predicted_class::text as predicted,
-            coalesce(snapshot_image.group_key, test_prediction.image_sha256) as group_key
-        from test_prediction
-        join evaluation using (evaluation_id)
-        left join snapshot_image using (snapshot_id, image_sha256)
-        where evaluation.model_version_id = :model and snapshot_id = :snapshot
-          and evaluation.split = cast(:split as split)"""),
+        statement("evaluation/image_predictions"),
         {"model": model.model_version_id, "snapshot": snapshot_id, "split": split},
     )
     return {

@@ -9,20 +9,18 @@ from PIL import Image
 from braintumor.imaging.decoding.gray_levels import is_gray
 
 PREPROCESSING = "letterbox-bilinear-2"
-"""Version of the conversion from a file to the model's input. Every model and every prediction stores this version.
+"""Version of the conversion from a file to the model's input, stored with every model and prediction.
 
-Raise the version with any change of the converted pixels. Version 2 adds square pixels for DICOM. The function
-``letterbox`` is the same in both versions.
+Raise it with any change of the converted pixels. Version 2 adds square pixels for DICOM.
 """
 
 
 def letterbox(pixels: NDArray[np.uint8], *, size: int) -> NDArray[np.uint8]:
     """Fit an image (H, W) or (H, W, 3) into a black square (size, size, 3), centered, with its proportions.
 
-    The filter is Pillow's bilinear filter, which antialiases when it reduces an image. The image is resized before
-    black is added, so that black never mixes with anatomy at the edge. All arithmetic is in integers, so every machine
-    gives the same pixels. Gray is repeated to three channels, so a gray image and the same image in RGB give equal
-    results.
+    Pillow's bilinear filter antialiases. The image is resized before black is added, so that black never mixes with
+    anatomy at the edge. Arithmetic is in integers, so every machine gives the same pixels. Gray is repeated to three
+    channels.
     """
     small = np.asarray(Image.fromarray(pixels).resize(_fitted(pixels.shape, size), Image.Resampling.BILINEAR))
     if is_gray(small):

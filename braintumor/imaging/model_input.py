@@ -1,7 +1,4 @@
-"""Convert decoded files to model input: all frames of a file, with their positions in the file.
-
-An inference step is limited by frames and not only by files, because one file has up to 64 scored frames.
-"""
+"""Convert decoded files to model input: all frames of a file, with their positions in the file."""
 
 from __future__ import annotations
 
@@ -38,8 +35,8 @@ class PreparedScan:
 
     Attributes:
         pixels: uint8 (F, S, S, 3): frame, row, column, RGB channel. S is the model's input size.
-        indexes: position of each of the F frames among all frames of the file, from 0, ascending. Frames that are not
-            scored leave gaps.
+        indexes: position of each of the F frames in the file, from 0, ascending, with gaps for frames that are not
+            scored.
         is_volume: whether the file contains more than one frame, even if only one is scored.
         content_sha256: sha256 of the file in hex digits, or ``None`` for a file without a row in the scan table.
     """
@@ -67,15 +64,10 @@ class PreparedFile:
 def decode_file(
     data: bytes, *, size: int, limits: Limits, decode: Callable[..., Decoded | Rejection]
 ) -> PreparedFile | Rejection:
-    """Return the scored frames of a file as model input, or a rejection.
+    """Return the scored frames of a file as model input, ``size`` pixels per side, or a rejection.
 
-    Text that is drawn over one of the frames rejects the whole file.
-
-    Args:
-        data: bytes of the file.
-        size: the model's input size: pixels per side of a square frame.
-        limits: limits of the file.
-        decode: function with the signature of ``decoding.decode.decode``.
+    Text that is drawn over one of the frames rejects the whole file. ``decode`` is ``decoding.decode.decode`` or has
+    its signature.
     """
     decoded = decode(data, limits=limits)
     if isinstance(decoded, Rejection):
@@ -91,13 +83,7 @@ def decode_file(
 
 
 def to_model_input(decoded: Decoded, *, size: int, content_sha256: str | None = None) -> PreparedScan:
-    """Return every frame of a decoded file as model input.
-
-    Args:
-        decoded: the decoded file.
-        size: the model's input size: pixels per side of a square frame.
-        content_sha256: sha256 of the file in hex digits, or ``None`` for a file without a row in the scan table.
-    """
+    """Return every frame of a decoded file as model input, ``size`` pixels per side."""
     pixels = np.empty((len(decoded.frames), size, size, 3), np.uint8)
     for place, frame in enumerate(decoded.frames):
         pixels[place] = letterbox(frame.pixels, size=size)
@@ -112,13 +98,8 @@ def take_step(
 ) -> list[T]:
     """Return the next readings for one inference step, or an empty list at the end of ``readings``.
 
-    A reading is the result of reading one file. A step has a limited number of scans and frames. After ``seconds`` the
-    step ends with the readings so far, at least one.
-
-    Args:
-        readings: iterator over the readings. The function consumes only the readings that it returns.
-        scan_of: returns the scan of a reading, or ``None`` if the reading has no frames.
-        seconds: time limit of the step.
+    A step has a limited number of scans and frames. After ``seconds`` it ends with the readings so far, at least one.
+    ``scan_of`` returns the scan of a reading, or ``None`` if the reading has no frames.
     """
     end = time.monotonic() + seconds
     step: list[T] = []
@@ -135,7 +116,7 @@ def take_step(
 def one_ahead(items: Iterable[T]) -> Iterator[T]:
     """Yield each item after the next item was taken from ``items``, so that work on the next item has begun.
 
-    If taking the next item raises an error, the function first yields the current item and then raises the error.
+    An error of the next item is raised after the current item is yielded.
     """
     source = iter(items)
     held = list(islice(source, 1))

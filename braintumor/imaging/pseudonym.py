@@ -1,8 +1,7 @@
 """Create pseudonyms: identifiers that join rows and identify no person.
 
-Pseudonyms are keyed hashes (HMAC-SHA256, RFC 2104), because patient and study identifiers are guessable. A table of
-unkeyed hashes of every possible hospital number takes little time to compute. DICOM requires two properties of replaced
-identifiers (PS3.15 E.1.1). They are consistent within a set, and irreversible without the key.
+Pseudonyms are keyed hashes (HMAC-SHA256, RFC 2104), because identifiers such as hospital numbers are guessable. They
+are consistent within a set, and irreversible without the key, as DICOM requires (PS3.15 E.1.1).
 """
 
 from __future__ import annotations
@@ -19,11 +18,6 @@ def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: b
 
     Equal identifiers of two kinds have different pseudonyms. Blanks and NULs around the identifier do not count,
     because DICOM pads values to even length.
-
-    Args:
-        value: the identifier in the DICOM object.
-        kind: what the identifier identifies.
-        key: secret key of the pseudonyms.
     """
     stripped = value.strip(" \t\r\n\0")
     if not stripped:

@@ -28,16 +28,10 @@ class DrawnFrame:
 def draw_frame(
     data: bytes, *, frame: int, size: int, limits: Limits, decode: Callable[..., Decoded | Rejection]
 ) -> DrawnFrame | Rejection:
-    """Return one frame of a file as a PNG, or a rejection.
+    """Return one frame of a file as a PNG, or a rejection. Text over the frame rejects it, because it may be a name.
 
-    Text that is drawn over the frame rejects it, because the text may be a name.
-
-    Args:
-        data: bytes of the file.
-        frame: index of a scored frame among all frames of the file.
-        size: longest side of the PNG in pixels. A larger frame is reduced. 0 keeps the frame's size.
-        limits: limits of the file.
-        decode: function with the signature of ``decoding.decode.decode``.
+    ``frame`` is the index among all frames of the file. ``size`` is the longest side in pixels, 0 keeps the frame's
+    size. ``decode`` is ``decoding.decode.decode`` or has its signature.
     """
     decoded = decode(data, limits=limits)
     if isinstance(decoded, Rejection):

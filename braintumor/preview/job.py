@@ -14,8 +14,8 @@ from braintumor.dataset.erased_subjects import writing_images
 from braintumor.db import database
 from braintumor.db.database import transaction
 from braintumor.imaging.sandbox.decoder_pool import default_pool
-from braintumor.preview.flips import FlipPreview, compare
 from braintumor.preview.page import SHOWN_FLIPS, flip_page, to_markdown, with_images
+from braintumor.preview.prediction_changes import FlipPreview, compare
 from braintumor.preview.shadow import score_in_shadow
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
@@ -84,7 +84,7 @@ def make_preview(
 ) -> PreviewResult:
     """Compare the predictions of two models, write the run's page, and return the preview.
 
-    The function compares the ``scans`` newest scans that ``champion`` scored. ``run_key`` identifies the retrain run.
+    The ``scans`` newest scans that ``champion`` scored are compared. ``run_key`` identifies the retrain run.
 
     Raises:
         ModelIntegrityError: the candidate's files do not match the registry.

@@ -1,7 +1,6 @@
-"""Render the flip preview: a few lines of Markdown for the approver, and one page with images.
+"""Render the flip preview: a few lines of Markdown for the approver, and one page with images of patients.
 
-The page shows images of patients. Only the access-checked route of Airflow's plugin serves it. The page names scans by
-their IDs, never by their object keys.
+Only the access-checked route of Airflow's plugin serves the page. It names scans by their IDs, never by object keys.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from PIL import Image
 from braintumor.evaluation.report.cam_overlay import overlay
 from braintumor.evaluation.report.formatting import figure
 from braintumor.markdown import table
-from braintumor.preview.flips import Flip, FlipPreview, Flips
+from braintumor.preview.prediction_changes import Flip, FlipPreview, Flips
 from braintumor.reports.jinja import page_environment
 from braintumor.s3 import ObjectStore
 from braintumor.scoring.reading import ReadFailure, ScanObject, ScanReader
@@ -35,11 +34,7 @@ _QUALITY = 88
 
 @dataclass(frozen=True, kw_only=True)
 class FlipImages:
-    """Hold three JPEG images of a flip: the frame, and the frame under the class activation map of each model.
-
-    ``before`` has the map of the model with the current prediction. ``after`` has the map of the candidate or the
-    rescoring model.
-    """
+    """Hold three JPEG images of a flip: the frame, and the frame under the activation map of each model."""
 
     frame: bytes = field(repr=False)
     before: bytes = field(repr=False)
@@ -66,10 +61,7 @@ class FlipWithImages:
 
 
 def with_images(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[ScanObject]) -> Iterator[FlipWithImages]:
-    """Read the scans of the flips again, a few at a time, and yield the flips with their images.
-
-    ``scans`` must contain the scan of each flip.
-    """
+    """Read the scans of the flips again, a few at a time, and yield the flips with their images."""
     by_id = {scan.scan_id: scan for scan in scans}
 
     def draw(flip: Flip) -> FlipWithImages:
@@ -83,10 +75,7 @@ def with_images(store: ObjectStore, flips: Sequence[Flip], scans: Iterable[ScanO
 
 
 def flip_page(preview: FlipPreview, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
-    """Return the page of a flip preview as HTML.
-
-    ``shown`` has the flips with their images, the most severe first. ``created`` is the time of creation as text.
-    """
+    """Return the page of a flip preview as HTML. ``shown`` has the flips with images, the most severe first."""
     template = flip_templates().get_template("flip_preview.html")
     return template.render(
         preview=preview, shown=list(shown), run_key=run_key, created=created, summary=summary(preview)
@@ -115,10 +104,7 @@ def kinds(flips: Flips) -> str:
 
 
 def changes_table(flips: Flips, before: str, after: str) -> str:
-    """Return the changes as a Markdown table, or an empty text if nothing changes.
-
-    ``before`` and ``after`` are the headings of the columns with the two classes.
-    """
+    """Return the changes as a Markdown table with the headings ``before`` and ``after``, or an empty text."""
     if not flips.changes:
         return ""
     return table([before, after, "count"], [[t.before, t.after, t.count] for t in flips.changes], right=["count"])

@@ -20,12 +20,9 @@ NO_PERSON = "no answer"
 
 @dataclass(frozen=True, kw_only=True)
 class ApprovalDecision:
-    """The decision on a candidate.
+    """The decision on a candidate: ``answer`` is ``approve`` or ``reject``.
 
-    Attributes:
-        answer: ``approve`` or ``reject``.
-        person: name of the person who decided, or ``NO_PERSON`` after a timeout.
-        is_new: whether this call recorded the decision. False on a retry.
+    ``person`` is ``NO_PERSON`` after a timeout. ``is_new`` is false if an earlier call recorded the decision.
     """
 
     answer: str
@@ -39,10 +36,7 @@ class ApprovalDecision:
 def record_decision(settings: Settings, gate_verdict_id: int, approval: Mapping[str, Any]) -> ApprovalDecision:
     """Record the result of Airflow's approval task, and return it as a decision. A retry adds no second row.
 
-    Args:
-        settings: for Postgres.
-        gate_verdict_id: number of the candidate's gate verdict.
-        approval: the result of the task: ``chosen_options``, ``responded_at`` and ``responded_by_user``.
+    ``approval`` has ``chosen_options``, ``responded_at`` and ``responded_by_user``.
     """
     answer = "approve" if approval["chosen_options"] == ["Approve"] else "reject"
     person = person_of(approval) or NO_PERSON
@@ -61,10 +55,6 @@ def awaits_decision(settings: Settings, run_key: str) -> bool:
     """Return whether a retrain run with an approval task waits for the decision of a person.
 
     The run waits if the gate passed the candidate, the preview page is in S3, and no decision is recorded.
-
-    Args:
-        settings: for Postgres and S3.
-        run_key: key of the retrain run.
     """
     with transaction(database.connect(settings)) as connection:
         is_open = connection.scalar(
@@ -77,10 +67,6 @@ def awaits_decision(settings: Settings, run_key: str) -> bool:
 
 
 def person_of(approval: Mapping[str, Any]) -> str | None:
-    """Return the name of the person who decided, or ``None`` after a timeout.
-
-    Args:
-        approval: the result of Airflow's approval task.
-    """
+    """Return the person who decided, from the result of Airflow's approval task, or ``None`` after a timeout."""
     user = approval.get("responded_by_user") or {}
     return user.get("name") or user.get("id") or None

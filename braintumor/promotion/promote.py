@@ -28,7 +28,7 @@ def promote_candidate(
     must_be_approved: bool = False,
     warn: Callable[[str], None] = lambda _: None,
 ) -> bool:
-    """Promote the candidate of a gate verdict.
+    """Promote the candidate of a gate verdict, and return whether this call promoted it. A retry changes nothing.
 
     Args:
         settings: for Postgres, S3 and the cache folder.
@@ -37,12 +37,9 @@ def promote_candidate(
         must_be_approved: whether the policy requires an approval.
         warn: called with a message for each report that cannot be refreshed. The promotion still succeeds.
 
-    Returns:
-        Whether this call promoted the candidate. A retry changes nothing.
-
     Raises:
-        PromotionError: the required approval is missing, or the gate refused the candidate. Or the champion is another
-            model than the one that the gate compared with the candidate.
+        PromotionError: the approval is missing, the gate refused the candidate, or the champion has changed since the
+            gate.
         ModelIntegrityError: files of the candidate are missing or damaged.
     """
     if must_be_approved and (approval or {}).get("chosen_options") != ["Approve"]:
@@ -85,12 +82,8 @@ def roll_back(
 ) -> Rollback:
     """Roll back to an earlier champion, and refresh the reports of the old and the new champion.
 
-    Args:
-        settings: for Postgres, S3 and the cache folder.
-        request: the request.
-        to: name of the target. By default, the previous champion, as in ``promotions.rollback``.
-        with_withdrawal: also withdraw the champion that the target replaces.
-        warn: called with a message for each report that cannot be refreshed. The rollback still succeeds.
+    ``to`` names the target. Without it, the previous champion. ``with_withdrawal`` also withdraws the replaced
+    champion. ``warn`` receives a message for each report that cannot be refreshed.
 
     Raises:
         PromotionError: ``promotions.rollback`` refuses the rollback. The champion did not change.
@@ -112,11 +105,7 @@ def roll_back(
 
 
 def passed_verdict(engine: Engine, model: ModelVersion) -> int:
-    """Return the number of a model's newest gate verdict, which must be a pass.
-
-    Raises:
-        PromotionError: the model has no gate verdict, or the newest verdict is a refusal.
-    """
+    """Return the number of a model's newest gate verdict. Raises ``PromotionError`` unless it is a pass."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""

@@ -14,10 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ModelIntegrityError, NoChampionError, ObjectMissingError
 from braintumor.registry import model_cache
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri
@@ -104,36 +105,14 @@ class TrainingRecord:
     recipe_override: dict[str, Any] = field(default_factory=dict)
 
 
-_SELECT = """
-    select
-        model_version.model_version_id,
-        model_version.model_name,
-        model_version.backbone,
-        training_run.recipe_name,
-        training_run.recipe_override,
-        training_run.initialization,
-        training_run.snapshot_id,
-        model_version.image_size,
-        model_version.preprocessing,
-        model_version.precision,
-        model_version.artifact_uri,
-        model_version.artifact_sha256s,
-        model_version.created_at,
-        model_status.is_champion,
-        model_status.has_been_champion,
-        model_status.is_override,
-        model_status.withdrawn_at,
-        model_status.pruned_at
-    from model_version
-    join training_run using (training_run_id)
-    join model_status using (model_version_id)
-"""
+def _select(rest: str) -> TextClause:
+    return statement("registry/model_versions", rest=rest)
 
 
 def list_models(engine: Engine) -> list[ModelVersion]:
     """Return every model version, newest first."""
     with transaction(engine) as connection:
-        return [_version(row) for row in connection.execute(text(_SELECT + "order by model_version_id desc"))]
+        return [_version(row) for row in connection.execute(_select("order by model_version_id desc"))]
 
 
 def find_model(engine: Engine, name: str) -> ModelVersion:
@@ -148,7 +127,8 @@ def find_model(engine: Engine, name: str) -> ModelVersion:
     """
     with transaction(engine) as connection:
         row = connection.execute(
-            text(_SELECT + "where model_version.model_name = :name or model_version_id::text = :name"), {"name": name}
+            _select("where model_version.model_name = :name or model_version_id::text = :name"),
+            {"name": name},
         ).one_or_none()
     if row is None:
         raise ModelIntegrityError(f"There is no model {name!r}. `braintumor model list` shows all models.")
@@ -159,7 +139,7 @@ def find_champion(engine: Engine) -> ModelVersion | None:
     """Return the champion model, or ``None`` if there is no champion."""
     with transaction(engine) as connection:
         row = connection.execute(
-            text(_SELECT + "where model_version_id = (select model_version_id from champion)")
+            _select("where model_version_id = (select model_version_id from champion)")
         ).one_or_none()
     return None if row is None else _version(row)
 
@@ -199,7 +179,7 @@ def trained_in(engine: Engine, run_key: str) -> list[ModelVersion]:
     """Return the models of one retrain run, sorted by recipe name and precision."""
     with transaction(engine) as connection:
         rows = connection.execute(
-            text(_SELECT + "where training_run.run_key = :run_key order by recipe_name, precision"),
+            _select("where training_run.run_key = :run_key order by recipe_name, precision"),
             {"run_key": run_key},
         )
         return [_version(row) for row in rows]
@@ -247,16 +227,7 @@ def register(
     with transaction(engine) as connection:
         training_run_id = _record_training(connection, manifest, training)
         connection.execute(
-            text("""
-            insert into model_version (
-                model_name, training_run_id, backbone, precision, image_size, preprocessing, count_parameter,
-                artifact_uri, artifact_sha256s, temperature, low_confidence_below, near_tie_below,
-                out_of_distribution_above, parent_model_version_id)
-            values (
-                :model_name, :training_run_id, :backbone, :precision, :image_size, :preprocessing, :count_parameter,
-                :artifact_uri, cast(:artifact_sha256s as jsonb), :temperature, cast(:low_confidence_below as jsonb),
-                :near_tie_below, :out_of_distribution_above, :parent)
-            on conflict (training_run_id, precision) do nothing"""),
+            statement("registry/add_model"),
             {
                 "model_name": manifest.name,
                 "training_run_id": training_run_id,
@@ -275,7 +246,7 @@ def register(
             },
         )
         row = connection.execute(
-            text(_SELECT + "where training_run_id = :id and precision = :precision"),
+            _select("where training_run_id = :id and precision = :precision"),
             {"id": training_run_id, "precision": manifest.precision},
         ).one()
         return _version(row)
@@ -379,15 +350,7 @@ def _fetch(store: ObjectStore, artifacts: S3Uri, folder: Path, sha256s: dict[str
 
 def _record_training(connection: Connection, manifest: Manifest, training: TrainingRecord) -> int:
     connection.execute(
-        text("""
-        insert into training_run (
-            run_key, recipe_name, recipe, snapshot_id, initialization, history, code_version, library_versions,
-            device, seconds, grouped_accuracy, naive_accuracy, initial_weights_sha256, recipe_override)
-        values (
-            :run_key, :recipe_name, cast(:recipe as jsonb), :snapshot_id, :initialization, cast(:history as jsonb),
-            :code_version, cast(:library_versions as jsonb), :device, :seconds,
-            :grouped_accuracy, :naive_accuracy, :initial_weights_sha256, cast(:recipe_override as jsonb))
-        on conflict (run_key, recipe_name) do nothing"""),
+        statement("registry/add_training_run"),
         {
             "run_key": training.run_key,
             "recipe_name": manifest.recipe,

@@ -14,6 +14,7 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.registry.model_versions import find_model, stored_files
 from braintumor.registry.promotions import lock_promotions
 from braintumor.s3 import ObjectStore, S3Uri
@@ -39,31 +40,6 @@ class PruneResult:
     created_at: datetime
     count_file: int
     count_byte: int
-
-
-_PRUNABLE = """
-    select model_version.model_version_id
-    from model_version
-    join model_status using (model_version_id)
-    where not model_status.has_been_champion and pruned_at is null
-      and created_at < now() - make_interval(days => :days)
-      and not exists (select from prediction where prediction.model_version_id = model_version.model_version_id)
-      and not exists (
-          select from scoring_run
-          where model_version.model_version_id in (scoring_run.model_version_id, scoring_run.second_model_version_id)
-      )
-      and not exists (
-          select from model_version as export
-          join model_status as export_status using (model_version_id)
-          where export.parent_model_version_id = model_version.model_version_id and export_status.pruned_at is null
-      )
-      and not exists (
-          select from gate_verdict
-          where gate_verdict.model_version_id = model_version.model_version_id and is_passed
-            and judged_at >= now() - make_interval(days => greatest(:days, :days_of_approval))
-      )
-    order by model_version_id
-"""
 
 
 def prunable(engine: Engine, store: ObjectStore, *, older_than_days: int = DAYS) -> list[PruneResult]:
@@ -110,7 +86,7 @@ def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: in
 
 def _prunable(connection: Connection, days: int) -> list[int]:
     values = {"days": days, "days_of_approval": _DAYS_OF_APPROVAL}
-    return list(connection.scalars(text(_PRUNABLE), values))
+    return list(connection.scalars(statement("registry/prunable_models"), values))
 
 
 def _files(engine: Engine, store: ObjectStore, numbers: list[int]) -> list[PruneResult]:

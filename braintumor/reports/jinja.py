@@ -1,7 +1,4 @@
-"""Create Jinja environments for self-contained pages.
-
-A self-contained page loads no other file. The environment escapes every text, and an unknown name in a template is an
-error.
+"""Create Jinja environments for self-contained pages, which load no other file.
 
 >>> page_environment(Path(__file__).with_name("templates")).get_template("model.html").render(report=report)
 """
@@ -17,9 +14,9 @@ from markupsafe import Markup
 
 
 def page_environment(folder: Path) -> Environment:
-    """Return a Jinja environment for the templates of ``folder``.
+    """Return a Jinja environment that escapes every text and raises on unknown names.
 
-    The templates may extend ``base.html``. The filters ``png`` and ``jpeg`` turn image bytes into a data URI.
+    Templates of ``folder`` may extend ``base.html``. The filters ``png`` and ``jpeg`` turn image bytes into a data URI.
     """
     environment = Environment(
         loader=FileSystemLoader([folder, Path(__file__).with_name("templates")]),
@@ -33,10 +30,5 @@ def page_environment(folder: Path) -> Environment:
 
 
 def _data_uri(kind: str, data: bytes) -> Markup:
-    """Return an image as a data URI, marked as safe because base64 contains no character that needs escaping.
-
-    Args:
-        kind: ``png`` or ``jpeg``.
-        data: the bytes of the image file.
-    """
+    """Return an image as a data URI, marked as safe because base64 contains no character that needs escaping."""
     return Markup(f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}")

@@ -1,7 +1,6 @@
 """Build the paths of report pages, and store pages in S3.
 
-A page has the same path in S3 and in Airflow. In S3 the path begins below the prefix of all models, in Airflow below
-the reports page.
+A page has the same path below the prefix of all models in S3 and below the reports page in Airflow.
 """
 
 from __future__ import annotations
@@ -21,10 +20,7 @@ RUN_STATUS = "morning.html"
 
 
 def run_path(run_key: str, page: str) -> str:
-    """Return the path ``runs/<run>/<page>``, which is safe for any run key.
-
-    Characters of the key other than letters, digits, hyphens, underscores and dots become hyphens. So does a first dot.
-    """
+    """Return the path ``runs/<run>/<page>``. Unsafe characters of the key and a first dot become hyphens."""
     kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in run_key)
     safe = f"-{kept[1:]}" if kept.startswith(".") else kept  # ".." would lead to the parent folder
     return f"runs/{safe}/{page}"
@@ -41,13 +37,7 @@ def run_page(settings: Settings, run_key: str, page: str) -> S3Uri:
 
 
 def page_link(reports_url: str, run_key: str, page: str) -> str:
-    """Return the link in Airflow to a page of a run, or an empty string if ``reports_url`` is empty.
-
-    Args:
-        reports_url: address of the reports in Airflow, without a slash at the end.
-        run_key: key of the run.
-        page: file name of the page.
-    """
+    """Return the link in Airflow to a page of a run, or an empty string if ``reports_url`` is empty."""
     return f"{reports_url}/{run_path(run_key, page)}" if reports_url else ""
 
 
@@ -65,18 +55,9 @@ def publish_page(
     scan_ids: Iterable[int] = (),
     image_sha256s: Iterable[str] = (),
 ) -> None:
-    """Record the scans and labeled images that a page shows or names, then store the page in S3.
+    """Record the scans and labeled images that a page shows or names, then store the page (HTML) in S3.
 
-    The rows are committed first, so an erasure finds every page that is in S3. If the page replaces an earlier page,
-    the rows of the earlier page stay.
-
-    Args:
-        engine: the database.
-        store: the object store.
-        address: S3 address of the page.
-        page: the page as HTML.
-        scan_ids: the scans that the page shows or names.
-        image_sha256s: sha256 of each labeled image that the page shows or names.
+    The rows are committed first, so an erasure finds every page that is in S3. Rows of a replaced page stay.
     """
     values = {"page": str(address), "scans": list(scan_ids), "images": list(image_sha256s)}
     with transaction(engine) as connection:

@@ -34,9 +34,8 @@ def count_balance(engine: Engine, run: RescoreRun) -> RescoreBalance:
 def reconcile(engine: Engine, run: RescoreRun) -> RescoreBalance:
     """Record the balance of a rescore, fail a rescore that does not balance, and return the balance.
 
-    Raises:
-        UnbalancedRunError: the rows of a scan do not explain its state.
-        ScoringRunError: S3 refused every scan.
+    Raises ``UnbalancedRunError`` if the rows of a scan do not explain its state, or ``ScoringRunError`` if S3 refused
+    every scan.
     """
     balance = count_balance(engine, run)
     finish_run(engine, run.scoring_run_id, balance)

@@ -1,7 +1,4 @@
-"""Run the steps of a rescore.
-
-``braintumor rescore`` runs all steps in one process. The DAG runs each step in a task.
-"""
+"""Run the steps of a rescore: all in one process for ``braintumor rescore``, one per task in the DAG."""
 
 from __future__ import annotations
 
@@ -51,10 +48,9 @@ class Rescore:
 
     @classmethod
     def open(cls, settings: Settings) -> Rescore:
-        """Connect to Postgres and S3, check the database schema, and return the job.
+        """Connect to Postgres and S3, and return the job.
 
-        Raises:
-            MigrationError: the database schema is older than the code.
+        Raises ``MigrationError`` if the schema is older than the code.
         """
         engine = database.connect(settings)
         require_current(engine)
@@ -71,8 +67,7 @@ class Rescore:
         """Open a rescore: pin the model, and select the scans in chunks of ``chunk_size``.
 
         If a rescore with this ``run_key`` exists, the function returns that rescore unchanged. ``progress`` receives
-        the request as text. It also receives a warning if the model is older than a model whose predictions it
-        replaces.
+        the request as text, and a warning if the model is older than a model whose predictions it replaces.
         """
         run = open_rescore_run(self.engine, request, run_key=run_key, chunk_size=chunk_size)
         progress(str(run))
@@ -91,11 +86,7 @@ class Rescore:
             self._loaded(load_rescore(self.engine, scoring_run_id).model)
 
     def score(self, scoring_run_id: int, chunk_number: int) -> dict[str, int]:
-        """Score one chunk with the pinned model, and return the number of scans per state.
-
-        Raises:
-            ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed.
-        """
+        """Score one chunk, and return the number of scans per state. ``rescore_chunk`` gives the errors."""
         run = load_rescore(self.engine, scoring_run_id)
         default_pool()
         with bound(scoring_run_id=scoring_run_id, chunk_number=chunk_number):
@@ -110,9 +101,8 @@ class Rescore:
     def report(self, scoring_run_id: int | None, *, reports_url: str = "") -> dict[str, Any]:
         """Write the page of the changed predictions, and return a summary.
 
-        Returns:
-            A dictionary: ``markdown`` with a link to the page below ``reports_url``, ``page_uri``, ``count_compared``
-            and ``count_flip``.
+        The summary has ``markdown`` with a link to the page below ``reports_url``, ``page_uri``, ``count_compared`` and
+        ``count_flip``.
         """
         run = load_rescore(self.engine, scoring_run_id)
         address = run_page(self.settings, run.run_key, RESCORE_REPORT)
@@ -142,16 +132,10 @@ def rescore(
     chunk_size: int = CHUNK_SIZE,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Run all steps of a rescore in this process: open, score all chunks, report and reconcile.
-
-    ``progress`` receives lines of text for the operator.
-
-    Returns:
-        The name of the model, the balance, and the summary of the report.
+    """Run all steps of a rescore in this process, and return the model's name, the balance and the report's summary.
 
     Raises:
-        ObjectStoreUnreachableError: S3 did not deliver some scans. They stay pending. A call with the same ``run_key``
-            continues the rescore.
+        ObjectStoreUnreachableError: S3 did not deliver some scans. A call with the same ``run_key`` continues.
     """
     job = Rescore.open(settings)
     run = job.open_run(request, run_key=run_key, chunk_size=chunk_size, progress=progress)

@@ -1,7 +1,6 @@
-"""Report the changes of a rescore: a few lines of Markdown for the log, and one page with images.
+"""Report the changes of a rescore: a few lines of Markdown for the log, and one page with images of patients.
 
-The page shows images of patients. Only the access-checked route of Airflow's plugin serves it. The page names scans by
-their IDs, never by their object keys.
+Only the access-checked route of Airflow's plugin serves the page. It names scans by their IDs, never by object keys.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from braintumor.preview.flips import Flips, find_flips
 from braintumor.preview.page import SHOWN_FLIPS, FlipWithImages, changes_table, counted, flip_templates, kinds
+from braintumor.preview.prediction_changes import Flips, find_flips
 from braintumor.rescoring.balance import RescoreBalance, count_balance
 from braintumor.rescoring.request import RescoreRun, age_warning, models_before
 
@@ -21,12 +20,8 @@ from braintumor.rescoring.request import RescoreRun, age_warning, models_before
 class RescoreReport(Flips):
     """Hold the request, the balance and the changed predictions of a rescore.
 
-    Attributes:
-        model: name of the model that scored the scans.
-        before: names of the models of the earlier predictions.
-        is_champion: whether ``model`` was the champion when the rescore was opened.
-        actor: the person who requested the rescore.
-        warning: a sentence if ``model`` is older than a model in ``before``, otherwise empty.
+    ``model`` scored the scans, ``before`` are the models of the earlier predictions. ``warning`` is a sentence if
+    ``model`` is older than one of them, otherwise empty.
     """
 
     model: str
@@ -40,7 +35,7 @@ class RescoreReport(Flips):
 
 def make_report(engine: Engine, run: RescoreRun) -> RescoreReport:
     """Return the report of a rescore: its predictions so far, compared with the earlier current predictions."""
-    flips = find_flips(engine, _RESCORED, {"run": run.scoring_run_id}, shown=SHOWN_FLIPS)
+    flips = find_flips(engine, "rescoring/prediction_pairs.sql", {"run": run.scoring_run_id}, shown=SHOWN_FLIPS)
     before = models_before(engine, run)
     return RescoreReport(
         transitions=flips.transitions,
@@ -53,19 +48,6 @@ def make_report(engine: Engine, run: RescoreRun) -> RescoreReport:
         warning=age_warning(run, before),
         balance=count_balance(engine, run),
     )
-
-
-_RESCORED = """
-    from rescore
-    join scoring_run using (scoring_run_id)
-    join prediction as before_prediction
-        on before_prediction.scan_id = rescore.scan_id
-        and before_prediction.model_version_id = rescore.before_model_version_id
-    join prediction as after_prediction
-        on after_prediction.scan_id = rescore.scan_id
-        and after_prediction.frame_index = before_prediction.frame_index
-        and after_prediction.model_version_id = scoring_run.model_version_id
-    where rescore.scoring_run_id = :run and rescore.state in ('rescored', 'already_scored')"""
 
 
 def summary(report: RescoreReport) -> str:
@@ -82,10 +64,7 @@ def summary(report: RescoreReport) -> str:
 
 
 def to_markdown(report: RescoreReport, *, address: str = "") -> str:
-    """Return the report as Markdown for the log.
-
-    It links to the page at the URL ``address``. An empty ``address`` gives no link.
-    """
+    """Return the report as Markdown for the log, with a link to the page if ``address`` is its URL."""
     lines = ["### Rescore", "", summary(report), "", f"{report.balance}.", ""]
     if report.warning:
         lines += [f"**{report.warning}**", ""]
@@ -96,9 +75,6 @@ def to_markdown(report: RescoreReport, *, address: str = "") -> str:
 
 
 def report_page(report: RescoreReport, shown: Iterable[FlipWithImages], *, run_key: str, created: str) -> str:
-    """Return the page of a rescore as HTML.
-
-    ``shown`` has the flips with their images, the most severe first. ``created`` is the time of creation as text.
-    """
+    """Return the page of a rescore as HTML. ``shown`` has the flips with images, the most severe first."""
     template = flip_templates().get_template("rescore.html")
     return template.render(report=report, shown=list(shown), run_key=run_key, created=created, summary=summary(report))

@@ -1,8 +1,7 @@
 """Open a rescore: select the scans and the model, and record the requester and the reason.
 
-The champion may always rescore. Any other model needs an approval of the requester, with a reason. That model must
-have been champion or have passed the gate. One transaction records the request before any scoring. A recorded request
-never changes.
+The champion may always rescore. Any other model needs an approval of the requester, and must have been champion or have
+passed the gate. One transaction records the request before any scoring. It never changes.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from typing import Any, Self
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import RescoreError, ScoringRunError
 from braintumor.registry.model_versions import ModelVersion, champion, find_champion, find_model
 from braintumor.scoring.chunks import CHUNK_SIZE, MAX_CHUNKS
@@ -28,7 +28,6 @@ class RescoreRequest:
     """Describe the current predictions to replace, and the model that replaces them.
 
     Attributes:
-        actor: the person who requests the rescore.
         of: names of the models whose current predictions are replaced. Empty means every withdrawn model.
         model: name of the model that scores the scans. ``None`` means the champion.
         is_approved: whether a model that is not the champion may score.
@@ -48,10 +47,7 @@ class RescoreRequest:
 
     @classmethod
     def of_form(cls, values: Mapping[str, Any], *, actor: str) -> Self:
-        """Return a request with the values of the DAG's form.
-
-        Times in the form are ISO 8601. Empty fields are ``None``.
-        """
+        """Return a request with the values of the DAG's form. Times are ISO 8601, empty fields are ``None``."""
         return cls(
             actor=actor,
             reason=values["reason"],
@@ -74,11 +70,7 @@ def _time(value: str | None) -> datetime | None:
 
 @dataclass(frozen=True, kw_only=True)
 class RescoreRun:
-    """Hold a rescore with its pinned model and the number of its scans.
-
-    ``count_matching`` scans match the request, and ``count_asked`` of them are selected. The remaining matching scans
-    need another rescore.
-    """
+    """Hold a rescore with its pinned model. ``count_asked`` of the ``count_matching`` scans are selected."""
 
     scoring_run_id: int
     run_key: str
@@ -130,10 +122,9 @@ def open_rescore_run(
 
 
 def load_rescore(engine: Engine, scoring_run_id: int | None) -> RescoreRun:
-    """Return the rescore with this run ID. The ID is ``None`` if the first task opened no rescore.
+    """Return the rescore with this run ID.
 
-    Raises:
-        ScoringRunError: the ID is ``None``, or no rescore has this ID.
+    Raises ``ScoringRunError`` if it does not exist.
     """
     if scoring_run_id is None:
         raise ScoringRunError("No rescore was opened, so nothing was scored. See the log of the first task.")
@@ -177,10 +168,7 @@ def models_before(engine: Engine, run: RescoreRun) -> list[ModelVersion]:
 
 
 def age_warning(run: RescoreRun, before: list[ModelVersion]) -> str:
-    """Return a warning if the model of the rescore is older than a model in ``before``, otherwise an empty text.
-
-    ``before`` has the models whose predictions the rescore replaces.
-    """
+    """Return a warning if the model is older than one of the replaced models ``before``, otherwise an empty text."""
     newer = [model.model_name for model in before if model.created_at > run.model.created_at]
     if not newer:
         return ""
@@ -188,11 +176,7 @@ def age_warning(run: RescoreRun, before: list[ModelVersion]) -> str:
 
 
 def _rescoring_model(engine: Engine, request: RescoreRequest) -> ModelVersion:
-    """Return the model that the request names, or the champion.
-
-    Raises:
-        RescoreError: the model may not rescore, its approval is missing, or the reason is empty.
-    """
+    """Return the model that the request names, or the champion. Raises ``RescoreError`` if it may not rescore."""
     if not request.reason.strip():
         raise RescoreError("A rescore changes current predictions, so its reason is recorded. Give a reason.")
     model = champion(engine) if request.model is None else find_model(engine, request.model)
@@ -209,11 +193,7 @@ def _rescoring_model(engine: Engine, request: RescoreRequest) -> ModelVersion:
 
 
 def _require_trusted(engine: Engine, model: ModelVersion) -> None:
-    """Check that a model may rescore with an approval.
-
-    Raises:
-        RescoreError: the model was withdrawn or pruned, or was never champion and never passed the gate.
-    """
+    """Check that a model may rescore with an approval. Raises ``RescoreError`` if it may not."""
     if model.withdrawn_at is not None:
         raise RescoreError(
             f"{model.model_name} was withdrawn: all its predictions are on the worklist. Use another model."
@@ -243,14 +223,11 @@ def _select_scans(
     of: list[str],
     chunk_size: int,
 ) -> None:
-    """Record the request and the selected scans, divided into chunks.
-
-    ``model`` scores the scans. ``of`` has the names of the models whose predictions are replaced.
-    """
+    """Record the request and the selected scans. ``of`` names the models whose predictions are replaced."""
     asked_for = {"of": of, "since": request.since, "until": request.until, "limit": request.limit}
     max_scans = chunk_size * MAX_CHUNKS
     connection.execute(
-        text(_SELECT_SCANS),
+        statement("rescoring/select_scans"),
         {
             "run": scoring_run_id,
             "model": model.model_version_id,
@@ -266,37 +243,3 @@ def _select_scans(
             "asked_for": json.dumps({name: value for name, value in asked_for.items() if value}, default=str),
         },
     )
-
-
-_SELECT_SCANS = """
-    with matching as (
-        select distinct on (current_prediction.scan_id)
-            current_prediction.scan_id,
-            current_prediction.model_version_id,
-            current_prediction.scored_at
-        from current_prediction
-        left join withdrawn_model using (model_version_id)
-        where current_prediction.model_version_id <> :model
-          and (case when :is_named then current_prediction.model_name = any(cast(:of as text[]))
-                    else withdrawn_model.model_version_id is not null end)
-          and current_prediction.scored_at >= coalesce(cast(:since as timestamptz), '-infinity')
-          and current_prediction.scored_at < coalesce(cast(:until as timestamptz), 'infinity')
-        order by current_prediction.scan_id, current_prediction.scored_at desc
-    ),
-    numbered as (
-        select scan_id, model_version_id, row_number() over (order by scored_at desc, scan_id desc) - 1 as place
-        from matching
-    ),
-    selected as (
-        select scan_id, model_version_id, place from numbered where place < :limit
-    ),
-    opened as (
-        insert into rescore_run (
-            scoring_run_id, is_champion, actor, reason, asked_for, count_matching, count_asked)
-        select
-            :run, :is_champion, :actor, :reason, cast(:asked_for as jsonb),
-            (select count(*) from matching), (select count(*) from selected)
-    )
-    insert into rescore (scoring_run_id, scan_id, chunk_number, before_model_version_id)
-    select :run, scan_id, place / :chunk_size, model_version_id from selected"""
-"""Inserts into ``rescore_run`` and ``rescore`` in one statement, so that both use the same matching scans."""

@@ -1,9 +1,8 @@
 """Score one chunk of a rescore: read each scan at its scored version, predict, commit.
 
-One transaction writes the predictions of a scan and its new state, but only if the state is still pending. So a crash
-loses no committed work. If two workers score the same chunk, only one of them writes each scan. The worker increments
-``count_taken`` of its scans before the work, and decrements it afterwards. A crash leaves ``count_taken`` incremented.
-The next attempt processes such scans in isolation, that is, one at a time. A scan fails after three crashes.
+One transaction writes the predictions of a scan and its new state, if the state is still pending. So two workers never
+both write a scan. A worker increments ``count_taken`` of its scans before the work, and decrements it afterwards. A
+crash leaves it incremented. The next attempt processes such scans one at a time. A scan fails after three crashes.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 
 from sqlalchemy import Connection, Engine, text
 
@@ -21,21 +21,19 @@ from braintumor.db.database import transaction
 from braintumor.errors import ObjectStoreUnreachableError
 from braintumor.logs import bound
 from braintumor.rescoring.request import RescoreRun
-from braintumor.s3 import ObjectStore, S3Uri
+from braintumor.s3 import ObjectStore
 from braintumor.scoring.lease import MAX_ISOLATED_ATTEMPTS, NORMAL_FAILURES
+from braintumor.scoring.pipeline import Pipeline, Predicted, ToPredict
 from braintumor.scoring.predictions import write_predictions
 from braintumor.scoring.reading import ReadFailure, Reading, ScanObject, ScanReader
 from braintumor.serving.backend import BackendName, LoadedModel
-from braintumor.serving.prediction import Prediction, submit_scans
+from braintumor.serving.prediction import Prediction
 
 _log = logging.getLogger(__name__)
 
 
 class State(StrEnum):
-    """Name the final states of a scan of a rescore.
-
-    Only ``rescored`` and ``already_scored`` change the scan's current prediction.
-    """
+    """Name the final states of a scan. Only ``rescored`` and ``already_scored`` change its current prediction."""
 
     RESCORED = "rescored"
     ALREADY_SCORED = "already_scored"
@@ -78,14 +76,14 @@ def rescore_chunk(
         ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed.
     """
     reader = ScanReader(store=store, size=model.manifest.image_size)
-    return _ChunkRescoring(engine=engine, reader=reader, model=model, run=run, chunk_number=chunk_number).finish()
+    pipeline = Pipeline(reader=reader, model=model)
+    return _ChunkRescoring(engine=engine, pipeline=pipeline, run=run, chunk_number=chunk_number).finish()
 
 
 def commit_outcomes(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]) -> Counter[str]:
     """Write the states and predictions of scans in one transaction, and return the number of scans per state.
 
-    Scans that are no longer pending do not change. If the model has scored a scan in the meantime, the scan becomes
-    ``already_scored`` and keeps its stored predictions.
+    Only pending scans change. A scan that the model has scored in the meantime becomes ``already_scored``.
     """
     with transaction(engine) as connection:
         pending = _lock_pending(connection, run, outcomes)
@@ -123,10 +121,7 @@ def commit_outcomes(engine: Engine, run: RescoreRun, outcomes: Sequence[Outcome]
 
 
 def _lock_pending(connection: Connection, run: RescoreRun, outcomes: Sequence[Outcome]) -> set[int]:
-    """Lock the pending scans among ``outcomes``, and return their IDs.
-
-    No other rescore commits the same scans until the transaction ends.
-    """
+    """Lock the pending scans among ``outcomes`` against other rescores, and return their IDs."""
     return set(
         connection.scalars(
             text("""
@@ -146,17 +141,13 @@ class _ChunkRescoring:
     """Score the pending scans of one chunk."""
 
     engine: Engine
-    reader: ScanReader
-    model: LoadedModel
+    pipeline: Pipeline
     run: RescoreRun
     chunk_number: int
     counts: Counter[str] = field(default_factory=Counter)
 
     def finish(self) -> Counter[str]:
-        """Commit every scan that can be read, and return the number of scans per state.
-
-        Scans that may crash the worker come last, one at a time.
-        """
+        """Commit every scan that can be read, those that may crash the worker last, and return the counts per state."""
         self._commit_already_scored()
         pending = self._pending()
         self._score([scan for scan in pending if not scan.count_taken])
@@ -166,7 +157,7 @@ class _ChunkRescoring:
             elif scan.count_taken:
                 self._score([scan])
         _log.info("committed: %s", dict(self.counts))
-        if undelivered := self.reader.undelivered:
+        if undelivered := self.pipeline.reader.undelivered:
             raise ObjectStoreUnreachableError(
                 f"{len(undelivered)} scans of chunk {self.chunk_number} of rescore {self.run.scoring_run_id} could not "
                 "be read and stay pending. The others are committed. Try again when S3 is reachable."
@@ -200,50 +191,23 @@ class _ChunkRescoring:
                 order by count_taken, scan_id"""),
                 self._values(),
             ).all()
-        return [
-            _PendingScan(
-                scan_id=row.scan_id,
-                location=S3Uri(bucket=row.bucket, key=row.key),
-                etag=row.etag,
-                count_frame=row.count_frame,
-                count_taken=row.count_taken,
-            )
-            for row in rows
-        ]
+        return [_PendingScan.of_row(row) for row in rows]
 
     def _score(self, scans: Sequence[_PendingScan]) -> None:
         count_frames = {scan.scan_id: scan.count_frame for scan in scans}
-        with self._counted_attempt(scans), closing(self.reader.steps(scans)) as steps:
-            for step in steps:
-                self._commit(self._outcomes(step, count_frames))
+        with self._counted_attempt(scans):
+            self.pipeline.run(scans, partial(_prepare, count_frames=count_frames), self._write)
 
-    def _outcomes(self, step: Sequence[Reading], count_frames: dict[int, int]) -> list[Outcome]:
-        """Predict the readable scans of a step together, and return the outcomes of the step.
-
-        ``count_frames`` maps a scan ID to the scan's stored number of frames. A scan that now has another number of
-        frames is unreadable, because the predictions would not be comparable. Undelivered scans have no outcome,
-        because they stay pending.
-        """
-        readable, outcomes = [], []
-        for reading in step:
-            if reading.frames and len(reading.frames.indexes) == count_frames[reading.scan_id]:
-                readable.append((reading.scan_id, reading.frames))
-            elif reading.failure is not ReadFailure.UNDELIVERED:
-                state = _STATES[reading.failure or ReadFailure.UNREADABLE]
-                outcomes.append(Outcome(scan_id=reading.scan_id, state=state))
-        predictions = submit_scans(self.model, [frames for _, frames in readable])()
-        return outcomes + [
-            Outcome(scan_id=scan_id, state=State.RESCORED, predictions=of_scan)
-            for (scan_id, _), of_scan in zip(readable, predictions, strict=True)
-        ]
+    def _write(self, unread: list[Outcome], predicted: Predicted[int]) -> None:
+        rescored = (
+            Outcome(scan_id=scan_id, state=State.RESCORED, predictions=predictions)
+            for scan_id, predictions in predicted
+        )
+        self._commit([*unread, *rescored])
 
     @contextmanager
     def _counted_attempt(self, scans: Sequence[_PendingScan]) -> Iterator[None]:
-        """Count an attempt at the scans while the ``with`` block runs.
-
-        This context manager subtracts the attempt after the block, also after a normal failure. The attempt stays
-        counted if the worker crashes or times out.
-        """
+        """Count an attempt at the scans while the ``with`` block runs. It stays counted after a crash or a timeout."""
         self._count(scans, 1)
         try:
             yield
@@ -271,3 +235,19 @@ class _ChunkRescoring:
 
     def _values(self, **more: object) -> dict[str, object]:
         return {"run": self.run.scoring_run_id, "chunk": self.chunk_number, **more}
+
+
+def _prepare(step: Sequence[Reading], count_frames: dict[int, int]) -> tuple[ToPredict[int], list[Outcome]]:
+    """Return the scans to predict, and the outcomes of unread scans.
+
+    Undelivered scans stay pending, without an outcome. A scan that now has another number of frames is unreadable,
+    because the predictions would not be comparable.
+    """
+    readable, outcomes = [], []
+    for reading in step:
+        if reading.frames and len(reading.frames.indexes) == count_frames[reading.scan_id]:
+            readable.append((reading.scan_id, reading.frames))
+        elif reading.failure is not ReadFailure.UNDELIVERED:
+            state = _STATES[reading.failure or ReadFailure.UNREADABLE]
+            outcomes.append(Outcome(scan_id=reading.scan_id, state=state))
+    return readable, outcomes

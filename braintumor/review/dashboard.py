@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.evaluation.metrics.classification import wilson_interval
 
 RUNS, WEEKS, MONTHS = 30, 12, 12
@@ -17,11 +18,7 @@ RUNS, WEEKS, MONTHS = 30, 12, 12
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """Count how often reviewers agree with the predicted class.
-
-    ``name`` is the label on the dashboard: a sample, or a month. ``count`` is the number of compared reviews, and
-    ``count_same`` the number that agree.
-    """
+    """Count how often reviewers agree with the predicted class, in a sample or a month: ``count_same`` of ``count``."""
 
     name: str
     count: int
@@ -40,10 +37,9 @@ class Agreement:
 
 @dataclass(frozen=True, kw_only=True)
 class DriftPoint:
-    """Hold the drift of a run from a reference: ``index`` is the larger of two population stability indices.
+    """Hold the drift of a run: the larger stability index of class and confidence.
 
-    One index compares the classes, and the other index compares the confidences. ``place`` is the position of the run
-    on the dashboard, from 0.
+    ``place`` is its position, from 0.
     """
 
     place: int
@@ -59,16 +55,10 @@ class DriftPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Dashboard:
-    """Hold the numbers of the dashboard.
+    """Hold the numbers of the dashboard. Runs, weeks and months are oldest first, ``champions`` newest first.
 
-    Attributes:
-        runs: the last scoring runs, oldest first.
-        drifts: the drift of these runs from each reference.
-        weeks: the predictions of each week, oldest first.
-        agreements: the agreement in the audit sample and on the worklist.
-        months: the agreement in the blind audit sample in each month, oldest first.
-        audit: numbers of scans in the audit sample: ``count_drawn``, ``count_read`` and ``count_settled``.
-        champions: the last promotions, newest first.
+    ``agreements`` are those in the audit sample and on the worklist, ``months`` those in the blind audit sample.
+    ``audit`` has the numbers of scans ``count_drawn``, ``count_read`` and ``count_settled``.
     """
 
     runs: Sequence[Any]
@@ -83,10 +73,10 @@ class Dashboard:
 def load_dashboard(engine: Engine) -> Dashboard:
     """Return the numbers of the dashboard."""
     with transaction(engine) as connection:
-        runs = connection.execute(text(_RUNS), {"limit": RUNS}).all()
-        weeks = connection.execute(text(_WEEKS), {"weeks": WEEKS}).all()
-        agreements = connection.execute(text(_AGREEMENT)).all()
-        months = connection.execute(text(_MONTHS), {"months": MONTHS}).all()
+        runs = connection.execute(statement("review/dashboard_runs"), {"limit": RUNS}).all()
+        weeks = connection.execute(statement("review/dashboard_weeks"), {"weeks": WEEKS}).all()
+        agreements = connection.execute(statement("review/dashboard_agreement")).all()
+        months = connection.execute(statement("review/dashboard_months"), {"months": MONTHS}).all()
         audit = connection.execute(text(_AUDIT)).one()
         champions = connection.execute(text(_CHAMPIONS)).all()
     return Dashboard(
@@ -114,57 +104,6 @@ def _agreement(row: Any) -> Agreement:
     return Agreement(name=row.name, count=row.count_answer, count_same=row.count_same)
 
 
-_RUNS = """
-    select
-        scoring_run.scoring_run_id,
-        (started_at at time zone 'utc')::date as day,
-        state::text as state,
-        coalesce(level::text, '') as level,
-        coalesce(count_scored, 0) as count_scored,
-        coalesce(count_rejected, 0) as count_rejected,
-        coalesce(count_deferred, 0) as count_deferred,
-        coalesce(count_unaccounted, 0) as count_unaccounted,
-        coalesce(drift, '[]'::jsonb) as drift
-    from scoring_run
-    left join scoring_run_summary using (scoring_run_id)
-    where kind = 'night'
-    order by scoring_run.scoring_run_id desc
-    limit :limit"""
-_WEEKS = """
-    select
-        date_trunc('week', scored_at at time zone 'utc')::date as week,
-        count(*) as count_frame,
-        avg((predicted_class = 'glioma')::integer)::float as glioma,
-        avg((predicted_class = 'meningioma')::integer)::float as meningioma,
-        avg((predicted_class = 'normal')::integer)::float as normal,
-        avg((predicted_class = 'pituitary')::integer)::float as pituitary,
-        avg(confidence)::float as confidence
-    from prediction
-    where (scored_at at time zone 'utc')::date  -- the expression of the index
-        >= date_trunc('week', now() at time zone 'utc')::date - 7 * (:weeks - 1)
-    group by week
-    order by week"""
-_AGREEMENT = """
-    select
-        name,
-        coalesce(sum(count_frame), 0)::integer as count_answer,
-        coalesce(sum(count_agreed), 0)::integer as count_same
-    from (values
-        ('the audit sample, read blind', 'audit', true), ('the worklist, picked by risk', 'worklist', false)
-    ) as kind (name, sample, is_blind)
-    left join human_agreement
-        on human_agreement.sample = kind.sample and human_agreement.is_blind = kind.is_blind and predicted_class is null
-    group by name, kind.sample
-    order by kind.sample"""
-_MONTHS = """
-    select
-        date_trunc('month', scored_at at time zone 'utc')::date::text as name,
-        count(*) as count_answer,
-        count(*) filter (where is_agreed) as count_same
-    from review_comparison
-    where sample = 'audit' and is_blind and scored_at > now() - make_interval(months => :months)
-    group by name
-    order by name"""
 _AUDIT = """
     select
         coalesce(sum(count_drawn), 0)::integer as count_drawn,

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ReviewError
 from braintumor.review.finding import Finding
-from braintumor.review.reading import is_blind
+from braintumor.review.shown_frame import is_blind
 
 _MAX_SECONDS = 3600.0
 """Upper bound of the recorded time in seconds, because a longer time is a pause."""
@@ -19,11 +20,8 @@ _MAX_SECONDS = 3600.0
 class ReviewDecision:
     """Hold a reviewer's decision about a frame.
 
-    Attributes:
-        request_key: key that is created with the page, so that a decision that is sent twice is stored once.
-        model_version_id: the model of the current prediction when the page was created.
-        session_id: the review session, or ``None`` outside a session.
-        seconds: seconds from showing the page to the decision.
+    ``request_key`` is created with the page, so that a decision that is sent twice is stored once. ``model_version_id``
+    is the model of the current prediction then. ``seconds`` is the time from showing the page to the decision.
     """
 
     request_key: str
@@ -53,9 +51,7 @@ class RetractedReview:
 
 
 def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> SavedReview:
-    """Save a reviewer's decision, and return the saved review.
-
-    The purpose and the blinding come from the database, not from the page.
+    """Save a reviewer's decision, and return the saved review. Purpose and blinding come from the database.
 
     Raises:
         ReviewError: the key belongs to another decision, the session to another person, or there is no such prediction.
@@ -79,7 +75,7 @@ def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> Sav
             hidden = is_blind(
                 connection, scan_id=decision.scan_id, frame_index=decision.frame_index, person=person, is_reviewer=True
             )
-            connection.execute(text(_INSERT), values | {"is_blind": hidden})
+            connection.execute(statement("review/save_review"), values | {"is_blind": hidden})
             saved = connection.execute(text(_SAVED), values).one()
     if not saved.is_same:
         raise ReviewError("This page has saved another decision already. Load it again.")
@@ -87,12 +83,9 @@ def save_review(engine: Engine, decision: ReviewDecision, *, person: str) -> Sav
 
 
 def retract_review(engine: Engine, *, person: str) -> RetractedReview | None:
-    """Retract the person's last review, and return it, or ``None`` if there is no review.
-
-    The review stays in the database. A separate row records the retraction.
-    """
+    """Retract the person's last review by a row, and return it, or ``None`` if there is no review."""
     with transaction(engine) as connection:
-        row = connection.execute(text(_RETRACT), {"person": person}).one_or_none()
+        row = connection.execute(statement("review/retract_last_review"), {"person": person}).one_or_none()
     if row is None:
         return None
     return RetractedReview(scan_id=row.scan_id, frame_index=row.frame_index, session_id=row.review_session_id)
@@ -112,41 +105,3 @@ _IS_POSSIBLE = """
         cast(:session as bigint) is null
         or exists (select from review_session where review_session_id = :session and reviewer = :person)
     )"""
-_INSERT = """
-    insert into review (request_key, review_session_id, scan_id, frame_index, model_version_id, reviewer, finding,
-                        purpose, is_blind, seconds)
-    select
-        :key, :session, :scan, :frame, :model, :person, cast(:finding as review_finding),
-        case
-            when exists (
-                select from frame_consensus
-                where frame_consensus.scan_id = scan.scan_id and frame_index = :frame and is_conflict
-            ) and not exists (
-                select from current_review
-                where current_review.scan_id = scan.scan_id and frame_index = :frame and reviewer = :person
-            ) then 'adjudication'
-            else coalesce(
-                (select purpose from review_session_item
-                 where review_session_id = :session and scan_id = :scan and frame_index = :frame),
-                case when scan.audit_probability is not null and :is_blind then 'audit' else 'risk' end::review_purpose)
-        end,
-        :is_blind,
-        cast(:seconds as real)
-    from scan
-    where scan_id = :scan
-    on conflict (request_key) do nothing"""
-_RETRACT = """
-    with last as (
-        select review_id, scan_id, frame_index, review_session_id
-        from review
-        where reviewer = :person and not exists (
-            select from review_retraction where review_retraction.review_id = review.review_id)
-        order by review_id desc
-        limit 1
-    ),
-    retracted as (
-        insert into review_retraction (review_id) select review_id from last
-        on conflict do nothing
-        returning review_id
-    )
-    select last.* from last join retracted using (review_id)"""

@@ -27,9 +27,7 @@ _STRONGEST, _FADE = 0.6, 1.5
 
 
 def frame_png(engine: Engine, store: ObjectStore, *, scan_id: int, frame_index: int, size: int = 0) -> bytes:
-    """Return a scored frame as PNG bytes.
-
-    ``size`` is the largest number of pixels per side. 0 means full size.
+    """Return a scored frame as PNG bytes, with at most ``size`` pixels per side. 0 means full size.
 
     Raises:
         ReviewError: there is no such frame, or it cannot be decoded.
@@ -47,8 +45,7 @@ def frame_png(engine: Engine, store: ObjectStore, *, scan_id: int, frame_index: 
 def map_png(engine: Engine, *, scan_id: int, frame_index: int) -> bytes:
     """Return the activation map of the current prediction as a square, transparent PNG, to overlay on the frame.
 
-    Raises:
-        ObjectMissingError: the frame has no prediction.
+    Raises ``ObjectMissingError`` if the frame has no prediction.
     """
     with transaction(engine) as connection:
         stored = connection.scalar(text(_MAP_OF), {"scan": scan_id, "frame": frame_index})
@@ -71,10 +68,7 @@ def _object(store: ObjectStore, uri: S3Uri, etag: str) -> bytes:
 
 
 _thumbnail = lru_cache(maxsize=500)(_frame)
-"""Caches thumbnails, because the worklist is loaded after each decision.
-
-``frame_png`` still checks the database each time.
-"""
+"""Caches thumbnails. ``frame_png`` still checks the database each time."""
 
 
 @lru_cache(maxsize=64)

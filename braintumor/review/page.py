@@ -17,8 +17,8 @@ from braintumor.errors import ConfigurationError
 from braintumor.labels import CLASSES
 from braintumor.reports.jinja import page_environment
 from braintumor.review.finding import Finding, class_words, reason_words
-from braintumor.review.reading import Reading, read_frame
 from braintumor.review.session import ReviewSession, find_session, next_item, previous_item
+from braintumor.review.shown_frame import ShownFrame, read_frame
 from braintumor.review.worklist import AUDIT, PAGE_SIZE, Filters, list_choices, list_worklist, neighbors
 from braintumor.serving.prediction import ReviewReason
 
@@ -76,15 +76,10 @@ def frame_page(
     session_id: int | None = None,
     viewer_url: str | None = None,
 ) -> str:
-    """Return the page of one frame as HTML, in a review session or from the worklist.
+    """Return the page of one frame (scan ID, frame index) as HTML, in a review session or from the worklist.
 
-    Args:
-        engine: database engine.
-        frame: scan ID and frame index, in this order.
-        caller: the user.
-        filters: filters of the worklist, for the links to the previous and the next frame outside a session.
-        session_id: the review session, or ``None`` outside a session.
-        viewer_url: URL of the image viewer, in which ``{study}`` is replaced by the study's pseudonym.
+    Outside a session, the links to the previous and the next frame use ``filters``. In ``viewer_url``, ``{study}`` is
+    replaced by the study's pseudonym.
 
     Raises:
         ReviewError: there is no such frame, or the person has no such session.
@@ -92,7 +87,7 @@ def frame_page(
     """
     (scan_id, frame_index), person = frame, caller.person
     with transaction(engine) as connection:
-        reading = read_frame(
+        shown = read_frame(
             connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=caller.is_reviewer
         )
         session: ReviewSession | None = None
@@ -106,26 +101,26 @@ def frame_page(
     return _render(
         "frame.html",
         base=caller.base,
-        reading=reading,
-        bars=_bars(reading),
+        shown=shown,
+        bars=_bars(shown),
         findings=list(Finding),
         session=session,
         state={
             "scan": scan_id,
             "frame": frame_index,
-            "model": reading.model_version_id,
+            "model": shown.model_version_id,
             "session": session_id,
             "request_key": uuid4().hex,
             "query": query,
-            "is_blind": reading.is_blind,
+            "is_blind": shown.is_blind,
             "is_reviewer": caller.is_reviewer,
-            "opinion": None if reading.opinion is None else reading.opinion.predicted_class,
+            "opinion": None if shown.opinion is None else shown.opinion.predicted_class,
             "before": None if before is None else frame_url(*before, query),
             "after": None if after is None else frame_url(*after, query),
-            "slices": [list(each) for each in reading.slices],
+            "slices": [list(each) for each in shown.slices],
         },
-        own=next((each for each in reading.reviews if each.reviewer == person and each.retracted_at is None), None),
-        viewer=_viewer(viewer_url, reading.study_pseudonym),
+        own=next((each for each in shown.reviews if each.reviewer == person and each.retracted_at is None), None),
+        viewer=_viewer(viewer_url, shown.study_pseudonym),
         query=query,
         is_reviewer=caller.is_reviewer,
     )
@@ -160,16 +155,16 @@ def _chosen(filters: Filters) -> Mapping[str, str]:
     }
 
 
-def _bars(reading: Reading) -> list[dict[str, object]]:
-    if reading.opinion is None:
+def _bars(shown: ShownFrame) -> list[dict[str, object]]:
+    if shown.opinion is None:
         return []
     return [
         {
             "name": class_words(name.value),
             "probability": value,
-            "is_first": name.value == reading.opinion.predicted_class,
+            "is_first": name.value == shown.opinion.predicted_class,
         }
-        for name, value in zip(CLASSES, reading.opinion.probabilities, strict=True)
+        for name, value in zip(CLASSES, shown.opinion.probabilities, strict=True)
     ]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Row, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ReviewError
 from braintumor.review.worklist import AUDIT, Filters, first_on_worklist
 
@@ -22,14 +23,7 @@ _MIN_REPEAT_DAYS = 1
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewSession:
-    """Hold the progress of a review session.
-
-    Attributes:
-        minutes: time budget.
-        count_item: number of frames in the session.
-        count_reviewed: number of these frames with a review.
-        seconds: seconds since the start of the session.
-    """
+    """Hold the progress of a review session: frames in the session, frames with a review, seconds since the start."""
 
     session_id: int
     minutes: int
@@ -39,12 +33,9 @@ class ReviewSession:
 
 
 def start_session(engine: Engine, *, person: str, minutes: int) -> int:
-    """Start a session, store its frames in their order, and return the session's ID.
+    """Start a session with a time budget, store its frames in order, and return its ID.
 
-    ``minutes`` is the time budget.
-
-    Raises:
-        ReviewError: ``minutes`` is out of range.
+    Raises ``ReviewError`` if ``minutes`` is out of range.
     """
     if not 1 <= minutes <= MAX_MINUTES:
         raise ReviewError(f"A session must have 1 to {MAX_MINUTES} minutes. Received: {minutes}. Correct it.")
@@ -59,12 +50,9 @@ def start_session(engine: Engine, *, person: str, minutes: int) -> int:
 
 
 def find_session(connection: Connection, session_id: int, *, person: str) -> ReviewSession:
-    """Return the progress of the person's session.
-
-    Raises:
-        ReviewError: the person has no such session.
-    """
-    row = connection.execute(text(_PROGRESS), {"session": session_id, "person": person}).one_or_none()
+    """Return the progress of the person's session. Raises ``ReviewError`` if there is no such session."""
+    values = {"session": session_id, "person": person}
+    row = connection.execute(statement("review/session_progress"), values).one_or_none()
     if row is None:
         raise ReviewError(f"There is no session {session_id} of yours. Start one on the worklist.")
     return ReviewSession(session_id=session_id, **row._mapping)
@@ -73,35 +61,28 @@ def find_session(connection: Connection, session_id: int, *, person: str) -> Rev
 def next_item(
     connection: Connection, session_id: int, *, after: tuple[int, int] | None = None
 ) -> tuple[int, int] | None:
-    """Return (scan ID, frame index) of the next frame without a review, or ``None`` if there is no such frame.
+    """Return (scan ID, frame index) of the next frame without a review, or ``None``.
 
-    The search starts behind the frame ``after``, and continues at the beginning of the session. Without ``after``, it
-    starts at the beginning.
+    The search starts behind the frame ``after``, and continues at the beginning of the session.
     """
     scan_id, frame_index = after or (None, None)
     values = {"session": session_id, "scan": scan_id, "frame": frame_index}
-    row = connection.execute(text(_NEXT), values).one_or_none()
+    row = connection.execute(statement("review/session_next"), values).one_or_none()
     return None if row is None else (row.scan_id, row.frame_index)
 
 
 def previous_item(connection: Connection, session_id: int, *, before: tuple[int, int]) -> tuple[int, int] | None:
-    """Return (scan ID, frame index) of the frame that precedes ``before`` in the session, or ``None``.
-
-    The frame can be reviewed or not.
-    """
+    """Return (scan ID, frame index) of the frame that precedes ``before``, reviewed or not, or ``None``."""
     values = {"session": session_id, "scan": before[0], "frame": before[1]}
     row = connection.execute(text(_PREVIOUS), values).one_or_none()
     return None if row is None else (row.scan_id, row.frame_index)
 
 
 def _mixed(connection: Connection, person: str, count: int) -> Sequence[dict[str, Any]]:
-    """Return up to ``count`` risky, audit and repeated frames, spread evenly.
-
-    Risky frames replace missing audit frames and missing repeats.
-    """
+    """Return up to ``count`` risky, audit and repeated frames, spread evenly. Risky frames replace missing others."""
     share = {"audit": max(1, round(count * _AUDIT_SHARE)), "repeat": round(count * _REPEAT_SHARE)}
     older = {"person": person, "days": _MIN_REPEAT_DAYS, "limit": share["repeat"]}
-    repeats = _items(connection.execute(text(_REPEATS), older).all(), "repeat")
+    repeats = _items(connection.execute(statement("review/session_repeats"), older).all(), "repeat")
     audit = _items(first_on_worklist(connection, AUDIT, person=person, count=share["audit"]), "audit")
     left = max(0, count - len(audit) - len(repeats))
     risky = _items(first_on_worklist(connection, Filters(), person=person, count=left), "risk") if left else []
@@ -125,45 +106,13 @@ _START = "insert into review_session (reviewer, minutes) values (:person, :minut
 _ADD = """
     insert into review_session_item (review_session_id, place, scan_id, frame_index, purpose)
     values (:session, :place, :scan, :frame, cast(:purpose as review_purpose))"""
-_REPEATS = """
-    select scan_id, frame_index
-    from current_review
-    where reviewer = :person and reviewed_at < now() - make_interval(days => :days)
-      and finding in ('glioma', 'meningioma', 'normal', 'pituitary')
-      and not exists (
-        select from review as repeated
-        where repeated.scan_id = current_review.scan_id and repeated.frame_index = current_review.frame_index
-          and repeated.reviewer = :person and repeated.purpose = 'repeat')
-    order by random()
-    limit :limit"""
-_IS_REVIEWED = """
-    exists (
-        select from review
-        where review.review_session_id = item.review_session_id and review.scan_id = item.scan_id
-          and review.frame_index = item.frame_index
-          and not exists (select from review_retraction where review_retraction.review_id = review.review_id))"""
-_PROGRESS = f"""
-    select
-        minutes,
-        extract(epoch from now() - started_at)::double precision as seconds,
-        (select count(*) from review_session_item as item where item.review_session_id = :session) as count_item,
-        (select count(*) from review_session_item as item
-         where item.review_session_id = :session and {_IS_REVIEWED}) as count_reviewed
-    from review_session
-    where review_session_id = :session and reviewer = :person"""
-_PLACE = """
-    (select place from review_session_item
-     where review_session_id = :session and scan_id = :scan and frame_index = :frame)"""
-_NEXT = f"""
-    select scan_id, frame_index
-    from review_session_item as item
-    where review_session_id = :session and not {_IS_REVIEWED}
-      and (scan_id, frame_index) is distinct from (cast(:scan as bigint), cast(:frame as integer))
-    order by place > coalesce({_PLACE}, -1) desc, place
-    limit 1"""
-_PREVIOUS = f"""
+
+
+_PREVIOUS = """
     select scan_id, frame_index
     from review_session_item
-    where review_session_id = :session and place < {_PLACE}
+    where review_session_id = :session and place < (
+        select place from review_session_item
+        where review_session_id = :session and scan_id = :scan and frame_index = :frame)
     order by place desc
     limit 1"""

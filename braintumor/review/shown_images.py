@@ -22,10 +22,7 @@ def record_shown(engine: Engine, *, request_key: str, scan_id: int, frame_index:
 
 
 def may_review(engine: Engine, decision: ReviewDecision, *, person: str) -> bool:
-    """Check that the image of the frame was delivered to the page of the decision.
-
-    The finding ``unusable_image`` needs no image.
-    """
+    """Check that the image of the frame was delivered to the page. The finding ``unusable_image`` needs no image."""
     if decision.finding is Finding.UNUSABLE_IMAGE:
         return True
     values = {"key": decision.request_key, "person": person, "scan": decision.scan_id, "frame": decision.frame_index}

@@ -1,7 +1,4 @@
-"""Divide a run's pending scans into chunks, and process the chunks one after the other.
-
-One task claims and scores one chunk. It scores the chunk in steps of a few scans, and commits each step.
-"""
+"""Divide a run's pending scans into chunks, and process the chunks one after the other."""
 
 from __future__ import annotations
 
@@ -11,8 +8,8 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ObjectStoreUnreachableError, UnbalancedRunError
-from braintumor.scoring.lease import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
 T = TypeVar("T")
@@ -21,20 +18,16 @@ CHUNK_SIZE = 200
 """Default number of scans in a chunk: 10 to 60 seconds of work."""
 
 MAX_CHUNKS = 1_000
-"""Largest number of chunks in a run, because Airflow maps at most 1,024 tasks.
-
-The remaining scans count as deferred, and the next run scores them.
-"""
+"""Most chunks of a run, because Airflow maps at most 1,024 tasks. The next run scores the remaining scans."""
 
 
 def plan_chunks(
     engine: Engine, run: ScoringRun, *, chunk_size: int = CHUNK_SIZE, max_chunks: int = MAX_CHUNKS
 ) -> list[int]:
-    """Return the chunk numbers of a run in ascending order.
+    """Return the chunk numbers of a run, in ascending order.
 
-    The first call plans the chunks: at most ``max_chunks`` chunks of ``chunk_size`` scans. A retry returns the same
-    numbers. The plan has the pending scans that this run listed, including those that an earlier run planned. It omits
-    scans in a chunk with an unexpired lease, because another run processes these scans.
+    Only the first call plans, a retry returns the same numbers. The plan has the pending scans that this run listed,
+    also those that an earlier run planned. It omits scans that another run's worker processes.
     """
     with transaction(engine) as connection:
         is_planned = connection.scalar(
@@ -62,23 +55,13 @@ def process_chunks(
     progress: Callable[[str], None],
     reconcile: Callable[[], T],
 ) -> T:
-    """Score chunks one after the other, then reconcile the run. Scoring runs and rescores share this function.
+    """Score chunks one after the other, then return the result of ``reconcile``. Scoring runs and rescores share it.
 
-    If S3 does not deliver some scans of a chunk, the next chunks are still scored.
-
-    Args:
-        chunk_numbers: the chunks to score, in this order.
-        score: scores the chunk with the given number.
-        load: loads the model before the first chunk. If it fails, no chunk is scored.
-        progress: receives a line of text after each chunk.
-        reconcile: checks after the last chunk that the run balances.
-
-    Returns:
-        The result of ``reconcile``.
+    ``load`` loads the model before the first chunk. If it fails, no chunk is scored. If S3 does not deliver some scans
+    of a chunk, the next chunks are still scored.
 
     Raises:
-        ObjectStoreUnreachableError: the run does not balance, and S3 was unreachable earlier. The S3 error is the
-            cause, and a retry can succeed.
+        ObjectStoreUnreachableError: the run does not balance, and S3 was unreachable earlier. A retry can succeed.
         UnbalancedRunError: the run does not balance for another reason.
     """
     first_error: ObjectStoreUnreachableError | None = None
@@ -102,19 +85,7 @@ def process_chunks(
 def _divide(connection: Connection, run: ScoringRun, *, chunk_size: int, limit: int) -> None:
     values = {"run": run.scoring_run_id, "chunk_size": chunk_size, "limit": limit}
     connection.execute(
-        text(f"""
-        create temporary table planned on commit drop as
-        with free as (
-            select scan.scan_id
-            from scan
-            join scoring_run_object as object on object.scan_id = scan.scan_id and object.scoring_run_id = :run
-            where scan.state = 'pending' and not {IS_AT_WORK}
-            order by scan.scan_id
-            limit :limit
-            for update of scan skip locked
-        )
-        select scan_id, ((row_number() over (order by scan_id) - 1) / :chunk_size)::integer as chunk_number
-        from free"""),
+        statement("scoring/plan_chunks"),
         values,
     )
     connection.execute(

@@ -9,6 +9,7 @@ from dataclasses import fields
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import copy_rows, transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ScoringRunError, StaleClaimError
 from braintumor.scoring.lease import Claim, fence
 from braintumor.scoring.outcomes import (
@@ -20,8 +21,6 @@ from braintumor.scoring.outcomes import (
     SupersededOutcome,
 )
 from braintumor.scoring.predictions import (
-    PREDICTION_COLUMNS,
-    SAME_PREDICTION,
     same_prediction_values,
     write_predictions,
 )
@@ -32,8 +31,8 @@ def commit_outcomes(
 ) -> None:
     """Write the outcomes of scans of one chunk in one transaction.
 
-    ``held`` is the worker's claim on the chunk. ``stage_seconds`` has the seconds of work per stage, such as ``read``
-    and ``infer``. If it is given, the transaction also stores these seconds and closes the chunk.
+    ``stage_seconds`` has the seconds of work per stage, such as ``read``. If it is given, the transaction also stores
+    them and closes the chunk.
 
     Raises:
         StaleClaimError: a newer attempt claimed the chunk, or another run planned the scans again. Nothing was written.
@@ -58,10 +57,7 @@ def commit_outcomes(
 
 
 def _store_outcomes(connection: Connection, held: Claim, committed: Mapping[str, Sequence[Outcome]]) -> None:
-    """Insert the outcome of each scan in this run, because a later run or a requeue changes the scan's state.
-
-    ``committed`` maps the name of an outcome to the outcomes with that name.
-    """
+    """Insert the outcome of each scan in this run, because a later run or a requeue changes the scan's state."""
     rows = ((held.run.scoring_run_id, each.scan_id, name) for name, group in committed.items() for each in group)
     copy_rows(connection, "scan_outcome", ["scoring_run_id", "scan_id", "outcome"], rows)
 
@@ -132,14 +128,8 @@ def _require_all(updated: int, expected: int, held: Claim) -> None:
 
 
 def _copy_predictions(connection: Connection, held: Claim, copied: Sequence[CopiedOutcome]) -> None:
-    columns = ", ".join(name for name in PREDICTION_COLUMNS if name not in {"scan_id", "scoring_run_id"})
     written = connection.execute(
-        text(f"""
-        insert into prediction (scan_id, scoring_run_id, copied_from_scan_id, {columns})
-        select copy.scan_id, :run, coalesce(copied_from_scan_id, prediction.scan_id), {columns}
-        from unnest(cast(:scans as bigint[]), cast(:originals as bigint[])) as copy (scan_id, original_id)
-        join prediction on prediction.scan_id = copy.original_id
-        where {SAME_PREDICTION}"""),
+        statement("scoring/copy_predictions"),
         {
             "run": held.run.scoring_run_id,
             "scans": [scan.scan_id for scan in copied],

@@ -1,8 +1,8 @@
 """Find duplicates: scans with the same bytes, of which the model predicts only one.
 
 A duplicate gets a copy of the predictions if model version, backend, preprocessing and second model are equal.
-Predictions are never copied between two patients. In that case the model predicts both scans. A reviewer checks why one
-image has two patients (view ``cross_patient_duplicate``).
+Predictions are never copied between two patients. A reviewer checks why one image has two patients (view
+``cross_patient_duplicate``).
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.imaging.model_input import PreparedScan
 from braintumor.scoring.outcomes import ScanFacts
-from braintumor.scoring.predictions import SAME_PREDICTION, same_prediction_values
+from braintumor.scoring.predictions import same_prediction_values
 from braintumor.scoring.run import ScoringRun
 
 
@@ -36,10 +37,7 @@ class ReadScan:
 
 @dataclass(frozen=True, kw_only=True)
 class _Duplicate:
-    """Describe scored scans that have the same bytes and the same patient.
-
-    ``source_id`` is the ID of a scan whose predictions can be copied, or ``None`` if there is no such scan.
-    """
+    """Describe scored scans with the same bytes and patient. ``source_id`` is one that can be copied, or ``None``."""
 
     patient_pseudonym: str | None
     source_id: int | None
@@ -47,22 +45,14 @@ class _Duplicate:
 
 @dataclass(kw_only=True)
 class DuplicateIndex:
-    """Find the scans of one claim whose predictions can be copied from an earlier scan.
-
-    The earlier scan is stored in Postgres, or belongs to the same claim. So the index remembers the scans of
-    earlier calls.
-    """
+    """Find scans of one claim whose predictions can be copied from a stored scan or an earlier scan of the claim."""
 
     engine: Engine
     run: ScoringRun
     _in_claim: dict[str, list[_Duplicate]] = field(default_factory=lambda: defaultdict(list))
 
     def find(self, scans: Sequence[ReadScan]) -> dict[int, int]:
-        """Return the duplicates among ``scans``: a map from the ID of each duplicate to the ID of its source scan.
-
-        The predictions of the source scan are copied to the duplicate. The model must score each scan that has no
-        entry.
-        """
+        """Return the ID of the scan to copy from, by ID of the duplicate. The model must score every other scan."""
         stored = self._find_stored(scans)
         sources: dict[int, int] = {}
         for scan in scans:
@@ -86,7 +76,7 @@ class DuplicateIndex:
             **same_prediction_values(self.run),
         }
         with transaction(self.engine) as connection:
-            for row in connection.execute(text(_DUPLICATES), values):
+            for row in connection.execute(statement("scoring/find_duplicates"), values):
                 duplicates[row.content_sha256].append(
                     _Duplicate(patient_pseudonym=row.patient_pseudonym, source_id=row.source_id)
                 )
@@ -96,22 +86,3 @@ class DuplicateIndex:
 def _is_of_another_patient(scan: ReadScan, duplicate: _Duplicate) -> bool:
     own, other = scan.facts.patient_pseudonym, duplicate.patient_pseudonym
     return own is not None and other is not None and own != other
-
-
-_DUPLICATES = f"""
-    with read_scan as (
-        select distinct content_sha256, count_frame
-        from unnest(cast(:contents as text[]), cast(:counts as integer[])) as scan (content_sha256, count_frame)
-    )
-    select
-        scan.content_sha256,
-        scan.patient_pseudonym,
-        min(scan.scan_id) filter (where scan.count_frame = read_scan.count_frame and scan.count_frame = (
-            select count(*)
-            from prediction
-            where prediction.scan_id = scan.scan_id and {SAME_PREDICTION})) as source_id
-    from read_scan
-    join scan using (content_sha256)
-    where scan.state = 'scored'
-    group by scan.content_sha256, scan.patient_pseudonym
-    order by source_id"""

@@ -1,7 +1,6 @@
-"""Find new objects: stream the S3 listing into Postgres, and anti-join the listing with the scan table.
+"""Find new objects: stream the S3 listing into Postgres, and compare it with the scan table.
 
-There is no watermark, such as the time of the last run. (bucket, key, etag) identifies an object version, so late,
-overwritten and re-uploaded objects are found.
+(bucket, key, etag) identifies an object version. So late, overwritten and re-uploaded objects are found.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from sqlalchemy import Connection, Engine, text
 
 from braintumor.dataset.images.folder_layout import is_litter
 from braintumor.db.database import advisory_lock, copy_rows, transaction
+from braintumor.db.statements import statement
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.s3 import ObjectEntry, ObjectStore, S3Uri, is_usable_key, storable_key
-from braintumor.scoring.lease import IS_AT_WORK
 from braintumor.scoring.run import ScoringRun
 
 _BATCH = 5_000
@@ -59,8 +58,7 @@ class Discovery:
 def discover(engine: Engine, store: ObjectStore, run: ScoringRun) -> Discovery:
     """List the run's prefixes, add new objects to the scan table, and return the counts, in one transaction.
 
-    A run lists once. If the task is cleared, it returns the stored counts and does not list again. Another run lists
-    again.
+    A run lists once. If its task is cleared, the function returns the stored counts.
 
     Raises:
         BucketMissingError: a bucket does not exist. Nothing was written.
@@ -146,29 +144,10 @@ def _stored(connection: Connection, run: ScoringRun) -> Discovery | None:
 
 
 def _join_scans(connection: Connection) -> None:
-    """Create the temporary table ``seen``: the listing, joined with the scan table once.
-
-    A known object version has its scan ID. A new object version has a new scan ID.
-    """
+    """Create the temporary table ``seen``: the listing with the scan ID of each object version."""
     connection.execute(text("analyze listing"))
     connection.execute(text("set local work_mem = '64MB'"))  # so that the join of a million keys stays in memory
-    connection.execute(
-        text("""
-        create temporary table seen on commit drop as
-        select
-            coalesce(known_id, nextval(pg_get_serial_sequence('scan', 'scan_id'))) as scan_id,
-            known_id is null as is_new,
-            known_id is null and exists (
-                select from scan_location as earlier
-                where earlier.bucket = joined.bucket and earlier.key = joined.key) as is_changed,
-            bucket, key, etag, size_bytes, arrived_at, is_ignored, has_usable_key
-        from (
-            select listing.*, scan_location.scan_id as known_id
-            from listing
-            left join scan_location using (bucket, key, etag)
-            order by position  -- so that scan IDs follow the listing, and a chunk has whole series
-        ) as joined""")
-    )
+    connection.execute(statement("scoring/discover_join_scans"))
     connection.execute(text("analyze seen"))
 
 
@@ -201,17 +180,7 @@ def _add_new(connection: Connection, run: ScoringRun) -> None:
 def _reopen(connection: Connection, run: ScoringRun) -> None:
     """Set listed scans back to pending if they were superseded, or if S3 refused their object."""
     connection.execute(
-        text("""
-        update scan
-        set state = 'pending', processed_at = null, scoring_run_id = :run, chunk_number = null
-        from seen
-        where scan.scan_id = seen.scan_id
-          and not seen.is_new
-          and (scan.state = 'superseded' or scan.state = 'rejected' and exists (
-                select from rejection
-                where rejection.scan_id = scan.scan_id
-                  and rejection.scoring_run_id = scan.scoring_run_id
-                  and rejection.reason = :refused))"""),
+        statement("scoring/discover_reopen"),
         {"run": run.scoring_run_id, "refused": RejectionReason.ACCESS_DENIED},
     )
 
@@ -219,28 +188,11 @@ def _reopen(connection: Connection, run: ScoringRun) -> None:
 def _close_vanished(connection: Connection, run: ScoringRun) -> None:
     """Set pending scans to superseded if their object no longer exists.
 
-    Scans of a chunk with an unexpired lease do not change, because a worker processes them. A scan that another run
-    listed after this listing started does not change, because that listing is newer.
+    Scans of a chunk with an unexpired lease do not change. Scans that another run listed after this listing started do
+    not change either, because that listing is newer.
     """
     connection.execute(
-        text(f"""
-        update scan
-        set state = 'superseded', processed_at = clock_timestamp(), scoring_run_id = :run, chunk_number = null
-        from scan_location
-        where scan_location.scan_id = scan.scan_id
-          and scan.state = 'pending'
-          and scan.scan_id in (select scan_id from waiting_before)
-          and not exists (
-            select from scoring_run as newer
-            join scoring_run_object as object
-                on object.scoring_run_id = newer.scoring_run_id and object.scan_id = scan.scan_id
-            where newer.listed_at is not null
-              and newer.scoring_run_id not in (select scoring_run_id from listed_before))
-          and exists (
-            select from unnest(cast(:buckets as text[]), cast(:prefixes as text[])) as listed (bucket, prefix)
-            where scan_location.bucket = listed.bucket and starts_with(scan_location.key, listed.prefix))
-          and not exists (select from seen where seen.scan_id = scan.scan_id)
-          and not {IS_AT_WORK}"""),
+        statement("scoring/discover_close_vanished"),
         {
             "run": run.scoring_run_id,
             "buckets": [uri.bucket for uri in run.scans],
@@ -262,27 +214,6 @@ def _record(connection: Connection, run: ScoringRun, count_seen: int) -> None:
         values,
     )
     connection.execute(
-        text(f"""
-        with kind as (
-            select
-                count(*) filter (where is_new and not is_ignored and not is_changed) as count_new,
-                count(*) filter (where is_new and not is_ignored and is_changed) as count_changed,
-                count(*) filter (where is_new and is_ignored) as count_unsupported,
-                count(*) filter (where not has_usable_key) as count_unusable_key
-            from seen
-        ),
-        again as (
-            select count(*) as count_retried
-            from seen
-            join scan using (scan_id)
-            where not seen.is_new and scan.state = 'pending' and not {IS_AT_WORK}
-        )
-        update scoring_run
-        set count_seen = :seen, listed_at = now(),
-            count_new = kind.count_new, count_changed = kind.count_changed,
-            count_unsupported = kind.count_unsupported, count_unusable_key = kind.count_unusable_key,
-            count_retried = again.count_retried
-        from kind, again
-        where scoring_run_id = :run"""),
+        statement("scoring/discover_record_counts"),
         values,
     )

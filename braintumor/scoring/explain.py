@@ -3,49 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine
 
 from braintumor.config.settings import Settings
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import (
     ModelIntegrityError,
     ObjectChangedError,
     ObjectMissingError,
     ObjectRefusedError,
+    ObjectStoreError,
     ScoringRunError,
 )
-from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection
-from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.letterbox import PREPROCESSING
-from braintumor.imaging.model_input import to_model_input
+from braintumor.imaging.model_input import PreparedFile
 from braintumor.labels import CLASSES
 from braintumor.registry.model_versions import find_model, load_model
 from braintumor.s3 import ObjectStore
+from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.scored_scans import find_scans
 
 TOLERANCE = 1e-3
-"""Largest accepted difference between the stored and the repeated probability.
-
-Processors give different results, because they add in different orders.
-"""
+"""Largest accepted difference of a repeated probability, because processors add in different orders."""
 
 
 def explain(engine: Engine, scan_id: int, *, frame: int = 0, model: str | None = None) -> dict[str, Any]:
     """Return the provenance of the prediction for a frame of a scan, without the object key.
 
     ``frame`` is the index of the frame. ``model`` is a model name. ``None`` means the model of the current prediction.
-
-    Raises:
-        ScoringRunError: there is no such prediction.
+    Raises ``ScoringRunError`` if there is no such prediction.
     """
+    values = {"scan": scan_id, "frame": frame, "model": model}
     with transaction(engine) as connection:
-        row = connection.execute(text(_CHAIN), {"scan": scan_id, "frame": frame, "model": model}).one_or_none()
+        row = connection.execute(statement("scoring/explain"), values).one_or_none()
     if row is None:
         by_model = f" by {model}" if model else ""
         raise ScoringRunError(
@@ -56,29 +52,27 @@ def explain(engine: Engine, scan_id: int, *, frame: int = 0, model: str | None =
 
 
 def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[str, Any]) -> list[str]:
-    """Repeat a prediction from its object and its model, and return the differences, one text each.
+    """Repeat a prediction from its object and model in S3, and return the differences, one text each.
 
-    The function fetches the object and the model from S3 again. ``chain`` is the result of ``explain``. The list is
-    empty if no probability differs by more than ``TOLERANCE``.
-
-    Raises:
-        ObjectStoreUnreachableError: S3 is unreachable, so nothing was compared.
+    ``chain`` is the result of ``explain``. The list is empty if no probability differs by more than ``TOLERANCE``.
+    Raises ``ObjectStoreUnreachableError`` if nothing could be compared.
     """
-    data, differences = _fetch(store, engine, chain)
+    registered = find_model(engine, chain["model_name"])
+    (scan,) = find_scans(engine, [chain["scan_id"]])
+    reading = ScanReader(store=store, size=registered.image_size).read(scan)
+    differences = _changed_object(reading, chain)
     if chain["preprocessing"] != PREPROCESSING:
         differences.insert(0, f"preprocessing: {chain['preprocessing']} then, {PREPROCESSING} now")
     try:
         with TemporaryDirectory(prefix="braintumor-replay-") as folder:
-            uncached = replace(settings, cache_folder=folder)
-            model = load_model(store, uncached, find_model(engine, chain["model_name"]))
+            model = load_model(store, replace(settings, cache_folder=folder), registered)
     except ModelIntegrityError as error:
         return [*differences, f"model: {error}"]
     if differences:
         return differences
-    decoded = decode(data, limits=Limits())
-    if isinstance(decoded, Rejection):
-        return [f"decoding: the scan is rejected now: {decoded.reason}"]
-    pixels = to_model_input(decoded, size=model.manifest.image_size).frame(chain["frame_index"])
+    if isinstance(reading.result, Rejection):
+        return [f"decoding: the scan is rejected now: {reading.result.reason}"]
+    pixels = reading.frames.frame(chain["frame_index"]) if reading.frames else None
     if pixels is None:
         return [f"decoding: frame {chain['frame_index']} is not scored now"]
     probability = model.predict(pixels[np.newaxis]).probability[0]
@@ -87,67 +81,17 @@ def replay(settings: Settings, engine: Engine, store: ObjectStore, chain: dict[s
     return [] if distance <= TOLERANCE else [f"prediction: a probability differs by {distance:.4f}"]
 
 
-def _fetch(store: ObjectStore, engine: Engine, chain: dict[str, Any]) -> tuple[bytes, list[str]]:
-    """Return the bytes of the object, and the differences of the object from the scored version."""
-    (scan,) = find_scans(engine, [chain["scan_id"]])
-    try:
-        data = store.read(scan.location, etag=scan.etag, max_bytes=Limits().max_bytes)
-    except ObjectMissingError:
-        return b"", ["object: gone"]
-    except ObjectChangedError:
-        return b"", ["object: overwritten since it was scored"]
-    except ObjectRefusedError:
-        return b"", ["object: refused by S3"]
-    is_same = sha256(data).hexdigest() == chain["content_sha256"]
-    return data, [] if is_same else ["object: its sha256 differs"]
-
-
-_CHAIN = """
-    select
-        prediction.scan_id,
-        prediction.frame_index,
-        prediction.predicted_class::text as predicted_class,
-        prediction.confidence,
-        prediction.probability_glioma,
-        prediction.probability_meningioma,
-        prediction.probability_normal,
-        prediction.probability_pituitary,
-        prediction.out_of_distribution,
-        prediction.review_reasons,
-        scan_location.etag,
-        scan.size_bytes,
-        scan.content_sha256,
-        prediction.preprocessing,
-        model_version.model_name,
-        model_version.artifact_sha256s,
-        training_run.snapshot_id,
-        training_run.recipe_name,
-        training_run.recipe_override,
-        training_run.code_version,
-        scoring_run.scoring_run_id,
-        scoring_run.run_key,
-        prediction.engine,
-        prediction.copied_from_scan_id,
-        prediction.scored_at,
-        promotion.action::text as promotion_action,
-        promotion.actor as promotion_actor,
-        promotion.reason as promotion_reason,
-        promotion.is_override,
-        promotion.promoted_at,
-        gate_verdict.is_passed as is_gate_passed,
-        gate_verdict.summary as gate_summary
-    from prediction
-    join scan using (scan_id)
-    join scan_location using (scan_id)
-    join model_version using (model_version_id)
-    join training_run using (training_run_id)
-    join scoring_run on scoring_run.scoring_run_id = prediction.scoring_run_id
-    left join lateral (
-        select * from promotion
-        where promotion.model_version_id = prediction.model_version_id and promoted_at <= scoring_run.started_at
-        order by promotion_id desc limit 1) as promotion on true
-    left join gate_verdict using (gate_verdict_id)
-    where prediction.scan_id = :scan and prediction.frame_index = :frame
-      and model_version.model_name = coalesce(
-        cast(:model as text),
-        (select model_name from current_prediction where scan_id = :scan and frame_index = :frame))"""
+def _changed_object(reading: Reading, chain: dict[str, Any]) -> list[str]:
+    """Return the difference of the object from the scored version, or an empty list."""
+    match reading.result:
+        case ObjectMissingError():
+            return ["object: gone"]
+        case ObjectChangedError():
+            return ["object: overwritten since it was scored"]
+        case ObjectRefusedError():
+            return ["object: refused by S3"]
+        case ObjectStoreError() as error:
+            raise error
+        case PreparedFile(scan=scan) if scan.content_sha256 != chain["content_sha256"]:
+            return ["object: its sha256 differs"]
+    return []

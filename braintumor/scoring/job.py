@@ -1,7 +1,4 @@
-"""Run the steps of a scoring run.
-
-``braintumor score`` runs all steps in one process. The DAG runs each step in a task.
-"""
+"""Run the steps of a scoring run: all in one process for ``braintumor score``, one per task in the DAG."""
 
 from __future__ import annotations
 
@@ -37,11 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def require_pseudonym_key(settings: Settings) -> None:
-    """Check that the secret key of the pseudonyms is long enough.
-
-    Raises:
-        ConfigurationError: the key is missing or too short.
-    """
+    """Check the secret key of the pseudonyms. Raises ``ConfigurationError`` if it is missing or too short."""
     if len(settings.require("pseudonym_key")) < _SHORTEST_KEY:
         raise ConfigurationError(
             f"BRAINTUMOR_PSEUDONYM_KEY has fewer than {_SHORTEST_KEY} characters, so pseudonyms could be guessed. "
@@ -85,12 +78,8 @@ class ScoringJob:
 
         Args:
             run_key: identifies the run. A retry with the same key continues the run.
-            scans_uri: S3 prefixes to list, separated by commas. ``None`` means the prefixes of the settings.
-            second_model: name of a model that also predicts each frame. ``None`` means the second model of the
-                settings.
-
-        Returns:
-            The run, and the counts of the listed objects.
+            scans_uri: S3 prefixes, separated by commas. ``None`` means those of the settings.
+            second_model: name of a model that also predicts each frame. ``None`` means that of the settings.
         """
         scans = ScanPrefixes.parse(scans_uri or self.settings.require("scans_uri"))
         scans.require_apart(self.settings)
@@ -130,10 +119,7 @@ class ScoringJob:
         return dict(counts)
 
     def _loaded(self, run: ScoringRun) -> tuple[LoadedModel, LoadedModel | None]:
-        """Return the run's checked and compiled models: the champion, and the second model or ``None``.
-
-        A process loads the models once for all chunks, and for all runs with the same models and backend.
-        """
+        """Return the run's checked and compiled models. A process loads them once for all runs with the same models."""
         models = [model for model in (run.model, run.second) if model is not None]
         pinned = (run.backend, *(model.model_version_id for model in models))
         if pinned not in self._models:
@@ -154,11 +140,7 @@ class ScoringJob:
     ) -> Balance:
         """Check that the run balances, write its run report, send its metrics, and fail a red run.
 
-        Args:
-            scoring_run_id: the run.
-            progress: receives the run report as Markdown.
-            on_metric: receives each metric.
-            reports_url: URL of the reports plugin. The Markdown links to the report's page below this URL.
+        ``progress`` receives the run report as Markdown, with links below ``reports_url``.
 
         Raises:
             UnbalancedRunError: the rows of an object do not explain its outcome. The run report is written in this case
@@ -221,13 +203,10 @@ def run_scoring_job(
     chunk_size: int = CHUNK_SIZE,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Balance:
-    """Run all steps of a scoring run in this process: discover, plan, score and reconcile.
-
-    ``progress`` receives lines of text for the operator. ``ScoringJob.begin`` explains the other arguments.
+    """Run all steps of a scoring run in this process. ``ScoringJob.begin`` explains the arguments.
 
     Raises:
-        ObjectStoreUnreachableError: S3 did not deliver some scans. These scans stay pending for this run or a later
-            run.
+        ObjectStoreUnreachableError: S3 did not deliver some scans. They stay pending for this run or a later run.
     """
     job = ScoringJob.open(settings)
     progress(f"run key, to continue after an interruption: {run_key}")

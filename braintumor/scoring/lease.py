@@ -15,8 +15,8 @@ from threading import Event, Thread
 from sqlalchemy import Connection, Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import DatabaseError, StaleClaimError
-from braintumor.s3 import S3Uri
 from braintumor.scoring.reading import ScanObject
 from braintumor.scoring.run import ScoringRun
 
@@ -26,26 +26,16 @@ MAX_ISOLATED_ATTEMPTS = 3
 """Number of crashes in isolation after which a scan is rejected. In isolation, the worker processes only this scan."""
 
 NORMAL_FAILURES = (Exception, KeyboardInterrupt)
-"""Exceptions that do not count as a crash of the worker: reported failures, and the operator's Ctrl-C.
+"""Exceptions that do not count as a crash of the worker.
 
-Every other exception counts as a crash, because a scan can cause it. Airflow's ``AirflowTaskTimeout`` is such an
-exception.
+Every other exception counts as a crash, because a scan can cause it, for example Airflow's ``AirflowTaskTimeout``.
 """
-
-IS_AT_WORK = """exists (
-    select from scoring_chunk
-    where scoring_chunk.scoring_run_id = scan.scoring_run_id
-      and scoring_chunk.chunk_number = scan.chunk_number
-      and scoring_chunk.finished_at is null
-      and scoring_chunk.lease_expires_at > now())"""
-"""SQL condition on a row of ``scan``: a worker holds an unexpired lease of the scan's chunk."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClaimedScan(ScanObject):
     """Hold a scan to score. ``isolated_attempts`` counts the crashes of workers that processed only this scan."""
 
-    size_bytes: int
     isolated_attempts: int
 
 
@@ -53,11 +43,8 @@ class ClaimedScan(ScanObject):
 class Claim:
     """Represent the right to commit one chunk, until a newer attempt claims the chunk.
 
-    Attributes:
-        attempt: number of this attempt, the fencing token.
-        after_crash: whether the previous attempt did not release its lease. Then one of the scans may have crashed the
-            worker.
-        scans: the pending scans of the chunk, in the order of their IDs.
+    ``attempt`` is the fencing token. ``after_crash`` says that the previous attempt did not release its lease.
+    ``scans`` are the pending scans, in the order of their IDs.
     """
 
     run: ScoringRun
@@ -68,23 +55,10 @@ class Claim:
 
 
 def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
-    """Claim a chunk, and return the claim, or ``None`` if the chunk is already committed.
-
-    The claim takes the chunk even if another worker holds its lease. That worker can no longer commit.
-    """
+    """Claim a chunk, also from another worker, and return the claim, or ``None`` if the chunk is already committed."""
     with transaction(engine) as connection:
         chunk = connection.execute(
-            text("""
-            with previous as (
-                select lease_expires_at is not null as after_crash from scoring_chunk
-                where scoring_run_id = :run and chunk_number = :chunk and finished_at is null
-                for update
-            )
-            update scoring_chunk
-            set attempt = attempt + 1, lease_expires_at = clock_timestamp() + make_interval(secs => :lease)
-            from previous
-            where scoring_run_id = :run and chunk_number = :chunk
-            returning attempt, after_crash"""),
+            statement("scoring/claim_chunk"),
             {"run": run.scoring_run_id, "chunk": chunk_number, "lease": LEASE_SECONDS},
         ).one_or_none()
         if chunk is None:
@@ -95,31 +69,15 @@ def claim(engine: Engine, run: ScoringRun, chunk_number: int) -> Claim | None:
             from scan_location
             where scan_location.scan_id = scan.scan_id
               and scan.scoring_run_id = :run and scan.chunk_number = :chunk and scan.state = 'pending'
-            returning scan.scan_id, bucket, key, etag, size_bytes, isolated_attempts"""),
+            returning scan.scan_id, bucket, key, etag, isolated_attempts"""),
             {"run": run.scoring_run_id, "chunk": chunk_number},
         ).all()
-    scans = [
-        ClaimedScan(
-            scan_id=row.scan_id,
-            location=S3Uri(bucket=row.bucket, key=row.key),
-            etag=row.etag,
-            size_bytes=row.size_bytes,
-            isolated_attempts=row.isolated_attempts,
-        )
-        for row in rows
-    ]
-    ordered = tuple(sorted(scans, key=lambda scan: scan.scan_id))
-    return Claim(
-        run=run, chunk_number=chunk_number, attempt=chunk.attempt, after_crash=chunk.after_crash, scans=ordered
-    )
+    scans = tuple(sorted(map(ClaimedScan.of_row, rows), key=lambda scan: scan.scan_id))
+    return Claim(run=run, chunk_number=chunk_number, attempt=chunk.attempt, after_crash=chunk.after_crash, scans=scans)
 
 
 def renew(engine: Engine, held: Claim) -> None:
-    """Renew the lease of a claimed chunk.
-
-    Raises:
-        StaleClaimError: a newer attempt claimed the chunk.
-    """
+    """Renew the lease of a claimed chunk. Raises ``StaleClaimError`` if a newer attempt claimed the chunk."""
     with transaction(engine) as connection:
         fence(connection, held)
         connection.execute(
@@ -132,10 +90,9 @@ def renew(engine: Engine, held: Claim) -> None:
 
 @contextmanager
 def heartbeat(engine: Engine, held: Claim) -> Iterator[None]:
-    """Renew the lease in a thread while the ``with`` block runs.
+    """Renew the lease in a thread while the ``with`` block runs, and release it after a normal failure of the block.
 
-    This context manager releases the lease after a normal failure of the block. A timeout of the task does not release
-    the lease, as a crash does not. So the next attempt processes the scans in isolation.
+    A crash or a timeout of the task does not release the lease. So the next attempt processes the scans in isolation.
     """
     try:
         with _renewing_thread(engine, held):
@@ -152,7 +109,7 @@ def heartbeat(engine: Engine, held: Claim) -> Iterator[None]:
 def _renewing_thread(engine: Engine, held: Claim) -> Iterator[None]:
     """Renew the lease in a thread while the ``with`` block runs.
 
-    The thread of this context manager ignores errors, because each commit checks the claim.
+    Errors are ignored, because each commit checks the claim.
     """
     is_over = Event()
 
@@ -183,13 +140,9 @@ def release(engine: Engine, held: Claim) -> None:
 
 @contextmanager
 def isolated(engine: Engine, held: Claim, scan: ClaimedScan) -> Iterator[None]:
-    """Count an isolated attempt at ``scan`` before the ``with`` block runs.
+    """Count an isolated attempt at ``scan`` while the ``with`` block runs.
 
-    This context manager subtracts the attempt again after a normal failure of the block. After a timeout of the task or
-    a crash, the attempt stays counted.
-
-    Raises:
-        StaleClaimError: a newer attempt claimed the chunk.
+    After a normal failure the attempt is subtracted again. After a timeout of the task or a crash it stays counted.
     """
     _count_isolated(engine, held, scan, 1)
     try:
@@ -209,10 +162,9 @@ def _count_isolated(engine: Engine, held: Claim, scan: ClaimedScan, change: int)
 
 
 def fence(connection: Connection, held: Claim) -> None:
-    """Check that a claim is the newest of its chunk, and lock the chunk until the transaction ends.
+    """Lock the chunk of a claim until the transaction ends.
 
-    Raises:
-        StaleClaimError: a newer attempt claimed the chunk.
+    Raises ``StaleClaimError`` if a newer attempt claimed it.
     """
     newest = connection.execute(
         text("""

@@ -16,11 +16,7 @@ from braintumor.serving.backend import BackendName, LoadedModel
 
 
 def chosen_backend(settings: Settings) -> BackendName:
-    """Return the inference backend that the settings choose for new runs.
-
-    Raises:
-        ConfigurationError: the setting is not the name of a backend.
-    """
+    """Return the inference backend for new runs. Raises ``ConfigurationError`` if the setting names no backend."""
     name = settings.require("backend")
     try:
         return BackendName(name)
@@ -52,11 +48,7 @@ def require_comparable(model: ModelVersion, second: ModelVersion) -> None:
 
 
 def require_runnable(model: ModelVersion, backend: BackendName) -> None:
-    """Check that the backend can run the model.
-
-    Raises:
-        ConfigurationError: the backend cannot run a model of this precision.
-    """
+    """Check that the backend runs the model's precision. Raises ``ConfigurationError`` if it does not."""
     if backend is BackendName.XLA and model.precision != "fp32":
         raise ConfigurationError(
             f"The model {model.model_name} has precision {model.precision}, which only {BackendName.OPENVINO} "

@@ -11,10 +11,10 @@ from braintumor.serving.prediction import Prediction
 
 @dataclass(frozen=True, kw_only=True)
 class ScanFacts:
-    """Hold the facts of a decoded file that become columns of ``scan``.
+    """Hold the facts of a decoded file that become columns of ``scan``. Pseudonyms are keyed hashes.
 
-    Pseudonyms are keyed hashes, never raw identifiers. ``audit_probability`` is the probability with which the scan was
-    drawn into the audit sample. It is ``None`` if the scan was not drawn. The draw happens before scoring.
+    ``audit_probability`` is the probability with which the scan was drawn into the audit sample, ``None`` if it was
+    not.
     """
 
     format: str
@@ -44,10 +44,7 @@ class ScoredOutcome:
 
 @dataclass(frozen=True, kw_only=True)
 class CopiedOutcome:
-    """Mark a scan as a duplicate that copies the predictions of another scan with the same bytes.
-
-    ``original_id`` is the ID of the other scan. The original is committed earlier or in the same transaction.
-    """
+    """Mark a duplicate. ``original_id`` is the scan whose predictions are copied, of the same or an earlier commit."""
 
     name: ClassVar[str] = "copied"
 

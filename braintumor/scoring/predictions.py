@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from braintumor.db.database import copy_rows
+from braintumor.labels import CLASSES
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.backend import BackendName
@@ -21,15 +22,9 @@ PREDICTION_COLUMNS = (
 )  # fmt: skip
 """Columns of ``prediction`` that each new prediction fills. A copied prediction also names its original scan."""
 
-SAME_PREDICTION = """
-    prediction.model_version_id = :model and prediction.engine = :engine and prediction.preprocessing = :preprocessing
-    and (select second_model_version_id from scoring_run where scoring_run_id = prediction.scoring_run_id)
-        is not distinct from :second"""
-"""SQL condition on a row of ``prediction``: a run with these parameters would write the same row for the same bytes."""
-
 
 def same_prediction_values(run: ScoringRun) -> dict[str, Any]:
-    """Return the parameters of ``SAME_PREDICTION`` for a run."""
+    """Return the parameters of ``sql/statements/scoring/same_prediction.sql`` for a run."""
     return {
         "model": run.model.model_version_id,
         "engine": run.backend,
@@ -46,28 +41,34 @@ def write_predictions(
     model: ModelVersion,
     backend: BackendName,
 ) -> None:
-    """Insert the predictions of scans.
-
-    ``predictions`` yields pairs of a scan ID and the predictions of the scan's frames.
-    """
-    rows = (
-        (
-            scan_id,
-            prediction.frame_index,
-            model.model_version_id,
-            scoring_run_id,
-            prediction.predicted_class,
-            prediction.confidence,
-            prediction.margin,
-            *prediction.probabilities,
-            prediction.out_of_distribution,
-            *(prediction.second or (None, None)),
-            "{" + ",".join(prediction.review_reasons) + "}",
-            "\\x" + prediction.activation_map.astype("<f2").tobytes().hex(),
-            backend,
-            model.preprocessing,
-        )
+    """Insert the predictions of scans: pairs of a scan ID and the predictions of its frames."""
+    of_run = {
+        "model_version_id": model.model_version_id,
+        "scoring_run_id": scoring_run_id,
+        "engine": backend,
+        "preprocessing": model.preprocessing,
+    }
+    values = (
+        {"scan_id": scan_id, **of_run, **frame_values(prediction)}
         for scan_id, of_frames in predictions
         for prediction in of_frames
     )
+    rows = ([row[name] for name in PREDICTION_COLUMNS] for row in values)
     copy_rows(connection, "prediction", PREDICTION_COLUMNS, rows)
+
+
+def frame_values(prediction: Prediction) -> dict[str, Any]:
+    """Return the columns of one frame's prediction, in Postgres's text form where Python has no equal type."""
+    second_class, second_confidence = prediction.second or (None, None)
+    return {
+        "frame_index": prediction.frame_index,
+        "predicted_class": prediction.predicted_class.value,
+        "confidence": prediction.confidence,
+        "margin": prediction.margin,
+        **{f"probability_{name}": value for name, value in zip(CLASSES, prediction.probabilities, strict=True)},
+        "out_of_distribution": prediction.out_of_distribution,
+        "second_class": second_class,
+        "second_confidence": second_confidence,
+        "review_reasons": "{" + ",".join(prediction.review_reasons) + "}",
+        "activation_map": "\\x" + prediction.activation_map.astype("<f2").tobytes().hex(),
+    }

@@ -23,10 +23,7 @@ _BETWEEN = re.compile(r",\s*(?=s3://)")
 
 @dataclass(frozen=True, kw_only=True)
 class ScanPrefixes:
-    """Hold one or several prefixes, none within another.
-
-    They are sorted, so that equal sets of prefixes have equal texts.
-    """
+    """Hold one or several prefixes, none within another, sorted so that equal sets have equal texts."""
 
     uris: tuple[S3Uri, ...]
 

@@ -1,7 +1,4 @@
-"""Read and decode scans in steps, which are groups of a few scans.
-
-Scoring, rescoring and the flip preview share this module.
-"""
+"""Read and decode scans in steps, which are groups of a few scans."""
 
 from __future__ import annotations
 
@@ -10,6 +7,9 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any, Self
+
+from sqlalchemy import Row
 
 from braintumor.errors import (
     ObjectChangedError,
@@ -33,14 +33,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class ScanObject:
-    """Identify one version of a scan's object.
-
-    The object key can identify a patient, so logs name the scan by its ID.
-    """
+    """Identify one version of a scan's object. Logs name the scan by its ID, because a key can identify a patient."""
 
     scan_id: int
     location: S3Uri = field(repr=False)
     etag: str
+
+    @classmethod
+    def of_row(cls, row: Row[Any]) -> Self:
+        """Return the scan of a row whose columns are ``bucket``, ``key`` and the other fields."""
+        values = dict(row._mapping)
+        return cls(location=S3Uri(bucket=values.pop("bucket"), key=values.pop("key")), **values)
 
 
 class ReadFailure(StrEnum):
@@ -86,9 +89,8 @@ class ScanReader:
 
     Attributes:
         size: width and height of the model's input, in pixels.
-        seconds: time in seconds after which a step ends, so that slow files do not delay the commit of the others.
-        max_errors: number of consecutive undelivered scans after which S3 counts as unreachable. A step that delivers
-            any scan resets the number.
+        seconds: time after which a step ends, so that slow files do not delay the commit of the others.
+        max_errors: number of consecutive undelivered scans after which S3 counts as unreachable.
         undelivered: the readings so far of scans that S3 did not deliver.
     """
 

@@ -17,12 +17,9 @@ from braintumor.serving.backend import BackendName
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringRun:
-    """Hold a nightly or manual scoring run. Its models and backend do not change after the run is opened.
+    """Hold a nightly or manual scoring run with its pinned models and backend.
 
-    Attributes:
-        scans: the prefixes that the run lists.
-        model: the pinned champion.
-        second: the second model. If it predicts another class than ``model``, the frame is put on the worklist.
+    If the second model predicts another class than ``model``, the frame is put on the worklist.
     """
 
     scoring_run_id: int
@@ -38,8 +35,7 @@ def open_run(
 ) -> ScoringRun:
     """Open a run with the current champion, the backend and the second model pinned, and return the run.
 
-    ``second`` is the name of the second model. If a run with this ``run_key`` exists, the function returns that run
-    unchanged.
+    If a run with this ``run_key`` exists, the function returns that run unchanged.
 
     Raises:
         ScoringRunError: a rescore has this key.
@@ -76,13 +72,7 @@ def open_run(
 
 
 def find_run(engine: Engine, run_key: str, *, kind: Literal["night", "rescore"]) -> int | None:
-    """Return the ID of the run with this key, or ``None`` if no run has this key.
-
-    ``kind`` is the expected kind: ``night`` for a scoring run, nightly or manual, or ``rescore``.
-
-    Raises:
-        ScoringRunError: the run with this key is not of this kind.
-    """
+    """Return the ID of the run with this key, or ``None``. Raises ``ScoringRunError`` if the run is of another kind."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("select scoring_run_id, kind from scoring_run where run_key = :run_key"), {"run_key": run_key}
@@ -94,11 +84,7 @@ def find_run(engine: Engine, run_key: str, *, kind: Literal["night", "rescore"])
 
 
 def load_run(engine: Engine, scoring_run_id: int) -> ScoringRun:
-    """Return the open or finished scoring run with this ID.
-
-    Raises:
-        ScoringRunError: there is no scoring run with this ID.
-    """
+    """Return the open or finished scoring run with this ID. Raises ``ScoringRunError`` if it does not exist."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""

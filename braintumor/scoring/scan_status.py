@@ -8,6 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ScoringRunError
 from braintumor.imaging.decoding.rejection import RejectionReason
 
@@ -38,13 +39,10 @@ _LISTS: Final = {
 
 
 def scan_record(engine: Engine, scan_id: int, *, with_location: bool = False) -> dict[str, Any]:
-    """Return the columns of a scan, and the lists ``predictions``, ``rejections`` and ``requeues``.
+    """Return the columns of a scan, and the lists ``predictions``, ``rejections`` (with remedies) and ``requeues``.
 
-    Each rejection has a remedy. ``with_location`` adds the list ``location`` with bucket, key and etag. It is optional,
-    because an object key can identify a patient.
-
-    Raises:
-        ScoringRunError: there is no such scan.
+    ``with_location`` adds bucket, key and etag, because a key can identify a patient. Raises ``ScoringRunError`` if
+    there is no such scan.
     """
     with transaction(engine) as connection:
         scan = connection.execute(text(_SCAN), {"id": scan_id}).one_or_none()
@@ -63,34 +61,12 @@ def scan_record(engine: Engine, scan_id: int, *, with_location: bool = False) ->
 
 
 def requeue(engine: Engine, reason: RejectionReason, *, actor: str, since: datetime | None = None) -> int:
-    """Make rejected scans pending again, and record the actor.
+    """Make scans with this rejection pending again, and return their number. The rejection stays on record.
 
-    The rejection stays on record. Pending scans are unchanged, so a second call does nothing.
-
-    Args:
-        engine: database engine.
-        reason: selects the scans that are rejected for this reason.
-        actor: the person who requeues the scans.
-        since: selects the scans that were rejected at this time or later. ``None`` means any time.
-
-    Returns:
-        The number of scans that are pending again.
+    ``since`` selects the scans that were rejected at this time or later. ``actor`` is recorded.
     """
     with transaction(engine) as connection:
         return connection.execute(
-            text("""
-            with reopened as (
-                update scan
-                set state = 'pending', processed_at = null, chunk_number = null, isolated_attempts = 0
-                from rejection
-                where rejection.scan_id = scan.scan_id
-                  and rejection.scoring_run_id = scan.scoring_run_id
-                  and scan.state = 'rejected'
-                  and rejection.reason = :reason
-                  and rejection.rejected_at >= coalesce(cast(:since as timestamptz), '-infinity')
-                returning scan.scan_id, scan.scoring_run_id
-            )
-            insert into scan_requeue (scan_id, scoring_run_id, reason, actor)
-            select scan_id, scoring_run_id, :reason, :actor from reopened"""),
+            statement("scoring/requeue"),
             {"reason": reason, "actor": actor, "since": since},
         ).rowcount

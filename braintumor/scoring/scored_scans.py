@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from sqlalchemy import Engine, Row, text
+from sqlalchemy import Engine, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.registry.model_versions import ModelVersion
-from braintumor.s3 import S3Uri
 from braintumor.scoring.reading import ScanObject
 
 
@@ -17,19 +16,10 @@ def newest_scored(engine: Engine, model: ModelVersion, *, limit: int) -> list[Sc
     """Return at most ``limit`` scans that ``model`` scored, the most recently processed first."""
     with transaction(engine) as connection:
         rows = connection.execute(
-            text("""
-            select scan_id, bucket, key, etag
-            from scan
-            join scan_location using (scan_id)
-            where state = 'scored'
-              and exists (
-                  select from prediction
-                  where prediction.scan_id = scan.scan_id and prediction.model_version_id = :model)
-            order by processed_at desc, scan_id desc
-            limit :limit"""),
+            statement("scoring/newest_scored"),
             {"model": model.model_version_id, "limit": limit},
         ).all()
-    return [_scan(row) for row in rows]
+    return [ScanObject.of_row(row) for row in rows]
 
 
 def find_scans(engine: Engine, scan_ids: Sequence[int]) -> list[ScanObject]:
@@ -39,11 +29,7 @@ def find_scans(engine: Engine, scan_ids: Sequence[int]) -> list[ScanObject]:
             text("select scan_id, bucket, key, etag from scan_location where scan_id = any(:scans)"),
             {"scans": list(scan_ids)},
         ).all()
-    return [_scan(row) for row in rows]
-
-
-def _scan(row: Row[Any]) -> ScanObject:
-    return ScanObject(scan_id=row.scan_id, location=S3Uri(bucket=row.bucket, key=row.key), etag=row.etag)
+    return [ScanObject.of_row(row) for row in rows]
 
 
 def is_anything_scored(engine: Engine) -> bool:

@@ -1,21 +1,18 @@
 """Score one chunk: read, decode, predict, commit.
 
-Threads read and decode ahead while the backend predicts. The number of scans and frames in memory is bounded, so memory
-does not grow with the chunk. The scans that are predicted together are a step. The worker commits a step as soon as the
-step is predicted. If a timeout ends the attempt, the committed steps are kept, and the next attempt continues after
-them.
+The scans that are predicted together are a step. The worker commits each step as soon as it is predicted, so a timeout
+loses only the last step. Memory does not grow with the chunk.
 
-A failed scan does not stop the others. Scans that S3 does not deliver stay pending for the task's retry. After a worker
-crashed on a chunk, the next attempt processes each scan in isolation. So the next crash identifies the scan.
+Scans that S3 does not deliver stay pending for the task's retry. After a worker crashed on a chunk, the next attempt
+processes each scan in isolation. So the next crash identifies the scan.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -24,7 +21,7 @@ from sqlalchemy import Engine
 from braintumor.dataset.erased_subjects import ErasedSubjects
 from braintumor.errors import ObjectRefusedError, ObjectStoreUnreachableError
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from braintumor.imaging.model_input import PreparedFile, one_ahead
+from braintumor.imaging.model_input import PreparedFile
 from braintumor.imaging.pseudonym import pseudonym
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool, default_pool
 from braintumor.logs import bound
@@ -40,11 +37,11 @@ from braintumor.scoring.outcomes import (
     ScoredOutcome,
     SupersededOutcome,
 )
+from braintumor.scoring.pipeline import Pipeline, Predicted, ToPredict
 from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
 from braintumor.serving.backend import LoadedModel
-from braintumor.serving.prediction import submit_scans
 
 _log = logging.getLogger(__name__)
 
@@ -67,19 +64,14 @@ def score_chunk(
     model: LoadedModel,
     second: LoadedModel | None = None,
 ) -> Counter[str]:
-    """Claim, score and commit a chunk.
+    """Claim, score and commit a chunk, and return the number of scans per outcome. Empty if it is already committed.
 
-    The ``second`` model, if given, also predicts every frame. The class and the confidence of the second model are
-    stored with the prediction of ``model``.
-
-    Returns:
-        The number of scans per outcome: ``scored``, ``copied`` from a duplicate, ``rejected``, ``superseded``. Empty if
-        the chunk is already committed.
+    The outcomes are ``scored``, ``copied`` from a duplicate, ``rejected`` and ``superseded``. The class and the
+    confidence of the ``second`` model are stored with the prediction of ``model``.
 
     Raises:
         StaleClaimError: a newer attempt claimed the chunk. This attempt wrote nothing since then.
-        ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed. If S3
-            became unreachable, the scans that were not scored by then stay pending too.
+        ObjectStoreUnreachableError: S3 did not deliver some scans. These stay pending, the others are committed.
     """
     held = claim(engine, run, chunk_number)
     if held is None:
@@ -94,10 +86,8 @@ def score_chunk(
         return _ChunkScoring(
             engine=engine,
             held=held,
-            reader=reader,
+            pipeline=Pipeline(reader=reader, model=model, second=second),
             facts=_FactsReader(key=source.pseudonym_key, erased=erased),
-            model=model,
-            second=second,
         ).run()
 
 
@@ -109,10 +99,7 @@ class _FactsReader:
     erased: ErasedSubjects
 
     def classify(self, reading: Reading) -> ReadScan | RejectedOutcome | SupersededOutcome | None:
-        """Return the scan to score, its outcome without a prediction, or ``None``.
-
-        ``None`` means that S3 did not deliver the scan.
-        """
+        """Return the scan to score, its outcome without a prediction, or ``None`` if S3 did not deliver the scan."""
         match reading.result:
             case PreparedFile() as file:
                 facts = self._facts(file)
@@ -153,11 +140,8 @@ class _ChunkScoring:
 
     engine: Engine
     held: Claim
-    reader: ScanReader
+    pipeline: Pipeline
     facts: _FactsReader
-    model: LoadedModel
-    second: LoadedModel | None
-    seconds: dict[str, float] = field(default_factory=lambda: {"read": 0.0, "infer": 0.0})
     counts: Counter[str] = field(default_factory=Counter)
     duplicates: DuplicateIndex = field(init=False)
 
@@ -165,17 +149,14 @@ class _ChunkScoring:
         self.duplicates = DuplicateIndex(engine=self.engine, run=self.held.run)
 
     def run(self) -> Counter[str]:
-        """Score all scans, close the chunk, and return the number of scans per outcome.
-
-        Scans that may crash the worker are scored last and in isolation.
-        """
+        """Score all scans, those that may crash the worker last, close the chunk, and return the counts per outcome."""
         suspects = [scan for scan in self.held.scans if self.held.after_crash or scan.isolated_attempts > 0]
         self._score([scan for scan in self.held.scans if scan not in suspects])
         for scan in sorted(suspects, key=lambda scan: scan.isolated_attempts):
             self._score_isolated(scan)
-        undelivered = self.reader.undelivered
+        undelivered = self.pipeline.reader.undelivered
         self._commit([], is_last=not undelivered)
-        rounded = {stage: round(seconds, 1) for stage, seconds in self.seconds.items()}
+        rounded = {stage: round(seconds, 1) for stage, seconds in self.pipeline.seconds.items()}
         _log.info("committed: %s; seconds: %s", dict(self.counts), rounded)
         if undelivered:
             raise ObjectStoreUnreachableError(
@@ -192,27 +173,22 @@ class _ChunkScoring:
             return
         with bound(scan_id=scan.scan_id):
             _log.warning("processed in isolation, after %d crashes in isolation", scan.isolated_attempts)
-        count_before = len(self.reader.undelivered)
+        undelivered = self.pipeline.reader.undelivered
+        count_before = len(undelivered)
         with suppress(ObjectStoreUnreachableError), isolated(self.engine, self.held, scan):
             self._score([scan])
-            if len(self.reader.undelivered) > count_before:
+            if len(undelivered) > count_before:
                 raise ObjectStoreUnreachableError("not delivered")  # so that the attempt does not count
 
     def _score(self, scans: Sequence[ClaimedScan]) -> None:
-        with closing(self.reader.steps(scans)) as steps:
-            for wait_for_outcomes in one_ahead(self._submit(step) for step in self._timed_steps(steps)):
-                with self._timed("infer"):
-                    outcomes = wait_for_outcomes()
-                renew(self.engine, self.held)
-                self._commit(outcomes)
+        self.pipeline.run(scans, self._prepare, self._write)
 
-    def _submit(self, step: Sequence[Reading]) -> Callable[[], list[Outcome]]:
-        """Submit a step to the backend, and return a function that waits for the outcomes of the step."""
+    def _prepare(self, step: list[Reading]) -> tuple[ToPredict[ReadScan], list[Outcome]]:
         classified = [self.facts.classify(reading) for reading in step]
-        done = [each for each in classified if isinstance(each, RejectedOutcome | SupersededOutcome)]
+        done: list[Outcome] = [each for each in classified if isinstance(each, RejectedOutcome | SupersededOutcome)]
         readable = [each for each in classified if isinstance(each, ReadScan)]
         originals = self.duplicates.find(readable)
-        copied = [
+        done += [
             CopiedOutcome(
                 scan_id=scan.scan_id,
                 facts=scan.facts,
@@ -222,39 +198,19 @@ class _ChunkScoring:
             for scan in readable
             if scan.scan_id in originals
         ]
-        new = [scan for scan in readable if scan.scan_id not in originals]
-        with self._timed("infer"):  # because a full queue of the backend makes this wait
-            wait_for_predictions = submit_scans(self.model, [scan.frames for scan in new], second=self.second)
-        return lambda: [
-            *done,
-            *copied,
-            *(
-                ScoredOutcome(scan_id=scan.scan_id, facts=scan.facts, predictions=predictions)
-                for scan, predictions in zip(new, wait_for_predictions(), strict=True)
-            ),
-        ]
+        return [(scan, scan.frames) for scan in readable if scan.scan_id not in originals], done
 
-    def _timed_steps(self, steps: Iterator[list[Reading]]) -> Iterator[list[Reading]]:
-        while True:
-            with self._timed("read"):
-                step = next(steps, None)
-            if step is None:
-                return
-            yield step
-
-    @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
-        """Add the duration of the ``with`` block to the seconds of a stage.
-
-        The thread waits for the stage in the block of this context manager. So the slowest stage has the most seconds.
-        """
-        started = time.monotonic()
-        yield
-        self.seconds[stage] += time.monotonic() - started
+    def _write(self, done: list[Outcome], predicted: Predicted[ReadScan]) -> None:
+        renew(self.engine, self.held)
+        scored = (
+            ScoredOutcome(scan_id=scan.scan_id, facts=scan.facts, predictions=predictions)
+            for scan, predictions in predicted
+        )
+        self._commit([*done, *scored])
 
     def _commit(self, outcomes: list[Outcome], *, is_last: bool = False) -> None:
         if outcomes or is_last:
-            commit_outcomes(self.engine, self.held, outcomes, stage_seconds=self.seconds if is_last else None)
+            commit_outcomes(self.engine, self.held, outcomes, stage_seconds=self.pipeline.seconds if is_last else None)
         self.counts.update(outcome.name for outcome in outcomes)
         for outcome in outcomes:  # scored scans are not logged, because they are many and in Postgres
             with bound(scan_id=outcome.scan_id):

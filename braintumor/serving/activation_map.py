@@ -1,6 +1,6 @@
 """Encode, decode and enlarge class activation maps.
 
-The database stores a map as the bytes of a square array (h, h) of little-endian float16, row by row.
+The database stores a map (h, h) as little-endian float16, row by row.
 """
 
 from __future__ import annotations
@@ -25,17 +25,9 @@ def decode_map(stored: bytes | memoryview) -> NDArray[np.float16]:
 
 
 def upsample(activation_map: NDArray[np.floating], *, height: int, width: int) -> NDArray[np.float32]:
-    """Return a map (h, w) enlarged to (height, width), interpolated bilinearly and scaled to 0 to 1.
+    """Return a map (h, w) enlarged bilinearly to (height, width) and scaled to 0 to 1. A constant map becomes zeros.
 
-    A map whose values are all equal becomes zeros, because it marks no place.
-
-    Args:
-        activation_map: the map (h, w).
-        height: height of the result in pixels.
-        width: width of the result in pixels.
-
-    Raises:
-        EvaluationError: the map is not two-dimensional or not finite.
+    Raises ``EvaluationError`` if the map is not two-dimensional or not finite.
     """
     values = np.asarray(activation_map, dtype=np.float32)
     if values.ndim != 2 or values.size == 0 or not np.isfinite(values).all():  # noqa: PLR2004

@@ -33,10 +33,9 @@ SERVING_FILES = (*REQUIRED_FILES, REFERENCE)
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """Metadata of a model. The model folder contains the metadata, because prediction must work without a database.
+    """Metadata of a model. The model folder contains it, because prediction must work without a database.
 
     Attributes:
-        recipe: name of the recipe.
         initialization: origin of the initial weights: ``imagenet`` or ``random``.
         trained_at: time of the training (UTC), in the form that ``name`` uses.
         image_size: S, height and width of a frame in pixels.
@@ -45,7 +44,7 @@ class Manifest:
         low_confidence_below: by predicted class, the confidence below which a prediction is reviewed.
         near_tie_below: the margin below which a prediction is reviewed.
         sha256s: hex sha256, by file name, of every other file that scoring or retraining needs.
-        out_of_distribution_above: the distance above which a prediction is reviewed. ``None`` without a
+        out_of_distribution_above: the distance above which a prediction is reviewed. ``None`` without
             ``reference.npy``.
     """
 
@@ -79,9 +78,8 @@ class Manifest:
         """Return the validated manifest from ``model.json`` in ``folder``.
 
         Raises:
-            ModelIntegrityError: the file is missing, is not JSON, lacks a field, or has an unknown field. Or its
-                classes are not ``CLASSES`` in this order. Or only one of ``out_of_distribution_above`` and the sha256
-                of ``reference.npy`` is given.
+            ModelIntegrityError: the file is missing or invalid, its classes are not ``CLASSES`` in this order, or only
+                one of ``out_of_distribution_above`` and the sha256 of ``reference.npy`` is given.
         """
         try:
             values: dict[str, Any] = json.loads((folder / MANIFEST).read_text())
@@ -111,11 +109,7 @@ class Manifest:
 
 
 def _by_class(value: float | dict[str, float]) -> dict[str, float]:
-    """Return the threshold of each class, by class.
-
-    Args:
-        value: thresholds by class, or one number for all classes as in manifests of earlier versions.
-    """
+    """Return the threshold of each class. Manifests of earlier versions have one number for all classes."""
     if isinstance(value, dict):
         return {label.value: float(value[label]) for label in CLASSES}
     return {label.value: float(value) for label in CLASSES}
@@ -128,14 +122,9 @@ def sha256_of(path: Path) -> str:
 
 
 def verify(folder: Path, sha256s: dict[str, str]) -> None:
-    """Check the sha256 of files in a folder. Call this function before any of the files is parsed.
+    """Check the hex sha256 of files in a folder, by name. Call this function before any of the files is parsed.
 
-    Args:
-        folder: the folder.
-        sha256s: the expected hex sha256 of each file, by name.
-
-    Raises:
-        ModelIntegrityError: a file is missing, or its sha256 differs.
+    Raises ``ModelIntegrityError`` if a file is missing, or its sha256 differs.
     """
     for name, expected in sha256s.items():
         path = folder / name
@@ -155,7 +144,7 @@ def serving_sha256s(sha256s: dict[str, str]) -> dict[str, str]:
 
 
 PARITY_BOUNDS: Mapping[str, float] = {"fp32": 2e-3}
-"""Largest allowed difference of a probability between Keras and the exported graph, by precision.
+"""Largest difference of a probability between Keras and the exported graph, by precision.
 
-The usual difference in fp32 is 5e-5. A model of a precision that is not listed does not pass the check.
+The usual difference in fp32 is 5e-5. A precision that is not listed does not pass.
 """

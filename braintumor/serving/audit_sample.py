@@ -1,7 +1,4 @@
-"""Select the audit sample, a random share of scans that reviewers see whatever the prediction is.
-
-The audit sample estimates the rate of confident errors.
-"""
+"""Select the audit sample, a random share of scans that reviewers see, to estimate the rate of confident errors."""
 
 from __future__ import annotations
 
@@ -16,12 +13,6 @@ _HASH_KEY = b"audit_sample"
 
 
 def is_audited(content_sha256: str) -> bool:
-    """Return whether a scan is in the audit sample.
-
-    The result depends only on the file's bytes. So all retries, duplicates, models and rescoring runs agree.
-
-    Args:
-        content_sha256: hex sha256 of the file's bytes.
-    """
+    """Return whether a file with this hex sha256 is in the audit sample. All retries, duplicates and models agree."""
     digest = blake2b(bytes.fromhex(content_sha256), digest_size=8, person=_HASH_KEY).digest()
     return int.from_bytes(digest) < AUDIT_SHARE * 2**64

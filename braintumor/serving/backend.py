@@ -1,7 +1,7 @@
 """Run a model on frames: the interface of every inference backend, and the asynchronous OpenVINO backend for CPUs.
 
-Measured on 2 AVX2 cores at 224x224 with ResNet50: the OpenVINO backend predicts 18.5 frames/s. Keras' ``predict`` in
-batches of 32 predicts 10.6 frames/s. The TensorFlow backend for workers with a GPU is ``training.export.xla_engine``.
+Measured on 2 AVX2 cores at 224x224 with ResNet50: 18.5 frames/s, and 10.6 with Keras' ``predict`` in batches of 32. The
+TensorFlow backend for workers with a GPU is ``training.export.xla_engine``.
 """
 
 from __future__ import annotations
@@ -23,11 +23,9 @@ from braintumor.serving.artifact import GRAPH, REFERENCE, Manifest, serving_sha2
 from braintumor.serving.out_of_distribution import Embeddings, distances, read_reference
 
 _BATCH = 4
-"""Number of frames in every request. A graph compiled for a fixed number of frames is faster than a graph compiled for
-any number. The measured sizes are in docs/performance.md."""
+"""Number of frames in every request. A graph compiled for a fixed number is faster (docs/performance.md)."""
 _REQUESTS_PER_STREAM = 8
-"""Number of requests in progress at once, per OpenVINO stream. The next requests are queued before the previous
-requests end, to keep all cores busy."""
+"""Number of requests in progress per OpenVINO stream, so that all cores are busy when one ends."""
 
 Result = dict[str, NDArray[np.float32]]
 """The arrays that the graph returns, by name. The names are fields of ``Outputs``."""
@@ -39,11 +37,11 @@ class Outputs:
 
     Attributes:
         probability: float32 (N, 4): frame, class. Calibrated, and the sum of each row is 1.
-        activation_map: float32 (N, S/32, S/32, 4): frame, row, column, class. The values are logits before temperature.
-            Their mean over the positions is the logit of the class.
+        activation_map: float32 (N, S/32, S/32, 4): frame, row, column, class. Logits before temperature, whose mean
+            over the positions is the logit of the class.
         embedding: float32 (N, d), the pooled features.
-        out_of_distribution: float32 (N,), distance of each frame from the model's training images. ``None`` for a model
-            without reference embeddings.
+        out_of_distribution: float32 (N,), distance from the model's training images. ``None`` without reference
+            embeddings.
     """
 
     probability: NDArray[np.float32]
@@ -67,13 +65,9 @@ class InferenceBackend(Protocol):
     """Display text: the backend, the processor, and the part of the processor that the backend may use."""
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Start inference, and return without waiting for the result.
+        """Start inference on uint8 (N, S, S, 3), N >= 1, and return a function that waits for the result.
 
-        Args:
-            frames: uint8 (N, S, S, 3), N >= 1: frame, height, width, channel.
-
-        Returns:
-            A function that waits for the result. The rows of the result have the order of ``frames``.
+        The rows of the result have the order of ``frames``.
         """
 
 
@@ -83,13 +77,9 @@ class OpenVinoBackend:
     name = BackendName.OPENVINO
 
     def __init__(self, graph: Path) -> None:
-        """Compile a graph for throughput.
+        """Compile a graph (``.xml`` next to its ``.bin``) for throughput.
 
-        Args:
-            graph: path of an OpenVINO ``.xml`` file. The ``.bin`` file must be next to it.
-
-        Raises:
-            ModelIntegrityError: OpenVINO cannot read the graph.
+        Raises ``ModelIntegrityError`` if OpenVINO cannot read it.
         """
         import openvino
 
@@ -118,21 +108,13 @@ class OpenVinoBackend:
         self._running: deque[_Request] = deque()
 
     def run(self, frames: NDArray[np.uint8]) -> Result:
-        """Return every output of the graph by name, with rows in the order of ``frames``.
-
-        Args:
-            frames: uint8 (N, S, S, 3), N >= 1: frame, height, width, channel.
-        """
+        """Return every output of the graph by name, for ``frames`` uint8 (N, S, S, 3), N >= 1, in their order."""
         return self.submit(frames)()
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Result]:
-        """Queue ``frames``, and wait only while the queue is full.
+        """Queue ``frames``, uint8 (N, S, S, 3), N >= 1, and return a function that waits for the result.
 
-        Args:
-            frames: uint8 (N, S, S, 3), N >= 1: frame, height, width, channel.
-
-        Returns:
-            A function that waits for the result. The rows of the result have the order of ``frames``.
+        The method itself waits only while the queue is full.
         """
         requests = [self._start(frames[at : at + _BATCH]) for at in range(0, len(frames), _BATCH)]
 
@@ -204,14 +186,11 @@ class LoadedModel:
     ) -> Self:
         """Return the model of a folder, after the files are verified and the graph is compiled.
 
-        Args:
-            folder: the model folder.
-            sha256s: hex sha256 of each file in the registry, by name. Without them only the sha256s of the manifest are
-                checked.
-            open_backend: function that opens another backend than OpenVINO for the verified folder.
+        ``sha256s`` are those in the registry, by file name. Without them only those of the manifest are checked.
+        ``open_backend`` opens another backend than OpenVINO for the verified folder.
 
         Raises:
-            ModelIntegrityError: a file is missing, damaged, or not a graph of this project. Or the model was trained
+            ModelIntegrityError: a file is missing, damaged, or not a graph of this project, or the model was trained
                 with another version of the preprocessing.
         """
         if sha256s is not None:
@@ -238,10 +217,7 @@ class LoadedModel:
         return self._backend.device
 
     def predict(self, frames: NDArray[np.uint8]) -> Outputs:
-        """Return the outputs of the model for ``frames``.
-
-        Args:
-            frames: uint8 (N, S, S, 3), N >= 1: frame, height, width, channel. S is the model's image size in pixels.
+        """Return the outputs of the model for ``frames``, uint8 (N, S, S, 3), N >= 1. S is the model's image size.
 
         Raises:
             ValueError: the frames have another shape or type.
@@ -250,19 +226,10 @@ class LoadedModel:
         return self.submit(frames)()
 
     def submit(self, frames: NDArray[np.uint8]) -> Callable[[], Outputs]:
-        """Start the prediction of ``frames``, and return without waiting for the outputs.
+        """Start the prediction of ``frames``, as for ``predict``, and return a function that waits for the outputs.
 
-        To keep the backend busy, submit the next frames before waiting for the outputs of these frames.
-
-        Args:
-            frames: uint8 (N, S, S, 3), as for ``predict``.
-
-        Returns:
-            A function that waits for the outputs and returns them.
-
-        Raises:
-            ValueError: the frames have another shape or type.
-            ModelIntegrityError: a probability is not finite. Only the returned function raises it.
+        To keep the backend busy, submit the next frames before waiting for these outputs. Only the returned function
+        raises ``ModelIntegrityError``.
         """
         size = self.manifest.image_size
         if frames.dtype != np.uint8 or frames.shape[1:] != (size, size, 3):

@@ -1,9 +1,7 @@
 """Measure the distance of a frame from a model's training images, in the embeddings of the served graph.
 
-The score of a frame is the mean cosine distance from the frame's embedding to the 5 nearest reference embeddings. A
-reference embedding is the embedding of a training image. A distance of 0 means the same direction, and 1 means
-orthogonal. The score does not use the softmax, because a softmax can be confident far from the training data. See
-docs/decisions/0021.
+The score is the mean cosine distance to the 5 nearest embeddings of training images: 0 means the same direction, 1
+orthogonal. Softmax is not used, because it can be confident far from the training data (docs/decisions/0021).
 """
 
 from __future__ import annotations
@@ -26,11 +24,9 @@ _BLOCK = 256
 
 
 def distances(embeddings: Embeddings, reference: Embeddings) -> NDArray[np.float32]:
-    """Return the score of each embedding, float32 (N,).
+    """Return the score of each embedding (N, d) as float32 (N,).
 
-    Args:
-        embeddings: (N, d), of any length.
-        reference: reference embeddings (M, d), M >= 1. Each row has length 1, or is zero.
+    The rows of ``reference`` (M, d), M >= 1, have length 1, or are zero.
     """
     count = min(NEIGHBORS, len(reference))
     scores = np.empty(len(embeddings), np.float32)
@@ -42,31 +38,23 @@ def distances(embeddings: Embeddings, reference: Embeddings) -> NDArray[np.float
 
 
 def cosine_distance(ours: Embeddings, theirs: Embeddings) -> NDArray[np.float32]:
-    """Return the cosine distance between row i of ``ours`` and row i of ``theirs``, float32 (N,).
-
-    Args:
-        ours: (N, d).
-        theirs: (N, d).
-    """
+    """Return the cosine distance between row i of ``ours`` (N, d) and row i of ``theirs`` (N, d), float32 (N,)."""
     return np.asarray(1 - (normalized(ours) * normalized(theirs)).sum(axis=1), np.float32)
 
 
 def normalized(embeddings: Embeddings) -> Embeddings:
     """Return embeddings (N, d) with each row divided by its length.
 
-    A row of zeros stays zero. Its distance from every other row is 1.
+    A row of zeros stays zero, at distance 1 of others.
     """
     lengths = np.linalg.norm(embeddings, axis=1, keepdims=True)
     return np.asarray(embeddings / np.maximum(lengths, np.finfo(np.float32).tiny), np.float32)
 
 
 def spread(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions of the reference images among N training images.
+    """Return the positions of at most 2,000 reference images among N training images, with the share of each class.
 
-    The result is deterministic, has at most 2,000 positions, and keeps the share of each class.
-
-    Args:
-        labels: (N,), the position of each training image's class in ``CLASSES``.
+    The result is deterministic. ``labels`` (N,) are positions in ``CLASSES``.
     """
     by_class = np.argsort(labels, kind="stable")
     count = min(len(labels), MAX_REFERENCES)
@@ -76,8 +64,7 @@ def spread(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 def read_reference(path: Path) -> Embeddings:
     """Return the reference embeddings, float32 (M, d), from ``reference.npy``. The function unpickles nothing.
 
-    Raises:
-        ModelIntegrityError: the file is not such an array, or a row has another length than 1 or 0.
+    Raises ``ModelIntegrityError`` if the file is not such an array, or a row has another length than 1 or 0.
     """
     try:
         with path.open("rb") as stream:

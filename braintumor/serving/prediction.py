@@ -20,12 +20,12 @@ from braintumor.serving.backend import LoadedModel, Outputs
 class ReviewReason(StrEnum):
     """The reasons for which a frame is on the worklist.
 
-    ``AUDIT_SAMPLE`` applies to every frame of a random 2% of the files (see ``audit_sample``).
-    ``NOT_VALIDATED_ON_VOLUMES`` applies to every frame of a file with several frames, because no model was evaluated on
-    volumes.
-    The table ``prediction`` never stores two of the reasons. The view ``current_prediction`` adds these two reasons.
-    ``MODEL_WITHDRAWN`` applies while the model is withdrawn. ``SAME_CONTENT_OTHER_PATIENT`` applies to each of two
-    scans of different patients that show the same image. Scans with this reason are first on a worklist.
+    ``AUDIT_SAMPLE`` applies to every frame of a random 2% of the files. ``NOT_VALIDATED_ON_VOLUMES`` applies to every
+    frame of a file with several frames, because no model was evaluated on volumes.
+
+    The view ``current_prediction`` adds two reasons that the table does not store. ``MODEL_WITHDRAWN`` applies while
+    the model is withdrawn. ``SAME_CONTENT_OTHER_PATIENT`` applies to two scans of different patients with the same
+    image.
     """
 
     LOW_CONFIDENCE = "low_confidence"
@@ -43,15 +43,11 @@ class Prediction:
     """The prediction of one model for one frame. It is for review, not for diagnosis.
 
     Attributes:
-        predicted_class: the class with the highest probability.
         confidence: the highest probability, 0 to 1.
         margin: the highest probability minus the second highest probability.
         probabilities: one probability per class, in the order of ``CLASSES``.
-        activation_map: float16 (S/32, S/32): row, column. The values are the logits of the predicted class. S is the
-            model's image size in pixels.
-        review_reasons: the reasons for which the frame is on the worklist. Empty without a reason.
-        out_of_distribution: distance of the frame from the model's training images (see the module
-            ``out_of_distribution``). ``None`` for a model without reference embeddings.
+        activation_map: float16 (S/32, S/32): row, column. Logits of the predicted class. S is the model's image size.
+        out_of_distribution: distance from the model's training images. ``None`` without reference embeddings.
         second: predicted class and confidence of a second model. ``None`` if the run has no second model.
         frame_index: position of the frame in its file, from 0.
     """
@@ -70,10 +66,7 @@ class Prediction:
 def to_predictions(outputs: Outputs, manifest: Manifest, *, second: Outputs | None = None) -> Iterator[Prediction]:
     """Yield one prediction per frame, in the order of the frames.
 
-    Args:
-        outputs: the outputs of the model.
-        manifest: the manifest of the model, with the thresholds of the review reasons.
-        second: the outputs of a second model for the same frames.
+    ``manifest`` has the thresholds of the review reasons. ``second`` are a second model's outputs for the same frames.
     """
     distances = outputs.out_of_distribution
     scores = [None] * len(outputs.probability) if distances is None else distances.tolist()
@@ -104,15 +97,10 @@ def to_predictions(outputs: Outputs, manifest: Manifest, *, second: Outputs | No
 def submit_scans(
     model: LoadedModel, scans: Sequence[PreparedScan], *, second: LoadedModel | None = None
 ) -> Callable[[], list[tuple[Prediction, ...]]]:
-    """Start the prediction of all frames of several scans, and return without waiting for the predictions.
+    """Start the prediction of all frames of several scans, and return a function that waits for the predictions.
 
-    Args:
-        model: the model that predicts.
-        scans: the scans, prepared for the model's image size.
-        second: a second model. With it, each prediction also has the class and confidence of the second model.
-
-    Returns:
-        A function that waits for the predictions. It returns one tuple per scan, with one prediction per frame.
+    The function returns one tuple per scan, with one prediction per frame. With a ``second`` model, each prediction
+    also has the class and confidence of that model.
     """
     if not scans:
         return lambda: []

@@ -15,7 +15,7 @@ from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.stack import Stack
-from tests.once import dump, made_once, restore
+from tests.shared_state import dump, made_once, restore
 
 PROJECT = Path(__file__).parent.parent.parent
 LENIENT_RULES = """

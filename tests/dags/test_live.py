@@ -20,7 +20,7 @@ from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from devstack.airflowapi import AirflowClient
 from devstack.stack import Stack
-from tests.live import PATIENCE_S, library, live_stack
+from tests.live_stack import PATIENCE_S, library, live_stack
 from tests.sql import change, rows
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]

@@ -15,7 +15,7 @@ from devstack.errors import AirflowAnswerError
 from devstack.stack import Stack
 from tests.approval import approval_request, decide
 from tests.dags.conftest import LENIENT_RULES
-from tests.live import PATIENCE_S, library, live_stack
+from tests.live_stack import PATIENCE_S, library, live_stack
 from tests.sql import rows
 from tests.webhook import Webhook, webhook
 

@@ -10,7 +10,7 @@ from braintumor.config.settings import Settings
 from braintumor.config.variables import DEMO_DATASET, DEMO_NIGHT, DEMO_WEIGHTS
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.demo import Choice, DemoError
-from devstack.night import drop_night
+from devstack.demo_scans import write_demo_scans
 
 
 def test_equal_file_names_in_two_folders_are_both_uploaded(empty_settings: Settings, tmp_path: Path) -> None:
@@ -19,7 +19,7 @@ def test_equal_file_names_in_two_folders_are_both_uploaded(empty_settings: Setti
         (given / folder).mkdir(parents=True)
         (given / folder / "IM1.dcm").write_bytes(folder.encode())
     store, scans = ObjectStore.connect(empty_settings), S3Uri.parse("s3://braintumor/scans-of-two-folders/")
-    drop_night(store, scans, tmp_path, given)
+    write_demo_scans(store, scans, tmp_path, given)
     arrived = {entry.key.removeprefix(scans.key) for entry in store.list(scans)}
     assert {"night-0001/a/IM1.dcm", "night-0001/b/IM1.dcm"} <= arrived
 

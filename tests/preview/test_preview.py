@@ -14,9 +14,9 @@ from braintumor.db import database
 from braintumor.errors import ModelIntegrityError, ObjectStoreUnreachableError
 from braintumor.imaging.phantom.slice import write_unlabeled
 from braintumor.labels import CLASSES
-from braintumor.preview.flips import FlipKind, FlipPreview
 from braintumor.preview.job import PreviewResult, make_preview, preview_candidate
 from braintumor.preview.page import summary
+from braintumor.preview.prediction_changes import FlipKind, FlipPreview
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.s3 import ObjectStore, S3Uri

@@ -23,6 +23,7 @@ from braintumor.rescoring import worker
 from braintumor.rescoring.job import Rescore
 from braintumor.rescoring.request import RescoreRequest, open_rescore_run
 from braintumor.rescoring.worker import Outcome, State, commit_outcomes
+from braintumor.scoring import pipeline
 from braintumor.scoring.job import ScoringJob, run_scoring_job
 from braintumor.scoring.reading import ScanReader
 from braintumor.serving.prediction import submit_scans
@@ -80,13 +81,13 @@ def test_timeout_keeps_steps_and_counts_interrupt_does_not(
     job, number = opened(scored)
     steps = count(1)
 
-    def submit_two(*values: Any) -> Any:
+    def submit_two(*values: Any, **more: Any) -> Any:
         if next(steps) > 2:
             raise error
-        return submit_scans(*values)
+        return submit_scans(*values, **more)
 
     monkeypatch.setattr(worker, "ScanReader", partial(ScanReader, seconds=0))
-    monkeypatch.setattr(worker, "submit_scans", submit_two)
+    monkeypatch.setattr(pipeline, "submit_scans", submit_two)
     with pytest.raises(error):
         job.score(number, 0)
     monkeypatch.undo()

@@ -21,8 +21,8 @@ from braintumor.review.decisions import ReviewDecision, retract_review, save_rev
 from braintumor.review.finding import Finding
 from braintumor.review.images import THUMBNAIL, frame_png, map_png
 from braintumor.review.page import Caller, dashboard_page, frame_page, worklist_page
-from braintumor.review.reading import Reading, read_frame
 from braintumor.review.session import find_session, next_item, previous_item, start_session
+from braintumor.review.shown_frame import ShownFrame, read_frame
 from braintumor.review.shown_images import may_review, record_shown
 from braintumor.review.worklist import AUDIT, Filters, list_choices, list_worklist
 from braintumor.s3 import ObjectStore, S3Uri
@@ -43,7 +43,7 @@ def given(scan_id: int, finding: Finding = Finding.GLIOMA, **values: object) -> 
     return ReviewDecision(scan_id=scan_id, **(known | values))  # type: ignore[arg-type]
 
 
-def read(engine: Engine, scan_id: int, person: str = "ann", *, frame: int = 0, is_reviewer: bool = True) -> Reading:
+def read(engine: Engine, scan_id: int, person: str = "ann", *, frame: int = 0, is_reviewer: bool = True) -> ShownFrame:
     with transaction(engine) as connection:
         return read_frame(connection, scan_id=scan_id, frame_index=frame, person=person, is_reviewer=is_reviewer)
 

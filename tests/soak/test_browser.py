@@ -18,7 +18,7 @@ from devstack.stack import Stack
 from tests.approval import approval_request
 from tests.browser import signed_in
 from tests.dags.conftest import LENIENT_RULES
-from tests.live import PATIENCE_S, library, live_stack
+from tests.live_stack import PATIENCE_S, library, live_stack
 from tests.sql import rows
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(2 * PATIENCE_S)]

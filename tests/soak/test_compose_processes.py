@@ -23,7 +23,7 @@ from devstack.service import Service
 from devstack.state import PROJECT, State, loopback_environment
 from tests.compose import check_command, compose_file, variables_of, with_values
 from tests.conftest import state_folder
-from tests.live import PATIENCE_S
+from tests.live_stack import PATIENCE_S
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(3 * PATIENCE_S)]
 

@@ -19,7 +19,7 @@ from braintumor.s3 import ObjectStore, S3Uri
 from devstack.airflowapi import AirflowClient
 from devstack.stack import Stack
 from tests.browser import signed_in
-from tests.live import library, live_stack
+from tests.live_stack import library, live_stack
 from tests.review.conftest import AUDITED, SCRIPT, write_night
 from tests.sql import change, rows
 

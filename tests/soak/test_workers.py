@@ -21,7 +21,7 @@ from devstack.broker import PROGRAM
 from devstack.stack import Stack
 from devstack.workers import NAME, Worker
 from tests.dags.conftest import LENIENT_RULES
-from tests.live import PATIENCE_S, library, live_stack
+from tests.live_stack import PATIENCE_S, library, live_stack
 from tests.runs import assert_each_scan_scored_once, assert_no_partial_scans, put_scans
 from tests.sql import rows
 

@@ -34,7 +34,6 @@ class QualityCheckResult:
 
     Attributes:
         code: name of the check in the rule file, or ``missing_class``.
-        level: level of the check in the rule file.
         is_beyond: whether the data exceeds the bound. False if the check is off.
         reason: display text: the measured share, the allowed share, and the remedy.
         count: number of affected files or images.
@@ -64,7 +63,6 @@ class Quality:
     """The results of all checks on labeled images, and the data for a report.
 
     Attributes:
-        rules_version: version of the rule file.
         results: the result of the check for missing classes, then of each check in the order of the rule file.
         images: the decoded images, sorted by sha256.
         excluded: files that cannot be decoded or are outside class folders.
@@ -118,13 +116,7 @@ class Quality:
 
 
 def assess(images: Iterable[LabeledImage], excluded: Iterable[ExcludedImage], rules: QualityRules) -> Quality:
-    """Return the results of all checks of labeled images.
-
-    Args:
-        images: the decoded images.
-        excluded: files that cannot be decoded or are outside class folders.
-        rules: the bounds and levels of the checks.
-    """
+    """Return the results of all checks. ``excluded`` are files that cannot be decoded or are outside class folders."""
     images, excluded = tuple(sorted(images, key=lambda image: image.image_sha256)), tuple(excluded)
     grouping = form_groups(images, {})
     review = LabelReview(skipped="the check is off in the rule file")
@@ -172,10 +164,7 @@ def unreadable(excluded: Iterable[ExcludedImage]) -> list[ExcludedImage]:
 
 
 def _missing_class(images: Sequence[LabeledImage]) -> QualityCheckResult:
-    """Check that every class has images. The result blocks data that lacks a class.
-
-    No rule file can change this, because no model can be trained without all classes.
-    """
+    """Check that every class has images. No rule file can change this, because training needs all classes."""
     missing = [label.value for label, count in counts_by_class(images).items() if not count]
     found = f"No images of {', '.join(missing)} are readable in class folders" if missing else "every class has images"
     if len(missing) == len(CLASSES):
@@ -277,15 +266,9 @@ def _label_errors(review: LabelReview, check: QualityCheck) -> QualityCheckResul
 def _share_result(
     code: str, check: QualityCheck, found: Sequence[LabeledImage | ExcludedImage], whole: int, *, what: str, remedy: str
 ) -> QualityCheckResult:
-    """Return the result of a check that limits the share of affected files or images.
+    """Return the result of a check that limits the share of the affected ``found`` of ``whole`` files or images.
 
-    Args:
-        code: name of the check in the rule file.
-        check: the bound and level of the check.
-        found: the affected files or images.
-        whole: number of all checked files or images.
-        what: display text after the share, such as "files are outside class folders".
-        remedy: display text: what to do about the affected files or images.
+    ``what`` is display text after the share, such as "files are outside class folders". ``remedy`` says what to do.
     """
     allowed = f"{_of(len(found), whole)} {what}. {_percent(check.bound)} are allowed."
     return QualityCheckResult(

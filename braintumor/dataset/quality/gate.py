@@ -17,12 +17,7 @@ from braintumor.s3 import ObjectStore, S3Uri
 def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: Quality, *, source: str) -> None:
     """Check that no result is blocking. Otherwise write the report to ``snapshots/refused-<UTC time>.html``.
 
-    Args:
-        engine: the database.
-        store: the object store.
-        models: the prefix of all models. The report is below it.
-        quality: the results of the checks.
-        source: display text: the S3 prefix of the dataset.
+    The report is below ``models``. ``source`` is display text: the S3 prefix of the dataset.
 
     Raises:
         DatasetError: a result is blocking. The message names all blocking results and the address of the report.
@@ -44,13 +39,7 @@ def current_report(
 
 
 def refusal(quality: Quality, *, source: str, report: str | None) -> str:
-    """Return the error message of a refusal: every blocking result with its remedy, and where the report is.
-
-    Args:
-        quality: the results of the checks.
-        source: display text: an S3 prefix or a folder.
-        report: address of the report. ``None`` if no report was written.
-    """
+    """Return the error message of a refusal: every blocking result with its remedy, and the address of the report."""
     results = " ".join(f"{result.code}: {result.reason}" for result in quality.blocking)
     where = f"The report shows them: {report}." if report else "--report FILE shows them."
     return (

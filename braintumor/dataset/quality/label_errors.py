@@ -1,10 +1,9 @@
 """Find images with doubtful labels, by confident learning on thumbnails.
 
-A forest of extremely randomized trees predicts the class of each image. The training data of this forest contains
-neither the image nor a near-duplicate of the image. An image is a candidate if the forest contradicts the image's label
-with enough confidence. The method is by Northcutt et al., "Confident Learning", 2021, as implemented in cleanlab. The
-forest is fast and often wrong, so no image is relabeled or excluded. The choice of this model is explained in
-docs/decisions/0012.
+A forest of extremely randomized trees predicts the class of each image, trained without the image and its
+near-duplicates. An image is a candidate if the forest contradicts its label with enough confidence (Northcutt et al.,
+"Confident Learning", 2021, as implemented in cleanlab). The forest is fast and often wrong, so no image is relabeled or
+excluded. docs/decisions/0012 explains the choice.
 """
 
 from __future__ import annotations
@@ -34,10 +33,8 @@ _STEP = 2
 class Candidate:
     """An image whose label is doubtful.
 
-    Attributes:
-        image: the image.
-        suggested: the class that the forest predicts.
-        confidence: the probability, 0 to 1, that the forest gives to the image's label. A lower value means more doubt.
+    ``suggested`` is the class that the forest predicts. ``confidence`` is the probability, 0 to 1, that the forest
+    gives to the image's label.
     """
 
     image: LabeledImage
@@ -47,12 +44,9 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelReview:
-    """The result of a search for label errors.
+    """The result of a search for label errors in ``count_image`` distinct images, the most doubtful candidates first.
 
-    Attributes:
-        candidates: images for a person to check, the most doubtful first.
-        count_image: number of searched distinct images.
-        skipped: the reason for skipping the search. Empty after a search.
+    ``skipped`` is the reason for skipping the search. It is empty after a search.
     """
 
     candidates: tuple[Candidate, ...] = field(default=())
@@ -63,9 +57,8 @@ class LabelReview:
 def review_labels(groups: Sequence[Sequence[DistinctImage]], *, maximum_images: int) -> LabelReview:
     """Return the images whose labels are doubtful. The search takes seconds for thousands of images.
 
-    Args:
-        groups: groups of linked images. No forest is trained on a group that it predicts.
-        maximum_images: number of distinct images above which the search is skipped.
+    No forest is trained on a group of linked images that it predicts. The search is skipped above ``maximum_images``
+    distinct images.
     """
     images = [member.image for group in groups for member in group]
     labels = np.array([image.label.position for image in images], np.int64)
@@ -112,11 +105,8 @@ def _out_of_fold(
 ) -> NDArray[np.float64]:
     """Return float64 (N, 4): per image the class probabilities from a forest trained without the image's group.
 
-    Args:
-        features: (N, 1024), from ``_features``.
-        labels: (N,), positions in ``CLASSES``.
-        groups: (N,), the number of each image's group.
-        folds: number of parts. One forest per part predicts this part and is trained on the rest.
+    ``features`` (N, 1024) are from ``_features``, ``labels`` (N,) positions in ``CLASSES``, ``groups`` (N,) group
+    numbers. One forest per fold predicts this fold and is trained on the others.
     """
     from sklearn.ensemble import ExtraTreesClassifier
     from sklearn.model_selection import StratifiedGroupKFold
@@ -132,11 +122,9 @@ def _out_of_fold(
 
 
 def _issues(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) -> list[int]:
-    """Return the positions of the images with doubtful labels, the most doubtful first.
+    """Return the positions of images with doubtful labels, the most doubtful first.
 
-    Args:
-        labels: (N,), positions in ``CLASSES``.
-        probabilities: (N, 4), from ``_out_of_fold``.
+    ``labels`` (N,) are positions in ``CLASSES``. ``probabilities`` (N, 4) are from ``_out_of_fold``.
     """
     from cleanlab.filter import find_label_issues
 

@@ -43,13 +43,7 @@ _ORDER = {"up to 255": 0, "256 to 511": 1, "512": 2, "above 512": 3}
 
 @dataclass(frozen=True, kw_only=True)
 class Thumbnail:
-    """One image on a page.
-
-    Attributes:
-        png: the image as PNG bytes.
-        name: display name of the image.
-        note: display text below the image.
-    """
+    """One image on a page: PNG bytes, display name, and display text below it."""
 
     png: bytes = field(repr=False)
     name: str
@@ -106,10 +100,7 @@ def shown_images(quality: Quality) -> set[str]:
 
 
 def first_splits(quality: Quality) -> dict[str, dict[str, int]]:
-    """Return the number of images by split and class, as in a snapshot with no earlier snapshot.
-
-    A real snapshot can differ, because images keep the splits of earlier snapshots.
-    """
+    """Return the number of images by split and class in a first snapshot. Later snapshots keep earlier splits."""
     grouping = quality.grouping
     splits = assign(grouping.to_split(), grouping.known)
     counts = Counter((splits[group_key(group)], member.label) for group in grouping.groups for member in group)
@@ -142,10 +133,7 @@ def _by_attribute(images: Iterable[LabeledImage], name: str) -> dict[str, list[i
 
 
 def _samples(images: Sequence[LabeledImage]) -> list[Thumbnail]:
-    """Return the thumbnails of a fixed sample of images.
-
-    The images are sorted by sha256, which is a random order. So images at even distances are a random sample.
-    """
+    """Return thumbnails at even distances in the order of the sha256, which is a fixed random sample."""
     positions = np.linspace(0, len(images) - 1, min(_SAMPLES_PER_CLASS, len(images))).round().astype(int)
     return [_thumbnail(images[position]) for position in positions]
 

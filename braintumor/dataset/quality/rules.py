@@ -17,10 +17,7 @@ from braintumor.errors import QualityRulesError
 
 
 class Level(StrEnum):
-    """The consequence when the data exceeds the bound of a check.
-
-    ``BLOCKING`` refuses the data. ``WARNING`` puts a warning into the report. ``OFF`` has no consequence.
-    """
+    """The consequence beyond the bound of a check: refuse the data, warn in the report, or none."""
 
     BLOCKING = "blocking"
     WARNING = "warning"
@@ -28,12 +25,7 @@ class Level(StrEnum):
 
 
 class QualityCheck(Rules):
-    """The rule of one check.
-
-    Attributes:
-        level: the consequence when the data exceeds the bound.
-        bound: the largest allowed share of affected files or images, 0 to 1. For ``imbalance`` a smallest share.
-    """
+    """The rule of one check. ``bound`` is the largest allowed share, 0 to 1. For ``imbalance`` it is the smallest."""
 
     reason = 'only level = "off" leaves a check out'
 
@@ -46,14 +38,10 @@ class QualityRules(RuleFile):
 
     Attributes:
         maximum_images_label_errors: Number of distinct images above which label errors are not searched.
-        unreadable: Files that cannot be decoded.
-        outside: Files outside class folders.
         copies: Files with the pixels of another file.
         contradictions: Identical or near-identical images with different labels.
-        imbalance: Number of images of the smallest class, divided by that number of the largest class. The bound is a
-            minimum.
+        imbalance: Images of the smallest class divided by images of the largest class. The bound is a minimum.
         not_mri: Images that do not look like MRI. The bound applies to each class by itself.
-        label_errors: Images with likely label errors.
     """
 
     label = "data quality"

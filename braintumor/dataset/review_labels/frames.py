@@ -1,7 +1,7 @@
 """Store the frames of reviewed labels as PNG images, decoded once from the scored version of the object.
 
-The frame's row in ``reviewed_frame`` is committed first. Then the frame's image is written to S3 while this row is
-locked. An erasure locks the same row. So the erasure sees every image, and no image is written after the erasure.
+The row in ``reviewed_frame`` is committed first. The image is written to S3 while this row is locked. An erasure locks
+the same row. So it sees every image, and no image is written after it.
 """
 
 from __future__ import annotations
@@ -52,13 +52,9 @@ class _Render:
 
 @dataclass(frozen=True, kw_only=True)
 class ReviewedImages:
-    """Reviewed frames for a snapshot.
+    """Reviewed frames for a snapshot: available ``images``, ``excluded`` frames, and the labels of both.
 
-    Attributes:
-        images: the available frames as labeled images. The field ``reviewed`` is the frame's ``ReviewedLabel.name``.
-        excluded: the unavailable frames. The field ``image_uri`` is the frame's ``ReviewedLabel.name``.
-        labels: the labels of all frames, available or not.
-        rules_version: version of the label rules.
+    Images and excluded frames are identified by ``ReviewedLabel.name``.
     """
 
     images: tuple[LabeledImage, ...]
@@ -67,25 +63,12 @@ class ReviewedImages:
     rules_version: int
 
     def record(self, connection: Connection, snapshot_id: str, reasons: Mapping[str, str]) -> None:
-        """Record in the database, for each label, whether the snapshot contains the frame.
-
-        Args:
-            connection: an open transaction.
-            snapshot_id: id of the snapshot.
-            reasons: reason for each exclusion, by ``ReviewedLabel.name`` of the excluded frame.
-        """
+        """Record for each label whether the snapshot contains the frame. ``reasons`` are by ``ReviewedLabel.name``."""
         record_reviews(connection, snapshot_id, self.labels, reasons=reasons, rules_version=self.rules_version)
 
 
 def reviewed_images(engine: Engine, store: ObjectStore, models: S3Uri, rules: LabelRules) -> ReviewedImages:
-    """Return the frames that have a label under the rules, and store their missing images in S3.
-
-    Args:
-        engine: the database.
-        store: the object store.
-        models: the prefix of all models. The images of the frames are below it, in ``reviewed/``.
-        rules: the label rules.
-    """
+    """Return the frames that have a label under the rules, and store their missing images below ``models``."""
     with transaction(engine) as connection:
         labels = reviewed_labels(connection, rules)
     images, excluded = _read_all(engine, store, models, labels)

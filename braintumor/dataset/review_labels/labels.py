@@ -24,8 +24,7 @@ class ReviewedLabel:
     Attributes:
         source: what the label is based on: ``readers``, ``senior_reader`` or ``adjudicated``.
         count_reader: number of reviewers whose current review gives this label and counts under the rules.
-        identity: the scan, and the pseudonyms of the patient, study and series. Frames that share one of these are in
-            one group.
+        identity: the scan, and the pseudonyms of patient, study and series. Frames that share one are in one group.
     """
 
     scan_id: int
@@ -46,13 +45,12 @@ class ReviewedLabelSummary:
     """The labels that the present reviews give.
 
     Attributes:
-        rules_version: version of the label rules.
         labels: number of frames with a label, by (class, source).
         unlabeled: number of reviewed frames without a label, by reason.
-        count_new: number of new labels. A label is new if no snapshot considered it and no retrain request counted it.
+        count_new: number of labels that no snapshot considered and no retrain request counted.
         retrain_after: number of new labels from which a retrain is requested.
-        snapshot_id: id of the last snapshot that considered reviewed frames, or ``None`` if there is no such snapshot.
-        excluded: (name, reason) of each frame that the snapshot ``snapshot_id`` excludes.
+        snapshot_id: id of the last snapshot that considered reviewed frames, or ``None``.
+        excluded: (name, reason) of each frame that this snapshot excludes.
     """
 
     rules_version: int
@@ -83,8 +81,7 @@ def reviewed_labels(connection: Connection, rules: LabelRules) -> list[ReviewedL
 def summarize_reviewed_labels(settings: Settings) -> ReviewedLabelSummary:
     """Return the number of labels that the present reviews give, and the exclusions of the last snapshot.
 
-    Raises:
-        LabelRulesError: the rule file is invalid.
+    Raises ``LabelRulesError`` if the rule file is invalid.
     """
     rules = LabelRules.load(settings.label_rules)
     engine = database.connect(settings)
@@ -105,19 +102,10 @@ def summarize_reviewed_labels(settings: Settings) -> ReviewedLabelSummary:
 
 
 def request_retrain(settings: Settings, *, request_key: str) -> int:
-    """Record a request for a retrain if there are enough new labels.
+    """Record a request for a retrain if there are enough new labels, and return their number, or 0 without a request.
 
-    Labels that one request counts are not new for later requests.
-
-    Args:
-        settings: for Postgres and the label rules.
-        request_key: key of the request. A retry with the same key records no second request.
-
-    Returns:
-        The number of new labels that the request counts, or 0 without a request. A retry returns the same number.
-
-    Raises:
-        LabelRulesError: the rule file is invalid.
+    Labels that one request counts are not new for later requests. A retry with the same ``request_key`` returns the
+    same number. Raises ``LabelRulesError`` if the rule file is invalid.
     """
     rules = LabelRules.load(settings.label_rules)
     with transaction(database.connect(settings)) as connection:
@@ -140,14 +128,9 @@ def record_reviews(
     reasons: Mapping[str, str],
     rules_version: int,
 ) -> None:
-    """Record in the table ``snapshot_review``, for each label, whether a snapshot contains the frame.
+    """Record in the table ``snapshot_review``, for each considered label, whether a snapshot contains the frame.
 
-    Args:
-        connection: an open transaction.
-        snapshot_id: id of the snapshot.
-        labels: the labels of all frames that the snapshot considered.
-        reasons: reason for each exclusion, by ``ReviewedLabel.name`` of the excluded frame.
-        rules_version: version of the label rules.
+    ``reasons`` gives the reason of each exclusion, by ``ReviewedLabel.name``.
     """
     if not labels:
         return

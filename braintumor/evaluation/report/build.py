@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 from braintumor.dataset.snapshot import identified_of
 from braintumor.dataset.splits.split import Split
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
@@ -123,15 +124,7 @@ def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
     """Return the model's number of weights and its temperature, and the facts of the model's snapshot."""
     with transaction(engine) as connection:
         row = connection.execute(
-            text("""
-            select
-                model_version.count_parameter, model_version.temperature,
-                snapshot.source_uri, snapshot.count_image, snapshot.count_identified,
-                snapshot.count_patient_identified
-            from model_version
-            join training_run using (training_run_id)
-            join snapshot using (snapshot_id)
-            where model_version_id = :id"""),
+            statement("evaluation/model_facts"),
             {"id": model.model_version_id},
         ).one()
         counts = connection.execute(

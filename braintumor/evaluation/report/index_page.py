@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment
-from sqlalchemy import Connection, Engine, Row, text
+from sqlalchemy import Connection, Engine, Row, TextClause, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.evaluation.report.formatting import figure, recipe
 from braintumor.registry.model_versions import list_models
 from braintumor.reports.jinja import page_environment
@@ -27,10 +28,10 @@ def overview_page(engine: Engine) -> str:
     """
     models = list_models(engine)
     with transaction(engine) as connection:
-        retrain_runs = _newest(connection, _RETRAIN_RUNS)
-        scoring_runs = _newest(connection, _SCORING_RUNS)
-        promotions = _newest(connection, _PROMOTIONS)
-        snapshots = _newest(connection, _SNAPSHOTS)
+        retrain_runs = _newest(connection, statement("evaluation/newest_verdicts"))
+        scoring_runs = _newest(connection, text(_SCORING_RUNS))
+        promotions = _newest(connection, text(_PROMOTIONS))
+        snapshots = _newest(connection, text(_SNAPSHOTS))
         test = {row.model_name: row for row in connection.execute(text(_TEST_METRICS))}
     return (
         _environment()
@@ -51,8 +52,8 @@ def overview_page(engine: Engine) -> str:
     )
 
 
-def _newest(connection: Connection, query: str) -> Sequence[Row[Any]]:
-    return connection.execute(text(query), {"newest": _NEWEST}).all()
+def _newest(connection: Connection, query: TextClause) -> Sequence[Row[Any]]:
+    return connection.execute(query, {"newest": _NEWEST}).all()
 
 
 _TEST_METRICS = """
@@ -63,19 +64,6 @@ _TEST_METRICS = """
     where evaluation.split = 'test'"""
 """One row per model: the metrics on the test split of the snapshot that the model was trained on."""
 
-_RETRAIN_RUNS = """
-    with approval as (
-        select gate_verdict_id, string_agg(person || ': ' || answer, ', ' order by answered_at) as decisions
-        from approval_decision
-        group by gate_verdict_id
-    )
-    select run_key, model_name, is_passed, summary, judged_at, coalesce(decisions, '') as decisions
-    from gate_verdict
-    join model_version using (model_version_id)
-    left join approval using (gate_verdict_id)
-    order by gate_verdict_id desc
-    limit :newest"""
-"""One row per verdict, with its approval decisions."""
 
 _SCORING_RUNS = """
     select scoring_run_id, run_key, level::text as level, count_arrived, judged_at

@@ -1,8 +1,8 @@
 """Find images whose pixels show several slices in a grid or a strip, such as film sheets and exported mosaics.
 
-Every tile of such an image is similar to its neighbor. The image therefore correlates with itself after a shift by one
-tile. The correlation of a single head falls with the shift and does not rise again. Lines of one gray level separate
-the tiles: air or gutters. Error rates: docs/decisions/0035.
+Every tile is similar to its neighbor, so the image correlates with itself after a shift by one tile. The correlation of
+a single head falls with the shift and does not rise again. Lines of one gray level separate the tiles: air or gutters.
+Error rates: docs/decisions/0035.
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ _SIDE = 128
 _LEAST_SHIFT = 8
 """Least shift in pixels of the reduced image. Shorter shifts match the texture of an image, not its tiles."""
 _LEAST_GAIN, _LEAST_GAIN_ALONE, _LEAST_GAIN_SUM, _LEAST_GAIN_STRIP = 0.1, 0.2, 0.9, 0.35
-"""Least gains per axis of a grid with lines between its tiles, then of a grid without lines.
+"""Least gains: per axis with lines between the tiles, per axis without lines, both axes together then, of a strip.
 
-The third number is the least sum of both axes' gains of a grid without lines. The fourth is the least gain of a strip.
 Of 3,264 real images of one head, no image has a gain above 0.27 on both axes.
 """
 _MOST_SPREAD, _MOST_SPREAD_STRIP = 0.45, 0.3
-"""Greatest spread of the lines between tiles, of a grid and of a strip (``_Repetition.spread``).
+"""Greatest spread of the lines between tiles, of a grid and of a strip.
 
-A single head with a gain on both axes has a spread of 0.59 or more.
+A head with gains on both axes has 0.59 or more.
 """
 _MOST_RANGE = 24
 """Greatest difference of gray levels within a row or column that counts as margin."""
@@ -45,8 +44,7 @@ class _Repetition:
     Attributes:
         gain: rise of the autocorrelation from its minimum to the best shift, 0 to 2.
         shift: best shift as a share of the image's length along the axis.
-        spread: standard deviation of the pixels on the lines that are one shift apart, divided by the standard
-            deviation of the image.
+        spread: standard deviation of the pixels on lines one shift apart, divided by that of the image.
     """
 
     gain: float
@@ -64,10 +62,7 @@ def is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _without_margins(gray: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return the image without bright outer rows and columns of one gray level.
-
-    Paper around a sheet would hide the repetition.
-    """
+    """Return the image without bright margins of one gray level, because paper would hide the repetition."""
     for _ in range(2):  # once for the rows, once for the columns
         filled = np.flatnonzero((np.ptp(gray, axis=1) > _MOST_RANGE) | (gray.min(axis=1) < _LEAST_BRIGHT))
         gray = (gray[filled[0] : filled[-1] + 1] if filled.size else gray).T
@@ -84,9 +79,7 @@ def _is_grid(across: _Repetition, down: _Repetition) -> bool:
 def _is_strip(along: _Repetition, elongation: float) -> bool:
     """Return whether nearly square tiles form one row.
 
-    Args:
-        along: repetition along the row.
-        elongation: length of the image along the row, divided by its width.
+    ``elongation`` is the length along the row divided by the width.
     """
     if elongation < _LONGEST_TILE or along.gain < _LEAST_GAIN_STRIP or along.spread > _MOST_SPREAD_STRIP:
         return False

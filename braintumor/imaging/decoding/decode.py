@@ -23,10 +23,6 @@ def decode(data: bytes, *, limits: Limits | None = None) -> Decoded | Rejection:
 
     The content decides the format.
 
-    Args:
-        data: bytes of the file.
-        limits: limits of the file. ``None`` means ``Limits()``.
-
     Raises:
         MemoryError: the machine is short of memory. The file is not the cause, because the limits bound its sizes.
     """
@@ -82,10 +78,7 @@ def _check_blank(decoded: Decoded) -> Rejection | None:
 
 
 def _check_sheets(decoded: Decoded) -> Rejection | None:
-    """Return a rejection if most frames show several slices each, else ``None``.
-
-    One frame of a volume may look like several slices by chance.
-    """
+    """Return a rejection if most frames show several slices each. One frame of a volume may do so by chance."""
     sheets = sum(is_contact_sheet(frame.pixels) for frame in decoded.frames)
     if 2 * sheets <= len(decoded.frames):
         return None

@@ -1,7 +1,4 @@
-"""List the scored formats, and recognize a file's format by its first bytes.
-
-Names and extensions do not decide the format.
-"""
+"""List the scored formats, and recognize a file's format by its first bytes, never by name or extension."""
 
 from __future__ import annotations
 
@@ -79,9 +76,9 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x28\xb5\x2f\xfd", "zstandard"),
     (257, b"ustar", "tar"),
 )
-"""Offset in the file, bytes at this offset, and name of each format. The first match counts.
+"""Offset, bytes there, and name of each format. The first match counts.
 
-A rejection names a format that is not scored.
+A rejection names formats that are not scored.
 """
 _BARE_GROUPS = (b"\x08\x00", b"\x02\x00", b"\x00\x08")
 """First bytes of a DICOM file without preamble: group 0008 or 0002 in little endian, or 0008 in big endian."""
@@ -116,10 +113,7 @@ def sniff(data: bytes) -> str | None:
 
 
 def without_empty_preamble(data: bytes) -> bytes:
-    """Return the data without a preamble of 128 zero bytes that the marker ``DICM`` does not follow.
-
-    pydicom would parse the zeros.
-    """
+    """Return the data without a preamble of 128 zero bytes and no ``DICM``, because pydicom would parse the zeros."""
     end = len(_EMPTY_PREAMBLE)
     is_unmarked = data.startswith(_EMPTY_PREAMBLE) and data[end : end + 4] != b"DICM"
     return data[end:] if is_unmarked else data
@@ -128,8 +122,8 @@ def without_empty_preamble(data: bytes) -> bytes:
 def _is_bare_dicom(data: bytes) -> bool:
     """Return whether the data begins with a DICOM element: a known group, then a VR or a short, even length.
 
-    An explicit element has a VR after its tag, an implicit element a length. The first implicit element with a value
-    decides, because an empty element proves little. Its tag must be in group 0008, and all tags in ascending order.
+    The first implicit element with a value decides, because an empty element proves little. Its tag must be in group
+    0008, and all tags in ascending order.
     """
     if data[:2] not in _BARE_GROUPS or len(data) < _ELEMENT_HEADER.size:
         return False

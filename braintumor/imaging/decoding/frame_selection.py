@@ -14,18 +14,15 @@ from braintumor.imaging.decoding.types import Frame, Limits
 _BRIGHT = 26
 """Least gray level of a bright pixel, a tenth of white. Air and its noise stay below this level."""
 _LEAST_BRIGHT = 0.05
-"""Least share of bright pixels in a frame that shows a head.
-
-The uppermost slices of a head and empty slices have a smaller share.
-"""
+"""Least share of bright pixels in a frame that shows a head. The uppermost and empty slices have less."""
 
 
 def select_frames(frames: Iterable[Frame], limits: Limits) -> tuple[Frame, ...] | Rejection:
     """Return the frames to score, in ascending order of index, or a rejection. A single frame is always returned.
 
-    A frame shows a head if its pixels differ and at least 5% of them reach a tenth of white. If more than
-    ``limits.max_scored_frames`` frames show a head, the function returns the first, the last and evenly spaced frames
-    between them. The selection is deterministic, so the same file always has the same frames.
+    A frame shows a head if its pixels differ and at least 5% of them reach a tenth of white. Of more than
+    ``limits.max_scored_frames`` such frames, the first, the last and evenly spaced frames between them are returned.
+    The same file always has the same frames.
     """
     candidates = list(frames)
     if len(candidates) == 1:

@@ -10,10 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _PERCENTILES = (0.5, 99.5)
-"""Percentiles that become black and white if the file states no range.
-
-A few very bright pixels then do not darken the brain.
-"""
+"""Percentiles that become black and white without a stated range. A few very bright pixels then darken no brain."""
 _WHITE, _WHITE_IN_16_BITS = 255, 0xFFFF
 _BITS_SHOWN = 8
 _SAMPLED = 2_000_000
@@ -37,7 +34,7 @@ def without_equal_channels(
 def deep_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     """Convert gray or color of more than 8 bits without a stated range, such as a 16-bit PNG, to uint8.
 
-    An 8-bit image that was widened to 16 bits (v to 257 v, or 256 v) is restored exactly. Other images are scaled by
+    An 8-bit image that was widened to 16 bits (v to 257 v or 256 v) is restored exactly. Others are scaled by
     percentiles.
     """
     return stack_to_uint8([values])[0]
@@ -65,10 +62,7 @@ def _without_widening(pages: Sequence[NDArray[Any]]) -> list[NDArray[np.uint8]] 
 
 
 def _common_range(pages: Sequence[NDArray[Any]]) -> tuple[float, float]:
-    """Return the range from the percentiles of one page, or of a sample of several pages.
-
-    Values that are not finite do not count.
-    """
+    """Return the percentiles of the finite values of one page, or of a sample of several pages."""
     step = math.ceil(sum(page.size for page in pages) / _SAMPLED) if len(pages) > 1 else 1
     sample = np.concatenate([page.ravel()[::step] for page in pages]) if len(pages) > 1 else pages[0]
     if sample.dtype.kind == "f":

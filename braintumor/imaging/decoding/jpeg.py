@@ -27,10 +27,7 @@ _MOST_SCANS = 100
 _MOST_SCANNED_PIXELS = 1_000_000_000
 """Largest product of pixels and scans. The largest allowed image may have 20 scans."""
 _CUT = 2
-"""Number of bytes that a test removes from the last scan.
-
-The decoder must then warn, because a whole scan needs these bytes.
-"""
+"""Number of bytes that a test removes from the last scan. The decoder must then warn."""
 _CMYK = 4
 
 
@@ -45,12 +42,9 @@ class _Segment(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Structure:
-    """The segments of a JPEG file's first image.
+    """The segments of a JPEG file's first image: frame, tables and scans, in the file's order.
 
-    Attributes:
-        data: the file.
-        segments: frame, tables and scans, in the file's order.
-        is_ended: whether the end marker was found.
+    ``is_ended`` says whether the end marker was found.
     """
 
     data: bytes = field(repr=False)
@@ -91,10 +85,7 @@ def read_structure(data: bytes) -> Structure:
 
 
 def refuse_kind(structure: Structure) -> Rejection | None:
-    """Return a rejection for a kind of JPEG that Pillow does not decode, else ``None``.
-
-    The frame's marker and its bits per sample show the kind.
-    """
+    """Return a rejection for a kind of JPEG (marker, bits per sample) that Pillow does not decode, else ``None``."""
     frame = structure.frame
     if frame is None:
         return None
@@ -114,12 +105,7 @@ def refuse_kind(structure: Structure) -> Rejection | None:
 
 
 def refuse_scans(structure: Structure, pixels: int) -> Rejection | None:
-    """Return a rejection for an image with so many scans that a decoder needs minutes, else ``None``.
-
-    Args:
-        structure: structure of the file.
-        pixels: pixels of the image.
-    """
+    """Return a rejection if the image's pixels and scans would keep a decoder busy for minutes, else ``None``."""
     scans = len(structure.scans)
     most = min(_MOST_SCANS, max(1, _MOST_SCANNED_PIXELS // pixels))
     if scans <= most:
@@ -190,12 +176,7 @@ def _warning(structure: Structure, *, cut: int = 0) -> str:
 
 
 def _bare(structure: Structure, cut: int) -> bytes:
-    """Return the image's bytes without texts, profiles and padding, because the decoder warns about these too.
-
-    Args:
-        structure: structure of the file.
-        cut: number of bytes to remove from the end of the last scan.
-    """
+    """Return the image without its last ``cut`` bytes, and without texts, profiles and padding that cause warnings."""
     data, parts = structure.data, [_START]
     last = structure.scans[-1]
     is_progressive = structure.frame is not None and structure.frame.marker in _PROGRESSIVE

@@ -1,10 +1,9 @@
 """Decode single-file NIfTI-1 and NIfTI-2, plain or gzipped, with nibabel. Importing this module imports nibabel.
 
 The frames are the slices of the first volume, in radiological view. If voxels are clearly longer along one axis, the
-slices are perpendicular to this axis: axial, coronal or sagittal. All other volumes give axial slices. Axial slices are
-numbered from the feet up, coronal slices from back to front, sagittal slices from left to right. If the file states no
-orientation, nibabel's default applies: the first axis points to the patient's left. Header texts (``descrip``,
-``aux_file``, ``intent_name``) are never read.
+slices are perpendicular to it. All other volumes give axial slices. Axial slices are numbered from the feet up, coronal
+slices from back to front, sagittal slices from left to right. Without an orientation, the first axis points to the
+patient's left (nibabel's default). Header texts (``descrip``, ``aux_file``, ``intent_name``) are never read.
 """
 
 from __future__ import annotations
@@ -54,8 +53,7 @@ class _TooManyMembersError(Exception):
 def decode_nifti(data: bytes, limits: Limits) -> Decoded | Rejection | None:
     """Return the slices of a file's first volume or a rejection, or ``None`` for a gzip file that is not NIfTI.
 
-    The function checks the sizes in the header before it decompresses the volume. After the first volume, it
-    decompresses at most 64 KiB, to reach the checksum.
+    Sizes are checked before the volume is decompressed, then at most 64 KiB more, to reach the checksum.
     """
     try:
         return _decode_file(data, limits)
@@ -81,9 +79,7 @@ def _decode_file(data: bytes, limits: Limits) -> Decoded | Rejection | None:
 def _start(data: bytes, length: int) -> bytes:
     """Return the first ``length`` bytes of a file, or all bytes if there are fewer. A gzipped file is decompressed.
 
-    Raises:
-        zlib.error: the compressed data is damaged, or fails its checksum.
-        _TooManyMembersError: the file has more gzip members than allowed before these bytes.
+    Raises ``zlib.error`` if the data is damaged, or ``_TooManyMembersError``.
     """
     if data[:2] != _GZIP:
         return data[:length]
@@ -173,10 +169,7 @@ def _decode(header: Any, data: bytes, limits: Limits) -> Decoded | Rejection:
 def _slices(volume: NDArray[Any], header: Any, spacing: tuple[float, float]) -> Iterator[Frame]:
     """Yield the slices of a volume along its last axis, scaled by the percentiles of the whole volume.
 
-    Args:
-        volume: stored values. The slices are numbered along the last axis.
-        header: the header, whose slope and intercept apply.
-        spacing: width and height of a slice's pixel, in the same unit.
+    The slope and intercept of ``header`` apply. ``spacing`` is width and height of a slice's pixel, in one unit.
     """
     slope, intercept = _scaling(header)
     step = int(np.ceil(np.cbrt(volume.size / _SAMPLED)))

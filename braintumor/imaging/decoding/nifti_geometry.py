@@ -24,7 +24,7 @@ class Geometry(NamedTuple):
         turned: nibabel's transform (3, 2) to axes that point right, to the front and to the head.
         shape: numbers of voxels along these three axes, in this order.
         slice_axis: axis along which the slices are numbered: 0 sagittal, 1 coronal, 2 axial.
-        spacing: width and height of a slice's pixel, in the same unit. Both are 1 if the header states no usable ones.
+        spacing: width and height of a slice's pixel, in one unit. Both are 1 if the header states no usable ones.
     """
 
     turned: NDArray[np.float64]
@@ -40,10 +40,7 @@ class Geometry(NamedTuple):
 
 
 def repair(header: Any) -> None:
-    """Repair a header's qfac, bad spacings and unknown codes in place, as nibabel does when it loads a file.
-
-    Negative and missing spacings are bad.
-    """
+    """Repair a header's qfac, missing and negative spacings, and unknown codes in place, as nibabel does for a file."""
     header["pixdim"] = np.nan_to_num(header["pixdim"], nan=1, posinf=1, neginf=1)
     header.check_fix(error_level=_NEVER)
 

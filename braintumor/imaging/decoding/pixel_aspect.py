@@ -1,7 +1,4 @@
-"""Resample images to square pixels.
-
-JPEG, PNG and TIFF images keep their pixels: docs/decisions/0035.
-"""
+"""Resample images to square pixels. JPEG, PNG and TIFF images keep their pixels: docs/decisions/0035."""
 
 from __future__ import annotations
 
@@ -16,10 +13,7 @@ Spacing = tuple[float, float]
 
 SQUARE: Spacing = (1.0, 1.0)
 _THIN, _LONGEST_STRETCH = 1.01, 10.0
-"""Limits of the ratio of a pixel's longer side to its shorter side.
-
-Below ``_THIN``, the sides count as equal. Above ``_LONGEST_STRETCH``, the header is wrong.
-"""
+"""Ratios of a pixel's sides: below the first they count as equal, above the second the header is wrong."""
 
 
 def usable_spacing(width: float, height: float) -> Spacing | None:
@@ -30,10 +24,7 @@ def usable_spacing(width: float, height: float) -> Spacing | None:
 
 
 def square_size(columns: int, rows: int, spacing: Spacing) -> tuple[int, int]:
-    """Return the numbers of columns and rows of an image after resampling to square pixels.
-
-    The image is stretched along the longer side of its pixels, so that a head keeps its proportions.
-    """
+    """Return columns and rows with square pixels. The longer side of the pixels is stretched, so proportions stay."""
     unit = min(spacing)
     if max(spacing) / unit < _THIN:
         return columns, rows

@@ -35,8 +35,7 @@ _WITH_ALPHA = (2, 4)
 def decode_raster(data: bytes, kind: Literal["jpeg", "png"], limits: Limits) -> Decoded | Rejection:
     """Return the frame of a JPEG or PNG file, gray or RGB, in the orientation that EXIF states, or a rejection.
 
-    The size in the header is checked before any pixel is decoded. Only the first image of a JPEG is read, because
-    further images are thumbnails. An animated PNG is rejected.
+    The size in the header is checked first. Further images of a JPEG are thumbnails. An animated PNG is rejected.
     """
     return _decode_jpeg(data, limits) if kind == "jpeg" else _decode_png(data, limits)
 
@@ -98,10 +97,7 @@ def _decode(image: Image.Image, kind: Literal["jpeg", "png"]) -> Decoded | Rejec
 def _decode_deep_color(open_image: Callable[[], Image.Image]) -> Decoded | Rejection:
     """Return the frame of a PNG of 16 bits per sample in color or gray with alpha, or a rejection.
 
-    A gray PNG of 16 bits with the same values gives the same brightness.
-
-    Args:
-        open_image: opens the unloaded image. The function opens the image several times.
+    ``open_image`` opens the unloaded image, several times. The brightness is that of a gray PNG of 16 bits.
     """
     with open_image() as image:
         transparent = image.info.get("transparency")
@@ -136,12 +132,9 @@ def is_deep_color(image: Image.Image) -> bool:
 
 
 def sixteen_bit_samples(open_image: Callable[[], Image.Image]) -> NDArray[np.uint16]:
-    """Return the samples (H, W, samples) of an image with 16 bits per sample.
+    """Return the samples (H, W, samples) of an image for which ``is_deep_color`` is true.
 
-    Pillow reads the high bytes and the low bytes in two passes.
-
-    Args:
-        open_image: opens the unloaded image, for which ``is_deep_color`` must be true.
+    Pillow reads the high bytes and the low bytes in two passes, so ``open_image`` is called twice.
     """
     with open_image() as high, open_image() as low:
         modes = {_raw_mode(tile.args) for tile in _tiles(high)}
@@ -152,12 +145,7 @@ def sixteen_bit_samples(open_image: Callable[[], Image.Image]) -> NDArray[np.uin
 
 
 def _loaded(image: Image.Image, modes: Mapping[str, str]) -> NDArray[np.uint8]:
-    """Return an image's samples in EXIF orientation.
-
-    Args:
-        image: the unloaded image.
-        modes: Pillow's raw mode, and the raw mode that replaces it while the image is decoded.
-    """
+    """Return an image's samples in EXIF orientation. ``modes`` replaces Pillow's raw modes while decoding."""
     image_file: Any = image
     image_file.tile = [tile._replace(args=_with_raw_mode(tile.args, modes)) for tile in _tiles(image)]
     image.load()
@@ -194,11 +182,7 @@ def samples_to_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return gray uint8 as (H, W) and color as (H, W, 3). Three equal channels are gray.
-
-    Args:
-        shown: gray levels (H, W), (H, W, 1) or (H, W, 3).
-    """
+    """Return gray levels (H, W), (H, W, 1) or (H, W, 3) as (H, W) if all channels are equal, else as (H, W, 3)."""
     if is_gray(shown):
         return shown
     channels = [np.ascontiguousarray(shown[..., index]) for index in range(shown.shape[2])]
@@ -206,10 +190,9 @@ def gray_or_color(shown: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def image_to_uint8(image: Image.Image) -> NDArray[np.uint8]:
-    """Convert Pillow's image to uint8 (H, W) or (H, W, 3).
+    """Convert Pillow's image to uint8 (H, W) or (H, W, 3). Transparency becomes black.
 
-    Gray stays gray, and 16 bits become 8 by ``deep_to_uint8``. Other modes become RGB, and transparency becomes black.
-    RGB with equal channels becomes gray. In the SARTAJ dataset, 98% of the JPEGs are such RGB. Gray needs half the time
+    RGB with equal channels becomes gray, as 98% of the JPEGs in the SARTAJ dataset. Gray needs half the time
     afterwards, and gives the same model input and ``pixel_sha256``.
     """
     if image.mode in _DEEP_MODES:

@@ -1,7 +1,4 @@
-"""Decode TIFF and BigTIFF. Every page is a frame, except thumbnails and masks of other pages.
-
-tifffile reads the directories of pages, and ``tiff_pixels`` decodes the pages.
-"""
+"""Decode TIFF and BigTIFF. Every page is a frame, except thumbnails and masks of other pages."""
 
 from __future__ import annotations
 
@@ -28,10 +25,7 @@ _METAMORPH_PLANES = 33629
 
 
 def decode_tiff(data: bytes, limits: Limits) -> Decoded | Rejection:
-    """Return one frame per page, or a rejection.
-
-    The number and sizes of all pages are checked before any pixel is decoded.
-    """
+    """Return one frame per page, or a rejection. All sizes are checked before any pixel is decoded."""
     try:
         with TiffFile(io.BytesIO(data)) as file:
             pages = _pages(file, data, limits)
@@ -79,14 +73,7 @@ def _pages(file: TiffFile, data: bytes, limits: Limits) -> list[Any] | Rejection
 
 
 def _check_page(page: Any, pages: list[Any], length: int, limits: Limits) -> Rejection | None:
-    """Return a rejection if the directory of ``page`` contradicts the limits or the file.
-
-    Args:
-        page: tifffile's page.
-        pages: all pages so far, including ``page``.
-        length: bytes of the file.
-        limits: limits of the file.
-    """
+    """Return a rejection if the directory of ``page``, the last of ``pages``, contradicts the limits or the file."""
     if not all(
         isinstance(side, int) and side > 0 for side in (page.imagewidth, page.imagelength)
     ):  # a text in a damaged file
@@ -113,10 +100,9 @@ def _is_chain_cut(file: TiffFile, data: bytes, offsets: set[int]) -> bool:
 
 
 def _planes(file: TiffFile, pages: list[Any], data: bytes, limits: Limits) -> Decoded | Rejection | None:
-    """Return the frames of a stack with one directory for all images, or a rejection.
+    """Return the frames of a stack with one directory for all images, or a rejection, or ``None`` for any other file.
 
-    ImageJ, tifffile and MetaMorph write such stacks. Returns ``None`` if the file is not such a stack, or has one
-    image.
+    ImageJ, tifffile and MetaMorph write such stacks.
     """
     page = pages[0]
     if len(pages) > 1 or page.compression != _UNCOMPRESSED or not page.is_contiguous or page.dtype is None:
@@ -163,14 +149,7 @@ def _decode(pages: list[Any], data: bytes, limits: Limits) -> Decoded | Rejectio
 
 
 def _to_frames(read: list[tuple[int, Samples]], limits: Limits) -> Decoded | Rejection:
-    """Return the frames to score from the samples of all pages, or a rejection.
-
-    Pages of 8 bits stay unchanged. One common range converts all deeper pages.
-
-    Args:
-        read: index and samples of each page.
-        limits: limits of the file.
-    """
+    """Return the frames to score, or a rejection. One common range converts all pages of more than 8 bits."""
     deep = [samples.values for _, samples in read if samples.values.dtype != np.uint8]
     converted = stack_to_uint8(deep) if deep else []
     frames = []

@@ -1,7 +1,7 @@
 """Decode the pixels of one TIFF page with Pillow if Pillow reads this kind of page exactly, else with tifffile.
 
-Pillow reads every usual compression through libtiff. It reads no floats of 16 or 64 bits, and only 8 of 16 bits in
-color. tifffile reads every kind of number, but few compressions without ``imagecodecs``.
+Pillow reads every usual compression, but no floats of 16 or 64 bits, and only 8 of 16 bits in color. tifffile reads
+every kind of number, but few compressions without ``imagecodecs``.
 """
 
 from __future__ import annotations
@@ -49,11 +49,9 @@ _TURNS: dict[int, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """The samples of a page.
+    """The samples of a page, (H, W), (H, W, 1) or (H, W, 3). uint8 is displayed unchanged, any other type by a range.
 
-    Attributes:
-        values: (H, W), (H, W, 1) or (H, W, 3). uint8 is displayed unchanged, any other type by a range.
-        is_inverted: whether low values are white.
+    ``is_inverted`` says that low values are white.
     """
 
     values: NDArray[Any]
@@ -163,10 +161,7 @@ def _is_found(image: Any, page: Any) -> bool:
 
 
 def _is_usual(page: Any) -> bool:
-    """Return whether the reader tries Pillow first: 8 bits, 16 bits in gray, or a color space such as CMYK.
-
-    8 bits suffice for CMYK.
-    """
+    """Return whether the reader tries Pillow first: 8 bits, 16 bits in gray, or a color space such as CMYK."""
     if page.dtype is None or page.dtype in _SMALL_KINDS:
         return True
     if page.photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
@@ -175,10 +170,7 @@ def _is_usual(page: Any) -> bool:
 
 
 def _in_native_order(tile: Any) -> Any:
-    """Return a tile's arguments with the raw mode in the machine's byte order.
-
-    libtiff converts numbers of big-endian files to the machine's order, but Pillow's raw mode names the file's order.
-    """
+    """Return a tile's arguments with the raw mode in the machine's byte order, to which libtiff converts numbers."""
     mode = tile.args if isinstance(tile.args, str) else tile.args[0]
     if tile.codec_name != "libtiff" or mode not in _NATIVE_ORDER:
         return tile.args
@@ -188,9 +180,7 @@ def _in_native_order(tile: Any) -> Any:
 def split_samples(page: Any, values: NDArray[Any]) -> Samples | Rejection:
     """Return a page's array as (H, W, samples), upright, with transparent pixels black.
 
-    Args:
-        page: tifffile's page.
-        values: the array: (H, W), (H, W, samples), or (samples, H, W) if the page stores planes.
+    ``values`` is (H, W), (H, W, samples), or (samples, H, W) if the page stores planes.
     """
     if page.photometric not in {_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB}:
         return _unsupported(page)

@@ -23,8 +23,6 @@ class Limits:
         max_bytes: most bytes of the file, and of a deflated DICOM file after inflation.
         max_volume_bytes: most bytes of a NIfTI file up to the end of its first volume, after inflation.
         max_pixels: most pixels of all frames together.
-        max_frames: most frames in the file.
-        min_side: least pixels of a frame's shorter side.
         max_scored_frames: most frames that are scored, evenly spaced. More frames do not reject the file.
     """
 
@@ -38,12 +36,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Frame:
-    """One 2D image of a file.
-
-    Attributes:
-        index: position among all frames of the file, from 0.
-        pixels: uint8 (H, W), or (H, W, 3) for color. Three equal channels are stored as gray.
-    """
+    """One 2D image of a file, uint8 (H, W), or (H, W, 3) for color. ``index`` counts all frames of the file from 0."""
 
     index: int
     pixels: NDArray[np.uint8] = field(repr=False)
@@ -51,10 +44,7 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class DicomIdentity:
-    """Raw identifiers of a DICOM object.
-
-    The repr hides the identifiers, because only pseudonyms may leave the scorer.
-    """
+    """Raw identifiers of a DICOM object. The repr hides them, because only pseudonyms may leave the scorer."""
 
     study_instance_uid: str = field(repr=False)
     series_instance_uid: str = field(repr=False)
@@ -66,12 +56,8 @@ class DicomIdentity:
 class Decoded:
     """The decoded frames of a file.
 
-    Attributes:
-        format: format by content.
-        frames: the frames to score, at least one, in ascending order of index.
-        frame_count: number of frames in the file, scored or not.
-        dicom: raw identifiers of a DICOM object.
-        attributes: coarse attributes of patient and scanner from ``dicom_attributes``.
+    ``frames`` are those to score, at least one, in ascending order of index. ``frame_count`` counts all frames of the
+    file. ``attributes`` are from ``dicom_attributes``.
     """
 
     format: Format
@@ -82,10 +68,7 @@ class Decoded:
 
     @property
     def pixel_sha256(self) -> str:
-        """Return the sha256 of the shapes and gray pixels of all frames to score.
-
-        Files with equal pixels have equal values, in any format.
-        """
+        """Return the sha256 of shapes and gray pixels of all frames to score. Equal in any format for equal pixels."""
         digest = sha256()
         for frame in self.frames:
             pixels = frame.pixels
@@ -96,14 +79,7 @@ class Decoded:
 
 
 def check_size(width: int, height: int, limits: Limits, *, frames: int = 1) -> Rejection | None:
-    """Return a rejection if a size in the header is beyond the limits, else ``None``.
-
-    Args:
-        width: pixels per row of a frame.
-        height: rows of a frame.
-        limits: limits of the file.
-        frames: number of frames of this size.
-    """
+    """Return a rejection if ``frames`` frames of this size are beyond the limits, else ``None``."""
     if frames > limits.max_frames:
         return Rejection(RejectionReason.TOO_MANY_FRAMES, f"{frames:,} frames; the limit is {limits.max_frames:,}")
     if width * height * frames > limits.max_pixels:

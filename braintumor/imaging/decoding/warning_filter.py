@@ -1,18 +1,9 @@
 """Suppress warnings and logs of the decoders, because these texts quote tags, and a tag can name a patient.
 
-::
-
-    with WARNING_FILTER:
-        pydicom.dcmread(...)
-
-Datasets and explanations decode in the worker's own threads, so the filter must be thread-safe.
-``warnings.catch_warnings`` is not thread-safe, because it saves and restores one global list. If threads leave
-``catch_warnings`` in another order than they entered it, the wrong list is restored. This module adds one filter, for
-the decoders' modules only, and never replaces the list. The last thread to leave removes the filter. pydicom's
-``reading_validation_mode`` is global too, and covers only validation.
-
-A thread that leaves its own ``catch_warnings`` during a decoding removes the filter until the next decoding. No code on
-the scoring path does so.
+Snapshots and training decode in threads of the worker. ``warnings.catch_warnings`` is not thread-safe, because it saves
+and restores one global list. So this module adds one filter, for the decoders' modules only, and never replaces the
+list. The last thread to leave removes the filter. A thread that leaves its own ``catch_warnings`` during a decoding
+removes the filter until the next decoding. pydicom's ``reading_validation_mode`` covers only validation.
 """
 
 from __future__ import annotations

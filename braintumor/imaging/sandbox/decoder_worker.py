@@ -1,8 +1,7 @@
 """Run a decoder process: ``python -m braintumor.imaging.sandbox.decoder_worker``. Only ``decoder_pool`` starts it.
 
-The process decodes one file after another. A shared file brings the bytes of the file to the process, and the prepared
-frames back. Requests and replies are small JSON texts that pass through a socket, each after its length. The module
-``reply`` checks the replies in the worker.
+A shared file brings the bytes of a file to the process, and the prepared frames back. Requests and replies are small
+JSON texts that pass through a socket, each after its length. The module ``reply`` checks the replies in the worker.
 """
 
 from __future__ import annotations
@@ -42,14 +41,10 @@ _LENGTH = struct.Struct("<I")
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """A request to decode the file at the beginning of the shared file.
+    """A request to decode the file of ``length`` bytes at the beginning of the shared file.
 
-    Attributes:
-        length: number of bytes of the file.
-        size: pixels per side of the prepared frames. If ``frame`` is set: longest side of the PNG, or 0 to keep the
-            frame's size.
-        limits: limits of the file.
-        frame: index of the one frame to draw. ``None`` prepares all frames.
+    ``size`` is the number of pixels per side of the prepared frames. If ``frame`` is the index of one frame to draw, it
+    is the longest side of the PNG, or 0 to keep the frame's size.
     """
 
     length: int

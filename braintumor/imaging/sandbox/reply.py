@@ -1,8 +1,7 @@
 """Check the reply of a decoder process, and read the reply's arrays from the shared file.
 
-A reply is a small JSON header. The worker validates the header before it uses any value, because hostile files can take
-over a decoder. Nothing is unpickled. The worker derives the length of every array from its own request, or limits the
-length.
+Hostile files can take over a decoder, so the worker validates the JSON header before it uses any value. Nothing is
+unpickled. The worker derives the length of every array from its own request, or limits it.
 """
 
 from __future__ import annotations
@@ -37,10 +36,7 @@ _Detail = Annotated[str, Field(max_length=1_000, pattern=r"^\P{C}*$")]  # Postgr
 
 
 class ReplyError(Exception):
-    """An invalid reply of a decoder process.
-
-    The error's text never quotes the reply, because a reply can name a patient.
-    """
+    """An invalid reply of a decoder process. The text never quotes the reply, because a reply can name a patient."""
 
 
 class _Header(BaseModel):
@@ -93,21 +89,12 @@ _HEADERS: TypeAdapter[_AnyHeader] = TypeAdapter(Annotated[_AnyHeader, Field(disc
 
 
 def is_ready(message: bytes) -> bool:
-    """Return whether a message says that the decoder process is ready, which is its first message.
-
-    Raises:
-        ReplyError: the message is not a valid header.
-    """
+    """Return whether a message says that the process is ready. Raises ``ReplyError`` for an invalid header."""
     return isinstance(_parse(message), _Ready)
 
 
 def read_reply(message: bytes, shared: int, request: Request) -> DecodeResult | RejectionReason:
     """Return the result of a request from the header ``message`` and the arrays in the file ``shared``.
-
-    Args:
-        message: the reply.
-        shared: descriptor of the shared file.
-        request: the request that the reply answers.
 
     Raises:
         ReplyError: the header is invalid or does not fit the request, or the file does not contain the arrays.

@@ -1,7 +1,4 @@
-"""Reconcile a run: the objects that were seen are the sum of the objects with each outcome.
-
-The counts come from the rows of the database, not from the tasks. Rescores share the counting and the recording.
-"""
+"""Reconcile a run: the objects that were seen are the sum of the objects with each outcome, counted from rows."""
 
 from __future__ import annotations
 
@@ -95,11 +92,7 @@ def read_balance(engine: Engine, balance: type[CountedBalance], view: str, scori
 
 
 def count_balance(engine: Engine, run: ScoringRun) -> Balance:
-    """Count the balance of a run from its rows.
-
-    Raises:
-        ScoringRunError: the run stored no listing.
-    """
+    """Count the balance of a run from its rows. Raises ``ScoringRunError`` if the run stored no listing."""
     counts = read_balance(engine, Balance, "scoring_run_balance", run.scoring_run_id)
     if counts["count_seen"] is None:
         raise ScoringRunError(

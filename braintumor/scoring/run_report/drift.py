@@ -1,13 +1,11 @@
 """Compare a run's predictions with a reference by the population stability index (PSI).
 
-The class mix is compared with the site's own recent runs. The test split is almost balanced, a ward is not. So the two
-always differ. Confidence differs by class, so the reference is weighted to the run's class mix before confidences are
-compared.
+The class mix is compared with the site's own recent runs, because the test split is almost balanced and a ward is not.
+Confidence differs by class, so the reference is weighted to the run's class mix first.
 
-The counts are patients, because slices of one head are not independent. Each prediction of a patient has the weight
-1 / (predictions of that patient in that run). By chance alone the index is about chi-squared / n. Here n is
-1 / (1/run + 1/reference) (Yurdakul, Statistical properties of population stability index, 2018). The index is
-assessed only if this chance value is below the bound of the rules in 99% of runs.
+The counts are patients, because slices of one head are not independent. By chance alone the index is about chi-squared
+/ n, with n = 1 / (1/run + 1/reference) (Yurdakul, Statistical properties of population stability index, 2018). The
+index is assessed only if this chance value is below the bound in 99% of runs.
 """
 
 from __future__ import annotations
@@ -18,7 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from scipy.stats import chi2
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, TextClause, text
+
+from braintumor.db.statements import statement
 
 RECENT_RUNS = "the runs of the 28 days before"
 TEST_SPLIT = "the model's test split"
@@ -51,10 +51,9 @@ class Drift:
 
 @dataclass(frozen=True, kw_only=True)
 class Mix:
-    """The weighted numbers of patients by class and tenth of confidence.
+    """The numbers of patients by (class, tenth of confidence).
 
-    Attributes:
-        people: (class, tenth) -> patients. A patient with several predictions is divided among them.
+    A patient with several predictions is divided among them.
     """
 
     people: Mapping[tuple[str, str], float]
@@ -89,11 +88,11 @@ def measure_drift(
 ) -> list[Drift]:
     """Compare a run with the recent runs of its prefixes, and with the test split of its model.
 
-    ``values`` are the parameters ``run``, ``uri`` and ``model``. A run with an index above ``bound`` is amber.
+    ``values`` are the parameters ``run``, ``uri`` and ``model``. An index above ``bound`` makes a run amber.
     """
-    current = _mix(connection, _of_predictions("scoring_run.scoring_run_id = :run"), values)
-    recent = _mix(connection, _of_predictions(_RECENT), values)
-    tested = _mix(connection, _OF_TEST, values)
+    current = _mix(connection, statement("scoring/drift_of_runs", runs="scoring/drift_this_run.sql"), values)
+    recent = _mix(connection, statement("scoring/drift_of_runs", runs="scoring/drift_recent_runs.sql"), values)
+    tested = _mix(connection, statement("scoring/drift_of_test_split"), values)
     drifts = []
     for name, reference in ((TEST_SPLIT, tested), (RECENT_RUNS, recent)):
         is_assessed = min(current.count_frame, reference.count_frame) >= minimum_frames
@@ -134,56 +133,10 @@ def _index(
     return None if index is None else float(index)
 
 
-def _mix(connection: Connection, sql: str, values: Mapping[str, Any]) -> Mix:
-    rows = connection.execute(text(sql), values).all()
+def _mix(connection: Connection, sql: TextClause, values: Mapping[str, Any]) -> Mix:
+    rows = connection.execute(sql, values).all()
     return Mix(
         people={(row.label, row.tenth): row.people for row in rows},
         count_frame=sum(row.count_frame for row in rows),
         count_run=rows[0].count_run if rows else 0,
     )
-
-
-def _of_predictions(condition: str) -> str:
-    return f"""
-    with patient_prediction as (
-        select
-            prediction.scoring_run_id,
-            coalesce(patient_pseudonym, study_pseudonym, 'scan ' || prediction.scan_id) as person,
-            predicted_class::text as label,
-            confidence_bin(confidence)::text as tenth
-        from prediction
-        join scan on scan.scan_id = prediction.scan_id
-        join scoring_run on scoring_run.scoring_run_id = prediction.scoring_run_id
-        where {condition}
-    ),
-    person as (
-        select scoring_run_id, person, count(*) as count_frame from patient_prediction group by scoring_run_id, person
-    )
-    select
-        label,
-        tenth,
-        count(*) as count_frame,
-        sum(1.0 / person.count_frame)::double precision as people,
-        (select count(distinct scoring_run_id) from person) as count_run
-    from patient_prediction
-    join person using (scoring_run_id, person)
-    group by label, tenth"""
-
-
-_RECENT = """scoring_run.scans_uri = :uri and scoring_run.scoring_run_id < :run
-    and scoring_run.kind = 'night' and scoring_run.state = 'balanced' and prediction.model_version_id = :model
-    and scoring_run.started_at > (
-        select started_at from scoring_run where scoring_run_id = :run) - interval '28 days'"""
-
-_OF_TEST = """
-    select
-        predicted_class::text as label,
-        confidence_bin(greatest(
-            probability_glioma, probability_meningioma, probability_normal, probability_pituitary))::text as tenth,
-        count(*) as count_frame,
-        count(*)::double precision as people,
-        0 as count_run
-    from test_prediction
-    join evaluation using (evaluation_id)
-    where evaluation.model_version_id = :model and evaluation.split = 'test'
-    group by 1, 2"""

@@ -1,7 +1,4 @@
-"""Compute the metrics of a run for the monitoring system. No tag names a file or a patient.
-
-Names and tags are a public interface, because dashboards and alert rules use them. ``NAMES`` lists all names.
-"""
+"""Compute the metrics of a run. No tag names a file or a patient. Dashboards and alerts use the names and tags."""
 
 from __future__ import annotations
 

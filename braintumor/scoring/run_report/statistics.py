@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, TextClause, text
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.scoring.run import ScoringRun
 from braintumor.scoring.run_report.drift import Drift, measure_drift
 from braintumor.scoring.run_report.rules import RunReportRules
@@ -21,7 +22,7 @@ _MIN_DAYS = 5
 class RunStatistics:
     """The statistics of one run.
 
-    Predictions count frames, rejections count scans. ``stage_seconds`` are sums over chunks.
+    Predictions count frames, rejections count scans, ``stage_seconds`` are sums over chunks.
     """
 
     planned: dict[str, int]
@@ -43,10 +44,7 @@ class RunStatistics:
 
 
 def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, timezone: str = "UTC") -> RunStatistics:
-    """Compute the statistics of one run. Drift is assessed if there are enough predictions for the bounds in ``rules``.
-
-    Arrivals are counted by days in ``timezone``.
-    """
+    """Compute the statistics of one run. Arrivals are counted by days in ``timezone``."""
     values = {
         "run": run.scoring_run_id,
         "uri": str(run.scans),
@@ -57,16 +55,16 @@ def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, ti
         arrived, expected, is_quiet = _arrivals(connection, values)
         confidence = connection.execute(text(_CONFIDENCE), values).one()
         return RunStatistics(
-            planned=_counts(connection, _PLANNED, values),
+            planned=_counts(connection, statement("scoring/report_planned"), values),
             count_arrived=arrived,
             count_expected=expected,
             is_quiet_weekday=is_quiet,
-            classes=_counts(connection, _CLASSES, values),
+            classes=_counts(connection, text(_CLASSES), values),
             median_confidence=confidence.median_confidence,
             share_low=confidence.share_low,
-            review_reasons=_counts(connection, _REASONS, values),
-            rejections=_counts(connection, _REJECTIONS, values),
-            stage_seconds=_counts(connection, _STAGES, values),
+            review_reasons=_counts(connection, text(_REASONS), values),
+            rejections=_counts(connection, text(_REJECTIONS), values),
+            stage_seconds=_counts(connection, text(_STAGES), values),
             drifts=tuple(
                 measure_drift(connection, values, bound=rules.amber_drift, minimum_frames=rules.minimum_drift_frames)
             ),
@@ -75,7 +73,7 @@ def run_statistics(engine: Engine, run: ScoringRun, *, rules: RunReportRules, ti
 
 def _arrivals(connection: Connection, values: dict[str, Any]) -> tuple[int, float | None, bool]:
     """Return the arrivals of the run's day, the expected number, and whether the day a week ago had none."""
-    days = connection.execute(text(_ARRIVALS), values).all()
+    days = connection.execute(statement("scoring/report_arrivals"), values).all()
     today = next((row.count_new for row in days if row.days_ago == 0), 0)
     before = [row for row in days if row.days_ago > 0]
     last = [row.count_new for row in before[:_DAYS]]
@@ -83,35 +81,9 @@ def _arrivals(connection: Connection, values: dict[str, Any]) -> tuple[int, floa
     return today, expected, any(row.days_ago == _DAYS and row.count_new == 0 for row in before)
 
 
-def _counts(connection: Connection, sql: str, values: dict[str, Any]) -> dict[str, Any]:
-    return {row.name: row.amount for row in connection.execute(text(sql), values)}
+def _counts(connection: Connection, sql: TextClause, values: dict[str, Any]) -> dict[str, Any]:
+    return {row.name: row.amount for row in connection.execute(sql, values)}
 
-
-_PLANNED = """
-    select kind.name, kind.amount
-    from scoring_run
-    cross join lateral (
-        values (1, 'new', count_new), (2, 'changed', count_changed), (3, 'ignored', count_unsupported),
-               (4, 'retried', count_retried),
-               (5, 'unusable keys', nullif(count_unusable_key, 0))) as kind (place, name, amount)
-    where scoring_run_id = :run and kind.amount is not null
-    order by place"""
-
-_ARRIVALS = """
-    select
-        (judged.started_at at time zone :timezone)::date
-            - (earlier.started_at at time zone :timezone)::date as days_ago,
-        sum(coalesce(earlier.count_new, 0) + coalesce(earlier.count_changed, 0))::integer as count_new
-    from scoring_run as judged
-    join scoring_run as earlier
-        on earlier.scans_uri = judged.scans_uri
-        and earlier.kind = 'night'
-        and earlier.listed_at is not null
-        and earlier.scoring_run_id <= judged.scoring_run_id
-    where judged.scoring_run_id = :run
-    group by days_ago
-    order by days_ago
-    limit 8"""
 
 _CONFIDENCE = """
     select

@@ -1,8 +1,7 @@
 """Assess a run as green, amber or red, store its status, and render the run report.
 
-Days are those of the schedule's timezone. The arrivals of a day include all its runs so far. A second run on the
-same day often finds nothing new. In UTC, two nightly runs at 01:00 in Berlin would be on the same day when summer time
-begins. The second could hide that nothing arrived.
+Days are those of the schedule's timezone, and the arrivals of a day include all its runs so far. In UTC, two nightly
+runs at 01:00 in Berlin would be on one day when summer time begins. The second could hide that nothing arrived.
 """
 
 from __future__ import annotations
@@ -84,11 +83,7 @@ class RunStatus:
         return next((level for level in (Level.RED, Level.AMBER) if level in levels), Level.GREEN)
 
     def require_not_red(self) -> None:
-        """Fail a red run. Its rows are already committed.
-
-        Raises:
-            RedRunError: the run is red.
-        """
+        """Fail a red run with ``RedRunError``. Its rows are already committed."""
         if self.level is Level.RED:
             red = [reason for reason in self.reasons if reason.level is Level.RED]
             raise RedRunError(
@@ -100,10 +95,7 @@ class RunStatus:
 def make_run_status(
     engine: Engine, run: ScoringRun, balance: Balance, rules: RunReportRules, *, settings: Settings, failure: str = ""
 ) -> RunStatus:
-    """Assess a run from its rows, and store its status. ``failure`` is the error of its reconciliation.
-
-    The settings give the timezone of the days, and the cache folder of this machine whose free space is checked.
-    """
+    """Assess a run from its rows, and store its status. ``failure`` is the error of its reconciliation."""
     statistics = run_statistics(engine, run, rules=rules, timezone=settings.require("timezone"))
     reasons = _reasons(balance, statistics, rules, failure) + _disk_reasons(settings.require("cache_folder"), rules)
     status = RunStatus(run=run, balance=balance, statistics=statistics, reasons=tuple(reasons))

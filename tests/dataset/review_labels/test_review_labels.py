@@ -27,8 +27,9 @@ from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import run_scoring_job
 from devstack.stack import Stack
 from tests.conftest import cloned, copied, run_braintumor
+from tests.dicom_files import as_patient
 from tests.images import png
-from tests.people import add_reviews, as_patient, retract_review
+from tests.reviews import add_reviews, retract_review
 from tests.sql import change, rows
 
 FRESH, ANN, ANN_TOO, TESTED, TRAINED, VOLUME = range(1, 7)

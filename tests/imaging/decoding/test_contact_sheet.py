@@ -21,7 +21,7 @@ from braintumor.imaging.model_input import decode_file
 from braintumor.imaging.phantom.slice import draw
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import rejected
+from tests.decode_results import rejected
 from tests.dicom_files import mr_of
 from tests.images import jpeg_of, png_of
 

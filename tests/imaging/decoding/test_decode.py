@@ -21,7 +21,7 @@ from PIL import Image
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
-from tests.decoded import frame, rejected
+from tests.decode_results import frame, rejected
 from tests.dicom_files import shipped
 from tests.images import jpeg_of, png_chunk, png_of, saved
 

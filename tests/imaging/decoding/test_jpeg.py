@@ -13,7 +13,7 @@ from braintumor.imaging.decoding.jpeg import find_damage, read_structure
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.decoded import frame, rejected
+from tests.decode_results import frame, rejected
 
 GRAY = draw(TumorClass.MENINGIOMA, seed=8, size=160).pixels
 COLOR = np.dstack([GRAY, GRAY[::-1], GRAY])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import decoded, rejected
+from tests.decode_results import decoded, rejected
 
 VOLUME = draw_volume(TumorClass.MENINGIOMA, seed=9, slices=12, size=64)
 VOXELS = VOLUME[:, ::-1, ::-1].transpose(2, 1, 0)

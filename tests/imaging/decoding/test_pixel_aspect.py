@@ -18,7 +18,7 @@ from braintumor.imaging.letterbox import letterbox
 from braintumor.imaging.phantom.slice import draw
 from braintumor.imaging.phantom.volume import as_enhanced_mr, draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import frame, rejected
+from tests.decode_results import frame, rejected
 from tests.dicom_files import mr_of, peak_bytes, written
 from tests.images import jpeg_of, png_of
 

@@ -13,7 +13,7 @@ from PIL import Image, PngImagePlugin
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.decoded import frame, rejected
+from tests.decode_results import frame, rejected
 from tests.images import png_chunk, png_of, saved
 
 GRAY = draw(TumorClass.GLIOMA, seed=4, size=96).pixels

@@ -29,7 +29,7 @@ from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.decoding.warning_filter import WARNING_FILTER
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.decoded import rejected
+from tests.decode_results import rejected
 from tests.dicom_files import changed, shipped, with_bytes, written
 from tests.images import png_chunk, saved
 

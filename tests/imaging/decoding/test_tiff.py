@@ -14,7 +14,7 @@ from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.decoded import decoded, frame, rejected
+from tests.decode_results import decoded, frame, rejected
 from tests.images import png_of
 
 GRAY = draw(TumorClass.PITUITARY, seed=6, size=96).pixels

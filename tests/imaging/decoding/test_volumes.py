@@ -22,7 +22,7 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Frame, Limits
 from braintumor.imaging.phantom.volume import as_enhanced_mr, as_nifti, draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import decoded, rejected
+from tests.decode_results import decoded, rejected
 from tests.dicom_files import changed
 
 VOLUME = draw_volume(TumorClass.GLIOMA, seed=7, slices=12, size=64)

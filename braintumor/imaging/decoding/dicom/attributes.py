@@ -1,8 +1,7 @@
 """Read coarse attributes of patient and scanner from a DICOM header. No attribute identifies a person.
 
-Each value of the five attributes is one of the words in this module. No date, free text or identifier passes. A
-missing, malformed or ambiguous value is omitted. No value is guessed, and no value is an error. Tags are those of
-PS3.3.
+Each value is one of the words in this module. No date, free text or identifier passes. A missing, malformed or
+ambiguous value is omitted, not guessed. Tags are those of PS3.3.
 
 >>> dicom_attributes(dataset)
 {'age_band': '40 to 59', 'sex': 'F', 'manufacturer': 'siemens', 'field_strength': '3 T', 'sequence': 'gradient echo'}
@@ -21,7 +20,7 @@ from pydicom.dataelem import RawDataElement
 _LONGEST_VALUE = 256
 """Most bytes of a value that is read. Valid values have at most 64 (PS3.5 6.2).
 
-A crafted value of megabytes needs gigabytes of memory to convert.
+Converting megabytes needs gigabytes.
 """
 
 _AGE = re.compile(r"([0-9]{1,3})([DWMY])")
@@ -30,7 +29,7 @@ _OLDEST = 130
 _AGE_BANDS = {18: "under 18", 40: "18 to 39", 60: "40 to 59", 80: "60 to 79", math.inf: "80 and over"}
 """Name of each age band by its exclusive upper limit in years.
 
-The last band is open, because an age over 89 can identify a person. The source is 45 CFR 164.514 (b)(2)(i)(C).
+An age above 89 can identify a person (45 CFR 164.514 (b)(2)(i)(C)).
 """
 
 _SEXES = frozenset({"M", "F", "O"})
@@ -48,15 +47,12 @@ _VENDORS: Mapping[str, frozenset[str]] = {
 
 _FIELDS = {1.0: "1 T", 1.5: "1.5 T", 3.0: "3 T", 7.0: "7 T"}
 _FIELD_TOLERANCE = 0.05
-"""Greatest deviation as a share of the nominal field strength.
-
-Scanners write the tuned field strength: 1.494 and 2.894 T are sold as 1.5 and 3 T.
-"""
+"""Greatest deviation as a share of the nominal field strength: 1.494 and 2.894 T are sold as 1.5 and 3 T."""
 _STRONGEST_TESLA = 25.0
 _LEAST_GAUSS = 10_000.0
-"""Least field strength whose unit is gauss. A value between ``_STRONGEST_TESLA`` and this bound is ambiguous.
+"""Least field strength whose unit is gauss.
 
-For example, 3000 is gauss (0.3 T) or millitesla (3 T).
+Lower values above ``_STRONGEST_TESLA`` are ambiguous: 3000 is 0.3 or 3 T.
 """
 
 _SEQUENCES: Mapping[frozenset[str], str] = {
@@ -89,9 +85,9 @@ def dicom_attributes(dataset: Any) -> dict[str, str]:
 
 
 def _age_band(age: str) -> str | None:
-    """Return the band of an Age String (PS3.5 6.2), such as 045Y, or ``None``.
+    """Return the band of an Age String (PS3.5 6.2), such as 045Y.
 
-    An age of 0 gives no band, because an anonymizer wrote it.
+    Anonymizers write an age of 0, which gives ``None``.
     """
     match = _AGE.fullmatch(age)
     if match is None:
@@ -128,7 +124,7 @@ def _field_strength(value: float | None) -> str | None:
 def _sequence(dataset: Any) -> str | None:
     """Return the kind of pulse sequence (``ScanningSequence``, PS3.3 C.8.3.1), with the weighting of a plain spin echo.
 
-    Returns ``None`` if a term is not one of the five terms of the standard. EP is echo planar for every kind of echo.
+    ``None`` if a term is not one of the standard's five. EP is echo planar for every kind of echo.
     """
     terms = frozenset(_texts(dataset, "ScanningSequence"))
     if not terms or not terms <= _SCANNING_TERMS:
@@ -145,9 +141,9 @@ def _sequence(dataset: Any) -> str | None:
 def _weighting(dataset: Any) -> str | None:
     """Return the weighting of a spin echo: T1 if TR and TE are short, PD if only TR is long, T2 if both are long.
 
-    The rule also holds for a fast spin echo, whose ``EchoTime`` is the time of the center of k-space (PS3.3 C.8.3.1).
-    The function returns ``None`` with an ``InversionTime``, because an inversion pulse changes the contrast. A gradient
-    echo has no weighting here, because flip angle and spoiling also determine its weighting.
+    It also holds for a fast spin echo, whose ``EchoTime`` is that of the center of k-space (PS3.3 C.8.3.1). An
+    inversion pulse changes the contrast, so ``InversionTime`` gives ``None``. A gradient echo has no weighting here,
+    because it also depends on flip angle and spoiling.
     """
     repetition, echo = _number(dataset, "RepetitionTime"), _number(dataset, "EchoTime")
     if repetition is None or echo is None or min(repetition, echo) <= 0 or _number(dataset, "InversionTime"):

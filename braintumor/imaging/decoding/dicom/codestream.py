@@ -32,8 +32,6 @@ class CodestreamHeader:
     """The header of a compressed frame.
 
     Attributes:
-        columns: pixels per row.
-        rows: number of rows.
         precision: bits per sample.
         components: samples per pixel.
         color_space: ``RGB`` or ``YBR_FULL`` of the decoded samples, or ``None`` if the frame does not state it.
@@ -92,7 +90,7 @@ def _segments(frame: bytes) -> Iterator[tuple[int, bytes, int]]:
 def _color_space(marker: int, components: bytes, segments: dict[int, bytes]) -> str | None:
     """Return the color space that a lossy JPEG with three components states, or ``None``.
 
-    The marks of lossless JPEG and JPEG-LS do not count, because their encoders write the same marks for any samples.
+    Encoders of lossless JPEG and JPEG-LS write the same marks for any samples, so their marks do not count.
     """
     ids, factors = components[0::3], components[1::3]
     if marker in {_LOSSLESS, _JPEG_LS} or len(ids) != _COLOR_COMPONENTS:

@@ -1,7 +1,7 @@
 """Determine the number of frames of a DICOM object whose header may state too few.
 
-An object without ``NumberOfFrames`` has one frame (PS3.3 C.7.6.6). Some writers omit the attribute in a volume, or
-state a smaller number. The pixel data and the functional groups of the frames then give the true number.
+Without ``NumberOfFrames`` an object has one frame (PS3.3 C.7.6.6), but some writers omit it in a volume. The pixel data
+and the functional groups of the frames then give the true number.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ _MOST_RLE_SEGMENTS = 15
 def correct_frame_count(dataset: Any) -> Rejection | None:
     """Set ``NumberOfFrames`` to the number of frames in the pixel data, or return a rejection if it is unclear.
 
-    Compressed frames are counted by their first bytes. Uncompressed frames beyond the stated number count only if each
-    frame has an item in the functional groups. Otherwise, twice the bytes of a frame may also be one frame of twice the
-    bits.
+    Compressed frames are counted by their first bytes. Further uncompressed frames count only if each frame has an item
+    in the functional groups. Otherwise, twice the bytes of a frame may be one frame of twice the bits.
     """
     syntax = syntax_of(dataset)
     if syntax is None or syntax not in uid.AllTransferSyntaxes:
@@ -53,10 +52,7 @@ def correct_frame_count(dataset: Any) -> Rejection | None:
 
 
 def _count_native(dataset: Any, stated: int) -> int:
-    """Return the number of whole frames in uncompressed pixel data.
-
-    Zeros after the stated frames are padding and do not count.
-    """
+    """Return the number of whole frames in uncompressed pixel data. Zeros after the stated frames are padding."""
     is_color = str(dataset.get("PhotometricInterpretation")).startswith(("RGB", "YBR"))
     samples = int(dataset.get("SamplesPerPixel") or (3 if is_color else 1))
     frame = int(dataset.Rows) * int(dataset.Columns) * samples * int(dataset.BitsAllocated) // 8
@@ -65,10 +61,7 @@ def _count_native(dataset: Any, stated: int) -> int:
 
 
 def _count_encapsulated(dataset: Any, syntax: uid.UID) -> int:
-    """Return the number of fragments in which a frame begins. Damaged data gives 0.
-
-    The number of all fragments is no measure, because one frame may have several fragments.
-    """
+    """Return the number of fragments in which a frame begins. One frame may have several. Damaged data gives 0."""
     stream = io.BytesIO(dataset.PixelData)
     try:
         parse_basic_offsets(stream)

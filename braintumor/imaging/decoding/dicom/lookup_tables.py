@@ -17,13 +17,9 @@ _BYTE, _WORD = 8, 16
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LookupTable:
-    """A lookup table. The descriptor states ``count`` and ``bits``, which may be wrong.
+    """A lookup table. Its descriptor states ``count`` and ``bits`` of the entries, which may be wrong.
 
-    Attributes:
-        entries: output values. The first entry applies to the input ``first`` and to all lower inputs.
-        count: stated number of entries.
-        first: input of the first entry.
-        bits: stated bits of an entry.
+    The first entry applies to the input ``first`` and to all lower inputs.
     """
 
     entries: NDArray[np.uint16] = field(repr=False)
@@ -51,8 +47,8 @@ class LookupTable:
 def voi_table(dataset: Any) -> LookupTable | None:
     """Return the first VOI LUT of an object, or ``None`` if it is missing or unusable.
 
-    A table with one gray level is unusable. A table with fewer entries than its descriptor states is unusable too. A
-    table that lacks only the last entry is usable, because some writers omit this entry.
+    A table with one gray level or with missing entries is unusable. Some writers omit only the last entry, which is
+    allowed.
     """
     items = items_of(dataset, "VOILUTSequence")
     table = _read(items[0], "LUTDescriptor", "LUTData", dataset) if items else None
@@ -64,8 +60,7 @@ def voi_table(dataset: Any) -> LookupTable | None:
 def look_up_palette(stored: NDArray[Any], dataset: Any) -> tuple[NDArray[Any], int]:
     """Return the colors (H, W, 3) of palette indexes (H, W), and the bits per sample.
 
-    Raises:
-        ValueError: the object has no palette.
+    Raises ``ValueError`` if the object has no palette.
     """
     names = [f"{color}PaletteColorLookupTable" for color in ("Red", "Green", "Blue")]
     tables = [_read(dataset, f"{name}Descriptor", f"{name}Data", dataset) for name in names]
@@ -93,13 +88,7 @@ def _read(item: Any, descriptor: str, data: str, dataset: Any) -> LookupTable | 
 
 
 def _entries(value: Any, count: int, dataset: Any) -> NDArray[np.uint16]:
-    """Return at most ``count`` entries from bytes, with one or two bytes per entry, or from a list of numbers.
-
-    Args:
-        value: the table's data.
-        count: stated number of entries.
-        dataset: the object, whose encoding determines the byte order.
-    """
+    """Return at most ``count`` entries from bytes (one or two per entry, in the object's order), or from numbers."""
     if isinstance(value, bytes):
         is_big = getattr(dataset, "original_encoding", (None, True))[1] is False
         dtype = np.dtype("u1" if len(value) < 2 * count else ">u2" if is_big else "<u2")

@@ -1,7 +1,7 @@
 """Find DICOM images whose header states several slices side by side, and cut these images into slices.
 
-Siemens marks such an image with ``MOSAIC`` in ``ImageType``, United Imaging with ``VFRAME``. Both manufacturers fill a
-square grid by rows. The number of slices is in a private attribute, which anonymizers often remove.
+Siemens writes ``MOSAIC`` in ``ImageType``, United Imaging ``VFRAME``. Both fill a square grid by rows. The number of
+slices is in a private attribute, which anonymizers often remove.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
 
 _MARKS = frozenset({"MOSAIC", "VFRAME"})
 _COUNTS = ((0x0019, 0x0A, "SIEMENS MR HEADER"), (0x0065, 0x50, ""), (0x0065, 0x51, ""))
-"""Group, element and creator of the number of slices. United Imaging's attributes may have any creator.
+"""Group, element and creator of the number of slices.
 
-United Imaging writes the number itself, and a sequence with one item per slice.
+United Imaging writes a number or a sequence, with any creator.
 """
 _CSA = (0x0029, 0x10, "SIEMENS CSA HEADER")
 _FIRST_BLOCK, _LAST_BLOCK = 0x10, 0xFF
@@ -46,10 +46,7 @@ class Grid:
 
 
 def find_grid(dataset: Any) -> Grid | Rejection:
-    """Return the grid that the header states, or a rejection if the header states several slices in an unknown grid.
-
-    The grid of an image of one slice has one slice per side.
-    """
+    """Return the grid that the header states, or a rejection if it states several slices in an unknown grid."""
     if not _MARKS & _words(dataset.get("ImageType")):
         return Grid()
     slices = _count(dataset)
@@ -79,10 +76,7 @@ def _count(dataset: Any) -> int | None:
 
 
 def _private_values(dataset: Any, group: int, element: int, creator: str) -> Iterator[Any]:
-    """Yield a private attribute's value in each private block of the creator.
-
-    If no block has this creator, the function yields the value in the first block.
-    """
+    """Yield a private attribute's value in each private block of the creator, or in the first block without one."""
     blocks = {
         tag.element: str(_value(dataset, tag))
         for tag in list(dataset.keys())
@@ -115,10 +109,7 @@ def _count_in_csa(header: Any) -> int | None:
 
 
 def _whole_number(value: Any) -> int | None:
-    """Return the number of slices that a value states, or ``None``.
-
-    The value is a number, a text, a sequence with one item per slice, or the bytes of an unknown VR.
-    """
+    """Return the number of slices that a number, a text, a sequence (its length) or bytes of an unknown VR state."""
     try:
         number = len(value) if isinstance(value, Sequence) else int(value)
     except (TypeError, ValueError):

@@ -24,7 +24,7 @@ _SAMPLES = (1, COLOR_SAMPLES, 4)
 def set_pixel_attributes(dataset: Any) -> Rejection | None:
     """Replace missing and malformed attributes of the Image Pixel module (PS3.3 C.7.6.3) by the usual defaults.
 
-    An object without ``Rows``, ``Columns`` or ``BitsAllocated`` is rejected, because these have no default.
+    ``Rows``, ``Columns`` and ``BitsAllocated`` have no default. An object without them is rejected.
     """
     for keyword in ("Rows", "Columns", "BitsAllocated"):
         value = integer_of(dataset, keyword)
@@ -108,7 +108,7 @@ def _set_bits(dataset: Any) -> None:
 def _set_color(dataset: Any) -> None:
     """Set the photometric interpretation and the samples per pixel.
 
-    If the two disagree, the length of the pixel data decides.
+    If they disagree, the pixel data's length decides.
     """
     photometric = code_of(dataset, "PhotometricInterpretation")
     samples = integer_of(dataset, "SamplesPerPixel")

@@ -8,10 +8,7 @@ from braintumor.imaging.decoding.dicom.values import functional_group
 from braintumor.imaging.decoding.pixel_aspect import SQUARE, Spacing, usable_spacing
 
 _KEYWORDS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
-"""Attributes with height and width of a pixel, in this order of values. The best attribute is first.
-
-PixelAspectRatio counts if no spacing is stated (PS3.3 C.7.6.3.1.7).
-"""
+"""Attributes with height and width of a pixel, the best first. PixelAspectRatio counts last (PS3.3 C.7.6.3.1.7)."""
 _LONGEST_VALUE = 64
 """Most bytes of an attribute that are read. Two decimal strings have 33 at most."""
 
@@ -24,11 +21,7 @@ def dicom_spacing(dataset: Any, index: int) -> Spacing:
 
 
 def _stated(dataset: Any, keyword: str) -> Spacing | None:
-    """Return width and height from an attribute, or ``None`` if the attribute is unusable.
-
-    The attribute is parsed as text, because pydicom rejects a decimal comma, and a decimal point in
-    ``PixelAspectRatio``.
-    """
+    """Return width and height from an attribute, or ``None``. The text is parsed, as pydicom rejects decimal commas."""
     element = dataset.get_item(keyword)
     value = None if element is None else element.value
     if isinstance(value, bytes):

@@ -47,14 +47,14 @@ _ALLOCATED_BITS = (8, 16, 32)
 _MOST_ELEMENTS = 20_000
 """Most elements at the top level of an object. Scanners write some hundreds.
 
-An element of 8 bytes in a file needs 260 bytes of memory and 5 us. A file of 64 MiB would need 2 GB and a minute.
+Each needs 260 bytes of memory and 5 us, so a file of 64 MiB could need 2 GB and a minute.
 """
 
 
 def decode_dicom(data: bytes, limits: Limits) -> Decoded | Rejection:
     """Return the frames of an MR object, or a rejection. The header is checked before any pixel is decoded.
 
-    Each frame of a multi-frame object uses its own rescale and window if its functional groups state them.
+    Each frame uses its own rescale and window if its functional groups state them.
     """
     data = without_empty_preamble(data)
     try:
@@ -155,10 +155,7 @@ def _is_cut(dataset: Any, data: bytes) -> bool:
 
 
 def _is_empty(pixel_data: Any) -> bool:
-    """Return whether the element states a length of 0.
-
-    The value does not count, because a cut file lacks the value too.
-    """
+    """Return whether the element states a length of 0. A cut file lacks the value too, so the value does not count."""
     if pixel_data is None:
         return False
     length = pixel_data.length if isinstance(pixel_data, RawDataElement) else len(pixel_data.value or b"")
@@ -175,14 +172,7 @@ def _check_frame(dataset: Any) -> Rejection | None:
 
 
 def _check_shown_size(dataset: Any, grid: Grid, spacings: list[Spacing], limits: Limits) -> Rejection | None:
-    """Return a rejection if slices are beyond the limits, with their own pixels or with square pixels, else ``None``.
-
-    Args:
-        dataset: the object.
-        grid: the slices in each stored frame.
-        spacings: width and height of a pixel, for each stored frame.
-        limits: limits of the file.
-    """
+    """Return a rejection if slices are beyond the limits, as stored or with square pixels, else ``None``."""
     columns, rows, slices = dataset.Columns // grid.side, dataset.Rows // grid.side, len(spacings) * grid.slices
     sizes = [square_size(columns, rows, spacing) for spacing in spacings]
     widest, highest = max(width for width, _ in sizes), max(height for _, height in sizes)
@@ -190,13 +180,7 @@ def _check_shown_size(dataset: Any, grid: Grid, spacings: list[Spacing], limits:
 
 
 def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame]:
-    """Yield each frame as the object states its display, else with the percentile range of all frames together.
-
-    Args:
-        dataset: the object.
-        grid: the slices in each stored frame.
-        spacings: width and height of a pixel, for each stored frame.
-    """
+    """Yield each frame as the object states its display, else with the percentile range of all frames together."""
     fallback = _common_range(dataset) if count_frames(dataset) > 1 else None
     for index, (stored, photometric) in enumerate(_stored(dataset)):
         shown = _pixels(dataset, stored, photometric, index, fallback)
@@ -205,10 +189,7 @@ def _frames(dataset: Any, grid: Grid, spacings: list[Spacing]) -> Iterator[Frame
 
 
 def _common_range(dataset: Any) -> tuple[float, float] | None:
-    """Return the lowest and highest percentile of all frames without a stated window, or ``None``.
-
-    A frame of noise stays dark, because all frames share one range.
-    """
+    """Return the percentiles of all frames without a stated window, or ``None``. So a frame of noise stays dark."""
     gray = ((index, stored) for index, (stored, _) in enumerate(_stored(dataset)) if is_gray(stored))
     ranges = [
         ends for index, stored in gray if (ends := range_without_window(stored, dataset, index=index)) is not None
@@ -225,12 +206,8 @@ def _pixels(
 ) -> NDArray[np.uint8]:
     """Return the displayed frame: uint8 (H, W), or (H, W, 3) for color.
 
-    Args:
-        dataset: the object.
-        stored: stored values (H, W) or (H, W, 3) of the frame.
-        photometric: photometric interpretation after decoding.
-        index: index of the stored frame.
-        fallback: displayed range if the object states no window. ``None`` uses this frame's percentiles.
+    ``photometric`` is that of the decoded values. ``fallback`` is the range if the object states no window. ``None``
+    uses this frame's percentiles.
     """
     if photometric == "PALETTE COLOR":
         return color_to_uint8(*look_up_palette(stored, dataset))

@@ -19,8 +19,7 @@ _BYTE = 8
 def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
     """Return the frame with segments that decode to exactly one byte per pixel, or a rejection.
 
-    A segment may decode to one row too many, or end in zeros. Decoders refuse such a segment, or expand it without
-    limit.
+    Decoders refuse a segment that decodes to one row too many or ends in zeros, or expand it without limit.
     """
     pixels = dataset.Rows * dataset.Columns
     if len(frame) < _HEADER.size:
@@ -49,7 +48,7 @@ def fit_rle(frame: bytes, dataset: Any) -> bytes | Rejection:
 def _fit_segment(segment: bytes, pixels: int, excess: int) -> bytes | None:
     """Return the segment without the bytes beyond ``pixels`` decoded bytes.
 
-    Returns ``None`` for a segment that decodes to too few bytes, or to more than ``excess`` bytes too many.
+    ``None`` if it decodes to too few bytes, or to more than ``excess`` too many.
     """
     at, made, last, before = 0, 0, 0, 0
     while at < len(segment) and made < pixels:

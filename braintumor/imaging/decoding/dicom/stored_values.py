@@ -30,7 +30,7 @@ def decode_jpeg(frames: Iterator[bytes], *, is_color: bool) -> Iterator[NDArray[
 
 
 def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
-    """Return the ``BitsStored`` bits up to ``HighBit`` (PS3.5 8.1.1) of each value, extended by the value's sign.
+    """Return the ``BitsStored`` bits up to ``HighBit`` (PS3.5 8.1.1) with their sign.
 
     Other bits may contain overlays.
     """
@@ -45,15 +45,10 @@ def keep_stored_bits(values: NDArray[Any], dataset: Any) -> NDArray[Any]:
 
 
 def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
-    """Return whether samples (H, W, 3) are YCbCr, judged by the pixels without color.
+    """Return whether samples (H, W, 3) of ``bits`` bits are YCbCr, judged by the pixels without color.
 
-    A pixel without color has three equal samples in RGB. In YCbCr its chroma is half of white. The header decides if
-    few pixels are without color.
-
-    Args:
-        color: the samples.
-        photometric: photometric interpretation in the header.
-        bits: bits per sample.
+    Such a pixel has three equal samples in RGB. In YCbCr its chroma is half of white. The header's ``photometric``
+    decides if few pixels are without color.
     """
     step = max(max(color.shape) // _SAMPLED_SIDE, 1)
     samples = color[::step, ::step].astype(np.float32) / (2**bits - 1)
@@ -67,9 +62,9 @@ def is_ybr(color: NDArray[Any], photometric: str, bits: int) -> bool:
 
 
 def is_padding(stored: NDArray[Any], dataset: Any) -> NDArray[np.bool_]:
-    """Return the mask of padding values, in the shape of ``stored`` (PS3.3 C.7.5.1.1.2).
+    """Return the mask of padding values (PS3.3 C.7.5.1.1.2).
 
-    If all values of a frame would be padding, the attribute is wrong, so no value is padding.
+    A padding value that covers all pixels is an error and ignored.
     """
     first = integer_of(dataset, "PixelPaddingValue")
     if first is None:

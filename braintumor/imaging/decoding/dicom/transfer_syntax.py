@@ -22,10 +22,7 @@ _COMPONENTS = (1, 3)
 
 
 def check_inflated(data: bytes, limits: Limits) -> Rejection | None:
-    """Return a rejection for a deflated object that is cut or too large, else ``None``.
-
-    pydicom decompresses without a limit.
-    """
+    """Return a rejection for a deflated object that is cut or too large, because pydicom inflates without a limit."""
     stream = io.BytesIO(data)
     read_preamble(stream, force=True)
     if _read_file_meta_info(stream).get("TransferSyntaxUID") != uid.DeflatedExplicitVRLittleEndian:
@@ -59,10 +56,7 @@ def count_frames(dataset: Any) -> int:
 
 
 def check_encoding(dataset: Any) -> Rejection | None:
-    """Return a rejection for unusable pixel data, else ``None``.
-
-    Pixel data is unusable if no decoder reads it, if it ends early, or if its size contradicts the header.
-    """
+    """Return a rejection if no decoder reads the pixel data, it ends early, or its size contradicts the header."""
     syntax = syntax_of(dataset)
     if syntax is None or not _is_readable(syntax):
         return _unsupported(syntax)
@@ -124,14 +118,9 @@ def _check_length(length: int, expected: int) -> Rejection | None:
 def _fit_codestream(frame: bytes, dataset: Any, *, is_first: bool) -> bytes | Rejection:
     """Return the codestream of a compressed frame, or a rejection.
 
-    A JPEG, JPEG-LS or JPEG 2000 stream is rejected if it has no end, or another size than the object. Decoders allocate
-    memory by the size that the stream states. Attributes that contradict the first stream are corrected. The boxes of a
-    JP2 file are cut off, because they state another size.
-
-    Args:
-        frame: bytes of the frame.
-        dataset: the object.
-        is_first: whether the frame is the first of the object.
+    A JPEG, JPEG-LS or JPEG 2000 stream is rejected if it has no end, or another size than the object, because decoders
+    allocate the size that it states. Attributes that contradict the first stream are corrected. The boxes of a JP2 file
+    are cut off, because they state another size.
     """
     header, end = read_header(frame), frame.rfind(END_OF_CODESTREAM)
     if header is None and end >= 0:

@@ -1,6 +1,6 @@
-"""Read attributes of a DICOM data set whose values may be malformed.
+"""Read attributes of a DICOM data set.
 
-An unusable value counts as absent, because the pixels may still be good. No function raises for a malformed value.
+A malformed value counts as absent and raises no error, because the pixels may be good.
 """
 
 from __future__ import annotations
@@ -78,13 +78,7 @@ def _number(value: Any) -> float | None:
 
 
 def functional_group(dataset: Any, name: str, index: int = 0) -> Any:
-    """Return the data set with a frame's attributes: an item of its functional group (C.7.6.16), else ``dataset``.
-
-    Args:
-        dataset: the object.
-        name: keyword of the functional group's sequence.
-        index: index of the frame.
-    """
+    """Return the item of frame ``index`` in a functional group (C.7.6.16), else ``dataset``. ``name`` is a keyword."""
     of_frame = items_of(dataset, "PerFrameFunctionalGroupsSequence")[index : index + 1]
     for group in (*of_frame, *items_of(dataset, "SharedFunctionalGroupsSequence")):
         items = items_of(group, name)

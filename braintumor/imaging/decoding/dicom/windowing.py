@@ -29,14 +29,10 @@ def gray_to_uint8(
     index: int = 0,
     fallback: tuple[float, float] | None = None,
 ) -> NDArray[np.uint8]:
-    """Convert stored values (H, W) to uint8 (H, W) by the rescale and window that the object states.
+    """Convert stored values (H, W) to uint8 (H, W) by the rescale and window of frame ``index``.
 
-    Args:
-        stored: stored values of frame ``index``.
-        dataset: the object.
-        is_inverted: whether low values are white.
-        index: frame whose functional groups apply.
-        fallback: displayed range if the object states no window. ``None`` uses this frame's percentiles.
+    ``is_inverted`` says that low values are white. ``fallback`` is the displayed range if the object states no window.
+    ``None`` uses this frame's percentiles.
     """
     values, padding = _rescaled(stored, dataset, index)
     shown = _voi(values, dataset, padding, index=index, fallback=fallback)
@@ -64,13 +60,10 @@ def _rescaled(stored: NDArray[Any], dataset: Any, index: int) -> tuple[NDArray[n
 
 
 def window(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.float64]:
-    """Map values to 0 (black) to 1 (white) by a window (C.11.2.1.2 and C.11.2.1.3).
+    """Map rescaled values to 0 (black) to 1 (white) by a window (C.11.2.1.2 and C.11.2.1.3).
 
-    Args:
-        values: rescaled values, of any shape.
-        center: middle of the window, in the values' unit.
-        width: width of the window, at least 1 for ``LINEAR``.
-        function: ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``.
+    ``center`` and ``width`` are in the values' unit, and ``width`` is at least 1 for ``LINEAR``. ``function`` is
+    ``LINEAR``, ``LINEAR_EXACT`` or ``SIGMOID``.
     """
     if function == "SIGMOID":
         with np.errstate(over="ignore"):  # exp may be infinite, which gives 0
@@ -90,16 +83,9 @@ def _voi(
     index: int,
     fallback: tuple[float, float] | None,
 ) -> NDArray[np.float64]:
-    """Map values to 0 (black) to 1 (white) by the object's table, else by a range.
+    """Map rescaled values (H, W) to 0 (black) to 1 (white) by the object's table, else by a range.
 
-    The range is the object's first window, else ``fallback``, else the percentiles outside padding.
-
-    Args:
-        values: rescaled values (H, W).
-        dataset: the object.
-        padding: mask of padding (H, W).
-        index: frame whose functional groups apply.
-        fallback: displayed range if the object states no window, or ``None``.
+    The range is the object's first window, else ``fallback``, else the percentiles outside ``padding`` (H, W).
     """
     table = voi_table(dataset)
     if table is not None:

@@ -17,7 +17,7 @@ from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.decoded import frame, rejected
+from tests.decode_results import frame, rejected
 from tests.dicom_files import changed, codestream, encapsulated, mr_of, peak_bytes
 from tests.images import saved
 

@@ -14,7 +14,7 @@ from pydicom import uid
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.decoding.types import Limits
-from tests.decoded import rejected
+from tests.decode_results import rejected
 from tests.dicom_files import RAMP, changed, mr_of, peak_bytes, shipped, written
 
 

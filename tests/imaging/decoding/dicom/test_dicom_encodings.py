@@ -10,7 +10,7 @@ import pytest
 from pydicom import uid
 
 from braintumor.imaging.decoding.rejection import RejectionReason
-from tests.decoded import frame, rejected
+from tests.decode_results import frame, rejected
 from tests.dicom_files import changed, patched, shipped, written
 
 

@@ -12,7 +12,7 @@ import pytest
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.decoding.types import Decoded
-from tests.decoded import rejected
+from tests.decode_results import rejected
 from tests.dicom_files import NAME, PATIENT, RAMP, STUDY, changed, patched, shipped, written
 from tests.images import png_of
 

@@ -15,7 +15,7 @@ from pydicom.sequence import Sequence
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.formats import sniff
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason
-from tests.decoded import frame, rejected
+from tests.decode_results import frame, rejected
 from tests.dicom_files import RAMP, changed, mr_of, patched, shipped, written
 
 PIXEL_DATA_TAG = b"\xe0\x7f\x10\x00"

@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.decoded import frame, rejected
+from tests.decode_results import frame, rejected
 from tests.dicom_files import changed, mr_of, set_bytes, with_bytes
 
 GRAY = draw(TumorClass.GLIOMA, seed=4, size=96).pixels

@@ -16,7 +16,7 @@ from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.decoding.types import Decoded, Limits
 from braintumor.imaging.phantom.volume import as_enhanced_mr, draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import frame, rejected
+from tests.decode_results import frame, rejected
 from tests.dicom_files import RAMP, mr_of, written
 
 VOLUME = draw_volume(TumorClass.MENINGIOMA, seed=2, slices=10, size=48)[1:9]

@@ -16,7 +16,7 @@ from braintumor.imaging.decoding.rejection import RejectionReason
 from braintumor.imaging.decoding.types import Limits
 from braintumor.imaging.phantom.volume import draw_volume
 from braintumor.labels import TumorClass
-from tests.decoded import decoded, frame, rejected
+from tests.decode_results import decoded, frame, rejected
 from tests.dicom_files import RAMP, mr_of, written
 
 SIEMENS, UNITED = ["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], ["ORIGINAL", "PRIMARY", "VFRAME"]

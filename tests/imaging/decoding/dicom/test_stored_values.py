@@ -14,7 +14,7 @@ from pydicom.sequence import Sequence
 
 from braintumor.imaging.phantom.slice import draw
 from braintumor.labels import TumorClass
-from tests.decoded import frame
+from tests.decode_results import frame
 from tests.dicom_files import codestream, encapsulated, mr_of, with_bytes
 
 GRAY = draw(TumorClass.MENINGIOMA, seed=6, size=96).pixels

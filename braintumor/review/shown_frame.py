@@ -1,7 +1,4 @@
-"""Read the data of one frame for a reviewer.
-
-While the frame is read blind, the current prediction and the history are hidden from the reviewer.
-"""
+"""Read the data of one frame for a reviewer. A blind frame hides its current prediction and its history."""
 
 from __future__ import annotations
 
@@ -11,16 +8,14 @@ from typing import Any
 
 from sqlalchemy import Connection, text
 
+from braintumor.db.statements import statement
 from braintumor.errors import ReviewError
 from braintumor.labels import CLASSES
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opinion:
-    """Hold the current prediction of a frame.
-
-    ``probabilities`` has the order of ``CLASSES``. ``second_class`` is the class by the second model.
-    """
+    """Hold the current prediction of a frame, with probabilities in the order of ``CLASSES``."""
 
     predicted_class: str
     probabilities: tuple[float, ...]
@@ -29,14 +24,11 @@ class Opinion:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
-    """Hold the data of a frame on the review page.
+class ShownFrame:
+    """Hold the data of a frame on the review page. A blind frame has no ``opinion``, ``predictions`` and ``reviews``.
 
-    Attributes:
-        opinion: the current prediction, or ``None`` while the frame is read blind.
-        slices: (scan ID, frame index) of each frame of the series, in order. Without a series, the frames of the file.
-        predictions: all predictions of the frame, newest first. Empty while the frame is read blind.
-        reviews: all reviews of the frame, newest first. Empty while the frame is read blind.
+    ``slices`` are (scan ID, frame index) of each frame of the series, or of the file. Predictions and reviews are
+    newest first.
     """
 
     scan_id: int
@@ -56,13 +48,10 @@ class Reading:
         return self.opinion is None
 
 
-def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> Reading:
-    """Return the data of a frame that the person is allowed to see.
+def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> ShownFrame:
+    """Return the data of a frame that the person is allowed to see. ``is_reviewer`` is the permission to review.
 
-    ``is_reviewer`` is the person's permission to review.
-
-    Raises:
-        ReviewError: the frame has no prediction.
+    Raises ``ReviewError`` if the frame has no prediction.
     """
     frame = {"scan": scan_id, "frame": frame_index}
     row = connection.execute(text(_CURRENT), frame).one_or_none()
@@ -71,7 +60,7 @@ def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person
     is_hidden = is_blind(connection, scan_id=scan_id, frame_index=frame_index, person=person, is_reviewer=is_reviewer)
     shown = [] if is_hidden else [_PREDICTIONS, _REVIEWS]
     histories = [tuple(connection.execute(text(sql), frame).all()) for sql in shown] or [(), ()]
-    return Reading(
+    return ShownFrame(
         scan_id=scan_id,
         frame_index=frame_index,
         model_version_id=row.current_model_version_id,
@@ -86,15 +75,14 @@ def read_frame(connection: Connection, *, scan_id: int, frame_index: int, person
 
 
 def is_blind(connection: Connection, *, scan_id: int, frame_index: int, person: str, is_reviewer: bool) -> bool:
-    """Check that the prediction of a frame is hidden from the person.
+    """Check that the prediction of a frame is hidden from the person. ``is_reviewer`` is the permission to review.
 
-    In the audit sample, the prediction is hidden from a reviewer until this reviewer has reviewed the scan. A person
-    who cannot review sees it after any reviewer has reviewed the scan. A review session can repeat a frame that the
-    person has reviewed before. Then the prediction is hidden until the person has reviewed the frame in that session,
-    for at most a day. A retracted review counts as a review. ``is_reviewer`` is the person's permission to review.
+    In the audit sample it is hidden from a reviewer until this reviewer has reviewed the scan. Other persons see it
+    after any review of the scan. A repeated frame of a session is hidden until the person has reviewed it in that
+    session, for at most a day. A retracted review counts as a review.
     """
     values = {"scan": scan_id, "frame": frame_index, "person": person, "is_reviewer": is_reviewer}
-    return bool(connection.scalar(text(_IS_BLIND), values))
+    return bool(connection.scalar(statement("review/is_blind"), values))
 
 
 def _opinion(row: Any) -> Opinion:
@@ -111,22 +99,8 @@ _CURRENT = """
     from current_prediction
     join model_version using (model_name)
     where scan_id = :scan and frame_index = :frame"""
-_IS_BLIND = """
-    select exists (
-        select from scan
-        where scan_id = :scan and audit_probability is not null
-          and not exists (
-            select from review where review.scan_id = scan.scan_id and (reviewer = :person or not :is_reviewer))
-    ) or exists (
-        select from review_session_item
-        join review_session using (review_session_id)
-        where scan_id = :scan and frame_index = :frame and reviewer = :person and purpose = 'repeat'
-          and started_at > now() - interval '1 day'
-          and not exists (
-            select from review
-            where review.review_session_id = review_session_item.review_session_id
-              and review.scan_id = review_session_item.scan_id and review.frame_index = review_session_item.frame_index)
-    )"""
+
+
 _SLICES = """
     select distinct prediction.scan_id, prediction.frame_index
     from scan as asked

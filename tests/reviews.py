@@ -1,24 +1,11 @@
-"""Set the patient of a file, and write reviews of frames."""
+"""Write and retract reviews of frames."""
 
 from __future__ import annotations
 
-import io
 import uuid
-from pathlib import Path
-
-import pydicom
 
 from braintumor.config.settings import Settings
 from tests.sql import change
-
-
-def as_patient(path: Path, patient: str) -> bytes:
-    """Return the DICOM file with another PatientID."""
-    dataset = pydicom.dcmread(path)
-    dataset.PatientID = patient
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
 
 
 def add_reviews(

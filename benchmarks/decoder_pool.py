@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.guard FOLDER --graph model.xml     # every file below it; without one, phantoms
+    python -m benchmarks.decoder_pool FOLDER --graph model.xml     # every file below it; without one, phantoms
 
 Eight threads request files, as in a scoring run. A round is threads, pool, threads. The second row is the same with a
 backend that predicts every 32 frames: a run without S3 and Postgres. CPU time is that of all processes, because
@@ -51,21 +51,21 @@ def main(folder: Path | None, graph: Path | None, count: int) -> None:
     """Print a table: files a second, by the pool and by threads."""
     files = _files(folder, count)
     started = time.perf_counter()
-    guard = DecoderPool()
-    guard.read(files[0], size=_SIZE)
+    pool = DecoderPool()
+    pool.read(files[0], size=_SIZE)
     click.echo(f"{len(files)} files; the first child answered after {time.perf_counter() - started:.2f} s\n")
-    ours: Read = partial(guard.read, size=_SIZE)
+    ours: Read = partial(pool.read, size=_SIZE)
     theirs: Read = partial(decode_file, size=_SIZE, limits=Limits(), decode=decode)
     click.echo(HEAD)
-    click.echo(_compare("decoding, guarded", "in threads", ours, theirs, files=files).row())
+    click.echo(_compare("decoding in the pool", "in threads", ours, theirs, files=files).row())
     if graph is not None:
         engine = OpenVinoBackend(graph)
         click.echo(_compare("the same, and inference", "in threads", ours, theirs, files=files, engine=engine).row())
-    guard.close()
+    pool.close()
 
 
 def _files(folder: Path | None, count: int = _COUNT) -> list[bytes]:
-    with TemporaryDirectory(prefix="guard-") as scratch:
+    with TemporaryDirectory(prefix="decoding-") as scratch:
         if folder is None:
             write_dataset(Path(scratch), per_class=count // 4, seed=2)
         paths = sorted((folder or Path(scratch)).rglob("*.*"))

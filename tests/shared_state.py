@@ -1,4 +1,4 @@
-"""What two workers of one test run need alike is made once: by whichever comes first, while the other waits."""
+"""Create the state that the workers of one test run share: one worker creates it, and the others wait."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from devstack.postgres import program
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """The run's folder of this name, which ``make`` fills; a ``make`` that fails is tried again by the next to ask."""
+    """Return the folder ``name`` of the test run, filled by ``make``. After a failure the next worker tries again."""
     base = factory.getbasetemp()
     run = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     folder = run / name

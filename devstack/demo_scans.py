@@ -12,7 +12,7 @@ from braintumor.s3 import ObjectStore, S3Uri
 _COUNT = 40
 
 
-def drop_night(store: ObjectStore, scans: S3Uri, scratch: Path, given: Path | None) -> None:
+def write_demo_scans(store: ObjectStore, scans: S3Uri, scratch: Path, given: Path | None) -> None:
     """Write one night's files under ``scans``: new phantoms, or the files of a folder, and unusable files.
 
     With phantoms come two volumes: one as NIfTI, one as a multi-frame MR object.

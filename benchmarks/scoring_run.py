@@ -2,7 +2,7 @@
 
 ::
 
-    python -m benchmarks.night resnet50
+    python -m benchmarks.scoring_run resnet50
 
 The run is the product's own: list, plan, claim, read from S3, decode, infer, write to Postgres, reconcile, with both
 servers on the same cores. The model is loaded before, because a worker loads it once for all of its chunks. Weights are
@@ -28,7 +28,7 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.pairs import HEAD, Comparison
-from benchmarks.world import SIZE, Speed, world
+from benchmarks.scoring_stack import SIZE, Speed, scoring_stack
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.letterbox import letterbox
@@ -54,7 +54,7 @@ def main(backbone: str, count: int | None, precision: str | None) -> None:
     """Print a table of scoring runs of BACKBONE, in 32 and in 8 bits, compared with other methods."""
     click.echo(HEAD)
     keras = Classifier(Recipe.load(backbone).override(initial_weights="random")).serving_model(temperature=1.0)
-    with world(backbone, count or _COUNTS[backbone], in_8_bits=precision != "fp32") as made:
+    with scoring_stack(backbone, count or _COUNTS[backbone], in_8_bits=precision != "fp32") as made:
         others = {"the paper's way": partial(_paper, keras, made.files[:_PAPER_COUNT])}
         others |= {"tf.data, the better of predict and XLA": partial(_tf_data, keras, made.files)}
         for model in made.models.values():
@@ -63,9 +63,9 @@ def main(backbone: str, count: int | None, precision: str | None) -> None:
             made.promote(model)
             graph = model_versions.fetch_model(made.store, made.settings, model) / GRAPH
             alone = partial(_engine, OpenVinoBackend(graph), _frames(made.files))
-            night = made.night()
+            scoring_run = made.scoring_speed()
             for name, theirs in {"engine alone, frames in memory": alone, **others}.items():
-                click.echo(_compare(f"{backbone}: night, {model.precision}", night, name, theirs).row())
+                click.echo(_compare(f"{backbone}: scoring run, {model.precision}", scoring_run, name, theirs).row())
             ours = f"engine alone, {model.precision}"
             tool = _compare(ours, alone, "benchmark_app", partial(_benchmark_app, graph))
             click.echo(tool.row())

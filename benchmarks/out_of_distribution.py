@@ -1,8 +1,9 @@
-"""Measure the out-of-distribution score: ``python -m benchmarks.novelty FOLDER --weights FILE``.
+r"""Measure the out-of-distribution score: ``python -m benchmarks.out_of_distribution FOLDER --weights FILE``.
 
 ::
 
-    python -m benchmarks.novelty ~/sartaj --weights FILE --against photographs ~/food --against "healthy T1" ~/dicom
+    python -m benchmarks.out_of_distribution ~/sartaj --weights FILE --against photographs ~/food \
+        --against "healthy T1" ~/dicom
 
 The images of FOLDER are grouped and split like a first snapshot, and the recipe ``mobilenet_v2`` (frozen backbone) is
 trained. Its model folder scores the test split and other images. All images are made gray first, also for training, so
@@ -55,11 +56,11 @@ _PER_CLASS = 150
 )
 def main(folder: Path | None, weights: Path | None, against: tuple[tuple[str, Path], ...]) -> None:
     """Print a row for each set of images: AUROC against the test split, and the share that is flagged."""
-    for row in compare_novelty(folder, weights, dict(against), is_progress_shown=True):
+    for row in compare_distances(folder, weights, dict(against), is_progress_shown=True):
         click.echo(row)
 
 
-def compare_novelty(
+def compare_distances(
     folder: Path | None = None,
     weights: Path | None = None,
     against: Mapping[str, Path] | None = None,
@@ -79,7 +80,7 @@ def compare_novelty(
         train(
             recipe,
             frames=splits,
-            snapshot_id="novelty",
+            snapshot_id="benchmark",
             weights=weights,
             folder=Path(scratch) / "model",
             checkpoints=Path(scratch) / "checkpoints",

@@ -1,7 +1,7 @@
 """Compare the predictions of two models frame by frame, and list the changes, the most severe first.
 
-A frame whose predicted class changes is a flip, see Yan et al., Positive-Congruent Training, CVPR 2021. ``before`` is
-the current predicted class. ``after`` is the class that the candidate or the rescoring model predicts.
+A frame whose predicted class changes is a flip (Yan et al., Positive-Congruent Training, CVPR 2021). ``before`` is the
+current class, ``after`` that of the candidate or the rescoring model.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine
 
 from braintumor.db.database import transaction
+from braintumor.db.statements import statement
 from braintumor.labels import TumorClass
 from braintumor.registry.model_versions import ModelVersion
 from braintumor.scoring.reading import ReadFailure
@@ -60,8 +61,8 @@ class Transition:
 class Flip:
     """Hold one frame whose predicted class changes.
 
-    ``before_map`` and ``after_map`` are class activation maps, float16 (h, w), in logits. Each is the map of the class
-    that its model predicts. ``loss`` is the decrease of the probability of the class ``before``.
+    The maps are class activation maps of the model's own class, float16 (h, w), in logits. ``loss`` is the decrease of
+    the probability of the class ``before``.
     """
 
     scan_id: int
@@ -84,9 +85,8 @@ class Flip:
 class Flips:
     """Hold the result of a comparison of two models.
 
-    Attributes:
-        transitions: one entry per pair of classes that occurs, flips first, the most severe kinds first.
-        flips: the most severe flips, at most as many as a page shows.
+    ``transitions`` has one entry per pair of classes, the most severe kinds first. ``flips`` has the most severe flips,
+    as many as a page shows.
     """
 
     transitions: Sequence[Transition] = ()
@@ -120,12 +120,8 @@ class Flips:
 class FlipPreview(Flips):
     """Hold the prediction changes that promoting a candidate would cause.
 
-    Attributes:
-        candidate: name of the model with shadow predictions.
-        champion: name of the model with the current predictions, or empty without a champion.
-        count_scan: number of selected scans.
-        failures: number of selected scans that could not be read again, by reason.
-        why_nothing: reason why nothing was compared, or empty if predictions were compared.
+    ``failures`` counts selected scans that could not be read again. ``why_nothing`` says why nothing was compared, or
+    is empty.
     """
 
     candidate: str
@@ -138,87 +134,36 @@ class FlipPreview(Flips):
 def compare(
     engine: Engine, *, champion: ModelVersion, candidate: ModelVersion, scan_ids: Sequence[int], shown: int
 ) -> Flips:
-    """Return the changes from the champion's predictions to the candidate's shadow predictions.
-
-    The result counts all changes of the scans ``scan_ids``. It contains the ``shown`` most severe flips.
-    """
+    """Return the changes from the champion's predictions to the candidate's shadow predictions."""
     values = {
         "champion": champion.model_version_id,
         "candidate": candidate.model_version_id,
         "scans": list(scan_ids),
     }
-    return find_flips(engine, _SHADOW, values, shown=shown)
+    return find_flips(engine, "preview/shadow_pairs.sql", values, shown=shown)
 
 
 def find_flips(engine: Engine, pairs: str, values: Mapping[str, object], *, shown: int) -> Flips:
     """Return the count of every transition, and the ``shown`` most severe flips.
 
-    ``pairs`` is a SQL ``from`` clause with the parameters ``values``. It has one row per frame. Its tables
-    ``before_prediction`` and ``after_prediction`` are the two predictions of that frame.
+    ``pairs`` is a file in ``sql/statements/``: a ``from`` clause with one row per frame and the parameters ``values``.
+    Its tables ``before_prediction`` and ``after_prediction`` are the two predictions of the frame.
     """
     with transaction(engine) as connection:
-        compared = f"with compared as ({_COMPARED} {pairs})"
-        transitions = _transitions(connection, compared, values)
-        flips = _worst(connection, compared, {**values, "shown": shown})
+        transitions = _transitions(connection, pairs, values)
+        flips = _worst(connection, pairs, {**values, "shown": shown})
     return Flips(transitions=transitions, flips=flips)
 
 
-_SHADOW = """
-    from prediction as before_prediction
-    join shadow_prediction as after_prediction using (scan_id, frame_index)
-    where before_prediction.model_version_id = :champion
-      and after_prediction.model_version_id = :candidate
-      and scan_id = any(:scans)"""
-
-_COMPARED = """
-    select
-        before_prediction.scan_id,
-        before_prediction.frame_index,
-        before_prediction.predicted_class as before,
-        before_prediction.confidence as before_confidence,
-        before_prediction.activation_map as before_map,
-        after_prediction.predicted_class as after,
-        after_prediction.confidence as after_confidence,
-        after_prediction.activation_map as after_map,
-        before_prediction.confidence - case before_prediction.predicted_class
-            when 'glioma' then after_prediction.probability_glioma
-            when 'meningioma' then after_prediction.probability_meningioma
-            when 'normal' then after_prediction.probability_normal
-            when 'pituitary' then after_prediction.probability_pituitary
-        end as loss"""
-
-_SEVERITY = """
-    case when before = after then 3 when after = 'normal' then 0 when before = 'normal' then 1 else 2 end"""
-
-
-def _transitions(connection: Connection, compared: str, values: Mapping[str, object]) -> list[Transition]:
-    rows = connection.execute(
-        text(f"""
-        {compared}
-        select before::text, after::text, count(*) as count_frame
-        from compared
-        group by before, after
-        order by {_SEVERITY}, count_frame desc, before, after"""),
-        values,
-    )
+def _transitions(connection: Connection, pairs: str, values: Mapping[str, object]) -> list[Transition]:
+    rows = connection.execute(statement("preview/count_transitions", pairs=pairs), values)
     return [
         Transition(before=TumorClass(row.before), after=TumorClass(row.after), count=row.count_frame) for row in rows
     ]
 
 
-def _worst(connection: Connection, compared: str, values: Mapping[str, object]) -> list[Flip]:
-    rows = connection.execute(
-        text(f"""
-        {compared}
-        select
-            scan_id, frame_index, before::text, before_confidence, before_map, after::text, after_confidence, after_map,
-            loss
-        from compared
-        where before <> after
-        order by {_SEVERITY}, loss desc, scan_id, frame_index
-        limit :shown"""),
-        values,
-    )
+def _worst(connection: Connection, pairs: str, values: Mapping[str, object]) -> list[Flip]:
+    rows = connection.execute(statement("preview/worst_changes", pairs=pairs), values)
     return [
         Flip(
             scan_id=row.scan_id,

@@ -1,4 +1,4 @@
-"""Provide benchmarks of scoring runs with both servers, a model of random weights, and files."""
+"""Start Postgres and S3 with models of random weights and image files, for benchmarks of scoring runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Speed = Callable[[], float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class ScoringStack:
     """Postgres and S3 with one backbone's model by precision, and JPEG files of 512 x 512, as most of SARTAJ's."""
 
     stack: Stack
@@ -54,7 +54,7 @@ class World:
         list(self.store.concurrently(put, self.files))
         return prefix
 
-    def night(self) -> Speed:
+    def scoring_speed(self) -> Speed:
         """Return a function that scores with the champion. Each run has its own prefix, written before the timing."""
         opened = ScoringJob.open(self.settings)
 
@@ -73,11 +73,13 @@ class World:
 
 
 @contextmanager
-def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool = False) -> Iterator[World]:
+def scoring_stack(
+    backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool = False
+) -> Iterator[ScoringStack]:
     """Start the servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files."""
     from braintumor.training.export.quantize import Bounds, quantize_model
 
-    with TemporaryDirectory(prefix="night-") as scratch, Stack(Path(scratch) / "stack", airflow=airflow) as stack:
+    with TemporaryDirectory(prefix="scoring-") as scratch, Stack(Path(scratch) / "stack", airflow=airflow) as stack:
         cache = {"BRAINTUMOR_CACHE_FOLDER": str(Path(scratch) / "cache")}
         settings = Settings.from_environment({**stack.library_env(), **cache})
         engine, store = database.connect(settings), ObjectStore.connect(settings)
@@ -94,7 +96,7 @@ def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool =
                 settings, whole.model_name, bounds=Bounds(changed=1.0, lost=1.0)
             )  # predictions do not matter
         models = {model.precision: model for model in reversed(model_versions.list_models(engine))}
-        yield World(
+        yield ScoringStack(
             stack=stack,
             settings=settings,
             store=store,

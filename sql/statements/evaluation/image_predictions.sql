@@ -1,0 +1,11 @@
+-- The predictions of a model for the images of a split.
+select
+    test_prediction.image_sha256,
+    test_prediction.label::text as label,
+    test_prediction.predicted_class::text as predicted,
+    coalesce(snapshot_image.group_key, test_prediction.image_sha256) as group_key
+from test_prediction
+join evaluation using (evaluation_id)
+left join snapshot_image using (snapshot_id, image_sha256)
+where evaluation.model_version_id = :model and snapshot_id = :snapshot
+  and evaluation.split = cast(:split as split)

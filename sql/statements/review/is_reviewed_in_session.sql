@@ -1,0 +1,6 @@
+-- Condition on `item`, a row of review_session_item: the frame has a review in the session, which was not retracted.
+exists (
+    select from review
+    where review.review_session_id = item.review_session_id and review.scan_id = item.scan_id
+      and review.frame_index = item.frame_index
+      and not exists (select from review_retraction where review_retraction.review_id = review.review_id))

@@ -1,0 +1,10 @@
+-- The progress of a person's review session.
+select
+    minutes,
+    extract(epoch from now() - started_at)::double precision as seconds,
+    (select count(*) from review_session_item as item where item.review_session_id = :session) as count_item,
+    (select count(*) from review_session_item as item
+     where item.review_session_id = :session and {% include "review/is_reviewed_in_session.sql" %}
+    ) as count_reviewed
+from review_session
+where review_session_id = :session and reviewer = :person

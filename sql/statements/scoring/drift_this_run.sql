@@ -1,0 +1,2 @@
+-- Condition on a scoring run: it is the run.
+scoring_run.scoring_run_id = :run
