@@ -3,13 +3,12 @@
 docs/operator.md shows such a file. ``python dags/notifications.py FILE`` checks one and sends nothing.
 
 A message leaves the hospital's systems. So it contains no object key, no patient data, no text of an error and no
-reason that a person has typed. It contains models, runs, tasks and the person who decided. It links to pages that
+reason that a person has typed. It contains models, runs, tasks and the person who decided. Its links lead to pages that
 check permissions.
 
 Notifications are sent at least once. A task sends one as its last step, after its commit. A cleared task that finds
 nothing to do sends none. A retry always sends one, because the failed try can have changed something without sending.
-So a crash can send it twice. If all tries fail, the run fails, and ``failed`` is sent. A request for approval is sent
-each time that it is made. Airflow calls ``failed`` each time that a run fails, and ``late`` once per run.
+Airflow calls ``failed`` each time that a run fails, and ``late`` once per run.
 """
 
 from __future__ import annotations
@@ -332,10 +331,7 @@ def _notifier_class(path: str) -> type[BaseNotifier]:
 
 
 def _run(context: Context) -> dict[str, str]:
-    """Return the fields of the run. A field that Airflow does not provide is an empty string.
-
-    The context of a run that timed out has no ``dag_run``. In a deadline's callback, ``dag_run`` is a mapping.
-    """
+    """Return the run's fields. The context of a run that timed out has no ``dag_run``, a deadline's has a mapping."""
     dag_run = context.get("dag_run")
     if isinstance(dag_run, Mapping):
         given = {**dag_run, "run_id": dag_run["dag_run_id"]}

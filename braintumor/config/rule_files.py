@@ -20,14 +20,7 @@ Share = Annotated[float, Field(ge=0, le=1, description="a number from 0 to 1")]
 
 
 def read_toml(path: Path, *, what: str, remedy: str, error: type[BrainTumorError]) -> dict[str, Any]:
-    """Return the values of a TOML file, or raise ``error``. Its message begins with ``what``.
-
-    Args:
-        path: the file.
-        what: the kind of file, such as "The recipe".
-        remedy: what to do if the file cannot be read.
-        error: the class of the error.
-    """
+    """Return the values of a TOML file. An ``error`` begins with ``what``, such as "The recipe"."""
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -39,10 +32,8 @@ def read_toml(path: Path, *, what: str, remedy: str, error: type[BrainTumorError
 class Table(BaseModel):
     """A table of a TOML file: frozen, strict and without unknown keys.
 
-    A field's description names the allowed values in messages. Without a description, pydantic names them.
-
-    Attributes:
-        reason: why a missing key is required. The message about it ends with this reason.
+    A field's description names the allowed values in messages. Without a description, pydantic names them. The message
+    about a missing key ends with ``reason``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -66,14 +57,12 @@ class Rules(Table):
 
 
 class RuleFile(Rules):
-    """The rules of one rule file.
+    """The rules of one rule file. Increase ``version`` whenever a value changes.
 
     Attributes:
         label: the name of the rules in messages, such as "gate".
         variable: the environment variable that can name another file.
         packaged: the path of the rule file in this package.
-        error: the class of the error to raise.
-        version: the version of the rules. Increase it whenever a value changes.
     """
 
     label: ClassVar[str]
@@ -85,10 +74,10 @@ class RuleFile(Rules):
 
     @classmethod
     def load(cls, path: Path | str | None = None) -> Self:
-        """Return the rules of a file, or of the packaged file if ``path`` is ``None``.
+        """Return the rules of a file, or of the packaged file.
 
         Raises:
-            ConfigurationError: as ``cls.error``: the file is missing or not TOML, or a key is missing, unknown or out
+            ConfigurationError: as ``cls.error``: the file is not readable TOML, or a key is missing, unknown or out
                 of range.
         """
         source = cls.packaged if path is None else Path(path)

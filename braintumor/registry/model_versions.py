@@ -38,7 +38,6 @@ class ModelVersion:
         artifact_uri: S3 prefix of the model's files.
         artifact_sha256s: hex sha256 of each registered file, by file name.
         is_override: whether the model last became champion without a passed gate, or although it was withdrawn.
-        withdrawn_at: time of the withdrawal. ``None`` if the model is not withdrawn.
         pruned_at: time at which the model's files were deleted. ``None`` if the files are kept.
     """
 
@@ -80,12 +79,9 @@ class TrainingRecord:
 
     Attributes:
         run_key: key of the retrain run. A retry has the same key and so finds the models of the earlier attempt.
-        recipe: the recipe's values, including overrides.
         history: metrics of each epoch, by metric name.
-        seconds: duration of the training in seconds.
         grouped_accuracy: accuracy of the frozen stage on the validation split, 0 to 1.
-        naive_accuracy: accuracy of the frozen stage, 0 to 1, after a random split of the train and validation files.
-            This split separates duplicates and neighboring slices.
+        naive_accuracy: the same after a random split, which separates duplicates and neighboring slices.
         initial_weights_sha256: sha256 of the file with the initial weights. ``None`` for random weights, and for
             weights that ``keras.applications`` downloaded.
         recipe_override: values of this training that differ from the recipe file, by key.
@@ -137,11 +133,7 @@ def list_models(engine: Engine) -> list[ModelVersion]:
 
 
 def find_model(engine: Engine, name: str) -> ModelVersion:
-    """Return the model version with this name or number.
-
-    Args:
-        engine: the database.
-        name: the model's name, or its ``model_version_id`` as text.
+    """Return the model version with this name, or with this ``model_version_id`` as text.
 
     Raises:
         ModelIntegrityError: there is no such model.
@@ -229,17 +221,8 @@ def register(
 ) -> ModelVersion:
     """Upload a model folder, then insert the rows of the model and of its training in one transaction.
 
-    Args:
-        engine: the database.
-        store: the object store.
-        folder: the model folder with its manifest.
-        training: the record of the training that made the model.
-        models_uri: the S3 prefix of all models.
-        parent: the model from which this model was exported in another precision. ``None`` for a trained model.
-
-    Returns:
-        The registered model. A retry with the same run key, recipe and precision returns the model of the first
-        attempt.
+    A retry with the same run key, recipe and precision returns the model of the first attempt. ``parent`` is the model
+    from which this model was exported in another precision.
     """
     manifest = Manifest.read(folder)
     artifacts = models_uri / f"{manifest.name}/"
@@ -291,15 +274,9 @@ def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> L
 
 
 def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, also: Sequence[str] = ()) -> Path:
-    """Return the cache folder with the verified files that scoring needs.
+    """Return the cache folder with the verified files that scoring needs, and with the files ``also``.
 
     If a file in the cache is missing or damaged, the function downloads the files from S3.
-
-    Args:
-        store: the object store.
-        settings: with the cache folder.
-        model: the model.
-        also: names of further registered files that the folder must contain.
 
     Raises:
         ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
@@ -353,17 +330,7 @@ def _is_complete(folder: Path, sha256s: dict[str, str]) -> bool:
 
 
 def _fetch(store: ObjectStore, artifacts: S3Uri, folder: Path, sha256s: dict[str, str]) -> None:
-    """Download files into a temporary folder next to ``folder``, verify them, and move each file into ``folder``.
-
-    Args:
-        store: the object store.
-        artifacts: the S3 prefix of the model's files.
-        folder: the folder for the files.
-        sha256s: hex sha256 of each file to download, by name.
-
-    Raises:
-        ModelIntegrityError: a file is missing in S3 or differs from its sha256.
-    """
+    """Download files into a temporary folder, verify their sha256, and move each file into ``folder``."""
     try:
         with model_cache.download_folder(folder) as temporary:
             for name in sha256s:

@@ -39,10 +39,9 @@ class Augmentation(Table):
     """Set the random changes of training images. A 0 turns a change off.
 
     Attributes:
-        views: number of augmented copies of the training images. The frozen stage caches their features, and those of
-            the plain images. Each epoch uses the next view. With a view per epoch, each epoch has new changes.
+        views: number of augmented copies of the training images. The frozen stage caches their features, and those
+            of the plain images. Each epoch uses the next view. With a view per epoch, each epoch has new changes.
         rotation: largest angle in degrees, in both directions.
-        horizontal_flip: mirror left and right at random.
         width_shift: largest shift as a share of the width, in both directions.
         height_shift: largest shift as a share of the height, in both directions.
         shear: largest horizontal shear as a share of the width.
@@ -62,15 +61,13 @@ class FineTuning(Table):
     """Set the second stage: AdamW on backbone and head, starting from the head of the first stage.
 
     Attributes:
-        epochs: largest number of epochs.
         learning_rate: peak of the learning rate.
         schedule: ``cosine`` rises over a tenth of the steps and falls to zero, ``constant`` does not change.
-        weight_decay: weight decay of AdamW.
         patience: epochs without a lower validation loss before training stops.
         from_layer: Keras name of the first layer of the backbone that is trained. Empty trains all layers.
         freeze_batch_norm: keep the pretrained averages of batch normalization.
-        precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs that
-            can, and keeps float32 weights.
+        precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs
+            that can, and keeps float32 weights.
     """
 
     epochs: Whole
@@ -87,29 +84,24 @@ class Recipe(Table):
     """Hold all values that determine a training, besides the data and the code.
 
     Attributes:
-        name: the file's name without ``.toml``.
         version: increased with each change of a value.
         backbone: a key of ``backbones.BACKBONES``.
         initial_weights: ``imagenet``, ``file`` or ``random``.
         image_size: side S of the square input in pixels, a multiple of 32.
         weights_file: with ``file``, the path or ``s3://`` address of the backbone's weights, without the
             classification layers (top).
-        weights_sha256: sha256 of ``weights_file``, required with ``file``. With ``imagenet``, the required sha256 of
-            the file in the mirror, the store of weights files (``BRAINTUMOR_WEIGHTS_URI``).
-        scaling: pixel scaling. ``backbone`` scales as the pretraining of the backbone did, ``unit`` divides by 255 as
-            in the paper.
-        dropout: dropout rate on the pooled features.
+        weights_sha256: sha256 of ``weights_file``, required with ``file``. With ``imagenet``, the required sha256
+            of the file in the mirror, the store of weights files (``BRAINTUMOR_WEIGHTS_URI``).
+        scaling: pixel scaling. ``backbone`` scales as the pretraining of the backbone did, ``unit`` divides by 255
+            as in the paper.
         l2: factor of the L2 penalty on the head's kernel, in the frozen stage.
         label_smoothing: share of each label that is spread over all classes.
         class_weights: weight each class by its inverse frequency.
         epochs: largest number of epochs in the frozen stage. Early stopping can end it sooner.
-        batch_size: images per step.
         learning_rate: learning rate of Adam in the frozen stage.
         patience: epochs without a lower validation loss before training stops.
         flip_views: the frozen stage also trains on the left-right mirrored image of every training image.
         seed: seed of the initialization, the batch order and the augmentation.
-        augmentation: random changes of training images, if any.
-        fine_tuning: the second stage, if any.
     """
 
     name: str
@@ -216,10 +208,7 @@ _TABLES = {"augmentation", "fine_tuning"}
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``values`` with ``changes``.
-
-    A table is changed key by key. ``None`` or ``False`` removes a table.
-    """
+    """Return ``values`` with ``changes``. A table is changed key by key. ``None`` or ``False`` removes a table."""
     merged = {**values}
     for key, change in changes.items():
         if key in _TABLES and isinstance(change, Mapping):
