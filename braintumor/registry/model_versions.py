@@ -284,7 +284,7 @@ def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, 
     _require_files(model)
     folder = model_cache.model_folder(settings, model.model_name)
     sha256s = serving_sha256s(model.artifact_sha256s) | {name: model.artifact_sha256s[name] for name in also}
-    if not _is_complete(folder, sha256s):
+    if any(not (folder / name).is_file() or sha256_of(folder / name) != sha256s[name] for name in sha256s):
         model_cache.delete_unused(settings)
         _fetch(store, S3Uri.parse(model.artifact_uri), folder, sha256s)
     return folder
@@ -323,10 +323,6 @@ def _require_files(model: ModelVersion) -> None:
             "never used for scoring. Its metadata and report are kept. To train such a model again: "
             f"`braintumor train --recipe {model.recipe_name}`."
         )
-
-
-def _is_complete(folder: Path, sha256s: dict[str, str]) -> bool:
-    return all((folder / name).is_file() and sha256_of(folder / name) == digest for name, digest in sha256s.items())
 
 
 def _fetch(store: ObjectStore, artifacts: S3Uri, folder: Path, sha256s: dict[str, str]) -> None:
