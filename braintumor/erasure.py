@@ -6,8 +6,8 @@ operator can repeat an interrupted erasure. Models are not retrained. The tombst
 the person.
 
 An erasure holds the lock ``IMAGES`` exclusively, so it never runs at the same time as ``writing_images``. The database
-keeps a keyed mark (HMAC-SHA256) of each of the person's files, and snapshots and scoring runs refuse these files. It
-also keeps the addresses of the objects that remain in S3, until the operator confirms their deletion.
+keeps a keyed mark (HMAC-SHA256) of each of the person's files. Snapshots and scoring runs refuse these files. The
+database also keeps the addresses of the objects that remain in S3, until the operator confirms their deletion.
 """
 
 from __future__ import annotations
@@ -70,9 +70,7 @@ class Subject:
 def find_subject(settings: Settings, patient_number: str) -> Subject:
     """Return the pseudonym of a patient number (DICOM PatientID), and the number of the patient's scans.
 
-    Raises:
-        ConfigurationError: the settings have no key for pseudonyms.
-        ErasureError: the patient number is empty.
+    An empty patient number raises ``ErasureError``, and a missing key for pseudonyms raises ``ConfigurationError``.
     """
     patient = pseudonym(patient_number, kind="patient", key=settings.require("pseudonym_key").encode())
     if patient is None:
@@ -179,8 +177,9 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
 def _of_subject(labeled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects) -> list[LabeledImage]:
     """Return the labeled images of the person with the pseudonym ``subject``.
 
-    An image is the person's if its DICOM header names the patient, or names no patient and is in one of the patient's
-    studies. So is a file that an earlier erasure marked, and every image with the same pixels as one of these images.
+    An image is the person's if its DICOM header names the patient. If the header names no patient, the study decides. A
+    file that an earlier erasure marked is the person's too. So is every image with the same pixels as one of these
+    images.
     """
     images = [(image, *identity_of(image, earlier.key)) for image in labeled]
     studies = {study for _, patient, study in images if patient == subject and study}

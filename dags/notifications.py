@@ -88,11 +88,7 @@ class NotifierFile(Table):
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read and check a file.
-
-        Raises:
-            ConfigurationError: the file cannot be read, or a value is not allowed.
-        """
+        """Read and check a file. A file that cannot be read and a wrong value raise ``ConfigurationError``."""
         remedy = f"Set {NOTIFIERS.name} to a TOML file that each machine of Airflow can read, or unset it."
         values = read_toml(path, what="The file of notifiers", remedy=remedy, error=ConfigurationError)
         return cls.checked(values, where=f"{path}: ", error=ConfigurationError)
@@ -206,13 +202,11 @@ class ApprovalRequested(BaseNotifier):
 
 
 def run_deadline(variable: Variable, **arguments: str) -> DeadlineAlert | None:
-    """Return a deadline after the hours of a variable, counted from the queueing of the run, or ``None`` for 0 hours.
+    """Return a deadline after the hours of a variable, or ``None`` for 0 hours. It counts from the queueing of the run.
 
     ``late`` receives ``arguments``. It runs on a worker, because that needs no triggerer. ``airflow dags test`` of
-    Airflow 3.3.2 needs 0 hours, because it fails after a successful run with a deadline.
-
-    Raises:
-        ConfigurationError: the variable is not a number, or is below 0.
+    Airflow 3.3.2 needs 0 hours, because it fails after a successful run with a deadline. A wrong number raises
+    ``ConfigurationError``.
     """
     given = variable.text()
     try:
@@ -299,13 +293,10 @@ def notify(values: Any, context: Context) -> None:
 
 
 def create_notifier(entry: NotifierEntry, values: Any) -> BaseNotifier:
-    """Return a new notifier with its template fields rendered from ``values``.
+    """Return a new notifier with its template fields rendered from ``values``, or raise ``ConfigurationError``.
 
     Do not call the notifier as a function. It would render again, and its own fields would hide ``values``, such as an
     e-mail's ``subject``.
-
-    Raises:
-        ConfigurationError: the notifier does not exist or does not accept its arguments, or a template is wrong.
     """
     from jinja2 import StrictUndefined, TemplateError
     from jinja2.sandbox import SandboxedEnvironment

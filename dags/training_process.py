@@ -22,14 +22,10 @@ def form_overrides(params: Mapping[str, Any]) -> dict[str, Any]:
 def train_in_subprocess(
     settings: Settings, recipe: str, *, snapshot_id: str, run_key: str, overrides: Mapping[str, Any]
 ) -> str:
-    """Run ``braintumor train`` in a subprocess, and return the name of the trained model.
+    """Run ``braintumor train`` in a subprocess, with output in the task's log, and return the trained model's name.
 
-    The command's output is in the task's log. A subprocess is needed because TensorFlow can hang in a forked task, and
-    keeps GPU memory until its process ends.
-
-    Raises:
-        TrainingError: the command failed with an error that a retry cannot solve.
-        RuntimeError: the command failed with another exit code, so Airflow retries the task.
+    A subprocess is needed because TensorFlow can hang in a forked task, and keeps GPU memory until its process ends.
+    Airflow retries after a ``RuntimeError``. A ``TrainingError`` is an error that a retry cannot solve.
     """
     from braintumor.db import database
     from braintumor.errors import TrainingError

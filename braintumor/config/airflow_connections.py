@@ -40,11 +40,7 @@ class EnvironmentConnection:
 
     @classmethod
     def find(cls, name: str, environment: Mapping[str, str] = os.environ) -> Self:
-        """Return the Airflow connection ``name`` of the environment.
-
-        Raises:
-            ConfigurationError: the environment has no such connection, or its text is neither a URI nor JSON.
-        """
+        """Return the Airflow connection ``name`` of the environment, or raise ``ConfigurationError``."""
         text = environment.get(variable_of(name), "").strip()
         if not text:
             raise ConfigurationError(f"The environment has no connection {name} ({variable_of(name)}).")
@@ -86,11 +82,7 @@ class EnvironmentConnection:
 
 
 def settings_of(role: str, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings that a database role such as ``scorer`` has in the environment, with its Airflow connections.
-
-    Raises:
-        ConfigurationError: a connection that is used is neither a URI nor JSON.
-    """
+    """Return the settings that a role, such as ``scorer``, has in the environment, with its Airflow connections."""
     settings = Settings.from_environment(environment, role=role)
     return with_store_of(environment, with_database_of(environment, settings, role))
 

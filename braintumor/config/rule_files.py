@@ -88,11 +88,7 @@ class RuleFile(Rules):
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any], *, source: str = "given values") -> Self:
-        """Return checked rules from plain values. ``source`` names their origin in messages.
-
-        Raises:
-            ConfigurationError: as ``cls.error``: a key is missing, unknown or out of range.
-        """
+        """Return checked rules from plain values, or raise ``cls.error``. ``source`` names their origin in messages."""
         return cls.checked(values, where=f"{cls.label.capitalize()} rules ({source}): ", error=cls.error)
 
 

@@ -151,11 +151,7 @@ class Settings:
         return kept | {name: value for name, value in values.items() if value is not None}
 
     def require(self, name: str) -> str:
-        """Return the value of the field ``name``.
-
-        Raises:
-            ConfigurationError: the setting is unset.
-        """
+        """Return the value of the field ``name``. An unset value raises ``ConfigurationError``."""
         value: str | None = getattr(self, name)
         if value:
             return value

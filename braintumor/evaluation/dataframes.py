@@ -16,11 +16,7 @@ from braintumor.registry.model_versions import find_model, training_of
 
 
 def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
-    """Return ``loss``, ``accuracy``, ``val_loss`` and ``val_accuracy`` by epoch, counted from 1.
-
-    Raises:
-        ModelIntegrityError: no model has this name.
-    """
+    """Return ``loss``, ``accuracy``, ``val_loss`` and ``val_accuracy`` by epoch, counted from 1."""
     frame = pd.DataFrame(training_of(engine, find_model(engine, model_name)).history)
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="epoch")
     return frame
@@ -41,11 +37,7 @@ def evaluations(engine: Engine) -> pd.DataFrame:
 
 
 def test_predictions(engine: Engine, model_name: str) -> pd.DataFrame:
-    """Return label, prediction, four probabilities and attributes of each test image of the model's snapshot.
-
-    Raises:
-        ModelIntegrityError: no model has this name.
-    """
+    """Return label, prediction, four probabilities and attributes of each test image of the model's snapshot."""
     model = find_model(engine, model_name)
     query = """
         select test_prediction.*, snapshot_image.group_key, snapshot_image.attributes

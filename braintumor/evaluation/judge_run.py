@@ -88,11 +88,7 @@ def judge_run(
 
 
 def require_every_model(settings: Settings, run_key: str, recipes: Sequence[str]) -> int:
-    """Check that every recipe of a run has an evaluated model, and return the number of evaluated models.
-
-    Raises:
-        EvaluationError: recipes have no evaluated model. The message names the recipes.
-    """
+    """Return the number of evaluated models. A recipe without one raises ``EvaluationError``."""
     models = _evaluated_models(database.connect(settings), run_key)
     missing = _missing(models, recipes)
     if missing:

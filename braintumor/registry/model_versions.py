@@ -1,7 +1,7 @@
 """Find, register and load model versions. The module ``promotions`` changes the champion.
 
-A model's files are in S3, and its metadata is in Postgres. The row in ``model_version`` is inserted after all files are
-uploaded, so a half-uploaded model is never visible.
+A model's files are in S3. Its row in ``model_version`` is inserted after all files are uploaded, so a half-uploaded
+model is never visible.
 """
 
 from __future__ import annotations
@@ -265,11 +265,7 @@ def register(
 
 
 def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> LoadedModel:
-    """Return a model that is ready to predict: its files are cached and verified, and its graph is compiled.
-
-    Raises:
-        ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
-    """
+    """Return a model that is ready to predict, with a compiled graph. Errors are those of ``fetch_model``."""
     return LoadedModel.load(fetch_model(store, settings, model), sha256s=serving_sha256s(model.artifact_sha256s))
 
 
@@ -291,11 +287,7 @@ def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, 
 
 
 def require_whole(store: ObjectStore, settings: Settings, model: ModelVersion) -> None:
-    """Check that a model's files in S3 can be loaded. The function downloads them and does not use the cache.
-
-    Raises:
-        ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
-    """
+    """Check that a model's files in S3, not in the cache, can be loaded. Errors are those of ``fetch_model``."""
     with TemporaryDirectory(prefix="braintumor-verify-") as folder:
         load_model(store, replace(settings, cache_folder=folder), model)
 
@@ -307,11 +299,7 @@ def stored_files(store: ObjectStore, model: ModelVersion) -> list[ObjectEntry]:
 
 
 def fetch_artifact(store: ObjectStore, model: ModelVersion, folder: Path) -> None:
-    """Download every registered file of a model from S3 into ``folder``, and verify the files.
-
-    Raises:
-        ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
-    """
+    """Download and verify every registered file of a model. Errors are those of ``fetch_model``."""
     _require_files(model)
     _fetch(store, S3Uri.parse(model.artifact_uri), folder, model.artifact_sha256s)
 

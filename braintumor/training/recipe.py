@@ -145,20 +145,14 @@ class Recipe(Table):
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Return a recipe with these plain values, and check the values.
-
-        Raises:
-            RecipeError: a value is missing, unknown or out of range.
-        """
+        """Return a recipe with these plain values. A missing, unknown or wrong value raises ``RecipeError``."""
         return cls.checked(values, where=f"Recipe {values.get('name')!r}: ", error=RecipeError)
 
     def override(self, **values: Any) -> Self:
-        """Return a checked copy of the recipe with some values replaced.
+        """Return a checked copy of the recipe with some values replaced. Errors are those of ``from_values``.
 
-        In a table only the given keys are replaced. ``None`` or ``False`` removes the whole table.
-
-        Raises:
-            RecipeError: a key is unknown, a value is out of range, or the key is ``name`` or ``version``.
+        In a table only the given keys are replaced. ``None`` or ``False`` removes the whole table. ``name`` and
+        ``version`` cannot be replaced.
         """
         if fixed := values.keys() & _FIXED:
             raise RecipeError(
@@ -168,10 +162,7 @@ class Recipe(Table):
         return self.from_values(_merged(self.to_values(), values))
 
     def changes_from(self, original: Recipe) -> dict[str, Any]:
-        """Return the values of this recipe that differ from ``original``, by key.
-
-        A key in a table is ``table.key``. A removed table has the value ``None``.
-        """
+        """Return the changed values by key, or by ``table.key``. The value of a removed table is ``None``."""
         ours, theirs = _flat(self.to_values()), _flat(original.to_values())
         return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
 

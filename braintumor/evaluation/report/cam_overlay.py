@@ -58,8 +58,7 @@ class Sample:
 def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return the frame (H, W, 3) with the map (h, w) over it. Stronger evidence is brighter and more opaque.
 
-    Raises:
-        EvaluationError: the frame is not uint8 (H, W, 3), or the map is not a finite array (h, w).
+    A frame that is not uint8, or a map that is not finite, raises ``EvaluationError``.
     """
     _check_frame(frame)
     strength = upsample(activation_map, height=frame.shape[0], width=frame.shape[1])  # (H, W)

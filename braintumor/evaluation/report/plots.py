@@ -67,11 +67,7 @@ def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def best_epoch(history: Mapping[str, Sequence[float]]) -> int:
-    """Return the epoch, counted from 1, with the lowest validation loss. Training keeps its weights.
-
-    Raises:
-        EvaluationError: the history is wrong, as for ``history_plot``.
-    """
+    """Return the epoch, from 1, with the lowest validation loss. Errors are those of ``history_plot``."""
     needed = ("accuracy", "val_accuracy", "loss", "val_loss")
     lengths = {key: len(history.get(key, ())) for key in needed}
     if len(set(lengths.values())) != 1 or not lengths["loss"]:

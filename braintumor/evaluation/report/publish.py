@@ -83,11 +83,7 @@ def refresh_reports(engine: Engine, store: ObjectStore, models: Iterable[ModelVe
 
 
 def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
-    """Return a model's card in Markdown, with the current facts of the model.
-
-    Raises:
-        ModelIntegrityError: the model has not been evaluated.
-    """
+    """Return a model's card in Markdown. A model without an evaluation raises ``ModelIntegrityError``."""
     return model_card(build_model_report(engine, model, artifact_bytes=artifact_bytes(store, model)))
 
 

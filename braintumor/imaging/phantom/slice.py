@@ -73,11 +73,7 @@ def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
 
 
 def redraw(label: TumorClass, name: str) -> Phantom:
-    """Draw again the phantom that a file name or object key names: ``redraw(label, "mri/phantom-0001000012.png")``.
-
-    Raises:
-        DatasetError: the name contains no seed.
-    """
+    """Draw again the phantom that a file name or object key such as ``mri/phantom-0001000012.png`` names."""
     return draw(label, seed=_seed_of(name))
 
 
@@ -333,10 +329,8 @@ def write_dataset(
 def write_unlabeled(folder: Path, *, count: int, seed: int) -> list[Path]:
     """Write scans of mixed classes as ``FOLDER/scan-<seed>.{jpg,png,dcm}``. No name states the class.
 
-    The scans share no phantom with any labeled set. ``unlabeled_class`` returns the class of a file.
-
-    Raises:
-        DatasetError: ``count`` or ``seed`` is out of range.
+    The scans share no phantom with any labeled set. ``unlabeled_class`` returns the class of a file. A ``count`` or
+    ``seed`` out of range raises ``DatasetError``.
     """
     _check("count", count, seed, most=SEEDS_PER_SET // 2)
     first = seed * SEEDS_PER_SET + SEEDS_PER_SET // 2
