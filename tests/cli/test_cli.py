@@ -131,7 +131,7 @@ def test_predict_refuses_a_damaged_model(tiny_model_folder: Path, tmp_path: Path
         (["score"], "BRAINTUMOR_PSEUDONYM_KEY is not set"),
         (["migrate"], "BRAINTUMOR_DATABASE_URL is not set"),
         (["train", "--recipe", "vgg99"], "There is no recipe 'vgg99'"),
-        (["train", "--recipe", "vgg16", "--set", "dropout=2"], "dropout must be a number from 0.0 up to"),
+        (["train", "--recipe", "vgg16", "--set", "dropout=2"], "dropout must be a number from 0 up to"),
         (["train", "--recipe", "vgg16", "--set", "epoch=2"], "unknown key 'epoch'"),
         (["dataset", "upload", "/nowhere", "s3://b/d/"], "/nowhere is not a folder"),
         (["dataset", "upload", "/tmp", "bucket/d"], "s3://bucket/prefix/"),
