@@ -268,10 +268,11 @@ def notify(values: Any, context: Context) -> None:
         _log.error("%s: no notification is sent. %s", event, exc)
         return
     problems: dict[str, str] = {}
+    whole_context: Any = {**context, **values}
 
     def attempt(name: str, entry: NotifierEntry) -> None:
         try:
-            create_notifier(entry, values).notify({**context, **values})
+            create_notifier(entry, values).notify(whole_context)
             problems[name] = ""
         except Exception as exc:  # a notifier can raise any error
             problems[name] = f"{type(exc).__name__}: {exc}"
