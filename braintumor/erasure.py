@@ -1,14 +1,13 @@
 """Erase one person: delete rows, pages and images, and keep a tombstone without identity.
 
-The tombstone is a row of the table ``erasure``. The SQL function ``erase_subject`` inserts it, and deletes the person's
-rows with the rights of the schema's owner. ``erase`` deletes the pages and images in S3 before the transaction commits,
-so an operator can repeat an interrupted erasure. Models are not retrained. The tombstone names the snapshots that
-contain images of the person.
+The SQL function ``erase_subject`` inserts the tombstone, a row of the table ``erasure``. It deletes the person's rows
+with the rights of the schema's owner. ``erase`` deletes pages and images in S3 before the transaction commits, so an
+operator can repeat an interrupted erasure. Models are not retrained. The tombstone names the snapshots with images of
+the person.
 
 An erasure holds the lock ``IMAGES`` exclusively, so it never runs at the same time as ``writing_images``. The database
-keeps a keyed mark (HMAC-SHA256) of each of the person's files. Snapshots and scoring runs refuse files with these
-marks. The database also keeps the addresses of the objects that remain in S3, until the operator confirms their
-deletion.
+keeps a keyed mark (HMAC-SHA256) of each of the person's files. Snapshots and scoring runs refuse these files. The
+database also keeps the addresses of the objects that remain in S3, until the operator confirms their deletion.
 """
 
 from __future__ import annotations
@@ -44,13 +43,12 @@ class Erasure:
     """The result of an erasure.
 
     Attributes:
-        erasure_id: number of the tombstone.
         counts: number of deleted rows by table.
-        snapshot_ids: snapshots that contain images of the person. Models trained on these snapshots are not retrained.
+        snapshot_ids: snapshots with images of the person. Models trained on them are not retrained.
         removed: S3 addresses of the pages, manifests, plots and images that were deleted or rewritten.
-        object_uris: S3 addresses of the person's files. An address can identify the person, so only the operator sees
-            it.
-        are_objects_deleted: whether the files at ``object_uris`` were deleted. If not, the operator must delete them.
+        object_uris: S3 addresses of the person's files, which can identify the person. Only the operator sees them.
+        are_objects_deleted: whether the files at ``object_uris`` were deleted. If not, the operator must delete
+            them.
     """
 
     erasure_id: int
@@ -72,9 +70,7 @@ class Subject:
 def find_subject(settings: Settings, patient_number: str) -> Subject:
     """Return the pseudonym of a patient number (DICOM PatientID), and the number of the patient's scans.
 
-    Raises:
-        ConfigurationError: the settings have no key for pseudonyms.
-        ErasureError: the patient number is empty.
+    An empty patient number raises ``ErasureError``, and a missing key for pseudonyms raises ``ConfigurationError``.
     """
     patient = pseudonym(patient_number, kind="patient", key=settings.require("pseudonym_key").encode())
     if patient is None:
@@ -85,16 +81,10 @@ def find_subject(settings: Settings, patient_number: str) -> Subject:
 
 
 def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_objects: bool = False) -> Erasure:
-    """Erase the patient with the pseudonym ``subject``.
+    """Erase the patient with the pseudonym ``subject``, a value of ``scan.patient_pseudonym``.
 
-    The function reads all labeled images in S3, because only their DICOM headers name the patient.
-
-    Args:
-        settings: for Postgres, S3 and the key for pseudonyms.
-        subject: the patient's pseudonym, a value of ``scan.patient_pseudonym``.
-        actor: name of the operator. The tombstone keeps it.
-        reason: reason for the erasure. The tombstone keeps it.
-        with_objects: also delete the person's own files in S3. Otherwise the operator must delete them.
+    The function reads all labeled images in S3, because only their DICOM headers name the patient. The tombstone keeps
+    the actor and the reason. With ``with_objects``, the person's own files in S3 are deleted too.
 
     Raises:
         ErasureError: the pseudonym is unknown, or another process holds the lock of ``writing_images``.
@@ -143,25 +133,17 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
 
 @dataclass(frozen=True, kw_only=True)
 class ErasedObjects:
-    """The S3 objects of erased people.
-
-    Attributes:
-        left: addresses of the objects that are still in S3.
-        count_gone: number of the deleted or overwritten objects. Their addresses are deleted from the database.
-    """
+    """Addresses of erased people's objects that are still in S3, and the number of the others."""
 
     left: tuple[str, ...] = field(repr=False)
     count_gone: int
 
 
 def erased_objects(settings: Settings, *, delete: bool = False) -> ErasedObjects:
-    """Return the objects of erased people that are still in S3, and delete the stored addresses of deleted objects.
+    """Return the objects of erased people that are still in S3, and forget the addresses of deleted objects.
 
-    An object that was overwritten after the erasure counts as deleted, because it can be another person's file.
-
-    Args:
-        settings: for Postgres and S3.
-        delete: also delete the objects that are still in S3.
+    An object that was overwritten after the erasure counts as deleted, because it can be another person's file. With
+    ``delete``, the objects that are still in S3 are deleted.
     """
     engine, store = database.connect(settings), ObjectStore.connect(settings)
     with database.transaction(engine) as connection:
@@ -176,13 +158,7 @@ def erased_objects(settings: Settings, *, delete: bool = False) -> ErasedObjects
 
 
 def _lock_images(connection: Connection) -> None:
-    """Take the lock ``IMAGES`` exclusively until the end of the transaction.
-
-    The function does not wait for the lock, because waiting could take hours and would block later writers of images.
-
-    Raises:
-        ErasureError: another process holds the lock.
-    """
+    """Take the lock ``IMAGES``, without waiting, because that could take hours and would block later writers."""
     if not database.try_advisory_lock(connection, IMAGES):
         raise ErasureError(
             "A snapshot, an evaluation, a preview or a report is writing images now. Nothing was erased. Run the "
@@ -191,12 +167,7 @@ def _lock_images(connection: Connection) -> None:
 
 
 def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
-    """Return the keyed marks of the files that earlier erasures of the same person recorded.
-
-    Args:
-        connection: an open transaction.
-        mark: the keyed mark of the person's pseudonym.
-    """
+    """Return the keyed marks of the files that earlier erasures of the same person recorded."""
     earlier = (
         "select content_mark from erased_content join erased_subject using (erasure_id) where subject_mark = :mark"
     )
@@ -206,14 +177,9 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
 def _of_subject(labeled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects) -> list[LabeledImage]:
     """Return the labeled images of the person with the pseudonym ``subject``.
 
-    An image is the person's if its DICOM header names the patient. An image whose header names no patient is the
-    person's if it is in one of the patient's studies. A file that an earlier erasure marked is the person's too. So is
-    every image with the same pixels as one of these images.
-
-    Args:
-        labeled: all labeled images.
-        subject: the patient's pseudonym.
-        earlier: marks of earlier erasures of the same person, with the key.
+    An image is the person's if its DICOM header names the patient. If the header names no patient, the study decides. A
+    file that an earlier erasure marked is the person's too. So is every image with the same pixels as one of these
+    images.
     """
     images = [(image, *identity_of(image, earlier.key)) for image in labeled]
     studies = {study for _, patient, study in images if patient == subject and study}
@@ -236,13 +202,8 @@ def _mark_files(
 ) -> list[str]:
     """Record keyed marks of the person's files, and return the S3 addresses of these files.
 
-    Args:
-        connection: the transaction of the erasure.
-        store: the object store.
-        erased: the result of the SQL function ``erase_subject``.
-        labeled: all labeled images.
-        key: the key of the marks.
-        with_objects: delete the files in S3. Otherwise record their addresses and ETags in ``erasure_object``.
+    ``erased`` is the result of ``erase_subject``. Without ``with_objects``, the addresses and ETags of the files are
+    recorded in ``erasure_object``.
     """
     contents = set(erased["contents"])
     duplicates = [image for image in labeled if {image.image_sha256, image.pixel_sha256} & contents]
@@ -280,19 +241,10 @@ def _etags(store: ObjectStore, uris: Iterable[str]) -> dict[str, str]:
 
 
 def _clean_pages(connection: Connection, store: ObjectStore, models: S3Uri, erased: Mapping[str, Any]) -> Iterator[str]:
-    """Replace every page that shows one of the person's scans or images, and remove the images from manifests.
+    """Replace every page that shows the person's scans or images, clean manifests, and yield their addresses.
 
-    A page without a row in the table ``page`` is from an earlier version. It can show any person, so it is
-    replaced too.
-
-    Args:
-        connection: the transaction of the erasure.
-        store: the object store.
-        models: the prefix of all models, which contains the pages and manifests.
-        erased: the result of the SQL function ``erase_subject``.
-
-    Yields:
-        The address of each page or manifest after its replacement.
+    A page without a row in the table ``page`` can show any person, so it is replaced too. That happens after the
+    database was restored from an older backup than S3.
     """
     notice, images = _erased_page(), set(erased["image_sha256s"])
     for page_uri in _etags(store, erased["page_uris"]):
@@ -319,13 +271,9 @@ def _shows_images(key: str) -> bool:
 
 
 def _without_images(manifest: str, images: set[str]) -> str:
-    """Return a snapshot's manifest without some images.
+    """Return a snapshot's manifest, as CSV text, without the images of some sha256.
 
     A group key is the sha256 of an image. If that image is removed, the lowest sha256 of the rest becomes the key.
-
-    Args:
-        manifest: the manifest as CSV text.
-        images: sha256 of each image to remove.
     """
     rows = list(csv.DictReader(io.StringIO(manifest)))
     kept = [row for row in rows if row["image_sha256"] not in images]
@@ -345,13 +293,9 @@ def _without_images(manifest: str, images: set[str]) -> str:
 
 
 def _clean_models(store: ObjectStore, erased: Mapping[str, Any]) -> Iterator[str]:
-    """Delete the plots of the affected models that show test images, and replace the reports of these models.
+    """Delete plots with test images of the models of the person's snapshots, replace reports, and yield addresses.
 
-    The affected models are those of snapshots with the person's images. `braintumor model evaluate` makes new plots and
-    reports.
-
-    Yields:
-        The address of each deleted plot and each replaced report.
+    `braintumor model evaluate` makes new plots and reports.
     """
     for artifact in erased["artifact_uris"]:
         folder = S3Uri.parse(artifact)

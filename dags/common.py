@@ -100,12 +100,7 @@ def settings_for(role: Literal["scorer", "trainer", "promoter"]) -> Settings:
 
 
 def _connection(name: str) -> Connection:
-    """Return the Airflow connection with this name.
-
-    Raises:
-        AirflowNotFoundException: the connection is not defined, or Airflow's API is not reachable. Airflow retries the
-            task after this error.
-    """
+    """Return the Airflow connection with this name. Airflow retries the task after an error."""
     from airflow.sdk.exceptions import AirflowNotFoundException
 
     try:

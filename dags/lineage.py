@@ -22,8 +22,7 @@ _SOURCE = object()
 def emit_lineage(settings: Settings, *, reads: Iterable[str | None] = (), writes: Iterable[str | None] = ()) -> None:
     """Add the datasets that a task reads and writes to Airflow's lineage collector.
 
-    A dataset is an ``s3://`` prefix, several such prefixes separated by commas, or the name of a Postgres table.
-    ``None`` is ignored.
+    A dataset is the name of a Postgres table, or ``s3://`` prefixes separated by commas. ``None`` is ignored.
     """
     collector = get_hook_lineage_collector()
     if isinstance(collector, NoOpCollector):

@@ -11,8 +11,5 @@ if TYPE_CHECKING:
 
 
 def send(metric: Metric) -> None:
-    """Send a metric as a gauge.
-
-    This does nothing if metrics are off. An unreachable metrics server fails no run.
-    """
+    """Send a metric as a gauge, if metrics are on. An unreachable metrics server fails no run."""
     stats.gauge(metric.name, metric.value, tags=dict(metric.tags))

@@ -24,7 +24,7 @@ from airflow.sdk import Param, dag, get_current_context, task
 import lineage
 import metrics
 import notifications
-from braintumor.config.variables import NIGHTLY_SCHEDULE
+from braintumor.config.variables import NIGHT_DEADLINE_HOURS, NIGHTLY_SCHEDULE
 from common import DEFAULT_ARGS, PREDICTIONS, label_mapped_task, schedule
 
 _FORM = {
@@ -118,7 +118,7 @@ def reconcile(scoring_run_id: int | None) -> str:
     tags=["braintumor", "scoring"],
     doc_md=__doc__,
     on_failure_callback=notifications.failed,
-    deadline=notifications.nightly_run_deadline(),
+    deadline=notifications.run_deadline(NIGHT_DEADLINE_HOURS),
     params=_FORM,
 )
 def nightly_scoring() -> None:

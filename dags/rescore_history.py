@@ -139,10 +139,7 @@ def score(scoring_run_id: int, chunk_number: int) -> dict[str, int]:
 
 @task(pool="score", trigger_rule="all_done")  # after a failed chunk, report the others
 def report(scoring_run_id: int | None) -> dict[str, int]:
-    """Write the report of the changed current predictions.
-
-    The returned dictionary has the numbers of compared and of changed predictions.
-    """
+    """Write the report of the changed current predictions, and return the numbers of compared and changed ones."""
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from braintumor.rescoring.job import Rescore
     from common import reports_url, settings_for

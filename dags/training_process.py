@@ -14,10 +14,7 @@ if TYPE_CHECKING:
 
 
 def form_overrides(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the overrides of the retrain form.
-
-    The separate fields ``epochs``, ``dropout`` and ``learning_rate`` replace the same keys in the field ``overrides``.
-    """
+    """Return the overrides of the retrain form. Its separate fields replace the same keys in ``overrides``."""
     fields = {key: params[key] for key in ("epochs", "dropout", "learning_rate") if params[key] is not None}
     return {**params["overrides"], **fields}
 
@@ -25,14 +22,10 @@ def form_overrides(params: Mapping[str, Any]) -> dict[str, Any]:
 def train_in_subprocess(
     settings: Settings, recipe: str, *, snapshot_id: str, run_key: str, overrides: Mapping[str, Any]
 ) -> str:
-    """Run ``braintumor train`` in a subprocess, and return the name of the trained model.
+    """Run ``braintumor train`` in a subprocess, with output in the task's log, and return the trained model's name.
 
-    The command's output is in the task's log. A subprocess is needed because TensorFlow can hang in a forked task, and
-    keeps GPU memory until its process ends.
-
-    Raises:
-        TrainingError: the command failed with an error that a retry cannot solve.
-        RuntimeError: the command failed with another exit code, so Airflow retries the task.
+    A subprocess is needed because TensorFlow can hang in a forked task, and keeps GPU memory until its process ends.
+    Airflow retries after a ``RuntimeError``. A ``TrainingError`` is an error that a retry cannot solve.
     """
     from braintumor.db import database
     from braintumor.errors import TrainingError
@@ -52,10 +45,7 @@ def train_in_subprocess(
 
 
 def _as_toml(values: Mapping[str, Any]) -> Iterator[str]:
-    """Yield each value as TOML: ``key=value``, or ``table.key=value`` for a value in a nested mapping.
-
-    JSON's scalars are valid TOML, except null, which becomes ``false``.
-    """
+    """Yield ``key=value`` or ``table.key=value`` in TOML. JSON's null becomes ``false``."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _as_toml({f"{key}.{name}": inner for name, inner in value.items()})
@@ -64,10 +54,7 @@ def _as_toml(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def run_command(command: list[str], environment: dict[str, str]) -> int:
-    """Run a command with its output in the task's log, and return its exit code.
-
-    When the task is stopped, the command is killed.
-    """
+    """Run a command with its output in the task's log, and return its exit code. A stopped task kills it."""
     with subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

@@ -29,7 +29,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 import lineage
 import notifications
 from approval import RecordedApprovalOperator
-from braintumor.config.variables import RECIPES, WEEKLY_SCHEDULE
+from braintumor.config.variables import RECIPES, RETRAIN_DEADLINE_HOURS, WEEKLY_SCHEDULE
 from braintumor.training.recipe import recipe_names
 from common import CHAMPION, DEFAULT_ARGS, REVIEWED_LABELS, label_mapped_task, schedule
 
@@ -274,7 +274,7 @@ def reconcile(recipes: list[str]) -> str:
     tags=["braintumor", "training"],
     doc_md=__doc__,
     on_failure_callback=notifications.failed,
-    deadline=notifications.retrain_deadline(policy=_POLICY),
+    deadline=notifications.run_deadline(RETRAIN_DEADLINE_HOURS, policy=_POLICY),
     params=_FORM,
 )
 def weekly_retrain() -> None:

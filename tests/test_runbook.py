@@ -29,7 +29,7 @@ SECTIONS = {part.partition("\n")[0]: part for part in ALERTS.split("\n## ")[1:]}
 
 def events() -> set[str]:
     """Return the values of the enumeration from the source, because importing the module needs Airflow's settings."""
-    tree = ast.parse((PROJECT / "dags" / "notification_config.py").read_text())
+    tree = ast.parse((PROJECT / "dags" / "notifications.py").read_text())
     (enum,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Event"]
     return {
         node.value.value for node in enum.body if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)

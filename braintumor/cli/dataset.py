@@ -135,11 +135,7 @@ def validate(source: str, report: Path | None, is_json: bool) -> None:
 
 
 def _require_writable(report: Path) -> None:
-    """Check that the report can be written, before images are read. An existing file stays unchanged.
-
-    Raises:
-        click.BadParameter: the report cannot be written.
-    """
+    """Check that the report can be written, before images are read. An existing file stays unchanged."""
     try:
         report.open("ab").close()
     except OSError as exc:
@@ -162,10 +158,7 @@ def _read(settings: Settings, source: str) -> tuple[list[LabeledImage], list[Exc
 
 
 def _shown_source(source: str) -> str:
-    """Return the source for the report: an S3 prefix, or a local folder's name without its path.
-
-    Other people read the report, so it does not show the path.
-    """
+    """Return an S3 prefix, or a local folder's name without its path, because other people read the report."""
     from braintumor.s3 import S3Uri
 
     return source if S3Uri.is_meant_by(source) else f"folder {Path(source).resolve().name}"

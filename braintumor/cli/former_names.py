@@ -1,7 +1,4 @@
-"""Replace former names of commands and options with current names.
-
-Former names work in this release with a warning. The next release removes the former names.
-"""
+"""Replace former names of commands and options. This release warns of them, and the next removes them."""
 
 from __future__ import annotations
 
@@ -24,11 +21,7 @@ OPTIONS = {
 
 
 def with_current_names(arguments: Sequence[str]) -> list[str]:
-    """Return the command line with current names. Print a warning on standard error for each former name.
-
-    Args:
-        arguments: the words after ``braintumor``.
-    """
+    """Return the command line with current names. Each former name prints a warning on standard error."""
     words = list(arguments)
     for former, current in COMMANDS.items():
         if words[: len(former.split())] == former.split():

@@ -1,7 +1,4 @@
-"""Define the command ``braintumor model``: list, show, evaluate and quantize models.
-
-``cli.model_lifecycle`` defines the verbs that change a model's status.
-"""
+"""Define the command ``braintumor model``. ``cli.model_lifecycle`` has the verbs that change a model's status."""
 
 from __future__ import annotations
 

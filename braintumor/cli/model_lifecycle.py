@@ -205,10 +205,7 @@ def _print(is_json: bool, values: dict[str, Any], lines: list[str]) -> None:
 
 
 def _refresh(settings: Settings, engine: Engine, *models: ModelVersion | None) -> None:
-    """Update the status of the models in their reports.
-
-    The change of status is already committed, so the function prints problems with S3 and continues.
-    """
+    """Update the models' reports. Problems with S3 are printed, because the change of status is committed."""
     from braintumor.evaluation.report.publish import refresh_reports
     from braintumor.s3 import ObjectStore
 

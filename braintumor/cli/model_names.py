@@ -16,10 +16,7 @@ if TYPE_CHECKING:
 
 
 def complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the model names that begin with ``incomplete``, with each model's status as help.
-
-    The list is empty if Postgres is unreachable.
-    """
+    """Return the model names that begin with ``incomplete`` and their status. Return none without Postgres."""
     from click.shell_completion import CompletionItem
 
     from braintumor.db import database

@@ -1,7 +1,4 @@
-"""Define the command ``braintumor predict``.
-
-It gives one prediction for each frame of local image files, or one rejection reason for a file.
-"""
+"""Define ``braintumor predict``: one prediction per frame of local files, or one rejection reason per file."""
 
 from __future__ import annotations
 
@@ -21,11 +18,7 @@ if TYPE_CHECKING:
 
 
 def _present(context: click.Context, parameter: click.Parameter, paths: tuple[Path, ...]) -> tuple[Path, ...]:
-    """Return the paths if all of them exist. Unreadable files are rejected later, each with a reason.
-
-    Raises:
-        click.BadParameter: a path does not exist.
-    """
+    """Return the paths if all of them exist. Unreadable files are rejected later, each with a reason."""
     for path in paths:
         if not os.path.lexists(path):
             raise click.BadParameter(f"File {str(path)!r} does not exist.", ctx=context, param=parameter)
@@ -95,10 +88,7 @@ def _make(folder: Path) -> None:
 
 
 def _drawn(result: FileResult, folder: Path, errors: list[click.BadParameter]) -> dict[str, str]:
-    """Write the overlay of a predicted frame, and return the file or the write error as values of the result.
-
-    A write error is also added to ``errors`` and not raised, so that no prediction is lost.
-    """
+    """Write the overlay of a frame, and return its file. A write error is returned, and added to ``errors``."""
     from braintumor.evaluation.report.cam_overlay import overlay_png
     from braintumor.imaging.decoding.rejection import Rejection
 
@@ -116,16 +106,7 @@ def _drawn(result: FileResult, folder: Path, errors: list[click.BadParameter]) -
 
 
 def _write_new(folder: Path, name: str, frame: str, data: bytes) -> Path:
-    """Write ``data`` to a new file and return its path. The file gets the first unused name.
-
-    Inputs of the same name and repeated runs therefore overwrite nothing.
-
-    Args:
-        folder: folder of the file.
-        name: name of the input file.
-        frame: suffix that names the frame, or an empty text.
-        data: the PNG.
-    """
+    """Write a PNG of a frame of the input file ``name``, and return its path. The file gets the first unused name."""
     ends = chain([frame], (f"{frame}-{number}" for number in count(2)))
     while True:
         path = folder / fitting(folder, name, f"{next(ends)}.overlay.png")

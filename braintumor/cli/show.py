@@ -50,11 +50,7 @@ def unwritable(path: Path, error: OSError, *, option: str) -> click.BadParameter
 def progress(label: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar on standard error while the ``with`` block runs, if standard error is a terminal.
 
-    The context manager yields a function. Call the function with the size of each completed step.
-
-    Args:
-        label: text in front of the bar.
-        total: sum of the sizes of all steps.
+    Call the yielded function with the size of each completed step. ``total`` is the sum of all sizes.
     """
     with click.progressbar(length=total, label=label, file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         yield bar.update

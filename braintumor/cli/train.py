@@ -52,11 +52,7 @@ def train(
 
 
 def _parsed(changes: tuple[str, ...]) -> dict[str, Any]:
-    """Return the values of ``--set`` by key, parsed as TOML.
-
-    Raises:
-        click.BadParameter: a value is not TOML.
-    """
+    """Return the values of ``--set`` by key, parsed as TOML."""
     try:
         return tomllib.loads("\n".join(changes))
     except tomllib.TOMLDecodeError as exc:

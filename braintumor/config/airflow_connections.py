@@ -1,8 +1,7 @@
 """Read Airflow connections from the environment as Airflow does, for commands that run without Airflow.
 
-A command in a worker's shell therefore uses the same database and S3 as that worker's tasks.
-``AIRFLOW_CONN_BRAINTUMOR_S3`` holds the connection ``braintumor_s3``, as a URI or as JSON. Connections in Airflow's own
-database are not read.
+``AIRFLOW_CONN_BRAINTUMOR_S3`` holds the connection ``braintumor_s3``, as a URI or as JSON. So a command in a worker's
+shell uses the same database and S3 as that worker's tasks. Connections in Airflow's own database are not read.
 """
 
 from __future__ import annotations
@@ -41,11 +40,7 @@ class EnvironmentConnection:
 
     @classmethod
     def find(cls, name: str, environment: Mapping[str, str] = os.environ) -> Self:
-        """Return the Airflow connection ``name`` of the environment.
-
-        Raises:
-            ConfigurationError: the environment has no such connection, or its text is neither a URI nor JSON.
-        """
+        """Return the Airflow connection ``name`` of the environment, or raise ``ConfigurationError``."""
         text = environment.get(variable_of(name), "").strip()
         if not text:
             raise ConfigurationError(f"The environment has no connection {name} ({variable_of(name)}).")
@@ -87,36 +82,20 @@ class EnvironmentConnection:
 
 
 def settings_of(role: str, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Return the settings of the environment, completed by the Airflow connections of the environment.
-
-    If the settings lack Postgres or S3, the Airflow connection supplies it, if the environment has that connection.
-
-    Args:
-        role: database role, such as ``scorer``.
-        environment: environment variables.
-
-    Raises:
-        ConfigurationError: a connection that is used is neither a URI nor JSON.
-    """
+    """Return the settings that a role, such as ``scorer``, has in the environment, with its Airflow connections."""
     settings = Settings.from_environment(environment, role=role)
     return with_store_of(environment, with_database_of(environment, settings, role))
 
 
 def with_database_of(environment: Mapping[str, str], settings: Settings, role: str) -> Settings:
-    """Return the settings, with the URL of the role's Airflow connection in place of a missing Postgres URL.
-
-    Without such a connection in ``environment``, the settings stay unchanged.
-    """
+    """Return the settings with the URL of the role's connection in the environment, if Postgres is not set."""
     if not environment.get(variable_of(f"{DATABASE_CONNECTION}_{role}")):
         return settings
     return settings.with_database(partial(EnvironmentConnection.find, environment=environment), role=role)
 
 
 def with_store_of(environment: Mapping[str, str], settings: Settings) -> Settings:
-    """Return the settings, with S3 of the Airflow connection if the settings lack S3.
-
-    Without such a connection in ``environment``, the settings stay unchanged.
-    """
+    """Return the settings with S3 of the connection in the environment, if S3 is not set."""
     if not environment.get(variable_of(STORE_CONNECTION)):
         return settings
     return settings.with_store(partial(EnvironmentConnection.find, environment=environment))

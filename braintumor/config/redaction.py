@@ -19,8 +19,8 @@ _SHORTEST = 4
 def masked(variable: Variable, value: str) -> str:
     """Return the value of a variable for display, with ``***`` in place of secrets.
 
-    A secret is masked completely. In a URL, login, password and secret parts of the query are masked. A secret URL
-    shows user, host and database only if it has the form of a URL. Otherwise it is masked completely.
+    In a URL, login, password and secret parts of the query are masked. A secret URL shows user, host and database. Any
+    other secret is masked completely.
     """
     if variable.kind is Kind.CONNECTION and not _URL.fullmatch(value):
         return MASK
@@ -38,13 +38,9 @@ def masked(variable: Variable, value: str) -> str:
 
 
 def _login(login: str, *, with_user: bool) -> str:
-    """Return the login of a URL with its password masked, or ``***``.
+    """Return the login of a URL (the part before the @) with its password masked, or ``***``.
 
-    Only a Postgres URL shows its user, because in other URLs the part before the @ can be a token.
-
-    Args:
-        login: the part of the URL before the @.
-        with_user: whether the URL is a Postgres URL.
+    Only a Postgres URL shows its user, because in other URLs the login can be a token.
     """
     if not login:
         return ""

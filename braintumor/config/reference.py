@@ -1,7 +1,6 @@
 """List all settings, for ``braintumor config show`` and docs/configuration.md.
 
-Each setting is declared once, in another module. ``settings.Settings`` declares the settings of the library,
-``variables`` declares the variables of DAG files and tools. This module adds the Airflow connections and pools.
+``settings.Settings`` and ``variables`` declare the settings. This module adds the Airflow connections and pools.
 """
 
 from __future__ import annotations
@@ -142,10 +141,7 @@ def _shown(section: Section, variable: Variable, environment: Mapping[str, str])
 
 
 def _nearest(name: str, known: list[str]) -> str | None:
-    """Return the known name that is nearest to an unknown name, or ``None``.
-
-    The comparison ignores the common prefix, because the prefix makes all names similar.
-    """
+    """Return the known name nearest to an unknown one, or ``None``. Their common prefix does not count."""
     start, _, end = re.sub(r"BRAIN_?TUMOU?R_", PREFIX, name.upper()).rpartition(PREFIX)
     by_end = {candidate.removeprefix(start + PREFIX): candidate for candidate in known if candidate.startswith(start)}
     longer = [candidate for candidate in by_end if candidate.startswith(end)]

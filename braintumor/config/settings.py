@@ -21,14 +21,7 @@ STORE_CONNECTION = "braintumor_s3"
 
 
 def _setting(doc: str, default: str | None = None, *, kind: Kind = Kind.TEXT, secret: bool = False) -> str | None:
-    """Declare a field that is read from ``BRAINTUMOR_<NAME>``.
-
-    Args:
-        doc: meaning of the setting, for docs/configuration.md and messages.
-        default: value if the variable is unset.
-        kind: type of the variable's text.
-        secret: whether the value is masked, and omitted from the repr.
-    """
+    """Declare a field that is read from ``BRAINTUMOR_<NAME>``. A secret is masked, and omitted from the repr."""
     metadata = {"doc": doc, "kind": kind, "default": default, "is_secret": secret}
     result: str | None = field(default=default, repr=not secret, metadata=metadata)
     return result
@@ -118,31 +111,21 @@ class Settings:
     def completed(self, connection: Callable[[str], Connection], *, role: str | None = None) -> Self:
         """Return the settings, with Airflow's connections in place of missing settings of Postgres and S3.
 
-        A connection is requested only if the environment lacks its settings. A requested connection must exist, because
-        otherwise a short outage of Airflow could send a task to another database or S3.
-
-        Args:
-            connection: function that returns the Airflow connection of a name, or raises an error.
-            role: database role. The method requests ``braintumor_db_<role>`` instead of ``braintumor_db``, with no
-                fallback.
+        ``connection`` returns the Airflow connection of a name, or raises an error. It is called only for missing
+        settings. It must succeed, because otherwise a short outage of Airflow could send a task to another database or
+        S3. With a ``role``, the connection is ``braintumor_db_<role>``, with no fallback to ``braintumor_db``.
         """
         return self.with_database(connection, role=role).with_store(connection)
 
     def with_database(self, connection: Callable[[str], Connection], *, role: str | None = None) -> Self:
-        """Return the settings, with the URL of an Airflow connection in place of a missing Postgres URL.
-
-        See ``completed`` for the parameters.
-        """
+        """Return the settings with the URL of an Airflow connection, if the settings have no Postgres URL."""
         if self.database_url:
             return self
         url = connection(f"{DATABASE_CONNECTION}_{role}" if role else DATABASE_CONNECTION).get_uri()
         return replace(self, database_url=url.replace("postgres://", "postgresql://", 1))
 
     def with_store(self, connection: Callable[[str], Connection]) -> Self:
-        """Return the settings, with S3 of an Airflow connection if the settings lack S3.
-
-        See ``completed`` for the parameter. The settings lack S3 if they have neither an endpoint nor an access key.
-        """
+        """Return the settings with S3 of an Airflow connection, if they have neither an endpoint nor an access key."""
         if self.s3_endpoint or self.s3_access_key:
             return self
         s3 = connection(STORE_CONNECTION)
@@ -157,8 +140,8 @@ class Settings:
     def to_environment(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return environment variables for a subprocess, from which ``from_environment`` reads equal settings.
 
-        With ``base``, the result is a copy of ``base`` with these variables. The copy contains no variables of unset
-        settings, no former names and no Postgres URLs of single roles.
+        With ``base``, the result is a copy of ``base`` without unset settings, former names and Postgres URLs of single
+        roles.
         """
         values = {variable.name: getattr(self, name) for name, variable in setting_variables().items()}
         removed = {*values, *(FORMER_NAMES[name] for name in values if name in FORMER_NAMES)}
@@ -168,14 +151,7 @@ class Settings:
         return kept | {name: value for name, value in values.items() if value is not None}
 
     def require(self, name: str) -> str:
-        """Return the value of a setting.
-
-        Args:
-            name: name of the field, such as ``database_url``.
-
-        Raises:
-            ConfigurationError: the setting is unset.
-        """
+        """Return the value of the field ``name``. An unset value raises ``ConfigurationError``."""
         value: str | None = getattr(self, name)
         if value:
             return value

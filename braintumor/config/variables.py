@@ -58,10 +58,7 @@ class Variable:
     is_secret: bool = False
 
     def given(self, environment: Mapping[str, str] = os.environ) -> str | None:
-        """Return the value in the environment, or ``None``. An empty value counts as unset.
-
-        If the variable is unset, the method reads its former name. Standard error then shows a warning, once per name.
-        """
+        """Return the value of the variable or of its former name, or ``None``. An empty value counts as unset."""
         value, former = environment.get(self.name), FORMER_NAMES.get(self.name)
         if not value and former and (value := environment.get(former)):
             _warn_of_former_name(former, self.name)

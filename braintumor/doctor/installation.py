@@ -25,12 +25,7 @@ class Installation:
     """The installation under check: the settings of one role or of no role, and the connections to S3 and Postgres.
 
     Attributes:
-        settings: The settings to check.
-        role: The database role whose tasks are checked, or ``None``.
-        environment: The environment variables.
         problems: The messages of errors while the settings were read.
-        clock: Returns the current time. A test can replace it.
-        free_bytes: Returns the free bytes at a path. A test can replace it.
         own: The address of the test object that the S3 checks wrote, or ``None`` if they wrote none.
     """
 
@@ -44,10 +39,9 @@ class Installation:
 
     @classmethod
     def of_environment(cls, role: Role | None, environment: Mapping[str, str] = os.environ) -> Installation:
-        """Return the installation with the settings that the tasks of a role read.
+        """Return the installation with the settings that the tasks of a role read from the environment.
 
-        Airflow connections are read only from the environment. The message of an unreadable connection goes to
-        ``problems``.
+        The message of an unreadable Airflow connection goes to ``problems``.
         """
         settings, problems = Settings.from_environment(environment, role=role), []
         try:

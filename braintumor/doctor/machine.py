@@ -51,10 +51,9 @@ def settings(installation: Installation) -> Iterator[CheckResult]:
 
 
 def pseudonym_key(installation: Installation) -> Iterator[CheckResult]:
-    """Check that the pseudonym key is set if the role needs it.
+    """Check that the pseudonym key is set if the role needs it, for scoring or for snapshots with reviewed frames.
 
-    Scoring needs the key. Snapshots with reviewed frames need the key to keep the patients of the test split out of
-    training. A worker that only trains does not have the key.
+    The key keeps the patients of the test split out of training. A worker that only trains does not have it.
     """
     if installation.role not in {None, Role.SCORER, Role.TRAINER}:
         yield note("pseudonym key", f"not needed as {installation.role}")

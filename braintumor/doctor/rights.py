@@ -43,10 +43,7 @@ def _statements() -> list[str]:
 
 
 def lacking(connection: Connection, role: Role) -> list[str]:
-    """Return the role's rights that the current login lacks, such as ``select on scan``.
-
-    Only rights on existing tables, sequences, views and functions count.
-    """
+    """Return the role's rights on existing objects that the login lacks, such as ``select on scan``."""
     pairs = sorted(granted(role))
     values = {
         "schema": SCHEMA,

@@ -85,9 +85,7 @@ class Comparison:
 
 
 def compare(engine: Engine, a: ModelVersion, b: ModelVersion) -> Comparison:
-    """Return the comparison of two models on the newest snapshot on which both models were evaluated.
-
-    The comparison uses the stored predictions for the test split.
+    """Return the comparison of two models by their stored test predictions on the newest snapshot of both.
 
     Raises:
         EvaluationError: there is no such snapshot, or the two evaluations are of different images.

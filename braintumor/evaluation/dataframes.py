@@ -16,23 +16,14 @@ from braintumor.registry.model_versions import find_model, training_of
 
 
 def training_history(engine: Engine, model_name: str) -> pd.DataFrame:
-    """Return a DataFrame with one row per epoch: ``loss``, ``accuracy``, ``val_loss``, ``val_accuracy``.
-
-    The index is the epoch, counted from 1.
-
-    Raises:
-        ModelIntegrityError: no model has this name.
-    """
+    """Return ``loss``, ``accuracy``, ``val_loss`` and ``val_accuracy`` by epoch, counted from 1."""
     frame = pd.DataFrame(training_of(engine, find_model(engine, model_name)).history)
     frame.index = pd.RangeIndex(1, len(frame) + 1, name="epoch")
     return frame
 
 
 def evaluations(engine: Engine) -> pd.DataFrame:
-    """Return a DataFrame with one row per model, snapshot and split, newest first.
-
-    The columns contain the metrics and the number of accesses to the split.
-    """
+    """Return metrics and the number of accesses: one row per model, snapshot and split, newest first."""
     query = """
         select model_name, recipe_name, initialization, evaluation.*,
             (select count(*) from test_set_access where test_set_access.evaluation_id = evaluation.evaluation_id)
@@ -46,13 +37,7 @@ def evaluations(engine: Engine) -> pd.DataFrame:
 
 
 def test_predictions(engine: Engine, model_name: str) -> pd.DataFrame:
-    """Return a DataFrame with one row per test image of the model's snapshot.
-
-    The columns contain label, prediction, four probabilities and attributes.
-
-    Raises:
-        ModelIntegrityError: no model has this name.
-    """
+    """Return label, prediction, four probabilities and attributes of each test image of the model's snapshot."""
     model = find_model(engine, model_name)
     query = """
         select test_prediction.*, snapshot_image.group_key, snapshot_image.attributes

@@ -45,15 +45,9 @@ class Evaluator:
         return cls(engine=engine, store=store, model=model, loaded=load_model(store, settings, model))
 
     def evaluate_split(self, snapshot_id: str, split: Split, *, access_key: str) -> SplitEvaluation:
-        """Predict every image of a split, and record metrics, diagnostics and predictions.
+        """Predict every image of a split, record metrics, diagnostics and predictions, and return them.
 
-        Args:
-            snapshot_id: the snapshot with the images.
-            split: the split of that snapshot.
-            access_key: key of this test-set access. A retry with the same key is not counted again.
-
-        Returns:
-            The results, with the number of accesses so far.
+        A retry with the same ``access_key`` is not counted again as a test-set access.
         """
         with writing_images(self.engine):
             snapshot = load_snapshot(self.engine, snapshot_id)
@@ -72,16 +66,10 @@ class Evaluator:
 def evaluate_model(
     settings: Settings, name: str, *, access_key: str, progress: Callable[[str], None] = lambda _: None
 ) -> str:
-    """Evaluate a model on validation and test, record the results, and publish the model's report.
+    """Evaluate a model on validation and test, record the results, publish its report, and return its name.
 
-    Args:
-        settings: connections to Postgres and S3.
-        name: name or number of the model.
-        access_key: key of this test-set access. A retry with the same key is not counted again.
-        progress: function that receives one line per split, then the address of the report.
-
-    Returns:
-        The name of the model.
+    ``name`` is the name or number of the model. A retry with the same ``access_key`` is not counted again as a test-set
+    access. ``progress`` receives one line per split, then the address of the report.
     """
     evaluator = Evaluator.open(settings, name)
     engine, store, model = evaluator.engine, evaluator.store, evaluator.model
@@ -102,12 +90,7 @@ def evaluate_model(
 def evaluate_on(settings: Settings, name: str, snapshot_id: str, *, access_key: str) -> SplitEvaluation:
     """Evaluate a model on the test split of another snapshot, for a comparison with the models of that snapshot.
 
-    An image never changes its split, so the model was not trained on a test image of any snapshot.
-
-    Args:
-        settings: connections to Postgres and S3.
-        name: name or number of the model.
-        snapshot_id: the other snapshot.
-        access_key: key of this test-set access. A retry with the same key is not counted again.
+    An image never changes its split, so the model was not trained on a test image of any snapshot. A retry with the
+    same ``access_key`` is not counted again as a test-set access.
     """
     return Evaluator.open(settings, name).evaluate_split(snapshot_id, Split.TEST, access_key=access_key)

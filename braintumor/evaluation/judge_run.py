@@ -1,8 +1,7 @@
 """Select the candidate of a retrain run by validation metrics, and judge the candidate by test metrics.
 
-A run has one candidate, which never changes. A verdict compares the candidate with the champion of that time. While the
-champion is the same, the gate returns the stored verdict. After a change of champion, the gate judges the same
-candidate again.
+A run has one candidate, which never changes. A verdict compares it with the champion of that time. The gate returns the
+stored verdict while the champion is the same, and judges again after a change.
 """
 
 from __future__ import annotations
@@ -57,15 +56,12 @@ def judge_run(
 ) -> dict[str, Any]:
     """Select the candidate of a retrain run, judge it, and publish the reports.
 
-    Args:
-        settings: connections to Postgres and S3.
-        run_key: key of the retrain run.
-        recipes: names of the run's recipes. The text ``markdown`` lists the recipes without an evaluated model.
-        verify: function that checks the candidate's artifact.
+    ``verify`` checks the candidate's artifact.
 
     Returns:
         A summary with these keys: ``gate_verdict_id``, ``model_name``, ``is_passed``, ``is_new`` (whether this call
-        judged the candidate), ``reasons`` (of the failed rules), ``markdown``, ``report_uri``.
+        judged the candidate), ``reasons`` (of the failed rules), ``markdown`` (also lists the recipes without an
+        evaluated model), ``report_uri``.
 
     Raises:
         EvaluationError: no recipe of the run has an evaluated model.
@@ -92,11 +88,7 @@ def judge_run(
 
 
 def require_every_model(settings: Settings, run_key: str, recipes: Sequence[str]) -> int:
-    """Check that every recipe of a run has an evaluated model, and return the number of evaluated models.
-
-    Raises:
-        EvaluationError: recipes have no evaluated model. The message names the recipes.
-    """
+    """Return the number of evaluated models. A recipe without one raises ``EvaluationError``."""
     models = _evaluated_models(database.connect(settings), run_key)
     missing = _missing(models, recipes)
     if missing:
@@ -108,10 +100,7 @@ def require_every_model(settings: Settings, run_key: str, recipes: Sequence[str]
 
 
 def find_judgment(engine: Engine, run_key: str, champion: ModelVersion | None) -> Judgment | None:
-    """Return the run's newest verdict that compares with ``champion`` or judges ``champion``, ``None`` without one.
-
-    The second case occurs after a promotion of the run's candidate.
-    """
+    """Return the run's newest verdict that compares with ``champion`` or judges it, ``None`` without one."""
     with transaction(engine) as connection:
         row = connection.execute(
             text("""
@@ -187,15 +176,7 @@ class _Run:
             return load_image_predictions(connection, model, snapshot_id, Split.TEST)
 
     def _evaluate_champion(self, champion: ModelVersion, snapshot_id: str, predictions: ImagePredictions) -> Evaluation:
-        """Return the champion's evaluation on the candidate's test images.
-
-        If the stored evaluation is missing or of other images, evaluate the champion now.
-
-        Args:
-            champion: the champion.
-            snapshot_id: the candidate's snapshot.
-            predictions: the candidate's predictions, which determine the images.
-        """
+        """Return the champion's evaluation on the images of the candidate's ``predictions``."""
         with transaction(self.engine) as connection:
             stored = load_evaluation(connection, champion, snapshot_id, Split.TEST)
         if stored is not None and self._predictions(champion, snapshot_id).keys() == predictions.keys():
@@ -205,10 +186,7 @@ class _Run:
         return result.evaluation
 
     def record(self, candidate: ModelVersion, champion: ModelVersion | None, verdict: Verdict) -> Judgment:
-        """Store a verdict, and return the stored verdict.
-
-        If a concurrent gate has stored its verdict first, return that verdict.
-        """
+        """Store a verdict, and return the stored verdict, which a concurrent gate can have stored first."""
         with transaction(self.engine) as connection:
             connection.execute(
                 text("""

@@ -53,10 +53,7 @@ class TestSetAccess:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordedVerdict:
-    """Hold one verdict of the gate.
-
-    ``champion`` is the name of the model that the candidate was compared with, ``None`` if there was no champion.
-    """
+    """Hold one verdict of the gate. ``champion`` is the name of the compared model, if there was one."""
 
     run_key: str
     champion: str | None

@@ -30,15 +30,7 @@ _CLASS_METRICS = ("precision", "recall", "specificity", "f1", "auroc", "support"
 
 @dataclass(frozen=True, kw_only=True)
 class SplitEvaluation:
-    """Hold the results of one model on one split.
-
-    Attributes:
-        frames: images and labels of the split.
-        outputs: the model's outputs for ``frames``.
-        evaluation: metrics of the outputs.
-        diagnostics: diagnostics of the model on the split.
-        count_access: number of evaluations of this model on this split so far, 0 before the result is recorded.
-    """
+    """Hold the results of one model on one split. ``count_access`` is 0 before the results are recorded."""
 
     frames: FrameArrays
     outputs: Outputs
@@ -50,21 +42,7 @@ class SplitEvaluation:
 def record_evaluation(
     connection: Connection, model: ModelVersion, snapshot_id: str, result: SplitEvaluation, *, access_key: str
 ) -> int:
-    """Write an evaluation with its classes, confusion matrix, predictions and diagnostics.
-
-    A repeated evaluation replaces the earlier evaluation of the same model, snapshot and split. It counts as another
-    access unless it has the same ``access_key``.
-
-    Args:
-        connection: connection with an open transaction.
-        model: the evaluated model.
-        snapshot_id: the snapshot with the images.
-        result: the results to write.
-        access_key: key of this test-set access.
-
-    Returns:
-        The number of accesses of this model to this split so far.
-    """
+    """Write an evaluation, and return the number of evaluations of this model on this split so far."""
     evaluation = result.evaluation
     evaluation_id: int = connection.execute(
         text(f"""
@@ -129,10 +107,7 @@ def load_evaluation(connection: Connection, model: ModelVersion, snapshot_id: st
 def load_image_predictions(
     connection: Connection, model: ModelVersion, snapshot_id: str, split: str
 ) -> ImagePredictions:
-    """Load a model's predictions for a split, by sha256 of the image.
-
-    The result is empty if the model was never evaluated on the split.
-    """
+    """Load a model's predictions for a split, by sha256 of the image. Without an evaluation there are none."""
     rows = connection.execute(
         statement("evaluation/image_predictions"),
         {"model": model.model_version_id, "snapshot": snapshot_id, "split": split},

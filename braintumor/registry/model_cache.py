@@ -43,22 +43,15 @@ def model_folder(settings: Settings, model_name: str) -> Path:
 
 
 def training_folder(settings: Settings, recipe_name: str, digest: str) -> Path:
-    """Return the checkpoint folder of a training.
-
-    Args:
-        settings: with the cache folder.
-        recipe_name: name of the recipe.
-        digest: 12 hex digits that differ between trainings of one recipe.
-    """
+    """Return the checkpoint folder of a training. ``digest`` differs between trainings of one recipe."""
     return _root(settings) / "training" / f"{recipe_name}-{digest}"
 
 
 @contextmanager
 def download_folder(folder: Path) -> Iterator[Path]:
-    """Create ``folder``, and yield an empty temporary folder next to it: a context manager.
+    """Create ``folder``, and yield an empty temporary folder next to it, which is deleted at the end.
 
-    Both folders are on one disk, so moving a file from the temporary folder to ``folder`` is atomic. The temporary
-    folder is deleted at the end of the ``with`` block.
+    Both folders are on one disk, so moving a file from the temporary folder to ``folder`` is atomic.
     """
     folder.mkdir(parents=True, exist_ok=True)
     temporary = Path(mkdtemp(prefix=_DOWNLOAD_PREFIX, dir=folder.parent))

@@ -1,7 +1,7 @@
 """Find, register and load model versions. The module ``promotions`` changes the champion.
 
-A model's files are in S3, and its metadata is in Postgres. The row in ``model_version`` is inserted after all files are
-uploaded, so a half-uploaded model is never visible.
+A model's files are in S3. Its row in ``model_version`` is inserted after all files are uploaded, so a half-uploaded
+model is never visible.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ class ModelVersion:
         artifact_uri: S3 prefix of the model's files.
         artifact_sha256s: hex sha256 of each registered file, by file name.
         is_override: whether the model last became champion without a passed gate, or although it was withdrawn.
-        withdrawn_at: time of the withdrawal. ``None`` if the model is not withdrawn.
         pruned_at: time at which the model's files were deleted. ``None`` if the files are kept.
     """
 
@@ -81,12 +80,9 @@ class TrainingRecord:
 
     Attributes:
         run_key: key of the retrain run. A retry has the same key and so finds the models of the earlier attempt.
-        recipe: the recipe's values, including overrides.
         history: metrics of each epoch, by metric name.
-        seconds: duration of the training in seconds.
         grouped_accuracy: accuracy of the frozen stage on the validation split, 0 to 1.
-        naive_accuracy: accuracy of the frozen stage, 0 to 1, after a random split of the train and validation files.
-            This split separates duplicates and neighboring slices.
+        naive_accuracy: the same after a random split, which separates duplicates and neighboring slices.
         initial_weights_sha256: sha256 of the file with the initial weights. ``None`` for random weights, and for
             weights that ``keras.applications`` downloaded.
         recipe_override: values of this training that differ from the recipe file, by key.
@@ -116,11 +112,7 @@ def list_models(engine: Engine) -> list[ModelVersion]:
 
 
 def find_model(engine: Engine, name: str) -> ModelVersion:
-    """Return the model version with this name or number.
-
-    Args:
-        engine: the database.
-        name: the model's name, or its ``model_version_id`` as text.
+    """Return the model version with this name, or with this ``model_version_id`` as text.
 
     Raises:
         ModelIntegrityError: there is no such model.
@@ -209,17 +201,8 @@ def register(
 ) -> ModelVersion:
     """Upload a model folder, then insert the rows of the model and of its training in one transaction.
 
-    Args:
-        engine: the database.
-        store: the object store.
-        folder: the model folder with its manifest.
-        training: the record of the training that made the model.
-        models_uri: the S3 prefix of all models.
-        parent: the model from which this model was exported in another precision. ``None`` for a trained model.
-
-    Returns:
-        The registered model. A retry with the same run key, recipe and precision returns the model of the first
-        attempt.
+    A retry with the same run key, recipe and precision returns the model of the first attempt. ``parent`` is the model
+    from which this model was exported in another precision.
     """
     manifest = Manifest.read(folder)
     artifacts = models_uri / f"{manifest.name}/"
@@ -253,24 +236,14 @@ def register(
 
 
 def load_model(store: ObjectStore, settings: Settings, model: ModelVersion) -> LoadedModel:
-    """Return a model that is ready to predict: its files are cached and verified, and its graph is compiled.
-
-    Raises:
-        ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
-    """
+    """Return a model that is ready to predict, with a compiled graph. Errors are those of ``fetch_model``."""
     return LoadedModel.load(fetch_model(store, settings, model), sha256s=serving_sha256s(model.artifact_sha256s))
 
 
 def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, also: Sequence[str] = ()) -> Path:
-    """Return the cache folder with the verified files that scoring needs.
+    """Return the cache folder with the verified files that scoring needs, and with the files ``also``.
 
     If a file in the cache is missing or damaged, the function downloads the files from S3.
-
-    Args:
-        store: the object store.
-        settings: with the cache folder.
-        model: the model.
-        also: names of further registered files that the folder must contain.
 
     Raises:
         ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
@@ -278,18 +251,14 @@ def fetch_model(store: ObjectStore, settings: Settings, model: ModelVersion, *, 
     _require_files(model)
     folder = model_cache.model_folder(settings, model.model_name)
     sha256s = serving_sha256s(model.artifact_sha256s) | {name: model.artifact_sha256s[name] for name in also}
-    if not _is_complete(folder, sha256s):
+    if any(not (folder / name).is_file() or sha256_of(folder / name) != sha256s[name] for name in sha256s):
         model_cache.delete_unused(settings)
         _fetch(store, S3Uri.parse(model.artifact_uri), folder, sha256s)
     return folder
 
 
 def require_whole(store: ObjectStore, settings: Settings, model: ModelVersion) -> None:
-    """Check that a model's files in S3 can be loaded. The function downloads them and does not use the cache.
-
-    Raises:
-        ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
-    """
+    """Check that a model's files in S3, not in the cache, can be loaded. Errors are those of ``fetch_model``."""
     with TemporaryDirectory(prefix="braintumor-verify-") as folder:
         load_model(store, replace(settings, cache_folder=folder), model)
 
@@ -301,11 +270,7 @@ def stored_files(store: ObjectStore, model: ModelVersion) -> list[ObjectEntry]:
 
 
 def fetch_artifact(store: ObjectStore, model: ModelVersion, folder: Path) -> None:
-    """Download every registered file of a model from S3 into ``folder``, and verify the files.
-
-    Raises:
-        ModelIntegrityError: a file is missing or differs from the registry, or the model was pruned.
-    """
+    """Download and verify every registered file of a model. Errors are those of ``fetch_model``."""
     _require_files(model)
     _fetch(store, S3Uri.parse(model.artifact_uri), folder, model.artifact_sha256s)
 
@@ -319,22 +284,8 @@ def _require_files(model: ModelVersion) -> None:
         )
 
 
-def _is_complete(folder: Path, sha256s: dict[str, str]) -> bool:
-    return all((folder / name).is_file() and sha256_of(folder / name) == digest for name, digest in sha256s.items())
-
-
 def _fetch(store: ObjectStore, artifacts: S3Uri, folder: Path, sha256s: dict[str, str]) -> None:
-    """Download files into a temporary folder next to ``folder``, verify them, and move each file into ``folder``.
-
-    Args:
-        store: the object store.
-        artifacts: the S3 prefix of the model's files.
-        folder: the folder for the files.
-        sha256s: hex sha256 of each file to download, by name.
-
-    Raises:
-        ModelIntegrityError: a file is missing in S3 or differs from its sha256.
-    """
+    """Download files into a temporary folder, verify their sha256, and move each file into ``folder``."""
     try:
         with model_cache.download_folder(folder) as temporary:
             for name in sha256s:

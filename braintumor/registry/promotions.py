@@ -1,7 +1,7 @@
 """Promote, roll back and withdraw models, and read the append-only promotion history.
 
-Each change is one transaction that takes the promotion lock and checks the conditions of the change. So concurrent
-changes run one after the other, and a process that is killed before the commit has changed nothing.
+Each change is one transaction under the promotion lock. So changes run one after the other, and a process that is
+killed before the commit has changed nothing.
 """
 
 from __future__ import annotations
@@ -21,12 +21,9 @@ from braintumor.s3 import ObjectStore
 
 @dataclass(frozen=True, kw_only=True)
 class PromotionRequest:
-    """A request to change the champion.
+    """A request of a person or a policy to change the champion.
 
-    Attributes:
-        request_key: key of the request. A retry with the same key changes nothing.
-        actor: the person or policy that requests the change.
-        reason: reason for the change. The promotion history keeps it.
+    A retry with the same ``request_key`` changes nothing. The promotion history keeps the reason.
     """
 
     request_key: str
@@ -48,12 +45,7 @@ class PromotionEvent:
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """The result of a rollback.
-
-    Attributes:
-        champion: the target of the rollback.
-        replaced: the champion before the rollback. ``None`` if the rollback changed nothing.
-    """
+    """The result of a rollback. ``replaced`` is ``None`` if the rollback changed nothing."""
 
     champion: ModelVersion
     replaced: ModelVersion | None
@@ -80,12 +72,7 @@ def promotion_events(engine: Engine, model: ModelVersion | None = None) -> list[
 
 
 def champion_at(engine: Engine, at: datetime) -> ModelVersion | None:
-    """Return the model that was champion at the time ``at``, or ``None`` if there was no champion.
-
-    Args:
-        engine: the database.
-        at: the time, which must have a time zone.
-    """
+    """Return the model that was champion at a time with a time zone, or ``None`` without a champion."""
     with transaction(engine) as connection:
         number = connection.scalar(text("select champion_at(:at)"), {"at": at})
     return None if number is None else find_model(engine, str(number))
@@ -111,21 +98,14 @@ def promote(
     gate_verdict_id: int | None = None,
     is_override: bool = False,
 ) -> bool:
-    """Make ``model`` the champion, by one new row in the promotion history.
+    """Make ``model`` the champion by a new row in the promotion history, and return whether a row was added.
 
-    Args:
-        engine: the database.
-        model: the model to promote.
-        request: the request.
-        gate_verdict_id: number of the model's gate verdict. ``None`` for a promotion without a verdict.
-        is_override: whether the promotion is allowed without a passed gate, or although the model is withdrawn.
-
-    Returns:
-        Whether a row was added. A retry with the same ``request_key`` adds no row.
+    A retry with the same ``request_key`` adds no row. ``is_override`` allows a promotion without a passed gate, and of
+    a withdrawn model.
 
     Raises:
-        PromotionError: the champion is another model than the one that the gate compared with ``model``. Or ``model``
-            is withdrawn and ``is_override`` is false. Or the files of ``model`` were pruned.
+        PromotionError: the champion is not the model that the gate compared with ``model``. Or ``model`` is
+            withdrawn and ``is_override`` is false. Or the files of ``model`` were pruned.
     """
     with transaction(engine) as connection:
         lock_promotions(connection)
@@ -154,17 +134,10 @@ def rollback(
 ) -> Rollback:
     """Make an earlier champion the champion again, in one transaction.
 
-    The function first downloads and loads the files of the target. It changes nothing if the target is the champion
-    already, or if the promotion history has the ``request_key`` already.
-
-    Args:
-        engine: the database.
-        store: the object store with the files of models.
-        settings: with the cache folder.
-        request: the request.
-        to: the target, which must be a former champion. By default, the previous champion. This default skips withdrawn
-            models, and champions that earlier rollbacks undid.
-        with_withdrawal: also withdraw the champion that the target replaces.
+    The target ``to`` must be a former champion. By default it is the previous champion that is not withdrawn and that
+    no rollback undid. The function first downloads and loads its files. It changes nothing if the target is the
+    champion already, or if the promotion history has the ``request_key`` already. ``with_withdrawal`` also withdraws
+    the champion that the target replaces.
 
     Raises:
         PromotionError: there is no earlier champion, or ``to`` was never champion or is withdrawn. Or the target's
@@ -204,12 +177,10 @@ def rollback(
 
 
 def withdraw(engine: Engine, model: ModelVersion, *, actor: str, reason: str) -> bool:
-    """Withdraw a model. The model's predictions return to the worklist, and only an override can promote it again.
+    """Withdraw a model, and return whether this is new. The model's predictions return to the worklist.
 
-    After the champion is withdrawn there is no champion, and no scoring run starts until a promotion or a rollback.
-
-    Returns:
-        Whether the withdrawal was recorded. A model that is withdrawn already gets no second row.
+    Only an override can promote the model again. After the champion is withdrawn there is no champion, and no scoring
+    run starts until a promotion or a rollback.
     """
     with transaction(engine) as connection:
         lock_promotions(connection)
@@ -229,18 +200,7 @@ def _is_recorded(connection: Connection, request: PromotionRequest) -> bool:
 
 
 def _step(connection: Connection, to: ModelVersion | None) -> tuple[int, int] | None:
-    """Return the model numbers of the present champion and of the target of a rollback, in this order.
-
-    Args:
-        connection: an open transaction.
-        to: the target. By default, the previous champion.
-
-    Returns:
-        The two numbers, or ``None`` if ``to`` is the champion already.
-
-    Raises:
-        PromotionError: there is no earlier champion, or ``to`` was never champion or is withdrawn.
-    """
+    """Return the model numbers of the champion and of the target. Return ``None`` if ``to`` is the champion already."""
     rows = connection.execute(text("select action::text, model_version_id from promotion order by promotion_id")).all()
     withdrawn = set(connection.scalars(text("select model_version_id from withdrawn_model")))
     line = _line((row.action, row.model_version_id) for row in rows)
@@ -259,11 +219,7 @@ def _step(connection: Connection, to: ModelVersion | None) -> tuple[int, int] | 
 def _line(rows: Iterable[tuple[str, int]]) -> list[int]:
     """Return the model numbers of the champions, oldest first, without the champions that rollbacks undid.
 
-    Args:
-        rows: action (``promote`` or ``rollback``) and model number of each promotion, oldest first.
-
-    Returns:
-        The numbers. The last number is the model that was promoted last or rolled back to last.
+    ``rows`` are pairs of an action (``promote`` or ``rollback``) and a model number, oldest first.
     """
     line: list[int] = []
     for action, number in rows:

@@ -1,9 +1,8 @@
 """Find and delete the files of old candidates that were never used for scoring.
 
-Some files are kept forever: those of champions, former champions, and models with a scoring run or a prediction. The
-files of a model are also kept while another model, exported from it, has its files. Files are kept for some days after
-the training of a model, and after the model passed the gate. Reports, model cards, plots and the model's row are never
-deleted.
+The files of champions, former champions, and models with a scoring run or a prediction are kept forever. So are the
+files of a model while another model, exported from it, has its files. Other files are kept for some days after
+training, and after the gate passed the model. Reports, model cards, plots and the model's row are never deleted.
 """
 
 from __future__ import annotations
@@ -27,14 +26,7 @@ the task a little later."""
 
 @dataclass(frozen=True, kw_only=True)
 class PruneResult:
-    """The deletable or deleted files of one model.
-
-    Attributes:
-        model_name: name of the model.
-        created_at: time at which the model was registered.
-        count_file: number of the files.
-        count_byte: total size of the files in bytes.
-    """
+    """The deletable or deleted files of one model. ``count_byte`` is their total size in bytes."""
 
     model_name: str
     created_at: datetime
@@ -43,13 +35,7 @@ class PruneResult:
 
 
 def prunable(engine: Engine, store: ObjectStore, *, older_than_days: int = DAYS) -> list[PruneResult]:
-    """Return the models whose files ``prune`` would delete now, oldest first.
-
-    Args:
-        engine: the database.
-        store: the object store with the files of models.
-        older_than_days: smallest age of a deletable model, in days.
-    """
+    """Return the models whose files ``prune`` would delete now, oldest first."""
     with transaction(engine) as connection:
         numbers = _prunable(connection, older_than_days)
     return _files(engine, store, numbers)
@@ -60,12 +46,6 @@ def prune(engine: Engine, store: ObjectStore, *, actor: str, older_than_days: in
 
     The function first inserts a row per model into ``pruning``, under the promotion lock. So no pruned model can be
     promoted. If the deletion is interrupted, the next call completes it.
-
-    Args:
-        engine: the database.
-        store: the object store with the files of models.
-        actor: the person or task that deletes the files.
-        older_than_days: smallest age of a deletable model, in days.
     """
     reason = f"never champion, no prediction, older than {older_than_days} days and no pending approval"
     with transaction(engine) as connection:

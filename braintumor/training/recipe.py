@@ -6,13 +6,13 @@ stage trains the backbone too. A table ``[augmentation]`` changes training image
 
 from __future__ import annotations
 
-import re
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_type_hints
+from typing import Annotated, Any, Literal, Self
 
+from pydantic import Field, model_validator
+
+from braintumor.config.rule_files import Table, Whole, read_toml
 from braintumor.errors import RecipeError
 
 BackboneName = Literal["vgg16", "resnet50", "mobilenet_v2"]
@@ -24,104 +24,102 @@ Precision = Literal["float32", "mixed_bfloat16"]
 _FOLDER = Path(__file__).with_name("recipes")
 STRIDE = 32
 """Side of one cell of the activation map in pixels, because each backbone here halves its input five times."""
+Fraction = Annotated[float, Field(ge=0, lt=1, description="a number from 0 up to, but not including, 1")]
+Rate = Annotated[float, Field(ge=1e-7, lt=1, description="a number from 1e-07 up to, but not including, 1")]
+Angle = Annotated[float, Field(ge=0, lt=180, description="a number from 0 up to, but not including, 180")]
+Natural = Annotated[int, Field(ge=0, description="a whole number, 0 or more")]
+ImageSize = Annotated[
+    int,
+    Field(ge=2 * STRIDE, le=1024, multiple_of=STRIDE, description=f"a multiple of {STRIDE}, from {2 * STRIDE} to 1024"),
+]
+Sha256 = Annotated[str, Field(pattern="^([0-9a-f]{64})?$", description="64 hexadecimal digits")]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Augmentation:
+class Augmentation(Table):
     """Set the random changes of training images. A 0 turns a change off.
 
     Attributes:
-        views: number of augmented copies of the training images. The frozen stage caches their features, and those of
-            the plain images. Each epoch uses the next view. With a view per epoch, each epoch has new changes.
+        views: number of augmented copies of the training images. The frozen stage caches their features, and those
+            of the plain images. Each epoch uses the next view. With a view per epoch, each epoch has new changes.
         rotation: largest angle in degrees, in both directions.
-        horizontal_flip: mirror left and right at random.
         width_shift: largest shift as a share of the width, in both directions.
         height_shift: largest shift as a share of the height, in both directions.
         shear: largest horizontal shear as a share of the width.
         zoom: largest change of size as a share, in and out.
     """
 
-    views: int = 1
-    rotation: float = 0.0
+    views: Whole = 1
+    rotation: Angle = 0.0
     horizontal_flip: bool = False
-    width_shift: float = 0.0
-    height_shift: float = 0.0
-    shear: float = 0.0
-    zoom: float = 0.0
+    width_shift: Fraction = 0.0
+    height_shift: Fraction = 0.0
+    shear: Fraction = 0.0
+    zoom: Fraction = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class FineTuning:
+class FineTuning(Table):
     """Set the second stage: AdamW on backbone and head, starting from the head of the first stage.
 
     Attributes:
-        epochs: largest number of epochs.
         learning_rate: peak of the learning rate.
         schedule: ``cosine`` rises over a tenth of the steps and falls to zero, ``constant`` does not change.
-        weight_decay: weight decay of AdamW.
         patience: epochs without a lower validation loss before training stops.
         from_layer: Keras name of the first layer of the backbone that is trained. Empty trains all layers.
         freeze_batch_norm: keep the pretrained averages of batch normalization.
-        precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs that
-            can, and keeps float32 weights.
+        precision: ``float32`` or ``mixed_bfloat16``. ``mixed_bfloat16`` computes the backbone in 16 bits on GPUs
+            that can, and keeps float32 weights.
     """
 
-    epochs: int
-    learning_rate: float
+    epochs: Whole
+    learning_rate: Rate
     schedule: Schedule = "cosine"
-    weight_decay: float = 1e-4
-    patience: int = 5
+    weight_decay: Fraction = 1e-4
+    patience: Whole = 5
     from_layer: str = ""
     freeze_batch_norm: bool = True
     precision: Precision = "float32"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Recipe(Table):
     """Hold all values that determine a training, besides the data and the code.
 
     Attributes:
-        name: the file's name without ``.toml``.
         version: increased with each change of a value.
         backbone: a key of ``backbones.BACKBONES``.
         initial_weights: ``imagenet``, ``file`` or ``random``.
         image_size: side S of the square input in pixels, a multiple of 32.
         weights_file: with ``file``, the path or ``s3://`` address of the backbone's weights, without the
             classification layers (top).
-        weights_sha256: sha256 of ``weights_file``, required with ``file``. With ``imagenet``, the required sha256 of
-            the file in the mirror, the store of weights files (``BRAINTUMOR_WEIGHTS_URI``).
-        scaling: pixel scaling. ``backbone`` scales as the pretraining of the backbone did, ``unit`` divides by 255 as
-            in the paper.
-        dropout: dropout rate on the pooled features.
+        weights_sha256: sha256 of ``weights_file``, required with ``file``. With ``imagenet``, the required sha256
+            of the file in the mirror, the store of weights files (``BRAINTUMOR_WEIGHTS_URI``).
+        scaling: pixel scaling. ``backbone`` scales as the pretraining of the backbone did, ``unit`` divides by 255
+            as in the paper.
         l2: factor of the L2 penalty on the head's kernel, in the frozen stage.
         label_smoothing: share of each label that is spread over all classes.
         class_weights: weight each class by its inverse frequency.
         epochs: largest number of epochs in the frozen stage. Early stopping can end it sooner.
-        batch_size: images per step.
         learning_rate: learning rate of Adam in the frozen stage.
         patience: epochs without a lower validation loss before training stops.
         flip_views: the frozen stage also trains on the left-right mirrored image of every training image.
         seed: seed of the initialization, the batch order and the augmentation.
-        augmentation: random changes of training images, if any.
-        fine_tuning: the second stage, if any.
     """
 
     name: str
-    version: int
+    version: Whole
     backbone: BackboneName
     initial_weights: InitialWeights
-    image_size: int
-    dropout: float
-    l2: float
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    patience: int
-    seed: int
+    image_size: ImageSize
+    dropout: Fraction
+    l2: Fraction
+    epochs: Whole
+    batch_size: Whole
+    learning_rate: Rate
+    patience: Whole
+    seed: Natural
     weights_file: str = ""
-    weights_sha256: str = ""
+    weights_sha256: Sha256 = ""
     scaling: Scaling = "backbone"
-    label_smoothing: float = 0.0
+    label_smoothing: Fraction = 0.0
     class_weights: bool = False
     flip_views: bool = False
     augmentation: Augmentation | None = None
@@ -135,14 +133,9 @@ class Recipe:
             RecipeError: the recipe does not exist, is not TOML, or a value is missing, unknown or out of range.
         """
         path = Path(name) if name.endswith(".toml") else _FOLDER / f"{name}.toml"
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as exc:
-            raise RecipeError(f"There is no recipe {name!r}. Allowed: {', '.join(recipe_names())}.") from exc
-        except OSError as exc:
-            raise RecipeError(f"The recipe {path} cannot be read: {exc.strerror}. Give a readable TOML file.") from exc
-        except ValueError as exc:  # not TOML, or not UTF-8
-            raise RecipeError(f"{path} is not TOML: {exc}. Correct that line.") from exc
+        if not path.exists():
+            raise RecipeError(f"There is no recipe {name!r}. Allowed: {', '.join(recipe_names())}.")
+        values = read_toml(path, what="The recipe", remedy="Give a readable TOML file.", error=RecipeError)
         if "name" in values:
             raise RecipeError(
                 f"{path} must have no `name`, because its file name is its name. "
@@ -152,26 +145,14 @@ class Recipe:
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> Self:
-        """Return a recipe with these plain values, and check the values.
-
-        Raises:
-            RecipeError: a value is missing, unknown or out of range.
-        """
-        where = f"Recipe {values.get('name')!r}"
-        checked = {**values}
-        for key, section in _SECTIONS.items():
-            if checked.get(key) is not None:
-                checked[key] = _built(section, checked[key], where=f"{where}, table {key}")
-        recipe: Self = _built(cls, checked, where=where)
-        return recipe._checked()
+        """Return a recipe with these plain values. A missing, unknown or wrong value raises ``RecipeError``."""
+        return cls.checked(values, where=f"Recipe {values.get('name')!r}: ", error=RecipeError)
 
     def override(self, **values: Any) -> Self:
-        """Return a checked copy of the recipe with some values replaced.
+        """Return a checked copy of the recipe with some values replaced. Errors are those of ``from_values``.
 
-        In a table only the given keys are replaced. ``None`` or ``False`` removes the whole table.
-
-        Raises:
-            RecipeError: a key is unknown, a value is out of range, or the key is ``name`` or ``version``.
+        In a table only the given keys are replaced. ``None`` or ``False`` removes the whole table. ``name`` and
+        ``version`` cannot be replaced.
         """
         if fixed := values.keys() & _FIXED:
             raise RecipeError(
@@ -181,32 +162,21 @@ class Recipe:
         return self.from_values(_merged(self.to_values(), values))
 
     def changes_from(self, original: Recipe) -> dict[str, Any]:
-        """Return the values of this recipe that differ from ``original``, by key.
-
-        A key in a table is ``table.key``. A removed table has the value ``None``.
-        """
+        """Return the changed values by key, or by ``table.key``. The value of a removed table is ``None``."""
         ours, theirs = _flat(self.to_values()), _flat(original.to_values())
         return {key: value for key, value in ours.items() if key not in theirs or theirs[key] != value}
 
     def to_values(self) -> dict[str, Any]:
         """Return plain values for JSON."""
-        return asdict(self)
+        return self.model_dump()
 
-    def _checked(self) -> Self:
-        _check(self, _RULES, where=f"Recipe {self.name!r}: ")
-        for key in _SECTIONS:
-            section = getattr(self, key)
-            if section is not None:
-                _check(section, _SECTION_RULES[key], where=f"Recipe {self.name!r}: {key}.")
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
         if self.flip_views and self.augmentation is not None:
             raise RecipeError(
                 f"Recipe {self.name!r}: flip_views is only for recipes without augmentation. Received both. "
                 "Remove one, because augmentation has horizontal_flip."
             )
-        self._check_weights()
-        return self
-
-    def _check_weights(self) -> None:
         is_file = self.initial_weights == "file"
         if bool(self.weights_file) != is_file or (is_file and not self.weights_sha256):
             raise RecipeError(
@@ -216,6 +186,7 @@ class Recipe:
             )
         if self.weights_sha256 and self.initial_weights == "random":
             raise RecipeError(f"Recipe {self.name!r}: random weights have no weights_sha256. Remove it.")
+        return self
 
 
 def recipe_names() -> list[str]:
@@ -224,20 +195,17 @@ def recipe_names() -> list[str]:
 
 
 _FIXED = {"name", "version"}
-_SECTIONS: dict[str, type[Augmentation] | type[FineTuning]] = {"augmentation": Augmentation, "fine_tuning": FineTuning}
+_TABLES = {"augmentation", "fine_tuning"}
 
 
 def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``values`` with ``changes``.
-
-    A table is changed key by key. ``None`` or ``False`` removes a table.
-    """
+    """Return ``values`` with ``changes``. A table is changed key by key. ``None`` or ``False`` removes a table."""
     merged = {**values}
     for key, change in changes.items():
-        if key in _SECTIONS and isinstance(change, Mapping):
+        if key in _TABLES and isinstance(change, Mapping):
             merged[key] = {**(values[key] or {}), **change}
         else:
-            merged[key] = None if key in _SECTIONS and change is False else change
+            merged[key] = None if key in _TABLES and change is False else change
     return merged
 
 
@@ -247,101 +215,3 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in values.items():
         flat |= {f"{key}.{name}": v for name, v in value.items()} if isinstance(value, Mapping) else {key: value}
     return flat
-
-
-def _built(kind: Any, values: Any, *, where: str) -> Any:
-    known = {f.name for f in fields(kind)}
-    required = {f.name for f in fields(kind) if f.default is MISSING}
-    if not isinstance(values, Mapping) or values.keys() - known or required - values.keys():
-        given = values.keys() if isinstance(values, Mapping) else {repr(values)}
-        raise RecipeError(
-            f"{where}: unknown keys {sorted(given - known)}, missing keys {sorted(required - given)}. "
-            f"Allowed: {', '.join(sorted(known))}."
-        )
-    return kind(**values)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Rule:
-    key: str
-    allowed: str
-    holds: Callable[[Any], bool]
-
-
-def _check(values: object, rules: tuple[_Rule, ...], *, where: str) -> None:
-    for rule in rules:
-        value = getattr(values, rule.key)
-        if not rule.holds(value):
-            raise RecipeError(f"{where}{rule.key} must be {rule.allowed}. Received: {value!r}.")
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _at_least(key: str, least: int) -> _Rule:
-    return _Rule(key=key, allowed=f"a whole number, {least} or more", holds=lambda v: _is_int(v) and v >= least)
-
-
-def _between(key: str, low: float, high: float) -> _Rule:
-    return _Rule(
-        key=key,
-        allowed=f"a number from {low} up to, but not including, {high}",
-        holds=lambda v: isinstance(v, int | float) and not isinstance(v, bool) and low <= v < high,
-    )
-
-
-def _yes_or_no(key: str) -> _Rule:
-    return _Rule(key=key, allowed="true or false", holds=lambda v: isinstance(v, bool))
-
-
-def _one_of(kind: Any, key: str) -> _Rule:
-    allowed = get_args(get_type_hints(kind)[key])
-    return _Rule(key=key, allowed=f"one of {', '.join(allowed)}", holds=lambda v: v in allowed)
-
-
-_RULES = (
-    _at_least("version", 1),
-    _one_of(Recipe, "backbone"),
-    _one_of(Recipe, "initial_weights"),
-    _Rule(key="weights_file", allowed="a path or an s3:// address", holds=lambda v: isinstance(v, str)),
-    _Rule(
-        key="weights_sha256",
-        allowed="64 hexadecimal digits",
-        holds=lambda v: isinstance(v, str) and (v == "" or re.fullmatch("[0-9a-f]{64}", v) is not None),
-    ),
-    _one_of(Recipe, "scaling"),
-    _Rule(
-        key="image_size",
-        allowed=f"a multiple of {STRIDE}, from {2 * STRIDE} to 1024",
-        holds=lambda v: _is_int(v) and v % STRIDE == 0 and 2 * STRIDE <= v <= 1024,  # noqa: PLR2004
-    ),
-    _between("dropout", 0.0, 1.0),
-    _between("l2", 0.0, 1.0),
-    _between("label_smoothing", 0.0, 1.0),
-    _yes_or_no("class_weights"),
-    _at_least("epochs", 1),
-    _at_least("batch_size", 1),
-    _between("learning_rate", 1e-7, 1.0),
-    _at_least("patience", 1),
-    _yes_or_no("flip_views"),
-    _at_least("seed", 0),
-)
-_SECTION_RULES = {
-    "augmentation": (
-        _at_least("views", 1),
-        _between("rotation", 0.0, 180.0),
-        _yes_or_no("horizontal_flip"),
-        *(_between(key, 0.0, 1.0) for key in ("width_shift", "height_shift", "shear", "zoom")),
-    ),
-    "fine_tuning": (
-        _at_least("epochs", 1),
-        _between("learning_rate", 1e-7, 1.0),
-        _one_of(FineTuning, "schedule"),
-        _between("weight_decay", 0.0, 1.0),
-        _at_least("patience", 1),
-        _Rule(key="from_layer", allowed="a layer's name, or empty", holds=lambda v: isinstance(v, str)),
-        _yes_or_no("freeze_batch_norm"),
-        _one_of(FineTuning, "precision"),
-    ),
-}

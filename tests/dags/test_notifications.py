@@ -132,9 +132,8 @@ def test_failing_notifier_stops_neither_others_nor_task(dag_runner: DagRunner, h
     code = (
         _CONTEXT
         + """
-import notification_config
 from airflow.providers.http.notifications import HttpNotifier  # imported before the timeout starts
-notification_config.TIMEOUT_S = 6
+notifications.TIMEOUT_S = 6
 began = time.monotonic()
 notifications.refused(context(), VERDICT)
 print(time.monotonic() - began)
@@ -148,7 +147,7 @@ print(time.monotonic() - began)
     assert len(hook.of("refused")) == 1
     assert float(done.stdout.splitlines()[-1]) < 60, "a hanging notifier does not delay the task"
     for number, why in (
-        (1, "the class cannot be imported: No module named 'airflow.providers.nowhere'"),
+        (1, "Notifier cannot be created: No module named 'airflow.providers.nowhere'"),
         (2, "AirflowNotFoundException"),
         (3, "500"),
         (4, "no response within 6 s"),
@@ -174,24 +173,33 @@ def test_notifier_receives_only_its_events(dag_runner: DagRunner, hook: Webhook,
 _HTTP = '[[notifier]]\nclass = "airflow.providers.http.notifications.HttpNotifier"\n'
 _WRONG = {
     "no TOML": ("[[notifier", "is not TOML"),
-    "no notifier": ("", "must contain one or more tables [[notifier]]. Received: None"),
+    "no notifier": ("", "missing key 'notifier'. Required: notifier. Received: nothing"),
     "unknown top key": ("[[notifiers]]\n", "unknown key 'notifiers'. Allowed: notifier"),
-    "unknown key": (_HTTP + "to = 1\n", "unknown key 'to'. Allowed: class, events, arguments"),
-    "no class": ("[[notifier]]\n", "`class` must be the dotted name of a notifier"),
+    "no table": ("notifier = 3\n", "notifier must be one or more tables [[notifier]]. Received: 3"),
+    "unknown key": (_HTTP + "to = 'secret'\n", "notifier 1: unknown key 'to'. Allowed: class, events, arguments"),
+    "no class": ("[[notifier]]\n", "notifier 1: missing key 'class'"),
+    "class no text": ("[[notifier]]\nclass = 1\n", "class must be the dotted name of an Airflow notifier. Received: 1"),
+    "class no path": ('[[notifier]]\nclass = "Http"\n', "Http cannot be created: Empty module name"),
     "unknown event": (_HTTP + 'events = ["late", "fire"]\n', "Received: ['late', 'fire']"),
-    "no events": (_HTTP + "events = []\n", "`events` must be a list of some of: promoted, refused, waiting"),
-    "arguments no table": (_HTTP + 'arguments = "x"\n', "`arguments` must be a table. Received: 'x'"),
-    "broken template": (_HTTP + '[notifier.arguments]\nendpoint = "{{ subject"\n', "a template in its arguments"),
+    "no events": (_HTTP + "events = []\n", "events must be a list of some of: promoted, refused, waiting"),
+    "arguments no table": (
+        _HTTP + 'arguments = "x"\n',
+        "arguments must be a table, [notifier.arguments]. The received value is not shown",
+    ),
+    "broken template": (
+        _HTTP + '[notifier.arguments]\nendpoint = "{{ subject"\n',
+        "HttpNotifier cannot be created: unexpected end of template",
+    ),
     "unknown name": (
         _HTTP + '[notifier.arguments]\njson = { a = ["{{ ds }}"] }\n',
-        "'ds' is undefined. Allowed: event",
+        "'ds' is undefined. Received arguments: json. Allowed in templates: event, subject",
     ),
     "unknown of dag_run": (_HTTP + '[notifier.arguments]\nendpoint = "{{ dag_run.conf }}"\n', "no attribute 'conf'"),
-    "unknown argument": (_HTTP + "[notifier.arguments]\nurl = 1\n", "the notifier does not accept these arguments"),
-    "unknown class": (_HTTP.replace("HttpNotifier", "Missing"), "the class cannot be imported: module"),
+    "unknown argument": (_HTTP + "[notifier.arguments]\nurl = 1\n", "HttpNotifier cannot be created: "),
+    "unknown class": (_HTTP.replace("HttpNotifier", "Missing"), "cannot be created: module"),
     "no notifier class": (
         '[[notifier]]\nclass = "airflow.providers.http.hooks.http.HttpHook"\n',
-        "`class` must be a subclass of airflow.sdk.bases.notifier.BaseNotifier",
+        "HttpHook is not a subclass of airflow.sdk.bases.notifier.BaseNotifier",
     ),
 }
 
@@ -206,11 +214,11 @@ def refusals(dag_runner: DagRunner, tmp_path_factory: pytest.TempPathFactory) ->
         import json
         from pathlib import Path
         from braintumor.errors import ConfigurationError
-        from notification_config import read_entries
+        from notifications import NotifierFile, create_notifier, SAMPLE
         errors = {{}}
         for file in Path({str(folder)!r}).iterdir():
             try:
-                [entry.create() for entry in read_entries(file)]
+                [create_notifier(entry, SAMPLE) for entry in NotifierFile.load(file).notifier]
             except ConfigurationError as error:
                 errors[file.name] = str(error)
         print(json.dumps(errors))
@@ -224,8 +232,9 @@ def refusals(dag_runner: DagRunner, tmp_path_factory: pytest.TempPathFactory) ->
 @pytest.mark.parametrize("name", _WRONG)
 def test_invalid_file_is_refused_with_position_and_remedy(refusals: dict[str, str], name: str) -> None:
     message = refusals[name]
-    assert _WRONG[name][1] in message and f"/{name}" in message
-    assert any(remedy in message for remedy in ("Correct", "Remove it", "Add one", "Name", "Write it as")), message
+    assert _WRONG[name][1] in message and (f"/{name}" in message or "cannot be created" in message)
+    assert any(remedy in message for remedy in ("Correct", "Remove the key", "Add it")), message
+    assert "secret" not in message
 
 
 def test_example_in_operator_docs_is_valid(dag_runner: DagRunner, tmp_path: Path) -> None:
@@ -233,13 +242,13 @@ def test_example_in_operator_docs_is_valid(dag_runner: DagRunner, tmp_path: Path
     (tmp_path / "example.toml").write_text(example)
     code = f"""
         from pathlib import Path
-        from notification_config import read_entries
-        webhook, mail, slack = read_entries(Path({str(tmp_path / "example.toml")!r}))
-        print(webhook.create().json, mail.create().subject, slack.arguments)
+        from notifications import NotifierFile, create_notifier, SAMPLE
+        webhook, mail, slack = NotifierFile.load(Path({str(tmp_path / "example.toml")!r})).notifier
+        print(create_notifier(webhook, SAMPLE).json, create_notifier(mail, SAMPLE).subject, slack.arguments)
         """
     done = in_airflow(dag_runner, code)
     assert done.returncode == 0, done.stderr
-    assert "'title': 'subject'" in done.stdout and "[brain-tumor models] subject" in done.stdout
+    assert "'title': 'a subject'" in done.stdout and "[brain-tumor models] a subject" in done.stdout
 
 
 def test_ended_nightly_run_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp_path: Path) -> None:
@@ -249,14 +258,15 @@ def test_ended_nightly_run_is_not_late(dag_runner: DagRunner, hook: Webhook, tmp
     ]
     code = f"""
         import notifications
+        from braintumor.config.variables import NIGHT_DEADLINE_HOURS
         for dag_run in {runs!r}:
-            notifications.nightly_run_late(context={{"dag_run": dag_run}}, hours=6.0)
-        deadline = notifications.nightly_run_deadline()
+            notifications.late(context={{"dag_run": dag_run}}, hours=6.0)
+        deadline = notifications.run_deadline(NIGHT_DEADLINE_HOURS)
         print(deadline.interval, deadline.callback.path)
         """
     done = in_airflow(dag_runner, code, **environment(hook, tmp_path), BRAINTUMOR_NIGHT_DEADLINE_HOURS="6")
     assert done.returncode == 0, done.stderr
-    assert "6:00:00 notifications.nightly_run_late" in done.stdout
+    assert "6:00:00 notifications.late" in done.stdout
     assert [(message["event"], message["run"]) for message in hook.received] == [
         ("late", "running"),
         ("late", "queued"),
@@ -268,11 +278,12 @@ def test_invalid_deadline_is_refused(dag_runner: DagRunner) -> None:
     code = f"""
         import os
         import notifications
+        from braintumor.config.variables import RETRAIN_DEADLINE_HOURS
         from braintumor.errors import ConfigurationError
         for hours in {wrong!r}:
             os.environ["BRAINTUMOR_RETRAIN_DEADLINE_HOURS"] = hours
             try:
-                notifications.retrain_deadline(policy="ask")
+                notifications.run_deadline(RETRAIN_DEADLINE_HOURS, policy="ask")
             except ConfigurationError as error:
                 print("refused:", error)
         """

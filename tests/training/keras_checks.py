@@ -9,7 +9,6 @@ import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,7 +41,7 @@ def _recipe() -> Recipe:
     recipe = Recipe.load("mobilenet_v2").override(
         initial_weights="random", image_size=64, epochs=2, flip_views=False, label_smoothing=0.05, class_weights=True
     )
-    return replace(recipe, augmentation=_AUGMENTATION, fine_tuning=_FINE_TUNING)
+    return recipe.model_copy(update={"augmentation": _AUGMENTATION, "fine_tuning": _FINE_TUNING})
 
 
 def _images(labels: NDArray[Any], *, count_file: int = 1) -> tuple[SnapshotImage, ...]:
@@ -152,7 +151,7 @@ def augmented_views(_: str) -> None:
     from braintumor.training.augmentation import augmented_views as views_of
 
     plain = _phantoms(8, 0).frames
-    two = replace(_AUGMENTATION, views=2)
+    two = _AUGMENTATION.model_copy(update={"views": 2})
     first, second = views_of(plain, two, seed=1)
     again, _second = views_of(plain, two, seed=1)
     other, _second = views_of(plain, two, seed=2)
@@ -188,11 +187,11 @@ def unknown_layer(_: str) -> None:
     from braintumor.training.fine_tuning import thaw
 
     network = Classifier(_recipe()).network
-    thaw(network, replace(_FINE_TUNING, from_layer="block_16_expand", freeze_batch_norm=True))
+    thaw(network, _FINE_TUNING.model_copy(update={"from_layer": "block_16_expand", "freeze_batch_norm": True}))
     trainable = [layer.name for layer in network.layers if layer.trainable and layer.weights]
     print(trainable[0], any("BN" in name for name in trainable))
     try:
-        thaw(network, replace(_FINE_TUNING, from_layer="block_99"))
+        thaw(network, _FINE_TUNING.model_copy(update={"from_layer": "block_99"}))
     except RecipeError as error:
         print(error)
 

@@ -37,12 +37,8 @@ def build_model_report(
 ) -> ModelReport:
     """Return the report of one model, with facts and metrics from Postgres.
 
-    Args:
-        engine: connection to Postgres.
-        model: the evaluated model.
-        plots: the plots of the report. ``None`` means no plots.
-        verdict: the gate's verdict. ``None`` means the gate's newest verdict on the model, if there is one.
-        artifact_bytes: size of the exported model in bytes, 0 if not recorded.
+    Without a ``verdict``, the report has the gate's newest verdict on the model, if there is one. ``artifact_bytes`` is
+    the size of the exported model, 0 if not recorded.
 
     Raises:
         ModelIntegrityError: the model has not been evaluated on the snapshot that it was trained on.

@@ -35,11 +35,7 @@ class Sample:
     """Hold one classified frame for display.
 
     Attributes:
-        name: display name, such as a file name or scan id.
         frame: RGB, uint8 (H, W, 3).
-        truth: label of the frame.
-        predicted: class with the highest probability.
-        confidence: probability of the predicted class.
         activation_map: float (h, w), logits of the predicted class, ``None`` without a map.
     """
 
@@ -62,8 +58,7 @@ class Sample:
 def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> NDArray[np.uint8]:
     """Return the frame (H, W, 3) with the map (h, w) over it. Stronger evidence is brighter and more opaque.
 
-    Raises:
-        EvaluationError: the frame is not uint8 (H, W, 3), or the map is not a finite array (h, w).
+    A frame that is not uint8, or a map that is not finite, raises ``EvaluationError``.
     """
     _check_frame(frame)
     strength = upsample(activation_map, height=frame.shape[0], width=frame.shape[1])  # (H, W)
@@ -74,11 +69,7 @@ def overlay(frame: NDArray[np.uint8], activation_map: NDArray[np.floating]) -> N
 
 
 def overlay_png(frame: NDArray[np.uint8], activation_map: NDArray[np.floating], *, caption: str) -> bytes:
-    """Return the enlarged overlay as PNG, with ``caption`` and the words "For review, not for diagnosis" below it.
-
-    Raises:
-        EvaluationError: the frame is not uint8 (H, W, 3), or the map is not a finite array (h, w).
-    """
+    """Return the enlarged overlay as PNG, with ``caption`` and the words "For review, not for diagnosis" below it."""
     image = Image.fromarray(overlay(frame, activation_map))
     factor = max(1, -(-_MINIMUM_WIDTH // image.width))
     width, height = image.width * factor, image.height * factor

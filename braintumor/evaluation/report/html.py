@@ -1,10 +1,7 @@
 """Render self-contained HTML reports of one model, and comparisons of the models of a run.
 
-Images are data URIs and a page fetches nothing. So a page can be mailed, archived and opened without a network.
-Every text is escaped, because file names and labels are untrusted.
-
->>> page = model_report(report)
->>> Path("report.html").write_text(page, encoding="utf-8")
+Images are data URIs and a page fetches nothing. So a page can be mailed, archived and opened without a network. Every
+text is escaped, because file names and labels are untrusted.
 """
 
 from __future__ import annotations
@@ -41,11 +38,6 @@ def comparison_report(
     models: Sequence[ModelReport], *, title: str = "Models of one run", tables: Sequence[ReportTable] = ()
 ) -> str:
     """Return one page that compares the models of a run, the best validation accuracy first.
-
-    Args:
-        models: one model or more, with different names.
-        title: title of the page.
-        tables: additional tables of the page, such as published results.
 
     Raises:
         EvaluationError: there are no models, or two models have the same name.

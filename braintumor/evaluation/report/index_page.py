@@ -22,10 +22,7 @@ _NEWEST = 52
 
 
 def overview_page(engine: Engine) -> str:
-    """Return the index page as HTML.
-
-    The links are relative: ``model/<name>/report.html``, ``runs/<run>/...``, ``snapshots/...``.
-    """
+    """Return the index page as HTML, with relative links such as ``model/<name>/report.html``."""
     models = list_models(engine)
     with transaction(engine) as connection:
         retrain_runs = _newest(connection, statement("evaluation/newest_verdicts"))

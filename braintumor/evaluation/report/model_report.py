@@ -49,13 +49,9 @@ class ModelPlots:
     ) -> Self:
         """Return the plots, with every plot that has data.
 
-        Args:
-            history: as for ``plots.history_plot``, empty for a model without training, such as an int8 export.
-            test: evaluation on the test split.
-            labels: (N,) positions in ``CLASSES``, of the test split.
-            probabilities: (N, 4) of the test split, columns in the order of ``CLASSES``.
-            samples: test images to show.
-            worst_errors: wrong predictions, the most confident first.
+        ``history`` is as for ``plots.history_plot``, and empty for a model without training. ``labels`` (N,) and
+        ``probabilities`` (N, 4) are of the test split, in the order of ``CLASSES``. ``worst_errors`` begins with the
+        most confident error.
         """
         return cls(
             history=plots.history_plot(history) if history else None,
@@ -69,41 +65,19 @@ class ModelPlots:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelReport:
-    """Hold the content of one model's report.
+    """Hold the content of one model's report. A value of ``None``, 0 or an empty text was not recorded.
 
     Attributes:
-        name: name of the model version.
         role: ``champion`` scores, ``candidate`` has a verdict of the gate, ``trained`` has no verdict.
         status: such as ``champion, overridden``, empty if the model was never promoted.
-        backbone: such as ``VGG16``.
-        recipe: name, version and overrides of the recipe.
-        recipe_name: name of the recipe without version.
         image_size: side of the square input in pixels.
-        initialization: description of the initial weights.
-        dataset: description of the images.
-        snapshot_id: snapshot of the dataset.
         images_per_class: ``train``, ``validation``, ``test`` -> class -> number of images.
-        identified: numbers of images with patient identifiers, ``None`` if not counted.
-        training_seconds: wall time in seconds of the training or export, 0 without one.
-        device: device of the training.
-        parameters: number of weights.
-        artifact_bytes: size of the exported model in bytes, 0 if not recorded.
-        seed: seed of initialization, batch order and augmentation.
-        code_version: version of this library.
-        library_versions: library -> version.
-        created: time of creation as text.
-        validation: evaluation on the validation split, which selects the candidate.
-        test: evaluation on the test split, which the gate judges.
-        history: as Keras's ``History.history``, one number per epoch. Empty without training.
-        verdict: verdict of the gate, ``None`` if not judged.
-        throughput: speed of the served graph on the test split, ``None`` if not measured.
-        temperature: calibration temperature fitted on validation, ``None`` if not calibrated.
+        identified: numbers of images with patient identifiers.
+        training_seconds: wall time in seconds of the training or export.
+        throughput: speed of the served graph on the test split.
+        temperature: calibration temperature fitted on validation.
         uncalibrated_error: expected calibration error on test before temperature scaling.
-        occlusion: effect of hiding the marked place on test, ``None`` if not assessed.
-        slices: accuracy of groups of test images.
-        artifact_sha256s: file name -> sha256.
-        plots: plots as PNG.
-        tables: additional tables.
+        occlusion: effect of hiding the marked place on test.
     """
 
     name: str
@@ -174,10 +148,7 @@ class ModelReport:
 
     @property
     def rank(self) -> tuple[float, float, str]:
-        """Return the sort key of the best model first: higher validation accuracy, lower validation loss, name.
-
-        The key uses no test result.
-        """
+        """Return the sort key: higher validation accuracy, lower validation loss, name. It uses no test result."""
         return (-self.validation.accuracy, self.validation.log_loss, self.name)
 
     @property

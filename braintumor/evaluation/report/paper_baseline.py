@@ -14,13 +14,7 @@ _NONE = "—"
 
 @dataclass(frozen=True, kw_only=True)
 class PaperResult:
-    """Hold one row of the paper's results.
-
-    Attributes:
-        model: name of the model in the paper.
-        accuracy: accuracy on the paper's test set, with the printed digits.
-        recipe: our recipe with the same settings.
-    """
+    """Hold one row of the paper's results, and the name of our recipe with the same settings."""
 
     model: str
     accuracy: str

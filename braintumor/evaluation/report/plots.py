@@ -42,8 +42,7 @@ _PAIRS_PER_ROW = 3
 def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
     """Plot accuracy and loss by epoch for training and validation, and mark the epoch of the lowest validation loss.
 
-    Args:
-        history: ``accuracy``, ``val_accuracy``, ``loss``, ``val_loss``: one number per epoch each.
+    ``history`` holds ``accuracy``, ``val_accuracy``, ``loss`` and ``val_loss``, each with one number per epoch.
 
     Raises:
         EvaluationError: a series is missing or empty, or the series differ in length.
@@ -68,14 +67,7 @@ def history_plot(history: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def best_epoch(history: Mapping[str, Sequence[float]]) -> int:
-    """Return the epoch, counted from 1, with the lowest validation loss. Training keeps the weights of this epoch.
-
-    Args:
-        history: ``accuracy``, ``val_accuracy``, ``loss``, ``val_loss``: one number per epoch each.
-
-    Raises:
-        EvaluationError: a series is missing or empty, or the series differ in length.
-    """
+    """Return the epoch, from 1, with the lowest validation loss. Errors are those of ``history_plot``."""
     needed = ("accuracy", "val_accuracy", "loss", "val_loss")
     lengths = {key: len(history.get(key, ())) for key in needed}
     if len(set(lengths.values())) != 1 or not lengths["loss"]:
@@ -87,10 +79,7 @@ def best_epoch(history: Mapping[str, Sequence[float]]) -> int:
 
 
 def confusion_plot(evaluation: Evaluation) -> bytes:
-    """Plot the confusion matrix, each cell with its count and its share of the row.
-
-    Rows are true classes, columns are predicted classes. The shares on the diagonal are the sensitivities.
-    """
+    """Plot the confusion matrix: rows are true classes. Each cell shows its count and its share of the row."""
     counts = np.array(evaluation.confusion)  # (4, 4)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)  # (4, 4)
     names = [label.value for label in CLASSES]
@@ -111,12 +100,8 @@ def confusion_plot(evaluation: Evaluation) -> bytes:
 def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> bytes:
     """Plot accuracy against confidence in 15 bins (Guo et al. 2017), above a histogram of confidence.
 
-    Args:
-        labels: (N,) positions in ``CLASSES``.
-        probabilities: (N, 4), columns in the order of ``CLASSES``.
-
-    Raises:
-        EvaluationError: a shape, type or value is wrong, as for ``evaluate``.
+    ``labels`` (N,) and ``probabilities`` (N, 4) are in the order of ``CLASSES``. Wrong values raise as for
+    ``evaluate``.
     """
     bins = calibration_bins(*validate_predictions(labels, probabilities))
     centers, width = [(b.low + b.high) / 2 for b in bins], bins[0].high - bins[0].low
@@ -136,16 +121,9 @@ def reliability_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floa
 
 
 def roc_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -> bytes:
-    """Plot the ROC curve of each class against the rest. The legend names the classes without a curve.
+    """Plot the ROC curve of each class against the rest. The arrays are as for ``reliability_plot``.
 
-    A class has no curve if none or all of the images belong to the class.
-
-    Args:
-        labels: (N,) positions in ``CLASSES``.
-        probabilities: (N, 4), columns in the order of ``CLASSES``.
-
-    Raises:
-        EvaluationError: a shape, type or value is wrong, as for ``evaluate``.
+    A class has no curve if none or all of the images belong to it. The legend names these classes.
     """
     truth, chances = validate_predictions(labels, probabilities)
     figure = _figure(_SIDE, _SIDE)
@@ -169,8 +147,7 @@ def roc_plot(labels: NDArray[np.integer], probabilities: NDArray[np.floating]) -
 def accuracy_plot(evaluations: Mapping[str, Sequence[Evaluation]]) -> bytes:
     """Plot the accuracies of several models with 95% intervals, one line per model and one mark per split.
 
-    Args:
-        evaluations: model name -> its evaluations, validation and test in the same order for every model.
+    ``evaluations`` holds validation and test by model name, in the same order for every model.
     """
     figure = _figure(9, 1.3 + 0.62 * len(evaluations))
     axes = figure.subplots()
@@ -191,11 +168,7 @@ def accuracy_plot(evaluations: Mapping[str, Sequence[Evaluation]]) -> bytes:
 
 
 def sample_grid(samples: Sequence[Sample]) -> bytes:
-    """Plot frames with truth, prediction and confidence, each next to its activation map overlay.
-
-    Raises:
-        EvaluationError: there are no samples.
-    """
+    """Plot one or more frames with truth, prediction and confidence, each next to its activation map overlay."""
     if not samples:
         raise EvaluationError("A grid needs samples. Received: none. Leave the grid out.")
     columns = min(_PAIRS_PER_ROW, len(samples))

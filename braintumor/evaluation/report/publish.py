@@ -32,14 +32,7 @@ _WORST = 8
 
 
 def publish_plots(engine: Engine, store: ObjectStore, model: ModelVersion, test: SplitEvaluation) -> None:
-    """Draw the plots of a model's predictions on the test split, and store each plot as a PNG.
-
-    Args:
-        engine: connection to Postgres.
-        store: connection to S3.
-        model: the evaluated model.
-        test: the model's results on the test split.
-    """
+    """Draw the plots of a model's predictions on the test split, and store each plot as a PNG."""
     frames, outputs = test.frames, test.outputs
     plots = ModelPlots.draw(
         history=build_model_report(engine, model).history,
@@ -58,11 +51,7 @@ def publish_plots(engine: Engine, store: ObjectStore, model: ModelVersion, test:
 def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, verdict: Verdict | None = None) -> S3Uri:
     """Write a model's page and card from its facts and stored plots, and return the address of the page.
 
-    Args:
-        engine: connection to Postgres.
-        store: connection to S3.
-        model: the evaluated model.
-        verdict: the gate's verdict on the model. ``None`` means the newest stored verdict, if there is one.
+    Without a ``verdict``, the page shows the newest stored verdict on the model, if there is one.
     """
     folder = S3Uri.parse(model.artifact_uri)
     with writing_images(engine):
@@ -76,12 +65,9 @@ def publish_report(engine: Engine, store: ObjectStore, model: ModelVersion, *, v
 
 
 def refresh_reports(engine: Engine, store: ObjectStore, models: Iterable[ModelVersion]) -> list[str]:
-    """Rewrite the reports of the evaluated models among ``models``, after a change of their status.
+    """Rewrite the reports of the evaluated ``models``, and return a message per report that could not be written.
 
-    The change of status is already committed, so a failed report raises no error.
-
-    Returns:
-        One message per report that could not be written.
+    The models' change of status is already committed, so a failed report raises no error.
     """
     problems = []
     for name in {model.model_name: None for model in models}:
@@ -97,11 +83,7 @@ def refresh_reports(engine: Engine, store: ObjectStore, models: Iterable[ModelVe
 
 
 def card_of(engine: Engine, store: ObjectStore, model: ModelVersion) -> str:
-    """Return a model's card in Markdown, with the current facts of the model.
-
-    Raises:
-        ModelIntegrityError: the model has not been evaluated.
-    """
+    """Return a model's card in Markdown. A model without an evaluation raises ``ModelIntegrityError``."""
     return model_card(build_model_report(engine, model, artifact_bytes=artifact_bytes(store, model)))
 
 
@@ -135,10 +117,7 @@ def _sample(frames: FrameArrays, outputs: Outputs, index: np.intp) -> Sample:
 
 
 def _first_of_each_class(labels: NDArray[np.int64]) -> NDArray[np.intp]:
-    """Return the positions of the first three images of each class.
-
-    The images are in the order of their hashes, so the selection is not biased.
-    """
+    """Return the positions of the first three images of each class, in the unbiased order of their hashes."""
     by_class = [np.flatnonzero(labels == label)[: _SAMPLES // len(CLASSES)] for label in range(len(CLASSES))]
     return np.concatenate(by_class)
 

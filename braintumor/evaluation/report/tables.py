@@ -39,14 +39,10 @@ _NOTE = (
 def similarity_table(
     bands: Sequence[DistanceBand], *, grouped_accuracy: float | None, random_split_accuracy: float | None
 ) -> ReportTable | None:
-    """Return the table of the similarity of test and training images, ``None`` if the table has no rows.
+    """Return the table of the similarity of test and training images, or ``None`` without rows.
 
-    The frozen stage is the training of the head on features of the frozen backbone.
-
-    Args:
-        bands: result of ``accuracy_by_distance``.
-        grouped_accuracy: accuracy of the frozen stage on the validation split.
-        random_split_accuracy: accuracy of the frozen stage on a random split of the train and validation files.
+    The two accuracies are of the head on features of the frozen backbone: on the validation split, and on a random
+    split of the train and validation files.
     """
     rows = [
         (
@@ -72,12 +68,7 @@ def similarity_table(
 
 
 def occlusion_table(occlusion: Occlusion | None, *, image_size: int) -> ReportTable:
-    """Return the table of both occlusion effects, with an explanation of their meaning.
-
-    Args:
-        occlusion: the effects. With ``None`` the table says that they are not assessed.
-        image_size: side of a frame in pixels.
-    """
+    """Return the table of both occlusion effects on frames of ``image_size`` pixels, with an explanation."""
     side = window_side(image_size)
     note = (
         f"A square of {side} x {side} pixels is filled with its frame's median in correctly classified tumor images "

@@ -1,12 +1,11 @@
 """Draw synthetic labeled axial brain slices ("phantoms") for training, tests and demonstrations without patient data.
 
 A phantom imitates a contrast-enhanced T1-weighted slice at the level of the suprasellar cistern. Only this level shows
-all three tumors. Three independent random streams, derived from the phantom's seed, give the anatomy, the lesion
-and the noise. A tumor phantom and the normal phantom of the same seed are therefore equal outside the lesion's mask.
+all three tumors. Three random streams, derived from the phantom's seed, give the anatomy, the lesion and the noise. So
+a tumor phantom and the normal phantom of the same seed are equal outside the lesion's mask.
 
 Lengths are in head units: 1 is half the head's long axis, 0.42 to 0.46 of the canvas's longer side. ``x`` grows to the
-right, ``y`` to the back of the head. Both start at the center of the head and rotate with it. Signal is 0 (air) to
-about 1.
+right, ``y`` to the back of the head. Both start at the head's center and rotate with it. Signal is 0 (air) to about 1.
 """
 
 from __future__ import annotations
@@ -62,10 +61,8 @@ class _Head:
 def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
     """Draw one phantom. The same arguments always give the same phantom.
 
-    Args:
-        label: class of the slice.
-        seed: non-negative integer that determines anatomy, lesion, noise and the canvas's aspect.
-        size: nominal side in pixels. Two of five canvases are square. Others have sides of 0.72 to 1.15 times ``size``.
+    ``size`` is the nominal side in pixels. Two of five canvases are square. Others have sides of 0.72 to 1.15 times
+    ``size``. The seed also determines the canvas's aspect.
     """
     head = _draw_head(np.random.default_rng([seed, _ANATOMY]), size)
     signal, mask = head.signal, np.zeros(head.signal.shape, np.bool_)
@@ -76,11 +73,7 @@ def draw(label: TumorClass, *, seed: int, size: int = 256) -> Phantom:
 
 
 def redraw(label: TumorClass, name: str) -> Phantom:
-    """Draw again the phantom that a file name or object key names: ``redraw(label, "mri/phantom-0001000012.png")``.
-
-    Raises:
-        DatasetError: the name contains no seed.
-    """
+    """Draw again the phantom that a file name or object key such as ``mri/phantom-0001000012.png`` names."""
     return draw(label, seed=_seed_of(name))
 
 
@@ -100,7 +93,7 @@ def _length(x: Field, y: Field) -> Field:
 
 
 def _interpolate(knots: Field, length: int) -> Field:
-    """Interpolate ``knots`` by a uniform cubic B-spline along the first axis, from (cells + 3, N) to (length, N).
+    """Interpolate (cells + 3, N) knots by a uniform cubic B-spline to (length, N).
 
     The function uses no BLAS, so that every machine gives the same bits.
     """
@@ -124,14 +117,9 @@ def _ramp(value: NDArray[np.floating[Any]], start: float, stop: float) -> Field:
 
 
 def _blob(x: Field, y: Field, at: tuple[float, float], radii: tuple[float, float], tilt: float = 0.0) -> Field:
-    """Return the elliptic distance (H, W) from ``at``: below 1 inside an ellipse, 1 on its border.
+    """Return the elliptic distance (H, W) of head coordinates (H, W) from ``at``: below 1 inside, 1 on the border.
 
-    Args:
-        x: first head coordinate (H, W).
-        y: second head coordinate (H, W).
-        at: center of the ellipse.
-        radii: half axes of the ellipse, in head units.
-        tilt: rotation of the ellipse in radians.
+    ``radii`` are the half axes of the ellipse in head units, ``tilt`` is its rotation in radians.
     """
     c, s = np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
     u, v = x - np.float32(at[0]), y - np.float32(at[1])
@@ -141,11 +129,7 @@ def _blob(x: Field, y: Field, at: tuple[float, float], radii: tuple[float, float
 def _ripple(rng: np.random.Generator, x: Field, y: Field, amounts: tuple[float, ...]) -> Field:
     """Return 1 plus a random sum (H, W) of the harmonics 2, 3, ... of the angle around (0, 0).
 
-    Args:
-        rng: source of phases and amplitudes.
-        x: first head coordinate (H, W).
-        y: second head coordinate (H, W).
-        amounts: greatest amplitude of each harmonic.
+    ``amounts`` are the greatest amplitudes of the harmonics.
     """
     radius = _length(x, y) + np.float32(1e-6)
     cos, sin = x / radius, y / radius
@@ -160,10 +144,7 @@ def _ripple(rng: np.random.Generator, x: Field, y: Field, amounts: tuple[float, 
 
 
 def _grid(rng: np.random.Generator, size: int) -> tuple[Field, Field]:
-    """Return the head coordinates x and y (H, W) of every pixel, for a random canvas and head.
-
-    Position, size and rotation of the head are random. ``size`` is the nominal side of the canvas in pixels.
-    """
+    """Return the head coordinates x and y (H, W) of every pixel, for a random canvas of nominal side ``size``."""
     square = rng.random() < 0.4  # noqa: PLR2004
     sides = np.rint(size * rng.uniform(0.85, 1.15) * rng.uniform((0.95, 0.85), (1.0, 1.0))).astype(int)
     height, width = (size, size) if square else (int(sides[0]), int(sides[1]))
@@ -196,10 +177,7 @@ def _draw_head(rng: np.random.Generator, size: int) -> _Head:
 
 
 def _tissue(rng: np.random.Generator, x: Field, y: Field, depth: Field) -> tuple[Field, Field]:
-    """Return the shares (H, W) of white matter and of fluid in each pixel.
-
-    The anatomy has folded cortex, fissures, ventricles, cisterns, deep gray matter and midbrain.
-    """
+    """Return the shares (H, W) of white matter and of fluid in each pixel, for an anatomy with folded cortex."""
     folds = np.abs(_smooth_noise(rng, x.shape, int(rng.integers(24, 30))))
     belt = _ramp(depth, 0.42, 0.70)
     gray = np.maximum(belt * _ramp(folds, 1.0, 0.5), _ramp(depth, 0.90, 0.94))
@@ -262,10 +240,7 @@ def _lesion(label: TumorClass, rng: np.random.Generator, head: _Head) -> list[La
 
 
 def _glioma(rng: np.random.Generator, head: _Head) -> list[Layer]:
-    """Return the layers of an irregular intra-axial lesion: necrotic core, broken enhancing ring, edema.
-
-    The edema follows the white matter.
-    """
+    """Return the layers of an irregular lesion: necrotic core, broken enhancing ring, edema along white matter."""
     angle, far = rng.uniform(-1.1, 1.1) + rng.choice([0, np.pi]), rng.uniform(0.40, 0.58)
     u, v = head.x - np.float32(0.75 * far * np.cos(angle)), head.y - np.float32(far * np.sin(angle))
     size = rng.uniform(0.23, 0.34)
@@ -334,13 +309,8 @@ def write_dataset(
 ) -> list[Path]:
     """Write a labeled set as ``FOLDER/<class>/phantom-<seed>.{jpg,png,dcm}``, with the same bytes each time.
 
-    The i-th phantom of every class has the same format and color mode, so neither depends on the class.
-
-    Args:
-        folder: created if it does not exist. Files of the same name are replaced.
-        per_class: phantoms of each class, at most 125,000.
-        seed: base seed. No two base seeds share a phantom.
-        progress: called after each file with the number of files written so far.
+    The i-th phantom of every class has the same format and color mode, so neither depends on the class. A class has at
+    most 125,000 phantoms. No two base seeds share a phantom. ``progress`` receives the number of files written so far.
 
     Raises:
         DatasetError: ``per_class`` or ``seed`` is out of range.
@@ -359,10 +329,8 @@ def write_dataset(
 def write_unlabeled(folder: Path, *, count: int, seed: int) -> list[Path]:
     """Write scans of mixed classes as ``FOLDER/scan-<seed>.{jpg,png,dcm}``. No name states the class.
 
-    The scans share no phantom with any labeled set. ``unlabeled_class`` returns the class of a file.
-
-    Raises:
-        DatasetError: ``count`` or ``seed`` is out of range.
+    The scans share no phantom with any labeled set. ``unlabeled_class`` returns the class of a file. A ``count`` or
+    ``seed`` out of range raises ``DatasetError``.
     """
     _check("count", count, seed, most=SEEDS_PER_SET // 2)
     first = seed * SEEDS_PER_SET + SEEDS_PER_SET // 2
@@ -385,15 +353,7 @@ def _check(name: str, count: int, seed: int, *, most: int) -> None:
 
 
 def _write(phantom: Phantom, stem: Path, place: tuple[int, int]) -> Path:
-    """Write a phantom to one file and return the file's path.
-
-    Format and color mode depend only on ``place``.
-
-    Args:
-        phantom: the phantom.
-        stem: path of the file without its extension.
-        place: base seed, and number of the file in the set.
-    """
+    """Write a phantom to ``stem`` with an extension. ``place`` is the base seed and the file's number in the set."""
     seed, number = place
     order = np.random.default_rng([seed, number // len(_EXTENSIONS), _ORDER]).permutation(len(_EXTENSIONS))
     extension = _EXTENSIONS[order[number % len(_EXTENSIONS)]]

@@ -39,12 +39,9 @@ def draw_volume(label: TumorClass, *, seed: int, slices: int = 24, size: int = 9
 
 
 def as_nifti(volume: NDArray[np.uint8], *, axes: str = "RAS", is_gzipped: bool = True) -> bytes:
-    """Return slices of ``draw_volume`` as a NIfTI-1 file with voxels of 1 mm.
+    """Return slices (slices, H, W) of ``draw_volume`` as a NIfTI-1 file with voxels of 1 mm.
 
-    Args:
-        volume: axial slices in radiological view, from the feet up: uint8 (slices, H, W).
-        axes: sides of the patient to which the voxel axes point, such as ``LPS``.
-        is_gzipped: whether the file is gzipped.
+    ``axes`` are the sides of the patient to which the voxel axes point, such as ``LPS``.
     """
     canonical = volume[:, ::-1, ::-1].transpose(2, 1, 0)  # x to the right, y to the front, z to the head
     image = nibabel.Nifti1Image(canonical, np.eye(4))
@@ -55,13 +52,7 @@ def as_nifti(volume: NDArray[np.uint8], *, axes: str = "RAS", is_gzipped: bool =
 
 
 def as_enhanced_mr(volume: NDArray[np.uint8], *, seed: int, windows: bool = True) -> bytes:
-    """Return slices of ``draw_volume`` as one enhanced MR object in Explicit VR Little Endian.
-
-    Args:
-        volume: axial slices in radiological view, from the feet up: uint8 (slices, H, W).
-        seed: determines the identifiers of the object.
-        windows: whether each frame states a window.
-    """
+    """Return slices (slices, H, W) of ``draw_volume`` as an enhanced MR object in Explicit VR Little Endian."""
 
     def uid(kind: str) -> str:
         return str(generate_uid(entropy_srcs=["braintumor phantom volume", kind, str(seed)]))

@@ -165,7 +165,7 @@ class TestRules:
             ({"cats": 1}, "unknown key 'cats'"),
             ({"version": 0}, r"version must be a whole number, 1 or more. Received: 0"),
             ({"version": True}, "version must be a whole number"),
-            ({"copies": 0.5}, r"copies must be a table with level and bound. Received: 0.5. Write \[copies\]"),
+            ({"copies": 0.5}, r"copies must be a table with level, bound. Received: 0.5. Write \[copies\]"),
             ({"copies": {"level": "loud", "bound": 0.5}}, "copies.level must be one of blocking, warning, off"),
             ({"copies": {"level": "off", "bound": 10}}, "copies.bound must be a number from 0 to 1. Received: 10"),
             ({"copies": {"level": "off", "bound": float("nan")}}, "copies.bound must be a number from 0 to 1"),
