@@ -55,7 +55,12 @@ def test_statement_file_has_a_comment_and_is_used(name: str) -> None:
 
 def test_statement_includes_other_files() -> None:
     sql = statement("scoring/drift_of_runs", runs="scoring/drift_this_run.sql").text
-    assert "where -- Condition" in sql and "= :run\n),\nperson as" in sql and "scoring_run.scoring_run_id = :run" in sql and "{" not in sql
+    assert (
+        "where -- Condition" in sql
+        and "= :run\n),\nperson as" in sql
+        and "scoring_run.scoring_run_id = :run" in sql
+        and "{" not in sql
+    )
 
 
 def test_statement_without_a_part_is_an_error() -> None:
