@@ -9,11 +9,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import labeled_files, upload
@@ -25,6 +28,9 @@ from braintumor.scoring.job import ScoringJob
 from devstack.stack import Stack
 
 SIZE = 224
+
+_PLACE = "-" * 64
+"""Comment of an MR object, which other text of the same length replaces."""
 
 Speed = Callable[[], float]
 """A function that does the work once and returns files a second."""
@@ -124,7 +130,29 @@ def write_files(folder: Path, count: int) -> list[Path]:
     return files
 
 
+def to_mr_object(path: Path) -> Path:
+    """Write the image of a file as an uncompressed MR object of 16 bits with a window, and return its path."""
+    pixels = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 8
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    dataset.Modality, dataset.Manufacturer = "MR", "SIEMENS"
+    dataset.SOPClassUID, dataset.SOPInstanceUID = uid.MRImageStorage, uid.generate_uid(entropy_srcs=[path.name])
+    dataset.PatientAge, dataset.PatientSex, dataset.ImageComments = "045Y", "F", _PLACE
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.WindowCenter, dataset.WindowWidth = 1020, 2040
+    dataset.PixelData = pixels.tobytes()
+    written = path.parent / "mr" / f"{path.stem}.dcm"
+    written.parent.mkdir(exist_ok=True)
+    dataset.save_as(written, enforce_file_format=True)
+    return written
+
+
 def _commented(path: Path, words: str) -> bytes:
     """Return the same image with other bytes, by a comment, because a duplicate is not inferred again."""
     data, comment = path.read_bytes(), words.encode()
+    if path.suffix == ".dcm":
+        return data.replace(_PLACE.encode(), sha256(comment).hexdigest().encode(), 1)
     return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + data[2:]
