@@ -25,6 +25,7 @@ The package accesses neither S3 nor the database.
     model_input          decode_file: all frames of a file as model input
     render               draw_frame: one frame as a PNG
     burned_in_text       has_burned_in_text(pixels): whether text is drawn over the image
+    components           find_components(mask): boxes and areas of connected components
     letterbox            letterbox(pixels, size=): a frame as model input
     pseudonym            pseudonym(value, kind=, key=)
     phantom/             synthetic images

@@ -10,12 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
+from scipy.sparse.csgraph import connected_components
 
+from braintumor.imaging.components import Boxes, find_components
 from braintumor.imaging.decoding.gray_levels import is_gray
-
-Boxes = NDArray[np.int64]
-"""Bounding boxes (N, 4) in pixels: top, left, bottom, right. Bottom and right are exclusive."""
 
 _BRIGHT = 110
 """Least gray level of a glyph. Smoothing halves the level of white text that is 10 pixels high."""
@@ -39,13 +37,12 @@ _MOST_GLYPHS = 1_000
 """Most glyphs that the search examines, from the top of the image."""
 _MOST_SIDE = 2_048
 """Longest side in pixels that the search examines. A larger image is reduced first."""
-_TOUCHING_CORNERS = np.ones((3, 3), np.bool_)
 
 
 def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
     """Return whether an image, uint8 (H, W) or (H, W, 3), shows a row of text.
 
-    The search takes about 3 ms for 512 x 512 pixels.
+    The search takes about 2 ms for 512 x 512 pixels.
     """
     gray = pixels if is_gray(pixels) else pixels.max(axis=2)
     factor = -(-max(gray.shape) // _MOST_SIDE)
@@ -55,17 +52,12 @@ def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
 
 def _glyphs(gray: NDArray[np.uint8]) -> Boxes:
     """Return the boxes (N, 4) of glyphs from the top: components of a glyph's size and shape on dark background."""
-    labels, _ = ndimage.label(gray >= _BRIGHT, _TOUCHING_CORNERS)
-    glyphs: list[tuple[int, int, int, int]] = []
-    for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
-        high, wide = rows.stop - rows.start, columns.stop - columns.start
-        if not _LEAST_HEIGHT <= high <= gray.shape[0] // _LARGEST_PART or wide > _WIDEST * high:
-            continue
-        if np.count_nonzero(labels[rows, columns] == label) >= _LEAST_FILL * high * wide:
-            glyphs.append((rows.start, columns.start, rows.stop, columns.stop))
-        if len(glyphs) == _MOST_GLYPHS:
-            break
-    return np.array([box for box in glyphs if _is_on_dark(gray, *box)], np.int64).reshape(-1, 4)
+    boxes, areas = find_components(gray >= _BRIGHT)
+    high, wide = (boxes[:, 2:] - boxes[:, :2]).T
+    is_glyph = (high >= _LEAST_HEIGHT) & (high <= gray.shape[0] // _LARGEST_PART) & (wide <= _WIDEST * high)
+    is_glyph &= areas >= _LEAST_FILL * high * wide
+    examined = boxes[is_glyph][:_MOST_GLYPHS]
+    return examined[[_is_on_dark(gray, *box) for box in examined.tolist()]]
 
 
 def _is_on_dark(gray: NDArray[np.uint8], top: int, left: int, bottom: int, right: int) -> bool:
@@ -85,22 +77,8 @@ def _has_row(glyphs: Boxes) -> bool:
     is_next = (np.abs(np.subtract.outer(bottom, bottom)) <= np.maximum(1, 0.15 * higher)) & (lower >= 0.55 * higher)
     is_next &= (gap >= -0.15 * higher) & (gap <= 1.1 * higher)
     np.fill_diagonal(is_next, val=False)
-    rows = _connected(is_next | is_next.T)
+    _, rows = connected_components(is_next, directed=False)
     return any(_is_row(glyphs[rows == row]) for row in np.unique(rows))
-
-
-def _connected(is_next: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the component of each glyph (N,): the lowest index among the glyphs that are connected to it.
-
-    Args:
-        is_next: symmetric relation (N, N), true where two glyphs are next to each other.
-    """
-    lowest = np.arange(len(is_next))
-    while True:
-        lower = np.minimum(lowest, np.where(is_next, lowest, len(lowest)).min(axis=1))
-        if np.array_equal(lower, lowest):
-            return lowest
-        lowest = lower[lower]
 
 
 def _is_row(glyphs: Boxes) -> bool:
