@@ -1,4 +1,4 @@
-"""Run a decoder process: ``python -m braintumor.imaging.sandbox.decoder_worker``. Only ``decoder_pool`` starts it.
+"""Run a decoder process: ``python -m braintumor.imaging.sandbox.decoder_worker``. Only ``decoder_process`` starts it.
 
 The process decodes one file after another. A shared file brings the bytes of the file to the process, and the prepared
 frames back. Requests and replies are small JSON texts that pass through a socket, each after its length. The module
