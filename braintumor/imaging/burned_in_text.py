@@ -10,9 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.sparse.csgraph import connected_components
 
-from braintumor.imaging.components import Boxes, find_components
+from braintumor.imaging.components import Boxes, connected, find_components
 from braintumor.imaging.decoding.gray_levels import is_gray
 
 _BRIGHT = 110
@@ -77,7 +76,7 @@ def _has_row(glyphs: Boxes) -> bool:
     is_next = (np.abs(np.subtract.outer(bottom, bottom)) <= np.maximum(1, 0.15 * higher)) & (lower >= 0.55 * higher)
     is_next &= (gap >= -0.15 * higher) & (gap <= 1.1 * higher)
     np.fill_diagonal(is_next, val=False)
-    _, rows = connected_components(is_next, directed=False)
+    _, rows = connected(is_next)
     return any(_is_row(glyphs[rows == row]) for row in np.unique(rows))
 
 

@@ -6,10 +6,10 @@ A scan has a few thousand runs in 262,144 pixels. So the search takes a third of
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
 
 Boxes = NDArray[np.int64]
 """Bounding boxes (N, 4) in pixels: top, left, bottom, right. Bottom and right are exclusive."""
@@ -23,13 +23,21 @@ def find_components(mask: NDArray[np.bool_]) -> tuple[Boxes, NDArray[np.int64]]:
     rows, starts, ends = _runs(mask)
     if not len(rows):
         return np.empty((0, 4), np.int64), np.empty(0, np.int64)
-    count, labels = connected_components(_touching(mask.shape[1], rows, starts, ends), directed=False)
+    count, labels = connected(_touching(mask.shape[1], rows, starts, ends))
     order = np.argsort(labels, kind="stable")
     rows, starts, ends = rows[order], starts[order], ends[order]
     first = np.searchsorted(labels[order], np.arange(count))
     sides = rows[first], np.minimum.reduceat(starts, first), np.maximum.reduceat(rows, first) + 1
     boxes = np.stack([*sides, np.maximum.reduceat(ends, first)], axis=1)
     return boxes, np.add.reduceat(ends - starts, first)
+
+
+def connected(relation: Any) -> tuple[int, NDArray[np.int32]]:
+    """Return the number of groups that a relation (N, N), dense or sparse, connects, and each element's group (N,)."""
+    from scipy.sparse.csgraph import connected_components  # imported here because only decoder processes need it
+
+    count, groups = connected_components(relation, directed=False)
+    return int(count), groups
 
 
 def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
@@ -44,8 +52,10 @@ def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]
     return rows, starts, edges[1::2] - rows * wide.shape[1]
 
 
-def _touching(width: int, rows: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> csr_array:
-    """Return the relation (R, R) of R runs: true where a run touches a run of the next row."""
+def _touching(width: int, rows: NDArray[np.int64], starts: NDArray[np.int64], ends: NDArray[np.int64]) -> Any:
+    """Return the sparse relation (R, R) of R runs: true where a run touches a run of the next row."""
+    from scipy.sparse import csr_array
+
     above = rows * (width + 2)  # so that the last column touches no column of the next row
     first = np.searchsorted(above + ends, above + (width + 2) + starts)
     count = np.searchsorted(above + starts, above + (width + 2) + ends, side="right") - first

@@ -32,8 +32,12 @@ from braintumor.imaging.render import DrawnFrame, draw_frame
 Decode = Callable[..., Decoded | Rejection]
 DecodeResult = PreparedFile | DrawnFrame | Rejection
 
-_IMPORTED = ("braintumor.imaging.decoding.raster", "braintumor.imaging.decoding.dicom.reader")
-"""Modules of the usual decoders. The process imports them at its start, while the worker loads its model."""
+_IMPORTED = (
+    "braintumor.imaging.decoding.raster",
+    "braintumor.imaging.decoding.dicom.reader",
+    "scipy.sparse.csgraph",
+)
+"""Modules of the usual decoders and of text detection. The process imports them at its start, before any file comes."""
 
 MOST_HEADER_BYTES = 256 * 1024
 """Most bytes of a request or reply. The DICOM standard allows identifiers of 64 characters each."""
