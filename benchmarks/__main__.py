@@ -16,6 +16,8 @@ _MODULES = (
     "engine",
     "night resnet50",
     "night vgg16",
+    "overhead compare --count 100",
+    "task_start",
     "workers compare",
     "guard",
     "rows --count 20000",

@@ -25,7 +25,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import IO, Any
+from typing import IO
 
 import click
 import numpy as np
@@ -41,6 +41,7 @@ from braintumor.scoring.job import ScoringJob
 from braintumor.scoring.run import ScoringRun
 from braintumor.serving.artifact import GRAPH
 from braintumor.serving.backend import OpenVinoBackend
+from devstack.service import Service
 
 _ROUNDS = 7
 _COUNT = 200
@@ -119,7 +120,7 @@ def _files(jpegs: list[Path], kind: str) -> list[Path]:
 @contextmanager
 def _worker(made: World, checkout: Path) -> Iterator[Callable[[], Cost]]:
     """Start a worker process with the code of ``checkout``. Yield a function that measures a run."""
-    servers = [str(_pid(service)) for service in (made.stack.postgres.service, made.stack.objects.service)]
+    servers = [str(pid_of(service)) for service in (made.stack.postgres.service, made.stack.objects.service)]
     command = [sys.executable, "-P", __file__, "work", *servers, str(made.files[0].parent), made.files[0].suffix]
     environment = {**os.environ, **made.settings.to_environment(), "PYTHONPATH": str(checkout)}
     with subprocess.Popen(
@@ -163,10 +164,10 @@ def work(postgres: int, s3: int, folder: Path, suffix: str) -> None:
 def _measured(job: ScoringJob, prefix: str, infer: Callable[[], object], *, postgres: int, s3: int) -> dict[str, float]:
     """Return the seconds of one run, less inference alone before and after the run."""
     before = _timed(infer)
-    used = [_family_seconds(server) for server in (os.getpid(), postgres, s3)]
+    used = [family_seconds(server) for server in (os.getpid(), postgres, s3)]
     wall, own = _timed(lambda: _score(job, prefix))
     family, *servers = [
-        _family_seconds(server) - earlier for server, earlier in zip((os.getpid(), postgres, s3), used, strict=True)
+        family_seconds(server) - earlier for server, earlier in zip((os.getpid(), postgres, s3), used, strict=True)
     ]
     after = _timed(infer)
     inference = [(first + second) / 2 for first, second in zip(before, after, strict=True)]
@@ -195,14 +196,15 @@ def _timed(work: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - own
 
 
-def _family_seconds(pid: int) -> float:
+def family_seconds(pid: int) -> float:
     """Return the processor time of a process and its children, those that ended included."""
     process = psutil.Process(pid)
     times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
     return sum(each.user + each.system + each.children_user + each.children_system for each in times)
 
 
-def _pid(service: Any) -> int:
+def pid_of(service: Service) -> int:
+    """Return the process ID of a running service."""
     process = service.process()
     assert process is not None
     return int(process.pid)

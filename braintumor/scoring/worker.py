@@ -6,7 +6,7 @@ step is predicted. If a timeout ends the attempt, the committed steps are kept, 
 them.
 
 A failed scan does not stop the others. Scans that S3 does not deliver stay pending for the task's retry. After a worker
-crashed on a chunk, the next attempt processes each scan in isolation. So the next crash identifies the scan.
+crashed on a chunk, the next attempt processes each suspect in isolation. So the next crash identifies the scan.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ from braintumor.scoring.outcomes import (
 )
 from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.run import ScoringRun
+from braintumor.scoring.suspects import suspects_and_others
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
 from braintumor.serving.backend import LoadedModel
 from braintumor.serving.prediction import submit_scans
@@ -169,9 +170,9 @@ class _ChunkScoring:
 
         Scans that may crash the worker are scored last and in isolation.
         """
-        suspects = [scan for scan in self.held.scans if self.held.after_crash or scan.isolated_attempts > 0]
-        self._score([scan for scan in self.held.scans if scan not in suspects])
-        for scan in sorted(suspects, key=lambda scan: scan.isolated_attempts):
+        suspects, others = suspects_and_others(self.held)
+        self._score(others)
+        for scan in suspects:
             self._score_isolated(scan)
         undelivered = self.reader.undelivered
         self._commit([], is_last=not undelivered)
