@@ -3,6 +3,7 @@
 ::
 
     python -m benchmarks.overhead compare
+    python -m benchmarks.overhead compare --precisions none    # with a backend that returns at once
     python -m benchmarks.overhead compare --against FOLDER     # alternate with another checkout of the project
 
 A run lists, reads from S3, decodes, predicts and writes to Postgres. Each round times inference alone on the same
@@ -20,9 +21,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import IO
@@ -31,28 +34,35 @@ import click
 import numpy as np
 import psutil
 
-from benchmarks.world import SIZE, World, to_mr_object, world
+from benchmarks.rows import stub_model
+from benchmarks.world import SIZE, World, to_mr_object, to_volume, world
 from braintumor.config.settings import Settings
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.types import Decoded
 from braintumor.imaging.letterbox import letterbox
 from braintumor.registry import model_versions
 from braintumor.scoring.job import ScoringJob
-from braintumor.scoring.run import ScoringRun
+from braintumor.scoring.run import ScoringRun, load_run
+from braintumor.scoring.worker import ScanSource, score_chunk
 from braintumor.serving.artifact import GRAPH
-from braintumor.serving.backend import OpenVinoBackend
+from braintumor.serving.backend import LoadedModel, OpenVinoBackend
 from devstack.service import Service
 
 _ROUNDS = 7
 _COUNT = 200
+_NONE = "none"
+"""Name of the backend that predicts at once. Then all processor time is outside inference."""
+_REFERENCES = 2_000
+_CONVERT: Mapping[str, Callable[[Path], Path]] = {"jpeg": Path, "dicom": to_mr_object, "nifti": to_volume}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """Milliseconds per file: wall time of the run and of inference alone, then processor time."""
+    """Milliseconds per file: wall time of the run and of inference alone, then processor times."""
 
     run: float
     inference: float
+    inference_cpu: float
     worker: float
     decoders: float
     postgres: float
@@ -69,7 +79,7 @@ class Cost:
         return (os.cpu_count() or 1) * (self.run - self.inference) - self.s3
 
 
-HEAD = """| files | model | code | ms (least to most) | worker | decoders | Postgres | by wall time | files/s |
+HEAD = """| files | model | code | ms (least to most) | worker | decoders | Postgres | by wall time | inference |
 |---|---|---|---|---:|---:|---:|---:|---:|"""
 
 
@@ -80,7 +90,7 @@ def row(kind: str, precision: str, code: str, costs: Sequence[Cost]) -> str:
     parts = " | ".join(f"{middle[name]:.1f}" for name in ("worker", "decoders", "postgres"))
     wall = median(cost.by_wall_time for cost in costs)
     spread = f"{median(totals):.1f} ({min(totals):.1f} to {max(totals):.1f})"
-    return f"| {kind} | {precision} | {code} | {spread} | {parts} | {wall:.1f} | {1000 / middle['run']:.1f} |"
+    return f"| {kind} | {precision} | {code} | {spread} | {parts} | {wall:.1f} | {middle['inference_cpu']:.1f} |"
 
 
 @click.group()
@@ -92,36 +102,34 @@ def main() -> None:
 @click.option("--count", default=_COUNT, show_default=True, help="Files per run.")
 @click.option("--rounds", default=_ROUNDS, show_default=True)
 @click.option("--kinds", default="jpeg,dicom", show_default=True, help="Formats of the files.")
-@click.option("--precisions", default="fp32,int8", show_default=True, help="Precisions of ResNet50.")
+@click.option("--precisions", default="fp32,int8", show_default=True, help="Precisions of ResNet50, or none.")
 @click.option("--against", type=click.Path(exists=True, path_type=Path), multiple=True, help="Other checkouts.")
 def compare(count: int, rounds: int, kinds: str, precisions: str, against: tuple[Path, ...]) -> None:
     """Print a table of processor milliseconds per file outside inference."""
     click.echo(HEAD)
     checkouts = {"this": Path(__file__).parents[1], **{folder.name: folder for folder in against}}
-    with world("resnet50", count, in_8_bits="int8" in precisions) as made:
-        for precision in precisions.split(","):
-            made.promote(made.models[precision])
-            for kind in kinds.split(","):
-                given = replace(made, files=_files(made.files, kind))
-                with ExitStack() as running:
-                    workers = {name: running.enter_context(_worker(given, at)) for name, at in checkouts.items()}
-                    costs: dict[str, list[Cost]] = {name: [] for name in workers}
-                    for _ in range(rounds):
-                        for name, measure in workers.items():
-                            costs[name].append(measure())
-                for name, measured in costs.items():
-                    click.echo(row(kind, precision, name, measured))
-
-
-def _files(jpegs: list[Path], kind: str) -> list[Path]:
-    return jpegs if kind == "jpeg" else [to_mr_object(path) for path in jpegs]
+    backbone = None if precisions == _NONE else "resnet50"
+    with world(backbone, count, in_8_bits="int8" in precisions) as made:
+        for precision, kind in product(precisions.split(","), kinds.split(",")):
+            if precision != _NONE:
+                made.promote(made.models[precision])
+            given = replace(made, files=[_CONVERT[kind](path) for path in made.files])
+            with ExitStack() as running:
+                workers = {name: running.enter_context(_worker(given, precision, at)) for name, at in checkouts.items()}
+                costs: dict[str, list[Cost]] = {name: [] for name in workers}
+                for _ in range(rounds):
+                    for name, measure in workers.items():
+                        costs[name].append(measure())
+            for name, measured in costs.items():
+                click.echo(row(kind, precision, name, measured))
 
 
 @contextmanager
-def _worker(made: World, checkout: Path) -> Iterator[Callable[[], Cost]]:
+def _worker(made: World, precision: str, checkout: Path) -> Iterator[Callable[[], Cost]]:
     """Start a worker process with the code of ``checkout``. Yield a function that measures a run."""
     servers = [str(pid_of(service)) for service in (made.stack.postgres.service, made.stack.objects.service)]
-    command = [sys.executable, "-P", __file__, "work", *servers, str(made.files[0].parent), made.files[0].suffix]
+    files = [str(made.files[0].parent), made.files[0].suffix]
+    command = [sys.executable, "-P", __file__, "work", *servers, *files, precision]
     environment = {**os.environ, **made.settings.to_environment(), "PYTHONPATH": str(checkout)}
     with subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -145,27 +153,35 @@ def _worker(made: World, checkout: Path) -> Iterator[Callable[[], Cost]]:
 @click.argument("s3", type=int)
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("suffix")
-def work(postgres: int, s3: int, folder: Path, suffix: str) -> None:
+@click.argument("precision")
+def work(postgres: int, s3: int, folder: Path, suffix: str, precision: str) -> None:
     """Measure a run over each prefix that standard input names."""
     job = ScoringJob.open(Settings.from_environment())
     paths = sorted(folder.glob(f"*{suffix}"))
-    decoded = [decode(path.read_bytes()) for path in paths]
-    frames = np.stack([letterbox(each.frames[0].pixels, size=SIZE) for each in decoded if isinstance(each, Decoded)])
-    assert len(frames) == len(paths)
-    model = _score(job, sys.stdin.readline().strip()).model  # a warm-up, which also loads the model
-    backend = OpenVinoBackend(model_versions.fetch_model(job.store, job.settings, model) / GRAPH)
-    backend.run(frames)
+    stub = stub_model(count_reference=_REFERENCES) if precision == _NONE else None
+    run = _score(job, sys.stdin.readline().strip(), stub)  # a warm-up, which also loads the model
+    infer = _inference(job, run, paths) if stub is None else lambda: None
     print("ready", flush=True)
     for line in sys.stdin:
-        cost = _measured(job, line.strip(), lambda: backend.run(frames), postgres=postgres, s3=s3)
-        print(json.dumps({name: value * 1000 / len(frames) for name, value in cost.items()}), flush=True)
+        cost = _measured(partial(_score, job, line.strip(), stub), infer, postgres=postgres, s3=s3)
+        print(json.dumps({name: value * 1000 / len(paths) for name, value in cost.items()}), flush=True)
 
 
-def _measured(job: ScoringJob, prefix: str, infer: Callable[[], object], *, postgres: int, s3: int) -> dict[str, float]:
+def _inference(job: ScoringJob, run: ScoringRun, paths: list[Path]) -> Callable[[], object]:
+    """Return a function that predicts all frames of the files with a backend of its own."""
+    decoded = [decode(path.read_bytes()) for path in paths]
+    frames = [frame.pixels for each in decoded if isinstance(each, Decoded) for frame in each.frames]
+    prepared = np.stack([letterbox(pixels, size=SIZE) for pixels in frames])
+    backend = OpenVinoBackend(model_versions.fetch_model(job.store, job.settings, run.model) / GRAPH)
+    backend.run(prepared)
+    return partial(backend.run, prepared)
+
+
+def _measured(score: Callable[[], object], infer: Callable[[], object], *, postgres: int, s3: int) -> dict[str, float]:
     """Return the seconds of one run, less inference alone before and after the run."""
     before = _timed(infer)
     used = [family_seconds(server) for server in (os.getpid(), postgres, s3)]
-    wall, own = _timed(lambda: _score(job, prefix))
+    wall, own = _timed(score)
     family, *servers = [
         family_seconds(server) - earlier for server, earlier in zip((os.getpid(), postgres, s3), used, strict=True)
     ]
@@ -174,6 +190,7 @@ def _measured(job: ScoringJob, prefix: str, infer: Callable[[], object], *, post
     return {
         "run": wall,
         "inference": inference[0],
+        "inference_cpu": inference[1],
         "worker": own - inference[1],
         "decoders": family - own,
         "postgres": servers[0],
@@ -181,11 +198,17 @@ def _measured(job: ScoringJob, prefix: str, infer: Callable[[], object], *, post
     }
 
 
-def _score(job: ScoringJob, prefix: str) -> ScoringRun:
+def _score(job: ScoringJob, prefix: str, stub: LoadedModel | None) -> ScoringRun:
     run, _ = job.begin(run_key=prefix, scans_uri=prefix)
-    for chunk in job.plan(run.scoring_run_id):
-        job.score(run.scoring_run_id, chunk)
-    job.reconcile(run.scoring_run_id)
+    chunks = job.plan(run.scoring_run_id)
+    source = ScanSource(store=job.store, pseudonym_key=job.settings.require("pseudonym_key").encode())
+    for chunk in chunks:
+        if stub is None:
+            job.score(run.scoring_run_id, chunk)
+        else:
+            score_chunk(job.engine, load_run(job.engine, run.scoring_run_id), chunk, source=source, model=stub)
+    balance = job.reconcile(run.scoring_run_id)
+    assert balance.count_scored and not balance.count_rejected, balance
     return run
 
 
@@ -199,8 +222,12 @@ def _timed(work: Callable[[], object]) -> tuple[float, float]:
 def family_seconds(pid: int) -> float:
     """Return the processor time of a process and its children, those that ended included."""
     process = psutil.Process(pid)
-    times = [each.cpu_times() for each in (process, *process.children(recursive=True))]
-    return sum(each.user + each.system + each.children_user + each.children_system for each in times)
+    total = 0.0
+    for each in (process, *process.children(recursive=True)):
+        with suppress(psutil.NoSuchProcess):
+            times = each.cpu_times()
+            total += times.user + times.system + times.children_user + times.children_system
+    return total
 
 
 def pid_of(service: Service) -> int:

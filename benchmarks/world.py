@@ -18,10 +18,12 @@ from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
 
+from benchmarks.discovery import pretend_champion
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.db import database, migrations
 from braintumor.imaging.phantom.slice import write_dataset
+from braintumor.imaging.phantom.volume import as_nifti
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import ScoringJob
@@ -31,6 +33,9 @@ SIZE = 224
 
 _PLACE = "-" * 64
 """Comment of an MR object, which other text of the same length replaces."""
+_DESCRIPTION = 148
+"""Position of the description in the header of NIfTI-1."""
+_VOLUME_SIDE = 256
 
 Speed = Callable[[], float]
 """A function that does the work once and returns files a second."""
@@ -79,26 +84,20 @@ class World:
 
 
 @contextmanager
-def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool = False) -> Iterator[World]:
-    """Start the servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files."""
-    from braintumor.training.export.quantize import Bounds, quantize_model
+def world(backbone: str | None, count: int, *, airflow: bool = False, in_8_bits: bool = False) -> Iterator[World]:
+    """Start the servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files.
 
+    Without a backbone, the champion has no files.
+    """
     with TemporaryDirectory(prefix="night-") as scratch, Stack(Path(scratch) / "stack", airflow=airflow) as stack:
         cache = {"BRAINTUMOR_CACHE_FOLDER": str(Path(scratch) / "cache")}
         settings = Settings.from_environment({**stack.library_env(), **cache})
         engine, store = database.connect(settings), ObjectStore.connect(settings)
         migrations.migrate(engine)
-        labeled = Path(scratch) / "labeled"
-        write_dataset(labeled, per_class=12, seed=0)
-        upload(store, labeled_files(labeled), S3Uri.parse(settings.require("dataset_uri")))
-        _braintumor(
-            settings, "train", "--recipe", f"{backbone}_small", "--set", f"image_size={SIZE}", "--set", "epochs=1"
-        )
-        (whole,) = model_versions.list_models(engine)
-        if in_8_bits:
-            quantize_model(
-                settings, whole.model_name, bounds=Bounds(changed=1.0, lost=1.0)
-            )  # predictions do not matter
+        if backbone is None:
+            pretend_champion(engine)
+        else:
+            _train(settings, store, Path(scratch) / "labeled", backbone, in_8_bits=in_8_bits)
         models = {model.precision: model for model in reversed(model_versions.list_models(engine))}
         yield World(
             stack=stack,
@@ -108,6 +107,18 @@ def world(backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool =
             models=models,
         )
         engine.dispose()
+
+
+def _train(settings: Settings, store: ObjectStore, folder: Path, backbone: str, *, in_8_bits: bool) -> None:
+    from braintumor.training.export.quantize import Bounds, quantize_model
+
+    write_dataset(folder, per_class=12, seed=0)
+    upload(store, labeled_files(folder), S3Uri.parse(settings.require("dataset_uri")))
+    _braintumor(settings, "train", "--recipe", f"{backbone}_small", "--set", f"image_size={SIZE}", "--set", "epochs=1")
+    if in_8_bits:
+        (whole,) = model_versions.list_models(database.connect(settings))
+        bounds = Bounds(changed=1.0, lost=1.0)  # predictions do not matter
+        quantize_model(settings, whole.model_name, bounds=bounds)
 
 
 def _braintumor(settings: Settings, *arguments: str) -> None:
@@ -150,9 +161,22 @@ def to_mr_object(path: Path) -> Path:
     return written
 
 
+def to_volume(path: Path) -> Path:
+    """Write a NIfTI file of 8 slices that show the image of a file, and return the path."""
+    pixels = np.asarray(Image.open(path).convert("L").resize((_VOLUME_SIDE, _VOLUME_SIDE)))
+    written = path.parent / "volumes" / f"{path.stem}.nii"
+    written.parent.mkdir(exist_ok=True)
+    slices = np.stack([np.roll(pixels, 3 * place, axis=1) for place in range(8)])  # equal ones look like a label map
+    written.write_bytes(as_nifti(slices, is_gzipped=False))
+    return written
+
+
 def _commented(path: Path, words: str) -> bytes:
     """Return the same image with other bytes, by a comment, because a duplicate is not inferred again."""
     data, comment = path.read_bytes(), words.encode()
+    digest = sha256(comment).hexdigest().encode()
     if path.suffix == ".dcm":
-        return data.replace(_PLACE.encode(), sha256(comment).hexdigest().encode(), 1)
+        return data.replace(_PLACE.encode(), digest, 1)
+    if path.suffix == ".nii":
+        return data[:_DESCRIPTION] + digest + data[_DESCRIPTION + len(digest) :]
     return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + data[2:]
