@@ -50,13 +50,18 @@ def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _glyphs(gray: NDArray[np.uint8]) -> Boxes:
-    """Return the boxes (N, 4) of glyphs from the top: components of a glyph's size and shape on dark background."""
+    """Return the boxes (N, 4) of glyphs from the top, without glyphs that have too few neighbors for a row.
+
+    A glyph is a component of a glyph's size and shape on dark background.
+    """
     boxes, areas = find_components(gray >= _BRIGHT)
     high, wide = (boxes[:, 2:] - boxes[:, :2]).T
     is_glyph = (high >= _LEAST_HEIGHT) & (high <= gray.shape[0] // _LARGEST_PART) & (wide <= _WIDEST * high)
     is_glyph &= areas >= _LEAST_FILL * high * wide
     examined = boxes[is_glyph][:_MOST_GLYPHS]
-    return examined[[_is_on_dark(gray, *box) for box in examined.tolist()]]
+    groups = _groups(examined)
+    in_row = examined[np.bincount(groups)[groups] >= _LEAST_GLYPHS]  # few glyphs are left for the slow test below
+    return in_row[[_is_on_dark(gray, *box) for box in in_row.tolist()]]
 
 
 def _is_on_dark(gray: NDArray[np.uint8], top: int, left: int, bottom: int, right: int) -> bool:
@@ -69,6 +74,12 @@ def _is_on_dark(gray: NDArray[np.uint8], top: int, left: int, bottom: int, right
 
 def _has_row(glyphs: Boxes) -> bool:
     """Return whether four or more glyphs of similar height are next to each other on one line."""
+    groups = _groups(glyphs)
+    return any(_is_row(glyphs[groups == group]) for group in np.unique(groups))
+
+
+def _groups(glyphs: Boxes) -> NDArray[np.int32]:
+    """Return the group (N,) of each glyph. Glyphs of similar height that are next to each other are in one group."""
     top, left, bottom, right = glyphs.T
     high = bottom - top
     higher, lower = np.maximum.outer(high, high), np.minimum.outer(high, high)
@@ -76,8 +87,7 @@ def _has_row(glyphs: Boxes) -> bool:
     is_next = (np.abs(np.subtract.outer(bottom, bottom)) <= np.maximum(1, 0.15 * higher)) & (lower >= 0.55 * higher)
     is_next &= (gap >= -0.15 * higher) & (gap <= 1.1 * higher)
     np.fill_diagonal(is_next, val=False)
-    _, rows = connected(is_next)
-    return any(_is_row(glyphs[rows == row]) for row in np.unique(rows))
+    return connected(is_next)[1]
 
 
 def _is_row(glyphs: Boxes) -> bool:

@@ -14,6 +14,8 @@ from scipy import ndimage
 
 from braintumor.imaging import burned_in_text
 from braintumor.imaging.components import find_components
+from braintumor.imaging.decoding import contact_sheet
+from braintumor.imaging.decoding import decode as decode_module
 from braintumor.imaging.decoding.decode import decode
 from braintumor.imaging.decoding.dicom import reader, windowing
 from braintumor.imaging.decoding.gray_levels import displayed_range
@@ -42,10 +44,12 @@ def test_1000_files_give_the_results_of_the_plain_code(monkeypatch: pytest.Monke
     fast = [_result(data) for data in files]
     monkeypatch.setattr(burned_in_text, "_glyphs", _plain_glyphs)
     monkeypatch.setattr(reader, "gray_to_uint8", _plain_gray_levels)
+    monkeypatch.setattr(decode_module, "is_contact_sheet", _plain_is_contact_sheet)
     assert [_result(data) for data in files] == fast
     reasons = Counter(reason for reason, *_ in fast)
     assert len(files) == 5 * _PER_FORMAT
     assert min(reasons[kind] for kind in ("jpeg", "png", "tiff", "dicom", "nifti")) >= 100
+    assert reasons[RejectionReason.SEVERAL_SLICES] > 40
     assert reasons[RejectionReason.OVERLAID_TEXT] > 40 and reasons[RejectionReason.TRUNCATED] > 20
 
 
@@ -61,7 +65,7 @@ def test_components_equal_those_of_scipy(share: float) -> None:
 
 
 def _files() -> Iterator[bytes]:
-    """Yield as many files of each format. One in ten shows text, and one in twenty is cut."""
+    """Yield as many files of each format. One in ten shows text, one in ten four slices, and one in twenty is cut."""
     writers: list[Callable[[NDArray[np.uint8], int], bytes]] = [
         lambda pixels, number: saved(_image(pixels, number), "JPEG", quality=70 + number % 30),
         lambda pixels, number: saved(_deep(pixels) if number % 3 == 0 else _image(pixels, number), "PNG"),
@@ -76,6 +80,8 @@ def _files() -> Iterator[bytes]:
     for number in range(_PER_FORMAT):
         noisy = heads[number % len(heads)] + rng.normal(0, 1 + number % 12, (_SIDE, _SIDE))
         image = Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+        if number % 10 == 2:
+            image = Image.fromarray(np.tile(np.asarray(image.reduce(2)), (2, 2)))
         if number % 10 == 0:
             ImageDraw.Draw(image).text((4, 4), "DOE^JANE 4711", fill=200, font=ImageFont.load_default(10 + number % 9))
         for write in writers:
@@ -116,6 +122,15 @@ def _plain_components(mask: NDArray[np.bool_]) -> list[tuple[list[int], int]]:
         ([rows.start, columns.start, rows.stop, columns.stop], np.count_nonzero(labels[rows, columns] == label))
         for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1)
     ]
+
+
+def _plain_is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
+    gray = contact_sheet._without_margins(pixels if pixels.ndim == 2 else pixels.max(axis=2))
+    height, width = gray.shape
+    small = np.asarray(Image.fromarray(gray).resize((128, 128), Image.Resampling.BOX), np.float64)
+    across, down = contact_sheet._repetition(small), contact_sheet._repetition(small.T)
+    is_strip = contact_sheet._is_strip(across, width / height) or contact_sheet._is_strip(down, height / width)
+    return contact_sheet._is_grid(across, down) or is_strip
 
 
 def _plain_gray_levels(
