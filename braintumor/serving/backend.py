@@ -24,7 +24,7 @@ from braintumor.serving.out_of_distribution import Embeddings, distances, read_r
 
 _BATCH = 4
 """Number of frames in every request. A graph compiled for a fixed number of frames is faster than a graph compiled for
-any number. The measured sizes are in docs/performance.md."""
+any number. On a Sapphire Rapids, ResNet50 in 8 bits predicts 367 frames/s with 4, 364 with 1, and 301 with any."""
 _REQUESTS_PER_STREAM = 8
 """Number of requests in progress at once, per OpenVINO stream. The next requests are queued before the previous
 requests end, to keep all cores busy."""
