@@ -179,7 +179,9 @@ class ObjectStore:
                 f"unset. Received the endpoint {settings.s3_endpoint!r}. Correct these settings."
             ) from None
         key, secret = settings.s3_access_key, settings.s3_secret_key
-        credentials = Credentials(key, secret) if key and secret else boto3.DEFAULT_SESSION.get_credentials()
+        session = boto3.DEFAULT_SESSION  # boto3.client created it
+        found = session.get_credentials() if session is not None else None
+        credentials = Credentials(key, secret) if key and secret else found
         return cls(client, endpoint=settings.s3_endpoint or "AWS S3", credentials=credentials)
 
     def list(self, prefix: S3Uri) -> Iterator[ObjectEntry]:

@@ -13,7 +13,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from botocore.auth import S3SigV4Auth
@@ -41,13 +41,15 @@ class SignedGet:
 
     def __init__(self, client: S3Client, credentials: Credentials) -> None:
         self._client, self._credentials = client, credentials
-        config = client.meta.config
-        self._session = URLLib3Session(
-            verify=os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
-            proxies=get_environ_proxies(client.meta.endpoint_url),
-            timeout=(config.connect_timeout, config.read_timeout),
-            max_pool_connections=config.max_pool_connections,
-        )
+        config: Any = client.meta.config
+        options: dict[str, Any] = {
+            "verify": os.environ.get("AWS_CA_BUNDLE") or os.environ.get("REQUESTS_CA_BUNDLE") or True,
+            "proxies": get_environ_proxies(client.meta.endpoint_url),
+            "timeout": (config.connect_timeout, config.read_timeout),
+            "max_pool_connections": config.max_pool_connections,
+        }
+        self._session = URLLib3Session(**options)
+        self._user_agent = str(config.user_agent)
         self._address = lru_cache(maxsize=16)(self._find_address)
 
     def read(self, bucket: str, key: str, *, etag: str | None, max_bytes: int | None) -> bytes | None:
@@ -56,12 +58,12 @@ class SignedGet:
         The response must have the expected ETag, the stated length, the stated checksum, and at most ``max_bytes``.
         """
         request = AWSRequest("GET", self._address(bucket) + quote(key, safe="/~"))
-        request.headers["User-Agent"] = self._client.meta.config.user_agent
+        request.headers["User-Agent"] = self._user_agent
         request.headers["x-amz-checksum-mode"] = "ENABLED"
         if etag:
             request.headers["If-Match"] = f'"{etag}"'
         request.stream_output = True  # because the length is checked before the body is read
-        credentials = self._credentials.get_frozen_credentials()
+        credentials: Any = self._credentials.get_frozen_credentials()
         try:
             S3SigV4Auth(credentials, "s3", self._client.meta.region_name).add_auth(request)
             response = self._session.send(request.prepare())
@@ -81,7 +83,7 @@ class SignedGet:
         return signed.partition("?")[0].removesuffix("k")
 
 
-def _has_stated_checksum(data: bytes, headers: Mapping[str, str]) -> bool:
+def _has_stated_checksum(data: bytes, headers: Any) -> bool:
     """Return whether the content has every checksum in the headers. The checksum of an object in parts has a dash."""
     stated = {name: headers[name] for name in _CHECKSUMS if "-" not in headers.get(name, "-")}
     return all(b64encode(_CHECKSUMS[name](data)).decode() == value for name, value in stated.items())
