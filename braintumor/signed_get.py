@@ -1,8 +1,8 @@
 """Read S3 objects with botocore's HTTP session and signer, without the rest of boto3.
 
-boto3 needs twice the processor time, because it builds, resolves and parses each request anew. Here a response counts
-only if it is complete and passes all checks. The caller sends every other request through boto3, which explains the
-error or retries it.
+boto3 needs twice the processor time, because it resolves the endpoint and parses the response of each request. Here a
+response counts only if it is complete and passes all checks. The caller sends every other request through boto3, which
+explains the error or retries it.
 """
 
 from __future__ import annotations

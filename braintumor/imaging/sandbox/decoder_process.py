@@ -25,7 +25,7 @@ _DECODER_ENVIRONMENT = {
 }
 """Variables that limit a decoder process to one thread, and let glibc keep up to 16 MiB for the next file.
 
-By default glibc maps each large array anew, which costs 244 page faults per JPEG.
+By default glibc maps new memory for each large array, which costs 244 page faults per JPEG.
 """
 _LARGEST_KEPT_FILE = 1024**2
 """Most bytes that the shared file keeps after a request. A larger shared file is emptied, to free its memory."""
