@@ -16,6 +16,8 @@ _MODULES = (
     "engine",
     "scoring_run resnet50",
     "scoring_run vgg16",
+    "overhead compare --count 100",
+    "task_start",
     "workers compare",
     "decoder_pool",
     "rows --count 20000",

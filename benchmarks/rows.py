@@ -34,13 +34,16 @@ from braintumor.scoring.run import load_run
 from braintumor.scoring.worker import ScanSource, score_chunk
 from braintumor.serving.artifact import Manifest
 from braintumor.serving.backend import BackendName, LoadedModel, Result
+from braintumor.serving.out_of_distribution import normalized
 from devstack.stack import Stack
 
 _SIZE = 64
+_EMBEDDING = 2048
+"""Length of an embedding of ResNet50."""
 _KEY = b"a key for the benchmark pseudonyms"
 
 
-class _Stub:
+class Stub:
     """A backend that returns the same prediction for every frame at once."""
 
     name = BackendName.OPENVINO
@@ -52,7 +55,7 @@ class _Stub:
         return lambda: {
             "probability": np.tile(np.array([0.7, 0.1, 0.1, 0.1], np.float32), (count, 1)),
             "activation_map": np.zeros((count, 7, 7, 4), np.float32),
-            "embedding": np.zeros((count, 1), np.float32),
+            "embedding": np.ones((count, _EMBEDDING), np.float32),
         }
 
 
@@ -70,7 +73,7 @@ def main(count: int) -> None:
 
 
 def _stages(job: ScoringJob, name: str) -> Iterator[tuple[str, float]]:
-    model = LoadedModel(_manifest(), _Stub())
+    model = stub_model()
     default_pool()
     clock = time.perf_counter()
     run, _ = job.begin(run_key=name)
@@ -101,8 +104,9 @@ _STAGES = """
     where scoring_run_id = :run group by stage.key"""
 
 
-def _manifest() -> Manifest:
-    return Manifest(
+def stub_model(*, count_reference: int = 0) -> LoadedModel:
+    """Return a model that predicts at once, with as many reference embeddings of 2,048 numbers."""
+    manifest = Manifest(
         recipe="none",
         backbone="none",
         initialization="none",
@@ -118,6 +122,8 @@ def _manifest() -> Manifest:
         near_tie_below=0.1,
         sha256s={},
     )
+    rows = np.random.default_rng(0).random((count_reference, _EMBEDDING), np.float32)
+    return LoadedModel(manifest, Stub(), reference=normalized(rows) if count_reference else None)
 
 
 @contextmanager

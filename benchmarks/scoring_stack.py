@@ -9,22 +9,33 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 from PIL import Image
+from pydicom import uid
+from pydicom.dataset import Dataset, FileMetaDataset
 
+from benchmarks.discovery import pretend_champion
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import labeled_files, upload
 from braintumor.db import database, migrations
 from braintumor.imaging.phantom.slice import write_dataset
+from braintumor.imaging.phantom.volume import as_nifti
 from braintumor.registry import model_versions
 from braintumor.s3 import ObjectStore, S3Uri
 from braintumor.scoring.job import ScoringJob
 from devstack.stack import Stack
 
 SIZE = 224
+
+_PLACE = "-" * 64
+"""Comment of an MR object, which other text of the same length replaces."""
+_DESCRIPTION = 148
+"""Position of the description in the header of NIfTI-1."""
+_VOLUME_SIDE = 256
 
 Speed = Callable[[], float]
 """A function that does the work once and returns files a second."""
@@ -74,27 +85,21 @@ class ScoringStack:
 
 @contextmanager
 def scoring_stack(
-    backbone: str, count: int, *, airflow: bool = False, in_8_bits: bool = False
+    backbone: str | None, count: int, *, airflow: bool = False, in_8_bits: bool = False
 ) -> Iterator[ScoringStack]:
-    """Start the servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files."""
-    from braintumor.training.export.quantize import Bounds, quantize_model
+    """Start the servers, train ``backbone`` for one epoch on a few phantoms, and write ``count`` files.
 
+    Without a backbone, the champion has no files.
+    """
     with TemporaryDirectory(prefix="scoring-") as scratch, Stack(Path(scratch) / "stack", airflow=airflow) as stack:
         cache = {"BRAINTUMOR_CACHE_FOLDER": str(Path(scratch) / "cache")}
         settings = Settings.from_environment({**stack.library_env(), **cache})
         engine, store = database.connect(settings), ObjectStore.connect(settings)
         migrations.migrate(engine)
-        labeled = Path(scratch) / "labeled"
-        write_dataset(labeled, per_class=12, seed=0)
-        upload(store, labeled_files(labeled), S3Uri.parse(settings.require("dataset_uri")))
-        _braintumor(
-            settings, "train", "--recipe", f"{backbone}_small", "--set", f"image_size={SIZE}", "--set", "epochs=1"
-        )
-        (whole,) = model_versions.list_models(engine)
-        if in_8_bits:
-            quantize_model(
-                settings, whole.model_name, bounds=Bounds(changed=1.0, lost=1.0)
-            )  # predictions do not matter
+        if backbone is None:
+            pretend_champion(engine)
+        else:
+            _train(settings, store, Path(scratch) / "labeled", backbone, in_8_bits=in_8_bits)
         models = {model.precision: model for model in reversed(model_versions.list_models(engine))}
         yield ScoringStack(
             stack=stack,
@@ -104,6 +109,18 @@ def scoring_stack(
             models=models,
         )
         engine.dispose()
+
+
+def _train(settings: Settings, store: ObjectStore, folder: Path, backbone: str, *, in_8_bits: bool) -> None:
+    from braintumor.training.export.quantize import Bounds, quantize_model
+
+    write_dataset(folder, per_class=12, seed=0)
+    upload(store, labeled_files(folder), S3Uri.parse(settings.require("dataset_uri")))
+    _braintumor(settings, "train", "--recipe", f"{backbone}_small", "--set", f"image_size={SIZE}", "--set", "epochs=1")
+    if in_8_bits:
+        (whole,) = model_versions.list_models(database.connect(settings))
+        bounds = Bounds(changed=1.0, lost=1.0)  # predictions do not matter
+        quantize_model(settings, whole.model_name, bounds=bounds)
 
 
 def _braintumor(settings: Settings, *arguments: str) -> None:
@@ -126,7 +143,42 @@ def write_files(folder: Path, count: int) -> list[Path]:
     return files
 
 
+def to_mr_object(path: Path) -> Path:
+    """Write the image of a file as an uncompressed MR object of 16 bits with a window, and return its path."""
+    pixels = np.asarray(Image.open(path).convert("L")).astype(np.uint16) * 8
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = uid.ExplicitVRLittleEndian
+    dataset.Modality, dataset.Manufacturer = "MR", "SIEMENS"
+    dataset.SOPClassUID, dataset.SOPInstanceUID = uid.MRImageStorage, uid.generate_uid(entropy_srcs=[path.name])
+    dataset.PatientAge, dataset.PatientSex, dataset.ImageComments = "045Y", "F", _PLACE
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.WindowCenter, dataset.WindowWidth = 1020, 2040
+    dataset.PixelData = pixels.tobytes()
+    written = path.parent / "mr" / f"{path.stem}.dcm"
+    written.parent.mkdir(exist_ok=True)
+    dataset.save_as(written, enforce_file_format=True)
+    return written
+
+
+def to_volume(path: Path) -> Path:
+    """Write a NIfTI file of 8 slices that show the image of a file, and return the path."""
+    pixels = np.asarray(Image.open(path).convert("L").resize((_VOLUME_SIDE, _VOLUME_SIDE)))
+    written = path.parent / "volumes" / f"{path.stem}.nii"
+    written.parent.mkdir(exist_ok=True)
+    slices = np.stack([np.roll(pixels, 3 * place, axis=1) for place in range(8)])  # equal ones look like a label map
+    written.write_bytes(as_nifti(slices, is_gzipped=False))
+    return written
+
+
 def _commented(path: Path, words: str) -> bytes:
     """Return the same image with other bytes, by a comment, because a duplicate is not inferred again."""
     data, comment = path.read_bytes(), words.encode()
+    digest = sha256(comment).hexdigest().encode()
+    if path.suffix == ".dcm":
+        return data.replace(_PLACE.encode(), digest, 1)
+    if path.suffix == ".nii":
+        return data[:_DESCRIPTION] + digest + data[_DESCRIPTION + len(digest) :]
     return data[:2] + b"\xff\xfe" + (len(comment) + 2).to_bytes(2) + comment + data[2:]

@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import boto3
 from botocore.config import Config
+from botocore.credentials import Credentials
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
@@ -42,6 +43,7 @@ from braintumor.errors import (
     ObjectStoreError,
     ObjectStoreUnreachableError,
 )
+from braintumor.signed_get import SignedGet
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -57,7 +59,8 @@ _CALLER_ERRORS = {
 _CHANGED = {"PreconditionFailed", "412"}
 _TRANSFER_ERRORS = (FlexibleChecksumError, IncompleteReadError, ResponseStreamingError)
 _ATTEMPTS = 3
-"""Number of attempts to read an object. boto3 retries a request as often, but not after the response has begun."""
+"""Number of attempts to read an object, of which boto3 makes the last two. boto3 retries a request three times, but not
+after the response has begun."""
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -141,9 +144,10 @@ class ObjectEntry:
 class ObjectStore:
     """A client for S3. Threads can share a client, processes cannot."""
 
-    def __init__(self, client: S3Client, *, endpoint: str) -> None:
+    def __init__(self, client: S3Client, *, endpoint: str, credentials: Credentials | None) -> None:
         self._client = client
         self._endpoint = endpoint
+        self._signed_get = None if credentials is None else SignedGet(client, credentials)
 
     @classmethod
     def connect(cls, settings: Settings) -> Self:
@@ -174,7 +178,11 @@ class ObjectStore:
                 "http://host:port, and BRAINTUMOR_S3_ACCESS_KEY and BRAINTUMOR_S3_SECRET_KEY are both set or both "
                 f"unset. Received the endpoint {settings.s3_endpoint!r}. Correct these settings."
             ) from None
-        return cls(client, endpoint=settings.s3_endpoint or "AWS S3")
+        key, secret = settings.s3_access_key, settings.s3_secret_key
+        session = boto3.DEFAULT_SESSION  # boto3.client created it
+        found = session.get_credentials() if session is not None else None
+        credentials = Credentials(key, secret) if key and secret else found
+        return cls(client, endpoint=settings.s3_endpoint or "AWS S3", credentials=credentials)
 
     def list(self, prefix: S3Uri) -> Iterator[ObjectEntry]:
         """Yield every object under a prefix in key order. Only one page of the listing is in memory.
@@ -199,7 +207,7 @@ class ObjectStore:
         """Return the bytes of an object.
 
         If a response breaks off or fails its checksum, the method requests the object again. It tries three times in
-        all.
+        all: first with ``SignedGet``, then through boto3.
 
         Args:
             uri: the object.
@@ -213,7 +221,11 @@ class ObjectStore:
             ObjectRefusedError: S3 refuses this one object.
         """
         with self._translated(uri):
-            for _ in range(_ATTEMPTS - 1):
+            if self._signed_get is not None:
+                data = self._signed_get.read(uri.bucket, uri.key, etag=etag, max_bytes=max_bytes)
+                if data is not None:
+                    return data
+            for _ in range(_ATTEMPTS - 2):
                 with suppress(*_TRANSFER_ERRORS):
                     return self._read_once(uri, etag, max_bytes)
             return self._read_once(uri, etag, max_bytes)

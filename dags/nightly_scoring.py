@@ -44,7 +44,12 @@ _FORM = {
         "put on the worklist. Empty: the setting BRAINTUMOR_SECOND_MODEL.",
     ),
     "chunk_size": Param(
-        200, type="integer", minimum=1, maximum=5000, title="Chunk size", description="Number of scans per task."
+        1000,
+        type="integer",
+        minimum=1,
+        maximum=10_000,
+        title="Chunk size",
+        description="Number of scans per task. A smaller number gives more tasks, which run on more workers at once.",
     ),
 }
 

@@ -85,12 +85,12 @@ _FORM = {
         section="Model",
     ),
     "chunk_size": Param(
-        200,
+        1000,
         type="integer",
         minimum=1,
-        maximum=5000,
+        maximum=10_000,
         title="Chunk size",
-        description="Number of scans per task.",
+        description="Number of scans per task. A smaller number gives more tasks, which run on more workers at once.",
         section="Work",
     ),
 }

@@ -16,7 +16,7 @@ from braintumor.errors import (
 )
 from braintumor.s3 import ObjectStore, S3Uri
 from devstack.stack import Stack
-from tests.faulty_s3 import CUT, DAMAGED, faulty_s3
+from tests.faulty_s3 import CUT, DAMAGED, RESET, Fault, faulty_s3
 
 
 @pytest.fixture
@@ -76,6 +76,26 @@ def test_damaged_responses_are_requested_again(store: ObjectStore, library: Sett
         with pytest.raises(ObjectStoreUnreachableError, match="FlexibleChecksumError"):
             proxied.read(uri, max_bytes=max_bytes)
         assert proxy.passing["damaged"] == []
+
+
+@pytest.mark.parametrize("name", ["a b+ü.jpg", "..hidden/a=b&c", "100%25?x=1#y", "~tilde'(*)!"])
+def test_usual_read_does_not_need_boto3(store: ObjectStore, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    uri = S3Uri(bucket="braintumor", key=f"usual/{name}")
+    store.write(uri, b"content")
+    (listed,) = store.list(uri)
+    monkeypatch.setattr(store, "_read_once", None)
+    assert store.read(uri, etag=listed.etag, max_bytes=7) == b"content"
+
+
+@pytest.mark.parametrize("fault", [CUT, DAMAGED, RESET, (503, "SlowDown"), (403, "AccessDenied"), (404, "NoSuchKey")])
+def test_read_that_fails_once_is_completed_by_boto3(store: ObjectStore, library: Settings, fault: Fault) -> None:
+    uri = S3Uri.parse("s3://braintumor/failing/a")
+    store.write(uri, b"x" * 1_000)
+    with faulty_s3(library.require("s3_endpoint")) as proxy:
+        proxied = ObjectStore.connect(replace(library, s3_endpoint=proxy.url))
+        proxy.passing["failing"] = [fault]
+        assert proxied.read(uri) == b"x" * 1_000
+        assert proxy.passing["failing"] == []
 
 
 def test_missing_bucket_is_named_but_a_key_is_not(store: ObjectStore) -> None:

@@ -10,12 +10,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy import ndimage
 
+from braintumor.imaging.components import Boxes, connected, find_components
 from braintumor.imaging.decoding.gray_levels import is_gray
-
-Boxes = NDArray[np.int64]
-"""Bounding boxes (N, 4) in pixels: top, left, bottom, right. Bottom and right are exclusive."""
 
 _BRIGHT = 110
 """Least gray level of a glyph. Smoothing halves the level of white text that is 10 pixels high."""
@@ -39,13 +36,12 @@ _MOST_GLYPHS = 1_000
 """Most glyphs that the search examines, from the top of the image."""
 _MOST_SIDE = 2_048
 """Longest side in pixels that the search examines. A larger image is reduced first."""
-_TOUCHING_CORNERS = np.ones((3, 3), np.bool_)
 
 
 def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
     """Return whether an image, uint8 (H, W) or (H, W, 3), shows a row of text.
 
-    The search takes about 3 ms for 512 x 512 pixels.
+    The search takes about 2 ms for 512 x 512 pixels.
     """
     gray = pixels if is_gray(pixels) else pixels.max(axis=2)
     factor = -(-max(gray.shape) // _MOST_SIDE)
@@ -54,18 +50,18 @@ def has_burned_in_text(pixels: NDArray[np.uint8]) -> bool:
 
 
 def _glyphs(gray: NDArray[np.uint8]) -> Boxes:
-    """Return the boxes (N, 4) of glyphs from the top: components of a glyph's size and shape on dark background."""
-    labels, _ = ndimage.label(gray >= _BRIGHT, _TOUCHING_CORNERS)
-    glyphs: list[tuple[int, int, int, int]] = []
-    for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
-        high, wide = rows.stop - rows.start, columns.stop - columns.start
-        if not _LEAST_HEIGHT <= high <= gray.shape[0] // _LARGEST_PART or wide > _WIDEST * high:
-            continue
-        if np.count_nonzero(labels[rows, columns] == label) >= _LEAST_FILL * high * wide:
-            glyphs.append((rows.start, columns.start, rows.stop, columns.stop))
-        if len(glyphs) == _MOST_GLYPHS:
-            break
-    return np.array([box for box in glyphs if _is_on_dark(gray, *box)], np.int64).reshape(-1, 4)
+    """Return the boxes (N, 4) of glyphs from the top, without glyphs that have too few neighbors for a row.
+
+    A glyph is a component of a glyph's size and shape on dark background.
+    """
+    boxes, areas = find_components(gray >= _BRIGHT)
+    high, wide = (boxes[:, 2:] - boxes[:, :2]).T
+    is_glyph = (high >= _LEAST_HEIGHT) & (high <= gray.shape[0] // _LARGEST_PART) & (wide <= _WIDEST * high)
+    is_glyph &= areas >= _LEAST_FILL * high * wide
+    examined = boxes[is_glyph][:_MOST_GLYPHS]
+    groups = _groups(examined)
+    in_row = examined[np.bincount(groups)[groups] >= _LEAST_GLYPHS]  # few glyphs are left for the slow test below
+    return in_row[[_is_on_dark(gray, *box) for box in in_row.tolist()]]
 
 
 def _is_on_dark(gray: NDArray[np.uint8], top: int, left: int, bottom: int, right: int) -> bool:
@@ -78,6 +74,12 @@ def _is_on_dark(gray: NDArray[np.uint8], top: int, left: int, bottom: int, right
 
 def _has_row(glyphs: Boxes) -> bool:
     """Return whether four or more glyphs of similar height are next to each other on one line."""
+    groups = _groups(glyphs)
+    return any(_is_row(glyphs[groups == group]) for group in np.unique(groups))
+
+
+def _groups(glyphs: Boxes) -> NDArray[np.int32]:
+    """Return the group (N,) of each glyph. Glyphs of similar height that are next to each other are in one group."""
     top, left, bottom, right = glyphs.T
     high = bottom - top
     higher, lower = np.maximum.outer(high, high), np.minimum.outer(high, high)
@@ -85,22 +87,7 @@ def _has_row(glyphs: Boxes) -> bool:
     is_next = (np.abs(np.subtract.outer(bottom, bottom)) <= np.maximum(1, 0.15 * higher)) & (lower >= 0.55 * higher)
     is_next &= (gap >= -0.15 * higher) & (gap <= 1.1 * higher)
     np.fill_diagonal(is_next, val=False)
-    rows = _connected(is_next | is_next.T)
-    return any(_is_row(glyphs[rows == row]) for row in np.unique(rows))
-
-
-def _connected(is_next: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return the component of each glyph (N,): the lowest index among the glyphs that are connected to it.
-
-    Args:
-        is_next: symmetric relation (N, N), true where two glyphs are next to each other.
-    """
-    lowest = np.arange(len(is_next))
-    while True:
-        lower = np.minimum(lowest, np.where(is_next, lowest, len(lowest)).min(axis=1))
-        if np.array_equal(lower, lowest):
-            return lowest
-        lowest = lower[lower]
+    return connected(is_next)[1]
 
 
 def _is_row(glyphs: Boxes) -> bool:

@@ -4,7 +4,7 @@ The scans that are predicted together are a step. The worker commits each step a
 loses only the last step. Memory does not grow with the chunk.
 
 Scans that S3 does not deliver stay pending for the task's retry. After a worker crashed on a chunk, the next attempt
-processes each scan in isolation. So the next crash identifies the scan.
+processes each suspect in isolation. So the next crash identifies the scan.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from braintumor.scoring.outcomes import (
 from braintumor.scoring.pipeline import Pipeline, Predicted, ToPredict
 from braintumor.scoring.reading import Reading, ScanReader
 from braintumor.scoring.run import ScoringRun
+from braintumor.scoring.suspects import suspects_and_others
 from braintumor.serving.audit_sample import AUDIT_SHARE, is_audited
 from braintumor.serving.backend import LoadedModel
 
@@ -150,9 +151,9 @@ class _ChunkScoring:
 
     def run(self) -> Counter[str]:
         """Score all scans, those that may crash the worker last, close the chunk, and return the counts per outcome."""
-        suspects = [scan for scan in self.held.scans if self.held.after_crash or scan.isolated_attempts > 0]
-        self._score([scan for scan in self.held.scans if scan not in suspects])
-        for scan in sorted(suspects, key=lambda scan: scan.isolated_attempts):
+        suspects, others = suspects_and_others(self.held)
+        self._score(others)
+        for scan in suspects:
             self._score_isolated(scan)
         undelivered = self.pipeline.reader.undelivered
         self._commit([], is_last=not undelivered)

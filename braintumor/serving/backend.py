@@ -23,7 +23,8 @@ from braintumor.serving.artifact import GRAPH, REFERENCE, Manifest, serving_sha2
 from braintumor.serving.out_of_distribution import Embeddings, distances, read_reference
 
 _BATCH = 4
-"""Number of frames in every request. A graph compiled for a fixed number is faster (docs/performance.md)."""
+"""Number of frames in every request. A graph compiled for a fixed number of frames is faster than a graph compiled for
+any number. On a Sapphire Rapids, ResNet50 in 8 bits predicts 367 frames/s with 4, 364 with 1, and 301 with any."""
 _REQUESTS_PER_STREAM = 8
 """Number of requests in progress per OpenVINO stream, so that all cores are busy when one ends."""
 

@@ -6,10 +6,12 @@ orthogonal. Softmax is not used, because it can be confident far from the traini
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from braintumor.errors import ModelIntegrityError
 
@@ -30,11 +32,18 @@ def distances(embeddings: Embeddings, reference: Embeddings) -> NDArray[np.float
     """
     count = min(NEIGHBORS, len(reference))
     scores = np.empty(len(embeddings), np.float32)
-    for start in range(0, len(embeddings), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        apart = 1 - normalized(embeddings[block]) @ reference.T  # (<= 256, M)
-        scores[block] = np.partition(apart, count - 1, axis=1)[:, :count].mean(axis=1)
+    with _blas().limit(limits=1):  # because inference keeps all cores busy, and waiting BLAS threads use them
+        for start in range(0, len(embeddings), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            apart = 1 - normalized(embeddings[block]) @ reference.T  # (<= 256, M)
+            scores[block] = np.partition(apart, count - 1, axis=1)[:, :count].mean(axis=1)
     return np.maximum(scores, 0)  # because rounding can make a distance negative
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    """Return the controller of numpy's BLAS. The search for the library takes milliseconds, so it runs once."""
+    return ThreadpoolController().select(user_api="blas")
 
 
 def cosine_distance(ours: Embeddings, theirs: Embeddings) -> NDArray[np.float32]:

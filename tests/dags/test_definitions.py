@@ -136,7 +136,7 @@ def test_rescore_form_requires_reason_and_defaults_to_champion(
     reason = dag["params"]["reason"]
     assert (reason["type"], reason["minLength"], dag["defaults"]["reason"]) == ("string", 1, None)
     defaults = {name: value for name, value in dag["defaults"].items() if value is not None}
-    assert defaults == {"approve": False, "chunk_size": 200}
+    assert defaults == {"approve": False, "chunk_size": 1000}
     after = {name: task["after"] for name, task in dag["tasks"].items()}
     assert after["score"] == ["chunks", "open_rescore_run"]
     assert after["report"] == after["reconcile"] == ["open_rescore_run", "score"], (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_info
 
 from braintumor.errors import ModelIntegrityError
 from braintumor.imaging.letterbox import letterbox
@@ -143,6 +145,20 @@ def test_score_is_mean_cosine_distance_to_five_nearest() -> None:
     np.testing.assert_allclose(distances(reference[:2], reference[:2])[0], (1 - cosine_of(reference)) / 2, atol=1e-6)
     assert distances(np.zeros((1, 6), np.float32), reference) == pytest.approx([1])
     assert distances(np.empty((0, 6), np.float32), reference).shape == (0,)
+
+
+def test_scores_need_one_thread_and_equal_those_of_all_threads() -> None:
+    random = np.random.default_rng(0)
+    reference = normalized(random.random((2000, 512), np.float32))
+    embeddings = random.random((1000, 512), np.float32)
+    expected = np.partition(1 - normalized(embeddings) @ reference.T, 4, axis=1)[:, :5].mean(axis=1)
+    before = [library["num_threads"] for library in threadpool_info()]
+    wall, used = time.perf_counter(), time.process_time()
+    scores = distances(embeddings, reference)
+    wall, used = time.perf_counter() - wall, time.process_time() - used
+    np.testing.assert_allclose(scores, expected, atol=1e-6)
+    assert used < 1.2 * wall + 0.05
+    assert [library["num_threads"] for library in threadpool_info()] == before
 
 
 def cosine_of(rows: NDArray[np.float32]) -> float:

@@ -57,7 +57,10 @@ def is_contact_sheet(pixels: NDArray[np.uint8]) -> bool:
     gray = _without_margins(pixels if is_gray(pixels) else pixels.max(axis=2))
     height, width = gray.shape
     small = np.asarray(Image.fromarray(gray).resize((_SIDE, _SIDE), Image.Resampling.BOX), np.float64)
-    across, down = _repetition(small), _repetition(small.T)
+    across = _repetition(small)
+    if across.gain < _LEAST_GAIN and height / width < _LONGEST_TILE:  # neither a grid nor a strip
+        return False
+    down = _repetition(small.T)
     return _is_grid(across, down) or _is_strip(across, width / height) or _is_strip(down, height / width)
 
 

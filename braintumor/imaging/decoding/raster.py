@@ -46,7 +46,8 @@ def _decode_jpeg(data: bytes, limits: Limits) -> Decoded | Rejection:
     if refused is not None:
         return refused
     reason = None if structure.is_ended else RejectionReason.TRUNCATED
-    image = _open(data, "jpeg", limits, None if _END_OF_JPEG in data else reason)
+    has_end = data.rfind(_END_OF_JPEG) >= 0  # from the back, because the search stops at every 0xFF
+    image = _open(data, "jpeg", limits, None if has_end else reason)
     if isinstance(image, Rejection):
         return image
     with image:

@@ -1,4 +1,4 @@
-"""Run a decoder process: ``python -m braintumor.imaging.sandbox.decoder_worker``. Only ``decoder_pool`` starts it.
+"""Run a decoder process: ``python -m braintumor.imaging.sandbox.decoder_worker``. Only ``decoder_process`` starts it.
 
 A shared file brings the bytes of a file to the process, and the prepared frames back. Requests and replies are small
 JSON texts that pass through a socket, each after its length. The module ``reply`` checks the replies in the worker.
@@ -31,8 +31,12 @@ from braintumor.imaging.render import DrawnFrame, draw_frame
 Decode = Callable[..., Decoded | Rejection]
 DecodeResult = PreparedFile | DrawnFrame | Rejection
 
-_IMPORTED = ("braintumor.imaging.decoding.raster", "braintumor.imaging.decoding.dicom.reader")
-"""Modules of the usual decoders. The process imports them at its start, while the worker loads its model."""
+_IMPORTED = (
+    "braintumor.imaging.decoding.raster",
+    "braintumor.imaging.decoding.dicom.reader",
+    "scipy.sparse.csgraph",
+)
+"""Modules of the usual decoders and of text detection. The process imports them at its start, before any file comes."""
 
 MOST_HEADER_BYTES = 256 * 1024
 """Most bytes of a request or reply. The DICOM standard allows identifiers of 64 characters each."""

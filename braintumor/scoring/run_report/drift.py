@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scipy.stats import chi2
 from sqlalchemy import Connection, TextClause, text
 
 from braintumor.db.statements import statement
@@ -125,8 +124,11 @@ def _index(
     count = sum(after.values())
     if not count or not effective:
         return None
+    from scipy.special import gammaincinv  # scipy.stats takes ten times as long to import, in every task
+
     freedom = max(1, len({name for name, people in [*before.items(), *after.items()] if people}) - 1)
-    if chi2.ppf(_CHANCE, freedom) * (1 / count + 1 / effective) > bound:
+    quantile = 2 * gammaincinv(freedom / 2, _CHANCE)  # of the chi-squared distribution
+    if quantile * (1 / count + 1 / effective) > bound:
         return None
     histograms = {"before": json.dumps(before), "after": json.dumps(after)}
     index = connection.scalar(text("select stability_index(cast(:before as jsonb), cast(:after as jsonb))"), histograms)

@@ -26,6 +26,7 @@ from braintumor.imaging.phantom.volume import as_nifti, draw_volume
 from braintumor.imaging.render import DrawnFrame
 from braintumor.imaging.sandbox.decoder_pool import DecoderPool, decoders_closed_at_end, default_pool
 from braintumor.labels import TumorClass
+from tests.images import jpeg_of
 
 BAD = "tests.imaging.bad_decoders:by_last_word"
 WAITING = "tests.imaging.bad_decoders:by_note"
@@ -200,6 +201,26 @@ def test_decoder_process_does_not_inherit_secrets(monkeypatch: pytest.MonkeyPatc
     assert [process.environ().get("BRAINTUMOR_PSEUDONYM_KEY") for process in started] == [None, None]
     pool.close()
     assert not any(psutil.pid_exists(process.pid) for process in started), "closing ends them"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_decoder_process_reuses_memory_and_frees_large_files() -> None:
+    small, large = (jpeg_of(np.tile(np.arange(128, dtype=np.uint8), (side, side // 128))) for side in (512, 6400))
+    others = psutil.Process().children()
+    with DecoderPool(processes=1) as pool:
+        pool.read(small, size=224)
+        (process,) = [each for each in psutil.Process().children() if each not in others]
+        before = page_faults(process)
+        for _ in range(20):
+            pool.read(small, size=224)
+        assert (page_faults(process) - before) / 20 < 50, "244 with the defaults of glibc"
+        pool.read(large, size=224)
+        assert process.memory_info().rss < 200 * 1024**2, "352 MiB with 64 MiB of Pillow's blocks"
+
+
+def page_faults(process: psutil.Process) -> int:
+    """Return the number of page faults that read no disk: the tenth field of proc(5)'s stat."""
+    return int(Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[7])
 
 
 def test_failed_process_start_is_an_error_not_a_rejection() -> None:

@@ -34,8 +34,22 @@ def gray_to_uint8(
     ``is_inverted`` says that low values are white. ``fallback`` is the displayed range if the object states no window.
     ``None`` uses this frame's percentiles.
     """
+    fallback = fallback or range_without_window(stored, dataset, index=index)
+    lowest, highest = int(stored.min()), int(stored.max())
+    if highest - lowest >= stored.size:
+        return _shown(stored, dataset, is_inverted=is_inverted, index=index, fallback=fallback)
+    # a slice has a hundred times more pixels than different values
+    possible = np.arange(lowest, highest + 1).astype(stored.dtype)
+    levels = _shown(possible, dataset, is_inverted=is_inverted, index=index, fallback=fallback)
+    return levels[np.subtract(stored, lowest, dtype=np.intp)]
+
+
+def _shown(
+    stored: NDArray[Any], dataset: Any, *, is_inverted: bool, index: int, fallback: tuple[float, float] | None
+) -> NDArray[np.uint8]:
+    """Return the gray levels of stored values, in their shape. The arguments are those of ``gray_to_uint8``."""
     values, padding = _rescaled(stored, dataset, index)
-    shown = _voi(values, dataset, padding, index=index, fallback=fallback)
+    shown = _voi(values, dataset, index=index, fallback=fallback)
     shown = 1 - shown if is_inverted else shown
     shown[padding] = 0  # background stays black if low values are white
     return to_uint8(shown)
@@ -76,16 +90,11 @@ def window(values: NDArray[np.float64], center: float, width: float, function: s
 
 
 def _voi(
-    values: NDArray[np.float64],
-    dataset: Any,
-    padding: NDArray[np.bool_],
-    *,
-    index: int,
-    fallback: tuple[float, float] | None,
+    values: NDArray[np.float64], dataset: Any, *, index: int, fallback: tuple[float, float] | None
 ) -> NDArray[np.float64]:
-    """Map rescaled values (H, W) to 0 (black) to 1 (white) by the object's table, else by a range.
+    """Map rescaled values of any shape to 0 (black) to 1 (white) by the object's table, else by a range.
 
-    The range is the object's first window, else ``fallback``, else the percentiles outside ``padding`` (H, W).
+    The range is the first window, else ``fallback``. It is ``None`` only if the object has a table or a window.
     """
     table = voi_table(dataset)
     if table is not None:
@@ -93,7 +102,8 @@ def _voi(
     stated = _stated_window(dataset, index)
     if stated is not None:
         return window(values, *stated)
-    return scaled(values, *(fallback or displayed_range(values[~padding])))
+    assert fallback is not None
+    return scaled(values, *fallback)
 
 
 def _stated_window(dataset: Any, index: int) -> tuple[float, float, str] | None:
