@@ -25,7 +25,7 @@ from sqlalchemy import Connection, text
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import IMAGES, ErasedSubjects, identity_of
 from braintumor.dataset.images.labeled_image import LabeledImage
-from braintumor.dataset.snapshot import read_images
+from braintumor.dataset.take_snapshot import read_images
 from braintumor.db import database
 from braintumor.errors import DatabaseError, ErasureError
 from braintumor.imaging.pseudonym import erased_mark, pseudonym

@@ -116,7 +116,7 @@ _FORM = {
 @task
 def snapshot() -> str:
     """Record the labeled images with their splits, and return the snapshot's ID."""
-    from braintumor.dataset.snapshot import snapshot_of
+    from braintumor.dataset.take_snapshot import snapshot_of
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from common import settings_for
 

@@ -20,7 +20,7 @@ from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import IMAGES, writing_images
 from braintumor.dataset.images.local_folder import labeled_files, upload
-from braintumor.dataset.snapshot import snapshot_of
+from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.erasure import Erasure, erase, erased_objects
 from braintumor.errors import DatabaseError, ErasureError
@@ -347,7 +347,7 @@ class ReachedError(Exception):
 @pytest.mark.parametrize(
     ("reads", "work"),
     [
-        ("dataset.snapshot.read_images", lambda scored, _engine, _model: snapshot_of(scored)),
+        ("dataset.take_snapshot.read_images", lambda scored, _engine, _model: snapshot_of(scored)),
         (
             "preview.job.newest_scored",
             lambda scored, engine, model: make_preview(

@@ -57,7 +57,7 @@ def snapshot(prefix: str | None, is_json: bool) -> None:
     The labeled images are under the S3 prefix PREFIX (default: BRAINTUMOR_DATASET_URI). The snapshot assigns each image
     to a split.
     """
-    from braintumor.dataset.snapshot import snapshot_of
+    from braintumor.dataset.take_snapshot import snapshot_of
 
     taken = snapshot_of(settings_of("trainer"), prefix)
     counts = taken.counts()
@@ -150,7 +150,7 @@ def _read(settings: Settings, source: str) -> tuple[list[LabeledImage], list[Exc
     from braintumor.s3 import ObjectStore, S3Uri
 
     if S3Uri.is_meant_by(source):
-        from braintumor.dataset.snapshot import read_images
+        from braintumor.dataset.take_snapshot import read_images
 
         prefix = S3Uri.parse_prefix(source)
         return read_images(ObjectStore.connect(settings), prefix)
