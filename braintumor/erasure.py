@@ -25,6 +25,7 @@ from sqlalchemy import Connection, text
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import IMAGES, ErasedSubjects, identity_of
 from braintumor.dataset.images.labeled_image import LabeledImage
+from braintumor.dataset.images.patient_table import load_patient_table, without_patient
 from braintumor.dataset.take_snapshot import read_images
 from braintumor.db import database
 from braintumor.errors import DatabaseError, ErasureError
@@ -87,7 +88,8 @@ def find_subject(settings: Settings, patient_number: str) -> Subject:
 def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_objects: bool = False) -> Erasure:
     """Erase the patient with the pseudonym ``subject``.
 
-    The function reads all labeled images in S3, because only their DICOM headers name the patient.
+    The function reads all labeled images in S3, because only their DICOM headers name the patient. It also uses the
+    stored tables of patients, and deletes the patient from them.
 
     Args:
         settings: for Postgres, S3 and the key for pseudonyms.
@@ -109,7 +111,10 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
         with database.transaction(engine) as connection:
             _lock_images(connection)
             labeled, _ = read_images(store, dataset, anywhere=True)
-            of_subject = _of_subject(labeled, subject, ErasedSubjects(marks=_earlier_marks(connection, mark), key=key))
+            table = load_patient_table(store, dataset, settings.pseudonym_key)
+            patients = table.patients if table else {}
+            earlier = ErasedSubjects(marks=_earlier_marks(connection, mark), key=key)
+            of_subject = _of_subject(labeled, subject, earlier, patients)
             erased: dict[str, Any] = connection.execute(
                 text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
                 {
@@ -121,6 +126,8 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
                 },
             ).scalar_one()
             removed = [*_clean_pages(connection, store, models, erased), *_clean_models(store, erased)]
+            images = set(erased["image_sha256s"])
+            removed += without_patient(store, dataset, key, patient=subject, images=images)
             removed += erased["picture_uris"]
             store.delete(S3Uri.parse(uri) for uri in erased["picture_uris"])
             objects = _mark_files(connection, store, erased, labeled, key=key, with_objects=with_objects)
@@ -203,24 +210,29 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
     return frozenset(connection.scalars(text(earlier), {"mark": mark}))
 
 
-def _of_subject(labeled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects) -> list[LabeledImage]:
+def _of_subject(
+    labeled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects, patients: Mapping[str, str]
+) -> list[LabeledImage]:
     """Return the labeled images of the person with the pseudonym ``subject``.
 
-    An image is the person's if its DICOM header names the patient. An image whose header names no patient is the
-    person's if it is in one of the patient's studies. A file that an earlier erasure marked is the person's too. So is
-    every image with the same pixels as one of these images.
+    An image is the person's if its DICOM header or the table of patients names the patient. An image whose header names
+    no patient is the person's if it is in one of the patient's studies. A file that an earlier erasure marked is the
+    person's too. So is every image with the same pixels as one of these images.
 
     Args:
         labeled: all labeled images.
         subject: the patient's pseudonym.
         earlier: marks of earlier erasures of the same person, with the key.
+        patients: pseudonym of the patient by sha256 of the file, from the table of patients.
     """
     images = [(image, *identity_of(image, earlier.key)) for image in labeled]
     studies = {study for _, patient, study in images if patient == subject and study}
     pixels = {
         image.pixel_sha256
         for image, patient, study in images
-        if patient == subject or (patient is None and study in studies) or earlier.holds_image(image)
+        if subject in (patient, patients.get(image.image_sha256))
+        or (patient is None and study in studies)
+        or earlier.holds_image(image)
     }
     return [image for image, _, _ in images if image.pixel_sha256 in pixels]
 

@@ -34,6 +34,7 @@ class SnapshotImage:
         image_uri: the address in S3.
         attributes: values for evaluation by slice, as in ``LabeledImage``.
         count_file: number of files with these pixels. The snapshot uses one of them.
+        has_patient: whether the patient is known. The patient itself is not stored.
     """
 
     image_sha256: str
@@ -45,6 +46,7 @@ class SnapshotImage:
     image_uri: str
     attributes: Mapping[str, str] = field(hash=False)
     count_file: int = 1
+    has_patient: bool = False
 
     @classmethod
     def of(cls, distinct: DistinctImage, *, group_key: str, split: Split) -> Self:
@@ -60,6 +62,7 @@ class SnapshotImage:
             image_uri=image.image_uri,
             attributes=image.attributes,
             count_file=len(distinct.files),
+            has_patient=distinct.has_patient,
         )
 
 
@@ -123,7 +126,7 @@ def load_snapshot(engine: Engine, snapshot_id: str) -> Snapshot:
         rows = connection.execute(
             text("""
             select image_sha256, pixel_sha256, perceptual_hash, group_key, label::text, split::text, image_uri,
-                   attributes, count_file
+                   attributes, count_file, has_patient
             from snapshot_image where snapshot_id = :id order by image_sha256"""),
             {"id": snapshot_id},
         ).mappings()
@@ -159,6 +162,8 @@ def identified_of(head: Row[Any]) -> PatientIds | None:
         count_image=head.count_image,
         count_identified=head.count_identified,
         count_patient=head.count_patient_identified,
+        count_kept_from_test=head.count_kept_from_test,
+        exempt=tuple(map(TumorClass, head.exempt_classes)),
     )
 
 
@@ -170,7 +175,8 @@ def snapshot_head(connection: Connection, snapshot_id: str) -> Row[Any]:
     """
     head = connection.execute(
         text("""
-        select source_uri, count_image, count_copy, left_out, count_identified, count_patient_identified
+        select source_uri, count_image, count_copy, left_out, count_identified, count_patient_identified,
+            count_kept_from_test, exempt_classes
         from snapshot where snapshot_id = :id"""),
         {"id": snapshot_id},
     ).one_or_none()
@@ -188,12 +194,14 @@ def record_snapshot(connection: Connection, snapshot: Snapshot) -> None:
     connection.execute(
         text("""
         insert into snapshot (snapshot_id, source_uri, count_image, count_copy, left_out, count_identified,
-            count_patient_identified)
-        values (:id, :source, :count_image, :count_copy, cast(:left_out as jsonb), :count_identified, :count_patient)
+            count_patient_identified, count_kept_from_test, exempt_classes)
+        values (:id, :source, :count_image, :count_copy, cast(:left_out as jsonb), :count_identified, :count_patient,
+            :kept_from_test, :exempt)
         on conflict (snapshot_id) do update
         set source_uri = excluded.source_uri, count_copy = excluded.count_copy, left_out = excluded.left_out,
             count_identified = excluded.count_identified,
-            count_patient_identified = excluded.count_patient_identified"""),
+            count_patient_identified = excluded.count_patient_identified,
+            count_kept_from_test = excluded.count_kept_from_test, exempt_classes = excluded.exempt_classes"""),
         {
             "id": snapshot.snapshot_id,
             "source": snapshot.source_uri,
@@ -202,6 +210,8 @@ def record_snapshot(connection: Connection, snapshot: Snapshot) -> None:
             "left_out": json.dumps([vars(item) for item in snapshot.excluded]),
             "count_identified": snapshot.identified and snapshot.identified.count_identified,
             "count_patient": snapshot.identified and snapshot.identified.count_patient,
+            "kept_from_test": snapshot.identified and snapshot.identified.count_kept_from_test,
+            "exempt": [label.value for label in snapshot.identified.exempt] if snapshot.identified else [],
         },
     )
     connection.execute(text("create temporary table taken (like snapshot_image) on commit drop"))
@@ -217,7 +227,7 @@ def record_snapshot(connection: Connection, snapshot: Snapshot) -> None:
 
 
 _IDENTITY = ("snapshot_id", "image_sha256", "label", "split")
-_FACTS = ("pixel_sha256", "perceptual_hash", "group_key", "image_uri", "attributes", "count_file")
+_FACTS = ("pixel_sha256", "perceptual_hash", "group_key", "image_uri", "attributes", "count_file", "has_patient")
 
 
 def _row(snapshot_id: str, image: SnapshotImage) -> tuple[object, ...]:
@@ -232,4 +242,5 @@ def _row(snapshot_id: str, image: SnapshotImage) -> tuple[object, ...]:
         image.image_uri,
         json.dumps(image.attributes),
         image.count_file,
+        image.has_patient,
     )

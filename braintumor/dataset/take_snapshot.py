@@ -10,7 +10,9 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, text
 
@@ -25,6 +27,8 @@ from braintumor.dataset.images.labeled_image import (
 )
 from braintumor.dataset.images.local_folder import require_every_class
 from braintumor.dataset.images.patient_ids import PatientIds
+from braintumor.dataset.images.patient_table import load_patient_table
+from braintumor.dataset.label_exclusions import LabelExclusion, read_exclusions, record_exclusions, without_listed
 from braintumor.dataset.quality.checks import assess
 from braintumor.dataset.quality.gate import current_report, require_quality
 from braintumor.dataset.quality.report import shown_images
@@ -33,11 +37,11 @@ from braintumor.dataset.review_labels.frames import ReviewedImages, reviewed_ima
 from braintumor.dataset.review_labels.rules import LabelRules
 from braintumor.dataset.snapshot import Snapshot, SnapshotImage, record_snapshot
 from braintumor.dataset.splits.grouping import Grouping, group_key
-from braintumor.dataset.splits.reviewed_frames_split import split_images, split_reviewed_frames
+from braintumor.dataset.splits.reviewed_frames_split import ReviewedFramesSplit, split_images, split_reviewed_frames
 from braintumor.dataset.splits.split import Split
 from braintumor.db import database
 from braintumor.db.database import advisory_lock, transaction
-from braintumor.errors import DatasetError, ObjectMissingError
+from braintumor.errors import ConfigurationError, DatasetError, ObjectMissingError
 from braintumor.labels import CLASSES
 from braintumor.reports.paths import publish_page, snapshot_path
 from braintumor.s3 import ObjectStore, S3Uri
@@ -46,86 +50,127 @@ MINIMUM_PER_CLASS = 10
 """Smallest number of distinct images of a class. With fewer, a split can lack the class: 15% of 10 is 1.5."""
 
 
-def snapshot_of(settings: Settings, prefix: str | None = None) -> Snapshot:
+@dataclass(frozen=True, kw_only=True)
+class _Input:
+    """The content of a new snapshot, before it is grouped and split.
+
+    Attributes:
+        source: the S3 prefix of the labeled images.
+        images: the labeled images.
+        excluded: the images that are excluded already, with reasons.
+        reviewed: the reviewed frames.
+        exclusions: the exclusion list, which is recorded.
+        test_needs_patient: as in ``split_images``.
+    """
+
+    source: S3Uri
+    images: list[LabeledImage]
+    excluded: list[ExcludedImage]
+    reviewed: ReviewedImages
+    exclusions: list[LabelExclusion]
+    test_needs_patient: bool
+
+
+def snapshot_of(settings: Settings, prefix: str | None = None, exclusion_list: Path | None = None) -> Snapshot:
     """Take and record a snapshot of the labeled images below an S3 prefix and of the reviewed frames.
 
-    The function writes the manifest ``snapshots/<snapshot_id>.csv`` and the quality report
-    ``snapshots/<snapshot_id>.html`` below the prefix of all models. It excludes files of erased people. It blocks
-    erasures until the report is written.
+    The same images, labels and splits give the same snapshot id. The function writes the manifest
+    ``snapshots/<snapshot_id>.csv`` and the quality report ``snapshots/<snapshot_id>.html`` below the prefix of all
+    models. It excludes files of erased people. It blocks erasures until the report is written.
 
     Args:
-        settings: for Postgres, S3, the rule files and the default prefix.
+        settings: for Postgres, S3, the key of the pseudonyms, the rule files and the default prefix.
         prefix: S3 prefix of the labeled images. By default the prefix in the settings.
+        exclusion_list: path of the exclusion list. By default the list in the settings, if there is one.
 
     Raises:
-        DatasetError: the images do not pass the data quality gate, or ``take_snapshot`` raises it. No snapshot is
-            recorded.
-        QualityRulesError: the file of quality rules is invalid.
-        LabelRulesError: the file of label rules is invalid.
+        DatasetError: the images do not pass the data quality gate. Or a class is missing, has fewer than
+            ``MINIMUM_PER_CLASS`` distinct images, or has no image in a split. Or the table of patients or the exclusion
+            list is invalid. No snapshot is recorded.
+        ConfigurationError: a rule file or a setting is invalid, or a key is needed and not set.
     """
     source = S3Uri.parse_prefix(prefix or settings.require("dataset_uri"))
     engine, store = database.connect(settings), ObjectStore.connect(settings)
+    path = exclusion_list or settings.label_exclusions
+    exclusions = read_exclusions(path) if path else []
     with writing_images(engine):
-        return _snapshot_of(settings, engine, store, source)
+        return _snapshot_of(settings, engine, store, source, exclusions)
 
 
-def _snapshot_of(settings: Settings, engine: Engine, store: ObjectStore, source: S3Uri) -> Snapshot:
+def _snapshot_of(
+    settings: Settings, engine: Engine, store: ObjectStore, source: S3Uri, exclusions: list[LabelExclusion]
+) -> Snapshot:
     rules = QualityRules.load(settings.quality_rules)
     models = S3Uri.parse_prefix(settings.require("models_uri"))
-    images, unreadable, erased = without_erased(engine, settings, *read_images(store, source))
+    table = load_patient_table(store, source, settings.pseudonym_key)
+    test_needs_patient = table is not None and not _allows_unidentified(settings)
+    patients = table.patients if table else {}
+    images, unreadable, erased = without_erased(engine, settings, *read_images(store, source), patients=patients)
+    images, listed, exclusions = without_listed(images, exclusions)
+    if table is not None:
+        images = table.identify(images)
     quality = assess(images, unreadable, rules)
     require_quality(engine, store, models, quality, source=str(source))
     reviewed = reviewed_images(engine, store, models, LabelRules.load(settings.label_rules))
-    if reviewed.images and any(image.patient for image in images):  # because frames have pseudonyms
+    if table is None and reviewed.images and any(image.patient for image in images):  # because frames have pseudonyms
         key = settings.require("pseudonym_key").encode()
         images = [pseudonymize(image, key) for image in images]
-    snapshot = take_snapshot(engine, source, images, [*unreadable, *erased], reviewed)
+    snapshot = _take(
+        engine,
+        _Input(
+            source=source,
+            images=images,
+            excluded=[*unreadable, *erased, *listed],
+            reviewed=reviewed,
+            exclusions=exclusions,
+            test_needs_patient=test_needs_patient,
+        ),
+    )
     _write_manifest(store, models, snapshot)
-    page = current_report(quality, source=str(source), snapshot_id=snapshot.snapshot_id, splits=snapshot.counts())
+    page = current_report(quality, source=str(source), snapshot=snapshot, exclusions=exclusions)
     address = models / snapshot_path(snapshot.snapshot_id)
-    publish_page(engine, store, address, page, image_sha256s=shown_images(quality))
+    shown = shown_images(quality) | {item.image_sha256 for item in exclusions}
+    publish_page(engine, store, address, page, image_sha256s=shown)
     return snapshot
 
 
-def take_snapshot(
-    engine: Engine,
-    source: S3Uri,
-    images: list[LabeledImage],
-    unreadable: list[ExcludedImage],
-    reviewed: ReviewedImages | None = None,
-) -> Snapshot:
-    """Group labeled images and reviewed frames, assign splits, and record the snapshot.
-
-    The same images, labels and splits give the same snapshot id.
-
-    Args:
-        engine: the database.
-        source: the S3 prefix of the labeled images.
-        images: the labeled images.
-        unreadable: the images that the caller excluded already, with reasons.
-        reviewed: the reviewed frames. ``None`` for a snapshot without them.
+def _allows_unidentified(settings: Settings) -> bool:
+    """Return whether the settings allow images without a patient in the test split.
 
     Raises:
-        DatasetError: a class is missing, has fewer than ``MINIMUM_PER_CLASS`` distinct images, or has no image in a
-            split.
+        ConfigurationError: the setting is neither ``yes`` nor ``no``.
     """
+    value = settings.require("unidentified_in_test")
+    if value not in ("yes", "no"):
+        raise ConfigurationError(
+            f"BRAINTUMOR_UNIDENTIFIED_IN_TEST must be yes or no. Received: {value!r}. Correct it in the environment."
+        )
+    return value == "yes"
+
+
+def _take(engine: Engine, given: _Input) -> Snapshot:
+    """Group labeled images and reviewed frames, assign splits, and record the snapshot."""
+    reviewed = given.reviewed
     with transaction(engine) as connection:
         advisory_lock(connection, "splits")
         remembered = _remembered(connection)
-        if reviewed is not None and reviewed.images:
-            split = split_reviewed_frames(images, reviewed.images, remembered, _test_hashes(connection))
+        if reviewed.images:
+            split = split_reviewed_frames(
+                given.images,
+                reviewed.images,
+                remembered,
+                _test_hashes(connection),
+                test_needs_patient=given.test_needs_patient,
+            )
         else:
-            split = split_images(images, remembered)
-        _require_enough(split.grouping, source)
-        excluded = unreadable if reviewed is None else [*unreadable, *reviewed.excluded]
-        snapshot = _build(source, split.grouping, split.splits, excluded)
+            split = split_images(given.images, remembered, test_needs_patient=given.test_needs_patient)
+        _require_enough(split.grouping, given.source)
+        snapshot = _build(given, split)
         _require_every_split(snapshot)
         _remember(connection, split.grouping, split.splits)
         record_snapshot(connection, snapshot)
-        if reviewed is not None:
-            reviewed.record(
-                connection, snapshot.snapshot_id, {item.image_uri: item.reason for item in snapshot.excluded}
-            )
+        record_exclusions(connection, snapshot.snapshot_id, given.exclusions)
+        reviewed.record(connection, snapshot.snapshot_id, {item.image_uri: item.reason for item in snapshot.excluded})
     return snapshot
 
 
@@ -188,7 +233,8 @@ def _require_every_split(snapshot: Snapshot) -> None:
         )
 
 
-def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unreadable: list[ExcludedImage]) -> Snapshot:
+def _build(given: _Input, split: ReviewedFramesSplit) -> Snapshot:
+    grouping, splits = split.grouping, split.splits
     images = tuple(
         sorted(
             (
@@ -200,16 +246,28 @@ def _build(source: S3Uri, grouping: Grouping, splits: Mapping[str, Split], unrea
         )
     )
     lines = "\n".join(f"{image.image_sha256} {image.label} {image.split}" for image in images)
+    excluded = [*given.excluded, *given.reviewed.excluded, *grouping.excluded]
     return Snapshot(
         snapshot_id=sha256(lines.encode()).hexdigest()[:16],
-        source_uri=str(source),
+        source_uri=str(given.source),
         images=images,
         count_copy=sum(image.count_file - 1 for image in images),
-        excluded=tuple(sorted([*unreadable, *grouping.excluded], key=lambda item: (item.image_uri, item.reason))),
-        identified=PatientIds.of(
-            frozenset().union(*(file.patient for file in member.files)) for group in grouping.groups for member in group
-        ),
+        excluded=tuple(sorted(excluded, key=lambda item: (item.image_uri, item.reason))),
+        identified=_patient_ids(split, test_needs_patient=given.test_needs_patient),
     )
+
+
+def _patient_ids(split: ReviewedFramesSplit, *, test_needs_patient: bool) -> PatientIds:
+    """Return the counts of images with patients, and the number of images that need one to enter test."""
+    identifiers = PatientIds.of(member.patient for group in split.grouping.groups for member in group)
+    if not test_needs_patient:
+        return identifiers
+    groups = split.grouping.to_split(split.identified)
+    kept_from_test = (
+        group.count for key, group in groups.items() if not group.may_test and split.splits[key] is not Split.TEST
+    )
+    exempt = tuple(label for label in CLASSES if label not in split.identified)
+    return replace(identifiers, count_kept_from_test=sum(kept_from_test), exempt=exempt)
 
 
 def _remember(connection: Connection, grouping: Grouping, splits: Mapping[str, Split]) -> None:

@@ -138,7 +138,8 @@ def load_image_predictions(
             test_prediction.image_sha256,
             test_prediction.label::text as label,
             test_prediction.predicted_class::text as predicted,
-            coalesce(snapshot_image.group_key, test_prediction.image_sha256) as group_key
+            coalesce(snapshot_image.group_key, test_prediction.image_sha256) as group_key,
+            coalesce(snapshot_image.has_patient, false) as has_patient
         from test_prediction
         join evaluation using (evaluation_id)
         left join snapshot_image using (snapshot_id, image_sha256)
@@ -148,7 +149,10 @@ def load_image_predictions(
     )
     return {
         row.image_sha256: ImagePrediction(
-            label=TumorClass(row.label), predicted=TumorClass(row.predicted), group_key=row.group_key
+            label=TumorClass(row.label),
+            predicted=TumorClass(row.predicted),
+            group_key=row.group_key,
+            has_patient=row.has_patient,
         )
         for row in rows
     }

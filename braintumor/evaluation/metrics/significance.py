@@ -11,8 +11,9 @@ candidate loses more of these images than expected by chance. The bootstrap inte
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from scipy.stats import binomtest
@@ -30,11 +31,19 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, kw_only=True)
 class ImagePrediction:
-    """Hold a model's prediction for one test image. Related images have the same ``group_key``."""
+    """Hold a model's prediction for one test image.
+
+    Attributes:
+        label: the label.
+        predicted: the predicted class.
+        group_key: name of the image's group. Images of one patient and near-duplicates have the same name.
+        has_patient: whether the patient is known.
+    """
 
     label: TumorClass
     predicted: TumorClass
     group_key: str
+    has_patient: bool = False
 
     @property
     def is_correct(self) -> bool:
@@ -140,6 +149,42 @@ def mcnemar(*, lost: int, gained: int) -> float:
     if lost + gained == 0:
         return 1.0
     return float(binomtest(lost, lost + gained, alternative="greater").pvalue)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusteredAccuracy:
+    """Hold a model's accuracy on test, with its interval clustered by patient.
+
+    Attributes:
+        count: number of images.
+        count_known: number of images whose patient is known.
+        count_cluster: number of groups: the images of one patient, or near-duplicates.
+        accuracy: share of images with a correct prediction.
+        low: lower end of ``clustered_interval``.
+        high: upper end of ``clustered_interval``.
+    """
+
+    count: int
+    count_known: int
+    count_cluster: int
+    accuracy: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, predictions: Collection[ImagePrediction]) -> Self:
+        """Return the accuracy of one prediction or more. The groups of the snapshot are the clusters."""
+        hits = [each.is_correct for each in predictions]
+        clusters = [each.group_key for each in predictions]
+        low, high = clustered_interval(hits, clusters)
+        return cls(
+            count=len(hits),
+            count_known=sum(each.has_patient for each in predictions),
+            count_cluster=len(set(clusters)),
+            accuracy=sum(hits) / len(hits),
+            low=low,
+            high=high,
+        )
 
 
 def clustered_interval(hits: Iterable[bool], clusters: Iterable[Hashable]) -> tuple[float, float]:

@@ -13,10 +13,11 @@ from braintumor.db.database import transaction
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
+from braintumor.evaluation.metrics.significance import ClusteredAccuracy
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
 from braintumor.evaluation.report.tables import similarity_table
-from braintumor.evaluation.store import load_diagnostics, load_distance_bands, load_evaluation
+from braintumor.evaluation.store import load_diagnostics, load_distance_bands, load_evaluation, load_image_predictions
 from braintumor.registry.model_versions import ModelVersion, training_of
 
 _INITIALIZATION = {
@@ -51,6 +52,7 @@ def build_model_report(
     with transaction(engine) as connection:
         diagnostics = load_diagnostics(connection, model, model.snapshot_id, Split.TEST)
         bands = load_distance_bands(connection, model, model.snapshot_id)
+        predictions = load_image_predictions(connection, model, model.snapshot_id, Split.TEST)
     similarity = similarity_table(
         bands, grouped_accuracy=training.grouped_accuracy, random_split_accuracy=training.naive_accuracy
     )
@@ -78,6 +80,7 @@ def build_model_report(
         created=f"{model.created_at:%Y-%m-%d %H:%M} UTC",
         validation=validation,
         test=test,
+        clustered=ClusteredAccuracy.of(predictions.values()) if predictions else None,
         history=training.history,
         verdict=verdict,
         throughput=diagnostics.throughput,
@@ -127,7 +130,7 @@ def _facts(engine: Engine, model: ModelVersion) -> dict[str, Any]:
             select
                 model_version.count_parameter, model_version.temperature,
                 snapshot.source_uri, snapshot.count_image, snapshot.count_identified,
-                snapshot.count_patient_identified
+                snapshot.count_patient_identified, snapshot.count_kept_from_test, snapshot.exempt_classes
             from model_version
             join training_run using (training_run_id)
             join snapshot using (snapshot_id)

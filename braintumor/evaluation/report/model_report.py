@@ -15,6 +15,7 @@ from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.diagnostics import Throughput
 from braintumor.evaluation.metrics.occlusion import Occlusion
+from braintumor.evaluation.metrics.significance import ClusteredAccuracy
 from braintumor.evaluation.metrics.slices import SliceResult
 from braintumor.evaluation.report import plots
 from braintumor.evaluation.report.cam_overlay import Sample
@@ -94,6 +95,7 @@ class ModelReport:
         created: time of creation as text.
         validation: evaluation on the validation split, which selects the candidate.
         test: evaluation on the test split, which the gate judges.
+        clustered: accuracy on test with its interval clustered by patient, ``None`` without stored predictions.
         history: as Keras's ``History.history``, one number per epoch. Empty without training.
         verdict: verdict of the gate, ``None`` if not judged.
         throughput: speed of the served graph on the test split, ``None`` if not measured.
@@ -128,6 +130,7 @@ class ModelReport:
     validation: Evaluation
     test: Evaluation
     history: Mapping[str, Sequence[float]]
+    clustered: ClusteredAccuracy | None = None
     verdict: Verdict | None = None
     status: str = ""
     throughput: Throughput | None = None
@@ -171,6 +174,18 @@ class ModelReport:
     def patients(self) -> str:
         """Return the statement on whether the splits are independent by patient."""
         return claim_of_patients(self.identified)
+
+    @property
+    def test_patients(self) -> str:
+        """Return the text on the known patients of the test images, and on the interval clustered by patient."""
+        if self.clustered is None:
+            return "The patients of the test images were not counted."
+        c = self.clustered
+        return (
+            f"The patient is known for {c.count_known:,} of {c.count:,} test images. With the images of one patient as "
+            f"one cluster, and near-duplicates as one where no patient is known, the 95% interval of the test accuracy "
+            f"is {figure(c.low)} to {figure(c.high)} ({c.count_cluster:,} clusters, bootstrap)."
+        )
 
     @property
     def rank(self) -> tuple[float, float, str]:
