@@ -166,3 +166,21 @@ def test_of_two_near_known_images_the_test_image_is_kept() -> None:
 
 def test_no_images_give_no_groups() -> None:
     assert form_groups([], {}).groups == ()
+
+
+def test_identified_classes_know_half_of_their_patients() -> None:
+    images = [
+        image(drawn(seed, label), f"{label} {seed}", label, patient=f"patient {seed}" if seed % 4 < known else None)
+        for label, known in ((TumorClass.GLIOMA, 2), (TumorClass.PITUITARY, 1))
+        for seed in range(20 + 100 * label.position, 28 + 100 * label.position)
+    ]
+    grouping = form_groups(images, {})
+    assert grouping.identified_classes() == {TumorClass.GLIOMA}
+    groups = grouping.to_split(grouping.identified_classes()).values()
+    assert sum(not group.may_test for group in groups) == 4
+    assert all(group.may_test for group in groups if group.label is TumorClass.PITUITARY)
+
+
+def test_study_alone_is_no_known_patient() -> None:
+    (group,) = form_groups([image(drawn(1), "one", patient="study 1.2")], {}).groups
+    assert not group[0].has_patient

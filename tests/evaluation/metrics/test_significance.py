@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from itertools import repeat
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy.stats import bootstrap
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.metrics.classification import wilson_interval
 from braintumor.evaluation.metrics.significance import (
+    ClusteredAccuracy,
     ImagePrediction,
     ImagePredictions,
     PredictionPair,
@@ -178,3 +180,12 @@ def test_equal_clusters_give_wilsons_interval_of_the_clusters() -> None:
 def test_images_without_a_cluster_are_refused(hits: list[bool], clusters: list[str]) -> None:
     with pytest.raises(EvaluationError, match=f"Received: {len(hits)} images and {len(clusters)} clusters"):
         clustered_interval(hits, clusters)
+
+
+def test_clustered_accuracy_counts_patients_and_groups() -> None:
+    images = predictions("rrwrrwrrrr", group_size=2)
+    known = [replace(each, has_patient=each.group_key != "4") for each in images.values()]
+    accuracy = ClusteredAccuracy.of(known)
+    assert (accuracy.count, accuracy.count_known, accuracy.count_cluster, accuracy.accuracy) == (10, 8, 5, 0.8)
+    hits = [letter == "r" for letter in "rrwrrwrrrr"]
+    assert (accuracy.low, accuracy.high) == clustered_interval(hits, [n // 2 for n in range(10)])
