@@ -233,7 +233,7 @@ class _Links:
             if first and second and first != second and self.reasons.keys().isdisjoint(link):
                 kept, lost = sorted(link, key=self._rank)
                 self.reasons[lost] = (
-                    f"was in {min(self.splits[lost])}, and is near an image in {min(self.splits[kept])}"
+                    f"was in {min(self.splits[lost])}, and is linked to an image in {min(self.splits[kept])}"
                 )
 
     def exclude_bridges(self) -> None:
@@ -242,7 +242,7 @@ class _Links:
             for group in crossing:
                 splits = " and ".join(sorted(self.splits_of(group)))
                 for position in self._bridges(group):
-                    self.reasons[position] = f"near images in {splits}"
+                    self.reasons[position] = f"linked to images in {splits}"
 
     def groups(self) -> list[list[int]]:
         """Return the positions of the images that are not excluded, by group."""

@@ -142,7 +142,7 @@ def test_new_image_between_two_splits_is_excluded() -> None:
     bridge = LabeledImage(**{**vars(image(c, "bridge")), "patient": frozenset({"p", "q"})})
     grouping = form_groups([*kept.values(), bridge], {item.image_sha256: Split(split) for split, item in kept.items()})
     assert names(grouping) == [["a"], ["b"]]
-    assert reasons(grouping) == {"bridge": "near images in test and train"}
+    assert reasons(grouping) == {"bridge": "linked to images in test and train"}
 
 
 def test_chain_of_new_images_between_two_splits_is_excluded() -> None:
@@ -161,7 +161,7 @@ def test_of_two_near_known_images_the_test_image_is_kept() -> None:
     ours, theirs = image(one, "train"), image(one.transpose(Image.Transpose.ROTATE_180), "test")
     grouping = form_groups([ours, theirs], {ours.image_sha256: Split.TRAIN, theirs.image_sha256: Split.TEST})
     assert names(grouping) == [["test"]]
-    assert reasons(grouping) == {"train": "was in train, and is near an image in test"}
+    assert reasons(grouping) == {"train": "was in train, and is linked to an image in test"}
 
 
 def test_no_images_give_no_groups() -> None:
