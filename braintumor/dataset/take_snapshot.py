@@ -227,9 +227,13 @@ def _require_every_split(snapshot: Snapshot) -> None:
     counts = snapshot.counts()
     empty = [f"{label} in {split}" for split, by_class in counts.items() for label, n in by_class.items() if n == 0]
     if empty:
+        ids = snapshot.identified
+        rule = (
+            "" if ids is None or not ids.test_rule else f" {ids.test_rule} BRAINTUMOR_UNIDENTIFIED_IN_TEST changes it."
+        )
         raise DatasetError(
             f"{snapshot.source_uri} has no images of {', '.join(empty)}. An image keeps its split forever, so others "
-            "do not replace it. Restore the missing images, or add new ones of these classes."
+            f"do not replace it. Restore the missing images, or add new ones of these classes.{rule}"
         )
 
 

@@ -106,6 +106,14 @@ def test_setting_lets_images_without_patient_into_test(empty_settings: Settings,
     assert "kept out" not in snapshot.identified.claim
 
 
+def test_class_of_one_patient_is_refused_with_the_rule(empty_settings: Settings, folder: Path, tmp_path: Path) -> None:
+    lines = [[path.relative_to(folder).as_posix(), "Doe^One"] for path in sorted((folder / "glioma").iterdir())[:18]]
+    table = written(tmp_path / "patients.csv", "path,patient", lines)
+    uploaded(empty_settings, folder, "--patients", str(table))
+    with pytest.raises(DatasetError, match=r"no images of glioma in test.* 2 images without a patient are kept out"):
+        snapshot_of(empty_settings)
+
+
 def test_table_survives_another_upload_and_splits_stay(
     empty_settings: Settings, folder: Path, table: Path, tmp_path: Path
 ) -> None:
