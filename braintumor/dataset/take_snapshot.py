@@ -228,9 +228,7 @@ def _require_every_split(snapshot: Snapshot) -> None:
     empty = [f"{label} in {split}" for split, by_class in counts.items() for label, n in by_class.items() if n == 0]
     if empty:
         ids = snapshot.identified
-        rule = (
-            "" if ids is None or not ids.test_rule else f" {ids.test_rule} BRAINTUMOR_UNIDENTIFIED_IN_TEST changes it."
-        )
+        rule = f" {ids.test_rule} BRAINTUMOR_UNIDENTIFIED_IN_TEST changes it." if ids and ids.test_rule else ""
         raise DatasetError(
             f"{snapshot.source_uri} has no images of {', '.join(empty)}. An image keeps its split forever, so others "
             f"do not replace it. Restore the missing images, or add new ones of these classes.{rule}"
