@@ -53,21 +53,15 @@ def read_exclusions(path: Path | str) -> list[LabelExclusion]:
                     f"The exclusion list {path} lacks the columns {', '.join(missing)}. Its first line must name "
                     f"{', '.join(_COLUMNS)}. Received: {', '.join(reader.fieldnames or ['nothing'])}. Correct it."
                 )
-            rows = [tuple((row[name] or "").strip() for name in _COLUMNS) for row in reader]
+            rows = {reader.line_num: [(row[name] or "").strip() for name in _COLUMNS] for row in reader}
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not a CSV in UTF-8"
         raise DatasetError(f"The exclusion list {path} cannot be read: {reason}. Give a CSV file.") from None
-    listed = [
-        LabelExclusion(image_sha256=image.lower(), reason=reason, author=author) for image, reason, author in rows
-    ]
-    counts = Counter(item.image_sha256 for item in listed)
+    counts = Counter(image.lower() for image, _, _ in rows.values())
     wrong = [
         number
-        for number, item in enumerate(listed, start=2)
-        if not _SHA256.fullmatch(item.image_sha256)
-        or not item.reason
-        or not item.author
-        or counts[item.image_sha256] > 1
+        for number, (image, reason, author) in rows.items()
+        if not (_SHA256.fullmatch(image.lower()) and reason and author and counts[image.lower()] == 1)
     ]
     if wrong:
         raise DatasetError(
@@ -75,15 +69,19 @@ def read_exclusions(path: Path | str) -> list[LabelExclusion]:
             f"author. Received: {len(wrong)} other rows, the first of them row {wrong[0]}. Row 1 is the header. "
             "Correct these rows."
         )
-    return listed
+    return [
+        LabelExclusion(image_sha256=image.lower(), reason=reason, author=author)
+        for image, reason, author in rows.values()
+    ]
 
 
 def without_listed(
     images: Sequence[LabeledImage], exclusions: Sequence[LabelExclusion]
 ) -> tuple[list[LabeledImage], list[ExcludedImage], list[LabelExclusion]]:
-    """Return the images that are not on an exclusion list, the excluded images, and the list with its counts.
+    """Return the images that are not on an exclusion list, the excluded images, and the rows that exclude an image.
 
-    Files with the same pixels as a listed file are excluded too.
+    Files with the same pixels as a listed file are excluded too. The other rows are not recorded, because the images of
+    an erased person are among them.
     """
     pixels = {image.image_sha256: image.pixel_sha256 for image in images}
     by_pixels: defaultdict[str, list[LabelExclusion]] = defaultdict(list)
@@ -97,12 +95,16 @@ def without_listed(
         if image.pixel_sha256 in by_pixels
     ]
     counts = Counter(image.pixel_sha256 for image in images)
-    listed = [replace(item, count_file=counts[pixels.get(item.image_sha256, "")]) for item in exclusions]
-    return kept, excluded, listed
+    used = [
+        replace(item, count_file=counts[pixels[item.image_sha256]])
+        for item in exclusions
+        if item.image_sha256 in pixels
+    ]
+    return kept, excluded, used
 
 
 def record_exclusions(connection: Connection, snapshot_id: str, exclusions: Sequence[LabelExclusion]) -> None:
-    """Record the exclusion list of a snapshot in the table ``snapshot_exclusion``. It replaces an earlier list."""
+    """Record the used exclusions of a snapshot in the table ``snapshot_exclusion``. They replace earlier ones."""
     connection.execute(text("delete from snapshot_exclusion where snapshot_id = :id"), {"id": snapshot_id})
     columns = ["snapshot_id", "image_sha256", "reason", "author", "count_file"]
     copy_rows(

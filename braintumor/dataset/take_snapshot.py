@@ -59,7 +59,7 @@ class _Input:
         images: the labeled images.
         excluded: the images that are excluded already, with reasons.
         reviewed: the reviewed frames.
-        exclusions: the exclusion list, which is recorded.
+        exclusions: the rows of the exclusion list that exclude an image. They are recorded.
         test_needs_patient: as in ``split_images``.
     """
 
@@ -106,6 +106,7 @@ def _snapshot_of(
     test_needs_patient = table is not None and not _allows_unidentified(settings)
     patients = table.patients if table else {}
     images, unreadable, erased = without_erased(engine, settings, *read_images(store, source), patients=patients)
+    count_listed = len(exclusions)
     images, listed, exclusions = without_listed(images, exclusions)
     if table is not None:
         images = table.identify(images)
@@ -127,7 +128,9 @@ def _snapshot_of(
         ),
     )
     _write_manifest(store, models, snapshot)
-    page = current_report(quality, source=str(source), snapshot=snapshot, exclusions=exclusions)
+    page = current_report(
+        quality, source=str(source), snapshot=snapshot, exclusions=exclusions, count_listed=count_listed
+    )
     address = models / snapshot_path(snapshot.snapshot_id)
     shown = shown_images(quality) | {item.image_sha256 for item in exclusions}
     publish_page(engine, store, address, page, image_sha256s=shown)

@@ -143,17 +143,17 @@ create table snapshot_exclusion (
     image_sha256  text not null,
     reason        text not null,
     author        text not null,
-    count_file    integer not null,
+    count_file    integer not null check (count_file > 0),
     primary key (snapshot_id, image_sha256)
 );
 comment on table snapshot_exclusion is
-    'One row per snapshot and row of its exclusion list: an image whose label a person found to be wrong or doubtful.';
+    'One row per snapshot and image that its exclusion list names, because a person found the label wrong or doubtful.';
 comment on column snapshot_exclusion.snapshot_id is 'The snapshot.';
 comment on column snapshot_exclusion.image_sha256 is 'sha256 of the listed file.';
 comment on column snapshot_exclusion.reason is 'Reason for the exclusion.';
 comment on column snapshot_exclusion.author is 'Person who decided the exclusion.';
 comment on column snapshot_exclusion.count_file is
-    'Excluded files: the listed file, and files with the same pixels; 0 if the file is not below the prefix.';
+    'Excluded files: the listed file, and files with the same pixels.';
 
 -- Models --------------------------------------------------------------------------------------------------------------
 

@@ -196,11 +196,11 @@ class TestExclusionList:
         assert set(rows(empty_settings, recorded, id=snapshot.snapshot_id)) == {
             (listed[0], "a meningioma", "Dr. Roe", 1),
             (listed[1], "two lesions", "Dr. Roe", 1),
-            ("0" * 64, "gone", "Dr. Roe", 0),
         }
         models = S3Uri.parse(empty_settings.require("models_uri"))
         page = ObjectStore.connect(empty_settings).read(models / f"snapshots/{snapshot.snapshot_id}.html").decode()
         assert "Exclusion list" in page and "two lesions" in page and listed[1][:12] in page
+        assert "2 of the 3 rows of the list name an image" in page
         again = snapshot_of(replace(empty_settings, label_exclusions=str(path)))
         assert again.snapshot_id == snapshot.snapshot_id, "the setting names the list of the retrain"
 

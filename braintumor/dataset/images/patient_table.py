@@ -251,12 +251,12 @@ def _rows(path: Path, files: Mapping[str, str], *, key: bytes, column: str) -> l
             images = {**files, **{digest: digest for digest in files.values()}}
             return [
                 _Row(
-                    number=number,
+                    number=reader.line_num,
                     names=(names := tuple((row[name] or "").strip() for name in given)),
                     image_sha256=images.get(names[-1].lower() if given[-1] == "sha256" else names[-1]),
                     patient=pseudonym(row[column] or "", kind="patient", key=key),
                 )
-                for number, row in enumerate(reader, start=2)
+                for row in reader
             ]
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not a CSV in UTF-8"

@@ -38,11 +38,18 @@ def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: 
 
 
 def current_report(
-    quality: Quality, *, source: str, snapshot: Snapshot | None = None, exclusions: Sequence[LabelExclusion] = ()
+    quality: Quality,
+    *,
+    source: str,
+    snapshot: Snapshot | None = None,
+    exclusions: Sequence[LabelExclusion] = (),
+    count_listed: int = 0,
 ) -> str:
     """Return the HTML report with the present time. The arguments have the same meaning as in ``quality_report``."""
     created = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    return quality_report(quality, source=source, created=created, snapshot=snapshot, exclusions=exclusions)
+    return quality_report(
+        quality, source=source, created=created, snapshot=snapshot, exclusions=exclusions, count_listed=count_listed
+    )
 
 
 def refusal(quality: Quality, *, source: str, report: str | None) -> str:

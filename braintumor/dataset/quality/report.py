@@ -65,6 +65,7 @@ def quality_report(
     created: str,
     snapshot: Snapshot | None = None,
     exclusions: Sequence[LabelExclusion] = (),
+    count_listed: int = 0,
 ) -> str:
     """Return the HTML report on one dataset.
 
@@ -73,7 +74,8 @@ def quality_report(
         source: display text: an S3 prefix or the name of a folder.
         created: display text: the time at which the report is made.
         snapshot: the snapshot of the images. Without a snapshot ``None``, and the report shows ``first_splits``.
-        exclusions: the exclusion list of the snapshot.
+        exclusions: the rows of the exclusion list that exclude an image.
+        count_listed: number of all rows of the exclusion list.
     """
     patients = PatientIds.of(image.patient for image in quality.images)
     if snapshot is not None and snapshot.identified is not None:
@@ -88,6 +90,7 @@ def quality_report(
             snapshot_id=snapshot.snapshot_id if snapshot else "",
             splits=snapshot.counts() if snapshot else first_splits(quality),
             exclusions=exclusions,
+            count_listed=count_listed,
             short_name=short_name,
             classes=CLASSES,
             counts=_counts(quality),
