@@ -53,14 +53,14 @@ def read_exclusions(path: Path | str) -> list[LabelExclusion]:
                     f"The exclusion list {path} lacks the columns {', '.join(missing)}. Its first line must name "
                     f"{', '.join(_COLUMNS)}. Received: {', '.join(reader.fieldnames or ['nothing'])}. Correct it."
                 )
-            rows = {reader.line_num: [(row[name] or "").strip() for name in _COLUMNS] for row in reader}
+            rows = [(reader.line_num, *((row[name] or "").strip() for name in _COLUMNS)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not a CSV in UTF-8"
         raise DatasetError(f"The exclusion list {path} cannot be read: {reason}. Give a CSV file.") from None
-    counts = Counter(image.lower() for image, _, _ in rows.values())
+    counts = Counter(image.lower() for _, image, _, _ in rows)
     wrong = [
         number
-        for number, (image, reason, author) in rows.items()
+        for number, image, reason, author in rows
         if not (_SHA256.fullmatch(image.lower()) and reason and author and counts[image.lower()] == 1)
     ]
     if wrong:
@@ -70,8 +70,7 @@ def read_exclusions(path: Path | str) -> list[LabelExclusion]:
             "Correct these rows."
         )
     return [
-        LabelExclusion(image_sha256=image.lower(), reason=reason, author=author)
-        for image, reason, author in rows.values()
+        LabelExclusion(image_sha256=image.lower(), reason=reason, author=author) for _, image, reason, author in rows
     ]
 
 
