@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -53,15 +53,15 @@ def read_exclusions(path: Path | str) -> list[LabelExclusion]:
                     f"The exclusion list {path} lacks the columns {', '.join(missing)}. Its first line must name "
                     f"{', '.join(_COLUMNS)}. Received: {', '.join(reader.fieldnames or ['nothing'])}. Correct it."
                 )
-            rows = [(reader.line_num, *((row[name] or "").strip() for name in _COLUMNS)) for row in reader]
+            listed = [(reader.line_num, _exclusion(row)) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not a CSV in UTF-8"
         raise DatasetError(f"The exclusion list {path} cannot be read: {reason}. Give a CSV file.") from None
-    counts = Counter(image.lower() for _, image, _, _ in rows)
+    counts = Counter(item.image_sha256 for _, item in listed)
     wrong = [
         number
-        for number, image, reason, author in rows
-        if not (_SHA256.fullmatch(image.lower()) and reason and author and counts[image.lower()] == 1)
+        for number, item in listed
+        if not (_SHA256.fullmatch(item.image_sha256) and item.reason and item.author) or counts[item.image_sha256] > 1
     ]
     if wrong:
         raise DatasetError(
@@ -69,9 +69,12 @@ def read_exclusions(path: Path | str) -> list[LabelExclusion]:
             f"author. Received: {len(wrong)} other rows, the first of them row {wrong[0]}. Row 1 is the header. "
             "Correct these rows."
         )
-    return [
-        LabelExclusion(image_sha256=image.lower(), reason=reason, author=author) for _, image, reason, author in rows
-    ]
+    return [item for _, item in listed]
+
+
+def _exclusion(row: Mapping[str, str | None]) -> LabelExclusion:
+    image, reason, author = ((row[name] or "").strip() for name in _COLUMNS)
+    return LabelExclusion(image_sha256=image.lower(), reason=reason, author=author)
 
 
 def without_listed(

@@ -138,7 +138,7 @@ def load_patient_table(store: ObjectStore, source: S3Uri, key: str | None) -> Pa
     uris = stored_tables(store, source)
     if not uris:
         return None
-    tables = [_read(store, uri, key and key.encode()) for uri in uris]
+    tables = [_read(store, uri, key.encode() if key else None) for uri in uris]
     return reduce(partial(merge, where=str(source)), tables)
 
 
