@@ -148,6 +148,7 @@ def validate(source: str, report: Path | None, patients: Path | None, patient_co
     from braintumor.dataset.quality.gate import current_report, refusal
     from braintumor.dataset.quality.rules import QualityRules
 
+    _require_folder(source, patients)
     if report is not None:
         _require_writable(report)
     settings = settings_of("trainer")
@@ -167,6 +168,21 @@ def validate(source: str, report: Path | None, patients: Path | None, patient_co
         click.echo(quality.patient_shares)
     if quality.blocking:
         raise DatasetError(refusal(quality, source=source, report=None if report is None else str(report)))
+
+
+def _require_folder(source: str, patients: Path | None) -> None:
+    """Check that a table of patients is given only for a local folder.
+
+    Raises:
+        click.UsageError: a table is given for an S3 prefix.
+    """
+    from braintumor.s3 import S3Uri
+
+    if patients is not None and S3Uri.is_meant_by(source):
+        raise click.UsageError(
+            f"--patients is for a local folder. Received: {source}. Omit it, because the table that `dataset upload` "
+            "stored is used."
+        )
 
 
 def _require_writable(report: Path) -> None:
@@ -202,19 +218,11 @@ def _table(
     """Return the patients of the images: of the file for a folder, or of the stored table for an S3 prefix.
 
     Nothing is stored for a folder. So its pseudonyms have a random key.
-
-    Raises:
-        click.UsageError: a file is given for an S3 prefix.
     """
     from braintumor.dataset.images.patient_table import load_patient_table, read_patient_table
     from braintumor.s3 import ObjectStore, S3Uri
 
     if S3Uri.is_meant_by(source):
-        if patients is not None:
-            raise click.UsageError(
-                f"--patients is for a local folder. Received: {source}. Omit it, because the table that `dataset "
-                "upload` stored is used."
-            )
         return load_patient_table(ObjectStore.connect(settings), S3Uri.parse_prefix(source), settings.pseudonym_key)
     if patients is None:
         return None
