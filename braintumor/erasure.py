@@ -24,7 +24,8 @@ from sqlalchemy import Connection, text
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import IMAGES, ErasedSubjects, identity_of
 from braintumor.dataset.images.labeled_image import LabeledImage
-from braintumor.dataset.snapshot import read_images
+from braintumor.dataset.images.patient_table import load_patient_table, without_patient
+from braintumor.dataset.take_snapshot import read_images
 from braintumor.db import database
 from braintumor.errors import DatabaseError, ErasureError
 from braintumor.imaging.pseudonym import erased_mark, pseudonym
@@ -83,8 +84,9 @@ def find_subject(settings: Settings, patient_number: str) -> Subject:
 def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_objects: bool = False) -> Erasure:
     """Erase the patient with the pseudonym ``subject``, a value of ``scan.patient_pseudonym``.
 
-    The function reads all labeled images in S3, because only their DICOM headers name the patient. The tombstone keeps
-    the actor and the reason. With ``with_objects``, the person's own files in S3 are deleted too.
+    The function reads all labeled images in S3, because only their DICOM headers name the patient. It also uses the
+    stored tables of patients, and deletes the patient from them. The tombstone keeps the actor and the reason. With
+    ``with_objects``, the person's own files in S3 are deleted too.
 
     Raises:
         ErasureError: the pseudonym is unknown, or another process holds the lock of ``writing_images``.
@@ -99,7 +101,10 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
         with database.transaction(engine) as connection:
             _lock_images(connection)
             labeled, _ = read_images(store, dataset, anywhere=True)
-            of_subject = _of_subject(labeled, subject, ErasedSubjects(marks=_earlier_marks(connection, mark), key=key))
+            table = load_patient_table(store, dataset, settings.pseudonym_key)
+            patients = table.patients if table else {}
+            earlier = ErasedSubjects(marks=_earlier_marks(connection, mark), key=key)
+            of_subject = _of_subject(labeled, subject, earlier, patients)
             erased: dict[str, Any] = connection.execute(
                 text("select erase_subject(:subject, :mark, cast(:images as text[]), :actor, :reason)"),
                 {
@@ -111,6 +116,8 @@ def erase(settings: Settings, subject: str, *, actor: str, reason: str, with_obj
                 },
             ).scalar_one()
             removed = [*_clean_pages(connection, store, models, erased), *_clean_models(store, erased)]
+            images = set(erased["image_sha256s"])
+            removed += without_patient(store, dataset, key, patient=subject, images=images)
             removed += erased["picture_uris"]
             store.delete(S3Uri.parse(uri) for uri in erased["picture_uris"])
             objects = _mark_files(connection, store, erased, labeled, key=key, with_objects=with_objects)
@@ -174,19 +181,23 @@ def _earlier_marks(connection: Connection, mark: str) -> frozenset[str]:
     return frozenset(connection.scalars(text(earlier), {"mark": mark}))
 
 
-def _of_subject(labeled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects) -> list[LabeledImage]:
+def _of_subject(
+    labeled: Iterable[LabeledImage], subject: str, earlier: ErasedSubjects, patients: Mapping[str, str]
+) -> list[LabeledImage]:
     """Return the labeled images of the person with the pseudonym ``subject``.
 
-    An image is the person's if its DICOM header names the patient. If the header names no patient, the study decides. A
-    file that an earlier erasure marked is the person's too. So is every image with the same pixels as one of these
-    images.
+    An image is the person's if its DICOM header or the table of patients (pseudonym by sha256 of the file) names the
+    patient. If the header names no patient, the study decides. A file that an earlier erasure marked is the person's
+    too. So is every image with the same pixels as one of these images.
     """
     images = [(image, *identity_of(image, earlier.key)) for image in labeled]
     studies = {study for _, patient, study in images if patient == subject and study}
     pixels = {
         image.pixel_sha256
         for image, patient, study in images
-        if patient == subject or (patient is None and study in studies) or earlier.holds_image(image)
+        if subject in (patient, patients.get(image.image_sha256))
+        or (patient is None and study in studies)
+        or earlier.holds_image(image)
     }
     return [image for image, _, _ in images if image.pixel_sha256 in pixels]
 

@@ -116,7 +116,8 @@ _FORM = {
 @task
 def snapshot() -> str:
     """Record the labeled images with their splits, and return the snapshot's ID."""
-    from braintumor.dataset.snapshot import snapshot_of
+    from braintumor.dataset.images.patient_ids import claim_of_patients
+    from braintumor.dataset.take_snapshot import snapshot_of
     from braintumor.imaging.sandbox.decoder_pool import decoders_closed_at_end
     from common import settings_for
 
@@ -125,6 +126,7 @@ def snapshot() -> str:
         taken = snapshot_of(settings, prefix)
     lineage.emit_lineage(settings, reads=[prefix or settings.dataset_uri, "reviewed_frame"], writes=["snapshot"])
     print(f"snapshot {taken.snapshot_id}: {taken.counts()}; {taken.count_copy} duplicates removed")
+    print(claim_of_patients(taken.identified))
     for reason, count in taken.excluded_by_reason().items():  # URIs can contain patient names, so they stay in Postgres
         print(f"excluded: {count} images: {reason}")
     if taken.excluded:

@@ -71,7 +71,7 @@ grant select on
     migration, snapshot, training_run, model_version, evaluation, evaluation_class, confusion_cell, test_prediction,
     test_set_access, evaluation_occlusion, evaluation_slice, gate_verdict, promotion, withdrawal, pruning, approval_decision
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer;
-grant select on snapshot_image, split_assignment to braintumor_trainer;
+grant select on snapshot_image, split_assignment, snapshot_exclusion to braintumor_trainer;
 grant select on snapshot_image to braintumor_promoter;  -- a refreshed report lists slices of test
 
 -- Scans and predictions, without object keys.
@@ -93,6 +93,7 @@ grant usage on sequence scan_scan_id_seq to braintumor_scorer;  -- discovery ass
 grant insert, update on snapshot, snapshot_image, evaluation to braintumor_trainer;
 grant insert on split_assignment, training_run, model_version, test_set_access, gate_verdict to braintumor_trainer;
 grant insert, delete on
+    snapshot_exclusion,  -- replaced by a repeated snapshot
     evaluation_class, confusion_cell, test_prediction, evaluation_occlusion, evaluation_slice  -- replaced by a repeated evaluation
     to braintumor_trainer;
 grant select on review, review_retraction to braintumor_trainer;  -- labels from reviews

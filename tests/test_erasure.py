@@ -20,7 +20,13 @@ from braintumor.config.roles import Role
 from braintumor.config.settings import Settings
 from braintumor.dataset.erased_subjects import IMAGES, writing_images
 from braintumor.dataset.images.local_folder import labeled_files, upload
-from braintumor.dataset.snapshot import snapshot_of
+from braintumor.dataset.images.patient_table import (
+    TABLE,
+    PatientTable,
+    load_patient_table,
+    store_patient_table,
+)
+from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.erasure import Erasure, erase, erased_objects
 from braintumor.errors import DatabaseError, ErasureError
@@ -265,6 +271,32 @@ def test_erased_person_is_excluded_from_later_snapshots(
     assert not [item for item in snapshot_of(scored).excluded if "erased" in item.reason]
 
 
+def test_image_of_a_patient_in_the_table_is_erased(stack: Stack, scored: Settings, phantoms: Path) -> None:
+    dataset, store = S3Uri.parse(scored.require("dataset_uri")), ObjectStore.connect(scored)
+    upload(store, labeled_files(phantoms), dataset)
+    ((ann,),) = rows(scored, "select distinct patient_pseudonym from scan where scan_id < 3")
+    first, second, *_ = sorted((phantoms / "glioma").glob("*.png"))
+    anns, other = (sha256(path.read_bytes()).hexdigest() for path in (first, second))
+    key = scored.require("pseudonym_key").encode()
+    table = PatientTable(key=key, patients={anns: ann, other: "0" * 32})
+    store_patient_table(store, dataset, table, replaces=False)
+    before = {image.image_sha256 for image in snapshot_of(scored).images}
+    assert {anns, other} <= before
+    done = as_eraser(stack, scored, ann)
+    assert str(dataset / TABLE) in done.removed
+    assert f"{dataset}glioma/{first.name}" in done.object_uris
+    left = load_patient_table(store, dataset, key.decode())
+    assert left is not None and left.patients == {other: "0" * 32}
+    assert rows(scored, "select count(*) from snapshot_image where image_sha256 = :one", one=anns) == [(0,)]
+    store_patient_table(store, dataset, table, replaces=False)  # the hospital uploads it again, with another file
+    again = first.read_bytes() + b"another end"
+    store.write(dataset / "glioma/again.png", again)
+    named = PatientTable(key=key, patients={sha256(again).hexdigest(): ann})
+    store_patient_table(store, dataset, named, replaces=False)
+    after = snapshot_of(scored)
+    assert {sha256(again).hexdigest(), anns}.isdisjoint(image.image_sha256 for image in after.images)
+
+
 def test_later_file_with_erased_study_or_pixels_is_rejected(
     stack: Stack, scored: Settings, put: Callable[[str, bytes], None], files: list[bytes]
 ) -> None:
@@ -347,7 +379,7 @@ class ReachedError(Exception):
 @pytest.mark.parametrize(
     ("reads", "work"),
     [
-        ("dataset.snapshot.read_images", lambda scored, _engine, _model: snapshot_of(scored)),
+        ("dataset.take_snapshot.read_images", lambda scored, _engine, _model: snapshot_of(scored)),
         (
             "preview.job.newest_scored",
             lambda scored, engine, model: make_preview(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from braintumor.config.settings import Settings
-from braintumor.dataset.snapshot import snapshot_of
+from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.errors import NoChampionError
 from braintumor.imaging.phantom.slice import write_unlabeled

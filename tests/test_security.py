@@ -17,7 +17,7 @@ import pytest
 from braintumor import s3
 from braintumor.config.roles import Role
 from braintumor.config.settings import Settings, setting_variables
-from braintumor.dataset.snapshot import snapshot_of
+from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.doctor.check_result import State
 from braintumor.doctor.installation import Installation

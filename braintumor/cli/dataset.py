@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from secrets import token_bytes
 from typing import TYPE_CHECKING
 
 import click
@@ -14,6 +16,7 @@ from braintumor.errors import DatasetError
 
 if TYPE_CHECKING:
     from braintumor.dataset.images.labeled_image import ExcludedImage, LabeledImage
+    from braintumor.dataset.images.patient_table import PatientTable
 
 _SHOWN = 20
 """Most paths of each kind that the text output shows. ``--json`` prints all paths."""
@@ -24,24 +27,44 @@ def dataset() -> None:
     """Upload labeled images to S3, check them and take snapshots."""
 
 
-@dataset.command(epilog="Example: braintumor dataset upload ~/sartaj s3://hospital/dataset/")
+_patients = click.option(
+    "--patients",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV with the patient of each image: columns path (below FOLDER) or sha256, and patient.",
+)
+_patient_column = click.option(
+    "--patient-column", default="patient", show_default=True, help="Name of the column with the patient."
+)
+
+
+@dataset.command(epilog="Example: braintumor dataset upload ~/sartaj s3://hospital/dataset/ --patients patients.csv")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.argument("prefix")
-def upload(folder: Path, prefix: str) -> None:
+@_patients
+@_patient_column
+@click.option("--replace-patients", is_flag=True, help="Replace stored patients that differ from the new table.")
+def upload(folder: Path, prefix: str, patients: Path | None, patient_column: str, replace_patients: bool) -> None:
     """Upload the labeled images of FOLDER to PREFIX in S3.
 
     The folder of an image names its class. The folder names of Kaggle's datasets are recognized too. The images are
-    stored by class.
+    stored by class. Patients are stored as keyed pseudonyms (BRAINTUMOR_PSEUDONYM_KEY).
     """
-    from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, other_image_types
+    from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, other_image_types, sha256s
     from braintumor.dataset.images.local_folder import upload as upload_files
+    from braintumor.dataset.images.patient_table import read_patient_table, store_patient_table
     from braintumor.s3 import ObjectStore, S3Uri
 
-    uri = S3Uri.parse_prefix(prefix)
-    files = labeled_files(folder)
+    settings, uri = settings_of("trainer"), S3Uri.parse_prefix(prefix)
+    store, files = ObjectStore.connect(settings), labeled_files(folder)
+    known = ""
+    if patients is not None:  # stored before the images, so that no snapshot has the images without their patients
+        key, hashes = settings.require("pseudonym_key").encode(), sha256s(files, folder)
+        table = read_patient_table(patients, hashes, key=key, column=patient_column, where=str(folder))
+        table = store_patient_table(store, uri, table, replaces=replace_patients)
+        known = f". The patient is known for {sum(digest in table.patients for digest in hashes.values())} of them"
     with progress("Uploading", sum(file.path.stat().st_size for file in files)) as advance:
-        upload_files(ObjectStore.connect(settings_of("trainer")), files, uri, on_uploaded=advance)
-    click.echo(f"{len(files)} images in {uri}")
+        upload_files(store, files, uri, on_uploaded=advance)
+    click.echo(f"{len(files)} images in {uri}{known}")
     if others := count_passed_over(folder, files):
         click.echo(f"{others} other files were not uploaded, because their types are not read", err=True)
         for name, count in sorted(other_image_types(folder, files).items()):
@@ -50,26 +73,32 @@ def upload(folder: Path, prefix: str) -> None:
 
 @dataset.command(epilog="Example: braintumor dataset snapshot")
 @click.argument("prefix", required=False)
+@click.option(
+    "--exclude", type=click.Path(path_type=Path, dir_okay=False),
+    help="CSV of images to exclude, with the columns sha256, reason and author. Default: BRAINTUMOR_LABEL_EXCLUSIONS.",
+)  # fmt: skip
 @as_json
-def snapshot(prefix: str | None, is_json: bool) -> None:
+def snapshot(prefix: str | None, exclude: Path | None, is_json: bool) -> None:
     """Take a snapshot of labeled images and reviewed frames.
 
     The labeled images are under the S3 prefix PREFIX (default: BRAINTUMOR_DATASET_URI). The snapshot assigns each image
     to a split.
     """
-    from braintumor.dataset.snapshot import snapshot_of
+    from braintumor.dataset.images.patient_ids import claim_of_patients
+    from braintumor.dataset.take_snapshot import snapshot_of
 
-    taken = snapshot_of(settings_of("trainer"), prefix)
-    counts = taken.counts()
+    taken = snapshot_of(settings_of("trainer"), prefix, exclude)
+    counts, patients = taken.counts(), claim_of_patients(taken.identified)
     if is_json:
         print_json({"snapshot_id": taken.snapshot_id, "images": counts, "copies": taken.count_copy,
-                    "left_out": [vars(item) for item in taken.excluded]})  # fmt: skip
+                    "patients": patients, "left_out": [vars(item) for item in taken.excluded]})  # fmt: skip
         return
     click.echo(
         f"snapshot {taken.snapshot_id}: {len(taken.images)} images in {taken.count_group} groups, "
         f"{taken.count_copy} duplicates skipped"
     )
     print_table(["split", *counts["train"]], [[split, *by_class.values()] for split, by_class in counts.items()])
+    click.echo(patients)
     for item in taken.excluded:
         click.echo(f"excluded: {item.image_uri}: {item.reason}", err=True)
 
@@ -105,22 +134,28 @@ def show_reviewed_labels(is_json: bool) -> None:
 @dataset.command(epilog="Example: braintumor dataset validate ~/sartaj --report quality.html")
 @click.argument("source", metavar="FOLDER_OR_S3_PREFIX")
 @click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write the HTML report to this file.")
+@_patients
+@_patient_column
 @as_json
-def validate(source: str, report: Path | None, is_json: bool) -> None:
+def validate(source: str, report: Path | None, patients: Path | None, patient_column: str, is_json: bool) -> None:
     """Check labeled images by the data quality rules.
 
     The command records nothing. The exit code is 1 if the rules refuse the images. A local folder needs no S3 and no
-    Postgres. The rules are the packaged ones, or the rules in the file of BRAINTUMOR_QUALITY_RULES.
+    Postgres. The rules are the packaged ones, or the rules in the file of BRAINTUMOR_QUALITY_RULES. For an S3 prefix
+    the command uses the stored table of patients.
     """
     from braintumor.dataset.quality.checks import assess
     from braintumor.dataset.quality.gate import current_report, refusal
     from braintumor.dataset.quality.rules import QualityRules
 
+    _require_folder(source, patients)
     if report is not None:
         _require_writable(report)
     settings = settings_of("trainer")
     rules = QualityRules.load(settings.quality_rules)
-    quality = assess(*_read(settings, source), rules)
+    images, excluded = _read(settings, source)
+    table = _table(settings, source, [*images, *excluded], patients, patient_column)
+    quality = assess(images if table is None else table.identify(images), excluded, rules)
     if report is not None:
         report.write_text(current_report(quality, source=_shown_source(source)), encoding="utf-8")
     if is_json:
@@ -130,8 +165,24 @@ def validate(source: str, report: Path | None, is_json: bool) -> None:
         print_table(
             ["check", "outcome", "reason"], [[each.code, each.outcome, each.reason] for each in quality.results]
         )
+        click.echo(quality.patient_shares)
     if quality.blocking:
         raise DatasetError(refusal(quality, source=source, report=None if report is None else str(report)))
+
+
+def _require_folder(source: str, patients: Path | None) -> None:
+    """Check that a table of patients is given only for a local folder.
+
+    Raises:
+        click.UsageError: a table is given for an S3 prefix.
+    """
+    from braintumor.s3 import S3Uri
+
+    if patients is not None and S3Uri.is_meant_by(source):
+        raise click.UsageError(
+            f"--patients is for a local folder. Received: {source}. Omit it, because the table that `dataset upload` "
+            "stored is used."
+        )
 
 
 def _require_writable(report: Path) -> None:
@@ -146,7 +197,7 @@ def _read(settings: Settings, source: str) -> tuple[list[LabeledImage], list[Exc
     from braintumor.s3 import ObjectStore, S3Uri
 
     if S3Uri.is_meant_by(source):
-        from braintumor.dataset.snapshot import read_images
+        from braintumor.dataset.take_snapshot import read_images
 
         prefix = S3Uri.parse_prefix(source)
         return read_images(ObjectStore.connect(settings), prefix)
@@ -155,6 +206,24 @@ def _read(settings: Settings, source: str) -> tuple[list[LabeledImage], list[Exc
     paths = image_paths(Path(source))
     with progress("Reading", len(paths)) as advance:
         return read_files(paths, Path(source), on_read=advance)
+
+
+def _table(
+    settings: Settings, source: str, read: Sequence[LabeledImage | ExcludedImage], patients: Path | None, column: str
+) -> PatientTable | None:
+    """Return the patients of the images: of the file for a folder, or of the stored table for an S3 prefix.
+
+    Nothing is stored for a folder. So its pseudonyms have a random key.
+    """
+    from braintumor.dataset.images.patient_table import load_patient_table, read_patient_table
+    from braintumor.s3 import ObjectStore, S3Uri
+
+    if S3Uri.is_meant_by(source):
+        return load_patient_table(ObjectStore.connect(settings), S3Uri.parse_prefix(source), settings.pseudonym_key)
+    if patients is None:
+        return None
+    hashes = {item.image_uri: item.image_sha256 for item in read if item.image_sha256}
+    return read_patient_table(patients, hashes, key=token_bytes(), column=column, where=source)
 
 
 def _shown_source(source: str) -> str:

@@ -30,7 +30,7 @@ def train(
 
     The training uses the labeled images in S3. The command promotes nothing.
     """
-    from braintumor.dataset.snapshot import snapshot_of
+    from braintumor.dataset.take_snapshot import snapshot_of
     from braintumor.training.job import retrain
     from braintumor.training.recipe import Recipe
 

@@ -96,6 +96,13 @@ class Settings:
     quality_rules: str | None = _setting(
         "path of a data quality rule file; unset means the packaged rules", kind=Kind.PATH
     )
+    label_exclusions: str | None = _setting(
+        "path of the exclusion list of snapshots, a CSV with sha256, reason and author; unset: none", kind=Kind.PATH
+    )
+    unidentified_in_test: str | None = _setting(
+        "`yes` or `no`: whether images without a patient may enter the test split when a table of patients is stored",
+        "no",
+    )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ, *, role: str | None = None) -> Self:

@@ -6,7 +6,7 @@ erased people and their files. A mark recognizes a person or a file without nami
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Self
@@ -70,13 +70,18 @@ class ErasedSubjects:
         """
         return self.holds(patient) if patient else self.holds(*others)
 
-    def holds_image(self, image: LabeledImage) -> bool:
+    def holds_image(self, image: LabeledImage, patient: str | None = None) -> bool:
         """Return whether a labeled image is of an erased person.
 
         The sha256 of the file, the sha256 of the pixels and the patient decide. The study decides only if the header
         names no patient.
+
+        Args:
+            image: the image, with the identifiers of its header.
+            patient: pseudonym of the patient in the table of patients, if there is one.
         """
-        return self.holds(image.image_sha256, image.pixel_sha256) or self.holds_scan(*identity_of(image, self.key))
+        names = (image.image_sha256, image.pixel_sha256, patient)
+        return self.holds(*names) or self.holds_scan(*identity_of(image, self.key))
 
 
 def identity_of(image: LabeledImage, key: bytes) -> tuple[str | None, str | None]:
@@ -86,9 +91,21 @@ def identity_of(image: LabeledImage, key: bytes) -> tuple[str | None, str | None
 
 
 def without_erased(
-    engine: Engine, settings: Settings, images: Sequence[LabeledImage], excluded: Sequence[ExcludedImage]
+    engine: Engine,
+    settings: Settings,
+    images: Sequence[LabeledImage],
+    excluded: Sequence[ExcludedImage],
+    *,
+    patients: Mapping[str, str],
 ) -> tuple[list[LabeledImage], list[ExcludedImage], list[ExcludedImage]]:
     """Return images and excluded images without the files of erased people.
+
+    Args:
+        engine: the database.
+        settings: for the key of the pseudonyms.
+        images: labeled images, with the identifiers of their headers.
+        excluded: excluded images.
+        patients: pseudonym of the patient by sha256 of the file, from the table of patients.
 
     Returns:
         The remaining images, the remaining excluded images, and one anonymous entry per removed file, in this order.
@@ -100,8 +117,8 @@ def without_erased(
     if not marks:
         return list(images), list(excluded), []
     erased = ErasedSubjects(marks=marks, key=settings.require("pseudonym_key").encode())
-    kept = [image for image in images if not erased.holds_image(image)]
-    others = [item for item in excluded if not erased.holds(item.image_sha256)]
+    kept = [image for image in images if not erased.holds_image(image, patients.get(image.image_sha256))]
+    others = [item for item in excluded if not erased.holds(item.image_sha256, patients.get(item.image_sha256))]
     count = len(images) + len(excluded) - len(kept) - len(others)
     return kept, others, [_EXCLUDED] * count
 

@@ -114,7 +114,10 @@ def load_image_predictions(
     )
     return {
         row.image_sha256: ImagePrediction(
-            label=TumorClass(row.label), predicted=TumorClass(row.predicted), group_key=row.group_key
+            label=TumorClass(row.label),
+            predicted=TumorClass(row.predicted),
+            group_key=row.group_key,
+            has_patient=row.has_patient,
         )
         for row in rows
     }

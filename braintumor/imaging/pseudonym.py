@@ -28,3 +28,8 @@ def pseudonym(value: str, *, kind: Literal["study", "series", "patient"], key: b
 def erased_mark(pseudonym: str, *, key: bytes) -> str:
     """Return the mark of an erased person: a keyed hash of the pseudonym, which does not reveal the pseudonym."""
     return hmac.new(key, f"erased\0{pseudonym}".encode(), "sha256").hexdigest()
+
+
+def key_mark(key: bytes) -> str:
+    """Return the mark of a key: 16 hex digits that recognize the key and do not reveal it."""
+    return hmac.new(key, b"key mark", "sha256").hexdigest()[:16]

@@ -68,6 +68,8 @@ create table snapshot (
     created_at                timestamptz not null default now(),
     count_identified          integer,
     count_patient_identified  integer,
+    count_kept_from_test      integer,
+    exempt_classes            text[] not null default '{}',
     check (count_identified between 0 and count_image),
     check (count_patient_identified between 0 and count_identified)
 );
@@ -82,6 +84,10 @@ comment on column snapshot.created_at is 'Time when the snapshot was first taken
 comment on column snapshot.count_identified is 'Images with a patient or study identifier; null if it was not counted.';
 comment on column snapshot.count_patient_identified is
     'Images with a patient identifier. If it equals count_image, no patient is in two splits.';
+comment on column snapshot.count_kept_from_test is
+    'Images without a patient that may not enter test; null if there is no table of patients or the setting allows them.';
+comment on column snapshot.exempt_classes is
+    'Classes whose images may enter test without a patient, because too few of their patients are known.';
 
 -- A split belongs to an image and not to a group, so a decoder upgrade or a larger group moves no image.
 create table split_assignment (
@@ -110,6 +116,7 @@ create table snapshot_image (
     perceptual_hash  bytea not null default '',
     attributes       jsonb not null default '{}',
     count_file       integer not null default 1,
+    has_patient      boolean not null default false,
     primary key (snapshot_id, image_sha256)
 );
 comment on table snapshot_image is 'One row per image of a snapshot.';
@@ -128,6 +135,25 @@ comment on column snapshot_image.attributes is
     'manufacturer, field strength and sequence.';
 comment on column snapshot_image.count_file is
     'Files with these pixels. A random split of files would distribute them over splits.';
+comment on column snapshot_image.has_patient is
+    'Whether the patient is known, from the DICOM header or the table of patients. The patient itself is not stored.';
+
+create table snapshot_exclusion (
+    snapshot_id   text not null references snapshot,
+    image_sha256  text not null,
+    reason        text not null,
+    author        text not null,
+    count_file    integer not null check (count_file > 0),
+    primary key (snapshot_id, image_sha256)
+);
+comment on table snapshot_exclusion is
+    'One row per snapshot and image that its exclusion list names, because a person found the label wrong or doubtful.';
+comment on column snapshot_exclusion.snapshot_id is 'The snapshot.';
+comment on column snapshot_exclusion.image_sha256 is 'sha256 of the listed file.';
+comment on column snapshot_exclusion.reason is 'Reason for the exclusion.';
+comment on column snapshot_exclusion.author is 'Person who decided the exclusion.';
+comment on column snapshot_exclusion.count_file is
+    'Excluded files: the listed file, and files with the same pixels.';
 
 -- Models --------------------------------------------------------------------------------------------------------------
 

@@ -142,7 +142,7 @@ begin
 
     update test_prediction set nearest_training_sha256 = null, nearest_distance = null
     where nearest_training_sha256 = any(images);
-    foreach relation in array array['page_image', 'test_prediction', 'snapshot_image', 'split_assignment'] loop
+    foreach relation in array array['page_image', 'test_prediction', 'snapshot_exclusion', 'snapshot_image', 'split_assignment'] loop
         execute format('delete from %I where image_sha256 = any($1)', relation) using images;
         get diagnostics number = row_count;
         counts := counts || jsonb_build_object(relation, number);

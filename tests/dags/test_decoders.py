@@ -38,7 +38,7 @@ _CODE = """
         ("nightly_scoring.score", "braintumor.scoring.job.ScoringJob", (1, 0)),
         ("rescore_history.score", "braintumor.rescoring.job.Rescore", (1, 0)),
         ("rescore_history.report", "braintumor.rescoring.job.Rescore", (1,)),
-        ("weekly_retrain.snapshot", "braintumor.dataset.snapshot.snapshot_of", ()),
+        ("weekly_retrain.snapshot", "braintumor.dataset.take_snapshot.snapshot_of", ()),
         (
             "weekly_retrain.preview", "braintumor.preview.job.preview_candidate",
             ({"is_passed": True, "gate_verdict_id": 1},),

@@ -15,9 +15,10 @@ from braintumor.config.settings import Settings
 from braintumor.dataset import frame_arrays
 from braintumor.dataset.frame_arrays import load_frames
 from braintumor.dataset.images.local_folder import count_passed_over, labeled_files, upload
-from braintumor.dataset.snapshot import load_snapshot, read_images, snapshot_of
+from braintumor.dataset.snapshot import load_snapshot
 from braintumor.dataset.snapshot_diff import snapshot_diff
 from braintumor.dataset.splits.split import Split
+from braintumor.dataset.take_snapshot import read_images, snapshot_of
 from braintumor.db import database
 from braintumor.errors import BucketMissingError, DatasetError
 from braintumor.imaging.decoding.rejection import Rejection, RejectionReason

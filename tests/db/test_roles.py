@@ -27,6 +27,7 @@ view_definition         siud   -       -        -         -         -        -
 snapshot                siud   s       siu      s         s         -        -
 snapshot_image          siud   -       siu      s         -         -        -
 split_assignment        siud   -       si       -         -         -        -
+snapshot_exclusion      siud   -       sid      -         -         -        -
 training_run            siud   s       si       s         s         -        -
 model_version           siud   s       si       s         s         -        -
 evaluation              siud   s       siu      s         s         -        -

@@ -18,6 +18,7 @@ from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.classification import Evaluation, evaluate
 from braintumor.evaluation.metrics.diagnostics import Throughput
 from braintumor.evaluation.metrics.occlusion import HidingEffect, Occlusion
+from braintumor.evaluation.metrics.significance import ClusteredAccuracy
 from braintumor.evaluation.metrics.slices import SliceResult
 from braintumor.evaluation.report.cam_overlay import Sample
 from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
@@ -141,6 +142,9 @@ def report(
         created="2026-11-23",
         validation=replace(good, split="validation"),
         test=good,
+        clustered=ClusteredAccuracy(
+            count=200, count_known=120, count_cluster=77, accuracy=0.915, low=0.851, high=0.963
+        ),
         history=history,
         verdict=judge(good, GateRules.load()),
         throughput=Throughput(images_per_second=37.25, measured_on="openvino-cpu, two old cores, 2 threads"),

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.patient_ids import PatientIds
-from braintumor.dataset.snapshot import Snapshot, load_snapshot, snapshot_of
+from braintumor.dataset.snapshot import Snapshot, load_snapshot
 from braintumor.dataset.splits.split import Split
+from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.evaluation.evaluate_model import evaluate_model
 from braintumor.imaging.phantom.slice import draw

@@ -64,6 +64,11 @@ class LabeledImage:
     reviewed: str = ""
 
     @property
+    def has_patient(self) -> bool:
+        """Return whether the patient is known. A study is not enough."""
+        return any(identifier.startswith(f"{PATIENT} ") for identifier in self.patient)
+
+    @property
     def name(self) -> str:
         """Return the display name: ``reviewed`` for a reviewed frame, the address for any other image."""
         return self.reviewed or self.image_uri

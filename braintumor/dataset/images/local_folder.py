@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from braintumor.dataset.images.folder_layout import (
@@ -211,6 +212,13 @@ def require_every_class(counts: Counter[TumorClass], *, where: str) -> None:
             f"No images of {', '.join(missing)} in {where}: the class folder is missing or empty. All four of "
             f"{', '.join(CLASSES)} are needed. Add images to a folder of that name."
         )
+
+
+def sha256s(files: Sequence[LabeledFile], folder: Path) -> dict[str, str]:
+    """Return the hex sha256 of each file by its path below ``folder``, with forward slashes."""
+    with ThreadPoolExecutor() as threads:
+        hashes = threads.map(lambda file: sha256(file.path.read_bytes()).hexdigest(), files)
+        return {_inside(file.path, folder): digest for file, digest in zip(files, hashes, strict=True)}
 
 
 def upload(

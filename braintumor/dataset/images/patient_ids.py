@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from braintumor.labels import TumorClass
+
 PATIENT, STUDY = "patient", "study"
 """Prefixes of the identifiers in ``LabeledImage.patient``."""
 _PATIENT, _STUDY = f"{PATIENT} ", f"{STUDY} "
@@ -23,11 +25,16 @@ class PatientIds:
         count_image: number of all images.
         count_identified: number of images with a patient or a study identifier.
         count_patient: number of images with a patient identifier.
+        count_kept_from_test: number of images without a patient that may not enter the test split. ``None`` if the
+            rule does not apply: there is no table of patients, or the setting allows these images.
+        exempt: classes to which the rule does not apply, because the patients of too few images are known.
     """
 
     count_image: int
     count_identified: int
     count_patient: int
+    count_kept_from_test: int | None = None
+    exempt: tuple[TumorClass, ...] = ()
 
     @classmethod
     def of(cls, identifiers: Iterable[Collection[str]]) -> Self:
@@ -44,8 +51,23 @@ class PatientIds:
         )
 
     @property
+    def test_rule(self) -> str:
+        """Return the display text on images without a patient in the test split. Empty if the rule does not apply."""
+        if self.count_kept_from_test is None:
+            return ""
+        text = f"{self.count_kept_from_test:,} images without a patient are kept out of the test split."
+        if self.exempt:
+            names = " and ".join(self.exempt)
+            text += f" Images of {names} may enter it without a patient, because too few patients are known there."
+        return text
+
+    @property
     def claim(self) -> str:
         """Return the display text that states whether the splits are independent by patient."""
+        return f"{self._independence} {self.test_rule}".rstrip()
+
+    @property
+    def _independence(self) -> str:
         total = f"{self.count_image:,}"
         if self.count_identified == 0:
             return f"{_CANNOT}: the images carry no patient identifiers."

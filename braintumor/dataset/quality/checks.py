@@ -95,6 +95,18 @@ class Quality:
             return f"Refused: {', '.join(result.code for result in self.blocking)}; {warned}"
         return f"Accepted with {warned}"
 
+    @property
+    def known_patients(self) -> dict[TumorClass, int]:
+        """Return the number of images of each class whose patient is known."""
+        return counts_by_class(image for image in self.images if image.has_patient)
+
+    @property
+    def patient_shares(self) -> str:
+        """Return the display text on the share of images whose patient is known, of all images and by class."""
+        known, counts = self.known_patients, counts_by_class(self.images)
+        by_label = ", ".join(f"{label} {_of(known[label], counts[label])}" for label in CLASSES)
+        return f"The patient is known for {_of(sum(known.values()), len(self.images))} images: {by_label}"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the results as plain values for JSON, without addresses of images."""
         return {
@@ -102,6 +114,7 @@ class Quality:
             "summary": self.summary,
             "rules_version": self.rules_version,
             "images": {label.value: count for label, count in counts_by_class(self.images).items()},
+            "images_with_patient": {label.value: count for label, count in self.known_patients.items()},
             "findings": [asdict(result) | {"outcome": result.outcome} for result in self.results],
             "not_mri": list(dict.fromkeys(short_name(image.image_sha256) for image in not_mri(self.images))),
             "label_errors": [

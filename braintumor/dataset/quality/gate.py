@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from sqlalchemy import Engine
 
+from braintumor.dataset.label_exclusions import LabelExclusion
 from braintumor.dataset.quality.checks import Quality
 from braintumor.dataset.quality.report import quality_report, shown_images
+from braintumor.dataset.snapshot import Snapshot
 from braintumor.errors import DatasetError
 from braintumor.reports.paths import publish_page
 from braintumor.s3 import ObjectStore, S3Uri
@@ -31,11 +33,18 @@ def require_quality(engine: Engine, store: ObjectStore, models: S3Uri, quality: 
 
 
 def current_report(
-    quality: Quality, *, source: str, snapshot_id: str = "", splits: Mapping[str, Mapping[str, int]] | None = None
+    quality: Quality,
+    *,
+    source: str,
+    snapshot: Snapshot | None = None,
+    exclusions: Sequence[LabelExclusion] = (),
+    count_listed: int = 0,
 ) -> str:
     """Return the HTML report with the present time. The arguments have the same meaning as in ``quality_report``."""
     created = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-    return quality_report(quality, source=source, created=created, snapshot_id=snapshot_id, splits=splits)
+    return quality_report(
+        quality, source=source, created=created, snapshot=snapshot, exclusions=exclusions, count_listed=count_listed
+    )
 
 
 def refusal(quality: Quality, *, source: str, report: str | None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -20,6 +20,7 @@ from PIL import Image
 
 from braintumor.dataset.images.labeled_image import LabeledImage
 from braintumor.dataset.images.patient_ids import PatientIds
+from braintumor.dataset.label_exclusions import LabelExclusion
 from braintumor.dataset.quality.checks import (
     Quality,
     by_class,
@@ -29,6 +30,7 @@ from braintumor.dataset.quality.checks import (
     short_name,
     unreadable,
 )
+from braintumor.dataset.snapshot import Snapshot
 from braintumor.dataset.splits.grouping import group_key
 from braintumor.dataset.splits.split import Split, assign
 from braintumor.labels import CLASSES
@@ -55,8 +57,9 @@ def quality_report(
     *,
     source: str,
     created: str,
-    snapshot_id: str = "",
-    splits: Mapping[str, Mapping[str, int]] | None = None,
+    snapshot: Snapshot | None = None,
+    exclusions: Sequence[LabelExclusion] = (),
+    count_listed: int = 0,
 ) -> str:
     """Return the HTML report on one dataset.
 
@@ -64,10 +67,13 @@ def quality_report(
         quality: the results of the checks, with the images.
         source: display text: an S3 prefix or the name of a folder.
         created: display text: the time at which the report is made.
-        snapshot_id: id of the snapshot. Empty without a snapshot.
-        splits: number of images by split and class in the snapshot. Without a snapshot ``None``, and the report shows
-            ``first_splits``.
+        snapshot: the snapshot of the images. Without a snapshot ``None``, and the report shows ``first_splits``.
+        exclusions: the rows of the exclusion list that exclude an image.
+        count_listed: number of all rows of the exclusion list.
     """
+    patients = PatientIds.of(image.patient for image in quality.images)
+    if snapshot is not None and snapshot.identified is not None:
+        patients = snapshot.identified
     return (
         _environment()
         .get_template("quality.html")
@@ -75,14 +81,17 @@ def quality_report(
             quality=quality,
             source=source,
             created=created,
-            snapshot_id=snapshot_id,
-            splits=splits or first_splits(quality),
+            snapshot_id=snapshot.snapshot_id if snapshot else "",
+            splits=snapshot.counts() if snapshot else first_splits(quality),
+            exclusions=exclusions,
+            count_listed=count_listed,
+            short_name=short_name,
             classes=CLASSES,
             counts=_counts(quality),
             attributes={title: _by_attribute(quality.images, name) for name, title in _ATTRIBUTES.items()},
             reasons=Counter(item.reason.partition(":")[0] for item in unreadable(quality.excluded)),
             contradictions=Counter(item.reason for item in quality.grouping.excluded),
-            patients=PatientIds.of(image.patient for image in quality.images).claim,
+            patients=patients.claim,
             samples={label: _samples(images) for label, images in by_class(quality.images).items()},
             label_candidates=_label_candidates(quality),
             not_mri=_not_mri(quality),
@@ -118,8 +127,9 @@ def _counts(quality: Quality) -> dict[str, list[int]]:
         "Duplicates": counts_by_class(duplicates_of(quality.images)),
         "Contradicting labels": counts_by_class(contradicting),
         "Distinct": distinct,
-        "Near-duplicate groups": groups,
+        "Groups": groups,
         "Not like MRI": counts_by_class(not_mri(quality.images)),
+        "With a known patient": quality.known_patients,
         "Label candidates": counts_by_class(candidate.image for candidate in quality.review.candidates),
     }
     return {title: [counts[label] for label in CLASSES] for title, counts in columns.items()}

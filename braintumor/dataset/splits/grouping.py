@@ -28,6 +28,12 @@ _PRIORITY = (Split.TEST, Split.VALIDATION, Split.TRAIN)
 The reason: the test set must not shrink.
 """
 
+MINIMUM_IDENTIFIED = 0.5
+"""Smallest share of a class's images with a known patient at which the class's test images need a patient.
+
+Below it, a test split of these images alone would not represent the class, or would be empty.
+"""
+
 Link = tuple[int, int]
 
 
@@ -50,6 +56,16 @@ class DistinctImage:
         """Return the label, which is the same for all files."""
         return self.image.label
 
+    @property
+    def patient(self) -> frozenset[str]:
+        """Return the identifiers of all files, in the form of ``LabeledImage.patient``."""
+        return frozenset().union(*(file.patient for file in self.files))
+
+    @property
+    def has_patient(self) -> bool:
+        """Return whether the patient of a file is known."""
+        return any(file.has_patient for file in self.files)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Grouping:
@@ -65,18 +81,29 @@ class Grouping:
     known: Mapping[str, Split]
     excluded: tuple[ExcludedImage, ...]
 
-    def to_split(self) -> dict[str, SplitGroup]:
+    def to_split(self, identified: Collection[TumorClass] = ()) -> dict[str, SplitGroup]:
         """Return the class and the number of images of each group, by group key, for ``split.assign``.
 
         The class is the most frequent one. Reviewed frames are not counted, so they do not fill a split.
+
+        Args:
+            identified: classes whose groups may be put into test only if a patient of the group is known.
         """
         return {
             group_key(group): SplitGroup(
-                label=Counter(member.label for member in group).most_common(1)[0][0],
+                label=(label := Counter(member.label for member in group).most_common(1)[0][0]),
                 count=sum(1 for member in group if not member.image.reviewed),
+                may_test=label not in identified or any(member.has_patient for member in group),
             )
             for group in self.groups
         }
+
+    def identified_classes(self) -> frozenset[TumorClass]:
+        """Return the classes in which the patients of at least ``MINIMUM_IDENTIFIED`` of the images are known."""
+        members = [member for group in self.groups for member in group if not member.image.reviewed]
+        counts = Counter(member.label for member in members)
+        known = Counter(member.label for member in members if member.has_patient)
+        return frozenset(label for label, count in counts.items() if known[label] >= MINIMUM_IDENTIFIED * count)
 
 
 def group_key(group: Sequence[DistinctImage]) -> str:
@@ -96,7 +123,7 @@ def form_groups(images: Iterable[LabeledImage], remembered: Mapping[str, Split])
     near = near_links(image.image for image in distinct)
     links.exclude_contradictions(near)
     links.exclude_duplicates_in_two_splits()
-    links.links = near + patient_links([{name for file in image.files for name in file.patient} for image in distinct])
+    links.links = near + patient_links([image.patient for image in distinct])
     links.exclude_links_between_splits()
     links.exclude_bridges()
     groups = links.groups()
@@ -206,7 +233,7 @@ class _Links:
             if first and second and first != second and self.reasons.keys().isdisjoint(link):
                 kept, lost = sorted(link, key=self._rank)
                 self.reasons[lost] = (
-                    f"was in {min(self.splits[lost])}, and is near an image in {min(self.splits[kept])}"
+                    f"was in {min(self.splits[lost])}, and is linked to an image in {min(self.splits[kept])}"
                 )
 
     def exclude_bridges(self) -> None:
@@ -215,7 +242,7 @@ class _Links:
             for group in crossing:
                 splits = " and ".join(sorted(self.splits_of(group)))
                 for position in self._bridges(group):
-                    self.reasons[position] = f"near images in {splits}"
+                    self.reasons[position] = f"linked to images in {splits}"
 
     def groups(self) -> list[list[int]]:
         """Return the positions of the images that are not excluded, by group."""

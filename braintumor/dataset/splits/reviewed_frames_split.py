@@ -26,6 +26,7 @@ from braintumor.dataset.splits.grouping import (
     remembered_splits,
 )
 from braintumor.dataset.splits.split import Split, assign
+from braintumor.labels import TumorClass
 
 IN_TEST = "reviewed frame whose group has an image in test"
 NEAR_EXCLUDED = "reviewed frame near an image that was left out"
@@ -38,21 +39,29 @@ class ReviewedFramesSplit:
     Attributes:
         grouping: the groups and the excluded images.
         splits: the split of each group, by group key.
+        identified: classes whose images need a known patient to be put into test.
     """
 
     grouping: Grouping
     splits: Mapping[str, Split]
+    identified: frozenset[TumorClass] = frozenset()
 
 
-def split_images(images: Sequence[LabeledImage], remembered: Mapping[str, Split]) -> ReviewedFramesSplit:
+def split_images(
+    images: Sequence[LabeledImage], remembered: Mapping[str, Split], *, test_needs_patient: bool = False
+) -> ReviewedFramesSplit:
     """Group labeled images, and assign a split to each group.
 
     Args:
         images: labeled images.
         remembered: splits of earlier snapshots. Each file has two keys: the sha256 of its bytes and of its pixels.
+        test_needs_patient: whether only groups with a known patient are put into test, in each class in which enough
+            patients are known.
     """
     grouping = form_groups(images, remembered)
-    return ReviewedFramesSplit(grouping=grouping, splits=assign(grouping.to_split(), grouping.known))
+    identified = grouping.identified_classes() if test_needs_patient else frozenset()
+    splits = assign(grouping.to_split(identified), grouping.known)
+    return ReviewedFramesSplit(grouping=grouping, splits=splits, identified=identified)
 
 
 def split_reviewed_frames(
@@ -60,6 +69,8 @@ def split_reviewed_frames(
     reviewed: Sequence[LabeledImage],
     remembered: Mapping[str, Split],
     test_hashes: Collection[bytes],
+    *,
+    test_needs_patient: bool = False,
 ) -> ReviewedFramesSplit:
     """Group labeled images and reviewed frames, and assign a split to each group.
 
@@ -68,12 +79,13 @@ def split_reviewed_frames(
         reviewed: labeled images of reviewed frames.
         remembered: splits of earlier snapshots. Each file has two keys: the sha256 of its bytes and of its pixels.
         test_hashes: perceptual hashes of the test images of every earlier snapshot.
+        test_needs_patient: as in ``split_images``.
     """
     in_test = [image for image in images if remembered_splits([image], remembered) == {Split.TEST}]
     allowed, excluded = _exclude_near_test(reviewed, remembered, {*test_hashes, *_hashes(in_test)}, in_test)
     old = [frame for frame in allowed if remembered_splits([frame], remembered)]
     # with the old frames, so that no new image near a training frame becomes a test image
-    before = split_images([*images, *old], remembered)
+    before = split_images([*images, *old], remembered, test_needs_patient=test_needs_patient)
 
     assigned = {file.image_sha256: split for file, split in _files(before)}
     known = {**remembered, **assigned, **{file.pixel_sha256: split for file, split in _files(before)}}
@@ -90,6 +102,7 @@ def split_reviewed_frames(
     return ReviewedFramesSplit(
         grouping=replace(grouping, excluded=(*grouping.excluded, *excluded)),
         splits={key: grouping.known.get(key, Split.TRAIN) for key in map(group_key, grouping.groups)},
+        identified=before.identified,
     )
 
 

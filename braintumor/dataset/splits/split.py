@@ -23,10 +23,17 @@ SHARES: Mapping[Split, float] = {Split.TRAIN: 0.70, Split.VALIDATION: 0.15, Spli
 
 @dataclass(frozen=True, kw_only=True)
 class SplitGroup:
-    """The class of a group, and the number of its images that count for the size of a split."""
+    """The class of a group, and the number of its images that count for the size of a split.
+
+    Attributes:
+        label: the class.
+        count: the number of images.
+        may_test: whether the group may be put into test. A group that is in test already stays there.
+    """
 
     label: TumorClass
     count: int = 1
+    may_test: bool = True
 
 
 def assign(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict[str, Split]:
@@ -43,19 +50,20 @@ def assign(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict
     """
     result: dict[str, Split] = {}
     for label in CLASSES:
-        members = {key: group.count for key, group in groups.items() if group.label is label}
+        members = {key: group for key, group in groups.items() if group.label is label}
         result.update(_assign_class(members, known))
     return result
 
 
-def _assign_class(counts: Mapping[str, int], known: Mapping[str, Split]) -> dict[str, Split]:
-    result = {key: known[key] for key in counts if key in known}
-    new = sorted(counts.keys() - result.keys(), key=lambda key: sha256(f"split {key}".encode()).hexdigest())
+def _assign_class(groups: Mapping[str, SplitGroup], known: Mapping[str, Split]) -> dict[str, Split]:
+    result = {key: known[key] for key in groups if key in known}
+    new = sorted(groups.keys() - result.keys(), key=lambda key: sha256(f"split {key}".encode()).hexdigest())
     for split in (Split.TEST, Split.VALIDATION):
-        target = round(SHARES[split] * sum(counts.values()))
-        count = sum(counts[key] for key, assigned in result.items() if assigned is split)
+        target = round(SHARES[split] * sum(group.count for group in groups.values()))
+        count = sum(groups[key].count for key, assigned in result.items() if assigned is split)
         for key in new:
-            if key not in result and count + counts[key] <= target:
+            is_allowed = groups[key].may_test or split is not Split.TEST
+            if is_allowed and key not in result and count + groups[key].count <= target:
                 result[key] = split
-                count += counts[key]
-    return {key: result.get(key, Split.TRAIN) for key in counts}
+                count += groups[key].count
+    return {key: result.get(key, Split.TRAIN) for key in groups}

@@ -14,10 +14,11 @@ from braintumor.db.statements import statement
 from braintumor.errors import ModelIntegrityError
 from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
+from braintumor.evaluation.metrics.significance import ClusteredAccuracy
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
 from braintumor.evaluation.report.tables import similarity_table
-from braintumor.evaluation.store import load_diagnostics, load_distance_bands, load_evaluation
+from braintumor.evaluation.store import load_diagnostics, load_distance_bands, load_evaluation, load_image_predictions
 from braintumor.registry.model_versions import ModelVersion, training_of
 
 _INITIALIZATION = {
@@ -48,6 +49,7 @@ def build_model_report(
     with transaction(engine) as connection:
         diagnostics = load_diagnostics(connection, model, model.snapshot_id, Split.TEST)
         bands = load_distance_bands(connection, model, model.snapshot_id)
+        predictions = load_image_predictions(connection, model, model.snapshot_id, Split.TEST)
     similarity = similarity_table(
         bands, grouped_accuracy=training.grouped_accuracy, random_split_accuracy=training.naive_accuracy
     )
@@ -75,6 +77,7 @@ def build_model_report(
         created=f"{model.created_at:%Y-%m-%d %H:%M} UTC",
         validation=validation,
         test=test,
+        clustered=ClusteredAccuracy.of(predictions.values()) if predictions else None,
         history=training.history,
         verdict=verdict,
         throughput=diagnostics.throughput,

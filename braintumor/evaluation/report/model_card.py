@@ -92,6 +92,8 @@ def _metrics(report: ModelReport) -> str:
                  "calibration error", "log loss"],
                 splits,
             ),
+            report.test_patients,
+            "",
             "Each class, on test:",
             "",
             table(["class", "images", "precision", "recall (sensitivity)", "specificity", "F1", "AUROC"], classes),

@@ -15,6 +15,7 @@ from braintumor.evaluation.gate.gate import Verdict
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.diagnostics import Throughput
 from braintumor.evaluation.metrics.occlusion import Occlusion
+from braintumor.evaluation.metrics.significance import ClusteredAccuracy
 from braintumor.evaluation.metrics.slices import SliceResult
 from braintumor.evaluation.report import plots
 from braintumor.evaluation.report.cam_overlay import Sample
@@ -74,6 +75,7 @@ class ModelReport:
         images_per_class: ``train``, ``validation``, ``test`` -> class -> number of images.
         identified: numbers of images with patient identifiers.
         training_seconds: wall time in seconds of the training or export.
+        clustered: accuracy on test with its interval clustered by patient.
         throughput: speed of the served graph on the test split.
         temperature: calibration temperature fitted on validation.
         uncalibrated_error: expected calibration error on test before temperature scaling.
@@ -102,6 +104,7 @@ class ModelReport:
     validation: Evaluation
     test: Evaluation
     history: Mapping[str, Sequence[float]]
+    clustered: ClusteredAccuracy | None = None
     verdict: Verdict | None = None
     status: str = ""
     throughput: Throughput | None = None
@@ -145,6 +148,18 @@ class ModelReport:
     def patients(self) -> str:
         """Return the statement on whether the splits are independent by patient."""
         return claim_of_patients(self.identified)
+
+    @property
+    def test_patients(self) -> str:
+        """Return the text on the known patients of the test images, and on the interval clustered by patient."""
+        if self.clustered is None:
+            return "The patients of the test images were not counted."
+        c = self.clustered
+        return (
+            f"The patient is known for {c.count_known:,} of {c.count:,} test images. With the images of one patient as "
+            f"one cluster, and near-duplicates as one where no patient is known, the 95% interval of the test accuracy "
+            f"is {figure(c.low)} to {figure(c.high)} ({c.count_cluster:,} clusters, bootstrap)."
+        )
 
     @property
     def rank(self) -> tuple[float, float, str]:

@@ -3,7 +3,8 @@ select
     test_prediction.image_sha256,
     test_prediction.label::text as label,
     test_prediction.predicted_class::text as predicted,
-    coalesce(snapshot_image.group_key, test_prediction.image_sha256) as group_key
+    coalesce(snapshot_image.group_key, test_prediction.image_sha256) as group_key,
+    coalesce(snapshot_image.has_patient, false) as has_patient
 from test_prediction
 join evaluation using (evaluation_id)
 left join snapshot_image using (snapshot_id, image_sha256)

@@ -16,7 +16,7 @@ from braintumor.dataset.images.folder_layout import is_litter, place_of
 from braintumor.dataset.images.local_folder import labeled_files, other_image_types, read_folder, upload
 from braintumor.dataset.quality.checks import assess
 from braintumor.dataset.quality.rules import QualityRules
-from braintumor.dataset.snapshot import read_images, snapshot_of
+from braintumor.dataset.take_snapshot import read_images, snapshot_of
 from braintumor.errors import DatasetError
 from braintumor.imaging.phantom.slice import write_dataset
 from braintumor.labels import CLASSES, TumorClass

@@ -13,7 +13,7 @@ from sqlalchemy import text
 
 from braintumor.config.settings import Settings
 from braintumor.dataset.images.local_folder import labeled_files, upload
-from braintumor.dataset.snapshot import snapshot_of
+from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.errors import DatasetError
 from braintumor.imaging.phantom.slice import write_dataset

@@ -15,8 +15,9 @@ from braintumor.dataset.frame_arrays import load_frames
 from braintumor.dataset.review_labels import rules as label_rules
 from braintumor.dataset.review_labels.labels import request_retrain, reviewed_labels, summarize_reviewed_labels
 from braintumor.dataset.review_labels.rules import LabelRules
-from braintumor.dataset.snapshot import Snapshot, load_snapshot, snapshot_of
+from braintumor.dataset.snapshot import Snapshot, load_snapshot
 from braintumor.dataset.splits.split import Split
+from braintumor.dataset.take_snapshot import snapshot_of
 from braintumor.db import database
 from braintumor.erasure import erase
 from braintumor.errors import LabelRulesError

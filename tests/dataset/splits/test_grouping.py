@@ -142,7 +142,7 @@ def test_new_image_between_two_splits_is_excluded() -> None:
     bridge = LabeledImage(**{**vars(image(c, "bridge")), "patient": frozenset({"p", "q"})})
     grouping = form_groups([*kept.values(), bridge], {item.image_sha256: Split(split) for split, item in kept.items()})
     assert names(grouping) == [["a"], ["b"]]
-    assert reasons(grouping) == {"bridge": "near images in test and train"}
+    assert reasons(grouping) == {"bridge": "linked to images in test and train"}
 
 
 def test_chain_of_new_images_between_two_splits_is_excluded() -> None:
@@ -161,8 +161,26 @@ def test_of_two_near_known_images_the_test_image_is_kept() -> None:
     ours, theirs = image(one, "train"), image(one.transpose(Image.Transpose.ROTATE_180), "test")
     grouping = form_groups([ours, theirs], {ours.image_sha256: Split.TRAIN, theirs.image_sha256: Split.TEST})
     assert names(grouping) == [["test"]]
-    assert reasons(grouping) == {"train": "was in train, and is near an image in test"}
+    assert reasons(grouping) == {"train": "was in train, and is linked to an image in test"}
 
 
 def test_no_images_give_no_groups() -> None:
     assert form_groups([], {}).groups == ()
+
+
+def test_identified_classes_know_half_of_their_patients() -> None:
+    images = [
+        image(drawn(seed, label), f"{label} {seed}", label, patient=f"patient {seed}" if seed % 4 < known else None)
+        for label, known in ((TumorClass.GLIOMA, 2), (TumorClass.PITUITARY, 1))
+        for seed in range(20 + 100 * label.position, 28 + 100 * label.position)
+    ]
+    grouping = form_groups(images, {})
+    assert grouping.identified_classes() == {TumorClass.GLIOMA}
+    groups = grouping.to_split(grouping.identified_classes()).values()
+    assert sum(not group.may_test for group in groups) == 4
+    assert all(group.may_test for group in groups if group.label is TumorClass.PITUITARY)
+
+
+def test_study_alone_is_no_known_patient() -> None:
+    (group,) = form_groups([image(drawn(1), "one", patient="study 1.2")], {}).groups
+    assert not group[0].has_patient

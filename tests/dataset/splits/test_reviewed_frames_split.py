@@ -114,7 +114,7 @@ def test_frame_between_train_and_validation_is_excluded(images: list[LabeledImag
         images, [frame(number, pixels, "study s") for number, pixels in enumerate(near)], {}, []
     )
     assert splits(joined) == splits(alone)
-    assert set(reasons(joined).values()) == {"near images in train and validation"}
+    assert set(reasons(joined).values()) == {"linked to images in train and validation"}
 
 
 def test_new_image_near_training_frame_is_not_in_test(images: list[LabeledImage]) -> None:

@@ -44,3 +44,12 @@ def test_shares_count_images_and_no_group_exceeds_one() -> None:
     for key, split in splits.items():
         images[split] += everything[key].count
     assert tuple(images[split] for split in Split) == (210, 45, 45)
+
+
+def test_groups_that_may_not_test_fill_the_other_splits() -> None:
+    barred = {str(n): SplitGroup(label=TumorClass.GLIOMA, may_test=False) for n in range(60)}
+    splits = assign(barred | groups(40), known={})
+    assert tuple(Counter(splits.values())[split] for split in Split) == (70, 15, 15)
+    assert not [key for key in barred if splits[key] is Split.TEST]
+    kept = assign(barred, known={"0": Split.TEST})
+    assert [key for key in barred if kept[key] is Split.TEST] == ["0"]

@@ -17,6 +17,7 @@ from braintumor.evaluation.report.html import comparison_report, model_report
 from braintumor.evaluation.report.model_card import model_card
 from braintumor.evaluation.report.model_report import ModelPlots, ModelReport
 from braintumor.evaluation.report.tables import ReportTable
+from braintumor.labels import TumorClass
 
 ATTACK = "<script>alert('x')</script>"
 
@@ -93,6 +94,24 @@ def test_report_and_card_count_missing_patient_identifiers(
     for text in (_Page(model_report(changed)).text, model_card(changed)):
         assert "Patient independence cannot be verified: " in text and words in text
         assert "no patient's images" not in text
+
+
+def test_page_and_card_show_known_patients_and_interval(report: ModelReport) -> None:
+    for text in (_Page(model_report(report)).text, model_card(report)):
+        assert "The patient is known for 120 of 200 test images." in text
+        assert "0.851 to 0.963 (77 clusters, bootstrap)" in text
+    without = model_card(replace(report, clustered=None))
+    assert "The patients of the test images were not counted." in without
+
+
+def test_report_states_images_kept_out_of_test(report: ModelReport) -> None:
+    identified = PatientIds(
+        count_image=300, count_identified=250, count_patient=250, count_kept_from_test=41, exempt=(TumorClass.NORMAL,)
+    )
+    words = "41 images without a patient are kept out of the test split. Images of normal may enter it without"
+    changed = replace(report, identified=identified)
+    for text in (_Page(model_report(changed)).text, model_card(changed)):
+        assert words in text
 
 
 def test_the_model_page_shows_metrics_and_facts(report: ModelReport) -> None:

@@ -1,0 +1,268 @@
+"""Read a hospital's table of patients, and store it next to the labeled images under keyed pseudonyms.
+
+JPEG and PNG files name no patient. A hospital's table does: one row per image, with its path or sha256 and its patient.
+The upload stores the table as the hidden object ``.patients.json``. This object has the sha256 of each file and the
+pseudonym of its patient. So the table stays valid when files are moved, added or uploaded again.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial, reduce
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from braintumor.dataset.images.labeled_image import LabeledImage, pseudonymize
+from braintumor.dataset.images.patient_ids import PATIENT
+from braintumor.errors import DatasetError, ObjectMissingError
+from braintumor.imaging.pseudonym import key_mark, pseudonym
+from braintumor.s3 import ObjectStore, S3Uri
+
+TABLE = ".patients.json"
+"""Name of the stored table. Hidden files are never read as images."""
+COLUMN = "patient"
+"""Default name of the column with the patient."""
+_SHOWN = 10
+"""Most row numbers that an error shows for each kind of mistake."""
+
+
+class _Stored(BaseModel):
+    """The content of a stored table."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key_mark: str
+    patients: dict[
+        Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")],
+        Annotated[str, StringConstraints(pattern="^[0-9a-f]{32}$")],
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientTable:
+    """The patients of images.
+
+    Attributes:
+        key: secret key of the pseudonyms.
+        patients: pseudonym of the patient, by the hex sha256 of the file.
+    """
+
+    key: bytes = field(repr=False)
+    patients: Mapping[str, str] = field(repr=False)
+
+    def identify(self, images: Iterable[LabeledImage]) -> list[LabeledImage]:
+        """Return the images with pseudonyms in place of identifiers, and with the patients of the table.
+
+        The table's patient replaces the patient in the DICOM header, because a hospital corrects headers with it.
+        """
+        return [self._identify(pseudonymize(image, self.key)) for image in images]
+
+    def _identify(self, image: LabeledImage) -> LabeledImage:
+        patient = self.patients.get(image.image_sha256)
+        if patient is None:
+            return image
+        others = (name for name in image.patient if not name.startswith(f"{PATIENT} "))
+        return replace(image, patient=frozenset({*others, f"{PATIENT} {patient}"}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Row:
+    """One row: its number in the file, what names its image, the sha256 of the image (if found), and the patient."""
+
+    number: int
+    names: tuple[str, ...]
+    image_sha256: str | None
+    patient: str | None = field(repr=False)
+
+
+def read_patient_table(
+    path: Path, files: Mapping[str, str], *, key: bytes, column: str = COLUMN, where: str
+) -> PatientTable:
+    """Return the table of patients of a CSV file.
+
+    Args:
+        path: the CSV file, with a header. The column ``path`` or ``sha256`` names the image.
+        files: sha256 of each image file by its path below the labeled folder.
+        key: secret key of the pseudonyms.
+        column: name of the column with the patient.
+        where: display text: the labeled folder.
+
+    Raises:
+        DatasetError: the file cannot be read or lacks a column. Or a row has no image or no patient, or repeats another
+            row. Or an image has two patients. The message has counts and row numbers, and no patients.
+    """
+    rows = _rows(path, files, key=key, column=column)
+    by_image: defaultdict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        if row.image_sha256 and row.patient:
+            by_image[row.image_sha256].add(row.patient)
+    seen: set[tuple[str, ...]] = set()
+    mistakes: defaultdict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        if row.image_sha256 is None:
+            mistakes[f"name no image of {where}"].append(row.number)
+        elif row.patient is None:
+            mistakes["have no patient"].append(row.number)
+        elif len(by_image[row.image_sha256]) > 1:
+            mistakes["give one image two patients"].append(row.number)
+        elif row.names in seen:
+            mistakes["repeat an earlier row"].append(row.number)
+        seen.add(row.names)
+    if mistakes:
+        found = " ".join(f"{len(numbers)} rows {what} (rows {_listed(numbers)})." for what, numbers in mistakes.items())
+        raise DatasetError(
+            f"The table of patients {path} needs one row for each image that it names, with its patient. {found} "
+            "Row 1 is the header. Correct or remove these rows."
+        )
+    return PatientTable(key=key, patients={image: next(iter(patients)) for image, patients in by_image.items()})
+
+
+def load_patient_table(store: ObjectStore, source: S3Uri, key: str | None) -> PatientTable | None:
+    """Return the stored patients of all images below an S3 prefix, ``None`` if no table is stored there.
+
+    Folders below the prefix can have tables of their own. They are merged.
+
+    Args:
+        store: the object store.
+        source: the S3 prefix of the dataset.
+        key: secret key of the pseudonyms. ``None`` if the settings have none.
+
+    Raises:
+        DatasetError: a table is invalid, or its pseudonyms have another key. Or an image has two patients.
+    """
+    uris = stored_tables(store, source)
+    if not uris:
+        return None
+    tables = [_read(store, uri, key.encode() if key else None) for uri in uris]
+    return reduce(partial(merge, where=str(source)), tables)
+
+
+def stored_tables(store: ObjectStore, source: S3Uri) -> list[S3Uri]:
+    """Return the addresses of the stored tables below an S3 prefix."""
+    entries = store.list(source)
+    return [S3Uri(bucket=e.bucket, key=e.key) for e in entries if e.key.rpartition("/")[2] == TABLE]
+
+
+def store_patient_table(store: ObjectStore, prefix: S3Uri, table: PatientTable, *, replaces: bool) -> PatientTable:
+    """Add a table of patients to the stored one, write it, and return it.
+
+    Args:
+        store: the object store.
+        prefix: the S3 prefix of the upload.
+        table: the patients of the uploaded images.
+        replaces: whether ``table`` replaces stored patients that differ. Otherwise they are an error.
+
+    Raises:
+        DatasetError: the stored table is invalid, or its pseudonyms have another key. Or an image has another patient
+            there, and ``replaces`` is false.
+    """
+    uri = prefix / TABLE
+    try:
+        stored = _read(store, uri, table.key)
+    except ObjectMissingError:
+        stored = replace(table, patients={})
+    table = merge(stored, table, where=str(prefix), replaces=replaces)
+    write_patient_table(store, uri, table)
+    return table
+
+
+def write_patient_table(store: ObjectStore, uri: S3Uri, table: PatientTable) -> None:
+    """Write a table of patients to S3."""
+    stored = _Stored(key_mark=key_mark(table.key), patients=dict(sorted(table.patients.items())))
+    store.write(uri, stored.model_dump_json(indent=0).encode(), content_type="application/json")
+
+
+def merge(stored: PatientTable, added: PatientTable, *, where: str, replaces: bool = False) -> PatientTable:
+    """Return the patients of both tables.
+
+    Args:
+        stored: a table.
+        added: another table with the same key.
+        where: display text for the error: the S3 prefix.
+        replaces: whether ``added`` decides where the tables differ. Otherwise a difference is an error.
+
+    Raises:
+        DatasetError: an image has different patients in the tables, and ``replaces`` is false.
+    """
+    count = sum(stored.patients.get(image, patient) != patient for image, patient in added.patients.items())
+    if count and not replaces:
+        raise DatasetError(
+            f"{count} images have another patient in the table that is stored in {where}. One image has one patient. "
+            "Correct the new table, or upload it with --replace-patients if the stored one is wrong."
+        )
+    return replace(stored, patients={**stored.patients, **added.patients})
+
+
+def without_patient(store: ObjectStore, source: S3Uri, key: bytes, *, patient: str, images: set[str]) -> list[str]:
+    """Delete one patient from the stored tables below an S3 prefix, and return the addresses of the changed tables.
+
+    Args:
+        store: the object store.
+        source: the S3 prefix of the dataset.
+        key: secret key of the pseudonyms.
+        patient: pseudonym of the patient.
+        images: sha256 of other images to delete from the tables.
+    """
+    changed = []
+    for uri in stored_tables(store, source):
+        table = _read(store, uri, key)
+        kept = {i: p for i, p in table.patients.items() if p != patient and i not in images}
+        if len(kept) < len(table.patients):
+            write_patient_table(store, uri, replace(table, patients=kept))
+            changed.append(str(uri))
+    return changed
+
+
+def _read(store: ObjectStore, uri: S3Uri, key: bytes | None) -> PatientTable:
+    data = store.read(uri)
+    cannot = f"The stored table of patients {uri} cannot be used"
+    try:
+        stored = _Stored.model_validate_json(data)
+    except ValidationError as exc:
+        raise DatasetError(
+            f"{cannot}: {exc.error_count()} entries are not as `dataset upload --patients` writes them. Delete the "
+            "object, and upload the table again."
+        ) from None
+    if key is None or stored.key_mark != key_mark(key):
+        received = "which is not set" if key is None else "and BRAINTUMOR_PSEUDONYM_KEY is another key"
+        raise DatasetError(
+            f"{cannot}: its pseudonyms were made with the key {stored.key_mark}, {received}. Set "
+            "BRAINTUMOR_PSEUDONYM_KEY to that key. If it is lost, delete the object and upload the table again."
+        )
+    return PatientTable(key=key, patients=stored.patients)
+
+
+def _rows(path: Path, files: Mapping[str, str], *, key: bytes, column: str) -> list[_Row]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            given = [name for name in ("path", "sha256") if name in (reader.fieldnames or [])]
+            if not given or column not in (reader.fieldnames or []):
+                raise DatasetError(
+                    f"The table of patients {path} must have the columns path or sha256, and {column}, separated by "
+                    f"commas. Received: {len(reader.fieldnames or [])} columns, not these. Correct the header, or name "
+                    "the column of the patients with --patient-column."
+                )
+            images = {**files, **{digest: digest for digest in files.values()}}
+            return [
+                _Row(
+                    number=reader.line_num,
+                    names=(names := tuple((row[name] or "").strip() for name in given)),
+                    image_sha256=images.get(names[-1].lower() if given[-1] == "sha256" else names[-1]),
+                    patient=pseudonym(row[column] or "", kind="patient", key=key),
+                )
+                for row in reader
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not a CSV in UTF-8"
+        raise DatasetError(f"The table of patients {path} cannot be read: {reason}. Give a CSV file.") from None
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return ", ".join(map(str, numbers[:_SHOWN])) + more
