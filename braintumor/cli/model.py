@@ -30,7 +30,13 @@ def model() -> None:
     """List, evaluate and promote model versions."""
 
 
-for _command in (model_lifecycle.promote, model_lifecycle.rollback, model_lifecycle.withdraw, model_lifecycle.prune):
+for _command in (
+    model_lifecycle.promote,
+    model_lifecycle.rollback,
+    model_lifecycle.withdraw,
+    model_lifecycle.reference,
+    model_lifecycle.prune,
+):
     model.add_command(_command)
 
 

@@ -1,9 +1,9 @@
 """Find and delete the files of old candidates that were never used for scoring.
 
-Some files are kept forever: those of champions, former champions, and models with a scoring run or a prediction. The
-files of a model are also kept while another model, exported from it, has its files. Files are kept for some days after
-the training of a model, and after the model passed the gate. Reports, model cards, plots and the model's row are never
-deleted.
+Some files are kept forever: those of champions, former champions, reference models of the gate, and models with a
+scoring run or a prediction. The files of a model are also kept while another model, exported from it, has its files.
+Files are kept for some days after the training of a model, and after the model passed the gate. Reports, model cards,
+plots and the model's row are never deleted.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ _PRUNABLE = """
     join model_status using (model_version_id)
     where not model_status.has_been_champion and pruned_at is null
       and created_at < now() - make_interval(days => :days)
+      and not exists (select from reference_model as named where named.model_version_id = model_version.model_version_id)
       and not exists (select from prediction where prediction.model_version_id = model_version.model_version_id)
       and not exists (
           select from scoring_run

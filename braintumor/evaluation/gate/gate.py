@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.gate.rules import GateRules
+from braintumor.evaluation.gate.split_memory import SplitMemory
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.significance import (
     RESAMPLES,
@@ -56,12 +57,14 @@ class Verdict:
         rules_version: version of the rule file.
         rules: the outcome of every rule and check.
         summary: one sentence for people.
+        memory: what the gate remembers of the test split, ``None`` if it was not read.
     """
 
     passed: bool
     rules_version: int
     rules: tuple[RuleOutcome, ...]
     summary: str
+    memory: SplitMemory | None = None
 
     @property
     def failed(self) -> tuple[RuleOutcome, ...]:
@@ -75,10 +78,17 @@ class Verdict:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build a verdict from the values of ``to_dict``."""
-        return cls(**{**values, "rules": tuple(RuleOutcome(**rule) for rule in values["rules"])})
+        memory = values.get("memory")
+        return cls(
+            **{
+                **values,
+                "rules": tuple(RuleOutcome(**rule) for rule in values["rules"]),
+                "memory": memory and SplitMemory(**{**memory, "not_assessed": tuple(memory["not_assessed"])}),
+            }
+        )
 
     def to_markdown(self) -> str:
-        """Return the summary, then one table row per rule."""
+        """Return the summary and the memory of the test split, then one table row per rule."""
         outcomes = table(
             ["rule", "outcome", "value", "bound", "reason"],
             [
@@ -88,7 +98,8 @@ class Verdict:
             ],
             right=["value", "bound"],
         )  # fmt: skip
-        return f"**{self.summary}** (gate rules version {self.rules_version})\n\n{outcomes}"
+        memory = "" if self.memory is None else escaped(" ".join(self.memory.sentences)) + "\n\n"
+        return f"**{self.summary}** (gate rules version {self.rules_version})\n\n{memory}{outcomes}"
 
 
 def judge(

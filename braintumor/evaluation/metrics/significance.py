@@ -10,6 +10,7 @@ candidate loses more of these images than expected by chance. The bootstrap inte
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from braintumor.errors import EvaluationError
 from braintumor.labels import TumorClass
 
 RESAMPLES = 10_000
+_BEYOND, _MOST_RESAMPLES = 100, 1_000_000
+"""Resamples beyond each end of an interval, up to the largest number of resamples. High confidence needs more."""
 SEED = 20_261_123
 """Fixed, so that the same predictions always give the same verdict."""
 CONFIDENCE = 0.95
@@ -94,8 +97,12 @@ def difference_of_images(pair: PredictionPair) -> str:
     return ", ".join(f"{count} images {words}" for words, count in counts.items() if count)
 
 
-def paired_test(pair: PredictionPair) -> PairedTest:
+def paired_test(pair: PredictionPair, *, confidence: float = CONFIDENCE) -> PairedTest:
     """Return the paired test of the candidate against the champion.
+
+    Args:
+        pair: the predictions of both models.
+        confidence: one-sided confidence of each end of the interval, 0.5 to 1.
 
     Raises:
         EvaluationError: the predictions are for different images or labels, or there are no predictions.
@@ -112,7 +119,7 @@ def paired_test(pair: PredictionPair) -> PairedTest:
         grouped[prediction.group_key].append(change)
     groups = Counter((sum(changes), len(changes)) for changes in grouped.values())
     lost, gained = (sum(changes.count(change) for changes in grouped.values()) for change in (-1, 1))
-    low, high = bootstrap_interval(groups)
+    low, high = bootstrap_interval(groups, confidence=confidence)
     return PairedTest(
         count=len(pair.candidate),
         count_group=groups.total(),
@@ -141,7 +148,9 @@ def mcnemar(*, lost: int, gained: int) -> float:
     return float(binomtest(lost, lost + gained, alternative="greater").pvalue)
 
 
-def bootstrap_interval(groups: Mapping[tuple[int, int], int], *, resamples: int = RESAMPLES) -> tuple[float, float]:
+def bootstrap_interval(
+    groups: Mapping[tuple[int, int], int], *, confidence: float = CONFIDENCE, resamples: int | None = None
+) -> tuple[float, float]:
     """Return the percentile interval (low, high) of the change in accuracy, from a bootstrap over groups of images.
 
     Neighboring slices of one head get similar predictions and are not independent, so a group is resampled as a whole.
@@ -151,11 +160,18 @@ def bootstrap_interval(groups: Mapping[tuple[int, int], int], *, resamples: int 
 
     Args:
         groups: (images gained minus images lost, images in the group) -> number of such groups.
-        resamples: number of resamples.
+        confidence: one-sided confidence of each end, 0.5 to 1.
+        resamples: number of resamples. By default ``resamples_for(confidence)``.
     """
     kinds = sorted(groups)  # a fixed order, so that one seed gives one interval
     count = np.array([groups[kind] for kind in kinds])
     change, size = np.array(kinds).T
-    drawn = np.random.default_rng(SEED).multinomial(count.sum(), count / count.sum(), size=resamples)  # (R, kinds)
-    low, high = np.quantile((drawn @ change) / (drawn @ size), [1 - CONFIDENCE, CONFIDENCE])
+    random = np.random.default_rng(SEED)
+    drawn = random.multinomial(count.sum(), count / count.sum(), size=resamples or resamples_for(confidence))  # (R, kinds)
+    low, high = np.quantile((drawn @ change) / (drawn @ size), [1 - confidence, confidence])
     return float(low), float(high)
+
+
+def resamples_for(confidence: float) -> int:
+    """Return the number of resamples that an interval of this one-sided confidence needs."""
+    return min(max(RESAMPLES, math.ceil(_BEYOND / (1 - confidence))), _MOST_RESAMPLES)
