@@ -24,11 +24,11 @@ from braintumor.evaluation.evaluate_model import Evaluator
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
 from braintumor.evaluation.gate.isolated_check import verify_in_subprocess
 from braintumor.evaluation.gate.leak_check import unseen_images
-from braintumor.evaluation.gate.reference import budget_rule, compare_with_reference, is_better, reference_rule
+from braintumor.evaluation.gate.reference import budget_rule, compare_with_reference, is_better, reference_rules
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.gate.split_memory import SplitMemory
 from braintumor.evaluation.metrics.classification import Evaluation
-from braintumor.evaluation.metrics.significance import ImagePredictions, PredictionPair
+from braintumor.evaluation.metrics.significance import ImagePredictions, PredictionPair, difference_of_images
 from braintumor.evaluation.report.build import build_model_report
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.html import comparison_report
@@ -204,13 +204,13 @@ class _Run:
             champion_optimism=None if isinstance(optimism, str) else optimism,
             not_assessed=tuple(f"{what}, because {why}" for what, why in unknown.items() if isinstance(why, str)),
         )
-        outcome = [] if isinstance(reference, str) else [reference[1]]
-        return memory, [budget_rule(judged.count_year, rules), *outcome]
+        outcomes = () if isinstance(reference, str) else reference[1]
+        return memory, [budget_rule(judged.count_year, rules), *outcomes]
 
     def _compare_with_reference(
         self, candidate: ModelVersion, champion: ModelVersion | None, predictions: ImagePredictions, rules: GateRules
-    ) -> tuple[ModelVersion, RuleOutcome] | str:
-        """Return the reference model and the rule's outcome, or why the comparison is not assessed.
+    ) -> tuple[ModelVersion, Sequence[RuleOutcome]] | str:
+        """Return the reference model and the outcomes of its rules, or why the comparison is not assessed.
 
         Without a reference model, the champion becomes the reference model. A champion that is shown to be better
         takes its place.
@@ -227,6 +227,8 @@ class _Run:
         except ModelIntegrityError as error:
             return f"{reference.model_name} was not evaluated on this test split and cannot be evaluated now ({error})"
         known = self._predictions(reference, snapshot_id)
+        if difference := difference_of_images(PredictionPair(candidate=predictions, champion=known)):
+            return f"the predictions of {reference.model_name} are of another test split ({difference})"
         if champion is not None and champion.model_version_id != reference.model_version_id:
             challenger = self._predictions(champion, snapshot_id)
             if is_better(compare_with_reference(PredictionPair(candidate=challenger, champion=known), rules)):
@@ -234,7 +236,7 @@ class _Run:
                 name_reference(self.engine, champion, actor=GATE, reason=why)
                 reference, known = champion, challenger
         comparison = compare_with_reference(PredictionPair(candidate=predictions, champion=known), rules)
-        return reference, reference_rule(comparison, rules, reference=reference.model_name)
+        return reference, reference_rules(comparison, rules, reference=reference.model_name)
 
     def _predictions(self, model: ModelVersion, snapshot_id: str) -> ImagePredictions:
         with transaction(self.engine) as connection:

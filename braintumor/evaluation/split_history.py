@@ -79,7 +79,7 @@ def champion_optimism(
     groups = [prediction.group_key for prediction in predictions.values()]
     if champion.model_version_id not in correct:
         return f"the champion {champion.model_name} has no predictions of these test images"
-    if len(correct) < 2:
+    if len(correct) == 1:
         return "no other model has predictions of these test images"
     if len(set(groups)) < MINIMUM_GROUPS:
         return f"the test split has {len(set(groups))} groups of images, {MINIMUM_GROUPS} are required"

@@ -50,8 +50,8 @@ def name_reference(engine: Engine, model: ModelVersion, *, actor: str, reason: s
         if status.withdrawn_at is not None or status.pruned_at is not None:
             fault = "was withdrawn" if status.withdrawn_at is not None else "has no files, because they were pruned"
             raise PromotionError(
-                f"{model.model_name} {fault}, so it cannot be the reference model. The reference stays as it is. Name a "
-                "model that `braintumor model list` shows without these words."
+                f"{model.model_name} {fault}, so it cannot be the reference model. The reference stays as it is. Name "
+                "a model that `braintumor model list` shows without these words."
             )
         connection.execute(
             text("insert into reference_model (model_version_id, actor, reason) values (:model, :actor, :reason)"),

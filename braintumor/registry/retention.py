@@ -47,7 +47,7 @@ _PRUNABLE = """
     join model_status using (model_version_id)
     where not model_status.has_been_champion and pruned_at is null
       and created_at < now() - make_interval(days => :days)
-      and not exists (select from reference_model as named where named.model_version_id = model_version.model_version_id)
+      and model_version.model_version_id not in (select model_version_id from reference_model)
       and not exists (select from prediction where prediction.model_version_id = model_version.model_version_id)
       and not exists (
           select from scoring_run

@@ -170,8 +170,8 @@ def _change_rules(
     if pair is None or not same.passed:
         return
     comparison = paired_test(pair)
-    yield _noninferiority(comparison, rules.noninferiority_margin)
-    yield _mcnemar(comparison, rules.significance)
+    yield noninferiority_rule(comparison, rules.noninferiority_margin)
+    yield mcnemar_rule(comparison, rules.significance)
     for label in CLASSES:
         yield _loss(
             f"recall_change_{label}",
@@ -249,7 +249,8 @@ def _same_images(candidate: Evaluation, champion: Evaluation, pair: PredictionPa
     return _outcome(name, reason, ours, theirs, True)
 
 
-def _noninferiority(comparison: PairedTest, margin: float) -> RuleOutcome:
+def noninferiority_rule(comparison: PairedTest, margin: float) -> RuleOutcome:
+    """Return the outcome of the rule that the accuracy loss against the champion is within the margin."""
     passed = comparison.low >= -margin - _ROUNDING
     low, limit = _distinct(comparison.low, -margin)
     verb = "reaches" if passed else "is below"
@@ -261,16 +262,24 @@ def _noninferiority(comparison: PairedTest, margin: float) -> RuleOutcome:
     return _outcome("accuracy_noninferior", reason, comparison.low, -margin, passed)
 
 
-def _mcnemar(comparison: PairedTest, significance: float) -> RuleOutcome:
+def mcnemar_rule(comparison: PairedTest, significance: float, *, other: str = "champion") -> RuleOutcome:
+    """Return the outcome of McNemar's test.
+
+    Args:
+        comparison: the paired test against the other model.
+        significance: smallest allowed p value.
+        other: the role of the other model, ``champion`` or ``reference``.
+    """
     passed = comparison.p_worse >= significance - _ROUNDING
     shown, limit = _distinct(comparison.p_worse, significance)
     differing = comparison.lost + comparison.gained
     reason = (
-        f"of {differing} images that only one of the two gets right the champion has {comparison.lost}: chance alone "
+        f"of {differing} images that only one of the two gets right the {other} has {comparison.lost}: chance alone "
         f"gives it as many with p = {shown}, "
         + (f"not below {limit}: not significantly worse" if passed else f"below {limit}: significantly worse")
     )
-    return _outcome("mcnemar", f"{reason} (McNemar, exact, one-sided)", comparison.p_worse, significance, passed)
+    name = "mcnemar" if other == "champion" else f"{other}_mcnemar"
+    return _outcome(name, f"{reason} (McNemar, exact, one-sided)", comparison.p_worse, significance, passed)
 
 
 def _minimum(name: str, words: str, value: float | None, bound: float, detail: str = "") -> RuleOutcome:

@@ -7,7 +7,7 @@ arXiv 1912.12413). The reference model stays the same while champions change, so
 
 from __future__ import annotations
 
-from braintumor.evaluation.gate.gate import RuleOutcome
+from braintumor.evaluation.gate.gate import RuleOutcome, mcnemar_rule
 from braintumor.evaluation.gate.rules import GateRules
 from braintumor.evaluation.metrics.significance import PairedTest, PredictionPair, paired_test, resamples_for
 
@@ -29,8 +29,8 @@ def is_better(comparison: PairedTest) -> bool:
     return comparison.low > 0
 
 
-def reference_rule(comparison: PairedTest, rules: GateRules, *, reference: str) -> RuleOutcome:
-    """Return the outcome of the rule ``reference_noninferior``.
+def reference_rules(comparison: PairedTest, rules: GateRules, *, reference: str) -> tuple[RuleOutcome, RuleOutcome]:
+    """Return the outcomes of the rules ``reference_noninferior`` and ``reference_mcnemar``.
 
     Args:
         comparison: result of ``compare_with_reference``.
@@ -41,14 +41,15 @@ def reference_rule(comparison: PairedTest, rules: GateRules, *, reference: str) 
     confidence = rules.reference_confidence
     reason = (
         f"against the reference model {reference} {comparison.gained} images gained and {comparison.lost} lost of "
-        f"{comparison.count}, a change of accuracy of {comparison.change:+.3f}; with {confidence:.2%} confidence no worse "
-        f"than {comparison.low:.4f}, which {'reaches' if passed else 'is below'} the margin "
+        f"{comparison.count}, a change of accuracy of {comparison.change:+.3f}; with {confidence:.2%} confidence no "
+        f"worse than {comparison.low:.4f}, which {'reaches' if passed else 'is below'} the margin "
         f"{-rules.reference_margin:.4f} (paired bootstrap, {resamples_for(confidence):,} resamples of "
         f"{comparison.count_group} groups)"
     )
-    return RuleOutcome(
+    margin = RuleOutcome(
         name="reference_noninferior", passed=passed, bound=-rules.reference_margin, value=comparison.low, reason=reason
     )
+    return margin, mcnemar_rule(comparison, rules.significance, other="reference")
 
 
 def budget_rule(count_year: int, rules: GateRules) -> RuleOutcome:
@@ -62,8 +63,6 @@ def budget_rule(count_year: int, rules: GateRules) -> RuleOutcome:
     passed = count_year <= limit
     reason = f"candidate {count_year} of at most {limit} on this test split in 365 days"
     if not passed:
-        reason += (
-            f"; their chances of an error already add up to {rules.yearly_error:.0%}: label new test images, or retrain "
-            "less often"
-        )
+        spent = f"their chances of an error already add up to {rules.yearly_error:.0%}"
+        reason += f"; {spent}: label new test images, or retrain less often"
     return RuleOutcome(name="test_split_budget", passed=passed, bound=limit, value=count_year, reason=reason)

@@ -167,7 +167,9 @@ def bootstrap_interval(
     count = np.array([groups[kind] for kind in kinds])
     change, size = np.array(kinds).T
     random = np.random.default_rng(SEED)
-    drawn = random.multinomial(count.sum(), count / count.sum(), size=resamples or resamples_for(confidence))  # (R, kinds)
+    drawn = random.multinomial(
+        count.sum(), count / count.sum(), size=resamples or resamples_for(confidence)
+    )  # (R, kinds)
     low, high = np.quantile((drawn @ change) / (drawn @ size), [1 - confidence, confidence])
     return float(low), float(high)
 
