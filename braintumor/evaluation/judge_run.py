@@ -176,12 +176,12 @@ class _Run:
         predictions = self._predictions(candidate, snapshot_id)
         unseen = unseen_images(load_snapshot(self.engine, snapshot_id), predictions.keys())
         rival, pair, why = None, None, "no champion"
-        try:
-            if champion is not None:
+        if champion is not None:
+            try:
                 rival = self._evaluate(champion, snapshot_id, predictions)
                 pair = PredictionPair(candidate=predictions, champion=self._predictions(champion, snapshot_id))
-        except ModelIntegrityError as error:  # such a champion cannot score scans either, so it must not block others
-            why = f"the champion {champion and champion.model_name} cannot be evaluated ({error})"
+            except ModelIntegrityError as error:  # it cannot score scans either, so it must not block others
+                why = f"the champion {champion.model_name} cannot be evaluated ({error})"
         memory, outcomes = self._remember(candidate, champion if rival else None, predictions, rules)
         checks = [*verify(self.settings, candidate.model_name), unseen, *outcomes]
         return replace(judge(test, rules, rival, pair=pair, checks=checks, without_champion=why), memory=memory)
@@ -227,8 +227,9 @@ class _Run:
         except ModelIntegrityError as error:
             return f"{reference.model_name} was not evaluated on this test split and cannot be evaluated now ({error})"
         known = self._predictions(reference, snapshot_id)
-        if difference := difference_of_images(PredictionPair(candidate=predictions, champion=known)):
-            return f"the predictions of {reference.model_name} are of another test split ({difference})"
+        difference = difference_of_images(PredictionPair(candidate=predictions, champion=known))
+        if difference or not predictions:
+            return f"the predictions of {reference.model_name} are of another test split ({difference or 'no images'})"
         if champion is not None and champion.model_version_id != reference.model_version_id:
             challenger = self._predictions(champion, snapshot_id)
             if is_better(compare_with_reference(PredictionPair(candidate=challenger, champion=known), rules)):
