@@ -14,7 +14,7 @@ GATE = "gate"
 
 
 def find_reference(engine: Engine) -> ModelVersion | None:
-    """Return the reference model, or ``None`` if there is none or it was withdrawn."""
+    """Return the reference model. Without a choice, or if the newest choice was withdrawn, return ``None``."""
     with transaction(engine) as connection:
         number = connection.scalar(
             text("select model_version_id from reference_model order by reference_model_id desc limit 1")
