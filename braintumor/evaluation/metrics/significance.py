@@ -22,7 +22,7 @@ from braintumor.errors import EvaluationError
 from braintumor.labels import TumorClass
 
 RESAMPLES = 10_000
-_BEYOND, _MOST_RESAMPLES = 100, 1_000_000
+_BEYOND, _MOST_RESAMPLES = 50, 1_000_000
 """Resamples beyond each end of an interval, up to the largest number of resamples. High confidence needs more."""
 SEED = 20_261_123
 """Fixed, so that the same predictions always give the same verdict."""
