@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from braintumor.evaluation.metrics.live_accuracy import (
     Estimate,
@@ -64,7 +65,8 @@ def coverage(*, shift: float, only_audit: bool, seed: int = 0, draws: int = _DRA
         }
         for name, estimate in estimates.items():
             if isinstance(estimate, Estimate):
-                results[name].append((estimate.low <= chance.mean() <= estimate.high, estimate.high - estimate.low))
+                is_covered = bool(estimate.low <= chance.mean() <= estimate.high)
+                results[name].append((is_covered, estimate.high - estimate.low))
     return {
         name: Coverage(covered=float(np.mean([row[0] for row in rows])), width=float(np.mean([row[1] for row in rows])))
         for name, rows in results.items()
@@ -79,7 +81,7 @@ def alarms(*, accuracy: float, target: float, weeks: int = 52, seed: int = 0) ->
     return np.where(reached.any(axis=1), reached.argmax(axis=1) + 1.0, np.inf)
 
 
-def _reviewed(correct: Floats, probability: Floats, patient: Floats, confidence: Floats) -> ReviewedScans:
+def _reviewed(correct: Floats, probability: Floats, patient: NDArray[np.integer], confidence: Floats) -> ReviewedScans:
     return ReviewedScans(
         correct=correct, probability=probability, clusters=[str(each) for each in patient], confidence=confidence
     )

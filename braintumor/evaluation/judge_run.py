@@ -175,7 +175,9 @@ class _Run:
         snapshot_id = candidate.snapshot_id
         predictions = self._predictions(candidate, snapshot_id)
         unseen = unseen_images(load_snapshot(self.engine, snapshot_id), predictions.keys())
-        rival, pair, why = None, None, "no champion"
+        rival: Evaluation | None = None
+        pair: PredictionPair | None = None
+        why = "no champion"
         if champion is not None:
             try:
                 rival = self._evaluate(champion, snapshot_id, predictions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.gate_memory import SCENARIOS, TWO_BETTER, World, simulate
+from benchmarks.gate_memory import SCENARIOS, World, simulate, two_better
 from braintumor.evaluation.gate.rules import GateRules
 
 RULES = GateRules.load()
@@ -35,7 +35,7 @@ def test_a_year_of_small_losses_does_not_add_up_with_memory() -> None:
 
 def test_memory_does_not_refuse_a_better_first_candidate() -> None:
     before, after = (
-        simulate(world(1000), TWO_BETTER, RULES, weeks=1, with_memory=with_memory) for with_memory in (False, True)
+        simulate(world(1000), two_better, RULES, weeks=1, with_memory=with_memory) for with_memory in (False, True)
     )
     assert after.passed == pytest.approx(before.passed, abs=0.002)
     assert after.passed > 0.98
