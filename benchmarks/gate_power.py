@@ -19,7 +19,7 @@ SARTAJ = (133, 123, 49, 125)
 """Images of each class in SARTAJ's test split, 430 in all."""
 PHANTOMS = (90, 90, 90, 90)
 """Test images of 600 phantoms a class, 360 in all."""
-_SPREAD = (0.4, 2.0, 1.5, 0.4)
+SPREAD = (0.4, 2.0, 1.5, 0.4)
 """Discordance of each class, as a multiple of the total."""
 _DISCORDANCES = (0.04, 0.06, 0.08, 0.10, 0.14)
 _WORSE = (0.0, 0.03, 0.05)
@@ -47,7 +47,7 @@ def refusals(
 ) -> Refusals:
     """Judge ``trials`` candidates on images of ``counts`` by class, each ``worse`` in accuracy than the champion."""
     random = np.random.default_rng(seed)
-    spread = np.array(_SPREAD) * sum(counts) / np.dot(_SPREAD, counts)
+    spread = np.array(SPREAD) * sum(counts) / np.dot(SPREAD, counts)
     differ = np.maximum(discordance * spread, worse)  # a class that differs less could not be worse by so much
     chances = np.stack([(differ + worse) / 2, (differ - worse) / 2, 1 - differ], axis=1)  # (4, lost gained same)
     outcomes = np.array(

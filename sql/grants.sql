@@ -69,7 +69,8 @@ grant execute on function braintumor.mark_cross_patient_duplicates(bigint) to br
 -- Models: training, evaluation and promotion.
 grant select on
     migration, snapshot, training_run, model_version, evaluation, evaluation_class, confusion_cell, test_prediction,
-    test_set_access, evaluation_occlusion, evaluation_slice, gate_verdict, promotion, withdrawal, pruning, approval_decision
+    test_set_access, evaluation_occlusion, evaluation_slice, gate_verdict, promotion, withdrawal, pruning,
+    approval_decision, reference_model
     to braintumor_scorer, braintumor_trainer, braintumor_promoter, braintumor_reviewer;
 grant select on snapshot_image, split_assignment, snapshot_exclusion to braintumor_trainer;
 grant select on snapshot_image to braintumor_promoter;  -- a refreshed report lists slices of test
@@ -91,7 +92,8 @@ grant usage on sequence scan_scan_id_seq to braintumor_scorer;  -- discovery ass
 
 -- Training.
 grant insert, update on snapshot, snapshot_image, evaluation to braintumor_trainer;
-grant insert on split_assignment, training_run, model_version, test_set_access, gate_verdict to braintumor_trainer;
+grant insert on split_assignment, training_run, model_version, test_set_access, gate_verdict, reference_model
+    to braintumor_trainer;
 grant insert, delete on
     snapshot_exclusion,  -- replaced by a repeated snapshot
     evaluation_class, confusion_cell, test_prediction, evaluation_occlusion, evaluation_slice  -- replaced by a repeated evaluation
@@ -103,7 +105,7 @@ grant select, insert on requested_label to braintumor_trainer;
 grant select on snapshot_review to braintumor_promoter, braintumor_reviewer;
 
 -- Promotion.
-grant insert on promotion, withdrawal, pruning, approval_decision to braintumor_promoter;
+grant insert on promotion, withdrawal, pruning, approval_decision, reference_model to braintumor_promoter;
 
 -- Review. The pages show images, so their process needs the object keys.
 grant select on scan_location to braintumor_reviewer;

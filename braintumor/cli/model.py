@@ -27,7 +27,13 @@ def model() -> None:
     """List, evaluate and promote model versions."""
 
 
-for _command in (model_lifecycle.promote, model_lifecycle.rollback, model_lifecycle.withdraw, model_lifecycle.prune):
+for _command in (
+    model_lifecycle.promote,
+    model_lifecycle.rollback,
+    model_lifecycle.withdraw,
+    model_lifecycle.reference,
+    model_lifecycle.prune,
+):
     model.add_command(_command)
 
 
@@ -243,6 +249,8 @@ def _print_history(history: ModelHistory) -> None:
     for judged in history.verdicts:
         click.echo(f"\n{judged.verdict.summary} ({judged.judged_at:%Y-%m-%d %H:%M}, run {judged.run_key}, champion "
                    f"then: {judged.champion or 'none'})")  # fmt: skip
+        if judged.verdict.memory is not None:
+            click.echo("\n".join(judged.verdict.memory.sentences))
         print_table(
             ["rule", "outcome", "reason"],
             [[rule.name, "passed" if rule.passed else "FAILED", rule.reason] for rule in judged.verdict.rules],

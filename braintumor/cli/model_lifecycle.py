@@ -1,4 +1,4 @@
-"""Define the verbs of ``braintumor model`` that change a model's status: promote, rollback, withdraw, prune."""
+"""Define the verbs of ``braintumor model`` that change a status: promote, rollback, withdraw, reference, prune."""
 
 from __future__ import annotations
 
@@ -138,6 +138,27 @@ def withdraw(name: str, reason: str, is_json: bool) -> None:
         lines.append("It was the champion. No scoring run starts until `braintumor model rollback` or `promote`")
     _print(is_json, values, [*lines, _NO_NOTIFICATION] if is_new else lines)
     _refresh(settings, engine, model)
+
+
+@click.command(epilog='Example: braintumor model reference 3 --reason "validated at this site in May"')
+@model_argument()
+@_reason
+@as_json
+def reference(name: str, reason: str, is_json: bool) -> None:
+    """Make the model NAME the reference model of the gate.
+
+    The gate compares each candidate with the champion and with the reference model. It names a champion that is shown
+    to be better by itself. The next verdict uses the new reference.
+    """
+    from braintumor.db import database
+    from braintumor.registry.model_versions import find_model
+    from braintumor.registry.reference_model import name_reference
+
+    engine = database.connect(settings_of("promoter"))
+    model = find_model(engine, name)
+    is_new = name_reference(engine, model, actor=getpass.getuser(), reason=reason)
+    line = f"{model.model_name} is the reference model" + ("" if is_new else " already: nothing was changed")
+    _print(is_json, {"reference": model.model_name, "is_new": is_new}, [line])
 
 
 @click.command(epilog="Example: braintumor model prune --older-than-days 90 --dry-run")

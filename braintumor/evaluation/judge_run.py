@@ -1,14 +1,14 @@
 """Select the candidate of a retrain run by validation metrics, and judge the candidate by test metrics.
 
-A run has one candidate, which never changes. A verdict compares it with the champion of that time. The gate returns the
-stored verdict while the champion is the same, and judges again after a change.
+A run has one candidate, which never changes. A verdict compares it with the champion of that time and with the
+reference model. The gate returns the stored verdict while the champion is the same, and judges again after a change.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import Engine, text
@@ -23,18 +23,22 @@ from braintumor.evaluation.evaluate_model import Evaluator
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
 from braintumor.evaluation.gate.isolated_check import verify_in_subprocess
 from braintumor.evaluation.gate.leak_check import unseen_images
+from braintumor.evaluation.gate.reference import budget_rule, compare_with_reference, is_better, reference_rules
 from braintumor.evaluation.gate.rules import GateRules
+from braintumor.evaluation.gate.split_memory import SplitMemory
 from braintumor.evaluation.metrics.classification import Evaluation
-from braintumor.evaluation.metrics.significance import ImagePredictions, PredictionPair
+from braintumor.evaluation.metrics.significance import ImagePredictions, PredictionPair, difference_of_images
 from braintumor.evaluation.report.build import build_model_report
 from braintumor.evaluation.report.formatting import recipe
 from braintumor.evaluation.report.html import comparison_report
 from braintumor.evaluation.report.paper_baseline import paper_table
 from braintumor.evaluation.report.publish import artifact_bytes, publish_report
+from braintumor.evaluation.split_history import champion_optimism, judged_candidates
 from braintumor.evaluation.store import load_evaluation, load_image_predictions
 from braintumor.markdown import escaped
 from braintumor.registry import model_versions
 from braintumor.registry.model_versions import ModelVersion
+from braintumor.registry.reference_model import GATE, find_reference, name_reference
 from braintumor.reports.paths import RUN_COMPARISON, run_page, write_page
 from braintumor.s3 import ObjectStore, S3Uri
 
@@ -160,28 +164,86 @@ class _Run:
         snapshot_id = candidate.snapshot_id
         predictions = self._predictions(candidate, snapshot_id)
         unseen = unseen_images(load_snapshot(self.engine, snapshot_id), predictions.keys())
-        checks = [*verify(self.settings, candidate.model_name), unseen]
-        if champion is None:
-            return judge(test, rules, checks=checks)
+        rival: Evaluation | None = None
+        pair: PredictionPair | None = None
+        why = "no champion"
+        if champion is not None:
+            try:
+                rival = self._evaluate(champion, snapshot_id, predictions)
+                pair = PredictionPair(candidate=predictions, champion=self._predictions(champion, snapshot_id))
+            except ModelIntegrityError as error:  # it cannot score scans either, so it must not block others
+                why = f"the champion {champion.model_name} cannot be evaluated ({error})"
+        memory, outcomes = self._remember(candidate, champion if rival else None, predictions, rules)
+        checks = [*verify(self.settings, candidate.model_name), unseen, *outcomes]
+        return replace(judge(test, rules, rival, pair=pair, checks=checks, without_champion=why), memory=memory)
+
+    def _remember(
+        self, candidate: ModelVersion, champion: ModelVersion | None, predictions: ImagePredictions, rules: GateRules
+    ) -> tuple[SplitMemory, list[RuleOutcome]]:
+        """Return the memory of the candidate's test split, and the outcomes of the rules that use the memory."""
+        with transaction(self.engine) as connection:
+            judged = judged_candidates(connection, candidate, same_share=rules.same_split_share)
+            optimism: float | str = "there is no champion with predictions of these test images"
+            if champion is not None:
+                optimism = champion_optimism(connection, champion, judged, predictions)
+        reference = self._compare_with_reference(candidate, champion, predictions, rules)
+        unknown = {"the reference model": reference, "the optimism of the champion's accuracy": optimism}
+        memory = SplitMemory(
+            count_judged=len(judged.model_version_ids),
+            count_year=judged.count_year,
+            reference=None if isinstance(reference, str) else reference[0].model_name,
+            champion_optimism=None if isinstance(optimism, str) else optimism,
+            not_assessed=tuple(f"{what}, because {why}" for what, why in unknown.items() if isinstance(why, str)),
+        )
+        outcomes = () if isinstance(reference, str) else reference[1]
+        return memory, [budget_rule(judged.count_year, rules), *outcomes]
+
+    def _compare_with_reference(
+        self, candidate: ModelVersion, champion: ModelVersion | None, predictions: ImagePredictions, rules: GateRules
+    ) -> tuple[ModelVersion, Sequence[RuleOutcome]] | str:
+        """Return the reference model and the outcomes of its rules, or why the comparison is not assessed.
+
+        Without a reference model, the champion becomes the reference model. A champion that is shown to be better
+        takes its place.
+        """
+        snapshot_id = candidate.snapshot_id
+        reference = find_reference(self.engine)
+        if reference is None:
+            if champion is None:
+                return "no model was promoted or named as reference"
+            reference = champion
+            name_reference(self.engine, champion, actor=GATE, reason="first champion without a reference model")
         try:
-            rival = self._evaluate_champion(champion, snapshot_id, predictions)
-        except ModelIntegrityError as error:  # such a champion cannot score scans either, so it must not block others
-            why = f"the champion {champion.model_name} cannot be evaluated ({error})"
-            return judge(test, rules, checks=checks, without_champion=why)
-        pair = PredictionPair(candidate=predictions, champion=self._predictions(champion, snapshot_id))
-        return judge(test, rules, rival, pair=pair, checks=checks)
+            self._evaluate(reference, snapshot_id, predictions)
+        except ModelIntegrityError as error:
+            return f"{reference.model_name} was not evaluated on this test split and cannot be evaluated now ({error})"
+        known = self._predictions(reference, snapshot_id)
+        difference = difference_of_images(PredictionPair(candidate=predictions, champion=known))
+        if difference or not predictions:
+            return f"the predictions of {reference.model_name} are of another test split ({difference or 'no images'})"
+        if champion is not None and champion.model_version_id != reference.model_version_id:
+            challenger = self._predictions(champion, snapshot_id)
+            if is_better(compare_with_reference(PredictionPair(candidate=challenger, champion=known), rules)):
+                why = f"more accurate than {reference.model_name} with {rules.reference_confidence:.2%} confidence"
+                name_reference(self.engine, champion, actor=GATE, reason=why)
+                reference, known = champion, challenger
+        comparison = compare_with_reference(PredictionPair(candidate=predictions, champion=known), rules)
+        return reference, reference_rules(comparison, rules, reference=reference.model_name)
 
     def _predictions(self, model: ModelVersion, snapshot_id: str) -> ImagePredictions:
         with transaction(self.engine) as connection:
             return load_image_predictions(connection, model, snapshot_id, Split.TEST)
 
-    def _evaluate_champion(self, champion: ModelVersion, snapshot_id: str, predictions: ImagePredictions) -> Evaluation:
-        """Return the champion's evaluation on the images of the candidate's ``predictions``."""
+    def _evaluate(self, model: ModelVersion, snapshot_id: str, predictions: ImagePredictions) -> Evaluation:
+        """Return the evaluation of the champion or the reference on the images of the candidate's ``predictions``.
+
+        If the stored evaluation is missing or of other images, evaluate the model now.
+        """
         with transaction(self.engine) as connection:
-            stored = load_evaluation(connection, champion, snapshot_id, Split.TEST)
-        if stored is not None and self._predictions(champion, snapshot_id).keys() == predictions.keys():
+            stored = load_evaluation(connection, model, snapshot_id, Split.TEST)
+        if stored is not None and self._predictions(model, snapshot_id).keys() == predictions.keys():
             return stored
-        evaluator = Evaluator.open(self.settings, champion.model_name)
+        evaluator = Evaluator.open(self.settings, model.model_name)
         result = evaluator.evaluate_split(snapshot_id, Split.TEST, access_key=f"gate of {self.run_key}")
         return result.evaluation
 
@@ -191,8 +253,12 @@ class _Run:
             connection.execute(
                 text("""
                 insert into gate_verdict
-                    (run_key, model_version_id, champion_model_version_id, is_passed, rules, summary)
-                values (:run_key, :model, :champion, :is_passed, cast(:rules as jsonb), :summary)
+                    (run_key, model_version_id, champion_model_version_id, reference_model_version_id, is_passed, rules,
+                     summary, count_judged, champion_optimism)
+                values
+                    (:run_key, :model, :champion,
+                     (select model_version_id from model_version where model_name = :reference), :is_passed,
+                     cast(:rules as jsonb), :summary, :count_judged, :champion_optimism)
                 on conflict (run_key, champion_model_version_id) do nothing"""),
                 {
                     "run_key": self.run_key,
@@ -201,6 +267,9 @@ class _Run:
                     "is_passed": verdict.passed,
                     "rules": json.dumps(verdict.to_dict()),
                     "summary": verdict.summary,
+                    "reference": verdict.memory and verdict.memory.reference,
+                    "count_judged": verdict.memory and verdict.memory.count_judged,
+                    "champion_optimism": verdict.memory and verdict.memory.champion_optimism,
                 },
             )
         stored = find_judgment(self.engine, self.run_key, champion)

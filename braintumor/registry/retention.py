@@ -1,8 +1,9 @@
 """Find and delete the files of old candidates that were never used for scoring.
 
-The files of champions, former champions, and models with a scoring run or a prediction are kept forever. So are the
-files of a model while another model, exported from it, has its files. Other files are kept for some days after
-training, and after the gate passed the model. Reports, model cards, plots and the model's row are never deleted.
+The files of champions, former champions, reference models of the gate, and models with a scoring run or a prediction
+are kept forever. So are the files of a model while another model, exported from it, has its files. Other files are kept
+for some days after training, and after the gate passed the model. Reports, model cards, plots and the model's row are
+never deleted.
 """
 
 from __future__ import annotations

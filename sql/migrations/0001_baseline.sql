@@ -401,14 +401,17 @@ comment on column evaluation_slice.count_correct is 'Of these, images with a cor
 
 -- A verdict holds against one champion. A run's candidate is judged again after the champion has changed.
 create table gate_verdict (
-    gate_verdict_id            bigint generated always as identity primary key,
-    run_key                    text not null,
-    model_version_id           bigint not null references model_version,
-    champion_model_version_id  bigint references model_version,
-    is_passed                  boolean not null,
-    rules                      jsonb not null,
-    summary                    text not null,
-    judged_at                  timestamptz not null default now(),
+    gate_verdict_id             bigint generated always as identity primary key,
+    run_key                     text not null,
+    model_version_id            bigint not null references model_version,
+    champion_model_version_id   bigint references model_version,
+    reference_model_version_id  bigint references model_version,
+    is_passed                   boolean not null,
+    rules                       jsonb not null,
+    summary                     text not null,
+    count_judged                integer,
+    champion_optimism           double precision,
+    judged_at                   timestamptz not null default now(),
     unique nulls not distinct (run_key, champion_model_version_id)
 );
 comment on table gate_verdict is
@@ -418,9 +421,16 @@ comment on column gate_verdict.run_key is 'Name of the retrain run.';
 comment on column gate_verdict.model_version_id is 'The candidate.';
 comment on column gate_verdict.champion_model_version_id is
     'Champion at that time, null without one. The verdict promotes nothing after the champion has changed.';
+comment on column gate_verdict.reference_model_version_id is
+    'Reference model of the comparison; null if it was not assessed.';
 comment on column gate_verdict.is_passed is 'Whether the candidate passed every rule.';
 comment on column gate_verdict.rules is 'Each rule: name, whether it passed, and the reason.';
 comment on column gate_verdict.summary is 'The verdict in one sentence.';
+comment on column gate_verdict.count_judged is
+    'Candidates that the gate judged on this test split until then, with this one; null if they were not counted.';
+comment on column gate_verdict.champion_optimism is
+    'Largest expected excess of the champion''s test accuracy because of repeated use of the split, as a share; null if '
+    'it was not assessed.';
 comment on column gate_verdict.judged_at is 'Time of the verdict.';
 
 create table approval_decision (
@@ -494,6 +504,26 @@ comment on column withdrawal.withdrawn_at is 'Time of the withdrawal.';
 create trigger withdrawal_is_append_only before update or delete on withdrawal
     for each row execute function refuse_change();
 create trigger withdrawal_is_never_truncated before truncate on withdrawal
+    for each statement execute function refuse_change();
+
+create table reference_model (
+    reference_model_id  bigint generated always as identity primary key,
+    model_version_id    bigint not null references model_version,
+    actor               text not null check (actor <> ''),
+    reason              text not null check (reason <> ''),
+    named_at            timestamptz not null default clock_timestamp()
+);
+comment on table reference_model is
+    'Append-only: one row per choice of the gate''s reference model, by the gate or by a person. The newest row counts, '
+    'unless its model was withdrawn.';
+comment on column reference_model.reference_model_id is 'Number of the choice. The highest is the newest.';
+comment on column reference_model.model_version_id is 'The reference model.';
+comment on column reference_model.actor is 'The person, or gate.';
+comment on column reference_model.reason is 'Reason for the choice.';
+comment on column reference_model.named_at is 'Time of the choice.';
+create trigger reference_model_is_append_only before update or delete on reference_model
+    for each row execute function refuse_change();
+create trigger reference_model_is_never_truncated before truncate on reference_model
     for each statement execute function refuse_change();
 
 create table pruning (

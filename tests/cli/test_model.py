@@ -60,6 +60,13 @@ def test_override_is_shown_in_lists_reports_and_card(two: Settings) -> None:
     assert '<span class="badge bad">overridden</span>' in ObjectStore.connect(two).read(uri / "report.html").decode()
 
 
+def test_reference_is_named_once_with_actor_and_reason(two: Settings) -> None:
+    assert model(two, "reference", "b", "--reason", "validated here") == "b is the reference model\n"
+    again = model_json(two, "reference", "b", "--reason", "once more")
+    assert again == {"reference": "b", "is_new": False}
+    assert "The reason is empty" in model(two, "reference", "b", "--reason", " ", code=2)
+
+
 def test_show_prints_metrics_accesses_verdicts_and_promotions(two: Settings) -> None:
     assert "Metrics: none" in model(two, "show", "b")
     evaluate_model(two, "b", access_key="the weekly run")

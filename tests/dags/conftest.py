@@ -29,6 +29,10 @@ minimum_images_per_class = 1
 noninferiority_margin = 1.0
 significance = 0.0
 maximum_class_recall_loss = 1.0
+reference_margin = 1.0
+yearly_error = 0.05
+candidates_per_year = 52
+same_split_share = 0.5
 """
 """Gate rules that a model of a few phantoms can pass."""
 

@@ -42,6 +42,7 @@ promotion               siud   s       s        si        s         -        -
 withdrawal              siud   s       s        si        s         -        -
 pruning                 siud   s       s        si        s         -        -
 approval_decision       siud   s       s        si        s         -        -
+reference_model         siud   s       si       si        s         -        -
 scan                    siud   siu     s        s         s         -        -
 scan_location           siud   si      -        -         s         -        -
 scoring_run             siud   siu     s        s         s         -        -

@@ -264,11 +264,12 @@ def test_second_withdrawal_adds_no_row(three: Settings) -> None:
     assert len(rows(three, "select from withdrawal")) == 1
 
 
-@pytest.mark.parametrize("table", ["promotion", "withdrawal", "pruning"])
+@pytest.mark.parametrize("table", ["promotion", "withdrawal", "pruning", "reference_model"])
 @pytest.mark.parametrize("verb", ["update {} set actor = 'x'", "delete from {}", "truncate {} cascade"])
 def test_promotion_tables_are_append_only(three: Settings, engine: Engine, table: str, verb: str) -> None:
     withdraw(three, "b")
-    change(three, "insert into pruning (model_version_id, actor, reason) values (1, 'a', 'r')")
+    for filled in ("pruning", "reference_model"):
+        change(three, f"insert into {filled} (model_version_id, actor, reason) values (1, 'a', 'r')")
     with (
         pytest.raises(DatabaseError, match=r"append-only|permission denied"),
         database.transaction(engine) as connection,

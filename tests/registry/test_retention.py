@@ -42,7 +42,7 @@ def prune(engine: Engine, store: ObjectStore, *, days: int = 90) -> list[str]:
 def test_prune_deletes_only_old_unused_candidates(
     settings: Settings, engine: Engine, store: ObjectStore, put: Callable[[str, bytes], None]
 ) -> None:
-    for name in ("old", "pinned", "former", "withdrawn", "parent", "passed lately", "passed long ago"):
+    for name in ("old", "pinned", "former", "withdrawn", "reference", "parent", "passed lately", "passed long ago"):
         add_model(settings, name, days_old=100, own_files=name in {"old", "passed long ago"})
     add_model(settings, "young", days_old=80)
     change(settings, "update model_version set created_at = now() - interval '1 year' where model_version_id = 1")
@@ -55,7 +55,9 @@ def test_prune_deletes_only_old_unused_candidates(
         select 'rescore', 's3://b/', model_version_id, 'e' from model_version where model_name = 'pinned';
         update model_version set parent_model_version_id = (
             select model_version_id from model_version where model_name = 'parent')
-        where model_name = 'former'""",
+        where model_name = 'former';
+        insert into reference_model (model_version_id, actor, reason)
+        select model_version_id, 'a', 'r' from model_version where model_name = 'reference'""",
     )
     promote(settings, "former", "withdrawn")
     promotions.withdraw(engine, model_versions.find_model(engine, "withdrawn"), actor="a", reason="r")

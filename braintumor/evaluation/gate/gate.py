@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.gate.rules import GateRules
+from braintumor.evaluation.gate.split_memory import SplitMemory
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.significance import (
     RESAMPLES,
@@ -56,12 +57,14 @@ class Verdict:
         rules_version: version of the rule file.
         rules: the outcome of every rule and check.
         summary: one sentence for people.
+        memory: what the gate remembers of the test split, ``None`` if it was not read.
     """
 
     passed: bool
     rules_version: int
     rules: tuple[RuleOutcome, ...]
     summary: str
+    memory: SplitMemory | None = None
 
     @property
     def failed(self) -> tuple[RuleOutcome, ...]:
@@ -75,10 +78,17 @@ class Verdict:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Build a verdict from the values of ``to_dict``."""
-        return cls(**{**values, "rules": tuple(RuleOutcome(**rule) for rule in values["rules"])})
+        memory = values.get("memory")
+        return cls(
+            **{
+                **values,
+                "rules": tuple(RuleOutcome(**rule) for rule in values["rules"]),
+                "memory": memory and SplitMemory(**{**memory, "not_assessed": tuple(memory["not_assessed"])}),
+            }
+        )
 
     def to_markdown(self) -> str:
-        """Return the summary, then one table row per rule."""
+        """Return the summary and the memory of the test split, then one table row per rule."""
         outcomes = table(
             ["rule", "outcome", "value", "bound", "reason"],
             [
@@ -88,7 +98,8 @@ class Verdict:
             ],
             right=["value", "bound"],
         )  # fmt: skip
-        return f"**{self.summary}** (gate rules version {self.rules_version})\n\n{outcomes}"
+        memory = "" if self.memory is None else escaped(" ".join(self.memory.sentences)) + "\n\n"
+        return f"**{self.summary}** (gate rules version {self.rules_version})\n\n{memory}{outcomes}"
 
 
 def judge(
@@ -159,8 +170,8 @@ def _change_rules(
     if pair is None or not same.passed:
         return
     comparison = paired_test(pair)
-    yield _noninferiority(comparison, rules.noninferiority_margin)
-    yield _mcnemar(comparison, rules.significance)
+    yield noninferiority_rule(comparison, rules.noninferiority_margin)
+    yield mcnemar_rule(comparison, rules.significance)
     for label in CLASSES:
         yield _loss(
             f"recall_change_{label}",
@@ -238,7 +249,8 @@ def _same_images(candidate: Evaluation, champion: Evaluation, pair: PredictionPa
     return _outcome(name, reason, ours, theirs, True)
 
 
-def _noninferiority(comparison: PairedTest, margin: float) -> RuleOutcome:
+def noninferiority_rule(comparison: PairedTest, margin: float) -> RuleOutcome:
+    """Return the outcome of the rule that the accuracy loss against the champion is within the margin."""
     passed = comparison.low >= -margin - _ROUNDING
     low, limit = _distinct(comparison.low, -margin)
     verb = "reaches" if passed else "is below"
@@ -250,16 +262,24 @@ def _noninferiority(comparison: PairedTest, margin: float) -> RuleOutcome:
     return _outcome("accuracy_noninferior", reason, comparison.low, -margin, passed)
 
 
-def _mcnemar(comparison: PairedTest, significance: float) -> RuleOutcome:
+def mcnemar_rule(comparison: PairedTest, significance: float, *, other: str = "champion") -> RuleOutcome:
+    """Return the outcome of McNemar's test.
+
+    Args:
+        comparison: the paired test against the other model.
+        significance: smallest allowed p value.
+        other: the role of the other model, ``champion`` or ``reference``.
+    """
     passed = comparison.p_worse >= significance - _ROUNDING
     shown, limit = _distinct(comparison.p_worse, significance)
     differing = comparison.lost + comparison.gained
     reason = (
-        f"of {differing} images that only one of the two gets right the champion has {comparison.lost}: chance alone "
+        f"of {differing} images that only one of the two gets right the {other} has {comparison.lost}: chance alone "
         f"gives it as many with p = {shown}, "
         + (f"not below {limit}: not significantly worse" if passed else f"below {limit}: significantly worse")
     )
-    return _outcome("mcnemar", f"{reason} (McNemar, exact, one-sided)", comparison.p_worse, significance, passed)
+    name = "mcnemar" if other == "champion" else f"{other}_mcnemar"
+    return _outcome(name, f"{reason} (McNemar, exact, one-sided)", comparison.p_worse, significance, passed)
 
 
 def _minimum(name: str, words: str, value: float | None, bound: float, detail: str = "") -> RuleOutcome:

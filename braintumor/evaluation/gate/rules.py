@@ -9,6 +9,9 @@ Each verdict stores the version of the rule file.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
 
 from braintumor.config.rule_files import RuleFile, Share, Whole
 from braintumor.errors import GateRulesError
@@ -27,6 +30,10 @@ class GateRules(RuleFile):
         noninferiority_margin: largest loss of accuracy against the champion, with 95% confidence.
         significance: smallest allowed p value of McNemar's test against the champion.
         maximum_class_recall_loss: largest loss of recall against the champion, for each class.
+        reference_margin: largest loss of accuracy against the reference model.
+        yearly_error: largest chance that one of a year's candidates passes with a larger loss against the reference.
+        candidates_per_year: number of candidates that share ``yearly_error`` on one test split.
+        same_split_share: share of test images in common from which two test splits count as one.
     """
 
     label = "gate"
@@ -44,3 +51,18 @@ class GateRules(RuleFile):
     noninferiority_margin: Share
     significance: Share
     maximum_class_recall_loss: Share
+    reference_margin: Share
+    yearly_error: Annotated[float, Field(gt=0, le=1, description="a number above 0, at most 1")]
+    candidates_per_year: Whole
+    same_split_share: Share
+
+    @property
+    def reference_confidence(self) -> float:
+        """Return the one-sided confidence of each comparison with the reference model.
+
+        Each candidate of a year gets an equal share of the yearly error, so the chance of one or more errors is at most
+        their sum.
+
+        Source: Dunn, "Multiple comparisons among means", JASA 1961 (the Bonferroni inequality).
+        """
+        return 1 - self.yearly_error / self.candidates_per_year

@@ -10,6 +10,7 @@ candidate loses more of these images than expected by chance. The bootstrap inte
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from braintumor.evaluation.metrics.classification import LEVEL, wilson_interval
 from braintumor.labels import TumorClass
 
 RESAMPLES = 10_000
+_BEYOND, _MOST_RESAMPLES = 50, 1_000_000
+"""Resamples beyond each end of an interval, up to the largest number of resamples. High confidence needs more."""
 SEED = 20_261_123
 """Fixed, so that the same predictions always give the same verdict."""
 CONFIDENCE = 0.95
@@ -104,8 +107,12 @@ def difference_of_images(pair: PredictionPair) -> str:
     return ", ".join(f"{count} images {words}" for words, count in counts.items() if count)
 
 
-def paired_test(pair: PredictionPair) -> PairedTest:
+def paired_test(pair: PredictionPair, *, confidence: float = CONFIDENCE) -> PairedTest:
     """Return the paired test of the candidate against the champion.
+
+    Args:
+        pair: the predictions of both models.
+        confidence: one-sided confidence of each end of the interval, 0.5 to 1.
 
     Raises:
         EvaluationError: the predictions are for different images or labels, or there are no predictions.
@@ -122,7 +129,7 @@ def paired_test(pair: PredictionPair) -> PairedTest:
         grouped[prediction.group_key].append(change)
     groups = Counter((sum(changes), len(changes)) for changes in grouped.values())
     lost, gained = (sum(changes.count(change) for changes in grouped.values()) for change in (-1, 1))
-    low, high = bootstrap_interval(groups)
+    low, high = bootstrap_interval(groups, confidence=confidence)
     return PairedTest(
         count=len(pair.candidate),
         count_group=groups.total(),
@@ -221,11 +228,11 @@ def clustered_interval(hits: Iterable[bool], clusters: Iterable[Hashable]) -> tu
     if all(sum(members) * len(hits) == len(members) * sum(hits) for members in by_cluster.values()):
         return wilson_interval(accuracy * len(by_cluster), len(by_cluster))
     groups = Counter((sum(members), len(members)) for members in by_cluster.values())
-    return bootstrap_interval(groups, tail=(1 - LEVEL) / 2)
+    return bootstrap_interval(groups, confidence=(1 + LEVEL) / 2)
 
 
 def bootstrap_interval(
-    groups: Mapping[tuple[int, int], int], *, resamples: int = RESAMPLES, tail: float = 1 - CONFIDENCE
+    groups: Mapping[tuple[int, int], int], *, confidence: float = CONFIDENCE, resamples: int | None = None
 ) -> tuple[float, float]:
     """Return the percentile interval (low, high) of the change in accuracy, from a bootstrap over groups of images.
 
@@ -236,12 +243,20 @@ def bootstrap_interval(
 
     Args:
         groups: (images gained minus images lost, images in the group) -> number of such groups.
-        resamples: number of resamples.
-        tail: share of the resamples below the interval, and share above it.
+        confidence: one-sided confidence of each end, 0.5 to 1.
+        resamples: number of resamples. By default ``resamples_for(confidence)``.
     """
     kinds = sorted(groups)  # a fixed order, so that one seed gives one interval
     count = np.array([groups[kind] for kind in kinds])
     change, size = np.array(kinds).T
-    drawn = np.random.default_rng(SEED).multinomial(count.sum(), count / count.sum(), size=resamples)  # (R, kinds)
-    low, high = np.quantile((drawn @ change) / (drawn @ size), [tail, 1 - tail])
+    random = np.random.default_rng(SEED)
+    drawn = random.multinomial(
+        count.sum(), count / count.sum(), size=resamples or resamples_for(confidence)
+    )  # (R, kinds)
+    low, high = np.quantile((drawn @ change) / (drawn @ size), [1 - confidence, confidence])
     return float(low), float(high)
+
+
+def resamples_for(confidence: float) -> int:
+    """Return the number of resamples that an interval of this one-sided confidence needs."""
+    return min(max(RESAMPLES, math.ceil(_BEYOND / (1 - confidence))), _MOST_RESAMPLES)

@@ -1,9 +1,10 @@
--- Old models whose files can be deleted: never champion, never used, not approved lately, no export left.
+-- Old models whose files can be deleted: never champion or reference, never used, not approved lately, no export left.
 select model_version.model_version_id
 from model_version
 join model_status using (model_version_id)
 where not model_status.has_been_champion and pruned_at is null
   and created_at < now() - make_interval(days => :days)
+  and model_version.model_version_id not in (select model_version_id from reference_model)
   and not exists (select from prediction where prediction.model_version_id = model_version.model_version_id)
   and not exists (
       select from scoring_run

@@ -11,6 +11,7 @@ import pytest
 from braintumor.errors import EvaluationError, GateRulesError
 from braintumor.evaluation.gate.gate import RuleOutcome, Verdict, judge
 from braintumor.evaluation.gate.rules import GateRules
+from braintumor.evaluation.gate.split_memory import SplitMemory
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.metrics.significance import ImagePrediction, ImagePredictions, PredictionPair, paired_test
 from braintumor.labels import CLASSES, TumorClass
@@ -236,8 +237,21 @@ def test_a_verdict_is_kept_by_json_and_shown_as_a_table(good: Evaluation) -> Non
     assert len(lines) == 4 + 17
 
 
+def test_a_verdict_keeps_the_memory_of_the_test_split(good: Evaluation) -> None:
+    memory = SplitMemory(
+        count_judged=41, count_year=12, reference="first", not_assessed=("the optimism, because of no champion",)
+    )
+    verdict = replace(judge(good, RULES), memory=memory)
+    assert Verdict.from_dict(json.loads(json.dumps(verdict.to_dict()))) == verdict
+    sentences = (
+        "This test split has judged 41 candidates, 12 in the last 365 days. The reference model is first. "
+        "Not assessed: the optimism, because of no champion."
+    )
+    assert verdict.to_markdown().splitlines()[2] == sentences
+
+
 def test_without_a_path_the_packaged_rules_are_read() -> None:
-    assert (RULES.version, RULES.noninferiority_margin, RULES.significance) == (2, 0.05, 0.05)
+    assert (RULES.version, RULES.noninferiority_margin, RULES.significance) == (3, 0.05, 0.05)
 
 
 def _write(folder: Path, **changes: object) -> Path:
@@ -263,6 +277,7 @@ def test_another_rule_file_is_read(tmp_path: Path) -> None:
         ({"noninferiority_margin": -0.1}, ["noninferiority_margin must be", "Received: -0.1"]),
         ({"significance": '"0.1"'}, ["significance must be", "Received: '0.1'"]),
         ({"minimum_images_per_class": 2.5}, ["minimum_images_per_class must be a whole number, 1 or more", "2.5"]),
+        ({"yearly_error": 0}, ["yearly_error must be a number above 0", "Received: 0"]),
         ({"version": 0}, ["version must be a whole number", "Received: 0"]),
     ],
 )

@@ -11,6 +11,7 @@ from braintumor.dataset.images.patient_ids import PatientIds
 from braintumor.errors import EvaluationError
 from braintumor.evaluation.gate.gate import judge
 from braintumor.evaluation.gate.rules import GateRules
+from braintumor.evaluation.gate.split_memory import SplitMemory
 from braintumor.evaluation.metrics.classification import Evaluation
 from braintumor.evaluation.report.formatting import duration, size
 from braintumor.evaluation.report.html import comparison_report, model_report
@@ -289,3 +290,12 @@ def test_durations_are_formatted(seconds: float, words: str) -> None:
 )
 def test_sizes_are_formatted(count: int, words: str) -> None:
     assert size(count) == words
+
+
+def test_the_page_states_the_memory_of_the_test_split(report: ModelReport) -> None:
+    assert report.verdict is not None
+    memory = SplitMemory(count_judged=7, count_year=3, reference="vgg16-2026w01", champion_optimism=0.0123)
+    page = _Page(model_report(replace(report, verdict=replace(report.verdict, memory=memory))))
+    assert "This test split has judged 7 candidates, 3 in the last 365 days." in page.text
+    assert "The reference model is vgg16-2026w01." in page.text
+    assert "look up to 0.012 too high" in page.text

@@ -1,0 +1,68 @@
+"""Compare a candidate with the reference model, and limit the candidates of one test split.
+
+Each comparison with the last champion allows a small loss, and many small losses add up (Feng, Emerson and Simon,
+"Approval policies for modifications to machine learning-based software as a medical device", Biometrics 2021,
+arXiv 1912.12413). The reference model stays the same while champions change, so the losses cannot add up.
+"""
+
+from __future__ import annotations
+
+from braintumor.evaluation.gate.gate import RuleOutcome, mcnemar_rule
+from braintumor.evaluation.gate.rules import GateRules
+from braintumor.evaluation.metrics.significance import PairedTest, PredictionPair, paired_test, resamples_for
+
+_ROUNDING = 1e-9
+
+
+def compare_with_reference(pair: PredictionPair, rules: GateRules) -> PairedTest:
+    """Return the comparison of a model with the reference model, at the confidence of the rules.
+
+    Args:
+        pair: the predictions of the model and, as ``champion``, of the reference model.
+        rules: the bounds.
+    """
+    return paired_test(pair, confidence=rules.reference_confidence)
+
+
+def is_better(comparison: PairedTest) -> bool:
+    """Return whether a model is shown to be more accurate than the reference model."""
+    return comparison.low > 0
+
+
+def reference_rules(comparison: PairedTest, rules: GateRules, *, reference: str) -> tuple[RuleOutcome, RuleOutcome]:
+    """Return the outcomes of the rules ``reference_noninferior`` and ``reference_mcnemar``.
+
+    Args:
+        comparison: result of ``compare_with_reference``.
+        rules: the bounds.
+        reference: name of the reference model.
+    """
+    passed = comparison.low >= -rules.reference_margin - _ROUNDING
+    confidence = rules.reference_confidence
+    reason = (
+        f"against the reference model {reference} {comparison.gained} images gained and {comparison.lost} lost of "
+        f"{comparison.count}, a change of accuracy of {comparison.change:+.3f}; with {confidence:.2%} confidence no "
+        f"worse than {comparison.low:.4f}, which {'reaches' if passed else 'is below'} the margin "
+        f"{-rules.reference_margin:.4f} (paired bootstrap, {resamples_for(confidence):,} resamples of "
+        f"{comparison.count_group} groups)"
+    )
+    margin = RuleOutcome(
+        name="reference_noninferior", passed=passed, bound=-rules.reference_margin, value=comparison.low, reason=reason
+    )
+    return margin, mcnemar_rule(comparison, rules.significance, other="reference")
+
+
+def budget_rule(count_year: int, rules: GateRules) -> RuleOutcome:
+    """Return the outcome of the rule ``test_split_budget``.
+
+    Args:
+        count_year: number of candidates judged on the test split in the last 365 days, with the present one.
+        rules: the bounds.
+    """
+    limit = rules.candidates_per_year
+    passed = count_year <= limit
+    reason = f"candidate {count_year} of at most {limit} on this test split in 365 days"
+    if not passed:
+        spent = f"their chances of an error already add up to {rules.yearly_error:.0%}"
+        reason += f"; {spent}: label new test images, or retrain less often"
+    return RuleOutcome(name="test_split_budget", passed=passed, bound=limit, value=count_year, reason=reason)

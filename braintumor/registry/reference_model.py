@@ -1,0 +1,60 @@
+"""Choose the gate's reference model, and read the choice in force."""
+
+from __future__ import annotations
+
+from sqlalchemy import Engine, text
+
+from braintumor.db.database import transaction
+from braintumor.errors import PromotionError
+from braintumor.registry.model_versions import ModelVersion, find_model
+from braintumor.registry.promotions import lock_promotions
+
+GATE = "gate"
+"""Actor of a choice that the gate makes by its rule."""
+
+
+def find_reference(engine: Engine) -> ModelVersion | None:
+    """Return the reference model. Without a choice, or if the newest choice was withdrawn, return ``None``."""
+    with transaction(engine) as connection:
+        number = connection.scalar(
+            text("select model_version_id from reference_model order by reference_model_id desc limit 1")
+        )
+    model = None if number is None else find_model(engine, str(number))
+    return None if model is None or model.withdrawn_at is not None else model
+
+
+def name_reference(engine: Engine, model: ModelVersion, *, actor: str, reason: str) -> bool:
+    """Make ``model`` the reference model of the gate.
+
+    Args:
+        engine: the database.
+        model: the model.
+        actor: the person, or ``GATE``.
+        reason: reason for the choice.
+
+    Returns:
+        Whether a row was added. The model that is the reference already gets no second row.
+
+    Raises:
+        PromotionError: the model is withdrawn, or its files were pruned.
+    """
+    current = find_reference(engine)
+    if current is not None and current.model_version_id == model.model_version_id:
+        return False
+    with transaction(engine) as connection:
+        lock_promotions(connection)
+        status = connection.execute(
+            text("select withdrawn_at, pruned_at from model_status where model_version_id = :model"),
+            {"model": model.model_version_id},
+        ).one()
+        if status.withdrawn_at is not None or status.pruned_at is not None:
+            fault = "was withdrawn" if status.withdrawn_at is not None else "has no files, because they were pruned"
+            raise PromotionError(
+                f"{model.model_name} {fault}, so it cannot be the reference model. The reference stays as it is. Name "
+                "a model that `braintumor model list` shows without these words."
+            )
+        connection.execute(
+            text("insert into reference_model (model_version_id, actor, reason) values (:model, :actor, :reason)"),
+            {"model": model.model_version_id, "actor": actor, "reason": reason},
+        )
+    return True
